@@ -1,0 +1,32 @@
+"""Bring a database's schema up to date: the numbered SQL files in `migrations/`, each applied once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from yoyo import get_backend, read_migrations
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK_SECONDS = 60
+
+
+def apply(database_url: str) -> list[str]:
+    """Apply what is missing and return its names; two processes that call this at once take turns.
+
+    Each migration is one transaction. Raises yoyo's or psycopg2's error where the database refuses.
+    """
+    backend = get_backend(database_url)
+    try:
+        with backend.lock(timeout=_LOCK_SECONDS):
+            missing = backend.to_apply(read_migrations(str(_MIGRATIONS)))
+            backend.apply_migrations(missing)
+            return [migration.id for migration in missing]
+    finally:
+        _close(backend)
+
+
+def _close(backend: Any) -> None:
+    connection = getattr(backend, "connection", None)
+    if connection is not None:
+        connection.close()

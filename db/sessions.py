@@ -1,0 +1,41 @@
+"""SQL of `market_sessions`, and what follows from a row and a moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A market's trading hours, on the wall clock of `zone`; `weekdays` are ISO (1 is Monday)."""
+
+    name: str
+    zone: str
+    opens: time
+    closes: time
+    weekdays: tuple[int, ...]
+
+    def is_open(self, moment: datetime) -> bool:
+        """Whether the session is open at `moment` (aware); the closing time itself is closed. Holidays are not known."""
+        local = moment.astimezone(ZoneInfo(self.zone))
+        return local.isoweekday() in self.weekdays and self.opens <= local.time() < self.closes
+
+
+def all_sessions(cursor: Any) -> list[Session]:
+    """Every session, in the order the trading day meets them."""
+    cursor.execute(
+        "SELECT name, zone, opens, closes, weekdays FROM market_sessions "
+        "ORDER BY (now()::date + opens) AT TIME ZONE zone - now()::date::timestamp AT TIME ZONE 'UTC'"
+    )
+    return [Session(name, zone, opens, closes, tuple(weekdays)) for name, zone, opens, closes, weekdays in cursor.fetchall()]
+
+
+def market_open(kind: str, sessions: Iterable[Session], moment: datetime) -> bool:
+    """Whether instruments of this kind trade at `moment`: crypto always, FX while any session is open, equities in New York's."""
+    if kind == "crypto":
+        return True
+    return any(session.is_open(moment) for session in sessions if kind == "fx" or session.name == "New York")
