@@ -11,8 +11,8 @@ What a publish guarantees, per channel:
 * a price that was accepted stays in the stream until the store has it: `BusFull` is raised, and nothing accepted,
   rather than push an unstored one out. Beyond the unstored ones the stream keeps a tail for hubs that were away.
 
-A consumer that was away subscribes first, reads the stream from the last id it saw, then goes on with the channel and
-drops what it has already seen. Foreign programs may `PUBLISH` on the channels directly: subscribers get those messages
+A consumer that was away subscribes first, walks the stream back to the last message it saw, then goes on with the
+channel and drops what it has already seen. Foreign programs may `PUBLISH` on the channels directly: subscribers get those messages
 as they are, without `seq`; they are in no stream, so nobody can catch up on them and they are not stored.
 
 Nothing here raises `redis.RedisError`: it becomes `BusError`.
@@ -235,15 +235,16 @@ class Bus:
             bodies = self._redis.hmget(topics.LATEST_KEY, names) if names else []
             return {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
 
-    def tail(self, channel: str, count: int) -> list[Entry]:
-        """The last `count` messages of the channel's stream, oldest first."""
-        with _translated():
-            return [_entry(*item) for item in reversed(self._redis.xrevrange(topics.stream_key(channel), count=count))]
-
-    def since(self, channel: str, last_id: bytes, count: int = 5000) -> list[Entry]:
-        """Up to `count` messages that follow the stream id `last_id` (`b"0"`: from the beginning), oldest first."""
-        with _translated():
-            return [_entry(*item) for item in self._redis.xrange(topics.stream_key(channel), min=b"(" + last_id, count=count)]
+    def backwards(self, channel: str, chunk: int = 1000) -> Iterator[Entry]:
+        """The messages of the channel's stream from the last to the first, read as they are asked for."""
+        end: bytes | str = "+"
+        while True:
+            with _translated():
+                items = self._redis.xrevrange(topics.stream_key(channel), max=end, count=chunk)
+            yield from (_entry(*item) for item in items)
+            if len(items) < chunk:
+                return
+            end = b"(" + items[-1][0]
 
     def subscribe(self, channels: Sequence[str] = topics.CHANNELS) -> Subscription:
         """Subscribe; once this returns, every message published from now on will be read from the subscription."""

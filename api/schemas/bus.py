@@ -1,0 +1,86 @@
+"""What a message on each channel must be before the hub relays it. Fields the schemas do not know are welcome."""
+
+from __future__ import annotations
+
+from marshmallow import INCLUDE, Schema, ValidationError, validate, validates_schema
+from marshmallow.fields import Float, Int, List, Nested, Str
+
+from api.schemas.fields import DecimalText, TimeText
+from db import topics
+
+_SEVERITY = validate.OneOf(["warning", "critical"])
+_NAME = validate.Length(min=1, max=32)
+
+
+class _Open(Schema):
+    class Meta:
+        unknown = INCLUDE
+
+
+class PriceSchema(_Open):
+    """The price itself."""
+
+    bid = DecimalText(required=True)
+    ask = DecimalText(required=True)
+    mid = DecimalText(required=True)
+    time = TimeText(required=True)
+
+
+class MessageSchema(_Open):
+    """Common to all four: our own publisher gives `seq` and `epoch`, other programs give neither."""
+
+    timestamp = TimeText()
+    seq = Int(strict=True, validate=validate.Range(min=1, max=2**53))
+    epoch = Str(validate=validate.Length(min=1, max=64))
+
+    @validates_schema
+    def _seq_with_epoch(self, data: dict[str, object], **_: object) -> None:
+        if ("seq" in data) != ("epoch" in data):
+            raise ValidationError("seq and epoch go together.", "seq")
+
+
+class PriceUpdateSchema(MessageSchema):
+    """`price_updates`"""
+
+    instrument = Str(required=True, validate=_NAME)
+    price = Nested(PriceSchema, required=True)
+
+
+class VolatilityAlertSchema(MessageSchema):
+    """`volatility_alerts`"""
+
+    instrument = Str(required=True, validate=_NAME)
+    volatility = Float(required=True, allow_nan=False)
+    threshold = Float(allow_nan=False)
+    severity = Str(required=True, validate=_SEVERITY)
+    message = Str()
+
+
+class CorrelationAlertSchema(MessageSchema):
+    """`correlation_alerts`"""
+
+    instrument1 = Str(required=True, validate=_NAME)
+    instrument2 = Str(required=True, validate=_NAME)
+    correlation = Float(required=True, allow_nan=False)
+    previous_correlation = Float(allow_nan=False)
+    change = Float(allow_nan=False)
+    threshold = Float(allow_nan=False)
+    severity = Str(validate=_SEVERITY)
+    message = Str()
+
+
+class DataReadySchema(MessageSchema):
+    """`data_ready`"""
+
+    data_type = Str(required=True, validate=validate.Length(min=1, max=64))
+    instruments = List(Str(validate=_NAME), validate=validate.Length(max=10_000))
+    as_of = TimeText()
+
+
+# channel -> its messages
+SCHEMAS: dict[str, Schema] = {
+    topics.PRICES: PriceUpdateSchema(),
+    topics.VOLATILITY_ALERTS: VolatilityAlertSchema(),
+    topics.CORRELATION_ALERTS: CorrelationAlertSchema(),
+    topics.DATA_READY: DataReadySchema(),
+}

@@ -1,0 +1,18 @@
+"""The one list of error codes, shared by the hub and REST."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ErrorCode(StrEnum):
+    """What went wrong, for programs. `unauthorized` waits for API keys: nothing is protected yet."""
+
+    INVALID_PAYLOAD = "invalid_payload"
+    UNKNOWN_INSTRUMENT = "unknown_instrument"
+    NO_PRICE = "no_price"
+    TOO_MANY_REQUESTS = "too_many_requests"
+    SERVER_FULL = "server_full"
+    UNAUTHORIZED = "unauthorized"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"

@@ -1,0 +1,66 @@
+"""What clients may send to the hub. Unknown fields are ignored, so that newer clients work with older hubs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, validate
+from marshmallow.fields import Dict, Field, Float, Int, Nested, Raw, Str
+
+_MOST_PAIRS = 1000
+ALL = "all"
+
+
+class _Lenient(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+
+class Pairs(Field[Any]):
+    """`"all"`, one instrument, or a list of them; becomes `"all"` or a list whose items are judged one by one."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str) and value:
+            return ALL if value == ALL else [value]
+        if not isinstance(value, list) or not value:
+            raise ValidationError('Must be "all", an instrument, or a list of instruments with at least one item.')
+        if len(value) > _MOST_PAIRS:
+            raise ValidationError(f"At most {_MOST_PAIRS} instruments in one request.")
+        return ALL if ALL in value else value
+
+
+class PositionSchema(_Lenient):
+    """The last message a client has seen of an instrument."""
+
+    epoch = Str(required=True, validate=validate.Length(min=1, max=64))
+    seq = Int(required=True, strict=True, validate=validate.Range(min=0, max=2**53))
+
+
+class SubscribeSchema(_Lenient):
+    """`subscribe`"""
+
+    pairs = Pairs(required=True)
+    since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MOST_PAIRS))
+    max_rate = Float(allow_nan=False, allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
+
+
+class UnsubscribeSchema(_Lenient):
+    """`unsubscribe`"""
+
+    pairs = Pairs(required=True)
+
+
+class RequestPriceSchema(_Lenient):
+    """`request_price`"""
+
+    instrument = Str(required=True, validate=validate.Length(min=1, max=64))
+
+
+class PingSchema(_Lenient):
+    """`ping`: the timestamp is the client's own, whatever it is, and comes back as it was."""
+
+    timestamp = Raw(allow_none=True)
+
+
+class NothingSchema(_Lenient):
+    """For events that take no payload."""

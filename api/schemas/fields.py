@@ -1,0 +1,33 @@
+"""Fields that more than one schema needs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from marshmallow import ValidationError
+from marshmallow.fields import Str
+
+from db.timestamps import parse_time
+
+_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?")
+
+
+class DecimalText(Str):
+    """A price or quantity: a decimal string without sign or exponent, e.g. `"1.0945"`; it stays text."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+            raise ValidationError('Not a decimal string such as "1.0945".')
+        return value
+
+
+class TimeText(Str):
+    """An ISO 8601 time with `Z`, an offset, or none (UTC); it stays text."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        try:
+            parse_time(value)
+        except (TypeError, ValueError):
+            raise ValidationError("Not an ISO 8601 time such as 2025-11-18T12:34:56.789123Z.") from None
+        return str(value)

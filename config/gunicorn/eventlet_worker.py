@@ -1,0 +1,58 @@
+"""gunicorn's worker for the hub: `eventlet.wsgi.server` on gunicorn's socket, since gunicorn 26 dropped its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+import eventlet
+import eventlet.greenio
+import eventlet.wsgi
+from gunicorn.workers.base import Worker
+
+log = logging.getLogger("hub.worker")
+
+
+class EventletWorker(Worker):  # type: ignore[misc]
+    """Serves until told to stop; then stops accepting and lets the application take leave (`shutdown()`)."""
+
+    def init_process(self) -> None:
+        # Before anything of the application is imported.
+        eventlet.monkey_patch()
+        super().init_process()
+
+    def run(self) -> None:
+        # The dispatcher beneath is ours to wake: gunicorn's wake-up pipe would only fill.
+        acceptors = [eventlet.spawn(self._serve, each.sock) for each in self.sockets]
+        while self.alive and os.getppid() == self.ppid:
+            self.notify()
+            eventlet.sleep(0.2)
+        for acceptor in acceptors:
+            acceptor.kill()
+        self.notify()
+        if shutdown := getattr(self.wsgi, "shutdown", None):
+            shutdown()
+
+    def _serve(self, listener: socket.socket) -> None:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
+        eventlet.wsgi.server(
+            eventlet.greenio.GreenSocket(listener),
+            self.wsgi,
+            log=log,
+            log_output=False,
+            custom_pool=_Pool(),
+            max_http_version="HTTP/1.1",
+            debug=False,
+            socket_timeout=None,
+        )
+
+
+class _Pool(eventlet.GreenPool):  # type: ignore[misc]
+    """As many connections as come (the application counts them), and nobody waits for them when the acceptor ends."""
+
+    def __init__(self) -> None:
+        super().__init__(size=100_000)
+
+    def waitall(self) -> None:
+        return

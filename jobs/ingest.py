@@ -1,0 +1,236 @@
+"""Source → bus: runs each source in a thread of its own, restarts it, and says how it is doing."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
+from typing import Any, Protocol
+
+from db.bus import BusError, BusFull, Tick
+from db.timestamps import format_time
+from jobs.sources.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, backoff
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 4.0  # health takes a report that is older than a few of these for a dead process
+LONGEST_BUS_DELAY = 3.0
+# The writer frees a place, one batch takes it, the next is refused: that is one episode, not hundreds.
+FULL_EPISODE_SECONDS = 5.0
+
+_LEVELS = {State.BACKING_OFF: logging.WARNING, State.STALE: logging.WARNING, State.DOWN: logging.ERROR}
+
+
+class PriceBus(Protocol):
+    """What ingestion asks of `db.bus.Bus`."""
+
+    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> object:
+        """Publish a batch once, however often it is sent; `BusError` where it has to be sent again."""
+
+    def report_source(self, name: str, state: Mapping[str, Any]) -> None:
+        """Tell health how a source is doing; `BusError`."""
+
+
+class Status:
+    """How one source is doing; written by its thread, read by the reporter."""
+
+    def __init__(self, name: str, clock: Callable[[], datetime], changed: threading.Event) -> None:
+        self.name = name
+        self.state = State.CONNECTING
+        self._clock = clock
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._since = clock()
+        self._last_tick: datetime | None = None
+        self._ticks = 0
+        self._detail: str | None = None
+
+    def change(self, state: State, detail: str | None = None) -> None:
+        """Enter `state`, and log it where that is news."""
+        with self._lock:
+            news = state is not self.state
+            if news:
+                self._since = self._clock()
+            self.state, self._detail = state, detail
+        if news:
+            log.log(
+                _LEVELS.get(state, logging.INFO), "source is %s", state, extra={"source": self.name, "state": state.value, "detail": detail}
+            )
+            self._changed.set()
+
+    def count(self, ticks: int) -> None:
+        """Note that the bus took so many ticks just now."""
+        with self._lock:
+            self._ticks += ticks
+            self._last_tick = self._clock()
+
+    def report(self) -> dict[str, Any]:
+        """`{"state", "since", "last_tick", "ticks", "detail"}`: `last_tick` is when the bus last took one, whatever time the tick bears."""
+        with self._lock:
+            return {
+                "state": self.state.value,
+                "since": format_time(self._since),
+                "last_tick": None if self._last_tick is None else format_time(self._last_tick),
+                "ticks": self._ticks,
+                "detail": self._detail,
+            }
+
+
+class Ingest:
+    """One source, from its first connection until `stop`, its end, or a fault that only an operator can mend.
+
+    Every batch is offered to the bus, always under the same id, until the bus has it: the source waits meanwhile.
+    """
+
+    def __init__(
+        self,
+        source: Source[Any],
+        bus: PriceBus,
+        status: Status,
+        *,
+        max_attempts: int,
+        jitter: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._bus = bus
+        self._status = status
+        self._max_attempts = max_attempts
+        self._jitter = jitter
+        self._monotonic = monotonic
+        self._publisher = f"{source.name}#{uuid.uuid4().hex}"  # batch ids must differ from those of every earlier run
+        self._batches = 0
+        self._pending: list[Tick] = []  # the batch, number `_batches`, that the bus does not have yet
+        self._failures = 0  # of the source, in a row: since the last batch that the bus took
+        self._full_at: float | None = None  # when the bus was last full, within the present episode
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until the source is over, down for good, or `stop` is set. Raises nothing."""
+        while not stop.is_set():
+            try:
+                if self._status.state is not State.DOWN:
+                    self._status.change(State.CONNECTING)
+                self._drain(stop)
+                if not stop.is_set():
+                    self._status.change(State.ENDED)
+                return
+            except Exception as error:
+                if not isinstance(error, SourceError):
+                    log.exception("source failed unexpectedly", extra={"source": self._source.name})
+                failure = as_source_error(error)
+            if failure.fatal:
+                self._status.change(State.DOWN, str(failure))
+                return
+            stop.wait(self._delay_after(failure))
+
+    def _drain(self, stop: threading.Event) -> None:
+        self._offer(stop)  # what a fault other than the bus's own left behind
+        with closing(self._source.fetch(stop)) as raws:
+            for raw in raws:
+                if ticks := self._source.parse(raw):
+                    self._batches += 1
+                    self._pending = ticks
+                    self._offer(stop)
+                if stop.is_set():
+                    return
+
+    def _delay_after(self, failure: SourceError) -> float:
+        """Note a transient failure; seconds to wait before the next attempt."""
+        self._failures += 1
+        if self._failures > self._max_attempts:
+            self._status.change(State.DOWN, str(failure))
+            return LONGEST_DELAY
+        self._status.change(State.BACKING_OFF, str(failure))
+        return backoff(self._failures, self._jitter())
+
+    def _offer(self, stop: threading.Event) -> None:
+        """Offer the pending batch until the bus has it or `stop` is set."""
+        attempt = 0
+        while self._pending:
+            try:
+                self._bus.publish_prices(self._pending, f"{self._publisher}/{self._batches}")
+            except BusError as error:
+                attempt += 1
+                self._refused(error)
+            else:
+                self._accepted()
+                return
+            if stop.wait(min(backoff(attempt, self._jitter()), LONGEST_BUS_DELAY)):
+                log.warning("stopped before the bus took a batch", extra={"source": self._source.name, "ticks": len(self._pending)})
+                return
+
+    def _refused(self, error: BusError) -> None:
+        self._full_at = self._monotonic() if isinstance(error, BusFull) else None
+        self._status.change(State.BACKING_OFF, f"bus: {error}")
+
+    def _accepted(self) -> None:
+        self._status.count(len(self._pending))
+        self._pending = []
+        self._failures = 0
+        if self._full_at is not None and self._monotonic() - self._full_at < FULL_EPISODE_SECONDS:
+            return
+        self._full_at = None
+        self._status.change(State.LIVE)
+
+
+class Reporter:
+    """Tells health about every source at each change and every few seconds, in a thread of its own: a slow bus delays no price."""
+
+    def __init__(self, bus: PriceBus, statuses: Sequence[Status], changed: threading.Event) -> None:
+        self._bus = bus
+        self._statuses = statuses
+        self._changed = changed
+        self._failing = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Report until `stop` is set; whoever sets it may set `changed` too, to be rid of the last wait."""
+        while not stop.is_set():
+            self.report()
+            self._changed.wait(REPORT_SECONDS)
+            self._changed.clear()
+
+    def report(self) -> None:
+        """Report every source once. A report that fails is worth one log line, until one succeeds."""
+        try:
+            for status in self._statuses:
+                self._bus.report_source(status.name, status.report())
+            self._failing = False
+        except Exception as error:
+            if not self._failing:
+                log.warning("cannot report the sources", extra={"reason": str(error)}, exc_info=not isinstance(error, BusError))
+            self._failing = True
+
+
+class Ingestion:
+    """All sources of a process, each in its thread, and the thread that reports them."""
+
+    def __init__(self, sources: Sequence[Source[Any]], bus: PriceBus, *, max_attempts: int, clock: Callable[[], datetime]) -> None:
+        self._stop = threading.Event()
+        self._changed = threading.Event()
+        self.statuses = [Status(source.name, clock, self._changed) for source in sources]
+        runs = [Ingest(source, bus, status, max_attempts=max_attempts) for source, status in zip(sources, self.statuses, strict=True)]
+        self._reporter = Reporter(bus, self.statuses, self._changed)
+        self._threads = [
+            threading.Thread(target=run.run, args=(self._stop,), name=f"ingest-{source.name}", daemon=True)
+            for run, source in zip(runs, sources, strict=True)
+        ]
+        self._threads.append(threading.Thread(target=self._reporter.run, args=(self._stop,), name="ingest-reporter", daemon=True))
+
+    def start(self) -> None:
+        """Start every thread."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Ask every source to stop and wait for it, `timeout` seconds in all; whether all did."""
+        self._stop.set()
+        self._changed.set()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)

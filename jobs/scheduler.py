@@ -1,0 +1,176 @@
+"""The jobs process: what runs, and when, in one table. `python -m jobs.scheduler`."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.cron import CronTrigger
+
+from config import logs, settings
+from config.settings import Settings, SettingsError
+from db.bus import Bus, BusError
+from db.instruments import Instrument, all_instruments
+from db.postgres import Store, StoreError
+from db.prices import latest_mids, make_months
+from jobs.ingest import Ingestion
+from jobs.sources import Surroundings, build
+from jobs.writer import BatchRule, Writer
+
+log = logging.getLogger("jobs.scheduler")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What jobs work with. `stop` ends ingestion; `stop_writing` ends the writer, once nothing more is ingested."""
+
+    settings: Settings
+    bus: Bus
+    store: Store
+    clock: Callable[[], datetime]
+    stop: threading.Event = field(default_factory=threading.Event)
+    stop_writing: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the table. Without a trigger it starts at once and runs as long as the process."""
+
+    id: str
+    trigger: BaseTrigger | None
+    run: Callable[[Work], None]
+    grace_seconds: int | None = None  # how late a run may start; None: however late
+
+
+def write(work: Work) -> None:
+    """Bus → store."""
+    rule = BatchRule(work.settings.batch_size, work.settings.batch_timeout_ms)
+    Writer(work.bus, work.store, rule).run(work.stop_writing)
+
+
+def ingest(work: Work) -> None:
+    """Sources → bus, until `stop`."""
+    if (reference := _reference_data(work)) is None:
+        return
+    instruments, latest = reference
+    around = Surroundings(work.settings, instruments, latest, work.clock)
+    sources = [build(spec, around) for spec in work.settings.sources]
+    try:
+        work.bus.forget_sources()
+    except BusError as error:
+        log.warning("cannot clear the sources' last reports: %s", error)
+    ingestion = Ingestion(sources, work.bus, max_attempts=work.settings.max_reconnect_attempts, clock=work.clock)
+    ingestion.start()
+    log.info("ingestion started", extra={"sources": [source.name for source in sources]})
+    work.stop.wait()
+    ingestion.stop(timeout=5.0)
+
+
+def make_coming_months(work: Work) -> None:
+    """Make this month's and the next month's partition of the prices, so that no batch waits for it at midnight."""
+    today = work.clock().date()
+    months = {today.strftime("%Y-%m"), (today.replace(day=1) + timedelta(days=32)).strftime("%Y-%m")}
+    try:
+        with work.store.transaction() as cursor:
+            make_months(cursor, months)
+    except StoreError as error:
+        log.warning("months are not made ahead this time; the writer makes them when it needs them: %s", error)
+
+
+JOBS = (
+    Job("write", None, write),
+    Job("ingest", None, ingest),
+    Job("make_coming_months", CronTrigger(hour=0, minute=5, timezone=UTC), make_coming_months, grace_seconds=3600),
+)
+
+
+def run(work: Work) -> None:
+    """Run every job of the table until `work.stop` is set; then ingestion ends first and the writer last."""
+    scheduler = BackgroundScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(JOBS) + 2}})
+    ended = {job.id: threading.Event() for job in JOBS if job.trigger is None}
+    for job in JOBS:
+        scheduler.add_job(
+            _guarded(job, work, ended.get(job.id)),
+            trigger=job.trigger,
+            id=job.id,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=job.grace_seconds,
+        )
+    scheduler.start()
+    work.stop.wait()
+    log.info("jobs stop")
+    ended["ingest"].wait(6.0)
+    work.stop_writing.set()
+    ended["write"].wait(8.0)
+    scheduler.shutdown(wait=False)
+
+
+def _guarded(job: Job, work: Work, ended: threading.Event | None) -> Callable[[], None]:
+    """The job's function with its failure logged and, for a lasting job, its end made known; one that fails begins again."""
+
+    def once() -> None:
+        try:
+            job.run(work)
+        except Exception:
+            log.exception("job failed", extra={"job": job.id})
+            if ended is not None and not work.stop.wait(1.0):
+                once()
+        finally:
+            if ended is not None:
+                ended.set()
+
+    return once
+
+
+def _reference_data(work: Work) -> tuple[list[Instrument], dict[str, str]] | None:
+    """Instruments and their last stored mid prices; a store that is away is waited for. None where `stop` came first."""
+    waited = False
+    while not work.stop.is_set():
+        try:
+            with work.store.transaction() as cursor:
+                return all_instruments(cursor), latest_mids(cursor)
+        except StoreError as error:
+            if not waited:
+                log.warning("jobs wait for the store: %s", error)
+            waited = True
+            work.stop.wait(0.5)
+    return None
+
+
+def main() -> None:
+    """Entry point of the process: settings, signals, and the table."""
+    try:
+        config = settings.load()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    logs.configure("jobs", level=config.log_level, style=config.log_format, file=config.log_file)
+    if config.database_url is None or config.redis_url is None:
+        sys.exit("jobs alone need DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers")
+    bus = Bus(config.redis_url, _now, limit=config.stream_max_length)
+    store = Store(config.database_url, pool_max=config.db_pool_max, timeout_ms=config.db_timeout_ms, application="tickwire-jobs")
+    work = Work(config, bus, store, _now)
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        work.stop.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    run(work)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Bus → store: every accepted price becomes one row, exactly once in effect.
+
+Read a batch, store it, commit, acknowledge. Killed before the commit, the batch is handed out again; killed between
+commit and acknowledgement, it is handed out again and the rows are recognised. The bus keeps what is not acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from db import topics
+from db.bus import Bus, BusError, Entry
+from db.postgres import Store, StoreError
+from db.prices import PriceRow, insert_prices
+from db.timestamps import format_time, parse_time
+from jobs.sources.base import backoff
+
+log = logging.getLogger(__name__)
+
+MOST = 10_000  # entries in one transaction
+_LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
+_LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
+_LONGEST_DELAY = 5.0
+_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRule:
+    """A batch is written once it holds `size` entries or its first one has waited `wait_ms`; it takes all there is by then."""
+
+    size: int = 100
+    wait_ms: int = 1000
+
+
+class Writer:
+    """Moves prices from the bus to the store until told to stop. One thread runs it; nothing else may."""
+
+    def __init__(self, bus: Bus, store: Store, rule: BatchRule) -> None:
+        self._bus = bus
+        self._store = store
+        self._rule = rule
+
+    def run(self, stop: threading.Event) -> None:
+        """Write until `stop` is set, then what the bus still has, for a few seconds at most."""
+        failures = 0
+        inherited = True  # what a predecessor, or we before a failure, left unacknowledged comes first
+        last_call: float | None = None
+        while last_call is None or time.monotonic() < last_call:
+            try:
+                if inherited:
+                    self._bus.open_group(topics.PRICES)
+                    self.recover()
+                    inherited = False
+                if stop.is_set() and last_call is None:
+                    last_call = time.monotonic() + _LAST_BATCHES_SECONDS
+                if self.write_batch(self._gather(stop)) == 0 and last_call is not None:
+                    return
+                if failures:
+                    log.info("writer goes on", extra={"failures": failures})
+                failures = 0
+            except Exception as error:
+                inherited = True
+                failures += 1
+                if not isinstance(error, BusError | StoreError):
+                    log.exception("writer failed, tries again")
+                elif failures == 1:
+                    log.warning("writer waits: %s", error)
+                if stop.wait(min(_LONGEST_DELAY, backoff(failures, random.random()))):  # noqa: S311
+                    return
+
+    def recover(self) -> int:
+        """Write what was handed out before and never acknowledged; returns how many entries that were."""
+        total = 0
+        while entries := self._bus.read_unstored(topics.PRICES, MOST, 0, again=True):
+            total += self.write_batch(entries)
+        if total:
+            log.info("writer took over unacknowledged prices", extra={"entries": total})
+        return total
+
+    def write_batch(self, entries: Sequence[Entry]) -> int:
+        """Store and acknowledge these entries; returns how many they were. Raises `StoreError` or `BusError`."""
+        rows = [row for entry in entries if (row := to_row(entry)) is not None]
+        if rows:
+            with self._store.transaction() as cursor:
+                insert_prices(cursor, rows)
+        self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
+        return len(entries)
+
+    def _gather(self, stop: threading.Event) -> list[Entry]:
+        """Entries of the next batch; empty when none came within the waiting time."""
+        wait_ms = 0 if stop.is_set() else self._rule.wait_ms
+        entries = self._bus.read_unstored(topics.PRICES, MOST, min(wait_ms, _LONGEST_BLOCK_MS))
+        deadline = time.monotonic() + self._rule.wait_ms / 1000
+        while entries and len(entries) < self._rule.size and not stop.is_set():
+            left_ms = int((deadline - time.monotonic()) * 1000)
+            if left_ms <= 0:
+                break
+            entries += self._bus.read_unstored(topics.PRICES, MOST - len(entries), min(left_ms, _LONGEST_BLOCK_MS))
+        return entries
+
+
+def to_row(entry: Entry) -> PriceRow | None:
+    """The row of a stream entry, or None (logged) where it is no price: one bad entry must not hold up the others."""
+    try:
+        body = orjson.loads(entry.body)
+        price = body["price"]
+        decimals = (price["bid"], price["ask"], price["mid"], *([entry.volume] if entry.volume else []))
+        if not all(_DECIMAL.fullmatch(text) for text in decimals):
+            raise ValueError(f"not a price: {price}")
+        return PriceRow(
+            instrument=body["instrument"],
+            time=_plausible(price["time"]),
+            received=_plausible(body["timestamp"]),
+            bid=price["bid"],
+            ask=price["ask"],
+            mid=price["mid"],
+            volume=entry.volume,
+            source=entry.source,
+            epoch=entry.epoch,
+            seq=entry.seq,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("entry is not a price and is not stored", extra={"entry": entry.id.decode(), "reason": str(error)})
+        return None
+
+
+def _plausible(text: str) -> str:
+    """The time in contract form; a year no market has seen would make a partition of its own."""
+    moment = parse_time(text)
+    if not 1970 <= moment.year < 2200:
+        raise ValueError(f"time {text} is not plausible")
+    return format_time(moment)

@@ -1,0 +1,214 @@
+"""What an operator does by hand: `python manage.py up|migrate|status|replay FILE`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from config import embedded, logs, running, settings
+from config.children import hold_stop_signals
+from config.processes import Process, StartError, StopAsked, Supervisor
+from config.running import Running
+from config.settings import Settings, SettingsError, mask_url
+from db import migrate as migrations
+from db.postgres import StoreError
+
+ROOT = Path(__file__).resolve().parent
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Run and look after Tickwire.
+
+    Settings come from the environment, over .env beside this file; .env.example lists them.
+    """
+
+
+@cli.command()
+def up() -> None:
+    """Start everything and stay in the foreground.
+
+    Starts an embedded PostgreSQL and Redis under HUB_DATA_DIR where no server is configured, applies migrations, then starts
+    the jobs, the hub and the REST app, and restarts whichever dies. Prints one line beginning "ready:" once clients can be
+    served. Ctrl-C or SIGTERM stops all of it in order.
+    """
+    chosen = _settings("up")
+    folder = chosen.hub_data_dir
+    with _plain_errors():
+        running.prepare_data_dir(folder)
+        with running.locked(folder) as lock:
+            running.forget(folder)  # of an `up` that was killed
+            running.check_ports(("API", chosen.api_host, chosen.api_port), ("WEBSOCKET", chosen.websocket_host, chosen.websocket_port))
+            hold_stop_signals()
+            try:
+                with Supervisor(inherit=(lock,)) as supervisor:
+                    system = _bring_up(chosen, supervisor)
+                    system.write(folder)
+                    click.echo(f"ready: REST {system.rest} hub {system.hub}")
+                    supervisor.supervise(lambda pids: replace(system, pids=pids).write(folder))
+            except StopAsked:
+                pass
+            finally:
+                running.forget(folder)
+
+
+def _bring_up(chosen: Settings, supervisor: Supervisor) -> Running:
+    taken = (chosen.api_port, chosen.websocket_port)
+    database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
+    redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
+    supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
+    database_url = database.url if database else str(chosen.database_url)
+    redis_url = redis.url if redis else str(chosen.redis_url)
+    migrations.apply(database_url)
+    rest, hub = running.url_of(chosen.api_host, chosen.api_port), running.url_of(chosen.websocket_host, chosen.websocket_port)
+    supervisor.start(*_processes({**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}, rest, hub))
+    return Running(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
+
+
+def _processes(env: dict[str, str], rest: str, hub: str) -> tuple[Process, ...]:
+    """The three long-running processes. The jobs stop first, so that nothing they still publish is lost on the way."""
+    gunicorn = (sys.executable, "-m", "gunicorn", "-c")
+    return (
+        Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=env, stop_seconds=15),
+        Process(
+            name="hub",
+            argv=(*gunicorn, "config/gunicorn/hub.py", "wsgi:hub()"),
+            env=env,
+            ready=partial(running.answers, hub, "/socket.io/?EIO=4&transport=polling"),
+            stop_rank=1,
+        ),
+        Process(
+            name="rest",
+            argv=(*gunicorn, "config/gunicorn/rest.py", "wsgi:rest()"),
+            env=env,
+            ready=partial(running.answers, rest, "/health/live"),
+            stop_rank=1,
+        ),
+    )
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema up to date.
+
+    Uses the configured database; without one, the embedded database of the running system, or starts it for the moment.
+    """
+    chosen = _settings("migrate")
+    with _plain_errors(), _database(chosen) as url:
+        names = migrations.apply(url)
+    for name in names:
+        click.echo(f"applied {name}")
+    click.echo(f"{mask_url(url)} is up to date")
+
+
+@contextmanager
+def _database(chosen: Settings) -> Iterator[str]:
+    """The URL of the configured database, of the running embedded one, or of one that is started for the length of the block."""
+    folder = chosen.hub_data_dir
+    if chosen.database_url:
+        yield chosen.database_url
+        return
+    running.prepare_data_dir(folder)
+    try:
+        with running.locked(folder) as lock:
+            hold_stop_signals()
+            with Supervisor(inherit=(lock,)) as supervisor:
+                server = embedded.postgres(folder)
+                supervisor.start(server)
+                yield server.url
+    except running.Busy:
+        system = running.read(folder)
+        if system is None:
+            raise
+        yield system.database_url
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def status(as_json: bool) -> None:
+    """Show whether the system runs and how it is.
+
+    Exits with 0 when every process is alive and healthy, else with 1.
+    """
+    folder = _settings("status").hub_data_dir
+    system = running.read(folder)
+    if system is None:
+        click.echo(json.dumps({"running": False, "healthy": False}) if as_json else f"not running on {folder}")
+        sys.exit(1)
+    report = _report(system)
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        _show(report)
+    sys.exit(0 if report["healthy"] else 1)
+
+
+def _report(system: Running) -> dict[str, Any]:
+    """The whole of `status`, passwords masked."""
+    states, health = running.states(system, time.time()), running.health(system)
+    alive = [state.uptime_seconds is not None for state in states]
+    return {
+        "running": any(alive),
+        "healthy": all(alive) and health["status"] == "healthy",
+        "rest": system.rest,
+        "hub": system.hub,
+        "database_url": mask_url(system.database_url),
+        "redis_url": mask_url(system.redis_url),
+        "processes": {state.name: {"pid": state.pid, "uptime_seconds": state.uptime_seconds} for state in states},
+        "health": health,
+    }
+
+
+def _show(report: dict[str, Any]) -> None:
+    console = Console()
+    table = Table("process", "pid", "alive", "up for")
+    for name, state in report["processes"].items():
+        up_for = state["uptime_seconds"]
+        table.add_row(
+            name, str(state["pid"]), "[green]yes" if up_for is not None else "[red]no", "" if up_for is None else f"{up_for:.0f} s"
+        )
+    console.print(table)
+    for name in ("rest", "hub", "database_url", "redis_url"):
+        console.print(f"{name}: {report[name]}", highlight=False)
+    health = {key: value for key, value in report["health"].items() if key != "timestamp"}
+    console.print("health: " + ", ".join(f"{key} {value}" for key, value in health.items()), highlight=False, markup=False)
+
+
+def _settings(service: str) -> Settings:
+    """Settings of the checkout this file is in, wherever it was called from, and logs on stderr."""
+    os.chdir(ROOT)
+    try:
+        chosen = settings.load()
+        logs.configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    except OSError as error:
+        click.echo(f"invalid settings:\n  LOG_FILE: cannot be written: {error.strerror}", err=True)
+        sys.exit(2)
+    return chosen
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What can be expected to go wrong is told in a sentence, without a stack trace."""
+    try:
+        yield
+    except (running.RunError, StartError, StoreError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+if __name__ == "__main__":
+    cli()

@@ -1,0 +1,264 @@
+"""The loop from a source to the bus: nothing is dropped, nothing is doubled, every fault has its state."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from db.bus import BusError, BusFull, Tick
+from jobs.ingest import LONGEST_BUS_DELAY, REPORT_SECONDS, Ingest, Ingestion, Reporter, Status
+from jobs.sources.base import LONGEST_DELAY, BadInput, Source, State, as_source_error
+from tests.fake_time import FakeTime
+
+
+def tick(number: int) -> Tick:
+    return Tick("EUR_USD", f"1.{number}1", f"1.{number}3", f"1.{number}2", "2025-01-01T00:00:00.000000Z", "scripted")
+
+
+class Scripted(Source[Any]):
+    """Yields the numbers of its script in order and raises its exceptions; a restart goes on with the next entry."""
+
+    def __init__(self, script: Iterable[int | Exception], name: str = "scripted") -> None:
+        self.name = name
+        self.fetches = 0
+        self._script = iter(script)
+
+    def fetch(self, stop: threading.Event) -> Generator[int, None, None]:
+        self.fetches += 1
+        for entry in self._script:
+            if isinstance(entry, Exception):
+                raise entry
+            yield entry
+
+    def parse(self, raw: int) -> list[Tick]:
+        return [tick(raw)] if raw >= 0 else []
+
+
+class MemoryBus:
+    """Takes batches unless `refusals` has something else to say; `lost` says that the batch was taken and the answer lost."""
+
+    def __init__(self, *refusals: Exception | str | None) -> None:
+        self.refusals = list(refusals)
+        self.offered: list[str | None] = []
+        self.taken: dict[str | None, list[Tick]] = {}
+        self.reports: list[tuple[str, dict[str, Any]]] = []
+        self.reporting: Exception | None = None
+
+    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> None:
+        self.offered.append(batch_id)
+        refusal = self.refusals.pop(0) if self.refusals else None
+        if isinstance(refusal, Exception):
+            raise refusal
+        self.taken.setdefault(batch_id, list(ticks))
+        if refusal == "lost":
+            raise BusError("the answer was lost")
+
+    def report_source(self, name: str, state: Mapping[str, Any]) -> None:
+        if self.reporting is not None:
+            raise self.reporting
+        self.reports.append((name, dict(state)))
+
+    def bids(self) -> list[str]:
+        return [each.bid for batch in self.taken.values() for each in batch]
+
+
+class Run:
+    """One source run to its end on a clock of its own, with every state that it went through."""
+
+    def __init__(self, source: Source[Any], bus: MemoryBus, *, max_attempts: int = 3, until: float = float("inf")) -> None:
+        self.time = FakeTime(until)
+        self.states: list[str] = []
+        self.status = Status(source.name, self.time.utc, threading.Event())
+        change = self.status.change
+
+        def record(state: State, detail: str | None = None) -> None:
+            change(state, detail)
+            if self.states[-1:] != [state.value]:
+                self.states.append(state.value)
+
+        self.status.change = record  # type: ignore[method-assign]
+        Ingest(source, bus, self.status, max_attempts=max_attempts, jitter=lambda: 1.0, monotonic=self.time.monotonic).run(self.time)
+
+
+def transient() -> Exception:
+    return as_source_error(ConnectionResetError("reset"))
+
+
+def test_everything_reaches_the_bus_and_the_end_is_reported() -> None:
+    bus = MemoryBus()
+    run = Run(Scripted([1, 2, -1, 3]), bus)
+    assert bus.bids() == ["1.11", "1.21", "1.31"]
+    assert run.states == ["connecting", "live", "ended"]
+    report = run.status.report()
+    assert (report["state"], report["ticks"], report["detail"]) == ("ended", 3, None)
+    assert report["last_tick"] == report["since"] == "2025-11-18T00:00:00.000000Z"
+
+
+@pytest.mark.parametrize("refusal", [BusError("away"), BusFull("full"), "lost"])
+def test_a_batch_is_offered_under_one_id_until_it_is_taken(refusal: Exception | str) -> None:
+    bus = MemoryBus(None, *[refusal] * 20)
+    run = Run(Scripted([1, 2, 3]), bus)
+    assert bus.bids() == ["1.11", "1.21", "1.31"]
+    first, second, third = dict.fromkeys(bus.offered)
+    assert bus.offered == [first, *[second] * 21, third]
+    assert run.time.waits[0] < 1
+    assert max(run.time.waits) == LONGEST_BUS_DELAY
+
+
+def test_batch_ids_are_publisher_and_number_and_differ_between_runs() -> None:
+    buses = [MemoryBus(), MemoryBus()]
+    for bus in buses:
+        Run(Scripted([1, 2]), bus)
+    ids = [str(batch_id).rpartition("/") for bus in buses for batch_id in bus.offered]
+    assert [number for _, _, number in ids] == ["1", "2", "1", "2"]
+    assert ids[0][0] == ids[1][0] != ids[2][0]
+
+
+def test_a_bus_away_is_one_episode(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        run = Run(Scripted([1, 2]), MemoryBus(None, *[BusError("away")] * 9))
+    assert run.states == ["connecting", "live", "backing_off", "live", "ended"]
+    assert [record.__dict__["state"] for record in caplog.records] == ["live", "backing_off", "live", "ended"]
+    assert "away" in caplog.records[1].__dict__["detail"]
+
+
+def test_a_full_bus_that_takes_one_now_and_then_is_one_episode() -> None:
+    bus = MemoryBus(*[BusFull("full"), None] * 50)
+    run = Run(Scripted([*range(50)]), bus)
+    assert len(bus.bids()) == 50
+    assert run.states == ["connecting", "backing_off", "ended"]
+
+
+def test_a_full_episode_ends_when_the_bus_takes_everything_for_a_while() -> None:
+    class Slow(Scripted):
+        def fetch(self, stop: threading.Event) -> Generator[int, None, None]:
+            for raw in super().fetch(stop):
+                yield raw
+                stop.wait(2)
+
+    run = Run(Slow([*range(6)]), MemoryBus(BusFull("full")))
+    assert run.states == ["connecting", "backing_off", "live", "ended"]
+
+
+def test_stop_ends_a_batch_that_is_not_taken() -> None:
+    bus = MemoryBus(*[BusError("away")] * 1000)
+    run = Run(Scripted([1, 2]), bus, until=20)
+    assert bus.taken == {}
+    assert len(set(bus.offered)) == 1
+    assert run.states == ["connecting", "backing_off"]
+
+
+def test_a_transient_fault_restarts_the_source() -> None:
+    source, bus = Scripted([1, transient(), transient(), 2]), MemoryBus()
+    run = Run(source, bus)
+    assert bus.bids() == ["1.11", "1.21"]
+    assert source.fetches == 3
+    assert run.states == ["connecting", "live", "backing_off", "connecting", "backing_off", "connecting", "live", "ended"]
+    assert run.time.waits == pytest.approx([0.8, 1.6])
+
+
+def test_a_batch_taken_starts_the_back_off_anew() -> None:
+    run = Run(Scripted([transient(), 1, transient(), 2, transient(), 3, transient()]), MemoryBus(), max_attempts=1)
+    assert run.time.waits == pytest.approx([0.8] * 4)
+    assert "down" not in run.states
+
+
+def test_down_after_the_last_attempt_yet_still_trying(caplog: pytest.LogCaptureFixture) -> None:
+    bus = MemoryBus()
+    run = Run(Scripted([*[transient() for _ in range(7)], 1]), bus, max_attempts=3)
+    assert run.time.waits == pytest.approx([0.8, 1.6, 3.2, *[LONGEST_DELAY] * 4])
+    assert run.states == [*["connecting", "backing_off"] * 3, "connecting", "down", "live", "ended"]
+    assert bus.bids() == ["1.11"]
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
+def test_a_fatal_fault_is_down_with_its_reason_and_not_tried_again() -> None:
+    source = Scripted([1, as_source_error(BadInput("the token was refused")), 2])
+    run = Run(source, MemoryBus())
+    assert source.fetches == 1
+    assert run.states == ["connecting", "live", "down"]
+    assert run.status.report()["detail"] == "the token was refused"
+
+
+@pytest.mark.parametrize("where", ["fetch", "parse", "publish"])
+def test_the_unexpected_is_logged_with_its_traceback_and_survived(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Scripted):
+        def parse(self, raw: int) -> list[Tick]:
+            if where == "parse" and raw == 1:
+                raise ZeroDivisionError
+            return super().parse(raw)
+
+    script: list[int | Exception] = [ZeroDivisionError(), 2] if where == "fetch" else [1, 2]
+    bus = MemoryBus(*([ZeroDivisionError()] if where == "publish" else []))
+    run = Run(Broken(script), bus)
+    assert bus.bids() == (["1.11", "1.21"] if where == "publish" else ["1.21"])
+    assert bus.offered[0] == bus.offered[1 if where == "publish" else 0]
+    assert run.states == ["connecting", "backing_off", "connecting", "live", "ended"]
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True]
+
+
+def test_stop_ends_the_wait_between_attempts() -> None:
+    run = Run(Scripted([transient() for _ in range(1000)]), MemoryBus(), until=100)
+    assert run.states[-1] == "down"
+    assert run.time.now >= 100
+
+
+def test_a_failing_report_is_logged_once_until_one_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    bus = MemoryBus()
+    reporter = Reporter(bus, [Status("one", FakeTime().utc, threading.Event())], threading.Event())
+    for failure in (BusError("away"), BusError("away"), None, ZeroDivisionError("bug")):
+        bus.reporting = failure
+        reporter.report()
+    assert [name for name, _ in bus.reports] == ["one"]
+    assert [bool(record.exc_info) for record in caplog.records] == [False, True]
+    assert set(bus.reports[0][1]) == {"state", "since", "last_tick", "ticks", "detail"}
+
+
+def test_reports_are_refreshed_well_within_five_seconds() -> None:
+    assert REPORT_SECONDS < 5
+
+
+class Endless(Source[int]):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def fetch(self, stop: threading.Event) -> Generator[int, None, None]:
+        yield 1
+        stop.wait()
+
+    def parse(self, raw: int) -> list[Tick]:
+        return [tick(raw)]
+
+
+def eventually(check: Any, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.005)
+
+
+def test_a_source_that_breaks_never_disturbs_another() -> None:
+    bus = MemoryBus()
+    sources = [Endless("good"), Scripted([as_source_error(BadInput("bad token"))], "bad"), Scripted([1, 2], "short")]
+    ingestion = Ingestion(sources, bus, max_attempts=3, clock=FakeTime().utc)
+    ingestion.start()
+    wanted = {"good": "live", "bad": "down", "short": "ended"}
+    eventually(lambda: {name: report["state"] for name, report in list(bus.reports)} == wanted)
+    assert {name: report["ticks"] for name, report in bus.reports} == {"good": 1, "bad": 0, "short": 2}
+    began = time.monotonic()
+    assert ingestion.stop(5)
+    assert time.monotonic() - began < 2
+
+
+def test_a_bus_that_takes_no_reports_does_not_stop_prices() -> None:
+    bus = MemoryBus()
+    bus.reporting = BusError("away")
+    ingestion = Ingestion([Endless("good")], bus, max_attempts=3, clock=FakeTime().utc)
+    ingestion.start()
+    eventually(lambda: bus.bids() == ["1.11"])
+    assert ingestion.stop(5)

@@ -1,0 +1,240 @@
+"""Recordings: digit by digit, at their pace, and what a damaged one does."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import logging
+import threading
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.settings import SourceSpec
+from db.bus import Tick
+from db.timestamps import parse_time
+from jobs.sources.base import SourceError
+from jobs.sources.replay import BATCH, ReplaySource, Row, count_ticks, middle, read_rows
+from tests.fake_time import FakeTime
+
+RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
+TICKS = RECORDINGS / "EUR_USD_20140505.csv.gz"
+CANDLES = RECORDINGS / "EUR_USD_H1.csv.gz"
+INSTRUMENTS = ["EUR_USD", "USD_JPY", "EUR", "BTCUSDT"]
+
+
+def replay(file: Path, speed: float | None = None, *, loop: bool = False, time: FakeTime | None = None) -> ReplaySource:
+    return ReplaySource(SourceSpec("replay", file, speed, loop), INSTRUMENTS, monotonic=(time or FakeTime()).monotonic)
+
+
+def all_ticks(source: ReplaySource) -> list[Tick]:
+    return [tick for raw in source.fetch(threading.Event()) for tick in source.parse(raw)]
+
+
+def recording(folder: Path, *lines: str, name: str = "EUR_USD_test.csv", header: str = "time,bid,ask") -> Path:
+    file = folder / name
+    file.write_text("\n".join([header, *lines]) + "\n")
+    return file
+
+
+def seconds(*offsets: float) -> list[str]:
+    return [f"2025-01-01T00:{int(offset // 60):02}:{offset % 60:06.3f}Z,1.10000,1.10010" for offset in offsets]
+
+
+def test_every_recorded_tick_is_equal_digit_by_digit() -> None:
+    with gzip.open(TICKS, "rt") as text:
+        expected = list(csv.DictReader(text))
+    ticks = all_ticks(replay(TICKS))
+    assert len(ticks) == len(expected) == count_ticks(TICKS) == 25_177
+    for tick, line in zip(ticks, expected, strict=True):
+        assert (tick.instrument, tick.bid, tick.ask) == ("EUR_USD", line["bid"], line["ask"])
+        assert 2 * Fraction(tick.mid) == Fraction(line["bid"]) + Fraction(line["ask"])
+        assert tick.time == line["time"].replace("Z", "000Z")
+        assert (tick.source, tick.volume) == (f"replay:{TICKS.name}", None)
+
+
+def test_every_candle_is_its_opening_quote_digit_by_digit() -> None:
+    with gzip.open(CANDLES, "rt") as text:
+        expected = list(csv.DictReader(text))
+    ticks = all_ticks(replay(CANDLES))
+    assert len(ticks) == len(expected) == count_ticks(CANDLES) == 4_000
+    for tick, line in zip(ticks, expected, strict=True):
+        assert (tick.bid, tick.mid, tick.ask) == (line["bid_o"], line["mid_o"], line["ask_o"])
+        assert tick.time == line["time"].replace("Z", ".000000Z")
+
+
+prices = st.from_regex(r"[0-9]{1,15}(\.[0-9]{1,15})?", fullmatch=True)
+
+
+@given(prices, prices)
+def test_the_middle_is_exact_plain_decimal(bid: str, ask: str) -> None:
+    text = middle(bid, ask)
+    assert 2 * Fraction(text) == Fraction(bid) + Fraction(ask)
+    assert "E" not in text
+
+
+def test_max_speed_goes_out_in_full_batches_without_waiting() -> None:
+    stop = FakeTime()
+    sizes = [len(raw) for raw in replay(TICKS, time=stop).fetch(stop)]
+    assert sizes == [BATCH] * (25_177 // BATCH) + [25_177 % BATCH]
+    assert stop.now == 0
+
+
+@pytest.mark.parametrize("speed", [1.0, 60.0])
+def test_lines_go_out_when_they_are_due(tmp_path: Path, speed: float) -> None:
+    stop = FakeTime()
+    source = replay(recording(tmp_path, *seconds(0, 0, 1.5, 3, 30)), speed, time=stop)
+    seen = [(round(stop.now, 6), len(raw)) for raw in source.fetch(stop)]
+    assert seen == [(0, 2), (round(1.5 / speed, 6), 1), (round(3 / speed, 6), 1), (round(30 / speed, 6), 1)]
+
+
+def test_the_whole_day_keeps_its_pace() -> None:
+    stop = FakeTime()
+    source = replay(TICKS, 60.0, time=stop)
+    first: Row | None = None
+    for raw in source.fetch(stop):
+        first = first or raw[0]
+        for row in raw:
+            assert (row.time - first.time).total_seconds() / 60 == pytest.approx(stop.now, abs=1e-6)
+
+
+def test_it_catches_up_after_a_time_without_the_bus(tmp_path: Path) -> None:
+    stop = FakeTime()
+    raws = replay(recording(tmp_path, *seconds(0, 1, 2, 3, 20)), 1.0, time=stop).fetch(stop)
+    assert len(next(raws)) == 1
+    stop.now += 10
+    assert len(next(raws)) == 3
+    assert stop.now == 10
+    assert len(next(raws)) == 1
+    assert stop.now == 20
+
+
+def test_a_line_out_of_order_is_due_at_once(tmp_path: Path) -> None:
+    stop = FakeTime()
+    source = replay(recording(tmp_path, *seconds(5, 2, 6)), 1.0, time=stop)
+    assert [len(raw) for raw in source.fetch(stop)] == [2, 1]
+    assert stop.now == 1
+
+
+def test_a_wild_time_does_not_break_the_wait(tmp_path: Path) -> None:
+    stop = FakeTime(until=10_000)
+    source = replay(recording(tmp_path, *seconds(0), "9999-12-31T00:00:00Z,1.1,1.2"), 1.0, time=stop)
+    assert [len(raw) for raw in source.fetch(stop)] == [1]
+    assert max(stop.waits) <= threading.TIMEOUT_MAX
+
+
+def test_the_end_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert len(all_ticks(replay(recording(tmp_path, *seconds(0, 1))))) == 2
+    assert [record.message for record in caplog.records] == ["recording ended"]
+    assert caplog.records[0].__dict__["ticks"] == 2
+
+
+def test_a_loop_begins_again_with_the_times_of_the_recording(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stop = FakeTime(until=10)
+    source = replay(recording(tmp_path, *seconds(0, 4)), 1.0, loop=True, time=stop)
+    with caplog.at_level(logging.INFO):
+        played = [(stop.now, tick.time[17:19]) for raw in source.fetch(stop) for tick in source.parse(raw)]
+    assert played == [(0, "00"), (4, "04"), (4, "00"), (8, "04"), (8, "00")]
+    assert [record.message for record in caplog.records] == ["recording begins again"] * 2
+
+
+def test_bad_lines_are_counted_and_the_first_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = seconds(0, 1)
+    bad = [
+        "2025-01-01T00:00:00Z,1.1",
+        "yesterday,1.1,1.2",
+        "2025-01-01T00:00:00Z,nan,1.2",
+        "2025-01-01T00:00:00Z,-1.1,1.2",
+        "2025-01-01T00:00:00Z,0.0,1.2",
+        "2025-01-01T00:00:00Z,1e5,1.2",
+        "2025-01-01T00:00:00Z,1.3,1.2",
+        "2025-01-01T00:00:00Z,١,٢",
+        "2025-01-01T00:00:00Z,1.1,1.2,1.3",
+        "\ufffd\x00",
+    ]
+    source = replay(recording(tmp_path, good[0], *bad, "", good[1]))
+    with caplog.at_level(logging.WARNING):
+        assert len(all_ticks(source)) == 2
+    assert source.bad_lines == len(bad)
+    [record] = caplog.records
+    assert (record.__dict__["line"], record.__dict__["reason"]) == (3, "2 fields instead of 3")
+
+
+def test_a_file_of_several_instruments(tmp_path: Path) -> None:
+    lines = ["2025-01-01T00:00:00Z,USD_JPY,150.10,150.12", "2025-01-01T00:00:00Z,EUR_USD,1.1,1.2", "2025-01-01T00:00:00Z,XXX_YYY,1,2"]
+    source = replay(recording(tmp_path, *lines, name="all.csv", header="time,instrument,bid,ask"))
+    assert [(tick.instrument, tick.mid) for tick in all_ticks(source)] == [("USD_JPY", "150.11"), ("EUR_USD", "1.15")]
+    assert source.bad_lines == 1
+
+
+@pytest.mark.parametrize("name", ["EUR_USD.csv", "EUR_USD_H1.csv", "eur_usd_20140505.csv"])
+def test_the_instrument_is_in_the_name(tmp_path: Path, name: str) -> None:
+    assert {tick.instrument for tick in all_ticks(replay(recording(tmp_path, *seconds(0), name=name)))} == {"EUR_USD"}
+
+
+def test_times_become_contract_text(tmp_path: Path) -> None:
+    times = ["2025-01-01T00:00:00", "2025-01-01T02:00:00+02:00", "2025-01-01T00:00:00.000Z"]
+    ticks = all_ticks(replay(recording(tmp_path, *[f"{text},1.1,1.2" for text in times])))
+    assert {tick.time for tick in ticks} == {"2025-01-01T00:00:00.000000Z"}
+    assert parse_time(ticks[0].time).year == 2025
+
+
+def truncated(folder: Path) -> Path:
+    file = folder / TICKS.name
+    file.write_bytes(TICKS.read_bytes()[:50_000])
+    return file
+
+
+def test_a_truncated_gzip_gives_what_it_has_and_then_fails(tmp_path: Path) -> None:
+    source = replay(truncated(tmp_path))
+    taken: list[Row] = []
+    with pytest.raises(SourceError, match="damaged") as caught:
+        taken.extend(row for raw in source.fetch(threading.Event()) for row in raw)
+    assert caught.value.fatal
+    assert len(taken) > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("EUR_USD.csv", b"open,high,low\n1,2,3\n", "no known format"),
+        ("EUR_USD.csv", b"", "no known format"),
+        ("EUR_USD.csv", b"time,bid,ask\n", "no readable line"),
+        ("EUR_USD.csv", b"time,bid,ask\nx,y,z\n", "no readable line"),
+        ("NOBODY.csv", b"time,bid,ask\n", "no known instrument"),
+        ("EUR_USD.csv.gz", b"time,bid,ask\n", "damaged"),
+        ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n2025-01-01,1,2\n")[:-9] + b"garbage!!", "damaged"),
+    ],
+)
+def test_a_file_that_cannot_be_played_is_fatal_and_says_why(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    for loop in (False, True):
+        with pytest.raises(SourceError, match=reason) as caught:
+            all_ticks(replay(file, loop=loop))
+        assert caught.value.fatal
+        assert name in str(caught.value)
+
+
+def test_counting_a_file_that_cannot_be_read_is_a_source_error(tmp_path: Path) -> None:
+    for file in (tmp_path, tmp_path / "missing.csv", truncated(tmp_path)):
+        with pytest.raises(SourceError):
+            count_ticks(file)
+
+
+def test_after_a_fault_it_goes_on_where_it_was() -> None:
+    source = replay(TICKS)
+    first = source.fetch(threading.Event())
+    before = [*next(first), *next(first)]
+    first.close()
+    after = [row for raw in source.fetch(threading.Event()) for row in raw]
+    assert before + after == list(read_rows(TICKS, INSTRUMENTS, lambda line, reason: None))
+
+
+def test_prices_of_the_real_recording_make_sense() -> None:
+    assert all(Decimal(tick.bid) < Decimal(tick.mid) < Decimal(tick.ask) for tick in all_ticks(replay(CANDLES)))

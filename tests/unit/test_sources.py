@@ -1,0 +1,164 @@
+"""What every source promises, whichever it is; and what they share."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import settings as config_settings
+from config.settings import SourceSpec, load, parse_source
+from db.instruments import Instrument
+from jobs.sources import SOURCES, Surroundings, build
+from jobs.sources.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, backoff
+from tests.fake_time import FakeTime
+
+RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
+INSTRUMENTS = [
+    Instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda"),
+    Instrument("USD_JPY", "US Dollar / Japanese Yen", "fx", 3, "oanda"),
+    Instrument("BTCUSDT", "Bitcoin / Tether", "crypto", 2, "binance"),
+    Instrument("AAPL", "Apple", "equity", 2, "synthetic"),
+]
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+PRICE = re.compile(r"\d+(\.\d+)?")
+
+
+def surroundings(**changes: Any) -> Surroundings:
+    settings = replace(load({}, dotenv=None), synthetic_seed=7, **changes)
+    return Surroundings(settings, INSTRUMENTS, {}, FakeTime().utc)
+
+
+def mixed_recording(folder: Path) -> Path:
+    file = folder / "mixed.csv"
+    file.write_text("time,instrument,bid,ask\n2025-01-01T00:00:00Z,EUR_USD,1.10,1.11\n2025-01-01T00:00:00.5Z,USD_JPY,150.1,150.12\n")
+    return file
+
+
+# One entry of SOURCES per way of feeding it; every test below that asks for `source` runs for each.
+WAYS: dict[str, Callable[[Path], str]] = {
+    "synthetic": lambda folder: "synthetic",
+    "ticks": lambda folder: f"replay:{RECORDINGS / 'EUR_USD_20140505.csv.gz'}@max",
+    "ticks, paced": lambda folder: f"replay:{RECORDINGS / 'EUR_USD_20140505.csv.gz'}",
+    "candles": lambda folder: f"replay:{RECORDINGS / 'EUR_USD_H1.csv.gz'}@max@loop",
+    "several instruments": lambda folder: f"replay:{mixed_recording(folder)}@max",
+}
+
+
+@pytest.fixture(params=WAYS)
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source[Any]:
+    return build(parse_source(WAYS[request.param](tmp_path)), surroundings())
+
+
+def test_ticks_are_in_contract_form(source: Source[Any]) -> None:
+    raw = next(source.fetch(threading.Event()))
+    ticks = source.parse(raw)
+    assert ticks
+    for tick in ticks:
+        assert tick.instrument in {instrument.symbol for instrument in INSTRUMENTS}
+        assert tick.source == source.name
+        assert TIME.fullmatch(tick.time)
+        assert all(PRICE.fullmatch(text) for text in (tick.bid, tick.mid, tick.ask))
+        assert 0 < Decimal(tick.bid) <= Decimal(tick.mid) <= Decimal(tick.ask)
+        assert tick.volume is None or PRICE.fullmatch(tick.volume)
+
+
+def test_parse_is_pure(source: Source[Any]) -> None:
+    raw = next(source.fetch(threading.Event()))
+    first = source.parse(raw)
+    list(islice(source.fetch(FakeTime(until=10)), 2))
+    assert source.parse(raw) == first
+
+
+def test_nothing_is_fetched_after_stop(source: Source[Any]) -> None:
+    stop = threading.Event()
+    stop.set()
+    assert list(source.fetch(stop)) == []
+
+
+def test_stop_is_honoured_while_waiting(source: Source[Any]) -> None:
+    stop, begun = threading.Event(), threading.Event()
+
+    def take() -> None:
+        for _ in source.fetch(stop):
+            begun.set()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    assert begun.wait(5)
+    asked = time.monotonic()
+    stop.set()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert time.monotonic() - asked < 1
+
+
+def test_stop_ends_a_source_that_was_started(source: Source[Any]) -> None:
+    stop = threading.Event()
+    raws = source.fetch(stop)
+    next(raws)
+    stop.set()
+    assert list(raws) == []
+
+
+def test_every_kind_of_the_settings_can_be_built() -> None:
+    assert set(SOURCES) == set(config_settings._SOURCES)
+
+
+def test_a_missing_file_is_a_fatal_source_error(tmp_path: Path) -> None:
+    source = build(SourceSpec("replay", tmp_path / "EUR_USD.csv"), surroundings())
+    with pytest.raises(SourceError, match=r"EUR_USD\.csv") as caught:
+        next(source.fetch(threading.Event()))
+    assert caught.value.fatal
+
+
+def fed(source: Source[Any]) -> set[str]:
+    return {tick.instrument for tick in source.parse(next(source.fetch(threading.Event())))}
+
+
+def test_the_walk_feeds_every_instrument_by_default() -> None:
+    assert fed(build(SourceSpec("synthetic"), surroundings())) == {instrument.symbol for instrument in INSTRUMENTS}
+
+
+def test_the_walk_leaves_alone_what_another_source_feeds() -> None:
+    walk = SourceSpec("synthetic")
+    others = (walk, SourceSpec("replay", Path("EUR_USD_20140505.csv.gz")), SourceSpec("replay", Path("anything.csv")))
+    assert fed(build(walk, surroundings(sources=others))) == {"USD_JPY", "BTCUSDT", "AAPL"}
+    assert fed(build(walk, surroundings(sources=(walk, SourceSpec("oanda"))))) == {"BTCUSDT", "AAPL"}
+
+
+@given(st.integers(1, 10_000), st.floats(0, 1))
+def test_backoff_doubles_up_to_its_cap(attempt: int, jitter: float) -> None:
+    delay = backoff(attempt, jitter)
+    assert 0 < delay <= LONGEST_DELAY
+    assert backoff(1, jitter) < 1
+    assert backoff(attempt + 1, jitter) in (pytest.approx(2 * delay), pytest.approx(LONGEST_DELAY * (1 + jitter) / 2))
+
+
+@pytest.mark.parametrize(
+    ("error", "fatal"),
+    [
+        (BadInput("unknown format"), True),
+        (FileNotFoundError("gone"), True),
+        (PermissionError("no"), True),
+        (ConnectionResetError("reset"), False),
+        (OSError("I/O"), False),
+        (ZeroDivisionError(), False),
+        (SourceError("said so", fatal=True), True),
+        (SourceError("said so", fatal=False), False),
+    ],
+)
+def test_transient_and_fatal_are_told_apart(error: Exception, fatal: bool) -> None:
+    translated = as_source_error(error)
+    assert translated.fatal is fatal
+    assert str(translated)
