@@ -43,7 +43,7 @@ class Hub:
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if self._stop.is_set():
+        if self._stop.is_set() and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response("503 Service Unavailable", [("Retry-After", "2"), ("Connection", "close")])
             return [b""]
         return self._app(environ, start_response)
@@ -60,7 +60,7 @@ class Hub:
             self._fanout.send(client, Frame("error", orjson.dumps(body)))
             self._fanout.close(client)
         deadline = time.monotonic() + _FLUSH_SECONDS
-        while self._fanout.clients() and time.monotonic() < deadline:
+        while not self._fanout.idle() and time.monotonic() < deadline:
             time.sleep(0.05)
 
 

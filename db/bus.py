@@ -109,7 +109,6 @@ class Bus:
             protocol=2,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            socket_keepalive=True,
             retry=Retry(NoBackoff(), 0)  # a repeat is the caller's to decide: only a batch_id makes it safe,
         )
 

@@ -42,7 +42,7 @@ class Store:
             raise StoreError("no free database connection in time")
         connection: Connection | None = None
         try:
-            connection = self._free.pop() if self._free else self._connect()
+            connection = self._idle() or self._connect()
             with connection, connection.cursor() as cursor:
                 yield cursor
             self._free.append(connection)
@@ -59,13 +59,20 @@ class Store:
 
     def close(self) -> None:
         """Close every idle connection."""
-        while self._free:
-            _discard(self._free.pop())
+        while (connection := self._idle()) is not None:
+            _discard(connection)
 
     def ping(self) -> None:
         """Raise `StoreError` unless the database answers."""
         with self.transaction() as cursor:
             cursor.execute("SELECT 1")
+
+    def _idle(self) -> Connection | None:
+        """One idle connection, or None. Asking first whether there is one would race with other threads."""
+        try:
+            return self._free.pop()
+        except IndexError:
+            return None
 
     def _connect(self) -> Connection:
         connection = psycopg2.connect(

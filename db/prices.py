@@ -75,19 +75,19 @@ def latest_mids(cursor: Any) -> dict[str, str]:
 
 CSV_HEADER = b"symbol,time,received,bid,ask,mid,volume,source,seq,epoch\n"
 
+_TIME_TEXT = _TIME.format("time")
+_RECEIVED_TEXT = _TIME.format("received")
+
 # How PostgreSQL writes a row: one JSON object, or the columns of `CSV_HEADER`. Neither time nor number is ever anything but
 # its text. JSON holds no control character, so a COPY quoted and delimited by two of them gives it as it is.
 _FORMS = {
     "json": (
-        f"""'{{"symbol":' || to_json(instrument) || ',"time":"' || {_TIME.format("time")} || '","received":"' || {_TIME.format("received")}"""
-        """ || '","bid":"' || bid || '","ask":"' || ask || '","mid":"' || mid || '","volume":' || coalesce('"' || volume || '"', 'null')"""
-        """ || ',"source":' || to_json(source) || ',"seq":' || seq || ',"epoch":' || to_json(epoch) || '}'""",
-        "FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02'",
+        f"""'{{"symbol":' || to_json(instrument) || ',"time":"' || {_TIME_TEXT} || '","received":"' || {_RECEIVED_TEXT} ||"""
+        """ '","bid":"' || bid || '","ask":"' || ask || '","mid":"' || mid || '","volume":' || coalesce('"' || volume || '"', 'null') ||"""
+        """ ',"source":' || to_json(source) || ',"seq":' || seq || ',"epoch":' || to_json(epoch) || '}'""",
+        r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'",
     ),
-    "csv": (
-        f"instrument, {_TIME.format('time')}, {_TIME.format('received')}, bid, ask, mid, volume, source, seq, epoch",
-        "FORMAT csv",
-    ),
+    "csv": (f"instrument, {_TIME_TEXT}, {_RECEIVED_TEXT}, bid, ask, mid, volume, source, seq, epoch", "FORMAT csv"),
 }
 
 
@@ -118,9 +118,7 @@ class PricePage:
     following: PriceKey | None
 
 
-def price_page(
-    cursor: Any, wanted: PriceRange, limit: int, form: Literal["json", "csv"], after: PriceKey | None = None
-) -> PricePage:
+def price_page(cursor: Any, wanted: PriceRange, limit: int, form: Literal["json", "csv"], after: PriceKey | None = None) -> PricePage:
     """Up to `limit` prices of the range that follow `after` in its order; JSON objects a line, or CSV without a header."""
     columns, options = _FORMS[form]
     query = sql.SQL("COPY (SELECT {} FROM prices WHERE {} ORDER BY {} LIMIT {}) TO STDOUT WITH ({})").format(
@@ -178,6 +176,4 @@ def _key(record: bytes, form: str) -> PriceKey:
 def _copy_line(row: PriceRow) -> str:
     volume = row.volume if row.volume is not None else "\\N"
     source = row.source.translate(_ESCAPES)
-    return (
-        f"{row.instrument}\t{row.time}\t{row.received}\t{row.bid}\t{row.ask}\t{row.mid}\t{volume}\t{source}\t{row.epoch}\t{row.seq}\n"
-    )
+    return f"{row.instrument}\t{row.time}\t{row.received}\t{row.bid}\t{row.ask}\t{row.mid}\t{volume}\t{source}\t{row.epoch}\t{row.seq}\n"

@@ -50,6 +50,9 @@ class Fanout(Protocol):
     def close(self, client: str) -> None:
         """End the client's transport after what was sent to it; the client is free to reconnect."""
 
+    def idle(self) -> bool:
+        """Whether everything that was to go out before a `close` has gone."""
+
 
 class SocketIOFanout:
     """`Fanout` on a python-socketio server: one queue per client, drained by a greenlet of its own."""
@@ -58,6 +61,7 @@ class SocketIOFanout:
         self._server = server
         self.delivered = 0
         self.slow_clients = 0
+        self._closing: list[Any] = []  # transports told to close
 
     def broadcast(self, rooms: Rooms, frames: Sequence[Frame]) -> None:
         everyone = list(rooms) or None
@@ -94,7 +98,18 @@ class SocketIOFanout:
 
     def close(self, client: str) -> None:
         if socket := self._socket(client):
-            socket.close(wait=False)
+            # Without a CLOSE packet: python-socketio takes that for good and does not come back.
+            socket.close(wait=False, abort=True)
+            self._closing.append(socket)
+
+    def idle(self) -> bool:
+        return all(_flushed(socket) for socket in self._closing)
 
     def _socket(self, client: str) -> Any:
         return self._server.eio.sockets.get(self._server.manager.eio_sid_from_sid(client, "/"))
+
+
+def _flushed(socket: Any) -> bool:
+    """Whether a closed transport has sent what was queued: a WebSocket's writer takes the closing None last, a poll leaves it."""
+    queue = socket.queue
+    return queue.empty() or (not socket.upgraded and queue.queue[0] is None)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 
-import eventlet
-import eventlet.greenio
-import eventlet.wsgi
+with warnings.catch_warnings():
+    # Known, and answered in docs/adr: the warning would greet every operator at every start.
+    warnings.simplefilter("ignore")
+    import eventlet
+    import eventlet.greenio
+    import eventlet.wsgi
+
 from gunicorn.workers.base import Worker
 
 log = logging.getLogger("hub.worker")
 
 
 class EventletWorker(Worker):  # type: ignore[misc]
-    """Serves until told to stop; then stops accepting and lets the application take leave (`shutdown()`)."""
+    """Serves until told to stop; then lets the application take leave (`shutdown()`) and ends."""
 
     def init_process(self) -> None:
         # Before anything of the application is imported.
@@ -28,11 +33,12 @@ class EventletWorker(Worker):  # type: ignore[misc]
         while self.alive and os.getppid() == self.ppid:
             self.notify()
             eventlet.sleep(0.2)
-        for acceptor in acceptors:
-            acceptor.kill()
         self.notify()
+        # First the leave, in which the application refuses new sessions itself: an acceptor that ends cuts every WebSocket off.
         if shutdown := getattr(self.wsgi, "shutdown", None):
             shutdown()
+        for acceptor in acceptors:
+            acceptor.kill()
 
     def _serve(self, listener: socket.socket) -> None:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts

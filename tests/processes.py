@@ -1,0 +1,109 @@
+"""Processes of ours, started for a test exactly as an operator or `up` would start them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from config.settings import Settings
+from tests.conftest import until
+
+ROOT = Path(__file__).parent.parent
+
+
+class Running:
+    """A process of ours in a group of its own; leaving the `with` block ends it, whatever state it is in."""
+
+    def __init__(self, argv: list[str], environ: dict[str, str], log: Path) -> None:
+        self.argv, self.environ, self.log = argv, environ, log
+        self.popen: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Running:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def pid(self) -> int:
+        assert self.popen is not None
+        return self.popen.pid
+
+    def start(self) -> None:
+        environ = {**os.environ, **self.environ, "LOG_FORMAT": "json"}
+        with self.log.open("ab") as output:
+            self.popen = subprocess.Popen(
+                self.argv, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        """Signal the whole group and wait for the process."""
+        if self.popen and self.popen.poll() is None:
+            os.killpg(self.pid, number)
+            self.popen.wait(30)
+
+    def ask_to_stop(self, seconds: float = 30) -> int:
+        """SIGTERM to the process alone, as a supervisor does it; the exit code."""
+        assert self.popen is not None
+        self.popen.terminate()
+        return self.popen.wait(seconds)
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+class Web(Running):
+    """One of the two gunicorn processes."""
+
+    def __init__(self, name: str, settings: Settings, log: Path, **extra: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._path = "/socket.io/?EIO=4&transport=polling" if name == "hub" else "/health/live"
+        port = {"hub": "WEBSOCKET_PORT", "rest": "API_PORT"}[name]
+        argv = [sys.executable, "-m", "gunicorn", "-c", f"config/gunicorn/{name}.py", f"wsgi:{name}()"]
+        super().__init__(argv, {**environ_of(settings), port: str(self.port), **extra}, log)
+
+    def start(self) -> None:
+        super().start()
+        self.await_ready()
+
+    def await_ready(self) -> None:
+        until(self._answers, 60, f"an answer of {self.argv[-1]}")
+
+    def _answers(self) -> bool:
+        assert self.popen is not None
+        assert self.popen.poll() is None, self.output()[-3000:]
+        try:
+            with urllib.request.urlopen(self.url + self._path, timeout=5) as answer:  # noqa: S310
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def jobs(settings: Settings, log: Path, **extra: str) -> Running:
+    """The jobs process."""
+    return Running([sys.executable, "-m", "jobs.scheduler"], {**environ_of(settings), **extra}, log)
+
+
+def environ_of(settings: Settings) -> dict[str, str]:
+    """The servers and directories of these settings, as variables; no source."""
+    return {
+        "DATABASE_URL": str(settings.database_url),
+        "REDIS_URL": str(settings.redis_url),
+        "HUB_DATA_DIR": str(settings.hub_data_dir),
+        "SOURCES": "",
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
