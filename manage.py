@@ -5,25 +5,32 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from config import embedded, logs, running, settings
 from config.children import hold_stop_signals
 from config.processes import Process, StartError, StopAsked, Supervisor
 from config.running import Running
-from config.settings import Settings, SettingsError, mask_url
+from config.settings import Settings, SettingsError, SourceSpec, mask_url
 from db import migrate as migrations
+from db.bus import Bus, BusError
 from db.postgres import StoreError
+from jobs.playback import play, symbols
+from jobs.sources.base import SourceError
+from jobs.sources.replay import ReplaySource, count_ticks
 
 ROOT = Path(__file__).resolve().parent
 
@@ -147,28 +154,12 @@ def status(as_json: bool) -> None:
     if system is None:
         click.echo(json.dumps({"running": False, "healthy": False}) if as_json else f"not running on {folder}")
         sys.exit(1)
-    report = _report(system)
+    report = running.report(system, time.time())
     if as_json:
         click.echo(json.dumps(report))
     else:
         _show(report)
     sys.exit(0 if report["healthy"] else 1)
-
-
-def _report(system: Running) -> dict[str, Any]:
-    """The whole of `status`, passwords masked."""
-    states, health = running.states(system, time.time()), running.health(system)
-    alive = [state.uptime_seconds is not None for state in states]
-    return {
-        "running": any(alive),
-        "healthy": all(alive) and health["status"] == "healthy",
-        "rest": system.rest,
-        "hub": system.hub,
-        "database_url": mask_url(system.database_url),
-        "redis_url": mask_url(system.redis_url),
-        "processes": {state.name: {"pid": state.pid, "uptime_seconds": state.uptime_seconds} for state in states},
-        "health": health,
-    }
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -184,6 +175,58 @@ def _show(report: dict[str, Any]) -> None:
         console.print(f"{name}: {report[name]}", highlight=False)
     health = {key: value for key, value in report["health"].items() if key != "timestamp"}
     console.print("health: " + ", ".join(f"{key} {value}" for key, value in health.items()), highlight=False, markup=False)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
+@click.option("--speed", default="1", metavar="1|60|max", help="Times the recorded pace, 1 by default; max: as the bus takes it.")
+@click.option("--loop", is_flag=True, help="Begin again at the end, until Ctrl-C.")
+def replay(file: Path, speed: str, loop: bool) -> None:
+    """Publish the recording FILE onto the bus of the running system.
+
+    That is the one on HUB_DATA_DIR, else the configured servers (REDIS_URL, DATABASE_URL). Recordings are CSV, plain or .gz;
+    data/recordings has some.
+    """
+    chosen = _settings("replay")
+    done = 0
+    with _plain_errors(), ExitStack() as stack:
+        database_url, redis_url = _servers(chosen)
+        bus = Bus(redis_url, _now, limit=chosen.stream_max_length)
+        stack.callback(bus.close)
+        bus.ping()
+        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), symbols(database_url))
+        total = None if loop else count_ticks(file)
+        bar = stack.enter_context(Progress(*Progress.get_default_columns(), "{task.completed} ticks", console=Console(stderr=True)))
+        task = bar.add_task(file.name, total=total)
+
+        def taken(ticks: int) -> None:
+            nonlocal done
+            done += ticks
+            bar.advance(task, ticks)
+
+        stack.callback(lambda: click.echo(f"published {done} ticks"))
+        play(source, bus, taken=taken, clock=_now, stop=threading.Event())
+
+
+def _speed(text: str) -> float | None:
+    try:
+        return settings.parse_speed(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--speed") from error
+
+
+def _servers(chosen: Settings) -> tuple[str, str]:
+    """URLs of database and bus: of the running system, else as configured."""
+    system = running.read(chosen.hub_data_dir)
+    if system is not None:
+        return system.database_url, system.redis_url
+    if chosen.database_url is None or chosen.redis_url is None:
+        raise running.RunError(f"nothing runs on {chosen.hub_data_dir}: start it with `make run`, or set DATABASE_URL and REDIS_URL")
+    return chosen.database_url, chosen.redis_url
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _settings(service: str) -> Settings:
@@ -206,7 +249,7 @@ def _plain_errors() -> Iterator[None]:
     """What can be expected to go wrong is told in a sentence, without a stack trace."""
     try:
         yield
-    except (running.RunError, StartError, StoreError, OSError) as error:
+    except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from config import logs, settings
+from config import VERSION, logs, settings
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -24,7 +24,7 @@ def rest() -> Any:
     from api.app import create_app
 
     config = _prepare("rest")
-    return create_app(config, _bus(config), _store(config, "rest"), _now)
+    return create_app(config, _bus(config), _store(config, "rest"), _now, VERSION)
 
 
 def _prepare(service: str) -> Settings:

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from config.files import write_private
+from config.settings import mask_url
 
 _LOCK = "up.lock"
 _RUN = "run.json"
@@ -180,4 +181,20 @@ def health(running: Running) -> dict[str, Any]:
         answer = json.loads(body)
     except ValueError:
         answer = None
-    return answer if status and isinstance(answer, dict) else {"status": "unreachable"}
+    return answer if status and isinstance(answer, dict) and "status" in answer else {"status": "unreachable"}
+
+
+def report(running: Running, now: float) -> dict[str, Any]:
+    """How the system is, for people and machines, passwords masked; `now` in Unix seconds."""
+    processes, told = states(running, now), health(running)
+    alive = [process.uptime_seconds is not None for process in processes]
+    return {
+        "running": any(alive),
+        "healthy": all(alive) and told["status"] == "healthy",
+        "rest": running.rest,
+        "hub": running.hub,
+        "database_url": mask_url(running.database_url),
+        "redis_url": mask_url(running.redis_url),
+        "processes": {process.name: {"pid": process.pid, "uptime_seconds": process.uptime_seconds} for process in processes},
+        "health": told,
+    }

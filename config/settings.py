@@ -168,7 +168,7 @@ class _Url(Str):
         return str(value)
 
 
-class _PathText(Str):
+class _PathText(Field[Path]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Path:
         return Path(value).expanduser()
 
@@ -240,8 +240,8 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     try:
         values = _Environment().load(given)
     except ValidationError as error:
-        problems = {name.upper(): " ".join(texts) for name, texts in error.normalized_messages().items()}
-        values = {**_Environment().load({}), **(error.valid_data or {})}
+        problems = {name.upper(): " ".join(texts) for name, texts in error.messages_dict.items()}
+        values = {**_Environment().load({}), **dict(error.valid_data or {})}
     problems = {**_contradictions(values), **problems}
     if problems:
         raise SettingsError(problems)
@@ -261,7 +261,11 @@ def _contradictions(values: dict[str, Any]) -> dict[str, str]:
 
 def _assemble(values: dict[str, Any]) -> Settings:
     """Fold the DB_* and REDIS_* parts into one URL each and leave the rest as it is."""
-    parts = {name: values.pop(name) for name in list(values) if re.match(r"(db_(host|port|name|user|password)|redis_(host|port|db|password))$", name)}
+    parts = {
+        name: values.pop(name)
+        for name in list(values)
+        if re.match(r"(db_(host|port|name|user|password)|redis_(host|port|db|password))$", name)
+    }
     if values["database_url"] is None and parts["db_host"]:
         secret = f":{quote(parts['db_password'], safe='')}" if parts["db_password"] else ""
         user = quote(parts["db_user"], safe="")

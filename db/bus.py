@@ -104,12 +104,13 @@ class Bus:
     def __init__(self, url: str, clock: Callable[[], datetime], *, limit: int = 500_000, timeout: float = 5.0) -> None:
         self._clock = clock
         self._limit = limit
-        self._redis = redis.Redis.from_url(
+        # redis-py types every answer as what any of its settings could make of it.
+        self._redis: Any = redis.Redis.from_url(
             url,
             protocol=2,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
-            retry=Retry(NoBackoff(), 0)  # a repeat is the caller's to decide: only a batch_id makes it safe,
+            retry=Retry(NoBackoff(), 0),  # a repeat is the caller's to decide: only a batch_id makes it safe,
         )
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        """A cursor whose work is committed at the end of the block, or rolled back if it raises.
+        """A cursor whose work is committed at the end of the block, or undone with its connection if it raises.
 
         Raises `StoreError` where PostgreSQL is away; a connection that broke is thrown away.
         """
@@ -43,8 +43,9 @@ class Store:
         connection: Connection | None = None
         try:
             connection = self._idle() or self._connect()
-            with connection, connection.cursor() as cursor:
+            with connection.cursor() as cursor:
                 yield cursor
+            connection.commit()
             self._free.append(connection)
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             _discard(connection)

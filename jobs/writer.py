@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 MOST = 10_000  # entries in one transaction
 _LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
 _LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
+_LAST_CALL_PAUSE = 0.1  # between the tries of a stopping writer
 _LONGEST_DELAY = 5.0
 _DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?")
 
@@ -54,13 +55,13 @@ class Writer:
         inherited = True  # what a predecessor, or we before a failure, left unacknowledged comes first
         last_call: float | None = None
         while last_call is None or time.monotonic() < last_call:
+            if stop.is_set() and last_call is None:
+                last_call = time.monotonic() + _LAST_BATCHES_SECONDS
             try:
                 if inherited:
                     self._bus.open_group(topics.PRICES)
                     self.recover()
                     inherited = False
-                if stop.is_set() and last_call is None:
-                    last_call = time.monotonic() + _LAST_BATCHES_SECONDS
                 if self.write_batch(self._gather(stop)) == 0 and last_call is not None:
                     return
                 if failures:
@@ -74,7 +75,7 @@ class Writer:
                 elif failures == 1:
                     log.warning("writer waits: %s", error)
                 if stop.wait(min(_LONGEST_DELAY, backoff(failures, random.random()))):  # noqa: S311
-                    return
+                    time.sleep(_LAST_CALL_PAUSE)
 
     def recover(self) -> int:
         """Write what was handed out before and never acknowledged; returns how many entries that were."""

@@ -6,10 +6,11 @@ import json
 import shutil
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import socketio
 
@@ -20,11 +21,15 @@ _DRIVER = Path(__file__).parent / "js" / "client.mjs"
 Told = tuple[str, Any]
 
 
-class _Recorder:
+class _Recorder(ABC):
     """What a client was told: (event, body) in the order of arrival; acks come as `ack:EVENT`."""
 
     def __init__(self) -> None:
         self.told: list[Told] = []
+
+    @abstractmethod
+    def call(self, event: str, *payload: Any) -> Any:
+        """Emit and return the ack's body."""
 
     def bodies(self, event: str) -> list[Any]:
         return [body for name, body in list(self.told) if name == event]
@@ -55,11 +60,18 @@ class PythonClient(_Recorder):
         super().__init__()
         self._client = socketio.Client(reconnection=reconnection, reconnection_delay=0.1, reconnection_delay_max=0.5)
         self._url, self._transports = url, list(transports)
+        # It handles every message in a thread of its own, and so in any order; to see the order of arrival we let it use the reader's.
+        trigger = self._client.eio._trigger_event
+
+        def in_order(event: str, *arguments: Any, run_async: bool = False, **options: Any) -> Any:
+            return trigger(event, *arguments, run_async=run_async and event != "message", **options)
+
+        self._client.eio._trigger_event = in_order
         self._client.on("*", lambda event, *bodies: self.told.append((event, bodies[0] if bodies else None)))
         for event in ("connect", "disconnect", "connect_error"):
             self._client.on(event, lambda *bodies, event=event: self.told.append((event, bodies[0] if bodies else None)))
 
-    def __enter__(self) -> PythonClient:
+    def __enter__(self) -> Self:
         self.connect()
         return self
 
@@ -90,7 +102,7 @@ class NodeClient(_Recorder):
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> NodeClient:
+    def __enter__(self) -> Self:
         return self
 
     def _read(self) -> None:

@@ -54,12 +54,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         yield Servers(postgres.url, redis.url)
 
 
-@pytest.fixture()
+@pytest.fixture
 def clock() -> Callable[[], datetime]:
     return lambda: datetime.now(UTC)
 
 
-@pytest.fixture()
+@pytest.fixture
 def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
     """An empty Redis, through a client that can do what `Bus` would never do."""
     client = redis_client.Redis.from_url(servers.redis_url, protocol=2)
@@ -69,7 +69,7 @@ def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
     client.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def database_url(servers: Servers) -> Iterator[str]:
     """A database of the test's own, migrated and otherwise empty."""
     name = f"test_{next(_names)}"
@@ -78,21 +78,21 @@ def database_url(servers: Servers) -> Iterator[str]:
     _on_server(servers, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-@pytest.fixture()
+@pytest.fixture
 def bus(servers: Servers, raw_redis: redis_client.Redis, clock: Callable[[], datetime]) -> Iterator[Bus]:
     bus = Bus(servers.redis_url, clock)
     yield bus
     bus.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(database_url: str) -> Iterator[Store]:
     store = Store(database_url)
     yield store
     store.close()
 
 
-@pytest.fixture()
+@pytest.fixture
 def settings(servers: Servers, database_url: str, tmp_path: Path) -> Settings:
     """Settings that point at the test's own database and bus, with no source."""
     environ = {"DATABASE_URL": database_url, "REDIS_URL": servers.redis_url, "HUB_DATA_DIR": str(tmp_path / "var"), "SOURCES": ""}

@@ -9,8 +9,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from config.settings import Settings
 from tests.conftest import until
@@ -25,7 +28,7 @@ class Running:
         self.argv, self.environ, self.log = argv, environ, log
         self.popen: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Running:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -74,6 +77,15 @@ class Web(Running):
     def start(self) -> None:
         super().start()
         self.await_ready()
+
+    @contextmanager
+    def popen_only(self) -> Iterator[Self]:
+        """Start it without waiting until it answers."""
+        super().start()
+        try:
+            yield self
+        finally:
+            self.kill()
 
     def await_ready(self) -> None:
         until(self._answers, 60, f"an answer of {self.argv[-1]}")

@@ -113,7 +113,9 @@ class Events:
                 raise Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {EVENTS_PER_SECOND:.0f} events per second.")
             handler, schema = _HANDLERS.get(event, (None, NothingSchema()))
             if handler is None:
-                raise Refusal(ErrorCode.INVALID_PAYLOAD, f"There is no event {event[:64]!r}.", {"event": [f"One of {', '.join(_HANDLERS)}."]})
+                raise Refusal(
+                    ErrorCode.INVALID_PAYLOAD, f"There is no event {event[:64]!r}.", {"event": [f"One of {', '.join(_HANDLERS)}."]}
+                )
             return handler(self, client, _load(schema, arguments))
         except Refusal as refusal:
             return self._refuse(client, event, refusal)
@@ -254,7 +256,7 @@ def _load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = schema.load(payload)
     except ValidationError as error:
-        details = error.normalized_messages()
+        details = error.messages_dict
         raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid {', '.join(map(str, details))}.", details) from None
     return loaded
 

@@ -110,6 +110,5 @@ class SocketIOFanout:
 
 
 def _flushed(socket: Any) -> bool:
-    """Whether a closed transport has sent what was queued: a WebSocket's writer takes the closing None last, a poll leaves it."""
-    queue = socket.queue
-    return queue.empty() or (not socket.upgraded and queue.queue[0] is None)
+    """Whether a closed transport has taken what was queued: the None that ends it is all there is left."""
+    return socket.queue.empty() or socket.queue.queue[0] is None

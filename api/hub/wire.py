@@ -56,7 +56,7 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
     try:
         SCHEMAS[channel].load(data)
     except ValidationError as error:
-        raise BadMessage("schema", str(error.normalized_messages())) from None
+        raise BadMessage("schema", str(error.messages)) from None
     topic, instruments = _addressee(channel, data)
     if not all(name in known for name in instruments):
         raise BadMessage("unknown_instrument", str(instruments))

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import partial
@@ -92,10 +93,10 @@ def _programs(data: Path) -> Path:
 def _initdb(data: Path, command: tuple[str, ...], account: Account | None, password_file: Path) -> None:
     """Make the data beside its place and rename it there, so that a start killed halfway leaves nothing that looks finished."""
     log.info("creating the PostgreSQL data directory", extra={"path": str(data)})
-    new = data.with_name("postgres.new")
-    if new.exists():
-        shutil.rmtree(new)
-    new.mkdir(mode=0o700)
+    for stale in data.parent.glob("postgres.new-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    # A name of its own: the initdb of a start that was killed may still be at work in another.
+    new = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=data.parent))
     if account:
         account.own(new)
         account.own(password_file)

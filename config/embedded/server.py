@@ -28,7 +28,7 @@ class Server(Process):
 
 
 def wheel(name: str) -> Path:
-    """The folder of an installed package. It is not imported: both wheels do more on import than we want done, and we need their binaries."""
+    """The folder of an installed package, which is not imported: we want its binaries, and both wheels do a lot on import."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise StartError(f"the package {name} is not installed: run `make run`, or pip install -r requirements.txt")

@@ -1,0 +1,23 @@
+# One image for migrate, jobs, hub and rest; docker-compose.yml gives each its command and its health check.
+FROM python:3.11-slim
+
+ENV PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+
+RUN useradd --system --uid 10001 --no-create-home tickwire
+WORKDIR /app
+
+# A layer of its own, so that a change of the code does not install everything again.
+COPY requirements.txt ./
+RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+
+COPY LICENSE manage.py wsgi.py ./
+COPY config/ config/
+COPY db/ db/
+COPY jobs/ jobs/
+COPY api/ api/
+COPY data/ data/
+
+USER tickwire
+EXPOSE 5000 5001
+CMD ["python", "manage.py", "--help"]

@@ -1,0 +1,35 @@
+# Everything works from a bare checkout: the first target that needs .venv makes it.
+# Another Python: make PYTHON=/path/to/python3.12 run
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lock venv venv-dev
+export PYTHON
+PY := .venv/bin/python
+
+help:  ## show this
+	@sed -n 's/^\([a-z]*\):.*  ## /  make \1\t/p' Makefile | expand -t 16
+
+run: venv  ## start everything on the embedded default; Ctrl-C stops it
+	@exec $(PY) manage.py up
+
+test: venv-dev  ## run the whole test suite
+	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m pytest
+
+check: venv-dev  ## ruff, mypy, import rules; no servers needed
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+lock: venv-dev  ## pin every version again, from the .in files
+	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements.txt requirements.in
+	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements-dev.txt requirements-dev.in
+
+PIP_COMPILE := -q --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --no-header \
+	--annotation-style=line
+
+venv:
+	@scripts/venv.sh requirements.txt
+
+venv-dev:
+	@scripts/venv.sh requirements.txt requirements-dev.txt

@@ -1,0 +1,63 @@
+"""The REST app's composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import orjson
+from flask import Flask, Response
+from flask.json.provider import JSONProvider
+
+from api.rest import docs, errors, health, prices, sessions, slots, symbols
+from api.rest.parts import Parts, attach
+from api.rest.probe import Probe
+from api.rest.routing import make_api
+from config.settings import Settings
+from db.bus import Bus
+from db.postgres import Store
+
+ROUTES = [docs.routes, health.routes, symbols.routes, prices.routes, sessions.routes]
+
+
+def create_app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], version: str) -> Flask:
+    """The WSGI app of REST. It opens nothing by itself: `bus` and `store` may be away when it starts.
+
+    `clock` gives aware UTC.
+    """
+    app = Flask(__name__, static_folder=None)
+    app.json = _Json(app)
+    parts = Parts(
+        settings=settings,
+        bus=bus,
+        store=store,
+        clock=clock,
+        version=version,
+        started=clock(),
+        database=Probe("database", lambda: health.ask_database(store)),
+        redis=Probe("redis", lambda: health.ask_redis(bus)),
+    )
+    attach(app, parts)
+    app.extensions["openapi"] = make_api(app, version, ROUTES).spec
+    app.register_blueprint(docs.pages)
+    errors.register(app)
+    slots.register(app)
+    app.after_request(_add_headers)
+    return app
+
+
+class _Json(JSONProvider):
+    """orjson in place of the standard library's."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return orjson.dumps(obj).decode()
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return orjson.loads(s)
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Cache-Control", "no-store")  # every answer is of this moment; static files say otherwise
+    return response

@@ -1,0 +1,78 @@
+"""The one error shape, for everything that can go wrong."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flask import Flask, Response, jsonify, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
+
+from api.schemas.errors import ErrorCode
+from db.bus import BusError
+from db.postgres import StoreError
+
+_RETRY_SECONDS = 2
+
+log = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """A view's way to say that it cannot give what was asked for. `details` names the argument."""
+
+    def __init__(self, status: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.details = dict(details or {})
+
+
+def unknown_instrument(argument: str, names: Sequence[str]) -> ApiError:
+    """404: what the argument named is no instrument."""
+    return ApiError(404, ErrorCode.UNKNOWN_INSTRUMENT, "no such instrument: " + ", ".join(names), {argument: list(names)})
+
+
+def register(app: Flask) -> None:
+    """Make every failure of the app one shape. Comes after flask-smorest, whose own handler it replaces."""
+    app.register_error_handler(ApiError, lambda error: _body(error.status, error.code, error.message, error.details))
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(StoreError, _unavailable)
+    app.register_error_handler(BusError, _unavailable)
+    app.register_error_handler(Exception, _internal)
+
+
+def _body(status: int, code: str, message: str, details: Mapping[str, Any]) -> Response:
+    response = jsonify({"error": {"code": str(code), "message": message, "details": details}})
+    response.status_code = status
+    return response
+
+
+def _http_error(error: HTTPException) -> BaseResponse:
+    if error.code is None or error.code < 400:
+        return error.get_response()
+    problems = getattr(error, "data", {}).get("messages", {})
+    if problems:
+        # webargs: {"query": {"limit": ["Not a valid integer."]}}
+        fields = {field: texts for place in problems.values() for field, texts in place.items()}
+        return _body(error.code, ErrorCode.INVALID_PAYLOAD, "invalid arguments: " + ", ".join(fields), fields)
+    response = _body(error.code, error.name.lower().replace(" ", "_"), error.description or error.name, {})
+    for name, value in error.get_headers():
+        if name != "Content-Type":
+            response.headers[name] = value
+    return response
+
+
+def _unavailable(error: Exception) -> Response:
+    part = "database" if isinstance(error, StoreError) else "redis"
+    log.warning("%s does not answer", part, extra={"part": part, "path": request.path, "reason": str(error)})
+    response = _body(503, ErrorCode.UNAVAILABLE, f"the {part} does not answer just now, try again", {"part": part})
+    response.headers["Retry-After"] = str(_RETRY_SECONDS)
+    return response
+
+
+def _internal(error: Exception) -> Response:
+    log.error("request failed", exc_info=error, extra={"path": request.path, "method": request.method})
+    return _body(500, ErrorCode.INTERNAL, "something went wrong here; it is in the log", {})

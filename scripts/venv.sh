@@ -1,0 +1,57 @@
+#!/bin/sh
+# Make .venv and install requirements files into it, unless exactly that has been done before:
+#   scripts/venv.sh requirements.txt [requirements-dev.txt …]
+# A stamp per set of files holds their checksum, so the next run takes no time. An install that was interrupted is never taken for
+# complete: .venv/.installing stands from before the first file until after the last.
+set -eu
+cd "$(dirname "$0")/.."
+PYTHON=${PYTHON:-python3}
+stamp=.venv/.installed-$(echo "$*" | tr -c 'a-z.\n' '-')
+
+say() { echo "$*" >&2; }
+
+checksum() { { .venv/bin/python -c 'import sys; print(sys.version)' && cat "$@"; } | cksum; }
+
+check_python() {
+    if ! command -v "$PYTHON" >/dev/null; then
+        say "Python 3.11 or newer is needed, and $PYTHON is not here. On Debian: apt install python3 python3-venv"
+        exit 1
+    fi
+    if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        say "Python 3.11 or newer is needed; $PYTHON is $("$PYTHON" -V 2>&1 | cut -d' ' -f2). Say which to use with: make PYTHON=/path/to/python3.11"
+        exit 1
+    fi
+}
+
+# Debian's python3 comes without ensurepip unless python3-venv is installed; a pip or virtualenv outside will do.
+create() {
+    if ! [ -w . ]; then
+        say "$(pwd) is not writable for this user: .venv cannot be made there. Run as its owner, or use a checkout of your own"
+        exit 1
+    fi
+    rm -rf .venv
+    "$PYTHON" -m venv .venv >/dev/null 2>&1 && return
+    rm -rf .venv
+    "$PYTHON" -m virtualenv -q .venv >/dev/null 2>&1 && return
+    rm -rf .venv
+    "$PYTHON" -m venv --without-pip .venv >/dev/null 2>&1 && "$PYTHON" -m pip --python .venv/bin/python install -q pip >/dev/null 2>&1 && return
+    rm -rf .venv
+    say "No virtual environment can be made with $PYTHON. On Debian: apt install python3-venv"
+    exit 1
+}
+
+if [ -e .venv/.installing ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    check_python
+    create
+fi
+if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(checksum "$@")" ]; then
+    exit 0
+fi
+say "installing into .venv …"
+touch .venv/.installing
+options=
+for file; do options="$options -r $file"; done
+# shellcheck disable=SC2086  # one word per file is meant
+.venv/bin/python -m pip install -q --disable-pip-version-check --no-input $options
+checksum "$@" >"$stamp"
+rm .venv/.installing

@@ -1,0 +1,322 @@
+"""Every fault has an answer, tested by doing it: on servers of the test's own, with our processes as they are started for real."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg2
+import pytest
+
+from config import embedded, running
+from config.embedded.server import Server
+from config.settings import Settings
+from config.settings import load as load_settings
+from db import migrate
+from db.bus import Bus, BusError, Tick
+from db.postgres import Store
+from tests.clients import NodeClient, PythonClient
+from tests.conftest import until
+from tests.processes import ROOT, Running, Web, jobs
+
+RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
+
+
+class Breakable(Running):
+    """An embedded server that a test may kill and start again on its data."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        super().__init__(list(server.argv), dict(server.env or {}), folder / f"{server.name}.log")
+        self.server = server
+        self.url = server.url
+
+    def start(self) -> None:
+        self.server.prepare()
+        super().start()
+        until(self.server.ready, 60, f"{self.server.name} ready")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Breakable]:
+    with Breakable(embedded.redis(tmp_path), tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[Breakable]:
+    with Breakable(embedded.postgres(tmp_path), tmp_path) as server:
+        migrate.apply(server.url)
+        yield server
+
+
+@pytest.fixture
+def config(redis: Breakable, postgres: Breakable, tmp_path: Path) -> Settings:
+    environ = {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url, "HUB_DATA_DIR": str(tmp_path), "SOURCES": ""}
+    return load_settings(environ, dotenv=None)
+
+
+@pytest.fixture
+def ticker(redis: Breakable) -> Iterator[Ticker]:
+    ticker = Ticker(redis.url)
+    ticker.thread.start()
+    yield ticker
+    ticker.end()
+
+
+class Ticker:
+    """Publishes EUR_USD prices one by one, each again and again under its own batch id until the bus has accepted it."""
+
+    def __init__(self, url: str) -> None:
+        self.bus = Bus(url, lambda: datetime.now(UTC), timeout=2)
+        self.accepted: list[int] = []  # seq of every accepted price, in order
+        self._stop = threading.Event()
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        for number in count(1):
+            price = f"1.{number:06}"
+            tick = Tick("EUR_USD", price, price, price, "2025-11-18T12:30:00.000000Z", "ticker")
+            while not self._publish(tick, number):
+                if self._stop.wait(0.02):
+                    return
+            if self._stop.wait(0.005):
+                return
+
+    def _publish(self, tick: Tick, number: int) -> bool:
+        try:
+            self.accepted += [stamp.seq for stamp in self.bus.publish_prices([tick], f"ticker/{number}")]
+        except BusError:
+            return False
+        return True
+
+    def await_more(self, more: int) -> int:
+        """Wait until so many more were accepted; the last seq."""
+        goal = len(self.accepted) + more
+        until(lambda: len(self.accepted) >= goal, 60, f"{more} more prices")
+        return self.accepted[-1]
+
+    def end(self) -> int:
+        """Stop; how many were accepted in all."""
+        self._stop.set()
+        self.thread.join(20)
+        return len(self.accepted)
+
+
+def without_hole_or_double(seqs: list[int]) -> bool:
+    return bool(seqs) and all(after == before + 1 for before, after in pairwise(seqs))
+
+
+def stored(store: Store) -> list[tuple[int, str]]:
+    with store.transaction() as cursor:
+        cursor.execute("SELECT seq, bid FROM prices ORDER BY epoch, seq")
+        return list(cursor.fetchall())
+
+
+def test_redis_killed_and_restarted_while_messages_flow(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
+    with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client, NodeClient(hub.url) as node:
+        client.call("subscribe", {"pairs": "EUR_USD"})
+        node.wait("connection_established")
+        node.call("subscribe", {"pairs": "EUR_USD"})
+        for _ in range(3):
+            ticker.await_more(50)
+            redis.kill(signal.SIGKILL)
+            until(lambda: not client.call("get_server_stats")["redis_connected"], what="the hub noticing")
+            redis.start()
+            ticker.await_more(50)
+        ticker.end()
+        last = ticker.accepted[-1]
+        for each in (client, node):
+            each.wait("price_update", where=lambda body: body["seq"] == last, seconds=60)
+            assert without_hole_or_double(each.seqs())
+        assert ticker.accepted == list(range(1, last + 1))
+        assert len({body["epoch"] for body in client.bodies("price_update")}) == 1
+        assert len(client.bodies("connection_established")) == 1  # nobody was cut off by it
+
+
+def test_redis_that_lost_everything_begins_a_new_epoch(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+    bus = Bus(redis.url, lambda: datetime.now(UTC))
+    price: dict[str, Any] = {"bid": "1", "ask": "1", "mid": "1", "time": "2025-11-18T12:30:00.000000Z"}
+    with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
+        client.call("subscribe", {"pairs": "EUR_USD"})
+        old = [bus.cache_price("EUR_USD", **price) for _ in range(5)]
+        client.wait("price_update", 5)
+        redis.kill(signal.SIGKILL)
+        for file in (tmp_path / "redis").glob("appendonly*"):
+            file.unlink()
+        redis.start()
+        new = [until(lambda: _or_none(lambda: bus.cache_price("EUR_USD", **price))) for _ in range(2)]
+        client.wait("price_update", 7)
+        assert client.seqs() == [1, 2, 3, 4, 5, 1, 2]
+        assert [body["epoch"] for body in client.bodies("price_update")] == [stamp.epoch for stamp in (*old, *new)]  # type: ignore[attr-defined]
+        client.call("unsubscribe", {"pairs": "all"})
+        answer = client.call("subscribe", {"pairs": "EUR_USD", "since": {"EUR_USD": {"epoch": old[0].epoch, "seq": 2}}})
+        assert answer["recovered"] == {"EUR_USD": False}
+
+
+def _or_none(call: Callable[[], object]) -> object:
+    try:
+        return call()
+    except BusError:
+        return None
+
+
+def test_redis_dropping_the_hub_s_subscription_loses_nothing(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
+    with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
+        client.call("subscribe", {"pairs": "EUR_USD"})
+        for _ in range(5):
+            ticker.await_more(20)
+            ticker.bus._redis.client_kill_filter(_type="pubsub")
+        ticker.await_more(20)
+        ticker.end()
+        client.wait("price_update", where=lambda body: body["seq"] == ticker.accepted[-1])
+        assert without_hole_or_double(client.seqs())
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_hub_killed_and_restarted_gives_resuming_clients_what_they_missed(
+    number: signal.Signals, config: Settings, ticker: Ticker, tmp_path: Path
+) -> None:
+    with Web("hub", config, tmp_path / "hub.log") as hub:
+        with PythonClient(hub.url) as client:
+            client.call("subscribe", {"pairs": "EUR_USD"})
+            client.wait("price_update", 20)
+            hub.kill(number)
+            client.wait("disconnect")
+            before = client.bodies("price_update")
+        ticker.await_more(100)
+        hub.start()
+        with NodeClient(hub.url) as client_again:
+            client_again.wait("connection_established")
+            position = {"epoch": before[-1]["epoch"], "seq": before[-1]["seq"]}
+            answer = client_again.call("subscribe", {"pairs": "EUR_USD", "since": {"EUR_USD": position}})
+            assert answer["recovered"] == {"EUR_USD": True}
+            ticker.await_more(20)
+            ticker.end()
+            client_again.wait("price_update", where=lambda body: body["seq"] == ticker.accepted[-1])
+            seqs = [body["seq"] for body in before] + client_again.seqs()
+            assert without_hole_or_double(seqs)
+            assert seqs[-1] == ticker.accepted[-1]
+
+
+def test_the_writer_killed_in_the_middle_of_its_batches(config: Settings, ticker: Ticker, tmp_path: Path) -> None:
+    store = Store(str(config.database_url))
+    process = jobs(config, tmp_path / "jobs.log", BATCH_SIZE="5", BATCH_TIMEOUT="5")
+    with process:
+        for _ in range(8):
+            at = len(stored(store))
+            until(lambda at=at: len(stored(store)) > at, 60, "the writer at work")
+            process.kill(signal.SIGKILL)
+            ticker.await_more(30)
+            process.start()
+        total = ticker.end()
+        until(lambda: ticker.bus.unstored() == 0, 60, "an empty backlog")
+        assert stored(store) == [(number, f"1.{number:06}") for number in range(1, total + 1)]
+
+
+def test_postgres_away_for_twenty_seconds(config: Settings, postgres: Breakable, tmp_path: Path) -> None:
+    """Prices keep flowing live, health says 503 and why, and afterwards the history is complete."""
+    store = Store(str(config.database_url))
+    bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
+    logs = tmp_path / "hub.log", tmp_path / "rest.log", tmp_path / "jobs.log"
+    process = jobs(config, logs[2], SOURCES="synthetic", INGESTION_INTERVAL_SECONDS="0.5")
+    with Web("hub", config, logs[0]) as hub, Web("rest", config, logs[1]) as rest, process, PythonClient(hub.url) as client:
+        client.call("subscribe", {"pairs": "EUR_USD"})
+        until(lambda: running.get(rest.url, "/health")[0] == 200, 30, "health")
+        client.wait("price_update", 2)
+        postgres.kill(signal.SIGINT)
+        seen = len(client.seqs())
+        client.wait("price_update", seen + 40, seconds=90)  # 40 × 0.5 s
+        status, body = running.get(rest.url, "/health")
+        assert (status, orjson.loads(body)["status"], orjson.loads(body)["database"]) == (503, "unhealthy", "disconnected")
+        assert running.get(rest.url, "/ticks?symbol=EUR_USD")[0] == 503
+        assert running.get(rest.url, "/health/live")[0] == running.get(rest.url, "/price/latest?symbol=EUR_USD")[0] == 200
+        assert bus.unstored() > 0
+        postgres.start()
+        until(lambda: running.get(rest.url, "/health")[0] == 200, 60, "health again")
+        assert process.ask_to_stop() == 0
+        until(lambda: bus.unstored() == 0, 60, "an empty backlog")
+        assert without_hole_or_double(client.seqs())
+        with store.transaction() as cursor:
+            cursor.execute("SELECT seq, bid FROM prices WHERE instrument = 'EUR_USD' ORDER BY seq")
+            rows = dict(cursor.fetchall())
+        assert sorted(rows) == list(range(1, max(rows) + 1))
+        assert {body["seq"]: body["price"]["bid"] for body in client.bodies("price_update")}.items() <= rows.items()
+    for log in logs:
+        assert "Traceback" not in log.read_text()
+
+
+def test_jobs_and_hub_wait_for_servers_that_are_not_there_yet(
+    config: Settings, redis: Breakable, postgres: Breakable, tmp_path: Path
+) -> None:
+    redis.kill(signal.SIGTERM)
+    postgres.kill(signal.SIGINT)
+    process = jobs(config, tmp_path / "jobs.log", SOURCES="synthetic", INGESTION_INTERVAL_SECONDS="0.2")
+    hub = Web("hub", config, tmp_path / "hub.log")
+    with process, hub.popen_only() as waiting:
+        until(lambda: "waits for the store" in waiting.output() and "wait for the store" in process.output(), 30)
+        redis.start()
+        postgres.start()
+        hub.await_ready()
+        with PythonClient(hub.url) as client:
+            client.call("subscribe", {"pairs": "EUR_USD"})
+            client.wait("price_update", 3)
+
+
+def test_a_recording_arrives_digit_by_digit(config: Settings, tmp_path: Path) -> None:
+    """The whole way: file, bus, client, store, REST."""
+    with gzip.open(RECORDING, "rt") as text:
+        lines = [line.strip().split(",") for line in text][1:]
+    bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
+    process = jobs(config, tmp_path / "jobs.log", SOURCES=f"replay:{RECORDING}@max")
+    with (
+        Web("hub", config, tmp_path / "hub.log") as hub,
+        Web("rest", config, tmp_path / "rest.log") as rest,
+        PythonClient(hub.url) as client,
+    ):
+        client.call("subscribe", {"pairs": "EUR_USD"})
+        with process:
+            client.wait("price_update", len(lines), seconds=90)
+            until(lambda: bus.unstored() == 0, 60, "an empty backlog")
+        live = [(body["price"]["time"], body["price"]["bid"], body["price"]["ask"]) for body in client.bodies("price_update")]
+        recorded = [(time.replace("Z", "000Z"), bid, ask) for time, bid, ask in lines]
+        assert live == recorded
+        assert client.seqs() == list(range(1, len(lines) + 1))
+        status, export = running.get(rest.url, "/ticks?symbol=EUR_USD&format=ndjson", seconds=60)
+        assert status == 200
+        ticks = sorted(map(orjson.loads, export.splitlines()), key=lambda tick: tick["seq"])
+        assert [(tick["time"], tick["bid"], tick["ask"]) for tick in ticks] == recorded
+
+
+def test_a_client_that_stops_reading_is_cut_off_and_bothers_nobody(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+    bus = Bus(redis.url, lambda: datetime.now(UTC))
+    tick = Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")
+    with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
+        healthy.call("subscribe", {"pairs": "EUR_USD"})
+        stuck.wait("connection_established")
+        stuck.call("subscribe", {"pairs": "EUR_USD"})
+        os.kill(stuck._popen.pid, signal.SIGSTOP)
+        try:
+            published = 0
+            while not healthy.call("get_server_stats")["slow_clients"]:
+                published += len(bus.publish_prices([tick] * 2000))
+                healthy.wait("price_update", published, seconds=60)
+                assert published < 1_000_000, "the stuck client was never cut off"
+        finally:
+            os.kill(stuck._popen.pid, signal.SIGCONT)
+        assert healthy.seqs() == list(range(1, published + 1))
+        stuck.wait("disconnect", seconds=60)
+
+
+def test_a_database_that_refuses_says_so_without_the_password(config: Settings) -> None:
+    wrong = str(config.database_url).replace("tickwire:", "tickwire:Wrong-", 1)
+    with pytest.raises(psycopg2.OperationalError) as caught:
+        psycopg2.connect(wrong)
+    assert "Wrong-" not in str(caught.value)

@@ -1,0 +1,223 @@
+"""Every route but /ticks, on real servers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from config.settings import Settings
+from db.bus import Bus
+from db.postgres import Store
+
+Clock = Callable[[], datetime]
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
+PRICE = {"bid": "1.38700", "ask": "1.38720", "mid": "1.38710", "time": "2014-05-05T00:00:00.123456Z"}
+
+
+@pytest.fixture
+def app(settings: Settings, bus: Bus, store: Store, clock: Clock) -> Flask:
+    return create_app(settings, bus, store, clock, "1.2.3")
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def at(moment: datetime, settings: Settings, bus: Bus, store: Store) -> FlaskClient:
+    """A client of an app whose clock stands at `moment`."""
+    return create_app(settings, bus, store, lambda: moment, "1.2.3").test_client()
+
+
+def test_the_front_page_is_json_for_programs_and_a_page_for_people(client: FlaskClient) -> None:
+    body = client.get("/", headers={"Accept": "application/json"}).json
+    assert body is not None
+    assert body["version"] == "1.2.3"
+    assert {"/health", "/symbols", "/price/latest", "/ticks", "/sessions"} <= set(body["routes"])
+    for accept in ("text/html,application/xhtml+xml,*/*;q=0.8", "*/*"):
+        page = client.get("/", headers={"Accept": accept})
+        assert page.mimetype == "text/html"
+        for link in ("/docs", "/redoc", "/health"):
+            assert f'href="{link}"' in page.text
+
+
+def test_healthy(client: FlaskClient, bus: Bus) -> None:
+    bus.cache_price("EUR_USD", **PRICE)
+    bus.report_source("synthetic", {"state": "live", "ticks": 7})
+    answer = client.get("/health")
+    body = answer.json
+    assert body is not None
+    assert answer.status_code == 200
+    assert (body["status"], body["database"], body["redis"]) == ("healthy", "connected", "connected")
+    assert body["sources"]["synthetic"]["state"] == "live"
+    assert body["sources"]["synthetic"]["ticks"] == 7
+    assert body["writer"] == {"unstored": 1}
+    assert body["version"] == "1.2.3"
+    assert body["uptime_seconds"] >= 0
+    assert TIME.fullmatch(body["timestamp"])
+
+
+def test_a_source_that_no_longer_reports_is_stale(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
+    bus.report_source("synthetic", {"state": "live"})
+    later = at(clock() + timedelta(seconds=16), settings, bus, store).get("/health").json
+    assert later is not None
+    assert later["sources"]["synthetic"]["state"] == "stale"
+    assert later["sources"]["synthetic"]["last_state"] == "live"
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/health/live", {"status": "alive"}),
+        ("/health/ready", {"status": "ready", "database": "connected", "redis": "connected"}),
+        ("/health/db", {"status": "healthy", "database": "connected"}),
+        ("/health/binance", {"status": "not_configured", "source": None}),
+    ],
+)
+def test_the_parts_of_health(client: FlaskClient, path: str, expected: dict[str, Any]) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert answer.json is not None
+    assert expected.items() <= answer.json.items()
+
+
+def test_binance_speaks_for_itself_once_it_reports(client: FlaskClient, bus: Bus) -> None:
+    bus.report_source("binance", {"state": "backing_off"})
+    body = client.get("/health/binance").json
+    assert body is not None
+    assert (body["status"], body["source"]["state"]) == ("backing_off", "backing_off")
+
+
+def test_a_database_without_its_schema_is_not_ready(client: FlaskClient, store: Store) -> None:
+    with store.transaction() as cursor:
+        cursor.execute("DROP TABLE prices")
+    answer = client.get("/health/ready")
+    assert (answer.status_code, answer.json and answer.json["database"]) == (503, "not_migrated")
+
+
+def test_symbols(client: FlaskClient, bus: Bus) -> None:
+    bus.cache_price("EUR_USD", **PRICE)
+    body = client.get("/symbols").json
+    assert body is not None
+    assert body["count"] == len(body["symbols"]) == 31
+    by_name = {each["symbol"]: each for each in body["symbols"]}
+    assert by_name["EUR_USD"] == {
+        "symbol": "EUR_USD",
+        "name": "Euro / US Dollar",
+        "kind": "fx",
+        "precision": 5,
+        "source": "oanda",
+        "market_open": by_name["GBP_USD"]["market_open"],
+        "last_price_time": PRICE["time"],
+    }
+    assert by_name["BTCUSDT"]["market_open"] is True
+    assert by_name["BTCUSDT"]["last_price_time"] is None
+
+
+@pytest.mark.parametrize(
+    ("moment", "fx", "equity", "open_sessions"),
+    [
+        (datetime(2025, 11, 18, 13, 30, tzinfo=UTC), True, True, {"London", "New York"}),
+        (datetime(2025, 11, 18, 12, 30, tzinfo=UTC), True, False, {"London"}),  # 07:30 in New York
+        (datetime(2025, 7, 15, 12, 30, tzinfo=UTC), True, True, {"London", "New York"}),  # 08:30: summer time
+        (datetime(2025, 11, 22, 13, 30, tzinfo=UTC), False, False, set()),  # a Saturday
+    ],
+)
+def test_what_is_open_when(
+    settings: Settings, bus: Bus, store: Store, moment: datetime, fx: bool, equity: bool, open_sessions: set[str]
+) -> None:
+    client = at(moment, settings, bus, store)
+    symbols, sessions = client.get("/symbols").json, client.get("/sessions").json
+    assert symbols is not None
+    assert sessions is not None
+    assert {each["kind"]: each["market_open"] for each in symbols["symbols"]} == {"fx": fx, "equity": equity, "crypto": True}
+    assert {each["name"] for each in sessions["sessions"] if each["open"]} == open_sessions
+
+
+def test_sessions(client: FlaskClient) -> None:
+    body = client.get("/sessions").json
+    assert body is not None
+    assert body["count"] == 4
+    assert TIME.fullmatch(body["timestamp"])
+    london = next(each for each in body["sessions"] if each["name"] == "London")
+    london.pop("open")
+    assert london == {"name": "London", "zone": "Europe/London", "opens": "08:00", "closes": "17:00", "weekdays": [1, 2, 3, 4, 5]}
+
+
+def test_the_latest_price(client: FlaskClient, bus: Bus) -> None:
+    stamp = bus.cache_price("EUR_USD", **PRICE)
+    body = client.get("/price/latest?symbol=EUR_USD").json
+    assert body is not None
+    assert TIME.fullmatch(body.pop("received"))
+    expected = {"symbol": "EUR_USD", "price": "1.38710", "bid": "1.38700", "ask": "1.38720", "timestamp": PRICE["time"]}
+    assert body == {**expected, "seq": stamp.seq, "epoch": stamp.epoch}
+
+
+def test_several_latest_prices(client: FlaskClient, bus: Bus) -> None:
+    bus.cache_price("EUR_USD", **PRICE)
+    one = client.get("/price/latest?symbol=EUR_USD").json
+    assert client.get("/price/latest?symbols=EUR_USD,GBP_USD").json == {"prices": {"EUR_USD": one}}
+    assert client.get("/price/latest?symbols=GBP_USD").json == {"prices": {}}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code", "fields"),
+    [
+        ("GET", "/price/latest", 422, "invalid_payload", ["symbol"]),
+        ("GET", "/price/latest?symbol=EUR_USD&symbols=GBP_USD", 422, "invalid_payload", ["symbols"]),
+        ("GET", "/price/latest?symbol=%00", 422, "invalid_payload", ["symbol"]),
+        ("GET", "/price/latest?symbol=FOO", 404, "unknown_instrument", ["symbol"]),
+        ("GET", "/price/latest?symbol=eur_usd", 404, "unknown_instrument", ["symbol"]),
+        ("GET", "/price/latest?symbols=EUR_USD,FOO", 404, "unknown_instrument", ["symbols"]),
+        ("GET", "/price/latest?symbol=EUR_USD", 404, "no_price", ["symbol"]),
+        ("GET", "/ticks", 422, "invalid_payload", ["symbol"]),
+        ("GET", "/ticks?symbol=FOO", 404, "unknown_instrument", ["symbol"]),
+        ("GET", "/ticks?symbol=FOO&format=csv", 404, "unknown_instrument", ["symbol"]),
+        ("GET", "/ticks?symbol=EUR_USD&limit=0&order=up", 422, "invalid_payload", ["limit", "order"]),
+        ("GET", "/ticks?symbol=EUR_USD&start=2025-01-02&end=2025-01-01", 422, "invalid_payload", ["end"]),
+        ("GET", "/ticks?symbol=EUR_USD&page_token=x", 422, "invalid_payload", ["page_token"]),
+        ("GET", "/nowhere", 404, "not_found", []),
+        ("GET", "/docs/static/..%2f..%2fapps.py", 404, "not_found", []),
+        ("GET", "/docs/static/LICENSE", 404, "not_found", []),
+        ("POST", "/health", 405, "method_not_allowed", []),
+        ("DELETE", "/ticks?symbol=EUR_USD", 405, "method_not_allowed", []),
+    ],
+)
+def test_every_error_has_the_one_shape(client: FlaskClient, method: str, path: str, status: int, code: str, fields: list[str]) -> None:
+    answer = client.open(path, method=method)
+    assert answer.status_code == status
+    assert answer.mimetype == "application/json"
+    assert answer.json is not None
+    assert set(answer.json) == {"error"}
+    error = answer.json["error"]
+    assert set(error) == {"code", "message", "details"}
+    assert error["code"] == code
+    assert sorted(error["details"]) == sorted(fields)
+    if status == 405:
+        assert "GET" in answer.headers["Allow"]
+
+
+def test_nothing_of_the_inside_leaks(client: FlaskClient, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    with store.transaction() as cursor:
+        cursor.execute("DROP TABLE market_sessions")
+    answer = client.get("/sessions")
+    assert answer.status_code == 500
+    assert answer.json is not None
+    assert answer.json["error"]["code"] == "internal"
+    assert "market_sessions" not in answer.text
+    logged = next(record for record in caplog.records if record.message == "request failed")
+    assert logged.exc_info is not None
+
+
+def test_headers(client: FlaskClient) -> None:
+    for path in ("/health/live", "/docs", "/nowhere"):
+        answer = client.get(path)
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Cache-Control"] == "no-store"

@@ -1,0 +1,154 @@
+"""REST while PostgreSQL or Redis is away, or accepts a connection and then says nothing."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from api.rest.parts import _NAME
+from api.rest.slots import MOST_AT_WORK
+from config.settings import Settings
+from db.bus import Bus
+from db.postgres import Store
+from tests.conftest import until
+
+Clock = Callable[[], datetime]
+NOWHERE = "127.0.0.1:1"
+
+NEEDS_DATABASE = [
+    "/symbols",
+    "/sessions",
+    "/ticks?symbol=EUR_USD",
+    "/ticks?symbol=EUR_USD&format=csv",
+    "/ticks?symbol=EUR_USD&format=ndjson",
+]
+NEEDS_REDIS = ["/symbols", "/price/latest?symbol=EUR_USD", "/price/latest?symbols=EUR_USD,GBP_USD"]
+NEEDS_NOTHING = ["/", "/health/live", "/openapi.json", "/docs", "/redoc"]
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The address of a server that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def without_database(settings: Settings, bus: Bus, clock: Clock) -> FlaskClient:
+    return create_app(settings, bus, Store(f"postgresql://hub:secret@{NOWHERE}/hub"), clock, "1").test_client()
+
+
+@pytest.fixture
+def without_redis(settings: Settings, store: Store, clock: Clock) -> FlaskClient:
+    return create_app(settings, Bus(f"redis://:secret@{NOWHERE}/0", clock), store, clock, "1").test_client()
+
+
+def assert_unavailable(answer: Any, part: str) -> None:
+    assert answer.status_code == 503
+    assert answer.json["error"]["code"] == "unavailable"
+    assert answer.json["error"]["details"] == {"part": part}
+    assert "127.0.0.1" not in answer.text
+    assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("path", NEEDS_DATABASE)
+def test_database_away(without_database: FlaskClient, path: str) -> None:
+    assert_unavailable(without_database.get(path), "database")
+
+
+@pytest.mark.parametrize("path", NEEDS_REDIS)
+def test_redis_away(without_redis: FlaskClient, path: str) -> None:
+    assert_unavailable(without_redis.get(path), "redis")
+
+
+@pytest.mark.parametrize("path", NEEDS_NOTHING)
+def test_what_needs_neither(without_database: FlaskClient, without_redis: FlaskClient, path: str) -> None:
+    assert without_database.get(path).status_code == without_redis.get(path).status_code == 200
+
+
+def test_a_latest_price_needs_no_database(without_database: FlaskClient, bus: Bus) -> None:
+    bus.cache_price("EUR_USD", bid="1.0945", ask="1.0947", mid="1.0946", time="2025-11-18T12:30:00.000000Z")
+    assert without_database.get("/price/latest?symbol=EUR_USD").status_code == 200
+    assert_unavailable(without_database.get("/price/latest?symbol=GBP_USD"), "database")
+
+
+def test_history_needs_no_redis(without_redis: FlaskClient) -> None:
+    assert without_redis.get("/ticks?symbol=EUR_USD").status_code == 200
+    assert without_redis.get("/sessions").status_code == 200
+
+
+def health(client: FlaskClient, path: str) -> tuple[int, dict[str, Any]]:
+    answer = client.get(path)
+    assert "Traceback" not in answer.text
+    assert "127.0.0.1" not in answer.text
+    assert answer.json is not None
+    return answer.status_code, answer.json
+
+
+def test_health_names_the_database(without_database: FlaskClient, bus: Bus) -> None:
+    bus.report_source("synthetic", {"state": "live"})
+    status, body = health(without_database, "/health")
+    assert (status, body["status"], body["database"], body["redis"]) == (503, "unhealthy", "disconnected", "connected")
+    assert body["sources"]["synthetic"]["state"] == "live"
+    status, body = health(without_database, "/health/ready")
+    assert (status, body["status"], body["database"], body["redis"]) == (503, "not_ready", "disconnected", "connected")
+    status, body = health(without_database, "/health/db")
+    assert (status, body["status"], body["database"]) == (503, "unhealthy", "disconnected")
+    assert health(without_database, "/health/binance")[0] == 200
+
+
+def test_health_names_redis(without_redis: FlaskClient) -> None:
+    status, body = health(without_redis, "/health")
+    assert (status, body["status"], body["database"], body["redis"]) == (503, "unhealthy", "connected", "disconnected")
+    assert body["sources"] == {}
+    assert body["writer"] == {"unstored": None}
+    assert health(without_redis, "/health/ready")[0] == 503
+    assert health(without_redis, "/health/db")[0] == 200
+    status, body = health(without_redis, "/health/binance")
+    assert (status, body["status"]) == (503, "unknown")
+
+
+def test_health_does_not_wait_for_what_hangs(settings: Settings, clock: Clock, silent: str) -> None:
+    patient_store = Store(f"postgresql://hub@{silent}/hub", timeout_ms=100_000)
+    patient_bus = Bus(f"redis://{silent}/0", clock, timeout=100)
+    app = create_app(settings, patient_bus, patient_store, clock, "1")
+    status, body = health(app.test_client(), "/health")
+    assert (status, body["database"], body["redis"]) == (503, "disconnected", "disconnected")
+    parts = app.extensions[_NAME]
+    assert not parts.database.ask().done(), "health answered while the question to the database was still open"
+    assert not parts.redis.ask().done()
+
+
+def test_health_sees_the_database_come_back(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
+    client = create_app(settings, bus, store, clock, "1").test_client()
+    working, store._url = store._url, f"postgresql://hub@{NOWHERE}/hub"
+    assert health(client, "/health")[0] == 503
+    store._url = working
+    assert health(client, "/health")[0] == 200
+
+
+def test_health_is_served_however_many_wait_for_what_hangs(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
+    """As many requests as may work wait for a lock in the database: others are refused, health is not."""
+    app = create_app(settings, bus, store, clock, "1")
+    with store.transaction() as cursor, ThreadPoolExecutor(MOST_AT_WORK) as threads:
+        cursor.execute("LOCK TABLE market_sessions IN ACCESS EXCLUSIVE MODE")
+        waiting = [threads.submit(app.test_client().get, "/sessions") for _ in range(MOST_AT_WORK)]
+        until(lambda: len(lock_waits(store)) == MOST_AT_WORK, what="every request's wait for the lock")
+        assert_unavailable(app.test_client().get("/ticks?symbol=EUR_USD"), "rest")
+        assert health(app.test_client(), "/health")[0] == 200
+        cursor.connection.rollback()
+        assert [each.result().status_code for each in waiting] == [200] * MOST_AT_WORK
+    assert app.test_client().get("/ticks?symbol=EUR_USD").status_code == 200
+
+
+def lock_waits(store: Store) -> list[Any]:
+    with store.transaction() as cursor:
+        cursor.execute("SELECT pid FROM pg_locks WHERE NOT granted")
+        return list(cursor.fetchall())

@@ -1,0 +1,114 @@
+"""The OpenAPI document is true, and its readers need no internet."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.generation import GenerationMode
+from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+
+from api.app import create_app
+from config.settings import Settings
+from db.bus import Bus
+from db.postgres import Store
+from db.prices import PriceRow, insert_prices
+
+STORED = [
+    PriceRow(
+        "EUR_USD", f"2025-11-18T12:30:0{n}.000000Z", "2025-11-18T12:31:00.000000Z", "1.0945", "1.0947", "1.0946", None, "job", "e", n + 1
+    )
+    for n in range(10)
+]
+HEALTH = ["/health", "/health/live", "/health/ready", "/health/db", "/health/binance"]
+ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", "/ticks", "/sessions"]
+CHECKS: list[Any] = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+@pytest.fixture
+def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Flask:
+    bus.cache_price("EUR_USD", bid="1.0945", ask="1.0947", mid="1.0946", time=datetime(2025, 11, 18, tzinfo=UTC))
+    bus.report_source("synthetic", {"state": "live"})
+    with store.transaction() as cursor:
+        insert_prices(cursor, STORED)
+    return create_app(settings, bus, store, clock, "1.2.3")
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def described(app: Flask) -> Any:
+    return schemathesis.openapi.from_wsgi("/openapi.json", app)
+
+
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [(path, GenerationMode.POSITIVE) for path in ROUTES] + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", "/ticks")],
+)
+def test_answers_are_what_the_document_says(described: Any, path: str, mode: GenerationMode) -> None:
+    operation = described[path]["GET"]
+
+    @hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def check(case: Any) -> None:
+        case.call_and_validate(checks=CHECKS)
+
+    check()
+
+
+def test_a_full_answer_of_each_kind_is_what_the_document_says(described: Any) -> None:
+    asked = {
+        "/price/latest": [{"symbol": "EUR_USD"}, {"symbols": "EUR_USD,GBP_USD"}],
+        "/ticks": [{"symbol": "EUR_USD", "limit": "3"}, *({"symbol": "EUR_USD", "format": form} for form in ("json", "csv", "ndjson"))],
+    }
+    for path, queries in asked.items():
+        for query in queries:
+            answer = described[path]["GET"].Case(query=query).call_and_validate(checks=CHECKS)
+            assert answer.status_code == 200
+
+
+def test_the_document_holds_every_route(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    assert document is not None
+    assert document["openapi"].startswith("3.1")
+    assert document["info"]["version"] == "1.2.3"
+    assert sorted(document["paths"]) == sorted(ROUTES)
+    parameters = {each["name"]: each for each in document["paths"]["/ticks"]["get"]["parameters"]}
+    assert set(parameters) == {"symbol", "start", "end", "limit", "page_token", "order", "format"}
+    assert parameters["symbol"]["required"] is True
+    assert (parameters["limit"]["schema"]["minimum"], parameters["limit"]["schema"]["maximum"]) == (1, 10000)
+    assert parameters["order"]["schema"]["enum"] == ["asc", "desc"]
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
+def test_the_pages_load_nothing_from_outside(client: FlaskClient, path: str) -> None:
+    page = client.get(path)
+    assert page.mimetype == "text/html"
+    assert "//" not in page.text.replace("<!doctype html>", "")
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    for own in re.findall(r'(?:src|href|spec-url)="([^"]+)"', page.text):
+        assert client.get(own).status_code == 200, own
+
+
+def test_a_style_sheet_loads_nothing_from_outside(client: FlaskClient) -> None:
+    style = client.get("/docs/static/swagger-ui.css").text
+    assert not re.findall(r"@import|url\(['\"]?(?:https?:)?//", style)
+
+
+def test_django_stays_out() -> None:
+    program = "import sys, api.app, api.rest.docs as docs; docs._static_folder(); sys.exit('django' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

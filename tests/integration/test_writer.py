@@ -1,0 +1,146 @@
+"""The writer between the real bus and the real store: everything once, whatever happens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import redis as redis_client
+
+from db import topics
+from db.bus import Bus, Tick
+from db.postgres import Store
+from jobs.writer import BatchRule, Writer
+from tests.conftest import until
+
+
+def tick(number: int, time: str = "2025-11-18T12:30:00.000000Z") -> Tick:
+    return Tick("EUR_USD", f"1.{number:06}", "2.50", "2.000", time, "test\tsource", None if number % 2 else "17")
+
+
+def rows(store: Store) -> list[tuple[int, str]]:
+    with store.transaction() as cursor:
+        cursor.execute("SELECT seq, bid FROM prices ORDER BY epoch, seq")
+        return list(cursor.fetchall())
+
+
+def write_all(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
+    """Run the writer in its thread until the bus holds nothing unstored, then stop it."""
+    stop = threading.Event()
+    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50)).run, args=(stop,))
+    thread.start()
+    until(lambda: bus.unstored() == 0, what="an empty backlog")
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_rows_hold_every_digit_and_field(bus: Bus, store: Store) -> None:
+    stamps = bus.publish_prices([tick(1), tick(2, "2014-05-05T00:00:23.668000Z")])
+    write_all(bus, store)
+    with store.transaction() as cursor:
+        cursor.execute(
+            "SELECT instrument, bid, ask, mid, volume, source, epoch, seq, time::text,"
+            " received > now() - interval '1 hour' FROM prices ORDER BY seq"
+        )
+        first, second = cursor.fetchall()
+    assert first == ("EUR_USD", "1.000001", "2.50", "2.000", None, "test\tsource", stamps[0].epoch, 1, "2025-11-18 12:30:00+00", True)
+    assert (second[4], second[8]) == ("17", "2014-05-05 00:00:23.668+00")
+    assert Decimal(second[1]) == Decimal("1.000002")
+
+
+def test_ten_thousand_prices_over_many_batches_come_out_once(bus: Bus, store: Store) -> None:
+    for start in range(0, 10_000, 1000):
+        bus.publish_prices([tick(number) for number in range(start, start + 1000)])
+    write_all(bus, store)
+    assert [seq for seq, _ in rows(store)] == list(range(1, 10_001))
+
+
+def test_a_batch_is_more_than_its_size_where_more_is_there(bus: Bus, store: Store) -> None:
+    bus.publish_prices([tick(number) for number in range(3000)])
+    bus.open_group(topics.PRICES)
+    entries = Writer(bus, store, BatchRule(size=100, wait_ms=1000))._gather(threading.Event())
+    assert len(entries) == 3000
+
+
+def test_a_small_batch_is_written_when_its_time_is_up(bus: Bus, store: Store) -> None:
+    bus.publish_prices([tick(1)])
+    write_all(bus, store, BatchRule(size=1_000_000, wait_ms=100))
+    assert len(rows(store)) == 1
+
+
+def test_a_batch_that_was_committed_and_not_acknowledged_is_not_doubled(bus: Bus, store: Store) -> None:
+    bus.publish_prices([tick(number) for number in range(50)])
+    bus.open_group(topics.PRICES)
+    entries = bus.read_unstored(topics.PRICES, 100, 0)
+    dying = Writer(bus, store, BatchRule())
+    acknowledge, bus.acknowledge = bus.acknowledge, lambda *_: 0  # type: ignore[method-assign]
+    dying.write_batch(entries)  # commits; killed before it can say so
+    bus.acknowledge = acknowledge  # type: ignore[method-assign]
+    assert (len(rows(store)), bus.unstored()) == (50, 50)
+    write_all(bus, store)
+    assert [seq for seq, _ in rows(store)] == list(range(1, 51))
+
+
+def test_a_batch_that_was_read_and_never_written_is_inherited(bus: Bus, store: Store) -> None:
+    bus.publish_prices([tick(number) for number in range(50)])
+    bus.open_group(topics.PRICES)
+    assert len(bus.read_unstored(topics.PRICES, 30, 0)) == 30  # by a writer that died here
+    write_all(bus, store)
+    assert len(rows(store)) == 50
+
+
+def test_an_entry_that_is_no_price_does_not_hold_up_the_others(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
+    bus.publish_prices([tick(1)])
+    fields: dict[Any, Any] = {"topic": "EUR_USD", "seq": "2", "epoch": "x", "source": "s", "volume": ""}
+    bad = [
+        b"{}",
+        b"not json",
+        b'{"instrument":"EUR_USD","price":{"bid":"x","ask":"1","mid":"1","time":"2025-01-01"},"timestamp":"2025-01-01"}',
+    ]
+    for body in bad:
+        raw_redis.xadd(topics.stream_key(topics.PRICES), {**fields, "body": body})
+    raw_redis.hincrby(topics.count_key(topics.PRICES), "published", len(bad))
+    wild = tick(3, "0001-01-01T00:00:00.000000Z")
+    bus.publish_prices([wild, tick(4)])
+    write_all(bus, store)
+    assert [bid for _, bid in rows(store)] == ["1.000001", "1.000004"]
+
+
+def test_the_bus_losing_everything_does_not_stop_the_writer(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=Writer(bus, store, BatchRule(10, 50)).run, args=(stop,))
+    thread.start()
+    bus.publish_prices([tick(number) for number in range(5)])
+    until(lambda: len(rows(store)) == 5)
+    raw_redis.flushall()
+    bus.publish_prices([tick(number) for number in range(5, 12)])
+    until(lambda: len(rows(store)) == 12, what="the prices of the new epoch")
+    stop.set()
+    thread.join(20)
+
+
+def test_two_writers_of_one_name_store_everything_once(bus: Bus, store: Store, servers: object, clock: Callable[[], object]) -> None:
+    stop = threading.Event()
+    threads = [threading.Thread(target=Writer(bus, store, BatchRule(10, 20)).run, args=(stop,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for start in range(0, 2000, 50):
+        bus.publish_prices([tick(number) for number in range(start, start + 50)])
+    until(lambda: bus.unstored() == 0)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(rows(store)) == 2000
+    assert bus.unstored() == 0
+
+
+def test_months_come_as_prices_need_them(bus: Bus, store: Store) -> None:
+    months = ["1999-12-31T23:59:59.999999Z", "2000-01-01T00:00:00.000000Z", "2024-02-29T12:00:00.000000Z", "2199-12-31T23:59:59.999999Z"]
+    bus.publish_prices([tick(number, time) for number, time in enumerate(months)])
+    write_all(bus, store)
+    with store.transaction() as cursor:
+        cursor.execute("SELECT tableoid::regclass::text FROM prices ORDER BY time")
+        assert [name for (name,) in cursor.fetchall()] == ["prices_1999_12", "prices_2000_01", "prices_2024_02", "prices_2199_12"]

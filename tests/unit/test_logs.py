@@ -1,0 +1,94 @@
+"""Logs: one JSON object a line with the contract's fields, or a line for people."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import logs
+from db.timestamps import parse_time
+
+log = logging.getLogger("hub.relay")
+
+
+@pytest.fixture(autouse=True)
+def _root_as_it_was() -> Iterator[None]:
+    root, scheduler = logging.getLogger(), logging.getLogger("apscheduler")
+    handlers, level, scheduler_level = list(root.handlers), root.level, scheduler.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    scheduler.setLevel(scheduler_level)
+
+
+def written(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def test_a_record_is_one_json_line_with_its_event_fields(tmp_path: Path) -> None:
+    logs.configure("hub", file=tmp_path / "log")
+    log.warning("relay lost the %s", "bus", extra={"channel": "price_updates", "attempt": 3})
+    (record,) = written(tmp_path / "log")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", record["timestamp"])
+    parse_time(record.pop("timestamp"))
+    assert record == {
+        "level": "WARNING", "message": "relay lost the bus", "service": "hub", "logger": "hub.relay",
+        "channel": "price_updates", "attempt": 3,
+    }  # fmt: skip
+
+
+def test_an_exception_stays_on_one_line(tmp_path: Path) -> None:
+    logs.configure("hub", file=tmp_path / "log")
+    try:
+        raise ValueError("first line\nsecond line")
+    except ValueError:
+        log.exception("failed")
+    (record,) = written(tmp_path / "log")
+    assert record["message"] == "failed"
+    assert "ValueError: first line\nsecond line" in record["exc_info"]
+
+
+def test_a_field_that_json_does_not_know_is_still_a_line(tmp_path: Path) -> None:
+    logs.configure("hub", file=tmp_path / "log")
+    log.info("odd", extra={"path": tmp_path, "bytes": b"\xff", "text": "é\n\x00"})
+    assert len(written(tmp_path / "log")) == 1
+
+
+def test_text_is_for_people_and_shows_the_event_fields(tmp_path: Path) -> None:
+    logs.configure("jobs", style="text", file=tmp_path / "log")
+    log.info("source is live", extra={"source": "synthetic", "ticks": 31})
+    line = (tmp_path / "log").read_text()
+    assert re.fullmatch(r"\d\d:\d\d:\d\d INFO    jobs: source is live source=synthetic ticks=31\n", line)
+
+
+def test_the_level_holds_for_every_logger(tmp_path: Path) -> None:
+    logs.configure("hub", level="WARNING", file=tmp_path / "log")
+    log.info("unheard")
+    logging.getLogger("another").warning("heard")
+    assert [record["message"] for record in written(tmp_path / "log")] == ["heard"]
+
+
+def test_the_scheduler_is_silent_about_every_run(tmp_path: Path) -> None:
+    for level, expected in (("DEBUG", logging.WARNING), ("ERROR", logging.ERROR)):
+        logs.configure("jobs", level=level, file=tmp_path / "log")
+        assert logging.getLogger("apscheduler.executors").getEffectiveLevel() == expected
+
+
+def test_configured_again_a_line_is_written_once(tmp_path: Path) -> None:
+    for service in ("gunicorn", "hub"):
+        logs.configure(service, file=tmp_path / "log")
+    log.info("once")
+    assert [record["service"] for record in written(tmp_path / "log")] == ["hub"]
+
+
+def test_without_a_file_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure("hub")
+    log.info("here")
+    out, err = capsys.readouterr()
+    assert (out, json.loads(err)["message"]) == ("", "here")

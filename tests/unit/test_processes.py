@@ -1,0 +1,196 @@
+"""The supervisor, with children that are small shell scripts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from config.children import describe_end, hold_stop_signals, tail
+from config.processes import FIRST_DELAY, LONGEST_DELAY, Process, StartError, StopAsked, Supervisor, backoff
+from tests.conftest import until
+
+
+@pytest.fixture
+def supervisor() -> Iterator[Supervisor]:
+    """One that restarts at once, in a process that holds stop signals as `up` does."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    hold_stop_signals()
+    with Supervisor(luck=lambda: 0.0, clock=_Fast()) as made:
+        yield made
+    while signal.sigtimedwait((signal.SIGTERM,), 0):
+        pass
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Fast:
+    """A clock on which a restart is always due and nothing takes longer than its limit."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.1
+        return self.now
+
+
+def script(name: str, text: str, **more: object) -> Process:
+    return Process(name=name, argv=("sh", "-c", text), **more)  # type: ignore[arg-type]
+
+
+def stop_us() -> None:
+    """A stop signal for the thread that supervises, not for pytest."""
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def written(file: Path) -> int:
+    """The pid a script wrote there."""
+    until(lambda: file.is_file() and file.read_text().endswith("\n"), what=str(file))
+    return int(file.read_text())
+
+
+def test_back_off_doubles_from_half_a_second_to_a_cap() -> None:
+    assert [backoff(failures, 0.0) for failures in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert backoff(10**9, 0.0) == LONGEST_DELAY
+
+
+@pytest.mark.parametrize("failures", [0, 3, 20])
+def test_jitter_takes_up_to_a_fifth_off(failures: int) -> None:
+    assert backoff(failures, 0.0) * 0.8 < backoff(failures, 0.999) < backoff(failures, 0.5) < backoff(failures, 0.0)
+    assert FIRST_DELAY * 0.8 <= backoff(failures, 0.999) <= LONGEST_DELAY
+
+
+def test_an_end_is_told_by_exit_code_or_signal() -> None:
+    assert (describe_end(3), describe_end(-9)) == ("exit code 3", "signal SIGKILL")
+
+
+def test_start_waits_until_all_are_ready(supervisor: Supervisor, tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    supervisor.start(script("a", f"touch {mark}; exec sleep 60", ready=mark.exists), script("b", "exec sleep 60"))
+    assert mark.exists()
+    assert set(supervisor.pids) == {"a", "b"}
+
+
+def test_each_child_has_a_session_of_its_own_and_takes_signals(supervisor: Supervisor) -> None:
+    supervisor.start(script("a", "exec sleep 60"))
+    pid = supervisor.pids["a"]
+    assert os.getsid(pid) == pid
+    blocked = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigBlk"))
+    assert int(blocked.split()[1], 16) == 0
+
+
+def test_a_child_that_dies_while_starting_is_an_error_with_the_end_of_its_log(supervisor: Supervisor, tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"(?s)a ended while starting \(exit code 3\).*out of luck"):
+        supervisor.start(script("a", "echo out of luck >&2; exit 3", log=tmp_path / "a.log", ready=lambda: False))
+
+
+def test_a_child_that_is_never_ready_is_an_error(supervisor: Supervisor) -> None:
+    with pytest.raises(StartError, match="a was not ready within 0 s"):
+        supervisor.start(script("a", "exec sleep 60", ready=lambda: False, ready_seconds=0.0))
+
+
+def test_a_program_that_is_not_there_is_an_error(supervisor: Supervisor) -> None:
+    with pytest.raises(StartError, match="a cannot be started"):
+        supervisor.start(Process(name="a", argv=("/no/such/program",)))
+
+
+def test_a_stop_signal_ends_the_wait_for_readiness(supervisor: Supervisor) -> None:
+    def not_yet() -> bool:
+        stop_us()
+        return False
+
+    with pytest.raises(StopAsked):
+        supervisor.start(script("a", "exec sleep 60", ready=not_yet))
+
+
+def restarted(supervisor: Supervisor, name: str, act: Callable[[int], None]) -> int:
+    """Do `act` to a child's pid, supervise until it has another, and give that."""
+    first = supervisor.pids[name]
+
+    def changed(pids: dict[str, int]) -> None:
+        if pids.get(name) == first:
+            act(first)
+        elif name in pids:
+            stop_us()
+
+    supervisor.supervise(changed)
+    return supervisor.pids[name]
+
+
+def test_a_child_that_dies_is_restarted_and_what_it_left_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+    worker = tmp_path / "worker"
+    ends: list[int] = []
+    supervisor.start(script("a", f"[ -e {worker} ] || (sleep 300 & echo $! > {worker}); exec sleep 60", stopped=ends.append))
+    first, orphan = supervisor.pids["a"], written(worker)
+    second = restarted(supervisor, "a", lambda pid: os.kill(pid, signal.SIGKILL))
+    assert second != first
+    assert gone(first)
+    until(lambda: gone(orphan), what="the end of the dead child's worker")
+    assert ends == [-signal.SIGKILL]
+
+
+def test_a_failed_restart_is_tried_again(supervisor: Supervisor) -> None:
+    calls: list[int] = []
+
+    def fails_once() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise StartError("not now")
+
+    supervisor.start(script("a", "exec sleep 60", prepare=fails_once))
+    restarted(supervisor, "a", lambda pid: os.kill(pid, signal.SIGKILL))
+    assert len(calls) == 3
+
+
+def test_children_stop_by_rank(supervisor: Supervisor, tmp_path: Path) -> None:
+    order = tmp_path / "order"
+    ready = tmp_path / "ready"
+    text = f"trap 'echo NAME >> {order}; exit 0' TERM; echo >> {ready}; while :; do sleep 0.02; done"
+    ranks = {"late": 2, "first": 0, "middle": 1}
+    supervisor.start(*(script(name, text.replace("NAME", name), stop_rank=rank) for name, rank in ranks.items()))
+    until(lambda: ready.is_file() and len(ready.read_text()) == 3, what="all traps set")
+    supervisor.stop()
+    assert order.read_text().split() == ["first", "middle", "late"]
+    assert supervisor.pids == {}
+
+
+def test_a_child_that_does_not_stop_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+    deaf = tmp_path / "deaf"
+    ends: list[int] = []
+    text = f"trap '' TERM; echo $$ > {deaf}; while :; do sleep 0.02; done"
+    supervisor.start(script("a", text, stop_seconds=0.2, stopped=ends.append))
+    pid = written(deaf)
+    supervisor.stop()
+    assert gone(pid)
+    assert ends == [-signal.SIGKILL]
+
+
+def test_children_go_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    program = (
+        "from config.processes import *; s = Supervisor(); "
+        f"s.start(Process(name='a', argv=('sh', '-c', 'echo $$ > {pid_file}; exec sleep 300'))); s.supervise()"
+    )
+    with psutil.Popen([sys.executable, "-c", program]) as supervisor:
+        pid = written(pid_file)
+        supervisor.kill()
+        until(lambda: gone(pid), what="the end of the child")
+
+
+def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    file.write_text("".join(f"line {number}\n" for number in range(5000)))
+    assert tail(file, lines=2) == f"; the end of {file}:\n  line 4998\n  line 4999"

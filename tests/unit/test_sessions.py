@@ -1,0 +1,103 @@
+"""Market hours are wall-clock hours: daylight saving follows each market's own zone."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.sessions import Session, market_open
+
+WEEKDAYS = (1, 2, 3, 4, 5)
+SYDNEY = Session("Sydney", "Australia/Sydney", time(7), time(16), WEEKDAYS)
+TOKYO = Session("Tokyo", "Asia/Tokyo", time(9), time(18), WEEKDAYS)
+LONDON = Session("London", "Europe/London", time(8), time(17), WEEKDAYS)
+NEW_YORK = Session("New York", "America/New_York", time(8), time(17), WEEKDAYS)
+ALL = (SYDNEY, TOKYO, LONDON, NEW_YORK)
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def opens(session: Session, day: str) -> str:
+    """The UTC minute, from midnight of `day`, at which the session is open for the first time."""
+    moment = at(day)
+    while not session.is_open(moment):
+        moment += timedelta(minutes=15)
+    return f"{moment:%d %H:%M}"
+
+
+@pytest.mark.parametrize(
+    ("day", "london", "new_york"),
+    [
+        # New York changes its clocks three weeks before London in spring, and a week after it in autumn.
+        ("2025-03-07", "07 08:00", "07 13:00"),  # both on winter time
+        ("2025-03-10", "10 08:00", "10 12:00"),  # New York alone on summer time
+        ("2025-03-28", "28 08:00", "28 12:00"),
+        ("2025-03-31", "31 07:00", "31 12:00"),  # both
+        ("2025-10-24", "24 07:00", "24 12:00"),
+        ("2025-10-27", "27 08:00", "27 12:00"),  # London is back already
+        ("2025-11-03", "03 08:00", "03 13:00"),  # both
+    ],
+)
+def test_london_and_new_york_change_their_clocks_on_different_days(day: str, london: str, new_york: str) -> None:
+    assert (opens(LONDON, day), opens(NEW_YORK, day)) == (london, new_york)
+
+
+@pytest.mark.parametrize(
+    ("day", "expected"),
+    [
+        ("2025-01-13", "13 20:00"),  # summer there: Tuesday 07:00 is Monday 20:00 UTC
+        ("2025-04-03", "03 20:00"),
+        ("2025-04-07", "07 21:00"),  # winter time began on 6 April
+        ("2025-10-02", "02 21:00"),
+        ("2025-10-06", "06 20:00"),  # summer time began on 5 October
+    ],
+)
+def test_sydney_changes_its_clock_the_other_way_round(day: str, expected: str) -> None:
+    assert opens(SYDNEY, f"{day}T12:00") == expected
+
+
+@pytest.mark.parametrize("day", ["2025-01-13", "2025-04-07", "2025-07-14", "2025-10-27"])
+def test_tokyo_never_changes_its_clock(day: str) -> None:
+    assert opens(TOKYO, day)[3:] == "00:00"
+
+
+def test_the_opening_minute_is_open_and_the_closing_one_is_not() -> None:
+    assert [LONDON.is_open(at(f"2025-07-14T{clock}")) for clock in ("06:59:59.999999", "07:00", "15:59:59.999999", "16:00")] == [
+        False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_weekdays_are_those_of_the_market_s_own_zone() -> None:
+    sunday_evening = at("2025-07-13T21:30")  # Monday 07:30 in Sydney
+    assert SYDNEY.is_open(sunday_evening)
+    assert not TOKYO.is_open(at("2025-07-12T00:30"))  # Saturday there, though Friday in New York
+    assert not NEW_YORK.is_open(at("2025-07-12T15:00"))
+
+
+@pytest.mark.parametrize(
+    ("moment", "fx", "equity"),
+    [
+        ("2025-07-14T15:00", True, True),  # Monday, New York and London
+        ("2025-07-14T03:00", True, False),  # Monday, Sydney and Tokyo
+        ("2025-07-11T20:59", True, True),  # the week's last minute in New York
+        ("2025-07-11T21:00", False, False),
+        ("2025-07-12T12:00", False, False),  # Saturday
+        ("2025-07-13T20:59", False, False),  # Sunday, a minute before Sydney
+        ("2025-07-13T21:00", True, False),
+    ],
+)
+def test_what_trades_when(moment: str, fx: bool, equity: bool) -> None:
+    assert (market_open("fx", ALL, at(moment)), market_open("equity", ALL, at(moment))) == (fx, equity)
+    assert market_open("crypto", ALL, at(moment))
+    assert market_open("crypto", (), at(moment))
+
+
+@given(st.datetimes(datetime(2000, 1, 1), datetime(2050, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis wants naive bounds
+def test_equities_never_trade_while_currencies_do_not(moment: datetime) -> None:
+    assert market_open("fx", ALL, moment) >= market_open("equity", ALL, moment)
+    assert market_open("equity", ALL, moment) == NEW_YORK.is_open(moment)

@@ -1,0 +1,237 @@
+"""Settings: every error at once and by name, no secret in sight, and the URLs that the parts become."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import redis as redis_client
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg2.extensions import parse_dsn
+
+from config.settings import Settings, SettingsError, SourceSpec, load, mask_url, parse_source, parse_speed
+
+SECRETS = {
+    "DATABASE_URL": "postgresql://hub:s3cret-one@db.example/hub",
+    "REDIS_URL": "redis://:s3cret-two@redis.example:6379/0",
+    "OANDA_API_TOKEN": "s3cret-three",
+}
+# What a variable can hold: no NUL, and no space at the ends, which `load` takes off.
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
+    lambda text: text == text.strip()
+)
+
+
+def settings(**environ: str) -> Settings:
+    return load(environ, dotenv=None)
+
+
+def problems(**environ: str) -> dict[str, str]:
+    with pytest.raises(SettingsError) as caught:
+        settings(**environ)
+    for name, text in caught.value.problems.items():
+        assert f"{name}: {text}" in str(caught.value)
+    return caught.value.problems
+
+
+def test_nothing_given_is_the_contract_s_defaults() -> None:
+    chosen = settings()
+    assert (chosen.websocket_host, chosen.websocket_port, chosen.websocket_max_clients) == ("127.0.0.1", 5001, 1000)
+    assert (chosen.websocket_ping_interval, chosen.websocket_ping_timeout) == (25, 5)
+    assert (chosen.api_host, chosen.api_port) == ("127.0.0.1", 5000)
+    assert (chosen.database_url, chosen.redis_url, chosen.hub_data_dir) == (None, None, Path("var"))
+    assert (chosen.db_pool_max, chosen.db_timeout_ms) == (20, 5000)
+    assert (chosen.sources, chosen.ingestion_interval_seconds) == ((SourceSpec("synthetic"),), 3)
+    assert chosen.binance_symbols == ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "ADAUSDT", "XRPUSDT")
+    assert (chosen.batch_size, chosen.batch_timeout_ms, chosen.max_reconnect_attempts) == (100, 1000, 10)
+    assert (chosen.volatility_threshold, chosen.volatility_critical, chosen.correlation_change_threshold) == (0.02, 0.04, 0.2)
+    assert (chosen.log_level, chosen.log_format, chosen.log_file) == ("INFO", "json", None)
+
+
+def test_every_error_comes_at_once_with_its_variable_s_name() -> None:
+    found = problems(
+        WEBSOCKET_PORT="70000",
+        API_PORT="http",
+        WEBSOCKET_MAX_CLIENTS="0",
+        REDIS_URL="http://redis",
+        SOURCES="synthetic,nonsense",
+        VOLATILITY_THRESHOLD="0.5",
+        LOG_LEVEL="loud",
+    )
+    assert set(found) == {
+        "WEBSOCKET_PORT", "API_PORT", "WEBSOCKET_MAX_CLIENTS", "REDIS_URL", "SOURCES",
+        "VOLATILITY_CRITICAL",  # no longer above the threshold, which is fine by itself
+        "LOG_LEVEL",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WEBSOCKET_PING_INTERVAL", "0"),
+        ("DB_PORT", "-1"),
+        ("DB_TIMEOUT", "1.5"),
+        ("REDIS_DB", "-1"),
+        ("INGESTION_INTERVAL_SECONDS", "0"),
+        ("INGESTION_INTERVAL_SECONDS", "nan"),
+        ("BATCH_SIZE", "many"),
+        ("STREAM_MAX_LENGTH", "999"),
+        ("SYNTHETIC_SEED", "x"),
+        ("OANDA_REST_URL", "api.example"),
+        ("BINANCE_WS_URL", "https://example"),
+        ("CORRELATION_CHANGE_THRESHOLD", "-0.1"),
+        ("LOG_FORMAT", "xml"),
+    ],
+)
+def test_a_bad_value_is_named(name: str, value: str) -> None:
+    assert set(problems(**{name: value})) == {name}
+
+
+def test_no_secret_is_ever_shown() -> None:
+    chosen = settings(**SECRETS)
+    assert chosen.database_url == SECRETS["DATABASE_URL"]
+    for shown in (repr(chosen), str(chosen), str(chosen.masked())):
+        assert "s3cret" not in shown
+    masked = chosen.masked()
+    assert masked["database_url"] == "postgresql://hub:***@db.example/hub"
+    assert masked["redis_url"] == "redis://:***@redis.example:6379/0"
+    assert masked["oanda_api_token"] == "***"
+    assert masked["api_port"] == 5000
+
+
+def test_no_error_shows_a_secret() -> None:
+    bad = {name: value.replace("://", ":/") for name, value in SECRETS.items()} | {"DB_PASSWORD": "s3cret-four", "DB_PORT": "x"}
+    with pytest.raises(SettingsError) as caught:
+        settings(**bad)
+    assert set(caught.value.problems) == {"DATABASE_URL", "REDIS_URL", "DB_PORT"}
+    assert "s3cret" not in str(caught.value) + repr(caught.value)
+    assert caught.value.__context__ is None  # a traceback shows that too
+
+
+@given(password=texts)
+def test_a_masked_url_is_without_its_password(password: str) -> None:
+    url = settings(DB_HOST="db", DB_USER="hub", DB_PASSWORD=password).database_url
+    assert url is not None
+    assert mask_url(url) == "postgresql://hub:***@db:5432/tickwire"
+
+
+@given(user=texts, password=texts, name=texts)
+def test_any_text_can_be_a_part_of_the_database_url(user: str, password: str, name: str) -> None:
+    """libpq itself reads the parts back, whatever they hold."""
+    url = settings(DB_HOST="db.example", DB_PORT="6543", DB_USER=user, DB_PASSWORD=password, DB_NAME=name).database_url
+    assert url is not None
+    assert parse_dsn(url) == {"host": "db.example", "port": "6543", "user": user, "password": password, "dbname": name}
+
+
+@given(password=texts.filter(lambda text: text != "None"))
+def test_any_text_can_be_the_password_of_redis(password: str) -> None:
+    url = settings(REDIS_HOST="redis.example", REDIS_PORT="6380", REDIS_DB="3", REDIS_PASSWORD=password).redis_url
+    assert url is not None
+    options = redis_client.Redis.from_url(url).connection_pool.connection_kwargs
+    assert (options["host"], options["port"], options["db"], options["password"]) == ("redis.example", 6380, 3, password)
+
+
+@pytest.mark.parametrize("password", ["None", "", "  ", None])
+def test_a_redis_password_of_none_or_nothing_is_none(password: str | None) -> None:
+    environ = {"REDIS_HOST": "redis"} | ({} if password is None else {"REDIS_PASSWORD": password})
+    assert settings(**environ).redis_url == "redis://redis:6379/0"
+
+
+def test_a_database_without_a_password_has_none_in_its_url() -> None:
+    url = settings(DB_HOST="db").database_url
+    assert url == "postgresql://tickwire@db:5432/tickwire"
+    assert urlsplit(url).password is None
+
+
+def test_a_url_wins_over_the_parts() -> None:
+    chosen = settings(**SECRETS, DB_HOST="elsewhere", DB_PASSWORD="x", REDIS_HOST="elsewhere")
+    assert (chosen.database_url, chosen.redis_url) == (SECRETS["DATABASE_URL"], SECRETS["REDIS_URL"])
+
+
+def test_parts_without_a_host_still_mean_the_embedded_servers() -> None:
+    chosen = settings(DB_PORT="1", DB_NAME="x", DB_USER="x", DB_PASSWORD="x", REDIS_PORT="1", REDIS_DB="1", REDIS_PASSWORD="x")
+    assert (chosen.database_url, chosen.redis_url) == (None, None)
+
+
+def test_quoting_is_undone_by_whoever_reads_the_url() -> None:
+    url = settings(DB_HOST="db", DB_PASSWORD="a:b/c@d%e?f#g h").database_url
+    assert unquote(urlsplit(url or "").password or "") == "a:b/c@d%e?f#g h"
+
+
+def test_empty_sources_are_none_and_absent_ones_the_default() -> None:
+    assert settings(SOURCES="").sources == ()
+    assert settings().sources == (SourceSpec("synthetic"),)
+    assert settings(SOURCES="synthetic, synthetic ,").sources == (SourceSpec("synthetic"), SourceSpec("synthetic"))
+
+
+def test_a_replay_file_must_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "EUR_USD.csv"
+    assert set(problems(SOURCES=f"replay:{file}")) == {"SOURCES"}
+    file.touch()
+    assert settings(SOURCES=f"synthetic,replay:{file}@60@loop").sources[1] == SourceSpec("replay", file, 60.0, loop=True)
+
+
+names = st.text("abcXYZ_./-0123456789", min_size=1).filter(lambda name: name.strip())
+
+
+@given(name=names, speed=st.none() | st.just("max") | st.integers(1, 10**6) | st.decimals("0.01", "1000", places=2), loop=st.booleans())
+def test_a_replay_is_read_as_it_was_written(name: str, speed: object, loop: bool) -> None:
+    options = ([] if speed is None else [f"@{speed}"]) + (["@loop"] if loop else [])
+    expected = 1.0 if speed is None else None if speed == "max" else float(str(speed))
+    for order in (options, options[::-1]):
+        assert parse_source(f"replay:{name}" + "".join(order)) == SourceSpec("replay", Path(name), expected, loop)
+
+
+@given(st.text())
+def test_any_other_source_is_a_value_error(text: str) -> None:
+    try:
+        spec = parse_source(text)
+    except ValueError:
+        return
+    assert text == "synthetic" or text.startswith("replay:")
+    assert spec.kind in ("synthetic", "replay")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "nonsense", "synthetic:x", "replay", "replay:", "replay:@60", "replay:f@fast", "replay:f@0", "replay:f@-1", "replay:f@1@2", "replay:f@",
+     "replay:f@inf", "replay:f@nan", "replay:f@1e3"],
+)  # fmt: skip
+def test_what_is_no_source(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse_source(text)
+
+
+@pytest.mark.parametrize("kind", ["oanda", "binance"])
+def test_sources_to_come_say_so(kind: str) -> None:
+    assert "not part of this version yet" in problems(SOURCES=kind)["SOURCES"]
+
+
+def test_speeds() -> None:
+    assert [parse_speed(text) for text in ("1", "60", "0.5", "max")] == [1.0, 60.0, 0.5, None]
+
+
+def test_the_environment_wins_over_dotenv(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("API_PORT=6000\nWEBSOCKET_PORT=6001\nSOURCES=\nLOG_LEVEL=debug\n")
+    chosen = load({"API_PORT": "7000"}, dotenv=file)
+    assert (chosen.api_port, chosen.websocket_port, chosen.sources, chosen.log_level) == (7000, 6001, (), "DEBUG")
+    assert load({"SOURCES": "synthetic", "WEBSOCKET_PORT": ""}, dotenv=file).sources == (SourceSpec("synthetic"),)
+    assert load({"WEBSOCKET_PORT": ""}, dotenv=file).websocket_port == 5001  # an empty variable is an unset one
+    assert load({}, dotenv=tmp_path / "absent").api_port == 5000
+
+
+def test_lists_forgive_spaces_and_trailing_commas() -> None:
+    assert settings(CORS_ORIGINS=" https://a.example, https://b.example ,").cors_origins == ("https://a.example", "https://b.example")
+    assert settings(CORS_ORIGINS="").cors_origins == ()
+
+
+def test_settings_do_not_change() -> None:
+    chosen = settings()
+    with pytest.raises(FrozenInstanceError):
+        chosen.api_port = 1  # type: ignore[misc]
+    pointed = chosen.with_servers(redis_url="redis://redis:6379/0")
+    assert (pointed.redis_url, pointed.database_url, chosen.redis_url) == ("redis://redis:6379/0", None, None)

@@ -1,0 +1,173 @@
+"""The topic log: whatever comes in, what it gives a returning client is exactly what that client has missed, or nothing at all."""
+
+from __future__ import annotations
+
+from itertools import count, takewhile
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from api.hub import topic_log
+from api.hub.topic_log import Place, TopicLog
+from api.hub.wire import Frame, Message
+from db import topics
+
+SMALL_DEPTH = 5
+instruments = st.sampled_from(["EUR_USD", "GBP_USD"])
+epochs = st.sampled_from(["one", "two", "three"])
+
+
+def message(
+    seq: int, epoch: str | None = "one", topic: str = "EUR_USD", channel: str = topics.PRICES, body: bytes | None = None
+) -> Message:
+    return Message(channel, topic, (), Frame("e", f"{topic} {epoch} {seq}".encode() if body is None else body), epoch, seq)
+
+
+def log_of(*seqs: int) -> TopicLog:
+    log = TopicLog()
+    for seq in seqs:
+        log.append(message(seq))
+    return log
+
+
+class Recorded(RuleBasedStateMachine):
+    """A log, small enough to overflow, beside the plain list of all that it accepted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth = mock.patch.object(topic_log, "DEPTH", SMALL_DEPTH)
+        self.depth.start()
+        self.log = TopicLog()
+        self.accepted: dict[str, list[tuple[str, int, bytes]]] = {}  # instrument -> (epoch, seq, body), as they came
+        self.latest: dict[str, bytes] = {}
+        self.bodies = (str(number).encode() for number in count())
+
+    def teardown(self) -> None:
+        self.depth.stop()
+
+    @rule(instrument=instruments, epoch=epochs, seq=st.integers(1, 30))
+    def append_anything(self, instrument: str, epoch: str, seq: int) -> None:
+        body = next(self.bodies)
+        held = self.accepted.setdefault(instrument, [])
+        known = bool(held) and held[-1][0] == epoch and seq <= held[-1][1]
+        given_ = message(seq, epoch, instrument, body=body)
+        assert self.log.holds(topics.PRICES, instrument, epoch, seq) == known
+        assert self.log.append(given_) == (not known)
+        if not known:
+            held.append((epoch, seq, body))
+            self.latest[instrument] = body
+        assert self.log.place(given_) is Place.SEEN
+
+    @rule(instrument=instruments, steps=st.integers(1, 2 * SMALL_DEPTH))
+    def go_on(self, instrument: str, steps: int) -> None:
+        """What streams mostly do."""
+        epoch, head, _ = self.accepted[instrument][-1] if self.accepted.get(instrument) else ("one", 0, b"")
+        for seq in range(head + 1, head + 1 + steps):
+            self.append_anything(instrument, epoch, seq)
+
+    @rule(instrument=instruments)
+    def hear_a_foreign_price(self, instrument: str) -> None:
+        foreign = message(0, None, instrument, body=next(self.bodies))
+        self.log.note_foreign(foreign)
+        self.latest[instrument] = foreign.frame.body
+
+    @rule(instrument=instruments, epoch=epochs, seq=st.integers(1, 30))
+    def hear_an_alert(self, instrument: str, epoch: str, seq: int) -> None:
+        self.log.append(message(seq, epoch, instrument, topics.VOLATILITY_ALERTS, next(self.bodies)))
+
+    @invariant()
+    def missed_is_the_contiguous_tail_or_nothing(self) -> None:
+        for instrument in ("EUR_USD", "GBP_USD"):
+            tail = contiguous_tail(self.accepted.get(instrument, []))
+            for epoch in ("one", "two", "never"):
+                for seq in range(-1, 45):
+                    assert self.log.missed(instrument, epoch, seq) == expected(tail, epoch, seq)
+            assert self.log.latest(instrument) == self.latest.get(instrument)
+
+
+def contiguous_tail(accepted: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]:
+    """The end of the list within which every seq follows the one before; no longer than the log is deep."""
+    backwards = accepted[::-1][:SMALL_DEPTH]
+    following = takewhile(lambda pair: (pair[1][0], pair[1][1] + 1) == pair[0][:2], zip(backwards, backwards[1:], strict=False))
+    return (backwards[:1] + [before for _, before in following])[::-1]
+
+
+def expected(tail: list[tuple[str, int, bytes]], epoch: str, seq: int) -> list[bytes] | None:
+    if not tail or tail[0][0] != epoch or not tail[0][1] - 1 <= seq <= tail[-1][1]:
+        return None
+    return [body for _, number, body in tail if number > seq]
+
+
+TestRecorded = Recorded.TestCase
+TestRecorded.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+
+
+@given(st.integers(1, 3000), st.integers(-5, 3005))
+@settings(deadline=None, max_examples=30)
+def test_the_log_is_a_thousand_deep(head: int, seq: int) -> None:
+    log = log_of(*range(1, head + 1))
+    missed = log.missed("EUR_USD", "one", seq)
+    if max(0, head - topic_log.DEPTH) <= seq <= head:
+        assert missed == [f"EUR_USD one {number}".encode() for number in range(seq + 1, head + 1)]
+    else:
+        assert missed is None
+
+
+def test_nobody_is_told_anything_of_what_is_not_known() -> None:
+    log = log_of(1, 2, 3)
+    assert log.missed("GBP_USD", "one", 0) is None
+    assert log.missed("EUR_USD", "another", 2) is None
+    assert log.missed("EUR_USD", "one", 4) is None
+    assert log.missed("EUR_USD", "one", 3) == []
+
+
+@pytest.mark.parametrize(
+    ("seq", "epoch", "place"),
+    [
+        (3, "one", Place.SEEN),
+        (1, "one", Place.SEEN),
+        (4, "one", Place.NEXT),
+        (5, "one", Place.GAP),
+        (4, "two", Place.GAP),
+        (1, "two", Place.GAP),
+    ],
+)
+def test_where_a_message_stands(seq: int, epoch: str, place: Place) -> None:
+    assert log_of(1, 2, 3).place(message(seq, epoch)) is place
+
+
+def test_a_topic_s_first_message_follows_only_within_the_epoch_that_is_known() -> None:
+    assert TopicLog().place(message(1)) is Place.GAP  # nothing is known yet: the stream has to be asked
+    log = log_of(1)
+    assert log.place(message(1, topic="GBP_USD")) is Place.NEXT
+    assert log.place(message(2, topic="GBP_USD")) is Place.GAP
+    assert log.place(message(1, "two", topic="GBP_USD")) is Place.GAP
+    assert log.place(message(1, channel=topics.VOLATILITY_ALERTS)) is Place.NEXT
+
+
+def test_a_new_epoch_begins_the_tail_anew() -> None:
+    log = log_of(1, 2, 3)
+    assert log.append(message(1, "two"))
+    assert log.append(message(2, "two"))
+    assert log.missed("EUR_USD", "one", 2) is None
+    assert log.missed("EUR_USD", "two", 0) == [b"EUR_USD two 1", b"EUR_USD two 2"]
+
+
+def test_of_alerts_the_place_alone_is_kept() -> None:
+    log = TopicLog()
+    assert log.append(message(1, channel=topics.VOLATILITY_ALERTS))
+    assert not log.append(message(1, channel=topics.VOLATILITY_ALERTS))
+    assert log.holds(topics.VOLATILITY_ALERTS, "EUR_USD", "one", 1)
+    assert not log.holds(topics.PRICES, "EUR_USD", "one", 1)
+    assert log.latest("EUR_USD") is None
+    assert log.missed("EUR_USD", "one", 0) is None
+
+
+def test_seeding_never_replaces_what_is_newer() -> None:
+    log = log_of(7)
+    log.seed_latest({"EUR_USD": b"older", "GBP_USD": b"stored"})
+    assert (log.latest("EUR_USD"), log.latest("GBP_USD"), log.latest("USD_JPY")) == (b"EUR_USD one 7", b"stored", None)
+    assert log.missed("GBP_USD", "one", 0) is None  # a latest price alone is no history
