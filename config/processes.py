@@ -37,10 +37,9 @@ class StopAsked(Exception):
 class Process:
     """What the supervisor knows of one child.
 
-    `prepare` runs before every start and may raise `StartError`; `ready` is asked until it says True; `stopped` hears the exit
-    code (negative: the signal) after every end. `env` is the child's whole environment; None is ours. Output is appended to
-    `log`, or passes through to our stderr. Children of the same `stop_rank` stop together, lower ranks first. `death_signal` is
-    what the kernel sends it when the supervisor itself is killed.
+    `prepare` runs before every start and may raise `StartError`; `ready` is asked until it says True. `env` is the child's
+    whole environment; None is ours. Output is appended to `log`, or passes through to our stderr. Children of the same `stop_rank`
+    stop together, lower ranks first. `death_signal` is what the kernel sends it when the supervisor itself is killed.
     """
 
     name: str
@@ -49,7 +48,6 @@ class Process:
     log: Path | None = None
     prepare: Callable[[], None] = lambda: None
     ready: Callable[[], bool] = lambda: True
-    stopped: Callable[[int], None] = lambda code: None
     ready_seconds: float = 60.0
     stop_signal: Signals = Signals.SIGTERM
     stop_seconds: float = 12.0
@@ -162,7 +160,7 @@ class Supervisor:
             if self._clock() >= child.due:
                 self._restart(child)
         elif (code := child.popen.poll()) is not None:
-            self._end(child, code)
+            self._end(child)
             self._schedule(child, describe_end(code))
         elif not child.ready and child.process.ready():
             child.ready = True
@@ -184,15 +182,11 @@ class Supervisor:
         name = child.process.name
         log.error(f"{name} ended, restarting", extra={"child": name, "reason": reason, "delay_seconds": round(delay, 2)})  # noqa: G004
 
-    def _end(self, child: _Child, code: int) -> None:
+    def _end(self, child: _Child) -> None:
         """Bury a child that has ended, with whatever is left of its process group (a worker still holds the port)."""
         assert child.popen is not None  # noqa: S101  # only a started child ends
         kill_group(child.popen.pid)
         child.popen = None
-        try:
-            child.process.stopped(code)
-        except OSError:
-            log.exception("could not note the end", extra={"child": child.process.name})
 
     def _stop_together(self, children: list[_Child]) -> None:
         began = self._clock()
@@ -202,7 +196,7 @@ class Supervisor:
         for child in children:
             if child.popen:
                 code = self._wait(child.process, child.popen, began)
-                self._end(child, code)
+                self._end(child)
                 log.info("stopped", extra={"child": child.process.name, "reason": describe_end(code)})
 
     def _wait(self, process: Process, popen: subprocess.Popen[bytes], began: float) -> int:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 from yoyo import get_backend, read_migrations
+from yoyo.exceptions import LockTimeout
+
+from db.postgres import StoreError, first_line
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_SECONDS = 60
@@ -14,14 +18,17 @@ _LOCK_SECONDS = 60
 def apply(database_url: str) -> list[str]:
     """Apply what is missing and return its names; two processes that call this at once take turns.
 
-    Each migration is one transaction. Raises yoyo's or psycopg2's error where the database refuses.
+    Each migration is one transaction. Raises `StoreError` where the database is away or refuses.
     """
-    backend = get_backend(database_url)
+    backend = None
     try:
+        backend = get_backend(database_url)
         with backend.lock(timeout=_LOCK_SECONDS):
             missing = backend.to_apply(read_migrations(str(_MIGRATIONS)))
             backend.apply_migrations(missing)
             return [migration.id for migration in missing]
+    except (psycopg2.Error, LockTimeout) as error:
+        raise StoreError(first_line(error)) from error
     finally:
         _close(backend)
 

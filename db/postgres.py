@@ -51,7 +51,7 @@ class Store:
             _discard(connection)
             # Idle connections most likely broke with it (a restarted server): none of them is worth a try.
             self.close()
-            raise StoreError(_first_line(error)) from error
+            raise StoreError(first_line(error)) from error
         except BaseException:
             _discard(connection)
             raise
@@ -112,6 +112,6 @@ def _discard(connection: Connection | None) -> None:
         connection.close()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The server's own words, without the hints that follow; libpq never puts a password into them."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

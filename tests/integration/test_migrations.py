@@ -19,12 +19,12 @@ from db.prices import PriceRange, PriceRow, insert_prices, price_page
 from db.sessions import all_sessions
 from tests.conftest import Servers
 
-FX = (
-    "EUR_USD GBP_USD USD_JPY USD_CHF AUD_USD USD_CAD NZD_USD EUR_GBP EUR_JPY EUR_CHF EUR_AUD EUR_CAD "
-    "GBP_JPY GBP_CHF GBP_AUD AUD_JPY AUD_NZD CAD_JPY CHF_JPY NZD_JPY"
-).split()
-CRYPTO = "BTCUSDT ETHUSDT SOLUSDT BNBUSDT ADAUSDT XRPUSDT".split()
-EQUITIES = "AAPL GOOGL MSFT TSLA AMZN".split()
+FX = {
+    "EUR_USD", "GBP_USD", "USD_JPY", "USD_CHF", "AUD_USD", "USD_CAD", "NZD_USD", "EUR_GBP", "EUR_JPY", "EUR_CHF", "EUR_AUD", "EUR_CAD",
+    "GBP_JPY", "GBP_CHF", "GBP_AUD", "AUD_JPY", "AUD_NZD", "CAD_JPY", "CHF_JPY", "NZD_JPY",
+}  # fmt: skip
+CRYPTO = {"BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "ADAUSDT", "XRPUSDT"}
+EQUITIES = {"AAPL", "GOOGL", "MSFT", "TSLA", "AMZN"}
 SOURCES = {"fx": "oanda", "crypto": "binance", "equity": "synthetic"}
 _names = itertools.count()
 
@@ -58,7 +58,7 @@ def test_the_instruments_are_the_contract_s(store: Store) -> None:
     with store.transaction() as cursor:
         instruments = all_instruments(cursor)
     kinds = {kind: {each.symbol for each in instruments if each.kind == kind} for kind in SOURCES}
-    assert kinds == {"fx": set(FX), "crypto": set(CRYPTO), "equity": set(EQUITIES)}
+    assert kinds == {"fx": FX, "crypto": CRYPTO, "equity": EQUITIES}
     assert len(instruments) == 31
     for each in instruments:
         assert each.source == SOURCES[each.kind]
@@ -127,7 +127,11 @@ def test_prices_keep_their_digits(store: Store) -> None:
 
 
 def test_prices_are_partitioned_by_the_source_s_month(store: Store) -> None:
-    months = {"2014-05-31T23:59:59.999999Z": "prices_2014_05", "2014-06-01T00:00:00.000000Z": "prices_2014_06", "2025-12-31T00:00:00.000000Z": "prices_2025_12"}
+    months = {
+        "2014-05-31T23:59:59.999999Z": "prices_2014_05",
+        "2014-06-01T00:00:00.000000Z": "prices_2014_06",
+        "2025-12-31T00:00:00.000000Z": "prices_2025_12",
+    }
     with store.transaction() as cursor:
         insert_prices(cursor, [row(seq, "1", time) for seq, time in enumerate(months, start=1)])
         cursor.execute("SELECT tableoid::regclass::text FROM prices ORDER BY seq")

@@ -15,11 +15,9 @@ import redis as redis_client
 
 from config import embedded
 from config.embedded import server as server_module
-from config.embedded.redis_server import EPOCH_KEY
 from config.embedded.server import Server, free_port
 from config.files import secret
 from config.processes import StartError, Supervisor
-from db import topics
 
 
 @pytest.fixture
@@ -149,31 +147,7 @@ def test_redis_keeps_its_data_and_wants_its_password(tmp_path: Path, supervisor:
     again = embedded.redis(tmp_path)
     supervisor.start(again)
     assert client(again).get("kept") == "42"
-    assert client(again).config_get("appendonly") == {"appendonly": "yes"}
-
-
-@pytest.mark.parametrize(
-    ("clean", "rebooted", "kept"), [(True, True, True), (True, False, True), (False, False, True), (False, True, False)]
-)
-def test_an_epoch_ends_when_the_machine_went_down_under_redis(
-    tmp_path: Path, supervisor: Supervisor, clean: bool, rebooted: bool, kept: bool
-) -> None:
-    assert EPOCH_KEY == topics.EPOCH_KEY
-    first = embedded.redis(tmp_path)
-    supervisor.start(first)
-    client(first).set(EPOCH_KEY, "abc")
-    if clean:
-        supervisor.stop()
-    else:
-        kill(supervisor, "redis")
-    marker = tmp_path / "redis" / "running"
-    assert marker.exists() is not clean
-    if rebooted and marker.exists():
-        marker.write_text("the boot id of another day")
-    again = embedded.redis(tmp_path)
-    supervisor.start(again)
-    assert (client(again).get(EPOCH_KEY) == "abc") is kept
-    assert marker.read_text() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert client(again).config_get("append*") == {"appendonly": "yes", "appendfsync": "always", "appendfilename": "appendonly.aof"}
 
 
 def test_redis_is_not_ready_while_nobody_answers(tmp_path: Path) -> None:

@@ -197,8 +197,10 @@ def test_any_other_source_is_a_value_error(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "nonsense", "synthetic:x", "replay", "replay:", "replay:@60", "replay:f@fast", "replay:f@0", "replay:f@-1", "replay:f@1@2", "replay:f@",
-     "replay:f@inf", "replay:f@nan", "replay:f@1e3"],
+    [
+        "", "nonsense", "synthetic:x", "replay", "replay:", "replay:@60", "replay:f@fast", "replay:f@0", "replay:f@-1", "replay:f@1@2",
+        "replay:f@", "replay:f@inf", "replay:f@nan", "replay:f@1e3",
+    ],
 )  # fmt: skip
 def test_what_is_no_source(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):

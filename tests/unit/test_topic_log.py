@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import count, takewhile
+from itertools import count, pairwise, takewhile
 from unittest import mock
 
 import pytest
@@ -91,7 +91,7 @@ class Recorded(RuleBasedStateMachine):
 def contiguous_tail(accepted: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]:
     """The end of the list within which every seq follows the one before; no longer than the log is deep."""
     backwards = accepted[::-1][:SMALL_DEPTH]
-    following = takewhile(lambda pair: (pair[1][0], pair[1][1] + 1) == pair[0][:2], zip(backwards, backwards[1:], strict=False))
+    following = takewhile(lambda pair: (pair[1][0], pair[1][1] + 1) == pair[0][:2], pairwise(backwards))
     return (backwards[:1] + [before for _, before in following])[::-1]
 
 

@@ -1,0 +1,31 @@
+""".env.example: every setting and nothing else, each with its real default."""
+
+from __future__ import annotations
+
+import re
+
+from dotenv import dotenv_values
+
+from config import settings as settings_module
+from tests.processes import ROOT
+
+
+def example() -> dict[str, str]:
+    return {name: value or "" for name, value in dotenv_values(ROOT / ".env.example").items()}
+
+
+def test_the_example_lists_every_variable_once_and_nothing_else() -> None:
+    names = re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(names) == sorted(name.upper() for name in settings_module._Environment().fields)
+
+
+def test_the_example_s_values_are_the_defaults() -> None:
+    schema = settings_module._Environment()
+    defaults = schema.load({})
+    assert schema.load({name.lower(): value for name, value in example().items() if value}) == defaults
+    for name, value in example().items():
+        assert bool(value) == (defaults[name.lower()] not in (None, "", ())), name
+
+
+def test_the_example_makes_valid_settings() -> None:
+    assert settings_module.load({}, dotenv=ROOT / ".env.example") == settings_module.load({}, dotenv=None)

@@ -1,0 +1,74 @@
+"""Dockerfile and .dockerignore: what the image holds is what the commands need, and nothing that is private."""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+
+import yaml
+
+from tests.processes import ROOT
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, the rest) of the Dockerfile, continued lines joined."""
+    text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
+
+
+def copied() -> list[str]:
+    """Every source of a COPY, without trailing slashes."""
+    return [word.rstrip("/") for name, rest in instructions() if name == "COPY" for word in rest.split()[:-1]]
+
+
+def test_the_image_holds_what_the_commands_need() -> None:
+    assert set(copied()) >= {"requirements.txt", "manage.py", "wsgi.py", "config", "db", "jobs", "api", "data"}
+    for source in copied():
+        assert (ROOT / source).exists()
+        assert not ignored(source), source
+    steps = instructions()
+    install = next(index for index, (name, rest) in enumerate(steps) if name == "RUN" and "pip install" in rest)
+    assert "-r requirements.txt" in steps[install][1]
+    before = [rest for name, rest in steps[:install] if name == "COPY"]
+    assert before == ["requirements.txt ./"]  # a layer of its own
+
+
+def test_folders_keep_their_places_in_the_image() -> None:
+    for name, rest in instructions():
+        if name == "COPY":
+            *sources, target = rest.split()
+            assert target == "./" or sources == [target]
+
+
+def test_the_image_is_a_python_that_will_do_and_no_root() -> None:
+    steps = dict(instructions())
+    assert steps["FROM"] == "python:3.11-slim"
+    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()
+    assert steps["USER"] != "root"
+    names = [name for name, _ in instructions()]
+    assert names[names.index("USER") :] == ["USER", "EXPOSE", "CMD"]  # nothing is made or copied by another
+    assert any(rest.startswith("useradd ") and rest.split()[-1] == steps["USER"] for name, rest in instructions() if name == "RUN")
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert set(steps["EXPOSE"].split()) == {services[name]["ports"][0].rsplit(":", 1)[1] for name in ("hub", "rest")}
+    assert json.loads(steps["CMD"])[:2] == ["python", "manage.py"]
+
+
+def ignored(path: str) -> bool:
+    """Whether .dockerignore keeps the path out: the last pattern that fits decides."""
+    verdict = False
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if pattern := line.split("#", 1)[0].strip().rstrip("/"):
+            name = pattern.removeprefix("!")
+            parts = path.split("/")
+            parents = ["/".join(parts[: index + 1]) for index in range(len(parts))]
+            hit = any(part and fnmatch.fnmatch(part, name.removeprefix("**/")) for part in (parts if name.startswith("**/") else parents))
+            verdict = not pattern.startswith("!") if hit else verdict
+    return verdict
+
+
+def test_no_secret_and_no_data_gets_into_the_image() -> None:
+    assert all(ignored(path) for path in (".env", "var", ".git", ".venv", "tests", "config/__pycache__", "db/x.pyc"))
+    assert not ignored("db/publish.lua")
+    assert not ignored("data/recordings/EUR_USD_20140505.csv.gz")
