@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Collection
-from functools import partial
 from pathlib import Path
 
 from config.embedded.server import ENV, START_SECONDS, Server, free_port, log_file, wheel
@@ -45,7 +44,7 @@ def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
         url=f"redis://:{password}@127.0.0.1:{port}/0",
         env=ENV,
         log=log_file(hub_dir, "redis"),
-        ready=partial(_ready, port, password),
+        ready=lambda: _ready(port, password),  # a partial would show the password in its repr
         ready_seconds=START_SECONDS,
         stop_seconds=15,
     )

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
@@ -206,13 +207,17 @@ def test_the_hub_killed_and_restarted_gives_resuming_clients_what_they_missed(
             assert seqs[-1] == ticker.accepted[-1]
 
 
+def _more_stored(store: Store, than: int) -> bool:
+    return len(stored(store)) > than
+
+
 def test_the_writer_killed_in_the_middle_of_its_batches(config: Settings, ticker: Ticker, tmp_path: Path) -> None:
     store = Store(str(config.database_url))
     process = jobs(config, tmp_path / "jobs.log", BATCH_SIZE="5", BATCH_TIMEOUT="5")
     with process:
         for _ in range(8):
             at = len(stored(store))
-            until(lambda at=at: len(stored(store)) > at, 60, "the writer at work")
+            until(partial(_more_stored, store, at), 60, "the writer at work")
             process.kill(signal.SIGKILL)
             ticker.await_more(30)
             process.start()

@@ -130,16 +130,18 @@ def restarted(supervisor: Supervisor, name: str, act: Callable[[int], None]) -> 
     return supervisor.pids[name]
 
 
-def test_a_child_that_dies_is_restarted_and_what_it_left_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_a_child_that_dies_is_restarted_and_what_it_left_is_killed(
+    supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     worker = tmp_path / "worker"
-    ends: list[int] = []
-    supervisor.start(script("a", f"[ -e {worker} ] || (sleep 300 & echo $! > {worker}); exec sleep 60", stopped=ends.append))
+    supervisor.start(script("a", f"[ -e {worker} ] || (sleep 300 & echo $! > {worker}); exec sleep 60"))
     first, orphan = supervisor.pids["a"], written(worker)
     second = restarted(supervisor, "a", lambda pid: os.kill(pid, signal.SIGKILL))
     assert second != first
     assert gone(first)
     until(lambda: gone(orphan), what="the end of the dead child's worker")
-    assert ends == [-signal.SIGKILL]
+    [ended] = [record for record in caplog.records if record.msg == "a ended, restarting"]
+    assert ended.__dict__["reason"] == "signal SIGKILL"
 
 
 def test_a_failed_restart_is_tried_again(supervisor: Supervisor) -> None:
@@ -167,15 +169,16 @@ def test_children_stop_by_rank(supervisor: Supervisor, tmp_path: Path) -> None:
     assert supervisor.pids == {}
 
 
-def test_a_child_that_does_not_stop_is_killed(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_a_child_that_does_not_stop_is_killed(supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     deaf = tmp_path / "deaf"
-    ends: list[int] = []
     text = f"trap '' TERM; echo $$ > {deaf}; while :; do sleep 0.02; done"
-    supervisor.start(script("a", text, stop_seconds=0.2, stopped=ends.append))
+    supervisor.start(script("a", text, stop_seconds=0.2))
     pid = written(deaf)
     supervisor.stop()
     assert gone(pid)
-    assert ends == [-signal.SIGKILL]
+    [stopped] = [record for record in caplog.records if record.msg == "stopped"]
+    assert stopped.__dict__["reason"] == "signal SIGKILL"
 
 
 def test_children_go_when_the_supervisor_is_killed(tmp_path: Path) -> None:
