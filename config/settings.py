@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
@@ -119,25 +119,11 @@ class Settings:
     log_format: str
     log_file: Path | None
 
-    def with_servers(self, *, database_url: str | None = None, redis_url: str | None = None) -> Settings:
-        """The same settings, pointed at servers that were started by us."""
-        return replace(self, database_url=database_url or self.database_url, redis_url=redis_url or self.redis_url)
-
-    def masked(self) -> dict[str, Any]:
-        """Every setting for people's eyes: secrets as `***`, passwords inside URLs too."""
-        shown: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if value is not None and not item.repr:
-                value = mask_url(value) if "://" in value else "***"
-            shown[item.name] = value
-        return shown
-
 
 def mask_url(url: str) -> str:
-    """The URL with its password replaced by `***`."""
-    password = urlsplit(url).password
-    return url if not password else url.replace(f":{password}@", ":***@", 1)
+    """The URL with every password in it replaced by `***`, whether before the `@` or in the query."""
+    url = re.sub(r"(//[^/@]*?:)[^/]*@", r"\1***@", url)
+    return re.sub(r"(?i)(password=)[^&]*", r"\1***", url)
 
 
 class _Items(Field[tuple[str, ...]]):
@@ -170,7 +156,10 @@ class _Url(Str):
 
 class _PathText(Field[Path]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Path:
-        return Path(value).expanduser()
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            raise ValidationError("names a user that does not exist.") from None
 
 
 class _Environment(Schema):
@@ -269,9 +258,16 @@ def _assemble(values: dict[str, Any]) -> Settings:
     if values["database_url"] is None and parts["db_host"]:
         secret = f":{quote(parts['db_password'], safe='')}" if parts["db_password"] else ""
         user = quote(parts["db_user"], safe="")
-        values["database_url"] = f"postgresql://{user}{secret}@{parts['db_host']}:{parts['db_port']}/{quote(parts['db_name'], safe='')}"
+        values["database_url"] = (
+            f"postgresql://{user}{secret}@{_host(parts['db_host'])}:{parts['db_port']}/{quote(parts['db_name'], safe='')}"
+        )
     if values["redis_url"] is None and parts["redis_host"]:
         word = parts["redis_password"]
         secret = f":{quote(word, safe='')}@" if word and word != "None" else ""
-        values["redis_url"] = f"redis://{secret}{parts['redis_host']}:{parts['redis_port']}/{parts['redis_db']}"
+        values["redis_url"] = f"redis://{secret}{_host(parts['redis_host'])}:{parts['redis_port']}/{parts['redis_db']}"
     return Settings(db_timeout_ms=values.pop("db_timeout"), batch_timeout_ms=values.pop("batch_timeout"), **values)
+
+
+def _host(host: str) -> str:
+    """A host as a URL has it: IPv6 in brackets, a socket's directory quoted."""
+    return f"[{host}]" if ":" in host else quote(host, safe="")

@@ -20,6 +20,7 @@ Nothing here raises `redis.RedisError`: it becomes `BusError`.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ CHUNK = 500  # messages in one script call: Redis serves nobody else meanwhile
 TAIL = 20_000  # entries a stream keeps for hubs, whatever is stored
 _RECEIPT_SECONDS = 86_400
 _PROBE_SECONDS = 10
+_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII)
 _PUBLISH_LUA = (Path(__file__).parent / "publish.lua").read_text()
 _ACKNOWLEDGE_LUA = (Path(__file__).parent / "acknowledge.lua").read_text()
 
@@ -361,10 +363,10 @@ def _price_body(tick: Tick, timestamp: str) -> bytes:
 
 
 def _decimal(value: str | Decimal) -> str:
-    number = Decimal(value)
-    if not number.is_finite():
+    text = value if isinstance(value, str) else format(value, "f")
+    if not _DECIMAL.fullmatch(text):
         raise ValueError(f"{value} is not a price")
-    return value if isinstance(value, str) else format(number, "f")
+    return text
 
 
 def _entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:

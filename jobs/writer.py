@@ -30,7 +30,9 @@ _LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
 _LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
 _LAST_CALL_PAUSE = 0.1  # between the tries of a stopping writer
 _LONGEST_DELAY = 5.0
-_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?")
+_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII)
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,8 @@ def to_row(entry: Entry) -> PriceRow | None:
         decimals = (price["bid"], price["ask"], price["mid"], *([entry.volume] if entry.volume else []))
         if not all(_DECIMAL.fullmatch(text) for text in decimals):
             raise ValueError(f"not a price: {price}")
+        if not _NAME.fullmatch(body["instrument"]):
+            raise ValueError(f"not an instrument: {body['instrument']!r}")
         return PriceRow(
             instrument=body["instrument"],
             time=_plausible(price["time"]),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from marshmallow import INCLUDE, Schema, ValidationError, validate, validates_schema
-from marshmallow.fields import Float, Int, List, Nested, Str
+from marshmallow.fields import Int, List, Nested, Str
 
-from api.schemas.fields import DecimalText, TimeText
+from api.schemas.fields import DecimalText, Number, TimeText
 from db import topics
 
 _SEVERITY = validate.OneOf(["warning", "critical"])
@@ -50,8 +50,8 @@ class VolatilityAlertSchema(MessageSchema):
     """`volatility_alerts`"""
 
     instrument = Str(required=True, validate=_NAME)
-    volatility = Float(required=True, allow_nan=False)
-    threshold = Float(allow_nan=False)
+    volatility = Number(required=True)
+    threshold = Number()
     severity = Str(required=True, validate=_SEVERITY)
     message = Str()
 
@@ -61,10 +61,10 @@ class CorrelationAlertSchema(MessageSchema):
 
     instrument1 = Str(required=True, validate=_NAME)
     instrument2 = Str(required=True, validate=_NAME)
-    correlation = Float(required=True, allow_nan=False)
-    previous_correlation = Float(allow_nan=False)
-    change = Float(allow_nan=False)
-    threshold = Float(allow_nan=False)
+    correlation = Number(required=True)
+    previous_correlation = Number()
+    change = Number()
+    threshold = Number()
     severity = Str(validate=_SEVERITY)
     message = Str()
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
-from marshmallow.fields import Dict, Field, Float, Int, Nested, Raw, Str
+from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
+
+from api.schemas.fields import Number
 
 _MOST_PAIRS = 1000
 ALL = "all"
@@ -41,7 +43,7 @@ class SubscribeSchema(_Lenient):
 
     pairs = Pairs(required=True)
     since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MOST_PAIRS))
-    max_rate = Float(allow_nan=False, allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
+    max_rate = Number(allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
 
 
 class UnsubscribeSchema(_Lenient):

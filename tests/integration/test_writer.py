@@ -103,6 +103,7 @@ def test_an_entry_that_is_no_price_does_not_hold_up_the_others(bus: Bus, store: 
     for body in bad:
         raw_redis.xadd(topics.stream_key(topics.PRICES), {**fields, "body": body})
     raw_redis.hincrby(topics.count_key(topics.PRICES), "published", len(bad))
+    bus.cache_price("EUR\x00USD", bid="1", ask="1", mid="1", time="2025-11-18T12:30:00Z")  # no text of PostgreSQL's
     wild = tick(3, "0001-01-01T00:00:00.000000Z")
     bus.publish_prices([wild, tick(4)])
     write_all(bus, store)
