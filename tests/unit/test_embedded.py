@@ -142,7 +142,7 @@ def test_redis_keeps_its_data_and_wants_its_password(tmp_path: Path, supervisor:
     supervisor.start(first)
     client(first).set("kept", "42")
     with pytest.raises(redis_client.AuthenticationError):
-        redis_client.Redis.from_url(first.url.replace(":" + (tmp_path / "redis.password").read_text() + "@", "")).ping()
+        redis_client.Redis.from_url(first.url.replace("default:" + (tmp_path / "redis.password").read_text() + "@", "")).ping()
     kill(supervisor, "redis")
     again = embedded.redis(tmp_path)
     supervisor.start(again)
