@@ -12,15 +12,16 @@ from typing import Any
 
 import orjson
 import psutil
-from flask import Flask, request
+from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO  # noqa: A004 - Socket.IO's own name for it
 
-from api.hub.engine import ClientManager, make_socketio, wait_for_socket
+from api.hub.engine import ClientManager, Protocol, make_socketio, wait_for_socket
 from api.hub.events import Events, error_body
-from api.hub.fanout import Fanout, SocketIOFanout
+from api.hub.fanout import Fanout
 from api.hub.relay import Relay
+from api.hub.server import EngineServer
 from api.hub.topic_log import TopicLog
-from api.hub.wire import Frame
+from api.hub.wire import event
 from api.schemas.errors import ErrorCode
 from config.settings import Settings
 from db.bus import Bus
@@ -37,8 +38,11 @@ _FLUSH_SECONDS = 5.0
 class Hub:
     """The running hub: a WSGI application that can be told to go away politely."""
 
-    def __init__(self, app: Flask, fanout: Fanout, stop: threading.Event) -> None:
+    protocol = Protocol  # what the HTTP server has to speak for it
+
+    def __init__(self, app: Flask, engine: EngineServer, fanout: Fanout, stop: threading.Event) -> None:
         self._app = app
+        self._engine = engine
         self._fanout = fanout
         self._stop = stop
 
@@ -46,8 +50,6 @@ class Hub:
         if self._stop.is_set() and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response("503 Service Unavailable", [("Retry-After", "2"), ("Connection", "close")])
             return [b""]
-        # A browser always offers permessage-deflate, and eventlet accepts: 170 KB a client, and work for every single frame.
-        environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
         return self._app(environ, start_response)
 
     def shutdown(self) -> None:
@@ -59,11 +61,13 @@ class Hub:
             # Jitter, so that they do not all come back in the same instant.
             details = {"retry_after": round(random.uniform(1.0, 5.0), 2)}  # noqa: S311
             body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)
-            self._fanout.send(client, Frame("error", orjson.dumps(body)))
-            self._fanout.close(client)
+            self._fanout.send(client, event("error", orjson.dumps(body)))
         deadline = time.monotonic() + _FLUSH_SECONDS
-        while not self._fanout.idle() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        while self._engine.waiting_bytes(connected=clients) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._engine.leave()
+        while self._engine.closing and time.monotonic() < deadline:
+            time.sleep(0.02)
 
 
 def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Hub:
@@ -73,7 +77,8 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     app = Flask(__name__)
     manager = ClientManager()
     socketio = make_socketio(app, settings, manager)
-    fanout = SocketIOFanout(socketio.server)
+    engine: EngineServer = socketio.server.eio
+    fanout = Fanout(time.monotonic, engine.loop.call_later)
     topic_log = TopicLog()
     relay = Relay(bus, topic_log, fanout, frozenset(instruments))
     events = Events(
@@ -84,20 +89,28 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),
-        stats=_Stats(relay, sessions, clock),
+        stats=_Stats(relay, engine, sessions, clock),
     )
     _wire(socketio, manager, events)
     stop = threading.Event()
+    app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     socketio.start_background_task(relay.run, stop)
-    socketio.start_background_task(_housekeeping, fanout, stop)
-    return Hub(app, fanout, stop)
+    return Hub(app, engine, fanout, stop)
+
+
+def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[dict[str, Any], int]:
+    """For load balancers: whether new clients are well served here."""
+    fine = relay.connected and not stop.is_set()
+    body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
+    return body, 200 if fine else 503
 
 
 class _Stats:
     """The part of `server_stats` that is not about clients."""
 
-    def __init__(self, relay: Relay, sessions: list[Session], clock: Callable[[], datetime]) -> None:
+    def __init__(self, relay: Relay, engine: EngineServer, sessions: list[Session], clock: Callable[[], datetime]) -> None:
         self._relay = relay
+        self._engine = engine
         self._sessions = sessions
         self._clock = clock
         self._started = time.monotonic()
@@ -110,6 +123,9 @@ class _Stats:
         return {
             "messages_relayed": self._relay.relayed,
             "messages_skipped": dict(self._relay.skipped),
+            "messages_conflated": self._engine.conflated(),
+            "slow_clients": self._engine.slow_clients,
+            "outbox_bytes": self._engine.waiting_bytes(),
             "uptime_seconds": round(now - self._started, 3),
             "memory_usage_mb": round(self._process.memory_info().rss / 2**20, 1),
             "redis_connected": self._relay.connected,
@@ -120,18 +136,21 @@ class _Stats:
 
 def _wire(socketio: SocketIO, manager: ClientManager, events: Events) -> None:
     """Connect Socket.IO's events to ours."""
-    manager.on_connected = events.connected
 
-    def connect(auth: Any = None) -> None:
+    def connected(client: str) -> None:
+        events.connected(client, socketio.server.eio.sockets[manager.eio_sid_from_sid(client, "/")].outbox)
+
+    def connect(client: str, auth: Any = None) -> None:
         if refusal := events.admit():
             raise ConnectionRefusedError(refusal["code"], refusal)
 
-    def disconnect(reason: str = "") -> None:
-        events.disconnected(request.sid)  # type: ignore[attr-defined]
+    def disconnect(client: str, reason: str = "") -> None:
+        events.disconnected(client)
 
-    def anything(event: str, *arguments: Any) -> Any:
-        return orjson.Fragment(events.answer(request.sid, event, arguments))  # type: ignore[attr-defined]
+    def anything(client: str, name: str, *arguments: Any) -> Any:
+        return orjson.Fragment(events.answer(client, name, arguments))
 
+    manager.on_connected = connected
     socketio.on_event("connect", connect)
     socketio.on_event("disconnect", disconnect)
     socketio.on_event("*", anything)
@@ -148,12 +167,3 @@ def _reference_data(store: Store) -> tuple[list[str], list[Session]]:
             attempt += 1
             log.warning("hub waits for the store: %s", error)
             time.sleep(min(5.0, 0.25 * 2**attempt))
-
-
-def _housekeeping(fanout: Fanout, stop: threading.Event) -> None:
-    while not stop.wait(1.0):
-        try:
-            if slow := fanout.drop_slow():
-                log.warning("disconnected slow clients", extra={"clients": slow})
-        except Exception:
-            log.exception("housekeeping failed")

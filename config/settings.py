@@ -90,6 +90,8 @@ class Settings:
     websocket_max_clients: int
     websocket_ping_interval: int
     websocket_ping_timeout: int
+    outbox_limit_bytes: int
+    outbox_timeout: float
     cors_origins: tuple[str, ...]
     api_host: str
     api_port: int
@@ -173,6 +175,8 @@ class _Environment(Schema):
     websocket_max_clients = Int(load_default=1000, validate=_AT_LEAST_ONE)
     websocket_ping_interval = Int(load_default=25, validate=_AT_LEAST_ONE)
     websocket_ping_timeout = Int(load_default=5, validate=_AT_LEAST_ONE)
+    outbox_limit_bytes = Int(load_default=256 * 1024, validate=validate.Range(min=16 * 1024))
+    outbox_timeout = Float(load_default=30.0, validate=_POSITIVE)
     cors_origins = _Items(load_default=())
     api_host = Str(load_default="127.0.0.1")
     api_port = Int(load_default=5000, validate=_PORT)

@@ -11,9 +11,10 @@ from typing import Any
 import orjson
 from marshmallow import Schema, ValidationError
 
-from api.hub.fanout import Fanout
+from api.hub.fanout import Fanout, granted
+from api.hub.outbox import Outbox
 from api.hub.topic_log import TopicLog
-from api.hub.wire import Frame
+from api.hub.wire import event as frame
 from api.schemas.errors import ErrorCode
 from api.schemas.events import ALL, NothingSchema, PingSchema, RequestPriceSchema, SubscribeSchema, UnsubscribeSchema
 from db import topics
@@ -88,8 +89,9 @@ class Events:
         message = f"The server holds its {self._max_clients} clients; try again later."
         return error_body(ErrorCode.SERVER_FULL, message, "connect", {"max_clients": self._max_clients})
 
-    def connected(self, client: str) -> None:
-        """Greet a client whose CONNECT packet is on its way."""
+    def connected(self, client: str, box: Outbox) -> None:
+        """Greet a client whose CONNECT packet is on its way through its outbox."""
+        self._fanout.add(client, box)
         self._clients[client] = _Client(EVENTS_AT_ONCE, time.monotonic())
         self.total_connections += 1
         body = {
@@ -99,11 +101,12 @@ class Events:
             "available_pairs": self._instruments,
             **self._pings,
         }
-        self._fanout.send(client, Frame("connection_established", orjson.dumps(body)))
+        self._fanout.send(client, frame("connection_established", orjson.dumps(body)))
 
     def disconnected(self, client: str) -> None:
         """Forget a client."""
         self._clients.pop(client, None)
+        self._fanout.remove(client)
 
     def answer(self, client: str, event: str, arguments: Sequence[Any]) -> bytes:
         """Serve one event of a client: sends the answer event and returns its body, for the ack."""
@@ -128,7 +131,7 @@ class Events:
 
     def _reply(self, client: str, event: str, body: dict[str, Any] | bytes) -> bytes:
         data = body if isinstance(body, bytes) else orjson.dumps(body)
-        self._fanout.send(client, Frame(event, data))
+        self._fanout.send(client, frame(event, data))
         return data
 
     # one method an event
@@ -139,15 +142,15 @@ class Events:
         accepted, rejected = self._judge(asked["pairs"])
         added = [pair for pair in accepted if pair not in held]
         recovered: dict[str, bool] = {}
-        missed: list[bytes] = []
+        missed: list[tuple[str, bytes]] = []
         for pair in accepted:
             if position := asked["since"].get(pair):
                 # Who is in the room already misses nothing; sending it again would only double it.
                 bodies = self._log.missed(pair, position["epoch"], position["seq"]) if pair in added else []
                 recovered[pair] = bodies is not None
-                missed += bodies or []
-        for pair in added:
-            self._fanout.join(client, topics.price_room(pair))
+                missed += [(pair, body) for body in bodies or ()]
+        rate = granted(asked["max_rate"])
+        self._fanout.join(client, [topics.price_room(pair) for pair in accepted], rate)
         snapshot = {pair: orjson.Fragment(body) for pair in accepted if (body := self._log.latest(pair))}
         answer = {
             **self._held_body(client),
@@ -155,20 +158,19 @@ class Events:
             "rejected": rejected,
             "snapshot": snapshot,
             "recovered": recovered,
-            "max_rate": None,
+            "max_rate": rate,
             "timestamp": self._timestamp(),
         }
         reply = self._reply(client, "subscription_confirmed", answer)
-        for body in missed:
-            self._fanout.send(client, Frame("price_update", body))
+        for pair, body in missed:
+            self._fanout.send(client, frame("price_update", body, key=pair))
         return reply
 
     def unsubscribe(self, client: str, asked: dict[str, Any]) -> bytes:
         """Leave rooms; what is not held is passed over."""
         held = self._held(client)
         removed = held if asked["pairs"] == ALL else [pair for pair in held if pair in asked["pairs"]]
-        for pair in removed:
-            self._fanout.leave(client, topics.price_room(pair))
+        self._fanout.leave(client, [topics.price_room(pair) for pair in removed])
         return self._reply(
             client, "unsubscription_confirmed", {**self._held_body(client), "removed": removed, "timestamp": self._timestamp()}
         )
@@ -195,14 +197,15 @@ class Events:
 
     def get_server_stats(self, client: str, _: dict[str, Any]) -> bytes:
         """Figures of the whole hub."""
-        by_pair = {pair: count for pair in self._instruments if (count := self._fanout.members(topics.price_room(pair)))}
+        members = self._fanout.members()
+        by_pair = {pair: count for pair in self._instruments if (count := members.get(topics.price_room(pair)))}
         stats = {
             "connected_clients": len(self._clients),
             "total_connections": self.total_connections,
             "total_subscriptions": sum(by_pair.values()),
             "subscriptions_by_pair": by_pair,
             "messages_delivered": self._fanout.delivered,
-            "slow_clients": self._fanout.slow_clients,
+            "average_batch": round(self._fanout.batched / max(1, self._fanout.batches), 2),
             **self._stats(),
             "timestamp": self._timestamp(),
         }

@@ -1,114 +1,214 @@
-"""Who gets what: membership of rooms, and the way out to the clients.
+"""Who gets what, and the shortest way to everybody: clients that want the same are served as one.
 
-`relay` and `events` speak to the `Fanout` interface alone. Behind it stands python-socketio's own emit for now.
+A *cohort* is all clients with the same holdings: the same rooms, each at the same rate. A batch of messages is joined once
+per cohort, and each of its clients gets the same bytes in one `send()`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
 
-import orjson
-
+from api.hub.outbox import Outbox
 from api.hub.wire import Frame
 
 Rooms = tuple[str, ...]  # where a broadcast goes; none means to everyone
+Holding = tuple[str, float | None]  # a room, and how often at most (Hz); None: every message
 
-MOST_WAITING = 10_000  # packets that may wait for one client before it is disconnected as slow
+RATES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # Hz that are granted: few clocks serve everybody
 
 
-class Fanout(Protocol):
-    """The hub's outgoing side. None of its methods yields to another client's work."""
+def granted(rate: float | None) -> float | None:
+    """The rate a client gets for the one it asks: the next lower of `RATES`."""
+    return None if rate is None else max(each for each in RATES if each <= rate or each == RATES[0])
 
-    delivered: int  # messages handed to clients' queues by broadcast
-    slow_clients: int  # clients disconnected because they did not keep up
 
-    def broadcast(self, rooms: Rooms, frames: Sequence[Frame]) -> None:
-        """Send the frames, in order, once to every client that is in any of the rooms."""
+class _Cohort:
+    """Clients that hold the same."""
 
-    def send(self, client: str, frame: Frame) -> None:
-        """Send one frame to one client, behind everything already sent to it."""
+    __slots__ = ("boxes", "holdings", "pending", "rates")
 
-    def join(self, client: str, room: str) -> None:
-        """Put the client into the room; once is as good as twice."""
+    def __init__(self, holdings: frozenset[Holding]) -> None:
+        self.holdings = holdings
+        self.rates = sorted({rate for _, rate in holdings if rate is not None})
+        self.boxes: dict[str, Outbox] = {}  # client -> its outbox
+        self.pending: list[Frame] = []  # what the next flush sends
 
-    def leave(self, client: str, room: str) -> None:
-        """Take the client out of the room."""
 
-    def rooms(self, client: str) -> set[str]:
-        """The rooms the client is in."""
+class _Clock:
+    """One rate's clock: the latest price of each room since its last tick."""
 
-    def members(self, room: str) -> int:
-        """How many clients are in the room."""
+    __slots__ = ("cohorts", "latest", "newcomers", "period", "ticked")
+
+    def __init__(self, rate: float) -> None:
+        self.period = 1 / rate
+        self.ticked = float("-inf")  # monotonic time of the last tick
+        self.latest: dict[str, Frame] = {}  # room -> its last frame, not sent yet
+        self.cohorts: dict[_Cohort, list[str]] = {}  # who runs by this clock, and in which rooms
+        self.newcomers: dict[str, dict[str, Frame]] = {}  # client -> what waited when it came: it has that from its snapshot
+
+
+class Fanout:
+    """The hub's outgoing side. None of its methods lets another client's work come in between.
+
+    `now` is a monotonic clock in seconds, `call_later` calls once after so many.
+    """
+
+    def __init__(self, now: Callable[[], float], call_later: Callable[[float, Callable[[], None]], None]) -> None:
+        self._now = now
+        self._call_later = call_later
+        self._boxes: dict[str, Outbox] = {}  # client -> its outbox
+        self._holdings: dict[str, dict[str, float | None]] = {}  # client -> room -> rate
+        self._cohorts: dict[frozenset[Holding], _Cohort] = {}
+        self._cohort_of: dict[str, _Cohort] = {}
+        self._live: dict[str, dict[_Cohort, None]] = {}  # room -> cohorts that get every message of it
+        self._rated: dict[str, dict[_Cohort, None]] = {}  # room -> cohorts that get its prices by a clock
+        self._clocks: dict[float, _Clock] = {}
+        self._touched: dict[_Cohort, None] = {}  # cohorts with something pending
+        self.delivered = 0  # messages handed to outboxes by broadcasts
+        self.batches = 0  # flushes that sent something
+        self.batched = 0  # messages in them
+
+    # clients and rooms
+
+    def add(self, client: str, box: Outbox) -> None:
+        """A client that holds nothing yet."""
+        self._boxes[client] = box
+        self._holdings[client] = {}
+        self._settle(client)
+
+    def remove(self, client: str) -> None:
+        """Forget a client."""
+        if client in self._boxes:
+            self._unsettle(client)
+            del self._boxes[client], self._holdings[client]
+
+    def join(self, client: str, rooms: Iterable[str], rate: float | None = None) -> None:
+        """Put the client into the rooms, at a granted rate; a room it is in already changes its rate."""
+        self.flush()
+        self._unsettle(client)
+        self._holdings[client].update(dict.fromkeys(rooms, rate))
+        self._settle(client)
+
+    def leave(self, client: str, rooms: Iterable[str]) -> None:
+        """Take the client out of the rooms."""
+        self.flush()
+        self._unsettle(client)
+        for room in rooms:
+            self._holdings[client].pop(room, None)
+        self._settle(client)
+
+    def rooms(self, client: str) -> dict[str, float | None]:
+        """The rooms the client is in, and at which rate."""
+        return self._holdings.get(client, {})
+
+    def members(self) -> dict[str, int]:
+        """How many clients are in each room that has any."""
+        counts: dict[str, int] = {}
+        for cohort in self._cohorts.values():
+            for room, _ in cohort.holdings:
+                counts[room] = counts.get(room, 0) + len(cohort.boxes)
+        return counts
 
     def clients(self) -> list[str]:
-        """Every connected client."""
+        """Every client."""
+        return list(self._boxes)
 
-    def drop_slow(self) -> list[str]:
-        """Disconnect the clients that have let too much wait, and return them."""
+    def _settle(self, client: str) -> None:
+        """Put the client into the cohort that its holdings make."""
+        holdings = frozenset(self._holdings[client].items())
+        cohort = self._cohorts.get(holdings)
+        if cohort is None:
+            cohort = self._cohorts[holdings] = _Cohort(holdings)
+            for room, rate in holdings:
+                (self._live if rate is None else self._rated).setdefault(room, {})[cohort] = None
+            for rate in cohort.rates:
+                rooms = [room for room, each in holdings if each == rate]
+                self._clocks.setdefault(rate, _Clock(rate)).cohorts[cohort] = rooms
+        cohort.boxes[client] = self._boxes[client]
+        self._cohort_of[client] = cohort
+        for rate in cohort.rates:
+            if waiting := self._clocks[rate].latest:
+                self._clocks[rate].newcomers.setdefault(client, dict(waiting))
 
-    def close(self, client: str) -> None:
-        """End the client's transport after what was sent to it; the client is free to reconnect."""
+    def _unsettle(self, client: str) -> None:
+        cohort = self._cohort_of.pop(client)
+        del cohort.boxes[client]
+        if cohort.boxes:
+            return
+        del self._cohorts[cohort.holdings]
+        self._touched.pop(cohort, None)
+        for room, rate in cohort.holdings:
+            index = self._live if rate is None else self._rated
+            del index[room][cohort]
+            if not index[room]:
+                del index[room]
+        for rate in cohort.rates:
+            del self._clocks[rate].cohorts[cohort]
 
-    def idle(self) -> bool:
-        """Whether everything that was to go out before a `close` has gone."""
-
-
-class SocketIOFanout:
-    """`Fanout` on a python-socketio server: one queue per client, drained by a greenlet of its own."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self.delivered = 0
-        self.slow_clients = 0
-        self._closing: list[Any] = []  # transports told to close
-
-    def broadcast(self, rooms: Rooms, frames: Sequence[Frame]) -> None:
-        everyone = list(rooms) or None
-        receivers = sum(1 for _ in self._server.manager.get_participants("/", everyone))
-        for frame in frames:
-            if receivers:
-                self._server.emit(frame.event, orjson.Fragment(frame.body), room=everyone)
-            self.delivered += receivers
+    # sending
 
     def send(self, client: str, frame: Frame) -> None:
-        self._server.emit(frame.event, orjson.Fragment(frame.body), room=client)
+        """Send one frame to one client, behind everything broadcast before."""
+        if self._touched:
+            self.flush()
+        if box := self._boxes.get(client):
+            box.put(frame)
 
-    def join(self, client: str, room: str) -> None:
-        self._server.enter_room(client, room)
+    def broadcast(self, rooms: Rooms, frame: Frame) -> None:
+        """Send the frame, with the next `flush`, once to every client that is in any of the rooms; prices by the clients' rates."""
+        cohorts: Iterable[_Cohort]
+        if not rooms:
+            cohorts = self._cohorts.values()
+        elif frame.key is not None:
+            cohorts = self._live.get(rooms[0], ())
+            if rooms[0] in self._rated:
+                self._note_rated(rooms[0], frame)
+        else:
+            # In two rooms or one, whatever the rate: once.
+            cohorts = dict.fromkeys(cohort for room in rooms for index in (self._live, self._rated) for cohort in index.get(room, ()))
+        for cohort in cohorts:
+            cohort.pending.append(frame)
+            self._touched[cohort] = None
 
-    def leave(self, client: str, room: str) -> None:
-        self._server.leave_room(client, room)
+    def flush(self) -> None:
+        """Send what broadcasts have left pending."""
+        if not self._touched:
+            return
+        touched, self._touched = self._touched, {}
+        for cohort in touched:
+            frames, cohort.pending = cohort.pending, []
+            self.batches += 1
+            self.batched += len(frames)
+            self._push(cohort.boxes.values(), frames)
 
-    def rooms(self, client: str) -> set[str]:
-        return {room for room in self._server.rooms(client) if room != client}
+    def _push(self, boxes: Iterable[Outbox], frames: Sequence[Frame]) -> None:
+        data = frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])
+        count = 0
+        for box in boxes:
+            box.push(data, frames)
+            count += 1
+        self.delivered += count * len(frames)
 
-    def members(self, room: str) -> int:
-        return len(self._server.manager.rooms.get("/", {}).get(room, ()))
+    # rates
 
-    def clients(self) -> list[str]:
-        return list(self._server.manager.rooms.get("/", {}).get(None, ()))
+    def _note_rated(self, room: str, frame: Frame) -> None:
+        for rate in {rate for cohort in self._rated[room] for rate in cohort.rates}:
+            clock = self._clocks[rate]
+            if not clock.latest:
+                # Idle until now: the first comes at once, if the last tick is long enough ago.
+                self._call_later(max(0.0, clock.ticked + clock.period - self._now()), lambda clock=clock: self._tick(clock))  # type: ignore[misc]
+            clock.latest[room] = frame
 
-    def drop_slow(self) -> list[str]:
-        slow = [client for client in self.clients() if (socket := self._socket(client)) and socket.queue.qsize() > MOST_WAITING]
-        for client in slow:
-            self.slow_clients += 1
-            self._socket(client).close(wait=False, abort=True)
-        return slow
-
-    def close(self, client: str) -> None:
-        if socket := self._socket(client):
-            # Without a CLOSE packet: python-socketio takes that for good and does not come back.
-            socket.close(wait=False, abort=True)
-            self._closing.append(socket)
-
-    def idle(self) -> bool:
-        return all(_flushed(socket) for socket in self._closing)
-
-    def _socket(self, client: str) -> Any:
-        return self._server.eio.sockets.get(self._server.manager.eio_sid_from_sid(client, "/"))
-
-
-def _flushed(socket: Any) -> bool:
-    """Whether a closed transport has taken what was queued: the None that ends it is all there is left."""
-    return socket.queue.empty() or socket.queue.queue[0] is None
+    def _tick(self, clock: _Clock) -> None:
+        latest, clock.latest = clock.latest, {}
+        newcomers, clock.newcomers = clock.newcomers, {}
+        clock.ticked = self._now()
+        self.flush()
+        for cohort, rooms in list(clock.cohorts.items()):
+            if not (changed := [(room, latest[room]) for room in rooms if room in latest]):
+                continue
+            old = [box for client, box in cohort.boxes.items() if client not in newcomers]
+            self._push(old, [frame for _, frame in changed])
+            for client in newcomers.keys() & cohort.boxes.keys():
+                if frames := [frame for room, frame in changed if newcomers[client].get(room) is not frame]:
+                    self._push((cohort.boxes[client],), frames)

@@ -12,8 +12,8 @@ from contextlib import closing
 from itertools import islice
 
 from api.hub.fanout import Fanout
+from api.hub.messages import BadMessage, Message, decode
 from api.hub.topic_log import Place, TopicLog
-from api.hub.wire import BadMessage, Message, decode
 from db import topics
 from db.bus import TAIL, Bus, BusError, Entry
 
@@ -48,8 +48,10 @@ class Relay:
                     attempt = 0
                     log.info("relay connected")
                     while not stop.is_set():
+                        # All that Redis has ready goes out together: batches as large as the load, and no timer when there is none.
                         for channel, body in subscription.read(wait=1.0):
                             self.receive(channel, body)
+                        self._fanout.flush()
             except BusError as error:
                 if self.connected or attempt == 0:
                     log.warning("relay lost the bus: %s", error)
@@ -93,6 +95,7 @@ class Relay:
             missed.append(entry)
         for entry in reversed(missed):
             self._take(channel, entry)
+        self._fanout.flush()
 
     def _take(self, channel: str, entry: Entry) -> None:
         try:
@@ -110,7 +113,7 @@ class Relay:
             self._skip(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")
 
     def _deliver(self, message: Message) -> None:
-        self._fanout.broadcast(message.rooms, [message.frame])
+        self._fanout.broadcast(message.rooms, message.frame)
         self.relayed += 1
         self.last_message = time.monotonic()
 

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-from api.hub.wire import Message
+from api.hub.messages import Message
 from db import topics
 
 DEPTH = 1000  # messages kept per instrument
@@ -65,14 +65,14 @@ class TopicLog:
         topic.head = message.seq
         self._epoch = message.epoch
         if message.channel == topics.PRICES:
-            topic.bodies.append(message.frame.body)
-            self._latest[message.topic] = message.frame.body
+            topic.bodies.append(message.body)
+            self._latest[message.topic] = message.body
         return True
 
     def note_foreign(self, message: Message) -> None:
         """A foreign price has no place in the log, but it is the latest."""
         if message.channel == topics.PRICES:
-            self._latest[message.topic] = message.frame.body
+            self._latest[message.topic] = message.body
 
     def seed_latest(self, bodies: dict[str, bytes]) -> None:
         """Give the latest price of instruments that the log has none of yet."""

@@ -1,74 +1,197 @@
-"""Bytes from the bus become a `Message`: decoded once to learn what it is, and passed on as the very bytes they were."""
+"""Bytes as clients get and send them: Engine.IO packets, WebSocket frames (RFC 6455). Knows no socket.
+
+https://socket.io/docs/v4/engine-io-protocol/ and https://datatracker.ietf.org/doc/html/rfc6455
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container
-from dataclasses import dataclass
-from typing import Any
+import base64
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
 
-import orjson
-from marshmallow import ValidationError
+SEPARATOR = b"\x1e"  # between the packets of one polling payload
 
-from api.schemas.bus import SCHEMAS
-from db import topics
-
-MOST_BYTES = 64 * 1024
+OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = b"0", b"1", b"2", b"3", b"4", b"5", b"6"  # types of Engine.IO packets
 
 
-class BadMessage(Exception):
-    """The bytes are not a message of their channel. `kind` is one word for counters and logs."""
+class Opcode(IntEnum):
+    """Kinds of WebSocket frames."""
 
-    def __init__(self, kind: str, reason: str) -> None:
-        self.kind = kind
-        super().__init__(reason)
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
 
 
-@dataclass(frozen=True, slots=True)
 class Frame:
-    """An event and its body as JSON bytes, ready for every receiver alike."""
+    """One packet for a client, built once and shared by all who get it.
 
-    event: str
-    body: bytes
+    `packet` goes into a polling payload, `wire` is the whole WebSocket frame. Frames of one `key` replace each other when
+    a client does not keep up; those without one are never dropped.
+    """
 
+    __slots__ = ("key", "packet", "wire")
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a channel. `rooms` is where it goes (none: to everyone); without `epoch` it is a foreign one."""
-
-    channel: str
-    topic: str
-    rooms: tuple[str, ...]
-    frame: Frame
-    epoch: str | None
-    seq: int
+    def __init__(self, packet: bytes, wire: bytes, key: str | None = None) -> None:
+        self.packet = packet
+        self.wire = wire
+        self.key = key
 
 
-def decode(channel: str, body: bytes, known: Container[str]) -> Message:
-    """Read a message of `channel`; `known` are the instruments it may name. Raises `BadMessage`."""
-    if len(body) > MOST_BYTES:
-        raise BadMessage("too_large", f"{len(body)} bytes")
+def text(packet: bytes, key: str | None = None) -> Frame:
+    """A packet of text: UTF-8 bytes that begin with the packet's type."""
+    return Frame(packet, frame(Opcode.TEXT, packet), key)
+
+
+def binary(data: bytes) -> Frame:
+    """A binary message (an attachment of Socket.IO)."""
+    return Frame(b"b" + base64.b64encode(data), frame(Opcode.BINARY, data))
+
+
+def event(name: str, body: bytes, key: str | None = None) -> Frame:
+    """A Socket.IO event of the main namespace around a body that is JSON already."""
+    return text(b'42["%s",%s]' % (name.encode(), body), key)
+
+
+def frame(opcode: Opcode, payload: bytes) -> bytes:
+    """A server's WebSocket frame: whole, unmasked."""
+    size = len(payload)
+    if size < 126:
+        return bytes((0x80 | opcode, size)) + payload
+    if size < 65536:
+        return struct.pack("!BBH", 0x80 | opcode, 126, size) + payload
+    return struct.pack("!BBQ", 0x80 | opcode, 127, size) + payload
+
+
+def close_frame(code: int) -> bytes:
+    """A Close frame with a status code and no reason."""
+    return frame(Opcode.CLOSE, struct.pack("!H", code))
+
+
+class WireError(Exception):
+    """The client broke the protocol; `code` is the WebSocket close code it is told."""
+
+    def __init__(self, code: int, message: str) -> None:
+        self.code = code
+        super().__init__(message)
+
+
+class Reader:
+    """A client's WebSocket bytes become messages. Holds nothing between whole frames.
+
+    Checks what RFC 6455 asks of a server: masking, reserved bits, opcodes, control frames, fragments, UTF-8, close codes.
+    """
+
+    __slots__ = ("_buffer", "_limit", "_opcode", "_parts")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit  # bytes of one message
+        self._buffer = b""
+        self._opcode: Opcode | None = None  # of the fragmented message that is under way
+        self._parts: list[bytes] = []
+
+    def feed(self, data: bytes) -> list[tuple[Opcode, bytes]]:
+        """The messages and control frames that are complete now. Raises `WireError`."""
+        data = self._buffer + data if self._buffer else data
+        found = []
+        start = 0
+        while (parsed := self._frame(data, start)) is not None:
+            final, opcode, payload, start = parsed
+            if (whole := self._assemble(final, opcode, payload)) is not None:
+                found.append(whole)
+        self._buffer = data[start:]
+        return found
+
+    def _frame(self, data: bytes, start: int) -> tuple[bool, Opcode, bytes, int] | None:
+        """The frame at `start` and where the next begins; None while it is not all there."""
+        if len(data) - start < 2:
+            return None
+        first, second = data[start], data[start + 1]
+        opcode = self._check_head(first, second)
+        size, body = second & 0x7F, start + 2
+        if size == 126:
+            size, body = int.from_bytes(data[body : body + 2]), body + 2
+        elif size == 127:
+            size, body = int.from_bytes(data[body : body + 8]), body + 8
+        if len(data) < body:
+            return None
+        if size + sum(map(len, self._parts)) > self._limit:
+            raise WireError(1009, "message too big")
+        end = body + 4 + size
+        if len(data) < end:
+            return None
+        return bool(first & 0x80), opcode, unmask(data[body : body + 4], data[body + 4 : end]), end
+
+    def _check_head(self, first: int, second: int) -> Opcode:
+        if first & 0x70:
+            raise WireError(1002, "reserved bits set")
+        try:
+            opcode = Opcode(first & 0x0F)
+        except ValueError:
+            raise WireError(1002, "unknown opcode") from None
+        if not second & 0x80:
+            raise WireError(1002, "frame not masked")
+        if opcode >= Opcode.CLOSE and (second & 0x7F > 125 or not first & 0x80):
+            raise WireError(1002, "control frame too long or fragmented")
+        if opcode < Opcode.CLOSE and (opcode is Opcode.CONTINUATION) is (self._opcode is None):
+            raise WireError(1002, "fragments out of order")
+        return opcode
+
+    def _assemble(self, final: bool, opcode: Opcode, payload: bytes) -> tuple[Opcode, bytes] | None:
+        if opcode >= Opcode.CLOSE:
+            if opcode is Opcode.CLOSE:
+                check_close(payload)
+            return opcode, payload
+        if opcode is not Opcode.CONTINUATION:
+            self._opcode = opcode
+        if not final:
+            self._parts.append(payload)
+            return None
+        kind, self._opcode = self._opcode, None
+        assert kind is not None  # noqa: S101 - _check_head saw to it
+        if self._parts:
+            payload = b"".join((*self._parts, payload))
+            self._parts = []
+        if kind is Opcode.TEXT:
+            check_text(payload)
+        return kind, payload
+
+
+def unmask(mask: bytes, payload: bytes) -> bytes:
+    """XOR with the repeated mask, as one big number: a loop over bytes would be the slowest part of reading."""
+    size = len(payload)
+    if not size:
+        return b""
+    repeated = mask * (size // 4 + 1)
+    return (int.from_bytes(payload) ^ int.from_bytes(repeated[:size])).to_bytes(size)
+
+
+def check_text(payload: bytes) -> None:
+    """Raise `WireError` unless it is UTF-8."""
     try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadMessage("not_json", str(error)) from None
-    if not isinstance(data, dict):
-        raise BadMessage("not_an_object", type(data).__name__)
-    try:
-        SCHEMAS[channel].load(data)
-    except ValidationError as error:
-        raise BadMessage("schema", str(error.messages)) from None
-    topic, instruments = _addressee(channel, data)
-    if not all(name in known for name in instruments):
-        raise BadMessage("unknown_instrument", str(instruments))
-    rooms = tuple(topics.price_room(name) for name in instruments)
-    return Message(channel, topic, rooms, Frame(topics.EVENTS[channel], body), data.get("epoch"), data.get("seq", 0))
+        payload.decode()
+    except UnicodeDecodeError:
+        raise WireError(1007, "text is not UTF-8") from None
 
 
-def _addressee(channel: str, data: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The topic that `seq` counts, and the instruments in whose rooms the message is heard."""
-    if channel == topics.CORRELATION_ALERTS:
-        first, second = data["instrument1"], data["instrument2"]
-        return f"{first}|{second}", (first, second)
-    if channel == topics.DATA_READY:
-        return data["data_type"], ()
-    return data["instrument"], (data["instrument"],)
+def check_close(payload: bytes) -> None:
+    """Raise `WireError` unless it is a legal Close payload: nothing, or a code that may be sent and a UTF-8 reason."""
+    if not payload:
+        return
+    code = int.from_bytes(payload[:2])
+    if len(payload) == 1 or not ((1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code <= 4999):
+        raise WireError(1002, "bad close code")
+    check_text(payload[2:])
+
+
+def unbase64(packet: bytes) -> bytes:
+    """The bytes of a polling payload's binary packet, without its `b`. Raises `ValueError`."""
+    return base64.b64decode(packet, validate=True)
+
+
+def split_payload(body: bytes) -> Sequence[bytes]:
+    """The packets of a polling payload."""
+    return body.split(SEPARATOR)

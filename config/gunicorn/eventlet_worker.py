@@ -47,6 +47,7 @@ class EventletWorker(Worker):  # type: ignore[misc]
             self.wsgi,
             log=log,
             log_output=False,
+            protocol=getattr(self.wsgi, "protocol", eventlet.wsgi.HttpProtocol),
             custom_pool=_Pool(),
             max_http_version="HTTP/1.1",
             debug=False,

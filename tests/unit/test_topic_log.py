@@ -12,7 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api.hub import topic_log
 from api.hub.topic_log import Place, TopicLog
-from api.hub.wire import Frame, Message
+from api.hub.messages import Message
+from api.hub.wire import event
 from db import topics
 
 SMALL_DEPTH = 5
@@ -23,7 +24,8 @@ epochs = st.sampled_from(["one", "two", "three"])
 def message(
     seq: int, epoch: str | None = "one", topic: str = "EUR_USD", channel: str = topics.PRICES, body: bytes | None = None
 ) -> Message:
-    return Message(channel, topic, (), Frame("e", f"{topic} {epoch} {seq}".encode() if body is None else body), epoch, seq)
+    body = f"{topic} {epoch} {seq}".encode() if body is None else body
+    return Message(channel, topic, (), body, event("e", body), epoch, seq)
 
 
 def log_of(*seqs: int) -> TopicLog:
@@ -72,7 +74,7 @@ class Recorded(RuleBasedStateMachine):
     def hear_a_foreign_price(self, instrument: str) -> None:
         foreign = message(0, None, instrument, body=next(self.bodies))
         self.log.note_foreign(foreign)
-        self.latest[instrument] = foreign.frame.body
+        self.latest[instrument] = foreign.body
 
     @rule(instrument=instruments, epoch=epochs, seq=st.integers(1, 30))
     def hear_an_alert(self, instrument: str, epoch: str, seq: int) -> None:

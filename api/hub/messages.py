@@ -1,0 +1,72 @@
+"""Bytes from the bus become a `Message`: decoded once to learn what it is, and passed on as the very bytes they were."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from marshmallow import ValidationError
+
+from api.hub.wire import Frame, event
+from api.schemas.bus import SCHEMAS
+from db import topics
+
+MOST_BYTES = 64 * 1024
+
+
+class BadMessage(Exception):
+    """The bytes are not a message of their channel. `kind` is one word for counters and logs."""
+
+    def __init__(self, kind: str, reason: str) -> None:
+        self.kind = kind
+        super().__init__(reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a channel. `rooms` is where it goes (none: to everyone); without `epoch` it is a foreign one.
+
+    `body` is what Redis delivered, `frame` the event around it, for every receiver alike.
+    """
+
+    channel: str
+    topic: str
+    rooms: tuple[str, ...]
+    body: bytes
+    frame: Frame
+    epoch: str | None
+    seq: int
+
+
+def decode(channel: str, body: bytes, known: Container[str]) -> Message:
+    """Read a message of `channel`; `known` are the instruments it may name. Raises `BadMessage`."""
+    if len(body) > MOST_BYTES:
+        raise BadMessage("too_large", f"{len(body)} bytes")
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadMessage("not_json", str(error)) from None
+    if not isinstance(data, dict):
+        raise BadMessage("not_an_object", type(data).__name__)
+    try:
+        SCHEMAS[channel].load(data)
+    except ValidationError as error:
+        raise BadMessage("schema", str(error.messages)) from None
+    topic, instruments = _addressee(channel, data)
+    if not all(name in known for name in instruments):
+        raise BadMessage("unknown_instrument", str(instruments))
+    rooms = tuple(topics.price_room(name) for name in instruments)
+    frame = event(topics.EVENTS[channel], body, key=topic if channel == topics.PRICES else None)
+    return Message(channel, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0))
+
+
+def _addressee(channel: str, data: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The topic that `seq` counts, and the instruments in whose rooms the message is heard."""
+    if channel == topics.CORRELATION_ALERTS:
+        first, second = data["instrument1"], data["instrument2"]
+        return f"{first}|{second}", (first, second)
+    if channel == topics.DATA_READY:
+        return data["data_type"], ()
+    return data["instrument"], (data["instrument"],)

@@ -1,0 +1,166 @@
+"""A WebSocket client that can also do what no client should, and that looks at every byte of the answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import socket
+import struct
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from tests.conformance.http_client import SECONDS, Answer, Server
+
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class Refused(Exception):
+    """A WebSocket handshake was answered with an ordinary HTTP answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(f"{answer.status} {answer.body!r}")
+
+
+class Closed(Exception):
+    """The server has closed the WebSocket; `code` is None where it ended the connection without a Close frame."""
+
+    def __init__(self, code: int | None) -> None:
+        self.code = code
+        super().__init__(f"closed with {code}")
+
+
+class WebSocket:
+    """A WebSocket. `opened`: whether an Engine.IO open packet comes first; it is then in `opened`."""
+
+    def __init__(
+        self, server: Server, path: str = "/engine.io/", *, sid: str | None = None, query: str | None = None, opened: bool = True
+    ) -> None:
+        self._sock = socket.create_connection((server.host, server.port), timeout=SECONDS)
+        self._buffer = b""
+        self.pongs: list[bytes] = []  # what the server has answered to WebSocket pings
+        query = query or "EIO=4&transport=websocket" + (f"&sid={sid}" if sid else "")
+        self._handshake(server, f"{path}?{query}")
+        self.opened: dict[str, Any] = {}
+        if opened:
+            first = self.receive()
+            assert isinstance(first, str), first
+            assert first[0] == "0", first
+            self.opened = json.loads(first[1:])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._sock.close()
+
+    def _handshake(self, server: Server, target: str) -> None:
+        key = base64.b64encode(os.urandom(16))
+        lines = [f"GET {target} HTTP/1.1", f"Host: {server.host}:{server.port}", "Connection: Upgrade", "Upgrade: websocket"]
+        lines += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key.decode()}", "Sec-WebSocket-Extensions: permessage-deflate", "", ""]
+        self._sock.sendall("\r\n".join(lines).encode())
+        while b"\r\n\r\n" not in self._buffer:
+            self._fill(time.monotonic() + SECONDS)
+        head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
+        status, *fields = head.decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+        if status.split()[1] != "101":
+            raise Refused(self._refusal(int(status.split()[1]), headers))
+        assert headers["sec-websocket-accept"] == base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()  # noqa: S324
+        assert "sec-websocket-extensions" not in headers, "permessage-deflate is declined"
+
+    def _refusal(self, status: int, headers: dict[str, str]) -> Answer:
+        while len(self._buffer) < int(headers["content-length"]):
+            self._fill(time.monotonic() + SECONDS)
+        self._sock.close()
+        return Answer(status, headers, self._buffer)
+
+    def send(self, *packets: str | bytes) -> None:
+        """Each as one frame, all in one write."""
+        self._sock.sendall(b"".join(frame(TEXT, item.encode()) if isinstance(item, str) else frame(BINARY, item) for item in packets))
+
+    def send_bytes(self, data: bytes) -> None:
+        """Whatever one likes."""
+        self._sock.sendall(data)
+
+    def receive(self, seconds: float = SECONDS) -> str | bytes:
+        """The next message as it comes. Raises `Closed`; `TimeoutError` after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            opcode, payload = self._frame(deadline)
+            if opcode == TEXT:
+                return payload.decode()
+            if opcode == BINARY:
+                return payload
+            if opcode == CLOSE:
+                raise Closed(int.from_bytes(payload[:2]) if payload else 1005)
+            assert opcode == PONG, f"opcode {opcode} from the server"
+            self.pongs.append(payload)
+
+    def packet(self, seconds: float = SECONDS) -> str | bytes:
+        """The next message that is no Engine.IO ping; pings are answered."""
+        deadline = time.monotonic() + seconds
+        while (received := self.receive(deadline - time.monotonic())) == "2":
+            self.send("3")
+        return received
+
+    def packets(self, count: int) -> list[str | bytes]:
+        return [self.packet() for _ in range(count)]
+
+    def closed(self, seconds: float = SECONDS) -> int | None:
+        """Wait until the server closes, answering its pings; nothing else may come before. The close code."""
+        try:
+            received = self.packet(seconds)
+        except Closed as closed:
+            return closed.code
+        raise AssertionError(f"{received!r} where a close was expected")
+
+    def end(self) -> None:
+        """Close as a good client does: wait for the server's answer, and let it end the connection."""
+        self._sock.sendall(frame(CLOSE, struct.pack("!H", 1000)))
+        assert self.closed() == 1000
+        assert self.closed() is None
+        self._sock.close()
+
+    def _frame(self, deadline: float) -> tuple[int, bytes]:
+        first, second = self._take(2, deadline)
+        assert first & 0xF0 == 0x80, f"no whole WebSocket frame with clear reserved bits, but {bytes([first, second]) + self._buffer!r}"
+        assert second < 0x80, "a server does not mask"
+        length = second
+        if length > 125:
+            length = int.from_bytes(self._take(2 if length == 126 else 8, deadline))
+        return first & 0x0F, self._take(length, deadline)
+
+    def _take(self, count: int, deadline: float) -> bytes:
+        while len(self._buffer) < count:
+            self._fill(deadline)
+        taken, self._buffer = self._buffer[:count], self._buffer[count:]
+        return taken
+
+    def _fill(self, deadline: float) -> None:
+        self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            data = self._sock.recv(65536)
+        except ConnectionError:
+            data = b""
+        if not data:
+            raise Closed(None)
+        self._buffer += data
+
+
+def frame(opcode: int, payload: bytes, *, fin: bool = True, reserved: int = 0, masked: bool = True) -> bytes:
+    """A client's frame; `reserved` are the three bits (RSV1 is 4)."""
+    mask = os.urandom(4) if masked else b""
+    length = len(payload)
+    head = bytes([(0x80 if fin else 0) | reserved << 4 | opcode])
+    short = length if length < 126 else 126 if length < 65536 else 127
+    head += bytes([(0x80 if masked else 0) | short])
+    head += b"" if length < 126 else struct.pack("!H" if length < 65536 else "!Q", length)
+    if not masked:
+        return head + payload
+    key = (mask * (length // 4 + 1))[:length]
+    return head + mask + (int.from_bytes(payload) ^ int.from_bytes(key)).to_bytes(length)
