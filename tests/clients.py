@@ -116,6 +116,10 @@ class NodeClient(_Recorder):
             else:
                 self.told.append((event, bodies[0] if bodies else None))
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def emit(self, event: str, *payload: Any, ack: bool = False) -> None:
         assert self._popen.stdin is not None
         self._popen.stdin.write(json.dumps({"emit": event, "args": payload, "ack": ack}) + "\n")

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count, pairwise
@@ -300,24 +301,60 @@ def test_a_recording_arrives_digit_by_digit(config: Settings, tmp_path: Path) ->
         assert [(tick["time"], tick["bid"], tick["ask"]) for tick in ticks] == recorded
 
 
-def test_a_client_that_stops_reading_is_cut_off_and_bothers_nobody(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+def test_a_client_that_stops_reading_for_a_while_is_told_what_it_missed(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+    """Its prices conflate to the latest; every one is either received or counted, and nobody else notices."""
     bus = Bus(redis.url, lambda: datetime.now(UTC))
-    tick = Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")
+    pairs = ("EUR_USD", "GBP_USD")
+    batch = [Tick(pair, "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood") for pair in pairs] * 1000
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
+        for client in (healthy, stuck):
+            client.wait("connection_established")
+            client.call("subscribe", {"pairs": list(pairs)})
+        published = 0
+        with stopped(stuck.pid):
+            while not healthy.call("get_server_stats")["messages_conflated"]:
+                published += len(bus.publish_prices(batch))
+                healthy.wait("price_update", published, seconds=60)
+            bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
+        dropped = stuck.wait("gap_notice", seconds=60)
+        assert dropped["reason"] == "slow_consumer"
+        stuck.wait("volatility_alert")
+        for pair in pairs:
+            seqs = stuck.seqs(pair)
+            assert seqs == sorted(set(seqs))
+            assert seqs[-1] == published // 2  # the last value always arrives
+            assert len(seqs) + dropped["dropped"].get(pair, 0) == published // 2
+            assert healthy.seqs(pair) == list(range(1, published // 2 + 1))
+        assert healthy.call("get_server_stats")["slow_clients"] == 0
+
+
+def test_a_client_that_never_reads_again_is_cut_off_and_bothers_nobody(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+    bus = Bus(redis.url, lambda: datetime.now(UTC))
+    batch = [Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")] * 2000
+    web = Web("hub", config, tmp_path / "hub.log", OUTBOX_TIMEOUT="1", OUTBOX_LIMIT_BYTES="65536")
+    with web as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
         healthy.call("subscribe", {"pairs": "EUR_USD"})
         stuck.wait("connection_established")
         stuck.call("subscribe", {"pairs": "EUR_USD"})
-        os.kill(stuck._popen.pid, signal.SIGSTOP)
-        try:
-            published = 0
+        published = 0
+        with stopped(stuck.pid):
             while not healthy.call("get_server_stats")["slow_clients"]:
-                published += len(bus.publish_prices([tick] * 2000))
+                published += len(bus.publish_prices(batch))
                 healthy.wait("price_update", published, seconds=60)
-                assert published < 1_000_000, "the stuck client was never cut off"
-        finally:
-            os.kill(stuck._popen.pid, signal.SIGCONT)
+                assert healthy.call("get_server_stats")["outbox_bytes"] <= 65536
+            assert healthy.call("get_server_stats")["connected_clients"] == 1
         assert healthy.seqs() == list(range(1, published + 1))
         stuck.wait("disconnect", seconds=60)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """The process does nothing for the length of the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_a_database_that_refuses_says_so_without_the_password(config: Settings) -> None:

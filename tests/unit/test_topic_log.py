@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api.hub import topic_log
-from api.hub.topic_log import Place, TopicLog
 from api.hub.messages import Message
+from api.hub.topic_log import Place, TopicLog
 from api.hub.wire import event
 from db import topics
 
