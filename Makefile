@@ -2,7 +2,7 @@
 # Another Python: make PYTHON=/path/to/python3.12 run
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lock venv venv-dev
+.PHONY: help run test check bench lock venv venv-dev
 export PYTHON
 PY := .venv/bin/python
 
@@ -20,6 +20,9 @@ check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	.venv/bin/lint-imports
+
+bench: venv-dev  ## measure the hub beside its peers; BENCH=--quick for an impression, BENCH=--help for the rest
+	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m tests.bench fanout $(BENCH)
 
 lock: venv-dev  ## pin every version again, from the .in files
 	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements.txt requirements.in

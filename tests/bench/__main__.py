@@ -1,0 +1,68 @@
+"""`python -m tests.bench fanout`: the benchmarks, each figure with its ratio to peers measured in the same run. Linux only."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+
+import click
+
+from tests.bench import fanout as runner
+from tests.bench import node, report
+from tests.bench.figures import Results
+from tests.bench.servers import PEERS, ROOT
+from tests.bench.shapes import SHAPES
+
+
+def _keys(known: dict[str, object], text: str) -> tuple[str, ...]:
+    keys = tuple(key.strip() for key in text.split(",") if key.strip())
+    if unknown := [key for key in keys if key not in known]:
+        raise click.BadParameter(f"{', '.join(unknown)}: one or more of {', '.join(known)}")
+    return keys
+
+
+@click.group()
+def bench() -> None:
+    """Benchmarks of Tickwire beside what a user would take instead."""
+
+
+@bench.command()
+@click.option("--shapes", default=",".join(SHAPES), show_default=True, help="Which loads to run; s is saturation.")
+@click.option("--peers", default=",".join(PEERS), show_default=True, help="Which servers to run.")
+@click.option("--rounds", default=3, show_default=True, help="How often everything is measured, in alternation.")
+@click.option("--seconds", default=4.0, show_default=True, help="Steady load of one run.")
+@click.option("--quick", is_flag=True, help="One short round: an impression within about two minutes.")
+@click.option("--deflate", is_flag=True, help="Clients offer permessage-deflate, as browsers do.")
+@click.option("--pin/--no-pin", default=True, help="Give the measured server one CPU, and all else the others.")
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+def fanout(shapes: str, peers: str, rounds: int, seconds: float, quick: bool, deflate: bool, pin: bool, out: Path) -> None:
+    """From Redis to the sockets: CPU, throughput, latency and memory, against Socket.IO on Node, Flask-SocketIO and a bare loop."""
+    if sys.platform != "linux":
+        raise click.ClickException("the load generator needs Linux (epoll, the CPU clocks of other processes)")
+    out = out.resolve()
+    os.chdir(ROOT)
+    _raise_file_limit()
+    chosen = _keys(dict(PEERS), peers)
+    if "node" in chosen and (missing := node.install()):
+        click.echo(f"without Socket.IO on Node: {missing}", err=True)
+        chosen = tuple(key for key in chosen if key != "node")
+    options = runner.Options(_keys(dict(SHAPES), shapes), chosen, 1 if quick else rounds, 1.5 if quick else seconds, deflate, pin)
+    with runner.ground(pin) as place:
+        results = Results(runner.run_all(place, options))
+    files = report.write(results, options, out)
+    click.echo(files[0].read_text())
+    click.echo("written: " + ", ".join(os.path.relpath(file) for file in files))
+    if results.faults:
+        raise click.ClickException("Tickwire did not deliver what it should have: " + "; ".join(results.faults))
+
+
+def _raise_file_limit() -> None:
+    """As high as may be, for us and all that we start."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+if __name__ == "__main__":
+    bench()

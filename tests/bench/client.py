@@ -1,0 +1,111 @@
+"""One client of the load generator: a raw socket, and the few packets until it is subscribed, said by hand."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+import orjson
+
+from tests.bench.frames import FrameError, Inflate, client_frame
+
+SMALL_WINDOW, SMALL_SEGMENT = 4096, 1448  # bytes; a far-away client's, where the loopback's would hide megabytes in the kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a client is to do. `protocol` is `socketio`, or `raw`: frames of the same content over bare TCP, without any handshake."""
+
+    port: int
+    protocol: str
+    pairs: tuple[str, ...] = ()
+    greeting: bool = False  # the server says `connection_established`
+    deflate: bool = False  # offer permessage-deflate as a browser does
+    stalls: bool = False  # will one day stop reading
+
+    def steps(self) -> list[tuple[bytes, bytes]]:
+        """(packet to send, beginning of the packet that answers it), in order."""
+        subscribe = orjson.dumps({"pairs": self.pairs})
+        confirmed = b'42["subscription_confirmed"'
+        if self.protocol == "raw":
+            return [(subscribe + b"\n", confirmed)]
+        greeted = [(b"", b'42["connection_established"')] if self.greeting else []
+        subscribed = [(b'42["subscribe",' + subscribe + b"]", confirmed)] if self.pairs else []
+        return [(b"", b"0{"), (b"40", b"40{"), *greeted, *subscribed]
+
+
+class Client:
+    """The connection: first the upgrade, then the plan's steps, then prices."""
+
+    __slots__ = ("_steps", "done", "fd", "following", "inflate", "plan", "recv", "rest", "socket", "upgraded")
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.socket = socket.socket()
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if plan.stalls:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_WINDOW)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT)
+        self.socket.connect_ex(("127.0.0.1", plan.port))
+        self.fd = self.socket.fileno()
+        self.recv = self.socket.recv
+        self.rest = b""  # the beginning of a frame that is not complete yet
+        self.following: dict[str, int] = {}  # topic -> seq that is due next
+        self.upgraded = plan.protocol == "raw"
+        self.inflate: Inflate | None = None
+        self._steps = plan.steps()
+        self.done = False
+
+    def begin(self) -> None:
+        """The connection stands: say the first word. Raises `OSError` where it does not."""
+        if error := self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(error, "connect")
+        self.socket.send(self._steps[0][0] if self.upgraded else self._request())
+
+    def read_head(self, data: bytes) -> bytes:
+        """Take the answer to the upgrade; what follows it, or nothing while it is incomplete."""
+        head, end, behind = data.partition(b"\r\n\r\n")
+        if not end:
+            self.rest = data
+            return b""
+        if not head.startswith(b"HTTP/1.1 101"):
+            raise FrameError(f"no upgrade: {data[:200]!r}")
+        self.upgraded = True
+        if b"permessage-deflate" in head.lower():
+            self.inflate = Inflate()
+        return behind
+
+    def advance(self, packet: bytes) -> bool:
+        """Go a step on if this is the packet that was due; whether it was the last."""
+        if not packet.startswith(self._steps[0][1]):
+            raise FrameError(f"{packet[:200]!r} where {self._steps[0][1]!r} was due")
+        del self._steps[0]
+        if self._steps and self._steps[0][0]:
+            self.send(self._steps[0][0])
+        self.done = not self._steps
+        return self.done
+
+    def send(self, packet: bytes) -> None:
+        """One packet to the server."""
+        self.socket.send(packet if self.plan.protocol == "raw" else client_frame(packet))
+
+    def _request(self) -> bytes:
+        """The upgrade as a browser asks for it: servers keep such headers for as long as the client stays."""
+        host = f"127.0.0.1:{self.plan.port}"
+        headers = {
+            "Host": host,
+            "Connection": "Upgrade",
+            "Pragma": "no-cache",
+            "Cache-Control": "no-cache",
+            "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+            "Upgrade": "websocket",
+            "Origin": f"http://{host}",
+            "Sec-WebSocket-Version": "13",
+            "Accept-Encoding": "gzip, deflate, br, zstd",
+            "Accept-Language": "en-GB,en;q=0.9",
+            "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            **({"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"} if self.plan.deflate else {}),
+        }
+        lines = ["GET /socket.io/?EIO=4&transport=websocket HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join([*lines, "", ""]).encode()

@@ -1,0 +1,106 @@
+"""From single measurements to figures: min, median and max, ratios within a round, and what was to be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from tests.bench.fanout import Run
+
+OURS = "tickwire"
+OUTBOX_LIMIT_KIB = 256.0
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A figure over the rounds."""
+
+    low: float
+    middle: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(min(values), median(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure of ours, alone or divided by a peer's of the same round, and the most its median may be."""
+
+    shape: str
+    figure: str
+    against: str | None
+    most: float
+    text: str
+
+
+GOALS = (
+    Goal("a", "cpu_us", "node", 0.6, "(a) CPU per delivery ÷ Node's"),
+    Goal("a", "cpu_us", "floor", 1.25, "(a) CPU per delivery ÷ the floor's"),
+    Goal("a", "cpu_us", "flask", 0.2, "(a) CPU per delivery ÷ stock Flask-SocketIO's"),
+    Goal("b", "cpu_us", "node", 0.2, "(b) CPU per delivery ÷ Node's"),
+    Goal("a", "p99_ms", "node", 0.7, "(a) p99 latency ÷ Node's"),
+    Goal("b", "p99_ms", "node", 0.7, "(b) p99 latency ÷ Node's"),
+    Goal("c", "p99_ms", "node", 0.7, "(c) p99 latency ÷ Node's"),
+    Goal("d", "pss_kib", "node", 1.0, "(d) memory per client ÷ Node's"),
+    Goal("d", "connect_cpu_us", "node", 1.5, "(d) CPU per connection ÷ Node's"),
+    Goal("e", "growth_kib", None, OUTBOX_LIMIT_KIB, "(e) KiB of memory growth per stalled client"),
+    Goal("e", "p99_ratio", None, 1.3, "(e) p99 of the others ÷ without stalled clients"),
+)
+
+
+class Results:
+    """All runs, and what is asked of them."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self.runs = list(runs)
+        # (shape, figure, peer) -> round -> value
+        self._values: dict[tuple[str, str, str], dict[int, float]] = {}
+        for run in self.runs:
+            for figure, value in run.figures.values.items():
+                self._values.setdefault((run.shape, figure, run.peer), {})[run.round] = value
+
+    @property
+    def shapes(self) -> list[str]:
+        return list(dict.fromkeys(run.shape for run in self.runs))
+
+    def peers(self, shape: str) -> list[str]:
+        """The peers of a shape, ours first."""
+        found = {run.peer for run in self.runs if run.shape == shape}
+        return [peer for peer in (OURS, "node", "flask", "floor") if peer in found]
+
+    def figures(self, shape: str) -> list[str]:
+        return list(dict.fromkeys(figure for run in self.runs if run.shape == shape for figure in run.figures.values))
+
+    def spread(self, shape: str, figure: str, peer: str) -> Spread | None:
+        """The figure of a peer."""
+        values = self._values.get((shape, figure, peer), {})
+        return Spread.of(list(values.values())) if values else None
+
+    def ratio(self, shape: str, figure: str, against: str, of: str = OURS) -> Spread | None:
+        """Ours (or another's) divided by the peer's of the same round."""
+        ours, theirs = self._values.get((shape, figure, of), {}), self._values.get((shape, figure, against), {})
+        ratios = [ours[number] / theirs[number] for number in ours if theirs.get(number)]
+        return Spread.of(ratios) if ratios else None
+
+    def reached(self, goal: Goal) -> Spread | None:
+        """What was measured of a goal's figure."""
+        if goal.against is None:
+            return self.spread(goal.shape, goal.figure, OURS)
+        return self.ratio(goal.shape, goal.figure, goal.against)
+
+    def floor(self, goal: Goal) -> Spread | None:
+        """The same ratio for the floor: what not even a server that does nothing but send would beat, one send per delivery."""
+        return self.ratio(goal.shape, goal.figure, goal.against, "floor") if goal.against and goal.against != "floor" else None
+
+    def notes(self, shape: str) -> list[tuple[str, int, str]]:
+        """(peer, round, what a reader must know)."""
+        runs = [run for run in self.runs if run.shape == shape]
+        return [(run.peer, run.round, note) for run in runs for note in (*run.figures.faults, *run.figures.notes)]
+
+    @property
+    def faults(self) -> list[str]:
+        """What our own server did wrong."""
+        return [f"({run.shape}) round {run.round + 1}: {fault}" for run in self.runs if run.peer == OURS for fault in run.figures.faults]

@@ -1,0 +1,164 @@
+"""What a server sent, made sense of: WebSocket frames and the prices in them. Pure, and cheap where the same bytes come again.
+
+All receivers of a message are sent the same bytes, so every distinct message, and every distinct chunk of messages, is parsed and
+checked once and then recognised whole: by far the cheapest way to verify every byte of every delivery.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+import orjson
+
+PRICE_PREFIX = b'42["price_update",'
+_BODY_KEYS = {"instrument", "price", "timestamp", "seq", "epoch"}
+_PRICE_KEYS = {"bid", "ask", "mid", "time"}
+_TEXT, _COMPRESSED, _CLOSE = 0x81, 0xC1, 0x88
+_MOST_CACHED = 4096
+_Value = TypeVar("_Value")
+
+
+class FrameError(Exception):
+    """The server sent what no server may send, or closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One price_update: its topic, its place there, and when it was published (seconds since 1970)."""
+
+    topic: str
+    seq: int
+    sent: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one read of a socket holds."""
+
+    runs: tuple[tuple[str, int, int], ...]  # topic, first and last seq of a run without a hole, in order
+    sent: tuple[tuple[float, int], ...]  # publish time, how many prices have it
+    prices: int
+    others: tuple[bytes, ...]  # payloads that are no prices, in order
+    rest: bytes  # the beginning of a frame that is not complete yet
+
+
+def split_frames(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """(first byte, payload, where the frame ends) of every complete frame; a server's frames are whole and unmasked."""
+    at, size = 0, len(data)
+    while size - at >= 2:
+        first, length, start = data[at], data[at + 1], at + 2
+        if length == 126:
+            length, start = int.from_bytes(data[at + 2 : at + 4], "big"), at + 4
+        elif length == 127:
+            length, start = int.from_bytes(data[at + 2 : at + 10], "big"), at + 10
+        elif length > 127:
+            raise FrameError("a masked frame from a server")
+        end = start + length
+        if end > size or start > size:
+            return
+        yield first, data[start:end], end
+        at = end
+
+
+def price_of(payload: bytes) -> Price:
+    """Parse one `price_update` packet, all of it. Raises `FrameError` where its body is not the contract's."""
+    try:
+        event, body = orjson.loads(payload[2:])
+        if event != "price_update" or set(body) != _BODY_KEYS or set(body["price"]) != _PRICE_KEYS:
+            raise FrameError(f"not the contract's body: {payload[:200]!r}")
+        return Price(body["instrument"], body["seq"], datetime.fromisoformat(body["timestamp"]).timestamp())
+    except (ValueError, TypeError, KeyError) as error:
+        raise FrameError(f"not a price_update ({error}): {payload[:200]!r}") from None
+
+
+class Walker:
+    """Walks over chunks; remembers what it has parsed."""
+
+    def __init__(self) -> None:
+        self._prices: dict[bytes, Price] = {}  # payload -> what it says
+        self._chunks: dict[bytes, Chunk] = {}  # chunk -> what it holds
+
+    def walk(self, data: bytes) -> Chunk:
+        """What the bytes hold, which begin with a frame's first byte."""
+        chunk = self._chunks.get(data)
+        if chunk is None:
+            chunk = self._parse([(first, payload) for first, payload, _ in split_frames(data)], rest=_rest(data))
+            if not chunk.others:
+                _keep(self._chunks, data, chunk)
+        return chunk
+
+    def walk_compressed(self, data: bytes, inflate: Inflate) -> Chunk:
+        """The same for a client whose frames may be compressed: each such stream is its own, so nothing is recognised whole."""
+        frames = [(_TEXT, inflate(payload)) if first == _COMPRESSED else (first, payload) for first, payload, _ in split_frames(data)]
+        return self._parse(frames, rest=_rest(data))
+
+    def _parse(self, frames: list[tuple[int, bytes]], rest: bytes) -> Chunk:
+        runs: dict[str, list[list[int]]] = {}
+        sent: dict[float, int] = {}
+        others = []
+        for first, payload in frames:
+            if first == _CLOSE:
+                raise FrameError(f"closed by the server: {payload[:100]!r}")
+            if first != _TEXT:
+                raise FrameError(f"unexpected first byte {first:#x} of a frame")
+            if not payload.startswith(PRICE_PREFIX):
+                others.append(payload)
+                continue
+            price = self._price(payload)
+            _extend(runs.setdefault(price.topic, []), price.seq)
+            sent[price.sent] = sent.get(price.sent, 0) + 1
+        flat = tuple((topic, first, last) for topic, pieces in runs.items() for first, last in pieces)
+        return Chunk(flat, tuple(sent.items()), sum(sent.values()), tuple(others), rest)
+
+    def _price(self, payload: bytes) -> Price:
+        price = self._prices.get(payload)
+        if price is None:
+            price = price_of(payload)
+            _keep(self._prices, payload, price)
+        return price
+
+
+class Inflate:
+    """One client's permessage-deflate stream, with context takeover, as servers answer a browser's offer."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
+
+    def __call__(self, payload: bytes) -> bytes:
+        return self._stream.decompress(payload + b"\x00\x00\xff\xff")
+
+
+def client_frame(payload: bytes, mask: bytes = b"\x37\xfa\x21\x3d") -> bytes:
+    """A text frame as a client must send it: masked."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
+    return bytes([_TEXT]) + length + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+
+
+def server_frame(payload: bytes) -> bytes:
+    """A text frame as a server sends it."""
+    size = len(payload)
+    length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big") if size < 65536 else b"\x7f" + size.to_bytes(8, "big")
+    return bytes([_TEXT]) + length + payload
+
+
+def _rest(data: bytes) -> bytes:
+    ends = [end for _, _, end in split_frames(data)]
+    return data[ends[-1] :] if ends else data
+
+
+def _extend(pieces: list[list[int]], seq: int) -> None:
+    if pieces and pieces[-1][1] == seq - 1:
+        pieces[-1][1] = seq
+    else:
+        pieces.append([seq, seq])
+
+
+def _keep(cache: dict[bytes, _Value], key: bytes, value: _Value) -> None:
+    if len(cache) >= _MOST_CACHED:
+        cache.clear()
+    cache[key] = value

@@ -1,0 +1,213 @@
+"""The load generator: thousands of WebSocket clients on one epoll, a process of its own; it verifies whatever it receives.
+
+It obeys JSON commands, one a line on stdin, and answers each with a line on stdout. How many prices have been received stands, at any
+moment, in the eight bytes of the file named as argument, which the publisher maps too.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import mmap
+import select
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tests.bench.client import Client, Plan
+from tests.bench.frames import FrameError, Walker
+from tests.bench.histogram import Histogram
+
+_READ = 65536
+_TOGETHER = 32  # connections being made at the same time
+_MOST_PROBLEMS = 20  # that are told in words
+_COUNT = struct.Struct("Q")
+
+
+class Load:
+    """All clients of one server."""
+
+    def __init__(self, progress: mmap.mmap) -> None:
+        self._progress = progress
+        self._epoll = select.epoll()
+        self._clients: dict[int, Client] = {}  # fd -> client
+        self._walker = Walker()
+        self._waiting: list[Plan] = []  # still to be connected, the next one last
+        self._connected = 0
+        self._received = 0
+        self._problems: list[str] = []
+        self._problem_count = 0
+        self._latency = Histogram()
+        self._first = self._last = 0.0  # when the first and the last price of this phase came
+        self._cpu = time.process_time()
+        self._commands: dict[str, Callable[..., dict[str, Any]]] = {
+            "connect": self.connect, "begin": self.begin, "report": self.report, "stall": self.stall, "close": self.close,
+        }  # fmt: skip
+
+    def serve(self) -> None:
+        """Obey until stdin ends."""
+        stdin = sys.stdin.fileno()
+        self._epoll.register(stdin, select.EPOLLIN)
+        while True:
+            asked = self.turn(stdin)
+            if asked and not (line := sys.stdin.readline()):
+                return
+            if asked:
+                command = json.loads(line)
+                answer = self._commands[command.pop("do")](**command)
+                print(json.dumps(answer), flush=True)
+
+    def turn(self, stdin: int = -1, wait: float | None = None) -> bool:
+        """Read from everybody who has something; whether a command waits."""
+        asked = False
+        for fd, event in self._epoll.poll(wait, 4096):
+            if fd == stdin:
+                asked = True
+            elif event & select.EPOLLOUT:
+                self._greet(self._clients[fd])
+            else:
+                self._receive(self._clients[fd])
+        _COUNT.pack_into(self._progress, 0, self._received)
+        return asked
+
+    # commands
+
+    def connect(self, seconds: float, plans: list[dict[str, Any]], **common: Any) -> dict[str, Any]:
+        """Connect clients, each as far as its plan goes, a few at the same time."""
+        self._waiting = [Plan(**plan, **common) for plan in reversed(plans)]
+        wanted = self._connected + len(plans)
+        began = time.monotonic()
+        for _ in range(_TOGETHER):
+            self._open_next()
+        while self._connected < wanted and time.monotonic() < began + seconds and not self._problem_count:
+            self.turn(wait=1.0)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        return {"connected": self._connected, "seconds": time.monotonic() - began, "problems": self._problems}
+
+    def begin(self) -> dict[str, Any]:
+        """Begin a phase: counts and latencies start from nothing; positions in the topics go on."""
+        self._received = 0
+        self._latency.clear()
+        self._first = self._last = 0.0
+        self._cpu = time.process_time()
+        _COUNT.pack_into(self._progress, 0, 0)
+        return {}
+
+    def report(self) -> dict[str, Any]:
+        """What this phase has seen."""
+        p50, p99, most = self._latency.percentiles(0.5, 0.99, 1.0)
+        return {
+            "received": self._received, "first": self._first, "last": self._last, "p50": p50, "p99": p99, "max": most,
+            "cpu": time.process_time() - self._cpu, "clients": self._connected,
+            "problem_count": self._problem_count, "problems": self._problems,
+        }  # fmt: skip
+
+    def stall(self) -> dict[str, Any]:
+        """From now on, those whose plan says so read nothing more."""
+        stalled = [fd for fd, client in self._clients.items() if client.plan.stalls]
+        for fd in stalled:
+            self._epoll.unregister(fd)
+        return {"stalled": len(stalled)}
+
+    def close(self) -> dict[str, Any]:
+        """Close every connection."""
+        for client in self._clients.values():
+            client.socket.close()
+        self._clients.clear()
+        self._connected = 0
+        return {}
+
+    # connections
+
+    def _open_next(self) -> None:
+        if self._waiting:
+            client = Client(self._waiting.pop())
+            self._clients[client.fd] = client
+            self._epoll.register(client.fd, select.EPOLLOUT)
+
+    def _greet(self, client: Client) -> None:
+        try:
+            client.begin()
+        except OSError as error:
+            self._lose(client, f"cannot connect: {error}")
+            return
+        self._epoll.modify(client.fd, select.EPOLLIN)
+
+    def _receive(self, client: Client) -> None:
+        try:
+            data = client.recv(_READ)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lose(client, str(error))
+            return
+        now = time.time()
+        if not data:
+            self._lose(client, "connection closed by the server")
+            return
+        try:
+            self._take(client, data, now)
+        except FrameError as error:
+            self._lose(client, str(error))
+
+    def _take(self, client: Client, data: bytes, now: float) -> None:
+        if client.rest:
+            data = client.rest + data
+            client.rest = b""
+        if not client.upgraded:
+            data = client.read_head(data)
+            if not data:
+                return
+        chunk = self._walker.walk(data) if client.inflate is None else self._walker.walk_compressed(data, client.inflate)
+        client.rest = chunk.rest
+        if chunk.prices:
+            self._count(client, chunk.runs, now)
+            for sent, count in chunk.sent:
+                self._latency.add(now - sent, count)
+            self._received += chunk.prices
+            self._last = now
+            self._first = self._first or now
+        for packet in chunk.others:
+            self._answer(client, packet)
+
+    def _count(self, client: Client, runs: tuple[tuple[str, int, int], ...], now: float) -> None:
+        following = client.following
+        for topic, first, last in runs:
+            wanted = following.get(topic)
+            if wanted != first and wanted is not None:
+                self._complain(f"client {client.fd}: {topic} {first} where {wanted} was due")
+            following[topic] = last + 1
+
+    def _answer(self, client: Client, packet: bytes) -> None:
+        if packet == b"2":
+            client.send(b"3")
+        elif client.done:
+            self._complain(f"client {client.fd}: unexpected {packet[:200]!r}")
+        elif client.advance(packet):
+            self._connected += 1
+            self._open_next()
+
+    def _lose(self, client: Client, why: str) -> None:
+        self._complain(f"client {client.fd} lost: {why}")
+        self._connected -= client.done
+        self._clients.pop(client.fd, None)
+        client.socket.close()
+
+    def _complain(self, problem: str) -> None:
+        self._problem_count += 1
+        if len(self._problems) < _MOST_PROBLEMS:
+            self._problems.append(problem)
+
+
+def main(progress: str) -> None:
+    """Serve the commands of our parent."""
+    with open(progress, "r+b") as file, mmap.mmap(file.fileno(), _COUNT.size) as shared:
+        Load(shared).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

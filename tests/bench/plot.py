@@ -1,0 +1,54 @@
+"""The plot for the docs: one panel a figure, one bar a peer, the rounds' spread as a whisker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+
+from tests.bench.figures import Results
+
+_COLOURS = {"tickwire": "#0b7285", "node": "#74b816", "flask": "#f08c00", "floor": "#adb5bd"}
+_LABELS = {"tickwire": "Tickwire", "node": "Socket.IO\non Node", "flask": "Flask-\nSocketIO", "floor": "floor: bare\nsend()"}
+_PANELS = (
+    ("a", "cpu_us", "(a) 500 clients, one room:\nCPU µs per delivery"),
+    ("b", "cpu_us", "(b) 300 clients × 20 rooms:\nCPU µs per delivery"),
+    ("s", "deliveries_per_s", "(a) at saturation:\ndeliveries per second"),
+    ("a", "p99_ms", "(a) p99 latency, ms"),
+    ("b", "p99_ms", "(b) p99 latency, ms"),
+    ("c", "p99_ms", "(c) 1,000 clients, 40 rooms:\np99 latency, ms"),
+    ("d", "pss_kib", "(d) 2,000 idle clients:\nKiB of memory per client"),
+    ("d", "connect_cpu_us", "(d) CPU µs per\nconnection made"),
+)
+
+
+def draw(results: Results, file: Path) -> None:
+    """Draw the panels whose figures were measured."""
+    mpl.use("Agg")
+    panels = [panel for panel in _PANELS if panel[1] in results.figures(panel[0])]
+    if not panels:
+        return
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, grid = pyplot.subplots(rows, columns, figsize=(3.4 * columns, 3.1 * rows), squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _panel(axes, results, *panel)
+    for axes in list(grid.flat)[len(panels) :]:
+        axes.set_axis_off()
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
+
+
+def _panel(axes: Axes, results: Results, shape: str, name: str, title: str) -> None:
+    spreads = {peer: spread for peer in results.peers(shape) if (spread := results.spread(shape, name, peer))}
+    heights = [spread.middle for spread in spreads.values()]
+    whiskers = [[one.middle - one.low for one in spreads.values()], [one.high - one.middle for one in spreads.values()]]
+    bars = axes.bar([_LABELS[peer] for peer in spreads], heights, yerr=whiskers, capsize=3, color=[_COLOURS[peer] for peer in spreads])
+    axes.bar_label(bars, labels=[f"{height:,.0f}" if height >= 100 else f"{height:.3g}" for height in heights], fontsize=8, padding=2)
+    axes.set_title(title, fontsize=9)
+    axes.tick_params(labelsize=7)
+    axes.margins(y=0.18)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,121 @@
+"""The servers that are compared, started as their users start them, and what each costs while it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+
+import psutil
+
+from config.children import kill_group, spawn, tail
+from config.embedded.server import free_port
+from tests.bench.cores import Cores
+
+ROOT = Path(__file__).parents[2]
+_HERE = Path(__file__).parent
+_START_SECONDS = 60.0
+_CPU_CLOCK = 2  # of another process, as clock_getcpuclockid(3) makes it
+
+
+class BenchError(Exception):
+    """The benchmark cannot go on; the text is for whoever started it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server to measure. `protocol` and `greeting` are what the load generator is to expect of it."""
+
+    key: str
+    label: str
+    argv: Callable[[int], tuple[str, ...]]  # by port
+    protocol: str = "socketio"
+    greeting: bool = False
+
+
+def _python(module: str) -> Callable[[int], tuple[str, ...]]:
+    return lambda port: (sys.executable, "-m", module, str(port))
+
+
+PEERS = {
+    peer.key: peer
+    for peer in (
+        Peer(
+            "tickwire", "Tickwire", lambda port: (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
+            greeting=True,
+        ),
+        Peer("node", "Socket.IO on Node", lambda port: ("node", str(_HERE / "peers/node/server.mjs"), str(port))),
+        Peer("flask", "Flask-SocketIO, eventlet", _python("tests.bench.peers.flask_stock")),
+        Peer("floor", "floor: bare send()", _python("tests.bench.peers.floor"), protocol="raw"),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes of all processes of a server. Pages that processes share count once in `pss`, and not at all in `uss`."""
+
+    rss: int
+    pss: int
+    uss: int
+
+
+class Server:
+    """A running peer: its process and all below it."""
+
+    def __init__(self, peer: Peer, port: int, pid: int) -> None:
+        self.peer, self.port, self.pid = peer, port, pid
+        self._pids = [pid]
+
+    def learn_processes(self) -> None:
+        """Call it once the server is ready: by then it has started what it needs."""
+        self._pids = [self.pid, *(child.pid for child in psutil.Process(self.pid).children(recursive=True))]
+
+    def cpu(self) -> float:
+        """Seconds, user and system, that all its processes have used so far; to the nanosecond, where ticks would be 10 ms."""
+        try:
+            return sum(time.clock_gettime((~pid << 3) | _CPU_CLOCK) for pid in self._pids)
+        except OSError:
+            raise BenchError(f"a process of {self.peer.label} has ended") from None
+
+    def memory(self) -> Memory:
+        """What all its processes hold."""
+        each = [psutil.Process(pid).memory_full_info() for pid in self._pids]
+        return Memory(sum(one.rss for one in each), sum(one.pss for one in each), sum(one.uss for one in each))
+
+
+@contextlib.contextmanager
+def running(peer: Peer, environ: dict[str, str], log: Path, cores: Cores) -> Iterator[Server]:
+    """Start the peer and wait until it serves; leaving the block kills it and its children."""
+    port = free_port()
+    env = {**os.environ, "NODE_ENV": "production", **environ, "WEBSOCKET_PORT": str(port)}
+    with cores.of_server():
+        popen = spawn(peer.argv(port), env=env, log_file=log, inherit=(), death_signal=Signals.SIGKILL)
+    try:
+        deadline = time.monotonic() + _START_SECONDS
+        while not _serves(peer, port):
+            if popen.poll() is not None or time.monotonic() > deadline:
+                raise BenchError(f"{peer.label} does not start{tail(log)}")
+            time.sleep(0.05)
+        server = Server(peer, port, popen.pid)
+        server.learn_processes()
+        yield server
+    finally:
+        kill_group(popen.pid)
+        popen.wait()
+
+
+def _serves(peer: Peer, port: int) -> bool:
+    if peer.protocol == "raw":
+        return any(one.laddr.port == port for one in psutil.net_connections("tcp4") if one.status == psutil.CONN_LISTEN)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=polling", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
