@@ -63,7 +63,7 @@ class Hub:
             body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)
             self._fanout.send(client, event("error", orjson.dumps(body)))
         deadline = time.monotonic() + _FLUSH_SECONDS
-        while self._engine.waiting_bytes(connected=clients) and time.monotonic() < deadline:
+        while self._engine.waiting_bytes() and time.monotonic() < deadline:
             time.sleep(0.02)
         self._engine.leave()
         while self._engine.closing and time.monotonic() < deadline:

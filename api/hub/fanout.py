@@ -44,7 +44,7 @@ class _Clock:
         self.ticked = float("-inf")  # monotonic time of the last tick
         self.latest: dict[str, Frame] = {}  # room -> its last frame, not sent yet
         self.cohorts: dict[_Cohort, list[str]] = {}  # who runs by this clock, and in which rooms
-        self.newcomers: dict[str, dict[str, Frame]] = {}  # client -> what waited when it came: it has that from its snapshot
+        self.newcomers: dict[str, dict[str, Frame]] = {}  # client -> what waited in rooms as it joined them: it has that from its snapshot
 
 
 class Fanout:
@@ -85,9 +85,13 @@ class Fanout:
     def join(self, client: str, rooms: Iterable[str], rate: float | None = None) -> None:
         """Put the client into the rooms, at a granted rate; a room it is in already changes its rate."""
         self.flush()
+        joined = dict.fromkeys(rooms, rate)
         self._unsettle(client)
-        self._holdings[client].update(dict.fromkeys(rooms, rate))
+        self._holdings[client].update(joined)
         self._settle(client)
+        if rate is not None and joined:
+            waiting = self._clocks[rate].latest
+            self._clocks[rate].newcomers.setdefault(client, {}).update({room: waiting[room] for room in joined if room in waiting})
 
     def leave(self, client: str, rooms: Iterable[str]) -> None:
         """Take the client out of the rooms."""
@@ -126,9 +130,6 @@ class Fanout:
                 self._clocks.setdefault(rate, _Clock(rate)).cohorts[cohort] = rooms
         cohort.boxes[client] = self._boxes[client]
         self._cohort_of[client] = cohort
-        for rate in cohort.rates:
-            if waiting := self._clocks[rate].latest:
-                self._clocks[rate].newcomers.setdefault(client, dict(waiting))
 
     def _unsettle(self, client: str) -> None:
         cohort = self._cohort_of.pop(client)

@@ -298,9 +298,9 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
     # the whole of it
 
-    def waiting_bytes(self, connected: Iterable[str] | None = None) -> int:
-        """Bytes that wait in the outboxes of all sessions, or of those that have joined a namespace."""
-        return sum(session.outbox.size for session in self.sockets.values() if connected is None or session.joined)
+    def waiting_bytes(self) -> int:
+        """Bytes that wait in the outboxes of all sessions that have joined a namespace."""
+        return sum(session.outbox.size for session in self.sockets.values() if session.joined)
 
     def conflated(self) -> int:
         """Prices that were conflated away, ever."""
@@ -311,7 +311,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         for session in list(self.sockets.values()):
             if session.socket is not None:
                 self.closing += 1
-                session.socket.ended = self._note_ended
+                session.socket.on_closed = self._note_ended
             session.close(self.reason.SERVER_DISCONNECT, answer=NOOP)
 
     def _note_ended(self) -> None:

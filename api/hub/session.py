@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from api.hub import wire
 from api.hub.outbox import Outbox
 from api.hub.websocket import WebSocket
-from api.hub.wire import Frame, WireError
+from api.hub.wire import Frame, Opcode, WireError
 
 if TYPE_CHECKING:
     from api.hub.server import EngineServer
@@ -40,7 +41,7 @@ class Session:
         self.sid = sid
         self.outbox = Outbox(self, limit)
         self.socket: WebSocket | None = None
-        self.upgrading = False
+        self.upgrading: Probe | None = None  # the WebSocket that is about to take over
         self.poll: Poll | None = None
         self.polling_answer: Frame | None = None  # what a poll carries instead of the outbox: the end of polling
         self.closed = False
@@ -75,12 +76,14 @@ class Session:
             self.receive(data)
 
     def writable(self) -> None:
+        self.server.note_flowing(self)  # who reads slowly is not stuck: that counts from when the socket takes nothing again
         self.outbox.drain()
-        if self.outbox.idle:
-            self.server.note_flowing(self)
 
-    def lost(self) -> None:
-        self.close("transport close")
+    def pong(self, payload: bytes) -> None:
+        self.outbox.put(Frame(b"", wire.frame(Opcode.PONG, payload)))
+
+    def ended(self, code: int | None) -> None:
+        self.close("transport close", code=code)
 
     # packets
 
@@ -137,17 +140,19 @@ class Session:
         if self.poll is not None:
             self.poll.wake()
 
-    def close(self, reason: str, answer: Frame = _CLOSE) -> None:
-        """End the session; what waits in its outbox is lost. `answer` ends a waiting poll."""
+    def close(self, reason: str, answer: Frame = _CLOSE, code: int | None = 1000) -> None:
+        """End the session; what waits in its outbox is lost. `answer` ends a waiting poll, `code` a WebSocket (None: without a Close)."""
         if self.closed:
             return
         self.closed = True
         self.server.forget(self, reason)
         self.end_polling(answer)
+        if self.upgrading is not None:
+            self.upgrading.give_up()
         flowing = self.outbox.idle
         self.outbox.shut()
-        if self.socket is not None and flowing:
-            self.socket.close()
+        if self.socket is not None and flowing and code is not None:
+            self.socket.close(code)
         elif self.socket is not None:
             self.socket.abort()  # a Close frame behind a torn frame would be read as a part of it
 
@@ -170,13 +175,13 @@ class Probe:
         assert socket is not None  # noqa: S101 - nothing is read before begin()
         if session.closed or binary:
             raise WireError(1002, "no session to upgrade")
-        if data == wire.PING + b"probe" and not session.upgrading:
-            session.upgrading = True
+        if data == wire.PING + b"probe" and session.upgrading is None:
+            session.upgrading = self
             socket.send(_PROBE_ANSWER.wire)
             session.end_polling(NOOP)
-        elif data == wire.UPGRADE and session.upgrading:
+        elif data == wire.UPGRADE and session.upgrading is self:
             socket.peer = session
-            session.upgrading = False
+            session.upgrading = None
             session.open_socket(socket)
         else:
             raise WireError(1002, "not a probe")
@@ -184,13 +189,22 @@ class Probe:
     def writable(self) -> None:
         return
 
-    def lost(self) -> None:
-        self.give_up()
+    def pong(self, payload: bytes) -> None:
+        if self._socket is not None:
+            with suppress(OSError):  # gone, which the next read will find too
+                self._socket.send(wire.frame(Opcode.PONG, payload))
 
-    def give_up(self) -> None:
+    def ended(self, code: int | None) -> None:
+        self.give_up(code)
+
+    def give_up(self, code: int | None = 1000) -> None:
         """The upgrade did not happen: polling goes on."""
         if self._socket is not None and self._socket.peer is self:
-            self._socket.close()
-            if self._session.upgrading:
-                self._session.upgrading = False
-                self._session.polling_answer = None
+            if code is None:
+                self._socket.abort()
+            else:
+                self._socket.close(code)
+            if self._session.upgrading is self:
+                self._session.upgrading = None
+                if not self._session.closed:
+                    self._session.polling_answer = None

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from api.hub.wire import Opcode, Reader, WireError, close_frame, frame
+from api.hub.wire import Opcode, Reader, WireError, close_frame
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +47,17 @@ class Peer(Protocol):
     def writable(self) -> None:
         """The socket takes bytes again."""
 
-    def lost(self) -> None:
-        """The connection has ended; nothing more will come."""
+    def pong(self, payload: bytes) -> None:
+        """Answer a WebSocket ping, in its turn: in the middle of a torn frame it would be taken for a part of that."""
+
+    def ended(self, code: int | None) -> None:
+        """Nothing more will come: end with this Close code (`WebSocket.close`), or at once where the connection is gone (None)."""
 
 
 class WebSocket:
     """A connected client's socket. `peer` may change hands during its life (a probe becomes a session)."""
 
-    __slots__ = ("_closing", "_loop", "_reader", "_sock", "_watch", "ended", "peer")
+    __slots__ = ("_closing", "_loop", "_reader", "_sock", "_watch", "on_closed", "peer")
 
     def __init__(self, sock: socket.socket, loop: Loop, peer: Peer, limit: int) -> None:
         self._sock = sock
@@ -62,7 +65,7 @@ class WebSocket:
         self._reader = Reader(limit)
         self._closing = False
         self.peer = peer
-        self.ended: Callable[[], None] | None = None  # called once when the socket has been closed
+        self.on_closed: Callable[[], None] | None = None  # called once when the socket has been closed
         self._watch = loop.watch(sock, self._readable, self._writable)
 
     @property
@@ -94,9 +97,9 @@ class WebSocket:
 
     def _let_go(self) -> None:
         self._watch.close()
-        if self.ended is not None:
-            ended, self.ended = self.ended, None
-            ended()
+        if self.on_closed is not None:
+            tell, self.on_closed = self.on_closed, None
+            tell()
 
     def _writable(self) -> None:
         if not self._closing:
@@ -114,46 +117,28 @@ class WebSocket:
                 self._let_go()
             return
         try:
-            if not data:
-                self._end()
-            else:
+            if data:
                 self._take(data)
+            else:
+                self.peer.ended(None)
         except WireError as error:
             log.info("a client broke the protocol", extra={"reason": str(error)})
-            self.close(error.code)
-            self.peer.lost()
+            self.peer.ended(error.code)
         except Exception:
             # Whatever it is, it is this client's alone.
             log.exception("a client's message could not be handled")
-            self.close(1011)
-            self.peer.lost()
+            self.peer.ended(1011)
 
     def _take(self, data: bytes) -> None:
         for opcode, payload in self._reader.feed(data):
             if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
                 self.peer.message(payload, opcode is Opcode.BINARY)
             elif opcode is Opcode.PING:
-                self._answer(frame(Opcode.PONG, payload))
+                self.peer.pong(payload)
             elif opcode is Opcode.CLOSE:
-                self.close(int.from_bytes(payload[:2]) if payload else 1000)
-                self.peer.lost()
+                self.peer.ended(int.from_bytes(payload[:2]) if payload else 1000)
             if self._closing:
                 return
-
-    def _answer(self, data: bytes) -> None:
-        """Best effort: a socket too full for a Pong is about to be closed as slow anyway, and a torn frame must not happen."""
-        try:
-            if self._sock.send(data) != len(data):
-                self.abort()
-                self.peer.lost()
-        except BlockingIOError:
-            return
-        except OSError:
-            self._end()
-
-    def _end(self) -> None:
-        self.abort()
-        self.peer.lost()
 
 
 def is_upgrade(environ: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 
+_MOST_FRAGMENTS = 1000  # of one message: empty ones would never reach the limit of its size
 SEPARATOR = b"\x1e"  # between the packets of one polling payload
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = b"0", b"1", b"2", b"3", b"4", b"5", b"6"  # types of Engine.IO packets
@@ -111,13 +112,15 @@ class Reader:
             return None
         first, second = data[start], data[start + 1]
         opcode = self._check_head(first, second)
-        size, body = second & 0x7F, start + 2
+        size, body, least = second & 0x7F, start + 2, 0
         if size == 126:
-            size, body = int.from_bytes(data[body : body + 2]), body + 2
+            size, body, least = int.from_bytes(data[body : body + 2]), body + 2, 126
         elif size == 127:
-            size, body = int.from_bytes(data[body : body + 8]), body + 8
+            size, body, least = int.from_bytes(data[body : body + 8]), body + 8, 65536
         if len(data) < body:
             return None
+        if size < least:
+            raise WireError(1002, "length not in the fewest bytes")
         if size + sum(map(len, self._parts)) > self._limit:
             raise WireError(1009, "message too big")
         end = body + 4 + size
@@ -148,6 +151,8 @@ class Reader:
         if opcode is not Opcode.CONTINUATION:
             self._opcode = opcode
         if not final:
+            if len(self._parts) >= _MOST_FRAGMENTS:
+                raise WireError(1009, "too many fragments")
             self._parts.append(payload)
             return None
         kind, self._opcode = self._opcode, None

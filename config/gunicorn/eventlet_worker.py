@@ -18,6 +18,8 @@ from gunicorn.workers.base import Worker
 
 log = logging.getLogger("hub.worker")
 
+_IDLE_SECONDS = 60.0  # how long a connection may keep us waiting for a request, or for the rest of one
+
 
 class EventletWorker(Worker):  # type: ignore[misc]
     """Serves until told to stop; then lets the application take leave (`shutdown()`) and ends."""
@@ -51,7 +53,7 @@ class EventletWorker(Worker):  # type: ignore[misc]
             custom_pool=_Pool(),
             max_http_version="HTTP/1.1",
             debug=False,
-            socket_timeout=None,
+            socket_timeout=_IDLE_SECONDS,
         )
 
 
