@@ -48,7 +48,7 @@ def up() -> None:
     """Start everything and stay in the foreground.
 
     Starts an embedded PostgreSQL and Redis under HUB_DATA_DIR where no server is configured, applies migrations, then starts
-    the jobs, the hub and the REST app, and restarts whichever dies. Prints one line beginning "ready:" once clients can be
+    the jobs, HUB_WORKERS hubs and the REST app, and restarts whichever dies. Prints one line beginning "ready:" once clients can be
     served. Ctrl-C or SIGTERM stops all of it in order.
     """
     chosen = _settings("up")
@@ -57,13 +57,14 @@ def up() -> None:
         running.prepare_data_dir(folder)
         with running.locked(folder) as lock:
             running.forget(folder)  # of an `up` that was killed
-            running.check_ports(("API", chosen.api_host, chosen.api_port), ("WEBSOCKET", chosen.websocket_host, chosen.websocket_port))
+            hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports]
+            running.check_ports(("API", chosen.api_host, chosen.api_port), *hubs)
             hold_stop_signals()
             try:
                 with Supervisor(inherit=(lock,)) as supervisor:
                     system = _bring_up(chosen, supervisor)
                     system.write(folder)
-                    click.echo(f"ready: REST {system.rest} hub {system.hub}")
+                    click.echo(f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}")
                     supervisor.supervise(lambda pids: replace(system, pids=pids).write(folder))
             except StopAsked:
                 pass
@@ -72,38 +73,42 @@ def up() -> None:
 
 
 def _bring_up(chosen: Settings, supervisor: Supervisor) -> Running:
-    taken = (chosen.api_port, chosen.websocket_port)
+    taken = (chosen.api_port, *chosen.hub_ports)
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
     supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)
     migrations.apply(database_url)
-    rest, hub = running.url_of(chosen.api_host, chosen.api_port), running.url_of(chosen.websocket_host, chosen.websocket_port)
-    supervisor.start(*_processes({**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}, rest, hub))
+    supervisor.start(*_processes(chosen, {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}))
+    rest, hub = running.url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
     return Running(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
 
 
-def _processes(env: dict[str, str], rest: str, hub: str) -> tuple[Process, ...]:
-    """The three long-running processes. The jobs stop first, so that nothing they still publish is lost on the way."""
-    gunicorn = (sys.executable, "-m", "gunicorn", "-c")
-    return (
-        Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=env, stop_seconds=15),
+def _hub_urls(chosen: Settings) -> list[str]:
+    return [running.url_of(chosen.websocket_host, port) for port in chosen.hub_ports]
+
+
+def _processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
+    """The long-running processes. The jobs stop first, so that nothing they still publish is lost on the way."""
+    hubs = (
         Process(
-            name="hub",
-            argv=(*gunicorn, "config/gunicorn/hub.py", "wsgi:hub()"),
-            env=env,
-            ready=partial(running.answers, hub, "/socket.io/?EIO=4&transport=polling"),
+            name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
+            argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
+            env={**env, "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1"},
+            ready=partial(running.answers, url, "/socket.io/?EIO=4&transport=polling"),
             stop_rank=1,
-        ),
-        Process(
-            name="rest",
-            argv=(*gunicorn, "config/gunicorn/rest.py", "wsgi:rest()"),
-            env=env,
-            ready=partial(running.answers, rest, "/health/live"),
-            stop_rank=1,
-        ),
+        )
+        for port, url in zip(chosen.hub_ports, _hub_urls(chosen), strict=True)
     )
+    rest = Process(
+        name="rest",
+        argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
+        env=env,
+        ready=partial(running.answers, running.url_of(chosen.api_host, chosen.api_port), "/health/live"),
+        stop_rank=1,
+    )
+    return (Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=env, stop_seconds=15), *hubs, rest)
 
 
 @cli.command()

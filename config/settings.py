@@ -18,7 +18,8 @@ _SOURCES = ("synthetic", "replay")
 _SOURCES_TO_COME = ("oanda", "binance")
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _AT_LEAST_ONE = validate.Range(min=1)
-_PORT = validate.Range(min=1, max=65535)
+_HIGHEST_PORT = 65535
+_PORT = validate.Range(min=1, max=_HIGHEST_PORT)
 
 
 class SettingsError(Exception):
@@ -87,6 +88,7 @@ class Settings:
 
     websocket_host: str
     websocket_port: int
+    hub_workers: int
     websocket_max_clients: int
     websocket_ping_interval: int
     websocket_ping_timeout: int
@@ -120,6 +122,11 @@ class Settings:
     log_level: str
     log_format: str
     log_file: Path | None
+
+    @property
+    def hub_ports(self) -> range:
+        """One port for each hub process that `up` starts."""
+        return range(self.websocket_port, self.websocket_port + self.hub_workers)
 
 
 def mask_url(url: str) -> str:
@@ -172,6 +179,7 @@ class _Environment(Schema):
 
     websocket_host = Str(load_default="127.0.0.1")
     websocket_port = Int(load_default=5001, validate=_PORT)
+    hub_workers = Int(load_default=1, validate=_AT_LEAST_ONE)
     websocket_max_clients = Int(load_default=1000, validate=_AT_LEAST_ONE)
     websocket_ping_interval = Int(load_default=25, validate=_AT_LEAST_ONE)
     websocket_ping_timeout = Int(load_default=5, validate=_AT_LEAST_ONE)
@@ -246,6 +254,8 @@ def _contradictions(values: dict[str, Any]) -> dict[str, str]:
     problems = {}
     if values["volatility_critical"] < values["volatility_threshold"]:
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
+    if values["websocket_port"] + values["hub_workers"] - 1 > _HIGHEST_PORT:
+        problems["HUB_WORKERS"] = f"Their ports, from WEBSOCKET_PORT on, must not go beyond {_HIGHEST_PORT}."
     for spec in values["sources"]:
         if spec.file is not None and not spec.file.is_file():
             problems["SOURCES"] = f"replay file {spec.file} does not exist."

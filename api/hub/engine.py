@@ -157,6 +157,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def finish(self) -> None:
         if self.detached:
             self.rfile.close()
+            self.wfile.close()  # nothing is in it; but until it is closed, the socket is not
             self.connection.close()
         else:
             super().finish()

@@ -89,9 +89,10 @@ class Fanout:
         self._unsettle(client)
         self._holdings[client].update(joined)
         self._settle(client)
-        if rate is not None and joined:
-            waiting = self._clocks[rate].latest
-            self._clocks[rate].newcomers.setdefault(client, {}).update({room: waiting[room] for room in joined if room in waiting})
+        if rate is not None and (clock := self._clocks.get(rate)):
+            waiting = {room: clock.latest[room] for room in joined if room in clock.latest}
+            if waiting:
+                clock.newcomers.setdefault(client, {}).update(waiting)
 
     def leave(self, client: str, rooms: Iterable[str]) -> None:
         """Take the client out of the rooms."""

@@ -15,6 +15,7 @@ import orjson
 from api.hub.wire import Frame, event
 
 _CHUNK = 64 * 1024  # bytes joined for one send while draining
+_POLLED = 15  # frames that answer one poll, without a notice: python-engineio's client ends its session over more than 16
 
 
 class Owner(Protocol):
@@ -104,7 +105,7 @@ class Outbox:
         """Hand over waiting frames, at most `most` bytes of them (but one at least): how a poll is answered."""
         taken = size = 0
         for frame in self._frames:
-            if taken and size + len(frame.packet) > most:
+            if taken == _POLLED or (taken and size + len(frame.packet) > most):
                 break
             taken, size = taken + 1, size + len(frame.packet)
         frames, self._frames = self._frames[:taken], self._frames[taken:]

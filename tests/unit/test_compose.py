@@ -110,7 +110,7 @@ def test_each_waits_for_what_it_needs(services: dict[str, Service]) -> None:
 
 
 def test_the_lasting_processes_are_started_and_stopped_as_up_does_it(services: dict[str, Service]) -> None:
-    for process in manage._processes({}, "http://127.0.0.1:5000", "http://127.0.0.1:5001"):
+    for process in manage._processes(settings_module.load({}, dotenv=None), {}):
         service = services[process.name]
         assert service["command"] == ["python", *process.argv[1:]]
         assert service["stop_grace_period"] == f"{process.stop_seconds:.0f}s"
@@ -227,7 +227,7 @@ def test_the_health_checks_of_hub_and_rest_ask_their_own_route(services: dict[st
     assert (kind, program, option) == ("CMD", "python", "-c")
     inner = services[name]["ports"][0].rsplit(":", 1)[1]
     assert f"http://127.0.0.1:{inner}" in code
-    (process,) = (each for each in manage._processes({}, "http://rest", "http://hub") if each.name == name)
+    (process,) = (each for each in manage._processes(settings_module.load({}, dotenv=None), {}) if each.name == name)
     assert process.ready.args[1] == path  # type: ignore[attr-defined]  # what `up` asks, too
     for served, expected in ((path, 0), ("/another", 1)):
         handler = type("Handler", (_Health,), {"path_served": served})

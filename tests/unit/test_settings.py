@@ -40,6 +40,7 @@ def problems(**environ: str) -> dict[str, str]:
 def test_nothing_given_is_the_contract_s_defaults() -> None:
     chosen = settings()
     assert (chosen.websocket_host, chosen.websocket_port, chosen.websocket_max_clients) == ("127.0.0.1", 5001, 1000)
+    assert (chosen.hub_workers, list(chosen.hub_ports)) == (1, [5001])
     assert (chosen.websocket_ping_interval, chosen.websocket_ping_timeout) == (25, 5)
     assert (chosen.api_host, chosen.api_port) == ("127.0.0.1", 5000)
     assert (chosen.database_url, chosen.redis_url, chosen.hub_data_dir) == (None, None, Path("var"))
@@ -73,6 +74,7 @@ def test_every_error_comes_at_once_with_its_variable_s_name() -> None:
     [
         ("WEBSOCKET_PING_INTERVAL", "0"),
         ("DB_PORT", "-1"),
+        ("HUB_WORKERS", "0"),
         ("DB_TIMEOUT", "1.5"),
         ("REDIS_DB", "-1"),
         ("INGESTION_INTERVAL_SECONDS", "0"),
@@ -88,6 +90,11 @@ def test_every_error_comes_at_once_with_its_variable_s_name() -> None:
 )
 def test_a_bad_value_is_named(name: str, value: str) -> None:
     assert set(problems(**{name: value})) == {name}
+
+
+def test_hub_processes_have_ports_in_a_row() -> None:
+    assert list(settings(WEBSOCKET_PORT="65533", HUB_WORKERS="3").hub_ports) == [65533, 65534, 65535]
+    assert set(problems(WEBSOCKET_PORT="65534", HUB_WORKERS="3")) == {"HUB_WORKERS"}
 
 
 def test_no_secret_is_ever_shown() -> None:

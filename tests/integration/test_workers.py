@@ -1,0 +1,109 @@
+"""`manage.py up` with more than one hub process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from config import running
+from config.embedded.server import free_port
+from db.bus import Bus
+from tests.clients import NodeClient, PythonClient
+from tests.conftest import until
+from tests.integration.test_up import PROCESSES, ROOT, Environment, Up, all_gone, family, manage
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    """Two hubs, on a free port and the one after it."""
+    environment = Environment(tmp_path / "var")
+    environment.update(HUB_WORKERS="2", WEBSOCKET_PORT=str(two_free_ports(int(environment["API_PORT"]))))
+    return environment
+
+
+def two_free_ports(avoid: int) -> int:
+    """The first of two neighbours, neither of them `avoid`."""
+    tried = [avoid, avoid - 1]
+    while True:
+        tried.append(port := free_port(tried))
+        try:
+            with socket.create_server(("127.0.0.1", port + 1)):
+                return port
+        except OSError:
+            continue
+
+
+@pytest.fixture
+def up(environment: Environment, tmp_path: Path) -> Iterator[Up]:
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    with out.open("wb") as stdout, errors.open("wb") as stderr:
+        process = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=stdout, stderr=stderr)
+    system = Up(process, tmp_path / "var", out, errors)
+    yield system.ready()
+    if process.poll() is None:
+        system.end(signal.SIGTERM)
+
+
+def publish(bus: Bus, count: int) -> None:
+    for _ in range(count):
+        bus.cache_price("EUR_USD", bid="1.1", ask="1.3", mid="1.2", time=datetime(2025, 11, 18, tzinfo=UTC))
+
+
+def test_both_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environment: Environment) -> None:
+    port = int(environment["WEBSOCKET_PORT"])
+    first, second = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
+    [line] = up.out.read_text().splitlines()
+    assert line == f"ready: REST http://127.0.0.1:{environment['API_PORT']} hub {first} {second}"
+    before = up.run
+    assert (before["hub"], set(before["pids"])) == (first, PROCESSES | {"hub_2"})
+    assert set(before) == {"rest", "hub", "database_url", "redis_url", "pids"}
+    bus = Bus(before["redis_url"], lambda: datetime.now(UTC))
+    with NodeClient(first) as one:
+        with PythonClient(second) as other:
+            for client in (one, other):
+                client.wait("connection_established")
+                client.call("subscribe", {"pairs": "EUR_USD"})
+            publish(bus, 10)
+            for client in (one, other):
+                client.wait("price_update", 10)
+            assert one.bodies("price_update") == other.bodies("price_update")
+            os.kill(before["pids"]["hub_2"], signal.SIGKILL)
+            other.wait("disconnect")
+        until(lambda: up.run["pids"].get("hub_2", before["pids"]["hub_2"]) != before["pids"]["hub_2"], 30, "the new pid in run.json")
+        until(lambda: running.answers(second, "/hub/health"), 30, "the second hub's health")
+        assert "hub_2 ended, restarting" in up.errors.read_text()
+        assert {**up.run["pids"], "hub_2": 0} == {**before["pids"], "hub_2": 0}
+        with PythonClient(second) as again:
+            publish(bus, 5)
+            one.wait("price_update", 15)
+            price = until(lambda: (body := again.call("request_price", {"instrument": "EUR_USD"})).get("seq") == 15 and body)
+            assert one.bodies("price_update")[-1] == price
+        assert not one.bodies("disconnect")
+    bus.close()
+
+
+def test_status_names_all_of_them_and_a_stop_ends_all_of_them(up: Up, environment: Environment) -> None:
+    assert "hub_2" in manage(environment, "status").stdout
+    processes = family(up)
+    with NodeClient(f"http://127.0.0.1:{int(environment['WEBSOCKET_PORT']) + 1}", reconnection=False) as client:
+        client.wait("connection_established")
+        assert up.end(signal.SIGTERM) == 0
+        assert client.wait("error")["code"] == "unavailable"
+    assert all_gone(processes)
+
+
+def test_a_port_in_use_of_any_hub_is_said_before_anything_starts(environment: Environment) -> None:
+    second = int(environment["WEBSOCKET_PORT"]) + 1
+    with socket.create_server(("127.0.0.1", second)):
+        done = manage(environment, "up")
+    assert done.returncode == 1
+    assert f"WEBSOCKET_PORT: port {second} on 127.0.0.1 is in use" in done.stderr
+    assert not (Path(environment["HUB_DATA_DIR"]) / "postgres").exists()
