@@ -96,7 +96,7 @@ def _processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
             name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
             argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
             env={**env, "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1"},
-            ready=partial(running.answers, url, "/socket.io/?EIO=4&transport=polling"),
+            ready=partial(running.answers, url, "/hub/health"),
             stop_rank=1,
         )
         for port, url in zip(chosen.hub_ports, _hub_urls(chosen), strict=True)

@@ -69,7 +69,7 @@ class Web(Running):
     def __init__(self, name: str, settings: Settings, log: Path, **extra: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._path = "/socket.io/?EIO=4&transport=polling" if name == "hub" else "/health/live"
+        self._path = "/hub/health" if name == "hub" else "/health/live"
         port = {"hub": "WEBSOCKET_PORT", "rest": "API_PORT"}[name]
         argv = [sys.executable, "-m", "gunicorn", "-c", f"config/gunicorn/{name}.py", f"wsgi:{name}()"]
         super().__init__(argv, {**environ_of(settings), port: str(self.port), **extra}, log)

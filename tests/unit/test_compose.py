@@ -221,7 +221,7 @@ class _Health(http.server.BaseHTTPRequestHandler):
         return
 
 
-@pytest.mark.parametrize(("name", "path"), [("hub", "/socket.io/?EIO=4&transport=polling"), ("rest", "/health/live")])
+@pytest.mark.parametrize(("name", "path"), [("hub", "/hub/health"), ("rest", "/health/live")])
 def test_the_health_checks_of_hub_and_rest_ask_their_own_route(services: dict[str, Service], name: str, path: str) -> None:
     kind, program, option, code = services[name]["healthcheck"]["test"]
     assert (kind, program, option) == ("CMD", "python", "-c")
