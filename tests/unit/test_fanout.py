@@ -1,0 +1,417 @@
+"""The fan-out with outboxes that take everything and a clock that is turned by hand: who gets what, in which order, how often."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Callable
+from itertools import count, pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from api.hub.fanout import RATES, Fanout, granted
+from api.hub.outbox import Outbox
+from api.hub.wire import Frame
+
+ROOMS = ("A", "B", "C")
+CLIENTS = ("one", "two", "three", "four")
+
+
+class Time:
+    """A clock, and the calls that wait for it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._calls: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = count()
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        assert seconds >= 0
+        heapq.heappush(self._calls, (self.now + seconds, next(self._order), function))
+
+    def advance(self, seconds: float) -> None:
+        end = self.now + seconds
+        while self._calls and self._calls[0][0] <= end:
+            self.now, _, function = heapq.heappop(self._calls)
+            function()
+        self.now = end
+
+
+class Owner:
+    def blocked(self) -> None:
+        raise AssertionError
+
+    queued = overflowed = broken = blocked
+
+
+class World:
+    """A fan-out, its clients and what each was sent: (when, bytes) as given to its socket."""
+
+    def __init__(self) -> None:
+        self.time = Time()
+        self.fanout = Fanout(lambda: self.time.now, self.time.call_later)
+        self.sent: dict[str, list[tuple[float, bytes]]] = {}
+
+    def add(self, *clients: str) -> None:
+        for client in clients:
+            log = self.sent[client] = []
+
+            def send(data: bytes, log: list[tuple[float, bytes]] = log) -> int:
+                log.append((self.time.now, data))
+                return len(data)
+
+            box = Outbox(Owner(), 0)
+            box.open(send)
+            self.fanout.add(client, box)
+
+    def heard(self, client: str) -> list[str]:
+        return [name for _, name in self.timed(client)]
+
+    def timed(self, client: str) -> list[tuple[float, str]]:
+        return [(when, name) for when, data in self.sent[client] for name in re.findall(r"<(.*?)>", data.decode())]
+
+    def price(self, room: str, seq: int) -> None:
+        self.fanout.broadcast((room,), frame(f"{room}{seq}", room))
+
+    def publish(self, room: str, seq: int) -> None:
+        self.price(room, seq)
+        self.fanout.flush()
+
+
+def frame(name: str, key: str | None = None) -> Frame:
+    return Frame(b"", f"<{name}>".encode(), key)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def leftovers(fanout: Fanout) -> list[Any]:
+    """Whatever the fan-out still holds of anybody or anything."""
+    held = (fanout._boxes, fanout._holdings, fanout._cohorts, fanout._cohort_of, fanout._live, fanout._rated, fanout._touched)
+    clocks = [part for clock in fanout._clocks.values() for part in (clock.cohorts, clock.latest, clock.newcomers)]
+    return [part for part in (*held, *clocks) if part]
+
+
+def test_rooms_decide_who_gets_what_and_two_rooms_give_one_message(world: World) -> None:
+    world.add("a", "b", "both", "rated", "none")
+    for client, rooms in (("a", "A"), ("b", "B"), ("both", "AB")):
+        world.fanout.join(client, rooms)
+    world.fanout.join("rated", ["A"], 1.0)
+    world.fanout.join("rated", ["B"])
+    world.fanout.broadcast(("A",), frame("alert A"))
+    world.fanout.broadcast(("A", "B"), frame("correlation"))
+    world.fanout.broadcast(("B", "C"), frame("correlation BC"))
+    world.fanout.broadcast((), frame("ready"))
+    assert world.heard("a") == []
+    world.fanout.flush()
+    assert world.heard("a") == ["alert A", "correlation", "ready"]
+    assert world.heard("b") == ["correlation", "correlation BC", "ready"]
+    assert world.heard("both") == world.heard("rated") == ["alert A", "correlation", "correlation BC", "ready"]
+    assert world.heard("none") == ["ready"]
+    assert (world.fanout.delivered, world.fanout.batched) == (3 + 3 + 4 + 4 + 1, 3 + 3 + 4 + 4 + 1)
+    assert world.fanout.batches == 5
+    assert world.fanout.members() == {"A": 3, "B": 3}
+    assert world.fanout.rooms("rated") == {"A": 1.0, "B": None}
+    assert world.fanout.clients() == ["a", "b", "both", "rated", "none"]
+
+
+def test_clients_that_hold_the_same_get_the_same_bytes_in_one_send(world: World) -> None:
+    world.add("one", "two", "three")
+    world.fanout.join("one", ["A", "B"])
+    world.fanout.join("two", ["B"])
+    world.fanout.join("two", ["A"])  # another way to the same
+    world.fanout.join("three", ["A"])
+    for seq in (1, 2):
+        world.price("A", seq)
+        world.price("B", seq)
+    world.fanout.flush()
+    ((_, first),), ((_, second),) = world.sent["one"], world.sent["two"]
+    assert first is second
+    assert first == b"<A1><B1><A2><B2>"
+    assert world.heard("three") == ["A1", "A2"]
+    world.fanout.broadcast((), only := frame("single"))
+    world.fanout.flush()
+    assert all(sends[-1][1] is only.wire for sends in world.sent.values()), "one frame is not even joined"
+    world.fanout.flush()
+    assert [len(sends) for sends in world.sent.values()] == [2, 2, 2]
+
+
+def test_rated_clients_share_their_bytes_too(world: World) -> None:
+    world.add("one", "two")
+    for client in ("one", "two"):
+        world.fanout.join(client, ["A", "B"], 5.0)
+    world.price("A", 1)
+    world.price("B", 1)
+    world.time.advance(0)
+    ((_, first),), ((_, second),) = world.sent["one"], world.sent["two"]
+    assert first is second
+    assert sorted(world.heard("one")) == ["A1", "B1"]
+
+
+@pytest.mark.parametrize("act", ["join", "leave", "send"])
+def test_what_is_pending_goes_out_before_anything_else_happens_to_a_client(act: str, world: World) -> None:
+    world.add("one", "two")
+    world.fanout.join("one", ["A"])
+    world.price("A", 1)
+    if act == "join":
+        world.fanout.join("two", ["A"])
+    elif act == "leave":
+        world.fanout.leave("one", ["A"])
+    else:
+        world.fanout.send("one", frame("answer"))
+    assert world.heard("one") == ["A1", "answer"][: 2 if act == "send" else 1]
+    assert world.heard("two") == []
+    world.publish("A", 2)
+    assert ("A2" in world.heard("one")) is (act != "leave")
+    assert ("A2" in world.heard("two")) is (act == "join")
+
+
+def test_strangers_are_passed_over(world: World) -> None:
+    world.fanout.send("nobody", frame("answer"))
+    world.fanout.remove("nobody")
+    assert world.fanout.rooms("nobody") == {}
+    world.add("one")
+    world.fanout.join("one", [], 5.0)
+    world.fanout.leave("one", ["A"])
+    assert world.fanout.rooms("one") == {}
+
+
+def test_removed_with_something_pending_hurts_nobody(world: World) -> None:
+    world.add("one", "two", "three")
+    for client in ("one", "two"):
+        world.fanout.join(client, ["A"])
+    world.fanout.join("three", ["A"], 1.0)
+    world.price("A", 1)
+    world.fanout.remove("one")
+    world.fanout.remove("three")
+    world.fanout.flush()
+    world.time.advance(5)
+    assert (world.heard("one"), world.heard("two"), world.heard("three")) == ([], ["A1"], [])
+
+
+@pytest.mark.parametrize(
+    ("asked", "given_"), [(None, None), (0.1, 0.1), (0.15, 0.1), (0.99, 0.5), (3, 2.0), (5, 5.0), (49.9, 20.0), (50, 50.0)]
+)
+def test_granted_is_the_next_lower_rate(asked: float | None, given_: float | None) -> None:
+    assert granted(asked) == given_
+
+
+@given(st.floats(0.1, 50))
+def test_granted_is_never_more_than_asked(asked: float) -> None:
+    rate = granted(asked)
+    assert rate in RATES
+    assert rate is not None
+    assert rate <= asked
+    assert not any(rate < each <= asked for each in RATES)
+
+
+def test_first_price_comes_at_once_and_the_rest_by_the_clock(world: World) -> None:
+    world.add("one")
+    world.fanout.join("one", ["A"], 2.0)
+    for seq in range(1, 101):  # 100 Hz for a second
+        world.publish("A", seq)
+        world.time.advance(0.01)
+    assert world.timed("one")[0] == (0.0, "A1")
+    world.time.advance(10)
+    assert world.heard("one")[-1] == "A100"
+    assert len(world.heard("one")) == 3
+    world.publish("A", 101)
+    world.time.advance(0)
+    assert world.heard("one")[-1] == "A101", "after a silence the first comes at once again"
+
+
+def test_alerts_are_not_slowed(world: World) -> None:
+    world.add("one")
+    world.fanout.join("one", ["A"], 0.1)
+    world.publish("A", 1)
+    world.time.advance(0)
+    world.publish("A", 2)
+    world.fanout.broadcast(("A",), frame("alert"))
+    world.fanout.flush()
+    assert world.heard("one") == ["A1", "alert"]
+    world.time.advance(10)
+    assert world.heard("one") == ["A1", "alert", "A2"]
+
+
+def test_rooms_at_several_rates(world: World) -> None:
+    world.add("one", "fast")
+    world.fanout.join("one", ["A"], 10.0)
+    world.fanout.join("one", ["B"], 1.0)
+    world.fanout.join("one", ["C"])
+    world.fanout.join("fast", ["A", "B", "C"], 10.0)
+    for seq in range(1, 201):  # 100 Hz for two seconds
+        for room in ROOMS:
+            world.price(room, seq)
+        world.fanout.flush()
+        world.time.advance(0.01)
+    world.time.advance(2)
+    heard = {room: [name for name in world.heard("one") if name[0] == room] for room in ROOMS}
+    assert heard["C"] == [f"C{seq}" for seq in range(1, 201)]
+    assert [len(heard[room]) for room in ("A", "B")] == [21, 3]
+    assert [heard[room][-1] for room in ROOMS] == ["A200", "B200", "C200"]
+    fast = [name for name in world.heard("fast") if name[0] == "B"]
+    assert len(fast) == 21
+
+
+def test_what_waits_for_the_clock_survives_a_change_in_other_rooms(world: World) -> None:
+    """The answer to joining or leaving B carries no snapshot of A: A's last price must still come."""
+    for change in ("join", "leave"):
+        world.add(change)
+        world.fanout.join(change, ["A"] if change == "join" else ["A", "B"], 1.0)
+    world.publish("A", 1)
+    world.time.advance(0)
+    world.publish("A", 2)
+    world.fanout.join("join", ["B"], 1.0)
+    world.fanout.leave("leave", ["B"])
+    world.time.advance(5)
+    assert world.heard("join") == world.heard("leave") == ["A1", "A2"]
+
+
+def test_newcomer_does_not_get_its_snapshot_twice(world: World) -> None:
+    world.add("old", "new")
+    world.fanout.join("old", ["A", "B"], 1.0)
+    world.publish("A", 1)
+    world.time.advance(0)
+    world.publish("A", 2)
+    world.publish("B", 1)
+    world.fanout.join("new", ["A", "B"], 1.0)  # its snapshot has A2 and B1
+    world.publish("B", 2)
+    world.time.advance(5)
+    assert sorted(world.heard("old")) == ["A1", "A2", "B2"]
+    assert world.heard("new") == ["B2"]
+
+
+@given(st.sampled_from(RATES), st.lists(st.tuples(st.sampled_from(ROOMS), st.floats(0, 3)), min_size=1, max_size=40))
+@settings(deadline=None)
+def test_never_more_often_than_granted_and_the_last_value_always_arrives(rate: float, gaps: list[tuple[str, float]]) -> None:
+    world = World()
+    world.add("one")
+    world.fanout.join("one", ROOMS, rate)
+    last: dict[str, str] = {}
+    for seq, (room, gap) in enumerate(gaps):
+        world.publish(room, seq)
+        last[room] = f"{room}{seq}"
+        world.time.advance(gap / rate)
+    world.time.advance(1 / rate + 0.001)
+    timed = world.timed("one")
+    for room in ROOMS:
+        times = [when for when, name in timed if name[0] == room]
+        seqs = [int(name[1:]) for _, name in timed if name[0] == room]
+        assert all(after - before >= 1 / rate - 1e-6 for before, after in pairwise(times))
+        assert all(after > before for before, after in pairwise(seqs))
+        assert [f"{room}{seq}" for seq in seqs[-1:]] == ([last[room]] if room in last else [])
+
+
+class Machine(RuleBasedStateMachine):
+    """Clients come, join, change rates, leave and go while prices and alerts flow; each one's view must always add up.
+
+    `snap R n` stands for the answer that carries the snapshot, `left R` for the one that confirms the leaving.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.latest = dict.fromkeys(ROOMS, 0)
+        self.alerts: dict[str, list[str]] = {}  # client -> alerts it must have heard
+        self.numbers = count()
+
+    @rule(client=st.sampled_from(CLIENTS))
+    def come_or_go(self, client: str) -> None:
+        if client in self.alerts:
+            self.world.fanout.remove(client)
+            del self.alerts[client]
+        else:
+            self.world.add(client)
+            self.alerts[client] = []
+
+    @rule(
+        client=st.sampled_from(CLIENTS),
+        rooms=st.lists(st.sampled_from(ROOMS), max_size=3, unique=True),
+        rate=st.sampled_from([None, None, 1.0, 5.0]),
+    )
+    def join(self, client: str, rooms: list[str], rate: float | None) -> None:
+        if client not in self.alerts:
+            self.come_or_go(client)
+        self.world.fanout.join(client, rooms, rate)
+        for room in rooms:
+            self.world.fanout.send(client, frame(f"snap {room} {self.latest[room]} {rate or 0}"))
+
+    @rule(client=st.sampled_from(CLIENTS), rooms=st.lists(st.sampled_from(ROOMS), max_size=3, unique=True))
+    def leave(self, client: str, rooms: list[str]) -> None:
+        if client in self.alerts:
+            self.world.fanout.leave(client, rooms)
+            for room in rooms:
+                self.world.fanout.send(client, frame(f"left {room}"))
+
+    @rule(rooms=st.lists(st.sampled_from(ROOMS), min_size=1, max_size=6), flush=st.booleans())
+    def publish(self, rooms: list[str], flush: bool) -> None:
+        for room in rooms:
+            self.latest[room] += 1
+            self.world.price(room, self.latest[room])
+        if flush:
+            self.world.fanout.flush()
+
+    @rule(rooms=st.lists(st.sampled_from(ROOMS), max_size=2, unique=True))
+    def alert(self, rooms: list[str]) -> None:
+        name = f"alert {next(self.numbers)}"
+        self.world.fanout.broadcast(tuple(rooms), frame(name))
+        for client, expected in self.alerts.items():
+            if not rooms or self.world.fanout.rooms(client).keys() & set(rooms):
+                expected.append(name)
+        self.world.fanout.flush()
+
+    @rule(seconds=st.sampled_from([0.0, 0.05, 0.2, 1.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.fanout.flush()  # as the relay does before it waits
+        self.world.time.advance(seconds)
+
+    @invariant()
+    def alerts_have_arrived_once_and_in_order(self) -> None:
+        for client, expected in self.alerts.items():
+            assert [name for name in self.world.heard(client) if name.startswith("alert")] == expected
+
+    @invariant()
+    def views_add_up(self) -> None:
+        for client in self.alerts:
+            self.view(client)
+
+    def view(self, client: str) -> dict[str, int]:
+        """The last seq the client knows of each room it is in; on the way, that nothing came twice, out of order or with a hole."""
+        view: dict[str, int] = {}
+        period: dict[str, float] = {}
+        came: dict[str, float] = {}
+        for when, name in self.world.timed(client):
+            word, *rest = name.split()
+            if word == "snap":
+                view[rest[0]], period[rest[0]] = int(rest[1]), 1 / float(rest[2]) if float(rest[2]) else 0.0
+                came.pop(rest[0], None)
+            elif word == "left":
+                view.pop(rest[0], None)
+            elif word != "alert":
+                room, seq = name[0], int(name[1:])
+                assert room in view, f"{name} in a room it is not in"
+                assert seq > view[room] if period[room] else seq == view[room] + 1, f"{name} after {view[room]}"
+                assert when - came.get(room, -9.0) >= period[room] - 1e-6
+                view[room], came[room] = seq, when
+        return view
+
+    def teardown(self) -> None:
+        self.wait(1.0)
+        for client in self.alerts:
+            held = self.world.fanout.rooms(client)
+            assert self.view(client) == {room: self.latest[room] for room in held}, "the last value always arrives"
+        for client in list(self.alerts):
+            self.come_or_go(client)
+        self.wait(1.0)
+        assert leftovers(self.world.fanout) == []
+        assert self.world.fanout.members() == {}
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

@@ -1,0 +1,244 @@
+"""Every place of python-engineio, python-socketio, Flask-SocketIO and eventlet that the hub's engine hooks into is where it was.
+
+A new version that moves one fails here, by name, and not in a client's hands. `api/hub/server.py` and `api/hub/engine.py` say why each.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import engineio
+import eventlet
+import eventlet.event
+import eventlet.greenio
+import eventlet.wsgi
+import flask_socketio
+import pytest
+import socketio
+from eventlet import hubs
+from eventlet.hubs.hub import READ, WRITE, BaseHub
+from eventlet.patcher import original
+from flask import Flask
+
+from api.hub.engine import ClientManager, HubSocketIO, Json, Protocol
+from api.hub.server import EngineServer, SocketServer
+
+
+def parameters(function: Callable[..., Any]) -> list[str]:
+    return list(inspect.signature(function).parameters)
+
+
+def source(thing: Any) -> str:
+    """Source on one line, blanks single: line breaks are not what we depend on."""
+    return " ".join(inspect.getsource(thing).split())
+
+
+SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
+    (engineio.Server.handle_request, ["self", "environ", "start_response"]),
+    (engineio.Server.send, ["self", "sid", "data"]),
+    (engineio.Server.send_packet, ["self", "sid", "pkt"]),
+    (engineio.Server.disconnect, ["self", "sid"]),
+    (engineio.Server.transport, ["self", "sid"]),
+    (engineio.Server.generate_id, ["self"]),
+    (engineio.Server._cors_allowed_origins, ["self", "environ"]),
+    (engineio.Server._cors_headers, ["self", "environ"]),
+    (socketio.Server._engineio_server_class, ["self"]),
+    (socketio.Server._handle_connect, ["self", "eio_sid", "namespace", "data"]),
+    (socketio.Server._handle_eio_connect, ["self", "eio_sid", "environ"]),
+    (socketio.Server._handle_eio_message, ["self", "eio_sid", "data"]),
+    (socketio.Server._handle_eio_disconnect, ["self", "eio_sid", "reason"]),
+    (socketio.Server._send_packet, ["self", "eio_sid", "pkt"]),
+    (socketio.Manager.connect, ["self", "sid", "namespace"]),
+    (socketio.Manager.sid_from_eio_sid, ["self", "eio_sid", "namespace"]),
+    (socketio.Manager.eio_sid_from_sid, ["self", "sid", "namespace"]),
+    (flask_socketio.SocketIO._handle_event, ["self", "handler", "message", "namespace", "sid", "args"]),
+    (flask_socketio._SocketIOMiddleware.__init__, ["self", "socketio_app", "flask_app", "socketio_path"]),
+    (flask_socketio.SocketIO.init_app, ["self", "app", "kwargs"]),
+    (eventlet.wsgi.HttpProtocol.__init__, ["self", "conn_state", "server"]),
+    (eventlet.wsgi.HttpProtocol.get_environ, ["self"]),
+    (eventlet.wsgi.HttpProtocol.finish, ["self"]),
+    (eventlet.wsgi.Input.get_socket, ["self"]),
+    (BaseHub.add, ["self", "evtype", "fileno", "cb", "tb", "mark_as_closed"]),
+    (BaseHub.remove, ["self", "listener"]),
+    (BaseHub.schedule_call_global, ["self", "seconds", "cb", "args", "kw"]),
+    (hubs.trampoline, ["fd", "read", "write", "timeout", "timeout_exc", "mark_as_closed"]),
+]
+
+
+@pytest.mark.parametrize(("function", "expected"), SIGNATURES, ids=[function.__qualname__ for function, _ in SIGNATURES])
+def test_signature(function: Callable[..., Any], expected: list[str]) -> None:
+    assert parameters(function) == expected
+
+
+# What their source has to say, as a pattern: the calls they make to what we replace, and in which order.
+FACTS: list[tuple[Any, str]] = [
+    # The manager is told of a connection right after the CONNECT packet has been sent: that is where our greeting goes out.
+    (
+        socketio.Server._handle_connect,
+        r"elif not self\.always_connect: self\._send_packet\(eio_sid, self\.packet_class\( packet\.CONNECT, \{'sid': sid\}, "
+        r"namespace=namespace\)\) self\.manager\.connect\(sid, namespace\)$",
+    ),
+    (socketio.Server._handle_connect, r"sid = self\.manager\.pre_connect\(eio_sid, namespace\)"),
+    (socketio.Server._handle_connect, r"self\._trigger_event\( ?'connect', namespace, sid, self\.environ\[eio_sid\], data\)"),
+    (socketio.Server._handle_connect, r"except exceptions\.ConnectionRefusedError as exc: fail_reason = exc\.error_args"),
+    # All that it sends passes `eio.send`.
+    (socketio.Server._send_packet, r"pkt\.encode\(\).*self\.eio\.send\(eio_sid, ep\).*self\.eio\.send\(eio_sid, encoded_packet\)"),
+    (socketio.Server._send_eio_packet, r"self\.eio\.send_packet\(eio_sid, eio_pkt\)"),
+    (socketio.Manager.emit, r"eio_packet\.Packet\(.*self\.server\._send_eio_packet\(eio_sid, p\)"),
+    # An announced binary packet waits for its attachments under its Engine.IO id, and goes when the session does.
+    (socketio.Server._handle_eio_message, r"if eio_sid in self\._binary_packet: pkt = self\._binary_packet\[eio_sid\]"),
+    (socketio.Server._handle_eio_message, r"self\._binary_packet\[eio_sid\] = pkt"),
+    (socketio.Server._handle_disconnect, r"if eio_sid in self\._binary_packet: del self\._binary_packet\[eio_sid\]"),
+    (socketio.Server._handle_eio_connect, r"self\.environ\[eio_sid\] = environ"),
+    (socketio.Server._handle_eio_disconnect, r"self\._handle_disconnect\(eio_sid, n, reason\).*del self\.environ\[eio_sid\]"),
+    (socketio.Server.disconnect, r"self\.manager\.disconnect\("),
+    (socketio.base_server.BaseServer.__init__, r"self\.eio = self\._engineio_server_class\(\)\(\*\*engineio_options\)"),
+    (socketio.base_server.BaseServer.__init__, r"self\.eio\.on\('connect', self\._handle_eio_connect\)"),
+    (socketio.base_server.BaseServer.__init__, r"self\.eio\.on\('message', self\._handle_eio_message\)"),
+    (socketio.base_server.BaseServer.__init__, r"self\.eio\.on\('disconnect', self\._handle_eio_disconnect\)"),
+    (socketio.Server._handle_event_internal, r"server\._send_packet\(eio_sid, self\.packet_class\( packet\.ACK"),
+    (socketio.Server.handle_request, r"return self\.eio\.handle_request\(environ, start_response\)"),
+    # Engine.IO's half that is gone: nothing else of it touches the sockets we keep.
+    (engineio.Server._handle_connect, r"self\.start_service_task"),
+    (engineio.base_server.BaseServer.__init__, r"self\.sockets = \{\} self\.handlers = \{\}"),
+    (engineio.base_server.BaseServer.on, r"self\.handlers\[event\] = handler"),
+    # Flask-SocketIO: registered handlers reach `_handle_event` with the client's id; the middleware stands before the app.
+    (flask_socketio.SocketIO.on, r"return self\._handle_event\(handler, message, real_ns, sid, \*args\)"),
+    (flask_socketio.SocketIO.init_app, r"self\.sockio_mw = _SocketIOMiddleware\(self\.server, app, socketio_path=resource\)"),
+    (flask_socketio.SocketIO.init_app, r"self\.server = socketio\.Server\(\*\*self\.server_options\) self\.async_mode"),
+    # eventlet's HTTP server: a detached socket is neither answered on, nor closed, nor shut down.
+    (eventlet.wsgi.HttpProtocol.__init__, r"self\.request = conn_state\[1\].*self\.conn_state = conn_state.*finally: self\.finish\(\)"),
+    (eventlet.wsgi.HttpProtocol.handle, r"if self\.close_connection: break$"),
+    (eventlet.wsgi.HttpProtocol.setup, r"conn = self\.connection = self\.request"),
+    (eventlet.wsgi.HttpProtocol.get_environ, r"env\['wsgi\.input'\] = env\['eventlet\.input'\] = Input\("),
+    (eventlet.wsgi.HttpProtocol.finish, r"greenio\.shutdown_safe\(self\.connection\) self\.connection\.close\(\)$"),
+    (eventlet.wsgi.HttpProtocol.handle_one_response, r"WSGI_LOCAL\.already_handled = False .*self\.application\(self\.environ"),
+    (eventlet.wsgi.HttpProtocol.handle_one_response, r"if WSGI_LOCAL\.already_handled: self\.close_connection = 1 return"),
+    (eventlet.wsgi.server, r"if custom_pool is not None: pool = custom_pool"),
+    (eventlet.wsgi.server, r"pool\.spawn\(serv\.process_request, connection\)"),
+]
+
+
+@pytest.mark.parametrize(("thing", "pattern"), FACTS, ids=[f"{number}-{thing.__qualname__}" for number, (thing, _) in enumerate(FACTS)])
+def test_source_says(thing: Any, pattern: str) -> None:
+    assert re.search(pattern, source(thing)), f"{thing.__qualname__} no longer says {pattern}: {source(thing)[:3000]}"
+
+
+def test_we_override_what_exists() -> None:
+    """A method that its base no longer has would silently never be called."""
+    mine = {
+        EngineServer: {"handle_request", "send", "send_packet", "disconnect", "transport"},
+        SocketServer: {"_engineio_server_class", "_handle_connect", "_handle_eio_message"},
+        ClientManager: {"connect"},
+        HubSocketIO: {"init_app", "_handle_event"},
+        Protocol: {"get_environ", "finish"},
+    }
+    for ours, methods in mine.items():
+        for method in methods:
+            assert method in vars(ours), f"{ours.__name__}.{method} is not ours any more: correct this test"
+            assert any(method in vars(base) for base in ours.__mro__[1:]), f"nobody calls {ours.__name__}.{method} any more"
+
+
+def test_we_use_what_exists() -> None:
+    server = SocketServer(async_mode="threading", client_manager=ClientManager())
+    assert type(server.eio) is EngineServer
+    assert set(server.eio.handlers) == {"connect", "message", "disconnect"}
+    for attribute in ("ping_interval", "ping_timeout", "max_http_buffer_size", "allow_upgrades", "cors_allowed_origins", "reason"):
+        assert hasattr(server.eio, attribute), attribute
+    for attribute in ("handlers", "namespace_handlers", "namespaces", "packet_class", "manager", "environ", "_binary_packet"):
+        assert hasattr(server, attribute), attribute
+    assert (server._binary_packet, server.environ) == ({}, {})
+    reasons = [server.eio.reason.PING_TIMEOUT, server.eio.reason.TRANSPORT_CLOSE, server.eio.reason.TRANSPORT_ERROR]
+    assert [*reasons, server.eio.reason.SERVER_DISCONNECT] == ["ping timeout", "transport close", "transport error", "server disconnect"]
+
+
+def test_nothing_of_engineio_s_own_sessions_is_left() -> None:
+    """Methods of `engineio.Server` that we inherit must not reach for its `Socket`, its queues or its service task."""
+    ours = set(vars(EngineServer))
+    ours |= {"get_session", "save_session", "session", "shutdown", "_handle_connect", "_service_task", "_get_socket", "_upgrades"}  # unused
+    touching = {
+        name
+        for base in (engineio.Server, engineio.base_server.BaseServer)
+        for name, method in vars(base).items()
+        if inspect.isfunction(method) and name != "__init__" and re.search(r"self\.sockets|_get_socket|\bSocket\b", source(method))
+    }
+    assert touching <= ours, touching - ours
+    for method in (socketio.Server, socketio.base_server.BaseServer):
+        assert not re.search(r"eio\.(sockets|_get_socket|_service_task)", source(method))
+
+
+def test_packets_are_parsed_as_we_check_them() -> None:
+    assert [socketio.packet.CONNECT, socketio.packet.DISCONNECT, socketio.packet.EVENT, socketio.packet.ACK] == [0, 1, 2, 3]
+    assert [socketio.packet.CONNECT_ERROR, socketio.packet.BINARY_EVENT, socketio.packet.BINARY_ACK] == [4, 5, 6]
+    class_ = SocketServer(async_mode="threading", json=Json).packet_class
+    packet = class_(encoded_packet='52-/custom,7["name",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
+    assert (packet.packet_type, packet.namespace, packet.id, packet.attachment_count) == (5, "/custom", 7, 2)
+    assert packet.data[0] == "name"
+    assert not packet.add_attachment(b"a")
+    assert packet.add_attachment(b"b")
+    assert packet.data == ["name", b"a", b"b"]
+    assert class_(4, data={"message": "Invalid namespace"}, namespace="/no").encode() == '4/no,{"message":"Invalid namespace"}'
+    assert engineio.packet.Packet(engineio.packet.MESSAGE, data="x").data == "x"
+
+
+def test_json_module_is_asked_for_two_functions_alone() -> None:
+    asked = set(re.findall(r"(?:self\.)?json\.(\w+)", source(socketio.packet.Packet)))
+    assert asked == {"dumps", "loads"}
+    assert json.loads(Json.dumps({"a": 1}, separators=(",", ":"))) == Json.loads('{"a":1}') == {"a": 1}
+
+
+def test_a_connect_handler_is_called_with_environ_and_auth() -> None:
+    """`HubSocketIO._handle_event` leaves the environ out."""
+    manager, told = ClientManager(), []
+    socket_io = HubSocketIO(Flask(__name__), client_manager=manager, json=Json)
+    server = socket_io.server
+    sent: list[tuple[str, Any]] = []
+    server.eio.send = lambda sid, data: sent.append((sid, data))
+    manager.on_connected = lambda sid: told.append((sid, len(sent)))
+    socket_io.on_event("connect", lambda sid, auth=None: told.append(auth))
+    socket_io.on_event("*", lambda sid, name, *arguments: (name, *arguments))
+    server._handle_eio_connect("eio", {})
+    for packet in ('0{"token":1}', '27["subscribe",{"pairs":"all"}]'):
+        server._handle_eio_message("eio", packet)
+    client = manager.sid_from_eio_sid("eio", "/")
+    assert manager.eio_sid_from_sid(client, "/") == "eio"
+    assert told == [{"token": 1}, (client, 1)], "the CONNECT packet is out when we are told"
+    assert sent[0] == ("eio", f'0{{"sid":"{client}"}}')
+    assert sent[1] == ("eio", '37["subscribe",{"pairs":"all"}]')
+
+
+def test_eventlet_offers_what_the_loop_needs() -> None:
+    assert (READ, WRITE) == ("read", "write")
+    assert original("socket").socket is not eventlet.greenio.GreenSocket
+    event = eventlet.event.Event()
+    assert not event.ready()
+    event.send(True)
+    assert event.ready()
+    assert event.wait() is True
+    assert isinstance(eventlet.wsgi.WSGI_LOCAL, object)
+    assert hasattr(eventlet.greenio.GreenSocket(), "fd"), "what wait_for_poll peeks into"
+    assert parameters(eventlet.GreenPool.__init__) == ["self", "size"]
+    assert {"protocol", "custom_pool", "socket_timeout", "max_http_version", "log_output", "debug"} <= set(parameters(eventlet.wsgi.server))
+
+
+def test_the_loop_calls_back_from_itself() -> None:
+    """Listeners and timers run in eventlet's own greenlet: so nobody may block, and nobody needs a greenlet of his own."""
+    here, there = eventlet.original("socket").socketpair() if hasattr(eventlet, "original") else original("socket").socketpair()
+    hub, heard, done = hubs.get_hub(), [], eventlet.event.Event()
+
+    def readable(fileno: int) -> None:
+        heard.append((fileno, eventlet.getcurrent() is hub.greenlet))
+        hub.remove(listener)
+        hub.schedule_call_global(0, done.send, None)
+
+    listener = hub.add(READ, here.fileno(), readable, lambda _: None, lambda: None)
+    there.send(b"x")
+    with eventlet.Timeout(20):
+        done.wait()
+    assert heard == [(here.fileno(), True)]
+    here.close()
+    there.close()

@@ -1,0 +1,409 @@
+"""The outbox against a socket that takes what it likes: whole frames, in order, and every price either arrives or is told of."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from unittest import mock
+
+import engineio
+import orjson
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from api.hub.outbox import Outbox
+from api.hub.server import EngineServer
+from api.hub.session import Session
+from api.hub.wire import Frame, Opcode, event, text
+from tests.unit.oracle import read_by_client
+
+LIMIT = 600
+KEYS = ("EUR_USD", "GBP_USD", "USD_JPY")
+
+
+class Socket:
+    """Takes as many bytes as it has room for; refuses with `BlockingIOError` when full, with another `OSError` when gone."""
+
+    def __init__(self, room: int = 0) -> None:
+        self.room = room
+        self.gone = False
+        self.taken = b""
+        self.sent: list[bytes] = []  # what each send() was given
+
+    def send(self, data: bytes) -> int:
+        self.sent.append(data)
+        if self.gone:
+            raise BrokenPipeError
+        if not self.room:
+            raise BlockingIOError
+        count = min(self.room, len(data))
+        self.room -= count
+        self.taken += data[:count]
+        return count
+
+
+class Owner:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: Counter[str] = Counter()
+
+    def blocked(self) -> None:
+        self.told["blocked"] += 1
+
+    def queued(self) -> None:
+        self.told["queued"] += 1
+
+    def overflowed(self) -> None:
+        self.told["overflowed"] += 1
+
+    def broken(self) -> None:
+        self.told["broken"] += 1
+
+
+def price(key: str, seq: int) -> Frame:
+    """Prices are all of one size, so that bytes can be counted."""
+    return event("price_update", b'{"instrument":"%s","seq":"%06d"}' % (key.encode(), seq), key)
+
+
+PRICE_SIZE = len(price(KEYS[0], 0).wire)
+
+
+def alert(seq: int, padding: int = 0) -> Frame:
+    return event("volatility_alert", b'{"seq":"%06d","message":"%s"}' % (seq, b"x" * padding))
+
+
+def push(outbox: Outbox, frames: Sequence[Frame]) -> None:
+    outbox.push(b"".join(frame.wire for frame in frames), frames)
+
+
+def notice(packet: bytes) -> dict[str, int] | None:
+    """What a packet says was dropped; None where it is something else."""
+    name, body = orjson.loads(packet[2:])
+    if name != "gap_notice":
+        return None
+    assert body["reason"] == "slow_consumer"
+    dropped: dict[str, int] = body["dropped"]
+    return dropped
+
+
+def judge(pushed: list[Frame], received: list[bytes]) -> Counter[str]:
+    """Check what a client has received, to the end, of all that was pushed; the counts of all its notices."""
+    confessed: Counter[str] = Counter()
+    packets = []
+    for packet in received:
+        if (dropped := notice(packet)) is None:
+            packets.append(packet)
+        else:
+            assert dropped
+            assert all(count > 0 for count in dropped.values())
+            confessed.update(dropped)
+    arrived = set(packets)
+    assert len(arrived) == len(packets), "something came twice"
+    assert packets == [frame.packet for frame in pushed if frame.packet in arrived], "out of order"
+    missing = [frame for frame in pushed if frame.packet not in arrived]
+    assert all(frame.key is not None for frame in missing), "an alert or an answer was lost"
+    assert confessed == Counter(frame.key for frame in missing)
+    last = {frame.key: frame.packet for frame in pushed if frame.key is not None}
+    assert arrived.issuperset(last.values()), "the last price of an instrument was lost"
+    return confessed
+
+
+class Machine(RuleBasedStateMachine):
+    """Batches go in, the socket takes a few bytes now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owner, self.socket = Owner(), Socket()
+        self.outbox = Outbox(self.owner, LIMIT)
+        self.pushed: list[Frame] = []
+        self.bytes_in = 0
+        self.exceeded = False  # whether ever more than the limit would have had to wait
+
+    @rule(kinds=st.lists(st.one_of(st.sampled_from(KEYS), st.integers(0, 400)), min_size=1, max_size=8))
+    def push(self, kinds: list[str | int]) -> None:
+        start = len(self.pushed)
+        frames = [price(kind, start + at) if isinstance(kind, str) else alert(start + at, kind) for at, kind in enumerate(kinds)]
+        self.pushed += frames
+        self.bytes_in += sum(len(frame.wire) for frame in frames)
+        before = self.owner.told["overflowed"]
+        push(self.outbox, frames)
+        self.exceeded |= self.bytes_in - len(self.socket.taken) > LIMIT
+        assert (self.owner.told["overflowed"] > before) is (self.outbox.size > LIMIT)
+
+    @rule(room=st.one_of(st.integers(1, 60), st.integers(1, 3000)))
+    def make_room(self, room: int) -> None:
+        self.socket.room = room
+        if self.outbox._send is None:
+            self.outbox.open(self.socket.send)
+        else:
+            self.outbox.drain()
+
+    @rule()
+    def fill_up(self) -> None:
+        self.socket.room = 0
+
+    @invariant()
+    def size_is_what_waits(self) -> None:
+        if sum(self.outbox.dropped.values()) == self.outbox.conflated:  # no notice among the bytes yet
+            assert self.outbox.size == self.bytes_in - self.outbox.conflated * PRICE_SIZE - len(self.socket.taken)
+        assert self.outbox.idle is (self.outbox.size == 0)
+
+    @invariant()
+    def whoever_waits_for_room_has_been_told_of_it(self) -> None:
+        if self.outbox._send is None:
+            assert self.owner.told["queued"] or not self.pushed
+        elif self.outbox.size:
+            assert self.owner.told["blocked"]
+
+    def teardown(self) -> None:
+        self.make_room(10**9)
+        assert self.outbox.size == 0
+        assert not self.outbox.dropped
+        whole = read_by_client(self.socket.taken)
+        assert {opcode for opcode, _ in whole} <= {int(Opcode.TEXT)}
+        confessed = judge(self.pushed, [payload for _, payload in whole])
+        assert confessed.total() == self.outbox.conflated
+        assert self.exceeded or not confessed, "lost something below the limit"
+        assert not self.owner.told["broken"]
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+
+
+class PollingMachine(RuleBasedStateMachine):
+    """The same without a socket: polls take what waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.owner = Owner()
+        self.outbox = Outbox(self.owner, LIMIT)
+        self.pushed: list[Frame] = []
+        self.received: list[bytes] = []
+
+    @rule(kinds=st.lists(st.one_of(st.sampled_from(KEYS), st.integers(0, 400)), min_size=1, max_size=8))
+    def push(self, kinds: list[str | int]) -> None:
+        start = len(self.pushed)
+        frames = [price(kind, start + at) if isinstance(kind, str) else alert(start + at, kind) for at, kind in enumerate(kinds)]
+        self.pushed += frames
+        told = self.owner.told.copy()
+        push(self.outbox, frames)
+        assert self.owner.told["queued"] > told["queued"]
+        assert (self.owner.told["overflowed"] > told["overflowed"]) is (self.outbox.size > LIMIT)
+
+    @rule(most=st.integers(1, 2000))
+    def poll(self, most: int) -> None:
+        waited = not self.outbox.idle
+        frames = self.outbox.take(most)
+        assert bool(frames) is waited
+        packets = [frame.packet for frame in frames]
+        self.received += packets
+        if packets and notice(packets[-1]) is not None:
+            packets.pop()
+        assert len(packets) <= 1 or sum(map(len, packets)) <= most
+        assert self.outbox.idle is (self.outbox.size == 0)
+
+    def teardown(self) -> None:
+        while not self.outbox.idle:
+            self.poll(100)
+        assert judge(self.pushed, self.received).total() == self.outbox.conflated
+        assert self.owner.told["blocked"] == self.owner.told["broken"] == 0
+
+
+TestPollingMachine = PollingMachine.TestCase
+TestPollingMachine.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner()
+
+
+def opened(owner: Owner, room: int, limit: int = LIMIT) -> tuple[Outbox, Socket]:
+    outbox, socket = Outbox(owner, limit), Socket(room)
+    outbox.open(socket.send)
+    return outbox, socket
+
+
+def test_nothing_pending_is_one_send_of_the_shared_bytes(owner: Owner) -> None:
+    outbox, socket = opened(owner, 10**6)
+    frames = [price("EUR_USD", 1), alert(2)]
+    data = b"".join(frame.wire for frame in frames)
+    outbox.push(data, frames)
+    assert len(socket.sent) == 1
+    assert socket.sent[0] is data
+    outbox.put(frames[0])
+    assert socket.sent[1] is frames[0].wire
+    assert not owner.told
+
+
+def test_what_came_before_the_socket_goes_out_first(owner: Owner) -> None:
+    outbox, socket = Outbox(owner, LIMIT), Socket(10**6)
+    frames = [alert(1), price("EUR_USD", 2), price("EUR_USD", 3)]
+    for frame in frames:
+        outbox.put(frame)
+    assert owner.told == {"queued": 3}
+    assert outbox.size == sum(len(frame.wire) for frame in frames)
+    outbox.open(socket.send)
+    assert socket.taken == b"".join(frame.wire for frame in frames)
+    assert len(socket.sent) == 1
+
+
+@pytest.mark.parametrize("taken", range(2 * PRICE_SIZE + 1))
+def test_frame_torn_anywhere_goes_on_where_it_was_torn(taken: int, owner: Owner) -> None:
+    outbox, socket = opened(owner, taken)
+    frames = [price("EUR_USD", 1), price("EUR_USD", 2), price("EUR_USD", 3)]
+    push(outbox, frames)
+    assert owner.told == {"blocked": 1}
+    assert outbox.size == 3 * PRICE_SIZE - taken
+    calls = len(socket.sent)
+    outbox.put(price("EUR_USD", 4))
+    assert len(socket.sent) == calls, "a full socket is not asked again before it has said so"
+    socket.room = 10**6
+    outbox.drain()
+    assert [payload for _, payload in read_by_client(socket.taken)] == [price("EUR_USD", seq).packet for seq in (1, 2, 3, 4)]
+
+
+def test_exactly_one_notice_and_only_when_everything_has_gone_out(owner: Owner) -> None:
+    outbox, socket = opened(owner, 0)
+    frames = [price(KEYS[seq % 2], seq) for seq in range(100)]
+    for frame in frames:
+        outbox.put(frame)
+    assert outbox.size <= LIMIT
+    while outbox.size:
+        assert b"gap_notice" not in socket.taken or outbox.idle or socket.taken.count(b"gap_notice") == 1
+        socket.room = 7
+        outbox.drain()
+    packets = [payload for _, payload in read_by_client(socket.taken)]
+    assert [notice(packet) is not None for packet in packets].count(True) == 1
+    assert notice(packets[-1]) is not None
+    assert judge(frames, packets).total() == outbox.conflated == 100 - (len(packets) - 1)
+    outbox.drain()
+    assert not outbox.dropped
+
+
+def test_alerts_and_answers_are_never_dropped_and_overflow_is_told(owner: Owner) -> None:
+    outbox, _ = opened(owner, 0)
+
+    def counts() -> tuple[int, int]:
+        return outbox.conflated, owner.told["overflowed"]
+
+    prices = [price("EUR_USD", seq) for seq in range(3)]
+    push(outbox, prices)
+    seq = 3
+    while outbox.size + len(alert(seq).wire) <= LIMIT:
+        outbox.put(alert(seq))
+        seq += 1
+    assert counts() == (0, 0)
+    outbox.put(alert(seq))  # two prices make room for it
+    assert counts() == (2, 0)
+    while outbox.size <= LIMIT:
+        seq += 1
+        outbox.put(alert(seq))
+    assert counts() == (2, 1)
+    outbox.put(price("GBP_USD", 0))
+    outbox.put(text(b"3probe"))
+    assert counts() == (2, 3), "told every time: it is the owner's to act on"
+
+
+def test_gone_socket_is_told_and_never_raised(owner: Owner) -> None:
+    outbox, socket = opened(owner, 10**6)
+    socket.gone = True
+    outbox.put(alert(1))
+    assert owner.told == {"broken": 1}
+    waiting, other = Outbox(owner, LIMIT), Socket()
+    waiting.put(alert(1))
+    other.gone = True
+    waiting.open(other.send)
+    assert owner.told["broken"] == 2
+
+
+def test_socket_gone_in_the_middle_of_a_drain(owner: Owner) -> None:
+    outbox, socket = opened(owner, 5)
+    push(outbox, [alert(1), alert(2)])
+    socket.gone = True
+    outbox.drain()
+    assert owner.told == {"blocked": 1, "broken": 1}
+
+
+def test_shut_holds_nothing_and_sends_nothing(owner: Owner) -> None:
+    outbox, socket = opened(owner, 5)
+    push(outbox, [alert(1), price("EUR_USD", 2)])
+    outbox.shut()
+    assert outbox.size == 0
+    assert outbox.idle
+    assert outbox.take(1000) == []
+    socket.room = 10**6
+    calls = len(socket.sent)
+    outbox.drain()
+    assert len(socket.sent) == calls
+
+
+def test_one_frame_larger_than_all_limits_still_arrives(owner: Owner) -> None:
+    outbox, socket = opened(owner, 10, limit=10**6)
+    large = alert(1, 300_000)
+    push(outbox, [large, alert(2)])
+    while outbox.size:
+        socket.room = 50_000
+        outbox.drain()
+    assert [payload for _, payload in read_by_client(socket.taken)] == [large.packet, alert(2).packet]
+
+
+def test_draining_joins_small_frames_and_bounds_what_is_joined(owner: Owner) -> None:
+    outbox, socket = Outbox(owner, 10**7), Socket(10**9)
+    frames = [alert(seq, 400) for seq in range(1000)]
+    push(outbox, frames)
+    outbox.open(socket.send)
+    assert socket.taken == b"".join(frame.wire for frame in frames)
+    assert max(map(len, socket.sent)) <= 64 * 1024
+    assert len(socket.sent) < 10
+
+
+def test_poll_takes_one_packet_at_least_and_no_more_than_it_may(owner: Owner) -> None:
+    outbox = Outbox(owner, 10**6)
+    frames = [alert(seq, 100) for seq in range(5)]
+    push(outbox, frames)
+    assert [len(outbox.take(most)) for most in (1, 2 * len(frames[0].packet), 10**6, 10**6)] == [1, 2, 2, 0]
+    assert outbox.size == 0
+
+
+def test_poll_carries_no_more_packets_than_python_engineio_s_client_takes(owner: Owner) -> None:
+    most = engineio.payload.Payload.max_decode_packets
+    outbox = Outbox(owner, LIMIT)
+    frames = [price("EUR_USD", seq) for seq in range(40)] + [event("e", b"%d" % seq) for seq in range(35)]
+    push(outbox, frames)
+    polls = []
+    while not outbox.idle:
+        polls.append([frame.packet for frame in outbox.take(10**6)])
+    assert max(map(len, polls)) <= most
+    assert notice(polls[-1][-1]) == {"EUR_USD": 39}
+    judge(frames, [packet for poll in polls for packet in poll])
+
+
+def test_who_reads_slowly_is_not_stuck() -> None:
+    """Stuck counts from when the socket has last taken something."""
+    server = EngineServer(async_mode="threading", ping_interval=1000, ping_timeout=1000)
+    now, doomed = [0.0], []
+    server.now = lambda: now[0]
+    server.defer = lambda session, reason: doomed.append(reason)  # type: ignore[method-assign]
+    session, socket = Session(server, "sid", LIMIT), Socket()
+    session.socket = mock.Mock()
+    session.outbox.open(socket.send)
+    push(session.outbox, [alert(1), alert(2)])
+    for _ in range(5):
+        now[0] += server.outbox_timeout - 1
+        server.tick()
+        socket.room = 3
+        session.writable()
+    assert doomed == []
+    now[0] += server.outbox_timeout + 1
+    server.tick()
+    assert doomed == ["slow consumer"]
+    socket.room = 10**6
+    session.writable()
+    now[0] += server.outbox_timeout + 1
+    server.tick()
+    assert doomed == ["slow consumer"]
