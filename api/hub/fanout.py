@@ -7,11 +7,13 @@ per cohort, and each of its clients gets the same bytes in one `send()`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 from api.hub.outbox import Outbox
 from api.hub.wire import Frame
 
 Rooms = tuple[str, ...]  # where a broadcast goes; none means to everyone
+_Key = TypeVar("_Key")
 Holding = tuple[str, float | None]  # a room, and how often at most (Hz); None: every message
 
 RATES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # Hz that are granted: few clocks serve everybody
@@ -61,7 +63,7 @@ class Fanout:
         self._cohorts: dict[frozenset[Holding], _Cohort] = {}
         self._cohort_of: dict[str, _Cohort] = {}
         self._live: dict[str, dict[_Cohort, None]] = {}  # room -> cohorts that get every message of it
-        self._rated: dict[str, dict[_Cohort, None]] = {}  # room -> cohorts that get its prices by a clock
+        self._rated: dict[str, dict[float, dict[_Cohort, None]]] = {}  # room -> rate -> cohorts that get its prices by that clock
         self._clocks: dict[float, _Clock] = {}
         self._touched: dict[_Cohort, None] = {}  # cohorts with something pending
         self.delivered = 0  # messages handed to outboxes by broadcasts
@@ -125,7 +127,10 @@ class Fanout:
         if cohort is None:
             cohort = self._cohorts[holdings] = _Cohort(holdings)
             for room, rate in holdings:
-                (self._live if rate is None else self._rated).setdefault(room, {})[cohort] = None
+                if rate is None:
+                    self._live.setdefault(room, {})[cohort] = None
+                else:
+                    self._rated.setdefault(room, {}).setdefault(rate, {})[cohort] = None
             for rate in cohort.rates:
                 rooms = [room for room, each in holdings if each == rate]
                 self._clocks.setdefault(rate, _Clock(rate)).cohorts[cohort] = rooms
@@ -140,10 +145,12 @@ class Fanout:
         del self._cohorts[cohort.holdings]
         self._touched.pop(cohort, None)
         for room, rate in cohort.holdings:
-            index = self._live if rate is None else self._rated
-            del index[room][cohort]
-            if not index[room]:
-                del index[room]
+            if rate is None:
+                _remove(self._live, room, cohort)
+            else:
+                _remove(self._rated[room], rate, cohort)
+                if not self._rated[room]:
+                    del self._rated[room]
         for rate in cohort.rates:
             del self._clocks[rate].cohorts[cohort]
 
@@ -167,10 +174,15 @@ class Fanout:
                 self._note_rated(rooms[0], frame)
         else:
             # In two rooms or one, whatever the rate: once.
-            cohorts = dict.fromkeys(cohort for room in rooms for index in (self._live, self._rated) for cohort in index.get(room, ()))
+            cohorts = dict.fromkeys(cohort for room in rooms for cohort in self._holders(room))
         for cohort in cohorts:
             cohort.pending.append(frame)
             self._touched[cohort] = None
+
+    def _holders(self, room: str) -> Iterable[_Cohort]:
+        yield from self._live.get(room, ())
+        for cohorts in self._rated.get(room, {}).values():
+            yield from cohorts
 
     def flush(self) -> None:
         """Send what broadcasts have left pending."""
@@ -194,7 +206,7 @@ class Fanout:
     # rates
 
     def _note_rated(self, room: str, frame: Frame) -> None:
-        for rate in {rate for cohort in self._rated[room] for rate in cohort.rates}:
+        for rate in self._rated[room]:
             clock = self._clocks[rate]
             if not clock.latest:
                 # Idle until now: the first comes at once, if the last tick is long enough ago.
@@ -214,3 +226,10 @@ class Fanout:
             for client in newcomers.keys() & cohort.boxes.keys():
                 if frames := [frame for room, frame in changed if newcomers[client].get(room) is not frame]:
                     self._push((cohort.boxes[client],), frames)
+
+
+def _remove(index: dict[_Key, dict[_Cohort, None]], key: _Key, cohort: _Cohort) -> None:
+    """Take the cohort out of the index, and the key with its last one."""
+    del index[key][cohort]
+    if not index[key]:
+        del index[key]
