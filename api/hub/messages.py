@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
 from marshmallow import ValidationError
 
 from api.hub.wire import Frame, event
-from api.schemas.bus import SCHEMAS
+from api.schemas.bus import MOST_EPOCH, MOST_NAME, MOST_SEQ, SCHEMAS
+from api.schemas.fields import is_decimal
 from db import topics
 
 MOST_BYTES = 64 * 1024
+
+fromisoformat = datetime.fromisoformat
 
 
 class BadMessage(Exception):
@@ -50,16 +54,38 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
         raise BadMessage("not_json", str(error)) from None
     if not isinstance(data, dict):
         raise BadMessage("not_an_object", type(data).__name__)
-    try:
-        SCHEMAS[channel].load(data)
-    except ValidationError as error:
-        raise BadMessage("schema", str(error.messages)) from None
+    if channel != topics.PRICES or not is_plain_price(data):
+        try:
+            SCHEMAS[channel].load(data)
+        except ValidationError as error:
+            raise BadMessage("schema", str(error.messages)) from None
     topic, instruments = _addressee(channel, data)
     if not all(name in known for name in instruments):
         raise BadMessage("unknown_instrument", str(instruments))
     rooms = tuple(topics.price_room(name) for name in instruments)
     frame = event(topics.EVENTS[channel], body, key=topic if channel == topics.PRICES else None)
     return Message(channel, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0))
+
+
+def is_plain_price(data: dict[str, Any]) -> bool:
+    """Whether the schema of prices would surely accept this: what our own publisher sends passes here, without the schema's machinery.
+
+    That machinery takes 20 µs when it has just run, and many times that once per message, cold, between two rounds of `send()`.
+    """
+    price = data.get("price")
+    if type(price) is not dict or type(data.get("seq")) is not int or data["seq"] < 1 or data["seq"] > MOST_SEQ:
+        return False
+    name, epoch = data.get("instrument"), data.get("epoch")
+    if type(name) is not str or type(epoch) is not str or not 0 < len(name) <= MOST_NAME or not 0 < len(epoch) <= MOST_EPOCH:
+        return False
+    try:
+        if price["time"][-1:] != "Z" or data["timestamp"][-1:] != "Z":
+            return False
+        fromisoformat(price["time"])
+        fromisoformat(data["timestamp"])
+        return bool(is_decimal(price["bid"]) and is_decimal(price["ask"]) and is_decimal(price["mid"]))
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _addressee(channel: str, data: dict[str, Any]) -> tuple[str, tuple[str, ...]]:

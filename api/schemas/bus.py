@@ -9,7 +9,8 @@ from api.schemas.fields import DecimalText, Number, TimeText
 from db import topics
 
 _SEVERITY = validate.OneOf(["warning", "critical"])
-_NAME = validate.Length(min=1, max=32)
+MOST_NAME, MOST_EPOCH, MOST_SEQ = 32, 64, 2**53
+_NAME = validate.Length(min=1, max=MOST_NAME)
 
 
 class _Open(Schema):
@@ -30,8 +31,8 @@ class MessageSchema(_Open):
     """Common to all four: our own publisher gives `seq` and `epoch`, other programs give neither."""
 
     timestamp = TimeText()
-    seq = Int(strict=True, validate=validate.Range(min=1, max=2**53))
-    epoch = Str(validate=validate.Length(min=1, max=64))
+    seq = Int(strict=True, validate=validate.Range(min=1, max=MOST_SEQ))
+    epoch = Str(validate=validate.Length(min=1, max=MOST_EPOCH))
 
     @validates_schema
     def _seq_with_epoch(self, data: dict[str, object], **_: object) -> None:

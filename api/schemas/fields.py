@@ -10,14 +10,14 @@ from marshmallow.fields import Float, Str
 
 from db.timestamps import parse_time
 
-_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII)
+is_decimal = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII).fullmatch  # a decimal string without sign or exponent
 
 
 class DecimalText(Str):
     """A price or quantity: a decimal string without sign or exponent, e.g. `"1.0945"`; it stays text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not isinstance(value, str) or not _DECIMAL.fullmatch(value):
+        if not isinstance(value, str) or not is_decimal(value):
             raise ValidationError('Not a decimal string such as "1.0945".')
         return value
 

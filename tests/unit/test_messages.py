@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.hub.messages import MOST_BYTES, BadMessage, decode
+from api.hub.messages import MOST_BYTES, BadMessage, decode, is_plain_price
+from api.schemas.bus import SCHEMAS
 from db import topics
 
 KNOWN = frozenset({"EUR_USD", "GBP_USD"})
@@ -157,3 +158,42 @@ def test_a_message_with_anything_in_it_is_a_message_or_a_bad_one(data: st.DataOb
     assert message.body == raw
     assert set(message.rooms) <= {"price_EUR_USD", "price_GBP_USD"}
     assert isinstance(message.topic, str)
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 2**60),
+    st.floats(allow_nan=False),
+    st.text(max_size=70),
+    st.sampled_from(
+        [
+            "1.5",
+            "0",
+            "1e5",
+            "-1",
+            "٣",
+            "2025-11-18T12:30:00Z",
+            "2025-11-18",
+            "2025-11-18T25:00:00Z",
+            "0001-01-01T00:00:00+14:00",
+            "EUR_USD",
+            "e",
+        ]
+    ),
+    st.sampled_from(["0001-01-01T00:00:00+14:00", "2025-11-18T12:30:00+01:00", "2025-11-18T12:30:00"]),
+    st.lists(st.integers(), max_size=2),
+)
+
+
+@given(
+    price=st.fixed_dictionaries({}, optional=dict.fromkeys(("bid", "ask", "mid", "time", "more"), ODD)) | ODD,
+    rest=st.fixed_dictionaries({}, optional=dict.fromkeys(("instrument", "timestamp", "seq", "epoch", "more"), ODD)),
+)
+def test_whatever_the_short_way_accepts_the_schema_accepts(price: object, rest: dict[str, object]) -> None:
+    good_price = {"bid": "1", "ask": "1", "mid": "1", "time": "2025-11-18T12:30:00Z"}
+    good = {"instrument": "EUR_USD", "timestamp": "2025-11-18T12:30:00Z", "seq": 1, "epoch": "e"}
+    assert is_plain_price({**good, "price": good_price})
+    data = {**good, **rest, "price": {**good_price, **price} if isinstance(price, dict) else price}
+    if is_plain_price(data):
+        assert SCHEMAS[topics.PRICES].validate(data) == {}
