@@ -236,9 +236,10 @@ def test_rest_answers_at_the_same_address(name: str, hubs: tuple[Web, Web], sett
 def test_haproxy_sends_nobody_new_to_a_hub_without_redis(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     program("haproxy")
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    unwell = Web("hub", settings, tmp_path / "hub2.log", REDIS_URL=nowhere)
     with (
         Web("hub", settings, tmp_path / "hub1.log") as well,
-        Web("hub", settings, tmp_path / "hub2.log", REDIS_URL=nowhere) as unwell,
+        unwell.popen_only(),
         Proxy("haproxy", tmp_path / "haproxy", hubs=(well, unwell), rest=free_port()) as proxy,
     ):
         until(lambda: "least_busy/hub2 is DOWN" in proxy.output(), 30, "the check of the second hub")
