@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import importlib.util
 import inspect
 import logging
@@ -12,7 +11,6 @@ import runpy
 import shlex
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -208,17 +206,18 @@ def test_volumes_and_configs_are_declared(services: dict[str, Service]) -> None:
         assert "ports" not in service or service["image"] == "tickwire"  # the servers are reached from inside alone
 
 
-class _Health(http.server.BaseHTTPRequestHandler):
-    """Answers as one route of one of our processes does, and 404 to everything else."""
+_SERVER = """
+import http.server, sys
 
-    path_served = ""
-
-    def do_GET(self) -> None:
-        self.send_response(200 if self.path == self.path_served else 404)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == sys.argv[1] else 404)
         self.end_headers()
 
-    def log_message(self, *_: object) -> None:
-        return
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.handle_request()
+"""
 
 
 @pytest.mark.parametrize(("name", "path"), [("hub", "/hub/health"), ("rest", "/health/live")])
@@ -230,12 +229,12 @@ def test_the_health_checks_of_hub_and_rest_ask_their_own_route(services: dict[st
     (process,) = (each for each in manage._processes(settings_module.load({}, dotenv=None), {}) if each.name == name)
     assert process.ready.args[1] == path  # type: ignore[attr-defined]  # what `up` asks, too
     for served, expected in ((path, 0), ("/another", 1)):
-        handler = type("Handler", (_Health,), {"path_served": served})
-        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
-            asked = code.replace(f":{inner}", f":{server.server_port}")
+        with subprocess.Popen(
+            [sys.executable, "-c", _SERVER, served], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as server:
+            assert server.stdout is not None
+            asked = code.replace(f":{inner}", f":{server.stdout.readline().strip()}")
             assert subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=False).returncode == expected
-            server.shutdown()
 
 
 def test_the_route_of_the_health_check_is_rest_s(settings: Settings, bus: Bus, store: Store) -> None:
