@@ -20,7 +20,6 @@ Nothing here raises `redis.RedisError`: it becomes `BusError`.
 
 from __future__ import annotations
 
-import re
 import ssl
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from db import topics
+from db.decimals import is_decimal
 from db.timestamps import format_time
 
 CHUNK = 500  # messages in one script call: Redis serves nobody else meanwhile
@@ -45,7 +45,6 @@ TAIL = 20_000  # entries a stream keeps for hubs, whatever is stored
 _RECEIPT_SECONDS = 86_400
 _PROBE_SECONDS = 10
 _RECEIVE = 256 * 1024
-_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII)
 _PUBLISH_LUA = (Path(__file__).parent / "publish.lua").read_text()
 _ACKNOWLEDGE_LUA = (Path(__file__).parent / "acknowledge.lua").read_text()
 
@@ -388,7 +387,7 @@ def _price_body(tick: Tick, timestamp: str) -> bytes:
 
 def _decimal(value: str | Decimal) -> str:
     text = value if isinstance(value, str) else format(value, "f")
-    if not _DECIMAL.fullmatch(text):
+    if not is_decimal(text):
         raise ValueError(f"{value} is not a price")
     return text
 

@@ -18,6 +18,7 @@ import orjson
 
 from db import topics
 from db.bus import Bus, BusError, Entry
+from db.decimals import is_decimal
 from db.postgres import Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
@@ -30,7 +31,6 @@ _LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
 _LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
 _LAST_CALL_PAUSE = 0.1  # between the tries of a stopping writer
 _LONGEST_DELAY = 5.0
-_DECIMAL = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII)
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
 
@@ -116,7 +116,7 @@ def to_row(entry: Entry) -> PriceRow | None:
         body = orjson.loads(entry.body)
         price = body["price"]
         decimals = (price["bid"], price["ask"], price["mid"], *([entry.volume] if entry.volume else []))
-        if not all(_DECIMAL.fullmatch(text) for text in decimals):
+        if not all(is_decimal(text) for text in decimals):
             raise ValueError(f"not a price: {price}")
         if not _NAME.fullmatch(body["instrument"]):
             raise ValueError(f"not an instrument: {body['instrument']!r}")

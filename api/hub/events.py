@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 
 EVENTS_PER_SECOND = 50.0
 EVENTS_AT_ONCE = 200.0
-_ROOM_PREFIX = topics.price_room("")
 
 
 class Refusal(Exception):

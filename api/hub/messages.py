@@ -12,8 +12,8 @@ from marshmallow import ValidationError
 
 from api.hub.wire import Frame, event
 from api.schemas.bus import MOST_EPOCH, MOST_NAME, MOST_SEQ, SCHEMAS
-from api.schemas.fields import is_decimal
 from db import topics
+from db.decimals import is_decimal
 
 MOST_BYTES = 64 * 1024
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from marshmallow import ValidationError
 from marshmallow.fields import Float, Str
 
+from db.decimals import is_decimal
 from db.timestamps import parse_time
-
-is_decimal = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII).fullmatch  # a decimal string without sign or exponent
 
 
 class DecimalText(Str):
