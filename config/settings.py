@@ -14,8 +14,7 @@ from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Int, Str
 
-_SOURCES = ("synthetic", "replay")
-_SOURCES_TO_COME = ("oanda", "binance")
+_SOURCES = ("synthetic", "replay", "oanda", "binance")
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _AT_LEAST_ONE = validate.Range(min=1)
 _HIGHEST_PORT = 65535
@@ -49,12 +48,10 @@ class SourceSpec:
 
 
 def parse_source(text: str) -> SourceSpec:
-    """Read one `SOURCES` entry: `synthetic` or `replay:FILE[@SPEED][@loop]`; `ValueError` otherwise."""
+    """Read one `SOURCES` entry: `synthetic`, `oanda`, `binance` or `replay:FILE[@SPEED][@loop]`; `ValueError` otherwise."""
     kind, _, rest = text.partition(":")
-    if kind in _SOURCES_TO_COME:
-        raise ValueError(f"source {kind!r} is not part of this version yet; synthetic and replay are")
     if kind not in _SOURCES:
-        raise ValueError(f"{text!r} is not one of synthetic, replay:FILE[@SPEED][@loop]")
+        raise ValueError(f"{text!r} is not one of synthetic, oanda, binance, replay:FILE[@SPEED][@loop]")
     if kind != "replay":
         if rest:
             raise ValueError(f"{kind} takes no argument, got {rest!r}")
@@ -116,6 +113,9 @@ class Settings:
     batch_timeout_ms: int
     stream_max_length: int
     max_reconnect_attempts: int
+    retention_prices: int
+    retention_trades: int
+    retention_candles: int
     volatility_threshold: float
     volatility_critical: float
     correlation_change_threshold: float
@@ -216,6 +216,9 @@ class _Environment(Schema):
     batch_timeout = Int(load_default=1000, validate=_AT_LEAST_ONE)
     stream_max_length = Int(load_default=500_000, validate=validate.Range(min=1000))
     max_reconnect_attempts = Int(load_default=10, validate=_AT_LEAST_ONE)
+    retention_prices = Int(load_default=730, validate=validate.Range(min=0))
+    retention_trades = Int(load_default=730, validate=validate.Range(min=0))
+    retention_candles = Int(load_default=730, validate=validate.Range(min=0))
     volatility_threshold = Float(load_default=0.02, validate=_POSITIVE)
     volatility_critical = Float(load_default=0.04, validate=_POSITIVE)
     correlation_change_threshold = Float(load_default=0.2, validate=_POSITIVE)
@@ -256,6 +259,12 @@ def _contradictions(values: dict[str, Any]) -> dict[str, str]:
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
     if values["websocket_port"] + values["hub_workers"] - 1 > _HIGHEST_PORT:
         problems["HUB_WORKERS"] = f"Their ports, from WEBSOCKET_PORT on, must not go beyond {_HIGHEST_PORT}."
+    if any(spec.kind == "oanda" for spec in values["sources"]):
+        for name in ("oanda_api_token", "oanda_account_id"):
+            if values[name] is None:
+                problems[name.upper()] = "Needed for the source oanda."
+    if any(spec.kind == "binance" for spec in values["sources"]) and not values["binance_symbols"]:
+        problems["BINANCE_SYMBOLS"] = "Needed for the source binance."
     for spec in values["sources"]:
         if spec.file is not None and not spec.file.is_file():
             problems["SOURCES"] = f"replay file {spec.file} does not exist."

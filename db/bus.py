@@ -20,17 +20,14 @@ Nothing here raises `redis.RedisError`: it becomes `BusError`.
 
 from __future__ import annotations
 
-import ssl
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import hiredis
 import orjson
 import redis
 from redis.backoff import NoBackoff
@@ -38,19 +35,19 @@ from redis.retry import Retry
 
 from db import topics
 from db.decimals import is_decimal
+from db.subscription import BusError as BusError
+from db.subscription import Subscription as Subscription
+from db.subscription import translated
 from db.timestamps import format_time
 
 CHUNK = 500  # messages in one script call: Redis serves nobody else meanwhile
 TAIL = 20_000  # entries a stream keeps for hubs, whatever is stored
 _RECEIPT_SECONDS = 86_400
-_PROBE_SECONDS = 10
-_RECEIVE = 256 * 1024
 _PUBLISH_LUA = (Path(__file__).parent / "publish.lua").read_text()
+_APPEND_LUA = (Path(__file__).parent / "append.lua").read_text()
 _ACKNOWLEDGE_LUA = (Path(__file__).parent / "acknowledge.lua").read_text()
-
-
-class BusError(Exception):
-    """The bus cannot be reached or does not work just now; what was asked may be tried again."""
+TRADES_AT_ONCE = 5_000  # in one entry of the trades' stream
+_CHANGES = 1_000  # of the sources' states that the bus remembers
 
 
 class BusFull(BusError):
@@ -68,6 +65,27 @@ class Tick:
     time: str
     source: str
     volume: str | None = None
+
+
+class Trade(NamedTuple):
+    """One trade of an exchange: decimal text, `time` in contract form, `side` what the aggressor did (`buy` or `sell`).
+
+    A tuple, for there are thousands of them a second.
+    """
+
+    symbol: str
+    trade_id: int
+    time: str
+    price: str
+    quantity: str
+    side: str
+
+
+def trade_lines(trades: Iterable[Trade]) -> bytes:
+    """Trades as COPY takes them: the fields of a `Trade` tab-separated, a line each."""
+    return "".join(
+        [f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\n" for symbol, trade_id, time, price, quantity, side in trades]
+    ).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +109,13 @@ class Entry:
     volume: str | None
 
 
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except redis.RedisError as error:
-        raise BusError(f"{type(error).__name__}: {error}") from error
+@dataclass(frozen=True, slots=True)
+class TradeLines:
+    """One entry of the trades' stream: `lines` is what `trade_lines` made."""
+
+    id: bytes
+    trades: int
+    lines: bytes
 
 
 class Bus:
@@ -123,7 +142,7 @@ class Bus:
 
     def ping(self) -> None:
         """Raise `BusError` unless the bus answers."""
-        with _translated():
+        with translated():
             self._redis.ping()
 
     # publishing
@@ -180,6 +199,35 @@ class Bus:
         body = {"data_type": data_type, "instruments": list(instruments), "as_of": format_time(as_of)}
         return self._publish_one(topics.DATA_READY, data_type, body)
 
+    def publish_candles(self, candles: Sequence[tuple[str, str, Mapping[str, Any]]]) -> None:
+        """Publish (instrument, interval, candle) on `candle_updates`, in order; `candle` is what `/candles` gives of it."""
+        stamp = format_time(self._clock())
+        messages = [
+            (
+                topics.candle_topic(instrument, interval),
+                orjson.dumps({"instrument": instrument, "interval": interval, "candle": candle, "timestamp": stamp})[:-1],
+                "",
+                "",
+            )
+            for instrument, interval, candle in candles
+        ]
+        self._publish(topics.CANDLES, messages, None)
+
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
+        """Hand trades to the store, in order: they ring nowhere. `batch_id` and errors as of `publish_prices`."""
+        publisher, _, number = batch_id.rpartition("/")
+        calls = []
+        for start in range(0, len(trades), TRADES_AT_ONCE):
+            part = trades[start : start + TRADES_AT_ONCE]
+            keys = [
+                topics.stream_key(topics.TRADES),
+                topics.count_key(topics.TRADES),
+                topics.receipt_key(f"{publisher}:{topics.TRADES}", start),
+            ]
+            calls.append((keys, [self._limit // 100, number, _RECEIPT_SECONDS, len(part), trade_lines(part)]))
+        if not all(self._run_scripts(_APPEND_LUA, calls)):
+            raise BusFull(f"{topics.TRADES}: {self._limit // 100} batches wait to be stored")
+
     def _publish_one(self, channel: str, topic: str, body: dict[str, Any]) -> Stamp:
         open_body = orjson.dumps({**body, "timestamp": format_time(self._clock())})[:-1]
         return self._publish(channel, [(topic, open_body, "", "")], None)[0]
@@ -215,7 +263,7 @@ class Bus:
         if not calls:
             return []
         script = self._redis.register_script(lua)
-        with _translated():
+        with translated():
             try:
                 return self._pipeline(script.sha, calls)
             except redis.exceptions.NoScriptError:
@@ -232,7 +280,7 @@ class Bus:
 
     def latest_prices(self, instruments: Iterable[str] | None = None) -> dict[str, bytes]:
         """The latest `price_update` body of each instrument that has one: of all, or of those named."""
-        with _translated():
+        with translated():
             if instruments is None:
                 return {topic.decode(): body for topic, body in self._redis.hgetall(topics.LATEST_KEY).items()}
             names = list(instruments)
@@ -243,7 +291,7 @@ class Bus:
         """The messages of the channel's stream from the last to the first, read as they are asked for."""
         end: bytes | str = "+"
         while True:
-            with _translated():
+            with translated():
                 items = self._redis.xrevrange(topics.stream_key(channel), max=end, count=chunk)
             yield from (_entry(*item) for item in items)
             if len(items) < chunk:
@@ -252,14 +300,14 @@ class Bus:
 
     def subscribe(self, channels: Sequence[str] = topics.CHANNELS) -> Subscription:
         """Subscribe; once this returns, every message published from now on will be read from the subscription."""
-        with _translated():
+        with translated():
             return Subscription(self._redis.connection_pool.make_connection(), channels)
 
     # the store's side
 
     def open_group(self, channel: str) -> None:
         """Make the store's consumer group on the stream, from its beginning, unless it is there."""
-        with _translated():
+        with translated():
             try:
                 self._redis.xgroup_create(topics.stream_key(channel), topics.WRITER_GROUP, id="0", mkstream=True)
             except redis.ResponseError as error:
@@ -272,7 +320,10 @@ class Bus:
         `again` gives those that were handed out before and never acknowledged. One consumer name serves whoever writes:
         a writer that takes over inherits exactly what its predecessor left.
         """
-        with _translated():
+        return [_entry(*item) for item in self._read_group(channel, count, wait_ms, again=again)]
+
+    def _read_group(self, channel: str, count: int, wait_ms: int, *, again: bool) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
+        with translated():
             answer = self._redis.xreadgroup(
                 topics.WRITER_GROUP,
                 "writer",
@@ -280,16 +331,27 @@ class Bus:
                 count=count,
                 block=None if again or wait_ms <= 0 else wait_ms,
             )
-        return [_entry(*item) for _, items in answer or [] for item in items if item[1]]
+        return [item for _, items in answer or [] for item in items if item[1]]
+
+    def read_unstored_trades(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
+        """As `read_unstored`, of the trades' stream: up to `count` entries, each of up to `TRADES_AT_ONCE` trades."""
+        return [
+            TradeLines(entry_id, int(fields[b"trades"]), fields[b"lines"])
+            for entry_id, fields in self._read_group(topics.TRADES, count, wait_ms, again=again)
+        ]
 
     def acknowledge(self, channel: str, ids: Sequence[bytes]) -> int:
-        """Say that these entries are stored; how many of them were not yet acknowledged."""
+        """Say that these entries are stored; how many of them were not yet acknowledged.
+
+        Trades are forgotten with it: nobody but the store reads them here.
+        """
         keys = [topics.stream_key(channel), topics.count_key(channel)]
-        return int(self._run_scripts(_ACKNOWLEDGE_LUA, [(keys, [topics.WRITER_GROUP, *ids])])[0]) if ids else 0
+        forget = int(channel == topics.TRADES)
+        return int(self._run_scripts(_ACKNOWLEDGE_LUA, [(keys, [topics.WRITER_GROUP, forget, *ids])])[0]) if ids else 0
 
     def unstored(self, channel: str = topics.PRICES) -> int:
         """How many accepted messages the store does not hold yet."""
-        with _translated():
+        with translated():
             published, stored = self._redis.hmget(topics.count_key(channel), ["published", "stored"])
         return int(published or 0) - int(stored or 0)
 
@@ -297,87 +359,32 @@ class Bus:
 
     def report_source(self, name: str, state: Mapping[str, Any]) -> None:
         """Tell health how a source is doing; the report carries the time it was made as `reported`."""
-        with _translated():
+        with translated():
             self._redis.hset(topics.SOURCES_KEY, name, orjson.dumps({**state, "reported": format_time(self._clock())}))
+
+    def note_source_change(self, name: str, state: str, detail: str | None) -> None:
+        """Publish that a source entered `state` on the channel `source_states`, and keep it among the last thousand changes."""
+        body = orjson.dumps({"source": name, "state": state, "detail": detail, "timestamp": format_time(self._clock())})
+        with translated():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.xadd(topics.stream_key(topics.SOURCE_STATES), {"body": body}, maxlen=_CHANGES)
+            pipe.publish(topics.SOURCE_STATES, body)
+            pipe.execute()
+
+    def source_changes(self) -> list[dict[str, Any]]:
+        """The last changes of the sources' states, oldest first."""
+        with translated():
+            return [orjson.loads(fields[b"body"]) for _, fields in self._redis.xrange(topics.stream_key(topics.SOURCE_STATES))]
 
     def forget_sources(self) -> None:
         """Drop every report: a new process speaks for other sources than the last."""
-        with _translated():
+        with translated():
             self._redis.delete(topics.SOURCES_KEY)
 
     def sources(self) -> dict[str, dict[str, Any]]:
         """The last report of each source."""
-        with _translated():
+        with translated():
             return {name.decode(): orjson.loads(state) for name, state in self._redis.hgetall(topics.SOURCES_KEY).items()}
-
-
-class Subscription:
-    """A live subscription. Raises `BusError` once the connection is gone: subscribe anew and catch up.
-
-    It reads the connection's socket itself. redis-py's `PubSub` reconnects by itself, and what was published meanwhile would be
-    missed without a word; and its readers wait three times for each message, which under a cooperative hub is most of the work.
-    """
-
-    def __init__(self, connection: Any, channels: Sequence[str]) -> None:
-        self._connection = connection
-        self._reader = hiredis.Reader()
-        self._ready: list[tuple[str, bytes]] = []
-        self._silent = 0.0  # seconds without a word from Redis
-        connection.connect()
-        connection.send_command("SUBSCRIBE", *channels, check_health=False)
-        self._unconfirmed = len(channels)
-        while self._unconfirmed:
-            if not self._receive(_PROBE_SECONDS):
-                raise redis.ConnectionError("no answer to SUBSCRIBE")
-
-    def read(self, wait: float) -> list[tuple[str, bytes]]:
-        """Every (channel, body) that is ready; waits up to `wait` seconds for the first."""
-        with _translated():
-            if not self._ready and not self._receive(wait):
-                self._probe(wait)
-                return []
-            self._silent = 0.0
-        ready, self._ready = self._ready, []
-        return ready
-
-    def _receive(self, wait: float) -> bool:
-        """Take in what the socket has, waiting up to `wait` seconds for it; False where there is nothing."""
-        sock = self._connection._sock
-        if sock is None:
-            raise redis.ConnectionError("the subscription is closed")
-        try:
-            sock.settimeout(wait)
-            data = sock.recv(_RECEIVE)
-        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
-            return False
-        except OSError as error:
-            raise redis.ConnectionError(str(error)) from error
-        if not data:
-            raise redis.ConnectionError("Redis has closed the connection")
-        self._reader.feed(data)
-        while (reply := self._reader.gets()) is not False:
-            self._take(reply)
-        return True
-
-    def _take(self, reply: Any) -> None:
-        if isinstance(reply, hiredis.HiredisError):
-            raise redis.ResponseError(str(reply))
-        if reply[0] == b"message":
-            self._ready.append((reply[1].decode(), reply[2]))
-        elif reply[0] == b"subscribe":
-            self._unconfirmed -= 1
-
-    def _probe(self, waited: float) -> None:
-        """A peer that vanished without a FIN is noticed because it no longer answers pings."""
-        self._silent += waited
-        if self._silent > 3 * _PROBE_SECONDS:
-            raise redis.ConnectionError("the bus has fallen silent")
-        if self._silent >= _PROBE_SECONDS:
-            self._connection.send_command("PING", check_health=False)
-
-    def close(self) -> None:
-        """Give the connection up."""
-        self._connection.disconnect()
 
 
 def _price_body(tick: Tick, timestamp: str) -> bytes:

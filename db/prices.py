@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any, Literal
 
 import orjson
 from psycopg2 import sql
+
+from db.partitions import make_months
 
 _COLUMNS = "instrument, time, received, bid, ask, mid, volume, source, epoch, seq"
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
@@ -34,34 +35,21 @@ class PriceRow:
 
 
 def insert_prices(cursor: Any, rows: Sequence[PriceRow]) -> int:
-    """Store the rows that are not stored yet; returns how many that were. Makes the months they need."""
-    make_months(cursor, {row.time[:7] for row in rows})
+    """Store the rows that are not stored yet, and mark their minutes for the candles; returns how many rows that were.
+
+    Makes the months they need.
+    """
+    make_months(cursor, "prices", {row.time[:7] for row in rows})
     cursor.execute("CREATE TEMP TABLE IF NOT EXISTS prices_staging (LIKE prices) ON COMMIT DELETE ROWS")
     cursor.copy_expert(f"COPY prices_staging ({_COLUMNS}) FROM STDIN", io.StringIO("".join(map(_copy_line, rows))))
     cursor.execute(f"INSERT INTO prices ({_COLUMNS}) SELECT {_COLUMNS} FROM prices_staging ON CONFLICT DO NOTHING")  # noqa: S608
-    return int(cursor.rowcount)
-
-
-def make_months(cursor: Any, months: Iterable[str]) -> None:
-    """Make the partition of each month (`2014-05`) that has none."""
-    cursor.execute("SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'prices'::regclass")
-    there = {name for (name,) in cursor.fetchall()}
-    for month in sorted(months):
-        name = f"prices_{month.replace('-', '_')}"
-        if name not in there:
-            _make_month(cursor, name, month)
-
-
-def _make_month(cursor: Any, name: str, month: str) -> None:
-    first = date.fromisoformat(f"{month}-01")
-    following = f"{first.year + first.month // 12:04}-{first.month % 12 + 1:02}-01"
-    # CREATE … IF NOT EXISTS alone still races with another writer.
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('prices months'))")
-    cursor.execute(
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF prices FOR VALUES FROM ({}) TO ({})").format(
-            sql.Identifier(name), sql.Literal(f"{first}T00:00:00Z"), sql.Literal(f"{following}T00:00:00Z")
+    inserted = int(cursor.rowcount)
+    if inserted:
+        # Where an exchange tells its trades, candles are made of those.
+        cursor.execute(
+            "INSERT INTO candle_marks SELECT DISTINCT instrument, date_trunc('minute', time) FROM prices_staging WHERE source <> 'binance'"
         )
-    )
+    return inserted
 
 
 def latest_mids(cursor: Any) -> dict[str, str]:

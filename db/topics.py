@@ -6,8 +6,12 @@ PRICES = "price_updates"
 VOLATILITY_ALERTS = "volatility_alerts"
 CORRELATION_ALERTS = "correlation_alerts"
 DATA_READY = "data_ready"
+CANDLES = "candle_updates"
 
-CHANNELS = (PRICES, VOLATILITY_ALERTS, CORRELATION_ALERTS, DATA_READY)
+CHANNELS = (PRICES, VOLATILITY_ALERTS, CORRELATION_ALERTS, DATA_READY, CANDLES)
+
+TRADES = "trades"  # a stream alone: trades go to the store and ring nowhere
+SOURCE_STATES = "source_states"  # for operators; the hub does not relay it
 
 # channel -> the Socket.IO event its messages become
 EVENTS = {
@@ -15,6 +19,7 @@ EVENTS = {
     VOLATILITY_ALERTS: "volatility_alert",
     CORRELATION_ALERTS: "correlation_alert",
     DATA_READY: "data_ready",
+    CANDLES: "candle_update",
 }
 
 EPOCH_KEY = "tickwire:epoch"
@@ -47,3 +52,13 @@ def receipt_key(publisher: str, part: int) -> str:
 def price_room(instrument: str) -> str:
     """The Socket.IO room of one instrument."""
     return f"price_{instrument}"
+
+
+def candle_topic(instrument: str, interval: str) -> str:
+    """What `seq` counts on `candle_updates`."""
+    return f"{instrument}|{interval}"
+
+
+def candle_room(instrument: str, interval: str) -> str:
+    """The Socket.IO room of one instrument's candles of one interval."""
+    return f"candle_{instrument}_{interval}"

@@ -7,12 +7,13 @@ import random
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any, Protocol
 
-from db.bus import BusError, BusFull, Tick
+from db.bus import BusError, BusFull, Tick, Trade
 from db.timestamps import format_time
 from jobs.sources.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, backoff
 
@@ -32,15 +33,36 @@ class PriceBus(Protocol):
     def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> object:
         """Publish a batch once, however often it is sent; `BusError` where it has to be sent again."""
 
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> object:
+        """The same for trades."""
+
     def report_source(self, name: str, state: Mapping[str, Any]) -> None:
         """Tell health how a source is doing; `BusError`."""
+
+    def note_source_change(self, name: str, state: str, detail: str | None) -> None:
+        """Tell whoever listens that a source entered a state; `BusError`."""
 
 
 class Status:
     """How one source is doing; written by its thread, read by the reporter."""
 
-    def __init__(self, name: str, clock: Callable[[], datetime], changed: threading.Event) -> None:
+    def __init__(
+        self,
+        name: str,
+        clock: Callable[[], datetime],
+        changed: threading.Event,
+        *,
+        stale_after: float | None = None,
+        went_live: Callable[[str], None] = lambda name: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = name
+        self.changes: deque[tuple[State, str | None]] = deque(maxlen=100)  # not told to the bus yet
+        self._stale_after = stale_after
+        self._went_live = went_live
+        self._monotonic = monotonic
+        self._heard = monotonic()
+        self._trades = 0
         self.state = State.CONNECTING
         self._clock = clock
         self._changed = changed
@@ -57,26 +79,46 @@ class Status:
             if news:
                 self._since = self._clock()
             self.state, self._detail = state, detail
+            if news:
+                self.changes.append((state, detail))
         if news:
             log.log(
                 _LEVELS.get(state, logging.INFO), "source is %s", state, extra={"source": self.name, "state": state.value, "detail": detail}
             )
             self._changed.set()
+            if state is State.LIVE:
+                self._went_live(self.name)
 
-    def count(self, ticks: int) -> None:
-        """Note that the bus took so many ticks just now."""
+    def hear(self) -> None:
+        """Note that the feed said something, if only that it is there."""
+        self._heard = self._monotonic()
+
+    def check_silence(self) -> None:
+        """Call a live feed stale that has been silent for longer than it should be."""
+        if self._stale_after is not None and self.state is State.LIVE:
+            silent = self._monotonic() - self._heard
+            if silent > self._stale_after:
+                self.change(State.STALE, f"silent for {silent:.0f} s")
+
+    def count(self, ticks: int, trades: int = 0) -> None:
+        """Note that the bus took so many ticks and trades just now."""
         with self._lock:
             self._ticks += ticks
+            self._trades += trades
             self._last_tick = self._clock()
 
     def report(self) -> dict[str, Any]:
-        """`{"state", "since", "last_tick", "ticks", "detail"}`: `last_tick` is when the bus last took one, whatever time the tick bears."""
+        """`{"state", "since", "last_tick", "ticks", "trades", "detail"}`.
+
+        `last_tick` is when the bus last took one, whatever time the tick bears.
+        """
         with self._lock:
             return {
                 "state": self.state.value,
                 "since": format_time(self._since),
                 "last_tick": None if self._last_tick is None else format_time(self._last_tick),
                 "ticks": self._ticks,
+                "trades": self._trades,
                 "detail": self._detail,
             }
 
@@ -105,7 +147,9 @@ class Ingest:
         self._monotonic = monotonic
         self._publisher = f"{source.name}#{uuid.uuid4().hex}"  # batch ids must differ from those of every earlier run
         self._batches = 0
-        self._pending: list[Tick] = []  # the batch, number `_batches`, that the bus does not have yet
+        # the batch, number `_batches`, that the bus does not have yet
+        self._pending: list[Tick] = []
+        self._pending_trades: list[Trade] = []
         self._failures = 0  # of the source, in a row: since the last batch that the bus took
         self._full_at: float | None = None  # when the bus was last full, within the present episode
 
@@ -132,10 +176,14 @@ class Ingest:
         self._offer(stop)  # what a fault other than the bus's own left behind
         with closing(self._source.fetch(stop)) as raws:
             for raw in raws:
-                if ticks := self._source.parse(raw):
+                self._status.hear()
+                if said := self._source.parse(raw):
                     self._batches += 1
-                    self._pending = ticks
+                    self._pending = [each for each in said if isinstance(each, Tick)]
+                    self._pending_trades = [each for each in said if isinstance(each, Trade)]
                     self._offer(stop)
+                else:
+                    self._accepted()  # a heartbeat: the link is alive, and there is nothing that the bus could refuse
                 if stop.is_set():
                     return
 
@@ -144,16 +192,20 @@ class Ingest:
         self._failures += 1
         if self._failures > self._max_attempts:
             self._status.change(State.DOWN, str(failure))
-            return LONGEST_DELAY
+            return max(LONGEST_DELAY, failure.retry_after or 0.0)
         self._status.change(State.BACKING_OFF, str(failure))
-        return backoff(self._failures, self._jitter())
+        return max(backoff(self._failures, self._jitter()), failure.retry_after or 0.0)
 
     def _offer(self, stop: threading.Event) -> None:
         """Offer the pending batch until the bus has it or `stop` is set."""
         attempt = 0
-        while self._pending:
+        while self._pending or self._pending_trades:
             try:
-                self._bus.publish_prices(self._pending, f"{self._publisher}/{self._batches}")
+                # Whichever of the two failed, both are sent again: the bus knows what it has.
+                if self._pending_trades:
+                    self._bus.publish_trades(self._pending_trades, f"{self._publisher}/{self._batches}")
+                if self._pending:
+                    self._bus.publish_prices(self._pending, f"{self._publisher}/{self._batches}")
             except BusError as error:
                 attempt += 1
                 self._refused(error)
@@ -161,7 +213,10 @@ class Ingest:
                 self._accepted()
                 return
             if stop.wait(min(backoff(attempt, self._jitter()), LONGEST_BUS_DELAY)):
-                log.warning("stopped before the bus took a batch", extra={"source": self._source.name, "ticks": len(self._pending)})
+                log.warning(
+                    "stopped before the bus took a batch",
+                    extra={"source": self._source.name, "ticks": len(self._pending), "trades": len(self._pending_trades)},
+                )
                 return
 
     def _refused(self, error: BusError) -> None:
@@ -169,8 +224,9 @@ class Ingest:
         self._status.change(State.BACKING_OFF, f"bus: {error}")
 
     def _accepted(self) -> None:
-        self._status.count(len(self._pending))
-        self._pending = []
+        if self._pending or self._pending_trades:
+            self._status.count(len(self._pending), len(self._pending_trades))
+        self._pending, self._pending_trades = [], []
         self._failures = 0
         if self._full_at is not None and self._monotonic() - self._full_at < FULL_EPISODE_SECONDS:
             return
@@ -196,9 +252,14 @@ class Reporter:
 
     def report(self) -> None:
         """Report every source once. A report that fails is worth one log line, until one succeeds."""
+        for status in self._statuses:
+            status.check_silence()
         try:
             for status in self._statuses:
                 self._bus.report_source(status.name, status.report())
+                while status.changes:
+                    self._bus.note_source_change(status.name, *status.changes[0])
+                    status.changes.popleft()
             self._failing = False
         except Exception as error:
             if not self._failing:
@@ -207,12 +268,25 @@ class Reporter:
 
 
 class Ingestion:
-    """All sources of a process, each in its thread, and the thread that reports them."""
+    """All sources of a process, each in its thread, and the thread that reports them.
 
-    def __init__(self, sources: Sequence[Source[Any]], bus: PriceBus, *, max_attempts: int, clock: Callable[[], datetime]) -> None:
+    `went_live` hears the name of a source whenever it becomes live, from that source's thread.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source[Any]],
+        bus: PriceBus,
+        *,
+        max_attempts: int,
+        clock: Callable[[], datetime],
+        went_live: Callable[[str], None] = lambda name: None,
+    ) -> None:
         self._stop = threading.Event()
         self._changed = threading.Event()
-        self.statuses = [Status(source.name, clock, self._changed) for source in sources]
+        self.statuses = [
+            Status(source.name, clock, self._changed, stale_after=source.stale_after, went_live=went_live) for source in sources
+        ]
         runs = [Ingest(source, bus, status, max_attempts=max_attempts) for source, status in zip(sources, self.statuses, strict=True)]
         self._reporter = Reporter(bus, self.statuses, self._changed)
         self._threads = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from db.bus import Bus, Tick
+from db.bus import Bus, Tick, Trade
 from db.instruments import all_instruments
 from db.postgres import Store
 from jobs.ingest import Ingest, Status
@@ -25,6 +25,12 @@ class _CountedBus:
     def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> None:
         self._bus.publish_prices(ticks, batch_id)
         self._taken(len(ticks))
+
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
+        self._bus.publish_trades(trades, batch_id)
+
+    def note_source_change(self, name: str, state: str, detail: str | None) -> None:
+        return
 
     def report_source(self, name: str, state: Mapping[str, Any]) -> None:
         return

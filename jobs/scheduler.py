@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,11 +20,12 @@ from config import logs, settings
 from config.settings import Settings, SettingsError
 from db.bus import Bus, BusError
 from db.instruments import Instrument, all_instruments
+from db.partitions import TABLES, make_months
 from db.postgres import Store, StoreError
-from db.prices import latest_mids, make_months
+from db.prices import latest_mids
 from jobs.ingest import Ingestion
 from jobs.sources import Surroundings, build
-from jobs.writer import BatchRule, Writer
+from jobs.writer import BatchRule, Prices, Trades, Writer
 
 log = logging.getLogger("jobs.scheduler")
 
@@ -50,10 +52,18 @@ class Job:
     grace_seconds: int | None = None  # how late a run may start; None: however late
 
 
-def write(work: Work) -> None:
-    """Bus → store."""
-    rule = BatchRule(work.settings.batch_size, work.settings.batch_timeout_ms)
-    Writer(work.bus, work.store, rule).run(work.stop_writing)
+def write_prices(work: Work) -> None:
+    """Bus → store, prices."""
+    Writer(work.bus, work.store, _rule(work), Prices(work.bus)).run(work.stop_writing)
+
+
+def write_trades(work: Work) -> None:
+    """Bus → store, trades."""
+    Writer(work.bus, work.store, _rule(work), Trades(work.bus)).run(work.stop_writing)
+
+
+def _rule(work: Work) -> BatchRule:
+    return BatchRule(work.settings.batch_size, work.settings.batch_timeout_ms)
 
 
 def ingest(work: Work) -> None:
@@ -75,18 +85,20 @@ def ingest(work: Work) -> None:
 
 
 def make_coming_months(work: Work) -> None:
-    """Make this month's and the next month's partition of the prices, so that no batch waits for it at midnight."""
+    """Make this month's and the next month's partition of every table that has them, so that no batch waits for it at midnight."""
     today = work.clock().date()
     months = {today.strftime("%Y-%m"), (today.replace(day=1) + timedelta(days=32)).strftime("%Y-%m")}
     try:
         with work.store.transaction() as cursor:
-            make_months(cursor, months)
+            for table in TABLES:
+                make_months(cursor, table, months)
     except StoreError as error:
         log.warning("months are not made ahead this time; the writer makes them when it needs them: %s", error)
 
 
 JOBS = (
-    Job("write", None, write),
+    Job("write_prices", None, write_prices),
+    Job("write_trades", None, write_trades),
     Job("ingest", None, ingest),
     Job("make_coming_months", CronTrigger(hour=0, minute=5, timezone=UTC), make_coming_months, grace_seconds=3600),
 )
@@ -110,7 +122,9 @@ def run(work: Work) -> None:
     log.info("jobs stop")
     ended["ingest"].wait(6.0)
     work.stop_writing.set()
-    ended["write"].wait(8.0)
+    deadline = time.monotonic() + 8.0
+    for event in ended.values():
+        event.wait(max(0.0, deadline - time.monotonic()))
     scheduler.shutdown(wait=False)
 
 

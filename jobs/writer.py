@@ -1,4 +1,4 @@
-"""Bus → store: every accepted price becomes one row, exactly once in effect.
+"""Bus → store: every accepted price and trade becomes one row, exactly once in effect.
 
 Read a batch, store it, commit, acknowledge. Killed before the commit, the batch is handed out again; killed between
 commit and acknowledgement, it is handed out again and the rows are recognised. The bus keeps what is not acknowledged.
@@ -11,20 +11,25 @@ import random
 import re
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import orjson
 
 from db import topics
-from db.bus import Bus, BusError, Entry
+from db.bus import Bus, BusError, Entry, TradeLines
 from db.decimals import is_decimal
 from db.postgres import Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
+from db.trades import insert_trades
 from jobs.sources.base import backoff
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
 
 MOST = 10_000  # entries in one transaction
 _LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
@@ -43,13 +48,82 @@ class BatchRule:
     wait_ms: int = 1000
 
 
-class Writer:
-    """Moves prices from the bus to the store until told to stop. One thread runs it; nothing else may."""
+class Queue(ABC, Generic[Item]):
+    """One stream of the bus as the writer sees it: what waits, and how it is stored. `most` is how many entries are taken at once."""
 
-    def __init__(self, bus: Bus, store: Store, rule: BatchRule) -> None:
+    channel: str
+    most: int
+
+    @abstractmethod
+    def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Item]:
+        """Up to `count` entries, as `Bus.read_unstored` gives them."""
+
+    @abstractmethod
+    def size(self, entries: Sequence[Item]) -> int:
+        """How many rows these entries make."""
+
+    @abstractmethod
+    def store(self, cursor: Any, entries: Sequence[Item]) -> None:
+        """Store these entries; what is stored already is passed over."""
+
+    @abstractmethod
+    def ids(self, entries: Sequence[Item]) -> list[bytes]:
+        """What to acknowledge them by."""
+
+
+class Prices(Queue[Entry]):
+    """Prices, an entry each."""
+
+    channel = topics.PRICES
+    most = MOST
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Entry]:
+        return self._bus.read_unstored(topics.PRICES, count, wait_ms, again=again)
+
+    def size(self, entries: Sequence[Entry]) -> int:
+        return len(entries)
+
+    def store(self, cursor: Any, entries: Sequence[Entry]) -> None:
+        if rows := [row for entry in entries if (row := to_row(entry)) is not None]:
+            insert_prices(cursor, rows)
+
+    def ids(self, entries: Sequence[Entry]) -> list[bytes]:
+        return [entry.id for entry in entries]
+
+
+class Trades(Queue[TradeLines]):
+    """Trades, many to an entry: they pass as the text that COPY takes, and nothing here looks into it."""
+
+    channel = topics.TRADES
+    most = 20
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
+        return self._bus.read_unstored_trades(count, wait_ms, again=again)
+
+    def size(self, entries: Sequence[TradeLines]) -> int:
+        return sum(entry.trades for entry in entries)
+
+    def store(self, cursor: Any, entries: Sequence[TradeLines]) -> None:
+        insert_trades(cursor, b"".join(entry.lines for entry in entries))
+
+    def ids(self, entries: Sequence[TradeLines]) -> list[bytes]:
+        return [entry.id for entry in entries]
+
+
+class Writer(Generic[Item]):
+    """Moves one queue from the bus to the store until told to stop. One thread runs it; nothing else may."""
+
+    def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: Queue[Item]) -> None:
         self._bus = bus
         self._store = store
         self._rule = rule
+        self._queue = queue
 
     def run(self, stop: threading.Event) -> None:
         """Write until `stop` is set, then what the bus still has, for a few seconds at most."""
@@ -61,52 +135,52 @@ class Writer:
                 last_call = time.monotonic() + _LAST_BATCHES_SECONDS
             try:
                 if inherited:
-                    self._bus.open_group(topics.PRICES)
+                    self._bus.open_group(self._queue.channel)
                     self.recover()
                     inherited = False
                 if self.write_batch(self._gather(stop)) == 0 and last_call is not None:
                     return
                 if failures:
-                    log.info("writer goes on", extra={"failures": failures})
+                    log.info("writer goes on", extra={"channel": self._queue.channel, "failures": failures})
                 failures = 0
             except Exception as error:
                 inherited = True
                 failures += 1
                 if not isinstance(error, BusError | StoreError):
-                    log.exception("writer failed, tries again")
+                    log.exception("writer failed, tries again", extra={"channel": self._queue.channel})
                 elif failures == 1:
-                    log.warning("writer waits: %s", error)
+                    log.warning("writer waits: %s", error, extra={"channel": self._queue.channel})
                 if stop.wait(min(_LONGEST_DELAY, backoff(failures, random.random()))):  # noqa: S311
                     time.sleep(_LAST_CALL_PAUSE)
 
     def recover(self) -> int:
         """Write what was handed out before and never acknowledged; returns how many entries that were."""
         total = 0
-        while entries := self._bus.read_unstored(topics.PRICES, MOST, 0, again=True):
+        while entries := self._queue.read(self._queue.most, 0, again=True):
             total += self.write_batch(entries)
         if total:
-            log.info("writer took over unacknowledged prices", extra={"entries": total})
+            log.info("writer took over what was not acknowledged", extra={"channel": self._queue.channel, "entries": total})
         return total
 
-    def write_batch(self, entries: Sequence[Entry]) -> int:
+    def write_batch(self, entries: Sequence[Item]) -> int:
         """Store and acknowledge these entries; returns how many they were. Raises `StoreError` or `BusError`."""
-        rows = [row for entry in entries if (row := to_row(entry)) is not None]
-        if rows:
+        if entries:
             with self._store.transaction() as cursor:
-                insert_prices(cursor, rows)
-        self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
+                self._queue.store(cursor, entries)
+            self._bus.acknowledge(self._queue.channel, self._queue.ids(entries))
         return len(entries)
 
-    def _gather(self, stop: threading.Event) -> list[Entry]:
+    def _gather(self, stop: threading.Event) -> list[Item]:
         """Entries of the next batch; empty when none came within the waiting time."""
+        queue = self._queue
         wait_ms = 0 if stop.is_set() else self._rule.wait_ms
-        entries = self._bus.read_unstored(topics.PRICES, MOST, min(wait_ms, _LONGEST_BLOCK_MS))
+        entries = queue.read(queue.most, min(wait_ms, _LONGEST_BLOCK_MS))
         deadline = time.monotonic() + self._rule.wait_ms / 1000
-        while entries and len(entries) < self._rule.size and not stop.is_set():
+        while entries and queue.size(entries) < self._rule.size and len(entries) < queue.most and not stop.is_set():
             left_ms = int((deadline - time.monotonic()) * 1000)
             if left_ms <= 0:
                 break
-            entries += self._bus.read_unstored(topics.PRICES, MOST - len(entries), min(left_ms, _LONGEST_BLOCK_MS))
+            entries += queue.read(queue.most - len(entries), min(left_ms, _LONGEST_BLOCK_MS))
         return entries
 
 

@@ -12,7 +12,7 @@ import redis as redis_client
 from db import topics
 from db.bus import Bus, Tick
 from db.postgres import Store
-from jobs.writer import BatchRule, Writer
+from jobs.writer import BatchRule, Prices, Writer
 from tests.conftest import until
 
 
@@ -29,7 +29,7 @@ def rows(store: Store) -> list[tuple[int, str]]:
 def write_all(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
     """Run the writer in its thread until the bus holds nothing unstored, then stop it."""
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), Prices(bus)).run, args=(stop,))
     thread.start()
     until(lambda: bus.unstored() == 0, what="an empty backlog")
     stop.set()
@@ -61,7 +61,7 @@ def test_ten_thousand_prices_over_many_batches_come_out_once(bus: Bus, store: St
 def test_a_batch_is_more_than_its_size_where_more_is_there(bus: Bus, store: Store) -> None:
     bus.publish_prices([tick(number) for number in range(3000)])
     bus.open_group(topics.PRICES)
-    entries = Writer(bus, store, BatchRule(size=100, wait_ms=1000))._gather(threading.Event())
+    entries = Writer(bus, store, BatchRule(size=100, wait_ms=1000), Prices(bus))._gather(threading.Event())
     assert len(entries) == 3000
 
 
@@ -75,7 +75,7 @@ def test_a_batch_that_was_committed_and_not_acknowledged_is_not_doubled(bus: Bus
     bus.publish_prices([tick(number) for number in range(50)])
     bus.open_group(topics.PRICES)
     entries = bus.read_unstored(topics.PRICES, 100, 0)
-    dying = Writer(bus, store, BatchRule())
+    dying = Writer(bus, store, BatchRule(), Prices(bus))
     acknowledge, bus.acknowledge = bus.acknowledge, lambda *_: 0  # type: ignore[method-assign]
     dying.write_batch(entries)  # commits; killed before it can say so
     bus.acknowledge = acknowledge  # type: ignore[method-assign]
@@ -112,7 +112,7 @@ def test_an_entry_that_is_no_price_does_not_hold_up_the_others(bus: Bus, store: 
 
 def test_the_bus_losing_everything_does_not_stop_the_writer(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, BatchRule(10, 50)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, BatchRule(10, 50), Prices(bus)).run, args=(stop,))
     thread.start()
     bus.publish_prices([tick(number) for number in range(5)])
     until(lambda: len(rows(store)) == 5)
@@ -125,7 +125,7 @@ def test_the_bus_losing_everything_does_not_stop_the_writer(bus: Bus, store: Sto
 
 def test_two_writers_of_one_name_store_everything_once(bus: Bus, store: Store, servers: object, clock: Callable[[], object]) -> None:
     stop = threading.Event()
-    threads = [threading.Thread(target=Writer(bus, store, BatchRule(10, 20)).run, args=(stop,)) for _ in range(2)]
+    threads = [threading.Thread(target=Writer(bus, store, BatchRule(10, 20), Prices(bus)).run, args=(stop,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for start in range(0, 2000, 50):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from db.bus import BusError, BusFull, Tick
+from db.bus import BusError, BusFull, Tick, Trade
 from jobs.ingest import LONGEST_BUS_DELAY, REPORT_SECONDS, Ingest, Ingestion, Reporter, Status
 from jobs.sources.base import LONGEST_DELAY, BadInput, Source, State, as_source_error
 from tests.fake_time import FakeTime
@@ -47,6 +47,7 @@ class MemoryBus:
         self.offered: list[str | None] = []
         self.taken: dict[str | None, list[Tick]] = {}
         self.reports: list[tuple[str, dict[str, Any]]] = []
+        self.changes: list[tuple[str, str]] = []
         self.reporting: Exception | None = None
 
     def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> None:
@@ -57,6 +58,12 @@ class MemoryBus:
         self.taken.setdefault(batch_id, list(ticks))
         if refusal == "lost":
             raise BusError("the answer was lost")
+
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
+        raise AssertionError("no source of these tests has trades")
+
+    def note_source_change(self, name: str, state: str, detail: str | None) -> None:
+        self.changes.append((name, state))
 
     def report_source(self, name: str, state: Mapping[str, Any]) -> None:
         if self.reporting is not None:
@@ -216,7 +223,7 @@ def test_a_failing_report_is_logged_once_until_one_succeeds(caplog: pytest.LogCa
         reporter.report()
     assert [name for name, _ in bus.reports] == ["one"]
     assert [bool(record.exc_info) for record in caplog.records] == [False, True]
-    assert set(bus.reports[0][1]) == {"state", "since", "last_tick", "ticks", "detail"}
+    assert set(bus.reports[0][1]) == {"state", "since", "last_tick", "ticks", "trades", "detail"}
 
 
 def test_reports_are_refreshed_well_within_five_seconds() -> None:

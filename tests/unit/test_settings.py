@@ -211,9 +211,12 @@ def test_what_is_no_source(text: str) -> None:
         parse_source(text)
 
 
-@pytest.mark.parametrize("kind", ["oanda", "binance"])
-def test_sources_to_come_say_so(kind: str) -> None:
-    assert "not part of this version yet" in problems(SOURCES=kind)["SOURCES"]
+def test_oanda_needs_its_account() -> None:
+    assert set(problems(SOURCES="oanda")) == {"OANDA_API_TOKEN", "OANDA_ACCOUNT_ID"}
+    secret = "0123456789-abcdef"
+    chosen = load({"SOURCES": "oanda,binance", "OANDA_API_TOKEN": secret, "OANDA_ACCOUNT_ID": "101-004-1-001"}, dotenv=None)
+    assert [spec.kind for spec in chosen.sources] == ["oanda", "binance"]
+    assert secret not in repr(chosen)
 
 
 def test_speeds() -> None:
