@@ -19,6 +19,10 @@ class StoreError(Exception):
     """The store cannot be reached or does not work just now; what was asked may be tried again."""
 
 
+class RowError(Exception):
+    """A row that the store cannot take as it is; trying it again cannot help."""
+
+
 class Store:
     """PostgreSQL connections, at most `pool_max` at a time; a caller waits for a free one. Safe to share between threads.
 
@@ -36,7 +40,7 @@ class Store:
     def transaction(self) -> Iterator[Any]:
         """A cursor whose work is committed at the end of the block, or undone with its connection if it raises.
 
-        Raises `StoreError` where PostgreSQL is away; a connection that broke is thrown away.
+        Raises `StoreError` where PostgreSQL is away, `RowError` where it refuses what it was given; a connection that broke is thrown away.
         """
         if not self._slots.acquire(timeout=self._timeout_ms / 1000):
             raise StoreError("no free database connection in time")
@@ -52,6 +56,9 @@ class Store:
             # Idle connections most likely broke with it (a restarted server): none of them is worth a try.
             self.close()
             raise StoreError(first_line(error)) from error
+        except (psycopg2.DataError, psycopg2.IntegrityError) as error:
+            _discard(connection)
+            raise RowError(first_line(error)) from error
         except BaseException:
             _discard(connection)
             raise

@@ -21,7 +21,7 @@ import orjson
 from db import topics
 from db.bus import Bus, BusError, Entry, TradeLines
 from db.decimals import is_decimal
-from db.postgres import Store, StoreError
+from db.postgres import RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
@@ -165,10 +165,22 @@ class Writer(Generic[Item]):
     def write_batch(self, entries: Sequence[Item]) -> int:
         """Store and acknowledge these entries; returns how many they were. Raises `StoreError` or `BusError`."""
         if entries:
-            with self._store.transaction() as cursor:
-                self._queue.store(cursor, entries)
+            self._store_all(entries)
             self._bus.acknowledge(self._queue.channel, self._queue.ids(entries))
         return len(entries)
+
+    def _store_all(self, entries: Sequence[Item]) -> None:
+        """Store these entries, but for those that cannot be: they are logged, and must not hold up the others."""
+        try:
+            with self._store.transaction() as cursor:
+                self._queue.store(cursor, entries)
+        except (RowError, ValueError) as error:
+            if len(entries) == 1:
+                log.error("entry cannot be stored", extra={"entry": self._queue.ids(entries)[0].decode(), "reason": str(error)})
+                return
+            middle = len(entries) // 2
+            self._store_all(entries[:middle])
+            self._store_all(entries[middle:])
 
     def _gather(self, stop: threading.Event) -> list[Item]:
         """Entries of the next batch; empty when none came within the waiting time."""

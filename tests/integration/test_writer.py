@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 import redis as redis_client
 
 from db import topics
-from db.bus import Bus, Tick
+from db.bus import Bus, BusFull, Tick, Trade
 from db.postgres import Store
-from jobs.writer import BatchRule, Prices, Writer
-from tests.conftest import until
+from jobs.writer import BatchRule, Prices, Trades, Writer
+from tests.conftest import Servers, until
 
 
 def tick(number: int, time: str = "2025-11-18T12:30:00.000000Z") -> Tick:
@@ -145,3 +147,73 @@ def test_months_come_as_prices_need_them(bus: Bus, store: Store) -> None:
     with store.transaction() as cursor:
         cursor.execute("SELECT tableoid::regclass::text FROM prices ORDER BY time")
         assert [name for (name,) in cursor.fetchall()] == ["prices_1999_12", "prices_2000_01", "prices_2024_02", "prices_2199_12"]
+
+
+def trade(number: int, time: str = "2025-11-18T12:30:00.000000Z") -> Trade:
+    return Trade("BTCUSDT", number, time, f"61837.{number:08}", "0.00100000", "sell" if number % 2 else "buy")
+
+
+def write_all_trades(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), Trades(bus)).run, args=(stop,))
+    thread.start()
+    until(lambda: bus.unstored(topics.TRADES) == 0, what="an empty backlog")
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def trade_ids(store: Store) -> list[int]:
+    with store.transaction() as cursor:
+        cursor.execute("SELECT trade_id FROM raw_trades ORDER BY trade_id")
+        return [number for (number,) in cursor.fetchall()]
+
+
+def test_a_trade_is_stored_with_every_digit(bus: Bus, store: Store) -> None:
+    bus.publish_trades([trade(7, "2024-08-08T23:54:15.342000Z")], "test/1")
+    write_all_trades(bus, store)
+    with store.transaction() as cursor:
+        cursor.execute("SELECT symbol, trade_id, time::text, price, quantity, side FROM raw_trades")
+        assert cursor.fetchall() == [("BTCUSDT", 7, "2024-08-08 23:54:15.342+00", "61837.00000007", "0.00100000", "sell")]
+        cursor.execute("SELECT symbol, minute::text FROM candle_marks")
+        assert cursor.fetchall() == [("BTCUSDT", "2024-08-08 23:54:00+00")]
+
+
+def test_trades_that_come_again_are_stored_once(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
+    bus.publish_trades([trade(number) for number in range(12_000)], "test/1")
+    bus.publish_trades([trade(number) for number in range(12_000)], "test/1")  # the answer was lost: it is known
+    assert bus.unstored(topics.TRADES) == 3
+    bus.publish_trades([trade(number) for number in range(11_990, 12_010)], "test/2")  # the exchange told some twice
+    write_all_trades(bus, store)
+    assert trade_ids(store) == list(range(12_010))
+    assert raw_redis.xlen(topics.stream_key(topics.TRADES)) == 0  # nobody else reads them
+
+
+def test_trades_read_by_a_writer_that_died_are_inherited(bus: Bus, store: Store) -> None:
+    bus.publish_trades([trade(number) for number in range(10)], "test/1")
+    bus.open_group(topics.TRADES)
+    assert len(bus.read_unstored_trades(10, 0)) == 1
+    write_all_trades(bus, store)
+    assert trade_ids(store) == list(range(10))
+
+
+def test_lines_that_are_no_trades_do_not_hold_up_the_others(bus: Bus, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    bad = [trade(100, "2024-99-01T00:00:00Z"), trade(101)._replace(price="dear"), trade(102)._replace(side="neither")]
+    for number, each in enumerate([trade(1), *bad, trade(2)]):
+        bus.publish_trades([each], f"test/{number}")
+    write_all_trades(bus, store)
+    assert trade_ids(store) == [1, 2]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["entry cannot be stored"] * 3
+
+
+def test_a_bus_full_of_trades_accepts_no_more(servers: Servers, bus: Bus, store: Store, clock: Callable[[], datetime]) -> None:
+    small = Bus(servers.redis_url, clock, limit=300)
+    for number in range(3):
+        small.publish_trades([trade(number)], f"test/{number}")
+    with pytest.raises(BusFull):
+        small.publish_trades([trade(3)], "test/3")
+    write_all_trades(bus, store)
+    small.publish_trades([trade(3)], "test/3")
+    write_all_trades(bus, store)
+    assert trade_ids(store) == [0, 1, 2, 3]
+    small.close()

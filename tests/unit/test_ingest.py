@@ -12,12 +12,16 @@ import pytest
 
 from db.bus import BusError, BusFull, Tick, Trade
 from jobs.ingest import LONGEST_BUS_DELAY, REPORT_SECONDS, Ingest, Ingestion, Reporter, Status
-from jobs.sources.base import LONGEST_DELAY, BadInput, Source, State, as_source_error
+from jobs.sources.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
 from tests.fake_time import FakeTime
 
 
 def tick(number: int) -> Tick:
     return Tick("EUR_USD", f"1.{number}1", f"1.{number}3", f"1.{number}2", "2025-01-01T00:00:00.000000Z", "scripted")
+
+
+def trade(number: int) -> Trade:
+    return Trade("EUR_USD", number, "2025-01-01T00:00:00.000000Z", f"1.{number}2", "3", "buy")
 
 
 class Scripted(Source[Any]):
@@ -35,8 +39,15 @@ class Scripted(Source[Any]):
                 raise entry
             yield entry
 
-    def parse(self, raw: int) -> list[Tick]:
+    def parse(self, raw: int) -> Sequence[Tick | Trade]:
         return [tick(raw)] if raw >= 0 else []
+
+
+class Trading(Scripted):
+    """Each number is a trade and the price it makes."""
+
+    def parse(self, raw: int) -> Sequence[Tick | Trade]:
+        return [trade(raw), tick(raw)]
 
 
 class MemoryBus:
@@ -48,6 +59,7 @@ class MemoryBus:
         self.taken: dict[str | None, list[Tick]] = {}
         self.reports: list[tuple[str, dict[str, Any]]] = []
         self.changes: list[tuple[str, str]] = []
+        self.trades: dict[str, list[Trade]] = {}
         self.reporting: Exception | None = None
 
     def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> None:
@@ -60,7 +72,7 @@ class MemoryBus:
             raise BusError("the answer was lost")
 
     def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
-        raise AssertionError("no source of these tests has trades")
+        self.trades.setdefault(batch_id, list(trades))
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
         self.changes.append((name, state))
@@ -195,7 +207,7 @@ def test_a_fatal_fault_is_down_with_its_reason_and_not_tried_again() -> None:
 @pytest.mark.parametrize("where", ["fetch", "parse", "publish"])
 def test_the_unexpected_is_logged_with_its_traceback_and_survived(where: str, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Scripted):
-        def parse(self, raw: int) -> list[Tick]:
+        def parse(self, raw: int) -> Sequence[Tick | Trade]:
             if where == "parse" and raw == 1:
                 raise ZeroDivisionError
             return super().parse(raw)
@@ -269,3 +281,60 @@ def test_a_bus_that_takes_no_reports_does_not_stop_prices() -> None:
     ingestion.start()
     eventually(lambda: bus.bids() == ["1.11"])
     assert ingestion.stop(5)
+
+
+def test_trades_and_prices_are_one_batch_sent_again_together() -> None:
+    bus = MemoryBus(BusError("away"), None, BusFull("full"), None)
+    run = Run(Trading([1, 2]), bus)
+    assert [each.trade_id for batch in bus.trades.values() for each in batch] == [1, 2]
+    assert bus.bids() == ["1.11", "1.21"]
+    assert list(bus.trades) == list(bus.taken)
+    report = run.status.report()
+    assert (report["ticks"], report["trades"]) == (2, 2)
+
+
+def test_a_heartbeat_makes_a_source_live_and_counts_nothing() -> None:
+    run = Run(Scripted([-1, -1]), MemoryBus())
+    assert run.states == ["connecting", "live", "ended"]
+    assert (run.status.report()["ticks"], run.status.report()["last_tick"]) == (0, None)
+
+
+def test_who_asks_to_be_left_alone_is_left_alone() -> None:
+    run = Run(Scripted([SourceError("HTTP 429: slow down", fatal=False, retry_after=17.0), 1]), MemoryBus())
+    assert run.time.waits == [17.0]
+    assert run.states == ["connecting", "backing_off", "connecting", "live", "ended"]
+
+
+def test_a_live_feed_that_falls_silent_is_stale_until_it_speaks() -> None:
+    clock = FakeTime()
+    went_live: list[str] = []
+    status = Status("feed", clock.utc, threading.Event(), stale_after=10, went_live=went_live.append, monotonic=clock.monotonic)
+    clock.wait(60)
+    status.check_silence()
+    assert status.state is State.CONNECTING  # nobody expects anything of it yet
+    status.hear()
+    status.change(State.LIVE)
+    for seconds, state in ((9, State.LIVE), (2, State.STALE), (50, State.STALE)):
+        clock.wait(seconds)
+        status.check_silence()
+        assert status.state is state
+    status.hear()
+    status.change(State.LIVE)
+    status.check_silence()
+    assert (status.state, went_live) == (State.LIVE, ["feed", "feed"])
+
+
+def test_every_change_reaches_the_bus_even_after_it_was_away() -> None:
+    bus = MemoryBus()
+    status = Status("one", FakeTime().utc, threading.Event())
+    reporter = Reporter(bus, [status], threading.Event())
+    bus.reporting = BusError("away")
+    status.change(State.LIVE)
+    status.change(State.BACKING_OFF, "reset")
+    reporter.report()
+    assert bus.changes == []
+    bus.reporting = None
+    status.change(State.LIVE)
+    reporter.report()
+    reporter.report()
+    assert bus.changes == [("one", "live"), ("one", "backing_off"), ("one", "live")]
