@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from marshmallow import Schema, ValidationError
 
+from api.hub.candle_rooms import CandleRooms
 from api.hub.fanout import Fanout, granted
 from api.hub.outbox import Outbox
 from api.hub.topic_log import TopicLog
@@ -72,6 +73,7 @@ class Events:
         self._log = topic_log
         self._instruments = tuple(instruments)
         self._known = frozenset(instruments)
+        self._candles = CandleRooms(fanout, topic_log, instruments)
         self._max_clients = max_clients
         self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
         self._timestamp = timestamp
@@ -139,30 +141,28 @@ class Events:
         """Join rooms, take the snapshot and send what was missed, in one go: nothing here lets another message in between."""
         held = self._held(client)
         accepted, rejected = self._judge(asked["pairs"])
+        candles, rejected_candles = self._candles.judge(asked["candles"])
         added = [pair for pair in accepted if pair not in held]
-        recovered: dict[str, bool] = {}
-        missed: list[tuple[str, bytes]] = []
-        for pair in accepted:
-            if position := asked["since"].get(pair):
-                # Who is in the room already misses nothing; sending it again would only double it.
-                bodies = self._log.missed(pair, position["epoch"], position["seq"]) if pair in added else []
-                recovered[pair] = bodies is not None
-                missed += [(pair, body) for body in bodies or ()]
-        rate = granted(asked["max_rate"])
+        # Who is in the room already misses nothing; sending it again would only double it.
+        missed = {pair: self._missed(pair, at) if pair in added else [] for pair in accepted if (at := asked["since"].get(pair))}
+        rate = granted(asked["max_rate"]) if asked["pairs"] else None
         self._fanout.join(client, [topics.price_room(pair) for pair in accepted], rate)
-        snapshot = {pair: orjson.Fragment(body) for pair in accepted if (body := self._log.latest(pair))}
+        self._candles.join(client, candles)
         answer = {
-            **self._held_body(client),
+            **self._held_body(client, asked),
             "added": added,
-            "rejected": rejected,
-            "snapshot": snapshot,
-            "recovered": recovered,
+            "rejected": rejected + rejected_candles,
+            "snapshot": {pair: orjson.Fragment(body) for pair in accepted if (body := self._log.latest(pair))},
+            "recovered": {pair: bodies is not None for pair, bodies in missed.items()},
             "max_rate": rate,
             "timestamp": self._timestamp(),
         }
+        if "candles" in answer:
+            answer["candle_snapshot"] = self._candles.snapshot(candles)
         reply = self._reply(client, "subscription_confirmed", answer)
-        for pair, body in missed:
-            self._fanout.send(client, frame("price_update", body, key=pair))
+        for pair, bodies in missed.items():
+            for body in bodies or ():
+                self._fanout.send(client, frame("price_update", body, key=pair))
         return reply
 
     def unsubscribe(self, client: str, asked: dict[str, Any]) -> bytes:
@@ -170,13 +170,13 @@ class Events:
         held = self._held(client)
         removed = held if asked["pairs"] == ALL else [pair for pair in held if pair in asked["pairs"]]
         self._fanout.leave(client, [topics.price_room(pair) for pair in removed])
-        return self._reply(
-            client, "unsubscription_confirmed", {**self._held_body(client), "removed": removed, "timestamp": self._timestamp()}
-        )
+        self._candles.leave(client, asked["candles"])
+        answer = {**self._held_body(client, asked), "removed": removed, "timestamp": self._timestamp()}
+        return self._reply(client, "unsubscription_confirmed", answer)
 
-    def get_subscriptions(self, client: str, _: dict[str, Any]) -> bytes:
+    def get_subscriptions(self, client: str, asked: dict[str, Any]) -> bytes:
         """What the client holds."""
-        return self._reply(client, "subscriptions_info", {**self._held_body(client), "timestamp": self._timestamp()})
+        return self._reply(client, "subscriptions_info", {**self._held_body(client, asked), "timestamp": self._timestamp()})
 
     def request_price(self, client: str, asked: dict[str, Any]) -> bytes:
         """The latest price of one instrument, subscribed or not."""
@@ -203,6 +203,7 @@ class Events:
             "total_connections": self.total_connections,
             "total_subscriptions": sum(by_pair.values()),
             "subscriptions_by_pair": by_pair,
+            "candle_subscriptions": self._candles.count(members),
             "messages_delivered": self._fanout.delivered,
             "average_batch": round(self._fanout.batched / max(1, self._fanout.batches), 2),
             **self._stats(),
@@ -221,9 +222,14 @@ class Events:
         rooms = self._fanout.rooms(client)
         return [pair for pair in self._instruments if topics.price_room(pair) in rooms]
 
-    def _held_body(self, client: str) -> dict[str, Any]:
-        held = self._held(client)
-        return {"pairs": held, "pair_count": len(held)}
+    def _held_body(self, client: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """What the client holds. Of candles it hears only where it holds or asks for some."""
+        held, candles = self._held(client), self._candles.held(client)
+        body = {"pairs": held, "pair_count": len(held)}
+        return {**body, "candles": candles} if candles or asked.get("candles") else body
+
+    def _missed(self, pair: str, position: dict[str, Any]) -> list[bytes] | None:
+        return self._log.missed(pair, position["epoch"], position["seq"])
 
     def _judge(self, pairs: Any) -> tuple[list[str], list[dict[str, Any]]]:
         """Asked pairs, each once: those that exist, and a verdict on each that does not."""

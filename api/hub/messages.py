@@ -14,8 +14,11 @@ from api.hub.wire import Frame, event
 from api.schemas.bus import MOST_EPOCH, MOST_NAME, MOST_SEQ, SCHEMAS
 from db import topics
 from db.decimals import is_decimal
+from db.intervals import INTERVALS
+from db.timestamps import parse_time
 
 MOST_BYTES = 64 * 1024
+_CONFLATED = (topics.PRICES, topics.CANDLES)  # channels whose messages replace the one before them on their topic
 
 fromisoformat = datetime.fromisoformat
 
@@ -32,7 +35,7 @@ class BadMessage(Exception):
 class Message:
     """One message of a channel. `rooms` is where it goes (none: to everyone); without `epoch` it is a foreign one.
 
-    `body` is what Redis delivered, `frame` the event around it, for every receiver alike.
+    `body` is what Redis delivered, `frame` the event around it, for every receiver alike. `starts` is when a candle begins.
     """
 
     channel: str
@@ -42,6 +45,7 @@ class Message:
     frame: Frame
     epoch: str | None
     seq: int
+    starts: datetime | None = None
 
 
 def decode(channel: str, body: bytes, known: Container[str]) -> Message:
@@ -54,17 +58,17 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
         raise BadMessage("not_json", str(error)) from None
     if not isinstance(data, dict):
         raise BadMessage("not_an_object", type(data).__name__)
-    if channel != topics.PRICES or not is_plain_price(data):
+    if not ((plain := _PLAIN.get(channel)) and plain(data)):
         try:
             SCHEMAS[channel].load(data)
         except ValidationError as error:
             raise BadMessage("schema", str(error.messages)) from None
-    topic, instruments = _addressee(channel, data)
+    topic, instruments, rooms = _addressee(channel, data)
     if not all(name in known for name in instruments):
         raise BadMessage("unknown_instrument", str(instruments))
-    rooms = tuple(topics.price_room(name) for name in instruments)
-    frame = event(topics.EVENTS[channel], body, key=topic if channel == topics.PRICES else None)
-    return Message(channel, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0))
+    frame = event(topics.EVENTS[channel], body, key=topic if channel in _CONFLATED else None)
+    starts = parse_time(data["candle"]["start_time"]) if channel == topics.CANDLES else None
+    return Message(channel, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts)
 
 
 def is_plain_price(data: dict[str, Any]) -> bool:
@@ -73,26 +77,58 @@ def is_plain_price(data: dict[str, Any]) -> bool:
     That machinery takes 20 µs when it has just run, and many times that once per message, cold, between two rounds of `send()`.
     """
     price = data.get("price")
-    if type(price) is not dict or type(data.get("seq")) is not int or data["seq"] < 1 or data["seq"] > MOST_SEQ:
-        return False
-    name, epoch = data.get("instrument"), data.get("epoch")
-    if type(name) is not str or type(epoch) is not str or not 0 < len(name) <= MOST_NAME or not 0 < len(epoch) <= MOST_EPOCH:
+    if type(price) is not dict or not _has_plain_head(data):
         return False
     try:
-        if price["time"][-1:] != "Z" or data["timestamp"][-1:] != "Z":
-            return False
-        fromisoformat(price["time"])
-        fromisoformat(data["timestamp"])
-        return bool(is_decimal(price["bid"]) and is_decimal(price["ask"]) and is_decimal(price["mid"]))
-    except (KeyError, TypeError, ValueError):
+        return bool(is_decimal(price["bid"]) and is_decimal(price["ask"]) and is_decimal(price["mid"])) and _is_plain_time(price["time"])
+    except (KeyError, TypeError):
         return False
 
 
-def _addressee(channel: str, data: dict[str, Any]) -> tuple[str, tuple[str, ...]]:
-    """The topic that `seq` counts, and the instruments in whose rooms the message is heard."""
+def is_plain_candle(data: dict[str, Any]) -> bool:
+    """As `is_plain_price`, of candles: a hub that starts reads a stream of thousands of them before it serves anybody."""
+    candle, interval = data.get("candle"), data.get("interval")
+    if type(candle) is not dict or type(interval) is not str or interval not in INTERVALS or not _has_plain_head(data):
+        return False
+    trades = candle.get("trades")
+    if type(candle.get("complete")) is not bool or not (trades is None or (type(trades) is int and trades >= 0)):
+        return False
+    try:
+        decimals = all(is_decimal(candle[name]) for name in ("open", "high", "low", "close", "volume"))
+        return decimals and _is_plain_time(candle["start_time"]) and _is_plain_time(candle["end_time"])
+    except (KeyError, TypeError):
+        return False
+
+
+# channel -> the short way to accept its messages
+_PLAIN = {topics.PRICES: is_plain_price, topics.CANDLES: is_plain_candle}
+
+
+def _has_plain_head(data: dict[str, Any]) -> bool:
+    name, epoch, seq = data.get("instrument"), data.get("epoch"), data.get("seq")
+    if type(name) is not str or type(epoch) is not str or type(seq) is not int:
+        return False
+    fits = 0 < len(name) <= MOST_NAME and 0 < len(epoch) <= MOST_EPOCH and 0 < seq <= MOST_SEQ
+    return fits and _is_plain_time(data.get("timestamp"))
+
+
+def _is_plain_time(text: Any) -> bool:
+    try:
+        fromisoformat(text)
+    except (TypeError, ValueError):
+        return False
+    return bool(text[-1:] == "Z")
+
+
+def _addressee(channel: str, data: dict[str, Any]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """The topic that `seq` counts, the instruments that the message names, and the rooms where it is heard."""
     if channel == topics.CORRELATION_ALERTS:
         first, second = data["instrument1"], data["instrument2"]
-        return f"{first}|{second}", (first, second)
+        return f"{first}|{second}", (first, second), (topics.price_room(first), topics.price_room(second))
     if channel == topics.DATA_READY:
-        return data["data_type"], ()
-    return data["instrument"], (data["instrument"],)
+        return data["data_type"], (), ()
+    name = data["instrument"]
+    if channel == topics.CANDLES:
+        interval = data["interval"]
+        return topics.candle_topic(name, interval), (name,), (topics.candle_room(name, interval),)
+    return name, (name,), (topics.price_room(name),)

@@ -23,7 +23,7 @@ _LOG_EVERY = 60.0  # seconds between log lines about the same kind of bad messag
 
 
 class Relay:
-    """Carries every message of the four channels into the topic log and to the fan-out. One thread or greenlet runs it."""
+    """Carries every message of the channels into the topic log and to the fan-out. One thread or greenlet runs it."""
 
     def __init__(self, bus: Bus, topic_log: TopicLog, fanout: Fanout, known: Container[str]) -> None:
         self._bus = bus

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 
 from api.hub.messages import Message
@@ -28,11 +29,13 @@ class _Topic:
 
 
 class TopicLog:
-    """Bodies by (channel, topic). Only prices are kept for clients to catch up on; of the rest, the place alone."""
+    """Bodies by (channel, topic). Prices are kept for clients to catch up on; of candles the newest; of the rest, the place alone."""
 
     def __init__(self) -> None:
         self._topics: dict[tuple[str, str], _Topic] = {}  # (channel, topic) -> its tail
         self._latest: dict[str, bytes] = {}  # instrument -> last price_update body, foreign ones included
+        self._newest: dict[str, Message] = {}  # candle topic -> its newest candle by time, foreign ones included
+        self._last: dict[str, Message] = {}  # candle topic -> its last message with a seq
         self._epoch: str | None = None  # of the last message appended
 
     def place(self, message: Message) -> Place:
@@ -67,12 +70,23 @@ class TopicLog:
         if message.channel == topics.PRICES:
             topic.bodies.append(message.body)
             self._latest[message.topic] = message.body
+        elif message.channel == topics.CANDLES:
+            self._last[message.topic] = message
+            self._note_candle(message)
         return True
 
     def note_foreign(self, message: Message) -> None:
-        """A foreign price has no place in the log, but it is the latest."""
+        """A foreign price or candle has no place in the log, but it is the latest."""
         if message.channel == topics.PRICES:
             self._latest[message.topic] = message.body
+        elif message.channel == topics.CANDLES:
+            self._note_candle(message)
+
+    def _note_candle(self, message: Message) -> None:
+        """Late data correct an older candle: that does not make it the newest. Nor is one publisher's time another's."""
+        newest = self._newest.get(message.topic)
+        if newest is None or newest.epoch != message.epoch or _starts(message) >= _starts(newest):
+            self._newest[message.topic] = message
 
     def seed_latest(self, bodies: dict[str, bytes]) -> None:
         """Give the latest price of instruments that the log has none of yet."""
@@ -81,6 +95,13 @@ class TopicLog:
     def latest(self, instrument: str) -> bytes | None:
         """Body of the instrument's last price_update."""
         return self._latest.get(instrument)
+
+    def candles(self, topic: str) -> list[bytes]:
+        """Bodies of the candle_updates to begin with, oldest candle first: the newest candle, and where that was not the last message,
+        the last one too, so that its `seq` leads on to the next."""
+        newest, last = self._newest.get(topic), self._last.get(topic)
+        bodies = {message.body: None for message in sorted(filter(None, (last, newest)), key=_starts)}
+        return list(bodies)
 
     def missed(self, instrument: str, epoch: str, seq: int) -> list[bytes] | None:
         """Bodies of the price_updates that follow (epoch, seq), oldest first; None where that cannot be told for certain."""
@@ -91,3 +112,8 @@ class TopicLog:
         if count < 0 or count > len(topic.bodies):
             return None
         return list(topic.bodies)[len(topic.bodies) - count :] if count else []
+
+
+def _starts(message: Message) -> datetime:
+    assert message.starts is not None  # noqa: S101 - decode gives it to every candle
+    return message.starts

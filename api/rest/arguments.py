@@ -9,6 +9,7 @@ from marshmallow import ValidationError, validate
 from marshmallow.fields import Str
 
 from api.rest import paging
+from db.listing import Listing
 from db.timestamps import format_time, parse_time
 
 # `2025-11-18T12:30:00+01:00` typed into a URL arrives with a space where the plus was.
@@ -27,11 +28,15 @@ class TimeArgument(Str):
 
 
 class TokenArgument(Str):
-    """A `next_page_token`; becomes a `paging.Place`."""
+    """A `next_page_token` of one listing; becomes a `paging.Place`."""
+
+    def __init__(self, listing: Listing, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.listing = listing
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         try:
-            return paging.decode(value)
+            return paging.decode(self.listing, value)
         except ValueError:
             raise ValidationError("Not a next_page_token of this service.") from None
 

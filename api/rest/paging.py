@@ -3,40 +3,41 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from db.prices import PriceKey
-from db.timestamps import format_time, parse_time
+from db.listing import Key, Listing
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The last row that a client has, and the listing it belongs to."""
+    """The last row that a client has, and what was listed: the order, and the values of the filters, None where not given."""
 
-    symbol: str
+    listing: Listing
     order: str
-    key: PriceKey
+    filters: tuple[str | None, ...]
+    key: Key
 
 
-def encode(place: Place) -> str:
+def place(listing: Listing, query: Mapping[str, Any], key: Key) -> Place:
+    """The place of a row among those that `query` asks for."""
+    return Place(listing, query["order"], tuple(query.get(column.name) for column in listing.filters), key)
+
+
+def encode(at: Place) -> str:
     """The token of a place."""
-    key = place.key
-    return base64.urlsafe_b64encode(orjson.dumps([place.symbol, place.order, key.time, key.epoch, key.seq])).decode().rstrip("=")
+    return base64.urlsafe_b64encode(orjson.dumps([at.listing.name, at.order, at.filters, *at.key])).decode().rstrip("=")
 
 
-def decode(token: str) -> Place:
-    """The place of a token; `ValueError` where it is none. A forged one is harmless: it only says where to go on."""
+def decode(listing: Listing, token: str) -> Place:
+    """The place of a token; `ValueError` where it is none of this listing. A forged one is harmless: it only says where to go on."""
     parts = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
-    if not isinstance(parts, list) or len(parts) != 5:
-        raise ValueError("not five parts")
-    symbol, order, time, epoch, seq = parts
-    if not all(isinstance(text, str) for text in (symbol, order, time, epoch)) or "\0" in epoch or not _is_bigint(seq):
-        raise ValueError("parts of the wrong type")
-    return Place(symbol, order, PriceKey(format_time(parse_time(time)), epoch, seq))
-
-
-def _is_bigint(value: Any) -> bool:
-    return type(value) is int and -(2**63) <= value < 2**63
+    if not isinstance(parts, list) or len(parts) != 3 + len(listing.key):
+        raise ValueError("too few or too many parts")
+    name, order, values, *key = parts
+    if name != listing.name or not isinstance(order, str) or not isinstance(values, list):
+        raise ValueError("of another listing, or parts of the wrong type")
+    return Place(listing, order, tuple(values), listing.check_key(key))

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from api.rest.errors import unknown_instrument
 from api.rest.parts import parts
 from api.rest.routing import Routes
 from api.schemas.rest import SymbolsSchema
@@ -36,3 +37,13 @@ def symbols() -> Any:
         for each in instruments
     ]
     return {"symbols": found, "count": len(found)}
+
+
+def refuse_unknown(argument: str, names: list[str]) -> None:
+    """404 unless these are instruments. Asked only about names without a price, so the usual request costs no query."""
+    if not names:
+        return
+    with parts().store.transaction() as cursor:
+        known = {each.symbol for each in all_instruments(cursor)}
+    if unknown := [name for name in names if name not in known]:
+        raise unknown_instrument(argument, unknown)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import INCLUDE, Schema, ValidationError, validate, validates_schema
-from marshmallow.fields import Int, List, Nested, Str
+from marshmallow.fields import Field, Int, List, Nested, Str
 
 from api.schemas.fields import DecimalText, Number, TimeText
 from db import topics
+from db.intervals import INTERVALS
 
 _SEVERITY = validate.OneOf(["warning", "critical"])
 MOST_NAME, MOST_EPOCH, MOST_SEQ = 32, 64, 2**53
@@ -27,8 +30,31 @@ class PriceSchema(_Open):
     time = TimeText(required=True)
 
 
+class Flag(Field[bool]):
+    """`true` or `false`, and nothing that looks like it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Not a boolean.")
+        return value
+
+
+class CandleSchema(_Open):
+    """The candle itself, `end_time` exclusive."""
+
+    start_time = TimeText(required=True)
+    end_time = TimeText(required=True)
+    open = DecimalText(required=True)
+    high = DecimalText(required=True)
+    low = DecimalText(required=True)
+    close = DecimalText(required=True)
+    volume = DecimalText(required=True)
+    complete = Flag(required=True)
+    trades = Int(strict=True, allow_none=True, validate=validate.Range(min=0))
+
+
 class MessageSchema(_Open):
-    """Common to all four: our own publisher gives `seq` and `epoch`, other programs give neither."""
+    """Common to all: our own publisher gives `seq` and `epoch`, other programs give neither."""
 
     timestamp = TimeText()
     seq = Int(strict=True, validate=validate.Range(min=1, max=MOST_SEQ))
@@ -78,10 +104,19 @@ class DataReadySchema(MessageSchema):
     as_of = TimeText()
 
 
+class CandleUpdateSchema(MessageSchema):
+    """`candle_updates`"""
+
+    instrument = Str(required=True, validate=_NAME)
+    interval = Str(required=True, validate=validate.OneOf(INTERVALS))
+    candle = Nested(CandleSchema, required=True)
+
+
 # channel -> its messages
 SCHEMAS: dict[str, Schema] = {
     topics.PRICES: PriceUpdateSchema(),
     topics.VOLATILITY_ALERTS: VolatilityAlertSchema(),
     topics.CORRELATION_ALERTS: CorrelationAlertSchema(),
     topics.DATA_READY: DataReadySchema(),
+    topics.CANDLES: CandleUpdateSchema(),
 }

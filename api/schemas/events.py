@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, validate
+from marshmallow import EXCLUDE, Schema, ValidationError, missing, validate
 from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
 from api.schemas.fields import Number
@@ -19,7 +20,15 @@ class _Lenient(Schema):
 
 
 class Pairs(Field[Any]):
-    """`"all"`, one instrument, or a list of them; becomes `"all"` or a list whose items are judged one by one."""
+    """`"all"`, one instrument, or a list of them; becomes `"all"` or a list whose items are judged one by one.
+
+    Whoever asks for candles need not ask for prices: left out beside them, it becomes an empty list.
+    """
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        if value is missing and data and "candles" in data:
+            return []
+        return super().deserialize(value, attr, data, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if isinstance(value, str) and value:
@@ -29,6 +38,24 @@ class Pairs(Field[Any]):
         if len(value) > _MOST_PAIRS:
             raise ValidationError(f"At most {_MOST_PAIRS} instruments in one request.")
         return ALL if ALL in value else value
+
+
+class Candles(Field[Any]):
+    """A list of `{"pair", "interval"}`, whose items are judged one by one; `"all"` where it may be that."""
+
+    def __init__(self, *, all_of_them: bool = False, **kwargs: Any) -> None:
+        super().__init__(load_default=list, **kwargs)
+        self._all = all_of_them
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if self._all and value == ALL:
+            return ALL
+        if not isinstance(value, list) or not value:
+            either = '"all" or ' if self._all else ""
+            raise ValidationError(f'Must be {either}a list of {{"pair", "interval"}} with at least one item.')
+        if len(value) > _MOST_PAIRS:
+            raise ValidationError(f"At most {_MOST_PAIRS} candles in one request.")
+        return value
 
 
 class PositionSchema(_Lenient):
@@ -42,6 +69,7 @@ class SubscribeSchema(_Lenient):
     """`subscribe`"""
 
     pairs = Pairs(required=True)
+    candles = Candles()
     since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MOST_PAIRS))
     max_rate = Number(allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
 
@@ -50,6 +78,7 @@ class UnsubscribeSchema(_Lenient):
     """`unsubscribe`"""
 
     pairs = Pairs(required=True)
+    candles = Candles(all_of_them=True)
 
 
 class RequestPriceSchema(_Lenient):

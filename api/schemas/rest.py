@@ -4,41 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import Schema, ValidationError, validate, validates_schema
+from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
-from api.rest import paging
-from api.rest.arguments import PRINTABLE, SymbolList, TimeArgument, TokenArgument
-
-MAX_LIMIT = 10_000
-DEFAULT_LIMIT = 1_000
+from api.rest.arguments import PRINTABLE, SymbolList
 
 
-def _about(text: str, **more: Any) -> dict[str, Any]:
+def about(text: str, **more: Any) -> dict[str, Any]:
+    """What the OpenAPI document says about a field."""
     return {"description": text, **more}
 
 
-class _Text(Str):
+class NullableText(Str):
     """Text that an answer may lack: apispec writes `null` into its type."""
 
     def __init__(self, text: str, **more: Any) -> None:
-        super().__init__(required=True, allow_none=True, metadata=_about(text, **more))
+        super().__init__(required=True, allow_none=True, metadata=about(text, **more))
 
 
-def _time(text: str) -> Str:
-    return Str(required=True, metadata=_about(text, format="date-time"))
+def time_text(text: str) -> Str:
+    """A time in an answer."""
+    return Str(required=True, metadata=about(text, format="date-time"))
 
 
-def _decimal(text: str) -> Str:
-    return Str(required=True, metadata=_about(f"{text}, a decimal string with the source's own digits", example="1.38710"))
+def decimal_text(text: str) -> Str:
+    """A price or quantity in an answer."""
+    return Str(required=True, metadata=about(f"{text}, a decimal string with the source's own digits", example="1.38710"))
 
 
 class ErrorDetailSchema(Schema):
     """What went wrong."""
 
-    code = Str(required=True, metadata=_about("For programs", example="unknown_instrument"))
-    message = Str(required=True, metadata=_about("For people"))
-    details = Dict(required=True, metadata=_about("More about it; where arguments are wrong, each one's name and what is wrong with it"))
+    code = Str(required=True, metadata=about("For programs", example="unknown_instrument"))
+    message = Str(required=True, metadata=about("For people"))
+    details = Dict(required=True, metadata=about("More about it; where arguments are wrong, each one's name and what is wrong with it"))
 
 
 class ErrorSchema(Schema):
@@ -55,79 +54,79 @@ class IndexSchema(Schema):
     description = Str(required=True)
     documentation = Dict(keys=Str(), values=Str(), required=True)
     routes = List(Str(), required=True)
-    timestamp = _time("Now")
+    timestamp = time_text("Now")
 
 
 class LiveSchema(Schema):
     """The process answers."""
 
-    status = Str(required=True, metadata=_about("`alive`"))
+    status = Str(required=True, metadata=about("`alive`"))
     uptime_seconds = Float(required=True)
     version = Str(required=True)
-    timestamp = _time("Now")
+    timestamp = time_text("Now")
 
 
 class DatabaseHealthSchema(Schema):
     """PostgreSQL alone."""
 
-    status = Str(required=True, metadata=_about("`healthy` or `unhealthy`"))
-    database = Str(required=True, metadata=_about("`connected`, `disconnected`, or `not_migrated`"))
-    timestamp = _time("Now")
+    status = Str(required=True, metadata=about("`healthy` or `unhealthy`"))
+    database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
+    timestamp = time_text("Now")
 
 
 class ReadySchema(Schema):
     """Whether requests can be served."""
 
-    status = Str(required=True, metadata=_about("`ready` or `not_ready`"))
-    database = Str(required=True, metadata=_about("`connected`, `disconnected`, or `not_migrated`"))
-    redis = Str(required=True, metadata=_about("`connected` or `disconnected`"))
-    timestamp = _time("Now")
+    status = Str(required=True, metadata=about("`ready` or `not_ready`"))
+    database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
+    redis = Str(required=True, metadata=about("`connected` or `disconnected`"))
+    timestamp = time_text("Now")
 
 
 class WriterSchema(Schema):
     """How far the store is behind the bus."""
 
-    unstored = Int(required=True, allow_none=True, metadata=_about("Accepted prices that are not stored yet; null while the bus is away"))
+    unstored = Int(required=True, allow_none=True, metadata=about("Accepted prices that are not stored yet; null while the bus is away"))
 
 
 class HealthSchema(Schema):
     """Everything at once."""
 
-    status = Str(required=True, metadata=_about("`healthy` or `unhealthy`"))
-    database = Str(required=True, metadata=_about("`connected`, `disconnected`, or `not_migrated`"))
-    redis = Str(required=True, metadata=_about("`connected` or `disconnected`"))
+    status = Str(required=True, metadata=about("`healthy` or `unhealthy`"))
+    database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
+    redis = Str(required=True, metadata=about("`connected` or `disconnected`"))
     sources = Dict(
         keys=Str(),
         values=Dict(),
         required=True,
-        metadata=_about(
+        metadata=about(
             "What each source last reported of itself. A report older than 15 s has the state `stale`, and `last_state` is what it said"
         ),
     )
     writer = Nested(WriterSchema, required=True)
     uptime_seconds = Float(required=True)
     version = Str(required=True)
-    timestamp = _time("Now")
+    timestamp = time_text("Now")
 
 
 class BinanceHealthSchema(Schema):
     """The Binance source alone."""
 
-    status = Str(required=True, metadata=_about("`not_configured`, `unknown` while the bus is away, or the source's state"))
-    source = Dict(required=True, allow_none=True, metadata=_about("What the source last reported of itself"))
-    timestamp = _time("Now")
+    status = Str(required=True, metadata=about("`not_configured`, `unknown` while the bus is away, or the source's state"))
+    source = Dict(required=True, allow_none=True, metadata=about("What the source last reported of itself"))
+    timestamp = time_text("Now")
 
 
 class SymbolSchema(Schema):
     """One instrument."""
 
-    symbol = Str(required=True, metadata=_about("Its name everywhere", example="EUR_USD"))
+    symbol = Str(required=True, metadata=about("Its name everywhere", example="EUR_USD"))
     name = Str(required=True)
-    kind = Str(required=True, metadata=_about("`fx`, `crypto` or `equity`"))
-    precision = Int(required=True, metadata=_about("Decimals of its prices"))
-    source = Str(required=True, metadata=_about("The source that feeds it in production"))
-    market_open = Bool(required=True, metadata=_about("Whether its market is open now; holidays are not known"))
-    last_price_time = _Text("The source's time of its latest price, null without one", format="date-time")
+    kind = Str(required=True, metadata=about("`fx`, `crypto` or `equity`"))
+    precision = Int(required=True, metadata=about("Decimals of its prices"))
+    source = Str(required=True, metadata=about("The source that feeds it in production"))
+    market_open = Bool(required=True, metadata=about("Whether its market is open now; holidays are not known"))
+    last_price_time = NullableText("The source's time of its latest price, null without one", format="date-time")
 
 
 class SymbolsSchema(Schema):
@@ -141,11 +140,11 @@ class SessionSchema(Schema):
     """A market's trading hours."""
 
     name = Str(required=True)
-    zone = Str(required=True, metadata=_about("The zone whose wall clock the hours are on", example="America/New_York"))
-    opens = Str(required=True, metadata=_about("Local time", example="08:00"))
-    closes = Str(required=True, metadata=_about("Local time", example="17:00"))
-    weekdays = List(Int(), required=True, metadata=_about("ISO: 1 is Monday"))
-    open = Bool(required=True, metadata=_about("Whether it is open now; holidays are not known"))
+    zone = Str(required=True, metadata=about("The zone whose wall clock the hours are on", example="America/New_York"))
+    opens = Str(required=True, metadata=about("Local time", example="08:00"))
+    closes = Str(required=True, metadata=about("Local time", example="17:00"))
+    weekdays = List(Int(), required=True, metadata=about("ISO: 1 is Monday"))
+    open = Bool(required=True, metadata=about("Whether it is open now; holidays are not known"))
 
 
 class SessionsSchema(Schema):
@@ -153,14 +152,14 @@ class SessionsSchema(Schema):
 
     sessions = List(Nested(SessionSchema), required=True)
     count = Int(required=True)
-    timestamp = _time("Now")
+    timestamp = time_text("Now")
 
 
 class LatestQuery(Schema):
     """One instrument or several."""
 
-    symbol = Str(validate=PRINTABLE, metadata=_about("One instrument", example="EUR_USD"))
-    symbols = SymbolList(metadata=_about("Several instruments, separated by commas, in place of `symbol`", example="EUR_USD,BTCUSDT"))
+    symbol = Str(validate=PRINTABLE, metadata=about("One instrument", example="EUR_USD"))
+    symbols = SymbolList(metadata=about("Several instruments, separated by commas, in place of `symbol`", example="EUR_USD,BTCUSDT"))
 
     @validates_schema
     def _one_of_them(self, data: dict[str, Any], **_: Any) -> None:
@@ -174,12 +173,12 @@ class LatestPriceSchema(Schema):
     """The latest price of one instrument."""
 
     symbol = Str(required=True)
-    price = _decimal("Mid")
-    bid = _decimal("Bid")
-    ask = _decimal("Ask")
-    timestamp = _time("The source's time of the price")
-    received = _time("When the bus accepted it")
-    seq = Int(required=True, metadata=_about("Its number on the bus; with `epoch`, where `subscribe … since` goes on"))
+    price = decimal_text("Mid")
+    bid = decimal_text("Bid")
+    ask = decimal_text("Ask")
+    timestamp = time_text("The source's time of the price")
+    received = time_text("When the bus accepted it")
+    seq = Int(required=True, metadata=about("Its number on the bus; with `epoch`, where `subscribe … since` goes on"))
     epoch = Str(required=True)
 
 
@@ -187,59 +186,13 @@ class LatestSchema(Schema):
     """With `symbol` its latest price; with `symbols` the field `prices` alone."""
 
     symbol = Str()
-    price = Str(metadata=_about("Mid, a decimal string", example="1.38710"))
+    price = Str(metadata=about("Mid, a decimal string", example="1.38710"))
     bid = Str()
     ask = Str()
-    timestamp = Str(metadata=_about("The source's time of the price", format="date-time"))
-    received = Str(metadata=_about("When the bus accepted it", format="date-time"))
-    seq = Int(metadata=_about("Its number on the bus; with `epoch`, where `subscribe … since` goes on"))
+    timestamp = Str(metadata=about("The source's time of the price", format="date-time"))
+    received = Str(metadata=about("When the bus accepted it", format="date-time"))
+    seq = Int(metadata=about("Its number on the bus; with `epoch`, where `subscribe … since` goes on"))
     epoch = Str()
     prices = Dict(
-        keys=Str(), values=Nested(LatestPriceSchema), metadata=_about("Symbol to latest price, of those in `symbols` that have one")
+        keys=Str(), values=Nested(LatestPriceSchema), metadata=about("Symbol to latest price, of those in `symbols` that have one")
     )
-
-
-class TicksQuery(Schema):
-    """A part of one instrument's history."""
-
-    symbol = Str(required=True, validate=PRINTABLE, metadata=_about("The instrument", example="EUR_USD"))
-    start = TimeArgument(metadata=_about("From this time on; ISO 8601, UTC where it has no offset", format="date-time"))
-    end = TimeArgument(metadata=_about("Before this time", format="date-time"))
-    limit = Int(
-        validate=validate.Range(min=1, max=MAX_LIMIT),
-        metadata=_about(f"Rows at most. Default {DEFAULT_LIMIT} for JSON; CSV and NDJSON without it give the whole range"),
-    )
-    page_token = TokenArgument(metadata=_about("`next_page_token` of the page before, everything else unchanged"))
-    order = Str(load_default="asc", validate=validate.OneOf(["asc", "desc"]), metadata=_about("Oldest or newest first"))
-    format = Str(load_default="json", validate=validate.OneOf(["json", "csv", "ndjson"]))
-
-    @validates_schema
-    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
-        if "start" in data and "end" in data and data["start"] > data["end"]:
-            raise ValidationError("Must not be before start.", "end")
-        place: paging.Place | None = data.get("page_token")
-        if place is not None and (place.symbol, place.order) != (data["symbol"], data["order"]):
-            raise ValidationError("Belongs to another symbol or order.", "page_token")
-
-
-class TickSchema(Schema):
-    """One stored price."""
-
-    symbol = Str(required=True)
-    time = _time("The source's time")
-    received = _time("When the bus accepted it")
-    bid = _decimal("Bid")
-    ask = _decimal("Ask")
-    mid = _decimal("Mid")
-    volume = _Text("Traded volume, a decimal string; null where the source gives none", example="1500")
-    source = Str(required=True)
-    seq = Int(required=True, metadata=_about("Its number on the bus; with `epoch`, where `subscribe … since` goes on"))
-    epoch = Str(required=True)
-
-
-class TicksSchema(Schema):
-    """A page of stored prices."""
-
-    symbol = Str(required=True)
-    ticks = List(Nested(TickSchema), required=True)
-    next_page_token = _Text("Give it as `page_token` for the next page; null at the end")

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
+from typing import Any
 
 import orjson
 import pytest
 import redis as redis_client
 
 from db import topics
-from db.bus import CHUNK, Bus, BusError, BusFull, Subscription, Tick
+from db.bus import CHUNK, TRADES_AT_ONCE, Bus, BusError, BusFull, Subscription, Tick, Trade, trade_lines
 from tests.conftest import Servers, until
 
 
 def tick(number: int = 1, instrument: str = "EUR_USD") -> Tick:
     return Tick(instrument, f"1.{number:05}", f"1.{number + 2:05}", f"1.{number + 1:05}", "2025-11-18T12:30:00.000000Z", "test", "5")
+
+
+def trade(number: int) -> Trade:
+    return Trade("BTCUSDT", number, "2025-11-18T12:30:00.000000Z", f"{number}.10", "0.00100000", "sell")
+
+
+CANDLE = {"start_time": "2025-11-18T12:30:00.000000Z", "open": "1.10", "close": "1.1000", "complete": False}
 
 
 def read(subscription: Subscription, count: int) -> list[tuple[str, bytes]]:
@@ -168,8 +178,135 @@ def test_redis_away_is_a_bus_error() -> None:
     for call in (bus.ping, bus.subscribe, bus.latest_prices, lambda: bus.publish_prices([tick()]), bus.unstored):
         with pytest.raises(BusError):
             call()
+    trades_and_candles: list[Callable[[], object]] = [
+        lambda: bus.publish_trades([trade(1)], "source/1"),
+        lambda: bus.publish_candles([("EUR_USD", "1m", CANDLE)]),
+        lambda: bus.read_unstored_trades(1, 0),
+        lambda: bus.note_source_change("oanda", "live", None),
+        bus.source_changes,
+    ]
+    for each in trades_and_candles:
+        with pytest.raises(BusError):
+            each()
 
 
 def test_what_is_no_price_is_refused(bus: Bus) -> None:
     with pytest.raises(ValueError, match="not a price"):
         bus.cache_price("EUR_USD", bid="NaN", ask="1", mid="1", time="2025-11-18T12:30:00.000000Z")
+
+
+def test_candles_are_published_in_order_and_counted_per_series(bus: Bus) -> None:
+    subscription = bus.subscribe()
+    other = {**CANDLE, "close": "1.2"}
+    bus.publish_candles([("EUR_USD", "1m", CANDLE), ("EUR_USD", "5m", CANDLE), ("EUR_USD", "1m", other), ("GBP_USD", "1m", CANDLE)])
+    got = read(subscription, 4)
+    bodies = [orjson.loads(body) for _, body in got]
+    assert {channel for channel, _ in got} == {"candle_updates"}
+    assert list(bodies[0]) == ["instrument", "interval", "candle", "timestamp", "seq", "epoch"]
+    assert [(body["instrument"], body["interval"], body["candle"], body["seq"]) for body in bodies] == [
+        ("EUR_USD", "1m", CANDLE, 1),
+        ("EUR_USD", "5m", CANDLE, 1),
+        ("EUR_USD", "1m", other, 2),
+        ("GBP_USD", "1m", CANDLE, 1),
+    ]
+    entries = list(bus.backwards(topics.CANDLES))[::-1]
+    assert [entry.body for entry in entries] == [body for _, body in got]
+    assert [entry.topic for entry in entries] == ["EUR_USD|1m", "EUR_USD|5m", "EUR_USD|1m", "GBP_USD|1m"]
+    assert bus.latest_prices() == {}
+    assert bus.unstored(topics.CANDLES) == 0  # nobody stores them from here: they come from the store
+    bus.publish_candles([])
+    assert len(list(bus.backwards(topics.CANDLES))) == 4
+
+
+def test_a_candle_and_a_price_share_the_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
+    bus.publish_candles([("EUR_USD", "1m", CANDLE)])
+    raw_redis.delete(topics.EPOCH_KEY)
+    stamp = bus.publish_prices([tick(1)])[0]
+    bus.publish_candles([("EUR_USD", "1m", CANDLE)])
+    entry = next(bus.backwards(topics.CANDLES))
+    assert (entry.epoch, entry.seq) == (stamp.epoch, 1)
+
+
+def test_trades_go_to_the_store_once_and_ring_nowhere(bus: Bus, raw_redis: redis_client.Redis) -> None:
+    client: Any = raw_redis
+    pubsub = client.pubsub(ignore_subscribe_messages=True)
+    pubsub.psubscribe("*")
+    pubsub.get_message(timeout=5)
+    trades = [trade(number) for number in range(TRADES_AT_ONCE + 3)]
+    for _ in range(3):  # its answer was lost twice
+        bus.publish_trades(trades, "binance/1")
+    bus.publish_trades([trade(9)], "binance/2")
+    assert bus.unstored(topics.TRADES) == 3
+    bus.open_group(topics.TRADES)
+    got = bus.read_unstored_trades(10, 0)
+    assert [each.trades for each in got] == [TRADES_AT_ONCE, 3, 1]
+    assert b"".join(each.lines for each in got) == trade_lines([*trades, trade(9)])
+    assert got[2].lines == b"BTCUSDT\t9\t2025-11-18T12:30:00.000000Z\t9.10\t0.00100000\tsell\n"
+    raw_redis.publish("end", b"")
+    until(lambda: (message := pubsub.get_message(timeout=0.2)) and message["channel"] == b"end", what="nothing but the end")
+    pubsub.close()
+
+
+def test_prices_and_trades_of_one_batch_do_not_take_each_other_s_receipt(bus: Bus) -> None:
+    for _ in range(2):
+        stamps = bus.publish_prices([tick(1)], "binance/1")
+        bus.publish_trades([trade(1)], "binance/1")
+        assert [stamp.seq for stamp in stamps] == [1]
+    assert (bus.unstored(), bus.unstored(topics.TRADES)) == (1, 1)
+
+
+def test_stored_trades_are_forgotten_and_others_handed_out_again(bus: Bus, raw_redis: redis_client.Redis) -> None:
+    bus.open_group(topics.TRADES)
+    for number in range(1, 5):
+        bus.publish_trades([trade(number)], f"binance/{number}")
+    first = bus.read_unstored_trades(2, 0)
+    assert bus.read_unstored_trades(2, 0, again=True) == first
+    assert bus.acknowledge(topics.TRADES, [entry.id for entry in first]) == 2
+    assert bus.acknowledge(topics.TRADES, [entry.id for entry in first]) == 0
+    assert bus.acknowledge(topics.TRADES, []) == 0
+    assert bus.read_unstored_trades(2, 0, again=True) == []
+    assert raw_redis.xlen(topics.stream_key(topics.TRADES)) == bus.unstored(topics.TRADES) == 2
+    rest = bus.read_unstored_trades(10, 0)
+    assert [entry.lines for entry in rest] == [trade_lines([trade(number)]) for number in (3, 4)]
+
+
+def test_a_stored_price_stays_in_its_stream(bus: Bus) -> None:
+    bus.open_group(topics.PRICES)
+    bus.publish_prices([tick(1)])
+    assert bus.acknowledge(topics.PRICES, [entry.id for entry in bus.read_unstored(topics.PRICES, 1, 0)]) == 1
+    assert len(list(bus.backwards(topics.PRICES))) == 1  # for hubs that were away
+
+
+def test_a_bus_full_of_trades_accepts_none_until_the_store_has_caught_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
+    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=200)  # two batches of trades
+    bus.open_group(topics.TRADES)
+    two_parts = [trade(number) for number in range(TRADES_AT_ONCE + 1)]
+    bus.publish_trades([trade(0)], "binance/1")
+    with pytest.raises(BusFull):
+        bus.publish_trades(two_parts, "binance/2")
+    assert bus.unstored(topics.TRADES) == 2
+    assert bus.publish_prices([tick(1)])[0].seq == 1  # prices have a measure of their own
+    entries = bus.read_unstored_trades(1, 0)
+    bus.acknowledge(topics.TRADES, [entry.id for entry in entries])
+    bus.publish_trades(two_parts, "binance/2")  # the repeat takes what was refused alone
+    assert [entry.trades for entry in bus.read_unstored_trades(10, 0)] == [TRADES_AT_ONCE, 1]
+
+
+def test_changes_of_sources_are_told_and_kept(servers: Servers, raw_redis: redis_client.Redis) -> None:
+    seconds = count()
+    bus = Bus(servers.redis_url, lambda: datetime(2025, 11, 18, tzinfo=UTC) + timedelta(seconds=next(seconds)))
+    assert bus.source_changes() == []
+    subscription = bus.subscribe([topics.SOURCE_STATES])
+    bus.note_source_change("binance", "connecting", None)
+    bus.note_source_change("binance", "backing_off", "HTTP 503")
+    changes = bus.source_changes()
+    assert changes == [
+        {"source": "binance", "state": "connecting", "detail": None, "timestamp": "2025-11-18T00:00:00.000000Z"},
+        {"source": "binance", "state": "backing_off", "detail": "HTTP 503", "timestamp": "2025-11-18T00:00:01.000000Z"},
+    ]
+    assert [orjson.loads(body) for _, body in read(subscription, 2)] == changes
+    for number in range(1300):
+        bus.note_source_change("oanda", "live", str(number))
+    kept = [change["detail"] for change in bus.source_changes()]
+    assert kept == [str(number) for number in range(1300)][-len(kept) :]
+    assert 1000 <= len(kept) < 1200  # Redis trims whole blocks

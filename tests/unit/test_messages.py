@@ -7,21 +7,29 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.hub.messages import MOST_BYTES, BadMessage, decode, is_plain_price
+from api.hub.messages import MOST_BYTES, BadMessage, decode, is_plain_candle, is_plain_price
 from api.schemas.bus import SCHEMAS
 from db import topics
+from db.intervals import INTERVALS
+from db.timestamps import parse_time
 
 KNOWN = frozenset({"EUR_USD", "GBP_USD"})
 PRICE = {"bid": "1.0945", "ask": "1.0947", "mid": "1.0946", "time": "2025-11-18T12:30:00Z"}
+CANDLE = {
+    "start_time": "2025-11-18T12:30:00Z", "end_time": "2025-11-18T12:31:00Z",
+    "open": "1.0945", "high": "1.0947", "low": "1.0944", "close": "1.0946", "volume": "12", "complete": False,
+}  # fmt: skip
+DECIMALS = ("open", "high", "low", "close", "volume")
 # channel -> a message of it with nothing that could be left out
 LEAST: dict[str, dict[str, Any]] = {
     topics.PRICES: {"instrument": "EUR_USD", "price": PRICE},
     topics.VOLATILITY_ALERTS: {"instrument": "EUR_USD", "volatility": 0.03, "severity": "warning"},
     topics.CORRELATION_ALERTS: {"instrument1": "EUR_USD", "instrument2": "GBP_USD", "correlation": -0.5},
     topics.DATA_READY: {"data_type": "volatility"},
+    topics.CANDLES: {"instrument": "EUR_USD", "interval": "1m", "candle": CANDLE},
 }
 # channel -> topic and rooms of that message
 GOES_TO = {
@@ -29,6 +37,7 @@ GOES_TO = {
     topics.VOLATILITY_ALERTS: ("EUR_USD", ("price_EUR_USD",)),
     topics.CORRELATION_ALERTS: ("EUR_USD|GBP_USD", ("price_EUR_USD", "price_GBP_USD")),
     topics.DATA_READY: ("volatility", ()),
+    topics.CANDLES: ("EUR_USD|1m", ("candle_EUR_USD_1m",)),
 }
 NO_DECIMALS = (1.5, 1, None, "", "-1", "+1", "1e3", " 1", "1 ", "1.", ".5", "NaN", "1,5", "٣", "1" * 25)
 channels = st.sampled_from(topics.CHANNELS)
@@ -53,7 +62,8 @@ def test_the_least_message_goes_to_its_rooms(channel: str) -> None:
     message = decode(channel, body, KNOWN)
     assert (message.channel, message.topic, message.rooms, message.epoch, message.seq) == (channel, *GOES_TO[channel], None, 0)
     assert message.frame.packet == b'42["%s",%s]' % (topics.EVENTS[channel].encode(), body)
-    assert message.frame.key == (message.topic if channel == topics.PRICES else None)  # prices may conflate, nothing else
+    conflates = channel in (topics.PRICES, topics.CANDLES)  # alerts never do
+    assert message.frame.key == (message.topic if conflates else None)
 
 
 @pytest.mark.parametrize("channel", topics.CHANNELS)
@@ -121,12 +131,28 @@ def test_every_field_of_the_least_message_is_needed(channel: str) -> None:
         *((topics.DATA_READY, {"timestamp": bad}) for bad in (5, "", None)),
         *((topics.PRICES, {"epoch": "e", "seq": bad}) for bad in (0, -1, 1.5, "1", True, 2**53 + 1)),
         *((topics.PRICES, {"epoch": bad, "seq": 1}) for bad in ("", 5, "x" * 65)),
+        *((topics.CANDLES, {"interval": bad}) for bad in ("2m", "", "1M", 60, ["1m"])),
+        *((topics.CANDLES, {"candle": {**CANDLE, name: bad}}) for name in DECIMALS for bad in NO_DECIMALS),
+        *((topics.CANDLES, {"candle": {**CANDLE, name: bad}}) for name in ("start_time", "end_time") for bad in ("soon", 5, None)),
+        *((topics.CANDLES, {"candle": {**CANDLE, "complete": bad}}) for bad in (0, 1, "true", None)),
+        *((topics.CANDLES, {"candle": {**CANDLE, "trades": bad}}) for bad in (-1, 1.5, "1", True)),
+        *((topics.CANDLES, {"candle": {key: value for key, value in CANDLE.items() if key != name}}) for name in CANDLE),
         (topics.PRICES, {"seq": 1}),  # one without the other would have no place
         (topics.PRICES, {"epoch": "e"}),
     ],
 )  # fmt: skip
 def test_fields_that_break_the_schema(channel: str, change: dict[str, Any]) -> None:
     assert kind(channel, {**LEAST[channel], **change}) == "schema"
+
+
+@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("more", [{}, {"trades": 0}, {"trades": None}, {"complete": True, "vwap": "1.0946"}])
+def test_a_candle_of_any_interval_goes_to_its_own_room(interval: str, more: dict[str, object]) -> None:
+    body = orjson.dumps({"instrument": "GBP_USD", "interval": interval, "candle": {**CANDLE, **more}, "seq": 3, "epoch": "e"})
+    message = decode(topics.CANDLES, body, KNOWN)
+    assert (message.topic, message.rooms) == (f"GBP_USD|{interval}", (f"candle_GBP_USD_{interval}",))
+    assert (message.body, message.seq) == (body, 3)
+    assert message.starts == parse_time("2025-11-18T12:30:00Z")
 
 
 @pytest.mark.parametrize("name", ["instrument", "instrument1", "instrument2"])
@@ -148,7 +174,7 @@ def test_arbitrary_bytes_are_a_message_or_a_bad_one(channel: str, body: bytes) -
 def test_a_message_with_anything_in_it_is_a_message_or_a_bad_one(data: st.DataObject, channel: str) -> None:
     """Nearer to the good ones than random bytes ever come: one field, at any depth, is replaced or added."""
     body = copy.deepcopy(LEAST[channel]) | {"seq": 1, "epoch": "e", "timestamp": "2025-11-18T12:30:00Z", "as_of": "2025-11-18T12:30:00Z"}
-    target = data.draw(st.sampled_from([body, body["price"]] if channel == topics.PRICES else [body]))
+    target = data.draw(st.sampled_from([body, *(value for value in body.values() if isinstance(value, dict))]))
     target[data.draw(st.sampled_from(sorted(target)) | st.text())] = data.draw(anything)
     raw = orjson.dumps(body)
     try:
@@ -156,7 +182,8 @@ def test_a_message_with_anything_in_it_is_a_message_or_a_bad_one(data: st.DataOb
     except BadMessage:
         return
     assert message.body == raw
-    assert set(message.rooms) <= {"price_EUR_USD", "price_GBP_USD"}
+    prefix = "candle" if channel == topics.CANDLES else "price"
+    assert all(room.startswith((f"{prefix}_EUR_USD", f"{prefix}_GBP_USD")) for room in message.rooms)
     assert isinstance(message.topic, str)
 
 
@@ -197,3 +224,38 @@ def test_whatever_the_short_way_accepts_the_schema_accepts(price: object, rest: 
     data = {**good, **rest, "price": {**good_price, **price} if isinstance(price, dict) else price}
     if is_plain_price(data):
         assert SCHEMAS[topics.PRICES].validate(data) == {}
+
+
+CANDLE_FIELDS = [("candle", name) for name in (*CANDLE, "trades", "more")]
+HEAD_FIELDS = [("", name) for name in ("instrument", "interval", "candle", "timestamp", "seq", "epoch", "more")]
+GOOD_CANDLE = {"instrument": "EUR_USD", "interval": "1h", "timestamp": "2025-11-18T12:30:00Z", "seq": 1, "epoch": "e", "candle": CANDLE}
+
+
+def changed(changes: dict[tuple[str, str], object]) -> dict[str, Any]:
+    """A good candle's message with these fields (of its candle, or its own) in place of what they were."""
+    candle = {**CANDLE, **{name: value for (part, name), value in changes.items() if part}}
+    return {**GOOD_CANDLE, "candle": candle, **{name: value for (part, name), value in changes.items() if not part}}
+
+
+@given(st.dictionaries(st.sampled_from([*CANDLE_FIELDS, *HEAD_FIELDS]), ODD, max_size=2))
+@settings(max_examples=500)
+def test_whatever_the_short_way_accepts_of_candles_the_schema_accepts(changes: dict[tuple[str, str], object]) -> None:
+    data = changed(changes)
+    if is_plain_candle(data):
+        assert SCHEMAS[topics.CANDLES].validate(data) == {}
+
+
+def test_the_short_way_takes_what_our_publisher_sends_and_refuses_each_field_s_faults() -> None:
+    assert is_plain_candle(GOOD_CANDLE)
+    for trades in (None, 0, 5):
+        assert is_plain_candle(changed({("candle", "trades"): trades}))
+    bad: dict[str, tuple[object, ...]] = {
+        **dict.fromkeys(DECIMALS, NO_DECIMALS),
+        **dict.fromkeys(("start_time", "end_time"), ("soon", 5, None, "")),
+        "complete": (0, 1, "true", None),
+        "trades": (-1, 1.5, "1", True),
+    }
+    for name, values in bad.items():
+        assert not any(is_plain_candle(changed({("candle", name): value})) for value in values), name
+    for name in CANDLE:
+        assert not is_plain_candle({**GOOD_CANDLE, "candle": {key: value for key, value in CANDLE.items() if key != name}})

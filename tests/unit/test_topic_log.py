@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise, takewhile
 from unittest import mock
 
@@ -26,6 +27,13 @@ def message(
 ) -> Message:
     body = f"{topic} {epoch} {seq}".encode() if body is None else body
     return Message(channel, topic, (), body, event("e", body), epoch, seq)
+
+
+def candle(minute: int, seq: int, epoch: str | None = "one", topic: str = "EUR_USD|1m") -> Message:
+    """The candle of `minute`; every message has a body of its own."""
+    body = f"{topic} {epoch} {seq} {minute}".encode()
+    starts = datetime(2025, 11, 18, 12, tzinfo=UTC) + timedelta(minutes=minute)
+    return Message(topics.CANDLES, topic, (), body, event("e", body), epoch, seq, starts)
 
 
 def log_of(*seqs: int) -> TopicLog:
@@ -173,3 +181,56 @@ def test_seeding_never_replaces_what_is_newer() -> None:
     log.seed_latest({"EUR_USD": b"older", "GBP_USD": b"stored"})
     assert (log.latest("EUR_USD"), log.latest("GBP_USD"), log.latest("USD_JPY")) == (b"EUR_USD one 7", b"stored", None)
     assert log.missed("GBP_USD", "one", 0) is None  # a latest price alone is no history
+
+
+def candles_of(*messages: Message) -> list[bytes]:
+    """What a log that was given these has to begin with."""
+    log = TopicLog()
+    for each in messages:
+        if each.epoch is None:
+            log.note_foreign(each)
+        else:
+            assert log.append(each)
+    return log.candles("EUR_USD|1m")
+
+
+def test_a_candle_that_forms_is_kept_as_it_is_now() -> None:
+    first, second, following = candle(0, 1), candle(0, 2), candle(1, 3)
+    assert candles_of() == []
+    assert candles_of(first) == [first.body]
+    assert candles_of(first, second) == [second.body]
+    assert candles_of(first, second, following) == [following.body]
+    assert candles_of(first, candle(5, 1, topic="EUR_USD|5m")) == [first.body]
+
+
+def test_an_older_candle_that_is_corrected_does_not_hide_the_newest() -> None:
+    newest, correction = candle(5, 1), candle(2, 2)
+    assert candles_of(newest, correction) == [correction.body, newest.body]  # its seq is where the next message follows
+    assert candles_of(newest, correction, again := candle(5, 3)) == [again.body]
+
+
+def test_a_foreign_candle_is_the_newest_until_ours_comes() -> None:
+    ours, foreign = candle(3, 1), candle(3, 0, None)
+    assert candles_of(foreign) == [foreign.body]
+    assert candles_of(ours, foreign) == [ours.body, foreign.body]
+    assert candles_of(candle(1_000_000, 0, None), ours) == [ours.body], "a clock that was wrong once does not rule for ever"
+    assert candles_of(candle(9, 1, "lost"), ours) == [ours.body], "nor does an epoch that is over"
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=40))
+def test_candles_begin_with_the_newest_and_lead_on_to_the_next_seq(minutes: list[int]) -> None:
+    messages = [candle(minute, seq) for seq, minute in enumerate(minutes, 1)]
+    bodies = candles_of(*messages)
+    newest = max(messages, key=lambda each: (each.starts, each.seq))
+    assert bodies[-1] == newest.body
+    assert set(bodies) == {newest.body, messages[-1].body}
+
+
+def test_candles_are_no_prices() -> None:
+    log = log_of(1)
+    log.append(candle(0, 1))
+    log.append(candle(0, 1, topic="EUR_USD"))
+    assert log.latest("EUR_USD") == b"EUR_USD one 1"
+    assert log.latest("EUR_USD|1m") is None
+    assert log.missed("EUR_USD|1m", "one", 0) is None
+    assert not log.append(candle(0, 1)), "a candle that was relayed is not relayed again"
