@@ -167,21 +167,45 @@ class Bus:
         moment = time if isinstance(time, str) else format_time(time)
         return self.publish_prices([Tick(instrument, _decimal(bid), _decimal(ask), _decimal(mid), moment, source)])[0]
 
-    def publish_volatility_alert(self, instrument: str, volatility: float, *, threshold: float, severity: str) -> Stamp:
-        """Publish on `volatility_alerts`; `severity` is `warning` or `critical`, the figures are fractions (0.025 = 2.5 %)."""
+    def publish_volatility_alert(
+        self,
+        instrument: str,
+        volatility: float,
+        *,
+        threshold: float,
+        severity: str,
+        message: str | None = None,
+        batch_id: str | None = None,
+    ) -> Stamp:
+        """Publish on `volatility_alerts`; `severity` is `warning` or `critical`, the figures are fractions (0.025 = 2.5 %).
+
+        Under a `batch_id` it may be sent again, as of `publish_prices`.
+        """
         body = {
             "instrument": instrument,
             "volatility": volatility,
             "threshold": threshold,
             "severity": severity,
-            "message": f"{instrument} volatility {volatility:.2%} is above the {severity} threshold {threshold:.2%}",
+            "message": message or f"{instrument} volatility {volatility:.2%} is above the {severity} threshold {threshold:.2%}",
         }
-        return self._publish_one(topics.VOLATILITY_ALERTS, instrument, body)
+        return self._publish_one(topics.VOLATILITY_ALERTS, instrument, body, batch_id)
 
     def publish_correlation_alert(
-        self, instrument1: str, instrument2: str, correlation: float, *, previous: float, threshold: float, severity: str
+        self,
+        instrument1: str,
+        instrument2: str,
+        correlation: float,
+        *,
+        previous: float,
+        threshold: float,
+        severity: str,
+        message: str | None = None,
+        batch_id: str | None = None,
     ) -> Stamp:
-        """Publish on `correlation_alerts`: the correlation moved from `previous` by more than `threshold` (absolute)."""
+        """Publish on `correlation_alerts`: the correlation moved from `previous` by more than `threshold` (absolute).
+
+        Under a `batch_id` it may be sent again, as of `publish_prices`.
+        """
         body = {
             "instrument1": instrument1,
             "instrument2": instrument2,
@@ -190,9 +214,9 @@ class Bus:
             "change": correlation - previous,
             "threshold": threshold,
             "severity": severity,
-            "message": f"{instrument1}/{instrument2} correlation went from {previous:+.2f} to {correlation:+.2f}",
+            "message": message or f"{instrument1}/{instrument2} correlation went from {previous:+.2f} to {correlation:+.2f}",
         }
-        return self._publish_one(topics.CORRELATION_ALERTS, f"{instrument1}|{instrument2}", body)
+        return self._publish_one(topics.CORRELATION_ALERTS, f"{instrument1}|{instrument2}", body, batch_id)
 
     def publish_data_ready(self, data_type: str, instruments: Sequence[str], as_of: datetime) -> Stamp:
         """Publish on `data_ready`: `data_type` (`hourly_candles`, `volatility`, `correlation_matrix`) is stored up to `as_of`."""
@@ -228,9 +252,9 @@ class Bus:
         if not all(self._run_scripts(_APPEND_LUA, calls)):
             raise BusFull(f"{topics.TRADES}: {self._limit // 100} batches wait to be stored")
 
-    def _publish_one(self, channel: str, topic: str, body: dict[str, Any]) -> Stamp:
+    def _publish_one(self, channel: str, topic: str, body: dict[str, Any], batch_id: str | None = None) -> Stamp:
         open_body = orjson.dumps({**body, "timestamp": format_time(self._clock())})[:-1]
-        return self._publish(channel, [(topic, open_body, "", "")], None)[0]
+        return self._publish(channel, [(topic, open_body, "", "")], batch_id)[0]
 
     def _publish(self, channel: str, messages: Sequence[tuple[str, bytes, str, str]], batch_id: str | None) -> list[Stamp]:
         calls = [
@@ -286,6 +310,10 @@ class Bus:
             names = list(instruments)
             bodies = self._redis.hmget(topics.LATEST_KEY, names) if names else []
             return {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
+
+    def latest_times(self, instruments: Iterable[str]) -> dict[str, str]:
+        """instrument -> time of its latest price, as the source gave it; of those named, those that have one."""
+        return {name: orjson.loads(body)["price"]["time"] for name, body in self.latest_prices(instruments).items()}
 
     def backwards(self, channel: str, chunk: int = 1000) -> Iterator[Entry]:
         """The messages of the channel's stream from the last to the first, read as they are asked for."""
@@ -354,6 +382,19 @@ class Bus:
         with translated():
             published, stored = self._redis.hmget(topics.count_key(channel), ["published", "stored"])
         return int(published or 0) - int(stored or 0)
+
+    # who may act
+
+    def claim_leadership(self, token: str) -> None:
+        """Say that the jobs process of this token is the active one."""
+        with translated():
+            self._redis.set(topics.LEADER_KEY, token)
+
+    def leader(self) -> str | None:
+        """The token of the jobs process that was active last; None where nobody said so."""
+        with translated():
+            found = self._redis.get(topics.LEADER_KEY)
+        return None if found is None else found.decode()
 
     # what the sources say of themselves
 

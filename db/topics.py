@@ -25,6 +25,7 @@ EVENTS = {
 EPOCH_KEY = "tickwire:epoch"
 LATEST_KEY = "tickwire:latest"
 SOURCES_KEY = "tickwire:sources"
+LEADER_KEY = "tickwire:leader"
 
 WRITER_GROUP = "store"
 

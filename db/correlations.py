@@ -1,0 +1,46 @@
+"""SQL of `correlations`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+Pair = tuple[str, str]
+
+
+def write_correlations(
+    cursor: Any, time: datetime, method: str, pairs: Sequence[Pair], values: Sequence[float | None], observations: Sequence[int]
+) -> int:
+    """Store one matrix, a row a pair (symbol1 < symbol2); what was stored for that time and method is replaced. How many pairs."""
+    cursor.execute("DELETE FROM correlations WHERE time = %s AND method = %s", (time, method))
+    lines = "".join(
+        f"{time.isoformat()}\t{method}\t{first}\t{second}\t{chr(92) + 'N' if value is None else repr(value)}\t{count}\n"
+        for (first, second), value, count in zip(pairs, values, observations, strict=True)
+    )
+    cursor.copy_expert("COPY correlations (time, method, symbol1, symbol2, correlation, observations) FROM STDIN", io.StringIO(lines))
+    return len(pairs)
+
+
+def correlations_of(cursor: Any, time: datetime, method: str) -> dict[Pair, float]:
+    """Pair to correlation, of the matrix of that time; pairs without one are left out."""
+    cursor.execute(
+        "SELECT symbol1, symbol2, correlation FROM correlations WHERE time = %s AND method = %s AND correlation IS NOT NULL", (time, method)
+    )
+    return {(first, second): value for first, second, value in cursor.fetchall()}
+
+
+def latest_matrix(cursor: Any, method: str, as_of: datetime | None) -> tuple[datetime, list[tuple[str, str, float | None, int]]] | None:
+    """Time and pairs (symbol1, symbol2, correlation, observations) of the last matrix of that method up to `as_of`; None without one."""
+    cursor.execute(
+        "SELECT max(time) FROM correlations WHERE method = %s AND (%s::timestamptz IS NULL OR time <= %s)", (method, as_of, as_of)
+    )
+    (time,) = cursor.fetchone()
+    if time is None:
+        return None
+    cursor.execute(
+        "SELECT symbol1, symbol2, correlation, observations FROM correlations WHERE time = %s AND method = %s ORDER BY symbol1, symbol2",
+        (time, method),
+    )
+    return time, list(cursor.fetchall())
