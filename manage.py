@@ -1,9 +1,10 @@
-"""What an operator does by hand: `python manage.py up|migrate|status|replay FILE`."""
+"""What an operator does by hand: `python manage.py up|migrate|status|replay FILE|backfill`."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from config import embedded, logs, running, settings
@@ -27,8 +28,14 @@ from config.running import Running
 from config.settings import Settings, SettingsError, SourceSpec, mask_url
 from db import migrate as migrations
 from db.bus import Bus, BusError
-from db.postgres import StoreError
+from db.instruments import all_instruments
+from db.intervals import INTERVALS
+from db.postgres import Store, StoreError
+from db.timestamps import parse_time
+from jobs.backfill import Filler, retention
+from jobs.history import request as backfills
 from jobs.playback import play, symbols
+from jobs.rest import Stopped
 from jobs.sources.base import SourceError
 from jobs.sources.replay import ReplaySource, count_ticks
 
@@ -211,6 +218,97 @@ def replay(file: Path, speed: str, loop: bool) -> None:
 
         stack.callback(lambda: click.echo(f"published {done} ticks"))
         play(source, bus, taken=taken, clock=_now, stop=threading.Event())
+
+
+class _Moment(click.ParamType[datetime]):
+    """A point in time."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return parse_time(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time like 2025-11-18 or 2025-11-18T12:34:56Z", param, ctx)
+
+
+@cli.command()
+@click.option("--source", type=click.Choice(backfills.SOURCES), required=True, help="oanda: candles; binance: trades; file: recordings.")
+@click.option("--from", "start", type=_Moment(), metavar="TIME", help="The first moment, UTC unless it says otherwise.")
+@click.option("--to", "end", type=_Moment(), metavar="TIME", help="The moment after the last. With --source file both may be left out.")
+@click.option("--instrument", "instruments", multiple=True, metavar="NAME", help="EUR_USD, BTCUSDT; may be repeated. All by default.")
+@click.option("--interval", "intervals", multiple=True, type=click.Choice(list(INTERVALS)), help="Of OANDA's candles. All by default.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    metavar="PATH",
+    help="A recording, plain or .gz; may be repeated.",
+)
+@click.option("--again", is_flag=True, help="From the beginning, even where an earlier backfill got further.")
+def backfill(again: bool, **options: Any) -> None:
+    """Load the past into the store: OANDA's candles, Binance's trades, or recorded files.
+
+    Can be stopped at any time; the same command goes on where it was. What is stored already is passed over. Files are OANDA's quotes and
+    candles as CSV, candles as its API answers, and Binance's raw messages; data/recordings/README.md describes them.
+
+    Uses the configured database; without one, the embedded database of the running system, or starts it for the moment.
+    """
+    chosen, stop = _settings("backfill"), threading.Event()
+    request = backfills.Request(**options)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with _plain_errors():
+            backfills.check(request, chosen, _now())
+            with _database(chosen) as url:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+                migrations.apply(url)
+                _fill(request, chosen, url, stop, again=again)
+    except backfills.BadOption as error:
+        raise click.BadParameter(str(error), param_hint=error.option) from error
+    except (Stopped, StopAsked):
+        click.echo("stopped; what is stored stays, and the same command goes on from there", err=True)
+        sys.exit(130)
+
+
+def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threading.Event, *, again: bool) -> None:
+    """Store the request's parts, telling how it goes on stderr and what came of it on stdout."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        store = Store(url, pool_max=1, timeout_ms=chosen.db_timeout_ms, application="tickwire-backfill")
+        stack.callback(store.close)
+        with store.transaction() as cursor:
+            instruments = all_instruments(cursor)
+        notes = backfills.Notes()
+        parts = backfills.parts(request, chosen, instruments, notes)
+        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+        task = bar.add_task(request.source, total=len(parts))
+
+        def say(text: str) -> None:
+            bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        filler = Filler(store, _now, stop, limits=retention(chosen, _now()), warn=say)
+        stack.callback(lambda: click.echo(f"{request.source}: {filler.outcome}"))
+        for number, part in enumerate(parts):
+            moved = partial(_move, bar, task, part.title, number)
+            try:
+                filler.fill(part, again=again, moved=moved)
+            except SourceError as error:
+                if request.source != "file":
+                    raise SourceError(
+                        f"{part.title}: {error}; what is stored stays, and the same command goes on from there", fatal=True
+                    ) from error
+                notes.bad_file(part.title, str(error))
+        for line in notes.sentences():
+            say(line)
+    if notes.failed:
+        sys.exit(1)
+
+
+def _move(bar: Progress, task: TaskID, title: str, before: int, share: float) -> None:
+    bar.update(task, description=title, completed=before + share)
 
 
 def _speed(text: str) -> float | None:

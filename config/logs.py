@@ -35,6 +35,8 @@ def configure(service: str, *, level: str = "INFO", style: str = "json", file: P
     root.setLevel(level)
     # Its own chatter at INFO is a line for every run of every job.
     logging.getLogger("apscheduler").setLevel(max(logging.WARNING, root.level))
+    # Tells the URL of every request at INFO: a line each, and account numbers are in them.
+    logging.getLogger("httpx").setLevel(max(logging.WARNING, root.level))
 
 
 class _Text(logging.Formatter):

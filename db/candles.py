@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from db.intervals import INTERVALS
 from db.partitions import make_months
 
 Ohlc = tuple[str, str, str, str]
 NO_OHLC = (None, None, None, None)
+# instrument, interval and what `candle_updates` tells of the candle
+Update = tuple[str, str, dict[str, Any]]
 
 COLUMNS = (
     "symbol", "interval", "start_time", "end_time", "open", "high", "low", "close",
     "bid_open", "bid_high", "bid_low", "bid_close", "ask_open", "ask_high", "ask_low", "ask_close",
     "volume", "trades", "complete", "source",
 )  # fmt: skip
+NEWEST = 2  # candles of one instrument and interval that are told of at a time: the one that forms and the one that just ended
 _NAMES = ", ".join(COLUMNS)
+_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_TOLD = ("start_time", "end_time", "open", "high", "low", "close", "volume", "trades", "complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,39 +47,112 @@ class CandleRow:
 
 
 def insert_candles(cursor: Any, rows: Sequence[CandleRow]) -> int:
-    """Store candles; where one is there already, that of the higher rank wins, the newer among equals. How many were written.
+    """Store candles, and mark them for those above; how many were written.
 
-    `rows` name each candle once. Makes the months they need.
+    Where one is there already, that of the higher rank wins, the newer among equals; the last of `rows` among its own. Makes the
+    months they need.
     """
     make_months(cursor, "candles", {row.start_time[:7] for row in rows})
     cursor.execute("CREATE TEMP TABLE IF NOT EXISTS candles_staging (LIKE candles INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
     cursor.copy_expert(f"COPY candles_staging ({_NAMES}) FROM STDIN", io.StringIO("".join(map(_copy_line, rows))))
-    written = upsert_candles(cursor, f"SELECT {_NAMES} FROM candles_staging")  # noqa: S608
+    written = upsert_candles(
+        cursor,
+        f"SELECT DISTINCT ON (symbol, interval, start_time) {_NAMES} FROM candles_staging"  # noqa: S608
+        " ORDER BY symbol, interval, start_time, candle_rank(source) DESC, ctid DESC",
+    )
+    if written:
+        cursor.execute(
+            "INSERT INTO candle_marks SELECT DISTINCT symbol, date_trunc('minute', start_time) FROM candles_staging WHERE interval <> '1d'"
+        )
     cursor.execute("TRUNCATE candles_staging")
     return written
 
 
-def upsert_candles(cursor: Any, query: str, parameters: Sequence[Any] = ()) -> int:
-    """Store what `query` gives, columns as `COLUMNS`, as `insert_candles` does; unchanged candles are not touched."""
-    changed = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[3:])
-    old = ", ".join(f"candles.{name}" for name in COLUMNS[3:])
-    new = ", ".join(f"excluded.{name}" for name in COLUMNS[3:])
-    cursor.execute(
-        f"INSERT INTO candles ({_NAMES}) {query} ON CONFLICT (symbol, interval, start_time) DO UPDATE SET {changed}, updated = now() "
-        f"WHERE candle_rank(excluded.source) >= candle_rank(candles.source) AND ({old}) IS DISTINCT FROM ({new})",
-        parameters,
-    )
+def upsert_candles(cursor: Any, query: str, parameters: Mapping[str, Any] | None = None) -> int:
+    """Store what `query` gives, columns as `COLUMNS`, each candle once and in the order of the key; how many were written.
+
+    Where one is there already, that of the higher rank wins, the newer among equals. Unchanged candles are not touched.
+    """
+    cursor.execute(_upsert(query), parameters)
     return int(cursor.rowcount)
 
 
-def latest_ends(cursor: Any, source: str, interval: str) -> dict[str, str]:
-    """symbol -> end, in contract form, of its last complete candle that `source` gave."""
+def upsert_and_tell(cursor: Any, query: str, parameters: Mapping[str, Any], *, unless: str = "false") -> list[Update]:
+    """As `upsert_candles`, but gives the newest `NEWEST` of the written candles of each instrument and interval, oldest first.
+
+    A candle of which `unless` is true stays as it is; it may compare `candles`, which is there, with `excluded`, which would be.
+    """
+    cursor.execute(_newest(f"{_upsert(query)} AND NOT ({unless}) RETURNING *"), parameters)
+    return [_update(row) for row in cursor.fetchall()]
+
+
+def complete_candles(cursor: Any, ended: str) -> list[Update]:
+    """Call every candle of our own complete that ended at `ended`, in contract form, or before; the newest of them as `upsert_and_tell`."""
     cursor.execute(
-        """SELECT symbol, to_char(max(end_time) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') FROM candles """
-        "WHERE source = %s AND interval = %s AND complete GROUP BY symbol",
-        (source, interval),
+        _newest(
+            "UPDATE candles SET complete = true, updated = now()"
+            " WHERE NOT complete AND end_time <= %(ended)s AND candle_rank(source) < candle_rank('oanda') RETURNING *"
+        ),
+        {"ended": ended},
+    )
+    return [_update(row) for row in cursor.fetchall()]
+
+
+def latest_ends(cursor: Any, source: str, interval: str) -> dict[str, str]:
+    """symbol -> end, in contract form, of its last complete candle that `source` gave; of the instruments that `source` feeds."""
+    cursor.execute(
+        f"SELECT i.symbol, {_TIME.format('c.end_time')} FROM instruments i, LATERAL ("  # noqa: S608
+        "  SELECT end_time FROM candles WHERE symbol = i.symbol AND interval = %(interval)s AND source = %(source)s AND complete"
+        "  ORDER BY start_time DESC LIMIT 1) c WHERE i.source = %(source)s",
+        {"source": source, "interval": interval},
     )
     return dict(cursor.fetchall())
+
+
+def latest_closes(cursor: Any) -> dict[str, str]:
+    """symbol -> close of its last candle, of whatever interval."""
+    cursor.execute(
+        "SELECT DISTINCT ON (i.symbol) i.symbol, c.close FROM instruments i, unnest(%s::text[]) AS width, LATERAL ("
+        "  SELECT close, end_time FROM candles WHERE symbol = i.symbol AND interval = width ORDER BY start_time DESC LIMIT 1) c "
+        "ORDER BY i.symbol, c.end_time DESC",
+        (list(INTERVALS),),
+    )
+    return dict(cursor.fetchall())
+
+
+def nothing_stored(cursor: Any, symbols: Sequence[str]) -> bool:
+    """Whether none of these has a candle or a price; until the transaction ends, nobody else is answered at all."""
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire first rows'))")
+    cursor.execute(
+        "SELECT NOT EXISTS (SELECT FROM candles WHERE symbol = ANY (%(symbols)s))"
+        " AND NOT EXISTS (SELECT FROM prices WHERE instrument = ANY (%(symbols)s))",
+        {"symbols": list(symbols)},
+    )
+    return bool(cursor.fetchone()[0])
+
+
+def _upsert(query: str) -> str:
+    changed = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[3:])
+    old = ", ".join(f"candles.{name}" for name in COLUMNS[3:])
+    new = ", ".join(f"excluded.{name}" for name in COLUMNS[3:])
+    return (
+        f"INSERT INTO candles ({_NAMES}) {query} ON CONFLICT (symbol, interval, start_time) DO UPDATE SET {changed}, updated = now() "
+        f"WHERE candle_rank(excluded.source) >= candle_rank(candles.source) AND ({old}) IS DISTINCT FROM ({new})"
+    )
+
+
+def _newest(statement: str) -> str:
+    """The newest candles that `statement`, which returns candles, has written."""
+    columns = ", ".join(_TIME.format(name) if name.endswith("_time") else name for name in _TOLD)
+    return (
+        f"WITH written AS ({statement}), numbered AS ("  # noqa: S608
+        "  SELECT *, row_number() OVER (PARTITION BY symbol, interval ORDER BY start_time DESC) AS number FROM written) "
+        f"SELECT symbol, interval, {columns} FROM numbered WHERE number <= {NEWEST} ORDER BY start_time, symbol, interval"
+    )
+
+
+def _update(row: Sequence[Any]) -> Update:
+    return row[0], row[1], dict(zip(_TOLD, row[2:], strict=True))
 
 
 def _copy_line(row: CandleRow) -> str:

@@ -1,5 +1,5 @@
 """Monthly partitions: made ahead or when the first row comes, dropped when retention says so. Where a table is a TimescaleDB hypertable
-instead, TimescaleDB does all of this by itself and nothing happens here."""
+instead, TimescaleDB does all of this by itself: it makes its chunks, and `keep_days` tells it when to drop them."""
 
 from __future__ import annotations
 
@@ -10,33 +10,44 @@ from typing import Any
 from psycopg2 import sql
 
 TABLES = ("prices", "raw_trades", "candles")
+_LONGEST_WAIT = "2s"
 
 
 def make_months(cursor: Any, table: str, months: Iterable[str]) -> None:
-    """Make the partition of each month (`2014-05`) that has none."""
-    there = _partitions(cursor, table)
-    if missing := [month for month in sorted(set(months)) if _name(table, month) not in there]:
-        if not _is_partitioned(cursor, table):
-            return
-        # CREATE … IF NOT EXISTS alone still races with another writer.
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('months of ' || %s))", (table,))
-        for month in missing:
-            _make_month(cursor, table, month)
+    """Make the partition of each month (`2014-05`) that has none. Neither readers nor writers of the table wait for it."""
+    wanted = {_name(table, month): month for month in months}
+    cursor.execute("SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL", (list(wanted),))
+    if not (missing := sorted(name for (name,) in cursor.fetchall())):
+        return
+    if not _is_partitioned(cursor, table):
+        return
+    # One makes months at a time; whoever waited here finds them made.
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('months of ' || %s))", (table,))
+    for name in missing:
+        _make_month(cursor, table, name, wanted[name])
 
 
-def drop_months(cursor: Any, table: str, before: date) -> list[str]:
-    """Drop the partitions that end on or before that day; their names."""
-    limit = _name(table, before.strftime("%Y-%m"))
-    dropped = sorted(name for name in _partitions(cursor, table) if name < limit)
-    for name in dropped:
-        cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
-    return dropped
+def months_before(cursor: Any, table: str, day: date) -> list[str]:
+    """Names of the table's partitions that end on or before that day, the oldest first."""
+    limit = _name(table, day.strftime("%Y-%m"))
+    return sorted(name for name in _partitions(cursor, table) if name < limit)
+
+
+def drop_month(cursor: Any, name: str) -> None:
+    """Drop one partition. Where somebody reads the table and does not come to an end, everyone else would queue behind us: this then
+    gives up soon, and the transaction raises `StoreError`."""
+    cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LONGEST_WAIT,))
+    cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+
+
+def keep_days(cursor: Any, table: str, days: int) -> None:
+    """Tell TimescaleDB to drop what is older than so many days, 0 for never; without TimescaleDB this does nothing."""
+    cursor.execute("SELECT keep_days(%s, %s)", (table, days))
 
 
 def _partitions(cursor: Any, table: str) -> set[str]:
     cursor.execute(
-        "SELECT inhrelid::regclass::text FROM pg_inherits JOIN pg_class ON oid = inhparent WHERE oid = %s::regclass AND relkind = 'p'",
-        (table,),
+        "SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid WHERE inhparent = %s::regclass AND relispartition", (table,)
     )
     return {name for (name,) in cursor.fetchall()}
 
@@ -46,15 +57,22 @@ def _is_partitioned(cursor: Any, table: str) -> bool:
     return bool(cursor.fetchone()[0])
 
 
-def _make_month(cursor: Any, table: str, month: str) -> None:
+def _make_month(cursor: Any, table: str, name: str, month: str) -> None:
+    """CREATE … PARTITION OF would wait for every reader of the table, a long export too, and all others behind it; ATTACH does not."""
+    cursor.execute("SELECT to_regclass(%s) IS NULL", (name,))
+    if not cursor.fetchone()[0]:
+        return
     first = date.fromisoformat(f"{month}-01")
     following = f"{first.year + first.month // 12:04}-{first.month % 12 + 1:02}-01"
     cursor.execute(
-        sql.SQL("CREATE TABLE IF NOT EXISTS {} PARTITION OF {} FOR VALUES FROM ({}) TO ({})").format(
-            sql.Identifier(_name(table, month)),
-            sql.Identifier(table),
-            sql.Literal(f"{first}T00:00:00Z"),
-            sql.Literal(f"{following}T00:00:00Z"),
+        sql.SQL(
+            "CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);"
+            "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({following})"
+        ).format(
+            name=sql.Identifier(name),
+            table=sql.Identifier(table),
+            first=sql.Literal(f"{first}T00:00:00Z"),
+            following=sql.Literal(f"{following}T00:00:00Z"),
         )
     )
 

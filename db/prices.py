@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import orjson
-from psycopg2 import sql
+from typing import Any
 
 from db.partitions import make_months
 
@@ -61,104 +57,19 @@ def latest_mids(cursor: Any) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
-CSV_HEADER = b"symbol,time,received,bid,ask,mid,volume,source,seq,epoch\n"
-
-_TIME_TEXT = _TIME.format("time")
-_RECEIVED_TEXT = _TIME.format("received")
-
-# How PostgreSQL writes a row: one JSON object, or the columns of `CSV_HEADER`. Neither time nor number is ever anything but
-# its text. JSON holds no control character, so a COPY quoted and delimited by two of them gives it as it is.
-_FORMS = {
-    "json": (
-        f"""'{{"symbol":' || to_json(instrument) || ',"time":"' || {_TIME_TEXT} || '","received":"' || {_RECEIVED_TEXT} ||"""
-        """ '","bid":"' || bid || '","ask":"' || ask || '","mid":"' || mid || '","volume":' || coalesce('"' || volume || '"', 'null') ||"""
-        """ ',"source":' || to_json(source) || ',"seq":' || seq || ',"epoch":' || to_json(epoch) || '}'""",
-        r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'",
-    ),
-    "csv": (f"instrument, {_TIME_TEXT}, {_RECEIVED_TEXT}, bid, ask, mid, volume, source, seq, epoch", "FORMAT csv"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class PriceKey:
-    """The place of a price in its instrument's history, which is ordered by (time, epoch, seq)."""
-
-    time: str
-    epoch: str
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class PriceRange:
-    """The history asked for: `start` <= time < `end`, both in contract form, None where open."""
-
-    instrument: str
-    start: str | None = None
-    end: str | None = None
-    descending: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PricePage:
-    """Some rows as text, each record ended by a line feed, and the place to go on after: None where nothing follows."""
-
-    lines: bytes
-    following: PriceKey | None
-
-
-def price_page(cursor: Any, wanted: PriceRange, limit: int, form: Literal["json", "csv"], after: PriceKey | None = None) -> PricePage:
-    """Up to `limit` prices of the range that follow `after` in its order; JSON objects a line, or CSV without a header."""
-    columns, options = _FORMS[form]
-    query = sql.SQL("COPY (SELECT {} FROM prices WHERE {} ORDER BY {} LIMIT {}) TO STDOUT WITH ({})").format(
-        sql.SQL(columns), _conditions(wanted, after), _order(wanted), sql.Literal(limit + 1), sql.SQL(options)
+def latest_times(cursor: Any) -> dict[str, str]:
+    """instrument -> time of its last stored price, in contract form, where that is of the source that feeds the instrument."""
+    cursor.execute(
+        f"SELECT i.symbol, {_TIME.format('p.time')} FROM instruments i, LATERAL ("  # noqa: S608
+        "  SELECT time, source FROM prices WHERE instrument = i.symbol ORDER BY time DESC LIMIT 1) p WHERE p.source = i.source"
     )
-    buffer = io.BytesIO()
-    cursor.copy_expert(query, buffer)
-    lines = buffer.getvalue()
-    if cursor.rowcount <= limit:
-        return PricePage(lines, None)
-    lines = lines[: _last_record(lines, form)]
-    return PricePage(lines, _key(lines[_last_record(lines, form) :], form))
+    return dict(cursor.fetchall())
 
 
 def table_exists(cursor: Any) -> bool:
     """Whether the migrations have made the table."""
     cursor.execute("SELECT to_regclass('prices') IS NOT NULL")
     return bool(cursor.fetchone()[0])
-
-
-def _conditions(wanted: PriceRange, after: PriceKey | None) -> sql.Composed:
-    found = [sql.SQL("instrument = {}").format(sql.Literal(wanted.instrument))]
-    if wanted.start is not None:
-        found.append(sql.SQL("time >= {}").format(sql.Literal(wanted.start)))
-    if wanted.end is not None:
-        found.append(sql.SQL("time < {}").format(sql.Literal(wanted.end)))
-    if after is not None:
-        beyond = sql.SQL("<" if wanted.descending else ">")
-        key = sql.SQL(", ").join([sql.Literal(after.time), sql.Literal(after.epoch), sql.Literal(after.seq)])
-        # The first says nothing new, but it is what partitions are chosen by.
-        found.append(sql.SQL("time {}= {} AND (time, epoch, seq) {} ({})").format(beyond, sql.Literal(after.time), beyond, key))
-    return sql.SQL(" AND ").join(found)
-
-
-def _order(wanted: PriceRange) -> sql.SQL:
-    return sql.SQL("time DESC, epoch DESC, seq DESC" if wanted.descending else "time, epoch, seq")
-
-
-def _last_record(lines: bytes, form: str) -> int:
-    """Where the last record begins. A line break inside a CSV field is no end: what follows it holds an odd number of quotes."""
-    begin = lines.rfind(b"\n", 0, -1) + 1
-    while form == "csv" and lines.count(b'"', begin) % 2:
-        begin = lines.rfind(b"\n", 0, begin - 1) + 1
-    return begin
-
-
-def _key(record: bytes, form: str) -> PriceKey:
-    if form == "json":
-        row = orjson.loads(record)
-        return PriceKey(row["time"], row["epoch"], row["seq"])
-    fields = next(csv.reader(io.StringIO(record.decode(), newline="")))
-    return PriceKey(fields[1], fields[9], int(fields[8]))
 
 
 def _copy_line(row: PriceRow) -> str:

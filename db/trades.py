@@ -1,4 +1,4 @@
-"""SQL of `raw_trades` and `trade_watermarks`."""
+"""SQL of `raw_trades`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,47 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from psycopg2 import errors
+
 from db.partitions import make_months
 
 _COLUMNS = "symbol, trade_id, time, price, quantity, side"
-_MONTHS = re.compile(rb"^[^\t]*\t[^\t]*\t(\d{4}-\d\d)", re.MULTILINE)
+_MINUTES = re.compile(rb"^([^\t]*)\t[^\t]*\t(.{16})", re.MULTILINE)
 
 
 def insert_trades(cursor: Any, lines: bytes) -> int:
     """Store the trades that are not stored yet, and mark their minutes for the candles; returns how many trades that were.
 
-    `lines` is what `trade_lines` gives. Makes the months they need.
+    `lines` is what `db.bus.trade_lines` gives. Makes the months they need.
     """
-    make_months(cursor, "raw_trades", {month.decode() for month in set(_MONTHS.findall(lines))})
+    minutes = [(symbol.decode(), minute.decode() + "Z") for symbol, minute in set(_MINUTES.findall(lines))]
+    make_months(cursor, "raw_trades", {minute[:7] for _, minute in minutes})
+    inserted = _copy(cursor, lines)
+    if inserted is None:
+        inserted = _copy_new(cursor, lines)
+    if inserted:
+        symbols, starts = zip(*minutes, strict=True)
+        cursor.execute("INSERT INTO candle_marks SELECT * FROM unnest(%s::text[], %s::timestamptz[])", (list(symbols), list(starts)))
+    return inserted
+
+
+def _copy(cursor: Any, lines: bytes) -> int | None:
+    """Straight into the table, a third of the work; None, and nothing done, where a trade is there already."""
+    cursor.execute("SAVEPOINT copy")
+    try:
+        cursor.copy_expert(f"COPY raw_trades ({_COLUMNS}) FROM STDIN", io.BytesIO(lines))
+    except errors.UniqueViolation:
+        cursor.execute("ROLLBACK TO SAVEPOINT copy")
+        return None
+    return int(cursor.rowcount)
+
+
+def _copy_new(cursor: Any, lines: bytes) -> int:
+    """By way of a staging table; what is there already, or comes twice, is passed over."""
     cursor.execute("CREATE TEMP TABLE IF NOT EXISTS trades_staging (LIKE raw_trades) ON COMMIT DELETE ROWS")
     cursor.copy_expert(f"COPY trades_staging ({_COLUMNS}) FROM STDIN", io.BytesIO(lines))
     cursor.execute(f"INSERT INTO raw_trades ({_COLUMNS}) SELECT {_COLUMNS} FROM trades_staging ON CONFLICT DO NOTHING")  # noqa: S608
     inserted = int(cursor.rowcount)
-    if inserted:
-        cursor.execute("INSERT INTO candle_marks SELECT DISTINCT symbol, date_trunc('minute', time) FROM trades_staging")
     cursor.execute("TRUNCATE trades_staging")
     return inserted
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -25,12 +25,21 @@ class Stopped(Exception):
 class Rest:
     """One API. Safe to share between threads.
 
-    `headers` go with every request and are never logged; nor are URLs, which may hold account numbers.
+    `headers` go with every request and are never logged; nor are URLs, which may hold account numbers. `heard` gets the headers of every
+    answer, for what they tell of limits.
     """
 
-    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None, tries: int = _TRIES) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        tries: int = _TRIES,
+        heard: Callable[[Mapping[str, str]], None] = lambda headers: None,
+    ) -> None:
         self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_SECONDS)
         self._tries = tries
+        self._heard = heard
 
     def close(self) -> None:
         """Close every connection."""
@@ -45,6 +54,7 @@ class Rest:
         while True:
             try:
                 answer = self._client.get(path, params=dict(parameters))
+                self._heard(answer.headers)
                 answer.raise_for_status()
                 return answer.json()
             except (httpx.HTTPError, ValueError) as error:

@@ -19,12 +19,17 @@ from apscheduler.triggers.cron import CronTrigger
 from config import logs, settings
 from config.settings import Settings, SettingsError
 from db.bus import Bus, BusError
-from db.instruments import Instrument, all_instruments
-from db.partitions import TABLES, make_months
+from db.candles import latest_closes
+from db.instruments import all_instruments
 from db.postgres import Store, StoreError
-from db.prices import latest_mids
+from db.prices import latest_mids, latest_times
+from jobs.gaps import Wakes, fillers
+from jobs.history.synthetic import make_past
 from jobs.ingest import Ingestion
-from jobs.sources import Surroundings, build
+from jobs.rest import Stopped
+from jobs.retention_job import drop_old_months, make_coming_months, retention_days
+from jobs.rollup_job import RollUp
+from jobs.sources import Surroundings, build, walked
 from jobs.writer import BatchRule, Prices, Trades, Writer
 
 log = logging.getLogger("jobs.scheduler")
@@ -40,6 +45,7 @@ class Work:
     clock: Callable[[], datetime]
     stop: threading.Event = field(default_factory=threading.Event)
     stop_writing: threading.Event = field(default_factory=threading.Event)
+    wakes: Wakes = field(default_factory=Wakes)  # rung when a source becomes live
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,39 +74,54 @@ def _rule(work: Work) -> BatchRule:
 
 def ingest(work: Work) -> None:
     """Sources → bus, until `stop`."""
-    if (reference := _reference_data(work)) is None:
+    if (around := _surroundings(work)) is None:
         return
-    instruments, latest = reference
-    around = Surroundings(work.settings, instruments, latest, work.clock)
     sources = [build(spec, around) for spec in work.settings.sources]
     try:
         work.bus.forget_sources()
     except BusError as error:
         log.warning("cannot clear the sources' last reports: %s", error)
-    ingestion = Ingestion(sources, work.bus, max_attempts=work.settings.max_reconnect_attempts, clock=work.clock)
+    attempts = work.settings.max_reconnect_attempts
+    ingestion = Ingestion(sources, work.bus, max_attempts=attempts, clock=work.clock, went_live=work.wakes.wake)
     ingestion.start()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     work.stop.wait()
     ingestion.stop(timeout=5.0)
 
 
-def make_coming_months(work: Work) -> None:
-    """Make this month's and the next month's partition of every table that has them, so that no batch waits for it at midnight."""
+def fill_gaps(work: Work) -> None:
+    """History → store: what the live streams missed, until `stop`."""
+    threads = [
+        threading.Thread(target=filler.run, args=(work.stop,), name=f"gaps-{filler.name}", daemon=True)
+        for filler in fillers(work.settings, work.store, work.bus, work.clock, work.wakes)
+    ]
+    for thread in threads:
+        thread.start()
+    work.stop.wait()
+    for thread in threads:
+        thread.join(1.0)  # one that waits for an answer is left behind: whatever it has not committed is found missing again
+
+
+def build_candles(work: Work) -> None:
+    """Store → store: prices and trades become candles. The writer may be a batch behind the clock."""
+    grace = timedelta(seconds=1, milliseconds=work.settings.batch_timeout_ms)
+    RollUp(work.store, work.bus, work.clock, grace=grace).run(work.stop)
+
+
+def keep_months(work: Work) -> None:
+    """Make the store's coming months, drop those that are too old."""
     today = work.clock().date()
-    months = {today.strftime("%Y-%m"), (today.replace(day=1) + timedelta(days=32)).strftime("%Y-%m")}
-    try:
-        with work.store.transaction() as cursor:
-            for table in TABLES:
-                make_months(cursor, table, months)
-    except StoreError as error:
-        log.warning("months are not made ahead this time; the writer makes them when it needs them: %s", error)
+    make_coming_months(work.store, today)
+    drop_old_months(work.store, today, retention_days(work.settings))
 
 
 JOBS = (
     Job("write_prices", None, write_prices),
     Job("write_trades", None, write_trades),
+    Job("roll_up", None, build_candles),
     Job("ingest", None, ingest),
-    Job("make_coming_months", CronTrigger(hour=0, minute=5, timezone=UTC), make_coming_months, grace_seconds=3600),
+    Job("fill_gaps", None, fill_gaps),
+    Job("retention", CronTrigger(hour=0, minute=5, timezone=UTC), keep_months, grace_seconds=3600),
 )
 
 
@@ -145,18 +166,29 @@ def _guarded(job: Job, work: Work, ended: threading.Event | None) -> Callable[[]
     return once
 
 
-def _reference_data(work: Work) -> tuple[list[Instrument], dict[str, str]] | None:
-    """Instruments and their last stored mid prices; a store that is away is waited for. None where `stop` came first."""
+def _surroundings(work: Work) -> Surroundings | None:
+    """What sources are built from; a store or a bus that is away is waited for. None where `stop` came first."""
     waited = False
     while not work.stop.is_set():
         try:
             with work.store.transaction() as cursor:
-                return all_instruments(cursor), latest_mids(cursor)
-        except StoreError as error:
+                instruments = all_instruments(cursor)
+            walks = walked(Surroundings(work.settings, instruments, {}, work.clock))
+            make_past(work.store, walks, work.settings.synthetic_seed, work.clock(), work.stop)
+            with work.store.transaction() as cursor:
+                latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
+            # What the bus took just before the last end is not stored yet.
+            on_bus = work.bus.latest_times(times)
+        except Stopped:
+            return None
+        except (StoreError, BusError) as error:
             if not waited:
-                log.warning("jobs wait for the store: %s", error)
+                log.warning("jobs wait for the %s: %s", "store" if isinstance(error, StoreError) else "bus", error)
             waited = True
             work.stop.wait(0.5)
+        else:
+            newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
+            return Surroundings(work.settings, instruments, latest, work.clock, newest)
     return None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -11,7 +10,7 @@ from flask import Response
 
 from api.rest import paging
 from api.rest.parts import parts
-from api.rest.slots import MOST_EXPORTS, hold, take_for_export
+from api.rest.slots import hold, take_for_export
 from api.rest.symbols import refuse_unknown
 from api.schemas.listings import DEFAULT_LIMIT
 from db.listing import Form, Key, Listing, Page, Part, read_page
@@ -22,9 +21,6 @@ EXPORTS = {"responses": {200: {"content": {kind: {"schema": {"type": "string"}} 
 _TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
 ReadPage = Callable[[int, Key | None], Page]
-
-# The database works on an export's next page while the client takes the one before.
-_readers = ThreadPoolExecutor(MOST_EXPORTS, thread_name_prefix="export")
 
 
 def answer(listing: Listing, query: Mapping[str, Any], rows: str, about: tuple[str, ...] = ("symbol",)) -> Response:
@@ -86,10 +82,7 @@ def _whole(header: bytes, kind: str, page: Page, read: ReadPage) -> Response:
 def _stream(header: bytes, page: Page, read: ReadPage) -> Iterator[bytes]:
     """Page after page, so that neither memory nor a database connection is held while a slow client reads. A failure is
     raised: the server then closes the connection without the last chunk, and nobody takes a part for the whole."""
-    lines = header + page.lines
+    yield header + page.lines
     while page.following is not None:
-        ahead = _readers.submit(read, EXPORT_ROWS, page.following)
-        yield lines
-        page = ahead.result()
-        lines = page.lines
-    yield lines
+        page = read(EXPORT_ROWS, page.following)
+        yield page.lines

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from config.settings import Settings, SourceSpec
 from db.instruments import Instrument
 from jobs.sources.base import Source, SourceError
+from jobs.sources.binance import BinanceSource
+from jobs.sources.oanda import OandaSource
 from jobs.sources.replay import ReplaySource, instrument_of
 from jobs.sources.synthetic import SyntheticSource
 
@@ -18,13 +20,15 @@ from jobs.sources.synthetic import SyntheticSource
 class Surroundings:
     """What a source may be built from besides its own entry in `SOURCES`.
 
-    `latest` maps an instrument to its last known mid price, as text; instruments without a price are not in it.
+    `latest` maps an instrument to its last known mid price, as text; instruments without a price are not in it. `latest_times` maps
+    it to the time of its last known price, in contract form.
     """
 
     settings: Settings
     instruments: Sequence[Instrument]
     latest: Mapping[str, str]
     clock: Callable[[], datetime]
+    latest_times: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(spec: SourceSpec, around: Surroundings) -> Source[Any]:
@@ -32,10 +36,17 @@ def build(spec: SourceSpec, around: Surroundings) -> Source[Any]:
     return SOURCES[spec.kind](spec, around)
 
 
+def walked(around: Surroundings) -> list[Instrument]:
+    """The instruments that the synthetic source feeds: those that no other source of this process does; none where it is not among them."""
+    if not any(spec.kind == "synthetic" for spec in around.settings.sources):
+        return []
+    return [instrument for instrument in around.instruments if not _fed_elsewhere(instrument, around)]
+
+
 def _synthetic(spec: SourceSpec, around: Surroundings) -> Source[Any]:
     settings = around.settings
     return SyntheticSource(
-        [instrument for instrument in around.instruments if not _fed_elsewhere(instrument, around)],
+        walked(around),
         interval=settings.ingestion_interval_seconds,
         seed=settings.synthetic_seed,
         latest=around.latest,
@@ -65,8 +76,27 @@ def _replay(spec: SourceSpec, around: Surroundings) -> Source[Any]:
     return ReplaySource(spec, [instrument.symbol for instrument in around.instruments])
 
 
+def _oanda(spec: SourceSpec, around: Surroundings) -> Source[Any]:
+    settings = around.settings
+    return OandaSource(
+        settings.oanda_stream_url,
+        settings.oanda_account_id or "",
+        settings.oanda_api_token,
+        [instrument.symbol for instrument in around.instruments if instrument.kind == "fx" and instrument.source == "oanda"],
+        latest_times=around.latest_times,
+    )
+
+
+def _binance(spec: SourceSpec, around: Surroundings) -> Source[Any]:
+    settings = around.settings
+    fed = [instrument.symbol for instrument in around.instruments if instrument.source == "binance"]
+    return BinanceSource(settings.binance_ws_url, settings.binance_symbols, fed)
+
+
 # kind -> builder
 SOURCES: dict[str, Callable[[SourceSpec, Surroundings], Source[Any]]] = {
     "synthetic": _synthetic,
     "replay": _replay,
+    "oanda": _oanda,
+    "binance": _binance,
 }

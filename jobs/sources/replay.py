@@ -164,7 +164,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
 
 def count_ticks(file: Path) -> int:
     """How many ticks a recording has, bad lines included, without looking at any; `SourceError` where the file cannot be read."""
-    lines = _lines(file)
+    lines = text_lines(file)
     detect(file, next(lines, ""))
     return sum(1 for line in lines if line.strip())
 
@@ -174,7 +174,7 @@ def read_rows(file: Path, instruments: Collection[str], on_bad: Callable[[int, s
 
     Raises `SourceError` where the file is missing, damaged, of unknown format, or of no known instrument.
     """
-    lines = _lines(file)
+    lines = text_lines(file)
     layout = detect(file, next(lines, ""))
     symbol = None if layout.instrument is not None else instrument_of(file, instruments)
     for number, line in enumerate(lines, start=2):
@@ -229,7 +229,7 @@ def middle(bid: str, ask: str) -> str:
     return format(_EXACT.divide(_EXACT.add(Decimal(bid), Decimal(ask)), Decimal(2)), "f")
 
 
-def _lines(file: Path) -> Iterator[str]:
+def text_lines(file: Path) -> Iterator[str]:
     """The lines of a plain or gzipped text file; what goes wrong while reading becomes a `SourceError`."""
     opened = gzip.open if file.suffix == ".gz" else open
     try:

@@ -97,7 +97,7 @@ def test_binance_speaks_for_itself_once_it_reports(client: FlaskClient, bus: Bus
 
 def test_a_database_without_its_schema_is_not_ready(client: FlaskClient, store: Store) -> None:
     with store.transaction() as cursor:
-        cursor.execute("DROP TABLE prices")
+        cursor.execute("DROP TABLE prices CASCADE")
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json and answer.json["database"]) == (503, "not_migrated")
 

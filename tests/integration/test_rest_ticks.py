@@ -18,7 +18,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from api.app import create_app
-from api.rest import prices as view
+from api.rest import listing as view
 from api.rest.slots import MOST_EXPORTS
 from config.settings import Settings
 from db.bus import Bus

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from api.rest import paging
-from api.schemas.rest import LatestQuery, TicksQuery
-from db.prices import PriceKey
+from api.schemas.listings import CandlesQuery, GapsQuery, ListQuery, TicksQuery, TradesQuery
+from api.schemas.rest import LatestQuery
+from db.listing import Key, Listing
+from db.listings import CANDLES, GAPS, PRICES, TRADES
 from db.timestamps import format_time
 
 
@@ -70,20 +73,42 @@ def test_one_symbol_or_several() -> None:
             LatestQuery().load(query)
 
 
-keys = st.builds(
-    PriceKey,
-    st.datetimes().map(lambda moment: format_time(moment.astimezone()) if moment.year not in (1, 9999) else "2025-01-01T00:00:00.000000Z"),
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20),
-    st.integers(1, 2**63 - 1),
-)
+times = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)).map(lambda moment: format_time(moment.replace(tzinfo=UTC)))  # noqa: DTZ001
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+bigints = st.integers(-(2**63), 2**63 - 1)
+orders = st.sampled_from(["asc", "desc"])
+
+TOKENS: list[tuple[type[ListQuery], Listing, dict[str, str], st.SearchStrategy[Key]]] = [
+    (TicksQuery, PRICES, {"symbol": "EUR_USD"}, st.tuples(times, texts, bigints)),
+    (TradesQuery, TRADES, {"symbol": "EUR_USD"}, st.tuples(times, bigints)),
+    (CandlesQuery, CANDLES["mid"], {"symbol": "EUR_USD", "interval": "1h"}, st.tuples(times)),
+    (GapsQuery, GAPS, {}, st.tuples(times, bigints)),
+    (GapsQuery, GAPS, {"symbol": "EUR_USD", "kind": "trades", "state": "open", "source": "binance"}, st.tuples(times, bigints)),
+]
 
 
-@given(key=keys, order=st.sampled_from(["asc", "desc"]))
-def test_a_token_gives_its_place_back(key: PriceKey, order: str) -> None:
-    token = paging.encode(paging.Place("EUR_USD", order, key))
-    assert TicksQuery().load({"symbol": "EUR_USD", "order": order, "page_token": token})["page_token"].key == key
-    assert list(problems({"page_token": token, "symbol": "GBP_USD", "order": order})) == ["page_token"]
-    assert list(problems({"page_token": token, "order": "desc" if order == "asc" else "asc"})) == ["page_token"]
+@pytest.mark.parametrize(("schema", "listing", "query", "keys"), TOKENS)
+@given(data=st.data(), order=orders)
+def test_a_token_gives_its_place_back(
+    schema: type[ListQuery], listing: Listing, query: dict[str, str], keys: st.SearchStrategy[Key], data: st.DataObject, order: str
+) -> None:
+    key = data.draw(keys)
+    asked = {**query, "order": order}
+    asked["page_token"] = paging.encode(paging.place(listing, asked, key))
+    assert schema().load(asked)["page_token"].key == key
+    assert list(schema().validate({**asked, "order": "desc" if order == "asc" else "asc"})) == ["page_token"]
+    other = {"symbol": "GBP_USD", **({"interval": "1d"} if "interval" in query else {})}
+    for name, value in other.items():
+        assert list(schema().validate({**asked, name: value})) == ["page_token"]
+
+
+@pytest.mark.parametrize(("schema", "own", "query"), [(schema, listing.name, query) for schema, listing, query, _ in TOKENS])
+def test_a_token_of_another_listing_is_refused(schema: type[ListQuery], own: str, query: dict[str, str]) -> None:
+    key: Key = ("2025-01-01T00:00:00.000000Z", 1)
+    for other in (TRADES, GAPS, CANDLES["mid"]):
+        token = paging.encode(paging.place(other, {**query, "order": "asc"}, key[: len(other.key)]))
+        mine = other.name == own
+        assert list(schema().validate({**query, "page_token": token})) == ([] if mine else ["page_token"])
 
 
 @given(token=st.one_of(st.text(), st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode())))
@@ -91,20 +116,54 @@ def test_what_is_no_token(token: str) -> None:
     assert list(problems({"page_token": token})) == ["page_token"]
 
 
+SOME = ["ticks", "asc", ["EUR_USD"]]
+
+
 @pytest.mark.parametrize(
     "parts",
     [
         {},
         [],
-        ["EUR_USD", "asc", "2025-01-01", "e", True],
-        ["EUR_USD", "asc", "2025-01-01", "e", 2**63],
-        ["EUR_USD", "asc", "2025-01-01", "\0", 1],
-        ["EUR_USD", "asc", "someday", "e", 1],
-        ["EUR_USD", "asc", None, "e", 1],
+        ["ticks", "asc", "EUR_USD", "2025-01-01", "e", 1],
+        ["ticks", None, ["EUR_USD"], "2025-01-01", "e", 1],
+        ["ticks", "asc", [["EUR_USD"]], "2025-01-01", "e", 1],
+        ["ticks", "asc", ["EUR_USD", None], "2025-01-01", "e", 1],
+        [{}, "asc", ["EUR_USD"], "2025-01-01", "e", 1],
+        [*SOME, "2025-01-01", "e", True],
+        [*SOME, "2025-01-01", "e", 2**63],
+        [*SOME, "2025-01-01", "e", "1"],
+        [*SOME, "2025-01-01", "\0", 1],
+        [*SOME, "2025-01-01", 1, 1],
+        [*SOME, "someday", "e", 1],
+        [*SOME, None, "e", 1],
+        [*SOME, "2025-01-01", "e", 1, 1],
     ],
 )
 def test_a_forged_token_is_refused(parts: Any) -> None:
     assert list(problems({"page_token": base64.urlsafe_b64encode(orjson.dumps(parts)).decode()})) == ["page_token"]
+
+
+def test_a_well_formed_token_is_not() -> None:
+    token = base64.urlsafe_b64encode(orjson.dumps([*SOME, "2025-01-01", "e", 1])).decode()
+    assert not problems({"page_token": token})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("interval", "2h"), ("interval", ""), ("price", "last"), ("limit", "0"), ("format", "xml"), ("symbol", "X" * 65)]
+)
+def test_bad_values_of_candles_are_named(field: str, value: str) -> None:
+    assert list(CandlesQuery().validate({"symbol": "EUR_USD", field: value})) == [field]
+
+
+@pytest.mark.parametrize(("field", "value"), [("kind", "ticks"), ("state", "lost"), ("source", ""), ("symbol", "\0")])
+def test_bad_values_of_gaps_are_named(field: str, value: str) -> None:
+    assert list(GapsQuery().validate({field: value})) == [field]
+
+
+def test_candles_are_hourly_mids_unless_told() -> None:
+    assert CandlesQuery().load({"symbol": "EUR_USD"}) == {
+        "symbol": "EUR_USD", "interval": "1h", "price": "mid", "order": "asc", "format": "json",
+    }  # fmt: skip
 
 
 def problems(query: dict[str, str]) -> dict[str, Any]:

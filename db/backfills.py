@@ -1,0 +1,60 @@
+"""SQL of `backfills`: how far each has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+ALWAYS, FOREVER = "-infinity", "infinity"  # a range without a start, without an end
+
+
+@dataclass(frozen=True, slots=True)
+class Backfill:
+    """What was asked for, a row of the table: `start` <= time < `end`, in contract form or one of the two above.
+
+    `interval` is empty but for candles, `symbol` where a file says it itself.
+    """
+
+    source: str
+    symbol: str
+    interval: str
+    start: str
+    end: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is stored of it: up to `position`, the source's own word for a place, or all."""
+
+    position: str
+    finished: bool
+
+
+_KEY = "source = %s AND symbol = %s AND interval = %s AND start_time = %s AND end_time = %s"
+
+
+def progress(cursor: Any, asked: Backfill) -> Progress | None:
+    """How far it has come; None where nothing of it is known."""
+    cursor.execute(f"SELECT position, finished FROM backfills WHERE {_KEY}", _key(asked))  # noqa: S608
+    row = cursor.fetchone()
+    return None if row is None else Progress(*row)
+
+
+def remember(cursor: Any, asked: Backfill, reached: Progress, now: datetime) -> None:
+    """Note how far it has come, in the transaction that stores the rows up to there."""
+    cursor.execute(
+        "INSERT INTO backfills (source, symbol, interval, start_time, end_time, position, finished, updated) "
+        "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (source, symbol, interval, start_time, end_time) "
+        "DO UPDATE SET position = excluded.position, finished = excluded.finished, updated = excluded.updated",
+        (*_key(asked), reached.position, reached.finished, now),
+    )
+
+
+def forget(cursor: Any, asked: Backfill) -> None:
+    """Let it begin anew."""
+    cursor.execute(f"DELETE FROM backfills WHERE {_KEY}", _key(asked))  # noqa: S608
+
+
+def _key(asked: Backfill) -> tuple[str, str, str, str, str]:
+    return asked.source, asked.symbol, asked.interval, asked.start, asked.end

@@ -1,0 +1,230 @@
+"""SQL of `gaps` and of `trade_watermarks`: what is missing in the store, and up to where that is known.
+
+Every trade up to a symbol's watermark is stored or in a hole that is a row of `gaps`: a hole is recorded in the transaction that moves
+the watermark past it. What is said here of holes is read from the stored trades alone, never remembered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+SCAN = 50_000  # trades that one statement looks at: a fraction of a second, however much is stored
+MOST = 1000  # gaps in one answer
+
+# Ids rise with time, but trades of one moment may be stored in any order, and a clock may stumble: so far beside its own times a hole is
+# looked for in the store before it is called one.
+_SLACK = timedelta(minutes=1)
+_MOMENT = timedelta(microseconds=1)  # ends are exclusive
+_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
+_LARGEST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """Trades that are not stored, both ids included; `start` <= their times < `end`."""
+
+    first_id: int
+    last_id: int
+    start: datetime
+    end: datetime
+
+    @property
+    def missing(self) -> int:
+        """How many trades that is."""
+        return self.last_id - self.first_id + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A row of `gaps` that is about trades."""
+
+    id: int
+    symbol: str
+    hole: Hole
+    detected: datetime
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A step of a watermark: how many holes were found on the way, and whether there may be more to walk."""
+
+    holes: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    trade_id: int
+    time: datetime
+
+
+def advance_watermark(cursor: Any, source: str, symbol: str, now: datetime, *, rows: int = SCAN) -> Advance:
+    """Move the symbol's watermark over up to `rows` stored trades and record the holes among them, as open.
+
+    The first trade that is stored starts it: what came before was never promised.
+    """
+    if (mark := _watermark(cursor, symbol)) is None:
+        return Advance(0, False)
+    holes, last, seen = _scan(cursor, symbol, mark, mark, rows=rows)
+    if last is None:
+        return Advance(0, False)
+    for hole in holes:
+        _insert(cursor, source, symbol, hole, now, now, None)
+    cursor.execute(
+        "UPDATE trade_watermarks SET trade_id = %s, time = %s WHERE symbol = %s",
+        (max(mark.trade_id, last.trade_id), last.time, symbol),
+    )
+    return Advance(len(holes), seen == rows)
+
+
+def open_gaps(cursor: Any, source: str) -> list[Gap]:
+    """The holes in trades that are still to be filled, the shortest first: none waits for a long one. At most `MOST`."""
+    cursor.execute(
+        "SELECT id, symbol, first_id, last_id, start_time, end_time, detected, reason FROM gaps"
+        " WHERE source = %s AND kind = 'trades' AND state = 'open' ORDER BY missing, id LIMIT %s",
+        (source, MOST),
+    )
+    return [
+        Gap(number, symbol, Hole(first, last, start, end), detected, reason)
+        for number, symbol, first, last, start, end, detected, reason in cursor.fetchall()
+    ]
+
+
+def narrow(cursor: Any, source: str, gap: Gap, now: datetime, *, rows: int = SCAN) -> list[Gap]:
+    """Compare an open gap with what is stored by now: it is filled, as it was, or replaced by the holes that are left of it; these."""
+    holes = _holes_within(cursor, gap, rows)
+    if holes == [gap.hole]:
+        return [gap]
+    if not holes:
+        set_state(cursor, gap, "filled", None, now)
+        return []
+    cursor.execute("DELETE FROM gaps WHERE id = %s", (gap.id,))
+    return [
+        Gap(_insert(cursor, source, gap.symbol, hole, gap.detected, now, gap.reason), gap.symbol, hole, gap.detected, gap.reason)
+        for hole in holes
+    ]
+
+
+def set_state(cursor: Any, gap: Gap, state: str, reason: str | None, now: datetime) -> None:
+    """Say how a gap stands: `open`, `filled` or `unfillable`, and why."""
+    cursor.execute("UPDATE gaps SET state = %s, reason = %s, updated = %s WHERE id = %s", (state, reason, now, gap.id))
+
+
+def explain_open(cursor: Any, source: str, reason: str, now: datetime) -> None:
+    """Say of every open gap in trades why it is still open."""
+    cursor.execute(
+        "UPDATE gaps SET reason = %s, updated = %s WHERE source = %s AND kind = 'trades' AND state = 'open'", (reason, now, source)
+    )
+
+
+def reopen(cursor: Any, source: str, now: datetime) -> int:
+    """Give the holes in trades that could not be filled another chance; how many they are."""
+    cursor.execute(
+        "UPDATE gaps SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'", (now, source)
+    )
+    return int(cursor.rowcount)
+
+
+def report_candles(
+    cursor: Any, source: str, symbol: str, interval: str, start: datetime, end: datetime, missing: int, reason: str, now: datetime
+) -> None:
+    """Record that the candles from `start` to `end` could not be had. Of one symbol and interval there is one such open row."""
+    cursor.execute(
+        "UPDATE gaps SET state = 'filled', reason = NULL, end_time = least(end_time, %s), updated = %s"
+        " WHERE source = %s AND symbol = %s AND kind = 'candles' AND interval = %s AND state = 'open' AND start_time < %s",
+        (start, now, source, symbol, interval, start),
+    )
+    cursor.execute(
+        "INSERT INTO gaps (source, symbol, kind, interval, start_time, end_time, missing, state, reason, detected, updated)"
+        " VALUES (%s, %s, 'candles', %s, %s, %s, %s, 'open', %s, %s, %s)"
+        " ON CONFLICT (source, symbol, kind, interval, first_id, start_time) DO UPDATE SET end_time = excluded.end_time,"
+        " missing = excluded.missing, state = excluded.state, reason = excluded.reason, updated = excluded.updated",
+        (source, symbol, interval, start, end, missing, reason, now, now),
+    )
+
+
+def close_candles(cursor: Any, source: str, symbol: str, interval: str, now: datetime) -> None:
+    """The candles that were reported missing are there now."""
+    cursor.execute(
+        "UPDATE gaps SET state = 'filled', reason = NULL, updated = %s"
+        " WHERE source = %s AND symbol = %s AND kind = 'candles' AND interval = %s AND state = 'open'",
+        (now, source, symbol, interval),
+    )
+
+
+def _watermark(cursor: Any, symbol: str) -> _Place | None:
+    """The symbol's watermark, locked; begun at its first stored trade, None where there is none."""
+    cursor.execute("SELECT trade_id, time FROM trade_watermarks WHERE symbol = %s FOR UPDATE", (symbol,))
+    if (row := cursor.fetchone()) is None:
+        cursor.execute(
+            "INSERT INTO trade_watermarks (symbol, trade_id, time) SELECT symbol, trade_id, time FROM raw_trades WHERE symbol = %s"
+            " ORDER BY time, trade_id LIMIT 1 RETURNING trade_id, time",
+            (symbol,),
+        )
+        row = cursor.fetchone()
+    return None if row is None else _Place(*row)
+
+
+def _holes_within(cursor: Any, gap: Gap, rows: int) -> list[Hole]:
+    """What of a gap is not stored."""
+    hole = gap.hole
+    place, known = _Place(0, hole.start - _SLACK), _Place(hole.first_id - 1, hole.start)
+    holes: list[Hole] = []
+    while True:
+        found, last, seen = _scan(cursor, gap.symbol, place, known, rows=rows, until=hole.end + _SLACK, last_id=hole.last_id)
+        holes += found
+        if last is not None:
+            place = last
+            known = last if last.trade_id > known.trade_id else known
+        if seen < rows:
+            break
+    if known.trade_id < hole.last_id:
+        holes.append(Hole(known.trade_id + 1, hole.last_id, min(known.time, hole.end - _MOMENT), hole.end))
+    return holes
+
+
+# `found`, a stretch of trades in the order of the key; between neighbours by id is what is missing. The last row sums the stretch up.
+_SCAN = """
+WITH found AS MATERIALIZED (
+    SELECT trade_id, time FROM raw_trades
+    WHERE symbol = %(symbol)s AND time >= %(time)s AND (time, trade_id) > (%(time)s, %(id)s)
+        AND time < %(until)s AND trade_id <= %(last_id)s
+    ORDER BY time, trade_id LIMIT %(rows)s
+), pairs AS (
+    SELECT greatest(lag(trade_id) OVER ids, %(known)s) AS before, lag(time) OVER ids AS since, trade_id, time
+    FROM found WINDOW ids AS (ORDER BY trade_id)
+)
+SELECT 0, before + 1, trade_id - 1, coalesce(since, %(known_time)s), time FROM pairs WHERE trade_id > before + 1
+UNION ALL SELECT 1, count(*), max(trade_id), NULL, max(time) FROM found
+ORDER BY 1, 2
+"""
+
+
+def _scan(
+    cursor: Any, symbol: str, place: _Place, known: _Place, *, rows: int, until: datetime = _NEVER, last_id: int = _LARGEST_ID
+) -> tuple[list[Hole], _Place | None, int]:
+    """Up to `rows` trades after `place`: the holes among them and since `known`, the last of them, and how many they were."""
+    cursor.execute(
+        _SCAN,
+        {
+            "symbol": symbol, "time": place.time, "id": place.trade_id, "known": known.trade_id, "known_time": known.time,
+            "until": until, "last_id": last_id, "rows": rows,
+        },
+    )  # fmt: skip
+    *pairs, (_, seen, newest, _, time) = cursor.fetchall()
+    holes = [Hole(first, last, min(since, moment), max(since, moment) + _MOMENT) for _, first, last, since, moment in pairs]
+    return holes, _Place(newest, time) if seen else None, seen
+
+
+def _insert(cursor: Any, source: str, symbol: str, hole: Hole, detected: datetime, now: datetime, reason: str | None) -> int:
+    cursor.execute(
+        "INSERT INTO gaps (source, symbol, kind, first_id, last_id, start_time, end_time, missing, state, reason, detected, updated)"
+        " VALUES (%s, %s, 'trades', %s, %s, %s, %s, %s, 'open', %s, %s, %s)"
+        " ON CONFLICT (source, symbol, kind, interval, first_id, start_time) DO UPDATE SET last_id = excluded.last_id,"
+        " end_time = excluded.end_time, missing = excluded.missing, state = excluded.state, updated = excluded.updated RETURNING id",
+        (source, symbol, hole.first_id, hole.last_id, hole.start, hole.end, hole.missing, reason, detected, now),
+    )
+    return int(cursor.fetchone()[0])

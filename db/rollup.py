@@ -1,0 +1,143 @@
+"""SQL of the roll-up: marked minutes become candles of all intervals.
+
+A mark says that something was stored in a minute: a price, a trade, or a candle that somebody else made. Whatever holds a marked
+minute is built anew and wholly: the minute from the rows themselves, five minutes from the minutes, and so on up. So rows may come in
+any order, any number of times and as late as they like, and it does not matter what was built before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+from db.candles import Update, upsert_and_tell
+from db.intervals import INTERVALS
+from db.partitions import make_months
+from db.timestamps import format_time
+
+_LONGEST = timedelta(hours=26)  # a candle: the FX day of a clock change has 25 hours
+
+_TAKE = """
+WITH taken AS (
+    DELETE FROM candle_marks WHERE ctid = ANY (ARRAY(SELECT ctid FROM candle_marks ORDER BY minute DESC, symbol DESC LIMIT %s))
+    RETURNING symbol, minute)
+INSERT INTO rolled_minutes SELECT DISTINCT t.symbol, coalesce(i.kind, ''), t.minute FROM taken t LEFT JOIN instruments i USING (symbol)
+"""
+_MONTHS = """
+SELECT DISTINCT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM')
+FROM rolled_minutes, LATERAL (VALUES (minute), (candle_start(kind, '1d', minute))) AS moments (moment)
+"""
+
+# Marked minutes that follow each other are read in one go, in the order of the key. Open and close are looked up by that same key: it
+# costs half of what aggregates that sort would. `first` and `last` stand in the statement, so that the planner sees one month, not all; `date_bin` is quicker than `date_trunc`.
+_RUNS = """
+    SELECT symbol, kind, min(minute) AS first, max(minute) + interval '1 minute' AS last FROM (
+        SELECT *, minute - row_number() OVER (PARTITION BY symbol ORDER BY minute) * interval '1 minute' AS run
+        FROM rolled_minutes {where}) AS numbered
+    GROUP BY symbol, kind, run
+"""
+_MINUTE = "time >= %(first)s AND time < %(last)s AND time >= minutes.minute AND time < minutes.minute + interval '1 minute'"
+
+_FROM_TRADES = f"""
+SELECT symbol, '1m', minute, minute + interval '1 minute', opens.price, high, low, closes.price,
+    NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric,
+    volume, trades, minute + interval '1 minute' <= %(ended)s, 'trades'
+FROM ({_RUNS.format(where="")}) AS runs, LATERAL (
+    SELECT date_bin('1 minute', time, '2000-01-01Z') AS minute, max(price) AS high, min(price) AS low, sum(quantity) AS volume, count(*) AS trades
+    FROM raw_trades t
+    WHERE t.symbol = runs.symbol AND time >= runs.first AND time < runs.last AND time >= %(first)s AND time < %(last)s
+    GROUP BY 1) AS minutes, LATERAL (
+    SELECT price FROM raw_trades t WHERE t.symbol = runs.symbol AND {_MINUTE} ORDER BY time, trade_id LIMIT 1) AS opens, LATERAL (
+    SELECT price FROM raw_trades t WHERE t.symbol = runs.symbol AND {_MINUTE} ORDER BY time DESC, trade_id DESC LIMIT 1) AS closes
+ORDER BY symbol, minute
+"""  # noqa: S608
+
+# Where an exchange tells its trades, candles are made of those: its quotes make none, and a minute that has trades is left alone.
+_NO_TRADES = """WHERE NOT EXISTS (
+    SELECT FROM raw_trades t WHERE t.symbol = rolled_minutes.symbol AND time >= %(first)s AND time < %(last)s
+    AND time >= minute AND time < minute + interval '1 minute' OFFSET 0)"""  # OFFSET: looked up minute by minute, never joined
+_QUOTE = f"SELECT mid, bid, ask FROM prices p WHERE p.instrument = runs.symbol AND {_MINUTE} AND source <> 'binance' ORDER BY"  # noqa: S608
+
+_FROM_TICKS = f"""
+SELECT symbol, '1m', minute, minute + interval '1 minute', opens.mid, high, low, closes.mid,
+    CASE WHEN fx THEN opens.bid END, CASE WHEN fx THEN bid_high END, CASE WHEN fx THEN bid_low END, CASE WHEN fx THEN closes.bid END,
+    CASE WHEN fx THEN opens.ask END, CASE WHEN fx THEN ask_high END, CASE WHEN fx THEN ask_low END, CASE WHEN fx THEN closes.ask END,
+    volume, quotes, minute + interval '1 minute' <= %(ended)s, 'ticks'
+FROM (SELECT *, kind = 'fx' AS fx FROM ({_RUNS.format(where=_NO_TRADES)}) AS found) AS runs, LATERAL (
+    SELECT date_bin('1 minute', time, '2000-01-01Z') AS minute, max(mid) AS high, min(mid) AS low, max(bid) AS bid_high, min(bid) AS bid_low,
+        max(ask) AS ask_high, min(ask) AS ask_low, coalesce(sum(volume), count(*)) AS volume, count(*) AS quotes
+    FROM prices p
+    WHERE p.instrument = runs.symbol AND time >= runs.first AND time < runs.last AND time >= %(first)s AND time < %(last)s
+        AND source <> 'binance'
+    GROUP BY 1) AS minutes, LATERAL (
+    {_QUOTE} time, epoch, seq LIMIT 1) AS opens, LATERAL (
+    {_QUOTE} time DESC, epoch DESC, seq DESC LIMIT 1) AS closes
+ORDER BY symbol, minute
+"""  # noqa: S608
+
+# Rows are only ever added, until retention drops them: a candle that was made of more than there are now keeps what they said.
+_ROWS_ARE_GONE = "candle_rank(candles.source) = candle_rank(excluded.source) AND candles.trades > excluded.trades"
+
+
+def _side(side: str) -> str:
+    """OHLC of one side, where all that is below has it: half of it would be no candle."""
+    columns = (
+        f"(array_agg({side}_open ORDER BY start_time))[1]", f"max({side}_high)", f"min({side}_low)",
+        f"(array_agg({side}_close ORDER BY start_time))[count(*)]",
+    )  # fmt: skip
+    return ", ".join(f"CASE WHEN count({side}_open) = count(*) THEN {column} END" for column in columns)
+
+
+_FROM_BELOW = f"""
+SELECT marked.symbol, %(interval)s, marked.start, candle_end(kind, %(interval)s, marked.start), candle.*
+FROM (SELECT DISTINCT symbol, kind, candle_start(kind, %(interval)s, minute) AS start FROM rolled_minutes) AS marked, LATERAL (
+    SELECT (array_agg(open ORDER BY start_time))[1], max(high), min(low), (array_agg(close ORDER BY start_time))[count(*)],
+        {_side("bid")}, {_side("ask")}, sum(volume), sum(trades), candle_end(kind, %(interval)s, marked.start) <= %(ended)s,
+        CASE WHEN bool_or(source = 'trades') THEN 'trades' WHEN bool_and(source = 'synthetic') THEN 'synthetic' ELSE 'ticks' END
+    FROM candles c
+    WHERE c.symbol = marked.symbol AND c.interval = %(below)s
+        AND c.start_time >= marked.start AND c.start_time < candle_end(kind, %(interval)s, marked.start)
+        AND c.start_time >= %(earliest)s AND c.start_time < %(latest)s
+    HAVING count(*) > 0) AS candle
+ORDER BY marked.symbol, marked.start
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One transaction's work: how many marks it took, and the newest candles it changed (`db.candles.upsert_and_tell`)."""
+
+    marks: int
+    updates: list[Update]
+
+
+def is_mine(cursor: Any) -> bool:
+    """Take the roll-up for this transaction; False where another has it."""
+    cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('tickwire roll-up'))")
+    return bool(cursor.fetchone()[0])
+
+
+def roll_up(cursor: Any, most: int, ended: datetime) -> Step:
+    """Take up to `most` marks, the newest first, and build every candle that holds their minutes; those that end by `ended` are complete.
+
+    Makes the months they need. Only for who `is_mine` says yes to.
+    """
+    cursor.execute("CREATE TEMP TABLE IF NOT EXISTS rolled_minutes (symbol text, kind text, minute timestamptz) ON COMMIT DELETE ROWS")
+    cursor.execute(_TAKE, (most,))
+    cursor.execute("SELECT count(*), min(minute), max(minute) FROM rolled_minutes")
+    marks, first, last = cursor.fetchone()
+    if not marks:
+        return Step(0, [])
+    cursor.execute(_MONTHS)
+    make_months(cursor, "candles", [month for (month,) in cursor.fetchall()])
+    around = {
+        "first": format_time(first), "last": format_time(last + INTERVALS["1m"]),
+        "earliest": format_time(first - _LONGEST), "latest": format_time(last + _LONGEST), "ended": format_time(ended),
+    }  # fmt: skip
+    updates = upsert_and_tell(cursor, _FROM_TRADES, around, unless=_ROWS_ARE_GONE)
+    updates += upsert_and_tell(cursor, _FROM_TICKS, around, unless=_ROWS_ARE_GONE)
+    for below, interval in pairwise(INTERVALS):
+        updates += upsert_and_tell(cursor, _FROM_BELOW, {**around, "below": below, "interval": interval})
+    return Step(marks, updates)

@@ -1,0 +1,351 @@
+"""`manage.py backfill` as an operator runs, stops, kills and repeats it: every row once, and every fault in a sentence."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from config.settings import Settings
+from db.candles import CandleRow, insert_candles
+from db.partitions import make_months
+from db.postgres import Store
+from db.timestamps import format_time
+from tests.conftest import until
+from tests.processes import ROOT, environ_of
+from tests.standins.binance import BinanceStandIn
+from tests.standins.oanda import OandaStandIn
+
+RECORDINGS = ROOT / "data" / "recordings"
+TICKS = RECORDINGS / "EUR_USD_20140505.csv.gz"
+CANDLES = RECORDINGS / "EUR_USD_H1.csv.gz"
+TRADES = ROOT / "tests" / "data" / "binance" / "ethusdt_20240808.gz"
+ANSWERS = ROOT / "tests" / "data" / "oanda"
+TEXT_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+
+Query = Callable[..., list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`manage.py backfill` on the test's own database, with nothing else configured."""
+
+    environ: dict[str, str]
+
+    def argv(self, *arguments: str | Path) -> list[str]:
+        return [sys.executable, "manage.py", "backfill", *map(str, arguments)]
+
+    def __call__(self, *arguments: str | Path, **extra: str) -> subprocess.CompletedProcess[str]:
+        environ = {**self.environ, **extra}
+        return subprocess.run(self.argv(*arguments), cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+
+    @contextmanager
+    def started(self, *arguments: str | Path, **extra: str) -> Iterator[subprocess.Popen[str]]:
+        environ = {**self.environ, **extra}
+        process = subprocess.Popen(self.argv(*arguments), cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        with process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+
+@pytest.fixture
+def backfill(settings: Settings) -> Command:
+    unset = dict.fromkeys(("OANDA_API_TOKEN", "OANDA_ACCOUNT_ID", "LOG_FILE", "BINANCE_SYMBOLS"), "")
+    kept = {"RETENTION_PRICES": "0", "RETENTION_TRADES": "0", "RETENTION_CANDLES": "0"}
+    return Command({**os.environ, **unset, **environ_of(settings), **kept, "LOG_FORMAT": "text", "LOG_LEVEL": "INFO"})
+
+
+@pytest.fixture
+def query(database_url: str) -> Iterator[Query]:
+    connection = psycopg2.connect(database_url, options="-c timezone=UTC")
+    connection.autocommit = True
+
+    def run(statement: str, *parameters: object) -> list[Any]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    yield run
+    connection.close()
+
+
+@contextmanager
+def in_the_way(store: Store, statement: str, parameters: Sequence[object], table: str, month: str) -> Iterator[None]:
+    """A row of somebody else's that is not committed: whoever inserts the same one waits for us."""
+    with store.transaction() as cursor:
+        make_months(cursor, table, [month])
+    with store.transaction() as cursor:
+        cursor.execute(statement, parameters)
+        yield
+        cursor.connection.rollback()
+
+
+def waits(query: Query) -> bool:
+    return bool(query("SELECT 1 FROM pg_stat_activity WHERE application_name = 'tickwire-backfill' AND wait_event_type = 'Lock'"))
+
+
+def recorded(file: Path) -> list[dict[str, str]]:
+    with gzip.open(file, "rt") as text:
+        return list(csv.DictReader(text))
+
+
+def stored_ticks(query: Query) -> list[Any]:
+    columns = f"{TEXT_TIME.format('time')}, bid::text, ask::text, mid, seq, epoch, source, received = time"
+    return query(f"SELECT {columns} FROM prices WHERE instrument = 'EUR_USD' ORDER BY seq")  # noqa: S608
+
+
+def same_ticks(rows: Sequence[Any]) -> None:
+    """Row by row what the recording says."""
+    lines = recorded(TICKS)
+    assert len(rows) == len(lines)
+    name = "file:EUR_USD_20140505.csv"
+    for number, (row, line) in enumerate(zip(rows, lines, strict=True), start=2):
+        assert (row[0], row[1], row[2]) == (line["time"], line["bid"], line["ask"])
+        assert 2 * Fraction(row[3]) == Fraction(line["bid"]) + Fraction(line["ask"])
+        assert row[4:] == (number, name, name, True)
+
+
+def file_args(*files: Path) -> list[str | Path]:
+    return ["--source", "file", *(each for file in files for each in ("--file", file))]
+
+
+TICK_IN_THE_WAY = (
+    "INSERT INTO prices (instrument, time, received, bid, ask, mid, source, epoch, seq) VALUES ('EUR_USD', %s, now(), 1, 1, 1, 'x', %s, %s)"
+)
+
+
+def test_recorded_quotes_are_stored_row_by_row_and_once(backfill: Command, query: Query, tmp_path: Path) -> None:
+    done = backfill(*file_args(TICKS), RETENTION_PRICES="730")
+    assert (done.returncode, done.stdout) == (0, "file: 25177 rows read, 25177 new\n"), done.stderr
+    assert " ".join(done.stderr.split()).count("are older than RETENTION_PRICES (730 days)") == 1
+    same_ticks(stored_ticks(query))
+    assert query("SELECT count(*) FROM candle_marks")[0][0] >= 1000, "minutes to be rolled up"
+    done = backfill(*file_args(TICKS))
+    assert (done.returncode, done.stdout) == (0, "file: 0 rows read, 0 new; 1 of its parts complete already, --again starts them over\n")
+    plain = tmp_path / "EUR_USD_20140505.csv"
+    plain.write_bytes(gzip.decompress(TICKS.read_bytes()))
+    assert backfill(*file_args(plain)).stdout == "file: 25177 rows read, 0 new\n"
+    done = backfill(*file_args(TICKS), "--again")
+    assert done.stdout == "file: 25177 rows read, 0 new\n"
+    assert "RETENTION" not in done.stderr, "kept for ever: nothing to warn of"
+    same_ticks(stored_ticks(query))
+
+
+def test_a_killed_backfill_goes_on_where_it_was(backfill: Command, query: Query, store: Store) -> None:
+    line = recorded(TICKS)[12_000]
+    row = (line["time"], "file:EUR_USD_20140505.csv", 12_002)
+    with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"), backfill.started(*file_args(TICKS)) as process:
+        until(lambda: waits(query), 60, "the batch that waits for our row")
+        assert query("SELECT position, finished FROM backfills") == [("10001", False)]
+        process.send_signal(signal.SIGKILL)
+        process.wait(30)
+    assert len(stored_ticks(query)) == 10_000
+    done = backfill(*file_args(TICKS))
+    assert (done.returncode, done.stdout) == (0, "file: 15177 rows read, 15177 new\n"), done.stderr
+    same_ticks(stored_ticks(query))
+
+
+def test_a_stop_is_clean_and_says_how_to_go_on(backfill: Command, query: Query, store: Store) -> None:
+    line = recorded(TICKS)[7_000]
+    row = (line["time"], "file:EUR_USD_20140505.csv", 7_002)
+    with backfill.started(*file_args(TICKS)) as process:
+        with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"):
+            until(lambda: waits(query), 60, "the batch that waits for our row")
+            process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+    # Whether the batch made it depends on whether the wait for our row had just run into its limit.
+    reached = len(stored_ticks(query))
+    assert reached in (5_000, 10_000)
+    assert out == f"file: {reached} rows read, {reached} new\n"
+    assert backfill(*file_args(TICKS)).returncode == 0
+    same_ticks(stored_ticks(query))
+
+
+def test_a_store_that_is_away_for_a_moment_is_waited_for(backfill: Command, query: Query, store: Store) -> None:
+    line = recorded(TICKS)[12_000]
+    row = (line["time"], "file:EUR_USD_20140505.csv", 12_002)
+    with backfill.started(*file_args(TICKS)) as process:
+        with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"):
+            until(lambda: waits(query), 60, "the batch that waits for our row")
+            query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tickwire-backfill'")
+        out, errors = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "file: 25177 rows read, 25177 new\n"), errors
+    assert "waits for the store" in errors
+    same_ticks(stored_ticks(query))
+
+
+def test_recorded_candles_are_oandas_and_win_over_ours(backfill: Command, query: Query, store: Store) -> None:
+    with store.transaction() as cursor:
+        ours = ("1", "2", "0.5", "1")
+        start, end = "2021-03-16T03:00:00.000000Z", "2021-03-16T04:00:00.000000Z"
+        insert_candles(cursor, [CandleRow("EUR_USD", "1h", start, end, ours, None, None, "7", 7, complete=True, source="ticks")])
+    done = backfill(*file_args(CANDLES))
+    assert (done.returncode, done.stdout) == (0, "file: 4000 rows read, 4000 new\n"), done.stderr
+    lines = recorded(CANDLES)
+    prices = ", ".join(f"{side}{word}::text" for side in ("", "bid_", "ask_") for word in ("open", "high", "low", "close"))
+    length = "extract(epoch FROM end_time - start_time)::int"
+    rows = query(
+        f"SELECT {TEXT_TIME.format('start_time')}, volume::text, {prices}, {length}, symbol, interval, complete, source "  # noqa: S608
+        "FROM candles ORDER BY start_time"
+    )
+    assert len(rows) == len(lines)
+    for row, line in zip(rows, lines, strict=True):
+        sides = [line[f"{side}_{letter}"] for side in ("mid", "bid", "ask") for letter in "ohlc"]
+        assert row == (line["time"].replace("Z", ".000Z"), line["volume"], *sides, 3600, "EUR_USD", "1h", True, "oanda")
+    assert backfill(*file_args(CANDLES), "--again").stdout == "file: 4000 rows read, 0 new\n"
+
+
+def test_trades_in_a_raw_recording_are_stored_row_by_row_and_a_range_is_kept_to(backfill: Command, query: Query) -> None:
+    expected = []
+    with gzip.open(TRADES, "rt") as text:
+        for line in text:
+            data = json.loads(line.split(" ", 1)[1]).get("data", {})
+            if data.get("e") == "trade":
+                moment = datetime.fromtimestamp(data["T"] / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+                expected.append((data["t"], moment, data["p"], data["q"], "sell" if data["m"] else "buy"))
+    columns = f"SELECT trade_id, {TEXT_TIME.format('time')}, price::text, quantity::text, side FROM raw_trades ORDER BY trade_id"  # noqa: S608
+    start, end = "2024-08-08T23:56:00Z", "2024-08-08T23:57:00+00:00"
+    within = [trade for trade in expected if "2024-08-08T23:56:00.000Z" <= trade[1] < "2024-08-08T23:57:00.000Z"]
+    done = backfill(*file_args(TRADES), "--from", start, "--to", end, "--instrument", "ETHUSDT")
+    assert (done.returncode, done.stdout) == (0, f"file: {len(within)} rows read, {len(within)} new\n"), done.stderr
+    assert query(columns) == within
+    done = backfill(*file_args(TRADES))
+    assert done.stdout == f"file: {len(expected)} rows read, {len(expected) - len(within)} new\n"
+    assert query(columns) == expected
+
+
+def test_one_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Query, tmp_path: Path) -> None:
+    foreign = tmp_path / "CAD_CHF_H1.csv"
+    foreign.write_bytes(gzip.decompress(CANDLES.read_bytes()))
+    half = tmp_path / "EUR_USD_half.csv.gz"
+    half.write_bytes(TICKS.read_bytes()[:50_000])
+    spotty = tmp_path / "GBP_USD_made.csv"
+    spotty.write_text("time,bid,ask\n2014-05-05T00:00:01Z,1.6,1.7\n2014-05-05T00:00:02Z,1.7,1.6\nrubbish\n2014-05-05T00:00:03Z,1.8,1.9\n")
+    hopeless = tmp_path / "USD_JPY_made.csv"
+    hopeless.write_text("time,bid,ask\nyesterday,1.6,1.7\n")
+    answer = ANSWERS / "GetInstrumentCandles200Response.json"
+    done = backfill(*file_args(foreign, half, ANSWERS / "pricing.json", hopeless, spotty, answer))
+    assert (done.returncode, done.stdout) == (1, "file: 5 rows read, 5 new\n"), done.stderr
+    for sentence in (
+        "CAD_CHF_H1.csv: recording", "names no known instrument",
+        "EUR_USD_half.csv.gz: recording", "is damaged",
+        "pricing.json is JSON, but no answer of OANDA's with candles",
+        "nothing in", "the first line that cannot is 2: Invalid isoformat string: 'yesterday'",
+        "GBP_USD_made.csv: 2 bad lines skipped; the first is line 3: bid 1.7 is above ask 1.6",
+    ):  # fmt: skip
+        assert sentence in " ".join(done.stderr.split()), done.stderr
+    assert "Traceback" not in done.stderr
+    assert query("SELECT instrument, count(*) FROM prices GROUP BY 1") == [("GBP_USD", 2)]
+    assert query("SELECT symbol, interval, source, count(*) FROM candles GROUP BY 1, 2, 3") == [("AUD_JPY", "1m", "oanda", 3)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "message"),
+    [
+        ([*file_args(TICKS), "--from", "noon"], "--from", "'noon' is not a time like"),
+        (["--source", "file", "--file", "/nothing/there.csv"], "--file", "does not exist"),
+        ([*file_args(TICKS), "--instrument", "EUR_DKK"], "--instrument", "EUR_DKK is not an instrument; there are"),
+        (["--source", "oanda", "--from", "2024-01-01", "--to", "2024-01-02"], "OANDA_API_TOKEN", "needed for --source oanda"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_the_option_that_is_wrong(
+    backfill: Command, arguments: list[str | Path], option: str, message: str
+) -> None:
+    done = backfill(*arguments)
+    words = " ".join(done.stderr.split())
+    assert done.returncode == 2, words
+    assert option in words
+    assert message in words
+    assert "Traceback" not in words
+
+
+def test_candles_of_oanda_are_asked_for_and_stored(backfill: Command, query: Query) -> None:
+    lines = recorded(CANDLES)
+    hours = ["--source", "oanda", "--instrument", "EUR_USD", "--interval", "1h", "--from", "2021-03-16", "--to", "2021-11-04"]
+    with OandaStandIn(candles={("EUR_USD", "H1"): CANDLES}, now="2021-11-04T12:00:00Z") as oanda:
+        oanda.control(do="refuse", status=401, times=1)
+        done = backfill(*hours, **oanda.environ)
+        assert done.returncode == 1
+        assert "EUR_USD 1h: HTTP 401" in done.stderr
+        assert "Traceback" not in done.stderr
+        oanda.control(do="refuse", status=429, times=1, retry_after=0)
+        done = backfill(*hours, **oanda.environ)
+        assert (done.returncode, done.stdout) == (0, "oanda: 4000 rows read, 4000 new\n"), done.stderr
+        for text in (done.stdout, done.stderr):
+            assert oanda.token not in text
+            assert oanda.account not in text
+        rows = query(
+            f"SELECT {TEXT_TIME.format('start_time')}, open::text, close::text, bid_low::text, ask_high::text FROM candles ORDER BY 1"  # noqa: S608
+        )
+        assert rows == [(line["time"].replace("Z", ".000Z"), line["mid_o"], line["mid_c"], line["bid_l"], line["ask_h"]) for line in lines]
+        asked = oanda.state()["candles_requests"]
+        assert "complete already" in backfill(*hours, **oanda.environ).stdout
+        assert oanda.state()["candles_requests"] == asked
+        done = backfill(*hours, "--again", **oanda.environ)
+        assert done.stdout == "oanda: 4000 rows read, 0 new\n", done.stderr
+        days = ["--source", "oanda", "--instrument", "EUR_USD", "--interval", "4h", "--interval", "1d", *hours[6:]]
+        assert backfill(*days, **oanda.environ).returncode == 0
+        known = query("SELECT DISTINCT symbol, interval, start_time::text, end_time::text, finished FROM backfills ORDER BY 2")
+        assert [(row[1], row[4]) for row in known] == [("1d", True), ("1h", True), ("4h", True)]
+        assert {row[0] for row in query("SELECT DISTINCT interval FROM candles WHERE source = 'oanda'")} == {"1h", "4h", "1d"}
+
+
+def test_trades_of_binance_survive_a_kill_and_are_stored_once(backfill: Command, query: Query, store: Store, tmp_path: Path) -> None:
+    with BinanceStandIn(tmp_path, symbols=("BTCUSDT",), trades=10_000, per_second=100.0, waits=True) as binance:
+        binance.control("jump")
+        everything = binance.expected()
+        first, last = everything[2_000], everything[8_000]
+        wanted = [trade for trade in everything if first.time <= trade.time < last.time]
+        arguments = ["--source", "binance", "--from", first.time, "--to", last.time]
+        hindrance = wanted[3_500]
+        statement = "INSERT INTO raw_trades VALUES (%s, %s, %s, 1, 1, 'buy')"
+        row = (hindrance.symbol, hindrance.time, hindrance.trade_id)
+        with (
+            in_the_way(store, statement, row, "raw_trades", hindrance.time[:7]),
+            backfill.started(*arguments, **binance.variables) as process,
+        ):
+            until(lambda: waits(query), 60, "the page that waits for our row")
+            process.send_signal(signal.SIGKILL)
+            process.wait(30)
+        ((position, finished),) = query("SELECT position, finished FROM backfills")
+        kept = query("SELECT max(trade_id) FROM raw_trades")[0][0]
+        assert (int(position), finished) == (kept, False)
+        assert wanted[0].trade_id < kept < hindrance.trade_id
+        binance.control("refuse", status=503, count=2)
+        done = backfill(*arguments, **binance.variables)
+        left = sum(trade.trade_id > kept for trade in wanted)
+        assert (done.returncode, done.stdout) == (0, f"binance: {left} rows read, {left} new\n"), done.stderr
+        micro = """to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+        rows = query(f"SELECT symbol, trade_id, {micro}, price::text, quantity::text, side FROM raw_trades ORDER BY trade_id")  # noqa: S608
+        assert rows == [tuple(trade) for trade in wanted]
+        late = format_time(datetime.fromisoformat(everything[-1].time) + timedelta(days=1))
+        done = backfill("--source", "binance", "--from", everything[-1].time, "--to", late, **binance.variables)
+        assert (done.returncode, done.stdout) == (0, "binance: 1 rows read, 1 new\n"), done.stderr
+
+
+def test_without_a_server_the_embedded_database_is_started_for_the_moment(backfill: Command, tmp_path: Path) -> None:
+    nowhere = {"DATABASE_URL": "", "DB_HOST": "", "REDIS_URL": "", "HUB_DATA_DIR": str(tmp_path / "own")}
+    done = backfill(*file_args(ANSWERS / "GetInstrumentCandles200Response.json"), **nowhere)
+    assert (done.returncode, done.stdout) == (0, "file: 3 rows read, 3 new\n"), done.stderr
+    assert not list((tmp_path / "own").glob("run.json"))
+    again = backfill(*file_args(ANSWERS / "GetInstrumentCandles200Response.json"), **nowhere)
+    assert "complete already" in again.stdout

@@ -1,0 +1,362 @@
+"""/candles, /market/trades and /gaps: every row exactly once, digit by digit, in every format; and exports that need no memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import psutil
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from api.app import create_app
+from api.rest import listing as view
+from config.settings import Settings
+from db.bus import Bus, Trade, trade_lines
+from db.candles import CandleRow, insert_candles
+from db.intervals import INTERVALS
+from db.partitions import make_months
+from db.postgres import Store
+from db.timestamps import format_time
+from db.trades import insert_trades
+from tests.conftest import until
+from tests.processes import Web
+
+Row = dict[str, Any]
+
+FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)  # candles and trades pass into another month, thus into another partition
+OHLC = ("open", "high", "low", "close")
+SOURCES = ["oanda", "trades", 'odd, "name"', "é €"]
+
+few = hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One listing and what of it is stored: `query` asks for `rows`, which are in order of `time`."""
+
+    path: str
+    query: dict[str, str]
+    field: str
+    time: str
+    file: str
+    rows: list[Row]
+
+
+def candle(number: int, symbol: str = "EUR_USD", interval: str = "1h") -> CandleRow:
+    """Every third has neither bid nor ask; digits and sources of every kind."""
+    start = FIRST + number * INTERVALS[interval]
+    mid = (f"1.{number}000", f"1.{number}5", f"1.{number}", "0.00000100")
+    bid = ask = None
+    if number % 3:
+        bid, ask = ("0.9", "0.95", f"0.{number}", "0.8"), ("1.9", "1.95", f"1.{number}0", "1.8")
+    trades = None if number % 4 == 0 else number
+    source = SOURCES[number % len(SOURCES)]
+    return CandleRow(
+        symbol, interval, format_time(start), format_time(start + INTERVALS[interval]), mid, bid, ask, "12.50", trades, number != 39, source
+    )
+
+
+def as_candle(row: CandleRow, prices: tuple[str, str, str, str]) -> Row:
+    return {
+        "start_time": row.start_time,
+        "end_time": row.end_time,
+        **dict(zip(OHLC, prices, strict=True)),
+        "volume": row.volume,
+        "complete": row.complete,
+        "trades": row.trades,
+        "source": row.source,
+    }
+
+
+CANDLE_ROWS = [candle(number) for number in range(40)]
+# Several trades at one moment, with digits as exchanges send them.
+TRADE_ROWS = [
+    Trade("BTCUSDT", 1000 + n, format_time(FIRST + timedelta(hours=n // 4)), f"60000.{n}0", "0.00010000", "sell" if n % 3 else "buy")
+    for n in range(40)
+]
+GAP_ROWS: list[Row] = [
+    {
+        "id": 0,
+        "source": "oanda" if n % 2 else "binance",
+        "symbol": "EUR_USD" if n % 2 else "BTCUSDT",
+        "kind": "candles" if n % 2 else "trades",
+        "interval": list(INTERVALS)[n // 2 % 6] if n % 2 else None,
+        "first_id": None if n % 2 else n * 10,
+        "last_id": None if n % 2 else n * 10 + 4,
+        "start_time": format_time(FIRST + timedelta(hours=n // 5)),
+        "end_time": format_time(FIRST + timedelta(hours=n // 5, minutes=1)),
+        "missing": 5,
+        "state": ("open", "filled", "unfillable")[n % 3],
+        "reason": None if n % 3 == 1 else 'not "there",\nnor anywhere',
+        "detected": format_time(FIRST + timedelta(days=1)),
+        "updated": format_time(FIRST + timedelta(days=2)),
+    }
+    for n in range(40)
+]
+
+LISTED = [
+    Listed(
+        "/candles", {"symbol": "EUR_USD"}, "candles", "start_time", "EUR_USD_1h_candles", [as_candle(row, row.mid) for row in CANDLE_ROWS]
+    ),
+    Listed(
+        "/candles",
+        {"symbol": "EUR_USD", "interval": "1h", "price": "ask"},
+        "candles",
+        "start_time",
+        "EUR_USD_1h_candles",
+        [as_candle(row, row.ask) for row in CANDLE_ROWS if row.ask],
+    ),
+    Listed(
+        "/market/trades",
+        {"symbol": "BTCUSDT"},
+        "trades",
+        "time",
+        "BTCUSDT_trades",
+        [{name: value for name, value in row._asdict().items() if name != "symbol"} for row in TRADE_ROWS],
+    ),
+    Listed("/gaps", {}, "gaps", "start_time", "gaps", GAP_ROWS),
+    Listed(
+        "/gaps", {"kind": "trades", "source": "binance"}, "gaps", "start_time", "gaps", [row for row in GAP_ROWS if row["interval"] is None]
+    ),
+]
+each_listing = pytest.mark.parametrize("listed", LISTED, ids=lambda listed: f"{listed.path} {'&'.join(listed.query)}")
+
+
+def fill(store: Store) -> None:
+    others = [candle(number, "GBP_USD") for number in range(3)] + [candle(number, interval="5m") for number in range(3)]
+    with store.transaction() as cursor:
+        insert_candles(cursor, [*CANDLE_ROWS[::-1], *others])
+        insert_trades(cursor, trade_lines([*TRADE_ROWS[::-1], TRADE_ROWS[0]._replace(symbol="ETHUSDT")]))
+        for number, row in enumerate(GAP_ROWS, start=1):
+            names = [name for name in row if name != "id"]
+            cursor.execute(
+                f"INSERT INTO gaps ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))}) RETURNING id",  # noqa: S608
+                [row[name] for name in names],
+            )
+            assert cursor.fetchone()[0] == number
+            row["id"] = number
+
+
+@pytest.fixture
+def client(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> FlaskClient:
+    fill(store)
+    return create_app(settings, bus, store, clock, "1.2.3").test_client()
+
+
+def ask(client: FlaskClient, listed: Listed, **query: object) -> Any:
+    return client.get(f"{listed.path}?" + urlencode({**listed.query, **query}))
+
+
+def walk(client: FlaskClient, listed: Listed, **query: object) -> list[Row]:
+    """Every row of every page."""
+    rows: list[Row] = []
+    token: str | None = ""
+    while token is not None:
+        answer = ask(client, listed, **query, **({"page_token": token} if token else {}))
+        assert answer.status_code == 200, answer.text
+        rows += answer.json[listed.field]
+        token = answer.json["next_page_token"]
+    return rows
+
+
+def as_text(row: Row) -> dict[str, str]:
+    """A row as CSV has it."""
+    return {name: "" if value is None else {True: "t", False: "f"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+            for name, value in row.items()}  # fmt: skip
+
+
+def read(kind: str, answer: Any) -> list[Row]:
+    if kind == "csv":
+        return list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    return [orjson.loads(line) for line in answer.data.split(b"\n")[:-1]]
+
+
+def expected(kind: str, rows: list[Row]) -> list[Row]:
+    return [as_text(row) for row in rows] if kind == "csv" else rows
+
+
+@each_listing
+def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
+    body = ask(client, listed).json
+    assert body.pop(listed.field) == listed.rows
+    assert body.pop("next_page_token") is None
+    assert body == {name: {"interval": "1h", **listed.query}[name] for name in body}
+    assert list(body) == {"/candles": ["symbol", "interval"], "/market/trades": ["symbol"], "/gaps": []}[listed.path]
+    assert [list(row) for row in ask(client, listed).json[listed.field]] == [list(row) for row in listed.rows], "fields in another order"
+    assert ask(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
+
+
+@each_listing
+@few
+@given(
+    limit=st.integers(1, 45),
+    order=st.sampled_from(["asc", "desc"]),
+    start=st.none() | st.integers(-1, 45),
+    length=st.none() | st.integers(0, 45),
+)
+def test_a_walk_gives_every_row_once(
+    client: FlaskClient, listed: Listed, limit: int, order: str, start: int | None, length: int | None
+) -> None:
+    bounds = {}
+    if start is not None:
+        bounds["start"] = format_time(FIRST + timedelta(hours=start))
+    if length is not None:
+        bounds["end"] = format_time(FIRST + timedelta(hours=(start or 0) + length))
+    rows = [row for row in listed.rows if bounds.get("start", "") <= row[listed.time] < bounds.get("end", "9999")]
+    assert walk(client, listed, limit=limit, order=order, **bounds) == (rows if order == "asc" else rows[::-1])
+
+
+@each_listing
+@pytest.mark.parametrize(("kind", "mimetype"), [("csv", "text/csv"), ("ndjson", "application/x-ndjson")])
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_an_export_gives_every_row_once(
+    client: FlaskClient, listed: Listed, kind: str, mimetype: str, order: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = expected(kind, listed.rows if order == "asc" else listed.rows[::-1])
+    for size in (1, 7, 10_000):
+        monkeypatch.setattr(view, "EXPORT_ROWS", size)
+        with ask(client, listed, format=kind, order=order) as answer:
+            assert answer.mimetype == mimetype
+            assert answer.headers["Content-Disposition"] == f'attachment; filename="{listed.file}.{kind}"'
+            assert read(kind, answer) == rows
+
+
+@each_listing
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_an_export_in_pages(client: FlaskClient, listed: Listed, kind: str) -> None:
+    rows: list[Row] = []
+    token: str | None = ""
+    while token is not None:
+        answer = ask(client, listed, format=kind, limit=7, **({"page_token": token} if token else {}))
+        rows += read(kind, answer)
+        token = answer.headers.get("X-Next-Page-Token")
+    assert rows == expected(kind, listed.rows)
+
+
+def test_candles_of_each_price(client: FlaskClient) -> None:
+    found = {price: client.get(f"/candles?symbol=EUR_USD&price={price}").json["candles"] for price in ("bid", "ask", "mid")}  # type: ignore[index]
+    assert found["mid"] == client.get("/candles?symbol=EUR_USD").json["candles"]  # type: ignore[index]
+    assert found["bid"] == [as_candle(row, row.bid) for row in CANDLE_ROWS if row.bid]
+    assert found["ask"] == [as_candle(row, row.ask) for row in CANDLE_ROWS if row.ask]
+    assert len(found["mid"]) > len(found["bid"]) > 0
+
+
+def test_candles_of_each_interval(client: FlaskClient) -> None:
+    for interval in INTERVALS:
+        answer = client.get(f"/candles?symbol=EUR_USD&interval={interval}").json
+        assert answer is not None
+        assert answer["interval"] == interval
+        assert len(answer["candles"]) == {"1h": 40, "5m": 3}.get(interval, 0)
+
+
+@pytest.mark.parametrize("path", ["/candles?symbol=USD_JPY", "/market/trades?symbol=USD_JPY", "/gaps?symbol=USD_JPY"])
+def test_no_rows(client: FlaskClient, path: str) -> None:
+    answer = client.get(path).json
+    assert answer is not None
+    assert [value for value in answer.values() if isinstance(value, list)] == [[]]
+    assert answer["next_page_token"] is None
+    assert client.get(f"{path}&format=csv").text.count("\n") == 1
+    assert client.get(f"{path}&format=ndjson").data == b""
+
+
+@pytest.mark.parametrize("path", ["/candles?symbol=FOO", "/market/trades?symbol=FOO", "/gaps?symbol=FOO", "/gaps?symbol=FOO&format=csv"])
+def test_an_unknown_instrument(client: FlaskClient, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.json is not None
+    assert answer.json["error"]["code"] == "unknown_instrument"
+    assert list(answer.json["error"]["details"]) == ["symbol"]
+
+
+def test_gaps_by_what_they_are(client: FlaskClient) -> None:
+    for name in ("source", "symbol", "kind", "state"):
+        for value in {row[name] for row in GAP_ROWS}:
+            answer = client.get("/gaps?" + urlencode({name: value})).json
+            assert answer is not None
+            assert answer["gaps"] == [row for row in GAP_ROWS if row[name] == value]
+
+
+def test_a_token_goes_with_its_listing_and_its_filters(client: FlaskClient) -> None:
+    def token(path: str) -> str:
+        answer = client.get(path).json
+        assert answer is not None
+        return str(answer["next_page_token"])
+
+    asked = {"/candles?symbol=EUR_USD&limit=1", "/market/trades?symbol=BTCUSDT&limit=1", "/gaps?limit=1", "/gaps?limit=1&kind=trades"}
+    for path in asked:
+        for other in asked:
+            answer = client.get(f"{path}&page_token={token(other)}")
+            assert answer.status_code == (200 if path == other else 422), (path, other)
+    hourly = token("/candles?symbol=EUR_USD&limit=1&interval=1h")
+    refused = client.get(f"/candles?symbol=EUR_USD&interval=5m&page_token={hourly}")
+    assert refused.status_code == 422
+    assert refused.json is not None
+    assert list(refused.json["error"]["details"]) == ["page_token"]
+
+
+MANY = 300_000
+
+
+@pytest.fixture
+def rest(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> Iterator[Web]:
+    """The REST process, with more trades in the store than it may hold in memory."""
+    with store.transaction() as cursor:
+        make_months(cursor, "raw_trades", ["2025-03"])
+        for begin in range(0, MANY, 50_000):
+            cursor.execute(
+                "INSERT INTO raw_trades (symbol, time, trade_id, price, quantity, side) SELECT 'BTCUSDT',"
+                " timestamptz '2025-03-01Z' + n * interval '0.25 seconds', n, 60000 + (n % 1000) / 100.0, 0.00012, 'buy'"
+                " FROM generate_series(%s, %s) AS n",
+                (begin + 1, begin + 50_000),
+            )
+    with Web("rest", settings, tmp_path / "rest.log") as web:
+        yield web
+
+
+def test_an_export_needs_no_memory_and_holds_no_transaction(rest: Web, store: Store) -> None:
+    worker = psutil.Process(rest.pid).children()[0]
+    read_all(rest, "/market/trades?symbol=BTCUSDT&format=ndjson&limit=10000")
+    before = most = worker.memory_info().rss
+    with asked(rest, "/market/trades?symbol=BTCUSDT&format=ndjson") as connection:
+        assert connection.recv(1)
+        # Nobody reads on: what PostgreSQL had to do for what is on its way is done, and nothing there waits for us.
+        until(lambda: not at_work(store), what="the end of the database's work")
+        raw = bytearray()
+        while piece := connection.recv(1 << 20):
+            raw += piece
+            most = max(most, worker.memory_info().rss)
+    assert raw.count(b'{"trade_id"') == raw.count(b'"side":"buy"}\n') == MANY
+    assert raw.endswith(b"0\r\n\r\n"), "the last chunk is missing"
+    assert len(raw) > 30e6
+    assert most - before < 20e6
+
+
+def read_all(rest: Web, path: str) -> None:
+    with asked(rest, path) as connection:
+        while connection.recv(1 << 20):
+            pass
+
+
+def asked(rest: Web, path: str) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", rest.port), timeout=60)
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
+    return connection
+
+
+def at_work(store: Store) -> list[Any]:
+    """Backends that serve REST and are in a transaction."""
+    with store.transaction() as cursor:
+        cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'tickwire-rest' AND xact_start IS NOT NULL")
+        return list(cursor.fetchall())

@@ -1,0 +1,205 @@
+"""The store's months on a real PostgreSQL: made in time, dropped in time, and nobody waits for it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from config.settings import Settings
+from db.bus import Bus, Trade, trade_lines
+from db.candles import CandleRow, insert_candles
+from db.partitions import TABLES, make_months, months_before
+from db.postgres import RowError, Store
+from db.prices import PriceRow, insert_prices
+from db.timestamps import format_time
+from db.trades import insert_trades
+from jobs.retention_job import drop_old_months, make_coming_months, retention_days
+from jobs.scheduler import JOBS, Work
+
+KEEP_ALL = dict.fromkeys(TABLES, 0)
+
+
+def names(store: Store, table: str) -> list[str]:
+    """Months of a table: `2025-01`, …"""
+    with store.transaction() as cursor:
+        return [name.removeprefix(f"{table}_").replace("_", "-") for name in months_before(cursor, table, date(9999, 1, 1))]
+
+
+def make(store: Store, *months: str, tables: tuple[str, ...] = TABLES) -> None:
+    with store.transaction() as cursor:
+        for table in tables:
+            make_months(cursor, table, months)
+
+
+@contextmanager
+def reading(database_url: str, table: str) -> Iterator[None]:
+    """Somebody reads the table for long, as an export does."""
+    connection = psycopg2.connect(database_url)
+    try:
+        connection.cursor().execute(f"SELECT count(*) FROM {table}")  # noqa: S608 - the transaction stays open
+        yield
+    finally:
+        connection.close()
+
+
+# made ahead
+
+
+@pytest.mark.parametrize(
+    ("today", "months"),
+    [
+        (date(2025, 11, 30), ["2025-11", "2025-12"]),
+        (date(2025, 12, 31), ["2025-12", "2026-01"]),
+        (date(2025, 1, 31), ["2025-01", "2025-02"]),
+    ],
+)
+def test_this_month_and_the_next_are_made_ahead(store: Store, today: date, months: list[str]) -> None:
+    for _ in range(2):
+        make_coming_months(store, today)
+        assert {table: names(store, table) for table in TABLES} == dict.fromkeys(TABLES, months)
+
+
+def test_nobody_who_reads_or_writes_holds_up_a_new_month(database_url: str) -> None:
+    """Nor is anyone held up by it: CREATE … PARTITION OF would wait, and time out."""
+    hasty = Store(database_url, timeout_ms=3000)
+    make(hasty, "2025-01")
+    row = price("2025-01-05T00:00:00Z", 1)
+    with reading(database_url, "prices"), hasty.transaction() as writing:
+        insert_prices(writing, [row])
+        with hasty.transaction() as cursor:
+            make_months(cursor, "prices", ["2025-02"])
+            with hasty.transaction() as another:  # while the month is being made
+                insert_prices(another, [replace(row, seq=2)])
+                another.execute("SELECT count(*) FROM prices")
+    assert names(hasty, "prices") == ["2025-01", "2025-02"]
+    hasty.close()
+
+
+def test_a_month_has_the_keys_checks_and_defaults_of_its_table(store: Store) -> None:
+    same = [trade("2025-01-05T00:00:00Z", 1)] * 2
+    with store.transaction() as cursor:
+        assert insert_trades(cursor, trade_lines(same)) == 1
+    with pytest.raises(RowError, match="side_check"), store.transaction() as cursor:
+        insert_trades(cursor, trade_lines([trade("2025-01-05T00:00:00Z", 2)._replace(side="both")]))
+    make(store, "2025-01")
+    with store.transaction() as cursor:
+        insert_candles(cursor, [candle("2025-01-05T00:00:00Z")])
+        cursor.execute("SELECT updated = now(), tableoid::regclass::text FROM candles")
+        assert cursor.fetchall() == [(True, "candles_2025_01")]
+        cursor.execute("SELECT count(*) FROM pg_index WHERE indrelid = 'candles_2025_01'::regclass")
+        assert cursor.fetchone() == (2,)
+
+
+def test_a_table_that_is_not_partitioned_is_left_alone(store: Store) -> None:
+    """A hypertable makes its own chunks."""
+    with store.transaction() as cursor:
+        cursor.execute("CREATE TABLE chunked (time timestamptz)")
+        make_months(cursor, "chunked", ["2025-01"])
+        assert months_before(cursor, "chunked", date(9999, 1, 1)) == []
+        cursor.execute("SELECT to_regclass('chunked_2025_01')")
+        assert cursor.fetchone() == (None,)
+
+
+# dropped
+
+
+@pytest.mark.parametrize(
+    ("today", "days", "left"),
+    [
+        (date(2026, 3, 2), 30, ["2026-01", "2026-02", "2026-03"]),  # up to 31 January, which is January's last day
+        (date(2026, 3, 3), 30, ["2026-02", "2026-03"]),  # up to 1 February: all of January is older
+        (date(2026, 3, 31), 30, ["2026-03"]),
+        (date(2026, 3, 31), 1, ["2026-03"]),
+        (date(2026, 3, 31), 36_500, ["2024-12", "2025-12", "2026-01", "2026-02", "2026-03"]),
+        (date(2026, 3, 31), 0, ["2024-12", "2025-12", "2026-01", "2026-02", "2026-03"]),
+    ],
+)
+def test_only_months_that_are_wholly_older_are_dropped(store: Store, today: date, days: int, left: list[str]) -> None:
+    months = ["2024-12", "2025-12", "2026-01", "2026-02", "2026-03"]
+    make(store, *months)
+    dropped = drop_old_months(store, today, {**KEEP_ALL, "raw_trades": days})
+    assert names(store, "raw_trades") == left
+    assert dropped == [f"raw_trades_{month.replace('-', '_')}" for month in months if month not in left]
+    assert names(store, "prices") == names(store, "candles") == months
+
+
+@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(today=st.dates(date(2024, 1, 1), date(2027, 12, 31)), days=st.integers(1, 1000))
+def test_no_row_that_is_to_be_kept_is_dropped(store: Store, today: date, days: int) -> None:
+    months = [f"{year}-{month:02}" for year in (2023, 2024, 2025, 2026) for month in (1, 2, 6, 12)]
+    make(store, *months, tables=("prices",))
+    drop_old_months(store, today, {"prices": days})
+    oldest = today - timedelta(days=days)
+    assert names(store, "prices") == [month for month in months if following(month) > oldest]
+
+
+def following(month: str) -> date:
+    return (date.fromisoformat(f"{month}-01") + timedelta(days=32)).replace(day=1)
+
+
+def test_what_is_dropped_is_said(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    make(store, "2025-01", "2026-03")
+    with caplog.at_level(logging.INFO, "jobs.retention_job"):
+        drop_old_months(store, date(2026, 3, 1), {**KEEP_ALL, "candles": 90})
+    said = [(record.message, vars(record)["partition"], vars(record)["kept_days"]) for record in caplog.records]
+    assert said == [("month dropped", "candles_2025_01", 90)]
+
+
+def test_a_month_that_is_being_read_stays_until_the_next_time(store: Store, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    make(store, "2025-01", "2026-03")
+    keep = {"prices": 90, "candles": 90}
+    with reading(database_url, "prices"):
+        assert drop_old_months(store, date(2026, 3, 1), keep) == ["candles_2025_01"]  # the other table does not wait for it
+    assert "old months of prices are not dropped this time" in caplog.text
+    assert drop_old_months(store, date(2026, 3, 1), keep) == ["prices_2025_01"]
+
+
+def test_rows_of_a_dropped_month_may_come_again(store: Store) -> None:
+    with store.transaction() as cursor:
+        insert_prices(cursor, [price("2025-01-05T00:00:00Z", 1), price("2026-03-05T00:00:00Z", 2)])
+    drop_old_months(store, date(2026, 3, 6), {"prices": 30})
+    with store.transaction() as cursor:
+        cursor.execute("SELECT seq FROM prices")
+        assert cursor.fetchall() == [(2,)]
+        assert insert_prices(cursor, [price("2025-01-05T00:00:00Z", 1)]) == 1
+
+
+# the job
+
+
+def test_each_table_has_its_setting(settings: Settings) -> None:
+    own = replace(settings, retention_prices=1, retention_trades=2, retention_candles=0)
+    assert retention_days(own) == {"prices": 1, "raw_trades": 2, "candles": 0}
+    assert set(retention_days(settings).values()) == {730}
+
+
+def test_the_job_makes_ahead_and_drops(settings: Settings, store: Store, bus: Bus) -> None:
+    make(store, "2023-11", "2023-12")
+    work = Work(replace(settings, retention_candles=0), bus, store, lambda: datetime(2025, 12, 31, 0, 5, tzinfo=UTC))
+    (job,) = (job for job in JOBS if job.id == "retention")
+    job.run(work)
+    assert {table: names(store, table) for table in TABLES} == {
+        "prices": ["2025-12", "2026-01"], "raw_trades": ["2025-12", "2026-01"], "candles": ["2023-11", "2023-12", "2025-12", "2026-01"],
+    }  # fmt: skip
+
+
+def price(time: str, seq: int) -> PriceRow:
+    return PriceRow("EUR_USD", time, time, "1", "1", "1", None, "test", "e1", seq)
+
+
+def trade(time: str, trade_id: int) -> Trade:
+    return Trade("BTCUSDT", trade_id, time, "1", "1", "buy")
+
+
+def candle(time: str) -> CandleRow:
+    end = format_time(datetime.fromisoformat(time) + timedelta(minutes=1))
+    return CandleRow("EUR_USD", "1m", time, end, ("1", "1", "1", "1"), None, None, "1", None, True, "oanda")

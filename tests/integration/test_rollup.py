@@ -1,0 +1,607 @@
+"""The roll-up on a real PostgreSQL: candles that equal those of an independent computation, whatever comes between."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import random
+import threading
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg2
+import pytest
+import redis as redis_client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from config.settings import Settings
+from db import topics
+from db.bus import Bus, Trade, trade_lines
+from db.candles import CandleRow, Update, insert_candles, latest_ends
+from db.intervals import INTERVALS, candle_end, candle_start
+from db.postgres import Store, StoreError
+from db.prices import PriceRow, insert_prices
+from db.rollup import is_mine, roll_up
+from db.timestamps import format_time, parse_time
+from db.trades import insert_trades
+from jobs.rollup_job import FEWEST, News, RollUp
+from tests.candle_oracle import Candle, expected, stored
+from tests.conftest import until
+from tests.processes import ROOT, jobs
+
+KINDS = {"EUR_USD": "fx", "USD_JPY": "fx", "BTCUSDT": "crypto", "AAPL": "equity", "UNKNOWN": ""}
+LATER = datetime(2030, 1, 1, tzinfo=UTC)
+GRACE = timedelta(seconds=2)
+
+
+class Clock:
+    """A clock that is set."""
+
+    def __init__(self, now: datetime = LATER) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def now() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def rollup(store: Store, bus: Bus, now: Clock) -> RollUp:
+    return RollUp(store, bus, now, grace=GRACE)
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def price(time: str | datetime, mid: str, seq: int = 1, symbol: str = "EUR_USD", **other: Any) -> PriceRow:
+    moment = time if isinstance(time, datetime) else utc(time)
+    half = Decimal("0.00010")
+    values = {"volume": None, "source": "oanda", "epoch": "e1", **other}
+    bid, ask = str(Decimal(mid) - half), str(Decimal(mid) + half)
+    return PriceRow(
+        symbol, format_time(moment), format_time(moment), bid, ask, mid, values["volume"], values["source"], values["epoch"], seq
+    )
+
+
+def trade(time: str | datetime, trade_id: int, amount: str, quantity: str = "1", symbol: str = "BTCUSDT") -> Trade:
+    moment = time if isinstance(time, datetime) else utc(time)
+    return Trade(symbol, trade_id, format_time(moment), amount, quantity, "buy")
+
+
+def candle(interval: str, start: str, value: str, source: str = "oanda", symbol: str = "EUR_USD", **other: Any) -> CandleRow:
+    """A complete candle of one price, at which bid and ask stood too."""
+    begin = utc(start)
+    flat = (value, value, value, value)
+    row = CandleRow(
+        symbol,
+        interval,
+        format_time(begin),
+        format_time(candle_end(KINDS[symbol], interval, begin)),
+        flat,
+        flat,
+        flat,
+        "7",
+        None,
+        True,
+        source,
+    )
+    return replace(row, **other)
+
+
+def put(store: Store, *rows: PriceRow | Trade | CandleRow) -> None:
+    """Store these as the writer, or whoever brings candles, would: one transaction."""
+    with store.transaction() as cursor:
+        if prices := [row for row in rows if isinstance(row, PriceRow)]:
+            insert_prices(cursor, prices)
+        if trades := [row for row in rows if isinstance(row, Trade)]:
+            insert_trades(cursor, trade_lines(trades))
+        if candles := [row for row in rows if isinstance(row, CandleRow)]:
+            insert_candles(cursor, candles)
+
+
+def marks(store: Store) -> int:
+    with store.transaction() as cursor:
+        cursor.execute("SELECT count(*) FROM candle_marks")
+        return int(cursor.fetchone()[0])
+
+
+def once(rollup: RollUp) -> int:
+    return rollup.run_once(threading.Event())
+
+
+def one(store: Store, interval: str, start: str, symbol: str = "EUR_USD") -> Candle:
+    return stored(store)[symbol, interval, utc(start)]
+
+
+def flat(value: str) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    return (Decimal(value),) * 4
+
+
+def messages(raw_redis: redis_client.Redis) -> list[Any]:
+    """Every body published on `candle_updates`, oldest first."""
+    entries: Any = raw_redis.xrange(topics.stream_key(topics.CANDLES))
+    return [orjson.loads(fields[b"body"]) for _, fields in entries]
+
+
+# equal to an independent computation
+
+
+def recorded_ticks() -> list[PriceRow]:
+    """A real day of EUR_USD."""
+    with gzip.open(ROOT / "data/recordings/EUR_USD_20140505.csv.gz", "rt") as lines:
+        fields = [line.strip().split(",") for line in lines][1:]
+    middle = [(Decimal(bid) + Decimal(ask)) / 2 for _, bid, ask in fields]
+    return [
+        PriceRow("EUR_USD", time, time, bid, ask, str(mid), None, "replay", "e1", number)
+        for number, ((time, bid, ask), mid) in enumerate(zip(fields, middle, strict=True), start=1)
+    ]
+
+
+def recorded_trades() -> list[Trade]:
+    """A few real minutes of BTCUSDT, over midnight."""
+    found = []
+    with gzip.open(ROOT / "tests/data/binance/btcusdt_20240808.gz", "rt") as lines:
+        for line in lines:
+            if "@trade" in line:
+                data = orjson.loads(line.partition(" ")[2])["data"]
+                time = format_time(datetime.fromtimestamp(data["T"] / 1000, UTC))
+                found.append(Trade(data["s"], data["t"], time, data["p"], data["q"], "sell" if data["m"] else "buy"))
+    return found
+
+
+def test_recorded_ticks_and_trades_become_the_same_candles(store: Store, rollup: RollUp) -> None:
+    ticks, trades = recorded_ticks(), recorded_trades()
+    put(store, *ticks, *trades)
+    once(rollup)
+    found = stored(store)
+    assert found == expected(ticks, trades, KINDS, LATER)
+    assert len([key for key in found if key[:2] == ("EUR_USD", "1m")]) > 1000
+    assert sum(each.trades or 0 for key, each in found.items() if key[:2] == ("BTCUSDT", "1m")) == len(trades)
+    assert marks(store) == 0
+
+
+def test_recorded_ticks_in_shuffled_batches_with_roll_ups_between(store: Store, rollup: RollUp) -> None:
+    ticks = recorded_ticks()[:6000]
+    shuffled = random.Random(4).sample(ticks, len(ticks))
+    for start in range(0, len(shuffled), 500):
+        put(store, *shuffled[start : start + 500])
+        once(rollup)
+    assert stored(store) == expected(ticks, [], KINDS, LATER)
+
+
+# two days around the change of New York's clocks, so that a day has 25 hours
+_BEGIN = datetime(2025, 11, 1, 20, tzinfo=UTC)
+_TIMES = st.one_of(
+    st.integers(0, 12 * 60).map(lambda seconds: _BEGIN + timedelta(hours=9, seconds=seconds)),  # many in the same minutes
+    st.integers(0, 50 * 3600 * 1000).map(lambda ms: _BEGIN + timedelta(milliseconds=ms)),
+)
+_AMOUNTS = st.integers(90_000, 110_000).map(lambda number: str(Decimal(number) / 100_000))
+_VOLUMES = st.one_of(st.none(), st.integers(1, 99).map(str))
+
+
+@st.composite
+def _rows(draw: st.DrawFn) -> list[PriceRow | Trade]:
+    rows: list[PriceRow | Trade] = []
+    for number in range(draw(st.integers(1, 40))):
+        time, amount = draw(_TIMES), draw(_AMOUNTS)
+        what = draw(st.sampled_from(["EUR_USD", "AAPL", "BTCUSDT", "UNKNOWN", "quote", "trade", "trade"]))
+        if what == "trade":
+            rows.append(trade(time, number, amount, draw(st.sampled_from(["0.5", "2", "0.00010000"]))))
+        else:
+            symbol, source = ("BTCUSDT", "binance") if what == "quote" else (what, "replay")
+            epoch = draw(st.sampled_from(["e1", "e2"]))
+            rows.append(price(time, amount, number, symbol, source=source, volume=draw(_VOLUMES), epoch=epoch))
+    return rows
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(rows=_rows(), data=st.data())
+def test_any_order_and_any_batches_give_the_candles_of_all_at_once(store: Store, rows: list[PriceRow | Trade], data: st.DataObject) -> None:
+    with store.transaction() as cursor:
+        cursor.execute("TRUNCATE prices, raw_trades, candles, candle_marks")
+    left = data.draw(st.permutations(rows))
+    while left:
+        size = data.draw(st.integers(1, len(left)))
+        put(store, *left[:size])
+        left = left[size - data.draw(st.integers(0, min(2, size - 1))) :]  # some come again
+        for _ in range(data.draw(st.integers(0, 2))):
+            roll(store, data.draw(st.integers(1, 30)))
+    while roll(store, 1000):
+        pass
+    prices = [row for row in rows if isinstance(row, PriceRow)]
+    assert stored(store) == expected(prices, [row for row in rows if isinstance(row, Trade)], KINDS, LATER)
+
+
+def roll(store: Store, most: int) -> int:
+    with store.transaction() as cursor:
+        return roll_up(cursor, most, LATER).marks
+
+
+def test_sql_and_python_agree_where_candles_begin_and_end(store: Store) -> None:
+    numbers = random.Random(7)
+    moments = [datetime(1970, 1, 2, tzinfo=UTC) + timedelta(seconds=numbers.random() * 229 * 365 * 86_400) for _ in range(2000)]
+    for year in range(1970, 2200, 10):  # every half hour of the weeks in which New York sets its clocks
+        for month, day in ((3, 8), (4, 24), (10, 25), (11, 1)):
+            moments += [datetime(year, month, day, tzinfo=UTC) + timedelta(minutes=30 * step) for step in range(48 * 7)]
+    query = (
+        "SELECT m, candle_start(%(kind)s, %(interval)s, m), candle_end(%(kind)s, %(interval)s, candle_start(%(kind)s, %(interval)s, m))"
+        " FROM unnest(%(moments)s::timestamptz[]) AS m"
+    )
+    with store.transaction() as cursor:
+        for kind in ("fx", "crypto", ""):
+            for interval in INTERVALS:
+                cursor.execute(query, {"kind": kind, "interval": interval, "moments": moments})
+                for moment, start, end in cursor.fetchall():
+                    assert start == candle_start(kind, interval, moment)
+                    assert end == candle_end(kind, interval, start)
+                    assert start <= moment < end
+
+
+# what is in a candle
+
+
+def test_gaps_stay_gaps(store: Store, rollup: RollUp) -> None:
+    put(store, price("2025-01-15T10:00:01", "1.1"), price("2025-01-15T10:20:01", "1.2", 2), price("2025-01-16T10:00:00", "1.3", 3))
+    once(rollup)
+    found = sorted((key[1], key[2]) for key in stored(store))
+    fives = [utc("2025-01-15T10:00"), utc("2025-01-15T10:20"), utc("2025-01-16T10:00")]
+    assert [start for interval, start in found if interval == "5m"] == fives
+    assert [start for interval, start in found if interval == "1h"] == [utc("2025-01-15T10:00"), utc("2025-01-16T10:00")]
+
+
+def test_only_currencies_have_bid_and_ask(store: Store, rollup: RollUp) -> None:
+    put(store, price("2025-01-15T10:00", "1.1"), price("2025-01-15T10:00", "180", 1, "AAPL"))
+    once(rollup)
+    euro, apple = one(store, "1d", "2025-01-14T22:00"), one(store, "1d", "2025-01-15T00:00", "AAPL")
+    assert (euro.bid, euro.ask) == (flat("1.0999"), flat("1.1001"))
+    assert (apple.mid, apple.bid, apple.ask) == (flat("180"), None, None)
+
+
+def test_quotes_of_an_exchange_that_tells_its_trades_make_no_candle(store: Store, rollup: RollUp) -> None:
+    put(store, price("2025-01-15T10:00:01", "60000", 1, "BTCUSDT", source="binance"))
+    once(rollup)
+    assert stored(store) == {}
+    put(store, trade("2025-01-15T10:00:02", 5, "60001.5", "0.25"))
+    once(rollup)
+    found = one(store, "1m", "2025-01-15T10:00", "BTCUSDT")
+    assert (found.mid, found.volume, found.trades, found.source) == (flat("60001.5"), Decimal("0.25"), 1, "trades")
+
+
+def test_late_rows_correct_everything_above(store: Store, rollup: RollUp) -> None:
+    put(store, price("2025-01-15T10:00:30", "1.1", 1), price("2025-01-15T10:00:40", "1.2", 2))
+    once(rollup)
+    put(store, price("2025-01-15T09:58:00", "0.9", 3), price("2025-01-15T10:00:30", "1.05", 0))
+    once(rollup)
+    assert one(store, "1m", "2025-01-15T10:00").mid == tuple(map(Decimal, ("1.05", "1.2", "1.05", "1.2")))
+    assert one(store, "1d", "2025-01-14T22:00").mid == tuple(map(Decimal, ("0.9", "1.2", "0.9", "1.2")))
+    assert one(store, "1d", "2025-01-14T22:00").trades == 4
+
+
+def test_candles_of_a_month_that_has_none_yet_find_their_partition(store: Store, rollup: RollUp) -> None:
+    """The FX day that holds the first minute of March begins in February."""
+    put(store, price("2025-03-01T00:00", "1.1"))
+    once(rollup)
+    assert {key[1]: format_time(key[2])[:16] for key in stored(store)} == {
+        "1m": "2025-03-01T00:00", "5m": "2025-03-01T00:00", "15m": "2025-03-01T00:00",
+        "1h": "2025-03-01T00:00", "4h": "2025-02-28T22:00", "1d": "2025-02-28T22:00",
+    }  # fmt: skip
+
+
+def test_rows_that_retention_dropped_are_not_taken_for_missing(store: Store, rollup: RollUp) -> None:
+    put(store, *(price(f"2025-01-15T10:00:{second}", "1.1", second) for second in range(10, 20)))
+    once(rollup)
+    before = stored(store)
+    with store.transaction() as cursor:
+        cursor.execute("DROP TABLE prices_2025_01")
+    put(store, price("2025-01-15T10:00:05", "9.9", 99))
+    once(rollup)
+    assert stored(store) == before
+
+
+# whose candle wins
+
+
+@pytest.mark.parametrize("feed_first", [True, False])
+def test_a_feed_s_candle_wins_over_ours_whichever_came_first(store: Store, rollup: RollUp, feed_first: bool) -> None:
+    theirs, ours = candle("1m", "2025-01-15T10:00", "1.5"), price("2025-01-15T10:00:10", "1.1")
+    for row in (theirs, ours) if feed_first else (ours, theirs):
+        put(store, row)
+        once(rollup)
+    put(store, price("2025-01-15T10:00:20", "1.2", 2))  # and again when ours is built anew
+    once(rollup)
+    found = one(store, "1m", "2025-01-15T10:00")
+    assert (found.mid, found.volume, found.source) == (flat("1.5"), Decimal(7), "oanda")
+
+
+@pytest.mark.parametrize("source", ["oanda", "synthetic"])
+def test_candles_above_are_built_of_whatever_is_below(store: Store, rollup: RollUp, source: str) -> None:
+    """Candles that were brought, with no tick below them, are marked as ticks are."""
+    put(store, candle("1h", "2025-01-15T10:00", "1.5", source), candle("1h", "2025-01-15T12:00", "1.7", source))
+    once(rollup)
+    assert {key[1] for key in stored(store)} == {"1h", "4h", "1d"}
+    four = one(store, "4h", "2025-01-15T10:00")
+    assert four.mid == four.bid == tuple(map(Decimal, ("1.5", "1.7", "1.5", "1.7")))
+    assert (four.volume, four.trades, four.source) == (Decimal(14), None, "synthetic" if source == "synthetic" else "ticks")
+
+    put(store, price("2025-01-15T13:30", "1.1"))
+    once(rollup)
+    four = one(store, "4h", "2025-01-15T10:00")
+    assert four.mid == tuple(map(Decimal, ("1.5", "1.7", "1.1", "1.1")))
+    assert (four.volume, four.source) == (Decimal(15), "ticks")
+    assert one(store, "1d", "2025-01-14T22:00").mid == four.mid
+
+
+def test_a_feed_s_day_is_not_replaced_by_one_built_of_its_hours(store: Store, rollup: RollUp) -> None:
+    put(store, candle("1d", "2025-01-14T22:00", "1.9"), candle("1h", "2025-01-15T10:00", "1.5"))
+    once(rollup)
+    assert (one(store, "1d", "2025-01-14T22:00").mid, one(store, "1d", "2025-01-14T22:00").source) == (flat("1.9"), "oanda")
+    assert one(store, "4h", "2025-01-15T10:00").mid == flat("1.5")
+    with store.transaction() as cursor:
+        assert latest_ends(cursor, "oanda", "4h") == {}  # ours is not taken for theirs
+        assert latest_ends(cursor, "oanda", "1h") == {"EUR_USD": "2025-01-15T11:00:00.000000Z"}
+
+
+def test_a_candle_without_bid_and_ask_below_gives_none_above(store: Store, rollup: RollUp) -> None:
+    put(store, candle("1h", "2025-01-15T10:00", "1.5", bid=None, ask=None), candle("1h", "2025-01-15T11:00", "1.6"))
+    once(rollup)
+    four = one(store, "4h", "2025-01-15T10:00")
+    assert (four.bid, four.ask) == (None, None)
+    assert four.mid == tuple(map(Decimal, ("1.5", "1.6", "1.5", "1.6")))
+
+
+def test_of_candles_given_twice_the_last_is_stored(store: Store) -> None:
+    with store.transaction() as cursor:
+        assert insert_candles(cursor, [candle("1h", "2025-01-15T10:00", "1.5"), candle("1h", "2025-01-15T10:00", "1.6")]) == 1
+        assert insert_candles(cursor, [candle("1h", "2025-01-15T10:00", "1.6")]) == 0
+    assert one(store, "1h", "2025-01-15T10:00").mid == flat("1.6")
+
+
+# forming and complete
+
+
+def test_a_candle_forms_until_its_end_and_the_grace_have_passed(store: Store, rollup: RollUp, now: Clock) -> None:
+    now.now = utc("2025-01-15T10:00:30")
+    put(store, price("2025-01-15T10:00:10", "1.1"))
+    once(rollup)
+    assert {each.complete for each in stored(store).values()} == {False}
+    for moment, complete in [("10:01:01.9", False), ("10:01:02", True), ("10:01:03", True)]:
+        now.now = utc(f"2025-01-15T{moment}")
+        once(rollup)
+        assert one(store, "1m", "2025-01-15T10:00").complete is complete
+        assert one(store, "5m", "2025-01-15T10:00").complete is False
+    now.now = utc("2025-01-15T22:00:02")
+    once(rollup)
+    assert {each.complete for each in stored(store).values()} == {True}
+
+
+def test_what_ended_while_nobody_looked_is_completed_at_the_start(store: Store, bus: Bus) -> None:
+    put(store, price("2025-01-15T10:00:10", "1.1"), candle("1m", "2025-01-15T10:05", "1.5", complete=False))
+    once(RollUp(store, bus, Clock(utc("2025-01-15T10:00:30"))))
+    once(RollUp(store, bus, Clock(utc("2025-01-17T10:00:30"))))
+    found = stored(store)
+    unfinished = found.pop(("EUR_USD", "1m", utc("2025-01-15T10:05")))
+    assert not unfinished.complete  # its feed alone knows when
+    assert {each.complete for each in found.values()} == {True}
+
+
+# publishing
+
+
+def test_changed_and_completed_candles_are_published(store: Store, rollup: RollUp, now: Clock, raw_redis: redis_client.Redis) -> None:
+    now.now = utc("2025-01-15T10:00:30")
+    put(store, trade("2025-01-15T10:00:10", 1, "60000.10", "0.5"), trade("2025-01-15T10:00:20", 2, "60000.00", "0.25"))
+    once(rollup)
+    once(rollup)  # nothing new, nothing told
+    first = messages(raw_redis)
+    assert {body["interval"] for body in first} == set(INTERVALS)
+    assert len(first) == 6
+    minute = next(body for body in first if body["interval"] == "1m")
+    assert minute["instrument"] == "BTCUSDT"
+    assert minute["candle"] == {
+        "start_time": "2025-01-15T10:00:00.000000Z", "end_time": "2025-01-15T10:01:00.000000Z",
+        "open": "60000.10", "high": "60000.10", "low": "60000.00", "close": "60000.00", "volume": "0.75", "trades": 2, "complete": False,
+    }  # fmt: skip
+    now.now = utc("2025-01-15T10:01:02")
+    once(rollup)
+    (told,) = messages(raw_redis)[6:]
+    assert (told["interval"], told["candle"]) == ("1m", {**minute["candle"], "complete": True})
+    assert told["seq"] == minute["seq"] + 1
+
+
+def test_a_load_of_history_is_a_few_messages(store: Store, rollup: RollUp, raw_redis: redis_client.Redis) -> None:
+    ticks = recorded_ticks()
+    put(store, *ticks)
+    assert once(rollup) > 1000  # in more than one transaction
+    told: dict[str, list[str]] = {}
+    for body in messages(raw_redis):
+        told.setdefault(body["interval"], []).append(body["candle"]["start_time"])
+    newest = {interval: sorted(format_time(start) for _, name, start in stored(store) if name == interval)[-2:] for interval in INTERVALS}
+    assert {interval: sorted(set(starts)) for interval, starts in told.items()} == newest
+    assert all(len(starts) <= 4 for starts in told.values())
+
+
+def test_what_the_bus_did_not_take_is_told_later(store: Store, rollup: RollUp, now: Clock, raw_redis: redis_client.Redis) -> None:
+    key = topics.stream_key(topics.CANDLES)
+    raw_redis.set(key, "no stream")  # every publish on the channel fails
+    for second in range(10, 15):
+        now.now = utc(f"2025-01-15T10:00:{second + 1}")
+        put(store, price(f"2025-01-15T10:00:{second}", f"1.{second}", second))
+        once(rollup)
+    assert one(store, "1m", "2025-01-15T10:00").trades == 5  # the store does not wait
+    raw_redis.delete(key)
+    once(rollup)
+    told = messages(raw_redis)
+    assert sorted(body["interval"] for body in told) == sorted(INTERVALS)
+    assert {body["candle"]["close"] for body in told} == {"1.14"}
+
+
+@given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(["1m", "1h"]), st.integers(0, 6)), max_size=40), st.data())
+def test_news_are_the_newest_of_each_in_their_last_state(changes: list[tuple[str, str, int]], data: st.DataObject) -> None:
+    news, told, last = News(), list[Update](), dict[tuple[str, str, str], int]()
+    for number, (instrument, interval, start) in enumerate(changes):
+        last[instrument, interval, str(start)] = number
+        news.add([(instrument, interval, {"start_time": str(start), "close": number})])
+        if data.draw(st.booleans()):
+            told += news.untold()
+            news.told()
+    told += news.untold()
+    latest = {(each[0], each[1], each[2]["start_time"]): each[2]["close"] for each in told}
+    for topic in {change[:2] for change in changes}:
+        newest = sorted({str(start) for instrument, interval, start in changes if (instrument, interval) == topic})[-2:]
+        for start_time in newest:
+            assert latest[*topic, start_time] == last[*topic, start_time]
+    assert len({(each[0], each[1], each[2]["close"]) for each in told}) == len(told)  # nothing twice
+
+
+# faults
+
+
+def test_a_roll_up_that_was_not_committed_has_not_happened(store: Store, rollup: RollUp) -> None:
+    ticks = recorded_ticks()[:2000]
+    put(store, *ticks)
+    before = marks(store)
+    with pytest.raises(StoreError):
+        roll_up_and_die(store)
+    assert (marks(store), stored(store)) == (before, {})
+    once(rollup)
+    assert (marks(store), stored(store)) == (0, expected(ticks, [], KINDS, LATER))
+
+
+def roll_up_and_die(store: Store) -> None:
+    """PostgreSQL loses the session when all is done but the commit."""
+    with store.transaction() as cursor:
+        assert is_mine(cursor)
+        assert roll_up(cursor, 1000, LATER).updates
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+        with store.transaction() as other:
+            other.execute("SELECT pg_terminate_backend(%s, 20000)", (pid,))
+            assert other.fetchone() == (True,)
+
+
+def test_of_two_roll_ups_at_once_the_second_does_nothing(store: Store, rollup: RollUp) -> None:
+    put(store, price("2025-01-15T10:00:10", "1.1"))
+    with store.transaction() as cursor:
+        assert is_mine(cursor)
+        assert once(rollup) == 0
+        assert (marks(store), stored(store)) == (1, {})
+    assert once(rollup) == 1
+    assert len(stored(store)) == 6
+
+
+def test_the_writer_and_two_roll_ups_at_once_lose_nothing(store: Store, bus: Bus) -> None:
+    ticks, trades = recorded_ticks()[:5000], recorded_trades()
+    rows: list[PriceRow | Trade] = random.Random(5).sample([*ticks, *trades], len(ticks) + len(trades))
+    done = threading.Event()
+
+    def write() -> None:
+        for start in range(0, len(rows), 250):
+            put(store, *rows[start : start + 250])
+        done.set()
+
+    stop = threading.Event()
+    rollups = [threading.Thread(target=RollUp(store, bus, Clock(), pause=0.01).run, args=(stop,)) for _ in range(2)]
+    for thread in [*rollups, threading.Thread(target=write)]:
+        thread.start()
+    until(done.is_set, 60, "the writer's end")
+    until(lambda: marks(store) == 0, 60, "no mark")
+    stop.set()
+    for thread in rollups:
+        thread.join(20)
+        assert not thread.is_alive()
+    assert stored(store) == expected(ticks, trades, KINDS, LATER)
+
+
+def test_a_store_that_goes_away_is_waited_for(store: Store, bus: Bus, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=RollUp(store, bus, Clock(), pause=0.01).run, args=(stop,))
+    thread.start()
+    name = database_url.rsplit("/", 1)[1]
+    admin = psycopg2.connect(database_url.rsplit("/", 1)[0] + "/postgres")
+    admin.autocommit = True
+    cursor = admin.cursor()
+    cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
+    cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+    until(lambda: "waits for the store" in caplog.text, what="a word of it")
+    cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
+    admin.close()
+    put(store, price("2025-01-15T10:00:10", "1.1"))
+    until(lambda: len(stored(store)) == 6, what="the candles")
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_transaction_s_size_follows_from_its_time(store: Store, bus: Bus) -> None:
+    put(store, *(price(datetime(2025, 1, 15, tzinfo=UTC) + timedelta(minutes=minute), "1.1", minute) for minute in range(2500)))
+    quick = RollUp(store, bus, Clock(), monotonic=lambda: 0.0)
+    once(quick)
+    assert quick._most == 2000  # 1000 of 1000 were quick; 1500 of 2000 do not say what more would take
+    seconds = itertools.count(step=2.0)
+    slow = RollUp(store, bus, Clock(), monotonic=lambda: next(seconds))
+    for _ in range(10):
+        once(slow)
+    assert slow._most == FEWEST
+
+
+def test_after_a_statement_that_took_too_long_less_is_tried(database_url: str, store: Store, bus: Bus) -> None:
+    put(store, price("2025-01-15T10:00:10", "1.1"), candle("1m", "2025-01-15T10:00", "1.5"))
+    hasty = Store(database_url, timeout_ms=500)
+    rollup = RollUp(hasty, bus, Clock())
+    size = rollup._most
+    with store.transaction() as cursor:
+        cursor.execute("SELECT FROM candles FOR UPDATE")  # somebody is at the candle, and stays there
+        with pytest.raises(StoreError):
+            once(rollup)
+    assert FEWEST <= rollup._most < size
+    assert once(rollup) == 1
+    hasty.close()
+    assert len(stored(store)) == 6
+
+
+# the names that readers use
+
+
+def test_the_views_of_minutes_are_the_minutes(store: Store, rollup: RollUp) -> None:
+    """Plain PostgreSQL's; TimescaleDB's have the same columns."""
+    put(store, *recorded_ticks()[:3000], *recorded_trades())
+    once(rollup)
+    compare = {
+        "price_minutes": "SELECT instrument, minute, open, high, low, close, ticks FROM price_minutes",
+        "trade_minutes": "SELECT symbol, minute, open, high, low, close, volume, trades FROM trade_minutes",
+    }
+    for view, columns in (("price_minutes", "trades"), ("trade_minutes", "volume, trades")):
+        with store.transaction() as cursor:
+            cursor.execute(
+                f"SELECT symbol, start_time, open, high, low, close, {columns} FROM candles WHERE interval = '1m' AND source = %s",  # noqa: S608
+                ("ticks" if view == "price_minutes" else "trades",),
+            )
+            minutes = set(cursor.fetchall())
+            cursor.execute(compare[view])
+            assert numbers(cursor.fetchall()) == numbers(minutes)
+            assert minutes
+
+
+def numbers(rows: Iterable[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
+    return {tuple(Decimal(value) if isinstance(value, str) and value[0].isdigit() else value for value in row) for row in rows}
+
+
+def test_the_jobs_process_builds_candles(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
+    recording = ROOT / "data/recordings/EUR_USD_20140505.csv.gz"
+    with closing(bus.subscribe((topics.CANDLES,))) as heard, jobs(settings, tmp_path / "jobs.log", SOURCES=f"replay:{recording}@max"):
+        until(lambda: heard.read(0.1), 60, "a candle on the channel")
+        until(lambda: sum(each.trades or 0 for key, each in stored(store).items() if key[1] == "1d") == 25_177, 60, "the whole day")
+    assert {key[1] for key in stored(store)} == set(INTERVALS)
+    assert parse_time("2014-05-04T21:00:00Z") in {key[2] for key in stored(store) if key[1] == "1d"}

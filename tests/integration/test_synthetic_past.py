@@ -1,0 +1,217 @@
+"""An empty store is given a past, once and wholly, by the walk that then goes on from it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import Settings, parse_source
+from db.candles import latest_closes
+from db.instruments import Instrument, all_instruments
+from db.partitions import make_months
+from db.postgres import Store
+from db.prices import PriceRow, insert_prices
+from db.timestamps import format_time
+from jobs.history.synthetic import DAYS, STEPS, hours_before, make_past, past
+from jobs.rest import Stopped
+from jobs.sources import Surroundings, walked
+from jobs.sources.synthetic import LARGEST_MOVE, Walk
+from tests.conftest import until
+from tests.processes import jobs
+
+NOW = datetime(2025, 11, 18, 12, 34, 56, 789123, tzinfo=UTC)
+HOURS = hours_before(NOW)
+EURO = Instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda")
+SHARE = Instrument("AAPL", "Apple", "equity", 2, "synthetic")
+WHOLE = 31 * DAYS * 24
+
+
+@pytest.fixture
+def instruments(store: Store) -> list[Instrument]:
+    with store.transaction() as cursor:
+        return all_instruments(cursor)
+
+
+def rows(store: Store, statement: str, *parameters: object) -> list[Any]:
+    with store.transaction() as cursor:
+        cursor.execute(statement, parameters)
+        return list(cursor.fetchall())
+
+
+def candles(store: Store) -> int:
+    return int(rows(store, "SELECT count(*) FROM candles")[0][0])
+
+
+def make(store: Store, instruments: list[Instrument], now: datetime = NOW) -> int:
+    return make_past(store, instruments, 7, now, threading.Event())
+
+
+def test_the_hours_are_full_and_follow_each_other() -> None:
+    assert len(HOURS) == 1440
+    assert HOURS[-1] == ("2025-11-18T11:00:00.000000Z", "2025-11-18T12:00:00.000000Z")
+    assert all(end == start for (_, end), (start, _) in pairwise(HOURS))
+    assert hours_before(datetime(2025, 11, 18, 12, tzinfo=UTC)) == HOURS
+
+
+def test_candles_are_what_the_walk_did_in_each_hour() -> None:
+    walk = Walk(EURO, 7)
+    for row, hour in zip(past(EURO, 7, HOURS), HOURS, strict=True):
+        steps = [walk.step() for _ in range(STEPS)]
+        prices = [price for price, _ in steps]
+        assert tuple(map(Decimal, row.mid)) == (prices[0], max(prices), min(prices), prices[-1])
+        assert (row.start_time, row.end_time, row.interval) == (*hour, "1h")
+        assert int(row.volume) == sum(volume for _, volume in steps)
+        assert row.bid is not None
+        assert row.ask is not None
+        for bid, mid, ask in zip(row.bid, row.mid, row.ask, strict=True):
+            assert 0 < Decimal(bid) < Decimal(mid) < Decimal(ask)
+            assert len(mid.partition(".")[2]) == 5
+        assert (row.complete, row.source) == (True, "synthetic")
+    assert {(row.bid, row.ask) for row in past(SHARE, 7, HOURS)} == {(None, None)}
+
+
+def test_a_seed_always_gives_the_same_past_and_only_that_seed() -> None:
+    first = past(EURO, 7, HOURS)
+    assert past(EURO, 7, HOURS) == first
+    later = past(EURO, 7, hours_before(NOW + timedelta(days=3)))
+    assert [row.mid for row in later] == [row.mid for row in first]
+    assert [row.start_time for row in later] != [row.start_time for row in first]
+    assert past(EURO, 8, HOURS) != first
+    assert past(EURO, None, HOURS) != past(EURO, None, HOURS)
+
+
+def test_every_instrument_has_every_hour_once(store: Store, instruments: list[Instrument]) -> None:
+    assert len(instruments) == 31
+    assert make(store, instruments) == WHOLE
+    found = rows(
+        store,
+        "SELECT symbol, count(*), min(start_time), max(end_time), bool_and(complete AND end_time - start_time = interval '1 hour' "
+        "AND low <= least(open, close) AND high >= greatest(open, close)), min(interval), min(source), max(source) "
+        "FROM candles GROUP BY symbol",
+    )
+    end = datetime(2025, 11, 18, 12, tzinfo=UTC)
+    expected = (1440, end - timedelta(days=60), end, True, "1h", "synthetic", "synthetic")
+    assert {row[0]: row[1:] for row in found} == {instrument.symbol: expected for instrument in instruments}
+    assert make(store, instruments, NOW + timedelta(days=1)) == 0
+    assert candles(store) == WHOLE
+
+
+def test_two_starts_at_once_make_one_past(database_url: str, instruments: list[Instrument]) -> None:
+    made: list[int] = []
+    stores = [Store(database_url, timeout_ms=60_000) for _ in range(2)]
+    threads = [threading.Thread(target=lambda one=store: made.append(make(one, instruments[:6]))) for store in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(made) == [0, 6 * 1440]
+    assert candles(stores[0]) == 6 * 1440
+    for store in stores:
+        store.close()
+
+
+def test_a_stop_in_the_middle_leaves_nothing(store: Store, instruments: list[Instrument]) -> None:
+    stop = threading.Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        make_past(store, instruments, 7, NOW, stop)
+    assert candles(store) == 0
+    assert make(store, instruments[:2]) == 2 * 1440
+
+
+def test_one_price_is_enough_of_a_past(store: Store, instruments: list[Instrument]) -> None:
+    moment = format_time(NOW)
+    with store.transaction() as cursor:
+        insert_prices(cursor, [PriceRow("EUR_USD", moment, moment, "1.1", "1.2", "1.15", None, "test", "e", 1)])
+    assert make(store, instruments) == 0
+    others = [instrument for instrument in instruments if instrument.symbol in ("AAPL", "TSLA")]
+    assert make(store, others) == 2 * 1440, "what others have is no hindrance"
+    assert make(store, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("sources", "kinds"),
+    [
+        ("synthetic", {"fx", "crypto", "equity"}),
+        ("synthetic,oanda", {"crypto", "equity"}),
+        ("oanda,binance,synthetic", {"equity"}),
+        ("oanda", set()),
+        ("", set()),
+    ],
+)
+def test_only_what_the_walk_feeds_gets_a_past(settings: Settings, store: Store, sources: str, kinds: set[str]) -> None:
+    specs = tuple(parse_source(text) for text in sources.split(",") if text)
+    with store.transaction() as cursor:
+        known = all_instruments(cursor)
+    around = Surroundings(replace(settings, sources=specs), known, {}, lambda: NOW)
+    assert {instrument.kind for instrument in walked(around)} == kinds
+
+
+@contextmanager
+def in_the_way(store: Store, symbol: str, start: datetime) -> Iterator[None]:
+    """A candle that is not committed: whoever inserts the same one waits for us."""
+    with store.transaction() as cursor:
+        make_months(cursor, "candles", [f"{start:%Y-%m}"])
+    with store.transaction() as cursor:
+        cursor.execute(
+            "INSERT INTO candles (symbol, interval, start_time, end_time, open, high, low, close, volume, complete, source) "
+            "VALUES (%s, '1h', %s, %s, 1, 1, 1, 1, 1, true, 'synthetic')",
+            (symbol, start, start + timedelta(hours=1)),
+        )
+        yield
+        cursor.connection.rollback()
+
+
+def test_killed_on_the_way_it_is_made_by_the_next_start_and_prices_go_on_from_it(
+    settings: Settings, store: Store, instruments: list[Instrument], tmp_path: Path
+) -> None:
+    last = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=1)
+    waits = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'tickwire-jobs' AND wait_event_type = 'Lock'"
+    days = (
+        "SELECT count(*) FROM (SELECT count(*) AS number FROM candles WHERE interval = '1d' AND complete"
+        " AND source = 'synthetic' GROUP BY symbol) AS days WHERE number >= %s"
+    )
+    process = jobs(settings, tmp_path / "log", SOURCES="synthetic", SYNTHETIC_SEED="7", INGESTION_INTERVAL_SECONDS="0.5")
+    with in_the_way(store, instruments[-1].symbol, last), process:
+        until(lambda: rows(store, waits), 60, "the candle that waits for ours")
+        assert candles(store) == 0
+        process.kill(signal.SIGKILL)
+    assert candles(store) == 0
+    with process:
+        until(lambda: rows(store, "SELECT count(DISTINCT instrument) FROM prices")[0][0] == 31, 60, "prices of all")
+        until(lambda: rows(store, days, DAYS - 1) == [(31,)], 60, "the days of the past, rolled up")
+    known = {instrument.symbol: instrument for instrument in instruments}
+    hours = "SELECT symbol, count(*) FROM candles WHERE interval = '1h' AND source = 'synthetic' GROUP BY symbol"
+    assert dict(rows(store, hours)) == dict.fromkeys(known, 1440)
+    newest = "ORDER BY symbol, start_time DESC"
+    closes = dict(
+        rows(store, f"SELECT DISTINCT ON (symbol) symbol, close FROM candles WHERE source = 'synthetic' AND interval = '1h' {newest}")  # noqa: S608
+    )
+    firsts = rows(store, "SELECT DISTINCT ON (instrument) instrument, mid FROM prices ORDER BY instrument, time, seq")
+    for symbol, mid in firsts:
+        close, walk = closes[symbol], Walk(known[symbol], 7, closes[symbol])
+        assert Decimal(mid) == walk.step()[0]
+        assert abs(Decimal(mid) / Decimal(close) - 1) <= LARGEST_MOVE
+
+
+def test_the_last_close_of_whatever_interval_is_the_latest(store: Store, instruments: list[Instrument]) -> None:
+    with store.transaction() as cursor:
+        assert latest_closes(cursor) == {}
+    make(store, [EURO, SHARE])
+    with store.transaction() as cursor:
+        cursor.execute(
+            "INSERT INTO candles (symbol, interval, start_time, end_time, open, high, low, close, volume, complete, source) "
+            "VALUES ('EUR_USD', '1m', '2025-11-18T12:00Z', '2025-11-18T12:01Z', 1, 1, 1, 1.2345, 1, true, 'ticks')"
+        )
+        latest = latest_closes(cursor)
+    assert latest == {"EUR_USD": "1.2345", "AAPL": past(SHARE, 7, HOURS)[-1].mid[3]}

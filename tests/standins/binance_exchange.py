@@ -1,0 +1,120 @@
+"""The REST API of the stand-in's exchange: what is asked and what is answered, without the network."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.standins.binance_market import Market
+from tests.standins.binance_streams import Refusals, Streams
+
+_WEIGHTS = {"/api/v3/historicalTrades": 25, "/api/v3/aggTrades": 4}
+_WEIGHT_LIMIT = 6000
+_LARGEST_PAGE = 1000
+
+
+class ApiError(Exception):
+    """An error of the exchange: its HTTP status, its number, its words."""
+
+    def __init__(self, status: int, code: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.body = {"code": code, "msg": message}
+
+
+@dataclass(slots=True)
+class Call:
+    """One HTTP request."""
+
+    method: str
+    path: str
+    parameters: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+    def number(self, name: str) -> int | None:
+        """A parameter as a whole number, None where it is not there."""
+        if name not in self.parameters:
+            return None
+        if not self.parameters[name].isdigit():
+            raise ApiError(400, -1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
+        return int(self.parameters[name])
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Everything the two servers share."""
+
+    market: Market
+    streams: Streams
+    weight_window: float
+    refusals: Refusals = field(default_factory=Refusals)
+    requests: dict[str, int] = field(default_factory=dict)
+    repeated_pages: int = 0
+    away: bool = False
+    _weights: list[tuple[float, int]] = field(default_factory=list)
+    _last_page: list[dict[str, Any]] = field(default_factory=list)
+
+    def answer(self, call: Call) -> tuple[int, Any, dict[str, str]]:
+        """Status, body and headers."""
+        self.requests[call.path] = self.requests.get(call.path, 0) + 1
+        used = self._weigh(call.path)
+        headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
+        if self.refusals.take():
+            if self.refusals.retry_after is not None:
+                headers["Retry-After"] = f"{self.refusals.retry_after:g}"
+            return self.refusals.status, {"code": -1003, "msg": "Too much request weight used; please use WebSocket Streams."}, headers
+        if used > _WEIGHT_LIMIT:
+            return 429, {"code": -1003, "msg": "Too many requests."}, {**headers, "Retry-After": str(math.ceil(self.weight_window))}
+        try:
+            return 200, self._api(call), headers
+        except ApiError as error:
+            return error.status, error.body, headers
+
+    def _weigh(self, path: str) -> int:
+        now = time.monotonic()
+        self._weights = [each for each in self._weights if each[0] > now - self.weight_window]
+        self._weights.append((now, _WEIGHTS.get(path, 1)))
+        return sum(weight for _, weight in self._weights)
+
+    def _api(self, call: Call) -> Any:
+        if call.path == "/api/v3/ping":
+            return {}
+        if call.path == "/api/v3/time":
+            entries, position = self.market.entries, self.streams.position
+            times = [entry.deal.time for entry in entries[max(0, position - 1000) : position] if entry.deal]
+            return {"serverTime": times[-1] if times else 0}
+        if call.path not in _WEIGHTS:
+            raise ApiError(404, -1, "Not found.")
+        symbol, limit = call.parameters.get("symbol"), call.number("limit") or 500
+        if not symbol:
+            raise ApiError(400, -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
+        if symbol not in self.market.deals:
+            raise ApiError(400, -1121, "Invalid symbol.")
+        limit = min(limit, _LARGEST_PAGE)
+        micro = self.streams.micro or call.headers.get("x-mbx-time-unit", "").upper() == "MICROSECOND"
+        if call.path.endswith("aggTrades"):
+            return self._aggregates(call, symbol, limit, micro)
+        page = self.market.trades(symbol, self.streams.position, call.number("fromId"), limit, micro)
+        if self.repeated_pages and self._last_page:
+            self.repeated_pages -= 1
+            return self._last_page
+        self._last_page = page
+        return page
+
+    def _aggregates(self, call: Call, symbol: str, limit: int, micro: bool) -> Any:
+        first, start, end = call.number("fromId"), call.number("startTime"), call.number("endTime")
+        if first is None and start is None and end is None:
+            groups = self.market.traded(symbol, self.streams.position)
+            first = max(0, groups[-1].group - limit + 1) if groups else 0
+        start, end = _in_milliseconds(start), None if end is None else _in_milliseconds(end)
+        return self.market.aggregates(symbol, self.streams.position, first=first, start=start, end=end, limit=limit, micro=micro)
+
+
+def _in_milliseconds(moment: int | None) -> int:
+    """A time parameter, which may be in microseconds."""
+    if moment is None:
+        return 0
+    return -(-moment // 1000) if moment >= 10**14 else moment

@@ -1,0 +1,97 @@
+"""The process of the stand-in: `python -m tests.standins.binance_server OPTIONS`, OPTIONS being the JSON that `BinanceStandIn` gives it.
+
+The exchange's REST API, `/_control`, `/_state` and `/_trades` are on one port, the streams on another; both are written to a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import orjson
+from websockets.asyncio.server import Server
+
+from tests.standins.binance_control import OURS
+from tests.standins.binance_exchange import ApiError, Call, Exchange
+from tests.standins.binance_market import generated, recorded
+from tests.standins.binance_streams import Streams
+
+
+async def _serve_http(exchange: Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
+        while (call := await _read_call(reader)) is not None:
+            if exchange.away and call.path not in OURS:
+                writer.transport.abort()
+                return
+            try:
+                status, body, headers = (200, OURS[call.path](exchange, call), {}) if call.path in OURS else exchange.answer(call)
+            except (ApiError, KeyError) as error:
+                status, body, headers = 400, {"error": str(error)}, {}
+            text = orjson.dumps(body)
+            lines = [f"HTTP/1.1 {status} {_phrase(status)}", "Content-Type: application/json;charset=UTF-8", f"Content-Length: {len(text)}"]
+            lines += [f"{name}: {value}" for name, value in headers.items()]
+            writer.write("\r\n".join([*lines, "", ""]).encode() + text)
+            await writer.drain()
+            if call.headers.get("connection", "").lower() == "close":
+                return
+
+
+def _phrase(status: int) -> str:
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Error"
+
+
+async def _read_call(reader: asyncio.StreamReader) -> Call | None:
+    first = await reader.readline()
+    if not first:
+        return None
+    method, target, _ = first.decode().split(" ", 2)
+    headers = {}
+    while (line := (await reader.readline()).strip()) != b"":
+        name, _, value = line.decode().partition(":")
+        headers[name.strip().lower()] = value.strip()
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    url = urlsplit(target)
+    return Call(method, url.path, dict(parse_qsl(url.query)), headers, body)
+
+
+async def _keep_streams(exchange: Exchange, server: Server, port: int) -> None:
+    """Serve the streams except while the exchange is away: then nothing listens and whoever was connected is cut off."""
+    while True:
+        while not exchange.away:
+            await asyncio.sleep(0.01)
+        exchange.streams.drop()
+        server.close()
+        await server.wait_closed()
+        while exchange.away:
+            await asyncio.sleep(0.01)
+        server = await exchange.streams.listen(port)
+
+
+async def _leave_with(parent: int) -> None:
+    """End with the process that started this one, however that ended."""
+    while os.getppid() == parent:
+        await asyncio.sleep(0.5)
+    os._exit(0)
+
+
+async def run(options: dict[str, Any]) -> None:
+    """Serve until killed."""
+    market = recorded(**options["recorded"]) if "recorded" in options else generated(**options["generated"])
+    exchange = Exchange(market, Streams(market, **options["streams"]), options["weight_window"])
+    server = await exchange.streams.listen(0)
+    rest = await asyncio.start_server(lambda *pair: _serve_http(exchange, *pair), "127.0.0.1", 0)
+    ports = [next(iter(each.sockets)).getsockname()[1] for each in (server, rest)]
+    file = Path(options["file"])
+    file.with_suffix(".new").write_bytes(orjson.dumps(ports))
+    file.with_suffix(".new").rename(file)
+    await asyncio.gather(_keep_streams(exchange, server, ports[0]), exchange.streams.play(), _leave_with(options["parent"]))
+
+
+if __name__ == "__main__":
+    asyncio.run(run(orjson.loads(sys.argv[1])))

@@ -1,0 +1,279 @@
+"""The WebSocket side of the stand-in: time that passes whether anybody listens or not, and links that lag, stall and break."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from operator import attrgetter
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+
+from tests.standins.binance_market import Deal, Market, combined
+
+CHUNK = 500  # messages in one write
+GARBAGE = (
+    b"not json",
+    b"[1,2]",
+    b"\xff\xfe",
+    b"[" * 2000,
+    b'{"stream":"btcusdt@trade","data":null}',
+    b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT"}}',
+    b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":1,"p":"-1.0","q":"1","T":1723161255342,"m":true}}',
+    b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":1,"p":"1e3","q":"1","T":1723161255342,"m":true}}',
+    b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"NOBODY","t":1,"p":"1","q":"1","T":1723161255342,"m":true}}',
+    b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":"1","p":"1","q":"1","T":1723161255342,"m":true}}',
+    b'{"stream":"btcusdt@bookTicker","data":{"s":"BTCUSDT","b":"1"}}',
+)
+
+
+@dataclass(slots=True)
+class Refusals:
+    """The next `count` requests are answered `status` instead."""
+
+    count: int = 0
+    status: int = 503
+    retry_after: float | None = None
+
+    def take(self) -> bool:
+        """Whether this request is one of them."""
+        taken = self.count > 0
+        self.count -= taken
+        return taken
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """One client. `cursor` is the place of the next message it gets."""
+
+    connection: ServerConnection
+    wanted: frozenset[str]
+    micro: bool
+    cursor: int
+    stalled: bool = False
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Streams:
+    """Plays the market to whoever is connected. `speed` is market seconds a second; None is as fast as the slowest client reads,
+    and `missed_rate` messages a second while there is no client."""
+
+    def __init__(
+        self, market: Market, *, speed: float | None, missed_rate: float, waits: bool, micro: bool, ping_interval: float | None
+    ) -> None:
+        self.market = market
+        self.speed = speed
+        self.micro = micro
+        self.position = 0
+        self.playing = False
+        self.refusals = Refusals()
+        self.links: set[Link] = set()
+        self.handshakes = 0
+        self.sent = 0
+        self._waits = waits
+        self._missed_rate = missed_rate
+        self._ping_interval = ping_interval
+        self._elapsed = 0.0  # market seconds
+        self._instead: dict[int, bytes] = {}  # place -> frames that are sent there in place of the message's own
+        self._progress = asyncio.Event()
+
+    # the server
+
+    async def listen(self, port: int) -> Server:
+        """Serve on the loopback; port 0 is any."""
+        return await serve(
+            self._serve,
+            "127.0.0.1",
+            port,
+            process_request=self._handshake,
+            compression=None,
+            ping_interval=self._ping_interval,
+            ping_timeout=60,
+            close_timeout=1,
+        )
+
+    def _handshake(self, connection: ServerConnection, request: Request) -> Response | None:
+        self.handshakes += 1
+        if self.refusals.take():
+            response = connection.respond(HTTPStatus(self.refusals.status), "no")
+            if self.refusals.retry_after is not None:
+                response.headers["Retry-After"] = f"{self.refusals.retry_after:g}"
+            return response
+        if urlsplit(request.path).path != "/stream":
+            return connection.respond(HTTPStatus.NOT_FOUND, "not found")
+        return None
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        asked = parse_qs(urlsplit(connection.request.path).query)
+        wanted = frozenset("/".join(asked.get("streams", [])).split("/"))
+        link = Link(connection, wanted, asked.get("timeUnit", [""])[0].upper() == "MICROSECOND", self.position)
+        self.links.add(link)
+        self.playing = self.playing or not self._waits
+        sender = asyncio.create_task(self._send_all(link))
+        try:
+            await connection.wait_closed()
+        finally:
+            self.links.discard(link)
+            self._progress.set()
+            sender.cancel()
+
+    async def _send_all(self, link: Link) -> None:
+        while True:
+            while link.cursor < self.position and not link.stalled:
+                end = min(link.cursor + CHUNK, self.position)
+                begin, link.cursor = link.cursor, end
+                if link.connection.state is not State.OPEN:
+                    return
+                link.connection.transport.write(self._frames(link, begin, end))
+                await link.connection.drain()
+            self._progress.set()
+            await link.wake.wait()
+            link.wake.clear()
+
+    def _frames(self, link: Link, begin: int, end: int) -> bytes:
+        micro, wanted = self.micro or link.micro, link.wanted
+        parts = []
+        for place in range(begin, end):
+            entry = self.market.entries[place]
+            if entry.stream in wanted:
+                # Text frames of a server have no mask and no state: they may be made without the library, and are, a million at a time.
+                parts.append(self._instead[place] if place in self._instead else frame(entry.text(micro)))
+        self.sent += len(parts)
+        return b"".join(parts)
+
+    # time
+
+    async def play(self) -> None:
+        """Let time pass, for ever."""
+        before = time.monotonic()
+        while True:
+            now = time.monotonic()
+            if self.playing:
+                self._pass(now - before)
+            before = now
+            for link in self.links:
+                if link.cursor < self.position:
+                    link.wake.set()
+            await self._next_step()
+
+    def _pass(self, seconds: float) -> None:
+        entries = self.market.entries
+        if self.speed is not None:
+            self._elapsed += seconds * self.speed
+            due = bisect_right(entries, self._elapsed, key=attrgetter("due"))
+            self.position = max(self.position, due)
+        elif not self._live():
+            self._elapsed += seconds
+            passed = int(self._elapsed * self._missed_rate)
+            self._elapsed -= passed / self._missed_rate
+            self.position = min(len(entries), self.position + passed)
+        elif self._caught_up():
+            self.position = min(len(entries), self.position + CHUNK)
+
+    async def _next_step(self) -> None:
+        self._progress.clear()
+        if self.speed is None and self.playing and self._live() and self.position < len(self.market.entries):
+            if self._caught_up():
+                await asyncio.sleep(0)
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._progress.wait(), 0.05)
+            return
+        await asyncio.sleep(0.004)
+
+    def _live(self) -> list[Link]:
+        return [link for link in self.links if not link.stalled]
+
+    def _caught_up(self) -> bool:
+        return all(link.cursor >= self.position for link in self._live())
+
+    def jump(self, position: int) -> None:
+        """Go to a place at once; what lies between is missed by every client."""
+        self.position = len(self.market.entries) if position < 0 else min(position, len(self.market.entries))
+        if self.speed is not None and self.position:
+            self._elapsed = max(self._elapsed, self.market.entries[self.position - 1].due)
+        for link in self.links:
+            link.cursor = self.position
+
+    # misfortune
+
+    def drop(self) -> None:
+        """Reset every connection."""
+        for link in list(self.links):
+            raw = link.connection.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            link.connection.transport.abort()
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close every connection as the protocol has it."""
+        await asyncio.gather(*(link.connection.close(code, reason) for link in list(self.links)))
+
+    async def announce_shutdown(self, seconds: float, wrapped: bool) -> None:
+        """Send `serverShutdown`, and close `seconds` later who is still there."""
+        event = {"e": "serverShutdown", "E": int(time.time() * 1000)}
+        told = list(self.links)
+        self.say(combined("!serverShutdown", event) if wrapped else combined("", event)[len(b'{"stream":"","data":') : -1])
+        await asyncio.sleep(seconds)
+        await asyncio.gather(*(link.connection.close(1001, "server shutdown") for link in told))
+
+    def stall(self, frozen: bool) -> None:
+        """From now on those who are connected get nothing; `frozen` does not even read what they send, so no ping is answered."""
+        for link in self.links:
+            link.stalled = True
+            if frozen:
+                link.connection.transport.pause_reading()
+        self._progress.set()
+
+    def resume(self) -> None:
+        """End the stall; what happened meanwhile is missed."""
+        for link in self.links:
+            if link.stalled:
+                link.stalled, link.cursor = False, self.position
+                link.connection.transport.resume_reading()
+
+    def say(self, body: bytes) -> None:
+        """Send one text frame with any content to everybody, now."""
+        for link in self.links:
+            link.connection.transport.write(frame(body))
+
+    def skip(self, deals: Sequence[Deal]) -> None:
+        """Leave these out of the stream."""
+        for deal in deals:
+            self._instead[deal.place] = b""
+
+    def halve(self, deals: Sequence[Deal]) -> None:
+        """Send only the first half of these messages' text."""
+        for deal in deals:
+            body = self.market.entries[deal.place].body
+            self._instead[deal.place] = frame(body[: len(body) // 2])
+
+    def repeat(self, deals: Sequence[Deal]) -> None:
+        """Send each of these twice."""
+        for deal in deals:
+            self._instead[deal.place] = 2 * frame(self.market.entries[deal.place].text(self.micro))
+
+    def reorder(self, deals: Sequence[Deal]) -> None:
+        """Send these in the opposite order."""
+        for deal, other in zip(deals, reversed(deals), strict=True):
+            self._instead[deal.place] = frame(self.market.entries[other.place].text(self.micro))
+
+
+def frame(body: bytes) -> bytes:
+    """One unmasked text frame."""
+    size = len(body)
+    if size < 126:
+        return b"\x81" + bytes((size,)) + body
+    if size < 65536:
+        return b"\x81\x7e" + size.to_bytes(2, "big") + body
+    return Frame(Opcode.TEXT, body).serialize(mask=False)

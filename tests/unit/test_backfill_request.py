@@ -1,0 +1,126 @@
+"""What may be asked of a backfill, and the parts it becomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from config import settings as settings_module
+from config.settings import Settings
+from db.backfills import ALWAYS, FOREVER
+from db.instruments import Instrument
+from jobs.backfill import retention
+from jobs.history.request import BadOption, Notes, Request, check, parts
+
+TICKS = Path(__file__).parents[2] / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
+MARKET = [
+    Instrument("EUR_USD", "", "fx", 5, "oanda"),
+    Instrument("USD_JPY", "", "fx", 3, "oanda"),
+    Instrument("BTCUSDT", "", "crypto", 2, "binance"),
+    Instrument("AAPL", "", "equity", 2, "synthetic"),
+]
+NOW = datetime(2024, 6, 1, tzinfo=UTC)
+START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
+OANDA = Request("oanda", START, END, (), (), ())
+BINANCE = Request("binance", START, END, (), (), ())
+FILE = Request("file", None, None, (), (), (TICKS,))
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return settings_module.load({"OANDA_API_TOKEN": "token", "BINANCE_SYMBOLS": "BTCUSDT"}, dotenv=None)
+
+
+@pytest.mark.parametrize("request_", [OANDA, BINANCE, FILE, replace(OANDA, intervals=("1h",)), replace(FILE, start=START)])
+def test_what_is_right_passes(request_: Request, settings: Settings) -> None:
+    check(request_, settings, NOW)
+
+
+@pytest.mark.parametrize(
+    ("request_", "option", "message"),
+    [
+        (replace(FILE, files=()), "--file", "needed for --source file"),
+        (replace(BINANCE, files=(TICKS,)), "--file", "not for --source binance"),
+        (replace(OANDA, start=None), "--from", "needed for --source oanda"),
+        (replace(BINANCE, end=None), "--to", "needed for --source binance"),
+        (replace(OANDA, start=END), "--from", "must be before --to"),
+        (replace(FILE, start=END, end=START), "--from", "must be before --to"),
+        (replace(OANDA, end=datetime(2024, 6, 2, tzinfo=UTC)), "--to", "is in the future"),
+        (replace(BINANCE, intervals=("1h",)), "--interval", "only for --source oanda"),
+        (replace(FILE, intervals=("1h",)), "--interval", "only for --source oanda"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_option(request_: Request, option: str, message: str, settings: Settings) -> None:
+    with pytest.raises(BadOption, match=message) as error:
+        check(request_, settings, NOW)
+    assert error.value.option == option
+
+
+def test_oanda_needs_a_token() -> None:
+    with pytest.raises(BadOption, match="needed") as error:
+        check(OANDA, settings_module.load({}, dotenv=None), NOW)
+    assert error.value.option == "OANDA_API_TOKEN"
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (replace(OANDA, instruments=("EUR_USD", "BTCUSDT")), "BTCUSDT is not an instrument of OANDA; there are EUR_USD, USD_JPY"),
+        (replace(BINANCE, instruments=("EUR_USD",)), "EUR_USD is not an instrument of Binance; there are BTCUSDT"),
+        (replace(FILE, instruments=("EUR_DKK",)), "EUR_DKK is not an instrument; there are EUR_USD, USD_JPY, BTCUSDT, AAPL"),
+    ],
+)
+def test_an_instrument_that_the_source_does_not_have_is_named(request_: Request, message: str, settings: Settings) -> None:
+    with pytest.raises(BadOption, match=message) as error:
+        parts(request_, settings, MARKET, Notes())
+    assert error.value.option == "--instrument"
+
+
+def test_a_setting_is_named_where_it_is_what_is_wrong() -> None:
+    with pytest.raises(BadOption, match="DOGEUSDT is not an instrument of Binance") as error:
+        parts(BINANCE, settings_module.load({"BINANCE_SYMBOLS": "BTCUSDT,DOGEUSDT"}, dotenv=None), MARKET, Notes())
+    assert error.value.option == "BINANCE_SYMBOLS"
+
+
+def test_no_instrument_means_all_and_the_same_twice_means_once(settings: Settings) -> None:
+    titles = [part.title for part in parts(OANDA, settings, MARKET, Notes())]
+    assert titles == [f"{symbol} {interval}" for symbol in ("EUR_USD", "USD_JPY") for interval in ("1m", "5m", "15m", "1h", "4h", "1d")]
+    twice = replace(OANDA, instruments=("USD_JPY", "USD_JPY"), intervals=("1d", "1d"))
+    (part,) = parts(twice, settings, MARKET, Notes())
+    assert (part.asked.source, part.asked.symbol, part.asked.interval) == ("oanda", "USD_JPY", "1d")
+    assert (part.asked.start, part.asked.end) == ("2024-01-01T00:00:00.000000Z", "2024-01-02T00:00:00.000000Z")
+    assert [part.asked.symbol for part in parts(BINANCE, settings, MARKET, Notes())] == ["BTCUSDT"]
+
+
+def test_what_of_a_file_was_asked_is_remembered_apart(settings: Settings) -> None:
+    (whole,) = parts(FILE, settings, MARKET, Notes())
+    (some,) = parts(replace(FILE, start=START, end=END, instruments=("EUR_USD",)), settings, MARKET, Notes())
+    assert (whole.asked.symbol, whole.asked.start, whole.asked.end) == ("", ALWAYS, FOREVER)
+    assert (some.asked.symbol, some.asked.start) == ("EUR_USD", "2024-01-01T00:00:00.000000Z")
+    assert whole.asked.source == some.asked.source
+    assert whole.asked.source.startswith("file:EUR_USD_20140505.csv#")
+
+
+def test_a_file_that_cannot_be_read_is_noted_and_the_others_are_there(settings: Settings, tmp_path: Path) -> None:
+    notes = Notes()
+    found = parts(replace(FILE, files=(tmp_path / "gone.csv", TICKS)), settings, MARKET, notes)
+    assert [part.title for part in found] == [TICKS.name]
+    assert notes.failed
+    assert notes.sentences()[0].startswith("gone.csv: ")
+
+
+def test_bad_lines_are_counted_and_the_first_is_told() -> None:
+    notes = Notes()
+    for place in (7, 9, 12):
+        notes.bad_line("a.csv", place, f"reason {place}")
+    assert notes.sentences() == ["a.csv: 3 bad lines skipped; the first is line 7: reason 7"]
+    assert not notes.failed
+
+
+def test_what_is_kept_for_ever_has_no_limit() -> None:
+    limits = retention(settings_module.load({"RETENTION_TRADES": "0", "RETENTION_PRICES": "31"}, dotenv=None), NOW)
+    assert set(limits) == {"prices", "candles"}
+    assert (limits["prices"].name, limits["prices"].since) == ("RETENTION_PRICES", "2024-05-01T00:00:00.000000Z")

@@ -1,0 +1,284 @@
+"""Binance's messages: every good trade is read to its last digit, whatever stands between; and nothing else is made of them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import islice
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.settings import SourceSpec, load
+from db.bus import Tick, Trade
+from db.instruments import Instrument
+from db.timestamps import format_time
+from jobs.history.binance import Weight
+from jobs.rest import Stopped
+from jobs.sources import Surroundings, build
+from jobs.sources.base import SourceError
+from jobs.sources.binance import Batch, BinanceSource, contract_time, is_farewell, split
+from tests.fake_time import FakeTime
+from tests.standins.binance_market import RECORDINGS, combined
+from tests.standins.binance_streams import GARBAGE
+
+SYMBOLS = ("BTCUSDT", "ETHUSDT")
+BOOKS = {"BTCUSDT": ("61837.63000000", "61837.64000000")}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def source(**options: Any) -> BinanceSource:
+    return BinanceSource("ws://127.0.0.1:1", SYMBOLS, SYMBOLS, **options)
+
+
+def message(**changes: Any) -> bytes:
+    """A trade as the exchange sends it, some fields changed or, where None, left out."""
+    fields = {"e": "trade", "E": 1723161255343, "s": "BTCUSDT", "t": 7, "p": "61837.63000000", "q": "0.02000000", "T": 1723161255342}
+    fields |= {"m": True, "M": True, **changes}
+    return combined("btcusdt@trade", {name: value for name, value in fields.items() if value is not None})
+
+
+def trades_in(said: Sequence[Tick | Trade]) -> list[Trade]:
+    return [each for each in said if isinstance(each, Trade)]
+
+
+def ticks_in(said: Sequence[Tick | Trade]) -> list[Tick]:
+    return [each for each in said if isinstance(each, Tick)]
+
+
+# the recording
+
+
+def recording(symbol: str) -> Iterator[bytes]:
+    with gzip.open(RECORDINGS / f"{symbol.lower()}_20240808.gz", "rb") as lines:
+        for line in lines:
+            yield line.strip().partition(b" ")[2]
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_the_recording_is_read_to_the_last_digit(symbol: str) -> None:
+    trades: list[Trade] = []
+    feed, told = source(), [json.loads(text) for text in recording(symbol)]
+    for text in recording(symbol):
+        trades += trades_in(feed.parse(Batch((text,), {})))
+    expected = [each["data"] for each in told if each.get("stream", "").endswith("@trade")]
+    assert len(expected) > 6000
+    assert trades == [
+        (symbol, each["t"], text_of(each["T"] * 1000), each["p"], each["q"], "sell" if each["m"] else "buy") for each in expected
+    ]
+    # Everything else in it is order books, which this source does not ask for.
+    assert sum(feed.garbage.values()) == sum(not each.get("stream", "").endswith("@trade") for each in told)
+
+
+@pytest.mark.parametrize("size", [1, 37, 1000])
+def test_a_batch_makes_one_price_beside_the_newest_book(size: int) -> None:
+    feed, lines = source(), iter([text for text in recording("ETHUSDT") if b"@depth" not in text[:40] and b'"stream"' in text[:10]])
+    book: tuple[str, str] | None = None
+    ticks = 0
+    while received := list(islice(lines, size)):
+        told = [json.loads(text)["data"] for text in received]
+        trades = [each for each in told if "t" in each]
+        for each in told:
+            book = (each["b"], each["a"]) if "b" in each else book
+        messages, newest = split(received)
+        said = ticks_in(feed.parse(Batch(messages, {} if book is None else {"ETHUSDT": book})))
+        assert feed._read_books(newest) == ({"ETHUSDT": book} if newest else {})
+        assert len(said) == (1 if trades and book else 0)
+        for tick in said:
+            last = trades[-1]
+            assert (tick.instrument, tick.mid, tick.time, tick.source) == ("ETHUSDT", last["p"], text_of(last["T"] * 1000), "binance")
+            assert (tick.bid, tick.ask) == book
+            assert Decimal(tick.volume or "") == sum(Decimal(each["q"]) for each in trades)
+        ticks += len(said)
+    assert ticks > 20
+    assert not feed.garbage
+
+
+def text_of(microseconds: int) -> str:
+    return format_time(EPOCH + timedelta(microseconds=microseconds))
+
+
+# what is made of messages
+
+
+def test_without_a_book_there_is_no_price_yet() -> None:
+    assert source().parse(Batch((message(),), {})) == [
+        Trade("BTCUSDT", 7, "2024-08-08T23:54:15.342000Z", "61837.63000000", "0.02000000", "sell")
+    ]
+
+
+def test_a_book_alone_makes_no_price() -> None:
+    assert source().parse(Batch((), BOOKS)) == []
+
+
+def test_the_newest_trade_makes_the_price_whatever_the_order() -> None:
+    burst = (
+        message(t=8, p="2.0", q="0.1", T=1723161255343),
+        message(t=9, p="3.0", q="0.2", T=1723161255344),
+        message(t=7, p="1.0", q="0.3"),
+    )
+    assert ticks_in(source().parse(Batch((*burst, burst[1]), BOOKS))) == [
+        Tick("BTCUSDT", *BOOKS["BTCUSDT"], mid="3.0", time="2024-08-08T23:54:15.344000Z", source="binance", volume="0.6")
+    ]
+
+
+def test_parse_is_pure() -> None:
+    feed, raw = source(), Batch((message(), b"not json", message(t=8, m=False)), BOOKS)
+    first = feed.parse(raw)
+    feed.parse(Batch((message(t=99, p="1.0"),), {"BTCUSDT": ("1.0", "2.0")}))
+    assert feed.parse(raw) == first
+    assert [trade.side for trade in trades_in(first)] == ["sell", "buy"]
+
+
+@given(st.integers(10**12, 10**13 - 1))
+def test_milliseconds(moment: int) -> None:
+    assert contract_time(moment) == text_of(moment * 1000)
+
+
+@given(st.integers(10**15, 10**16 - 1))
+def test_microseconds(moment: int) -> None:
+    assert contract_time(moment) == text_of(moment)
+
+
+@given(st.one_of(st.integers(max_value=10**12 - 1), st.integers(10**13, 10**15 - 1), st.integers(min_value=10**16), st.floats(), st.text()))
+def test_no_other_number_is_a_time(moment: Any) -> None:
+    with pytest.raises(ValueError, match="no time"):
+        contract_time(moment)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (b'{"e":"serverShutdown","E":1770123456789}', True),
+        (b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1770123456789}}', True),
+        (b'{"stream":"!serverShutdown","data":{"e":"somethingElse"}}', False),
+        (b'{"stream":"!serverShutdown","data":[]}', False),
+        (b'{"stream":"!serverShutdown","da', False),
+        (b'["serverShutdown"]', False),
+        (message(), False),
+    ],
+)
+def test_the_farewell_is_recognised_and_is_no_garbage(text: bytes, expected: bool) -> None:
+    feed = source()
+    assert is_farewell(text) is expected
+    feed.parse(Batch((text,), {}))
+    assert bool(feed.garbage) is (not expected and text != message())
+
+
+# garbage
+
+_BAD_DECIMAL: st.SearchStrategy[Any] = st.sampled_from(
+    ["-1.0", "0", "0.000", "1e3", "", ".5", "1.", "NaN", "١.0", "1,0", "1.0\n", 1, 1.5, True, [], {}, None]
+)
+_BAD: dict[str, st.SearchStrategy[Any]] = {
+    "e": st.sampled_from(["aggTrade", None, 1, []]),
+    "s": st.sampled_from(["DOGEUSDT", "btcusdt", "", None, 1, [], {}, "BTCUSDT\t"]),
+    "t": st.sampled_from(["7", -1, 2**63, 1.0, True, None, [], {}]),
+    "p": _BAD_DECIMAL,
+    "q": _BAD_DECIMAL,
+    "T": st.sampled_from(["1723161255342", 0, -1, 1723161255, 1.5, True, None, [], {}]),
+    "m": st.sampled_from([1, 0, "true", None, [], {}]),
+}
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+_garbage = st.one_of(
+    st.binary(max_size=80),
+    st.sampled_from(GARBAGE),
+    _json.map(lambda value: json.dumps(value).encode()),
+    _json.map(lambda value: json.dumps({"stream": "btcusdt@trade", "data": value}).encode()),
+    st.integers(0, len(message()) - 1).map(lambda size: message()[:size]),
+    st.sampled_from(sorted(_BAD)).flatmap(lambda name: _BAD[name].map(lambda value: message(**{name: value}))),
+)
+_price = st.from_regex(r"(0|[1-9][0-9]{0,9})\.[0-9]{0,7}[1-9]", fullmatch=True)
+_trade = st.builds(
+    Trade,
+    st.sampled_from(SYMBOLS),
+    st.integers(0, 2**63 - 1),
+    st.integers(10**15, 10**16 - 1).map(text_of),
+    _price,
+    _price,
+    st.sampled_from(["buy", "sell"]),
+)
+
+
+def sent(trade: Trade) -> bytes:
+    moment = (datetime.fromisoformat(trade.time) - EPOCH) // timedelta(microseconds=1)
+    return message(s=trade.symbol, t=trade.trade_id, p=trade.price, q=trade.quantity, T=moment, m=trade.side == "sell")
+
+
+@given(st.lists(_trade | _garbage))
+def test_garbage_among_them_loses_no_good_trade(arrived: list[Trade | bytes]) -> None:
+    received = [sent(each) if isinstance(each, Trade) else each for each in arrived]
+    good = [each for each in arrived if isinstance(each, Trade)]
+    feed = source()
+    messages, books = split(received)
+    assert feed._read_books(books) == {}
+    said = feed.parse(Batch(messages, BOOKS))
+    assert trades_in(said) == good
+    assert sum(feed.garbage.values()) == len(messages) + len(books) - len(good)
+    assert {tick.instrument for tick in ticks_in(said)} == {trade.symbol for trade in good} & BOOKS.keys()
+
+
+def test_garbage_is_logged_once_a_kind_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeTime()
+    feed = source(monotonic=clock.monotonic)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(100):
+            feed.parse(Batch((b"not json", b"[]", b"{"), {}))
+        assert sorted(vars(record)["reason"] for record in caplog.records) == ["not JSON", "not a trade"]
+        clock.wait(61)
+        feed.parse(Batch((b"not json",), {}))
+    assert [vars(record)["count"] for record in caplog.records] == [1, 1, 201]
+
+
+# settings
+
+
+def test_a_symbol_that_is_no_instrument_is_fatal_and_named() -> None:
+    settings = load({"SOURCES": "binance", "BINANCE_SYMBOLS": "btcusdt,DOGEUSDT,EUR_USD"}, dotenv=None)
+    instruments = [Instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance"), Instrument("EUR_USD", "Euro", "fx", 5, "oanda")]
+    feed = build(SourceSpec("binance"), Surroundings(settings, instruments, {}, FakeTime().utc))
+    with pytest.raises(SourceError, match="DOGEUSDT, EUR_USD") as caught:
+        next(feed.fetch(threading.Event()))
+    assert caught.value.fatal
+    assert "BTCUSDT" not in str(caught.value)
+
+
+def test_nobody_there_is_a_transient_fault() -> None:
+    with pytest.raises(SourceError) as caught:
+        next(source().fetch(threading.Event()))
+    assert not caught.value.fatal
+
+
+# the exchange's allowance
+
+
+def test_asking_pauses_for_a_minute_where_the_allowance_is_nearly_used_up() -> None:
+    clock = FakeTime()
+    weight = Weight(most=5000, monotonic=clock.monotonic)
+    for used in ("", "nonsense", "5000"):
+        weight.hear({"X-MBX-USED-WEIGHT-1M": used})
+        weight.wait(clock)
+    assert clock.waits == []
+    weight.hear({"X-MBX-USED-WEIGHT-1M": "5001"})
+    weight.wait(clock)
+    weight.wait(clock)
+    assert clock.waits == [60]
+
+
+def test_a_stop_ends_the_pause() -> None:
+    clock = FakeTime(until=10)
+    weight = Weight(monotonic=clock.monotonic)
+    weight.hear({"X-MBX-USED-WEIGHT-1M": "5999"})
+    with pytest.raises(Stopped):
+        weight.wait(clock)

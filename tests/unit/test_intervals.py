@@ -1,0 +1,82 @@
+"""Where candles begin and end. That SQL says the same is shown in tests/integration/test_rollup.py."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.intervals import INTERVALS, candle_end, candle_start
+
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2199, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants them naive
+KINDS = st.sampled_from(["fx", "crypto", "equity", ""])
+NAMES = st.sampled_from(list(INTERVALS))
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@given(KINDS, NAMES, MOMENTS)
+def test_every_moment_is_in_its_candle(kind: str, interval: str, moment: datetime) -> None:
+    start = candle_start(kind, interval, moment)
+    assert start <= moment < candle_end(kind, interval, start)
+    assert candle_start(kind, interval, start) == start
+
+
+@given(KINDS, NAMES, MOMENTS)
+def test_candles_follow_each_other_without_a_hole(kind: str, interval: str, moment: datetime) -> None:
+    start = candle_start(kind, interval, moment)
+    end = candle_end(kind, interval, start)
+    assert candle_start(kind, interval, end) == end
+    assert candle_start(kind, interval, end - timedelta(microseconds=1)) == start
+
+
+@given(KINDS, MOMENTS)
+def test_every_candle_is_made_of_whole_ones_below(kind: str, moment: datetime) -> None:
+    for below, interval in pairwise(INTERVALS):
+        start = candle_start(kind, interval, moment)
+        end = candle_end(kind, interval, start)
+        assert candle_start(kind, below, start) == start
+        assert candle_start(kind, below, end) == end
+
+
+@given(NAMES, MOMENTS)
+def test_only_fx_days_differ(interval: str, moment: datetime) -> None:
+    of_fx, of_crypto = (candle_start(kind, interval, moment) for kind in ("fx", "crypto"))
+    assert of_fx == of_crypto or interval in ("4h", "1d")
+    assert candle_start("equity", interval, moment) == of_crypto
+
+
+@pytest.mark.parametrize(
+    ("moment", "start", "end"),
+    [
+        ("2025-01-15T21:59:59.999999", "2025-01-14T22:00", "2025-01-15T22:00"),  # 17:00 in winter
+        ("2025-01-15T22:00", "2025-01-15T22:00", "2025-01-16T22:00"),
+        ("2025-07-15T20:59:59.999999", "2025-07-14T21:00", "2025-07-15T21:00"),  # 17:00 in summer
+        ("2025-03-09T12:00", "2025-03-08T22:00", "2025-03-09T21:00"),  # the clock is set forward: 23 hours
+        ("2025-11-02T12:00", "2025-11-01T21:00", "2025-11-02T22:00"),  # and back: 25 hours
+    ],
+)
+def test_the_fx_day_begins_at_five_in_new_york(moment: str, start: str, end: str) -> None:
+    assert candle_start("fx", "1d", utc(moment)) == utc(start)
+    assert candle_end("fx", "1d", utc(start)) == utc(end)
+
+
+@pytest.mark.parametrize(
+    ("day", "starts"),
+    [
+        ("2025-07-14T21:00", ["14T21:00", "15T01:00", "15T05:00", "15T09:00", "15T13:00", "15T17:00"]),
+        ("2025-03-08T22:00", ["08T22:00", "09T02:00", "09T06:00", "09T09:00", "09T13:00", "09T17:00"]),
+        ("2025-11-01T21:00", ["01T21:00", "02T01:00", "02T05:00", "02T10:00", "02T14:00", "02T18:00"]),
+    ],
+)
+def test_an_fx_day_has_six_candles_of_four_hours(day: str, starts: list[str]) -> None:
+    """The one in which the clock is set has three hours, or five."""
+    found = [utc(day)]
+    while (end := candle_end("fx", "4h", found[-1])) < candle_end("fx", "1d", utc(day)):
+        found.append(end)
+    assert found == [utc(day[:8] + start) for start in starts]

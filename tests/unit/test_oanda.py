@@ -1,0 +1,206 @@
+"""What the OANDA source makes of each line, recorded, made up or mangled."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.bus import Tick
+from db.intervals import INTERVALS
+from db.timestamps import parse_time
+from jobs.history.oanda import GRANULARITIES, OandaHistory, oanda_history
+from jobs.rest import Rest
+from jobs.sources import SOURCES
+from jobs.sources.base import SourceError
+from jobs.sources.http_lines import _split
+from jobs.sources.oanda import OandaSource, contract_time, price_of, request_headers
+from tests.fake_time import FakeTime
+from tests.standins.oanda_market import INTERVAL_OF, Market, Quote, price_line
+
+RECORDED = Path(__file__).parents[1] / "data" / "oanda"
+STREAM = json.loads((RECORDED / "pricing.json").read_text())["v3/accounts/{accountID}/pricing/stream"]["response"]
+INSTRUMENTS = frozenset({"EUR_USD", "EUR_JPY"})
+PRICE: dict[str, Any] = STREAM[2]
+
+decimals = st.decimals(min_value="0.00001", max_value="99999", places=5).map(lambda price: f"{price:f}")
+
+
+def source(time: FakeTime | None = None) -> OandaSource:
+    monotonic = (time or FakeTime()).monotonic
+    return OandaSource("http://127.0.0.1:9/", "101-1", "secret-token", INSTRUMENTS, latest_times={}, monotonic=monotonic)
+
+
+def test_recorded_lines_become_ticks_digit_by_digit() -> None:
+    said = [tick for line in STREAM for tick in source().parse(orjson.dumps(line))]
+    assert said == [
+        Tick("EUR_JPY", bid="114.295", ask="114.312", mid="114.3035", time="2016-10-27T08:38:43.094548Z", source="oanda"),
+        Tick("EUR_USD", bid="1.09177", ask="1.09188", mid="1.091825", time="2016-10-27T08:38:45.664613Z", source="oanda"),
+        Tick("EUR_JPY", bid="114.298", ask="114.315", mid="114.3065", time="2016-10-27T08:38:45.681572Z", source="oanda"),
+    ]
+
+
+def test_the_stand_in_says_a_price_as_the_real_service_did() -> None:
+    made = price_line(Quote(parse_time("2016-10-27T08:38:45.664613Z"), "EUR_USD", "1.09177", "1.09188"))
+    assert PRICE.keys() <= made.keys()
+    for name, value in PRICE.items():
+        assert type(made[name]) is type(value)
+    assert made["bids"][0].keys() == PRICE["bids"][0].keys()
+    assert len(made["time"]) == len(PRICE["time"])
+    [tick] = source().parse(orjson.dumps(made))
+    assert (tick.bid, tick.ask, tick.time) == ("1.09177", "1.09188", "2016-10-27T08:38:45.664613Z")
+
+
+@pytest.mark.parametrize("name", ["GetInstrumentCandles200Response.json", "GetAccountCandlesLatest200Response.json"])
+def test_the_stand_in_says_a_candle_as_the_real_service_did(name: str) -> None:
+    answer = json.loads((RECORDED / name).read_text())
+    recorded = [candle for each in answer.get("latestCandles", [answer]) for candle in each["candles"]]
+    market = Market([Quote(parse_time("2016-10-27T08:38:45.664Z"), "EUR_USD", "1.09177", "1.09188")])
+    now = parse_time("2016-10-27T08:39:00Z")
+    [made] = [candle.told("MBA", now) for candle in market.candles("EUR_USD", "M1", now)]
+    for candle in recorded:
+        for key, value in candle.items():
+            assert type(made[key]) is type(value)
+            assert not isinstance(value, dict) or made[key].keys() == value.keys()
+        assert len(made["time"]) == len(candle["time"])
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("2018-01-01T00:00:00.999999999Z", "2018-01-01T00:00:00.999999Z"),
+        ("2018-01-01T00:00:00.1Z", "2018-01-01T00:00:00.100000Z"),
+        ("2018-01-01T00:00:00Z", "2018-01-01T00:00:00.000000Z"),
+    ],
+)
+def test_times_are_cut_to_microseconds(given: str, wanted: str) -> None:
+    assert contract_time(given) == wanted
+
+
+@pytest.mark.parametrize(
+    "given", [None, 1477557525.6, "1477557525.664613867", "2018-13-01T00:00:00Z", "2018-01-01", "２018-01-01T00:00:00Z", ""]
+)
+def test_anything_else_is_no_time(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"time|month"):
+        contract_time(given)
+
+
+@given(decimals, decimals, st.integers(0, 999_999_999))
+def test_a_price_keeps_its_digits_and_its_mid_is_exactly_halfway(one: str, other: str, nanoseconds: int) -> None:
+    bid, ask = sorted((one, other), key=Decimal)
+    line = {**PRICE, "bids": [{"price": bid}], "asks": [{"price": ask}], "time": f"2020-01-01T00:00:00.{nanoseconds:09}Z"}
+    tick = price_of(orjson.dumps(line), INSTRUMENTS)
+    assert tick is not None
+    assert (tick.bid, tick.ask) == (bid, ask)
+    assert Decimal(tick.mid) * 2 == Decimal(bid) + Decimal(ask)
+    assert tick.time == f"2020-01-01T00:00:00.{nanoseconds // 1000:06}Z"
+
+
+@pytest.mark.parametrize("closed", [{"tradeable": False}, {"status": "non-tradeable"}, {"status": "invalid"}, {"status": None}])
+def test_a_price_at_which_nobody_trades_is_no_price_and_no_fault(closed: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    assert source().parse(orjson.dumps({**PRICE, **closed})) == []
+    assert caplog.records == []
+
+
+GARBAGE: list[Any] = [
+    b"{",
+    b"\xff\xfe",
+    b"null",
+    b'"PRICE"',
+    {"type": "TRANSACTION"},
+    {**PRICE, "instrument": "XAU_USD"},
+    {**PRICE, "instrument": ["EUR_USD"]},
+    {**PRICE, "bids": []},
+    {**PRICE, "asks": None},
+    {**PRICE, "bids": [{"price": 1.09177}]},
+    {**PRICE, "bids": [{"price": "1e5"}]},
+    {**PRICE, "bids": [{"price": "-1"}]},
+    {**PRICE, "bids": [{"price": "0.00000"}]},
+    {**PRICE, "bids": [{"price": "1.2"}], "asks": [{"price": "1.1"}]},
+    {**PRICE, "time": "yesterday"},
+    {name: value for name, value in PRICE.items() if name != "time"},
+]
+
+
+@pytest.mark.parametrize("line", GARBAGE)
+def test_garbage_is_skipped_and_said(line: Any, caplog: pytest.LogCaptureFixture) -> None:
+    assert source().parse(line if isinstance(line, bytes) else orjson.dumps(line)) == []
+    assert len(caplog.records) == 1
+    assert caplog.records[0].__dict__["reason"]
+
+
+def test_each_kind_of_garbage_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    time = FakeTime()
+    listening = source(time)
+    for _ in range(100):
+        listening.parse(b"{")
+        listening.parse(b"[]")
+    assert [record.__dict__["reason"] for record in caplog.records] == ["not JSON", "neither price nor heartbeat"]
+    time.wait(60)
+    listening.parse(b"[]")
+    assert len(caplog.records) == 3
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text() | st.sampled_from(["PRICE", "EUR_USD"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*PRICE, "price"]), inner, max_size=6),
+)
+
+
+@given(st.one_of(st.binary(), json_values.map(lambda value: json.dumps(value).encode())))
+def test_nothing_raises(line: bytes) -> None:
+    assert source().parse(line) == []
+
+
+@given(st.sampled_from(list(PRICE)), json_values)
+def test_no_field_can_make_it_raise(name: str, value: Any) -> None:
+    for tick in source().parse(json.dumps({**PRICE, name: value}).encode()):
+        assert 0 < Decimal(tick.bid) <= Decimal(tick.mid) <= Decimal(tick.ask)
+
+
+@given(st.integers(0, len(orjson.dumps(PRICE)) - 1))
+def test_half_a_line_is_never_a_price(length: int) -> None:
+    assert source().parse(orjson.dumps(PRICE)[:length]) == []
+
+
+@given(st.lists(st.text("ab{}", max_size=5)), st.text("ab{}", max_size=5), st.data())
+def test_lines_do_not_depend_on_chunks_and_the_last_half_is_dropped(whole: list[str], half: str, data: st.DataObject) -> None:
+    sent = "".join(f"{line}\n" for line in whole) + half
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=8)))
+    chunks = [sent[begin:end].encode() for begin, end in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
+    assert [line.decode() for line in _split(chunks)] == whole
+
+
+def test_a_line_without_an_end_is_a_fault() -> None:
+    with pytest.raises(SourceError, match="without an end") as caught:
+        list(_split([b"x" * 1000] * 2000))
+    assert not caught.value.fatal
+
+
+@pytest.mark.parametrize("token", [None, "", "abc\nX-Other: 1", "abc def", "tökén-abc"])
+def test_a_token_that_cannot_be_sent_is_fatal_and_not_told(token: str | None) -> None:
+    with pytest.raises(SourceError, match="OANDA_API_TOKEN") as caught:
+        request_headers(token)
+    assert caught.value.fatal
+    assert "abc" not in str(caught.value)
+
+
+def test_the_token_is_in_no_repr() -> None:
+    assert "secret" not in repr(source())
+    assert "secret" not in repr(OandaHistory(Rest("http://127.0.0.1:9", headers=request_headers("secret-token"))))
+
+
+def test_the_granularities_are_those_of_our_intervals() -> None:
+    assert GRANULARITIES.keys() == INTERVALS.keys()
+    assert {granularity: interval for interval, granularity in GRANULARITIES.items()} == INTERVAL_OF
+
+
+def test_it_can_be_named_in_the_settings() -> None:
+    assert "oanda" in SOURCES
+    assert callable(oanda_history)
