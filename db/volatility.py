@@ -34,3 +34,14 @@ def write_volatility(cursor: Any, rows: Sequence[VolatilityRow]) -> int:
         page_size=1000,
     )
     return len(values)
+
+
+def latest_volatilities(cursor: Any, estimator: str) -> dict[str, VolatilityRow]:
+    """symbol -> its last estimate, of the instruments that have one: one look into the index for each."""
+    cursor.execute(
+        "SELECT latest.* FROM instruments CROSS JOIN LATERAL ("
+        "SELECT symbol, estimator, time, volatility, annualised, observations FROM volatility"
+        " WHERE symbol = instruments.symbol AND estimator = %s ORDER BY time DESC LIMIT 1) AS latest",
+        (estimator,),
+    )
+    return {row[0]: VolatilityRow(*row) for row in cursor.fetchall()}
