@@ -1,14 +1,14 @@
 -- Append one batch of trades to their stream, for the store alone: nothing is numbered, nothing is published.
 --
 -- KEYS  1 stream   2 count hash   3 receipt
--- ARGV  1 limit: most unstored batches   2 the batch's number with its publisher   3 receipt lifetime in seconds
+-- ARGV  1 limit: most unstored trades   2 the batch's number with its publisher   3 receipt lifetime in seconds
 --       4 how many trades   5 their lines
 --
 -- Returns 1, also where this batch was appended before, or nil where there is no room: then nothing was done.
 if redis.call('GET', KEYS[3]) == ARGV[2] then return 1 end
 local counts = redis.call('HMGET', KEYS[2], 'published', 'stored')
-if tonumber(counts[1] or 0) - tonumber(counts[2] or 0) >= tonumber(ARGV[1]) then return nil end
+if tonumber(counts[1] or 0) - tonumber(counts[2] or 0) + tonumber(ARGV[4]) > tonumber(ARGV[1]) then return nil end
 redis.call('XADD', KEYS[1], '*', 'trades', ARGV[4], 'lines', ARGV[5])
-redis.call('HINCRBY', KEYS[2], 'published', 1)
+redis.call('HINCRBY', KEYS[2], 'published', ARGV[4])
 redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
 return 1

@@ -45,6 +45,7 @@ TAIL = 20_000  # entries a stream keeps for hubs, whatever is stored
 _RECEIPT_SECONDS = 86_400
 _PUBLISH_LUA = (Path(__file__).parent / "publish.lua").read_text()
 _APPEND_LUA = (Path(__file__).parent / "append.lua").read_text()
+_FORGET_LUA = (Path(__file__).parent / "forget.lua").read_text()
 _ACKNOWLEDGE_LUA = (Path(__file__).parent / "acknowledge.lua").read_text()
 TRADES_AT_ONCE = 5_000  # in one entry of the trades' stream
 _CHANGES = 1_000  # of the sources' states that the bus remembers
@@ -248,9 +249,9 @@ class Bus:
                 topics.count_key(topics.TRADES),
                 topics.receipt_key(f"{publisher}:{topics.TRADES}", start),
             ]
-            calls.append((keys, [self._limit // 100, number, _RECEIPT_SECONDS, len(part), trade_lines(part)]))
+            calls.append((keys, [self._limit, number, _RECEIPT_SECONDS, len(part), trade_lines(part)]))
         if not all(self._run_scripts(_APPEND_LUA, calls)):
-            raise BusFull(f"{topics.TRADES}: {self._limit // 100} batches wait to be stored")
+            raise BusFull(f"{topics.TRADES}: {self._limit} trades wait to be stored")
 
     def _publish_one(self, channel: str, topic: str, body: dict[str, Any], batch_id: str | None = None) -> Stamp:
         open_body = orjson.dumps({**body, "timestamp": format_time(self._clock())})[:-1]
@@ -369,13 +370,15 @@ class Bus:
         ]
 
     def acknowledge(self, channel: str, ids: Sequence[bytes]) -> int:
-        """Say that these entries are stored; how many of them were not yet acknowledged.
-
-        Trades are forgotten with it: nobody but the store reads them here.
-        """
+        """Say that these entries are stored; how many of them were not yet acknowledged."""
         keys = [topics.stream_key(channel), topics.count_key(channel)]
-        forget = int(channel == topics.TRADES)
-        return int(self._run_scripts(_ACKNOWLEDGE_LUA, [(keys, [topics.WRITER_GROUP, forget, *ids])])[0]) if ids else 0
+        return int(self._run_scripts(_ACKNOWLEDGE_LUA, [(keys, [topics.WRITER_GROUP, *ids])])[0]) if ids else 0
+
+    def forget_trades(self, entries: Sequence[TradeLines]) -> int:
+        """Say that these entries are stored, and delete them: nobody but the store reads them. How many trades were not yet acknowledged."""
+        keys = [topics.stream_key(topics.TRADES), topics.count_key(topics.TRADES)]
+        fields = [field for entry in entries for field in (entry.id, entry.trades)]
+        return int(self._run_scripts(_FORGET_LUA, [(keys, [topics.WRITER_GROUP, *fields])])[0]) if entries else 0
 
     def unstored(self, channel: str = topics.PRICES) -> int:
         """How many accepted messages the store does not hold yet."""

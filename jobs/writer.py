@@ -67,8 +67,8 @@ class Queue(ABC, Generic[Item]):
         """Store these entries; what is stored already is passed over."""
 
     @abstractmethod
-    def ids(self, entries: Sequence[Item]) -> list[bytes]:
-        """What to acknowledge them by."""
+    def acknowledge(self, entries: Sequence[Item]) -> None:
+        """Tell the bus that these entries are stored."""
 
 
 class Prices(Queue[Entry]):
@@ -90,8 +90,8 @@ class Prices(Queue[Entry]):
         if rows := [row for entry in entries if (row := to_row(entry)) is not None]:
             insert_prices(cursor, rows)
 
-    def ids(self, entries: Sequence[Entry]) -> list[bytes]:
-        return [entry.id for entry in entries]
+    def acknowledge(self, entries: Sequence[Entry]) -> None:
+        self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
 
 
 class Trades(Queue[TradeLines]):
@@ -112,8 +112,8 @@ class Trades(Queue[TradeLines]):
     def store(self, cursor: Any, entries: Sequence[TradeLines]) -> None:
         insert_trades(cursor, b"".join(entry.lines for entry in entries))
 
-    def ids(self, entries: Sequence[TradeLines]) -> list[bytes]:
-        return [entry.id for entry in entries]
+    def acknowledge(self, entries: Sequence[TradeLines]) -> None:
+        self._bus.forget_trades(entries)
 
 
 class Writer(Generic[Item]):
@@ -166,7 +166,7 @@ class Writer(Generic[Item]):
         """Store and acknowledge these entries; returns how many they were. Raises `StoreError` or `BusError`."""
         if entries:
             self._store_all(entries)
-            self._bus.acknowledge(self._queue.channel, self._queue.ids(entries))
+            self._queue.acknowledge(entries)
         return len(entries)
 
     def _store_all(self, entries: Sequence[Item]) -> None:
@@ -176,7 +176,7 @@ class Writer(Generic[Item]):
                 self._queue.store(cursor, entries)
         except (RowError, ValueError) as error:
             if len(entries) == 1:
-                log.error("entry cannot be stored", extra={"entry": self._queue.ids(entries)[0].decode(), "reason": str(error)})
+                log.error("entry cannot be stored", extra={"channel": self._queue.channel, "reason": str(error)})
                 return
             middle = len(entries) // 2
             self._store_all(entries[:middle])

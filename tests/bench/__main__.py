@@ -1,4 +1,4 @@
-"""`python -m tests.bench fanout`: the benchmarks, each figure with its ratio to peers measured in the same run. Linux only."""
+"""`python -m tests.bench fanout|ingest`: the benchmarks, each figure with its ratio to peers measured in the same run. Linux only."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from tests.bench import fanout as runner
+from tests.bench import ingest as ingest_runner
 from tests.bench import node, report
 from tests.bench.figures import Results
 from tests.bench.servers import PEERS, ROOT
@@ -56,6 +57,30 @@ def fanout(shapes: str, peers: str, rounds: int, seconds: float, quick: bool, de
     click.echo("written: " + ", ".join(os.path.relpath(file) for file in files))
     if results.faults:
         raise click.ClickException("Tickwire did not deliver what it should have: " + "; ".join(results.faults))
+
+
+@bench.command()
+@click.option("--parts", default=",".join(ingest_runner.PARTS), show_default=True, help="What to measure.")
+@click.option("--rounds", default=3, show_default=True, help="How often everything is measured, in alternation.")
+@click.option("--trades", default=500_000, show_default=True, help="Trades from the socket to the store.")
+@click.option("--ticks", default=10_000_000, show_default=True, help="Ticks to make candles of.")
+@click.option("--export-rows", default=1_000_000, show_default=True, help="Rows of the CSV export.")
+@click.option("--seconds", default=4.0, show_default=True, help="Load on `/candles` of one run.")
+@click.option("--quick", is_flag=True, help="One round of a tenth: an impression within about a minute.")
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+def ingest(parts: str, rounds: int, trades: int, ticks: int, export_rows: int, seconds: float, quick: bool, out: Path) -> None:
+    """From an exchange's messages to committed rows, candles and answers: rates, CPU and memory, against psql and usual applications."""
+    out = out.resolve()
+    os.chdir(ROOT)
+    chosen = _keys(dict(ingest_runner.PARTS), parts)
+    less = 10 if quick else 1
+    options = ingest_runner.Options(
+        chosen, 1 if quick else rounds, trades // less, ticks // less, export_rows // less, seconds / (less // 3 or 1)
+    )
+    with runner.ground(pin=False) as place:
+        runs = ingest_runner.run_all(place, options)
+    file = ingest_runner.write(runs, options, out)
+    click.echo(file.read_text())
 
 
 def _raise_file_limit() -> None:

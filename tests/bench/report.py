@@ -103,12 +103,12 @@ def _shape(results: Results, shape: str) -> str:
     figures = [figure for figure in HEADINGS if figure in results.figures(shape)]
     rows = [["", *(HEADINGS[figure] for figure in figures)]]
     for peer in results.peers(shape):
-        rows.append([PEERS[peer].label, *(_cell(results.spread(shape, figure, peer)) for figure in figures)])
+        rows.append([PEERS[peer].label, *(cell(results.spread(shape, figure, peer)) for figure in figures)])
     for peer in results.peers(shape):
         if peer != OURS:
-            rows.append([f"ratio to {PEERS[peer].label}", *(_cell(results.ratio(shape, figure, peer)) for figure in figures)])
+            rows.append([f"ratio to {PEERS[peer].label}", *(cell(results.ratio(shape, figure, peer)) for figure in figures)])
     notes = "".join(f"\n- {PEERS[peer].label}, round {number + 1}: {note}" for peer, number, note in results.notes(shape))
-    return f"### ({shape}) {SHAPES[shape].title}\n\n{_table(rows)}" + ("\n" + notes if notes else "")
+    return f"### ({shape}) {SHAPES[shape].title}\n\n{table(rows)}" + ("\n" + notes if notes else "")
 
 
 def _goals(results: Results) -> str:
@@ -116,11 +116,12 @@ def _goals(results: Results) -> str:
     for goal in GOALS:
         measured = results.reached(goal)
         verdict = "not measured" if measured is None else "reached" if measured.middle <= goal.most else "NOT reached"
-        rows.append([goal.text, f"{goal.most:g}", _cell(measured), verdict, _cell(results.floor(goal))])
-    return f"### What was to be reached\n\n{_table(rows)}"
+        rows.append([goal.text, f"{goal.most:g}", cell(measured), verdict, cell(results.floor(goal))])
+    return f"### What was to be reached\n\n{table(rows)}"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table that reads well in a terminal too."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
 
     def line(cells: Iterable[str]) -> str:
@@ -129,7 +130,8 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(rows[0]), line("-" * width for width in widths), *(line(row) for row in rows[1:])])
 
 
-def _cell(spread: Spread | None) -> str:
+def cell(spread: Spread | None) -> str:
+    """Min, median and max."""
     return "–" if spread is None else f"{_short(spread.low)} / **{_short(spread.middle)}** / {_short(spread.high)}"
 
 

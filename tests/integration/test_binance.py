@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +28,7 @@ from jobs.sources.binance import BinanceSource
 from tests.conftest import until
 from tests.fake_time import FakeTime
 from tests.standins.binance import BinanceStandIn
+from tests.standins.binance_market import generated
 
 STOP = threading.Event()  # that nobody sets
 
@@ -152,6 +153,22 @@ def test_the_recording_at_its_own_pace(tmp_path: Path, bus: Bus, feed: Callable[
             assert got == expected[symbol][: len(got)]
             assert any(not trade.time.endswith("000Z") for trade in got)
     assert not brought.source.garbage
+
+
+def test_the_book_is_kept_from_batch_to_batch(tmp_path: Path) -> None:
+    entries = generated(["BTCUSDT", "ETHUSDT"], trades=200, per_second=400, start_ms=1_763_424_000_000).entries
+    told = [json.loads(entry.body)["data"] for entry in entries if entry.deal is None]
+    known: Mapping[str, tuple[str, str]] = {}
+    with BinanceStandIn(tmp_path, trades=200, per_second=400) as exchange:
+        source = BinanceSource(exchange.ws_url, exchange.symbols, exchange.symbols)
+        batches = trades = 0
+        for raw in source.fetch(STOP):
+            assert raw.books.keys() >= known.keys()
+            known, batches, trades = raw.books, batches + 1, trades + len(raw.messages)
+            if trades == 200:
+                break
+    assert batches > 2
+    assert known == {each["s"]: (each["b"], each["a"]) for each in told}
 
 
 def test_a_stop_is_honoured_while_the_exchange_is_silent(tmp_path: Path, feed: Callable[..., Feed]) -> None:

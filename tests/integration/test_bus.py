@@ -236,7 +236,7 @@ def test_trades_go_to_the_store_once_and_ring_nowhere(bus: Bus, raw_redis: redis
     for _ in range(3):  # its answer was lost twice
         bus.publish_trades(trades, "binance/1")
     bus.publish_trades([trade(9)], "binance/2")
-    assert bus.unstored(topics.TRADES) == 3
+    assert bus.unstored(topics.TRADES) == TRADES_AT_ONCE + 4
     bus.open_group(topics.TRADES)
     got = bus.read_unstored_trades(10, 0)
     assert [each.trades for each in got] == [TRADES_AT_ONCE, 3, 1]
@@ -261,9 +261,9 @@ def test_stored_trades_are_forgotten_and_others_handed_out_again(bus: Bus, raw_r
         bus.publish_trades([trade(number)], f"binance/{number}")
     first = bus.read_unstored_trades(2, 0)
     assert bus.read_unstored_trades(2, 0, again=True) == first
-    assert bus.acknowledge(topics.TRADES, [entry.id for entry in first]) == 2
-    assert bus.acknowledge(topics.TRADES, [entry.id for entry in first]) == 0
-    assert bus.acknowledge(topics.TRADES, []) == 0
+    assert bus.forget_trades(first) == 2
+    assert bus.forget_trades(first) == 0
+    assert bus.forget_trades([]) == 0
     assert bus.read_unstored_trades(2, 0, again=True) == []
     assert raw_redis.xlen(topics.stream_key(topics.TRADES)) == bus.unstored(topics.TRADES) == 2
     rest = bus.read_unstored_trades(10, 0)
@@ -278,16 +278,16 @@ def test_a_stored_price_stays_in_its_stream(bus: Bus) -> None:
 
 
 def test_a_bus_full_of_trades_accepts_none_until_the_store_has_caught_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
-    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=200)  # two batches of trades
+    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=TRADES_AT_ONCE + 1)
     bus.open_group(topics.TRADES)
     two_parts = [trade(number) for number in range(TRADES_AT_ONCE + 1)]
     bus.publish_trades([trade(0)], "binance/1")
     with pytest.raises(BusFull):
         bus.publish_trades(two_parts, "binance/2")
-    assert bus.unstored(topics.TRADES) == 2
+    assert bus.unstored(topics.TRADES) == TRADES_AT_ONCE + 1
     assert bus.publish_prices([tick(1)])[0].seq == 1  # prices have a measure of their own
     entries = bus.read_unstored_trades(1, 0)
-    bus.acknowledge(topics.TRADES, [entry.id for entry in entries])
+    assert bus.forget_trades(entries) == 1
     bus.publish_trades(two_parts, "binance/2")  # the repeat takes what was refused alone
     assert [entry.trades for entry in bus.read_unstored_trades(10, 0)] == [TRADES_AT_ONCE, 1]
 

