@@ -69,7 +69,8 @@ SELECT symbol, '1m', minute, minute + interval '1 minute', opens.mid, high, low,
     volume, quotes, minute + interval '1 minute' <= %(ended)s, 'ticks'
 FROM (SELECT *, kind = 'fx' AS fx FROM ({_RUNS.format(where=_NO_TRADES)}) AS found) AS runs, LATERAL (
     SELECT date_bin('1 minute', time, '2000-01-01Z') AS minute, max(mid) AS high, min(mid) AS low,
-        max(bid) AS bid_high, min(bid) AS bid_low, max(ask) AS ask_high, min(ask) AS ask_low, coalesce(sum(volume), count(*)) AS volume, count(*) AS quotes
+        max(bid) AS bid_high, min(bid) AS bid_low, max(ask) AS ask_high, min(ask) AS ask_low,
+        coalesce(sum(volume), count(*)) AS volume, count(*) AS quotes
     FROM prices p
     WHERE p.instrument = runs.symbol AND time >= runs.first AND time < runs.last AND time >= %(first)s AND time < %(last)s
         AND source <> 'binance'

@@ -261,6 +261,16 @@ def test_gaps_stay_gaps(store: Store, rollup: RollUp) -> None:
     assert [start for interval, start in found if interval == "1h"] == [utc("2025-01-15T10:00"), utc("2025-01-16T10:00")]
 
 
+def test_of_rows_with_the_same_time_the_number_decides(store: Store, rollup: RollUp) -> None:
+    time = "2025-01-15T10:00:01"
+    ticks = [price(time, "1.1", 1), price(time, "1.4", 9), price(time, "1.2", 1, epoch="e2"), price(time, "1.3", 2, epoch="e2")]
+    trades = [trade(time, 7, "60000"), trade(time, 9, "60001"), trade(time, 8, "60002")]
+    put(store, *reversed(ticks), *trades)
+    once(rollup)
+    assert one(store, "1m", "2025-01-15T10:00").mid == tuple(map(Decimal, ("1.1", "1.4", "1.1", "1.3")))
+    assert one(store, "1m", "2025-01-15T10:00", "BTCUSDT").mid == tuple(map(Decimal, ("60000", "60002", "60000", "60001")))
+
+
 def test_only_currencies_have_bid_and_ask(store: Store, rollup: RollUp) -> None:
     put(store, price("2025-01-15T10:00", "1.1"), price("2025-01-15T10:00", "180", 1, "AAPL"))
     once(rollup)
