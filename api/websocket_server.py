@@ -6,8 +6,10 @@ import logging
 import random
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -15,15 +17,21 @@ import psutil
 from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO  # noqa: A004 - Socket.IO's own name for it
 
+from api.hub.alert_bell import AlertBell
+from api.hub.alert_desk import AlertDesk
+from api.hub.client_alerts import PRICE, RuleIndex, Series
 from api.hub.engine import ClientManager, Protocol, make_socketio, wait_for_socket
-from api.hub.events import Events, error_body
+from api.hub.events import Events
 from api.hub.fanout import Fanout
+from api.hub.refusal import error_body
 from api.hub.relay import Relay
 from api.hub.server import EngineServer
 from api.hub.topic_log import TopicLog
+from api.hub.volatility_feed import VolatilityFeed
 from api.hub.wire import event
 from api.schemas.errors import ErrorCode
 from config.settings import Settings
+from db import topics
 from db.bus import Bus
 from db.instruments import all_instruments
 from db.postgres import Store, StoreError, cooperate
@@ -80,11 +88,15 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     engine: EngineServer = socketio.server.eio
     fanout = Fanout(time.monotonic, engine.loop.call_later)
     topic_log = TopicLog()
-    relay = Relay(bus, topic_log, fanout, frozenset(instruments))
+    rules = RuleIndex()
+    bell = AlertBell(rules, fanout, lambda: format_time(clock()))
+    feed = VolatilityFeed(store, bell.volatility)
+    relay = Relay(bus, topic_log, fanout, frozenset(instruments), {topics.PRICES: bell.price, topics.DATA_READY: feed.data_ready})
     events = Events(
         fanout,
         topic_log,
         instruments,
+        AlertDesk(rules, frozenset(instruments), lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
         max_clients=settings.websocket_max_clients,
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
@@ -94,8 +106,20 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     _wire(socketio, manager, events)
     stop = threading.Event()
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
+    feed.read()  # so that the first alerts begin with what is known
     socketio.start_background_task(relay.run, stop)
+    socketio.start_background_task(feed.run, stop)
     return Hub(app, engine, fanout, stop)
+
+
+def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decimal | None:
+    """The value that a series has just now, by which a new rule knows where it starts."""
+    instrument, metric = series
+    if metric == PRICE:
+        body = topic_log.latest(instrument)
+        return None if body is None else Decimal(orjson.loads(body)["price"]["mid"])
+    figure = feed.current(instrument)
+    return None if figure is None else Decimal(repr(figure))
 
 
 def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[dict[str, Any], int]:

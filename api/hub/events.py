@@ -11,28 +11,30 @@ from typing import Any
 import orjson
 from marshmallow import Schema, ValidationError
 
+from api.hub.alert_desk import AlertDesk
 from api.hub.candle_rooms import CandleRooms
 from api.hub.fanout import Fanout, granted
 from api.hub.outbox import Outbox
+from api.hub.refusal import Refusal, error_body, unknown_instrument
 from api.hub.topic_log import TopicLog
 from api.hub.wire import event as frame
 from api.schemas.errors import ErrorCode
-from api.schemas.events import ALL, NothingSchema, PingSchema, RequestPriceSchema, SubscribeSchema, UnsubscribeSchema
+from api.schemas.events import (
+    ALL,
+    DeleteAlertSchema,
+    NothingSchema,
+    PingSchema,
+    RequestPriceSchema,
+    SetAlertSchema,
+    SubscribeSchema,
+    UnsubscribeSchema,
+)
 from db import topics
 
 log = logging.getLogger(__name__)
 
 EVENTS_PER_SECOND = 50.0
 EVENTS_AT_ONCE = 200.0
-
-
-class Refusal(Exception):
-    """The request cannot be served; becomes the `error` event."""
-
-    def __init__(self, code: ErrorCode, message: str, details: dict[str, Any] | None = None) -> None:
-        self.code = code
-        self.details = details or {}
-        super().__init__(message)
 
 
 @dataclass(slots=True)
@@ -62,6 +64,7 @@ class Events:
         fanout: Fanout,
         topic_log: TopicLog,
         instruments: Sequence[str],
+        alerts: AlertDesk,
         *,
         max_clients: int,
         ping_interval: int,
@@ -74,6 +77,7 @@ class Events:
         self._instruments = tuple(instruments)
         self._known = frozenset(instruments)
         self._candles = CandleRooms(fanout, topic_log, instruments)
+        self._alerts = alerts
         self._max_clients = max_clients
         self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
         self._timestamp = timestamp
@@ -108,6 +112,7 @@ class Events:
         """Forget a client."""
         self._clients.pop(client, None)
         self._fanout.remove(client)
+        self._alerts.forget(client)
 
     def answer(self, client: str, event: str, arguments: Sequence[Any]) -> bytes:
         """Serve one event of a client: sends the answer event and returns its body, for the ack."""
@@ -182,7 +187,7 @@ class Events:
         """The latest price of one instrument, subscribed or not."""
         instrument = asked["instrument"]
         if instrument not in self._known:
-            raise Refusal(ErrorCode.UNKNOWN_INSTRUMENT, f"There is no instrument {instrument!r}.", {"instrument": ["Unknown instrument."]})
+            raise unknown_instrument(instrument)
         body = self._log.latest(instrument)
         if body is None:
             raise Refusal(ErrorCode.NO_PRICE, f"{instrument} has no price yet.", {"instrument": ["No price yet."]})
@@ -204,6 +209,7 @@ class Events:
             "total_subscriptions": sum(by_pair.values()),
             "subscriptions_by_pair": by_pair,
             "candle_subscriptions": self._candles.count(members),
+            "alerts_set": self._alerts.count(),
             "messages_delivered": self._fanout.delivered,
             "average_batch": round(self._fanout.batched / max(1, self._fanout.batches), 2),
             **self._stats(),
@@ -215,6 +221,18 @@ class Events:
         """The client's own timestamp back, for measuring the way."""
         now = self._timestamp()
         return self._reply(client, "pong", {"timestamp": asked.get("timestamp", now), "server_time": now})
+
+    def set_alert(self, client: str, asked: dict[str, Any]) -> bytes:
+        """Take a threshold of the client's own."""
+        return self._reply(client, "alert_set", {**self._alerts.set(client, asked), "timestamp": self._timestamp()})
+
+    def list_alerts(self, client: str, _: dict[str, Any]) -> bytes:
+        """The thresholds that the client still waits for."""
+        return self._reply(client, "alerts_list", {**self._alerts.list(client), "timestamp": self._timestamp()})
+
+    def delete_alert(self, client: str, asked: dict[str, Any]) -> bytes:
+        """Forget one threshold, or all."""
+        return self._reply(client, "alert_deleted", {**self._alerts.delete(client, asked["id"]), "timestamp": self._timestamp()})
 
     # helpers
 
@@ -249,11 +267,6 @@ class Events:
         return list(accepted), rejected
 
 
-def error_body(code: ErrorCode, message: str, event: str, details: dict[str, Any]) -> dict[str, Any]:
-    """The body of the `error` event."""
-    return {"code": code.value, "message": message, "event": event, "details": details}
-
-
 def _load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
     """Validate the one payload an event may carry; nothing at all counts as an empty one."""
     if len(arguments) > 1:
@@ -280,4 +293,7 @@ _HANDLERS: dict[str, tuple[_Handler | None, Schema]] = {
     "request_all_prices": (Events.request_all_prices, NothingSchema()),
     "get_server_stats": (Events.get_server_stats, NothingSchema()),
     "ping": (Events.ping, PingSchema()),
+    "set_alert": (Events.set_alert, SetAlertSchema()),
+    "list_alerts": (Events.list_alerts, NothingSchema()),
+    "delete_alert": (Events.delete_alert, DeleteAlertSchema()),
 }

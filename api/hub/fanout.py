@@ -156,12 +156,12 @@ class Fanout:
 
     # sending
 
-    def send(self, client: str, frame: Frame) -> None:
-        """Send one frame to one client, behind everything broadcast before."""
+    def send(self, client: str, *frames: Frame) -> None:
+        """Send frames to one client, behind everything broadcast before."""
         if self._touched:
             self.flush()
         if box := self._boxes.get(client):
-            box.put(frame)
+            box.push(_joined(frames), frames)
 
     def broadcast(self, rooms: Rooms, frame: Frame) -> None:
         """Send the frame, with the next `flush`, once to every client that is in any of the rooms; prices by the clients' rates."""
@@ -196,7 +196,7 @@ class Fanout:
             self._push(cohort.boxes.values(), frames)
 
     def _push(self, boxes: Iterable[Outbox], frames: Sequence[Frame]) -> None:
-        data = frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])
+        data = _joined(frames)
         count = 0
         for box in boxes:
             box.push(data, frames)
@@ -226,6 +226,10 @@ class Fanout:
             for client in newcomers.keys() & cohort.boxes.keys():
                 if frames := [frame for room, frame in changed if newcomers[client].get(room) is not frame]:
                     self._push((cohort.boxes[client],), frames)
+
+
+def _joined(frames: Sequence[Frame]) -> bytes:
+    return frames[0].wire if len(frames) == 1 else b"".join([frame.wire for frame in frames])
 
 
 def _remove(index: dict[_Key, dict[_Cohort, None]], key: _Key, cohort: _Cohort) -> None:

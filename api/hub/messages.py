@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -35,7 +35,8 @@ class BadMessage(Exception):
 class Message:
     """One message of a channel. `rooms` is where it goes (none: to everyone); without `epoch` it is a foreign one.
 
-    `body` is what Redis delivered, `frame` the event around it, for every receiver alike. `starts` is when a candle begins.
+    `body` is what Redis delivered, `frame` the event around it, for every receiver alike. `starts` is when a candle begins, `price` what
+    a price says, checked: `bid`, `ask`, `mid`, `time`.
     """
 
     channel: str
@@ -46,6 +47,7 @@ class Message:
     epoch: str | None
     seq: int
     starts: datetime | None = None
+    price: Mapping[str, str] | None = None
 
 
 def decode(channel: str, body: bytes, known: Container[str]) -> Message:
@@ -68,7 +70,8 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
         raise BadMessage("unknown_instrument", str(instruments))
     frame = event(topics.EVENTS[channel], body, key=topic if channel in _CONFLATED else None)
     starts = parse_time(data["candle"]["start_time"]) if channel == topics.CANDLES else None
-    return Message(channel, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts)
+    price = data["price"] if channel == topics.PRICES else None
+    return Message(channel, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts, price)
 
 
 def is_plain_price(data: dict[str, Any]) -> bool:

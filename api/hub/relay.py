@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Callable, Container, Mapping
 from contextlib import closing
 from itertools import islice
 
@@ -23,13 +23,19 @@ _LOG_EVERY = 60.0  # seconds between log lines about the same kind of bad messag
 
 
 class Relay:
-    """Carries every message of the channels into the topic log and to the fan-out. One thread or greenlet runs it."""
+    """Carries every message of the channels into the topic log and to the fan-out. One thread or greenlet runs it.
 
-    def __init__(self, bus: Bus, topic_log: TopicLog, fanout: Fanout, known: Container[str]) -> None:
+    `listeners` are parts of the hub itself that hear the messages of a channel, each right behind its broadcast; they must not wait.
+    """
+
+    def __init__(
+        self, bus: Bus, topic_log: TopicLog, fanout: Fanout, known: Container[str], listeners: Mapping[str, Callable[[Message], None]]
+    ) -> None:
         self._bus = bus
         self._log = topic_log
         self._fanout = fanout
         self._known = known
+        self._listeners = listeners
         self._loaded = False
         self._logged: dict[str, float] = {}  # kind of bad message -> when it was logged last
         self.connected = False
@@ -114,6 +120,8 @@ class Relay:
 
     def _deliver(self, message: Message) -> None:
         self._fanout.broadcast(message.rooms, message.frame)
+        if listener := self._listeners.get(message.channel):
+            listener(message)
         self.relayed += 1
         self.last_message = time.monotonic()
 

@@ -39,7 +39,7 @@ def answer(listing: Listing, query: Mapping[str, Any], rows: str, about: tuple[s
     if kind == "json":
         return _json_page({name: query[name] for name in about}, rows, page, token)
     header = listing.header if kind == "csv" else b""
-    response = _whole(header, kind, page, read) if whole else _part(header, kind, page, token)
+    response = _stream(header, kind, page, read) if whole and page.following else _part(header, kind, page, token)
     name = "_".join([*(query[name] for name in about), rows])
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
     return response
@@ -72,14 +72,14 @@ def _part(header: bytes, kind: str, page: Page, token: str | None) -> Response:
     return response
 
 
-def _whole(header: bytes, kind: str, page: Page, read: ReadPage) -> Response:
+def _stream(header: bytes, kind: str, page: Page, read: ReadPage) -> Response:
     held = take_for_export()
-    response = Response(_stream(header, page, read), content_type=_TYPES[kind])
+    response = Response(_pieces(header, page, read), content_type=_TYPES[kind])
     hold(response, held)
     return response
 
 
-def _stream(header: bytes, page: Page, read: ReadPage) -> Iterator[bytes]:
+def _pieces(header: bytes, page: Page, read: ReadPage) -> Iterator[bytes]:
     """Page after page, so that neither memory nor a database connection is held while a slow client reads. A failure is
     raised: the server then closes the connection without the last chunk, and nobody takes a part for the whole."""
     yield header + page.lines

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from marshmallow import INCLUDE, Schema, ValidationError, validate, validates_schema
-from marshmallow.fields import Field, Int, List, Nested, Str
+from marshmallow.fields import Int, List, Nested, Str
 
-from api.schemas.fields import DecimalText, Number, TimeText
+from api.schemas.fields import DecimalText, Flag, Number, TimeText
 from db import topics
 from db.intervals import INTERVALS
 
@@ -28,15 +26,6 @@ class PriceSchema(_Open):
     ask = DecimalText(required=True)
     mid = DecimalText(required=True)
     time = TimeText(required=True)
-
-
-class Flag(Field[bool]):
-    """`true` or `false`, and nothing that looks like it."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
-        if not isinstance(value, bool):
-            raise ValidationError("Not a boolean.")
-        return value
 
 
 class CandleSchema(_Open):

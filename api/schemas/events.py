@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, missing, validate
 from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
-from api.schemas.fields import Number
+from api.hub.client_alerts import METRICS, OPERATORS, VOLATILITY
+from api.schemas.fields import Flag, Number
+from db.decimals import is_decimal
 
 _MOST_PAIRS = 1000
 ALL = "all"
@@ -91,6 +94,40 @@ class PingSchema(_Lenient):
     """`ping`: the timestamp is the client's own, whatever it is, and comes back as it was."""
 
     timestamp = Raw(allow_none=True)
+
+
+class Threshold(Field[Any]):
+    """The value of an alert, positive: a decimal string or a number for `price`, a number for `volatility`.
+
+    Becomes (the value as the client reads it, the same to compare with): a decimal string for `price`, a number for `volatility`.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str | float, Decimal]:
+        number = None if isinstance(value, str) else Number().deserialize(value)
+        if data.get("metric") == VOLATILITY:
+            if number is None or number <= 0:
+                raise ValidationError("Must be a positive number.")
+            return number, Decimal(repr(number))
+        text = value if number is None else format(Decimal(repr(value)), "f")
+        if not is_decimal(text) or not (decimal := Decimal(text)):
+            raise ValidationError('Must be a positive decimal string such as "1.0945", or such a number.')
+        return text, decimal
+
+
+class SetAlertSchema(_Lenient):
+    """`set_alert`"""
+
+    instrument = Str(required=True, validate=validate.Length(min=1, max=64))
+    metric = Str(required=True, validate=validate.OneOf(METRICS))
+    op = Str(required=True, validate=validate.OneOf(OPERATORS))
+    value = Threshold(required=True)
+    once = Flag(load_default=True)
+
+
+class DeleteAlertSchema(_Lenient):
+    """`delete_alert`: one of the client's own, or `"all"`."""
+
+    id = Str(required=True, validate=validate.Length(min=1, max=64))
 
 
 class NothingSchema(_Lenient):

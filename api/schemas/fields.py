@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from marshmallow import ValidationError
-from marshmallow.fields import Float, Str
+from marshmallow.fields import Field, Float, Str
 
 from db.decimals import is_decimal
 from db.timestamps import parse_time
@@ -30,6 +30,15 @@ class Number(Float):
         if isinstance(value, str | bool):
             raise ValidationError("Not a number.")
         return float(super()._deserialize(value, attr, data, **kwargs))
+
+
+class Flag(Field[bool]):
+    """`true` or `false`, and nothing that looks like it."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ValidationError("Not a boolean.")
+        return value
 
 
 class TimeText(Str):

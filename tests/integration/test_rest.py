@@ -89,10 +89,15 @@ def test_the_parts_of_health(client: FlaskClient, path: str, expected: dict[str,
 
 
 def test_binance_speaks_for_itself_once_it_reports(client: FlaskClient, bus: Bus) -> None:
-    bus.report_source("binance", {"state": "backing_off"})
-    body = client.get("/health/binance").json
-    assert body is not None
-    assert (body["status"], body["source"]["state"]) == ("backing_off", "backing_off")
+    for state in ("connecting", "live", "stale", "backing_off", "down"):
+        bus.report_source("binance", {"state": state, "ticks": 7, "trades": 12})
+        answer = client.get("/health/binance")
+        assert answer.status_code == 200
+        assert answer.json is not None
+        assert (answer.json["status"], answer.json["source"]["state"], answer.json["source"]["trades"]) == (state, state, 12)
+        everything = client.get("/health").json
+        assert everything is not None
+        assert everything["sources"]["binance"]["state"] == state
 
 
 def test_a_database_without_its_schema_is_not_ready(client: FlaskClient, store: Store) -> None:
@@ -183,6 +188,14 @@ def test_several_latest_prices(client: FlaskClient, bus: Bus) -> None:
         ("GET", "/ticks?symbol=EUR_USD&limit=0&order=up", 422, "invalid_payload", ["limit", "order"]),
         ("GET", "/ticks?symbol=EUR_USD&start=2025-01-02&end=2025-01-01", 422, "invalid_payload", ["end"]),
         ("GET", "/ticks?symbol=EUR_USD&page_token=x", 422, "invalid_payload", ["page_token"]),
+        ("GET", "/candles", 422, "invalid_payload", ["symbol"]),
+        ("GET", "/candles?symbol=EUR_USD&interval=2h&price=last", 422, "invalid_payload", ["interval", "price"]),
+        ("GET", "/candles?symbol=FOO", 404, "unknown_instrument", ["symbol"]),
+        ("GET", "/candles?symbol=EUR_USD&page_token=x", 422, "invalid_payload", ["page_token"]),
+        ("GET", "/market/trades", 422, "invalid_payload", ["symbol"]),
+        ("GET", "/market/trades?symbol=BTCUSDT&limit=10001", 422, "invalid_payload", ["limit"]),
+        ("GET", "/gaps?kind=ticks&state=lost", 422, "invalid_payload", ["kind", "state"]),
+        ("GET", "/gaps?symbol=FOO", 404, "unknown_instrument", ["symbol"]),
         ("GET", "/nowhere", 404, "not_found", []),
         ("GET", "/docs/static/..%2f..%2fapps.py", 404, "not_found", []),
         ("GET", "/docs/static/LICENSE", 404, "not_found", []),

@@ -28,6 +28,9 @@ NEEDS_DATABASE = [
     "/ticks?symbol=EUR_USD",
     "/ticks?symbol=EUR_USD&format=csv",
     "/ticks?symbol=EUR_USD&format=ndjson",
+    "/candles?symbol=EUR_USD",
+    "/market/trades?symbol=BTCUSDT&format=csv",
+    "/gaps",
 ]
 NEEDS_REDIS = ["/symbols", "/price/latest?symbol=EUR_USD", "/price/latest?symbols=EUR_USD,GBP_USD"]
 NEEDS_NOTHING = ["/", "/health/live", "/openapi.json", "/docs", "/redoc"]

@@ -21,9 +21,11 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from api.app import create_app
 from config.settings import Settings
-from db.bus import Bus
+from db.bus import Bus, Trade, trade_lines
+from db.candles import CandleRow, insert_candles
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
+from db.trades import insert_trades
 
 STORED = [
     PriceRow(
@@ -31,8 +33,16 @@ STORED = [
     )
     for n in range(10)
 ]
+MOMENT, LATER = "2025-11-18T12:00:00.000000Z", "2025-11-18T13:00:00.000000Z"
+OHLC = ("1.0945", "1.0950", "1.0940", "1.0946")
+GAPS: list[tuple[Any, ...]] = [
+    ("binance", "BTCUSDT", "trades", None, 6, 9, MOMENT, LATER, 4, "open", None, LATER, LATER),
+    ("oanda", "EUR_USD", "candles", "1h", None, None, MOMENT, LATER, 1, "unfillable", "the market was closed", LATER, LATER),
+]
 HEALTH = ["/health", "/health/live", "/health/ready", "/health/db", "/health/binance"]
-ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", "/ticks", "/sessions"]
+FORMATS = ("json", "csv", "ndjson")
+LISTINGS = ["/ticks", "/candles", "/market/trades", "/gaps"]
+ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, "/sessions"]
 CHECKS: list[Any] = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -42,6 +52,11 @@ def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime
     bus.report_source("synthetic", {"state": "live"})
     with store.transaction() as cursor:
         insert_prices(cursor, STORED)
+        insert_trades(cursor, trade_lines([Trade("BTCUSDT", n, MOMENT, "60000.10", "0.5", "buy") for n in range(1, 6)]))
+        insert_candles(cursor, [CandleRow("EUR_USD", "1h", MOMENT, LATER, OHLC, OHLC, None, "12", None, True, "oanda")])
+        insert_candles(cursor, [CandleRow("BTCUSDT", "1h", MOMENT, LATER, OHLC, None, None, "1.5", 3, False, "trades")])
+        for values in GAPS:
+            cursor.execute("INSERT INTO gaps VALUES (DEFAULT, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)", values)
     return create_app(settings, bus, store, clock, "1.2.3")
 
 
@@ -57,7 +72,7 @@ def described(app: Flask) -> Any:
 
 @pytest.mark.parametrize(
     ("path", "mode"),
-    [(path, GenerationMode.POSITIVE) for path in ROUTES] + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", "/ticks")],
+    [(path, GenerationMode.POSITIVE) for path in ROUTES] + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS)],
 )
 def test_answers_are_what_the_document_says(described: Any, path: str, mode: GenerationMode) -> None:
     operation = described[path]["GET"]
@@ -73,7 +88,10 @@ def test_answers_are_what_the_document_says(described: Any, path: str, mode: Gen
 def test_a_full_answer_of_each_kind_is_what_the_document_says(described: Any) -> None:
     asked = {
         "/price/latest": [{"symbol": "EUR_USD"}, {"symbols": "EUR_USD,GBP_USD"}],
-        "/ticks": [{"symbol": "EUR_USD", "limit": "3"}, *({"symbol": "EUR_USD", "format": form} for form in ("json", "csv", "ndjson"))],
+        "/ticks": [{"symbol": "EUR_USD", "limit": "3"}, *({"symbol": "EUR_USD", "format": form} for form in FORMATS)],
+        "/candles": [{"symbol": "BTCUSDT"}, *({"symbol": "EUR_USD", "price": "bid", "format": form} for form in FORMATS)],
+        "/market/trades": [{"symbol": "BTCUSDT", "limit": "3"}, *({"symbol": "BTCUSDT", "format": form} for form in FORMATS)],
+        "/gaps": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
     }
     for path, queries in asked.items():
         for query in queries:
@@ -87,11 +105,17 @@ def test_the_document_holds_every_route(client: FlaskClient) -> None:
     assert document["openapi"].startswith("3.1")
     assert document["info"]["version"] == "1.2.3"
     assert sorted(document["paths"]) == sorted(ROUTES)
-    parameters = {each["name"]: each for each in document["paths"]["/ticks"]["get"]["parameters"]}
-    assert set(parameters) == {"symbol", "start", "end", "limit", "page_token", "order", "format"}
-    assert parameters["symbol"]["required"] is True
-    assert (parameters["limit"]["schema"]["minimum"], parameters["limit"]["schema"]["maximum"]) == (1, 10000)
-    assert parameters["order"]["schema"]["enum"] == ["asc", "desc"]
+    for path, own in {"/ticks": [], "/market/trades": [], "/candles": ["interval", "price"], "/gaps": ["source", "kind", "state"]}.items():
+        parameters = {each["name"]: each for each in document["paths"][path]["get"]["parameters"]}
+        assert set(parameters) == {"symbol", "start", "end", "limit", "page_token", "order", "format", *own}
+        assert parameters["symbol"]["required"] is (path != "/gaps")
+        assert (parameters["limit"]["schema"]["minimum"], parameters["limit"]["schema"]["maximum"]) == (1, 10000)
+        assert parameters["order"]["schema"]["enum"] == ["asc", "desc"]
+        assert set(document["paths"][path]["get"]["responses"]["200"]["content"]) == {
+            "application/json",
+            "text/csv",
+            "application/x-ndjson",
+        }
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])

@@ -238,7 +238,10 @@ def test_an_export_that_breaks_off_never_looks_complete(
         next(pieces)
 
 
-def test_exports_leave_room_for_others(client: FlaskClient) -> None:
+def test_exports_leave_room_for_others(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [ask(client, symbol="GBP_USD", format="csv") for _ in range(2 * MOST_EXPORTS)]  # one page: nothing to stream
+    assert {answer.status_code for answer in small} == {200}
+    monkeypatch.setattr(view, "EXPORT_ROWS", 50)
     running = [ask(client, format="csv") for _ in range(MOST_EXPORTS)]
     refused = ask(client, format="ndjson")
     assert (refused.status_code, refused.json["error"]["code"]) == (429, "too_many_requests")

@@ -1,0 +1,242 @@
+"""The rules that clients set, by instrument and metric, sorted by value: a new value visits exactly the rules that fire.
+
+Naively, every price is held against every rule of its instrument. But a rule changes its answer only when the value passes its threshold,
+so what may fire on the way from the last value to the new one lies between the two: two searches, whatever the number of rules.
+
+* `>` fires at a value above the threshold that is the first since the rule was set or follows one that was not above; `<` likewise.
+* `crosses` fires at a value that has reached or passed the threshold, coming from the value before: `before < threshold <= value` or
+  `before > threshold >= value`. Before its first value comes the one that was known when the rule was set, if there was one.
+
+Values are compared as the decimals they are. Knows no clock, no client but its name, and no message.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from operator import attrgetter
+from typing import TypeVar
+
+MOST_PER_CLIENT = 1_000
+MOST_IN_HUB = 200_000
+_FEW = 8  # so many are taken out of a ladder one by one: cheaper than to build it anew
+
+PRICE, VOLATILITY = "price", "volatility"
+METRICS = (PRICE, VOLATILITY)
+ABOVE, BELOW, CROSSES = ">", "<", "crosses"
+OPERATORS = (ABOVE, BELOW, CROSSES)
+
+Series = tuple[str, str]  # instrument, metric
+
+_Item = TypeVar("_Item")
+_number = attrgetter("number")
+
+
+class TooManyRules(Exception):
+    """No rule can be added; `limit` is the bound that is reached."""
+
+    def __init__(self, message: str, limit: int) -> None:
+        self.limit = limit
+        super().__init__(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one client wants to hear of. `number` rises from rule to rule; `value` is the threshold as the client reads it."""
+
+    id: str
+    number: int
+    client: str
+    series: Series
+    op: str
+    value: str | float
+    threshold: Decimal
+    once: bool
+
+
+class _Ladder:
+    """Rules of one series and one operator, by threshold and then by number."""
+
+    __slots__ = ("_rules", "_thresholds")
+
+    def __init__(self) -> None:
+        self._thresholds: list[Decimal] = []  # of the rules, in their order
+        self._rules: list[Rule] = []
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def add(self, rule: Rule) -> None:
+        at = self._place(rule)
+        self._thresholds.insert(at, rule.threshold)
+        self._rules.insert(at, rule)
+
+    def remove(self, rules: Sequence[Rule]) -> None:
+        """Take these out, all of which are in it."""
+        places = sorted(map(self._place, rules))
+        if len(places) <= _FEW:
+            for at in reversed(places):
+                del self._thresholds[at], self._rules[at]
+        else:
+            self._thresholds, self._rules = _without(self._thresholds, places), _without(self._rules, places)
+
+    def from_low_to_under(self, low: Decimal, high: Decimal) -> list[Rule]:
+        """low <= threshold < high."""
+        return self._slice(bisect_left(self._thresholds, low), high, below=True)
+
+    def from_over_to_high(self, low: Decimal, high: Decimal) -> list[Rule]:
+        """low < threshold <= high."""
+        return self._slice(bisect_right(self._thresholds, low), high, below=False)
+
+    def _slice(self, start: int, high: Decimal, *, below: bool) -> list[Rule]:
+        thresholds = self._thresholds
+        # Mostly nothing lies between two prices: the next threshold tells, without a second search.
+        if start == len(thresholds) or high < thresholds[start]:
+            return []
+        return self._rules[start : (bisect_left if below else bisect_right)(thresholds, high, start)]
+
+    def _place(self, rule: Rule) -> int:
+        """Where it is, or is to be."""
+        low = bisect_left(self._thresholds, rule.threshold)
+        high = bisect_right(self._thresholds, rule.threshold, low)
+        return bisect_left(self._rules, rule.number, low, high, key=_number)
+
+
+class _Watched:
+    """The rules of one series, and the value they were last held against."""
+
+    __slots__ = ("_above", "_below", "_crosses", "_fresh", "last")
+
+    def __init__(self, last: Decimal | None) -> None:
+        self.last = last  # None: no value is known yet
+        self._above, self._below, self._crosses = _Ladder(), _Ladder(), _Ladder()
+        self._fresh: dict[int, Rule] = {}  # number -> a rule whose first value may fire it though nothing lies between
+
+    def __bool__(self) -> bool:
+        return bool(self._fresh or self._above or self._below or self._crosses)
+
+    def add(self, rule: Rule) -> None:
+        if self.last is None or _holds(rule, self.last):
+            self._fresh[rule.number] = rule
+        else:
+            self._ladder(rule.op).add(rule)
+
+    def remove(self, rules: Iterable[Rule]) -> None:
+        by_operator: dict[str, list[Rule]] = {}
+        for rule in rules:
+            if self._fresh.pop(rule.number, None) is None:
+                by_operator.setdefault(rule.op, []).append(rule)
+        for op, each in by_operator.items():
+            self._ladder(op).remove(each)
+
+    def observe(self, value: Decimal) -> list[Rule]:
+        """Take the new value; the rules it fires, in the order of their numbers."""
+        last, self.last = self.last, value
+        fired: list[Rule] = []
+        if last is not None and last < value:
+            fired = self._above.from_low_to_under(last, value) + self._crosses.from_over_to_high(last, value)
+        elif last is not None and value < last:
+            fired = self._below.from_over_to_high(value, last) + self._crosses.from_low_to_under(value, last)
+        if self._fresh:
+            fresh, self._fresh = self._fresh, {}
+            for rule in fresh.values():
+                self._ladder(rule.op).add(rule)
+            fired += [rule for rule in fresh.values() if _holds(rule, value)]
+        fired.sort(key=_number)
+        return fired
+
+    def _ladder(self, op: str) -> _Ladder:
+        return self._above if op == ABOVE else self._below if op == BELOW else self._crosses
+
+
+class RuleIndex:
+    """Every client's rules. What `observe` costs does not depend on how many there are, but for the logarithm of it."""
+
+    def __init__(self, most_per_client: int = MOST_PER_CLIENT, most: int = MOST_IN_HUB) -> None:
+        self._most_per_client, self._most = most_per_client, most
+        self._watched: dict[Series, _Watched] = {}  # only series that have rules
+        self._clients: dict[str, dict[str, Rule]] = {}  # client -> id -> rule; only clients that have any
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, rule: Rule, current: Decimal | None) -> None:
+        """Watch for it from now on; `current` is the value that its series has just now, if it has one. Raises `TooManyRules`."""
+        if len(self._clients.get(rule.client, ())) >= self._most_per_client:
+            raise TooManyRules(f"A client holds at most {self._most_per_client} alerts: delete some first.", self._most_per_client)
+        if self._count >= self._most:
+            raise TooManyRules(f"The hub holds its {self._most} alerts of all clients; try again later.", self._most)
+        watched = self._watched.get(rule.series)
+        if watched is None:
+            watched = self._watched[rule.series] = _Watched(current)
+        watched.add(rule)
+        self._clients.setdefault(rule.client, {})[rule.id] = rule
+        self._count += 1
+
+    def held(self, client: str) -> list[Rule]:
+        """The client's rules, in the order they were set."""
+        return list(self._clients.get(client, {}).values())
+
+    def delete(self, client: str, rule_id: str) -> bool:
+        """Forget one rule of the client; False where it has none of that id."""
+        rule = self._clients.get(client, {}).get(rule_id)
+        if rule is None:
+            return False
+        self._unwatch((rule,))
+        self._release(rule)
+        return True
+
+    def clear(self, client: str) -> list[Rule]:
+        """Forget all rules of the client; which they were."""
+        rules = list(self._clients.pop(client, {}).values())
+        self._unwatch(rules)
+        self._count -= len(rules)
+        return rules
+
+    def observe(self, series: Series, value: str) -> Sequence[Rule]:
+        """The rules that this value fires, in the order they were set; those that fire once are gone with it. `value` is decimal text."""
+        watched = self._watched.get(series)
+        if watched is None:
+            return ()
+        fired = watched.observe(Decimal(value))
+        if gone := [rule for rule in fired if rule.once]:
+            self._unwatch(gone)
+            for rule in gone:
+                self._release(rule)
+        return fired
+
+    def _unwatch(self, rules: Iterable[Rule]) -> None:
+        by_series: dict[Series, list[Rule]] = {}
+        for rule in rules:
+            by_series.setdefault(rule.series, []).append(rule)
+        for series, each in by_series.items():
+            watched = self._watched[series]
+            watched.remove(each)
+            if not watched:
+                del self._watched[series]
+
+    def _release(self, rule: Rule) -> None:
+        rules = self._clients[rule.client]
+        del rules[rule.id]
+        if not rules:
+            del self._clients[rule.client]
+        self._count -= 1
+
+
+def _holds(rule: Rule, value: Decimal) -> bool:
+    """Whether the value is on the rule's side; of `crosses` no value is."""
+    return value > rule.threshold if rule.op == ABOVE else value < rule.threshold if rule.op == BELOW else False
+
+
+def _without(items: list[_Item], places: Sequence[int]) -> list[_Item]:
+    """The items but those at these ascending places; copies the runs between whole."""
+    kept: list[_Item] = []
+    start = 0
+    for at in places:
+        kept += items[start:at]
+        start = at + 1
+    kept += items[start:]
+    return kept
