@@ -118,6 +118,7 @@ class Settings:
     retention_candles: int
     volatility_threshold: float
     volatility_critical: float
+    volatility_thresholds: Mapping[str, tuple[float, float]]
     correlation_change_threshold: float
     log_level: str
     log_format: str
@@ -148,6 +149,22 @@ class _Sources(_Items):
             return tuple(parse_source(item) for item in super()._deserialize(value, attr, data, **kwargs))
         except ValueError as error:
             raise ValidationError(str(error)) from None
+
+
+class _Thresholds(_Items):
+    """`EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1`: an instrument's own warning and critical threshold."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        found = {}
+        for item in super()._deserialize(value, attr, data, **kwargs):
+            match = re.fullmatch(r"([A-Za-z0-9_]+)=(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", item)
+            if match is None:
+                raise ValidationError(f"{item!r} is not of the form EUR_USD=0.01/0.02.")
+            warning, critical = float(match[2]), float(match[3])
+            if not 0 < warning <= critical:
+                raise ValidationError(f"{item!r}: needs 0 < warning <= critical.")
+            found[match[1]] = (warning, critical)
+        return found
 
 
 class _Url(Str):
@@ -221,6 +238,7 @@ class _Environment(Schema):
     retention_candles = Int(load_default=730, validate=validate.Range(min=0))
     volatility_threshold = Float(load_default=0.02, validate=_POSITIVE)
     volatility_critical = Float(load_default=0.04, validate=_POSITIVE)
+    volatility_thresholds = _Thresholds(load_default=dict)
     correlation_change_threshold = Float(load_default=0.2, validate=_POSITIVE)
     log_level = Str(load_default="INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
     log_format = Str(load_default="json", validate=validate.OneOf(["json", "text"]))

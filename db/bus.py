@@ -375,7 +375,7 @@ class Bus:
         return int(self._run_scripts(_ACKNOWLEDGE_LUA, [(keys, [topics.WRITER_GROUP, *ids])])[0]) if ids else 0
 
     def forget_trades(self, entries: Sequence[TradeLines]) -> int:
-        """Say that these entries are stored, and delete them: nobody but the store reads them. How many trades were not yet acknowledged."""
+        """Say that these entries are stored, and delete them, for only the store reads them; how many trades were not yet acknowledged."""
         keys = [topics.stream_key(topics.TRADES), topics.count_key(topics.TRADES)]
         fields = [field for entry in entries for field in (entry.id, entry.trades)]
         return int(self._run_scripts(_FORGET_LUA, [(keys, [topics.WRITER_GROUP, *fields])])[0]) if entries else 0

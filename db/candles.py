@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from db.intervals import INTERVALS
 from db.partitions import make_months
 
 Ohlc = tuple[str, str, str, str]
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 NO_OHLC = (None, None, None, None)
 # instrument, interval and what `candle_updates` tells of the candle
 Update = tuple[str, str, dict[str, Any]]
@@ -131,6 +133,32 @@ def nothing_stored(cursor: Any, symbols: Sequence[str]) -> bool:
     return bool(cursor.fetchone()[0])
 
 
+def candles_between(cursor: Any, interval: str, start: datetime, end: datetime) -> list[tuple[str, int, float, float, float, float]]:
+    """(symbol, start in Unix seconds, open, high, low, close) of the candles within `start` and `end`, as floats: for statistics alone."""
+    cursor.execute(
+        "SELECT symbol, extract(epoch FROM start_time)::bigint, open::float8, high::float8, low::float8, close::float8 FROM candles"
+        " WHERE interval = %s AND start_time >= %s AND start_time < %s AND end_time <= %s ORDER BY symbol, start_time",
+        (interval, start, end, end),
+    )
+    return list(cursor.fetchall())
+
+
+def closing_quotes(cursor: Any, interval: str, end: datetime) -> list[tuple[str, str, str, str]]:
+    """(symbol, bid, ask, mid) at the close of every candle that ended at `end`; where bid and ask are not known, mid stands for them."""
+    cursor.execute(
+        "SELECT symbol, coalesce(bid_close, close), coalesce(ask_close, close), close FROM candles"
+        " WHERE interval = %s AND start_time >= %s::timestamptz - interval '2 days' AND start_time < %s AND end_time = %s ORDER BY symbol",
+        (interval, end, end, end),
+    )
+    return list(cursor.fetchall())
+
+
+def marked_before(cursor: Any, moment: datetime) -> bool:
+    """Whether anything stored before `moment` is not in its candles yet."""
+    cursor.execute("SELECT EXISTS (SELECT FROM candle_marks WHERE minute < %s)", (moment,))
+    return bool(cursor.fetchone()[0])
+
+
 def _upsert(query: str) -> str:
     changed = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[3:])
     old = ", ".join(f"candles.{name}" for name in COLUMNS[3:])
@@ -158,6 +186,6 @@ def _update(row: Sequence[Any]) -> Update:
 def _copy_line(row: CandleRow) -> str:
     fields = (
         row.symbol, row.interval, row.start_time, row.end_time, *row.mid, *(row.bid or NO_OHLC), *(row.ask or NO_OHLC),
-        row.volume, row.trades, row.complete, row.source,
+        row.volume, row.trades, row.complete, row.source.translate(_ESCAPES),
     )  # fmt: skip
     return "\t".join("\\N" if field is None else str(field) for field in fields) + "\n"

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from config.settings import Settings
 from db.partitions import TABLES, drop_month, keep_days, make_months, months_before
 from db.postgres import Store, StoreError
+from jobs.work import Work
 
 log = logging.getLogger(__name__)
+
+
+def retention_job(work: Work, as_of: datetime) -> int:
+    """Make the store's coming months, drop those that are too old; how many were dropped."""
+    today = as_of.date()
+    make_coming_months(work.store, today)
+    return len(drop_old_months(work.store, today, retention_days(work.settings)))
 
 
 def retention_days(settings: Settings) -> dict[str, int]:

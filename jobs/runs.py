@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -36,23 +37,42 @@ def due_before(trigger: BaseTrigger, now: datetime) -> datetime | None:
     return None
 
 
-def missed(job: Timed, work: Work) -> datetime | None:
-    """The moment to catch up: the last one due, unless the job has succeeded for it or never ran at all. Raises `StoreError`."""
-    with work.store.transaction() as cursor:
-        last = last_success(cursor, job.id)
-    due = due_before(job.trigger, work.clock())
-    return due if due is not None and last is not None and last < due else None
+class Runner:
+    """Runs one timed job for a scheduler, one run at a time. Its methods raise nothing: they are the top of a thread."""
 
+    def __init__(self, job: Timed, work: Work) -> None:
+        self.job = job
+        self._work = work
+        self._one = threading.Lock()
 
-def run_due(job: Timed, work: Work) -> None:
-    """Run the job for the last moment at which it was due. Raises nothing: it is the top of a scheduler's thread."""
-    try:
-        if (as_of := due_before(job.trigger, work.clock())) is not None:
-            run_once(job, work, as_of)
-    except JobFailed:
-        pass  # logged, and in its row
-    except Exception:
-        log.exception("job failed", extra={"job": job.id})
+    def run_due(self) -> None:
+        """Run the job for the last moment at which it was due."""
+        with self._one:
+            self._guarded(due_before(self.job.trigger, self._work.clock()))
+
+    def catch_up(self) -> None:
+        """Run the job for the last moment at which it was due, unless it has succeeded for that. A store that is away is waited for."""
+        while not self._work.stop.is_set():
+            try:
+                with self._one, self._work.store.transaction() as cursor:
+                    last = last_success(cursor, self.job.id)
+                break
+            except StoreError:
+                self._work.stop.wait(1.0)
+        due = due_before(self.job.trigger, self._work.clock())
+        if not self._work.stop.is_set() and due is not None and (last is None or last < due):
+            log.info("catching up", extra={"job": self.job.id, "as_of": due.isoformat()})
+            with self._one:
+                self._guarded(due)
+
+    def _guarded(self, as_of: datetime | None) -> None:
+        try:
+            if as_of is not None:
+                run_once(self.job, self._work, as_of)
+        except JobFailed:
+            pass  # logged, and in its row
+        except Exception:
+            log.exception("job failed", extra={"job": self.job.id})
 
 
 def run_once(job: Timed, work: Work, as_of: datetime) -> int:

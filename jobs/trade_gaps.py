@@ -20,7 +20,8 @@ from jobs.sources.base import SourceError
 
 log = logging.getLogger(__name__)
 
-PAGES = 100  # of one hole in a row, then others have their turn
+STEPS = 20  # of a symbol's watermark in a row, then others have their turn
+PAGES = 100  # of one hole's trades, likewise
 LONGEST = 50_000_000  # trades: weeks of the busiest symbol; more than that is history, which an operator has to ask for
 SETTLED = timedelta(seconds=60)  # the exchange's history may be behind its stream: only after so long is its "no such trade" believed
 PATIENCE = 3.0  # seconds to wait for what is on its way to the store; while trades pour in, something always is
@@ -110,9 +111,9 @@ class TradeGaps:
             self._tails.update(self._symbols)
         self._begin()
         self._await_writer(stop)
-        self._find_holes(stop)
+        more = self._find_holes(stop)
         try:
-            more = self._fill_tails(stop)
+            more = self._fill_tails(stop) or more
             with self._store.transaction() as cursor:
                 gaps = open_gaps(cursor, self._source)
             for gap in gaps:
@@ -145,9 +146,7 @@ class TradeGaps:
         """Fill the tails that are due, and find the holes that this leaves; whether there is more."""
         due = [symbol for symbol in self._symbols if symbol in self._tails]
         more = [self._fill_tail(symbol, stop) for symbol in due]
-        if due:
-            self._find_holes(stop)
-        return any(more)
+        return any([*more, due and self._find_holes(stop)])
 
     def _fill_tail(self, symbol: str, stop: threading.Event) -> bool:
         """Fetch what follows the last stored trade, until the live stream's trades do; whether there is more."""
@@ -167,15 +166,20 @@ class TradeGaps:
         self._tails.discard(symbol)
         return False
 
-    def _find_holes(self, stop: threading.Event) -> None:
-        for symbol in self._symbols:
-            more, holes = True, 0
-            while more and not stop.is_set():
-                with self._store.transaction() as cursor:
-                    step = advance_watermark(cursor, self._source, symbol, self._clock())
-                more, holes = step.more, holes + step.holes
-            if holes:
-                log.warning("trades are missing", extra={"source": self._source, "symbol": symbol, "holes": holes})
+    def _find_holes(self, stop: threading.Event) -> bool:
+        """Move every symbol's watermark, by so many steps at most: a store full of history is walked without keeping all else waiting."""
+        more = [self._walk(symbol, stop) for symbol in self._symbols]  # all of them: `any` would end with the first
+        return any(more)
+
+    def _walk(self, symbol: str, stop: threading.Event) -> bool:
+        more, holes, steps = True, 0, 0
+        while more and steps < STEPS and not stop.is_set():
+            with self._store.transaction() as cursor:
+                step = advance_watermark(cursor, self._source, symbol, self._clock())
+            more, holes, steps = step.more, holes + step.holes, steps + 1
+        if holes:
+            log.warning("trades are missing", extra={"source": self._source, "symbol": symbol, "holes": holes})
+        return more
 
     def _fill(self, gap: Gap, stop: threading.Event) -> bool:
         """Fill what is left of a gap, as far as can be; whether there is more to do at once."""
@@ -200,18 +204,20 @@ class TradeGaps:
     def _store_pages(self, symbol: str, first: int, last: int | None, stop: threading.Event) -> Iterator[tuple[list[Trade], int]]:
         """Fetch and store up to `pages` pages, each in a transaction: (page, id of the symbol's last stored trade)."""
         progress = _Progress(symbol, self._monotonic)
-        for number, page in enumerate(self._history.trades(symbol, first, stop, last_id=last), 1):
-            if stop.is_set():
-                raise Stopped
-            with self._store.transaction() as cursor:
-                stored = insert_trades(cursor, trade_lines(page))
-                newest = latest_ids(cursor, [symbol])[symbol]
-            progress.add(stored, page[-1])
-            yield page, newest
-            if number == self._pages:
-                break
-        if progress.stored:
-            log.info("missing trades are stored", extra={"source": self._source, "symbol": symbol, "trades": progress.stored})
+        try:
+            for number, page in enumerate(self._history.trades(symbol, first, stop, last_id=last), 1):
+                if stop.is_set():
+                    raise Stopped
+                with self._store.transaction() as cursor:
+                    stored = insert_trades(cursor, trade_lines(page))
+                    newest = latest_ids(cursor, [symbol])[symbol]
+                progress.add(stored, page[-1])
+                yield page, newest
+                if number == self._pages:
+                    break
+        finally:
+            if progress.stored:
+                log.info("missing trades are stored", extra={"source": self._source, "symbol": symbol, "trades": progress.stored})
 
     def _judge(self, left: Sequence[Gap]) -> None:
         """The exchange was asked for these and did not give them: once that is old enough to be believed, they are given up."""

@@ -12,6 +12,7 @@ from apscheduler.triggers.base import BaseTrigger
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
+from jobs.gaps import Wakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +25,13 @@ class Work:
     clock: Callable[[], datetime]
     stop: threading.Event = field(default_factory=threading.Event)
     stop_writing: threading.Event = field(default_factory=threading.Event)
+    prepared: threading.Event = field(default_factory=threading.Event)  # set once a first start has its past
+    wakes: Wakes = field(default_factory=Wakes)  # rung when a source becomes live
 
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """A job that starts at once and runs as long as the process: `run` returns when told to stop."""
+    """A job that starts at once and runs as long as the process: `run` returns when told to stop. One that fails begins again."""
 
     id: str
     run: Callable[[Work], None]
@@ -36,16 +39,17 @@ class Lasting:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A job that runs at moments. `run(work, as_of)` does what is due for the moment `as_of` and returns how many rows it wrote;
+    """A job that runs at moments, UTC. `run(work, as_of)` does what is due for the moment `as_of` and returns how many rows it wrote;
     done twice for the same moment, it leaves what once would have left.
 
-    A run may start `grace_seconds` late. Runs never overlap: one that is due while another runs comes after it, and of several that were
-    missed the last is caught up. One that fails is tried again `retries` times, after `retry_seconds`, then twice that, and so on.
+    A run may start `grace_seconds` late; of several that were missed, the last is caught up. Runs never overlap: one that is due while
+    another runs comes after it. One that fails is tried again `retries` times, after `retry_seconds`, then twice that, and so on.
     """
 
     id: str
+    schedule: str  # the trigger in words
     trigger: BaseTrigger
     run: Callable[[Work, datetime], int]
-    grace_seconds: int
+    grace_seconds: int = 600
     retries: int = 3
     retry_seconds: float = 5.0

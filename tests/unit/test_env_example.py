@@ -24,7 +24,7 @@ def test_the_example_s_values_are_the_defaults() -> None:
     defaults = schema.load({})
     assert schema.load({name.lower(): value for name, value in example().items() if value}) == defaults
     for name, value in example().items():
-        assert bool(value) == (defaults[name.lower()] not in (None, "", ())), name
+        assert bool(value) == (defaults[name.lower()] not in (None, "", (), {})), name
 
 
 def test_the_example_makes_valid_settings() -> None:

@@ -1,0 +1,263 @@
+"""Holes in trades, filled from the real answers of an exchange."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db import topics
+from db.bus import Bus, Trade
+from db.postgres import Store
+from jobs.history.binance import BinanceHistory
+from jobs.rest import Rest, Stopped
+from jobs.sources.base import SourceError
+from jobs.trade_gaps import TradeGaps
+from jobs.writer import BatchRule, Trades, Writer
+from tests.integration.test_gaps import trade, watermarks
+from tests.rows import TIME, count, gaps, put, stored
+from tests.standins.binance import BinanceStandIn
+
+NOW = datetime(2025, 11, 19, tzinfo=UTC)
+STOP = threading.Event()  # never set
+
+
+class World:
+    """An exchange whose trades have all happened, and a filler of them whose time is in the test's hands."""
+
+    def __init__(self, store: Store, bus: Bus, exchange: BinanceStandIn, **options: Any) -> None:
+        self.now = NOW
+        self.exchange = exchange
+        self.trades = {symbol: [each for each in exchange.expected() if each.symbol == symbol] for symbol in exchange.symbols}
+        self.history = BinanceHistory(Rest(exchange.rest_url, tries=1))
+        options = {"patience": 0.0, **options}
+        self.gaps = TradeGaps("binance", exchange.symbols, self.history, store, bus, lambda: self.now, **options)
+
+    def fill(self, *, reconnected: bool = False) -> None:
+        """Rounds until nothing is left to do at once."""
+        while self.gaps.round(reconnected, STOP):
+            reconnected = False
+
+    def asked(self) -> int:
+        return int(self.exchange.state()["requests"].get("/api/v3/historicalTrades", 0))
+
+
+@pytest.fixture
+def world(tmp_path: Path, store: Store, bus: Bus) -> Iterator[Callable[..., World]]:
+    with BinanceStandIn(tmp_path, trades=6000, speed=None, waits=True) as exchange:
+        exchange.control("jump")
+        yield lambda **options: World(store, bus, exchange, **options)
+
+
+def test_ids_that_were_skipped_are_filled(store: Store, world: Callable[..., World]) -> None:
+    here = world()
+    bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
+    put(store, [*bitcoin[:10], *bitcoin[11:500], *bitcoin[2100:], *ether[3:40], *ether[41:]])
+    here.fill()
+    assert stored(store) == [*bitcoin, *ether[3:]]  # what was before the first was never promised
+    assert {(row[0], row[4]) for row in gaps(store)} == {("BTCUSDT", "filled"), ("ETHUSDT", "filled")}
+    asked = here.asked()
+    here.fill()
+    assert here.asked() == asked  # a whole store asks for nothing
+
+
+def test_the_minutes_of_filled_trades_are_marked_for_the_candles(store: Store, world: Callable[..., World]) -> None:
+    here = world()
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, [bitcoin[0], bitcoin[-1]])
+    with store.transaction() as cursor:
+        cursor.execute("TRUNCATE candle_marks")
+    here.fill()
+    with store.transaction() as cursor:
+        cursor.execute(f"SELECT DISTINCT {TIME.format('minute')} FROM candle_marks")  # noqa: S608
+        assert {minute[:16] for (minute,) in cursor.fetchall()} == {each.time[:16] for each in bitcoin}
+
+
+def test_after_a_reconnection_the_tail_is_fetched_though_nothing_follows_it(store: Store, world: Callable[..., World]) -> None:
+    here = world()
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, bitcoin[:100])
+    here.fill()
+    assert count(store) == 100  # no hole shows: nothing is asked for
+    here.fill(reconnected=True)
+    assert stored(store) == bitcoin  # and nothing of ETHUSDT: no history is claimed of a symbol that never was live
+    assert watermarks(store) == {"BTCUSDT": bitcoin[-1].trade_id}
+
+
+def test_a_tail_stops_where_the_live_stream_has_gone_on(store: Store, world: Callable[..., World]) -> None:
+    here = world()
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, bitcoin[:100])
+    pages = here.history.trades
+
+    def with_live(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
+        for page in pages(*arguments, **options):
+            put(store, bitcoin[2900:])
+            yield page
+
+    here.history.trades = with_live  # type: ignore[method-assign]
+    assert here.gaps.round(True, STOP) is False
+    assert stored(store) == bitcoin
+    assert [row[1:5] for row in gaps(store)] == [(bitcoin[1100].trade_id, bitcoin[2899].trade_id, 1800, "filled")]
+
+
+def test_what_the_exchange_does_not_have_is_reported_unfillable_once_that_can_be_believed(store: Store, bus: Bus, tmp_path: Path) -> None:
+    with BinanceStandIn(tmp_path, trades=2000, speed=None, waits=True) as exchange:
+        exchange.control("jump", position=400)
+        exchange.control("lose", count=3, symbol="BTCUSDT")
+        exchange.control("jump")
+        here = World(store, bus, exchange)
+        lost = [number for _, number in exchange.state()["lost"]]
+        bitcoin = here.trades["BTCUSDT"]
+        put(store, [bitcoin[0], bitcoin[-1]])
+        here.fill()
+        assert stored(store) == bitcoin
+        whole = ("BTCUSDT", lost[0], lost[2], 3)
+        assert gaps(store) == [(*whole, "open", "the exchange's history does not have them")]
+        here.now += timedelta(seconds=59)
+        here.fill()
+        assert gaps(store, "unfillable") == []
+        here.now += timedelta(seconds=1)
+        here.fill()
+        assert gaps(store) == [(*whole, "unfillable", "the exchange's history does not have them")]
+        asked = here.asked()
+        here.fill(reconnected=True)
+        assert (gaps(store, "open"), here.asked()) == ([], asked + 1)  # the tail alone: what is given up is not asked for again
+        late = World(store, bus, exchange)
+        put(store, [Trade("BTCUSDT", number, bitcoin[300].time, "1.00", "1.00", "buy") for number in lost])
+        late.fill()  # of a later process
+        assert [row[4] for row in gaps(store)] == ["filled"]
+
+
+@pytest.mark.parametrize(("status", "words"), [(503, "HTTP 503"), (500, "HTTP 500"), (418, "HTTP 418")])
+def test_what_cannot_be_had_now_stays_open_and_is_filled_later(store: Store, world: Callable[..., World], status: int, words: str) -> None:
+    here = world()
+    bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
+    put(store, [*bitcoin[:20], *bitcoin[30:], *ether[:20], *ether[30:]])
+    here.exchange.control("refuse", status=status, count=2)
+    for reconnected in (True, False):
+        with pytest.raises(SourceError, match=words):
+            here.fill(reconnected=reconnected)
+        # Whether a hole was tried or not: why it is open can be read.
+        assert [(row[0], row[3], row[4]) for row in gaps(store)] == [("BTCUSDT", 10, "open"), ("ETHUSDT", 10, "open")]
+        assert all(words in row[5] for row in gaps(store))
+    here.fill()
+    assert stored(store) == [*bitcoin, *ether]
+    assert [(row[4], row[5]) for row in gaps(store)] == [("filled", None)] * 2
+
+
+def test_a_pause_that_the_exchange_asks_for_is_kept(store: Store, world: Callable[..., World]) -> None:
+    here = world()
+    here.history._rest = Rest(here.exchange.rest_url)
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, [*bitcoin[:20], *bitcoin[30:]])
+    here.exchange.control("refuse", status=429, count=1, retry_after=2)
+    began = time.monotonic()
+    here.fill()
+    assert time.monotonic() - began >= 2
+    assert stored(store) == bitcoin
+
+
+def test_a_symbol_that_the_exchange_does_not_know_does_not_hold_up_the_others(store: Store, bus: Bus, tmp_path: Path) -> None:
+    with BinanceStandIn(tmp_path, trades=500, speed=None, waits=True) as exchange:
+        exchange.control("jump")
+        here = World(store, bus, exchange)
+        here.gaps._symbols.insert(0, "NOBODY")
+        bitcoin = here.trades["BTCUSDT"]
+        put(store, [trade(1, "NOBODY"), trade(3, "NOBODY"), bitcoin[0], bitcoin[5]])
+        here.fill(reconnected=True)
+        assert stored(store) == [*bitcoin, trade(1, "NOBODY"), trade(3, "NOBODY")]
+        assert gaps(store, "open") == [("NOBODY", 2, 2, 1, "open", "HTTP 400: Invalid symbol.")]
+
+
+def test_a_hole_that_is_too_long_is_left_to_the_operator_and_said_to_be(store: Store, world: Callable[..., World]) -> None:
+    here = world(longest=1000)
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, [*bitcoin[:20], *bitcoin[1021:]])
+    here.fill()
+    (gap,) = gaps(store)
+    assert gap[3:] == (1001, "unfillable", "longer than 1000 trades: left to `manage.py backfill`")
+    assert here.asked() == 0
+    put(store, bitcoin[20:600])  # somebody did a part of it; the next process sees that
+    world(longest=1000).fill()
+    assert stored(store) == bitcoin
+
+
+def test_long_holes_are_filled_a_stretch_at_a_time_and_the_short_ones_first(store: Store, world: Callable[..., World]) -> None:
+    here = world(pages=1)
+    bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
+    put(store, [bitcoin[0], bitcoin[-1], *ether[:10], *ether[11:]])
+    assert here.gaps.round(False, STOP) is True
+    assert stored(store) == [*bitcoin[:1001], bitcoin[-1], *ether]
+    assert [(row[1], row[4]) for row in gaps(store, "open")] == [(bitcoin[1001].trade_id, "open")]
+    here.fill()
+    assert stored(store) == [*bitcoin, *ether]
+
+
+def test_a_long_tail_is_fetched_a_stretch_at_a_time_too(store: Store, world: Callable[..., World]) -> None:
+    here = world(pages=1)
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, bitcoin[:1])
+    assert here.gaps.round(True, STOP) is True
+    assert count(store) == 1001
+    here.fill()
+    assert stored(store) == bitcoin
+
+
+def test_what_was_stored_before_a_kill_is_not_fetched_again(store: Store, world: Callable[..., World]) -> None:
+    here = world()
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, [bitcoin[0], bitcoin[-1]])
+    pages = here.history.trades
+
+    def killed(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
+        yield next(pages(*arguments, **options))
+        raise KeyboardInterrupt
+
+    here.history.trades = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        here.fill()
+    assert count(store) == 1002
+    after = world()
+    before = after.asked()
+    after.fill()
+    assert stored(store) == bitcoin
+    assert after.asked() - before == -(-(len(bitcoin) - 1002) // 1000)
+
+
+def test_stop_ends_a_fill_at_the_next_page(store: Store, world: Callable[..., World]) -> None:
+    here = world()
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, [bitcoin[0], bitcoin[-1]])
+    stop, pages = threading.Event(), here.history.trades
+
+    def stopping(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
+        for page in pages(*arguments, **options):
+            yield page
+            stop.set()
+
+    here.history.trades = stopping  # type: ignore[method-assign]
+    with pytest.raises(Stopped):
+        here.gaps.round(False, stop)
+    assert count(store) == 1002
+
+
+def test_what_is_on_its_way_to_the_store_is_waited_for_and_not_fetched(store: Store, bus: Bus, world: Callable[..., World]) -> None:
+    here = world(patience=30.0)
+    bitcoin = here.trades["BTCUSDT"]
+    put(store, bitcoin[:100])
+    bus.publish_trades(bitcoin[100:], "test/1")
+    stop = threading.Event()
+    writer = threading.Thread(target=Writer(bus, store, BatchRule(100, 50), Trades(bus)).run, args=(stop,))
+    writer.start()
+    here.fill(reconnected=True)
+    stop.set()
+    writer.join(20)
+    assert stored(store) == bitcoin
+    assert here.asked() == 1  # one look at the tail, and it was empty
+    assert bus.unstored(topics.TRADES) == 0

@@ -1,0 +1,97 @@
+"""Whatever happens to the link or to the jobs process: in the end the store holds every trade once."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis as redis_client
+
+from config.settings import Settings
+from db.postgres import Store
+from tests.conftest import until
+from tests.processes import Running, jobs
+from tests.rows import count, gaps, stored
+from tests.standins.binance import BinanceStandIn
+
+
+@pytest.fixture
+def empty_bus(raw_redis: redis_client.Redis) -> None:
+    """What a test before left on the bus would be stored here."""
+
+
+@contextmanager
+def exchange_and_jobs(settings: Settings, tmp_path: Path, **options: Any) -> Iterator[tuple[BinanceStandIn, Running]]:
+    with (
+        BinanceStandIn(tmp_path, **options) as exchange,
+        jobs(settings, tmp_path / "jobs.log", SOURCES="binance", **exchange.variables) as process,
+    ):
+        yield exchange, process
+
+
+def drop(exchange: BinanceStandIn) -> None:
+    """Cut the link off, once there is one."""
+    until(lambda: exchange.state()["connections"], 60, "a connection")
+    exchange.control("drop")
+
+
+def play(exchange: BinanceStandIn, misfortunes: list[Callable[[], None]]) -> None:
+    """Let each happen at its part of the way."""
+    length = exchange.state()["length"]
+    for number, misfortune in enumerate(misfortunes, 1):
+        place = length * number // (len(misfortunes) + 1)
+        until(lambda place=place: exchange.state()["position"] >= place, 120, f"position {place}")  # type: ignore[misc]
+        misfortune()
+    until(lambda: exchange.state()["ended"], 120, "the end of the market")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("empty_bus")
+def test_ten_disconnects_in_a_hundred_thousand_trades_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
+    with exchange_and_jobs(settings, tmp_path, trades=100_000, speed=None) as (exchange, process):
+        play(exchange, [lambda: drop(exchange)] * 10)
+        assert exchange.state()["handshakes"] >= 10
+        until(lambda: count(store) >= 100_000, 120, "100,000 trades")
+        assert process.ask_to_stop() == 0
+        assert stored(store) == exchange.expected()
+    assert gaps(store, "filled")
+    assert gaps(store, "open", "unfillable") == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("empty_bus")
+def test_two_kills_on_the_way_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
+    with exchange_and_jobs(settings, tmp_path, trades=100_000, per_second=20_000, speed=1.0) as (exchange, process):
+
+        def kill() -> None:
+            process.kill(signal.SIGKILL)
+            process.start()
+
+        play(exchange, [lambda: drop(exchange), kill, lambda: exchange.control("skip", count=50), kill, lambda: drop(exchange)])
+        until(lambda: count(store) >= 100_000, 120, "100,000 trades")
+        assert process.ask_to_stop() == 0
+        assert stored(store) == exchange.expected()
+    assert gaps(store, "filled")
+    assert gaps(store, "open", "unfillable") == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("empty_bus")
+def test_a_real_recording_with_every_fault_of_the_stream_is_stored_as_it_was(settings: Settings, store: Store, tmp_path: Path) -> None:
+    with exchange_and_jobs(settings, tmp_path, speed=60.0) as (exchange, process):
+        faults: list[dict[str, Any]] = [
+            {"do": "drop"}, {"do": "skip", "count": 20}, {"do": "half", "count": 3}, {"do": "reorder", "count": 6}, {"do": "shutdown"},
+            {"do": "repeat", "count": 5}, {"do": "garbage"}, {"do": "refuse", "status": 429, "count": 2, "retry_after": 1}, {"do": "drop"},
+            {"do": "close"}, {"do": "vanish", "seconds": 1.0},
+        ]  # fmt: skip
+        play(exchange, [lambda fault=fault: exchange.control(**fault) for fault in faults])  # type: ignore[misc]
+        expected = exchange.expected()
+        until(lambda: count(store) >= len(expected), 120, f"{len(expected)} trades")
+        assert process.ask_to_stop() == 0
+        assert stored(store) == expected
+    assert gaps(store, "filled")
+    assert gaps(store, "open", "unfillable") == []
