@@ -157,7 +157,7 @@ class RuleIndex:
     def __init__(self, most_per_client: int = MOST_PER_CLIENT, most: int = MOST_IN_HUB) -> None:
         self._most_per_client, self._most = most_per_client, most
         self._watched: dict[Series, _Watched] = {}  # only series that have rules
-        self._clients: dict[str, dict[str, Rule]] = {}  # client -> id -> rule; only clients that have any
+        self._clients: dict[str, dict[str, Rule]] = {}  # client -> id -> rule
         self._count = 0
 
     def __len__(self) -> int:
@@ -219,10 +219,7 @@ class RuleIndex:
                 del self._watched[series]
 
     def _release(self, rule: Rule) -> None:
-        rules = self._clients[rule.client]
-        del rules[rule.id]
-        if not rules:
-            del self._clients[rule.client]
+        del self._clients[rule.client][rule.id]
         self._count -= 1
 
 

@@ -1,0 +1,131 @@
+"""Any number of jobs processes, one acts: by the lock of the real PostgreSQL, with the token on the real bus."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg2
+import pytest
+
+from db.bus import Bus
+from db.leadership import Leadership
+from db.postgres import StoreError
+from jobs.election import Election
+from tests.conftest import Servers, until
+
+
+@dataclass
+class Candidate:
+    """One process' part in the election, in a thread; `acts` while it leads."""
+
+    name: str
+    log: list[str]
+    stop: threading.Event = field(default_factory=threading.Event)
+    acting: threading.Event = field(default_factory=threading.Event)
+
+    def act(self, over: threading.Event) -> None:
+        self.log.append(f"{self.name} begins")
+        self.acting.set()
+        over.wait()
+        self.acting.clear()
+        self.log.append(f"{self.name} ends")
+
+
+@contextmanager
+def running(url: str, bus: Bus, *candidates: Candidate) -> Iterator[None]:
+    threads = [threading.Thread(target=Election(Leadership(url), bus, each.act).run, args=(each.stop,)) for each in candidates]
+    try:
+        for thread, candidate in zip(threads, candidates, strict=True):
+            thread.start()
+            if candidate is candidates[0]:
+                until(candidate.acting.is_set, what="the first candidate acting")
+        yield
+    finally:
+        for candidate in candidates:
+            candidate.stop.set()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+def end_sessions(url: str, *, allow: bool) -> None:
+    """Cut every candidate's connection; with `allow` false new ones are refused as well."""
+    connection = psycopg2.connect(url.rsplit("/", 1)[0] + "/postgres")
+    connection.autocommit = True
+    cursor = connection.cursor()
+    name = url.rsplit("/", 1)[1]
+    cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {allow}")
+    cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tickwire-leadership'")
+    connection.close()
+
+
+def test_one_acts_and_a_standby_takes_over_when_it_leaves(database_url: str, bus: Bus) -> None:
+    log: list[str] = []
+    first, second = Candidate("first", log), Candidate("second", log)
+    with running(database_url, bus, first, second):
+        until(lambda: bus.leader() is not None)
+        assert not second.acting.is_set()
+        first.stop.set()
+        until(second.acting.is_set, what="the standby acting")
+    assert log == ["first begins", "first ends", "second begins", "second ends"]
+
+
+def test_a_connection_that_dies_leaves_exactly_one_acting(database_url: str, bus: Bus) -> None:
+    log: list[str] = []
+    first, second = Candidate("first", log), Candidate("second", log)
+    with running(database_url, bus, first, second):
+        for _ in range(3):
+            end_sessions(database_url, allow=True)
+            until(lambda: first.acting.is_set() != second.acting.is_set() and _held(database_url) == 1, what="one leader again")
+    begun = [entry for entry in log if entry.endswith("begins")]
+    ended = [entry for entry in log if entry.endswith("ends")]
+    assert len(begun) == len(ended)
+
+
+def test_a_leader_goes_on_while_the_database_is_away(database_url: str, bus: Bus) -> None:
+    log: list[str] = []
+    first = Candidate("first", log)
+    with running(database_url, bus, first):
+        until(lambda: bus.leader() is not None)
+        end_sessions(database_url, allow=False)
+        until(lambda: _held(database_url) == 0)
+        assert not threading.Event().wait(2.5)  # longer than it takes to look at the lock twice
+        assert first.acting.is_set()
+        end_sessions(database_url, allow=True)
+        until(lambda: _held(database_url) == 1, what="the lock taken again")
+        assert log == ["first begins"]
+
+
+def test_a_leader_cut_off_alone_yields_to_who_took_its_place(database_url: str, bus: Bus) -> None:
+    log: list[str] = []
+    first = Candidate("first", log)
+    with running(database_url, bus, first):
+        until(lambda: bus.leader() is not None)
+        end_sessions(database_url, allow=False)
+        bus.claim_leadership("somebody else")
+        until(lambda: not first.acting.is_set(), what="the leader stepping down")
+        end_sessions(database_url, allow=True)
+        until(first.acting.is_set, what="its return once the lock is free")
+    assert log[:3] == ["first begins", "first ends", "first begins"]
+
+
+def test_who_cannot_reach_the_database_does_not_act(servers: Servers, bus: Bus) -> None:
+    nowhere = Leadership(servers.database_url.rsplit("/", 1)[0] + "/no_such_database")
+    with pytest.raises(StoreError):
+        nowhere.win()
+
+
+def _held(url: str) -> int:
+    connection = psycopg2.connect(url.rsplit("/", 1)[0] + "/postgres")
+    try:
+        cursor = connection.cursor()
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_database d ON d.oid = database WHERE locktype = 'advisory' AND granted AND datname = %s",
+            (url.rsplit("/", 1)[1],),
+        )
+        return int(cursor.fetchall()[0][0])
+    finally:
+        connection.close()

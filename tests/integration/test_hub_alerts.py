@@ -1,0 +1,322 @@
+"""Clients' own alerts through the hub, with stock clients, prices from the bus and volatility from the store."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psycopg2
+import pytest
+import redis as redis_client
+
+from config.settings import Settings
+from db.bus import Bus, Tick
+from db.postgres import Store, StoreError
+from db.timestamps import format_time
+from db.volatility import VolatilityRow, latest_volatilities, write_volatility
+from tests.clients import NodeClient, PythonClient
+from tests.conftest import Servers, until
+from tests.processes import Web
+
+Client = PythonClient | NodeClient
+CLIENTS: dict[str, Callable[[str], Client]] = {
+    "python-websocket": lambda url: PythonClient(url),
+    "node-websocket": lambda url: NodeClient(url),
+    "node-polling": lambda url: NodeClient(url, ["polling"]),
+}
+NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
+    with Web("hub", settings, tmp_path / "hub.log") as process:
+        yield process
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest, hub: Web) -> Iterator[Client]:
+    with CLIENTS[request.param](hub.url) as client:
+        client.wait("connection_established")
+        yield client
+
+
+def price(bus: Bus, *mids: str, instrument: str = "EUR_USD") -> None:
+    for mid in mids:
+        bus.cache_price(instrument, bid="1", ask="9", mid=mid, time=NOON)
+
+
+def figure(store: Store, bus: Bus, hour: int, *, estimator: str = "alert", **values: float) -> None:
+    """A job stores volatilities of that hour and says so."""
+    rows = [VolatilityRow(name, estimator, NOON + timedelta(hours=hour), value, value * 90, 24) for name, value in values.items()]
+    with store.transaction() as cursor:
+        write_volatility(cursor, rows)
+    bus.publish_data_ready("volatility", list(values), NOON + timedelta(hours=hour))
+
+
+def answers(client: Client, event: str, answer_event: str, *payload: Any) -> Any:
+    """The ack's body, after checking that the event came too, with the same body."""
+    before = len(client.bodies(answer_event))
+    ack = client.call(event, *payload)
+    assert client.wait(answer_event, before + 1) == ack
+    return ack
+
+
+def ask(client: Client, op: str, value: Any, *, instrument: str = "EUR_USD", metric: str = "price", **more: Any) -> dict[str, Any]:
+    """Set an alert; how it is listed."""
+    asked = {"instrument": instrument, "metric": metric, "op": op, "value": value, **more}
+    body = answers(client, "set_alert", "alert_set", asked)
+    assert list(body) == ["alert", "count", "timestamp"]
+    listed = {**asked, "value": str(value)} if metric == "price" else asked
+    assert body["alert"] == {"id": body["alert"]["id"], "once": True, **listed}
+    alert: dict[str, Any] = body["alert"]
+    return alert
+
+
+def relayed(client: Client, count: int) -> None:
+    """Wait until the hub has relayed so many messages."""
+    until(lambda: client.call("get_server_stats").get("messages_relayed", 0) >= count, what=f"{count} messages relayed")
+
+
+def rung(client: Client) -> list[tuple[str, Any]]:
+    """(id, current) of the alerts that the client has heard."""
+    return [(body["id"], body["current"]) for body in client.bodies("alert_triggered")]
+
+
+def test_alerts_are_set_fire_and_are_let_go(client: Client, bus: Bus) -> None:
+    price(bus, "1.5")
+    relayed(client, 1)
+    above, crosses = ask(client, ">", "1.6"), ask(client, "crosses", "1.55", once=False)
+    below, other = ask(client, "<", "1.4"), ask(client, ">", "1.6", instrument="GBP_USD")
+    assert len({alert["id"] for alert in (above, crosses, below, other)}) == 4
+    listed = answers(client, "list_alerts", "alerts_list")
+    assert (listed["alerts"], listed["count"], set(listed)) == ([above, crosses, below, other], 4, {"alerts", "count", "timestamp"})
+
+    price(bus, "1.6", "1.600001", "1.7", "1.5", "1.6", "1.7")  # no subscription is needed
+    client.wait("alert_triggered", 4)
+    assert rung(client) == [(crosses["id"], "1.6"), (above["id"], "1.600001"), (crosses["id"], "1.5"), (crosses["id"], "1.6")]
+    second = client.bodies("alert_triggered")[1]
+    epoch = second.pop("epoch")
+    assert epoch == client.call("request_price", {"instrument": "EUR_USD"})["epoch"]
+    assert second.pop("timestamp").endswith("Z")
+    assert second == {**above, "current": "1.600001", "time": format_time(NOON), "seq": 3}
+
+    gone = answers(client, "delete_alert", "alert_deleted", {"id": crosses["id"]})
+    assert (gone["deleted"], gone["count"], set(gone)) == ([crosses["id"]], 2, {"deleted", "count", "timestamp"})
+    price(bus, "1.5", "1.6")
+    assert answers(client, "delete_alert", "alert_deleted", {"id": "all"})["deleted"] == [below["id"], other["id"]]
+    assert answers(client, "list_alerts", "alerts_list")["alerts"] == []
+    price(bus, "1.3")
+    relayed(client, 10)
+    assert len(rung(client)) == 4
+    assert client.bodies("price_update") == []
+
+
+def test_what_is_above_already_fires_at_the_next_price(client: Client, bus: Bus) -> None:
+    price(bus, "1.5")
+    relayed(client, 1)
+    above, unpriced = ask(client, ">", 1.1, once=False)["id"], ask(client, "<", "2", instrument="USD_JPY")["id"]
+    assert rung(client) == []
+    price(bus, "1.5", "1.6", "1.10000", "1.2")
+    price(bus, "1.9", instrument="USD_JPY")
+    client.wait("alert_triggered", 3)
+    assert rung(client) == [(above, "1.5"), (above, "1.2"), (unpriced, "1.9")]
+
+
+def test_an_alert_comes_right_behind_its_price(client: Client, bus: Bus) -> None:
+    client.call("subscribe", {"pairs": ["EUR_USD"]})
+    ask(client, ">", "1.5", once=False)
+    mids = ["1.4", "1.6", "1.6", "1.3", "1.7"] * 20
+    bus.publish_prices([Tick("EUR_USD", "1", "9", mid, format_time(NOON), "test") for mid in mids])
+    client.wait("price_update", 100)
+    client.wait("alert_triggered", 40)
+    told = [(name, body["seq"]) for name, body in list(client.told) if name in ("price_update", "alert_triggered")]
+    expected = []
+    for seq, mid in enumerate(mids, start=1):
+        expected.append(("price_update", seq))
+        if mid == "1.7" or (mid == "1.6" and mids[seq - 2] == "1.4"):
+            expected.append(("alert_triggered", seq))
+    assert told == expected
+
+
+def test_what_is_wrong_gets_a_code_and_the_field_s_name(client: Client) -> None:
+    good = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5"}
+    wrong: list[tuple[str, Any]] = [
+        ("value", "1e3"), ("value", 0), ("value", -1.5), ("value", None), ("value", "0.0"), ("metric", "mid"), ("op", ">="), ("once", 1),
+        ("instrument", 7),
+    ]  # fmt: skip
+    for name, value in wrong:
+        error = answers(client, "set_alert", "error", {**good, name: value})
+        assert (error["code"], error["event"], set(error["details"])) == ("invalid_payload", "set_alert", {name})
+    for name in good:
+        error = answers(client, "set_alert", "error", {key: value for key, value in good.items() if key != name})
+        assert (error["code"], set(error["details"])) == ("invalid_payload", {name})
+    error = answers(client, "set_alert", "error", {**good, "metric": "volatility"})
+    assert (error["code"], set(error["details"])) == ("invalid_payload", {"value"})
+    error = answers(client, "set_alert", "error", {**good, "instrument": "XXX_YYY"})
+    assert (error["code"], set(error["details"])) == ("unknown_instrument", {"instrument"})
+    for payload in ({"id": "nope"}, {"id": 1}, {}):
+        error = answers(client, "delete_alert", "error", payload)
+        assert (error["code"], set(error["details"])) == ("invalid_payload", {"id"})
+    assert answers(client, "list_alerts", "alerts_list")["count"] == 0
+
+
+def test_alerts_are_their_client_s_alone_and_go_with_it(hub: Web, bus: Bus) -> None:
+    with PythonClient(hub.url) as watcher:
+        with PythonClient(hub.url) as one, NodeClient(hub.url) as two:
+            two.wait("connection_established")
+            mine, theirs = ask(one, ">", "1.5"), ask(two, ">", "1.6", once=False)
+            ask(two, ">", 0.02, metric="volatility")
+            error = answers(one, "delete_alert", "error", {"id": theirs["id"]})
+            assert (error["code"], set(error["details"])) == ("invalid_payload", {"id"})
+            assert one.call("delete_alert", {"id": "all"})["deleted"] == [mine["id"]]
+            assert two.call("list_alerts")["count"] == 2
+            ask(one, ">", "1.7")
+            price(bus, "1.5", "1.65")
+            two.wait("alert_triggered")
+            assert watcher.call("get_server_stats")["alerts_set"] == 3
+            assert rung(one) == rung(watcher) == []
+        until(lambda: watcher.call("get_server_stats")["alerts_set"] == 0, what="alerts gone with their clients")
+        price(bus, "1.4", "1.8")
+        relayed(watcher, 4)
+        assert "Traceback" not in hub.output()
+
+
+def test_a_foreign_price_fires_too(client: Client, bus: Bus, raw_redis: redis_client.Redis) -> None:
+    alert = ask(client, "crosses", "1.500", once=False)
+    for mid in ("1.4", "1.5000"):
+        body = {"instrument": "EUR_USD", "price": {"bid": "1", "ask": "2", "mid": mid, "time": "2025-11-18T13:00:00+01:00"}, "by": "us"}
+        raw_redis.publish("price_updates", orjson.dumps(body))
+    got = client.wait("alert_triggered")
+    assert {key: got[key] for key in ("id", "current", "time", "seq", "epoch")} == {
+        "id": alert["id"], "current": "1.5000", "time": "2025-11-18T13:00:00+01:00", "seq": None, "epoch": None,
+    }  # fmt: skip
+    price(bus, "1.5", "1.4", "1.6")
+    client.wait("alert_triggered", 2)
+    assert rung(client) == [(alert["id"], "1.5000"), (alert["id"], "1.6")]
+
+
+def test_prices_that_the_hub_catches_up_on_fire_too(hub: Web, bus: Bus, raw_redis: redis_client.Redis) -> None:
+    with PythonClient(hub.url) as client:
+        alert = ask(client, ">", "1.5", once=False)
+        for number in range(60):
+            if number % 20 == 10:
+                raw_redis.client_kill_filter(_type="pubsub")
+            price(bus, "1.4", "1.6")
+        client.wait("alert_triggered", 60)
+        assert [body["seq"] for body in client.bodies("alert_triggered")] == list(range(2, 121, 2))
+        assert set(rung(client)) == {(alert["id"], "1.6")}
+
+
+def test_volatility_comes_from_the_store(hub: Web, bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
+    figure(store, bus, 0, EUR_USD=0.01, GBP_USD=0.03)  # before the hub starts again
+    hub.kill()
+    hub.start()
+    with PythonClient(hub.url) as one, NodeClient(hub.url) as two:
+        two.wait("connection_established")
+        crosses = ask(one, "crosses", 0.02, metric="volatility", once=False)["id"]
+        above = ask(two, ">", 0.02, metric="volatility", instrument="GBP_USD", once=False)["id"]
+        price(bus, "0.03")  # another metric
+        bus.publish_data_ready("hourly_candles", ["EUR_USD"], NOON)
+        raw_redis.publish("data_ready", b'{"data_type": "volatility"}')  # there is nothing new
+        figure(store, bus, 1, EUR_USD=0.025)
+        first = one.wait("alert_triggered")
+        assert (first["id"], first["metric"], first["value"], first["current"]) == (crosses, "volatility", 0.02, 0.025)
+        assert (first["time"], first["seq"], first["epoch"]) == (format_time(NOON + timedelta(hours=1)), None, None)
+        figure(store, bus, 2, estimator="yang_zhang", EUR_USD=0.001, GBP_USD=0.001)  # is not what alerts are about
+        figure(store, bus, 2, EUR_USD=0.0125, GBP_USD=0.03)  # a new hour with the figure of the last
+        one.wait("alert_triggered", 2)
+        two.wait("alert_triggered")
+        assert rung(one) == [(crosses, 0.025), (crosses, 0.0125)]
+        assert rung(two) == [(above, 0.03)]
+
+
+def test_a_store_that_is_away_holds_nothing_up(
+    hub: Web, bus: Bus, store: Store, settings: Settings, servers: Servers, raw_redis: redis_client.Redis
+) -> None:
+    with PythonClient(hub.url) as client:
+        priced, volatile = ask(client, ">", "1.5")["id"], ask(client, ">", 0.02, metric="volatility")["id"]
+        figure(store, bus, 0, EUR_USD=0.01)
+        with _closed(servers, str(settings.database_url)):
+            raw_redis.publish("data_ready", b'{"data_type": "volatility"}')
+            until(lambda: "volatility for alerts of clients was not read" in hub.output(), what="a log line")
+            price(bus, "1.6")
+            client.wait("alert_triggered")
+        until(lambda: _works(store), what="the store is back")
+        figure(store, bus, 1, EUR_USD=0.03)
+        client.wait("alert_triggered", 2)
+        assert rung(client) == [(priced, "1.6"), (volatile, 0.03)]
+    assert "Traceback" not in hub.output()
+
+
+def test_latest_volatilities(store: Store) -> None:
+    rows = [
+        VolatilityRow(symbol, estimator, NOON + timedelta(hours=hour), hour / 100, 1.0, 24)
+        for symbol in ("EUR_USD", "BTCUSDT")
+        for estimator in ("alert", "parkinson")
+        for hour in range(5 if symbol == "EUR_USD" else 3)
+    ]
+    with store.transaction() as cursor:
+        assert latest_volatilities(cursor, "alert") == {}
+        write_volatility(cursor, rows)
+        latest = latest_volatilities(cursor, "alert")
+        assert latest == {
+            "EUR_USD": VolatilityRow("EUR_USD", "alert", NOON + timedelta(hours=4), 0.04, 1.0, 24),
+            "BTCUSDT": VolatilityRow("BTCUSDT", "alert", NOON + timedelta(hours=2), 0.02, 1.0, 24),
+        }
+
+
+def test_no_alert_is_dropped_for_a_client_that_does_not_keep_up(hub: Web, bus: Bus) -> None:
+    with PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
+        for client in (healthy, stuck):
+            client.wait("connection_established")
+            client.call("subscribe", {"pairs": ["EUR_USD"]})
+        ask(stuck, ">", "1.5", once=False)
+        # One alert in 500 prices: far fewer than may wait.
+        batch = [Tick("EUR_USD", "1", "9", "1.6" if number == 499 else "1.4", format_time(NOON), "test") for number in range(500)]
+        batches = 0
+        os.kill(stuck.pid, signal.SIGSTOP)
+        try:
+            while not healthy.call("get_server_stats")["messages_conflated"]:
+                bus.publish_prices(batch * 4)
+                batches += 4
+                healthy.wait("price_update", 500 * batches, seconds=60)
+            for _ in range(4):
+                bus.publish_prices(batch)
+            batches += 4
+        finally:
+            os.kill(stuck.pid, signal.SIGCONT)
+        stuck.wait("gap_notice", seconds=60)
+        stuck.wait("alert_triggered", batches, seconds=60)
+        assert [body["seq"] for body in stuck.bodies("alert_triggered")] == [500 * number for number in range(1, batches + 1)]
+
+
+def _works(store: Store) -> bool:
+    try:
+        store.ping()
+    except StoreError:
+        return False
+    return True
+
+
+@contextmanager
+def _closed(servers: Servers, database_url: str) -> Iterator[None]:
+    """Within the block nobody can use the database."""
+    name = database_url.rsplit("/", 1)[1]
+    connection = psycopg2.connect(servers.database_url.rsplit("/", 1)[0] + "/postgres")
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+            try:
+                yield
+            finally:
+                cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    finally:
+        connection.close()
