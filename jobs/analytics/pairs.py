@@ -1,0 +1,114 @@
+"""What every way to correlate shares: the matrix put together from tiles, and the careful way for pairs that need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.analytics.returns import Booleans, Counts, Floats
+
+T = TypeVar("T", np.float32, np.float64)
+
+_MIRRORED = 64  # rows at a time
+_GATHERED = 1 << 19  # observations looked at pair by pair at a time
+
+
+class Correlation(NamedTuple):
+    """(instruments, instruments), both exactly symmetric."""
+
+    matrix: Floats  # within [-1, 1], the diagonal 1; NaN: not available
+    counts: Counts  # common observations
+
+
+class Tile(NamedTuple):
+    """Part of the matrix, on or above the diagonal."""
+
+    rows: slice
+    columns: slice
+
+    @property
+    def on_diagonal(self) -> bool:
+        return self.rows == self.columns
+
+
+# Fills in the tile's correlations, NaN where not available, and gives its counts; on the diagonal the lower half is not read.
+FillTile = Callable[[Tile, Floats], NDArray[np.number]]
+
+
+class Room:
+    """Memory for products, which serves every tile; (pieces, elements)."""
+
+    def __init__(self, memory: Floats) -> None:
+        self._pieces = memory
+
+    def product(self, piece: int, first: NDArray[T], second: NDArray[T]) -> NDArray[T]:
+        """first @ second.T, in this piece."""
+        shape = len(first), len(second)
+        return np.matmul(first, second.T, out=self._pieces[piece].view(first.dtype)[: shape[0] * shape[1]].reshape(shape))
+
+
+def assemble(size: int, fill: FillTile, side: int) -> Correlation:
+    """The matrix of `size` instruments from tiles of `side` by `side`."""
+    matrix, counts = np.empty((size, size)), np.empty((size, size), np.int32)
+    starts = range(0, size, side)
+    for tile in (Tile(slice(row, row + side), slice(column, column + side)) for row in starts for column in starts if row <= column):
+        values = matrix[tile.rows, tile.columns]
+        numbers = fill(tile, values)
+        np.clip(values, -1.0, 1.0, out=values)
+        if tile.on_diagonal:
+            _mirror(values)
+        else:
+            matrix[tile.columns, tile.rows], counts[tile.columns, tile.rows] = values.T, numbers.T
+        counts[tile.rows, tile.columns] = numbers
+    return Correlation(matrix, counts)
+
+
+def _mirror(values: Floats) -> None:
+    for first in range(0, len(values), _MIRRORED):
+        upper = values[first : first + _MIRRORED, first:]
+        values[first + _MIRRORED :, first : first + _MIRRORED] = upper[:, _MIRRORED:].T
+        corner = upper[:, : len(upper)]
+        corner[:] = np.where(np.tri(len(corner), k=-1, dtype=np.bool_), corner.T, corner)
+    diagonal = np.einsum("ii->i", values)  # a view
+    diagonal[~np.isnan(diagonal)] = 1.0
+
+
+def correlate_again(result: Floats, own: Floats, other: Floats, pairs: Booleans) -> None:
+    """Pearson's r of these pairs of returns, each by itself in two passes, into `result`; where `pairs` is true, (own, other)."""
+    firsts, seconds = np.nonzero(pairs)
+    step = max(1, _GATHERED // max(1, own.shape[1]))
+    for start in range(0, len(firsts), step):
+        some1, some2 = firsts[start : start + step], seconds[start : start + step]
+        result[some1, some2] = _two_passes(own[some1], other[some2])
+
+
+def ratio(products: Floats, spread1: Floats, spread2: Floats) -> Floats:
+    """products / sqrt(spread1 spread2), NaN where one of these is not positive."""
+    known = (spread1 > 0) & (spread2 > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result = products / (np.sqrt(spread1) * np.sqrt(spread2))
+    return np.where(known, result, np.nan)
+
+
+def scaled(values: Floats) -> Floats:
+    """Each row times a power of two, which changes no digit, so that its largest is about 1: squares neither overflow nor vanish."""
+    _, exponents = np.frexp(np.abs(values).max(axis=1, initial=0.0, keepdims=True))
+    return np.asarray(np.ldexp(values, -exponents))
+
+
+def _two_passes(first: Floats, second: Floats) -> Floats:
+    """Pearson's r of each row of one with the same row of the other, over what is finite in both; NaN where either does not vary."""
+    common = np.isfinite(first) & np.isfinite(second)
+    one, two = (_deviations(values, common) for values in (first, second))
+    return ratio(np.einsum("pt,pt->p", one, two), np.einsum("pt,pt->p", one, one), np.einsum("pt,pt->p", two, two))
+
+
+def _deviations(values: Floats, common: Booleans) -> Floats:
+    """From the mean of what is common, scaled; 0 elsewhere."""
+    some = np.take_along_axis(values, common.argmax(axis=1)[:, None], axis=1)
+    moved = scaled(np.where(common, values - some, 0.0))  # by one of them: where all are equal this is 0 exactly
+    moved -= (moved.sum(axis=1) / np.maximum(common.sum(axis=1), 1))[:, None]
+    return np.where(common, moved, 0.0)

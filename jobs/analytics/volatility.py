@@ -1,0 +1,306 @@
+"""Six estimators of volatility over rolling windows: arrays in, arrays out, vectorised over instruments and windows.
+
+Rows of candles are the instrument's trading time: a candle that is missing although the market was open is a column of NaN, hours in which
+the market is closed are no columns at all (`periods.trading_starts` makes such a grid). docs/analytics.md says when to use which estimator.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from jobs.analytics.returns import Booleans, Counts, Floats, log_returns
+from jobs.analytics.rolling import rolling_count, rolling_squares, rolling_sum
+
+DECAY = 0.94  # λ of RiskMetrics
+ALERT_HOURS = 24
+_SHARE = 0.8  # of a window's observations, unless the caller says how many are the least
+_BLOCK = 1 << 15  # elements worked on at once: what the processor's cache holds
+
+
+@dataclass(frozen=True, slots=True)
+class Candles:
+    """Candles as logarithms of ratios of neighbouring prices; each array (instruments, candles), 0 where missing."""
+
+    change: Floats  # ln(close / close before)
+    jump: Floats  # ln(open / close before)
+    high: Floats  # ln(high / open)
+    low: Floats  # ln(low / open)
+    close: Floats  # ln(close / open)
+    present: Booleans  # the candle is there
+    follows: Booleans  # and so is the one before, with no break between them
+
+    @classmethod
+    def of(cls, opens: Floats, highs: Floats, lows: Floats, closes: Floats, breaks: Booleans | None = None) -> Candles:
+        """From prices, each array (instruments, candles), float64, NaN where a candle is missing.
+
+        A candle counts as missing wholly where a price is missing, infinite or not positive, and where the prices contradict each other
+        (high below low, open or close outside them). `breaks`, (candles,) or (instruments, candles), is true where the step *into* a
+        candle is not to be taken as one period's (`periods.breaks`: the first candle after a weekend). Raises `ValueError` where the
+        shapes differ.
+        """
+        if not (opens.ndim == 2 and opens.shape == highs.shape == lows.shape == closes.shape):
+            raise ValueError("open, high, low and close have to be arrays of one shape, (instruments, candles)")
+        logs, known = np.empty((5, *opens.shape)), np.empty((2, *opens.shape), np.bool_)
+        made = cls(logs[0], logs[1], logs[2], logs[3], logs[4], known[0], known[1])
+        made._find(opens, highs, lows, closes, breaks)
+        made._take_logarithms(opens, highs, lows, closes)
+        return made
+
+    def windows(self, window: int, minimum: int | None = None) -> Windows:
+        """Every window of `window` candles. Fewer than `minimum` observations in one (default: 80 %, at least 2) make it not available.
+
+        Raises `ValueError` unless 2 <= minimum <= window.
+        """
+        least = max(2, math.ceil(_SHARE * window)) if minimum is None else minimum
+        if not 2 <= least <= window:
+            raise ValueError(f"a window of {window} candles and a minimum of {least}: 2 <= minimum <= window is needed")
+        if self.present.shape[1] < window:
+            none = np.zeros(self.present.shape, np.int32)
+            return Windows(self, window, least, none, none)
+        return Windows(self, window, least, rolling_count(self.present, window), rolling_count(self.follows, window))
+
+    def _find(self, opens: Floats, highs: Floats, lows: Floats, closes: Floats, breaks: Booleans | None) -> None:
+        present, follows = self.present, self.follows
+        np.less_equal(lows, np.minimum(opens, closes), out=present)  # false where one of them is NaN
+        present &= np.maximum(opens, closes) <= highs
+        present &= lows > 0
+        present &= highs < np.inf
+        follows[:, :1] = False
+        np.logical_and(present[:, 1:], present[:, :-1], out=follows[:, 1:])
+        if breaks is not None:
+            follows &= ~breaks
+
+    def _take_logarithms(self, opens: Floats, highs: Floats, lows: Floats, closes: Floats) -> None:
+        with np.errstate(all="ignore"):
+            for logs, prices in ((self.high, highs), (self.low, lows), (self.close, closes)):
+                np.log(np.divide(prices, opens, out=logs), out=logs)
+            for logs, prices in ((self.change, closes), (self.jump, opens)):
+                logs[:, :1] = 0.0
+                np.log(np.divide(prices[:, 1:], closes[:, :-1], out=logs[:, 1:]), out=logs[:, 1:])
+        for known, parts in ((self.present, (self.high, self.low, self.close)), (self.follows, (self.change, self.jump))):
+            if not known.all():
+                for logs in parts:
+                    logs[~known] = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Candles, and what every estimator has to know of the windows over them; counts are (instruments, candles).
+
+    A window stands in the column of its last candle; before the first full one all is 0.
+    """
+
+    candles: Candles
+    size: int
+    minimum: int
+    ranges: Counts  # candles in the window
+    steps: Counts  # of them, those that follow the one before: returns
+
+
+class Volatility(NamedTuple):
+    """Of each window, in the column of its last candle; both arrays (instruments, candles)."""
+
+    volatility: Floats  # standard deviation per period; NaN: not available
+    observations: Counts  # how many the window holds; shared among estimators, not to be written to
+
+
+Estimator = Callable[[Windows], Volatility]
+# Candles, the counts of their windows (one row, where all rows have the same) and the windows' size -> variance, (instruments, candles)
+_Kernel = Callable[[Candles, Counts, int], Floats]
+
+
+def close_to_close(windows: Windows) -> Volatility:
+    """Sample standard deviation of the log returns from close to close: sqrt(Σ(r - r̄)² / (n - 1))."""
+    return _roll(windows, windows.steps, _close_to_close)
+
+
+def parkinson(windows: Windows) -> Volatility:
+    """From the range: σ² = mean of ln(H/L)² / (4 ln 2).
+
+    M. Parkinson, "The extreme value method for estimating the variance of the rate of return", Journal of Business 53 (1980), 61-65.
+    """
+    return _roll(windows, windows.ranges, lambda part, counts, size: _mean(_squared_range(part, 1 / (4 * math.log(2))), counts, size))
+
+
+def garman_klass(windows: Windows) -> Volatility:
+    """From range and body: σ² = mean of ½ ln(H/L)² - (2 ln 2 - 1) ln(C/O)².
+
+    M. B. Garman and M. J. Klass, "On the estimation of security price volatilities from historical data", Journal of Business 53 (1980),
+    67-78: their practical estimator (σ̂₅²).
+    """
+    return _roll(windows, windows.ranges, lambda part, counts, size: _mean(_garman_klass(part), counts, size))
+
+
+def rogers_satchell(windows: Windows) -> Volatility:
+    """Right whatever the drift: σ² = mean of ln(H/C) ln(H/O) + ln(L/C) ln(L/O).
+
+    L. C. G. Rogers and S. E. Satchell, "Estimating variance from high, low and closing prices", Annals of Applied Probability 1 (1991),
+    504-512.
+    """
+    return _roll(windows, windows.ranges, lambda part, counts, size: _mean(_rogers_satchell(part), counts, size))
+
+
+def yang_zhang(windows: Windows) -> Volatility:
+    """With opening jumps, right whatever the drift: σ² = σ_jump² + k σ_body² + (1 - k) σ_RS², k = 0.34 / (1.34 + (n + 1) / (n - 1)).
+
+    σ_jump² and σ_body² are sample variances of ln(O / C before) and ln(C/O), σ_RS² that of `rogers_satchell`, all of them over the n
+    candles whose predecessor is there. D. Yang and Q. Zhang, "Drift-independent volatility estimation based on high, low, open, and close
+    prices", Journal of Business 73 (2000), 477-491.
+    """
+    return _roll(windows, windows.steps, _yang_zhang)
+
+
+def ewma(windows: Windows) -> Volatility:
+    """Exponentially weighted, without a mean: σ² = Σ λ^age r² / Σ λ^age over the window's returns, λ = 0.94.
+
+    J. P. Morgan/Reuters, "RiskMetrics - Technical Document" (4th edition 1996), 5.2. The window bounds it: two runs that loaded histories
+    of different length agree. 75 periods hold 99 % of the weight of an endless history. A missing return leaves both sums.
+    """
+    return _roll(windows, windows.steps, _ewma)
+
+
+ESTIMATORS: dict[str, Estimator] = {
+    "close_to_close": close_to_close,
+    "parkinson": parkinson,
+    "garman_klass": garman_klass,
+    "rogers_satchell": rogers_satchell,
+    "yang_zhang": yang_zhang,
+    "ewma": ewma,
+}
+OF_RANGES = frozenset({"parkinson", "garman_klass", "rogers_satchell"})  # observe single candles; the others, steps between two
+
+
+def estimate(
+    opens: Floats,
+    highs: Floats,
+    lows: Floats,
+    closes: Floats,
+    window: int,
+    minimum: int | None = None,
+    breaks: Booleans | None = None,
+    names: Sequence[str] = tuple(ESTIMATORS),
+    threads: int = 1,
+) -> dict[str, Volatility]:
+    """Several estimators over the same candles, by name; arguments as of `Candles.of` and `Candles.windows`, which say what is raised.
+
+    The same numbers as one estimator after the other, sooner: a few instruments at a time go through all of them while the processor's
+    cache holds their candles.
+    """
+    shape = opens.shape
+    volatility, ranges, steps = np.empty((len(names), *shape)), np.empty(shape, np.int32), np.empty(shape, np.int32)
+    results = {name: Volatility(values, ranges if name in OF_RANGES else steps) for name, values in zip(names, volatility, strict=True)}
+    apart = None if breaks is None else np.broadcast_to(breaks, shape)
+    step = max(1, _BLOCK // max(1, shape[-1]))
+
+    def work(rows: slice) -> None:
+        candles = Candles.of(opens[rows], highs[rows], lows[rows], closes[rows], None if apart is None else apart[rows])
+        windows = candles.windows(window, minimum)
+        ranges[rows], steps[rows] = windows.ranges, windows.steps
+        for name in names:
+            results[name].volatility[rows] = ESTIMATORS[name](windows).volatility
+
+    with ThreadPoolExecutor(threads) as pool:  # numpy works without Python's lock
+        list(pool.map(work, (slice(first, first + step) for first in range(0, max(1, shape[0]), step))))
+    return results
+
+
+def annualised(volatility: Floats, periods_per_year: float | Floats) -> Floats:
+    """Volatility per year from that per period: times sqrt(`periods_per_year`), a number or (instruments, 1)."""
+    return np.asarray(volatility * np.sqrt(periods_per_year))
+
+
+def alert_volatility(closes: Floats, minimum: int = 20, breaks: Booleans | None = None) -> Floats:
+    """The volatility of alerts: sample standard deviation of the last 24 hourly log returns, times sqrt(24).
+
+    `closes`: (instruments, hours), of which the last 25 are used, oldest first; NaN or not positive where missing. The result,
+    (instruments,), is NaN where fewer than `minimum` (at least 2) returns are there. `breaks`: as of `log_returns`.
+    """
+    if minimum < 2:
+        raise ValueError("a standard deviation takes two returns at least")
+    returns = log_returns(closes, breaks)[:, 1:][:, -ALERT_HOURS:]
+    present = ~np.isnan(returns)
+    counts = present.sum(axis=1)
+    means = np.where(present, returns, 0.0).sum(axis=1) / np.maximum(counts, 1)
+    squares = np.where(present, returns - means[:, None], 0.0) ** 2
+    variance = squares.sum(axis=1) / np.maximum(counts - 1, 1)
+    return np.where(counts >= minimum, np.sqrt(variance * ALERT_HOURS), np.nan)
+
+
+def _roll(windows: Windows, counts: Counts, kernel: _Kernel) -> Volatility:
+    if counts.shape[1] < windows.size or not counts.size:
+        return Volatility(np.full(counts.shape, np.nan), counts)
+    known = counts[:1] if (counts == counts[0]).all() else counts  # one row's arithmetic instead of every row's
+    with np.errstate(invalid="ignore"):  # before the first full window
+        volatility = kernel(windows.candles, known, windows.size)
+        np.sqrt(volatility, out=volatility)
+    np.copyto(volatility, np.nan, where=known < windows.minimum)
+    return Volatility(volatility, counts)
+
+
+def _mean(values: Floats, counts: Counts, window: int) -> Floats:
+    total = rolling_sum(values, window)
+    total *= 1.0 / np.maximum(counts, 1)
+    return np.maximum(total, 0.0, out=total)  # a sum of products of rounded logarithms may miss 0 by 1e-33
+
+
+def _close_to_close(part: Candles, counts: Counts, window: int) -> Floats:
+    squares = rolling_squares(part.change, part.follows, counts, window)
+    squares *= 1.0 / np.maximum(counts - 1, 1)
+    return squares
+
+
+def _squared_range(part: Candles, factor: float) -> Floats:
+    extent = part.high - part.low
+    extent *= extent
+    extent *= factor
+    return extent
+
+
+def _garman_klass(part: Candles) -> Floats:
+    squares = _squared_range(part, 0.5)
+    body = part.close * part.close
+    body *= 2 * math.log(2) - 1
+    squares -= body
+    return squares
+
+
+def _rogers_satchell(part: Candles) -> Floats:
+    above = part.high - part.close
+    above *= part.high
+    below = part.low - part.close
+    below *= part.low
+    above += below
+    return above
+
+
+def _yang_zhang(part: Candles, counts: Counts, window: int) -> Floats:
+    ranges, bodies = _rogers_satchell(part), part.close
+    if not part.follows.all():
+        alone = ~part.follows
+        ranges[alone] = 0.0
+        bodies = bodies.copy()
+        bodies[alone] = 0.0
+    each = 1.0 / np.maximum(counts - 1, 1)
+    share = 0.34 / (1.34 + (counts + 1) * each)
+    variance = rolling_squares(bodies, part.follows, counts, window)
+    variance *= share
+    variance += rolling_squares(part.jump, part.follows, counts, window)
+    variance *= each
+    drift_free = _mean(ranges, counts, window)
+    drift_free *= 1.0 - share
+    variance += drift_free
+    return variance
+
+
+def _ewma(part: Candles, counts: Counts, window: int) -> Floats:
+    follows = part.follows if len(counts) > 1 or (part.follows != part.follows[0]).any() else part.follows[:1]
+    weights = rolling_sum(follows.astype(np.float64), window, DECAY)
+    weighted = rolling_sum(part.change * part.change, window, DECAY)
+    weighted *= 1.0 / np.where(weights > 0, weights, 1.0)
+    return weighted

@@ -1,0 +1,77 @@
+"""Stored hourly candles as arrays, on grids that instruments of a kind share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.candles import candles_between
+from db.instruments import Instrument
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Hourly candles of some instruments: prices are (instruments, hours), float64, NaN where there is no candle.
+
+    `starts` are the hours' starts in Unix seconds, ascending. `breaks` is true where an hour does not follow the one before it: the market
+    was closed between.
+    """
+
+    symbols: tuple[str, ...]
+    starts: NDArray[np.int64]
+    opens: NDArray[np.float64]
+    highs: NDArray[np.float64]
+    lows: NDArray[np.float64]
+    closes: NDArray[np.float64]
+
+    @property
+    def breaks(self) -> NDArray[np.bool_]:
+        return np.diff(self.starts, prepend=self.starts[:1]) > HOUR.total_seconds()
+
+    def last(self, hours: int) -> Hours:
+        """The last so many hours alone."""
+        prices = (part[:, -hours:] for part in (self.opens, self.highs, self.lows, self.closes))
+        return Hours(self.symbols, self.starts[-hours:], *prices)
+
+
+def by_kind(cursor: Any, instruments: Sequence[Instrument], end: datetime, span: timedelta) -> dict[str, Hours]:
+    """kind -> the complete hours of its instruments that ended by `end` and began within `span` before it.
+
+    An hour is in the grid of its kind where any instrument of that kind has a candle: nights, weekends and holidays of a market are none,
+    without a calendar that would have to know them. Instruments without a candle are left out.
+    """
+    rows = candles_between(cursor, "1h", end - span, end)
+    kinds = {instrument.symbol: instrument.kind for instrument in instruments}
+    found: dict[str, list[tuple[Any, ...]]] = {}
+    for row in rows:
+        if row[0] in kinds:
+            found.setdefault(kinds[row[0]], []).append(row)
+    return {kind: _arrays(of_kind) for kind, of_kind in found.items()}
+
+
+def on_clock(cursor: Any, instruments: Iterable[Instrument], end: datetime, hours: int) -> Hours:
+    """The last `hours` hours of the clock before `end`, whether a market was open or not, of every instrument that has any."""
+    known = {instrument.symbol for instrument in instruments}
+    rows = [row for row in candles_between(cursor, "1h", end - hours * HOUR, end) if row[0] in known]
+    first = int((end - hours * HOUR).timestamp())
+    return _arrays(rows, np.arange(first, int(end.timestamp()), 3600, dtype=np.int64))
+
+
+def _arrays(rows: Sequence[tuple[Any, ...]], starts: NDArray[np.int64] | None = None) -> Hours:
+    symbols = tuple(sorted({row[0] for row in rows}))
+    times = np.array([row[1] for row in rows], dtype=np.int64)
+    grid = np.unique(times) if starts is None else starts
+    place = {symbol: number for number, symbol in enumerate(symbols)}
+    at_row = np.array([place[row[0]] for row in rows], dtype=np.int64)
+    at_hour = np.searchsorted(grid, times)
+    prices = np.full((4, len(symbols), len(grid)), np.nan)
+    if rows:
+        prices[:, at_row, at_hour] = np.array([row[2:6] for row in rows], dtype=np.float64).T
+    return Hours(symbols, grid, *prices)
