@@ -13,7 +13,7 @@ run: venv  ## start everything on the embedded default; Ctrl-C stops it
 	@exec $(PY) manage.py up
 
 test: venv-dev  ## run the whole test suite
-	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m pytest
+	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m pytest -n 3 --dist loadfile
 
 check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) -m ruff check .

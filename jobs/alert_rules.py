@@ -13,7 +13,8 @@ class AlertRule:
     """Thresholds of one metric: an alert where the value is above.
 
     An episode ends only when the value is below `warning` by the fraction `hysteresis`, so that one that wavers around a threshold is one
-    alert; and for `cooldown` after the last alert a new episode is not told, unless it is worse than what was told.
+    alert; and for `cooldown` after the last alert a new episode is not told, unless it is worse than what was told. One that outlasts the
+    cooldown is told then.
     """
 
     warning: float
@@ -24,7 +25,8 @@ class AlertRule:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Where a rule stands: the highest severity told in the present episode (None: calm), and when what was told last, and how bad it was.
+    """Where a rule stands: the highest severity told in the present episode (None: calm, or nothing told of it yet), when something was
+    told last, and how bad that was.
 
     `told` outlives the episode: the cooldown counts from it.
     """
@@ -53,7 +55,7 @@ def judge(rule: AlertRule, episode: Episode, value: float, moment: datetime) -> 
         return Verdict(episode)
     cooling = episode.severity is None and episode.alerted is not None and moment < episode.alerted + rule.cooldown
     if cooling and _rank(severity) <= _rank(episode.told):
-        return Verdict(Episode(severity, episode.alerted, episode.told))
+        return Verdict(episode)
     threshold = rule.critical if severity == CRITICAL else rule.warning
     return Verdict(Episode(severity, moment, severity), severity, threshold)
 

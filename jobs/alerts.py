@@ -12,6 +12,7 @@ from typing import Any
 from db.alerts import Alert, EpisodeRow, Subject, mark_published, read_episodes, unpublished_alerts, write_alerts, write_episodes
 from db.bus import Bus, BusError
 from db.postgres import Store, StoreError
+from db.timestamps import format_time
 from jobs.alert_rules import AlertRule, Episode, judge
 
 log = logging.getLogger(__name__)
@@ -63,19 +64,20 @@ def raise_alerts(
 def publish_alerts(store: Store, bus: Bus, clock: Callable[[], datetime]) -> int:
     """Publish what is stored and not published; how many. Raises `StoreError` or `BusError`: what is left is for the next time.
 
-    Killed between the two, an alert is published again under its own batch id, which the bus recognises for a day.
+    Killed between the two, an alert is published again under its own batch id, which the bus recognises for a day. That is made of what the
+    alert is and not of its number in the table: another database's alerts are others.
     """
     with store.transaction() as cursor:
         waiting = unpublished_alerts(cursor)
     for alert_id, alert in waiting:
-        _publish(bus, alert_id, alert)
+        _publish(bus, alert)
         with store.transaction() as cursor:
             mark_published(cursor, alert_id, clock())
     return len(waiting)
 
 
-def _publish(bus: Bus, alert_id: int, alert: Alert) -> None:
-    batch_id = f"alert:{alert_id}/1"
+def _publish(bus: Bus, alert: Alert) -> None:
+    batch_id = f"alert:{alert.type}:{alert.symbol}:{alert.symbol2 or ''}:{alert.severity}:{format_time(alert.time)}/1"
     if alert.symbol2 is None:
         bus.publish_volatility_alert(
             alert.symbol, alert.value, threshold=alert.threshold, severity=alert.severity, message=alert.message, batch_id=batch_id

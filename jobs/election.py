@@ -45,7 +45,9 @@ class Election:
         try:
             return self._leadership.win()
         except StoreError as error:
-            log.warning("cannot stand for election: %s", error)
+            if not self._waiting:
+                log.warning("jobs wait for the store: %s", error)
+                self._waiting = True
             return False
 
     def _lead(self, stop: threading.Event) -> None:

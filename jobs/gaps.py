@@ -42,7 +42,7 @@ class Filling(Protocol):
 
 
 class Wakes:
-    """One bell for each source: rung when it becomes live, heard by whoever fills its gaps. A ring before there is a listener is kept."""
+    """A bell for each source: rung when its link came or went, heard by whoever fills its gaps. An early ring is kept."""
 
     def __init__(self) -> None:
         self._bells: dict[str, threading.Event] = {}

@@ -53,13 +53,13 @@ class Status:
         changed: threading.Event,
         *,
         stale_after: float | None = None,
-        went_live: Callable[[str], None] = lambda name: None,
+        link_changed: Callable[[str], None] = lambda name: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self.changes: deque[tuple[State, str | None]] = deque(maxlen=100)  # not told to the bus yet
         self._stale_after = stale_after
-        self._went_live = went_live
+        self._link_changed = link_changed
         self._monotonic = monotonic
         self._heard = monotonic()
         self._trades = 0
@@ -86,8 +86,8 @@ class Status:
                 _LEVELS.get(state, logging.INFO), "source is %s", state, extra={"source": self.name, "state": state.value, "detail": detail}
             )
             self._changed.set()
-            if state is State.LIVE:
-                self._went_live(self.name)
+            if state in (State.LIVE, State.BACKING_OFF):
+                self._link_changed(self.name)
 
     def hear(self) -> None:
         """Note that the feed said something, if only that it is there."""
@@ -270,7 +270,7 @@ class Reporter:
 class Ingestion:
     """All sources of a process, each in its thread, and the thread that reports them.
 
-    `went_live` hears the name of a source whenever it becomes live, from that source's thread.
+    `link_changed` hears the name of a source whenever its link came or went, from that source's thread.
     """
 
     def __init__(
@@ -280,12 +280,12 @@ class Ingestion:
         *,
         max_attempts: int,
         clock: Callable[[], datetime],
-        went_live: Callable[[str], None] = lambda name: None,
+        link_changed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._stop = threading.Event()
         self._changed = threading.Event()
         self.statuses = [
-            Status(source.name, clock, self._changed, stale_after=source.stale_after, went_live=went_live) for source in sources
+            Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed) for source in sources
         ]
         runs = [Ingest(source, bus, status, max_attempts=max_attempts) for source, status in zip(sources, self.statuses, strict=True)]
         self._reporter = Reporter(bus, self.statuses, self._changed)

@@ -49,7 +49,7 @@ def ingest(work: Work) -> None:
     except BusError as error:
         log.warning("cannot clear the sources' last reports: %s", error)
     attempts = work.settings.max_reconnect_attempts
-    ingestion = Ingestion(sources, work.bus, max_attempts=attempts, clock=work.clock, went_live=work.wakes.wake)
+    ingestion = Ingestion(sources, work.bus, max_attempts=attempts, clock=work.clock, link_changed=work.wakes.wake)
     ingestion.start()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     work.stop.wait()

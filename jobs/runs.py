@@ -11,6 +11,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from db.job_runs import begin_run, end_run, last_success
 from db.postgres import StoreError
+from jobs.rest import Stopped
 from jobs.work import Timed, Work
 
 log = logging.getLogger(__name__)
@@ -54,16 +55,19 @@ class Runner:
         """Run the job for the last moment at which it was due, unless it has succeeded for that. A store that is away is waited for."""
         while not self._work.stop.is_set():
             try:
-                with self._one, self._work.store.transaction() as cursor:
-                    last = last_success(cursor, self.job.id)
-                break
+                with self._one:
+                    if (due := self._missed()) is not None:
+                        log.info("catching up", extra={"job": self.job.id, "as_of": due.isoformat()})
+                        self._guarded(due)
+                return
             except StoreError:
                 self._work.stop.wait(1.0)
+
+    def _missed(self) -> datetime | None:
+        with self._work.store.transaction() as cursor:
+            last = last_success(cursor, self.job.id)
         due = due_before(self.job.trigger, self._work.clock())
-        if not self._work.stop.is_set() and due is not None and (last is None or last < due):
-            log.info("catching up", extra={"job": self.job.id, "as_of": due.isoformat()})
-            with self._one:
-                self._guarded(due)
+        return due if due is not None and (last is None or last < due) else None
 
     def _guarded(self, as_of: datetime | None) -> None:
         try:
@@ -81,15 +85,14 @@ def run_once(job: Timed, work: Work, as_of: datetime) -> int:
     while True:
         try:
             return _attempt(job, work, as_of)
+        except Stopped as error:
+            raise JobFailed("stopped before it was done") from error
         except Exception as error:
-            if isinstance(error, StoreError):
-                log.warning("job waits for the store: %s", error, extra={"job": job.id})
-            else:
-                log.exception("job failed", extra={"job": job.id, "as_of": as_of.isoformat(), "attempt": attempt + 1})
+            log.exception("job failed", extra={"job": job.id, "as_of": as_of.isoformat(), "attempt": attempt + 1})
             if attempt >= job.retries:
-                raise JobFailed(f"{job.id}: {error}") from error
+                raise JobFailed(_words(error)) from error
         if work.stop.wait(min(_LONGEST_PAUSE, job.retry_seconds * 2**attempt)):
-            raise JobFailed(f"{job.id}: stopped before it could be tried again")
+            raise JobFailed("stopped before it could be tried again")
         attempt += 1
 
 
@@ -101,9 +104,13 @@ def _attempt(job: Timed, work: Work, as_of: datetime) -> int:
         rows = job.run(work, as_of)
     except Exception as error:
         with work.store.transaction() as cursor:
-            end_run(cursor, run, work.clock(), error=f"{type(error).__name__}: {error}"[:_ERROR_LENGTH])
+            end_run(cursor, run, work.clock(), error=_words(error))
         raise
     with work.store.transaction() as cursor:
         end_run(cursor, run, work.clock(), rows=rows)
     log.info("job done", extra={"job": job.id, "rows": rows, "seconds": round(time.monotonic() - started, 3)})
     return rows
+
+
+def _words(error: Exception) -> str:
+    return ": ".join(part for part in (type(error).__name__, str(error)) if part)[:_ERROR_LENGTH]

@@ -39,8 +39,8 @@ JOBS: tuple[Lasting | Timed, ...] = (
     Lasting("fill_gaps", fill_gaps),
     Lasting("publish_alerts", publish_alerts),
     Timed("hourly_job", "every hour at :00", CronTrigger(minute=0, timezone=UTC), hourly_job),
-    Timed("daily_correlation_job", "every day at 00:00", CronTrigger(hour=0, minute=0, timezone=UTC), daily_correlation_job, 3600),
-    Timed("retention", "every day at 00:05", CronTrigger(hour=0, minute=5, timezone=UTC), retention_job, 3600),
+    Timed("daily_correlation_job", "every day at 00:00", CronTrigger(hour=0, minute=0, timezone=UTC), daily_correlation_job, 86_400),
+    Timed("retention", "every day at 00:05", CronTrigger(hour=0, minute=5, timezone=UTC), retention_job, 86_400),
 )
 TIMED = {job.id: job for job in JOBS if isinstance(job, Timed)}
 

@@ -26,7 +26,7 @@ class Work:
     stop: threading.Event = field(default_factory=threading.Event)
     stop_writing: threading.Event = field(default_factory=threading.Event)
     prepared: threading.Event = field(default_factory=threading.Event)  # set once a first start has its past
-    wakes: Wakes = field(default_factory=Wakes)  # rung when a source becomes live
+    wakes: Wakes = field(default_factory=Wakes)  # rung when a source's link came or went
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,6 @@ class Timed:
     schedule: str  # the trigger in words
     trigger: BaseTrigger
     run: Callable[[Work, datetime], int]
-    grace_seconds: int = 600
-    retries: int = 3
+    grace_seconds: int = 3600
+    retries: int = 8  # a quarter of an hour, with these pauses
     retry_seconds: float = 5.0

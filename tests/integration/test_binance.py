@@ -38,14 +38,14 @@ class Feed:
 
     def __init__(self, bus: Bus, raw_redis: redis_client.Redis, source: BinanceSource, clock: Callable[[], datetime]) -> None:
         self.source = source
-        self.lives = 0
+        self.link_changes = 0
         self._bus = bus
         self._redis = raw_redis
-        self._ingestion = Ingestion([source], bus, max_attempts=10, clock=clock, went_live=self._went_live)
+        self._ingestion = Ingestion([source], bus, max_attempts=10, clock=clock, link_changed=self._link_changed)
 
-    def _went_live(self, name: str) -> None:
+    def _link_changed(self, name: str) -> None:
         assert name == "binance"
-        self.lives += 1
+        self.link_changes += 1
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -131,7 +131,7 @@ def test_every_trade_arrives_once_and_moves_the_price(tmp_path: Path, bus: Bus, 
         expected = exchange.expected()
         assert sorted(brought.trades()) == expected
         assert brought.states() == ["live"]
-        assert brought.lives == 1
+        assert brought.link_changes == 1
     newest = {trade.symbol: trade for trade in expected}
     for symbol, body in bus.latest_prices(exchange.symbols).items():
         price = json.loads(body)["price"]
@@ -201,7 +201,7 @@ def test_a_link_that_ends_is_replaced(tmp_path: Path, feed: Callable[..., Feed],
         with brought.running():
             until(at_least(brought, 300))
             exchange.control(**misfortune)
-            until(lambda: brought.lives == 2, what="a second life")
+            until(lambda: brought.link_changes >= 3, what="a second life")
             until(at_least(brought, len(brought.trades()) + 100))
             exchange.control("pause")
             expected = happened(exchange)
@@ -222,7 +222,7 @@ def test_a_silent_link_is_called_stale_and_then_replaced(tmp_path: Path, feed: C
         with brought.running():
             until(at_least(brought, 300))
             exchange.control(misfortune)
-            until(lambda: brought.lives == 2, what="a second life")
+            until(lambda: brought.link_changes >= 3, what="a second life")
             until(lambda: brought.states()[-1] == "live")
         assert brought.states()[:5] == ["live", "stale", "backing_off", "connecting", "live"]
         assert "silent for 1.5 s" in brought.detail("backing_off")
@@ -232,7 +232,7 @@ def test_a_connection_is_renewed_before_the_exchange_ends_it(tmp_path: Path, fee
     with BinanceStandIn(tmp_path, trades=20_000, per_second=1000) as exchange:
         brought = feed(exchange, lifetime=0.3)
         with brought.running():
-            until(lambda: brought.lives == 2)
+            until(lambda: brought.link_changes >= 3)
         assert "renewed" in brought.detail("backing_off")
         assert exchange.state()["handshakes"] >= 2
 

@@ -30,10 +30,11 @@ from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
 from jobs.history.oanda import OandaHistory, oanda_history
 from jobs.ingest import Ingest, Ingestion, Reporter, Status
+from jobs.lasting import _surroundings
 from jobs.rest import Rest, Stopped
-from jobs.scheduler import Work, _surroundings
 from jobs.sources.base import SourceError
 from jobs.sources.oanda import OandaSource, request_headers
+from jobs.work import Work
 from tests.conftest import until
 from tests.processes import jobs
 from tests.standins.oanda import OandaStandIn

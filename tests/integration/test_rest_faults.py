@@ -31,6 +31,12 @@ NEEDS_DATABASE = [
     "/candles?symbol=EUR_USD",
     "/market/trades?symbol=BTCUSDT&format=csv",
     "/gaps",
+    "/volatility?symbol=EUR_USD",
+    "/volatility/latest",
+    "/correlation",
+    "/correlation/history?symbol1=EUR_USD&symbol2=GBP_USD&format=csv",
+    "/alerts",
+    "/jobs",
 ]
 NEEDS_REDIS = ["/symbols", "/price/latest?symbol=EUR_USD", "/price/latest?symbols=EUR_USD,GBP_USD"]
 NEEDS_NOTHING = ["/", "/health/live", "/openapi.json", "/docs", "/redoc"]

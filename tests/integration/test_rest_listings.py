@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
 import psutil
 import pytest
 from flask.testing import FlaskClient
@@ -32,28 +28,14 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.trades import insert_trades
 from tests.conftest import until
+from tests.listed import MIMETYPES, Listed, Row, ask, expected, read, walk
 from tests.processes import Web
-
-Row = dict[str, Any]
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)  # candles and trades pass into another month, thus into another partition
 OHLC = ("open", "high", "low", "close")
-MIMETYPES = {"csv": "text/csv", "ndjson": "application/x-ndjson"}
 SOURCES = ["oanda", "trades", 'odd, "name"', "é €"]
 
 few = hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One listing and what of it is stored: `query` asks for `rows`, which are in order of `time`."""
-
-    path: str
-    query: dict[str, str]
-    field: str
-    time: str
-    file: str
-    rows: list[Row]
 
 
 def candle(number: int, symbol: str = "EUR_USD", interval: str = "1h") -> CandleRow:
@@ -155,38 +137,6 @@ def fill(store: Store) -> None:
 def client(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> FlaskClient:
     fill(store)
     return create_app(settings, bus, store, clock, "1.2.3").test_client()
-
-
-def ask(client: FlaskClient, listed: Listed, **query: object) -> Any:
-    return client.get(f"{listed.path}?" + urlencode({**listed.query, **query}))
-
-
-def walk(client: FlaskClient, listed: Listed, **query: object) -> list[Row]:
-    """Every row of every page."""
-    rows: list[Row] = []
-    token: str | None = ""
-    while token is not None:
-        answer = ask(client, listed, **query, **({"page_token": token} if token else {}))
-        assert answer.status_code == 200, answer.text
-        rows += answer.json[listed.field]
-        token = answer.json["next_page_token"]
-    return rows
-
-
-def as_text(row: Row) -> dict[str, str]:
-    """A row as CSV has it."""
-    return {name: "" if value is None else {True: "t", False: "f"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-            for name, value in row.items()}  # fmt: skip
-
-
-def read(kind: str, answer: Any) -> list[Row]:
-    if kind == "csv":
-        return list(csv.DictReader(io.StringIO(answer.text, newline="")))
-    return [orjson.loads(line) for line in answer.data.split(b"\n")[:-1]]
-
-
-def expected(kind: str, rows: list[Row]) -> list[Row]:
-    return [as_text(row) for row in rows] if kind == "csv" else rows
 
 
 @each_listing

@@ -21,11 +21,15 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 
 from api.app import create_app
 from config.settings import Settings
+from db.alerts import Alert, write_alerts
 from db.bus import Bus, Trade, trade_lines
 from db.candles import CandleRow, insert_candles
+from db.correlations import write_correlations
+from db.job_runs import begin_run, end_run, write_jobs
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.trades import insert_trades
+from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 
 STORED = [
     PriceRow(
@@ -41,8 +45,19 @@ GAPS: list[tuple[Any, ...]] = [
 ]
 HEALTH = ["/health", "/health/live", "/health/ready", "/health/db", "/health/binance"]
 FORMATS = ("json", "csv", "ndjson")
-LISTINGS = ["/ticks", "/candles", "/market/trades", "/gaps"]
-ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, "/sessions"]
+LISTINGS = ["/ticks", "/candles", "/market/trades", "/gaps", "/volatility", "/correlation/history", "/alerts"]
+WHOLE = ["/volatility/latest", "/correlation"]  # no pages, but every format
+ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs"]
+# listing -> the parameters it needs, and those it may be given besides what every listing takes
+PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
+    "/ticks": ({"symbol"}, set()),
+    "/candles": ({"symbol"}, {"interval", "price"}),
+    "/market/trades": ({"symbol"}, set()),
+    "/gaps": (set(), {"source", "symbol", "kind", "state"}),
+    "/volatility": ({"symbol"}, {"estimator"}),
+    "/correlation/history": ({"symbol1", "symbol2"}, {"method"}),
+    "/alerts": (set(), {"type", "symbol", "severity"}),
+}
 CHECKS: list[Any] = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
@@ -57,7 +72,22 @@ def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime
         insert_candles(cursor, [CandleRow("BTCUSDT", "1h", MOMENT, LATER, OHLC, None, None, "1.5", 3, False, "trades")])
         for values in GAPS:
             cursor.execute("INSERT INTO gaps VALUES (DEFAULT, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)", values)
+        fill_analytics(cursor)
     return create_app(settings, bus, store, clock, "1.2.3")
+
+
+def fill_analytics(cursor: Any) -> None:
+    """Volatility, a matrix, an alert of each kind, and jobs: without a run, with one that runs and with one that failed."""
+    time = datetime(2025, 11, 18, 12, tzinfo=UTC)
+    write_volatility(cursor, [VolatilityRow("EUR_USD", name, time, 0.001, 0.08, 24) for name in ESTIMATORS])
+    pairs = [("EUR_USD", "GBP_USD"), ("EUR_USD", "USD_JPY"), ("GBP_USD", "USD_JPY")]
+    write_correlations(cursor, time, "pearson", pairs, [0.87, -1.0, None], [720, 480, 12])
+    seen = (time, 0.025, None, 0.02, "EUR_USD is above")
+    write_alerts(cursor, [Alert("volatility", "EUR_USD", None, "warning", *seen)])
+    write_alerts(cursor, [Alert("correlation", "EUR_USD", "GBP_USD", "critical", time, 0.1, 0.87, 0.2, "EUR_USD/GBP_USD has changed")])
+    write_jobs(cursor, [("ingest", "as long as the process", None), ("hourly_job", "hourly", time), ("retention", "daily", time)], time)
+    begin_run(cursor, "hourly_job", time, time)
+    end_run(cursor, begin_run(cursor, "retention", time, time), time, error="StoreError: gone")
 
 
 @pytest.fixture
@@ -72,7 +102,8 @@ def described(app: Flask) -> Any:
 
 @pytest.mark.parametrize(
     ("path", "mode"),
-    [(path, GenerationMode.POSITIVE) for path in ROUTES] + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS)],
+    [(path, GenerationMode.POSITIVE) for path in ROUTES]
+    + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE)],
 )
 def test_answers_are_what_the_document_says(described: Any, path: str, mode: GenerationMode) -> None:
     operation = described[path]["GET"]
@@ -86,12 +117,18 @@ def test_answers_are_what_the_document_says(described: Any, path: str, mode: Gen
 
 
 def test_a_full_answer_of_each_kind_is_what_the_document_says(described: Any) -> None:
-    asked = {
+    asked: dict[str, list[dict[str, str]]] = {
         "/price/latest": [{"symbol": "EUR_USD"}, {"symbols": "EUR_USD,GBP_USD"}],
         "/ticks": [{"symbol": "EUR_USD", "limit": "3"}, *({"symbol": "EUR_USD", "format": form} for form in FORMATS)],
         "/candles": [{"symbol": "BTCUSDT"}, *({"symbol": "EUR_USD", "price": "bid", "format": form} for form in FORMATS)],
         "/market/trades": [{"symbol": "BTCUSDT", "limit": "3"}, *({"symbol": "BTCUSDT", "format": form} for form in FORMATS)],
         "/gaps": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
+        "/volatility": [{"symbol": "EUR_USD", "limit": "3"}, *({"symbol": "EUR_USD", "format": form} for form in FORMATS)],
+        "/volatility/latest": [{"symbols": "EUR_USD", "estimator": "ewma"}, *({"format": form} for form in FORMATS)],
+        "/correlation": [{"as_of": "2025-11-19", "symbols": "USD_JPY,EUR_USD"}, *({"format": form} for form in FORMATS)],
+        "/correlation/history": [{"symbol1": "USD_JPY", "symbol2": "GBP_USD", "format": form} for form in FORMATS],
+        "/alerts": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
+        "/jobs": [{}],
     }
     for path, queries in asked.items():
         for query in queries:
@@ -105,17 +142,23 @@ def test_the_document_holds_every_route(client: FlaskClient) -> None:
     assert document["openapi"].startswith("3.1")
     assert document["info"]["version"] == "1.2.3"
     assert sorted(document["paths"]) == sorted(ROUTES)
-    for path, own in {"/ticks": [], "/market/trades": [], "/candles": ["interval", "price"], "/gaps": ["source", "kind", "state"]}.items():
+    paged = {"start", "end", "limit", "page_token", "order", "format"}
+    for path, (needed, others) in PARAMETERS.items():
         parameters = {each["name"]: each for each in document["paths"][path]["get"]["parameters"]}
-        assert set(parameters) == {"symbol", "start", "end", "limit", "page_token", "order", "format", *own}
-        assert parameters["symbol"]["required"] is (path != "/gaps")
+        assert set(parameters) == paged | needed | others
+        assert {name for name, each in parameters.items() if each["required"]} == needed
         assert (parameters["limit"]["schema"]["minimum"], parameters["limit"]["schema"]["maximum"]) == (1, 10000)
         assert parameters["order"]["schema"]["enum"] == ["asc", "desc"]
-        assert set(document["paths"][path]["get"]["responses"]["200"]["content"]) == {
-            "application/json",
-            "text/csv",
-            "application/x-ndjson",
-        }
+    for path in (*LISTINGS, *WHOLE):
+        content = document["paths"][path]["get"]["responses"]["200"]["content"]
+        assert set(content) == {"application/json", "text/csv", "application/x-ndjson"}
+
+
+def test_every_route_says_what_it_is(client: FlaskClient) -> None:
+    document = client.get("/openapi.json").json
+    assert document is not None
+    for path, item in document["paths"].items():
+        assert item["get"]["summary"], path
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])

@@ -23,7 +23,8 @@ from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
 from jobs.retention_job import drop_old_months, make_coming_months, retention_days
-from jobs.scheduler import JOBS, Work
+from jobs.scheduler import TIMED
+from jobs.work import Work
 
 KEEP_ALL = dict.fromkeys(TABLES, 0)
 
@@ -184,9 +185,9 @@ def test_each_table_has_its_setting(settings: Settings) -> None:
 
 def test_the_job_makes_ahead_and_drops(settings: Settings, store: Store, bus: Bus) -> None:
     make(store, "2023-11", "2023-12")
-    work = Work(replace(settings, retention_candles=0), bus, store, lambda: datetime(2025, 12, 31, 0, 5, tzinfo=UTC))
-    (job,) = (job for job in JOBS if job.id == "retention")
-    job.run(work)
+    moment = datetime(2025, 12, 31, 0, 5, tzinfo=UTC)
+    work = Work(replace(settings, retention_candles=0), bus, store, lambda: moment)
+    assert TIMED["retention"].run(work, moment) == 4
     assert {table: names(store, table) for table in TABLES} == {
         "prices": ["2025-12", "2026-01"], "raw_trades": ["2025-12", "2026-01"], "candles": ["2023-11", "2023-12", "2025-12", "2026-01"],
     }  # fmt: skip

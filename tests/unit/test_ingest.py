@@ -307,8 +307,8 @@ def test_who_asks_to_be_left_alone_is_left_alone() -> None:
 
 def test_a_live_feed_that_falls_silent_is_stale_until_it_speaks() -> None:
     clock = FakeTime()
-    went_live: list[str] = []
-    status = Status("feed", clock.utc, threading.Event(), stale_after=10, went_live=went_live.append, monotonic=clock.monotonic)
+    changes: list[str] = []
+    status = Status("feed", clock.utc, threading.Event(), stale_after=10, link_changed=changes.append, monotonic=clock.monotonic)
     clock.wait(60)
     status.check_silence()
     assert status.state is State.CONNECTING  # nobody expects anything of it yet
@@ -321,7 +321,7 @@ def test_a_live_feed_that_falls_silent_is_stale_until_it_speaks() -> None:
     status.hear()
     status.change(State.LIVE)
     status.check_silence()
-    assert (status.state, went_live) == (State.LIVE, ["feed", "feed"])
+    assert (status.state, changes) == (State.LIVE, ["feed", "feed"])
 
 
 def test_every_change_reaches_the_bus_even_after_it_was_away() -> None:

@@ -1,0 +1,84 @@
+"""See that the hours up to a full hour are whole before anything is computed of them."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from datetime import datetime, timedelta
+
+from db import topics
+from db.candles import insert_candles, marked_between
+from db.instruments import all_instruments
+from jobs.candle_gaps import AFTER_THE_HOUR
+from jobs.history.oanda import oanda_history
+from jobs.hours import HOUR
+from jobs.rest import Stopped
+from jobs.sources.base import SourceError
+from jobs.work import Work
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 30.0  # seconds to wait for what is on its way into the hours' candles
+_LOOK = 0.25
+_QUEUES = (topics.PRICES, topics.TRADES)
+_HOURS_AGAIN = 3  # of OANDA's, asked for anew: its last ones may have been forming
+_REACH = 25 * HOUR  # of marks that are waited for; what is older is history being loaded
+
+
+def complete_hours(work: Work, as_of: datetime) -> SourceError | None:
+    """Wait for what is on its way into our own candles, then fetch OANDA's last ones where it is a source.
+
+    Gives back the failure that kept OANDA's away and may pass: what can be computed without them should not wait for it, but the run is
+    not done. What OANDA refuses for good is logged: our own candles stand in. Raises `Stopped`, `StoreError` or `BusError`.
+    """
+    from_oanda = any(spec.kind == "oanda" for spec in work.settings.sources)
+    ours = timedelta(seconds=2, milliseconds=work.settings.batch_timeout_ms)  # by then the roll-up calls its candles complete
+    _wait_until(work, as_of + (max(ours, AFTER_THE_HOUR) if from_oanda else ours))
+    _await_own(work, as_of)
+    return _fetch_oanda(work, as_of) if from_oanda else None
+
+
+def _await_own(work: Work, as_of: datetime) -> None:
+    """Wait until what is published by now is stored, and in its candles, but not for ever."""
+    by_then = {channel: work.bus.counts(channel)[0] for channel in _QUEUES}
+    waited = 0.0
+    while any(work.bus.counts(channel)[1] < count for channel, count in by_then.items()) or _marked(work, as_of):
+        if waited >= PATIENCE:
+            log.warning("candles are not whole in time", extra={"as_of": as_of.isoformat()})
+            return
+        _pause(work)
+        waited += _LOOK
+
+
+def _wait_until(work: Work, moment: datetime) -> None:
+    waited = 0.0
+    while work.clock() < moment and waited < PATIENCE:
+        _pause(work)
+        waited += _LOOK
+
+
+def _pause(work: Work) -> None:
+    """A run that is told to stop must not go on with half an hour: whoever is next does it."""
+    if work.stop.wait(_LOOK):
+        raise Stopped
+
+
+def _marked(work: Work, as_of: datetime) -> bool:
+    with work.store.transaction() as cursor:
+        return marked_between(cursor, as_of - _REACH, as_of)
+
+
+def _fetch_oanda(work: Work, as_of: datetime) -> SourceError | None:
+    with work.store.transaction() as cursor:
+        fed = [each.symbol for each in all_instruments(cursor) if each.source == "oanda"]
+    with closing(oanda_history(work.settings)) as history:
+        for symbol in fed:
+            try:
+                for page in history.candles(symbol, "1h", as_of - _HOURS_AGAIN * HOUR, as_of, work.stop):
+                    with work.store.transaction() as cursor:
+                        insert_candles(cursor, page)
+            except SourceError as error:
+                if not error.fatal:
+                    return error  # it would fail for the others too
+                log.warning("no candles from OANDA: %s", error, extra={"symbol": symbol})
+    return None

@@ -1,0 +1,144 @@
+"""/correlation: the whole matrix, in every format."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import orjson
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.app import create_app
+from api.rest.correlation import Matrix
+from config.settings import Settings
+from db.bus import Bus
+from db.correlations import METHODS, write_correlations
+from db.postgres import Store
+from db.timestamps import format_time
+from jobs.analytics import correlation
+from tests.listed import MIMETYPES, get, refusal
+
+FIRST = datetime(2024, 2, 29, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+SYMBOLS = ["BTCUSDT", "EUR_USD", "GBP_USD", "USD_JPY"]
+PAIRS = list(itertools.combinations(SYMBOLS, 2))
+VALUES = [0.1, -0.25, None, 0.87, 1.0, -1.0]
+COUNTS = [720, 480, 12, 479, 48, 50]
+MATRIX = [
+    [1.0, 0.1, -0.25, None],
+    [0.1, 1.0, 0.87, 1.0],
+    [-0.25, 0.87, 1.0, -1.0],
+    [None, 1.0, -1.0, 1.0],
+]
+OBSERVATIONS = [
+    [None, 720, 480, 12],
+    [720, None, 479, 48],
+    [480, 479, None, 50],
+    [12, 48, 50, None],
+]
+
+
+@pytest.fixture
+def empty(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> FlaskClient:
+    return create_app(settings, bus, store, clock, "1.2.3").test_client()
+
+
+@pytest.fixture
+def matrices(empty: FlaskClient, store: Store) -> FlaskClient:
+    """Pearson's matrix of one day and of the next, with values of 0.5; of other methods only that of the first day."""
+    with store.transaction() as cursor:
+        for method in METHODS:
+            write_correlations(cursor, FIRST, method, PAIRS, VALUES if method == "pearson" else [0.0] * 6, COUNTS)
+        write_correlations(cursor, FIRST + DAY, "pearson", PAIRS, [0.5] * 6, COUNTS)
+    return empty
+
+
+def test_a_matrix(matrices: FlaskClient) -> None:
+    body = get(matrices, "/correlation", as_of=format_time(FIRST))
+    assert list(body) == ["as_of", "method", "symbols", "matrix", "observations", "timestamp"]
+    assert (body["as_of"], body["method"], body["symbols"]) == (format_time(FIRST), "pearson", SYMBOLS)
+    assert body["matrix"] == MATRIX
+    assert body["observations"] == OBSERVATIONS
+
+
+def test_the_last_matrix_up_to_a_time(matrices: FlaskClient) -> None:
+    microsecond = timedelta(microseconds=1)
+    for as_of, found in [
+        (FIRST, FIRST),
+        (FIRST + DAY - microsecond, FIRST),
+        (FIRST + DAY, FIRST + DAY),
+        (FIRST + 99 * DAY, FIRST + DAY),
+    ]:
+        assert get(matrices, "/correlation", as_of=format_time(as_of))["as_of"] == format_time(found)
+    assert get(matrices, "/correlation")["as_of"] == format_time(FIRST + DAY)
+    before = format_time(FIRST - microsecond)
+    assert refusal(matrices, "/correlation", 404, as_of=before) == ("no_data", {"method": ["pearson"], "as_of": [before]})
+
+
+def test_matrices_of_each_method(matrices: FlaskClient) -> None:
+    for method in METHODS:
+        body = get(matrices, "/correlation", method=method)
+        assert (body["method"], body["as_of"]) == (method, format_time(FIRST + DAY if method == "pearson" else FIRST))
+        assert body["matrix"][0][1] == (0.5 if method == "pearson" else 0.0)
+
+
+def test_a_matrix_of_some(matrices: FlaskClient) -> None:
+    body = get(matrices, "/correlation", as_of=format_time(FIRST), symbols="USD_JPY,EUR_USD,NZD_USD,BTCUSDT")
+    assert body["symbols"] == ["USD_JPY", "EUR_USD", "BTCUSDT"], "NZD_USD is in no matrix"
+    assert body["matrix"] == [[1.0, 1.0, None], [1.0, 1.0, 0.1], [None, 0.1, 1.0]]
+    assert body["observations"] == [[None, 48, 12], [48, None, 720], [12, 720, None]]
+    assert get(matrices, "/correlation", symbols="EUR_USD")["matrix"] == [[1.0]]
+    assert get(matrices, "/correlation", symbols="NZD_USD")["matrix"] == []
+    assert refusal(matrices, "/correlation", 404, symbols="EUR_USD,FOO,BAR") == ("unknown_instrument", {"symbols": ["FOO", "BAR"]})
+
+
+def test_a_matrix_for_a_spreadsheet(matrices: FlaskClient) -> None:
+    answer = get(matrices, "/correlation", as_of=format_time(FIRST), format="csv")
+    assert answer.mimetype == "text/csv"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="correlation_pearson_2024-02-29.csv"'
+    assert answer.text == (
+        ",BTCUSDT,EUR_USD,GBP_USD,USD_JPY\n"
+        "BTCUSDT,1.0,0.1,-0.25,\n"
+        "EUR_USD,0.1,1.0,0.87,1.0\n"
+        "GBP_USD,-0.25,0.87,1.0,-1.0\n"
+        "USD_JPY,,1.0,-1.0,1.0\n"
+    )
+    assert (
+        get(matrices, "/correlation", symbols="USD_JPY,EUR_USD", format="csv").text
+        == ",USD_JPY,EUR_USD\nUSD_JPY,1.0,0.5\nEUR_USD,0.5,1.0\n"
+    )
+
+
+def test_a_matrix_pair_by_pair(matrices: FlaskClient) -> None:
+    answer = get(matrices, "/correlation", as_of=format_time(FIRST), format="ndjson")
+    assert answer.mimetype == "application/x-ndjson"
+    assert [orjson.loads(line) for line in answer.data.splitlines()] == [
+        {"as_of": format_time(FIRST), "method": "pearson", "symbol1": first, "symbol2": second, "correlation": value, "observations": count}
+        for (first, second), value, count in zip(PAIRS, VALUES, COUNTS, strict=True)
+    ]
+
+
+@given(size=st.integers(2, 12), data=st.data())
+def test_a_matrix_is_symmetric_and_follows_its_symbols(size: int, data: st.DataObject) -> None:
+    names = [f"S{number:02}" for number in range(size)]
+    stored = {pair: (data.draw(st.none() | st.floats(-1, 1)), data.draw(st.integers(0, 720))) for pair in itertools.combinations(names, 2)}
+    asked = data.draw(st.none() | st.lists(st.sampled_from([*names, "ABSENT"]), unique=True))
+    matrix = Matrix.of([(*pair, *values) for pair, values in stored.items()], asked)
+    assert matrix.symbols == (names if asked is None else [name for name in asked if name != "ABSENT"])
+    for (i, first), (j, second) in itertools.product(enumerate(matrix.symbols), repeat=2):
+        value, count = (1.0, None) if i == j else stored[min(first, second), max(first, second)]
+        assert (matrix.correlations[i][j], matrix.observations[i][j]) == (value, count)
+
+
+@pytest.mark.parametrize("kind", ["json", *MIMETYPES])
+def test_no_matrix_yet(empty: FlaskClient, kind: str) -> None:
+    assert refusal(empty, "/correlation", 404, format=kind) == ("no_data", {"method": ["pearson"]})
+
+
+def test_the_methods_are_those_of_the_job() -> None:
+    assert set(correlation.METHODS) <= set(METHODS)
