@@ -10,7 +10,7 @@ import orjson
 from flask import Flask, Response
 from flask.json.provider import JSONProvider
 
-from api.rest import candles, docs, errors, gaps, health, prices, sessions, slots, symbols, trades
+from api.rest import alerts, candles, correlation, docs, errors, gaps, health, jobs, prices, sessions, slots, symbols, trades, volatility
 from api.rest.parts import Parts, attach
 from api.rest.probe import Probe
 from api.rest.routing import make_api
@@ -18,7 +18,17 @@ from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
 
-ROUTES = [docs.routes, health.routes, symbols.routes, prices.routes, candles.routes, trades.routes, gaps.routes, sessions.routes]
+_DATA = [
+    symbols.routes,
+    prices.routes,
+    candles.routes,
+    trades.routes,
+    volatility.routes,
+    correlation.routes,
+    alerts.routes,
+    sessions.routes,
+]
+ROUTES = [docs.routes, health.routes, *_DATA, gaps.routes, jobs.routes]
 
 
 def create_app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], version: str) -> Flask:

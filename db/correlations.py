@@ -8,6 +8,10 @@ from datetime import datetime
 from typing import Any
 
 Pair = tuple[str, str]
+Row = tuple[str, str, float | None, int]  # symbol1, symbol2, correlation, observations
+
+# What may stand in `method`.
+METHODS = ("pearson", "spearman", "ewma", "shrunk")
 
 
 def write_correlations(
@@ -31,16 +35,16 @@ def correlations_of(cursor: Any, time: datetime, method: str) -> dict[Pair, floa
     return {(first, second): value for first, second, value in cursor.fetchall()}
 
 
-def latest_matrix(cursor: Any, method: str, as_of: datetime | None) -> tuple[datetime, list[tuple[str, str, float | None, int]]] | None:
-    """Time and pairs (symbol1, symbol2, correlation, observations) of the last matrix of that method up to `as_of`; None without one."""
+def latest_matrix(cursor: Any, method: str, as_of: str | None = None) -> tuple[datetime, list[Row]] | None:
+    """Time and rows, ordered by pair, of the last matrix of that method up to `as_of`, in contract form; None without one."""
     cursor.execute(
-        "SELECT max(time) FROM correlations WHERE method = %s AND (%s::timestamptz IS NULL OR time <= %s)", (method, as_of, as_of)
+        "SELECT time FROM correlations WHERE method = %s AND (%s::timestamptz IS NULL OR time <= %s) ORDER BY time DESC LIMIT 1",
+        (method, as_of, as_of),
     )
-    (time,) = cursor.fetchone()
-    if time is None:
+    if (found := cursor.fetchone()) is None:
         return None
     cursor.execute(
         "SELECT symbol1, symbol2, correlation, observations FROM correlations WHERE time = %s AND method = %s ORDER BY symbol1, symbol2",
-        (time, method),
+        (found[0], method),
     )
-    return time, list(cursor.fetchall())
+    return found[0], cursor.fetchall()

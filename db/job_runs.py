@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a job: `finished` is None while it runs, `rows` unless it succeeded, `error` unless it failed."""
+
+    as_of: datetime
+    started: datetime
+    finished: datetime | None
+    outcome: str  # running, succeeded, failed or abandoned
+    rows: int | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """A job as the active scheduler has it. One that lasts as long as its process has no `next_run`."""
+
+    id: str
+    schedule: str
+    next_run: datetime | None
+    last_run: Run | None
 
 
 def write_jobs(cursor: Any, jobs: Sequence[tuple[str, str, datetime | None]], now: datetime) -> None:
@@ -28,6 +51,15 @@ def begin_run(cursor: Any, job: str, as_of: datetime, now: datetime) -> int:
     return int(cursor.fetchone()[0])
 
 
+def take_turn(cursor: Any, job: str) -> None:
+    """Wait until nobody else is at this job's figures; until the transaction ends nobody else gets there.
+
+    A run by hand beside the scheduler's, or one of a leader that has not noticed yet that it is none, would judge on what the other is
+    about to change.
+    """
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire job ' || %s))", (job,))
+
+
 def end_run(cursor: Any, run: int, now: datetime, *, rows: int | None = None, error: str | None = None) -> None:
     """Note how the run ended: with `rows` written, or with what went wrong."""
     cursor.execute(
@@ -43,10 +75,13 @@ def last_success(cursor: Any, job: str) -> datetime | None:
     return found
 
 
-def job_states(cursor: Any) -> list[tuple[Any, ...]]:
-    """(id, schedule, next run, then of the last run: as_of, started, finished, outcome, rows, error) of every job."""
+def job_states(cursor: Any) -> list[JobState]:
+    """Every job with its last run, by id."""
     cursor.execute(
         "SELECT j.id, j.schedule, j.next_run, r.as_of, r.started, r.finished, r.outcome, r.rows, r.error FROM jobs j"
         " LEFT JOIN LATERAL (SELECT * FROM job_runs WHERE job = j.id ORDER BY started DESC, id DESC LIMIT 1) r ON true ORDER BY j.id"
     )
-    return list(cursor.fetchall())
+    return [
+        JobState(job, schedule, next_run, Run(as_of, *run) if as_of is not None else None)
+        for job, schedule, next_run, as_of, *run in cursor.fetchall()
+    ]

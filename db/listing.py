@@ -14,19 +14,24 @@ from psycopg2 import sql
 
 from db.timestamps import format_time, parse_time
 
-Kind = Literal["text", "time", "decimal", "integer", "boolean"]
+Kind = Literal["text", "time", "decimal", "integer", "number", "boolean"]
 Form = Literal["json", "csv"]
 Key = tuple[str | int, ...]
 
 # The session's time zone is UTC (db/postgres.py).
 _TIME = """to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+# Neither JSON nor a spreadsheet knows NaN (which PostgreSQL sorts above infinity) or infinity: there they are nothing.
+_FINITE = "CASE WHEN abs({0}) < 'infinity' THEN {0} END"
 # JSON holds no control character, so a COPY quoted and delimited by two of them gives it as it is.
 _OPTIONS: Mapping[Form, str] = {"json": r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'", "csv": "FORMAT csv"}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What clients call `name`: a column of the table, `column` where it has another name there. `optional` where it may be NULL."""
+    """What clients call `name`: a column of the table, `column` where it has another name there. `optional` where it may be NULL.
+
+    A `number` is double precision, a `decimal` numeric.
+    """
 
     name: str
     kind: Kind
@@ -37,6 +42,26 @@ class Column:
     def stored(self) -> str:
         """Its name in the table, quoted."""
         return f'"{self.column or self.name}"'
+
+    @property
+    def value(self) -> str:
+        """The SQL of what is listed of it."""
+        if self.kind == "time":
+            return _TIME.format(self.stored)
+        return _FINITE.format(self.stored) if self.kind == "number" else self.stored
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What clients call `name`: it chooses the rows in which one of these columns of text has its value; without any, the column `name`."""
+
+    name: str
+    columns: tuple[str, ...] = ()
+
+    def holds(self, value: str) -> sql.Composed:
+        """The SQL condition."""
+        each = (sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(value)) for column in self.columns or (self.name,))
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(each))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +74,7 @@ class Listing:
     table: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
-    filters: tuple[Column, ...]
+    filters: tuple[Filter, ...]
     condition: str | None = None
 
     @property
@@ -107,9 +132,9 @@ def read_page(cursor: Any, listing: Listing, part: Part, limit: int, form: Form,
 
 def _conditions(listing: Listing, part: Part, after: Key | None) -> Iterator[sql.Composable]:
     yield sql.SQL(listing.condition or "TRUE")
-    for column in listing.filters:
-        if column.name in part.filters:
-            yield _compare(column, "=", part.filters[column.name])
+    for each in listing.filters:
+        if each.name in part.filters:
+            yield each.holds(part.filters[each.name])
     keys = listing.key_columns
     if part.start is not None:
         yield _compare(keys[0], ">=", part.start)
@@ -135,7 +160,7 @@ def _order(listing: Listing, part: Part) -> sql.Composed:
 @cache
 def _selected(listing: Listing, form: Form) -> str:
     if form == "csv":
-        return ", ".join(_TIME.format(column.stored) if column.kind == "time" else column.stored for column in listing.columns)
+        return ", ".join(column.value for column in listing.columns)
     text, begin = "'", "{"
     for column in listing.columns:
         before, value, behind = _as_json(column)
@@ -146,11 +171,9 @@ def _selected(listing: Listing, form: Form) -> str:
 
 def _as_json(column: Column) -> tuple[str, str, str]:
     """A column's value in JSON: what stands before it, the SQL of its text, what stands behind it."""
-    value = _TIME.format(column.stored) if column.kind == "time" else column.stored
-    if column.kind == "text":
-        value = f"to_json({value})::text"
-    if column.optional:
-        quoted = f"""'"' || {value} || '"'""" if column.kind in ("time", "decimal") else f"{value}::text"
+    value = f"to_json({column.value})::text" if column.kind == "text" else column.value
+    if column.optional or column.kind == "number":
+        quoted = f"""'"' || {value} || '"'""" if column.kind in ("time", "decimal") else f"({value})::text"
         return "", f"coalesce({quoted}, 'null')", ""
     return ('"', value, '"') if column.kind in ("time", "decimal") else ("", value, "")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from db.listing import Column, Listing
+from db.listing import Column, Filter, Listing
 
 PRICES = Listing(
     name="ticks",
@@ -20,7 +20,7 @@ PRICES = Listing(
         Column("epoch", "text"),
     ),
     key=("time", "epoch", "seq"),
-    filters=(Column("symbol", "text", "instrument"),),
+    filters=(Filter("symbol", ("instrument",)),),
 )
 
 TRADES = Listing(
@@ -34,7 +34,7 @@ TRADES = Listing(
         Column("side", "text"),
     ),
     key=("time", "trade_id"),
-    filters=(Column("symbol", "text"),),
+    filters=(Filter("symbol"),),
 )
 
 
@@ -52,7 +52,7 @@ def _candles(prefix: str, condition: str | None) -> Listing:
             Column("source", "text"),
         ),
         key=("start_time",),
-        filters=(Column("symbol", "text"), Column("interval", "text")),
+        filters=(Filter("symbol"), Filter("interval")),
         condition=condition,
     )
 
@@ -84,5 +84,52 @@ GAPS = Listing(
         Column("updated", "time"),
     ),
     key=("start_time", "id"),
-    filters=tuple(Column(name, "text") for name in ("source", "symbol", "kind", "state")),
+    filters=tuple(map(Filter, ("source", "symbol", "kind", "state"))),
+)
+
+VOLATILITY = Listing(
+    name="volatility",
+    table="volatility",
+    columns=(
+        Column("time", "time"),
+        Column("estimator", "text"),
+        Column("volatility", "number"),
+        Column("annualised", "number"),
+        Column("observations", "integer"),
+    ),
+    key=("time", "estimator"),
+    filters=(Filter("symbol"), Filter("estimator")),
+)
+
+# One pair by one method: `symbol1` is the smaller of the two, as stored.
+CORRELATIONS = Listing(
+    name="correlations",
+    table="correlations",
+    columns=(
+        Column("time", "time"),
+        Column("correlation", "number", optional=True),
+        Column("observations", "integer"),
+    ),
+    key=("time",),
+    filters=tuple(map(Filter, ("symbol1", "symbol2", "method"))),
+)
+
+ALERTS = Listing(
+    name="alerts",
+    table="alerts",
+    columns=(
+        Column("id", "integer"),
+        Column("type", "text"),
+        Column("symbol", "text"),
+        Column("symbol2", "text", optional=True),
+        Column("severity", "text"),
+        Column("time", "time"),
+        Column("value", "number"),
+        Column("previous", "number", optional=True),
+        Column("threshold", "number"),
+        Column("message", "text"),
+        Column("published", "time", optional=True),
+    ),
+    key=("time", "id"),
+    filters=(Filter("type"), Filter("symbol", ("symbol", "symbol2")), Filter("severity")),
 )

@@ -9,6 +9,9 @@ from typing import Any
 
 from psycopg2.extras import execute_values
 
+# What may stand in `estimator`; `alert` is the figure that alerts look at, scaled to a day.
+ESTIMATORS = ("close_to_close", "parkinson", "garman_klass", "rogers_satchell", "yang_zhang", "ewma", "alert")
+
 
 @dataclass(frozen=True, slots=True)
 class VolatilityRow:
@@ -45,3 +48,20 @@ def latest_volatilities(cursor: Any, estimator: str) -> dict[str, VolatilityRow]
         (estimator,),
     )
     return {row[0]: VolatilityRow(*row) for row in cursor.fetchall()}
+
+
+def last_estimates(cursor: Any, estimators: Sequence[str], symbols: Sequence[str] | None = None) -> list[VolatilityRow]:
+    """What these estimators said of each instrument (of all, or of `symbols`) in the last hour for which one of them said something.
+
+    Ordered by symbol, then as `estimators`. One look into the index for each instrument and estimator.
+    """
+    cursor.execute(
+        "SELECT symbol, estimator, time, volatility, annualised, observations FROM ("
+        "SELECT latest.*, place, max(latest.time) OVER (PARTITION BY latest.symbol) AS last"
+        " FROM instruments CROSS JOIN unnest(%(estimators)s::text[]) WITH ORDINALITY AS asked(name, place) CROSS JOIN LATERAL ("
+        "SELECT * FROM volatility WHERE symbol = instruments.symbol AND estimator = asked.name ORDER BY time DESC LIMIT 1) AS latest"
+        " WHERE %(symbols)s::text[] IS NULL OR instruments.symbol = ANY (%(symbols)s::text[])"
+        ") AS found WHERE time = last ORDER BY symbol, place",
+        {"estimators": list(estimators), "symbols": None if symbols is None else list(symbols)},
+    )
+    return [VolatilityRow(*row) for row in cursor.fetchall()]

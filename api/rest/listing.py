@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import orjson
@@ -20,29 +21,53 @@ EXPORTS = {"responses": {200: {"content": {kind: {"schema": {"type": "string"}} 
 
 _TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
+_SYMBOLS = ("symbol", "symbol1", "symbol2")  # arguments that name an instrument
+
 ReadPage = Callable[[int, Key | None], Page]
 
 
-def answer(listing: Listing, query: Mapping[str, Any], rows: str, about: tuple[str, ...] = ("symbol",)) -> Response:
+def answer(
+    listing: Listing,
+    query: Mapping[str, Any],
+    rows: str,
+    about: tuple[str, ...] = ("symbol",),
+    stored: Mapping[str, str] = MappingProxyType({}),
+) -> Response:
     """The rows that `query` (see `ListQuery`) asks for, in a field named `rows` behind the arguments `about`, which also name the file.
+
+    `stored` has the values of filters that are stored other than they were asked for.
 
     JSON comes in pages. CSV and NDJSON without a `limit` give everything, whatever its length; with one, a page, whose
     `next_page_token` is the header `X-Next-Page-Token`. An export that breaks off ends without its last chunk.
     """
     kind = query["format"]
     whole = kind != "json" and "limit" not in query
-    read = _reader(listing, query)
+    read = _reader(listing, {**query, **stored})
     page = read(EXPORT_ROWS if whole else query.get("limit", DEFAULT_LIMIT), query["page_token"].key if "page_token" in query else None)
-    if not page.lines and "symbol" in query:
-        refuse_unknown("symbol", [query["symbol"]])
+    if not page.lines:
+        _refuse_unknown(query)
     token = paging.encode(paging.place(listing, query, page.following)) if page.following else None
     if kind == "json":
         return _json_page({name: query[name] for name in about}, rows, page, token)
     header = listing.header if kind == "csv" else b""
     response = _stream(header, kind, page, read) if whole and page.following else _part(header, kind, page, token)
-    name = "_".join([*(query[name] for name in about), rows])
+    return _as_file(response, "_".join([*(query[name] for name in about), rows]), kind)
+
+
+def export(lines: bytes, kind: str, name: str) -> Response:
+    """A short CSV or NDJSON file, whole."""
+    return _as_file(Response(lines, content_type=_TYPES[kind]), name, kind)
+
+
+def _as_file(response: Response, name: str, kind: str) -> Response:
     response.headers["Content-Disposition"] = f'attachment; filename="{name}.{kind}"'
     return response
+
+
+def _refuse_unknown(query: Mapping[str, Any]) -> None:
+    for argument in _SYMBOLS:
+        if argument in query:
+            refuse_unknown(argument, [query[argument]])
 
 
 def _reader(listing: Listing, query: Mapping[str, Any]) -> ReadPage:

@@ -6,11 +6,12 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
-    """What went wrong, for programs. `unauthorized` waits for API keys: nothing is protected yet."""
+    """What went wrong, for programs. `no_data` is REST's alone; `unauthorized` waits for API keys: nothing is protected yet."""
 
     INVALID_PAYLOAD = "invalid_payload"
     UNKNOWN_INSTRUMENT = "unknown_instrument"
     NO_PRICE = "no_price"
+    NO_DATA = "no_data"
     TOO_MANY_REQUESTS = "too_many_requests"
     SERVER_FULL = "server_full"
     UNAUTHORIZED = "unauthorized"

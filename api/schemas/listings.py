@@ -16,16 +16,22 @@ from db.listing import Listing
 
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1_000
+FORMATS = ("json", "csv", "ndjson")
 
-_NEXT = "Give it as `page_token` for the next page; null at the end"
 
-
-def _token(listing: Listing) -> TokenArgument:
+def token_argument(listing: Listing) -> TokenArgument:
+    """`page_token` of that listing."""
     return TokenArgument(listing, metadata=about("`next_page_token` of the page before, everything else unchanged"))
 
 
-def _symbol(*, required: bool = True) -> Str:
-    return Str(required=required, validate=PRINTABLE, metadata=about("The instrument", example="EUR_USD"))
+def next_page() -> NullableText:
+    """`next_page_token` of an answer."""
+    return NullableText("Give it as `page_token` for the next page; null at the end")
+
+
+def symbol_argument(text: str = "The instrument", *, required: bool = True, example: str = "EUR_USD") -> Str:
+    """One instrument."""
+    return Str(required=required, validate=PRINTABLE, metadata=about(text, example=example))
 
 
 def _nullable_integer(text: str) -> Int:
@@ -42,7 +48,7 @@ class ListQuery(Schema):
         metadata=about(f"Rows at most. Default {DEFAULT_LIMIT} for JSON; CSV and NDJSON without it give the whole range"),
     )
     order = Str(load_default="asc", validate=validate.OneOf(["asc", "desc"]), metadata=about("Oldest or newest first"))
-    format = Str(load_default="json", validate=validate.OneOf(["json", "csv", "ndjson"]))
+    format = Str(load_default="json", validate=validate.OneOf(FORMATS))
 
     @validates_schema
     def _in_order(self, data: dict[str, Any], **_: Any) -> None:
@@ -56,8 +62,8 @@ class ListQuery(Schema):
 class TicksQuery(ListQuery):
     """A part of one instrument's history."""
 
-    symbol = _symbol()
-    page_token = _token(listings.PRICES)
+    symbol = symbol_argument()
+    page_token = token_argument(listings.PRICES)
 
 
 class TickSchema(Schema):
@@ -80,14 +86,14 @@ class TicksSchema(Schema):
 
     symbol = Str(required=True)
     ticks = List(Nested(TickSchema), required=True)
-    next_page_token = NullableText(_NEXT)
+    next_page_token = next_page()
 
 
 class TradesQuery(ListQuery):
     """A part of one instrument's trades."""
 
-    symbol = _symbol()
-    page_token = _token(listings.TRADES)
+    symbol = symbol_argument()
+    page_token = token_argument(listings.TRADES)
 
 
 class TradeSchema(Schema):
@@ -105,20 +111,20 @@ class TradesSchema(Schema):
 
     symbol = Str(required=True)
     trades = List(Nested(TradeSchema), required=True)
-    next_page_token = NullableText(_NEXT)
+    next_page_token = next_page()
 
 
 class CandlesQuery(ListQuery):
     """A part of one instrument's candles; `start` and `end` are about their start times."""
 
-    symbol = _symbol()
+    symbol = symbol_argument()
     interval = Str(load_default="1h", validate=validate.OneOf(list(INTERVALS)))
     price = Str(
         load_default="mid",
         validate=validate.OneOf(list(listings.CANDLES)),
         metadata=about("Whose open, high, low and close; candles that do not know theirs are left out"),
     )
-    page_token = _token(listings.CANDLES["mid"])
+    page_token = token_argument(listings.CANDLES["mid"])
 
 
 class CandleSchema(Schema):
@@ -142,17 +148,17 @@ class CandlesSchema(Schema):
     symbol = Str(required=True)
     interval = Str(required=True)
     candles = List(Nested(CandleSchema), required=True)
-    next_page_token = NullableText(_NEXT)
+    next_page_token = next_page()
 
 
 class GapsQuery(ListQuery):
     """Holes in the store; `start` and `end` are about their start times."""
 
     source = Str(validate=PRINTABLE, metadata=about("The source that should have filled it", example="binance"))
-    symbol = _symbol(required=False)
+    symbol = symbol_argument(required=False)
     kind = Str(validate=validate.OneOf(["trades", "candles"]))
     state = Str(validate=validate.OneOf(["open", "filled", "unfillable"]))
-    page_token = _token(listings.GAPS)
+    page_token = token_argument(listings.GAPS)
 
 
 class GapSchema(Schema):
@@ -178,4 +184,4 @@ class GapsSchema(Schema):
     """A page of gaps."""
 
     gaps = List(Nested(GapSchema), required=True)
-    next_page_token = NullableText(_NEXT)
+    next_page_token = next_page()
