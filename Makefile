@@ -21,8 +21,9 @@ check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 
-bench: venv-dev  ## measure the hub beside its peers; BENCH=--quick for an impression, BENCH=--help for the rest
-	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m tests.bench fanout $(BENCH)
+bench: venv-dev  ## measure beside peers; PART=fanout, ingest or analytics alone, BENCH=--quick for an impression
+	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \
+	for part in $(or $(PART),fanout ingest analytics); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
 
 lock: venv-dev  ## pin every version again, from the .in files
 	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements.txt requirements.in

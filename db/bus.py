@@ -382,9 +382,14 @@ class Bus:
 
     def unstored(self, channel: str = topics.PRICES) -> int:
         """How many accepted messages the store does not hold yet."""
+        published, stored = self.counts(channel)
+        return published - stored
+
+    def counts(self, channel: str = topics.PRICES) -> tuple[int, int]:
+        """How many messages were accepted so far, and how many the store was told to hold; both from 0 where Redis has lost its data."""
         with translated():
             published, stored = self._redis.hmget(topics.count_key(channel), ["published", "stored"])
-        return int(published or 0) - int(stored or 0)
+        return int(published or 0), int(stored or 0)
 
     # who may act
 

@@ -153,9 +153,9 @@ def closing_quotes(cursor: Any, interval: str, end: datetime) -> list[tuple[str,
     return list(cursor.fetchall())
 
 
-def marked_before(cursor: Any, moment: datetime) -> bool:
-    """Whether anything stored before `moment` is not in its candles yet."""
-    cursor.execute("SELECT EXISTS (SELECT FROM candle_marks WHERE minute < %s)", (moment,))
+def marked_between(cursor: Any, start: datetime, end: datetime) -> bool:
+    """Whether anything stored of the time from `start` to `end` is not in its candles yet."""
+    cursor.execute("SELECT EXISTS (SELECT FROM candle_marks WHERE minute >= %s AND minute < %s)", (start, end))
     return bool(cursor.fetchone()[0])
 
 

@@ -9,6 +9,10 @@ from typing import Any
 
 from db.partitions import make_months
 
+CLOSING = "hourly_job"  # the source of candles' closing prices
+# Sources whose quotes make no candles: an exchange tells its trades, and closing prices come from candles.
+NO_CANDLES = ("binance", CLOSING)
+
 _COLUMNS = "instrument, time, received, bid, ask, mid, volume, source, epoch, seq"
 _TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -41,9 +45,9 @@ def insert_prices(cursor: Any, rows: Sequence[PriceRow]) -> int:
     cursor.execute(f"INSERT INTO prices ({_COLUMNS}) SELECT {_COLUMNS} FROM prices_staging ON CONFLICT DO NOTHING")  # noqa: S608
     inserted = int(cursor.rowcount)
     if inserted:
-        # Where an exchange tells its trades, candles are made of those.
         cursor.execute(
-            "INSERT INTO candle_marks SELECT DISTINCT instrument, date_trunc('minute', time) FROM prices_staging WHERE source <> 'binance'"
+            "INSERT INTO candle_marks SELECT DISTINCT instrument, date_trunc('minute', time) FROM prices_staging WHERE source <> ALL (%s)",
+            (list(NO_CANDLES),),
         )
     return inserted
 
@@ -61,7 +65,9 @@ def latest_times(cursor: Any) -> dict[str, str]:
     """instrument -> time of its last stored price, in contract form, where that is of the source that feeds the instrument."""
     cursor.execute(
         f"SELECT i.symbol, {_TIME.format('p.time')} FROM instruments i, LATERAL ("  # noqa: S608
-        "  SELECT time, source FROM prices WHERE instrument = i.symbol ORDER BY time DESC LIMIT 1) p WHERE p.source = i.source"
+        "  SELECT time, source FROM prices WHERE instrument = i.symbol AND source <> %s ORDER BY time DESC LIMIT 1) p"
+        " WHERE p.source = i.source",
+        (CLOSING,),
     )
     return dict(cursor.fetchall())
 

@@ -15,6 +15,7 @@ from typing import Any
 from db.candles import Update, upsert_and_tell
 from db.intervals import INTERVALS
 from db.partitions import make_months
+from db.prices import NO_CANDLES
 from db.timestamps import format_time
 
 _LONGEST = timedelta(hours=26)  # a candle: the FX day of a clock change has 25 hours
@@ -60,7 +61,8 @@ ORDER BY symbol, minute
 _NO_TRADES = """WHERE NOT EXISTS (
     SELECT FROM raw_trades t WHERE t.symbol = rolled_minutes.symbol AND time >= %(first)s AND time < %(last)s
     AND time >= minute AND time < minute + interval '1 minute' OFFSET 0)"""  # OFFSET: looked up minute by minute, never joined
-_QUOTE = f"SELECT mid, bid, ask FROM prices p WHERE p.instrument = runs.symbol AND {_MINUTE} AND source <> 'binance' ORDER BY"  # noqa: S608
+_MAKES_CANDLES = f"source NOT IN {NO_CANDLES}"
+_QUOTE = f"SELECT mid, bid, ask FROM prices p WHERE p.instrument = runs.symbol AND {_MINUTE} AND {_MAKES_CANDLES} ORDER BY"  # noqa: S608
 
 _FROM_TICKS = f"""
 SELECT symbol, '1m', minute, minute + interval '1 minute', opens.mid, high, low, closes.mid,
@@ -73,7 +75,7 @@ FROM (SELECT *, kind = 'fx' AS fx FROM ({_RUNS.format(where=_NO_TRADES)}) AS fou
         coalesce(sum(volume), count(*)) AS volume, count(*) AS quotes
     FROM prices p
     WHERE p.instrument = runs.symbol AND time >= runs.first AND time < runs.last AND time >= %(first)s AND time < %(last)s
-        AND source <> 'binance'
+        AND {_MAKES_CANDLES}
     GROUP BY 1) AS minutes, LATERAL (
     {_QUOTE} time, epoch, seq LIMIT 1) AS opens, LATERAL (
     {_QUOTE} time DESC, epoch DESC, seq DESC LIMIT 1) AS closes

@@ -53,7 +53,7 @@ def by_kind(cursor: Any, instruments: Sequence[Instrument], end: datetime, span:
     for row in rows:
         if row[0] in kinds:
             found.setdefault(kinds[row[0]], []).append(row)
-    return {kind: _arrays(of_kind) for kind, of_kind in found.items()}
+    return {kind: arrays(of_kind) for kind, of_kind in found.items()}
 
 
 def on_clock(cursor: Any, instruments: Iterable[Instrument], end: datetime, hours: int) -> Hours:
@@ -61,10 +61,11 @@ def on_clock(cursor: Any, instruments: Iterable[Instrument], end: datetime, hour
     known = {instrument.symbol for instrument in instruments}
     rows = [row for row in candles_between(cursor, "1h", end - hours * HOUR, end) if row[0] in known]
     first = int((end - hours * HOUR).timestamp())
-    return _arrays(rows, np.arange(first, int(end.timestamp()), 3600, dtype=np.int64))
+    return arrays(rows, np.arange(first, int(end.timestamp()), 3600, dtype=np.int64))
 
 
-def _arrays(rows: Sequence[tuple[Any, ...]], starts: NDArray[np.int64] | None = None) -> Hours:
+def arrays(rows: Sequence[tuple[Any, ...]], starts: NDArray[np.int64] | None = None) -> Hours:
+    """Rows of `candles_between` on the grid of these starts, by default of all hours that are in any row."""
     symbols = tuple(sorted({row[0] for row in rows}))
     times = np.array([row[1] for row in rows], dtype=np.int64)
     grid = np.unique(times) if starts is None else starts

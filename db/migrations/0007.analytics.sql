@@ -41,7 +41,7 @@ CREATE TABLE correlations (
     correlation  double precision,
     observations int              NOT NULL,
     PRIMARY KEY (time, method, symbol1, symbol2),
-    CHECK (symbol1 < symbol2)
+    CHECK (symbol1 < symbol2 COLLATE "C")  -- as programs sort, whatever the database's language
 );
 CREATE INDEX correlations_by_pair ON correlations (symbol1, symbol2, method, time);
 

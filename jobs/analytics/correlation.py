@@ -26,7 +26,8 @@ MINIMUM = 30  # observations: below, a correlation of 0 has a standard error abo
 _TILE = 512  # instruments: a tile of the matrix is worked on at once
 _STRIP = 64  # rows of a tile that the processor's cache holds
 _DOUBTFUL = 1e-3  # a difference this small, relative to what it is taken of, has lost three digits
-_SINGLE = 3e-10  # what sums in single precision may cost a correlation
+_LARGE = 256  # instruments from which time matters more than the last digits
+_SINGLE = 5e-10  # what sums in single precision may cost a correlation, at most
 _EPSILON = float(np.finfo(np.float32).eps) / 2
 
 
@@ -79,6 +80,7 @@ class _Centred:
     single: NDArray[np.float32]  # the values
     missing: NDArray[np.float32]  # 1 or 0; counts are exact in single precision
     holes: NDArray[np.float32]  # how many are missing
+    total: Floats  # what rounding left of the mean, times the number: nothing, unless the spread is nothing beside the mean
     spread: Floats  # root mean square
 
     @classmethod
@@ -86,7 +88,7 @@ class _Centred:
         """In `memory`, four times the size of `returns`."""
         values, squares, present, halves = memory.reshape(4, *returns.shape)
         single, missing = halves.reshape(-1).view(np.float32).reshape(2, *returns.shape)
-        made = cls(values, squares, present, single, missing, np.empty((len(returns), 1), np.float32), np.empty((len(returns), 1)))
+        made = cls(values, squares, present, single, missing, np.empty((len(returns), 1), np.float32), *np.empty((2, len(returns), 1)))
         for first in range(0, len(returns), _STRIP):
             made._fill(slice(first, first + _STRIP), returns[first : first + _STRIP])
         return made
@@ -107,13 +109,14 @@ class _Centred:
         np.multiply(values, values, out=squares)
         np.copyto(self.single[rows], values)
         np.subtract(returns.shape[1], numbers, out=self.holes[rows], casting="unsafe")
+        np.sum(values, axis=1, keepdims=True, out=self.total[rows])
         np.sqrt(squares.sum(axis=1, keepdims=True) * each, out=self.spread[rows])
 
 
 class _Sums(NamedTuple):
     """Of each instrument of a tile's rows, over the observations that it shares with each of its columns."""
 
-    values: NDArray[np.floating]  # with the opposite sign, which no product shows
+    values: NDArray[np.floating]
     squares: Floats
 
     def part(self, rows: slice, columns: slice) -> _Sums:
@@ -146,16 +149,19 @@ def _pearson_tile(data: _Centred, room: Room, returns: Floats, tile: Tile, minim
 
 
 def _sums(data: _Centred, room: Room, piece: int, own: slice, other: slice, fewest: float) -> _Sums:
-    """Of centred values what is shared sums to the opposite of what is not, which is less: single precision may do.
+    """Of centred values what is shared sums to the opposite of what is not, which is less: for many instruments, single precision may do.
 
     An error d of Σx changes r by some 2 d Σx / (n Σx²), and d is about the precision times the root mean square times the number of terms.
     """
-    sums: NDArray[np.floating] = room.product(piece, data.single[own], data.missing[other])
-    farthest = np.maximum(sums.max(axis=1, keepdims=True), -sums.min(axis=1, keepdims=True))
-    if (farthest * float(data.holes[other].max()) * _EPSILON > _SINGLE * fewest**2 * data.spread[own]).any():
-        sums = room.product(piece, data.values[own], data.present[other])
-        np.negative(sums, out=sums)
-    return _Sums(sums, room.product(piece + 1, data.squares[own], data.present[other]))
+    squares = room.product(piece + 1, data.squares[own], data.present[other])
+    if len(data.values) >= _LARGE:
+        short = room.product(piece, data.single[own], data.missing[other])
+        np.subtract(data.total[own], short, out=short, casting="same_kind")
+        farthest = np.maximum(short.max(axis=1, keepdims=True), -short.min(axis=1, keepdims=True))
+        error = float(data.holes[other].max()) * _EPSILON * data.spread[own]
+        if (farthest * error <= _SINGLE * fewest * squares.min(axis=1, keepdims=True)).all():
+            return _Sums(short, squares)
+    return _Sums(room.product(piece, data.values[own], data.present[other]), squares)
 
 
 def _pearson_strip(products: Floats, counts: NDArray[np.float32], own: _Sums, other: _Sums, result: Floats) -> Booleans:

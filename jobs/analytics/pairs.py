@@ -47,7 +47,9 @@ class Room:
     def product(self, piece: int, first: NDArray[T], second: NDArray[T]) -> NDArray[T]:
         """first @ second.T, in this piece."""
         shape = len(first), len(second)
-        return np.matmul(first, second.T, out=self._pieces[piece].view(first.dtype)[: shape[0] * shape[1]].reshape(shape))
+        result: NDArray[T] = self._pieces[piece].view(first.dtype)[: shape[0] * shape[1]].reshape(shape)
+        np.matmul(first, second.T, out=result)
+        return result
 
 
 def assemble(size: int, fill: FillTile, side: int) -> Correlation:

@@ -8,99 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from jobs.analytics.candles import Candles, Windows
 from jobs.analytics.returns import Booleans, Counts, Floats, log_returns
-from jobs.analytics.rolling import rolling_count, rolling_squares, rolling_sum
+from jobs.analytics.rolling import rolling_squares, rolling_sum
 
 DECAY = 0.94  # λ of RiskMetrics
 ALERT_HOURS = 24
-_SHARE = 0.8  # of a window's observations, unless the caller says how many are the least
 _BLOCK = 1 << 15  # elements worked on at once: what the processor's cache holds
-
-
-@dataclass(frozen=True, slots=True)
-class Candles:
-    """Candles as logarithms of ratios of neighbouring prices; each array (instruments, candles), 0 where missing."""
-
-    change: Floats  # ln(close / close before)
-    jump: Floats  # ln(open / close before)
-    high: Floats  # ln(high / open)
-    low: Floats  # ln(low / open)
-    close: Floats  # ln(close / open)
-    present: Booleans  # the candle is there
-    follows: Booleans  # and so is the one before, with no break between them
-
-    @classmethod
-    def of(cls, opens: Floats, highs: Floats, lows: Floats, closes: Floats, breaks: Booleans | None = None) -> Candles:
-        """From prices, each array (instruments, candles), float64, NaN where a candle is missing.
-
-        A candle counts as missing wholly where a price is missing, infinite or not positive, and where the prices contradict each other
-        (high below low, open or close outside them). `breaks`, (candles,) or (instruments, candles), is true where the step *into* a
-        candle is not to be taken as one period's (`periods.breaks`: the first candle after a weekend). Raises `ValueError` where the
-        shapes differ.
-        """
-        if not (opens.ndim == 2 and opens.shape == highs.shape == lows.shape == closes.shape):
-            raise ValueError("open, high, low and close have to be arrays of one shape, (instruments, candles)")
-        logs, known = np.empty((5, *opens.shape)), np.empty((2, *opens.shape), np.bool_)
-        made = cls(logs[0], logs[1], logs[2], logs[3], logs[4], known[0], known[1])
-        made._find(opens, highs, lows, closes, breaks)
-        made._take_logarithms(opens, highs, lows, closes)
-        return made
-
-    def windows(self, window: int, minimum: int | None = None) -> Windows:
-        """Every window of `window` candles. Fewer than `minimum` observations in one (default: 80 %, at least 2) make it not available.
-
-        Raises `ValueError` unless 2 <= minimum <= window.
-        """
-        least = max(2, math.ceil(_SHARE * window)) if minimum is None else minimum
-        if not 2 <= least <= window:
-            raise ValueError(f"a window of {window} candles and a minimum of {least}: 2 <= minimum <= window is needed")
-        if self.present.shape[1] < window:
-            none = np.zeros(self.present.shape, np.int32)
-            return Windows(self, window, least, none, none)
-        return Windows(self, window, least, rolling_count(self.present, window), rolling_count(self.follows, window))
-
-    def _find(self, opens: Floats, highs: Floats, lows: Floats, closes: Floats, breaks: Booleans | None) -> None:
-        present, follows = self.present, self.follows
-        np.less_equal(lows, np.minimum(opens, closes), out=present)  # false where one of them is NaN
-        present &= np.maximum(opens, closes) <= highs
-        present &= lows > 0
-        present &= highs < np.inf
-        follows[:, :1] = False
-        np.logical_and(present[:, 1:], present[:, :-1], out=follows[:, 1:])
-        if breaks is not None:
-            follows &= ~breaks
-
-    def _take_logarithms(self, opens: Floats, highs: Floats, lows: Floats, closes: Floats) -> None:
-        with np.errstate(all="ignore"):
-            for logs, prices in ((self.high, highs), (self.low, lows), (self.close, closes)):
-                np.log(np.divide(prices, opens, out=logs), out=logs)
-            for logs, prices in ((self.change, closes), (self.jump, opens)):
-                logs[:, :1] = 0.0
-                np.log(np.divide(prices[:, 1:], closes[:, :-1], out=logs[:, 1:]), out=logs[:, 1:])
-        for known, parts in ((self.present, (self.high, self.low, self.close)), (self.follows, (self.change, self.jump))):
-            if not known.all():
-                for logs in parts:
-                    logs[~known] = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Windows:
-    """Candles, and what every estimator has to know of the windows over them; counts are (instruments, candles).
-
-    A window stands in the column of its last candle; before the first full one all is 0.
-    """
-
-    candles: Candles
-    size: int
-    minimum: int
-    ranges: Counts  # candles in the window
-    steps: Counts  # of them, those that follow the one before: returns
 
 
 class Volatility(NamedTuple):
@@ -110,6 +28,7 @@ class Volatility(NamedTuple):
     observations: Counts  # how many the window holds; shared among estimators, not to be written to
 
 
+Prices = tuple[Floats, Floats, Floats, Floats]  # open, high, low, close; each (instruments, candles), NaN where missing
 Estimator = Callable[[Windows], Volatility]
 # Candles, the counts of their windows (one row, where all rows have the same) and the windows' size -> variance, (instruments, candles)
 _Kernel = Callable[[Candles, Counts, int], Floats]
@@ -177,36 +96,27 @@ OF_RANGES = frozenset({"parkinson", "garman_klass", "rogers_satchell"})  # obser
 
 
 def estimate(
-    opens: Floats,
-    highs: Floats,
-    lows: Floats,
-    closes: Floats,
-    window: int,
-    minimum: int | None = None,
-    breaks: Booleans | None = None,
-    names: Sequence[str] = tuple(ESTIMATORS),
-    threads: int = 1,
+    prices: Prices, window: int, minimum: int | None = None, breaks: Booleans | None = None, names: Sequence[str] = tuple(ESTIMATORS)
 ) -> dict[str, Volatility]:
-    """Several estimators over the same candles, by name; arguments as of `Candles.of` and `Candles.windows`, which say what is raised.
+    """Several estimators over the same candles, by name; `prices` are open, high, low and close as `Candles.of` takes them.
 
+    `window`, `minimum` and `breaks`, and what is raised, are those of `Candles.of` and `Candles.windows`.
     The same numbers as one estimator after the other, sooner: a few instruments at a time go through all of them while the processor's
     cache holds their candles.
     """
-    shape = opens.shape
+    shape = prices[0].shape
     volatility, ranges, steps = np.empty((len(names), *shape)), np.empty(shape, np.int32), np.empty(shape, np.int32)
     results = {name: Volatility(values, ranges if name in OF_RANGES else steps) for name, values in zip(names, volatility, strict=True)}
     apart = None if breaks is None else np.broadcast_to(breaks, shape)
     step = max(1, _BLOCK // max(1, shape[-1]))
-
-    def work(rows: slice) -> None:
-        candles = Candles.of(opens[rows], highs[rows], lows[rows], closes[rows], None if apart is None else apart[rows])
+    for first in range(0, max(1, shape[0]), step):
+        rows = slice(first, first + step)
+        opens, highs, lows, closes = (part[rows] for part in prices)
+        candles = Candles.of(opens, highs, lows, closes, None if apart is None else apart[rows])
         windows = candles.windows(window, minimum)
         ranges[rows], steps[rows] = windows.ranges, windows.steps
         for name in names:
             results[name].volatility[rows] = ESTIMATORS[name](windows).volatility
-
-    with ThreadPoolExecutor(threads) as pool:  # numpy works without Python's lock
-        list(pool.map(work, (slice(first, first + step) for first in range(0, max(1, shape[0]), step))))
     return results
 
 

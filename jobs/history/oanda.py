@@ -31,6 +31,10 @@ class OandaHistory:
         self._rest = rest
         self._page = page
 
+    def close(self) -> None:
+        """Close every connection."""
+        self._rest.close()
+
     def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
         """The complete candles with `start` <= start time < `end`, oldest first, each once, a page after the other; no page is empty.
 

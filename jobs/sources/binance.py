@@ -22,15 +22,16 @@ from websockets.sync.client import ClientConnection, connect
 from db.bus import Tick, Trade
 from db.decimals import is_decimal
 from jobs.sources.base import BadInput, Silent, Source, as_source_error
+from jobs.sources.bulk_websocket import BulkConnection
 
 log = logging.getLogger(__name__)
 
 NAME = "binance"
-BATCH = 1000  # messages in one batch at most
+BATCH = 4000  # messages in one batch, but for what the last reading brings beyond it
 LIFETIME = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
 _LOOK = 0.5  # seconds between looks at `stop`
 _LARGEST = 64 * 1024  # bytes of one message; real ones have 200
-_QUEUE = (4 * BATCH, BATCH)  # messages: from the first number on the socket is not read, until there are fewer than the second
+_QUEUE = (4, 1)  # readings: from the first number on the socket is not read, until there are no more than the second
 _COMPLAIN_EVERY = 60.0  # seconds, for each kind of garbage
 # Where a stream's name begins in a message, and by which place it has ended.
 _NAME_FROM, _NAME_TO = len('{"stream":"'), 64
@@ -101,6 +102,7 @@ class BinanceSource(Source[Batch]):
                 ping_timeout=20,
                 max_size=_LARGEST,
                 max_queue=_QUEUE,
+                create_connection=BulkConnection,
             ) as connection:
                 yield from self._batches(connection, stop)
         except (OSError, websockets.WebSocketException, Silent, Leave) as error:
@@ -129,9 +131,9 @@ class BinanceSource(Source[Batch]):
         received: list[bytes] = []
         while not stop.is_set():
             try:
-                received.append(connection.recv(timeout=min(_LOOK, self._silence), decode=False))
+                received += connection.recv(timeout=min(_LOOK, self._silence), decode=False).split(b"\n")
                 while len(received) < BATCH:
-                    received.append(connection.recv(timeout=0, decode=False))
+                    received += connection.recv(timeout=0, decode=False).split(b"\n")
             except TimeoutError:
                 pass
             if received:

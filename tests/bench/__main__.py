@@ -1,4 +1,4 @@
-"""`python -m tests.bench fanout|ingest`: the benchmarks, each figure with its ratio to peers measured in the same run. Linux only."""
+"""`python -m tests.bench fanout|ingest|analytics`: the benchmarks, figures with their ratio to peers of the same run. Linux only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from tests.bench import analytics as analytics_runner
 from tests.bench import fanout as runner
 from tests.bench import ingest as ingest_runner
 from tests.bench import node, report
@@ -80,6 +81,24 @@ def ingest(parts: str, rounds: int, trades: int, ticks: int, export_rows: int, s
     with runner.ground(pin=False) as place:
         runs = ingest_runner.run_all(place, options)
     file = ingest_runner.write(runs, options, out)
+    click.echo(file.read_text())
+
+
+@bench.command()
+@click.option("--parts", default=",".join((*analytics_runner.PARTS, analytics_runner.MEMORY)), show_default=True, help="What to measure.")
+@click.option("--rounds", default=7, show_default=True, help="How often everything is measured, in alternation.")
+@click.option("--repeats", default=9, show_default=True, help="Calls in a row of which the best counts.")
+@click.option("--quick", is_flag=True, help="Three short rounds, without what takes pandas long: an impression within ten seconds.")
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+def analytics(parts: str, rounds: int, repeats: int, quick: bool, out: Path) -> None:
+    """Correlation and volatility: time and memory, against pandas and numpy."""
+    out = out.resolve()
+    os.chdir(ROOT)
+    chosen = _keys({**analytics_runner.PARTS, analytics_runner.MEMORY: None}, parts)
+    if quick:
+        chosen = tuple(part for part in chosen if part != "spearman")
+    options = analytics_runner.Options(chosen, 3 if quick else rounds, 3 if quick else repeats)
+    file = analytics_runner.write(analytics_runner.run_all(options), options, out)
     click.echo(file.read_text())
 
 

@@ -55,6 +55,7 @@ def measure(ground: Ground, who: str, count: int) -> dict[str, float]:
             "BINANCE_SYMBOLS": ",".join(SYMBOLS),
             "BINANCE_WS_URL": f"ws://127.0.0.1:{port}",
             "BINANCE_REST_URL": f"http://127.0.0.1:{port}",
+            "RETENTION_TRADES": "0",  # these are of 2024
         }
         return _watch(ground, count, ("-m", "jobs.scheduler"), environ, port)
 

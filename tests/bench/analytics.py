@@ -1,0 +1,254 @@
+"""The benchmark of the analytics: correlation and volatility beside pandas and numpy, and the memory of a large matrix."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from jobs.analytics.correlation import METHODS, pearson
+from jobs.analytics.returns import Floats
+from jobs.analytics.volatility import ESTIMATORS, estimate
+from tests.bench import series
+from tests.bench.figures import Spread
+from tests.bench.report import cell, table
+from tests.bench.servers import ROOT
+
+OURS = "tickwire"
+INSTRUMENTS, HOURS, CANDLES, MANY = 500, 720, 1500, 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How often: a round measures every contender once, as the best of `repeats` calls in a row."""
+
+    parts: tuple[str, ...]
+    rounds: int
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measurement."""
+
+    part: str
+    who: str
+    round: int
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """Something to time; `slow` is timed once a round."""
+
+    label: str
+    call: Callable[[], object]
+    slow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One benchmark. `prepare` makes the data, proves that ours and a peer agree, and gives the contenders, ours first."""
+
+    title: str
+    prepare: Callable[[], Mapping[str, Contender]]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A ratio of times in the same round: theirs ÷ ours, at least (or, for a floor, ours ÷ theirs, at most) so much."""
+
+    part: str
+    peer: str
+    bound: float
+    text: str
+    floor: bool = False
+
+
+def _agree(ours: Floats, theirs: Floats, size: float | Floats = 1.0) -> None:
+    """To 1e-9 of `size`, where both are there."""
+    assert np.nanmax(np.abs(ours - theirs) / size) < 1e-9, "ours and theirs are not the same numbers"
+
+
+def _correlation() -> dict[str, Contender]:
+    returns, complete = (series.returns_with_holes(INSTRUMENTS, HOURS, missing) for missing in (0.05, 0.0))
+    frame = pd.DataFrame(np.ascontiguousarray(returns.T))
+    _agree(pearson(returns).matrix, frame.corr().to_numpy())
+    _agree(pearson(complete).matrix, np.asarray(np.corrcoef(complete)))
+    return {
+        OURS: Contender("Tickwire, 5 % missing", lambda: pearson(returns)),
+        "complete": Contender("Tickwire, complete", lambda: pearson(complete)),
+        "pandas": Contender("pandas `DataFrame.corr`, 5 % missing", lambda: frame.corr(), slow=True),
+        "numpy": Contender("numpy `corrcoef`, complete", lambda: np.corrcoef(complete)),
+    }
+
+
+def _method(name: str, peer: Literal["spearman"] | None) -> dict[str, Contender]:
+    returns = series.returns_with_holes(INSTRUMENTS, HOURS, 0.05)
+    contenders = {OURS: Contender("Tickwire", partial(METHODS[name], returns, 30))}
+    if peer:
+        frame = pd.DataFrame(np.ascontiguousarray(returns.T))
+        few = frame.iloc[:, :40]
+        _agree(METHODS[name](returns[:40], 30).matrix, few.corr(peer).to_numpy())
+        contenders["pandas"] = Contender(f'pandas `DataFrame.corr("{peer}")`', lambda: frame.corr(peer), slow=True)
+    return contenders
+
+
+def _volatility(missing: float) -> dict[str, Contender]:
+    prices = series.candles_with_holes(INSTRUMENTS, CANDLES, missing)
+    opens, highs, lows, closes = series.frames(prices)
+    ours, theirs = estimate(prices, series.WINDOW, series.MINIMUM), series.pandas_estimators(opens, highs, lows, closes)
+    for name in ESTIMATORS:
+        if name != "ewma":  # over all that came before, there
+            expected = theirs[name].to_numpy().T
+            _agree(ours[name].volatility, expected, expected)
+    return {
+        OURS: Contender("Tickwire", lambda: estimate(prices, series.WINDOW, series.MINIMUM)),
+        "pandas": Contender("pandas `rolling`", lambda: series.pandas_estimators(opens, highs, lows, closes)),
+    }
+
+
+PARTS = {
+    "correlation": Part(f"Pearson, {INSTRUMENTS} × {HOURS} hours", _correlation),
+    "spearman": Part(f"Spearman, {INSTRUMENTS} × {HOURS} hours, 5 % missing", lambda: _method("spearman", "spearman")),
+    "ewma": Part(f"EWMA correlation, {INSTRUMENTS} × {HOURS} hours, 5 % missing", lambda: _method("ewma", None)),
+    "volatility": Part(f"Six estimators, {INSTRUMENTS} × {CANDLES:,} candles", lambda: _volatility(0.0)),
+    "volatility_holes": Part(f"Six estimators, {INSTRUMENTS} × {CANDLES:,} candles, 5 % missing", lambda: _volatility(0.05)),
+    # The cost per tick of 100,000 client alert rules on one instrument has its place here, once there are such rules.
+}
+MEMORY = "memory"
+
+GOALS = (
+    Goal("correlation", "pandas", 10.0, "Pearson: times faster than pandas"),
+    Goal("correlation", "numpy", 4.0, "Pearson with 5 % missing ÷ numpy's corrcoef on complete data", floor=True),
+    Goal("volatility", "pandas", 5.0, "six estimators: times faster than pandas rolling"),
+    Goal("volatility_holes", "pandas", 5.0, "the same with 5 % missing"),
+)
+
+
+def run_all(options: Options) -> list[Run]:
+    """Every part, its contenders in an order that rotates with the round."""
+    runs: list[Run] = []
+    for key in options.parts:
+        if key == MEMORY:
+            runs += [_memory(number) for number in range(min(options.rounds, 3))]
+            continue
+        contenders = PARTS[key].prepare()
+        names = list(contenders)
+        for number in range(options.rounds):
+            for who in names[number % len(names) :] + names[: number % len(names)]:
+                contender = contenders[who]
+                milliseconds = _best(contender.call, 1 if contender.slow else options.repeats)
+                runs.append(Run(key, who, number, {"ms": milliseconds}))
+                print(f"{key}, round {number + 1}, {contender.label}: {milliseconds:,.4g} ms", file=sys.stderr, flush=True)
+        _LABELS[key] = {who: contender.label for who, contender in contenders.items()}
+    return runs
+
+
+_LABELS: dict[str, dict[str, str]] = {}  # part -> contender -> label
+
+
+def text(runs: Sequence[Run], options: Options) -> str:
+    """Everything, to be read."""
+    facts = "\n".join(f"{name}: {value}" for name, value in _machine().items())
+    about = (
+        f"{options.rounds} rounds, contenders in rotating order, each the best of {options.repeats} calls in a row (of one, where it takes "
+        "long). Each cell: min / **median** / max over the rounds; ratios are of the same round."
+    )
+    parts = [_memory_table(runs) if key == MEMORY else _part(runs, key) for key in options.parts]
+    return "\n\n".join([facts, about, *parts, _goals(runs)]) + "\n"
+
+
+def write(runs: Sequence[Run], options: Options, folder: Path) -> Path:
+    """Write the table and every single measurement; the table's file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"machine": _machine(), "options": asdict(options), "runs": [asdict(run) for run in runs]}
+    (folder / "analytics.json").write_text(json.dumps(content, indent=2))
+    file = folder / "analytics.md"
+    file.write_text(text(runs, options))
+    return file
+
+
+def _best(call: Callable[[], object], repeats: int) -> float:
+    """Milliseconds of the quickest of some calls; the result is given back before the clock stops, as a caller would."""
+    times = []
+    gc.collect()
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return 1000 * min(times)
+
+
+def _memory(number: int) -> Run:
+    """A large matrix in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.footprint", str(MANY), str(HOURS)]
+    answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    figures: dict[str, float] = json.loads(answer.stdout)
+    print(f"{MEMORY}, round {number + 1}: {figures}", file=sys.stderr, flush=True)
+    return Run(MEMORY, OURS, number, figures)
+
+
+def _machine() -> dict[str, str]:
+    versions = ", ".join(f"{name} {version(name)}" for name in ("numpy", "pandas"))
+    threads = os.environ.get("OPENBLAS_NUM_THREADS", "as many threads as CPUs")
+    return {
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{os.cpu_count()} CPUs, {platform.system()} {platform.release()}, load average {os.getloadavg()[0]:.2f} at the end",
+        "Python": f"{platform.python_version()}, {versions}; matrix products in {threads}",
+    }
+
+
+def _spread(runs: Sequence[Run], part: str, who: str, figure: str) -> Spread:
+    return Spread.of([run.figures[figure] for run in runs if (run.part, run.who) == (part, who)])
+
+
+def _ratio(runs: Sequence[Run], part: str, above: str, below: str) -> Spread | None:
+    times = {(run.who, run.round): run.figures["ms"] for run in runs if run.part == part}
+    ratios = [value / times[below, number] for (who, number), value in times.items() if who == above and (below, number) in times]
+    return Spread.of(ratios) if ratios else None
+
+
+def _part(runs: Sequence[Run], key: str) -> str:
+    labels = _LABELS[key]
+    rows = [["", "ms", "÷ Tickwire's"]]
+    rows += [
+        [label, cell(_spread(runs, key, who, "ms")), "" if who == OURS else cell(_ratio(runs, key, who, OURS))]
+        for who, label in labels.items()
+    ]
+    return f"### {PARTS[key].title}\n\n{table(rows)}"
+
+
+def _memory_table(runs: Sequence[Run]) -> str:
+    names = {
+        "seconds": "seconds",
+        "growth_mb": "most memory beyond the input, MB",
+        "result_mb": "of it the result",
+        "input_mb": "the input",
+    }
+    rows = [["", *names.values()], ["Tickwire", *(cell(_spread(runs, MEMORY, OURS, figure)) for figure in names)]]
+    return f"### Pearson, {MANY:,} × {HOURS} hours, 5 % missing: memory, in a process of its own\n\n{table(rows)}"
+
+
+def _goals(runs: Sequence[Run]) -> str:
+    rows = [["to reach, as medians", "", "measured", ""]]
+    for goal in GOALS:
+        spread = _ratio(runs, goal.part, *((OURS, goal.peer) if goal.floor else (goal.peer, OURS)))
+        reached = spread is not None and (spread.middle <= goal.bound if goal.floor else spread.middle >= goal.bound)
+        verdict = "not measured" if spread is None else "reached" if reached else "NOT reached"
+        rows.append([goal.text, f"at {'most' if goal.floor else 'least'} {goal.bound:g}", cell(spread), verdict])
+    return f"### What was to be reached\n\n{table(rows)}"

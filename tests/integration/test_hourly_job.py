@@ -1,0 +1,209 @@
+"""The hourly job on real candles: every figure beside pandas, and what it tells whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from api.schemas.bus import SCHEMAS
+from config.settings import Settings
+from db import topics
+from db.bus import Bus
+from db.candles import CandleRow
+from db.postgres import Store
+from db.timestamps import format_time
+from jobs.analytics.volatility import ESTIMATORS
+from jobs.hourly_job import hourly_job
+from jobs.rollup_job import RollUp
+from jobs.work import Work
+from jobs.writer import BatchRule, Prices, Writer
+from tests.jobs_oracle import Estimate, Key, fx_volatility
+from tests.stored_hours import HOUR, candle, put, recorded, select
+
+PAIRS = ("EUR_USD", "GBP_USD", "USD_JPY", "EUR_GBP", "GBP_JPY", "NZD_USD")
+WEDNESDAY = datetime(2021, 9, 15, 12, tzinfo=UTC)
+MONDAY = datetime(2021, 9, 20, 5, tzinfo=UTC)
+SATURDAY = datetime(2021, 9, 18, 12, tzinfo=UTC)
+START = datetime(2021, 9, 1, tzinfo=UTC)
+
+MakeWork = Callable[..., Work]
+
+
+@pytest.fixture
+def make_work(settings: Settings, bus: Bus, store: Store) -> MakeWork:
+    """Work at a moment a little after the hour."""
+
+    def make(as_of: datetime, **changes: Any) -> Work:
+        return Work(replace(settings, **changes), bus, store, lambda: as_of + timedelta(seconds=10))
+
+    return make
+
+
+def stored(store: Store, as_of: datetime) -> dict[Key, Estimate]:
+    rows = select(store, "SELECT symbol, estimator, volatility, annualised, observations FROM volatility WHERE time = %s", as_of)
+    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+
+
+def told(bus: Bus, channel: str) -> list[dict[str, Any]]:
+    """What is in the channel's stream, oldest first; all of it passes the schema that the hub checks with."""
+    bodies = [orjson.loads(entry.body) for entry in bus.backwards(channel)][::-1]
+    assert not any(SCHEMAS[channel].validate(body) for body in bodies)
+    return bodies
+
+
+def with_holes(rows: list[CandleRow], share: float) -> list[CandleRow]:
+    random = np.random.default_rng(5)
+    return [row for row in rows if random.random() >= share]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.06])
+@pytest.mark.parametrize("as_of", [WEDNESDAY, MONDAY, MONDAY + 19 * HOUR, SATURDAY - 15 * HOUR])
+def test_every_figure_is_that_of_pandas(make_work: MakeWork, store: Store, as_of: datetime, share: float) -> None:
+    rows = with_holes(recorded(PAIRS, START, as_of + 5 * HOUR), share)
+    put(store, rows)
+    assert hourly_job(make_work(as_of), as_of) == len(stored(store, as_of))
+    expected = fx_volatility(rows, as_of)
+    ours = stored(store, as_of)
+    assert ours.keys() == expected.keys()
+    for key, estimate in expected.items():
+        assert ours[key] == pytest.approx(estimate, rel=1e-9, abs=0), key
+    assert {symbol for symbol, _ in ours} <= set(PAIRS)
+    assert len(ours) > 20, "holes or not, there is something to compare"
+
+
+def test_a_market_that_is_closed_says_nothing(make_work: MakeWork, store: Store, bus: Bus) -> None:
+    put(store, recorded(PAIRS, START, SATURDAY))
+    assert hourly_job(make_work(SATURDAY), SATURDAY) == 0
+    assert stored(store, SATURDAY) == {}
+    assert [told(bus, channel) for channel in topics.CHANNELS] == [[]] * 5
+
+
+def test_an_empty_store_is_no_failure(make_work: MakeWork, bus: Bus) -> None:
+    assert hourly_job(make_work(WEDNESDAY), WEDNESDAY) == 0
+    assert told(bus, topics.DATA_READY) == []
+
+
+def test_flat_prices_have_no_volatility_and_few_hours_none_that_is_known(make_work: MakeWork, store: Store) -> None:
+    hours = [WEDNESDAY - number * HOUR for number in range(1, 40)]
+    flat = [candle("EUR_USD", start, ("1.1", "1.1", "1.1", "1.1")) for start in hours]
+    put(store, flat + [candle("GBP_USD", start, ("1.3", "1.4", "1.2", "1.35")) for start in hours[:19]])
+    assert hourly_job(make_work(WEDNESDAY), WEDNESDAY) == len(ESTIMATORS) + 1
+    assert {(symbol, value) for (symbol, _), (value, _, _) in stored(store, WEDNESDAY).items()} == {("EUR_USD", 0.0)}
+
+
+def test_prices_that_contradict_each_other_become_no_figure(make_work: MakeWork, store: Store, bus: Bus) -> None:
+    """Whatever a feed gave: no NaN is stored, none is told."""
+    hours = [WEDNESDAY - number * HOUR for number in range(1, 40)]
+    odd = [("1.1", "1.0", "1.2", "1.1"), ("0", "0", "0", "0"), ("1.1", "1.1", "1.1", "-1")]
+    put(store, [candle("EUR_USD", start, odd[number % 3]) for number, start in enumerate(hours)])
+    hourly_job(make_work(WEDNESDAY), WEDNESDAY)
+    assert select(store, "SELECT * FROM volatility WHERE 'NaN' IN (volatility, annualised) OR volatility < 0") == []
+    for channel in topics.CHANNELS:
+        assert "NaN" not in str(told(bus, channel))
+
+
+def test_what_a_subscriber_is_told(make_work: MakeWork, store: Store, bus: Bus) -> None:
+    put(store, recorded(PAIRS, START, WEDNESDAY))
+    work = make_work(WEDNESDAY, volatility_threshold=0.003, volatility_critical=0.006)
+    hourly_job(work, WEDNESDAY)
+    ready = [(body["data_type"], body["instruments"], body["as_of"]) for body in told(bus, topics.DATA_READY)]
+    assert ready == [(kind, sorted(PAIRS), format_time(WEDNESDAY)) for kind in ("hourly_candles", "volatility")]
+    daily = {symbol: figures[0] for (symbol, name), figures in stored(store, WEDNESDAY).items() if name == "alert"}
+    expected = {
+        symbol: (value, 0.006 if value > 0.006 else 0.003, "critical" if value > 0.006 else "warning")
+        for symbol, value in daily.items()
+        if value > 0.003
+    }
+    alerts = {body["instrument"]: (body["volatility"], body["threshold"], body["severity"]) for body in told(bus, topics.VOLATILITY_ALERTS)}
+    assert alerts == expected != {}
+    prices = {body["instrument"]: body["price"] for body in told(bus, topics.PRICES)}
+    last = {row.symbol: row for row in recorded(PAIRS, WEDNESDAY - HOUR, WEDNESDAY)}
+    for symbol, row in last.items():
+        assert row.bid is not None
+        assert row.ask is not None
+        assert prices[symbol] == {"bid": row.bid[3], "ask": row.ask[3], "mid": row.mid[3], "time": format_time(WEDNESDAY)}
+
+
+def test_a_run_repeated_changes_nothing_but_says_again_what_is_ready(make_work: MakeWork, store: Store, bus: Bus) -> None:
+    put(store, recorded(PAIRS, START, WEDNESDAY))
+    work = make_work(WEDNESDAY, volatility_threshold=0.003)
+    hourly_job(work, WEDNESDAY)
+    write(work)
+    before = stored(store, WEDNESDAY), told(bus, topics.VOLATILITY_ALERTS), told(bus, topics.PRICES)
+    hourly_job(work, WEDNESDAY)
+    assert (stored(store, WEDNESDAY), told(bus, topics.VOLATILITY_ALERTS), told(bus, topics.PRICES)) == before
+    assert len(told(bus, topics.DATA_READY)) == 4
+
+
+def test_a_moment_before_the_last_judged_is_not_judged(make_work: MakeWork, store: Store, bus: Bus) -> None:
+    put(store, recorded(PAIRS, START, WEDNESDAY))
+    hourly_job(make_work(WEDNESDAY), WEDNESDAY)
+    write(make_work(WEDNESDAY))
+    earlier = WEDNESDAY - HOUR
+    hourly_job(make_work(WEDNESDAY, volatility_threshold=0.0001, volatility_critical=0.0002), earlier)
+    assert stored(store, earlier)
+    assert told(bus, topics.VOLATILITY_ALERTS) == []
+
+
+def test_an_instrument_with_thresholds_of_its_own_keeps_to_those(make_work: MakeWork, store: Store, bus: Bus) -> None:
+    put(store, recorded(PAIRS, START, WEDNESDAY))
+    own = {"GBP_JPY": (0.0001, 0.5), "EUR_USD": (0.4, 0.5)}
+    hourly_job(make_work(WEDNESDAY, volatility_threshold=0.001, volatility_critical=0.002, volatility_thresholds=own), WEDNESDAY)
+    alerts = {body["instrument"]: (body["severity"], body["threshold"]) for body in told(bus, topics.VOLATILITY_ALERTS)}
+    assert alerts.pop("GBP_JPY") == ("warning", 0.0001)
+    assert set(alerts.values()) == {("critical", 0.002)}
+    assert alerts.keys() == set(PAIRS) - {"GBP_JPY", "EUR_USD"}
+
+
+@pytest.mark.parametrize(
+    ("time", "mid", "news"),
+    [
+        (WEDNESDAY - 3 * HOUR, "1.5", True),  # an hour that nobody has seen
+        (WEDNESDAY - 3 * HOUR, "1.1", True),
+        (WEDNESDAY - timedelta(seconds=1), "1.5", True),  # another price within the hour: the feed missed the last ones
+        (WEDNESDAY - timedelta(seconds=1), "1.10", False),  # what made the candle
+        (WEDNESDAY, "1.5", False),
+        (WEDNESDAY + timedelta(seconds=1), "1.5", False),  # never back
+    ],
+)
+def test_a_closing_price_is_told_where_it_is_news(
+    make_work: MakeWork, store: Store, bus: Bus, time: datetime, mid: str, news: bool
+) -> None:
+    put(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
+    bus.cache_price("EUR_USD", bid=mid, ask=mid, mid=mid, time=time)
+    write(make_work(WEDNESDAY))
+    hourly_job(make_work(WEDNESDAY), WEDNESDAY)
+    assert len(told(bus, topics.PRICES)) == 1 + news
+
+
+def test_a_later_run_tells_the_prices_that_were_not_there_yet(make_work: MakeWork, store: Store, bus: Bus) -> None:
+    for symbol in ("EUR_USD", "GBP_USD"):
+        put(store, [candle(symbol, WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
+        hourly_job(make_work(WEDNESDAY), WEDNESDAY)
+        write(make_work(WEDNESDAY))
+    assert [body["instrument"] for body in told(bus, topics.PRICES)] == ["EUR_USD", "GBP_USD"]
+
+
+def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: Bus) -> None:
+    """Else the close of the last hour before a weekend would be a candle of the next, and that one's close a candle again."""
+    put(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
+    work = make_work(WEDNESDAY)
+    hourly_job(work, WEDNESDAY)
+    write(work)
+    assert select(store, "SELECT source FROM prices") == [("hourly_job",)]
+    RollUp(store, bus, lambda: WEDNESDAY + 2 * HOUR).run_once(work.stop)
+    assert select(store, "SELECT DISTINCT start_time FROM candles WHERE interval IN ('1m', '1h')") == [(WEDNESDAY - HOUR,)]
+    assert hourly_job(make_work(WEDNESDAY + HOUR), WEDNESDAY + HOUR) == 0
+
+
+def write(work: Work) -> None:
+    """Store what waits on the bus."""
+    queue = Prices(work.bus)
+    work.bus.open_group(queue.channel)
+    Writer(work.bus, work.store, BatchRule(), queue).write_batch(queue.read(queue.most, 0))
