@@ -22,7 +22,7 @@ def main(ws_url: str, database_url: str) -> None:
     """Read until killed; what is left of a batch is written when nothing came for a tenth of a second."""
     database = psycopg2.connect(database_url)
     rows: list[tuple[Any, ...]] = []
-    with connect(ws_url, compression=None) as stream:
+    with connect(ws_url, compression=None, ping_interval=None) as stream:
         while True:
             try:
                 message = json.loads(stream.recv(timeout=0.1))["data"]
