@@ -48,14 +48,17 @@ class Hub:
 
     protocol = Protocol  # what the HTTP server has to speak for it
 
-    def __init__(self, app: Flask, engine: EngineServer, fanout: Fanout, stop: threading.Event) -> None:
+    def __init__(self, app: Flask, engine: EngineServer, fanout: Fanout, relay: Relay, stop: threading.Event) -> None:
         self._app = app
         self._engine = engine
         self._fanout = fanout
+        self._relay = relay
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if self._stop.is_set() and "sid=" not in environ.get("QUERY_STRING", ""):
+        # A client that came before the log is filled would be told that nothing of what it missed is known.
+        early = not self._relay.loaded and environ.get("PATH_INFO", "").startswith("/socket.io/")
+        if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response("503 Service Unavailable", [("Retry-After", "2"), ("Connection", "close")])
             return [b""]
         return self._app(environ, start_response)
@@ -109,7 +112,7 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     feed.read()  # so that the first alerts begin with what is known
     socketio.start_background_task(relay.run, stop)
     socketio.start_background_task(feed.run, stop)
-    return Hub(app, engine, fanout, stop)
+    return Hub(app, engine, fanout, relay, stop)
 
 
 def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decimal | None:

@@ -5,4 +5,5 @@ from __future__ import annotations
 import re
 
 # A decimal string without sign or exponent; ASCII digits alone, since PostgreSQL takes no others.
-is_decimal = re.compile(r"\d{1,24}(\.\d{1,24})?", re.ASCII).fullmatch
+DECIMAL = r"\d{1,24}(\.\d{1,24})?"
+is_decimal = re.compile(DECIMAL, re.ASCII).fullmatch

@@ -78,7 +78,7 @@ def volatilities(kind: str, hours: Hours, as_of: datetime) -> list[VolatilityRow
             if math.isfinite(value)
         ]
     daily = alert_volatility(recent.closes, breaks=recent.breaks)
-    counts = np.isfinite(candles.change[:, -ALERT_HOURS:]).sum(axis=1)
+    counts = candles.follows[:, -ALERT_HOURS:].sum(axis=1)
     days_a_year = a_year / ALERT_HOURS
     return rows + [
         VolatilityRow(symbol, ALERT, as_of, float(value), float(value) * math.sqrt(days_a_year), int(count))

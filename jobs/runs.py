@@ -113,4 +113,5 @@ def _attempt(job: Timed, work: Work, as_of: datetime) -> int:
 
 
 def _words(error: Exception) -> str:
-    return ": ".join(part for part in (type(error).__name__, str(error)) if part)[:_ERROR_LENGTH]
+    """What went wrong, for whoever looks at the jobs: the first line, for the next ones would be SQL."""
+    return ": ".join(part for part in (type(error).__name__, str(error).partition("\n")[0]) if part)[:_ERROR_LENGTH]

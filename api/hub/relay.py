@@ -36,9 +36,9 @@ class Relay:
         self._fanout = fanout
         self._known = known
         self._listeners = listeners
-        self._loaded = False
         self._logged: dict[str, float] = {}  # kind of bad message -> when it was logged last
         self.connected = False
+        self.loaded = False  # whether the log has been filled from the streams once: until then it can answer nobody
         self.relayed = 0
         self.skipped: Counter[str] = Counter()  # kind of bad message -> how many
         self.last_message: float | None = None  # monotonic time of the last message relayed
@@ -88,9 +88,9 @@ class Relay:
         """Relay what the streams hold beyond what the log has; the first time, only learn it: nobody is there yet."""
         for channel in topics.CHANNELS:
             self._catch_up_on(channel)
-        if not self._loaded:
+        if not self.loaded:
             self._log.seed_latest({name: body for name, body in self._bus.latest_prices().items() if name in self._known})
-            self._loaded = True
+            self.loaded = True
 
     def _catch_up_on(self, channel: str) -> None:
         missed = []
@@ -109,7 +109,7 @@ class Relay:
         except BadMessage as error:
             self._skip(channel, error.kind, str(error))
             return
-        if message.epoch is not None and self._log.append(message) and self._loaded:
+        if message.epoch is not None and self._log.append(message) and self.loaded:
             self._deliver(message)
 
     def _fill_gap(self, message: Message) -> None:

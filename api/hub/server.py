@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 45.0  # a session that has not joined a namespace by then is closed
 UPGRADE_SECONDS = 10.0
+_LOG_EVERY = 60.0  # seconds between two lines about clients of another protocol version, who try again for ever
 _GRAIN_SECONDS = 0.003
 _SWITCHED = ("101 Switching Protocols", "", b"")
 _MOST_ATTACHMENTS = 10
@@ -79,6 +80,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self._joins: deque[tuple[float, Session]] = deque()  # (by when it must have joined a namespace, who)
         self._blocked: dict[Session, float] = {}  # session -> since when its socket takes nothing
         self._doomed: list[tuple[Session, str]] = []
+        self._version_logged: float | None = None  # when a client of another protocol version was logged last
 
     # requests
 
@@ -127,6 +129,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             raise Refused(0, "Transport unknown")
         if "sid" not in query:
             if query.get("EIO") != "4":
+                self._log_version(query.get("EIO", ""))
                 raise Refused(5, "Unsupported protocol version")
             return None
         session = self.sockets.get(query["sid"])
@@ -138,6 +141,16 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             session.close(self.reason.PING_TIMEOUT)
             raise _unknown_sid()
         return session
+
+    def _log_version(self, version: str) -> None:
+        """Say why a client does not get in: old ones show their users no more than "xhr poll error" and the status 400."""
+        now = self.now()
+        if self._version_logged is None or now - self._version_logged >= _LOG_EVERY:
+            self._version_logged = now
+            log.warning(
+                "refused a client of another protocol version: Engine.IO 4 is spoken here (socket.io-client 3 and 4, python-socketio 5)",
+                extra={"engine_io": version[:8]},
+            )
 
     # polling
 

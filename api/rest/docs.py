@@ -8,13 +8,15 @@ from typing import Any
 
 from flask import Blueprint, Response, abort, current_app, jsonify, request, send_from_directory
 
+from api import asyncapi
 from api.rest.parts import parts
 from api.rest.routing import Routes
 from api.schemas.rest import IndexSchema
+from config.running import url_of
 from db.timestamps import format_time
 
 _DESCRIPTION = "A self-hosted hub for market data: prices over Socket.IO, history over REST."
-_DOCUMENTATION = {"openapi": "/openapi.json", "swagger": "/docs", "redoc": "/redoc"}
+_DOCUMENTATION = {"openapi": "/openapi.json", "swagger": "/docs", "redoc": "/redoc", "asyncapi": "/asyncapi.json"}
 # Whatever the bundles would like to fetch from elsewhere (Redoc has a logo there), the browser does not even try.
 _POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; frame-ancestors 'none'"
 
@@ -60,6 +62,7 @@ _FRONT = _PAGE.format(
 <li><a href="/docs">The REST API, to try out</a></li>
 <li><a href="/redoc">The REST API, to read</a></li>
 <li><a href="/openapi.json">The OpenAPI document</a></li>
+<li><a href="/asyncapi.json">The AsyncAPI document: the events of the hub</a></li>
 <li><a href="/health">Health</a></li>
 <li><a href="/symbols">Instruments</a></li>
 </ul>""",
@@ -91,6 +94,14 @@ def index() -> Any:
 def openapi() -> Response:
     """The OpenAPI document, made from the schemas that check requests."""
     return jsonify(current_app.extensions["openapi"].to_dict())
+
+
+@pages.get("/asyncapi.json")
+def events_of_the_hub() -> Response:
+    """The AsyncAPI document of the hub, made from the schemas of its events."""
+    here = parts()
+    hub = url_of(here.settings.websocket_host, here.settings.websocket_port)
+    return jsonify(asyncapi.document(here.version, hub.removeprefix("http://")))
 
 
 @pages.get("/docs")

@@ -48,13 +48,13 @@ class Candles(Field[Any]):
 
     def __init__(self, *, all_of_them: bool = False, **kwargs: Any) -> None:
         super().__init__(load_default=list, **kwargs)
-        self._all = all_of_them
+        self.all_of_them = all_of_them
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if self._all and value == ALL:
+        if self.all_of_them and value == ALL:
             return ALL
         if not isinstance(value, list) or not value:
-            either = '"all" or ' if self._all else ""
+            either = '"all" or ' if self.all_of_them else ""
             raise ValidationError(f'Must be {either}a list of {{"pair", "interval"}} with at least one item.')
         if len(value) > _MOST_PAIRS:
             raise ValidationError(f"At most {_MOST_PAIRS} candles in one request.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -51,9 +52,10 @@ class Candles:
         if not 2 <= least <= window:
             raise ValueError(f"a window of {window} candles and a minimum of {least}: 2 <= minimum <= window is needed")
         if self.present.shape[1] < window:
-            none = np.zeros(self.present.shape, np.int32)
-            return Windows(self, window, least, none, none)
-        return Windows(self, window, least, rolling_count(self.present, window), rolling_count(self.follows, window))
+            none = Tally.of(np.zeros(self.present.shape, np.int32), least)
+            return Windows(self, window, none, none)
+        counts = rolling_count(self.present, window), rolling_count(self.follows, window)
+        return Windows(self, window, *(Tally.of(each, least) for each in counts))
 
     def _find(self, opens: Floats, highs: Floats, lows: Floats, closes: Floats, breaks: Booleans | None) -> None:
         present, follows = self.present, self.follows
@@ -80,14 +82,43 @@ class Candles:
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """Candles, and what every estimator has to know of the windows over them; counts are (instruments, candles).
+class Tally:
+    """How many observations each window holds. All but `counts` are of one row where all instruments have the same, (1, candles)."""
 
-    A window stands in the column of its last candle; before the first full one all is 0.
-    """
+    counts: Counts  # (instruments, candles); 0 before the first full window
+    lacking: Booleans  # fewer than the minimum
+    share: Floats  # 1 / n, at most 1
+    share_less_one: Floats  # 1 / (n - 1), at most 1
+
+    @classmethod
+    def of(cls, counts: Counts, minimum: int) -> Tally:
+        """From the counts."""
+        some = counts[:1] if (counts == counts[:1]).all() else counts
+        return cls(counts, some < minimum, 1.0 / np.maximum(some, 1), 1.0 / np.maximum(some - 1, 1))
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Candles, and what estimators share about the windows over them. A window stands in the column of its last candle."""
 
     candles: Candles
     size: int
-    minimum: int
-    ranges: Counts  # candles in the window
-    steps: Counts  # of them, those that follow the one before: returns
+    ranges: Tally  # of candles
+    steps: Tally  # of candles that follow the one before: returns
+
+    @cached_property
+    def squared_range(self) -> Floats:
+        """ln(high / low)² of each candle, not to be written to."""
+        extent = self.candles.high - self.candles.low
+        extent *= extent
+        return extent
+
+    @cached_property
+    def rogers_satchell(self) -> Floats:
+        """ln(high / close) ln(high / open) + ln(low / close) ln(low / open) of each candle, not to be written to."""
+        above = self.candles.high - self.candles.close
+        above *= self.candles.high
+        below = self.candles.low - self.candles.close
+        below *= self.candles.low
+        above += below
+        return above

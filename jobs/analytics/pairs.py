@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from jobs.analytics.returns import Booleans, Counts, Floats
-
-T = TypeVar("T", np.float32, np.float64)
 
 _MIRRORED = 64  # rows at a time
 _GATHERED = 1 << 19  # observations looked at pair by pair at a time
@@ -36,20 +34,6 @@ class Tile(NamedTuple):
 
 # Fills in the tile's correlations, NaN where not available, and gives its counts; on the diagonal the lower half is not read.
 FillTile = Callable[[Tile, Floats], NDArray[np.number]]
-
-
-class Room:
-    """Memory for products, which serves every tile; (pieces, elements)."""
-
-    def __init__(self, memory: Floats) -> None:
-        self._pieces = memory
-
-    def product(self, piece: int, first: NDArray[T], second: NDArray[T]) -> NDArray[T]:
-        """first @ second.T, in this piece."""
-        shape = len(first), len(second)
-        result: NDArray[T] = self._pieces[piece].view(first.dtype)[: shape[0] * shape[1]].reshape(shape)
-        np.matmul(first, second.T, out=result)
-        return result
 
 
 def assemble(size: int, fill: FillTile, side: int) -> Correlation:

@@ -49,8 +49,8 @@ def rolling_sum(values: Floats, window: int, decay: float = 1.0) -> Floats:
     return _doubled((values,), window, plain if decay == 1.0 else weighted)[0]
 
 
-def rolling_squares(values: Floats, present: Booleans, counts: Counts, window: int) -> Floats:
-    """Sum of the squared deviations from each window's own mean, over what is present; `counts` as of `rolling_count`, or one row of it.
+def rolling_squares(values: Floats, present: Booleans, share: Floats, window: int) -> Floats:
+    """Sum of the squared deviations from each window's own mean, over what is present; `share` is 1 / n of each window (n > 0).
 
     The mean of returns is small beside their spread, and then Σx² - (Σx)²/n has all its digits. Where it has not, the row is done again by
     merging neighbouring windows after T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing
@@ -59,7 +59,7 @@ def rolling_squares(values: Floats, present: Booleans, counts: Counts, window: i
     squares = rolling_sum(values * values, window)
     rest = rolling_sum(values, window)
     rest *= rest
-    rest *= 1.0 / np.maximum(counts, 1)
+    rest *= share
     np.subtract(squares, rest, out=rest)
     squares *= _DOUBTFUL
     doubtful = (rest < squares)[:, window - 1 :].any(axis=1)

@@ -7,18 +7,18 @@ the market is closed are no columns at all (`periods.trading_starts` makes such 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jobs.analytics.candles import Candles, Windows
+from jobs.analytics.candles import Candles, Tally, Windows
 from jobs.analytics.returns import Booleans, Counts, Floats, log_returns
 from jobs.analytics.rolling import rolling_squares, rolling_sum
 
 DECAY = 0.94  # λ of RiskMetrics
 ALERT_HOURS = 24
-_BLOCK = 1 << 15  # elements worked on at once: what the processor's cache holds
+_BLOCK = 3 << 14  # elements worked on at once: what the processor's cache holds
 
 
 class Volatility(NamedTuple):
@@ -29,59 +29,88 @@ class Volatility(NamedTuple):
 
 
 Prices = tuple[Floats, Floats, Floats, Floats]  # open, high, low, close; each (instruments, candles), NaN where missing
-Estimator = Callable[[Windows], Volatility]
-# Candles, the counts of their windows (one row, where all rows have the same) and the windows' size -> variance, (instruments, candles)
-_Kernel = Callable[[Candles, Counts, int], Floats]
 
 
-def close_to_close(windows: Windows) -> Volatility:
+class Estimator(Protocol):
+    """Candles in windows -> the volatility of each, into an array given for it, else into a new one."""
+
+    def __call__(self, windows: Windows, into: Floats | None = None) -> Volatility: ...
+
+
+def close_to_close(windows: Windows, into: Floats | None = None) -> Volatility:
     """Sample standard deviation of the log returns from close to close: sqrt(Σ(r - r̄)² / (n - 1))."""
-    return _roll(windows, windows.steps, _close_to_close)
+    variance = _squares(windows, windows.candles.change)
+    variance *= windows.steps.share_less_one
+    return _root(windows.steps, variance, into)
 
 
-def parkinson(windows: Windows) -> Volatility:
+def parkinson(windows: Windows, into: Floats | None = None) -> Volatility:
     """From the range: σ² = mean of ln(H/L)² / (4 ln 2).
 
     M. Parkinson, "The extreme value method for estimating the variance of the rate of return", Journal of Business 53 (1980), 61-65.
     """
-    return _roll(windows, windows.ranges, lambda part, counts, size: _mean(_squared_range(part, 1 / (4 * math.log(2))), counts, size))
+    variance = rolling_sum(windows.squared_range, windows.size)
+    variance *= windows.ranges.share / (4 * math.log(2))
+    return _root(windows.ranges, variance, into)
 
 
-def garman_klass(windows: Windows) -> Volatility:
+def garman_klass(windows: Windows, into: Floats | None = None) -> Volatility:
     """From range and body: σ² = mean of ½ ln(H/L)² - (2 ln 2 - 1) ln(C/O)².
 
     M. B. Garman and M. J. Klass, "On the estimation of security price volatilities from historical data", Journal of Business 53 (1980),
     67-78: their practical estimator (σ̂₅²).
     """
-    return _roll(windows, windows.ranges, lambda part, counts, size: _mean(_garman_klass(part), counts, size))
+    squares = windows.squared_range * 0.5
+    body = windows.candles.close * windows.candles.close
+    body *= 2 * math.log(2) - 1
+    squares -= body
+    return _root(windows.ranges, _mean(windows, squares, windows.ranges), into)
 
 
-def rogers_satchell(windows: Windows) -> Volatility:
+def rogers_satchell(windows: Windows, into: Floats | None = None) -> Volatility:
     """Right whatever the drift: σ² = mean of ln(H/C) ln(H/O) + ln(L/C) ln(L/O).
 
     L. C. G. Rogers and S. E. Satchell, "Estimating variance from high, low and closing prices", Annals of Applied Probability 1 (1991),
     504-512.
     """
-    return _roll(windows, windows.ranges, lambda part, counts, size: _mean(_rogers_satchell(part), counts, size))
+    return _root(windows.ranges, _mean(windows, windows.rogers_satchell, windows.ranges), into)
 
 
-def yang_zhang(windows: Windows) -> Volatility:
+def yang_zhang(windows: Windows, into: Floats | None = None) -> Volatility:
     """With opening jumps, right whatever the drift: σ² = σ_jump² + k σ_body² + (1 - k) σ_RS², k = 0.34 / (1.34 + (n + 1) / (n - 1)).
 
     σ_jump² and σ_body² are sample variances of ln(O / C before) and ln(C/O), σ_RS² that of `rogers_satchell`, all of them over the n
     candles whose predecessor is there. D. Yang and Q. Zhang, "Drift-independent volatility estimation based on high, low, open, and close
     prices", Journal of Business 73 (2000), 477-491.
     """
-    return _roll(windows, windows.steps, _yang_zhang)
+    candles, less_one = windows.candles, windows.steps.share_less_one
+    ranges, bodies = windows.rogers_satchell.copy(), candles.close.copy()
+    alone = ~candles.follows
+    ranges[alone] = bodies[alone] = 0.0
+    share = 0.34 / (2.34 + 2 * less_one)  # (n + 1) / (n - 1) = 1 + 2 / (n - 1)
+    variance = _squares(windows, bodies)
+    variance *= share
+    variance += _squares(windows, candles.jump)
+    variance *= less_one
+    drift_free = _mean(windows, ranges, windows.steps)
+    drift_free *= 1.0 - share
+    variance += drift_free
+    return _root(windows.steps, variance, into)
 
 
-def ewma(windows: Windows) -> Volatility:
+def ewma(windows: Windows, into: Floats | None = None) -> Volatility:
     """Exponentially weighted, without a mean: σ² = Σ λ^age r² / Σ λ^age over the window's returns, λ = 0.94.
 
     J. P. Morgan/Reuters, "RiskMetrics - Technical Document" (4th edition 1996), 5.2. The window bounds it: two runs that loaded histories
     of different length agree. 75 periods hold 99 % of the weight of an endless history. A missing return leaves both sums.
     """
-    return _roll(windows, windows.steps, _ewma)
+    follows = windows.candles.follows
+    if (follows == follows[:1]).all():
+        follows = follows[:1]
+    weights = rolling_sum(follows.astype(np.float64), windows.size, DECAY)
+    variance = rolling_sum(windows.candles.change**2, windows.size, DECAY)
+    variance *= 1.0 / np.where(weights > 0, weights, 1.0)
+    return _root(windows.steps, variance, into)
 
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -114,9 +143,9 @@ def estimate(
         opens, highs, lows, closes = (part[rows] for part in prices)
         candles = Candles.of(opens, highs, lows, closes, None if apart is None else apart[rows])
         windows = candles.windows(window, minimum)
-        ranges[rows], steps[rows] = windows.ranges, windows.steps
+        ranges[rows], steps[rows] = windows.ranges.counts, windows.steps.counts
         for name in names:
-            results[name].volatility[rows] = ESTIMATORS[name](windows).volatility
+            ESTIMATORS[name](windows, results[name].volatility[rows])
     return results
 
 
@@ -142,75 +171,21 @@ def alert_volatility(closes: Floats, minimum: int = 20, breaks: Booleans | None 
     return np.where(counts >= minimum, np.sqrt(variance * ALERT_HOURS), np.nan)
 
 
-def _roll(windows: Windows, counts: Counts, kernel: _Kernel) -> Volatility:
-    if counts.shape[1] < windows.size or not counts.size:
-        return Volatility(np.full(counts.shape, np.nan), counts)
-    known = counts[:1] if (counts == counts[0]).all() else counts  # one row's arithmetic instead of every row's
-    with np.errstate(invalid="ignore"):  # before the first full window
-        volatility = kernel(windows.candles, known, windows.size)
-        np.sqrt(volatility, out=volatility)
-    np.copyto(volatility, np.nan, where=known < windows.minimum)
-    return Volatility(volatility, counts)
-
-
-def _mean(values: Floats, counts: Counts, window: int) -> Floats:
-    total = rolling_sum(values, window)
-    total *= 1.0 / np.maximum(counts, 1)
+def _mean(windows: Windows, values: Floats, tally: Tally) -> Floats:
+    total = rolling_sum(values, windows.size)
+    total *= tally.share
     return np.maximum(total, 0.0, out=total)  # a sum of products of rounded logarithms may miss 0 by 1e-33
 
 
-def _close_to_close(part: Candles, counts: Counts, window: int) -> Floats:
-    squares = rolling_squares(part.change, part.follows, counts, window)
-    squares *= 1.0 / np.maximum(counts - 1, 1)
-    return squares
+def _squares(windows: Windows, values: Floats) -> Floats:
+    return rolling_squares(values, windows.candles.follows, windows.steps.share, windows.size)
 
 
-def _squared_range(part: Candles, factor: float) -> Floats:
-    extent = part.high - part.low
-    extent *= extent
-    extent *= factor
-    return extent
-
-
-def _garman_klass(part: Candles) -> Floats:
-    squares = _squared_range(part, 0.5)
-    body = part.close * part.close
-    body *= 2 * math.log(2) - 1
-    squares -= body
-    return squares
-
-
-def _rogers_satchell(part: Candles) -> Floats:
-    above = part.high - part.close
-    above *= part.high
-    below = part.low - part.close
-    below *= part.low
-    above += below
-    return above
-
-
-def _yang_zhang(part: Candles, counts: Counts, window: int) -> Floats:
-    ranges, bodies = _rogers_satchell(part), part.close
-    if not part.follows.all():
-        alone = ~part.follows
-        ranges[alone] = 0.0
-        bodies = bodies.copy()
-        bodies[alone] = 0.0
-    each = 1.0 / np.maximum(counts - 1, 1)
-    share = 0.34 / (1.34 + (counts + 1) * each)
-    variance = rolling_squares(bodies, part.follows, counts, window)
-    variance *= share
-    variance += rolling_squares(part.jump, part.follows, counts, window)
-    variance *= each
-    drift_free = _mean(ranges, counts, window)
-    drift_free *= 1.0 - share
-    variance += drift_free
-    return variance
-
-
-def _ewma(part: Candles, counts: Counts, window: int) -> Floats:
-    follows = part.follows if len(counts) > 1 or (part.follows != part.follows[0]).any() else part.follows[:1]
-    weights = rolling_sum(follows.astype(np.float64), window, DECAY)
-    weighted = rolling_sum(part.change * part.change, window, DECAY)
-    weighted *= 1.0 / np.where(weights > 0, weights, 1.0)
-    return weighted
+def _root(tally: Tally, variance: Floats, into: Floats | None) -> Volatility:
+    with np.errstate(invalid="ignore"):  # before the first full window
+        volatility = np.sqrt(variance, out=into)
+    if len(tally.lacking) == 1:
+        volatility[:, tally.lacking[0]] = np.nan
+    elif tally.lacking.any():
+        np.copyto(volatility, np.nan, where=tally.lacking)
+    return Volatility(volatility, tally.counts)

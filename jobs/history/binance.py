@@ -14,7 +14,7 @@ from db.bus import Trade
 from db.decimals import is_decimal
 from jobs.rest import Rest, Stopped
 from jobs.sources.base import SourceError
-from jobs.sources.binance import contract_time
+from jobs.sources.binance_messages import contract_time
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from db.prices import PriceRow
 from db.timestamps import format_time, parse_time
 from jobs.history.oanda import GRANULARITIES
 from jobs.sources.base import BadInput, as_source_error
-from jobs.sources.binance import contract_time
+from jobs.sources.binance_messages import contract_time
 from jobs.sources.replay import check, detect, instrument_of, middle, text_lines
 
 Record: TypeAlias = PriceRow | Trade | CandleRow

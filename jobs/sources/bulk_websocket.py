@@ -50,11 +50,11 @@ class BulkProtocol(ClientProtocol):
             if end is None or len(data) < end <= at + _LONGEST_HEAD + longest:
                 break
             self._pass_on(data[at:end])
-            at = min(end, len(data))
+            at = end
         else:
             if at < len(data):
                 super().receive_data(data[at:])
-            at = len(data)
+                at = len(data)
         self._rest = bytes(data[at:])
 
     def _shake_hands(self, data: bytes | bytearray) -> int:

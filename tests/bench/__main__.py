@@ -87,7 +87,7 @@ def ingest(parts: str, rounds: int, trades: int, ticks: int, export_rows: int, s
 @bench.command()
 @click.option("--parts", default=",".join((*analytics_runner.PARTS, analytics_runner.MEMORY)), show_default=True, help="What to measure.")
 @click.option("--rounds", default=7, show_default=True, help="How often everything is measured, in alternation.")
-@click.option("--repeats", default=9, show_default=True, help="Calls in a row of which the best counts.")
+@click.option("--repeats", default=9, show_default=True, help="Calls of each in a round, of which the best counts.")
 @click.option("--quick", is_flag=True, help="Three short rounds, without what takes pandas long: an impression within ten seconds.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
 def analytics(parts: str, rounds: int, repeats: int, quick: bool, out: Path) -> None:

@@ -175,7 +175,7 @@ def test_an_instrument_with_thresholds_of_its_own_keeps_to_those(make_work: Make
 def test_a_closing_price_is_told_where_it_is_news(
     make_work: MakeWork, store: Store, bus: Bus, time: datetime, mid: str, news: bool
 ) -> None:
-    put(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
+    put(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"), source="oanda")])
     bus.cache_price("EUR_USD", bid=mid, ask=mid, mid=mid, time=time)
     write(make_work(WEDNESDAY))
     hourly_job(make_work(WEDNESDAY), WEDNESDAY)
@@ -197,13 +197,13 @@ def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: 
     hourly_job(work, WEDNESDAY)
     write(work)
     assert select(store, "SELECT source FROM prices") == [("hourly_job",)]
-    RollUp(store, bus, lambda: WEDNESDAY + 2 * HOUR).run_once(work.stop)
     assert select(store, "SELECT DISTINCT start_time FROM candles WHERE interval IN ('1m', '1h')") == [(WEDNESDAY - HOUR,)]
     assert hourly_job(make_work(WEDNESDAY + HOUR), WEDNESDAY + HOUR) == 0
 
 
 def write(work: Work) -> None:
-    """Store what waits on the bus."""
+    """Store what waits on the bus, and make its candles."""
     queue = Prices(work.bus)
     work.bus.open_group(queue.channel)
     Writer(work.bus, work.store, BatchRule(), queue).write_batch(queue.read(queue.most, 0))
+    RollUp(work.store, work.bus, work.clock).run_once(work.stop)

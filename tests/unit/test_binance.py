@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec, load
@@ -24,7 +24,8 @@ from jobs.history.binance import Weight
 from jobs.rest import Stopped
 from jobs.sources import Surroundings, build
 from jobs.sources.base import SourceError
-from jobs.sources.binance import Batch, BinanceSource, contract_time, is_farewell, split
+from jobs.sources.binance import Batch, BinanceSource
+from jobs.sources.binance_messages import contract_time, is_farewell, read_any, read_usual, split
 from tests.fake_time import FakeTime
 from tests.standins.binance_market import RECORDINGS, combined
 from tests.standins.binance_streams import GARBAGE
@@ -87,7 +88,7 @@ def test_a_batch_makes_one_price_beside_the_newest_book(size: int) -> None:
         trades = [each for each in told if "t" in each]
         for each in told:
             book = (each["b"], each["a"]) if "b" in each else book
-        messages, newest = split(received)
+        messages, newest, _ = split(received)
         said = ticks_in(feed.parse(Batch(messages, {} if book is None else {"ETHUSDT": book})))
         assert feed._read_books(newest) == ({"ETHUSDT": book} if newest else {})
         assert len(said) == (1 if trades and book else 0)
@@ -221,12 +222,62 @@ def test_garbage_among_them_loses_no_good_trade(arrived: list[Trade | bytes]) ->
     received = [sent(each) if isinstance(each, Trade) else each for each in arrived]
     good = [each for each in arrived if isinstance(each, Trade)]
     feed = source()
-    messages, books = split(received)
+    messages, books, _ = split(received)
     assert feed._read_books(books) == {}
     said = feed.parse(Batch(messages, BOOKS))
     assert trades_in(said) == good
     assert sum(feed.garbage.values()) == len(messages) + len(books) - len(good)
     assert {tick.instrument for tick in ticks_in(said)} == {trade.symbol for trade in good} & BOOKS.keys()
+
+
+def touched(trade: Trade, at: int, removed: int, put: bytes) -> bytes:
+    """A message with a small fault, or with none."""
+    text = sent(trade)
+    return text[:at] + put + text[at + removed :]
+
+
+_PUT = [b"", b"0", b"7", b"-", b".", b"e", b" ", b"\n", b'"', b",", b"}", b"\xc3\xa4", b"\xff", b"true", b"a", b"BTCUSDT"]
+_touched = st.builds(touched, _trade, st.integers(0, 230), st.integers(0, 3), st.sampled_from(_PUT))
+
+
+@given(st.lists(_trade.filter(lambda trade: trade.trade_id < 10**18), min_size=1))
+def test_trades_in_the_usual_form_are_read_the_quick_way(trades: list[Trade]) -> None:
+    assert read_usual([sent(trade) for trade in trades], SYMBOLS) == trades
+
+
+@settings(max_examples=800)
+@given(st.lists(_touched, min_size=1, max_size=3) | st.lists(_trade.map(sent) | _touched | _garbage, max_size=5))
+def test_the_quick_way_never_reads_anything_else_than_the_slow_one(messages: list[bytes]) -> None:
+    garbage: list[str] = []
+    slow = read_any(messages, SYMBOLS, garbage.append)
+    quick = read_usual(messages, SYMBOLS)
+    assert quick is None or (quick, garbage) == (slow, [])
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [message().replace(b'"t":7', b'"t":07')],
+        [message().replace(b'"E":', b'"E":0')],
+        [message(p="0.000")],
+        [message(q="0")],
+        [message(), b"not json", message() + b"\n" + message()],
+        [b"", message() + b"\n" + message()],
+        [b" " + message()],
+        [message() + b"]"],
+        [message(t=2**63 - 1)],
+        [message(s="DOGEUSDT")],
+        [],
+    ],
+)
+def test_what_only_resembles_the_usual_form_is_left_to_the_slow_way(messages: list[bytes]) -> None:
+    assert read_usual(messages, SYMBOLS) is None
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+def test_what_the_exchange_really_sends_is_in_the_usual_form(symbol: str) -> None:
+    sent_ones = [text for text in recording(symbol) if b'@trade"' in text[:40]]
+    assert len(read_usual(sent_ones, SYMBOLS) or ()) == len(sent_ones) > 6000
 
 
 def test_garbage_is_logged_once_a_kind_a_minute(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 from statsmodels.stats.correlation_tools import corr_nearest
 from statsmodels.stats.weightstats import DescrStatsW
 
-from jobs.analytics import correlation, pairs, ranks
+from jobs.analytics import correlation, pairs, ranks, sums
 from jobs.analytics.correlation import METHODS, ewma, pearson
 from jobs.analytics.matrices import complete_part, ledoit_wolf, nearest_correlation, shrunk_correlation
 from jobs.analytics.pairs import Correlation
@@ -61,7 +61,7 @@ def pandas_ewma(first: Floats, second: Floats, minimum: int) -> float:
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Few instruments, and as if they were many, when single precision takes part."""
     if request.param == "large":
-        monkeypatch.setattr(correlation, "_LARGE", 0)
+        monkeypatch.setattr(sums, "LARGE", 0)
     return str(request.param)
 
 
@@ -243,7 +243,7 @@ def test_any_returns_are_as_pandas_says(returns: Floats) -> None:
         assert_close(result.matrix, oracle(method, returns, 3))
         assert_sound(result)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(correlation, "_LARGE", 0)
+        patch.setattr(sums, "LARGE", 0)
         assert_close(pearson(returns, 3).matrix, oracle("pearson", returns, 3))
 
 

@@ -398,7 +398,7 @@ def test_a_hole_of_one_instrument_changes_nothing_for_the_others(prices: Prices,
 def test_rolling_sums_of_squares_are_exact_to_twelve_digits(values: Floats, present: np.ndarray, window: int) -> None:
     filled = np.where(present, values, 0.0)
     counts = rolling.rolling_count(present, window)
-    result = rolling.rolling_squares(filled, present, counts, window)
+    result = rolling.rolling_squares(filled, present, 1.0 / np.maximum(counts, 1), window)
     for row, last in ((row, last) for row in range(2) for last in range(window - 1, 40)):
         some = [float(value) for value in values[row, last - window + 1 : last + 1][present[row, last - window + 1 : last + 1]]]
         mean = math.fsum(some) / max(1, len(some))

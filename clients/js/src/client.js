@@ -1,0 +1,242 @@
+import { TickwireError } from "./errors.js";
+import { Latency } from "./latency.js";
+import { checkedOptions, checkedUrl, defined } from "./options.js";
+import { Session } from "./session.js";
+import { priceTable } from "./table.js";
+
+/** event of the hub -> the handler that is told of it */
+const HANDLER_OF = {
+  connection_established: "onConnectionEstablished",
+  subscription_confirmed: "onSubscriptionConfirmed",
+  unsubscription_confirmed: "onUnsubscriptionConfirmed",
+  subscriptions_info: "onSubscriptionsInfo",
+  price_update: "onPriceUpdate",
+  price_response: "onPriceResponse",
+  all_prices_response: "onAllPricesResponse",
+  candle_update: "onCandleUpdate",
+  volatility_alert: "onVolatilityAlert",
+  correlation_alert: "onCorrelationAlert",
+  alert_triggered: "onAlertTriggered",
+  data_ready: "onDataReady",
+  server_stats: "onServerStats",
+  gap_notice: "onGapNotice",
+};
+const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap"];
+const INSTEAD = new Set(["price_update", "candle_update", "volatility_alert", "correlation_alert", "data_ready", "alert_triggered"]); // told as steps
+const KEPT = new Set(["volatility_alert", "correlation_alert", "alert_triggered"]);
+
+/** A client of a Tickwire hub. README.md tells how to use it, index.d.ts what everything takes and gives. */
+export class FXDataPipelineClient {
+  #options;
+  #session;
+  #handlers = new Map(HANDLERS.map((name) => [name, new Set()]));
+  #prices = new Map();
+  #latency = new Latency();
+  #alertHistory = [];
+  #connected = 0; // how many connections there have been
+
+  constructor(url = "http://127.0.0.1:5001", options = {}) {
+    this.url = checkedUrl(url);
+    this.#options = checkedOptions(options);
+    this.#session = new Session(this.url, this.#options, {
+      opened: (about) => this.#tell("onConnect", { ...about, reconnected: this.#connected++ > 0 }),
+      heard: (event, body) => this.#heard(event, body),
+      told: (step) => this.#told(step),
+      closed: (reason, retryInMs) => this.#tell("onDisconnect", { reason, reconnecting: retryInMs !== null, retryInMs }),
+      failed: (error, retryInMs) => this.#failed(error, retryInMs),
+    });
+  }
+
+  static {
+    // onPriceUpdate(handler) and all the others: each returns what takes the handler away again
+    for (const name of HANDLERS) {
+      this.prototype[name] = function (handler) {
+        return this.#register(name, handler);
+      };
+    }
+  }
+
+  // what there is to know without asking
+
+  get connected() {
+    return this.#session.ready;
+  }
+
+  /** instrument -> the newest price known of it, from snapshots, updates and answers */
+  get prices() {
+    return new Map(this.#prices);
+  }
+
+  /** instrument -> {epoch, seq} of the last message given to the user: what `since` takes, in another program too */
+  get positions() {
+    return this.#session.subscriptions.positions;
+  }
+
+  get alertHistory() {
+    return [...this.#alertHistory];
+  }
+
+  get latency() {
+    return this.#latency.summary();
+  }
+
+  // coming and going
+
+  connect({ timeout = this.#options.connectTimeout } = {}) {
+    return this.#promise(this.#session.open(timeout), false);
+  }
+
+  disconnect() {
+    const wasConnected = this.connected;
+    this.#session.close();
+    if (wasConnected) this.#tell("onDisconnect", { reason: "io client disconnect", reconnecting: false, retryInMs: null });
+  }
+
+  // asking
+
+  subscribe(pairs, { candles, maxRate, since, timeout } = {}) {
+    const payload = defined({ pairs: pairs ?? undefined, candles, max_rate: maxRate, since });
+    return this.#ask("subscribe", payload, timeout);
+  }
+
+  unsubscribe(pairs, { candles, timeout } = {}) {
+    return this.#ask("unsubscribe", defined({ pairs: pairs ?? undefined, candles }), timeout);
+  }
+
+  getSubscriptions({ timeout } = {}) {
+    return this.#ask("get_subscriptions", undefined, timeout);
+  }
+
+  requestPrice(instrument, { timeout } = {}) {
+    return this.#ask("request_price", { instrument }, timeout);
+  }
+
+  requestAllPrices({ timeout } = {}) {
+    return this.#ask("request_all_prices", undefined, timeout);
+  }
+
+  getServerStats({ timeout } = {}) {
+    return this.#ask("get_server_stats", undefined, timeout);
+  }
+
+  ping({ timeout } = {}) {
+    return this.#promise(this.#ping(timeout));
+  }
+
+  setAlert({ instrument, metric = "price", op, value, once = true, timeout } = {}) {
+    const asked = { instrument, metric, op, value, once };
+    return this.#ask("set_alert", asked, timeout, (body) => ({ ...body, alert: this.#session.alerts.set(asked, body) }));
+  }
+
+  listAlerts({ timeout } = {}) {
+    const { alerts } = this.#session;
+    return this.#ask("list_alerts", undefined, timeout, (body) => ({
+      ...body,
+      alerts: body.alerts.map((alert) => ({ ...alert, id: alerts.ours(alert.id) })),
+    }));
+  }
+
+  deleteAlert(id, { timeout } = {}) {
+    return this.#promise(this.#deleteAlert(id, timeout));
+  }
+
+  /** Print the newest prices known, as a table. */
+  printPrices(print = console.log) {
+    print(priceTable(this.#prices.values()));
+  }
+
+  async #ping(timeout = this.#options.requestTimeout) {
+    const { body, sentAt, receivedAt } = await this.#session.ask("ping", { timestamp: Date.now() }, timeout);
+    const latency = receivedAt - sentAt;
+    this.#latency.pinged(latency, Date.now(), body.server_time);
+    const pong = { ...body, latency };
+    this.#tell("onPong", pong);
+    return pong;
+  }
+
+  async #deleteAlert(id, timeout = this.#options.requestTimeout) {
+    const { alerts } = this.#session;
+    const { body } = await this.#session.ask("delete_alert", () => ({ id: alerts.hubs(id) }), timeout);
+    const deleted = body.deleted.map((each) => alerts.ours(each));
+    for (const each of deleted) alerts.drop(each);
+    return { ...body, deleted };
+  }
+
+  #ask(event, payload, timeout = this.#options.requestTimeout, finish = (body) => body) {
+    return this.#promise(this.#session.ask(event, payload, timeout).then(({ body }) => finish(body)));
+  }
+
+  /**
+   * What goes wrong is told to `onError` as well, so that a program which listens to handlers alone need not look at every promise: one
+   * that nobody looks at does not end the program. The hub's own refusals came as an event before.
+   */
+  #promise(promise, telling = true) {
+    promise.catch((error) => {
+      if (telling && LOCAL.has(error.code)) this.#tell("onError", error);
+    });
+    return promise;
+  }
+
+  // hearing
+
+  #heard(event, body) {
+    if (event === "error") this.#tell("onError", TickwireError.from(body));
+    if (event === "subscription_confirmed") Object.values(body.snapshot).forEach((each) => this.#prices.set(each.instrument, each));
+    if (event === "price_response") this.#prices.set(body.instrument, body);
+    if (event === "all_prices_response") this.#noteAll(body.prices);
+    if (event in HANDLER_OF && !INSTEAD.has(event)) this.#tell(HANDLER_OF[event], body);
+  }
+
+  #told({ gap, event, body, replayed }) {
+    if (gap) {
+      this.#tell("onGap", gap);
+      return;
+    }
+    if (event === "price_update") this.#priced(body, replayed);
+    if (KEPT.has(event)) this.#keep({ event, receivedAt: new Date().toISOString(), body });
+    this.#tell(HANDLER_OF[event], body, { replayed });
+  }
+
+  #priced(body, replayed) {
+    if (!replayed) this.#latency.priced(body, Date.now());
+    this.#prices.set(body.instrument, body);
+  }
+
+  #noteAll(prices) {
+    for (const [instrument, price] of Object.entries(prices)) {
+      if (this.#prices.get(instrument)?.price.time !== price.time) this.#prices.set(instrument, { instrument, price });
+    }
+  }
+
+  #keep(alert) {
+    this.#alertHistory.push(alert);
+    if (this.#alertHistory.length > this.#options.alertHistory) this.#alertHistory.shift();
+  }
+
+  #failed(error, retryInMs) {
+    error.details = { ...error.details, retry_in_ms: retryInMs };
+    this.#tell("onError", error);
+  }
+
+  #register(name, handler) {
+    if (typeof handler !== "function") throw new TypeError(`${name} takes a function.`);
+    const handlers = this.#handlers.get(name);
+    handlers.add(handler);
+    return () => void handlers.delete(handler);
+  }
+
+  /** A handler that throws is the program's affair, but neither another handler's nor the connection's. */
+  #tell(name, ...what) {
+    for (const handler of [...this.#handlers.get(name)]) {
+      try {
+        handler(...what);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
+  }
+}
+
+const LOCAL = new Set(["timeout", "not_connected", "disconnected"]); // codes of which no event of the hub tells

@@ -1,0 +1,2 @@
+export { FXDataPipelineClient } from "./client.js";
+export { TickwireError } from "./errors.js";

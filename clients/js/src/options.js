@@ -1,0 +1,36 @@
+/** What the constructor takes; times in ms. index.d.ts says what each is. */
+const DEFAULTS = {
+  transports: ["websocket"],
+  auth: undefined,
+  io: undefined,
+  socketOptions: {},
+  requestTimeout: 10_000,
+  connectTimeout: 20_000,
+  attemptTimeout: 10_000,
+  reconnection: true,
+  reconnectionDelay: 500,
+  reconnectionDelayMax: 10_000,
+  alertHistory: 100,
+};
+
+/** The fields that have a value. */
+export function defined(fields) {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}
+
+export function checkedUrl(url) {
+  let parsed;
+  try {
+    parsed = new URL(url);
+  } catch {
+    throw new TypeError(`${JSON.stringify(url)} is no address; one is http://127.0.0.1:5001.`);
+  }
+  if (!/^(https?|wss?):$/.test(parsed.protocol)) throw new TypeError(`${JSON.stringify(url)} is no address of a hub: it begins with http:// or https://.`);
+  return String(url);
+}
+
+export function checkedOptions(options) {
+  const unknown = Object.keys(options).filter((name) => !(name in DEFAULTS));
+  if (unknown.length) throw new TypeError(`There is no option ${unknown.join(", ")}; there are ${Object.keys(DEFAULTS).join(", ")}.`);
+  return { ...DEFAULTS, ...defined(options) };
+}

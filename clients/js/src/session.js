@@ -1,0 +1,244 @@
+/**
+ * The conversation with the hub over however many connections it takes: it is ready once all that was held is held again, and what is
+ * asked waits for that. Knows nothing of handlers; everything it hears goes to `listener`, in order.
+ */
+import { Connection } from "./connection.js";
+import { TickwireError, isRefusal } from "./errors.js";
+import { OwnAlerts } from "./own_alerts.js";
+import { Subscriptions } from "./subscriptions.js";
+
+const LOST = Symbol("the connection went before the answer came");
+const BROADCASTS = new Set(["price_update", "candle_update", "volatility_alert", "correlation_alert", "data_ready"]);
+const RESUME_MS = 10_000; // for each answer while all is held again
+const [AT_ONCE, PACE_MS] = [150, 25]; // the hub takes 200 events at once, then 50 a second
+const CROWDED_MS = 500; // after a `too_many_requests` all the same
+
+/**
+ * What is told to `listener`, beside what `Connection` tells:
+ *   heard(event, body)               an event that goes to the user as it came
+ *   told({ gap } | { event, body, replayed })   a step of `Subscriptions`
+ */
+export class Session {
+  #connection;
+  #listener;
+  #state = "closed"; // "opening" until the hub has greeted and all is held again, "ready"
+  #number = 0; // of the connection
+  #waiting = new Set(); // { resolve, reject } of those who wait for "ready"
+  #asked = new Set(); // { lost } of those who wait for an answer
+  #subscribes = []; // { payload, resumed } not answered yet, in order
+  #hello = null;
+  #trouble = null; // the last reason why there is no connection
+  subscriptions = new Subscriptions();
+  alerts = new OwnAlerts();
+
+  constructor(url, options, listener) {
+    this.#listener = listener;
+    this.#connection = new Connection(url, options, {
+      opened: (about) => listener.opened(about),
+      message: (event, body) => this.#message(event, body),
+      closed: (reason, retryInMs) => this.#closed(reason, retryInMs),
+      failed: (error, retryInMs) => this.#failed(error, retryInMs),
+    });
+  }
+
+  get ready() {
+    return this.#state === "ready";
+  }
+
+  /** Open, unless it is; resolves to the hub's greeting. A time limit of 0 or Infinity is none. */
+  async open(timeout) {
+    const begun = this.#state === "closed";
+    if (begun) {
+      this.#state = "opening";
+      this.#trouble = null;
+      this.#connection.open();
+    }
+    try {
+      await this.#whenReady("connect", deadlineOf(timeout));
+    } catch (error) {
+      if (begun && error.code === "timeout") this.close();
+      throw error;
+    }
+    return this.#hello;
+  }
+
+  /** Close for good, or until it is opened again; what is held then is held again. */
+  close() {
+    this.#state = "closed";
+    this.#connection.close();
+    this.#trouble = new TickwireError("disconnected", "The client was disconnected.");
+    this.#forgetAnswers();
+    this.#release(this.#trouble);
+  }
+
+  /**
+   * Ask the hub; `{ body, sentAt, receivedAt }` of its answer, times by the monotonic clock. A connection that goes meanwhile is
+   * waited for, and the question asked again: none of them does harm when it is heard twice. A `payload` that depends on the connection
+   * is a function.
+   * @throws {TickwireError} the hub's refusal, `timeout` after `timeout` ms, `disconnected` or `not_connected`
+   */
+  async ask(event, payload, timeout) {
+    const deadline = deadlineOf(timeout);
+    if (this.#state === "closed") throw new TickwireError("not_connected", "Not connected: call connect() first.", { event });
+    for (;;) {
+      await this.#whenReady(event, deadline);
+      const answer = await this.#exchange(event, payload, deadline);
+      if (answer !== LOST) return accepted(answer);
+    }
+  }
+
+  #whenReady(event, deadline) {
+    if (this.#state === "ready") return Promise.resolve();
+    if (this.#state === "closed") return Promise.reject(this.#trouble);
+    return limited(deadline, () => this.#late(event), (resolve, reject) => {
+      const waiter = { resolve, reject };
+      this.#waiting.add(waiter);
+      return () => this.#waiting.delete(waiter);
+    });
+  }
+
+  #late(event) {
+    if (this.#trouble) return new TickwireError("timeout", this.#trouble.message, { event, details: { ...this.#trouble.details, cause: this.#trouble.code } });
+    return new TickwireError("timeout", `No connection to the hub in time for ${event}.`, { event });
+  }
+
+  #exchange(event, payload, deadline, resumed = false) {
+    const late = () => new TickwireError("timeout", `The hub did not answer ${event} in time.`, { event });
+    return limited(deadline, late, (resolve) => {
+      const waiter = { lost: () => resolve(LOST) };
+      this.#asked.add(waiter);
+      if (event === "subscribe") this.#subscribes.push({ payload, resumed });
+      const sentAt = performance.now();
+      const said = typeof payload === "function" ? payload() : payload;
+      this.#connection.emit(event, said, (body) => resolve({ body, sentAt, receivedAt: performance.now() }));
+      return () => this.#asked.delete(waiter);
+    });
+  }
+
+  // what the hub says
+
+  #message(event, body) {
+    if (event === "error") this.#refused(body);
+    this.#listener.heard(event, body);
+    if (event === "connection_established") this.#greeted(body);
+    else if (event === "subscription_confirmed") this.#tell(this.subscriptions.confirmed(this.#subscribes.shift() ?? { payload: {} }, body));
+    else if (event === "unsubscription_confirmed") this.subscriptions.unsubscribed(body);
+    else if (event === "gap_notice") this.#tell(this.subscriptions.noticed(body));
+    else if (BROADCASTS.has(event)) this.#tell(this.subscriptions.received(event, body));
+    else if (event === "alert_triggered") this.#tell([{ event, body: this.alerts.triggered(body), replayed: false }]);
+  }
+
+  #refused({ code, event, details }) {
+    if (event === "subscribe") this.#subscribes.shift();
+    if (code === "unavailable") this.#connection.retryAfter(details?.retry_after);
+  }
+
+  #tell(steps) {
+    for (const step of steps) this.#listener.told(step);
+  }
+
+  async #greeted(hello) {
+    if (this.#state !== "opening") return; // a handler has disconnected us
+    const number = this.#number;
+    this.#hello = hello;
+    this.#connection.greeted();
+    try {
+      await this.#resume(hello);
+    } catch (error) {
+      if (number === this.#number) this.#connection.discard(error);
+      return;
+    }
+    if (number !== this.#number || this.#state !== "opening") return;
+    this.#state = "ready";
+    this.#trouble = null;
+    this.#connection.settled();
+    this.#release(null);
+  }
+
+  /** Hold again what was held. The first subscribes go out at once: nothing may come before them. */
+  async #resume(hello) {
+    const number = this.#number;
+    const answers = this.subscriptions.resumption(hello.available_pairs).map((entry) => this.#again("subscribe", entry.payload));
+    for (const answer of await Promise.all(answers)) if (answer !== LOST) accepted(answer);
+    for (const [index, [id, asked]] of this.alerts.forgotten().entries()) {
+      if (index >= AT_ONCE) await pause(PACE_MS);
+      const answer = await this.#setAgain(asked, number);
+      if (number !== this.#number || answer === LOST) return;
+      if (isRefusal(answer.body)) this.alerts.drop(id);
+      else this.alerts.set(asked, answer.body, id);
+    }
+  }
+
+  async #setAgain(asked, number) {
+    for (;;) {
+      const answer = await this.#again("set_alert", asked);
+      const crowded = answer !== LOST && answer.body.code === "too_many_requests" && answer.body.details?.limit === undefined;
+      if (!crowded) return answer;
+      await pause(CROWDED_MS);
+      if (number !== this.#number) return LOST;
+    }
+  }
+
+  #again(event, payload) {
+    return this.#exchange(event, payload, deadlineOf(RESUME_MS), true);
+  }
+
+  // coming and going
+
+  #closed(reason, retryInMs) {
+    this.#gone(new TickwireError("disconnected", `The connection is lost: ${reason}.`), retryInMs);
+    this.#listener.closed(reason, retryInMs);
+  }
+
+  #failed(error, retryInMs) {
+    this.#gone(error, retryInMs);
+    this.#listener.failed(error, retryInMs);
+  }
+
+  #gone(error, retryInMs) {
+    this.#state = retryInMs === null ? "closed" : "opening";
+    this.#trouble = error;
+    this.#forgetAnswers();
+    if (retryInMs === null) this.#release(error);
+  }
+
+  #forgetAnswers() {
+    this.#number += 1;
+    this.#subscribes = [];
+    for (const waiter of [...this.#asked]) waiter.lost();
+  }
+
+  #release(error) {
+    for (const waiter of [...this.#waiting]) error ? waiter.reject(error) : waiter.resolve();
+  }
+}
+
+function accepted(answer) {
+  if (isRefusal(answer.body)) throw TickwireError.from(answer.body);
+  return answer;
+}
+
+function deadlineOf(timeout) {
+  return timeout === 0 || timeout === Infinity ? Infinity : performance.now() + timeout;
+}
+
+function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+const MOST_MS = 2 ** 31 - 1; // what setTimeout takes
+
+/** A promise with a time limit. `begin(resolve, reject)` returns what to do when it is settled, whichever way. */
+function limited(deadline, late, begin) {
+  return new Promise((resolve, reject) => {
+    let end = () => {};
+    let timer;
+    const settle = (how) => (value) => {
+      clearTimeout(timer);
+      end();
+      how(value);
+    };
+    if (deadline !== Infinity) timer = setTimeout(() => settle(reject)(late()), Math.min(MOST_MS, Math.max(0, deadline - performance.now())));
+    end = begin(settle(resolve), settle(reject));
+  });
+}

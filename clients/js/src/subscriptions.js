@@ -1,0 +1,209 @@
+/**
+ * What the user holds and how far each topic has come: the pure half of resuming. It is told what the hub says and answers with steps,
+ * in order: `{ gap }`, or `{ event, body, replayed }` to be given to the user.
+ */
+import { NOTHING_YET, judge, judgeReturn, positionOf } from "./sequence.js";
+
+const AT_ONCE = 500; // pairs, or candles, of one subscribe; the hub takes 1,000
+
+/** event -> the topic that its seq counts, and the instruments without which the user hears nothing of it */
+const ALERTS = {
+  volatility_alert: (body) => ({ topic: body.instrument, instruments: [body.instrument] }),
+  correlation_alert: (body) => ({ topic: `${body.instrument1}|${body.instrument2}`, instruments: [body.instrument1, body.instrument2] }),
+  data_ready: (body) => ({ topic: body.data_type, instruments: null }),
+};
+
+export class Subscriptions {
+  /** instrument -> { position, rate, caughtUp: position up to which messages are replays, reported: messages in gaps since a gap_notice } */
+  #prices = new Map();
+  /** "PAIR|interval" -> { pair, interval, position, reported } */
+  #candles = new Map();
+  /** "event topic" -> { instruments, position } */
+  #alerts = new Map();
+  /** The rate at which everything was asked for, `{ rate }`; null where it was not */
+  #everything = null;
+  #epoch = null;
+
+  /** instrument -> position, in the form of `since` */
+  get positions() {
+    const known = [...this.#prices].filter(([, track]) => track.position?.epoch);
+    return Object.fromEntries(known.map(([pair, track]) => [pair, { ...track.position }]));
+  }
+
+  /** The subscribes that a new connection begins with: what was held, and since when. `available` are the hub's instruments. */
+  resumption(available) {
+    const groups = new Map(); // rate -> pairs
+    for (const [pair, { rate }] of this.#prices) groups.set(rate, [...(groups.get(rate) ?? []), pair]);
+    if (this.#everything) {
+      const { rate } = this.#everything;
+      const added = available.filter((pair) => !this.#prices.has(pair));
+      if (added.length) groups.set(rate, [...(groups.get(rate) ?? []), ...added]);
+    }
+    const prices = [...groups].flatMap(([rate, pairs]) => chunks(pairs).map((some) => this.#resume(some, rate)));
+    const candles = chunks([...this.#candles.values()].map(({ pair, interval }) => ({ pair, interval })));
+    return [...prices, ...candles.map((some) => ({ payload: { candles: some }, resumed: true }))];
+  }
+
+  #resume(pairs, rate) {
+    if (rate !== null) return { payload: { pairs, max_rate: rate }, resumed: true };
+    const since = pairs.map((pair) => [pair, this.#since(this.#prices.get(pair)?.position)]).filter(([, position]) => position);
+    return { payload: { pairs, since: Object.fromEntries(since) }, resumed: true };
+  }
+
+  /** An instrument without a message yet can be resumed too, from before its first, once the epoch is known from another. */
+  #since(position) {
+    if (!position) return null;
+    const epoch = position.epoch ?? this.#epoch;
+    return epoch === null ? null : { epoch, seq: position.seq };
+  }
+
+  /** `subscription_confirmed`, the answer to `{ payload, resumed }`. */
+  confirmed({ payload, resumed }, body) {
+    const held = new Set(body.pairs);
+    const named = [payload.pairs ?? []].flat();
+    const everything = named.includes("all");
+    if (everything) this.#everything = { rate: body.max_rate };
+    const steps = [];
+    for (const pair of new Set(everything ? body.pairs : named)) {
+      if (held.has(pair)) steps.push(...this.#joined(pair, payload, resumed, body));
+      else this.#prices.delete(pair);
+    }
+    return [...steps, ...this.#candlesJoined(payload.candles ?? [], resumed, body)];
+  }
+
+  #joined(pair, payload, resumed, { snapshot, recovered, max_rate: rate }) {
+    const [track, latest] = [this.#prices.get(pair), snapshot[pair]];
+    this.#note(latest);
+    if (track && !resumed) return this.#heldAlready(track, latest, rate);
+    const from = track ? track.position : payload.since?.[pair];
+    const fresh = { position: from, rate, caughtUp: null, reported: 0 };
+    this.#prices.set(pair, fresh);
+    if (from === undefined) {
+      fresh.position = latest ? positionOf(latest) : NOTHING_YET;
+      return [];
+    }
+    if (recovered[pair]) {
+      fresh.caughtUp = positionOf(latest);
+      return [];
+    }
+    const verdict = judgeReturn(from, latest);
+    fresh.position = verdict.position;
+    return stepsOf("price_update", latest, { instrument: pair }, verdict, true);
+  }
+
+  /** Subscribed again on the same connection, perhaps at another rate: what waited for the old rate's clock is in the snapshot alone. */
+  #heldAlready(track, latest, rate) {
+    const [at, gapless] = [positionOf(latest), track.rate === null];
+    track.rate = rate;
+    if (at === null || track.position === null) return [];
+    const verdict = judge(track.position, latest, { gapless });
+    if (verdict.fresh) track.position = at;
+    return stepsOf("price_update", latest, { instrument: latest.instrument }, verdict, false);
+  }
+
+  #candlesJoined(asked, resumed, body) {
+    const held = new Set((body.candles ?? []).map(({ pair, interval }) => `${pair}|${interval}`));
+    const steps = [];
+    for (const { pair, interval } of asked) {
+      const key = `${pair}|${interval}`;
+      if (!held.has(key)) {
+        this.#candles.delete(key);
+        continue;
+      }
+      const bodies = (body.candle_snapshot ?? []).filter((each) => each.instrument === pair && each.interval === interval);
+      const numbered = bodies.filter((each) => positionOf(each)).sort((a, b) => a.seq - b.seq);
+      const track = this.#candles.get(key);
+      if (track && resumed) steps.push(...this.#candlesMissed(track, numbered));
+      else if (!track) {
+        const position = bodies.length ? positionOf(numbered.at(-1)) : NOTHING_YET;
+        this.#candles.set(key, { pair, interval, position, reported: 0 });
+      }
+    }
+    return steps;
+  }
+
+  #candlesMissed(track, numbered) {
+    const about = { instrument: track.pair, interval: track.interval };
+    if (!numbered.length) {
+      const verdict = judgeReturn(track.position, undefined);
+      track.position = verdict.position;
+      return stepsOf("candle_update", undefined, about, verdict, true);
+    }
+    return numbered.flatMap((body) => {
+      const verdict = judgeReturn(track.position, body);
+      track.position = verdict.position;
+      return stepsOf("candle_update", body, about, verdict, true);
+    });
+  }
+
+  /** `unsubscription_confirmed`: what is still held is all there is. */
+  unsubscribed(body) {
+    const held = new Set(body.pairs);
+    const candles = new Set((body.candles ?? []).map(({ pair, interval }) => `${pair}|${interval}`));
+    if (body.removed.length) this.#everything = null;
+    for (const pair of [...this.#prices.keys()]) if (!held.has(pair)) this.#prices.delete(pair);
+    for (const key of [...this.#candles.keys()]) if (!candles.has(key)) this.#candles.delete(key);
+    for (const [key, { instruments }] of [...this.#alerts]) if (instruments && !instruments.some((pair) => held.has(pair))) this.#alerts.delete(key);
+  }
+
+  /** A broadcast: nothing where the user has had it already. */
+  received(event, body) {
+    this.#note(body);
+    if (event === "price_update") return this.#priced(body);
+    if (event === "candle_update") {
+      const track = this.#candles.get(`${body.instrument}|${body.interval}`);
+      return this.#follow(track, event, body, { instrument: body.instrument, interval: body.interval });
+    }
+    const { topic, instruments } = ALERTS[event](body);
+    const key = `${event} ${topic}`;
+    if (!this.#alerts.has(key)) this.#alerts.set(key, { instruments, position: null, reported: 0 });
+    return this.#follow(this.#alerts.get(key), event, body, { instrument: event === "volatility_alert" ? body.instrument : null, topic });
+  }
+
+  #priced(body) {
+    const track = this.#prices.get(body.instrument);
+    const { caughtUp } = track ?? {};
+    const replayed = Boolean(caughtUp && body.epoch === caughtUp.epoch && body.seq <= caughtUp.seq);
+    return this.#follow(track, "price_update", body, { instrument: body.instrument }, { replayed, gapless: track?.rate === null });
+  }
+
+  #follow(track, event, body, about, { replayed = false, gapless = true } = {}) {
+    if (!track) return [{ event, body, replayed }];
+    const verdict = judge(track.position, body, { gapless });
+    if (verdict.fresh && positionOf(body)) track.position = positionOf(body);
+    if (verdict.gap?.reason === "sequence") track.reported += verdict.gap.missed;
+    return stepsOf(event, body, about, verdict, replayed);
+  }
+
+  /** `gap_notice`: a gap for whatever it names that no jump of seq has told of before. */
+  noticed({ dropped, reason }) {
+    return Object.entries(dropped).flatMap(([key, count]) => {
+      const [instrument, interval] = key.split("|");
+      const track = interval ? this.#candles.get(key) : this.#prices.get(key);
+      const missed = count - (track?.reported ?? 0);
+      if (track) track.reported = 0;
+      if (missed <= 0) return [];
+      const about = interval ? { event: "candle_update", instrument, interval } : { event: "price_update", instrument };
+      return [{ gap: named(about, { from: null, to: null, missed, reason }) }];
+    });
+  }
+
+  #note(body) {
+    if (body?.epoch) this.#epoch = body.epoch;
+  }
+}
+
+function stepsOf(event, body, about, { fresh, gap }, replayed) {
+  const steps = gap ? [{ gap: named({ event, ...about }, gap) }] : [];
+  return fresh ? [...steps, { event, body, replayed }] : steps;
+}
+
+function named({ event, instrument, interval, topic }, gap) {
+  return { event, instrument, topic: topic ?? (interval ? `${instrument}|${interval}` : instrument), ...(interval && { interval }), ...gap };
+}
+
+function chunks(items) {
+  const some = [];
+  for (let start = 0; start < items.length; start += AT_ONCE) some.push(items.slice(start, start + AT_ONCE));
+  return some;
+}

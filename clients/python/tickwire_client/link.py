@@ -1,0 +1,198 @@
+"""The connection: python-socketio, dialled again whenever it is lost. Everything it hears is handed on in the order of arrival."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+import socketio
+from socketio.exceptions import ConnectionError as DialError
+from socketio.exceptions import SocketIOError
+
+from tickwire_client.errors import Closed, ConnectionFailed
+from tickwire_client.messages import Body
+
+log = logging.getLogger("tickwire_client")
+
+Accept = Callable[[Body, int], None]  # an ack's body and the number of the connection, in the reader's thread
+
+
+class Lost(Exception):
+    """The connection ended before the answer came."""
+
+
+class Listener(Protocol):
+    """Who hears what the link hears: all but `restore` in the thread that reads the socket, where nothing may wait for an answer."""
+
+    def greeted(self, body: Body) -> list[tuple[str, Body]]:
+        """A connection has begun; what to send before anything else."""
+
+    def received(self, event: str, body: Any) -> None:
+        """An event has come."""
+
+    def restore(self, connection: int) -> None:
+        """A connection has begun again: what needs answers may be done now."""
+
+    def lost(self, reason: str) -> None:
+        """The connection has ended, or could not be made again."""
+
+
+class Link:
+    """One connection after the other, by a thread that dials, waits for the end, and dials again."""
+
+    def __init__(self, url: str, listener: Listener, transports: Sequence[str], timeout: float, delays: tuple[float, float]) -> None:
+        self._url, self._listener, self._transports, self._timeout, self._delays = url, listener, list(transports), timeout, delays
+        self._lock = threading.Condition()
+        self._sio: Any = None  # the connection, once the hub has greeted
+        self._number = 0  # of the connection
+        self._pending: set[Future[Any]] = set()
+        self._closing = threading.Event()
+        self._retry_after: float | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def up(self) -> bool:
+        return self._sio is not None
+
+    def open(self) -> None:
+        """Connect, or raise `ConnectionFailed`; from then on the connection is renewed until `close()`."""
+        sio = self._dial()
+        self._thread = threading.Thread(target=self._keep, args=(sio,), name="tickwire-link", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Disconnect for good; whoever waits for an answer gets `Closed`."""
+        self._closing.set()
+        with self._lock:
+            sio = self._sio
+            self._lock.notify_all()
+        if sio is not None:
+            _hang_up(sio)
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(self._timeout + 5)
+        self._end("closed")
+
+    def await_up(self, seconds: float) -> bool:
+        """Wait for a connection."""
+        with self._lock:
+            self._lock.wait_for(lambda: self.up or self._closing.is_set(), max(0, seconds))
+            if self._closing.is_set():
+                raise Closed("the client is closed")
+            return self.up
+
+    def request(self, event: str, payload: Body, accept: Accept | None = None) -> Future[Body]:
+        """Send an event; the future has the ack's body, or `Lost`."""
+        future: Future[Body] = Future()
+        with self._lock:
+            sio, number = self._sio, self._number
+
+            def answered(*bodies: Any) -> None:
+                if accept is not None:
+                    accept(bodies[0], number)
+                self._pending.discard(future)
+                if not future.done():
+                    future.set_result(bodies[0])
+
+            try:
+                if sio is None:
+                    raise Lost
+                self._pending.add(future)
+                sio.emit(event, payload, callback=answered)
+            except (SocketIOError, Lost):
+                self._pending.discard(future)
+                future.set_exception(Lost("not connected"))
+        return future
+
+    def retry_after(self, seconds: float) -> None:
+        """The hub has asked to be left alone for so long."""
+        self._retry_after = seconds
+
+    # the thread
+
+    def _keep(self, sio: Any) -> None:
+        delay = self._delays[0]
+        while True:
+            sio.eio.wait()  # until the reader has ended: the one sign that never fails
+            self._end("connection lost")
+            while True:
+                pause, self._retry_after = self._retry_after or delay * random.uniform(0.5, 1), None  # noqa: S311
+                if self._closing.wait(pause):
+                    return
+                delay = min(delay * 2, self._delays[1])
+                try:
+                    sio = self._dial()
+                    break
+                except ConnectionFailed as error:
+                    self._listener.lost(str(error))
+            if self._closing.is_set():
+                return _hang_up(sio)
+            delay = self._delays[0]
+            self._listener.restore(self._number)
+
+    def _dial(self) -> Any:
+        sio = socketio.Client(reconnection=False, handle_sigint=False, request_timeout=self._timeout)
+        _in_order(sio)
+        greeted, refusal = threading.Event(), []
+        sio.on("*", lambda event, *bodies: self._heard(sio, greeted, event, bodies[0] if bodies else None))
+        sio.on("connect_error", lambda *said: refusal.append(said[0] if said else None))
+        try:
+            sio.connect(self._url, transports=self._transports, wait_timeout=self._timeout)
+        except (DialError, ValueError) as error:
+            raise _failure(self._url, error, refusal) from None
+        if not greeted.wait(self._timeout):
+            _hang_up(sio)
+            raise ConnectionFailed(f"{self._url} speaks Socket.IO, but is no hub: it does not greet")
+        return sio
+
+    def _heard(self, sio: Any, greeted: threading.Event, event: str, body: Any) -> None:
+        if event != "connection_established":
+            return self._listener.received(event, body)
+        opening = self._listener.greeted(body)
+        with self._lock:
+            self._sio, self._number = sio, self._number + 1
+            for name, payload in opening:
+                sio.emit(name, payload)
+            self._lock.notify_all()
+        greeted.set()
+        return None
+
+    def _end(self, reason: str) -> None:
+        with self._lock:
+            was_up, self._sio = self._sio is not None, None
+            pending, self._pending = self._pending, set()
+        if was_up:
+            self._listener.lost(reason)
+        for future in pending:
+            if not future.done():
+                future.set_exception(Lost(reason))
+
+
+def _in_order(sio: Any) -> None:
+    """python-socketio handles each message in a thread of its own, and so in any order; the reader's own thread keeps the order."""
+    engine, start = sio.eio, sio.eio.start_background_task
+
+    def start_in_order(target: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        if target != engine.handlers.get("message"):
+            return start(target, *arguments, **options)
+        try:
+            return target(*arguments)
+        except Exception:
+            log.exception("a message could not be handled")
+            return None
+
+    engine.start_background_task = start_in_order
+
+
+def _hang_up(sio: Any) -> None:
+    sio.disconnect()
+
+
+def _failure(url: str, error: Exception, refusal: list[Any]) -> ConnectionFailed:
+    said = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
+    data = said.get("data") if isinstance(said.get("data"), dict) else said
+    reason = said.get("message") or (data or {}).get("message") or str(error)
+    return ConnectionFailed(f"no connection to {url}: {reason}", (data or {}).get("code"))

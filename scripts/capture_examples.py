@@ -1,0 +1,54 @@
+"""Capture every example message of docs/examples from running processes, and quote them anew in the documents.
+
+    .venv/bin/python scripts/capture_examples.py      # Node is needed too, as for `make test`
+
+Starts servers, a hub and a whole system of its own, on ports and in a folder of their own, and ends them; takes about a minute. Where a
+document has `<!-- example: NAME -->`, what stands between that and `<!-- end -->` is docs/examples/NAME.json.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from config import embedded, settings
+from config.processes import Supervisor
+from db import migrate
+from db.bus import Bus
+from tests.examples import hub, rest
+from tests.examples.example import DOCUMENTS, Examples, quote_again, write_all
+from tests.examples.system import living
+
+
+def main() -> None:
+    """Capture, write, quote."""
+    with tempfile.TemporaryDirectory(prefix="tickwire-examples-") as name:
+        examples = {**_of_the_hub(Path(name)), **_of_rest(Path(name))}
+    write_all(examples)
+    for document in DOCUMENTS:
+        document.write_text(quote_again(document.read_text(), examples))
+    print(f"{len(examples)} examples")
+
+
+def _of_the_hub(folder: Path) -> Examples:
+    with Supervisor() as supervisor:
+        postgres, redis = embedded.postgres(folder), embedded.redis(folder)
+        supervisor.start(postgres, redis)
+        migrate.apply(postgres.url)
+        environ = {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url, "HUB_DATA_DIR": str(folder / "var"), "SOURCES": ""}
+        with closing(Bus(redis.url, lambda: datetime.now(UTC))) as bus:
+            return hub.capture(settings.load(environ, dotenv=None), bus, folder)
+
+
+def _of_rest(folder: Path) -> Examples:
+    with living(folder) as system:
+        return rest.capture(system)
+
+
+if __name__ == "__main__":
+    main()

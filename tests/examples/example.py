@@ -1,0 +1,110 @@
+"""Captured messages: as files in docs/examples, and as the documents quote them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.processes import ROOT
+
+FOLDER = ROOT / "docs" / "examples"
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+REST = "http://127.0.0.1:5000"
+_WIDTH = 140
+_ROWS = 2  # of a long list that are quoted
+_LONG = 4
+_QUOTE = re.compile(r"<!-- example: (?P<name>[\w/-]+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
+
+# name -> what docs/examples/NAME.json holds. Of the hub: [{"from": "client" or "hub", "event", "body"}, …] in the order they were seen;
+# of REST (`rest/…`): {"request", "status", "type", "answer"}.
+Examples = dict[str, Any]
+
+
+def read_all() -> Examples:
+    """The files."""
+    return {file.relative_to(FOLDER).with_suffix("").as_posix(): json.loads(file.read_text()) for file in sorted(FOLDER.rglob("*.json"))}
+
+
+def write_all(examples: Mapping[str, Any]) -> None:
+    """Replace the files."""
+    for file in FOLDER.rglob("*.json"):
+        file.unlink()
+    for name, example in examples.items():
+        file = FOLDER / f"{name}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(example, indent=1, ensure_ascii=False) + "\n")
+
+
+def quotes(text: str) -> Iterator[tuple[str, str]]:
+    """(name, text) of each quote in a document."""
+    for match in _QUOTE.finditer(text):
+        yield match["name"], match["text"]
+
+
+def quote_again(text: str, examples: Mapping[str, Any]) -> str:
+    """The document with every quote as the examples now are."""
+    return _QUOTE.sub(lambda match: f"<!-- example: {match['name']} -->\n{render(examples[match['name']])}<!-- end -->", text)
+
+
+def render(example: Any) -> str:
+    """An example as Markdown. Of long lists and objects the first two items are quoted, and how many there are is said."""
+    return _render_request(example) if isinstance(example, dict) else _render_messages(example)
+
+
+def _render_messages(messages: list[dict[str, Any]]) -> str:
+    width = max(len(message["event"]) for message in messages) + 1
+    notes: list[str] = []
+    lines = [f"{each['event']:{width}}{layout(shorten(each['body'], notes), width)}" for each in messages]
+    return _note(notes) + "```json\n" + "\n".join(lines) + "\n```\n"
+
+
+def _render_request(example: dict[str, Any]) -> str:
+    options = "-s" if example["status"] == 200 else "-s -w ' %{http_code}\\n'"
+    header = " -H 'Accept: application/json'" if example["request"] == "/" else ""
+    notes: list[str] = []
+    answer, kind = example["answer"], "text"
+    if example["type"] == "application/json":
+        answer, kind = layout(shorten(answer, notes)), "json"
+    ask = f"```sh\ncurl {options}{header} '{REST}{example['request']}'\n```\n"
+    return f"{ask}\n{_note(notes)}```{kind}\n{answer.rstrip()}\n```\n"
+
+
+def _note(notes: list[str]) -> str:
+    return f"Shortened: {', '.join(notes)}.\n\n" if notes else ""
+
+
+def shorten(value: Any, notes: list[str], name: str = "") -> Any:
+    """The value with at most two items in lists and objects keyed by data that have more than four; `notes` says of which, and how many there were."""
+    if isinstance(value, list) and len(value) > _LONG:
+        notes.append(f"`{name}` has {len(value)} items")
+        value = value[:_ROWS]
+    elif isinstance(value, dict) and len(value) > _LONG and all(key.isupper() for key in value):
+        notes.append(f"`{name}` has {len(value)} entries")
+        value = dict(list(value.items())[:_ROWS])
+    if isinstance(value, dict):
+        return {key: shorten(each, notes, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [shorten(each, notes, name) for each in value]
+    return value
+
+
+def layout(value: Any, indent: int = 0, behind: int = 0) -> str:
+    """JSON on one line where it fits behind `indent` and leaves `behind` characters, else an item a line, short ones together."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(flat) + indent + behind <= _WIDTH or not isinstance(value, dict | list) or not value:
+        return flat
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    pairs = list(value.items()) if isinstance(value, dict) else [("", each) for each in value]
+    lines, line = [], ""
+    for key, each in pairs:
+        label = f"{json.dumps(key)}: " if isinstance(value, dict) else ""
+        item = label + layout(each, indent + 1 + len(label), 2)
+        if line and ("\n" in item or "\n" in line or len(line) + len(item) + indent + 4 > _WIDTH):
+            lines.append(line)
+            line = item
+        else:
+            line = f"{line}, {item}" if line else item
+    return opening + f",\n{' ' * (indent + 1)}".join([*lines, line]) + closing

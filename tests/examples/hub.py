@@ -1,0 +1,200 @@
+"""Every message of the hub and its clients, seen by stock clients of a running one."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from config.settings import Settings
+from db.bus import Bus, Tick
+from db.timestamps import format_time
+from tests.clients import NodeClient, PythonClient
+from tests.conftest import until
+from tests.examples.example import Examples
+from tests.processes import Web
+
+_QUOTES = {"EUR_USD": ("1.09448", "1.09462"), "GBP_USD": ("1.26810", "1.26829"), "USD_JPY": ("151.238", "151.252")}
+
+
+class Witness:
+    """A client whose exchanges with the hub are kept."""
+
+    def __init__(self, client: PythonClient, bus: Bus) -> None:
+        self.client, self.bus = client, bus
+        self.examples: Examples = {}
+
+    def asks(self, name: str, event: str, answer: str, *payload: Any) -> Any:
+        """Keep a request and its answer as the example `name`; the answer's body."""
+        before = len(self.client.bodies(answer))
+        self.client.emit(event, *payload)
+        body = self.client.wait(answer, before + 1)
+        asked = [{"from": "client", "event": event, "body": payload[0]}] if payload else [{"from": "client", "event": event, "body": {}}]
+        self.examples[name] = [*asked, {"from": "hub", "event": answer, "body": body}]
+        return body
+
+    def hears(self, name: str, event: str, *, cause: Callable[[], Any] | None = None) -> Any:
+        """Keep the next `event`, which `cause` brings about, at the end of the example `name`."""
+        before = len(self.client.bodies(event)) if cause else 0
+        if cause:
+            cause()
+        body = self.client.wait(event, before + 1)
+        self.add(name, event, body)
+        return body
+
+    def add(self, name: str, event: str, body: Any) -> None:
+        """Keep a message of the hub at the end of the example `name`."""
+        self.examples.setdefault(name, []).append({"from": "hub", "event": event, "body": body})
+
+    def price(self, instrument: str = "EUR_USD", raise_by: int = 0) -> None:
+        """Publish a price as a source does; `raise_by` in the last digit."""
+        bid, ask = (_moved(text, raise_by) for text in _QUOTES[instrument])
+        mid = _moved(_QUOTES[instrument][0], raise_by + 7)
+        self.bus.cache_price(instrument, bid=bid, ask=ask, mid=mid, time=datetime.now(UTC), source="oanda")
+
+
+def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
+    """Start a hub on an empty bus, let clients live through everything there is, and tell what they saw."""
+    limits = {"WEBSOCKET_MAX_CLIENTS": "2", "OUTBOX_LIMIT_BYTES": "65536"}
+    with Web("hub", settings, folder / "hub.log", **limits) as hub, PythonClient(hub.url) as client:
+        witness = Witness(client, bus)
+        witness.hears("connection_established", "connection_established")
+        _prices(witness)
+        _errors(witness)
+        _resuming(witness)
+        _candles(witness)
+        _alerts(witness)
+        _broadcasts(witness)
+        _slow(witness, hub)
+        witness.asks("get_server_stats", "get_server_stats", "server_stats")
+        witness.asks("unsubscribe", "unsubscribe", "unsubscription_confirmed", {"pairs": ["GBP_USD"]})
+        _flood(witness)
+        _ending(witness, hub)
+        return witness.examples
+
+
+def _prices(witness: Witness) -> None:
+    witness.asks("no_price", "request_price", "error", {"instrument": "EUR_USD"})
+    witness.price("GBP_USD")
+    until(lambda: witness.client.call("request_all_prices")["count"])
+    witness.asks("subscribe", "subscribe", "subscription_confirmed", {"pairs": ["EUR_USD", "GBP_USD", "EURUSD"]})
+    witness.hears("price_update", "price_update", cause=witness.price)
+    witness.asks("request_price", "request_price", "price_response", {"instrument": "EUR_USD"})
+    witness.asks("request_all_prices", "request_all_prices", "all_prices_response")
+    witness.asks("get_subscriptions", "get_subscriptions", "subscriptions_info")
+    witness.asks("max_rate", "subscribe", "subscription_confirmed", {"pairs": "USD_JPY", "max_rate": 3})
+    witness.asks("ping", "ping", "pong", {"timestamp": 1763469296789.25})
+    witness.asks("subscribe_all", "subscribe", "subscription_confirmed", {"pairs": "all"})
+    witness.client.call("unsubscribe", {"pairs": "all"})
+
+
+def _errors(witness: Witness) -> None:
+    witness.asks("unknown_instrument", "request_price", "error", {"instrument": "EURUSD"})
+    witness.asks("invalid_payload", "subscribe", "error", {"pairs": [], "max_rate": "fast"})
+    witness.asks("unknown_event", "subscribe_all", "error", {})
+
+
+def _resuming(witness: Witness) -> None:
+    """Two prices come while the client does not hold the instrument; the epoch it has of the other one is not this bus's."""
+    last = witness.client.call("request_price", {"instrument": "EUR_USD"})
+    for raise_by in (1, 3):
+        witness.price(raise_by=raise_by)
+    until(lambda: witness.client.call("request_price", {"instrument": "EUR_USD"})["seq"] == last["seq"] + 2)
+    since = {"EUR_USD": {"epoch": last["epoch"], "seq": last["seq"]}, "GBP_USD": {"epoch": "5c0e4d1f2a7b", "seq": 4711}}
+    before = len(witness.client.bodies("price_update"))
+    witness.asks("resume", "subscribe", "subscription_confirmed", {"pairs": ["EUR_USD", "GBP_USD"], "since": since})
+    witness.client.wait("price_update", before + 2)
+    for body in witness.client.bodies("price_update")[before:]:
+        witness.add("resume", "price_update", body)
+
+
+def _candles(witness: Witness) -> None:
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    candle = {
+        "start_time": format_time(minute), "end_time": format_time(minute + timedelta(minutes=1)), "open": "1.09451", "high": "1.09467",
+        "low": "1.09448", "close": "1.09462", "volume": "41", "trades": 41, "complete": False,
+    }  # fmt: skip
+    witness.bus.publish_candles([("EUR_USD", "1m", candle)])
+    asked = {"candles": [{"pair": "EUR_USD", "interval": "1m"}, {"pair": "EUR_USD", "interval": "2m"}]}
+    until(lambda: witness.client.call("subscribe", asked)["candle_snapshot"])
+    witness.asks("candles", "subscribe", "subscription_confirmed", asked)
+    last = {**candle, "close": "1.09460", "volume": "43", "trades": 43, "complete": True}
+    witness.hears("candle_update", "candle_update", cause=lambda: witness.bus.publish_candles([("EUR_USD", "1m", last)]))
+    witness.asks("unsubscribe_candles", "unsubscribe", "unsubscription_confirmed", {"candles": "all"})
+
+
+def _alerts(witness: Witness) -> None:
+    asked = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.0947"}
+    witness.asks("set_alert", "set_alert", "alert_set", asked)
+    kept = {"instrument": "EUR_USD", "metric": "volatility", "op": "crosses", "value": 0.02, "once": False}
+    witness.client.call("set_alert", kept)
+    witness.asks("list_alerts", "list_alerts", "alerts_list")
+    witness.hears("alert_triggered", "alert_triggered", cause=lambda: witness.price(raise_by=20))
+    witness.asks("delete_alert", "delete_alert", "alert_deleted", {"id": "all"})
+    witness.asks("unknown_alert", "delete_alert", "error", {"id": "nope"})
+
+
+def _broadcasts(witness: Witness) -> None:
+    """What the jobs publish, through the functions that they use."""
+    bus, hour = witness.bus, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    witness.hears(
+        "volatility_alert",
+        "volatility_alert",
+        cause=lambda: bus.publish_volatility_alert("EUR_USD", 0.0217, threshold=0.02, severity="warning"),
+    )
+    witness.hears(
+        "correlation_alert",
+        "correlation_alert",
+        cause=lambda: bus.publish_correlation_alert("EUR_USD", "GBP_USD", 0.5, previous=0.875, threshold=0.2, severity="warning"),
+    )
+    witness.hears("data_ready", "data_ready", cause=lambda: bus.publish_data_ready("volatility", ["EUR_USD", "GBP_USD"], hour))
+
+
+def _slow(witness: Witness, hub: Web) -> None:
+    """A client that is stopped for a while, as a machine that swaps is; the hub is full meanwhile, so the next one is refused."""
+    time = format_time(datetime.now(UTC))
+    batch = [Tick(pair, "1.1", "1.2", "1.15", time, "flood") for pair in ("EUR_USD", "GBP_USD")] * 500
+    witness.client.call("unsubscribe", {"pairs": "all"})
+    with NodeClient(hub.url) as stuck:
+        stuck.wait("connection_established")
+        stuck.call("subscribe", {"pairs": ["EUR_USD", "GBP_USD"]})
+        with NodeClient(hub.url, reconnection=False) as refused:
+            witness.add("server_full", "connect_error", refused.wait("connect_error"))
+        os.kill(stuck.pid, signal.SIGSTOP)
+        try:
+            until(lambda: witness.bus.publish_prices(batch) and witness.client.call("get_server_stats")["messages_conflated"])
+        finally:
+            os.kill(stuck.pid, signal.SIGCONT)
+        witness.add("gap_notice", "gap_notice", stuck.wait("gap_notice", seconds=60))
+    until(lambda: witness.client.call("get_server_stats")["connected_clients"] == 1)
+    witness.client.call("subscribe", {"pairs": ["EUR_USD", "GBP_USD"]})
+
+
+def _flood(witness: Witness) -> None:
+    def flood() -> None:
+        for _ in range(400):
+            witness.client.emit("get_subscriptions")
+
+    before = len(witness.client.bodies("error"))
+    flood()
+    witness.add("too_many_requests", "error", witness.client.wait("error", before + 1))
+
+
+def _ending(witness: Witness, hub: Web) -> None:
+    before = len(witness.client.bodies("error"))
+    assert hub.popen is not None
+    hub.popen.terminate()
+    body = witness.client.wait("error", before + 1, where=lambda body: True)
+    body = witness.client.wait("error", where=lambda body: body["code"] == "unavailable")
+    witness.add("unavailable", "error", body)
+    hub.popen.wait(30)
+
+
+def _moved(text: str, last_digits: int) -> str:
+    """The decimal string raised in its last digit."""
+    whole, _, fraction = text.partition(".")
+    raised = str(int(whole + fraction) + last_digits)
+    return f"{raised[: -len(fraction)]}.{raised[-len(fraction) :]}"

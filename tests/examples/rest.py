@@ -1,0 +1,50 @@
+"""One request of each kind to every route of a running REST, and the answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.examples.example import Examples
+from tests.examples.system import System
+
+# name -> what is asked for
+REQUESTS = {
+    "index": "/",
+    "health": "/health",
+    "health-live": "/health/live",
+    "health-ready": "/health/ready",
+    "health-db": "/health/db",
+    "health-binance": "/health/binance",
+    "symbols": "/symbols",
+    "sessions": "/sessions",
+    "price-latest": "/price/latest?symbol=EUR_USD",
+    "price-latest-several": "/price/latest?symbols=EUR_USD,GBP_USD",
+    "ticks": "/ticks?symbol=EUR_USD&limit=2",
+    "ticks-csv": "/ticks?symbol=EUR_USD&limit=2&format=csv",
+    "ticks-ndjson": "/ticks?symbol=EUR_USD&limit=2&format=ndjson",
+    "candles": "/candles?symbol=EUR_USD&interval=1h&limit=2",
+    "candles-newest": "/candles?symbol=EUR_USD&interval=1m&order=desc&limit=1",
+    "market-trades": "/market/trades?symbol=BTCUSDT&limit=2",
+    "gaps": "/gaps?state=filled&limit=1",
+    "volatility": "/volatility?symbol=EUR_USD&estimator=ewma&order=desc&limit=1",
+    "volatility-latest": "/volatility/latest?symbols=EUR_USD",
+    "correlation": "/correlation?symbols=EUR_USD,GBP_USD,USD_JPY",
+    "correlation-history": "/correlation/history?symbol1=EUR_USD&symbol2=GBP_USD&order=desc&limit=1",
+    "alerts": "/alerts?type=volatility&order=desc&limit=1",
+    "jobs": "/jobs",
+    "error-unknown": "/price/latest?symbol=EURUSD",
+    "error-arguments": "/ticks?symbol=EUR_USD&limit=0&start=yesterday",
+    "error-no-data": "/correlation?as_of=2001-01-01",
+    "error-no-route": "/prices",
+}
+
+
+def capture(system: System) -> Examples:
+    """Every example of REST."""
+    return {f"rest/{name}": _asked(system, path) for name, path in REQUESTS.items()}
+
+
+def _asked(system: System, path: str) -> dict[str, Any]:
+    status, kind, text = system.get(path)
+    return {"request": path, "status": status, "type": kind, "answer": json.loads(text) if kind == "application/json" else text}

@@ -1,0 +1,220 @@
+"""Whole hours before figures: what is on its way is waited for, OANDA's candles are fetched, and a stop leaves nothing half done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from config.settings import Settings, SourceSpec
+from db import topics
+from db.bus import Bus, Tick
+from db.postgres import Store
+from db.timestamps import format_time
+from jobs import hour_end
+from jobs.daily_correlation_job import daily_correlation_job
+from jobs.hourly_job import hourly_job
+from jobs.rest import Stopped
+from jobs.rollup_job import RollUp
+from jobs.runs import JobFailed, Runner, run_once
+from jobs.scheduler import TIMED
+from jobs.sources.base import SourceError
+from jobs.work import Work
+from jobs.writer import BatchRule, Prices, Writer
+from tests.conftest import until
+from tests.fx_hours import FOLDER
+from tests.jobs_oracle import fx_volatility
+from tests.standins.oanda import OandaStandIn
+from tests.stored_hours import HOUR, candle, put, recorded, select
+
+NOON = datetime(2021, 9, 15, 12, tzinfo=UTC)
+START = datetime(2021, 9, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def work(settings: Settings, bus: Bus, store: Store) -> Work:
+    return Work(settings, bus, store, lambda: NOON + timedelta(seconds=30))
+
+
+def estimates(store: Store) -> dict[tuple[str, str], float]:
+    return {(row[0], row[1]): row[2] for row in select(store, "SELECT symbol, estimator, volatility FROM volatility")}
+
+
+# what is on its way
+
+
+def test_what_is_on_the_bus_is_waited_for(work: Work, store: Store, bus: Bus) -> None:
+    put(store, [candle("EUR_USD", NOON - number * HOUR, ("1.1", "1.1", "1.1", "1.1")) for number in range(2, 40)])
+    moment = format_time(NOON - timedelta(minutes=5))
+    bus.publish_prices([Tick("EUR_USD", "1.2", "1.2", "1.2", moment, "oanda")])
+    run = threading.Thread(target=hourly_job, args=(work, NOON))
+    run.start()
+    run.join(0.7)
+    assert run.is_alive(), "the last hour is not there yet"
+    assert estimates(store) == {}
+    others = [
+        threading.Thread(target=Writer(bus, store, BatchRule(), Prices(bus)).run, args=(work.stop_writing,)),
+        threading.Thread(target=RollUp(store, bus, work.clock).run, args=(work.stop_writing,)),
+    ]
+    for other in others:
+        other.start()
+    run.join(20)
+    work.stop_writing.set()
+    for other in others:
+        other.join(20)
+    assert estimates(store)["EUR_USD", "close_to_close"] > 0.01
+
+
+def test_an_hour_that_has_just_ended_is_given_its_last_seconds(work: Work, bus: Bus) -> None:
+    looks: list[datetime] = []
+
+    def clock() -> datetime:
+        looks.append(NOON + timedelta(seconds=len(looks)))
+        return looks[-1]
+
+    assert hour_end.complete_hours(replace(work, clock=clock), NOON) is None
+    assert looks[-1] >= NOON + timedelta(seconds=3)
+
+
+def test_patience_has_an_end(work: Work, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hour_end, "PATIENCE", 0.5)
+    with store.transaction() as cursor:
+        cursor.execute("INSERT INTO candle_marks VALUES ('EUR_USD', %s)", (NOON - HOUR,))
+    assert hour_end.complete_hours(work, NOON) is None
+
+
+@pytest.mark.parametrize("minute", [NOON, NOON - timedelta(days=3)])
+def test_marks_of_other_times_are_not_waited_for(work: Work, store: Store, monkeypatch: pytest.MonkeyPatch, minute: datetime) -> None:
+    monkeypatch.setattr(hour_end, "_pause", lambda work: pytest.fail("waits"))
+    with store.transaction() as cursor:
+        cursor.execute("INSERT INTO candle_marks VALUES ('EUR_USD', %s)", (minute,))
+    assert hour_end.complete_hours(work, NOON) is None
+
+
+@pytest.mark.parametrize("name", ["hourly_job", "daily_correlation_job"])
+def test_a_stop_while_waiting_is_no_success(work: Work, store: Store, name: str) -> None:
+    put(store, recorded(["EUR_USD", "GBP_USD"], START, NOON))
+    with store.transaction() as cursor:
+        cursor.execute("INSERT INTO candle_marks VALUES ('EUR_USD', %s)", (NOON - HOUR,))
+    work.stop.set()
+    with pytest.raises(JobFailed, match="stopped"):
+        run_once(TIMED[name], work, NOON)
+    assert select(store, "SELECT outcome, error FROM job_runs") == [("failed", Stopped.__name__)]
+    with store.transaction() as cursor:
+        cursor.execute("TRUNCATE candle_marks")
+    Runner(TIMED["hourly_job"], replace(work, stop=threading.Event())).catch_up()
+    assert select(store, "SELECT outcome FROM job_runs WHERE job = 'hourly_job' ORDER BY id DESC LIMIT 1") == [("succeeded",)]
+
+
+def test_two_runs_at_once_are_one(work: Work, store: Store, bus: Bus) -> None:
+    """A run by hand beside the scheduler's."""
+    put(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, NOON))
+    eager = replace(work, settings=replace(work.settings, volatility_threshold=0.0001, volatility_critical=0.5))
+    midnight = NOON.replace(hour=0)
+    jobs: list[Callable[[], int]] = [lambda: hourly_job(eager, NOON), lambda: daily_correlation_job(eager, midnight)] * 4
+    rows: list[int] = []
+    threads = [threading.Thread(target=lambda job=job: rows.append(job())) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(rows) == [12] * 4 + [21] * 4
+    assert len(list(bus.backwards(topics.VOLATILITY_ALERTS))) == 3
+    assert len(list(bus.backwards(topics.PRICES))) == 3
+
+
+# OANDA's own
+
+
+@pytest.fixture
+def broker() -> Iterator[OandaStandIn]:
+    files = {(symbol, "H1"): FOLDER / f"{symbol}_H1.csv.gz" for symbol in ("EUR_USD", "USD_JPY")}
+    with OandaStandIn(candles=files, now=format_time(NOON + timedelta(seconds=25))) as server:
+        yield server
+
+
+@pytest.fixture
+def fed(work: Work, store: Store, broker: OandaStandIn, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Work with OANDA as a source, and a store with all but its last three hours."""
+    monkeypatch.setattr("jobs.rest.backoff", lambda attempt, jitter: 0.01)
+    monkeypatch.setattr(hour_end, "PATIENCE", 0.3)  # nobody stores what the runs publish
+    put(store, recorded(["EUR_USD", "USD_JPY"], START, NOON - 3 * HOUR))
+    settings = replace(
+        work.settings,
+        sources=(SourceSpec("oanda"),),
+        oanda_api_token=broker.token,
+        oanda_account_id=broker.account,
+        oanda_rest_url=broker.url,
+    )
+    return replace(work, settings=settings)
+
+
+@pytest.mark.parametrize("kept", [timedelta(0), timedelta(days=10)])
+def test_where_more_is_missing_more_is_fetched(fed: Work, store: Store, kept: timedelta) -> None:
+    with store.transaction() as cursor:
+        cursor.execute("DELETE FROM candles WHERE start_time >= %s", (START + kept,))
+    hourly_job(fed, NOON)
+    assert_as_recorded(store)
+
+
+def assert_as_recorded(store: Store) -> None:
+    expected = fx_volatility(recorded(["EUR_USD", "USD_JPY"], START, NOON), NOON)
+    assert estimates(store) == {key: pytest.approx(figures[0], rel=1e-9) for key, figures in expected.items()}
+
+
+def test_the_last_hours_are_fetched(fed: Work, store: Store, broker: OandaStandIn) -> None:
+    hourly_job(fed, NOON)
+    assert_as_recorded(store)
+    assert broker.state()["candles_requests"] == 20
+
+
+def test_a_broker_that_is_away_fails_the_run_which_is_tried_again(fed: Work, store: Store, bus: Bus, broker: OandaStandIn) -> None:
+    """And what does not depend on it is there at once."""
+    put(store, [candle("BTCUSDT", NOON - number * HOUR, ("9", "10", "8", "9.5")) for number in range(1, 40)])
+    broker.control(do="refuse", status=503, times=10, path="candles")  # two runs, five requests each
+    with pytest.raises(SourceError, match="503"):
+        hourly_job(fed, NOON)
+    assert {symbol for symbol, _ in estimates(store)} == {"BTCUSDT"}
+    run_once(replace(TIMED["hourly_job"], retry_seconds=0.01), fed, NOON)
+    assert select(store, "SELECT outcome, left(error, 21) FROM job_runs ORDER BY id") == [
+        ("failed", "SourceError: HTTP 503"),
+        ("succeeded", None),
+    ]
+    with store.transaction() as cursor:
+        cursor.execute("DELETE FROM volatility WHERE symbol = 'BTCUSDT'")
+    assert_as_recorded(store)
+
+
+def test_what_the_broker_refuses_for_good_our_own_candles_replace(
+    fed: Work, store: Store, broker: OandaStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = recorded(["EUR_USD", "USD_JPY"], NOON - 3 * HOUR, NOON)
+    put(store, [replace(row, source="ticks") for row in own])
+    broker.control(do="refuse", status=401, times=100, path="candles")
+    hourly_job(fed, NOON)
+    assert_as_recorded(store)
+    refused = [record for record in caplog.records if "no candles from OANDA" in record.message]
+    assert len(refused) == 20
+    assert broker.token not in caplog.text
+
+
+def test_an_own_candle_gives_way_to_the_brokers(fed: Work, store: Store) -> None:
+    own: list[Any] = recorded(["EUR_USD", "USD_JPY"], NOON - HOUR, NOON)
+    put(store, [replace(row, source="ticks", mid=("1", "9", "1", "5")) for row in own])
+    hourly_job(fed, NOON)
+    assert_as_recorded(store)
+
+
+def test_the_daily_job_needs_the_last_hour_too(fed: Work, store: Store) -> None:
+    midnight = NOON.replace(hour=0)
+    with store.transaction() as cursor:
+        cursor.execute("DELETE FROM candles WHERE start_time >= %s", (midnight - 3 * HOUR,))
+    daily_correlation_job(fed, midnight)
+    assert select(store, "SELECT max(end_time) FROM candles WHERE end_time <= %s", midnight) == [(midnight,)]
+    assert select(store, "SELECT observations FROM correlations WHERE method = 'pearson'") == [
+        (len(recorded(["EUR_USD"], START, midnight)) - 3,)  # less the first hour, and those after two weekends
+    ]

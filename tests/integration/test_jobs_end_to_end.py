@@ -1,0 +1,154 @@
+"""Two months of real hours, every hour and every midnight fired: killed twice on the way, the jobs leave what an undisturbed run leaves."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+import psycopg2
+import pytest
+import redis as redis_client
+
+from db import topics
+from db.bus import Bus
+from db.postgres import Store
+from db.timestamps import format_time
+from tests.conftest import Servers, until
+from tests.jobs_oracle import fx_volatility
+from tests.processes import ROOT
+from tests.stored_hours import HOUR, put, recorded, select
+
+PAIRS = ("EUR_GBP", "EUR_USD", "GBP_JPY", "GBP_USD", "NZD_USD", "USD_JPY")
+START = datetime(2021, 8, 1, tzinfo=UTC)
+END = START + timedelta(days=60)
+TABLES = {
+    "volatility": "SELECT * FROM volatility ORDER BY symbol, estimator, time",
+    "correlations": "SELECT * FROM correlations ORDER BY time, method, symbol1, symbol2",
+    "alerts": "SELECT type, symbol, symbol2, severity, time, value, previous, threshold, message, published IS NOT NULL FROM alerts"
+    " ORDER BY type, time, symbol, symbol2, severity",
+    "alert_episodes": "SELECT * FROM alert_episodes ORDER BY type, symbol, symbol2",
+    "prices": "SELECT instrument, time, bid, ask, mid, source FROM prices ORDER BY instrument, time, seq",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Town:
+    """A database with two months of candles before it, a bus of its own, and drivers that come and go."""
+
+    database_url: str
+    redis_url: str
+    store: Store
+    bus: Bus
+
+    def drive(self) -> subprocess.Popen[bytes]:
+        argv = [sys.executable, "-m", "tests.jobs_driver", self.database_url, self.redis_url, format_time(START), format_time(END)]
+        return subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def runs(self) -> int:
+        return int(select(self.store, "SELECT count(*) FROM job_runs")[0][0])
+
+    def rows(self, table: str) -> list[Any]:
+        return select(self.store, TABLES[table])
+
+    def told(self, channel: str) -> list[dict[str, Any]]:
+        """What was published, but for the names that the bus gave it."""
+        bodies = [orjson.loads(entry.body) for entry in self.bus.backwards(channel)][::-1]
+        return [{name: value for name, value in body.items() if name != "epoch"} for body in bodies]
+
+
+@pytest.fixture
+def towns(servers: Servers, database_url: str, raw_redis: redis_client.Redis, clock: Callable[[], datetime]) -> Iterator[list[Town]]:
+    """Two of them, alike."""
+    found, second = [], database_url + "_again"
+    on_server(database_url, f"CREATE DATABASE {second.rsplit('/', 1)[1]} TEMPLATE tickwire")
+    for number, url in enumerate((database_url, second)):
+        # Nobody kills PostgreSQL here, so it need not wait for the disk.
+        on_server(database_url, f"ALTER DATABASE {url.rsplit('/', 1)[1]} SET synchronous_commit = off")
+        redis_url = f"{servers.redis_url.rsplit('/', 1)[0]}/{number}"
+        found.append(Town(url, redis_url, Store(url), Bus(redis_url, clock)))
+        put(found[-1].store, recorded(PAIRS, START - timedelta(days=31), END))
+    yield found
+    for town in found:
+        town.store.close()
+        town.bus.close()
+    on_server(database_url, f"DROP DATABASE {second.rsplit('/', 1)[1]} WITH (FORCE)")
+
+
+def on_server(url: str, statement: str) -> None:
+    connection = psycopg2.connect(url.rsplit("/", 1)[0] + "/postgres")
+    connection.autocommit = True
+    connection.cursor().execute(statement)
+    connection.close()
+
+
+@pytest.mark.timeout(400)
+def test_two_kills_on_the_way_change_nothing(towns: list[Town]) -> None:
+    calm, struck = towns
+    undisturbed, driver = calm.drive(), struck.drive()
+    try:
+        for share in (1 / 3, 2 / 3):
+            until(lambda share=share: struck.runs() > share * 1500, 180, "a part of the way")  # type: ignore[misc]
+            # At any moment of a run, whatever it is at.
+            assert not_before(random.uniform(0, 0.05), driver)
+            driver.send_signal(signal.SIGKILL)
+            driver.wait(30)
+            driver = struck.drive()
+        assert driver.wait(180) == 0
+        assert undisturbed.wait(180) == 0
+    finally:
+        for process in (undisturbed, driver):
+            process.kill()
+            process.wait(30)
+    compare(calm, struck)
+    check_runs(calm, struck)
+    check_figures(calm)
+
+
+def not_before(seconds: float, driver: subprocess.Popen[bytes]) -> bool:
+    """Whether the driver is still on its way after so long."""
+    try:
+        driver.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def compare(calm: Town, struck: Town) -> None:
+    for table in TABLES:
+        assert struck.rows(table) == calm.rows(table), table
+    for channel in (topics.VOLATILITY_ALERTS, topics.CORRELATION_ALERTS, topics.PRICES):
+        assert struck.told(channel) == calm.told(channel), channel
+    alerts = Counter((row[0], row[3]) for row in calm.rows("alerts"))
+    assert len(alerts) == 4, f"of both types and severities: {alerts}"
+    assert sum(alerts.values()) == len(calm.told(topics.VOLATILITY_ALERTS)) + len(calm.told(topics.CORRELATION_ALERTS))
+    assert all(row[-1] for row in calm.rows("alerts")), "every alert is published"
+
+
+def check_runs(calm: Town, struck: Town) -> None:
+    outcomes = "SELECT job, outcome, count(*) FROM job_runs GROUP BY job, outcome ORDER BY job"
+    whole = [("daily_correlation_job", "succeeded", 60), ("hourly_job", "succeeded", 1440)]
+    assert select(calm.store, outcomes) == whole
+    finished = [row for row in select(struck.store, outcomes) if row[1] == "succeeded"]
+    assert finished == whole
+    assert sum(row[2] for row in select(struck.store, outcomes)) <= 1500 + 2
+    ready = Counter((each["data_type"], each["as_of"]) for each in struck.told(topics.DATA_READY))
+    assert ready.keys() == {(each["data_type"], each["as_of"]) for each in calm.told(topics.DATA_READY)}
+    assert sum(ready.values()) <= len(ready) + 4, "said again only by the runs that were killed"
+
+
+def check_figures(calm: Town) -> None:
+    """The undisturbed run is right as well: a day of hours beside pandas."""
+    rows = recorded(PAIRS, START, END)
+    for hour in range(12, 36):
+        as_of = START + timedelta(days=31) + hour * HOUR
+        found = select(calm.store, "SELECT symbol, estimator, volatility FROM volatility WHERE time = %s", as_of)
+        expected = {key: figures[0] for key, figures in fx_volatility(rows, as_of).items()}
+        assert {(row[0], row[1]): row[2] for row in found} == pytest.approx(expected, rel=1e-9)

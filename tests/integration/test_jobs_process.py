@@ -1,0 +1,244 @@
+"""The jobs process as it is started: two of them, one acts; and what an operator does by hand beside it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import redis as redis_client
+
+from config.settings import Settings
+from db import topics
+from db.bus import Bus
+from db.job_runs import job_states, write_jobs
+from db.postgres import Store
+from db.timestamps import format_time
+from jobs.scheduler import JOBS
+from tests.clients import PythonClient
+from tests.conftest import until
+from tests.processes import ROOT, Running, Web, environ_of, jobs
+from tests.stored_hours import HOUR, candle, put, select
+
+FAST = {"SOURCES": "synthetic", "INGESTION_INTERVAL_SECONDS": "0.2", "SYNTHETIC_SEED": "7"}
+
+
+def acts(process: Running) -> bool:
+    """Whether this process is the active one, by what it says."""
+    acting = False
+    for line in process.output().splitlines():
+        message = json.loads(line)["message"] if line.startswith("{") else ""
+        acting = message == "active" or (acting and message != "jobs stop" and not message.startswith("standing by"))
+    assert process.popen is not None
+    return acting and process.popen.poll() is None
+
+
+def holders(settings: Settings) -> int:
+    """Of the lock."""
+    connection = psycopg2.connect(str(settings.database_url).rsplit("/", 1)[0] + "/postgres")
+    try:
+        cursor = connection.cursor()
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE application_name = 'tickwire-leadership'"
+            " AND locktype = 'advisory' AND granted"
+        )
+        return int(cursor.fetchall()[0][0])
+    finally:
+        connection.close()
+
+
+def end_leadership_sessions(settings: Settings) -> None:
+    connection = psycopg2.connect(str(settings.database_url).rsplit("/", 1)[0] + "/postgres")
+    cursor = connection.cursor()
+    cursor.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'tickwire-leadership'")
+    connection.close()
+
+
+def outcomes(store: Store) -> dict[str, str | None]:
+    """Job to the outcome of its last run, as `GET /jobs` has it."""
+    with store.transaction() as cursor:
+        return {state.id: state.last_run.outcome if state.last_run else None for state in job_states(cursor)}
+
+
+def prices(bus: Bus) -> dict[str, list[int]]:
+    """instrument -> every `seq`, oldest first."""
+    found: dict[str, list[int]] = {}
+    for entry in bus.backwards(topics.PRICES):
+        found.setdefault(entry.topic, []).insert(0, entry.seq)
+    return found
+
+
+def flows(bus: Bus) -> None:
+    """Wait for two more prices of an instrument."""
+    before = len(prices(bus).get("EUR_USD", []))
+    until(lambda: len(prices(bus).get("EUR_USD", [])) >= before + 2, 60, "more prices")
+
+
+@pytest.mark.timeout(300)
+def test_two_processes_of_which_one_acts(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(jobs(settings, tmp_path / "first.log", **FAST))
+        until(lambda: acts(first), 60, "the first one acting")
+        second = stack.enter_context(jobs(settings, tmp_path / "second.log", **FAST))
+        until(lambda: "standing by" in second.output(), 60, "the second one standing by")
+
+        from_nothing_there_are_figures(store)
+        flows(bus)
+        first.kill(signal.SIGKILL)
+        until(lambda: acts(second), 60, "the standby taking over")
+        flows(bus)
+
+        first.start()
+        until(lambda: first.output().count("standing by") == 1, 60, "the first one standing by")
+        for _ in range(2):
+            end_leadership_sessions(settings)
+            until(lambda: acts(first) != acts(second) and holders(settings) == 1, 60, "exactly one acting")
+            flows(bus)
+
+        standby, leader = (first, second) if acts(second) else (second, first)
+        assert leader.ask_to_stop() == 0
+        until(lambda: acts(standby), 60, "the standby taking over")
+        flows(bus)
+        assert standby.ask_to_stop() == 0
+    assert all(seqs == list(range(1, len(seqs) + 1)) for seqs in prices(bus).values()), "no number is missing, none is there twice"
+    assert bus.unstored() == 0
+    assert select(store, "SELECT count(*) FROM prices")[0][0] == sum(map(len, prices(bus).values()))
+    assert {each for _, each in select(store, "SELECT job, outcome FROM job_runs")} <= {"succeeded", "failed", "abandoned"}
+
+
+def from_nothing_there_are_figures(store: Store) -> None:
+    """Soon after a first start, of a past that was made up: every instrument has volatility, every pair a correlation."""
+    timed = ("hourly_job", "daily_correlation_job", "retention")
+    until(lambda: all(outcomes(store).get(name) == "succeeded" for name in timed), 60, "the first runs")
+    (symbols,) = select(store, "SELECT count(DISTINCT symbol) FROM volatility")[0]
+    assert symbols == 31
+    assert select(store, "SELECT count(*) FROM correlations WHERE method = 'pearson' AND correlation IS NOT NULL") == [(31 * 30 // 2,)]
+    assert outcomes(store).keys() == {job.id for job in JOBS}
+
+
+@pytest.mark.timeout(200)
+def test_a_job_that_fails_stops_no_other_and_is_tried_again(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
+    rename(store, "volatility", "mislaid")
+    with jobs(settings, tmp_path / "jobs.log", **FAST) as process:
+        until(lambda: outcomes(store).get("hourly_job") == "failed", 60, "the failure told")
+        until(lambda: outcomes(store).get("daily_correlation_job") == "succeeded", 60, "the other jobs done")
+        flows(bus)
+        with store.transaction() as cursor:
+            state = next(state for state in job_states(cursor) if state.id == "hourly_job")
+        assert state.last_run is not None
+        assert state.last_run.error == 'UndefinedTable: relation "volatility" does not exist'
+        assert state.next_run is not None
+        assert "Traceback" in process.output()
+        rename(store, "mislaid", "volatility")
+        until(lambda: outcomes(store).get("hourly_job") == "succeeded", 60, "the next attempt")
+        assert process.ask_to_stop() == 0
+
+
+def rename(store: Store, name: str, to: str) -> None:
+    with store.transaction() as cursor:
+        cursor.execute(f"ALTER TABLE {name} RENAME TO {to}")
+
+
+# by hand
+
+
+Manage = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def manage(settings: Settings) -> Manage:
+    """`manage.py job …` with servers of one's own and nothing running."""
+
+    def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        environ = {"PATH": "/usr/bin:/bin", **environ_of(settings), "LOG_LEVEL": "ERROR", **extra}
+        argv = [sys.executable, "manage.py", "job", *arguments]
+        return subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=90, check=False)
+
+    return run
+
+
+@pytest.fixture
+def last_hour(store: Store, raw_redis: redis_client.Redis) -> datetime:
+    """The last full hour, and candles up to it: EUR_USD is restless, GBP_USD is not."""
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
+    closes = [("1.1", "1.2"), ("1.2", "1.1")] * 20
+    put(store, [candle("EUR_USD", hour - (40 - number) * HOUR, (one, "1.2", "1.1", two)) for number, (one, two) in enumerate(closes)])
+    put(store, [candle("GBP_USD", hour - (40 - number) * HOUR, ("1.3", "1.3", "1.3", "1.3")) for number in range(40)])
+    return hour
+
+
+def test_a_subscriber_gets_what_a_run_by_hand_tells(
+    settings: Settings, manage: Manage, bus: Bus, last_hour: datetime, tmp_path: Path
+) -> None:
+    as_of = format_time(last_hour)
+    with Web("hub", settings, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
+        client.call("subscribe", {"pairs": ["EUR_USD"]})
+        done = manage("run", "hourly_job", "--as-of", as_of)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith(f"hourly_job for {as_of}: 14 rows in ")
+        ready = [client.wait("data_ready", number) for number in (1, 2)]
+        assert [(each["data_type"], each["as_of"]) for each in ready] == [("hourly_candles", as_of), ("volatility", as_of)]
+        alert = client.wait("volatility_alert")
+        assert (alert["instrument"], alert["severity"], alert["threshold"]) == ("EUR_USD", "critical", 0.04)
+        price = client.wait("price_update")
+        assert (price["instrument"], price["price"]["mid"], price["price"]["time"]) == ("EUR_USD", "1.1", as_of)
+        with jobs(settings, tmp_path / "jobs.log") as process:  # stores what was published, and runs what is due
+            until(lambda: bus.unstored() == 0, 60)
+            assert manage("run", "hourly_job", "--as-of", as_of).returncode == 0
+            client.wait("data_ready", 4)
+            assert process.ask_to_stop() == 0
+        client.call("request_all_prices")  # whatever was relayed before is here by now
+        assert [each["timestamp"] for each in client.bodies("volatility_alert")] == [alert["timestamp"]]
+        assert len([each for each in client.bodies("price_update") if each["price"]["time"] == as_of]) == 1
+
+
+def test_runs_by_hand_are_in_the_table(manage: Manage, store: Store, last_hour: datetime) -> None:
+    assert "daily_correlation_job" in manage("list").stdout
+    assert manage("run", "hourly_job").returncode == 0
+    assert manage("run", "daily_correlation_job").returncode == 0
+    runs: list[Any] = select(store, "SELECT job, outcome FROM job_runs ORDER BY id")
+    assert runs == [("hourly_job", "succeeded"), ("daily_correlation_job", "succeeded")]
+    with store.transaction() as cursor:
+        write_jobs(cursor, [("hourly_job", "every hour at :00", last_hour)], last_hour)
+    (line,) = [line for line in manage("list").stdout.splitlines() if "hourly_job" in line]
+    assert "every hour at :00" in line
+    assert "succeeded" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("run", "nope"), "'hourly_job', 'daily_correlation_job', 'retention'"),
+        (("run", "ingest"), "'hourly_job', 'daily_correlation_job', 'retention'"),
+        (("run", "hourly_job", "--as-of", "2021-09-15T12:17"), "2021-09-15T12:00:00.000000Z was the last before that"),
+        (("run", "daily_correlation_job", "--as-of", "2021-09-15T12:00"), "every day at 00:00"),
+        (("run", "hourly_job", "--as-of", "2121-09-15"), "yet to come"),
+        (("run", "hourly_job", "--as-of", "noon"), "is not a time"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_a_sentence(manage: Manage, arguments: tuple[str, ...], says: str) -> None:
+    done = manage(*arguments)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_by_hand_that_fails_says_so(manage: Manage, store: Store, last_hour: datetime) -> None:
+    rename(store, "volatility", "mislaid")
+    done = manage("run", "hourly_job", "--as-of", format_time(last_hour), LOG_LEVEL="CRITICAL")
+    assert done.returncode == 1
+    assert 'failed: UndefinedTable: relation "volatility" does not exist' in done.stderr
+    assert select(store, "SELECT outcome FROM job_runs") == [("failed",)]
+    for name, url in (("DATABASE_URL", "postgresql://127.0.0.1:1/x"), ("REDIS_URL", "redis://127.0.0.1:1/0")):
+        done = manage("run", "hourly_job", LOG_LEVEL="CRITICAL", **{name: url})
+        assert done.returncode == 1
+        assert done.stderr.startswith("Error: ")
+        assert "Traceback" not in done.stderr
