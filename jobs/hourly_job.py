@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-import numpy as np
 import orjson
 
 from db.alerts import Subject

@@ -14,13 +14,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analytics.pairs import Correlation, Tile, assemble, correlate_again, ratio, scaled
+from jobs.analytics.pairs import MINIMUM, Correlation, Tile, assemble, correlate_again, ratio, scaled
 from jobs.analytics.ranks import spearman
 from jobs.analytics.returns import Booleans, Floats
 from jobs.analytics.sums import Centred, Room, Sums, counts, sums
 
 DECAY = 0.94  # λ of RiskMetrics
-MINIMUM = 30  # observations: below, a correlation of 0 has a standard error above 0.18
 
 _TILE = 512  # instruments: a tile of the matrix is worked on at once
 _STRIP = 64  # rows of a tile that the processor's cache holds

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jobs.analytics.pairs import MINIMUM
 from jobs.analytics.returns import Booleans, Floats
 
 
@@ -38,7 +39,7 @@ def ledoit_wolf(observations: Floats) -> Shrunk:
     return Shrunk(matrix, shrinkage, periods)
 
 
-def shrunk_correlation(returns: Floats, minimum: int = 30) -> Shrunk:
+def shrunk_correlation(returns: Floats, minimum: int = MINIMUM) -> Shrunk:
     """Ledoit and Wolf's shrinkage of the correlation: that of returns in units of their own standard deviation; its diagonal is 1.
 
     `returns`: (instruments, periods), missing where not finite. Instruments with fewer than `minimum` returns are not available (NaN), then

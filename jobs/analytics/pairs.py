@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from jobs.analytics.returns import Booleans, Counts, Floats
 
+MINIMUM = 30  # observations: below, a correlation of 0 has a standard error above 0.18
+
 _MIRRORED = 64  # rows at a time
 _GATHERED = 1 << 19  # observations looked at pair by pair at a time
 

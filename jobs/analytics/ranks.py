@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.analytics.pairs import Correlation, Tile, assemble, ratio
+from jobs.analytics.pairs import MINIMUM, Correlation, Tile, assemble, ratio
 from jobs.analytics.returns import Booleans, Floats
 
 Ranks = NDArray[np.signedinteger]
@@ -19,7 +19,7 @@ _SIDE = 512  # the same where one ranking serves all pairs
 _SHORT = 1 << 14  # periods of which twice the rank fits 16 bits
 
 
-def spearman(returns: Floats, minimum: int = 30) -> Correlation:
+def spearman(returns: Floats, minimum: int = MINIMUM) -> Correlation:
     """Pearson's r of ranks; ties have their mean rank; each pair is ranked anew among its common observations, as pandas does.
 
     `returns` is (instruments, periods), missing where not finite. Fewer than `minimum` common observations, or one of the two constant

@@ -25,7 +25,6 @@ from jobs.scheduler import TIMED
 from jobs.sources.base import SourceError
 from jobs.work import Work
 from jobs.writer import BatchRule, Prices, Writer
-from tests.conftest import until
 from tests.fx_hours import FOLDER
 from tests.jobs_oracle import fx_volatility
 from tests.standins.oanda import OandaStandIn

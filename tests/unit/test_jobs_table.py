@@ -1,0 +1,34 @@
+"""The table of jobs, as far as it can be wrong by itself."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jobs.runs import due_before
+from jobs.scheduler import JOBS, TIMED
+
+NOW = datetime(2025, 3, 30, 1, 17, tzinfo=UTC)  # clocks are set in Europe that night: ours are not
+DUE = {
+    "hourly_job": (datetime(2025, 3, 30, 1, tzinfo=UTC), timedelta(hours=1)),
+    "daily_correlation_job": (datetime(2025, 3, 30, tzinfo=UTC), timedelta(days=1)),
+    "retention": (datetime(2025, 3, 30, 0, 5, tzinfo=UTC), timedelta(days=1)),
+}
+
+
+def test_every_job_has_a_name_of_its_own() -> None:
+    assert len({job.id for job in JOBS}) == len(JOBS)
+    assert DUE.keys() == TIMED.keys()
+
+
+@pytest.mark.parametrize("name", DUE)
+def test_a_timed_job_is_due_when_its_words_say(name: str) -> None:
+    last, period = DUE[name]
+    for number in range(30):
+        assert due_before(TIMED[name].trigger, NOW + number * period) == last + number * period
+
+
+@pytest.mark.parametrize("name", DUE)
+def test_a_late_run_is_made_as_long_as_no_newer_one_is_due(name: str) -> None:
+    assert timedelta(seconds=TIMED[name].grace_seconds) == DUE[name][1]
