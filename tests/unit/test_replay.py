@@ -208,7 +208,7 @@ def test_a_truncated_gzip_gives_what_it_has_and_then_fails(tmp_path: Path) -> No
         ("EUR_USD.csv", b"time,bid,ask\nx,y,z\n", "no readable line"),
         ("NOBODY.csv", b"time,bid,ask\n", "no known instrument"),
         ("EUR_USD.csv.gz", b"time,bid,ask\n", "damaged"),
-        ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n2025-01-01,1,2\n")[:-9] + b"garbage!!", "damaged"),
+        ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n2025-01-01,1,2\n", mtime=0)[:-9] + b"garbage!!", "damaged"),
     ],
 )
 def test_a_file_that_cannot_be_played_is_fatal_and_says_why(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
