@@ -21,7 +21,7 @@ else
     npm() { "$folder/node" "$folder/../lib/node_modules/npm/bin/npm-cli.js" "$@"; }
 fi
 
-for packages in tests/js tests/js/compat; do
+for packages in tests/js tests/js/compat clients/js; do
     stamp=$packages/node_modules/.installed
     wanted=$(cat "$packages/package.json" "$packages/package-lock.json" | cksum)
     if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then

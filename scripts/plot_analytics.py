@@ -9,8 +9,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
-from matplotlib.dates import date2num
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from jobs.analytics.correlation import METHODS
 from jobs.analytics.matrices import shrunk_correlation
@@ -48,7 +48,6 @@ def draw_estimators(hours: Hours) -> None:
         axes.plot(_dates(some), _percent(result.volatility[row]), color=OURS, linewidth=1, label=name)
         axes.legend(loc="upper left", frameon=False)
     grid[1, 0].set_ylabel(f"volatility of {PAIR}, % a year")
-    grid[0, 0].xaxis_date()
     figure.autofmt_xdate()
     _save(figure, "analytics-estimators")
 
@@ -61,7 +60,6 @@ def draw_weekends(hours: Hours) -> None:
     for apart, colour, label in ((None, OURS, "the step into Sunday counts as one hour (default)"), (True, OTHER, "left out: breaks=…")):
         values = estimate(some.prices, 24, breaks=breaks("fx", "1h", some.starts) if apart else None)["close_to_close"].volatility[row]
         axes.plot(_dates(some), _percent(values), color=colour, linewidth=1, label=label)
-    axes.xaxis_date()
     axes.set_ylabel("volatility of USD_JPY, % a year")
     axes.legend(frameon=False)
     _save(figure, "analytics-weekends")
@@ -107,8 +105,8 @@ def _estimates(hours: Hours, window: int) -> dict[str, Volatility]:
     return estimate(hours.prices, window)
 
 
-def _dates(hours: Hours) -> Floats:
-    return np.asarray(date2num(hours.starts))
+def _dates(hours: Hours) -> NDArray[np.datetime64]:
+    return np.array([start.replace(tzinfo=None) for start in hours.starts], "datetime64[s]")
 
 
 def _percent(hourly: Floats) -> Floats:

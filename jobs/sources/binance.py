@@ -22,7 +22,7 @@ from jobs.sources.bulk_websocket import BulkConnection
 
 log = logging.getLogger(__name__)
 
-BATCH = 4000  # messages in one batch, but for what the last reading brings beyond it
+BATCH = 2000  # messages in one batch, but for what the last reading brings beyond it; more no longer fit into the cache
 LIFETIME = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
 _LOOK = 0.5  # seconds between looks at `stop`
 _LARGEST = 64 * 1024  # bytes of one message; real ones have 200

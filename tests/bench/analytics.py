@@ -176,8 +176,8 @@ def text(runs: Sequence[Run], options: Options) -> str:
     """Everything, to be read."""
     facts = "\n".join(f"{name}: {value}" for name, value in _machine().items())
     about = (
-        f"{options.rounds} rounds, in which contenders take turns, {options.repeats} calls each (one, where it takes long), of which the best "
-        "counts. Each cell: min / **median** / max over the rounds; ratios are of the same round."
+        f"{options.rounds} rounds; contenders take turns, {options.repeats} calls each (one, where it takes long), the best counts. "
+        "Each cell: min / **median** / max over the rounds; ratios are of the same round."
     )
     parts = [_memory_table(runs) if key == MEMORY else _part(runs, key) for key in options.parts]
     return "\n\n".join([facts, about, *parts, _goals(runs)]) + "\n"

@@ -327,6 +327,7 @@ def test_the_nearest_correlation_of_highams_paper() -> None:
     assert_nearest(matrix, nearest, 1e-7)
 
 
+@pytest.mark.filterwarnings("ignore::statsmodels.tools.sm_exceptions.IterationLimitWarning")
 def test_the_nearest_correlation_of_pairs_that_contradict_each_other() -> None:
     generator = np.random.default_rng(2)
     returns = generator.standard_normal((30, 2)) @ generator.standard_normal((2, 60)) + 0.1 * generator.standard_normal((30, 60))
