@@ -26,7 +26,7 @@ FORMS: dict[type[Field[Any]], dict[str, Any]] = {
     TimeText: {"format": "date-time"},
     Flag: {"type": "boolean"},
     Pairs: {
-        "description": f'`"{ALL}"`, one instrument, or a list of instruments, each of which is judged by itself. Not needed beside `candles`',
+        "description": f'`"{ALL}"`, one instrument, or a list of them, each of which is judged by itself. Not needed beside `candles`',
         "oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}],
     },
     Candles: {"description": "A list of series, each of which is judged by itself", "type": "array", "minItems": 1, "items": _SERIES},
@@ -49,8 +49,9 @@ BROADCASTS = {
     "error": "The client whose request was refused; everyone, with `unavailable`, before the hub goes away",
 }
 _DESCRIPTION = (
-    "Market data over Socket.IO (protocol 5, over WebSocket or long-polling). A message is an event of the namespace `/` with one JSON object. "
-    "Whatever a client asks is answered by an event and, where it wants one, by an ack with the same body; either is `error` where it was refused."
+    "Market data over Socket.IO (protocol 5, over WebSocket or long-polling). A message is an event of the namespace `/` with one JSON "
+    "object. Whatever a client asks is answered by an event and, where it wants one, by an ack with the same body; either is `error` where "
+    "it was refused."
 )
 
 
@@ -78,7 +79,10 @@ def document(version: str, host: str) -> dict[str, Any]:
             }
         },
         "operations": {**_asked(), **_told()},
-        "components": {"messages": {event: _message(event, schema) for event, schema in bodies.items()}, "schemas": _schemas(bodies.values())},
+        "components": {
+            "messages": {event: _message(event, schema) for event, schema in bodies.items()},
+            "schemas": _schemas(bodies.values()),
+        },
     }
 
 
@@ -125,7 +129,7 @@ def _schemas(schemas: Any) -> dict[str, Any]:
     plugin = MarshmallowPlugin(schema_name_resolver=_resolve)
     spec = APISpec(title="", version="", openapi_version="3.1.0", plugins=[plugin])  # 3.1: the version whose schemas are JSON Schema
     assert plugin.converter is not None  # noqa: S101 - APISpec has just made it
-    plugin.converter.add_attribute_function(_form)
+    plugin.converter.add_attribute_function(_form)  # type: ignore[no-untyped-call]
     for schema in dict.fromkeys(schemas):
         if _name(schema) not in spec.components.schemas:  # nested in one of those before
             spec.components.schema(_name(schema), schema=schema)

@@ -56,9 +56,15 @@ class Store:
             # Idle connections most likely broke with it (a restarted server): none of them is worth a try.
             self.close()
             raise StoreError(first_line(error)) from error
-        except (psycopg2.DataError, psycopg2.IntegrityError) as error:
+        except psycopg2.DatabaseError as error:
+            # A connection that breaks in the midst of an answer is not always an OperationalError to psycopg2.
+            broken = connection is not None and connection.closed
             _discard(connection)
-            raise RowError(first_line(error)) from error
+            if broken:
+                raise StoreError(first_line(error)) from error
+            if isinstance(error, psycopg2.DataError | psycopg2.IntegrityError):
+                raise RowError(first_line(error)) from error
+            raise
         except BaseException:
             _discard(connection)
             raise

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what tests/js and tests/js/compat need, unless that has been done before, and print the folder of the node to use:
+# Install what tests/js, tests/js/compat and clients/js need, unless that has been done before, and print the folder of the node to use:
 # the one installed here where it is new enough, else one from PyPI, in .venv.
 set -eu
 cd "$(dirname "$0")/.."

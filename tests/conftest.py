@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import hypothesis
 import psycopg2
 import pytest
 import redis as redis_client
@@ -21,6 +22,10 @@ from config.settings import Settings
 from db import migrate
 from db.bus import Bus
 from db.postgres import Store
+
+# How long an example takes says how busy the machine is, nothing else.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 _names = itertools.count()
 

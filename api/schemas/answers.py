@@ -1,7 +1,7 @@
 """What the hub says to its clients, and the table of all events both ways.
 
-Nothing is checked by these when the hub runs: what it broadcasts has passed `api.schemas.bus`, and its own answers are its own. The AsyncAPI
-document is made from them, and tests hold the messages of a running hub against them, which may not lack a field nor have another.
+Nothing is checked by these when the hub runs: what it broadcasts has passed `api.schemas.bus`, and its own answers are its own. The
+AsyncAPI document is made from them, and tests hold the messages of a running hub against them, which may not lack a field nor have another.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _now() -> TimeText:
     return TimeText(required=True, metadata=_about("When the hub said it"))
 
 
-def _names(text: str) -> List:
+def _names(text: str) -> List[str]:
     return List(Str(), required=True, metadata=_about(text))
 
 
@@ -78,7 +78,10 @@ class SubscriptionConfirmedSchema(SubscriptionsInfoSchema):
     added = _names("Instruments that were not held before")
     rejected = List(Nested(RejectedSchema), required=True)
     snapshot = Dict(
-        keys=Str(), values=Nested(bus.PriceUpdateSchema), required=True, metadata=_about("Instrument to its latest price, of those that have one")
+        keys=Str(),
+        values=Nested(bus.PriceUpdateSchema),
+        required=True,
+        metadata=_about("Instrument to its latest price, of those that have one"),
     )
     recovered = Dict(
         keys=Str(), values=Flag(), required=True, metadata=_about("Of each instrument in `since`: whether everything missed follows")
@@ -107,13 +110,17 @@ class ServerStatsSchema(Schema):
     connected_clients = _count("Clients now")
     total_connections = _count("Clients since it started")
     total_subscriptions = _count("Instruments held, over all clients")
-    subscriptions_by_pair = Dict(keys=Str(), values=Int(strict=True), required=True, metadata=_about("Instrument to clients, where there are any"))
+    subscriptions_by_pair = Dict(
+        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Instrument to clients, where there are any")
+    )
     candle_subscriptions = _count("Candles held, over all clients")
     alerts_set = _count("Alerts of their own that all clients have")
     messages_relayed = _count("Messages taken from the bus")
     messages_delivered = _count("Messages handed to clients")
     average_batch = Number(required=True, metadata=_about("Messages sent together, on average"))
-    messages_skipped = Dict(keys=Str(), values=Int(strict=True), required=True, metadata=_about("What was on the bus and not relayed, by kind"))
+    messages_skipped = Dict(
+        keys=Str(), values=Int(strict=True), required=True, metadata=_about("What was on the bus and not relayed, by kind")
+    )
     messages_conflated = _count("Prices left out for clients that did not keep up")
     slow_clients = _count("Clients disconnected for not keeping up")
     outbox_bytes = _count("Waiting for all clients")
@@ -136,7 +143,10 @@ class GapNoticeSchema(Schema):
     """The client did not keep up, and does again."""
 
     dropped = Dict(
-        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Instrument, or `INSTRUMENT|interval` of candles, to messages left out")
+        keys=Str(),
+        values=Int(strict=True),
+        required=True,
+        metadata=_about("Instrument, or `INSTRUMENT|interval` of candles, to messages left out"),
     )
     reason = Str(required=True, validate=validate.Equal("slow_consumer"))
 

@@ -10,19 +10,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as redis_client
 import socketio
 
+from config import running
 from config import settings as settings_module
 from config.settings import Settings
 from db.bus import Bus
 from tests.conformance.compatible import KINDS, PACKAGES, TRANSPORTS, Client, Node, make, make_python, runs_here
 from tests.conformance.http_client import UNSUPPORTED, Server
 from tests.conftest import Servers, until
-from tests.processes import ROOT, Web
+from tests.processes import ROOT, Web, free_port
 
 NEEDS_AIOHTTP = "python-socketio's asyncio client needs aiohttp, which is not installed here"
 HERE = [kind for kind in KINDS if runs_here(kind)]
@@ -327,6 +329,14 @@ def test_a_client_of_version_2_is_refused(transport: str, hub: Web) -> None:
     lines = [line for line in hub.output().splitlines() if "another protocol version" in line]
     assert len(lines) >= 1
     assert '"engine_io": "3"' in lines[0]
+
+
+def test_a_hub_that_does_not_know_the_stream_yet_lets_nobody_in(settings_of_all: Settings, tmp_path: Path) -> None:
+    """Whoever came then would be told that nothing it missed can be recovered. Clients try again by themselves."""
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    with Web("hub", settings_of_all, tmp_path / "hub.log", REDIS_URL=nowhere).popen_only() as hub:
+        until(lambda: running.get(hub.url, "/hub/health")[0] == 503, 60, "a hub in ill health")
+        assert running.get(hub.url, "/socket.io/?EIO=4&transport=polling")[0] == 503
 
 
 def test_each_version_is_the_one_it_claims_to_be() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
+from api.schemas.answers import ANSWERS, REQUESTS, ErrorSchema
 from tests.processes import ROOT
 
 FOLDER = ROOT / "docs" / "examples"
@@ -15,7 +15,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REST = "http://127.0.0.1:5000"
 _WIDTH = 140
 _ROWS = 2  # of a long list that are quoted
-_LONG = 4
+_LONG = 5
 _QUOTE = re.compile(r"<!-- example: (?P<name>[\w/-]+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
 
 # name -> what docs/examples/NAME.json holds. Of the hub: [{"from": "client" or "hub", "event", "body"}, …] in the order they were seen;
@@ -73,11 +73,11 @@ def _render_request(example: dict[str, Any]) -> str:
 
 
 def _note(notes: list[str]) -> str:
-    return f"Shortened: {', '.join(notes)}.\n\n" if notes else ""
+    return f"Shortened: {', '.join(dict.fromkeys(notes))}.\n\n" if notes else ""
 
 
 def shorten(value: Any, notes: list[str], name: str = "") -> Any:
-    """The value with at most two items in lists and objects keyed by data that have more than four; `notes` says of which, and how many there were."""
+    """The value with two items of each list, and of each object keyed by instruments, of more than five; `notes` says of which."""
     if isinstance(value, list) and len(value) > _LONG:
         notes.append(f"`{name}` has {len(value)} items")
         value = value[:_ROWS]
@@ -108,3 +108,12 @@ def layout(value: Any, indent: int = 0, behind: int = 0) -> str:
         else:
             line = f"{line}, {item}" if line else item
     return opening + f",\n{' ' * (indent + 1)}".join([*lines, line]) + closing
+
+
+def check_message(event: str, body: Any) -> None:
+    """Raise unless the body is one of that event."""
+    if event == "connect_error":
+        assert body["message"] == body["data"]["code"]
+        ErrorSchema().load(body["data"])
+    else:
+        (REQUESTS[event][0] if event in REQUESTS else ANSWERS[event])().load(body)

@@ -32,8 +32,8 @@ class Witness:
         before = len(self.client.bodies(answer))
         self.client.emit(event, *payload)
         body = self.client.wait(answer, before + 1)
-        asked = [{"from": "client", "event": event, "body": payload[0]}] if payload else [{"from": "client", "event": event, "body": {}}]
-        self.examples[name] = [*asked, {"from": "hub", "event": answer, "body": body}]
+        asked = {"from": "client", "event": event, "body": payload[0] if payload else {}}
+        self.examples[name] = [asked, {"from": "hub", "event": answer, "body": body}]
         return body
 
     def hears(self, name: str, event: str, *, cause: Callable[[], Any] | None = None) -> Any:
@@ -68,8 +68,8 @@ def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
         _candles(witness)
         _alerts(witness)
         _broadcasts(witness)
-        _slow(witness, hub)
         witness.asks("get_server_stats", "get_server_stats", "server_stats")
+        _slow(witness, hub)
         witness.asks("unsubscribe", "unsubscribe", "unsubscription_confirmed", {"pairs": ["GBP_USD"]})
         _flood(witness)
         _ending(witness, hub)
@@ -174,23 +174,15 @@ def _slow(witness: Witness, hub: Web) -> None:
 
 
 def _flood(witness: Witness) -> None:
-    def flood() -> None:
-        for _ in range(400):
-            witness.client.emit("get_subscriptions")
-
     before = len(witness.client.bodies("error"))
-    flood()
+    for _ in range(400):
+        witness.client.emit("get_subscriptions")
     witness.add("too_many_requests", "error", witness.client.wait("error", before + 1))
 
 
 def _ending(witness: Witness, hub: Web) -> None:
-    before = len(witness.client.bodies("error"))
-    assert hub.popen is not None
-    hub.popen.terminate()
-    body = witness.client.wait("error", before + 1, where=lambda body: True)
-    body = witness.client.wait("error", where=lambda body: body["code"] == "unavailable")
-    witness.add("unavailable", "error", body)
-    hub.popen.wait(30)
+    hub.ask_to_stop()
+    witness.add("unavailable", "error", witness.client.wait("error", where=lambda body: body["code"] == "unavailable"))
 
 
 def _moved(text: str, last_digits: int) -> str:

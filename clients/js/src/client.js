@@ -22,8 +22,8 @@ const HANDLER_OF = {
   gap_notice: "onGapNotice",
 };
 const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap"];
-const INSTEAD = new Set(["price_update", "candle_update", "volatility_alert", "correlation_alert", "data_ready", "alert_triggered"]); // told as steps
 const KEPT = new Set(["volatility_alert", "correlation_alert", "alert_triggered"]);
+const INSTEAD = new Set(["price_update", "candle_update", "data_ready", ...KEPT]); // told as steps, each once
 
 /** A client of a Tickwire hub. README.md tells how to use it, index.d.ts what everything takes and gives. */
 export class FXDataPipelineClient {

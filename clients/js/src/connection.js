@@ -1,5 +1,5 @@
 /**
- * One socket at a time to the hub, for as long as it is wanted: lost, it is opened again, later and later, or when the hub said to come back.
+ * One socket at a time to the hub, for as long as it is wanted: lost, it is opened again, later and later, or when the hub said so.
  * Every attempt has a socket of its own, so that nothing of an earlier one is ever heard.
  */
 import { io } from "socket.io-client";
@@ -25,7 +25,7 @@ export class Connection {
   #retryAfter = null; // ms, from the hub's `unavailable`
   #timer = null; // of the next attempt, or of this one's time limit
 
-  /** @param options { attemptTimeout, auth, io, reconnection, reconnectionDelay, reconnectionDelayMax, socketOptions, transports }; times in ms */
+  /** `options` are the client's; times in ms */
   constructor(url, options, listener) {
     this.#url = url;
     this.#options = options;
@@ -82,14 +82,27 @@ export class Connection {
     const connect = this.#options.io ?? io;
     const socket = connect(this.#url, { ...socketOptions, auth, transports, forceNew: true, reconnection: false, autoConnect: false });
     this.#socket = socket;
-    const mine = (handle) => (...told) => {
-      if (socket === this.#socket) handle(...told);
-    };
-    socket.on("connect", mine(() => this.#opened()));
-    socket.on("connect_error", mine((error) => this.#failed(connectionError(this.#url, error))));
-    socket.on("disconnect", mine((reason) => this.#lost(reason)));
+    const mine =
+      (handle) =>
+      (...told) => {
+        if (socket === this.#socket) handle(...told);
+      };
+    socket.on(
+      "connect",
+      mine(() => this.#opened()),
+    );
+    socket.on(
+      "connect_error",
+      mine((error) => this.#failed(connectionError(this.#url, error))),
+    );
+    socket.on(
+      "disconnect",
+      mine((reason) => this.#lost(reason)),
+    );
     socket.onAny(mine((event, body) => this.#heard(event, body)));
-    const late = new TickwireError("unreachable", `No hub answers at ${this.#url} within ${attemptTimeout / 1000} s.`, { event: "connect" });
+    const late = new TickwireError("unreachable", `No hub answers at ${this.#url} within ${attemptTimeout / 1000} s.`, {
+      event: "connect",
+    });
     this.#timer = setTimeout(() => this.#failed(late), attemptTimeout);
     socket.connect();
   }

@@ -40,5 +40,8 @@ export function connectionError(url, error) {
   if (isRefusal(error.data)) return TickwireError.from(error.data);
   const low = error.description?.error ?? error.description ?? error.context;
   const cause = REFUSED[low?.code] ?? low?.message ?? error.message;
-  return new TickwireError("unreachable", `Cannot reach the hub at ${url}: ${cause}.`, { event: "connect", details: { cause: String(cause) } });
+  return new TickwireError("unreachable", `Cannot reach the hub at ${url}: ${cause}.`, {
+    event: "connect",
+    details: { cause: String(cause) },
+  });
 }

@@ -187,11 +187,11 @@ export interface Gap {
 export interface AlertRequest {
   instrument: string;
   /** "price" unless said otherwise. */
-  metric?: "price" | "volatility";
+  metric?: "price" | "volatility" | undefined;
   op: ">" | "<" | "crosses";
   value: Decimal | number;
   /** true unless said otherwise: the alert fires once and is gone. */
-  once?: boolean;
+  once?: boolean | undefined;
 }
 
 export interface OwnAlert {
@@ -242,44 +242,44 @@ export interface LatencySummary {
 
 export interface Options {
   /** `["websocket"]` unless said otherwise; `["polling", "websocket"]` gets through proxies that know no WebSocket. */
-  transports?: string[];
+  transports?: string[] | undefined;
   /** Sent with the connection, for proxies and hubs that ask for it. */
-  auth?: Record<string, unknown>;
+  auth?: Record<string, unknown> | undefined;
   /** How long an answer may take, in ms, a reconnect meanwhile included: 10,000. */
-  requestTimeout?: number;
+  requestTimeout?: number | undefined;
   /** How long `connect()` tries, in ms: 20,000. 0: for ever. */
-  connectTimeout?: number;
+  connectTimeout?: number | undefined;
   /** How long one attempt may take, in ms: 10,000. */
-  attemptTimeout?: number;
+  attemptTimeout?: number | undefined;
   /** Whether to connect again, and again: true. */
-  reconnection?: boolean;
+  reconnection?: boolean | undefined;
   /** ms before the second attempt, doubled for each after it, less up to half by chance: 500. */
-  reconnectionDelay?: number;
+  reconnectionDelay?: number | undefined;
   /** ms between attempts at most: 10,000. */
-  reconnectionDelayMax?: number;
+  reconnectionDelayMax?: number | undefined;
   /** How many alerts `alertHistory` keeps: 100. */
-  alertHistory?: number;
+  alertHistory?: number | undefined;
   /** More options of socket.io-client's `io()`: `path`, `extraHeaders`, … */
-  socketOptions?: Record<string, unknown>;
+  socketOptions?: Record<string, unknown> | undefined;
   /** `io` of another copy of socket.io-client than the one that is imported. */
-  io?: typeof io;
+  io?: typeof io | undefined;
 }
 
 export interface TimeLimit {
   /** ms until the promise is rejected with code `timeout`; 0: never. */
-  timeout?: number;
+  timeout?: number | undefined;
 }
 
 export interface SubscribeOptions extends TimeLimit {
-  candles?: CandleRoom[];
+  candles?: CandleRoom[] | undefined;
   /** At most so many prices of each pair a second, 0.1 to 50; those in between are left out. */
-  maxRate?: number;
+  maxRate?: number | undefined;
   /** Go on after these: `positions` of another time or program, or of REST's `/ticks`. */
-  since?: Record<string, Position>;
+  since?: Record<string, Position> | undefined;
 }
 
 export interface UnsubscribeOptions extends TimeLimit {
-  candles?: CandleRoom[] | "all";
+  candles?: CandleRoom[] | "all" | undefined;
 }
 
 export type Off = () => void;

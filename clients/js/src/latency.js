@@ -51,7 +51,12 @@ export class Latency {
   }
 
   summary() {
-    return { roundTrip: this.#roundTrip.summary(), price: this.#price.summary(), delivery: this.#delivery.summary(), clockOffset: this.#offset };
+    return {
+      roundTrip: this.#roundTrip.summary(),
+      price: this.#price.summary(),
+      delivery: this.#delivery.summary(),
+      clockOffset: this.#offset,
+    };
   }
 }
 

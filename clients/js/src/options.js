@@ -25,7 +25,8 @@ export function checkedUrl(url) {
   } catch {
     throw new TypeError(`${JSON.stringify(url)} is no address; one is http://127.0.0.1:5001.`);
   }
-  if (!/^(https?|wss?):$/.test(parsed.protocol)) throw new TypeError(`${JSON.stringify(url)} is no address of a hub: it begins with http:// or https://.`);
+  if (!/^(https?|wss?):$/.test(parsed.protocol))
+    throw new TypeError(`${JSON.stringify(url)} is no address of a hub: it begins with http:// or https://.`);
   return String(url);
 }
 

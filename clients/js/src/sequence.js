@@ -29,17 +29,18 @@ export function judge(position, body, { gapless = true } = {}) {
 }
 
 /**
- * Judge the snapshot of a topic that was joined again after `from`, where the hub did not send what was missed.
+ * Judge the snapshot of a topic that was joined again after `from`, where the hub did not send what was missed: as `judge`, and the
+ * `position` to go on from.
  * A hub that is behind what the user has had already (one of several) is no gap: what it sends twice is left out later.
  */
-export function judgeReturn(from, snapshot, { gapless = true } = {}) {
+export function judgeReturn(from, snapshot) {
   const at = positionOf(snapshot);
   if (at === null) {
     const lost = from !== null && from.seq > 0;
     return { fresh: false, gap: lost ? gapOf(from, null, "not_recovered") : null, position: lost ? null : from };
   }
   if (from === null) return { fresh: true, gap: gapOf(null, at, "not_recovered"), position: at };
-  const { fresh, gap } = judge(from, snapshot, { gapless });
+  const { fresh, gap } = judge(from, snapshot);
   const said = gap?.reason === "sequence" ? { ...gap, reason: "not_recovered" } : gap;
   return { fresh, gap: said, position: fresh ? at : from };
 }

@@ -4,6 +4,7 @@
  */
 import { Connection } from "./connection.js";
 import { TickwireError, isRefusal } from "./errors.js";
+import { deadlineOf, limited, pause } from "./limits.js";
 import { OwnAlerts } from "./own_alerts.js";
 import { Subscriptions } from "./subscriptions.js";
 
@@ -82,6 +83,7 @@ export class Session {
     if (this.#state === "closed") throw new TickwireError("not_connected", "Not connected: call connect() first.", { event });
     for (;;) {
       await this.#whenReady(event, deadline);
+      if (!this.ready) continue; // gone again in the same instant
       const answer = await this.#exchange(event, payload, deadline);
       if (answer !== LOST) return accepted(answer);
     }
@@ -90,15 +92,23 @@ export class Session {
   #whenReady(event, deadline) {
     if (this.#state === "ready") return Promise.resolve();
     if (this.#state === "closed") return Promise.reject(this.#trouble);
-    return limited(deadline, () => this.#late(event), (resolve, reject) => {
-      const waiter = { resolve, reject };
-      this.#waiting.add(waiter);
-      return () => this.#waiting.delete(waiter);
-    });
+    return limited(
+      deadline,
+      () => this.#late(event),
+      (resolve, reject) => {
+        const waiter = { resolve, reject };
+        this.#waiting.add(waiter);
+        return () => this.#waiting.delete(waiter);
+      },
+    );
   }
 
   #late(event) {
-    if (this.#trouble) return new TickwireError("timeout", this.#trouble.message, { event, details: { ...this.#trouble.details, cause: this.#trouble.code } });
+    if (this.#trouble)
+      return new TickwireError("timeout", this.#trouble.message, {
+        event,
+        details: { ...this.#trouble.details, cause: this.#trouble.code },
+      });
     return new TickwireError("timeout", `No connection to the hub in time for ${event}.`, { event });
   }
 
@@ -121,7 +131,8 @@ export class Session {
     if (event === "error") this.#refused(body);
     this.#listener.heard(event, body);
     if (event === "connection_established") this.#greeted(body);
-    else if (event === "subscription_confirmed") this.#tell(this.subscriptions.confirmed(this.#subscribes.shift() ?? { payload: {} }, body));
+    else if (event === "subscription_confirmed")
+      this.#tell(this.subscriptions.confirmed(this.#subscribes.shift() ?? { payload: {} }, body));
     else if (event === "unsubscription_confirmed") this.subscriptions.unsubscribed(body);
     else if (event === "gap_notice") this.#tell(this.subscriptions.noticed(body));
     else if (BROADCASTS.has(event)) this.#tell(this.subscriptions.received(event, body));
@@ -216,29 +227,4 @@ export class Session {
 function accepted(answer) {
   if (isRefusal(answer.body)) throw TickwireError.from(answer.body);
   return answer;
-}
-
-function deadlineOf(timeout) {
-  return timeout === 0 || timeout === Infinity ? Infinity : performance.now() + timeout;
-}
-
-function pause(ms) {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-const MOST_MS = 2 ** 31 - 1; // what setTimeout takes
-
-/** A promise with a time limit. `begin(resolve, reject)` returns what to do when it is settled, whichever way. */
-function limited(deadline, late, begin) {
-  return new Promise((resolve, reject) => {
-    let end = () => {};
-    let timer;
-    const settle = (how) => (value) => {
-      clearTimeout(timer);
-      end();
-      how(value);
-    };
-    if (deadline !== Infinity) timer = setTimeout(() => settle(reject)(late()), Math.min(MOST_MS, Math.max(0, deadline - performance.now())));
-    end = begin(settle(resolve), settle(reject));
-  });
 }

@@ -14,7 +14,7 @@ const ALERTS = {
 };
 
 export class Subscriptions {
-  /** instrument -> { position, rate, caughtUp: position up to which messages are replays, reported: messages in gaps since a gap_notice } */
+  /** instrument -> { position, rate, caughtUp: up to where messages are replays, reported: how many gaps told of since a gap_notice } */
   #prices = new Map();
   /** "PAIR|interval" -> { pair, interval, position, reported } */
   #candles = new Map();
@@ -86,8 +86,10 @@ export class Subscriptions {
       fresh.caughtUp = positionOf(latest);
       return [];
     }
-    const verdict = judgeReturn(from, latest);
-    fresh.position = verdict.position;
+    const { position, ...verdict } = judgeReturn(from, latest);
+    fresh.position = position;
+    // At a rate nobody can say which of them would have been left out anyway.
+    if (verdict.gap && rate !== null) verdict.gap = { ...verdict.gap, missed: null };
     return stepsOf("price_update", latest, { instrument: pair }, verdict, true);
   }
 
@@ -143,7 +145,8 @@ export class Subscriptions {
     if (body.removed.length) this.#everything = null;
     for (const pair of [...this.#prices.keys()]) if (!held.has(pair)) this.#prices.delete(pair);
     for (const key of [...this.#candles.keys()]) if (!candles.has(key)) this.#candles.delete(key);
-    for (const [key, { instruments }] of [...this.#alerts]) if (instruments && !instruments.some((pair) => held.has(pair))) this.#alerts.delete(key);
+    for (const [key, { instruments }] of [...this.#alerts])
+      if (instruments && !instruments.some((pair) => held.has(pair))) this.#alerts.delete(key);
   }
 
   /** A broadcast: nothing where the user has had it already. */
@@ -199,7 +202,13 @@ function stepsOf(event, body, about, { fresh, gap }, replayed) {
 }
 
 function named({ event, instrument, interval, topic }, gap) {
-  return { event, instrument, topic: topic ?? (interval ? `${instrument}|${interval}` : instrument), ...(interval && { interval }), ...gap };
+  return {
+    event,
+    instrument,
+    topic: topic ?? (interval ? `${instrument}|${interval}` : instrument),
+    ...(interval && { interval }),
+    ...gap,
+  };
 }
 
 function chunks(items) {

@@ -117,7 +117,7 @@ class Link:
         delay = self._delays[0]
         while True:
             sio.eio.wait()  # until the reader has ended: the one sign that never fails
-            self._end("connection lost")
+            self._end("closed" if self._closing.is_set() else "connection lost")
             while True:
                 pause, self._retry_after = self._retry_after or delay * random.uniform(0.5, 1), None  # noqa: S311
                 if self._closing.wait(pause):
@@ -129,7 +129,8 @@ class Link:
                 except ConnectionFailed as error:
                     self._listener.lost(str(error))
             if self._closing.is_set():
-                return _hang_up(sio)
+                _hang_up(sio)
+                return
             delay = self._delays[0]
             self._listener.restore(self._number)
 
@@ -150,7 +151,8 @@ class Link:
 
     def _heard(self, sio: Any, greeted: threading.Event, event: str, body: Any) -> None:
         if event != "connection_established":
-            return self._listener.received(event, body)
+            self._listener.received(event, body)
+            return
         opening = self._listener.greeted(body)
         with self._lock:
             self._sio, self._number = sio, self._number + 1
@@ -158,7 +160,6 @@ class Link:
                 sio.emit(name, payload)
             self._lock.notify_all()
         greeted.set()
-        return None
 
     def _end(self, reason: str) -> None:
         with self._lock:
@@ -192,7 +193,8 @@ def _hang_up(sio: Any) -> None:
 
 
 def _failure(url: str, error: Exception, refusal: list[Any]) -> ConnectionFailed:
+    """A refusal of the hub is `{"message", "data": <the body of an error>}`."""
     said = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
-    data = said.get("data") if isinstance(said.get("data"), dict) else said
-    reason = said.get("message") or (data or {}).get("message") or str(error)
-    return ConnectionFailed(f"no connection to {url}: {reason}", (data or {}).get("code"))
+    data = said["data"] if isinstance(said.get("data"), dict) else {}
+    reason = data.get("message") or said.get("message") or str(error)
+    return ConnectionFailed(f"no connection to {url}: {reason}", data.get("code"))

@@ -59,9 +59,10 @@ class Tick(Quote):
 class Gap:
     """Messages that will not come: how many (`missed`; None where nobody knows whether or how many), and why.
 
-    `reason`: `not_recovered` (away for longer than the hub remembers), `new_epoch` (Redis has lost its data), `skipped` (the hub itself
-    has missed some), `slow_consumer` (this machine or its line did not keep up with the hub), `slow_reader` (the program did not keep up
-    with this client), `not_stored` (`stitch()` did not find them in the history). `interval` is that of candles, else None.
+    `reason`: `not_recovered` (away for longer than the hub remembers), `new_epoch` (Redis has lost its data), `skipped` (the numbers jump:
+    mostly, this machine or its line did not keep up with the hub), `slow_consumer` (the same, where messages have no numbers),
+    `slow_reader` (the program did not keep up with this client), `not_stored` (`stitch()` did not find them in the history). `interval`
+    is that of candles, else None.
     """
 
     instrument: str

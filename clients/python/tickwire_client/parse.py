@@ -42,10 +42,22 @@ def stored_tick(row: Body) -> Tick:
 def candle(body: Body) -> CandleUpdate:
     """From a `candle_update`."""
     candle = body["candle"]
-    times = parse_time(candle["start_time"]), parse_time(candle["end_time"])
-    numbers = [Decimal(candle[name]) for name in ("open", "high", "low", "close", "volume")]
-    rest = candle.get("trades"), candle["complete"], maybe_time(body.get("timestamp")), body.get("seq"), body.get("epoch")
-    return CandleUpdate(body["instrument"], body["interval"], *times, *numbers, *rest)
+    return CandleUpdate(
+        instrument=body["instrument"],
+        interval=body["interval"],
+        start_time=parse_time(candle["start_time"]),
+        end_time=parse_time(candle["end_time"]),
+        open=Decimal(candle["open"]),
+        high=Decimal(candle["high"]),
+        low=Decimal(candle["low"]),
+        close=Decimal(candle["close"]),
+        volume=Decimal(candle["volume"]),
+        trades=candle.get("trades"),
+        complete=candle["complete"],
+        timestamp=maybe_time(body.get("timestamp")),
+        seq=body.get("seq"),
+        epoch=body.get("epoch"),
+    )
 
 
 def alert(body: Body) -> Alert:
@@ -56,10 +68,19 @@ def alert(body: Body) -> Alert:
 
 def alert_triggered(body: Body) -> AlertTriggered:
     """From an `alert_triggered`."""
-    metric = body["metric"]
-    values = _value(metric, body["value"]), _value(metric, body["current"])
-    rest = parse_time(body["time"]), body["once"], maybe_time(body.get("timestamp")), body.get("seq"), body.get("epoch")
-    return AlertTriggered(body["id"], body["instrument"], metric, body["op"], *values, *rest)
+    return AlertTriggered(
+        id=body["id"],
+        instrument=body["instrument"],
+        metric=body["metric"],
+        op=body["op"],
+        value=_value(body["metric"], body["value"]),
+        current=_value(body["metric"], body["current"]),
+        time=parse_time(body["time"]),
+        once=body["once"],
+        timestamp=maybe_time(body.get("timestamp")),
+        seq=body.get("seq"),
+        epoch=body.get("epoch"),
+    )
 
 
 def volatility_alert(body: Body) -> VolatilityAlert:
@@ -70,9 +91,17 @@ def volatility_alert(body: Body) -> VolatilityAlert:
 
 def correlation_alert(body: Body) -> CorrelationAlert:
     """From a `correlation_alert`."""
-    optional = [body.get(name) for name in ("previous_correlation", "change", "threshold")]
-    words = body.get("severity"), body.get("message")
-    return CorrelationAlert(body["instrument1"], body["instrument2"], body["correlation"], *optional, *words, maybe_time(body.get("timestamp")))
+    return CorrelationAlert(
+        instrument1=body["instrument1"],
+        instrument2=body["instrument2"],
+        correlation=body["correlation"],
+        previous_correlation=body.get("previous_correlation"),
+        change=body.get("change"),
+        threshold=body.get("threshold"),
+        severity=body.get("severity"),
+        message=body.get("message"),
+        timestamp=maybe_time(body.get("timestamp")),
+    )
 
 
 def data_ready(body: Body) -> DataReady:

@@ -20,7 +20,8 @@ class _Place:
     empty: bool = False  # nothing had ever come at the join: the first message is number 1, whatever the epoch
     known: bool = False  # it was joined before, or begins at a position somebody gave
     rated: bool = False  # joined with max_rate: most messages are left out on purpose
-    jumped: int = 0  # messages found missing since the last gap_notice, which will count them once more
+    # Messages found missing since the last gap_notice, which will count them once more; None where a new epoch hides how many.
+    jumped: int | None = 0
 
 
 class Positions:
@@ -93,12 +94,16 @@ class Positions:
             return []
         self._stand(place, at)
         if at.epoch != last.epoch:
+            place.jumped = None
             return [Gap(key[0], None, "new_epoch"), tick]
         missed = at.seq - last.seq - 1
         if not missed or (place.rated and reason == "skipped"):
             return [tick]
-        place.jumped += missed if reason == "skipped" else 0
+        self._jump(place, missed if reason == "skipped" else 0)
         return [Gap(key[0], missed, reason), tick]
+
+    def _jump(self, place: _Place, missed: int | None) -> None:
+        place.jumped = None if place.jumped is None or missed is None else place.jumped + missed
 
     def _stand(self, place: _Place, at: Position) -> None:
         place.position, self._epoch = at, at.epoch
@@ -108,7 +113,7 @@ class Positions:
         place = self._places.get(key)
         if place is None:
             return []
-        more, place.jumped = dropped - place.jumped, 0
+        more, place.jumped = 0 if place.jumped is None else dropped - place.jumped, 0
         return [Gap(key[0], more, "slow_consumer", key[1])] if more > 0 else []
 
     def candles(self, bodies: list[CandleUpdate], *, snapshot: bool) -> list[CandleUpdate | Gap]:
@@ -125,7 +130,7 @@ class Positions:
         if missed == 0:
             return list(fresh)
         reason = "new_epoch" if missed is None else "not_recovered" if snapshot else "skipped"
-        place.jumped += 0 if snapshot else missed or 0
+        self._jump(place, 0 if snapshot else missed)
         return [Gap(key[0], missed, reason, key[1]), *fresh]
 
 

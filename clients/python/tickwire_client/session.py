@@ -29,6 +29,7 @@ class Session:
         self._pairs: dict[str, float | None] = {}  # instrument -> max_rate
         self._all: tuple[float | None] | None = None  # (max_rate,) where all instruments are wanted
         self._candles: dict[Candle, None] = {}
+        self._available: tuple[str, ...] = ()  # what the hub has
         self._greeted = False
 
     # what to send
@@ -49,27 +50,32 @@ class Session:
         self, pairs: Sequence[str] | str, candles: Sequence[Candle], max_rate: float | None, since: Mapping[str, Position]
     ) -> tuple[Body, Callable[[], None]]:
         """Want these too; the request for them, and what takes the wish back if it is refused."""
-        before = dict(self._pairs), self._all, dict(self._candles)
+        names = self._available if isinstance(pairs, str) else pairs
+        new: list[Key] = [(name, None) for name in names if not self.wants(name)]
+        new += [key for key in candles if key not in self._candles]
+        was_all = self._all
         if pairs == ALL:
             self._all = (max_rate,)
         else:
-            for pair in pairs:
-                self._pairs[pair] = max_rate
-                self.positions.follow(pair, rated=max_rate is not None, since=since.get(pair))
+            self._pairs |= dict.fromkeys(pairs, max_rate)
+        for name in names:
+            self.positions.follow(name, rated=max_rate is not None, since=since.get(name) if (name, None) in new else None)
         self._candles |= dict.fromkeys(candles)
 
         def withdraw() -> None:
-            self._pairs, self._all, self._candles = before
+            self._all = was_all
+            for key in new:
+                self._forget(key)
 
         return self._payload(pairs, candles, max_rate), withdraw
 
     def unwant(self, pairs: Sequence[str] | str, candles: Sequence[Candle] | str) -> Body:
         """Want these no more; the request that says so."""
-        if pairs == ALL:
+        if self._all is not None and pairs:
+            self._pairs |= dict.fromkeys(self._available, self._all[0])
             self._all = None
-        names = {*self._pairs, *self.latest} if pairs == ALL else set(pairs)
         series = list(self._candles) if isinstance(candles, str) else candles
-        for key in [*((name, None) for name in names), *series]:
+        for key in [*((name, None) for name in (list(self._pairs) if pairs == ALL else pairs)), *series]:
             self._forget(key)
         asked: Body = {"pairs": pairs} if pairs else {}
         if candles:
@@ -87,8 +93,8 @@ class Session:
     def _payload(self, pairs: Sequence[str] | str, candles: Sequence[Candle], max_rate: float | None) -> Body:
         asked: Body = {}
         if pairs:
-            names = self.latest if isinstance(pairs, str) else pairs
-            asked = {"pairs": pairs, "since": self.positions.since(list(names)[:MOST_PAIRS])}
+            names = self._available[:MOST_PAIRS] if isinstance(pairs, str) else pairs
+            asked = {"pairs": pairs, "since": self.positions.since(names)}
             if max_rate is not None:
                 asked["max_rate"] = max_rate
         if candles:
@@ -114,7 +120,12 @@ class Session:
     def greeted(self, body: Body) -> list[Item]:
         """A connection begins."""
         again, self._greeted = self._greeted, True
-        return [parse.connected(body, again=again)]
+        greeting = parse.connected(body, again=again)
+        self._available = greeting.available_pairs
+        if self._all is not None:
+            for name in self._available:
+                self.positions.follow(name, rated=self._all[0] is not None)
+        return [greeting]
 
     def lost(self, reason: str) -> list[Item]:
         """The connection has ended."""

@@ -21,15 +21,18 @@ _DROPPABLE = (Tick, CandleUpdate, Gap)  # alerts are never left out
 class Stream(Generic[ItemT], Iterator[ItemT]):
     """Iterates over what comes, waiting where nothing has; ends when it or the client is closed.
 
-    Up to `limit` items wait. A program that lags further behind loses the oldest prices and candles; a `Gap` (`slow_reader`) stands where they were.
+    Up to `limit` items wait. A program that lags further behind loses the oldest prices and candles; a `Gap` (`slow_reader`) stands where
+    they were.
     """
 
-    def __init__(self, accepts: Accepts, limit: int) -> None:
-        self._accepts, self._limit = accepts, limit
+    def __init__(self, accepts: Accepts, limit: int, tell_gap: Callable[[Gap], None] | None = None) -> None:
+        """`tell_gap` hears of what was left out even where `accepts` wants no gaps."""
+        self._accepts, self._limit, self._tell_gap = accepts, limit, tell_gap
         self._items: deque[Item] = deque()
         self._left_out: dict[tuple[str, str | None], int | None] = {}  # series -> how many of its messages
         self._changed = threading.Condition()
         self._closed = False
+        self._lags = False  # and has been told so; until nothing waits
         self._wake: Callable[[], None] | None = None  # told when there is something after there was nothing
 
     def put(self, item: Item) -> None:
@@ -53,7 +56,8 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
             return
         item = cast(Tick | CandleUpdate | Gap, self._items[place])
         del self._items[place]
-        if not self._left_out:
+        if not self._lags:
+            self._lags = True
             log.warning("the program is %d messages behind: the oldest are left out", self._limit)
         key = item.instrument, None if isinstance(item, Tick) else item.interval
         before, more = self._left_out.get(key, 0), item.missed if isinstance(item, Gap) else 1
@@ -65,10 +69,17 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
             return self._take()
 
     def _take(self) -> ItemT | None:
-        if self._left_out:
+        while self._left_out:
             (instrument, interval), missed = self._left_out.popitem()
-            return cast(ItemT, Gap(instrument, missed, "slow_reader", interval))
-        return cast(ItemT, self._items.popleft()) if self._items else None
+            gap = Gap(instrument, missed, "slow_reader", interval)
+            if self._tell_gap:
+                self._tell_gap(gap)
+            if self._accepts(gap):
+                return cast(ItemT, gap)
+        if not self._items:
+            self._lags = False
+            return None
+        return cast(ItemT, self._items.popleft())
 
     def get(self, timeout: float | None = None) -> ItemT | None:
         """The next one; None where none comes within `timeout` seconds, or the stream is closed."""

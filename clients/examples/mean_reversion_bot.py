@@ -1,0 +1,118 @@
+"""A paper trader to start from: it bets that a price which has strayed from its recent mean comes back. No order leaves this program.
+
+    python mean_reversion_bot.py EUR_USD GBP_USD --state bot.json
+
+The history fills the window, live prices follow without a hole, however often the hub goes away. A volatility alert is the risk switch:
+nothing is opened for a while, and a critical one closes what is open. --state keeps positions and profit from one run to the next.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections import deque
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from tickwire_client import Client, Gap, Position, Tick, TickwireError, VolatilityAlert
+
+
+class Book:
+    """One pair: its last mids, the position (units, below zero when short) and what it has earned, in the quote currency."""
+
+    def __init__(self, pair: str, options: argparse.Namespace, saved: dict[str, Any]) -> None:
+        self.pair, self.options = pair, options
+        self.mids: deque[float] = deque(maxlen=options.window)
+        self.units, self.entry, self.earned = int(saved.get("units", 0)), Decimal(saved.get("entry", 0)), Decimal(saved.get("earned", 0))
+        self.seen, self.paused, self.flee = 0, 0, False
+        self.last: Tick | None = None
+
+    def load_history(self, client: Client) -> Position | None:
+        """Fill the window from the store; the place behind which the live prices are to go on."""
+        rows = sorted(client.ticks(self.pair, order="desc", limit=self.options.window), key=lambda row: (row["received"], row["seq"]))
+        self.mids.extend(float(row["mid"]) for row in rows)
+        return Position(rows[-1]["epoch"], rows[-1]["seq"]) if rows else None
+
+    def warn(self, alert: VolatilityAlert) -> None:
+        self.paused, self.flee = self.options.pause, self.flee or alert.severity == "critical"
+        print(f"{self.pair} {alert.severity}: volatility {alert.volatility:.2%}, opens nothing for {self.paused} prices", flush=True)
+
+    def step(self, tick: Tick) -> bool:
+        """Take a price in; whether it was traded at. One that comes late, after an outage, is no price to trade at."""
+        score, units, options = self.score(float(tick.mid)), self.units, self.options
+        if tick.timestamp and (datetime.now(UTC) - tick.timestamp).total_seconds() <= options.max_age:
+            outward = None if score is None else score if self.units < 0 else -score
+            if self.units and (self.flee or (outward is not None and not options.exit < outward < options.stop)):
+                self.trade(-self.units, tick)
+            elif not self.units and not self.paused and score is not None and options.entry <= abs(score) < options.stop:
+                self.trade(options.units if score < 0 else -options.units, tick)
+            self.paused, self.flee = max(0, self.paused - 1), False
+        self.mids.append(float(tick.mid))
+        self.last, self.seen = tick, self.seen + 1
+        return self.units != units
+
+    def score(self, mid: float) -> float | None:
+        """How many standard deviations the price lies above the mean of the window; None while that is not full."""
+        spread = statistics.stdev(self.mids) if len(self.mids) == self.options.window else 0.0
+        return (mid - statistics.fmean(self.mids)) / spread if spread else None
+
+    def trade(self, units: int, tick: Tick) -> None:
+        """Buy at the ask, sell at the bid."""
+        price, what = tick.ask if units > 0 else tick.bid, "close" if self.units else "open"
+        self.earned += (price - self.entry) * self.units
+        self.units, self.entry = self.units + units, price
+        print(f"{tick.time:%H:%M:%S} {self.pair} {what} {units:+} at {price}, earned {self.earned}", flush=True)
+
+    def summary(self) -> str:
+        worth = self.last.bid if self.last and self.units > 0 else self.last.ask if self.last else self.entry
+        return f"{self.pair}: {self.seen} prices, position {self.units:+}, earned {self.earned}, open {(worth - self.entry) * self.units}"
+
+
+def run(client: Client, books: dict[str, Book], options: argparse.Namespace) -> None:
+    alerts, since = client.alert_updates(), {pair: at for pair, book in books.items() if (at := book.load_history(client))}
+    for item in client.prices(*books, since=since, gaps=True):
+        while alert := alerts.take():
+            if isinstance(alert, VolatilityAlert) and alert.instrument in books:
+                books[alert.instrument].warn(alert)
+        if isinstance(item, Gap):
+            print(f"{item.instrument}: {item.missed or 'some'} prices are missing ({item.reason}), the window begins anew", flush=True)
+            books[item.instrument].mids.clear()
+        elif books[item.instrument].step(item) and options.state:
+            write(options.state, books)
+        if options.count and sum(book.seen for book in books.values()) >= options.count:
+            return
+
+
+def read(state: Path | None) -> dict[str, Any]:
+    return dict(json.loads(state.read_text())) if state and state.exists() else {}
+
+
+def write(state: Path, books: dict[str, Book]) -> None:
+    kept = read(state) | {pair: {"units": book.units, "entry": str(book.entry), "earned": str(book.earned)} for pair, book in books.items()}
+    state.with_suffix(".new").write_text(json.dumps(kept))
+    state.with_suffix(".new").replace(state)  # so that it is whole, whenever the bot dies
+
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("pairs", nargs="+", help="instruments, such as EUR_USD")
+parser.add_argument("--rest", help="where REST listens; on port 5000 beside a hub on 5001")
+parser.add_argument("--state", type=Path, help="file that keeps positions from one run to the next")
+for name, value, text in (("hub", "http://127.0.0.1:5001", "where the hub listens"), ("window", 100, "prices that make the mean"),
+                          ("entry", 2.0, "open at so many standard deviations"), ("exit", 0.5, "close at so many"),
+                          ("stop", 6.0, "close at a loss at so many, and open nothing beyond"), ("units", 10_000, "bought or sold at once"),
+                          ("pause", 100, "prices for which an alert stops opening"), ("count", 0, "prices to end after; 0: never"),
+                          ("max-age", 10.0, "seconds after which a price is too old to trade at")):  # fmt: skip
+    parser.add_argument(f"--{name}", type=type(value), default=value, help=f"{text} (%(default)s)")
+
+if __name__ == "__main__":
+    options = parser.parse_args()
+    books = {pair: Book(pair, options, read(options.state).get(pair, {})) for pair in options.pairs}
+    try:
+        with Client(options.hub, options.rest) as client:
+            run(client, books, options)
+    except (KeyboardInterrupt, TickwireError, ValueError) as end:
+        sys.exit(str(end) or None)
+    finally:
+        print(*(book.summary() for book in books.values()), sep="\n", flush=True)

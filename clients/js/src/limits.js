@@ -1,0 +1,28 @@
+/** Promises and the time they may take, in ms. */
+
+const MOST_MS = 2 ** 31 - 1; // what setTimeout takes
+
+/** On the monotonic clock; a time limit of 0 or Infinity is none. */
+export function deadlineOf(timeout) {
+  return timeout === 0 || timeout === Infinity ? Infinity : performance.now() + timeout;
+}
+
+export function pause(ms) {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** A promise with a time limit. `begin(resolve, reject)` returns what to do when it is settled, whichever way. */
+export function limited(deadline, late, begin) {
+  return new Promise((resolve, reject) => {
+    let end = () => {};
+    let timer;
+    const settle = (how) => (value) => {
+      clearTimeout(timer);
+      end();
+      how(value);
+    };
+    if (deadline !== Infinity)
+      timer = setTimeout(() => settle(reject)(late()), Math.min(MOST_MS, Math.max(0, deadline - performance.now())));
+    end = begin(settle(resolve), settle(reject));
+  });
+}

@@ -1,0 +1,93 @@
+// Compiled, never run but for `members`: what users write has to pass `tsc --strict`, and what is wrong must not.
+import { FXDataPipelineClient, TickwireError } from "tickwire-client";
+import type { Candle, Gap, KeptAlert, LatencySummary, Position, PriceUpdate } from "tickwire-client";
+
+/** Every member that the types promise: the compiler refuses one too few or too many. types.test.js compares it with the class. */
+export const members: Record<keyof FXDataPipelineClient, true> = {
+  url: true,
+  connected: true,
+  prices: true,
+  positions: true,
+  alertHistory: true,
+  latency: true,
+  connect: true,
+  disconnect: true,
+  subscribe: true,
+  unsubscribe: true,
+  getSubscriptions: true,
+  requestPrice: true,
+  requestAllPrices: true,
+  getServerStats: true,
+  ping: true,
+  setAlert: true,
+  listAlerts: true,
+  deleteAlert: true,
+  printPrices: true,
+  onConnect: true,
+  onDisconnect: true,
+  onConnectionEstablished: true,
+  onSubscriptionConfirmed: true,
+  onUnsubscriptionConfirmed: true,
+  onSubscriptionsInfo: true,
+  onPriceUpdate: true,
+  onPriceResponse: true,
+  onAllPricesResponse: true,
+  onCandleUpdate: true,
+  onVolatilityAlert: true,
+  onCorrelationAlert: true,
+  onAlertTriggered: true,
+  onDataReady: true,
+  onServerStats: true,
+  onPong: true,
+  onGapNotice: true,
+  onGap: true,
+  onError: true,
+};
+
+export async function use(): Promise<void> {
+  const client = new FXDataPipelineClient("http://127.0.0.1:5001", { transports: ["polling"], requestTimeout: 500, alertHistory: 5 });
+  const off: () => void = client.onPriceUpdate((update, { replayed }) => {
+    const bid: string = update.price.bid;
+    const position: Position | null =
+      update.seq !== undefined && update.epoch !== undefined ? { epoch: update.epoch, seq: update.seq } : null;
+    console.log(bid, position, replayed);
+  });
+  client.onGap((gap: Gap) => console.log(gap.instrument, gap.from?.seq, gap.to?.epoch, gap.missed, gap.reason));
+  client.onError((error) => console.log(error.code, error.details["instrument"]));
+  const hello = await client.connect({ timeout: 0 });
+  const confirmed = await client.subscribe(hello.available_pairs, {
+    maxRate: 5,
+    since: client.positions,
+    candles: [{ pair: "EUR_USD", interval: "1m" }],
+    timeout: 100,
+  });
+  const snapshot: PriceUpdate | undefined = confirmed.snapshot["EUR_USD"];
+  const candle: Candle | undefined = confirmed.candle_snapshot?.[0]?.candle;
+  const latency: LatencySummary = client.latency;
+  const { alert } = await client.setAlert({ instrument: "EUR_USD", op: ">", value: "1.1" });
+  await client.deleteAlert(alert.id);
+  const kept: KeptAlert | undefined = client.alertHistory.at(-1);
+  if (kept?.event === "alert_triggered") console.log(kept.body.current);
+  console.log(snapshot, candle, latency.roundTrip?.p95, (await client.ping()).latency);
+  try {
+    await client.requestPrice("NOPE");
+  } catch (error) {
+    if (error instanceof TickwireError) console.log(error.code);
+  }
+  client.printPrices((table) => console.log(table));
+  off();
+  client.disconnect();
+}
+
+export async function misuse(client: FXDataPipelineClient): Promise<void> {
+  // @ts-expect-error a price is text
+  client.onPriceUpdate(({ price }) => price.bid * 2);
+  // @ts-expect-error there is no such interval
+  await client.subscribe(null, { candles: [{ pair: "EUR_USD", interval: "2m" }] });
+  // @ts-expect-error it is called maxRate
+  await client.subscribe("all", { max_rate: 5 });
+  // @ts-expect-error there is no such operator
+  await client.setAlert({ instrument: "EUR_USD", op: ">=", value: "1" });
+  // @ts-expect-error a seq may be missing
+  client.onPriceUpdate(({ seq }) => seq + 1);
+}

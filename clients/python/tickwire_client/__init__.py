@@ -1,0 +1,52 @@
+"""Tickwire in Python: live prices, candles and alerts that survive reconnections without a hole or a double, and the history.
+
+with Client() as client:
+    for tick in client.prices("EUR_USD"):
+        print(tick.instrument, tick.bid, tick.ask)
+"""
+
+from tickwire_client.aio import AsyncClient, AsyncStream
+from tickwire_client.client import DEFAULT_URL, Client
+from tickwire_client.errors import Closed, ConnectionFailed, Refused, RequestTimeout, TickwireError
+from tickwire_client.messages import (
+    Alert,
+    AlertTriggered,
+    CandleUpdate,
+    Connected,
+    CorrelationAlert,
+    DataReady,
+    Disconnected,
+    Gap,
+    Position,
+    Problem,
+    Quote,
+    Tick,
+    VolatilityAlert,
+)
+from tickwire_client.stream import Stream
+
+__all__ = [
+    "DEFAULT_URL",
+    "Alert",
+    "AlertTriggered",
+    "AsyncClient",
+    "AsyncStream",
+    "CandleUpdate",
+    "Client",
+    "Closed",
+    "Connected",
+    "ConnectionFailed",
+    "CorrelationAlert",
+    "DataReady",
+    "Disconnected",
+    "Gap",
+    "Position",
+    "Problem",
+    "Quote",
+    "Refused",
+    "RequestTimeout",
+    "Stream",
+    "Tick",
+    "TickwireError",
+    "VolatilityAlert",
+]

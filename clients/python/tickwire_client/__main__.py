@@ -1,0 +1,98 @@
+"""`python -m tickwire_client watch EUR_USD GBP_USD`: prices on the terminal, or as JSON lines for a pipe."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import islice
+from types import FrameType
+from typing import NoReturn
+
+from tickwire_client.client import DEFAULT_URL, Client
+from tickwire_client.errors import TickwireError
+from tickwire_client.messages import Connected, Disconnected, Gap, Tick
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 where the user ended it, 1 where the hub cannot be reached or refuses, 2 for wrong arguments."""
+    asked = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _watch(asked)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 0
+    except BrokenPipeError:  # the other end of the pipe has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except TickwireError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tickwire_client", description="A client of the Tickwire market-data hub.")
+    watch = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("watch", help="print prices as they come")
+    watch.add_argument("pairs", nargs="+", metavar="INSTRUMENT", help='such as EUR_USD; "all" for every one')
+    watch.add_argument("--url", default=DEFAULT_URL, help="the hub (%(default)s)")
+    watch.add_argument(
+        "--json", action="store_true", help='a JSON object a line: price_update bodies, and {"gap": …} where messages are missing'
+    )
+    watch.add_argument("--max-rate", type=float, metavar="HZ", help="at most so many prices a second of each instrument")
+    watch.add_argument("--count", type=int, metavar="N", help="end after N lines")
+    return parser
+
+
+def _watch(asked: argparse.Namespace) -> None:
+    client = Client(asked.url)
+    client.on_disconnect(lambda lost: _say(lost))
+    client.on_connect(lambda up: _say(up))
+    show = _Lines(asked.json)
+    with client:
+        for item in islice(client.prices(*asked.pairs, max_rate=asked.max_rate, gaps=True), asked.count):
+            print(show.line(item), flush=True)
+
+
+def _say(change: Connected | Disconnected) -> None:
+    if isinstance(change, Disconnected) and change.reason != "closed":
+        print(f"{change.reason}; trying again", file=sys.stderr)
+    elif isinstance(change, Connected) and change.again:
+        print("connected again", file=sys.stderr)
+
+
+class _Lines:
+    """How an item reads."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._last: dict[str, Decimal] = {}  # instrument -> mid
+
+    def line(self, item: Tick | Gap) -> str:
+        if isinstance(item, Gap):
+            gap = {"instrument": item.instrument, "missed": item.missed, "reason": item.reason}
+            missed = "some" if item.missed is None else item.missed
+            return (
+                json.dumps({"gap": gap}) if self._json else f"{'':15} {item.instrument:<10} {missed} messages are missing ({item.reason})"
+            )
+        if self._json:
+            return json.dumps(item.as_dict())
+        last = self._last.get(item.instrument, item.mid)
+        self._last[item.instrument] = item.mid
+        way = "▲" if item.mid > last else "▼" if item.mid < last else " "
+        return f"{item.time:%H:%M:%S.%f} {item.instrument:<10} {item.bid:>14f} {item.ask:>14f} {way}"
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

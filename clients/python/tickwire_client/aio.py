@@ -1,0 +1,223 @@
+"""The client for asyncio: the same names, awaited; `async for` over what comes.
+
+The connection is the blocking client's, with its threads: a program that computes for a while misses no heartbeat. Nothing here blocks the
+event loop, and all handlers and iterators run in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from decimal import Decimal
+from itertools import islice
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypeVar, overload
+
+from tickwire_client.aio_history import AsyncHistory
+from tickwire_client.client import DEFAULT_URL, Client, Since
+from tickwire_client.handlers import Handler, Handlers
+from tickwire_client.messages import Alert, AlertItem, Body, CandleUpdate, Gap, Item, Quote, Tick
+from tickwire_client.rest import Moment, moment
+from tickwire_client.session import Candle
+from tickwire_client.stitch import Stitch
+from tickwire_client.stream import Stream
+
+ItemT = TypeVar("ItemT", bound=Item)
+_BREATH = 100  # items after which the loop may do something else, where they come without a pause
+_BATCH = 500  # items read from the history at a time
+
+
+class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
+    """A `Stream` for `async for`, or for `await anext(…)`, which may be cancelled. It subscribes at its first step."""
+
+    def __init__(self, begin: Callable[[], Awaitable[Stream[ItemT]]]) -> None:
+        self._begin = begin
+        self._stream: Stream[ItemT] | None = None
+        self._there = asyncio.Event()
+        self._given = 0
+
+    async def begin(self) -> Stream[ItemT]:
+        """Subscribe, if that has not been done yet."""
+        if self._stream is None:
+            loop = asyncio.get_running_loop()
+            self._stream = await self._begin()
+            self._stream.wake_with(lambda: _in_loop(loop, self._there.set))
+        return self._stream
+
+    async def __anext__(self) -> ItemT:
+        stream = await self.begin()
+        while True:
+            closed, item = stream.closed, stream.take()
+            if item is not None:
+                self._given += 1
+                if self._given % _BREATH == 0:
+                    await asyncio.sleep(0)
+                return item
+            if closed:
+                raise StopAsyncIteration
+            self._there.clear()  # what wakes us runs in this loop, so it cannot fall between `take` and here unnoticed
+            await self._there.wait()
+
+    def close(self) -> None:
+        """Take nothing more in; what waits is still given."""
+        if self._stream is not None:
+            self._stream.close()
+
+
+class AsyncClient(AsyncHistory, Handlers):
+    """See `Client`. Handlers (`on_…`) may be functions or coroutine functions; both run in the event loop."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        rest_url: str | None = None,
+        *,
+        timeout: float = 10.0,
+        transports: Sequence[str] = ("websocket",),
+        buffer: int = 100_000,
+        reconnect_delay: tuple[float, float] = (0.5, 5.0),
+    ) -> None:
+        self._client = Client(url, rest_url, timeout=timeout, transports=transports, buffer=buffer, reconnect_delay=reconnect_delay)
+        AsyncHistory.__init__(self, self._client)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()  # of coroutine handlers, which would be collected otherwise
+
+    async def connect(self) -> Self:
+        """Connect, or raise `ConnectionFailed`."""
+        self._loop = asyncio.get_running_loop()
+        await self._run(self._client.connect)
+        return self
+
+    async def close(self) -> None:
+        """Disconnect; iterators end when they have given what waits."""
+        await self._run(self._client.close)
+        self._pool.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        try:
+            return await self.connect()
+        except BaseException:
+            self._pool.shutdown(wait=False)
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    @property
+    def connected(self) -> bool:
+        return self._client.connected
+
+    def _add(self, kind: type[Item], handler: Handler) -> None:
+        def tell(item: Item) -> None:
+            if self._loop is not None:
+                _in_loop(self._loop, self._handle, handler, item)
+
+        self._client._add(kind, tell)
+
+    def _handle(self, handler: Callable[[Item], object], item: Item) -> None:
+        result = handler(item)
+        if inspect.isawaitable(result):
+            task = asyncio.ensure_future(result)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    # what comes
+
+    @overload
+    def prices(self, *pairs: str, max_rate: float | None = ..., since: Since = ..., gaps: Literal[True]) -> AsyncStream[Tick | Gap]: ...
+    @overload
+    def prices(self, *pairs: str, max_rate: float | None = ..., since: Since = ..., gaps: Literal[False] = ...) -> AsyncStream[Tick]: ...
+    def prices(self, *pairs: str, max_rate: float | None = None, since: Since = None, gaps: bool = False) -> AsyncStream[Any]:
+        """See `Client.prices`."""
+        return AsyncStream(lambda: self._run(self._client.prices, *pairs, max_rate=max_rate, since=since, gaps=gaps))
+
+    def candle_updates(self, *candles: Candle, gaps: bool = False) -> AsyncStream[CandleUpdate | Gap]:
+        """See `Client.candle_updates`."""
+        return AsyncStream(lambda: self._run(self._client.candle_updates, *candles, gaps=gaps))
+
+    def alert_updates(self) -> AsyncStream[AlertItem]:
+        """See `Client.alert_updates`."""
+        stream = self._client.alert_updates()
+        return AsyncStream(lambda: _at_once(stream))
+
+    @overload
+    def stitch(self, instrument: str, start: Moment, *, gaps: Literal[True], settle: float = ...) -> AsyncIterator[Tick | Gap]: ...
+    @overload
+    def stitch(self, instrument: str, start: Moment, *, gaps: Literal[False] = ..., settle: float = ...) -> AsyncIterator[Tick]: ...
+    async def stitch(self, instrument: str, start: Moment, *, gaps: bool = False, settle: float = 15.0) -> AsyncIterator[Any]:
+        """See `Client.stitch`. An asynchronous generator: it ends where one of its steps is cancelled."""
+        stitch, stream = Stitch(self._client, instrument, moment(start), settle), self.prices(instrument, gaps=True)
+        await stream.begin()
+        try:
+            past = stitch.past()
+            while batch := await self._run(_listed, islice(past, _BATCH)):
+                for item in batch:
+                    if self._client.shows(item, gaps):
+                        yield item
+            async for live in stream:
+                steps = stitch.live(live)
+                for item in await self._run(_listed, steps) if stitch.needs_store(live) else steps:
+                    if self._client.shows(item, gaps):
+                        yield item
+        finally:
+            stream.close()
+
+    # requests
+
+    async def subscribe(
+        self, pairs: Sequence[str] | str = (), *, candles: Sequence[Candle] = (), max_rate: float | None = None, since: Since = None
+    ) -> Body:
+        """See `Client.subscribe`."""
+        return await self._run(self._client.subscribe, pairs, candles=candles, max_rate=max_rate, since=since)
+
+    async def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[Candle] | str = ()) -> Body:
+        """See `Client.unsubscribe`."""
+        return await self._run(self._client.unsubscribe, pairs, candles=candles)
+
+    async def get_subscriptions(self) -> Body:
+        """See `Client.get_subscriptions`."""
+        return await self._run(self._client.get_subscriptions)
+
+    async def request_price(self, instrument: str) -> Tick:
+        """See `Client.request_price`."""
+        return await self._run(self._client.request_price, instrument)
+
+    async def request_all_prices(self) -> dict[str, Quote]:
+        """See `Client.request_all_prices`."""
+        return await self._run(self._client.request_all_prices)
+
+    async def get_server_stats(self) -> Body:
+        """See `Client.get_server_stats`."""
+        return await self._run(self._client.get_server_stats)
+
+    async def ping(self) -> float:
+        """Seconds there and back, from and to the connection's thread."""
+        return await self._run(self._client.ping)
+
+    async def set_alert(self, instrument: str, op: str, value: Decimal | str | float, *, metric: str = "price", once: bool = True) -> Alert:
+        """See `Client.set_alert`."""
+        return await self._run(self._client.set_alert, instrument, op, value, metric=metric, once=once)
+
+    async def list_alerts(self) -> list[Alert]:
+        """See `Client.list_alerts`."""
+        return await self._run(self._client.list_alerts)
+
+    async def delete_alert(self, alert: Alert | str) -> list[str]:
+        """See `Client.delete_alert`."""
+        return await self._run(self._client.delete_alert, alert)
+
+
+def _listed(items: Iterator[Tick | Gap]) -> list[Tick | Gap]:
+    return list(items)
+
+
+async def _at_once(stream: Stream[ItemT]) -> Stream[ItemT]:
+    return stream
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> None:
+    """From another thread; a loop that has ended hears nothing more."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, *arguments)

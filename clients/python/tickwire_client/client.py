@@ -1,0 +1,210 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Literal, overload
+
+from tickwire_client import parse
+from tickwire_client.core import Core
+from tickwire_client.errors import Refused, TickwireError
+from tickwire_client.history import History
+from tickwire_client.messages import (
+    Alert,
+    AlertItem,
+    AlertTriggered,
+    Body,
+    CandleUpdate,
+    CorrelationAlert,
+    DataReady,
+    Gap,
+    Item,
+    Position,
+    Quote,
+    Tick,
+    VolatilityAlert,
+)
+from tickwire_client.rest import Moment, Rest, beside, moment
+from tickwire_client.session import ALL, Candle
+from tickwire_client.stitch import Stitch
+from tickwire_client.stream import Stream
+
+Since = Mapping[str, Position] | None
+DEFAULT_URL = "http://127.0.0.1:5001"
+_ALERTS = (AlertTriggered, VolatilityAlert, CorrelationAlert, DataReady)
+
+
+class Client(Core, History):
+    """A connection to the hub that is renewed for ever, and the history over REST. Use it in a `with` block, from any thread.
+
+    `rest_url` is needed for history unless the hub is on its default port 5001: then REST is on port 5000 of the same host.
+    `timeout` is the limit of each request in seconds, reconnections included; `buffer` how many messages may wait for a slow program;
+    `reconnect_delay` the first and the longest wait before the hub is tried again. Requests raise `Refused`, `RequestTimeout` or `Closed`.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        rest_url: str | None = None,
+        *,
+        timeout: float = 10.0,
+        transports: Sequence[str] = ("websocket",),
+        buffer: int = 100_000,
+        reconnect_delay: tuple[float, float] = (0.5, 5.0),
+    ) -> None:
+        Core.__init__(self, url, timeout, transports, buffer, reconnect_delay)
+        History.__init__(self, Rest(rest_url or beside(url), timeout))
+
+    # prices and candles as they come
+
+    @overload
+    def prices(self, *pairs: str, max_rate: float | None = ..., since: Since = ..., gaps: Literal[True]) -> Stream[Tick | Gap]: ...
+    @overload
+    def prices(self, *pairs: str, max_rate: float | None = ..., since: Since = ..., gaps: Literal[False] = ...) -> Stream[Tick]: ...
+    def prices(self, *pairs: str, max_rate: float | None = None, since: Since = None, gaps: bool = False) -> Stream[Any]:
+        """Subscribe, and iterate over the prices: first the one that stands (`snapshot`), then each that comes, over reconnections too.
+
+        `"all"` is every instrument. With `gaps`, a `Gap` stands where messages are missing. `since` goes on behind a message seen earlier.
+        Raises `Refused` where there is no such instrument. What is subscribed to stays so until `unsubscribe()`.
+        """
+        if not pairs:
+            raise ValueError("which instruments?")
+        wanted = None if ALL in pairs else frozenset(pairs)
+        kinds = (Tick, Gap) if gaps else (Tick,)
+
+        def accepts(item: Item) -> bool:
+            return isinstance(item, kinds) and _is_price(item) and (wanted is None or item.instrument in wanted)
+
+        with self._lock:
+            stream: Stream[Any] = self._attach(accepts)
+            for pair, tick in self._session.latest.items():
+                if wanted is None or pair in wanted:
+                    stream.put(tick)
+        self._subscribe_all_or_none(ALL if wanted is None else list(pairs), max_rate=max_rate, since=since)
+        return stream
+
+    def candle_updates(self, *candles: Candle, gaps: bool = False) -> Stream[CandleUpdate | Gap]:
+        """Subscribe to candles, each `(instrument, interval)`, and iterate over them: first as they stand, then at every change."""
+        wanted, kinds = frozenset(candles), (CandleUpdate, Gap) if gaps else (CandleUpdate,)
+        stream: Stream[CandleUpdate | Gap] = self._attach(
+            lambda item: isinstance(item, kinds) and (item.instrument, item.interval) in wanted
+        )
+        self._subscribe_all_or_none(candles=candles)
+        return stream
+
+    def alert_updates(self) -> Stream[AlertItem]:
+        """Iterate over alerts, one's own and those for everybody whose instruments are subscribed to, and over `DataReady`."""
+        return self._attach(lambda item: isinstance(item, _ALERTS))
+
+    @overload
+    def stitch(self, instrument: str, start: Moment, *, gaps: Literal[True], settle: float = ...) -> Iterator[Tick | Gap]: ...
+    @overload
+    def stitch(self, instrument: str, start: Moment, *, gaps: Literal[False] = ..., settle: float = ...) -> Iterator[Tick]: ...
+    def stitch(self, instrument: str, start: Moment, *, gaps: bool = False, settle: float = 15.0) -> Iterator[Any]:
+        """The history from `start` on and then live, as one series: every price once. What is missed live is read from the store.
+
+        `settle` is how many seconds the store may lag behind; beyond, or where it lacks something, there is a `Gap` (`not_stored`).
+        """
+        stitch = Stitch(self, instrument, moment(start), settle)
+        with self.prices(instrument, gaps=True) as stream:
+            yield from (item for item in stitch.past() if self.shows(item, gaps))
+            for live in stream:
+                yield from (item for item in stitch.live(live) if self.shows(item, gaps))
+
+    def shows(self, item: Tick | Gap, gaps: bool) -> bool:
+        """Whether `stitch` gives it; the handlers hear of gaps in any case."""
+        if isinstance(item, Gap):
+            self._tell(item)
+        return gaps or isinstance(item, Tick)
+
+    def _subscribe_all_or_none(self, pairs: Sequence[str] | str = (), **more: Any) -> None:
+        answer = self.subscribe(pairs, **more)
+        for item in answer["rejected"]:
+            if answer["added"]:
+                self.unsubscribe(answer["added"])
+            raise Refused(item["code"], item["message"], {"pair": item["pair"]})
+
+    # requests
+
+    def subscribe(
+        self,
+        pairs: Sequence[str] | str = (),
+        *,
+        candles: Sequence[Candle] = (),
+        max_rate: float | None = None,
+        since: Since = None,
+    ) -> Body:
+        """Subscribe for good, over reconnections; `subscription_confirmed`, whose `rejected` has what does not exist."""
+        names = [pairs] if isinstance(pairs, str) and pairs != ALL else pairs
+        with self._lock:
+            asked, withdraw = self._session.want(names, candles, max_rate, since or {})
+        try:
+            return self._request("subscribe", asked)
+        except TickwireError:
+            with self._lock:
+                withdraw()
+            raise
+
+    def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[Candle] | str = ()) -> Body:
+        """Give up instruments or candles, or `"all"` of them; `unsubscription_confirmed`."""
+        names = [pairs] if isinstance(pairs, str) and pairs != ALL else pairs
+        with self._lock:
+            asked = self._session.unwant(names, candles)
+        return self._request("unsubscribe", asked)
+
+    def get_subscriptions(self) -> Body:
+        """`subscriptions_info`: what the hub has this client subscribed to."""
+        return self._request("get_subscriptions")
+
+    def request_price(self, instrument: str) -> Tick:
+        """The latest price, subscribed to or not. Raises `Refused` with `unknown_instrument` or `no_price`."""
+        return parse.tick(self._request("request_price", {"instrument": instrument}))
+
+    def request_all_prices(self) -> dict[str, Quote]:
+        """The latest price of every instrument that has one."""
+        return {name: parse.quote(name, price) for name, price in self._request("request_all_prices")["prices"].items()}
+
+    def get_server_stats(self) -> Body:
+        """Figures of the hub: `server_stats`."""
+        return self._request("get_server_stats")
+
+    def ping(self) -> float:
+        """Seconds there and back."""
+        began = time.perf_counter()
+        self._request("ping", {"timestamp": began})
+        return time.perf_counter() - began
+
+    # alerts of one's own
+
+    def set_alert(self, instrument: str, op: str, value: Decimal | str | float, *, metric: str = "price", once: bool = True) -> Alert:
+        """Be told when the mid price, or with `metric="volatility"` the hourly volatility, is `">"`, `"<"` or `"crosses"` a value.
+
+        It is set again after a reconnection and keeps its id. What happened meanwhile, a crossing above all, is not known then.
+        """
+        shown = float(value) if metric == "volatility" else value if isinstance(value, str) else format(Decimal(str(value)), "f")
+        asked: Body = {"instrument": instrument, "metric": metric, "op": op, "value": shown, "once": once}
+        return self._set(asked)
+
+    def list_alerts(self) -> list[Alert]:
+        """Those that the hub still has, in the order they were set."""
+        alerts = self._request("list_alerts")["alerts"]
+        with self._lock:
+            return [parse.alert({**each, "id": self._session.alerts.own_id(each["id"])}) for each in alerts]
+
+    def delete_alert(self, alert: Alert | str) -> list[str]:
+        """Forget an alert, or `"all"`; the ids of those that the hub has forgotten."""
+        own_id = alert if isinstance(alert, str) else alert.id
+        with self._lock:
+            hub_id = self._session.alerts.hub_id(own_id)
+        deleted = self._request("delete_alert", {"id": hub_id})["deleted"]
+        with self._lock:
+            ids = [self._session.alerts.own_id(each) for each in deleted]
+            for each in [held.id for held in self._session.alerts.alerts()] if own_id == ALL else ids:
+                self._session.alerts.drop(each)
+        return ids
+
+
+def _is_price(item: Tick | Gap) -> bool:
+    return isinstance(item, Tick) or item.interval is None

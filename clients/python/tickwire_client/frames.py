@@ -1,0 +1,37 @@
+"""Rows as pandas DataFrames. pandas is imported here alone, and when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tickwire_client.messages import Body
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_TIMES = {"time", "received", "start_time", "end_time"}
+_DECIMALS = {"bid", "ask", "mid", "open", "high", "low", "close", "volume", "price", "quantity"}
+
+
+def frame(rows: Iterable[Body], index: str, columns: tuple[str, ...]) -> DataFrame:
+    """With the time as index (UTC) and decimals as float64; empty with those columns where there are no rows."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise ModuleNotFoundError("as_frame=True needs pandas: pip install 'tickwire-client[pandas]'") from None
+    listed = list(rows)
+    table = pd.DataFrame(listed, columns=list(listed[0]) if listed else list(columns))
+    for name in table.columns:
+        if name in _TIMES:
+            table[name] = pd.to_datetime(table[name], utc=True, format="ISO8601")
+        elif name in _DECIMALS:
+            table[name] = pd.to_numeric(table[name]).astype("float64")
+    return table.set_index(index)
+
+
+def square(body: Body) -> DataFrame:
+    """A correlation matrix, symbols on both sides; NaN where it is not available."""
+    import pandas as pd
+
+    return pd.DataFrame(body["matrix"], index=body["symbols"], columns=body["symbols"], dtype="float64")

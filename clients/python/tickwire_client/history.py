@@ -1,0 +1,123 @@
+"""The history of one Tickwire: rows as dicts, decimals as strings as REST gives them; or DataFrames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
+
+from tickwire_client import frames
+from tickwire_client.messages import Body
+from tickwire_client.rest import Moment, Rest
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+Rows = Iterator[Body]
+Yes = Literal[True]
+No = Literal[False]
+_TICK = ("symbol", "time", "received", "bid", "ask", "mid", "volume", "source", "seq", "epoch")
+_TRADE = ("trade_id", "time", "price", "quantity", "side")
+_CANDLE = ("start_time", "end_time", "open", "high", "low", "close", "volume", "complete", "trades", "source")
+_VOLATILITY = ("time", "estimator", "volatility", "annualised", "observations")
+_CORRELATION = ("time", "correlation", "observations")
+
+
+class Part(TypedDict, total=False):
+    """Which part of a listing; without any of it, all, oldest first."""
+
+    start: Moment | None  # from this time on: a datetime, ISO text, or a timedelta: that long ago
+    end: Moment | None  # before this time
+    order: str  # "asc" or "desc"
+    limit: int | None  # rows at most
+
+
+class History:
+    """Everything REST knows. A listing is an iterator that fetches the next page when it gets there.
+
+    With `as_frame=True` it is read whole, into a DataFrame with the time as index and decimals as float64.
+    """
+
+    def __init__(self, rest: Rest) -> None:
+        self.rest = rest
+
+    @overload
+    def ticks(self, symbol: str, *, as_frame: Yes, **part: Unpack[Part]) -> DataFrame: ...
+    @overload
+    def ticks(self, symbol: str, *, as_frame: No = False, **part: Unpack[Part]) -> Rows: ...
+    def ticks(self, symbol: str, *, as_frame: bool = False, **part: Unpack[Part]) -> Rows | DataFrame:
+        """Stored prices, each with its `seq` and `epoch`."""
+        rows = self.rest.rows("/ticks", "ticks", symbol=symbol, **part)
+        return frames.frame(rows, "time", _TICK) if as_frame else rows
+
+    @overload
+    def trades(self, symbol: str, *, as_frame: Yes, **part: Unpack[Part]) -> DataFrame: ...
+    @overload
+    def trades(self, symbol: str, *, as_frame: No = False, **part: Unpack[Part]) -> Rows: ...
+    def trades(self, symbol: str, *, as_frame: bool = False, **part: Unpack[Part]) -> Rows | DataFrame:
+        """Stored trades of an exchange."""
+        rows = self.rest.rows("/market/trades", "trades", symbol=symbol, **part)
+        return frames.frame(rows, "time", _TRADE) if as_frame else rows
+
+    @overload
+    def candles(self, symbol: str, interval: str = ..., *, price: str = ..., as_frame: Yes, **part: Unpack[Part]) -> DataFrame: ...
+    @overload
+    def candles(self, symbol: str, interval: str = ..., *, price: str = ..., as_frame: No = False, **part: Unpack[Part]) -> Rows: ...
+    def candles(
+        self, symbol: str, interval: str = "1h", *, price: str = "mid", as_frame: bool = False, **part: Unpack[Part]
+    ) -> Rows | DataFrame:
+        """Candles of `1m 5m 15m 1h 4h 1d`; `price` says whose open, high, low and close (`mid`, `bid`, `ask`)."""
+        rows = self.rest.rows("/candles", "candles", symbol=symbol, interval=interval, price=price, **part)
+        return frames.frame(rows, "start_time", _CANDLE) if as_frame else rows
+
+    @overload
+    def volatility(self, symbol: str, *, estimator: str | None = ..., as_frame: Yes, **part: Unpack[Part]) -> DataFrame: ...
+    @overload
+    def volatility(self, symbol: str, *, estimator: str | None = ..., as_frame: No = False, **part: Unpack[Part]) -> Rows: ...
+    def volatility(self, symbol: str, *, estimator: str | None = None, as_frame: bool = False, **part: Unpack[Part]) -> Rows | DataFrame:
+        """Hourly volatility, of all estimators or one."""
+        rows = self.rest.rows("/volatility", "volatility", symbol=symbol, estimator=estimator, **part)
+        return frames.frame(rows, "time", _VOLATILITY) if as_frame else rows
+
+    @overload
+    def correlation_history(self, symbol1: str, symbol2: str, *, method: str = ..., as_frame: Yes, **part: Unpack[Part]) -> DataFrame: ...
+    @overload
+    def correlation_history(self, symbol1: str, symbol2: str, *, method: str = ..., as_frame: No = False, **part: Unpack[Part]) -> Rows: ...
+    def correlation_history(
+        self, symbol1: str, symbol2: str, *, method: str = "pearson", as_frame: bool = False, **part: Unpack[Part]
+    ) -> Rows | DataFrame:
+        """The correlation of two instruments, day by day."""
+        rows = self.rest.rows("/correlation/history", "history", symbol1=symbol1, symbol2=symbol2, method=method, **part)
+        return frames.frame(rows, "time", _CORRELATION) if as_frame else rows
+
+    @overload
+    def correlation(
+        self, *, as_of: Moment | None = ..., method: str = ..., symbols: Sequence[str] | None = ..., as_frame: Yes
+    ) -> DataFrame: ...
+    @overload
+    def correlation(
+        self, *, as_of: Moment | None = ..., method: str = ..., symbols: Sequence[str] | None = ..., as_frame: No = False
+    ) -> Body: ...
+    def correlation(
+        self, *, as_of: Moment | None = None, method: str = "pearson", symbols: Sequence[str] | None = None, as_frame: bool = False
+    ) -> Body | DataFrame:
+        """The last matrix up to `as_of`, as REST gives it; as a frame, symbols on both sides."""
+        body = self.rest.get("/correlation", as_of=as_of, method=method, symbols=symbols)
+        return frames.square(body) if as_frame else body
+
+    def latest_volatility(self, symbols: Sequence[str] | None = None) -> Body:
+        """Instrument to what is known of its last hour."""
+        found: Body = self.rest.get("/volatility/latest", symbols=symbols)["volatility"]
+        return found
+
+    def alert_log(self, *, type: str | None = None, symbol: str | None = None, severity: str | None = None, **part: Unpack[Part]) -> Rows:  # noqa: A002 - REST's name
+        """The alerts that Tickwire raised for everybody."""
+        return self.rest.rows("/alerts", "alerts", type=type, symbol=symbol, severity=severity, **part)
+
+    def symbols(self) -> list[Body]:
+        """The instruments: name, kind, precision, source, whether the market is open."""
+        found: list[Body] = self.rest.get("/symbols")["symbols"]
+        return found
+
+    def health(self) -> dict[str, Any]:
+        """How the server is; raises `Refused` with status 503 where it is not well."""
+        return self.rest.get("/health")

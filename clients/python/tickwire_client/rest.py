@@ -1,0 +1,88 @@
+"""History over REST, with the standard library alone: rows are dicts, pages follow as they are read."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from tickwire_client.errors import ConnectionFailed, Refused
+from tickwire_client.messages import Body, time_text
+
+PAGE = 5_000  # rows in one request
+Moment = datetime | str | timedelta  # a time, ISO 8601 text, or that long ago
+
+
+def beside(hub_url: str) -> str | None:
+    """Where REST is if the hub is on its default port; None where that cannot be told."""
+    parts = urlsplit(hub_url)
+    if parts.port != 5001:
+        return None
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return urlunsplit((parts.scheme, f"{host}:5000", "", "", ""))
+
+
+def moment(value: Moment) -> datetime:
+    """An aware time; one without a zone is UTC."""
+    if isinstance(value, timedelta):
+        return datetime.now(UTC) - value
+    time = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+
+
+class Rest:
+    """GET requests to one REST server. Holds no connection: any thread may use it."""
+
+    def __init__(self, url: str | None, timeout: float) -> None:
+        self._url, self._timeout = url.rstrip("/") if url else None, timeout
+
+    def get(self, path: str, **query: Any) -> Body:
+        """One answer. Raises `Refused` with REST's own code, or `ConnectionFailed`."""
+        if self._url is None:
+            raise ValueError("history needs the address of REST: Client(url, rest_url=…)")
+        asked = urllib.parse.urlencode({name: _text(value) for name, value in query.items() if value is not None})
+        url = f"{self._url}{path}?{asked}" if asked else f"{self._url}{path}"
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"not an http address: {self._url}")
+        try:
+            with urllib.request.urlopen(url, timeout=self._timeout) as answer:  # noqa: S310 - looked at above
+                body: Body = json.load(answer)
+                return body
+        except urllib.error.HTTPError as error:
+            raise _refused(error) from None
+        except (OSError, ValueError) as error:  # URLError and time-outs are OSErrors
+            raise ConnectionFailed(f"no answer from {self._url}: {error}") from None
+
+    def rows(self, path: str, field: str, limit: int | None = None, **query: Any) -> Iterator[Body]:
+        """The rows of a listing, page after page as they are asked for; at most `limit`."""
+        return islice(self._pages(path, field, min(PAGE, limit or PAGE), query), limit)
+
+    def _pages(self, path: str, field: str, page: int, query: dict[str, Any]) -> Iterator[Body]:
+        token = None
+        while True:
+            body = self.get(path, **query, limit=page, page_token=token)
+            yield from body[field]
+            token = body["next_page_token"]
+            if token is None:
+                return
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime | timedelta):
+        return time_text(moment(value))
+    return value if isinstance(value, str) else str(value) if isinstance(value, int) else ",".join(value)
+
+
+def _refused(error: urllib.error.HTTPError) -> Refused:
+    with error:
+        try:
+            body = json.load(error)["error"]
+            return Refused(body["code"], body["message"], body.get("details"), error.code)
+        except (OSError, ValueError, LookupError, TypeError):
+            return Refused("http", f"HTTP {error.code} {error.reason}", None, error.code)

@@ -1,0 +1,210 @@
+"""What the documents say is so: every block in them runs or is checked, every example is what running processes give today."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import psutil
+import pytest
+from marshmallow import ValidationError
+
+from api.asyncapi import document
+from api.schemas.answers import ANSWERS
+from config import VERSION
+from tests.examples import rest as rest_examples
+from tests.examples.blocks import LANGUAGES, LEFT_OUT, Block, anchors, blocks, left_out, links, messages, relative, substituted
+from tests.examples.example import DOCUMENTS, Examples, check_message, quote_again, quotes, read_all
+from tests.examples.page import texts
+from tests.examples.program import NODE_MODULES, javascript, python
+from tests.examples.shape import difference
+from tests.examples.system import System, living
+from tests.processes import ROOT
+
+FILES = read_all()
+SHOW_WRONG = {"invalid_payload", "unknown_event", "candles"}  # examples whose request is not what the schemas want
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    with living(tmp_path_factory.mktemp("system")) as system:
+        yield system
+
+
+@pytest.fixture(scope="module")
+def answered(system: System) -> Examples:
+    """Every example of REST, of this moment."""
+    return rest_examples.capture(system)
+
+
+@pytest.fixture
+def places(system: System) -> dict[str, str]:
+    """What the documents call the running system -> what it is called here."""
+    today = datetime.now(UTC).date()
+    return {
+        "127.0.0.1:5000": system.rest.removeprefix("http://"),
+        "127.0.0.1:5001": system.hub.removeprefix("http://"),
+        "var/run.json": str(system.folder / "var" / "run.json"),
+        "--from 2026-11-20 --to 2026-11-21": f"--from {today - timedelta(days=1)} --to {today}",
+    }
+
+
+# examples
+
+
+def test_rest_s_answers_are_what_the_files_have(answered: Examples) -> None:
+    assert set(answered) == {name for name in FILES if name.startswith("rest/")}
+    for name, answer in answered.items():
+        before = FILES[name]
+        assert [answer[key] for key in ("request", "status", "type")] == [before[key] for key in ("request", "status", "type")], name
+        assert difference(answer["answer"], before["answer"]) is None, name
+        if answer["type"] == "text/csv":
+            assert answer["answer"].splitlines()[0] == before["answer"].splitlines()[0]
+
+
+def test_every_route_has_an_example_that_the_openapi_document_describes(system: System, answered: Examples) -> None:
+    described = system.ask("/openapi.json")
+    asked = {example["request"].partition("?")[0] for example in answered.values() if example["status"] != 404 or "?" in example["request"]}
+    assert asked == set(described["paths"])
+    for name, example in answered.items():
+        path, status, kind = example["request"].partition("?")[0], str(example["status"]), example["type"]
+        if kind == "application/json" and path in described["paths"]:
+            operation = described["paths"][path]["get"]["responses"]
+            answer = operation.get(status, operation.get("default"))
+            answer = described["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]] if "$ref" in answer else answer
+            schema = {**answer["content"][kind]["schema"], "components": described["components"]}
+            assert [str(error) for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(example["answer"])] == [], name
+
+
+def test_the_asyncapi_document_is_served(system: System) -> None:
+    assert system.ask("/asyncapi.json") == document(VERSION, system.hub.removeprefix("http://"))
+    assert system.ask("/")["documentation"]["asyncapi"] == "/asyncapi.json"
+
+
+def test_every_example_is_quoted_and_every_quote_is_an_example() -> None:
+    quoted = [name for file in DOCUMENTS for name, _ in quotes(file.read_text())]
+    assert sorted(set(quoted)) == sorted(FILES)
+    for file in DOCUMENTS:
+        assert file.read_text() == quote_again(file.read_text(), FILES), f"{file.name}: run scripts/capture_examples.py"
+
+
+# blocks
+
+
+def test_every_block_has_a_language_that_is_looked_after() -> None:
+    assert {block.language for block in blocks()} <= LANGUAGES
+    assert all(blocks(language) for language in LANGUAGES)
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=str)
+def test_json_is_what_the_schemas_say(block: Block) -> None:
+    found = messages(block.text)
+    assert found
+    quoted = next((name for name, text in quotes(block.file.read_text()) if block.text in text), "")
+    for word, body in found:
+        if word is not None and not (word not in ANSWERS and quoted in SHOW_WRONG):
+            check_message(word, body)
+        elif word is None and not quoted.startswith("rest/"):  # those are held against the OpenAPI document
+            assert any(fits(schema(), body) for schema in ANSWERS.values()), body
+
+
+@pytest.mark.parametrize("block", blocks("sh"), ids=str)
+def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], answered: Examples) -> None:
+    if "curl" in block.text and shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    commands = [command for command in block.commands if left_out(command) is None]
+    if not commands:
+        return
+    # What fails has to show; a block that prints the status wants to see it itself.
+    curl = 'curl() { case "$*" in *-w*) command curl "$@";; *) command curl --fail "$@";; esac; }'
+    script = "\n".join(["set -eu", curl, *(substituted(command, places) for command in commands)])
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=ROOT, env=surroundings(system), capture_output=True, text=True, timeout=90, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip()
+    quoted = next((name for name, text in quotes(block.file.read_text()) if block.text in text), None)
+    if quoted and FILES[quoted]["status"] != 200:
+        assert done.stdout.rstrip().endswith(str(FILES[quoted]["status"]))
+
+
+def test_what_is_left_out_is_still_there() -> None:
+    commands = [command for block in blocks("sh") for command in block.commands]
+    used = {left_out(command) for command in commands}
+    assert {start for start in LEFT_OUT if start not in used} <= {"make bench"}
+    assert sum(left_out(command) is None for command in commands) > 40
+
+
+def test_the_commands_that_do_not_end_are_those_that_up_runs(system: System) -> None:
+    commands = [
+        command for block in blocks("sh") for command in block.commands if "does not end" in LEFT_OUT.get(left_out(command) or "", "")
+    ]
+    children = [child.cmdline() for child in psutil.Process(system.pid).children()]
+    assert len(commands) == 3
+    for command in commands:
+        words = command.partition("#")[0].replace("'", "").split()
+        assert any(line[1:] == words[1:] for line in children), command
+
+
+@pytest.mark.parametrize("block", blocks("js"), ids=str)
+def test_javascript_blocks_run(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
+    with javascript(substituted(block.text, places), tmp_path) as program:
+        program.check()
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_blocks_run(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
+    if "AsyncClient" in block.text and find_spec("aiohttp") is None:
+        pytest.skip("python-socketio's asyncio client needs aiohttp, which is not installed here")
+    with python(substituted(block.text, places), tmp_path) as program:
+        program.check()
+
+
+@pytest.mark.parametrize("block", blocks("html"), ids=str)
+def test_pages_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no browser here")
+    page = substituted(block.text, places)
+    changed, count = re.subn(r'"https://cdn\.socket\.io/[^"]+"', '"./socket.io.esm.min.js"', page)
+    assert count == 1
+    shutil.copy(NODE_MODULES / "socket.io-client/dist/socket.io.esm.min.js", tmp_path)
+    (tmp_path / "prices.html").write_text(changed)
+    lines = asyncio.run(texts(browser, tmp_path, "prices.html", "prices", 20))
+    assert all(re.fullmatch(r"\w+ +[\d.]+ [\d.]+", line) for line in lines), lines
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=relative)
+def test_links_lead_somewhere(file: Path) -> None:
+    for link in links(file):
+        name, _, anchor = link.partition("#")
+        target = (file.parent / name).resolve() if name else file
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+# helpers
+
+
+def surroundings(system: System) -> dict[str, str]:
+    """The environment of a shell in which the running system is the configured one."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, **system.environ, "PATH": path, "LOG_FORMAT": "text"}
+
+
+def fits(schema: Any, body: Any) -> bool:
+    try:
+        schema.load(body)
+    except ValidationError:
+        return False
+    return True

@@ -1,0 +1,296 @@
+"""The JavaScript client as users get it: the packed files alone, its README, its example program on pipes and terminals, a browser."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.settings import Settings
+from db.bus import Bus, Tick
+from tests.conftest import until
+from tests.fx_node import node
+from tests.processes import ROOT, Web, free_port
+
+CLIENT = ROOT / "clients" / "js"
+TIME = "2025-11-18T12:30:00.000000Z"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of a user's, with what the package consists of and what it depends on, and nothing else of ours."""
+    folder = tmp_path_factory.mktemp("project")
+    package = folder / "node_modules" / "tickwire-client"
+    package.mkdir(parents=True)
+    for name in ["package.json", "README.md", *json.loads((CLIENT / "package.json").read_text())["files"]]:
+        source = CLIENT / name
+        if source.is_dir():
+            shutil.copytree(source, package / name)
+        else:
+            shutil.copy(source, package / name)
+    (folder / "node_modules" / "socket.io-client").symlink_to(CLIENT / "node_modules" / "socket.io-client")
+    return folder
+
+
+@pytest.fixture
+def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
+    with Web("hub", settings, tmp_path / "hub.log") as process:
+        yield process
+
+
+class Program:
+    """A Node program that prints."""
+
+    def __init__(self, project: Path, *argv: str, stdout: int = subprocess.PIPE, **environ: str) -> None:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": subprocess.PIPE, "text": True}
+        self._popen = subprocess.Popen([node(), *argv], cwd=project, env={**os.environ, **environ}, **streams)
+        self.lines: list[str] = []  # of standard output
+        self.errors: list[str] = []  # of standard error
+        self._readers = [threading.Thread(target=self._read, args=pair, daemon=True) for pair in self._streams()]
+        for reader in self._readers:
+            reader.start()
+
+    def _streams(self) -> list[tuple[Any, list[str]]]:
+        pairs = [(self._popen.stdout, self.lines), (self._popen.stderr, self.errors)]
+        return [(stream, lines) for stream, lines in pairs if stream is not None]
+
+    @staticmethod
+    def _read(stream: Any, lines: list[str]) -> None:
+        for line in stream:
+            lines.append(line.rstrip("\n"))
+
+    def __enter__(self) -> Program:
+        return self
+
+    def interrupt(self) -> None:
+        self._popen.send_signal(signal.SIGINT)
+
+    def ended(self) -> int:
+        """Its exit code, when all it has said is here."""
+        code = self._popen.wait(30)
+        for reader in self._readers:
+            reader.join(10)
+        return code
+
+    def __exit__(self, *_: object) -> None:
+        self._popen.kill()
+        self.ended()
+        for stream, _lines in self._streams():
+            stream.close()
+
+
+def example(project: Path, hub: Web | str, *argv: str, **options: Any) -> Program:
+    url = hub if isinstance(hub, str) else hub.url
+    return Program(project, "node_modules/tickwire-client/websocket_client_example.js", "--url", url, *argv, **options)
+
+
+def publish(bus: Bus, count: int = 1, instrument: str = "EUR_USD", mid: str = "1.0946") -> None:
+    bus.publish_prices([Tick(instrument, "1.0945", "1.0947", mid, TIME, "test")] * count)
+
+
+def test_its_own_tests_and_types() -> None:
+    """What needs no hub: the rules of resuming, and the types through the compiler."""
+    run = subprocess.run([node(), "--test", "test/"], cwd=CLIENT, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stdout[-4000:]
+    passed = re.search(r"^. pass (\d+)$", run.stdout, re.MULTILINE)
+    assert passed is not None
+    assert int(passed[1]) >= 18
+
+
+def test_the_library_imports_nothing_of_node() -> None:
+    for file in (CLIENT / "src").glob("*.js"):
+        imported = set(re.findall(r'(?:from|import)\s*\(?"([^"]+)"', file.read_text()))
+        assert {name for name in imported if not name.startswith("./")} <= {"socket.io-client"}, file
+
+
+def test_the_start_in_the_readme_prints_prices_and_survives_the_hub(project: Path, hub: Web, bus: Bus) -> None:
+    blocks = re.findall(r"```js\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+    program = next(block for block in blocks if "await client.subscribe" in block)
+    assert len(program.strip().splitlines()) <= 10
+    assert "http://127.0.0.1:5001" in program
+    (project / "watch.mjs").write_text(program.replace("http://127.0.0.1:5001", hub.url))
+    publish(bus)
+    with Program(project, "watch.mjs") as watch:
+        until(lambda: any(line.startswith("now: {") for line in watch.lines))
+        publish(bus, 2)
+        until(lambda: sum("EUR_USD" in line for line in watch.lines) == 2)
+        hub.kill()
+        publish(bus, 3)
+        hub.start()
+        until(lambda: sum("EUR_USD" in line for line in watch.lines) == 5, 60)
+        assert [line.split()[-1] for line in watch.lines if "EUR_USD" in line] == ["2", "3", "4", "5", "6"]
+        assert not any("missing" in line for line in watch.lines)
+
+
+def test_lines_of_json_for_pipes(project: Path, hub: Web, bus: Bus) -> None:
+    publish(bus)
+    with example(project, hub, "--json", "--pairs", "eur_usd, NOPE", "--count", "7") as program:
+        until(lambda: program.lines, what="the snapshot")
+        publish(bus, 2)
+        bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
+        until(lambda: len(program.lines) == 4)
+        hub.kill()
+        publish(bus, 3)
+        hub.start()
+        publish(bus, 2)
+        assert program.ended() == 0
+    events = [json.loads(line) for line in program.lines]
+    assert [event["event"] for event in events] == ["snapshot", *["price_update"] * 2, "volatility_alert", *["price_update"] * 5]
+    assert [event["seq"] for event in events if event["event"] == "price_update"] == list(range(2, 9))
+    assert events[1]["price"] == {"bid": "1.0945", "ask": "1.0947", "mid": "1.0946", "time": TIME}
+    assert "There is no instrument 'NOPE'." in program.errors
+    assert any(line.startswith("The connection is lost") for line in program.errors)
+    assert "Connected again." in program.errors
+
+
+def test_ctrl_c_ends_it_and_a_pipe_that_has_had_enough(project: Path, hub: Web, bus: Bus) -> None:
+    publish(bus, mid="1.5")
+    with example(project, hub, "--pairs", "EUR_USD") as program:  # no terminal: plain lines
+        until(lambda: program.lines)
+        assert program.lines[0].split() == ["EUR_USD", "1.0945", "1.0947", TIME]
+        program.interrupt()
+        assert program.ended() == 0
+        assert program.errors == []
+    reading, writing = os.pipe()
+    with example(project, hub, "--json", stdout=writing) as program:
+        os.close(writing)
+        os.read(reading, 10)
+        os.close(reading)
+        publish(bus, 5)
+        assert program.ended() == 0
+        assert program.errors == []
+
+
+def test_errors_in_plain_words(project: Path, hub: Web) -> None:
+    for argv, code, words in (
+        (["--bogus"], 2, "Unknown option '--bogus'."),
+        (["--max-rate", "fast"], 2, '--max-rate takes a number above 0, not "fast".'),
+        (["--url", "nonsense"], 2, '"nonsense" is no address; one is http://127.0.0.1:5001.'),
+        (["--pairs", "NOPE"], 1, "There is no instrument 'NOPE'."),
+        (["--max-rate", "900"], 1, "Invalid max_rate."),
+    ):
+        with example(project, hub, *argv) as program:
+            assert program.ended() == code
+            assert program.errors[0] == words
+            assert program.lines == []
+            assert not any("    at " in line for line in program.errors)
+    with example(project, hub, "--help") as program:
+        assert program.ended() == 0
+        assert "Ctrl-C ends it." in "\n".join(program.lines)
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with example(project, nowhere) as program:
+        until(lambda: program.errors)
+        assert program.errors[0].startswith(f"Cannot reach the hub at {nowhere}: nothing listens there. Trying again in ")
+        program.interrupt()
+        assert program.ended() == 0
+
+
+def test_the_table_on_a_terminal(project: Path, hub: Web, bus: Bus) -> None:
+    master, terminal = pty.openpty()
+    publish(bus, mid="1.5")
+    shown = bytearray()
+    with example(project, hub, "--pairs", "EUR_USD,GBP_USD", stdout=terminal, NO_COLOR="") as program:
+        os.close(terminal)
+        reader = threading.Thread(target=_drain, args=(master, shown), daemon=True)
+        reader.start()
+        until(lambda: b"EUR_USD" in shown and b"live" in shown)
+        publish(bus, mid="1.6")
+        until(lambda: b"\x1b[32mEUR_USD" in shown, what="green for what rose")
+        publish(bus, mid="1.4")
+        until(lambda: b"\x1b[31mEUR_USD" in shown, what="red for what fell")
+        bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
+        until(lambda: b"volatility 3.00%" in shown)
+        program.interrupt()
+        assert program.ended() == 0
+    reader.join(10)
+    os.close(master)
+    assert shown.startswith(b"\x1b[?1049h")
+    left = bytes(shown).rpartition(b"\x1b[?25h\x1b[?1049l")[2].decode().split()  # what stays on the screen
+    assert left[:10] == ["instrument", "bid", "ask", "mid", "time", "EUR_USD", "1.0945", "1.0947", "1.4", TIME]
+
+
+def _drain(master: int, shown: bytearray) -> None:
+    try:
+        while data := os.read(master, 65536):
+            shown.extend(data)
+    except OSError:  # the other end is closed
+        return
+
+
+# a browser
+
+SCRIPT = """<script type="module">
+import { FXDataPipelineClient } from "tickwire-client";
+const say = (what) => fetch("/told", { method: "POST", body: JSON.stringify(what) });
+window.onerror = (message) => say(["broken", message]);
+const client = new FXDataPipelineClient(HUB, { reconnectionDelay: 100, reconnectionDelayMax: 300 });
+client.onPriceUpdate(({ seq }) => say(["price", seq]));
+client.onGap((gap) => say(["gap", gap]));
+await client.connect();
+const { latency } = await client.ping();
+await client.subscribe("EUR_USD");
+say(["ready", latency]);
+</script>"""
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    told: list[Any]
+
+    def do_POST(self) -> None:
+        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
+        pass
+
+
+@contextmanager
+def site(folder: Path) -> Iterator[tuple[str, list[Any]]]:
+    """A web server for the folder, and what its pages have told."""
+    handler = type("Handler", (_Handler,), {"told": []})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", handler.told  # type: ignore[attr-defined]
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium on this machine to try the client in")
+def test_in_a_browser_without_a_bundler(project: Path, hub: Web, bus: Bus, tmp_path: Path) -> None:
+    import_map = re.search(r'<script type="importmap">.*?</script>', (CLIENT / "README.md").read_text(), re.DOTALL)
+    assert import_map is not None
+    packages = project / "node_modules"
+    (packages / "index.html").write_text("<!doctype html>" + import_map[0] + SCRIPT.replace("HUB", json.dumps(hub.url)))
+    publish(bus)
+    with site(packages) as (url, told):
+        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0"]
+        argv = ["chromium", *flags, f"--user-data-dir={tmp_path / 'chromium'}", f"{url}/index.html"]
+        browser = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            until(lambda: any(what == "ready" for what, _ in told), 60, f"the page; told: {told}")
+            publish(bus, 2)
+            until(lambda: ["price", 3] in told)
+            hub.kill()
+            publish(bus, 2)
+            hub.start()
+            until(lambda: ["price", 5] in told, 60)
+        finally:
+            os.killpg(browser.pid, signal.SIGKILL)
+            browser.wait(10)
+    assert sorted(seq for what, seq in told if what == "price") == [2, 3, 4, 5]
+    assert {what for what, _ in told} == {"ready", "price"}

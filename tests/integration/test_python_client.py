@@ -1,0 +1,561 @@
+"""The Python client as its users have it: against the real hub, REST, writer, Redis and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tickwire_client import (
+    AlertTriggered,
+    AsyncClient,
+    CandleUpdate,
+    Client,
+    Closed,
+    ConnectionFailed,
+    DataReady,
+    Gap,
+    Position,
+    Refused,
+    RequestTimeout,
+    Tick,
+    VolatilityAlert,
+    rest,
+)
+
+from config.settings import Settings
+from db.bus import Bus
+from db.bus import Tick as BusTick
+from db.correlations import write_correlations
+from db.postgres import Store
+from db.timestamps import format_time
+from db.volatility import VolatilityRow, write_volatility
+from tests.conftest import Servers, until
+from tests.processes import ROOT, Web, free_port, jobs
+
+NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
+DELAYS = (0.05, 0.2)  # seconds between attempts to connect again
+
+
+@pytest.fixture
+def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
+    with Web("hub", settings, tmp_path / "hub.log") as process:
+        yield process
+
+
+class Ticker:
+    """Publishes EUR_USD prices one by one, half a second of source time apart, from `start()` until `end()`."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.bus = Bus(servers.redis_url, lambda: datetime.now(UTC))
+        self.sent = 0
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def publish(self, number: int) -> None:
+        """So many at once."""
+        with self._lock:
+            self._publish(number)
+
+    def _publish(self, number: int) -> None:
+        moments = [NOON + timedelta(seconds=each / 2) for each in range(self.sent, self.sent + number)]
+        ticks = [BusTick("EUR_USD", "1.0", "1.2", f"1.{self.sent + each:06}", format_time(at), "ticker") for each, at in enumerate(moments)]
+        self.sent += len(self.bus.publish_prices(ticks, f"ticker/{self.sent}"))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.004):
+            self.publish(1)
+
+    def await_more(self, more: int) -> None:
+        goal = self.sent + more
+        until(lambda: self.sent >= goal, 60, f"{more} more prices")
+
+    def end(self) -> int:
+        """How many were sent in all, which is the last one's seq."""
+        self._stop.set()
+        if self._thread.ident:
+            self._thread.join(20)
+        return self.sent
+
+
+@pytest.fixture
+def ticker(servers: Servers, bus: Bus) -> Iterator[Ticker]:
+    ticker = Ticker(servers)
+    yield ticker
+    ticker.end()
+    ticker.bus.close()
+
+
+@contextmanager
+def reading(read: Callable[[list[Any]], object]) -> Iterator[list[Any]]:
+    """`read` in a thread of its own, appending to the list; it has to end by itself, and what it raises is raised here."""
+    got: list[Any] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            read(got)
+        except BaseException as error:  # noqa: BLE001 - raised in the test's own thread
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield got
+    thread.join(60)
+    if failed:
+        raise failed[0]
+    assert not thread.is_alive(), got[-3:]
+
+
+class Last:
+    """The price with which readers end, once it is known."""
+
+    seq = 0
+
+    def is_it(self, got: list[Any], item: Any) -> bool:
+        got.append(item)
+        return isinstance(item, Tick) and item.seq == self.seq
+
+    def publish(self, ticker: Ticker) -> None:
+        self.seq = ticker.end() + 1
+        ticker.publish(1)
+
+
+def numbers(items: list[Any]) -> list[Any]:
+    return [item.seq if isinstance(item, Tick) else item for item in items]
+
+
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1)])
+def test_the_hub_ends_and_starts_again_while_prices_flow(number: signal.Signals, times: int, hub: Web, ticker: Ticker) -> None:
+    """A blocking client over WebSocket, one over long-polling and one of asyncio: nothing missed, nothing twice, in order."""
+    last, ups = Last(), list[Any]()
+
+    def block(transport: str) -> Callable[[list[Any]], None]:
+        def read(got: list[Any]) -> None:
+            with Client(hub.url, transports=[transport], reconnect_delay=DELAYS) as client:
+                client.on_connect(ups.append)
+                next(item for item in client.prices("EUR_USD", gaps=True) if last.is_it(got, item))
+
+        return read
+
+    def read_async(got: list[Any]) -> None:
+        async def go() -> None:
+            async with AsyncClient(hub.url, reconnect_delay=DELAYS) as client:
+                client.on_connect(ups.append)
+                async for item in client.prices("EUR_USD", gaps=True):
+                    if last.is_it(got, item):
+                        return
+
+        asyncio.run(go())
+
+    ticker.publish(3)
+    ticker.start()
+    with reading(block("websocket")) as one, reading(block("polling")) as two, reading(read_async) as three:
+        everybody = (one, two, three)
+        until(lambda: all(len(each) > 20 for each in everybody), what="prices for everybody")
+        for each in range(1, times + 1):
+            hub.kill(number)
+            ticker.await_more(50)
+            hub.start()
+            until(lambda each=each: len(ups) >= 3 * each, what="everybody connected again")  # type: ignore[misc]
+            ticker.await_more(20)
+        last.publish(ticker)
+    for got in everybody:
+        assert numbers(got) == list(range(got[0].seq, last.seq + 1))
+        assert got[0].snapshot
+        assert not any(tick.snapshot for tick in got[1:])
+        assert [tick.mid for tick in got] == [Decimal(f"1.{tick.seq - 1:06}") for tick in got]
+
+
+def stored(store: Store) -> list[tuple[str, int, str]]:
+    with store.transaction() as cursor:
+        cursor.execute("SELECT epoch, seq, mid FROM prices WHERE instrument = 'EUR_USD' AND time >= %s ORDER BY seq", (NOON,))
+        return [(epoch, seq, str(mid)) for epoch, seq, mid in cursor.fetchall()]
+
+
+def test_history_and_live_are_stitched_to_what_the_store_has(
+    settings: Settings, hub: Web, ticker: Ticker, store: Store, tmp_path: Path
+) -> None:
+    """The hub dies for longer than it can make good: the store has what is missing. Both clients, and both see what the store says."""
+    last = Last()
+    with Web("rest", settings, tmp_path / "rest.log") as served, jobs(settings, tmp_path / "jobs.log", BATCH_TIMEOUT="100"):
+
+        def read(got: list[Any]) -> None:
+            with Client(hub.url, served.url, reconnect_delay=DELAYS) as client:
+                next(item for item in client.stitch("EUR_USD", NOON + timedelta(seconds=5), gaps=True) if last.is_it(got, item))
+
+        def read_async(got: list[Any]) -> None:
+            async def go() -> None:
+                async with AsyncClient(hub.url, served.url, reconnect_delay=DELAYS) as client:
+                    async for item in client.stitch("EUR_USD", "2025-11-18T12:00:00Z", gaps=True):
+                        if last.is_it(got, item):
+                            return
+
+            asyncio.run(go())
+
+        ticker.publish(400)
+        ticker.start()
+        with reading(read) as one, reading(read_async) as two:
+            until(lambda: all(len(each) > 450 for each in (one, two)), 60, "history and live")
+            hub.kill()
+            for _ in range(3):
+                ticker.publish(500)  # the hub starts with the last 1000 of them
+            hub.start()
+            ticker.await_more(20)
+            last.publish(ticker)
+        until(lambda: len(stored(store)) == ticker.sent, what="everything stored")
+        rows = stored(store)
+        assert [(tick.epoch, tick.seq, str(tick.mid)) for tick in two] == rows
+        assert [(tick.epoch, tick.seq, str(tick.mid)) for tick in one] == rows[10:]
+
+
+def test_stitching_tells_what_the_store_never_got(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
+    """No writer runs: of what came before the client nothing is in the history."""
+    ticker.publish(5)
+    with Web("rest", settings, tmp_path / "rest.log") as served, Client(hub.url, served.url) as client:
+        gaps: list[Gap] = []
+        client.on_gap(gaps.append)
+        series = client.stitch("EUR_USD", timedelta(days=4000), settle=0.1, gaps=True)
+        assert next(series) == Gap("EUR_USD", None, "not_stored")
+        ticker.publish(2)
+        assert numbers(list(islice(series, 2))) == [6, 7]
+        until(lambda: gaps == [Gap("EUR_USD", None, "not_stored")])
+
+
+def test_a_program_goes_on_where_it_ended(hub: Web, ticker: Ticker) -> None:
+    ticker.publish(5)
+    with Client(hub.url) as client:
+        position = client.request_price("EUR_USD").position
+        assert position is not None
+    ticker.publish(3)
+    with Client(hub.url) as client:
+        prices = client.prices("EUR_USD", since={"EUR_USD": position}, gaps=True)
+        assert numbers(list(islice(prices, 3))) == [6, 7, 8]
+    with Client(hub.url) as client:
+        other = Position("another epoch", 3)
+        first, second = islice(client.prices("EUR_USD", since={"EUR_USD": other}, gaps=True), 2)
+        assert first == Gap("EUR_USD", None, "new_epoch")
+        assert numbers([second]) == [8]
+
+
+def test_requests(hub: Web, bus: Bus) -> None:
+    bus.cache_price("EUR_USD", bid="1.0944", ask="1.09460", mid="1.0945", time=NOON)
+    with Client(hub.url) as client:
+        assert client.connected
+        price = client.request_price("EUR_USD")
+        assert (price.bid, str(price.ask), price.time, price.seq) == (Decimal("1.0944"), "1.09460", NOON, 1)
+        assert client.request_all_prices()["EUR_USD"].mid == price.mid
+        answer = client.subscribe(["EUR_USD", "EURUSD"], max_rate=5)
+        assert (answer["pairs"], answer["rejected"][0]["code"], answer["max_rate"]) == (["EUR_USD"], "unknown_instrument", 5.0)
+        client.subscribe("GBP_USD")
+        assert client.get_subscriptions()["pairs"] == ["EUR_USD", "GBP_USD"]
+        assert client.unsubscribe("EUR_USD")["pairs"] == ["GBP_USD"]
+        client.subscribe("all")
+        assert client.unsubscribe("all")["pairs"] == []
+        assert client.get_server_stats()["connected_clients"] == 1
+        assert 0 < client.ping() < 10
+        refused(lambda: client.request_price("EURUSD"), "unknown_instrument")
+        refused(lambda: client.request_price("GBP_USD"), "no_price")
+        refused(lambda: client.prices("GBP_USD", "nonsense"), "unknown_instrument")
+        refused(lambda: client.subscribe([]), "invalid_payload")
+        refused(lambda: client.delete_alert("nope"), "invalid_payload")
+        assert client.get_subscriptions()["pairs"] == []
+    with pytest.raises(Closed):
+        client.ping()
+
+
+def refused(call: Callable[[], object], code: str) -> None:
+    with pytest.raises(Refused) as caught:
+        call()
+    assert caught.value.code == code
+
+
+def test_who_cannot_connect_is_told_why(settings: Settings, hub: Web, tmp_path: Path) -> None:
+    with pytest.raises(ConnectionFailed, match="no connection"):
+        Client(f"http://127.0.0.1:{free_port()}").connect()
+    with Web("rest", settings, tmp_path / "rest.log") as served, pytest.raises(ConnectionFailed):
+        Client(served.url).connect()
+    with Web("hub", settings, tmp_path / "full.log", WEBSOCKET_MAX_CLIENTS="1") as full, Client(full.url):
+        with pytest.raises(ConnectionFailed, match="holds its 1 clients") as caught:
+            Client(full.url).connect()
+        assert caught.value.code == "server_full"
+
+
+def test_a_request_waits_for_the_hub_to_come_back_but_not_for_ever(hub: Web, bus: Bus) -> None:
+    bus.cache_price("EUR_USD", bid="1", ask="1", mid="1", time=NOON)
+    with Client(hub.url, reconnect_delay=DELAYS, timeout=0.3) as hasty, Client(hub.url, reconnect_delay=DELAYS, timeout=60) as patient:
+        told: list[Any] = []
+        for tell in (patient.on_disconnect, patient.on_error, patient.on_connect):
+            tell(told.append)
+        hub.kill(signal.SIGTERM)
+        with pytest.raises(RequestTimeout):
+            hasty.ping()
+        with reading(lambda got: got.append(patient.request_price("EUR_USD"))) as got:
+            hub.start()
+        assert got[0].mid == 1
+        until(lambda: any(type(each).__name__ == "Connected" for each in told))
+        assert (told[0].code, type(told[1]).__name__) == ("unavailable", "Disconnected")
+        assert 1 <= told[0].details["retry_after"] <= 5
+        assert told[-1].again
+
+
+def test_alerts_outlive_the_connection_and_handlers_may_ask(hub: Web, bus: Bus) -> None:
+    with Client(hub.url, reconnect_delay=DELAYS) as client:
+        fired: list[tuple[AlertTriggered, int]] = []
+        client.on_alert(lambda alert: fired.append((alert, len(client.list_alerts()))))
+        alerts = client.alert_updates()
+        above = client.set_alert("EUR_USD", ">", "1.5")
+        below = client.set_alert("EUR_USD", "<", Decimal("0.5"), once=False)
+        calm = client.set_alert("EUR_USD", "crosses", 0.02, metric="volatility")
+        hub.kill()
+        hub.start()
+        until(lambda: client.connected and [each.id for each in client.list_alerts()] == [above.id, below.id, calm.id])
+        bus.cache_price("EUR_USD", bid="1", ask="2", mid="1.6", time=NOON)
+        triggered = next(alerts)
+        assert isinstance(triggered, AlertTriggered)
+        assert (triggered.id, triggered.current, triggered.value, triggered.seq) == (above.id, Decimal("1.6"), Decimal("1.5"), 1)
+        until(lambda: fired == [(triggered, 2)])
+        assert client.delete_alert(below) == [below.id]
+        assert client.list_alerts() == [calm]
+        assert client.delete_alert("all") == [calm.id]
+        client.subscribe("EUR_USD")
+        bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
+        bus.publish_data_ready("volatility", ["EUR_USD"], NOON)
+        kinds = [next(alerts), next(alerts)]
+        assert [type(each) for each in kinds] == [VolatilityAlert, DataReady]
+
+
+def candle(minute: int) -> dict[str, Any]:
+    times = {"start_time": format_time(NOON + timedelta(minutes=minute)), "end_time": format_time(NOON + timedelta(minutes=minute + 1))}
+    return {**times, "open": "1", "high": "2", "low": "1", "close": "1.50", "volume": "7", "trades": 7, "complete": False}
+
+
+def test_candles_go_on_after_the_hub_was_away(hub: Web, bus: Bus) -> None:
+    bus.publish_candles([("EUR_USD", "1m", candle(0))])
+    with Client(hub.url, reconnect_delay=DELAYS) as client:
+        updates = client.candle_updates(("EUR_USD", "1m"), gaps=True)
+        bus.publish_candles([("EUR_USD", "1m", candle(1)), ("EUR_USD", "5m", candle(1))])
+        first, second = next(updates), next(updates)
+        assert isinstance(first, CandleUpdate)
+        assert isinstance(second, CandleUpdate)
+        assert (first.seq, second.seq, second.close, second.start_time) == (1, 2, Decimal("1.50"), NOON + timedelta(minutes=1))
+        hub.kill()
+        bus.publish_candles([("EUR_USD", "1m", candle(minute)) for minute in (2, 3, 4)])
+        hub.start()
+        third, fourth = next(updates), next(updates)
+        assert third == Gap("EUR_USD", 2, "not_recovered", "1m")
+        assert isinstance(fourth, CandleUpdate)
+        assert fourth.seq == 5
+        refused(lambda: client.candle_updates(("EUR_USD", "2m")), "invalid_payload")
+
+
+def test_a_program_that_lags_behind_is_told_so(hub: Web, ticker: Ticker) -> None:
+    with Client(hub.url, buffer=10) as client:
+        told: list[Gap] = []
+        client.on_gap(told.append)
+        prices, beside = client.prices("EUR_USD", gaps=True), client.prices("EUR_USD")
+        ticker.publish(30)
+        assert next(item for item in beside if item.seq == 30)
+        until(lambda: client.request_price("EUR_USD").seq == 30)
+        first, *others = islice(prices, 11)
+        assert first == Gap("EUR_USD", 20, "slow_reader")
+        assert numbers(others) == list(range(21, 31))
+        until(lambda: sum(gap.missed or 0 for gap in told) >= 20)  # the other iterator's, which may have kept up a little, are told too
+
+
+def test_two_iterators_each_get_their_own(hub: Web, bus: Bus) -> None:
+    """And one that begins later begins with the price that stands."""
+    give = {"bid": "1", "ask": "1", "mid": "1", "time": NOON}
+    with Client(hub.url) as client:
+        euro, pound = client.prices("EUR_USD"), client.prices("GBP_USD")
+        for instrument in ("EUR_USD", "GBP_USD", "EUR_USD"):
+            bus.cache_price(instrument, **give)  # type: ignore[arg-type]
+        assert [(tick.instrument, tick.seq) for tick in islice(euro, 2)] == [("EUR_USD", 1), ("EUR_USD", 2)]
+        assert next(pound).instrument == "GBP_USD"
+        assert next(client.prices("EUR_USD")).seq == 2
+    assert list(euro) == []  # closed with the client
+
+
+def fill(store: Store) -> None:
+    """Volatility of three hours, and a matrix of correlations."""
+    with store.transaction() as cursor:
+        for each in range(3):
+            hour, volatility = NOON + timedelta(hours=each), 0.01 + each / 100
+            write_volatility(cursor, [VolatilityRow(name, "alert", hour, volatility, 0.9, 24) for name in ("EUR_USD", "GBP_USD")])
+        write_correlations(cursor, NOON, "pearson", [("EUR_USD", "GBP_USD")], [0.5], [700])
+
+
+def test_history(settings: Settings, bus: Bus, ticker: Ticker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows page by page as they are read, the same as frames, for both clients; no hub is needed."""
+    pandas = pytest.importorskip("pandas")
+    ticker.publish(120)
+    fill(store)
+    monkeypatch.setattr(rest, "PAGE", 50)
+    with Web("rest", settings, tmp_path / "rest.log") as served, jobs(settings, tmp_path / "jobs.log", BATCH_TIMEOUT="100"):
+        client = Client(rest_url=served.url)
+        until(lambda: sum(1 for _ in client.ticks("EUR_USD")) == 120, 60, "the prices stored")
+        rows = list(client.ticks("EUR_USD", start=NOON + timedelta(seconds=5), end="2025-11-18T12:00:55Z"))
+        assert [row["seq"] for row in rows] == list(range(11, 111))
+        assert [row["seq"] for row in client.ticks("EUR_USD", order="desc", limit=3)] == [120, 119, 118]
+        assert [row["seq"] for row in client.ticks("EUR_USD", limit=70)] == list(range(1, 71))
+        frame = client.ticks("EUR_USD", as_frame=True)
+        assert len(frame) == 120
+        assert frame["mid"].iloc[3] == 1.000003
+        assert frame.index[2] == pandas.Timestamp(NOON + timedelta(seconds=1))
+        until(lambda: list(client.candles("EUR_USD", "1m")), 60, "candles")
+        candles = client.candles("EUR_USD", "1m", start=NOON, as_frame=True)
+        assert list(candles.columns[:4]) == ["end_time", "open", "high", "low"]
+        assert candles["open"].iloc[0] == 1.0
+        assert client.candles("GBP_USD", as_frame=True).empty
+        assert [row["volatility"] for row in client.volatility("EUR_USD", estimator="alert")] == pytest.approx([0.01, 0.02, 0.03])
+        assert client.volatility("GBP_USD", as_frame=True)["volatility"].sum() == pytest.approx(0.06)
+        assert set(client.latest_volatility(["EUR_USD"])) == {"EUR_USD"}
+        assert [row["correlation"] for row in client.correlation_history("GBP_USD", "EUR_USD")] == [0.5]
+        assert client.correlation()["symbols"] == ["EUR_USD", "GBP_USD"]
+        assert client.correlation(symbols=["GBP_USD", "EUR_USD"], as_frame=True).loc["GBP_USD", "EUR_USD"] == 0.5
+        assert list(client.alert_log(symbol="EUR_USD")) == list(client.trades("BTCUSDT")) == []
+        assert "EUR_USD" in [each["symbol"] for each in client.symbols()]
+        assert client.health()["status"] == "healthy"
+        with pytest.raises(Refused) as caught:
+            list(client.ticks("EURUSD"))
+        assert (caught.value.status, caught.value.code) == (404, "unknown_instrument")
+        refused(lambda: client.correlation(method="ewma"), "no_data")
+        refused(lambda: list(client.candles("EUR_USD", "2m")), "invalid_payload")
+        asyncio.run(read_history(served.url))
+    with pytest.raises(ConnectionFailed):
+        client.symbols()
+    with pytest.raises(ValueError, match="rest_url"):
+        Client("http://127.0.0.1:8080").symbols()
+
+
+async def read_history(url: str) -> None:
+    client = AsyncClient(rest_url=url)
+    assert [row["seq"] async for row in client.ticks("EUR_USD")] == list(range(1, 121))
+    assert len(await client.ticks("EUR_USD", as_frame=True)) == 120
+    assert len([row async for row in client.volatility("EUR_USD", limit=2)]) == 2
+    assert [row async for row in client.candles("GBP_USD", "1d")] == []
+    assert len(await client.symbols()) > 20
+    with pytest.raises(Refused):
+        await client.correlation(method="ewma")
+
+
+def test_the_asyncio_client_does_what_the_blocking_one_does(hub: Web, bus: Bus) -> None:
+    give = {"bid": "1", "ask": "1", "mid": "1.5", "time": NOON}
+
+    async def go() -> None:
+        async with AsyncClient(hub.url, reconnect_delay=DELAYS) as client:
+            heard: list[Any] = []
+            loop = asyncio.get_running_loop()
+
+            @client.on_price
+            async def _ask(tick: Tick) -> None:
+                assert asyncio.get_running_loop() is loop
+                heard.append((tick.seq, (await client.request_price(tick.instrument)).seq))
+
+            with pytest.raises(Refused):
+                await anext(client.prices("nonsense"))
+            prices, alerts = client.prices("EUR_USD"), client.alert_updates()
+            alert = await client.set_alert("EUR_USD", "crosses", "1.2")
+            assert await client.list_alerts() == [alert]
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(prices), 0.2)
+            bus.cache_price("EUR_USD", **{**give, "mid": "1"})  # type: ignore[arg-type]
+            bus.cache_price("EUR_USD", **give)  # type: ignore[arg-type]
+            assert [(await anext(prices)).seq, (await anext(prices)).seq] == [1, 2]
+            assert getattr(await anext(alerts), "id", None) == alert.id
+            while len(heard) < 2:
+                await asyncio.sleep(0.01)
+            assert sorted(seq for seq, _ in heard) == [1, 2]
+            assert all(asked >= seq for seq, asked in heard)
+            assert (await client.request_all_prices())["EUR_USD"].mid == Decimal("1.5")
+            assert (await client.get_subscriptions())["pairs"] == ["EUR_USD"]
+            assert (await client.unsubscribe("EUR_USD"))["pairs"] == []
+            assert await client.ping() > 0
+        assert [tick async for tick in prices] == []
+        assert not client.connected
+
+    asyncio.run(asyncio.wait_for(go(), 60))
+
+
+# the command
+
+
+@contextmanager
+def watching(hub: Web, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    argv = [sys.executable, "-m", "tickwire_client", "watch", "--url", hub.url, *arguments]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")}
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=30)
+
+
+def test_watch_prints_json_lines_over_a_restart_of_the_hub(hub: Web, ticker: Ticker) -> None:
+    ticker.publish(2)
+    with watching(hub, "EUR_USD", "GBP_USD", "--json") as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        assert first["price"] == {"bid": "1.0", "ask": "1.2", "mid": "1.000001", "time": "2025-11-18T12:00:00.500000Z"}
+        assert (first["instrument"], first["seq"], len(first["epoch"]) > 3) == ("EUR_USD", 2, True)
+        hub.kill()
+        ticker.publish(3)
+        hub.start()
+        assert [json.loads(process.stdout.readline())["seq"] for _ in range(3)] == [3, 4, 5]
+        process.send_signal(signal.SIGINT)
+        rest_, errors = process.communicate(timeout=30)
+        assert (process.returncode, rest_) == (0, "")
+        assert "connected again" in errors
+        assert "Traceback" not in errors
+
+
+def test_watch_on_a_terminal(hub: Web, ticker: Ticker) -> None:
+    ticker.publish(1)
+    with watching(hub, "all", "--count", "1") as process:
+        output, _ = process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert output.split() == ["12:00:00.000000", "EUR_USD", "1.0", "1.2"]
+    with watching(hub, "EURUSD") as process:
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output) == (1, "")
+        assert errors == "There is no instrument 'EURUSD'. (unknown_instrument)\n"
+    with watching(hub, "--help") as process:
+        assert "--json" in process.communicate(timeout=60)[0]
+    with watching(hub) as process:
+        process.communicate(timeout=60)
+        assert process.returncode == 2
+
+
+def test_watch_ends_quietly_when_the_pipe_does(hub: Web, ticker: Ticker) -> None:
+    ticker.publish(1)
+    with watching(hub, "EUR_USD", "--json") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        for _ in count():
+            ticker.publish(1)
+            try:
+                process.wait(0.2)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        assert (process.returncode, process.stderr.read()) == (0, "")
+        process.stdout = None

@@ -1,0 +1,173 @@
+"""The AsyncAPI document is one, and says of the hub's events what the hub does."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+from marshmallow import ValidationError
+
+from api.asyncapi import BROADCASTS, document
+from api.hub import events
+from api.schemas.answers import ANSWERS, REQUESTS
+from db import topics
+from tests.examples.example import read_all
+
+_SPECIFICATION = Path(__file__).parent.parent / "data" / "asyncapi" / "3.0.0.json.gz"
+DOCUMENT = document("1.2.3", "127.0.0.1:5001")
+# (file, message) of every message of the hub that was captured
+CAPTURED = [
+    (name, message)
+    for name, example in read_all().items()
+    if isinstance(example, list)
+    for message in example
+    if message["event"] != "connect_error"
+]
+PRICE = {"instrument": "EUR_USD", "price": {"bid": "1.1", "ask": "1.2", "mid": "1.15", "time": "2025-11-18T12:30:00Z"}}
+AT = {"EUR_USD": {"epoch": "b02494e1c361", "seq": 12}}
+ALERT = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.0945"}
+GOOD: list[tuple[str, Any]] = [
+    ("subscribe", {"pairs": "all"}),
+    ("subscribe", {"pairs": ["EUR_USD", "NOPE"], "since": AT, "max_rate": 5}),
+    ("subscribe", {"pairs": "EUR_USD", "max_rate": None, "unknown": 1}),
+    ("subscribe", {"candles": [{"pair": "EUR_USD", "interval": "1m"}]}),
+    ("unsubscribe", {"candles": "all"}),
+    ("unsubscribe", {"pairs": ["EUR_USD"]}),
+    ("get_subscriptions", {}),
+    ("ping", {"timestamp": [1, None]}),
+    ("set_alert", {**ALERT, "once": False}),
+    ("set_alert", {**ALERT, "metric": "volatility", "value": 0.02}),
+    ("delete_alert", {"id": "all"}),
+]
+BAD: list[tuple[str, Any]] = [
+    ("subscribe", {}),
+    ("subscribe", {"pairs": []}),
+    ("subscribe", {"pairs": 5}),
+    ("subscribe", {"pairs": "all", "max_rate": 51}),
+    ("subscribe", {"pairs": "all", "max_rate": "5"}),
+    ("subscribe", {"pairs": "all", "since": {"EUR_USD": {"epoch": "e"}}}),
+    ("subscribe", {"pairs": "all", "since": {"EUR_USD": {"epoch": "e", "seq": -1}}}),
+    ("subscribe", {"pairs": "all", "since": {f"P{n}": {"epoch": "e", "seq": 1} for n in range(1001)}}),
+    ("subscribe", {"candles": "all"}),
+    ("subscribe", {"candles": []}),
+    ("unsubscribe", {}),
+    ("request_price", {}),
+    ("request_price", {"instrument": 5}),
+    ("set_alert", {**ALERT, "value": "-1"}),
+    ("set_alert", {**ALERT, "value": 0}),
+    ("set_alert", {**ALERT, "op": ">="}),
+    ("set_alert", {**ALERT, "once": "yes"}),
+    ("delete_alert", {}),
+]
+
+
+def of_document(event: str) -> Any:
+    """What checks a body of `event` as the document describes it."""
+    name = DOCUMENT["components"]["messages"][event]["payload"]["$ref"]
+    return jsonschema_rs.Draft7Validator({"$ref": name, "components": DOCUMENT["components"]})
+
+
+def loads(event: str, body: Any) -> bool:
+    """Whether the marshmallow schema takes the body."""
+    schema = REQUESTS[event][0] if event in REQUESTS else ANSWERS[event]
+    try:
+        schema().load(body)
+    except ValidationError:
+        return False
+    return True
+
+
+def test_it_is_what_the_specification_says() -> None:
+    specification = jsonschema_rs.validator_for(json.loads(gzip.decompress(_SPECIFICATION.read_bytes())))
+    assert [str(error) for error in specification.iter_errors(DOCUMENT)] == []
+    wrong = [
+        {**DOCUMENT, "asyncapi": "3"},
+        {**DOCUMENT, "paths": {}},
+        {**DOCUMENT, "operations": {"ping": {"action": "publish", "channel": {"$ref": "#/channels/hub"}}}},
+    ]
+    assert not any(specification.is_valid(each) for each in wrong)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    found = list(references(DOCUMENT))
+    assert len(found) > 100
+    for reference in found:
+        place: Any = DOCUMENT
+        for step in reference.removeprefix("#/").split("/"):
+            assert step in place, reference
+            place = place[step]
+
+
+def references(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        own = [value["$ref"]] if isinstance(value.get("$ref"), str) else []
+        return own + [each for item in value.values() for each in references(item)]
+    return [each for item in value for each in references(item)] if isinstance(value, list) else []
+
+
+def test_the_tables_are_the_hub_s() -> None:
+    assert {event: type(schema) for event, (_, schema) in events._HANDLERS.items()} == {
+        event: schema for event, (schema, _) in REQUESTS.items()
+    }
+    assert set(topics.EVENTS.values()) <= set(BROADCASTS)
+    assert {answer for _, answer in REQUESTS.values()} | set(BROADCASTS) == set(ANSWERS)
+
+
+def test_every_event_is_an_operation_or_its_reply() -> None:
+    operations = DOCUMENT["operations"]
+    assert {event: each["action"] for event, each in operations.items()} == {
+        **dict.fromkeys(REQUESTS, "receive"),
+        **dict.fromkeys(BROADCASTS, "send"),
+    }
+    for event, (_, answer) in REQUESTS.items():
+        replies = [each["$ref"].rsplit("/", 1)[1] for each in operations[event]["reply"]["messages"]]
+        assert replies == [answer, "error"]
+    assert set(DOCUMENT["channels"]["hub"]["messages"]) == set(REQUESTS) | set(ANSWERS)
+
+
+def test_no_field_is_left_undescribed() -> None:
+    """A field of a class that apispec does not know would be `{}`; only the echo of `ping` may be anything."""
+    empty = [
+        f"{name}.{field}"
+        for name, schema in DOCUMENT["components"]["schemas"].items()
+        for field, described in schema["properties"].items()
+        if not described
+    ]
+    assert empty == ["Ping.timestamp"]
+
+
+@pytest.mark.parametrize(("event", "body"), GOOD + BAD)
+def test_document_and_hub_judge_requests_alike(event: str, body: Any) -> None:
+    good = (event, body) in GOOD
+    assert loads(event, body) is good
+    assert of_document(event).is_valid(body) is good
+
+
+def test_every_event_was_captured() -> None:
+    assert {message["event"] for name, message in CAPTURED if name != "unknown_event"} == set(REQUESTS) | set(ANSWERS)
+
+
+@pytest.mark.parametrize(("name", "message"), CAPTURED, ids=[f"{name}-{message['event']}" for name, message in CAPTURED])
+def test_what_was_captured_is_what_the_document_says(name: str, message: dict[str, Any]) -> None:
+    event, body = message["event"], message["body"]
+    if message["from"] == "client" and name in ("invalid_payload", "unknown_event", "candles"):  # which show what is wrong
+        assert event not in REQUESTS or not of_document(event).is_valid(body)
+        return
+    assert loads(event, body)
+    assert of_document(event).is_valid(body)
+    schema = DOCUMENT["components"]["messages"][event]["payload"]["$ref"].rsplit("/", 1)[1]
+    for field in DOCUMENT["components"]["schemas"][schema].get("required", []):
+        without = {key: value for key, value in body.items() if key != field}
+        assert not loads(event, without)
+        assert not of_document(event).is_valid(without)
+
+
+def test_an_answer_may_grow_but_a_price_stays_text() -> None:
+    assert of_document("pong").is_valid({"timestamp": 1, "server_time": "2025-11-18T12:30:00Z", "later": True})
+    assert of_document("price_update").is_valid(PRICE)
+    for wrong in (1.1, "-1.1", "1e3", "1.", ""):
+        assert not of_document("price_update").is_valid({**PRICE, "price": {**PRICE["price"], "bid": wrong}})  # type: ignore[dict-item]

@@ -1,0 +1,611 @@
+"""The Python client without a socket: its session against the hub's own rooms, log and outboxes, through every misfortune."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import orjson
+import pytest
+import tickwire_client
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from tickwire_client import CandleUpdate, Gap, Tick, VolatilityAlert, parse
+from tickwire_client.messages import Connected, Item, Position
+from tickwire_client.rest import beside, moment
+from tickwire_client.session import Session
+from tickwire_client.stream import Stream
+
+from api.hub import topic_log
+from api.hub.alert_desk import AlertDesk
+from api.hub.client_alerts import RuleIndex
+from api.hub.events import Events
+from api.hub.fanout import Fanout
+from api.hub.messages import decode
+from api.hub.outbox import Outbox
+from api.hub.topic_log import TopicLog
+from db import topics
+
+NOON = "2025-11-18T12:00:00.000000Z"
+PAIRS = ("EUR_USD", "GBP_USD")
+DEPTH = 6  # prices the hub remembers here, so that it forgets some
+LIMIT = 1500  # bytes that may wait for a client here, so that prices conflate
+
+
+def price(pair: str, seq: int | None = None, epoch: str | None = "one", mid: str = "1.10") -> dict[str, Any]:
+    body = {"instrument": pair, "price": {"bid": "1.00", "ask": "1.20", "mid": mid, "time": NOON}, "timestamp": NOON}
+    return body if seq is None else {**body, "seq": seq, "epoch": epoch}
+
+
+def candle(seq: int | None, minute: int = 0, epoch: str = "one", interval: str = "1m") -> dict[str, Any]:
+    times = {"start_time": f"2025-11-18T12:{minute:02}:00Z", "end_time": f"2025-11-18T12:{minute + 1:02}:00Z"}
+    prices = {"open": "1", "high": "2", "low": "1", "close": "2", "volume": "3", "complete": False}
+    body = {"instrument": "EUR_USD", "interval": interval, "candle": {**times, **prices}, "timestamp": NOON}
+    return body if seq is None else {**body, "seq": seq, "epoch": epoch}
+
+
+class _Owner:
+    def blocked(self) -> None:
+        pass
+
+    queued = overflowed = broken = blocked
+
+
+class Hub:
+    """The hub's own parts, as `api.websocket_server` puts them together, with no engine: `arrived` is what the client's socket took."""
+
+    def __init__(self, tail: Sequence[dict[str, Any]] = ()) -> None:
+        self.fanout = Fanout(lambda: 0.0, lambda seconds, function: None)
+        self.log = TopicLog()
+        desk = AlertDesk(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
+        self.events = Events(
+            self.fanout, self.log, PAIRS, desk, max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict
+        )  # fmt: skip
+        self.arrived = b""
+        self.blocked = False
+        self.box: Outbox | None = None
+        self.names = count()
+        self.client = ""
+        for body in tail:
+            self.relay(body)
+
+    def relay(self, body: dict[str, Any], channel: str = topics.PRICES) -> None:
+        message = decode(channel, orjson.dumps(body), set(PAIRS))
+        if message.epoch is None:
+            self.log.note_foreign(message)
+        elif not self.log.append(message):
+            return
+        self.fanout.broadcast(message.rooms, message.frame)
+        self.fanout.flush()
+
+    def accept(self) -> None:
+        self.client, self.box, self.arrived = f"client-{next(self.names)}", Outbox(_Owner(), LIMIT), b""
+        self.box.open(self._send)
+        self.events.connected(self.client, self.box)
+
+    def leave(self) -> None:
+        self.events.disconnected(self.client)
+        self.box = None
+
+    def _send(self, data: bytes) -> int:
+        if self.blocked:
+            raise BlockingIOError
+        self.arrived += data
+        return len(data)
+
+    def unblock(self) -> None:
+        self.blocked = False
+        if self.box:
+            self.box.drain()
+
+    def told(self) -> list[tuple[str, Any]]:
+        """The events that have arrived since the last time."""
+        data, self.arrived, found = self.arrived, b"", []
+        while data:
+            size, start = (int.from_bytes(data[2:4]), 4) if data[1] == 126 else (data[1], 2)
+            found.append(tuple(orjson.loads(data[start + 2 : start + size])))
+            data = data[start + size :]
+        return found
+
+
+class Client:
+    """A `Session` on a line to the hub, and all it gave."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub, self.session, self.given = hub, Session(), list[Item]()
+        self.up = False
+
+    def connect(self) -> None:
+        self.hub.accept()
+        self.up = True
+        self.read()
+
+    def read(self) -> None:
+        for event, body in self.hub.told():
+            if event == "connection_established":
+                self.given += self.session.greeted(body)
+                for name, payload in self.session.opening():
+                    self.hub.events.answer(self.hub.client, name, [payload])
+            else:
+                assert event != "error", body
+                self.given += self.session.receive(event, body)
+        if self.hub.arrived:
+            self.read()
+
+    def lose(self) -> None:
+        """Whatever is on its way is lost with the line."""
+        if self.up:
+            self.hub.leave()
+            self.hub.arrived = b""
+            self.given += self.session.lost("test")
+            self.up = False
+
+    def subscribe(self, pairs: Sequence[str] | str = (), **more: Any) -> None:
+        asked, _ = self.session.want(pairs, more.get("candles", ()), more.get("max_rate"), more.get("since", {}))
+        if self.up:
+            self.hub.events.answer(self.hub.client, "subscribe", [asked])
+            self.read()
+
+    def take(self) -> list[Item]:
+        """What was given since the last time, without the greetings and losses."""
+        given, self.given = self.given, []
+        return [item for item in given if isinstance(item, Tick | Gap | CandleUpdate)]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with mock.patch.object(topic_log, "DEPTH", DEPTH):
+        yield Hub()
+
+
+@pytest.fixture
+def client(hub: Hub) -> Client:
+    client = Client(hub)
+    client.connect()
+    return client
+
+
+def shown(items: Sequence[Item]) -> list[Any]:
+    """Ticks and candles by their seq, gaps as (missed, reason)."""
+    return [
+        (item.missed, item.reason) if isinstance(item, Gap) else item.seq for item in items if isinstance(item, Tick | Gap | CandleUpdate)
+    ]
+
+
+def judge(items: Sequence[Item], pair: str, *, epochs: bool = False) -> list[Tick]:
+    """Nothing twice, nothing out of order, and every jump told: exactly, within an epoch.
+
+    A notice comes behind the messages it is about. Where `epochs` have changed it may tell of messages of the one before, so it is passed
+    over: who was in an empty room when the epoch changed cannot have known of those.
+    """
+    last: Tick | None = None
+    missed: int | None = 0
+    ticks = []
+    for item in items:
+        if isinstance(item, Gap) and item.instrument == pair and not (epochs and item.reason == "slow_consumer"):
+            missed = None if missed is None or item.missed is None else missed + item.missed
+        elif isinstance(item, Tick) and item.instrument == pair:
+            assert item.seq is not None
+            if last is not None and last.epoch == item.epoch:
+                assert last.seq is not None
+                assert item.seq > last.seq, "twice or out of order"
+                assert missed == item.seq - last.seq - 1
+            elif last is not None:
+                assert missed is None, "a new epoch that nobody was told of"
+            last, missed = item, 0
+            ticks.append(item)
+    return ticks
+
+
+class Misfortune(RuleBasedStateMachine):
+    """Prices flow while lines break, hubs restart and forget, sockets block, Redis loses its data: the client tells what is missing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.depth = mock.patch.object(topic_log, "DEPTH", DEPTH)
+        self.depth.start()
+        self.stream: list[dict[str, Any]] = []  # what the bus has accepted
+        self.seqs = dict.fromkeys(PAIRS, 0)
+        self.epochs = (f"epoch-{number}" for number in count(1))
+        self.epoch = next(self.epochs)
+        self.hub = Hub()
+        self.client = Client(self.hub)
+
+    @initialize(earlier=st.integers(0, 3), pairs=st.sets(st.sampled_from(PAIRS), min_size=1))
+    def begin(self, earlier: int, pairs: set[str]) -> None:
+        for _ in range(earlier):
+            self.publish("EUR_USD", 1)
+        self.client.connect()
+        self.client.subscribe(sorted(pairs))
+
+    @rule(pair=st.sampled_from(PAIRS), number=st.integers(1, 2 * DEPTH))
+    def publish(self, pair: str, number: int) -> None:
+        for _ in range(number):
+            self.seqs[pair] += 1
+            self.stream.append(price(pair, self.seqs[pair], self.epoch))
+            self.hub.relay(self.stream[-1])
+
+    @rule(pair=st.sampled_from(PAIRS))
+    def publish_what_the_hub_misses(self, pair: str) -> None:
+        self.seqs[pair] += 1
+        self.stream.append(price(pair, self.seqs[pair], self.epoch))
+
+    @rule()
+    def read(self) -> None:
+        self.client.read()
+
+    @rule()
+    def line_breaks(self) -> None:
+        self.client.lose()
+
+    @precondition(lambda self: not self.client.up)
+    @rule()
+    def connect_again(self) -> None:
+        self.hub.unblock()
+        self.client.connect()
+
+    @rule(tail=st.integers(0, 30))
+    def hub_restarts(self, tail: int) -> None:
+        self.client.lose()
+        self.hub = self.client.hub = Hub(self.stream[len(self.stream) - min(tail, len(self.stream)) :])
+
+    @rule()
+    def redis_loses_everything(self) -> None:
+        self.epoch, self.seqs = next(self.epochs), dict.fromkeys(PAIRS, 0)
+
+    @rule(pair=st.sampled_from(PAIRS))
+    def subscribe(self, pair: str) -> None:
+        self.client.subscribe([pair])
+
+    @rule()
+    def socket_takes_nothing(self) -> None:
+        self.hub.blocked = True
+
+    @rule()
+    def socket_takes_again(self) -> None:
+        self.hub.unblock()
+
+    def teardown(self) -> None:
+        try:
+            self.hub.unblock()
+            if not self.client.up:
+                self.client.connect()
+            for pair in PAIRS:
+                self.publish(pair, 1)
+            self.client.read()
+            for pair in PAIRS:
+                ticks = judge(self.client.given, pair, epochs=self.epoch != "epoch-1")
+                if self.client.session.wants(pair):
+                    assert ticks[-1].position == Position(self.epoch, self.seqs[pair])
+                else:
+                    assert not ticks
+        finally:
+            self.depth.stop()
+
+
+TestMisfortune = Misfortune.TestCase
+TestMisfortune.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_it_begins_with_the_price_that_stands(hub: Hub, client: Client) -> None:
+    hub.relay(price("EUR_USD", 7, mid="1.1000"))
+    client.subscribe(["EUR_USD"])
+    hub.relay(price("EUR_USD", 8))
+    client.read()
+    first, second = client.take()
+    assert isinstance(first, Tick)
+    assert isinstance(second, Tick)
+    assert (first.seq, first.snapshot, str(first.mid)) == (7, True, "1.1000")
+    assert (second.seq, second.snapshot, second.time) == (8, False, datetime(2025, 11, 18, 12, tzinfo=UTC))
+
+
+def test_what_came_meanwhile_follows_and_what_is_forgotten_is_told(hub: Hub, client: Client) -> None:
+    client.subscribe(["EUR_USD"])
+    for seq in range(1, 4):
+        hub.relay(price("EUR_USD", seq))
+    client.read()
+    client.lose()
+    for seq in range(4, 4 + DEPTH):
+        hub.relay(price("EUR_USD", seq))
+    client.connect()
+    assert shown(client.take()) == list(range(1, 4 + DEPTH))
+    client.lose()
+    for seq in range(4 + DEPTH, 5 + 2 * DEPTH):
+        hub.relay(price("EUR_USD", seq))
+    client.connect()
+    assert shown(client.take()) == [(DEPTH, "not_recovered"), 4 + 2 * DEPTH]
+
+
+def test_a_hub_that_is_behind_another_gives_nothing_twice(hub: Hub, client: Client) -> None:
+    client.subscribe(["EUR_USD"])
+    for seq in range(1, 6):
+        hub.relay(price("EUR_USD", seq))
+    client.read()
+    client.lose()
+    client.hub = Hub([price("EUR_USD", seq) for seq in range(1, 4)])
+    client.connect()
+    for seq in range(4, 8):
+        client.hub.relay(price("EUR_USD", seq))
+    client.read()
+    assert shown(client.take()) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_an_instrument_that_had_no_price_yet_is_followed_from_its_first(hub: Hub, client: Client) -> None:
+    client.subscribe(["EUR_USD", "GBP_USD"])
+    hub.relay(price("GBP_USD", 1))
+    client.read()
+    client.lose()
+    for seq in (1, 2):
+        hub.relay(price("EUR_USD", seq))
+    client.connect()
+    assert [(item.instrument, item.seq) for item in client.take() if isinstance(item, Tick)] == [
+        ("GBP_USD", 1),
+        ("EUR_USD", 1),
+        ("EUR_USD", 2),
+    ]
+
+
+def test_prices_of_other_programs_come_but_nobody_can_catch_up_on_them(hub: Hub, client: Client) -> None:
+    hub.relay(price("EUR_USD"))
+    client.subscribe(["EUR_USD"])
+    hub.relay(price("EUR_USD"))
+    client.read()
+    assert shown(client.take()) == [None, None]
+    client.lose()
+    client.connect()
+    assert shown(client.take()) == [(None, "not_recovered")]
+    hub.relay(price("EUR_USD", 5))
+    client.read()
+    client.lose()
+    hub.relay(price("EUR_USD"))
+    hub.relay(price("EUR_USD", 6))
+    client.connect()
+    assert shown(client.take()) == [5, 6]
+
+
+def test_messages_left_out_at_a_rate_that_was_asked_for_are_no_gap() -> None:
+    session = Session()
+    session.want(["EUR_USD"], (), 1.0, {})
+    session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1)))
+    assert shown(session.receive("price_update", price("EUR_USD", 9))) == [9]
+    assert session.opening() == [
+        ("subscribe", {"pairs": ["EUR_USD"], "since": {"EUR_USD": {"epoch": "one", "seq": 9}}, "max_rate": 1.0})
+    ]  # fmt: skip
+    session.lost("test")
+    again = confirmed(price("EUR_USD", 20), recovered=False)
+    assert shown(session.receive("subscription_confirmed", again)) == [(10, "not_recovered"), 20]
+
+
+def confirmed(*snapshot: dict[str, Any], recovered: bool | None = None) -> dict[str, Any]:
+    pairs = [body["instrument"] for body in snapshot]
+    return {
+        "pairs": pairs, "added": pairs, "rejected": [], "snapshot": {body["instrument"]: body for body in snapshot},
+        "recovered": {} if recovered is None else dict.fromkeys(pairs, recovered),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("dropped", "told"), [(3, []), (5, [(2, "slow_consumer")])])
+def test_a_gap_notice_tells_only_what_the_numbers_did_not(dropped: int, told: list[Any]) -> None:
+    session = Session()
+    session.want(["EUR_USD"], (), None, {})
+    for seq in (1, 5):
+        items = session.receive("price_update", price("EUR_USD", seq))
+    assert shown(items) == [(3, "skipped"), 5]
+    notice = {"dropped": {"EUR_USD": dropped, "GBP_USD": 4}, "reason": "slow_consumer"}
+    assert shown(session.receive("gap_notice", notice)) == told
+    assert shown(session.receive("gap_notice", {**notice, "dropped": {"EUR_USD": 1}})) == [(1, "slow_consumer")]
+
+
+def test_who_unsubscribes_begins_anew(hub: Hub, client: Client) -> None:
+    client.subscribe(["EUR_USD"])
+    hub.relay(price("EUR_USD", 1))
+    hub.events.answer(hub.client, "unsubscribe", [client.session.unwant(["EUR_USD"], ())])
+    for seq in range(2, 9):
+        hub.relay(price("EUR_USD", seq))
+    client.read()
+    client.subscribe(["EUR_USD"])
+    assert shown(client.take()) == [8]  # the price that came after one had said goodbye is not given either
+
+
+def test_all_stays_all_until_one_is_given_up(hub: Hub, client: Client) -> None:
+    client.subscribe("all")
+    assert client.session.opening() == [("subscribe", {"pairs": "all", "since": {}})]
+    hub.relay(price("GBP_USD", 1))
+    client.read()
+    client.session.unwant(["EUR_USD"], ())
+    assert client.session.opening() == [("subscribe", {"pairs": ["GBP_USD"], "since": {"GBP_USD": {"epoch": "one", "seq": 1}}})]
+
+
+def test_a_refused_wish_is_taken_back() -> None:
+    session = Session()
+    session.want(["EUR_USD"], (), None, {})
+    _, withdraw = session.want(["EUR_USD", "GBP_USD"], [("EUR_USD", "1m")], None, {})
+    withdraw()
+    assert session.opening() == [("subscribe", {"pairs": ["EUR_USD"], "since": {}})]
+
+
+def test_candles_of_a_snapshot_come_as_they_are_and_holes_between_are_told(hub: Hub, client: Client) -> None:
+    client.subscribe(candles=[("EUR_USD", "1m")])
+    for seq, minute in ((1, 0), (2, 1), (3, 0)):  # the last corrects an older candle
+        hub.relay(candle(seq, minute), topics.CANDLES)
+    client.read()
+    assert shown(client.take()) == [1, 2, 3]
+    client.lose()
+    client.connect()
+    assert shown(client.take()) == []
+    client.lose()
+    for seq, minute in ((4, 2), (5, 3), (6, 2)):
+        hub.relay(candle(seq, minute), topics.CANDLES)
+    client.connect()
+    assert shown(client.take()) == [(1, "not_recovered"), 6, 5]  # oldest candle first
+    hub.relay(candle(7, 3), topics.CANDLES)
+    client.read()
+    assert shown(client.take()) == [7]
+
+
+def test_a_message_that_makes_no_sense_is_left_out() -> None:
+    session = Session()
+    session.want(["EUR_USD"], (), None, {})
+    for event, body in (
+        ("price_update", None),
+        ("price_update", {"instrument": "EUR_USD"}),
+        ("candle_update", []),
+        ("gap_notice", 3),
+        ("?", {}),
+    ):
+        assert session.receive(event, body) == []
+    assert shown(session.receive("price_update", price("EUR_USD", 1))) == [1]
+
+
+# the alert book
+
+
+def test_alerts_keep_their_id_over_connections() -> None:
+    session = Session()
+    asked = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5", "once": True}
+    alert = session.alerts.set(asked, {"alert": {**asked, "id": "a-1"}}, 1)
+    assert (alert.id, alert.value) == ("a-1", Decimal("1.5"))
+    assert session.alerts.to_set_again(1) == []
+    assert session.alerts.to_set_again(2) == [("a-1", asked)]
+    session.alerts.set(asked, {"alert": {**asked, "id": "b-9"}}, 2, own_id="a-1")
+    assert session.alerts.to_set_again(2) == []
+    assert (session.alerts.hub_id("a-1"), session.alerts.own_id("b-9")) == ("b-9", "a-1")
+    fired = {**asked, "id": "b-9", "current": "1.51", "time": NOON, "timestamp": NOON, "seq": 3, "epoch": "one"}
+    (item,) = session.receive("alert_triggered", fired)
+    assert getattr(item, "id", None) == "a-1"
+    assert not session.alerts.holds("a-1")  # it fires once
+
+
+# streams
+
+
+def tick(seq: int, pair: str = "EUR_USD") -> Tick:
+    return parse.tick(price(pair, seq))
+
+
+def test_a_program_that_lags_behind_loses_the_oldest_prices_and_is_told_and_never_an_alert() -> None:
+    alert = VolatilityAlert("EUR_USD", 0.03, 0.02, "warning", None, None)
+    stream: Stream[Any] = Stream(lambda item: not isinstance(item, Connected), 4)
+    stream.put(alert)
+    stream.put(Connected("id", (), False))
+    for seq in range(1, 8):
+        stream.put(tick(seq))
+    stream.put(Gap("EUR_USD", 10, "skipped"))
+    assert [stream.take() for _ in range(6)] == [
+        Gap("EUR_USD", 5, "slow_reader"),
+        alert,
+        tick(6),
+        tick(7),
+        Gap("EUR_USD", 10, "skipped"),
+        None,
+    ]
+    for seq in range(20, 24):
+        stream.put(tick(seq))
+    stream.close()
+    stream.put(tick(25))
+    assert [item.seq for item in stream] == [20, 21, 22, 23]
+
+
+def test_who_wants_no_gaps_gets_none_but_they_are_told() -> None:
+    told: list[Gap] = []
+    stream: Stream[Tick] = Stream(lambda item: isinstance(item, Tick), 2, told.append)
+    for seq in range(1, 6):
+        stream.put(tick(seq))
+    stream.close()
+    assert [each.seq for each in stream] == [4, 5]
+    assert told == [Gap("EUR_USD", 3, "slow_reader")]
+
+
+@given(st.lists(st.one_of(st.none(), st.sampled_from(PAIRS)), max_size=60), st.integers(1, 5))
+def test_a_stream_tells_exactly_what_it_leaves_out(steps: list[str | None], limit: int) -> None:
+    """None takes one, a pair puts its next price."""
+    stream: Stream[Any] = Stream(lambda item: True, limit)
+    seqs, out = dict.fromkeys(PAIRS, 0), []
+    for step in steps:
+        if step is None:
+            out.append(stream.take())
+        else:
+            seqs[step] += 1
+            stream.put(tick(seqs[step], step))
+    stream.close()
+    items = [item for item in [*out, *stream] if item]
+    for pair in PAIRS:
+        ticks = judge(items, pair)
+        lead = sum(item.missed or 0 for item in items if isinstance(item, Gap) and item.instrument == pair)
+        assert len(ticks) + lead == seqs[pair]
+
+
+def test_it_wakes_who_waits_when_there_is_something_again() -> None:
+    woken: list[int] = []
+    stream: Stream[Any] = Stream(lambda item: True, 10)
+    stream.wake_with(lambda: woken.append(1))
+    for seq in (1, 2):
+        stream.put(tick(seq))
+    assert len(woken) == 1
+    assert [stream.take(), stream.take(), stream.take()] == [tick(1), tick(2), None]
+    stream.put(tick(3))
+    stream.close()
+    assert len(woken) == 3
+    assert stream.get() == tick(3)
+    assert stream.get() is None
+
+
+# values
+
+
+@given(
+    st.decimals(min_value=0, max_value=10**12, places=8, allow_nan=False).filter(bool),
+    st.datetimes(min_value=datetime(1971, 1, 1)),  # noqa: DTZ001 - the zone comes next
+    st.integers(-12, 12),
+)
+def test_a_tick_gives_back_the_digits_and_the_moment_it_was_made_of(number: Decimal, time: datetime, hours: int) -> None:
+    moment_ = time.replace(tzinfo=timezone(timedelta(hours=hours)), year=max(1971, min(time.year, 9000)))
+    text = format(number, "f")
+    body = {**price("EUR_USD", 3), "price": {"bid": text, "ask": text, "mid": text, "time": moment_.isoformat()}}
+    made = parse.tick(body)
+    assert made.time == moment_
+    assert made.as_dict()["price"]["bid"] == text
+    assert parse.tick(made.as_dict()) == made
+
+
+def test_what_a_candle_holds() -> None:
+    update = parse.candle({**candle(2), "candle": {**candle(2)["candle"], "trades": 5}})
+    assert (update.high, update.volume, update.trades, update.complete) == (Decimal(2), Decimal(3), 5, False)
+    assert update.end_time - update.start_time == timedelta(minutes=1)
+
+
+def test_where_rest_is() -> None:
+    assert beside("http://127.0.0.1:5001") == "http://127.0.0.1:5000"
+    assert beside("https://[::1]:5001/") == "https://[::1]:5000"
+    assert beside("http://hub.example:8080") is None
+    assert beside("http://hub.example") is None
+
+
+def test_moments() -> None:
+    at = datetime(2025, 11, 18, 12, tzinfo=UTC)
+    assert moment("2025-11-18T12:00:00Z") == moment("2025-11-18 13:00+01:00") == moment(at.replace(tzinfo=None)) == at
+    assert timedelta(minutes=59) < datetime.now(UTC) - moment(timedelta(hours=1)) < timedelta(minutes=61)
+
+
+def test_it_needs_nothing_but_python_socketio() -> None:
+    """And pandas where a frame is asked for, inside a function."""
+    folder = Path(tickwire_client.__file__).parent
+    for file in folder.glob("*.py"):
+        tree = ast.parse(file.read_text())
+        inside = {node for function in ast.walk(tree) if isinstance(function, ast.FunctionDef) for node in ast.walk(function)}
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                top = name.split(".")[0]
+                known = top in sys.stdlib_module_names or top in ("tickwire_client", "socketio")
+                for_types = file.name in ("frames.py", "history.py", "aio_history.py") and top == "pandas"
+                assert known or (for_types and (node in inside or "TYPE_CHECKING" in file.read_text())), (file.name, name)
