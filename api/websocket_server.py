@@ -101,6 +101,7 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         instruments,
         AlertDesk(rules, frozenset(instruments), lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
         max_clients=settings.websocket_max_clients,
+        replay_bytes=settings.outbox_limit_bytes * 7 // 8,
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,7 @@ class Events:
         alerts: AlertDesk,
         *,
         max_clients: int,
+        replay_bytes: int = 128 * 1024,
         ping_interval: int,
         ping_timeout: int,
         timestamp: Callable[[], str],
@@ -79,6 +80,7 @@ class Events:
         self._candles = CandleRooms(fanout, topic_log, instruments)
         self._alerts = alerts
         self._max_clients = max_clients
+        self._replay_bytes = replay_bytes  # of missed messages that one `subscribe` may bring: they have to fit into an outbox whole
         self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
         self._timestamp = timestamp
         self._stats = stats
@@ -148,8 +150,7 @@ class Events:
         accepted, rejected = self._judge(asked["pairs"])
         candles, rejected_candles = self._candles.judge(asked["candles"])
         added = [pair for pair in accepted if pair not in held]
-        # Who is in the room already misses nothing; sending it again would only double it.
-        missed = {pair: self._missed(pair, at) if pair in added else [] for pair in accepted if (at := asked["since"].get(pair))}
+        missed = self._missed(accepted, held, asked["since"])
         rate = granted(asked["max_rate"]) if asked["pairs"] else None
         self._fanout.join(client, [topics.price_room(pair) for pair in accepted], rate)
         self._candles.join(client, candles)
@@ -165,9 +166,9 @@ class Events:
         if "candles" in answer:
             answer["candle_snapshot"] = self._candles.snapshot(candles)
         reply = self._reply(client, "subscription_confirmed", answer)
-        for pair, bodies in missed.items():
+        for bodies in missed.values():
             for body in bodies or ():
-                self._fanout.send(client, frame("price_update", body, key=pair))
+                self._fanout.send(client, frame("price_update", body))  # without a key: what was promised is not conflated
         return reply
 
     def unsubscribe(self, client: str, asked: dict[str, Any]) -> bytes:
@@ -246,8 +247,19 @@ class Events:
         body = {"pairs": held, "pair_count": len(held)}
         return {**body, "candles": candles} if candles or asked.get("candles") else body
 
-    def _missed(self, pair: str, position: dict[str, Any]) -> list[bytes] | None:
-        return self._log.missed(pair, position["epoch"], position["seq"])
+    def _missed(self, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> dict[str, list[bytes] | None]:
+        """Of each pair with a position, what came after it; None where that is not known for certain, or more than can be sent."""
+        found: dict[str, list[bytes] | None] = {}
+        left = self._replay_bytes
+        for pair in pairs:
+            if (position := since.get(pair)) is None:
+                continue
+            # Who is in the room already misses nothing; sending it again would only double it.
+            bodies = [] if pair in held else self._log.missed(pair, position["epoch"], position["seq"])
+            size = sum(map(len, bodies or ()))
+            found[pair] = bodies if size <= left else None
+            left -= size if size <= left else 0
+        return found
 
     def _judge(self, pairs: Any) -> tuple[list[str], list[dict[str, Any]]]:
         """Asked pairs, each once: those that exist, and a verdict on each that does not."""

@@ -33,7 +33,8 @@ def prepare(ground: Ground, ticks: int) -> None:
             cursor.execute(
                 "INSERT INTO prices (instrument, time, received, bid, ask, mid, volume, source, epoch, seq)"
                 " SELECT %s, t, t, mid - 0.00007, mid + 0.00007, mid, null, 'oanda', '0123456789ab', n FROM ("
-                "  SELECT n, timestamptz '2024-03-01Z' + n * interval '1 second' AS t, 1.08 + (n::bigint * 7919 %% 1009)::numeric / 100000 AS mid"
+                "  SELECT n, timestamptz '2024-03-01Z' + n * interval '1 second' AS t,"
+                "  1.08 + (n::bigint * 7919 %% 1009)::numeric / 100000 AS mid"
                 "  FROM generate_series(1, %s) AS n) AS made",
                 (instrument, each),
             )

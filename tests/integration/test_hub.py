@@ -14,7 +14,7 @@ import redis as redis_client
 import socketio
 
 from config.settings import Settings
-from db.bus import Bus
+from db.bus import Bus, Tick
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.processes import Web
@@ -355,3 +355,19 @@ def test_a_stopping_hub_says_when_to_come_back_and_clients_come_back(kind: str, 
         client.call("subscribe", {"pairs": "EUR_USD"})
         publish(bus, 1)
         client.wait("price_update")
+
+
+def test_more_than_an_outbox_holds_is_not_promised(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+    with Web("hub", settings, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES="65536") as hub:
+        moment = "2025-11-18T12:30:00.000000Z"
+        ticks = [Tick(pair, "1.0945", "1.0947", "1.0946", moment, "test") for _ in range(200) for pair in ("EUR_USD", "GBP_USD")]
+        stamps = bus.publish_prices(ticks)
+        since = {pair: {"epoch": stamps[0].epoch, "seq": 1} for pair in ("EUR_USD", "GBP_USD")}
+        for transports in (["websocket"], ["polling"]):
+            with PythonClient(hub.url, transports) as client:
+                until(lambda: client.call("request_price", {"instrument": "GBP_USD"}).get("seq") == 200)
+                answer = client.call("subscribe", {"pairs": ["EUR_USD", "GBP_USD"], "since": since})
+                assert answer["recovered"] == {"EUR_USD": True, "GBP_USD": False}
+                client.wait("price_update", 199)
+                assert client.seqs("EUR_USD") == list(range(2, 201))
+                assert client.seqs("GBP_USD") == []

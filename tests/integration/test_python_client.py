@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count, islice
@@ -278,6 +279,10 @@ def test_requests(hub: Web, bus: Bus) -> None:
         assert client.get_subscriptions()["pairs"] == []
     with pytest.raises(Closed):
         client.ping()
+    with pytest.raises(Closed):
+        client.connect()
+    with pytest.raises(Closed):
+        Client(hub.url).ping()
 
 
 def refused(call: Callable[[], object], code: str) -> None:
@@ -559,3 +564,41 @@ def test_watch_ends_quietly_when_the_pipe_does(hub: Web, ticker: Ticker) -> None
                 continue
         assert (process.returncode, process.stderr.read()) == (0, "")
         process.stdout = None
+
+
+def test_every_example_of_the_readme_prints(settings: Settings, hub: Web, bus: Bus, ticker: Ticker, tmp_path: Path) -> None:
+    """Each as a program of its own, all at the same time; the addresses are the test's."""
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "clients" / "python" / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 7
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python"), "PYTHONUNBUFFERED": "1"}
+    ticker.publish(5)
+    with ExitStack() as stack:
+        served = stack.enter_context(Web("rest", settings, tmp_path / "rest.log"))
+        stack.enter_context(jobs(settings, tmp_path / "jobs.log", BATCH_TIMEOUT="100"))
+        history = Client(rest_url=served.url)
+        until(lambda: list(history.candles("EUR_USD", "1m")), 60, "candles")
+        ticker.start()
+        bus.publish_candles([("EUR_USD", "1m", candle(0))])
+        printed = []
+        for number, block in enumerate(blocks):
+            program = tmp_path / f"example{number}.py"
+            program.write_text(block.replace("Client()", f'Client("{hub.url}", "{served.url}")'))
+            output = (tmp_path / f"example{number}.txt").open("w+")
+            process = subprocess.Popen([sys.executable, program], stdout=output, stderr=output, env=environ)
+            stack.callback(output.close)
+            stack.callback(process.wait, 30)
+            stack.callback(process.kill)
+            printed.append(tmp_path / f"example{number}.txt")
+        wanted = [
+            "EUR_USD 1.0 1.2",
+            "unknown_instrument {",
+            "alert: EUR_USD >",
+            "2025-11-18T12:00:00.000000Z 1.0",
+            "1.000004",
+            "2 1.000001",
+            "EUR_USD 1.0",
+        ]
+        for file, text in zip(printed, wanted, strict=True):
+            until(lambda file=file, text=text: text in file.read_text(), 60, f"{text} in {file.name}")  # type: ignore[misc]
+        assert "candle: 2025-11-18 12:00:00+00:00 1.50 forming" in printed[2].read_text()
+        assert not any("Traceback" in file.read_text() for file in printed)

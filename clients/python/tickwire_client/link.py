@@ -59,7 +59,9 @@ class Link:
         return self._sio is not None
 
     def open(self) -> None:
-        """Connect, or raise `ConnectionFailed`; from then on the connection is renewed until `close()`."""
+        """Connect, or raise `ConnectionFailed`; from then on the connection is renewed until `close()`. Once only."""
+        if self._thread is not None or self._closing.is_set():
+            raise Closed("a client connects once")
         sio = self._dial()
         self._thread = threading.Thread(target=self._keep, args=(sio,), name="tickwire-link", daemon=True)
         self._thread.start()
@@ -77,7 +79,9 @@ class Link:
         self._end("closed")
 
     def await_up(self, seconds: float) -> bool:
-        """Wait for a connection."""
+        """Wait for a connection; raises `Closed` where none is to come."""
+        if self._thread is None:
+            raise Closed("the client is not connected: use it in a with block, or call connect()")
         with self._lock:
             self._lock.wait_for(lambda: self.up or self._closing.is_set(), max(0, seconds))
             if self._closing.is_set():
@@ -114,25 +118,30 @@ class Link:
     # the thread
 
     def _keep(self, sio: Any) -> None:
-        delay = self._delays[0]
-        while True:
+        while sio is not None:
             sio.eio.wait()  # until the reader has ended: the one sign that never fails
             self._end("closed" if self._closing.is_set() else "connection lost")
-            while True:
-                pause, self._retry_after = self._retry_after or delay * random.uniform(0.5, 1), None  # noqa: S311
-                if self._closing.wait(pause):
-                    return
-                delay = min(delay * 2, self._delays[1])
-                try:
-                    sio = self._dial()
-                    break
-                except ConnectionFailed as error:
-                    self._listener.lost(str(error))
-            if self._closing.is_set():
-                _hang_up(sio)
-                return
-            delay = self._delays[0]
-            self._listener.restore(self._number)
+            sio = self._dial_again()
+
+    def _dial_again(self) -> Any:
+        """Until it succeeds; None where the client is closed meanwhile."""
+        delay, longest = self._delays
+        while True:
+            pause, self._retry_after = self._retry_after or delay * random.uniform(0.5, 1), None  # noqa: S311
+            if self._closing.wait(pause):
+                return None
+            delay = min(delay * 2, longest)
+            try:
+                sio = self._dial()
+                if self._closing.is_set():
+                    _hang_up(sio)
+                    return None
+                self._listener.restore(self._number)
+                return sio
+            except ConnectionFailed as error:
+                self._listener.lost(str(error))
+            except Exception:
+                log.exception("the connection could not be renewed")
 
     def _dial(self) -> Any:
         sio = socketio.Client(reconnection=False, handle_sigint=False, request_timeout=self._timeout)
