@@ -74,12 +74,14 @@ class Rest:
             with urllib.request.urlopen(f"{self._url}{path}?{urlencode(query)}", timeout=30) as answer:  # noqa: S310 - the user's own URL
                 return dict(json.load(answer))
         except urllib.error.HTTPError as refusal:
-            error = json.loads(refusal.read())["error"]
+            if refusal.headers.get_content_type() != "application/json":  # a proxy's page
+                sys.exit(f"{path}: {refusal}")
+            error = json.load(refusal)["error"]
             if error["code"] == "no_data":
                 return None
             sys.exit(f"{path}: {error['message']} {error['details'] or ''}")
-        except urllib.error.URLError as error:
-            sys.exit(f"Tickwire does not answer at {self._url}: {error.reason}")
+        except OSError as failure:  # refused, reset, timed out
+            sys.exit(f"Tickwire does not answer at {self._url}: {getattr(failure, 'reason', failure)}")
 
     def candles(self, symbol: str, interval: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
         """All pages of a symbol's candles that begin in [start, end)."""

@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 
 from tests.bench import analytics as analytics_runner
+from tests.bench import client_alerts, node, report
 from tests.bench import fanout as runner
 from tests.bench import ingest as ingest_runner
-from tests.bench import node, report
 from tests.bench.figures import Results
 from tests.bench.servers import PEERS, ROOT
 from tests.bench.shapes import SHAPES
@@ -99,6 +99,8 @@ def analytics(parts: str, rounds: int, repeats: int, quick: bool, out: Path) -> 
         chosen = tuple(part for part in chosen if part != "spearman")
     options = analytics_runner.Options(chosen, 3 if quick else rounds, 3 if quick else repeats)
     file = analytics_runner.write(analytics_runner.run_all(options), options, out)
+    with file.open("a") as more:
+        more.write(f"\n### A client's own thresholds, CPU of the hub\n\n{client_alerts.text()}\n")
     click.echo(file.read_text())
 
 

@@ -1,6 +1,6 @@
 """What clients' alerts cost on the path of a price: with none on its instrument, and with a hundred thousand.
 
-`python -m tests.bench.client_alerts`. Measured is what they add to a price, from the decoded message to the alert handed to the system
+Part of `python -m tests.bench analytics`. Measured is what they add to a price, from the decoded message to the alert handed to the system
 (`/dev/null` stands for the socket): CPU time of the process, the best of some rounds, since other programs only ever add to it.
 """
 
@@ -23,6 +23,7 @@ from api.hub.fanout import Fanout
 from api.hub.messages import Message, decode
 from api.hub.outbox import Outbox
 from db import topics
+from tests.bench.report import table
 
 LABELS = {
     "decode_us": "for comparison: decoding a price, µs",
@@ -146,13 +147,8 @@ def _cpu_us(work: Callable[[], object]) -> float:
     return (time.process_time_ns() - started) / 1000
 
 
-def main() -> None:
-    """Print the figures of 100,000 rules and, beside them, of 1,000."""
+def text() -> str:
+    """The figures of 100,000 rules and, beside them, of 1,000, as a table."""
     many, some = measure(), measure(1_000)
-    print("| rules on the instrument | 1,000 | 100,000 |\n| --- | ---: | ---: |")
-    for key, label in LABELS.items():
-        print(f"| {label} | {some[key]:.2f} | {many[key]:.2f} |")
-
-
-if __name__ == "__main__":
-    main()
+    rows = [[label, f"{some[key]:.2f}", f"{many[key]:.2f}"] for key, label in LABELS.items()]
+    return table([["client alert rules on one instrument", "1,000", "100,000"], *rows])

@@ -594,7 +594,7 @@ def test_every_example_of_the_readme_prints(settings: Settings, hub: Web, ticker
             "unknown_instrument {",
             "alert: EUR_USD >",
             "2025-11-18T12:00:00.000000Z 1.0",
-            "1.000004",
+            "1.0  1.2",
             "2 1.000001",
             "EUR_USD 1.0",
         ]
