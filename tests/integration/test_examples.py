@@ -25,6 +25,7 @@ import pytest
 
 from config.settings import Settings
 from db.bus import Bus
+from tests.clients import PythonClient
 from tests.conftest import until
 from tests.processes import ROOT, Running, Web, free_port, jobs
 
@@ -207,6 +208,12 @@ class Bot(Running):
         return self.output().splitlines()
 
 
+def await_subscribed(hub: Web) -> None:
+    """Wait until somebody has EUR_USD: what was stored before that is history to the bot, and no price to trade at."""
+    with PythonClient(hub.url) as client:
+        until(lambda: client.call("get_server_stats")["subscriptions_by_pair"].get("EUR_USD"), 60, "the bot's subscription")
+
+
 @contextmanager
 def system(settings: Settings, folder: Path) -> Iterator[tuple[Web, Web]]:
     """Hub and REST, and jobs that store what is published."""
@@ -226,6 +233,7 @@ def test_the_bot_trades_through_the_death_of_the_hub_and_its_own(settings: Setti
         history, market.published = market.published, 0
         assert history == WINDOW
         with Bot(hub, rest, tmp_path, 61, "--state", str(state)) as bot:
+            await_subscribed(hub)
             market.price(DIP)  # the window is full from the first price on: history has filled it
             bot.await_told("open")
             market.price("1.10000")
@@ -265,6 +273,7 @@ def test_the_bot_trades_through_the_death_of_the_hub_and_its_own(settings: Setti
         market.quiet(3)
         market.await_stored()
         with Bot(hub, rest, tmp_path, 1, "--state", str(state)) as bot:  # the next run goes on behind what is stored
+            await_subscribed(hub)
             market.price("1.09000")
             lines = bot.ended()
         assert lines[-1] == "EUR_USD: 1 prices, position +0, earned 298.80000, open 0.00000"
@@ -275,6 +284,7 @@ def test_the_bot_does_not_trade_at_prices_that_come_late(settings: Settings, mar
         market.quiet()
         market.await_stored()
         with Bot(hub, rest, tmp_path, 2, "--max-age", "0") as bot:
+            await_subscribed(hub)
             market.price(DIP)
             market.price("1.10000")
             assert bot.ended() == ["EUR_USD: 2 prices, position +0, earned 0, open 0.00000"]

@@ -63,7 +63,7 @@ class Stitch:
             return
         last = self._hole(item)
         if last is not None:
-            pass
+            yield from self._fill(last, item)
         self._note(item)
         self._last = item
         if item.time >= self._start:
