@@ -27,6 +27,8 @@ from db.postgres import Store
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
+PATIENCE = 2.5  # times what a test takes for long enough: several suites may share the machine
+
 _names = itertools.count()
 
 
@@ -40,10 +42,10 @@ class Servers:
 
 def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> object:
     """Poll until `condition()` is true and return what it gave; fail after a deadline that only a broken program reaches."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE * seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true within {seconds} s")
+            raise AssertionError(f"{what} did not come true within {PATIENCE * seconds} s")
         time.sleep(0.01)
     return value
 
