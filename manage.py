@@ -368,6 +368,7 @@ def run_job(name: str, as_of: datetime | None) -> None:
         database_url, redis_url = _servers(chosen)
         store = stack.enter_context(closing(_store(chosen, database_url)))
         bus = stack.enter_context(closing(Bus(redis_url, _now, limit=chosen.stream_max_length)))
+        store.ping()
         bus.ping()
         try:
             rows = run_once(replace(timed, retries=0), Work(chosen, bus, store, _now, stop), moment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.triggers.base import BaseTrigger
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_BACK = (timedelta(hours=2), timedelta(days=2), timedelta(days=60))
 _LONGEST_PAUSE = 300.0
+_STORE_SECONDS = 1.0  # between two looks whether the store is there
 _ERROR_LENGTH = 500
 
 
@@ -61,7 +63,7 @@ class Runner:
                         self._guarded(due)
                 return
             except StoreError:
-                self._work.stop.wait(1.0)
+                self._work.stop.wait(_STORE_SECONDS)
 
     def _missed(self) -> datetime | None:
         with self._work.store.transaction() as cursor:
@@ -80,11 +82,14 @@ class Runner:
 
 
 def run_once(job: Timed, work: Work, as_of: datetime) -> int:
-    """Run the job for `as_of`, trying again where it fails; how many rows it wrote. Raises `JobFailed`."""
+    """Run the job for `as_of`, trying again where it fails; how many rows it wrote. Raises `JobFailed`.
+
+    A store that is away when a run is to begin is waited for: that is nothing the job did, and takes none of its attempts.
+    """
     attempt = 0
     while True:
         try:
-            return _attempt(job, work, as_of)
+            return _attempt(job, work, as_of, _begin(job, work, as_of))
         except Stopped as error:
             raise JobFailed("stopped before it was done") from error
         except Exception as error:
@@ -96,14 +101,27 @@ def run_once(job: Timed, work: Work, as_of: datetime) -> int:
         attempt += 1
 
 
-def _attempt(job: Timed, work: Work, as_of: datetime) -> int:
-    with work.store.transaction() as cursor:
-        run = begin_run(cursor, job.id, as_of, work.clock())
+def _begin(job: Timed, work: Work, as_of: datetime) -> int:
+    """Note that a run begins, once the store is there; its id. Raises `Stopped`."""
+    waited = False
+    while True:
+        try:
+            with work.store.transaction() as cursor:
+                return begin_run(cursor, job.id, as_of, work.clock())
+        except StoreError as error:
+            if not waited:
+                log.warning("job waits for the store: %s", error, extra={"job": job.id, "as_of": as_of.isoformat()})
+            waited = True
+        if work.stop.wait(_STORE_SECONDS):
+            raise Stopped
+
+
+def _attempt(job: Timed, work: Work, as_of: datetime, run: int) -> int:
     started = time.monotonic()
     try:
         rows = job.run(work, as_of)
     except Exception as error:
-        with work.store.transaction() as cursor:
+        with suppress(StoreError), work.store.transaction() as cursor:  # what cannot be noted is found abandoned by the next run
             end_run(cursor, run, work.clock(), error=_words(error))
         raise
     with work.store.transaction() as cursor:

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -17,6 +18,7 @@ from typing import Any
 import orjson
 import psycopg2
 import pytest
+from apscheduler.triggers.cron import CronTrigger
 
 from config import embedded, running
 from config.embedded.server import Server
@@ -25,6 +27,8 @@ from config.settings import load as load_settings
 from db import migrate
 from db.bus import Bus, BusError, Tick
 from db.postgres import Store
+from jobs.runs import run_once
+from jobs.work import Timed, Work
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.processes import ROOT, Running, Web, jobs
@@ -255,8 +259,37 @@ def test_postgres_away_for_twenty_seconds(config: Settings, postgres: Breakable,
             rows = dict(cursor.fetchall())
         assert sorted(rows) == list(range(1, max(rows) + 1))
         assert {body["seq"]: body["price"]["bid"] for body in client.bodies("price_update")}.items() <= rows.items()
-    for log in logs:
-        assert "Traceback" not in log.read_text()
+    # A run that was at work when the store went has failed, and says where; nothing else has anything to explain.
+    told = [orjson.loads(line) for log in logs for line in log.read_text().splitlines() if "Traceback" in line]
+    assert {(line["logger"], line["message"]) for line in told} <= {("jobs.runs", "job failed")}
+
+
+def test_a_run_waits_for_a_store_that_is_away(config: Settings, postgres: Breakable, caplog: pytest.LogCaptureFixture) -> None:
+    """It costs none of its attempts, and it tells once; a run that loses the store midway fails, and is tried again."""
+    begun: list[datetime] = []
+
+    def run(work: Work, as_of: datetime) -> int:
+        begun.append(as_of)
+        if len(begun) == 1:
+            postgres.kill(signal.SIGINT)
+            work.store.ping()
+        return 7
+
+    noon = datetime(2025, 11, 18, 12, tzinfo=UTC)
+    store = Store(str(config.database_url))
+    work = Work(config, Bus(str(config.redis_url), lambda: noon), store, lambda: noon)
+    job = Timed("test", "every hour", CronTrigger(minute=0, timezone=UTC), run, retries=1, retry_seconds=0.01)
+    with ThreadPoolExecutor(1) as pool:
+        rows = pool.submit(run_once, job, work, noon)
+        until(lambda: "job waits for the store" in caplog.text)
+        postgres.start()
+        assert rows.result(120) == 7
+    assert begun == [noon, noon]
+    assert caplog.text.count("job waits for the store") == caplog.text.count("job failed") == 1
+    with store.transaction() as cursor:
+        cursor.execute("SELECT outcome, rows FROM job_runs WHERE job = 'test' ORDER BY id")
+        assert cursor.fetchall() == [("abandoned", None), ("succeeded", 7)]
+    store.close()
 
 
 def test_jobs_and_hub_wait_for_servers_that_are_not_there_yet(
