@@ -40,12 +40,15 @@ class Servers:
     redis_url: str
 
 
-def until(condition: Callable[[], object], seconds: float = 20.0, what: str = "the condition") -> object:
-    """Poll until `condition()` is true and return what it gave; fail after a deadline that only a broken program reaches."""
+def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
+    """Poll until `condition()` is true and return what it gave; fail after a deadline that only a broken program reaches.
+
+    `what` was waited for; a function says it as it is when the deadline has passed.
+    """
     deadline = time.monotonic() + PATIENCE * seconds
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what} did not come true within {PATIENCE * seconds} s")
+            raise AssertionError(f"{what if isinstance(what, str) else what()} did not come true within {PATIENCE * seconds} s")
         time.sleep(0.01)
     return value
 

@@ -72,7 +72,7 @@ class FxNode:
 
     def result(self, number: int, seconds: float = 30) -> Any:
         """What the command came to. Raises `Rejected`."""
-        until(lambda: number in self._answers, seconds, f"an answer; told: {self.told[-6:]}")
+        until(lambda: number in self._answers, seconds, lambda: f"an answer; told: {self.told[-6:]}")
         kind, body = self._answers[number]
         if kind == "rejected":
             raise Rejected(body)
@@ -95,7 +95,10 @@ class FxNode:
         def there() -> list[Any]:
             return [body for body in self.bodies(handler) if all(body.get(name) == value for name, value in fields.items())]
 
-        until(lambda: len(there()) >= count, seconds, f"{handler} number {count} with {fields}; told: {self.told[:4]} … {self.told[-4:]}")
+        def wanted() -> str:
+            return f"{handler} number {count} with {fields}; told: {self.told[:4]} … {self.told[-4:]}"
+
+        until(lambda: len(there()) >= count, seconds, wanted)
         return there()[count - 1]
 
     def seqs(self, instrument: str = "EUR_USD") -> list[int]:

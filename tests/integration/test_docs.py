@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
@@ -22,10 +21,11 @@ from marshmallow import ValidationError
 from api.asyncapi import document
 from api.schemas.answers import ANSWERS
 from config import VERSION
+from tests import browser
+from tests.conftest import until
 from tests.examples import rest as rest_examples
 from tests.examples.blocks import LANGUAGES, LEFT_OUT, Block, anchors, blocks, left_out, links, messages, relative, substituted
 from tests.examples.example import DOCUMENTS, Examples, check_message, quote_again, quotes, read_all
-from tests.examples.page import texts
 from tests.examples.program import NODE_MODULES, javascript, python
 from tests.examples.shape import difference
 from tests.examples.system import System, living
@@ -170,17 +170,21 @@ def test_python_blocks_run(block: Block, system: System, places: dict[str, str],
         program.check()
 
 
+@pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
 @pytest.mark.parametrize("block", blocks("html"), ids=str)
 def test_pages_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no browser here")
-    page = substituted(block.text, places)
-    changed, count = re.subn(r'"https://cdn\.socket\.io/[^"]+"', '"./socket.io.esm.min.js"', page)
+    text = substituted(block.text, places)
+    changed, count = re.subn(r'"https://cdn\.socket\.io/[^"]+"', '"./socket.io.esm.min.js"', text)
     assert count == 1
     shutil.copy(NODE_MODULES / "socket.io-client/dist/socket.io.esm.min.js", tmp_path)
     (tmp_path / "prices.html").write_text(changed)
-    lines = asyncio.run(texts(browser, tmp_path, "prices.html", "prices", 20))
+    with browser.opened(tmp_path, "prices.html", tmp_path / "profile") as page:
+
+        def shown() -> list[str]:
+            return str(page.evaluate("document.getElementById('prices')?.textContent ?? ''")).splitlines()
+
+        until(lambda: len(shown()) >= 20, 60, lambda: f"20 prices; shown: {shown()}, complaints: {page.complaints}")
+        lines = shown()
     assert all(re.fullmatch(r"\w+ +[\d.]+ [\d.]+", line) for line in lines), lines
 
 

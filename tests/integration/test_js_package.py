@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import json
 import os
 import pty
@@ -13,7 +11,6 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import pytest
 
 from config.settings import Settings
 from db.bus import Bus, Tick
+from tests import browser
 from tests.conftest import until
 from tests.fx_node import node
 from tests.processes import ROOT, Web, free_port
@@ -234,63 +232,38 @@ def _drain(master: int, shown: bytearray) -> None:
 
 SCRIPT = """<script type="module">
 import { FXDataPipelineClient } from "tickwire-client";
-const say = (what) => fetch("/told", { method: "POST", body: JSON.stringify(what) });
-window.onerror = (message) => say(["broken", message]);
-const client = new FXDataPipelineClient(HUB, { reconnectionDelay: 100, reconnectionDelayMax: 300 });
-client.onPriceUpdate(({ seq }) => say(["price", seq]));
-client.onGap((gap) => say(["gap", gap]));
-await client.connect();
+window.told = [];
+const client = new FXDataPipelineClient(HUB, { reconnectionDelay: 100, reconnectionDelayMax: 300, requestTimeout: 60_000 });
+client.onPriceUpdate(({ seq }) => told.push(["price", seq]));
+client.onGap((gap) => told.push(["gap", gap]));
+await client.connect({ timeout: 0 });
 const { latency } = await client.ping();
 await client.subscribe("EUR_USD");
-say(["ready", latency]);
+told.push(["ready", latency]);
 </script>"""
 
 
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    told: list[Any]
-
-    def do_POST(self) -> None:
-        self.told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class calls it so
-        pass
-
-
-@contextmanager
-def site(folder: Path) -> Iterator[tuple[str, list[Any]]]:
-    """A web server for the folder, and what its pages have told."""
-    handler = type("Handler", (_Handler,), {"told": []})
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", handler.told  # type: ignore[attr-defined]
-        server.shutdown()
-        thread.join(10)
-
-
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no Chromium on this machine to try the client in")
+@pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
 def test_in_a_browser_without_a_bundler(project: Path, hub: Web, bus: Bus, tmp_path: Path) -> None:
     import_map = re.search(r'<script type="importmap">.*?</script>', (CLIENT / "README.md").read_text(), re.DOTALL)
     assert import_map is not None
     packages = project / "node_modules"
     (packages / "index.html").write_text("<!doctype html>" + import_map[0] + SCRIPT.replace("HUB", json.dumps(hub.url)))
     publish(bus)
-    with site(packages) as (url, told):
-        flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--remote-debugging-port=0"]
-        argv = ["chromium", *flags, f"--user-data-dir={tmp_path / 'chromium'}", f"{url}/index.html"]
-        browser = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        try:
-            until(lambda: any(what == "ready" for what, _ in told), 60, f"the page; told: {told}")
-            publish(bus, 2)
-            until(lambda: ["price", 3] in told)
-            hub.kill()
-            publish(bus, 2)
-            hub.start()
-            until(lambda: ["price", 5] in told, 60)
-        finally:
-            os.killpg(browser.pid, signal.SIGKILL)
-            browser.wait(10)
-    assert sorted(seq for what, seq in told if what == "price") == [2, 3, 4, 5]
-    assert {what for what, _ in told} == {"ready", "price"}
+    with browser.opened(packages, "index.html", tmp_path / "profile") as page:
+
+        def told() -> list[Any]:
+            return page.evaluate("window.told") or []
+
+        def so_far() -> str:
+            return f"the page; told: {told()}, complaints: {page.complaints}"
+
+        until(lambda: any(what == "ready" for what, _ in told()), 60, so_far)
+        publish(bus, 2)
+        until(lambda: ["price", 3] in told(), 30, so_far)
+        hub.kill()
+        publish(bus, 2)
+        hub.start()
+        until(lambda: ["price", 5] in told(), 60, so_far)
+        assert sorted(seq for what, seq in told() if what == "price") == [2, 3, 4, 5]
+        assert {what for what, _ in told()} == {"ready", "price"}
