@@ -22,11 +22,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import redis
@@ -34,6 +33,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from db import topics
+from db.bus_messages import Entry, Stamp, Tick, Trade, TradeLines, trade_lines
 from db.decimals import is_decimal
 from db.subscription import BusError as BusError
 from db.subscription import Subscription as Subscription
@@ -53,70 +53,6 @@ _CHANGES = 1_000  # of the sources' states that the bus remembers
 
 class BusFull(BusError):
     """The store is too far behind: nothing was accepted, try again later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """One quote as a source gave it: decimal text, digits untouched; `time` is the source's, in contract form."""
-
-    instrument: str
-    bid: str
-    ask: str
-    mid: str
-    time: str
-    source: str
-    volume: str | None = None
-
-
-class Trade(NamedTuple):
-    """One trade of an exchange: decimal text, `time` in contract form, `side` what the aggressor did (`buy` or `sell`).
-
-    A tuple, for there are thousands of them a second.
-    """
-
-    symbol: str
-    trade_id: int
-    time: str
-    price: str
-    quantity: str
-    side: str
-
-
-def trade_lines(trades: Iterable[Trade]) -> bytes:
-    """Trades as COPY takes them: the fields of a `Trade` tab-separated, a line each."""
-    return "".join(
-        [f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\n" for symbol, trade_id, time, price, quantity, side in trades]
-    ).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """The place a message got on its channel."""
-
-    epoch: str
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One message of a stream, `body` byte for byte as it was published."""
-
-    id: bytes
-    topic: str
-    epoch: str
-    seq: int
-    body: bytes
-    source: str
-    volume: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class TradeLines:
-    """One entry of the trades' stream: `lines` is what `trade_lines` made."""
-
-    id: bytes
-    trades: int
-    lines: bytes
 
 
 class Bus:
@@ -322,7 +258,7 @@ class Bus:
         while True:
             with translated():
                 items = self._redis.xrevrange(topics.stream_key(channel), max=end, count=chunk)
-            yield from (_entry(*item) for item in items)
+            yield from (Entry.of(*item) for item in items)
             if len(items) < chunk:
                 return
             end = b"(" + items[-1][0]
@@ -349,7 +285,7 @@ class Bus:
         `again` gives those that were handed out before and never acknowledged. One consumer name serves whoever writes:
         a writer that takes over inherits exactly what its predecessor left.
         """
-        return [_entry(*item) for item in self._read_group(channel, count, wait_ms, again=again)]
+        return [Entry.of(*item) for item in self._read_group(channel, count, wait_ms, again=again)]
 
     def _read_group(self, channel: str, count: int, wait_ms: int, *, again: bool) -> list[tuple[bytes, Mapping[bytes, bytes]]]:
         with translated():
@@ -446,15 +382,3 @@ def _decimal(value: str | Decimal) -> str:
     if not is_decimal(text):
         raise ValueError(f"{value} is not a price")
     return text
-
-
-def _entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-    return Entry(
-        id=entry_id,
-        topic=fields[b"topic"].decode(),
-        epoch=fields[b"epoch"].decode(),
-        seq=int(fields[b"seq"]),
-        body=fields[b"body"],
-        source=fields[b"source"].decode(),
-        volume=fields[b"volume"].decode() or None,
-    )

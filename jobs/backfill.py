@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from config.settings import Settings
 from db.backfills import Backfill, Progress, forget, progress, remember
-from db.bus import Trade, trade_lines
+from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, insert_candles
 from db.postgres import RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices

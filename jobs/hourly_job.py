@@ -11,7 +11,7 @@ from decimal import Decimal
 import orjson
 
 from db.alerts import Subject
-from db.bus import Tick
+from db.bus_messages import Tick
 from db.candles import closing_quotes
 from db.instruments import all_instruments
 from db.job_runs import take_turn

@@ -13,7 +13,8 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any, Protocol
 
-from db.bus import BusError, BusFull, Tick, Trade
+from db.bus import BusError, BusFull
+from db.bus_messages import Tick, Trade
 from db.timestamps import format_time
 from jobs.sources.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, backoff
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from db.bus import Bus, Tick, Trade
+from db.bus import Bus
+from db.bus_messages import Tick, Trade
 from db.instruments import all_instruments
 from db.postgres import Store
 from jobs.ingest import Ingest, Status

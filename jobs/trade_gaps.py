@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from db import topics
-from db.bus import BusError, Trade, trade_lines
+from db.bus import BusError
+from db.bus_messages import Trade, trade_lines
 from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reopen, set_state
 from db.postgres import Store
 from db.trades import insert_trades, latest_ids

@@ -19,7 +19,8 @@ from typing import Any, Generic, TypeVar
 import orjson
 
 from db import topics
-from db.bus import Bus, BusError, Entry, TradeLines
+from db.bus import Bus, BusError
+from db.bus_messages import Entry, TradeLines
 from db.decimals import is_decimal
 from db.postgres import RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices

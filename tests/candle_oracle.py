@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from db.bus import Trade
+from db.bus_messages import Trade
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import Store
 from db.prices import PriceRow

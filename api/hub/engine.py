@@ -21,8 +21,9 @@ from eventlet.patcher import original
 from flask import Flask
 from flask_socketio import SocketIO, _SocketIOMiddleware
 
-from api.hub.server import EngineServer, SocketServer
+from api.hub.server import EngineServer
 from api.hub.session import Session
+from api.hub.socket_server import SocketServer
 from config.settings import Settings
 
 log = logging.getLogger(__name__)

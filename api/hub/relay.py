@@ -15,7 +15,8 @@ from api.hub.fanout import Fanout
 from api.hub.messages import BadMessage, Message, decode
 from api.hub.topic_log import Place, TopicLog
 from db import topics
-from db.bus import TAIL, Bus, BusError, Entry
+from db.bus import TAIL, Bus, BusError
+from db.bus_messages import Entry
 
 log = logging.getLogger(__name__)
 

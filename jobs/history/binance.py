@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from config.settings import Settings
-from db.bus import Trade
+from db.bus_messages import Trade
 from db.decimals import is_decimal
 from jobs.rest import Rest, Stopped
 from jobs.sources.base import SourceError

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from db.bus import Trade
+from db.bus_messages import Trade
 from db.candles import CandleRow, Ohlc
 from db.decimals import is_decimal
 from db.intervals import candle_end, candle_start

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from db.backfills import ALWAYS, FOREVER, Backfill
-from db.bus import Trade
+from db.bus_messages import Trade
 from db.candles import CandleRow
 from db.prices import PriceRow
 from db.timestamps import format_time, parse_time

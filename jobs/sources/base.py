@@ -15,7 +15,7 @@ from typing import Generic, TypeVar
 import httpx
 import websockets
 
-from db.bus import Tick, Trade
+from db.bus_messages import Tick, Trade
 
 Raw = TypeVar("Raw")
 

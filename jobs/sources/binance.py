@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
-from db.bus import Tick, Trade
+from db.bus_messages import Tick, Trade
 from jobs.sources.base import BadInput, Silent, Source, as_source_error
 from jobs.sources.binance_messages import NAME, Books, is_farewell, prices_of, read_book, read_trades, split
 from jobs.sources.bulk_websocket import BulkConnection

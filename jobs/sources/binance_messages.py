@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import orjson
 
-from db.bus import Tick, Trade
+from db.bus_messages import Tick, Trade
 from db.decimals import is_decimal
 
 NAME = "binance"

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import orjson
 
-from db.bus import Tick
+from db.bus_messages import Tick
 from db.decimals import is_decimal
 from db.timestamps import format_time, parse_time
 from jobs.sources.base import BadInput, Source, as_source_error

@@ -27,7 +27,7 @@ from itertools import islice
 from pathlib import Path
 
 from config.settings import SourceSpec
-from db.bus import Tick
+from db.bus_messages import Tick
 from db.timestamps import format_time, parse_time
 from jobs.sources.base import BadInput, Source, as_source_error
 

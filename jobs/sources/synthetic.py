@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, InvalidOperation
 
-from db.bus import Tick
+from db.bus_messages import Tick
 from db.instruments import Instrument
 from db.timestamps import format_time
 from jobs.sources.base import Source

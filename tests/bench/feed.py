@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from db.bus import Bus, Tick
+from db.bus import Bus
+from db.bus_messages import Tick
 from db.timestamps import format_time
 
 

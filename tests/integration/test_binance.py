@@ -17,7 +17,8 @@ import pytest
 import redis as redis_client
 
 from db import topics
-from db.bus import Bus, Trade
+from db.bus import Bus
+from db.bus_messages import Trade
 from db.timestamps import format_time, parse_time
 from jobs import ingest
 from jobs.history.binance import BinanceHistory, Weight

@@ -25,7 +25,8 @@ from config.embedded.server import Server
 from config.settings import Settings
 from config.settings import load as load_settings
 from db import migrate
-from db.bus import Bus, BusError, Tick
+from db.bus import Bus, BusError
+from db.bus_messages import Tick
 from db.postgres import Store
 from jobs.runs import run_once
 from jobs.work import Timed, Work

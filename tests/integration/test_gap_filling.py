@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from db import topics
-from db.bus import Bus, Trade
+from db.bus import Bus
+from db.bus_messages import Trade
 from db.postgres import Store
 from jobs.history.binance import BinanceHistory
 from jobs.rest import Rest, Stopped

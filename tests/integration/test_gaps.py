@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from db.bus import Trade
+from db.bus_messages import Trade
 from db.gaps import advance_watermark, narrow, open_gaps
 from db.postgres import Store
 from db.timestamps import format_time, parse_time

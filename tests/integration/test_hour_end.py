@@ -12,7 +12,8 @@ import pytest
 
 from config.settings import Settings, SourceSpec
 from db import topics
-from db.bus import Bus, Tick
+from db.bus import Bus
+from db.bus_messages import Tick
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs import hour_end

@@ -14,7 +14,8 @@ import redis as redis_client
 import socketio
 
 from config.settings import Settings
-from db.bus import Bus, Tick
+from db.bus import Bus
+from db.bus_messages import Tick
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.processes import Web

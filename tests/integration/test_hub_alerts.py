@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import orjson
 import psycopg2
-import pytest
 import redis as redis_client
 
 from config.settings import Settings
-from db.bus import Bus, Tick
+from db.bus import Bus
+from db.bus_messages import Tick
 from db.postgres import Store, StoreError
 from db.timestamps import format_time
 from db.volatility import VolatilityRow, latest_volatilities, write_volatility
@@ -25,25 +24,7 @@ from tests.conftest import Servers, until
 from tests.processes import Web
 
 Client = PythonClient | NodeClient
-CLIENTS: dict[str, Callable[[str], Client]] = {
-    "python-websocket": lambda url: PythonClient(url),
-    "node-websocket": lambda url: NodeClient(url),
-    "node-polling": lambda url: NodeClient(url, ["polling"]),
-}
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
-    with Web("hub", settings, tmp_path / "hub.log") as process:
-        yield process
-
-
-@pytest.fixture(params=CLIENTS)
-def client(request: pytest.FixtureRequest, hub: Web) -> Iterator[Client]:
-    with CLIENTS[request.param](hub.url) as client:
-        client.wait("connection_established")
-        yield client
 
 
 def price(bus: Bus, *mids: str, instrument: str = "EUR_USD") -> None:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
-from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 import redis as redis_client
 
-from config.settings import Settings
 from db import topics
 from db.bus import Bus
 from db.timestamps import format_time
@@ -25,28 +21,10 @@ from tests.conftest import until
 from tests.processes import Web
 
 Client = PythonClient | NodeClient
-CLIENTS: dict[str, Callable[[str], Client]] = {
-    "python-websocket": lambda url: PythonClient(url),
-    "node-websocket": lambda url: NodeClient(url),
-    "node-polling": lambda url: NodeClient(url, ["polling"]),
-}
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 EUR_1M, EUR_1H, GBP_1M = (
     {"pair": pair, "interval": interval} for pair, interval in (("EUR_USD", "1m"), ("EUR_USD", "1h"), ("GBP_USD", "1m"))
 )
-
-
-@pytest.fixture
-def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
-    with Web("hub", settings, tmp_path / "hub.log") as process:
-        yield process
-
-
-@pytest.fixture(params=CLIENTS)
-def client(request: pytest.FixtureRequest, hub: Web) -> Iterator[Client]:
-    with CLIENTS[request.param](hub.url) as client:
-        client.wait("connection_established")
-        yield client
 
 
 def candle(minute: int = 0, close: str = "1.0946", *, complete: bool = False) -> dict[str, Any]:

@@ -18,7 +18,8 @@ import pytest
 import redis as redis_client
 
 from config.settings import Settings
-from db.bus import Bus, Tick
+from db.bus import Bus
+from db.bus_messages import Tick
 from tests.conftest import until
 from tests.fx_node import FxNode, Rejected
 from tests.processes import Web
@@ -29,12 +30,6 @@ CANDLE = {
     "trades": 4, "complete": False,
 }  # fmt: skip
 EUR_1M = {"pair": "EUR_USD", "interval": "1m"}
-
-
-@pytest.fixture
-def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
-    with Web("hub", settings, tmp_path / "hub.log") as process:
-        yield process
 
 
 @pytest.fixture

@@ -10,14 +10,13 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from config.settings import Settings
-from db.bus import Bus, Tick
+from db.bus import Bus
+from db.bus_messages import Tick
 from tests import browser
 from tests.conftest import until
 from tests.fx_node import node
@@ -41,12 +40,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copy(source, package / name)
     (folder / "node_modules" / "socket.io-client").symlink_to(CLIENT / "node_modules" / "socket.io-client")
     return folder
-
-
-@pytest.fixture
-def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
-    with Web("hub", settings, tmp_path / "hub.log") as process:
-        yield process
 
 
 class Program:

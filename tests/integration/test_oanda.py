@@ -23,7 +23,8 @@ import pytest
 
 from config.settings import Settings
 from db import topics
-from db.bus import Bus, Tick
+from db.bus import Bus
+from db.bus_messages import Tick
 from db.candles import CandleRow
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices

@@ -40,7 +40,7 @@ from tickwire_client import (
 
 from config.settings import Settings
 from db.bus import Bus
-from db.bus import Tick as BusTick
+from db.bus_messages import Tick as BusTick
 from db.correlations import write_correlations
 from db.postgres import Store
 from db.timestamps import format_time
@@ -50,12 +50,6 @@ from tests.processes import ROOT, Web, free_port, jobs
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 DELAYS = (0.05, 0.2)  # seconds between attempts to connect again
-
-
-@pytest.fixture
-def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
-    with Web("hub", settings, tmp_path / "hub.log") as process:
-        yield process
 
 
 class Ticker:

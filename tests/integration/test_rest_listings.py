@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from api.app import create_app
 from api.rest import listing as view
 from config.settings import Settings
-from db.bus import Bus, Trade, trade_lines
+from db.bus import Bus
+from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, insert_candles
 from db.intervals import INTERVALS
 from db.partitions import make_months

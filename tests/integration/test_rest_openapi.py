@@ -22,7 +22,8 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from api.app import create_app
 from config.settings import Settings
 from db.alerts import Alert, write_alerts
-from db.bus import Bus, Trade, trade_lines
+from db.bus import Bus
+from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, insert_candles
 from db.correlations import write_correlations
 from db.job_runs import begin_run, end_run, write_jobs

@@ -15,7 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from db.bus import Bus, Trade, trade_lines
+from db.bus import Bus
+from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, insert_candles
 from db.partitions import TABLES, make_months, months_before
 from db.postgres import RowError, Store

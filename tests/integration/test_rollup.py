@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from config.settings import Settings
 from db import topics
-from db.bus import Bus, Trade, trade_lines
+from db.bus import Bus
+from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, Update, insert_candles, latest_ends
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import Store, StoreError

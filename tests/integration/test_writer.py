@@ -12,7 +12,8 @@ import pytest
 import redis as redis_client
 
 from db import topics
-from db.bus import Bus, BusFull, Tick, Trade
+from db.bus import Bus, BusFull
+from db.bus_messages import Tick, Trade
 from db.postgres import Store
 from jobs.writer import BatchRule, Prices, Trades, Writer
 from tests.conftest import Servers, until

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec, load
-from db.bus import Tick, Trade
+from db.bus_messages import Tick, Trade
 from db.instruments import Instrument
 from db.timestamps import format_time
 from jobs.history.binance import Weight

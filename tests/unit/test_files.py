@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.bus import Trade
+from db.bus_messages import Trade
 from db.candles import CandleRow
 from db.prices import PriceRow
 from jobs.history.files import Record, inspect, read

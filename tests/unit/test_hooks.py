@@ -1,6 +1,7 @@
 """Every place of python-engineio, python-socketio, Flask-SocketIO and eventlet that the hub's engine hooks into is where it was.
 
-A new version that moves one fails here, by name, and not in a client's hands. `api/hub/server.py` and `api/hub/engine.py` say why each.
+A new version that moves one fails here, by name, and not in a client's hands. `server.py`, `socket_server.py` and `engine.py` of
+`api/hub` say why each.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from eventlet.patcher import original
 from flask import Flask
 
 from api.hub.engine import ClientManager, HubSocketIO, Json, Protocol
-from api.hub.server import EngineServer, SocketServer
+from api.hub.server import EngineServer
+from api.hub.socket_server import SocketServer
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from db.bus import BusError, BusFull, Tick, Trade
+from db.bus import BusError, BusFull
+from db.bus_messages import Tick, Trade
 from jobs.ingest import LONGEST_BUS_DELAY, REPORT_SECONDS, Ingest, Ingestion, Reporter, Status
 from jobs.sources.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
 from tests.fake_time import FakeTime

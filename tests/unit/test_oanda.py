@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.bus import Tick
+from db.bus_messages import Tick
 from db.intervals import INTERVALS
 from db.timestamps import parse_time
 from jobs.history.oanda import GRANULARITIES, OandaHistory, oanda_history

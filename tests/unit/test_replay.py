@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec
-from db.bus import Tick
+from db.bus_messages import Tick
 from db.timestamps import parse_time
 from jobs.sources.base import SourceError
 from jobs.sources.replay import BATCH, ReplaySource, Row, count_ticks, middle, read_rows

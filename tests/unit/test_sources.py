@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from config import settings as config_settings
 from config.settings import SourceSpec, load, parse_source
-from db.bus import Tick
+from db.bus_messages import Tick
 from db.instruments import Instrument
 from jobs.sources import SOURCES, Surroundings, build
 from jobs.sources.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, backoff

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db.bus import Tick
+from db.bus_messages import Tick
 from db.instruments import Instrument
 from jobs.sources.synthetic import LARGEST_MOVE, SyntheticSource, Walk, level
 from tests.fake_time import FakeTime
