@@ -50,7 +50,7 @@ class BatchRule:
 
 
 class Queue(ABC, Generic[Item]):
-    """One stream of the bus as the writer sees it: what waits, and how it is stored. `most` is how many entries are taken at once."""
+    """One stream of the bus as the writer sees it: what waits, and how it is stored. More than `most` entries are never taken at once."""
 
     channel: str
     most: int
@@ -118,13 +118,17 @@ class Trades(Queue[TradeLines]):
 
 
 class Writer(Generic[Item]):
-    """Moves one queue from the bus to the store until told to stop. One thread runs it; nothing else may."""
+    """Moves one queue from the bus to the store until told to stop. One thread runs it; nothing else may.
+
+    A failure halves the largest batch, a success adds an eighth to it: where the store is too slow for many rows, fewer get through.
+    """
 
     def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: Queue[Item]) -> None:
         self._bus = bus
         self._store = store
         self._rule = rule
         self._queue = queue
+        self._most = queue.most
 
     def run(self, stop: threading.Event) -> None:
         """Write until `stop` is set, then what the bus still has, for a few seconds at most."""
@@ -147,6 +151,7 @@ class Writer(Generic[Item]):
             except Exception as error:
                 inherited = True
                 failures += 1
+                self._most = max(1, self._most // 2)
                 if not isinstance(error, BusError | StoreError):
                     log.exception("writer failed, tries again", extra={"channel": self._queue.channel})
                 elif failures == 1:
@@ -157,7 +162,7 @@ class Writer(Generic[Item]):
     def recover(self) -> int:
         """Write what was handed out before and never acknowledged; returns how many entries that were."""
         total = 0
-        while entries := self._queue.read(self._queue.most, 0, again=True):
+        while entries := self._queue.read(self._most, 0, again=True):
             total += self.write_batch(entries)
         if total:
             log.info("writer took over what was not acknowledged", extra={"channel": self._queue.channel, "entries": total})
@@ -168,6 +173,7 @@ class Writer(Generic[Item]):
         if entries:
             self._store_all(entries)
             self._queue.acknowledge(entries)
+            self._most = min(self._queue.most, self._most + 1 + self._most // 8)
         return len(entries)
 
     def _store_all(self, entries: Sequence[Item]) -> None:
@@ -185,15 +191,15 @@ class Writer(Generic[Item]):
 
     def _gather(self, stop: threading.Event) -> list[Item]:
         """Entries of the next batch; empty when none came within the waiting time."""
-        queue = self._queue
+        queue, most = self._queue, self._most
         wait_ms = 0 if stop.is_set() else self._rule.wait_ms
-        entries = queue.read(queue.most, min(wait_ms, _LONGEST_BLOCK_MS))
+        entries = queue.read(most, min(wait_ms, _LONGEST_BLOCK_MS))
         deadline = time.monotonic() + self._rule.wait_ms / 1000
-        while entries and queue.size(entries) < self._rule.size and len(entries) < queue.most and not stop.is_set():
+        while entries and queue.size(entries) < self._rule.size and len(entries) < most and not stop.is_set():
             left_ms = int((deadline - time.monotonic()) * 1000)
             if left_ms <= 0:
                 break
-            entries += queue.read(queue.most - len(entries), min(left_ms, _LONGEST_BLOCK_MS))
+            entries += queue.read(most - len(entries), min(left_ms, _LONGEST_BLOCK_MS))
         return entries
 
 

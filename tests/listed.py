@@ -44,6 +44,13 @@ def walk(client: FlaskClient, listed: Listed, **query: object) -> list[Row]:
     return rows
 
 
+def check_walk(client: FlaskClient, listed: Listed, times: tuple[str | None, str | None], *, limit: int, order: str) -> None:
+    """Pages of `limit` rows give every row between `times` once, in order."""
+    bounds = {name: time for name, time in zip(("start", "end"), times, strict=True) if time is not None}
+    rows = [row for row in listed.rows if bounds.get("start", "") <= row[listed.time] < bounds.get("end", "9999")]
+    assert walk(client, listed, limit=limit, order=order, **bounds) == (rows if order == "asc" else rows[::-1])
+
+
 def as_text(row: Row) -> dict[str, str]:
     """A row as CSV has it."""
     return {name: "" if value is None else {True: "t", False: "f"}.get(value, str(value)) if isinstance(value, bool) else str(value)

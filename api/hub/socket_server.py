@@ -2,7 +2,7 @@
 
 What is replaced, and nothing else (tests/unit/test_hooks.py fails where a new version moves one of these):
 `socketio.Server._engineio_server_class`, `_handle_connect`, `_handle_eio_message`: what the protocol says of namespaces that do not exist
-or are not joined, and of packets that say what they may not.
+or are not joined, and of packets that say what they may not; `_get_event_handler`: an event named `*` is a client's like any other.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             if joined is (packet.packet_type == 0):
                 raise ValueError("a packet for a namespace that is not joined, or a CONNECT to one that is")
         super()._handle_eio_message(eio_sid, data)
+
+    def _get_event_handler(self, event: str, namespace: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        handler, arguments = super()._get_event_handler(event, namespace, args)
+        # `*` is the name under which the handler of all events stands, and that one is told the event's name first.
+        return handler, (event, *args) if event == "*" else arguments
 
 
 def _check(packet: Any) -> None:

@@ -105,6 +105,7 @@ def bystander(hub: Web, bus: Bus) -> Iterator[Bystander]:
         client.call("subscribe", {"pairs": "EUR_USD"})
         bystander = Bystander(client, bus, "EUR_USD")
         bystander.publish(5)
+        bystander.check()  # nothing of these is on its way any more
         yield bystander
         bystander.publish(5)
         bystander.check()

@@ -27,7 +27,7 @@ from db.timestamps import format_time
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from jobs.analytics.volatility import ESTIMATORS as ESTIMATORS_OF_THE_JOB
 from jobs.hourly_job import ALERT
-from tests.listed import MIMETYPES, Listed, Row, ask, expected, get, read, refusal, walk
+from tests.listed import MIMETYPES, Listed, Row, ask, check_walk, expected, get, read, refusal
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -166,13 +166,9 @@ def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
 def test_a_walk_gives_every_row_once(
     client: FlaskClient, listed: Listed, limit: int, order: str, start: int | None, length: int | None
 ) -> None:
-    bounds = {}
-    if start is not None:
-        bounds["start"] = format_time(FIRST + start * HOUR)
-    if length is not None:
-        bounds["end"] = format_time(FIRST + ((start or 0) + length) * HOUR)
-    rows = [row for row in listed.rows if bounds.get("start", "") <= row[listed.time] < bounds.get("end", "9999")]
-    assert walk(client, listed, limit=limit, order=order, **bounds) == (rows if order == "asc" else rows[::-1])
+    begin = None if start is None else format_time(FIRST + start * HOUR)
+    end = None if length is None else format_time(FIRST + ((start or 0) + length) * HOUR)
+    check_walk(client, listed, (begin, end), limit=limit, order=order)
 
 
 @each_listing

@@ -29,7 +29,7 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.trades import insert_trades
 from tests.conftest import until
-from tests.listed import MIMETYPES, Listed, Row, ask, expected, read, walk
+from tests.listed import MIMETYPES, Listed, Row, ask, check_walk, expected, read
 from tests.processes import Web
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)  # candles and trades pass into another month, thus into another partition
@@ -162,13 +162,9 @@ def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
 def test_a_walk_gives_every_row_once(
     client: FlaskClient, listed: Listed, limit: int, order: str, start: int | None, length: int | None
 ) -> None:
-    bounds = {}
-    if start is not None:
-        bounds["start"] = format_time(FIRST + timedelta(hours=start))
-    if length is not None:
-        bounds["end"] = format_time(FIRST + timedelta(hours=(start or 0) + length))
-    rows = [row for row in listed.rows if bounds.get("start", "") <= row[listed.time] < bounds.get("end", "9999")]
-    assert walk(client, listed, limit=limit, order=order, **bounds) == (rows if order == "asc" else rows[::-1])
+    begin = None if start is None else format_time(FIRST + start * timedelta(hours=1))
+    end = None if length is None else format_time(FIRST + ((start or 0) + length) * timedelta(hours=1))
+    check_walk(client, listed, (begin, end), limit=limit, order=order)
 
 
 @each_listing

@@ -49,17 +49,23 @@ def play(exchange: BinanceStandIn, misfortunes: list[Callable[[], None]]) -> Non
     until(lambda: exchange.state()["ended"], 120, "the end of the market")
 
 
+def end_without_a_trace(store: Store, exchange: BinanceStandIn, process: Running) -> None:
+    """The store has every trade of the market once, and of the gaps there were none is left."""
+    expected = exchange.expected()
+    until(lambda: count(store) >= len(expected), 120, f"{len(expected)} trades")
+    assert process.ask_to_stop() == 0
+    assert stored(store) == expected
+    assert gaps(store, "filled")
+    assert gaps(store, "open", "unfillable") == []
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("empty_bus")
 def test_ten_disconnects_in_a_hundred_thousand_trades_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, speed=None) as (exchange, process):
         play(exchange, [lambda: drop(exchange)] * 10)
         assert exchange.state()["handshakes"] >= 10
-        until(lambda: count(store) >= 100_000, 120, "100,000 trades")
-        assert process.ask_to_stop() == 0
-        assert stored(store) == exchange.expected()
-    assert gaps(store, "filled")
-    assert gaps(store, "open", "unfillable") == []
+        end_without_a_trace(store, exchange, process)
 
 
 @pytest.mark.timeout(300)
@@ -72,11 +78,7 @@ def test_two_kills_on_the_way_leave_no_trace(settings: Settings, store: Store, t
             process.start()
 
         play(exchange, [lambda: drop(exchange), kill, lambda: exchange.control("skip", count=50), kill, lambda: drop(exchange)])
-        until(lambda: count(store) >= 100_000, 120, "100,000 trades")
-        assert process.ask_to_stop() == 0
-        assert stored(store) == exchange.expected()
-    assert gaps(store, "filled")
-    assert gaps(store, "open", "unfillable") == []
+        end_without_a_trace(store, exchange, process)
 
 
 @pytest.mark.timeout(300)
@@ -89,9 +91,4 @@ def test_a_real_recording_with_every_fault_of_the_stream_is_stored_as_it_was(set
             {"do": "close"}, {"do": "vanish", "seconds": 1.0},
         ]  # fmt: skip
         play(exchange, [lambda fault=fault: exchange.control(**fault) for fault in faults])  # type: ignore[misc]
-        expected = exchange.expected()
-        until(lambda: count(store) >= len(expected), 120, f"{len(expected)} trades")
-        assert process.ask_to_stop() == 0
-        assert stored(store) == expected
-    assert gaps(store, "filled")
-    assert gaps(store, "open", "unfillable") == []
+        end_without_a_trace(store, exchange, process)

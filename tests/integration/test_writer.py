@@ -74,6 +74,22 @@ def test_a_small_batch_is_written_when_its_time_is_up(bus: Bus, store: Store) ->
     assert len(rows(store)) == 1
 
 
+def test_a_store_too_slow_for_large_batches_gets_smaller_ones(bus: Bus, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five milliseconds a row, and half a second for a statement: a hundred rows never get through at once."""
+    monkeypatch.setattr(Prices, "most", 400)
+    store = Store(database_url, timeout_ms=500)
+    with store.transaction() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN PERFORM pg_sleep(0.005 * count(*)) FROM added; RETURN NULL; END$$;"
+            "CREATE TRIGGER dawdle AFTER INSERT ON prices REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION dawdle()"
+        )
+    bus.publish_prices([tick(number) for number in range(400)])
+    write_all(bus, store)
+    assert [seq for seq, _ in rows(store)] == list(range(1, 401))
+    store.close()
+
+
 def test_a_batch_that_was_committed_and_not_acknowledged_is_not_doubled(bus: Bus, store: Store) -> None:
     bus.publish_prices([tick(number) for number in range(50)])
     bus.open_group(topics.PRICES)

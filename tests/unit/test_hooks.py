@@ -50,6 +50,7 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (engineio.Server._cors_headers, ["self", "environ"]),
     (socketio.Server._engineio_server_class, ["self"]),
     (socketio.Server._handle_connect, ["self", "eio_sid", "namespace", "data"]),
+    (socketio.Server._get_event_handler, ["self", "event", "namespace", "args"]),
     (socketio.Server._handle_eio_connect, ["self", "eio_sid", "environ"]),
     (socketio.Server._handle_eio_message, ["self", "eio_sid", "data"]),
     (socketio.Server._handle_eio_disconnect, ["self", "eio_sid", "reason"]),
@@ -102,6 +103,8 @@ FACTS: list[tuple[Any, str]] = [
     (socketio.base_server.BaseServer.__init__, r"self\.eio\.on\('connect', self\._handle_eio_connect\)"),
     (socketio.base_server.BaseServer.__init__, r"self\.eio\.on\('message', self\._handle_eio_message\)"),
     (socketio.base_server.BaseServer.__init__, r"self\.eio\.on\('disconnect', self\._handle_eio_disconnect\)"),
+    (socketio.Server._get_event_handler, r"handler = self\.handlers\[namespace\]\['\*'\] args = \(event, \*args\)"),
+    (socketio.Server._trigger_event, r"handler, args = self\._get_event_handler\(event, namespace, args\)"),
     (socketio.Server._handle_event_internal, r"server\._send_packet\(eio_sid, self\.packet_class\( packet\.ACK"),
     (socketio.Server.handle_request, r"return self\.eio\.handle_request\(environ, start_response\)"),
     # Engine.IO's half that is gone: nothing else of it touches the sockets we keep.
