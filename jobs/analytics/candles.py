@@ -72,13 +72,17 @@ class Candles:
         with np.errstate(all="ignore"):
             for logs, prices in ((self.high, highs), (self.low, lows), (self.close, closes)):
                 np.log(np.divide(prices, opens, out=logs), out=logs)
+            before = closes.reshape(-1)[:-1]
             for logs, prices in ((self.change, closes), (self.jump, opens)):
+                # Rows end to end, which is fastest: what spans two of them is thrown away.
+                flat = logs.reshape(-1)
+                np.log(np.divide(prices.reshape(-1)[1:], before, out=flat[1:]), out=flat[1:])
                 logs[:, :1] = 0.0
-                np.log(np.divide(prices[:, 1:], closes[:, :-1], out=logs[:, 1:]), out=logs[:, 1:])
         for known, parts in ((self.present, (self.high, self.low, self.close)), (self.follows, (self.change, self.jump))):
-            if not known.all():
+            missing = ~known
+            if missing.any():
                 for logs in parts:
-                    logs[~known] = 0.0
+                    np.copyto(logs, 0.0, where=missing)
 
 
 @dataclass(frozen=True, slots=True)

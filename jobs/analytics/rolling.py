@@ -12,14 +12,11 @@ end as one, which is fastest; the windows without a meaning are those that span 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from jobs.analytics.returns import Booleans, Counts, Floats
-
-# What is known of every window of a size, an array each; and how older and newer neighbours become one window, into the last argument.
-State = tuple[Floats, ...]
-Merge = Callable[[State, State, int, State], None]
 
 _DOUBTFUL = 1e-3  # a difference this small, relative to what it is taken of, has lost three digits
 
@@ -39,14 +36,15 @@ def rolling_count(present: Booleans, window: int) -> Counts:
 def rolling_sum(values: Floats, window: int, decay: float = 1.0) -> Floats:
     """Sum of each window, where a value's weight is `decay` to the power of its age (0 for the newest)."""
 
-    def weighted(older: State, newer: State, size: int, into: State) -> None:
-        np.multiply(older[0], decay**size, out=into[0])
-        np.add(into[0], newer[0], out=into[0])
+    def merge(older: Floats, newer: Floats, older_size: int, newer_size: int) -> Floats:
+        first = older_size + newer_size - 1
+        result = np.empty_like(newer)
+        result[:first] = 0.0
+        before, whole = older[older_size - 1 : newer.size - newer_size], result[first:]
+        np.add(before if decay == 1.0 else np.multiply(before, decay**newer_size, out=whole), newer[first:], out=whole)
+        return result
 
-    def plain(older: State, newer: State, _: int, into: State) -> None:
-        np.add(older[0], newer[0], out=into[0])
-
-    return _doubled((values,), window, plain if decay == 1.0 else weighted)[0]
+    return _doubled(values.reshape(-1), window, merge).reshape(values.shape)
 
 
 def rolling_squares(values: Floats, present: Booleans, share: Floats, window: int) -> Floats:
@@ -64,44 +62,53 @@ def rolling_squares(values: Floats, present: Booleans, share: Floats, window: in
     squares *= _DOUBTFUL
     doubtful = (rest < squares)[:, window - 1 :].any(axis=1)
     if doubtful.any():
-        some = present[doubtful]
-        rest[doubtful] = _doubled((some.astype(np.float64), values[doubtful], np.zeros(some.shape)), window, _chan)[2]
+        some = values[doubtful]
+        single = _Spread(present[doubtful].reshape(-1).astype(np.float64), some.reshape(-1), np.zeros(some.size))
+        rest[doubtful] = _doubled(single, window, _merge_spreads).squares.reshape(some.shape)
     return rest
 
 
-def _chan(older: State, newer: State, _: int, into: State) -> None:
-    """(count, sum, squared deviations) of two windows as one."""
-    (count1, sum1, squares1), (count2, sum2, squares2), (count, total, squares) = older, newer, into
-    np.add(count1, count2, out=count)
-    np.add(sum1, sum2, out=total)
-    gap = sum2 * count1
-    gap -= sum1 * count2
+class _Spread(NamedTuple):
+    """Of each window."""
+
+    number: Floats
+    total: Floats
+    squares: Floats  # of deviations from the window's mean
+
+
+def _merge_spreads(older: _Spread, newer: _Spread, older_size: int, newer_size: int) -> _Spread:
+    first = older_size + newer_size - 1
+    number1, total1, squares1 = (values[older_size - 1 : values.size - newer_size] for values in older)
+    number2, total2, squares2 = (values[first:] for values in newer)
+    result = _Spread(*(np.zeros_like(values) for values in newer))
+    number, total, squares = (values[first:] for values in result)
+    np.add(number1, number2, out=number)
+    np.add(total1, total2, out=total)
+    gap = total2 * number1
+    gap -= total1 * number2
     gap *= gap  # 0 where either window is empty, and there the divisor would be 0
-    gap /= np.maximum(count1 * count2 * count, 1.0)
+    gap /= np.maximum(number1 * number2 * number, 1.0)
     gap += squares1
     np.add(gap, squares2, out=squares)
-
-
-def _doubled(single: State, window: int, merge: Merge) -> State:
-    """From windows of one candle to windows of `window` candles."""
-    shape = single[0].shape
-    powers, size = tuple(values.reshape(-1) for values in single), 1
-    whole, whole_size = powers, 0
-    for bit in range(window.bit_length()):
-        if bit:
-            powers, size = _neighbours(powers, powers, size, size, merge), 2 * size
-        if window >> bit & 1:
-            whole = _neighbours(whole, powers, whole_size, size, merge) if whole_size else powers
-            whole_size += size
-    return tuple(values.reshape(shape) for values in whole)
-
-
-def _neighbours(older: State, newer: State, older_size: int, newer_size: int, merge: Merge) -> State:
-    """Every window of `newer` together with the window of `older` that ends where it begins."""
-    before = older_size + newer_size - 1  # the first full window ends here
-    result = tuple(np.empty_like(values) for values in newer)
-    for values in result:
-        values[:before] = 0.0
-    first = tuple(values[older_size - 1 : values.size - newer_size] for values in older)
-    merge(first, tuple(values[before:] for values in newer), newer_size, tuple(values[before:] for values in result))
     return result
+
+
+# What is known of every window of a size, by the window's end, rows end to end.
+Known = TypeVar("Known", Floats, _Spread)
+
+
+def _doubled(single: Known, window: int, merge: Callable[[Known, Known, int, int], Known]) -> Known:
+    """From windows of one candle to windows of `window` candles.
+
+    `merge(older, newer, older_size, newer_size)` makes of every window of `newer` and the window of `older` that ends where it begins one;
+    the first whole one ends at older_size + newer_size - 1, what stands before has no meaning.
+    """
+    powers, size = single, 1
+    whole, whole_size = single, 0
+    while True:
+        if window & size:
+            whole = merge(whole, powers, whole_size, size) if whole_size else powers
+            whole_size += size
+        if whole_size == window:
+            return whole
+        powers, size = merge(powers, powers, size, size), 2 * size

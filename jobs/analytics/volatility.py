@@ -86,7 +86,8 @@ def yang_zhang(windows: Windows, into: Floats | None = None) -> Volatility:
     candles, less_one = windows.candles, windows.steps.share_less_one
     ranges, bodies = windows.rogers_satchell.copy(), candles.close.copy()
     alone = ~candles.follows
-    ranges[alone] = bodies[alone] = 0.0
+    for values in (ranges, bodies):
+        np.copyto(values, 0.0, where=alone)
     share = 0.34 / (2.34 + 2 * less_one)  # (n + 1) / (n - 1) = 1 + 2 / (n - 1)
     variance = _squares(windows, bodies)
     variance *= share
