@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from jobs.analytics.correlation import METHODS
 from jobs.analytics.matrices import shrunk_correlation
-from jobs.analytics.periods import breaks, periods_per_year
+from jobs.analytics.periods import periods_per_year
 from jobs.analytics.returns import Floats, log_returns
 from jobs.analytics.volatility import Volatility, annualised, estimate
 from tests.fx_hours import Hours, load
@@ -57,8 +57,9 @@ def draw_weekends(hours: Hours) -> None:
     some = hours.part(slice(3000, 3500))
     row = some.symbols.index("USD_JPY")
     figure, axes = pyplot.subplots(figsize=(11, 2.8))
-    for apart, colour, label in ((None, OURS, "the step into Sunday counts as one hour (default)"), (True, OTHER, "left out: breaks=…")):
-        values = estimate(some.prices, 24, breaks=breaks("fx", "1h", some.starts) if apart else None)["close_to_close"].volatility[row]
+    pauses = np.diff([start.timestamp() for start in some.starts], prepend=some.starts[0].timestamp()) > 3600
+    for breaks, colour, label in ((None, OURS, "the step into Sunday counts as one hour"), (pauses, OTHER, "left out: breaks=…")):
+        values = estimate(some.prices, 24, breaks=breaks)["close_to_close"].volatility[row]
         axes.plot(_dates(some), _percent(values), color=colour, linewidth=1, label=label)
     axes.set_ylabel("volatility of USD_JPY, % a year")
     axes.legend(frameon=False)

@@ -32,7 +32,7 @@ class Candles:
 
         A candle counts as missing wholly where a price is missing, infinite or not positive, and where the prices contradict each other
         (high below low, open or close outside them). `breaks`, (candles,) or (instruments, candles), is true where the step *into* a
-        candle is not to be taken as one period's (`periods.breaks`: the first candle after a weekend). Raises `ValueError` where the
+        candle is not to be taken as one period's (the first candle after a weekend). Raises `ValueError` where the
         shapes differ.
         """
         if not (opens.ndim == 2 and opens.shape == highs.shape == lows.shape == closes.shape):

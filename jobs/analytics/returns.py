@@ -14,8 +14,8 @@ def log_returns(closes: Floats, breaks: Booleans | None = None) -> Floats:
     """Log returns from row of candles to row: NaN where either close is missing, and in the first column.
 
     `closes`: (instruments, candles), NaN, infinite or not positive where missing. `breaks`: (candles,) or (instruments, candles), true
-    where the return *into* that candle is not wanted (`periods.breaks`). The result has the shape of `closes`. A return across a missing
-    candle is never made: it would be the return of two periods.
+    where the return *into* that candle is not wanted (the first after a weekend). The result has the shape of `closes`. A return across
+    a missing candle is never made: it would be the return of two periods.
     """
     returns = np.full(closes.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
