@@ -291,7 +291,8 @@ def test_garbage_is_skipped_and_counted(held: BinanceStandIn, feed: Callable[...
     got = through(held, brought, 3000, {"do": "garbage"}, {"do": "garbage", "text": "[]"})
     assert got == Counter(held.expected())
     assert brought.source.garbage["not JSON"] == 3
-    assert sum(brought.source.garbage.values()) == 12
+    assert brought.source.garbage.pop("useless book ticker", 0) <= 1  # nobody looks at it where a newer one came with it
+    assert sum(brought.source.garbage.values()) == 11
 
 
 def test_half_a_message_costs_only_that_message(held: BinanceStandIn, feed: Callable[..., Feed]) -> None:
