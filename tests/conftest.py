@@ -23,9 +23,10 @@ from db import migrate
 from db.bus import Bus
 from db.postgres import Store
 
-# How long an example takes says how busy the machine is, nothing else.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
+# How long an example takes says how busy the machine is, nothing else. The same examples every time: what fails once fails again.
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("same")
 
 PATIENCE = 2.5  # times what a test takes for long enough: several suites may share the machine
 
