@@ -189,8 +189,16 @@ def _show(report: dict[str, Any]) -> None:
     console.print(table)
     for name in ("rest", "hub", "database_url", "redis_url"):
         console.print(f"{name}: {report[name]}", highlight=False)
-    health = {key: value for key, value in report["health"].items() if key != "timestamp"}
-    console.print("health: " + ", ".join(f"{key} {value}" for key, value in health.items()), highlight=False, markup=False)
+    health = {key: value for key, value in report["health"].items() if key not in ("timestamp", "sources")}
+    console.print("health: " + ", ".join(_words(key, value) for key, value in health.items()), highlight=False, markup=False)
+    for name, state in (report["health"].get("sources") or {}).items():
+        detail = f": {state['detail']}" if state["detail"] else ""
+        console.print(f"source {name}: {state['state']} since {state['since']}{detail}", highlight=False, markup=False)
+
+
+def _words(name: str, value: Any) -> str:
+    """`writer {"unstored": 3}` without the brackets."""
+    return " ".join([name, *(f"{key} {each}" for key, each in value.items())] if isinstance(value, dict) else [name, str(value)])
 
 
 @cli.command()
