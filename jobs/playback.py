@@ -11,7 +11,8 @@ from db.bus import Bus
 from db.bus_messages import Tick, Trade
 from db.instruments import all_instruments
 from db.postgres import Store
-from jobs.ingest import Ingest, Status
+from jobs.ingest import Ingest
+from jobs.source_status import Status
 from jobs.sources.base import SourceError, State
 from jobs.sources.replay import ReplaySource
 

@@ -20,7 +20,7 @@ from db import topics
 from db.bus import Bus
 from db.bus_messages import Trade
 from db.timestamps import format_time, parse_time
-from jobs import ingest
+from jobs import source_status
 from jobs.history.binance import BinanceHistory, Weight
 from jobs.ingest import Ingestion
 from jobs.rest import Rest, Stopped
@@ -76,7 +76,7 @@ class Feed:
 @pytest.fixture
 def feed(bus: Bus, raw_redis: redis_client.Redis, clock: Callable[[], datetime], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Feed]:
     """A feed of a stand-in, not running yet."""
-    monkeypatch.setattr(ingest, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(source_status, "REPORT_SECONDS", 0.1)
 
     def make(exchange: BinanceStandIn, stale_after: float = 10.0, **options: Any) -> Feed:
         source = BinanceSource(exchange.ws_url, exchange.symbols, exchange.symbols, **options)

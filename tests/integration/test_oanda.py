@@ -30,9 +30,10 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
 from jobs.history.oanda import OandaHistory, oanda_history
-from jobs.ingest import Ingest, Ingestion, Reporter, Status
+from jobs.ingest import Ingest, Ingestion
 from jobs.lasting import _surroundings
 from jobs.rest import Rest, Stopped
+from jobs.source_status import Reporter, Status
 from jobs.sources.base import SourceError
 from jobs.sources.oanda import OandaSource, request_headers
 from jobs.work import Work

@@ -12,7 +12,8 @@ import pytest
 
 from db.bus import BusError, BusFull
 from db.bus_messages import Tick, Trade
-from jobs.ingest import LONGEST_BUS_DELAY, REPORT_SECONDS, Ingest, Ingestion, Reporter, Status
+from jobs.ingest import LONGEST_BUS_DELAY, Ingest, Ingestion
+from jobs.source_status import REPORT_SECONDS, Reporter, Status
 from jobs.sources.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
 from tests.fake_time import FakeTime
 
