@@ -16,6 +16,7 @@ COPY config/ config/
 COPY db/ db/
 COPY jobs/ jobs/
 COPY api/ api/
+COPY cli/ cli/
 COPY data/ data/
 
 USER tickwire

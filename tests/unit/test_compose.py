@@ -23,6 +23,7 @@ import yaml
 import manage
 import wsgi
 from api.app import create_app
+from cli import system
 from config import settings as settings_module
 from config.embedded.server import wheel
 from config.settings import Settings
@@ -108,7 +109,7 @@ def test_each_waits_for_what_it_needs(services: dict[str, Service]) -> None:
 
 
 def test_the_lasting_processes_are_started_and_stopped_as_up_does_it(services: dict[str, Service]) -> None:
-    for process in manage._processes(settings_module.load({}, dotenv=None), {}):
+    for process in system.processes(settings_module.load({}, dotenv=None), {}):
         service = services[process.name]
         assert service["command"] == ["python", *process.argv[1:]]
         assert service["stop_grace_period"] == f"{process.stop_seconds:.0f}s"
@@ -226,7 +227,7 @@ def test_the_health_checks_of_hub_and_rest_ask_their_own_route(services: dict[st
     assert (kind, program, option) == ("CMD", "python", "-c")
     inner = services[name]["ports"][0].rsplit(":", 1)[1]
     assert f"http://127.0.0.1:{inner}" in code
-    (process,) = (each for each in manage._processes(settings_module.load({}, dotenv=None), {}) if each.name == name)
+    (process,) = (each for each in system.processes(settings_module.load({}, dotenv=None), {}) if each.name == name)
     assert process.ready.args[1] == path  # type: ignore[attr-defined]  # what `up` asks, too
     for served, expected in ((path, 0), ("/another", 1)):
         with subprocess.Popen(

@@ -1,0 +1,82 @@
+"""What every command needs: settings, errors in plain words, and the servers it is about."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from config import embedded, logs, running, settings
+from config.children import hold_stop_signals
+from config.processes import StartError, Supervisor
+from config.settings import Settings, SettingsError
+from db.bus import BusError
+from db.postgres import StoreError
+from jobs.sources.base import SourceError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def chosen_settings(service: str) -> Settings:
+    """Settings of the checkout this package is in, wherever it was called from, and logs on stderr."""
+    os.chdir(ROOT)
+    try:
+        chosen = settings.load()
+        logs.configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
+    except SettingsError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    except OSError as error:
+        click.echo(f"invalid settings:\n  LOG_FILE: cannot be written: {error.strerror}", err=True)
+        sys.exit(2)
+    return chosen
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What can be expected to go wrong is told in a sentence, without a stack trace."""
+    try:
+        yield
+    except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def servers(chosen: Settings) -> tuple[str, str]:
+    """URLs of database and bus: of the running system, else as configured."""
+    system = running.read(chosen.hub_data_dir)
+    if system is not None:
+        return system.database_url, system.redis_url
+    if chosen.database_url is None or chosen.redis_url is None:
+        raise running.RunError(f"nothing runs on {chosen.hub_data_dir}: start it with `make run`, or set DATABASE_URL and REDIS_URL")
+    return chosen.database_url, chosen.redis_url
+
+
+@contextmanager
+def database(chosen: Settings) -> Iterator[str]:
+    """The URL of the configured database, of the running embedded one, or of one that is started for the length of the block."""
+    folder = chosen.hub_data_dir
+    if chosen.database_url:
+        yield chosen.database_url
+        return
+    running.prepare_data_dir(folder)
+    try:
+        with running.locked(folder) as lock:
+            hold_stop_signals()
+            with Supervisor(inherit=(lock,)) as supervisor:
+                server = embedded.postgres(folder)
+                supervisor.start(server)
+                yield server.url
+    except running.Busy:
+        system = running.read(folder)
+        if system is None:
+            raise
+        yield system.database_url

@@ -1,0 +1,162 @@
+"""`manage.py replay` and `backfill`: recordings and history, onto the bus and into the store."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+from cli.common import chosen_settings, database, now, plain_errors, servers
+from config import settings
+from config.processes import StopAsked
+from config.settings import Settings, SourceSpec
+from db import migrate as migrations
+from db.bus import Bus
+from db.instruments import all_instruments
+from db.intervals import INTERVALS
+from db.postgres import Store
+from db.timestamps import parse_time
+from jobs.backfill import Filler, retention
+from jobs.history import request as backfills
+from jobs.playback import play, symbols
+from jobs.rest import Stopped
+from jobs.sources.base import SourceError
+from jobs.sources.replay import ReplaySource, count_ticks
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
+@click.option("--speed", default="1", metavar="1|60|max", help="Times the recorded pace, 1 by default; max: as the bus takes it.")
+@click.option("--loop", is_flag=True, help="Begin again at the end, until Ctrl-C.")
+def replay(file: Path, speed: str, loop: bool) -> None:
+    """Publish the recording FILE onto the bus of the running system.
+
+    That is the one on HUB_DATA_DIR, else the configured servers (REDIS_URL, DATABASE_URL). Recordings are CSV, plain or .gz;
+    data/recordings has some.
+    """
+    chosen = chosen_settings("replay")
+    done = 0
+    with plain_errors(), ExitStack() as stack:
+        database_url, redis_url = servers(chosen)
+        bus = Bus(redis_url, now, limit=chosen.stream_max_length)
+        stack.callback(bus.close)
+        bus.ping()
+        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), symbols(database_url))
+        total = None if loop else count_ticks(file)
+        bar = stack.enter_context(Progress(*Progress.get_default_columns(), "{task.completed} ticks", console=Console(stderr=True)))
+        task = bar.add_task(file.name, total=total)
+
+        def taken(ticks: int) -> None:
+            nonlocal done
+            done += ticks
+            bar.advance(task, ticks)
+
+        stack.callback(lambda: click.echo(f"published {done} ticks"))
+        play(source, bus, taken=taken, clock=now, stop=threading.Event())
+
+
+class Moment(click.ParamType[datetime]):
+    """A point in time."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return parse_time(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time like 2025-11-18 or 2025-11-18T12:34:56Z", param, ctx)
+
+
+@click.command()
+@click.option("--source", type=click.Choice(backfills.SOURCES), required=True, help="oanda: candles; binance: trades; file: recordings.")
+@click.option("--from", "start", type=Moment(), metavar="TIME", help="The first moment, UTC unless it says otherwise.")
+@click.option("--to", "end", type=Moment(), metavar="TIME", help="The moment after the last. With --source file both may be left out.")
+@click.option("--instrument", "instruments", multiple=True, metavar="NAME", help="EUR_USD, BTCUSDT; may be repeated. All by default.")
+@click.option("--interval", "intervals", multiple=True, type=click.Choice(list(INTERVALS)), help="Of OANDA's candles. All by default.")
+@click.option(
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
+    metavar="PATH",
+    help="A recording, plain or .gz; may be repeated.",
+)
+@click.option("--again", is_flag=True, help="From the beginning, even where an earlier backfill got further.")
+def backfill(again: bool, **options: Any) -> None:
+    """Load the past into the store: OANDA's candles, Binance's trades, or recorded files.
+
+    Can be stopped at any time; the same command goes on where it was. What is stored already is passed over. Files are OANDA's quotes and
+    candles as CSV, candles as its API answers, and Binance's raw messages; data/recordings/README.md describes them.
+
+    Uses the configured database; without one, the embedded database of the running system, or starts it for the moment.
+    """
+    chosen, stop = chosen_settings("backfill"), threading.Event()
+    request = backfills.Request(**options)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with plain_errors():
+            backfills.check(request, chosen, now())
+            with database(chosen) as url:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+                migrations.apply(url)
+                _fill(request, chosen, url, stop, again=again)
+    except backfills.BadOption as error:
+        raise click.BadParameter(str(error), param_hint=error.option) from error
+    except (Stopped, StopAsked):
+        click.echo("stopped; what is stored stays, and the same command goes on from there", err=True)
+        sys.exit(130)
+
+
+def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threading.Event, *, again: bool) -> None:
+    """Store the request's parts, telling how it goes on stderr and what came of it on stdout."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with ExitStack() as stack:
+        store = Store(url, pool_max=1, timeout_ms=chosen.db_timeout_ms, application="tickwire-backfill")
+        stack.callback(store.close)
+        with store.transaction() as cursor:
+            instruments = all_instruments(cursor)
+        notes = backfills.Notes()
+        parts = backfills.parts(request, chosen, instruments, notes)
+        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
+        task = bar.add_task(request.source, total=len(parts))
+
+        def say(text: str) -> None:
+            bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        filler = Filler(store, now, stop, limits=retention(chosen, now()), warn=say)
+        stack.callback(lambda: click.echo(f"{request.source}: {filler.outcome}"))
+        for number, part in enumerate(parts):
+            moved = partial(_move, bar, task, part.title, number)
+            try:
+                filler.fill(part, again=again, moved=moved)
+            except SourceError as error:
+                if request.source != "file":
+                    raise SourceError(
+                        f"{part.title}: {error}; what is stored stays, and the same command goes on from there", fatal=True
+                    ) from error
+                notes.bad_file(part.title, str(error))
+        for line in notes.sentences():
+            say(line)
+    if notes.failed:
+        sys.exit(1)
+
+
+def _move(bar: Progress, task: TaskID, title: str, before: int, share: float) -> None:
+    bar.update(task, description=title, completed=before + share)
+
+
+def _speed(text: str) -> float | None:
+    try:
+        return settings.parse_speed(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--speed") from error

@@ -1,0 +1,148 @@
+"""`manage.py up`, `migrate` and `status`: the whole of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from cli.common import chosen_settings, database, plain_errors
+from config import embedded, running
+from config.children import hold_stop_signals
+from config.processes import Process, StopAsked, Supervisor
+from config.running import Running
+from config.settings import Settings, mask_url
+from db import migrate as migrations
+
+
+@click.command()
+def up() -> None:
+    """Start everything and stay in the foreground.
+
+    Starts an embedded PostgreSQL and Redis under HUB_DATA_DIR where no server is configured, applies migrations, then starts
+    the jobs, HUB_WORKERS hubs and the REST app, and restarts whichever dies. Prints one line beginning "ready:" once clients can be
+    served. Ctrl-C or SIGTERM stops all of it in order.
+    """
+    chosen = chosen_settings("up")
+    folder = chosen.hub_data_dir
+    with plain_errors():
+        running.prepare_data_dir(folder)
+        with running.locked(folder) as lock:
+            running.forget(folder)  # of an `up` that was killed
+            hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports]
+            running.check_ports(("API", chosen.api_host, chosen.api_port), *hubs)
+            hold_stop_signals()
+            try:
+                with Supervisor(inherit=(lock,)) as supervisor:
+                    system = _bring_up(chosen, supervisor)
+                    system.write(folder)
+                    click.echo(f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}")
+                    supervisor.supervise(lambda pids: replace(system, pids=pids).write(folder))
+            except StopAsked:
+                pass
+            finally:
+                running.forget(folder)
+
+
+def _bring_up(chosen: Settings, supervisor: Supervisor) -> Running:
+    taken = (chosen.api_port, *chosen.hub_ports)
+    database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
+    redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
+    supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
+    database_url = database.url if database else str(chosen.database_url)
+    redis_url = redis.url if redis else str(chosen.redis_url)
+    migrations.apply(database_url)
+    supervisor.start(*processes(chosen, {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}))
+    rest, hub = running.url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
+    return Running(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
+
+
+def _hub_urls(chosen: Settings) -> list[str]:
+    return [running.url_of(chosen.websocket_host, port) for port in chosen.hub_ports]
+
+
+def processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
+    """The long-running processes. The jobs stop first, so that nothing they still publish is lost on the way."""
+    hubs = (
+        Process(
+            name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
+            argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
+            env={**env, "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1"},
+            ready=partial(running.answers, url, "/hub/health"),
+            stop_rank=1,
+        )
+        for port, url in zip(chosen.hub_ports, _hub_urls(chosen), strict=True)
+    )
+    rest = Process(
+        name="rest",
+        argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
+        env=env,
+        ready=partial(running.answers, running.url_of(chosen.api_host, chosen.api_port), "/health/live"),
+        stop_rank=1,
+    )
+    return (Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=env, stop_seconds=15), *hubs, rest)
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database's schema up to date.
+
+    Uses the configured database; without one, the embedded database of the running system, or starts it for the moment.
+    """
+    chosen = chosen_settings("migrate")
+    with plain_errors(), database(chosen) as url:
+        names = migrations.apply(url)
+    for name in names:
+        click.echo(f"applied {name}")
+    click.echo(f"{mask_url(url)} is up to date")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+def status(as_json: bool) -> None:
+    """Show whether the system runs and how it is.
+
+    Exits with 0 when every process is alive and healthy, else with 1.
+    """
+    folder = chosen_settings("status").hub_data_dir
+    system = running.read(folder)
+    if system is None:
+        click.echo(json.dumps({"running": False, "healthy": False}) if as_json else f"not running on {folder}")
+        sys.exit(1)
+    report = running.report(system, time.time())
+    if as_json:
+        click.echo(json.dumps(report))
+    else:
+        _show(report)
+    sys.exit(0 if report["healthy"] else 1)
+
+
+def _show(report: dict[str, Any]) -> None:
+    console = Console()
+    table = Table("process", "pid", "alive", "up for")
+    for name, state in report["processes"].items():
+        up_for = state["uptime_seconds"]
+        table.add_row(
+            name, str(state["pid"]), "[green]yes" if up_for is not None else "[red]no", "" if up_for is None else f"{up_for:.0f} s"
+        )
+    console.print(table)
+    for name in ("rest", "hub", "database_url", "redis_url"):
+        console.print(f"{name}: {report[name]}", highlight=False)
+    health = {key: value for key, value in report["health"].items() if key not in ("timestamp", "sources")}
+    console.print("health: " + ", ".join(_words(key, value) for key, value in health.items()), highlight=False, markup=False)
+    for name, state in (report["health"].get("sources") or {}).items():
+        detail = f": {state['detail']}" if state["detail"] else ""
+        console.print(f"source {name}: {state['state']} since {state['since']}{detail}", highlight=False, markup=False)
+
+
+def _words(name: str, value: Any) -> str:
+    """`writer {"unstored": 3}` without the brackets."""
+    return " ".join([name, *(f"{key} {each}" for key, each in value.items())] if isinstance(value, dict) else [name, str(value)])

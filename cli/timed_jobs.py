@@ -1,0 +1,102 @@
+"""`manage.py job list` and `job run`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from cli.common import chosen_settings, now, plain_errors, servers
+from cli.past import Moment
+from config.settings import Settings
+from db.bus import Bus
+from db.job_runs import JobState, job_states
+from db.postgres import Store
+from db.timestamps import format_time
+from jobs.runs import JobFailed, due_before, run_once
+from jobs.scheduler import JOBS, TIMED
+from jobs.work import Timed, Work
+
+
+@click.group()
+def job() -> None:
+    """Look at the timed jobs, or run one by hand."""
+
+
+@job.command("list")
+def list_jobs() -> None:
+    """Show every job: when it runs, how its last run ended, when the next one is due.
+
+    Of the running system, else of the configured servers.
+    """
+    chosen = chosen_settings("job")
+    with plain_errors(), closing(_store(chosen, servers(chosen)[0])) as store, store.transaction() as cursor:
+        states = {state.id: state for state in job_states(cursor)}
+    table = Table("job", "schedule", "last run for", "outcome", "rows", "next run", box=None)
+    for each in JOBS:
+        schedule = each.schedule if isinstance(each, Timed) else "as long as the process"
+        table.add_row(each.id, schedule, *_last_run(states.get(each.id)), _minute(getattr(states.get(each.id), "next_run", None)))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _last_run(state: JobState | None) -> tuple[str, str, str]:
+    run = state.last_run if state else None
+    if run is None:
+        return "", "", ""
+    return _minute(run.as_of), f"{run.outcome}: {run.error}" if run.error else run.outcome, "" if run.rows is None else str(run.rows)
+
+
+def _minute(moment: datetime | None) -> str:
+    return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+@job.command("run")
+@click.argument("name", type=click.Choice(list(TIMED)), metavar="NAME")
+@click.option("--as-of", type=Moment(), metavar="TIME", help="The moment to run it for, of those of its schedule. The last one by default.")
+def run_job(name: str, as_of: datetime | None) -> None:
+    """Run the timed job NAME once, now, and wait for its end.
+
+    Against the running system, else the configured servers. Beside the jobs process nothing is done twice: rows are replaced, a moment that
+    was judged for alerts is not judged again, and no price is moved back.
+    """
+    chosen, timed = chosen_settings("job"), TIMED[name]
+    moment = _moment_due(timed, as_of, now())
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    began = time.monotonic()
+    with plain_errors(), ExitStack() as stack:
+        database_url, redis_url = servers(chosen)
+        store = stack.enter_context(closing(_store(chosen, database_url)))
+        bus = stack.enter_context(closing(Bus(redis_url, now, limit=chosen.stream_max_length)))
+        store.ping()
+        bus.ping()
+        try:
+            rows = run_once(replace(timed, retries=0), Work(chosen, bus, store, now, stop), moment)
+        except JobFailed as error:
+            raise click.ClickException(f"{name} for {format_time(moment)} failed: {error}") from error
+    click.echo(f"{name} for {format_time(moment)}: {rows} rows in {time.monotonic() - began:.1f} s")
+
+
+def _moment_due(timed: Timed, as_of: datetime | None, present: datetime) -> datetime:
+    """The last moment up to now at which the job was due, or `as_of`, which has to be one."""
+    moment = as_of or present
+    due = due_before(timed.trigger, moment)
+    if moment > present:
+        raise click.BadParameter(f"{format_time(moment)} is yet to come", param_hint="--as-of")
+    if due is None or as_of not in (None, due):
+        before = f": {format_time(due)} was the last before that" if due else ""
+        raise click.BadParameter(f"{timed.id} runs {timed.schedule}, UTC, and not for {format_time(moment)}{before}", param_hint="--as-of")
+    return due
+
+
+def _store(chosen: Settings, url: str) -> Store:
+    return Store(url, pool_max=2, timeout_ms=chosen.db_timeout_ms, application="tickwire-job")
