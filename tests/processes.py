@@ -110,8 +110,9 @@ def jobs(settings: Settings, log: Path, **extra: str) -> Running:
 
 
 def environ_of(settings: Settings) -> dict[str, str]:
-    """The servers and directories of these settings, as variables; no source."""
+    """The servers and directories of these settings, as variables; no source, and recordings are kept however old they are."""
     return {
+        **{f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")},
         "DATABASE_URL": str(settings.database_url),
         "REDIS_URL": str(settings.redis_url),
         "HUB_DATA_DIR": str(settings.hub_data_dir),

@@ -28,8 +28,9 @@ class System(Running):
         rest, hub = free_port(), free_port()
         self.rest, self.hub = f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{hub}"
         unset = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST", "LOG_FILE"), "")
+        kept = {f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")}  # the documents play old recordings
         ours = {"HUB_DATA_DIR": str(folder / "var"), "API_PORT": str(rest), "WEBSOCKET_PORT": str(hub), "INGESTION_INTERVAL_SECONDS": "0.5"}
-        super().__init__([sys.executable, "manage.py", "up"], {**unset, **ours, **variables}, folder / "up.log")
+        super().__init__([sys.executable, "manage.py", "up"], {**unset, **kept, **ours, **variables}, folder / "up.log")
 
     def start(self) -> None:
         """Start it and wait for the `ready:` line."""

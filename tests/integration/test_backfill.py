@@ -67,8 +67,7 @@ class Command:
 @pytest.fixture
 def backfill(settings: Settings) -> Command:
     unset = dict.fromkeys(("OANDA_API_TOKEN", "OANDA_ACCOUNT_ID", "LOG_FILE", "BINANCE_SYMBOLS"), "")
-    kept = {"RETENTION_PRICES": "0", "RETENTION_TRADES": "0", "RETENTION_CANDLES": "0"}
-    return Command({**os.environ, **unset, **environ_of(settings), **kept, "LOG_FORMAT": "text", "LOG_LEVEL": "INFO"})
+    return Command({**os.environ, **unset, **environ_of(settings), "LOG_FORMAT": "text", "LOG_LEVEL": "INFO"})
 
 
 @pytest.fixture

@@ -180,11 +180,10 @@ def test_an_hour_of_misfortune_leaves_the_store_whole(
 ) -> None:
     quotes = recorded_hour(tmp_path / "EUR_USD.csv")
     remember_the_past(store)
-    keep = {f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")}  # the hour is long past
     with (
         BinanceStandIn(tmp_path, trades=TRADES, per_second=TRADES / 3600, speed=SPEED) as binance,
         OandaStandIn(quotes={"EUR_USD": tmp_path / "EUR_USD.csv"}, speed=SPEED, heartbeat=1.0, wait=False) as oanda,
-        jobs(settings, tmp_path / "jobs.log", SOURCES="oanda,binance", **binance.variables, **oanda.environ, **keep) as process,
+        jobs(settings, tmp_path / "jobs.log", SOURCES="oanda,binance", **binance.variables, **oanda.environ) as process,
     ):
         hub = Hub(store, raw_redis, binance, oanda, process)
         hub.live_through_it()
