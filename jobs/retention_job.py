@@ -1,4 +1,4 @@
-"""The store's months: the coming one made ahead, those that are older than they need be dropped."""
+"""What the store keeps: coming months made ahead, old ones dropped, and with the candles the figures made of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 
 from config.settings import Settings
+from db import old_rows
 from db.partitions import TABLES, drop_month, keep_days, make_months, months_before
 from db.postgres import Store, StoreError
 from jobs.work import Work
@@ -15,10 +16,10 @@ log = logging.getLogger(__name__)
 
 
 def retention_job(work: Work, as_of: datetime) -> int:
-    """Make the store's coming months, drop those that are too old; how many were dropped."""
-    today = as_of.date()
+    """Make the store's coming months, drop those that are too old, and delete figures and runs as old as that; how many that were."""
+    today, days = as_of.date(), retention_days(work.settings)
     make_coming_months(work.store, today)
-    return len(drop_old_months(work.store, today, retention_days(work.settings)))
+    return len(drop_old_months(work.store, today, days)) + delete_old_rows(work.store, today, days["candles"])
 
 
 def retention_days(settings: Settings) -> dict[str, int]:
@@ -57,3 +58,15 @@ def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[
         except StoreError as error:
             log.warning("old months of %s are not dropped this time: %s", table, error)
     return dropped
+
+
+def delete_old_rows(store: Store, today: date, days: int) -> int:
+    """Delete volatilities, correlations and runs of jobs that are older than so many days, 0 for never; how many. Raises `StoreError`."""
+    total = 0
+    for table in old_rows.TABLES if days else ():
+        deleted = old_rows.MOST
+        while deleted == old_rows.MOST:
+            with store.transaction() as cursor:
+                deleted = old_rows.delete_before(cursor, table, today - timedelta(days=days))
+            total += deleted
+    return total

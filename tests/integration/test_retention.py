@@ -15,14 +15,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
+from db import old_rows
 from db.bus import Bus
 from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, insert_candles
+from db.correlations import write_correlations
+from db.job_runs import begin_run, end_run
 from db.partitions import TABLES, make_months, months_before
 from db.postgres import RowError, Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
+from db.volatility import VolatilityRow, write_volatility
+from jobs import retention_job
 from jobs.retention_job import drop_old_months, make_coming_months, retention_days
 from jobs.scheduler import TIMED
 from jobs.work import Work
@@ -205,3 +210,30 @@ def trade(time: str, trade_id: int) -> Trade:
 def candle(time: str) -> CandleRow:
     end = format_time(datetime.fromisoformat(time) + timedelta(minutes=1))
     return CandleRow("EUR_USD", "1m", time, end, ("1", "1", "1", "1"), None, None, "1", None, True, "oanda")
+
+
+# figures and runs
+
+
+def test_figures_and_runs_go_with_the_candles(settings: Settings, bus: Bus, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(old_rows, "MOST", 3)
+    now = datetime(2025, 6, 15, 0, 5, tzinfo=UTC)
+    times = [datetime(2025, 6, 5, 0, tzinfo=UTC) + timedelta(hours=hour) for hour in (-30, -20, -10, -1, 0, 1, 200)]
+    with store.transaction() as cursor:
+        write_volatility(cursor, [VolatilityRow("EUR_USD", "ewma", time, 0.1, 1.0, 24) for time in times])
+        for time in times:
+            write_correlations(cursor, time, "pearson", [("EUR_USD", "GBP_USD")], [0.5], [99])
+            end_run(cursor, begin_run(cursor, "hourly_job", time, time), time, rows=1)
+
+    def left() -> list[list[datetime]]:
+        with store.transaction() as cursor:
+            answers = []
+            for table, column in (("volatility", "time"), ("correlations", "time"), ("job_runs", "started")):
+                cursor.execute(f"SELECT {column} FROM {table} ORDER BY 1")  # noqa: S608
+                answers.append([time for (time,) in cursor.fetchall()])
+            return answers
+
+    for days, deleted, kept in (("0", 0, times), ("10", 12, times[4:])):
+        work = Work(replace(settings, retention_candles=int(days)), bus, store, lambda: now)
+        assert retention_job.retention_job(work, now) == deleted
+        assert left() == [kept] * 3
