@@ -104,8 +104,8 @@ def store(database_url: str) -> Iterator[Store]:
 
 
 @pytest.fixture
-def settings(servers: Servers, database_url: str, tmp_path: Path) -> Settings:
-    """Settings that point at the test's own database and bus, with no source."""
+def settings(servers: Servers, database_url: str, raw_redis: redis_client.Redis, tmp_path: Path) -> Settings:
+    """Settings that point at the test's own database and an empty bus, with no source."""
     environ = {"DATABASE_URL": database_url, "REDIS_URL": servers.redis_url, "HUB_DATA_DIR": str(tmp_path / "var"), "SOURCES": ""}
     return settings_module.load(environ, dotenv=None)
 

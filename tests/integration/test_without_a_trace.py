@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis as redis_client
 
 from config.settings import Settings
 from db.postgres import Store
@@ -17,11 +16,6 @@ from tests.conftest import until
 from tests.processes import Running, jobs
 from tests.rows import count, gaps, stored
 from tests.standins.binance import BinanceStandIn
-
-
-@pytest.fixture
-def empty_bus(raw_redis: redis_client.Redis) -> None:
-    """What a test before left on the bus would be stored here."""
 
 
 @contextmanager
@@ -60,7 +54,6 @@ def end_without_a_trace(store: Store, exchange: BinanceStandIn, process: Running
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("empty_bus")
 def test_ten_disconnects_in_a_hundred_thousand_trades_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, speed=None) as (exchange, process):
         play(exchange, [lambda: drop(exchange)] * 10)
@@ -69,7 +62,6 @@ def test_ten_disconnects_in_a_hundred_thousand_trades_leave_no_trace(settings: S
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("empty_bus")
 def test_two_kills_on_the_way_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, per_second=20_000, speed=1.0) as (exchange, process):
 
@@ -82,7 +74,6 @@ def test_two_kills_on_the_way_leave_no_trace(settings: Settings, store: Store, t
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("empty_bus")
 def test_a_real_recording_with_every_fault_of_the_stream_is_stored_as_it_was(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, speed=60.0) as (exchange, process):
         faults: list[dict[str, Any]] = [
