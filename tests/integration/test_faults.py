@@ -317,7 +317,7 @@ def test_a_recording_arrives_digit_by_digit(config: Settings, tmp_path: Path) ->
     bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
     process = jobs(config, tmp_path / "jobs.log", SOURCES=f"replay:{RECORDING}@max")
     with (
-        Web("hub", config, tmp_path / "hub.log") as hub,
+        Web("hub", config, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES=str(2**24)) as hub,  # all of it: @max asks nobody whether he keeps up
         Web("rest", config, tmp_path / "rest.log") as rest,
         PythonClient(hub.url) as client,
     ):
