@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
 
 from apscheduler.triggers.base import BaseTrigger
 
@@ -16,6 +18,8 @@ from jobs.rest import Stopped
 from jobs.work import Timed, Work
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 _LOOK_BACK = (timedelta(hours=2), timedelta(days=2), timedelta(days=60))
 _LONGEST_PAUSE = 300.0
@@ -55,19 +59,13 @@ class Runner:
 
     def catch_up(self) -> None:
         """Run the job for the last moment at which it was due, unless it has succeeded for that. A store that is away is waited for."""
-        while not self._work.stop.is_set():
-            try:
-                with self._one:
-                    if (due := self._missed()) is not None:
-                        log.info("catching up", extra={"job": self.job.id, "as_of": due.isoformat()})
-                        self._guarded(due)
-                return
-            except StoreError:
-                self._work.stop.wait(_STORE_SECONDS)
+        with self._one, suppress(Stopped):
+            if not self._work.stop.is_set() and (due := self._missed()) is not None:
+                log.info("catching up", extra={"job": self.job.id, "as_of": due.isoformat()})
+                self._guarded(due)
 
     def _missed(self) -> datetime | None:
-        with self._work.store.transaction() as cursor:
-            last = last_success(cursor, self.job.id)
+        last = _ask(self._work, self.job, lambda cursor: last_success(cursor, self.job.id))
         due = due_before(self.job.trigger, self._work.clock())
         return due if due is not None and (last is None or last < due) else None
 
@@ -89,7 +87,8 @@ def run_once(job: Timed, work: Work, as_of: datetime) -> int:
     attempt = 0
     while True:
         try:
-            return _attempt(job, work, as_of, _begin(job, work, as_of))
+            run = _ask(work, job, lambda cursor: begin_run(cursor, job.id, as_of, work.clock()))
+            return _attempt(job, work, as_of, run)
         except Stopped as error:
             raise JobFailed("stopped before it was done") from error
         except Exception as error:
@@ -101,16 +100,16 @@ def run_once(job: Timed, work: Work, as_of: datetime) -> int:
         attempt += 1
 
 
-def _begin(job: Timed, work: Work, as_of: datetime) -> int:
-    """Note that a run begins, once the store is there; its id. Raises `Stopped`."""
+def _ask(work: Work, job: Timed, question: Callable[[Any], Answer]) -> Answer:
+    """What the store answers in a transaction, once it is there. Raises `Stopped`."""
     waited = False
     while True:
         try:
             with work.store.transaction() as cursor:
-                return begin_run(cursor, job.id, as_of, work.clock())
+                return question(cursor)
         except StoreError as error:
             if not waited:
-                log.warning("job waits for the store: %s", error, extra={"job": job.id, "as_of": as_of.isoformat()})
+                log.warning("job waits for the store: %s", error, extra={"job": job.id})
             waited = True
         if work.stop.wait(_STORE_SECONDS):
             raise Stopped
