@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from config import VERSION, logs, settings
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
+from db.timestamps import utc_now
 
 
 def hub() -> Any:
@@ -16,7 +16,7 @@ def hub() -> Any:
     from api.websocket_server import create_hub
 
     config = _prepare("hub")
-    return create_hub(config, _bus(config), _store(config, "hub"), _now)
+    return create_hub(config, _bus(config), _store(config, "hub"), utc_now)
 
 
 def rest() -> Any:
@@ -24,7 +24,7 @@ def rest() -> Any:
     from api.app import create_app
 
     config = _prepare("rest")
-    return create_app(config, _bus(config), _store(config, "rest"), _now, VERSION)
+    return create_app(config, _bus(config), _store(config, "rest"), utc_now, VERSION)
 
 
 def _prepare(service: str) -> Settings:
@@ -36,12 +36,8 @@ def _prepare(service: str) -> Settings:
 
 
 def _bus(config: Settings) -> Bus:
-    return Bus(str(config.redis_url), _now, limit=config.stream_max_length)
+    return Bus(str(config.redis_url), utc_now, limit=config.stream_max_length)
 
 
 def _store(config: Settings, service: str) -> Store:
     return Store(str(config.database_url), pool_max=config.db_pool_max, timeout_ms=config.db_timeout_ms, application=f"tickwire-{service}")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

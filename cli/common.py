@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,13 +20,30 @@ from config.processes import StartError, Supervisor
 from config.settings import Settings, SettingsError
 from db.bus import BusError
 from db.postgres import StoreError
+from db.timestamps import parse_time
 from jobs.sources.base import SourceError
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
+class Moment(click.ParamType[datetime]):
+    """A point in time."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            return parse_time(value)
+        except ValueError:
+            self.fail(f"{value!r} is not a time like 2025-11-18 or 2025-11-18T12:34:56Z", param, ctx)
+
+
+def stopped_by_signals() -> threading.Event:
+    """What Ctrl-C and SIGTERM set from now on."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def chosen_settings(service: str) -> Settings:

@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 from contextlib import ExitStack
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cli.common import chosen_settings, database, now, plain_errors, servers
+from cli.common import Moment, chosen_settings, database, plain_errors, servers, stopped_by_signals
 from config import settings
 from config.processes import StopAsked
 from config.settings import Settings, SourceSpec
@@ -24,7 +23,7 @@ from db.bus import Bus
 from db.instruments import all_instruments
 from db.intervals import INTERVALS
 from db.postgres import Store
-from db.timestamps import parse_time
+from db.timestamps import utc_now
 from jobs.backfill import Filler, retention
 from jobs.history import request as backfills
 from jobs.playback import play, symbols
@@ -47,7 +46,7 @@ def replay(file: Path, speed: str, loop: bool) -> None:
     done = 0
     with plain_errors(), ExitStack() as stack:
         database_url, redis_url = servers(chosen)
-        bus = Bus(redis_url, now, limit=chosen.stream_max_length)
+        bus = Bus(redis_url, utc_now, limit=chosen.stream_max_length)
         stack.callback(bus.close)
         bus.ping()
         source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), symbols(database_url))
@@ -61,19 +60,7 @@ def replay(file: Path, speed: str, loop: bool) -> None:
             bar.advance(task, ticks)
 
         stack.callback(lambda: click.echo(f"published {done} ticks"))
-        play(source, bus, taken=taken, clock=now, stop=threading.Event())
-
-
-class Moment(click.ParamType[datetime]):
-    """A point in time."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            return parse_time(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a time like 2025-11-18 or 2025-11-18T12:34:56Z", param, ctx)
+        play(source, bus, taken=taken, clock=utc_now, stop=threading.Event())
 
 
 @click.command()
@@ -99,13 +86,10 @@ def backfill(again: bool, **options: Any) -> None:
 
     Uses the configured database; without one, the embedded database of the running system, or starts it for the moment.
     """
-    chosen, stop = chosen_settings("backfill"), threading.Event()
-    request = backfills.Request(**options)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    chosen, request, stop = chosen_settings("backfill"), backfills.Request(**options), stopped_by_signals()
     try:
         with plain_errors():
-            backfills.check(request, chosen, now())
+            backfills.check(request, chosen, utc_now())
             with database(chosen) as url:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
                 migrations.apply(url)
@@ -133,7 +117,7 @@ def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threadin
         def say(text: str) -> None:
             bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-        filler = Filler(store, now, stop, limits=retention(chosen, now()), warn=say)
+        filler = Filler(store, utc_now, stop, limits=retention(chosen, utc_now()), warn=say)
         stack.callback(lambda: click.echo(f"{request.source}: {filler.outcome}"))
         for number, part in enumerate(parts):
             moved = partial(_move, bar, task, part.title, number)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -14,13 +12,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cli.common import chosen_settings, now, plain_errors, servers
-from cli.past import Moment
+from cli.common import Moment, chosen_settings, plain_errors, servers, stopped_by_signals
 from config.settings import Settings
 from db.bus import Bus
 from db.job_runs import JobState, job_states
 from db.postgres import Store
-from db.timestamps import format_time
+from db.timestamps import format_time, utc_now
 from jobs.runs import JobFailed, due_before, run_once
 from jobs.scheduler import JOBS, TIMED
 from jobs.work import Timed, Work
@@ -42,8 +39,7 @@ def list_jobs() -> None:
         states = {state.id: state for state in job_states(cursor)}
     table = Table("job", "schedule", "last run for", "outcome", "rows", "next run", box=None)
     for each in JOBS:
-        schedule = each.schedule if isinstance(each, Timed) else "as long as the process"
-        table.add_row(each.id, schedule, *_last_run(states.get(each.id)), _minute(getattr(states.get(each.id), "next_run", None)))
+        table.add_row(each.id, each.schedule, *_last_run(states.get(each.id)), _minute(getattr(states.get(each.id), "next_run", None)))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
@@ -68,19 +64,17 @@ def run_job(name: str, as_of: datetime | None) -> None:
     was judged for alerts is not judged again, and no price is moved back.
     """
     chosen, timed = chosen_settings("job"), TIMED[name]
-    moment = _moment_due(timed, as_of, now())
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    moment = _moment_due(timed, as_of, utc_now())
+    stop = stopped_by_signals()
     began = time.monotonic()
     with plain_errors(), ExitStack() as stack:
         database_url, redis_url = servers(chosen)
         store = stack.enter_context(closing(_store(chosen, database_url)))
-        bus = stack.enter_context(closing(Bus(redis_url, now, limit=chosen.stream_max_length)))
+        bus = stack.enter_context(closing(Bus(redis_url, utc_now, limit=chosen.stream_max_length)))
         store.ping()
         bus.ping()
         try:
-            rows = run_once(replace(timed, retries=0), Work(chosen, bus, store, now, stop), moment)
+            rows = run_once(replace(timed, retries=0), Work(chosen, bus, store, utc_now, stop), moment)
         except JobFailed as error:
             raise click.ClickException(f"{name} for {format_time(moment)} failed: {error}") from error
     click.echo(f"{name} for {format_time(moment)}: {rows} rows in {time.monotonic() - began:.1f} s")

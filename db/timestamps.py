@@ -5,6 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 
+def utc_now() -> datetime:
+    """The clock of every process: whoever needs one is given it."""
+    return datetime.now(UTC)
+
+
 def format_time(moment: datetime) -> str:
     """An aware datetime as `2025-11-18T12:34:56.789123Z`."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from config import settings
 from config.settings import Settings
 from db.bus import Bus, BusError
-from db.timestamps import parse_time
+from db.timestamps import parse_time, utc_now
 from jobs.source_status import REPORT_SECONDS
 
 SILENT_AFTER = timedelta(seconds=4 * REPORT_SECONDS)
@@ -24,16 +24,12 @@ def silent_sources(config: Settings, bus: Bus, now: datetime) -> list[str]:
 def main() -> None:
     """Entry point."""
     config = settings.load()
-    bus = Bus(str(config.redis_url), _now)
+    bus = Bus(str(config.redis_url), utc_now)
     try:
-        if silent := silent_sources(config, bus, _now()):
+        if silent := silent_sources(config, bus, utc_now()):
             sys.exit("silent: " + ", ".join(silent))
     except BusError as error:
         sys.exit(f"bus: {error}")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC
 from types import FrameType
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -19,6 +19,7 @@ from db.bus import Bus
 from db.job_runs import write_jobs
 from db.leadership import Leadership
 from db.postgres import Store, StoreError
+from db.timestamps import utc_now
 from jobs.daily_correlation_job import daily_correlation_job
 from jobs.election import Election
 from jobs.hourly_job import hourly_job
@@ -93,11 +94,10 @@ def _catch_up(runner: Runner, work: Work) -> None:
 
 def _tell(scheduler: BackgroundScheduler, work: Work) -> None:
     """Write the table where REST finds it."""
-    timed = [(job.id, job.schedule, scheduler.get_job(job.id).next_run_time) for job in TIMED.values()]
-    lasting = [(job.id, "as long as the process", None) for job in JOBS if isinstance(job, Lasting)]
+    rows = [(job.id, job.schedule, scheduler.get_job(job.id).next_run_time if job.id in TIMED else None) for job in JOBS]
     try:
         with work.store.transaction() as cursor:
-            write_jobs(cursor, [*timed, *lasting], work.clock())
+            write_jobs(cursor, rows, work.clock())
     except StoreError as error:
         log.debug("cannot tell what is scheduled: %s", error)
 
@@ -112,7 +112,7 @@ def main() -> None:
     logs.configure("jobs", level=config.log_level, style=config.log_format, file=config.log_file)
     if config.database_url is None or config.redis_url is None:
         sys.exit("jobs alone need DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers")
-    bus = Bus(config.redis_url, _now, limit=config.stream_max_length)
+    bus = Bus(config.redis_url, utc_now, limit=config.stream_max_length)
     store = Store(config.database_url, pool_max=config.db_pool_max, timeout_ms=config.db_timeout_ms, application="tickwire-jobs")
     stop = threading.Event()
 
@@ -122,11 +122,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
     leadership = Leadership(config.database_url, timeout_ms=config.db_timeout_ms)
-    Election(leadership, bus, lambda over: run(Work(config, bus, store, _now, over))).run(stop)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    Election(leadership, bus, lambda over: run(Work(config, bus, store, utc_now, over))).run(stop)
 
 
 if __name__ == "__main__":

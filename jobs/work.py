@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import ClassVar
 
 from apscheduler.triggers.base import BaseTrigger
 
@@ -35,6 +36,7 @@ class Lasting:
 
     id: str
     run: Callable[[Work], None]
+    schedule: ClassVar[str] = "as long as the process"
 
 
 @dataclass(frozen=True, slots=True)
