@@ -257,8 +257,10 @@ class Events:
             # Who is in the room already misses nothing; sending it again would only double it.
             bodies = [] if pair in held else self._log.missed(pair, position["epoch"], position["seq"])
             size = sum(map(len, bodies or ()))
-            found[pair] = bodies if size <= left else None
-            left -= size if size <= left else 0
+            if size > left:
+                bodies, size = None, 0
+            found[pair] = bodies
+            left -= size
         return found
 
     def _judge(self, pairs: Any) -> tuple[list[str], list[dict[str, Any]]]:

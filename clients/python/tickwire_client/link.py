@@ -73,7 +73,7 @@ class Link:
             sio = self._sio
             self._lock.notify_all()
         if sio is not None:
-            _hang_up(sio)
+            sio.disconnect()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(self._timeout + 5)
         self._end("closed")
@@ -134,7 +134,7 @@ class Link:
             try:
                 sio = self._dial()
                 if self._closing.is_set():
-                    _hang_up(sio)
+                    sio.disconnect()
                     return None
                 self._listener.restore(self._number)
                 return sio
@@ -154,7 +154,7 @@ class Link:
         except (DialError, ValueError) as error:
             raise _failure(self._url, error, refusal) from None
         if not greeted.wait(self._timeout):
-            _hang_up(sio)
+            sio.disconnect()
             raise ConnectionFailed(f"{self._url} speaks Socket.IO, but is no hub: it does not greet")
         return sio
 
@@ -195,10 +195,6 @@ def _in_order(sio: Any) -> None:
             return None
 
     engine.start_background_task = start_in_order
-
-
-def _hang_up(sio: Any) -> None:
-    sio.disconnect()
 
 
 def _failure(url: str, error: Exception, refusal: list[Any]) -> ConnectionFailed:
