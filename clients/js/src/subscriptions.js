@@ -104,7 +104,7 @@ export class Subscriptions {
   }
 
   #candlesJoined(asked, resumed, body) {
-    const held = new Set((body.candles ?? []).map(({ pair, interval }) => `${pair}|${interval}`));
+    const held = candlesHeld(body);
     const steps = [];
     for (const { pair, interval } of asked) {
       const key = `${pair}|${interval}`;
@@ -126,12 +126,7 @@ export class Subscriptions {
 
   #candlesMissed(track, numbered) {
     const about = { instrument: track.pair, interval: track.interval };
-    if (!numbered.length) {
-      const verdict = judgeReturn(track.position, undefined);
-      track.position = verdict.position;
-      return stepsOf("candle_update", undefined, about, verdict, true);
-    }
-    return numbered.flatMap((body) => {
+    return (numbered.length ? numbered : [undefined]).flatMap((body) => {
       const verdict = judgeReturn(track.position, body);
       track.position = verdict.position;
       return stepsOf("candle_update", body, about, verdict, true);
@@ -141,7 +136,7 @@ export class Subscriptions {
   /** `unsubscription_confirmed`: what is still held is all there is. */
   unsubscribed(body) {
     const held = new Set(body.pairs);
-    const candles = new Set((body.candles ?? []).map(({ pair, interval }) => `${pair}|${interval}`));
+    const candles = candlesHeld(body);
     if (body.removed.length) this.#everything = null;
     for (const pair of [...this.#prices.keys()]) if (!held.has(pair)) this.#prices.delete(pair);
     for (const key of [...this.#candles.keys()]) if (!candles.has(key)) this.#candles.delete(key);
@@ -209,6 +204,11 @@ function named({ event, instrument, interval, topic }, gap) {
     ...(interval && { interval }),
     ...gap,
   };
+}
+
+/** What the hub says is held, as "PAIR|interval". */
+function candlesHeld({ candles }) {
+  return new Set((candles ?? []).map(({ pair, interval }) => `${pair}|${interval}`));
 }
 
 function chunks(items) {
