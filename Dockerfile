@@ -13,6 +13,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 
 COPY LICENSE manage.py wsgi.py ./
 COPY config/ config/
+COPY ops/ ops/
 COPY db/ db/
 COPY jobs/ jobs/
 COPY api/ api/

@@ -10,9 +10,10 @@ import orjson
 from flask import Flask, Response
 from flask.json.provider import JSONProvider
 
-from api.rest import alerts, candles, correlation, docs, errors, gaps, health, jobs, prices, sessions, slots, symbols, trades, volatility
-from api.rest.parts import Parts, attach
+from api.rest import errors, slots
+from api.rest.context import Parts, attach
 from api.rest.probe import Probe
+from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, sessions, symbols, trades, volatility
 from api.rest.routing import make_api
 from config.settings import Settings
 from db.bus import Bus

@@ -9,9 +9,9 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 from marshmallow.fields import Field
 
-from api.schemas.answers import ANSWERS, REQUESTS
-from api.schemas.events import ALL, Candles, Pairs, Threshold
-from api.schemas.fields import DecimalText, Flag, TimeText
+from api.fields import DecimalText, Flag, TimeText
+from api.hub.schemas.answers import ANSWERS, REQUESTS
+from api.hub.schemas.requests import ALL, Candles, Pairs, Threshold
 from db.decimals import DECIMAL
 from db.intervals import INTERVALS
 

@@ -17,19 +17,18 @@ import psutil
 from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO  # noqa: A004 - Socket.IO's own name for it
 
-from api.hub.alert_bell import AlertBell
-from api.hub.alert_desk import AlertDesk
-from api.hub.client_alerts import PRICE, RuleIndex, Series
-from api.hub.engine import ClientManager, Protocol, make_socketio, wait_for_socket
+from api.errors import ErrorCode, error_body
+from api.hub.alerts.notifier import AlertBell
+from api.hub.alerts.requests import AlertDesk
+from api.hub.alerts.rules import PRICE, RuleIndex, Series
+from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.events import Events
 from api.hub.fanout import Fanout
-from api.hub.refusal import error_body
 from api.hub.relay import Relay
-from api.hub.server import EngineServer
 from api.hub.topic_log import TopicLog
-from api.hub.volatility_feed import VolatilityFeed
-from api.hub.wire import event
-from api.schemas.errors import ErrorCode
+from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
+from api.hub.transport.wire import event
 from config.settings import Settings
 from db import topics
 from db.bus import Bus

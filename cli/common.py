@@ -14,14 +14,15 @@ from typing import Any
 
 import click
 
-from config import embedded, logs, running, settings
-from config.children import hold_stop_signals
-from config.processes import StartError, Supervisor
+from config import logs, settings
 from config.settings import Settings, SettingsError
 from db.bus import BusError
 from db.postgres import StoreError
 from db.timestamps import parse_time
-from jobs.sources.base import SourceError
+from jobs.feeds.base import SourceError
+from ops import embedded, running
+from ops.children import hold_stop_signals
+from ops.supervisor import StartError, Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from cli.common import Moment, chosen_settings, database, plain_errors, servers, stopped_by_signals
 from config import settings
-from config.processes import StopAsked
 from config.settings import Settings, SourceSpec
 from db import migrate as migrations
 from db.bus import Bus
@@ -24,12 +23,13 @@ from db.instruments import all_instruments
 from db.intervals import INTERVALS
 from db.postgres import Store
 from db.timestamps import utc_now
-from jobs.backfill import Filler, retention
-from jobs.history import request as backfills
-from jobs.playback import play, symbols
-from jobs.rest import Stopped
-from jobs.sources.base import SourceError
-from jobs.sources.replay import ReplaySource, count_ticks
+from jobs.backfill import request as backfills
+from jobs.backfill.fill import Filler, retention
+from jobs.feeds.base import SourceError
+from jobs.feeds.http_json import Stopped
+from jobs.feeds.playback import play, symbols
+from jobs.feeds.replay import ReplaySource, count_ticks
+from ops.supervisor import StopAsked
 
 
 @click.command()

@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
-from config import embedded, running
-from config.children import hold_stop_signals
-from config.processes import Process, StopAsked, Supervisor
-from config.running import Running
 from config.settings import Settings, mask_url
 from db import migrate as migrations
+from ops import embedded, running
+from ops.children import hold_stop_signals
+from ops.running import Running
+from ops.supervisor import Process, StopAsked, Supervisor
 
 
 @click.command()

@@ -18,9 +18,9 @@ from db.bus import Bus
 from db.job_runs import JobState, job_states
 from db.postgres import Store
 from db.timestamps import format_time, utc_now
-from jobs.runs import JobFailed, due_before, run_once
+from jobs.runtime.context import Timed, Work
+from jobs.runtime.runs import JobFailed, due_before, run_once
 from jobs.scheduler import JOBS, TIMED
-from jobs.work import Timed, Work
 
 
 @click.group()

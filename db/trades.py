@@ -19,7 +19,7 @@ _PIECE = 1 << 20  # bytes that are sent at once; psycopg2's own 8 KB would wait 
 def insert_trades(cursor: Any, lines: bytes) -> int:
     """Store the trades that are not stored yet, and mark their minutes for the candles; returns how many trades that were.
 
-    `lines` is what `db.bus_messages.trade_lines` gives. Makes the months they need.
+    `lines` is what `db.messages.trade_lines` gives. Makes the months they need.
     """
     minutes = [(symbol.decode(), minute.decode() + "Z") for symbol, minute in set(_MINUTES.findall(lines))]
     make_months(cursor, "raw_trades", {minute[:7] for _, minute in minutes})

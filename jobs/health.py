@@ -9,7 +9,7 @@ from config import settings
 from config.settings import Settings
 from db.bus import Bus, BusError
 from db.timestamps import parse_time, utc_now
-from jobs.source_status import REPORT_SECONDS
+from jobs.feeds.status import REPORT_SECONDS
 
 SILENT_AFTER = timedelta(seconds=4 * REPORT_SECONDS)
 

@@ -20,13 +20,13 @@ from db.job_runs import write_jobs
 from db.leadership import Leadership
 from db.postgres import Store, StoreError
 from db.timestamps import utc_now
-from jobs.daily_correlation_job import daily_correlation_job
-from jobs.election import Election
-from jobs.hourly_job import hourly_job
-from jobs.lasting import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
-from jobs.retention_job import retention_job
-from jobs.runs import Runner
-from jobs.work import Lasting, Timed, Work
+from jobs.figures.daily import daily_correlation_job
+from jobs.figures.hourly import hourly_job
+from jobs.runtime.context import Lasting, Timed, Work
+from jobs.runtime.election import Election
+from jobs.runtime.runs import Runner
+from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
+from jobs.store.retention import retention_job
 
 log = logging.getLogger("jobs.scheduler")
 

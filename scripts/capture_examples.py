@@ -16,10 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from config import embedded, settings
-from config.processes import Supervisor
+from config import settings
 from db import migrate
 from db.bus import Bus
+from ops import embedded
+from ops.supervisor import Supervisor
 from tests.examples import hub, rest
 from tests.examples.example import DOCUMENTS, Examples, quote_again, write_all
 from tests.examples.system import living

@@ -9,8 +9,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from db.bus_messages import Trade
 from db.intervals import INTERVALS, candle_end, candle_start
+from db.messages import Trade
 from db.postgres import Store
 from db.prices import PriceRow
 from db.timestamps import parse_time

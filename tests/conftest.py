@@ -15,13 +15,13 @@ import psycopg2
 import pytest
 import redis as redis_client
 
-from config import embedded
 from config import settings as settings_module
-from config.processes import Supervisor
 from config.settings import Settings
 from db import migrate
 from db.bus import Bus
 from db.postgres import Store
+from ops import embedded
+from ops.supervisor import Supervisor
 
 # How long an example takes says how busy the machine is, nothing else. The same examples every time: what fails once fails again.
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)

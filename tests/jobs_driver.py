@@ -14,10 +14,10 @@ from db.bus import Bus
 from db.job_runs import last_success
 from db.postgres import Store
 from db.timestamps import parse_time
-from jobs.runs import run_once
+from jobs.runtime.context import Work
+from jobs.runtime.runs import run_once
 from jobs.scheduler import TIMED
-from jobs.work import Work
-from jobs.writer import BatchRule, Prices, Writer
+from jobs.store.writer import BatchRule, Prices, Writer
 
 HOUR = timedelta(hours=1)
 LATE = timedelta(seconds=10)  # after the hour, by the driver's clock

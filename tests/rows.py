@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from db.bus_messages import Trade, trade_lines
+from db.messages import Trade, trade_lines
 from db.postgres import Store
 from db.trades import insert_trades
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
+from api.errors import ErrorCode
 from api.hub.fanout import Fanout
+from api.hub.schemas.requests import ALL
 from api.hub.topic_log import TopicLog
-from api.schemas.errors import ErrorCode
-from api.schemas.events import ALL
 from db import topics
 from db.intervals import INTERVALS
 

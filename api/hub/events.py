@@ -11,15 +11,11 @@ from typing import Any
 import orjson
 from marshmallow import Schema, ValidationError
 
-from api.hub.alert_desk import AlertDesk
+from api.errors import ErrorCode, Refusal, error_body, unknown_instrument
+from api.hub.alerts.requests import AlertDesk
 from api.hub.candle_rooms import CandleRooms
 from api.hub.fanout import Fanout, granted
-from api.hub.outbox import Outbox
-from api.hub.refusal import Refusal, error_body, unknown_instrument
-from api.hub.topic_log import TopicLog
-from api.hub.wire import event as frame
-from api.schemas.errors import ErrorCode
-from api.schemas.events import (
+from api.hub.schemas.requests import (
     ALL,
     DeleteAlertSchema,
     NothingSchema,
@@ -29,6 +25,9 @@ from api.schemas.events import (
     SubscribeSchema,
     UnsubscribeSchema,
 )
+from api.hub.topic_log import TopicLog
+from api.hub.transport.outbox import Outbox
+from api.hub.transport.wire import event as frame
 from db import topics
 
 log = logging.getLogger(__name__)

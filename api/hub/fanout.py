@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from api.hub.outbox import Outbox
-from api.hub.wire import Frame
+from api.hub.transport.outbox import Outbox
+from api.hub.transport.wire import Frame
 
 Rooms = tuple[str, ...]  # where a broadcast goes; none means to everyone
 _Key = TypeVar("_Key")

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 from marshmallow import ValidationError
 
-from api.hub.wire import Frame, event
-from api.schemas.bus import MOST_EPOCH, MOST_NAME, MOST_SEQ, SCHEMAS
+from api.hub.schemas.bus import MOST_EPOCH, MOST_NAME, MOST_SEQ, SCHEMAS
+from api.hub.transport.wire import Frame, event
 from db import topics
 from db.decimals import is_decimal
 from db.intervals import INTERVALS

@@ -16,7 +16,7 @@ from api.hub.messages import BadMessage, Message, decode
 from api.hub.topic_log import Place, TopicLog
 from db import topics
 from db.bus import TAIL, Bus, BusError
-from db.bus_messages import Entry
+from db.messages import Entry
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from api.schemas.errors import ErrorCode
+from api.errors import ErrorCode
 from db.bus import BusError
 from db.postgres import StoreError
 

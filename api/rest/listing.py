@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from flask import Response
 
-from api.rest import paging
-from api.rest.parts import parts
+from api.rest.context import parts
+from api.rest.routes.symbols import refuse_unknown
+from api.rest.schemas import paging
+from api.rest.schemas.listings import DEFAULT_LIMIT
 from api.rest.slots import hold, take_for_export
-from api.rest.symbols import refuse_unknown
-from api.schemas.listings import DEFAULT_LIMIT
-from db.listing import Form, Key, Listing, Page, Part, read_page
+from db.listing.query import Form, Key, Listing, Page, Part, read_page
 
 EXPORT_ROWS = 10_000  # of an export that are in memory, and in one query, at a time
 EXPORTS = {"responses": {200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/x-ndjson")}}}}

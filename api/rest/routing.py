@@ -9,7 +9,7 @@ from flask import Flask
 from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from marshmallow import Schema
 
-from api.schemas.rest import ErrorSchema
+from api.rest.schemas.answers import ErrorSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
 

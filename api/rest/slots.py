@@ -11,8 +11,8 @@ import time
 
 from flask import Flask, Response, g, request
 
+from api.errors import ErrorCode
 from api.rest.errors import ApiError
-from api.schemas.errors import ErrorCode
 
 MOST_AT_WORK = 6
 MOST_EXPORTS = 3

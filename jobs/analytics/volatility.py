@@ -1,7 +1,7 @@
 """Six estimators of volatility over rolling windows: arrays in, arrays out, vectorised over instruments and windows.
 
 Rows of candles are the instrument's trading time: a candle that is missing although the market was open is a column of NaN, hours in which
-the market is closed are no columns at all (`jobs/hours.py` makes such a grid). docs/analytics.md says when to use which estimator.
+the market is closed are no columns at all (`jobs/figures/hours.py` makes such a grid). docs/analytics.md says when to use which estimator.
 """
 
 from __future__ import annotations

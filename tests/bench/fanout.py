@@ -14,10 +14,10 @@ from pathlib import Path
 import psycopg2
 import redis as redis_client
 
-from config import embedded
-from config.processes import Supervisor
 from db import migrate, topics
 from db.bus import Bus
+from ops import embedded
+from ops.supervisor import Supervisor
 from tests.bench.control import LoadGenerator
 from tests.bench.cores import Cores
 from tests.bench.feed import Feed

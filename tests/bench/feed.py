@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from db.bus import Bus
-from db.bus_messages import Tick
+from db.messages import Tick
 from db.timestamps import format_time
 
 

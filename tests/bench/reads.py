@@ -16,9 +16,9 @@ from signal import Signals
 import psutil
 import psycopg2
 
-from config.children import kill_group, spawn, tail
-from config.embedded.server import free_port
 from db.partitions import make_months
+from ops.children import kill_group, spawn, tail
+from ops.embedded.server import free_port
 from tests.bench.fanout import Ground
 from tests.bench.servers import BenchError
 from tests.bench.trades import PSQL, database

@@ -9,8 +9,8 @@ from signal import Signals
 
 import psycopg2
 
-from config.children import kill_group, spawn, tail
 from db.partitions import make_months
+from ops.children import kill_group, spawn, tail
 from tests.bench.fanout import Ground
 from tests.bench.servers import BenchError
 from tests.bench.trades import database

@@ -14,8 +14,8 @@ from signal import Signals
 
 import psutil
 
-from config.children import kill_group, spawn, tail
-from config.embedded.server import free_port
+from ops.children import kill_group, spawn, tail
+from ops.embedded.server import free_port
 from tests.bench.cores import Cores
 
 ROOT = Path(__file__).parents[2]

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 import psycopg2
 
-from config.children import kill_group, spawn, tail
-from config.embedded.server import free_port, wheel
 from db.partitions import make_months
+from ops.children import kill_group, spawn, tail
+from ops.embedded.server import free_port, wheel
 from tests.bench.fanout import Ground
 from tests.bench.peers.exchange import SYMBOLS, last_id, trades
 from tests.bench.servers import BenchError

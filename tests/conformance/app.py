@@ -19,8 +19,8 @@ import engineio
 from flask import Flask
 from flask_socketio import SocketIO
 
-from api.hub.engine import ClientManager, Protocol, make_socketio, start
-from api.hub.server import EngineServer
+from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, start
 from config import settings as settings_module
 from config.settings import Settings
 

@@ -17,10 +17,10 @@ import pytest
 import redis as redis_client
 import socketio
 
-from config import running
 from config import settings as settings_module
 from config.settings import Settings
 from db.bus import Bus
+from ops import running
 from tests.conformance.compatible import KINDS, PACKAGES, TRANSPORTS, Client, Node, make, make_python, runs_here
 from tests.conformance.http_client import UNSUPPORTED, Server
 from tests.conftest import Servers, until

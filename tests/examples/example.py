@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.schemas.answers import ANSWERS, REQUESTS, ErrorSchema
+from api.hub.schemas.answers import ANSWERS, REQUESTS, ErrorSchema
 from tests.processes import ROOT
 
 FOLDER = ROOT / "docs" / "examples"

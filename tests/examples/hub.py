@@ -11,7 +11,7 @@ from typing import Any
 
 from config.settings import Settings
 from db.bus import Bus
-from db.bus_messages import Tick
+from db.messages import Tick
 from db.timestamps import format_time
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until

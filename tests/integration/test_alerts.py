@@ -16,12 +16,12 @@ from db import topics
 from db.alerts import Alert, write_alerts
 from db.bus import Bus, BusError
 from db.postgres import Store
-from jobs.alert_rules import AlertRule
-from jobs.alerts import Seen, keep_publishing, pairs_of, publish_alerts, raise_alerts
-from jobs.hourly_job import hourly_job
-from jobs.runs import JobFailed, run_once
+from jobs.figures.alert_rules import AlertRule
+from jobs.figures.alerts import Seen, keep_publishing, pairs_of, publish_alerts, raise_alerts
+from jobs.figures.hourly import hourly_job
+from jobs.runtime.context import Work
+from jobs.runtime.runs import JobFailed, run_once
 from jobs.scheduler import TIMED
-from jobs.work import Work
 from tests.conftest import until
 from tests.stored_hours import HOUR, candle, put, select
 
@@ -168,7 +168,7 @@ def test_a_run_without_the_bus_stores_everything_and_fails(
     settings: Settings, store: Store, bus: Bus, away: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is tried again; what it has judged is told by then or later, and once."""
-    monkeypatch.setattr("jobs.hour_end.PATIENCE", 0.3)  # nobody stores what the runs publish
+    monkeypatch.setattr("jobs.figures.hour_end.PATIENCE", 0.3)  # nobody stores what the runs publish
     hours = [NOON - number * HOUR for number in range(1, 30)]
     put(store, [candle("EUR_USD", start, (close, "1.2", "1.0", close)) for start, close in zip(hours, ["1.1", "1.0"] * 15, strict=False)])
     work = Work(settings, away, store, lambda: NOON + timedelta(seconds=10))

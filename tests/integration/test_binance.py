@@ -18,14 +18,14 @@ import redis as redis_client
 
 from db import topics
 from db.bus import Bus
-from db.bus_messages import Trade
+from db.messages import Trade
 from db.timestamps import format_time, parse_time
-from jobs import source_status
-from jobs.history.binance import BinanceHistory, Weight
-from jobs.ingest import Ingestion
-from jobs.rest import Rest, Stopped
-from jobs.sources.base import SourceError
-from jobs.sources.binance import BinanceSource
+from jobs.feeds import status as source_status
+from jobs.feeds.base import SourceError
+from jobs.feeds.binance.history import BinanceHistory, Weight
+from jobs.feeds.binance.stream import BinanceSource
+from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.ingest import Ingestion
 from tests.conftest import until
 from tests.fake_time import FakeTime
 from tests.standins.binance import BinanceStandIn

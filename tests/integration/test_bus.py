@@ -14,7 +14,7 @@ import redis as redis_client
 
 from db import topics
 from db.bus import CHUNK, TRADES_AT_ONCE, Bus, BusError, BusFull, Subscription
-from db.bus_messages import Tick, Trade, trade_lines
+from db.messages import Tick, Trade, trade_lines
 from tests.conftest import Servers, until
 
 

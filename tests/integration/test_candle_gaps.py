@@ -11,11 +11,11 @@ import pytest
 
 from db.postgres import Store
 from db.timestamps import format_time
-from jobs.candle_gaps import CandleGaps
-from jobs.gaps import GapFiller, Wakes
-from jobs.history.oanda import OandaHistory
-from jobs.rest import Rest
-from jobs.sources.base import SourceError
+from jobs.feeds.base import SourceError
+from jobs.feeds.http_json import Rest
+from jobs.feeds.oanda.history import OandaHistory
+from jobs.gaps.candles import CandleGaps
+from jobs.gaps.filler import GapFiller, Wakes
 from tests.conftest import until
 from tests.processes import ROOT
 from tests.rows import TIME

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.covariance import LedoitWolf
 
-from api.schemas.bus import SCHEMAS
+from api.hub.schemas.bus import SCHEMAS
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
@@ -21,8 +21,8 @@ from db.candles import CandleRow
 from db.correlations import METHODS
 from db.postgres import Store
 from db.timestamps import format_time
-from jobs.daily_correlation_job import MINIMUM, daily_correlation_job
-from jobs.work import Work
+from jobs.figures.daily import MINIMUM, daily_correlation_job
+from jobs.runtime.context import Work
 from tests.jobs_oracle import hourly_returns
 from tests.stored_hours import HOUR, candle, put, recorded, select
 

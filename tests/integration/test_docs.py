@@ -20,7 +20,7 @@ import pytest
 from marshmallow import ValidationError
 
 from api.asyncapi import document
-from api.schemas.answers import ANSWERS
+from api.hub.schemas.answers import ANSWERS
 from config import VERSION
 from tests import browser
 from tests.conftest import until

@@ -13,7 +13,7 @@ import pytest
 from db.bus import Bus
 from db.leadership import Leadership
 from db.postgres import StoreError
-from jobs.election import Election
+from jobs.runtime.election import Election
 from tests.conftest import Servers, until
 
 

@@ -20,11 +20,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config import embedded, running
 from config import settings as settings_module
 from config.settings import Settings
 from db.bus import Bus
-from db.bus_messages import Tick
+from db.messages import Tick
+from ops import embedded, running
 from tests.clients import NodeClient, PythonClient
 from tests.conformance.http_client import Server
 from tests.conformance.polling_client import Polling

@@ -20,16 +20,16 @@ import psycopg2
 import pytest
 from apscheduler.triggers.cron import CronTrigger
 
-from config import embedded, running
-from config.embedded.server import Server
 from config.settings import Settings
 from config.settings import load as load_settings
 from db import migrate
 from db.bus import Bus, BusError
-from db.bus_messages import Tick
+from db.messages import Tick
 from db.postgres import Store
-from jobs.runs import run_once
-from jobs.work import Timed, Work
+from jobs.runtime.context import Timed, Work
+from jobs.runtime.runs import run_once
+from ops import embedded, running
+from ops.embedded.server import Server
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.processes import ROOT, Running, Web, jobs
@@ -262,7 +262,7 @@ def test_postgres_away_for_twenty_seconds(config: Settings, postgres: Breakable,
         assert {body["seq"]: body["price"]["bid"] for body in client.bodies("price_update")}.items() <= rows.items()
     # A run that was at work when the store went has failed, and says where; nothing else has anything to explain.
     told = [orjson.loads(line) for log in logs for line in log.read_text().splitlines() if "Traceback" in line]
-    assert {(line["logger"], line["message"]) for line in told} <= {("jobs.runs", "job failed")}
+    assert {(line["logger"], line["message"]) for line in told} <= {("jobs.runtime.runs", "job failed")}
 
 
 def test_a_run_waits_for_a_store_that_is_away(config: Settings, postgres: Breakable, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,13 +13,13 @@ import pytest
 
 from db import topics
 from db.bus import Bus
-from db.bus_messages import Trade
+from db.messages import Trade
 from db.postgres import Store
-from jobs.history.binance import BinanceHistory
-from jobs.rest import Rest, Stopped
-from jobs.sources.base import SourceError
-from jobs.trade_gaps import TradeGaps
-from jobs.writer import BatchRule, Trades, Writer
+from jobs.feeds.base import SourceError
+from jobs.feeds.binance.history import BinanceHistory
+from jobs.feeds.http_json import Rest, Stopped
+from jobs.gaps.trades import TradeGaps
+from jobs.store.writer import BatchRule, Trades, Writer
 from tests.integration.test_gaps import trade, watermarks
 from tests.rows import TIME, count, gaps, put, stored
 from tests.standins.binance import BinanceStandIn

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from db.bus_messages import Trade
 from db.gaps import advance_watermark, narrow, open_gaps
+from db.messages import Trade
 from db.postgres import Store
 from db.timestamps import format_time, parse_time
 from tests.rows import gaps, put

@@ -13,19 +13,19 @@ import pytest
 from config.settings import Settings, SourceSpec
 from db import topics
 from db.bus import Bus
-from db.bus_messages import Tick
+from db.messages import Tick
 from db.postgres import Store
 from db.timestamps import format_time
-from jobs import hour_end
-from jobs.daily_correlation_job import daily_correlation_job
-from jobs.hourly_job import hourly_job
-from jobs.rest import Stopped
-from jobs.rollup_job import RollUp
-from jobs.runs import JobFailed, Runner, run_once
+from jobs.feeds.base import SourceError
+from jobs.feeds.http_json import Stopped
+from jobs.figures import hour_end
+from jobs.figures.daily import daily_correlation_job
+from jobs.figures.hourly import hourly_job
+from jobs.runtime.context import Work
+from jobs.runtime.runs import JobFailed, Runner, run_once
 from jobs.scheduler import TIMED
-from jobs.sources.base import SourceError
-from jobs.work import Work
-from jobs.writer import BatchRule, Prices, Writer
+from jobs.store.rollup import RollUp
+from jobs.store.writer import BatchRule, Prices, Writer
 from tests.fx_hours import FOLDER
 from tests.jobs_oracle import fx_volatility
 from tests.standins.oanda import OandaStandIn
@@ -140,7 +140,7 @@ def broker() -> Iterator[OandaStandIn]:
 @pytest.fixture
 def fed(work: Work, store: Store, broker: OandaStandIn, monkeypatch: pytest.MonkeyPatch) -> Work:
     """Work with OANDA as a source, and a store with all but its last three hours."""
-    monkeypatch.setattr("jobs.rest.backoff", lambda attempt, jitter: 0.01)
+    monkeypatch.setattr("jobs.feeds.http_json.backoff", lambda attempt, jitter: 0.01)
     monkeypatch.setattr(hour_end, "PATIENCE", 0.3)  # nobody stores what the runs publish
     put(store, recorded(["EUR_USD", "USD_JPY"], START, NOON - 3 * HOUR))
     settings = replace(

@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from api.schemas.bus import SCHEMAS
+from api.hub.schemas.bus import SCHEMAS
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
@@ -19,10 +19,10 @@ from db.candles import CandleRow
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.analytics.volatility import ESTIMATORS
-from jobs.hourly_job import hourly_job
-from jobs.rollup_job import RollUp
-from jobs.work import Work
-from jobs.writer import BatchRule, Prices, Writer
+from jobs.figures.hourly import hourly_job
+from jobs.runtime.context import Work
+from jobs.store.rollup import RollUp
+from jobs.store.writer import BatchRule, Prices, Writer
 from tests.jobs_oracle import Estimate, Key, fx_volatility
 from tests.stored_hours import HOUR, candle, put, recorded, select
 

@@ -15,7 +15,7 @@ import socketio
 
 from config.settings import Settings
 from db.bus import Bus
-from db.bus_messages import Tick
+from db.messages import Tick
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.processes import Web

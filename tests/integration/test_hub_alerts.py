@@ -15,7 +15,7 @@ import redis as redis_client
 
 from config.settings import Settings
 from db.bus import Bus
-from db.bus_messages import Tick
+from db.messages import Tick
 from db.postgres import Store, StoreError
 from db.timestamps import format_time
 from db.volatility import VolatilityRow, latest_volatilities, write_volatility

@@ -19,7 +19,7 @@ import redis as redis_client
 
 from config.settings import Settings
 from db.bus import Bus
-from db.bus_messages import Tick
+from db.messages import Tick
 from tests.conftest import until
 from tests.fx_node import FxNode, Rejected
 from tests.processes import Web

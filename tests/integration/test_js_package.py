@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from db.bus import Bus
-from db.bus_messages import Tick
+from db.messages import Tick
 from tests import browser
 from tests.conftest import until
 from tests.fx_node import node

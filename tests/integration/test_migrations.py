@@ -14,8 +14,8 @@ import pytest
 
 from db import migrate
 from db.instruments import all_instruments
-from db.listing import Part, read_page
-from db.listings import PRICES
+from db.listing.query import Part, read_page
+from db.listing.tables import PRICES
 from db.postgres import Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.sessions import all_sessions

@@ -25,8 +25,8 @@ from db.candles import CandleRow, insert_candles
 from db.intervals import INTERVALS, candle_start
 from db.postgres import Store
 from db.timestamps import format_time, parse_time
-from jobs.history.oanda import OandaHistory
-from jobs.rest import Rest
+from jobs.feeds.http_json import Rest
+from jobs.feeds.oanda.history import OandaHistory
 from tests.conftest import until
 from tests.processes import ROOT, Running, jobs
 from tests.rows import TIME, count, gaps, stored

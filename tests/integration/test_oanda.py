@@ -24,19 +24,19 @@ import pytest
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
-from db.bus_messages import Tick
 from db.candles import CandleRow
+from db.messages import Tick
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
-from jobs.history.oanda import OandaHistory, oanda_history
-from jobs.ingest import Ingest, Ingestion
-from jobs.lasting import _surroundings
-from jobs.rest import Rest, Stopped
-from jobs.source_status import Reporter, Status
-from jobs.sources.base import SourceError
-from jobs.sources.oanda import OandaSource, request_headers
-from jobs.work import Work
+from jobs.feeds.base import SourceError
+from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.ingest import Ingest, Ingestion
+from jobs.feeds.oanda.history import OandaHistory, oanda_history
+from jobs.feeds.oanda.stream import OandaSource, request_headers
+from jobs.feeds.status import Reporter, Status
+from jobs.runtime.context import Work
+from jobs.services import _surroundings
 from tests.conftest import until
 from tests.processes import jobs
 from tests.standins.oanda import OandaStandIn

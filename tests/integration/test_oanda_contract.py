@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from config.settings import SourceSpec
-from jobs.sources import build
-from jobs.sources.base import Source
+from jobs.feeds.base import Source
+from jobs.venues import build
 from tests.standins.oanda import OandaStandIn
 from tests.unit.test_sources import (
     surroundings,

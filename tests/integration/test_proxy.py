@@ -16,9 +16,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from config.running import get
 from config.settings import Settings, load
 from db.bus import Bus
+from ops.running import get
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.processes import ROOT, Running, Web, free_port

@@ -40,8 +40,8 @@ from tickwire_client import (
 
 from config.settings import Settings
 from db.bus import Bus
-from db.bus_messages import Tick as BusTick
 from db.correlations import write_correlations
+from db.messages import Tick as BusTick
 from db.postgres import Store
 from db.timestamps import format_time
 from db.volatility import VolatilityRow, write_volatility

@@ -26,7 +26,7 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from jobs.analytics.volatility import ESTIMATORS as ESTIMATORS_OF_THE_JOB
-from jobs.hourly_job import ALERT
+from jobs.figures.hourly import ALERT
 from tests.listed import MIMETYPES, Listed, Row, ask, check_walk, expected, get, read, refusal
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import create_app
-from api.rest.correlation import Matrix
+from api.rest.routes.correlation import Matrix
 from config.settings import Settings
 from db.bus import Bus
 from db.correlations import METHODS, write_correlations
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.analytics.correlation import METHODS as METHODS_OF_THE_JOB
-from jobs.daily_correlation_job import SHRUNK
+from jobs.figures.daily import SHRUNK
 from tests.listed import MIMETYPES, get, refusal
 
 FIRST = datetime(2024, 2, 29, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from api.rest.parts import _NAME
+from api.rest.context import _NAME
 from api.rest.slots import MOST_AT_WORK
 from config.settings import Settings
 from db.bus import Bus

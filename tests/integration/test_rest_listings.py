@@ -21,9 +21,9 @@ from api.app import create_app
 from api.rest import listing as view
 from config.settings import Settings
 from db.bus import Bus
-from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, insert_candles
 from db.intervals import INTERVALS
+from db.messages import Trade, trade_lines
 from db.partitions import make_months
 from db.postgres import Store
 from db.timestamps import format_time

@@ -23,10 +23,10 @@ from api.app import create_app
 from config.settings import Settings
 from db.alerts import Alert, write_alerts
 from db.bus import Bus
-from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, insert_candles
 from db.correlations import write_correlations
 from db.job_runs import begin_run, end_run, write_jobs
+from db.messages import Trade, trade_lines
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.trades import insert_trades
@@ -178,5 +178,5 @@ def test_a_style_sheet_loads_nothing_from_outside(client: FlaskClient) -> None:
 
 
 def test_django_stays_out() -> None:
-    program = "import sys, api.app, api.rest.docs as docs; docs._static_folder(); sys.exit('django' in sys.modules)"
+    program = "import sys, api.app, api.rest.routes.docs as docs; docs._static_folder(); sys.exit('django' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -15,22 +15,22 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from db import old_rows
+from db import retention as old_rows
 from db.bus import Bus
-from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, insert_candles
 from db.correlations import write_correlations
 from db.job_runs import begin_run, end_run
+from db.messages import Trade, trade_lines
 from db.partitions import TABLES, make_months, months_before
 from db.postgres import RowError, Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
 from db.volatility import VolatilityRow, write_volatility
-from jobs import retention_job
-from jobs.retention_job import drop_old_months, make_coming_months, retention_days
+from jobs.runtime.context import Work
 from jobs.scheduler import TIMED
-from jobs.work import Work
+from jobs.store import retention as retention_job
+from jobs.store.retention import drop_old_months, make_coming_months, retention_days
 
 KEEP_ALL = dict.fromkeys(TABLES, 0)
 
@@ -155,7 +155,7 @@ def following(month: str) -> date:
 
 def test_what_is_dropped_is_said(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     make(store, "2025-01", "2026-03")
-    with caplog.at_level(logging.INFO, "jobs.retention_job"):
+    with caplog.at_level(logging.INFO, "jobs.store.retention"):
         drop_old_months(store, date(2026, 3, 1), {**KEEP_ALL, "candles": 90})
     said = [(record.message, vars(record)["partition"], vars(record)["kept_days"]) for record in caplog.records]
     assert said == [("month dropped", "candles_2025_01", 90)]

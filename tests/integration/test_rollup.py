@@ -24,15 +24,15 @@ from hypothesis import strategies as st
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
-from db.bus_messages import Trade, trade_lines
 from db.candles import CandleRow, Update, insert_candles, latest_ends
 from db.intervals import INTERVALS, candle_end, candle_start
+from db.messages import Trade, trade_lines
 from db.postgres import Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.rollup import is_mine, roll_up
 from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
-from jobs.rollup_job import FEWEST, News, RollUp
+from jobs.store.rollup import FEWEST, News, RollUp
 from tests.candle_oracle import Candle, expected, stored
 from tests.conftest import until
 from tests.processes import ROOT, jobs

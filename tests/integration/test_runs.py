@@ -14,8 +14,8 @@ from config.settings import Settings
 from db.bus import Bus
 from db.job_runs import begin_run
 from db.postgres import Store
-from jobs.runs import JobFailed, Runner, due_before, run_once
-from jobs.work import Timed, Work
+from jobs.runtime.context import Timed, Work
+from jobs.runtime.runs import JobFailed, Runner, due_before, run_once
 
 HOURLY = CronTrigger(minute=0, timezone=UTC)
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)

@@ -22,10 +22,10 @@ from db.partitions import make_months
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
-from jobs.history.synthetic import DAYS, STEPS, hours_before, make_past, past
-from jobs.rest import Stopped
-from jobs.sources import Surroundings, walked
-from jobs.sources.synthetic import LARGEST_MOVE, Walk
+from jobs.feeds.http_json import Stopped
+from jobs.feeds.synthetic import LARGEST_MOVE, Walk
+from jobs.feeds.synthetic_past import DAYS, STEPS, hours_before, make_past, past
+from jobs.venues import Surroundings, walked
 from tests.conftest import until
 from tests.processes import jobs
 

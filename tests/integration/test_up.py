@@ -19,9 +19,9 @@ import psycopg2
 import pytest
 import redis as redis_client
 
-from config import running
-from config.embedded.server import free_port
 from db import topics
+from ops import running
+from ops.embedded.server import free_port
 from tests.conftest import until
 
 ROOT = Path(__file__).resolve().parents[2]

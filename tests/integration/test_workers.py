@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from config import running
-from config.embedded.server import free_port
 from db.bus import Bus
+from ops import running
+from ops.embedded.server import free_port
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.integration.test_up import PROCESSES, ROOT, Environment, Up, all_gone, family, manage

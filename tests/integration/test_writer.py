@@ -13,9 +13,9 @@ import redis as redis_client
 
 from db import topics
 from db.bus import Bus, BusFull
-from db.bus_messages import Tick, Trade
+from db.messages import Tick, Trade
 from db.postgres import Store
-from jobs.writer import BatchRule, Prices, Trades, Writer
+from jobs.store.writer import BatchRule, Prices, Trades, Writer
 from tests.conftest import Servers, until
 
 

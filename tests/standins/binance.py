@@ -63,7 +63,7 @@ from typing import Any
 
 import orjson
 
-from db.bus_messages import Trade
+from db.messages import Trade
 from db.timestamps import format_time
 from tests.conftest import until
 from tests.processes import Running

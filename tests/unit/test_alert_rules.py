@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.alert_rules import CRITICAL, WARNING, AlertRule, Episode, Verdict, judge
+from jobs.figures.alert_rules import CRITICAL, WARNING, AlertRule, Episode, Verdict, judge
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 
 from api.asyncapi import BROADCASTS, document
 from api.hub import events
-from api.schemas.answers import ANSWERS, REQUESTS
+from api.hub.schemas.answers import ANSWERS, REQUESTS
 from db import topics
 from tests.examples.example import read_all
 

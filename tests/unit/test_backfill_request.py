@@ -12,8 +12,8 @@ from config import settings as settings_module
 from config.settings import Settings
 from db.backfills import ALWAYS, FOREVER
 from db.instruments import Instrument
-from jobs.backfill import retention
-from jobs.history.request import BadOption, Notes, Request, check, parts
+from jobs.backfill.fill import retention
+from jobs.backfill.request import BadOption, Notes, Request, check, parts
 
 TICKS = Path(__file__).parents[2] / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 MARKET = [

@@ -17,15 +17,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec, load
-from db.bus_messages import Tick, Trade
 from db.instruments import Instrument
+from db.messages import Tick, Trade
 from db.timestamps import format_time
-from jobs.history.binance import Weight
-from jobs.rest import Stopped
-from jobs.sources import Surroundings, build
-from jobs.sources.base import SourceError
-from jobs.sources.binance import Batch, BinanceSource
-from jobs.sources.binance_messages import contract_time, is_farewell, read_any, read_usual, split
+from jobs.feeds.base import SourceError
+from jobs.feeds.binance.history import Weight
+from jobs.feeds.binance.messages import contract_time, is_farewell, read_any, read_usual, split
+from jobs.feeds.binance.stream import Batch, BinanceSource
+from jobs.feeds.http_json import Stopped
+from jobs.venues import Surroundings, build
 from tests.fake_time import FakeTime
 from tests.standins.binance_market import RECORDINGS, combined
 from tests.standins.binance_streams import GARBAGE

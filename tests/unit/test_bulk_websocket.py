@@ -16,7 +16,7 @@ from websockets.protocol import OPEN
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
-from jobs.sources.bulk_websocket import BulkProtocol
+from jobs.feeds.binance.bulk_websocket import BulkProtocol
 
 LONGEST = 1000
 URI = parse_uri("ws://127.0.0.1/stream")

@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from marshmallow import ValidationError
 
-from api.hub.alert_bell import AlertBell
-from api.hub.alert_desk import AlertDesk
-from api.hub.client_alerts import METRICS, MOST_IN_HUB, MOST_PER_CLIENT, OPERATORS, Rule, RuleIndex, Series, TooManyRules
+from api.errors import ErrorCode, Refusal
+from api.hub.alerts.notifier import AlertBell
+from api.hub.alerts.requests import AlertDesk
+from api.hub.alerts.rules import METRICS, MOST_IN_HUB, MOST_PER_CLIENT, OPERATORS, Rule, RuleIndex, Series, TooManyRules
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
-from api.hub.outbox import Outbox
-from api.hub.refusal import Refusal
-from api.schemas.errors import ErrorCode
-from api.schemas.events import DeleteAlertSchema, SetAlertSchema
+from api.hub.schemas.requests import DeleteAlertSchema, SetAlertSchema
+from api.hub.transport.outbox import Outbox
 from db import topics
 
 EUR: Series = ("EUR_USD", "price")

@@ -25,11 +25,11 @@ import wsgi
 from api.app import create_app
 from cli import system
 from config import settings as settings_module
-from config.embedded.server import wheel
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
 from jobs import health
+from ops.embedded.server import wheel
 from tests.conftest import until
 from tests.processes import ROOT, free_port
 

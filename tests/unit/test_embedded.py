@@ -13,11 +13,11 @@ import psycopg2
 import pytest
 import redis as redis_client
 
-from config import embedded
-from config.embedded import server as server_module
-from config.embedded.server import Server, free_port
-from config.files import secret
-from config.processes import StartError, Supervisor
+from ops import embedded
+from ops.embedded import server as server_module
+from ops.embedded.server import Server, free_port
+from ops.private_files import secret
+from ops.supervisor import StartError, Supervisor
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api.hub.fanout import RATES, Fanout, granted
-from api.hub.outbox import Outbox
-from api.hub.wire import Frame
+from api.hub.transport.outbox import Outbox
+from api.hub.transport.wire import Frame
 
 ROOMS = ("A", "B", "C")
 CLIENTS = ("one", "two", "three", "four")

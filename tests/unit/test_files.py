@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from db.bus_messages import Trade
 from db.candles import CandleRow
+from db.messages import Trade
 from db.prices import PriceRow
-from jobs.history.files import Record, inspect, read
-from jobs.sources.base import SourceError
+from jobs.backfill.recordings import Record, inspect, read
+from jobs.feeds.base import SourceError
 
 ROOT = Path(__file__).parents[2]
 TICKS = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"

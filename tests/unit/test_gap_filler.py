@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from db.bus import BusError
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import StoreError
-from jobs.candle_gaps import expected
-from jobs.gaps import GapFiller, Wakes
-from jobs.rest import Stopped
-from jobs.sources.base import SourceError
+from jobs.feeds.base import SourceError
+from jobs.feeds.http_json import Stopped
+from jobs.gaps.candles import expected
+from jobs.gaps.filler import GapFiller, Wakes
 
 
 class Bell(threading.Event):

@@ -25,9 +25,9 @@ from eventlet.hubs.hub import READ, WRITE, BaseHub
 from eventlet.patcher import original
 from flask import Flask
 
-from api.hub.engine import ClientManager, HubSocketIO, Json, Protocol
-from api.hub.server import EngineServer
-from api.hub.socket_server import SocketServer
+from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.eventlet_loop import ClientManager, HubSocketIO, Json, Protocol
+from api.hub.transport.socketio_server import SocketServer
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:

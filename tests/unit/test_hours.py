@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.hours import arrays
+from jobs.figures.hours import arrays
 
 FRIDAY = datetime(2021, 10, 1, 18, tzinfo=UTC)
 HOUR = 3600

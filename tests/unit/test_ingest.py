@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from db.bus import BusError, BusFull
-from db.bus_messages import Tick, Trade
-from jobs.ingest import LONGEST_BUS_DELAY, Ingest, Ingestion
-from jobs.source_status import REPORT_SECONDS, Reporter, Status
-from jobs.sources.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
+from db.messages import Tick, Trade
+from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
+from jobs.feeds.ingest import LONGEST_BUS_DELAY, Ingest, Ingestion
+from jobs.feeds.status import REPORT_SECONDS, Reporter, Status
 from tests.fake_time import FakeTime
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jobs.runs import due_before
+from jobs.runtime.runs import due_before
 from jobs.scheduler import JOBS, TIMED
 
 NOW = datetime(2025, 3, 30, 1, 17, tzinfo=UTC)  # clocks are set in Europe that night: ours are not

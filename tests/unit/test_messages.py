@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.hub.messages import MOST_BYTES, BadMessage, decode, is_plain_candle, is_plain_price
-from api.schemas.bus import SCHEMAS
+from api.hub.schemas.bus import SCHEMAS
 from db import topics
 from db.intervals import INTERVALS
 from db.timestamps import parse_time

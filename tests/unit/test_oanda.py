@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.bus_messages import Tick
 from db.intervals import INTERVALS
+from db.messages import Tick
 from db.timestamps import parse_time
-from jobs.history.oanda import GRANULARITIES, OandaHistory, oanda_history
-from jobs.rest import Rest
-from jobs.sources import SOURCES
-from jobs.sources.base import SourceError
-from jobs.sources.http_lines import _split
-from jobs.sources.oanda import OandaSource, contract_time, price_of, request_headers
+from jobs.feeds.base import SourceError
+from jobs.feeds.http_json import Rest
+from jobs.feeds.http_lines import _split
+from jobs.feeds.oanda.history import GRANULARITIES, OandaHistory, oanda_history
+from jobs.feeds.oanda.stream import OandaSource, contract_time, price_of, request_headers
+from jobs.venues import SOURCES
 from tests.fake_time import FakeTime
 from tests.standins.oanda_market import INTERVAL_OF, Market, Quote, price_line
 

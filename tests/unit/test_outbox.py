@@ -13,10 +13,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from api.hub.outbox import Outbox
-from api.hub.server import EngineServer
-from api.hub.session import Session
-from api.hub.wire import Frame, Opcode, event, text
+from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.outbox import Outbox
+from api.hub.transport.session import Session
+from api.hub.transport.wire import Frame, Opcode, event, text
 from tests.unit.oracle import read_by_client
 
 LIMIT = 600

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from config.children import describe_end, hold_stop_signals, tail
-from config.processes import FIRST_DELAY, LONGEST_DELAY, Process, StartError, StopAsked, Supervisor, backoff
+from ops.children import describe_end, hold_stop_signals, tail
+from ops.supervisor import FIRST_DELAY, LONGEST_DELAY, Process, StartError, StopAsked, Supervisor, backoff
 from tests.conftest import until
 
 
@@ -184,7 +184,7 @@ def test_a_child_that_does_not_stop_is_killed(supervisor: Supervisor, tmp_path: 
 def test_children_go_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     program = (
-        "from config.processes import *; s = Supervisor(); "
+        "from ops.supervisor import *; s = Supervisor(); "
         f"s.start(Process(name='a', argv=('sh', '-c', 'echo $$ > {pid_file}; exec sleep 300'))); s.supervise()"
     )
     with psutil.Popen([sys.executable, "-c", program]) as supervisor:

@@ -25,13 +25,13 @@ from tickwire_client.session import Session
 from tickwire_client.stream import Stream
 
 from api.hub import topic_log
-from api.hub.alert_desk import AlertDesk
-from api.hub.client_alerts import RuleIndex
+from api.hub.alerts.requests import AlertDesk
+from api.hub.alerts.rules import RuleIndex
 from api.hub.events import Events
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
-from api.hub.outbox import Outbox
 from api.hub.topic_log import TopicLog
+from api.hub.transport.outbox import Outbox
 from db import topics
 
 NOON = "2025-11-18T12:00:00.000000Z"

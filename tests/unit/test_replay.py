@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec
-from db.bus_messages import Tick
+from db.messages import Tick
 from db.timestamps import parse_time
-from jobs.sources.base import SourceError
-from jobs.sources.replay import BATCH, ReplaySource, Row, count_ticks, middle, read_rows
+from jobs.feeds.base import SourceError
+from jobs.feeds.replay import BATCH, ReplaySource, Row, count_ticks, middle, read_rows
 from tests.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from marshmallow import ValidationError
 
-from api.rest import paging
-from api.schemas.listings import CandlesQuery, GapsQuery, ListQuery, TicksQuery, TradesQuery
-from api.schemas.rest import LatestQuery
-from db.listing import Key, Listing
-from db.listings import CANDLES, GAPS, PRICES, TRADES
+from api.rest.schemas import paging
+from api.rest.schemas.answers import LatestQuery
+from api.rest.schemas.listings import CandlesQuery, GapsQuery, ListQuery, TicksQuery, TradesQuery
+from db.listing.query import Key, Listing
+from db.listing.tables import CANDLES, GAPS, PRICES, TRADES
 from db.timestamps import format_time
 
 

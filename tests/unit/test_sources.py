@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from config import settings as config_settings
 from config.settings import SourceSpec, load, parse_source
-from db.bus_messages import Tick
 from db.instruments import Instrument
-from jobs.sources import SOURCES, Surroundings, build
-from jobs.sources.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, backoff
+from db.messages import Tick
+from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, backoff
+from jobs.venues import SOURCES, Surroundings, build
 from tests.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"

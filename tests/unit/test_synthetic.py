@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db.bus_messages import Tick
 from db.instruments import Instrument
-from jobs.sources.synthetic import LARGEST_MOVE, SyntheticSource, Walk, level
+from db.messages import Tick
+from jobs.feeds.synthetic import LARGEST_MOVE, SyntheticSource, Walk, level
 from tests.fake_time import FakeTime
 
 FX = Instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda")

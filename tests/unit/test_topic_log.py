@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from api.hub import topic_log
 from api.hub.messages import Message
 from api.hub.topic_log import Place, TopicLog
-from api.hub.wire import event
+from api.hub.transport.wire import event
 from db import topics
 
 SMALL_DEPTH = 5

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from api.hub import wire
-from api.hub.wire import Opcode, Reader, WireError, frame, unmask
+from api.hub.transport import wire
+from api.hub.transport.wire import Opcode, Reader, WireError, frame, unmask
 from tests.conformance.websocket_client import frame as client_frame
 from tests.unit.oracle import Opcode as TheirOpcode
 from tests.unit.oracle import ParseFailed, as_client, read_by_client, read_by_server

@@ -1,0 +1,70 @@
+"""Where clients set, list and delete their alerts: what the hub's events say about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+from api.errors import ErrorCode, Refusal, unknown_instrument
+from api.hub.alerts.rules import Rule, RuleIndex, Series, TooManyRules
+from api.hub.schemas.requests import ALL
+
+Current = Callable[[Series], Decimal | None]
+
+
+class AlertDesk:
+    """The half of the conversation that is about alerts. A rule is its client's alone, and goes with it.
+
+    `current` gives the value that a series has just now; `prefix` tells this hub's ids from any other's.
+    """
+
+    def __init__(self, index: RuleIndex, instruments: Container[str], current: Current, prefix: str) -> None:
+        self._index = index
+        self._instruments = instruments
+        self._current = current
+        self._prefix = prefix
+        self._numbers = count(1)
+
+    def set(self, client: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """Take one rule; raises `Refusal` where there is no such instrument, or are too many rules."""
+        if asked["instrument"] not in self._instruments:
+            raise unknown_instrument(asked["instrument"])
+        number = next(self._numbers)
+        series = (asked["instrument"], asked["metric"])
+        value, threshold = asked["value"]
+        rule = Rule(f"{self._prefix}-{number}", number, client, series, asked["op"], value, threshold, asked["once"])
+        try:
+            self._index.add(rule, self._current(series))
+        except TooManyRules as error:
+            raise Refusal(ErrorCode.TOO_MANY_REQUESTS, str(error), {"limit": error.limit}) from None
+        return {"alert": _body(rule), "count": len(self._index.held(client))}
+
+    def list(self, client: str) -> dict[str, Any]:
+        """The client's rules, in the order they were set."""
+        rules = self._index.held(client)
+        return {"alerts": [_body(rule) for rule in rules], "count": len(rules)}
+
+    def delete(self, client: str, rule_id: str) -> dict[str, Any]:
+        """Forget one rule, or `"all"`; raises `Refusal` where the client has none of that id."""
+        if rule_id == ALL:
+            deleted = [rule.id for rule in self._index.clear(client)]
+        elif self._index.delete(client, rule_id):
+            deleted = [rule_id]
+        else:
+            raise Refusal(ErrorCode.INVALID_PAYLOAD, f"You have no alert {rule_id!r}.", {"id": ["Unknown alert."]})
+        return {"deleted": deleted, "count": len(self._index.held(client))}
+
+    def forget(self, client: str) -> None:
+        """The client has gone."""
+        self._index.clear(client)
+
+    def count(self) -> int:
+        """How many rules all clients have."""
+        return len(self._index)
+
+
+def _body(rule: Rule) -> dict[str, Any]:
+    instrument, metric = rule.series
+    return {"id": rule.id, "instrument": instrument, "metric": metric, "op": rule.op, "value": rule.value, "once": rule.once}

@@ -1,0 +1,111 @@
+"""What a message on each channel must be before the hub relays it. Fields the schemas do not know are welcome."""
+
+from __future__ import annotations
+
+from marshmallow import INCLUDE, Schema, ValidationError, validate, validates_schema
+from marshmallow.fields import Int, List, Nested, Str
+
+from api.fields import DecimalText, Flag, Number, TimeText
+from db import topics
+from db.intervals import INTERVALS
+
+_SEVERITY = validate.OneOf(["warning", "critical"])
+MOST_NAME, MOST_EPOCH, MOST_SEQ = 32, 64, 2**53
+_NAME = validate.Length(min=1, max=MOST_NAME)
+
+
+class _Open(Schema):
+    class Meta:
+        unknown = INCLUDE
+
+
+class PriceSchema(_Open):
+    """The price itself."""
+
+    bid = DecimalText(required=True)
+    ask = DecimalText(required=True)
+    mid = DecimalText(required=True)
+    time = TimeText(required=True)
+
+
+class CandleSchema(_Open):
+    """The candle itself, `end_time` exclusive."""
+
+    start_time = TimeText(required=True)
+    end_time = TimeText(required=True)
+    open = DecimalText(required=True)
+    high = DecimalText(required=True)
+    low = DecimalText(required=True)
+    close = DecimalText(required=True)
+    volume = DecimalText(required=True)
+    complete = Flag(required=True)
+    trades = Int(strict=True, allow_none=True, validate=validate.Range(min=0))
+
+
+class MessageSchema(_Open):
+    """Common to all: our own publisher gives `seq` and `epoch`, other programs give neither."""
+
+    timestamp = TimeText()
+    seq = Int(strict=True, validate=validate.Range(min=1, max=MOST_SEQ))
+    epoch = Str(validate=validate.Length(min=1, max=MOST_EPOCH))
+
+    @validates_schema
+    def _seq_with_epoch(self, data: dict[str, object], **_: object) -> None:
+        if ("seq" in data) != ("epoch" in data):
+            raise ValidationError("seq and epoch go together.", "seq")
+
+
+class PriceUpdateSchema(MessageSchema):
+    """`price_updates`"""
+
+    instrument = Str(required=True, validate=_NAME)
+    price = Nested(PriceSchema, required=True)
+
+
+class VolatilityAlertSchema(MessageSchema):
+    """`volatility_alerts`"""
+
+    instrument = Str(required=True, validate=_NAME)
+    volatility = Number(required=True)
+    threshold = Number()
+    severity = Str(required=True, validate=_SEVERITY)
+    message = Str()
+
+
+class CorrelationAlertSchema(MessageSchema):
+    """`correlation_alerts`"""
+
+    instrument1 = Str(required=True, validate=_NAME)
+    instrument2 = Str(required=True, validate=_NAME)
+    correlation = Number(required=True)
+    previous_correlation = Number()
+    change = Number()
+    threshold = Number()
+    severity = Str(validate=_SEVERITY)
+    message = Str()
+
+
+class DataReadySchema(MessageSchema):
+    """`data_ready`"""
+
+    data_type = Str(required=True, validate=validate.Length(min=1, max=64))
+    instruments = List(Str(validate=_NAME), validate=validate.Length(max=10_000))
+    as_of = TimeText()
+
+
+class CandleUpdateSchema(MessageSchema):
+    """`candle_updates`"""
+
+    instrument = Str(required=True, validate=_NAME)
+    interval = Str(required=True, validate=validate.OneOf(INTERVALS))
+    candle = Nested(CandleSchema, required=True)
+
+
+# channel -> its messages
+SCHEMAS: dict[str, Schema] = {
+    topics.PRICES: PriceUpdateSchema(),
+    topics.VOLATILITY_ALERTS: VolatilityAlertSchema(),
+    topics.CORRELATION_ALERTS: CorrelationAlertSchema(),
+    topics.DATA_READY: DataReadySchema(),
+    topics.CANDLES: CandleUpdateSchema(),
+}

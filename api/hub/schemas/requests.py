@@ -1,0 +1,134 @@
+"""What clients may send to the hub. Unknown fields are ignored, so that newer clients work with older hubs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, missing, validate
+from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
+
+from api.fields import Flag, Number
+from api.hub.alerts.rules import METRICS, OPERATORS, VOLATILITY
+from db.decimals import is_decimal
+
+_MOST_PAIRS = 1000
+ALL = "all"
+
+
+class _Lenient(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+
+class Pairs(Field[Any]):
+    """`"all"`, one instrument, or a list of them; becomes `"all"` or a list whose items are judged one by one.
+
+    Whoever asks for candles need not ask for prices: left out beside them, it becomes an empty list.
+    """
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
+        if value is missing and data and "candles" in data:
+            return []
+        return super().deserialize(value, attr, data, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str) and value:
+            return ALL if value == ALL else [value]
+        if not isinstance(value, list) or not value:
+            raise ValidationError('Must be "all", an instrument, or a list of instruments with at least one item.')
+        if len(value) > _MOST_PAIRS:
+            raise ValidationError(f"At most {_MOST_PAIRS} instruments in one request.")
+        return ALL if ALL in value else value
+
+
+class Candles(Field[Any]):
+    """A list of `{"pair", "interval"}`, whose items are judged one by one; `"all"` where it may be that."""
+
+    def __init__(self, *, all_of_them: bool = False, **kwargs: Any) -> None:
+        super().__init__(load_default=list, **kwargs)
+        self.all_of_them = all_of_them
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if self.all_of_them and value == ALL:
+            return ALL
+        if not isinstance(value, list) or not value:
+            either = '"all" or ' if self.all_of_them else ""
+            raise ValidationError(f'Must be {either}a list of {{"pair", "interval"}} with at least one item.')
+        if len(value) > _MOST_PAIRS:
+            raise ValidationError(f"At most {_MOST_PAIRS} candles in one request.")
+        return value
+
+
+class PositionSchema(_Lenient):
+    """The last message a client has seen of an instrument."""
+
+    epoch = Str(required=True, validate=validate.Length(min=1, max=64))
+    seq = Int(required=True, strict=True, validate=validate.Range(min=0, max=2**53))
+
+
+class SubscribeSchema(_Lenient):
+    """`subscribe`"""
+
+    pairs = Pairs(required=True)
+    candles = Candles()
+    since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MOST_PAIRS))
+    max_rate = Number(allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
+
+
+class UnsubscribeSchema(_Lenient):
+    """`unsubscribe`"""
+
+    pairs = Pairs(required=True)
+    candles = Candles(all_of_them=True)
+
+
+class RequestPriceSchema(_Lenient):
+    """`request_price`"""
+
+    instrument = Str(required=True, validate=validate.Length(min=1, max=64))
+
+
+class PingSchema(_Lenient):
+    """`ping`: the timestamp is the client's own, whatever it is, and comes back as it was."""
+
+    timestamp = Raw(allow_none=True)
+
+
+class Threshold(Field[Any]):
+    """The value of an alert, positive: a decimal string or a number for `price`, a number for `volatility`.
+
+    Becomes (the value as the client reads it, the same to compare with): a decimal string for `price`, a number for `volatility`.
+    """
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str | float, Decimal]:
+        number = None if isinstance(value, str) else Number().deserialize(value)
+        if data.get("metric") == VOLATILITY:
+            if number is None or number <= 0:
+                raise ValidationError("Must be a positive number.")
+            return number, Decimal(repr(number))
+        text = value if number is None else format(Decimal(repr(value)), "f")
+        if not is_decimal(text) or not (decimal := Decimal(text)):
+            raise ValidationError('Must be a positive decimal string such as "1.0945", or such a number.')
+        return text, decimal
+
+
+class SetAlertSchema(_Lenient):
+    """`set_alert`"""
+
+    instrument = Str(required=True, validate=validate.Length(min=1, max=64))
+    metric = Str(required=True, validate=validate.OneOf(METRICS))
+    op = Str(required=True, validate=validate.OneOf(OPERATORS))
+    value = Threshold(required=True)
+    once = Flag(load_default=True)
+
+
+class DeleteAlertSchema(_Lenient):
+    """`delete_alert`: one of the client's own, or `"all"`."""
+
+    id = Str(required=True, validate=validate.Length(min=1, max=64))
+
+
+class NothingSchema(_Lenient):
+    """For events that take no payload."""

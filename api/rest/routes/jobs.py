@@ -1,0 +1,55 @@
+"""The jobs: when each runs, and how its last run went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.rest.context import parts
+from api.rest.routing import Routes
+from api.rest.schemas.analytics import JobsSchema
+from config.settings import Settings, mask_url
+from db.job_runs import JobState, job_states
+from db.timestamps import format_time
+
+routes = Routes("jobs", "What runs, and when")
+
+
+@routes.get("/jobs", JobsSchema)
+def jobs() -> Any:
+    """Every job as the active scheduler has it, by name, with its last run; none where no scheduler has run yet."""
+    here = parts()
+    with here.store.transaction() as cursor:
+        states = job_states(cursor)
+    found = [
+        {
+            "id": state.id,
+            "schedule": state.schedule,
+            "next_run": state.next_run and format_time(state.next_run),
+            "last_run": _run(state, here.settings),
+        }
+        for state in states
+    ]
+    return {"jobs": found, "count": len(found), "timestamp": format_time(here.clock())}
+
+
+def _run(state: JobState, settings: Settings) -> dict[str, Any] | None:
+    run = state.last_run
+    if run is None:
+        return None
+    return {
+        "as_of": format_time(run.as_of),
+        "started": format_time(run.started),
+        "finished": run.finished and format_time(run.finished),
+        "duration_seconds": run.finished and round((run.finished - run.started).total_seconds(), 3),
+        "outcome": run.outcome,
+        "rows": run.rows,
+        "error": run.error and without_secrets(run.error, settings),
+    }
+
+
+def without_secrets(text: str, settings: Settings) -> str:
+    """What a job said went wrong, for everyone: whoever raised it may have put in what only operators may see."""
+    for secret in (settings.database_url, settings.redis_url, settings.oanda_api_token, settings.oanda_account_id):
+        if secret:
+            text = text.replace(secret, "***")
+    return mask_url(text)

@@ -1,0 +1,34 @@
+"""Market sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from api.rest.context import parts
+from api.rest.routing import Routes
+from api.rest.schemas.answers import SessionsSchema
+from db.sessions import all_sessions
+from db.timestamps import format_time
+
+routes = Routes("sessions", "When markets trade")
+
+
+@routes.get("/sessions", SessionsSchema)
+def sessions() -> Any:
+    """Every market session and whether it is open now, daylight saving included."""
+    here = parts()
+    with here.store.transaction() as cursor:
+        rows = all_sessions(cursor)
+    now = here.clock()
+    found = [
+        {
+            "name": each.name,
+            "zone": each.zone,
+            "opens": f"{each.opens:%H:%M}",
+            "closes": f"{each.closes:%H:%M}",
+            "weekdays": list(each.weekdays),
+            "open": each.is_open(now),
+        }
+        for each in rows
+    ]
+    return {"sessions": found, "count": len(found), "timestamp": format_time(now)}

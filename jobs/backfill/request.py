@@ -1,0 +1,130 @@
+"""What an operator may ask of a backfill, checked, as its parts. No terminal here: `manage.py` has that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+
+from config.settings import Settings
+from db.instruments import Instrument
+from db.intervals import INTERVALS
+from jobs.backfill.recordings import inspect
+from jobs.backfill.tasks import Part, candle_parts, file_part, trade_parts
+from jobs.feeds.base import SourceError
+from jobs.feeds.binance.history import binance_history
+from jobs.feeds.oanda.history import oanda_history
+
+SOURCES = ("oanda", "binance", "file")
+
+
+class BadOption(Exception):
+    """What was asked cannot be done; `option` names where the fault lies."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The options of the command. No instrument or interval means all of them."""
+
+    source: str
+    start: datetime | None
+    end: datetime | None
+    instruments: tuple[str, ...]
+    intervals: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+class Notes:
+    """What is wrong with files and lines of them, as it is found."""
+
+    def __init__(self) -> None:
+        self._lines: dict[str, tuple[int, str]] = {}  # file -> how many bad lines, what is wrong with the first
+        self._files: dict[str, str] = {}
+
+    @property
+    def failed(self) -> bool:
+        """Whether a whole file could not be used."""
+        return bool(self._files)
+
+    def bad_line(self, file: str, place: int, reason: str) -> None:
+        """Note a line that was skipped."""
+        count, first = self._lines.get(file, (0, f"line {place}: {reason}"))
+        self._lines[file] = count + 1, first
+
+    def bad_file(self, file: str, reason: str) -> None:
+        """Note a file that was given up."""
+        self._files[file] = reason
+
+    def sentences(self) -> list[str]:
+        """All of it, for people."""
+        skipped = [f"{file}: {count} bad lines skipped; the first is {first}" for file, (count, first) in self._lines.items()]
+        return skipped + [f"{file}: {reason}" for file, reason in self._files.items()]
+
+
+def check(request: Request, settings: Settings, now: datetime) -> None:
+    """Raise `BadOption` for what is wrong with it whatever the store holds."""
+    if request.source == "file":
+        if not request.files:
+            raise BadOption("--file", "needed for --source file")
+    else:
+        if request.files:
+            raise BadOption("--file", f"not for --source {request.source}")
+        for option, moment in (("--from", request.start), ("--to", request.end)):
+            if moment is None:
+                raise BadOption(option, f"needed for --source {request.source}")
+    if request.intervals and request.source != "oanda":
+        raise BadOption("--interval", "only for --source oanda: our own candles follow from ticks and trades by themselves")
+    if request.start and request.end and request.start >= request.end:
+        raise BadOption("--from", "must be before --to")
+    if request.source != "file" and request.end and request.end > now:
+        raise BadOption("--to", "is in the future; running sources take care of that")
+    if request.source == "oanda" and not settings.oanda_api_token:
+        raise BadOption("OANDA_API_TOKEN", "needed for --source oanda, in the environment or in .env")
+
+
+def parts(request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes) -> list[Part]:
+    """The parts of a request that `check` has passed; `notes` gets what is wrong with files.
+
+    Raises `BadOption` for an instrument that the source does not have.
+    """
+    if request.source == "file":
+        return _file_parts(request, instruments, notes)
+    assert request.start is not None and request.end is not None  # noqa: S101, PT018 - checked
+    ours = [instrument.symbol for instrument in instruments if instrument.source == request.source]
+    if request.source == "binance":
+        wanted = request.instruments or settings.binance_symbols
+        _known(wanted, ours, "--instrument" if request.instruments else "BINANCE_SYMBOLS", "an instrument of Binance")
+        return trade_parts(binance_history(settings), _once(wanted), request.start, request.end)
+    _known(request.instruments, ours, "--instrument", "an instrument of OANDA")
+    intervals = _once(request.intervals) or list(INTERVALS)
+    return candle_parts(oanda_history(settings), _once(request.instruments) or ours, intervals, request.start, request.end)
+
+
+def _file_parts(request: Request, instruments: Sequence[Instrument], notes: Notes) -> list[Part]:
+    kinds = {instrument.symbol: instrument.kind for instrument in instruments}
+    _known(request.instruments, list(kinds), "--instrument", "an instrument")
+    found = []
+    for file in request.files:
+        try:
+            recording = inspect(file)
+        except SourceError as error:
+            notes.bad_file(file.name, str(error))
+        else:
+            on_bad = partial(notes.bad_line, file.name)
+            found.append(file_part(recording, kinds, on_bad, symbols=_once(request.instruments), start=request.start, end=request.end))
+    return found
+
+
+def _known(wanted: Sequence[str], known: Sequence[str], option: str, what: str) -> None:
+    if unknown := [name for name in wanted if name not in known]:
+        raise BadOption(option, f"{', '.join(unknown)} is not {what}; there are {', '.join(known)}")
+
+
+def _once(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(names))

@@ -1,0 +1,164 @@
+"""The parts of a backfill: an instrument's trades, its candles of one interval, a recorded file.
+
+Each says where the rows come from and, with each batch, how far that takes it. What is done with them is up to `jobs.backfill.fill`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from db.backfills import ALWAYS, FOREVER, Backfill
+from db.candles import CandleRow
+from db.messages import Trade
+from db.prices import PriceRow
+from db.timestamps import format_time, parse_time
+from jobs.backfill.recordings import Record, Recording, read
+from jobs.feeds.base import BadInput, as_source_error
+from jobs.feeds.http_json import Stopped
+
+BATCH = 5_000  # rows of a file at once
+
+
+class Trades(Protocol):
+    """What is asked of an exchange; `jobs.feeds.binance.history` has it."""
+
+    def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
+        """Id of the first trade at or after `moment`; None where there is none yet."""
+
+    def trades(self, symbol: str, first_id: int, stop: threading.Event) -> Iterator[list[Trade]]:
+        """Pages of trades from `first_id` to the newest."""
+
+
+class Candles(Protocol):
+    """What is asked of a broker; `jobs.feeds.oanda.history` has it."""
+
+    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
+        """Pages of complete candles, `start` <= start time < `end`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one kind. With them everything up to `position` is stored, which is `share` (0 … 1) of the part."""
+
+    rows: Sequence[Record]
+    position: str
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row of `backfills`, and how to get what follows a position (None: all of it). `title` is for people."""
+
+    title: str
+    asked: Backfill
+    batches: Callable[[str | None, threading.Event], Iterator[Batch]]
+
+
+def trade_parts(history: Trades, symbols: Sequence[str], start: datetime, end: datetime) -> list[Part]:
+    """The trades of each symbol, `start` <= time < `end`. The position is the id of the last one stored."""
+
+    def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[Batch]:
+        first = history.first_id_at(symbol, start, stop) if position is None else int(position) + 1
+        if first is None:
+            return
+        limit = format_time(end)
+        for page in history.trades(symbol, first, stop):
+            if rows := [trade for trade in page if trade.time < limit]:
+                yield Batch(rows, str(rows[-1].trade_id), _share(rows[-1].time, start, end))
+            if len(rows) < len(page):
+                return
+
+    return [_part("binance", symbol, "", start, end, batches, symbol) for symbol in symbols]
+
+
+def candle_parts(history: Candles, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime) -> list[Part]:
+    """The candles of each instrument and interval, `start` <= start time < `end`. The position is the end of the last one stored."""
+
+    def batches(wanted: tuple[str, str], position: str | None, stop: threading.Event) -> Iterator[Batch]:
+        since = start if position is None else parse_time(position)
+        for page in history.candles(*wanted, since, end, stop):
+            yield Batch(page, page[-1].end_time, _share(page[-1].end_time, start, end))
+
+    wanted = [(instrument, interval) for instrument in instruments for interval in intervals]
+    return [_part("oanda", *each, start, end, batches, each) for each in wanted]
+
+
+def _part(
+    source: str,
+    symbol: str,
+    interval: str,
+    start: datetime,
+    end: datetime,
+    batches: Callable[[Any, str | None, threading.Event], Iterator[Batch]],
+    wanted: Any,
+) -> Part:
+    asked = Backfill(source, symbol, interval, format_time(start), format_time(end))
+    return Part(f"{symbol} {interval}".strip(), asked, lambda position, stop: batches(wanted, position, stop))
+
+
+def _share(reached: str, start: datetime, end: datetime) -> float:
+    return min(1.0, (parse_time(reached) - start) / (end - start))
+
+
+def file_part(
+    recording: Recording,
+    kinds: Mapping[str, str],
+    on_bad: Callable[[int, str], None],
+    *,
+    symbols: Sequence[str] = (),
+    start: datetime | None = None,
+    end: datetime | None = None,
+) -> Part:
+    """A recorded file, or what is in it of `symbols`, `start` <= time < `end`. The position is a place in it.
+
+    `kinds` maps every instrument that exists to its kind.
+    """
+    low, high = format_time(start) if start else "", format_time(end) if end else "~"
+
+    def batches(position: str | None, stop: threading.Event) -> Iterator[Batch]:
+        after, rows, place = int(position or 0), list[Record](), 0
+        for place, record in _usable(recording, kinds, on_bad, after):
+            if stop.is_set():
+                raise Stopped
+            if low <= time_of(record) < high and (not symbols or symbol_of(record) in symbols):
+                rows.append(record)
+            if len(rows) == BATCH:
+                yield Batch(rows, str(place), min(1.0, place / recording.lines))
+                rows = []
+        if rows:
+            yield Batch(rows, str(place), 1.0)
+
+    # Its content is part of the name: a file that has grown begins anew.
+    source = f"{recording.name}#{recording.digest}"
+    asked = Backfill(source, ",".join(sorted(symbols)), "", low or ALWAYS, FOREVER if end is None else high)
+    return Part(recording.file.name, asked, batches)
+
+
+def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], after: int) -> Iterator[tuple[int, Record]]:
+    """The good records beyond `after`; a file without any that has bad ones is not what it was taken for."""
+    good, first_bad = False, ""
+
+    def note(place: int, reason: str) -> None:
+        nonlocal first_bad
+        first_bad = first_bad or f"{place}: {reason}"
+        on_bad(place, reason)
+
+    for found in read(recording, kinds, note, after=after):
+        good = True
+        yield found
+    if first_bad and not good and not after:
+        raise as_source_error(BadInput(f"nothing in {recording.file} can be used; the first line that cannot is {first_bad}"))
+
+
+def symbol_of(record: Record) -> str:
+    """Its instrument."""
+    return record.instrument if isinstance(record, PriceRow) else record.symbol
+
+
+def time_of(record: Record) -> str:
+    """Its time, of a candle its start."""
+    return record.start_time if isinstance(record, CandleRow) else record.time

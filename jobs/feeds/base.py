@@ -1,0 +1,128 @@
+"""What every source of prices is, how its faults are named, and how long to wait after one.
+
+A source is two halves: `fetch` does the I/O and the waiting, `parse` is pure. `jobs.feeds.ingest` runs it and owns
+everything that sources share: restarts, states, publishing.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Mapping, Sequence
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+import httpx
+import websockets
+
+from db.messages import Tick, Trade
+
+Raw = TypeVar("Raw")
+
+FIRST_DELAY = 0.8  # seconds; the first retry comes in under a second
+LONGEST_DELAY = 30.0
+
+
+class State(StrEnum):
+    """Where a source stands; the words that logs and /health use."""
+
+    CONNECTING = "connecting"
+    LIVE = "live"
+    STALE = "stale"  # connected, but silent for longer than it should be; live feeds alone can say so
+    BACKING_OFF = "backing_off"
+    DOWN = "down"
+    ENDED = "ended"  # a recording that is over
+
+
+class Source(ABC, Generic[Raw]):
+    """One feed of prices. Its methods are called from one thread.
+
+    `name` is what logs, health and the store call it, different for every source of a process. A feed that should never be
+    silent for `stale_after` seconds, heartbeats included, says so: it is then called stale. To give the connection up after a longer
+    silence is its own to do, by raising `Silent`.
+    """
+
+    name: str
+    stale_after: float | None = None
+
+    @abstractmethod
+    def fetch(self, stop: threading.Event) -> Generator[Raw, None, None]:
+        """Connect, wait, and yield what arrives, heartbeats too, until `stop` is set, which it honours at once.
+
+        Returns without `stop` only where the source is over for good. Called again after a fault, it goes on where it was:
+        what it has yielded is not yielded again. Raises nothing but `SourceError`.
+        """
+
+    @abstractmethod
+    def parse(self, raw: Raw) -> Sequence[Tick | Trade]:
+        """The ticks and trades in what `fetch` yielded, in order, maybe none. Pure: the same raw always gives the same.
+
+        Garbage among good messages is skipped, and logged by whoever finds it.
+        """
+
+
+class SourceError(Exception):
+    """The only exception that leaves a source. `fatal`: trying again cannot help, an operator must.
+
+    `retry_after` is how many seconds the other side asked to be left alone.
+    """
+
+    def __init__(self, message: str, *, fatal: bool, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.fatal = fatal
+        self.retry_after = retry_after
+
+
+class BadInput(Exception):
+    """What the source was given cannot be used: a file of unknown format, a refused token."""
+
+
+class Silent(Exception):
+    """Connected, and not a word for too long."""
+
+
+_FATAL = (BadInput, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+# Bad request, bad token, not allowed, no such account or instrument, not served in this country.
+_FATAL_STATUS = frozenset({400, 401, 403, 404, 405, 451})
+_LONGEST_RETRY_AFTER = 3600.0
+
+
+def as_source_error(error: Exception) -> SourceError:
+    """Translate any failure of a source. The one place that tells transient from fatal."""
+    if isinstance(error, SourceError):
+        return error
+    if isinstance(error, httpx.HTTPStatusError):
+        return _refused(error.response.status_code, error.response.headers, _reason(error.response))
+    if isinstance(error, websockets.InvalidStatus):
+        return _refused(error.response.status_code, error.response.headers, error.response.reason_phrase)
+    return SourceError(str(error) or type(error).__name__, fatal=isinstance(error, _FATAL))
+
+
+def _refused(status: int, headers: Mapping[str, str], reason: str) -> SourceError:
+    """What an HTTP status means. Neither the request's headers nor its URL are told: they hold tokens and account numbers."""
+    return SourceError(f"HTTP {status}: {reason}", fatal=status in _FATAL_STATUS, retry_after=_retry_after(headers))
+
+
+def _reason(response: httpx.Response) -> str:
+    """What the body of an error says, in the words of OANDA (`errorMessage`) or Binance (`msg`), else the status' own phrase."""
+    try:
+        body = response.json()
+        return str(body.get("errorMessage") or body["msg"])[:200]
+    except (ValueError, KeyError, AttributeError, httpx.StreamError):
+        return response.reason_phrase
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    try:
+        return min(max(0.0, float(headers["Retry-After"])), _LONGEST_RETRY_AFTER)
+    except (KeyError, ValueError):
+        return None
+
+
+def backoff(attempt: int, jitter: float) -> float:
+    """Seconds to wait before retry `attempt` (from 1): doubling from under 1 s to 30 s at most.
+
+    `jitter` in [0, 1] spreads the wait over its upper half, so that what broke together does not return together.
+    """
+    longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(attempt - 1, 16))
+    return float(longest * (1 + jitter) / 2)

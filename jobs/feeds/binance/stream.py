@@ -1,0 +1,154 @@
+"""Binance's combined streams: every trade, and the best bid and ask, of a few symbols over one WebSocket.
+
+This is the busiest feed there is, so what is done for each message is little: messages come in bulk, the trades of a batch are read
+together, book tickers only where they are the newest of their symbol. `docs/ingest.md` has the figures.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Generator, Iterable
+from dataclasses import dataclass
+
+import websockets
+from websockets.sync.client import ClientConnection, connect
+
+from db.messages import Tick, Trade
+from jobs.feeds.base import BadInput, Silent, Source, as_source_error
+from jobs.feeds.binance.bulk_websocket import BulkConnection
+from jobs.feeds.binance.messages import NAME, Books, is_farewell, prices_of, read_book, read_trades, split
+
+log = logging.getLogger(__name__)
+
+BATCH = 2000  # messages in one batch, but for what the last reading brings beyond it; more no longer fit into the cache
+LIFETIME = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
+_LOOK = 0.5  # seconds between looks at `stop`
+_LARGEST = 64 * 1024  # bytes of one message; real ones have 200
+_QUEUE = (4, 1)  # readings: from the first number on the socket is not read, until there are no more than the second
+_COMPLAIN_EVERY = 60.0  # seconds, for each kind of garbage
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What arrived together: the messages but for the book tickers, and the newest book known by then."""
+
+    messages: tuple[bytes, ...]
+    books: Books
+
+
+class Leave(Exception):
+    """This connection is about to end; a new one is there for the asking."""
+
+
+class BinanceSource(Source[Batch]):
+    """Live trades of `symbols`, and the prices they make; `url` is the streams' host.
+
+    A price is the last trade's, with the best bid and ask next to it: an instrument has none before its first book ticker. Trades of
+    one instrument that arrived together make one price; every one of them is passed on. `instruments` are the symbols that exist.
+
+    A connection is given up after `silence` seconds without a message, and renewed after `lifetime` seconds. `garbage` counts what could
+    not be read, by kind.
+    """
+
+    name = NAME
+    stale_after = 10.0
+
+    def __init__(
+        self,
+        url: str,
+        symbols: Collection[str],
+        instruments: Collection[str],
+        *,
+        silence: float = 30.0,
+        lifetime: float = LIFETIME,
+        ping_interval: float = 20.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.garbage: dict[str, int] = {}
+        self._symbols = frozenset(symbol.upper() for symbol in symbols)
+        self._unknown = sorted(self._symbols.difference(instruments))
+        streams = (f"{symbol.lower()}@{kind}" for symbol in sorted(self._symbols) for kind in ("trade", "bookTicker"))
+        self._url = f"{url.rstrip('/')}/stream?streams={'/'.join(streams)}"
+        self._silence = silence
+        self._lifetime = lifetime
+        self._ping_interval = ping_interval
+        self._monotonic = monotonic
+        self._complained: dict[str, float] = {}  # kind of garbage -> when that was logged
+
+    def fetch(self, stop: threading.Event) -> Generator[Batch, None, None]:
+        if self._unknown:
+            raise as_source_error(BadInput(f"BINANCE_SYMBOLS names no instruments of {NAME}: {', '.join(self._unknown)}"))
+        if stop.is_set():
+            return
+        try:
+            with connect(
+                self._url,
+                compression=None,
+                open_timeout=5,
+                close_timeout=1,
+                ping_interval=self._ping_interval,
+                ping_timeout=20,
+                max_size=_LARGEST,
+                max_queue=_QUEUE,
+                create_connection=BulkConnection,
+            ) as connection:
+                yield from self._batches(connection, stop)
+        except (OSError, websockets.WebSocketException, Silent, Leave) as error:
+            raise as_source_error(error) from error
+
+    def parse(self, raw: Batch) -> list[Tick | Trade]:
+        trades = read_trades(raw.messages, self._symbols, self._complain)
+        return [*trades, *prices_of(trades, raw.books)]
+
+    def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[Batch, None, None]:
+        books: Books = {}  # of this connection: what an earlier one told is too old
+        began = self._monotonic()
+        while (received := self._receive(connection, stop)) is not None:
+            messages, newest, others = split(received)
+            if newest:
+                books = {**books, **self._read_books(newest)}
+            yield Batch(messages, books)
+            if any(map(is_farewell, others)):
+                raise Leave("the exchange announced its shutdown (serverShutdown)")
+            if self._monotonic() - began >= self._lifetime:
+                raise Leave("connection renewed before the exchange ends it")
+
+    def _receive(self, connection: ClientConnection, stop: threading.Event) -> list[bytes] | None:
+        """Wait for a message and take all that are ready, up to a batch; None once `stop` is set."""
+        waits_since = self._monotonic()
+        received: list[bytes] = []
+        while not stop.is_set():
+            try:
+                received += connection.recv(timeout=min(_LOOK, self._silence), decode=False).split(b"\n")
+                while len(received) < BATCH:
+                    received += connection.recv(timeout=0, decode=False).split(b"\n")
+            except TimeoutError:
+                pass
+            if received:
+                return received
+            if self._monotonic() - waits_since >= self._silence:
+                raise Silent(f"connected, but silent for {self._silence:g} s")
+        return None
+
+    def _read_books(self, messages: Iterable[bytes]) -> dict[str, tuple[str, str]]:
+        books = {}
+        for message in messages:
+            try:
+                symbol, bid, ask = read_book(message, self._symbols)
+            except ValueError as error:
+                self._complain(str(error))
+            else:
+                books[symbol] = (bid, ask)
+        return books
+
+    def _complain(self, kind: str) -> None:
+        self.garbage[kind] = self.garbage.get(kind, 0) + 1
+        now = self._monotonic()
+        if now - self._complained.get(kind, -_COMPLAIN_EVERY) >= _COMPLAIN_EVERY:
+            self._complained[kind] = now
+            log.warning(
+                "useless message skipped; more of the kind within a minute are not told",
+                extra={"source": NAME, "reason": kind, "count": self.garbage[kind]},
+            )

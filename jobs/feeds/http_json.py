@@ -1,0 +1,71 @@
+"""Somebody else's REST API, asked politely: JSON answers, time limits, retries, and silence where silence was asked for."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from jobs.feeds.base import SourceError, as_source_error, backoff
+
+log = logging.getLogger(__name__)
+
+_TRIES = 5
+_SECONDS = httpx.Timeout(10.0)
+
+
+class Stopped(Exception):
+    """`stop` was set before there was an answer."""
+
+
+class Rest:
+    """One API. Safe to share between threads.
+
+    `headers` go with every request and are never logged; nor are URLs, which may hold account numbers. `heard` gets the headers of every
+    answer, for what they tell of limits.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        tries: int = _TRIES,
+        heard: Callable[[Mapping[str, str]], None] = lambda headers: None,
+    ) -> None:
+        self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_SECONDS)
+        self._tries = tries
+        self._heard = heard
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._client.close()
+
+    def get(self, path: str, parameters: Mapping[str, str | int], stop: threading.Event) -> Any:
+        """The decoded JSON of a GET. Transient failures are tried again a few times, after the pause that the answer asks for, or back-off.
+
+        Raises `SourceError` where that did not help or could not, `Stopped` where `stop` was set meanwhile.
+        """
+        attempt = 1
+        while True:
+            try:
+                answer = self._client.get(path, params=dict(parameters))
+                self._heard(answer.headers)
+                answer.raise_for_status()
+                return answer.json()
+            except (httpx.HTTPError, ValueError) as error:
+                failure = as_source_error(error)
+            if failure.fatal or attempt >= self._tries:
+                raise failure
+            self._pause(failure, attempt, stop)
+            attempt += 1
+
+    def _pause(self, failure: SourceError, attempt: int, stop: threading.Event) -> None:
+        seconds = max(backoff(attempt, random.random()), failure.retry_after or 0.0)  # noqa: S311
+        log.info("asks again", extra={"reason": str(failure), "seconds": round(seconds, 2)})
+        if stop.wait(seconds):
+            raise Stopped

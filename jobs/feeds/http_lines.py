@@ -1,0 +1,100 @@
+"""The lines of an HTTP answer that never ends, and a way to hang up on it at once."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from jobs.feeds.base import Silent, SourceError, as_source_error
+
+_CONNECT_SECONDS = 5.0
+_GLANCE_SECONDS = 0.2  # how often a waiting connection looks for `stop`
+_LONGEST_LINE = 1 << 20  # bytes
+
+
+def lines(
+    url: str, *, headers: Mapping[str, str], parameters: Mapping[str, str], silence: float, stop: threading.Event
+) -> Generator[bytes, None, None]:
+    """Each line that a GET answers, as it arrives and without its line feed, until `stop` is set.
+
+    A line whose end does not come is dropped. Raises `SourceError` where there is nothing to be heard for `silence` seconds, the
+    server refuses, or the answer ends. Neither URL nor headers are in the error, which has no cause that would tell them either.
+    """
+    if stop.is_set():
+        return
+    limits = httpx.Timeout(silence, connect=_CONNECT_SECONDS)
+    # Compressed, a line would arrive when the compressor has enough of them.
+    asked = {"Accept-Encoding": "identity", **headers}
+    try:
+        with (
+            httpx.Client(timeout=limits) as client,
+            Hangup(stop) as hangup,
+            client.stream("GET", url, params=dict(parameters), headers=asked, extensions={"trace": hangup.trace}) as answer,
+        ):
+            _check(answer)
+            for line in _split(answer.iter_bytes()):
+                if stop.is_set():
+                    return
+                yield line
+        failure = SourceError("the server closed the stream", fatal=False)
+    except httpx.ReadTimeout:
+        failure = as_source_error(Silent(f"silent for {silence:g} s"))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        failure = as_source_error(error)
+    if not stop.is_set():
+        raise failure
+
+
+class Hangup:
+    """Within its `with` block, cuts the connection that `trace` was told of as soon as `stop` is set.
+
+    A blocking read knows no `stop`, and httpx cannot go on reading after a short time-out.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._over = threading.Event()
+        self._socket: socket.socket | None = None
+        self._thread = threading.Thread(target=self._watch, name="hang-up", daemon=True)
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Learn of a connection; the extension `trace` of an httpx request."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._socket = info["return_value"].get_extra_info("socket")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(_GLANCE_SECONDS):
+            if self._stop.is_set() and self._socket is not None:
+                with suppress(OSError):
+                    # Not an SSLSocket's own shutdown, which takes the TLS state from under the read that is to end.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+
+def _check(answer: httpx.Response) -> None:
+    if not answer.is_success:
+        with suppress(httpx.HTTPError):  # without its body a refusal is still a refusal
+            answer.read()
+        answer.raise_for_status()
+
+
+def _split(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        yield from whole
+        if len(rest) > _LONGEST_LINE:
+            raise SourceError("a line without an end", fatal=False)

@@ -1,0 +1,192 @@
+"""Source → bus: runs each source in a thread of its own, and restarts it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from datetime import datetime
+from typing import Any, Protocol
+
+from db.bus import BusError, BusFull
+from db.messages import Tick, Trade
+from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, backoff
+from jobs.feeds.status import ReportBus, Reporter, Status
+
+log = logging.getLogger(__name__)
+
+LONGEST_BUS_DELAY = 3.0
+# The writer frees a place, one batch takes it, the next is refused: that is one episode, not hundreds.
+FULL_EPISODE_SECONDS = 5.0
+
+
+class PriceBus(Protocol):
+    """What ingestion asks of `db.bus.Bus`."""
+
+    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> object:
+        """Publish a batch once, however often it is sent; `BusError` where it has to be sent again."""
+
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> object:
+        """The same for trades."""
+
+
+class IngestBus(PriceBus, ReportBus, Protocol):
+    """What prices and reports take together."""
+
+
+class Ingest:
+    """One source, from its first connection until `stop`, its end, or a fault that only an operator can mend.
+
+    Every batch is offered to the bus, always under the same id, until the bus has it: the source waits meanwhile.
+    """
+
+    def __init__(
+        self,
+        source: Source[Any],
+        bus: PriceBus,
+        status: Status,
+        *,
+        max_attempts: int,
+        jitter: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._bus = bus
+        self._status = status
+        self._max_attempts = max_attempts
+        self._jitter = jitter
+        self._monotonic = monotonic
+        self._publisher = f"{source.name}#{uuid.uuid4().hex}"  # batch ids must differ from those of every earlier run
+        self._batches = 0
+        # the batch, number `_batches`, that the bus does not have yet
+        self._pending: list[Tick] = []
+        self._pending_trades: list[Trade] = []
+        self._failures = 0  # of the source, in a row: since the last batch that the bus took
+        self._full_at: float | None = None  # when the bus was last full, within the present episode
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until the source is over, down for good, or `stop` is set. Raises nothing."""
+        while not stop.is_set():
+            try:
+                if self._status.state is not State.DOWN:
+                    self._status.change(State.CONNECTING)
+                self._drain(stop)
+                if not stop.is_set():
+                    self._status.change(State.ENDED)
+                return
+            except Exception as error:
+                if not isinstance(error, SourceError):
+                    log.exception("source failed unexpectedly", extra={"source": self._source.name})
+                failure = as_source_error(error)
+            if failure.fatal:
+                self._status.change(State.DOWN, str(failure))
+                return
+            stop.wait(self._delay_after(failure))
+
+    def _drain(self, stop: threading.Event) -> None:
+        self._offer(stop)  # what a fault other than the bus's own left behind
+        with closing(self._source.fetch(stop)) as raws:
+            for raw in raws:
+                self._status.hear()
+                if said := self._source.parse(raw):
+                    self._batches += 1
+                    self._pending = [each for each in said if isinstance(each, Tick)]
+                    self._pending_trades = [each for each in said if isinstance(each, Trade)]
+                    self._offer(stop)
+                else:
+                    self._accepted()  # a heartbeat: the link is alive, and there is nothing that the bus could refuse
+                if stop.is_set():
+                    return
+
+    def _delay_after(self, failure: SourceError) -> float:
+        """Note a transient failure; seconds to wait before the next attempt."""
+        self._failures += 1
+        if self._failures > self._max_attempts:
+            self._status.change(State.DOWN, str(failure))
+            return max(LONGEST_DELAY, failure.retry_after or 0.0)
+        self._status.change(State.BACKING_OFF, str(failure))
+        return max(backoff(self._failures, self._jitter()), failure.retry_after or 0.0)
+
+    def _offer(self, stop: threading.Event) -> None:
+        """Offer the pending batch until the bus has it or `stop` is set."""
+        attempt = 0
+        while self._pending or self._pending_trades:
+            try:
+                # Whichever of the two failed, both are sent again: the bus knows what it has.
+                if self._pending_trades:
+                    self._bus.publish_trades(self._pending_trades, f"{self._publisher}/{self._batches}")
+                if self._pending:
+                    self._bus.publish_prices(self._pending, f"{self._publisher}/{self._batches}")
+            except BusError as error:
+                attempt += 1
+                self._refused(error)
+            else:
+                self._accepted()
+                return
+            if stop.wait(min(backoff(attempt, self._jitter()), LONGEST_BUS_DELAY)):
+                log.warning(
+                    "stopped before the bus took a batch",
+                    extra={"source": self._source.name, "ticks": len(self._pending), "trades": len(self._pending_trades)},
+                )
+                return
+
+    def _refused(self, error: BusError) -> None:
+        self._full_at = self._monotonic() if isinstance(error, BusFull) else None
+        self._status.change(State.BACKING_OFF, f"bus: {error}")
+
+    def _accepted(self) -> None:
+        if self._pending or self._pending_trades:
+            self._status.count(len(self._pending), len(self._pending_trades))
+        self._pending, self._pending_trades = [], []
+        self._failures = 0
+        if self._full_at is not None and self._monotonic() - self._full_at < FULL_EPISODE_SECONDS:
+            return
+        self._full_at = None
+        self._status.change(State.LIVE)
+
+
+class Ingestion:
+    """All sources of a process, each in its thread, and the thread that reports them.
+
+    `link_changed` hears the name of a source whenever its link came or went, from that source's thread.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source[Any]],
+        bus: IngestBus,
+        *,
+        max_attempts: int,
+        clock: Callable[[], datetime],
+        link_changed: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self._stop = threading.Event()
+        self._changed = threading.Event()
+        self.statuses = [
+            Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed) for source in sources
+        ]
+        runs = [Ingest(source, bus, status, max_attempts=max_attempts) for source, status in zip(sources, self.statuses, strict=True)]
+        self._reporter = Reporter(bus, self.statuses, self._changed)
+        self._threads = [
+            threading.Thread(target=run.run, args=(self._stop,), name=f"ingest-{source.name}", daemon=True)
+            for run, source in zip(runs, sources, strict=True)
+        ]
+        self._threads.append(threading.Thread(target=self._reporter.run, args=(self._stop,), name="ingest-reporter", daemon=True))
+
+    def start(self) -> None:
+        """Start every thread."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout: float = 10.0) -> bool:
+        """Ask every source to stop and wait for it, `timeout` seconds in all; whether all did."""
+        self._stop.set()
+        self._changed.set()
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)

@@ -1,0 +1,156 @@
+"""OANDA's pricing stream: one line of JSON for every price and, every five seconds, a heartbeat."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Collection, Generator, Mapping
+from contextlib import closing
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
+from db.decimals import is_decimal
+from db.messages import Tick
+from db.timestamps import format_time, parse_time
+from jobs.feeds.base import BadInput, Source, as_source_error
+from jobs.feeds.http_lines import lines
+from jobs.feeds.replay import middle
+
+log = logging.getLogger(__name__)
+
+NAME = "oanda"
+_NOTHING_NEW = b""  # proves that the link is alive, and says nothing else
+_COMPLAIN_EVERY = 60.0  # seconds, for each kind of useless message
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)  # RFC 3339 as OANDA writes it, to nanoseconds
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+class OandaSource(Source[bytes]):
+    """Live prices of `instruments`; `url` is the streaming host.
+
+    A connection begins with the current price of every instrument, which we mostly have: a price that is older than the last one of
+    its instrument, or the same, is not passed on. `latest_times` maps instruments to the times, in contract form, of the prices
+    known from before. After `silence` seconds without a word the connection is given up.
+    """
+
+    name = NAME
+    stale_after = 10.0  # two heartbeats
+
+    def __init__(
+        self,
+        url: str,
+        account: str,
+        token: str | None,
+        instruments: Collection[str],
+        *,
+        latest_times: Mapping[str, str],
+        silence: float = 15.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = f"{url.rstrip('/')}/v3/accounts/{quote(account, safe='')}/pricing/stream"
+        self._token = token
+        self._instruments = frozenset(instruments)
+        self._silence = silence
+        self._monotonic = monotonic
+        self._last_times = dict(latest_times)  # instrument -> time of its last price
+        self._last: dict[str, Tick] = {}  # instrument -> its last price, where it came since the start
+        self._complained: dict[str, float] = {}  # kind of useless message -> when that was logged
+
+    def fetch(self, stop: threading.Event) -> Generator[bytes, None, None]:
+        headers = request_headers(self._token)
+        asked = {"instruments": ",".join(sorted(self._instruments))}
+        with closing(lines(self._url, headers=headers, parameters=asked, silence=self._silence, stop=stop)) as heard:
+            for line in heard:
+                yield line if self._is_news(line) else _NOTHING_NEW
+
+    def parse(self, raw: bytes) -> list[Tick]:
+        try:
+            tick = price_of(raw, self._instruments)
+        except ValueError as error:
+            self._complain(str(error))
+            return []
+        return [] if tick is None else [tick]
+
+    def _is_news(self, line: bytes) -> bool:
+        try:
+            tick = price_of(line, self._instruments)
+        except ValueError:
+            return True  # that, `parse` will say
+        if tick is None:
+            return True
+        last_time = self._last_times.get(tick.instrument, "")
+        # A microsecond may hold two prices; of one known from before the start we have the time alone.
+        if tick.time < last_time or (tick.time == last_time and self._last.get(tick.instrument, tick) == tick):
+            return False
+        self._last_times[tick.instrument], self._last[tick.instrument] = tick.time, tick
+        return True
+
+    def _complain(self, kind: str) -> None:
+        now = self._monotonic()
+        if now - self._complained.get(kind, -_COMPLAIN_EVERY) >= _COMPLAIN_EVERY:
+            self._complained[kind] = now
+            log.warning("useless message skipped; more of the kind within a minute are not told", extra={"source": NAME, "reason": kind})
+
+
+def request_headers(token: str | None) -> dict[str, str]:
+    """The headers of every request to OANDA; `SourceError` where there is no token, or one that cannot be sent.
+
+    The HTTP client would complain of such a one too, and quote it.
+    """
+    if not token:
+        raise as_source_error(BadInput("OANDA_API_TOKEN is not set"))
+    if not _TOKEN.fullmatch(token):
+        raise as_source_error(BadInput("OANDA_API_TOKEN holds characters that no token has"))
+    return {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "RFC3339"}
+
+
+def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
+    """The price in a line of the stream; None for a heartbeat and for a price at which nobody can trade.
+
+    `ValueError` names the kind of whatever else it is, and no more than the kind.
+    """
+    if not line.strip():
+        return None
+    try:
+        message = orjson.loads(line)
+    except ValueError:
+        raise ValueError("not JSON") from None
+    kind = message.get("type") if isinstance(message, dict) else None
+    if kind == "HEARTBEAT":
+        return None
+    if kind != "PRICE":
+        raise ValueError("neither price nor heartbeat")
+    # Outside trading hours the last quote is sent on connecting; older answers say it in `status` alone.
+    if message.get("tradeable") is False or message.get("status", "tradeable") != "tradeable":
+        return None
+    symbol = message.get("instrument")
+    if not isinstance(symbol, str) or symbol not in instruments:
+        raise ValueError("price of an instrument that was not asked for")
+    bid, ask, moment = _quote(message)
+    return Tick(symbol, bid=bid, ask=ask, mid=middle(bid, ask), time=moment, source=NAME)
+
+
+def contract_time(text: Any) -> str:
+    """RFC 3339 with up to nanoseconds as contract time, which has microseconds: the rest is cut off. `ValueError` for anything else."""
+    if not isinstance(text, str) or not _TIME.fullmatch(text):
+        raise ValueError("no time")
+    return format_time(parse_time(text))
+
+
+def _quote(message: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Best bid, best ask and time of a price; each side's first offer is its best."""
+    try:
+        bid, ask = message["bids"][0]["price"], message["asks"][0]["price"]
+        moment = contract_time(message["time"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise ValueError("price without bid, ask or time") from None
+    if not (isinstance(bid, str) and isinstance(ask, str) and is_decimal(bid) and is_decimal(ask)):
+        raise ValueError("price that is not a decimal string")
+    if not 0 < Decimal(bid) <= Decimal(ask):
+        raise ValueError("bid of nothing or above ask")
+    return bid, ask, moment

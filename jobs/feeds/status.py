@@ -1,0 +1,144 @@
+"""How each source is doing, and who is told: the log, health, and whoever listens on the bus."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol
+
+from db.bus import BusError
+from db.timestamps import format_time
+from jobs.feeds.base import State
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 4.0  # health takes a report that is older than a few of these for a dead process
+
+_LEVELS = {State.BACKING_OFF: logging.WARNING, State.STALE: logging.WARNING, State.DOWN: logging.ERROR}
+
+
+class ReportBus(Protocol):
+    """What reports ask of `db.bus.Bus`."""
+
+    def report_source(self, name: str, state: Mapping[str, Any]) -> None:
+        """Tell health how a source is doing; `BusError`."""
+
+    def note_source_change(self, name: str, state: str, detail: str | None) -> None:
+        """Tell whoever listens that a source entered a state; `BusError`."""
+
+
+class Status:
+    """How one source is doing; written by its thread, read by the reporter."""
+
+    def __init__(
+        self,
+        name: str,
+        clock: Callable[[], datetime],
+        changed: threading.Event,
+        *,
+        stale_after: float | None = None,
+        link_changed: Callable[[str], None] = lambda name: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.changes: deque[tuple[State, str | None]] = deque(maxlen=100)  # not told to the bus yet
+        self._stale_after = stale_after
+        self._link_changed = link_changed
+        self._monotonic = monotonic
+        self._heard = monotonic()
+        self._trades = 0
+        self.state = State.CONNECTING
+        self._clock = clock
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._since = clock()
+        self._last_tick: datetime | None = None
+        self._ticks = 0
+        self._detail: str | None = None
+
+    def change(self, state: State, detail: str | None = None) -> None:
+        """Enter `state`, and log it where that is news."""
+        with self._lock:
+            news = state is not self.state
+            if news:
+                self._since = self._clock()
+            self.state, self._detail = state, detail
+            if news:
+                self.changes.append((state, detail))
+        if news:
+            log.log(
+                _LEVELS.get(state, logging.INFO), "source is %s", state, extra={"source": self.name, "state": state.value, "detail": detail}
+            )
+            self._changed.set()
+            if state in (State.LIVE, State.BACKING_OFF):
+                self._link_changed(self.name)
+
+    def hear(self) -> None:
+        """Note that the feed said something, if only that it is there."""
+        self._heard = self._monotonic()
+
+    def check_silence(self) -> None:
+        """Call a live feed stale that has been silent for longer than it should be."""
+        if self._stale_after is not None and self.state is State.LIVE:
+            silent = self._monotonic() - self._heard
+            if silent > self._stale_after:
+                self.change(State.STALE, f"silent for {silent:.0f} s")
+
+    def count(self, ticks: int, trades: int = 0) -> None:
+        """Note that the bus took so many ticks and trades just now."""
+        with self._lock:
+            self._ticks += ticks
+            self._trades += trades
+            self._last_tick = self._clock()
+
+    def report(self) -> dict[str, Any]:
+        """`{"state", "since", "last_tick", "ticks", "trades", "detail"}`.
+
+        `last_tick` is when the bus last took one, whatever time the tick bears.
+        """
+        with self._lock:
+            return {
+                "state": self.state.value,
+                "since": format_time(self._since),
+                "last_tick": None if self._last_tick is None else format_time(self._last_tick),
+                "ticks": self._ticks,
+                "trades": self._trades,
+                "detail": self._detail,
+            }
+
+
+class Reporter:
+    """Tells health about every source at each change and every few seconds, in a thread of its own: a slow bus delays no price."""
+
+    def __init__(self, bus: ReportBus, statuses: Sequence[Status], changed: threading.Event) -> None:
+        self._bus = bus
+        self._statuses = statuses
+        self._changed = changed
+        self._failing = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Report until `stop` is set; whoever sets it may set `changed` too, to be rid of the last wait."""
+        while not stop.is_set():
+            self.report()
+            self._changed.wait(REPORT_SECONDS)
+            self._changed.clear()
+
+    def report(self) -> None:
+        """Report every source once. A report that fails is worth one log line, until one succeeds."""
+        for status in self._statuses:
+            status.check_silence()
+        try:
+            for status in self._statuses:
+                self._bus.report_source(status.name, status.report())
+                while status.changes:
+                    self._bus.note_source_change(status.name, *status.changes[0])
+                    status.changes.popleft()
+            self._failing = False
+        except Exception as error:
+            if not self._failing:
+                log.warning("cannot report the sources", extra={"reason": str(error)}, exc_info=not isinstance(error, BusError))
+            self._failing = True

@@ -1,0 +1,162 @@
+"""A seeded random walk over every instrument: prices for a machine without a feed."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal, InvalidOperation
+
+from db.instruments import Instrument
+from db.messages import Tick
+from db.timestamps import format_time
+from jobs.feeds.base import Source
+
+LARGEST_MOVE = Decimal("0.02")
+SMALLEST_VOLUME, LARGEST_VOLUME = 1_000, 100_000
+FIRST_EQUITY, LAST_EQUITY = Decimal(100), Decimal(500)
+# A walk of ±2 % every few seconds strays by a factor of several a day: at half or double its level it is turned back.
+ROOM = Decimal(2)
+
+# The worth of one unit in US dollars, roughly as of 2025. An FX pair's level is the ratio of its two.
+_DOLLARS = {
+    "EUR": "1.16", "GBP": "1.32", "USD": "1", "JPY": "0.0065", "CHF": "1.24", "AUD": "0.65", "CAD": "0.71", "NZD": "0.565",
+    "BTC": "95000", "ETH": "3100", "SOL": "140", "BNB": "920", "ADA": "0.48", "XRP": "2.2",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One move of the whole market: what `fetch` yields."""
+
+    time: datetime
+    moves: tuple[tuple[Instrument, Decimal, int], ...]  # instrument, mid, volume
+
+
+class Walk:
+    """The walk of one instrument; pure but for its random numbers and its last price.
+
+    The series depends on the seed, the symbol and the price it continues from, and on nothing else: not on the wall clock, not on
+    the other instruments. A fresh start with a seed therefore always gives the same series, and a restart, which continues from
+    the last price, does not repeat the moves that led there. Without a seed every run differs.
+    """
+
+    def __init__(self, instrument: Instrument, seed: int | None, last: str | None = None) -> None:
+        self._unit = Decimal(1).scaleb(-instrument.precision)
+        self._last = _usable(last, self._unit)
+        start = "" if self._last is None else f"{self._last.normalize():f}"
+        key = None if seed is None else f"{seed}/{instrument.symbol}/{start}"
+        self._random = random.Random(key)  # noqa: S311 - a walk, not a secret
+        self._low, self._high = _range(instrument, self._last)
+        self._instrument = instrument
+
+    def step(self) -> tuple[Decimal, int]:
+        """The next mid price, a whole number of the instrument's smallest units, and volume."""
+        self._last = self._first() if self._last is None else self._moved(self._last)
+        return self._last, self._random.randint(SMALLEST_VOLUME, LARGEST_VOLUME)
+
+    def _first(self) -> Decimal:
+        if self._instrument.kind != "equity":
+            # 2 % of 50 units is one unit: a smaller price could not move.
+            return max(_rounded(level(self._instrument) or Decimal(1), self._unit), 50 * self._unit)
+        span = int((LAST_EQUITY - FIRST_EQUITY) / self._unit)
+        return FIRST_EQUITY + self._random.randint(0, span) * self._unit
+
+    def _moved(self, last: Decimal) -> Decimal:
+        """`last` times a factor uniform within ±2 %, rounded to the unit but never out of the ±2 %."""
+        move = LARGEST_MOVE * self._random.randint(-(10**9), 10**9) / 10**9
+        target = last * (1 + move)
+        if (move < 0 and target < self._low) or (move > 0 and target > self._high):
+            target = last * (1 - move)
+        lowest = (last * (1 - LARGEST_MOVE)).quantize(self._unit, ROUND_CEILING)
+        highest = (last * (1 + LARGEST_MOVE)).quantize(self._unit, ROUND_FLOOR)
+        if lowest > highest:  # 2 % of so small a price is less than a unit
+            return _rounded(last, self._unit)
+        return min(max(_rounded(target, self._unit), lowest), highest)
+
+
+class SyntheticSource(Source[Step]):
+    """Every `interval` seconds one price of every instrument, the first at once.
+
+    `latest` maps an instrument to the mid price to go on from; instruments without one start at their level.
+    """
+
+    name = "synthetic"
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        *,
+        interval: float,
+        seed: int | None,
+        latest: Mapping[str, str],
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._walks = [(instrument, Walk(instrument, seed, latest.get(instrument.symbol))) for instrument in instruments]
+        self._interval = interval
+        self._clock = clock
+        self._monotonic = monotonic
+
+    def fetch(self, stop: threading.Event) -> Generator[Step, None, None]:
+        due = self._monotonic()
+        while not stop.is_set():
+            yield Step(self._clock(), tuple((instrument, *walk.step()) for instrument, walk in self._walks))
+            # After a time without the bus the walk goes on from now: there is nothing to catch up with.
+            due = max(due + self._interval, self._monotonic())
+            stop.wait(due - self._monotonic())
+
+    def parse(self, raw: Step) -> list[Tick]:
+        moment = format_time(raw.time)
+        return [self._tick(instrument, mid, volume, moment) for instrument, mid, volume in raw.moves]
+
+    def _tick(self, instrument: Instrument, mid: Decimal, volume: int, moment: str) -> Tick:
+        half = half_spread(instrument, mid)
+        bid, ask = f"{mid - half:f}", f"{mid + half:f}"
+        return Tick(instrument.symbol, bid=bid, ask=ask, mid=f"{mid:f}", time=moment, source=self.name, volume=str(volume))
+
+
+def level(instrument: Instrument) -> Decimal | None:
+    """A realistic price of an FX pair or a cryptocurrency; None where nothing is known of it."""
+    base, _, quote = instrument.symbol.partition("_")
+    if instrument.kind == "crypto":
+        base, quote = instrument.symbol.replace("_", "").removesuffix("USDT"), "USD"
+    if base not in _DOLLARS or quote not in _DOLLARS:
+        return None
+    return Decimal(_DOLLARS[base]) / Decimal(_DOLLARS[quote])
+
+
+def half_spread(instrument: Instrument, mid: Decimal) -> Decimal:
+    """From mid to either side, in whole units and at least one, so that bid < mid < ask and bid is above 0.
+
+    FX 1.4 pips in all (a pip is ten units), crypto 2 basis points, equities a cent or, where that is the unit, a cent each side.
+    """
+    unit = Decimal(1).scaleb(-instrument.precision)
+    wanted = {"fx": 7 * unit, "crypto": mid / 10_000}.get(instrument.kind, Decimal("0.005"))
+    return max(unit, min(wanted.quantize(unit, ROUND_HALF_UP), mid - unit))
+
+
+def _range(instrument: Instrument, last: Decimal | None) -> tuple[Decimal, Decimal]:
+    """Where the walk is turned back. A `last` price beyond is where it starts, so it is in: nothing is marched back to its level."""
+    if instrument.kind == "equity":
+        low, high = FIRST_EQUITY / ROOM, LAST_EQUITY * ROOM
+    else:
+        middle = level(instrument) or last or Decimal(1)
+        low, high = middle / ROOM, middle * ROOM
+    return (low, high) if last is None else (min(low, last), max(high, last))
+
+
+def _rounded(price: Decimal, unit: Decimal) -> Decimal:
+    return price.quantize(unit, ROUND_HALF_EVEN)
+
+
+def _usable(text: str | None, unit: Decimal) -> Decimal | None:
+    """The price to go on from, or None: a price with no room for a bid below it would walk into zero."""
+    try:
+        price = Decimal(text or "nan")
+        return price if price.is_finite() and _rounded(price, unit) >= 2 * unit else None
+    except InvalidOperation:
+        return None

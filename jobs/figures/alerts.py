@@ -1,0 +1,109 @@
+"""From values to alerts: judged and stored in the run's own transaction, then published until the bus has them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from db.alerts import Alert, EpisodeRow, Subject, mark_published, read_episodes, unpublished_alerts, write_alerts, write_episodes
+from db.bus import Bus, BusError
+from db.postgres import Store, StoreError
+from db.timestamps import format_time
+from jobs.figures.alert_rules import AlertRule, Episode, judge
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One value to judge: of an instrument, or of a pair with what it was before. `measure` is what the rule looks at."""
+
+    measure: float
+    value: float
+    previous: float | None = None
+
+
+def raise_alerts(
+    cursor: Any,
+    kind: str,
+    seen: Mapping[Subject, Seen],
+    rule_of: Callable[[Subject], AlertRule],
+    moment: datetime,
+    message: Callable[[Subject, Seen, str, float], str],
+) -> int:
+    """Judge what was seen at `moment`, store the alerts that it is worth and where each rule stands now; how many alerts were new.
+
+    What a rule has judged already is not judged again, so that a run repeated changes nothing.
+    """
+    stands = read_episodes(cursor, kind)
+    after: dict[Subject, EpisodeRow] = {}
+    alerts: list[Alert] = []
+    for subject, each in seen.items():
+        row = stands.get(subject)
+        if row is not None and row.as_of >= moment:
+            continue
+        episode = Episode() if row is None else Episode(row.severity, row.alerted, row.told)
+        verdict = judge(rule_of(subject), episode, each.measure, moment)
+        after[subject] = EpisodeRow(verdict.episode.severity, verdict.episode.alerted, verdict.episode.told, moment)
+        if verdict.severity is not None and verdict.threshold is not None:
+            text = message(subject, each, verdict.severity, verdict.threshold)
+            symbol, symbol2 = subject
+            alerts.append(
+                Alert(kind, symbol, symbol2 or None, verdict.severity, moment, each.value, each.previous, verdict.threshold, text)
+            )
+    write_episodes(cursor, kind, after)
+    return write_alerts(cursor, alerts)
+
+
+def publish_alerts(store: Store, bus: Bus, clock: Callable[[], datetime]) -> int:
+    """Publish what is stored and not published; how many. Raises `StoreError` or `BusError`: what is left is for the next time.
+
+    Killed between the two, an alert is published again under its own batch id, which the bus recognises for a day. That is made of what the
+    alert is and not of its number in the table: another database's alerts are others.
+    """
+    with store.transaction() as cursor:
+        waiting = unpublished_alerts(cursor)
+    for alert_id, alert in waiting:
+        _publish(bus, alert)
+        with store.transaction() as cursor:
+            mark_published(cursor, alert_id, clock())
+    return len(waiting)
+
+
+def _publish(bus: Bus, alert: Alert) -> None:
+    batch_id = f"alert:{alert.type}:{alert.symbol}:{alert.symbol2 or ''}:{alert.severity}:{format_time(alert.time)}/1"
+    if alert.symbol2 is None:
+        bus.publish_volatility_alert(
+            alert.symbol, alert.value, threshold=alert.threshold, severity=alert.severity, message=alert.message, batch_id=batch_id
+        )
+    else:
+        bus.publish_correlation_alert(
+            alert.symbol, alert.symbol2, alert.value, previous=alert.previous or 0.0, threshold=alert.threshold, severity=alert.severity,
+            message=alert.message, batch_id=batch_id,
+        )  # fmt: skip
+
+
+def keep_publishing(store: Store, bus: Bus, clock: Callable[[], datetime], stop: threading.Event) -> None:
+    """Publish whatever a run could not, until `stop` is set."""
+    failing = False
+    while not stop.wait(RETRY_SECONDS):
+        try:
+            if count := publish_alerts(store, bus, clock):
+                log.info("alerts published", extra={"alerts": count})
+            failing = False
+        except (BusError, StoreError) as error:
+            if not failing:
+                log.warning("alerts wait: %s", error)
+            failing = True
+
+
+def pairs_of(symbols: Sequence[str]) -> list[Subject]:
+    """Every pair of different symbols once, the smaller first."""
+    ordered = sorted(symbols)
+    return [(first, second) for position, first in enumerate(ordered) for second in ordered[position + 1 :]]

@@ -1,0 +1,83 @@
+"""Every midnight, UTC: how the instruments moved together over the last 30 days, and where that has changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from db.alerts import Subject
+from db.correlations import correlations_of, write_correlations
+from db.instruments import all_instruments
+from db.job_runs import take_turn
+from jobs.analytics.correlation import METHODS
+from jobs.analytics.matrices import shrunk_correlation
+from jobs.analytics.returns import Floats, log_returns
+from jobs.figures.alert_rules import AlertRule
+from jobs.figures.alerts import Seen, pairs_of, publish_alerts, raise_alerts
+from jobs.figures.hour_end import complete_hours
+from jobs.figures.hours import Hours, on_clock
+from jobs.runtime.context import Work
+
+HOURS = 30 * 24
+MINIMUM = 48  # common hours: two days' worth; fewer say nothing
+WATCHED = "pearson"  # the method whose changes are alerts
+SHRUNK = "shrunk"
+CRITICAL = 2.0  # times CORRELATION_CHANGE_THRESHOLD
+
+
+def daily_correlation_job(work: Work, as_of: datetime) -> int:
+    """What is due at the midnight `as_of`; how many rows were stored, one a pair and method. Run again, it leaves what one run leaves.
+
+    Where OANDA is away for the moment, that is raised last: there is a matrix by then, of what is stored.
+    """
+    failure = complete_hours(work, as_of)
+    with work.store.transaction() as cursor:
+        take_turn(cursor, "daily_correlation_job")
+        hours = on_clock(cursor, all_instruments(cursor), as_of, HOURS)
+        stored = _store_matrices(cursor, hours, as_of)
+        _judge_changes(cursor, work.settings.correlation_change_threshold, as_of)
+    publish_alerts(work.store, work.bus, work.clock)
+    if stored:
+        work.bus.publish_data_ready("correlation_matrix", hours.symbols, as_of)
+    if failure is not None:
+        raise failure
+    return stored
+
+
+def _store_matrices(cursor: Any, hours: Hours, as_of: datetime) -> int:
+    pairs, stored = pairs_of(hours.symbols), 0
+    for method, matrix, counts in _matrices(log_returns(hours.closes)) if pairs else ():
+        values = [float(value) if math.isfinite(value) else None for value in _upper(matrix)]
+        stored += write_correlations(cursor, as_of, method, pairs, values, [int(count) for count in _upper(counts)])
+    return stored
+
+
+def _matrices(returns: Floats) -> Iterator[tuple[str, Floats, NDArray[Any]]]:
+    """Method, matrix and observations; of the shrunk one these are the hours that all instruments have."""
+    for method, correlate in METHODS.items():
+        found = correlate(returns, MINIMUM)
+        yield method, found.matrix, found.counts
+    shrunk = shrunk_correlation(returns, MINIMUM)
+    yield SHRUNK, shrunk.matrix, np.full(shrunk.matrix.shape, shrunk.observations)
+
+
+def _judge_changes(cursor: Any, threshold: float, as_of: datetime) -> None:
+    """Compare with the matrix of the day before, where there is one."""
+    now, before = correlations_of(cursor, as_of, WATCHED), correlations_of(cursor, as_of - timedelta(days=1), WATCHED)
+    seen = {pair: Seen(abs(value - before[pair]), value, before[pair]) for pair, value in now.items() if pair in before}
+    raise_alerts(cursor, "correlation", seen, lambda _: AlertRule(threshold, CRITICAL * threshold), as_of, _message)
+
+
+def _upper(matrix: NDArray[Any]) -> NDArray[Any]:
+    """The matrix above its diagonal, row by row: the order of `pairs_of`."""
+    return np.asarray(matrix[np.triu_indices(len(matrix), 1)])
+
+
+def _message(subject: Subject, seen: Seen, severity: str, threshold: float) -> str:
+    before = seen.previous or 0.0
+    return f"{subject[0]}/{subject[1]} correlation went from {before:+.2f} to {seen.value:+.2f}, by more than {threshold:.2f} ({severity})"

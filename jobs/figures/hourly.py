@@ -1,0 +1,118 @@
+"""Every hour: complete the hour's candles, compute volatility, store it, then tell: prices, alerts, what is ready."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+import orjson
+
+from db.alerts import Subject
+from db.candles import closing_quotes
+from db.instruments import all_instruments
+from db.job_runs import take_turn
+from db.messages import Tick
+from db.prices import CLOSING
+from db.timestamps import format_time, parse_time
+from db.volatility import VolatilityRow, write_volatility
+from jobs.analytics.candles import Candles
+from jobs.analytics.periods import periods_per_year
+from jobs.analytics.volatility import ALERT_HOURS, ESTIMATORS, alert_volatility, annualised
+from jobs.figures.alert_rules import AlertRule
+from jobs.figures.alerts import Seen, publish_alerts, raise_alerts
+from jobs.figures.hour_end import complete_hours
+from jobs.figures.hours import HOUR, Hours, by_kind
+from jobs.runtime.context import Work
+
+WINDOW = 24  # candles of every estimator, the alert's figure included
+ALERT = "alert"  # the estimator's name of that figure
+_SPAN = timedelta(days=7)  # holds the window and a long weekend
+
+
+def hourly_job(work: Work, as_of: datetime) -> int:
+    """What is due at the full hour `as_of`; how many volatilities were stored. Killed and run again, it leaves what one run leaves.
+
+    Where OANDA is away for the moment, that is raised last: the others have their figures by then.
+    """
+    failure = complete_hours(work, as_of)
+    with work.store.transaction() as cursor:
+        take_turn(cursor, "hourly_job")
+        instruments = all_instruments(cursor)
+        found = by_kind(cursor, instruments, as_of, _SPAN)
+        quotes = closing_quotes(cursor, "1h", as_of)
+        rows = [row for kind, hours in found.items() for row in volatilities(kind, hours, as_of)]
+        write_volatility(cursor, rows)
+        seen = {(row.symbol, ""): Seen(row.volatility, row.volatility) for row in rows if row.estimator == ALERT}
+        raise_alerts(cursor, "volatility", seen, _rules(work), as_of, _message)
+    _publish_prices(work, quotes, as_of)
+    publish_alerts(work.store, work.bus, work.clock)
+    for data_type, names in (("hourly_candles", [quote[0] for quote in quotes]), ("volatility", sorted({row.symbol for row in rows}))):
+        if names:
+            work.bus.publish_data_ready(data_type, names, as_of)
+    if failure is not None:
+        raise failure
+    return len(rows)
+
+
+def volatilities(kind: str, hours: Hours, as_of: datetime) -> list[VolatilityRow]:
+    """Every estimate that is available of the window that ends at `as_of`. Instruments of a kind whose last hour is older have none."""
+    if hours.starts[-1] != int((as_of - HOUR).timestamp()):
+        return []
+    recent = hours.last(WINDOW + 1)
+    candles = Candles.of(recent.opens, recent.highs, recent.lows, recent.closes, recent.breaks)
+    windows = candles.windows(WINDOW)
+    a_year = periods_per_year(kind, "1h")
+    rows = []
+    for name, estimator in ESTIMATORS.items():
+        estimate = estimator(windows)
+        yearly = annualised(estimate.volatility, a_year)
+        rows += [
+            VolatilityRow(symbol, name, as_of, float(value), float(year), int(count))
+            for symbol, value, year, count in zip(
+                hours.symbols, estimate.volatility[:, -1], yearly[:, -1], estimate.observations[:, -1], strict=True
+            )
+            if math.isfinite(value)
+        ]
+    daily = alert_volatility(recent.closes, breaks=recent.breaks)
+    counts = candles.follows[:, -ALERT_HOURS:].sum(axis=1)
+    days_a_year = a_year / ALERT_HOURS
+    return rows + [
+        VolatilityRow(symbol, ALERT, as_of, float(value), float(value) * math.sqrt(days_a_year), int(count))
+        for symbol, value, count in zip(hours.symbols, daily, counts, strict=True)
+        if math.isfinite(value)
+    ]
+
+
+def _publish_prices(work: Work, quotes: Sequence[tuple[str, str, str, str]], as_of: datetime) -> None:
+    """The hour's closing prices that are news."""
+    latest = work.bus.latest_prices([quote[0] for quote in quotes])
+    moment = format_time(as_of)
+    ticks = [
+        Tick(symbol, bid=bid, ask=ask, mid=mid, time=moment, source=CLOSING)
+        for symbol, bid, ask, mid in quotes
+        if symbol not in latest or _is_news(latest[symbol], mid, as_of)
+    ]
+    if ticks:
+        which = zlib.crc32("".join(tick.instrument for tick in ticks).encode())  # of another run for the same hour, others may be news
+        work.bus.publish_prices(ticks, f"{CLOSING}@{moment}/{which}")
+
+
+def _is_news(latest: bytes, close: str, as_of: datetime) -> bool:
+    """Whether the closing price is newer than the latest. No price is ever moved back, nor told again because its hour is over."""
+    price = orjson.loads(latest)["price"]
+    time = parse_time(price["time"])
+    return time < as_of - HOUR or (time < as_of and Decimal(price["mid"]) != Decimal(close))
+
+
+def _rules(work: Work) -> Callable[[Subject], AlertRule]:
+    """The rule of an instrument: its own thresholds where it has some, else the defaults."""
+    default = (work.settings.volatility_threshold, work.settings.volatility_critical)
+    own = work.settings.volatility_thresholds
+    return lambda subject: AlertRule(*own.get(subject[0], default))
+
+
+def _message(subject: Subject, seen: Seen, severity: str, threshold: float) -> str:
+    return f"{subject[0]} volatility {seen.value:.2%} a day is above the {severity} threshold {threshold:.2%}"

