@@ -1,17 +1,45 @@
-"""Every name on the bus and in the rooms, in one place."""
+"""The channel table and the names of keys, topics and rooms. Pure: imports no Redis client."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 PRICES = "price_updates"
 VOLATILITY_ALERTS = "volatility_alerts"
 CORRELATION_ALERTS = "correlation_alerts"
 DATA_READY = "data_ready"
 CANDLES = "candle_updates"
+TRADES = "trades"
+SOURCE_STATES = "source_states"
 
-CHANNELS = (PRICES, VOLATILITY_ALERTS, CORRELATION_ALERTS, DATA_READY, CANDLES)
+STREAM_TAIL_ENTRIES = 20_000
 
-TRADES = "trades"  # a stream alone: trades go to the store and ring nowhere
-SOURCE_STATES = "source_states"  # for operators; the hub does not relay it
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One row of the channel table: how the bus treats a channel. `api/hub/channels.py` has the hub's half."""
+
+    name: str  # Redis channel
+    tail: int = STREAM_TAIL_ENTRIES  # entries kept beyond the unstored ones; 0: no stream, unless `stored`
+    stored: bool = False  # bounded by STREAM_MAX_LENGTH until acknowledged
+    keeps_latest: bool = False  # last body per topic in `tickwire:latest`
+    relayed: bool = True  # the hub subscribes to it
+
+
+_ROWS = (
+    Stream(PRICES, stored=True, keeps_latest=True),
+    Stream(VOLATILITY_ALERTS),
+    Stream(CORRELATION_ALERTS),
+    Stream(DATA_READY),
+    Stream(CANDLES),
+    Stream(TRADES, tail=0, stored=True, relayed=False),  # stored only: trades are never broadcast to clients
+    Stream(SOURCE_STATES, tail=1_000, relayed=False),  # for operators
+)
+
+# channel -> row
+STREAMS: dict[str, Stream] = {row.name: row for row in _ROWS}
+
+CHANNELS = tuple(row.name for row in _ROWS if row.relayed)
 
 # channel -> the Socket.IO event its messages become
 EVENTS = {
