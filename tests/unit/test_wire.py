@@ -217,6 +217,11 @@ def test_event_is_the_body_s_own_bytes_in_one_frame(content: str, name: str) -> 
     assert orjson.loads(made.packet[2:]) == [name, {"instrument": content}]
 
 
+def test_event_of_another_namespace_names_it_before_the_body() -> None:
+    # https://socket.io/docs/v4/socket-io-protocol/#sending-and-receiving-data: 42/admin,["baz"]
+    assert wire.event("baz", b"1", namespace="/admin").packet == b'42/admin,["baz",1]'
+
+
 @given(st.binary(max_size=300))
 def test_binary_has_a_form_for_polling_and_one_for_websocket(data: bytes) -> None:
     made = wire.binary(data)

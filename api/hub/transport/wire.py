@@ -52,9 +52,13 @@ def binary(data: bytes) -> Frame:
     return Frame(b"b" + base64.b64encode(data), frame(Opcode.BINARY, data))
 
 
-def event(name: str, body: bytes, key: str | None = None) -> Frame:
-    """A Socket.IO event of the main namespace around a body that is JSON already."""
-    return text(b'42["%s",%s]' % (name.encode(), body), key)
+def event(name: str, body: bytes, key: str | None = None, namespace: str = "/") -> Frame:
+    """A Socket.IO event: `42["NAME",BODY]` in the main namespace, `42/NAMESPACE,["NAME",BODY]` in another.
+
+    `body` is JSON. `key` is the conflation key of the frame; None: the frame is never dropped.
+    """
+    prefix = b"42" if namespace == "/" else b"42%s," % namespace.encode()
+    return text(b'%s["%s",%s]' % (prefix, name.encode(), body), key)
 
 
 def frame(opcode: Opcode, payload: bytes) -> bytes:

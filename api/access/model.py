@@ -1,0 +1,74 @@
+"""The front door: a handshake goes in, an `Access` comes out; rooms, events and routes check it.
+
+Pure: no framework, no I/O, no clock. Today `OpenAuthenticator` is the only implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+OPEN = ""  # the scope of events and routes that need no right: health, API pages
+READ = "read"  # prices, candles, figures and own alerts
+OBSERVE = "observe"  # the state of the system: statistics, jobs, gaps
+
+# Names of the headers that a handshake keeps, lower case.
+KEPT_HEADERS = ("authorization", "x-api-key", "host", "origin", "user-agent", "x-forwarded-for")
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The facts that identify a client: once per CONNECT of a Socket.IO namespace, once per REST request.
+
+    `transport` is `polling`, `websocket` or `rest`. `address` is the address of the peer. `headers`
+    has lower-case names, those of `KEPT_HEADERS` alone. `auth` is the payload of CONNECT, None for REST.
+    """
+
+    transport: str
+    address: str
+    headers: Mapping[str, str]
+    namespace: str = "/"
+    auth: Mapping[str, Any] | None = None
+
+
+class Access(Protocol):
+    """The rights of one client."""
+
+    def allows(self, scope: str) -> bool:
+        """Return True if the client has the scope."""
+
+    def includes(self, instrument: str) -> bool:
+        """Return True if the client may see the instrument."""
+
+
+class Authenticator(Protocol):
+    """Makes an `Access` of a handshake."""
+
+    def authenticate(self, handshake: Handshake) -> Access:
+        """Return the rights of the client. Raises `api.errors.Refusal` if it may not connect."""
+
+
+class OpenAccess:
+    """All rights."""
+
+    __slots__ = ()
+
+    def allows(self, scope: str) -> bool:
+        """Return True for every scope."""
+        return True
+
+    def includes(self, instrument: str) -> bool:
+        """Return True for every instrument."""
+        return True
+
+
+_OPEN_ACCESS = OpenAccess()
+
+
+class OpenAuthenticator:
+    """Accepts every client."""
+
+    def authenticate(self, handshake: Handshake) -> Access:
+        """Return all rights, whatever the handshake holds."""
+        return _OPEN_ACCESS
