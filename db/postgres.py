@@ -10,6 +10,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 # NUMERIC stays PostgreSQL's own text: nothing is made only to be printed again.
 _AS_TEXT = psycopg2.extensions.new_type((1700,), "AS_TEXT", lambda value, _cursor: value)
@@ -37,7 +38,7 @@ class Store:
         self._slots = threading.Semaphore(pool_max)
 
     @contextmanager
-    def transaction(self) -> Iterator[Any]:
+    def transaction(self) -> Iterator[Cursor]:
         """A cursor whose work is committed at the end of the block, or undone with its connection if it raises.
 
         Raises `StoreError` where PostgreSQL is away, `RowError` where it refuses what it was given; a connection that broke is thrown away.

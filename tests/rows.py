@@ -30,7 +30,7 @@ def count(store: Store) -> int:
     """How many trades there are."""
     with store.transaction() as cursor:
         cursor.execute("SELECT count(*) FROM raw_trades")
-        return int(cursor.fetchone()[0])
+        return int(cursor.fetchall()[0][0])
 
 
 def gaps(store: Store, *states: str) -> list[tuple[Any, ...]]:

@@ -85,7 +85,7 @@ class Hub:
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
                 " WHERE application_name = 'tickwire-jobs' AND datname = current_database()"
             )
-            assert cursor.fetchone()[0] > 0
+            assert cursor.fetchall()[0][0] > 0
 
     def kill_clients(self) -> None:
         """Redis does."""

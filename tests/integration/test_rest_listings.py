@@ -130,7 +130,7 @@ def fill(store: Store) -> None:
                 f"INSERT INTO gaps ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))}) RETURNING id",  # noqa: S608
                 [row[name] for name in names],
             )
-            assert cursor.fetchone()[0] == number
+            assert cursor.fetchall()[0][0] == number
             row["id"] = number
 
 

@@ -115,7 +115,7 @@ def put(store: Store, *rows: PriceRow | Trade | CandleRow) -> None:
 def marks(store: Store) -> int:
     with store.transaction() as cursor:
         cursor.execute("SELECT count(*) FROM candle_marks")
-        return int(cursor.fetchone()[0])
+        return int(cursor.fetchall()[0][0])
 
 
 def once(rollup: RollUp) -> int:
@@ -496,7 +496,7 @@ def roll_up_and_die(store: Store) -> None:
         assert is_mine(cursor)
         assert roll_up(cursor, 1000, LATER).updates
         cursor.execute("SELECT pg_backend_pid()")
-        (pid,) = cursor.fetchone()
+        ((pid,),) = cursor.fetchall()
         with store.transaction() as other:
             other.execute("SELECT pg_terminate_backend(%s, 20000)", (pid,))
             assert other.fetchone() == (True,)
