@@ -1,0 +1,123 @@
+"""Check every module against one table of the packages it may import; `make check` runs it.
+
+The tables stand in CONTRIBUTING.md for people; tests/unit/test_imports.py compares both. Layers
+between our own folders are checked by import-linter (pyproject.toml).
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDERS = ("config", "ops", "db", "jobs", "api", "cli")
+ENTRY_POINTS = ("manage.py", "wsgi.py")
+
+# packages, separated by commas -> files and folders (they end in "/") that may import them; "!" excludes
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "os.environ": ("config/settings.py", "cli/system.py"),
+    "dotenv": ("config/settings.py",),
+    "pythonjsonlogger": ("config/logs.py",),
+    "gunicorn": ("config/gunicorn/",),
+    "psutil": ("ops/", "api/hub/stats.py"),
+    "psycopg2": ("db/", "!db/bus/"),
+    "yoyo": ("db/migrate.py",),
+    "redis, hiredis": ("db/bus/",),
+    "apscheduler": ("jobs/scheduler.py", "jobs/runtime/"),
+    "httpx": ("jobs/feeds/",),
+    "websockets": ("jobs/feeds/base.py", "jobs/feeds/binance/"),
+    "numpy": ("jobs/analytics/", "jobs/figures/"),
+    "flask, flask_smorest, werkzeug": (
+        "api/app.py",
+        "api/websocket_server.py",
+        "api/orjson_provider.py",
+        "api/rest/",
+        "api/hub/transport/eventlet_loop.py",
+    ),
+    "flask_socketio, socketio, engineio": ("api/websocket_server.py", "api/hub/transport/"),
+    "marshmallow": ("config/settings.py", "api/"),
+    "apispec": ("api/asyncapi.py",),
+    "eventlet": ("api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
+    "click, rich": ("cli/", "manage.py"),
+    "ops.startup": ("cli/", "jobs/scheduler.py", "jobs/health.py", "wsgi.py"),
+    "api.rest": ("api/app.py", "api/rest/"),
+}
+
+# Modules without I/O, clock or framework.
+PURE = (
+    "api/hub/transport/wire.py",
+    "api/hub/transport/outbox.py",
+    "api/hub/channels.py",
+    "api/hub/fanout.py",
+    "api/hub/messages.py",
+    "api/hub/topic_log.py",
+    "api/hub/alerts/rules.py",
+    "api/access/",
+    "jobs/analytics/",
+    "jobs/figures/alert_rules.py",
+    "jobs/feeds/binance/messages.py",
+    "config/pacing.py",
+    "config/venues.py",
+)
+FORBIDDEN_IN_PURE = (
+    *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow")),
+    *("socket", "threading", "time", "db.bus", "db.postgres"),
+)
+
+
+def violations(path: str, source: str) -> list[str]:
+    """Return one line per forbidden import of the module at `path` (relative to the root, with "/")."""
+    found = []
+    for line, names in imports(source):
+        for row, places in ALLOWED.items():
+            if (package := _match(names, row.split(", "))) and not is_within(path, places):
+                found.append(f"{path}:{line}: {package} is allowed in {', '.join(places)} only")
+        if is_within(path, PURE) and (package := _match(names, FORBIDDEN_IN_PURE)):
+            found.append(f"{path}:{line}: {package} is forbidden in a pure module")
+    return found
+
+
+def imports(source: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line and the dotted names of every import, and of `os.environ`, wherever it stands in the module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield node.lineno, [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.lineno, [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            yield node.lineno, [f"os.{node.attr}"]
+
+
+def is_within(path: str, places: tuple[str, ...]) -> bool:
+    """Return True if one of the places contains the path and no excluded place does."""
+    excluded = tuple(place[1:] for place in places if place.startswith("!"))
+    return _under(path, tuple(place for place in places if not place.startswith("!"))) and not _under(path, excluded)
+
+
+def _under(path: str, places: tuple[str, ...]) -> bool:
+    return any(path.startswith(place) if place.endswith("/") else path == place for place in places)
+
+
+def _match(names: list[str], packages: tuple[str, ...] | list[str]) -> str | None:
+    """Return the first package that one of the imported names belongs to."""
+    return next((each for each in packages for name in names if name == each or name.startswith(f"{each}.")), None)
+
+
+def modules(root: Path) -> Iterator[Path]:
+    """Yield every module of the product below `root`."""
+    for folder in FOLDERS:
+        yield from sorted((root / folder).rglob("*.py"))
+    yield from (root / name for name in ENTRY_POINTS)
+
+
+def main() -> int:
+    """Print the violations of the whole tree; return 1 if there is one."""
+    root = Path(__file__).resolve().parents[1]
+    found = [line for path in modules(root) for line in violations(path.relative_to(root).as_posix(), path.read_text())]
+    print("\n".join(found) or "imports: no violation")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
