@@ -33,7 +33,7 @@ class Core(Handlers):
         self._lock = threading.RLock()  # of the session and of who gets what
         self._session = Session()
         self._streams: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
-        self._link = Link(url, _Ear(self), transports, timeout, reconnect_delay)
+        self._link = Link(url, _Listener(self), transports, timeout, reconnect_delay)
 
     def connect(self) -> Self:
         """Connect, or raise `ConnectionFailed`. A client connects once; a `with` block does it."""
@@ -120,7 +120,7 @@ class Core(Handlers):
                 log.warning("alert %s could not be set again: %s", own_id, error)
 
 
-class _Ear:
+class _Listener:
     """The client as the link's listener."""
 
     def __init__(self, client: Core) -> None:

@@ -25,7 +25,7 @@ class Lost(Exception):
     """The connection ended before the answer came."""
 
 
-class Listener(Protocol):
+class LinkListener(Protocol):
     """Who hears what the link hears: all but `restore` in the thread that reads the socket, where nothing may wait for an answer."""
 
     def greeted(self, body: Body) -> list[tuple[str, Body]]:
@@ -44,7 +44,7 @@ class Listener(Protocol):
 class Link:
     """One connection after the other, by a thread that dials, waits for the end, and dials again."""
 
-    def __init__(self, url: str, listener: Listener, transports: Sequence[str], timeout: float, delays: tuple[float, float]) -> None:
+    def __init__(self, url: str, listener: LinkListener, transports: Sequence[str], timeout: float, delays: tuple[float, float]) -> None:
         self._url, self._listener, self._transports, self._timeout, self._delays = url, listener, list(transports), timeout, delays
         self._lock = threading.Condition()
         self._sio: Any = None  # the connection, once the hub has greeted

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from tickwire_client import parse
-from tickwire_client.alert_book import AlertBook
 from tickwire_client.messages import Body, CandleUpdate, Disconnected, Item, Position, Tick
+from tickwire_client.own_alerts import OwnAlerts
 from tickwire_client.positions import Key, Positions
 
 log = logging.getLogger("tickwire_client")
@@ -24,7 +24,7 @@ class Session:
 
     def __init__(self) -> None:
         self.positions = Positions()
-        self.alerts = AlertBook()
+        self.alerts = OwnAlerts()
         self.latest: dict[str, Tick] = {}  # the last price of each instrument that is subscribed to
         self._pairs: dict[str, float | None] = {}  # instrument -> max_rate
         self._all: tuple[float | None] | None = None  # (max_rate,) where all instruments are wanted

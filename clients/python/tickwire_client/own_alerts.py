@@ -16,7 +16,7 @@ class _Entry:
     connection: int  # the number of the connection on which the hub has it
 
 
-class AlertBook:
+class OwnAlerts:
     """Alerts by the id the user knows: the one the hub gave it first."""
 
     def __init__(self) -> None:
