@@ -406,7 +406,7 @@ def test_history(settings: Settings, bus: Bus, ticker: Ticker, store: Store, tmp
     pandas = pytest.importorskip("pandas")
     ticker.publish(120)
     fill(store)
-    monkeypatch.setattr(rest, "PAGE", 50)
+    monkeypatch.setattr(rest, "ROWS_PER_PAGE", 50)
     with Web("rest", settings, tmp_path / "rest.log") as served, jobs(settings, tmp_path / "jobs.log", BATCH_TIMEOUT="100"):
         client = Client(rest_url=served.url)
         until(lambda: sum(1 for _ in client.ticks("EUR_USD")) == 120, 60, "the prices stored")

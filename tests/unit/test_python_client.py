@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from tickwire_client import CandleUpdate, Gap, Tick, VolatilityAlert, parse
 from tickwire_client.messages import Connected, Item, Position
-from tickwire_client.rest import beside, moment
+from tickwire_client.rest import default_rest_url, resolve_time
 from tickwire_client.session import Session
 from tickwire_client.stream import Stream
 
@@ -583,16 +583,16 @@ def test_what_a_candle_holds() -> None:
 
 
 def test_where_rest_is() -> None:
-    assert beside("http://127.0.0.1:5001") == "http://127.0.0.1:5000"
-    assert beside("https://[::1]:5001/") == "https://[::1]:5000"
-    assert beside("http://hub.example:8080") is None
-    assert beside("http://hub.example") is None
+    assert default_rest_url("http://127.0.0.1:5001") == "http://127.0.0.1:5000"
+    assert default_rest_url("https://[::1]:5001/") == "https://[::1]:5000"
+    assert default_rest_url("http://hub.example:8080") is None
+    assert default_rest_url("http://hub.example") is None
 
 
 def test_moments() -> None:
     at = datetime(2025, 11, 18, 12, tzinfo=UTC)
-    assert moment("2025-11-18T12:00:00Z") == moment("2025-11-18 13:00+01:00") == moment(at.replace(tzinfo=None)) == at
-    assert timedelta(minutes=59) < datetime.now(UTC) - moment(timedelta(hours=1)) < timedelta(minutes=61)
+    assert resolve_time("2025-11-18T12:00:00Z") == resolve_time("2025-11-18 13:00+01:00") == resolve_time(at.replace(tzinfo=None)) == at
+    assert timedelta(minutes=59) < datetime.now(UTC) - resolve_time(timedelta(hours=1)) < timedelta(minutes=61)
 
 
 def test_it_needs_nothing_but_python_socketio() -> None:

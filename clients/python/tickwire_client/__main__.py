@@ -21,11 +21,11 @@ from tickwire_client.messages import Connected, Disconnected, Gap, Tick
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 where the user ended it, 1 where the hub cannot be reached or refuses, 2 for wrong arguments."""
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _watch(asked)
+        _watch(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 0
@@ -51,24 +51,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _watch(asked: argparse.Namespace) -> None:
-    client = Client(asked.url)
-    client.on_disconnect(lambda lost: _say(lost))
-    client.on_connect(lambda up: _say(up))
-    show = _Lines(asked.json)
+def _watch(options: argparse.Namespace) -> None:
+    client = Client(options.url)
+    client.on_disconnect(lambda lost: _report(lost))
+    client.on_connect(lambda up: _report(up))
+    formatter = _Formatter(options.json)
     with client:
-        for item in islice(client.prices(*asked.pairs, max_rate=asked.max_rate, gaps=True), asked.count):
-            print(show.line(item), flush=True)
+        for item in islice(client.prices(*options.pairs, max_rate=options.max_rate, gaps=True), options.count):
+            print(formatter.line(item), flush=True)
 
 
-def _say(change: Connected | Disconnected) -> None:
+def _report(change: Connected | Disconnected) -> None:
     if isinstance(change, Disconnected) and change.reason != "closed":
         print(f"{change.reason}; trying again", file=sys.stderr)
     elif isinstance(change, Connected) and change.again:
         print("connected again", file=sys.stderr)
 
 
-class _Lines:
+class _Formatter:
     """How an item reads."""
 
     def __init__(self, as_json: bool) -> None:
@@ -86,8 +86,8 @@ class _Lines:
             return json.dumps(item.as_dict())
         last = self._last.get(item.instrument, item.mid)
         self._last[item.instrument] = item.mid
-        way = "▲" if item.mid > last else "▼" if item.mid < last else " "
-        return f"{item.time:%H:%M:%S.%f} {item.instrument:<10} {item.bid:>14f} {item.ask:>14f} {way}"
+        direction = "▲" if item.mid > last else "▼" if item.mid < last else " "
+        return f"{item.time:%H:%M:%S.%f} {item.instrument:<10} {item.bid:>14f} {item.ask:>14f} {direction}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -19,8 +19,8 @@ from tickwire_client.aio_history import AsyncHistory
 from tickwire_client.client import DEFAULT_URL, Client, Since
 from tickwire_client.handlers import Handler, Handlers
 from tickwire_client.messages import Alert, AlertItem, Body, CandleUpdate, Gap, Item, Quote, Tick
-from tickwire_client.rest import Moment, moment
-from tickwire_client.session import Candle
+from tickwire_client.rest import Moment, resolve_time
+from tickwire_client.session import CandleSeries
 from tickwire_client.stitch import Stitch
 from tickwire_client.stream import Stream
 
@@ -133,7 +133,7 @@ class AsyncClient(AsyncHistory, Handlers):
         """See `Client.prices`."""
         return AsyncStream(lambda: self._run(self._client.prices, *pairs, max_rate=max_rate, since=since, gaps=gaps))
 
-    def candle_updates(self, *candles: Candle, gaps: bool = False) -> AsyncStream[CandleUpdate | Gap]:
+    def candle_updates(self, *candles: CandleSeries, gaps: bool = False) -> AsyncStream[CandleUpdate | Gap]:
         """See `Client.candle_updates`."""
         return AsyncStream(lambda: self._run(self._client.candle_updates, *candles, gaps=gaps))
 
@@ -148,7 +148,7 @@ class AsyncClient(AsyncHistory, Handlers):
     def stitch(self, instrument: str, start: Moment, *, gaps: Literal[False] = ..., settle: float = ...) -> AsyncIterator[Tick]: ...
     async def stitch(self, instrument: str, start: Moment, *, gaps: bool = False, settle: float = 15.0) -> AsyncIterator[Any]:
         """See `Client.stitch`. An asynchronous generator: it ends where one of its steps is cancelled."""
-        stitch, stream = Stitch(self._client, instrument, moment(start), settle), self.prices(instrument, gaps=True)
+        stitch, stream = Stitch(self._client, instrument, resolve_time(start), settle), self.prices(instrument, gaps=True)
         await stream.begin()
         try:
             past = stitch.past()
@@ -167,12 +167,12 @@ class AsyncClient(AsyncHistory, Handlers):
     # requests
 
     async def subscribe(
-        self, pairs: Sequence[str] | str = (), *, candles: Sequence[Candle] = (), max_rate: float | None = None, since: Since = None
+        self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] = (), max_rate: float | None = None, since: Since = None
     ) -> Body:
         """See `Client.subscribe`."""
         return await self._run(self._client.subscribe, pairs, candles=candles, max_rate=max_rate, since=since)
 
-    async def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[Candle] | str = ()) -> Body:
+    async def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] | str = ()) -> Body:
         """See `Client.unsubscribe`."""
         return await self._run(self._client.unsubscribe, pairs, candles=candles)
 

@@ -26,8 +26,8 @@ from tickwire_client.messages import (
     Tick,
     VolatilityAlert,
 )
-from tickwire_client.rest import Moment, Rest, beside, moment
-from tickwire_client.session import ALL, Candle
+from tickwire_client.rest import Moment, Rest, default_rest_url, resolve_time
+from tickwire_client.session import ALL, CandleSeries
 from tickwire_client.stitch import Stitch
 from tickwire_client.stream import Stream
 
@@ -55,7 +55,7 @@ class Client(Core, History):
         reconnect_delay: tuple[float, float] = (0.5, 5.0),
     ) -> None:
         Core.__init__(self, url, timeout, transports, buffer, reconnect_delay)
-        History.__init__(self, Rest(rest_url or beside(url), timeout))
+        History.__init__(self, Rest(rest_url or default_rest_url(url), timeout))
 
     # prices and candles as they come
 
@@ -85,7 +85,7 @@ class Client(Core, History):
         self._subscribe_all_or_none(ALL if wanted is None else list(pairs), max_rate=max_rate, since=since)
         return stream
 
-    def candle_updates(self, *candles: Candle, gaps: bool = False) -> Stream[CandleUpdate | Gap]:
+    def candle_updates(self, *candles: CandleSeries, gaps: bool = False) -> Stream[CandleUpdate | Gap]:
         """Subscribe to candles, each `(instrument, interval)`, and iterate over them: first as they stand, then at every change."""
         wanted, kinds = frozenset(candles), (CandleUpdate, Gap) if gaps else (CandleUpdate,)
         stream: Stream[CandleUpdate | Gap] = self._attach(
@@ -107,7 +107,7 @@ class Client(Core, History):
 
         `settle` is how many seconds the store may lag behind; beyond, or where it lacks something, there is a `Gap` (`not_stored`).
         """
-        stitch = Stitch(self, instrument, moment(start), settle)
+        stitch = Stitch(self, instrument, resolve_time(start), settle)
         with self.prices(instrument, gaps=True) as stream:
             yield from (item for item in stitch.past() if self.shows(item, gaps))
             for live in stream:
@@ -116,7 +116,7 @@ class Client(Core, History):
     def shows(self, item: Tick | Gap, gaps: bool) -> bool:
         """Whether `stitch` gives it; the handlers hear of gaps in any case."""
         if isinstance(item, Gap):
-            self._tell(item)
+            self._notify(item)
         return gaps or isinstance(item, Tick)
 
     def _subscribe_all_or_none(self, pairs: Sequence[str] | str = (), **more: Any) -> None:
@@ -132,7 +132,7 @@ class Client(Core, History):
         self,
         pairs: Sequence[str] | str = (),
         *,
-        candles: Sequence[Candle] = (),
+        candles: Sequence[CandleSeries] = (),
         max_rate: float | None = None,
         since: Since = None,
     ) -> Body:
@@ -147,7 +147,7 @@ class Client(Core, History):
                 withdraw()
             raise
 
-    def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[Candle] | str = ()) -> Body:
+    def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] | str = ()) -> Body:
         """Give up instruments or candles, or `"all"` of them; `unsubscription_confirmed`."""
         names = [pairs] if isinstance(pairs, str) and pairs != ALL else pairs
         with self._lock:

@@ -13,14 +13,14 @@ from typing import Any, Self
 
 from tickwire_client.errors import Closed, Refused, RequestTimeout, TickwireError
 from tickwire_client.handlers import Handlers
-from tickwire_client.link import Accept, Link, Lost
+from tickwire_client.link import ConnectionLost, Link, OnAnswer
 from tickwire_client.messages import Alert, Body, Gap, Item
 from tickwire_client.session import Session
-from tickwire_client.stream import Accepts, Stream
+from tickwire_client.stream import ItemFilter, Stream
 
 log = logging.getLogger("tickwire_client")
 
-_AT_ONCE, _PAUSE = 100, 0.025  # the hub takes 200 requests at once, then 50 a second
+_ALERTS_PER_BURST, _ALERT_PAUSE_SECONDS = 100, 0.025  # the hub takes 200 requests at once, then 50 a second
 
 
 class Core(Handlers):
@@ -47,7 +47,7 @@ class Core(Handlers):
             streams = list(self._streams)
         for stream in streams:
             stream.close()
-        self._tell_no_more()
+        self._close_handlers()
 
     def __enter__(self) -> Self:
         return self.connect()
@@ -59,8 +59,8 @@ class Core(Handlers):
     def connected(self) -> bool:
         return self._link.up
 
-    def _attach(self, accepts: Accepts) -> Stream[Any]:
-        stream: Stream[Any] = Stream(accepts, self._buffer, self._tell)
+    def _attach(self, accepts: ItemFilter) -> Stream[Any]:
+        stream: Stream[Any] = Stream(accepts, self._buffer, self._notify)
         with self._lock:
             self._streams.add(stream)
         return stream
@@ -70,21 +70,21 @@ class Core(Handlers):
     def _set(self, asked: Body, own_id: str | None = None) -> Alert:
         taken: list[Alert] = []
 
-        def accept(answer: Body, connection: int) -> None:  # in the reader's thread: before the alert can fire
+        def on_answer(answer: Body, connection: int) -> None:  # in the reader's thread: before the alert can fire
             if not is_error(answer):
                 with self._lock:
                     taken.append(self._session.alerts.set(asked, answer, connection, own_id))
 
-        self._request("set_alert", asked, accept)
+        self._request("set_alert", asked, on_answer)
         return taken[-1]
 
-    def _request(self, event: str, payload: Body | None = None, accept: Accept | None = None) -> Body:
+    def _request(self, event: str, payload: Body | None = None, on_answer: OnAnswer | None = None) -> Body:
         """Ask until there is an answer: what a lost connection has swallowed is asked again on the next."""
         deadline = time.monotonic() + self.timeout
         while self._link.await_up(deadline - time.monotonic()):
             try:
-                body = self._link.request(event, payload or {}, accept).result(max(0, deadline - time.monotonic()))
-            except Lost:
+                body = self._link.request(event, payload or {}, on_answer).result(max(0, deadline - time.monotonic()))
+            except ConnectionLost:
                 continue
             except FutureTimeout:
                 break
@@ -103,14 +103,14 @@ class Core(Handlers):
                 log.warning("%s: %s messages are missing (%s)", item.instrument, item.missed or "some", item.reason)
             for stream in streams:
                 stream.put(item)
-            self._tell(item)
+            self._notify(item)
 
     def _set_alerts_again(self, connection: int) -> None:
         with self._lock:
             waiting = self._session.alerts.to_set_again(connection)
         for number, (own_id, asked) in enumerate(waiting):
-            if number >= _AT_ONCE:
-                time.sleep(_PAUSE)
+            if number >= _ALERTS_PER_BURST:
+                time.sleep(_ALERT_PAUSE_SECONDS)
             try:
                 if self._link.up and self._session.alerts.holds(own_id):
                     self._set(asked, own_id)

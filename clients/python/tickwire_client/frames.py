@@ -30,7 +30,7 @@ def frame(rows: Iterable[Body], index: str, columns: tuple[str, ...]) -> DataFra
     return table.set_index(index)
 
 
-def square(body: Body) -> DataFrame:
+def matrix(body: Body) -> DataFrame:
     """A correlation matrix, symbols on both sides; NaN where it is not available."""
     import pandas as pd
 

@@ -103,11 +103,11 @@ class Handlers:
                 self._stream = Stream(lambda item: type(item) in self._handlers, self._limit)
                 threading.Thread(target=self._serve, args=(self._stream,), name="tickwire-handlers", daemon=True).start()
 
-    def _tell(self, item: Item) -> None:
+    def _notify(self, item: Item) -> None:
         if self._stream is not None:
             self._stream.put(item)
 
-    def _tell_no_more(self) -> None:
+    def _close_handlers(self) -> None:
         if self._stream is not None:
             self._stream.close()
 

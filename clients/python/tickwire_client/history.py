@@ -102,7 +102,7 @@ class History:
     ) -> Body | DataFrame:
         """The last matrix up to `as_of`, as REST gives it; as a frame, symbols on both sides."""
         body = self.rest.get("/correlation", as_of=as_of, method=method, symbols=symbols)
-        return frames.square(body) if as_frame else body
+        return frames.matrix(body) if as_frame else body
 
     def latest_volatility(self, symbols: Sequence[str] | None = None) -> Body:
         """Instrument to what is known of its last hour."""

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 import socketio
-from socketio.exceptions import ConnectionError as DialError
+from socketio.exceptions import ConnectionError as SocketConnectionError
 from socketio.exceptions import SocketIOError
 
 from tickwire_client.errors import Closed, ConnectionFailed
@@ -18,10 +18,10 @@ from tickwire_client.messages import Body
 
 log = logging.getLogger("tickwire_client")
 
-Accept = Callable[[Body, int], None]  # an ack's body and the number of the connection, in the reader's thread
+OnAnswer = Callable[[Body, int], None]  # an ack's body and the number of the connection, in the reader's thread
 
 
-class Lost(Exception):
+class ConnectionLost(Exception):
     """The connection ended before the answer came."""
 
 
@@ -62,8 +62,8 @@ class Link:
         """Connect, or raise `ConnectionFailed`; from then on the connection is renewed until `close()`. Once only."""
         if self._thread is not None or self._closing.is_set():
             raise Closed("a client connects once")
-        sio = self._dial()
-        self._thread = threading.Thread(target=self._keep, args=(sio,), name="tickwire-link", daemon=True)
+        sio = self._connect()
+        self._thread = threading.Thread(target=self._run, args=(sio,), name="tickwire-link", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -88,27 +88,27 @@ class Link:
                 raise Closed("the client is closed")
             return self.up
 
-    def request(self, event: str, payload: Body, accept: Accept | None = None) -> Future[Body]:
-        """Send an event; the future has the ack's body, or `Lost`."""
+    def request(self, event: str, payload: Body, on_answer: OnAnswer | None = None) -> Future[Body]:
+        """Send an event; the future has the ack's body, or `ConnectionLost`."""
         future: Future[Body] = Future()
         with self._lock:
             sio, number = self._sio, self._number
 
             def answered(*bodies: Any) -> None:
-                if accept is not None:
-                    accept(bodies[0], number)
+                if on_answer is not None:
+                    on_answer(bodies[0], number)
                 self._pending.discard(future)
                 if not future.done():
                     future.set_result(bodies[0])
 
             try:
                 if sio is None:
-                    raise Lost
+                    raise ConnectionLost
                 self._pending.add(future)
                 sio.emit(event, payload, callback=answered)
-            except (SocketIOError, Lost):
+            except (SocketIOError, ConnectionLost):
                 self._pending.discard(future)
-                future.set_exception(Lost("not connected"))
+                future.set_exception(ConnectionLost("not connected"))
         return future
 
     def retry_after(self, seconds: float) -> None:
@@ -117,13 +117,13 @@ class Link:
 
     # the thread
 
-    def _keep(self, sio: Any) -> None:
+    def _run(self, sio: Any) -> None:
         while sio is not None:
             sio.eio.wait()  # until the reader has ended: the one sign that never fails
             self._end("closed" if self._closing.is_set() else "connection lost")
-            sio = self._dial_again()
+            sio = self._reconnect()
 
-    def _dial_again(self) -> Any:
+    def _reconnect(self) -> Any:
         """Until it succeeds; None where the client is closed meanwhile."""
         delay, longest = self._delays
         while True:
@@ -132,7 +132,7 @@ class Link:
                 return None
             delay = min(delay * 2, longest)
             try:
-                sio = self._dial()
+                sio = self._connect()
                 if self._closing.is_set():
                     sio.disconnect()
                     return None
@@ -143,22 +143,22 @@ class Link:
             except Exception:
                 log.exception("the connection could not be renewed")
 
-    def _dial(self) -> Any:
+    def _connect(self) -> Any:
         sio = socketio.Client(reconnection=False, handle_sigint=False, request_timeout=self._timeout)
-        _in_order(sio)
+        _keep_order(sio)
         greeted, refusal = threading.Event(), []
-        sio.on("*", lambda event, *bodies: self._heard(sio, greeted, event, bodies[0] if bodies else None))
+        sio.on("*", lambda event, *bodies: self._received(sio, greeted, event, bodies[0] if bodies else None))
         sio.on("connect_error", lambda *said: refusal.append(said[0] if said else None))
         try:
             sio.connect(self._url, transports=self._transports, wait_timeout=self._timeout)
-        except (DialError, ValueError) as error:
-            raise _failure(self._url, error, refusal) from None
+        except (SocketConnectionError, ValueError) as error:
+            raise _translate_failure(self._url, error, refusal) from None
         if not greeted.wait(self._timeout):
             sio.disconnect()
             raise ConnectionFailed(f"{self._url} speaks Socket.IO, but is no hub: it does not greet")
         return sio
 
-    def _heard(self, sio: Any, greeted: threading.Event, event: str, body: Any) -> None:
+    def _received(self, sio: Any, greeted: threading.Event, event: str, body: Any) -> None:
         if event != "connection_established":
             self._listener.received(event, body)
             return
@@ -178,10 +178,10 @@ class Link:
             self._listener.lost(reason)
         for future in pending:
             if not future.done():
-                future.set_exception(Lost(reason))
+                future.set_exception(ConnectionLost(reason))
 
 
-def _in_order(sio: Any) -> None:
+def _keep_order(sio: Any) -> None:
     """python-socketio handles each message in a thread of its own, and so in any order; the reader's own thread keeps the order."""
     engine, start = sio.eio, sio.eio.start_background_task
 
@@ -197,7 +197,7 @@ def _in_order(sio: Any) -> None:
     engine.start_background_task = start_in_order
 
 
-def _failure(url: str, error: Exception, refusal: list[Any]) -> ConnectionFailed:
+def _translate_failure(url: str, error: Exception, refusal: list[Any]) -> ConnectionFailed:
     """A refusal of the hub is `{"message", "data": <the body of an error>}`."""
     said = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
     data = said["data"] if isinstance(said.get("data"), dict) else {}

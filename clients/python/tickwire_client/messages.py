@@ -49,9 +49,9 @@ class Tick(Quote):
     def as_dict(self) -> Body:
         """As the hub sends it: decimals as strings, times as text."""
         price = {name: format(getattr(self, name), "f") for name in ("bid", "ask", "mid")}
-        body: Body = {"instrument": self.instrument, "price": {**price, "time": time_text(self.time)}}
+        body: Body = {"instrument": self.instrument, "price": {**price, "time": format_time(self.time)}}
         if self.timestamp is not None:
-            body["timestamp"] = time_text(self.timestamp)
+            body["timestamp"] = format_time(self.timestamp)
         return body if self.seq is None else {**body, "seq": self.seq, "epoch": self.epoch}
 
 
@@ -192,11 +192,11 @@ def parse_time(text: str) -> datetime:
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
-def time_text(time: datetime) -> str:
+def format_time(time: datetime) -> str:
     """As the protocol writes it: UTC, microseconds, `Z`; a time without a zone is UTC."""
     aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     return aware.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def maybe_time(text: str | None) -> datetime | None:
+def optional_time(text: str | None) -> datetime | None:
     return None if text is None else parse_time(text)

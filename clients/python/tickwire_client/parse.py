@@ -16,7 +16,7 @@ from tickwire_client.messages import (
     Quote,
     Tick,
     VolatilityAlert,
-    maybe_time,
+    optional_time,
     parse_time,
 )
 
@@ -29,7 +29,7 @@ def quote(instrument: str, price: Body) -> Quote:
 def tick(body: Body, *, snapshot: bool = False) -> Tick:
     """From a `price_update`."""
     price = quote(body["instrument"], body["price"])
-    place = maybe_time(body.get("timestamp")), body.get("seq"), body.get("epoch")
+    place = optional_time(body.get("timestamp")), body.get("seq"), body.get("epoch")
     return Tick(price.instrument, price.bid, price.ask, price.mid, price.time, *place, snapshot)
 
 
@@ -54,7 +54,7 @@ def candle(body: Body) -> CandleUpdate:
         volume=Decimal(candle["volume"]),
         trades=candle.get("trades"),
         complete=candle["complete"],
-        timestamp=maybe_time(body.get("timestamp")),
+        timestamp=optional_time(body.get("timestamp")),
         seq=body.get("seq"),
         epoch=body.get("epoch"),
     )
@@ -77,7 +77,7 @@ def alert_triggered(body: Body) -> AlertTriggered:
         current=_value(body["metric"], body["current"]),
         time=parse_time(body["time"]),
         once=body["once"],
-        timestamp=maybe_time(body.get("timestamp")),
+        timestamp=optional_time(body.get("timestamp")),
         seq=body.get("seq"),
         epoch=body.get("epoch"),
     )
@@ -86,7 +86,7 @@ def alert_triggered(body: Body) -> AlertTriggered:
 def volatility_alert(body: Body) -> VolatilityAlert:
     """From a `volatility_alert`."""
     said = body["instrument"], body["volatility"], body.get("threshold"), body["severity"], body.get("message")
-    return VolatilityAlert(*said, maybe_time(body.get("timestamp")))
+    return VolatilityAlert(*said, optional_time(body.get("timestamp")))
 
 
 def correlation_alert(body: Body) -> CorrelationAlert:
@@ -100,13 +100,13 @@ def correlation_alert(body: Body) -> CorrelationAlert:
         threshold=body.get("threshold"),
         severity=body.get("severity"),
         message=body.get("message"),
-        timestamp=maybe_time(body.get("timestamp")),
+        timestamp=optional_time(body.get("timestamp")),
     )
 
 
 def data_ready(body: Body) -> DataReady:
     """From a `data_ready`."""
-    times = maybe_time(body.get("as_of")), maybe_time(body.get("timestamp"))
+    times = optional_time(body.get("as_of")), optional_time(body.get("timestamp"))
     return DataReady(body["data_type"], tuple(body.get("instruments") or ()), *times)
 
 

@@ -15,122 +15,122 @@ Key = tuple[str, str | None]  # instrument; interval of candles, None for prices
 
 
 @dataclass(slots=True)
-class _Place:
+class _SeriesState:
     position: Position | None = None  # of the last message that was given on
     empty: bool = False  # nothing had ever come at the join: the first message is number 1, whatever the epoch
     known: bool = False  # it was joined before, or begins at a position somebody gave
     rated: bool = False  # joined with max_rate: most messages are left out on purpose
     # Messages found missing since the last gap_notice, which will count them once more; None where a new epoch hides how many.
-    jumped: int | None = 0
+    reported: int | None = 0
 
 
 class Positions:
-    """One place for each series that is followed."""
+    """One state for each series that is followed."""
 
     def __init__(self) -> None:
-        self._places: dict[Key, _Place] = {}
+        self._series: dict[Key, _SeriesState] = {}
         self._epoch: str | None = None  # of the last message of any series: the epoch is the same for all
 
     def follow(self, instrument: str, *, rated: bool = False, since: Position | None = None) -> None:
         """Begin with a series of prices, or change how it is followed."""
-        place = self._places.setdefault((instrument, None), _Place())
-        place.rated = rated
+        state = self._series.setdefault((instrument, None), _SeriesState())
+        state.rated = rated
         if since is not None:
-            place.position, place.known, self._epoch = since, True, self._epoch or since.epoch
+            state.position, state.known, self._epoch = since, True, self._epoch or since.epoch
 
     def forget(self, key: Key) -> None:
         """A series that is given up begins anew the next time."""
-        self._places.pop(key, None)
+        self._series.pop(key, None)
 
     def since(self, instruments: Iterable[str]) -> dict[str, dict[str, object]]:
         """What `subscribe` says, so that the hub sends what was missed."""
-        places = {name: place for name in instruments if (place := self._places.get((name, None)))}
-        positions = {name: self._resume(place) for name, place in places.items()}
+        series = {name: state for name in instruments if (state := self._series.get((name, None)))}
+        positions = {name: self._resume(state) for name, state in series.items()}
         return {name: {"epoch": at.epoch, "seq": at.seq} for name, at in positions.items() if at}
 
-    def _resume(self, place: _Place) -> Position | None:
-        if place.position is None and place.empty and self._epoch is not None:
+    def _resume(self, state: _SeriesState) -> Position | None:
+        if state.position is None and state.empty and self._epoch is not None:
             return Position(self._epoch, 0)
-        return place.position
+        return state.position
 
     def lost(self) -> None:
         """The connection ended; the notices that were still to come will not."""
-        for place in self._places.values():
-            place.jumped = 0
+        for state in self._series.values():
+            state.reported = 0
 
     def joined(self, instrument: str, snapshot: Tick | None, recovered: bool | None) -> list[Tick | Gap]:
         """The room has just been joined: `snapshot` is the state at that moment, `recovered` the answer to `since`, if there was one."""
-        place = self._places.setdefault((instrument, None), _Place())
-        before, place.known = place.known, True
+        state = self._series.setdefault((instrument, None), _SeriesState())
+        before, state.known = state.known, True
         if recovered:
             return []  # the messages themselves follow
         if snapshot is None:
-            place.empty = place.empty or not before
+            state.empty = state.empty or not before
             return []
         if snapshot.position is None:
-            return self._joined_foreign(place, snapshot, before)
-        if place.position is None and not place.empty:
-            self._stand(place, snapshot.position)
+            return self._joined_foreign(state, snapshot, before)
+        if state.position is None and not state.empty:
+            self._advance(state, snapshot.position)
             return [Gap(instrument, None, "not_recovered"), snapshot] if before else [snapshot]
-        return self._admit((instrument, None), place, snapshot, "not_recovered")
+        return self._admit((instrument, None), state, snapshot, "not_recovered")
 
-    def _joined_foreign(self, place: _Place, snapshot: Tick, before: bool) -> list[Tick | Gap]:
-        """Without a place nobody can tell whether it was seen before; where there is a position, the next message shows what is missing."""
+    def _joined_foreign(self, state: _SeriesState, snapshot: Tick, before: bool) -> list[Tick | Gap]:
+        """Without a state nobody can tell whether it was seen before; where there is a position, the next message shows what is missing."""
         if not before:
             return [snapshot]
-        return [] if place.position or place.empty else [Gap(snapshot.instrument, None, "not_recovered")]
+        return [] if state.position or state.empty else [Gap(snapshot.instrument, None, "not_recovered")]
 
     def tick(self, tick: Tick) -> list[Tick | Gap]:
         """A `price_update` has come."""
-        place = self._places.setdefault((tick.instrument, None), _Place())
-        place.known = True
-        return self._admit((tick.instrument, None), place, tick, "skipped") if tick.position else [tick]
+        state = self._series.setdefault((tick.instrument, None), _SeriesState())
+        state.known = True
+        return self._admit((tick.instrument, None), state, tick, "skipped") if tick.position else [tick]
 
-    def _admit(self, key: Key, place: _Place, tick: Tick, reason: str) -> list[Tick | Gap]:
+    def _admit(self, key: Key, state: _SeriesState, tick: Tick, reason: str) -> list[Tick | Gap]:
         at = tick.position
         assert at is not None  # noqa: S101 - callers keep foreign messages out
-        last = place.position or (Position(at.epoch, 0) if place.empty else Position(at.epoch, at.seq - 1))
+        last = state.position or (Position(at.epoch, 0) if state.empty else Position(at.epoch, at.seq - 1))
         if at.epoch == last.epoch and at.seq <= last.seq:
             return []
-        self._stand(place, at)
+        self._advance(state, at)
         if at.epoch != last.epoch:
-            place.jumped = None
+            state.reported = None
             return [Gap(key[0], None, "new_epoch"), tick]
         missed = at.seq - last.seq - 1
-        if not missed or (place.rated and reason == "skipped"):
+        if not missed or (state.rated and reason == "skipped"):
             return [tick]
-        self._jump(place, missed if reason == "skipped" else 0)
+        self._count_reported(state, missed if reason == "skipped" else 0)
         return [Gap(key[0], missed, reason), tick]
 
-    def _jump(self, place: _Place, missed: int | None) -> None:
-        place.jumped = None if place.jumped is None or missed is None else place.jumped + missed
+    def _count_reported(self, state: _SeriesState, missed: int | None) -> None:
+        state.reported = None if state.reported is None or missed is None else state.reported + missed
 
-    def _stand(self, place: _Place, at: Position) -> None:
-        place.position, self._epoch = at, at.epoch
+    def _advance(self, state: _SeriesState, at: Position) -> None:
+        state.position, self._epoch = at, at.epoch
 
     def noticed(self, key: Key, dropped: int) -> list[Gap]:
         """A `gap_notice` has come, which is after the messages behind the gap: what their `seq` showed already is not told again."""
-        place = self._places.get(key)
-        if place is None:
+        state = self._series.get(key)
+        if state is None:
             return []
-        more, place.jumped = 0 if place.jumped is None else dropped - place.jumped, 0
+        more, state.reported = 0 if state.reported is None else dropped - state.reported, 0
         return [Gap(key[0], more, "slow_consumer", key[1])] if more > 0 else []
 
     def candles(self, bodies: list[CandleUpdate], *, snapshot: bool) -> list[CandleUpdate | Gap]:
         """Candles of one series have come: one of them live, or those of a snapshot, of which the highest `seq` is the last message."""
         key: Key = (bodies[0].instrument, bodies[0].interval)
-        place = self._places.setdefault(key, _Place())
-        before, place.known = place.position, True
+        state = self._series.setdefault(key, _SeriesState())
+        before, state.known = state.position, True
         fresh = [each for each in bodies if _follows(each, before)]
         at = max((Position(each.epoch, each.seq) for each in fresh if each.seq and each.epoch), key=lambda at: at.seq, default=None)
         if at is None:
             return list(fresh)
-        self._stand(place, at)
+        self._advance(state, at)
         missed = None if before and before.epoch != at.epoch else at.seq - before.seq - len(fresh) if before else 0
         if missed == 0:
             return list(fresh)
         reason = "new_epoch" if missed is None else "not_recovered" if snapshot else "skipped"
-        self._jump(place, 0 if snapshot else missed)
+        self._count_reported(state, 0 if snapshot else missed)
         return [Gap(key[0], missed, reason, key[1]), *fresh]
 
 

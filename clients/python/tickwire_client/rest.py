@@ -13,13 +13,13 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from tickwire_client.errors import ConnectionFailed, Refused
-from tickwire_client.messages import Body, time_text
+from tickwire_client.messages import Body, format_time
 
-PAGE = 5_000  # rows in one request
+ROWS_PER_PAGE = 5_000  # rows in one request
 Moment = datetime | str | timedelta  # a time, ISO 8601 text, or that long ago
 
 
-def beside(hub_url: str) -> str | None:
+def default_rest_url(hub_url: str) -> str | None:
     """Where REST is if the hub is on its default port; None where that cannot be told."""
     parts = urlsplit(hub_url)
     if parts.port != 5001:
@@ -28,7 +28,7 @@ def beside(hub_url: str) -> str | None:
     return urlunsplit((parts.scheme, f"{host}:5000", "", "", ""))
 
 
-def moment(value: Moment) -> datetime:
+def resolve_time(value: Moment) -> datetime:
     """An aware time; one without a zone is UTC."""
     if isinstance(value, timedelta):
         return datetime.now(UTC) - value
@@ -61,7 +61,7 @@ class Rest:
 
     def rows(self, path: str, field: str, limit: int | None = None, **query: Any) -> Iterator[Body]:
         """The rows of a listing, page after page as they are asked for; at most `limit`."""
-        return islice(self._pages(path, field, min(PAGE, limit or PAGE), query), limit)
+        return islice(self._pages(path, field, min(ROWS_PER_PAGE, limit or ROWS_PER_PAGE), query), limit)
 
     def _pages(self, path: str, field: str, page: int, query: dict[str, Any]) -> Iterator[Body]:
         token = None
@@ -75,7 +75,7 @@ class Rest:
 
 def _text(value: Any) -> str:
     if isinstance(value, datetime | timedelta):
-        return time_text(moment(value))
+        return format_time(resolve_time(value))
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else ",".join(value)
 
 

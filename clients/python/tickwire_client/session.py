@@ -14,9 +14,9 @@ from tickwire_client.positions import Key, Positions
 log = logging.getLogger("tickwire_client")
 
 ALL = "all"
-MOST_PAIRS = 1000  # in one request
+MAX_PAIRS_PER_REQUEST = 1000  # in one request
 Emission = tuple[str, Body]
-Candle = tuple[str, str]  # instrument, interval
+CandleSeries = tuple[str, str]  # instrument, interval
 
 
 class Session:
@@ -28,7 +28,7 @@ class Session:
         self.latest: dict[str, Tick] = {}  # the last price of each instrument that is subscribed to
         self._pairs: dict[str, float | None] = {}  # instrument -> max_rate
         self._all: tuple[float | None] | None = None  # (max_rate,) where all instruments are wanted
-        self._candles: dict[Candle, None] = {}
+        self._candles: dict[CandleSeries, None] = {}
         self._available: tuple[str, ...] = ()  # what the hub has
         self._greeted = False
 
@@ -47,7 +47,7 @@ class Session:
         return asked
 
     def want(
-        self, pairs: Sequence[str] | str, candles: Sequence[Candle], max_rate: float | None, since: Mapping[str, Position]
+        self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries], max_rate: float | None, since: Mapping[str, Position]
     ) -> tuple[Body, Callable[[], None]]:
         """Want these too; the request for them, and what takes the wish back if it is refused."""
         names = self._available if isinstance(pairs, str) else pairs
@@ -69,7 +69,7 @@ class Session:
 
         return self._payload(pairs, candles, max_rate), withdraw
 
-    def unwant(self, pairs: Sequence[str] | str, candles: Sequence[Candle] | str) -> Body:
+    def unwant(self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries] | str) -> Body:
         """Want these no more; the request that says so."""
         if self._all is not None and pairs:
             self._pairs |= dict.fromkeys(self._available, self._all[0])
@@ -79,7 +79,7 @@ class Session:
             self._forget(key)
         asked: Body = {"pairs": pairs} if pairs else {}
         if candles:
-            asked["candles"] = candles if isinstance(candles, str) else [_candle(each) for each in candles]
+            asked["candles"] = candles if isinstance(candles, str) else [_series_body(each) for each in candles]
         return asked
 
     def _forget(self, key: Key) -> None:
@@ -90,15 +90,15 @@ class Session:
         else:
             self._candles.pop((key[0], key[1]), None)
 
-    def _payload(self, pairs: Sequence[str] | str, candles: Sequence[Candle], max_rate: float | None) -> Body:
+    def _payload(self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries], max_rate: float | None) -> Body:
         asked: Body = {}
         if pairs:
-            names = self._available[:MOST_PAIRS] if isinstance(pairs, str) else pairs
+            names = self._available[:MAX_PAIRS_PER_REQUEST] if isinstance(pairs, str) else pairs
             asked = {"pairs": pairs, "since": self.positions.since(names)}
             if max_rate is not None:
                 asked["max_rate"] = max_rate
         if candles:
-            asked["candles"] = [_candle(each) for each in candles]
+            asked["candles"] = [_series_body(each) for each in candles]
         return asked
 
     def wants(self, instrument: str) -> bool:
@@ -108,11 +108,11 @@ class Session:
 
     def receive(self, event: str, body: Any) -> list[Item]:
         """What a message means to the user, in order. One that makes no sense is logged and left out."""
-        take = _TAKES.get(event)
-        if take is None:
+        receiver = _RECEIVERS.get(event)
+        if receiver is None:
             return []
         try:
-            return take(self, body)
+            return receiver(self, body)
         except (LookupError, TypeError, ValueError, ArithmeticError):
             log.warning("a message that is not understood: %s %.200s", event, body, exc_info=True)
             return []
@@ -158,7 +158,7 @@ class Session:
             self._forget((pair, interval))
 
     def _candle_snapshot(self, bodies: Iterable[Body]) -> list[Item]:
-        series: dict[Candle, list[CandleUpdate]] = {}
+        series: dict[CandleSeries, list[CandleUpdate]] = {}
         for candle in map(parse.candle, bodies):
             series.setdefault((candle.instrument, candle.interval), []).append(candle)
         return [item for key, each in series.items() if key in self._candles for item in self.positions.candles(each, snapshot=True)]
@@ -184,15 +184,15 @@ class Session:
 
 
 def _parts(items: list[Any]) -> list[list[Any]]:
-    return [items[at : at + MOST_PAIRS] for at in range(0, len(items), MOST_PAIRS)]
+    return [items[at : at + MAX_PAIRS_PER_REQUEST] for at in range(0, len(items), MAX_PAIRS_PER_REQUEST)]
 
 
-def _candle(candle: Candle) -> Body:
+def _series_body(candle: CandleSeries) -> Body:
     return {"pair": candle[0], "interval": candle[1]}
 
 
 # event -> what becomes of it; `connection_established` is taken by the link
-_TAKES: dict[str, Callable[[Session, Any], list[Item]]] = {
+_RECEIVERS: dict[str, Callable[[Session, Any], list[Item]]] = {
     "subscription_confirmed": Session._confirmed,
     "price_update": Session._price_update,
     "candle_update": Session._candle_update,

@@ -19,8 +19,8 @@ from tickwire_client.messages import Gap, Item, Position, Tick
 
 log = logging.getLogger("tickwire_client")
 
-_MARGIN = timedelta(minutes=5)  # how far a late price's time may lie outside its neighbours'
-_POLL = 0.2  # seconds
+_TIME_MARGIN = timedelta(minutes=5)  # how far a late price's time may lie outside its neighbours'
+_POLL_SECONDS = 0.2  # seconds
 
 
 class Stitch:
@@ -89,7 +89,7 @@ class Stitch:
         assert after is not None  # noqa: S101 - both are from `_hole`
         assert before is not None  # noqa: S101
         self._await_stored(tick)
-        rows = self._between(after, before, min(last.time, tick.time) - _MARGIN, max(last.time, tick.time) + _MARGIN)
+        rows = self._between(after, before, min(last.time, tick.time) - _TIME_MARGIN, max(last.time, tick.time) + _TIME_MARGIN)
         found = [row for row in rows if row.time >= self._start]
         yield from found
         missed = before.seq - after.seq - 1 - len(rows) if after.epoch == before.epoch else None
@@ -129,7 +129,7 @@ class Stitch:
             if time.monotonic() > deadline:
                 log.warning("%s: the store does not have %s within %s s", self._instrument, tick.position, self._settle)
                 return False
-            time.sleep(_POLL)
+            time.sleep(_POLL_SECONDS)
         return True
 
     def _stored(self, tick: Tick) -> bool:

@@ -14,7 +14,7 @@ from tickwire_client.messages import CandleUpdate, Gap, Item, Tick
 log = logging.getLogger("tickwire_client")
 
 ItemT = TypeVar("ItemT", bound=Item)
-Accepts = Callable[[Item], bool]
+ItemFilter = Callable[[Item], bool]
 _DROPPABLE = (Tick, CandleUpdate, Gap)  # alerts are never left out
 
 
@@ -25,9 +25,9 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
     they were.
     """
 
-    def __init__(self, accepts: Accepts, limit: int, tell_gap: Callable[[Gap], None] | None = None) -> None:
-        """`tell_gap` hears of what was left out even where `accepts` wants no gaps."""
-        self._accepts, self._limit, self._tell_gap = accepts, limit, tell_gap
+    def __init__(self, accepts: ItemFilter, limit: int, on_gap: Callable[[Gap], None] | None = None) -> None:
+        """`on_gap` hears of what was left out even where `accepts` wants no gaps."""
+        self._accepts, self._limit, self._on_gap = accepts, limit, on_gap
         self._items: deque[Item] = deque()
         self._left_out: dict[tuple[str, str | None], int | None] = {}  # series -> how many of its messages
         self._changed = threading.Condition()
@@ -72,8 +72,8 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
         while self._left_out:
             (instrument, interval), missed = self._left_out.popitem()
             gap = Gap(instrument, missed, "slow_reader", interval)
-            if self._tell_gap:
-                self._tell_gap(gap)
+            if self._on_gap:
+                self._on_gap(gap)
             if self._accepts(gap):
                 return cast(ItemT, gap)
         if not self._items:
