@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from decimal import Decimal
-from itertools import islice
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
@@ -25,8 +24,8 @@ from tickwire_client.stitch import Stitch
 from tickwire_client.stream import Stream
 
 ItemT = TypeVar("ItemT", bound=Item)
-_BREATH = 100  # items after which the loop may do something else, where they come without a pause
-_BATCH = 500  # items read from the history at a time
+_ITEMS_PER_YIELD = 100  # items after which the loop may do something else, where they come without a pause
+_ITEMS_PER_BATCH = 500  # items read from the history at a time
 
 
 class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
@@ -35,7 +34,7 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
     def __init__(self, begin: Callable[[], Awaitable[Stream[ItemT]]]) -> None:
         self._begin = begin
         self._stream: Stream[ItemT] | None = None
-        self._there = asyncio.Event()
+        self._available = asyncio.Event()
         self._given = 0
 
     async def begin(self) -> Stream[ItemT]:
@@ -43,7 +42,7 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
         if self._stream is None:
             loop = asyncio.get_running_loop()
             self._stream = await self._begin()
-            self._stream.wake_with(lambda: _in_loop(loop, self._there.set))
+            self._stream.wake_with(lambda: _in_loop(loop, self._available.set))
         return self._stream
 
     async def __anext__(self) -> ItemT:
@@ -52,13 +51,13 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
             closed, item = stream.closed, stream.take()
             if item is not None:
                 self._given += 1
-                if self._given % _BREATH == 0:
+                if self._given % _ITEMS_PER_YIELD == 0:
                     await asyncio.sleep(0)
                 return item
             if closed:
                 raise StopAsyncIteration
-            self._there.clear()  # what wakes us runs in this loop, so it cannot fall between `take` and here unnoticed
-            await self._there.wait()
+            self._available.clear()  # what wakes us runs in this loop, so it cannot fall between `take` and here unnoticed
+            await self._available.wait()
 
     def close(self) -> None:
         """Take nothing more in; what waits is still given."""
@@ -140,7 +139,7 @@ class AsyncClient(AsyncHistory, Handlers):
     def alert_updates(self) -> AsyncStream[AlertItem]:
         """See `Client.alert_updates`."""
         stream = self._client.alert_updates()
-        return AsyncStream(lambda: _at_once(stream))
+        return AsyncStream(lambda: _ready(stream))
 
     @overload
     def stitch(self, instrument: str, start: Moment, *, gaps: Literal[True], settle: float = ...) -> AsyncIterator[Tick | Gap]: ...
@@ -152,13 +151,13 @@ class AsyncClient(AsyncHistory, Handlers):
         await stream.begin()
         try:
             past = stitch.past()
-            while batch := await self._run(_listed, islice(past, _BATCH)):
+            while batch := await self._batch(past, _ITEMS_PER_BATCH):
                 for item in batch:
                     if self._client.shows(item, gaps):
                         yield item
             async for live in stream:
                 steps = stitch.live(live)
-                for item in await self._run(_listed, steps) if stitch.needs_store(live) else steps:
+                for item in await self._batch(steps) if stitch.needs_store(live) else steps:
                     if self._client.shows(item, gaps):
                         yield item
         finally:
@@ -209,11 +208,7 @@ class AsyncClient(AsyncHistory, Handlers):
         return await self._run(self._client.delete_alert, alert)
 
 
-def _listed(items: Iterator[Tick | Gap]) -> list[Tick | Gap]:
-    return list(items)
-
-
-async def _at_once(stream: Stream[ItemT]) -> Stream[ItemT]:
+async def _ready(stream: Stream[ItemT]) -> Stream[ItemT]:
     return stream
 
 

@@ -18,12 +18,9 @@ if TYPE_CHECKING:
 
 Rows = AsyncIterator[Body]
 Frame = Awaitable["DataFrame"]
+ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
-_BATCH = 1_000  # rows handed over at a time
-
-
-def _listed(rows: Iterator[Body]) -> list[Body]:
-    return list(rows)
+_ROWS_PER_BATCH = 1_000  # rows handed over at a time
 
 
 class AsyncHistory:
@@ -36,13 +33,17 @@ class AsyncHistory:
     async def _run(self, call: Callable[..., ResultT], *arguments: Any, **options: Any) -> ResultT:
         return await asyncio.get_running_loop().run_in_executor(self._pool, partial(call, *arguments, **options))
 
+    async def _batch(self, items: Iterator[ItemT], size: int | None = None) -> list[ItemT]:
+        """Read up to `size` items, or all, in a thread."""
+        return await self._run(lambda: list(islice(items, size)))
+
     def _listing(self, call: Callable[..., Any], *arguments: Any, as_frame: bool, **options: Any) -> Rows | Frame:
         if as_frame:
             return self._run(call, *arguments, as_frame=True, **options)
         return self._rows(call(*arguments, **options))
 
     async def _rows(self, rows: Iterator[Body]) -> Rows:
-        while batch := await self._run(_listed, islice(rows, _BATCH)):
+        while batch := await self._batch(rows, _ROWS_PER_BATCH):
             for row in batch:
                 yield row
 

@@ -137,9 +137,8 @@ class Client(Core, History):
         since: Since = None,
     ) -> Body:
         """Subscribe for good, over reconnections; `subscription_confirmed`, whose `rejected` has what does not exist."""
-        names = [pairs] if isinstance(pairs, str) and pairs != ALL else pairs
         with self._lock:
-            asked, withdraw = self._session.want(names, candles, max_rate, since or {})
+            asked, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {})
         try:
             return self._request("subscribe", asked)
         except TickwireError:
@@ -149,9 +148,8 @@ class Client(Core, History):
 
     def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] | str = ()) -> Body:
         """Give up instruments or candles, or `"all"` of them; `unsubscription_confirmed`."""
-        names = [pairs] if isinstance(pairs, str) and pairs != ALL else pairs
         with self._lock:
-            asked = self._session.unwant(names, candles)
+            asked = self._session.unwant(_names(pairs), candles)
         return self._request("unsubscribe", asked)
 
     def get_subscriptions(self) -> Body:
@@ -208,3 +206,8 @@ class Client(Core, History):
 
 def _is_price(item: Tick | Gap) -> bool:
     return isinstance(item, Tick) or item.interval is None
+
+
+def _names(pairs: Sequence[str] | str) -> Sequence[str] | str:
+    """One instrument as a list of one; `"all"` and lists as they are."""
+    return [pairs] if isinstance(pairs, str) and pairs != ALL else pairs
