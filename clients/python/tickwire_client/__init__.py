@@ -1,4 +1,6 @@
-"""Tickwire in Python: live prices, candles and alerts that survive reconnections without a hole or a double, and the history.
+"""Python client of Tickwire: live prices, candles and alerts, and the stored history.
+
+After a reconnection, each missed message arrives once and in order, or a `Gap` reports it.
 
 with Client() as client:
     for tick in client.prices("EUR_USD"):

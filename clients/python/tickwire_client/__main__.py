@@ -1,4 +1,4 @@
-"""`python -m tickwire_client watch EUR_USD GBP_USD`: prices on the terminal, or as JSON lines for a pipe."""
+"""`python -m tickwire_client watch EUR_USD GBP_USD`: print live prices as text or JSON lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from tickwire_client.messages import Connected, Disconnected, Gap, Tick
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 where the user ended it, 1 where the hub cannot be reached or refuses, 2 for wrong arguments."""
+    """Run the command and return its exit code.
+
+    0: ended by the user, by `--count` or by a closed pipe; 1: the hub is unreachable or refuses the
+    request; 2: wrong arguments.
+    """
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
     signal.signal(signal.SIGTERM, _interrupt)
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 0
-    except BrokenPipeError:  # the other end of the pipe has had enough
+    except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except TickwireError as error:
@@ -39,22 +43,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tickwire_client", description="A client of the Tickwire market-data hub.")
-    watch = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("watch", help="print prices as they come")
-    watch.add_argument("pairs", nargs="+", metavar="INSTRUMENT", help='such as EUR_USD; "all" for every one')
-    watch.add_argument("--url", default=DEFAULT_URL, help="the hub (%(default)s)")
+    parser = argparse.ArgumentParser(prog="python -m tickwire_client", description="Command-line client of the Tickwire market-data hub.")
+    watch = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("watch", help="print live prices")
+    watch.add_argument("pairs", nargs="+", metavar="INSTRUMENT", help='such as EUR_USD; "all" for all instruments')
+    watch.add_argument("--url", default=DEFAULT_URL, help="address of the hub (default: %(default)s)")
     watch.add_argument(
-        "--json", action="store_true", help='a JSON object a line: price_update bodies, and {"gap": …} where messages are missing'
+        "--json", action="store_true", help='print one JSON object per line: a price_update body, or {"gap": …} for missing messages'
     )
-    watch.add_argument("--max-rate", type=float, metavar="HZ", help="at most so many prices a second of each instrument")
-    watch.add_argument("--count", type=int, metavar="N", help="end after N lines")
+    watch.add_argument("--max-rate", type=float, metavar="HZ", help="limit prices per second and instrument")
+    watch.add_argument("--count", type=int, metavar="N", help="exit after N lines")
     return parser
 
 
 def _watch(options: argparse.Namespace) -> None:
     client = Client(options.url)
-    client.on_disconnect(lambda lost: _report(lost))
-    client.on_connect(lambda up: _report(up))
+    client.on_disconnect(_report)
+    client.on_connect(_report)
     formatter = _Formatter(options.json)
     with client:
         for item in islice(client.prices(*options.pairs, max_rate=options.max_rate, gaps=True), options.count):
@@ -63,13 +67,13 @@ def _watch(options: argparse.Namespace) -> None:
 
 def _report(change: Connected | Disconnected) -> None:
     if isinstance(change, Disconnected) and change.reason != "closed":
-        print(f"{change.reason}; trying again", file=sys.stderr)
+        print(f"{change.reason}; reconnecting", file=sys.stderr)
     elif isinstance(change, Connected) and change.again:
         print("connected again", file=sys.stderr)
 
 
 class _Formatter:
-    """How an item reads."""
+    """Formats items as lines: text with the direction of the mid price, or JSON."""
 
     def __init__(self, as_json: bool) -> None:
         self._json = as_json

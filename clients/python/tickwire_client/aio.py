@@ -1,7 +1,7 @@
-"""The client for asyncio: the same names, awaited; `async for` over what comes.
+"""Asyncio client: the methods of the blocking client as coroutines and asynchronous iterators.
 
-The connection is the blocking client's, with its threads: a program that computes for a while misses no heartbeat. Nothing here blocks the
-event loop, and all handlers and iterators run in it.
+The blocking client and its threads keep the connection, so a busy event loop misses no heartbeat.
+Nothing here blocks the event loop. Handlers and iterators run in the event loop.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from tickwire_client.stitch import Stitch
 from tickwire_client.stream import Stream
 
 ItemT = TypeVar("ItemT", bound=Item)
-_ITEMS_PER_YIELD = 100  # items after which the loop may do something else, where they come without a pause
-_ITEMS_PER_BATCH = 500  # items read from the history at a time
+_ITEMS_PER_YIELD = 100  # a stream with a backlog yields to the event loop after so many items
+_ITEMS_PER_BATCH = 500  # read from the history at a time
 
 
 class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
-    """A `Stream` for `async for`, or for `await anext(…)`, which may be cancelled. It subscribes at its first step."""
+    """Asynchronous iterator over a `Stream`. Subscribes at its first step.
+
+    `await anext(…)` may be cancelled.
+    """
 
     def __init__(self, begin: Callable[[], Awaitable[Stream[ItemT]]]) -> None:
         self._begin = begin
@@ -38,7 +41,7 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
         self._given = 0
 
     async def begin(self) -> Stream[ItemT]:
-        """Subscribe, if that has not been done yet."""
+        """Subscribe, unless this was done before."""
         if self._stream is None:
             loop = asyncio.get_running_loop()
             self._stream = await self._begin()
@@ -56,17 +59,18 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
                 return item
             if closed:
                 raise StopAsyncIteration
-            self._available.clear()  # what wakes us runs in this loop, so it cannot fall between `take` and here unnoticed
+            # `set` is called in this event loop, so it cannot run between `take` and `clear`.
+            self._available.clear()
             await self._available.wait()
 
     def close(self) -> None:
-        """Take nothing more in; what waits is still given."""
+        """Stop receiving. Buffered items can still be read."""
         if self._stream is not None:
             self._stream.close()
 
 
 class AsyncClient(AsyncHistory, Handlers):
-    """See `Client`. Handlers (`on_…`) may be functions or coroutine functions; both run in the event loop."""
+    """See `Client`. Handlers (`on_…`) are functions or coroutines, run in the event loop."""
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class AsyncClient(AsyncHistory, Handlers):
         self._client = Client(url, rest_url, timeout=timeout, transports=transports, buffer=buffer, reconnect_delay=reconnect_delay)
         AsyncHistory.__init__(self, self._client)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()  # of coroutine handlers, which would be collected otherwise
+        self._tasks: set[asyncio.Task[Any]] = set()  # running handlers; references keep them alive
 
     async def connect(self) -> Self:
         """Connect, or raise `ConnectionFailed`."""
@@ -90,7 +94,7 @@ class AsyncClient(AsyncHistory, Handlers):
         return self
 
     async def close(self) -> None:
-        """Disconnect; iterators end when they have given what waits."""
+        """Disconnect. Iterators end after their buffered items."""
         await self._run(self._client.close)
         self._pool.shutdown(wait=False)
 
@@ -109,11 +113,11 @@ class AsyncClient(AsyncHistory, Handlers):
         return self._client.connected
 
     def _add(self, kind: type[Item], handler: Handler) -> None:
-        def tell(item: Item) -> None:
+        def schedule(item: Item) -> None:
             if self._loop is not None:
                 _in_loop(self._loop, self._handle, handler, item)
 
-        self._client._add(kind, tell)
+        self._client._add(kind, schedule)
 
     def _handle(self, handler: Callable[[Item], object], item: Item) -> None:
         result = handler(item)
@@ -122,7 +126,7 @@ class AsyncClient(AsyncHistory, Handlers):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    # what comes
+    # streams
 
     @overload
     def prices(self, *pairs: str, max_rate: float | None = ..., since: Since = ..., gaps: Literal[True]) -> AsyncStream[Tick | Gap]: ...
@@ -146,7 +150,7 @@ class AsyncClient(AsyncHistory, Handlers):
     @overload
     def stitch(self, instrument: str, start: Moment, *, gaps: Literal[False] = ..., settle: float = ...) -> AsyncIterator[Tick]: ...
     async def stitch(self, instrument: str, start: Moment, *, gaps: bool = False, settle: float = 15.0) -> AsyncIterator[Any]:
-        """See `Client.stitch`. An asynchronous generator: it ends where one of its steps is cancelled."""
+        """See `Client.stitch`. This is an asynchronous generator: a cancelled step ends it."""
         stitch, stream = Stitch(self._client, instrument, resolve_time(start), settle), self.prices(instrument, gaps=True)
         await stream.begin()
         try:
@@ -192,7 +196,7 @@ class AsyncClient(AsyncHistory, Handlers):
         return await self._run(self._client.get_server_stats)
 
     async def ping(self) -> float:
-        """Seconds there and back, from and to the connection's thread."""
+        """Round-trip time in seconds, measured in the thread of the connection."""
         return await self._run(self._client.ping)
 
     async def set_alert(self, instrument: str, op: str, value: Decimal | str | float, *, metric: str = "price", once: bool = True) -> Alert:
@@ -213,6 +217,6 @@ async def _ready(stream: Stream[ItemT]) -> Stream[ItemT]:
 
 
 def _in_loop(loop: asyncio.AbstractEventLoop, call: Callable[..., object], *arguments: Any) -> None:
-    """From another thread; a loop that has ended hears nothing more."""
+    """Schedule a call from another thread; do nothing if the event loop is closed."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call, *arguments)

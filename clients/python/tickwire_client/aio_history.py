@@ -1,4 +1,7 @@
-"""`History` for asyncio: `async for row in client.ticks(…)`; `await client.ticks(…, as_frame=True)`."""
+"""`History` for asyncio.
+
+`async for row in client.ticks(…)`, or `await client.ticks(…, as_frame=True)`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _ROWS_PER_BATCH = 1_000  # rows handed over at a time
 
 
 class AsyncHistory:
-    """See `History`. Threads do the reading."""
+    """See `History`. Requests run in a pool of threads."""
 
     def __init__(self, history: History) -> None:
         self._history = history

@@ -37,11 +37,19 @@ _ALERTS = (AlertTriggered, VolatilityAlert, CorrelationAlert, DataReady)
 
 
 class Client(Core, History):
-    """A connection to the hub that is renewed for ever, and the history over REST. Use it in a `with` block, from any thread.
+    """A connection to the hub that reconnects until it is closed, and the history over REST.
 
-    `rest_url` is needed for history unless the hub is on its default port 5001: then REST is on port 5000 of the same host.
-    `timeout` is the limit of each request in seconds, reconnections included; `buffer` how many messages may wait for a slow program;
-    `reconnect_delay` the first and the longest wait before the hub is tried again. Requests raise `Refused`, `RequestTimeout` or `Closed`.
+    Use it in a `with` block. Any thread may call its methods.
+
+    | argument | meaning |
+    | --- | --- |
+    | `url` | address of the hub |
+    | `rest_url` | address of REST; default: port 5000 of the same host, if the hub has port 5001 |
+    | `timeout` | limit of each request in seconds, including reconnections |
+    | `buffer` | number of messages that may wait for a slow program |
+    | `reconnect_delay` | first and longest delay between attempts to reconnect, in seconds |
+
+    Requests raise `Refused`, `RequestTimeout` or `Closed`.
     """
 
     def __init__(
@@ -57,20 +65,22 @@ class Client(Core, History):
         Core.__init__(self, url, timeout, transports, buffer, reconnect_delay)
         History.__init__(self, Rest(rest_url or default_rest_url(url), timeout))
 
-    # prices and candles as they come
+    # streams
 
     @overload
     def prices(self, *pairs: str, max_rate: float | None = ..., since: Since = ..., gaps: Literal[True]) -> Stream[Tick | Gap]: ...
     @overload
     def prices(self, *pairs: str, max_rate: float | None = ..., since: Since = ..., gaps: Literal[False] = ...) -> Stream[Tick]: ...
     def prices(self, *pairs: str, max_rate: float | None = None, since: Since = None, gaps: bool = False) -> Stream[Any]:
-        """Subscribe, and iterate over the prices: first the one that stands (`snapshot`), then each that comes, over reconnections too.
+        """Subscribe and iterate over prices: the current price (`snapshot`), then new ones.
 
-        `"all"` is every instrument. With `gaps`, a `Gap` stands where messages are missing. `since` goes on behind a message seen earlier.
-        Raises `Refused` where there is no such instrument. What is subscribed to stays so until `unsubscribe()`.
+        The iterator continues after reconnections. `"all"` means all instruments. With `gaps`, it
+        yields a `Gap` in place of missing messages. `since` resumes after a position of an earlier
+        run. Raises `Refused` if an instrument does not exist. The subscription lasts until
+        `unsubscribe()`, also if the iterator is closed.
         """
         if not pairs:
-            raise ValueError("which instruments?")
+            raise ValueError("no instruments given")
         wanted = None if ALL in pairs else frozenset(pairs)
         kinds = (Tick, Gap) if gaps else (Tick,)
 
@@ -86,7 +96,10 @@ class Client(Core, History):
         return stream
 
     def candle_updates(self, *candles: CandleSeries, gaps: bool = False) -> Stream[CandleUpdate | Gap]:
-        """Subscribe to candles, each `(instrument, interval)`, and iterate over them: first as they stand, then at every change."""
+        """Subscribe to candles, each `(instrument, interval)`, and iterate over their updates.
+
+        The first update of a series is its current candle, if it has one.
+        """
         wanted, kinds = frozenset(candles), (CandleUpdate, Gap) if gaps else (CandleUpdate,)
         stream: Stream[CandleUpdate | Gap] = self._attach(
             lambda item: isinstance(item, kinds) and (item.instrument, item.interval) in wanted
@@ -95,7 +108,7 @@ class Client(Core, History):
         return stream
 
     def alert_updates(self) -> Stream[AlertItem]:
-        """Iterate over alerts, one's own and those for everybody whose instruments are subscribed to, and over `DataReady`."""
+        """Iterate over own alerts, the alerts of subscribed instruments, and `DataReady`."""
         return self._attach(lambda item: isinstance(item, _ALERTS))
 
     @overload
@@ -103,9 +116,10 @@ class Client(Core, History):
     @overload
     def stitch(self, instrument: str, start: Moment, *, gaps: Literal[False] = ..., settle: float = ...) -> Iterator[Tick]: ...
     def stitch(self, instrument: str, start: Moment, *, gaps: bool = False, settle: float = 15.0) -> Iterator[Any]:
-        """The history from `start` on and then live, as one series: every price once. What is missed live is read from the store.
+        """Iterate over the history from `start`, then over live prices: one series.
 
-        `settle` is how many seconds the store may lag behind; beyond, or where it lacks something, there is a `Gap` (`not_stored`).
+        Missed live prices are read from the store. `settle` is the time in seconds that the store
+        may lag behind. If a price is not stored by then, a `Gap` (`not_stored`) replaces it.
         """
         stitch = Stitch(self, instrument, resolve_time(start), settle)
         with self.prices(instrument, gaps=True) as stream:
@@ -114,7 +128,7 @@ class Client(Core, History):
                 yield from (item for item in stitch.live(live) if self.shows(item, gaps))
 
     def shows(self, item: Tick | Gap, gaps: bool) -> bool:
-        """Whether `stitch` gives it; the handlers hear of gaps in any case."""
+        """Whether `stitch` yields this item. Handlers receive every gap."""
         if isinstance(item, Gap):
             self._notify(item)
         return gaps or isinstance(item, Tick)
@@ -136,28 +150,34 @@ class Client(Core, History):
         max_rate: float | None = None,
         since: Since = None,
     ) -> Body:
-        """Subscribe for good, over reconnections; `subscription_confirmed`, whose `rejected` has what does not exist."""
+        """Subscribe until `unsubscribe()`, over reconnections; return `subscription_confirmed`.
+
+        Its `rejected` lists the instruments and candles that do not exist.
+        """
         with self._lock:
-            asked, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {})
+            payload, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {})
         try:
-            return self._request("subscribe", asked)
+            return self._request("subscribe", payload)
         except TickwireError:
             with self._lock:
                 withdraw()
             raise
 
     def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] | str = ()) -> Body:
-        """Give up instruments or candles, or `"all"` of them; `unsubscription_confirmed`."""
+        """Unsubscribe from instruments, candles or `"all"`; return `unsubscription_confirmed`."""
         with self._lock:
-            asked = self._session.unwant(_names(pairs), candles)
-        return self._request("unsubscribe", asked)
+            payload = self._session.unwant(_names(pairs), candles)
+        return self._request("unsubscribe", payload)
 
     def get_subscriptions(self) -> Body:
-        """`subscriptions_info`: what the hub has this client subscribed to."""
+        """The subscriptions of this client in the hub: `subscriptions_info`."""
         return self._request("get_subscriptions")
 
     def request_price(self, instrument: str) -> Tick:
-        """The latest price, subscribed to or not. Raises `Refused` with `unknown_instrument` or `no_price`."""
+        """The latest price; no subscription is needed.
+
+        Raises `Refused` with the code `unknown_instrument` or `no_price`.
+        """
         return parse.tick(self._request("request_price", {"instrument": instrument}))
 
     def request_all_prices(self) -> dict[str, Quote]:
@@ -165,34 +185,35 @@ class Client(Core, History):
         return {name: parse.quote(name, price) for name, price in self._request("request_all_prices")["prices"].items()}
 
     def get_server_stats(self) -> Body:
-        """Figures of the hub: `server_stats`."""
+        """Statistics of the hub: `server_stats`."""
         return self._request("get_server_stats")
 
     def ping(self) -> float:
-        """Seconds there and back."""
+        """Round-trip time in seconds."""
         began = time.perf_counter()
         self._request("ping", {"timestamp": began})
         return time.perf_counter() - began
 
-    # alerts of one's own
+    # own alerts
 
     def set_alert(self, instrument: str, op: str, value: Decimal | str | float, *, metric: str = "price", once: bool = True) -> Alert:
-        """Be told when the mid price, or with `metric="volatility"` the hourly volatility, is `">"`, `"<"` or `"crosses"` a value.
+        """Set an alert: it fires when the metric is `">"` or `"<"` the value, or `"crosses"` it.
 
-        It is set again after a reconnection and keeps its id. What happened meanwhile, a crossing above all, is not known then.
+        The metric is the mid price, or with `metric="volatility"` the hourly volatility. The alert
+        is set again after a reconnection and keeps its id. A crossing during an outage is missed.
         """
         shown = float(value) if metric == "volatility" else value if isinstance(value, str) else format(Decimal(str(value)), "f")
-        asked: Body = {"instrument": instrument, "metric": metric, "op": op, "value": shown, "once": once}
-        return self._set(asked)
+        payload: Body = {"instrument": instrument, "metric": metric, "op": op, "value": shown, "once": once}
+        return self._set(payload)
 
     def list_alerts(self) -> list[Alert]:
-        """Those that the hub still has, in the order they were set."""
+        """The alerts that are set in the hub, in the order of `set_alert`."""
         alerts = self._request("list_alerts")["alerts"]
         with self._lock:
             return [parse.alert({**each, "id": self._session.alerts.own_id(each["id"])}) for each in alerts]
 
     def delete_alert(self, alert: Alert | str) -> list[str]:
-        """Forget an alert, or `"all"`; the ids of those that the hub has forgotten."""
+        """Delete an alert, or `"all"`; return the ids of the deleted alerts."""
         own_id = alert if isinstance(alert, str) else alert.id
         with self._lock:
             hub_id = self._session.alerts.hub_id(own_id)

@@ -1,4 +1,4 @@
-"""One client's connection, session and streams, and how a request finds its answer. The public face is `Client`."""
+"""Connection, session, streams and requests of one client; the base of `Client`."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ from tickwire_client.stream import ItemFilter, Stream
 
 log = logging.getLogger("tickwire_client")
 
-_ALERTS_PER_BURST, _ALERT_PAUSE_SECONDS = 100, 0.025  # the hub takes 200 requests at once, then 50 a second
+# The hub accepts a burst of 200 requests, then 50 per second.
+_ALERTS_PER_BURST, _ALERT_PAUSE_SECONDS = 100, 0.025
 
 
 class Core(Handlers):
-    """A connection that is renewed for ever. Every method may be called from any thread."""
+    """A connection that reconnects until it is closed. Any thread may call its methods."""
 
     def __init__(self, url: str, timeout: float, transports: Sequence[str], buffer: int, reconnect_delay: tuple[float, float]) -> None:
         super().__init__(buffer)
         self.url, self.timeout = url, timeout
         self._buffer = buffer
-        self._lock = threading.RLock()  # of the session and of who gets what
+        self._lock = threading.RLock()  # guards the session and the streams
         self._session = Session()
         self._streams: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
         self._link = Link(url, _Listener(self), transports, timeout, reconnect_delay)
 
     def connect(self) -> Self:
-        """Connect, or raise `ConnectionFailed`. A client connects once; a `with` block does it."""
+        """Connect, or raise `ConnectionFailed`. A `with` block calls this. Call it once."""
         self._link.open()
         return self
 
     def close(self) -> None:
-        """Disconnect; iterators end when they have given what waits."""
+        """Disconnect. Iterators end after their buffered items."""
         self._link.close()
         with self._lock:
             streams = list(self._streams)
@@ -67,19 +68,20 @@ class Core(Handlers):
 
     # requests
 
-    def _set(self, asked: Body, own_id: str | None = None) -> Alert:
+    def _set(self, payload: Body, own_id: str | None = None) -> Alert:
         taken: list[Alert] = []
 
-        def on_answer(answer: Body, connection: int) -> None:  # in the reader's thread: before the alert can fire
+        # Called in the reader's thread, so the alert is stored before it can fire.
+        def on_answer(answer: Body, connection: int) -> None:
             if not is_error(answer):
                 with self._lock:
-                    taken.append(self._session.alerts.set(asked, answer, connection, own_id))
+                    taken.append(self._session.alerts.set(payload, answer, connection, own_id))
 
-        self._request("set_alert", asked, on_answer)
+        self._request("set_alert", payload, on_answer)
         return taken[-1]
 
     def _request(self, event: str, payload: Body | None = None, on_answer: OnAnswer | None = None) -> Body:
-        """Ask until there is an answer: what a lost connection has swallowed is asked again on the next."""
+        """Send a request and return its answer. If the connection is lost, send it again."""
         deadline = time.monotonic() + self.timeout
         while self._link.await_up(deadline - time.monotonic()):
             try:
@@ -93,14 +95,14 @@ class Core(Handlers):
             return body
         raise RequestTimeout(f"no answer to {event} within {self.timeout} s")
 
-    # what the link tells
+    # events of the link
 
     def _deliver(self, items: Sequence[Item]) -> None:
-        """To everyone who waits for it; the lock is held."""
+        """Pass items to the streams and handlers. The caller holds the lock."""
         streams = list(self._streams)
         for item in items:
             if isinstance(item, Gap):
-                log.warning("%s: %s messages are missing (%s)", item.instrument, item.missed or "some", item.reason)
+                log.warning("%s: %s messages missing (%s)", item.instrument, item.missed or "some", item.reason)
             for stream in streams:
                 stream.put(item)
             self._notify(item)
@@ -108,20 +110,20 @@ class Core(Handlers):
     def _set_alerts_again(self, connection: int) -> None:
         with self._lock:
             waiting = self._session.alerts.to_set_again(connection)
-        for number, (own_id, asked) in enumerate(waiting):
+        for number, (own_id, payload) in enumerate(waiting):
             if number >= _ALERTS_PER_BURST:
                 time.sleep(_ALERT_PAUSE_SECONDS)
             try:
                 if self._link.up and self._session.alerts.holds(own_id):
-                    self._set(asked, own_id)
+                    self._set(payload, own_id)
             except Closed:
                 return
             except TickwireError as error:
-                log.warning("alert %s could not be set again: %s", own_id, error)
+                log.warning("cannot set alert %s again: %s", own_id, error)
 
 
 class _Listener:
-    """The client as the link's listener."""
+    """Passes events of the link to the client."""
 
     def __init__(self, client: Core) -> None:
         self._client = client
@@ -149,5 +151,5 @@ class _Listener:
 
 
 def is_error(body: Body) -> bool:
-    """Errors have these fields, and no answer has them all."""
+    """Whether an ack is an error: only errors have all of these fields."""
     return {"code", "message", "event", "details"} <= body.keys()

@@ -1,4 +1,4 @@
-"""What can go wrong. Everything the client raises on purpose is a `TickwireError`."""
+"""Exceptions of the client. All of them derive from `TickwireError`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 
 class TickwireError(Exception):
-    """The common base."""
+    """Base class of all errors of the client."""
 
 
 class ConnectionFailed(TickwireError):
-    """Nobody, or nobody who speaks our language, answers at that address; `code` where the hub refused (`server_full`)."""
+    """No hub answers at the address. `code` is set if a hub refused the client (`server_full`)."""
 
     def __init__(self, message: str, code: str | None = None) -> None:
         self.code = code
@@ -18,15 +18,19 @@ class ConnectionFailed(TickwireError):
 
 
 class RequestTimeout(TickwireError):
-    """No answer within the time limit: the hub is away or does not come to it."""
+    """No answer within the time limit: the hub is unreachable or overloaded."""
 
 
 class Closed(TickwireError):
-    """The client is not connected, or was closed meanwhile."""
+    """The client is not connected, or was closed during the call."""
 
 
 class Refused(TickwireError):
-    """The hub or REST says no: `code` as in the protocol (`unknown_instrument`, `no_price`, …), `details` by field, `status` of REST."""
+    """The hub or REST refused the request.
+
+    `code` is that of the protocol (`unknown_instrument`, `no_price`, …), `details` maps fields to
+    messages, `status` is the HTTP status and None for an answer of the hub.
+    """
 
     def __init__(self, code: str, message: str, details: dict[str, Any] | None = None, status: int | None = None) -> None:
         self.code, self.details, self.status = code, details or {}, status

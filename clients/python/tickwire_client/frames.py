@@ -1,4 +1,4 @@
-"""Rows as pandas DataFrames. pandas is imported here alone, and when it is needed."""
+"""Rows as pandas DataFrames. Only this module imports pandas, and only when it is needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _DECIMALS = {"bid", "ask", "mid", "open", "high", "low", "close", "volume", "pri
 
 
 def frame(rows: Iterable[Body], index: str, columns: tuple[str, ...]) -> DataFrame:
-    """With the time as index (UTC) and decimals as float64; empty with those columns where there are no rows."""
+    """A DataFrame with the time (UTC) as index and decimals as float64.
+
+    `columns` are the columns of an empty result.
+    """
     try:
         import pandas as pd
     except ImportError:
@@ -31,7 +34,7 @@ def frame(rows: Iterable[Body], index: str, columns: tuple[str, ...]) -> DataFra
 
 
 def matrix(body: Body) -> DataFrame:
-    """A correlation matrix, symbols on both sides; NaN where it is not available."""
+    """A correlation matrix with the symbols as index and columns; NaN means not available."""
     import pandas as pd
 
     return pd.DataFrame(body["matrix"], index=body["symbols"], columns=body["symbols"], dtype="float64")

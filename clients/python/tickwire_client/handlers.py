@@ -1,4 +1,4 @@
-"""Functions of the user's that are told what comes: in order, in one thread of their own, so that they may make requests."""
+"""User callbacks, called in order in a thread of their own, so that they may send requests."""
 
 from __future__ import annotations
 
@@ -38,61 +38,64 @@ ErrorT = TypeVar("ErrorT", bound=Callable[[Problem], object])
 
 
 class Handlers:
-    """`client.on_…(function)`, or `@client.on_…` above it. Each kind may have several."""
+    """Registers callbacks: `client.on_…(function)` or the decorator `@client.on_…`.
+
+    Each event may have several callbacks.
+    """
 
     def __init__(self, limit: int) -> None:
-        self._handlers: dict[type[Item], list[Handler]] = {}  # kind of item -> functions
+        self._handlers: dict[type[Item], list[Handler]] = {}  # class of item -> callbacks
         self._stream: Stream[Item] | None = None
         self._limit = limit
         self._starting = threading.Lock()
 
     def on_price(self, handler: PriceT) -> PriceT:
-        """A price of an instrument that is subscribed to."""
+        """Called with each price of a subscribed instrument."""
         self._add(Tick, handler)
         return handler
 
     def on_gap(self, handler: GapT) -> GapT:
-        """Messages that will not come."""
+        """Called with each gap: messages that were missed for good."""
         self._add(Gap, handler)
         return handler
 
     def on_candle(self, handler: CandleT) -> CandleT:
-        """A candle has changed."""
+        """Called when a subscribed candle changes."""
         self._add(CandleUpdate, handler)
         return handler
 
     def on_alert(self, handler: AlertT) -> AlertT:
-        """An alert of this client's own has fired."""
+        """Called when an own alert of this client fires."""
         self._add(AlertTriggered, handler)
         return handler
 
     def on_volatility_alert(self, handler: VolatilityT) -> VolatilityT:
-        """An instrument moves much; comes where its prices are subscribed to."""
+        """Called with each volatility alert of a subscribed instrument."""
         self._add(VolatilityAlert, handler)
         return handler
 
     def on_correlation_alert(self, handler: CorrelationT) -> CorrelationT:
-        """Two instruments move together otherwise than before; comes where either's prices are subscribed to."""
+        """Called with each correlation alert, if one of its two instruments is subscribed."""
         self._add(CorrelationAlert, handler)
         return handler
 
     def on_data_ready(self, handler: ReadyT) -> ReadyT:
-        """New analytics can be read over REST."""
+        """Called when new analytics are available over REST."""
         self._add(DataReady, handler)
         return handler
 
     def on_connect(self, handler: ConnectT) -> ConnectT:
-        """Connected, for the first time or again; what was subscribed to is being subscribed to again."""
+        """Called after each connection. The client then renews its subscriptions itself."""
         self._add(Connected, handler)
         return handler
 
     def on_disconnect(self, handler: DisconnectT) -> DisconnectT:
-        """The connection was lost, or an attempt to renew it failed; the client goes on trying."""
+        """Called when the connection is lost, or when an attempt to reconnect fails."""
         self._add(Disconnected, handler)
         return handler
 
     def on_error(self, handler: ErrorT) -> ErrorT:
-        """The hub tells a problem, such as that it stops (`unavailable`)."""
+        """Called with each error of the hub that answers no request, such as `unavailable`."""
         self._add(Problem, handler)
         return handler
 
@@ -117,4 +120,4 @@ class Handlers:
                 try:
                     handler(item)
                 except Exception:
-                    log.exception("a handler failed")
+                    log.exception("handler failed")

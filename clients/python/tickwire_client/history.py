@@ -1,4 +1,7 @@
-"""The history of one Tickwire: rows as dicts, decimals as strings as REST gives them; or DataFrames."""
+"""The stored history over REST, as rows or as DataFrames.
+
+Rows are dicts with the fields of REST; decimals are strings.
+"""
 
 from __future__ import annotations
 
@@ -23,18 +26,19 @@ _CORRELATION = ("time", "correlation", "observations")
 
 
 class Part(TypedDict, total=False):
-    """Which part of a listing; without any of it, all, oldest first."""
+    """Selects a part of a listing. The default is all rows, oldest first."""
 
-    start: Moment | None  # from this time on: a datetime, ISO text, or a timedelta: that long ago
-    end: Moment | None  # before this time
+    start: Moment | None  # inclusive; a timedelta means so long ago
+    end: Moment | None  # exclusive
     order: str  # "asc" or "desc"
-    limit: int | None  # rows at most
+    limit: int | None  # maximum number of rows
 
 
 class History:
-    """Everything REST knows. A listing is an iterator that fetches the next page when it gets there.
+    """Queries of REST. A listing is an iterator that fetches the next page when it needs one.
 
-    With `as_frame=True` it is read whole, into a DataFrame with the time as index and decimals as float64.
+    With `as_frame=True`, all pages are read into a DataFrame with the time as index and decimals
+    as float64.
     """
 
     def __init__(self, rest: Rest) -> None:
@@ -65,7 +69,7 @@ class History:
     def candles(
         self, symbol: str, interval: str = "1h", *, price: str = "mid", as_frame: bool = False, **part: Unpack[Part]
     ) -> Rows | DataFrame:
-        """Candles of `1m 5m 15m 1h 4h 1d`; `price` says whose open, high, low and close (`mid`, `bid`, `ask`)."""
+        """Candles of `mid`, `bid` or `ask` prices; intervals are `1m 5m 15m 1h 4h 1d`."""
         rows = self.rest.rows("/candles", "candles", symbol=symbol, interval=interval, price=price, **part)
         return frames.frame(rows, "start_time", _CANDLE) if as_frame else rows
 
@@ -74,7 +78,7 @@ class History:
     @overload
     def volatility(self, symbol: str, *, estimator: str | None = ..., as_frame: No = False, **part: Unpack[Part]) -> Rows: ...
     def volatility(self, symbol: str, *, estimator: str | None = None, as_frame: bool = False, **part: Unpack[Part]) -> Rows | DataFrame:
-        """Hourly volatility, of all estimators or one."""
+        """Hourly volatility of one estimator, or of all."""
         rows = self.rest.rows("/volatility", "volatility", symbol=symbol, estimator=estimator, **part)
         return frames.frame(rows, "time", _VOLATILITY) if as_frame else rows
 
@@ -85,7 +89,7 @@ class History:
     def correlation_history(
         self, symbol1: str, symbol2: str, *, method: str = "pearson", as_frame: bool = False, **part: Unpack[Part]
     ) -> Rows | DataFrame:
-        """The correlation of two instruments, day by day."""
+        """The daily correlation of two instruments."""
         rows = self.rest.rows("/correlation/history", "history", symbol1=symbol1, symbol2=symbol2, method=method, **part)
         return frames.frame(rows, "time", _CORRELATION) if as_frame else rows
 
@@ -100,24 +104,24 @@ class History:
     def correlation(
         self, *, as_of: Moment | None = None, method: str = "pearson", symbols: Sequence[str] | None = None, as_frame: bool = False
     ) -> Body | DataFrame:
-        """The last matrix up to `as_of`, as REST gives it; as a frame, symbols on both sides."""
+        """The latest correlation matrix up to `as_of`. The symbols index both axes of a frame."""
         body = self.rest.get("/correlation", as_of=as_of, method=method, symbols=symbols)
         return frames.matrix(body) if as_frame else body
 
     def latest_volatility(self, symbols: Sequence[str] | None = None) -> Body:
-        """Instrument to what is known of its last hour."""
+        """The figures of the last hour, by instrument."""
         found: Body = self.rest.get("/volatility/latest", symbols=symbols)["volatility"]
         return found
 
     def alert_log(self, *, type: str | None = None, symbol: str | None = None, severity: str | None = None, **part: Unpack[Part]) -> Rows:  # noqa: A002 - REST's name
-        """The alerts that Tickwire raised for everybody."""
+        """The stored volatility and correlation alerts."""
         return self.rest.rows("/alerts", "alerts", type=type, symbol=symbol, severity=severity, **part)
 
     def symbols(self) -> list[Body]:
-        """The instruments: name, kind, precision, source, whether the market is open."""
+        """The instruments, with name, kind, precision, source and market state."""
         found: list[Body] = self.rest.get("/symbols")["symbols"]
         return found
 
     def health(self) -> dict[str, Any]:
-        """How the server is; raises `Refused` with status 503 where it is not well."""
+        """The health of the server. Raises `Refused` with status 503 if it is unhealthy."""
         return self.rest.get("/health")

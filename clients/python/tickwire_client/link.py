@@ -1,4 +1,7 @@
-"""The connection: python-socketio, dialled again whenever it is lost. Everything it hears is handed on in the order of arrival."""
+"""The connection to the hub over python-socketio, with reconnection.
+
+Events reach the listener in the order of arrival.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,8 @@ from tickwire_client.messages import Body
 
 log = logging.getLogger("tickwire_client")
 
-OnAnswer = Callable[[Body, int], None]  # an ack's body and the number of the connection, in the reader's thread
+# Called with (body of the ack, number of the connection), in the reader's thread.
+OnAnswer = Callable[[Body, int], None]
 
 
 class ConnectionLost(Exception):
@@ -26,29 +30,33 @@ class ConnectionLost(Exception):
 
 
 class LinkListener(Protocol):
-    """Who hears what the link hears: all but `restore` in the thread that reads the socket, where nothing may wait for an answer."""
+    """Receives the events of a link.
+
+    All methods except `restore` run in the thread that reads the socket: they MUST NOT wait for an
+    answer.
+    """
 
     def greeted(self, body: Body) -> list[tuple[str, Body]]:
-        """A connection has begun; what to send before anything else."""
+        """The hub has sent its greeting. Return the requests to send before all others."""
 
     def received(self, event: str, body: Any) -> None:
-        """An event has come."""
+        """An event has arrived."""
 
     def restore(self, connection: int) -> None:
-        """A connection has begun again: what needs answers may be done now."""
+        """The link has reconnected. Requests that wait for answers are allowed here."""
 
     def lost(self, reason: str) -> None:
-        """The connection has ended, or could not be made again."""
+        """The connection has ended, or an attempt to reconnect has failed."""
 
 
 class Link:
-    """One connection after the other, by a thread that dials, waits for the end, and dials again."""
+    """One connection at a time. A thread waits for its end and reconnects with back-off."""
 
     def __init__(self, url: str, listener: LinkListener, transports: Sequence[str], timeout: float, delays: tuple[float, float]) -> None:
         self._url, self._listener, self._transports, self._timeout, self._delays = url, listener, list(transports), timeout, delays
         self._lock = threading.Condition()
-        self._sio: Any = None  # the connection, once the hub has greeted
-        self._number = 0  # of the connection
+        self._sio: Any = None  # the Socket.IO client, from the greeting of the hub on
+        self._number = 0  # of the current connection
         self._pending: set[Future[Any]] = set()
         self._closing = threading.Event()
         self._retry_after: float | None = None
@@ -59,7 +67,7 @@ class Link:
         return self._sio is not None
 
     def open(self) -> None:
-        """Connect, or raise `ConnectionFailed`; from then on the connection is renewed until `close()`. Once only."""
+        """Connect, or raise `ConnectionFailed`. Then reconnect until `close()`. Call it once."""
         if self._thread is not None or self._closing.is_set():
             raise Closed("a client connects once")
         sio = self._connect()
@@ -67,7 +75,7 @@ class Link:
         self._thread.start()
 
     def close(self) -> None:
-        """Disconnect for good; whoever waits for an answer gets `Closed`."""
+        """Disconnect for good. Pending requests raise `Closed`."""
         self._closing.set()
         with self._lock:
             sio = self._sio
@@ -79,7 +87,7 @@ class Link:
         self._end("closed")
 
     def await_up(self, seconds: float) -> bool:
-        """Wait for a connection; raises `Closed` where none is to come."""
+        """Wait for a connection; return False after `seconds`. Raises `Closed` on a closed link."""
         if self._thread is None:
             raise Closed("the client is not connected: use it in a with block, or call connect()")
         with self._lock:
@@ -89,7 +97,7 @@ class Link:
             return self.up
 
     def request(self, event: str, payload: Body, on_answer: OnAnswer | None = None) -> Future[Body]:
-        """Send an event; the future has the ack's body, or `ConnectionLost`."""
+        """Send an event. The future holds the body of the ack, or raises `ConnectionLost`."""
         future: Future[Body] = Future()
         with self._lock:
             sio, number = self._sio, self._number
@@ -112,19 +120,19 @@ class Link:
         return future
 
     def retry_after(self, seconds: float) -> None:
-        """The hub has asked to be left alone for so long."""
+        """Wait so long before the next attempt, as the hub requested."""
         self._retry_after = seconds
 
     # the thread
 
     def _run(self, sio: Any) -> None:
         while sio is not None:
-            sio.eio.wait()  # until the reader has ended: the one sign that never fails
+            sio.eio.wait()  # until the reader thread ends, which is the only reliable sign
             self._end("closed" if self._closing.is_set() else "connection lost")
             sio = self._reconnect()
 
     def _reconnect(self) -> Any:
-        """Until it succeeds; None where the client is closed meanwhile."""
+        """Retry until it succeeds; return None if the link is closed meanwhile."""
         delay, longest = self._delays
         while True:
             pause, self._retry_after = self._retry_after or delay * random.uniform(0.5, 1), None  # noqa: S311
@@ -141,21 +149,21 @@ class Link:
             except ConnectionFailed as error:
                 self._listener.lost(str(error))
             except Exception:
-                log.exception("the connection could not be renewed")
+                log.exception("cannot reconnect")
 
     def _connect(self) -> Any:
         sio = socketio.Client(reconnection=False, handle_sigint=False, request_timeout=self._timeout)
         _keep_order(sio)
         greeted, refusal = threading.Event(), []
         sio.on("*", lambda event, *bodies: self._received(sio, greeted, event, bodies[0] if bodies else None))
-        sio.on("connect_error", lambda *said: refusal.append(said[0] if said else None))
+        sio.on("connect_error", lambda *bodies: refusal.append(bodies[0] if bodies else None))
         try:
             sio.connect(self._url, transports=self._transports, wait_timeout=self._timeout)
         except (SocketConnectionError, ValueError) as error:
             raise _translate_failure(self._url, error, refusal) from None
         if not greeted.wait(self._timeout):
             sio.disconnect()
-            raise ConnectionFailed(f"{self._url} speaks Socket.IO, but is no hub: it does not greet")
+            raise ConnectionFailed(f"{self._url} is a Socket.IO server but not a hub: it sent no connection_established")
         return sio
 
     def _received(self, sio: Any, greeted: threading.Event, event: str, body: Any) -> None:
@@ -182,7 +190,10 @@ class Link:
 
 
 def _keep_order(sio: Any) -> None:
-    """python-socketio handles each message in a thread of its own, and so in any order; the reader's own thread keeps the order."""
+    """Handle messages in the reader's thread, which keeps their order.
+
+    python-socketio starts a thread for each message, so handlers could run in any order.
+    """
     engine, start = sio.eio, sio.eio.start_background_task
 
     def start_in_order(target: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -191,15 +202,15 @@ def _keep_order(sio: Any) -> None:
         try:
             return target(*arguments)
         except Exception:
-            log.exception("a message could not be handled")
+            log.exception("cannot handle a message")
             return None
 
     engine.start_background_task = start_in_order
 
 
 def _translate_failure(url: str, error: Exception, refusal: list[Any]) -> ConnectionFailed:
-    """A refusal of the hub is `{"message", "data": <the body of an error>}`."""
-    said = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
-    data = said["data"] if isinstance(said.get("data"), dict) else {}
-    reason = data.get("message") or said.get("message") or str(error)
+    """The exception of a failed attempt. A refusal is `{"message", "data": <error body>}`."""
+    answer = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
+    data = answer["data"] if isinstance(answer.get("data"), dict) else {}
+    reason = data.get("message") or answer.get("message") or str(error)
     return ConnectionFailed(f"no connection to {url}: {reason}", data.get("code"))

@@ -1,4 +1,7 @@
-"""What comes, as values. Prices and volumes are `Decimal`s with the digits the source gave, times are aware `datetime`s in UTC."""
+"""Messages of the hub as values.
+
+Prices and volumes are `Decimal`s with the digits of the source, times are aware `datetime`s in UTC.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ Body = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A message's place: `seq` rises by one per instrument, and begins anew with a new `epoch`."""
+    """Position of a message. `seq` rises by one per instrument and restarts in each `epoch`."""
 
     epoch: str
     seq: int
@@ -20,7 +23,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A price. `time` is the source's."""
+    """A price. `time` is the time of the source."""
 
     instrument: str
     bid: Decimal
@@ -31,10 +34,11 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Tick(Quote):
-    """A price that came, with its place.
+    """A published price with its position.
 
-    `timestamp` is when the bus accepted it. `seq` and `epoch` are None where another program than Tickwire published it: nobody can catch
-    up on those. `snapshot` marks the price that stood when the subscription began.
+    `timestamp` is the time at which the bus accepted it. `seq` and `epoch` are None if another
+    program published it; such prices cannot be replayed. `snapshot` marks the current price at the
+    start of a subscription.
     """
 
     timestamp: datetime | None
@@ -47,7 +51,7 @@ class Tick(Quote):
         return None if self.seq is None or self.epoch is None else Position(self.epoch, self.seq)
 
     def as_dict(self) -> Body:
-        """As the hub sends it: decimals as strings, times as text."""
+        """The body of `price_update`: decimals and times as strings."""
         price = {name: format(getattr(self, name), "f") for name in ("bid", "ask", "mid")}
         body: Body = {"instrument": self.instrument, "price": {**price, "time": format_time(self.time)}}
         if self.timestamp is not None:
@@ -57,12 +61,19 @@ class Tick(Quote):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Messages that will not come: how many (`missed`; None where nobody knows whether or how many), and why.
+    """Messages that were missed for good.
 
-    `reason`: `not_recovered` (away for longer than the hub remembers), `new_epoch` (Redis has lost its data), `skipped` (the numbers jump:
-    mostly, this machine or its line did not keep up with the hub), `slow_consumer` (the same, where messages have no numbers),
-    `slow_reader` (the program did not keep up with this client), `not_stored` (`stitch()` did not find them in the history). `interval`
-    is that of candles, else None.
+    `missed` is their number; None means that the number is unknown and may be 0. `interval` is None
+    for prices.
+
+    | `reason` | cause |
+    | --- | --- |
+    | `not_recovered` | the outage was longer than the memory of the hub |
+    | `new_epoch` | Redis has lost its data |
+    | `skipped` | `seq` jumped: usually this machine or its network was slower than the hub |
+    | `slow_consumer` | as `skipped`, for messages whose `seq` does not show it |
+    | `slow_reader` | the program was slower than this client |
+    | `not_stored` | `stitch()` did not find them in the history |
     """
 
     instrument: str
@@ -73,7 +84,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class CandleUpdate:
-    """A whole candle as it stands: replace the one with the same `start_time`. `end_time` is exclusive."""
+    """The current state of a candle; replaces the one with the same `start_time`.
+
+    `end_time` is exclusive.
+    """
 
     instrument: str
     interval: str
@@ -93,7 +107,10 @@ class CandleUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A threshold of this client's own. Prices are `Decimal`, volatility is a float. The `id` stays the same over reconnections."""
+    """An own alert of this client. Its `id` stays the same over reconnections.
+
+    `value` is a `Decimal` for prices and a float for volatility.
+    """
 
     id: str
     instrument: str
@@ -105,7 +122,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class AlertTriggered:
-    """An alert of this client's own has fired, at `current`. `seq` and `epoch` are those of the price."""
+    """An own alert has fired at the value `current`. `seq` and `epoch` are those of the price."""
 
     id: str
     instrument: str
@@ -122,7 +139,7 @@ class AlertTriggered:
 
 @dataclass(frozen=True, slots=True)
 class VolatilityAlert:
-    """`severity` is `warning` or `critical`; what another program did not say is None."""
+    """`severity` is `warning` or `critical`. Fields that the publisher omitted are None."""
 
     instrument: str
     volatility: float
@@ -149,7 +166,10 @@ class CorrelationAlert:
 
 @dataclass(frozen=True, slots=True)
 class DataReady:
-    """New analytics are in the store: `data_type` is `hourly_candles`, `volatility` or `correlation_matrix`."""
+    """New analytics are in the store.
+
+    `data_type` is `hourly_candles`, `volatility` or `correlation_matrix`.
+    """
 
     data_type: str
     instruments: tuple[str, ...]
@@ -159,7 +179,7 @@ class DataReady:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The hub greets; `again` from the second time on."""
+    """The client has connected. `again` is False the first time only."""
 
     client_id: str
     available_pairs: tuple[str, ...]
@@ -168,14 +188,14 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is lost, and the client is about to try again; or an attempt has failed."""
+    """The connection is lost or an attempt to reconnect has failed; the client retries."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An `error` of the hub that answers no request of this client's, such as `unavailable` before it stops."""
+    """An `error` of the hub that answers no request, such as `unavailable` before it stops."""
 
     code: str
     message: str
@@ -187,13 +207,13 @@ Item = Tick | Gap | CandleUpdate | AlertItem | Connected | Disconnected | Proble
 
 
 def parse_time(text: str) -> datetime:
-    """ISO 8601; one without an offset is UTC."""
+    """Parse ISO 8601. A time without an offset is UTC."""
     time = datetime.fromisoformat(text)
     return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
 
 
 def format_time(time: datetime) -> str:
-    """As the protocol writes it: UTC, microseconds, `Z`; a time without a zone is UTC."""
+    """The format of the protocol: UTC with microseconds and `Z`. A time without a zone is UTC."""
     aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     return aware.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 

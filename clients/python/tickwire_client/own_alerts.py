@@ -1,4 +1,8 @@
-"""The alerts a client waits for. The hub forgets them with the connection: they are set again, and keep their id here. Pure."""
+"""The client's own alerts (`set_alert`). Pure.
+
+The hub deletes them with the connection. The client sets them again on the next connection, under
+new ids of the hub, and keeps the first id for its user.
+"""
 
 from __future__ import annotations
 
@@ -10,38 +14,38 @@ from tickwire_client.messages import Alert, Body
 
 @dataclass(slots=True)
 class _Entry:
-    asked: Body  # the payload of its set_alert
+    payload: Body  # the payload of its set_alert
     alert: Alert
     hub_id: str
-    connection: int  # the number of the connection on which the hub has it
+    connection: int  # number of the connection on which it was set
 
 
 class OwnAlerts:
-    """Alerts by the id the user knows: the one the hub gave it first."""
+    """Alerts by their own id, which is the first id that the hub assigned."""
 
     def __init__(self) -> None:
         self._entries: dict[str, _Entry] = {}
 
-    def set(self, asked: Body, answer: Body, connection: int, own_id: str | None = None) -> Alert:
-        """The hub has taken it, for the first time or (`own_id`) again."""
+    def set(self, payload: Body, answer: Body, connection: int, own_id: str | None = None) -> Alert:
+        """Store an alert that the hub has accepted; `own_id` is given if it was set before."""
         hub_id = answer["alert"]["id"]
         alert = parse.alert({**answer["alert"], "id": own_id or hub_id})
-        self._entries[alert.id] = _Entry(asked, alert, hub_id, connection)
+        self._entries[alert.id] = _Entry(payload, alert, hub_id, connection)
         return alert
 
     def to_set_again(self, connection: int) -> list[tuple[str, Body]]:
-        """Those that this connection does not have: own id, payload."""
-        return [(own_id, entry.asked) for own_id, entry in self._entries.items() if entry.connection != connection]
+        """The alerts that are not set on this connection, as (own id, payload)."""
+        return [(own_id, entry.payload) for own_id, entry in self._entries.items() if entry.connection != connection]
 
     def holds(self, own_id: str) -> bool:
         return own_id in self._entries
 
     def alerts(self) -> list[Alert]:
-        """In the order they were set."""
+        """All alerts, in the order of `set`."""
         return [entry.alert for entry in self._entries.values()]
 
     def hub_id(self, own_id: str) -> str:
-        """What the hub calls it; an id that is unknown here is for the hub to judge."""
+        """The id of the hub. An unknown id is returned unchanged, so that the hub can refuse it."""
         entry = self._entries.get(own_id)
         return entry.hub_id if entry else own_id
 
@@ -52,7 +56,7 @@ class OwnAlerts:
         self._entries.pop(own_id, None)
 
     def fired(self, body: Body) -> Body:
-        """An `alert_triggered`, with the id the user knows; one that fires once is done with."""
+        """The body of `alert_triggered` with the own id. An alert with `once` is dropped."""
         own_id = self.own_id(body["id"])
         if body["once"]:
             self.drop(own_id)

@@ -1,4 +1,7 @@
-"""From bodies to values. A body that is not what the protocol says raises `KeyError`, `TypeError`, `ValueError` or `ArithmeticError`."""
+"""Parses bodies into values.
+
+A body that violates the protocol raises `KeyError`, `TypeError`, `ValueError` or `ArithmeticError`.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ def quote(instrument: str, price: Body) -> Quote:
 def tick(body: Body, *, snapshot: bool = False) -> Tick:
     """From a `price_update`."""
     price = quote(body["instrument"], body["price"])
-    place = optional_time(body.get("timestamp")), body.get("seq"), body.get("epoch")
-    return Tick(price.instrument, price.bid, price.ask, price.mid, price.time, *place, snapshot)
+    position = optional_time(body.get("timestamp")), body.get("seq"), body.get("epoch")
+    return Tick(price.instrument, price.bid, price.ask, price.mid, price.time, *position, snapshot)
 
 
 def stored_tick(row: Body) -> Tick:
@@ -85,8 +88,8 @@ def alert_triggered(body: Body) -> AlertTriggered:
 
 def volatility_alert(body: Body) -> VolatilityAlert:
     """From a `volatility_alert`."""
-    said = body["instrument"], body["volatility"], body.get("threshold"), body["severity"], body.get("message")
-    return VolatilityAlert(*said, optional_time(body.get("timestamp")))
+    fields = body["instrument"], body["volatility"], body.get("threshold"), body["severity"], body.get("message")
+    return VolatilityAlert(*fields, optional_time(body.get("timestamp")))
 
 
 def correlation_alert(body: Body) -> CorrelationAlert:

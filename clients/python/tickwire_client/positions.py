@@ -1,7 +1,8 @@
-"""Where the client stands in each series of messages: what is new, what came already, what is missing. Pure.
+"""The position in each series of messages: finds new, repeated and missing messages. Pure.
 
-A series is an instrument's prices, or an instrument's candles of one interval. Every message of Tickwire's own has (epoch, seq); a
-subscription that resumes says the last one (`since`), and the hub either sends all that followed (`recovered`) or cannot.
+A series is the prices of an instrument, or its candles of one interval. Messages of Tickwire have
+(epoch, seq). A subscription that resumes sends the last position (`since`). The hub then sends all
+later messages (`recovered`), or reports that it cannot.
 """
 
 from __future__ import annotations
@@ -11,39 +12,40 @@ from dataclasses import dataclass
 
 from tickwire_client.messages import CandleUpdate, Gap, Position, Tick
 
-Key = tuple[str, str | None]  # instrument; interval of candles, None for prices
+Key = tuple[str, str | None]  # (instrument, interval); interval is None for prices
 
 
 @dataclass(slots=True)
 class _SeriesState:
-    position: Position | None = None  # of the last message that was given on
-    empty: bool = False  # nothing had ever come at the join: the first message is number 1, whatever the epoch
-    known: bool = False  # it was joined before, or begins at a position somebody gave
-    rated: bool = False  # joined with max_rate: most messages are left out on purpose
-    # Messages found missing since the last gap_notice, which will count them once more; None where a new epoch hides how many.
+    position: Position | None = None  # of the last message passed on
+    empty: bool = False  # no message existed at the join: the first one has seq 1, in any epoch
+    known: bool = False  # joined before, or begins at a position of the caller
+    rated: bool = False  # joined with max_rate: skipped messages are intended
+    # Missing messages reported since the last gap_notice, which counts them again. None means
+    # unknown, after a new epoch.
     reported: int | None = 0
 
 
 class Positions:
-    """One state for each series that is followed."""
+    """The states of all followed series."""
 
     def __init__(self) -> None:
         self._series: dict[Key, _SeriesState] = {}
-        self._epoch: str | None = None  # of the last message of any series: the epoch is the same for all
+        self._epoch: str | None = None  # of the last message of any series; all series share it
 
     def follow(self, instrument: str, *, rated: bool = False, since: Position | None = None) -> None:
-        """Begin with a series of prices, or change how it is followed."""
+        """Follow a series of prices, or change its rate or position."""
         state = self._series.setdefault((instrument, None), _SeriesState())
         state.rated = rated
         if since is not None:
             state.position, state.known, self._epoch = since, True, self._epoch or since.epoch
 
     def forget(self, key: Key) -> None:
-        """A series that is given up begins anew the next time."""
+        """Stop following a series. The next `follow` begins without a position."""
         self._series.pop(key, None)
 
     def since(self, instruments: Iterable[str]) -> dict[str, dict[str, object]]:
-        """What `subscribe` says, so that the hub sends what was missed."""
+        """The `since` of a subscribe request: the last position of each instrument that has one."""
         series = {name: state for name in instruments if (state := self._series.get((name, None)))}
         positions = {name: self._resume(state) for name, state in series.items()}
         return {name: {"epoch": at.epoch, "seq": at.seq} for name, at in positions.items() if at}
@@ -54,12 +56,16 @@ class Positions:
         return state.position
 
     def lost(self) -> None:
-        """The connection ended; the notices that were still to come will not."""
+        """The connection has ended, so pending gap notices will not arrive."""
         for state in self._series.values():
             state.reported = 0
 
     def joined(self, instrument: str, snapshot: Tick | None, recovered: bool | None) -> list[Tick | Gap]:
-        """The room has just been joined: `snapshot` is the state at that moment, `recovered` the answer to `since`, if there was one."""
+        """The subscription is confirmed: return the items that its answer adds.
+
+        `snapshot` is the price at that moment. `recovered` is the answer to `since`; None without
+        `since`.
+        """
         state = self._series.setdefault((instrument, None), _SeriesState())
         before, state.known = state.known, True
         if recovered:
@@ -75,20 +81,23 @@ class Positions:
         return self._admit((instrument, None), state, snapshot, "not_recovered")
 
     def _joined_foreign(self, state: _SeriesState, snapshot: Tick, before: bool) -> list[Tick | Gap]:
-        """Without a state nobody can tell whether it was seen before; where there is a position, the next message shows what is missing."""
+        """A snapshot without a position may be a repetition, so only the first join passes it on.
+
+        If the series has a position, the `seq` of its next message shows the missing ones.
+        """
         if not before:
             return [snapshot]
         return [] if state.position or state.empty else [Gap(snapshot.instrument, None, "not_recovered")]
 
     def tick(self, tick: Tick) -> list[Tick | Gap]:
-        """A `price_update` has come."""
+        """A `price_update` has arrived."""
         state = self._series.setdefault((tick.instrument, None), _SeriesState())
         state.known = True
         return self._admit((tick.instrument, None), state, tick, "skipped") if tick.position else [tick]
 
     def _admit(self, key: Key, state: _SeriesState, tick: Tick, reason: str) -> list[Tick | Gap]:
         at = tick.position
-        assert at is not None  # noqa: S101 - callers keep foreign messages out
+        assert at is not None  # noqa: S101 - callers filter messages without a position
         last = state.position or (Position(at.epoch, 0) if state.empty else Position(at.epoch, at.seq - 1))
         if at.epoch == last.epoch and at.seq <= last.seq:
             return []
@@ -109,7 +118,10 @@ class Positions:
         state.position, self._epoch = at, at.epoch
 
     def noticed(self, key: Key, dropped: int) -> list[Gap]:
-        """A `gap_notice` has come, which is after the messages behind the gap: what their `seq` showed already is not told again."""
+        """A `gap_notice` has arrived: report the messages that no jump of `seq` has reported.
+
+        The hub sends the notice after the first messages behind the gap.
+        """
         state = self._series.get(key)
         if state is None:
             return []
@@ -117,7 +129,10 @@ class Positions:
         return [Gap(key[0], more, "slow_consumer", key[1])] if more > 0 else []
 
     def candles(self, bodies: list[CandleUpdate], *, snapshot: bool) -> list[CandleUpdate | Gap]:
-        """Candles of one series have come: one of them live, or those of a snapshot, of which the highest `seq` is the last message."""
+        """Candles of one series have arrived: one live update, or a snapshot of several candles.
+
+        In a snapshot, the highest `seq` belongs to the last message.
+        """
         key: Key = (bodies[0].instrument, bodies[0].interval)
         state = self._series.setdefault(key, _SeriesState())
         before, state.known = state.position, True

@@ -1,4 +1,4 @@
-"""History over REST, with the standard library alone: rows are dicts, pages follow as they are read."""
+"""REST client on the standard library: rows are dicts, pages are fetched on demand."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from urllib.parse import urlsplit, urlunsplit
 from tickwire_client.errors import ConnectionFailed, Refused
 from tickwire_client.messages import Body, format_time
 
-ROWS_PER_PAGE = 5_000  # rows in one request
-Moment = datetime | str | timedelta  # a time, ISO 8601 text, or that long ago
+ROWS_PER_PAGE = 5_000
+Moment = datetime | str | timedelta  # a time, ISO 8601 text, or a time span before now
 
 
 def default_rest_url(hub_url: str) -> str | None:
-    """Where REST is if the hub is on its default port; None where that cannot be told."""
+    """The address of REST if the hub has its default port 5001, else None."""
     parts = urlsplit(hub_url)
     if parts.port != 5001:
         return None
@@ -29,7 +29,7 @@ def default_rest_url(hub_url: str) -> str | None:
 
 
 def resolve_time(value: Moment) -> datetime:
-    """An aware time; one without a zone is UTC."""
+    """The aware time of a `Moment`. A time without a zone is UTC."""
     if isinstance(value, timedelta):
         return datetime.now(UTC) - value
     time = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -37,30 +37,30 @@ def resolve_time(value: Moment) -> datetime:
 
 
 class Rest:
-    """GET requests to one REST server. Holds no connection: any thread may use it."""
+    """GET requests to one REST server. Keeps no connection; any thread may use it."""
 
     def __init__(self, url: str | None, timeout: float) -> None:
         self._url, self._timeout = url.rstrip("/") if url else None, timeout
 
     def get(self, path: str, **query: Any) -> Body:
-        """One answer. Raises `Refused` with REST's own code, or `ConnectionFailed`."""
+        """The body of an answer. Raises `Refused` with the code of REST, or `ConnectionFailed`."""
         if self._url is None:
             raise ValueError("history needs the address of REST: Client(url, rest_url=…)")
-        asked = urllib.parse.urlencode({name: _text(value) for name, value in query.items() if value is not None})
-        url = f"{self._url}{path}?{asked}" if asked else f"{self._url}{path}"
+        encoded = urllib.parse.urlencode({name: _text(value) for name, value in query.items() if value is not None})
+        url = f"{self._url}{path}?{encoded}" if encoded else f"{self._url}{path}"
         if not url.startswith(("http://", "https://")):
             raise ValueError(f"not an http address: {self._url}")
         try:
-            with urllib.request.urlopen(url, timeout=self._timeout) as answer:  # noqa: S310 - looked at above
+            with urllib.request.urlopen(url, timeout=self._timeout) as answer:  # noqa: S310 - the scheme is checked above
                 body: Body = json.load(answer)
                 return body
         except urllib.error.HTTPError as error:
             raise _refused(error) from None
-        except (OSError, ValueError) as error:  # URLError and time-outs are OSErrors
+        except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
             raise ConnectionFailed(f"no answer from {self._url}: {error}") from None
 
     def rows(self, path: str, field: str, limit: int | None = None, **query: Any) -> Iterator[Body]:
-        """The rows of a listing, page after page as they are asked for; at most `limit`."""
+        """Iterate over the rows of a listing, at most `limit`. Pages are fetched on demand."""
         return islice(self._pages(path, field, min(ROWS_PER_PAGE, limit or ROWS_PER_PAGE), query), limit)
 
     def _pages(self, path: str, field: str, page: int, query: dict[str, Any]) -> Iterator[Body]:

@@ -1,4 +1,7 @@
-"""What the client wants and what it makes of what it is told. Pure: no socket, no thread, no clock; the edges call it, one at a time."""
+"""Subscriptions of one client: requests to send, and items from received messages.
+
+Pure: no socket, thread or clock. Callers hold a lock.
+"""
 
 from __future__ import annotations
 
@@ -14,42 +17,42 @@ from tickwire_client.positions import Key, Positions
 log = logging.getLogger("tickwire_client")
 
 ALL = "all"
-MAX_PAIRS_PER_REQUEST = 1000  # in one request
-Emission = tuple[str, Body]
-CandleSeries = tuple[str, str]  # instrument, interval
+MAX_PAIRS_PER_REQUEST = 1000
+Request = tuple[str, Body]
+CandleSeries = tuple[str, str]  # (instrument, interval)
 
 
 class Session:
-    """One client's subscriptions, over any number of connections."""
+    """The subscriptions and alerts of one client, over any number of connections."""
 
     def __init__(self) -> None:
         self.positions = Positions()
         self.alerts = OwnAlerts()
-        self.latest: dict[str, Tick] = {}  # the last price of each instrument that is subscribed to
+        self.latest: dict[str, Tick] = {}  # last price of each subscribed instrument
         self._pairs: dict[str, float | None] = {}  # instrument -> max_rate
-        self._all: tuple[float | None] | None = None  # (max_rate,) where all instruments are wanted
+        self._all: tuple[float | None] | None = None  # (max_rate,) if all instruments are subscribed
         self._candles: dict[CandleSeries, None] = {}
-        self._available: tuple[str, ...] = ()  # what the hub has
+        self._available: tuple[str, ...] = ()  # the instruments of the hub
         self._greeted = False
 
-    # what to send
+    # requests
 
-    def opening(self) -> list[Emission]:
-        """What to send on a new connection: everything that is wanted, each series from where it stands."""
-        asked: list[Emission] = []
+    def opening(self) -> list[Request]:
+        """The requests for a new connection: all subscriptions, each since its last position."""
+        requests: list[Request] = []
         if self._all is not None:
-            asked.append(("subscribe", self._payload(ALL, [], self._all[0])))
+            requests.append(("subscribe", self._payload(ALL, [], self._all[0])))
         rates = dict.fromkeys(self._pairs.values())
         for rate in rates:
             pairs = [pair for pair, its in self._pairs.items() if its == rate]
-            asked += [("subscribe", self._payload(part, [], rate)) for part in _parts(pairs)]
-        asked += [("subscribe", self._payload([], part, None)) for part in _parts(list(self._candles))]
-        return asked
+            requests += [("subscribe", self._payload(part, [], rate)) for part in _parts(pairs)]
+        requests += [("subscribe", self._payload([], part, None)) for part in _parts(list(self._candles))]
+        return requests
 
     def want(
         self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries], max_rate: float | None, since: Mapping[str, Position]
     ) -> tuple[Body, Callable[[], None]]:
-        """Want these too; the request for them, and what takes the wish back if it is refused."""
+        """Add subscriptions. Return the request, and a function that removes them on a refusal."""
         names = self._available if isinstance(pairs, str) else pairs
         new: list[Key] = [(name, None) for name in names if not self.wants(name)]
         new += [key for key in candles if key not in self._candles]
@@ -70,17 +73,17 @@ class Session:
         return self._payload(pairs, candles, max_rate), withdraw
 
     def unwant(self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries] | str) -> Body:
-        """Want these no more; the request that says so."""
+        """Remove subscriptions and return the request."""
         if self._all is not None and pairs:
             self._pairs |= dict.fromkeys(self._available, self._all[0])
             self._all = None
         series = list(self._candles) if isinstance(candles, str) else candles
         for key in [*((name, None) for name in (list(self._pairs) if pairs == ALL else pairs)), *series]:
             self._forget(key)
-        asked: Body = {"pairs": pairs} if pairs else {}
+        payload: Body = {"pairs": pairs} if pairs else {}
         if candles:
-            asked["candles"] = candles if isinstance(candles, str) else [_series_body(each) for each in candles]
-        return asked
+            payload["candles"] = candles if isinstance(candles, str) else [_series_body(each) for each in candles]
+        return payload
 
     def _forget(self, key: Key) -> None:
         self.positions.forget(key)
@@ -91,34 +94,34 @@ class Session:
             self._candles.pop((key[0], key[1]), None)
 
     def _payload(self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries], max_rate: float | None) -> Body:
-        asked: Body = {}
+        payload: Body = {}
         if pairs:
             names = self._available[:MAX_PAIRS_PER_REQUEST] if isinstance(pairs, str) else pairs
-            asked = {"pairs": pairs, "since": self.positions.since(names)}
+            payload = {"pairs": pairs, "since": self.positions.since(names)}
             if max_rate is not None:
-                asked["max_rate"] = max_rate
+                payload["max_rate"] = max_rate
         if candles:
-            asked["candles"] = [_series_body(each) for each in candles]
-        return asked
+            payload["candles"] = [_series_body(each) for each in candles]
+        return payload
 
     def wants(self, instrument: str) -> bool:
         return self._all is not None or instrument in self._pairs
 
-    # what has come
+    # received messages
 
     def receive(self, event: str, body: Any) -> list[Item]:
-        """What a message means to the user, in order. One that makes no sense is logged and left out."""
+        """The items of a message, in order. An invalid message is logged and skipped."""
         receiver = _RECEIVERS.get(event)
         if receiver is None:
             return []
         try:
             return receiver(self, body)
         except (LookupError, TypeError, ValueError, ArithmeticError):
-            log.warning("a message that is not understood: %s %.200s", event, body, exc_info=True)
+            log.warning("skipped an invalid message: %s %.200s", event, body, exc_info=True)
             return []
 
     def greeted(self, body: Body) -> list[Item]:
-        """A connection begins."""
+        """The hub has sent `connection_established`."""
         again, self._greeted = self._greeted, True
         greeting = parse.connected(body, again=again)
         self._available = greeting.available_pairs
@@ -179,7 +182,7 @@ class Session:
         return [parse.alert_triggered(self.alerts.fired(body))]
 
     def _error(self, body: Body) -> list[Item]:
-        """Those that answer a request reach whoever asked; `unavailable` concerns everyone."""
+        """Only `unavailable` becomes an item; other errors are answers to requests."""
         return [parse.problem(body)] if body["code"] == "unavailable" else []
 
 
@@ -191,7 +194,7 @@ def _series_body(candle: CandleSeries) -> Body:
     return {"pair": candle[0], "interval": candle[1]}
 
 
-# event -> what becomes of it; `connection_established` is taken by the link
+# event -> function that returns its items; the link handles `connection_established`
 _RECEIVERS: dict[str, Callable[[Session, Any], list[Item]]] = {
     "subscription_confirmed": Session._confirmed,
     "price_update": Session._price_update,

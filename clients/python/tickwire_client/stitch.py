@@ -1,8 +1,12 @@
-"""History, then live, as one series: every stored price from `start` on and every one after it, once each.
+"""Joins history and live prices to one series: each price from `start` on, once.
 
-The live stream is joined first. Then REST says which message is the last (the cut). What is not after it comes from the store, which is
-waited for until it has the cut itself: it takes messages in their order, so it has all before it. What is after it comes live. Whatever
-is found missing later is read from the store in the same way. History is in the order of time, live in that of the bus.
+1. Join the live stream.
+2. Read the latest price over REST: the cut.
+3. Wait until the store has the cut. The store receives messages in order, so it then has all
+   earlier ones.
+4. Yield the stored prices up to the cut, in the order of time.
+5. Yield the live prices after the cut, in the order of the bus. If `seq` shows a gap, read the
+   missing prices from the store in the same way.
 """
 
 from __future__ import annotations
@@ -19,26 +23,30 @@ from tickwire_client.messages import Gap, Item, Position, Tick
 
 log = logging.getLogger("tickwire_client")
 
-_TIME_MARGIN = timedelta(minutes=5)  # how far a late price's time may lie outside its neighbours'
-_POLL_SECONDS = 0.2  # seconds
+# The time of a late price may lie so far outside the times of its neighbours.
+_TIME_MARGIN = timedelta(minutes=5)
+_POLL_SECONDS = 0.2
 
 
 class Stitch:
-    """Where one series stands. All that reads REST blocks; `settle` is how many seconds it waits for the store or for REST."""
+    """The state of one series. Methods that read REST block.
+
+    `settle` is the time in seconds to wait for the store or for REST.
+    """
 
     def __init__(self, history: History, instrument: str, start: datetime, settle: float) -> None:
         self._history, self._instrument, self._start, self._settle = history, instrument, start, settle
-        self._cut: Tick | None = None  # the last message when the live stream had been joined
-        self._last: Tick | None = None  # the last message of those behind which a hole would show
-        self._given: dict[str, int] = {}  # epoch -> highest seq of the prices given or passed over
+        self._cut: Tick | None = None  # the latest price after the live stream was joined
+        self._last: Tick | None = None  # the last price; a gap after it shows in `seq`
+        self._given: dict[str, int] = {}  # epoch -> highest seq that was yielded or skipped
 
     def past(self) -> Iterator[Tick | Gap]:
-        """What the store has, up to the cut. The live stream has to be joined before."""
+        """The stored prices up to the cut. The live stream MUST be joined before."""
         self._cut = self._last = self._latest()
         complete = self._cut is None or self._await_stored(self._cut)
         for row in self._history.ticks(self._instrument, start=self._start):
             tick = parse.stored_tick(row)
-            if not self._behind_the_cut(tick):
+            if not self._after_cut(tick):
                 self._note(tick)
                 yield tick
         if self._cut is not None and self._cut.epoch is not None and self._cut.seq is not None:
@@ -48,11 +56,11 @@ class Stitch:
             self._given[self._cut.epoch] = self._cut.seq
 
     def needs_store(self, item: Item) -> bool:
-        """Whether `live` will read from REST for this one."""
-        return isinstance(item, Tick) and self._hole(item) is not None
+        """Whether `live` reads from REST for this item."""
+        return isinstance(item, Tick) and self._tick_before_gap(item) is not None
 
     def live(self, item: Item) -> Iterator[Tick | Gap]:
-        """What an item of the live stream adds. Its gaps add nothing: a hole shows in the numbers, and the store fills it."""
+        """The items that a live item adds. A `Gap` adds none: the store fills it."""
         if not isinstance(item, Tick):
             return
         if item.position is None:
@@ -61,7 +69,7 @@ class Stitch:
             return
         if self._given.get(item.position.epoch, 0) >= item.position.seq:
             return
-        last = self._hole(item)
+        last = self._tick_before_gap(item)
         if last is not None:
             yield from self._fill(last, item)
         self._note(item)
@@ -73,12 +81,12 @@ class Stitch:
         if tick.epoch is not None and tick.seq is not None:
             self._given[tick.epoch] = max(tick.seq, self._given.get(tick.epoch, 0))
 
-    def _behind_the_cut(self, tick: Tick) -> bool:
+    def _after_cut(self, tick: Tick) -> bool:
         cut, at = self._cut, tick.position
         return cut is not None and at is not None and cut.epoch == at.epoch and cut.seq is not None and at.seq > cut.seq
 
-    def _hole(self, tick: Tick) -> Tick | None:
-        """The tick behind which some are missing before this one."""
+    def _tick_before_gap(self, tick: Tick) -> Tick | None:
+        """The last tick, if prices are missing between it and this one."""
         at, last = tick.position, self._last.position if self._last else None
         if last is None or at is None or self._given.get(at.epoch, 0) >= at.seq:
             return None
@@ -86,7 +94,7 @@ class Stitch:
 
     def _fill(self, last: Tick, tick: Tick) -> Iterator[Tick | Gap]:
         after, before = last.position, tick.position
-        assert after is not None  # noqa: S101 - both are from `_hole`
+        assert after is not None  # noqa: S101 - `_tick_before_gap` checked both
         assert before is not None  # noqa: S101
         self._await_stored(tick)
         rows = self._between(after, before, min(last.time, tick.time) - _TIME_MARGIN, max(last.time, tick.time) + _TIME_MARGIN)
@@ -94,15 +102,15 @@ class Stitch:
         yield from found
         missed = before.seq - after.seq - 1 - len(rows) if after.epoch == before.epoch else None
         if missed != 0:
-            log.warning("%s: %s prices are not in the history", self._instrument, "perhaps some" if missed is None else missed)
+            log.warning("%s: %s prices missing in the history", self._instrument, "possibly some" if missed is None else missed)
             yield Gap(self._instrument, missed, "not_stored")
 
     def _between(self, after: Position, before: Position, start: datetime, end: datetime) -> list[Tick]:
-        """The stored prices between two messages, in the order of the bus."""
+        """The stored prices between two positions, in the order of the bus."""
         try:
             ticks = [parse.stored_tick(row) for row in self._history.ticks(self._instrument, start=start, end=end)]
         except TickwireError as error:
-            log.warning("%s: the history cannot be read: %s", self._instrument, error)
+            log.warning("%s: cannot read the history: %s", self._instrument, error)
             return []
         given = after.seq if after.epoch == before.epoch else self._given.get(before.epoch, 0)
         old = [at for at in ticks if at.epoch == after.epoch != before.epoch and _seq(at) > after.seq]
@@ -110,7 +118,7 @@ class Stitch:
         return sorted(old, key=_seq) + sorted(new, key=_seq)
 
     def _latest(self) -> Tick | None:
-        """The last message of the instrument that the bus has accepted."""
+        """The latest price of the instrument on the bus; None if there is none."""
         try:
             body = self._history.rest.get("/price/latest", symbol=self._instrument)
         except Refused as error:
@@ -123,11 +131,11 @@ class Stitch:
         )
 
     def _await_stored(self, tick: Tick) -> bool:
-        """Wait until the store has this very price; False after `settle` seconds."""
+        """Wait until the store has this price; return False after `settle` seconds."""
         deadline = time.monotonic() + self._settle
         while not self._stored(tick):
             if time.monotonic() > deadline:
-                log.warning("%s: the store does not have %s within %s s", self._instrument, tick.position, self._settle)
+                log.warning("%s: %s not stored within %s s", self._instrument, tick.position, self._settle)
                 return False
             time.sleep(_POLL_SECONDS)
         return True
@@ -137,7 +145,7 @@ class Stitch:
             rows = self._history.ticks(self._instrument, start=tick.time, end=tick.time + timedelta(microseconds=1))
             return any((row["epoch"], row["seq"]) == (tick.epoch, tick.seq) for row in rows)
         except (ConnectionFailed, Refused) as error:
-            log.info("the history does not answer: %s", error)
+            log.info("no answer from the history: %s", error)
             return False
 
 

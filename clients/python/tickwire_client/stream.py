@@ -1,4 +1,7 @@
-"""A buffer between the reader of the socket and a program's loop: bounded, in order, and what it has to leave out is told."""
+"""Bounded buffer between the socket reader and the loop of a program.
+
+It keeps the order and reports dropped items as gaps.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +18,29 @@ log = logging.getLogger("tickwire_client")
 
 ItemT = TypeVar("ItemT", bound=Item)
 ItemFilter = Callable[[Item], bool]
-_DROPPABLE = (Tick, CandleUpdate, Gap)  # alerts are never left out
+_DROPPABLE = (Tick, CandleUpdate, Gap)  # alerts are never dropped
 
 
 class Stream(Generic[ItemT], Iterator[ItemT]):
-    """Iterates over what comes, waiting where nothing has; ends when it or the client is closed.
+    """Iterator over received items. It waits for the next item and ends on close.
 
-    Up to `limit` items wait. A program that lags further behind loses the oldest prices and candles; a `Gap` (`slow_reader`) stands where
-    they were.
+    Up to `limit` items wait. If the program lags further behind, the oldest prices and candles are
+    dropped, and a `Gap` (`slow_reader`) replaces them.
     """
 
     def __init__(self, accepts: ItemFilter, limit: int, on_gap: Callable[[Gap], None] | None = None) -> None:
-        """`on_gap` hears of what was left out even where `accepts` wants no gaps."""
+        """`on_gap` is called with each gap, also if `accepts` rejects gaps."""
         self._accepts, self._limit, self._on_gap = accepts, limit, on_gap
         self._items: deque[Item] = deque()
-        self._left_out: dict[tuple[str, str | None], int | None] = {}  # series -> how many of its messages
+        # (instrument, interval) -> number of dropped messages; None means unknown
+        self._dropped: dict[tuple[str, str | None], int | None] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._lags = False  # and has been told so; until nothing waits
-        self._wake: Callable[[], None] | None = None  # told when there is something after there was nothing
+        self._lags = False  # set and logged at the first drop, reset when the buffer is empty
+        self._wake: Callable[[], None] | None = None  # called when the empty buffer receives an item
 
     def put(self, item: Item) -> None:
-        """Called by the client, with every item."""
+        """Add an item, if `accepts` accepts it. The client calls this with every item."""
         if not self._accepts(item):
             return
         with self._changed:
@@ -44,33 +48,33 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
                 return
             self._items.append(item)
             if len(self._items) > self._limit:
-                self._leave_out()
+                self._drop_oldest()
             self._changed.notify_all()
             wake = self._wake if len(self._items) == 1 else None
         if wake:
             wake()
 
-    def _leave_out(self) -> None:
-        place = next((place for place, item in enumerate(self._items) if isinstance(item, _DROPPABLE)), None)
-        if place is None:
+    def _drop_oldest(self) -> None:
+        index = next((index for index, item in enumerate(self._items) if isinstance(item, _DROPPABLE)), None)
+        if index is None:
             return
-        item = cast(Tick | CandleUpdate | Gap, self._items[place])
-        del self._items[place]
+        item = cast(Tick | CandleUpdate | Gap, self._items[index])
+        del self._items[index]
         if not self._lags:
             self._lags = True
-            log.warning("the program is %d messages behind: the oldest are left out", self._limit)
+            log.warning("the program is %d messages behind: dropping the oldest", self._limit)
         key = item.instrument, None if isinstance(item, Tick) else item.interval
-        before, more = self._left_out.get(key, 0), item.missed if isinstance(item, Gap) else 1
-        self._left_out[key] = None if before is None or more is None else before + more
+        before, more = self._dropped.get(key, 0), item.missed if isinstance(item, Gap) else 1
+        self._dropped[key] = None if before is None or more is None else before + more
 
     def take(self) -> ItemT | None:
-        """What is there, without waiting."""
+        """The next item without waiting; None if there is none."""
         with self._changed:
             return self._take()
 
     def _take(self) -> ItemT | None:
-        while self._left_out:
-            (instrument, interval), missed = self._left_out.popitem()
+        while self._dropped:
+            (instrument, interval), missed = self._dropped.popitem()
             gap = Gap(instrument, missed, "slow_reader", interval)
             if self._on_gap:
                 self._on_gap(gap)
@@ -82,9 +86,9 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
         return cast(ItemT, self._items.popleft())
 
     def get(self, timeout: float | None = None) -> ItemT | None:
-        """The next one; None where none comes within `timeout` seconds, or the stream is closed."""
+        """Wait for the next item; None after `timeout` seconds, or if the stream is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._items or self._left_out or self._closed, timeout)
+            self._changed.wait_for(lambda: self._items or self._dropped or self._closed, timeout)
             return self._take()
 
     def __next__(self) -> ItemT:
@@ -98,11 +102,11 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
         return self._closed
 
     def wake_with(self, wake: Callable[[], None]) -> None:
-        """Have `wake` called, in the putting thread, when there is something again or the stream is closed."""
+        """Call `wake`, in the thread of `put` or `close`, when the empty buffer fills or closes."""
         self._wake = wake
 
     def close(self) -> None:
-        """Take nothing more in; what waits is still given."""
+        """Stop receiving. Buffered items can still be read."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
