@@ -1,9 +1,9 @@
-"""A day's report from Tickwire's REST interface: DAY.csv with the candles and returns, DAY.png with charts, a summary on the terminal.
+"""Daily report from the REST interface of Tickwire: DAY.csv, DAY.png with charts, and a summary.
 
-    python daily_report.py                                     # yesterday, from a system on this machine
+    python daily_report.py    # yesterday, from REST on this machine
     python daily_report.py --day 2026-11-20 --symbols EUR_USD,BTCUSDT --interval 5m --out reports
 
-It needs matplotlib and nothing else. Days are UTC.
+Its only dependency is matplotlib. Days are UTC.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 
 import matplotlib
 
-matplotlib.use("Agg")  # into a file; no screen is needed
+matplotlib.use("Agg")  # writes files; needs no display
 import matplotlib.dates as mdates
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -34,12 +34,12 @@ COLUMNS = ("symbol", "start_time", "end_time", "open", "high", "low", "close", "
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One symbol's day. `candles` are as REST gives them, prices as decimal strings; the rest has one number a candle."""
+    """One day of a symbol. Candles have the fields of REST; the lists have one value per candle."""
 
     symbol: str
     candles: list[dict[str, Any]]
-    returns: list[float]  # log returns: of the first candle from its open, of the others from the close before
-    volatility: list[float]  # realised so far: the root of the sum of squared returns, as a fraction
+    returns: list[float]  # log returns from the previous close; the first from its open
+    volatility: list[float]  # realised so far: root of the sum of squared returns
 
     @classmethod
     def of(cls, symbol: str, candles: list[dict[str, Any]]) -> Series:
@@ -55,7 +55,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Correlations; row and column i belong to `symbols[i]`, None is what is not known."""
+    """Correlations. Row and column i belong to `symbols[i]`; None means not available."""
 
     title: str
     symbols: list[str]
@@ -63,18 +63,18 @@ class Matrix:
 
 
 class Rest:
-    """Tickwire's REST interface."""
+    """Client of the REST interface of Tickwire."""
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
 
     def get(self, path: str, **query: Any) -> dict[str, Any] | None:
-        """The answer, None where there is no data yet. Exits with what the server says where the question was wrong."""
+        """The answer, or None if there is no data yet. Exits with the error of a bad request."""
         try:
             with urllib.request.urlopen(f"{self._url}{path}?{urlencode(query)}", timeout=30) as answer:  # noqa: S310 - the user's own URL
                 return dict(json.load(answer))
         except urllib.error.HTTPError as refusal:
-            if refusal.headers.get_content_type() != "application/json":  # a proxy's page
+            if refusal.headers.get_content_type() != "application/json":  # an error page of a proxy
                 sys.exit(f"{path}: {refusal}")
             error = json.load(refusal)["error"]
             if error["code"] == "no_data":
@@ -84,7 +84,7 @@ class Rest:
             sys.exit(f"Tickwire does not answer at {self._url}: {getattr(failure, 'reason', failure)}")
 
     def candles(self, symbol: str, interval: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
-        """All pages of a symbol's candles that begin in [start, end)."""
+        """All candles of a symbol that begin in [start, end), from all pages."""
         query: dict[str, Any] = {"symbol": symbol, "interval": interval, "start": start.isoformat(), "end": end.isoformat()}
         found: list[dict[str, Any]] = []
         while page := self.get("/candles", **query):
@@ -95,18 +95,18 @@ class Rest:
         return found
 
     def correlation(self, symbols: list[str], end: datetime) -> Matrix | None:
-        """The stored matrix of the 30 days before `end`; None where none was made at the end of that day."""
+        """The stored matrix of the 30 days before `end`, or None if that day has none."""
         found = self.get("/correlation", as_of=end.isoformat())
         if found is None or datetime.fromisoformat(found["as_of"]) <= end - timedelta(days=1):
             return None
         known = [symbol for symbol in symbols if symbol in found["symbols"]]
-        places = [found["symbols"].index(symbol) for symbol in known]
-        rows = [[found["matrix"][i][j] for j in places] for i in places]
+        indexes = [found["symbols"].index(symbol) for symbol in known]
+        rows = [[found["matrix"][i][j] for j in indexes] for i in indexes]
         return Matrix(f"Correlation of hourly returns, 30 days to {found['as_of'][:10]}", known, rows)
 
 
 def correlation_of_the_day(all_series: list[Series]) -> Matrix:
-    """Pearson correlation of the day's returns, over the candles that two symbols have in common: at least 3."""
+    """Pearson correlation of the returns of the day, over at least 3 common candles."""
     returns = {s.symbol: dict(zip((c["start_time"] for c in s.candles), s.returns, strict=True)) for s in all_series}
     rows = [[1.0 if one is other else _pearson(one, other) for other in returns.values()] for one in returns.values()]
     return Matrix("Correlation of the day's returns", list(returns), rows)
@@ -124,7 +124,7 @@ def _pearson(one: dict[str, float], other: dict[str, float]) -> float | None:
 
 
 def write_csv(path: Path, all_series: list[Series]) -> None:
-    """One line a candle; prices with all the digits that they have."""
+    """One line per candle; prices keep all their digits."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
@@ -134,7 +134,7 @@ def write_csv(path: Path, all_series: list[Series]) -> None:
 
 
 def draw_candles(axes: Axes, series: Series, interval: timedelta) -> None:
-    """A thin line from low to high, a box from open to close."""
+    """Draw a line from low to high and a box from open to close for each candle."""
     opens, highs, lows, closes = ([float(candle[name]) for candle in series.candles] for name in ("open", "high", "low", "close"))
     middles = [mdates.date2num(datetime.fromisoformat(c["start_time"]) + interval / 2) for c in series.candles]  # type: ignore[no-untyped-call]
     colours = [UP if last >= first else DOWN for first, last in zip(opens, closes, strict=True)]
@@ -149,7 +149,7 @@ def draw_candles(axes: Axes, series: Series, interval: timedelta) -> None:
 
 
 def draw_volatility(axes: Axes, all_series: list[Series], interval: timedelta) -> None:
-    """What was realised up to the end of each candle."""
+    """Draw the volatility realised up to the end of each candle."""
     for series in all_series:
         ends = [mdates.date2num(datetime.fromisoformat(c["start_time"]) + interval) for c in series.candles]  # type: ignore[no-untyped-call]
         axes.plot(ends, [100 * value for value in series.volatility], label=series.symbol, linewidth=1.5)
@@ -159,7 +159,7 @@ def draw_volatility(axes: Axes, all_series: list[Series], interval: timedelta) -
 
 
 def draw_correlation(axes: Axes, matrix: Matrix) -> None:
-    """A heat map with its numbers; a dash is what is not known."""
+    """Draw a heat map with numbers. A dash means not available."""
     axes.imshow([[math.nan if value is None else value for value in row] for row in matrix.rows], cmap="RdBu", vmin=-1, vmax=1)
     for i, row in enumerate(matrix.rows):
         for j, value in enumerate(row):
@@ -171,7 +171,7 @@ def draw_correlation(axes: Axes, matrix: Matrix) -> None:
 
 
 def _time_axis(axes: Axes, all_series: list[Series]) -> None:
-    """Full hours around what there is, be it the whole day or its first minutes."""
+    """Set the axis to the full hours that contain the candles."""
     candles = [candle for series in all_series for candle in (series.candles[0], series.candles[-1])]
     first = min(datetime.fromisoformat(candle["start_time"]) for candle in candles)
     last = max(datetime.fromisoformat(candle["end_time"]) for candle in candles)
@@ -185,12 +185,12 @@ def _time_axis(axes: Axes, all_series: list[Series]) -> None:
 
 
 def write_png(path: Path, all_series: list[Series], matrix: Matrix, day: date, interval: str) -> None:
-    """Candles on the left, volatility and correlation on the right."""
+    """Draw candles on the left, volatility and correlation on the right."""
     count, length = len(all_series), timedelta(minutes=INTERVALS[interval])
     figure = plt.figure(figsize=(13, max(6.0, 2.4 * count)), layout="constrained")
     grid = figure.add_gridspec(2 * count, 2, width_ratios=(3, 2))
-    for place, series in enumerate(all_series):
-        draw_candles(figure.add_subplot(grid[2 * place : 2 * place + 2, 0]), series, length)
+    for row, series in enumerate(all_series):
+        draw_candles(figure.add_subplot(grid[2 * row : 2 * row + 2, 0]), series, length)
     draw_volatility(figure.add_subplot(grid[:count, 1]), all_series, length)
     draw_correlation(figure.add_subplot(grid[count:, 1]), matrix)
     figure.suptitle(f"{day}, UTC, candles of {interval}", fontsize=12, x=0.01, ha="left")
@@ -217,11 +217,11 @@ INTERVALS = {"1m": 1, "5m": 5, "15m": 15, "1h": 60, "4h": 240}  # in minutes
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0], epilog="Days are UTC.")
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    parser.add_argument("--rest", default="http://127.0.0.1:5000", help="where REST listens (%(default)s)")
-    parser.add_argument("--day", type=date.fromisoformat, default=yesterday, help="which day; yesterday by default")
-    parser.add_argument("--symbols", default="EUR_USD,GBP_USD,USD_JPY,BTCUSDT", help="up to eight, separated by commas (%(default)s)")
-    parser.add_argument("--interval", choices=INTERVALS, default="1h", help="of the candles (%(default)s)")
-    parser.add_argument("--out", type=Path, default=Path(), help="folder to write into, made where it is missing (here by default)")
+    parser.add_argument("--rest", default="http://127.0.0.1:5000", help="address of REST (default: %(default)s)")
+    parser.add_argument("--day", type=date.fromisoformat, default=yesterday, help="day to report (default: yesterday)")
+    parser.add_argument("--symbols", default="EUR_USD,GBP_USD,USD_JPY,BTCUSDT", help="up to eight, comma-separated (default: %(default)s)")
+    parser.add_argument("--interval", choices=INTERVALS, default="1h", help="interval of the candles (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path(), help="output folder, created if missing (default: current folder)")
     return parser.parse_args()
 
 

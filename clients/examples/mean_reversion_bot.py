@@ -1,9 +1,10 @@
-"""A paper trader to start from: it bets that a price which has strayed from its recent mean comes back. No order leaves this program.
+"""A paper trader: bets that a price far from its recent mean returns to it. It sends no orders.
 
     python mean_reversion_bot.py EUR_USD GBP_USD --state bot.json
 
-The history fills the window, live prices follow without a hole, however often the hub goes away. A volatility alert is the risk switch:
-nothing is opened for a while, and a critical one closes what is open. --state keeps positions and profit from one run to the next.
+The history fills the window, then live prices follow, also after an outage of the hub. A volatility
+alert is the risk switch: the bot opens nothing for a while, and a critical alert closes the open
+position. --state keeps positions and profit over restarts.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from tickwire_client import Client, Gap, Position, Tick, TickwireError, Volatili
 
 
 class Book:
-    """One pair: its last mids, the position (units, below zero when short) and what it has earned, in the quote currency."""
+    """One pair: last mids, position (units, negative if short) and profit in the quote currency."""
 
     def __init__(self, pair: str, options: argparse.Namespace, saved: dict[str, Any]) -> None:
         self.pair, self.options = pair, options
@@ -30,7 +31,7 @@ class Book:
         self.last: Tick | None = None
 
     def load_history(self, client: Client) -> Position | None:
-        """Fill the window from the store; the place behind which the live prices are to go on."""
+        """Fill the window from the store; return the position after which live prices continue."""
         rows = sorted(client.ticks(self.pair, order="desc", limit=self.options.window), key=lambda row: (row["received"], row["seq"]))
         self.mids.extend(float(row["mid"]) for row in rows)
         return Position(rows[-1]["epoch"], rows[-1]["seq"]) if rows else None
@@ -40,7 +41,7 @@ class Book:
         print(f"{self.pair} {alert.severity}: volatility {alert.volatility:.2%}, opens nothing for {self.paused} prices", flush=True)
 
     def step(self, tick: Tick) -> bool:
-        """Take a price in; whether it was traded at. One that comes late, after an outage, is no price to trade at."""
+        """Process a price; return whether the bot traded. It never trades at late prices."""
         score, units, options = self.score(float(tick.mid)), self.units, self.options
         if tick.timestamp and (datetime.now(UTC) - tick.timestamp).total_seconds() <= options.max_age:
             outward = None if score is None else score if self.units < 0 else -score
@@ -54,7 +55,7 @@ class Book:
         return self.units != units
 
     def score(self, mid: float) -> float | None:
-        """How many standard deviations the price lies above the mean of the window; None while that is not full."""
+        """Distance from the mean in standard deviations; None if the window is not full."""
         spread = statistics.stdev(self.mids) if len(self.mids) == self.options.window else 0.0
         return (mid - statistics.fmean(self.mids)) / spread if spread else None
 
@@ -92,18 +93,18 @@ def read(state: Path | None) -> dict[str, Any]:
 def write(state: Path, books: dict[str, Book]) -> None:
     kept = read(state) | {pair: {"units": book.units, "entry": str(book.entry), "earned": str(book.earned)} for pair, book in books.items()}
     state.with_suffix(".new").write_text(json.dumps(kept))
-    state.with_suffix(".new").replace(state)  # so that it is whole, whenever the bot dies
+    state.with_suffix(".new").replace(state)  # atomic, so that a crash leaves a complete file
 
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("pairs", nargs="+", help="instruments, such as EUR_USD")
-parser.add_argument("--rest", help="where REST listens; on port 5000 beside a hub on 5001")
-parser.add_argument("--state", type=Path, help="file that keeps positions from one run to the next")
-for name, value, text in (("hub", "http://127.0.0.1:5001", "where the hub listens"), ("window", 100, "prices that make the mean"),
-                          ("entry", 2.0, "open at so many standard deviations"), ("exit", 0.5, "close at so many"),
-                          ("stop", 6.0, "close at a loss at so many, and open nothing beyond"), ("units", 10_000, "bought or sold at once"),
-                          ("pause", 100, "prices for which an alert stops opening"), ("count", 0, "prices to end after; 0: never"),
-                          ("max-age", 10.0, "seconds after which a price is too old to trade at")):  # fmt: skip
+parser.add_argument("--rest", help="address of REST (default: port 5000 beside a hub on 5001)")
+parser.add_argument("--state", type=Path, help="file that keeps positions over restarts")
+for name, value, text in (("hub", "http://127.0.0.1:5001", "address of the hub"), ("window", 100, "number of prices in the mean"),
+                          ("entry", 2.0, "standard deviations at which to open"), ("exit", 0.5, "standard deviations at which to close"),
+                          ("stop", 6.0, "deviations at which to close at a loss and not to open"), ("units", 10_000, "size of a trade"),
+                          ("pause", 100, "prices without opening after an alert"), ("count", 0, "exit after so many prices; 0 means never"),
+                          ("max-age", 10.0, "maximum age in seconds of a price to trade at")):  # fmt: skip
     parser.add_argument(f"--{name}", type=type(value), default=value, help=f"{text} (%(default)s)")
 
 if __name__ == "__main__":
