@@ -22,8 +22,8 @@ const HANDLER_OF = {
   gap_notice: "onGapNotice",
 };
 const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap"];
-const KEPT = new Set(["volatility_alert", "correlation_alert", "alert_triggered"]);
-const INSTEAD = new Set(["price_update", "candle_update", "data_ready", ...KEPT]); // told as steps, each once
+const HISTORY_EVENTS = new Set(["volatility_alert", "correlation_alert", "alert_triggered"]);
+const STEP_EVENTS = new Set(["price_update", "candle_update", "data_ready", ...HISTORY_EVENTS]); // told as steps, each once
 
 /** A client of a Tickwire hub. README.md tells how to use it, index.d.ts what everything takes and gives. */
 export class FXDataPipelineClient {
@@ -39,10 +39,10 @@ export class FXDataPipelineClient {
     this.url = checkedUrl(url);
     this.#options = checkedOptions(options);
     this.#session = new Session(this.url, this.#options, {
-      opened: (about) => this.#tell("onConnect", { ...about, reconnected: this.#connected++ > 0 }),
-      heard: (event, body) => this.#heard(event, body),
-      told: (step) => this.#told(step),
-      closed: (reason, retryInMs) => this.#tell("onDisconnect", { reason, reconnecting: retryInMs !== null, retryInMs }),
+      opened: (about) => this.#notify("onConnect", { ...about, reconnected: this.#connected++ > 0 }),
+      event: (event, body) => this.#received(event, body),
+      step: (step) => this.#step(step),
+      closed: (reason, retryInMs) => this.#notify("onDisconnect", { reason, reconnecting: retryInMs !== null, retryInMs }),
       failed: (error, retryInMs) => this.#failed(error, retryInMs),
     });
   }
@@ -83,61 +83,61 @@ export class FXDataPipelineClient {
   // coming and going
 
   connect({ timeout = this.#options.connectTimeout } = {}) {
-    return this.#promise(this.#session.open(timeout), false);
+    return this.#reported(this.#session.open(timeout), false);
   }
 
   disconnect() {
     const wasConnected = this.connected;
     this.#session.close();
-    if (wasConnected) this.#tell("onDisconnect", { reason: "io client disconnect", reconnecting: false, retryInMs: null });
+    if (wasConnected) this.#notify("onDisconnect", { reason: "io client disconnect", reconnecting: false, retryInMs: null });
   }
 
   // asking
 
   subscribe(pairs, { candles, maxRate, since, timeout } = {}) {
     const payload = defined({ pairs: pairs ?? undefined, candles, max_rate: maxRate, since });
-    return this.#ask("subscribe", payload, timeout);
+    return this.#request("subscribe", payload, timeout);
   }
 
   unsubscribe(pairs, { candles, timeout } = {}) {
-    return this.#ask("unsubscribe", defined({ pairs: pairs ?? undefined, candles }), timeout);
+    return this.#request("unsubscribe", defined({ pairs: pairs ?? undefined, candles }), timeout);
   }
 
   getSubscriptions({ timeout } = {}) {
-    return this.#ask("get_subscriptions", undefined, timeout);
+    return this.#request("get_subscriptions", undefined, timeout);
   }
 
   requestPrice(instrument, { timeout } = {}) {
-    return this.#ask("request_price", { instrument }, timeout);
+    return this.#request("request_price", { instrument }, timeout);
   }
 
   requestAllPrices({ timeout } = {}) {
-    return this.#ask("request_all_prices", undefined, timeout);
+    return this.#request("request_all_prices", undefined, timeout);
   }
 
   getServerStats({ timeout } = {}) {
-    return this.#ask("get_server_stats", undefined, timeout);
+    return this.#request("get_server_stats", undefined, timeout);
   }
 
   ping({ timeout } = {}) {
-    return this.#promise(this.#ping(timeout));
+    return this.#reported(this.#ping(timeout));
   }
 
   setAlert({ instrument, metric = "price", op, value, once = true, timeout } = {}) {
-    const asked = { instrument, metric, op, value, once };
-    return this.#ask("set_alert", asked, timeout, (body) => ({ ...body, alert: this.#session.alerts.set(asked, body) }));
+    const payload = { instrument, metric, op, value, once };
+    return this.#request("set_alert", payload, timeout, (body) => ({ ...body, alert: this.#session.alerts.set(payload, body) }));
   }
 
   listAlerts({ timeout } = {}) {
     const { alerts } = this.#session;
-    return this.#ask("list_alerts", undefined, timeout, (body) => ({
+    return this.#request("list_alerts", undefined, timeout, (body) => ({
       ...body,
-      alerts: body.alerts.map((alert) => ({ ...alert, id: alerts.ours(alert.id) })),
+      alerts: body.alerts.map((alert) => ({ ...alert, id: alerts.ownId(alert.id) })),
     }));
   }
 
   deleteAlert(id, { timeout } = {}) {
-    return this.#promise(this.#deleteAlert(id, timeout));
+    return this.#reported(this.#deleteAlert(id, timeout));
   }
 
   /** Print the newest prices known, as a table. */
@@ -146,76 +146,76 @@ export class FXDataPipelineClient {
   }
 
   async #ping(timeout = this.#options.requestTimeout) {
-    const { body, sentAt, receivedAt } = await this.#session.ask("ping", { timestamp: Date.now() }, timeout);
+    const { body, sentAt, receivedAt } = await this.#session.request("ping", { timestamp: Date.now() }, timeout);
     const latency = receivedAt - sentAt;
     this.#latency.pinged(latency, Date.now(), body.server_time);
     const pong = { ...body, latency };
-    this.#tell("onPong", pong);
+    this.#notify("onPong", pong);
     return pong;
   }
 
   async #deleteAlert(id, timeout = this.#options.requestTimeout) {
     const { alerts } = this.#session;
-    const { body } = await this.#session.ask("delete_alert", () => ({ id: alerts.hubs(id) }), timeout);
-    const deleted = body.deleted.map((each) => alerts.ours(each));
+    const { body } = await this.#session.request("delete_alert", () => ({ id: alerts.hubId(id) }), timeout);
+    const deleted = body.deleted.map((each) => alerts.ownId(each));
     for (const each of deleted) alerts.drop(each);
     return { ...body, deleted };
   }
 
-  #ask(event, payload, timeout = this.#options.requestTimeout, finish = (body) => body) {
-    return this.#promise(this.#session.ask(event, payload, timeout).then(({ body }) => finish(body)));
+  #request(event, payload, timeout = this.#options.requestTimeout, finish = (body) => body) {
+    return this.#reported(this.#session.request(event, payload, timeout).then(({ body }) => finish(body)));
   }
 
   /**
    * What goes wrong is told to `onError` as well, so that a program which listens to handlers alone need not look at every promise: one
    * that nobody looks at does not end the program. The hub's own refusals came as an event before.
    */
-  #promise(promise, telling = true) {
+  #reported(promise, toHandlers = true) {
     promise.catch((error) => {
-      if (telling && LOCAL.has(error.code)) this.#tell("onError", error);
+      if (toHandlers && CLIENT_CODES.has(error.code)) this.#notify("onError", error);
     });
     return promise;
   }
 
   // hearing
 
-  #heard(event, body) {
-    if (event === "error") this.#tell("onError", TickwireError.from(body));
+  #received(event, body) {
+    if (event === "error") this.#notify("onError", TickwireError.from(body));
     if (event === "subscription_confirmed") Object.values(body.snapshot).forEach((each) => this.#prices.set(each.instrument, each));
     if (event === "price_response") this.#prices.set(body.instrument, body);
-    if (event === "all_prices_response") this.#noteAll(body.prices);
-    if (event in HANDLER_OF && !INSTEAD.has(event)) this.#tell(HANDLER_OF[event], body);
+    if (event === "all_prices_response") this.#storePrices(body.prices);
+    if (event in HANDLER_OF && !STEP_EVENTS.has(event)) this.#notify(HANDLER_OF[event], body);
   }
 
-  #told({ gap, event, body, replayed }) {
+  #step({ gap, event, body, replayed }) {
     if (gap) {
-      this.#tell("onGap", gap);
+      this.#notify("onGap", gap);
       return;
     }
-    if (event === "price_update") this.#priced(body, replayed);
-    if (KEPT.has(event)) this.#keep({ event, receivedAt: new Date().toISOString(), body });
-    this.#tell(HANDLER_OF[event], body, { replayed });
+    if (event === "price_update") this.#price(body, replayed);
+    if (HISTORY_EVENTS.has(event)) this.#storeAlert({ event, receivedAt: new Date().toISOString(), body });
+    this.#notify(HANDLER_OF[event], body, { replayed });
   }
 
-  #priced(body, replayed) {
+  #price(body, replayed) {
     if (!replayed) this.#latency.priced(body, Date.now());
     this.#prices.set(body.instrument, body);
   }
 
-  #noteAll(prices) {
+  #storePrices(prices) {
     for (const [instrument, price] of Object.entries(prices)) {
       if (this.#prices.get(instrument)?.price.time !== price.time) this.#prices.set(instrument, { instrument, price });
     }
   }
 
-  #keep(alert) {
+  #storeAlert(alert) {
     this.#alertHistory.push(alert);
     if (this.#alertHistory.length > this.#options.alertHistory) this.#alertHistory.shift();
   }
 
   #failed(error, retryInMs) {
     error.details = { ...error.details, retry_in_ms: retryInMs };
-    this.#tell("onError", error);
+    this.#notify("onError", error);
   }
 
   #register(name, handler) {
@@ -226,10 +226,10 @@ export class FXDataPipelineClient {
   }
 
   /** A handler that throws is the program's affair, but neither another handler's nor the connection's. */
-  #tell(name, ...what) {
+  #notify(name, ...args) {
     for (const handler of [...this.#handlers.get(name)]) {
       try {
-        handler(...what);
+        handler(...args);
       } catch (error) {
         queueMicrotask(() => {
           throw error;
@@ -239,4 +239,4 @@ export class FXDataPipelineClient {
   }
 }
 
-const LOCAL = new Set(["timeout", "not_connected", "disconnected"]); // codes of which no event of the hub tells
+const CLIENT_CODES = new Set(["timeout", "not_connected", "disconnected"]); // codes of which no event of the hub tells

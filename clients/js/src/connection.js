@@ -5,7 +5,7 @@
 import { io } from "socket.io-client";
 import { TickwireError, connectionError } from "./errors.js";
 
-const HOPELESS = new Set(["unauthorized"]); // codes of a refusal that no second attempt will change
+const PERMANENT_CODES = new Set(["unauthorized"]); // codes of a refusal that no second attempt will change
 
 /**
  * What is told to `listener`:
@@ -82,33 +82,33 @@ export class Connection {
     const connect = this.#options.io ?? io;
     const socket = connect(this.#url, { ...socketOptions, auth, transports, forceNew: true, reconnection: false, autoConnect: false });
     this.#socket = socket;
-    const mine =
+    const ifCurrent =
       (handle) =>
-      (...told) => {
-        if (socket === this.#socket) handle(...told);
+      (...args) => {
+        if (socket === this.#socket) handle(...args);
       };
     socket.on(
       "connect",
-      mine(() => this.#opened()),
+      ifCurrent(() => this.#opened()),
     );
     socket.on(
       "connect_error",
-      mine((error) => this.#failed(connectionError(this.#url, error))),
+      ifCurrent((error) => this.#failed(connectionError(this.#url, error))),
     );
     socket.on(
       "disconnect",
-      mine((reason) => this.#lost(reason)),
+      ifCurrent((reason) => this.#lost(reason)),
     );
-    socket.onAny(mine((event, body) => this.#heard(event, body)));
-    const late = new TickwireError("unreachable", `No hub answers at ${this.#url} within ${attemptTimeout / 1000} s.`, {
+    socket.onAny(ifCurrent((event, body) => this.#received(event, body)));
+    const timeoutError = new TickwireError("unreachable", `No hub answers at ${this.#url} within ${attemptTimeout / 1000} s.`, {
       event: "connect",
     });
-    this.#timer = setTimeout(() => this.#failed(late), attemptTimeout);
+    this.#timer = setTimeout(() => this.#failed(timeoutError), attemptTimeout);
     socket.connect();
   }
 
   /** What came with the CONNECT packet is heard before Socket.IO says that it is connected. */
-  #heard(event, body) {
+  #received(event, body) {
     this.#opened();
     if (this.#socket) this.#listener.message(event, body);
   }
@@ -121,23 +121,23 @@ export class Connection {
 
   #lost(reason) {
     this.close();
-    this.#listener.closed(reason, this.#again(true));
+    this.#listener.closed(reason, this.#scheduleAttempt(true));
   }
 
   #failed(error) {
     const wasOpen = this.#open;
     this.close();
-    const wait = this.#again(!HOPELESS.has(error.code));
+    const wait = this.#scheduleAttempt(!PERMANENT_CODES.has(error.code));
     if (wasOpen) this.#listener.closed(error.message, wait);
     this.#listener.failed(error, wait);
   }
 
   /** Set the next attempt; in how many ms it will be. */
-  #again(hopeful) {
-    if (!hopeful || !this.#options.reconnection) return null;
+  #scheduleAttempt(retry) {
+    if (!retry || !this.#options.reconnection) return null;
     const { reconnectionDelay, reconnectionDelayMax } = this.#options;
-    const most = Math.min(reconnectionDelayMax, reconnectionDelay * 2 ** this.#attempts);
-    const wait = this.#retryAfter ?? most * (0.5 + Math.random() / 2); // jitter, so that clients do not all come in the same instant
+    const longest = Math.min(reconnectionDelayMax, reconnectionDelay * 2 ** this.#attempts);
+    const wait = this.#retryAfter ?? longest * (0.5 + Math.random() / 2); // jitter, so that clients do not all come in the same instant
     this.#retryAfter = null;
     this.#attempts += 1;
     this.#timer = setTimeout(() => this.#attempt(), wait);

@@ -33,13 +33,13 @@ export function isRefusal(body) {
   return typeof body?.code === "string" && typeof body.message === "string" && "details" in body;
 }
 
-const REFUSED = { ECONNREFUSED: "nothing listens there", ENOTFOUND: "there is no such host", EHOSTUNREACH: "there is no way to that host" };
+const CAUSES = { ECONNREFUSED: "nothing listens there", ENOTFOUND: "there is no such host", EHOSTUNREACH: "there is no way to that host" };
 
 /** What Socket.IO says about a connection that did not come about, in plain words. */
 export function connectionError(url, error) {
   if (isRefusal(error.data)) return TickwireError.from(error.data);
-  const low = error.description?.error ?? error.description ?? error.context;
-  const cause = REFUSED[low?.code] ?? low?.message ?? error.message;
+  const source = error.description?.error ?? error.description ?? error.context;
+  const cause = CAUSES[source?.code] ?? source?.message ?? error.message;
   return new TickwireError("unreachable", `Cannot reach the hub at ${url}: ${cause}.`, {
     event: "connect",
     details: { cause: String(cause) },

@@ -1,6 +1,6 @@
 /** How long things take, over the last thousand of them. */
 
-const KEPT = 1000;
+const KEPT_SAMPLES = 1000;
 
 class Samples {
   #values = []; // ms, a ring
@@ -8,7 +8,7 @@ class Samples {
 
   add(value) {
     if (!Number.isFinite(value)) return; // a time that nobody can read
-    this.#values[this.#count % KEPT] = value;
+    this.#values[this.#count % KEPT_SAMPLES] = value;
     this.#count += 1;
   }
 
@@ -18,7 +18,7 @@ class Samples {
     const sorted = [...this.#values].sort((a, b) => a - b);
     const at = (share) => sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
     const mean = sorted.reduce((sum, value) => sum + value, 0) / sorted.length;
-    const last = this.#values[(this.#count - 1) % KEPT];
+    const last = this.#values[(this.#count - 1) % KEPT_SAMPLES];
     return { count: this.#count, last, min: sorted[0], mean, p50: at(0.5), p95: at(0.95), max: sorted.at(-1) };
   }
 }
@@ -32,13 +32,13 @@ export class Latency {
   #price = new Samples();
   #delivery = new Samples();
   #offset = null; // ms that the hub's clock is ahead
-  #quickest = Infinity;
+  #shortestRoundTrip = Infinity;
 
   /** A ping that took `latency` ms and was answered at `receivedAt` (ms, wall clock) with the hub's `serverTime`. */
   pinged(latency, receivedAt, serverTime) {
     this.#roundTrip.add(latency);
-    if (latency <= this.#quickest) {
-      this.#quickest = latency;
+    if (latency <= this.#shortestRoundTrip) {
+      this.#shortestRoundTrip = latency;
       this.#offset = milliseconds(serverTime) - (receivedAt - latency / 2);
     }
   }

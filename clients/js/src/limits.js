@@ -1,6 +1,6 @@
 /** Promises and the time they may take, in ms. */
 
-const MOST_MS = 2 ** 31 - 1; // what setTimeout takes
+const MAX_TIMEOUT_MS = 2 ** 31 - 1; // what setTimeout takes
 
 /** On the monotonic clock; a time limit of 0 or Infinity is none. */
 export function deadlineOf(timeout) {
@@ -12,17 +12,17 @@ export function pause(ms) {
 }
 
 /** A promise with a time limit. `begin(resolve, reject)` returns what to do when it is settled, whichever way. */
-export function limited(deadline, late, begin) {
+export function limited(deadline, timeoutError, begin) {
   return new Promise((resolve, reject) => {
     let end = () => {};
     let timer;
-    const settle = (how) => (value) => {
+    const settle = (finish) => (value) => {
       clearTimeout(timer);
       end();
-      how(value);
+      finish(value);
     };
     if (deadline !== Infinity)
-      timer = setTimeout(() => settle(reject)(late()), Math.min(MOST_MS, Math.max(0, deadline - performance.now())));
+      timer = setTimeout(() => settle(reject)(timeoutError()), Math.min(MAX_TIMEOUT_MS, Math.max(0, deadline - performance.now())));
     end = begin(settle(resolve), settle(reject));
   });
 }

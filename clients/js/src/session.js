@@ -10,9 +10,9 @@ import { Subscriptions } from "./subscriptions.js";
 
 const LOST = Symbol("the connection went before the answer came");
 const BROADCASTS = new Set(["price_update", "candle_update", "volatility_alert", "correlation_alert", "data_ready"]);
-const RESUME_MS = 10_000; // for each answer while all is held again
-const [AT_ONCE, PACE_MS] = [150, 25]; // the hub takes 200 events at once, then 50 a second
-const CROWDED_MS = 500; // after a `too_many_requests` all the same
+const RESUME_ANSWER_MS = 10_000; // for each answer while all is held again
+const [ALERTS_PER_BURST, ALERT_PAUSE_MS] = [150, 25]; // the hub takes 200 events at once, then 50 a second
+const RATE_LIMIT_PAUSE_MS = 500; // after a `too_many_requests` all the same
 
 /**
  * What is told to `listener`, beside what `Connection` tells:
@@ -24,11 +24,11 @@ export class Session {
   #listener;
   #state = "closed"; // "opening" until the hub has greeted and all is held again, "ready"
   #number = 0; // of the connection
-  #waiting = new Set(); // { resolve, reject } of those who wait for "ready"
-  #asked = new Set(); // { lost } of those who wait for an answer
-  #subscribes = []; // { payload, resumed } not answered yet, in order
-  #hello = null;
-  #trouble = null; // the last reason why there is no connection
+  #waitingForReady = new Set(); // { resolve, reject } of those who wait for "ready"
+  #pendingAnswers = new Set(); // { lost } of those who wait for an answer
+  #pendingSubscribes = []; // { payload, resumed } not answered yet, in order
+  #greeting = null;
+  #lastError = null; // the last reason why there is no connection
   subscriptions = new Subscriptions();
   alerts = new OwnAlerts();
 
@@ -51,7 +51,7 @@ export class Session {
     const begun = this.#state === "closed";
     if (begun) {
       this.#state = "opening";
-      this.#trouble = null;
+      this.#lastError = null;
       this.#connection.open();
     }
     try {
@@ -60,16 +60,16 @@ export class Session {
       if (begun && error.code === "timeout") this.close();
       throw error;
     }
-    return this.#hello;
+    return this.#greeting;
   }
 
   /** Close for good, or until it is opened again; what is held then is held again. */
   close() {
     this.#state = "closed";
     this.#connection.close();
-    this.#trouble = new TickwireError("disconnected", "The client was disconnected.");
+    this.#lastError = new TickwireError("disconnected", "The client was disconnected.");
     this.#forgetAnswers();
-    this.#release(this.#trouble);
+    this.#release(this.#lastError);
   }
 
   /**
@@ -78,7 +78,7 @@ export class Session {
    * is a function.
    * @throws {TickwireError} the hub's refusal, `timeout` after `timeout` ms, `disconnected` or `not_connected`
    */
-  async ask(event, payload, timeout) {
+  async request(event, payload, timeout) {
     const deadline = deadlineOf(timeout);
     if (this.#state === "closed") throw new TickwireError("not_connected", "Not connected: call connect() first.", { event });
     for (;;) {
@@ -91,37 +91,37 @@ export class Session {
 
   #whenReady(event, deadline) {
     if (this.#state === "ready") return Promise.resolve();
-    if (this.#state === "closed") return Promise.reject(this.#trouble);
+    if (this.#state === "closed") return Promise.reject(this.#lastError);
     return limited(
       deadline,
-      () => this.#late(event),
+      () => this.#timeoutError(event),
       (resolve, reject) => {
         const waiter = { resolve, reject };
-        this.#waiting.add(waiter);
-        return () => this.#waiting.delete(waiter);
+        this.#waitingForReady.add(waiter);
+        return () => this.#waitingForReady.delete(waiter);
       },
     );
   }
 
-  #late(event) {
-    if (this.#trouble)
-      return new TickwireError("timeout", this.#trouble.message, {
+  #timeoutError(event) {
+    if (this.#lastError)
+      return new TickwireError("timeout", this.#lastError.message, {
         event,
-        details: { ...this.#trouble.details, cause: this.#trouble.code },
+        details: { ...this.#lastError.details, cause: this.#lastError.code },
       });
     return new TickwireError("timeout", `No connection to the hub in time for ${event}.`, { event });
   }
 
   #exchange(event, payload, deadline, resumed = false) {
-    const late = () => new TickwireError("timeout", `The hub did not answer ${event} in time.`, { event });
-    return limited(deadline, late, (resolve) => {
+    const timeoutError = () => new TickwireError("timeout", `The hub did not answer ${event} in time.`, { event });
+    return limited(deadline, timeoutError, (resolve) => {
       const waiter = { lost: () => resolve(LOST) };
-      this.#asked.add(waiter);
-      if (event === "subscribe") this.#subscribes.push({ payload, resumed });
+      this.#pendingAnswers.add(waiter);
+      if (event === "subscribe") this.#pendingSubscribes.push({ payload, resumed });
       const sentAt = performance.now();
-      const said = typeof payload === "function" ? payload() : payload;
-      this.#connection.emit(event, said, (body) => resolve({ body, sentAt, receivedAt: performance.now() }));
-      return () => this.#asked.delete(waiter);
+      const data = typeof payload === "function" ? payload() : payload;
+      this.#connection.emit(event, data, (body) => resolve({ body, sentAt, receivedAt: performance.now() }));
+      return () => this.#pendingAnswers.delete(waiter);
     });
   }
 
@@ -129,98 +129,98 @@ export class Session {
 
   #message(event, body) {
     if (event === "error") this.#refused(body);
-    this.#listener.heard(event, body);
+    this.#listener.event(event, body);
     if (event === "connection_established") this.#greeted(body);
     else if (event === "subscription_confirmed")
-      this.#tell(this.subscriptions.confirmed(this.#subscribes.shift() ?? { payload: {} }, body));
+      this.#passSteps(this.subscriptions.confirmed(this.#pendingSubscribes.shift() ?? { payload: {} }, body));
     else if (event === "unsubscription_confirmed") this.subscriptions.unsubscribed(body);
-    else if (event === "gap_notice") this.#tell(this.subscriptions.noticed(body));
-    else if (BROADCASTS.has(event)) this.#tell(this.subscriptions.received(event, body));
-    else if (event === "alert_triggered") this.#tell([{ event, body: this.alerts.triggered(body), replayed: false }]);
+    else if (event === "gap_notice") this.#passSteps(this.subscriptions.noticed(body));
+    else if (BROADCASTS.has(event)) this.#passSteps(this.subscriptions.received(event, body));
+    else if (event === "alert_triggered") this.#passSteps([{ event, body: this.alerts.fired(body), replayed: false }]);
   }
 
   #refused({ code, event, details }) {
-    if (event === "subscribe") this.#subscribes.shift();
+    if (event === "subscribe") this.#pendingSubscribes.shift();
     if (code === "unavailable") this.#connection.retryAfter(details?.retry_after);
   }
 
-  #tell(steps) {
-    for (const step of steps) this.#listener.told(step);
+  #passSteps(steps) {
+    for (const step of steps) this.#listener.step(step);
   }
 
-  async #greeted(hello) {
+  async #greeted(greeting) {
     if (this.#state !== "opening") return; // a handler has disconnected us
     const number = this.#number;
-    this.#hello = hello;
+    this.#greeting = greeting;
     this.#connection.greeted();
     try {
-      await this.#resume(hello);
+      await this.#resume(greeting);
     } catch (error) {
       if (number === this.#number) this.#connection.discard(error);
       return;
     }
     if (number !== this.#number || this.#state !== "opening") return;
     this.#state = "ready";
-    this.#trouble = null;
+    this.#lastError = null;
     this.#connection.settled();
     this.#release(null);
   }
 
   /** Hold again what was held. The first subscribes go out at once: nothing may come before them. */
-  async #resume(hello) {
+  async #resume(greeting) {
     const number = this.#number;
-    const answers = this.subscriptions.resumption(hello.available_pairs).map((entry) => this.#again("subscribe", entry.payload));
+    const answers = this.subscriptions.resumption(greeting.available_pairs).map((entry) => this.#resend("subscribe", entry.payload));
     for (const answer of await Promise.all(answers)) if (answer !== LOST) accepted(answer);
-    for (const [index, [id, asked]] of this.alerts.forgotten().entries()) {
-      if (index >= AT_ONCE) await pause(PACE_MS);
-      const answer = await this.#setAgain(asked, number);
+    for (const [index, [id, payload]] of this.alerts.toSetAgain().entries()) {
+      if (index >= ALERTS_PER_BURST) await pause(ALERT_PAUSE_MS);
+      const answer = await this.#setAgain(payload, number);
       if (number !== this.#number || answer === LOST) return;
       if (isRefusal(answer.body)) this.alerts.drop(id);
-      else this.alerts.set(asked, answer.body, id);
+      else this.alerts.set(payload, answer.body, id);
     }
   }
 
-  async #setAgain(asked, number) {
+  async #setAgain(payload, number) {
     for (;;) {
-      const answer = await this.#again("set_alert", asked);
-      const crowded = answer !== LOST && answer.body.code === "too_many_requests" && answer.body.details?.limit === undefined;
-      if (!crowded) return answer;
-      await pause(CROWDED_MS);
+      const answer = await this.#resend("set_alert", payload);
+      const rateLimited = answer !== LOST && answer.body.code === "too_many_requests" && answer.body.details?.limit === undefined;
+      if (!rateLimited) return answer;
+      await pause(RATE_LIMIT_PAUSE_MS);
       if (number !== this.#number) return LOST;
     }
   }
 
-  #again(event, payload) {
-    return this.#exchange(event, payload, deadlineOf(RESUME_MS), true);
+  #resend(event, payload) {
+    return this.#exchange(event, payload, deadlineOf(RESUME_ANSWER_MS), true);
   }
 
   // coming and going
 
   #closed(reason, retryInMs) {
-    this.#gone(new TickwireError("disconnected", `The connection is lost: ${reason}.`), retryInMs);
+    this.#connectionGone(new TickwireError("disconnected", `The connection is lost: ${reason}.`), retryInMs);
     this.#listener.closed(reason, retryInMs);
   }
 
   #failed(error, retryInMs) {
-    this.#gone(error, retryInMs);
+    this.#connectionGone(error, retryInMs);
     this.#listener.failed(error, retryInMs);
   }
 
-  #gone(error, retryInMs) {
+  #connectionGone(error, retryInMs) {
     this.#state = retryInMs === null ? "closed" : "opening";
-    this.#trouble = error;
+    this.#lastError = error;
     this.#forgetAnswers();
     if (retryInMs === null) this.#release(error);
   }
 
   #forgetAnswers() {
     this.#number += 1;
-    this.#subscribes = [];
-    for (const waiter of [...this.#asked]) waiter.lost();
+    this.#pendingSubscribes = [];
+    for (const waiter of [...this.#pendingAnswers]) waiter.lost();
   }
 
   #release(error) {
-    for (const waiter of [...this.#waiting]) error ? waiter.reject(error) : waiter.resolve();
+    for (const waiter of [...this.#waitingForReady]) error ? waiter.reject(error) : waiter.resolve();
   }
 }
 

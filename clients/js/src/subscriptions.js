@@ -4,7 +4,7 @@
  */
 import { NOTHING_YET, judge, judgeReturn, positionOf } from "./sequence.js";
 
-const AT_ONCE = 500; // pairs, or candles, of one subscribe; the hub takes 1,000
+const PAIRS_PER_REQUEST = 500; // pairs, or candles, of one subscribe; the hub takes 1,000
 
 /** event -> the topic that its seq counts, and the instruments without which the user hears nothing of it */
 const ALERTS = {
@@ -213,6 +213,6 @@ function candlesHeld({ candles }) {
 
 function chunks(items) {
   const some = [];
-  for (let start = 0; start < items.length; start += AT_ONCE) some.push(items.slice(start, start + AT_ONCE));
+  for (let start = 0; start < items.length; start += PAIRS_PER_REQUEST) some.push(items.slice(start, start + PAIRS_PER_REQUEST));
   return some;
 }
