@@ -4,7 +4,7 @@ import { checkedOptions, checkedUrl, defined } from "./options.js";
 import { Session } from "./session.js";
 import { priceTable } from "./table.js";
 
-/** event of the hub -> the handler that is told of it */
+/** event of the hub -> name of its handler */
 const HANDLER_OF = {
   connection_established: "onConnectionEstablished",
   subscription_confirmed: "onSubscriptionConfirmed",
@@ -23,9 +23,9 @@ const HANDLER_OF = {
 };
 const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap"];
 const HISTORY_EVENTS = new Set(["volatility_alert", "correlation_alert", "alert_triggered"]);
-const STEP_EVENTS = new Set(["price_update", "candle_update", "data_ready", ...HISTORY_EVENTS]); // told as steps, each once
+const STEP_EVENTS = new Set(["price_update", "candle_update", "data_ready", ...HISTORY_EVENTS]); // passed on as steps, each once
 
-/** A client of a Tickwire hub. README.md tells how to use it, index.d.ts what everything takes and gives. */
+/** Client of a Tickwire hub. See README.md for its use and index.d.ts for its types. */
 export class FXDataPipelineClient {
   #options;
   #session;
@@ -33,7 +33,7 @@ export class FXDataPipelineClient {
   #prices = new Map();
   #latency = new Latency();
   #alertHistory = [];
-  #connected = 0; // how many connections there have been
+  #connected = 0; // number of connections so far
 
   constructor(url = "http://127.0.0.1:5001", options = {}) {
     this.url = checkedUrl(url);
@@ -48,7 +48,7 @@ export class FXDataPipelineClient {
   }
 
   static {
-    // onPriceUpdate(handler) and all the others: each returns what takes the handler away again
+    // onPriceUpdate(handler) and the others: each returns a function that removes the handler
     for (const name of HANDLERS) {
       this.prototype[name] = function (handler) {
         return this.#register(name, handler);
@@ -56,18 +56,18 @@ export class FXDataPipelineClient {
     }
   }
 
-  // what there is to know without asking
+  // state without a request
 
   get connected() {
     return this.#session.ready;
   }
 
-  /** instrument -> the newest price known of it, from snapshots, updates and answers */
+  /** instrument -> newest known price, from snapshots, updates and answers */
   get prices() {
     return new Map(this.#prices);
   }
 
-  /** instrument -> {epoch, seq} of the last message given to the user: what `since` takes, in another program too */
+  /** instrument -> {epoch, seq} of the last message passed to the user, in the form of `since` */
   get positions() {
     return this.#session.subscriptions.positions;
   }
@@ -80,7 +80,7 @@ export class FXDataPipelineClient {
     return this.#latency.summary();
   }
 
-  // coming and going
+  // connection
 
   connect({ timeout = this.#options.connectTimeout } = {}) {
     return this.#reported(this.#session.open(timeout), false);
@@ -92,7 +92,7 @@ export class FXDataPipelineClient {
     if (wasConnected) this.#notify("onDisconnect", { reason: "io client disconnect", reconnecting: false, retryInMs: null });
   }
 
-  // asking
+  // requests
 
   subscribe(pairs, { candles, maxRate, since, timeout } = {}) {
     const payload = defined({ pairs: pairs ?? undefined, candles, max_rate: maxRate, since });
@@ -167,8 +167,9 @@ export class FXDataPipelineClient {
   }
 
   /**
-   * What goes wrong is told to `onError` as well, so that a program which listens to handlers alone need not look at every promise: one
-   * that nobody looks at does not end the program. The hub's own refusals came as an event before.
+   * Pass errors of the client to `onError` as well. The attached handler marks the rejection as
+   * handled, so that an ignored promise does not end the program. Refusals of the hub reach
+   * `onError` through its `error` event.
    */
   #reported(promise, toHandlers = true) {
     promise.catch((error) => {
@@ -177,7 +178,7 @@ export class FXDataPipelineClient {
     return promise;
   }
 
-  // hearing
+  // received messages
 
   #received(event, body) {
     if (event === "error") this.#notify("onError", TickwireError.from(body));
@@ -225,7 +226,7 @@ export class FXDataPipelineClient {
     return () => void handlers.delete(handler);
   }
 
-  /** A handler that throws is the program's affair, but neither another handler's nor the connection's. */
+  /** An exception of a handler is thrown later, so that other handlers and the connection go on. */
   #notify(name, ...args) {
     for (const handler of [...this.#handlers.get(name)]) {
       try {
@@ -239,4 +240,4 @@ export class FXDataPipelineClient {
   }
 }
 
-const CLIENT_CODES = new Set(["timeout", "not_connected", "disconnected"]); // codes of which no event of the hub tells
+const CLIENT_CODES = new Set(["timeout", "not_connected", "disconnected"]); // codes without an event of the hub

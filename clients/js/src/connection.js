@@ -1,19 +1,20 @@
 /**
- * One socket at a time to the hub, for as long as it is wanted: lost, it is opened again, later and later, or when the hub said so.
- * Every attempt has a socket of its own, so that nothing of an earlier one is ever heard.
+ * One socket at a time to the hub. A lost socket is reopened with back-off, or after the
+ * `retry_after` of the hub. Each attempt has a socket of its own, so that events of an earlier one
+ * are ignored.
  */
 import { io } from "socket.io-client";
 import { TickwireError, connectionError } from "./errors.js";
 
-const PERMANENT_CODES = new Set(["unauthorized"]); // codes of a refusal that no second attempt will change
+const PERMANENT_CODES = new Set(["unauthorized"]); // codes of refusals that a retry cannot change
 
 /**
- * What is told to `listener`:
+ * Methods of `listener`:
  *   opened({ id, transport })        the hub answers; its greeting follows
  *   message(event, body)             an event of the hub
- *   closed(reason, retryInMs)        a connection that was open is gone
- *   failed(error, retryInMs)         an attempt came to nothing
- * `retryInMs` is null where there will be no further attempt.
+ *   closed(reason, retryInMs)        an open connection is lost
+ *   failed(error, retryInMs)         an attempt has failed
+ * `retryInMs` is null if no further attempt follows.
  */
 export class Connection {
   #url;
@@ -23,22 +24,22 @@ export class Connection {
   #open = false;
   #attempts = 0;
   #retryAfter = null; // ms, from the hub's `unavailable`
-  #timer = null; // of the next attempt, or of this one's time limit
+  #timer = null; // of the next attempt, or of the time limit of this one
 
-  /** `options` are the client's; times in ms */
+  /** `options` are those of the client; times in ms. */
   constructor(url, options, listener) {
     this.#url = url;
     this.#options = options;
     this.#listener = listener;
   }
 
-  /** Begin. */
+  /** Start the first attempt. */
   open() {
     this.#attempts = 0;
     this.#attempt();
   }
 
-  /** End, and tell nobody. */
+  /** Close without calling the listener. */
   close() {
     clearTimeout(this.#timer);
     const socket = this.#socket;
@@ -50,28 +51,28 @@ export class Connection {
     socket.disconnect();
   }
 
-  /** It is a hub, and it answers. */
+  /** The hub has sent its greeting: stop the time limit of the attempt. */
   greeted() {
     clearTimeout(this.#timer);
   }
 
-  /** The connection is of use: the next loss begins to wait from the start. */
+  /** All subscriptions are restored: reset the back-off. */
   settled() {
     this.#attempts = 0;
     this.#retryAfter = null;
   }
 
-  /** The connection is of no use: another. */
+  /** Close an unusable connection and schedule the next attempt. */
   discard(error) {
     if (this.#socket) this.#failed(error);
   }
 
-  /** The hub asked to be left alone for so long. */
+  /** Wait so long before the next attempt, as the hub requested. */
   retryAfter(seconds) {
     if (Number.isFinite(seconds)) this.#retryAfter = seconds * 1000;
   }
 
-  /** Send an event; `answer` is called with the ack's body, unless the connection goes first. */
+  /** Send an event. `answer` is called with the body of the ack, unless the connection is lost. */
   emit(event, payload, answer) {
     if (payload === undefined) this.#socket.emit(event, answer);
     else this.#socket.emit(event, payload, answer);
@@ -107,7 +108,7 @@ export class Connection {
     socket.connect();
   }
 
-  /** What came with the CONNECT packet is heard before Socket.IO says that it is connected. */
+  /** Socket.IO passes on events of the CONNECT packet before it emits `connect`. */
   #received(event, body) {
     this.#opened();
     if (this.#socket) this.#listener.message(event, body);
@@ -132,12 +133,12 @@ export class Connection {
     this.#listener.failed(error, wait);
   }
 
-  /** Set the next attempt; in how many ms it will be. */
+  /** Schedule the next attempt; return its delay in ms, or null if there is none. */
   #scheduleAttempt(retry) {
     if (!retry || !this.#options.reconnection) return null;
     const { reconnectionDelay, reconnectionDelayMax } = this.#options;
     const longest = Math.min(reconnectionDelayMax, reconnectionDelay * 2 ** this.#attempts);
-    const wait = this.#retryAfter ?? longest * (0.5 + Math.random() / 2); // jitter, so that clients do not all come in the same instant
+    const wait = this.#retryAfter ?? longest * (0.5 + Math.random() / 2); // jitter spreads the reconnections of clients
     this.#retryAfter = null;
     this.#attempts += 1;
     this.#timer = setTimeout(() => this.#attempt(), wait);

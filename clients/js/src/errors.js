@@ -1,14 +1,16 @@
 /**
- * What promises reject with and `onError` is told: `code` is one of the hub's, or one of the client's own.
+ * The error of rejected promises and of `onError`.
  *
- * The hub's: invalid_payload, unknown_instrument, no_price, too_many_requests, server_full, unauthorized, unavailable, internal.
- * The client's: timeout, unreachable, not_connected, disconnected, protocol.
+ * Codes of the hub: invalid_payload, unknown_instrument, no_price, too_many_requests, server_full,
+ * unauthorized, unavailable, internal.
+ * Codes of the client: timeout, unreachable, not_connected, disconnected.
  */
 export class TickwireError extends Error {
   /**
    * @param {string} code
    * @param {string} message
-   * @param {{ event?: string | null, details?: object }} [more] event: what was asked; details: what goes beyond the message
+   * @param {{ event?: string | null, details?: object }} [more] event: name of the request;
+   *   details: machine-readable fields
    */
   constructor(code, message, { event = null, details = {} } = {}) {
     super(message);
@@ -18,7 +20,7 @@ export class TickwireError extends Error {
     this.details = details;
   }
 
-  /** From the body of the hub's `error`. */
+  /** From the body of an `error` event. */
   static from({ code, message, event, details }) {
     return new TickwireError(code, message, { event, details: details ?? {} });
   }
@@ -28,14 +30,14 @@ export class TickwireError extends Error {
   }
 }
 
-/** Whether an answer of the hub is a refusal: acks have the same body whether it says yes or no. */
+/** Whether an ack is a refusal: only errors have all of these fields. */
 export function isRefusal(body) {
   return typeof body?.code === "string" && typeof body.message === "string" && "details" in body;
 }
 
 const CAUSES = { ECONNREFUSED: "nothing listens there", ENOTFOUND: "there is no such host", EHOSTUNREACH: "there is no way to that host" };
 
-/** What Socket.IO says about a connection that did not come about, in plain words. */
+/** The error for a failed connection of Socket.IO, with a readable cause. */
 export function connectionError(url, error) {
   if (isRefusal(error.data)) return TickwireError.from(error.data);
   const source = error.description?.error ?? error.description ?? error.context;

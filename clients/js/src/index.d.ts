@@ -1,13 +1,16 @@
 import type { io } from "socket.io-client";
 
-/** A number as text, digit for digit as the source gave it: "1.0945". */
+/** A number as text with the digits of the source: "1.0945". */
 export type Decimal = string;
 /** UTC, ISO 8601 with microseconds: "2025-11-18T12:34:56.789123Z". */
 export type Time = string;
 export type Interval = "1m" | "5m" | "15m" | "1h" | "4h" | "1d";
 export type Severity = "warning" | "critical";
 
-/** Where a message stands among those of its topic. `seq` rises by one; `epoch` changes when the hub's Redis has lost its data. */
+/**
+ * The position of a message in its topic. `seq` rises by one. `epoch` changes when the Redis of the
+ * hub has lost its data.
+ */
 export interface Position {
   epoch: string;
   seq: number;
@@ -20,7 +23,7 @@ export interface Price {
   time: Time;
 }
 
-/** Without `seq` and `epoch` it is foreign: published by a program of somebody's, and never sent again. */
+/** A price without `seq` and `epoch` is foreign: another program published it. It is not replayed. */
 export interface PriceUpdate extends Partial<Position> {
   instrument: string;
   price: Price;
@@ -39,7 +42,7 @@ export interface Candle {
   complete: boolean;
 }
 
-/** The whole candle as it is now; replace the one of the same `start_time`. */
+/** The current state of a candle; replaces the one with the same `start_time`. */
 export interface CandleUpdate extends Partial<Position> {
   instrument: string;
   interval: Interval;
@@ -97,12 +100,15 @@ export interface Rejected {
 }
 
 export interface SubscriptionConfirmed {
-  /** All that is held now. */
+  /** All subscribed instruments. */
   pairs: string[];
   pair_count: number;
   added: string[];
   rejected: Rejected[];
-  /** The newest price of each pair asked for, as it was when the subscription began: the first `onPriceUpdate` is the one after it. */
+  /**
+   * The newest price of each requested pair at the start of the subscription. The first
+   * `onPriceUpdate` is the next price.
+   */
   snapshot: Record<string, PriceUpdate>;
   recovered: Record<string, boolean>;
   max_rate: number | null;
@@ -132,7 +138,7 @@ export interface AllPrices {
   timestamp: Time;
 }
 
-/** There is more in it; these are promised. */
+/** These fields are guaranteed; there may be more. */
 export interface ServerStats {
   connected_clients: number;
   total_connections: number;
@@ -152,50 +158,52 @@ export interface ServerStats {
 export interface Pong {
   timestamp: unknown;
   server_time: Time;
-  /** ms there and back. */
+  /** Round-trip time in ms. */
   latency: number;
 }
 
 export interface GapNotice {
-  /** How many messages were left out, by instrument, or by "INSTRUMENT|interval" for candles. */
+  /** Number of dropped messages by instrument, or by "INSTRUMENT|interval" for candles. */
   dropped: Record<string, number>;
   reason: string;
 }
 
-/** Something that the user will not be given. Both ends are outside of it. */
+/** Messages that were missed for good. Both ends are exclusive. */
 export interface Gap {
   event: "price_update" | "candle_update" | "volatility_alert" | "correlation_alert" | "data_ready";
-  /** null for correlations and data_ready, which `topic` names. */
+  /** null for correlations and data_ready; see `topic`. */
   instrument: string | null;
-  /** What `seq` counts: the instrument, "INSTRUMENT|interval", "A|B", or the data type. */
+  /** The series that `seq` counts: instrument, "INSTRUMENT|interval", "A|B", or data type. */
   topic: string;
-  /** Of candles alone. */
+  /** Only for candles. */
   interval?: Interval;
-  /** The last message before it; null where there was none, or nobody knows. */
+  /** The last message before the gap; null if there was none or it is unknown. */
   from: Position | null;
-  /** The first message behind it, which comes next; null where it is not known yet. */
+  /** The first message after the gap, which follows; null if it is not yet known. */
   to: Position | null;
-  /** How many messages it is; null where nobody knows. */
+  /** Number of missed messages; null if unknown. */
   missed: number | null;
   /**
-   * `not_recovered`: after a reconnect the hub could not send all that was missed. `sequence`: it went on with a later number.
-   * `epoch`: it began to count anew. `slow_consumer`: this client did not read fast enough (and no `sequence` told of it already).
+   * `not_recovered`: after a reconnect, the hub could not send all missed messages.
+   * `sequence`: the hub continued with a later seq.
+   * `epoch`: the hub started a new epoch.
+   * `slow_consumer`: this client read too slowly, and no `sequence` gap has reported it.
    */
   reason: "not_recovered" | "sequence" | "epoch" | "slow_consumer" | (string & {});
 }
 
 export interface AlertRequest {
   instrument: string;
-  /** "price" unless said otherwise. */
+  /** Default: "price". */
   metric?: "price" | "volatility" | undefined;
   op: ">" | "<" | "crosses";
   value: Decimal | number;
-  /** true unless said otherwise: the alert fires once and is gone. */
+  /** Default: true. The alert is deleted after it fires. */
   once?: boolean | undefined;
 }
 
 export interface OwnAlert {
-  /** Stays what it is when the client sets the alert again on another connection. */
+  /** Stays the same when the client sets the alert again on another connection. */
   id: string;
   instrument: string;
   metric: "price" | "volatility";
@@ -218,7 +226,7 @@ export type KeptAlert = { receivedAt: string } & (
   | { event: "alert_triggered"; body: AlertTriggered }
 );
 
-/** ms; `count` is of all there were, the rest of the last thousand. */
+/** Times in ms. `count` includes all samples, the rest only the last 1,000. */
 export interface Summary {
   count: number;
   last: number;
@@ -230,51 +238,54 @@ export interface Summary {
 }
 
 export interface LatencySummary {
-  /** Of `ping()`. */
+  /** Round-trip time of `ping()`. */
   roundTrip: Summary | null;
-  /** From a price's own `time` to its arrival here. Replays left out, and set right by `clockOffset`. */
+  /** From the `time` of a price to its arrival, without replays, corrected by `clockOffset`. */
   price: Summary | null;
-  /** From its `timestamp`, when it was published on the bus, to its arrival here. */
+  /** From the `timestamp` of a price (its publication on the bus) to its arrival. */
   delivery: Summary | null;
-  /** How far the hub's clock is ahead of ours, by the quickest ping; null before the first. */
+  /** ms by which the clock of the hub is ahead, from the shortest ping; null before the first. */
   clockOffset: number | null;
 }
 
 export interface Options {
-  /** `["websocket"]` unless said otherwise; `["polling", "websocket"]` gets through proxies that know no WebSocket. */
+  /**
+   * Default: `["websocket"]`. Use `["polling", "websocket"]` behind proxies without WebSocket
+   * support.
+   */
   transports?: string[] | undefined;
-  /** Sent with the connection, for proxies and hubs that ask for it. */
+  /** Credentials that are sent on connecting. */
   auth?: Record<string, unknown> | undefined;
-  /** How long an answer may take, in ms, a reconnect meanwhile included: 10,000. */
+  /** Time limit of a request in ms, including reconnections. Default: 10,000. */
   requestTimeout?: number | undefined;
-  /** How long `connect()` tries, in ms: 20,000. 0: for ever. */
+  /** Time limit of `connect()` in ms. Default: 20,000; 0 means no limit. */
   connectTimeout?: number | undefined;
-  /** How long one attempt may take, in ms: 10,000. */
+  /** Time limit of one attempt in ms. Default: 10,000. */
   attemptTimeout?: number | undefined;
-  /** Whether to connect again, and again: true. */
+  /** Whether to reconnect. Default: true. */
   reconnection?: boolean | undefined;
-  /** ms before the second attempt, doubled for each after it, less up to half by chance: 500. */
+  /** First delay in ms; doubles with each attempt, minus up to half as jitter. Default: 500. */
   reconnectionDelay?: number | undefined;
-  /** ms between attempts at most: 10,000. */
+  /** Longest delay between attempts in ms. Default: 10,000. */
   reconnectionDelayMax?: number | undefined;
-  /** How many alerts `alertHistory` keeps: 100. */
+  /** Number of alerts in `alertHistory`. Default: 100. */
   alertHistory?: number | undefined;
-  /** More options of socket.io-client's `io()`: `path`, `extraHeaders`, … */
+  /** Further options of `io()` of socket.io-client: `path`, `extraHeaders`, … */
   socketOptions?: Record<string, unknown> | undefined;
-  /** `io` of another copy of socket.io-client than the one that is imported. */
+  /** `io` of another copy of socket.io-client. Default: the imported one. */
   io?: typeof io | undefined;
 }
 
 export interface TimeLimit {
-  /** ms until the promise is rejected with code `timeout`; 0: never. */
+  /** ms until the promise is rejected with code `timeout`; 0 means no limit. */
   timeout?: number | undefined;
 }
 
 export interface SubscribeOptions extends TimeLimit {
   candles?: CandleRoom[] | undefined;
-  /** At most so many prices of each pair a second, 0.1 to 50; those in between are left out. */
+  /** Maximum number of prices per second and pair, 0.1 to 50; the hub skips the others. */
   maxRate?: number | undefined;
-  /** Go on after these: `positions` of another time or program, or of REST's `/ticks`. */
+  /** Resume after these positions, from `positions` of an earlier run or from `/ticks` of REST. */
   since?: Record<string, Position> | undefined;
 }
 
@@ -287,39 +298,44 @@ export type Off = () => void;
 export class TickwireError extends Error {
   readonly name: "TickwireError";
   /**
-   * The hub's: invalid_payload, unknown_instrument, no_price, too_many_requests, server_full, unauthorized, unavailable, internal.
-   * The client's: timeout, unreachable, not_connected, disconnected.
+   * Codes of the hub: invalid_payload, unknown_instrument, no_price, too_many_requests,
+   * server_full, unauthorized, unavailable, internal.
+   * Codes of the client: timeout, unreachable, not_connected, disconnected.
    */
   readonly code: string;
-  /** What was asked; null where nothing was. */
+  /** Name of the request; null if there was none. */
   readonly event: string | null;
   readonly details: Record<string, unknown>;
   toJSON(): { code: string; message: string; event: string | null; details: Record<string, unknown> };
 }
 
 /**
- * A client of a Tickwire hub. It reconnects by itself, subscribes again since where it was and sets its alerts again: the user is given
- * each message once, in order for each instrument, and told of every gap.
+ * Client of a Tickwire hub. It reconnects automatically, resumes its subscriptions and sets its
+ * alerts again. The user receives each message once, in order per instrument, and a report of every
+ * gap.
  *
- * Every method that asks resolves to the body of the answer and rejects with a `TickwireError`; `onError` is told of it too. A promise
- * that nobody looks at does not end the program.
+ * Requests resolve to the body of the answer and reject with a `TickwireError`, which `onError`
+ * receives as well. An ignored rejection does not end the program.
  */
 export class FXDataPipelineClient {
-  /** @throws {TypeError} for what is no address, and for an option that there is not. */
+  /** @throws {TypeError} if the address is invalid or an option is unknown. */
   constructor(url?: string, options?: Options);
 
   readonly url: string;
-  /** Whether there is a connection, with all that was held held again. */
+  /** Whether the client is connected, with all subscriptions and alerts restored. */
   readonly connected: boolean;
-  /** instrument -> the newest price known of it: from snapshots, updates and answers. */
+  /** instrument -> newest known price, from snapshots, updates and answers. */
   readonly prices: Map<string, PriceUpdate>;
-  /** instrument -> the last message given to the user; keep it, and `subscribe(pairs, { since })` goes on there. */
+  /** instrument -> position of the last message passed to the user, in the form of `since`. */
   readonly positions: Record<string, Position>;
   /** The last alerts of all three kinds, oldest first. */
   readonly alertHistory: KeptAlert[];
   readonly latency: LatencySummary;
 
-  /** Tries until there is a connection, `connectTimeout` is over, or there is no hope. After a `disconnect()`, goes on where it was. */
+  /**
+   * Try until connected, until `connectTimeout`, or until a permanent refusal. After a
+   * `disconnect()`, resume the subscriptions.
+   */
   connect(options?: TimeLimit): Promise<ConnectionEstablished>;
   disconnect(): void;
 
@@ -333,7 +349,7 @@ export class FXDataPipelineClient {
   setAlert(alert: AlertRequest & TimeLimit): Promise<{ alert: OwnAlert; count: number; timestamp: Time }>;
   listAlerts(options?: TimeLimit): Promise<{ alerts: OwnAlert[]; count: number; timestamp: Time }>;
   deleteAlert(id: string, options?: TimeLimit): Promise<{ deleted: string[]; count: number; timestamp: Time }>;
-  /** Print the newest prices known, as a table; `console.log` unless told otherwise. */
+  /** Print the newest known prices as a table. Default: `console.log`. */
   printPrices(print?: (table: string) => void): void;
 
   onConnect(handler: (about: { id: string; transport: string; reconnected: boolean }) => void): Off;
@@ -342,7 +358,7 @@ export class FXDataPipelineClient {
   onSubscriptionConfirmed(handler: (body: SubscriptionConfirmed) => void): Off;
   onUnsubscriptionConfirmed(handler: (body: UnsubscriptionConfirmed) => void): Off;
   onSubscriptionsInfo(handler: (body: SubscriptionsInfo) => void): Off;
-  /** `replayed`: it was missed and is told late, after a reconnect or with `since`. */
+  /** `replayed`: the price was missed and arrives late, after a reconnect or with `since`. */
   onPriceUpdate(handler: (body: PriceUpdate, about: { replayed: boolean }) => void): Off;
   onPriceResponse(handler: (body: PriceUpdate) => void): Off;
   onAllPricesResponse(handler: (body: AllPrices) => void): Off;

@@ -1,18 +1,18 @@
-/** How long things take, over the last thousand of them. */
+/** Latency statistics over the last 1,000 samples. */
 
 const KEPT_SAMPLES = 1000;
 
 class Samples {
-  #values = []; // ms, a ring
+  #values = []; // ms, a ring buffer
   #count = 0;
 
   add(value) {
-    if (!Number.isFinite(value)) return; // a time that nobody can read
+    if (!Number.isFinite(value)) return; // from an unreadable time
     this.#values[this.#count % KEPT_SAMPLES] = value;
     this.#count += 1;
   }
 
-  /** null before the first; `count` is of all, the rest of those kept */
+  /** null without samples. `count` includes all samples, the rest only the kept ones. */
   summary() {
     if (this.#count === 0) return null;
     const sorted = [...this.#values].sort((a, b) => a - b);
@@ -24,17 +24,17 @@ class Samples {
 }
 
 /**
- * Round trips of `ping`, and the age of live prices on arrival by two clocks' difference: of the price's own `time`, and of its
- * `timestamp`, when it was published. The hub's clock is set against ours by the quickest ping there was.
+ * Round-trip times of `ping`, and the age of live prices on arrival: since their `time`, and since
+ * their `timestamp` (publication). The shortest ping gives the offset of the hub's clock.
  */
 export class Latency {
   #roundTrip = new Samples();
   #price = new Samples();
   #delivery = new Samples();
-  #offset = null; // ms that the hub's clock is ahead
+  #offset = null; // ms by which the clock of the hub is ahead
   #shortestRoundTrip = Infinity;
 
-  /** A ping that took `latency` ms and was answered at `receivedAt` (ms, wall clock) with the hub's `serverTime`. */
+  /** A ping took `latency` ms. `receivedAt` is in ms by the wall clock. */
   pinged(latency, receivedAt, serverTime) {
     this.#roundTrip.add(latency);
     if (latency <= this.#shortestRoundTrip) {
@@ -43,7 +43,7 @@ export class Latency {
     }
   }
 
-  /** A price_update that has just come, live. */
+  /** A live `price_update` has arrived. */
   priced(body, receivedAt) {
     const now = receivedAt + (this.#offset ?? 0);
     this.#price.add(now - milliseconds(body.price.time));
@@ -60,7 +60,7 @@ export class Latency {
   }
 }
 
-/** Milliseconds since 1970 of a time with microseconds, which not every engine's Date reads. */
+/** Milliseconds since 1970. Some engines cannot parse microseconds in `Date`. */
 export function milliseconds(time) {
   const [, start, fraction = "", zone] = /^(.*?)(?:\.(\d+))?(Z|[+-]\d\d:?\d\d)?$/.exec(time);
   return Date.parse(start + (zone ?? "Z")) + Number(`0.${fraction || 0}`) * 1000;

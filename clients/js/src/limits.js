@@ -1,8 +1,8 @@
-/** Promises and the time they may take, in ms. */
+/** Promises with time limits, in ms. */
 
-const MAX_TIMEOUT_MS = 2 ** 31 - 1; // what setTimeout takes
+const MAX_TIMEOUT_MS = 2 ** 31 - 1; // maximum of setTimeout
 
-/** On the monotonic clock; a time limit of 0 or Infinity is none. */
+/** The deadline on the monotonic clock. A timeout of 0 or Infinity means no limit. */
 export function deadlineOf(timeout) {
   return timeout === 0 || timeout === Infinity ? Infinity : performance.now() + timeout;
 }
@@ -11,7 +11,7 @@ export function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-/** A promise with a time limit. `begin(resolve, reject)` returns what to do when it is settled, whichever way. */
+/** A promise with a deadline. `begin(resolve, reject)` returns a clean-up function. */
 export function limited(deadline, timeoutError, begin) {
   return new Promise((resolve, reject) => {
     let end = () => {};

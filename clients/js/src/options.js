@@ -1,4 +1,4 @@
-/** What the constructor takes; times in ms. index.d.ts says what each is. */
+/** Options of the constructor with their defaults; times in ms. See index.d.ts. */
 const DEFAULTS = {
   transports: ["websocket"],
   auth: undefined,
@@ -13,7 +13,7 @@ const DEFAULTS = {
   alertHistory: 100,
 };
 
-/** The fields that have a value. */
+/** The fields that are not undefined. */
 export function defined(fields) {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }

@@ -1,22 +1,25 @@
 /**
- * Which message follows which. Knows no socket, no clock.
+ * The order of messages. Pure: no socket, no clock.
  *
- * A position is `{epoch, seq}` of the last message that the user was given of a topic. Two are special: `NOTHING_YET`, where the hub
- * said that there had been none, so that the first has to be number 1; and `null`, where nobody knows, so that any may come.
+ * A position is `{epoch, seq}` of the last message of a topic that was passed to the user. Two
+ * values are special. `NOTHING_YET` means that the topic had no message, so the first must have
+ * seq 1. `null` means unknown, so any message may follow.
  */
 
 export const NOTHING_YET = Object.freeze({ epoch: null, seq: 0 });
 
-/** The position of a message or snapshot; null where it has none (a foreign one, or no message at all). */
+/** The position of a message or snapshot; null for a foreign or missing message. */
 export function positionOf(body) {
   return body?.seq === undefined || body.seq === null ? null : { epoch: body.epoch, seq: body.seq };
 }
 
 /**
- * Judge a message that comes after `position`.
+ * Compare a message with the `position` before it.
  *
- * @returns {{ fresh: boolean, gap: { from, to, missed, reason } | null }} fresh: the user has not had it; gap: what lies between,
- *   both ends exclusive. `gapless: false` is for topics of which the hub leaves out messages by agreement (`max_rate`).
+ * `gapless: false` is for topics whose messages the hub skips on request (`max_rate`).
+ *
+ * @returns {{ fresh: boolean, gap: { from, to, missed, reason } | null }} fresh: the user has not
+ *   received it; gap: the missing messages, both ends exclusive.
  */
 export function judge(position, body, { gapless = true } = {}) {
   const at = positionOf(body);
@@ -29,9 +32,10 @@ export function judge(position, body, { gapless = true } = {}) {
 }
 
 /**
- * Judge the snapshot of a topic that was joined again after `from`, where the hub did not send what was missed: as `judge`, and the
- * `position` to go on from.
- * A hub that is behind what the user has had already (one of several) is no gap: what it sends twice is left out later.
+ * Compare the snapshot of a topic that was joined again after `from`, if the hub did not send the
+ * missed messages. Returns the result of `judge` and the new `position`.
+ *
+ * If the hub (one of several) is behind `from`, there is no gap; its repetitions are skipped later.
  */
 export function judgeReturn(from, snapshot) {
   const at = positionOf(snapshot);

@@ -1,6 +1,7 @@
 /**
- * The conversation with the hub over however many connections it takes: it is ready once all that was held is held again, and what is
- * asked waits for that. Knows nothing of handlers; everything it hears goes to `listener`, in order.
+ * Requests and subscriptions over any number of connections. The session is ready once all
+ * subscriptions and alerts are restored; requests wait for that. All received events go to
+ * `listener`, in order.
  */
 import { Connection } from "./connection.js";
 import { TickwireError, isRefusal } from "./errors.js";
@@ -8,27 +9,27 @@ import { deadlineOf, limited, pause } from "./limits.js";
 import { OwnAlerts } from "./own_alerts.js";
 import { Subscriptions } from "./subscriptions.js";
 
-const LOST = Symbol("the connection went before the answer came");
+const LOST = Symbol("connection lost before the answer");
 const BROADCASTS = new Set(["price_update", "candle_update", "volatility_alert", "correlation_alert", "data_ready"]);
-const RESUME_ANSWER_MS = 10_000; // for each answer while all is held again
-const [ALERTS_PER_BURST, ALERT_PAUSE_MS] = [150, 25]; // the hub takes 200 events at once, then 50 a second
-const RATE_LIMIT_PAUSE_MS = 500; // after a `too_many_requests` all the same
+const RESUME_ANSWER_MS = 10_000; // time limit of each answer during the restoration
+const [ALERTS_PER_BURST, ALERT_PAUSE_MS] = [150, 25]; // the hub accepts a burst of 200, then 50 per second
+const RATE_LIMIT_PAUSE_MS = 500; // after a `too_many_requests`
 
 /**
- * What is told to `listener`, beside what `Connection` tells:
- *   heard(event, body)               an event that goes to the user as it came
- *   told({ gap } | { event, body, replayed })   a step of `Subscriptions`
+ * Methods of `listener` beside those of `Connection`:
+ *   event(event, body)                          an event of the hub, unchanged
+ *   step({ gap } | { event, body, replayed })   a step of `Subscriptions`
  */
 export class Session {
   #connection;
   #listener;
-  #state = "closed"; // "opening" until the hub has greeted and all is held again, "ready"
-  #number = 0; // of the connection
-  #waitingForReady = new Set(); // { resolve, reject } of those who wait for "ready"
-  #pendingAnswers = new Set(); // { lost } of those who wait for an answer
-  #pendingSubscribes = []; // { payload, resumed } not answered yet, in order
+  #state = "closed"; // "opening" until all is restored, then "ready"
+  #number = 0; // of the current connection
+  #waitingForReady = new Set(); // { resolve, reject } of callers that wait for "ready"
+  #pendingAnswers = new Set(); // { lost } of requests without an answer
+  #pendingSubscribes = []; // { payload, resumed } without an answer, in order
   #greeting = null;
-  #lastError = null; // the last reason why there is no connection
+  #lastError = null; // the last reason for a missing connection
   subscriptions = new Subscriptions();
   alerts = new OwnAlerts();
 
@@ -46,7 +47,7 @@ export class Session {
     return this.#state === "ready";
   }
 
-  /** Open, unless it is; resolves to the hub's greeting. A time limit of 0 or Infinity is none. */
+  /** Open unless open; resolves to the greeting. A timeout of 0 or Infinity means no limit. */
   async open(timeout) {
     const begun = this.#state === "closed";
     if (begun) {
@@ -63,7 +64,7 @@ export class Session {
     return this.#greeting;
   }
 
-  /** Close for good, or until it is opened again; what is held then is held again. */
+  /** Close. A later `open` restores the subscriptions and alerts. */
   close() {
     this.#state = "closed";
     this.#connection.close();
@@ -73,17 +74,18 @@ export class Session {
   }
 
   /**
-   * Ask the hub; `{ body, sentAt, receivedAt }` of its answer, times by the monotonic clock. A connection that goes meanwhile is
-   * waited for, and the question asked again: none of them does harm when it is heard twice. A `payload` that depends on the connection
-   * is a function.
-   * @throws {TickwireError} the hub's refusal, `timeout` after `timeout` ms, `disconnected` or `not_connected`
+   * Send a request and return `{ body, sentAt, receivedAt }` of its answer, on the monotonic clock.
+   *
+   * If the connection is lost, the request is sent again on the next one. All requests may be
+   * repeated without harm. A `payload` that depends on the connection is a function.
+   * @throws {TickwireError} a refusal of the hub, `timeout`, `disconnected` or `not_connected`
    */
   async request(event, payload, timeout) {
     const deadline = deadlineOf(timeout);
     if (this.#state === "closed") throw new TickwireError("not_connected", "Not connected: call connect() first.", { event });
     for (;;) {
       await this.#whenReady(event, deadline);
-      if (!this.ready) continue; // gone again in the same instant
+      if (!this.ready) continue; // lost again in the same tick
       const answer = await this.#exchange(event, payload, deadline);
       if (answer !== LOST) return accepted(answer);
     }
@@ -125,7 +127,7 @@ export class Session {
     });
   }
 
-  // what the hub says
+  // received messages
 
   #message(event, body) {
     if (event === "error") this.#refused(body);
@@ -149,7 +151,7 @@ export class Session {
   }
 
   async #greeted(greeting) {
-    if (this.#state !== "opening") return; // a handler has disconnected us
+    if (this.#state !== "opening") return; // a handler has called disconnect()
     const number = this.#number;
     this.#greeting = greeting;
     this.#connection.greeted();
@@ -166,7 +168,7 @@ export class Session {
     this.#release(null);
   }
 
-  /** Hold again what was held. The first subscribes go out at once: nothing may come before them. */
+  /** Restore subscriptions and alerts. The subscribes are sent before any other request. */
   async #resume(greeting) {
     const number = this.#number;
     const answers = this.subscriptions.resumption(greeting.available_pairs).map((entry) => this.#resend("subscribe", entry.payload));
@@ -194,7 +196,7 @@ export class Session {
     return this.#exchange(event, payload, deadlineOf(RESUME_ANSWER_MS), true);
   }
 
-  // coming and going
+  // connection
 
   #closed(reason, retryInMs) {
     this.#connectionGone(new TickwireError("disconnected", `The connection is lost: ${reason}.`), retryInMs);

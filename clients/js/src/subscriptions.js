@@ -1,12 +1,12 @@
 /**
- * What the user holds and how far each topic has come: the pure half of resuming. It is told what the hub says and answers with steps,
- * in order: `{ gap }`, or `{ event, body, replayed }` to be given to the user.
+ * The subscriptions and the position of each topic. Pure: takes messages of the hub and returns
+ * steps for the user, in order: `{ gap }` or `{ event, body, replayed }`.
  */
 import { NOTHING_YET, judge, judgeReturn, positionOf } from "./sequence.js";
 
-const PAIRS_PER_REQUEST = 500; // pairs, or candles, of one subscribe; the hub takes 1,000
+const PAIRS_PER_REQUEST = 500; // pairs or candles; the hub accepts 1,000
 
-/** event -> the topic that its seq counts, and the instruments without which the user hears nothing of it */
+/** event -> topic that its seq counts, and the instruments of which one must be subscribed */
 const ALERTS = {
   volatility_alert: (body) => ({ topic: body.instrument, instruments: [body.instrument] }),
   correlation_alert: (body) => ({ topic: `${body.instrument1}|${body.instrument2}`, instruments: [body.instrument1, body.instrument2] }),
@@ -14,13 +14,17 @@ const ALERTS = {
 };
 
 export class Subscriptions {
-  /** instrument -> { position, rate, caughtUp: up to where messages are replays, reported: how many gaps told of since a gap_notice } */
+  /**
+   * instrument -> { position, rate, caughtUp, reported }
+   * caughtUp: position up to which messages are replays
+   * reported: number of missing messages reported since the last gap_notice
+   */
   #prices = new Map();
   /** "PAIR|interval" -> { pair, interval, position, reported } */
   #candles = new Map();
   /** "event topic" -> { instruments, position } */
   #alerts = new Map();
-  /** The rate at which everything was asked for, `{ rate }`; null where it was not */
+  /** `{ rate }` if all instruments are subscribed, else null */
   #everything = null;
   #epoch = null;
 
@@ -30,7 +34,10 @@ export class Subscriptions {
     return Object.fromEntries(known.map(([pair, track]) => [pair, { ...track.position }]));
   }
 
-  /** The subscribes that a new connection begins with: what was held, and since when. `available` are the hub's instruments. */
+  /**
+   * The subscribe requests for a new connection, with the positions to resume from. `available` are
+   * the instruments of the hub.
+   */
   resumption(available) {
     const groups = new Map(); // rate -> pairs
     for (const [pair, { rate }] of this.#prices) groups.set(rate, [...(groups.get(rate) ?? []), pair]);
@@ -50,7 +57,10 @@ export class Subscriptions {
     return { payload: { pairs, since: Object.fromEntries(since) }, resumed: true };
   }
 
-  /** An instrument without a message yet can be resumed too, from before its first, once the epoch is known from another. */
+  /**
+   * The `since` of a position. An instrument without messages resumes at seq 0, once another
+   * instrument has shown the epoch.
+   */
   #since(position) {
     if (!position) return null;
     const epoch = position.epoch ?? this.#epoch;
@@ -88,12 +98,15 @@ export class Subscriptions {
     }
     const { position, ...verdict } = judgeReturn(from, latest);
     fresh.position = position;
-    // At a rate nobody can say which of them would have been left out anyway.
+    // At a rate, the number is unknown: the hub would have skipped some of them.
     if (verdict.gap && rate !== null) verdict.gap = { ...verdict.gap, missed: null };
     return stepsOf("price_update", latest, { instrument: pair }, verdict, true);
   }
 
-  /** Subscribed again on the same connection, perhaps at another rate: what waited for the old rate's clock is in the snapshot alone. */
+  /**
+   * Subscribed again on the same connection, perhaps at another rate. A price that the old rate
+   * delayed is only in the snapshot.
+   */
   #heldAlready(track, latest, rate) {
     const [at, gapless] = [positionOf(latest), track.rate === null];
     track.rate = rate;
@@ -133,7 +146,7 @@ export class Subscriptions {
     });
   }
 
-  /** `unsubscription_confirmed`: what is still held is all there is. */
+  /** `unsubscription_confirmed`: drop all topics that are no longer subscribed. */
   unsubscribed(body) {
     const held = new Set(body.pairs);
     const candles = candlesHeld(body);
@@ -144,7 +157,7 @@ export class Subscriptions {
       if (instruments && !instruments.some((pair) => held.has(pair))) this.#alerts.delete(key);
   }
 
-  /** A broadcast: nothing where the user has had it already. */
+  /** The steps of a broadcast; none if the user has received it before. */
   received(event, body) {
     this.#note(body);
     if (event === "price_update") return this.#priced(body);
@@ -173,7 +186,7 @@ export class Subscriptions {
     return stepsOf(event, body, about, verdict, replayed);
   }
 
-  /** `gap_notice`: a gap for whatever it names that no jump of seq has told of before. */
+  /** `gap_notice`: gaps for the messages that no jump of seq has reported. */
   noticed({ dropped, reason }) {
     return Object.entries(dropped).flatMap(([key, count]) => {
       const [instrument, interval] = key.split("|");
@@ -206,7 +219,7 @@ function named({ event, instrument, interval, topic }, gap) {
   };
 }
 
-/** What the hub says is held, as "PAIR|interval". */
+/** The subscribed candles in an answer, as "PAIR|interval". */
 function candlesHeld({ candles }) {
   return new Set((candles ?? []).map(({ pair, interval }) => `${pair}|${interval}`));
 }

@@ -1,4 +1,4 @@
-/** Prices as lines of text, one an instrument, the widest column deciding. */
+/** A table of prices as text, one line per instrument, with aligned columns. */
 export function priceTable(bodies) {
   const rows = [...bodies]
     .sort((a, b) => (a.instrument < b.instrument ? -1 : 1))
