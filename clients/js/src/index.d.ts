@@ -23,7 +23,7 @@ export interface Price {
   time: Time;
 }
 
-/** A price without `seq` and `epoch` is foreign: another program published it. It is not replayed. */
+/** A price without `seq` and `epoch` is foreign: published by another program, never replayed. */
 export interface PriceUpdate extends Partial<Position> {
   instrument: string;
   price: Price;
