@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-// Live prices on a terminal, or as lines of JSON for other programs. A whole program on tickwire-client, to copy from.
+// Live prices on a terminal, or as JSON lines for other programs. A complete example program.
 // @ts-check
 import { parseArgs } from "node:util";
 import { FXDataPipelineClient } from "tickwire-client";
@@ -8,14 +8,14 @@ const HELP = `Live prices of a Tickwire hub.
 
   node websocket_client_example.js [options]
 
-  --url URL        the hub; http://127.0.0.1:5001 unless told otherwise
-  --pairs A,B      instruments, such as EUR_USD,GBP_USD; all of them unless told otherwise
-  --max-rate HZ    at most so many prices of each instrument a second, 0.1 to 50
-  --count N        end after N prices
-  --json           one JSON object a line on standard output, for pipes; everything else goes to standard error
-  --help           this text
+  --url URL        address of the hub (default: http://127.0.0.1:5001)
+  --pairs A,B      instruments, such as EUR_USD,GBP_USD (default: all)
+  --max-rate HZ    limit prices per second and instrument, 0.1 to 50
+  --count N        exit after N prices
+  --json           print one JSON object per line; other texts go to standard error
+  --help           print this text
 
-Ctrl-C ends it. NO_COLOR=1 leaves the colours out.`;
+Ctrl-C ends it. NO_COLOR=1 switches colours off.`;
 
 const [GREEN, RED, DIM, BOLD, PLAIN] = process.env["NO_COLOR"]
   ? ["", "", "", "", ""]
@@ -25,10 +25,10 @@ const PING_MS = 5000;
 
 /**
  * @typedef {import("tickwire-client").PriceUpdate} PriceUpdate
- * @typedef {{ snapshot(bodies: PriceUpdate[]): void, note(text: string): void, end(): void }} Show a way to show prices, and words
+ * @typedef {{ snapshot(bodies: PriceUpdate[]): void, note(text: string): void, end(): void }} Display
  */
 
-/** What goes wrong with an argument, in plain words. */
+/** An invalid argument, with a message for the user. */
 class Usage extends Error {}
 
 /** @param {string[]} argv */
@@ -73,31 +73,35 @@ function numberOf(name, text) {
   return Number(text);
 }
 
-/** Everything as a line of JSON, with the name of its event. @param {FXDataPipelineClient} client @returns {Show} */
+/** Print each event as a line of JSON. @param {FXDataPipelineClient} client @returns {Display} */
 function asJson(client) {
   /** @type {(event: string) => (body: object) => unknown} */
-  const say = (event) => (body) => process.stdout.write(JSON.stringify({ event, ...body }) + "\n");
-  client.onPriceUpdate(say("price_update"));
-  client.onVolatilityAlert(say("volatility_alert"));
-  client.onCorrelationAlert(say("correlation_alert"));
-  client.onDataReady(say("data_ready"));
-  client.onGap((gap) => say("gap")({ of: gap.event, ...gap, event: "gap" }));
-  return { snapshot: (bodies) => bodies.forEach(say("snapshot")), note: (text) => console.error(text), end: () => {} };
+  const print = (event) => (body) => process.stdout.write(JSON.stringify({ event, ...body }) + "\n");
+  client.onPriceUpdate(print("price_update"));
+  client.onVolatilityAlert(print("volatility_alert"));
+  client.onCorrelationAlert(print("correlation_alert"));
+  client.onDataReady(print("data_ready"));
+  client.onGap((gap) => print("gap")({ of: gap.event, ...gap, event: "gap" }));
+  return { snapshot: (bodies) => bodies.forEach(print("snapshot")), note: (text) => console.error(text), end: () => {} };
 }
 
-/** A line for each price, where standard output is no terminal. @param {FXDataPipelineClient} client @returns {Show} */
+/** Print a line per price. @param {FXDataPipelineClient} client @returns {Display} */
 function asLines(client) {
   /** @type {(update: PriceUpdate) => void} */
-  const say = ({ instrument, price }) =>
+  const print = ({ instrument, price }) =>
     console.log(`${instrument.padEnd(10)} ${price.bid.padStart(12)} ${price.ask.padStart(12)}  ${price.time}`);
-  client.onPriceUpdate(say);
-  return { snapshot: (bodies) => bodies.forEach(say), note: (text) => console.error(text), end: () => {} };
+  client.onPriceUpdate(print);
+  return { snapshot: (bodies) => bodies.forEach(print), note: (text) => console.error(text), end: () => {} };
 }
 
-/** A table that is drawn anew ten times a second, with what happened last below it. @param {FXDataPipelineClient} client @returns {Show} */
+/**
+ * Redraw a table ten times per second, with the last notes below it.
+ * @param {FXDataPipelineClient} client
+ * @returns {Display}
+ */
 function asTable(client) {
-  const colour = new Map(); // instrument -> whether it rose or fell last
-  const before = new Map(); // instrument -> mid before this one
+  const colour = new Map(); // instrument -> colour of its last change
+  const before = new Map(); // instrument -> previous mid
   /** @type {string[]} */
   const notes = [];
   let count = 0;
@@ -128,7 +132,7 @@ function asTable(client) {
     const title = `${DIM}${"instrument".padEnd(10)} ${"bid".padStart(14)} ${"ask".padStart(14)}  time (UTC)${PLAIN}`;
     process.stdout.write(`\x1b[H${[head, title, ...lines, "", ...notes].join("\x1b[K\n")}\x1b[K\x1b[J`);
   };
-  process.stdout.write("\x1b[?1049h\x1b[?25l\x1b[?7l"); // another screen, no cursor, no wrapping
+  process.stdout.write("\x1b[?1049h\x1b[?25l\x1b[?7l"); // alternate screen, no cursor, no line wrapping
   const timer = setInterval(draw, REDRAW_MS);
   const end = () => {
     clearInterval(timer);
@@ -139,27 +143,27 @@ function asTable(client) {
   return { snapshot: (bodies) => bodies.forEach(({ instrument, price }) => before.set(instrument, price.mid)), note, end };
 }
 
-/** @param {import("tickwire-client").Gap} gap */
-function gapInWords({ topic, missed, reason }) {
+/** The text of a gap. @param {import("tickwire-client").Gap} gap */
+function gapText({ topic, missed, reason }) {
   /** @type {Record<string, string>} */
-  const why = {
-    not_recovered: "the hub no longer had them",
-    sequence: "the hub left them out",
-    epoch: "the hub has begun to count anew",
-    slow_consumer: "this program read too slowly",
+  const causes = {
+    not_recovered: "the hub no longer has them",
+    sequence: "the hub skipped them",
+    epoch: "the hub has started a new epoch",
+    slow_consumer: "this program reads too slowly",
   };
   const many = missed === null ? "some messages are" : missed === 1 ? "1 message is" : `${missed} messages are`;
-  return `${topic}: ${many} missing (${why[reason] ?? reason})`;
+  return `${topic}: ${many} missing (${causes[reason] ?? reason})`;
 }
 
 async function main() {
-  const asked = argumentsOf(process.argv.slice(2));
-  if (asked.help) {
+  const options = argumentsOf(process.argv.slice(2));
+  if (options.help) {
     console.log(HELP);
     return;
   }
-  const client = makeClient(asked.url);
-  const show = (asked.json ? asJson : process.stdout.isTTY ? asTable : asLines)(client);
+  const client = makeClient(options.url);
+  const display = (options.json ? asJson : process.stdout.isTTY ? asTable : asLines)(client);
   const pings = setInterval(() => client.connected && client.ping(), PING_MS);
   let ended = false;
   const end = (code = 0) => {
@@ -167,46 +171,46 @@ async function main() {
     ended = true;
     clearInterval(pings);
     client.disconnect();
-    show.end();
+    display.end();
     process.exitCode = code;
   };
   process.once("SIGINT", () => end());
   process.once("SIGTERM", () => end());
-  // The other side of the pipe has had enough (`… | head`): that is no error.
+  // The reader of the pipe has closed it (`… | head`); this is not an error.
   process.stdout.on("error", () => process.exit(0));
-  tell(client, (text) => ended || show.note(text));
+  addHandlers(client, (text) => ended || display.note(text));
   try {
-    await watch(client, show, asked, end);
+    await watch(client, display, options, end);
   } catch (error) {
-    if (ended) return; // Ctrl-C, while something was still waited for
+    if (ended) return; // Ctrl-C during a request
     end(1);
     throw error;
   }
 }
 
 /** @param {FXDataPipelineClient} client @param {(text: string) => void} note */
-function tell(client, note) {
+function addHandlers(client, note) {
   client.onError(({ message, details }) => {
     const wait = details["retry_in_ms"];
     note(typeof wait === "number" ? `${message} Trying again in ${(wait / 1000).toFixed(1)} s.` : message);
   });
   client.onDisconnect(({ reason, reconnecting }) => reconnecting && note(`The connection is lost (${reason}); connecting again …`));
   client.onConnect(({ reconnected }) => reconnected && note("Connected again."));
-  client.onGap((gap) => note(gapInWords(gap)));
+  client.onGap((gap) => note(gapText(gap)));
 }
 
 /**
  * @param {FXDataPipelineClient} client
- * @param {Show} show
- * @param {ReturnType<typeof argumentsOf>} asked
+ * @param {Display} display
+ * @param {ReturnType<typeof argumentsOf>} options
  * @param {(code?: number) => void} end
  */
-async function watch(client, show, { pairs, maxRate, count }, end) {
-  // Here and not behind `await`: no update comes between the handler's call and the snapshot it was given.
+async function watch(client, display, { pairs, maxRate, count }, end) {
+  // A handler, not code after `await`: no update arrives between the snapshot and this handler.
   const off = client.onSubscriptionConfirmed(({ rejected, snapshot }) => {
     off();
-    for (const { message } of rejected) show.note(message);
-    show.snapshot(Object.values(snapshot));
+    for (const { message } of rejected) display.note(message);
+    display.snapshot(Object.values(snapshot));
   });
   let seen = 0;
   client.onPriceUpdate(() => {
@@ -216,7 +220,7 @@ async function watch(client, show, { pairs, maxRate, count }, end) {
   await client.connect({ timeout: 0 });
   const { pair_count } = await client.subscribe(pairs, { maxRate });
   if (pair_count === 0) {
-    show.note("None of these instruments exists; without --pairs you see all there are.");
+    display.note("None of these instruments exists. Omit --pairs for all instruments.");
     end(1);
   }
 }
