@@ -1,4 +1,4 @@
-// The types are sound, accept what users write, refuse what is wrong, and promise exactly the members that the class has.
+// Checks index.d.ts: it compiles, accepts correct programs, rejects wrong ones, and matches the class.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
@@ -7,8 +7,8 @@ import { FXDataPipelineClient } from "tickwire-client";
 
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
-/** What the compiler has to say about programs that use the types, the example among them, and about index.d.ts itself. */
-function complaints() {
+/** Messages of the compiler about index.d.ts, the example program and types.ts. */
+function diagnostics() {
   const { options, fileNames, errors } = ts.getParsedCommandLineOfConfigFile(
     path("tsconfig.json"),
     {},
@@ -16,7 +16,8 @@ function complaints() {
   );
   assert.deepEqual(errors, []);
   const host = ts.createCompilerHost(options);
-  // The compiler spares .d.ts files (`skipLibCheck`, as users have it), so ours is given to it once more under another name.
+  // With `skipLibCheck`, which users have, the compiler skips .d.ts files. So it gets ours under
+  // another name as well.
   const ours = path("index_d.ts");
   const source = ts.sys.readFile(path("../src/index.d.ts")).replaceAll("export class", "export declare class");
   const { readFile, fileExists } = host;
@@ -28,11 +29,11 @@ function complaints() {
     .map((each) => `${each.file?.fileName}:${each.start}: ${ts.flattenDiagnosticMessageText(each.messageText, " ")}`);
 }
 
-test("the types, programs that use them, and the example pass the compiler", () => {
-  assert.deepEqual(complaints(), []);
+test("types, types.ts and example program: compile without messages", () => {
+  assert.deepEqual(diagnostics(), []);
 });
 
-test("the types promise what the class has, and nothing else", async () => {
+test("types: declare exactly the members of the class", async () => {
   const { outputText } = ts.transpileModule(ts.sys.readFile(path("types.ts")), {
     compilerOptions: { target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.ESNext },
   });

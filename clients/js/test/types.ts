@@ -1,8 +1,8 @@
-// Compiled, never run but for `members`: what users write has to pass `tsc --strict`, and what is wrong must not.
+// Compiled with `tsc --strict`: correct programs must pass, wrong ones must fail. Only `members` runs.
 import { FXDataPipelineClient, TickwireError } from "tickwire-client";
 import type { Candle, Gap, KeptAlert, LatencySummary, Position, PriceUpdate } from "tickwire-client";
 
-/** Every member that the types promise: the compiler refuses one too few or too many. types.test.js compares it with the class. */
+/** All members of the types; the compiler checks the list. types.test.js compares it with the class. */
 export const members: Record<keyof FXDataPipelineClient, true> = {
   url: true,
   connected: true,
@@ -80,14 +80,14 @@ export async function use(): Promise<void> {
 }
 
 export async function misuse(client: FXDataPipelineClient): Promise<void> {
-  // @ts-expect-error a price is text
+  // @ts-expect-error prices are text
   client.onPriceUpdate(({ price }) => price.bid * 2);
-  // @ts-expect-error there is no such interval
+  // @ts-expect-error unknown interval
   await client.subscribe(null, { candles: [{ pair: "EUR_USD", interval: "2m" }] });
-  // @ts-expect-error it is called maxRate
+  // @ts-expect-error the option is maxRate
   await client.subscribe("all", { max_rate: 5 });
-  // @ts-expect-error there is no such operator
+  // @ts-expect-error unknown operator
   await client.setAlert({ instrument: "EUR_USD", op: ">=", value: "1" });
-  // @ts-expect-error a seq may be missing
+  // @ts-expect-error seq may be missing
   client.onPriceUpdate(({ seq }) => seq + 1);
 }
