@@ -25,7 +25,10 @@ const PING_MS = 5000;
 
 /**
  * @typedef {import("tickwire-client").PriceUpdate} PriceUpdate
- * @typedef {{ snapshot(bodies: PriceUpdate[]): void, note(text: string): void, end(): void }} Display
+ * @typedef {object} Display
+ * @property {(bodies: PriceUpdate[]) => void} snapshot
+ * @property {(text: string) => void} note
+ * @property {() => void} end
  */
 
 /** An invalid argument, with a message for the user. */

@@ -1,4 +1,7 @@
-"""The Python client without a socket: its session against the hub's own rooms, log and outboxes, through every misfortune."""
+"""Unit tests of the Python client: its session against the rooms, log and outboxes of the hub.
+
+No socket is involved.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,8 @@ from db import topics
 
 NOON = "2025-11-18T12:00:00.000000Z"
 PAIRS = ("EUR_USD", "GBP_USD")
-DEPTH = 6  # prices the hub remembers here, so that it forgets some
-LIMIT = 1500  # bytes that may wait for a client here, so that prices conflate
+DEPTH = 6  # prices that the hub keeps in these tests
+LIMIT = 1500  # bytes that may wait for a client in these tests; more conflate prices
 
 
 def price(pair: str, seq: int | None = None, epoch: str | None = "one", mid: str = "1.10") -> dict[str, Any]:
@@ -60,7 +63,10 @@ class _Owner:
 
 
 class Hub:
-    """The hub's own parts, as `api.websocket_server` puts them together, with no engine: `arrived` is what the client's socket took."""
+    """The parts of the hub, assembled as in `api.websocket_server` without an engine.
+
+    `arrived` holds the bytes that the client's socket has accepted.
+    """
 
     def __init__(self, tail: Sequence[dict[str, Any]] = ()) -> None:
         self.fanout = Fanout(lambda: 0.0, lambda seconds, function: None)
@@ -106,8 +112,8 @@ class Hub:
         if self.box:
             self.box.drain()
 
-    def told(self) -> list[tuple[str, Any]]:
-        """The events that have arrived since the last time."""
+    def read_events(self) -> list[tuple[str, Any]]:
+        """The events that have arrived since the last call."""
         data, self.arrived, found = self.arrived, b"", []
         while data:
             size, start = (int.from_bytes(data[2:4]), 4) if data[1] == 126 else (data[1], 2)
@@ -117,7 +123,7 @@ class Hub:
 
 
 class Client:
-    """A `Session` on a line to the hub, and all it gave."""
+    """A `Session` connected to the hub. `given` holds all items that it returned."""
 
     def __init__(self, hub: Hub) -> None:
         self.hub, self.session, self.given = hub, Session(), list[Item]()
@@ -129,7 +135,7 @@ class Client:
         self.read()
 
     def read(self) -> None:
-        for event, body in self.hub.told():
+        for event, body in self.hub.read_events():
             if event == "connection_established":
                 self.given += self.session.greeted(body)
                 for name, payload in self.session.opening():
@@ -141,7 +147,7 @@ class Client:
             self.read()
 
     def lose(self) -> None:
-        """Whatever is on its way is lost with the line."""
+        """Lose the connection and all messages in transit."""
         if self.up:
             self.hub.leave()
             self.hub.arrived = b""
@@ -149,13 +155,13 @@ class Client:
             self.up = False
 
     def subscribe(self, pairs: Sequence[str] | str = (), **more: Any) -> None:
-        asked, _ = self.session.want(pairs, more.get("candles", ()), more.get("max_rate"), more.get("since", {}))
+        payload, _ = self.session.want(pairs, more.get("candles", ()), more.get("max_rate"), more.get("since", {}))
         if self.up:
-            self.hub.events.answer(self.hub.client, "subscribe", [asked])
+            self.hub.events.answer(self.hub.client, "subscribe", [payload])
             self.read()
 
     def take(self) -> list[Item]:
-        """What was given since the last time, without the greetings and losses."""
+        """The ticks, gaps and candles since the last call."""
         given, self.given = self.given, []
         return [item for item in given if isinstance(item, Tick | Gap | CandleUpdate)]
 
@@ -181,10 +187,11 @@ def shown(items: Sequence[Item]) -> list[Any]:
 
 
 def judge(items: Sequence[Item], pair: str, *, epochs: bool = False) -> list[Tick]:
-    """Nothing twice, nothing out of order, and every jump told: exactly, within an epoch.
+    """Check that a pair has no repetition, keeps its order and reports every jump.
 
-    A notice comes behind the messages it is about. Where `epochs` have changed it may tell of messages of the one before, so it is passed
-    over: who was in an empty room when the epoch changed cannot have known of those.
+    Within an epoch, `missed` must be exact. A notice follows the messages that it counts. If
+    `epochs` have changed, it may count messages of the previous epoch and is ignored: a client in an
+    empty room cannot know those.
     """
     last: Tick | None = None
     missed: int | None = 0
@@ -206,13 +213,16 @@ def judge(items: Sequence[Item], pair: str, *, epochs: bool = False) -> list[Tic
 
 
 class Misfortune(RuleBasedStateMachine):
-    """Prices flow while lines break, hubs restart and forget, sockets block, Redis loses its data: the client tells what is missing."""
+    """Failures in any order while prices flow; the client must report every missing message.
+
+    Connections are lost, hubs restart with fewer messages, sockets block, Redis loses its data.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.depth = mock.patch.object(topic_log, "DEPTH", DEPTH)
         self.depth.start()
-        self.stream: list[dict[str, Any]] = []  # what the bus has accepted
+        self.stream: list[dict[str, Any]] = []  # messages that the bus has accepted
         self.seqs = dict.fromkeys(PAIRS, 0)
         self.epochs = (f"epoch-{number}" for number in count(1))
         self.epoch = next(self.epochs)
@@ -234,7 +244,7 @@ class Misfortune(RuleBasedStateMachine):
             self.hub.relay(self.stream[-1])
 
     @rule(pair=st.sampled_from(PAIRS))
-    def publish_what_the_hub_misses(self, pair: str) -> None:
+    def publish_past_the_hub(self, pair: str) -> None:
         self.seqs[pair] += 1
         self.stream.append(price(pair, self.seqs[pair], self.epoch))
 
@@ -243,7 +253,7 @@ class Misfortune(RuleBasedStateMachine):
         self.client.read()
 
     @rule()
-    def line_breaks(self) -> None:
+    def connection_is_lost(self) -> None:
         self.client.lose()
 
     @precondition(lambda self: not self.client.up)
@@ -258,7 +268,7 @@ class Misfortune(RuleBasedStateMachine):
         self.hub = self.client.hub = Hub(self.stream[len(self.stream) - min(tail, len(self.stream)) :])
 
     @rule()
-    def redis_loses_everything(self) -> None:
+    def redis_loses_its_data(self) -> None:
         self.epoch, self.seqs = next(self.epochs), dict.fromkeys(PAIRS, 0)
 
     @rule(pair=st.sampled_from(PAIRS))
@@ -266,11 +276,11 @@ class Misfortune(RuleBasedStateMachine):
         self.client.subscribe([pair])
 
     @rule()
-    def socket_takes_nothing(self) -> None:
+    def socket_blocks(self) -> None:
         self.hub.blocked = True
 
     @rule()
-    def socket_takes_again(self) -> None:
+    def socket_unblocks(self) -> None:
         self.hub.unblock()
 
     def teardown(self) -> None:
@@ -295,7 +305,7 @@ TestMisfortune = Misfortune.TestCase
 TestMisfortune.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
-def test_it_begins_with_the_price_that_stands(hub: Hub, client: Client) -> None:
+def test_subscription_begins_with_the_current_price(hub: Hub, client: Client) -> None:
     hub.relay(price("EUR_USD", 7, mid="1.1000"))
     client.subscribe(["EUR_USD"])
     hub.relay(price("EUR_USD", 8))
@@ -307,7 +317,7 @@ def test_it_begins_with_the_price_that_stands(hub: Hub, client: Client) -> None:
     assert (second.seq, second.snapshot, second.time) == (8, False, datetime(2025, 11, 18, 12, tzinfo=UTC))
 
 
-def test_what_came_meanwhile_follows_and_what_is_forgotten_is_told(hub: Hub, client: Client) -> None:
+def test_reconnect_replays_missed_prices_and_reports_lost_ones(hub: Hub, client: Client) -> None:
     client.subscribe(["EUR_USD"])
     for seq in range(1, 4):
         hub.relay(price("EUR_USD", seq))
@@ -324,7 +334,7 @@ def test_what_came_meanwhile_follows_and_what_is_forgotten_is_told(hub: Hub, cli
     assert shown(client.take()) == [(DEPTH, "not_recovered"), 4 + 2 * DEPTH]
 
 
-def test_a_hub_that_is_behind_another_gives_nothing_twice(hub: Hub, client: Client) -> None:
+def test_reconnect_to_a_hub_that_is_behind_repeats_no_price(hub: Hub, client: Client) -> None:
     client.subscribe(["EUR_USD"])
     for seq in range(1, 6):
         hub.relay(price("EUR_USD", seq))
@@ -338,7 +348,7 @@ def test_a_hub_that_is_behind_another_gives_nothing_twice(hub: Hub, client: Clie
     assert shown(client.take()) == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_an_instrument_that_had_no_price_yet_is_followed_from_its_first(hub: Hub, client: Client) -> None:
+def test_reconnect_without_a_first_price_recovers_from_seq_1(hub: Hub, client: Client) -> None:
     client.subscribe(["EUR_USD", "GBP_USD"])
     hub.relay(price("GBP_USD", 1))
     client.read()
@@ -353,7 +363,7 @@ def test_an_instrument_that_had_no_price_yet_is_followed_from_its_first(hub: Hub
     ]
 
 
-def test_prices_of_other_programs_come_but_nobody_can_catch_up_on_them(hub: Hub, client: Client) -> None:
+def test_foreign_prices_are_delivered_live_but_not_recovered(hub: Hub, client: Client) -> None:
     hub.relay(price("EUR_USD"))
     client.subscribe(["EUR_USD"])
     hub.relay(price("EUR_USD"))
@@ -371,7 +381,7 @@ def test_prices_of_other_programs_come_but_nobody_can_catch_up_on_them(hub: Hub,
     assert shown(client.take()) == [5, 6]
 
 
-def test_messages_left_out_at_a_rate_that_was_asked_for_are_no_gap() -> None:
+def test_messages_skipped_at_max_rate_are_no_gap() -> None:
     session = Session()
     session.want(["EUR_USD"], (), 1.0, {})
     session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1)))
@@ -393,7 +403,7 @@ def confirmed(*snapshot: dict[str, Any], recovered: bool | None = None) -> dict[
 
 
 @pytest.mark.parametrize(("dropped", "told"), [(3, []), (5, [(2, "slow_consumer")])])
-def test_a_gap_notice_tells_only_what_the_numbers_did_not(dropped: int, told: list[Any]) -> None:
+def test_gap_notice_after_a_jump_reports_only_the_rest(dropped: int, told: list[Any]) -> None:
     session = Session()
     session.want(["EUR_USD"], (), None, {})
     for seq in (1, 5):
@@ -404,7 +414,7 @@ def test_a_gap_notice_tells_only_what_the_numbers_did_not(dropped: int, told: li
     assert shown(session.receive("gap_notice", {**notice, "dropped": {"EUR_USD": 1}})) == [(1, "slow_consumer")]
 
 
-def test_who_unsubscribes_begins_anew(hub: Hub, client: Client) -> None:
+def test_subscription_after_unsubscribe_begins_with_the_current_price(hub: Hub, client: Client) -> None:
     client.subscribe(["EUR_USD"])
     hub.relay(price("EUR_USD", 1))
     hub.events.answer(hub.client, "unsubscribe", [client.session.unwant(["EUR_USD"], ())])
@@ -412,10 +422,10 @@ def test_who_unsubscribes_begins_anew(hub: Hub, client: Client) -> None:
         hub.relay(price("EUR_USD", seq))
     client.read()
     client.subscribe(["EUR_USD"])
-    assert shown(client.take()) == [8]  # the price that came after one had said goodbye is not given either
+    assert shown(client.take()) == [8]  # nor the price that arrived after the unsubscribe
 
 
-def test_all_stays_all_until_one_is_given_up(hub: Hub, client: Client) -> None:
+def test_subscription_to_all_becomes_a_list_after_one_unsubscribe(hub: Hub, client: Client) -> None:
     client.subscribe("all")
     assert client.session.opening() == [("subscribe", {"pairs": "all", "since": {}})]
     hub.relay(price("GBP_USD", 1))
@@ -424,7 +434,7 @@ def test_all_stays_all_until_one_is_given_up(hub: Hub, client: Client) -> None:
     assert client.session.opening() == [("subscribe", {"pairs": ["GBP_USD"], "since": {"GBP_USD": {"epoch": "one", "seq": 1}}})]
 
 
-def test_a_refused_wish_is_taken_back() -> None:
+def test_refused_subscription_is_removed() -> None:
     session = Session()
     session.want(["EUR_USD"], (), None, {})
     _, withdraw = session.want(["EUR_USD", "GBP_USD"], [("EUR_USD", "1m")], None, {})
@@ -432,9 +442,9 @@ def test_a_refused_wish_is_taken_back() -> None:
     assert session.opening() == [("subscribe", {"pairs": ["EUR_USD"], "since": {}})]
 
 
-def test_candles_of_a_snapshot_come_as_they_are_and_holes_between_are_told(hub: Hub, client: Client) -> None:
+def test_candles_after_reconnect_come_from_the_snapshot_with_a_gap(hub: Hub, client: Client) -> None:
     client.subscribe(candles=[("EUR_USD", "1m")])
-    for seq, minute in ((1, 0), (2, 1), (3, 0)):  # the last corrects an older candle
+    for seq, minute in ((1, 0), (2, 1), (3, 0)):  # the last one corrects an older candle
         hub.relay(candle(seq, minute), topics.CANDLES)
     client.read()
     assert shown(client.take()) == [1, 2, 3]
@@ -451,7 +461,7 @@ def test_candles_of_a_snapshot_come_as_they_are_and_holes_between_are_told(hub: 
     assert shown(client.take()) == [7]
 
 
-def test_a_message_that_makes_no_sense_is_left_out() -> None:
+def test_invalid_message_is_skipped() -> None:
     session = Session()
     session.want(["EUR_USD"], (), None, {})
     for event, body in (
@@ -465,10 +475,10 @@ def test_a_message_that_makes_no_sense_is_left_out() -> None:
     assert shown(session.receive("price_update", price("EUR_USD", 1))) == [1]
 
 
-# the alert book
+# own alerts
 
 
-def test_alerts_keep_their_id_over_connections() -> None:
+def test_own_alert_on_a_new_connection_keeps_its_id() -> None:
     session = Session()
     asked = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5", "once": True}
     alert = session.alerts.set(asked, {"alert": {**asked, "id": "a-1"}}, 1)
@@ -481,7 +491,7 @@ def test_alerts_keep_their_id_over_connections() -> None:
     fired = {**asked, "id": "b-9", "current": "1.51", "time": NOON, "timestamp": NOON, "seq": 3, "epoch": "one"}
     (item,) = session.receive("alert_triggered", fired)
     assert getattr(item, "id", None) == "a-1"
-    assert not session.alerts.holds("a-1")  # it fires once
+    assert not session.alerts.holds("a-1")  # it had once=True
 
 
 # streams
@@ -491,7 +501,7 @@ def tick(seq: int, pair: str = "EUR_USD") -> Tick:
     return parse.tick(price(pair, seq))
 
 
-def test_a_program_that_lags_behind_loses_the_oldest_prices_and_is_told_and_never_an_alert() -> None:
+def test_full_stream_drops_the_oldest_prices_with_a_gap_but_no_alert() -> None:
     alert = VolatilityAlert("EUR_USD", 0.03, 0.02, "warning", None, None)
     stream: Stream[Any] = Stream(lambda item: not isinstance(item, Connected), 4)
     stream.put(alert)
@@ -514,7 +524,7 @@ def test_a_program_that_lags_behind_loses_the_oldest_prices_and_is_told_and_neve
     assert [item.seq for item in stream] == [20, 21, 22, 23]
 
 
-def test_who_wants_no_gaps_gets_none_but_they_are_told() -> None:
+def test_full_stream_without_gaps_reports_them_to_the_callback() -> None:
     told: list[Gap] = []
     stream: Stream[Tick] = Stream(lambda item: isinstance(item, Tick), 2, told.append)
     for seq in range(1, 6):
@@ -525,8 +535,8 @@ def test_who_wants_no_gaps_gets_none_but_they_are_told() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.sampled_from(PAIRS)), max_size=60), st.integers(1, 5))
-def test_a_stream_tells_exactly_what_it_leaves_out(steps: list[str | None], limit: int) -> None:
-    """None takes one, a pair puts its next price."""
+def test_full_stream_reports_the_exact_number_of_dropped_prices(steps: list[str | None], limit: int) -> None:
+    """In `steps`, None takes an item and a pair puts its next price."""
     stream: Stream[Any] = Stream(lambda item: True, limit)
     seqs, out = dict.fromkeys(PAIRS, 0), []
     for step in steps:
@@ -543,7 +553,7 @@ def test_a_stream_tells_exactly_what_it_leaves_out(steps: list[str | None], limi
         assert len(ticks) + lead == seqs[pair]
 
 
-def test_it_wakes_who_waits_when_there_is_something_again() -> None:
+def test_empty_stream_calls_wake_on_the_next_item_and_on_close() -> None:
     woken: list[int] = []
     stream: Stream[Any] = Stream(lambda item: True, 10)
     stream.wake_with(lambda: woken.append(1))
@@ -563,10 +573,10 @@ def test_it_wakes_who_waits_when_there_is_something_again() -> None:
 
 @given(
     st.decimals(min_value=0, max_value=10**12, places=8, allow_nan=False).filter(bool),
-    st.datetimes(min_value=datetime(1971, 1, 1)),  # noqa: DTZ001 - the zone comes next
+    st.datetimes(min_value=datetime(1971, 1, 1)),  # noqa: DTZ001 - the zone is a separate argument
     st.integers(-12, 12),
 )
-def test_a_tick_gives_back_the_digits_and_the_moment_it_was_made_of(number: Decimal, time: datetime, hours: int) -> None:
+def test_tick_keeps_the_digits_and_the_time_of_its_body(number: Decimal, time: datetime, hours: int) -> None:
     moment_ = time.replace(tzinfo=timezone(timedelta(hours=hours)), year=max(1971, min(time.year, 9000)))
     text = format(number, "f")
     body = {**price("EUR_USD", 3), "price": {"bid": text, "ask": text, "mid": text, "time": moment_.isoformat()}}
@@ -576,27 +586,27 @@ def test_a_tick_gives_back_the_digits_and_the_moment_it_was_made_of(number: Deci
     assert parse.tick(made.as_dict()) == made
 
 
-def test_what_a_candle_holds() -> None:
+def test_candle_update_parses_all_fields() -> None:
     update = parse.candle({**candle(2), "candle": {**candle(2)["candle"], "trades": 5}})
     assert (update.high, update.volume, update.trades, update.complete) == (Decimal(2), Decimal(3), 5, False)
     assert update.end_time - update.start_time == timedelta(minutes=1)
 
 
-def test_where_rest_is() -> None:
+def test_default_rest_url_needs_the_default_port_of_the_hub() -> None:
     assert default_rest_url("http://127.0.0.1:5001") == "http://127.0.0.1:5000"
     assert default_rest_url("https://[::1]:5001/") == "https://[::1]:5000"
     assert default_rest_url("http://hub.example:8080") is None
     assert default_rest_url("http://hub.example") is None
 
 
-def test_moments() -> None:
+def test_resolve_time_without_zone_is_utc_and_timedelta_is_before_now() -> None:
     at = datetime(2025, 11, 18, 12, tzinfo=UTC)
     assert resolve_time("2025-11-18T12:00:00Z") == resolve_time("2025-11-18 13:00+01:00") == resolve_time(at.replace(tzinfo=None)) == at
     assert timedelta(minutes=59) < datetime.now(UTC) - resolve_time(timedelta(hours=1)) < timedelta(minutes=61)
 
 
-def test_it_needs_nothing_but_python_socketio() -> None:
-    """And pandas where a frame is asked for, inside a function."""
+def test_package_imports_only_python_socketio_and_pandas_in_functions() -> None:
+    """pandas is imported only in functions that return frames, and for types."""
     folder = Path(tickwire_client.__file__).parent
     for file in folder.glob("*.py"):
         tree = ast.parse(file.read_text())

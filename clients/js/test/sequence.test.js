@@ -22,7 +22,7 @@ const confirmed = (pairs, more = {}) => ({
   max_rate: null,
   ...more,
 });
-const shown = (steps) =>
+const told = (steps) =>
   steps.map(({ gap, body }) =>
     gap ? `${gap.reason} ${gap.from?.seq ?? "-"}..${gap.to?.seq ?? "-"} (${gap.missed ?? "?"})` : `${body.epoch} ${body.seq}`,
   );
@@ -33,9 +33,9 @@ function holding(seq, more = {}) {
   return held;
 }
 
-const resumed = (held, more) => {
+const back = (held, more) => {
   const [entry] = held.resumption(["EUR_USD"]);
-  return shown(held.confirmed(entry, confirmed(["EUR_USD"], more)));
+  return told(held.confirmed(entry, confirmed(["EUR_USD"], more)));
 };
 
 test("judge: repeated message is skipped, missing messages are a gap", () => {
@@ -69,16 +69,16 @@ test("judgeReturn: snapshot after an outage gives the gap and the new position",
 test("first subscription: snapshot sets the position and is not delivered again", () => {
   const held = holding(5);
   assert.deepEqual(held.positions, { EUR_USD: at(5) });
-  assert.deepEqual(shown(held.received("price_update", price(5))), []);
-  assert.deepEqual(shown(held.received("price_update", price(6))), ["e 6"]);
+  assert.deepEqual(told(held.received("price_update", price(5))), []);
+  assert.deepEqual(told(held.received("price_update", price(6))), ["e 6"]);
 });
 
 test("resumed subscription: missed messages are replayed, then live, each once", () => {
   const held = holding(5);
   assert.deepEqual(held.resumption([])[0].payload, { pairs: ["EUR_USD"], since: { EUR_USD: at(5) } });
-  assert.deepEqual(resumed(held, { snapshot: { EUR_USD: price(7) }, recovered: { EUR_USD: true } }), []);
+  assert.deepEqual(back(held, { snapshot: { EUR_USD: price(7) }, recovered: { EUR_USD: true } }), []);
   const steps = [6, 7, 7, 8].flatMap((seq) => held.received("price_update", price(seq)));
-  assert.deepEqual(shown(steps), ["e 6", "e 7", "e 8"]);
+  assert.deepEqual(told(steps), ["e 6", "e 7", "e 8"]);
   assert.deepEqual(
     steps.map(({ replayed }) => replayed),
     [true, true, false],
@@ -86,64 +86,64 @@ test("resumed subscription: missed messages are replayed, then live, each once",
 });
 
 test("resumed subscription, not recovered: gap is reported, snapshot is delivered", () => {
-  assert.deepEqual(resumed(holding(5), { snapshot: { EUR_USD: price(2000) }, recovered: { EUR_USD: false } }), [
+  assert.deepEqual(back(holding(5), { snapshot: { EUR_USD: price(2000) }, recovered: { EUR_USD: false } }), [
     "not_recovered 5..2000 (1994)",
     "e 2000",
   ]);
-  assert.deepEqual(resumed(holding(5), { snapshot: { EUR_USD: price(3, "f") }, recovered: { EUR_USD: false } }), ["epoch 5..3 (?)", "f 3"]);
+  assert.deepEqual(back(holding(5), { snapshot: { EUR_USD: price(3, "f") }, recovered: { EUR_USD: false } }), ["epoch 5..3 (?)", "f 3"]);
   const held = holding(5);
-  assert.deepEqual(resumed(held, { recovered: { EUR_USD: false } }), ["not_recovered 5..- (?)"]);
-  assert.deepEqual(shown(held.received("price_update", price(1, "f"))), ["f 1"]); // reported once
+  assert.deepEqual(back(held, { recovered: { EUR_USD: false } }), ["not_recovered 5..- (?)"]);
+  assert.deepEqual(told(held.received("price_update", price(1, "f"))), ["f 1"]); // reported once
 });
 
 test("resumed subscription without prices: resumes at seq 0", () => {
   const held = holding(0);
   held.received("price_update", price(3, "e", "GBP_USD"));
   assert.deepEqual(held.resumption([])[0].payload.since, { EUR_USD: at(0) });
-  assert.deepEqual(resumed(held, { snapshot: { EUR_USD: price(2) }, recovered: { EUR_USD: true } }), []);
-  assert.deepEqual(shown([1, 2].flatMap((seq) => held.received("price_update", price(seq)))), ["e 1", "e 2"]);
+  assert.deepEqual(back(held, { snapshot: { EUR_USD: price(2) }, recovered: { EUR_USD: true } }), []);
+  assert.deepEqual(told([1, 2].flatMap((seq) => held.received("price_update", price(seq)))), ["e 1", "e 2"]);
 });
 
 test("resumed subscription on a hub that is behind: repetitions are skipped", () => {
   const held = holding(5);
-  assert.deepEqual(resumed(held, { snapshot: { EUR_USD: price(3) }, recovered: { EUR_USD: false } }), []);
-  assert.deepEqual(shown([4, 5, 6].flatMap((seq) => held.received("price_update", price(seq)))), ["e 6"]);
+  assert.deepEqual(back(held, { snapshot: { EUR_USD: price(3) }, recovered: { EUR_USD: false } }), []);
+  assert.deepEqual(told([4, 5, 6].flatMap((seq) => held.received("price_update", price(seq)))), ["e 6"]);
 });
 
 test("subscription with max_rate: skipped messages are no gap", () => {
   const held = holding(5, { max_rate: 5 });
-  assert.deepEqual(shown([9, 20].flatMap((seq) => held.received("price_update", price(seq)))), ["e 9", "e 20"]);
+  assert.deepEqual(told([9, 20].flatMap((seq) => held.received("price_update", price(seq)))), ["e 9", "e 20"]);
   assert.deepEqual(held.resumption([])[0].payload, { pairs: ["EUR_USD"], max_rate: 5 });
-  assert.deepEqual(resumed(held, { snapshot: { EUR_USD: price(30) }, max_rate: 5 }), ["not_recovered 20..30 (?)", "e 30"]);
-  assert.deepEqual(shown(held.noticed({ dropped: { EUR_USD: 4 }, reason: "slow_consumer" })), ["slow_consumer -..- (4)"]);
+  assert.deepEqual(back(held, { snapshot: { EUR_USD: price(30) }, max_rate: 5 }), ["not_recovered 20..30 (?)", "e 30"]);
+  assert.deepEqual(told(held.noticed({ dropped: { EUR_USD: 4 }, reason: "slow_consumer" })), ["slow_consumer -..- (4)"]);
 });
 
 test("gap_notice: reports only messages that no jump of seq has reported", () => {
   const held = holding(5);
-  assert.deepEqual(shown(held.received("price_update", price(9))), ["sequence 5..9 (3)", "e 9"]);
+  assert.deepEqual(told(held.received("price_update", price(9))), ["sequence 5..9 (3)", "e 9"]);
   assert.deepEqual(held.noticed({ dropped: { EUR_USD: 3 }, reason: "slow_consumer" }), []);
-  assert.deepEqual(shown(held.noticed({ dropped: { EUR_USD: 3 }, reason: "slow_consumer" })), ["slow_consumer -..- (3)"]);
+  assert.deepEqual(told(held.noticed({ dropped: { EUR_USD: 3 }, reason: "slow_consumer" })), ["slow_consumer -..- (3)"]);
 });
 
 test("changed max_rate: delayed price is delivered from the snapshot", () => {
   const held = holding(5, { max_rate: 1 });
   const steps = held.confirmed({ payload: { pairs: "EUR_USD" } }, confirmed(["EUR_USD"], { snapshot: { EUR_USD: price(8) } }));
-  assert.deepEqual(shown(steps), ["e 8"]);
-  assert.deepEqual(shown(held.received("price_update", price(9))), ["e 9"]);
+  assert.deepEqual(told(steps), ["e 8"]);
+  assert.deepEqual(told(held.received("price_update", price(9))), ["e 9"]);
   assert.deepEqual(held.resumption([])[0].payload.since, { EUR_USD: at(9) });
 });
 
 test("alerts: gaps are reported while one of their instruments is subscribed", () => {
   const alert = (seq) => ({ instrument1: "EUR_USD", instrument2: "GBP_USD", ...at(seq) });
   const held = holding(5);
-  assert.deepEqual(shown([3, 3, 4, 6].flatMap((seq) => held.received("correlation_alert", alert(seq)))), [
+  assert.deepEqual(told([3, 3, 4, 6].flatMap((seq) => held.received("correlation_alert", alert(seq)))), [
     "e 3",
     "e 4",
     "sequence 4..6 (1)",
     "e 6",
   ]);
   held.unsubscribed({ pairs: [], removed: ["EUR_USD"] });
-  assert.deepEqual(shown(held.received("correlation_alert", alert(20))), ["e 20"]);
+  assert.deepEqual(told(held.received("correlation_alert", alert(20))), ["e 20"]);
   assert.deepEqual(held.resumption(["EUR_USD"]), []);
 });
 
@@ -160,10 +160,10 @@ test("resumed candles: changed candles are delivered from the snapshot, after th
   const [held, room] = [new Subscriptions(), { pair: "EUR_USD", interval: "1m" }];
   const answer = (bodies) => confirmed([], { candles: [room], candle_snapshot: bodies });
   assert.deepEqual(held.confirmed({ payload: { candles: [room] } }, answer([candle(7), candle(5)])), []);
-  assert.deepEqual(shown([7, 8].flatMap((seq) => held.received("candle_update", candle(seq)))), ["e 8"]);
+  assert.deepEqual(told([7, 8].flatMap((seq) => held.received("candle_update", candle(seq)))), ["e 8"]);
   const [entry] = held.resumption([]);
   assert.deepEqual(entry, { payload: { candles: [room] }, resumed: true });
-  assert.deepEqual(shown(held.confirmed(entry, answer([candle(12), candle(11)]))), ["not_recovered 8..11 (2)", "e 11", "e 12"]);
+  assert.deepEqual(told(held.confirmed(entry, answer([candle(12), candle(11)]))), ["not_recovered 8..11 (2)", "e 11", "e 12"]);
   const [{ gap }] = held.noticed({ dropped: { "EUR_USD|1m": 2 }, reason: "slow_consumer" });
   assert.deepEqual([gap.event, gap.instrument, gap.interval, gap.topic], ["candle_update", "EUR_USD", "1m", "EUR_USD|1m"]);
 });

@@ -1,4 +1,4 @@
-// Checks index.d.ts: it compiles, accepts correct programs, rejects wrong ones, and matches the class.
+// Checks index.d.ts: it compiles, accepts correct programs, rejects wrong ones, matches the class.
 import assert from "node:assert/strict";
 import { fileURLToPath } from "node:url";
 import { test } from "node:test";
@@ -8,7 +8,7 @@ import { FXDataPipelineClient } from "tickwire-client";
 const path = (name) => fileURLToPath(new URL(name, import.meta.url));
 
 /** Messages of the compiler about index.d.ts, the example program and types.ts. */
-function diagnostics() {
+function complaints() {
   const { options, fileNames, errors } = ts.getParsedCommandLineOfConfigFile(
     path("tsconfig.json"),
     {},
@@ -30,7 +30,7 @@ function diagnostics() {
 }
 
 test("types, types.ts and example program: compile without messages", () => {
-  assert.deepEqual(diagnostics(), []);
+  assert.deepEqual(complaints(), []);
 });
 
 test("types: declare exactly the members of the class", async () => {

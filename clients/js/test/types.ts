@@ -1,8 +1,8 @@
-// Compiled with `tsc --strict`: correct programs must pass, wrong ones must fail. Only `members` runs.
+// Compiled with `tsc --strict`: correct programs pass, wrong ones fail. Only `members` runs.
 import { FXDataPipelineClient, TickwireError } from "tickwire-client";
 import type { Candle, Gap, KeptAlert, LatencySummary, Position, PriceUpdate } from "tickwire-client";
 
-/** All members of the types; the compiler checks the list. types.test.js compares it with the class. */
+/** All members of the types, checked by the compiler; types.test.js compares them with the class. */
 export const members: Record<keyof FXDataPipelineClient, true> = {
   url: true,
   connected: true,

@@ -2,8 +2,8 @@
 //   node client.mjs PACKAGE URL [OPTIONS]
 // JSON commands on stdin, JSON events on stdout, one per line:
 //   {"emit": EVENT, "args": […], "ack": true}   emit; the ack comes as ["ack", EVENT, body]
-//   {"follow": [PAIRS]}                         subscribe from scratch, and after each reconnect with
-//                                               the positions reached, as users do
+//   {"follow": [PAIRS]}                         subscribe from scratch, and after each reconnect
+//                                               with the positions reached, as users do
 //   {"transport": true}                         ["transport", NAME]
 import { createInterface } from "node:readline";
 
