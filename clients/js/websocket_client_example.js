@@ -23,8 +23,9 @@ const [GREEN, RED, DIM, BOLD, PLAIN] = process.env["NO_COLOR"]
 const REDRAW_MS = 100;
 const PING_MS = 5000;
 
+/** @typedef {import("tickwire-client").PriceUpdate} PriceUpdate */
+
 /**
- * @typedef {import("tickwire-client").PriceUpdate} PriceUpdate
  * @typedef {object} Display
  * @property {(bodies: PriceUpdate[]) => void} snapshot
  * @property {(text: string) => void} note

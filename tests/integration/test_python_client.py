@@ -1,4 +1,4 @@
-"""The Python client as its users have it: against the real hub, REST, writer, Redis and PostgreSQL."""
+"""The Python client against the real hub, REST, writer, Redis and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count, islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from tickwire_client import (
@@ -53,7 +53,7 @@ DELAYS = (0.05, 0.2)  # seconds between attempts to connect again
 
 
 class Ticker:
-    """Publishes EUR_USD prices one by one, half a second of source time apart, from `start()` until `end()`."""
+    """Publishes EUR_USD prices, half a second of source time apart, from `start()` to `end()`."""
 
     def __init__(self, servers: Servers) -> None:
         self.bus = Bus(servers.redis_url, lambda: datetime.now(UTC))
@@ -63,7 +63,7 @@ class Ticker:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def publish(self, number: int) -> None:
-        """So many at once."""
+        """Publish `number` prices at once."""
         with self._lock:
             self._publish(number)
 
@@ -84,7 +84,7 @@ class Ticker:
         until(lambda: self.sent >= goal, 60, f"{more} more prices")
 
     def end(self) -> int:
-        """How many were sent in all, which is the last one's seq."""
+        """Stop, and return the number of published prices, which is the last seq."""
         self._stop.set()
         if self._thread.ident:
             self._thread.join(20)
@@ -101,7 +101,10 @@ def ticker(servers: Servers, bus: Bus) -> Iterator[Ticker]:
 
 @contextmanager
 def reading(read: Callable[[list[Any]], object]) -> Iterator[list[Any]]:
-    """`read` in a thread of its own, appending to the list; it has to end by itself, and what it raises is raised here."""
+    """Run `read` in a thread that appends to the yielded list, and re-raise its exception.
+
+    `read` must end by itself.
+    """
     got: list[Any] = []
     failed: list[BaseException] = []
 
@@ -121,7 +124,7 @@ def reading(read: Callable[[list[Any]], object]) -> Iterator[list[Any]]:
 
 
 class Last:
-    """The price with which readers end, once it is known."""
+    """The last price, after which readers end. Its seq is set by `publish`."""
 
     seq = 0
 
@@ -139,8 +142,8 @@ def numbers(items: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize(("number", "times"), [(signal.SIGKILL, 2), (signal.SIGTERM, 1)])
-def test_the_hub_ends_and_starts_again_while_prices_flow(number: signal.Signals, times: int, hub: Web, ticker: Ticker) -> None:
-    """A blocking client over WebSocket, one over long-polling and one of asyncio: nothing missed, nothing twice, in order."""
+def test_restart_of_the_hub_under_load_loses_no_price(number: signal.Signals, times: int, hub: Web, ticker: Ticker) -> None:
+    """Blocking and asyncio clients receive each price once, over WebSocket and long-polling."""
     last, ups, problems, downs = Last(), list[Any](), list[Problem](), list[Disconnected]()
 
     def block(transport: str) -> Callable[[list[Any]], None]:
@@ -192,10 +195,8 @@ def stored(store: Store) -> list[tuple[str, int, str]]:
         return [(epoch, seq, str(mid)) for epoch, seq, mid in cursor.fetchall()]
 
 
-def test_history_and_live_are_stitched_to_what_the_store_has(
-    settings: Settings, hub: Web, ticker: Ticker, store: Store, tmp_path: Path
-) -> None:
-    """The hub dies for longer than it can make good: the store has what is missing. Both clients, and both see what the store says."""
+def test_stitch_over_a_long_outage_equals_the_store(settings: Settings, hub: Web, ticker: Ticker, store: Store, tmp_path: Path) -> None:
+    """The outage exceeds the memory of the hub, so both clients read the rest from the store."""
     last = Last()
     with Web("rest", settings, tmp_path / "rest.log") as served, jobs(settings, tmp_path / "jobs.log", BATCH_TIMEOUT="100"):
 
@@ -218,7 +219,7 @@ def test_history_and_live_are_stitched_to_what_the_store_has(
             until(lambda: all(len(each) > 450 for each in (one, two)), 60, "history and live")
             hub.kill()
             for _ in range(3):
-                ticker.publish(500)  # the hub starts with the last 1000 of them
+                ticker.publish(500)  # the hub restarts with the last 1,000 of them
             hub.start()
             ticker.await_more(20)
             last.publish(ticker)
@@ -228,8 +229,8 @@ def test_history_and_live_are_stitched_to_what_the_store_has(
         assert [(tick.epoch, tick.seq, str(tick.mid)) for tick in one] == rows[10:]
 
 
-def test_stitching_tells_what_the_store_never_got(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
-    """No writer runs: of what came before the client nothing is in the history."""
+def test_stitch_without_a_writer_reports_a_gap(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
+    """Without a writer, the history has none of the earlier prices."""
     ticker.publish(5)
     with Web("rest", settings, tmp_path / "rest.log") as served, Client(hub.url, served.url) as client:
         gaps: list[Gap] = []
@@ -241,7 +242,7 @@ def test_stitching_tells_what_the_store_never_got(settings: Settings, hub: Web, 
         until(lambda: gaps == [Gap("EUR_USD", None, "not_stored")])
 
 
-def test_a_program_goes_on_where_it_ended(hub: Web, ticker: Ticker) -> None:
+def test_prices_since_a_position_resume_after_it(hub: Web, ticker: Ticker) -> None:
     ticker.publish(5)
     with Client(hub.url) as client:
         position = client.request_price("EUR_USD").position
@@ -257,7 +258,7 @@ def test_a_program_goes_on_where_it_ended(hub: Web, ticker: Ticker) -> None:
         assert numbers([second]) == [8]
 
 
-def test_requests(hub: Web, bus: Bus) -> None:
+def test_requests_return_their_answers_or_raise_refused(hub: Web, bus: Bus) -> None:
     bus.cache_price("EUR_USD", bid="1.0944", ask="1.09460", mid="1.0945", time=NOON)
     with Client(hub.url) as client:
         assert client.connected
@@ -293,7 +294,7 @@ def refused(call: Callable[[], object], code: str) -> None:
     assert caught.value.code == code
 
 
-def test_who_cannot_connect_is_told_why(settings: Settings, hub: Web, tmp_path: Path) -> None:
+def test_failed_connection_raises_the_cause(settings: Settings, hub: Web, tmp_path: Path) -> None:
     with pytest.raises(ConnectionFailed, match="no connection"):
         Client(f"http://127.0.0.1:{free_port()}").connect()
     with Web("rest", settings, tmp_path / "rest.log") as served, pytest.raises(ConnectionFailed):
@@ -304,7 +305,7 @@ def test_who_cannot_connect_is_told_why(settings: Settings, hub: Web, tmp_path: 
         assert caught.value.code == "server_full"
 
 
-def test_a_request_waits_for_the_hub_to_come_back_but_not_for_ever(hub: Web, bus: Bus) -> None:
+def test_request_during_an_outage_waits_until_its_timeout(hub: Web, bus: Bus) -> None:
     bus.cache_price("EUR_USD", bid="1", ask="1", mid="1", time=NOON)
     with Client(hub.url, reconnect_delay=DELAYS, timeout=0.3) as hasty, Client(hub.url, reconnect_delay=DELAYS, timeout=60) as patient:
         hub.kill()
@@ -315,7 +316,7 @@ def test_a_request_waits_for_the_hub_to_come_back_but_not_for_ever(hub: Web, bus
         assert got[0].mid == 1
 
 
-def test_alerts_outlive_the_connection_and_handlers_may_ask(hub: Web, bus: Bus) -> None:
+def test_own_alerts_after_a_restart_keep_their_ids_and_fire(hub: Web, bus: Bus) -> None:
     with Client(hub.url, reconnect_delay=DELAYS) as client:
         fired: list[tuple[AlertTriggered, int]] = []
         client.on_alert(lambda alert: fired.append((alert, len(client.list_alerts()))))
@@ -346,7 +347,7 @@ def candle(minute: int) -> dict[str, Any]:
     return {**times, "open": "1", "high": "2", "low": "1", "close": "1.50", "volume": "7", "trades": 7, "complete": False}
 
 
-def test_candles_go_on_after_the_hub_was_away(hub: Web, bus: Bus) -> None:
+def test_candles_after_a_restart_continue_with_a_gap(hub: Web, bus: Bus) -> None:
     bus.publish_candles([("EUR_USD", "1m", candle(0))])
     with Client(hub.url, reconnect_delay=DELAYS) as client:
         updates = client.candle_updates(("EUR_USD", "1m"), gaps=True)
@@ -365,7 +366,7 @@ def test_candles_go_on_after_the_hub_was_away(hub: Web, bus: Bus) -> None:
         refused(lambda: client.candle_updates(("EUR_USD", "2m")), "invalid_payload")
 
 
-def test_a_program_that_lags_behind_is_told_so(hub: Web, ticker: Ticker) -> None:
+def test_slow_program_receives_a_slow_reader_gap(hub: Web, ticker: Ticker) -> None:
     with Client(hub.url, buffer=10) as client:
         told: list[Gap] = []
         client.on_gap(told.append)
@@ -376,11 +377,11 @@ def test_a_program_that_lags_behind_is_told_so(hub: Web, ticker: Ticker) -> None
         first, *others = islice(prices, 11)
         assert first == Gap("EUR_USD", 20, "slow_reader")
         assert numbers(others) == list(range(21, 31))
-        until(lambda: sum(gap.missed or 0 for gap in told) >= 20)  # the other iterator's, which may have kept up a little, are told too
+        until(lambda: sum(gap.missed or 0 for gap in told) >= 20)  # includes gaps of the other iterator
 
 
-def test_two_iterators_each_get_their_own(hub: Web, bus: Bus) -> None:
-    """And one that begins later begins with the price that stands."""
+def test_iterators_of_one_client_receive_their_own_instruments(hub: Web, bus: Bus) -> None:
+    """An iterator that starts later begins with the current price."""
     give = {"bid": "1", "ask": "1", "mid": "1", "time": NOON}
     with Client(hub.url) as client:
         euro, pound = client.prices("EUR_USD"), client.prices("GBP_USD")
@@ -393,7 +394,7 @@ def test_two_iterators_each_get_their_own(hub: Web, bus: Bus) -> None:
 
 
 def fill(store: Store) -> None:
-    """Volatility of three hours, and a matrix of correlations."""
+    """Write the volatility of three hours and a correlation matrix."""
     with store.transaction() as cursor:
         for each in range(3):
             hour, volatility = NOON + timedelta(hours=each), 0.01 + each / 100
@@ -401,8 +402,10 @@ def fill(store: Store) -> None:
         write_correlations(cursor, NOON, "pearson", [("EUR_USD", "GBP_USD")], [0.5], [700])
 
 
-def test_history(settings: Settings, bus: Bus, ticker: Ticker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows page by page as they are read, the same as frames, for both clients; no hub is needed."""
+def test_history_returns_rows_by_page_and_equal_frames(
+    settings: Settings, bus: Bus, ticker: Ticker, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both clients read the history without a hub."""
     pandas = pytest.importorskip("pandas")
     ticker.publish(120)
     fill(store)
@@ -455,7 +458,7 @@ async def read_history(url: str) -> None:
         await client.correlation(method="ewma")
 
 
-def test_the_asyncio_client_does_what_the_blocking_one_does(hub: Web, bus: Bus) -> None:
+def test_asyncio_client_matches_the_blocking_client(hub: Web, bus: Bus) -> None:
     give = {"bid": "1", "ask": "1", "mid": "1.5", "time": NOON}
 
     async def go() -> None:
@@ -497,10 +500,10 @@ def test_the_asyncio_client_does_what_the_blocking_one_does(hub: Web, bus: Bus) 
 
 
 @contextmanager
-def watching(hub: Web, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def watching(hub: Web, *arguments: str, stderr: int | IO[str] = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
     argv = [sys.executable, "-m", "tickwire_client", "watch", "--url", hub.url, *arguments]
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python")}
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environ)
     try:
         yield process
     finally:
@@ -508,9 +511,10 @@ def watching(hub: Web, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate(timeout=30)
 
 
-def test_watch_prints_json_lines_over_a_restart_of_the_hub(hub: Web, ticker: Ticker) -> None:
+def test_watch_over_a_restart_prints_all_prices_as_json_lines(hub: Web, ticker: Ticker, tmp_path: Path) -> None:
     ticker.publish(2)
-    with watching(hub, "EUR_USD", "GBP_USD", "--json") as process:
+    error_file = tmp_path / "errors"
+    with error_file.open("w") as stderr, watching(hub, "EUR_USD", "GBP_USD", "--json", stderr=stderr) as process:
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         assert first["price"] == {"bid": "1.0", "ask": "1.2", "mid": "1.000001", "time": "2025-11-18T12:00:00.500000Z"}
@@ -519,14 +523,17 @@ def test_watch_prints_json_lines_over_a_restart_of_the_hub(hub: Web, ticker: Tic
         ticker.publish(3)
         hub.start()
         assert [json.loads(process.stdout.readline())["seq"] for _ in range(3)] == [3, 4, 5]
+        # The handler that writes this runs in another thread, possibly after the prices.
+        until(lambda: "connected again" in error_file.read_text(), what="connected again")
         process.send_signal(signal.SIGINT)
-        rest_, errors = process.communicate(timeout=30)
+        rest_, _ = process.communicate(timeout=30)
+        errors = error_file.read_text()
         assert (process.returncode, rest_) == (0, "")
         assert "connected again" in errors
         assert "Traceback" not in errors
 
 
-def test_watch_on_a_terminal(hub: Web, ticker: Ticker) -> None:
+def test_watch_prints_text_errors_and_help(hub: Web, ticker: Ticker) -> None:
     ticker.publish(1)
     with watching(hub, "all", "--count", "1") as process:
         output, _ = process.communicate(timeout=60)
@@ -543,7 +550,7 @@ def test_watch_on_a_terminal(hub: Web, ticker: Ticker) -> None:
         assert process.returncode == 2
 
 
-def test_watch_ends_quietly_when_the_pipe_does(hub: Web, ticker: Ticker) -> None:
+def test_watch_with_a_closed_pipe_exits_without_output(hub: Web, ticker: Ticker) -> None:
     ticker.publish(1)
     with watching(hub, "EUR_USD", "--json") as process:
         assert process.stdout is not None
@@ -561,8 +568,8 @@ def test_watch_ends_quietly_when_the_pipe_does(hub: Web, ticker: Ticker) -> None
         process.stdout = None
 
 
-def test_every_example_of_the_readme_prints(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
-    """Each as a program of its own, all at the same time; the addresses are the test's."""
+def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
+    """Each block runs as a program, all at the same time, with the addresses of the test."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "clients" / "python" / "README.md").read_text(), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 7
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python"), "PYTHONUNBUFFERED": "1"}

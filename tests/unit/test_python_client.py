@@ -190,8 +190,8 @@ def judge(items: Sequence[Item], pair: str, *, epochs: bool = False) -> list[Tic
     """Check that a pair has no repetition, keeps its order and reports every jump.
 
     Within an epoch, `missed` must be exact. A notice follows the messages that it counts. If
-    `epochs` have changed, it may count messages of the previous epoch and is ignored: a client in an
-    empty room cannot know those.
+    `epochs` have changed, it may count messages of the previous epoch and is ignored: a client in
+    an empty room cannot know those.
     """
     last: Tick | None = None
     missed: int | None = 0
