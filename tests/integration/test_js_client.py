@@ -1,4 +1,4 @@
-"""The JavaScript client of ours on the real Node against the real hub: the whole contract, and whatever may go wrong on the way."""
+"""Our JavaScript client on Node against the real hub: its contract and all failures."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def client(hub: Web) -> Iterator[FxNode]:
 
 
 def publish(bus: Bus, count: int = 1, instrument: str = "EUR_USD", mid: str = "1.0946") -> list[int]:
-    """Publish prices; their seqs."""
+    """Publish prices and return their seqs."""
     ticks = [Tick(instrument, "1.0945", "1.0947", mid, TIME, "test")] * count
     return [stamp.seq for stamp in bus.publish_prices(ticks)]
 
 
 def rejected(client: FxNode, method: str, *args: Any) -> dict[str, Any]:
-    """The error with which a method's promise is rejected."""
+    """The error of the rejected promise of a method."""
     with pytest.raises(Rejected) as caught:
         client.call(method, *args)
     error = caught.value.error
@@ -55,7 +55,7 @@ def rejected(client: FxNode, method: str, *args: Any) -> dict[str, Any]:
 
 
 def breaks(seqs: list[int]) -> list[tuple[int, int]]:
-    """Neighbours that do not follow each other: holes and doubles."""
+    """Pairs of neighbours that do not follow each other: gaps and repetitions."""
     assert seqs
     return [(before, after) for before, after in pairwise(seqs) if after != before + 1]
 
@@ -64,7 +64,7 @@ def breaks(seqs: list[int]) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]], ids="+".join)
-def test_every_method_and_every_handler(hub: Web, bus: Bus, transports: list[str]) -> None:
+def test_every_method_returns_its_answer_and_calls_its_handler(hub: Web, bus: Bus, transports: list[str]) -> None:
     with FxNode(hub.url, transports=transports) as client:
         hello = client.call("connect")
         assert client.call("connect") == hello == client.wait("onConnectionEstablished")
@@ -125,7 +125,7 @@ def test_alerts_reach_their_handlers_and_a_bounded_history(hub: Web, bus: Bus) -
         assert client.bodies("onGap") == []
 
 
-def test_latency_is_measured_there_and_back_and_from_bus_to_here(client: FxNode, bus: Bus) -> None:
+def test_latency_after_a_ping_and_a_price_has_all_figures(client: FxNode, bus: Bus) -> None:
     assert client.get("latency") == {"roundTrip": None, "price": None, "delivery": None, "clockOffset": None}
     pong = client.call("ping")
     assert pong == client.wait("onPong")
@@ -136,13 +136,14 @@ def test_latency_is_measured_there_and_back_and_from_bus_to_here(client: FxNode,
     client.wait("onPriceUpdate")
     latency = client.get("latency")
     assert (latency["roundTrip"]["count"], latency["roundTrip"]["last"]) == (1, pong["latency"])
-    # One clock, so the difference is what the ping could not tell; an arrival lies behind the price, by far less than ten seconds.
+    # Both use one clock, so the offset is the error of the ping. The arrival is less than ten
+    # seconds after the price.
     assert abs(latency["clockOffset"]) <= pong["latency"] + 5
     assert -10 - pong["latency"] < latency["price"]["last"] < 10_000
     assert latency["delivery"]["count"] == 1
 
 
-def test_candles_with_what_changed_meanwhile(client: FxNode, hub: Web, bus: Bus) -> None:
+def test_candles_after_a_restart_come_from_the_snapshot_with_a_gap(client: FxNode, hub: Web, bus: Bus) -> None:
     bus.publish_candles([("EUR_USD", "1m", CANDLE)])
     until(lambda: client.call("getServerStats")["messages_relayed"] == 1)
     body = client.call("subscribe", None, {"candles": [EUR_1M, {"pair": "EUR_USD", "interval": "2m"}]})
@@ -162,7 +163,7 @@ def test_candles_with_what_changed_meanwhile(client: FxNode, hub: Web, bus: Bus)
     assert "candles" not in client.call("unsubscribe", None, {"candles": "all"}) or client.call("getSubscriptions").get("candles", []) == []
 
 
-def test_own_alerts_outlive_the_hub_under_their_ids(client: FxNode, hub: Web, bus: Bus) -> None:
+def test_own_alerts_after_a_restart_keep_their_ids_and_fire(client: FxNode, hub: Web, bus: Bus) -> None:
     publish(bus, mid="1.5")
     stays = client.call("setAlert", {"instrument": "EUR_USD", "op": ">", "value": "2", "once": False})["alert"]
     goes = client.call("setAlert", {"instrument": "EUR_USD", "op": "<", "value": "1"})["alert"]
@@ -173,7 +174,7 @@ def test_own_alerts_outlive_the_hub_under_their_ids(client: FxNode, hub: Web, bu
     hub.kill()
     hub.start()
     client.wait("onConnectionEstablished", 2)
-    assert [alert["id"] for alert in client.call("listAlerts")["alerts"]] == [stays["id"], spare["id"]]  # what has fired is not set again
+    assert [alert["id"] for alert in client.call("listAlerts")["alerts"]] == [stays["id"], spare["id"]]  # a fired alert is not set again
     publish(bus, mid="2.1")
     assert client.wait("onAlertTriggered", id=stays["id"])["current"] == "2.1"
     assert client.call("deleteAlert", spare["id"])["deleted"] == [spare["id"]]
@@ -182,7 +183,7 @@ def test_own_alerts_outlive_the_hub_under_their_ids(client: FxNode, hub: Web, bu
     assert [each["event"] for each in client.get("alertHistory")] == ["alert_triggered"] * 2
 
 
-def test_a_rate_keeps_the_newest_and_is_no_gap(client: FxNode, bus: Bus) -> None:
+def test_max_rate_delivers_the_newest_price_without_a_gap(client: FxNode, bus: Bus) -> None:
     assert client.call("subscribe", "EUR_USD", {"maxRate": 7})["max_rate"] == 5
     for _ in range(10):
         publish(bus, 20)
@@ -192,7 +193,7 @@ def test_a_rate_keeps_the_newest_and_is_no_gap(client: FxNode, bus: Bus) -> None
     assert client.bodies("onGap") == []
 
 
-def test_foreign_prices_are_told_and_disturb_nothing(client: FxNode, bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_foreign_price_between_numbered_ones_causes_no_gap(client: FxNode, bus: Bus, raw_redis: redis_client.Redis) -> None:
     client.call("subscribe", "EUR_USD")
     publish(bus, 2)
     foreign = {"instrument": "EUR_USD", "price": {"bid": "9.1", "ask": "9.3", "mid": "9.2", "time": "2025-11-18T12:30:00Z"}}
@@ -208,7 +209,7 @@ def test_foreign_prices_are_told_and_disturb_nothing(client: FxNode, bus: Bus, r
 # errors
 
 
-def test_promises_are_rejected_with_code_and_details_and_the_handler_hears_it(client: FxNode) -> None:
+def test_refused_request_rejects_its_promise_and_calls_on_error(client: FxNode) -> None:
     for method, args, code, field in (
         ("requestPrice", ["NOPE"], "unknown_instrument", "instrument"),
         ("requestPrice", ["EUR_USD"], "no_price", "instrument"),
@@ -220,7 +221,7 @@ def test_promises_are_rejected_with_code_and_details_and_the_handler_hears_it(cl
         error = rejected(client, method, *args)
         assert (error["name"], error["code"], set(error["details"])) == ("TickwireError", code, {field})
         assert client.wait("onError", heard + 1) == {name: error[name] for name in ("code", "message", "event", "details")}
-    assert client.call("subscribe", "EUR_USD")["added"] == ["EUR_USD"]  # answers are still told apart
+    assert client.call("subscribe", "EUR_USD")["added"] == ["EUR_USD"]  # answers still match their requests
     numbers = [client.begin(call="getSubscriptions", args=[]) for _ in range(260)]
     codes = {_outcome(client, number) for number in numbers}
     assert codes == {"answered", "too_many_requests"}
@@ -234,7 +235,7 @@ def _outcome(client: FxNode, number: int) -> str:
     return "answered"
 
 
-def test_time_limits_and_states(hub: Web, bus: Bus) -> None:
+def test_request_on_a_stopped_hub_is_rejected_at_timeout_or_disconnect(hub: Web, bus: Bus) -> None:
     with FxNode(hub.url) as client:
         assert rejected(client, "getSubscriptions")["code"] == "not_connected"
         client.call("connect")
@@ -243,7 +244,7 @@ def test_time_limits_and_states(hub: Web, bus: Bus) -> None:
             assert (error["code"], error["event"]) == ("timeout", "request_all_prices")
             assert client.wait("onError", code="timeout")["event"] == "request_all_prices"
             pending = client.begin(call="getServerStats", args=[{"timeout": 0}])
-        assert client.result(pending)["connected_clients"] == 1  # who has no limit is answered when the hub goes on
+        assert client.result(pending)["connected_clients"] == 1  # without a limit, the answer arrives when the hub continues
         publish(bus, 1)
         client.call("subscribe", "EUR_USD")
         with stopped(hub.pid):
@@ -252,7 +253,7 @@ def test_time_limits_and_states(hub: Web, bus: Bus) -> None:
         with pytest.raises(Rejected, match="disconnected"):
             client.result(pending)
         publish(bus, 5)
-        client.call("connect")  # goes on where it was
+        client.call("connect")  # resumes
         client.wait("onPriceUpdate", seq=6)
         assert client.seqs()[-5:] == [2, 3, 4, 5, 6]
         assert client.bodies("onGap") == []
@@ -260,7 +261,7 @@ def test_time_limits_and_states(hub: Web, bus: Bus) -> None:
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """The process group does nothing for the length of the block."""
+    """Stop the process group during the block."""
     os.killpg(os.getpgid(pid), signal.SIGSTOP)
     try:
         yield
@@ -268,8 +269,8 @@ def stopped(pid: int) -> Iterator[None]:
         os.killpg(os.getpgid(pid), signal.SIGCONT)
 
 
-def test_what_cannot_be_reached_is_said_in_plain_words() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and never says a word
+def test_unreachable_hub_rejects_connect_with_a_readable_cause() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # accepts connections and never answers
         url = f"http://127.0.0.1:{mute.getsockname()[1]}"
         with FxNode(url, attemptTimeout=300) as client:
             error = rejected(client, "connect", {"timeout": 1500})
@@ -283,7 +284,7 @@ def test_what_cannot_be_reached_is_said_in_plain_words() -> None:
         assert client.wait("onError")["details"]["retry_in_ms"] is None
 
 
-def test_a_full_hub_is_tried_again_until_there_is_room(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+def test_connect_to_a_full_hub_retries_until_it_has_room(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     with (
         Web("hub", settings, tmp_path / "hub.log", WEBSOCKET_MAX_CLIENTS="1") as hub,
         FxNode(hub.url) as first,
@@ -298,7 +299,7 @@ def test_a_full_hub_is_tried_again_until_there_is_room(settings: Settings, bus: 
         assert second.result(pending)["client_id"]
 
 
-def test_a_handler_that_throws_costs_nothing(client: FxNode, bus: Bus) -> None:
+def test_throwing_handler_loses_no_message(client: FxNode, bus: Bus) -> None:
     client.result(client.begin(throw="onPriceUpdate"))
     client.call("subscribe", "EUR_USD")
     publish(bus, 3)
@@ -312,13 +313,16 @@ def test_a_handler_that_throws_costs_nothing(client: FxNode, bus: Bus) -> None:
 
 
 class Flow:
-    """Publishes EUR_USD and GBP_USD without end, and while the hub is away at most so many as it can send again."""
+    """Publishes EUR_USD and GBP_USD continuously; during an outage, at most `AWAY` of each.
+
+    The hub can replay that many.
+    """
 
     AWAY = 300
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self.last = 0  # seq published last, of both
+        self.last = 0  # last published seq, equal for both
         self._most: float = float("inf")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -335,7 +339,7 @@ class Flow:
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """For as long as nobody may fetch anything."""
+        """Limit the number of prices during the block, an outage of the hub."""
         self._most = self.last + self.AWAY
         yield
         self._most = float("inf")
@@ -350,7 +354,7 @@ class Flow:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_hub_dies_again_and_again_and_no_message_is_missed_or_doubled(hub: Web, bus: Bus, number: signal.Signals) -> None:
+def test_restart_of_the_hub_under_load_loses_no_message(hub: Web, bus: Bus, number: signal.Signals) -> None:
     with FxNode(hub.url) as one, FxNode(hub.url, transports=["polling"]) as two, Flow(bus) as flow:
         clients = [one, two]
         for client in clients:
@@ -379,10 +383,10 @@ def test_the_hub_dies_again_and_again_and_no_message_is_missed_or_doubled(hub: W
             assert sum(body["replayed"] for body in client.bodies("onPriceUpdate")) >= 100
             if number is signal.SIGTERM:
                 told = client.wait("onError", code="unavailable")["details"]["retry_after"] * 1000
-                assert client.bodies("onDisconnect")[0]["retryInMs"] == pytest.approx(told, abs=1)  # it comes when it was asked to
+                assert client.bodies("onDisconnect")[0]["retryInMs"] == pytest.approx(told, abs=1)  # it waits as long as the hub requested
 
 
-def test_a_request_waits_for_the_hub_to_come_back(client: FxNode, hub: Web, bus: Bus) -> None:
+def test_request_during_an_outage_is_answered_after_it(client: FxNode, hub: Web, bus: Bus) -> None:
     hub.kill()
     client.wait("onDisconnect")
     asked = [client.begin(call=method, args=args) for method, args in (("subscribe", ["EUR_USD"]), ("getSubscriptions", []), ("ping", []))]
@@ -393,7 +397,7 @@ def test_a_request_waits_for_the_hub_to_come_back(client: FxNode, hub: Web, bus:
     client.wait("onPriceUpdate")
 
 
-def test_redis_that_lost_everything_is_a_gap_live_and_while_away(client: FxNode, hub: Web, bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_data_loss_of_redis_is_a_gap_live_and_during_an_outage(client: FxNode, hub: Web, bus: Bus, raw_redis: redis_client.Redis) -> None:
     client.call("subscribe", "EUR_USD")
     publish(bus, 5)
     before = client.wait("onPriceUpdate", seq=5)["epoch"]
@@ -414,18 +418,18 @@ def test_redis_that_lost_everything_is_a_gap_live_and_while_away(client: FxNode,
     assert (gap["from"], gap["to"]["seq"], gap["reason"]) == ({"epoch": now, "seq": 2}, 3, "epoch")
     publish(bus, 1)
     client.wait("onPriceUpdate", seq=4, epoch=gap["to"]["epoch"])
-    assert client.seqs() == [1, 2, 3, 4, 5, 1, 2, 3, 4]  # the snapshot behind the gap, then what follows it
+    assert client.seqs() == [1, 2, 3, 4, 5, 1, 2, 3, 4]  # the snapshot after the gap, then the next price
     order = [name for name, _ in client.told if name in ("onGap", "onPriceUpdate")]
     assert order == ["onPriceUpdate"] * 5 + ["onGap"] + ["onPriceUpdate"] * 2 + ["onGap"] + ["onPriceUpdate"] * 2
 
 
-def test_more_was_missed_than_the_hub_keeps(client: FxNode, hub: Web, bus: Bus) -> None:
+def test_outage_longer_than_the_memory_of_the_hub_is_a_gap(client: FxNode, hub: Web, bus: Bus) -> None:
     client.call("subscribe", ["EUR_USD", "GBP_USD"])
     publish(bus, 1)
     client.wait("onPriceUpdate", seq=1)
     hub.kill()
     publish(bus, 1500)
-    publish(bus, 5, "GBP_USD")  # which had none yet when it was subscribed to
+    publish(bus, 5, "GBP_USD")  # which had no price at the subscription
     hub.start()
     gap = client.wait("onGap")
     assert (gap["instrument"], gap["from"]["seq"], gap["to"]["seq"], gap["missed"]) == ("EUR_USD", 1, 1501, 1499)
@@ -436,7 +440,7 @@ def test_more_was_missed_than_the_hub_keeps(client: FxNode, hub: Web, bus: Bus) 
     assert len(client.bodies("onGap")) == 1
 
 
-def test_positions_of_one_program_are_where_another_goes_on(client: FxNode, hub: Web, bus: Bus) -> None:
+def test_subscribe_since_positions_of_another_client_resumes_after_them(client: FxNode, hub: Web, bus: Bus) -> None:
     client.call("subscribe", "EUR_USD")
     publish(bus, 4)
     client.wait("onPriceUpdate", seq=4)
@@ -447,14 +451,14 @@ def test_positions_of_one_program_are_where_another_goes_on(client: FxNode, hub:
         other.call("connect")
         until(lambda: other.call("requestPrice", "EUR_USD")["seq"] == 7)
         assert other.call("subscribe", "EUR_USD", {"since": positions})["recovered"] == {"EUR_USD": True}
-        assert other.seqs() == [5, 6, 7]  # there before the promise is resolved
+        assert other.seqs() == [5, 6, 7]  # delivered before the promise resolves
         assert other.call("subscribe", "EUR_USD", {"since": positions})["added"] == []
         publish(bus, 1)
         other.wait("onPriceUpdate", seq=8)
         assert other.seqs() == [5, 6, 7, 8]
 
 
-def test_a_slow_reader_learns_what_it_has_missed(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+def test_slow_reader_receives_the_exact_number_of_missed_prices(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     small = Web("hub", settings, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES="65536")
     with small as hub, FxNode(hub.url) as client, FxNode(hub.url) as healthy:
         for each in (client, healthy):

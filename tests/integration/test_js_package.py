@@ -1,4 +1,4 @@
-"""The JavaScript client as users get it: the packed files alone, its README, its example program on pipes and terminals, a browser."""
+"""The packed JavaScript client: README, example program on pipes and terminals, browser."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TIME = "2025-11-18T12:30:00.000000Z"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project of a user's, with what the package consists of and what it depends on, and nothing else of ours."""
+    """A project of a user: only the files of the package and its dependency."""
     folder = tmp_path_factory.mktemp("project")
     package = folder / "node_modules" / "tickwire-client"
     package.mkdir(parents=True)
@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Program:
-    """A Node program that prints."""
+    """A Node program with its printed lines."""
 
     def __init__(self, project: Path, *argv: str, stdout: int = subprocess.PIPE, **environ: str) -> None:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": stdout, "stderr": subprocess.PIPE, "text": True}
@@ -70,7 +70,7 @@ class Program:
         self._popen.send_signal(signal.SIGINT)
 
     def ended(self) -> int:
-        """Its exit code, when all it has said is here."""
+        """Wait for the end of the program and its output; return the exit code."""
         code = self._popen.wait(30)
         for reader in self._readers:
             reader.join(10)
@@ -92,8 +92,8 @@ def publish(bus: Bus, count: int = 1, instrument: str = "EUR_USD", mid: str = "1
     bus.publish_prices([Tick(instrument, "1.0945", "1.0947", mid, TIME, "test")] * count)
 
 
-def test_its_own_tests_and_types() -> None:
-    """What needs no hub: the rules of resuming, and the types through the compiler."""
+def test_package_passes_its_own_tests_and_type_checks() -> None:
+    """The tests without a hub: the rules of resumption, and the types."""
     run = subprocess.run([node(), "--test", "test/"], cwd=CLIENT, capture_output=True, text=True, timeout=100)
     assert run.returncode == 0, run.stdout[-4000:]
     passed = re.search(r"^. pass (\d+)$", run.stdout, re.MULTILINE)
@@ -101,13 +101,13 @@ def test_its_own_tests_and_types() -> None:
     assert int(passed[1]) >= 18
 
 
-def test_the_library_imports_nothing_of_node() -> None:
+def test_library_imports_only_socket_io_client() -> None:
     for file in (CLIENT / "src").glob("*.js"):
         imported = set(re.findall(r'(?:from|import)\s*\(?"([^"]+)"', file.read_text()))
         assert {name for name in imported if not name.startswith("./")} <= {"socket.io-client"}, file
 
 
-def test_the_start_in_the_readme_prints_prices_and_survives_the_hub(project: Path, hub: Web, bus: Bus) -> None:
+def test_first_readme_program_over_a_restart_prints_all_prices(project: Path, hub: Web, bus: Bus) -> None:
     blocks = re.findall(r"```js\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
     program = next(block for block in blocks if "await client.subscribe" in block)
     assert len(program.strip().splitlines()) <= 10
@@ -126,7 +126,7 @@ def test_the_start_in_the_readme_prints_prices_and_survives_the_hub(project: Pat
         assert not any("missing" in line for line in watch.lines)
 
 
-def test_lines_of_json_for_pipes(project: Path, hub: Web, bus: Bus) -> None:
+def test_example_with_json_over_a_restart_prints_all_events(project: Path, hub: Web, bus: Bus) -> None:
     publish(bus)
     with example(project, hub, "--json", "--pairs", "eur_usd, NOPE", "--count", "7") as program:
         until(lambda: program.lines, what="the snapshot")
@@ -147,9 +147,9 @@ def test_lines_of_json_for_pipes(project: Path, hub: Web, bus: Bus) -> None:
     assert "Connected again." in program.errors
 
 
-def test_ctrl_c_ends_it_and_a_pipe_that_has_had_enough(project: Path, hub: Web, bus: Bus) -> None:
+def test_example_exits_cleanly_on_ctrl_c_and_on_a_closed_pipe(project: Path, hub: Web, bus: Bus) -> None:
     publish(bus, mid="1.5")
-    with example(project, hub, "--pairs", "EUR_USD") as program:  # no terminal: plain lines
+    with example(project, hub, "--pairs", "EUR_USD") as program:  # plain lines, without a terminal
         until(lambda: program.lines)
         assert program.lines[0].split() == ["EUR_USD", "1.0945", "1.0947", TIME]
         program.interrupt()
@@ -165,7 +165,7 @@ def test_ctrl_c_ends_it_and_a_pipe_that_has_had_enough(project: Path, hub: Web, 
         assert program.errors == []
 
 
-def test_errors_in_plain_words(project: Path, hub: Web) -> None:
+def test_example_with_a_wrong_argument_prints_its_cause(project: Path, hub: Web) -> None:
     for argv, code, words in (
         (["--bogus"], 2, "Unknown option '--bogus'."),
         (["--max-rate", "fast"], 2, '--max-rate takes a number above 0, not "fast".'),
@@ -189,7 +189,7 @@ def test_errors_in_plain_words(project: Path, hub: Web) -> None:
         assert program.ended() == 0
 
 
-def test_the_table_on_a_terminal(project: Path, hub: Web, bus: Bus) -> None:
+def test_example_on_a_terminal_draws_a_coloured_table(project: Path, hub: Web, bus: Bus) -> None:
     master, terminal = pty.openpty()
     publish(bus, mid="1.5")
     shown = bytearray()
@@ -199,9 +199,9 @@ def test_the_table_on_a_terminal(project: Path, hub: Web, bus: Bus) -> None:
         reader.start()
         until(lambda: b"EUR_USD" in shown and b"live" in shown)
         publish(bus, mid="1.6")
-        until(lambda: b"\x1b[32mEUR_USD" in shown, what="green for what rose")
+        until(lambda: b"\x1b[32mEUR_USD" in shown, what="green for a rise")
         publish(bus, mid="1.4")
-        until(lambda: b"\x1b[31mEUR_USD" in shown, what="red for what fell")
+        until(lambda: b"\x1b[31mEUR_USD" in shown, what="red for a fall")
         bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
         until(lambda: b"volatility 3.00%" in shown)
         program.interrupt()
@@ -209,7 +209,7 @@ def test_the_table_on_a_terminal(project: Path, hub: Web, bus: Bus) -> None:
     reader.join(10)
     os.close(master)
     assert shown.startswith(b"\x1b[?1049h")
-    left = bytes(shown).rpartition(b"\x1b[?25h\x1b[?1049l")[2].decode().split()  # what stays on the screen
+    left = bytes(shown).rpartition(b"\x1b[?25h\x1b[?1049l")[2].decode().split()  # the text that stays on the screen
     assert left[:10] == ["instrument", "bid", "ask", "mid", "time", "EUR_USD", "1.0945", "1.0947", "1.4", TIME]
 
 
@@ -237,7 +237,7 @@ told.push(["ready", latency]);
 
 
 @pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
-def test_in_a_browser_without_a_bundler(project: Path, hub: Web, bus: Bus, tmp_path: Path) -> None:
+def test_client_in_a_browser_over_a_restart_receives_all_prices(project: Path, hub: Web, bus: Bus, tmp_path: Path) -> None:
     import_map = re.search(r'<script type="importmap">.*?</script>', (CLIENT / "README.md").read_text(), re.DOTALL)
     assert import_map is not None
     packages = project / "node_modules"
