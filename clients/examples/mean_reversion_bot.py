@@ -61,10 +61,10 @@ class Book:
 
     def trade(self, units: int, tick: Tick) -> None:
         """Buy at the ask, sell at the bid."""
-        price, what = tick.ask if units > 0 else tick.bid, "close" if self.units else "open"
+        price, action = tick.ask if units > 0 else tick.bid, "close" if self.units else "open"
         self.earned += (price - self.entry) * self.units
         self.units, self.entry = self.units + units, price
-        print(f"{tick.time:%H:%M:%S} {self.pair} {what} {units:+} at {price}, earned {self.earned}", flush=True)
+        print(f"{tick.time:%H:%M:%S} {self.pair} {action} {units:+} at {price}, earned {self.earned}", flush=True)
 
     def summary(self) -> str:
         worth = self.last.bid if self.last and self.units > 0 else self.last.ask if self.last else self.entry

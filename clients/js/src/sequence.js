@@ -45,8 +45,8 @@ export function judgeReturn(from, snapshot) {
   }
   if (from === null) return { fresh: true, gap: gapOf(null, at, "not_recovered"), position: at };
   const { fresh, gap } = judge(from, snapshot);
-  const said = gap?.reason === "sequence" ? { ...gap, reason: "not_recovered" } : gap;
-  return { fresh, gap: said, position: fresh ? at : from };
+  const known = gap?.reason === "sequence" ? { ...gap, reason: "not_recovered" } : gap;
+  return { fresh, gap: known, position: fresh ? at : from };
 }
 
 function between(position, at, reason) {
