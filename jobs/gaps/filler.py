@@ -2,7 +2,7 @@
 
 Fillers look at the store, never at the live stream, so that one way serves whatever tore the hole: a lost link, a start after a day, a
 kill, a dropped buffer, ids that the exchange skipped. Live prices never wait for them. The reasons are in
-`docs/adr/0011-gaps-are-filled-from-the-store.md`.
+`docs/adr/0011-gaps-are-found-in-the-store.md`.
 """
 
 from __future__ import annotations

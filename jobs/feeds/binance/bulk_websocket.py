@@ -3,7 +3,7 @@
 The library makes each message an object of its own and hands it from its thread to ours through a queue, with checks and locks at each
 step; that costs more than all that is done with the message afterwards. Here everything stays the library's (TLS, proxies, handshakes,
 pings, closing, limits) but for one thing: whole text messages that came out of the socket together pass through it as one.
-`docs/adr/0013-messages-in-bulk.md` has the figures.
+`docs/adr/0013-binance-messages-are-parsed-in-bulk.md` has the figures.
 """
 
 from __future__ import annotations
