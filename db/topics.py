@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 PRICES = "price_updates"
@@ -40,6 +41,12 @@ _ROWS = (
 STREAMS: dict[str, Stream] = {row.name: row for row in _ROWS}
 
 CHANNELS = tuple(row.name for row in _ROWS if row.relayed)
+
+
+def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
+    """Channels that the hub subscribes to, in the order of the table, which is read at each call."""
+    return tuple(row.name for row in streams.values() if row.relayed)
+
 
 # channel -> the Socket.IO event its messages become
 EVENTS = {

@@ -15,7 +15,7 @@ from api.hub.fanout import Fanout
 from api.hub.messages import BadMessage, Message, decode
 from api.hub.topic_log import Place, TopicLog
 from db import topics
-from db.bus import TAIL, Bus, BusError
+from db.bus import Bus, BusError
 from db.messages import Entry
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Relay:
 
     def _catch_up_on(self, channel: str) -> None:
         missed = []
-        for entry in islice(self._bus.backwards(channel), TAIL):
+        for entry in islice(self._bus.backwards(channel), topics.STREAM_TAIL_ENTRIES):
             # Messages were relayed in the stream's order: behind one we have, there is none that we have not.
             if self._log.holds(channel, entry.topic, entry.epoch, entry.seq):
                 break

@@ -1,4 +1,4 @@
--- Acknowledge stored entries and count them, in one step: a repeated acknowledgement counts nothing twice.
+-- Acknowledge stored entries and count them in one step. A repeated acknowledgement counts 0.
 --
 -- KEYS  1 stream   2 count hash      ARGV  1 group   then the entry ids
 local stored = 0

@@ -1,10 +1,12 @@
--- Append one batch of trades to their stream, for the store alone: nothing is numbered, nothing is published.
+-- Append one batch of trades to their stream, for the store only. Trades have no `seq` and are not
+-- published.
 --
 -- KEYS  1 stream   2 count hash   3 receipt
--- ARGV  1 limit: most unstored trades   2 the batch's number with its publisher   3 receipt lifetime in seconds
---       4 how many trades   5 their lines
+-- ARGV  1 limit: maximum of unstored trades   2 number of the batch with its publisher
+--       3 lifetime of the receipt in seconds   4 number of trades   5 their lines
 --
--- Returns 1, also where this batch was appended before, or nil where there is no room: then nothing was done.
+-- Returns 1, also if this batch was appended before, or nil if there is no room: then nothing was
+-- done.
 if redis.call('GET', KEYS[3]) == ARGV[2] then return 1 end
 local counts = redis.call('HMGET', KEYS[2], 'published', 'stored')
 if tonumber(counts[1] or 0) - tonumber(counts[2] or 0) + tonumber(ARGV[4]) > tonumber(ARGV[1]) then return nil end

@@ -1,6 +1,7 @@
--- Acknowledge stored batches of trades, delete them, and count their trades, in one step: a repeated acknowledgement counts nothing twice.
+-- Acknowledge stored entries of trades, delete them and count their trades, in one step. A repeated
+-- acknowledgement counts 0.
 --
--- KEYS  1 stream   2 count hash      ARGV  1 group   then of each entry: its id, how many trades it holds
+-- KEYS  1 stream   2 count hash      ARGV  1 group, then for each entry: id, number of trades
 local stored = 0
 for i = 2, #ARGV, 2 do
   if redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 1 then stored = stored + tonumber(ARGV[i + 1]) end

@@ -1,12 +1,17 @@
 -- Publish a batch on one channel, in one atomic step for the whole batch.
 --
--- KEYS  1 epoch   2 seq hash   3 stream   4 latest hash   5 count hash   6 receipt   7… seq hashes of all channels
--- ARGV  1 channel   2 epoch to begin where there is none   3 tail: entries a stream keeps beyond what is unstored
---       4 limit: most unstored entries (0: nobody stores this channel)   5 '1' to keep the latest body per topic
---       6 the batch's number with its publisher ('': no receipt)   7 receipt lifetime in seconds
+-- KEYS  1 epoch   2 seq hash   3 stream   4 latest hash   5 count hash   6 receipt
+--       7… seq hashes of all channels
+-- ARGV  1 channel
+--       2 epoch to begin if there is none
+--       3 tail: entries the stream keeps beyond the unstored ones; with limit 0: 0 for no stream
+--       4 limit: maximum of unstored entries (0: the channel is not stored)
+--       5 '1' to keep the latest body per topic
+--       6 number of the batch with its publisher ('': no receipt)
+--       7 lifetime of the receipt in seconds
 --       then for each message: topic, body without its closing brace, source, volume
 --
--- Returns {epoch, seq, seq, …}, or {} where the batch does not fit: then nothing was done.
+-- Returns {epoch, seq, seq, …}, or {} if the batch does not fit: then nothing was done.
 local number = ARGV[6]
 if number ~= '' then
   local receipt = redis.call('GET', KEYS[6])
@@ -29,18 +34,22 @@ local epoch = redis.call('GET', KEYS[1])
 if not epoch then
   epoch = ARGV[2]
   redis.call('SET', KEYS[1], epoch)
-  -- A new epoch counts from one, on every channel: what an older one left behind must not go on.
+  -- A new epoch counts from one on every channel: counters of an older epoch must not continue.
   for i = 7, #KEYS do redis.call('DEL', KEYS[i]) end
 end
 
-local keep = tonumber(ARGV[3]) + unstored + batch
+local tail = tonumber(ARGV[3])
+local has_stream = tail > 0 or limit > 0
+local keep = tail + unstored + batch
 local answer = {epoch}
 for i = 8, #ARGV, 4 do
   local topic, open_body = ARGV[i], ARGV[i + 1]
   local seq = redis.call('HINCRBY', KEYS[2], topic, 1)
   local body = open_body .. ',"seq":' .. seq .. ',"epoch":"' .. epoch .. '"}'
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', seq, 'epoch', epoch, 'body', body,
-             'source', ARGV[i + 2], 'volume', ARGV[i + 3])
+  if has_stream then
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', seq, 'epoch', epoch, 'body', body,
+               'source', ARGV[i + 2], 'volume', ARGV[i + 3])
+  end
   if ARGV[5] == '1' then redis.call('HSET', KEYS[4], topic, body) end
   redis.call('PUBLISH', ARGV[1], body)
   answer[#answer + 1] = seq

@@ -1,44 +1,46 @@
-"""Reading a channel of the bus as it happens."""
+"""A live subscription to channels of the bus."""
 
 from __future__ import annotations
 
+import socket
 import ssl
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol
 
 import hiredis
 import redis
 
-_PROBE_SECONDS = 10
-_RECEIVE = 256 * 1024
+from db.bus.errors import translated
+
+_PROBE_SECONDS = 10  # without data from Redis; three times as long ends the subscription
+_MAX_RECEIVE_BYTES = 256 * 1024
 
 
-class BusError(Exception):
-    """The bus cannot be reached or does not work just now; what was asked may be tried again."""
+class RedisConnection(Protocol):
+    """The part of a connection of redis-py that a subscription uses."""
 
+    _sock: socket.socket | None
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Redis's own exceptions become `BusError`; none of them leaves `db`."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise BusError(f"{type(error).__name__}: {error}") from error
+    def connect(self) -> None: ...
+
+    def send_command(self, *words: str, check_health: bool) -> None: ...
+
+    def disconnect(self) -> None: ...
 
 
 class Subscription:
-    """A live subscription. Raises `BusError` once the connection is gone: subscribe anew and catch up.
+    """A live subscription. Raises `BusError` once its connection is lost: subscribe anew, catch up.
 
-    It reads the connection's socket itself. redis-py's `PubSub` reconnects by itself, and what was published meanwhile would be
-    missed without a word; and its readers wait three times for each message, which under a cooperative hub is most of the work.
+    It reads the socket of the connection directly, for two reasons. redis-py's `PubSub` reconnects
+    silently, and the messages published meanwhile would be lost unnoticed. Its readers also wait
+    three times per message, which dominates the cost under a cooperative hub.
     """
 
-    def __init__(self, connection: Any, channels: Sequence[str]) -> None:
+    def __init__(self, connection: RedisConnection, channels: Sequence[str]) -> None:
         self._connection = connection
         self._reader = hiredis.Reader()
-        self._ready: list[tuple[str, bytes]] = []
-        self._silent = 0.0  # seconds without a word from Redis
+        self._ready: list[tuple[str, bytes]] = []  # (channel, body)
+        self._silent_seconds = 0.0
         connection.connect()
         connection.send_command("SUBSCRIBE", *channels, check_health=False)
         self._unconfirmed = len(channels)
@@ -52,18 +54,18 @@ class Subscription:
             if not self._ready and not self._receive(wait):
                 self._probe(wait)
                 return []
-            self._silent = 0.0
+            self._silent_seconds = 0.0
         ready, self._ready = self._ready, []
         return ready
 
     def _receive(self, wait: float) -> bool:
-        """Take in what the socket has, waiting up to `wait` seconds for it; False where there is nothing."""
+        """Parse the data on the socket; False if none comes within `wait` seconds."""
         sock = self._connection._sock
         if sock is None:
             raise redis.ConnectionError("the subscription is closed")
         try:
             sock.settimeout(wait)
-            data = sock.recv(_RECEIVE)
+            data = sock.recv(_MAX_RECEIVE_BYTES)
         except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             return False
         except OSError as error:
@@ -75,7 +77,7 @@ class Subscription:
             self._take(reply)
         return True
 
-    def _take(self, reply: Any) -> None:
+    def _take(self, reply: Sequence[bytes] | hiredis.HiredisError) -> None:
         if isinstance(reply, hiredis.HiredisError):
             raise redis.ResponseError(str(reply))
         if reply[0] == b"message":
@@ -84,13 +86,13 @@ class Subscription:
             self._unconfirmed -= 1
 
     def _probe(self, waited: float) -> None:
-        """A peer that vanished without a FIN is noticed because it no longer answers pings."""
-        self._silent += waited
-        if self._silent > 3 * _PROBE_SECONDS:
-            raise redis.ConnectionError("the bus has fallen silent")
-        if self._silent >= _PROBE_SECONDS:
+        """Send a PING after a silence, to detect a peer that vanished without closing the connection."""
+        self._silent_seconds += waited
+        if self._silent_seconds > 3 * _PROBE_SECONDS:
+            raise redis.ConnectionError(f"no answer from Redis for {self._silent_seconds:.0f} s")
+        if self._silent_seconds >= _PROBE_SECONDS:
             self._connection.send_command("PING", check_health=False)
 
     def close(self) -> None:
-        """Give the connection up."""
+        """Close the connection."""
         self._connection.disconnect()

@@ -30,6 +30,7 @@ from tests.conftest import until
 from tests.fake_time import FakeTime
 from tests.standins.binance import BinanceStandIn
 from tests.standins.binance_market import generated
+from tests.support.bus import source_changes
 
 STOP = threading.Event()  # that nobody sets
 
@@ -63,14 +64,14 @@ class Feed:
         return [Trade(symbol, int(number), moment, price, quantity, side) for symbol, number, moment, price, quantity, side in rows]
 
     def states(self) -> list[str]:
-        return [change["state"] for change in self._bus.source_changes()]
+        return [change["state"] for change in source_changes(self._bus)]
 
     def state(self) -> str:
         return str(self._bus.sources().get("binance", {}).get("state"))
 
     def detail(self, state: str) -> str:
         """What the source last said on entering `state`."""
-        return str([change["detail"] for change in self._bus.source_changes() if change["state"] == state][-1])
+        return str([change["detail"] for change in source_changes(self._bus) if change["state"] == state][-1])
 
 
 @pytest.fixture

@@ -13,9 +13,11 @@ import pytest
 import redis as redis_client
 
 from db import topics
-from db.bus import CHUNK, TRADES_AT_ONCE, Bus, BusError, BusFull, Subscription
+from db.bus import Bus, BusError, BusFull, Subscription
+from db.bus.publish import MAX_TRADES_PER_ENTRY, MESSAGES_PER_SCRIPT
 from db.messages import Tick, Trade, trade_lines
 from tests.conftest import Servers, until
+from tests.support.bus import source_changes
 
 
 def tick(number: int = 1, instrument: str = "EUR_USD") -> Tick:
@@ -79,18 +81,18 @@ def test_the_sisters_publish_the_contract_s_bodies(bus: Bus) -> None:
 
 def test_a_batch_keeps_its_order_over_many_chunks(bus: Bus) -> None:
     subscription = bus.subscribe()
-    stamps = bus.publish_prices([tick(number) for number in range(3 * CHUNK + 7)])
-    assert [stamp.seq for stamp in stamps] == list(range(1, 3 * CHUNK + 8))
-    bodies = [orjson.loads(body) for _, body in read(subscription, 3 * CHUNK + 7)]
-    assert [body["seq"] for body in bodies] == list(range(1, 3 * CHUNK + 8))
+    stamps = bus.publish_prices([tick(number) for number in range(3 * MESSAGES_PER_SCRIPT + 7)])
+    assert [stamp.seq for stamp in stamps] == list(range(1, 3 * MESSAGES_PER_SCRIPT + 8))
+    bodies = [orjson.loads(body) for _, body in read(subscription, 3 * MESSAGES_PER_SCRIPT + 7)]
+    assert [body["seq"] for body in bodies] == list(range(1, 3 * MESSAGES_PER_SCRIPT + 8))
 
 
 def test_a_repeated_batch_is_recognised(bus: Bus) -> None:
-    batch = [tick(number) for number in range(CHUNK + 3)]
+    batch = [tick(number) for number in range(MESSAGES_PER_SCRIPT + 3)]
     first = bus.publish_prices(batch, "source/1")
     assert bus.publish_prices(batch, "source/1") == first
-    assert len(list(bus.backwards(topics.PRICES))) == CHUNK + 3
-    assert bus.publish_prices(batch, "source/2")[0].seq == CHUNK + 4
+    assert len(list(bus.backwards(topics.PRICES))) == MESSAGES_PER_SCRIPT + 3
+    assert bus.publish_prices(batch, "source/2")[0].seq == MESSAGES_PER_SCRIPT + 4
     with pytest.raises(ValueError, match="PUBLISHER/NUMBER"):
         bus.publish_prices(batch, "source")
 
@@ -110,14 +112,14 @@ def test_a_full_bus_accepts_nothing_until_the_store_has_caught_up(servers: Serve
 
 
 def test_a_chunk_that_was_refused_is_taken_by_the_repeat_alone(servers: Servers, raw_redis: redis_client.Redis) -> None:
-    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=CHUNK + 10)
+    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=MESSAGES_PER_SCRIPT + 10)
     bus.open_group(topics.PRICES)
-    batch = [tick(number) for number in range(2 * CHUNK)]
+    batch = [tick(number) for number in range(2 * MESSAGES_PER_SCRIPT)]
     with pytest.raises(BusFull):
         bus.publish_prices(batch, "source/1")
-    entries = bus.read_unstored(topics.PRICES, CHUNK, 0)
+    entries = bus.read_unstored(topics.PRICES, MESSAGES_PER_SCRIPT, 0)
     bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
-    assert [stamp.seq for stamp in bus.publish_prices(batch, "source/1")] == list(range(1, 2 * CHUNK + 1))
+    assert [stamp.seq for stamp in bus.publish_prices(batch, "source/1")] == list(range(1, 2 * MESSAGES_PER_SCRIPT + 1))
 
 
 def test_an_unacknowledged_entry_is_handed_out_again(bus: Bus) -> None:
@@ -184,7 +186,7 @@ def test_redis_away_is_a_bus_error() -> None:
         lambda: bus.publish_candles([("EUR_USD", "1m", CANDLE)]),
         lambda: bus.read_unstored_trades(1, 0),
         lambda: bus.note_source_change("oanda", "live", None),
-        bus.source_changes,
+        lambda: source_changes(bus),
     ]
     for each in trades_and_candles:
         with pytest.raises(BusError):
@@ -233,14 +235,14 @@ def test_trades_go_to_the_store_once_and_ring_nowhere(bus: Bus, raw_redis: redis
     pubsub = client.pubsub(ignore_subscribe_messages=True)
     pubsub.psubscribe("*")
     pubsub.get_message(timeout=5)
-    trades = [trade(number) for number in range(TRADES_AT_ONCE + 3)]
+    trades = [trade(number) for number in range(MAX_TRADES_PER_ENTRY + 3)]
     for _ in range(3):  # its answer was lost twice
         bus.publish_trades(trades, "binance/1")
     bus.publish_trades([trade(9)], "binance/2")
-    assert bus.unstored(topics.TRADES) == TRADES_AT_ONCE + 4
+    assert bus.unstored(topics.TRADES) == MAX_TRADES_PER_ENTRY + 4
     bus.open_group(topics.TRADES)
     got = bus.read_unstored_trades(10, 0)
-    assert [each.trades for each in got] == [TRADES_AT_ONCE, 3, 1]
+    assert [each.trades for each in got] == [MAX_TRADES_PER_ENTRY, 3, 1]
     assert b"".join(each.lines for each in got) == trade_lines([*trades, trade(9)])
     assert got[2].lines == b"BTCUSDT\t9\t2025-11-18T12:30:00.000000Z\t9.10\t0.00100000\tsell\n"
     raw_redis.publish("end", b"")
@@ -279,28 +281,28 @@ def test_a_stored_price_stays_in_its_stream(bus: Bus) -> None:
 
 
 def test_a_bus_full_of_trades_accepts_none_until_the_store_has_caught_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
-    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=TRADES_AT_ONCE + 1)
+    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=MAX_TRADES_PER_ENTRY + 1)
     bus.open_group(topics.TRADES)
-    two_parts = [trade(number) for number in range(TRADES_AT_ONCE + 1)]
+    two_parts = [trade(number) for number in range(MAX_TRADES_PER_ENTRY + 1)]
     bus.publish_trades([trade(0)], "binance/1")
     with pytest.raises(BusFull):
         bus.publish_trades(two_parts, "binance/2")
-    assert bus.unstored(topics.TRADES) == TRADES_AT_ONCE + 1
+    assert bus.unstored(topics.TRADES) == MAX_TRADES_PER_ENTRY + 1
     assert bus.publish_prices([tick(1)])[0].seq == 1  # prices have a measure of their own
     entries = bus.read_unstored_trades(1, 0)
     assert bus.forget_trades(entries) == 1
     bus.publish_trades(two_parts, "binance/2")  # the repeat takes what was refused alone
-    assert [entry.trades for entry in bus.read_unstored_trades(10, 0)] == [TRADES_AT_ONCE, 1]
+    assert [entry.trades for entry in bus.read_unstored_trades(10, 0)] == [MAX_TRADES_PER_ENTRY, 1]
 
 
 def test_changes_of_sources_are_told_and_kept(servers: Servers, raw_redis: redis_client.Redis) -> None:
     seconds = count()
     bus = Bus(servers.redis_url, lambda: datetime(2025, 11, 18, tzinfo=UTC) + timedelta(seconds=next(seconds)))
-    assert bus.source_changes() == []
+    assert source_changes(bus) == []
     subscription = bus.subscribe([topics.SOURCE_STATES])
     bus.note_source_change("binance", "connecting", None)
     bus.note_source_change("binance", "backing_off", "HTTP 503")
-    changes = bus.source_changes()
+    changes = source_changes(bus)
     assert changes == [
         {"source": "binance", "state": "connecting", "detail": None, "timestamp": "2025-11-18T00:00:00.000000Z"},
         {"source": "binance", "state": "backing_off", "detail": "HTTP 503", "timestamp": "2025-11-18T00:00:01.000000Z"},
@@ -308,6 +310,6 @@ def test_changes_of_sources_are_told_and_kept(servers: Servers, raw_redis: redis
     assert [orjson.loads(body) for _, body in read(subscription, 2)] == changes
     for number in range(1300):
         bus.note_source_change("oanda", "live", str(number))
-    kept = [change["detail"] for change in bus.source_changes()]
+    kept = [change["detail"] for change in source_changes(bus)]
     assert kept == [str(number) for number in range(1300)][-len(kept) :]
     assert 1000 <= len(kept) < 1200  # Redis trims whole blocks

@@ -40,6 +40,7 @@ from jobs.services import _surroundings
 from tests.conftest import until
 from tests.processes import jobs
 from tests.standins.oanda import OandaStandIn
+from tests.support.bus import source_changes
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 HOURLY = RECORDINGS / "EUR_USD_H1.csv.gz"
@@ -89,7 +90,7 @@ def taken(bus: Bus) -> list[Quoted]:
 
 
 def changes(bus: Bus) -> list[tuple[str, str | None]]:
-    return [(change["state"], change["detail"]) for change in bus.source_changes()]
+    return [(change["state"], change["detail"]) for change in source_changes(bus)]
 
 
 def has_state(bus: Bus, state: str) -> Callable[[], bool]:

@@ -1,0 +1,83 @@
+"""The connection to Redis that all parts of the bus share.
+
+Only this module uses `Any` for the answers of redis-py, which types each of them as the union of
+the answers that any of its settings could produce.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from db import topics
+from db.bus.errors import translated
+
+# One run of a script: its KEYS and its ARGV.
+ScriptCall = tuple[Sequence[str], Sequence[str | bytes | int]]
+
+
+def lua(name: str) -> str:
+    """The text of the script `NAME.lua` in this folder."""
+    return (Path(__file__).parent / f"{name}.lua").read_text()
+
+
+class Connection:
+    """A connection pool, safe to share between threads.
+
+    `clock` stamps each published message. `limit` is the maximum of unstored entries per stored
+    stream, `timeout` is in seconds. `streams` is the channel table, read at each call.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], datetime],
+        *,
+        limit: int = 500_000,
+        timeout: float = 5.0,
+        streams: Mapping[str, topics.Stream] = topics.STREAMS,
+    ) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._streams = streams
+        self._redis: Any = redis.Redis.from_url(
+            url,
+            protocol=2,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            # The caller decides about a repeat: only a `batch_id` makes it safe.
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._redis.close()
+
+    def ping(self) -> None:
+        """Raise `BusError` unless the bus answers."""
+        with translated():
+            self._redis.ping()
+
+    def _run_scripts(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        """Run one script once per call, in one round trip; load it first if Redis does not have it."""
+        if not calls:
+            return []
+        sha = self._redis.register_script(script).sha
+        with translated():
+            try:
+                return self._run_loaded(sha, calls)
+            except redis.exceptions.NoScriptError:
+                self._redis.script_load(script)
+                return self._run_loaded(sha, calls)
+
+    def _run_loaded(self, sha: str, calls: Sequence[ScriptCall]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for keys, arguments in calls:
+            pipe.evalsha(sha, len(keys), *keys, *arguments)
+        return list(pipe.execute())

@@ -1,0 +1,189 @@
+"""Publishing: numbers, keeps and broadcasts messages, one atomic step per script call."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+import orjson
+
+from db import topics
+from db.bus.connection import Connection, ScriptCall, lua
+from db.bus.errors import BusFull
+from db.decimals import is_decimal
+from db.messages import Stamp, Tick, Trade, trade_lines
+from db.timestamps import format_time
+
+MESSAGES_PER_SCRIPT = 500  # Redis serves no other client during a script call
+MAX_TRADES_PER_ENTRY = 5_000
+_RECEIPT_SECONDS = 86_400
+_PUBLISH = lua("publish")
+_APPEND = lua("append")
+
+# Topic, JSON body without its closing brace, source, volume. The script adds `seq` and `epoch`.
+_Message = tuple[str, bytes, str, str]
+
+
+class Publisher(Connection):
+    """The part of the bus that publishes.
+
+    `batch_id` is `PUBLISHER/NUMBER`. A publisher has a name of its own and sends its batches one
+    after the other. With a `batch_id`, a failed batch may be sent again after any failure. Without
+    it, a repeat may publish twice. Every method raises `BusError`; `BusFull` if the store is behind.
+    """
+
+    def publish(self, channel: str, topic: str, body: Mapping[str, object], batch_id: str | None = None) -> Stamp:
+        """Publish one message on a channel of the channel table.
+
+        `timestamp`, `seq` and `epoch` are appended to `body`; `seq` counts per channel and topic.
+        """
+        open_body = orjson.dumps({**body, "timestamp": format_time(self._clock())})[:-1]
+        return self._publish(channel, [(topic, open_body, "", "")], batch_id)[0]
+
+    def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> list[Stamp]:
+        """Publish a batch of prices in one round trip, in order.
+
+        `BusFull` means that the store is behind: the repeat skips the part that was accepted.
+        """
+        stamp = format_time(self._clock())
+        messages = [(tick.instrument, _price_body(tick, stamp), tick.source, tick.volume or "") for tick in ticks]
+        return self._publish(topics.PRICES, messages, batch_id)
+
+    def cache_price(
+        self, instrument: str, *, bid: str | Decimal, ask: str | Decimal, mid: str | Decimal, time: str | datetime, source: str = "job"
+    ) -> Stamp:
+        """Publish one price on `price_updates`; it becomes the instrument's latest."""
+        moment = time if isinstance(time, str) else format_time(time)
+        return self.publish_prices([Tick(instrument, _decimal(bid), _decimal(ask), _decimal(mid), moment, source)])[0]
+
+    def publish_volatility_alert(
+        self,
+        instrument: str,
+        volatility: float,
+        *,
+        threshold: float,
+        severity: str,
+        message: str | None = None,
+        batch_id: str | None = None,
+    ) -> Stamp:
+        """Publish on `volatility_alerts`.
+
+        `severity` is `warning` or `critical`; `volatility` and `threshold` are fractions
+        (0.025 = 2.5 %).
+        """
+        message = message or f"{instrument} volatility {volatility:.2%} is above the {severity} threshold {threshold:.2%}"
+        figures = {"instrument": instrument, "volatility": volatility}
+        return self._publish_alert(topics.VOLATILITY_ALERTS, instrument, figures, threshold, severity, message, batch_id)
+
+    def publish_correlation_alert(
+        self,
+        instrument1: str,
+        instrument2: str,
+        correlation: float,
+        *,
+        previous: float,
+        threshold: float,
+        severity: str,
+        message: str | None = None,
+        batch_id: str | None = None,
+    ) -> Stamp:
+        """Publish on `correlation_alerts`.
+
+        The correlation has moved from `previous` by more than `threshold` (absolute).
+        """
+        message = message or f"{instrument1}/{instrument2} correlation went from {previous:+.2f} to {correlation:+.2f}"
+        figures = {
+            "instrument1": instrument1,
+            "instrument2": instrument2,
+            "correlation": correlation,
+            "previous_correlation": previous,
+            "change": correlation - previous,
+        }
+        topic = f"{instrument1}|{instrument2}"
+        return self._publish_alert(topics.CORRELATION_ALERTS, topic, figures, threshold, severity, message, batch_id)
+
+    def publish_data_ready(self, data_type: str, instruments: Sequence[str], as_of: datetime) -> Stamp:
+        """Publish on `data_ready` that `data_type` is stored up to `as_of`.
+
+        `data_type` is `hourly_candles`, `volatility` or `correlation_matrix`.
+        """
+        body = {"data_type": data_type, "instruments": list(instruments), "as_of": format_time(as_of)}
+        return self.publish(topics.DATA_READY, data_type, body)
+
+    def publish_candles(self, candles: Sequence[tuple[str, str, Mapping[str, object]]]) -> None:
+        """Publish (instrument, interval, candle) on `candle_updates`, in order.
+
+        `candle` has the form in which `/candles` returns it.
+        """
+        stamp = format_time(self._clock())
+        messages = []
+        for instrument, interval, candle in candles:
+            body = orjson.dumps({"instrument": instrument, "interval": interval, "candle": candle, "timestamp": stamp})
+            messages.append((topics.candle_topic(instrument, interval), body[:-1], "", ""))
+        self._publish(topics.CANDLES, messages, None)
+
+    def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
+        """Append trades to their stream, in order, for the store only: they are never broadcast."""
+        publisher, _, number = batch_id.rpartition("/")
+        calls: list[ScriptCall] = []
+        for start in range(0, len(trades), MAX_TRADES_PER_ENTRY):
+            part = trades[start : start + MAX_TRADES_PER_ENTRY]
+            receipt = topics.receipt_key(f"{publisher}:{topics.TRADES}", start)
+            keys = [topics.stream_key(topics.TRADES), topics.count_key(topics.TRADES), receipt]
+            calls.append((keys, [self._limit, number, _RECEIPT_SECONDS, len(part), trade_lines(part)]))
+        if not all(self._run_scripts(_APPEND, calls)):
+            raise BusFull(f"{topics.TRADES}: {self._limit} trades wait to be stored")
+
+    def _publish_alert(
+        self,
+        channel: str,
+        topic: str,
+        figures: Mapping[str, object],
+        threshold: float,
+        severity: str,
+        message: str,
+        batch_id: str | None,
+    ) -> Stamp:
+        return self.publish(channel, topic, {**figures, "threshold": threshold, "severity": severity, "message": message}, batch_id)
+
+    def _publish(self, channel: str, messages: Sequence[_Message], batch_id: str | None) -> list[Stamp]:
+        if batch_id is not None and "/" not in batch_id:
+            raise ValueError("batch_id is PUBLISHER/NUMBER")
+        starts = range(0, len(messages), MESSAGES_PER_SCRIPT)
+        calls = [self._publish_call(channel, messages[start : start + MESSAGES_PER_SCRIPT], batch_id or "", start) for start in starts]
+        answers = self._run_scripts(_PUBLISH, calls)
+        if any(not answer for answer in answers):
+            raise BusFull(f"{channel}: {self._limit} messages wait to be stored")
+        return [Stamp(answer[0].decode(), seq) for answer in answers for seq in answer[1:]]
+
+    def _publish_call(self, channel: str, messages: Sequence[_Message], batch_id: str, part: int) -> ScriptCall:
+        row = self._streams[channel]
+        publisher, _, number = batch_id.rpartition("/")
+        keys = [
+            topics.EPOCH_KEY,
+            topics.seq_key(channel),
+            topics.stream_key(channel),
+            topics.LATEST_KEY,
+            topics.count_key(channel),
+            topics.receipt_key(publisher, part),
+            *map(topics.seq_key, self._streams),
+        ]
+        limit = self._limit if row.stored else 0
+        options: list[str | bytes | int] = [
+            channel, uuid.uuid4().hex[:12], row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS,
+        ]  # fmt: skip
+        return keys, [*options, *(field for message in messages for field in message)]
+
+
+def _price_body(tick: Tick, timestamp: str) -> bytes:
+    price = {"bid": tick.bid, "ask": tick.ask, "mid": tick.mid, "time": tick.time}
+    return orjson.dumps({"instrument": tick.instrument, "price": price, "timestamp": timestamp})[:-1]
+
+
+def _decimal(value: str | Decimal) -> str:
+    text = value if isinstance(value, str) else format(value, "f")
+    if not is_decimal(text):
+        raise ValueError(f"{value} is not a price")
+    return text
