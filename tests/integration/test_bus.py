@@ -13,7 +13,7 @@ import pytest
 import redis as redis_client
 
 from db import topics
-from db.bus import Bus, BusError, BusFull, Subscription
+from db.bus import Board, Bus, BusError, BusFull, Publisher, Reader, Subscription, WriterQueue
 from db.bus.publish import MAX_TRADES_PER_ENTRY, MESSAGES_PER_SCRIPT
 from db.messages import Tick, Trade, trade_lines
 from tests.conftest import Servers, until
@@ -313,3 +313,57 @@ def test_changes_of_sources_are_told_and_kept(servers: Servers, raw_redis: redis
     kept = [change["detail"] for change in source_changes(bus)]
     assert kept == [str(number) for number in range(1300)][-len(kept) :]
     assert 1000 <= len(kept) < 1200  # Redis trims whole blocks
+
+
+def test_a_row_of_the_channel_table_is_enough_to_publish(bus: Bus, raw_redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(topics.STREAMS, "moons", topics.Stream("moons", tail=10, keeps_latest=True))
+    subscription = bus.subscribe()
+    bus.publish("moons", "Io", {"phase": 1})
+    assert bus.publish("moons", "Io", {"phase": 2}, "moons/1") == bus.publish("moons", "Io", {"phase": 2}, "moons/1")
+    got = read(subscription, 2)
+    bodies = [orjson.loads(body) for _, body in got]
+    assert [channel for channel, _ in got] == ["moons", "moons"]
+    assert [(body["phase"], body["seq"]) for body in bodies] == [(1, 1), (2, 2)]
+    assert list(bodies[0]) == ["phase", "timestamp", "seq", "epoch"]
+    assert [(entry.topic, entry.body) for entry in bus.backwards("moons")] == [("Io", got[1][1]), ("Io", got[0][1])]
+    assert bus.latest_prices(["Io"]) == {"Io": got[1][1]}
+    raw_redis.delete(topics.EPOCH_KEY)
+    bus.cache_price("EUR_USD", bid="1", ask="2", mid="1.5", time="2025-11-18T12:30:00.000000Z")
+    assert bus.publish("moons", "Io", {"phase": 3}).seq == 1  # another channel began the epoch
+
+
+def test_a_channel_without_a_tail_is_numbered_and_has_no_stream(
+    bus: Bus, raw_redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(topics.STREAMS, "moons", topics.Stream("moons", tail=0))
+    subscription = bus.subscribe()
+    stamps = [bus.publish("moons", "Io", {"phase": phase}) for phase in (1, 2)]
+    assert [stamp.seq for stamp in stamps] == [1, 2]
+    assert [orjson.loads(body)["phase"] for _, body in read(subscription, 2)] == [1, 2]
+    assert raw_redis.exists(topics.stream_key("moons")) == 0
+    assert list(bus.backwards("moons")) == []
+
+
+def test_a_stored_channel_of_the_table_is_bounded(servers: Servers, raw_redis: redis_client.Redis) -> None:
+    row = topics.Stream("moons", stored=True, relayed=False)
+    bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=2, streams={"moons": row})
+    assert [bus.publish("moons", "Io", {}).seq for _ in range(2)] == [1, 2]
+    with pytest.raises(BusFull):
+        bus.publish("moons", "Io", {})
+    assert bus.unstored("moons") == 2
+    assert bus.latest_prices() == {}
+    with pytest.raises(KeyError):
+        bus.publish("comets", "Halley", {})
+
+
+def test_one_part_of_the_bus_works_on_its_own(servers: Servers, raw_redis: redis_client.Redis) -> None:
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    publisher, reader = Publisher(servers.redis_url, now), Reader(servers.redis_url, now)
+    queue, board = WriterQueue(servers.redis_url, now), Board(servers.redis_url, now)
+    publisher.publish_prices([tick(1)])
+    assert [entry.seq for entry in reader.backwards(topics.PRICES)] == [1]
+    assert queue.unstored() == 1
+    board.claim_leadership("token")
+    assert board.leader() == "token"
