@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+
+from db.postgres import Cursor
 
 Subject = tuple[str, str]  # an instrument and '', or a pair
 
@@ -35,7 +36,7 @@ class EpisodeRow:
     as_of: datetime
 
 
-def write_alerts(cursor: Any, alerts: Sequence[Alert]) -> int:
+def write_alerts(cursor: Cursor, alerts: Sequence[Alert]) -> int:
     """Store alerts, each once; how many were new."""
     new = 0
     for alert in alerts:
@@ -51,7 +52,7 @@ def write_alerts(cursor: Any, alerts: Sequence[Alert]) -> int:
     return new
 
 
-def unpublished_alerts(cursor: Any, limit: int = 1000) -> list[tuple[int, Alert]]:
+def unpublished_alerts(cursor: Cursor, limit: int = 1000) -> list[tuple[int, Alert]]:
     """(id, alert) of those that the bus does not have yet, oldest first."""
     cursor.execute(
         "SELECT id, type, symbol, symbol2, severity, time, value, previous, threshold, message FROM alerts"
@@ -61,18 +62,18 @@ def unpublished_alerts(cursor: Any, limit: int = 1000) -> list[tuple[int, Alert]
     return [(row[0], Alert(*row[1:])) for row in cursor.fetchall()]
 
 
-def mark_published(cursor: Any, alert_id: int, now: datetime) -> None:
+def mark_published(cursor: Cursor, alert_id: int, now: datetime) -> None:
     """The bus has it."""
     cursor.execute("UPDATE alerts SET published = %s WHERE id = %s AND published IS NULL", (now, alert_id))
 
 
-def read_episodes(cursor: Any, kind: str) -> dict[Subject, EpisodeRow]:
+def read_episodes(cursor: Cursor, kind: str) -> dict[Subject, EpisodeRow]:
     """Where every rule of that type of alert stands."""
     cursor.execute("SELECT symbol, symbol2, severity, alerted, told, as_of FROM alert_episodes WHERE type = %s", (kind,))
     return {(row[0], row[1]): EpisodeRow(*row[2:]) for row in cursor.fetchall()}
 
 
-def write_episodes(cursor: Any, kind: str, episodes: Mapping[Subject, EpisodeRow]) -> None:
+def write_episodes(cursor: Cursor, kind: str, episodes: Mapping[Subject, EpisodeRow]) -> None:
     """Store where these rules stand."""
     for (symbol, symbol2), row in sorted(episodes.items()):
         cursor.execute(

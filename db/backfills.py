@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+
+from db.postgres import Cursor
 
 ALWAYS, FOREVER = "-infinity", "infinity"  # a range without a start, without an end
 
@@ -34,14 +35,14 @@ class Progress:
 _KEY = "source = %s AND symbol = %s AND interval = %s AND start_time = %s AND end_time = %s"
 
 
-def progress(cursor: Any, asked: Backfill) -> Progress | None:
+def progress(cursor: Cursor, asked: Backfill) -> Progress | None:
     """How far it has come; None where nothing of it is known."""
     cursor.execute(f"SELECT position, finished FROM backfills WHERE {_KEY}", _key(asked))  # noqa: S608
     row = cursor.fetchone()
     return None if row is None else Progress(*row)
 
 
-def remember(cursor: Any, asked: Backfill, reached: Progress, now: datetime) -> None:
+def remember(cursor: Cursor, asked: Backfill, reached: Progress, now: datetime) -> None:
     """Note how far it has come, in the transaction that stores the rows up to there."""
     cursor.execute(
         "INSERT INTO backfills (source, symbol, interval, start_time, end_time, position, finished, updated) "
@@ -51,7 +52,7 @@ def remember(cursor: Any, asked: Backfill, reached: Progress, now: datetime) -> 
     )
 
 
-def forget(cursor: Any, asked: Backfill) -> None:
+def forget(cursor: Cursor, asked: Backfill) -> None:
     """Let it begin anew."""
     cursor.execute(f"DELETE FROM backfills WHERE {_KEY}", _key(asked))  # noqa: S608
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from db.intervals import INTERVALS
 from db.partitions import make_months
+from db.postgres import Cursor, scalar
 
 Ohlc = tuple[str, str, str, str]
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
@@ -48,7 +49,7 @@ class CandleRow:
     source: str
 
 
-def insert_candles(cursor: Any, rows: Sequence[CandleRow]) -> int:
+def insert_candles(cursor: Cursor, rows: Sequence[CandleRow]) -> int:
     """Store candles, and mark them for those above; how many were written.
 
     Where one is there already, that of the higher rank wins, the newer among equals; the last of `rows` among its own. Makes the
@@ -70,7 +71,7 @@ def insert_candles(cursor: Any, rows: Sequence[CandleRow]) -> int:
     return written
 
 
-def upsert_candles(cursor: Any, query: str, parameters: Mapping[str, Any] | None = None) -> int:
+def upsert_candles(cursor: Cursor, query: str, parameters: Mapping[str, Any] | None = None) -> int:
     """Store what `query` gives, columns as `COLUMNS`, each candle once and in the order of the key; how many were written.
 
     Where one is there already, that of the higher rank wins, the newer among equals. Unchanged candles are not touched.
@@ -79,7 +80,7 @@ def upsert_candles(cursor: Any, query: str, parameters: Mapping[str, Any] | None
     return int(cursor.rowcount)
 
 
-def upsert_and_tell(cursor: Any, query: str, parameters: Mapping[str, Any], *, unless: str = "false") -> list[Update]:
+def upsert_and_tell(cursor: Cursor, query: str, parameters: Mapping[str, Any], *, unless: str = "false") -> list[Update]:
     """As `upsert_candles`, but gives the newest `NEWEST` of the written candles of each instrument and interval, oldest first.
 
     A candle of which `unless` is true stays as it is; it may compare `candles`, which is there, with `excluded`, which would be.
@@ -88,7 +89,7 @@ def upsert_and_tell(cursor: Any, query: str, parameters: Mapping[str, Any], *, u
     return [_update(row) for row in cursor.fetchall()]
 
 
-def complete_candles(cursor: Any, ended: str) -> list[Update]:
+def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
     """Call every candle of our own complete that ended at `ended`, in contract form, or before; the newest of them as `upsert_and_tell`."""
     cursor.execute(
         _newest(
@@ -100,7 +101,7 @@ def complete_candles(cursor: Any, ended: str) -> list[Update]:
     return [_update(row) for row in cursor.fetchall()]
 
 
-def latest_ends(cursor: Any, source: str, interval: str) -> dict[str, str]:
+def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
     """symbol -> end, in contract form, of its last complete candle that `source` gave; of the instruments that `source` feeds."""
     cursor.execute(
         f"SELECT i.symbol, {_TIME.format('c.end_time')} FROM instruments i, LATERAL ("  # noqa: S608
@@ -111,7 +112,7 @@ def latest_ends(cursor: Any, source: str, interval: str) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
-def latest_closes(cursor: Any) -> dict[str, str]:
+def latest_closes(cursor: Cursor) -> dict[str, str]:
     """symbol -> close of its last candle, of whatever interval."""
     cursor.execute(
         "SELECT DISTINCT ON (i.symbol) i.symbol, c.close FROM instruments i, unnest(%s::text[]) AS width, LATERAL ("
@@ -122,7 +123,7 @@ def latest_closes(cursor: Any) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
-def nothing_stored(cursor: Any, symbols: Sequence[str]) -> bool:
+def nothing_stored(cursor: Cursor, symbols: Sequence[str]) -> bool:
     """Whether none of these has a candle or a price; until the transaction ends, nobody else is answered at all."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire first rows'))")
     cursor.execute(
@@ -130,10 +131,10 @@ def nothing_stored(cursor: Any, symbols: Sequence[str]) -> bool:
         " AND NOT EXISTS (SELECT FROM prices WHERE instrument = ANY (%(symbols)s))",
         {"symbols": list(symbols)},
     )
-    return bool(cursor.fetchone()[0])
+    return bool(scalar(cursor))
 
 
-def candles_between(cursor: Any, interval: str, start: datetime, end: datetime) -> list[tuple[str, int, float, float, float, float]]:
+def candles_between(cursor: Cursor, interval: str, start: datetime, end: datetime) -> list[tuple[str, int, float, float, float, float]]:
     """(symbol, start in Unix seconds, open, high, low, close) of the candles within `start` and `end`, as floats: for statistics alone."""
     cursor.execute(
         "SELECT symbol, extract(epoch FROM start_time)::bigint, open::float8, high::float8, low::float8, close::float8 FROM candles"
@@ -143,7 +144,7 @@ def candles_between(cursor: Any, interval: str, start: datetime, end: datetime) 
     return list(cursor.fetchall())
 
 
-def closing_quotes(cursor: Any, interval: str, end: datetime) -> list[tuple[str, str, str, str]]:
+def closing_quotes(cursor: Cursor, interval: str, end: datetime) -> list[tuple[str, str, str, str]]:
     """(symbol, bid, ask, mid) at the close of every candle that ended at `end`; where bid and ask are not known, mid stands for them."""
     cursor.execute(
         "SELECT symbol, coalesce(bid_close, close), coalesce(ask_close, close), close FROM candles"
@@ -153,10 +154,10 @@ def closing_quotes(cursor: Any, interval: str, end: datetime) -> list[tuple[str,
     return list(cursor.fetchall())
 
 
-def marked_between(cursor: Any, start: datetime, end: datetime) -> bool:
+def marked_between(cursor: Cursor, start: datetime, end: datetime) -> bool:
     """Whether anything stored of the time from `start` to `end` is not in its candles yet."""
     cursor.execute("SELECT EXISTS (SELECT FROM candle_marks WHERE minute >= %s AND minute < %s)", (start, end))
-    return bool(cursor.fetchone()[0])
+    return bool(scalar(cursor))
 
 
 def _upsert(query: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+
+from db.postgres import Cursor
 
 Pair = tuple[str, str]
 Row = tuple[str, str, float | None, int]  # symbol1, symbol2, correlation, observations
@@ -15,7 +16,7 @@ METHODS = ("pearson", "spearman", "ewma", "shrunk")
 
 
 def write_correlations(
-    cursor: Any, time: datetime, method: str, pairs: Sequence[Pair], values: Sequence[float | None], observations: Sequence[int]
+    cursor: Cursor, time: datetime, method: str, pairs: Sequence[Pair], values: Sequence[float | None], observations: Sequence[int]
 ) -> int:
     """Store one matrix, a row a pair (symbol1 < symbol2); what was stored for that time and method is replaced. How many pairs."""
     cursor.execute("DELETE FROM correlations WHERE time = %s AND method = %s", (time, method))
@@ -27,7 +28,7 @@ def write_correlations(
     return len(pairs)
 
 
-def correlations_of(cursor: Any, time: datetime, method: str) -> dict[Pair, float]:
+def correlations_of(cursor: Cursor, time: datetime, method: str) -> dict[Pair, float]:
     """Pair to correlation, of the matrix of that time; pairs without one are left out."""
     cursor.execute(
         "SELECT symbol1, symbol2, correlation FROM correlations WHERE time = %s AND method = %s AND correlation IS NOT NULL", (time, method)
@@ -35,7 +36,7 @@ def correlations_of(cursor: Any, time: datetime, method: str) -> dict[Pair, floa
     return {(first, second): value for first, second, value in cursor.fetchall()}
 
 
-def latest_matrix(cursor: Any, method: str, as_of: str | None = None) -> tuple[datetime, list[Row]] | None:
+def latest_matrix(cursor: Cursor, method: str, as_of: str | None = None) -> tuple[datetime, list[Row]] | None:
     """Time and rows, ordered by pair, of the last matrix of that method up to `as_of`, in contract form; None without one."""
     cursor.execute(
         "SELECT time FROM correlations WHERE method = %s AND (%s::timestamptz IS NULL OR time <= %s) ORDER BY time DESC LIMIT 1",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+
+from db.postgres import Cursor, scalar
 
 SCAN = 50_000  # trades that one statement looks at: a fraction of a second, however much is stored
 MOST = 1000  # gaps in one answer
@@ -61,7 +62,7 @@ class _Place:
     time: datetime
 
 
-def advance_watermark(cursor: Any, source: str, symbol: str, now: datetime, *, rows: int = SCAN) -> Advance:
+def advance_watermark(cursor: Cursor, source: str, symbol: str, now: datetime, *, rows: int = SCAN) -> Advance:
     """Move the symbol's watermark over up to `rows` stored trades and record the holes among them, as open.
 
     The first trade that is stored starts it: what came before was never promised.
@@ -80,7 +81,7 @@ def advance_watermark(cursor: Any, source: str, symbol: str, now: datetime, *, r
     return Advance(len(holes), seen == rows)
 
 
-def open_gaps(cursor: Any, source: str) -> list[Gap]:
+def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
     """The holes in trades that are still to be filled, the shortest first: none waits for a long one. At most `MOST`."""
     cursor.execute(
         "SELECT id, symbol, first_id, last_id, start_time, end_time, detected, reason FROM gaps"
@@ -93,7 +94,7 @@ def open_gaps(cursor: Any, source: str) -> list[Gap]:
     ]
 
 
-def narrow(cursor: Any, source: str, gap: Gap, now: datetime, *, rows: int = SCAN) -> list[Gap]:
+def narrow(cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = SCAN) -> list[Gap]:
     """Compare an open gap with what is stored by now: it is filled, as it was, or replaced by the holes that are left of it; these."""
     holes = _holes_within(cursor, gap, rows)
     if holes == [gap.hole]:
@@ -108,19 +109,19 @@ def narrow(cursor: Any, source: str, gap: Gap, now: datetime, *, rows: int = SCA
     ]
 
 
-def set_state(cursor: Any, gap: Gap, state: str, reason: str | None, now: datetime) -> None:
+def set_state(cursor: Cursor, gap: Gap, state: str, reason: str | None, now: datetime) -> None:
     """Say how a gap stands: `open`, `filled` or `unfillable`, and why."""
     cursor.execute("UPDATE gaps SET state = %s, reason = %s, updated = %s WHERE id = %s", (state, reason, now, gap.id))
 
 
-def explain_open(cursor: Any, source: str, reason: str, now: datetime) -> None:
+def explain_open(cursor: Cursor, source: str, reason: str, now: datetime) -> None:
     """Say of every open gap in trades why it is still open."""
     cursor.execute(
         "UPDATE gaps SET reason = %s, updated = %s WHERE source = %s AND kind = 'trades' AND state = 'open'", (reason, now, source)
     )
 
 
-def reopen(cursor: Any, source: str, now: datetime) -> int:
+def reopen(cursor: Cursor, source: str, now: datetime) -> int:
     """Give the holes in trades that could not be filled another chance; how many they are."""
     cursor.execute(
         "UPDATE gaps SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'", (now, source)
@@ -129,7 +130,7 @@ def reopen(cursor: Any, source: str, now: datetime) -> int:
 
 
 def report_candles(
-    cursor: Any, source: str, symbol: str, interval: str, start: datetime, end: datetime, missing: int, reason: str, now: datetime
+    cursor: Cursor, source: str, symbol: str, interval: str, start: datetime, end: datetime, missing: int, reason: str, now: datetime
 ) -> None:
     """Record that the candles from `start` to `end` could not be had. Of one symbol and interval there is one such open row."""
     cursor.execute(
@@ -146,7 +147,7 @@ def report_candles(
     )
 
 
-def close_candles(cursor: Any, source: str, symbol: str, interval: str, now: datetime) -> None:
+def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: datetime) -> None:
     """The candles that were reported missing are there now."""
     cursor.execute(
         "UPDATE gaps SET state = 'filled', reason = NULL, updated = %s"
@@ -155,7 +156,7 @@ def close_candles(cursor: Any, source: str, symbol: str, interval: str, now: dat
     )
 
 
-def _watermark(cursor: Any, symbol: str) -> _Place | None:
+def _watermark(cursor: Cursor, symbol: str) -> _Place | None:
     """The symbol's watermark, locked; begun at its first stored trade, None where there is none."""
     cursor.execute("SELECT trade_id, time FROM trade_watermarks WHERE symbol = %s FOR UPDATE", (symbol,))
     if (row := cursor.fetchone()) is None:
@@ -168,7 +169,7 @@ def _watermark(cursor: Any, symbol: str) -> _Place | None:
     return None if row is None else _Place(*row)
 
 
-def _holes_within(cursor: Any, gap: Gap, rows: int) -> list[Hole]:
+def _holes_within(cursor: Cursor, gap: Gap, rows: int) -> list[Hole]:
     """What of a gap is not stored."""
     hole = gap.hole
     place, known = _Place(0, hole.start - _SLACK), _Place(hole.first_id - 1, hole.start)
@@ -204,7 +205,7 @@ ORDER BY 1, 2
 
 
 def _scan(
-    cursor: Any, symbol: str, place: _Place, known: _Place, *, rows: int, until: datetime = _NEVER, last_id: int = _LARGEST_ID
+    cursor: Cursor, symbol: str, place: _Place, known: _Place, *, rows: int, until: datetime = _NEVER, last_id: int = _LARGEST_ID
 ) -> tuple[list[Hole], _Place | None, int]:
     """Up to `rows` trades after `place`: the holes among them and since `known`, the last of them, and how many they were."""
     cursor.execute(
@@ -219,7 +220,7 @@ def _scan(
     return holes, _Place(newest, time) if seen else None, seen
 
 
-def _insert(cursor: Any, source: str, symbol: str, hole: Hole, detected: datetime, now: datetime, reason: str | None) -> int:
+def _insert(cursor: Cursor, source: str, symbol: str, hole: Hole, detected: datetime, now: datetime, reason: str | None) -> int:
     cursor.execute(
         "INSERT INTO gaps (source, symbol, kind, first_id, last_id, start_time, end_time, missing, state, reason, detected, updated)"
         " VALUES (%s, %s, 'trades', %s, %s, %s, %s, %s, 'open', %s, %s, %s)"
@@ -227,4 +228,4 @@ def _insert(cursor: Any, source: str, symbol: str, hole: Hole, detected: datetim
         " end_time = excluded.end_time, missing = excluded.missing, state = excluded.state, updated = excluded.updated RETURNING id",
         (source, symbol, hole.first_id, hole.last_id, hole.start, hole.end, hole.missing, reason, detected, now),
     )
-    return int(cursor.fetchone()[0])
+    return int(scalar(cursor))

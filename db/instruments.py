@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from db.postgres import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Instrument:
     source: str
 
 
-def all_instruments(cursor: Any) -> list[Instrument]:
+def all_instruments(cursor: Cursor) -> list[Instrument]:
     """Every instrument: FX, crypto, equities, each by symbol."""
     cursor.execute(
         "SELECT symbol, name, kind, precision, source FROM instruments ORDER BY array_position('{fx,crypto,equity}', kind), symbol"

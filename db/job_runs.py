@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+
+from db.postgres import Cursor, scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class JobState:
     last_run: Run | None
 
 
-def write_jobs(cursor: Any, jobs: Sequence[tuple[str, str, datetime | None]], now: datetime) -> None:
+def write_jobs(cursor: Cursor, jobs: Sequence[tuple[str, str, datetime | None]], now: datetime) -> None:
     """Say what the active scheduler runs: (id, schedule in words, next run) of every job; others are gone."""
     cursor.execute("DELETE FROM jobs WHERE id <> ALL (%s)", ([job for job, _, _ in jobs],))
     for job, schedule, next_run in jobs:
@@ -41,17 +42,17 @@ def write_jobs(cursor: Any, jobs: Sequence[tuple[str, str, datetime | None]], no
         )
 
 
-def begin_run(cursor: Any, job: str, as_of: datetime, now: datetime) -> int:
+def begin_run(cursor: Cursor, job: str, as_of: datetime, now: datetime) -> int:
     """Note that a run of `job` begins; its id. A run of the same job that never ended was killed: it is `abandoned`."""
     cursor.execute("UPDATE job_runs SET outcome = 'abandoned', finished = %s WHERE job = %s AND outcome = 'running'", (now, job))
     cursor.execute(
         "INSERT INTO job_runs (job, as_of, started, outcome) VALUES (%s, %s, %s, 'running') RETURNING id",
         (job, as_of, now),
     )
-    return int(cursor.fetchone()[0])
+    return int(scalar(cursor))
 
 
-def take_turn(cursor: Any, job: str) -> None:
+def take_turn(cursor: Cursor, job: str) -> None:
     """Wait until nobody else is at this job's figures; until the transaction ends nobody else gets there.
 
     A run by hand beside the scheduler's, or one of a leader that has not noticed yet that it is none, would judge on what the other is
@@ -60,7 +61,7 @@ def take_turn(cursor: Any, job: str) -> None:
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire job ' || %s))", (job,))
 
 
-def end_run(cursor: Any, run: int, now: datetime, *, rows: int | None = None, error: str | None = None) -> None:
+def end_run(cursor: Cursor, run: int, now: datetime, *, rows: int | None = None, error: str | None = None) -> None:
     """Note how the run ended: with `rows` written, or with what went wrong."""
     cursor.execute(
         "UPDATE job_runs SET finished = %s, outcome = %s, rows = %s, error = %s WHERE id = %s",
@@ -68,14 +69,14 @@ def end_run(cursor: Any, run: int, now: datetime, *, rows: int | None = None, er
     )
 
 
-def last_success(cursor: Any, job: str) -> datetime | None:
+def last_success(cursor: Cursor, job: str) -> datetime | None:
     """The latest moment that `job` has succeeded for."""
     cursor.execute("SELECT max(as_of) FROM job_runs WHERE job = %s AND outcome = 'succeeded'", (job,))
-    found: datetime | None = cursor.fetchone()[0]
+    found: datetime | None = scalar(cursor)
     return found
 
 
-def job_states(cursor: Any) -> list[JobState]:
+def job_states(cursor: Cursor) -> list[JobState]:
     """Every job with its last run, by id."""
     cursor.execute(
         "SELECT j.id, j.schedule, j.next_run, r.as_of, r.started, r.finished, r.outcome, r.rows, r.error FROM jobs j"

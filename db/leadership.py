@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import psycopg2
 
-from db.postgres import StoreError, first_line
+from db.postgres import Connection, StoreError, first_line, scalar
 
 _LOCK = "tickwire scheduler"
 
@@ -17,7 +15,7 @@ class Leadership:
     def __init__(self, url: str, *, timeout_ms: int = 5000) -> None:
         self._url = url
         self._timeout_ms = timeout_ms
-        self._connection: Any = None
+        self._connection: Connection | None = None
 
     def win(self) -> bool:
         """Whether we lead: we did and our connection still lives, or the lock was free just now."""
@@ -30,7 +28,7 @@ class Leadership:
                     " OR pg_try_advisory_lock(hashtext(%s))",
                     (_LOCK,),
                 )
-                return bool(cursor.fetchone()[0])
+                return bool(scalar(cursor))
         except psycopg2.Error as error:
             self.resign()
             raise StoreError(first_line(error)) from error
@@ -41,7 +39,7 @@ class Leadership:
         if connection is not None:
             connection.close()
 
-    def _connect(self) -> Any:
+    def _connect(self) -> Connection:
         connection = psycopg2.connect(
             self._url,
             connect_timeout=max(2, self._timeout_ms // 1000),

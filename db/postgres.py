@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2.extensions import connection as Connection
-from psycopg2.extensions import cursor as Cursor
+
+Connection: TypeAlias = psycopg2.extensions.connection
+Cursor: TypeAlias = psycopg2.extensions.cursor
 
 # NUMERIC stays PostgreSQL's own text: nothing is made only to be printed again.
 _AS_TEXT = psycopg2.extensions.new_type((1700,), "AS_TEXT", lambda value, _cursor: value)
@@ -124,6 +125,19 @@ def cooperate(wait: Callable[[Any, bool, float | None], None]) -> None:
 def _discard(connection: Connection | None) -> None:
     if connection is not None and not connection.closed:
         connection.close()
+
+
+def one(cursor: Cursor) -> tuple[Any, ...]:
+    """The row of a statement that always returns one."""
+    row = cursor.fetchone()
+    if row is None:
+        raise LookupError("the statement returned no row")
+    return row
+
+
+def scalar(cursor: Cursor) -> Any:
+    """The only column of a statement that always returns one row."""
+    return one(cursor)[0]
 
 
 def first_line(error: Exception) -> str:

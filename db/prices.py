@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from db.partitions import make_months
+from db.postgres import Cursor, scalar
 
 CLOSING = "hourly_job"  # the source of candles' closing prices
 # Sources whose quotes make no candles: an exchange tells its trades, and closing prices come from candles.
@@ -34,7 +34,7 @@ class PriceRow:
     seq: int
 
 
-def insert_prices(cursor: Any, rows: Sequence[PriceRow]) -> int:
+def insert_prices(cursor: Cursor, rows: Sequence[PriceRow]) -> int:
     """Store the rows that are not stored yet, and mark their minutes for the candles; returns how many rows that were.
 
     Makes the months they need.
@@ -52,7 +52,7 @@ def insert_prices(cursor: Any, rows: Sequence[PriceRow]) -> int:
     return inserted
 
 
-def latest_mids(cursor: Any) -> dict[str, str]:
+def latest_mids(cursor: Cursor) -> dict[str, str]:
     """instrument -> mid of its last stored price, by source time."""
     cursor.execute(
         "SELECT i.symbol, p.mid FROM instruments i, LATERAL ("
@@ -61,7 +61,7 @@ def latest_mids(cursor: Any) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
-def latest_times(cursor: Any) -> dict[str, str]:
+def latest_times(cursor: Cursor) -> dict[str, str]:
     """instrument -> time of its last stored price, in contract form, where that is of the source that feeds the instrument."""
     cursor.execute(
         f"SELECT i.symbol, {_TIME.format('p.time')} FROM instruments i, LATERAL ("  # noqa: S608
@@ -72,10 +72,10 @@ def latest_times(cursor: Any) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
-def table_exists(cursor: Any) -> bool:
+def table_exists(cursor: Cursor) -> bool:
     """Whether the migrations have made the table."""
     cursor.execute("SELECT to_regclass('prices') IS NOT NULL")
-    return bool(cursor.fetchone()[0])
+    return bool(scalar(cursor))
 
 
 def _copy_line(row: PriceRow) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 from db.candles import Update, upsert_and_tell
 from db.intervals import INTERVALS
 from db.partitions import make_months
+from db.postgres import Cursor, one, scalar
 from db.prices import NO_CANDLES
 from db.timestamps import format_time
 
@@ -118,13 +118,13 @@ class Step:
     updates: list[Update]
 
 
-def is_mine(cursor: Any) -> bool:
+def is_mine(cursor: Cursor) -> bool:
     """Take the roll-up for this transaction; False where another has it."""
     cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('tickwire roll-up'))")
-    return bool(cursor.fetchone()[0])
+    return bool(scalar(cursor))
 
 
-def roll_up(cursor: Any, most: int, ended: datetime) -> Step:
+def roll_up(cursor: Cursor, most: int, ended: datetime) -> Step:
     """Take up to `most` marks, the newest first, and build every candle that holds their minutes; those that end by `ended` are complete.
 
     Makes the months they need. Only for who `is_mine` says yes to.
@@ -132,7 +132,7 @@ def roll_up(cursor: Any, most: int, ended: datetime) -> Step:
     cursor.execute("CREATE TEMP TABLE IF NOT EXISTS rolled_minutes (symbol text, kind text, minute timestamptz) ON COMMIT DELETE ROWS")
     cursor.execute(_TAKE, (most,))
     cursor.execute("SELECT count(*), min(minute), max(minute) FROM rolled_minutes")
-    marks, first, last = cursor.fetchone()
+    marks, first, last = one(cursor)
     if not marks:
         return Step(0, [])
     cursor.execute(_MONTHS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time
-from typing import Any
 from zoneinfo import ZoneInfo
+
+from db.postgres import Cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Session:
         return local.isoweekday() in self.weekdays and self.opens <= local.time() < self.closes
 
 
-def all_sessions(cursor: Any) -> list[Session]:
+def all_sessions(cursor: Cursor) -> list[Session]:
     """Every session, in the order the trading day meets them."""
     cursor.execute(
         "SELECT name, zone, opens, closes, weekdays FROM market_sessions "

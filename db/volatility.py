@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from psycopg2.extras import execute_values
+
+from db.postgres import Cursor
 
 # What may stand in `estimator`; `alert` is the figure that alerts look at, scaled to a day.
 ESTIMATORS = ("close_to_close", "parkinson", "garman_klass", "rogers_satchell", "yang_zhang", "ewma", "alert")
@@ -25,7 +26,7 @@ class VolatilityRow:
     observations: int
 
 
-def write_volatility(cursor: Any, rows: Sequence[VolatilityRow]) -> int:
+def write_volatility(cursor: Cursor, rows: Sequence[VolatilityRow]) -> int:
     """Store estimates; one that is there already is replaced. How many they were."""
     values = [(row.symbol, row.estimator, row.time, row.volatility, row.annualised, row.observations) for row in rows]
     execute_values(
@@ -39,7 +40,7 @@ def write_volatility(cursor: Any, rows: Sequence[VolatilityRow]) -> int:
     return len(values)
 
 
-def latest_volatilities(cursor: Any, estimator: str) -> dict[str, VolatilityRow]:
+def latest_volatilities(cursor: Cursor, estimator: str) -> dict[str, VolatilityRow]:
     """symbol -> its last estimate, of the instruments that have one: one look into the index for each."""
     cursor.execute(
         "SELECT latest.* FROM instruments CROSS JOIN LATERAL ("
@@ -50,7 +51,7 @@ def latest_volatilities(cursor: Any, estimator: str) -> dict[str, VolatilityRow]
     return {row[0]: VolatilityRow(*row) for row in cursor.fetchall()}
 
 
-def last_estimates(cursor: Any, estimators: Sequence[str], symbols: Sequence[str] | None = None) -> list[VolatilityRow]:
+def last_estimates(cursor: Cursor, estimators: Sequence[str], symbols: Sequence[str] | None = None) -> list[VolatilityRow]:
     """What these estimators said of each instrument (of all, or of `symbols`) in the last hour for which one of them said something.
 
     Ordered by symbol, then as `estimators`. One look into the index for each instrument and estimator.
