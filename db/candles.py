@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from db.copy import copy_line, empty_staging, escaped, stage_rows, time_text_sql
 from db.intervals import INTERVALS
 from db.partitions import make_months
 from db.postgres import Cursor, scalar
 
 Ohlc = tuple[str, str, str, str]
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 NO_OHLC = (None, None, None, None)
 # instrument, interval and what `candle_updates` tells of the candle
 Update = tuple[str, str, dict[str, Any]]
@@ -25,7 +24,6 @@ COLUMNS = (
 )  # fmt: skip
 NEWEST = 2  # candles of one instrument and interval that are told of at a time: the one that forms and the one that just ended
 _NAMES = ", ".join(COLUMNS)
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 _TOLD = ("start_time", "end_time", "open", "high", "low", "close", "volume", "trades", "complete")
 
 
@@ -56,18 +54,17 @@ def insert_candles(cursor: Cursor, rows: Sequence[CandleRow]) -> int:
     months they need.
     """
     make_months(cursor, "candles", {row.start_time[:7] for row in rows})
-    cursor.execute("CREATE TEMP TABLE IF NOT EXISTS candles_staging (LIKE candles INCLUDING DEFAULTS) ON COMMIT DELETE ROWS")
-    cursor.copy_expert(f"COPY candles_staging ({_NAMES}) FROM STDIN", io.StringIO("".join(map(_copy_line, rows))))
+    staging = stage_rows(cursor, "candles", _NAMES, map(_line, rows))
     written = upsert_candles(
         cursor,
-        f"SELECT DISTINCT ON (symbol, interval, start_time) {_NAMES} FROM candles_staging"  # noqa: S608
+        f"SELECT DISTINCT ON (symbol, interval, start_time) {_NAMES} FROM {staging}"  # noqa: S608
         " ORDER BY symbol, interval, start_time, candle_rank(source) DESC, ctid DESC",
     )
     if written:
         cursor.execute(
-            "INSERT INTO candle_marks SELECT DISTINCT symbol, date_trunc('minute', start_time) FROM candles_staging WHERE interval <> '1d'"
+            f"INSERT INTO candle_marks SELECT DISTINCT symbol, date_trunc('minute', start_time) FROM {staging} WHERE interval <> '1d'"  # noqa: S608
         )
-    cursor.execute("TRUNCATE candles_staging")
+    empty_staging(cursor, "candles")
     return written
 
 
@@ -104,7 +101,7 @@ def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
 def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
     """symbol -> end, in contract form, of its last complete candle that `source` gave; of the instruments that `source` feeds."""
     cursor.execute(
-        f"SELECT i.symbol, {_TIME.format('c.end_time')} FROM instruments i, LATERAL ("  # noqa: S608
+        f"SELECT i.symbol, {time_text_sql('c.end_time')} FROM instruments i, LATERAL ("  # noqa: S608
         "  SELECT end_time FROM candles WHERE symbol = i.symbol AND interval = %(interval)s AND source = %(source)s AND complete"
         "  ORDER BY start_time DESC LIMIT 1) c WHERE i.source = %(source)s",
         {"source": source, "interval": interval},
@@ -172,7 +169,7 @@ def _upsert(query: str) -> str:
 
 def _newest(statement: str) -> str:
     """The newest candles that `statement`, which returns candles, has written."""
-    columns = ", ".join(_TIME.format(name) if name.endswith("_time") else name for name in _TOLD)
+    columns = ", ".join(time_text_sql(name) if name.endswith("_time") else name for name in _TOLD)
     return (
         f"WITH written AS ({statement}), numbered AS ("  # noqa: S608
         "  SELECT *, row_number() OVER (PARTITION BY symbol, interval ORDER BY start_time DESC) AS number FROM written) "
@@ -184,9 +181,8 @@ def _update(row: Sequence[Any]) -> Update:
     return row[0], row[1], dict(zip(_TOLD, row[2:], strict=True))
 
 
-def _copy_line(row: CandleRow) -> str:
-    fields = (
+def _line(row: CandleRow) -> str:
+    return copy_line(
         row.symbol, row.interval, row.start_time, row.end_time, *row.mid, *(row.bid or NO_OHLC), *(row.ask or NO_OHLC),
-        row.volume, row.trades, row.complete, row.source.translate(_ESCAPES),
+        row.volume, row.trades, row.complete, escaped(row.source),
     )  # fmt: skip
-    return "\t".join("\\N" if field is None else str(field) for field in fields) + "\n"

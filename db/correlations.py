@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from datetime import datetime
 
+from db.copy import copy_line, copy_rows
 from db.postgres import Cursor
 
 Pair = tuple[str, str]
@@ -20,11 +20,11 @@ def write_correlations(
 ) -> int:
     """Store one matrix, a row a pair (symbol1 < symbol2); what was stored for that time and method is replaced. How many pairs."""
     cursor.execute("DELETE FROM correlations WHERE time = %s AND method = %s", (time, method))
-    lines = "".join(
-        f"{time.isoformat()}\t{method}\t{first}\t{second}\t{chr(92) + 'N' if value is None else repr(value)}\t{count}\n"
+    lines = (
+        copy_line(time.isoformat(), method, first, second, value, count)
         for (first, second), value, count in zip(pairs, values, observations, strict=True)
     )
-    cursor.copy_expert("COPY correlations (time, method, symbol1, symbol2, correlation, observations) FROM STDIN", io.StringIO(lines))
+    copy_rows(cursor, "correlations", "time, method, symbol1, symbol2, correlation, observations", lines)
     return len(pairs)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from db.copy import copy_line, escaped, insert_staged, stage_rows, time_text_sql
 from db.partitions import make_months
 from db.postgres import Cursor, scalar
 
@@ -14,8 +14,6 @@ CLOSING = "hourly_job"  # the source of candles' closing prices
 NO_CANDLES = ("binance", CLOSING)
 
 _COLUMNS = "instrument, time, received, bid, ask, mid, volume, source, epoch, seq"
-_TIME = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +38,11 @@ def insert_prices(cursor: Cursor, rows: Sequence[PriceRow]) -> int:
     Makes the months they need.
     """
     make_months(cursor, "prices", {row.time[:7] for row in rows})
-    cursor.execute("CREATE TEMP TABLE IF NOT EXISTS prices_staging (LIKE prices) ON COMMIT DELETE ROWS")
-    cursor.copy_expert(f"COPY prices_staging ({_COLUMNS}) FROM STDIN", io.StringIO("".join(map(_copy_line, rows))))
-    cursor.execute(f"INSERT INTO prices ({_COLUMNS}) SELECT {_COLUMNS} FROM prices_staging ON CONFLICT DO NOTHING")  # noqa: S608
-    inserted = int(cursor.rowcount)
+    staging = stage_rows(cursor, "prices", _COLUMNS, map(_line, rows))
+    inserted = insert_staged(cursor, "prices", _COLUMNS)
     if inserted:
         cursor.execute(
-            "INSERT INTO candle_marks SELECT DISTINCT instrument, date_trunc('minute', time) FROM prices_staging WHERE source <> ALL (%s)",
+            f"INSERT INTO candle_marks SELECT DISTINCT instrument, date_trunc('minute', time) FROM {staging} WHERE source <> ALL (%s)",  # noqa: S608
             (list(NO_CANDLES),),
         )
     return inserted
@@ -64,7 +60,7 @@ def latest_mids(cursor: Cursor) -> dict[str, str]:
 def latest_times(cursor: Cursor) -> dict[str, str]:
     """instrument -> time of its last stored price, in contract form, where that is of the source that feeds the instrument."""
     cursor.execute(
-        f"SELECT i.symbol, {_TIME.format('p.time')} FROM instruments i, LATERAL ("  # noqa: S608
+        f"SELECT i.symbol, {time_text_sql('p.time')} FROM instruments i, LATERAL ("  # noqa: S608
         "  SELECT time, source FROM prices WHERE instrument = i.symbol AND source <> %s ORDER BY time DESC LIMIT 1) p"
         " WHERE p.source = i.source",
         (CLOSING,),
@@ -78,7 +74,7 @@ def table_exists(cursor: Cursor) -> bool:
     return bool(scalar(cursor))
 
 
-def _copy_line(row: PriceRow) -> str:
-    volume = row.volume if row.volume is not None else "\\N"
-    source = row.source.translate(_ESCAPES)
-    return f"{row.instrument}\t{row.time}\t{row.received}\t{row.bid}\t{row.ask}\t{row.mid}\t{volume}\t{source}\t{row.epoch}\t{row.seq}\n"
+def _line(row: PriceRow) -> str:
+    return copy_line(
+        row.instrument, row.time, row.received, row.bid, row.ask, row.mid, row.volume, escaped(row.source), row.epoch, row.seq
+    )  # fmt: skip

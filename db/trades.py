@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterable
 
 from psycopg2 import errors
 
+from db.copy import copy_rows, empty_staging, insert_staged, stage_rows
 from db.partitions import make_months
 from db.postgres import Cursor
 
 _COLUMNS = "symbol, trade_id, time, price, quantity, side"
 _MINUTES = re.compile(rb"([^\t\n]*)\t[^\t\n]*\t(.{16}).*")  # of a whole line: quicker than to look for the next one's beginning
-_PIECE = 1 << 20  # bytes that are sent at once; psycopg2's own 8 KB would wait for the interpreter a hundred times as often
 
 
 def insert_trades(cursor: Cursor, lines: bytes) -> int:
@@ -36,20 +35,17 @@ def _copy(cursor: Cursor, lines: bytes) -> int | None:
     """Straight into the table, a third of the work; None, and nothing done, where a trade is there already."""
     cursor.execute("SAVEPOINT copy")
     try:
-        cursor.copy_expert(f"COPY raw_trades ({_COLUMNS}) FROM STDIN", io.BytesIO(lines), _PIECE)
+        return copy_rows(cursor, "raw_trades", _COLUMNS, lines)
     except errors.UniqueViolation:
         cursor.execute("ROLLBACK TO SAVEPOINT copy")
         return None
-    return int(cursor.rowcount)
 
 
 def _copy_new(cursor: Cursor, lines: bytes) -> int:
     """By way of a staging table; what is there already, or comes twice, is passed over."""
-    cursor.execute("CREATE TEMP TABLE IF NOT EXISTS trades_staging (LIKE raw_trades) ON COMMIT DELETE ROWS")
-    cursor.copy_expert(f"COPY trades_staging ({_COLUMNS}) FROM STDIN", io.BytesIO(lines), _PIECE)
-    cursor.execute(f"INSERT INTO raw_trades ({_COLUMNS}) SELECT {_COLUMNS} FROM trades_staging ON CONFLICT DO NOTHING")  # noqa: S608
-    inserted = int(cursor.rowcount)
-    cursor.execute("TRUNCATE trades_staging")
+    stage_rows(cursor, "raw_trades", _COLUMNS, lines)
+    inserted = insert_staged(cursor, "raw_trades", _COLUMNS)
+    empty_staging(cursor, "raw_trades")
     return inserted
 
 
