@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from db.candles import CandleRow, Ohlc
-from db.decimals import is_decimal
+from db.decimals import is_decimal, middle
 from db.intervals import candle_end, candle_start
 from db.messages import Trade
 from db.prices import PriceRow
@@ -31,7 +31,7 @@ from db.timestamps import format_time, parse_time
 from jobs.feeds.base import BadInput, as_source_error
 from jobs.feeds.binance.messages import contract_time
 from jobs.feeds.oanda.history import GRANULARITIES
-from jobs.feeds.replay import check, detect, instrument_of, middle, text_lines
+from jobs.feeds.replay import check, detect, instrument_of, text_lines
 
 Record: TypeAlias = PriceRow | Trade | CandleRow
 # number and raw item -> what to store of it, None where there is nothing; `ValueError` says what is wrong with it

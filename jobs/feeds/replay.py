@@ -22,11 +22,12 @@ import zlib
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Context, Decimal
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
 from config.settings import SourceSpec
+from db.decimals import middle
 from db.messages import Tick
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import BadInput, Source, as_source_error
@@ -36,7 +37,6 @@ log = logging.getLogger(__name__)
 BATCH = 500  # ticks in one batch at most
 _LONGEST_WAIT = 3600.0  # seconds; Event.wait overflows on the gap that one wild time in a file makes
 _PRICE = re.compile(r"\d{1,15}(\.\d{1,15})?", re.ASCII)
-_EXACT = Context(prec=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,11 +222,6 @@ def check(fields: list[str], layout: Layout, symbol: str | None, instruments: Co
     if Decimal(bid) > Decimal(ask):
         raise ValueError(f"bid {bid} is above ask {ask}")
     return Row(symbol, parse_time(fields[layout.time]), bid, ask, mid)
-
-
-def middle(bid: str, ask: str) -> str:
-    """Exactly halfway: one digit more than the two where it takes one."""
-    return format(_EXACT.divide(_EXACT.add(Decimal(bid), Decimal(ask)), Decimal(2)), "f")
 
 
 def text_lines(file: Path) -> Iterator[str]:

@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.settings import SourceSpec
+from db.decimals import middle
 from db.messages import Tick
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.replay import BATCH, ReplaySource, Row, count_ticks, middle, read_rows
+from jobs.feeds.replay import BATCH, ReplaySource, Row, count_ticks, read_rows
 from tests.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"

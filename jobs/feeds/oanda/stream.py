@@ -14,12 +14,11 @@ from urllib.parse import quote
 
 import orjson
 
-from db.decimals import is_decimal
+from db.decimals import is_decimal, middle
 from db.messages import Tick
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import BadInput, Source, as_source_error
 from jobs.feeds.http_lines import lines
-from jobs.feeds.replay import middle
 
 log = logging.getLogger(__name__)
 
