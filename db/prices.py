@@ -10,8 +10,6 @@ from db.partitions import make_months
 from db.postgres import Cursor, scalar
 
 CLOSING = "hourly_job"  # the source of candles' closing prices
-# Sources whose quotes make no candles: an exchange tells its trades, and closing prices come from candles.
-NO_CANDLES = ("binance", CLOSING)
 
 _COLUMNS = "instrument, time, received, bid, ask, mid, volume, source, epoch, seq"
 
@@ -32,10 +30,16 @@ class PriceRow:
     seq: int
 
 
-def insert_prices(cursor: Cursor, rows: Sequence[PriceRow]) -> int:
-    """Store the rows that are not stored yet, and mark their minutes for the candles; returns how many rows that were.
+def sources_without_candles(trade_venues: Sequence[str]) -> list[str]:
+    """Sources whose prices make no candles: venues with candles of trades, and closing prices."""
+    return [*trade_venues, CLOSING]
 
-    Makes the months they need.
+
+def insert_prices(cursor: Cursor, rows: Sequence[PriceRow], trade_venues: Sequence[str] = ()) -> int:
+    """Insert the rows that are not stored yet and mark their minutes; returns their number.
+
+    Prices of `trade_venues` mark no minute, because candles are made from the trades of these
+    venues. Missing monthly partitions are created.
     """
     make_months(cursor, "prices", {row.time[:7] for row in rows})
     staging = stage_rows(cursor, "prices", _COLUMNS, map(_line, rows))
@@ -43,7 +47,7 @@ def insert_prices(cursor: Cursor, rows: Sequence[PriceRow]) -> int:
     if inserted:
         cursor.execute(
             f"INSERT INTO candle_marks SELECT DISTINCT instrument, date_trunc('minute', time) FROM {staging} WHERE source <> ALL (%s)",  # noqa: S608
-            (list(NO_CANDLES),),
+            (sources_without_candles(trade_venues),),
         )
     return inserted
 

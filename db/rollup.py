@@ -7,6 +7,7 @@ any order, any number of times and as late as they like, and it does not matter 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -15,7 +16,7 @@ from db.candles import Update, upsert_and_tell
 from db.intervals import INTERVALS
 from db.partitions import make_months
 from db.postgres import Cursor, one, scalar
-from db.prices import NO_CANDLES
+from db.prices import sources_without_candles
 from db.timestamps import format_time
 
 _LONGEST = timedelta(hours=26)  # a candle: the FX day of a clock change has 25 hours
@@ -61,7 +62,7 @@ ORDER BY symbol, minute
 _NO_TRADES = """WHERE NOT EXISTS (
     SELECT FROM raw_trades t WHERE t.symbol = rolled_minutes.symbol AND time >= %(first)s AND time < %(last)s
     AND time >= minute AND time < minute + interval '1 minute' OFFSET 0)"""  # OFFSET: looked up minute by minute, never joined
-_MAKES_CANDLES = f"source NOT IN {NO_CANDLES}"
+_MAKES_CANDLES = "source <> ALL (%(without_candles)s)"
 _QUOTE = f"SELECT mid, bid, ask FROM prices p WHERE p.instrument = runs.symbol AND {_MINUTE} AND {_MAKES_CANDLES} ORDER BY"  # noqa: S608
 
 _FROM_TICKS = f"""
@@ -124,7 +125,7 @@ def is_mine(cursor: Cursor) -> bool:
     return bool(scalar(cursor))
 
 
-def roll_up(cursor: Cursor, most: int, ended: datetime) -> Step:
+def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[str]) -> Step:
     """Take up to `most` marks, the newest first, and build every candle that holds their minutes; those that end by `ended` are complete.
 
     Makes the months they need. Only for who `is_mine` says yes to.
@@ -140,6 +141,7 @@ def roll_up(cursor: Cursor, most: int, ended: datetime) -> Step:
     around = {
         "first": format_time(first), "last": format_time(last + INTERVALS["1m"]),
         "earliest": format_time(first - _LONGEST), "latest": format_time(last + _LONGEST), "ended": format_time(ended),
+        "without_candles": sources_without_candles(trade_venues),
     }  # fmt: skip
     updates = upsert_and_tell(cursor, _FROM_TRADES, around, unless=_ROWS_ARE_GONE)
     updates += upsert_and_tell(cursor, _FROM_TICKS, around, unless=_ROWS_ARE_GONE)

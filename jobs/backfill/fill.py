@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from config.settings import Settings
+from config.venues import trade_venues
 from db.backfills import Backfill, Progress, forget, progress, remember
 from db.candles import CandleRow, insert_candles
 from db.messages import Trade, trade_lines
@@ -52,7 +53,7 @@ def _insert(cursor: Any, rows: Sequence[Record]) -> int:
         return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade)))
     if isinstance(rows[0], CandleRow):
         return insert_candles(cursor, [row for row in rows if isinstance(row, CandleRow)])
-    return insert_prices(cursor, [row for row in rows if isinstance(row, PriceRow)])
+    return insert_prices(cursor, [row for row in rows if isinstance(row, PriceRow)], trade_venues())
 
 
 _TABLES: Mapping[type, str] = {PriceRow: "prices", Trade: "raw_trades", CandleRow: "candles"}

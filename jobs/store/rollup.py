@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from config.venues import trade_venues
 from db.bus import BusError
 from db.candles import NEWEST, Update, complete_candles
 from db.postgres import Store, StoreError
@@ -126,7 +127,7 @@ class RollUp:
         begun = self._monotonic()
         try:
             with self._store.transaction() as cursor:
-                step = roll_up(cursor, self._most, self._clock() - self._grace) if is_mine(cursor) else None
+                step = roll_up(cursor, self._most, self._clock() - self._grace, trade_venues()) if is_mine(cursor) else None
         except StoreError:
             self._most = max(FEWEST, self._most // 4)  # it may have been too much for one statement
             raise

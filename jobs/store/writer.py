@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 
+from config.venues import trade_venues
 from db import topics
 from db.bus import Bus, BusError
 from db.decimals import is_decimal
@@ -89,7 +90,7 @@ class Prices(Queue[Entry]):
 
     def store(self, cursor: Any, entries: Sequence[Entry]) -> None:
         if rows := [row for entry in entries if (row := to_row(entry)) is not None]:
-            insert_prices(cursor, rows)
+            insert_prices(cursor, rows, trade_venues())
 
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])

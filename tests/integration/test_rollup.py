@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
+from config.venues import trade_venues
 from db import topics
 from db.bus import Bus
 from db.candles import CandleRow, Update, insert_candles, latest_ends
@@ -105,7 +106,7 @@ def put(store: Store, *rows: PriceRow | Trade | CandleRow) -> None:
     """Store these as the writer, or whoever brings candles, would: one transaction."""
     with store.transaction() as cursor:
         if prices := [row for row in rows if isinstance(row, PriceRow)]:
-            insert_prices(cursor, prices)
+            insert_prices(cursor, prices, trade_venues())
         if trades := [row for row in rows if isinstance(row, Trade)]:
             insert_trades(cursor, trade_lines(trades))
         if candles := [row for row in rows if isinstance(row, CandleRow)]:
@@ -227,7 +228,7 @@ def test_any_order_and_any_batches_give_the_candles_of_all_at_once(store: Store,
 
 def roll(store: Store, most: int) -> int:
     with store.transaction() as cursor:
-        return roll_up(cursor, most, LATER).marks
+        return roll_up(cursor, most, LATER, trade_venues()).marks
 
 
 def test_sql_and_python_agree_where_candles_begin_and_end(store: Store) -> None:
@@ -494,7 +495,7 @@ def roll_up_and_die(store: Store) -> None:
     """PostgreSQL loses the session when all is done but the commit."""
     with store.transaction() as cursor:
         assert is_mine(cursor)
-        assert roll_up(cursor, 1000, LATER).updates
+        assert roll_up(cursor, 1000, LATER, trade_venues()).updates
         cursor.execute("SELECT pg_backend_pid()")
         ((pid,),) = cursor.fetchall()
         with store.transaction() as other:
