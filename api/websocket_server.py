@@ -34,7 +34,7 @@ from db import topics
 from db.bus import Bus
 from db.instruments import all_instruments
 from db.postgres import Store, StoreError, cooperate
-from db.sessions import Session, all_sessions
+from db.sessions import MarketSession, all_sessions
 from db.timestamps import format_time
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[
 class _Stats:
     """The part of `server_stats` that is not about clients."""
 
-    def __init__(self, relay: Relay, engine: EngineServer, sessions: list[Session], clock: Callable[[], datetime]) -> None:
+    def __init__(self, relay: Relay, engine: EngineServer, sessions: list[MarketSession], clock: Callable[[], datetime]) -> None:
         self._relay = relay
         self._engine = engine
         self._sessions = sessions
@@ -183,7 +183,7 @@ def _wire(socketio: SocketIO, manager: ClientManager, events: Events) -> None:
     socketio.on_event("*", anything)
 
 
-def _reference_data(store: Store) -> tuple[list[str], list[Session]]:
+def _reference_data(store: Store) -> tuple[list[str], list[MarketSession]]:
     """Instruments and sessions; a database that is away is waited for, since nothing can be judged without them."""
     attempt = 0
     while True:

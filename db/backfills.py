@@ -25,7 +25,7 @@ class Backfill:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BackfillProgress:
     """What is stored of it: up to `position`, the source's own word for a place, or all."""
 
     position: str
@@ -35,14 +35,14 @@ class Progress:
 _KEY = "source = %s AND symbol = %s AND interval = %s AND start_time = %s AND end_time = %s"
 
 
-def progress(cursor: Cursor, asked: Backfill) -> Progress | None:
+def progress(cursor: Cursor, asked: Backfill) -> BackfillProgress | None:
     """How far it has come; None where nothing of it is known."""
     cursor.execute(f"SELECT position, finished FROM backfills WHERE {_KEY}", _key(asked))  # noqa: S608
     row = cursor.fetchone()
-    return None if row is None else Progress(*row)
+    return None if row is None else BackfillProgress(*row)
 
 
-def remember(cursor: Cursor, asked: Backfill, reached: Progress, now: datetime) -> None:
+def remember(cursor: Cursor, asked: Backfill, reached: BackfillProgress, now: datetime) -> None:
     """Note how far it has come, in the transaction that stores the rows up to there."""
     cursor.execute(
         "INSERT INTO backfills (source, symbol, interval, start_time, end_time, position, finished, updated) "

@@ -24,7 +24,7 @@ COLUMNS = (
 )  # fmt: skip
 NEWEST = 2  # candles of one instrument and interval that are told of at a time: the one that forms and the one that just ended
 _NAMES = ", ".join(COLUMNS)
-_TOLD = ("start_time", "end_time", "open", "high", "low", "close", "volume", "trades", "complete")
+_UPDATE_COLUMNS = ("start_time", "end_time", "open", "high", "low", "close", "volume", "trades", "complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def upsert_candles(cursor: Cursor, query: str, parameters: Mapping[str, Any] | N
     return int(cursor.rowcount)
 
 
-def upsert_and_tell(cursor: Cursor, query: str, parameters: Mapping[str, Any], *, unless: str = "false") -> list[Update]:
+def upsert_returning_newest(cursor: Cursor, query: str, parameters: Mapping[str, Any], *, unless: str = "false") -> list[Update]:
     """As `upsert_candles`, but gives the newest `NEWEST` of the written candles of each instrument and interval, oldest first.
 
     A candle of which `unless` is true stays as it is; it may compare `candles`, which is there, with `excluded`, which would be.
@@ -87,7 +87,10 @@ def upsert_and_tell(cursor: Cursor, query: str, parameters: Mapping[str, Any], *
 
 
 def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
-    """Call every candle of our own complete that ended at `ended`, in contract form, or before; the newest of them as `upsert_and_tell`."""
+    """Mark as complete every candle of our own that ended at or before `ended`, in contract form.
+
+    Returns the newest of them, as `upsert_returning_newest` does.
+    """
     cursor.execute(
         _newest(
             "UPDATE candles SET complete = true, updated = now()"
@@ -169,7 +172,7 @@ def _upsert(query: str) -> str:
 
 def _newest(statement: str) -> str:
     """The newest candles that `statement`, which returns candles, has written."""
-    columns = ", ".join(time_text_sql(name) if name.endswith("_time") else name for name in _TOLD)
+    columns = ", ".join(time_text_sql(name) if name.endswith("_time") else name for name in _UPDATE_COLUMNS)
     return (
         f"WITH written AS ({statement}), numbered AS ("  # noqa: S608
         "  SELECT *, row_number() OVER (PARTITION BY symbol, interval ORDER BY start_time DESC) AS number FROM written) "
@@ -178,7 +181,7 @@ def _newest(statement: str) -> str:
 
 
 def _update(row: Sequence[Any]) -> Update:
-    return row[0], row[1], dict(zip(_TOLD, row[2:], strict=True))
+    return row[0], row[1], dict(zip(_UPDATE_COLUMNS, row[2:], strict=True))
 
 
 def _line(row: CandleRow) -> str:

@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 from db.postgres import Cursor, scalar
 
-SCAN = 50_000  # trades that one statement looks at: a fraction of a second, however much is stored
-MOST = 1000  # gaps in one answer
+MAX_TRADES_PER_SCAN = 50_000  # trades that one statement looks at: a fraction of a second, however much is stored
+MAX_GAPS_PER_ANSWER = 1000  # gaps in one answer
 
 # Ids rise with time, but trades of one moment may be stored in any order, and a clock may stumble: so far beside its own times a hole is
 # looked for in the store before it is called one.
@@ -57,12 +57,12 @@ class Advance:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Position:
     trade_id: int
     time: datetime
 
 
-def advance_watermark(cursor: Cursor, source: str, symbol: str, now: datetime, *, rows: int = SCAN) -> Advance:
+def advance_watermark(cursor: Cursor, source: str, symbol: str, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN) -> Advance:
     """Move the symbol's watermark over up to `rows` stored trades and record the holes among them, as open.
 
     The first trade that is stored starts it: what came before was never promised.
@@ -82,11 +82,11 @@ def advance_watermark(cursor: Cursor, source: str, symbol: str, now: datetime, *
 
 
 def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
-    """The holes in trades that are still to be filled, the shortest first: none waits for a long one. At most `MOST`."""
+    """The holes in trades that are still to be filled, the shortest first: none waits for a long one. At most `MAX_GAPS_PER_ANSWER`."""
     cursor.execute(
         "SELECT id, symbol, first_id, last_id, start_time, end_time, detected, reason FROM gaps"
         " WHERE source = %s AND kind = 'trades' AND state = 'open' ORDER BY missing, id LIMIT %s",
-        (source, MOST),
+        (source, MAX_GAPS_PER_ANSWER),
     )
     return [
         Gap(number, symbol, Hole(first, last, start, end), detected, reason)
@@ -94,7 +94,7 @@ def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
     ]
 
 
-def narrow(cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = SCAN) -> list[Gap]:
+def narrow(cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN) -> list[Gap]:
     """Compare an open gap with what is stored by now: it is filled, as it was, or replaced by the holes that are left of it; these."""
     holes = _holes_within(cursor, gap, rows)
     if holes == [gap.hole]:
@@ -156,7 +156,7 @@ def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: 
     )
 
 
-def _watermark(cursor: Cursor, symbol: str) -> _Place | None:
+def _watermark(cursor: Cursor, symbol: str) -> _Position | None:
     """The symbol's watermark, locked; begun at its first stored trade, None where there is none."""
     cursor.execute("SELECT trade_id, time FROM trade_watermarks WHERE symbol = %s FOR UPDATE", (symbol,))
     if (row := cursor.fetchone()) is None:
@@ -166,13 +166,13 @@ def _watermark(cursor: Cursor, symbol: str) -> _Place | None:
             (symbol,),
         )
         row = cursor.fetchone()
-    return None if row is None else _Place(*row)
+    return None if row is None else _Position(*row)
 
 
 def _holes_within(cursor: Cursor, gap: Gap, rows: int) -> list[Hole]:
     """What of a gap is not stored."""
     hole = gap.hole
-    place, known = _Place(0, hole.start - _SLACK), _Place(hole.first_id - 1, hole.start)
+    place, known = _Position(0, hole.start - _SLACK), _Position(hole.first_id - 1, hole.start)
     holes: list[Hole] = []
     while True:
         found, last, seen = _scan(cursor, gap.symbol, place, known, rows=rows, until=hole.end + _SLACK, last_id=hole.last_id)
@@ -188,7 +188,7 @@ def _holes_within(cursor: Cursor, gap: Gap, rows: int) -> list[Hole]:
 
 
 # `found`, a stretch of trades in the order of the key; between neighbours by id is what is missing. The last row sums the stretch up.
-_SCAN = """
+_SCAN_SQL = """
 WITH found AS MATERIALIZED (
     SELECT trade_id, time FROM raw_trades
     WHERE symbol = %(symbol)s AND time >= %(time)s AND (time, trade_id) > (%(time)s, %(id)s)
@@ -205,11 +205,11 @@ ORDER BY 1, 2
 
 
 def _scan(
-    cursor: Cursor, symbol: str, place: _Place, known: _Place, *, rows: int, until: datetime = _NEVER, last_id: int = _LARGEST_ID
-) -> tuple[list[Hole], _Place | None, int]:
+    cursor: Cursor, symbol: str, place: _Position, known: _Position, *, rows: int, until: datetime = _NEVER, last_id: int = _LARGEST_ID
+) -> tuple[list[Hole], _Position | None, int]:
     """Up to `rows` trades after `place`: the holes among them and since `known`, the last of them, and how many they were."""
     cursor.execute(
-        _SCAN,
+        _SCAN_SQL,
         {
             "symbol": symbol, "time": place.time, "id": place.trade_id, "known": known.trade_id, "known_time": known.time,
             "until": until, "last_id": last_id, "rows": rows,
@@ -217,7 +217,7 @@ def _scan(
     )  # fmt: skip
     *pairs, (_, seen, newest, _, time) = cursor.fetchall()
     holes = [Hole(first, last, min(since, moment), max(since, moment) + _MOMENT) for _, first, last, since, moment in pairs]
-    return holes, _Place(newest, time) if seen else None, seen
+    return holes, _Position(newest, time) if seen else None, seen
 
 
 def _insert(cursor: Cursor, source: str, symbol: str, hole: Hole, detected: datetime, now: datetime, reason: str | None) -> int:

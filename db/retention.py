@@ -1,4 +1,4 @@
-"""Rows that are deleted one by one when they are too old: of tables too small to have months."""
+"""Deletion of old rows from tables that are too small for monthly partitions."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from db.postgres import Cursor
 
 _TIME_OF = {"volatility": "time", "correlations": "time", "job_runs": "started"}
 TABLES = tuple(_TIME_OF)
-MOST = 10_000  # rows of one statement: a table of years does not run out of time
+MAX_ROWS_PER_DELETE = 10_000  # so that one DELETE stays below `statement_timeout`
+
+_DELETE = """
+DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {time} < %s::timestamptz LIMIT %s))
+"""
 
 
 def delete_before(cursor: Cursor, table: str, day: date) -> int:
-    """Delete up to `MOST` rows from before that day, UTC; how many they were."""
-    statement = sql.SQL("DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {time} < %s::timestamptz LIMIT %s))")
-    cursor.execute(statement.format(table=sql.Identifier(table), time=sql.Identifier(_TIME_OF[table])), (f"{day}T00:00:00Z", MOST))
+    """Delete at most `MAX_ROWS_PER_DELETE` rows from before that day (UTC); returns their number."""
+    statement = sql.SQL(_DELETE).format(table=sql.Identifier(table), time=sql.Identifier(_TIME_OF[table]))
+    cursor.execute(statement, (f"{day}T00:00:00Z", MAX_ROWS_PER_DELETE))
     return int(cursor.rowcount)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from db.candles import Update, upsert_and_tell
+from db.candles import Update, upsert_returning_newest
 from db.intervals import INTERVALS
 from db.partitions import make_months
 from db.postgres import Cursor, one, scalar
@@ -112,8 +112,8 @@ ORDER BY marked.symbol, marked.start
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One transaction's work: how many marks it took, and the newest candles it changed (`db.candles.upsert_and_tell`)."""
+class RollupStep:
+    """One transaction's work: how many marks it took, and the newest candles it changed (`db.candles.upsert_returning_newest`)."""
 
     marks: int
     updates: list[Update]
@@ -125,7 +125,7 @@ def is_mine(cursor: Cursor) -> bool:
     return bool(scalar(cursor))
 
 
-def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[str]) -> Step:
+def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[str]) -> RollupStep:
     """Take up to `most` marks, the newest first, and build every candle that holds their minutes; those that end by `ended` are complete.
 
     Makes the months they need. Only for who `is_mine` says yes to.
@@ -135,7 +135,7 @@ def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[s
     cursor.execute("SELECT count(*), min(minute), max(minute) FROM rolled_minutes")
     marks, first, last = one(cursor)
     if not marks:
-        return Step(0, [])
+        return RollupStep(0, [])
     cursor.execute(_MONTHS)
     make_months(cursor, "candles", [month for (month,) in cursor.fetchall()])
     around = {
@@ -143,8 +143,8 @@ def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[s
         "earliest": format_time(first - _LONGEST), "latest": format_time(last + _LONGEST), "ended": format_time(ended),
         "without_candles": sources_without_candles(trade_venues),
     }  # fmt: skip
-    updates = upsert_and_tell(cursor, _FROM_TRADES, around, unless=_ROWS_ARE_GONE)
-    updates += upsert_and_tell(cursor, _FROM_TICKS, around, unless=_ROWS_ARE_GONE)
+    updates = upsert_returning_newest(cursor, _FROM_TRADES, around, unless=_ROWS_ARE_GONE)
+    updates += upsert_returning_newest(cursor, _FROM_TICKS, around, unless=_ROWS_ARE_GONE)
     for below, interval in pairwise(INTERVALS):
-        updates += upsert_and_tell(cursor, _FROM_BELOW, {**around, "below": below, "interval": interval})
-    return Step(marks, updates)
+        updates += upsert_returning_newest(cursor, _FROM_BELOW, {**around, "below": below, "interval": interval})
+    return RollupStep(marks, updates)

@@ -11,7 +11,7 @@ from db.postgres import Cursor
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class MarketSession:
     """A market's trading hours, on the wall clock of `zone`; `weekdays` are ISO (1 is Monday)."""
 
     name: str
@@ -26,16 +26,16 @@ class Session:
         return local.isoweekday() in self.weekdays and self.opens <= local.time() < self.closes
 
 
-def all_sessions(cursor: Cursor) -> list[Session]:
+def all_sessions(cursor: Cursor) -> list[MarketSession]:
     """Every session, in the order the trading day meets them."""
     cursor.execute(
         "SELECT name, zone, opens, closes, weekdays FROM market_sessions "
         "ORDER BY (now()::date + opens) AT TIME ZONE zone - now()::date::timestamp AT TIME ZONE 'UTC'"
     )
-    return [Session(name, zone, opens, closes, tuple(weekdays)) for name, zone, opens, closes, weekdays in cursor.fetchall()]
+    return [MarketSession(name, zone, opens, closes, tuple(weekdays)) for name, zone, opens, closes, weekdays in cursor.fetchall()]
 
 
-def market_open(kind: str, sessions: Iterable[Session], moment: datetime) -> bool:
+def market_open(kind: str, sessions: Iterable[MarketSession], moment: datetime) -> bool:
     """Whether instruments of this kind trade at `moment`: crypto always, FX while any session is open, equities in New York's."""
     if kind == "crypto":
         return True

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from config.settings import Settings
 from config.venues import trade_venues
-from db.backfills import Backfill, Progress, forget, progress, remember
+from db.backfills import Backfill, BackfillProgress, forget, progress, remember
 from db.candles import CandleRow, insert_candles
 from db.messages import Trade, trade_lines
 from db.postgres import RowError, Store, StoreError
@@ -115,10 +115,10 @@ class Filler:
             moved(batch.share)
             if self._stop.is_set():
                 raise Stopped
-        self._patiently(lambda cursor: remember(cursor, part.asked, Progress(position or "", finished=True), self._clock()))
+        self._patiently(lambda cursor: remember(cursor, part.asked, BackfillProgress(position or "", finished=True), self._clock()))
         moved(1.0)
 
-    def _begin(self, cursor: Any, asked: Backfill, again: bool) -> Progress | None:
+    def _begin(self, cursor: Any, asked: Backfill, again: bool) -> BackfillProgress | None:
         if again:
             forget(cursor, asked)
         return progress(cursor, asked)
@@ -126,7 +126,7 @@ class Filler:
     def _store_batch(self, part: Part, batch: Batch) -> None:
         def work(cursor: Any) -> int:
             new = _insert(cursor, batch.rows)
-            remember(cursor, part.asked, Progress(batch.position, finished=False), self._clock())
+            remember(cursor, part.asked, BackfillProgress(batch.position, finished=False), self._clock())
             return new
 
         try:

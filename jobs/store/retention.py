@@ -64,8 +64,8 @@ def delete_old_rows(store: Store, today: date, days: int) -> int:
     """Delete volatilities, correlations and runs of jobs that are older than so many days, 0 for never; how many. Raises `StoreError`."""
     total = 0
     for table in old_rows.TABLES if days else ():
-        deleted = old_rows.MOST
-        while deleted == old_rows.MOST:
+        deleted = old_rows.MAX_ROWS_PER_DELETE
+        while deleted == old_rows.MAX_ROWS_PER_DELETE:
             with store.transaction() as cursor:
                 deleted = old_rows.delete_before(cursor, table, today - timedelta(days=days))
             total += deleted

@@ -14,7 +14,7 @@ from config.venues import trade_venues
 from db.bus import BusError
 from db.candles import NEWEST, Update, complete_candles
 from db.postgres import Store, StoreError
-from db.rollup import Step, is_mine, roll_up
+from db.rollup import RollupStep, is_mine, roll_up
 from db.timestamps import format_time
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class RollUp:
         self._tell(self._complete())
         return total
 
-    def _step(self) -> Step | None:
+    def _step(self) -> RollupStep | None:
         """One transaction; None where another roll-up is at work. Its size follows from how long the last ones took."""
         begun = self._monotonic()
         try:

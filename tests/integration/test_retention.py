@@ -216,7 +216,7 @@ def candle(time: str) -> CandleRow:
 
 
 def test_figures_and_runs_go_with_the_candles(settings: Settings, bus: Bus, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(old_rows, "MOST", 3)
+    monkeypatch.setattr(old_rows, "MAX_ROWS_PER_DELETE", 3)
     now = datetime(2025, 6, 15, 0, 5, tzinfo=UTC)
     times = [datetime(2025, 6, 5, 0, tzinfo=UTC) + timedelta(hours=hour) for hour in (-30, -20, -10, -1, 0, 1, 200)]
     with store.transaction() as cursor:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from db.sessions import Session, market_open
+from db.sessions import MarketSession, market_open
 
 WEEKDAYS = (1, 2, 3, 4, 5)
-SYDNEY = Session("Sydney", "Australia/Sydney", time(7), time(16), WEEKDAYS)
-TOKYO = Session("Tokyo", "Asia/Tokyo", time(9), time(18), WEEKDAYS)
-LONDON = Session("London", "Europe/London", time(8), time(17), WEEKDAYS)
-NEW_YORK = Session("New York", "America/New_York", time(8), time(17), WEEKDAYS)
+SYDNEY = MarketSession("Sydney", "Australia/Sydney", time(7), time(16), WEEKDAYS)
+TOKYO = MarketSession("Tokyo", "Asia/Tokyo", time(9), time(18), WEEKDAYS)
+LONDON = MarketSession("London", "Europe/London", time(8), time(17), WEEKDAYS)
+NEW_YORK = MarketSession("New York", "America/New_York", time(8), time(17), WEEKDAYS)
 ALL = (SYDNEY, TOKYO, LONDON, NEW_YORK)
 
 
@@ -22,7 +22,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def opens(session: Session, day: str) -> str:
+def opens(session: MarketSession, day: str) -> str:
     """The UTC minute, from midnight of `day`, at which the session is open for the first time."""
     moment = at(day)
     while not session.is_open(moment):
