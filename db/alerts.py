@@ -1,4 +1,4 @@
-"""SQL of `alerts` and `alert_episodes`."""
+"""SQL of `alerts` and `alert_episodes` (store layer)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Subject = tuple[str, str]  # an instrument and '', or a pair
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One alert with what it saw at `time`. `previous` and `symbol2` belong to correlations."""
+    """One alert with its figures at `time`. `previous` and `symbol2` are for correlations only."""
 
     type: str  # volatility or correlation
     symbol: str
@@ -28,7 +28,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class EpisodeRow:
-    """Where the rule of one subject stands, judged up to `as_of`."""
+    """The state of one subject's alert rule, evaluated up to `as_of`."""
 
     severity: str | None
     alerted: datetime | None
@@ -37,7 +37,7 @@ class EpisodeRow:
 
 
 def write_alerts(cursor: Cursor, alerts: Sequence[Alert]) -> int:
-    """Store alerts, each once; how many were new."""
+    """Insert the alerts that are not stored yet; returns their number."""
     new = 0
     for alert in alerts:
         cursor.execute(
@@ -53,7 +53,7 @@ def write_alerts(cursor: Cursor, alerts: Sequence[Alert]) -> int:
 
 
 def unpublished_alerts(cursor: Cursor, limit: int = 1000) -> list[tuple[int, Alert]]:
-    """(id, alert) of those that the bus does not have yet, oldest first."""
+    """(id, alert) of at most `limit` unpublished alerts, the oldest first."""
     cursor.execute(
         "SELECT id, type, symbol, symbol2, severity, time, value, previous, threshold, message FROM alerts"
         " WHERE published IS NULL ORDER BY id LIMIT %s",
@@ -63,18 +63,18 @@ def unpublished_alerts(cursor: Cursor, limit: int = 1000) -> list[tuple[int, Ale
 
 
 def mark_published(cursor: Cursor, alert_id: int, now: datetime) -> None:
-    """The bus has it."""
+    """Mark an alert as published."""
     cursor.execute("UPDATE alerts SET published = %s WHERE id = %s AND published IS NULL", (now, alert_id))
 
 
 def read_episodes(cursor: Cursor, kind: str) -> dict[Subject, EpisodeRow]:
-    """Where every rule of that type of alert stands."""
+    """subject -> state of its rule, for one type of alert."""
     cursor.execute("SELECT symbol, symbol2, severity, alerted, told, as_of FROM alert_episodes WHERE type = %s", (kind,))
     return {(row[0], row[1]): EpisodeRow(*row[2:]) for row in cursor.fetchall()}
 
 
 def write_episodes(cursor: Cursor, kind: str, episodes: Mapping[Subject, EpisodeRow]) -> None:
-    """Store where these rules stand."""
+    """Insert or replace the state of these rules."""
     for (symbol, symbol2), row in sorted(episodes.items()):
         cursor.execute(
             "INSERT INTO alert_episodes (type, symbol, symbol2, severity, alerted, told, as_of) VALUES (%s, %s, %s, %s, %s, %s, %s)"

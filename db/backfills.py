@@ -1,4 +1,4 @@
-"""SQL of `backfills`: how far each has come."""
+"""SQL of `backfills`: the progress of each backfill."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from datetime import datetime
 
 from db.postgres import Cursor
 
-ALWAYS, FOREVER = "-infinity", "infinity"  # a range without a start, without an end
+ALWAYS, FOREVER = "-infinity", "infinity"  # start and end of an unlimited range
 
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """What was asked for, a row of the table: `start` <= time < `end`, in contract form or one of the two above.
+    """The request for a backfill, the key of its row: `start` <= time < `end`.
 
-    `interval` is empty but for candles, `symbol` where a file says it itself.
+    Both times are in contract form, or `ALWAYS` and `FOREVER`. `interval` is empty except for
+    candles. `symbol` is empty if the file contains the symbols.
     """
 
     source: str
@@ -26,7 +27,7 @@ class Backfill:
 
 @dataclass(frozen=True, slots=True)
 class BackfillProgress:
-    """What is stored of it: up to `position`, the source's own word for a place, or all."""
+    """The stored part: up to `position`, in the notation of the source, or all if `finished`."""
 
     position: str
     finished: bool
@@ -35,27 +36,27 @@ class BackfillProgress:
 _KEY = "source = %s AND symbol = %s AND interval = %s AND start_time = %s AND end_time = %s"
 
 
-def progress(cursor: Cursor, asked: Backfill) -> BackfillProgress | None:
-    """How far it has come; None where nothing of it is known."""
-    cursor.execute(f"SELECT position, finished FROM backfills WHERE {_KEY}", _key(asked))  # noqa: S608
+def progress(cursor: Cursor, backfill: Backfill) -> BackfillProgress | None:
+    """The progress of a backfill; None if it has not begun."""
+    cursor.execute(f"SELECT position, finished FROM backfills WHERE {_KEY}", _key(backfill))  # noqa: S608
     row = cursor.fetchone()
     return None if row is None else BackfillProgress(*row)
 
 
-def remember(cursor: Cursor, asked: Backfill, reached: BackfillProgress, now: datetime) -> None:
-    """Note how far it has come, in the transaction that stores the rows up to there."""
+def remember(cursor: Cursor, backfill: Backfill, reached: BackfillProgress, now: datetime) -> None:
+    """Store the progress, in the transaction that stores the rows up to it."""
     cursor.execute(
         "INSERT INTO backfills (source, symbol, interval, start_time, end_time, position, finished, updated) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT (source, symbol, interval, start_time, end_time) "
         "DO UPDATE SET position = excluded.position, finished = excluded.finished, updated = excluded.updated",
-        (*_key(asked), reached.position, reached.finished, now),
+        (*_key(backfill), reached.position, reached.finished, now),
     )
 
 
-def forget(cursor: Cursor, asked: Backfill) -> None:
-    """Let it begin anew."""
-    cursor.execute(f"DELETE FROM backfills WHERE {_KEY}", _key(asked))  # noqa: S608
+def forget(cursor: Cursor, backfill: Backfill) -> None:
+    """Delete the progress, so that the backfill begins anew."""
+    cursor.execute(f"DELETE FROM backfills WHERE {_KEY}", _key(backfill))  # noqa: S608
 
 
-def _key(asked: Backfill) -> tuple[str, str, str, str, str]:
-    return asked.source, asked.symbol, asked.interval, asked.start, asked.end
+def _key(backfill: Backfill) -> tuple[str, str, str, str, str]:
+    return backfill.source, backfill.symbol, backfill.interval, backfill.start, backfill.end

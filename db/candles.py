@@ -1,4 +1,4 @@
-"""SQL of `candles`."""
+"""SQL of `candles` (store layer)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from db.postgres import Cursor, scalar
 
 Ohlc = tuple[str, str, str, str]
 NO_OHLC = (None, None, None, None)
-# instrument, interval and what `candle_updates` tells of the candle
+# Instrument, interval, and the candle as published on `candle_updates`.
 Update = tuple[str, str, dict[str, Any]]
 
 COLUMNS = (
@@ -22,16 +22,19 @@ COLUMNS = (
     "bid_open", "bid_high", "bid_low", "bid_close", "ask_open", "ask_high", "ask_low", "ask_close",
     "volume", "trades", "complete", "source",
 )  # fmt: skip
-NEWEST = 2  # candles of one instrument and interval that are told of at a time: the one that forms and the one that just ended
+# Updates per instrument and interval at a time: the forming candle and the one that just ended.
+NEWEST = 2
 _NAMES = ", ".join(COLUMNS)
 _UPDATE_COLUMNS = ("start_time", "end_time", "open", "high", "low", "close", "volume", "trades", "complete")
 
 
 @dataclass(frozen=True, slots=True)
 class CandleRow:
-    """One candle as text: times in contract form, prices with the source's own digits; `mid`, `bid`, `ask` are open, high, low, close.
+    """One candle as text: times in contract form, prices with the digits of the source.
 
-    `volume` is what was traded or, where the source tells of quotes alone, how many they were; `trades` their number, where known.
+    `mid`, `bid` and `ask` are open, high, low, close. `volume` is the traded volume, or the number
+    of quotes if the source has quotes only. `trades` is the number of trades or quotes, None if
+    unknown.
     """
 
     symbol: str
@@ -48,10 +51,10 @@ class CandleRow:
 
 
 def insert_candles(cursor: Cursor, rows: Sequence[CandleRow]) -> int:
-    """Store candles, and mark them for those above; how many were written.
+    """Insert or replace candles, and mark their minutes for larger intervals; returns their number.
 
-    Where one is there already, that of the higher rank wins, the newer among equals; the last of `rows` among its own. Makes the
-    months they need.
+    A stored candle is replaced unless its rank is higher. If `rows` contains a candle twice, the
+    higher rank wins, then the later row. Missing monthly partitions are created.
     """
     make_months(cursor, "candles", {row.start_time[:7] for row in rows})
     staging = stage_rows(cursor, "candles", _NAMES, map(_line, rows))
@@ -69,18 +72,20 @@ def insert_candles(cursor: Cursor, rows: Sequence[CandleRow]) -> int:
 
 
 def upsert_candles(cursor: Cursor, query: str, parameters: Mapping[str, Any] | None = None) -> int:
-    """Store what `query` gives, columns as `COLUMNS`, each candle once and in the order of the key; how many were written.
+    """Insert or replace the candles that `query` selects; returns the number of written ones.
 
-    Where one is there already, that of the higher rank wins, the newer among equals. Unchanged candles are not touched.
+    `query` selects `COLUMNS`, each candle once, in the order of the key. A stored candle is
+    replaced unless its rank is higher or nothing would change.
     """
     cursor.execute(_upsert(query), parameters)
     return int(cursor.rowcount)
 
 
 def upsert_returning_newest(cursor: Cursor, query: str, parameters: Mapping[str, Any], *, unless: str = "false") -> list[Update]:
-    """As `upsert_candles`, but gives the newest `NEWEST` of the written candles of each instrument and interval, oldest first.
+    """Upsert candles as `upsert_candles` does, and return the newest of them, oldest first.
 
-    A candle of which `unless` is true stays as it is; it may compare `candles`, which is there, with `excluded`, which would be.
+    At most `NEWEST` per instrument and interval are returned. A stored candle stays unchanged if
+    the SQL condition `unless` is true: it may compare `candles` (stored) with `excluded` (new).
     """
     cursor.execute(_newest(f"{_upsert(query)} AND NOT ({unless}) RETURNING *"), parameters)
     return [_update(row) for row in cursor.fetchall()]
@@ -102,7 +107,10 @@ def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
 
 
 def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
-    """symbol -> end, in contract form, of its last complete candle that `source` gave; of the instruments that `source` feeds."""
+    """symbol -> end, in contract form, of its last complete candle from `source`.
+
+    Only instruments that `source` feeds are included.
+    """
     cursor.execute(
         f"SELECT i.symbol, {time_text_sql('c.end_time')} FROM instruments i, LATERAL ("  # noqa: S608
         "  SELECT end_time FROM candles WHERE symbol = i.symbol AND interval = %(interval)s AND source = %(source)s AND complete"
@@ -113,7 +121,7 @@ def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
 
 
 def latest_closes(cursor: Cursor) -> dict[str, str]:
-    """symbol -> close of its last candle, of whatever interval."""
+    """symbol -> close of its last candle of any interval."""
     cursor.execute(
         "SELECT DISTINCT ON (i.symbol) i.symbol, c.close FROM instruments i, unnest(%s::text[]) AS width, LATERAL ("
         "  SELECT close, end_time FROM candles WHERE symbol = i.symbol AND interval = width ORDER BY start_time DESC LIMIT 1) c "
@@ -124,7 +132,10 @@ def latest_closes(cursor: Cursor) -> dict[str, str]:
 
 
 def nothing_stored(cursor: Cursor, symbols: Sequence[str]) -> bool:
-    """Whether none of these has a candle or a price; until the transaction ends, nobody else is answered at all."""
+    """Whether none of these symbols has a candle or a price.
+
+    A lock is held until the transaction ends, so that concurrent callers wait.
+    """
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire first rows'))")
     cursor.execute(
         "SELECT NOT EXISTS (SELECT FROM candles WHERE symbol = ANY (%(symbols)s))"
@@ -135,7 +146,10 @@ def nothing_stored(cursor: Cursor, symbols: Sequence[str]) -> bool:
 
 
 def candles_between(cursor: Cursor, interval: str, start: datetime, end: datetime) -> list[tuple[str, int, float, float, float, float]]:
-    """(symbol, start in Unix seconds, open, high, low, close) of the candles within `start` and `end`, as floats: for statistics alone."""
+    """(symbol, start in Unix seconds, open, high, low, close) of the candles from `start` to `end`.
+
+    Prices are floats, for statistics only. Candles that end after `end` are left out.
+    """
     cursor.execute(
         "SELECT symbol, extract(epoch FROM start_time)::bigint, open::float8, high::float8, low::float8, close::float8 FROM candles"
         " WHERE interval = %s AND start_time >= %s AND start_time < %s AND end_time <= %s ORDER BY symbol, start_time",
@@ -145,7 +159,10 @@ def candles_between(cursor: Cursor, interval: str, start: datetime, end: datetim
 
 
 def closing_quotes(cursor: Cursor, interval: str, end: datetime) -> list[tuple[str, str, str, str]]:
-    """(symbol, bid, ask, mid) at the close of every candle that ended at `end`; where bid and ask are not known, mid stands for them."""
+    """(symbol, bid, ask, mid) at the close of every candle that ended at `end`.
+
+    Bid and ask are replaced by mid if they are unknown.
+    """
     cursor.execute(
         "SELECT symbol, coalesce(bid_close, close), coalesce(ask_close, close), close FROM candles"
         " WHERE interval = %s AND start_time >= %s::timestamptz - interval '2 days' AND start_time < %s AND end_time = %s ORDER BY symbol",
@@ -155,7 +172,7 @@ def closing_quotes(cursor: Cursor, interval: str, end: datetime) -> list[tuple[s
 
 
 def marked_between(cursor: Cursor, start: datetime, end: datetime) -> bool:
-    """Whether anything stored of the time from `start` to `end` is not in its candles yet."""
+    """Whether rows stored for `start` <= time < `end` are still missing from their candles."""
     cursor.execute("SELECT EXISTS (SELECT FROM candle_marks WHERE minute >= %s AND minute < %s)", (start, end))
     return bool(scalar(cursor))
 
@@ -171,7 +188,7 @@ def _upsert(query: str) -> str:
 
 
 def _newest(statement: str) -> str:
-    """The newest candles that `statement`, which returns candles, has written."""
+    """SQL that selects the newest of the candles that `statement` writes and returns."""
     columns = ", ".join(time_text_sql(name) if name.endswith("_time") else name for name in _UPDATE_COLUMNS)
     return (
         f"WITH written AS ({statement}), numbered AS ("  # noqa: S608

@@ -11,14 +11,17 @@ from db.postgres import Cursor
 Pair = tuple[str, str]
 Row = tuple[str, str, float | None, int]  # symbol1, symbol2, correlation, observations
 
-# What may stand in `method`.
+# Values of `method`.
 METHODS = ("pearson", "spearman", "ewma", "shrunk")
 
 
 def write_correlations(
     cursor: Cursor, time: datetime, method: str, pairs: Sequence[Pair], values: Sequence[float | None], observations: Sequence[int]
 ) -> int:
-    """Store one matrix, a row a pair (symbol1 < symbol2); what was stored for that time and method is replaced. How many pairs."""
+    """Store one matrix, one row per pair (symbol1 < symbol2); returns the number of pairs.
+
+    Rows of the same time and method are replaced.
+    """
     cursor.execute("DELETE FROM correlations WHERE time = %s AND method = %s", (time, method))
     lines = (
         copy_line(time.isoformat(), method, first, second, value, count)
@@ -29,7 +32,7 @@ def write_correlations(
 
 
 def correlations_of(cursor: Cursor, time: datetime, method: str) -> dict[Pair, float]:
-    """Pair to correlation, of the matrix of that time; pairs without one are left out."""
+    """pair -> correlation in the matrix of that time; pairs without a correlation are left out."""
     cursor.execute(
         "SELECT symbol1, symbol2, correlation FROM correlations WHERE time = %s AND method = %s AND correlation IS NOT NULL", (time, method)
     )
@@ -37,7 +40,10 @@ def correlations_of(cursor: Cursor, time: datetime, method: str) -> dict[Pair, f
 
 
 def latest_matrix(cursor: Cursor, method: str, as_of: str | None = None) -> tuple[datetime, list[Row]] | None:
-    """Time and rows, ordered by pair, of the last matrix of that method up to `as_of`, in contract form; None without one."""
+    """Time and rows of the method's last matrix up to `as_of`; None if there is none.
+
+    Rows are ordered by pair. `as_of` is in contract form; None sets no limit.
+    """
     cursor.execute(
         "SELECT time FROM correlations WHERE method = %s AND (%s::timestamptz IS NULL OR time <= %s) ORDER BY time DESC LIMIT 1",
         (method, as_of, as_of),

@@ -1,7 +1,8 @@
-"""SQL of `gaps` and of `trade_watermarks`: what is missing in the store, and up to where that is known.
+"""SQL of `gaps` and `trade_watermarks` (store layer): missing rows, and the checked range.
 
-Every trade up to a symbol's watermark is stored or in a hole that is a row of `gaps`: a hole is recorded in the transaction that moves
-the watermark past it. What is said here of holes is read from the stored trades alone, never remembered.
+Every trade up to a symbol's watermark is either stored or part of a hole with a row in `gaps`. The
+transaction that moves the watermark past a hole inserts that row. Holes are always computed from
+the stored trades, never from memory.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 from db.postgres import Cursor, scalar
 
-MAX_TRADES_PER_SCAN = 50_000  # trades that one statement looks at: a fraction of a second, however much is stored
-MAX_GAPS_PER_ANSWER = 1000  # gaps in one answer
+MAX_TRADES_PER_SCAN = 50_000  # so that one statement takes a fraction of a second
+MAX_GAPS_PER_ANSWER = 1000
 
-# Ids rise with time, but trades of one moment may be stored in any order, and a clock may stumble: so far beside its own times a hole is
-# looked for in the store before it is called one.
+# Ids rise with time, except for trades of the same moment and after clock errors. Before a hole is
+# confirmed, the store is searched this far before and after its times.
 _SLACK = timedelta(minutes=1)
 _MOMENT = timedelta(microseconds=1)  # ends are exclusive
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)
@@ -33,13 +34,13 @@ class Hole:
 
     @property
     def missing(self) -> int:
-        """How many trades that is."""
+        """Number of trades."""
         return self.last_id - self.first_id + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A row of `gaps` that is about trades."""
+    """A row of `gaps` of kind `trades`."""
 
     id: int
     symbol: str
@@ -50,7 +51,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """A step of a watermark: how many holes were found on the way, and whether there may be more to walk."""
+    """One move of a watermark: the number of holes found, and whether more trades may follow."""
 
     holes: int
     more: bool
@@ -63,9 +64,9 @@ class _Position:
 
 
 def advance_watermark(cursor: Cursor, source: str, symbol: str, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN) -> Advance:
-    """Move the symbol's watermark over up to `rows` stored trades and record the holes among them, as open.
+    """Move the symbol's watermark over up to `rows` stored trades; insert the holes as open gaps.
 
-    The first trade that is stored starts it: what came before was never promised.
+    The first stored trade starts the watermark. Trades before it are not expected.
     """
     if (mark := _watermark(cursor, symbol)) is None:
         return Advance(0, False)
@@ -82,7 +83,10 @@ def advance_watermark(cursor: Cursor, source: str, symbol: str, now: datetime, *
 
 
 def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
-    """The holes in trades that are still to be filled, the shortest first: none waits for a long one. At most `MAX_GAPS_PER_ANSWER`."""
+    """At most `MAX_GAPS_PER_ANSWER` open gaps in trades.
+
+    The shortest come first, so that they do not wait for a long one.
+    """
     cursor.execute(
         "SELECT id, symbol, first_id, last_id, start_time, end_time, detected, reason FROM gaps"
         " WHERE source = %s AND kind = 'trades' AND state = 'open' ORDER BY missing, id LIMIT %s",
@@ -95,7 +99,10 @@ def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
 
 
 def narrow(cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN) -> list[Gap]:
-    """Compare an open gap with what is stored by now: it is filled, as it was, or replaced by the holes that are left of it; these."""
+    """Compare an open gap with the stored trades; returns the gaps that remain.
+
+    The gap is marked as filled, stays unchanged, or is replaced by the holes that remain of it.
+    """
     holes = _holes_within(cursor, gap, rows)
     if holes == [gap.hole]:
         return [gap]
@@ -110,19 +117,19 @@ def narrow(cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = 
 
 
 def set_state(cursor: Cursor, gap: Gap, state: str, reason: str | None, now: datetime) -> None:
-    """Say how a gap stands: `open`, `filled` or `unfillable`, and why."""
+    """Set the state of a gap (`open`, `filled` or `unfillable`) and its reason."""
     cursor.execute("UPDATE gaps SET state = %s, reason = %s, updated = %s WHERE id = %s", (state, reason, now, gap.id))
 
 
 def explain_open(cursor: Cursor, source: str, reason: str, now: datetime) -> None:
-    """Say of every open gap in trades why it is still open."""
+    """Set the reason of every open gap in trades."""
     cursor.execute(
         "UPDATE gaps SET reason = %s, updated = %s WHERE source = %s AND kind = 'trades' AND state = 'open'", (reason, now, source)
     )
 
 
 def reopen(cursor: Cursor, source: str, now: datetime) -> int:
-    """Give the holes in trades that could not be filled another chance; how many they are."""
+    """Set unfillable gaps in trades to open again; returns their number."""
     cursor.execute(
         "UPDATE gaps SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'", (now, source)
     )
@@ -132,7 +139,10 @@ def reopen(cursor: Cursor, source: str, now: datetime) -> int:
 def report_candles(
     cursor: Cursor, source: str, symbol: str, interval: str, start: datetime, end: datetime, missing: int, reason: str, now: datetime
 ) -> None:
-    """Record that the candles from `start` to `end` could not be had. Of one symbol and interval there is one such open row."""
+    """Insert a gap for the candles from `start` to `end`, which could not be fetched.
+
+    One such row is open per symbol and interval: an earlier one is closed.
+    """
     cursor.execute(
         "UPDATE gaps SET state = 'filled', reason = NULL, end_time = least(end_time, %s), updated = %s"
         " WHERE source = %s AND symbol = %s AND kind = 'candles' AND interval = %s AND state = 'open' AND start_time < %s",
@@ -148,7 +158,7 @@ def report_candles(
 
 
 def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: datetime) -> None:
-    """The candles that were reported missing are there now."""
+    """Mark the reported gap in candles as filled."""
     cursor.execute(
         "UPDATE gaps SET state = 'filled', reason = NULL, updated = %s"
         " WHERE source = %s AND symbol = %s AND kind = 'candles' AND interval = %s AND state = 'open'",
@@ -157,7 +167,7 @@ def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: 
 
 
 def _watermark(cursor: Cursor, symbol: str) -> _Position | None:
-    """The symbol's watermark, locked; begun at its first stored trade, None where there is none."""
+    """The symbol's watermark, locked; created at its first stored trade, None if there is none."""
     cursor.execute("SELECT trade_id, time FROM trade_watermarks WHERE symbol = %s FOR UPDATE", (symbol,))
     if (row := cursor.fetchone()) is None:
         cursor.execute(
@@ -170,7 +180,7 @@ def _watermark(cursor: Cursor, symbol: str) -> _Position | None:
 
 
 def _holes_within(cursor: Cursor, gap: Gap, rows: int) -> list[Hole]:
-    """What of a gap is not stored."""
+    """The holes of a gap that are not stored yet."""
     hole = gap.hole
     place, known = _Position(0, hole.start - _SLACK), _Position(hole.first_id - 1, hole.start)
     holes: list[Hole] = []
@@ -187,7 +197,8 @@ def _holes_within(cursor: Cursor, gap: Gap, rows: int) -> list[Hole]:
     return holes
 
 
-# `found`, a stretch of trades in the order of the key; between neighbours by id is what is missing. The last row sums the stretch up.
+# `found` is a range of trades in the order of the key. A hole lies between two neighbours by id.
+# The last row has the count, the highest id and the latest time of the range.
 _SCAN_SQL = """
 WITH found AS MATERIALIZED (
     SELECT trade_id, time FROM raw_trades
@@ -207,7 +218,11 @@ ORDER BY 1, 2
 def _scan(
     cursor: Cursor, symbol: str, place: _Position, known: _Position, *, rows: int, until: datetime = _NEVER, last_id: int = _LARGEST_ID
 ) -> tuple[list[Hole], _Position | None, int]:
-    """Up to `rows` trades after `place`: the holes among them and since `known`, the last of them, and how many they were."""
+    """Scan up to `rows` trades after `place`.
+
+    Returns the holes since `known`, the position of the last trade (None without trades), and the
+    number of trades.
+    """
     cursor.execute(
         _SCAN_SQL,
         {

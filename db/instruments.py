@@ -9,7 +9,10 @@ from db.postgres import Cursor
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """What can be priced. `precision` is the decimals of its prices, `source` the source that feeds it in production."""
+    """An instrument. `precision` is the number of decimals of its prices.
+
+    `source` is the source of its prices in production.
+    """
 
     symbol: str
     name: str
@@ -19,7 +22,7 @@ class Instrument:
 
 
 def all_instruments(cursor: Cursor) -> list[Instrument]:
-    """Every instrument: FX, crypto, equities, each by symbol."""
+    """Every instrument, ordered by kind (FX, crypto, equities) and symbol."""
     cursor.execute(
         "SELECT symbol, name, kind, precision, source FROM instruments ORDER BY array_position('{fx,crypto,equity}', kind), symbol"
     )

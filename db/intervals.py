@@ -1,11 +1,14 @@
-"""The candles' intervals, and where a candle begins and ends: the same as `candle_start` and `candle_end` in SQL."""
+"""The intervals of candles, and the start and end of a candle.
+
+The SQL functions `candle_start` and `candle_end` compute the same.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-# name -> length; each is a whole number of the one before it
+# name -> length; each is a multiple of the one before it
 INTERVALS = {
     "1m": timedelta(minutes=1),
     "5m": timedelta(minutes=5),
@@ -20,9 +23,10 @@ _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def candle_start(kind: str, interval: str, moment: datetime) -> datetime:
-    """Start, in UTC, of the candle of `interval` that holds `moment` (aware).
+    """Start, in UTC, of the candle of `interval` that contains `moment` (aware).
 
-    The FX day begins at 17:00 New York and holds six 4-hour candles; everything else is aligned to UTC.
+    The FX day begins at 17:00 New York and contains six 4-hour candles. All other candles are
+    aligned to UTC.
     """
     width = INTERVALS[interval]
     if kind == "fx" and interval in ("4h", "1d"):
@@ -32,7 +36,10 @@ def candle_start(kind: str, interval: str, moment: datetime) -> datetime:
 
 
 def candle_end(kind: str, interval: str, start: datetime) -> datetime:
-    """End, in UTC and exclusive, of the candle that begins at `start`; the FX day of a clock change has 23 or 25 hours."""
+    """End, in UTC and exclusive, of the candle that begins at `start`.
+
+    The FX day of a clock change has 23 or 25 hours.
+    """
     width = INTERVALS[interval]
     if kind == "fx" and interval in ("4h", "1d"):
         local = start.astimezone(_NEW_YORK).replace(tzinfo=None)

@@ -11,7 +11,11 @@ from db.postgres import Cursor, scalar
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of a job: `finished` is None while it runs, `rows` unless it succeeded, `error` unless it failed."""
+    """One run of a job.
+
+    `finished` is None while it runs, `rows` is None unless it succeeded, `error` is None unless it
+    failed.
+    """
 
     as_of: datetime
     started: datetime
@@ -23,7 +27,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class JobState:
-    """A job as the active scheduler has it. One that lasts as long as its process has no `next_run`."""
+    """A job of the active scheduler. `next_run` is None for a service, which runs continuously."""
 
     id: str
     schedule: str
@@ -32,7 +36,7 @@ class JobState:
 
 
 def write_jobs(cursor: Cursor, jobs: Sequence[tuple[str, str, datetime | None]], now: datetime) -> None:
-    """Say what the active scheduler runs: (id, schedule in words, next run) of every job; others are gone."""
+    """Replace the rows by the jobs of the active scheduler: (id, schedule in words, next run)."""
     cursor.execute("DELETE FROM jobs WHERE id <> ALL (%s)", ([job for job, _, _ in jobs],))
     for job, schedule, next_run in jobs:
         cursor.execute(
@@ -43,7 +47,10 @@ def write_jobs(cursor: Cursor, jobs: Sequence[tuple[str, str, datetime | None]],
 
 
 def begin_run(cursor: Cursor, job: str, as_of: datetime, now: datetime) -> int:
-    """Note that a run of `job` begins; its id. A run of the same job that never ended was killed: it is `abandoned`."""
+    """Insert a new run of `job`; returns its id.
+
+    Earlier runs of the job that never ended were killed: they become `abandoned`.
+    """
     cursor.execute("UPDATE job_runs SET outcome = 'abandoned', finished = %s WHERE job = %s AND outcome = 'running'", (now, job))
     cursor.execute(
         "INSERT INTO job_runs (job, as_of, started, outcome) VALUES (%s, %s, %s, 'running') RETURNING id",
@@ -53,16 +60,16 @@ def begin_run(cursor: Cursor, job: str, as_of: datetime, now: datetime) -> int:
 
 
 def take_turn(cursor: Cursor, job: str) -> None:
-    """Wait until nobody else is at this job's figures; until the transaction ends nobody else gets there.
+    """Lock this job until the transaction ends; waits for any other holder of the lock.
 
-    A run by hand beside the scheduler's, or one of a leader that has not noticed yet that it is none, would judge on what the other is
-    about to change.
+    The lock keeps apart a scheduled run, a run by hand, and a run of a former leader that has not
+    noticed its loss yet. Otherwise one would read figures that another is about to change.
     """
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire job ' || %s))", (job,))
 
 
 def end_run(cursor: Cursor, run: int, now: datetime, *, rows: int | None = None, error: str | None = None) -> None:
-    """Note how the run ended: with `rows` written, or with what went wrong."""
+    """Store the end of a run: `rows` written, or the text of its `error`."""
     cursor.execute(
         "UPDATE job_runs SET finished = %s, outcome = %s, rows = %s, error = %s WHERE id = %s",
         (now, "succeeded" if error is None else "failed", rows, error, run),
@@ -70,7 +77,7 @@ def end_run(cursor: Cursor, run: int, now: datetime, *, rows: int | None = None,
 
 
 def last_success(cursor: Cursor, job: str) -> datetime | None:
-    """The latest moment that `job` has succeeded for."""
+    """The latest `as_of` of a successful run of `job`; None if there is none."""
     cursor.execute("SELECT max(as_of) FROM job_runs WHERE job = %s AND outcome = 'succeeded'", (job,))
     found: datetime | None = scalar(cursor)
     return found

@@ -1,4 +1,4 @@
-"""Who of several processes may act: whoever holds one advisory lock of PostgreSQL, for as long as its connection lives."""
+"""Leader election: the leader holds an advisory lock of PostgreSQL while its connection lasts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LOCK = "tickwire scheduler"
 
 
 class Leadership:
-    """One candidate. One thread calls it; raises `StoreError` where PostgreSQL is away."""
+    """One candidate, used by one thread. Raises `StoreError` if PostgreSQL cannot be reached."""
 
     def __init__(self, url: str, *, timeout_ms: int = 5000) -> None:
         self._url = url
@@ -18,7 +18,7 @@ class Leadership:
         self._connection: Connection | None = None
 
     def win(self) -> bool:
-        """Whether we lead: we did and our connection still lives, or the lock was free just now."""
+        """Whether this candidate leads: it keeps the lock, or takes the lock if it is free."""
         try:
             if self._connection is None:
                 self._connection = self._connect()
@@ -34,7 +34,7 @@ class Leadership:
             raise StoreError(first_line(error)) from error
 
     def resign(self) -> None:
-        """Give the lock up, or the attempt to get it."""
+        """Release the lock, if it is held, and close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
@@ -45,7 +45,8 @@ class Leadership:
             connect_timeout=max(2, self._timeout_ms // 1000),
             application_name="tickwire-leadership",
             options=f"-c statement_timeout={self._timeout_ms}",
-            # A leader whose machine vanished is let go by the server within a few seconds, and notices it as soon itself.
+            # If the network between both fails, both sides notice within a few seconds: the server
+            # releases the lock, and the leader loses its connection.
             keepalives_idle=3,
             keepalives_interval=1,
             keepalives_count=3,

@@ -1,4 +1,4 @@
-"""What goes over the bus: what is published, and what a reader of its streams gets."""
+"""Messages of the bus: the arguments of a publish, and the entries of a stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One quote as a source gave it: decimal text, digits untouched; `time` is the source's, in contract form."""
+    """One quote from a source: decimal text with all digits, the source's time in contract form."""
 
     instrument: str
     bid: str
@@ -21,9 +21,9 @@ class Tick:
 
 
 class Trade(NamedTuple):
-    """One trade of an exchange: decimal text, `time` in contract form, `side` what the aggressor did (`buy` or `sell`).
+    """One trade of an exchange: decimal text, time in contract form, `side` `buy` or `sell`.
 
-    A tuple, for there are thousands of them a second.
+    `side` is that of the aggressor. A tuple, because thousands arrive per second.
     """
 
     symbol: str
@@ -35,7 +35,7 @@ class Trade(NamedTuple):
 
 
 def trade_lines(trades: Iterable[Trade]) -> bytes:
-    """Trades as COPY takes them: the fields of a `Trade` tab-separated, a line each."""
+    """Trades in COPY's text format: one line per trade, its fields separated by tabs."""
     return "".join(
         [f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\n" for symbol, trade_id, time, price, quantity, side in trades]
     ).encode()
@@ -43,7 +43,7 @@ def trade_lines(trades: Iterable[Trade]) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """The place a message got on its channel."""
+    """The position of a message in its channel."""
 
     epoch: str
     seq: int
@@ -51,7 +51,7 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of a stream, `body` byte for byte as it was published."""
+    """One message of a stream. `body` has the published bytes."""
 
     id: bytes
     topic: str
@@ -63,7 +63,7 @@ class Entry:
 
     @classmethod
     def of(cls, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-        """From what Redis gives of it."""
+        """Build an entry from the fields that Redis returns."""
         return cls(
             id=entry_id,
             topic=fields[b"topic"].decode(),
@@ -77,7 +77,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class TradeLines:
-    """One entry of the trades' stream: `lines` is what `trade_lines` made."""
+    """One entry of the stream of trades; `lines` has the format of `trade_lines`."""
 
     id: bytes
     trades: int

@@ -1,4 +1,4 @@
-"""Bring a database's schema up to date: the numbered SQL files in `migrations/`, each applied once."""
+"""Migrate a database: apply the numbered SQL files in `migrations/`, each once."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _LOCK_SECONDS = 60
 
 
 def apply(database_url: str) -> list[str]:
-    """Apply what is missing and return its names; two processes that call this at once take turns.
+    """Apply the missing migrations and return their names.
 
-    Each migration is one transaction. Raises `StoreError` where the database is away or refuses.
+    Concurrent calls run one after the other. Each migration is one transaction. Raises `StoreError` if the database cannot be reached or
+    rejects a migration.
     """
     backend = None
     try:

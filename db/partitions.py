@@ -1,5 +1,8 @@
-"""Monthly partitions: made ahead or when the first row comes, dropped when retention says so. Where a table is a TimescaleDB hypertable
-instead, TimescaleDB does all of this by itself: it makes its chunks, and `keep_days` tells it when to drop them."""
+"""Monthly partitions: created ahead or with the first row of a month, dropped by retention.
+
+TimescaleDB does the same by itself for its hypertables: it creates their chunks, and `keep_days`
+sets the age at which it drops them.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,17 @@ _LONGEST_WAIT = "2s"
 
 
 def make_months(cursor: Cursor, table: str, months: Iterable[str]) -> None:
-    """Make the partition of each month (`2014-05`) that has none. Neither readers nor writers of the table wait for it."""
+    """Create the missing partitions of these months (`2014-05`).
+
+    Readers and writers of the table are not blocked.
+    """
     wanted = {_name(table, month): month for month in months}
     cursor.execute("SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NULL", (list(wanted),))
     if not (missing := sorted(name for (name,) in cursor.fetchall())):
         return
     if not _is_partitioned(cursor, table):
         return
-    # One makes months at a time; whoever waited here finds them made.
+    # One transaction creates months at a time. A transaction that waited here finds them created.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('months of ' || %s))", (table,))
     for name in missing:
         _make_month(cursor, table, name, wanted[name])
@@ -35,14 +41,17 @@ def months_before(cursor: Cursor, table: str, day: date) -> list[str]:
 
 
 def drop_month(cursor: Cursor, name: str) -> None:
-    """Drop one partition. Where somebody reads the table and does not come to an end, everyone else would queue behind us: this then
-    gives up soon, and the transaction raises `StoreError`."""
+    """Drop one partition.
+
+    DROP waits for long reads of the table, and all other statements would queue behind it. It
+    therefore gives up after `_LONGEST_WAIT`, and the transaction raises `StoreError`.
+    """
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LONGEST_WAIT,))
     cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
 
 
 def keep_days(cursor: Cursor, table: str, days: int) -> None:
-    """Tell TimescaleDB to drop what is older than so many days, 0 for never; without TimescaleDB this does nothing."""
+    """Make TimescaleDB drop chunks older than `days` (0: never). Without TimescaleDB: no effect."""
     cursor.execute("SELECT keep_days(%s, %s)", (table, days))
 
 
@@ -59,7 +68,11 @@ def _is_partitioned(cursor: Cursor, table: str) -> bool:
 
 
 def _make_month(cursor: Cursor, table: str, name: str, month: str) -> None:
-    """CREATE … PARTITION OF would wait for every reader of the table, a long export too, and all others behind it; ATTACH does not."""
+    """Create and attach one partition, unless it exists.
+
+    CREATE … PARTITION OF would wait for every reader of the table, even a long export, and block
+    all others meanwhile. ATTACH does not.
+    """
     cursor.execute("SELECT to_regclass(%s) IS NULL", (name,))
     if not scalar(cursor):
         return

@@ -1,4 +1,4 @@
-"""The pool, and `transaction()`: the only place that commits."""
+"""The connection pool and `transaction()`, the only place that commits."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ import psycopg2.extensions
 Connection: TypeAlias = psycopg2.extensions.connection
 Cursor: TypeAlias = psycopg2.extensions.cursor
 
-# NUMERIC stays PostgreSQL's own text: nothing is made only to be printed again.
+# NUMERIC stays the text of PostgreSQL: no Decimal is built only to be printed again.
 _AS_TEXT = psycopg2.extensions.new_type((1700,), "AS_TEXT", lambda value, _cursor: value)
 
 
 class StoreError(Exception):
-    """The store cannot be reached or does not work just now; what was asked may be tried again."""
+    """The store cannot be reached or does not work at the moment. The call may be repeated."""
 
 
 class RowError(Exception):
-    """A row that the store cannot take as it is; trying it again cannot help."""
+    """The store rejects a row. A repeat cannot succeed."""
 
 
 class Store:
-    """PostgreSQL connections, at most `pool_max` at a time; a caller waits for a free one. Safe to share between threads.
+    """A pool of at most `pool_max` PostgreSQL connections, safe to share between threads.
 
-    A statement that takes longer than `timeout_ms` is cancelled, and so is the wait for a free connection.
+    A caller waits for a free connection. A statement, or such a wait, that takes longer than
+    `timeout_ms` is cancelled.
     """
 
     def __init__(self, url: str, *, pool_max: int = 20, timeout_ms: int = 5000, application: str = "tickwire") -> None:
@@ -40,9 +41,10 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
-        """A cursor whose work is committed at the end of the block, or undone with its connection if it raises.
+        """A cursor whose work is committed after the block, or rolled back if the block raises.
 
-        Raises `StoreError` where PostgreSQL is away, `RowError` where it refuses what it was given; a connection that broke is thrown away.
+        Raises `StoreError` if PostgreSQL cannot be reached, `RowError` if it rejects the data.
+        A connection whose block raised is closed.
         """
         if not self._slots.acquire(timeout=self._timeout_ms / 1000):
             raise StoreError("no free database connection in time")
@@ -55,11 +57,11 @@ class Store:
             self._free.append(connection)
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             _discard(connection)
-            # Idle connections most likely broke with it (a restarted server): none of them is worth a try.
+            # The idle connections are probably broken too (a restarted server): close them all.
             self.close()
             raise StoreError(first_line(error)) from error
         except psycopg2.DatabaseError as error:
-            # A connection that breaks in the midst of an answer is not always an OperationalError to psycopg2.
+            # If a connection breaks during an answer, psycopg2 may raise another DatabaseError.
             broken = connection is not None and connection.closed
             _discard(connection)
             if broken:
@@ -84,7 +86,7 @@ class Store:
             cursor.execute("SELECT 1")
 
     def _idle(self) -> Connection | None:
-        """One idle connection, or None. Asking first whether there is one would race with other threads."""
+        """One idle connection, or None. A check before `pop` would race with other threads."""
         try:
             return self._free.pop()
         except IndexError:
@@ -96,7 +98,7 @@ class Store:
             connect_timeout=max(2, self._timeout_ms // 1000),
             application_name=self._application,
             options=f"-c timezone=UTC -c statement_timeout={self._timeout_ms}",
-            # A server that vanished without a word is noticed within half a minute, not in libpq's eleven.
+            # A server that vanished silently is noticed within 30 s, instead of libpq's 11 minutes.
             keepalives_idle=15,
             keepalives_interval=5,
             keepalives_count=3,
@@ -107,8 +109,10 @@ class Store:
 
 
 def cooperate(wait: Callable[[Any, bool, float | None], None]) -> None:
-    """Let `wait(fd, for_writing, timeout)` wait on psycopg2's behalf in this process, so that a slow database does not
-    stop an event loop that shares the thread."""
+    """Make psycopg2 call `wait(fd, for_writing, timeout)` for every wait in this process.
+
+    A slow database then does not stop an event loop that shares the thread.
+    """
 
     def wait_for(connection: Connection) -> None:
         while True:
@@ -141,5 +145,5 @@ def scalar(cursor: Cursor) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """The server's own words, without the hints that follow; libpq never puts a password into them."""
+    """The first line of the server's message, without hints. libpq puts no password into it."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

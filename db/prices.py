@@ -9,14 +9,14 @@ from db.copy import copy_line, escaped, insert_staged, stage_rows, time_text_sql
 from db.partitions import make_months
 from db.postgres import Cursor, scalar
 
-CLOSING = "hourly_job"  # the source of candles' closing prices
+CLOSING = "hourly_job"  # source of the closing prices of candles
 
 _COLUMNS = "instrument, time, received, bid, ask, mid, volume, source, epoch, seq"
 
 
 @dataclass(frozen=True, slots=True)
 class PriceRow:
-    """One row as text: times in contract form, decimals with the source's own digits."""
+    """One row as text: times in contract form, decimals with the digits of the source."""
 
     instrument: str
     time: str
@@ -62,7 +62,11 @@ def latest_mids(cursor: Cursor) -> dict[str, str]:
 
 
 def latest_times(cursor: Cursor) -> dict[str, str]:
-    """instrument -> time of its last stored price, in contract form, where that is of the source that feeds the instrument."""
+    """instrument -> time of its last stored price, in contract form.
+
+    An instrument is left out if its last price comes from another source than its own. Closing
+    prices are ignored.
+    """
     cursor.execute(
         f"SELECT i.symbol, {time_text_sql('p.time')} FROM instruments i, LATERAL ("  # noqa: S608
         "  SELECT time, source FROM prices WHERE instrument = i.symbol AND source <> %s ORDER BY time DESC LIMIT 1) p"
@@ -73,7 +77,7 @@ def latest_times(cursor: Cursor) -> dict[str, str]:
 
 
 def table_exists(cursor: Cursor) -> bool:
-    """Whether the migrations have made the table."""
+    """Whether the migrations have created the table."""
     cursor.execute("SELECT to_regclass('prices') IS NOT NULL")
     return bool(scalar(cursor))
 

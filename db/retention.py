@@ -18,7 +18,7 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {time
 
 
 def delete_before(cursor: Cursor, table: str, day: date) -> int:
-    """Delete at most `MAX_ROWS_PER_DELETE` rows from before that day (UTC); returns their number."""
+    """Delete up to `MAX_ROWS_PER_DELETE` rows from before that day (UTC); returns their number."""
     statement = sql.SQL(_DELETE).format(table=sql.Identifier(table), time=sql.Identifier(_TIME_OF[table]))
     cursor.execute(statement, (f"{day}T00:00:00Z", MAX_ROWS_PER_DELETE))
     return int(cursor.rowcount)

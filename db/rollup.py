@@ -1,8 +1,8 @@
-"""SQL of the roll-up: marked minutes become candles of all intervals.
+"""SQL of the roll-up (store layer): marked minutes become candles of all intervals.
 
-A mark says that something was stored in a minute: a price, a trade, or a candle that somebody else made. Whatever holds a marked
-minute is built anew and wholly: the minute from the rows themselves, five minutes from the minutes, and so on up. So rows may come in
-any order, any number of times and as late as they like, and it does not matter what was built before.
+A mark means that a price, a trade, or a candle from a feed was stored in a minute. Every candle
+that contains a marked minute is rebuilt completely: the minute from the rows, five minutes from the
+minutes, and so on. Rows may therefore arrive in any order, repeatedly and late.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from db.postgres import Cursor, one, scalar
 from db.prices import sources_without_candles
 from db.timestamps import format_time
 
-_LONGEST = timedelta(hours=26)  # a candle: the FX day of a clock change has 25 hours
+_LONGEST = timedelta(hours=26)  # above every candle: the FX day of a clock change has 25 hours
 
 _TAKE = """
 WITH taken AS (
@@ -32,9 +32,9 @@ SELECT DISTINCT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM')
 FROM rolled_minutes, LATERAL (VALUES (minute), (candle_start(kind, '1d', minute))) AS moments (moment)
 """
 
-# Marked minutes that follow each other are read in one go, in the order of the key. Open and close are looked up by that same key: it
-# costs half of what aggregates that sort would, and `date_bin` less than `date_trunc`. `first` and `last` stand in the statement, so that
-# the planner sees one month and not all.
+# Consecutive marked minutes are read as one range, in the order of the key. Open and close are
+# looked up by the same key, at half the cost of sorting aggregates. `date_bin` is faster than
+# `date_trunc`. `first` and `last` are literals, so that the planner reads the months needed only.
 _RUNS = """
     SELECT symbol, kind, min(minute) AS first, max(minute) + interval '1 minute' AS last FROM (
         SELECT *, minute - row_number() OVER (PARTITION BY symbol ORDER BY minute) * interval '1 minute' AS run
@@ -58,10 +58,11 @@ FROM ({_RUNS.format(where="")}) AS runs, LATERAL (
 ORDER BY symbol, minute
 """  # noqa: S608
 
-# Where an exchange tells its trades, candles are made of those: its quotes make none, and a minute that has trades is left alone.
+# Candles of an exchange are made from its trades, if it sends them. Its quotes make no candles, and
+# quotes of other sources make none in a minute that has trades. OFFSET forces a lookup per minute.
 _NO_TRADES = """WHERE NOT EXISTS (
     SELECT FROM raw_trades t WHERE t.symbol = rolled_minutes.symbol AND time >= %(first)s AND time < %(last)s
-    AND time >= minute AND time < minute + interval '1 minute' OFFSET 0)"""  # OFFSET: looked up minute by minute, never joined
+    AND time >= minute AND time < minute + interval '1 minute' OFFSET 0)"""
 _MAKES_CANDLES = "source <> ALL (%(without_candles)s)"
 _QUOTE = f"SELECT mid, bid, ask FROM prices p WHERE p.instrument = runs.symbol AND {_MINUTE} AND {_MAKES_CANDLES} ORDER BY"  # noqa: S608
 
@@ -83,12 +84,12 @@ FROM (SELECT *, kind = 'fx' AS fx FROM ({_RUNS.format(where=_NO_TRADES)}) AS fou
 ORDER BY symbol, minute
 """  # noqa: S608
 
-# Rows are only ever added, until retention drops them: a candle that was made of more than there are now keeps what they said.
+# Only retention deletes rows. A candle that was made of more rows than exist now stays unchanged.
 _ROWS_ARE_GONE = "candle_rank(candles.source) = candle_rank(excluded.source) AND candles.trades > excluded.trades"
 
 
 def _side(side: str) -> str:
-    """OHLC of one side, where all that is below has it: half of it would be no candle."""
+    """SQL for the OHLC of one side; NULL unless all smaller candles have that side."""
     columns = (
         f"(array_agg({side}_open ORDER BY start_time))[1]", f"max({side}_high)", f"min({side}_low)",
         f"(array_agg({side}_close ORDER BY start_time))[count(*)]",
@@ -113,22 +114,23 @@ ORDER BY marked.symbol, marked.start
 
 @dataclass(frozen=True, slots=True)
 class RollupStep:
-    """One transaction's work: how many marks it took, and the newest candles it changed (`db.candles.upsert_returning_newest`)."""
+    """Result of one transaction: the number of marks it took, and the newest changed candles."""
 
     marks: int
     updates: list[Update]
 
 
 def is_mine(cursor: Cursor) -> bool:
-    """Take the roll-up for this transaction; False where another has it."""
+    """Lock the roll-up for this transaction; False if another transaction has the lock."""
     cursor.execute("SELECT pg_try_advisory_xact_lock(hashtext('tickwire roll-up'))")
     return bool(scalar(cursor))
 
 
 def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[str]) -> RollupStep:
-    """Take up to `most` marks, the newest first, and build every candle that holds their minutes; those that end by `ended` are complete.
+    """Take up to `most` marks, the newest first, and build the candles that contain their minutes.
 
-    Makes the months they need. Only for who `is_mine` says yes to.
+    Candles that end by `ended` are complete. Prices of `trade_venues` make no candles. Missing
+    monthly partitions are created. `is_mine` must have returned True in this transaction.
     """
     cursor.execute("CREATE TEMP TABLE IF NOT EXISTS rolled_minutes (symbol text, kind text, minute timestamptz) ON COMMIT DELETE ROWS")
     cursor.execute(_TAKE, (most,))
@@ -138,13 +140,13 @@ def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[s
         return RollupStep(0, [])
     cursor.execute(_MONTHS)
     make_months(cursor, "candles", [month for (month,) in cursor.fetchall()])
-    around = {
+    parameters = {
         "first": format_time(first), "last": format_time(last + INTERVALS["1m"]),
         "earliest": format_time(first - _LONGEST), "latest": format_time(last + _LONGEST), "ended": format_time(ended),
         "without_candles": sources_without_candles(trade_venues),
     }  # fmt: skip
-    updates = upsert_returning_newest(cursor, _FROM_TRADES, around, unless=_ROWS_ARE_GONE)
-    updates += upsert_returning_newest(cursor, _FROM_TICKS, around, unless=_ROWS_ARE_GONE)
+    updates = upsert_returning_newest(cursor, _FROM_TRADES, parameters, unless=_ROWS_ARE_GONE)
+    updates += upsert_returning_newest(cursor, _FROM_TICKS, parameters, unless=_ROWS_ARE_GONE)
     for below, interval in pairwise(INTERVALS):
-        updates += upsert_returning_newest(cursor, _FROM_BELOW, {**around, "below": below, "interval": interval})
+        updates += upsert_returning_newest(cursor, _FROM_BELOW, {**parameters, "below": below, "interval": interval})
     return RollupStep(marks, updates)

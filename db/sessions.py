@@ -1,4 +1,4 @@
-"""SQL of `market_sessions`, and what follows from a row and a moment."""
+"""SQL of `market_sessions`, and the opening hours that follow from its rows."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ class MarketSession:
     weekdays: tuple[int, ...]
 
     def is_open(self, moment: datetime) -> bool:
-        """Whether the session is open at `moment` (aware); the closing time itself is closed. Holidays are not known."""
+        """Whether the session is open at `moment` (aware). The closing time itself is closed.
+
+        Holidays are ignored.
+        """
         local = moment.astimezone(ZoneInfo(self.zone))
         return local.isoweekday() in self.weekdays and self.opens <= local.time() < self.closes
 
 
 def all_sessions(cursor: Cursor) -> list[MarketSession]:
-    """Every session, in the order the trading day meets them."""
+    """Every session, in the order of their openings within a trading day."""
     cursor.execute(
         "SELECT name, zone, opens, closes, weekdays FROM market_sessions "
         "ORDER BY (now()::date + opens) AT TIME ZONE zone - now()::date::timestamp AT TIME ZONE 'UTC'"
@@ -36,7 +39,10 @@ def all_sessions(cursor: Cursor) -> list[MarketSession]:
 
 
 def market_open(kind: str, sessions: Iterable[MarketSession], moment: datetime) -> bool:
-    """Whether instruments of this kind trade at `moment`: crypto always, FX while any session is open, equities in New York's."""
+    """Whether instruments of this kind trade at `moment`.
+
+    Crypto trades always, FX while any session is open, equities during the session of New York.
+    """
     if kind == "crypto":
         return True
     return any(session.is_open(moment) for session in sessions if kind == "fx" or session.name == "New York")

@@ -18,10 +18,11 @@ STREAM_TAIL_ENTRIES = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One row of the channel table: how the bus treats a channel. `api/hub/channels.py` has the hub's half."""
+    """One row of the channel table: the bus's half. `api/hub/channels.py` has the hub's half."""
 
     name: str  # Redis channel
-    tail: int = STREAM_TAIL_ENTRIES  # entries kept beyond the unstored ones; 0: no stream, unless `stored`
+    # Entries kept beyond the unstored ones. 0: no stream unless `stored`, hence no catch-up.
+    tail: int = STREAM_TAIL_ENTRIES
     stored: bool = False  # bounded by STREAM_MAX_LENGTH until acknowledged
     keeps_latest: bool = False  # last body per topic in `tickwire:latest`
     relayed: bool = True  # the hub subscribes to it
@@ -33,7 +34,8 @@ _ROWS = (
     Stream(CORRELATION_ALERTS),
     Stream(DATA_READY),
     Stream(CANDLES),
-    Stream(TRADES, tail=0, stored=True, relayed=False),  # stored only: trades are never broadcast to clients
+    # Stored only: trades are never broadcast to clients.
+    Stream(TRADES, tail=0, stored=True, relayed=False),
     Stream(SOURCE_STATES, tail=1_000, relayed=False),  # for operators
 )
 
@@ -44,11 +46,11 @@ CHANNELS = tuple(row.name for row in _ROWS if row.relayed)
 
 
 def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
-    """Channels that the hub subscribes to, in the order of the table, which is read at each call."""
+    """Channels that the hub subscribes to, in the order of the table."""
     return tuple(row.name for row in streams.values() if row.relayed)
 
 
-# channel -> the Socket.IO event its messages become
+# channel -> Socket.IO event of its messages
 EVENTS = {
     PRICES: "price_update",
     VOLATILITY_ALERTS: "volatility_alert",
@@ -66,22 +68,22 @@ WRITER_GROUP = "store"
 
 
 def stream_key(channel: str) -> str:
-    """The stream that keeps the channel's recent messages."""
+    """Key of the stream with the channel's recent messages."""
     return f"tickwire:stream:{channel}"
 
 
 def seq_key(channel: str) -> str:
-    """Hash of topic -> last `seq` on the channel."""
+    """Key of the hash: topic -> last `seq` on the channel."""
     return f"tickwire:seq:{channel}"
 
 
 def count_key(channel: str) -> str:
-    """Hash of `published` and `stored`: how many messages the stream was given, and how many the store holds."""
+    """Key of the hash with two counters: `published` entries, and `stored` (acknowledged) ones."""
     return f"tickwire:count:{channel}"
 
 
 def receipt_key(publisher: str, part: int) -> str:
-    """What the publisher's last batch was answered, so that a retry gets the same answer."""
+    """Key of the answer to the publisher's last batch; a repeat of the batch returns it."""
     return f"tickwire:receipt:{publisher}:{part}"
 
 
@@ -91,7 +93,7 @@ def price_room(instrument: str) -> str:
 
 
 def candle_topic(instrument: str, interval: str) -> str:
-    """What `seq` counts on `candle_updates`."""
+    """The topic that `seq` counts on `candle_updates`."""
     return f"{instrument}|{interval}"
 
 

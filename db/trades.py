@@ -1,4 +1,4 @@
-"""SQL of `raw_trades`."""
+"""SQL of `raw_trades` (store layer)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from db.partitions import make_months
 from db.postgres import Cursor
 
 _COLUMNS = "symbol, trade_id, time, price, quantity, side"
-_MINUTES = re.compile(rb"([^\t\n]*)\t[^\t\n]*\t(.{16}).*")  # of a whole line: quicker than to look for the next one's beginning
+# Symbol and minute of a line. Matching the whole line is faster than a search for the next one.
+_MINUTES = re.compile(rb"([^\t\n]*)\t[^\t\n]*\t(.{16}).*")
 
 
 def insert_trades(cursor: Cursor, lines: bytes) -> int:
-    """Store the trades that are not stored yet, and mark their minutes for the candles; returns how many trades that were.
+    """Insert the trades that are not stored yet and mark their minutes; returns their number.
 
-    `lines` is what `db.messages.trade_lines` gives. Makes the months they need.
+    `lines` comes from `db.messages.trade_lines`. Missing monthly partitions are created.
     """
     minutes = [(symbol.decode(), minute.decode() + "Z") for symbol, minute in set(_MINUTES.findall(lines))]
     make_months(cursor, "raw_trades", {minute[:7] for _, minute in minutes})
@@ -32,7 +33,10 @@ def insert_trades(cursor: Cursor, lines: bytes) -> int:
 
 
 def _copy(cursor: Cursor, lines: bytes) -> int | None:
-    """Straight into the table, a third of the work; None, and nothing done, where a trade is there already."""
+    """Copy into the table directly, at a third of the cost; returns the number of trades.
+
+    Returns None, without any effect, if one of the trades is stored already.
+    """
     cursor.execute("SAVEPOINT copy")
     try:
         return copy_rows(cursor, "raw_trades", _COLUMNS, lines)
@@ -42,7 +46,7 @@ def _copy(cursor: Cursor, lines: bytes) -> int | None:
 
 
 def _copy_new(cursor: Cursor, lines: bytes) -> int:
-    """By way of a staging table; what is there already, or comes twice, is passed over."""
+    """Copy via a staging table and skip stored or repeated trades; returns the number inserted."""
     stage_rows(cursor, "raw_trades", _COLUMNS, lines)
     inserted = insert_staged(cursor, "raw_trades", _COLUMNS)
     empty_staging(cursor, "raw_trades")
@@ -50,7 +54,7 @@ def _copy_new(cursor: Cursor, lines: bytes) -> int:
 
 
 def latest_ids(cursor: Cursor, symbols: Iterable[str]) -> dict[str, int]:
-    """symbol -> id of its last stored trade; symbols without one are left out."""
+    """symbol -> id of its last stored trade; symbols without a trade are left out."""
     cursor.execute(
         "SELECT s.symbol, t.trade_id FROM unnest(%s::text[]) AS s(symbol), LATERAL ("
         "  SELECT trade_id FROM raw_trades WHERE symbol = s.symbol ORDER BY time DESC, trade_id DESC LIMIT 1) t",

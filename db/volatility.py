@@ -10,13 +10,16 @@ from psycopg2.extras import execute_values
 
 from db.postgres import Cursor
 
-# What may stand in `estimator`; `alert` is the figure that alerts look at, scaled to a day.
+# Values of `estimator`. `alert` is the figure that alert rules use, scaled to a day.
 ESTIMATORS = ("close_to_close", "parkinson", "garman_klass", "rogers_satchell", "yang_zhang", "ewma", "alert")
 
 
 @dataclass(frozen=True, slots=True)
 class VolatilityRow:
-    """One estimate: `volatility` per hour and annualised, fractions (0.01 = 1 %), from so many candles up to `time`."""
+    """One estimate from `observations` candles up to `time`.
+
+    `volatility` is per hour; both figures are fractions (0.01 = 1 %).
+    """
 
     symbol: str
     estimator: str
@@ -27,7 +30,7 @@ class VolatilityRow:
 
 
 def write_volatility(cursor: Cursor, rows: Sequence[VolatilityRow]) -> int:
-    """Store estimates; one that is there already is replaced. How many they were."""
+    """Insert or replace estimates; returns their number."""
     values = [(row.symbol, row.estimator, row.time, row.volatility, row.annualised, row.observations) for row in rows]
     execute_values(
         cursor,
@@ -41,7 +44,7 @@ def write_volatility(cursor: Cursor, rows: Sequence[VolatilityRow]) -> int:
 
 
 def latest_volatilities(cursor: Cursor, estimator: str) -> dict[str, VolatilityRow]:
-    """symbol -> its last estimate, of the instruments that have one: one look into the index for each."""
+    """symbol -> its last estimate; one index lookup per instrument. Others are left out."""
     cursor.execute(
         "SELECT latest.* FROM instruments CROSS JOIN LATERAL ("
         "SELECT symbol, estimator, time, volatility, annualised, observations FROM volatility"
@@ -52,9 +55,10 @@ def latest_volatilities(cursor: Cursor, estimator: str) -> dict[str, VolatilityR
 
 
 def last_estimates(cursor: Cursor, estimators: Sequence[str], symbols: Sequence[str] | None = None) -> list[VolatilityRow]:
-    """What these estimators said of each instrument (of all, or of `symbols`) in the last hour for which one of them said something.
+    """The estimates of each instrument for its last hour that has one from any of `estimators`.
 
-    Ordered by symbol, then as `estimators`. One look into the index for each instrument and estimator.
+    `symbols` limits the instruments, None takes all. Ordered by symbol, then as `estimators`. One
+    index lookup per instrument and estimator.
     """
     cursor.execute(
         "SELECT symbol, estimator, time, volatility, annualised, observations FROM ("

@@ -65,7 +65,7 @@ class Connection:
             self._redis.ping()
 
     def _run_scripts(self, script: str, calls: Sequence[ScriptCall]) -> list[Any]:
-        """Run one script once per call, in one round trip; load it first if Redis does not have it."""
+        """Run one script once per call, in one round trip; load it first if Redis lacks it."""
         if not calls:
             return []
         sha = self._redis.register_script(script).sha

@@ -29,11 +29,11 @@ class Reader(Connection):
             return {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
 
     def latest_times(self, instruments: Iterable[str]) -> dict[str, str]:
-        """instrument -> the source's time of its latest price; instruments without one are left out."""
+        """instrument -> time of its latest price, from the source; others are left out."""
         return {name: orjson.loads(body)["price"]["time"] for name, body in self.latest_prices(instruments).items()}
 
     def backwards(self, channel: str, chunk: int = 1000) -> Iterator[Entry]:
-        """The messages of the channel's stream, the last first, read from Redis `chunk` at a time."""
+        """The messages of the channel's stream, the last first, fetched in chunks as needed."""
         end: bytes | str = "+"
         while True:
             with translated():

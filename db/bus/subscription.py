@@ -86,7 +86,7 @@ class Subscription:
             self._unconfirmed -= 1
 
     def _probe(self, waited: float) -> None:
-        """Send a PING after a silence, to detect a peer that vanished without closing the connection."""
+        """Send a PING after a silence, to detect a peer that vanished without a FIN."""
         self._silent_seconds += waited
         if self._silent_seconds > 3 * _PROBE_SECONDS:
             raise redis.ConnectionError(f"no answer from Redis for {self._silent_seconds:.0f} s")

@@ -37,7 +37,7 @@ class WriterQueue(Connection):
         return [Entry.of(*item) for item in self._read_group(channel, count, wait_ms, again=again)]
 
     def read_unstored_trades(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
-        """The same as `read_unstored` for the stream of trades, whose entries hold many trades each."""
+        """The same as `read_unstored` for the stream of trades; each entry holds many trades."""
         return [
             TradeLines(entry_id, int(fields[b"trades"]), fields[b"lines"])
             for entry_id, fields in self._read_group(topics.TRADES, count, wait_ms, again=again)
@@ -78,7 +78,7 @@ class WriterQueue(Connection):
         return published - stored
 
     def counts(self, channel: str = topics.PRICES) -> tuple[int, int]:
-        """Numbers of accepted and of acknowledged messages; both restart at 0 if Redis loses its data."""
+        """Numbers of accepted and of acknowledged messages; both are 0 if Redis lost its data."""
         with translated():
             published, stored = self._redis.hmget(topics.count_key(channel), ["published", "stored"])
         return int(published or 0), int(stored or 0)
