@@ -1,4 +1,4 @@
-"""The bus on the real Redis: what a publish guarantees."""
+"""The bus on a real Redis: the guarantees of a publish."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read(subscription: Subscription, count: int) -> list[tuple[str, bytes]]:
     return got
 
 
-def test_a_price_is_published_kept_and_numbered_in_one_step(bus: Bus) -> None:
+def test_price_publish_numbers_keeps_and_broadcasts(bus: Bus) -> None:
     subscription = bus.subscribe()
     stamp = bus.cache_price("EUR_USD", bid="1.0945", ask=Decimal("1.0947"), mid="1.09460", time=datetime(2025, 11, 18, 12, 30, tzinfo=UTC))
     [(channel, body)] = read(subscription, 1)
@@ -64,7 +64,7 @@ def test_seq_rises_by_one_per_channel_and_topic(bus: Bus) -> None:
     assert len({stamp.epoch for stamp in stamps}) == 1
 
 
-def test_the_sisters_publish_the_contract_s_bodies(bus: Bus) -> None:
+def test_alerts_and_data_ready_have_the_contract_bodies(bus: Bus) -> None:
     subscription = bus.subscribe()
     bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
     bus.publish_correlation_alert("EUR_USD", "GBP_USD", 0.4, previous=0.8, threshold=0.2, severity="critical")
@@ -79,7 +79,7 @@ def test_the_sisters_publish_the_contract_s_bodies(bus: Bus) -> None:
     assert set(bodies["data_ready"]) == {"data_type", "instruments", "as_of", "timestamp", "seq", "epoch"}
 
 
-def test_a_batch_keeps_its_order_over_many_chunks(bus: Bus) -> None:
+def test_batch_over_several_scripts_keeps_its_order(bus: Bus) -> None:
     subscription = bus.subscribe()
     stamps = bus.publish_prices([tick(number) for number in range(3 * MESSAGES_PER_SCRIPT + 7)])
     assert [stamp.seq for stamp in stamps] == list(range(1, 3 * MESSAGES_PER_SCRIPT + 8))
@@ -87,7 +87,7 @@ def test_a_batch_keeps_its_order_over_many_chunks(bus: Bus) -> None:
     assert [body["seq"] for body in bodies] == list(range(1, 3 * MESSAGES_PER_SCRIPT + 8))
 
 
-def test_a_repeated_batch_is_recognised(bus: Bus) -> None:
+def test_repeated_batch_returns_the_first_answer(bus: Bus) -> None:
     batch = [tick(number) for number in range(MESSAGES_PER_SCRIPT + 3)]
     first = bus.publish_prices(batch, "source/1")
     assert bus.publish_prices(batch, "source/1") == first
@@ -97,7 +97,7 @@ def test_a_repeated_batch_is_recognised(bus: Bus) -> None:
         bus.publish_prices(batch, "source")
 
 
-def test_a_full_bus_accepts_nothing_until_the_store_has_caught_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_full_bus_refuses_prices_until_the_store_catches_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
     bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=10)
     bus.open_group(topics.PRICES)
     bus.publish_prices([tick(number) for number in range(10)])
@@ -111,7 +111,7 @@ def test_a_full_bus_accepts_nothing_until_the_store_has_caught_up(servers: Serve
     assert bus.unstored() == 7
 
 
-def test_a_chunk_that_was_refused_is_taken_by_the_repeat_alone(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_repeat_of_a_partly_refused_batch_publishes_only_the_rest(servers: Servers, raw_redis: redis_client.Redis) -> None:
     bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=MESSAGES_PER_SCRIPT + 10)
     bus.open_group(topics.PRICES)
     batch = [tick(number) for number in range(2 * MESSAGES_PER_SCRIPT)]
@@ -122,7 +122,7 @@ def test_a_chunk_that_was_refused_is_taken_by_the_repeat_alone(servers: Servers,
     assert [stamp.seq for stamp in bus.publish_prices(batch, "source/1")] == list(range(1, 2 * MESSAGES_PER_SCRIPT + 1))
 
 
-def test_an_unacknowledged_entry_is_handed_out_again(bus: Bus) -> None:
+def test_unacknowledged_entry_is_read_again(bus: Bus) -> None:
     bus.publish_prices([tick(1), tick(2)])
     bus.open_group(topics.PRICES)
     bus.open_group(topics.PRICES)  # there already: no error
@@ -132,7 +132,7 @@ def test_an_unacknowledged_entry_is_handed_out_again(bus: Bus) -> None:
     assert (first[0].source, first[0].volume) == ("test", "5")
 
 
-def test_a_new_epoch_begins_where_redis_has_lost_its_data(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_epoch_changes_after_redis_lost_its_data(bus: Bus, raw_redis: redis_client.Redis) -> None:
     before = bus.publish_prices([tick(1), tick(2)])
     raw_redis.flushall()
     after = bus.publish_prices([tick(3)])
@@ -140,7 +140,7 @@ def test_a_new_epoch_begins_where_redis_has_lost_its_data(bus: Bus, raw_redis: r
     assert after[0].seq == 1
 
 
-def test_every_seq_begins_anew_with_the_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_every_seq_restarts_with_a_new_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
     bus.publish_prices([tick(1)])
     bus.publish_data_ready("volatility", [], datetime(2025, 1, 1, tzinfo=UTC))
     raw_redis.delete(topics.EPOCH_KEY)
@@ -150,14 +150,14 @@ def test_every_seq_begins_anew_with_the_epoch(bus: Bus, raw_redis: redis_client.
     assert first.epoch == second.epoch
 
 
-def test_a_foreign_message_arrives_as_it_is(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_foreign_message_arrives_unchanged(bus: Bus, raw_redis: redis_client.Redis) -> None:
     subscription = bus.subscribe()
     raw_redis.publish("price_updates", b'{"instrument": "EUR_USD",  "odd": 1}')
     assert read(subscription, 1) == [("price_updates", b'{"instrument": "EUR_USD",  "odd": 1}')]
     assert list(bus.backwards(topics.PRICES)) == []
 
 
-def test_a_lost_subscription_says_so(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_lost_subscription_raises_bus_error(bus: Bus, raw_redis: redis_client.Redis) -> None:
     subscription = bus.subscribe()
     raw_redis.client_kill_filter(_type="pubsub")
 
@@ -176,7 +176,7 @@ def test_backwards_pages_through_the_whole_stream(bus: Bus) -> None:
     assert [entry.seq for entry in bus.backwards(topics.PRICES, chunk=10)] == list(range(25, 0, -1))
 
 
-def test_redis_away_is_a_bus_error() -> None:
+def test_unreachable_redis_raises_bus_error() -> None:
     bus = Bus("redis://127.0.0.1:1/0", lambda: datetime.now(UTC), timeout=1)
     for call in (bus.ping, bus.subscribe, bus.latest_prices, lambda: bus.publish_prices([tick()]), bus.unstored):
         with pytest.raises(BusError):
@@ -193,7 +193,7 @@ def test_redis_away_is_a_bus_error() -> None:
             each()
 
 
-def test_what_is_no_price_is_refused(bus: Bus) -> None:
+def test_invalid_price_is_refused(bus: Bus) -> None:
     with pytest.raises(ValueError, match="not a price"):
         bus.cache_price("EUR_USD", bid="NaN", ask="1", mid="1", time="2025-11-18T12:30:00.000000Z")
 
@@ -216,7 +216,7 @@ def test_candles_are_published_in_order_and_counted_per_series(bus: Bus) -> None
     assert [entry.body for entry in entries] == [body for _, body in got]
     assert [entry.topic for entry in entries] == ["EUR_USD|1m", "EUR_USD|5m", "EUR_USD|1m", "GBP_USD|1m"]
     assert bus.latest_prices() == {}
-    assert bus.unstored(topics.CANDLES) == 0  # nobody stores them from here: they come from the store
+    assert bus.unstored(topics.CANDLES) == 0  # not stored from the bus: they come from the store
     bus.publish_candles([])
     assert len(list(bus.backwards(topics.CANDLES))) == 4
 
@@ -230,7 +230,7 @@ def test_a_candle_and_a_price_share_the_epoch(bus: Bus, raw_redis: redis_client.
     assert (entry.epoch, entry.seq) == (stamp.epoch, 1)
 
 
-def test_trades_go_to_the_store_once_and_ring_nowhere(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_trades_are_stored_once_and_never_broadcast(bus: Bus, raw_redis: redis_client.Redis) -> None:
     client: Any = raw_redis
     pubsub = client.pubsub(ignore_subscribe_messages=True)
     pubsub.psubscribe("*")
@@ -250,7 +250,7 @@ def test_trades_go_to_the_store_once_and_ring_nowhere(bus: Bus, raw_redis: redis
     pubsub.close()
 
 
-def test_prices_and_trades_of_one_batch_do_not_take_each_other_s_receipt(bus: Bus) -> None:
+def test_prices_and_trades_of_one_batch_have_separate_receipts(bus: Bus) -> None:
     for _ in range(2):
         stamps = bus.publish_prices([tick(1)], "binance/1")
         bus.publish_trades([trade(1)], "binance/1")
@@ -258,7 +258,7 @@ def test_prices_and_trades_of_one_batch_do_not_take_each_other_s_receipt(bus: Bu
     assert (bus.unstored(), bus.unstored(topics.TRADES)) == (1, 1)
 
 
-def test_stored_trades_are_forgotten_and_others_handed_out_again(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_acknowledged_trades_are_deleted_and_others_read_again(bus: Bus, raw_redis: redis_client.Redis) -> None:
     bus.open_group(topics.TRADES)
     for number in range(1, 5):
         bus.publish_trades([trade(number)], f"binance/{number}")
@@ -273,14 +273,14 @@ def test_stored_trades_are_forgotten_and_others_handed_out_again(bus: Bus, raw_r
     assert [entry.lines for entry in rest] == [trade_lines([trade(number)]) for number in (3, 4)]
 
 
-def test_a_stored_price_stays_in_its_stream(bus: Bus) -> None:
+def test_acknowledged_price_stays_in_its_stream(bus: Bus) -> None:
     bus.open_group(topics.PRICES)
     bus.publish_prices([tick(1)])
     assert bus.acknowledge(topics.PRICES, [entry.id for entry in bus.read_unstored(topics.PRICES, 1, 0)]) == 1
-    assert len(list(bus.backwards(topics.PRICES))) == 1  # for hubs that were away
+    assert len(list(bus.backwards(topics.PRICES))) == 1  # so that hubs can catch up
 
 
-def test_a_bus_full_of_trades_accepts_none_until_the_store_has_caught_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_full_trade_stream_refuses_trades_until_the_store_catches_up(servers: Servers, raw_redis: redis_client.Redis) -> None:
     bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=MAX_TRADES_PER_ENTRY + 1)
     bus.open_group(topics.TRADES)
     two_parts = [trade(number) for number in range(MAX_TRADES_PER_ENTRY + 1)]
@@ -288,14 +288,14 @@ def test_a_bus_full_of_trades_accepts_none_until_the_store_has_caught_up(servers
     with pytest.raises(BusFull):
         bus.publish_trades(two_parts, "binance/2")
     assert bus.unstored(topics.TRADES) == MAX_TRADES_PER_ENTRY + 1
-    assert bus.publish_prices([tick(1)])[0].seq == 1  # prices have a measure of their own
+    assert bus.publish_prices([tick(1)])[0].seq == 1  # prices have a limit of their own
     entries = bus.read_unstored_trades(1, 0)
     assert bus.forget_trades(entries) == 1
-    bus.publish_trades(two_parts, "binance/2")  # the repeat takes what was refused alone
+    bus.publish_trades(two_parts, "binance/2")  # the repeat appends the refused part only
     assert [entry.trades for entry in bus.read_unstored_trades(10, 0)] == [MAX_TRADES_PER_ENTRY, 1]
 
 
-def test_changes_of_sources_are_told_and_kept(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_changes_of_sources_are_published_and_kept(servers: Servers, raw_redis: redis_client.Redis) -> None:
     seconds = count()
     bus = Bus(servers.redis_url, lambda: datetime(2025, 11, 18, tzinfo=UTC) + timedelta(seconds=next(seconds)))
     assert source_changes(bus) == []
@@ -315,7 +315,7 @@ def test_changes_of_sources_are_told_and_kept(servers: Servers, raw_redis: redis
     assert 1000 <= len(kept) < 1200  # Redis trims whole blocks
 
 
-def test_a_row_of_the_channel_table_is_enough_to_publish(bus: Bus, raw_redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_added_channel_is_published_without_other_changes(bus: Bus, raw_redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(topics.STREAMS, "moons", topics.Stream("moons", tail=10, keeps_latest=True))
     subscription = bus.subscribe()
     bus.publish("moons", "Io", {"phase": 1})
@@ -332,7 +332,7 @@ def test_a_row_of_the_channel_table_is_enough_to_publish(bus: Bus, raw_redis: re
     assert bus.publish("moons", "Io", {"phase": 3}).seq == 1  # another channel began the epoch
 
 
-def test_a_channel_without_a_tail_is_numbered_and_has_no_stream(
+def test_channel_without_tail_is_numbered_and_has_no_stream(
     bus: Bus, raw_redis: redis_client.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(topics.STREAMS, "moons", topics.Stream("moons", tail=0))
@@ -344,7 +344,7 @@ def test_a_channel_without_a_tail_is_numbered_and_has_no_stream(
     assert list(bus.backwards("moons")) == []
 
 
-def test_a_stored_channel_of_the_table_is_bounded(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_stored_channel_is_bounded_by_the_limit(servers: Servers, raw_redis: redis_client.Redis) -> None:
     row = topics.Stream("moons", stored=True, relayed=False)
     bus = Bus(servers.redis_url, lambda: datetime.now(UTC), limit=2, streams={"moons": row})
     assert [bus.publish("moons", "Io", {}).seq for _ in range(2)] == [1, 2]
@@ -356,7 +356,7 @@ def test_a_stored_channel_of_the_table_is_bounded(servers: Servers, raw_redis: r
         bus.publish("comets", "Halley", {})
 
 
-def test_one_part_of_the_bus_works_on_its_own(servers: Servers, raw_redis: redis_client.Redis) -> None:
+def test_each_part_of_the_bus_works_on_its_own(servers: Servers, raw_redis: redis_client.Redis) -> None:
     def now() -> datetime:
         return datetime.now(UTC)
 

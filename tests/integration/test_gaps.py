@@ -51,7 +51,7 @@ def test_a_symbol_without_trades_has_neither_watermark_nor_gap(store: Store) -> 
     assert (watermarks(store), gaps(store)) == ({}, [])
 
 
-def test_a_watermark_that_was_not_committed_has_recorded_nothing(store: Store) -> None:
+def test_rolled_back_watermark_records_no_gap(store: Store) -> None:
     put(store, [trade(1), trade(9)])
 
     def killed_before_the_commit() -> None:
@@ -72,10 +72,10 @@ def test_a_watermark_that_was_not_committed_has_recorded_nothing(store: Store) -
     rows=st.integers(1, 40),
     seed=st.integers(),
 )
-def test_open_gaps_are_what_is_missing_whatever_came_in_which_order(
+def test_open_gaps_equal_the_missing_trades_in_any_order(
     store: Store, ids: set[int], later: set[int], batches: int, rows: int, seed: int
 ) -> None:
-    """Trades come in any order and in batches, and holes are looked for between them, few rows at a time."""
+    """Trades arrive in any order and in batches; holes are searched in between, few rows at a time."""
     with store.transaction() as cursor:
         cursor.execute("TRUNCATE raw_trades, gaps, trade_watermarks, candle_marks")
     order = sorted(ids)
@@ -99,7 +99,7 @@ def test_open_gaps_are_what_is_missing_whatever_came_in_which_order(
         assert gap.hole.start <= parse_time(trade(gap.hole.first_id).time) <= parse_time(trade(gap.hole.last_id).time) < gap.hole.end
 
 
-def test_a_gap_that_is_filled_in_parts_becomes_what_is_left_of_it(store: Store) -> None:
+def test_partly_filled_gap_becomes_its_remaining_holes(store: Store) -> None:
     put(store, [trade(1), trade(10)])
     with store.transaction() as cursor:
         advance_watermark(cursor, "binance", "BTCUSDT", NOW)

@@ -1,4 +1,4 @@
-"""The schema as migrations leave it, on a real PostgreSQL."""
+"""The schema after the migrations, on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _names = itertools.count()
 
 @pytest.fixture
 def empty_database(servers: Servers) -> Iterator[str]:
-    """The URL of a database that no migration has seen."""
+    """The URL of an empty database."""
     name, server = f"bare_{next(_names)}", servers.database_url.rsplit("/", 1)[0]
     run(f"{server}/postgres", f"CREATE DATABASE {name}")
     yield f"{server}/{name}"
@@ -52,11 +52,11 @@ def run(url: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def files() -> list[str]:
-    """Names of the migrations, in the order they are numbered."""
+    """Names of the migrations, in the order of their numbers."""
     return sorted(file.stem for file in (Path(migrate.__file__).parent / "migrations").glob("*.sql"))
 
 
-def test_the_instruments_are_the_contract_s(store: Store) -> None:
+def test_instruments_equal_the_contract(store: Store) -> None:
     with store.transaction() as cursor:
         instruments = all_instruments(cursor)
     kinds = {kind: {each.symbol for each in instruments if each.kind == kind} for kind in SOURCES}
@@ -88,15 +88,15 @@ def test_every_migration_is_applied_once_and_in_order(empty_database: str) -> No
     assert run(empty_database, "SELECT count(*) FROM instruments") == [(31,)]
 
 
-def test_two_processes_at_once_take_turns(empty_database: str) -> None:
+def test_concurrent_migrations_run_one_after_the_other(empty_database: str) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         applied = pool.map(migrate.apply, [empty_database] * 2, chunksize=1)
     assert sorted(applied) == [[], files()]
     assert run(empty_database, "SELECT count(*) FROM instruments") == [(31,)]
 
 
-def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database: str) -> None:
-    run(empty_database, "CREATE TABLE market_sessions (name text)")  # in the way of the second statement
+def test_failed_migration_is_rolled_back(empty_database: str) -> None:
+    run(empty_database, "CREATE TABLE market_sessions (name text)")  # makes the second statement fail
     with pytest.raises(StoreError, match="market_sessions"):
         migrate.apply(empty_database)
     assert run(empty_database, "SELECT to_regclass('instruments')") == [(None,)]
@@ -118,7 +118,7 @@ def test_prices_are_numeric_by_column(store: Store) -> None:
 
 
 def test_prices_keep_their_digits(store: Store) -> None:
-    """Trailing zeros too: nothing is rounded, padded or made a binary float on the way in or out."""
+    """Also trailing zeros: no value is rounded, padded or converted to a binary float."""
     prices = ["1.38710", "1.3871", "0.1", "100", "0.000000000000000001", "123456789012345678901234.123456789012345678901234"]
     with store.transaction() as cursor:
         assert insert_prices(cursor, [row(seq, price, volume=price) for seq, price in enumerate(prices, start=1)]) == len(prices)
@@ -140,7 +140,7 @@ def test_prices_are_partitioned_by_the_source_s_month(store: Store) -> None:
         assert [name for (name,) in cursor.fetchall()] == list(months.values())
 
 
-def test_one_price_is_one_row(store: Store) -> None:
+def test_repeated_price_is_stored_once(store: Store) -> None:
     with store.transaction() as cursor:
         assert insert_prices(cursor, [row(1, "1"), row(2, "1")]) == 2
         assert insert_prices(cursor, [row(2, "1"), row(3, "1")]) == 1

@@ -1,4 +1,4 @@
-"""The store's months on a real PostgreSQL: made in time, dropped in time, and nobody waits for it."""
+"""Monthly partitions on a real PostgreSQL: created and dropped without blocking anyone."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def make(store: Store, *months: str, tables: tuple[str, ...] = TABLES) -> None:
 
 @contextmanager
 def reading(database_url: str, table: str) -> Iterator[None]:
-    """Somebody reads the table for long, as an export does."""
+    """A transaction that reads the table and stays open, as an export does."""
     connection = psycopg2.connect(database_url)
     try:
         connection.cursor().execute(f"SELECT count(*) FROM {table}")  # noqa: S608 - the transaction stays open
@@ -58,7 +58,7 @@ def reading(database_url: str, table: str) -> Iterator[None]:
         connection.close()
 
 
-# made ahead
+# creation ahead
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_this_month_and_the_next_are_made_ahead(store: Store, today: date, month
         assert {table: names(store, table) for table in TABLES} == dict.fromkeys(TABLES, months)
 
 
-def test_nobody_who_reads_or_writes_holds_up_a_new_month(database_url: str) -> None:
-    """Nor is anyone held up by it: CREATE … PARTITION OF would wait, and time out."""
+def test_new_month_is_created_during_reads_and_writes(database_url: str) -> None:
+    """CREATE … PARTITION OF would wait for the reader and time out."""
     hasty = Store(database_url, timeout_ms=3000)
     make(hasty, "2025-01")
     row = price("2025-01-05T00:00:00Z", 1)
@@ -84,7 +84,7 @@ def test_nobody_who_reads_or_writes_holds_up_a_new_month(database_url: str) -> N
         insert_prices(writing, [row])
         with hasty.transaction() as cursor:
             make_months(cursor, "prices", ["2025-02"])
-            with hasty.transaction() as another:  # while the month is being made
+            with hasty.transaction() as another:  # while the month is created
                 insert_prices(another, [replace(row, seq=2)])
                 another.execute("SELECT count(*) FROM prices")
     assert names(hasty, "prices") == ["2025-01", "2025-02"]
@@ -106,8 +106,8 @@ def test_a_month_has_the_keys_checks_and_defaults_of_its_table(store: Store) -> 
         assert cursor.fetchone() == (2,)
 
 
-def test_a_table_that_is_not_partitioned_is_left_alone(store: Store) -> None:
-    """A hypertable makes its own chunks."""
+def test_table_without_partitions_is_unchanged(store: Store) -> None:
+    """A hypertable creates its own chunks."""
     with store.transaction() as cursor:
         cursor.execute("CREATE TABLE chunked (time timestamptz)")
         make_months(cursor, "chunked", ["2025-01"])
@@ -116,7 +116,7 @@ def test_a_table_that_is_not_partitioned_is_left_alone(store: Store) -> None:
         assert cursor.fetchone() == (None,)
 
 
-# dropped
+# dropping
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def following(month: str) -> date:
     return (date.fromisoformat(f"{month}-01") + timedelta(days=32)).replace(day=1)
 
 
-def test_what_is_dropped_is_said(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_dropped_months_are_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     make(store, "2025-01", "2026-03")
     with caplog.at_level(logging.INFO, "jobs.store.retention"):
         drop_old_months(store, date(2026, 3, 1), {**KEEP_ALL, "candles": 90})
