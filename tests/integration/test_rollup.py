@@ -291,6 +291,23 @@ def test_quotes_of_an_exchange_that_tells_its_trades_make_no_candle(store: Store
     assert (found.mid, found.volume, found.trades, found.source) == (flat("60001.5"), Decimal("0.25"), 1, "trades")
 
 
+def test_prices_of_a_trade_venue_mark_no_minute_and_make_no_candle(store: Store) -> None:
+    quote = price("2025-01-15T10:00:01", "60000", 1, "BTCUSDT", source="exchange")
+    with store.transaction() as cursor:
+        insert_prices(cursor, [quote], ["exchange"])
+    assert marks(store) == 0
+    with store.transaction() as cursor:
+        insert_prices(cursor, [replace(quote, seq=2), replace(quote, seq=3, source="synthetic")], ["exchange"])
+    assert marks(store) == 1
+    with store.transaction() as cursor:
+        roll_up(cursor, 1000, LATER, ["exchange"])
+    assert one(store, "1m", "2025-01-15T10:00", "BTCUSDT").trades == 1  # the synthetic quote
+    with store.transaction() as cursor:
+        insert_prices(cursor, [replace(quote, seq=4)])
+        roll_up(cursor, 1000, LATER, [])
+    assert one(store, "1m", "2025-01-15T10:00", "BTCUSDT").trades == 4
+
+
 def test_late_rows_correct_everything_above(store: Store, rollup: RollUp) -> None:
     put(store, price("2025-01-15T10:00:30", "1.1", 1), price("2025-01-15T10:00:40", "1.2", 2))
     once(rollup)
