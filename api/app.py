@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
 
-import orjson
 from flask import Flask, Response
-from flask.json.provider import JSONProvider
 
+from api.orjson_provider import OrjsonProvider
 from api.rest import errors, slots
 from api.rest.context import Parts, attach
 from api.rest.probe import Probe
@@ -38,7 +36,7 @@ def create_app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     `clock` gives aware UTC.
     """
     app = Flask(__name__, static_folder=None)
-    app.json = _Json(app)
+    app.json = OrjsonProvider(app)
     parts = Parts(
         settings=settings,
         bus=bus,
@@ -56,16 +54,6 @@ def create_app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     slots.register(app)
     app.after_request(_add_headers)
     return app
-
-
-class _Json(JSONProvider):
-    """orjson in place of the standard library's."""
-
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
-        return orjson.dumps(obj).decode()
-
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return orjson.loads(s)
 
 
 def _add_headers(response: Response) -> Response:

@@ -26,8 +26,9 @@ from eventlet.patcher import original
 from flask import Flask
 
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, HubSocketIO, Json, Protocol
+from api.hub.transport.eventlet_loop import ClientManager, HubSocketIO, Protocol
 from api.hub.transport.socketio_server import SocketServer
+from api.orjson_provider import Json
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import eventlet
 import eventlet.event
 import eventlet.wsgi
-import orjson
 import socketio
 from eventlet import hubs
 from eventlet.hubs.hub import READ, WRITE
@@ -24,6 +23,7 @@ from flask_socketio import SocketIO, _SocketIOMiddleware
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.session import Session
 from api.hub.transport.socketio_server import SocketServer
+from api.orjson_provider import Json
 from config.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -172,18 +172,6 @@ class _Gone:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-class Json:
-    """orjson behind the two functions python-socketio asks for: `orjson.Fragment` lets the bus' own bytes through."""
-
-    @staticmethod
-    def dumps(value: Any, *_: Any, **__: Any) -> str:
-        return orjson.dumps(value).decode()
-
-    @staticmethod
-    def loads(text: str | bytes, *_: Any, **__: Any) -> Any:
-        return orjson.loads(text)
 
 
 class ClientManager(socketio.Manager):  # type: ignore[misc]
