@@ -17,6 +17,7 @@ import psutil
 from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO  # noqa: A004 - Socket.IO's own name for it
 
+from api.access.model import Handshake
 from api.errors import ErrorCode, error_body
 from api.hub.alerts.notifier import AlertBell
 from api.hub.alerts.requests import AlertDesk
@@ -28,6 +29,7 @@ from api.hub.relay import Relay
 from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
+from api.hub.transport.host import Limits
 from api.hub.transport.wire import event
 from config.settings import Settings
 from db import topics
@@ -75,7 +77,7 @@ class Hub:
         deadline = time.monotonic() + _FLUSH_SECONDS
         while self._engine.waiting_bytes() and time.monotonic() < deadline:
             time.sleep(0.02)
-        self._engine.leave()
+        self._engine.close_all()
         while self._engine.closing and time.monotonic() < deadline:
             time.sleep(0.02)
 
@@ -85,8 +87,9 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     cooperate(wait_for_socket)
     instruments, sessions = _reference_data(store)
     app = Flask(__name__)
-    manager = ClientManager()
-    socketio = make_socketio(app, settings, manager)
+    # `events` is made below: no client connects before this function returns.
+    manager = ClientManager(lambda client, namespace: events.connected(client, socketio.server.session_of(client, namespace).outbox))
+    socketio = make_socketio(app, manager, _limits(settings), cors_origins=settings.cors_origins)
     engine: EngineServer = socketio.server.eio
     fanout = Fanout(time.monotonic, engine.loop.call_later)
     topic_log = TopicLog()
@@ -106,13 +109,24 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         timestamp=lambda: format_time(clock()),
         stats=_Stats(relay, engine, sessions, clock),
     )
-    _wire(socketio, manager, events)
+    _wire(socketio, events)
     stop = threading.Event()
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that the first alerts begin with what is known
     socketio.start_background_task(relay.run, stop)
     socketio.start_background_task(feed.run, stop)
     return Hub(app, engine, fanout, relay, stop)
+
+
+def _limits(settings: Settings) -> Limits:
+    """Return the limits of the transport. A client that is refused needs a session too, for its refusal."""
+    return Limits(
+        ping_interval=settings.websocket_ping_interval,
+        ping_timeout=settings.websocket_ping_timeout,
+        max_sessions=2 * settings.websocket_max_clients + 100,
+        outbox_bytes=settings.outbox_limit_bytes,
+        blocked_seconds=settings.outbox_timeout,
+    )
 
 
 def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decimal | None:
@@ -161,13 +175,10 @@ class _Stats:
         }
 
 
-def _wire(socketio: SocketIO, manager: ClientManager, events: Events) -> None:
+def _wire(socketio: SocketIO, events: Events) -> None:
     """Connect Socket.IO's events to ours."""
 
-    def connected(client: str) -> None:
-        events.connected(client, socketio.server.eio.sockets[manager.eio_sid_from_sid(client, "/")].outbox)
-
-    def connect(client: str, auth: Any = None) -> None:
+    def connect(client: str, handshake: Handshake) -> None:
         if refusal := events.admit():
             raise ConnectionRefusedError(refusal["code"], refusal)
 
@@ -177,7 +188,6 @@ def _wire(socketio: SocketIO, manager: ClientManager, events: Events) -> None:
     def anything(client: str, name: str, *arguments: Any) -> Any:
         return orjson.Fragment(events.answer(client, name, arguments))
 
-    manager.on_connected = connected
     socketio.on_event("connect", connect)
     socketio.on_event("disconnect", disconnect)
     socketio.on_event("*", anything)

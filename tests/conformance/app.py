@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -19,12 +19,12 @@ import engineio
 from flask import Flask
 from flask_socketio import SocketIO
 
+from api.access.model import Handshake
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, start
-from config import settings as settings_module
-from config.settings import Settings
+from api.hub.transport.eventlet_loop import ClientManager, Eventlet, Protocol, detach, make_socketio, wait_for_poll
+from api.hub.transport.host import Limits
 
-MOST_BYTES = 1_000_000  # the suites expect it as `maxPayload`
+MAX_BYTES = 1_000_000  # the suites expect it as `maxPayload`
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -32,13 +32,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def create() -> Application:
     """The WSGI application: an echo on Engine.IO, the suites' events on Socket.IO."""
     logging.basicConfig(level=logging.INFO)  # eventlet reports what an application raises as mere information
-    settings = replace(
-        settings_module.load({}, dotenv=None),
-        websocket_ping_interval=int(os.environ.get("PING_INTERVAL", "1")),
-        websocket_ping_timeout=int(os.environ.get("PING_TIMEOUT", "1")),
-        cors_origins=("*",),
-    )
-    echo, events = _echo(settings), _events(settings)
+    echo, events = _echo(), _events()
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         chosen = echo if environ["PATH_INFO"].startswith("/engine.io") else events
@@ -48,47 +42,49 @@ def create() -> Application:
     return application
 
 
-def _echo(settings: Settings) -> Application:
+def _limits(connect_seconds: float) -> Limits:
+    return Limits(
+        ping_interval=int(os.environ.get("PING_INTERVAL", "1")),
+        ping_timeout=int(os.environ.get("PING_TIMEOUT", "1")),
+        max_message_bytes=MAX_BYTES,
+        connect_seconds=connect_seconds,
+    )
+
+
+def _echo() -> Application:
     """Engine.IO alone: every message comes back."""
     server = EngineServer(
         async_mode="eventlet",
         async_handlers=False,
-        ping_interval=settings.websocket_ping_interval,
-        ping_timeout=settings.websocket_ping_timeout,
-        max_http_buffer_size=MOST_BYTES,
         cors_allowed_origins="*",
+        loop=Eventlet(),
+        now=time.monotonic,
+        wait_for_poll=wait_for_poll,
+        detach=detach,
+        limits=_limits(inf),  # no namespace exists that a client could join
     )
-    server.connect_seconds = inf  # there is nothing to join
     server.on("connect", lambda sid, environ: None)
     server.on("message", server.send)
     server.on("disconnect", lambda sid, reason: None)
-    start(server)
     application: Application = engineio.WSGIApp(server)
     return application
 
 
-def _events(settings: Settings) -> Application:
-    """Socket.IO with the suites' events; what a client gave as auth comes back right behind its CONNECT packet."""
+def _events() -> Application:
+    """Socket.IO with the suites' events; the auth of a CONNECT comes back right after the CONNECT packet."""
     app = Flask(__name__)
-    manager = ClientManager()
-    socketio = make_socketio(app, settings, manager)
-    socketio.server.eio.max_http_buffer_size = MOST_BYTES
-    socketio.server.eio.connect_seconds = float(os.environ.get("CONNECT_TIMEOUT", "4"))
-    auths: dict[str, tuple[str, Any]] = {}  # sid -> (namespace, auth), from the handler of `connect` to the CONNECT packet
+    auths: dict[str, Any] = {}  # sid -> auth, from the handler of `connect` to the CONNECT packet
 
-    def connected(sid: str) -> None:
-        namespace, auth = auths.pop(sid)
-        socketio.emit("auth", auth, to=sid, namespace=namespace)
+    def connect(sid: str, handshake: Handshake) -> None:
+        auths[sid] = handshake.auth or {}
 
-    def keep(namespace: str) -> Callable[..., None]:
-        def connect(sid: str, auth: Any = None) -> None:
-            auths[sid] = namespace, auth or {}
+    def connected(sid: str, namespace: str) -> None:
+        socketio.emit("auth", auths.pop(sid), to=sid, namespace=namespace)
 
-        return connect
-
-    manager.on_connected = connected
+    limits = _limits(float(os.environ.get("CONNECT_TIMEOUT", "4")))
+    socketio = make_socketio(app, ClientManager(connected), limits, cors_origins=("*",))
     for namespace in ("/", "/custom"):
-        socketio.on_event("connect", keep(namespace), namespace=namespace)
+        socketio.on_event("connect", connect, namespace=namespace)
     _answers(socketio)
     wsgi: Application = app.wsgi_app
     return wsgi

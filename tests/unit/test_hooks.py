@@ -1,7 +1,7 @@
-"""Every place of python-engineio, python-socketio, Flask-SocketIO and eventlet that the hub's engine hooks into is where it was.
+"""The internals of python-engineio, python-socketio, Flask-SocketIO and eventlet that the transport replaces or calls.
 
-A new version that moves one fails here, by name, and not in a client's hands. `server.py`, `socket_server.py` and `engine.py` of
-`api/hub` say why each.
+A new version that changes one of them fails here, by its name. `engineio_server.py`, `socketio_server.py` and
+`eventlet_loop.py` of `api/hub/transport/` give the reason of each.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,10 @@ from eventlet.patcher import original
 from flask import Flask
 
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, HubSocketIO, Protocol
+from api.hub.transport.eventlet_loop import ClientManager, Eventlet, HubSocketIO, Protocol, detach, wait_for_poll
+from api.hub.transport.host import Limits
+from api.hub.transport.outbox import gap_notice
+from api.hub.transport.session import Session
 from api.hub.transport.socketio_server import SocketServer
 from api.orjson_provider import Json
 
@@ -36,7 +40,7 @@ def parameters(function: Callable[..., Any]) -> list[str]:
 
 
 def source(thing: Any) -> str:
-    """Source on one line, blanks single: line breaks are not what we depend on."""
+    """Return the source on one line with single blanks, because line breaks may change."""
     return " ".join(inspect.getsource(thing).split())
 
 
@@ -69,6 +73,12 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (BaseHub.add, ["self", "evtype", "fileno", "cb", "tb", "mark_as_closed"]),
     (BaseHub.remove, ["self", "listener"]),
     (BaseHub.schedule_call_global, ["self", "seconds", "cb", "args", "kw"]),
+    (socketio.Server._handle_disconnect, ["self", "eio_sid", "namespace", "reason"]),
+    (socketio.Server._handle_event, ["self", "eio_sid", "namespace", "id", "data"]),
+    (socketio.Server._handle_ack, ["self", "eio_sid", "namespace", "id", "data"]),
+    (socketio.Manager.is_connected, ["self", "sid", "namespace"]),
+    (socketio.Manager.disconnect, ["self", "sid", "namespace", "kwargs"]),
+    (socketio.packet.Packet.add_attachment, ["self", "attachment"]),
     (hubs.trampoline, ["fd", "read", "write", "timeout", "timeout_exc", "mark_as_closed"]),
 ]
 
@@ -78,9 +88,9 @@ def test_signature(function: Callable[..., Any], expected: list[str]) -> None:
     assert parameters(function) == expected
 
 
-# What their source has to say, as a pattern: the calls they make to what we replace, and in which order.
+# Patterns of their source: the calls to the parts that we replace, and their order.
 FACTS: list[tuple[Any, str]] = [
-    # The manager is told of a connection right after the CONNECT packet has been sent: that is where our greeting goes out.
+    # `manager.connect` is called right after the CONNECT packet was sent: our greeting goes out there.
     (
         socketio.Server._handle_connect,
         r"elif not self\.always_connect: self\._send_packet\(eio_sid, self\.packet_class\( packet\.CONNECT, \{'sid': sid\}, "
@@ -89,11 +99,11 @@ FACTS: list[tuple[Any, str]] = [
     (socketio.Server._handle_connect, r"sid = self\.manager\.pre_connect\(eio_sid, namespace\)"),
     (socketio.Server._handle_connect, r"self\._trigger_event\( ?'connect', namespace, sid, self\.environ\[eio_sid\], data\)"),
     (socketio.Server._handle_connect, r"except exceptions\.ConnectionRefusedError as exc: fail_reason = exc\.error_args"),
-    # All that it sends passes `eio.send`.
+    # Every packet passes `eio.send`.
     (socketio.Server._send_packet, r"pkt\.encode\(\).*self\.eio\.send\(eio_sid, ep\).*self\.eio\.send\(eio_sid, encoded_packet\)"),
     (socketio.Server._send_eio_packet, r"self\.eio\.send_packet\(eio_sid, eio_pkt\)"),
     (socketio.Manager.emit, r"eio_packet\.Packet\(.*self\.server\._send_eio_packet\(eio_sid, p\)"),
-    # An announced binary packet waits for its attachments under its Engine.IO id, and goes when the session does.
+    # A binary packet waits for its attachments under its Engine.IO id, until the session ends.
     (socketio.Server._handle_eio_message, r"if eio_sid in self\._binary_packet: pkt = self\._binary_packet\[eio_sid\]"),
     (socketio.Server._handle_eio_message, r"self\._binary_packet\[eio_sid\] = pkt"),
     (socketio.Server._handle_disconnect, r"if eio_sid in self\._binary_packet: del self\._binary_packet\[eio_sid\]"),
@@ -108,15 +118,15 @@ FACTS: list[tuple[Any, str]] = [
     (socketio.Server._trigger_event, r"handler, args = self\._get_event_handler\(event, namespace, args\)"),
     (socketio.Server._handle_event_internal, r"server\._send_packet\(eio_sid, self\.packet_class\( packet\.ACK"),
     (socketio.Server.handle_request, r"return self\.eio\.handle_request\(environ, start_response\)"),
-    # Engine.IO's half that is gone: nothing else of it touches the sockets we keep.
+    # The replaced half of Engine.IO: no other part of it uses the sockets.
     (engineio.Server._handle_connect, r"self\.start_service_task"),
     (engineio.base_server.BaseServer.__init__, r"self\.sockets = \{\} self\.handlers = \{\}"),
     (engineio.base_server.BaseServer.on, r"self\.handlers\[event\] = handler"),
-    # Flask-SocketIO: registered handlers reach `_handle_event` with the client's id; the middleware stands before the app.
+    # Flask-SocketIO: registered handlers reach `_handle_event` with the client's id; the middleware wraps the app.
     (flask_socketio.SocketIO.on, r"return self\._handle_event\(handler, message, real_ns, sid, \*args\)"),
     (flask_socketio.SocketIO.init_app, r"self\.sockio_mw = _SocketIOMiddleware\(self\.server, app, socketio_path=resource\)"),
     (flask_socketio.SocketIO.init_app, r"self\.server = socketio\.Server\(\*\*self\.server_options\) self\.async_mode"),
-    # eventlet's HTTP server: a detached socket is neither answered on, nor closed, nor shut down.
+    # eventlet's HTTP server: it neither answers on a detached socket, nor closes it, nor shuts it down.
     (eventlet.wsgi.HttpProtocol.__init__, r"self\.request = conn_state\[1\].*self\.conn_state = conn_state.*finally: self\.finish\(\)"),
     (eventlet.wsgi.HttpProtocol.handle, r"if self\.close_connection: break$"),
     (eventlet.wsgi.HttpProtocol.setup, r"conn = self\.connection = self\.request"),
@@ -135,10 +145,17 @@ def test_source_says(thing: Any, pattern: str) -> None:
 
 
 def test_we_override_what_exists() -> None:
-    """A method that its base no longer has would silently never be called."""
+    """A method that its base class has lost would never be called."""
     mine = {
         EngineServer: {"handle_request", "send", "send_packet", "disconnect", "transport"},
-        SocketServer: {"_engineio_server_class", "_handle_connect", "_handle_eio_message"},
+        SocketServer: {
+            "_engineio_server_class",
+            "_handle_connect",
+            "_handle_disconnect",
+            "_handle_eio_disconnect",
+            "_handle_eio_message",
+            "_get_event_handler",
+        },
         ClientManager: {"connect"},
         HubSocketIO: {"init_app", "_handle_event"},
         Protocol: {"get_environ", "finish"},
@@ -149,8 +166,16 @@ def test_we_override_what_exists() -> None:
             assert any(method in vars(base) for base in ours.__mro__[1:]), f"nobody calls {ours.__name__}.{method} any more"
 
 
+LIMITS = Limits(ping_interval=25, ping_timeout=20)
+
+
+def socket_server(**options: Any) -> SocketServer:
+    engine = {"loop": Eventlet(), "now": time.monotonic, "wait_for_poll": wait_for_poll, "detach": detach, "limits": LIMITS}
+    return SocketServer(async_mode="threading", client_manager=ClientManager(lambda sid, namespace: None), **engine, **options)
+
+
 def test_we_use_what_exists() -> None:
-    server = SocketServer(async_mode="threading", client_manager=ClientManager())
+    server = socket_server()
     assert type(server.eio) is EngineServer
     assert set(server.eio.handlers) == {"connect", "message", "disconnect"}
     for attribute in ("ping_interval", "ping_timeout", "max_http_buffer_size", "allow_upgrades", "cors_allowed_origins", "reason"):
@@ -163,7 +188,7 @@ def test_we_use_what_exists() -> None:
 
 
 def test_nothing_of_engineio_s_own_sessions_is_left() -> None:
-    """Methods of `engineio.Server` that we inherit must not reach for its `Socket`, its queues or its service task."""
+    """The methods that we inherit from `engineio.Server` use neither its `Socket`, nor its queues, nor its service task."""
     ours = set(vars(EngineServer))
     ours |= {"get_session", "save_session", "session", "shutdown", "_handle_connect", "_service_task", "_get_socket", "_upgrades"}  # unused
     touching = {
@@ -180,7 +205,7 @@ def test_nothing_of_engineio_s_own_sessions_is_left() -> None:
 def test_packets_are_parsed_as_we_check_them() -> None:
     assert [socketio.packet.CONNECT, socketio.packet.DISCONNECT, socketio.packet.EVENT, socketio.packet.ACK] == [0, 1, 2, 3]
     assert [socketio.packet.CONNECT_ERROR, socketio.packet.BINARY_EVENT, socketio.packet.BINARY_ACK] == [4, 5, 6]
-    class_ = SocketServer(async_mode="threading", json=Json).packet_class
+    class_ = socket_server(json=Json).packet_class
     packet = class_(encoded_packet='52-/custom,7["name",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]')
     assert (packet.packet_type, packet.namespace, packet.id, packet.attachment_count) == (5, "/custom", 7, 2)
     assert packet.data[0] == "name"
@@ -198,14 +223,15 @@ def test_json_module_is_asked_for_two_functions_alone() -> None:
 
 
 def test_a_connect_handler_is_called_with_environ_and_auth() -> None:
-    """`HubSocketIO._handle_event` leaves the environ out."""
-    manager, told = ClientManager(), []
-    socket_io = HubSocketIO(Flask(__name__), client_manager=manager, json=Json)
+    """`HubSocketIO._handle_event` replaces both by a handshake."""
+    told: list[Any] = []
+    manager = ClientManager(lambda sid, namespace: told.append((sid, len(sent))))
+    socket_io = HubSocketIO(Flask(__name__), client_manager=manager, json=Json, limits=LIMITS)
     server = socket_io.server
     sent: list[tuple[str, Any]] = []
     server.eio.send = lambda sid, data: sent.append((sid, data))
-    manager.on_connected = lambda sid: told.append((sid, len(sent)))
-    socket_io.on_event("connect", lambda sid, auth=None: told.append(auth))
+    server.eio.sockets["eio"] = Session(server.eio, "eio", 1000, gap_notice)
+    socket_io.on_event("connect", lambda sid, handshake: told.append(handshake.auth))
     socket_io.on_event("*", lambda sid, name, *arguments: (name, *arguments))
     server._handle_eio_connect("eio", {})
     for packet in ('0{"token":1}', '27["subscribe",{"pairs":"all"}]'):
@@ -232,7 +258,7 @@ def test_eventlet_offers_what_the_loop_needs() -> None:
 
 
 def test_the_loop_calls_back_from_itself() -> None:
-    """Listeners and timers run in eventlet's own greenlet: so nobody may block, and nobody needs a greenlet of his own."""
+    """Listeners and timers run in eventlet's own greenlet: they must not block, and need no greenlet of their own."""
     here, there = eventlet.original("socket").socketpair() if hasattr(eventlet, "original") else original("socket").socketpair()
     hub, heard, done = hubs.get_hub(), [], eventlet.event.Event()
 

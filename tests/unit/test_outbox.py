@@ -1,9 +1,10 @@
-"""The outbox against a socket that takes what it likes: whole frames, in order, and every price either arrives or is told of."""
+"""The outbox against a socket that takes any number of bytes: complete frames in order, and each price arrives or is reported."""
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from unittest import mock
 
 import engineio
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.outbox import Outbox
+from api.hub.transport.host import Limits
+from api.hub.transport.outbox import Outbox, gap_notice
 from api.hub.transport.session import Session
+from api.hub.transport.websocket import Watch
 from api.hub.transport.wire import Frame, Opcode, event, text
 from tests.unit.oracle import read_by_client
 
@@ -24,13 +27,13 @@ KEYS = ("EUR_USD", "GBP_USD", "USD_JPY")
 
 
 class Socket:
-    """Takes as many bytes as it has room for; refuses with `BlockingIOError` when full, with another `OSError` when gone."""
+    """Takes as many bytes as it has room for; raises `BlockingIOError` if it is full, another `OSError` if it is lost."""
 
     def __init__(self, room: int = 0) -> None:
         self.room = room
         self.gone = False
         self.taken = b""
-        self.sent: list[bytes] = []  # what each send() was given
+        self.sent: list[bytes] = []  # the data of each send()
 
     def send(self, data: bytes) -> int:
         self.sent.append(data)
@@ -45,7 +48,7 @@ class Socket:
 
 
 class Owner:
-    """Remembers what it is told."""
+    """Counts the calls of the outbox."""
 
     def __init__(self) -> None:
         self.told: Counter[str] = Counter()
@@ -64,7 +67,7 @@ class Owner:
 
 
 def price(key: str, seq: int) -> Frame:
-    """Prices are all of one size, so that bytes can be counted."""
+    """Return a price frame; all have one size, so that a test can count bytes."""
     return event("price_update", b'{"instrument":"%s","seq":"%06d"}' % (key.encode(), seq), key)
 
 
@@ -80,7 +83,7 @@ def push(outbox: Outbox, frames: Sequence[Frame]) -> None:
 
 
 def notice(packet: bytes) -> dict[str, int] | None:
-    """What a packet says was dropped; None where it is something else."""
+    """Return the counts of a `gap_notice` packet; None for any other packet."""
     name, body = orjson.loads(packet[2:])
     if name != "gap_notice":
         return None
@@ -90,8 +93,8 @@ def notice(packet: bytes) -> dict[str, int] | None:
 
 
 def judge(pushed: list[Frame], received: list[bytes]) -> Counter[str]:
-    """Check what a client has received, to the end, of all that was pushed; the counts of all its notices."""
-    confessed: Counter[str] = Counter()
+    """Check all packets that a client received of the pushed frames; return the sum of its notices."""
+    reported: Counter[str] = Counter()
     packets = []
     for packet in received:
         if (dropped := notice(packet)) is None:
@@ -99,20 +102,20 @@ def judge(pushed: list[Frame], received: list[bytes]) -> Counter[str]:
         else:
             assert dropped
             assert all(count > 0 for count in dropped.values())
-            confessed.update(dropped)
+            reported.update(dropped)
     arrived = set(packets)
     assert len(arrived) == len(packets), "something came twice"
     assert packets == [frame.packet for frame in pushed if frame.packet in arrived], "out of order"
     missing = [frame for frame in pushed if frame.packet not in arrived]
     assert all(frame.key is not None for frame in missing), "an alert or an answer was lost"
-    assert confessed == Counter(frame.key for frame in missing)
+    assert reported == Counter(frame.key for frame in missing)
     last = {frame.key: frame.packet for frame in pushed if frame.key is not None}
     assert arrived.issuperset(last.values()), "the last price of an instrument was lost"
-    return confessed
+    return reported
 
 
 class Machine(RuleBasedStateMachine):
-    """Batches go in, the socket takes a few bytes now and then."""
+    """Push batches into the outbox while the socket takes a few bytes from time to time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,7 +123,7 @@ class Machine(RuleBasedStateMachine):
         self.outbox = Outbox(self.owner, LIMIT)
         self.pushed: list[Frame] = []
         self.bytes_in = 0
-        self.exceeded = False  # whether ever more than the limit would have had to wait
+        self.exceeded = False  # True once more bytes than the limit would have had to wait
 
     @rule(kinds=st.lists(st.one_of(st.sampled_from(KEYS), st.integers(0, 400)), min_size=1, max_size=8))
     def push(self, kinds: list[str | int]) -> None:
@@ -164,9 +167,9 @@ class Machine(RuleBasedStateMachine):
         assert not self.outbox.dropped
         whole = read_by_client(self.socket.taken)
         assert {opcode for opcode, _ in whole} <= {int(Opcode.TEXT)}
-        confessed = judge(self.pushed, [payload for _, payload in whole])
-        assert confessed.total() == self.outbox.conflated
-        assert self.exceeded or not confessed, "lost something below the limit"
+        reported = judge(self.pushed, [payload for _, payload in whole])
+        assert reported.total() == self.outbox.conflated
+        assert self.exceeded or not reported, "lost something below the limit"
         assert not self.owner.told["broken"]
 
 
@@ -175,7 +178,7 @@ TestMachine.settings = settings(max_examples=120, stateful_step_count=30, deadli
 
 
 class PollingMachine(RuleBasedStateMachine):
-    """The same without a socket: polls take what waits."""
+    """The same without a socket: polls take the waiting frames."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -383,27 +386,78 @@ def test_poll_carries_no_more_packets_than_python_engineio_s_client_takes(owner:
     judge(frames, [packet for poll in polls for packet in poll])
 
 
+class StillLoop:
+    """A loop that calls nothing: the test moves the time itself."""
+
+    def watch(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
+        raise NotImplementedError
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        return
+
+    def every(self, seconds: float, function: Callable[[], None]) -> None:
+        return
+
+
+class RecordingServer(EngineServer):
+    """Records the sessions that it would close."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.deferred: list[str] = []
+        limits = Limits(ping_interval=1000, ping_timeout=1000)
+        super().__init__(
+            async_mode="threading",
+            loop=StillLoop(),
+            now=now,
+            wait_for_poll=lambda session, environ: False,
+            detach=lambda environ: None,
+            limits=limits,
+        )
+
+    def defer(self, session: Session, reason: str) -> None:
+        self.deferred.append(reason)
+
+
 def test_who_reads_slowly_is_not_stuck() -> None:
-    """Stuck counts from when the socket has last taken something."""
-    server = EngineServer(async_mode="threading", ping_interval=1000, ping_timeout=1000)
-    now, doomed = [0.0], []
-    server.now = lambda: now[0]
-    server.defer = lambda session, reason: doomed.append(reason)  # type: ignore[method-assign]
-    session, socket = Session(server, "sid", LIMIT), Socket()
+    """The time without progress counts from the last byte that the socket took."""
+    now = [0.0]
+    server = RecordingServer(lambda: now[0])
+    outbox_timeout = server.limits.blocked_seconds
+    session, its_socket = Session(server, "sid", LIMIT, gap_notice), Socket()
     session.socket = mock.Mock()
-    session.outbox.open(socket.send)
+    session.outbox.open(its_socket.send)
     push(session.outbox, [alert(1), alert(2)])
     for _ in range(5):
-        now[0] += server.outbox_timeout - 1
+        now[0] += outbox_timeout - 1
         server.tick()
-        socket.room = 3
+        its_socket.room = 3
         session.writable()
-    assert doomed == []
-    now[0] += server.outbox_timeout + 1
+    assert server.deferred == []
+    now[0] += outbox_timeout + 1
     server.tick()
-    assert doomed == ["slow consumer"]
-    socket.room = 10**6
+    assert server.deferred == ["slow consumer"]
+    its_socket.room = 10**6
     session.writable()
-    now[0] += server.outbox_timeout + 1
+    now[0] += outbox_timeout + 1
     server.tick()
-    assert doomed == ["slow consumer"]
+    assert server.deferred == ["slow consumer"]
+
+
+@pytest.mark.parametrize(
+    ("joined", "prefix"), [([], b"42["), (["/"], b"42["), (["/metrics"], b"42/metrics,["), (["/metrics", "/"], b"42/metrics,[")]
+)
+def test_gap_notice_goes_to_the_first_namespace_of_the_session(joined: list[str], prefix: bytes) -> None:
+    session = Session(RecordingServer(lambda: 0.0), "sid", LIMIT, gap_notice)
+    for namespace in joined:
+        session.note_joined(namespace)
+    frames = [price("EUR_USD", seq) for seq in range(40)]
+    push(session.outbox, frames)
+    last = session.take_poll(10**6).split(b"\x1e")[-1]
+    assert last.startswith(prefix)
+    assert orjson.loads(last[len(prefix) - 1 :])[1]["dropped"] == {"EUR_USD": 39}
+
+
+def test_gap_notice_comes_from_the_function_given_at_construction(owner: Owner) -> None:
+    outbox = Outbox(owner, LIMIT, lambda dropped: text(b"4%d" % sum(dropped.values())))
+    push(outbox, [price("EUR_USD", seq) for seq in range(40)])
+    assert [frame.packet for frame in outbox.take(10**6)][1:] == [b"439"]

@@ -1,16 +1,15 @@
-"""The Engine.IO server of our own transport, under python-engineio's upper half.
+"""The Engine.IO server of the transport, below the upper half of python-engineio.
 
-What is replaced, and nothing else (tests/unit/test_hooks.py fails where a new version moves one of these):
+Replaced parts (tests/unit/test_hooks.py fails if a new version changes one of them):
 
-- `engineio.Server.handle_request`, `send`, `send_packet`, `disconnect`, `transport` and the dict `sockets`: sessions are
-  `Session`, without a writer greenlet or a ping greenlet each; one clock pings and expires everybody;
-- of `socketio.Server` what `api/hub/transport/socketio_server.py` names.
+- `engineio.Server.handle_request`, `send`, `send_packet`, `disconnect`, `transport` and the dict
+  `sockets`: a session has neither a writer greenlet nor a ping greenlet; one clock serves all;
+- the methods of `socketio.Server` that `api/hub/transport/socketio_server.py` lists.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,75 +18,70 @@ import engineio
 import orjson
 
 from api.hub.transport import wire
-from api.hub.transport.session import NOOP, Probe, Session
+from api.hub.transport.deadlines import Deadlines
+from api.hub.transport.host import Limits
+from api.hub.transport.http_requests import Refused, bad_request, bytes_to_read, kept_headers, too_large, unknown_sid
+from api.hub.transport.outbox import gap_notice
+from api.hub.transport.session import NOOP, GapNotice, Session, UpgradeProbe
 from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
 from api.hub.transport.wire import WireError
+from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 45.0  # a session that has not joined a namespace by then is closed
 UPGRADE_SECONDS = 10.0
-_LOG_EVERY = 60.0  # seconds between two lines about clients of another protocol version, who try again for ever
-_GRAIN_SECONDS = 0.003
 _SWITCHED = ("101 Switching Protocols", "", b"")
-_NO_ENVIRON: dict[str, Any] = {}  # python-socketio keeps one a client; nobody reads it, and a real one weighs 5 KB
+_NO_ENVIRON: dict[str, Any] = {}  # python-socketio keeps one per client; a real one has 5 KB, and none is read
 
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
 
 
-class Refused(Exception):
-    """A request that is not served: Engine.IO's code, and the HTTP status."""
-
-    def __init__(self, code: int, message: str, status: str = "400 Bad Request") -> None:
-        self.body = orjson.dumps({"code": code, "message": message})
-        self.status = status
-        super().__init__(message)
-
-
-def _unknown_sid() -> Refused:
-    return Refused(1, "Session ID unknown")
-
-
-def _bad_request() -> Refused:
-    return Refused(3, "Bad request")
-
-
 class EngineServer(engineio.Server):  # type: ignore[misc]
-    """Sessions over polling and WebSocket. `loop` is set before the first request."""
+    """Sessions over long-polling and WebSocket; the `Host` of each session.
 
-    loop: Loop
-    wait_for_poll: Callable[[Session, dict[str, Any]], bool]  # waits for something to say; False: the client has hung up
-    detach: Callable[[dict[str, Any]], Any]  # takes a request's socket away from the HTTP server, non-blocking
-    now: Callable[[], float]
+    `now` is a monotonic clock in seconds. `wait_for_poll` waits until the session has a packet for
+    the poll, and returns False if the client has closed the connection. `detach` takes the socket
+    of a request away from the HTTP server and makes it non-blocking. Other options go to
+    python-engineio.
+    """
 
-    outbox_limit = 256 * 1024
-    outbox_timeout = 30.0
-    connect_seconds = CONNECT_SECONDS
-    most_sessions = 100_000
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self,
+        *,
+        loop: Loop,
+        now: Callable[[], float],
+        wait_for_poll: Callable[[Session, dict[str, Any]], bool],
+        detach: Callable[[dict[str, Any]], Any],
+        limits: Limits,
+        gap_notice: GapNotice = gap_notice,
+        **options: Any,
+    ) -> None:
+        pings = {"ping_interval": limits.ping_interval, "ping_timeout": limits.ping_timeout}
+        super().__init__(**pings, max_http_buffer_size=limits.max_message_bytes, **options)
+        self.loop = loop
+        self.limits = limits
         self.sockets: dict[str, Session] = {}  # sid -> session
-        self.slow_clients = 0
-        self.closing = 0  # WebSockets that `leave` has told to close and that have not ended
-        self._conflated = 0  # by sessions that have ended
-        self._pings: deque[tuple[float, Session]] = deque()  # (when to ping, whom): constant delays, so in order
-        self._pongs: deque[tuple[float, Session]] = deque()  # (when to give up on, whom)
-        self._joins: deque[tuple[float, Session]] = deque()  # (by when it must have joined a namespace, who)
-        self._blocked: dict[Session, float] = {}  # session -> since when its socket takes nothing
-        self._doomed: list[tuple[Session, str]] = []
-        self._version_logged: float | None = None  # when a client of another protocol version was logged last
+        self.slow_clients = 0  # disconnected because of a full outbox or a blocked socket
+        self.closing = 0  # WebSockets that `close_all` has closed and that have not ended
+        self._wait_for_poll = wait_for_poll
+        self._detach = detach
+        self._gap_notice = gap_notice
+        self._conflated = 0  # frames dropped by sessions that have ended
+        self._deferred: list[tuple[Session, str]] = []  # (session to close, reason)
+        self._deadlines = Deadlines(now, limits, self.defer)
+        self._old_versions = Throttle(monotonic=now)
+        loop.every(limits.tick_seconds, self.tick)
 
     # requests
 
     def handle_request(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one HTTP request of `/socket.io/`, or turn it into a WebSocket."""
+        """Answer one HTTP request of `/socket.io/`, or turn its connection into a WebSocket."""
         try:
             status, kind, body = self._serve(environ)
         except Refused as refusal:
             status, kind, body = refusal.status, "application/json", refusal.body
         except Exception:
-            log.exception("a request could not be served")
+            log.exception("failed to answer a request")
             status, kind, body = "500 Internal Server Error", "text/plain", b""
         if status.startswith("101"):
             return []
@@ -96,7 +90,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         return [body]
 
     def _serve(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:
-        """Status, content type and body of the answer. Raises `Refused`."""
+        """Return status, content type and body of the answer. Raises `Refused`."""
         self._check_origin(environ)
         if environ["REQUEST_METHOD"] == "OPTIONS":
             return "204 No Content", "text/plain", b""
@@ -107,7 +101,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         if session is None:
             return self._open_polling(environ)
         if session.socket is not None:
-            raise _bad_request()
+            raise bad_request()
         if environ["REQUEST_METHOD"] == "GET":
             return self._serve_poll(environ, session)
         if environ["REQUEST_METHOD"] == "POST":
@@ -120,7 +114,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             raise Refused(4, "Forbidden", "403 Forbidden")
 
     def _session_of(self, query: dict[str, str]) -> Session | None:
-        """The session the request names, None for a handshake. Raises `Refused`."""
+        """Return the session that the request names; None for a handshake. Raises `Refused`."""
         if query.get("transport") not in ("polling", "websocket"):
             raise Refused(0, "Transport unknown")
         if "sid" not in query:
@@ -130,22 +124,20 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             return None
         session = self.sockets.get(query["sid"])
         if session is None:
-            raise _unknown_sid()
+            raise unknown_sid()
         if query.get("EIO") != "4":
-            raise _bad_request()
-        if session.socket is None and self._is_overdue(session):
+            raise bad_request()
+        if session.socket is None and self._deadlines.is_overdue(session):
             session.close(self.reason.PING_TIMEOUT)
-            raise _unknown_sid()
+            raise unknown_sid()
         return session
 
     def _log_version(self, version: str) -> None:
-        """Say why a client does not get in: old ones show their users no more than "xhr poll error" and the status 400."""
-        now = self.now()
-        if self._version_logged is None or now - self._version_logged >= _LOG_EVERY:
-            self._version_logged = now
+        """Log the reason of the refusal: an old client shows its user only "xhr poll error" and the status 400."""
+        if count := self._old_versions.due("version"):
             log.warning(
-                "refused a client of another protocol version: Engine.IO 4 is spoken here (socket.io-client 3 and 4, python-socketio 5)",
-                extra={"engine_io": version[:8]},
+                "refused a client of another protocol version: the hub serves Engine.IO 4 (socket.io-client 3 and 4, python-socketio 5)",
+                extra={"engine_io": version[:8], "count": count},
             )
 
     # polling
@@ -153,75 +145,69 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     def _open_polling(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:
         if environ["REQUEST_METHOD"] != "GET":
             raise Refused(2, "Bad handshake method")
-        session = self._open("polling")
+        session = self._open("polling", environ)
         return "200 OK", "text/plain; charset=UTF-8", session.take_poll(self.max_http_buffer_size)
 
     def _serve_poll(self, environ: dict[str, Any], session: Session) -> tuple[str, str, bytes]:
         if session.poll is not None:
             session.close(self.reason.TRANSPORT_ERROR)
-            raise _bad_request()
-        if session.polling_answer is None and session.outbox.idle and not self.wait_for_poll(session, environ):
+            raise bad_request()
+        if session.polling_answer is None and session.outbox.idle and not self._wait_for_poll(session, environ):
             session.close(self.reason.TRANSPORT_ERROR)
-            raise _bad_request()
+            raise bad_request()
         return "200 OK", "text/plain; charset=UTF-8", session.take_poll(self.max_http_buffer_size)
 
     def _serve_post(self, environ: dict[str, Any], session: Session) -> tuple[str, str, bytes]:
-        body = environ["wsgi.input"].read(self._length(environ))
-        if len(body) > self.max_http_buffer_size:
-            session.close(self.reason.TRANSPORT_ERROR)
-            raise Refused(3, "Payload too large", "413 Request Entity Too Large")
+        body = environ["wsgi.input"].read(bytes_to_read(environ, self.max_http_buffer_size))
         try:
+            if len(body) > self.max_http_buffer_size:
+                raise WireError(1009, "payload too large")
             session.receive_payload(body)
-        except (ValueError, WireError) as error:
-            log.info("a client broke the protocol", extra={"reason": str(error)})
+        except WireError as error:
+            log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
             session.close(self.reason.TRANSPORT_ERROR)
-            raise _bad_request() from None
+            raise (too_large() if error.code == 1009 else bad_request()) from None
+        except Exception:
+            session.close(self.reason.TRANSPORT_ERROR)
+            raise
         return "200 OK", "text/html", b"ok"
-
-    def _length(self, environ: dict[str, Any]) -> int:
-        """How much of a body to read: one byte more than may be is enough to know that it is too much."""
-        text = environ.get("CONTENT_LENGTH") or str(self.max_http_buffer_size + 1)
-        if not text.isdigit():
-            raise _bad_request()
-        most: int = self.max_http_buffer_size + 1
-        return min(int(text), most)
 
     # WebSocket
 
     def _serve_websocket(self, environ: dict[str, Any], session: Session | None) -> tuple[str, str, bytes]:
         answer = accept(environ) if is_upgrade(environ) and environ["REQUEST_METHOD"] == "GET" else None
         if answer is None:
-            raise _bad_request()
+            raise bad_request()
         if session is None:
-            session = self._open("websocket")
+            session = self._open("websocket", environ)
             session.open_socket(self._accept(environ, answer, session))
             return _SWITCHED
-        probe = Probe(session)
+        probe = UpgradeProbe(session)
         socket = self._accept(environ, answer, probe)
         if session.socket is not None or session.upgrading:
-            socket.close()  # a session has one WebSocket, and the letter wants this one accepted first
+            socket.close()  # the protocol test suite requires accepting the second WebSocket before closing it
         else:
             probe.begin(socket)
             self.loop.call_later(UPGRADE_SECONDS, probe.give_up)
         return _SWITCHED
 
     def _accept(self, environ: dict[str, Any], answer: bytes, peer: Peer) -> WebSocket:
-        sock = self.detach(environ)
+        sock = self._detach(environ)
         try:
             sock.send(answer)
         except OSError:
-            log.debug("a client left during its handshake")  # which the first read will find too
+            log.debug("connection lost during a handshake")  # the first read finds it too
         return WebSocket(sock, self.loop, peer, self.max_http_buffer_size)
 
     # sessions
 
-    def _open(self, transport: str) -> Session:
-        if len(self.sockets) >= self.most_sessions:
+    def _open(self, transport: str, environ: dict[str, Any]) -> Session:
+        if len(self.sockets) >= self.limits.max_sessions:
             raise Refused(3, "The server is full", "503 Service Unavailable")
-        session = Session(self, self.generate_id(), self.outbox_limit)
+        client = environ.get("REMOTE_ADDR", ""), kept_headers(environ)
+        session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, *client)
         self.sockets[session.sid] = session
-        self._schedule_ping(session)
-        self._joins.append((self.now() + self.connect_seconds, session))
+        self._deadlines.add(session)
         opening = {
             "sid": session.sid,
             "upgrades": ["websocket"] if transport == "polling" and self.allow_upgrades else [],
@@ -233,90 +219,20 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.handlers["connect"](session.sid, _NO_ENVIRON)
         return session
 
-    def deliver(self, session: Session, data: str | bytes) -> None:
-        """Hand a message to Socket.IO. Whatever is wrong with it is the client's fault: our own handlers raise nothing."""
-        try:
-            self.handlers["message"](session.sid, data)
-        except Exception as error:
-            raise WireError(1002, f"{type(error).__name__}: {error}") from error
-
-    def forget(self, session: Session, reason: str) -> None:
-        """A session has ended."""
-        self.sockets.pop(session.sid, None)
-        self._blocked.pop(session, None)
-        self._conflated += session.outbox.conflated
-        try:
-            self.handlers["disconnect"](session.sid, reason)
-        except Exception:
-            log.exception("a disconnect could not be handled")
-
-    def defer(self, session: Session, reason: str) -> None:
-        """Close the session soon: not while somebody goes through all of them."""
-        if not self._doomed:
-            self.loop.call_later(0, self._bury)
-        self._doomed.append((session, reason))
-
-    def _bury(self) -> None:
-        doomed, self._doomed = self._doomed, []
-        for session, reason in doomed:
-            if reason == "slow consumer" and not session.closed:
-                self.slow_clients += 1
-                log.warning("disconnected a slow client", extra={"sid": session.sid, "waiting_bytes": session.outbox.size})
-            session.close(reason)
-
-    # the clock
-
     def tick(self) -> None:
-        """Ping who is due, end who has not answered, has not joined or is stuck. One call serves everybody."""
-        now = self.now()
-        for session in _due(self._pings, now):
-            # Counted from when the ping was due, not from when the clock got round to it.
-            session.pong_due = session.ping_due + self.ping_timeout
-            self._pongs.append((session.pong_due, session))
-            session.ping()
-        for session in _due(self._pongs, now):
-            if self._is_overdue(session):
-                session.close(self.reason.PING_TIMEOUT)
-        for session in _due(self._joins, now):
-            if not session.joined:
-                session.close(self.reason.TRANSPORT_CLOSE)
-        for session, since in list(self._blocked.items()):
-            if now - since > self.outbox_timeout:
-                self.defer(session, "slow consumer")
-
-    def note_pong(self, session: Session) -> None:
-        """The client is there."""
-        if session.pong_due:
-            self._schedule_ping(session)
-
-    def note_blocked(self, session: Session) -> None:
-        """Its socket takes nothing."""
-        self._blocked.setdefault(session, self.now())
-
-    def note_flowing(self, session: Session) -> None:
-        """Its socket has taken everything."""
-        self._blocked.pop(session, None)
-
-    def _schedule_ping(self, session: Session) -> None:
-        session.pong_due, session.ping_due = 0.0, self.now() + self.ping_interval
-        self._pings.append((session.ping_due, session))
-
-    def _is_overdue(self, session: Session) -> bool:
-        """Whether its pong should have come; exact, however late the clock ticks, less the grain of two machines' timers."""
-        return self.now() >= (session.pong_due or session.ping_due + self.ping_timeout) - _GRAIN_SECONDS
-
-    # the whole of it
+        """Ping and expire sessions. The loop calls it every `limits.tick_seconds`."""
+        self._deadlines.tick()
 
     def waiting_bytes(self) -> int:
-        """Bytes that wait in the outboxes of all sessions that have joined a namespace."""
+        """Return the bytes that wait in the outboxes of all sessions with a namespace."""
         return sum(session.outbox.size for session in self.sockets.values() if session.joined)
 
     def conflated(self) -> int:
-        """Prices that were conflated away, ever."""
+        """Return the number of frames that all outboxes have dropped since the start."""
         return self._conflated + sum(session.outbox.conflated for session in self.sockets.values())
 
-    def leave(self) -> None:
-        """Close every session in a way that lets its client come back: without the CLOSE packet, which python-socketio takes for good."""
+    def close_all(self) -> None:
+        """Close every session so that its client reconnects: without a CLOSE packet, which stops python-socketio."""
         for session in list(self.sockets.values()):
             if session.socket is not None:
                 self.closing += 1
@@ -326,7 +242,46 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     def _note_ended(self) -> None:
         self.closing -= 1
 
-    # what python-socketio calls
+    # the host of a session
+
+    def deliver(self, session: Session, data: str | bytes) -> None:
+        """Pass a message to Socket.IO. A `WireError` is an error of the client, any other exception is ours."""
+        self.handlers["message"](session.sid, data)
+
+    def forget(self, session: Session, reason: str) -> None:
+        """Remove a session that has ended."""
+        self.sockets.pop(session.sid, None)
+        self._deadlines.forget(session)
+        self._conflated += session.outbox.conflated
+        try:
+            self.handlers["disconnect"](session.sid, reason)
+        except Exception:
+            log.exception("failed to handle the end of a session")
+
+    def defer(self, session: Session, reason: str) -> None:
+        """Close the session in the next round of the loop."""
+        if not self._deferred:
+            self.loop.call_later(0, self._close_deferred)
+        self._deferred.append((session, reason))
+
+    def _close_deferred(self) -> None:
+        deferred, self._deferred = self._deferred, []
+        for session, reason in deferred:
+            if reason == "slow consumer" and not session.closed:
+                self.slow_clients += 1
+                log.warning("disconnected a slow client", extra={"sid": session.sid, "waiting_bytes": session.outbox.size})
+            session.close(reason)
+
+    def note_pong(self, session: Session) -> None:
+        self._deadlines.note_pong(session)
+
+    def note_blocked(self, session: Session) -> None:
+        self._deadlines.note_blocked(session)
+
+    def note_flowing(self, session: Session) -> None:
+        self._deadlines.note_flowing(session)
+
+    # called by python-socketio
 
     def send(self, sid: str, data: str | bytes) -> None:
         if session := self.sockets.get(sid):
@@ -341,11 +296,3 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
     def transport(self, sid: str) -> str:
         return "polling" if self.sockets[sid].socket is None else "websocket"
-
-
-def _due(queue: deque[tuple[float, Session]], now: float) -> Iterable[Session]:
-    """Take the open sessions off the queue whose time has come."""
-    while queue and queue[0][0] <= now:
-        session = queue.popleft()[1]
-        if not session.closed:
-            yield session

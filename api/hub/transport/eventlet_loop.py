@@ -1,4 +1,7 @@
-"""The one module of the hub that names eventlet: the loop, the HTTP server's sockets, and Flask-SocketIO put on top."""
+"""The transport on eventlet: the loop, the sockets of the HTTP server, and Flask-SocketIO on top of them.
+
+No other module of the hub imports eventlet.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,22 +21,23 @@ from eventlet import hubs
 from eventlet.hubs.hub import READ, WRITE
 from eventlet.patcher import original
 from flask import Flask
-from flask_socketio import SocketIO, _SocketIOMiddleware
+from flask_socketio import ConnectionRefusedError, SocketIO, _SocketIOMiddleware  # noqa: A004 - Socket.IO's own name for it
 
-from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.session import Session
+from api.errors import Refusal, error_body
+from api.hub.transport.host import Limits
+from api.hub.transport.outbox import gap_notice
+from api.hub.transport.session import GapNotice, Session
 from api.hub.transport.socketio_server import SocketServer
 from api.orjson_provider import Json
-from config.settings import Settings
 
 log = logging.getLogger(__name__)
 
-MOST_EVENT_BYTES = 64 * 1024  # one event from a client; the largest sensible subscribe is a tenth of it
+_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 _real_socket = original("socket").socket  # not eventlet's green one
 
 
 class Watch:
-    """A socket under the hub's eye; its callbacks run in the loop itself, so a connection costs no greenlet."""
+    """The registration of a socket with the loop. Callbacks run in the loop itself: a connection needs no greenlet."""
 
     __slots__ = ("_reading", "_sock", "_writable", "_writing")
 
@@ -66,13 +70,16 @@ class Watch:
 
 
 class Eventlet:
-    """The loop as `api.hub.transport.websocket.Loop` asks for it."""
+    """eventlet's hub as a `api.hub.transport.websocket.Loop`."""
 
     def watch(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
         return Watch(sock, readable, writable)
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         hubs.get_hub().schedule_call_global(seconds, _guarded, function)
+
+    def every(self, seconds: float, function: Callable[[], None]) -> None:
+        eventlet.spawn(_run_clock, seconds, function)
 
 
 def _guarded(function: Callable[[], None]) -> None:
@@ -82,8 +89,19 @@ def _guarded(function: Callable[[], None]) -> None:
         log.exception("a deferred call failed")
 
 
+def _run_clock(seconds: float, function: Callable[[], None]) -> None:
+    """Call the function for ever. If it raises, end the process: a hub without its clock sends no pings."""
+    try:
+        while True:
+            eventlet.sleep(seconds)
+            function()
+    except Exception:
+        log.exception("the clock of the transport failed: the process ends")
+        os._exit(_EXIT_CODE)
+
+
 class _Waiting:
-    """A polling request that waits: woken by the session, or by the end of its own connection."""
+    """A waiting polling request. The session wakes it, or the end of its connection does."""
 
     __slots__ = ("_event",)
 
@@ -91,33 +109,34 @@ class _Waiting:
         self._event = eventlet.event.Event()
 
     def wake(self) -> None:
-        self._tell(True)
+        self._finish(True)
 
     def hang_up(self) -> None:
-        self._tell(False)
+        self._finish(False)
 
-    def _tell(self, there: bool) -> None:
+    def _finish(self, connected: bool) -> None:
         if not self._event.ready():
-            self._event.send(there)
+            self._event.send(connected)
 
     def wait(self) -> bool:
         return bool(self._event.wait())
 
 
 def wait_for_poll(session: Session, environ: dict[str, Any]) -> bool:
-    """Wait until there is something to answer the poll with; False where its client has gone."""
+    """Wait until the session has a packet for the poll; return False if the client has closed the connection."""
     waiting = _Waiting()
     sock = environ["eventlet.input"].get_socket()
 
     def readable(_: int) -> None:
         try:
-            gone = not sock.fd.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+            closed = not sock.fd.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
-            gone = True
-        stop_listening()  # what is readable stays readable: a request already behind this one must not spin the loop
-        if gone:
+            closed = True
+        # The socket stays readable: without this, a pipelined request would call us again and again.
+        stop_listening()
+        if closed:
             waiting.hang_up()
 
     listeners = [hubs.get_hub().add(READ, sock.fileno(), readable, lambda _: None, lambda: None)]
@@ -134,8 +153,14 @@ def wait_for_poll(session: Session, environ: dict[str, Any]) -> bool:
         stop_listening()
 
 
+def detach(environ: dict[str, Any]) -> socket.socket:
+    """Return the socket of a request, non-blocking and taken away from the HTTP server."""
+    sock: socket.socket = environ["tickwire.detach"]()
+    return sock
+
+
 class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
-    """eventlet's HTTP connection, whose socket can be taken over by whoever serves a request."""
+    """eventlet's HTTP connection, with a socket that the server of a request may take over."""
 
     detached = False
 
@@ -145,105 +170,97 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         return environ
 
     def detach(self) -> socket.socket:
-        """The connection's socket, non-blocking, ours alone from now on; the request must answer nothing more."""
+        """Return the socket of the connection, non-blocking and ours alone. The request must send no answer."""
         self.detached = True
         eventlet.wsgi.WSGI_LOCAL.already_handled = True
         sock = self.connection
         ours = _real_socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
         ours.setblocking(False)
-        # The server closes what it finds here when the request is over; shut down, the connection would be, for us too.
-        self.conn_state[1] = _Gone()
+        # After the request, the server shuts down the socket that it finds here, and with it our duplicate.
+        self.conn_state[1] = _Detached()
         return ours  # type: ignore[no-any-return]
 
     def finish(self) -> None:
         if self.detached:
             self.rfile.close()
-            self.wfile.close()  # nothing is in it; but until it is closed, the socket is not
+            self.wfile.close()  # it is empty, but it keeps the socket open
             self.connection.close()
         else:
             super().finish()
 
 
-class _Gone:
-    """Stands where a detached socket was."""
+class _Detached:
+    """Replaces a detached socket in eventlet's connection."""
 
     def shutdown(self, how: int) -> None:
-        """Nothing to shut down."""
+        """Do nothing: the socket is detached."""
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Do nothing: the socket is detached."""
 
 
 class ClientManager(socketio.Manager):  # type: ignore[misc]
-    """Tells when a client has been sent its CONNECT packet: whatever is sent sooner, real clients drop."""
+    """Calls `on_connected(sid, namespace)` right after the CONNECT packet was sent: clients drop earlier events."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_connected: Callable[[str, str], None]) -> None:
         super().__init__()
-        self.on_connected: Callable[[str], None] = lambda sid: None
+        self._on_connected = on_connected
 
     def connect(self, sid: str, namespace: str) -> Any:
-        """python-socketio calls this right after it has sent the CONNECT packet."""
+        """Register the client. python-socketio calls this after it has sent the CONNECT packet."""
         connected = super().connect(sid, namespace)
-        self.on_connected(sid)
+        self._on_connected(sid, namespace)
         return connected
 
 
 class HubSocketIO(SocketIO):  # type: ignore[misc]
-    """Flask-SocketIO on `SocketServer`, its handlers called without a Flask request context each: no handler reads one.
+    """Flask-SocketIO on `SocketServer` and eventlet.
 
-    A handler gets the client's id first. The context, entered and left, was the larger part of what an event cost.
+    Handlers run without a Flask request context, which was the largest part of the cost of an
+    event. They are called as `connect(sid, handshake)`, `disconnect(sid, reason)` and
+    `handler(sid, *arguments)`; the handler of `*` as `handler(sid, name, *arguments)`. A `Refusal`
+    of a connect handler becomes CONNECT_ERROR with the body of the `error` event.
     """
 
     def init_app(self, app: Flask, **options: Any) -> None:
         app.extensions["socketio"] = self
-        self.server = SocketServer(async_mode="eventlet", async_handlers=False, **options)
+        engine = {"loop": Eventlet(), "now": time.monotonic, "wait_for_poll": wait_for_poll, "detach": detach}
+        self.server = SocketServer(async_mode="eventlet", async_handlers=False, **engine, **options)
         self.async_mode = self.server.async_mode
         self.sockio_mw = _SocketIOMiddleware(self.server, app, socketio_path="socket.io")
         app.wsgi_app = self.sockio_mw  # type: ignore[method-assign]
 
     def _handle_event(self, handler: Callable[..., Any], message: str, namespace: str, sid: str, *args: Any) -> Any:
-        # A connect handler is given (environ, auth), and the environ is empty.
-        return handler(sid, *args[1:]) if message == "connect" else handler(sid, *args)
+        if message == "connect":
+            return self._connect(handler, namespace, sid, *args)
+        return handler(sid, *args)
+
+    def _connect(self, handler: Callable[..., Any], namespace: str, sid: str, _environ: Any, auth: Mapping[str, Any] | None = None) -> Any:
+        try:
+            return handler(sid, self.server.session_of(sid, namespace).handshake(namespace, auth))
+        except Refusal as refusal:
+            body = error_body(refusal.code, str(refusal), "connect", refusal.details)
+            raise ConnectionRefusedError(body["code"], body) from None
 
 
-def make_socketio(app: Flask, settings: Settings, manager: ClientManager) -> SocketIO:
-    """The Socket.IO server with the contract's pings and limits; events of one client are handled in order."""
-    socket_io = HubSocketIO(
+def make_socketio(
+    app: Flask, manager: ClientManager, limits: Limits, *, cors_origins: tuple[str, ...] = (), gap_notice: GapNotice = gap_notice
+) -> SocketIO:
+    """Return the Socket.IO server. It handles the events of one client in order. `cors_origins` are further origins."""
+    return HubSocketIO(
         app,
         client_manager=manager,
         json=Json,
-        ping_interval=settings.websocket_ping_interval,
-        ping_timeout=settings.websocket_ping_timeout,
-        max_http_buffer_size=MOST_EVENT_BYTES,
-        cors_allowed_origins=allowed_origin(settings.cors_origins),
+        limits=limits,
+        gap_notice=gap_notice,
+        cors_allowed_origins=allowed_origin(cors_origins),
     )
-    engine: EngineServer = socket_io.server.eio
-    engine.outbox_limit, engine.outbox_timeout = settings.outbox_limit_bytes, settings.outbox_timeout
-    engine.most_sessions = 2 * settings.websocket_max_clients + 100  # those who are refused need one too, to hear it
-    start(engine)
-    return socket_io
-
-
-def start(engine: EngineServer) -> None:
-    """Give the transport its loop, its time and its clock."""
-    engine.loop = Eventlet()
-    engine.now = time.monotonic
-    engine.wait_for_poll = wait_for_poll
-    engine.detach = lambda environ: environ["tickwire.detach"]()
-    pace = min(1.0, engine.ping_interval / 10, engine.ping_timeout / 10)
-
-    def clock() -> None:
-        while True:
-            eventlet.sleep(pace)
-            _guarded(engine.tick)
-
-    eventlet.spawn(clock)
 
 
 def allowed_origin(extra: tuple[str, ...]) -> Callable[[str | None, dict[str, Any]], bool]:
-    """Which pages may connect: those of the hub's own host (any port), of this machine, and of `extra` (`*`: all).
+    """Return the check of the Origin header: pages of the hub's host (any port), of this machine, and of `extra` (`*`: all).
 
-    A page of any other site must not read the hub of somebody who merely visits it.
+    Without the check, every web page that a user visits could read the hub in the user's network.
     """
 
     def allowed(origin: str | None, environ: dict[str, Any]) -> bool:
@@ -256,5 +273,5 @@ def allowed_origin(extra: tuple[str, ...]) -> Callable[[str | None, dict[str, An
 
 
 def wait_for_socket(fd: int, for_writing: bool, timeout: float | None) -> None:
-    """Let other greenlets run until `fd` is ready; `TimeoutError` after `timeout` seconds."""
+    """Run other greenlets until `fd` is ready. Raises `TimeoutError` after `timeout` seconds."""
     hubs.trampoline(fd, read=not for_writing, write=for_writing, timeout=timeout, timeout_exc=TimeoutError)

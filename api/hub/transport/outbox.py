@@ -1,69 +1,84 @@
-"""The one way out to a client: everything for it passes here, in order. Knows no socket but a `send` that does not block.
+"""The only way to a client: every frame for it passes through its outbox, in order.
 
-Nothing pending: one `send()`. A socket that takes less than all: the rest waits, within a limit. Over the limit, prices
-conflate to the latest per instrument and are counted; when all has gone out at last, one `gap_notice` tells the counts.
+If no frame waits, a batch is one `send()`, which must not block. The part that the socket does not
+take waits, within a limit in bytes. Above the limit, only the newest frame of each conflation key
+stays, and the dropped ones are counted. When the outbox is empty again, one `gap_notice` reports
+the counts.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import orjson
 
 from api.hub.transport.wire import Frame, event
 
-_CHUNK = 64 * 1024  # bytes joined for one send while draining
-_POLLED = 15  # frames that answer one poll, without a notice: python-engineio's client ends its session over more than 16
+_CHUNK_BYTES = 64 * 1024  # joined for one send while draining
+# Without a notice. The client of python-engineio ends its session if a payload has more than 16 packets.
+_MAX_FRAMES_PER_POLL = 15
 
 
 class Owner(Protocol):
-    """Whom an outbox tells what it cannot do itself. None of this may change the outbox while it is being told."""
+    """Receives the events of an outbox. No method may change the outbox during the call."""
 
     def blocked(self) -> None:
-        """The socket takes no more: call `drain()` when it does again."""
+        """The socket is full: call `drain()` when it takes bytes again."""
 
     def queued(self) -> None:
-        """Something waits, and there is no socket for it."""
+        """A frame waits, and there is no socket."""
 
     def overflowed(self) -> None:
-        """More waits than may, and none of it can be dropped."""
+        """More bytes wait than the limit allows, and no frame can be dropped."""
 
     def broken(self) -> None:
-        """The connection is gone."""
+        """The connection is lost."""
+
+
+def gap_notice(dropped: Mapping[str, int], namespace: str = "/") -> Frame:
+    """Return the frame that reports the frames dropped per conflation key."""
+    return event("gap_notice", orjson.dumps({"dropped": dict(dropped), "reason": "slow_consumer"}), namespace=namespace)
 
 
 class Outbox:
-    """Frames on their way to one client. Until `open()` they wait: for a first poll, an upgrade, a handshake."""
+    """The waiting frames of one client. Before `open()`, all frames wait for a poll or for a WebSocket.
 
-    __slots__ = ("_frames", "_limit", "_owner", "_send", "_torn", "_waiting", "conflated", "dropped", "size")
+    `limit` is in bytes. `gap_notice` makes the frame that reports dropped frames.
+    """
 
-    def __init__(self, owner: Owner, limit: int) -> None:
+    __slots__ = ("_frames", "_gap_notice", "_limit", "_owner", "_partial", "_send", "_waiting", "conflated", "dropped", "size")
+
+    def __init__(self, owner: Owner, limit: int, gap_notice: Callable[[Mapping[str, int]], Frame] = gap_notice) -> None:
         self._owner = owner
         self._limit = limit
+        self._gap_notice = gap_notice
         self._send: Callable[[bytes], int] | None = None
-        self._waiting = True  # whether frames have to queue: there is no socket, or it is full
-        self._torn = b""  # rest of a frame that the socket has taken a part of
+        self._waiting = True  # True if frames must queue: there is no socket, or it is full
+        self._partial = b""  # rest of a frame of which the socket took a part
         self._frames: list[Frame] = []
-        self.size = 0  # bytes that wait
-        self.dropped: Counter[str] = Counter()  # instrument -> prices conflated away since the last gap_notice
-        self.conflated = 0  # of them, ever
+        self.size = 0  # waiting bytes
+        self.dropped: Counter[str] = Counter()  # key -> frames dropped since the last gap_notice
+        self.conflated = 0  # frames dropped since the beginning
 
     def open(self, send: Callable[[bytes], int]) -> None:
-        """Send through this from now on, beginning with what waits. It returns how much was taken, or raises `BlockingIOError`
-        or another `OSError`."""
+        """Send through `send` from now on, and begin with the waiting frames.
+
+        `send` returns the number of bytes taken; it raises `BlockingIOError`, or another `OSError`
+        if the connection is lost.
+        """
         self._send = send
         self.drain()
 
     def shut(self) -> None:
-        """Send nothing more, hold nothing more."""
+        """Discard all waiting frames, and keep later ones unsent."""
         self._send = None
         self._waiting = True
-        self._torn, self._frames, self.size = b"", [], 0
+        self._partial, self._frames, self.size = b"", [], 0
 
     def push(self, data: bytes, frames: Sequence[Frame]) -> None:
-        """Send these frames; `data` is their joined bytes, which many outboxes share."""
+        """Send frames. `data` is their joined bytes, shared by many outboxes."""
         if self._waiting:
             self._queue(frames)
             return
@@ -83,8 +98,8 @@ class Outbox:
         self.push(frame.wire, (frame,))
 
     def drain(self) -> None:
-        """Send what waits, as far as the socket takes it."""
-        while self._send is not None and (self._torn or self._frames):
+        """Send waiting frames until the outbox is empty or the socket is full."""
+        while self._send is not None and (self._partial or self._frames):
             data, batch = self._next_bytes()
             try:
                 sent = self._send(data)
@@ -99,13 +114,13 @@ class Outbox:
                 return
         if self._send is not None:
             self._waiting = False
-            self._confess()
+            self._send_gap_notice()
 
-    def take(self, most: int) -> list[Frame]:
-        """Hand over waiting frames, at most `most` bytes of them (but one at least): how a poll is answered."""
+    def take(self, limit: int) -> list[Frame]:
+        """Remove and return waiting frames for a poll: at most `limit` bytes, but at least one frame."""
         taken = size = 0
         for frame in self._frames:
-            if taken == _POLLED or (taken and size + len(frame.packet) > most):
+            if taken == _MAX_FRAMES_PER_POLL or (taken and size + len(frame.packet) > limit):
                 break
             taken, size = taken + 1, size + len(frame.packet)
         frames, self._frames = self._frames[:taken], self._frames[taken:]
@@ -116,8 +131,8 @@ class Outbox:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits."""
-        return not self._frames and not self._torn
+        """True if no byte waits."""
+        return not self._frames and not self._partial
 
     def _block(self) -> None:
         self._waiting = True
@@ -135,7 +150,7 @@ class Outbox:
             self._owner.queued()
 
     def _conflate(self) -> None:
-        """Keep the last frame of each key; count the others."""
+        """Keep the newest frame of each key and count the dropped ones."""
         last = {frame.key: frame for frame in self._frames if frame.key is not None}
         kept = []
         for frame in self._frames:
@@ -145,55 +160,55 @@ class Outbox:
                 self.dropped[frame.key] += 1
                 self.conflated += 1
         self._frames = kept
-        self.size = len(self._torn) + sum(len(frame.wire) for frame in kept)
+        self.size = len(self._partial) + sum(len(frame.wire) for frame in kept)
 
     def _keep_rest(self, frames: Sequence[Frame], sent: int) -> None:
-        """Queue what is left of frames of which the socket has taken `sent` bytes: it may have torn one."""
+        """Queue the rest of frames of which the socket took `sent` bytes; the first rest may be a partial frame."""
         for index, frame in enumerate(frames):
             size = len(frame.wire)
             if sent < size:
                 if sent:
-                    self._torn = frame.wire[sent:]
-                    self.size += len(self._torn)
+                    self._partial = frame.wire[sent:]
+                    self.size += len(self._partial)
                     index += 1
                 self._queue(frames[index:])
                 return
             sent -= size
 
     def _next_bytes(self) -> tuple[bytes, int]:
-        """What to send next, and how many frames of the queue are in it, behind a torn one's rest."""
-        batch, size = 0, len(self._torn)
+        """Return the next bytes to send, and the number of queued frames in them after a partial frame."""
+        batch, size = 0, len(self._partial)
         for frame in self._frames:
-            if size and size + len(frame.wire) > _CHUNK:
+            if size and size + len(frame.wire) > _CHUNK_BYTES:
                 break
             batch, size = batch + 1, size + len(frame.wire)
-        return b"".join((self._torn, *(frame.wire for frame in self._frames[:batch]))), batch
+        return b"".join((self._partial, *(frame.wire for frame in self._frames[:batch]))), batch
 
     def _taken(self, batch: int, sent: int) -> None:
-        """The socket took `sent` bytes of the torn rest and the first `batch` frames."""
+        """Remove `sent` bytes: first of the partial frame, then of the first `batch` queued frames."""
         self.size -= sent
-        if sent < len(self._torn):
-            self._torn = self._torn[sent:]
+        if sent < len(self._partial):
+            self._partial = self._partial[sent:]
             return
-        sent -= len(self._torn)
-        self._torn = b""
+        sent -= len(self._partial)
+        self._partial = b""
         gone = 0
         for frame in self._frames[:batch]:
             if sent < len(frame.wire):
                 if sent:
-                    self._torn = frame.wire[sent:]
+                    self._partial = frame.wire[sent:]
                     gone += 1
                 break
             sent -= len(frame.wire)
             gone += 1
         del self._frames[:gone]
 
-    def _confess(self) -> None:
-        """All has gone out: tell what was dropped on the way."""
+    def _send_gap_notice(self) -> None:
+        """Report the dropped frames, if there are any. Call it when the outbox is empty."""
         if self.dropped:
             self.put(self._notice())
 
     def _notice(self) -> Frame:
-        body = {"dropped": dict(self.dropped), "reason": "slow_consumer"}
+        notice = self._gap_notice(self.dropped)
         self.dropped.clear()
-        return event("gap_notice", orjson.dumps(body))
+        return notice

@@ -1,82 +1,134 @@
-"""One Engine.IO session: first polling or a WebSocket, maybe an upgrade in between, one outbox all along."""
+"""One Engine.IO session: long-polling or a WebSocket, an upgrade between them, and one outbox."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from sys import intern
+from types import MappingProxyType
+from typing import Any, Protocol
 
+from api.access.model import Handshake
 from api.hub.transport import wire
+from api.hub.transport.host import Host
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.websocket import WebSocket
 from api.hub.transport.wire import Frame, Opcode, WireError
-
-if TYPE_CHECKING:
-    from api.hub.transport.engineio_server import EngineServer
 
 _PING = wire.text(wire.PING)
 _CLOSE = wire.text(wire.CLOSE)
 NOOP = wire.text(wire.NOOP)
 _PROBE_ANSWER = wire.text(wire.PONG + b"probe")
-_LATE = (wire.UPGRADE, wire.NOOP)  # may come late, and mean nothing then
-_MOST_PACKETS = 1000  # in one polling payload
+_IGNORED = (wire.UPGRADE, wire.NOOP)  # packets that may arrive late and have no effect then
+_MAX_PACKETS_PER_PAYLOAD = 1000
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+# Builds the `gap_notice` frame: conflation key -> dropped frames, and the namespace.
+GapNotice = Callable[[Mapping[str, int], str], Frame]
 
 
 class Poll(Protocol):
-    """A polling request that waits for something to carry."""
+    """A polling request that waits for packets."""
 
     def wake(self) -> None:
-        """Let it return."""
+        """Let the request return."""
 
 
 class Session:
-    """State of one session; `server` owns the clock and hears its messages.
+    """State of one session. `host` owns the clock and receives the messages.
 
-    A WebSocket session has `socket`; a polling one has none, and `poll` while a request waits.
+    `socket` is None for a polling session; `poll` is set while a polling request waits.
+
+    `address` and `headers` are those of the request that opened the session. The first namespace
+    that the client joins releases the headers: they would be the largest part of an idle session,
+    and they contain credentials. A handshake for a further namespace has the address and no
+    headers, so a client sends `auth` with each CONNECT.
     """
 
-    __slots__ = ("closed", "joined", "outbox", "ping_due", "poll", "polling_answer", "pong_due", "server", "sid", "socket", "upgrading")
+    __slots__ = (
+        "_gap_frame",
+        "_headers",
+        "address",
+        "closed",
+        "host",
+        "namespace",
+        "outbox",
+        "ping_due",
+        "poll",
+        "polling_answer",
+        "pong_due",
+        "sid",
+        "socket",
+        "upgrading",
+    )
 
-    def __init__(self, server: EngineServer, sid: str, limit: int) -> None:
-        self.server = server
+    def __init__(
+        self, host: Host[Session], sid: str, limit: int, gap_frame: GapNotice, address: str = "", headers: Mapping[str, str] = _NO_HEADERS
+    ) -> None:
+        self.host = host
         self.sid = sid
-        self.outbox = Outbox(self, limit)
+        self._gap_frame = gap_frame
+        self.outbox = Outbox(self, limit, self._gap_notice)
+        self.address = intern(address)  # one string for all clients behind a proxy
+        self._headers = headers
+        self.namespace = ""  # the first that the client joined; empty until then
         self.socket: WebSocket | None = None
-        self.upgrading: Probe | None = None  # the WebSocket that is about to take over
+        self.upgrading: UpgradeProbe | None = None  # the WebSocket that may replace polling
         self.poll: Poll | None = None
-        self.polling_answer: Frame | None = None  # what a poll carries instead of the outbox: the end of polling
+        self.polling_answer: Frame | None = None  # the answer to every poll once polling has ended
         self.closed = False
-        self.joined = False  # whether it has ever connected to a namespace
-        self.ping_due = 0.0  # when the next ping goes out, while no pong is awaited
-        self.pong_due = 0.0  # when the session is dead, while one is
+        self.ping_due = 0.0  # time of the next ping, if no pong is awaited
+        self.pong_due = 0.0  # latest time of the pong, if one is awaited; else 0
 
-    # what the outbox tells
+    # namespaces
+
+    @property
+    def joined(self) -> bool:
+        """True after the client has joined a namespace, even if it has left it."""
+        return bool(self.namespace)
+
+    def note_joined(self, namespace: str) -> None:
+        """Record a joined namespace. The first one receives the `gap_notice` of the session."""
+        if not self.namespace:
+            self.namespace = namespace
+            self._headers = _NO_HEADERS
+
+    def handshake(self, namespace: str, auth: Mapping[str, Any] | None) -> Handshake:
+        """Return the facts that identify the client for a CONNECT to the namespace."""
+        transport = "polling" if self.socket is None else "websocket"
+        return Handshake(transport, self.address, self._headers, namespace, auth)
+
+    def _gap_notice(self, dropped: Mapping[str, int]) -> Frame:
+        return self._gap_frame(dropped, self.namespace or "/")
+
+    # calls of the outbox
 
     def blocked(self) -> None:
         if self.socket is not None:
             self.socket.want_write()
-            self.server.note_blocked(self)
+            self.host.note_blocked(self)
 
     def queued(self) -> None:
         if self.poll is not None:
             self.poll.wake()
 
     def overflowed(self) -> None:
-        self.server.defer(self, "slow consumer")
+        self.host.defer(self, "slow consumer")
 
     def broken(self) -> None:
-        self.server.defer(self, "transport error")
+        self.host.defer(self, "transport error")
 
-    # what the socket tells
+    # calls of the socket
 
     def message(self, data: bytes, binary: bool) -> None:
-        """A message over the WebSocket."""
+        """Handle a message of the WebSocket. Raises `WireError`."""
         if binary:
-            self.server.deliver(self, data)
+            self.host.deliver(self, data)
         else:
             self.receive(data)
 
     def writable(self) -> None:
-        self.server.note_flowing(self)  # who reads slowly is not stuck: that counts from when the socket takes nothing again
+        self.host.note_flowing(self)
         self.outbox.drain()
 
     def pong(self, payload: bytes) -> None:
@@ -88,64 +140,67 @@ class Session:
     # packets
 
     def receive(self, packet: bytes) -> None:
-        """One Engine.IO packet of text. Raises `WireError` where it is none; then the session is to be closed."""
+        """Handle one Engine.IO packet of UTF-8 text. Raises `WireError` if it is malformed."""
         kind = packet[:1]
         if kind == wire.MESSAGE:
-            self.server.deliver(self, packet[1:].decode())
+            self.host.deliver(self, packet[1:].decode())
         elif kind == wire.PONG:
-            self.server.note_pong(self)
+            self.host.note_pong(self)
         elif kind == wire.CLOSE:
             self.close("client disconnect", answer=NOOP)
-        elif packet not in _LATE:
+        elif packet not in _IGNORED:
             raise WireError(1002, "unknown packet type")
 
     def receive_payload(self, body: bytes) -> None:
-        """The body of a polling POST. Raises `ValueError` or `WireError`."""
+        """Handle the body of a polling POST. Of malformed input it raises `WireError` alone."""
         packets = wire.split_payload(body)
-        if len(packets) > _MOST_PACKETS:
+        if len(packets) > _MAX_PACKETS_PER_PAYLOAD:
             raise WireError(1002, "too many packets")
         for packet in packets:
             if self.closed:
                 return
             if packet[:1] == b"b":
-                self.server.deliver(self, wire.unbase64(packet[1:]))
+                self.host.deliver(self, _attachment(packet))
             else:
-                packet.decode()
+                wire.check_text(packet)
                 self.receive(packet)
 
     def send_message(self, data: str | bytes) -> None:
-        """Send what Socket.IO hands down: a packet as text, an attachment as bytes."""
+        """Send a packet of Socket.IO (text) or one of its attachments (bytes)."""
         self.outbox.put(wire.binary(data) if isinstance(data, bytes) else wire.text(wire.MESSAGE + data.encode()))
 
     def ping(self) -> None:
-        """Ask whether the client is still there."""
+        """Send a ping."""
         self.outbox.put(_PING)
 
-    def take_poll(self, most: int) -> bytes:
-        """The payload that answers a poll now; empty where there is nothing to say."""
+    def take_poll(self, limit: int) -> bytes:
+        """Return the payload that answers a poll now, of about `limit` bytes; empty if no packet waits."""
         if self.polling_answer is not None:
             return self.polling_answer.packet
-        return wire.SEPARATOR.join(frame.packet for frame in self.outbox.take(most))
+        return wire.SEPARATOR.join(frame.packet for frame in self.outbox.take(limit))
 
     # transports
 
     def open_socket(self, socket: WebSocket) -> None:
-        """Go on over this WebSocket."""
+        """Send everything through this WebSocket from now on."""
         self.socket = socket
         self.outbox.open(socket.send)
 
     def end_polling(self, answer: Frame) -> None:
-        """Whatever polls now, or still comes to, hears this and no more."""
+        """Answer the waiting poll, and every later one, with this packet alone."""
         self.polling_answer = answer
         if self.poll is not None:
             self.poll.wake()
 
     def close(self, reason: str, answer: Frame = _CLOSE, code: int | None = 1000) -> None:
-        """End the session; what waits in its outbox is lost. `answer` ends a waiting poll, `code` a WebSocket (None: without a Close)."""
+        """End the session and discard its outbox.
+
+        `answer` goes to a waiting poll. `code` closes a WebSocket; None ends it without a Close frame.
+        """
         if self.closed:
             return
         self.closed = True
-        self.server.forget(self, reason)
+        self.host.forget(self, reason)
         self.end_polling(answer)
         if self.upgrading is not None:
             self.upgrading.give_up()
@@ -154,11 +209,19 @@ class Session:
         if self.socket is not None and flowing and code is not None:
             self.socket.close(code)
         elif self.socket is not None:
-            self.socket.abort()  # a Close frame behind a torn frame would be read as a part of it
+            self.socket.abort()  # after a partial frame, a Close frame would be read as its rest
 
 
-class Probe:
-    """A WebSocket that may take over a polling session: `2probe`, `3probe`, `5`."""
+def _attachment(packet: bytes) -> bytes:
+    """Return the bytes of a binary packet of a polling payload. Raises `WireError` if it is not base64."""
+    try:
+        return wire.unbase64(packet[1:])
+    except ValueError:
+        raise WireError(1002, "attachment is not base64") from None
+
+
+class UpgradeProbe:
+    """A WebSocket that may replace the polling of a session: `2probe`, `3probe`, `5`."""
 
     __slots__ = ("_session", "_socket")
 
@@ -167,12 +230,12 @@ class Probe:
         self._socket: WebSocket | None = None
 
     def begin(self, socket: WebSocket) -> None:
-        """The WebSocket is there; it has a while to finish."""
+        """Set the WebSocket, before it reads anything."""
         self._socket = socket
 
     def message(self, data: bytes, binary: bool) -> None:
         socket, session = self._socket, self._session
-        assert socket is not None  # noqa: S101 - nothing is read before begin()
+        assert socket is not None  # noqa: S101 - begin() precedes every message
         if session.closed or binary:
             raise WireError(1002, "no session to upgrade")
         if data == wire.PING + b"probe" and session.upgrading is None:
@@ -191,14 +254,14 @@ class Probe:
 
     def pong(self, payload: bytes) -> None:
         if self._socket is not None:
-            with suppress(OSError):  # gone, which the next read will find too
+            with suppress(OSError):  # the next read finds the lost connection too
                 self._socket.send(wire.frame(Opcode.PONG, payload))
 
     def ended(self, code: int | None) -> None:
         self.give_up(code)
 
     def give_up(self, code: int | None = 1000) -> None:
-        """The upgrade did not happen: polling goes on."""
+        """End an upgrade that has not happened: the session goes on polling."""
         if self._socket is not None and self._socket.peer is self:
             if code is None:
                 self._socket.abort()

@@ -1,68 +1,138 @@
-"""The Socket.IO server of our own transport, under python-socketio's upper half.
+"""The Socket.IO server of the transport, below the upper half of python-socketio.
 
-What is replaced, and nothing else (tests/unit/test_hooks.py fails where a new version moves one of these):
-`socketio.Server._engineio_server_class`, `_handle_connect`, `_handle_eio_message`: what the protocol says of namespaces that do not exist
-or are not joined, and of packets that say what they may not; `_get_event_handler`: an event named `*` is a client's like any other.
+Replaced methods (tests/unit/test_hooks.py fails if a new version changes one of them):
+
+- `_engineio_server_class`: sessions belong to `EngineServer`;
+- `_handle_eio_message`: one decoding and one check per packet, before any handler of ours runs;
+- `_handle_connect`: an unknown namespace is refused as the protocol requires;
+- `_handle_disconnect`, `_handle_eio_disconnect`: a handler that raises leaves no half-open client;
+- `_get_event_handler`: an event with the name `*` is an ordinary event of a client.
 """
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import socketio
 
 from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.session import Session
+from api.hub.transport.wire import WireError
 
-_MOST_ATTACHMENTS = 10
-_RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}  # not for clients to say
+log = logging.getLogger(__name__)
+
+_MAX_ATTACHMENTS = 10
+# Names of events that only the library emits.
+_RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+_CONNECT, _DISCONNECT, _EVENT, _ACK, _CONNECT_ERROR, _BINARY_EVENT, _BINARY_ACK = range(7)
+# Exceptions of the decoder for malformed packets: JSON, numbers, and placeholders of attachments.
+_MALFORMED = (ValueError, TypeError, LookupError, RecursionError)
 
 
 class SocketServer(socketio.Server):  # type: ignore[misc]
-    """python-socketio's server on `EngineServer`, to the letter of the protocol."""
+    """python-socketio's server on `EngineServer`. Options that it does not know go to `EngineServer`."""
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
 
+    def session_of(self, sid: str, namespace: str) -> Session:
+        """Return the session of a client of the namespace. Raises `KeyError` if it has ended."""
+        session: Session = self.eio.sockets[self.manager.eio_sid_from_sid(sid, namespace)]
+        return session
+
+    def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
+        packet = self._decode(eio_sid, data)
+        if packet is None:
+            return
+        kind, namespace = packet.packet_type, packet.namespace
+        if kind == _CONNECT:
+            self._handle_connect(eio_sid, namespace, packet.data)
+        elif kind == _DISCONNECT:
+            self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
+        elif kind in (_EVENT, _BINARY_EVENT):
+            self._handle_event(eio_sid, namespace, packet.id, packet.data)
+        else:
+            self._handle_ack(eio_sid, namespace, packet.id, packet.data)
+
+    def _decode(self, eio_sid: str, data: str | bytes) -> Any:
+        """Return the checked packet that `data` completes; None if attachments are missing. Raises `WireError`."""
+        incomplete = self._binary_packet.get(eio_sid)
+        if isinstance(data, bytes) is (incomplete is None):
+            raise WireError(1002, "an attachment without its packet, or a packet before all attachments of another")
+        try:
+            if incomplete is None:
+                packet = self.packet_class(encoded_packet=data)
+                _check(packet)
+            elif incomplete.add_attachment(data):
+                return self._binary_packet.pop(eio_sid)
+            else:
+                return None
+        except _MALFORMED as error:
+            raise WireError(1002, f"malformed packet: {type(error).__name__}: {error}") from None
+        joined = self.manager.sid_from_eio_sid(eio_sid, packet.namespace or "/") is not None
+        if joined is (packet.packet_type == _CONNECT):
+            raise WireError(1002, "a packet for a namespace that is not joined, or CONNECT to a joined one")
+        if packet.packet_type in (_BINARY_EVENT, _BINARY_ACK):
+            self._binary_packet[eio_sid] = packet
+            return None
+        return packet
+
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        if not self._has_namespace(namespace or "/"):
-            refusal = self.packet_class(4, data={"message": "Invalid namespace"}, namespace=namespace)
+        name = namespace or "/"
+        if not self._has_namespace(name):
+            refusal = self.packet_class(_CONNECT_ERROR, data={"message": "Invalid namespace"}, namespace=namespace)
             self._send_packet(eio_sid, refusal)
             return
-        super()._handle_connect(eio_sid, namespace, data)
+        try:
+            super()._handle_connect(eio_sid, namespace, data)
+        except Exception:
+            sid = self.manager.sid_from_eio_sid(eio_sid, name)
+            if not self.manager.is_connected(sid, name):
+                self.manager.disconnect(sid, name, ignore_queue=True)  # python-socketio would keep it as half connected
+            raise
         session = self.eio.sockets.get(eio_sid)
-        if session is not None and self.manager.sid_from_eio_sid(eio_sid, namespace or "/") is not None:
-            session.joined = True
+        if session is not None and self.manager.sid_from_eio_sid(eio_sid, name) is not None:
+            session.note_joined(name)
 
     def _has_namespace(self, namespace: str) -> bool:
         return namespace in self.handlers or namespace in self.namespace_handlers or namespace in (self.namespaces or ())
 
-    def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
-        if isinstance(data, bytes) is not (eio_sid in self._binary_packet):
-            raise ValueError("an attachment nobody announced, or none where one was")
-        if isinstance(data, str):
-            packet = self.packet_class(encoded_packet=data)
-            _check(packet)
-            joined = self.manager.sid_from_eio_sid(eio_sid, packet.namespace or "/") is not None
-            if joined is (packet.packet_type == 0):
-                raise ValueError("a packet for a namespace that is not joined, or a CONNECT to one that is")
-        super()._handle_eio_message(eio_sid, data)
+    def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
+        name = namespace or "/"
+        sid = self.manager.sid_from_eio_sid(eio_sid, name)
+        try:
+            super()._handle_disconnect(eio_sid, namespace, reason)
+        except Exception:
+            self.manager.disconnect(sid, name, ignore_queue=True)
+            raise
+
+    def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        for namespace in list(self.manager.get_namespaces()):
+            try:
+                self._handle_disconnect(eio_sid, namespace, reason)
+            except Exception:
+                log.exception("failed to handle the disconnect of a client", extra={"namespace": namespace})
+        self.environ.pop(eio_sid, None)
 
     def _get_event_handler(self, event: str, namespace: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         handler, arguments = super()._get_event_handler(event, namespace, args)
-        # `*` is the name under which the handler of all events stands, and that one is told the event's name first.
+        # The handler of all events is registered under `*` and takes the name of the event first.
         return handler, (event, *args) if event == "*" else arguments
 
 
 def _check(packet: Any) -> None:
-    """Raise `ValueError` for what python-socketio would stumble over later."""
+    """Raise `WireError` for a decoded packet that the protocol forbids."""
     kind, data = packet.packet_type, packet.data
-    if kind in (2, 5) and not (isinstance(data, list) and data and isinstance(data[0], str) and data[0] not in _RESERVED):
-        raise ValueError("an event without a name of its own")
-    if kind in (5, 6) and not 1 <= packet.attachment_count <= _MOST_ATTACHMENTS:
-        raise ValueError("a number of attachments that may not be")
-    if kind in (3, 6) and not isinstance(data, list):
-        raise ValueError("an ack without a list")
-    if kind == 0 and data is not None and not isinstance(data, dict):
-        raise ValueError("a CONNECT with something else than an object")
-    if kind == 1 and data is not None:
-        raise ValueError("a DISCONNECT with a payload")
+    if kind == _CONNECT_ERROR or kind > _BINARY_ACK:
+        raise WireError(1002, "a packet of a type that clients must not send")
+    if kind in (_EVENT, _BINARY_EVENT) and not (isinstance(data, list) and data and isinstance(data[0], str) and data[0] not in _RESERVED):
+        raise WireError(1002, "an event without a name, or with a reserved one")
+    if kind in (_BINARY_EVENT, _BINARY_ACK) and not 1 <= packet.attachment_count <= _MAX_ATTACHMENTS:
+        raise WireError(1002, "a forbidden number of attachments")
+    if kind in (_ACK, _BINARY_ACK) and not isinstance(data, list):
+        raise WireError(1002, "an ack without a list")
+    if kind == _CONNECT and data is not None and not isinstance(data, dict):
+        raise WireError(1002, "a CONNECT with a payload that is not an object")
+    if kind == _DISCONNECT and data is not None:
+        raise WireError(1002, "a DISCONNECT with a payload")

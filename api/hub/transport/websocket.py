@@ -1,4 +1,4 @@
-"""One WebSocket after its handshake: bytes in become messages, frames go out through a `send` that never blocks."""
+"""One WebSocket after its handshake: parses incoming bytes, and offers a `send` that never blocks."""
 
 from __future__ import annotations
 
@@ -13,49 +13,52 @@ from api.hub.transport.wire import Opcode, Reader, WireError, close_frame
 
 log = logging.getLogger(__name__)
 
-_READ = 64 * 1024
-_LINGER_SECONDS = 3.0  # how long a peer may take to answer our Close before its socket is closed all the same
+_READ_BYTES = 64 * 1024
+_LINGER_SECONDS = 3.0  # for the answer to our Close; then the socket is closed
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Watch(Protocol):
-    """An event loop's eye on one socket."""
+    """The registration of one socket with the event loop."""
 
     def want_write(self) -> None:
-        """Call back once, as soon as the socket takes bytes again."""
+        """Call `writable` once, as soon as the socket takes bytes again."""
 
     def close(self) -> None:
-        """Look away and close the socket."""
+        """End the registration and close the socket."""
 
 
 class Loop(Protocol):
-    """What the hub needs of an event loop; `engine` has the one there is."""
+    """The part of an event loop that the transport needs. No callback may block."""
 
     def watch(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
-        """Call `readable` whenever there is something to read, `writable` after `want_write`. Neither may block."""
+        """Call `readable` when bytes have arrived, and `writable` once after each `want_write`."""
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         """Call once, from the loop."""
 
+    def every(self, seconds: float, function: Callable[[], None]) -> None:
+        """Call again and again, with a pause of `seconds`. An exception of the function ends the process."""
+
 
 class Peer(Protocol):
-    """Who hears what a WebSocket says."""
+    """The receiver of the messages of a WebSocket."""
 
     def message(self, data: bytes, binary: bool) -> None:
-        """A whole message. May raise `WireError`."""
+        """Handle a complete message. Raises `WireError`."""
 
     def writable(self) -> None:
-        """The socket takes bytes again."""
+        """Send waiting bytes: the socket takes them again."""
 
     def pong(self, payload: bytes) -> None:
-        """Answer a WebSocket ping, in its turn: in the middle of a torn frame it would be taken for a part of that."""
+        """Answer a WebSocket ping, after all waiting frames: the answer must not split a partial frame."""
 
     def ended(self, code: int | None) -> None:
-        """Nothing more will come: end with this Close code (`WebSocket.close`), or at once where the connection is gone (None)."""
+        """End, with this Close code (`WebSocket.close`), or at once if the connection is lost (None)."""
 
 
 class WebSocket:
-    """A connected client's socket. `peer` may change hands during its life (a probe becomes a session)."""
+    """The socket of a connected client. `peer` changes if an upgrade succeeds: from its probe to the session."""
 
     __slots__ = ("_closing", "_loop", "_reader", "_sock", "_watch", "on_closed", "peer")
 
@@ -65,20 +68,20 @@ class WebSocket:
         self._reader = Reader(limit)
         self._closing = False
         self.peer = peer
-        self.on_closed: Callable[[], None] | None = None  # called once when the socket has been closed
+        self.on_closed: Callable[[], None] | None = None  # called once, after the socket was closed
         self._watch = loop.watch(sock, self._readable, self._writable)
 
     @property
     def send(self) -> Callable[[bytes], int]:
-        """The socket's own: takes what fits, raises `BlockingIOError` where nothing does."""
+        """The `send` of the socket: returns the bytes taken, raises `BlockingIOError` if there is no room."""
         return self._sock.send
 
     def want_write(self) -> None:
-        """Tell the peer once when the socket takes bytes again."""
+        """Call `peer.writable` once, as soon as the socket takes bytes again."""
         self._watch.want_write()
 
     def close(self, code: int = 1000) -> None:
-        """Say Close, and end when the other side has: an end before it has read everything would take it the last frames."""
+        """Send Close, and end when the client has closed too: an earlier end could lose frames that it has not read."""
         if self._closing:
             return
         self._closing = True
@@ -86,20 +89,20 @@ class WebSocket:
             self._sock.send(close_frame(code))
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
-            self._let_go()
+            self._release()
             return
-        self._loop.call_later(_LINGER_SECONDS, self._let_go)
+        self._loop.call_later(_LINGER_SECONDS, self._release)
 
     def abort(self) -> None:
-        """End at once."""
+        """End at once, without a Close frame."""
         self._closing = True
-        self._let_go()
+        self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._watch.close()
         if self.on_closed is not None:
-            tell, self.on_closed = self.on_closed, None
-            tell()
+            callback, self.on_closed = self.on_closed, None
+            callback()
 
     def _writable(self) -> None:
         if not self._closing:
@@ -107,14 +110,14 @@ class WebSocket:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(_READ)
+            data = self._sock.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if self._closing:
             if not data:
-                self._let_go()
+                self._release()
             return
         try:
             if data:
@@ -122,11 +125,11 @@ class WebSocket:
             else:
                 self.peer.ended(None)
         except WireError as error:
-            log.info("a client broke the protocol", extra={"reason": str(error)})
+            log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
             self.peer.ended(error.code)
         except Exception:
-            # Whatever it is, it is this client's alone.
-            log.exception("a client's message could not be handled")
+            # An error of ours. It ends this connection alone.
+            log.exception("failed to handle a message of a client")
             self.peer.ended(1011)
 
     def _take(self, data: bytes) -> None:
@@ -142,17 +145,17 @@ class WebSocket:
 
 
 def is_upgrade(environ: Mapping[str, Any]) -> bool:
-    """Whether the request asks for a WebSocket."""
+    """Return True if the request is a WebSocket handshake."""
     tokens = [token.strip() for token in environ.get("HTTP_CONNECTION", "").lower().split(",")]
     return environ.get("HTTP_UPGRADE", "").lower() == "websocket" and "upgrade" in tokens
 
 
 def accept(environ: Mapping[str, Any]) -> bytes | None:
-    """The bytes that accept the request's handshake; None where it is not one. Extensions (deflate) are declined by silence."""
+    """Return the response that accepts the handshake; None if it is invalid. It declines all extensions (deflate)."""
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or not _is_key(key):
         return None
-    proof = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest())  # noqa: S324 - what RFC 6455 prescribes
+    proof = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest())  # noqa: S324 - RFC 6455 requires SHA-1
     return b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + proof + b"\r\n\r\n"
 
 

@@ -1,4 +1,4 @@
-"""Bytes as clients get and send them: Engine.IO packets, WebSocket frames (RFC 6455). Knows no socket.
+"""Engine.IO packets and WebSocket frames (RFC 6455) as bytes. Pure: no socket, no clock.
 
 https://socket.io/docs/v4/engine-io-protocol/ and https://datatracker.ietf.org/doc/html/rfc6455
 """
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum
 
-_MOST_FRAGMENTS = 1000  # of one message: empty ones would never reach the limit of its size
+_MAX_FRAGMENTS = 1000  # of one message: empty fragments never reach the limit in bytes
 SEPARATOR = b"\x1e"  # between the packets of one polling payload
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = b"0", b"1", b"2", b"3", b"4", b"5", b"6"  # types of Engine.IO packets
@@ -28,10 +28,11 @@ class Opcode(IntEnum):
 
 
 class Frame:
-    """One packet for a client, built once and shared by all who get it.
+    """One packet for clients, built once and shared by all its receivers.
 
-    `packet` goes into a polling payload, `wire` is the whole WebSocket frame. Frames of one `key` replace each other when
-    a client does not keep up; those without one are never dropped.
+    `packet` goes into a polling payload, `wire` is the complete WebSocket frame. `key` is the
+    conflation key: if a client is slow, the newest frame of a key replaces the older ones. A frame
+    without a key is never dropped.
     """
 
     __slots__ = ("key", "packet", "wire")
@@ -43,17 +44,17 @@ class Frame:
 
 
 def text(packet: bytes, key: str | None = None) -> Frame:
-    """A packet of text: UTF-8 bytes that begin with the packet's type."""
+    """Return the frame of a text packet: UTF-8 bytes that begin with the packet type."""
     return Frame(packet, frame(Opcode.TEXT, packet), key)
 
 
 def binary(data: bytes) -> Frame:
-    """A binary message (an attachment of Socket.IO)."""
+    """Return the frame of a binary message (an attachment of Socket.IO)."""
     return Frame(b"b" + base64.b64encode(data), frame(Opcode.BINARY, data))
 
 
 def event(name: str, body: bytes, key: str | None = None, namespace: str = "/") -> Frame:
-    """A Socket.IO event: `42["NAME",BODY]` in the main namespace, `42/NAMESPACE,["NAME",BODY]` in another.
+    """Return the frame of a Socket.IO event: `42["NAME",BODY]`, or `42/NAMESPACE,["NAME",BODY]` if not in `/`.
 
     `body` is JSON. `key` is the conflation key of the frame; None: the frame is never dropped.
     """
@@ -62,7 +63,7 @@ def event(name: str, body: bytes, key: str | None = None, namespace: str = "/") 
 
 
 def frame(opcode: Opcode, payload: bytes) -> bytes:
-    """A server's WebSocket frame: whole, unmasked."""
+    """Return an unfragmented, unmasked WebSocket frame."""
     size = len(payload)
     if size < 126:
         return bytes((0x80 | opcode, size)) + payload
@@ -72,12 +73,12 @@ def frame(opcode: Opcode, payload: bytes) -> bytes:
 
 
 def close_frame(code: int) -> bytes:
-    """A Close frame with a status code and no reason."""
+    """Return a Close frame with a status code and without a reason."""
     return frame(Opcode.CLOSE, struct.pack("!H", code))
 
 
 class WireError(Exception):
-    """The client broke the protocol; `code` is the WebSocket close code it is told."""
+    """The client violated the protocol. `code` is the WebSocket close code: 1002, 1007 or 1009."""
 
     def __init__(self, code: int, message: str) -> None:
         self.code = code
@@ -85,9 +86,10 @@ class WireError(Exception):
 
 
 class Reader:
-    """A client's WebSocket bytes become messages. Holds nothing between whole frames.
+    """Parses the WebSocket bytes of one client; keeps only an incomplete frame or message.
 
-    Checks what RFC 6455 asks of a server: masking, reserved bits, opcodes, control frames, fragments, UTF-8, close codes.
+    Checks masking, reserved bits, opcodes, control frames, fragments, UTF-8 and close codes, as RFC
+    6455 requires of a server.
     """
 
     __slots__ = ("_buffer", "_limit", "_opcode", "_parts")
@@ -95,11 +97,11 @@ class Reader:
     def __init__(self, limit: int) -> None:
         self._limit = limit  # bytes of one message
         self._buffer = b""
-        self._opcode: Opcode | None = None  # of the fragmented message that is under way
+        self._opcode: Opcode | None = None  # of the incomplete fragmented message
         self._parts: list[bytes] = []
 
     def feed(self, data: bytes) -> list[tuple[Opcode, bytes]]:
-        """The messages and control frames that are complete now. Raises `WireError`."""
+        """Return the messages and control frames that `data` completes. Raises `WireError`."""
         data = self._buffer + data if self._buffer else data
         found = []
         start = 0
@@ -111,7 +113,7 @@ class Reader:
         return found
 
     def _frame(self, data: bytes, start: int) -> tuple[bool, Opcode, bytes, int] | None:
-        """The frame at `start` and where the next begins; None while it is not all there."""
+        """Return FIN, opcode and payload of the frame at `start`, and its end; None if it is incomplete."""
         if len(data) - start < 2:
             return None
         first, second = data[start], data[start + 1]
@@ -155,12 +157,12 @@ class Reader:
         if opcode is not Opcode.CONTINUATION:
             self._opcode = opcode
         if not final:
-            if len(self._parts) >= _MOST_FRAGMENTS:
+            if len(self._parts) >= _MAX_FRAGMENTS:
                 raise WireError(1009, "too many fragments")
             self._parts.append(payload)
             return None
         kind, self._opcode = self._opcode, None
-        assert kind is not None  # noqa: S101 - _check_head saw to it
+        assert kind is not None  # noqa: S101 - _check_head guarantees it
         if self._parts:
             payload = b"".join((*self._parts, payload))
             self._parts = []
@@ -170,7 +172,7 @@ class Reader:
 
 
 def unmask(mask: bytes, payload: bytes) -> bytes:
-    """XOR with the repeated mask, as one big number: a loop over bytes would be the slowest part of reading."""
+    """XOR the payload with the repeated mask, as one big integer: far faster than a loop over bytes."""
     size = len(payload)
     if not size:
         return b""
@@ -179,7 +181,7 @@ def unmask(mask: bytes, payload: bytes) -> bytes:
 
 
 def check_text(payload: bytes) -> None:
-    """Raise `WireError` unless it is UTF-8."""
+    """Raise `WireError` (1007) if the payload is not UTF-8."""
     try:
         payload.decode()
     except UnicodeDecodeError:
@@ -187,7 +189,7 @@ def check_text(payload: bytes) -> None:
 
 
 def check_close(payload: bytes) -> None:
-    """Raise `WireError` unless it is a legal Close payload: nothing, or a code that may be sent and a UTF-8 reason."""
+    """Raise `WireError` unless the payload is empty, or a code that clients may send and a UTF-8 reason."""
     if not payload:
         return
     code = int.from_bytes(payload[:2])
@@ -197,10 +199,10 @@ def check_close(payload: bytes) -> None:
 
 
 def unbase64(packet: bytes) -> bytes:
-    """The bytes of a polling payload's binary packet, without its `b`. Raises `ValueError`."""
+    """Return the bytes of a binary packet of a polling payload, given without its `b`. Raises `ValueError`."""
     return base64.b64decode(packet, validate=True)
 
 
 def split_payload(body: bytes) -> Sequence[bytes]:
-    """The packets of a polling payload."""
+    """Return the packets of a polling payload."""
     return body.split(SEPARATOR)

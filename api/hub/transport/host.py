@@ -1,0 +1,48 @@
+"""The surroundings of a session: the server that owns it, and the limits of all sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+_Session = TypeVar("_Session", contravariant=True)
+
+
+class Host(Protocol[_Session]):
+    """The methods of the server that a session calls."""
+
+    def deliver(self, session: _Session, data: str | bytes) -> None:
+        """Pass a message of the client to the application. Any exception of the application passes."""
+
+    def forget(self, session: _Session, reason: str) -> None:
+        """Remove a session that has ended. Raises nothing."""
+
+    def defer(self, session: _Session, reason: str) -> None:
+        """Close the session in the next round of the loop, because a caller may be iterating now."""
+
+    def note_blocked(self, session: _Session) -> None:
+        """Record that the socket of the session takes no bytes."""
+
+    def note_flowing(self, session: _Session) -> None:
+        """Record that the socket of the session takes bytes again."""
+
+    def note_pong(self, session: _Session) -> None:
+        """Record that the client has answered a ping."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Times in seconds and sizes in bytes, equal for all sessions of a server."""
+
+    ping_interval: float
+    ping_timeout: float
+    max_message_bytes: int = 64 * 1024  # one message of a client; a subscribe to everything has a tenth of it
+    max_sessions: int = 100_000
+    outbox_bytes: int = 256 * 1024  # that may wait for one client
+    blocked_seconds: float = 30.0  # after which a socket that takes no bytes is closed
+    connect_seconds: float = 45.0  # after which a session without a namespace is closed
+
+    @property
+    def tick_seconds(self) -> float:
+        """The pause between two ticks of the clock."""
+        return min(1.0, self.ping_interval / 10, self.ping_timeout / 10)

@@ -1,0 +1,49 @@
+"""The HTTP requests of Engine.IO: refusals, body lengths and kept headers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from api.access.model import KEPT_HEADERS
+
+_KEPT = {f"HTTP_{name.upper().replace('-', '_')}": name for name in KEPT_HEADERS}  # WSGI name -> name in lower case
+
+
+class Refused(Exception):
+    """A refused request: the code of Engine.IO, a message and the HTTP status."""
+
+    def __init__(self, code: int, message: str, status: str = "400 Bad Request") -> None:
+        self.body = orjson.dumps({"code": code, "message": message})
+        self.status = status
+        super().__init__(message)
+
+
+def unknown_sid() -> Refused:
+    """Return the refusal of a session that does not exist."""
+    return Refused(1, "Session ID unknown")
+
+
+def bad_request() -> Refused:
+    """Return the refusal of a request that the protocol forbids."""
+    return Refused(3, "Bad request")
+
+
+def too_large() -> Refused:
+    """Return the refusal of a body above the limit."""
+    return Refused(3, "Payload too large", "413 Request Entity Too Large")
+
+
+def bytes_to_read(environ: Mapping[str, Any], limit: int) -> int:
+    """Return the length of the body, at most `limit` + 1, which suffices to detect a larger one. Raises `Refused`."""
+    text = environ.get("CONTENT_LENGTH") or str(limit + 1)
+    if not text.isdigit():
+        raise bad_request()
+    return min(int(text), limit + 1)
+
+
+def kept_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers of the request that a handshake keeps."""
+    return {name: environ[key] for key, name in _KEPT.items() if key in environ}
