@@ -1,4 +1,4 @@
-"""The server under test: the suites' application on the hub's classes, or, while these tests are written, another server."""
+"""The server under test: the suites' application on the hub's classes, or another server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ _WORKER = "config.gunicorn.eventlet_worker.EventletWorker"
 
 
 @contextmanager
-def application(log: Path, **environ: str) -> Iterator[Server]:
-    """`tests.conformance.app` under gunicorn with the hub's worker; `environ` is what its docstring names."""
+def application(log: Path, target: str = "tests.conformance.app:create()", probe: str = "/engine.io/", **environ: str) -> Iterator[Server]:
+    """Run an application under gunicorn with the hub's worker, until it answers a handshake on the path `probe`.
+
+    `environ` has the variables that the docstring of the application names.
+    """
     address = f"127.0.0.1:{free_port()}"
-    argv = [sys.executable, "-m", "gunicorn", "-k", _WORKER, "-b", address, "--no-control-socket", "tests.conformance.app:create()"]
+    argv = [sys.executable, "-m", "gunicorn", "-k", _WORKER, "-b", address, "--no-control-socket", target]
     with Running(argv, environ, log) as process:
-        until(lambda: _answers(f"http://{address}", process), 60, "an answer of the application")
+        until(lambda: _answers(f"http://{address}{probe}", process), 60, "an answer of the application")
         host, port = address.split(":")
         yield Server(host, int(port))
 
@@ -35,7 +38,7 @@ def _answers(url: str, process: Running) -> bool:
     assert process.popen is not None
     assert process.popen.poll() is None, process.output()[-3000:]
     try:
-        with urllib.request.urlopen(f"{url}/engine.io/?EIO=4&transport=polling", timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"{url}?EIO=4&transport=polling", timeout=5) as answer:  # noqa: S310
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -43,7 +46,7 @@ def _answers(url: str, process: Running) -> bool:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Pings every second, a second to answer, a second to CONNECT. `CONFORMANCE_URL` names another server with the same events."""
+    """Pings every second, with one second for the pong and one for CONNECT. `CONFORMANCE_URL` names another server."""
     if url := os.environ.get("CONFORMANCE_URL"):
         parts = urlsplit(url)
         yield Server(str(parts.hostname), int(parts.port or 80))

@@ -12,10 +12,10 @@ from tests.conformance.websocket_client import WebSocket
 class Polling:
     """An Engine.IO session over long-polling."""
 
-    def __init__(self, server: Server, path: str = "/engine.io/") -> None:
+    def __init__(self, server: Server, path: str = "/engine.io/", headers: dict[str, str] | None = None) -> None:
         self.server = server
         self._path = path
-        answer = server.request("GET", f"{path}?EIO=4&transport=polling")
+        answer = server.request("GET", f"{path}?EIO=4&transport=polling", headers=headers)
         assert answer.status == 200, answer
         assert answer.body[:1] == b"0", answer
         self.opened: dict[str, Any] = json.loads(answer.body[1:])

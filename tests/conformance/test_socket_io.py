@@ -16,6 +16,49 @@ from tests.conformance.websocket_client import Closed, WebSocket
 
 PATH = "/socket.io/"
 
+# Packets that close a connection: before a CONNECT, and after one.
+MALFORMED_BEFORE_CONNECT: list[str | bytes] = [
+    "4abc",
+    "4",
+    "49",
+    "40[]",
+    '40"x"',
+    "40{",
+    "40/custom,[]",
+    '42["message",1]',
+    "41",
+    "431[]",
+    '44{"message":"x"}',
+    '451-["message"]',
+    b"\x01",
+]
+MALFORMED: list[str | bytes] = [
+    "4abc",
+    "4",
+    "47",
+    "42{}",
+    "42[]",
+    "42[{}]",
+    "42[null]",
+    '42"message"',
+    '42["message"',
+    '42abc["message-with-ack",1]',
+    '42-1["message-with-ack",1]',
+    '42["connect"]',
+    '42["disconnect"]',
+    "431{}",
+    '41{"a":1}',
+    "40",
+    '44{"message":"x"}',
+    '42/custom,["message",1]',
+    '42/random,["message",1]',
+    '45["message"]',
+    '450-["message"]',
+    '45x-["message"]',
+    '4511-["message"]',
+    b"\x01",
+]
+
 
 def _connect(server: Server, namespace: str = "/") -> WebSocket:
     """A connection with one namespace joined."""
@@ -95,24 +138,7 @@ class TestConnect:
                 assert socket.receive() == "2"
                 socket.send("3")
 
-    @pytest.mark.parametrize(
-        "packet",
-        [
-            "4abc",
-            "4",
-            "49",
-            "40[]",
-            '40"x"',
-            "40{",
-            "40/custom,[]",
-            '42["message",1]',
-            "41",
-            "431[]",
-            '44{"message":"x"}',
-            '451-["message"]',
-            b"\x01",
-        ],
-    )
+    @pytest.mark.parametrize("packet", MALFORMED_BEFORE_CONNECT)
     def test_anything_else_closes(self, server: Server, packet: str | bytes) -> None:
         with WebSocket(server, PATH) as socket:
             socket.send(packet)
@@ -239,35 +265,7 @@ class TestAttachments:
 
 
 class TestInvalidPackets:
-    @pytest.mark.parametrize(
-        "packet",
-        [
-            "4abc",
-            "4",
-            "47",
-            "42{}",
-            "42[]",
-            "42[{}]",
-            "42[null]",
-            '42"message"',
-            '42["message"',
-            '42abc["message-with-ack",1]',
-            '42-1["message-with-ack",1]',
-            '42["connect"]',
-            '42["disconnect"]',
-            "431{}",
-            '41{"a":1}',
-            "40",
-            '44{"message":"x"}',
-            '42/custom,["message",1]',
-            '42/random,["message",1]',
-            '45["message"]',
-            '450-["message"]',
-            '45x-["message"]',
-            '4511-["message"]',
-            b"\x01",
-        ],
-    )
+    @pytest.mark.parametrize("packet", MALFORMED)
     def test_closes(self, server: Server, packet: str | bytes) -> None:
         with _connect(server) as socket:
             socket.send(packet)

@@ -38,13 +38,20 @@ class WebSocket:
     """A WebSocket. `opened`: whether an Engine.IO open packet comes first; it is then in `opened`."""
 
     def __init__(
-        self, server: Server, path: str = "/engine.io/", *, sid: str | None = None, query: str | None = None, opened: bool = True
+        self,
+        server: Server,
+        path: str = "/engine.io/",
+        *,
+        sid: str | None = None,
+        query: str | None = None,
+        opened: bool = True,
+        headers: dict[str, str] | None = None,
     ) -> None:
         self._sock = socket.create_connection((server.host, server.port), timeout=SECONDS)
         self._buffer = b""
         self.pongs: list[bytes] = []  # what the server has answered to WebSocket pings
         query = query or "EIO=4&transport=websocket" + (f"&sid={sid}" if sid else "")
-        self._handshake(server, f"{path}?{query}")
+        self._handshake(server, f"{path}?{query}", headers or {})
         self.opened: dict[str, Any] = {}
         if opened:
             first = self.receive()
@@ -58,20 +65,21 @@ class WebSocket:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._sock.close()
 
-    def _handshake(self, server: Server, target: str) -> None:
+    def _handshake(self, server: Server, target: str, headers: dict[str, str]) -> None:
         key = base64.b64encode(os.urandom(16))
         lines = [f"GET {target} HTTP/1.1", f"Host: {server.host}:{server.port}", "Connection: Upgrade", "Upgrade: websocket"]
-        lines += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key.decode()}", "Sec-WebSocket-Extensions: permessage-deflate", "", ""]
+        lines += ["Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key.decode()}", "Sec-WebSocket-Extensions: permessage-deflate"]
+        lines += [*(f"{name}: {value}" for name, value in headers.items()), "", ""]
         self._sock.sendall("\r\n".join(lines).encode())
         while b"\r\n\r\n" not in self._buffer:
             self._fill(time.monotonic() + SECONDS)
         head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
         status, *fields = head.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
+        answered = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
         if status.split()[1] != "101":
-            raise Refused(self._refusal(int(status.split()[1]), headers))
-        assert headers["sec-websocket-accept"] == base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()  # noqa: S324
-        assert "sec-websocket-extensions" not in headers, "permessage-deflate is declined"
+            raise Refused(self._refusal(int(status.split()[1]), answered))
+        assert answered["sec-websocket-accept"] == base64.b64encode(hashlib.sha1(key + _GUID).digest()).decode()  # noqa: S324
+        assert "sec-websocket-extensions" not in answered, "permessage-deflate is declined"
 
     def _refusal(self, status: int, headers: dict[str, str]) -> Answer:
         while len(self._buffer) < int(headers["content-length"]):

@@ -426,6 +426,37 @@ def test_bytes_that_are_no_frames(server: Server, bystander: Bystander, data: by
         bystander.publish()
 
 
+# errors of the hub
+
+
+@pytest.mark.parametrize("name", ["ValueError", "KeyError", "RuntimeError"])
+def test_connected_that_raises_closes_that_client_alone(name: str, servers: Servers, bus: Bus, tmp_path: Path) -> None:
+    fault = tmp_path / "fault"
+    hub = Web("hub", config(servers, tmp_path), tmp_path / "hub.log", FAULT_FILE=str(fault))
+    hub.argv[-1] = "tests.integration.broken_hub:hub()"
+    with hub, PythonClient(hub.url) as client:
+        bystander = Bystander(client, bus, "EUR_USD")
+        client.call("subscribe", {"pairs": "EUR_USD"})
+        server = Server("127.0.0.1", hub.port)
+        fault.write_text(name)
+        with WebSocket(server, PATH) as socket:
+            socket.send("40")
+            assert str(socket.packet()).startswith('40{"sid":')
+            assert socket.closed() == 1011
+        polling = Polling(server, PATH)
+        assert polling.post("40").status == 500
+        assert polling.get().status == 400
+        bystander.publish(5)
+        bystander.check()
+        assert sessions(hub) == 1
+        fault.unlink()
+        with joined(server):
+            assert bystander.stats()["connected_clients"] == 2
+        failures = [record for line in hub.output().splitlines() if (record := orjson.loads(line)).get("level") == "ERROR"]
+        assert len(failures) == 2
+        assert all(name in str(record) and "Traceback" in str(record) for record in failures)
+
+
 # health
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from sys import intern
-from types import MappingProxyType
 from typing import Any, Protocol
 
 from api.access.model import Handshake
@@ -21,7 +20,7 @@ NOOP = wire.text(wire.NOOP)
 _PROBE_ANSWER = wire.text(wire.PONG + b"probe")
 _IGNORED = (wire.UPGRADE, wire.NOOP)  # packets that may arrive late and have no effect then
 _MAX_PACKETS_PER_PAYLOAD = 1000
-_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+_NO_HEADERS: Mapping[str, str] = {}
 
 # Builds the `gap_notice` frame: conflation key -> dropped frames, and the namespace.
 GapNotice = Callable[[Mapping[str, int], str], Frame]
