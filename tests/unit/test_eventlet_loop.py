@@ -1,0 +1,59 @@
+"""The loop of the transport in processes of its own: its clock, and the failure of its clock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from tests.processes import ROOT
+
+SCRIPT = """
+import logging
+
+import eventlet
+
+from api.hub.transport.eventlet_loop import Eventlet
+
+logging.basicConfig()
+ticks = []
+
+
+def tick():
+    ticks.append(1)
+    print("tick", flush=True)
+    {body}
+
+
+{call}
+for _ in range(500):
+    eventlet.sleep(0.01)
+    if len(ticks) > 3:
+        break
+print("end")
+"""
+
+
+def run(body: str, call: str) -> subprocess.CompletedProcess[str]:
+    script = SCRIPT.format(body=body, call=call)
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def test_clock_calls_again_and_again() -> None:
+    done = run("pass", "Eventlet().every(0.01, tick)")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("tick") >= 4
+
+
+def test_clock_that_raises_ends_its_process_with_a_traceback() -> None:
+    done = run('raise KeyError("a fault")', "Eventlet().every(0.01, tick)")
+    assert done.returncode == 70
+    assert done.stdout == "tick\n"
+    assert "the clock of the transport failed" in done.stderr
+    assert "Traceback" in done.stderr
+    assert "KeyError: 'a fault'" in done.stderr
+
+
+def test_deferred_call_that_raises_is_logged_and_the_process_goes_on() -> None:
+    done = run('raise KeyError("a fault")', "for _ in range(4):\n    Eventlet().call_later(0.01, tick)")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "end")
+    assert done.stderr.count("Traceback") == 4
