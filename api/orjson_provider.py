@@ -11,7 +11,7 @@ from flask.json.provider import JSONProvider
 class Json:
     """The two functions that python-socketio calls on its `json` option.
 
-    `dumps` writes an `orjson.Fragment` unchanged, so that the bytes of a bus message reach clients as they are.
+    `dumps` writes an `orjson.Fragment` unchanged, so that clients receive the bytes of the bus.
     """
 
     @staticmethod

@@ -119,7 +119,7 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
 
 
 def _limits(settings: Settings) -> Limits:
-    """Return the limits of the transport. A client that is refused needs a session too, for its refusal."""
+    """Return the limits of the transport; even a refused client needs a session."""
     return Limits(
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,

@@ -1,7 +1,8 @@
-"""What the official protocol suites ask of a server under test, on the hub's own classes.
+"""The application that the official protocol suites require, on the hub's own classes.
 
-`/engine.io/` echoes every message; `/socket.io/` has the events `message` and `message-with-ack` and the namespace `/custom`.
-Started as the hub is: `gunicorn -k config.gunicorn.eventlet_worker.EventletWorker -b 127.0.0.1:3000 'tests.conformance.app:create()'`.
+`/engine.io/` echoes every message. `/socket.io/` has the events `message` and `message-with-ack`,
+and the namespace `/custom`. It starts like the hub:
+`gunicorn -k config.gunicorn.eventlet_worker.EventletWorker 'tests.conformance.app:create()'`.
 
 `PING_INTERVAL`, `PING_TIMEOUT` and `CONNECT_TIMEOUT` are seconds.
 """
@@ -30,8 +31,8 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def create() -> Application:
-    """The WSGI application: an echo on Engine.IO, the suites' events on Socket.IO."""
-    logging.basicConfig(level=logging.INFO)  # eventlet reports what an application raises as mere information
+    """Return the WSGI application: an echo on Engine.IO, the events of the suites on Socket.IO."""
+    logging.basicConfig(level=logging.INFO)  # eventlet logs exceptions of an application as INFO
     echo, events = _echo(), _events()
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -71,7 +72,7 @@ def _echo() -> Application:
 
 
 def _events() -> Application:
-    """Socket.IO with the suites' events; the auth of a CONNECT comes back right after the CONNECT packet."""
+    """Socket.IO with the events of the suites; `auth` comes back right after the CONNECT packet."""
     app = Flask(__name__)
     auths: dict[str, Any] = {}  # sid -> auth, from the handler of `connect` to the CONNECT packet
 

@@ -1,4 +1,4 @@
-"""The clients that users may have: every supported version of every library over every transport, by name."""
+"""All supported clients by name: each version of each library over each transport."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.processes import ROOT
 _DRIVER = ROOT / "tests/js/compat/client.mjs"
 
 TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}
-PACKAGES = ("sio-4", "sio-4-oldest", "sio-3", "sio-3-oldest")  # the names they have in tests/js/compat/package.json
-HAS_AIOHTTP = find_spec("aiohttp") is not None  # python-socketio's asyncio client has its transports from there
+PACKAGES = ("sio-4", "sio-4-oldest", "sio-3", "sio-3-oldest")  # names in tests/js/compat/package.json
+HAS_AIOHTTP = find_spec("aiohttp") is not None  # provides the transports of python-socketio's asyncio client
 
 
 class Client(Protocol):
-    """What a test asks of a client, besides `_Recorder`."""
+    """The methods of a client that tests use, besides `_Recorder`."""
 
     told: list[tuple[str, Any]]
 
@@ -37,7 +37,7 @@ class Client(Protocol):
     def call(self, event: str, *payload: Any) -> Any: ...
     def transport(self) -> str: ...
     def follow(self, *pairs: str) -> None:
-        """Subscribe afresh now, and after every reconnect with the position reached."""
+        """Subscribe now, and again after every reconnect with the last position."""
 
 
 class Node(NodeClient):
@@ -62,14 +62,14 @@ class Node(NodeClient):
 
 
 class _Positions:
-    """The last message seen of each instrument, and what is to be asked after a reconnect."""
+    """The last message of each instrument, and the request to send after a reconnect."""
 
     def __init__(self) -> None:
         self.pairs: tuple[str, ...] = ()
         self._since: dict[str, dict[str, Any]] = {}
 
     def begin(self, pairs: tuple[str, ...]) -> dict[str, Any]:
-        """Follow these from now on; what is to be asked."""
+        """Follow these instruments from now on; return the request to send."""
         self.pairs, self._since = pairs, {}
         return self.question()
 
@@ -107,7 +107,10 @@ class Python(PythonClient):
 
 
 class AsyncPython(_Recorder):
-    """python-socketio's asyncio client, in a loop of its own thread. It handles messages in the order in which they come."""
+    """python-socketio's asyncio client, in a loop of its own thread.
+
+    It handles messages in the order in which they come.
+    """
 
     def __init__(self, url: str, transports: Sequence[str], *, reconnection: bool = True) -> None:
         super().__init__()
@@ -172,7 +175,10 @@ class AsyncPython(_Recorder):
 
 
 def make(kind: str, url: str, *, reconnection: bool = True) -> Client:
-    """The client that `kind` names, `LIBRARY/TRANSPORT`; one of Node connects at once, the others where they are entered."""
+    """Return the client of this kind, `LIBRARY/TRANSPORT`.
+
+    A client on Node connects at once, the others when they are entered.
+    """
     library, transport = kind.split("/")
     if library in PACKAGES:
         return Node(library, url, TRANSPORTS[transport], reconnection=reconnection)
@@ -180,14 +186,14 @@ def make(kind: str, url: str, *, reconnection: bool = True) -> Client:
 
 
 def make_python(kind: str, url: str, *, reconnection: bool = True) -> Python | AsyncPython:
-    """The client of python-socketio that `kind` names."""
+    """Return the client of python-socketio of this kind."""
     library, transport = kind.split("/")
     kinds: dict[str, type[Python] | type[AsyncPython]] = {"python": Python, "python-asyncio": AsyncPython}
     return kinds[library](url, TRANSPORTS[transport], reconnection=reconnection)
 
 
 def runs_here(kind: str) -> bool:
-    """Whether this client has all it needs."""
+    """Return True if the packages of this client are installed."""
     return HAS_AIOHTTP or not kind.startswith("python-asyncio")
 
 

@@ -22,9 +22,10 @@ _WORKER = "config.gunicorn.eventlet_worker.EventletWorker"
 
 @contextmanager
 def application(log: Path, target: str = "tests.conformance.app:create()", probe: str = "/engine.io/", **environ: str) -> Iterator[Server]:
-    """Run an application under gunicorn with the hub's worker, until it answers a handshake on the path `probe`.
+    """Run an application under gunicorn with the hub's worker.
 
-    `environ` has the variables that the docstring of the application names.
+    It is ready when it answers a handshake on the path `probe`. The docstring of the application
+    names the variables of `environ`.
     """
     address = f"127.0.0.1:{free_port()}"
     argv = [sys.executable, "-m", "gunicorn", "-k", _WORKER, "-b", address, "--no-control-socket", target]
@@ -46,7 +47,10 @@ def _answers(url: str, process: Running) -> bool:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Pings every second, with one second for the pong and one for CONNECT. `CONFORMANCE_URL` names another server."""
+    """Pings every second, with one second for the pong and one for CONNECT.
+
+    `CONFORMANCE_URL` names another server.
+    """
     if url := os.environ.get("CONFORMANCE_URL"):
         parts = urlsplit(url)
         yield Server(str(parts.hostname), int(parts.port or 80))

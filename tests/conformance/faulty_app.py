@@ -1,7 +1,10 @@
-"""An application on the hub's transport that raises on request, and returns the handshake of its client.
+"""An application on the hub's transport that raises on request.
 
-`auth` of a CONNECT is an object: `{"connect": NAME}`, `{"connected": NAME}` and `{"disconnect": NAME}`
-make the handler of that step raise the built-in exception NAME; `{"refuse": MESSAGE}` refuses the client.
+The event `handshake` returns the handshake of its client, the event `raise` raises.
+
+`auth` of a CONNECT is an object. `{"connect": NAME}`, `{"connected": NAME}` and
+`{"disconnect": NAME}` make the handler of that step raise the built-in exception NAME.
+`{"refuse": MESSAGE}` refuses the client.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""HTTP requests of every kind; an answer may be waited for, or abandoned."""
+"""HTTP requests of every kind; a test waits for the answer or abandons it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 
 SECONDS = 10.0  # a deadline that only a broken server reaches
 
-# What refuses a request: status, Engine.IO's code and its message.
+# Refusals of a request: status, code of Engine.IO and message.
 UNKNOWN_TRANSPORT = (400, 0, "Transport unknown")
 UNKNOWN_SID = (400, 1, "Session ID unknown")
 BAD_METHOD = (400, 2, "Bad handshake method")
@@ -29,7 +29,7 @@ class Answer:
 
     @property
     def error(self) -> tuple[int, int, str]:
-        """Status, `code` and `message` of a refusal, whose body has these two and no more; the status alone, where it is none."""
+        """Status, `code` and `message` of a refusal; (200, -1, "") if it is none."""
         if self.status == 200:
             return 200, -1, ""
         assert self.headers["content-type"] == "application/json"
@@ -40,19 +40,19 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where the server under test listens."""
+    """The address of the server under test."""
 
     host: str
     port: int
 
     def request(self, method: str, target: str, body: str | bytes | None = None, headers: dict[str, str] | None = None) -> Answer:
-        """One request over a connection of its own."""
+        """Send one request over a connection of its own; return the answer."""
         with Pending(self, method, target, body, headers) as pending:
             return pending.answer()
 
 
 class Pending:
-    """A request on its way; its answer may be a long time coming."""
+    """A request whose answer is still due."""
 
     def __init__(
         self, server: Server, method: str, target: str, body: str | bytes | None = None, headers: dict[str, str] | None = None
@@ -71,7 +71,7 @@ class Pending:
         return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
     def waits(self) -> bool:
-        """Whether nothing has come yet."""
+        """Return True if no byte of the answer has arrived."""
         return not select.select([self._connection.sock], [], [], 0)[0]
 
     def abandon(self) -> None:

@@ -1,4 +1,4 @@
-"""An Engine.IO session over long-polling, and on its way to a WebSocket."""
+"""An Engine.IO session over long-polling, and its upgrade to a WebSocket."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ class Polling:
         return self.server.request("POST", self.target, body, headers)
 
     def poll(self) -> Pending:
-        """A GET that has reached the server and waits there."""
+        """Send a GET that waits at the server."""
         pending = Pending(self.server, "GET", self.target)
-        # A round trip behind it: what was sent before has been read by then.
+        # After this round trip, the server has read everything that was sent before.
         self.server.request("GET", f"{self._path}?EIO=4&transport=polling&sid=unknown")
         return pending
 
     def packets(self) -> list[str]:
-        """What one poll carries."""
+        """Return the packets of one poll."""
         answer = self.get()
         assert answer.status == 200, answer
         return answer.body.decode().split("\x1e")
 
     def collect(self, count: int) -> list[str]:
-        """`count` packets over as many polls as it takes; pings are answered."""
+        """Return `count` packets of as many polls as necessary; answer pings."""
         collected: list[str] = []
         while len(collected) < count:
             for packet in self.packets():
@@ -53,18 +53,18 @@ class Polling:
         return collected
 
     def lives(self) -> bool:
-        """Whether the session is still known, and echoes."""
+        """Return True if the session still exists and echoes."""
         self.post("4alive")
         answer = self.get()
         assert answer.status == 400 or b"4alive" in answer.body, answer
         return answer.status == 200
 
     def upgrade(self) -> WebSocket:
-        """A second transport for this session, not yet probed."""
+        """Open a second transport of this session, without a probe."""
         return WebSocket(self.server, self._path, sid=self.sid, opened=False)
 
     def probe(self) -> WebSocket:
-        """A second transport that has been probed; `5` makes it the session's."""
+        """Open a second transport and probe it; the packet `5` completes the upgrade."""
         second = self.upgrade()
         second.send("2probe")
         assert second.receive() == "3probe"

@@ -1,6 +1,7 @@
-"""The whole contract through every client that is supported: each version and transport hears the same, a hub's death included.
+"""The complete contract through every supported client, version and transport.
 
-All clients are connected to one hub from the start; each test takes one of them, and what follows them all is done once for all.
+All clients are connected to one hub from the start. Each test uses one of them; the restarts of the
+hub happen once for all.
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ kinds = pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.skipif(not runs_here(kind), reason=NEEDS_AIOHTTP)) for kind in KINDS]
 )
 PAIRS = ("EUR_USD", "GBP_USD")
-UNPRICED = "NZD_JPY"  # nobody publishes a price of it here
+UNPRICED = "NZD_JPY"  # has no price in these tests
 
 
 @pytest.fixture(scope="module")
 def settings_of_all(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The session's servers: the hub only reads the store, and the bus is emptied first."""
+    """The servers of the test session; the bus is emptied first, the store is only read."""
     redis = redis_client.Redis.from_url(servers.redis_url, protocol=2)
     redis.flushall()
     redis.close()
@@ -55,7 +56,7 @@ def feed(settings_of_all: Settings) -> Iterator[Bus]:
 
 @pytest.fixture(scope="module")
 def hub(settings_of_all: Settings, feed: Bus, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """It has just enough places for every client."""
+    """A hub that is full once every client is connected."""
     log = tmp_path_factory.mktemp("hub") / "hub.log"
     with Web("hub", settings_of_all, log, WEBSOCKET_MAX_CLIENTS=str(len(HERE))) as process:
         yield process
@@ -75,14 +76,14 @@ def clients(hub: Web) -> Iterator[dict[str, Client]]:
 
 @pytest.fixture
 def client(kind: str, clients: dict[str, Client]) -> Client:
-    """One of them, which holds nothing."""
+    """One of the clients, without subscriptions."""
     client = clients[kind]
     client.call("unsubscribe", {"pairs": "all"})
     return client
 
 
 def publish(bus: Bus, instrument: str = "EUR_USD", count: int = 1) -> list[int]:
-    """Publish prices; their seqs."""
+    """Publish prices; return their sequence numbers."""
     time = datetime(2025, 11, 18, 12, 30, tzinfo=UTC)
     return [bus.cache_price(instrument, bid="1.0945", ask="1.0947", mid="1.0946", time=time).seq for _ in range(count)]
 
@@ -93,7 +94,7 @@ def await_price(client: Client, seq: int) -> None:
 
 
 def answered(client: Client, event: str, answer_event: str, *payload: Any) -> Any:
-    """The ack's body, after checking that the event came too, with the same body."""
+    """Return the body of the ack; check that the event came too, with the same body."""
     before = len(client.bodies(answer_event))
     ack = client.call(event, *payload)
     assert client.wait(answer_event, before + 1) == ack
@@ -101,7 +102,7 @@ def answered(client: Client, event: str, answer_event: str, *payload: Any) -> An
 
 
 def refused(client: Client, event: str, *payload: Any) -> str:
-    """The code of the error, which comes as event and as ack."""
+    """Return the code of the error, which comes as event and as ack."""
     body = answered(client, event, "error", *payload)
     assert set(body) == {"code", "message", "event", "details"}
     assert body["event"] == event
@@ -210,7 +211,7 @@ def test_alerts_come_once_and_data_ready_to_those_who_hold_nothing(client: Clien
 
 @pytest.fixture(scope="module")
 def refusals(hub: Web, clients: dict[str, Client]) -> dict[str, Any]:
-    """What a second client of each kind is told, all places being taken."""
+    """A second client of each kind is refused, because the hub is full."""
     assert clients
     told = {}
     with ExitStack() as stack:
@@ -224,7 +225,7 @@ def refusals(hub: Web, clients: dict[str, Client]) -> dict[str, Any]:
 
 
 def _refused_by_exception(kind: str, url: str) -> Any:
-    """What a client of python-socketio hears; it raises as well."""
+    """A client of python-socketio receives the refusal, and raises."""
     client = make_python(kind, url, reconnection=False)
     try:
         with pytest.raises(socketio.exceptions.ConnectionError):
@@ -241,7 +242,7 @@ def test_one_too_many_is_told_so(kind: str, refusals: dict[str, Any]) -> None:
 
 
 class Prices:
-    """Publishes prices of both pairs by turns, until it is told to stop."""
+    """Publishes prices of both pairs by turns, until it is stopped."""
 
     def __init__(self, bus: Bus) -> None:
         self.last: dict[str, int] = {}  # instrument -> seq of its newest price
@@ -264,7 +265,7 @@ class Prices:
 
 
 def await_more(clients: dict[str, Client], more: int = 10) -> None:
-    """Wait until each has so many more prices of each pair."""
+    """Wait until each client has `more` further prices of each pair."""
     goals = {(kind, pair): len(client.seqs(pair)) + more for kind, client in clients.items() for pair in PAIRS}
     for (kind, pair), goal in goals.items():
         until(lambda kind=kind, pair=pair, goal=goal: len(clients[kind].seqs(pair)) >= goal, 60, f"{more} prices of {pair} for {kind}")  # type: ignore[misc]
@@ -272,7 +273,10 @@ def await_more(clients: dict[str, Client], more: int = 10) -> None:
 
 @pytest.fixture(scope="module")
 def survivors(hub: Web, feed: Bus, clients: dict[str, Client]) -> tuple[dict[str, Client], dict[str, int]]:
-    """All clients, after the hub was killed, and then stopped, and started again each time, while prices went on; the last prices."""
+    """All clients after a kill and a stop of the hub, each with a restart; and the last prices.
+
+    Prices were published all the time.
+    """
     for client in clients.values():
         client.call("unsubscribe", {"pairs": "all"})
         client.told.clear()
@@ -317,7 +321,7 @@ def test_a_hub_killed_and_a_hub_stopped_leave_neither_a_hole_nor_a_double(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_client_of_version_2_is_refused(transport: str, hub: Web) -> None:
-    """It shows its user a status and no more; the reason is in the answer's body and in the hub's log."""
+    """It shows only a status; the reason is in the body of the answer and in the log of the hub."""
     with Node("sio-2", hub.url, TRANSPORTS[transport], reconnection=False) as client:
         error = client.wait("connect_error")
     assert error["message"] == ("websocket error" if transport == "websocket" else "xhr poll error")
@@ -332,7 +336,10 @@ def test_a_client_of_version_2_is_refused(transport: str, hub: Web) -> None:
 
 
 def test_a_hub_that_does_not_know_the_stream_yet_lets_nobody_in(settings_of_all: Settings, tmp_path: Path) -> None:
-    """Whoever came then would be told that nothing it missed can be recovered. Clients try again by themselves."""
+    """Whoever came then would be told that nothing it missed can be recovered.
+
+    Clients try again by themselves.
+    """
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     with Web("hub", settings_of_all, tmp_path / "hub.log", REDIS_URL=nowhere).popen_only() as hub:
         until(lambda: running.get(hub.url, "/hub/health")[0] == 503, 60, "a hub in ill health")
@@ -340,7 +347,7 @@ def test_a_hub_that_does_not_know_the_stream_yet_lets_nobody_in(settings_of_all:
 
 
 def test_each_version_is_the_one_it_claims_to_be() -> None:
-    """The lock file has what the names promise: the oldest and a current one of each supported major version."""
+    """The lock file has the oldest and a current version of each supported major version."""
     versions = {
         name: json.loads((ROOT / "tests/js/compat/node_modules" / name / "package.json").read_text())["version"]
         for name in (*PACKAGES, "sio-2")

@@ -1,4 +1,7 @@
-"""Engine.IO v4 over both transports: messages, heartbeat, close. What https://socket.io/docs/v4/engine-io-protocol/ asks."""
+"""Engine.IO v4 over both transports: messages, heartbeat, close.
+
+https://socket.io/docs/v4/engine-io-protocol/
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ class TestWebSocket:
 
     def test_message_beyond_max_payload_closes(self, server: Server) -> None:
         with WebSocket(server) as socket:
-            # The length alone is enough to judge.
+            # The server decides by the length alone.
             socket.send_bytes(frame(1, b"4" + b"x" * 1_000_000)[:1000])
             assert socket.closed() == 1009
 
@@ -146,7 +149,7 @@ class TestHeartbeat:
 
     def test_silent_polling_session_is_forgotten(self, server: Server) -> None:
         session = Polling(server)
-        # One that came later, and whose end we are told of.
+        # A later session, whose end the test observes.
         with WebSocket(server) as later:
             later.receive()
             with pytest.raises(Closed):
@@ -176,7 +179,7 @@ class TestClose:
         assert session.get().error == UNKNOWN_SID
 
     def test_websocket(self, server: Server) -> None:
-        # Node ignores the packet, and so closes only where its pings are not answered.
+        # Node ignores the packet, and closes only if its pings stay unanswered.
         with WebSocket(server) as socket:
             socket.send("1")
             socket.closed()

@@ -1,4 +1,7 @@
-"""Errors of a client close with 1002, 1007 or 1009; errors of the application close with 1011 and leave a traceback."""
+"""Errors of a client close with 1002, 1007 or 1009, errors of the application with 1011.
+
+An error of the application leaves a traceback in the log.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WebSocket frames as RFC 6455 asks of a server: masking, reserved bits, fragments, control frames, UTF-8, close codes."""
+"""WebSocket frames: the checks that RFC 6455 requires of a server."""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""How an Engine.IO session begins, and which requests are refused. What https://socket.io/docs/v4/engine-io-protocol/ asks.
+"""The start of an Engine.IO session, and refused requests.
 
-`CONFORMANCE_URL` points all these tests at another server. Stock Socket.IO on Node fails five of them: it accepts a WebSocket of
-another version, lets a WebSocket be upgraded to another, and ignores a close packet on a WebSocket.
+https://socket.io/docs/v4/engine-io-protocol/
+
+`CONFORMANCE_URL` points all these tests at another server. Stock Socket.IO on Node fails five of
+them: it accepts a WebSocket of another version, upgrades a WebSocket to another one, and ignores a
+close packet on a WebSocket.
 """
 
 from __future__ import annotations

@@ -1,10 +1,14 @@
-"""The protocol's own test suites against the hub's server stack; their code is fetched for the run and never comes in here.
+"""The official test suites of the protocol against the hub's server stack.
 
-They are `docs/engine.io-protocol/v4-test-suite` and `docs/socket.io-protocol/v5-test-suite` of github.com/socketio/socket.io.
-`TICKWIRE_SUITES` names a folder outside the repository with two commands, `run-eio URL` and `run-sio URL`, each of which runs one
-suite with its mocha: the URL as the suite's `URL`, Node's own `fetch` in place of node-fetch 3 (which fails by itself against some
-servers), 1000 ms as `PING_INTERVAL` and as `PING_TIMEOUT`, five seconds for a test. Without the variable they are skipped; what they
-check is covered by the tests next to this file.
+They are `docs/engine.io-protocol/v4-test-suite` and `docs/socket.io-protocol/v5-test-suite` of
+github.com/socketio/socket.io; their code is not part of this repository. `TICKWIRE_SUITES` names a
+folder with two commands, `run-eio URL` and `run-sio URL`. Each runs one suite with its mocha:
+
+- `URL` is the URL of the server;
+- Node's own `fetch` replaces node-fetch 3, which fails against some servers;
+- `PING_INTERVAL` and `PING_TIMEOUT` are 1000 ms; a test may take five seconds.
+
+Without the variable they are skipped; the other tests of this folder cover the same rules.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ pytestmark = pytest.mark.skipif(not SUITES, reason="TICKWIRE_SUITES names no fol
 
 @pytest.fixture(scope="module")
 def application_of_the_suites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Its time to CONNECT is longer than three pings: one of the tests waits for these without ever connecting."""
+    """The time to CONNECT exceeds three pings: one test waits for them without connecting."""
     log = tmp_path_factory.mktemp("suites") / "app.log"
     with application(log, PING_INTERVAL="1", PING_TIMEOUT="1", CONNECT_TIMEOUT="4") as server:
         yield server

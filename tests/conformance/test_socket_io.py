@@ -1,6 +1,6 @@
-"""Socket.IO v5: namespaces, events, acks, attachments, and what ends a connection.
+"""Socket.IO v5: namespaces, events, acks, attachments, and the end of a connection.
 
-What https://socket.io/docs/v4/socket-io-protocol/ asks.
+https://socket.io/docs/v4/socket-io-protocol/
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def _connect(server: Server, namespace: str = "/") -> WebSocket:
 
 
 def _join(socket: WebSocket, namespace: str = "/", auth: str = "") -> str:
-    """Join and return the id; the application then sends back what was given as auth."""
+    """Join and return the id; the application then sends `auth` back."""
     prefix = "" if namespace == "/" else f"{namespace},"
     socket.send(f"40{prefix}{auth}")
     answer = socket.packet()
@@ -128,7 +128,7 @@ class TestConnect:
         session = Polling(server, PATH)
         with WebSocket(server, PATH) as later:
             later.closed()
-        # Node gives the polls that come what was left to say, and forgets the session then.
+        # Node answers later polls with the waiting packets, and forgets the session then.
         assert any(session.get().error == UNKNOWN_SID for _ in range(3))
 
     @pytest.mark.parametrize("namespace", ["/", "/custom"])

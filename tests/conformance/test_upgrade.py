@@ -1,4 +1,4 @@
-"""From long-polling to WebSocket: `2probe`, `3probe`, a noop for the waiting poll, `5`; and what may go wrong on the way."""
+"""The upgrade from long-polling to WebSocket (`2probe`, `3probe`, a noop, `5`) and its failures."""
 
 from __future__ import annotations
 

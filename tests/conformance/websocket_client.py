@@ -1,4 +1,4 @@
-"""A WebSocket client that can also do what no client should, and that looks at every byte of the answer."""
+"""A WebSocket client that can violate the protocol, and checks every byte of the answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Refused(Exception):
-    """A WebSocket handshake was answered with an ordinary HTTP answer."""
+    """A WebSocket handshake received an ordinary HTTP answer."""
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
@@ -27,7 +27,7 @@ class Refused(Exception):
 
 
 class Closed(Exception):
-    """The server has closed the WebSocket; `code` is None where it ended the connection without a Close frame."""
+    """The server has closed the WebSocket; `code` is None if no Close frame came."""
 
     def __init__(self, code: int | None) -> None:
         self.code = code
@@ -35,7 +35,10 @@ class Closed(Exception):
 
 
 class WebSocket:
-    """A WebSocket. `opened`: whether an Engine.IO open packet comes first; it is then in `opened`."""
+    """A WebSocket.
+
+    If `opened` is set, it reads the Engine.IO open packet into `opened`.
+    """
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class WebSocket:
     ) -> None:
         self._sock = socket.create_connection((server.host, server.port), timeout=SECONDS)
         self._buffer = b""
-        self.pongs: list[bytes] = []  # what the server has answered to WebSocket pings
+        self.pongs: list[bytes] = []  # answers of the server to WebSocket pings
         query = query or "EIO=4&transport=websocket" + (f"&sid={sid}" if sid else "")
         self._handshake(server, f"{path}?{query}", headers or {})
         self.opened: dict[str, Any] = {}
@@ -88,15 +91,15 @@ class WebSocket:
         return Answer(status, headers, self._buffer)
 
     def send(self, *packets: str | bytes) -> None:
-        """Each as one frame, all in one write."""
+        """Send each packet as one frame, all in one write."""
         self._sock.sendall(b"".join(frame(TEXT, item.encode()) if isinstance(item, str) else frame(BINARY, item) for item in packets))
 
     def send_bytes(self, data: bytes) -> None:
-        """Whatever one likes."""
+        """Send any bytes."""
         self._sock.sendall(data)
 
     def receive(self, seconds: float = SECONDS) -> str | bytes:
-        """The next message as it comes. Raises `Closed`; `TimeoutError` after `seconds`."""
+        """Return the next message. Raises `Closed`, or `TimeoutError` after `seconds`."""
         deadline = time.monotonic() + seconds
         while True:
             opcode, payload = self._frame(deadline)
@@ -110,7 +113,7 @@ class WebSocket:
             self.pongs.append(payload)
 
     def packet(self, seconds: float = SECONDS) -> str | bytes:
-        """The next message that is no Engine.IO ping; pings are answered."""
+        """Return the next message that is no Engine.IO ping; answer pings."""
         deadline = time.monotonic() + seconds
         while (received := self.receive(deadline - time.monotonic())) == "2":
             self.send("3")
@@ -120,7 +123,10 @@ class WebSocket:
         return [self.packet() for _ in range(count)]
 
     def closed(self, seconds: float = SECONDS) -> int | None:
-        """Wait until the server closes, answering its pings; nothing else may come before. The close code."""
+        """Wait until the server closes, answering its pings; nothing else may come before.
+
+        The close code.
+        """
         try:
             received = self.packet(seconds)
         except Closed as closed:
@@ -128,7 +134,7 @@ class WebSocket:
         raise AssertionError(f"{received!r} where a close was expected")
 
     def end(self) -> None:
-        """Close as a good client does: wait for the server's answer, and let it end the connection."""
+        """Close in order: wait for the answer of the server and for the end of the connection."""
         self._sock.sendall(frame(CLOSE, struct.pack("!H", 1000)))
         assert self.closed() == 1000
         assert self.closed() is None
@@ -161,7 +167,7 @@ class WebSocket:
 
 
 def frame(opcode: int, payload: bytes, *, fin: bool = True, reserved: int = 0, masked: bool = True) -> bytes:
-    """A client's frame; `reserved` are the three bits (RSV1 is 4)."""
+    """Return a frame of a client; `reserved` are the three bits (RSV1 is 4)."""
     mask = os.urandom(4) if masked else b""
     length = len(payload)
     head = bytes([(0x80 if fin else 0) | reserved << 4 | opcode])

@@ -1,6 +1,7 @@
 """The hub with a fault: `gunicorn -c config/gunicorn/hub.py 'tests.integration.broken_hub:hub()'`.
 
-While the file `FAULT_FILE` exists, `Events.connected` raises the built-in exception that the file names.
+While the file `FAULT_FILE` exists, `Events.connected` raises the built-in exception that the file
+names.
 """
 
 from __future__ import annotations
@@ -23,5 +24,5 @@ def hub() -> Any:
             raise getattr(builtins, fault.read_text())("a fault of the hub")
         connected(self, *arguments)
 
-    Events.connected = broken  # type: ignore[method-assign]
+    Events.connected = broken  # type: ignore[method-assign, assignment]
     return wsgi.hub()

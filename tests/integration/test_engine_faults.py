@@ -1,4 +1,4 @@
-"""Clients that do what no client should, on the hub as it is started for real: they hurt themselves, and nobody hears of it.
+"""Clients that violate the protocol, on a real hub: other clients stay undisturbed.
 
 `TICKWIRE_CHURN` raises how many connections come and go (2,000).
 """
@@ -61,7 +61,7 @@ def quiet(hub: Web) -> None:
 
 @pytest.fixture(scope="module")
 def hub(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """One hub for all of these tests: what one of them leaves behind, the next would feel."""
+    """One hub for all tests, so that a leftover of one test disturbs the next one."""
     folder = tmp_path_factory.mktemp("hub")
     with Web("hub", config(servers, folder), folder / "hub.log", OUTBOX_LIMIT_BYTES=str(OUTBOX)) as process:
         yield process
@@ -76,7 +76,7 @@ def bus(servers: Servers) -> Iterator[Bus]:
 
 
 class Bystander:
-    """A client that minds its own business, and must get every price."""
+    """A well-behaved client, which must receive every price."""
 
     def __init__(self, client: PythonClient, bus: Bus, instrument: str) -> None:
         self.client, self.bus, self.instrument = client, bus, instrument
@@ -89,7 +89,7 @@ class Bystander:
         return seqs
 
     def check(self) -> None:
-        """Everything published has arrived, in order, and it still answers."""
+        """Check that everything published has arrived in order, and that the hub still answers."""
         until(lambda: self.client.seqs(self.instrument)[-1:] == self.published[-1:], 60, "the last price")
         assert self.client.seqs(self.instrument) == self.published
         assert self.client.call("ping", {"timestamp": 1})["timestamp"] == 1
@@ -105,7 +105,7 @@ def bystander(hub: Web, bus: Bus) -> Iterator[Bystander]:
         client.call("subscribe", {"pairs": "EUR_USD"})
         bystander = Bystander(client, bus, "EUR_USD")
         bystander.publish(5)
-        bystander.check()  # nothing of these is on its way any more
+        bystander.check()  # all of them have arrived
         yield bystander
         bystander.publish(5)
         bystander.check()
@@ -118,7 +118,7 @@ def server(hub: Web) -> Server:
 
 
 def joined(server: Server) -> WebSocket:
-    """A WebSocket client that has been greeted."""
+    """Return a WebSocket client after its greeting."""
     socket = WebSocket(server, PATH)
     socket.send("40")
     assert str(socket.packet()).startswith('40{"sid":')
@@ -139,7 +139,7 @@ def sessions(hub: Web) -> int:
 
 
 def rest_of(socket: WebSocket) -> list[str | bytes]:
-    """Close politely, and hear everything until the server has closed too."""
+    """Close in order; return all messages until the server has closed too."""
     heard = []
     with suppress(OSError):
         socket.send_bytes(frame(CLOSE, (1000).to_bytes(2)))
@@ -163,7 +163,7 @@ def test_max_rate_slows_prices_alone_and_the_last_one_arrives(kind: str, hub: We
             last = bystander.publish(20)[-1]
             bystander.check()
         slow.wait("price_update", where=lambda body: body["seq"] == last)
-        most = (time.monotonic() - began) * rate + 2  # however slow the machine is
+        most = (time.monotonic() - began) * rate + 2  # on any machine
         seqs = slow.seqs()
         assert len(seqs) <= most
         assert len(seqs) < 400
@@ -195,7 +195,7 @@ def test_alerts_overtake_prices_that_wait(hub: Web, bystander: Bystander) -> Non
         waiting = bystander.publish(3)[-1]
         bystander.bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
         slow.wait("volatility_alert")
-        assert waiting not in slow.seqs()  # ten seconds it may take
+        assert waiting not in slow.seqs()  # it may wait for ten seconds
         assert slow.call("subscribe", {"pairs": ["EUR_USD"]})["snapshot"]["EUR_USD"]["seq"] == waiting
 
 
@@ -247,7 +247,7 @@ def test_polling_client_that_does_not_poll_gets_the_latest_and_the_count_of_the_
 
 
 def test_clients_that_vanish_without_a_word_are_forgotten(servers: Servers, tmp_path: Path) -> None:
-    """They neither close nor answer, over every transport and at every stage; half a frame then silence is one of them."""
+    """They neither close nor answer, over every transport and at every stage."""
     extra = {"WEBSOCKET_PING_INTERVAL": "1", "WEBSOCKET_PING_TIMEOUT": "1"}
     with Web("hub", config(servers, tmp_path), tmp_path / "hub.log", **extra) as hub, ExitStack() as stack:
         until(lambda: sessions(hub) == 0, what="an empty hub")
@@ -266,7 +266,7 @@ def test_clients_that_vanish_without_a_word_are_forgotten(servers: Servers, tmp_
 
 
 def _worker(hub: Web) -> int:
-    """The process that serves: gunicorn's only child."""
+    """Return the process id of the worker, the only child of gunicorn."""
     (child,) = psutil.Process(hub.pid).children()
     pid: int = child.pid
     return pid
@@ -275,7 +275,7 @@ def _worker(hub: Web) -> int:
 def test_connections_come_and_go_and_leave_nothing(hub: Web, server: Server) -> None:
     process = psutil.Process(_worker(hub))
     before = sessions(hub)
-    _churn(server, CHURN // 4)  # so that the allocator has what it will have
+    _churn(server, CHURN // 4)  # warms up the allocator
     until(lambda: sessions(hub) <= before, 60, "their sessions' end")
     descriptors, sizes = process.num_fds(), [process.memory_info().rss]
     for _ in range(2):
@@ -283,7 +283,8 @@ def test_connections_come_and_go_and_leave_nothing(hub: Web, server: Server) -> 
         until(lambda: sessions(hub) <= before, 60, "their sessions' end")
         sizes.append(process.memory_info().rss)
     until(lambda: process.num_fds() <= descriptors + 1, 60, f"as few descriptors as the {descriptors} before")
-    # What the clock still knows of ended sessions, until their time has come, is small; a leaked connection would be ten times this.
+    # What the clock still knows of ended sessions, until their time has come, is small; a leaked
+    # connection would be ten times this.
     assert sizes[2] - sizes[1] <= 4 * 2**20 + 4096 * (CHURN // 2), sizes
     with PythonClient(hub.url) as client:
         stats = client.call("get_server_stats")
@@ -292,7 +293,7 @@ def test_connections_come_and_go_and_leave_nothing(hub: Web, server: Server) -> 
 
 
 def _churn(server: Server, times: int) -> None:
-    """Connect, subscribe, and go: politely, without a word, in the middle of a frame, or by Socket.IO's own way."""
+    """Connect, subscribe and leave: by Close, DISCONNECT, within a frame, or without either."""
     for number in range(times):
         with WebSocket(server, PATH) as socket:
             socket.send("40", '42["subscribe",{"pairs":"all","max_rate":5}]' if number % 2 else '42["subscribe",{"pairs":"EUR_USD"}]')
@@ -306,7 +307,7 @@ def _churn(server: Server, times: int) -> None:
                 rest_of(socket)
 
 
-# clients that send what they should not
+# clients that send invalid data
 
 
 @pytest.mark.parametrize("size", [65_537, 2**20])
@@ -378,7 +379,7 @@ relaxed = settings(
 
 
 def _small(value: Any) -> Any:
-    """orjson writes integers of 64 bits."""
+    """Reduce integers to the 64 bits that orjson writes."""
     if isinstance(value, dict):
         return {name: _small(inner) for name, inner in value.items()}
     if isinstance(value, list):
@@ -387,7 +388,7 @@ def _small(value: Any) -> Any:
 
 
 def harmless(heard: str | bytes) -> bool:
-    """Whether an answer tells nothing of the server's inside."""
+    """Return True if an answer reveals no internals of the server."""
     text = heard.decode(errors="replace") if isinstance(heard, bytes) else heard
     return not any(word in text for word in ("Traceback", 'File "', "site-packages", "Error(", '"internal"'))
 

@@ -1,7 +1,8 @@
-"""The internals of python-engineio, python-socketio, Flask-SocketIO and eventlet that the transport replaces or calls.
+"""The internals of our libraries that the transport replaces or calls.
 
-A new version that changes one of them fails here, by its name. `engineio_server.py`, `socketio_server.py` and
-`eventlet_loop.py` of `api/hub/transport/` give the reason of each.
+A new version of python-engineio, python-socketio, Flask-SocketIO or eventlet that changes one of
+them fails here, by its name. `engineio_server.py`, `socketio_server.py` and `eventlet_loop.py` of
+`api/hub/transport/` give the reason of each.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ def test_signature(function: Callable[..., Any], expected: list[str]) -> None:
 
 # Patterns of their source: the calls to the parts that we replace, and their order.
 FACTS: list[tuple[Any, str]] = [
-    # `manager.connect` is called right after the CONNECT packet was sent: our greeting goes out there.
+    # `manager.connect` is called right after the CONNECT packet was sent: our greeting goes out
+    # there.
     (
         socketio.Server._handle_connect,
         r"elif not self\.always_connect: self\._send_packet\(eio_sid, self\.packet_class\( packet\.CONNECT, \{'sid': sid\}, "
@@ -122,11 +124,13 @@ FACTS: list[tuple[Any, str]] = [
     (engineio.Server._handle_connect, r"self\.start_service_task"),
     (engineio.base_server.BaseServer.__init__, r"self\.sockets = \{\} self\.handlers = \{\}"),
     (engineio.base_server.BaseServer.on, r"self\.handlers\[event\] = handler"),
-    # Flask-SocketIO: registered handlers reach `_handle_event` with the client's id; the middleware wraps the app.
+    # Flask-SocketIO: registered handlers reach `_handle_event` with the client's id; the middleware
+    # wraps the app.
     (flask_socketio.SocketIO.on, r"return self\._handle_event\(handler, message, real_ns, sid, \*args\)"),
     (flask_socketio.SocketIO.init_app, r"self\.sockio_mw = _SocketIOMiddleware\(self\.server, app, socketio_path=resource\)"),
     (flask_socketio.SocketIO.init_app, r"self\.server = socketio\.Server\(\*\*self\.server_options\) self\.async_mode"),
-    # eventlet's HTTP server: it neither answers on a detached socket, nor closes it, nor shuts it down.
+    # eventlet's HTTP server: it neither answers on a detached socket, nor closes it, nor shuts it
+    # down.
     (eventlet.wsgi.HttpProtocol.__init__, r"self\.request = conn_state\[1\].*self\.conn_state = conn_state.*finally: self\.finish\(\)"),
     (eventlet.wsgi.HttpProtocol.handle, r"if self\.close_connection: break$"),
     (eventlet.wsgi.HttpProtocol.setup, r"conn = self\.connection = self\.request"),
@@ -188,7 +192,7 @@ def test_we_use_what_exists() -> None:
 
 
 def test_nothing_of_engineio_s_own_sessions_is_left() -> None:
-    """The methods that we inherit from `engineio.Server` use neither its `Socket`, nor its queues, nor its service task."""
+    """Methods inherited from `engineio.Server` do not use its `Socket` or its service task."""
     ours = set(vars(EngineServer))
     ours |= {"get_session", "save_session", "session", "shutdown", "_handle_connect", "_service_task", "_get_socket", "_upgrades"}  # unused
     touching = {
@@ -258,7 +262,7 @@ def test_eventlet_offers_what_the_loop_needs() -> None:
 
 
 def test_the_loop_calls_back_from_itself() -> None:
-    """Listeners and timers run in eventlet's own greenlet: they must not block, and need no greenlet of their own."""
+    """Listeners and timers run in eventlet's own greenlet, so they must not block."""
     here, there = eventlet.original("socket").socketpair() if hasattr(eventlet, "original") else original("socket").socketpair()
     hub, heard, done = hubs.get_hub(), [], eventlet.event.Event()
 

@@ -1,4 +1,7 @@
-"""The outbox against a socket that takes any number of bytes: complete frames in order, and each price arrives or is reported."""
+"""The outbox against a socket that takes any number of bytes at a time.
+
+Frames are complete and in order; each price arrives or is reported as dropped.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ KEYS = ("EUR_USD", "GBP_USD", "USD_JPY")
 
 
 class Socket:
-    """Takes as many bytes as it has room for; raises `BlockingIOError` if it is full, another `OSError` if it is lost."""
+    """Takes the bytes it has room for; `BlockingIOError` if it is full, `OSError` if it is lost."""
 
     def __init__(self, room: int = 0) -> None:
         self.room = room
@@ -93,7 +96,7 @@ def notice(packet: bytes) -> dict[str, int] | None:
 
 
 def judge(pushed: list[Frame], received: list[bytes]) -> Counter[str]:
-    """Check all packets that a client received of the pushed frames; return the sum of its notices."""
+    """Check all packets that a client received; return the sum of its notices."""
     reported: Counter[str] = Counter()
     packets = []
     for packet in received:

@@ -1,4 +1,4 @@
-"""The wire, with wsproto at its other end: what it makes is read and what is made for it is understood, however it is cut."""
+"""The module `wire` against wsproto, in both directions and with bytes cut anywhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ cuts = st.lists(st.integers(0, 5000), max_size=12)
 
 
 def spoken(conversation: list[Said]) -> bytes:
-    """A client's bytes as wsproto makes them."""
+    """Return the bytes that wsproto sends as a client."""
     client = as_client()
     data = b""
     for opcode, parts in conversation:
@@ -56,7 +56,7 @@ def read(data: bytes, limit: int = LIMIT, at: list[int] | None = None) -> list[t
 
 
 def refused(data: bytes, limit: int = LIMIT) -> int:
-    """The code of the error, which is the same whether the bytes come at once or one by one."""
+    """Return the code of the error; it is the same if the bytes arrive one by one."""
     codes = set()
     for at in ([], list(range(min(len(data), 3000)))):
         with pytest.raises(WireError) as caught:
@@ -182,7 +182,7 @@ def test_limit_counts_each_message_anew() -> None:
 
 
 def test_fragments_without_end_are_refused() -> None:
-    """Empty ones would never reach the limit of the size."""
+    """Empty fragments never reach the limit of the size."""
     reader = Reader(LIMIT)
     reader.feed(client_frame(2, b"", fin=False))
     with pytest.raises(WireError) as caught:

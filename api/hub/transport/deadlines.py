@@ -1,4 +1,7 @@
-"""The times of all sessions: pings, pongs, joins and blocked sockets. Pure: the clock is an argument."""
+"""The times of all sessions: pings, pongs, joins and blocked sockets.
+
+Pure: the clock is an argument.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ _Queue = deque[tuple[float, Session]]
 
 
 class Deadlines:
-    """One clock pings and expires all sessions. `defer` closes a session in the next round of the loop."""
+    """One clock pings and expires all sessions.
+
+    `defer` closes a session in the next round of the loop.
+    """
 
     def __init__(self, now: Callable[[], float], limits: Limits, defer: Callable[[Session, str], None]) -> None:
         self._now = now
@@ -37,10 +43,11 @@ class Deadlines:
         self._blocked.pop(session, None)
 
     def tick(self) -> None:
-        """Send the pings that are due; close sessions without a pong, without a namespace, or with a blocked socket."""
+        """Send due pings; close sessions without pong or namespace, or with a blocked socket."""
         now = self._now()
         for session in _due(self._pings, now):
-            # Counted from the time at which the ping was due: a late tick does not prolong the wait.
+            # Counted from the time at which the ping was due: a late tick does not prolong the
+            # wait.
             session.pong_due = session.ping_due + self._limits.ping_timeout
             self._pongs.append((session.pong_due, session))
             session.ping()

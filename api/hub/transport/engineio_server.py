@@ -133,7 +133,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         return session
 
     def _log_version(self, version: str) -> None:
-        """Log the reason of the refusal: an old client shows its user only "xhr poll error" and the status 400."""
+        """Log the reason of the refusal: an old client shows only its status, 400."""
         if count := self._old_versions.due("version"):
             log.warning(
                 "refused a client of another protocol version: the hub serves Engine.IO 4 (socket.io-client 3 and 4, python-socketio 5)",
@@ -232,7 +232,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         return self._conflated + sum(session.outbox.conflated for session in self.sockets.values())
 
     def close_all(self) -> None:
-        """Close every session so that its client reconnects: without a CLOSE packet, which stops python-socketio."""
+        """Close every session without a CLOSE packet, so that its client reconnects."""
         for session in list(self.sockets.values()):
             if session.socket is not None:
                 self.closing += 1
@@ -245,7 +245,10 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     # the host of a session
 
     def deliver(self, session: Session, data: str | bytes) -> None:
-        """Pass a message to Socket.IO. A `WireError` is an error of the client, any other exception is ours."""
+        """Pass a message to Socket.IO.
+
+        A `WireError` is an error of the client, any other exception is ours.
+        """
         self.handlers["message"](session.sid, data)
 
     def forget(self, session: Session, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The transport on eventlet: the loop, the sockets of the HTTP server, and Flask-SocketIO on top of them.
+"""The transport on eventlet: the loop, the sockets of the HTTP server, and Flask-SocketIO.
 
 No other module of the hub imports eventlet.
 """
@@ -37,7 +37,10 @@ _real_socket = original("socket").socket  # not eventlet's green one
 
 
 class Watch:
-    """The registration of a socket with the loop. Callbacks run in the loop itself: a connection needs no greenlet."""
+    """The registration of a socket with the loop.
+
+    Callbacks run in the loop itself: a connection needs no greenlet.
+    """
 
     __slots__ = ("_reading", "_sock", "_writable", "_writing")
 
@@ -90,7 +93,10 @@ def _guarded(function: Callable[[], None]) -> None:
 
 
 def _run_clock(seconds: float, function: Callable[[], None]) -> None:
-    """Call the function for ever. If it raises, end the process: a hub without its clock sends no pings."""
+    """Call the function for ever.
+
+    If it raises, end the process: a hub without its clock sends no pings.
+    """
     try:
         while True:
             eventlet.sleep(seconds)
@@ -123,7 +129,7 @@ class _Waiting:
 
 
 def wait_for_poll(session: Session, environ: dict[str, Any]) -> bool:
-    """Wait until the session has a packet for the poll; return False if the client has closed the connection."""
+    """Wait until the session has a packet for the poll; return False if the client has gone."""
     waiting = _Waiting()
     sock = environ["eventlet.input"].get_socket()
 
@@ -134,7 +140,8 @@ def wait_for_poll(session: Session, environ: dict[str, Any]) -> bool:
             return
         except OSError:
             closed = True
-        # The socket stays readable: without this, a pipelined request would call us again and again.
+        # The socket stays readable: without this, a pipelined request would call us again and
+        # again.
         stop_listening()
         if closed:
             waiting.hang_up()
@@ -170,13 +177,17 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         return environ
 
     def detach(self) -> socket.socket:
-        """Return the socket of the connection, non-blocking and ours alone. The request must send no answer."""
+        """Return the socket of the connection, non-blocking and ours alone.
+
+        The request must send no answer.
+        """
         self.detached = True
         eventlet.wsgi.WSGI_LOCAL.already_handled = True
         sock = self.connection
         ours = _real_socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
         ours.setblocking(False)
-        # After the request, the server shuts down the socket that it finds here, and with it our duplicate.
+        # After the request, the server shuts down the socket that it finds here, and with it our
+        # duplicate.
         self.conn_state[1] = _Detached()
         return ours  # type: ignore[no-any-return]
 
@@ -200,7 +211,10 @@ class _Detached:
 
 
 class ClientManager(socketio.Manager):  # type: ignore[misc]
-    """Calls `on_connected(sid, namespace)` right after the CONNECT packet was sent: clients drop earlier events."""
+    """Calls `on_connected(sid, namespace)` right after the CONNECT packet was sent.
+
+    Clients drop events that arrive before that packet.
+    """
 
     def __init__(self, on_connected: Callable[[str, str], None]) -> None:
         super().__init__()
@@ -246,7 +260,10 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
 def make_socketio(
     app: Flask, manager: ClientManager, limits: Limits, *, cors_origins: tuple[str, ...] = (), gap_notice: GapNotice = gap_notice
 ) -> SocketIO:
-    """Return the Socket.IO server. It handles the events of one client in order. `cors_origins` are further origins."""
+    """Return the Socket.IO server.
+
+    It handles the events of one client in order. `cors_origins` are further origins.
+    """
     return HubSocketIO(
         app,
         client_manager=manager,
@@ -258,8 +275,9 @@ def make_socketio(
 
 
 def allowed_origin(extra: tuple[str, ...]) -> Callable[[str | None, dict[str, Any]], bool]:
-    """Return the check of the Origin header: pages of the hub's host (any port), of this machine, and of `extra` (`*`: all).
+    """Return the check of the Origin header.
 
+    It allows pages of the hub's host (any port), of this machine, and of `extra` (`*`: all pages).
     Without the check, every web page that a user visits could read the hub in the user's network.
     """
 

@@ -12,13 +12,16 @@ class Host(Protocol[_Session]):
     """The methods of the server that a session calls."""
 
     def deliver(self, session: _Session, data: str | bytes) -> None:
-        """Pass a message of the client to the application. Any exception of the application passes."""
+        """Pass a message of the client to the application.
+
+        Any exception of the application passes.
+        """
 
     def forget(self, session: _Session, reason: str) -> None:
         """Remove a session that has ended. Raises nothing."""
 
     def defer(self, session: _Session, reason: str) -> None:
-        """Close the session in the next round of the loop, because a caller may be iterating now."""
+        """Close the session in the next round of the loop, because callers may be iterating."""
 
     def note_blocked(self, session: _Session) -> None:
         """Record that the socket of the session takes no bytes."""

@@ -37,7 +37,10 @@ def too_large() -> Refused:
 
 
 def bytes_to_read(environ: Mapping[str, Any], limit: int) -> int:
-    """Return the length of the body, at most `limit` + 1, which suffices to detect a larger one. Raises `Refused`."""
+    """Return the length of the body, at most `limit` + 1, which suffices to detect a larger one.
+
+    Raises `Refused`.
+    """
     text = environ.get("CONTENT_LENGTH") or str(limit + 1)
     if not text.isdigit():
         raise bad_request()

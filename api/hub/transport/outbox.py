@@ -17,7 +17,8 @@ import orjson
 from api.hub.transport.wire import Frame, event
 
 _CHUNK_BYTES = 64 * 1024  # joined for one send while draining
-# Without a notice. The client of python-engineio ends its session if a payload has more than 16 packets.
+# Without a notice. The client of python-engineio ends its session if a payload has more than 16
+# packets.
 _MAX_FRAMES_PER_POLL = 15
 
 
@@ -43,9 +44,10 @@ def gap_notice(dropped: Mapping[str, int], namespace: str = "/") -> Frame:
 
 
 class Outbox:
-    """The waiting frames of one client. Before `open()`, all frames wait for a poll or for a WebSocket.
+    """The waiting frames of one client.
 
-    `limit` is in bytes. `gap_notice` makes the frame that reports dropped frames.
+    Before `open()`, all frames wait for a poll or for a WebSocket. `limit` is in
+    bytes. `gap_notice` makes the frame that reports dropped frames.
     """
 
     __slots__ = ("_frames", "_gap_notice", "_limit", "_owner", "_partial", "_send", "_waiting", "conflated", "dropped", "size")
@@ -117,7 +119,7 @@ class Outbox:
             self._send_gap_notice()
 
     def take(self, limit: int) -> list[Frame]:
-        """Remove and return waiting frames for a poll: at most `limit` bytes, but at least one frame."""
+        """Remove and return frames for a poll: at most `limit` bytes, but at least one frame."""
         taken = size = 0
         for frame in self._frames:
             if taken == _MAX_FRAMES_PER_POLL or (taken and size + len(frame.packet) > limit):
@@ -163,7 +165,10 @@ class Outbox:
         self.size = len(self._partial) + sum(len(frame.wire) for frame in kept)
 
     def _keep_rest(self, frames: Sequence[Frame], sent: int) -> None:
-        """Queue the rest of frames of which the socket took `sent` bytes; the first rest may be a partial frame."""
+        """Queue the rest of frames of which the socket took `sent` bytes.
+
+        The rest may begin with a partial frame.
+        """
         for index, frame in enumerate(frames):
             size = len(frame.wire)
             if sent < size:
@@ -176,7 +181,7 @@ class Outbox:
             sent -= size
 
     def _next_bytes(self) -> tuple[bytes, int]:
-        """Return the next bytes to send, and the number of queued frames in them after a partial frame."""
+        """Return the next bytes to send, and the number of queued frames in them."""
         batch, size = 0, len(self._partial)
         for frame in self._frames:
             if size and size + len(frame.wire) > _CHUNK_BYTES:
@@ -185,7 +190,7 @@ class Outbox:
         return b"".join((self._partial, *(frame.wire for frame in self._frames[:batch]))), batch
 
     def _taken(self, batch: int, sent: int) -> None:
-        """Remove `sent` bytes: first of the partial frame, then of the first `batch` queued frames."""
+        """Remove `sent` bytes of the partial frame and the first `batch` queued frames."""
         self.size -= sent
         if sent < len(self._partial):
             self._partial = self._partial[sent:]

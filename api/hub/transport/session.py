@@ -173,7 +173,7 @@ class Session:
         self.outbox.put(_PING)
 
     def take_poll(self, limit: int) -> bytes:
-        """Return the payload that answers a poll now, of about `limit` bytes; empty if no packet waits."""
+        """Return the payload for a poll, of about `limit` bytes; empty if no packet waits."""
         if self.polling_answer is not None:
             return self.polling_answer.packet
         return wire.SEPARATOR.join(frame.packet for frame in self.outbox.take(limit))
@@ -194,7 +194,7 @@ class Session:
     def close(self, reason: str, answer: Frame = _CLOSE, code: int | None = 1000) -> None:
         """End the session and discard its outbox.
 
-        `answer` goes to a waiting poll. `code` closes a WebSocket; None ends it without a Close frame.
+        `answer` goes to a waiting poll. `code` closes a WebSocket; None ends it without a Close.
         """
         if self.closed:
             return
@@ -212,7 +212,10 @@ class Session:
 
 
 def _attachment(packet: bytes) -> bytes:
-    """Return the bytes of a binary packet of a polling payload. Raises `WireError` if it is not base64."""
+    """Return the bytes of a binary packet of a polling payload.
+
+    Raises `WireError` if it is not base64.
+    """
     try:
         return wire.unbase64(packet[1:])
     except ValueError:

@@ -31,7 +31,10 @@ _MALFORMED = (ValueError, TypeError, LookupError, RecursionError)
 
 
 class SocketServer(socketio.Server):  # type: ignore[misc]
-    """python-socketio's server on `EngineServer`. Options that it does not know go to `EngineServer`."""
+    """python-socketio's server on `EngineServer`.
+
+    Options that it does not know go to `EngineServer`.
+    """
 
     def _engineio_server_class(self) -> type[EngineServer]:
         return EngineServer
@@ -56,7 +59,10 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             self._handle_ack(eio_sid, namespace, packet.id, packet.data)
 
     def _decode(self, eio_sid: str, data: str | bytes) -> Any:
-        """Return the checked packet that `data` completes; None if attachments are missing. Raises `WireError`."""
+        """Return the checked packet that `data` completes; None if attachments are missing.
+
+        Raises `WireError`.
+        """
         incomplete = self._binary_packet.get(eio_sid)
         if isinstance(data, bytes) is (incomplete is None):
             raise WireError(1002, "an attachment without its packet, or a packet before all attachments of another")

@@ -1,4 +1,4 @@
-"""One WebSocket after its handshake: parses incoming bytes, and offers a `send` that never blocks."""
+"""One WebSocket after its handshake: incoming bytes are parsed, and sending never blocks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ class Loop(Protocol):
         """Call once, from the loop."""
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
-        """Call again and again, with a pause of `seconds`. An exception of the function ends the process."""
+        """Call again and again, with a pause of `seconds`.
+
+        An exception of the function ends the process.
+        """
 
 
 class Peer(Protocol):
@@ -51,14 +54,17 @@ class Peer(Protocol):
         """Send waiting bytes: the socket takes them again."""
 
     def pong(self, payload: bytes) -> None:
-        """Answer a WebSocket ping, after all waiting frames: the answer must not split a partial frame."""
+        """Answer a WebSocket ping after all waiting frames, so that no partial frame is split."""
 
     def ended(self, code: int | None) -> None:
-        """End, with this Close code (`WebSocket.close`), or at once if the connection is lost (None)."""
+        """End with this Close code, or at once if the connection is lost (None)."""
 
 
 class WebSocket:
-    """The socket of a connected client. `peer` changes if an upgrade succeeds: from its probe to the session."""
+    """The socket of a connected client.
+
+    `peer` changes if an upgrade succeeds: from its probe to the session.
+    """
 
     __slots__ = ("_closing", "_loop", "_reader", "_sock", "_watch", "on_closed", "peer")
 
@@ -73,7 +79,7 @@ class WebSocket:
 
     @property
     def send(self) -> Callable[[bytes], int]:
-        """The `send` of the socket: returns the bytes taken, raises `BlockingIOError` if there is no room."""
+        """The `send` of the socket: returns the bytes taken; `BlockingIOError` if it is full."""
         return self._sock.send
 
     def want_write(self) -> None:
@@ -81,7 +87,10 @@ class WebSocket:
         self._watch.want_write()
 
     def close(self, code: int = 1000) -> None:
-        """Send Close, and end when the client has closed too: an earlier end could lose frames that it has not read."""
+        """Send Close, and end when the client has closed too.
+
+        An earlier end could lose frames that the client has not read.
+        """
         if self._closing:
             return
         self._closing = True
@@ -151,7 +160,10 @@ def is_upgrade(environ: Mapping[str, Any]) -> bool:
 
 
 def accept(environ: Mapping[str, Any]) -> bytes | None:
-    """Return the response that accepts the handshake; None if it is invalid. It declines all extensions (deflate)."""
+    """Return the response that accepts the handshake; None if it is invalid.
+
+    It declines all extensions (deflate).
+    """
     key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "")
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13" or not _is_key(key):
         return None

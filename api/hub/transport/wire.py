@@ -54,9 +54,10 @@ def binary(data: bytes) -> Frame:
 
 
 def event(name: str, body: bytes, key: str | None = None, namespace: str = "/") -> Frame:
-    """Return the frame of a Socket.IO event: `42["NAME",BODY]`, or `42/NAMESPACE,["NAME",BODY]` if not in `/`.
+    """Return the frame of a Socket.IO event.
 
-    `body` is JSON. `key` is the conflation key of the frame; None: the frame is never dropped.
+    It is `42["NAME",BODY]` in `/`, `42/NAMESPACE,["NAME",BODY]` in another namespace. `body`
+    is JSON. `key` is the conflation key; a frame with None is never dropped.
     """
     prefix = b"42" if namespace == "/" else b"42%s," % namespace.encode()
     return text(b'%s["%s",%s]' % (prefix, name.encode(), body), key)
@@ -113,7 +114,7 @@ class Reader:
         return found
 
     def _frame(self, data: bytes, start: int) -> tuple[bool, Opcode, bytes, int] | None:
-        """Return FIN, opcode and payload of the frame at `start`, and its end; None if it is incomplete."""
+        """Return FIN, opcode, payload and end of the frame at `start`; None if it is incomplete."""
         if len(data) - start < 2:
             return None
         first, second = data[start], data[start + 1]
@@ -172,7 +173,7 @@ class Reader:
 
 
 def unmask(mask: bytes, payload: bytes) -> bytes:
-    """XOR the payload with the repeated mask, as one big integer: far faster than a loop over bytes."""
+    """XOR the payload with the repeated mask, as one big integer: faster than a loop over bytes."""
     size = len(payload)
     if not size:
         return b""
@@ -189,7 +190,10 @@ def check_text(payload: bytes) -> None:
 
 
 def check_close(payload: bytes) -> None:
-    """Raise `WireError` unless the payload is empty, or a code that clients may send and a UTF-8 reason."""
+    """Raise `WireError` if the payload of a Close frame is invalid.
+
+    It may be empty, or a code that clients may send and a reason in UTF-8.
+    """
     if not payload:
         return
     code = int.from_bytes(payload[:2])
@@ -199,7 +203,10 @@ def check_close(payload: bytes) -> None:
 
 
 def unbase64(packet: bytes) -> bytes:
-    """Return the bytes of a binary packet of a polling payload, given without its `b`. Raises `ValueError`."""
+    """Return the bytes of a binary packet of a polling payload, given without its `b`.
+
+    Raises `ValueError`.
+    """
     return base64.b64decode(packet, validate=True)
 
 
