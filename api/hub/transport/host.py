@@ -1,4 +1,4 @@
-"""The surroundings of a session: the server that owns it, and the limits of all sessions."""
+"""The environment of a session: the server that owns it, and the limits of all sessions."""
 
 from __future__ import annotations
 
