@@ -9,8 +9,8 @@ from flask import Flask, Response
 
 from api.orjson_provider import OrjsonProvider
 from api.rest import errors, slots
-from api.rest.context import Parts, attach
-from api.rest.probe import Probe
+from api.rest.context import AppContext, attach
+from api.rest.probe import HealthProbe
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, sessions, symbols, trades, volatility
 from api.rest.routing import make_api
 from config.settings import Settings
@@ -37,15 +37,15 @@ def create_app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     """
     app = Flask(__name__, static_folder=None)
     app.json = OrjsonProvider(app)
-    parts = Parts(
+    parts = AppContext(
         settings=settings,
         bus=bus,
         store=store,
         clock=clock,
         version=version,
         started=clock(),
-        database=Probe("database", lambda: health.ask_database(store)),
-        redis=Probe("redis", lambda: health.ask_redis(bus)),
+        database=HealthProbe("database", lambda: health.ask_database(store)),
+        redis=HealthProbe("redis", lambda: health.ask_redis(bus)),
     )
     attach(app, parts)
     app.extensions["openapi"] = make_api(app, version, ROUTES).spec

@@ -19,7 +19,7 @@ from config.settings import Settings, mask_url
 from db import migrate as migrations
 from ops import embedded, running
 from ops.children import hold_stop_signals
-from ops.running import Running
+from ops.running import RunFile
 from ops.supervisor import Process, StopAsked, Supervisor
 
 
@@ -52,7 +52,7 @@ def up() -> None:
                 running.forget(folder)
 
 
-def _bring_up(chosen: Settings, supervisor: Supervisor) -> Running:
+def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     taken = (chosen.api_port, *chosen.hub_ports)
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
@@ -62,7 +62,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> Running:
     migrations.apply(database_url)
     supervisor.start(*processes(chosen, {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}))
     rest, hub = running.url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
-    return Running(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
+    return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
 
 
 def _hub_urls(chosen: Settings) -> list[str]:

@@ -34,7 +34,7 @@ class Busy(RunError):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunFile:
     """`run.json`: where a running system is reached. The two URLs hold passwords; pids by process name."""
 
     rest: str
@@ -47,10 +47,10 @@ class Running:
         write_private(hub_dir / _RUN, json.dumps(asdict(self), indent=2) + "\n")
 
 
-def read(hub_dir: Path) -> Running | None:
+def read(hub_dir: Path) -> RunFile | None:
     """What the `up` on this data directory wrote; None when there is none, or its file cannot be used."""
     try:
-        return Running(**json.loads((hub_dir / _RUN).read_text()))
+        return RunFile(**json.loads((hub_dir / _RUN).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
         return None
 
@@ -161,7 +161,7 @@ class ProcessState:
     uptime_seconds: float | None
 
 
-def states(running: Running, now: float) -> list[ProcessState]:
+def states(running: RunFile, now: float) -> list[ProcessState]:
     """How each process is; `now` in Unix seconds."""
     return [ProcessState(name, pid, _uptime(pid, now)) for name, pid in running.pids.items()]
 
@@ -174,7 +174,7 @@ def _uptime(pid: int, now: float) -> float | None:
         return None
 
 
-def health(running: Running) -> dict[str, Any]:
+def health(running: RunFile) -> dict[str, Any]:
     """What `GET /health` says; `{"status": "unreachable"}` where REST does not answer."""
     status, body = get(running.rest, "/health", seconds=10.0)
     try:
@@ -184,7 +184,7 @@ def health(running: Running) -> dict[str, Any]:
     return answer if status and isinstance(answer, dict) and "status" in answer else {"status": "unreachable"}
 
 
-def report(running: Running, now: float) -> dict[str, Any]:
+def report(running: RunFile, now: float) -> dict[str, Any]:
     """How the system is, for people and machines, passwords masked; `now` in Unix seconds."""
     processes, told = states(running, now), health(running)
     alive = [process.uptime_seconds is not None for process in processes]

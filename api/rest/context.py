@@ -9,7 +9,7 @@ from typing import cast
 
 from flask import Flask, current_app
 
-from api.rest.probe import Probe
+from api.rest.probe import HealthProbe
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -18,7 +18,7 @@ _NAME = "tickwire"
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class AppContext:
     """The app's parts. `clock` gives aware UTC; `database` and `redis` are asked by health alone."""
 
     settings: Settings
@@ -27,15 +27,15 @@ class Parts:
     clock: Callable[[], datetime]
     version: str
     started: datetime
-    database: Probe
-    redis: Probe
+    database: HealthProbe
+    redis: HealthProbe
 
 
-def attach(app: Flask, parts: Parts) -> None:
+def attach(app: Flask, parts: AppContext) -> None:
     """Give the app its parts."""
     app.extensions[_NAME] = parts
 
 
-def parts() -> Parts:
+def context() -> AppContext:
     """The parts of the app that serves the current request."""
-    return cast(Parts, current_app.extensions[_NAME])
+    return cast(AppContext, current_app.extensions[_NAME])

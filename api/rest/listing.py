@@ -9,12 +9,12 @@ from typing import Any
 import orjson
 from flask import Response
 
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.routes.symbols import refuse_unknown
 from api.rest.schemas import paging
 from api.rest.schemas.listings import DEFAULT_LIMIT
 from api.rest.slots import hold, take_for_export
-from db.listing.query import Form, Key, Listing, Page, Part, read_page
+from db.listing.query import Form, Key, Listing, Page, RowFilter, read_page
 
 EXPORT_ROWS = 10_000  # of an export that are in memory, and in one query, at a time
 EXPORTS = {"responses": {200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/x-ndjson")}}}}
@@ -46,7 +46,7 @@ def answer(
     page = read(EXPORT_ROWS if whole else query.get("limit", DEFAULT_LIMIT), query["page_token"].key if "page_token" in query else None)
     if not page.lines:
         _refuse_unknown(query)
-    token = paging.encode(paging.place(listing, query, page.following)) if page.following else None
+    token = paging.encode(paging.page_token(listing, query, page.following)) if page.following else None
     if kind == "json":
         return _json_page({name: query[name] for name in about}, rows, page, token)
     header = listing.header if kind == "csv" else b""
@@ -73,9 +73,9 @@ def _refuse_unknown(query: Mapping[str, Any]) -> None:
 def _reader(listing: Listing, query: Mapping[str, Any]) -> ReadPage:
     """Reads one page of what the query asks for, in a transaction of its own."""
     chosen = {column.name: query[column.name] for column in listing.filters if column.name in query}
-    part = Part(chosen, query.get("start"), query.get("end"), descending=query["order"] == "desc")
+    part = RowFilter(chosen, query.get("start"), query.get("end"), descending=query["order"] == "desc")
     form: Form = "csv" if query["format"] == "csv" else "json"
-    store = parts().store
+    store = context().store
 
     def read(limit: int, after: Key | None) -> Page:
         with store.transaction() as cursor:

@@ -11,12 +11,12 @@ from typing import Any
 from db.bus import BusError
 from db.postgres import StoreError
 
-PATIENCE_SECONDS = 1.5
+ANSWER_WAIT_SECONDS = 1.5
 
 log = logging.getLogger(__name__)
 
 
-class Probe:
+class HealthProbe:
     """A question to one part. It is asked in a thread of its own, so that a part that hangs cannot hang who wants to know;
     whoever comes while one is on its way shares its answer, so that a hanging part holds one thread and one connection."""
 
@@ -51,7 +51,7 @@ class Probe:
         answer.set_result(result)
 
 
-def ask_all(*probes: Probe, patience: float = PATIENCE_SECONDS) -> list[Any]:
+def ask_all(*probes: HealthProbe, patience: float = ANSWER_WAIT_SECONDS) -> list[Any]:
     """Ask them all at once; the answers in order, None for each that failed or took longer than `patience` seconds."""
     answers = [probe.ask() for probe in probes]
     done, _ = wait(answers, timeout=patience)

@@ -9,7 +9,7 @@ from flask import Flask
 from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from marshmallow import Schema
 
-from api.rest.schemas.answers import ErrorSchema
+from api.rest.schemas.answers import ErrorResponseSchema
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ def make_api(app: Flask, version: str, routes: list[Routes]) -> Any:
     app.config["API_VERSION"] = version
     app.config["OPENAPI_VERSION"] = "3.1.0"
     api = Api()
-    api.ERROR_SCHEMA = ErrorSchema
+    api.ERROR_SCHEMA = ErrorResponseSchema
     api.init_app(app)
     for each in routes:
         api.register_blueprint(each.blueprint)

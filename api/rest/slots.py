@@ -1,6 +1,6 @@
 """Keeping a few of the server's threads free, so that health is answered whatever everybody else is waiting for.
 
-A request that asks PostgreSQL or Redis holds one of `MOST_AT_WORK` slots until it is answered, a streamed export until its
+A request that asks PostgreSQL or Redis holds one of `MAX_WORKING_REQUESTS` slots until it is answered, a streamed export until its
 last byte is sent. The server needs more threads than that (config/gunicorn/rest.py).
 """
 
@@ -14,9 +14,9 @@ from flask import Flask, Response, g, request
 from api.errors import ErrorCode
 from api.rest.errors import ApiError
 
-MOST_AT_WORK = 6
-MOST_EXPORTS = 3
-PATIENCE_SECONDS = 1.0
+MAX_WORKING_REQUESTS = 6
+MAX_EXPORTS = 3
+SLOT_WAIT_SECONDS = 1.0
 _WITHOUT = frozenset({"health", "docs", "index"})  # blueprints that never wait for anything
 
 
@@ -24,7 +24,7 @@ class Slots:
     """So many at a time. Who comes when all are taken waits for one, unless none has come free for as long as that wait:
     then something hangs, and waiting would only fill the queue."""
 
-    def __init__(self, most: int, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, most: int, patience: float = SLOT_WAIT_SECONDS) -> None:
         self._free = threading.Semaphore(most)
         self._patience = patience
         self._freed = time.monotonic()
@@ -57,7 +57,7 @@ class Slot:
 
 def register(app: Flask) -> None:
     """Let every request of `app` that waits for others take a slot first."""
-    at_work, exports = Slots(MOST_AT_WORK), Slots(MOST_EXPORTS, patience=0)
+    at_work, exports = Slots(MAX_WORKING_REQUESTS), Slots(MAX_EXPORTS, patience=0)
 
     def take() -> None:
         g.held = []
@@ -80,7 +80,7 @@ def take_for_export() -> list[Slot]:
     """What a streamed answer holds beyond its request: hand it to `hold`. 429 where enough exports run already."""
     slot: Slot | None = g.exports.take()
     if slot is None:
-        raise ApiError(429, ErrorCode.TOO_MANY_REQUESTS, f"{MOST_EXPORTS} exports run already, try again later")
+        raise ApiError(429, ErrorCode.TOO_MANY_REQUESTS, f"{MAX_EXPORTS} exports run already, try again later")
     held: list[Slot] = [*g.pop("held"), slot]
     return held
 

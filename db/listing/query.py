@@ -94,7 +94,7 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class RowFilter:
     """Which rows: the values of filters by their names, and `start` <= time < `end`, both in contract form, None where open."""
 
     filters: Mapping[str, str] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class Page:
     following: Key | None
 
 
-def read_page(cursor: Any, listing: Listing, part: Part, limit: int, form: Form, after: Key | None = None) -> Page:
+def read_page(cursor: Any, listing: Listing, part: RowFilter, limit: int, form: Form, after: Key | None = None) -> Page:
     """Up to `limit` rows of the part that follow `after` in its order; JSON objects a line, or CSV without a header."""
     query = sql.SQL("COPY (SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {}) TO STDOUT WITH ({})").format(
         sql.SQL(_selected(listing, form)),
@@ -130,7 +130,7 @@ def read_page(cursor: Any, listing: Listing, part: Part, limit: int, form: Form,
     return Page(lines, _key(listing, lines[_last_record(lines, form) :], form))
 
 
-def _conditions(listing: Listing, part: Part, after: Key | None) -> Iterator[sql.Composable]:
+def _conditions(listing: Listing, part: RowFilter, after: Key | None) -> Iterator[sql.Composable]:
     yield sql.SQL(listing.condition or "TRUE")
     for each in listing.filters:
         if each.name in part.filters:
@@ -152,7 +152,7 @@ def _compare(column: Column, operator: str, value: str | int) -> sql.Composed:
     return sql.SQL("{} {} {}").format(sql.SQL(column.stored), sql.SQL(operator), sql.Literal(value))
 
 
-def _order(listing: Listing, part: Part) -> sql.Composed:
+def _order(listing: Listing, part: RowFilter) -> sql.Composed:
     way = sql.SQL(" DESC" if part.descending else "")
     return sql.SQL(", ").join(sql.SQL(column.stored) + way for column in listing.key_columns)
 

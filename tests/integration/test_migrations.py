@@ -14,7 +14,7 @@ import pytest
 
 from db import migrate
 from db.instruments import all_instruments
-from db.listing.query import Part, read_page
+from db.listing.query import RowFilter, read_page
 from db.listing.tables import PRICES
 from db.postgres import Store, StoreError
 from db.prices import PriceRow, insert_prices
@@ -122,7 +122,7 @@ def test_prices_keep_their_digits(store: Store) -> None:
     prices = ["1.38710", "1.3871", "0.1", "100", "0.000000000000000001", "123456789012345678901234.123456789012345678901234"]
     with store.transaction() as cursor:
         assert insert_prices(cursor, [row(seq, price, volume=price) for seq, price in enumerate(prices, start=1)]) == len(prices)
-        lines = read_page(cursor, PRICES, Part({"symbol": "EUR_USD"}), 100, "csv").lines.decode().splitlines()
+        lines = read_page(cursor, PRICES, RowFilter({"symbol": "EUR_USD"}), 100, "csv").lines.decode().splitlines()
         cursor.execute("SELECT mid FROM prices ORDER BY seq")
         assert [mid for (mid,) in cursor.fetchall()] == prices
     assert [line.split(",")[3:7] for line in lines] == [[price] * 4 for price in prices]

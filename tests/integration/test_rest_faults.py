@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from api.rest.context import _NAME
-from api.rest.slots import MOST_AT_WORK
+from api.rest.slots import MAX_WORKING_REQUESTS
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -146,14 +146,14 @@ def test_health_sees_the_database_come_back(settings: Settings, bus: Bus, store:
 def test_health_is_served_however_many_wait_for_what_hangs(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
     """As many requests as may work wait for a lock in the database: others are refused, health is not."""
     app = create_app(settings, bus, store, clock, "1")
-    with store.transaction() as cursor, ThreadPoolExecutor(MOST_AT_WORK) as threads:
+    with store.transaction() as cursor, ThreadPoolExecutor(MAX_WORKING_REQUESTS) as threads:
         cursor.execute("LOCK TABLE market_sessions IN ACCESS EXCLUSIVE MODE")
-        waiting = [threads.submit(app.test_client().get, "/sessions") for _ in range(MOST_AT_WORK)]
-        until(lambda: len(lock_waits(store)) == MOST_AT_WORK, what="every request's wait for the lock")
+        waiting = [threads.submit(app.test_client().get, "/sessions") for _ in range(MAX_WORKING_REQUESTS)]
+        until(lambda: len(lock_waits(store)) == MAX_WORKING_REQUESTS, what="every request's wait for the lock")
         assert_unavailable(app.test_client().get("/ticks?symbol=EUR_USD"), "rest")
         assert health(app.test_client(), "/health")[0] == 200
         cursor.connection.rollback()
-        assert [each.result().status_code for each in waiting] == [200] * MOST_AT_WORK
+        assert [each.result().status_code for each in waiting] == [200] * MAX_WORKING_REQUESTS
     assert app.test_client().get("/ticks?symbol=EUR_USD").status_code == 200
 
 

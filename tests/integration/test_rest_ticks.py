@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from api.app import create_app
 from api.rest import listing as view
-from api.rest.slots import MOST_EXPORTS
+from api.rest.slots import MAX_EXPORTS
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store, StoreError
@@ -239,10 +239,10 @@ def test_an_export_that_breaks_off_never_looks_complete(
 
 
 def test_exports_leave_room_for_others(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = [ask(client, symbol="GBP_USD", format="csv") for _ in range(2 * MOST_EXPORTS)]  # one page: nothing to stream
+    small = [ask(client, symbol="GBP_USD", format="csv") for _ in range(2 * MAX_EXPORTS)]  # one page: nothing to stream
     assert {answer.status_code for answer in small} == {200}
     monkeypatch.setattr(view, "EXPORT_ROWS", 50)
-    running = [ask(client, format="csv") for _ in range(MOST_EXPORTS)]
+    running = [ask(client, format="csv") for _ in range(MAX_EXPORTS)]
     refused = ask(client, format="ndjson")
     assert (refused.status_code, refused.json["error"]["code"]) == (429, "too_many_requests")
     assert ask(client).status_code == 200

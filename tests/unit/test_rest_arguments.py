@@ -94,7 +94,7 @@ def test_a_token_gives_its_place_back(
 ) -> None:
     key = data.draw(keys)
     asked = {**query, "order": order}
-    asked["page_token"] = paging.encode(paging.place(listing, asked, key))
+    asked["page_token"] = paging.encode(paging.page_token(listing, asked, key))
     assert schema().load(asked)["page_token"].key == key
     assert list(schema().validate({**asked, "order": "desc" if order == "asc" else "asc"})) == ["page_token"]
     other = {"symbol": "GBP_USD", **({"interval": "1d"} if "interval" in query else {})}
@@ -106,7 +106,7 @@ def test_a_token_gives_its_place_back(
 def test_a_token_of_another_listing_is_refused(schema: type[ListQuery], own: str, query: dict[str, str]) -> None:
     key: Key = ("2025-01-01T00:00:00.000000Z", 1)
     for other in (TRADES, GAPS, CANDLES["mid"]):
-        token = paging.encode(paging.place(other, {**query, "order": "asc"}, key[: len(other.key)]))
+        token = paging.encode(paging.page_token(other, {**query, "order": "asc"}, key[: len(other.key)]))
         mine = other.name == own
         assert list(schema().validate({**query, "page_token": token})) == ([] if mine else ["page_token"])
 

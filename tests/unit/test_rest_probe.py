@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from api.rest.probe import Probe, ask_all
+from api.rest.probe import HealthProbe, ask_all
 
 
 def test_answers_come_in_order() -> None:
-    assert ask_all(Probe("a", lambda: 1), Probe("b", lambda: 2)) == [1, 2]
+    assert ask_all(HealthProbe("a", lambda: 1), HealthProbe("b", lambda: 2)) == [1, 2]
 
 
 def test_a_failing_part_is_none_and_is_asked_again() -> None:
@@ -19,7 +19,7 @@ def test_a_failing_part_is_none_and_is_asked_again() -> None:
             raise answer
         return str(answer)
 
-    probe = Probe("part", question)
+    probe = HealthProbe("part", question)
     assert [ask_all(probe), ask_all(probe), ask_all(probe)] == [[None], ["None"], ["fine"]]
 
 
@@ -31,8 +31,8 @@ def test_nobody_waits_for_a_hanging_part_and_it_is_asked_once() -> None:
         release.wait()
         return "late"
 
-    probe = Probe("part", question)
-    assert [ask_all(probe, Probe("other", lambda: "well"), patience=0.05) for _ in range(3)] == [[None, "well"]] * 3
+    probe = HealthProbe("part", question)
+    assert [ask_all(probe, HealthProbe("other", lambda: "well"), patience=0.05) for _ in range(3)] == [[None, "well"]] * 3
     waiting = probe.ask()
     release.set()
     assert waiting.result(20) == "late"

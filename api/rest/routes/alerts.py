@@ -9,13 +9,13 @@ from flask import Response
 from api.rest.listing import EXPORTS, answer
 from api.rest.routing import Routes
 from api.rest.schemas.analytics import AlertsQuery, AlertsSchema
-from api.rest.schemas.answers import ErrorSchema
+from api.rest.schemas.answers import ErrorResponseSchema
 from db.listing.tables import ALERTS
 
 routes = Routes("alerts", "Alerts with what they saw")
 
 
-@routes.get("/alerts", AlertsSchema, takes=AlertsQuery, fails={404: ErrorSchema}, doc=EXPORTS)
+@routes.get("/alerts", AlertsSchema, takes=AlertsQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
 def alerts(query: dict[str, Any]) -> Response:
     """Every alert that was raised, ordered by (time, id); `symbol` finds either instrument of a correlation.
 

@@ -8,14 +8,14 @@ from flask import Response
 
 from api.rest.listing import EXPORTS, answer
 from api.rest.routing import Routes
-from api.rest.schemas.answers import ErrorSchema
+from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.listings import CandlesQuery, CandlesSchema
 from db.listing.tables import CANDLES
 
 routes = Routes("candles", "Stored candles")
 
 
-@routes.get("/candles", CandlesSchema, takes=CandlesQuery, fails={404: ErrorSchema}, doc=EXPORTS)
+@routes.get("/candles", CandlesSchema, takes=CandlesQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
 def candles(query: dict[str, Any]) -> Response:
     """Candles of one interval, ordered by start time.
 

@@ -12,13 +12,13 @@ import orjson
 from flask import Response
 
 from api.errors import ErrorCode
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.errors import ApiError
 from api.rest.listing import EXPORTS, answer, export
 from api.rest.routes.symbols import refuse_unknown
 from api.rest.routing import Routes
 from api.rest.schemas.analytics import HistoryQuery, HistorySchema, MatrixQuery, MatrixSchema
-from api.rest.schemas.answers import ErrorSchema
+from api.rest.schemas.answers import ErrorResponseSchema
 from db.correlations import Row, latest_matrix
 from db.listing.tables import CORRELATIONS
 from db.timestamps import format_time
@@ -70,7 +70,7 @@ class Matrix:
         return b"".join(lines)
 
 
-@routes.get("/correlation", MatrixSchema, takes=MatrixQuery, fails={404: ErrorSchema}, doc=EXPORTS)
+@routes.get("/correlation", MatrixSchema, takes=MatrixQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
 def correlation(query: dict[str, Any]) -> Response:
     """The last correlation matrix up to `as_of`, of hourly log returns over 30 days.
 
@@ -78,8 +78,8 @@ def correlation(query: dict[str, Any]) -> Response:
     it. CSV is the matrix with the symbols in its first row and column, an empty cell where it has null; NDJSON has a line for each pair.
     404 `no_data` where there is no matrix yet.
     """
-    here, method = parts(), query["method"]
-    with here.store.transaction() as cursor:
+    app, method = context(), query["method"]
+    with app.store.transaction() as cursor:
         found = latest_matrix(cursor, method, query.get("as_of"))
     names = query.get("symbols")
     matrix = Matrix.of(found[1] if found else (), names)
@@ -93,10 +93,10 @@ def correlation(query: dict[str, Any]) -> Response:
         return export(lines, query["format"], f"correlation_{method}_{about['as_of'][:10]}")
     # Not by way of the schema, which takes far longer over each number than it took to compute it.
     body = {"symbols": matrix.symbols, "matrix": matrix.correlations, "observations": matrix.observations}
-    return Response(orjson.dumps({**about, **body, "timestamp": format_time(here.clock())}), content_type="application/json")
+    return Response(orjson.dumps({**about, **body, "timestamp": format_time(app.clock())}), content_type="application/json")
 
 
-@routes.get("/correlation/history", HistorySchema, takes=HistoryQuery, fails={404: ErrorSchema}, doc=EXPORTS)
+@routes.get("/correlation/history", HistorySchema, takes=HistoryQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
 def history(query: dict[str, Any]) -> Response:
     """The correlation of one pair, day by day, ordered by time; `symbol1` and `symbol2` in either order.
 

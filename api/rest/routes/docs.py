@@ -9,7 +9,7 @@ from typing import Any
 from flask import Blueprint, Response, abort, current_app, jsonify, request, send_from_directory
 
 from api import asyncapi
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.answers import IndexSchema
 from db.timestamps import format_time
@@ -77,15 +77,15 @@ def index() -> Any:
     """The service in a few words: a page for browsers, JSON for `Accept: application/json`."""
     if request.accept_mimetypes.best_match(["text/html", "application/json"]) != "application/json":
         return _html(_FRONT)
-    here = parts()
+    app = context()
     spec: dict[str, Any] = current_app.extensions["openapi"].to_dict()
     body = {
         "name": "tickwire",
-        "version": here.version,
+        "version": app.version,
         "description": _DESCRIPTION,
         "documentation": _DOCUMENTATION,
         "routes": sorted(spec["paths"]),
-        "timestamp": format_time(here.clock()),
+        "timestamp": format_time(app.clock()),
     }
     return body, 200, {"Vary": "Accept"}
 
@@ -99,9 +99,9 @@ def openapi() -> Response:
 @pages.get("/asyncapi.json")
 def events_of_the_hub() -> Response:
     """The AsyncAPI document of the hub, made from the schemas of its events."""
-    here = parts()
-    hub = url_of(here.settings.websocket_host, here.settings.websocket_port)
-    return jsonify(asyncapi.document(here.version, hub.removeprefix("http://")))
+    app = context()
+    hub = url_of(app.settings.websocket_host, app.settings.websocket_port)
+    return jsonify(asyncapi.document(app.version, hub.removeprefix("http://")))
 
 
 @pages.get("/docs")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.probe import ask_all
 from api.rest.routing import Routes
 from api.rest.schemas.answers import BinanceHealthSchema, DatabaseHealthSchema, HealthSchema, LiveSchema, ReadySchema
@@ -35,9 +35,9 @@ def ask_redis(bus: Bus) -> tuple[dict[str, dict[str, Any]], int]:
 @routes.get("/health", HealthSchema, fails={503: HealthSchema})
 def health() -> Any:
     """Everything at once; 503 where a part is missing."""
-    here = parts()
-    database, redis = ask_all(here.database, here.redis)
-    now = here.clock()
+    app = context()
+    database, redis = ask_all(app.database, app.redis)
+    now = app.clock()
     sources, unstored = redis or ({}, None)
     well = database == _CONNECTED and redis is not None
     return {
@@ -53,42 +53,42 @@ def health() -> Any:
 @routes.get("/health/live", LiveSchema)
 def live() -> Any:
     """The process answers; nothing else is asked."""
-    return {"status": "alive", **_about(parts().clock())}
+    return {"status": "alive", **_about(context().clock())}
 
 
 @routes.get("/health/ready", ReadySchema, fails={503: ReadySchema})
 def ready() -> Any:
     """Whether requests can be served: database and bus answer; 503 until then."""
-    here = parts()
-    database, redis = ask_all(here.database, here.redis)
+    app = context()
+    database, redis = ask_all(app.database, app.redis)
     well = database == _CONNECTED and redis is not None
     return {
         "status": "ready" if well else "not_ready",
         "database": database or _DISCONNECTED,
         "redis": _DISCONNECTED if redis is None else _CONNECTED,
-        "timestamp": format_time(here.clock()),
+        "timestamp": format_time(app.clock()),
     }, _status(well)
 
 
 @routes.get("/health/db", DatabaseHealthSchema, fails={503: DatabaseHealthSchema})
 def db() -> Any:
     """The database alone; 503 where it does not answer."""
-    here = parts()
-    (database,) = ask_all(here.database)
+    app = context()
+    (database,) = ask_all(app.database)
     well = database == _CONNECTED
     return {
         "status": "healthy" if well else "unhealthy",
         "database": database or _DISCONNECTED,
-        "timestamp": format_time(here.clock()),
+        "timestamp": format_time(app.clock()),
     }, _status(well)
 
 
 @routes.get("/health/binance", BinanceHealthSchema, fails={503: BinanceHealthSchema})
 def binance() -> Any:
     """The Binance source alone: its state, or that it is not configured; 503 while the bus is away."""
-    here = parts()
-    (redis,) = ask_all(here.redis)
-    now = here.clock()
+    app = context()
+    (redis,) = ask_all(app.redis)
+    now = app.clock()
     if redis is None:
         return {"status": "unknown", "source": None, "timestamp": format_time(now)}, 503
     report = redis[0].get("binance")
@@ -99,9 +99,9 @@ def binance() -> Any:
 
 
 def _about(now: datetime) -> dict[str, Any]:
-    here = parts()
-    uptime = round((now - here.started).total_seconds(), 3)
-    return {"uptime_seconds": uptime, "version": here.version, "timestamp": format_time(now)}
+    app = context()
+    uptime = round((now - app.started).total_seconds(), 3)
+    return {"uptime_seconds": uptime, "version": app.version, "timestamp": format_time(now)}
 
 
 def _status(well: bool) -> int:

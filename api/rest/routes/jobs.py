@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.analytics import JobsSchema
 from config.settings import Settings, mask_url
@@ -17,19 +17,19 @@ routes = Routes("jobs", "What runs, and when")
 @routes.get("/jobs", JobsSchema)
 def jobs() -> Any:
     """Every job as the active scheduler has it, by name, with its last run; none where no scheduler has run yet."""
-    here = parts()
-    with here.store.transaction() as cursor:
+    app = context()
+    with app.store.transaction() as cursor:
         states = job_states(cursor)
     found = [
         {
             "id": state.id,
             "schedule": state.schedule,
             "next_run": state.next_run and format_time(state.next_run),
-            "last_run": _run(state, here.settings),
+            "last_run": _run(state, app.settings),
         }
         for state in states
     ]
-    return {"jobs": found, "count": len(found), "timestamp": format_time(here.clock())}
+    return {"jobs": found, "count": len(found), "timestamp": format_time(app.clock())}
 
 
 def _run(state: JobState, settings: Settings) -> dict[str, Any] | None:

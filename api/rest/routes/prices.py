@@ -8,35 +8,35 @@ import orjson
 from flask import Response
 
 from api.errors import ErrorCode
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.errors import ApiError
 from api.rest.listing import EXPORTS, answer
 from api.rest.routes.symbols import refuse_unknown
 from api.rest.routing import Routes
-from api.rest.schemas.answers import ErrorSchema, LatestQuery, LatestSchema
+from api.rest.schemas.answers import ErrorResponseSchema, LatestQuery, LatestSchema
 from api.rest.schemas.listings import TicksQuery, TicksSchema
 from db.listing.tables import PRICES
 
 routes = Routes("prices", "Latest and stored prices")
 
 
-@routes.get("/price/latest", LatestSchema, takes=LatestQuery, fails={404: ErrorSchema})
+@routes.get("/price/latest", LatestSchema, takes=LatestQuery, fails={404: ErrorResponseSchema})
 def latest(query: dict[str, Any]) -> Any:
     """The latest price of one instrument (`symbol`), or of several (`symbols`)."""
     if "symbols" in query:
         names = query["symbols"]
-        found = parts().bus.latest_prices(names)
+        found = context().bus.latest_prices(names)
         refuse_unknown("symbols", [name for name in names if name not in found])
         return {"prices": {name: _latest(body) for name, body in found.items()}}
     name = query["symbol"]
-    body = parts().bus.latest_prices([name]).get(name)
+    body = context().bus.latest_prices([name]).get(name)
     if body is None:
         refuse_unknown("symbol", [name])
         raise ApiError(404, ErrorCode.NO_PRICE, f"{name} has no price yet", {"symbol": [name]})
     return _latest(body)
 
 
-@routes.get("/ticks", TicksSchema, takes=TicksQuery, fails={404: ErrorSchema}, doc=EXPORTS)
+@routes.get("/ticks", TicksSchema, takes=TicksQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
 def ticks(query: dict[str, Any]) -> Response:
     """Stored prices, ordered by (time, epoch, seq).
 

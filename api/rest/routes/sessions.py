@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.answers import SessionsSchema
 from db.sessions import all_sessions
@@ -16,10 +16,10 @@ routes = Routes("sessions", "When markets trade")
 @routes.get("/sessions", SessionsSchema)
 def sessions() -> Any:
     """Every market session and whether it is open now, daylight saving included."""
-    here = parts()
-    with here.store.transaction() as cursor:
+    app = context()
+    with app.store.transaction() as cursor:
         rows = all_sessions(cursor)
-    now = here.clock()
+    now = app.clock()
     found = [
         {
             "name": each.name,

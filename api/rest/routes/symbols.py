@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.errors import unknown_instrument
 from api.rest.routing import Routes
 from api.rest.schemas.answers import SymbolsSchema
@@ -19,11 +19,11 @@ routes = Routes("symbols", "What can be priced")
 @routes.get("/symbols", SymbolsSchema)
 def symbols() -> Any:
     """Every instrument, whether its market is open, and when it was last priced."""
-    here = parts()
-    latest = here.bus.latest_prices()
-    with here.store.transaction() as cursor:
+    app = context()
+    latest = app.bus.latest_prices()
+    with app.store.transaction() as cursor:
         instruments, sessions = all_instruments(cursor), all_sessions(cursor)
-    now = here.clock()
+    now = app.clock()
     found = [
         {
             "symbol": each.symbol,
@@ -43,7 +43,7 @@ def refuse_unknown(argument: str, names: list[str]) -> None:
     """404 unless these are instruments. Asked only about names without a price, so the usual request costs no query."""
     if not names:
         return
-    with parts().store.transaction() as cursor:
+    with context().store.transaction() as cursor:
         known = {each.symbol for each in all_instruments(cursor)}
     if unknown := [name for name in names if name not in known]:
         raise unknown_instrument(argument, unknown)

@@ -8,14 +8,14 @@ from flask import Response
 
 from api.rest.listing import EXPORTS, answer
 from api.rest.routing import Routes
-from api.rest.schemas.answers import ErrorSchema
+from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.listings import TradesQuery, TradesSchema
 from db.listing.tables import TRADES
 
 routes = Routes("trades", "Stored trades of exchanges")
 
 
-@routes.get("/market/trades", TradesSchema, takes=TradesQuery, fails={404: ErrorSchema}, doc=EXPORTS)
+@routes.get("/market/trades", TradesSchema, takes=TradesQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
 def trades(query: dict[str, Any]) -> Response:
     """Stored trades, ordered by (time, trade_id).
 

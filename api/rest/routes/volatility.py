@@ -10,12 +10,12 @@ from typing import Any
 import orjson
 from flask import Response
 
-from api.rest.context import parts
+from api.rest.context import context
 from api.rest.listing import EXPORTS, answer, export
 from api.rest.routes.symbols import refuse_unknown
 from api.rest.routing import Routes
 from api.rest.schemas.analytics import LatestVolatilityQuery, LatestVolatilitySchema, VolatilityQuery, VolatilitySchema
-from api.rest.schemas.answers import ErrorSchema
+from api.rest.schemas.answers import ErrorResponseSchema
 from db.listing.tables import VOLATILITY
 from db.timestamps import format_time
 from db.volatility import ESTIMATORS, VolatilityRow, last_estimates
@@ -25,7 +25,7 @@ _COLUMNS = ("symbol", "time", "estimator", "volatility", "annualised", "observat
 routes = Routes("volatility", "Volatility, computed every hour")
 
 
-@routes.get("/volatility", VolatilitySchema, takes=VolatilityQuery, fails={404: ErrorSchema}, doc=EXPORTS)
+@routes.get("/volatility", VolatilitySchema, takes=VolatilityQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
 def volatility(query: dict[str, Any]) -> Response:
     """One instrument's volatility, ordered by (time, estimator).
 
@@ -36,22 +36,22 @@ def volatility(query: dict[str, Any]) -> Response:
     return answer(VOLATILITY, query, "volatility")
 
 
-@routes.get("/volatility/latest", LatestVolatilitySchema, takes=LatestVolatilityQuery, fails={404: ErrorSchema}, doc=EXPORTS)
+@routes.get("/volatility/latest", LatestVolatilitySchema, takes=LatestVolatilityQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
 def latest(query: dict[str, Any]) -> Any:
     """What is known of the last hour, of every instrument that has any volatility.
 
     An instrument whose market is closed has the `time` of the last hour for which there was any; with `estimator`, for which that one was
     available. CSV and NDJSON give a row for each instrument and estimator.
     """
-    here = parts()
+    app = context()
     names = query.get("symbols")
-    with here.store.transaction() as cursor:
+    with app.store.transaction() as cursor:
         rows = last_estimates(cursor, [query["estimator"]] if "estimator" in query else ESTIMATORS, names)
     found = _by_symbol(rows)
     refuse_unknown("symbols", [name for name in names or () if name not in found])
     if query["format"] != "json":
         return export(_lines(rows, query["format"]), query["format"], "volatility_latest")
-    return {"volatility": found, "count": len(found), "timestamp": format_time(here.clock())}
+    return {"volatility": found, "count": len(found), "timestamp": format_time(app.clock())}
 
 
 def _by_symbol(rows: Sequence[VolatilityRow]) -> dict[str, dict[str, Any]]:

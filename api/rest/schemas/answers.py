@@ -40,7 +40,7 @@ class ErrorDetailSchema(Schema):
     details = Dict(required=True, metadata=about("More about it; where arguments are wrong, each one's name and what is wrong with it"))
 
 
-class ErrorSchema(Schema):
+class ErrorResponseSchema(Schema):
     """The one shape of every error."""
 
     error = Nested(ErrorDetailSchema, required=True)

@@ -28,7 +28,7 @@ class TimeArgument(Str):
 
 
 class TokenArgument(Str):
-    """A `next_page_token` of one listing; becomes a `paging.Place`."""
+    """A `next_page_token` of one listing; becomes a `paging.PageToken`."""
 
     def __init__(self, listing: Listing, **kwargs: Any) -> None:
         super().__init__(**kwargs)

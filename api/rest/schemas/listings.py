@@ -54,8 +54,8 @@ class ListQuery(Schema):
     def _in_order(self, data: dict[str, Any], **_: Any) -> None:
         if "start" in data and "end" in data and data["start"] > data["end"]:
             raise ValidationError("Must not be before start.", "end")
-        at: paging.Place | None = data.get("page_token")
-        if at is not None and at != paging.place(at.listing, data, at.key):
+        at: paging.PageToken | None = data.get("page_token")
+        if at is not None and at != paging.page_token(at.listing, data, at.key):
             raise ValidationError("Belongs to another symbol, filter or order.", "page_token")
 
 

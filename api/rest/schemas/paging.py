@@ -13,7 +13,7 @@ from db.listing.query import Key, Listing
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PageToken:
     """The last row that a client has, and what was listed: the order, and the values of the filters, None where not given."""
 
     listing: Listing
@@ -22,17 +22,17 @@ class Place:
     key: Key
 
 
-def place(listing: Listing, query: Mapping[str, Any], key: Key) -> Place:
+def page_token(listing: Listing, query: Mapping[str, Any], key: Key) -> PageToken:
     """The place of a row among those that `query` asks for."""
-    return Place(listing, query["order"], tuple(query.get(column.name) for column in listing.filters), key)
+    return PageToken(listing, query["order"], tuple(query.get(column.name) for column in listing.filters), key)
 
 
-def encode(at: Place) -> str:
+def encode(at: PageToken) -> str:
     """The token of a place."""
     return base64.urlsafe_b64encode(orjson.dumps([at.listing.name, at.order, at.filters, *at.key])).decode().rstrip("=")
 
 
-def decode(listing: Listing, token: str) -> Place:
+def decode(listing: Listing, token: str) -> PageToken:
     """The place of a token; `ValueError` where it is none of this listing. A forged one is harmless: it only says where to go on."""
     parts = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
     if not isinstance(parts, list) or len(parts) != 3 + len(listing.key):
@@ -40,4 +40,4 @@ def decode(listing: Listing, token: str) -> Place:
     name, order, values, *key = parts
     if name != listing.name or not isinstance(order, str) or not isinstance(values, list):
         raise ValueError("of another listing, or parts of the wrong type")
-    return Place(listing, order, tuple(values), listing.check_key(key))
+    return PageToken(listing, order, tuple(values), listing.check_key(key))
