@@ -45,7 +45,7 @@ def test_folders_keep_their_places_in_the_image() -> None:
 def test_the_image_is_a_python_that_will_do_and_no_root() -> None:
     steps = dict(instructions())
     assert steps["FROM"] == "python:3.11-slim"
-    assert 'requires-python = ">=3.11"' in (ROOT / "pyproject.toml").read_text()
+    assert 'target-version = "py311"' in (ROOT / "pyproject.toml").read_text()
     assert steps["USER"] != "root"
     names = [name for name, _ in instructions()]
     assert names[names.index("USER") :] == ["USER", "EXPOSE", "CMD"]  # nothing is made or copied by another
