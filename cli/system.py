@@ -1,4 +1,4 @@
-"""`manage.py up`, `migrate` and `status`: the whole of it."""
+"""`manage.py up`, `migrate` and `status`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
-from config.settings import Settings, mask_url
+from config.settings import Settings, mask_url, url_of
 from db import migrate as migrations
 from ops import embedded, running
 from ops.children import hold_stop_signals
@@ -25,18 +25,18 @@ from ops.supervisor import Process, StopAsked, Supervisor
 
 @click.command()
 def up() -> None:
-    """Start everything and stay in the foreground.
+    """Start the whole system and stay in the foreground.
 
-    Starts an embedded PostgreSQL and Redis under HUB_DATA_DIR where no server is configured, applies migrations, then starts
-    the jobs, HUB_WORKERS hubs and the REST app, and restarts whichever dies. Prints one line beginning "ready:" once clients can be
-    served. Ctrl-C or SIGTERM stops all of it in order.
+    If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies migrations, starts
+    the jobs, HUB_WORKERS hubs and the REST app, and restarts each of them if it ends. Prints one line beginning with
+    "ready:" once clients can be served. Ctrl-C or SIGTERM stops all processes in order.
     """
     chosen = chosen_settings("up")
     folder = chosen.hub_data_dir
     with plain_errors():
         running.prepare_data_dir(folder)
         with running.locked(folder) as lock:
-            running.forget(folder)  # of an `up` that was killed
+            running.forget(folder)  # left by an `up` that was killed
             hubs = [("WEBSOCKET", chosen.websocket_host, port) for port in chosen.hub_ports]
             running.check_ports(("API", chosen.api_host, chosen.api_port), *hubs)
             hold_stop_signals()
@@ -61,16 +61,16 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     redis_url = redis.url if redis else str(chosen.redis_url)
     migrations.apply(database_url)
     supervisor.start(*processes(chosen, {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}))
-    rest, hub = running.url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
+    rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
 
 
 def _hub_urls(chosen: Settings) -> list[str]:
-    return [running.url_of(chosen.websocket_host, port) for port in chosen.hub_ports]
+    return [url_of(chosen.websocket_host, port) for port in chosen.hub_ports]
 
 
 def processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
-    """The long-running processes. The jobs stop first, so that nothing they still publish is lost on the way."""
+    """Return the long-running processes. The jobs stop first, so that clients and store receive their last messages."""
     hubs = (
         Process(
             name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
@@ -85,7 +85,7 @@ def processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
         name="rest",
         argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
         env=env,
-        ready=partial(running.answers, running.url_of(chosen.api_host, chosen.api_port), "/health/live"),
+        ready=partial(running.answers, url_of(chosen.api_host, chosen.api_port), "/health/live"),
         stop_rank=1,
     )
     return (Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=env, stop_seconds=15), *hubs, rest)
@@ -93,9 +93,9 @@ def processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
 
 @click.command()
 def migrate() -> None:
-    """Bring the database's schema up to date.
+    """Apply the migrations of the database.
 
-    Uses the configured database; without one, the embedded database of the running system, or starts it for the moment.
+    Uses the configured database; without one, the embedded database of the running system, or starts it temporarily.
     """
     chosen = chosen_settings("migrate")
     with plain_errors(), database(chosen) as url:
@@ -106,11 +106,11 @@ def migrate() -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(as_json: bool) -> None:
-    """Show whether the system runs and how it is.
+    """Show the state of the system and its processes.
 
-    Exits with 0 when every process is alive and healthy, else with 1.
+    Exits with 0 if every process is alive and healthy, else with 1.
     """
     folder = chosen_settings("status").hub_data_dir
     system = running.read(folder)
@@ -144,5 +144,5 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _words(name: str, value: Any) -> str:
-    """`writer {"unstored": 3}` without the brackets."""
+    """Return `writer unstored 3` for `"writer": {"unstored": 3}`."""
     return " ".join([name, *(f"{key} {each}" for key, each in value.items())] if isinstance(value, dict) else [name, str(value)])

@@ -1,11 +1,16 @@
-"""The only reader of the environment: it becomes one frozen `Settings`, or one error that names every bad variable."""
+"""Settings: the only reader of the environment, and one table of all variables.
+
+`load` parses the environment once. The result is one frozen `Settings`, or one error that names every invalid variable.
+"""
+
+# ruff: noqa: RUF009  # every row of the table is a call
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,132 +19,32 @@ from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Int, Str
 
-_SOURCES = ("synthetic", "replay", "oanda", "binance")
+from config.venues import VENUES
+from config.venues import SourceSpec as SourceSpec
+from config.venues import parse_source as parse_source
+from config.venues import parse_speed as parse_speed
+
+_MAX_PORT = 65535
+_PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _AT_LEAST_ONE = validate.Range(min=1)
-_HIGHEST_PORT = 65535
-_PORT = validate.Range(min=1, max=_HIGHEST_PORT)
+_NOT_NEGATIVE = validate.Range(min=0)
+# The host that a client on this machine uses for a server that listens on all addresses.
+_LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class SettingsError(Exception):
-    """The environment does not make valid settings. `problems` maps each variable's name to what is wrong with it."""
+    """The environment does not make valid settings. `problems` maps the name of each variable to its problem."""
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
         super().__init__("invalid settings:\n" + "\n".join(f"  {name}: {text}" for name, text in problems.items()))
 
 
-@dataclass(frozen=True, slots=True)
-class SourceSpec:
-    """One entry of `SOURCES`. `file`, `speed` and `loop` belong to `replay` alone.
-
-    `speed` is how many seconds of the recording pass in one second; None is as fast as the bus takes it.
-    """
-
-    kind: str
-    file: Path | None = None
-    speed: float | None = 1.0
-    loop: bool = False
-
-    @property
-    def name(self) -> str:
-        """What logs, health and the store call this source."""
-        return f"{self.kind}:{self.file.name}" if self.file else self.kind
-
-
-def parse_source(text: str) -> SourceSpec:
-    """Read one `SOURCES` entry: `synthetic`, `oanda`, `binance` or `replay:FILE[@SPEED][@loop]`; `ValueError` otherwise."""
-    kind, _, rest = text.partition(":")
-    if kind not in _SOURCES:
-        raise ValueError(f"{text!r} is not one of synthetic, oanda, binance, replay:FILE[@SPEED][@loop]")
-    if kind != "replay":
-        if rest:
-            raise ValueError(f"{kind} takes no argument, got {rest!r}")
-        return SourceSpec(kind)
-    file, *options = rest.split("@")
-    if not file:
-        raise ValueError("replay needs a file: replay:FILE[@SPEED][@loop]")
-    loop = "loop" in options
-    speeds = [option for option in options if option != "loop"]
-    if len(speeds) > 1:
-        raise ValueError(f"{text!r} gives more than one speed")
-    speed = parse_speed(speeds[0]) if speeds else 1.0
-    return SourceSpec(kind, Path(file), speed, loop)
-
-
-def parse_speed(text: str) -> float | None:
-    """Read a replay speed: `max` is None, else a number above 0; `ValueError` otherwise."""
-    if text == "max":
-        return None
-    if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) == 0:
-        raise ValueError(f"replay speed {text!r} is neither a number above 0 nor 'max'")
-    return float(text)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Everything an operator can set; names follow the environment variables. Secrets stay out of `repr`.
-
-    `database_url` and `redis_url` are None where the embedded servers are to be used.
-    """
-
-    websocket_host: str
-    websocket_port: int
-    hub_workers: int
-    websocket_max_clients: int
-    websocket_ping_interval: int
-    websocket_ping_timeout: int
-    outbox_limit_bytes: int
-    outbox_timeout: float
-    cors_origins: tuple[str, ...]
-    api_host: str
-    api_port: int
-    database_url: str | None = field(repr=False)
-    db_pool_max: int
-    db_timeout_ms: int
-    redis_url: str | None = field(repr=False)
-    hub_data_dir: Path
-    sources: tuple[SourceSpec, ...]
-    ingestion_interval_seconds: float
-    synthetic_seed: int | None
-    oanda_api_token: str | None = field(repr=False)
-    oanda_account_id: str | None
-    oanda_rest_url: str
-    oanda_stream_url: str
-    binance_ws_url: str
-    binance_rest_url: str
-    binance_symbols: tuple[str, ...]
-    batch_size: int
-    batch_timeout_ms: int
-    stream_max_length: int
-    max_reconnect_attempts: int
-    retention_prices: int
-    retention_trades: int
-    retention_candles: int
-    volatility_threshold: float
-    volatility_critical: float
-    volatility_thresholds: Mapping[str, tuple[float, float]]
-    correlation_change_threshold: float
-    log_level: str
-    log_format: str
-    log_file: Path | None
-
-    @property
-    def hub_ports(self) -> range:
-        """One port for each hub process that `up` starts."""
-        return range(self.websocket_port, self.websocket_port + self.hub_workers)
-
-
-def mask_url(url: str) -> str:
-    """The URL with every password in it replaced by `***`, whether before the `@` or in the query."""
-    url = re.sub(r"(//[^/@]*?:)[^/]*@", r"\1***@", url)
-    return re.sub(r"(?i)(password=)[^&]*", r"\1***", url)
-
-
 class _Items(Field[tuple[str, ...]]):
     """A comma list."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         return tuple(item.strip() for item in value.split(",") if item.strip())
 
 
@@ -152,7 +57,7 @@ class _Sources(_Items):
 
 
 class _Thresholds(_Items):
-    """`EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1`: an instrument's own warning and critical threshold."""
+    """`EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1`: warning and critical thresholds of single instruments."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         found = {}
@@ -168,7 +73,7 @@ class _Thresholds(_Items):
 
 
 class _Url(Str):
-    """A URL of the given schemes; the message never shows the value, which may hold a password."""
+    """A URL of the given schemes. The error text never contains the value, which may hold a password."""
 
     def __init__(self, *schemes: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -188,68 +93,142 @@ class _PathText(Field[Path]):
             raise ValidationError("names a user that does not exist.") from None
 
 
-class _Environment(Schema):
-    """Names, kinds and defaults of the variables; keys are the lower-case names."""
+def _var(kind: Field[Any], *, name: str = "", secret: bool = False, part: bool = False) -> Any:
+    """Declare one variable: `kind` has its type, default and validation.
 
-    class Meta:
-        unknown = EXCLUDE
+    `name` is the lower-case name of the variable, if it differs from the attribute. A `secret` stays out of `repr` and
+    of answers. A `part` is an ingredient of `database_url` or `redis_url`.
+    """
+    return field(repr=not (secret or part), metadata={"kind": kind, "name": name, "secret": secret})
 
-    websocket_host = Str(load_default="127.0.0.1")
-    websocket_port = Int(load_default=5001, validate=_PORT)
-    hub_workers = Int(load_default=1, validate=_AT_LEAST_ONE)
-    websocket_max_clients = Int(load_default=1000, validate=_AT_LEAST_ONE)
-    websocket_ping_interval = Int(load_default=25, validate=_AT_LEAST_ONE)
-    websocket_ping_timeout = Int(load_default=5, validate=_AT_LEAST_ONE)
-    outbox_limit_bytes = Int(load_default=256 * 1024, validate=validate.Range(min=16 * 1024))
-    outbox_timeout = Float(load_default=30.0, validate=_POSITIVE)
-    cors_origins = _Items(load_default=())
-    api_host = Str(load_default="127.0.0.1")
-    api_port = Int(load_default=5000, validate=_PORT)
-    database_url = _Url("postgresql", "postgres", load_default=None)
-    db_host = Str(load_default=None)
-    db_port = Int(load_default=5432, validate=_PORT)
-    db_name = Str(load_default="tickwire")
-    db_user = Str(load_default="tickwire")
-    db_password = Str(load_default="")
-    db_pool_max = Int(load_default=20, validate=_AT_LEAST_ONE)
-    db_timeout = Int(load_default=5000, validate=_AT_LEAST_ONE)
-    redis_url = _Url("redis", "rediss", "unix", load_default=None)
-    redis_host = Str(load_default=None)
-    redis_port = Int(load_default=6379, validate=_PORT)
-    redis_db = Int(load_default=0, validate=validate.Range(min=0))
-    redis_password = Str(load_default="")
-    hub_data_dir = _PathText(load_default=Path("var"))
-    sources = _Sources(load_default=(SourceSpec("synthetic"),))
-    ingestion_interval_seconds = Float(load_default=3.0, validate=_POSITIVE)
-    synthetic_seed = Int(load_default=None)
-    oanda_api_token = Str(load_default=None)
-    oanda_account_id = Str(load_default=None)
-    oanda_rest_url = _Url("https", "http", load_default="https://api-fxpractice.oanda.com")
-    oanda_stream_url = _Url("https", "http", load_default="https://stream-fxpractice.oanda.com")
-    binance_ws_url = _Url("wss", "ws", load_default="wss://stream.binance.com:9443")
-    binance_rest_url = _Url("https", "http", load_default="https://api.binance.com")
-    binance_symbols = _Items(load_default=("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "ADAUSDT", "XRPUSDT"))
-    batch_size = Int(load_default=100, validate=_AT_LEAST_ONE)
-    batch_timeout = Int(load_default=1000, validate=_AT_LEAST_ONE)
-    stream_max_length = Int(load_default=500_000, validate=validate.Range(min=1000))
-    max_reconnect_attempts = Int(load_default=10, validate=_AT_LEAST_ONE)
-    retention_prices = Int(load_default=730, validate=validate.Range(min=0))
-    retention_trades = Int(load_default=730, validate=validate.Range(min=0))
-    retention_candles = Int(load_default=730, validate=validate.Range(min=0))
-    volatility_threshold = Float(load_default=0.02, validate=_POSITIVE)
-    volatility_critical = Float(load_default=0.04, validate=_POSITIVE)
-    volatility_thresholds = _Thresholds(load_default=dict)
-    correlation_change_threshold = Float(load_default=0.2, validate=_POSITIVE)
-    log_level = Str(load_default="INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]))
-    log_format = Str(load_default="json", validate=validate.OneOf(["json", "text"]))
-    log_file = _PathText(load_default=None)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that an operator can set, one row per variable; `scripts/env_example.py` prints `.env.example` from it.
+
+    That file takes over the order, the comments and the blank lines between the rows. `database_url` and `redis_url`
+    are None if the embedded servers are used; use them, and not their parts.
+    """
+
+    # Every setting, with its default. Copy this file to .env and change the lines you need; the
+    # environment wins over .env. Empty means unset, which is the default everywhere, except for
+    # SOURCES: an empty SOURCES means no source. A value with # or $ or a space in it needs 'single
+    # quotes'.
+
+    # The hub (Socket.IO). 0.0.0.0 listens on every address of the machine: no key protects it yet.
+    websocket_host: str = _var(Str(load_default="127.0.0.1"))
+    websocket_port: int = _var(Int(load_default=5001, validate=_PORT))
+    # Number of hub processes that `manage.py up` starts, on WEBSOCKET_PORT and the ports after it;
+    # docs/deployment.md describes the proxy in front of them.
+    hub_workers: int = _var(Int(load_default=1, validate=_AT_LEAST_ONE))
+    # Of each hub process; one more client is refused with server_full.
+    websocket_max_clients: int = _var(Int(load_default=1000, validate=_AT_LEAST_ONE))
+    # Seconds.
+    websocket_ping_interval: int = _var(Int(load_default=25, validate=_AT_LEAST_ONE))
+    websocket_ping_timeout: int = _var(Int(load_default=5, validate=_AT_LEAST_ONE))
+    # Bytes that may wait for a slow client, and seconds for which its socket may accept nothing,
+    # before it is disconnected. Prices conflate to the latest per instrument before that.
+    outbox_limit_bytes: int = _var(Int(load_default=256 * 1024, validate=validate.Range(min=16 * 1024)))
+    outbox_timeout: float = _var(Float(load_default=30.0, validate=_POSITIVE))
+    # Web pages that may connect besides those of this machine and of the hub's own host: a comma
+    # list of origins (https://example.com), or * for all.
+    cors_origins: tuple[str, ...] = _var(_Items(load_default=()))
+
+    # REST
+    api_host: str = _var(Str(load_default="127.0.0.1"))
+    api_port: int = _var(Int(load_default=5000, validate=_PORT))
+
+    # PostgreSQL. With neither DATABASE_URL nor DB_HOST an embedded one is started; DATABASE_URL
+    # wins over the parts. docker-compose.yml needs DB_PASSWORD.
+    database_url: str | None = _var(_Url("postgresql", "postgres", load_default=None), secret=True)
+    db_host: str | None = _var(Str(load_default=None), part=True)
+    db_port: int = _var(Int(load_default=5432, validate=_PORT), part=True)
+    db_name: str = _var(Str(load_default="tickwire"), part=True)
+    db_user: str = _var(Str(load_default="tickwire"), part=True)
+    db_password: str = _var(Str(load_default=""), part=True)
+    # Connections per process, and milliseconds for a statement or for the wait for a free
+    # connection.
+    db_pool_max: int = _var(Int(load_default=20, validate=_AT_LEAST_ONE))
+    db_timeout_ms: int = _var(Int(load_default=5000, validate=_AT_LEAST_ONE), name="db_timeout")
+
+    # Redis. With neither REDIS_URL nor REDIS_HOST an embedded one is started; REDIS_URL wins over
+    # the parts. docker-compose.yml needs REDIS_PASSWORD.
+    redis_url: str | None = _var(_Url("redis", "rediss", "unix", load_default=None), secret=True)
+    redis_host: str | None = _var(Str(load_default=None), part=True)
+    redis_port: int = _var(Int(load_default=6379, validate=_PORT), part=True)
+    redis_db: int = _var(Int(load_default=0, validate=_NOT_NEGATIVE), part=True)
+    redis_password: str = _var(Str(load_default=""), part=True)
+    # Prices that may wait on the bus for PostgreSQL; at that number sources wait.
+    stream_max_length: int = _var(Int(load_default=500_000, validate=validate.Range(min=1000)))
+
+    # Data of the embedded servers, their logs, run.json
+    hub_data_dir: Path = _var(_PathText(load_default=Path("var")))
+
+    # Sources of prices: a comma list of synthetic, oanda, binance and replay:FILE[@SPEED][@loop].
+    # SPEED is 1 (the recorded pace), 60 (sixty times faster) or max (as fast as the bus accepts).
+    sources: tuple[SourceSpec, ...] = _var(_Sources(load_default=(SourceSpec("synthetic"),)))
+    # Seconds between two prices of the synthetic source, and the seed that makes its series the
+    # same every time.
+    ingestion_interval_seconds: float = _var(Float(load_default=3.0, validate=_POSITIVE))
+    synthetic_seed: int | None = _var(Int(load_default=None))
+    # Attempts before a source is reported down; retries continue, at the longest delay.
+    max_reconnect_attempts: int = _var(Int(load_default=10, validate=_AT_LEAST_ONE))
+
+    # For the sources oanda and binance
+    oanda_api_token: str | None = _var(Str(load_default=None), secret=True)
+    oanda_account_id: str | None = _var(Str(load_default=None), secret=True)
+    oanda_rest_url: str = _var(_Url("https", "http", load_default="https://api-fxpractice.oanda.com"))
+    oanda_stream_url: str = _var(_Url("https", "http", load_default="https://stream-fxpractice.oanda.com"))
+    binance_ws_url: str = _var(_Url("wss", "ws", load_default="wss://stream.binance.com:9443"))
+    binance_rest_url: str = _var(_Url("https", "http", load_default="https://api.binance.com"))
+    binance_symbols: tuple[str, ...] = _var(_Items(load_default=("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "ADAUSDT", "XRPUSDT")))
+
+    # Bus to PostgreSQL: a batch is written once it has this many prices, or its first price has
+    # waited this many milliseconds.
+    batch_size: int = _var(Int(load_default=100, validate=_AT_LEAST_ONE))
+    batch_timeout_ms: int = _var(Int(load_default=1000, validate=_AT_LEAST_ONE), name="batch_timeout")
+
+    # Days that prices, trades and candles are kept, by their own time; 0 is for ever. Whole months
+    # are dropped, once all of a month is older. Replayed prices of an old recording are dropped
+    # too; volatility, correlation and the runs of jobs are kept as long as the candles.
+    retention_prices: int = _var(Int(load_default=730, validate=_NOT_NEGATIVE))
+    retention_trades: int = _var(Int(load_default=730, validate=_NOT_NEGATIVE))
+    retention_candles: int = _var(Int(load_default=730, validate=_NOT_NEGATIVE))
+
+    # Above these thresholds the hourly job raises an alert for a volatility (per day, 0.02 is 2 %),
+    # and the daily job for the change of a correlation.
+    volatility_threshold: float = _var(Float(load_default=0.02, validate=_POSITIVE))
+    volatility_critical: float = _var(Float(load_default=0.04, validate=_POSITIVE))
+    # Instruments with thresholds of their own, warning/critical: EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1
+    volatility_thresholds: Mapping[str, tuple[float, float]] = _var(_Thresholds(load_default=dict))
+    correlation_change_threshold: float = _var(Float(load_default=0.2, validate=_POSITIVE))
+
+    # DEBUG, INFO, WARNING, ERROR or CRITICAL; json or text; a file in place of stderr
+    log_level: str = _var(Str(load_default="INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])))
+    log_format: str = _var(Str(load_default="json", validate=validate.OneOf(["json", "text"])))
+    log_file: Path | None = _var(_PathText(load_default=None))
+
+    @property
+    def hub_ports(self) -> range:
+        """Ports of the hub processes that `up` starts."""
+        return range(self.websocket_port, self.websocket_port + self.hub_workers)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Values that no answer may contain."""
+        return tuple(value for row in fields(self) if row.metadata["secret"] and (value := getattr(self, row.name)))
+
+
+# attribute of `Settings` -> lower-case name of its variable
+_VARIABLES = {row.name: row.metadata["name"] or row.name for row in fields(Settings)}
+_Environment = Schema.from_dict({_VARIABLES[row.name]: row.metadata["kind"] for row in fields(Settings)}, name="Environment")
 
 
 def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")) -> Settings:
-    """Parse `environ` (default: the process environment, over `dotenv` where that file exists) once.
+    """Parse `environ`, by default the environment of the process, over the file `dotenv` if it exists.
 
-    An empty variable counts as unset, except `SOURCES`, where empty means none.
-    Raises `SettingsError` naming every variable that is wrong, all together.
+    An empty variable counts as unset, except `SOURCES`: empty means no source. Raises `SettingsError`, which names
+    every invalid variable.
     """
     file = dotenv_values(dotenv) if dotenv is not None and dotenv.is_file() else {}
     merged = {**file, **(os.environ if environ is None else environ)}
@@ -259,56 +238,64 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     given["log_level"] = given.get("log_level", "INFO").upper()
     problems: dict[str, str] = {}
     values: dict[str, Any] = {}
+    schema = _Environment(unknown=EXCLUDE)
     try:
-        values = _Environment().load(given)
+        values = schema.load(given)
     except ValidationError as error:
         problems = {name.upper(): " ".join(texts) for name, texts in error.messages_dict.items()}
-        values = {**_Environment().load({}), **dict(error.valid_data or {})}
+        values = {**schema.load({}), **dict(error.valid_data or {})}
     problems = {**_contradictions(values), **problems}
     if problems:
         raise SettingsError(problems)
-    return _assemble(values)
+    values |= {"database_url": values["database_url"] or _database_url(values), "redis_url": values["redis_url"] or _redis_url(values)}
+    return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 
 
 def _contradictions(values: dict[str, Any]) -> dict[str, str]:
-    """What is wrong with settings that are fine one by one."""
+    """Return the problems of settings that are valid one by one."""
     problems = {}
     if values["volatility_critical"] < values["volatility_threshold"]:
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
-    if values["websocket_port"] + values["hub_workers"] - 1 > _HIGHEST_PORT:
-        problems["HUB_WORKERS"] = f"Their ports, from WEBSOCKET_PORT on, must not go beyond {_HIGHEST_PORT}."
-    if any(spec.kind == "oanda" for spec in values["sources"]):
-        for name in ("oanda_api_token", "oanda_account_id"):
-            if values[name] is None:
-                problems[name.upper()] = "Needed for the source oanda."
-    if any(spec.kind == "binance" for spec in values["sources"]) and not values["binance_symbols"]:
-        problems["BINANCE_SYMBOLS"] = "Needed for the source binance."
+    if values["websocket_port"] + values["hub_workers"] - 1 > _MAX_PORT:
+        problems["HUB_WORKERS"] = f"Their ports, from WEBSOCKET_PORT on, must not go beyond {_MAX_PORT}."
+    kinds = {spec.kind for spec in values["sources"]}
+    for row in VENUES.values():
+        if row.name in kinds:
+            problems |= {name.upper(): f"Needed for the source {row.name}." for name in row.required if not values[name]}
     for spec in values["sources"]:
         if spec.file is not None and not spec.file.is_file():
             problems["SOURCES"] = f"replay file {spec.file} does not exist."
     return problems
 
 
-def _assemble(values: dict[str, Any]) -> Settings:
-    """Fold the DB_* and REDIS_* parts into one URL each and leave the rest as it is."""
-    parts = {
-        name: values.pop(name)
-        for name in list(values)
-        if re.match(r"(db_(host|port|name|user|password)|redis_(host|port|db|password))$", name)
-    }
-    if values["database_url"] is None and parts["db_host"]:
-        secret = f":{quote(parts['db_password'], safe='')}" if parts["db_password"] else ""
-        user = quote(parts["db_user"], safe="")
-        values["database_url"] = (
-            f"postgresql://{user}{secret}@{_host(parts['db_host'])}:{parts['db_port']}/{quote(parts['db_name'], safe='')}"
-        )
-    if values["redis_url"] is None and parts["redis_host"]:
-        word = parts["redis_password"]
-        secret = f":{quote(word, safe='')}@" if word and word != "None" else ""
-        values["redis_url"] = f"redis://{secret}{_host(parts['redis_host'])}:{parts['redis_port']}/{parts['redis_db']}"
-    return Settings(db_timeout_ms=values.pop("db_timeout"), batch_timeout_ms=values.pop("batch_timeout"), **values)
+def _database_url(values: dict[str, Any]) -> str | None:
+    if not values["db_host"]:
+        return None
+    secret = f":{quote(values['db_password'], safe='')}" if values["db_password"] else ""
+    user, name = (quote(values[key], safe="") for key in ("db_user", "db_name"))
+    return f"postgresql://{user}{secret}@{_url_host(values['db_host'])}:{values['db_port']}/{name}"
 
 
-def _host(host: str) -> str:
-    """A host as a URL has it: IPv6 in brackets, a socket's directory quoted."""
+def _redis_url(values: dict[str, Any]) -> str | None:
+    if not values["redis_host"]:
+        return None
+    given = values["redis_password"]
+    secret = f":{quote(given, safe='')}@" if given and given != "None" else ""
+    return f"redis://{secret}{_url_host(values['redis_host'])}:{values['redis_port']}/{values['redis_db']}"
+
+
+def _url_host(host: str) -> str:
+    """Return a host as a URL contains it: IPv6 in brackets, the directory of a socket quoted."""
     return f"[{host}]" if ":" in host else quote(host, safe="")
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server that listens on `host`."""
+    host = _LOCAL_HOSTS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def mask_url(url: str) -> str:
+    """Return the URL with `***` in place of every password, before the `@` or in the query."""
+    url = re.sub(r"(//[^/@]*?:)[^/]*@", r"\1***@", url)
+    return re.sub(r"(?i)(password=)[^&]*", r"\1***", url)

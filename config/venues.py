@@ -7,7 +7,9 @@ instruments.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 
@@ -43,3 +45,50 @@ VENUES: dict[str, Venue] = {row.name: row for row in _ROWS}
 def trade_venues() -> tuple[str, ...]:
     """Names of the venues whose candles are made from trades, not from ticks."""
     return tuple(row.name for row in VENUES.values() if not row.ticks_make_candles)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSpec:
+    """One entry of `SOURCES`: the venue `kind`. `file`, `speed` and `loop` belong to `replay` only.
+
+    `speed` is the number of recorded seconds published per second; None: as fast as the bus accepts them.
+    """
+
+    kind: str
+    file: Path | None = None
+    speed: float | None = 1.0
+    loop: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of this source in logs, in health and in the store."""
+        return f"{self.kind}:{self.file.name}" if self.file else self.kind
+
+
+def parse_source(text: str) -> SourceSpec:
+    """Parse one entry of `SOURCES`: the name of a venue, or `replay:FILE[@SPEED][@loop]`. Raises `ValueError`."""
+    kind, _, rest = text.partition(":")
+    if kind not in VENUES:
+        forms = [f"{row.name}:FILE[@SPEED][@loop]" if row.kind == "replay" else row.name for row in VENUES.values()]
+        raise ValueError(f"{text!r} is not one of {', '.join(forms)}")
+    if VENUES[kind].kind != "replay":
+        if rest:
+            raise ValueError(f"{kind} takes no argument, got {rest!r}")
+        return SourceSpec(kind)
+    file, *options = rest.split("@")
+    if not file:
+        raise ValueError("replay needs a file: replay:FILE[@SPEED][@loop]")
+    loop = "loop" in options
+    speeds = [option for option in options if option != "loop"]
+    if len(speeds) > 1:
+        raise ValueError(f"{text!r} gives more than one speed")
+    return SourceSpec(kind, Path(file), parse_speed(speeds[0]) if speeds else 1.0, loop)
+
+
+def parse_speed(text: str) -> float | None:
+    """Parse a replay speed: a number above 0, or `max`, which is None. Raises `ValueError`."""
+    if text == "max":
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?", text) or float(text) == 0:
+        raise ValueError(f"replay speed {text!r} is neither a number above 0 nor 'max'")
+    return float(text)

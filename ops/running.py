@@ -1,4 +1,4 @@
-"""What one running system is to the outside: its data directory and lock, its ports, `run.json`, and whether it answers."""
+"""A running system from outside: data directory and lock, ports, `run.json`, health."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from typing import Any
 import psutil
 
 from config.settings import mask_url
+from config.settings import url_of as url_of
 from ops.private_files import write_private
 
 _LOCK = "up.lock"
 _RUN = "run.json"
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where a server that listens everywhere is reached from here
 
 
 class RunError(Exception):
-    """The system cannot be run, or does not run, as asked; the text is for the operator."""
+    """The system cannot be started, or does not run; the text is for the operator."""
 
 
 class Busy(RunError):
@@ -35,7 +35,7 @@ class Busy(RunError):
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """`run.json`: where a running system is reached. The two URLs hold passwords; pids by process name."""
+    """Content of `run.json`: addresses of a running system, and pids by process name. The two last URLs contain passwords."""
 
     rest: str
     hub: str
@@ -44,11 +44,12 @@ class RunFile:
     pids: dict[str, int]
 
     def write(self, hub_dir: Path) -> None:
+        """Replace `run.json` in the data directory."""
         write_private(hub_dir / _RUN, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def read(hub_dir: Path) -> RunFile | None:
-    """What the `up` on this data directory wrote; None when there is none, or its file cannot be used."""
+    """Return the `run.json` of the data directory; None if there is none, or it is unusable."""
     try:
         return RunFile(**json.loads((hub_dir / _RUN).read_text()))
     except (FileNotFoundError, ValueError, TypeError):
@@ -61,8 +62,8 @@ def forget(hub_dir: Path) -> None:
 
 
 def prepare_data_dir(hub_dir: Path) -> None:
-    """Make the directory where it is missing; `RunError` when it cannot be used."""
-    # Root's PostgreSQL runs as another user, who has to pass through; everything inside is closed to others by itself.
+    """Create the directory if it is missing. Raises `RunError` if it cannot be used."""
+    # The PostgreSQL of root runs as another user, which needs to enter. All entries inside are private by themselves.
     mode = 0o711 if os.geteuid() == 0 else 0o700
     try:
         hub_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -76,10 +77,10 @@ def prepare_data_dir(hub_dir: Path) -> None:
 
 @contextmanager
 def locked(hub_dir: Path, patience: float = 60.0) -> Iterator[int]:
-    """Hold the data directory alone; yields the lock's file descriptor.
+    """Lock the data directory for this process and its children; yields the file descriptor of the lock.
 
-    Children inherit it, and the kernel lets go of the lock when the last of them is gone. So when the last `up` was killed, this waits
-    up to `patience` seconds for its children, which are on their way out. Raises `Busy` where an `up` lives.
+    Children inherit the descriptor, and the kernel releases the lock after the last of them has ended. If the last `up`
+    was killed, this waits up to `patience` seconds for its children, which are ending. Raises `Busy` if an `up` runs.
     """
     descriptor = os.open(hub_dir / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -107,7 +108,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def check_ports(*wanted: tuple[str, str, int]) -> None:
-    """Raise `RunError` unless each (prefix of the variables, host, port) can be listened on, all at the same time."""
+    """Raise `RunError` unless all (prefix of the variables, host, port) can be listened on at the same time."""
     with ExitStack() as held:
         for prefix, host, port in wanted:
             try:
@@ -115,7 +116,7 @@ def check_ports(*wanted: tuple[str, str, int]) -> None:
                 listener = held.enter_context(socket.socket(family, kind))
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 listener.bind(address)
-                listener.listen(1)  # only a listener keeps the next one from the same port
+                listener.listen(1)  # without it the next bind to the same port would succeed
             except OSError as error:
                 raise RunError(_port_message(prefix, host, port, error)) from error
 
@@ -128,14 +129,8 @@ def _port_message(prefix: str, host: str, port: int, error: OSError) -> str:
     return f"{prefix}_HOST: cannot listen on {host}: {error.strerror}"
 
 
-def url_of(host: str, port: int) -> str:
-    """The address at which a server that listens on `host` is reached from this machine."""
-    host = _EVERYWHERE.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
 def get(url: str, path: str, seconds: float = 2.0) -> tuple[int, bytes]:
-    """Status and body of a GET, straight to the address (no proxy of the environment); status 0 when there is no answer."""
+    """Return status and body of a GET, without the proxies of the environment; status 0 if there is no answer."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=seconds)
     try:
         connection.request("GET", path, headers={"Accept": "application/json"})
@@ -148,13 +143,13 @@ def get(url: str, path: str, seconds: float = 2.0) -> tuple[int, bytes]:
 
 
 def answers(url: str, path: str) -> bool:
-    """Whether a GET is answered with 200."""
+    """Return True if a GET is answered with 200."""
     return get(url, path)[0] == 200
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessState:
-    """One process of `run.json`; `uptime_seconds` is None where it is gone."""
+    """One process of `run.json`; `uptime_seconds` is None if it has ended."""
 
     name: str
     pid: int
@@ -162,7 +157,7 @@ class ProcessState:
 
 
 def states(running: RunFile, now: float) -> list[ProcessState]:
-    """How each process is; `now` in Unix seconds."""
+    """Return the state of each process; `now` is in Unix seconds."""
     return [ProcessState(name, pid, _uptime(pid, now)) for name, pid in running.pids.items()]
 
 
@@ -175,7 +170,7 @@ def _uptime(pid: int, now: float) -> float | None:
 
 
 def health(running: RunFile) -> dict[str, Any]:
-    """What `GET /health` says; `{"status": "unreachable"}` where REST does not answer."""
+    """Return the answer of `GET /health`, or `{"status": "unreachable"}` if REST does not answer."""
     status, body = get(running.rest, "/health", seconds=10.0)
     try:
         answer = json.loads(body)
@@ -185,16 +180,16 @@ def health(running: RunFile) -> dict[str, Any]:
 
 
 def report(running: RunFile, now: float) -> dict[str, Any]:
-    """How the system is, for people and machines, passwords masked; `now` in Unix seconds."""
-    processes, told = states(running, now), health(running)
+    """Return the state of the system, with passwords masked; `now` is in Unix seconds."""
+    processes, reported = states(running, now), health(running)
     alive = [process.uptime_seconds is not None for process in processes]
     return {
         "running": any(alive),
-        "healthy": all(alive) and told["status"] == "healthy",
+        "healthy": all(alive) and reported["status"] == "healthy",
         "rest": running.rest,
         "hub": running.hub,
         "database_url": mask_url(running.database_url),
         "redis_url": mask_url(running.redis_url),
         "processes": {process.name: {"pid": process.pid, "uptime_seconds": process.uptime_seconds} for process in processes},
-        "health": told,
+        "health": reported,
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 from dotenv import dotenv_values
 
@@ -29,3 +31,13 @@ def test_the_example_s_values_are_the_defaults() -> None:
 
 def test_the_example_makes_valid_settings() -> None:
     assert settings_module.load({}, dotenv=ROOT / ".env.example") == settings_module.load({}, dotenv=None)
+
+
+def test_the_example_is_printed_from_the_table_of_settings() -> None:
+    printed = subprocess.run([sys.executable, "scripts/env_example.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert printed.stdout == (ROOT / ".env.example").read_text()
+
+
+def test_every_line_of_the_example_has_at_most_100_characters() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    assert [line for line in lines if len(line) > 100] == []

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
 from config.settings import Settings, SettingsError, SourceSpec, load, mask_url, parse_source, parse_speed
+from config.venues import VENUES, Venue
 
 SECRETS = {
     "DATABASE_URL": "postgresql://hub:s3cret-one@db.example/hub",
@@ -248,3 +249,21 @@ def test_a_host_may_be_ipv6_or_a_directory() -> None:
     chosen = settings(DB_HOST="::1", REDIS_HOST="::1")
     assert (chosen.database_url, chosen.redis_url) == ("postgresql://tickwire@[::1]:5432/tickwire", "redis://[::1]:6379/0")
     assert settings(DB_HOST="/run/pg").database_url == "postgresql://tickwire@%2Frun%2Fpg:5432/tickwire"
+
+
+def test_a_venue_of_the_table_is_a_source_with_its_required_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "SOURCES" in problems(SOURCES="exchange")
+    monkeypatch.setitem(VENUES, "exchange", Venue("exchange", "live", required=("oanda_api_token",)))
+    assert settings(SOURCES="exchange", OANDA_API_TOKEN="x").sources == (SourceSpec("exchange"),)
+    assert problems(SOURCES="exchange") == {"OANDA_API_TOKEN": "Needed for the source exchange."}
+    assert problems(SOURCES="other")["SOURCES"] == ("'other' is not one of synthetic, oanda, binance, replay:FILE[@SPEED][@loop], exchange")
+
+
+def test_the_text_for_an_unknown_source_names_every_venue() -> None:
+    assert problems(SOURCES="nonsense")["SOURCES"] == "'nonsense' is not one of synthetic, oanda, binance, replay:FILE[@SPEED][@loop]"
+
+
+def test_secrets_are_the_values_that_no_answer_may_contain() -> None:
+    chosen = settings(**SECRETS, OANDA_ACCOUNT_ID="101-004-1-001", DB_PASSWORD="part")
+    assert set(chosen.secrets) == {*SECRETS.values(), "101-004-1-001"}
+    assert settings().secrets == ()

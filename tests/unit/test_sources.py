@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import settings as config_settings
 from config.settings import SourceSpec, load, parse_source
+from config.venues import VENUES
 from db.instruments import Instrument
 from db.messages import Tick
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, backoff
@@ -113,7 +113,7 @@ def test_stop_ends_a_source_that_was_started(source: Source[Any]) -> None:
 
 
 def test_every_kind_of_the_settings_can_be_built() -> None:
-    assert set(SOURCES) == set(config_settings._SOURCES)
+    assert set(SOURCES) == set(VENUES)
 
 
 def test_a_missing_file_is_a_fatal_source_error(tmp_path: Path) -> None:
