@@ -1,43 +1,25 @@
-"""What gunicorn calls: `wsgi:hub()` and `wsgi:rest()`."""
+"""Entry points for gunicorn: `wsgi:hub()` and `wsgi:rest()`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from config import VERSION, logs, settings
-from config.settings import Settings
-from db.bus import Bus
-from db.postgres import Store
+from config import VERSION
 from db.timestamps import utc_now
+from ops import startup
 
 
 def hub() -> Any:
-    """The Socket.IO hub, its relay running."""
+    """Return the Socket.IO hub, with its relay running."""
+    started = startup.start("hub")
     from api.websocket_server import create_hub
 
-    config = _prepare("hub")
-    return create_hub(config, _bus(config), _store(config, "hub"), utc_now)
+    return create_hub(started.settings, started.bus, started.store, utc_now)
 
 
 def rest() -> Any:
-    """The REST application."""
+    """Return the REST application."""
+    started = startup.start("rest")
     from api.app import create_app
 
-    config = _prepare("rest")
-    return create_app(config, _bus(config), _store(config, "rest"), utc_now, VERSION)
-
-
-def _prepare(service: str) -> Settings:
-    config = settings.load()
-    logs.configure(service, level=config.log_level, style=config.log_format, file=config.log_file)
-    if config.database_url is None or config.redis_url is None:
-        raise SystemExit(f"{service} alone needs DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers")
-    return config
-
-
-def _bus(config: Settings) -> Bus:
-    return Bus(str(config.redis_url), utc_now, limit=config.stream_max_length)
-
-
-def _store(config: Settings, service: str) -> Store:
-    return Store(str(config.database_url), pool_max=config.db_pool_max, timeout_ms=config.db_timeout_ms, application=f"tickwire-{service}")
+    return create_app(started.settings, started.bus, started.store, utc_now, VERSION)

@@ -1,10 +1,9 @@
-"""What every command needs: settings, errors in plain words, and the servers it is about."""
+"""Shared parts of the commands: settings, plain error texts, and the servers in use."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,13 +13,12 @@ from typing import Any
 
 import click
 
-from config import logs, settings
-from config.settings import Settings, SettingsError
+from config.settings import Settings
 from db.bus import BusError
 from db.postgres import StoreError
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from ops import embedded, running
+from ops import embedded, running, startup
 from ops.children import hold_stop_signals
 from ops.supervisor import StartError, Supervisor
 
@@ -40,7 +38,7 @@ class Moment(click.ParamType[datetime]):
 
 
 def stopped_by_signals() -> threading.Event:
-    """What Ctrl-C and SIGTERM set from now on."""
+    """Return an event that Ctrl-C and SIGTERM set from now on."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -48,23 +46,14 @@ def stopped_by_signals() -> threading.Event:
 
 
 def chosen_settings(service: str) -> Settings:
-    """Settings of the checkout this package is in, wherever it was called from, and logs on stderr."""
+    """Return the settings of this checkout, from any working directory, with the logs configured. Exits with 2 if invalid."""
     os.chdir(ROOT)
-    try:
-        chosen = settings.load()
-        logs.configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
-    except SettingsError as error:
-        click.echo(str(error), err=True)
-        sys.exit(2)
-    except OSError as error:
-        click.echo(f"invalid settings:\n  LOG_FILE: cannot be written: {error.strerror}", err=True)
-        sys.exit(2)
-    return chosen
+    return startup.prepare(service)
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """What can be expected to go wrong is told in a sentence, without a stack trace."""
+    """Print an expected failure as one sentence, without a traceback."""
     try:
         yield
     except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
@@ -72,7 +61,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def servers(chosen: Settings) -> tuple[str, str]:
-    """URLs of database and bus: of the running system, else as configured."""
+    """Return the URLs of database and bus: of the running system, else of the settings."""
     system = running.read(chosen.hub_data_dir)
     if system is not None:
         return system.database_url, system.redis_url
@@ -83,7 +72,7 @@ def servers(chosen: Settings) -> tuple[str, str]:
 
 @contextmanager
 def database(chosen: Settings) -> Iterator[str]:
-    """The URL of the configured database, of the running embedded one, or of one that is started for the length of the block."""
+    """Yield the URL of the configured database, of the running embedded one, or of one that is started for the block."""
     folder = chosen.hub_data_dir
     if chosen.database_url:
         yield chosen.database_url

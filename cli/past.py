@@ -18,10 +18,8 @@ from cli.common import Moment, chosen_settings, database, plain_errors, servers,
 from config import settings
 from config.settings import Settings, SourceSpec
 from db import migrate as migrations
-from db.bus import Bus
 from db.instruments import all_instruments
 from db.intervals import INTERVALS
-from db.postgres import Store
 from db.timestamps import utc_now
 from jobs.backfill import request as backfills
 from jobs.backfill.fill import Filler, retention
@@ -29,6 +27,7 @@ from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import Stopped
 from jobs.feeds.playback import play, symbols
 from jobs.feeds.replay import ReplaySource, count_ticks
+from ops import startup
 from ops.supervisor import StopAsked
 
 
@@ -46,7 +45,7 @@ def replay(file: Path, speed: str, loop: bool) -> None:
     done = 0
     with plain_errors(), ExitStack() as stack:
         database_url, redis_url = servers(chosen)
-        bus = Bus(redis_url, utc_now, limit=chosen.stream_max_length)
+        bus = startup.open_bus(chosen, redis_url)
         stack.callback(bus.close)
         bus.ping()
         source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), symbols(database_url))
@@ -105,7 +104,7 @@ def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threadin
     """Store the request's parts, telling how it goes on stderr and what came of it on stdout."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
-        store = Store(url, pool_max=1, timeout_ms=chosen.db_timeout_ms, application="tickwire-backfill")
+        store = startup.open_store(chosen, "backfill", url=url, pool_max=1)
         stack.callback(store.close)
         with store.transaction() as cursor:
             instruments = all_instruments(cursor)

@@ -13,14 +13,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import Moment, chosen_settings, plain_errors, servers, stopped_by_signals
-from config.settings import Settings
-from db.bus import Bus
 from db.job_runs import JobState, job_states
-from db.postgres import Store
 from db.timestamps import format_time, utc_now
 from jobs.runtime.context import Timed, Work
 from jobs.runtime.runs import JobFailed, due_before, run_once
 from jobs.scheduler import JOBS, TIMED
+from ops import startup
 
 
 @click.group()
@@ -35,7 +33,11 @@ def list_jobs() -> None:
     Of the running system, else of the configured servers.
     """
     chosen = chosen_settings("job")
-    with plain_errors(), closing(_store(chosen, servers(chosen)[0])) as store, store.transaction() as cursor:
+    with (
+        plain_errors(),
+        closing(startup.open_store(chosen, "job", url=servers(chosen)[0], pool_max=2)) as store,
+        store.transaction() as cursor,
+    ):
         states = {state.id: state for state in job_states(cursor)}
     table = Table("job", "schedule", "last run for", "outcome", "rows", "next run", box=None)
     for each in JOBS:
@@ -69,8 +71,8 @@ def run_job(name: str, as_of: datetime | None) -> None:
     began = time.monotonic()
     with plain_errors(), ExitStack() as stack:
         database_url, redis_url = servers(chosen)
-        store = stack.enter_context(closing(_store(chosen, database_url)))
-        bus = stack.enter_context(closing(Bus(redis_url, utc_now, limit=chosen.stream_max_length)))
+        store = stack.enter_context(closing(startup.open_store(chosen, "job", url=database_url, pool_max=2)))
+        bus = stack.enter_context(closing(startup.open_bus(chosen, redis_url)))
         store.ping()
         bus.ping()
         try:
@@ -90,7 +92,3 @@ def _moment_due(timed: Timed, as_of: datetime | None, present: datetime) -> date
         before = f": {format_time(due)} was the last before that" if due else ""
         raise click.BadParameter(f"{timed.id} runs {timed.schedule}, UTC, and not for {format_time(moment)}{before}", param_hint="--as-of")
     return due
-
-
-def _store(chosen: Settings, url: str) -> Store:
-    return Store(url, pool_max=2, timeout_ms=chosen.db_timeout_ms, application="tickwire-job")

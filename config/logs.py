@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line for machines, or plain text for people."""
+"""Structured logs: one JSON object per line for machines, or plain text for people."""
 
 from __future__ import annotations
 
@@ -9,12 +9,43 @@ from pathlib import Path
 
 from pythonjsonlogger.json import JsonFormatter
 
+from config import settings
+from config.settings import Settings, SettingsError
+
+_started: dict[str, Settings] = {}  # service -> settings, of this process
+
 
 class _Json(JsonFormatter):
-    """`timestamp, level, message, service`, then whatever the call passed as `extra`."""
+    """`timestamp, level, message, service`, then the fields that the call passed as `extra`."""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def start(service: str) -> Settings:
+    """Load the settings of this process and configure its logs.
+
+    Prints the problems and exits with 2 if a variable is invalid, or if `LOG_FILE` cannot be written.
+    """
+    try:
+        chosen = settings.load()
+        configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        print(SettingsError({"LOG_FILE": f"cannot be written: {error.strerror}"}), file=sys.stderr)
+        sys.exit(2)
+    _started[service] = chosen
+    return chosen
+
+
+def started(service: str) -> Settings:
+    """Return the settings of this process, and call `start` if it has not run yet.
+
+    A configuration of gunicorn calls `start` before the application is loaded. The application takes over its settings.
+    """
+    return _started.get(service) or start(service)
 
 
 def configure(service: str, *, level: str = "INFO", style: str = "json", file: Path | None = None) -> None:
@@ -33,14 +64,14 @@ def configure(service: str, *, level: str = "INFO", style: str = "json", file: P
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Its own chatter at INFO is a line for every run of every job.
+    # At INFO APScheduler logs a line for every run of every job.
     logging.getLogger("apscheduler").setLevel(max(logging.WARNING, root.level))
-    # Tells the URL of every request at INFO: a line each, and account numbers are in them.
+    # At INFO httpx logs the URL of every request, which may contain an account number.
     logging.getLogger("httpx").setLevel(max(logging.WARNING, root.level))
 
 
 class _Text(logging.Formatter):
-    """A line for people, event fields included: `12:00:01 INFO hub: relay connected channel=price_updates`."""
+    """A line for people, with the fields: `12:00:01 INFO hub: relay connected channel=price_updates`."""
 
     _standard = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 

@@ -1,32 +1,36 @@
-"""Whether the jobs process works, for a container's health check: `python -m jobs.health` exits with 0 or says what is silent."""
+"""Health check of the jobs process, for a container: `python -m jobs.health` exits with 0, or names the silent sources."""
 
 from __future__ import annotations
 
 import sys
 from datetime import datetime, timedelta
 
-from config import settings
 from config.settings import Settings
 from db.bus import Bus, BusError
 from db.timestamps import parse_time, utc_now
 from jobs.feeds.status import REPORT_SECONDS
+from ops import startup
 
 SILENT_AFTER = timedelta(seconds=4 * REPORT_SECONDS)
 
 
 def silent_sources(config: Settings, bus: Bus, now: datetime) -> list[str]:
-    """Configured sources that the jobs process has not reported for a while: it hangs, or still waits for the store. Raises `BusError`."""
+    """Return the configured sources without a recent report: the jobs process hangs, or waits for the store.
+
+    Raises `BusError`.
+    """
     reports = bus.sources()
     names = [spec.name for spec in config.sources]
     return [name for name in names if name not in reports or now - parse_time(reports[name]["reported"]) > SILENT_AFTER]
 
 
 def main() -> None:
-    """Entry point."""
-    config = settings.load()
-    bus = Bus(str(config.redis_url), utc_now)
+    """Run the health check."""
+    config = startup.prepare("jobs")
+    if config.redis_url is None:
+        sys.exit(startup.missing_servers("jobs"))
     try:
-        if silent := silent_sources(config, bus, utc_now()):
+        if silent := silent_sources(config, startup.open_bus(config), utc_now()):
             sys.exit("silent: " + ", ".join(silent))
     except BusError as error:
         sys.exit(f"bus: {error}")

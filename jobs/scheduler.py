@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import sys
 import threading
 import time
 from datetime import UTC
@@ -13,12 +12,9 @@ from types import FrameType
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from config import logs, settings
-from config.settings import SettingsError
-from db.bus import Bus
 from db.job_runs import write_jobs
 from db.leadership import Leadership
-from db.postgres import Store, StoreError
+from db.postgres import StoreError
 from db.timestamps import utc_now
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
@@ -27,6 +23,7 @@ from jobs.runtime.election import Election
 from jobs.runtime.runs import Runner
 from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
 from jobs.store.retention import retention_job
+from ops import startup
 
 log = logging.getLogger("jobs.scheduler")
 
@@ -104,25 +101,17 @@ def _tell(scheduler: BackgroundScheduler, work: Work) -> None:
 
 def main() -> None:
     """Entry point of the process: settings, signals, election, and the table."""
-    try:
-        config = settings.load()
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    logs.configure("jobs", level=config.log_level, style=config.log_format, file=config.log_file)
-    if config.database_url is None or config.redis_url is None:
-        sys.exit("jobs alone need DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers")
-    bus = Bus(config.redis_url, utc_now, limit=config.stream_max_length)
-    store = Store(config.database_url, pool_max=config.db_pool_max, timeout_ms=config.db_timeout_ms, application="tickwire-jobs")
+    started = startup.start("jobs")
+    config = started.settings
     stop = threading.Event()
 
-    def ask_to_stop(signal_number: int, frame: FrameType | None) -> None:
+    def request_stop(signal_number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    signal.signal(signal.SIGTERM, ask_to_stop)
-    signal.signal(signal.SIGINT, ask_to_stop)
-    leadership = Leadership(config.database_url, timeout_ms=config.db_timeout_ms)
-    Election(leadership, bus, lambda over: run(Work(config, bus, store, utc_now, over))).run(stop)
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
+    leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms)
+    Election(leadership, started.bus, lambda over: run(Work(config, started.bus, started.store, utc_now, over))).run(stop)
 
 
 if __name__ == "__main__":

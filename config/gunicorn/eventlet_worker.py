@@ -1,4 +1,4 @@
-"""gunicorn's worker for the hub: `eventlet.wsgi.server` on gunicorn's socket, since gunicorn 26 dropped its own."""
+"""gunicorn worker of the hub: `eventlet.wsgi.server` on gunicorn's socket. gunicorn 26 dropped its own worker."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import socket
 import warnings
 
 with warnings.catch_warnings():
-    # Known, and answered in docs/adr: the warning would greet every operator at every start.
+    # eventlet warns that it is deprecated; docs/adr explains the choice.
     warnings.simplefilter("ignore")
     import eventlet
     import eventlet.greenio
@@ -18,32 +18,35 @@ from gunicorn.workers.base import Worker
 
 log = logging.getLogger("hub.worker")
 
-_IDLE_SECONDS = 60.0  # how long a connection may keep us waiting for a request, or for the rest of one
+_IDLE_SECONDS = 60.0  # limit for the wait for a request, or for the rest of one
 
 
 class EventletWorker(Worker):  # type: ignore[misc]
-    """Serves until told to stop; then lets the application take leave (`shutdown()`) and ends."""
+    """Serves until gunicorn stops it; then calls the `shutdown()` of the application and ends."""
 
     def init_process(self) -> None:
-        # Before anything of the application is imported.
+        # Before any import of the application.
         eventlet.monkey_patch()
         super().init_process()
 
     def run(self) -> None:
-        # The dispatcher beneath is ours to wake: gunicorn's wake-up pipe would only fill.
         acceptors = [eventlet.spawn(self._serve, each.sock) for each in self.sockets]
         while self.alive and os.getppid() == self.ppid:
             self.notify()
+            for acceptor in acceptors:
+                if acceptor.dead:
+                    acceptor.wait()  # raises its exception, which ends this worker; gunicorn then starts another
+                    return
             eventlet.sleep(0.2)
         self.notify()
-        # First the leave, in which the application refuses new sessions itself: an acceptor that ends cuts every WebSocket off.
+        # Shutdown first: the application refuses new sessions itself, and the end of an acceptor closes every WebSocket.
         if shutdown := getattr(self.wsgi, "shutdown", None):
             shutdown()
         for acceptor in acceptors:
             acceptor.kill()
 
     def _serve(self, listener: socket.socket) -> None:
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # inherited by what it accepts
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted sockets inherit it
         eventlet.wsgi.server(
             eventlet.greenio.GreenSocket(listener),
             self.wsgi,
@@ -58,7 +61,7 @@ class EventletWorker(Worker):  # type: ignore[misc]
 
 
 class _Pool(eventlet.GreenPool):  # type: ignore[misc]
-    """As many connections as come (the application counts them), and nobody waits for them when the acceptor ends."""
+    """A pool without a practical limit (the application limits clients); the end of an acceptor does not wait for it."""
 
     def __init__(self) -> None:
         super().__init__(size=100_000)

@@ -1,18 +1,17 @@
 """gunicorn's configuration of the hub: `gunicorn -c config/gunicorn/hub.py 'wsgi:hub()'`."""
 
 from config.gunicorn.common import bind as _bind
-from config.gunicorn.common import configure_logs as _configure_logs
-from config.gunicorn.common import load as _load
+from config.logs import start as _start
 
-_settings = _load()
-_configure_logs("hub", _settings)
+# gunicorn logs as soon as it has read this file, so that the logs are configured here.
+_settings = _start("hub")
 
 bind = _bind(_settings.websocket_host, _settings.websocket_port)
 worker_class = "config.gunicorn.eventlet_worker.EventletWorker"
 workers = 1  # a Socket.IO session lives in one process
 timeout = 60
 graceful_timeout = 10
-control_socket_disable = True  # gunicorn 27 opens a socket for commands otherwise
+control_socket_disable = True  # otherwise gunicorn 27 opens a socket for commands
 accesslog = None
 loglevel = _settings.log_level.lower()
 logger_class = "config.gunicorn.common.RootLogger"

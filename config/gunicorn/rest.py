@@ -1,18 +1,17 @@
 """gunicorn's configuration of the REST process: `gunicorn -c config/gunicorn/rest.py 'wsgi:rest()'`."""
 
 from config.gunicorn.common import bind as _bind
-from config.gunicorn.common import configure_logs as _configure_logs
-from config.gunicorn.common import load as _load
+from config.logs import start as _start
 
-_settings = _load()
-_configure_logs("rest", _settings)
+# gunicorn logs as soon as it has read this file, so that the logs are configured here.
+_settings = _start("rest")
 
 bind = _bind(_settings.api_host, _settings.api_port)
 worker_class = "gthread"
 workers = 1
 threads = 8
 graceful_timeout = 10
-control_socket_disable = True  # gunicorn 27 opens a socket for commands otherwise
+control_socket_disable = True  # otherwise gunicorn 27 opens a socket for commands
 accesslog = None
 loglevel = _settings.log_level.lower()
 logger_class = "config.gunicorn.common.RootLogger"

@@ -1,0 +1,57 @@
+"""Start of every process: settings, logs, bus and store, with one text per failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config import logs
+from config.settings import Settings
+from db.bus import Bus
+from db.postgres import Store
+from db.timestamps import utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The settings, the bus and the store of a process; no connection is open yet."""
+
+    settings: Settings
+    bus: Bus
+    store: Store
+
+
+def prepare(service: str) -> Settings:
+    """Return the settings of this process, with its logs configured. Exits with 2 if the settings are invalid."""
+    return logs.started(service)
+
+
+def start(service: str) -> Started:
+    """Return settings, bus and store of the process `service`.
+
+    Exits with 2 if the settings are invalid, and with 1 if they name no servers: only `manage.py up` starts its own.
+    """
+    settings = prepare(service)
+    if settings.database_url is None or settings.redis_url is None:
+        raise SystemExit(missing_servers(service))
+    return Started(settings, open_bus(settings), open_store(settings, service))
+
+
+def missing_servers(service: str) -> str:
+    """Return the text for an operator who starts `service` without servers."""
+    verb = "need" if service.endswith("s") else "needs"
+    return f"{service} alone {verb} DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers"
+
+
+def open_bus(settings: Settings, url: str | None = None) -> Bus:
+    """Return the bus at `url`, by default that of the settings."""
+    return Bus(url or str(settings.redis_url), utc_now, limit=settings.stream_max_length)
+
+
+def open_store(settings: Settings, service: str, *, url: str | None = None, pool_max: int | None = None) -> Store:
+    """Return the store at `url`, by default that of the settings; PostgreSQL shows its connections as `tickwire-SERVICE`."""
+    return Store(
+        url or str(settings.database_url),
+        pool_max=settings.db_pool_max if pool_max is None else pool_max,
+        timeout_ms=settings.db_timeout_ms,
+        application=f"tickwire-{service}",
+    )

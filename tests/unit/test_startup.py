@@ -1,0 +1,62 @@
+"""Start of the processes: one text per failure, and settings and logs once per process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+
+COMMANDS = {
+    "jobs": (sys.executable, "-m", "jobs.scheduler"),
+    "health": (sys.executable, "-m", "jobs.health"),
+    "hub": (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
+    "rest": (sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
+    "manage": (sys.executable, "manage.py", "status"),
+}
+SERVERS = {"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x", "REDIS_URL": "redis://127.0.0.1:1/0"}
+
+
+def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    cleared = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST", "LOG_FILE"), "")
+    environment = {**os.environ, **cleared, "SOURCES": "", **environ}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_invalid_settings_are_named_and_the_exit_code_is_2(name: str) -> None:
+    ended = run(*COMMANDS[name], API_PORT="http", **SERVERS)
+    assert (ended.returncode, ended.stderr) == (2, "invalid settings:\n  API_PORT: Not a valid integer.\n")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_log_file_that_cannot_be_written_is_named(name: str, tmp_path: Path) -> None:
+    ended = run(*COMMANDS[name], LOG_FILE=str(tmp_path), **SERVERS)
+    assert (ended.returncode, ended.stderr) == (2, "invalid settings:\n  LOG_FILE: cannot be written: Is a directory\n")
+
+
+@pytest.mark.parametrize(("service", "verb"), [("jobs", "need"), ("hub", "needs"), ("rest", "needs")])
+def test_a_process_without_servers_ends_with_their_settings(service: str, verb: str) -> None:
+    command = COMMANDS["jobs"] if service == "jobs" else (sys.executable, "-c", f"import wsgi; wsgi.{service}()")
+    ended = run(*command)
+    text = f"{service} alone {verb} DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers\n"
+    assert (ended.returncode, ended.stderr) == (1, text)
+
+
+def test_the_application_takes_over_the_settings_and_logs_of_gunicorn_s_configuration() -> None:
+    program = (
+        "import config.settings as settings, config.logs as logs\n"
+        "calls = []\n"
+        "load, configure = settings.load, logs.configure\n"
+        "settings.load = lambda: calls.append('load') or load()\n"
+        "logs.configure = lambda *a, **k: calls.append('configure') or configure(*a, **k)\n"
+        "import config.gunicorn.rest, wsgi\n"
+        "app = wsgi.rest()\n"
+        "print(calls, app.name)\n"
+    )
+    ended = run(sys.executable, "-c", program, **SERVERS)
+    assert (ended.returncode, ended.stdout) == (0, "['load', 'configure'] api.app\n"), ended.stderr
