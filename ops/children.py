@@ -1,4 +1,4 @@
-"""Down at the operating system: held signals, a child in a session of its own, and what is left of it."""
+"""Child processes at the level of the operating system: held signals, sessions, process groups, logs."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def hold_stop_signals() -> None:
-    """From now on SIGTERM, SIGINT and SIGHUP wait until the supervisor asks for them: none of them, and no second Ctrl-C, breaks
-    into a start or a stop half done. Under nohup SIGHUP stays ignored."""
+    """Block SIGTERM, SIGINT and SIGHUP until `stop_asked` takes them, so that none interrupts a start or a stop.
+
+    Under nohup SIGHUP stays ignored.
+    """
     held = [one for one in _STOP_SIGNALS if one is not Signals.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN]
     signal.pthread_sigmask(signal.SIG_BLOCK, held)
 
 
 def stop_asked(seconds: float = 0.0) -> bool:
-    """Whether a held stop signal is there, or arrives within `seconds`; it is used up."""
+    """Take a held stop signal that is pending or arrives within `seconds`; return True if there was one."""
     info = signal.sigtimedwait(_STOP_SIGNALS, seconds)
     if info is not None:
         log.info("stopping", extra={"signal": Signals(info.si_signo).name})
@@ -37,8 +39,8 @@ def stop_asked(seconds: float = 0.0) -> bool:
 def spawn(
     argv: tuple[str, ...], *, env: Mapping[str, str] | None, log_file: Path | None, inherit: tuple[int, ...], death_signal: Signals
 ) -> subprocess.Popen[bytes]:
-    """Start a child. Its output is appended to `log_file`, or passes through to our stderr. Raises `OSError`."""
-    # Its own session: Ctrl-C at the terminal reaches the supervisor alone, which then stops the children in order.
+    """Start a child. Its output is appended to `log_file`, or goes to our stderr. Raises `OSError`."""
+    # In its own session Ctrl-C at the terminal does not reach the child: the supervisor stops all children in order.
     output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log_file else None
     try:
         return subprocess.Popen(
@@ -57,21 +59,21 @@ def spawn(
 
 
 def _tie_to_us(death_signal: Signals) -> Callable[[], None]:
-    """What the child does between fork and exec: take signals again, and go when we go, even by SIGKILL."""
+    """Return the code of the child between fork and exec: it unblocks signals and ends with us, even after SIGKILL."""
     supervisor = os.getpid()
 
     def in_the_child() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if _libc is not None:
             _libc.prctl(_PR_SET_PDEATHSIG, int(death_signal))
-            if os.getppid() != supervisor:  # killed before the line above took hold
+            if os.getppid() != supervisor:  # the supervisor was killed before the call above
                 os._exit(1)
 
     return in_the_child
 
 
 def kill_group(pid: int) -> None:
-    """SIGKILL for whatever is left of the process group of the child `pid`."""
+    """Send SIGKILL to the rest of the process group of the child `pid`."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -79,9 +81,9 @@ def kill_group(pid: int) -> None:
 
 
 def tail(file: Path | None, lines: int = 15) -> str:
-    """The end of a child's log, to show under an error; what passed through to stderr stands there already."""
+    """Return the end of a child's log for an error text; without a log, its output is on stderr already."""
     if file is None or not file.is_file():
-        return "; its own words are above"
+        return "; its output is above"
     with file.open("rb") as stream:
         stream.seek(max(0, file.stat().st_size - 8192))
         text = stream.read().decode(errors="replace")
@@ -89,5 +91,5 @@ def tail(file: Path | None, lines: int = 15) -> str:
 
 
 def describe_end(code: int) -> str:
-    """`exit code 3`, or `signal SIGKILL` for a negative code."""
+    """Return `exit code 3`, or `signal SIGKILL` for a negative code."""
     return f"exit code {code}" if code >= 0 else f"signal {Signals(-code).name}"

@@ -1,4 +1,4 @@
-"""Small files that must be whole and private: passwords, markers, `run.json`."""
+"""Small files that must be complete and private: passwords, markers, `run.json`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace `file` by `text` in one step, for its owner's eyes only, on disk when this returns."""
+    """Replace the content of `file` atomically; only its owner can read it, and it is on disk on return."""
     new = file.with_name(file.name + ".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -21,7 +21,7 @@ def write_private(file: Path, text: str) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Bring what was created, renamed or deleted in `folder` onto the disk."""
+    """Write the entries of `folder` to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -30,7 +30,7 @@ def sync(folder: Path) -> None:
 
 
 def secret(file: Path) -> str:
-    """The password kept in `file`, made when it is not there yet."""
+    """Return the password in `file`; create it if there is no such file."""
     if not file.is_file():
         write_private(file, secrets.token_hex(24))
     return file.read_text().strip()

@@ -1,6 +1,6 @@
 """The supervisor: starts children in order, restarts one that dies, stops all of them in order.
 
-(honcho, which the design names first, ends everything when one child dies, so it does not fit.)
+honcho does not fit: it stops all children if one ends.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ from pathlib import Path
 from signal import Signals
 from types import TracebackType
 
+from config.pacing import backoff
 from ops.children import describe_end, kill_group, spawn, stop_asked, tail
 
 log = logging.getLogger(__name__)
 
-FIRST_DELAY = 0.5
-LONGEST_DELAY = 30.0
-STEADY_SECONDS = 60.0  # a child that ran this long before it died starts over with the first delay
+FIRST_DELAY_SECONDS = 0.5
+LONGEST_DELAY_SECONDS = 30.0
+DELAY_SPREAD = 0.2  # so that children which died together do not restart at the same moment
+STEADY_SECONDS = 60.0  # after a run of this length a child starts again with the first delay
 _POLL_SECONDS = 0.1
 
 
 class StartError(Exception):
-    """A child cannot be started, died while starting or never became ready; the text is for the operator."""
+    """A child cannot be started, ended while starting, or did not become ready in time; the text is for the operator."""
 
 
 class StopAsked(Exception):
@@ -35,11 +37,12 @@ class StopAsked(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """What the supervisor knows of one child.
+    """One child of the supervisor.
 
-    `prepare` runs before every start and may raise `StartError`; `ready` is asked until it says True. `env` is the child's
-    whole environment; None is ours. Output is appended to `log`, or passes through to our stderr. Children of the same `stop_rank`
-    stop together, lower ranks first. `death_signal` is what the kernel sends it when the supervisor itself is killed.
+    `prepare` runs before every start and may raise `StartError`; `ready` is called until it returns True. `env` is the
+    whole environment of the child; None: that of the supervisor. Output is appended to `log`, or goes to the stderr of
+    the supervisor. Children of the same `stop_rank` stop together, lower ranks first. The kernel sends `death_signal`
+    to the child if the supervisor itself is killed.
     """
 
     name: str
@@ -55,12 +58,9 @@ class Process:
     death_signal: Signals = Signals.SIGTERM
 
 
-def backoff(failures: int, luck: float) -> float:
-    """Seconds before the next start, after `failures` earlier ones in a row.
-
-    `luck`, in [0, 1), takes up to a fifth off, so that children which fell together do not all come back at once.
-    """
-    return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(failures, 16)) * (1 - 0.2 * luck)
+def restart_delay(attempt: int, jitter: float) -> float:
+    """Return the seconds before restart `attempt` (from 1) of a child that died early each time; `jitter` is in [0, 1]."""
+    return backoff(attempt, first=FIRST_DELAY_SECONDS, longest=LONGEST_DELAY_SECONDS, jitter=jitter, spread=DELAY_SPREAD)
 
 
 @dataclass(slots=True)
@@ -70,14 +70,14 @@ class _Child:
     started: float = 0.0
     ready: bool = False
     failures: int = 0
-    due: float = 0.0  # when to start it again, while popen is None
+    due: float = 0.0  # time of the next start, while popen is None
 
 
 class Supervisor:
-    """Children by the order they were started in. Use it in one thread (the kernel ties a child to the thread that started it), in
-    a `with` block, after `hold_stop_signals()`: leaving the block stops every child.
+    """Starts, restarts and stops children; the end of its `with` block stops all of them.
 
-    `inherit` are file descriptors that every child keeps open.
+    Use it in one thread, as the kernel ties a child to the thread that started it, and after `hold_stop_signals()`.
+    `inherit` are file descriptors that every child keeps open. `jitter` returns random numbers in [0, 1].
     """
 
     def __init__(
@@ -85,10 +85,10 @@ class Supervisor:
         *,
         inherit: tuple[int, ...] = (),
         clock: Callable[[], float] = time.monotonic,
-        luck: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._inherit, self._clock, self._luck = inherit, clock, luck
-        self._children: list[_Child] = []
+        self._inherit, self._clock, self._jitter = inherit, clock, jitter
+        self._children: list[_Child] = []  # in the order of their start
 
     def __enter__(self) -> Supervisor:
         return self
@@ -98,12 +98,14 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """name → pid of the children that run now."""
+        """Name -> pid of the running children."""
         return {child.process.name: child.popen.pid for child in self._children if child.popen}
 
     def start(self, *processes: Process) -> None:
-        """Start these side by side and return when all are ready; `StartError` when one dies or takes too long, `StopAsked` on a
-        stop signal. Children started earlier are watched meanwhile."""
+        """Start the processes together and return when all are ready. Earlier children are watched meanwhile.
+
+        Raises `StartError` if one ends or takes too long, and `StopAsked` on a stop signal.
+        """
         earlier, new = list(self._children), [_Child(process) for process in processes]
         for child in new:
             self._children.append(child)
@@ -117,20 +119,20 @@ class Supervisor:
                 self._tend(child)
 
     def supervise(self, changed: Callable[[dict[str, int]], None] = lambda pids: None) -> None:
-        """Restart what dies until a stop signal arrives. `changed` gets name → pid at once and whenever that is different."""
-        told: dict[str, int] | None = None
+        """Restart children that end, until a stop signal arrives. `changed` gets name -> pid at once and after every change."""
+        reported: dict[str, int] | None = None
         while not stop_asked(_POLL_SECONDS):
             try:
                 for child in self._children:
                     self._tend(child)
-                if self.pids != told:
-                    told = self.pids
-                    changed(told)
+                if self.pids != reported:
+                    reported = self.pids
+                    changed(reported)
             except Exception:
-                log.exception("watching the children failed, going on")
+                log.exception("supervision failed, continuing")
 
     def stop(self) -> None:
-        """Stop every child, rank by rank, with SIGKILL for one that takes longer than its limit."""
+        """Stop all children, rank by rank; a child that exceeds its limit gets SIGKILL."""
         for rank in sorted({child.process.stop_rank for child in self._children}):
             self._stop_together([child for child in self._children if child.process.stop_rank == rank and child.popen])
         self._children.clear()
@@ -176,14 +178,14 @@ class Supervisor:
     def _schedule(self, child: _Child, reason: str) -> None:
         if self._clock() - child.started >= STEADY_SECONDS:
             child.failures = 0
-        delay = backoff(child.failures, self._luck())
         child.failures += 1
+        delay = restart_delay(child.failures, self._jitter())
         child.due = self._clock() + delay
-        name = child.process.name
-        log.error(f"{name} ended, restarting", extra={"child": name, "reason": reason, "delay_seconds": round(delay, 2)})  # noqa: G004
+        fields = {"child": child.process.name, "reason": reason, "delay_seconds": round(delay, 2)}
+        log.error("child ended, restarting", extra=fields)
 
     def _end(self, child: _Child) -> None:
-        """Bury a child that has ended, with whatever is left of its process group (a worker still holds the port)."""
+        """Forget a child that has ended, and kill the rest of its process group: a worker may still hold the port."""
         assert child.popen is not None  # noqa: S101  # only a started child ends
         kill_group(child.popen.pid)
         child.popen = None

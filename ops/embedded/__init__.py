@@ -1,4 +1,4 @@
-"""The embedded default: real PostgreSQL and real Redis from PyPI wheels, as child processes of ours, on the loopback only."""
+"""Embedded servers: PostgreSQL and Redis from PyPI wheels, as child processes, on the loopback interface only."""
 
 from ops.embedded.postgres import postgres
 from ops.embedded.redis import redis

@@ -1,4 +1,4 @@
-"""PostgreSQL as a child process."""
+"""Embedded PostgreSQL: data directory, command line, checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ops.supervisor import StartError
 
 log = logging.getLogger(__name__)
 
-_VERSIONS = {16: "pginstall", 18: "pginstall18"}  # what the wheel brings, by folder
+_VERSIONS = {16: "pginstall", 18: "pginstall18"}  # versions of the wheel -> folder
 _NEWEST = 18
 USER = DATABASE = "tickwire"
 
@@ -36,9 +36,9 @@ class _Postgres:
 
 
 def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
-    """PostgreSQL on `hub_dir`/postgres, which is made when it is not there yet. Raises `StartError`.
+    """Return PostgreSQL on `hub_dir`/postgres; creates the data directory if it is missing. Raises `StartError`.
 
-    As root it runs as the owner of the data, else as `nobody` (see `unprivileged`).
+    Started by root, it runs as the owner of the data, or as `nobody` (see `unprivileged`).
     """
     hub_dir = hub_dir.resolve()
     data = hub_dir / "postgres"
@@ -67,7 +67,7 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
         url=f"postgresql://{USER}:{password}@127.0.0.1:{server.port}/{DATABASE}",
         env=ENV,
         log=log_file(hub_dir, "postgres"),
-        prepare=partial(_clear_the_way, data),
+        prepare=partial(_remove_remains, data),
         ready=partial(_postgres_ready, server),
         ready_seconds=START_SECONDS,
         stop_signal=Signals.SIGINT,  # fast: sessions are ended, a checkpoint is written
@@ -77,7 +77,7 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
 
 
 def _programs(data: Path) -> Path:
-    """The binaries that fit the data, which say their version; the newest we use for new data."""
+    """Return the folder of the binaries for the version of the data; the newest version for new data."""
     file = data / "PG_VERSION"
     if not file.is_file():
         if data.is_dir() and any(data.iterdir()):
@@ -91,11 +91,11 @@ def _programs(data: Path) -> Path:
 
 
 def _initdb(data: Path, command: tuple[str, ...], account: Account | None, password_file: Path) -> None:
-    """Make the data beside its place and rename it there, so that a start killed halfway leaves nothing that looks finished."""
+    """Create the data in a temporary directory and rename it, so that a killed start leaves no incomplete data directory."""
     log.info("creating the PostgreSQL data directory", extra={"path": str(data)})
     for stale in data.parent.glob("postgres.new-*"):
         shutil.rmtree(stale, ignore_errors=True)
-    # A name of its own: the initdb of a start that was killed may still be at work in another.
+    # Under a unique name, as the initdb of a killed start may still write to another one.
     new = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=data.parent))
     if account:
         account.own(new)
@@ -109,7 +109,7 @@ def _initdb(data: Path, command: tuple[str, ...], account: Account | None, passw
 
 
 def _postgres_ready(server: _Postgres) -> bool:
-    """Whether our database answers; where the server does and the database is missing, it is created."""
+    """Return True if our database answers; create it if the server answers and the database is missing."""
     return _psql(server, DATABASE, "SELECT 1") or _psql(server, "postgres", f"CREATE DATABASE {DATABASE}")
 
 
@@ -135,11 +135,11 @@ def _psql(server: _Postgres, database: str, statement: str) -> bool:
         return False
 
 
-def _clear_the_way(data: Path) -> None:
-    """Before every start: what a killed PostgreSQL left behind must be gone, or the new one refuses to start.
+def _remove_remains(data: Path) -> None:
+    """Remove the remains of a killed PostgreSQL before a start; otherwise the new one refuses to start.
 
-    Its sessions notice and end by themselves, each in a session of its own, so no process group holds them. Its lock file names a pid,
-    which after a reboot can be anybody's.
+    Its backends end by themselves. Each is in a session of its own, so that no process group contains them. Its lock
+    file contains a pid, which after a reboot may belong to any process.
     """
     lock = data / "postmaster.pid"
     left = _postgres_in(data)
@@ -147,7 +147,7 @@ def _clear_the_way(data: Path) -> None:
         raise StartError(f"a PostgreSQL that this command did not start (pid {lock.read_text().split()[0]}) uses {data}: stop it first")
     _, stubborn = psutil.wait_procs(left, timeout=5)
     for process in stubborn:
-        log.warning("killing what is left of an earlier PostgreSQL", extra={"pid": process.pid})
+        log.warning("killing a process of an earlier PostgreSQL", extra={"pid": process.pid})
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(stubborn, timeout=5)

@@ -1,4 +1,4 @@
-"""Redis as a child process."""
+"""Embedded Redis: configuration, command line, check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from ops.private_files import secret, write_private
 
 
 def _ready(port: int, password: str) -> bool:
-    """PONG says yes; while the file is read Redis answers LOADING. A few bytes by hand: only `db.bus` speaks to Redis in earnest."""
+    """Return True if Redis answers PONG; it answers LOADING while it reads its file.
+
+    Uses a plain socket, as only `db.bus` uses a Redis client.
+    """
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=3) as connection:
         connection.sendall(f"*2\r\n$4\r\nAUTH\r\n${len(password)}\r\n{password}\r\n*1\r\n$4\r\nPING\r\n".encode())
         stream = connection.makefile("rb")
@@ -22,10 +25,10 @@ def _ready(port: int, password: str) -> bool:
 
 
 def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
-    """Redis on `hub_dir`/redis with an append-only file. Raises `StartError`.
+    """Return Redis on `hub_dir`/redis with an append-only file. Raises `StartError`.
 
-    The file is synced before a publisher hears that its message was accepted. Synced once a second, Redis would at times write
-    up to two seconds after it answered, and killed then it would forget what it had accepted and give the same `seq` twice.
+    The file is synced before a publisher gets its answer. With `everysec` Redis would sometimes write up to two seconds
+    after its answer. Killed in between, it would lose accepted messages and assign the same `seq` twice.
     """
     hub_dir = hub_dir.resolve()
     data = hub_dir / "redis"

@@ -1,4 +1,4 @@
-"""What both embedded servers share: how they are described, their port, their environment, their log."""
+"""Shared parts of both embedded servers: description, port, environment, log."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pathlib import Path
 
 from ops.supervisor import Process, StartError
 
-# Nothing of ours: PGPORT or PGOPTIONS in an operator's shell are meant for other servers.
+# Without the environment of the operator's shell: its PGPORT or PGOPTIONS belong to other servers.
 ENV = {"PATH": os.defpath, "LC_ALL": "C"}
-START_SECONDS = 300.0  # crash recovery and a long append-only file take their time
+START_SECONDS = 300.0  # crash recovery and a long append-only file take long
 _PORTS = range(20000, 32000)
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server(Process):
-    """A process that clients reach at `url`, which holds its password and stays the same for every restart."""
+    """A process with the address `url`, which contains its password and stays the same after a restart."""
 
     url: str = field(repr=False)
 
 
 def wheel(name: str) -> Path:
-    """The folder of an installed package, which is not imported: we want its binaries, and both wheels do a lot on import."""
+    """Return the folder of an installed package without importing it: only its binaries are used, and its import is slow."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise StartError(f"the package {name} is not installed: run `make run`, or pip install -r requirements.txt")
@@ -36,10 +36,10 @@ def wheel(name: str) -> Path:
 
 
 def free_port(avoid: Collection[int] = ()) -> int:
-    """A port of the loopback that is free and that the kernel gives to no outgoing connection, so that it is still free after a restart."""
+    """Return a free port of the loopback interface outside the ephemeral range, so that it stays free for a restart."""
     low, high = map(int, _EPHEMERAL.read_text().split()) if _EPHEMERAL.is_file() else (32768, 60999)
     ports = [port for port in _PORTS if not low <= port <= high and port not in avoid] or list(_PORTS)
-    start = random.randrange(len(ports))  # noqa: S311  # two starts at the same time should not try the same ports
+    start = random.randrange(len(ports))  # noqa: S311  # so that two simultaneous starts try different ports
     for port in ports[start:] + ports[:start]:
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -49,7 +49,7 @@ def free_port(avoid: Collection[int] = ()) -> int:
 
 
 def log_file(hub_dir: Path, name: str) -> Path:
-    """Where the server's own words go; one older file is kept once it has grown to 10 MB."""
+    """Return the path of the server's log; a log of more than 10 MB is renamed, and one older file is kept."""
     file = hub_dir / "logs" / f"{name}.log"
     file.parent.mkdir(mode=0o700, exist_ok=True)
     if file.is_file() and file.stat().st_size > 10_000_000:

@@ -1,4 +1,4 @@
-"""Running PostgreSQL, which refuses root, when we are root ourselves."""
+"""PostgreSQL refuses to run as root: this module runs it as another user if we are root."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 
 from ops.supervisor import StartError
 
-# What the account may need on top of its own rights, least first. An account without any of them cannot pass through a checkout in a
-# directory of root's that is closed to others (`mktemp -d`, /root), and closing or opening directories is not for us to decide.
-# CAP_DAC_READ_SEARCH lets it pass and read; a container often grants root CAP_DAC_OVERRIDE but not that one.
+# Capabilities that the account may need, least first. Without any it cannot enter a checkout in a private directory of
+# root (`mktemp -d`, /root), and we do not change the permissions of directories. CAP_DAC_READ_SEARCH lets it enter and
+# read. A container often grants root CAP_DAC_OVERRIDE but not that one.
 _CAPABILITIES = (None, "dac_read_search", "dac_override")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who runs the server."""
+    """The user that runs the server."""
 
     uid: int
     gid: int
 
     def own(self, path: Path) -> None:
-        """Give it `path` and everything below."""
+        """Make it the owner of `path` and everything below."""
         os.chown(path, self.uid, self.gid, follow_symlinks=False)
         for folder, folders, files in os.walk(path):
             for name in (*folders, *files):
@@ -32,7 +32,7 @@ class Account:
 
 
 def account_for(data_dir: Path) -> Account | None:
-    """Whoever owns the existing data directory, else `nobody`; None when we are not root and stay who we are."""
+    """Return the owner of the existing data directory, or `nobody`; None if we are not root and keep our user."""
     owner = data_dir.stat() if data_dir.exists() else None
     if os.geteuid() != 0:
         if owner is not None and owner.st_uid != os.geteuid():
@@ -47,9 +47,10 @@ def account_for(data_dir: Path) -> Account | None:
 
 
 def prefix(account: Account | None, program: Path, folder: Path, death_signal: str) -> tuple[str, ...]:
-    """The words before a command that make it run as `account`, with as few rights as let it run `program` and enter `folder`.
+    """Return the words before a command that run it as `account`, with the least rights to run `program` and enter `folder`.
 
-    `death_signal` is set again here, because the kernel forgets it when a process changes its user. Raises `StartError` with what to do.
+    `death_signal` is set again here, because the kernel resets it if a process changes its user. Raises `StartError`
+    with instructions.
     """
     if account is None:
         return ()
@@ -69,13 +70,13 @@ def _setpriv(account: Account, capability: str | None, death_signal: str) -> tup
     words = ["setpriv", f"--reuid={account.uid}", f"--regid={account.gid}", "--clear-groups"]
     words += [f"--inh-caps={rights}", f"--ambient-caps={rights}", f"--bounding-set={rights}", f"--pdeathsig={death_signal}"]
     if capability:
-        # Without this access(2), by which PostgreSQL looks at its own programs, leaves capabilities out of account.
+        # Otherwise access(2), which PostgreSQL calls for its own programs, ignores capabilities.
         words.append("--securebits=+no_setuid_fixup")
     return (*words, "--")
 
 
 def _works(words: tuple[str, ...], program: Path, folder: Path) -> bool:
-    # Through a shell: setpriv itself still has root's rights when it executes, what it executes has not.
+    # Through a shell: setpriv itself still has the rights of root when it executes; the executed program has not.
     probe = (*words, "sh", "-c", '"$0" --version && cd "$1"', str(program), str(folder))
     try:
         return subprocess.run(probe, capture_output=True, check=False, timeout=30).returncode == 0

@@ -187,7 +187,7 @@ def test_a_child_that_is_killed_comes_back(up: Callable[[], Up], name: str) -> N
     os.kill(before["pids"][name], signal.SIGKILL)
     until(lambda: system.run["pids"].get(name, before["pids"][name]) != before["pids"][name], 30, "the new pid in run.json")
     until(lambda: running.answers(before["rest"], "/health"), 30, "health")
-    assert f"{name} ended, restarting" in system.errors.read_text()
+    assert f"child ended, restarting child={name}" in system.errors.read_text()
     after = system.run
     assert {**after, "pids": {}} == {**before, "pids": {}}
     assert {key: pid for key, pid in after["pids"].items() if key != name} == {

@@ -79,7 +79,7 @@ def test_both_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environ
             other.wait("disconnect")
         until(lambda: up.run["pids"].get("hub_2", before["pids"]["hub_2"]) != before["pids"]["hub_2"], 30, "the new pid in run.json")
         until(lambda: running.answers(second, "/hub/health"), 30, "the second hub's health")
-        assert "hub_2 ended, restarting" in up.errors.read_text()
+        assert "child ended, restarting child=hub_2" in up.errors.read_text()
         assert {**up.run["pids"], "hub_2": 0} == {**before["pids"], "hub_2": 0}
         with PythonClient(second) as again:
             publish(bus, 5)

@@ -13,7 +13,9 @@ import psutil
 import pytest
 
 from ops.children import describe_end, hold_stop_signals, tail
-from ops.supervisor import FIRST_DELAY, LONGEST_DELAY, Process, StartError, StopAsked, Supervisor, backoff
+from ops.supervisor import FIRST_DELAY_SECONDS as FIRST_DELAY
+from ops.supervisor import LONGEST_DELAY_SECONDS as LONGEST_DELAY
+from ops.supervisor import Process, StartError, StopAsked, Supervisor, restart_delay
 from tests.conftest import until
 
 
@@ -22,7 +24,7 @@ def supervisor() -> Iterator[Supervisor]:
     """One that restarts at once, in a process that holds stop signals as `up` does."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     hold_stop_signals()
-    with Supervisor(luck=lambda: 0.0, clock=_Fast()) as made:
+    with Supervisor(jitter=lambda: 1.0, clock=_Fast()) as made:
         yield made
     while signal.sigtimedwait((signal.SIGTERM,), 0):
         pass
@@ -60,6 +62,10 @@ def written(file: Path) -> int:
     """The pid a script wrote there."""
     until(lambda: file.is_file() and file.read_text().endswith("\n"), what=str(file))
     return int(file.read_text())
+
+
+def backoff(failures: int, luck: float) -> float:
+    return restart_delay(failures + 1, 1 - luck)
 
 
 def test_back_off_doubles_from_half_a_second_to_a_cap() -> None:
@@ -140,7 +146,8 @@ def test_a_child_that_dies_is_restarted_and_what_it_left_is_killed(
     assert second != first
     assert gone(first)
     until(lambda: gone(orphan), what="the end of the dead child's worker")
-    [ended] = [record for record in caplog.records if record.msg == "a ended, restarting"]
+    [ended] = [record for record in caplog.records if record.msg == "child ended, restarting"]
+    assert ended.__dict__["child"] == "a"
     assert ended.__dict__["reason"] == "signal SIGKILL"
 
 
