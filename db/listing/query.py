@@ -1,4 +1,7 @@
-"""Listing a table page by page: PostgreSQL writes the rows as JSON or CSV, and no time or number is ever anything but its text."""
+"""Listings of tables, page by page.
+
+PostgreSQL writes the rows as JSON or CSV. Times and numbers stay text and are never converted.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from typing import Any, Literal
 import orjson
 from psycopg2 import sql
 
+from db.postgres import Cursor
 from db.timestamps import format_time, parse_time
 
 Kind = Literal["text", "time", "decimal", "integer", "number", "boolean"]
@@ -20,17 +24,17 @@ Key = tuple[str | int, ...]
 
 # The session's time zone is UTC (db/postgres.py).
 _TIME = """to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-# Neither JSON nor a spreadsheet knows NaN (which PostgreSQL sorts above infinity) or infinity: there they are nothing.
+# JSON and spreadsheets have neither infinity nor NaN (which PostgreSQL sorts above infinity): both become NULL.
 _FINITE = "CASE WHEN abs({0}) < 'infinity' THEN {0} END"
-# JSON holds no control character, so a COPY quoted and delimited by two of them gives it as it is.
+# JSON contains no control characters, so that a COPY quoted and delimited by two of them leaves it unchanged.
 _OPTIONS: Mapping[Form, str] = {"json": r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'", "csv": "FORMAT csv"}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What clients call `name`: a column of the table, `column` where it has another name there. `optional` where it may be NULL.
+    """A column by its name for clients; `column` is its name in the table, if that differs.
 
-    A `number` is double precision, a `decimal` numeric.
+    `optional`: may be NULL. A `number` is double precision, a `decimal` numeric.
     """
 
     name: str
@@ -40,12 +44,12 @@ class Column:
 
     @property
     def stored(self) -> str:
-        """Its name in the table, quoted."""
+        """Name in the table, quoted."""
         return f'"{self.column or self.name}"'
 
     @property
     def value(self) -> str:
-        """The SQL of what is listed of it."""
+        """SQL of the listed value."""
         if self.kind == "time":
             return _TIME.format(self.stored)
         return _FINITE.format(self.stored) if self.kind == "number" else self.stored
@@ -53,22 +57,27 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What clients call `name`: it chooses the rows in which one of these columns of text has its value; without any, the column `name`."""
+    """An argument by its name for clients. It selects the rows in which one of the text `columns` has its value.
+
+    Without `columns`, the column has the name of the argument.
+    """
 
     name: str
     columns: tuple[str, ...] = ()
 
     def holds(self, value: str) -> sql.Composed:
-        """The SQL condition."""
+        """Return the SQL condition."""
         each = (sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(value)) for column in self.columns or (self.name,))
         return sql.SQL("({})").format(sql.SQL(" OR ").join(each))
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """How one table is listed. `key` names the columns that order the rows and tell each from every other once the required
-    filters are given; the first is the time that partitions go by. `filters` are what rows may be chosen by; `condition`, in SQL,
-    holds always."""
+    """The listing of one table.
+
+    The columns of `key` order the rows, and identify each row if the required filters are given. The first one is the
+    time that selects partitions. `filters` are the arguments that select rows. `condition`, in SQL, always applies.
+    """
 
     name: str
     table: str
@@ -79,23 +88,23 @@ class Listing:
 
     @property
     def header(self) -> bytes:
-        """The first line of a CSV file."""
+        """First line of a CSV file."""
         return ",".join(column.name for column in self.columns).encode() + b"\n"
 
     @property
     def key_columns(self) -> list[Column]:
-        """The columns of `key`, in its order."""
+        """Columns of `key`, in its order."""
         by_name = {column.name: column for column in self.columns}
         return [by_name[name] for name in self.key]
 
     def check_key(self, values: list[Any]) -> Key:
-        """The key that a client brought; `ValueError` where PostgreSQL would not even read it."""
+        """Return the key that a client sent. Raises `ValueError` if PostgreSQL could not read it."""
         return tuple(_CHECKS[column.kind](value) for column, value in zip(self.key_columns, values, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Which rows: the values of filters by their names, and `start` <= time < `end`, both in contract form, None where open."""
+    """Selection of rows: values of filters by their names, and `start` <= time < `end` in contract form, None if open."""
 
     filters: Mapping[str, str] = field(default_factory=dict)
     start: str | None = None
@@ -105,19 +114,19 @@ class RowFilter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some rows as text, each record ended by a line feed, and the key to go on after: None where nothing follows."""
+    """Rows as text, each ended by a line feed, and the key of the last row; None if no row follows."""
 
     lines: bytes
     following: Key | None
 
 
-def read_page(cursor: Any, listing: Listing, part: RowFilter, limit: int, form: Form, after: Key | None = None) -> Page:
-    """Up to `limit` rows of the part that follow `after` in its order; JSON objects a line, or CSV without a header."""
+def read_page(cursor: Cursor, listing: Listing, wanted: RowFilter, limit: int, form: Form, after: Key | None = None) -> Page:
+    """Return up to `limit` wanted rows that follow `after` in their order: a JSON object per line, or CSV without a header."""
     query = sql.SQL("COPY (SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {}) TO STDOUT WITH ({})").format(
         sql.SQL(_selected(listing, form)),
         sql.Identifier(listing.table),
-        sql.SQL(" AND ").join(_conditions(listing, part, after)),
-        _order(listing, part),
+        sql.SQL(" AND ").join(_conditions(listing, wanted, after)),
+        _order(listing, wanted),
         sql.Literal(limit + 1),
         sql.SQL(_OPTIONS[form]),
     )
@@ -130,19 +139,19 @@ def read_page(cursor: Any, listing: Listing, part: RowFilter, limit: int, form: 
     return Page(lines, _key(listing, lines[_last_record(lines, form) :], form))
 
 
-def _conditions(listing: Listing, part: RowFilter, after: Key | None) -> Iterator[sql.Composable]:
+def _conditions(listing: Listing, wanted: RowFilter, after: Key | None) -> Iterator[sql.Composable]:
     yield sql.SQL(listing.condition or "TRUE")
     for each in listing.filters:
-        if each.name in part.filters:
-            yield each.holds(part.filters[each.name])
+        if each.name in wanted.filters:
+            yield each.holds(wanted.filters[each.name])
     keys = listing.key_columns
-    if part.start is not None:
-        yield _compare(keys[0], ">=", part.start)
-    if part.end is not None:
-        yield _compare(keys[0], "<", part.end)
+    if wanted.start is not None:
+        yield _compare(keys[0], ">=", wanted.start)
+    if wanted.end is not None:
+        yield _compare(keys[0], "<", wanted.end)
     if after is not None:
-        beyond = "<" if part.descending else ">"
-        # It says nothing new, but it is what partitions are chosen by.
+        beyond = "<" if wanted.descending else ">"
+        # Redundant, but PostgreSQL selects the partitions by it.
         yield _compare(keys[0], f"{beyond}=", after[0])
         names = sql.SQL(", ").join(sql.SQL(column.stored) for column in keys)
         yield sql.SQL("({}) {} ({})").format(names, sql.SQL(beyond), sql.SQL(", ").join(map(sql.Literal, after)))
@@ -152,8 +161,8 @@ def _compare(column: Column, operator: str, value: str | int) -> sql.Composed:
     return sql.SQL("{} {} {}").format(sql.SQL(column.stored), sql.SQL(operator), sql.Literal(value))
 
 
-def _order(listing: Listing, part: RowFilter) -> sql.Composed:
-    way = sql.SQL(" DESC" if part.descending else "")
+def _order(listing: Listing, wanted: RowFilter) -> sql.Composed:
+    way = sql.SQL(" DESC" if wanted.descending else "")
     return sql.SQL(", ").join(sql.SQL(column.stored) + way for column in listing.key_columns)
 
 
@@ -170,7 +179,7 @@ def _selected(listing: Listing, form: Form) -> str:
 
 
 def _as_json(column: Column) -> tuple[str, str, str]:
-    """A column's value in JSON: what stands before it, the SQL of its text, what stands behind it."""
+    """Return the text before the value in JSON, the SQL of its text, and the text behind it."""
     value = f"to_json({column.value})::text" if column.kind == "text" else column.value
     if column.optional or column.kind == "number":
         quoted = f"""'"' || {value} || '"'""" if column.kind in ("time", "decimal") else f"({value})::text"
@@ -179,7 +188,10 @@ def _as_json(column: Column) -> tuple[str, str, str]:
 
 
 def _last_record(lines: bytes, form: Form) -> int:
-    """Where the last record begins. A line break inside a CSV field is no end: what follows it holds an odd number of quotes."""
+    """Return the start of the last record.
+
+    A line break inside a CSV field ends no record: an odd number of quotes follows it.
+    """
     begin = lines.rfind(b"\n", 0, -1) + 1
     while form == "csv" and lines.count(b'"', begin) % 2:
         begin = lines.rfind(b"\n", 0, begin - 1) + 1

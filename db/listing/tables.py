@@ -1,4 +1,4 @@
-"""The tables that clients can list, and how."""
+"""The tables that clients can list: columns, keys and filters."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _candles(prefix: str, condition: str | None) -> Listing:
     )
 
 
-# price -> candles of it; most have a mid alone
+# price -> candles of that price; most candles have mid prices only
 CANDLES = {
     "mid": _candles("", None),
     "bid": _candles("bid_", "bid_open IS NOT NULL"),
@@ -101,7 +101,7 @@ VOLATILITY = Listing(
     filters=(Filter("symbol"), Filter("estimator")),
 )
 
-# One pair by one method: `symbol1` is the smaller of the two, as stored.
+# One pair by one method; `symbol1` is the smaller of the two, as in the table.
 CORRELATIONS = Listing(
     name="correlations",
     table="correlations",
