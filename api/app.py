@@ -1,4 +1,4 @@
-"""The REST app's composition root."""
+"""Composition root of the REST app."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from datetime import datetime
 
 from flask import Flask, Response
 
+from api import asyncapi
+from api.access.model import Authenticator, OpenAuthenticator
 from api.orjson_provider import OrjsonProvider
 from api.rest import errors, slots
 from api.rest.context import AppContext, attach
 from api.rest.probe import HealthProbe
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, sessions, symbols, trades, volatility
-from api.rest.routing import make_api
-from config.settings import Settings
+from api.rest.routing import guard, make_api
+from config.settings import Settings, url_of
 from db.bus import Bus
 from db.postgres import Store
 
@@ -27,30 +29,48 @@ _DATA = [
     alerts.routes,
     sessions.routes,
 ]
-ROUTES = [docs.routes, health.routes, *_DATA, gaps.routes, jobs.routes]
+_STATE = [gaps.routes, jobs.routes]
+_OPEN = OpenAuthenticator()
 
 
-def create_app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], version: str) -> Flask:
-    """The WSGI app of REST. It opens nothing by itself: `bus` and `store` may be away when it starts.
+def create_app(
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    clock: Callable[[], datetime],
+    version: str,
+    authenticator: Authenticator = _OPEN,
+) -> Flask:
+    """Return the WSGI app of REST. It opens no connection: `bus` and `store` may be unavailable when it starts.
 
-    `clock` gives aware UTC.
+    `clock` returns aware UTC. `authenticator` decides about every request to a route that is not open.
     """
+    hub_url = url_of(settings.websocket_host, settings.websocket_port)
     app = Flask(__name__, static_folder=None)
     app.json = OrjsonProvider(app)
-    parts = AppContext(
-        settings=settings,
-        bus=bus,
-        store=store,
-        clock=clock,
-        version=version,
-        started=clock(),
-        database=HealthProbe("database", lambda: health.ask_database(store)),
-        redis=HealthProbe("redis", lambda: health.ask_redis(bus)),
+    attach(
+        app,
+        AppContext(
+            settings=settings,
+            bus=bus,
+            store=store,
+            clock=clock,
+            version=version,
+            started=clock(),
+            database=HealthProbe("database", lambda: health.check_database(store)),
+            redis=HealthProbe("redis", lambda: health.check_redis(bus)),
+            asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
+        ),
     )
-    attach(app, parts)
-    app.extensions["openapi"] = make_api(app, version, ROUTES).spec
+    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
+    app.extensions["openapi"] = make_api(app, version, routes).spec
     app.register_blueprint(docs.pages)
     errors.register(app)
+    guard(
+        app,
+        authenticator,
+        {endpoint: scope for scopes in (docs.SCOPES, *(each.scopes for each in routes)) for endpoint, scope in scopes.items()},
+    )
     slots.register(app)
     app.after_request(_add_headers)
     return app
@@ -58,5 +78,5 @@ def create_app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
 
 def _add_headers(response: Response) -> Response:
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")  # every answer is of this moment; static files say otherwise
+    response.headers.setdefault("Cache-Control", "no-store")  # an answer holds for its moment; static files override this
     return response

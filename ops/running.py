@@ -18,7 +18,6 @@ from typing import Any
 import psutil
 
 from config.settings import mask_url
-from config.settings import url_of as url_of
 from ops.private_files import write_private
 
 _LOCK = "up.lock"

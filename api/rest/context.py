@@ -1,11 +1,11 @@
-"""What the views of one app share, kept where Flask keeps extensions."""
+"""Objects that all views of one app share, kept among Flask's extensions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
 from flask import Flask, current_app
 
@@ -19,7 +19,11 @@ _NAME = "tickwire"
 
 @dataclass(frozen=True, slots=True)
 class AppContext:
-    """The app's parts. `clock` gives aware UTC; `database` and `redis` are asked by health alone."""
+    """The shared objects of one app.
+
+    `clock` returns aware UTC. Only the health routes use the probes `database` and `redis`. `asyncapi` is the document
+    of the hub.
+    """
 
     settings: Settings
     bus: Bus
@@ -29,13 +33,14 @@ class AppContext:
     started: datetime
     database: HealthProbe
     redis: HealthProbe
+    asyncapi: Mapping[str, Any]
 
 
-def attach(app: Flask, parts: AppContext) -> None:
-    """Give the app its parts."""
-    app.extensions[_NAME] = parts
+def attach(app: Flask, shared: AppContext) -> None:
+    """Store the context in the app."""
+    app.extensions[_NAME] = shared
 
 
 def context() -> AppContext:
-    """The parts of the app that serves the current request."""
+    """Return the context of the app that serves the current request."""
     return cast(AppContext, current_app.extensions[_NAME])

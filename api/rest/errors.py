@@ -1,4 +1,4 @@
-"""The one error shape, for everything that can go wrong."""
+"""The one error shape of REST, for every failure of a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """A view's way to say that it cannot give what was asked for. `details` names the argument."""
+    """Raised by a view that cannot serve its request. The keys of `details` are names of arguments."""
 
     def __init__(self, status: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -31,12 +31,12 @@ class ApiError(Exception):
 
 
 def unknown_instrument(argument: str, names: Sequence[str]) -> ApiError:
-    """404: what the argument named is no instrument."""
+    """Return the 404 for an argument that names no instrument."""
     return ApiError(404, ErrorCode.UNKNOWN_INSTRUMENT, "no such instrument: " + ", ".join(names), {argument: list(names)})
 
 
 def register(app: Flask) -> None:
-    """Make every failure of the app one shape. Comes after flask-smorest, whose own handler it replaces."""
+    """Give every failure of the app the same shape. Call it after flask-smorest, as it replaces that handler."""
     app.register_error_handler(ApiError, lambda error: _body(error.status, error.code, error.message, error.details))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StoreError, _unavailable)
@@ -53,11 +53,10 @@ def _body(status: int, code: str, message: str, details: Mapping[str, Any]) -> R
 def _http_error(error: HTTPException) -> BaseResponse:
     if error.code is None or error.code < 400:
         return error.get_response()
-    problems = getattr(error, "data", {}).get("messages", {})
-    if problems:
-        # webargs: {"query": {"limit": ["Not a valid integer."]}}
-        fields = {field: texts for place in problems.values() for field, texts in place.items()}
-        return _body(error.code, ErrorCode.INVALID_PAYLOAD, "invalid arguments: " + ", ".join(fields), fields)
+    if problems := getattr(error, "data", {}).get("messages", {}):
+        # webargs answers 400 if a body is not JSON; here it is an invalid payload as any other.
+        fields = _fields(problems)
+        return _body(422, ErrorCode.INVALID_PAYLOAD, "invalid arguments: " + ", ".join(fields), fields)
     response = _body(error.code, error.name.lower().replace(" ", "_"), error.description or error.name, {})
     for name, value in error.get_headers():
         if name != "Content-Type":
@@ -65,9 +64,21 @@ def _http_error(error: HTTPException) -> BaseResponse:
     return response
 
 
+def _fields(problems: Mapping[str, Any]) -> dict[str, Any]:
+    """Return field -> problems, of webargs' messages: {"query": {"limit": ["Not a valid integer."]}}.
+
+    A problem of the whole body has the field `body`: it is not JSON, or not an object.
+    """
+    fields: dict[str, Any] = {}
+    for found in problems.values():
+        by_field = found if isinstance(found, Mapping) else {"_schema": found}
+        fields |= {"body" if name == "_schema" else str(name): texts for name, texts in by_field.items()}
+    return fields
+
+
 def _unavailable(error: Exception) -> Response:
     part = "database" if isinstance(error, StoreError) else "redis"
-    log.warning("%s does not answer", part, extra={"part": part, "path": request.path, "reason": str(error)})
+    log.warning("answered 503, a server is unavailable", extra={"part": part, "path": request.path, "reason": str(error)})
     response = _body(503, ErrorCode.UNAVAILABLE, f"the {part} does not answer just now, try again", {"part": part})
     response.headers["Retry-After"] = str(_RETRY_SECONDS)
     return response

@@ -1,13 +1,16 @@
-"""Asking a part whether it works, without ever waiting long for the answer."""
+"""Health checks of one backend with a bounded wait."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from queue import SimpleQueue
 from typing import Any
 
+from config.pacing import Outage
 from db.bus import BusError
 from db.postgres import StoreError
 
@@ -17,42 +20,47 @@ log = logging.getLogger(__name__)
 
 
 class HealthProbe:
-    """A question to one part. It is asked in a thread of its own, so that a part that hangs cannot hang who wants to know;
-    whoever comes while one is on its way shares its answer, so that a hanging part holds one thread and one connection."""
+    """A check of one backend, which runs in its own thread, so that a hung backend cannot block the health check.
 
-    def __init__(self, part: str, question: Callable[[], Any]) -> None:
+    Callers that come during a check share its result. A hung backend therefore occupies one thread and one connection.
+    """
+
+    def __init__(self, part: str, check: Callable[[], Any]) -> None:
         self._part = part
-        self._question = question
+        self._check = check
         self._lock = threading.Lock()
         self._latest: Future[Any] | None = None
-        self._failing = False
+        self._waiting: SimpleQueue[Future[Any]] = SimpleQueue()
+        self._thread: threading.Thread | None = None  # started by the first check
+        self._outage = Outage(log, "health check failed", monotonic=time.monotonic, part=part)
 
     def ask(self) -> Future[Any]:
-        """The answer to come."""
+        """Return the result to come of the running check, or of a new one; None means that it failed."""
         with self._lock:
             if self._latest is None or self._latest.done():
                 self._latest = Future()
-                threading.Thread(target=self._run, args=(self._latest,), name=f"probe {self._part}", daemon=True).start()
+                self._waiting.put(self._latest)
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._serve, name=f"probe {self._part}", daemon=True)
+                    self._thread.start()
             return self._latest
 
-    def _run(self, answer: Future[Any]) -> None:
-        try:
-            result = self._question()
-        except Exception as error:
-            if not self._failing:
-                expected = isinstance(error, BusError | StoreError)
-                log.warning("%s does not answer", self._part, extra={"part": self._part, "reason": str(error)}, exc_info=not expected)
-            self._failing = True
-            answer.set_result(None)
-            return
-        if self._failing:
-            log.info("%s answers again", self._part, extra={"part": self._part})
-        self._failing = False
-        answer.set_result(result)
+    def _serve(self) -> None:
+        while True:
+            answer = self._waiting.get()
+            result = None
+            try:
+                result = self._check()
+                self._outage.recovered()
+            except (BusError, StoreError) as error:
+                self._outage.failed(error)
+            except Exception:
+                log.exception("health check raised an unexpected error", extra={"part": self._part})
+            answer.set_result(result)
 
 
 def ask_all(*probes: HealthProbe, patience: float = ANSWER_WAIT_SECONDS) -> list[Any]:
-    """Ask them all at once; the answers in order, None for each that failed or took longer than `patience` seconds."""
+    """Run all checks at once; return their results in order, None for each that failed or took longer than `patience` seconds."""
     answers = [probe.ask() for probe in probes]
     done, _ = wait(answers, timeout=patience)
     return [answer.result() if answer in done else None for answer in answers]

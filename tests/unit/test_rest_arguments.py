@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from api.rest.schemas import paging
-from api.rest.schemas.answers import LatestQuery
-from api.rest.schemas.listings import CandlesQuery, GapsQuery, ListQuery, TicksQuery, TradesQuery
+from api.rest.schemas.answers import LatestPriceQuery, LatestPriceQuerySchema
+from api.rest.schemas.listings import CandlesQuerySchema, GapsQuerySchema, ListQuerySchema, TicksQuerySchema, TradesQuerySchema
+from api.rest.schemas.paging import ListQuery
 from db.listing.query import Key, Listing
 from db.listing.tables import CANDLES, GAPS, PRICES, TRADES
 from db.timestamps import format_time
@@ -35,7 +36,7 @@ from db.timestamps import format_time
     ],
 )
 def test_times(text: str, meant: str) -> None:
-    assert TicksQuery().load({"symbol": "EUR_USD", "start": text})["start"] == meant
+    assert TicksQuerySchema().load({"symbol": "EUR_USD", "start": text}).start == meant
 
 
 @pytest.mark.parametrize("text", ["", "now", "1416312345", "2025-13-01", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "\0"])
@@ -67,10 +68,10 @@ def test_a_range_runs_forward() -> None:
 
 
 def test_one_symbol_or_several() -> None:
-    assert LatestQuery().load({"symbols": "A, B,,A"}) == {"symbols": ["A", "B"]}
+    assert LatestPriceQuerySchema().load({"symbols": "A, B,,A"}) == LatestPriceQuery(symbols=("A", "B"))
     for query in ({}, {"symbol": "A", "symbols": "B"}, {"symbols": ","}, {"symbols": "A,\0"}):
         with pytest.raises(ValidationError):
-            LatestQuery().load(query)
+            LatestPriceQuerySchema().load(query)
 
 
 times = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)).map(lambda moment: format_time(moment.replace(tzinfo=UTC)))  # noqa: DTZ001
@@ -78,24 +79,24 @@ texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 bigints = st.integers(-(2**63), 2**63 - 1)
 orders = st.sampled_from(["asc", "desc"])
 
-TOKENS: list[tuple[type[ListQuery], Listing, dict[str, str], st.SearchStrategy[Key]]] = [
-    (TicksQuery, PRICES, {"symbol": "EUR_USD"}, st.tuples(times, texts, bigints)),
-    (TradesQuery, TRADES, {"symbol": "EUR_USD"}, st.tuples(times, bigints)),
-    (CandlesQuery, CANDLES["mid"], {"symbol": "EUR_USD", "interval": "1h"}, st.tuples(times)),
-    (GapsQuery, GAPS, {}, st.tuples(times, bigints)),
-    (GapsQuery, GAPS, {"symbol": "EUR_USD", "kind": "trades", "state": "open", "source": "binance"}, st.tuples(times, bigints)),
+TOKENS: list[tuple[type[ListQuerySchema], Listing, dict[str, str], st.SearchStrategy[Key]]] = [
+    (TicksQuerySchema, PRICES, {"symbol": "EUR_USD"}, st.tuples(times, texts, bigints)),
+    (TradesQuerySchema, TRADES, {"symbol": "EUR_USD"}, st.tuples(times, bigints)),
+    (CandlesQuerySchema, CANDLES["mid"], {"symbol": "EUR_USD", "interval": "1h"}, st.tuples(times)),
+    (GapsQuerySchema, GAPS, {}, st.tuples(times, bigints)),
+    (GapsQuerySchema, GAPS, {"symbol": "EUR_USD", "kind": "trades", "state": "open", "source": "binance"}, st.tuples(times, bigints)),
 ]
 
 
 @pytest.mark.parametrize(("schema", "listing", "query", "keys"), TOKENS)
 @given(data=st.data(), order=orders)
 def test_a_token_gives_its_place_back(
-    schema: type[ListQuery], listing: Listing, query: dict[str, str], keys: st.SearchStrategy[Key], data: st.DataObject, order: str
+    schema: type[ListQuerySchema], listing: Listing, query: dict[str, str], keys: st.SearchStrategy[Key], data: st.DataObject, order: str
 ) -> None:
     key = data.draw(keys)
     asked = {**query, "order": order}
-    asked["page_token"] = paging.encode(paging.page_token(listing, asked, key))
-    assert schema().load(asked)["page_token"].key == key
+    asked["page_token"] = paging.encode(paging.page_token(listing, order, query, key))
+    assert schema().load(asked).page_token.key == key
     assert list(schema().validate({**asked, "order": "desc" if order == "asc" else "asc"})) == ["page_token"]
     other = {"symbol": "GBP_USD", **({"interval": "1d"} if "interval" in query else {})}
     for name, value in other.items():
@@ -103,10 +104,10 @@ def test_a_token_gives_its_place_back(
 
 
 @pytest.mark.parametrize(("schema", "own", "query"), [(schema, listing.name, query) for schema, listing, query, _ in TOKENS])
-def test_a_token_of_another_listing_is_refused(schema: type[ListQuery], own: str, query: dict[str, str]) -> None:
+def test_a_token_of_another_listing_is_refused(schema: type[ListQuerySchema], own: str, query: dict[str, str]) -> None:
     key: Key = ("2025-01-01T00:00:00.000000Z", 1)
     for other in (TRADES, GAPS, CANDLES["mid"]):
-        token = paging.encode(paging.page_token(other, {**query, "order": "asc"}, key[: len(other.key)]))
+        token = paging.encode(paging.page_token(other, "asc", query, key[: len(other.key)]))
         mine = other.name == own
         assert list(schema().validate({**query, "page_token": token})) == ([] if mine else ["page_token"])
 
@@ -152,20 +153,21 @@ def test_a_well_formed_token_is_not() -> None:
     ("field", "value"), [("interval", "2h"), ("interval", ""), ("price", "last"), ("limit", "0"), ("format", "xml"), ("symbol", "X" * 65)]
 )
 def test_bad_values_of_candles_are_named(field: str, value: str) -> None:
-    assert list(CandlesQuery().validate({"symbol": "EUR_USD", field: value})) == [field]
+    assert list(CandlesQuerySchema().validate({"symbol": "EUR_USD", field: value})) == [field]
 
 
 @pytest.mark.parametrize(("field", "value"), [("kind", "ticks"), ("state", "lost"), ("source", ""), ("symbol", "\0")])
 def test_bad_values_of_gaps_are_named(field: str, value: str) -> None:
-    assert list(GapsQuery().validate({field: value})) == [field]
+    assert list(GapsQuerySchema().validate({field: value})) == [field]
 
 
 def test_candles_are_hourly_mids_unless_told() -> None:
-    assert CandlesQuery().load({"symbol": "EUR_USD"}) == {
-        "symbol": "EUR_USD", "interval": "1h", "price": "mid", "order": "asc", "format": "json",
-    }  # fmt: skip
+    assert CandlesQuerySchema().load({"symbol": "EUR_USD"}) == ListQuery(
+        {"symbol": "EUR_USD", "interval": "1h", "price": "mid"}, order="asc", format="json",
+        start=None, end=None, limit=None, page_token=None,
+    )  # fmt: skip
 
 
 def problems(query: dict[str, str]) -> dict[str, Any]:
     """Field -> what is wrong with it."""
-    return TicksQuery().validate({"symbol": "EUR_USD", **query})
+    return TicksQuerySchema().validate({"symbol": "EUR_USD", **query})

@@ -1,4 +1,4 @@
-"""Correlation: a whole matrix, and one pair over time."""
+"""Correlation: a matrix, and the history of one pair."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 from flask import Response
 
+from api.access.model import READ
 from api.errors import ErrorCode
 from api.rest.context import context
 from api.rest.errors import ApiError
+from api.rest.instruments import refuse_unknown
 from api.rest.listing import EXPORTS, answer, export
-from api.rest.routes.symbols import refuse_unknown
 from api.rest.routing import Routes
-from api.rest.schemas.analytics import HistoryQuery, HistorySchema, MatrixQuery, MatrixSchema
+from api.rest.schemas.analytics import HistoryQuerySchema, HistorySchema, MatrixQuery, MatrixQuerySchema, MatrixSchema
 from api.rest.schemas.answers import ErrorResponseSchema
+from api.rest.schemas.paging import ListQuery
 from db.correlations import Row, latest_matrix
 from db.listing.tables import CORRELATIONS
 from db.timestamps import format_time
@@ -28,7 +29,7 @@ routes = Routes("correlation", "Correlation of hourly returns, computed every da
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Row and column i belong to `symbols[i]`; what is not available is None, and so are the observations on the diagonal."""
+    """Row and column i belong to `symbols[i]`; None: not available, as are the observations on the diagonal."""
 
     symbols: list[str]
     correlations: list[list[float | None]]
@@ -36,7 +37,7 @@ class Matrix:
 
     @classmethod
     def of(cls, rows: Sequence[Row], symbols: Sequence[str] | None = None) -> Matrix:
-        """From rows, one a pair; with `symbols`, of those among these that are in it, in their order."""
+        """Return the matrix of rows, one per pair; with `symbols`, of those of them that have rows, in their order."""
         members = {name for row in rows for name in row[:2]}
         names = sorted(members) if symbols is None else [name for name in symbols if name in members]
         places = {name: place for place, name in enumerate(names)}
@@ -52,7 +53,7 @@ class Matrix:
         return cls(names, correlations, observations)
 
     def as_csv(self) -> bytes:
-        """With the symbols in the first row and column; what is not available is an empty cell."""
+        """Return CSV with the symbols in the first row and column; an empty cell: not available."""
         text = io.StringIO(newline="")
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["", *self.symbols])
@@ -60,7 +61,7 @@ class Matrix:
         return text.getvalue().encode()
 
     def as_lines(self, about: dict[str, str]) -> bytes:
-        """A JSON object a pair, each beginning with `about`."""
+        """Return one JSON object per pair, each beginning with `about`."""
         lines = []
         for i, first in enumerate(self.symbols):
             for j in range(i + 1, len(self.symbols)):
@@ -70,38 +71,33 @@ class Matrix:
         return b"".join(lines)
 
 
-@routes.get("/correlation", MatrixSchema, takes=MatrixQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
-def correlation(query: dict[str, Any]) -> Response:
+@routes.get("/correlation", MatrixSchema, takes=MatrixQuerySchema, scope=READ, fails={404: ErrorResponseSchema}, doc=EXPORTS)
+def correlation(query: MatrixQuery) -> Response:
     """The last correlation matrix up to `as_of`, of hourly log returns over 30 days.
 
-    Symmetric, with 1 on the diagonal; null where two instruments have too few hours in common. Instruments that had no candles are not in
-    it. CSV is the matrix with the symbols in its first row and column, an empty cell where it has null; NDJSON has a line for each pair.
-    404 `no_data` where there is no matrix yet.
+    The matrix is symmetric, with 1 on the diagonal, and null if two instruments have too few hours in common. It omits
+    instruments without candles. CSV is the matrix with the symbols in its first row and column, and empty cells for
+    null; NDJSON has a line for each pair. 404 `no_data` if there is no matrix yet.
     """
-    app, method = context(), query["method"]
+    app, method = context(), query.method
     with app.store.transaction() as cursor:
-        found = latest_matrix(cursor, method, query.get("as_of"))
-    names = query.get("symbols")
-    matrix = Matrix.of(found[1] if found else (), names)
-    refuse_unknown("symbols", [name for name in names or () if name not in matrix.symbols])
+        found = latest_matrix(cursor, method, query.as_of)
+    matrix = Matrix.of(found[1] if found else (), query.symbols)
+    refuse_unknown("symbols", [name for name in query.symbols or () if name not in matrix.symbols])
     if found is None:
-        at = {"as_of": [query["as_of"]]} if "as_of" in query else {}
+        at = {"as_of": [query.as_of]} if query.as_of is not None else {}
         raise ApiError(404, ErrorCode.NO_DATA, "there is no such matrix yet", {"method": [method], **at})
     about = {"as_of": format_time(found[0]), "method": method}
-    if query["format"] != "json":
-        lines = matrix.as_csv() if query["format"] == "csv" else matrix.as_lines(about)
-        return export(lines, query["format"], f"correlation_{method}_{about['as_of'][:10]}")
-    # Not by way of the schema, which takes far longer over each number than it took to compute it.
+    if query.format != "json":
+        lines = matrix.as_csv() if query.format == "csv" else matrix.as_lines(about)
+        return export(lines, query.format, f"correlation_{method}_{about['as_of'][:10]}")
+    # Without the schema, which takes longer per number than its computation took.
     body = {"symbols": matrix.symbols, "matrix": matrix.correlations, "observations": matrix.observations}
     return Response(orjson.dumps({**about, **body, "timestamp": format_time(app.clock())}), content_type="application/json")
 
 
-@routes.get("/correlation/history", HistorySchema, takes=HistoryQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
-def history(query: dict[str, Any]) -> Response:
-    """The correlation of one pair, day by day, ordered by time; `symbol1` and `symbol2` in either order.
-
-    JSON comes in pages. CSV and NDJSON without a `limit` give the whole range; with one, a page, whose `next_page_token` is the header
-    `X-Next-Page-Token`.
-    """
-    first, second = sorted([query["symbol1"], query["symbol2"]])
+@routes.listing("/correlation/history", HistorySchema, takes=HistoryQuerySchema, scope=READ)
+def history(query: ListQuery) -> Response:
+    """The daily correlation of one pair, ordered by time; `symbol1` and `symbol2` in either order."""
+    first, second = sorted([query.filters["symbol1"], query.filters["symbol2"]])
     return answer(CORRELATIONS, query, "history", ("symbol1", "symbol2"), {"symbol1": first, "symbol2": second})

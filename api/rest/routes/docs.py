@@ -1,26 +1,26 @@
-"""The front page, the OpenAPI document and its two readers. Nothing is loaded from outside."""
+"""The front page, the documents of REST and the hub, and two readers; browsers load no file from outside."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Blueprint, Response, abort, current_app, jsonify, request, send_from_directory
 
-from api import asyncapi
+from api.access.model import OPEN
 from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.answers import IndexSchema
 from db.timestamps import format_time
-from ops.running import url_of
 
 _DESCRIPTION = "A self-hosted hub for market data: prices over Socket.IO, history over REST."
 _DOCUMENTATION = {"openapi": "/openapi.json", "swagger": "/docs", "redoc": "/redoc", "asyncapi": "/asyncapi.json"}
-# Whatever the bundles would like to fetch from elsewhere (Redoc has a logo there), the browser does not even try.
+# Forbids the browser every request to another host; the Redoc bundle refers to a logo there.
 _POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; frame-ancestors 'none'"
 
-# name under /docs/static/ -> its place among the package's files
+# name under /docs/static/ -> path among the package's files
 _STATIC = {
     "swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
     "swagger-ui-bundle.js": "swagger-ui-dist/swagger-ui-bundle.js",
@@ -69,12 +69,26 @@ _FRONT = _PAGE.format(
 )
 
 routes = Routes("index", "The service itself")
-pages = Blueprint("docs", __name__)
+pages = Blueprint("docs", __name__)  # pages that are not in the OpenAPI document
+SCOPES: dict[str, str] = {}  # endpoint of `pages` -> scope
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
-@routes.get("/", IndexSchema, doc={"responses": {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}})
+def _page(path: str) -> Callable[[View], View]:
+    """Declare an open route of `pages`."""
+
+    def declare(view: View) -> View:
+        SCOPES[f"{pages.name}.{view.__name__}"] = OPEN
+        pages.get(path)(view)
+        return view
+
+    return declare
+
+
+@routes.get("/", IndexSchema, scope=OPEN, doc={"responses": {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}})
 def index() -> Any:
-    """The service in a few words: a page for browsers, JSON for `Accept: application/json`."""
+    """Summary of the service: a page for browsers, JSON for `Accept: application/json`."""
     if request.accept_mimetypes.best_match(["text/html", "application/json"]) != "application/json":
         return _html(_FRONT)
     app = context()
@@ -90,48 +104,46 @@ def index() -> Any:
     return body, 200, {"Vary": "Accept"}
 
 
-@pages.get("/openapi.json")
+@_page("/openapi.json")
 def openapi() -> Response:
     """The OpenAPI document, made from the schemas that check requests."""
     return jsonify(current_app.extensions["openapi"].to_dict())
 
 
-@pages.get("/asyncapi.json")
+@_page("/asyncapi.json")
 def events_of_the_hub() -> Response:
     """The AsyncAPI document of the hub, made from the schemas of its events."""
-    app = context()
-    hub = url_of(app.settings.websocket_host, app.settings.websocket_port)
-    return jsonify(asyncapi.document(app.version, hub.removeprefix("http://")))
+    return jsonify(context().asyncapi)
 
 
-@pages.get("/docs")
+@_page("/docs")
 def swagger() -> Response:
     """Swagger UI."""
     return _html(_SWAGGER)
 
 
-@pages.get("/redoc")
+@_page("/redoc")
 def redoc() -> Response:
     """Redoc."""
     return _html(_REDOC)
 
 
-@pages.get("/docs/start.js")
+@_page("/docs/start.js")
 def start_swagger() -> Response:
-    """A file and not a line in the page, so that the page's policy can forbid inline scripts."""
+    """Start script of Swagger UI: a file, so that the policy of the page can forbid inline scripts."""
     return Response(_START_SWAGGER, content_type="text/javascript; charset=utf-8")
 
 
-@pages.get("/docs/static/<name>")
+@_page("/docs/static/<name>")
 def static(name: str) -> Response:
-    """The readers' own files, from the package that carries them."""
+    """Files of the two readers, from their package."""
     if name not in _STATIC:
         abort(404)
     return send_from_directory(_static_folder(), _STATIC[name], max_age=3600)
 
 
 def _static_folder() -> Path:
-    """Where `drf_spectacular_sidecar` keeps its files: found, not imported, for importing it would import Django."""
+    """Return the folder of the readers' files. The package is found, but not imported: it imports Django."""
     spec = find_spec("drf_spectacular_sidecar")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package drf-spectacular-sidecar is not installed")

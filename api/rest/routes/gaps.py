@@ -1,25 +1,20 @@
-"""Holes in the store."""
+"""Gaps in the store: the routes, over `db/listing`."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response
 
-from api.rest.listing import EXPORTS, answer
+from api.access.model import OBSERVE
+from api.rest.listing import answer
 from api.rest.routing import Routes
-from api.rest.schemas.answers import ErrorResponseSchema
-from api.rest.schemas.listings import GapsQuery, GapsSchema
+from api.rest.schemas.listings import GapsQuerySchema, GapsSchema
+from api.rest.schemas.paging import ListQuery
 from db.listing.tables import GAPS
 
-routes = Routes("gaps", "Holes in the store")
+routes = Routes("gaps", "Gaps in the store")
 
 
-@routes.get("/gaps", GapsSchema, takes=GapsQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
-def gaps(query: dict[str, Any]) -> Response:
-    """Holes that were found and what became of them, ordered by (start_time, id).
-
-    JSON comes in pages. CSV and NDJSON without a `limit` give the whole range; with one, a page, whose `next_page_token` is the header
-    `X-Next-Page-Token`.
-    """
+@routes.listing("/gaps", GapsSchema, takes=GapsQuerySchema, scope=OBSERVE)
+def gaps(query: ListQuery) -> Response:
+    """Detected gaps and their states, ordered by (start_time, id)."""
     return answer(GAPS, query, "gaps", ())

@@ -1,15 +1,17 @@
-"""How the hub is doing. Every answer comes within about two seconds, whatever is broken."""
+"""Health of the service and its parts. Every answer comes within about two seconds, also if a part hangs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from api.access.model import OPEN
 from api.rest.context import context
 from api.rest.probe import ask_all
 from api.rest.routing import Routes
-from api.rest.schemas.answers import BinanceHealthSchema, DatabaseHealthSchema, HealthSchema, LiveSchema, ReadySchema
+from api.rest.schemas.answers import DatabaseHealthSchema, HealthSchema, LiveSchema, ReadySchema, venue_health_schema
+from config.venues import VENUES, Venue
 from db.bus import Bus
 from db.postgres import Store
 from db.prices import table_exists
@@ -18,23 +20,34 @@ from db.timestamps import format_time, parse_time
 _STALE_AFTER = timedelta(seconds=15)
 _CONNECTED, _DISCONNECTED = "connected", "disconnected"
 
-routes = Routes("health", "How the service and its parts are doing")
+
+def make_routes() -> Routes:
+    """Return the routes of health, with one for each venue whose row in `VENUES` has a `health_path`."""
+    routes = Routes("health", "Health of the service and its parts")
+    routes.get("/health", HealthSchema, scope=OPEN, fails={503: HealthSchema})(health)
+    routes.get("/health/live", LiveSchema, scope=OPEN)(live)
+    routes.get("/health/ready", ReadySchema, scope=OPEN, fails={503: ReadySchema})(ready)
+    routes.get("/health/db", DatabaseHealthSchema, scope=OPEN, fails={503: DatabaseHealthSchema})(db)
+    for venue in VENUES.values():
+        if venue.health_path is not None:
+            schema = venue_health_schema(venue.name)
+            routes.get(venue.health_path, schema, scope=OPEN, fails={503: schema})(_venue_view(venue))
+    return routes
 
 
-def ask_database(store: Store) -> str:
-    """`connected`, or `not_migrated`; raises where there is no answer."""
+def check_database(store: Store) -> str:
+    """Return `connected` or `not_migrated`. Raises `StoreError` if PostgreSQL is unavailable."""
     with store.transaction() as cursor:
         return _CONNECTED if table_exists(cursor) else "not_migrated"
 
 
-def ask_redis(bus: Bus) -> tuple[dict[str, dict[str, Any]], int]:
-    """The sources' reports and how many prices are unstored; raises where there is no answer."""
+def check_redis(bus: Bus) -> tuple[dict[str, dict[str, Any]], int]:
+    """Return the reports of the sources, and the number of unstored prices. Raises `BusError` if Redis is unavailable."""
     return bus.sources(), bus.unstored()
 
 
-@routes.get("/health", HealthSchema, fails={503: HealthSchema})
 def health() -> Any:
-    """Everything at once; 503 where a part is missing."""
+    """State of all parts; 503 if one is unavailable."""
     app = context()
     database, redis = ask_all(app.database, app.redis)
     now = app.clock()
@@ -44,21 +57,19 @@ def health() -> Any:
         "status": "healthy" if well else "unhealthy",
         "database": database or _DISCONNECTED,
         "redis": _DISCONNECTED if redis is None else _CONNECTED,
-        "sources": {name: _aged(report, now) for name, report in sources.items()},
+        "sources": {name: _with_age(report, now) for name, report in sources.items()},
         "writer": {"unstored": unstored},
         **_about(now),
     }, _status(well)
 
 
-@routes.get("/health/live", LiveSchema)
 def live() -> Any:
-    """The process answers; nothing else is asked."""
+    """The process runs; no part is checked."""
     return {"status": "alive", **_about(context().clock())}
 
 
-@routes.get("/health/ready", ReadySchema, fails={503: ReadySchema})
 def ready() -> Any:
-    """Whether requests can be served: database and bus answer; 503 until then."""
+    """Ability to serve requests: 503 until database and bus are available."""
     app = context()
     database, redis = ask_all(app.database, app.redis)
     well = database == _CONNECTED and redis is not None
@@ -70,9 +81,8 @@ def ready() -> Any:
     }, _status(well)
 
 
-@routes.get("/health/db", DatabaseHealthSchema, fails={503: DatabaseHealthSchema})
 def db() -> Any:
-    """The database alone; 503 where it does not answer."""
+    """State of the database only; 503 if it is unavailable."""
     app = context()
     (database,) = ask_all(app.database)
     well = database == _CONNECTED
@@ -83,18 +93,27 @@ def db() -> Any:
     }, _status(well)
 
 
-@routes.get("/health/binance", BinanceHealthSchema, fails={503: BinanceHealthSchema})
-def binance() -> Any:
-    """The Binance source alone: its state, or that it is not configured; 503 while the bus is away."""
+def _venue_view(venue: Venue) -> Callable[[], Any]:
+    """Return the view of one venue's source, whose name and docstring name the venue."""
+
+    def view() -> Any:
+        return _venue_health(venue)
+
+    view.__name__ = venue.name
+    view.__doc__ = f"State of the source `{venue.name}` only, or `not_configured`; 503 while the bus is unavailable."
+    return view
+
+
+def _venue_health(venue: Venue) -> Any:
     app = context()
     (redis,) = ask_all(app.redis)
     now = app.clock()
     if redis is None:
         return {"status": "unknown", "source": None, "timestamp": format_time(now)}, 503
-    report = redis[0].get("binance")
+    report = redis[0].get(venue.name)
     if report is None:
         return {"status": "not_configured", "source": None, "timestamp": format_time(now)}
-    report = _aged(report, now)
+    report = _with_age(report, now)
     return {"status": report.get("state", "unknown"), "source": report, "timestamp": format_time(now)}
 
 
@@ -108,8 +127,8 @@ def _status(well: bool) -> int:
     return 200 if well else 503
 
 
-def _aged(report: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """A report too old to be believed is called stale: whoever made it is gone."""
+def _with_age(report: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """Return the report, with the state `stale` if it is older than 15 s: its process has probably ended."""
     if now - parse_time(report["reported"]) <= _STALE_AFTER:
         return dict(report)
     return {**report, "state": "stale", "last_state": report.get("state")}

@@ -1,22 +1,23 @@
-"""The jobs: when each runs, and how its last run went."""
+"""Jobs: their schedules and last runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from api.access.model import OBSERVE
 from api.rest.context import context
 from api.rest.routing import Routes
-from api.rest.schemas.analytics import JobsSchema
+from api.rest.schemas.jobs import JobsSchema
 from config.settings import Settings, mask_url
 from db.job_runs import JobState, job_states
 from db.timestamps import format_time
 
-routes = Routes("jobs", "What runs, and when")
+routes = Routes("jobs", "Jobs and their schedules")
 
 
-@routes.get("/jobs", JobsSchema)
+@routes.get("/jobs", JobsSchema, scope=OBSERVE)
 def jobs() -> Any:
-    """Every job as the active scheduler has it, by name, with its last run; none where no scheduler has run yet."""
+    """All jobs of the active scheduler by name, with their last runs; none if no scheduler has run yet."""
     app = context()
     with app.store.transaction() as cursor:
         states = job_states(cursor)
@@ -48,8 +49,7 @@ def _run(state: JobState, settings: Settings) -> dict[str, Any] | None:
 
 
 def without_secrets(text: str, settings: Settings) -> str:
-    """What a job said went wrong, for everyone: whoever raised it may have put in what only operators may see."""
-    for secret in (settings.database_url, settings.redis_url, settings.oanda_api_token, settings.oanda_account_id):
-        if secret:
-            text = text.replace(secret, "***")
+    """Return the text of a job's failure for clients: secrets that an exception may contain become `***`."""
+    for secret in settings.secrets:
+        text = text.replace(secret, "***")
     return mask_url(text)

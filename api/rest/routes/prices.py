@@ -1,4 +1,4 @@
-"""Prices: the latest from the bus, the stored ones from the store."""
+"""Prices: the latest ones from the bus, the stored ones from the store."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from typing import Any
 import orjson
 from flask import Response
 
+from api.access.model import READ
 from api.errors import ErrorCode
 from api.rest.context import context
 from api.rest.errors import ApiError
-from api.rest.listing import EXPORTS, answer
-from api.rest.routes.symbols import refuse_unknown
+from api.rest.instruments import refuse_unknown
+from api.rest.listing import answer
 from api.rest.routing import Routes
-from api.rest.schemas.answers import ErrorResponseSchema, LatestQuery, LatestSchema
-from api.rest.schemas.listings import TicksQuery, TicksSchema
+from api.rest.schemas.answers import ErrorResponseSchema, LatestPriceQuery, LatestPriceQuerySchema, LatestSchema
+from api.rest.schemas.listings import TicksQuerySchema, TicksSchema
+from api.rest.schemas.paging import ListQuery
 from db.listing.tables import PRICES
 
 routes = Routes("prices", "Latest and stored prices")
 
 
-@routes.get("/price/latest", LatestSchema, takes=LatestQuery, fails={404: ErrorResponseSchema})
-def latest(query: dict[str, Any]) -> Any:
+@routes.get("/price/latest", LatestSchema, takes=LatestPriceQuerySchema, scope=READ, fails={404: ErrorResponseSchema})
+def latest(query: LatestPriceQuery) -> Any:
     """The latest price of one instrument (`symbol`), or of several (`symbols`)."""
-    if "symbols" in query:
-        names = query["symbols"]
-        found = context().bus.latest_prices(names)
-        refuse_unknown("symbols", [name for name in names if name not in found])
+    if query.symbols is not None:
+        found = context().bus.latest_prices(query.symbols)
+        refuse_unknown("symbols", [name for name in query.symbols if name not in found])
         return {"prices": {name: _latest(body) for name, body in found.items()}}
-    name = query["symbol"]
+    name = query.symbol or ""
     body = context().bus.latest_prices([name]).get(name)
     if body is None:
         refuse_unknown("symbol", [name])
@@ -36,13 +37,9 @@ def latest(query: dict[str, Any]) -> Any:
     return _latest(body)
 
 
-@routes.get("/ticks", TicksSchema, takes=TicksQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
-def ticks(query: dict[str, Any]) -> Response:
-    """Stored prices, ordered by (time, epoch, seq).
-
-    JSON comes in pages. CSV and NDJSON without a `limit` give the whole range, whatever its length; with one, a page, whose
-    `next_page_token` is the header `X-Next-Page-Token`. An export that breaks off ends without its last chunk.
-    """
+@routes.listing("/ticks", TicksSchema, takes=TicksQuerySchema, scope=READ)
+def ticks(query: ListQuery) -> Response:
+    """Stored prices, ordered by (time, epoch, seq)."""
     return answer(PRICES, query, "ticks")
 
 

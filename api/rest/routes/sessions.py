@@ -1,21 +1,22 @@
-"""Market sessions."""
+"""Market sessions: the route."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from api.access.model import READ
 from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.answers import SessionsSchema
 from db.sessions import all_sessions
 from db.timestamps import format_time
 
-routes = Routes("sessions", "When markets trade")
+routes = Routes("sessions", "Trading hours of markets")
 
 
-@routes.get("/sessions", SessionsSchema)
+@routes.get("/sessions", SessionsSchema, scope=READ)
 def sessions() -> Any:
-    """Every market session and whether it is open now, daylight saving included."""
+    """All market sessions, and whether each is open now; daylight saving is considered."""
     app = context()
     with app.store.transaction() as cursor:
         rows = all_sessions(cursor)

@@ -1,4 +1,4 @@
-"""The instruments."""
+"""Instruments: the route."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from typing import Any
 
 import orjson
 
+from api.access.model import READ
 from api.rest.context import context
-from api.rest.errors import unknown_instrument
 from api.rest.routing import Routes
 from api.rest.schemas.answers import SymbolsSchema
 from db.instruments import all_instruments
 from db.sessions import all_sessions, market_open
 
-routes = Routes("symbols", "What can be priced")
+routes = Routes("symbols", "Instruments")
 
 
-@routes.get("/symbols", SymbolsSchema)
+@routes.get("/symbols", SymbolsSchema, scope=READ)
 def symbols() -> Any:
-    """Every instrument, whether its market is open, and when it was last priced."""
+    """All instruments, with the state of their market and the time of their latest price."""
     app = context()
     latest = app.bus.latest_prices()
     with app.store.transaction() as cursor:
@@ -37,13 +37,3 @@ def symbols() -> Any:
         for each in instruments
     ]
     return {"symbols": found, "count": len(found)}
-
-
-def refuse_unknown(argument: str, names: list[str]) -> None:
-    """404 unless these are instruments. Asked only about names without a price, so the usual request costs no query."""
-    if not names:
-        return
-    with context().store.transaction() as cursor:
-        known = {each.symbol for each in all_instruments(cursor)}
-    if unknown := [name for name in names if name not in known]:
-        raise unknown_instrument(argument, unknown)

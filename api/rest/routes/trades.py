@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Response
 
-from api.rest.listing import EXPORTS, answer
+from api.access.model import READ
+from api.rest.listing import answer
 from api.rest.routing import Routes
-from api.rest.schemas.answers import ErrorResponseSchema
-from api.rest.schemas.listings import TradesQuery, TradesSchema
+from api.rest.schemas.listings import TradesQuerySchema, TradesSchema
+from api.rest.schemas.paging import ListQuery
 from db.listing.tables import TRADES
 
 routes = Routes("trades", "Stored trades of exchanges")
 
 
-@routes.get("/market/trades", TradesSchema, takes=TradesQuery, fails={404: ErrorResponseSchema}, doc=EXPORTS)
-def trades(query: dict[str, Any]) -> Response:
-    """Stored trades, ordered by (time, trade_id).
-
-    JSON comes in pages. CSV and NDJSON without a `limit` give the whole range; with one, a page, whose `next_page_token` is the header
-    `X-Next-Page-Token`.
-    """
+@routes.listing("/market/trades", TradesSchema, takes=TradesQuerySchema, scope=READ)
+def trades(query: ListQuery) -> Response:
+    """Stored trades, ordered by (time, trade_id)."""
     return answer(TRADES, query, "trades")

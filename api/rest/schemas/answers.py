@@ -1,43 +1,53 @@
-"""What REST takes and gives. The same schemas check requests, write answers and make the OpenAPI document."""
+"""Answers of REST, except those of listings and figures.
+
+One schema checks a request or writes an answer, and makes its part of the OpenAPI document.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
-from api.rest.schemas.arguments import PRINTABLE, SymbolList
+from api.rest.schemas.arguments import PRINTABLE, QuerySchema, SymbolList
 
 
 def about(text: str, **more: Any) -> dict[str, Any]:
-    """What the OpenAPI document says about a field."""
+    """Return the metadata of a field: its description and more properties of the OpenAPI document."""
     return {"description": text, **more}
 
 
 class NullableText(Str):
-    """Text that an answer may lack: apispec writes `null` into its type."""
+    """Required text that may be null; apispec adds `null` to its type."""
 
     def __init__(self, text: str, **more: Any) -> None:
         super().__init__(required=True, allow_none=True, metadata=about(text, **more))
 
 
-def time_text(text: str) -> Str:
-    """A time in an answer."""
+def output_time(text: str) -> Str:
+    """Return the field of a time in an answer."""
     return Str(required=True, metadata=about(text, format="date-time"))
 
 
-def decimal_text(text: str) -> Str:
-    """A price or quantity in an answer."""
+def output_number(text: str, **more: Any) -> Float:
+    """Return the field of a number in an answer."""
+    return Float(required=True, metadata=about(text), **more)
+
+
+def output_decimal(text: str) -> Str:
+    """Return the field of a price or quantity in an answer."""
     return Str(required=True, metadata=about(f"{text}, a decimal string with the source's own digits", example="1.38710"))
 
 
 class ErrorDetailSchema(Schema):
-    """What went wrong."""
+    """The failure of a request."""
 
     code = Str(required=True, metadata=about("For programs", example="unknown_instrument"))
     message = Str(required=True, metadata=about("For people"))
-    details = Dict(required=True, metadata=about("More about it; where arguments are wrong, each one's name and what is wrong with it"))
+    details = Dict(required=True, metadata=about("More about it; for invalid arguments, the name of each and its problems"))
 
 
 class ErrorResponseSchema(Schema):
@@ -46,24 +56,27 @@ class ErrorResponseSchema(Schema):
     error = Nested(ErrorDetailSchema, required=True)
 
 
+ErrorResponseSchema.__name__ = "ErrorSchema"  # names the component `Error` of the OpenAPI document
+
+
 class IndexSchema(Schema):
-    """The service in a few words."""
+    """Summary of the service."""
 
     name = Str(required=True)
     version = Str(required=True)
     description = Str(required=True)
     documentation = Dict(keys=Str(), values=Str(), required=True)
     routes = List(Str(), required=True)
-    timestamp = time_text("Now")
+    timestamp = output_time("Time of the answer")
 
 
 class LiveSchema(Schema):
-    """The process answers."""
+    """The process runs."""
 
     status = Str(required=True, metadata=about("`alive`"))
     uptime_seconds = Float(required=True)
     version = Str(required=True)
-    timestamp = time_text("Now")
+    timestamp = output_time("Time of the answer")
 
 
 class DatabaseHealthSchema(Schema):
@@ -71,26 +84,28 @@ class DatabaseHealthSchema(Schema):
 
     status = Str(required=True, metadata=about("`healthy` or `unhealthy`"))
     database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
-    timestamp = time_text("Now")
+    timestamp = output_time("Time of the answer")
 
 
 class ReadySchema(Schema):
-    """Whether requests can be served."""
+    """Ability to serve requests."""
 
     status = Str(required=True, metadata=about("`ready` or `not_ready`"))
     database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
     redis = Str(required=True, metadata=about("`connected` or `disconnected`"))
-    timestamp = time_text("Now")
+    timestamp = output_time("Time of the answer")
 
 
 class WriterSchema(Schema):
-    """How far the store is behind the bus."""
+    """Delay of the store behind the bus."""
 
-    unstored = Int(required=True, allow_none=True, metadata=about("Accepted prices that are not stored yet; null while the bus is away"))
+    unstored = Int(
+        required=True, allow_none=True, metadata=about("Accepted prices that are not stored yet; null while the bus is unavailable")
+    )
 
 
 class HealthSchema(Schema):
-    """Everything at once."""
+    """State of all parts."""
 
     status = Str(required=True, metadata=about("`healthy` or `unhealthy`"))
     database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
@@ -99,34 +114,38 @@ class HealthSchema(Schema):
         keys=Str(),
         values=Dict(),
         required=True,
-        metadata=about(
-            "What each source last reported of itself. A report older than 15 s has the state `stale`, and `last_state` is what it said"
-        ),
+        metadata=about("Last report of each source. A report older than 15 s has the state `stale` and its own state in `last_state`"),
     )
     writer = Nested(WriterSchema, required=True)
     uptime_seconds = Float(required=True)
     version = Str(required=True)
-    timestamp = time_text("Now")
+    timestamp = output_time("Time of the answer")
 
 
-class BinanceHealthSchema(Schema):
-    """The Binance source alone."""
+class VenueHealthSchema(Schema):
+    """The source of one venue."""
 
-    status = Str(required=True, metadata=about("`not_configured`, `unknown` while the bus is away, or the source's state"))
-    source = Dict(required=True, allow_none=True, metadata=about("What the source last reported of itself"))
-    timestamp = time_text("Now")
+    status = Str(required=True, metadata=about("`not_configured`, `unknown` while the bus is unavailable, or the source's state"))
+    source = Dict(required=True, allow_none=True, metadata=about("Last report of the source"))
+    timestamp = output_time("Time of the answer")
+
+
+@cache
+def venue_health_schema(venue: str) -> type[Schema]:
+    """Return the health schema of a venue, a component of its own in the OpenAPI document."""
+    return type(f"{venue.title()}HealthSchema", (VenueHealthSchema,), {})
 
 
 class SymbolSchema(Schema):
     """One instrument."""
 
-    symbol = Str(required=True, metadata=about("Its name everywhere", example="EUR_USD"))
+    symbol = Str(required=True, metadata=about("Its name in all answers", example="EUR_USD"))
     name = Str(required=True)
     kind = Str(required=True, metadata=about("`fx`, `crypto` or `equity`"))
     precision = Int(required=True, metadata=about("Decimals of its prices"))
-    source = Str(required=True, metadata=about("The source that feeds it in production"))
-    market_open = Bool(required=True, metadata=about("Whether its market is open now; holidays are not known"))
-    last_price_time = NullableText("The source's time of its latest price, null without one", format="date-time")
+    source = Str(required=True, metadata=about("Its source in production"))
+    market_open = Bool(required=True, metadata=about("True while its market is open; holidays are not considered"))
+    last_price_time = NullableText("Source time of its latest price, null without one", format="date-time")
 
 
 class SymbolsSchema(Schema):
@@ -140,26 +159,36 @@ class SessionSchema(Schema):
     """A market's trading hours."""
 
     name = Str(required=True)
-    zone = Str(required=True, metadata=about("The zone whose wall clock the hours are on", example="America/New_York"))
+    zone = Str(required=True, metadata=about("Time zone of the hours", example="America/New_York"))
     opens = Str(required=True, metadata=about("Local time", example="08:00"))
     closes = Str(required=True, metadata=about("Local time", example="17:00"))
     weekdays = List(Int(), required=True, metadata=about("ISO: 1 is Monday"))
-    open = Bool(required=True, metadata=about("Whether it is open now; holidays are not known"))
+    open = Bool(required=True, metadata=about("True while it is open; holidays are not considered"))
 
 
 class SessionsSchema(Schema):
-    """Market sessions, in the order the trading day meets them."""
+    """Market sessions, in the order of the trading day."""
 
     sessions = List(Nested(SessionSchema), required=True)
     count = Int(required=True)
-    timestamp = time_text("Now")
+    timestamp = output_time("Time of the answer")
 
 
-class LatestQuery(Schema):
+@dataclass(frozen=True, slots=True)
+class LatestPriceQuery:
+    """A request for the latest price of `symbol`, or of all `symbols`; the other is None."""
+
+    symbol: str | None = None
+    symbols: tuple[str, ...] | None = None
+
+
+class LatestPriceQuerySchema(QuerySchema):
     """One instrument or several."""
 
+    makes = LatestPriceQuery
+
     symbol = Str(validate=PRINTABLE, metadata=about("One instrument", example="EUR_USD"))
-    symbols = SymbolList(metadata=about("Several instruments, separated by commas, in place of `symbol`", example="EUR_USD,BTCUSDT"))
+    symbols = SymbolList(metadata=about("Several instruments, separated by commas, instead of `symbol`", example="EUR_USD,BTCUSDT"))
 
     @validates_schema
     def _one_of_them(self, data: dict[str, Any], **_: Any) -> None:
@@ -173,25 +202,25 @@ class LatestPriceSchema(Schema):
     """The latest price of one instrument."""
 
     symbol = Str(required=True)
-    price = decimal_text("Mid")
-    bid = decimal_text("Bid")
-    ask = decimal_text("Ask")
-    timestamp = time_text("The source's time of the price")
-    received = time_text("When the bus accepted it")
-    seq = Int(required=True, metadata=about("Its number on the bus; with `epoch`, where `subscribe … since` goes on"))
+    price = output_decimal("Mid")
+    bid = output_decimal("Bid")
+    ask = output_decimal("Ask")
+    timestamp = output_time("Source time of the price")
+    received = output_time("Time at which the bus accepted it")
+    seq = Int(required=True, metadata=about("Its number on the bus; with `epoch`, the position for `subscribe … since`"))
     epoch = Str(required=True)
 
 
 class LatestSchema(Schema):
-    """With `symbol` its latest price; with `symbols` the field `prices` alone."""
+    """For `symbol` its latest price; for `symbols` the field `prices` only."""
 
     symbol = Str()
     price = Str(metadata=about("Mid, a decimal string", example="1.38710"))
     bid = Str()
     ask = Str()
-    timestamp = Str(metadata=about("The source's time of the price", format="date-time"))
-    received = Str(metadata=about("When the bus accepted it", format="date-time"))
-    seq = Int(metadata=about("Its number on the bus; with `epoch`, where `subscribe … since` goes on"))
+    timestamp = Str(metadata=about("Source time of the price", format="date-time"))
+    received = Str(metadata=about("Time at which the bus accepted it", format="date-time"))
+    seq = Int(metadata=about("Its number on the bus; with `epoch`, the position for `subscribe … since`"))
     epoch = Str()
     prices = Dict(
         keys=Str(), values=Nested(LatestPriceSchema), metadata=about("Symbol to latest price, of those in `symbols` that have one")

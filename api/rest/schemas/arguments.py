@@ -1,20 +1,30 @@
-"""What text in a query string may be, and what becomes of it."""
+"""Fields of query strings, and the base of the schemas that make a query of them."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
-from marshmallow import ValidationError, validate
+from marshmallow import Schema, ValidationError, post_load, validate
 from marshmallow.fields import Str
 
 from api.rest.schemas import paging
 from db.listing.query import Listing
 from db.timestamps import format_time, parse_time
 
-# `2025-11-18T12:30:00+01:00` typed into a URL arrives with a space where the plus was.
+# `2025-11-18T12:30:00+01:00` typed into a URL arrives with a space in place of the plus.
 _LOST_PLUS = re.compile(r"([T ]\d\d.*) (\d\d(:?\d\d)?)$")
 PRINTABLE = validate.Regexp(r"^[^\x00-\x1f\x7f]{1,64}$", error="Must be 1 to 64 printable characters.")
+
+
+class QuerySchema(Schema):
+    """Loads a dataclass, `makes`, whose fields have the names of the arguments."""
+
+    makes: ClassVar[type]
+
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> Any:
+        return self.makes(**data)
 
 
 class TimeArgument(Str):
@@ -28,7 +38,7 @@ class TimeArgument(Str):
 
 
 class TokenArgument(Str):
-    """A `next_page_token` of one listing; becomes a `paging.PageToken`."""
+    """A `next_page_token` of one listing; becomes a `PageToken`."""
 
     def __init__(self, listing: Listing, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -42,10 +52,10 @@ class TokenArgument(Str):
 
 
 class SymbolList(Str):
-    """Comma-separated symbols; becomes a list without repeats."""
+    """Comma-separated symbols; becomes a tuple without repeats."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        names = list(dict.fromkeys(name for part in value.split(",") if (name := part.strip())))
+        names = tuple(dict.fromkeys(name for part in value.split(",") if (name := part.strip())))
         if not 1 <= len(names) <= 100:
             raise ValidationError("Must be 1 to 100 symbols, separated by commas.")
         for name in names:

@@ -1,66 +1,76 @@
-"""What the listings take and give."""
+"""Queries and answers of the listings."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-from marshmallow import Schema, ValidationError, validate, validates_schema
+from marshmallow import Schema, ValidationError, post_load, validate, validates_schema
 from marshmallow.fields import Bool, Int, List, Nested, Str
 
-from api.rest.schemas import paging
-from api.rest.schemas.answers import NullableText, about, decimal_text, time_text
+from api.rest.schemas.answers import NullableText, about, output_decimal, output_time
 from api.rest.schemas.arguments import PRINTABLE, TimeArgument, TokenArgument
+from api.rest.schemas.paging import Format, ListQuery, PageToken, page_token
 from db.intervals import INTERVALS
 from db.listing import tables as listings
 from db.listing.query import Listing
 
 MAX_LIMIT = 10_000
 DEFAULT_LIMIT = 1_000
-FORMATS = ("json", "csv", "ndjson")
+FORMATS: tuple[str, ...] = get_args(Format)
 
 
 def token_argument(listing: Listing) -> TokenArgument:
-    """`page_token` of that listing."""
-    return TokenArgument(listing, metadata=about("`next_page_token` of the page before, everything else unchanged"))
+    """Return the argument `page_token` of the listing."""
+    return TokenArgument(listing, metadata=about("`next_page_token` of the previous page; all other arguments unchanged"))
 
 
 def next_page() -> NullableText:
-    """`next_page_token` of an answer."""
-    return NullableText("Give it as `page_token` for the next page; null at the end")
+    """Return the field `next_page_token` of an answer."""
+    return NullableText("`page_token` of the next page; null at the end")
 
 
 def symbol_argument(text: str = "The instrument", *, required: bool = True, example: str = "EUR_USD") -> Str:
-    """One instrument."""
+    """Return an argument that names one instrument."""
     return Str(required=required, validate=PRINTABLE, metadata=about(text, example=example))
+
+
+def choice(names: tuple[str, ...], text: str, **more: Any) -> Str:
+    """Return an argument that is one of `names`."""
+    return Str(validate=validate.OneOf(names), metadata=about(text), **more)
 
 
 def _nullable_integer(text: str) -> Int:
     return Int(required=True, allow_none=True, metadata=about(text))
 
 
-class ListQuery(Schema):
-    """What every listing takes; a listing's own adds its filters and `page_token`, which have the names of the listing's."""
+class ListQuerySchema(Schema):
+    """The arguments of every listing. A listing's own schema adds `page_token` and its filters, by their names there."""
 
-    start = TimeArgument(metadata=about("From this time on; ISO 8601, UTC where it has no offset", format="date-time"))
+    start = TimeArgument(metadata=about("From this time on; ISO 8601, UTC if it has no offset", format="date-time"))
     end = TimeArgument(metadata=about("Before this time", format="date-time"))
     limit = Int(
         validate=validate.Range(min=1, max=MAX_LIMIT),
-        metadata=about(f"Rows at most. Default {DEFAULT_LIMIT} for JSON; CSV and NDJSON without it give the whole range"),
+        metadata=about(f"Maximum number of rows. Default {DEFAULT_LIMIT} for JSON; CSV and NDJSON without it return the whole range"),
     )
     order = Str(load_default="asc", validate=validate.OneOf(["asc", "desc"]), metadata=about("Oldest or newest first"))
     format = Str(load_default="json", validate=validate.OneOf(FORMATS))
 
     @validates_schema
-    def _in_order(self, data: dict[str, Any], **_: Any) -> None:
+    def _check(self, data: dict[str, Any], **_: Any) -> None:
         if "start" in data and "end" in data and data["start"] > data["end"]:
             raise ValidationError("Must not be before start.", "end")
-        at: paging.PageToken | None = data.get("page_token")
-        if at is not None and at != paging.page_token(at.listing, data, at.key):
+        token: PageToken | None = data.get("page_token")
+        if token is not None and token != page_token(token.listing, data["order"], data, token.key):
             raise ValidationError("Belongs to another symbol, filter or order.", "page_token")
 
+    @post_load
+    def _make(self, data: dict[str, Any], **_: Any) -> ListQuery:
+        common = {name: data.pop(name, None) for name in ("start", "end", "order", "limit", "format", "page_token")}
+        return ListQuery(filters=data, **common)
 
-class TicksQuery(ListQuery):
-    """A part of one instrument's history."""
+
+class TicksQuerySchema(ListQuerySchema):
+    """A range of one instrument's prices."""
 
     symbol = symbol_argument()
     page_token = token_argument(listings.PRICES)
@@ -70,14 +80,14 @@ class TickSchema(Schema):
     """One stored price."""
 
     symbol = Str(required=True)
-    time = time_text("The source's time")
-    received = time_text("When the bus accepted it")
-    bid = decimal_text("Bid")
-    ask = decimal_text("Ask")
-    mid = decimal_text("Mid")
-    volume = NullableText("Traded volume, a decimal string; null where the source gives none", example="1500")
+    time = output_time("Source time")
+    received = output_time("Time at which the bus accepted it")
+    bid = output_decimal("Bid")
+    ask = output_decimal("Ask")
+    mid = output_decimal("Mid")
+    volume = NullableText("Traded volume, a decimal string; null if the source sends none", example="1500")
     source = Str(required=True)
-    seq = Int(required=True, metadata=about("Its number on the bus; with `epoch`, where `subscribe … since` goes on"))
+    seq = Int(required=True, metadata=about("Its number on the bus; with `epoch`, the position for `subscribe … since`"))
     epoch = Str(required=True)
 
 
@@ -89,8 +99,8 @@ class TicksSchema(Schema):
     next_page_token = next_page()
 
 
-class TradesQuery(ListQuery):
-    """A part of one instrument's trades."""
+class TradesQuerySchema(ListQuerySchema):
+    """A range of one instrument's trades."""
 
     symbol = symbol_argument()
     page_token = token_argument(listings.TRADES)
@@ -99,11 +109,11 @@ class TradesQuery(ListQuery):
 class TradeSchema(Schema):
     """One trade of an exchange."""
 
-    trade_id = Int(required=True, metadata=about("The exchange's number of it, which rises by one per symbol"))
-    time = time_text("The exchange's time")
-    price = decimal_text("Price")
-    quantity = decimal_text("Quantity")
-    side = Str(required=True, metadata=about("What the aggressor did: `buy` or `sell`"))
+    trade_id = Int(required=True, metadata=about("Number given by the exchange; rises by one per symbol"))
+    time = output_time("Time given by the exchange")
+    price = output_decimal("Price")
+    quantity = output_decimal("Quantity")
+    side = Str(required=True, metadata=about("Side of the aggressor: `buy` or `sell`"))
 
 
 class TradesSchema(Schema):
@@ -114,15 +124,15 @@ class TradesSchema(Schema):
     next_page_token = next_page()
 
 
-class CandlesQuery(ListQuery):
-    """A part of one instrument's candles; `start` and `end` are about their start times."""
+class CandlesQuerySchema(ListQuerySchema):
+    """A range of one instrument's candles; `start` and `end` refer to their start times."""
 
     symbol = symbol_argument()
     interval = Str(load_default="1h", validate=validate.OneOf(list(INTERVALS)))
     price = Str(
         load_default="mid",
         validate=validate.OneOf(list(listings.CANDLES)),
-        metadata=about("Whose open, high, low and close; candles that do not know theirs are left out"),
+        metadata=about("Price of open, high, low and close; candles without that price are omitted"),
     )
     page_token = token_argument(listings.CANDLES["mid"])
 
@@ -130,20 +140,20 @@ class CandlesQuery(ListQuery):
 class CandleSchema(Schema):
     """One candle."""
 
-    start_time = time_text("Its start")
-    end_time = time_text("Its end, exclusive")
-    open = decimal_text("First price")
-    high = decimal_text("Highest price")
-    low = decimal_text("Lowest price")
-    close = decimal_text("Last price")
-    volume = decimal_text("What was traded or, where nothing tells of trades, the number of quotes")
-    complete = Bool(required=True, metadata=about("False while it forms"))
-    trades = _nullable_integer("Trades or quotes in it; null where the source does not say")
-    source = Str(required=True, metadata=about("`ticks` or `trades` where it was built here, else the feed that gave it"))
+    start_time = output_time("Its start")
+    end_time = output_time("Its end, exclusive")
+    open = output_decimal("First price")
+    high = output_decimal("Highest price")
+    low = output_decimal("Lowest price")
+    close = output_decimal("Last price")
+    volume = output_decimal("Traded volume or, if the source sends no trades, the number of quotes")
+    complete = Bool(required=True, metadata=about("False while its interval lasts"))
+    trades = _nullable_integer("Number of trades or quotes; null if the source does not send it")
+    source = Str(required=True, metadata=about("`ticks` or `trades` if it was built here, else its feed"))
 
 
 class CandlesSchema(Schema):
-    """A page of candles. Where nothing was priced there is no candle."""
+    """A page of candles. An interval without a price has no candle."""
 
     symbol = Str(required=True)
     interval = Str(required=True)
@@ -151,10 +161,10 @@ class CandlesSchema(Schema):
     next_page_token = next_page()
 
 
-class GapsQuery(ListQuery):
-    """Holes in the store; `start` and `end` are about their start times."""
+class GapsQuerySchema(ListQuerySchema):
+    """Gaps in the store; `start` and `end` refer to their start times."""
 
-    source = Str(validate=PRINTABLE, metadata=about("The source that should have filled it", example="binance"))
+    source = Str(validate=PRINTABLE, metadata=about("Source of the missing data", example="binance"))
     symbol = symbol_argument(required=False)
     kind = Str(validate=validate.OneOf(["trades", "candles"]))
     state = Str(validate=validate.OneOf(["open", "filled", "unfillable"]))
@@ -162,22 +172,22 @@ class GapsQuery(ListQuery):
 
 
 class GapSchema(Schema):
-    """One hole. Trades are known by their ids, candles by their times."""
+    """One gap: missing trades by their ids, or missing candles by their times."""
 
     id = Int(required=True)
     source = Str(required=True)
     symbol = Str(required=True)
     kind = Str(required=True, metadata=about("`trades` or `candles`"))
-    interval = NullableText("Of candles; null for trades")
+    interval = NullableText("Interval of candles; null for trades")
     first_id = _nullable_integer("The first missing trade; null for candles")
     last_id = _nullable_integer("The last missing trade; null for candles")
-    start_time = time_text("Where it begins")
-    end_time = time_text("Where it ends, exclusive")
-    missing = Int(required=True, metadata=about("How many trades or candles"))
+    start_time = output_time("Start")
+    end_time = output_time("End, exclusive")
+    missing = Int(required=True, metadata=about("Number of trades or candles"))
     state = Str(required=True, metadata=about("`open`, `filled` or `unfillable`"))
-    reason = NullableText("Why it is not filled")
-    detected = time_text("When it was seen first")
-    updated = time_text("When its state was last looked at")
+    reason = NullableText("Reason if it is not filled")
+    detected = output_time("Time of its detection")
+    updated = output_time("Time of the last check of its state")
 
 
 class GapsSchema(Schema):

@@ -1,20 +1,39 @@
-"""Page tokens: opaque to clients, and nothing but a place to go on from to us."""
+"""The query of a listing, and its page tokens, which are opaque to clients."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import orjson
 
 from db.listing.query import Key, Listing
 
+Format = Literal["json", "csv", "ndjson"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListQuery:
+    """A request for rows of a listing: `start` <= time < `end`, both in contract form, None if open.
+
+    `filters` are the listing's own arguments by name, without those that were not given. `limit` is None for the
+    default of the format.
+    """
+
+    filters: Mapping[str, str]
+    start: str | None
+    end: str | None
+    order: str
+    limit: int | None
+    format: Format
+    page_token: PageToken | None
+
 
 @dataclass(frozen=True, slots=True)
 class PageToken:
-    """The last row that a client has, and what was listed: the order, and the values of the filters, None where not given."""
+    """The key of the last row of a page, with the order and the values of the listing's filters, None if not given."""
 
     listing: Listing
     order: str
@@ -22,19 +41,23 @@ class PageToken:
     key: Key
 
 
-def page_token(listing: Listing, query: Mapping[str, Any], key: Key) -> PageToken:
-    """The place of a row among those that `query` asks for."""
-    return PageToken(listing, query["order"], tuple(query.get(column.name) for column in listing.filters), key)
+def page_token(listing: Listing, order: str, filters: Mapping[str, str], key: Key) -> PageToken:
+    """Return the token of a row of a query with that order and those filters."""
+    return PageToken(listing, order, tuple(filters.get(column.name) for column in listing.filters), key)
 
 
-def encode(at: PageToken) -> str:
-    """The token of a place."""
-    return base64.urlsafe_b64encode(orjson.dumps([at.listing.name, at.order, at.filters, *at.key])).decode().rstrip("=")
+def encode(token: PageToken) -> str:
+    """Return the text of a token."""
+    content = [token.listing.name, token.order, token.filters, *token.key]
+    return base64.urlsafe_b64encode(orjson.dumps(content)).decode().rstrip("=")
 
 
-def decode(listing: Listing, token: str) -> PageToken:
-    """The place of a token; `ValueError` where it is none of this listing. A forged one is harmless: it only says where to go on."""
-    parts = orjson.loads(base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)))
+def decode(listing: Listing, text: str) -> PageToken:
+    """Return the token of a text. Raises `ValueError` if it is no token of this listing.
+
+    A forged token is harmless: it only selects the row after which a page begins.
+    """
+    parts = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     if not isinstance(parts, list) or len(parts) != 3 + len(listing.key):
         raise ValueError("too few or too many parts")
     name, order, values, *key = parts

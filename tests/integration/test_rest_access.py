@@ -1,0 +1,291 @@
+"""REST's front door: every route checks its scope and the instruments that a request names."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import pytest
+from flask import Flask
+from marshmallow import Schema
+from marshmallow.fields import Int, Str
+from werkzeug.routing import Rule
+
+from api import app as app_module
+from api.access.model import OBSERVE, OPEN, READ, Access, Handshake, OpenAuthenticator
+from api.app import create_app
+from api.errors import ErrorCode, Refusal
+from api.rest.routes import docs, health
+from api.rest.routing import Routes, guard
+from api.rest.schemas.arguments import SymbolList
+from config.settings import Settings
+from config.venues import VENUES, Venue
+from db.bus import Bus
+from db.postgres import Store
+
+ROUTES = [docs.routes, health.make_routes(), *app_module._DATA, *app_module._STATE]
+SCOPES = {**docs.SCOPES, **{endpoint: scope for each in ROUTES for endpoint, scope in each.scopes.items()}}
+REFUSED, OTHER = "EUR_USD", "GBP_USD"
+
+
+@dataclass
+class Limited:
+    """An authenticator, and the rights that it grants: all but one scope and one instrument."""
+
+    scope: str | None = None
+    instrument: str | None = None
+    handshake: Handshake | None = None
+
+    def authenticate(self, handshake: Handshake) -> Access:
+        self.handshake = handshake
+        return self
+
+    def allows(self, scope: str) -> bool:
+        return scope != self.scope
+
+    def includes(self, instrument: str) -> bool:
+        return instrument != self.instrument
+
+
+class Closed:
+    def authenticate(self, handshake: Handshake) -> Access:
+        raise Refusal(ErrorCode.UNAUTHORIZED, "no such key", {"x-api-key": ["Unknown key."]})
+
+
+@pytest.fixture
+def limited() -> Limited:
+    return Limited()
+
+
+@pytest.fixture
+def make(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Callable[..., Flask]:
+    return lambda authenticator=OpenAuthenticator(): create_app(settings, bus, store, clock, "1", authenticator)
+
+
+def rules(app: Flask) -> list[Rule]:
+    return sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
+
+
+def path_of(rule: Rule) -> str:
+    """The rule's path, with the name of a file that is there."""
+    return re.sub(r"<name>", "favicon.png", rule.rule)
+
+
+def parameters(app: Flask, rule: Rule) -> list[str]:
+    """Query parameters of the route, as /openapi.json has them."""
+    operation = app.extensions["openapi"].to_dict()["paths"].get(rule.rule, {}).get("get", {})
+    return [each["name"] for each in operation.get("parameters", ())]
+
+
+def test_the_scopes_are_those_of_the_plan(make: Callable[..., Flask]) -> None:
+    scopes = {rule.rule: SCOPES[rule.endpoint] for rule in rules(make())}
+    open_paths = {path for path, scope in scopes.items() if scope == OPEN}
+    pages = {"/", "/docs", "/redoc", "/openapi.json", "/asyncapi.json", "/docs/start.js", "/docs/static/<name>"}
+    assert open_paths == pages | {path for path in scopes if path.startswith("/health")}
+    assert {path for path, scope in scopes.items() if scope == OBSERVE} == {"/jobs", "/gaps"}
+    assert set(scopes.values()) == {OPEN, OBSERVE, READ}
+
+
+@pytest.mark.parametrize("scope", [READ, OBSERVE])
+def test_a_missing_scope_is_refused_at_every_route_that_needs_it(make: Callable[..., Flask], limited: Limited, scope: str) -> None:
+    limited.scope = scope
+    app = make(limited)
+    client, refused = app.test_client(), 0
+    for rule in rules(app):
+        answer = client.get(path_of(rule))
+        if SCOPES[rule.endpoint] == scope:
+            assert answer.status_code == 401, rule
+            error = answer.get_json()["error"]
+            assert (error["code"], error["details"]) == ("unauthorized", {"scope": [scope]})
+            refused += 1
+        else:
+            assert answer.status_code != 401, rule
+    assert refused == sum(each == scope for each in SCOPES.values())
+
+
+@pytest.mark.parametrize("argument", ["symbol", "symbol1", "symbol2", "symbols"])
+def test_a_refused_instrument_is_refused_at_every_route_that_names_one(make: Callable[..., Flask], limited: Limited, argument: str) -> None:
+    limited.instrument = REFUSED
+    app = make(limited)
+    client, checked = app.test_client(), []
+    for rule in rules(app):
+        names = parameters(app, rule)
+        if argument not in names:
+            continue
+        needed = {name: OTHER if name == "symbol1" else "USD_JPY" for name in names if name in ("symbol1", "symbol2")}
+        value = f"{OTHER},{REFUSED}" if argument == "symbols" else REFUSED
+        answer = client.get(rule.rule, query_string={**needed, argument: value})
+        assert answer.status_code == 401, rule
+        error = answer.get_json()["error"]
+        assert (error["code"], error["details"]) == ("unauthorized", {argument: [REFUSED]})
+        other = {**needed, argument: OTHER if argument != "symbol2" else "USD_CHF"}
+        assert client.get(rule.rule, query_string=other).status_code != 401, rule
+        checked.append(rule.rule)
+    expected = {
+        "symbol": ["/alerts", "/candles", "/gaps", "/market/trades", "/price/latest", "/ticks", "/volatility"],
+        "symbols": ["/correlation", "/price/latest", "/volatility/latest"],
+    }
+    assert checked == expected.get(argument, ["/correlation/history"])
+
+
+def test_a_refusal_is_401_and_open_routes_need_no_key(make: Callable[..., Flask]) -> None:
+    client = make(Closed()).test_client()
+    answer = client.get("/symbols")
+    assert answer.status_code == 401
+    expected = {"code": "unauthorized", "message": "no such key", "details": {"x-api-key": ["Unknown key."]}}
+    assert answer.get_json() == {"error": expected}
+    assert client.get("/health/live").status_code == 200
+    assert client.get("/no/such/route").status_code == 404
+
+
+def test_the_handshake_has_the_address_and_the_kept_headers(make: Callable[..., Flask], limited: Limited) -> None:
+    headers = {
+        "Authorization": "Bearer x",
+        "X-API-Key": "k",
+        "Origin": "https://a.example",
+        "Cookie": "secret=1",
+        "X-Forwarded-For": "10.0.0.1",
+    }
+    make(limited).test_client().get("/sessions", headers=headers, environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    handshake = limited.handshake
+    assert handshake is not None
+    assert (handshake.transport, handshake.address, handshake.namespace, handshake.auth) == ("rest", "192.0.2.7", "/", None)
+    assert handshake.headers == {
+        "authorization": "Bearer x", "x-api-key": "k", "origin": "https://a.example", "x-forwarded-for": "10.0.0.1",
+        "host": "localhost", "user-agent": handshake.headers["user-agent"],
+    }  # fmt: skip
+
+
+def test_a_route_without_a_scope_is_an_error_at_start(make: Callable[..., Flask]) -> None:
+    app = make()
+    with pytest.raises(ValueError, match=r"routes without a scope: .*sessions\.sessions"):
+        guard(app, OpenAuthenticator(), {endpoint: scope for endpoint, scope in SCOPES.items() if endpoint != "sessions.sessions"})
+
+
+class NoteSchema(Schema):
+    """An invented body, and its answer."""
+
+    symbol = Str(required=True)
+    text = Str(required=True)
+    count = Int(strict=True, load_default=1)
+
+
+class BasketSchema(Schema):
+    """An invented body with several instruments."""
+
+    symbols = SymbolList(required=True)
+
+
+@pytest.fixture
+def invented(monkeypatch: pytest.MonkeyPatch) -> Routes:
+    """POST and DELETE routes of an invented subject, in every app of the test."""
+    routes = Routes("notes", "Invented")
+
+    @routes.post("/notes", NoteSchema, takes=NoteSchema, scope=READ, status=201)
+    def add(note: Mapping[str, object]) -> object:
+        """Add a note."""
+        return note
+
+    @routes.post("/baskets", BasketSchema, takes=BasketSchema, scope=READ)
+    def basket(body: Mapping[str, object]) -> object:
+        """Return the number of instruments."""
+        return {"symbols": str(body["symbols"])}
+
+    @routes.delete("/notes/<symbol>", NoteSchema, scope=OBSERVE, status=202)
+    def remove(symbol: str) -> object:
+        """Remove a note."""
+        return {"symbol": symbol, "text": "removed"}
+
+    monkeypatch.setattr(app_module, "_DATA", [*app_module._DATA, routes])
+    return routes
+
+
+def test_post_reads_the_body_through_its_schema(make: Callable[..., Flask], invented: Routes) -> None:
+    client = make().test_client()
+    answer = client.post("/notes", json={"symbol": "EUR_USD", "text": "é"})
+    assert (answer.status_code, answer.get_json()) == (201, {"symbol": "EUR_USD", "text": "é", "count": 1})
+    assert client.post("/baskets", json={"symbols": "A,B"}).get_json() == {"symbols": "('A', 'B')"}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"symbol": "EUR_USD"}, "text"),
+        ({"symbol": 1, "text": "x"}, "symbol"),
+        ({"symbol": "EUR_USD", "text": "x", "count": "1"}, "count"),
+        ({"symbol": "EUR_USD", "text": "x", "extra": 1}, "extra"),
+        ([], "body"),
+        ("text", "body"),
+        (b"{", "body"),
+        (b"", "symbol"),
+        (b'{"symbol": "\xff"}', "body"),
+    ],
+)
+def test_a_bad_body_is_an_invalid_payload_that_names_the_field(
+    make: Callable[..., Flask], invented: Routes, body: object, field: str
+) -> None:
+    client = make().test_client()
+    if isinstance(body, bytes):
+        answer = client.post("/notes", data=body, content_type="application/json")
+    else:
+        answer = client.post("/notes", json=body)
+    error = answer.get_json()["error"]
+    assert (answer.status_code, error["code"]) == (422, "invalid_payload")
+    assert field in error["details"]
+    assert field in error["message"]
+
+
+def test_a_body_that_is_not_sent_as_json_has_no_fields(make: Callable[..., Flask], invented: Routes) -> None:
+    answer = make().test_client().post("/notes", data=b'{"symbol": "A", "text": "x"}', content_type="text/plain")
+    assert (answer.status_code, set(answer.get_json()["error"]["details"])) == (422, {"symbol", "text"})
+
+
+def test_delete_takes_no_body(make: Callable[..., Flask], invented: Routes) -> None:
+    client = make().test_client()
+    for body in (None, b"{"):
+        answer = client.delete("/notes/EUR_USD", data=body, content_type="application/json")
+        assert (answer.status_code, answer.get_json()) == (202, {"symbol": "EUR_USD", "text": "removed"})
+    assert client.get("/notes").status_code == 405
+    assert client.delete("/notes").get_json()["error"]["code"] == "method_not_allowed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "scope", "argument"),
+    [
+        ("POST", "/notes", {"symbol": REFUSED, "text": "x"}, READ, "symbol"),
+        ("POST", "/baskets", {"symbols": f"{OTHER},{REFUSED}"}, READ, "symbols"),
+        ("DELETE", f"/notes/{REFUSED}", None, OBSERVE, "symbol"),
+    ],
+)
+def test_post_and_delete_check_scope_and_instrument(
+    make: Callable[..., Flask], invented: Routes, limited: Limited, method: str, path: str, body: object, scope: str, argument: str
+) -> None:
+    client = make(limited).test_client()
+    assert client.open(path, method=method, json=body).status_code < 300
+    limited.instrument = REFUSED
+    answer = client.open(path, method=method, json=body)
+    assert (answer.status_code, answer.get_json()["error"]["details"]) == (401, {argument: [REFUSED]})
+    limited.instrument, limited.scope = None, scope
+    answer = client.open(path, method=method, json=body)
+    assert (answer.status_code, answer.get_json()["error"]["details"]) == (401, {"scope": [scope]})
+
+
+def test_the_document_has_the_invented_routes(make: Callable[..., Flask], invented: Routes) -> None:
+    paths = make().extensions["openapi"].to_dict()["paths"]
+    assert {"201", "422", "default"} <= set(paths["/notes"]["post"]["responses"])
+    assert "requestBody" in paths["/notes"]["post"]
+    assert "202" in paths["/notes/{symbol}"]["delete"]["responses"]
+
+
+def test_an_invented_venue_has_its_health_route(make: Callable[..., Flask], bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"venue{secrets.token_hex(2)}"
+    monkeypatch.setitem(VENUES, name, Venue(name, "live", health_path=f"/health/{name}"))
+    client = make().test_client()
+    assert client.get(f"/health/{name}").get_json()["status"] == "not_configured"
+    bus.report_source(name, {"state": "live"})
+    assert client.get(f"/health/{name}").get_json()["status"] == "live"
+    assert client.get("/health").get_json()["sources"][name]["state"] == "live"
+    assert client.get("/health/binance").get_json()["status"] == "not_configured"
