@@ -7,7 +7,7 @@ ENV PYTHONUNBUFFERED=1 \
 RUN useradd --system --uid 10001 --no-create-home tickwire
 WORKDIR /app
 
-# A layer of its own, so that a change of the code does not install everything again.
+# In its own layer, so that a change of the code does not repeat the installation.
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
 

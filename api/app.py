@@ -41,9 +41,12 @@ def create_app(
     version: str,
     authenticator: Authenticator = _OPEN,
 ) -> Flask:
-    """Return the WSGI app of REST. It opens no connection: `bus` and `store` may be unavailable when it starts.
+    """Return the WSGI app of REST.
 
-    `clock` returns aware UTC. `authenticator` decides about every request to a route that is not open.
+    It opens no connection: `bus` and `store` may be unavailable when it starts.
+
+    `clock` returns aware UTC. `authenticator` decides about every request to a route that is not
+    open.
     """
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
     app = Flask(__name__, static_folder=None)

@@ -46,7 +46,10 @@ def stopped_by_signals() -> threading.Event:
 
 
 def chosen_settings(service: str) -> Settings:
-    """Return the settings of this checkout, from any working directory, with the logs configured. Exits with 2 if invalid."""
+    """Return the settings of this checkout, from any working directory, with the logs configured.
+
+    Exits with 2 if invalid.
+    """
     os.chdir(ROOT)
     return startup.prepare(service)
 
@@ -72,7 +75,10 @@ def servers(chosen: Settings) -> tuple[str, str]:
 
 @contextmanager
 def database(chosen: Settings) -> Iterator[str]:
-    """Yield the URL of the configured database, of the running embedded one, or of one that is started for the block."""
+    """Yield the URL of the configured database, or of the embedded one.
+
+    If the embedded database does not run, it runs for the block.
+    """
     folder = chosen.hub_data_dir
     if chosen.database_url:
         yield chosen.database_url

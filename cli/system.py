@@ -27,9 +27,10 @@ from ops.supervisor import Process, StopAsked, Supervisor
 def up() -> None:
     """Start the whole system and stay in the foreground.
 
-    If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies migrations, starts
-    the jobs, HUB_WORKERS hubs and the REST app, and restarts each of them if it ends. Prints one line beginning with
-    "ready:" once clients can be served. Ctrl-C or SIGTERM stops all processes in order.
+    If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
+    migrations, starts the jobs, HUB_WORKERS hubs and the REST app, and restarts each of them if it
+    ends. Prints one line beginning with "ready:" once clients can be served. Ctrl-C or SIGTERM
+    stops all processes in order.
     """
     chosen = chosen_settings("up")
     folder = chosen.hub_data_dir
@@ -70,7 +71,10 @@ def _hub_urls(chosen: Settings) -> list[str]:
 
 
 def processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
-    """Return the long-running processes. The jobs stop first, so that clients and store receive their last messages."""
+    """Return the long-running processes.
+
+    The jobs stop first, so that clients and store receive their last messages.
+    """
     hubs = (
         Process(
             name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
@@ -95,7 +99,8 @@ def processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
 def migrate() -> None:
     """Apply the migrations of the database.
 
-    Uses the configured database; without one, the embedded database of the running system, or starts it temporarily.
+    Uses the configured database; without one, the embedded database of the running system, or
+    starts it temporarily.
     """
     chosen = chosen_settings("migrate")
     with plain_errors(), database(chosen) as url:

@@ -25,7 +25,8 @@ class _Json(JsonFormatter):
 def start(service: str) -> Settings:
     """Load the settings of this process and configure its logs.
 
-    Prints the problems and exits with 2 if a variable is invalid, or if `LOG_FILE` cannot be written.
+    Prints the problems and exits with 2 if a variable is invalid, or if `LOG_FILE` cannot be
+    written.
     """
     try:
         chosen = settings.load()
@@ -43,13 +44,14 @@ def start(service: str) -> Settings:
 def started(service: str) -> Settings:
     """Return the settings of this process, and call `start` if it has not run yet.
 
-    A configuration of gunicorn calls `start` before the application is loaded. The application takes over its settings.
+    A configuration of gunicorn calls `start` before the application is loaded. The application
+    takes over its settings.
     """
     return _started.get(service) or start(service)
 
 
 def configure(service: str, *, level: str = "INFO", style: str = "json", file: Path | None = None) -> None:
-    """Send every log record of this process to stderr, or to `file`, as `style` (`json` or `text`)."""
+    """Send all log records to stderr, or to `file`, as `style` (`json` or `text`)."""
     handler: logging.Handler = logging.FileHandler(file) if file else logging.StreamHandler(sys.stderr)
     if style == "json":
         handler.setFormatter(
@@ -71,7 +73,7 @@ def configure(service: str, *, level: str = "INFO", style: str = "json", file: P
 
 
 class _Text(logging.Formatter):
-    """A line for people, with the fields: `12:00:01 INFO hub: relay connected channel=price_updates`."""
+    """A line with the fields: `12:00:01 INFO hub: relay connected channel=price_updates`."""
 
     _standard = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 

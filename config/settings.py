@@ -1,6 +1,7 @@
 """Settings: the only reader of the environment, and one table of all variables.
 
-`load` parses the environment once. The result is one frozen `Settings`, or one error that names every invalid variable.
+`load` parses the environment once. The result is one frozen `Settings`, or one error that names
+every invalid variable.
 """
 
 # ruff: noqa: RUF009  # every row of the table is a call
@@ -34,7 +35,10 @@ _LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class SettingsError(Exception):
-    """The environment does not make valid settings. `problems` maps the name of each variable to its problem."""
+    """The environment does not make valid settings.
+
+    `problems` maps the name of each variable to its problem.
+    """
 
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
@@ -57,7 +61,7 @@ class _Sources(_Items):
 
 
 class _Thresholds(_Items):
-    """`EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1`: warning and critical thresholds of single instruments."""
+    """Thresholds of single instruments, warning/critical: `EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         found = {}
@@ -73,7 +77,10 @@ class _Thresholds(_Items):
 
 
 class _Url(Str):
-    """A URL of the given schemes. The error text never contains the value, which may hold a password."""
+    """A URL of the given schemes.
+
+    The error text never contains the value, which may hold a password.
+    """
 
     def __init__(self, *schemes: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -96,18 +103,19 @@ class _PathText(Field[Path]):
 def _var(kind: Field[Any], *, name: str = "", secret: bool = False, part: bool = False) -> Any:
     """Declare one variable: `kind` has its type, default and validation.
 
-    `name` is the lower-case name of the variable, if it differs from the attribute. A `secret` stays out of `repr` and
-    of answers. A `part` is an ingredient of `database_url` or `redis_url`.
+    `name` is the lower-case name of the variable, if it differs from the attribute. A `secret`
+    stays out of `repr` and of answers. A `part` is an ingredient of `database_url` or `redis_url`.
     """
     return field(repr=not (secret or part), metadata={"kind": kind, "name": name, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that an operator can set, one row per variable; `scripts/env_example.py` prints `.env.example` from it.
+    """Everything that an operator can set, one row per variable.
 
-    That file takes over the order, the comments and the blank lines between the rows. `database_url` and `redis_url`
-    are None if the embedded servers are used; use them, and not their parts.
+    `scripts/env_example.py` prints `.env.example` from it. That file takes over the order,
+    the comments and the blank lines between the rows. `database_url` and `redis_url` are None if
+    the embedded servers are used; use them, and not their parts.
     """
 
     # Every setting, with its default. Copy this file to .env and change the lines you need; the
@@ -225,10 +233,10 @@ _Environment = Schema.from_dict({_VARIABLES[row.name]: row.metadata["kind"] for 
 
 
 def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")) -> Settings:
-    """Parse `environ`, by default the environment of the process, over the file `dotenv` if it exists.
+    """Parse `environ`, by default that of the process, over the file `dotenv` if it exists.
 
-    An empty variable counts as unset, except `SOURCES`: empty means no source. Raises `SettingsError`, which names
-    every invalid variable.
+    An empty variable counts as unset, except `SOURCES`: empty means no source. Raises
+    `SettingsError`, which names every invalid variable.
     """
     file = dotenv_values(dotenv) if dotenv is not None and dotenv.is_file() else {}
     merged = {**file, **(os.environ if environ is None else environ)}

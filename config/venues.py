@@ -51,7 +51,8 @@ def trade_venues() -> tuple[str, ...]:
 class SourceSpec:
     """One entry of `SOURCES`: the venue `kind`. `file`, `speed` and `loop` belong to `replay` only.
 
-    `speed` is the number of recorded seconds published per second; None: as fast as the bus accepts them.
+    `speed` is the number of recorded seconds published per second; None: as fast as the bus accepts
+    them.
     """
 
     kind: str
@@ -66,7 +67,10 @@ class SourceSpec:
 
 
 def parse_source(text: str) -> SourceSpec:
-    """Parse one entry of `SOURCES`: the name of a venue, or `replay:FILE[@SPEED][@loop]`. Raises `ValueError`."""
+    """Parse one entry of `SOURCES`: the name of a venue, or `replay:FILE[@SPEED][@loop]`.
+
+    Raises `ValueError`.
+    """
     kind, _, rest = text.partition(":")
     if kind not in VENUES:
         forms = [f"{row.name}:FILE[@SPEED][@loop]" if row.kind == "replay" else row.name for row in VENUES.values()]

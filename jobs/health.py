@@ -1,4 +1,7 @@
-"""Health check of the jobs process, for a container: `python -m jobs.health` exits with 0, or names the silent sources."""
+"""Health check of the jobs process, for a container: `python -m jobs.health`.
+
+Exits with 0, or names the silent sources.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ SILENT_AFTER = timedelta(seconds=4 * REPORT_SECONDS)
 
 
 def silent_sources(config: Settings, bus: Bus, now: datetime) -> list[str]:
-    """Return the configured sources without a recent report: the jobs process hangs, or waits for the store.
+    """Return the configured sources without a recent report.
 
-    Raises `BusError`.
+    The jobs process hangs, or waits for the store. Raises `BusError`.
     """
     reports = bus.sources()
     names = [spec.name for spec in config.sources]

@@ -1,4 +1,4 @@
-"""Child processes at the level of the operating system: held signals, sessions, process groups, logs."""
+"""Child processes on the level of the operating system: signals, sessions, groups, logs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def hold_stop_signals() -> None:
-    """Block SIGTERM, SIGINT and SIGHUP until `stop_asked` takes them, so that none interrupts a start or a stop.
+    """Block SIGTERM, SIGINT and SIGHUP until `stop_asked` takes them.
 
-    Under nohup SIGHUP stays ignored.
+    None of them interrupts a start or a stop. Under nohup SIGHUP stays ignored.
     """
     held = [one for one in _STOP_SIGNALS if one is not Signals.SIGHUP or signal.getsignal(one) is not signal.SIG_IGN]
     signal.pthread_sigmask(signal.SIG_BLOCK, held)
 
 
 def stop_asked(seconds: float = 0.0) -> bool:
-    """Take a held stop signal that is pending or arrives within `seconds`; return True if there was one."""
+    """Take a held stop signal that is pending or arrives within `seconds`.
+
+    Return True if there was one.
+    """
     info = signal.sigtimedwait(_STOP_SIGNALS, seconds)
     if info is not None:
         log.info("stopping", extra={"signal": Signals(info.si_signo).name})
@@ -39,8 +42,12 @@ def stop_asked(seconds: float = 0.0) -> bool:
 def spawn(
     argv: tuple[str, ...], *, env: Mapping[str, str] | None, log_file: Path | None, inherit: tuple[int, ...], death_signal: Signals
 ) -> subprocess.Popen[bytes]:
-    """Start a child. Its output is appended to `log_file`, or goes to our stderr. Raises `OSError`."""
-    # In its own session Ctrl-C at the terminal does not reach the child: the supervisor stops all children in order.
+    """Start a child.
+
+    Its output is appended to `log_file`, or goes to our stderr. Raises `OSError`.
+    """
+    # In its own session Ctrl-C at the terminal does not reach the child: the supervisor stops all
+    # children in order.
     output = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log_file else None
     try:
         return subprocess.Popen(
@@ -59,7 +66,10 @@ def spawn(
 
 
 def _tie_to_us(death_signal: Signals) -> Callable[[], None]:
-    """Return the code of the child between fork and exec: it unblocks signals and ends with us, even after SIGKILL."""
+    """Return the code that the child runs between fork and exec.
+
+    It unblocks signals, and lets the child end if the supervisor ends, even by SIGKILL.
+    """
     supervisor = os.getpid()
 
     def in_the_child() -> None:
@@ -81,7 +91,10 @@ def kill_group(pid: int) -> None:
 
 
 def tail(file: Path | None, lines: int = 15) -> str:
-    """Return the end of a child's log for an error text; without a log, its output is on stderr already."""
+    """Return the end of a child's log for an error text.
+
+    Without a log, its output is on stderr already.
+    """
     if file is None or not file.is_file():
         return "; its output is above"
     with file.open("rb") as stream:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def write_private(file: Path, text: str) -> None:
-    """Replace the content of `file` atomically; only its owner can read it, and it is on disk on return."""
+    """Replace the content of `file` atomically.
+
+    Only its owner can read it, and it is on disk on return.
+    """
     new = file.with_name(file.name + ".new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

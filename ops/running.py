@@ -34,7 +34,10 @@ class Busy(RunError):
 
 @dataclass(frozen=True, slots=True)
 class RunFile:
-    """Content of `run.json`: addresses of a running system, and pids by process name. The two last URLs contain passwords."""
+    """Content of `run.json`: addresses of a running system, and pids by process name.
+
+    The two last URLs contain passwords.
+    """
 
     rest: str
     hub: str
@@ -62,7 +65,8 @@ def forget(hub_dir: Path) -> None:
 
 def prepare_data_dir(hub_dir: Path) -> None:
     """Create the directory if it is missing. Raises `RunError` if it cannot be used."""
-    # The PostgreSQL of root runs as another user, which needs to enter. All entries inside are private by themselves.
+    # The PostgreSQL of root runs as another user, which needs to enter. All entries inside are
+    # private by themselves.
     mode = 0o711 if os.geteuid() == 0 else 0o700
     try:
         hub_dir.parent.mkdir(parents=True, exist_ok=True)
@@ -76,10 +80,13 @@ def prepare_data_dir(hub_dir: Path) -> None:
 
 @contextmanager
 def locked(hub_dir: Path, patience: float = 60.0) -> Iterator[int]:
-    """Lock the data directory for this process and its children; yields the file descriptor of the lock.
+    """Lock the data directory for this process and its children.
 
-    Children inherit the descriptor, and the kernel releases the lock after the last of them has ended. If the last `up`
-    was killed, this waits up to `patience` seconds for its children, which are ending. Raises `Busy` if an `up` runs.
+    Yields the file descriptor of the lock.
+
+    Children inherit the descriptor, and the kernel releases the lock after the last of them has
+    ended. If the last `up` was killed, this waits up to `patience` seconds for its children, which
+    are ending. Raises `Busy` if an `up` runs.
     """
     descriptor = os.open(hub_dir / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -107,7 +114,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def check_ports(*wanted: tuple[str, str, int]) -> None:
-    """Raise `RunError` unless all (prefix of the variables, host, port) can be listened on at the same time."""
+    """Raise `RunError` unless all (prefix of the variables, host, port) are free together."""
     with ExitStack() as held:
         for prefix, host, port in wanted:
             try:
@@ -129,7 +136,10 @@ def _port_message(prefix: str, host: str, port: int, error: OSError) -> str:
 
 
 def get(url: str, path: str, seconds: float = 2.0) -> tuple[int, bytes]:
-    """Return status and body of a GET, without the proxies of the environment; status 0 if there is no answer."""
+    """Return status and body of a GET, without the proxies of the environment.
+
+    Status 0 if there is no answer.
+    """
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=seconds)
     try:
         connection.request("GET", path, headers={"Accept": "application/json"})
@@ -169,7 +179,7 @@ def _uptime(pid: int, now: float) -> float | None:
 
 
 def health(running: RunFile) -> dict[str, Any]:
-    """Return the answer of `GET /health`, or `{"status": "unreachable"}` if REST does not answer."""
+    """Return the answer of `GET /health`; `{"status": "unreachable"}` if there is none."""
     status, body = get(running.rest, "/health", seconds=10.0)
     try:
         answer = json.loads(body)

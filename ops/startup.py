@@ -21,14 +21,18 @@ class Started:
 
 
 def prepare(service: str) -> Settings:
-    """Return the settings of this process, with its logs configured. Exits with 2 if the settings are invalid."""
+    """Return the settings of this process, with its logs configured.
+
+    Exits with 2 if the settings are invalid.
+    """
     return logs.started(service)
 
 
 def start(service: str) -> Started:
     """Return settings, bus and store of the process `service`.
 
-    Exits with 2 if the settings are invalid, and with 1 if they name no servers: only `manage.py up` starts its own.
+    Exits with 2 if the settings are invalid, and with 1 if they name no servers: only `manage.py
+    up` starts its own.
     """
     settings = prepare(service)
     if settings.database_url is None or settings.redis_url is None:
@@ -48,7 +52,10 @@ def open_bus(settings: Settings, url: str | None = None) -> Bus:
 
 
 def open_store(settings: Settings, service: str, *, url: str | None = None, pool_max: int | None = None) -> Store:
-    """Return the store at `url`, by default that of the settings; PostgreSQL shows its connections as `tickwire-SERVICE`."""
+    """Return the store at `url`, by default that of the settings.
+
+    PostgreSQL shows its connections as `tickwire-SERVICE`.
+    """
     return Store(
         url or str(settings.database_url),
         pool_max=settings.db_pool_max if pool_max is None else pool_max,

@@ -28,7 +28,10 @@ _POLL_SECONDS = 0.1
 
 
 class StartError(Exception):
-    """A child cannot be started, ended while starting, or did not become ready in time; the text is for the operator."""
+    """A child cannot be started, ended while starting, or did not become ready in time.
+
+    The text is for the operator.
+    """
 
 
 class StopAsked(Exception):
@@ -39,10 +42,11 @@ class StopAsked(Exception):
 class Process:
     """One child of the supervisor.
 
-    `prepare` runs before every start and may raise `StartError`; `ready` is called until it returns True. `env` is the
-    whole environment of the child; None: that of the supervisor. Output is appended to `log`, or goes to the stderr of
-    the supervisor. Children of the same `stop_rank` stop together, lower ranks first. The kernel sends `death_signal`
-    to the child if the supervisor itself is killed.
+    `prepare` runs before every start and may raise `StartError`; `ready` is called until it returns
+    True. `env` is the whole environment of the child; None: that of the supervisor. Output is
+    appended to `log`, or goes to the stderr of the supervisor. Children of the same `stop_rank`
+    stop together, lower ranks first. The kernel sends `death_signal` to the child if the supervisor
+    itself is killed.
     """
 
     name: str
@@ -59,7 +63,10 @@ class Process:
 
 
 def restart_delay(attempt: int, jitter: float) -> float:
-    """Return the seconds before restart `attempt` (from 1) of a child that died early each time; `jitter` is in [0, 1]."""
+    """Return the seconds before restart `attempt` (from 1) of a child that died early each time.
+
+    `jitter` is in [0, 1].
+    """
     return backoff(attempt, first=FIRST_DELAY_SECONDS, longest=LONGEST_DELAY_SECONDS, jitter=jitter, spread=DELAY_SPREAD)
 
 
@@ -76,8 +83,9 @@ class _Child:
 class Supervisor:
     """Starts, restarts and stops children; the end of its `with` block stops all of them.
 
-    Use it in one thread, as the kernel ties a child to the thread that started it, and after `hold_stop_signals()`.
-    `inherit` are file descriptors that every child keeps open. `jitter` returns random numbers in [0, 1].
+    Use it in one thread, as the kernel ties a child to the thread that started it, and after
+    `hold_stop_signals()`. `inherit` are file descriptors that every child keeps open. `jitter`
+    returns random numbers in [0, 1].
     """
 
     def __init__(
@@ -102,7 +110,9 @@ class Supervisor:
         return {child.process.name: child.popen.pid for child in self._children if child.popen}
 
     def start(self, *processes: Process) -> None:
-        """Start the processes together and return when all are ready. Earlier children are watched meanwhile.
+        """Start the processes together and return when all are ready.
+
+        Earlier children are watched meanwhile.
 
         Raises `StartError` if one ends or takes too long, and `StopAsked` on a stop signal.
         """
@@ -119,7 +129,10 @@ class Supervisor:
                 self._tend(child)
 
     def supervise(self, changed: Callable[[dict[str, int]], None] = lambda pids: None) -> None:
-        """Restart children that end, until a stop signal arrives. `changed` gets name -> pid at once and after every change."""
+        """Restart children that end, until a stop signal arrives.
+
+        `changed` gets name -> pid at once and after every change.
+        """
         reported: dict[str, int] | None = None
         while not stop_asked(_POLL_SECONDS):
             try:
@@ -185,7 +198,10 @@ class Supervisor:
         log.error("child ended, restarting", extra=fields)
 
     def _end(self, child: _Child) -> None:
-        """Forget a child that has ended, and kill the rest of its process group: a worker may still hold the port."""
+        """Forget a child that has ended, and kill the rest of its process group.
+
+        A worker may still hold the port.
+        """
         assert child.popen is not None  # noqa: S101  # only a started child ends
         kill_group(child.popen.pid)
         child.popen = None

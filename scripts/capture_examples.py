@@ -1,9 +1,10 @@
-"""Capture every example message of docs/examples from running processes, and quote them anew in the documents.
+"""Capture the example messages of docs/examples, and update the documents that quote them.
 
-    .venv/bin/python scripts/capture_examples.py      # Node is needed too, as for `make test`
+    .venv/bin/python scripts/capture_examples.py      # needs Node, as `make test`
 
-Starts servers, a hub and a whole system of its own, on ports and in a folder of their own, and ends them; takes about a minute. Where a
-document has `<!-- example: NAME -->`, what stands between that and `<!-- end -->` is docs/examples/NAME.json.
+Starts servers, a hub and a whole system on their own ports, in a temporary folder, and stops them.
+Takes about a minute. docs/examples/NAME.json replaces the text between `<!-- example: NAME -->` and
+`<!-- end -->` in a document.
 """
 
 from __future__ import annotations

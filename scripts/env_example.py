@@ -1,4 +1,4 @@
-"""Print `.env.example` from the table of settings:
+"""Print `.env.example` from the table of settings.
 
 .venv/bin/python scripts/env_example.py > .env.example
 """
@@ -24,7 +24,7 @@ def main() -> None:
 
 
 def example() -> str:
-    """Return the content of `.env.example`: the comments and blank lines of the table, and NAME=DEFAULT for each row."""
+    """Return `.env.example`: comments and blank lines of the table, and NAME=DEFAULT per row."""
     return "\n".join(_lines()) + "\n"
 
 

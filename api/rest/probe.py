@@ -20,9 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class HealthProbe:
-    """A check of one backend, which runs in its own thread, so that a hung backend cannot block the health check.
+    """A check of one backend in its own thread, so that a hung backend cannot block callers.
 
-    Callers that come during a check share its result. A hung backend therefore occupies one thread and one connection.
+    Callers that come during a check share its result. A hung backend therefore occupies one thread
+    and one connection.
     """
 
     def __init__(self, part: str, check: Callable[[], Any]) -> None:
@@ -35,7 +36,10 @@ class HealthProbe:
         self._outage = Outage(log, "health check failed", monotonic=time.monotonic, part=part)
 
     def ask(self) -> Future[Any]:
-        """Return the result to come of the running check, or of a new one; None means that it failed."""
+        """Return the result to come of the running check, or of a new one.
+
+        None means that it failed.
+        """
         with self._lock:
             if self._latest is None or self._latest.done():
                 self._latest = Future()
@@ -60,7 +64,10 @@ class HealthProbe:
 
 
 def ask_all(*probes: HealthProbe, patience: float = ANSWER_WAIT_SECONDS) -> list[Any]:
-    """Run all checks at once; return their results in order, None for each that failed or took longer than `patience` seconds."""
+    """Run all checks at once.
+
+    Return their results in order, None for each that failed or took longer than `patience` seconds.
+    """
     answers = [probe.ask() for probe in probes]
     done, _ = wait(answers, timeout=patience)
     return [answer.result() if answer in done else None for answer in answers]

@@ -1,4 +1,4 @@
-"""Typed routes on flask-smorest: a view is declared once, with its schemas, its scope and its document.
+"""Typed routes on flask-smorest: one declaration has view, schemas, scope and document.
 
 The schemas check requests, write answers and make the OpenAPI document. `guard` checks the scopes.
 """
@@ -47,8 +47,9 @@ class Routes:
     ) -> Callable[[View], View]:
         """Declare a GET view.
 
-        The view is called with the result of `takes` for the query. It returns a value that `answers` writes, or a
-        response. `fails` are its statuses besides 200 and the errors that all views share.
+        The view is called with the result of `takes` for the query. It returns a value that
+        `answers` writes, or a response. `fails` are its statuses besides 200 and the errors that
+        all views share.
         """
 
         def declare(view: View) -> View:
@@ -60,7 +61,7 @@ class Routes:
         return declare
 
     def listing(self, path: str, answers: type[Schema], *, scope: str, takes: type[Schema]) -> Callable[[View], View]:
-        """Declare a GET view that returns `api.rest.listing.answer`: pages of JSON, or an export."""
+        """Declare a GET view that returns `listing.answer`: pages of JSON, or an export."""
 
         def declare(view: View) -> View:
             description = "\n\n".join([*_paragraphs(view)[1:], PAGES])
@@ -79,7 +80,10 @@ class Routes:
         status: int = 200,
         fails: Mapping[int, type[Schema]] | None = None,
     ) -> Callable[[View], View]:
-        """Declare a POST view, which is called with the result of `takes` for the JSON body; it answers with `status`."""
+        """Declare a POST view, which is called with the result of `takes` for the JSON body.
+
+        It answers with `status`.
+        """
 
         def declare(view: View) -> View:
             wrapped = self._checked(view, scope, answers, status, fails)
@@ -91,7 +95,10 @@ class Routes:
     def delete(
         self, path: str, answers: type[Schema], *, scope: str, status: int = 200, fails: Mapping[int, type[Schema]] | None = None
     ) -> Callable[[View], View]:
-        """Declare a DELETE view, which takes the arguments of its path and no body; it answers with `status`."""
+        """Declare a DELETE view, which takes the arguments of its path and no body.
+
+        It answers with `status`.
+        """
 
         def declare(view: View) -> View:
             return self._add(path, "DELETE", view, self._checked(view, scope, answers, status, fails))
@@ -99,7 +106,7 @@ class Routes:
         return declare
 
     def _checked(self, view: View, scope: str, answers: type[Schema], status: int, fails: Mapping[int, type[Schema]] | None) -> Any:
-        """Note the scope; return the view behind the check of its instruments, with its answers documented."""
+        """Note the scope, and return the view behind the check of its instruments."""
         self.scopes[f"{self.blueprint.name}.{view.__name__}"] = scope
 
         @wraps(view)
@@ -141,7 +148,8 @@ def make_api(app: Flask, version: str, routes: Iterable[Routes]) -> Any:
 def guard(app: Flask, authenticator: Authenticator, scopes: Mapping[str, str]) -> None:
     """Make an `Access` of each request, and answer 401 if it lacks the scope of the route.
 
-    `scopes` maps every endpoint of the app to its scope. A route of the scope `OPEN` needs no client.
+    `scopes` maps every endpoint of the app to its scope. A route of the scope `OPEN` needs no
+    client.
     """
     if undeclared := {rule.endpoint for rule in app.url_map.iter_rules()} - set(scopes):
         raise ValueError("routes without a scope: " + ", ".join(sorted(undeclared)))

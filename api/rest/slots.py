@@ -1,7 +1,8 @@
 """Slots for requests, so that a few of the server's threads stay free for the health routes.
 
-A request that uses PostgreSQL or Redis holds one of `MAX_WORKING_REQUESTS` slots until its answer is sent, a streamed
-export until its last byte is sent. The server needs more threads than that (config/gunicorn/rest.py).
+A request that uses PostgreSQL or Redis holds one of `MAX_WORKING_REQUESTS` slots until its answer
+is sent, a streamed export until its last byte is sent. The server needs more threads than that
+(config/gunicorn/rest.py).
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _WITHOUT_SLOT = frozenset({"health", "docs", "index"})  # blueprints that never 
 class Slots:
     """A limited number of slots.
 
-    If all are taken, a caller waits up to `patience` seconds for one. It does not wait if none was returned for that
-    long: then the holders hang, and waiting would only fill the queue.
+    If all are taken, a caller waits up to `patience` seconds for one. It does not wait if none was
+    returned for that long: then the holders hang, and waiting would only fill the queue.
     """
 
     def __init__(self, limit: int, patience: float = SLOT_WAIT_SECONDS) -> None:
@@ -80,7 +81,10 @@ def register(app: Flask) -> None:
 
 
 def take_for_export() -> list[Slot]:
-    """Return the slots of a streamed answer, which outlive its request: pass them to `hold`. Raises 429 if `MAX_EXPORTS` run."""
+    """Return the slots of a streamed answer, which outlive its request: pass them to `hold`.
+
+    Raises 429 if `MAX_EXPORTS` run.
+    """
     slot: Slot | None = g.exports.take()
     if slot is None:
         raise ApiError(429, ErrorCode.TOO_MANY_REQUESTS, f"{MAX_EXPORTS} exports run already, try again later")

@@ -1,4 +1,7 @@
-"""gunicorn worker of the hub: `eventlet.wsgi.server` on gunicorn's socket. gunicorn 26 dropped its own worker."""
+"""gunicorn worker of the hub: `eventlet.wsgi.server` on gunicorn's socket.
+
+gunicorn 26 dropped its own eventlet worker.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,8 @@ class EventletWorker(Worker):  # type: ignore[misc]
                     return
             eventlet.sleep(0.2)
         self.notify()
-        # Shutdown first: the application refuses new sessions itself, and the end of an acceptor closes every WebSocket.
+        # Shutdown first: the application refuses new sessions itself, and the end of an acceptor
+        # closes every WebSocket.
         if shutdown := getattr(self.wsgi, "shutdown", None):
             shutdown()
         for acceptor in acceptors:
@@ -61,7 +65,10 @@ class EventletWorker(Worker):  # type: ignore[misc]
 
 
 class _Pool(eventlet.GreenPool):  # type: ignore[misc]
-    """A pool without a practical limit (the application limits clients); the end of an acceptor does not wait for it."""
+    """A pool without a practical limit (the application limits clients).
+
+    The end of an acceptor does not wait for it.
+    """
 
     def __init__(self) -> None:
         super().__init__(size=100_000)

@@ -1,4 +1,4 @@
-"""gunicorn's configuration of the REST process: `gunicorn -c config/gunicorn/rest.py 'wsgi:rest()'`."""
+"""gunicorn's configuration of REST: `gunicorn -c config/gunicorn/rest.py 'wsgi:rest()'`."""
 
 from config.gunicorn.common import bind as _bind
 from config.logs import start as _start

@@ -24,9 +24,11 @@ Key = tuple[str | int, ...]
 
 # The session's time zone is UTC (db/postgres.py).
 _TIME = """to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-# JSON and spreadsheets have neither infinity nor NaN (which PostgreSQL sorts above infinity): both become NULL.
+# JSON and spreadsheets have neither infinity nor NaN (which PostgreSQL sorts above infinity): both
+# become NULL.
 _FINITE = "CASE WHEN abs({0}) < 'infinity' THEN {0} END"
-# JSON contains no control characters, so that a COPY quoted and delimited by two of them leaves it unchanged.
+# JSON contains no control characters, so that a COPY quoted and delimited by two of them leaves it
+# unchanged.
 _OPTIONS: Mapping[Form, str] = {"json": r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'", "csv": "FORMAT csv"}
 
 
@@ -57,7 +59,9 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """An argument by its name for clients. It selects the rows in which one of the text `columns` has its value.
+    """An argument by its name for clients.
+
+    It selects the rows in which one of the text `columns` has its value.
 
     Without `columns`, the column has the name of the argument.
     """
@@ -75,8 +79,9 @@ class Filter:
 class Listing:
     """The listing of one table.
 
-    The columns of `key` order the rows, and identify each row if the required filters are given. The first one is the
-    time that selects partitions. `filters` are the arguments that select rows. `condition`, in SQL, always applies.
+    The columns of `key` order the rows, and identify each row if the required filters are given.
+    The first one is the time that selects partitions. `filters` are the arguments that select rows.
+    `condition`, in SQL, always applies.
     """
 
     name: str
@@ -98,13 +103,19 @@ class Listing:
         return [by_name[name] for name in self.key]
 
     def check_key(self, values: list[Any]) -> Key:
-        """Return the key that a client sent. Raises `ValueError` if PostgreSQL could not read it."""
+        """Return the key that a client sent.
+
+        Raises `ValueError` if PostgreSQL could not read it.
+        """
         return tuple(_CHECKS[column.kind](value) for column, value in zip(self.key_columns, values, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class RowFilter:
-    """Selection of rows: values of filters by their names, and `start` <= time < `end` in contract form, None if open."""
+    """Selection of rows by the values of filters, and by `start` <= time < `end`.
+
+    Both times are in contract form, None if open.
+    """
 
     filters: Mapping[str, str] = field(default_factory=dict)
     start: str | None = None
@@ -114,14 +125,20 @@ class RowFilter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Rows as text, each ended by a line feed, and the key of the last row; None if no row follows."""
+    """Rows as text, each ended by a line feed, and the key of the last row.
+
+    None if no row follows.
+    """
 
     lines: bytes
     following: Key | None
 
 
 def read_page(cursor: Cursor, listing: Listing, wanted: RowFilter, limit: int, form: Form, after: Key | None = None) -> Page:
-    """Return up to `limit` wanted rows that follow `after` in their order: a JSON object per line, or CSV without a header."""
+    """Return up to `limit` wanted rows that follow `after` in their order.
+
+    In JSON each row is an object on its own line. CSV has no header.
+    """
     query = sql.SQL("COPY (SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {}) TO STDOUT WITH ({})").format(
         sql.SQL(_selected(listing, form)),
         sql.Identifier(listing.table),

@@ -1,4 +1,7 @@
-"""Embedded servers: PostgreSQL and Redis from PyPI wheels, as child processes, on the loopback interface only."""
+"""Embedded PostgreSQL and Redis from PyPI wheels.
+
+They are child processes that listen on the loopback interface only.
+"""
 
 from ops.embedded.postgres import postgres
 from ops.embedded.redis import redis

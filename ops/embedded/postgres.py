@@ -36,7 +36,9 @@ class _Postgres:
 
 
 def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
-    """Return PostgreSQL on `hub_dir`/postgres; creates the data directory if it is missing. Raises `StartError`.
+    """Return PostgreSQL on `hub_dir`/postgres; creates the data directory if it is missing.
+
+    Raises `StartError`.
 
     Started by root, it runs as the owner of the data, or as `nobody` (see `unprivileged`).
     """
@@ -77,7 +79,10 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
 
 
 def _programs(data: Path) -> Path:
-    """Return the folder of the binaries for the version of the data; the newest version for new data."""
+    """Return the folder of the binaries for the version of the data.
+
+    The newest version for new data.
+    """
     file = data / "PG_VERSION"
     if not file.is_file():
         if data.is_dir() and any(data.iterdir()):
@@ -91,7 +96,10 @@ def _programs(data: Path) -> Path:
 
 
 def _initdb(data: Path, command: tuple[str, ...], account: Account | None, password_file: Path) -> None:
-    """Create the data in a temporary directory and rename it, so that a killed start leaves no incomplete data directory."""
+    """Create the data in a temporary directory and rename it.
+
+    A killed start leaves no incomplete data directory.
+    """
     log.info("creating the PostgreSQL data directory", extra={"path": str(data)})
     for stale in data.parent.glob("postgres.new-*"):
         shutil.rmtree(stale, ignore_errors=True)
@@ -109,7 +117,10 @@ def _initdb(data: Path, command: tuple[str, ...], account: Account | None, passw
 
 
 def _postgres_ready(server: _Postgres) -> bool:
-    """Return True if our database answers; create it if the server answers and the database is missing."""
+    """Return True if our database answers.
+
+    Create it if the server answers and the database is missing.
+    """
     return _psql(server, DATABASE, "SELECT 1") or _psql(server, "postgres", f"CREATE DATABASE {DATABASE}")
 
 
@@ -136,10 +147,12 @@ def _psql(server: _Postgres, database: str, statement: str) -> bool:
 
 
 def _remove_remains(data: Path) -> None:
-    """Remove the remains of a killed PostgreSQL before a start; otherwise the new one refuses to start.
+    """Remove the remains of a killed PostgreSQL before a start.
 
-    Its backends end by themselves. Each is in a session of its own, so that no process group contains them. Its lock
-    file contains a pid, which after a reboot may belong to any process.
+    Otherwise the new one refuses to start.
+
+    Its backends end by themselves. Each is in a session of its own, so that no process group
+    contains them. Its lock file contains a pid, which after a reboot may belong to any process.
     """
     lock = data / "postmaster.pid"
     left = _postgres_in(data)

@@ -27,8 +27,9 @@ def _ready(port: int, password: str) -> bool:
 def redis(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
     """Return Redis on `hub_dir`/redis with an append-only file. Raises `StartError`.
 
-    The file is synced before a publisher gets its answer. With `everysec` Redis would sometimes write up to two seconds
-    after its answer. Killed in between, it would lose accepted messages and assign the same `seq` twice.
+    The file is synced before a publisher gets its answer. With `everysec` Redis would sometimes
+    write up to two seconds after its answer. Killed in between, it would lose accepted messages and
+    assign the same `seq` twice.
     """
     hub_dir = hub_dir.resolve()
     data = hub_dir / "redis"

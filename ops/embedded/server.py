@@ -22,13 +22,16 @@ _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server(Process):
-    """A process with the address `url`, which contains its password and stays the same after a restart."""
+    """A process with the address `url`, which contains its password and survives restarts."""
 
     url: str = field(repr=False)
 
 
 def wheel(name: str) -> Path:
-    """Return the folder of an installed package without importing it: only its binaries are used, and its import is slow."""
+    """Return the folder of an installed package without importing it.
+
+    Only its binaries are used, and its import is slow.
+    """
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise StartError(f"the package {name} is not installed: run `make run`, or pip install -r requirements.txt")
@@ -36,7 +39,10 @@ def wheel(name: str) -> Path:
 
 
 def free_port(avoid: Collection[int] = ()) -> int:
-    """Return a free port of the loopback interface outside the ephemeral range, so that it stays free for a restart."""
+    """Return a free port of the loopback interface that also stays free for a restart.
+
+    The kernel assigns no port outside the ephemeral range to an outgoing connection.
+    """
     low, high = map(int, _EPHEMERAL.read_text().split()) if _EPHEMERAL.is_file() else (32768, 60999)
     ports = [port for port in _PORTS if not low <= port <= high and port not in avoid] or list(_PORTS)
     start = random.randrange(len(ports))  # noqa: S311  # so that two simultaneous starts try different ports
@@ -49,7 +55,10 @@ def free_port(avoid: Collection[int] = ()) -> int:
 
 
 def log_file(hub_dir: Path, name: str) -> Path:
-    """Return the path of the server's log; a log of more than 10 MB is renamed, and one older file is kept."""
+    """Return the path of the server's log.
+
+    A log of more than 10 MB is renamed, and one older file is kept.
+    """
     file = hub_dir / "logs" / f"{name}.log"
     file.parent.mkdir(mode=0o700, exist_ok=True)
     if file.is_file() and file.stat().st_size > 10_000_000:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ops.supervisor import StartError
 
-# Capabilities that the account may need, least first. Without any it cannot enter a checkout in a private directory of
-# root (`mktemp -d`, /root), and we do not change the permissions of directories. CAP_DAC_READ_SEARCH lets it enter and
-# read. A container often grants root CAP_DAC_OVERRIDE but not that one.
+# Capabilities that the account may need, least first. Without any it cannot enter a checkout in a
+# private directory of root (`mktemp -d`, /root), and we do not change the permissions of
+# directories. CAP_DAC_READ_SEARCH lets it enter and read. A container often grants root
+# CAP_DAC_OVERRIDE but not that one.
 _CAPABILITIES = (None, "dac_read_search", "dac_override")
 
 
@@ -32,7 +33,10 @@ class Account:
 
 
 def account_for(data_dir: Path) -> Account | None:
-    """Return the owner of the existing data directory, or `nobody`; None if we are not root and keep our user."""
+    """Return the owner of the existing data directory, or `nobody`.
+
+    None if we are not root and keep our user.
+    """
     owner = data_dir.stat() if data_dir.exists() else None
     if os.geteuid() != 0:
         if owner is not None and owner.st_uid != os.geteuid():
@@ -47,10 +51,11 @@ def account_for(data_dir: Path) -> Account | None:
 
 
 def prefix(account: Account | None, program: Path, folder: Path, death_signal: str) -> tuple[str, ...]:
-    """Return the words before a command that run it as `account`, with the least rights to run `program` and enter `folder`.
+    """Return the words before a command that run it as `account`, with the least rights.
 
-    `death_signal` is set again here, because the kernel resets it if a process changes its user. Raises `StartError`
-    with instructions.
+    The account needs to run `program` and to enter `folder`. `death_signal` is set again here,
+    because the kernel resets it if a process changes its user. Raises `StartError` with
+    instructions.
     """
     if account is None:
         return ()
@@ -76,7 +81,8 @@ def _setpriv(account: Account, capability: str | None, death_signal: str) -> tup
 
 
 def _works(words: tuple[str, ...], program: Path, folder: Path) -> bool:
-    # Through a shell: setpriv itself still has the rights of root when it executes; the executed program has not.
+    # Through a shell: setpriv itself still has the rights of root when it executes; the executed
+    # program has not.
     probe = (*words, "sh", "-c", '"$0" --version && cd "$1"', str(program), str(folder))
     try:
         return subprocess.run(probe, capture_output=True, check=False, timeout=30).returncode == 0

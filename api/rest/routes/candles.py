@@ -18,7 +18,7 @@ routes = Routes("candles", "Stored candles")
 def candles(query: ListQuery) -> Response:
     """Candles of one interval, ordered by start time.
 
-    FX days begin at 17:00 New York and hold six 4-hour candles; all other candles are aligned to UTC. An interval
-    without a price has no candle.
+    FX days begin at 17:00 New York and hold six 4-hour candles; all other candles are aligned to
+    UTC. An interval without a price has no candle.
     """
     return answer(CANDLES[query.filters["price"]], query, "candles", ("symbol", "interval"))

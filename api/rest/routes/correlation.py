@@ -29,7 +29,10 @@ routes = Routes("correlation", "Correlation of hourly returns, computed every da
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Row and column i belong to `symbols[i]`; None: not available, as are the observations on the diagonal."""
+    """Row and column i belong to `symbols[i]`.
+
+    None: not available, as are the observations on the diagonal.
+    """
 
     symbols: list[str]
     correlations: list[list[float | None]]
@@ -37,7 +40,10 @@ class Matrix:
 
     @classmethod
     def of(cls, rows: Sequence[Row], symbols: Sequence[str] | None = None) -> Matrix:
-        """Return the matrix of rows, one per pair; with `symbols`, of those of them that have rows, in their order."""
+        """Return the matrix of rows, one per pair.
+
+        With `symbols`, of those of them that have rows, in their order.
+        """
         members = {name for row in rows for name in row[:2]}
         names = sorted(members) if symbols is None else [name for name in symbols if name in members]
         places = {name: place for place, name in enumerate(names)}
@@ -75,9 +81,10 @@ class Matrix:
 def correlation(query: MatrixQuery) -> Response:
     """The last correlation matrix up to `as_of`, of hourly log returns over 30 days.
 
-    The matrix is symmetric, with 1 on the diagonal, and null if two instruments have too few hours in common. It omits
-    instruments without candles. CSV is the matrix with the symbols in its first row and column, and empty cells for
-    null; NDJSON has a line for each pair. 404 `no_data` if there is no matrix yet.
+    The matrix is symmetric, with 1 on the diagonal, and null if two instruments have too few hours
+    in common. It omits instruments without candles. CSV is the matrix with the symbols in its first
+    row and column, and empty cells for null; NDJSON has a line for each pair. 404 `no_data` if
+    there is no matrix yet.
     """
     app, method = context(), query.method
     with app.store.transaction() as cursor:
@@ -98,6 +105,9 @@ def correlation(query: MatrixQuery) -> Response:
 
 @routes.listing("/correlation/history", HistorySchema, takes=HistoryQuerySchema, scope=READ)
 def history(query: ListQuery) -> Response:
-    """The daily correlation of one pair, ordered by time; `symbol1` and `symbol2` in either order."""
+    """The daily correlation of one pair, ordered by time.
+
+    `symbol1` and `symbol2` in either order.
+    """
     first, second = sorted([query.filters["symbol1"], query.filters["symbol2"]])
     return answer(CORRELATIONS, query, "history", ("symbol1", "symbol2"), {"symbol1": first, "symbol2": second})

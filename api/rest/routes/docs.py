@@ -1,4 +1,7 @@
-"""The front page, the documents of REST and the hub, and two readers; browsers load no file from outside."""
+"""The front page, the documents of REST and the hub, and two readers.
+
+Browsers load no file from outside.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,7 @@ def redoc() -> Response:
 
 @_page("/docs/start.js")
 def start_swagger() -> Response:
-    """Start script of Swagger UI: a file, so that the policy of the page can forbid inline scripts."""
+    """Start script of Swagger UI: a file, as the policy of the page forbids inline scripts."""
     return Response(_START_SWAGGER, content_type="text/javascript; charset=utf-8")
 
 
@@ -143,7 +146,10 @@ def static(name: str) -> Response:
 
 
 def _static_folder() -> Path:
-    """Return the folder of the readers' files. The package is found, but not imported: it imports Django."""
+    """Return the folder of the readers' files.
+
+    The package is found, but not imported: it imports Django.
+    """
     spec = find_spec("drf_spectacular_sidecar")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package drf-spectacular-sidecar is not installed")

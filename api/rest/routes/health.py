@@ -1,4 +1,7 @@
-"""Health of the service and its parts. Every answer comes within about two seconds, also if a part hangs."""
+"""Health of the service and its parts.
+
+Every answer comes within about two seconds, also if a part hangs.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _CONNECTED, _DISCONNECTED = "connected", "disconnected"
 
 
 def make_routes() -> Routes:
-    """Return the routes of health, with one for each venue whose row in `VENUES` has a `health_path`."""
+    """Return the routes of health, with one for each venue that has a `health_path`."""
     routes = Routes("health", "Health of the service and its parts")
     routes.get("/health", HealthSchema, scope=OPEN, fails={503: HealthSchema})(health)
     routes.get("/health/live", LiveSchema, scope=OPEN)(live)
@@ -42,7 +45,10 @@ def check_database(store: Store) -> str:
 
 
 def check_redis(bus: Bus) -> tuple[dict[str, dict[str, Any]], int]:
-    """Return the reports of the sources, and the number of unstored prices. Raises `BusError` if Redis is unavailable."""
+    """Return the reports of the sources, and the number of unstored prices.
+
+    Raises `BusError` if Redis is unavailable.
+    """
     return bus.sources(), bus.unstored()
 
 
@@ -128,7 +134,10 @@ def _status(well: bool) -> int:
 
 
 def _with_age(report: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    """Return the report, with the state `stale` if it is older than 15 s: its process has probably ended."""
+    """Return the report, with the state `stale` if it is older than 15 s.
+
+    Its process has probably ended.
+    """
     if now - parse_time(report["reported"]) <= _STALE_AFTER:
         return dict(report)
     return {**report, "state": "stale", "last_state": report.get("state")}

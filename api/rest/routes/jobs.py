@@ -17,7 +17,10 @@ routes = Routes("jobs", "Jobs and their schedules")
 
 @routes.get("/jobs", JobsSchema, scope=OBSERVE)
 def jobs() -> Any:
-    """All jobs of the active scheduler by name, with their last runs; none if no scheduler has run yet."""
+    """All jobs of the active scheduler by name, with their last runs.
+
+    None if no scheduler has run yet.
+    """
     app = context()
     with app.store.transaction() as cursor:
         states = job_states(cursor)
@@ -49,7 +52,7 @@ def _run(state: JobState, settings: Settings) -> dict[str, Any] | None:
 
 
 def without_secrets(text: str, settings: Settings) -> str:
-    """Return the text of a job's failure for clients: secrets that an exception may contain become `***`."""
+    """Return the text of a job's failure for clients, with `***` in place of secrets."""
     for secret in settings.secrets:
         text = text.replace(secret, "***")
     return mask_url(text)

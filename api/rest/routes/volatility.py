@@ -37,8 +37,8 @@ routes = Routes("volatility", "Volatility, computed every hour")
 def volatility(query: ListQuery) -> Response:
     """One instrument's volatility, ordered by (time, estimator).
 
-    Each estimate uses the last hourly candles up to `time`. It is a fraction per hour (`alert`: per day) and per year. An
-    estimate that was not available has no row.
+    Each estimate uses the last hourly candles up to `time`. It is a fraction per hour (`alert`: per
+    day) and per year. An estimate that was not available has no row.
     """
     return answer(VOLATILITY, query, "volatility")
 
@@ -54,8 +54,8 @@ def volatility(query: ListQuery) -> Response:
 def latest(query: LatestVolatilityQuery) -> Any:
     """The estimates of the last hour, of every instrument that has any.
 
-    If its market is closed, an instrument has the `time` of the last hour with an estimate; with `estimator`, with that
-    one. CSV and NDJSON have a row for each instrument and estimator.
+    If its market is closed, an instrument has the `time` of the last hour with an estimate; with
+    `estimator`, with that one. CSV and NDJSON have a row for each instrument and estimator.
     """
     app = context()
     estimators = ESTIMATORS if query.estimator is None else (query.estimator,)

@@ -98,7 +98,10 @@ class LatestVolatilitySchema(Schema):
 
 @dataclass(frozen=True, slots=True)
 class MatrixQuery:
-    """A request for the last matrix up to `as_of`; None selects the last one, or all instruments."""
+    """A request for the last matrix up to `as_of`.
+
+    None selects the last one, or all instruments.
+    """
 
     method: str
     format: Format
@@ -120,7 +123,10 @@ class MatrixQuerySchema(QuerySchema):
 
 
 class MatrixSchema(Schema):
-    """A symmetric correlation matrix: row and column i belong to `symbols[i]`; null: not available."""
+    """A symmetric correlation matrix: row and column i belong to `symbols[i]`.
+
+    Null: not available.
+    """
 
     as_of = output_time("End of its window")
     method = Str(required=True)

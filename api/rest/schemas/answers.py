@@ -16,7 +16,7 @@ from api.rest.schemas.arguments import PRINTABLE, QuerySchema, SymbolList
 
 
 def about(text: str, **more: Any) -> dict[str, Any]:
-    """Return the metadata of a field: its description and more properties of the OpenAPI document."""
+    """Return the metadata of a field: its description and more OpenAPI properties."""
     return {"description": text, **more}
 
 

@@ -44,7 +44,10 @@ def _nullable_integer(text: str) -> Int:
 
 
 class ListQuerySchema(Schema):
-    """The arguments of every listing. A listing's own schema adds `page_token` and its filters, by their names there."""
+    """The arguments of every listing.
+
+    A listing's own schema adds `page_token` and its filters, by their names there.
+    """
 
     start = TimeArgument(metadata=about("From this time on; ISO 8601, UTC if it has no offset", format="date-time"))
     end = TimeArgument(metadata=about("Before this time", format="date-time"))

@@ -16,10 +16,10 @@ Format = Literal["json", "csv", "ndjson"]
 
 @dataclass(frozen=True, slots=True)
 class ListQuery:
-    """A request for rows of a listing: `start` <= time < `end`, both in contract form, None if open.
+    """A request for rows of a listing with `start` <= time < `end`.
 
-    `filters` are the listing's own arguments by name, without those that were not given. `limit` is None for the
-    default of the format.
+    Both times are in contract form, None if open. `filters` are the listing's own arguments by
+    name, without those that were not given. `limit` is None for the default of the format.
     """
 
     filters: Mapping[str, str]
@@ -33,7 +33,10 @@ class ListQuery:
 
 @dataclass(frozen=True, slots=True)
 class PageToken:
-    """The key of the last row of a page, with the order and the values of the listing's filters, None if not given."""
+    """The last row of a page by its key, with the order and the values of the listing's filters.
+
+    A filter that was not given is None.
+    """
 
     listing: Listing
     order: str
