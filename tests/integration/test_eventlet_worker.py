@@ -1,0 +1,35 @@
+"""The hub's gunicorn worker: it does not live on without its acceptor."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from ops.running import get
+from tests.conftest import until
+from tests.processes import Running, free_port
+
+_WORKER = "config.gunicorn.eventlet_worker.EventletWorker"
+
+
+def test_a_worker_whose_acceptor_ends_is_replaced_and_its_error_is_logged(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    argv = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-k",
+        _WORKER,
+        "-b",
+        f"127.0.0.1:{port}",
+        "--no-control-socket",
+        "tests.standins.deaf_app:app",
+    ]
+    with Running(argv, {}, tmp_path / "log") as process:
+        until(lambda: get(url, "/pid")[0] == 200, what=process.output)
+        first = get(url, "/pid")[1]
+        get(url, "/deafen")
+        until(lambda: get(url, "/pid")[1] not in (b"", first), what=process.output)
+        assert "Exception in worker process" in process.output()
+        assert "Bad file descriptor" in process.output()
