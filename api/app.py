@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable
 from datetime import datetime
 
@@ -44,36 +45,29 @@ def create_app(
     """Return the WSGI app of REST.
 
     It opens no connection: `bus` and `store` may be unavailable when it starts.
-
     `clock` returns aware UTC. `authenticator` decides about every request to a route that is not
     open.
     """
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
     app = Flask(__name__, static_folder=None)
     app.json = OrjsonProvider(app)
-    attach(
-        app,
-        AppContext(
-            settings=settings,
-            bus=bus,
-            store=store,
-            clock=clock,
-            version=version,
-            started=clock(),
-            database=HealthProbe("database", lambda: health.check_database(store)),
-            redis=HealthProbe("redis", lambda: health.check_redis(bus)),
-            asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
-        ),
+    shared = AppContext(
+        settings=settings,
+        bus=bus,
+        store=store,
+        clock=clock,
+        version=version,
+        started=clock(),
+        database=HealthProbe("database", lambda: health.check_database(store)),
+        redis=HealthProbe("redis", lambda: health.check_redis(bus)),
+        asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
+    attach(app, shared)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
     app.extensions["openapi"] = make_api(app, version, routes).spec
     app.register_blueprint(docs.pages)
     errors.register(app)
-    guard(
-        app,
-        authenticator,
-        {endpoint: scope for scopes in (docs.SCOPES, *(each.scopes for each in routes)) for endpoint, scope in scopes.items()},
-    )
+    guard(app, authenticator, dict(ChainMap(docs.SCOPES, *(each.scopes for each in routes))))
     slots.register(app)
     app.after_request(_add_headers)
     return app
