@@ -62,7 +62,7 @@ def limited() -> Limited:
 
 @pytest.fixture
 def make(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Callable[..., Flask]:
-    return lambda authenticator=OpenAuthenticator(): create_app(settings, bus, store, clock, "1", authenticator)
+    return lambda *authenticator: create_app(settings, bus, store, clock, "1", *authenticator)
 
 
 def rules(app: Flask) -> list[Rule]:
