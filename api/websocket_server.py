@@ -13,18 +13,19 @@ from decimal import Decimal
 from typing import Any
 
 import orjson
-import psutil
 from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO  # noqa: A004 - Socket.IO's own name for it
 
 from api.errors import ErrorCode, error_body
 from api.hub.alerts.notifier import AlertBell
 from api.hub.alerts.requests import AlertDesk
-from api.hub.alerts.rules import PRICE, RuleIndex, Series
+from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.events import Events
 from api.hub.fanout import Fanout
 from api.hub.relay import Relay
+from api.hub.schemas.requests import PRICE
+from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
@@ -104,7 +105,7 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),
-        stats=_Stats(relay, engine, sessions, clock),
+        stats=Stats(relay, engine, sessions, clock),
     )
     _wire(socketio, manager, events)
     stop = threading.Event()
@@ -130,35 +131,6 @@ def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[
     fine = relay.connected and not stop.is_set()
     body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
     return body, 200 if fine else 503
-
-
-class _Stats:
-    """The part of `server_stats` that is not about clients."""
-
-    def __init__(self, relay: Relay, engine: EngineServer, sessions: list[Session], clock: Callable[[], datetime]) -> None:
-        self._relay = relay
-        self._engine = engine
-        self._sessions = sessions
-        self._clock = clock
-        self._started = time.monotonic()
-        self._process = psutil.Process()
-
-    def __call__(self) -> dict[str, Any]:
-        now = time.monotonic()
-        last = self._relay.last_message
-        moment = self._clock()
-        return {
-            "messages_relayed": self._relay.relayed,
-            "messages_skipped": dict(self._relay.skipped),
-            "messages_conflated": self._engine.conflated(),
-            "slow_clients": self._engine.slow_clients,
-            "outbox_bytes": self._engine.waiting_bytes(),
-            "uptime_seconds": round(now - self._started, 3),
-            "memory_usage_mb": round(self._process.memory_info().rss / 2**20, 1),
-            "redis_connected": self._relay.connected,
-            "last_message_age_seconds": None if last is None else round(now - last, 3),
-            "open_sessions": [session.name for session in self._sessions if session.is_open(moment)],
-        }
 
 
 def _wire(socketio: SocketIO, manager: ClientManager, events: Events) -> None:

@@ -18,9 +18,10 @@ from functools import partial
 import orjson
 
 from api.hub.alerts.notifier import AlertBell
-from api.hub.alerts.rules import MOST_PER_CLIENT, OPERATORS, PRICE, Rule, RuleIndex
+from api.hub.alerts.rules import MOST_PER_CLIENT, Rule, RuleIndex
 from api.hub.fanout import Fanout
 from api.hub.messages import Message, decode
+from api.hub.schemas.requests import OPERATORS, PRICE
 from api.hub.transport.outbox import Outbox
 from db import topics
 from tests.bench.report import table

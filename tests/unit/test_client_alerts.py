@@ -18,10 +18,10 @@ from marshmallow import ValidationError
 from api.errors import ErrorCode, Refusal
 from api.hub.alerts.notifier import AlertBell
 from api.hub.alerts.requests import AlertDesk
-from api.hub.alerts.rules import METRICS, MOST_IN_HUB, MOST_PER_CLIENT, OPERATORS, Rule, RuleIndex, Series, TooManyRules
+from api.hub.alerts.rules import MOST_IN_HUB, MOST_PER_CLIENT, Rule, RuleIndex, Series, TooManyRules
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
-from api.hub.schemas.requests import DeleteAlertSchema, SetAlertSchema
+from api.hub.schemas.requests import METRICS, OPERATORS, DeleteAlertSchema, SetAlertSchema
 from api.hub.transport.outbox import Outbox
 from db import topics
 

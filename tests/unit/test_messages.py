@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.hub.messages import MOST_BYTES, BadMessage, decode, is_plain_candle, is_plain_price
+from api.hub.messages import MOST_BYTES, BadMessage, decode
 from api.hub.schemas.bus import SCHEMAS
+from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
 from db import topics
 from db.intervals import INTERVALS
 from db.timestamps import parse_time

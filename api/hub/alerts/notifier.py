@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
-from api.hub.alerts.rules import PRICE, VOLATILITY, Rule, RuleIndex
+from api.hub.alerts.rules import Rule, RuleIndex
 from api.hub.fanout import Fanout
 from api.hub.messages import Message
+from api.hub.schemas.requests import PRICE, VOLATILITY
 from api.hub.transport.wire import Frame, event
 
 

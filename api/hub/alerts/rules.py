@@ -19,14 +19,11 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import TypeVar
 
+from api.hub.schemas.requests import ABOVE, BELOW
+
 MOST_PER_CLIENT = 1_000
 MOST_IN_HUB = 200_000
 _FEW = 8  # so many are taken out of a ladder one by one: cheaper than to build it anew
-
-PRICE, VOLATILITY = "price", "volatility"
-METRICS = (PRICE, VOLATILITY)
-ABOVE, BELOW, CROSSES = ">", "<", "crosses"
-OPERATORS = (ABOVE, BELOW, CROSSES)
 
 Series = tuple[str, str]  # instrument, metric
 

@@ -13,9 +13,9 @@ from marshmallow.fields import Dict, Int, List, Nested, Raw, Str
 
 from api.errors import ErrorCode
 from api.fields import Flag, Number, TimeText
-from api.hub.alerts.rules import METRICS, OPERATORS
 from api.hub.schemas import bus
 from api.hub.schemas import requests as events
+from api.hub.schemas.requests import METRICS, OPERATORS
 from db.intervals import INTERVALS
 
 _HUBS_CODES = [code.value for code in ErrorCode if code is not ErrorCode.NO_DATA]

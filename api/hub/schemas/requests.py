@@ -10,11 +10,16 @@ from marshmallow import EXCLUDE, Schema, ValidationError, missing, validate
 from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
 from api.fields import Flag, Number
-from api.hub.alerts.rules import METRICS, OPERATORS, VOLATILITY
 from db.decimals import is_decimal
 
 _MOST_PAIRS = 1000
 ALL = "all"
+
+# of alerts that clients set
+PRICE, VOLATILITY = "price", "volatility"
+METRICS = (PRICE, VOLATILITY)
+ABOVE, BELOW, CROSSES = ">", "<", "crosses"
+OPERATORS = (ABOVE, BELOW, CROSSES)
 
 
 class _Lenient(Schema):
