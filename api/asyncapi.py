@@ -11,7 +11,7 @@ from marshmallow.fields import Field
 
 from api.fields import DecimalText, Flag, TimeText
 from api.hub.schemas.answers import ANSWERS, REQUESTS
-from api.hub.schemas.requests import ALL, Candles, Pairs, Threshold
+from api.hub.schemas.requests import ALL, CandleSeriesField, Pairs, Threshold
 from db.decimals import DECIMAL
 from db.intervals import INTERVALS
 
@@ -29,7 +29,12 @@ FORMS: dict[type[Field[Any]], dict[str, Any]] = {
         "description": f'`"{ALL}"`, one instrument, or a list of them, each of which is judged by itself. Not needed beside `candles`',
         "oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}],
     },
-    Candles: {"description": "A list of series, each of which is judged by itself", "type": "array", "minItems": 1, "items": _SERIES},
+    CandleSeriesField: {
+        "description": "A list of series, each of which is judged by itself",
+        "type": "array",
+        "minItems": 1,
+        "items": _SERIES,
+    },
     Threshold: {
         "description": "Positive: a decimal string or a number for `price`, a number for `volatility`",
         "oneOf": [{"type": "string", "pattern": f"^{DECIMAL}$"}, {"type": "number", "exclusiveMinimum": 0}],
@@ -121,7 +126,7 @@ def _first_line(schema: type[Schema]) -> str:
 
 def _name(schema: type[Schema] | Schema) -> str:
     cls = schema if isinstance(schema, type) else type(schema)
-    return cls.__name__.removesuffix("Schema")
+    return str(getattr(cls, "component_name", cls.__name__.removesuffix("Schema")))
 
 
 def _schemas(schemas: Any) -> dict[str, Any]:
@@ -146,7 +151,7 @@ def _resolve(schema: Any) -> str:
 def _form(converter: Any, field: Field[Any], **_: Any) -> dict[str, Any]:
     """What JSON Schema says of a field of ours; bound to apispec's converter, which is the first argument."""
     form = next((form for kind, form in FORMS.items() if isinstance(field, kind)), {})
-    if isinstance(field, Candles) and field.all_of_them:
+    if isinstance(field, CandleSeriesField) and field.all_of_them:
         return {"description": f'{form["description"]}, or `"{ALL}"`', "oneOf": [{"const": ALL}, _without_description(form)]}
     return form
 

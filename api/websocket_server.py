@@ -17,8 +17,8 @@ from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO  # noqa: A004 - Socket.IO's own name for it
 
 from api.errors import ErrorCode, error_body
-from api.hub.alerts.notifier import AlertBell
-from api.hub.alerts.requests import AlertDesk
+from api.hub.alerts.notifier import AlertNotifier
+from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.events import Events
@@ -92,14 +92,14 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     fanout = Fanout(time.monotonic, engine.loop.call_later)
     topic_log = TopicLog()
     rules = RuleIndex()
-    bell = AlertBell(rules, fanout, lambda: format_time(clock()))
-    feed = VolatilityFeed(store, bell.volatility)
-    relay = Relay(bus, topic_log, fanout, frozenset(instruments), {topics.PRICES: bell.price, topics.DATA_READY: feed.data_ready})
+    notifier = AlertNotifier(rules, fanout, lambda: format_time(clock()))
+    feed = VolatilityFeed(store, notifier.volatility)
+    relay = Relay(bus, topic_log, fanout, frozenset(instruments), {topics.PRICES: notifier.price, topics.DATA_READY: feed.data_ready})
     events = Events(
         fanout,
         topic_log,
         instruments,
-        AlertDesk(rules, frozenset(instruments), lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
+        AlertRequests(rules, frozenset(instruments), lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
         max_clients=settings.websocket_max_clients,
         replay_bytes=settings.outbox_limit_bytes * 7 // 8,
         ping_interval=settings.websocket_ping_interval,
@@ -107,7 +107,7 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         timestamp=lambda: format_time(clock()),
         stats=Stats(relay, engine, sessions, clock),
     )
-    _wire(socketio, manager, events)
+    _register_handlers(socketio, manager, events)
     stop = threading.Event()
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that the first alerts begin with what is known
@@ -133,7 +133,7 @@ def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[
     return body, 200 if fine else 503
 
 
-def _wire(socketio: SocketIO, manager: ClientManager, events: Events) -> None:
+def _register_handlers(socketio: SocketIO, manager: ClientManager, events: Events) -> None:
     """Connect Socket.IO's events to ours."""
 
     def connected(client: str) -> None:

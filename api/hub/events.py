@@ -12,7 +12,7 @@ import orjson
 from marshmallow import Schema, ValidationError
 
 from api.errors import ErrorCode, Refusal, error_body, unknown_instrument
-from api.hub.alerts.requests import AlertDesk
+from api.hub.alerts.requests import AlertRequests
 from api.hub.candle_rooms import CandleRooms
 from api.hub.fanout import Fanout, granted
 from api.hub.schemas.requests import (
@@ -27,7 +27,7 @@ from api.hub.schemas.requests import (
 )
 from api.hub.topic_log import TopicLog
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.wire import event as frame
+from api.hub.transport.wire import event as event_frame
 from db import topics
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Events:
         fanout: Fanout,
         topic_log: TopicLog,
         instruments: Sequence[str],
-        alerts: AlertDesk,
+        alerts: AlertRequests,
         *,
         max_clients: int,
         replay_bytes: int = 128 * 1024,
@@ -107,7 +107,7 @@ class Events:
             "available_pairs": self._instruments,
             **self._pings,
         }
-        self._fanout.send(client, frame("connection_established", orjson.dumps(body)))
+        self._fanout.send(client, event_frame("connection_established", orjson.dumps(body)))
 
     def disconnected(self, client: str) -> None:
         """Forget a client."""
@@ -138,7 +138,7 @@ class Events:
 
     def _reply(self, client: str, event: str, body: dict[str, Any] | bytes) -> bytes:
         data = body if isinstance(body, bytes) else orjson.dumps(body)
-        self._fanout.send(client, frame(event, data))
+        self._fanout.send(client, event_frame(event, data))
         return data
 
     # one method an event
@@ -167,7 +167,7 @@ class Events:
         reply = self._reply(client, "subscription_confirmed", answer)
         for bodies in missed.values():
             for body in bodies or ():
-                self._fanout.send(client, frame("price_update", body))  # without a key: what was promised is not conflated
+                self._fanout.send(client, event_frame("price_update", body))  # without a key: what was promised is not conflated
         return reply
 
     def unsubscribe(self, client: str, asked: dict[str, Any]) -> bytes:

@@ -16,7 +16,7 @@ from api.hub.transport.wire import Frame, event
 from db import topics
 from db.timestamps import parse_time
 
-MOST_BYTES = 64 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024
 _CONFLATED = (topics.PRICES, topics.CANDLES)  # channels whose messages replace the one before them on their topic
 
 
@@ -49,7 +49,7 @@ class Message:
 
 def decode(channel: str, body: bytes, known: Container[str]) -> Message:
     """Read a message of `channel`; `known` are the instruments it may name. Raises `BadMessage`."""
-    if len(body) > MOST_BYTES:
+    if len(body) > MAX_MESSAGE_BYTES:
         raise BadMessage("too_large", f"{len(body)} bytes")
     try:
         data = orjson.loads(body)

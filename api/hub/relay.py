@@ -13,7 +13,7 @@ from itertools import islice
 
 from api.hub.fanout import Fanout
 from api.hub.messages import BadMessage, Message, decode
-from api.hub.topic_log import Place, TopicLog
+from api.hub.topic_log import Continuity, TopicLog
 from db import topics
 from db.bus import TAIL, Bus, BusError
 from db.messages import Entry
@@ -80,9 +80,9 @@ class Relay:
             self._deliver(message)
             return
         place = self._log.place(message)
-        if place is Place.GAP:
+        if place is Continuity.GAP:
             self._fill_gap(message)
-        elif place is Place.NEXT and self._log.append(message):
+        elif place is Continuity.NEXT and self._log.append(message):
             self._deliver(message)
 
     def _catch_up(self) -> None:
@@ -116,7 +116,7 @@ class Relay:
     def _fill_gap(self, message: Message) -> None:
         """The message does not follow: the stream has what is missing, and the message itself if it is one of ours."""
         self._catch_up_on(message.channel)
-        if self._log.place(message) is not Place.SEEN:
+        if self._log.place(message) is not Continuity.SEEN:
             self._skip(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")
 
     def _deliver(self, message: Message) -> None:

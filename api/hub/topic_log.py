@@ -10,10 +10,10 @@ from enum import Enum
 from api.hub.messages import Message
 from db import topics
 
-DEPTH = 1000  # messages kept per instrument
+MESSAGES_PER_TOPIC = 1000  # messages kept per instrument
 
 
-class Place(Enum):
+class Continuity(Enum):
     """Where a message stands relative to what the log holds of its topic."""
 
     NEXT = "next"
@@ -25,7 +25,7 @@ class Place(Enum):
 class _Topic:
     epoch: str
     head: int  # seq of the last message
-    bodies: deque[bytes] = field(default_factory=lambda: deque(maxlen=DEPTH))  # the last ones, contiguous, ending at head
+    bodies: deque[bytes] = field(default_factory=lambda: deque(maxlen=MESSAGES_PER_TOPIC))  # the last ones, contiguous, ending at head
 
 
 class TopicLog:
@@ -38,14 +38,14 @@ class TopicLog:
         self._last: dict[str, Message] = {}  # candle topic -> its last message with a seq
         self._epoch: str | None = None  # of the last message appended
 
-    def place(self, message: Message) -> Place:
+    def continuity(self, message: Message) -> Continuity:
         """Where a message with `epoch` and `seq` stands."""
         topic = self._topics.get((message.channel, message.topic))
         if topic is None or topic.epoch != message.epoch:
-            return Place.NEXT if message.seq == 1 and message.epoch == self._epoch else Place.GAP
+            return Continuity.NEXT if message.seq == 1 and message.epoch == self._epoch else Continuity.GAP
         if message.seq <= topic.head:
-            return Place.SEEN
-        return Place.NEXT if message.seq == topic.head + 1 else Place.GAP
+            return Continuity.SEEN
+        return Continuity.NEXT if message.seq == topic.head + 1 else Continuity.GAP
 
     def holds(self, channel: str, topic: str, epoch: str, seq: int) -> bool:
         """Whether the log has been given this message already."""
@@ -58,11 +58,11 @@ class TopicLog:
         One that does not follow starts its topic's tail anew: what is kept is always without a hole.
         """
         assert message.epoch is not None  # noqa: S101 - callers keep foreign messages out
-        place = self.place(message)
-        if place is Place.SEEN:
+        place = self.continuity(message)
+        if place is Continuity.SEEN:
             return False
         key = (message.channel, message.topic)
-        if place is Place.GAP or key not in self._topics or self._topics[key].epoch != message.epoch:
+        if place is Continuity.GAP or key not in self._topics or self._topics[key].epoch != message.epoch:
             self._topics[key] = _Topic(message.epoch, message.seq)
         topic = self._topics[key]
         topic.head = message.seq

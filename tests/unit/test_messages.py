@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.hub.messages import MOST_BYTES, BadMessage, decode
+from api.hub.messages import MAX_MESSAGE_BYTES, BadMessage, decode
 from api.hub.schemas.bus import SCHEMAS
 from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
 from db import topics
@@ -95,7 +95,7 @@ def test_the_bytes_are_not_touched() -> None:
         (b'"text"', "not_an_object"),
         (b"5", "not_an_object"),
         (b"{}", "schema"),
-        (b" " * (MOST_BYTES + 1), "too_large"),
+        (b" " * (MAX_MESSAGE_BYTES + 1), "too_large"),
     ],
 )
 @pytest.mark.parametrize("channel", topics.CHANNELS)
@@ -105,8 +105,8 @@ def test_what_is_no_message_of_any_channel(channel: str, body: bytes, expected: 
 
 def test_the_largest_message_is_still_one() -> None:
     body = orjson.dumps(LEAST[topics.PRICES])
-    assert decode(topics.PRICES, body.ljust(MOST_BYTES), KNOWN).topic == "EUR_USD"
-    assert kind(topics.PRICES, body.ljust(MOST_BYTES + 1)) == "too_large"
+    assert decode(topics.PRICES, body.ljust(MAX_MESSAGE_BYTES), KNOWN).topic == "EUR_USD"
+    assert kind(topics.PRICES, body.ljust(MAX_MESSAGE_BYTES + 1)) == "too_large"
 
 
 @pytest.mark.parametrize("channel", topics.CHANNELS)

@@ -25,7 +25,7 @@ from tickwire_client.session import Session
 from tickwire_client.stream import Stream
 
 from api.hub import topic_log
-from api.hub.alerts.requests import AlertDesk
+from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex
 from api.hub.events import Events
 from api.hub.fanout import Fanout
@@ -65,9 +65,9 @@ class Hub:
     def __init__(self, tail: Sequence[dict[str, Any]] = ()) -> None:
         self.fanout = Fanout(lambda: 0.0, lambda seconds, function: None)
         self.log = TopicLog()
-        desk = AlertDesk(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
+        requests = AlertRequests(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
-            self.fanout, self.log, PAIRS, desk, max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict
+            self.fanout, self.log, PAIRS, requests, max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict
         )  # fmt: skip
         self.arrived = b""
         self.blocked = False
@@ -162,7 +162,7 @@ class Client:
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    with mock.patch.object(topic_log, "DEPTH", DEPTH):
+    with mock.patch.object(topic_log, "MESSAGES_PER_TOPIC", DEPTH):
         yield Hub()
 
 
@@ -210,7 +210,7 @@ class Misfortune(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth = mock.patch.object(topic_log, "DEPTH", DEPTH)
+        self.depth = mock.patch.object(topic_log, "MESSAGES_PER_TOPIC", DEPTH)
         self.depth.start()
         self.stream: list[dict[str, Any]] = []  # what the bus has accepted
         self.seqs = dict.fromkeys(PAIRS, 0)

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api.hub import topic_log
 from api.hub.messages import Message
-from api.hub.topic_log import Place, TopicLog
+from api.hub.topic_log import Continuity, TopicLog
 from api.hub.transport.wire import event
 from db import topics
 
@@ -48,7 +48,7 @@ class Recorded(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth = mock.patch.object(topic_log, "DEPTH", SMALL_DEPTH)
+        self.depth = mock.patch.object(topic_log, "MESSAGES_PER_TOPIC", SMALL_DEPTH)
         self.depth.start()
         self.log = TopicLog()
         self.accepted: dict[str, list[tuple[str, int, bytes]]] = {}  # instrument -> (epoch, seq, body), as they came
@@ -69,7 +69,7 @@ class Recorded(RuleBasedStateMachine):
         if not known:
             held.append((epoch, seq, body))
             self.latest[instrument] = body
-        assert self.log.place(given_) is Place.SEEN
+        assert self.log.continuity(given_) is Continuity.SEEN
 
     @rule(instrument=instruments, steps=st.integers(1, 2 * SMALL_DEPTH))
     def go_on(self, instrument: str, steps: int) -> None:
@@ -120,7 +120,7 @@ TestRecorded.settings = settings(max_examples=60, stateful_step_count=25, deadli
 def test_the_log_is_a_thousand_deep(head: int, seq: int) -> None:
     log = log_of(*range(1, head + 1))
     missed = log.missed("EUR_USD", "one", seq)
-    if max(0, head - topic_log.DEPTH) <= seq <= head:
+    if max(0, head - topic_log.MESSAGES_PER_TOPIC) <= seq <= head:
         assert missed == [f"EUR_USD one {number}".encode() for number in range(seq + 1, head + 1)]
     else:
         assert missed is None
@@ -137,25 +137,25 @@ def test_nobody_is_told_anything_of_what_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("seq", "epoch", "place"),
     [
-        (3, "one", Place.SEEN),
-        (1, "one", Place.SEEN),
-        (4, "one", Place.NEXT),
-        (5, "one", Place.GAP),
-        (4, "two", Place.GAP),
-        (1, "two", Place.GAP),
+        (3, "one", Continuity.SEEN),
+        (1, "one", Continuity.SEEN),
+        (4, "one", Continuity.NEXT),
+        (5, "one", Continuity.GAP),
+        (4, "two", Continuity.GAP),
+        (1, "two", Continuity.GAP),
     ],
 )
-def test_where_a_message_stands(seq: int, epoch: str, place: Place) -> None:
-    assert log_of(1, 2, 3).place(message(seq, epoch)) is place
+def test_where_a_message_stands(seq: int, epoch: str, place: Continuity) -> None:
+    assert log_of(1, 2, 3).continuity(message(seq, epoch)) is place
 
 
 def test_a_topic_s_first_message_follows_only_within_the_epoch_that_is_known() -> None:
-    assert TopicLog().place(message(1)) is Place.GAP  # nothing is known yet: the stream has to be asked
+    assert TopicLog().continuity(message(1)) is Continuity.GAP  # nothing is known yet: the stream has to be asked
     log = log_of(1)
-    assert log.place(message(1, topic="GBP_USD")) is Place.NEXT
-    assert log.place(message(2, topic="GBP_USD")) is Place.GAP
-    assert log.place(message(1, "two", topic="GBP_USD")) is Place.GAP
-    assert log.place(message(1, channel=topics.VOLATILITY_ALERTS)) is Place.NEXT
+    assert log.continuity(message(1, topic="GBP_USD")) is Continuity.NEXT
+    assert log.continuity(message(2, topic="GBP_USD")) is Continuity.GAP
+    assert log.continuity(message(1, "two", topic="GBP_USD")) is Continuity.GAP
+    assert log.continuity(message(1, channel=topics.VOLATILITY_ALERTS)) is Continuity.NEXT
 
 
 def test_a_new_epoch_begins_the_tail_anew() -> None:

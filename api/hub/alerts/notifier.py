@@ -14,7 +14,7 @@ from api.hub.schemas.requests import PRICE, VOLATILITY
 from api.hub.transport.wire import Frame, event
 
 
-class AlertBell:
+class AlertNotifier:
     """Holds values against the index and sends `alert_triggered`, each to its own client, behind all that was broadcast before.
 
     Its frames have no key, so that nothing conflates them. `timestamp()` gives the time in contract form.
@@ -31,14 +31,14 @@ class AlertBell:
         assert price is not None  # noqa: S101 - decode gives it to every price
         if fired := self._index.observe((message.topic, PRICE), price["mid"]):
             seq = None if message.epoch is None else message.seq
-            self._ring(fired, {"current": price["mid"], "time": price["time"]}, {"seq": seq, "epoch": message.epoch})
+            self._notify(fired, {"current": price["mid"], "time": price["time"]}, {"seq": seq, "epoch": message.epoch})
 
     def volatility(self, instrument: str, value: float, time: str) -> None:
         """Hold an hourly figure, finite, of an hour that ended at `time`, against the rules of its instrument."""
         if fired := self._index.observe((instrument, VOLATILITY), repr(value)):
-            self._ring(fired, {"current": value, "time": time}, {"seq": None, "epoch": None})
+            self._notify(fired, {"current": value, "time": time}, {"seq": None, "epoch": None})
 
-    def _ring(self, fired: Sequence[Rule], seen: dict[str, Any], place: dict[str, Any]) -> None:
+    def _notify(self, fired: Sequence[Rule], seen: dict[str, Any], place: dict[str, Any]) -> None:
         timestamp = self._timestamp()
         frames: dict[str, list[Frame]] = {}  # client -> what it hears, sent at one go
         for rule in fired:

@@ -14,7 +14,7 @@ from api.hub.schemas.requests import ALL
 Current = Callable[[Series], Decimal | None]
 
 
-class AlertDesk:
+class AlertRequests:
     """The half of the conversation that is about alerts. A rule is its client's alone, and goes with it.
 
     `current` gives the value that a series has just now; `prefix` tells this hub's ids from any other's.

@@ -21,8 +21,8 @@ from typing import TypeVar
 
 from api.hub.schemas.requests import ABOVE, BELOW
 
-MOST_PER_CLIENT = 1_000
-MOST_IN_HUB = 200_000
+MAX_RULES_PER_CLIENT = 1_000
+MAX_RULES_PER_HUB = 200_000
 _FEW = 8  # so many are taken out of a ladder one by one: cheaper than to build it anew
 
 Series = tuple[str, str]  # instrument, metric
@@ -151,8 +151,8 @@ class _Watched:
 class RuleIndex:
     """Every client's rules. What `observe` costs does not depend on how many there are, but for the logarithm of it."""
 
-    def __init__(self, most_per_client: int = MOST_PER_CLIENT, most: int = MOST_IN_HUB) -> None:
-        self._most_per_client, self._most = most_per_client, most
+    def __init__(self, max_per_client: int = MAX_RULES_PER_CLIENT, max_in_hub: int = MAX_RULES_PER_HUB) -> None:
+        self._max_per_client, self._max_in_hub = max_per_client, max_in_hub
         self._watched: dict[Series, _Watched] = {}  # only series that have rules
         self._clients: dict[str, dict[str, Rule]] = {}  # client -> id -> rule
         self._count = 0
@@ -162,10 +162,10 @@ class RuleIndex:
 
     def add(self, rule: Rule, current: Decimal | None) -> None:
         """Watch for it from now on; `current` is the value that its series has just now, if it has one. Raises `TooManyRules`."""
-        if len(self._clients.get(rule.client, ())) >= self._most_per_client:
-            raise TooManyRules(f"A client holds at most {self._most_per_client} alerts: delete some first.", self._most_per_client)
-        if self._count >= self._most:
-            raise TooManyRules(f"The hub holds its {self._most} alerts of all clients; try again later.", self._most)
+        if len(self._clients.get(rule.client, ())) >= self._max_per_client:
+            raise TooManyRules(f"A client holds at most {self._max_per_client} alerts: delete some first.", self._max_per_client)
+        if self._count >= self._max_in_hub:
+            raise TooManyRules(f"The hub holds its {self._max_in_hub} alerts of all clients; try again later.", self._max_in_hub)
         watched = self._watched.get(rule.series)
         if watched is None:
             watched = self._watched[rule.series] = _Watched(current)

@@ -152,8 +152,10 @@ class GapNoticeSchema(Schema):
     reason = Str(required=True, validate=validate.Equal("slow_consumer"))
 
 
-class ErrorSchema(Schema):
+class ErrorEventSchema(Schema):
     """A request was refused, or the hub goes away (`unavailable`)."""
+
+    component_name = "Error"  # in the AsyncAPI document
 
     code = Str(required=True, validate=validate.OneOf(_HUBS_CODES), metadata=_about("For programs"))
     message = Str(required=True, metadata=_about("For people"))
@@ -226,7 +228,7 @@ ANSWERS: dict[str, type[Schema]] = {
     "data_ready": bus.DataReadySchema,
     "alert_triggered": AlertTriggeredSchema,
     "gap_notice": GapNoticeSchema,
-    "error": ErrorSchema,
+    "error": ErrorEventSchema,
 }
 
 # event of a client -> what it may carry, and the event that answers it where `error` does not

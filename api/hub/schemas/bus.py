@@ -10,8 +10,8 @@ from db import topics
 from db.intervals import INTERVALS
 
 _SEVERITY = validate.OneOf(["warning", "critical"])
-MOST_NAME, MOST_EPOCH, MOST_SEQ = 32, 64, 2**53
-_NAME = validate.Length(min=1, max=MOST_NAME)
+MAX_NAME_LENGTH, MAX_EPOCH_LENGTH, MAX_SEQ = 32, 64, 2**53
+_NAME = validate.Length(min=1, max=MAX_NAME_LENGTH)
 
 
 class _Open(Schema):
@@ -46,8 +46,8 @@ class MessageSchema(_Open):
     """Common to all: our own publisher gives `seq` and `epoch`, other programs give neither."""
 
     timestamp = TimeText()
-    seq = Int(strict=True, validate=validate.Range(min=1, max=MOST_SEQ))
-    epoch = Str(validate=validate.Length(min=1, max=MOST_EPOCH))
+    seq = Int(strict=True, validate=validate.Range(min=1, max=MAX_SEQ))
+    epoch = Str(validate=validate.Length(min=1, max=MAX_EPOCH_LENGTH))
 
     @validates_schema
     def _seq_with_epoch(self, data: dict[str, object], **_: object) -> None:

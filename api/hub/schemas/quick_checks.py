@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from api.hub.schemas.bus import MOST_EPOCH, MOST_NAME, MOST_SEQ
+from api.hub.schemas.bus import MAX_EPOCH_LENGTH, MAX_NAME_LENGTH, MAX_SEQ
 from db.decimals import is_decimal
 from db.intervals import INTERVALS
 
@@ -50,7 +50,7 @@ def _has_plain_head(data: dict[str, Any]) -> bool:
     name, epoch, seq = data.get("instrument"), data.get("epoch"), data.get("seq")
     if type(name) is not str or type(epoch) is not str or type(seq) is not int:
         return False
-    fits = 0 < len(name) <= MOST_NAME and 0 < len(epoch) <= MOST_EPOCH and 0 < seq <= MOST_SEQ
+    fits = 0 < len(name) <= MAX_NAME_LENGTH and 0 < len(epoch) <= MAX_EPOCH_LENGTH and 0 < seq <= MAX_SEQ
     return fits and _is_plain_time(data.get("timestamp"))
 
 

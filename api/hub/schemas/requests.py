@@ -12,7 +12,7 @@ from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 from api.fields import Flag, Number
 from db.decimals import is_decimal
 
-_MOST_PAIRS = 1000
+_MAX_ITEMS_PER_REQUEST = 1000
 ALL = "all"
 
 # of alerts that clients set
@@ -43,12 +43,12 @@ class Pairs(Field[Any]):
             return ALL if value == ALL else [value]
         if not isinstance(value, list) or not value:
             raise ValidationError('Must be "all", an instrument, or a list of instruments with at least one item.')
-        if len(value) > _MOST_PAIRS:
-            raise ValidationError(f"At most {_MOST_PAIRS} instruments in one request.")
+        if len(value) > _MAX_ITEMS_PER_REQUEST:
+            raise ValidationError(f"At most {_MAX_ITEMS_PER_REQUEST} instruments in one request.")
         return ALL if ALL in value else value
 
 
-class Candles(Field[Any]):
+class CandleSeriesField(Field[Any]):
     """A list of `{"pair", "interval"}`, whose items are judged one by one; `"all"` where it may be that."""
 
     def __init__(self, *, all_of_them: bool = False, **kwargs: Any) -> None:
@@ -61,8 +61,8 @@ class Candles(Field[Any]):
         if not isinstance(value, list) or not value:
             either = '"all" or ' if self.all_of_them else ""
             raise ValidationError(f'Must be {either}a list of {{"pair", "interval"}} with at least one item.')
-        if len(value) > _MOST_PAIRS:
-            raise ValidationError(f"At most {_MOST_PAIRS} candles in one request.")
+        if len(value) > _MAX_ITEMS_PER_REQUEST:
+            raise ValidationError(f"At most {_MAX_ITEMS_PER_REQUEST} candles in one request.")
         return value
 
 
@@ -77,8 +77,8 @@ class SubscribeSchema(_Lenient):
     """`subscribe`"""
 
     pairs = Pairs(required=True)
-    candles = Candles()
-    since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MOST_PAIRS))
+    candles = CandleSeriesField()
+    since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MAX_ITEMS_PER_REQUEST))
     max_rate = Number(allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
 
 
@@ -86,7 +86,7 @@ class UnsubscribeSchema(_Lenient):
     """`unsubscribe`"""
 
     pairs = Pairs(required=True)
-    candles = Candles(all_of_them=True)
+    candles = CandleSeriesField(all_of_them=True)
 
 
 class RequestPriceSchema(_Lenient):
