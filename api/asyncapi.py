@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apispec import APISpec
@@ -10,7 +11,9 @@ from marshmallow import Schema
 from marshmallow.fields import Field
 
 from api.fields import DecimalText, Flag, TimeText
-from api.hub.schemas.answers import ANSWERS, REQUESTS
+from api.hub.channels import CHANNELS, Channel
+from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent, namespaces
+from api.hub.schemas.answers import GREETING, NOTICES, HubEvent
 from api.hub.schemas.requests import ALL, CandleSeriesField, Pairs, Threshold
 from db.decimals import DECIMAL
 from db.intervals import INTERVALS
@@ -41,18 +44,6 @@ FORMS: dict[type[Field[Any]], dict[str, Any]] = {
     },
 }
 
-# events that nobody asks for, at that moment: -> who gets them
-BROADCASTS = {
-    "connection_established": "A client that has just connected",
-    "price_update": "Clients that hold the instrument",
-    "candle_update": "Clients that hold the candles",
-    "volatility_alert": "Clients that hold the instrument",
-    "correlation_alert": "Clients that hold either instrument, once",
-    "data_ready": "Everyone",
-    "alert_triggered": "The client whose alert it is",
-    "gap_notice": "A client that had not kept up",
-    "error": "The client whose request was refused; everyone, with `unavailable`, before the hub goes away",
-}
 _DESCRIPTION = (
     "Market data over Socket.IO (protocol 5, over WebSocket or long-polling). A message is an event of the namespace `/` with one JSON "
     "object. Whatever a client asks is answered by an event and, where it wants one, by an ack with the same body; either is `error` where "
@@ -61,8 +52,11 @@ _DESCRIPTION = (
 
 
 def document(version: str, host: str) -> dict[str, Any]:
-    """The document of a hub at `host` (`HOST:PORT`), as AsyncAPI 3.0.0 has it. Operations are told from the hub's side."""
-    bodies = {**{event: schema for event, (schema, _) in REQUESTS.items()}, **ANSWERS}
+    """Return the AsyncAPI 3.0.0 document of a hub at `host` (`HOST:PORT`), from the tables of channels and events.
+
+    Operations are described from the side of the hub.
+    """
+    messages = {_prefix(each) + event: (event, schema) for each in namespaces() for event, schema in _bodies(each).items()}
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Tickwire", "version": version, "description": _DESCRIPTION, "license": {"name": "MIT"}},
@@ -75,45 +69,96 @@ def document(version: str, host: str) -> dict[str, Any]:
                 "description": "Socket.IO's own clients take it from here; behind a proxy it is the proxy's address",
             }
         },
-        "channels": {
-            "hub": {
-                "address": "/",
-                "title": "The namespace of all events",
-                "servers": [{"$ref": "#/servers/hub"}],
-                "messages": {event: {"$ref": f"#/components/messages/{event}"} for event in bodies},
-            }
-        },
-        "operations": {**_asked(), **_told()},
+        "channels": {_channel(namespace): _describe(namespace) for namespace in namespaces()},
+        "operations": {key: operation for namespace in namespaces() for key, operation in _operations(namespace).items()},
         "components": {
-            "messages": {event: _message(event, schema) for event, schema in bodies.items()},
-            "schemas": _schemas(bodies.values()),
+            "messages": {key: _message(*message) for key, message in messages.items()},
+            "schemas": _schemas(schema for _, schema in messages.values()),
         },
     }
 
 
-def _asked() -> dict[str, Any]:
-    """What clients ask for, and the answers."""
+def requests(namespace: str = MAIN) -> dict[str, type[Schema]]:
+    """Return the body of each event that clients of the namespace may send."""
+    return {row.name: type(row.request) for row in _client_events(namespace)}
+
+
+def answers(namespace: str = MAIN) -> dict[str, type[Schema]]:
+    """Return the body of each event that the hub sends in the namespace."""
     return {
-        event: {
+        **{event: row.schema for event, row in _own_events(GREETING, namespace).items()},
+        **{row.answer: row.answer_schema for row in _client_events(namespace)},
+        **{row.event: type(row.schema) for row in _channels(namespace)},
+        **{event: row.schema for event, row in _own_events(NOTICES, namespace).items()},
+    }
+
+
+def broadcasts(namespace: str = MAIN) -> dict[str, str]:
+    """Return the events of the namespace that answer no request, each with its receivers."""
+    return {
+        **{event: row.audience for event, row in _own_events(GREETING, namespace).items()},
+        **{row.event: row.audience for row in _channels(namespace)},
+        **{event: row.audience for event, row in _own_events(NOTICES, namespace).items()},
+    }
+
+
+def _bodies(namespace: str) -> dict[str, type[Schema]]:
+    return {**requests(namespace), **answers(namespace)}
+
+
+def _client_events(namespace: str) -> list[ClientEvent]:
+    return [row for row in CLIENT_EVENTS.values() if row.namespace == namespace]
+
+
+def _channels(namespace: str) -> list[Channel]:
+    return [row for row in CHANNELS.values() if row.namespace == namespace]
+
+
+def _own_events(rows: Mapping[str, HubEvent], namespace: str) -> dict[str, HubEvent]:
+    return {event: row for event, row in rows.items() if row.everywhere or namespace == MAIN}
+
+
+def _channel(namespace: str) -> str:
+    """Return the key of a namespace among the channels of the document."""
+    return "hub" if namespace == MAIN else namespace.strip("/")
+
+
+def _prefix(namespace: str) -> str:
+    """Return the prefix of the operations and messages of a namespace; event names may repeat in another."""
+    return "" if namespace == MAIN else f"{_channel(namespace)}."
+
+
+def _describe(namespace: str) -> dict[str, Any]:
+    return {
+        "address": namespace,
+        "title": "The namespace of all events" if namespace == MAIN else f"The namespace {namespace}",
+        "servers": [{"$ref": "#/servers/hub"}],
+        "messages": {event: {"$ref": f"#/components/messages/{_prefix(namespace)}{event}"} for event in _bodies(namespace)},
+    }
+
+
+def _operations(namespace: str) -> dict[str, Any]:
+    """Return the requests with their replies, then the broadcasts, of one namespace."""
+    name, prefix = _channel(namespace), _prefix(namespace)
+    channel = {"$ref": f"#/channels/{name}"}
+    received = {
+        prefix + row.name: {
             "action": "receive",
-            "channel": {"$ref": "#/channels/hub"},
-            "messages": [_of_channel(event)],
-            "reply": {"channel": {"$ref": "#/channels/hub"}, "messages": [_of_channel(answer), _of_channel("error")]},
+            "channel": channel,
+            "messages": [_of_channel(name, row.name)],
+            "reply": {"channel": channel, "messages": [_of_channel(name, row.answer), _of_channel(name, "error")]},
         }
-        for event, (_, answer) in REQUESTS.items()
+        for row in _client_events(namespace)
     }
-
-
-def _told() -> dict[str, Any]:
-    """What clients hear without having asked just then."""
-    return {
-        event: {"action": "send", "channel": {"$ref": "#/channels/hub"}, "messages": [_of_channel(event)], "description": whom}
-        for event, whom in BROADCASTS.items()
+    sent = {
+        prefix + event: {"action": "send", "channel": channel, "messages": [_of_channel(name, event)], "description": audience}
+        for event, audience in broadcasts(namespace).items()
     }
+    return {**received, **sent}
 
 
-def _of_channel(event: str) -> dict[str, str]:
-    return {"$ref": f"#/channels/hub/messages/{event}"}
+def _of_channel(channel: str, event: str) -> dict[str, str]:
+    return {"$ref": f"#/channels/{channel}/messages/{event}"}
 
 
 def _message(event: str, schema: type[Schema]) -> dict[str, Any]:
@@ -129,7 +174,7 @@ def _name(schema: type[Schema] | Schema) -> str:
     return str(getattr(cls, "component_name", cls.__name__.removesuffix("Schema")))
 
 
-def _schemas(schemas: Any) -> dict[str, Any]:
+def _schemas(schemas: Iterable[type[Schema]]) -> dict[str, Any]:
     """JSON Schema of these and of all that is nested in them, by name."""
     plugin = MarshmallowPlugin(schema_name_resolver=_resolve)
     spec = APISpec(title="", version="", openapi_version="3.1.0", plugins=[plugin])  # 3.1: the version whose schemas are JSON Schema

@@ -41,15 +41,6 @@ STREAMS: dict[str, Stream] = {row.name: row for row in _ROWS}
 
 CHANNELS = tuple(row.name for row in _ROWS if row.relayed)
 
-# channel -> the Socket.IO event its messages become
-EVENTS = {
-    PRICES: "price_update",
-    VOLATILITY_ALERTS: "volatility_alert",
-    CORRELATION_ALERTS: "correlation_alert",
-    DATA_READY: "data_ready",
-    CANDLES: "candle_update",
-}
-
 EPOCH_KEY = "tickwire:epoch"
 LATEST_KEY = "tickwire:latest"
 SOURCES_KEY = "tickwire:sources"

@@ -1,4 +1,4 @@
-"""Bytes from the bus become a `Message`: decoded once to learn what it is, and passed on as the very bytes they were."""
+"""Decode a message of the bus once; clients receive the bytes that Redis delivered."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from typing import Any
 import orjson
 from marshmallow import ValidationError
 
-from api.hub.schemas.bus import SCHEMAS
-from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
+from api.hub.channels import CHANNELS, Channel
 from api.hub.transport.wire import Frame, event
-from db import topics
-from db.timestamps import parse_time
 
 MAX_MESSAGE_BYTES = 64 * 1024
-_CONFLATED = (topics.PRICES, topics.CANDLES)  # channels whose messages replace the one before them on their topic
 
 
 class BadMessage(Exception):
@@ -30,25 +26,32 @@ class BadMessage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a channel. `rooms` is where it goes (none: to everyone); without `epoch` it is a foreign one.
+    """One message of a channel.
 
-    `body` is what Redis delivered, `frame` the event around it, for every receiver alike. `starts` is when a candle begins, `price` what
-    a price says, checked: `bid`, `ask`, `mid`, `time`.
+    `rooms` are its destination; without rooms, every client of the namespace receives it. `body`
+    has the bytes from Redis, `data` their checked content. All receivers share `frame`. A message
+    without `epoch` comes from a foreign program and has no `seq`. `starts` is set if the topic log
+    keeps the newest message of the channel.
     """
 
-    channel: str
+    row: Channel
     topic: str
     rooms: tuple[str, ...]
     body: bytes
     frame: Frame
     epoch: str | None
     seq: int
-    starts: datetime | None = None
-    price: Mapping[str, str] | None = None
+    starts: datetime | None
+    data: Mapping[str, Any]
+
+    @property
+    def channel(self) -> str:
+        """The name of the Redis channel."""
+        return self.row.stream.name
 
 
 def decode(channel: str, body: bytes, known: Container[str]) -> Message:
-    """Read a message of `channel`; `known` are the instruments it may name. Raises `BadMessage`."""
+    """Return the message in `body`; `known` are the instruments that it may name. Raises `BadMessage`."""
     if len(body) > MAX_MESSAGE_BYTES:
         raise BadMessage("too_large", f"{len(body)} bytes")
     try:
@@ -57,33 +60,16 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
         raise BadMessage("not_json", str(error)) from None
     if not isinstance(data, dict):
         raise BadMessage("not_an_object", type(data).__name__)
-    if not ((plain := _PLAIN.get(channel)) and plain(data)):
+    row = CHANNELS[channel]
+    if row.quick_check is None or not row.quick_check(data):
         try:
-            SCHEMAS[channel].load(data)
+            row.schema.load(data)
         except ValidationError as error:
             raise BadMessage("schema", str(error.messages)) from None
-    topic, instruments, rooms = _addressee(channel, data)
-    if not all(name in known for name in instruments):
-        raise BadMessage("unknown_instrument", str(instruments))
-    frame = event(topics.EVENTS[channel], body, key=topic if channel in _CONFLATED else None)
-    starts = parse_time(data["candle"]["start_time"]) if channel == topics.CANDLES else None
-    price = data["price"] if channel == topics.PRICES else None
-    return Message(channel, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts, price)
-
-
-# channel -> the short way to accept its messages
-_PLAIN = {topics.PRICES: is_plain_price, topics.CANDLES: is_plain_candle}
-
-
-def _addressee(channel: str, data: dict[str, Any]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The topic that `seq` counts, the instruments that the message names, and the rooms where it is heard."""
-    if channel == topics.CORRELATION_ALERTS:
-        first, second = data["instrument1"], data["instrument2"]
-        return f"{first}|{second}", (first, second), (topics.price_room(first), topics.price_room(second))
-    if channel == topics.DATA_READY:
-        return data["data_type"], (), ()
-    name = data["instrument"]
-    if channel == topics.CANDLES:
-        interval = data["interval"]
-        return topics.candle_topic(name, interval), (name,), (topics.candle_room(name, interval),)
-    return name, (name,), (topics.price_room(name),)
+    topic, instruments, rooms = row.addressee(data)
+    for name in instruments:
+        if name not in known:
+            raise BadMessage("unknown_instrument", str(instruments))
+    frame = event(row.event, body, topic if row.conflated else None, row.namespace)
+    starts = None if row.starts is None else row.starts(data)
+    return Message(row, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts, data)

@@ -65,8 +65,7 @@ def measure(rules: int = 100_000) -> dict[str, float]:
             "no_rules_us": _each(quiet, without.price),
             "none_fire_us": _each(quiet, notifier.price),
             "few_fire_us": _each(moving, notifier.price),
-            "fired_per_price": sum(len(index.observe((_NAME, PRICE), message.price["mid"])) for message in moving if message.price)
-            / _TICKS,
+            "fired_per_price": sum(len(index.observe((_NAME, PRICE), message.data["price"]["mid"])) for message in moving) / _TICKS,
         }
         jumps = [_cpu_us(partial(notifier.price, message)) for _ in range(5) for message in (low, high)]
         figures["jump_ms"] = min(jumps[1::2]) / 1000

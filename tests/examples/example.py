@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.hub.schemas.answers import ANSWERS, REQUESTS, ErrorEventSchema
+from api.asyncapi import answers, requests
+from api.hub.schemas.answers import ErrorEventSchema
 from tests.processes import ROOT
 
 FOLDER = ROOT / "docs" / "examples"
@@ -116,4 +117,4 @@ def check_message(event: str, body: Any) -> None:
         assert body["message"] == body["data"]["code"]
         ErrorEventSchema().load(body["data"])
     else:
-        (REQUESTS[event][0] if event in REQUESTS else ANSWERS[event])().load(body)
+        {**answers(), **requests()}[event]().load(body)

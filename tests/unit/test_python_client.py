@@ -24,6 +24,7 @@ from tickwire_client.rest import beside, moment
 from tickwire_client.session import Session
 from tickwire_client.stream import Stream
 
+from api.access.model import Handshake, OpenAuthenticator
 from api.hub import topic_log
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex
@@ -67,7 +68,8 @@ class Hub:
         self.log = TopicLog()
         requests = AlertRequests(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
-            self.fanout, self.log, PAIRS, requests, max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict
+            {"/": self.fanout}, self.log, PAIRS, requests, OpenAuthenticator(),
+            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict,
         )  # fmt: skip
         self.arrived = b""
         self.blocked = False
@@ -81,7 +83,7 @@ class Hub:
         message = decode(channel, orjson.dumps(body), set(PAIRS))
         if message.epoch is None:
             self.log.note_foreign(message)
-        elif not self.log.append(message):
+        elif not self.log.append(message, self.log.continuity(message)):
             return
         self.fanout.broadcast(message.rooms, message.frame)
         self.fanout.flush()
@@ -89,6 +91,7 @@ class Hub:
     def accept(self) -> None:
         self.client, self.box, self.arrived = f"client-{next(self.names)}", Outbox(_Owner(), LIMIT), b""
         self.box.open(self._send)
+        self.events.admit(self.client, Handshake("websocket", "127.0.0.1", {}))
         self.events.connected(self.client, self.box)
 
     def leave(self) -> None:

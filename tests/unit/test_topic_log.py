@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api.hub import topic_log
+from api.hub.channels import CHANNELS
 from api.hub.messages import Message
 from api.hub.topic_log import Continuity, TopicLog
 from api.hub.transport.wire import event
@@ -26,20 +27,24 @@ def message(
     seq: int, epoch: str | None = "one", topic: str = "EUR_USD", channel: str = topics.PRICES, body: bytes | None = None
 ) -> Message:
     body = f"{topic} {epoch} {seq}".encode() if body is None else body
-    return Message(channel, topic, (), body, event("e", body), epoch, seq)
+    return Message(CHANNELS[channel], topic, (), body, event("e", body), epoch, seq, None, {})
 
 
 def candle(minute: int, seq: int, epoch: str | None = "one", topic: str = "EUR_USD|1m") -> Message:
     """The candle of `minute`; every message has a body of its own."""
     body = f"{topic} {epoch} {seq} {minute}".encode()
     starts = datetime(2025, 11, 18, 12, tzinfo=UTC) + timedelta(minutes=minute)
-    return Message(topics.CANDLES, topic, (), body, event("e", body), epoch, seq, starts)
+    return Message(CHANNELS[topics.CANDLES], topic, (), body, event("e", body), epoch, seq, starts, {})
+
+
+def append(log: TopicLog, message: Message) -> bool:
+    return log.append(message, log.continuity(message))
 
 
 def log_of(*seqs: int) -> TopicLog:
     log = TopicLog()
     for seq in seqs:
-        log.append(message(seq))
+        append(log, message(seq))
     return log
 
 
@@ -65,7 +70,7 @@ class Recorded(RuleBasedStateMachine):
         known = bool(held) and held[-1][0] == epoch and seq <= held[-1][1]
         given_ = message(seq, epoch, instrument, body=body)
         assert self.log.holds(topics.PRICES, instrument, epoch, seq) == known
-        assert self.log.append(given_) == (not known)
+        assert append(self.log, given_) == (not known)
         if not known:
             held.append((epoch, seq, body))
             self.latest[instrument] = body
@@ -86,7 +91,7 @@ class Recorded(RuleBasedStateMachine):
 
     @rule(instrument=instruments, epoch=epochs, seq=st.integers(1, 30))
     def hear_an_alert(self, instrument: str, epoch: str, seq: int) -> None:
-        self.log.append(message(seq, epoch, instrument, topics.VOLATILITY_ALERTS, next(self.bodies)))
+        append(self.log, message(seq, epoch, instrument, topics.VOLATILITY_ALERTS, next(self.bodies)))
 
     @invariant()
     def missed_is_the_contiguous_tail_or_nothing(self) -> None:
@@ -160,16 +165,16 @@ def test_a_topic_s_first_message_follows_only_within_the_epoch_that_is_known() -
 
 def test_a_new_epoch_begins_the_tail_anew() -> None:
     log = log_of(1, 2, 3)
-    assert log.append(message(1, "two"))
-    assert log.append(message(2, "two"))
+    assert append(log, message(1, "two"))
+    assert append(log, message(2, "two"))
     assert log.missed("EUR_USD", "one", 2) is None
     assert log.missed("EUR_USD", "two", 0) == [b"EUR_USD two 1", b"EUR_USD two 2"]
 
 
 def test_of_alerts_the_place_alone_is_kept() -> None:
     log = TopicLog()
-    assert log.append(message(1, channel=topics.VOLATILITY_ALERTS))
-    assert not log.append(message(1, channel=topics.VOLATILITY_ALERTS))
+    assert append(log, message(1, channel=topics.VOLATILITY_ALERTS))
+    assert not append(log, message(1, channel=topics.VOLATILITY_ALERTS))
     assert log.holds(topics.VOLATILITY_ALERTS, "EUR_USD", "one", 1)
     assert not log.holds(topics.PRICES, "EUR_USD", "one", 1)
     assert log.latest("EUR_USD") is None
@@ -190,8 +195,8 @@ def candles_of(*messages: Message) -> list[bytes]:
         if each.epoch is None:
             log.note_foreign(each)
         else:
-            assert log.append(each)
-    return log.candles("EUR_USD|1m")
+            assert append(log, each)
+    return log.newest("EUR_USD|1m")
 
 
 def test_a_candle_that_forms_is_kept_as_it_is_now() -> None:
@@ -228,9 +233,9 @@ def test_candles_begin_with_the_newest_and_lead_on_to_the_next_seq(minutes: list
 
 def test_candles_are_no_prices() -> None:
     log = log_of(1)
-    log.append(candle(0, 1))
-    log.append(candle(0, 1, topic="EUR_USD"))
+    append(log, candle(0, 1))
+    append(log, candle(0, 1, topic="EUR_USD"))
     assert log.latest("EUR_USD") == b"EUR_USD one 1"
     assert log.latest("EUR_USD|1m") is None
     assert log.missed("EUR_USD|1m", "one", 0) is None
-    assert not log.append(candle(0, 1)), "a candle that was relayed is not relayed again"
+    assert not append(log, candle(0, 1)), "a candle that was relayed is not relayed again"

@@ -6,7 +6,7 @@ AsyncAPI document is made from them, and tests hold the messages of a running hu
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from marshmallow import Schema, validate
 from marshmallow.fields import Dict, Int, List, Nested, Raw, Str
@@ -14,7 +14,6 @@ from marshmallow.fields import Dict, Int, List, Nested, Raw, Str
 from api.errors import ErrorCode
 from api.fields import Flag, Number, TimeText
 from api.hub.schemas import bus
-from api.hub.schemas import requests as events
 from api.hub.schemas.requests import METRICS, OPERATORS
 from db.intervals import INTERVALS
 
@@ -208,39 +207,22 @@ class AlertTriggeredSchema(ClientAlertSchema):
     epoch = Str(required=True, allow_none=True)
 
 
-# event of the hub -> its body
-ANSWERS: dict[str, type[Schema]] = {
-    "connection_established": ConnectionEstablishedSchema,
-    "subscription_confirmed": SubscriptionConfirmedSchema,
-    "unsubscription_confirmed": UnsubscriptionConfirmedSchema,
-    "subscriptions_info": SubscriptionsInfoSchema,
-    "price_response": bus.PriceUpdateSchema,
-    "all_prices_response": AllPricesSchema,
-    "server_stats": ServerStatsSchema,
-    "pong": PongSchema,
-    "alert_set": AlertSetSchema,
-    "alerts_list": AlertsListSchema,
-    "alert_deleted": AlertDeletedSchema,
-    "price_update": bus.PriceUpdateSchema,
-    "candle_update": bus.CandleUpdateSchema,
-    "volatility_alert": bus.VolatilityAlertSchema,
-    "correlation_alert": bus.CorrelationAlertSchema,
-    "data_ready": bus.DataReadySchema,
-    "alert_triggered": AlertTriggeredSchema,
-    "gap_notice": GapNoticeSchema,
-    "error": ErrorEventSchema,
-}
+class HubEvent(NamedTuple):
+    """An event of the hub that neither answers a request nor comes from a channel."""
 
-# event of a client -> what it may carry, and the event that answers it where `error` does not
-REQUESTS: dict[str, tuple[type[Schema], str]] = {
-    "subscribe": (events.SubscribeSchema, "subscription_confirmed"),
-    "unsubscribe": (events.UnsubscribeSchema, "unsubscription_confirmed"),
-    "get_subscriptions": (events.NothingSchema, "subscriptions_info"),
-    "request_price": (events.RequestPriceSchema, "price_response"),
-    "request_all_prices": (events.NothingSchema, "all_prices_response"),
-    "get_server_stats": (events.NothingSchema, "server_stats"),
-    "ping": (events.PingSchema, "pong"),
-    "set_alert": (events.SetAlertSchema, "alert_set"),
-    "list_alerts": (events.NothingSchema, "alerts_list"),
-    "delete_alert": (events.DeleteAlertSchema, "alert_deleted"),
+    schema: type[Schema]
+    audience: str
+    everywhere: bool = False  # sent in every namespace, not in the main one alone
+
+
+# event -> row
+GREETING = {"connection_established": HubEvent(ConnectionEstablishedSchema, "A client that has just connected")}
+NOTICES = {
+    "alert_triggered": HubEvent(AlertTriggeredSchema, "The client whose alert it is"),
+    "gap_notice": HubEvent(GapNoticeSchema, "A client that had not kept up"),
+    "error": HubEvent(
+        ErrorEventSchema,
+        "The client whose request was refused; everyone, with `unavailable`, before the hub goes away",
+        everywhere=True,
+    ),
 }

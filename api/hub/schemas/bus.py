@@ -6,7 +6,6 @@ from marshmallow import INCLUDE, Schema, ValidationError, validate, validates_sc
 from marshmallow.fields import Int, List, Nested, Str
 
 from api.fields import DecimalText, Flag, Number, TimeText
-from db import topics
 from db.intervals import INTERVALS
 
 _SEVERITY = validate.OneOf(["warning", "critical"])
@@ -99,13 +98,3 @@ class CandleUpdateSchema(MessageSchema):
     instrument = Str(required=True, validate=_NAME)
     interval = Str(required=True, validate=validate.OneOf(INTERVALS))
     candle = Nested(CandleSchema, required=True)
-
-
-# channel -> its messages
-SCHEMAS: dict[str, Schema] = {
-    topics.PRICES: PriceUpdateSchema(),
-    topics.VOLATILITY_ALERTS: VolatilityAlertSchema(),
-    topics.CORRELATION_ALERTS: CorrelationAlertSchema(),
-    topics.DATA_READY: DataReadySchema(),
-    topics.CANDLES: CandleUpdateSchema(),
-}
