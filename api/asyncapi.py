@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document of the hub, made from the schemas of its events."""
+"""The AsyncAPI 3 document of the hub, made from its tables of channels and events."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _SERIES: dict[str, Any] = {
     "required": ["pair", "interval"],
     "properties": {"pair": {"type": "string"}, "interval": {"type": "string", "enum": list(INTERVALS)}},
 }
-# Fields of ours -> what JSON Schema says of them: apispec knows marshmallow's own alone.
+# field class of ours -> JSON Schema; apispec converts marshmallow's own fields only
 FORMS: dict[type[Field[Any]], dict[str, Any]] = {
     DecimalText: {"pattern": f"^{DECIMAL}$", "examples": ["1.0945"]},
     TimeText: {"format": "date-time"},
     Flag: {"type": "boolean"},
     Pairs: {
-        "description": f'`"{ALL}"`, one instrument, or a list of them, each of which is judged by itself. Not needed beside `candles`',
+        "description": f'`"{ALL}"`, one instrument, or a list; each is judged separately. Optional if `candles` is present',
         "oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}],
     },
     CandleSeriesField: {
-        "description": "A list of series, each of which is judged by itself",
+        "description": "A list of series; each is judged separately",
         "type": "array",
         "minItems": 1,
         "items": _SERIES,
@@ -45,14 +45,14 @@ FORMS: dict[type[Field[Any]], dict[str, Any]] = {
 }
 
 _DESCRIPTION = (
-    "Market data over Socket.IO (protocol 5, over WebSocket or long-polling). A message is an event of the namespace `/` with one JSON "
-    "object. Whatever a client asks is answered by an event and, where it wants one, by an ack with the same body; either is `error` where "
-    "it was refused."
+    "Market data over Socket.IO (protocol 5, over WebSocket or long-polling). A message is an event with one JSON object. The hub answers "
+    "each event of a client with an event and, if the client requests one, with an ack that has the same body. The answer is `error` if "
+    "the request was refused."
 )
 
 
 def document(version: str, host: str) -> dict[str, Any]:
-    """Return the AsyncAPI 3.0.0 document of a hub at `host` (`HOST:PORT`), from the tables of channels and events.
+    """Return the AsyncAPI 3.0.0 document of a hub at `host` (`HOST:PORT`).
 
     Operations are described from the side of the hub.
     """
@@ -66,7 +66,7 @@ def document(version: str, host: str) -> dict[str, Any]:
                 "host": host,
                 "pathname": "/socket.io/",
                 "protocol": "ws",
-                "description": "Socket.IO's own clients take it from here; behind a proxy it is the proxy's address",
+                "description": "Address for Socket.IO clients; behind a proxy, the address of the proxy",
             }
         },
         "channels": {_channel(namespace): _describe(namespace) for namespace in namespaces()},
@@ -124,7 +124,7 @@ def _channel(namespace: str) -> str:
 
 
 def _prefix(namespace: str) -> str:
-    """Return the prefix of the operations and messages of a namespace; event names may repeat in another."""
+    """Return the prefix of the names of a namespace: another one may have the same events."""
     return "" if namespace == MAIN else f"{_channel(namespace)}."
 
 
@@ -175,13 +175,14 @@ def _name(schema: type[Schema] | Schema) -> str:
 
 
 def _schemas(schemas: Iterable[type[Schema]]) -> dict[str, Any]:
-    """JSON Schema of these and of all that is nested in them, by name."""
+    """Return the JSON Schema of these schemas and of all nested ones, by name."""
     plugin = MarshmallowPlugin(schema_name_resolver=_resolve)
-    spec = APISpec(title="", version="", openapi_version="3.1.0", plugins=[plugin])  # 3.1: the version whose schemas are JSON Schema
+    # From version 3.1 on, the schemas of OpenAPI are JSON Schema.
+    spec = APISpec(title="", version="", openapi_version="3.1.0", plugins=[plugin])
     assert plugin.converter is not None  # noqa: S101 - APISpec has just made it
     plugin.converter.add_attribute_function(_form)  # type: ignore[no-untyped-call]
     for schema in dict.fromkeys(schemas):
-        if _name(schema) not in spec.components.schemas:  # nested in one of those before
+        if _name(schema) not in spec.components.schemas:  # already nested in an earlier one
             spec.components.schema(_name(schema), schema=schema)
     described: dict[str, Any] = spec.to_dict()["components"]["schemas"]
     for each in described.values():
@@ -194,7 +195,7 @@ def _resolve(schema: Any) -> str:
 
 
 def _form(converter: Any, field: Field[Any], **_: Any) -> dict[str, Any]:
-    """What JSON Schema says of a field of ours; bound to apispec's converter, which is the first argument."""
+    """Return the JSON Schema of a field of ours; apispec passes its converter first."""
     form = next((form for kind, form in FORMS.items() if isinstance(field, kind)), {})
     if isinstance(field, CandleSeriesField) and field.all_of_them:
         return {"description": f'{form["description"]}, or `"{ALL}"`', "oneOf": [{"const": ALL}, _without_description(form)]}
@@ -206,7 +207,7 @@ def _without_description(form: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mend(schema: dict[str, Any]) -> None:
-    """Say what apispec gets wrong or cannot know."""
+    """Correct in place the parts that apispec cannot derive."""
     if schema.get("additionalProperties") is False:
         del schema["additionalProperties"]  # answers may grow
     for field in schema["properties"].values():

@@ -1,4 +1,4 @@
-"""The composition root of the hub: builds a WSGI application, its relay and its volatility feed from the settings."""
+"""The composition root of the hub: a WSGI application with its relay and its volatility feed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Hub:
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # Before the log is filled, the hub cannot tell a client which messages it missed.
+        # Before the log is filled, the hub cannot serve the missed messages of a client.
         early = not self._relay.loaded and environ.get("PATH_INFO", "").startswith("/socket.io/")
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response("503 Service Unavailable", [("Retry-After", "2"), ("Connection", "close")])
@@ -71,7 +71,10 @@ class Hub:
         return self._app(environ, start_response)
 
     def shutdown(self) -> None:
-        """Send every client an `error` with `retry_after`, then close its transport; takes at most `FLUSH_SECONDS`."""
+        """Send every client an `error` with `retry_after`, then close its transport.
+
+        Takes at most `FLUSH_SECONDS`.
+        """
         self._stop.set()
         clients = [(fanout, client) for fanout in self._fanouts.values() for client in fanout.clients()]
         log.info("hub stops", extra={"clients": len(clients)})
@@ -89,7 +92,7 @@ class Hub:
 
 
 def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], authenticator: Authenticator = _OPEN) -> Hub:
-    """Build the hub on a bus and a store, and start its relay; waits until PostgreSQL has answered once."""
+    """Build and start the hub; waits until PostgreSQL has returned the reference data."""
     cooperate(wait_for_socket)
     stop = threading.Event()
     instruments, sessions = _reference_data(store, stop)
@@ -180,7 +183,8 @@ def _register_handlers(socketio: SocketIO, manager: ClientManager, events: Event
     manager.on_connected = lambda client: connected(client, _namespace_of(manager, client))
 
 
-# Adapters to a transport that passes `auth` to the connect handler, and the sid alone to `on_connected`.
+# Adapters to a transport that passes `auth` instead of a handshake, and the sid alone to
+# `on_connected`.
 
 
 def _connect_with_auth(namespace: str, connect: Callable[[str, Handshake], None], client: str, auth: Any = None) -> None:
@@ -193,7 +197,7 @@ def _namespace_of(manager: ClientManager, client: str) -> str:
 
 
 def _reference_data(store: Store, stop: threading.Event) -> tuple[list[str], list[Session]]:
-    """Return the instruments and the market sessions; waits for the store, because the hub cannot judge a message without them."""
+    """Return instruments and market sessions, which check messages; waits for the store."""
 
     def read() -> tuple[list[str], list[Session]]:
         with store.transaction() as cursor:

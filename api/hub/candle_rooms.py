@@ -60,7 +60,7 @@ class CandleRooms:
             self._fanout.join(client, [topics.candle_room(*each) for each in series])
 
     def leave(self, client: str, asked: Any, access: Access) -> None:
-        """Take the client out of these rooms, or out of all; rooms that it does not hold are ignored."""
+        """Take the client out of these rooms, or out of all; others are ignored."""
         if asked:
             rooms = self._rooms if asked == ALL else [topics.candle_room(*each) for each in self.judge(asked, access)[0]]
             self._fanout.leave(client, rooms)
@@ -71,7 +71,7 @@ class CandleRooms:
         return [{"pair": pair, "interval": interval} for room, (pair, interval) in self._rooms.items() if room in rooms]
 
     def snapshot(self, series: Sequence[Series]) -> list[orjson.Fragment]:
-        """Return the candle_update bodies with which a client begins, of each series that has some."""
+        """Return the candle_update bodies with which a client of each series begins."""
         return [orjson.Fragment(body) for each in series for body in self._log.newest(topics.candle_topic(*each))]
 
     def count(self, members: Mapping[str, int]) -> int:

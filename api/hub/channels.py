@@ -118,7 +118,7 @@ _ROWS = (
         _pair_of_instruments,
         audience="Clients that hold either instrument, once",
     ),
-    Channel(STREAMS[topics.DATA_READY], "data_ready", bus.DataReadySchema(), _data_type, audience="Everyone"),
+    Channel(STREAMS[topics.DATA_READY], "data_ready", bus.DataReadySchema(), _data_type, audience="Every client"),
 )
 
 # Redis channel -> row

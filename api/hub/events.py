@@ -1,4 +1,7 @@
-"""Events of clients and their answers: each as an event and, if the client requests one, as an ack with the same body."""
+"""Events of clients and their answers.
+
+Each answer is an event and, if the client requests one, an ack with the same body.
+"""
 
 from __future__ import annotations
 
@@ -69,21 +72,25 @@ class Events:
         self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
         self._timestamp = timestamp
         self._stats = stats
-        self._admitted: dict[str, tuple[str, Access]] = {}  # sid -> (namespace, rights), until its CONNECT is sent
+        # sid -> (namespace, rights), from the decision until the CONNECT packet is sent
+        self._admitted: dict[str, tuple[str, Access]] = {}
         self._clients: dict[str, Client] = {}  # sid -> client
         self.total_connections = 0
 
     # connections
 
     def admit(self, sid: str, handshake: Handshake) -> None:
-        """Decide the rights of a client that connects to a namespace. Raises `Refusal` if it may not connect."""
+        """Decide the rights of a client. Raises `Refusal` if it may not connect."""
         if len(self._clients) >= self._max_clients:
             message = f"The server holds its {self._max_clients} clients; try again later."
             raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients})
         self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake)
 
     def connected(self, sid: str, box: Outbox) -> None:
-        """Add an admitted client; its CONNECT packet is in its outbox. The main namespace greets it."""
+        """Add an admitted client, whose CONNECT packet is in its outbox.
+
+        Clients of the main namespace receive `connection_established`.
+        """
         namespace, access = self._admitted.pop(sid)
         client = self._clients[sid] = Client(sid, self._fanouts[namespace], access, time.monotonic())
         client.fanout.add(sid, box)
@@ -118,7 +125,8 @@ class Events:
             return _refuse(client, event, Refusal(ErrorCode.INTERNAL, "Something went wrong on the server."))
         data = _reply(client, row.answer, answer.body)
         for body in answer.missed:
-            client.fanout.emit(sid, CHANNELS[topics.PRICES].event, body)  # without a key: missed messages are not conflated
+            # Without a key: missed messages are not conflated.
+            client.fanout.emit(sid, CHANNELS[topics.PRICES].event, body)
         return data
 
     def _row(self, client: Client, event: str) -> ClientEvent:

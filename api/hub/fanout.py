@@ -88,7 +88,7 @@ class Fanout:
             del self._boxes[client], self._holdings[client]
 
     def join(self, client: str, rooms: Iterable[str], rate: float | None = None) -> None:
-        """Put the client into the rooms with a granted rate; a room that it holds changes its rate."""
+        """Put the client into the rooms, or change their rate; `rate` is a granted one."""
         self.flush()
         joined = dict.fromkeys(rooms, rate)
         self._unsettle(client)

@@ -51,7 +51,10 @@ class Message:
 
 
 def decode(channel: str, body: bytes, known: Container[str]) -> Message:
-    """Return the message in `body`; `known` are the instruments that it may name. Raises `BadMessage`."""
+    """Return the message in `body`. Raises `BadMessage`.
+
+    `known` are the instruments that the message may name.
+    """
     if len(body) > MAX_MESSAGE_BYTES:
         raise BadMessage("too_large", f"{len(body)} bytes")
     try:

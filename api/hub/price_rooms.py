@@ -61,7 +61,7 @@ class PriceRooms:
         self._fanout.join(client, [self._rooms[pair] for pair in pairs], rate)
 
     def leave(self, client: str, pairs: Any) -> list[str]:
-        """Take the client out of the rooms of these pairs, or of all; return the pairs that it held."""
+        """Take the client out of the rooms of these pairs, or of all; return the removed pairs."""
         held = self.held(client)
         removed = held if pairs == ALL else [pair for pair in held if pair in pairs]
         self._fanout.leave(client, [self._rooms[pair] for pair in removed])
@@ -90,7 +90,7 @@ class PriceRooms:
         for pair in pairs:
             if (position := since.get(pair)) is None:
                 continue
-            # A client in the room has received these messages: sending them again would double them.
+            # A client in the room has these messages: sending them again would double them.
             bodies = [] if pair in held else self._log.missed(pair, position["epoch"], position["seq"])
             size = sum(map(len, bodies or ()))
             if size > left:

@@ -76,7 +76,8 @@ class Relay:
                 log.exception("relay failed, connects again")
             self.connected = False
             attempt += 1
-            stop.wait(backoff(attempt, first=FIRST_RETRY_SECONDS, longest=MAX_RETRY_SECONDS, jitter=random.random(), spread=0.5))  # noqa: S311
+            jitter = random.random()  # noqa: S311
+            stop.wait(backoff(attempt, first=FIRST_RETRY_SECONDS, longest=MAX_RETRY_SECONDS, jitter=jitter, spread=0.5))
 
     def _relay_from(self, subscription: Subscription, stop: threading.Event) -> None:
         """Relay live messages until `stop` is set.
@@ -138,7 +139,10 @@ class Relay:
             self._deliver(message)
 
     def _fill_gap(self, message: Message) -> None:
-        """Catch up from the stream, which has the missing messages and this one, unless it is foreign."""
+        """Catch up from the stream, which has the missing messages and this one.
+
+        A message with a `seq` that the stream does not have is bad.
+        """
         self._catch_up_on(message.row)
         if self._log.continuity(message) is not Continuity.SEEN:
             self._skip(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")

@@ -120,7 +120,7 @@ class TopicLog:
         return self._latest.get((channel, topic))
 
     def newest(self, topic: str, channel: str = topics.CANDLES) -> list[bytes]:
-        """Return the bodies with which a client of a topic of log `newest` begins, oldest start first.
+        """Return the bodies with which a client begins on a topic of log `newest`, oldest first.
 
         These are the newest body and, if it is another one, the last body: the next `seq` follows
         the `seq` of the last one.
@@ -130,7 +130,7 @@ class TopicLog:
         return list(dict.fromkeys(dated.body for dated in sorted(kept, key=lambda dated: dated.starts)))
 
     def missed(self, topic: str, epoch: str, seq: int, channel: str = topics.PRICES) -> list[bytes] | None:
-        """Return the bodies that follow (epoch, seq), oldest first; None if the log cannot be certain."""
+        """Return the bodies after (epoch, seq), oldest first; None if the log may lack one."""
         known = self._topics.get((channel, topic))
         if known is None or known.epoch != epoch:
             return None

@@ -15,10 +15,10 @@ from api.hub.transport.wire import Frame, event
 
 
 class AlertNotifier:
-    """Compares new values with the rules of clients; an alert goes to its own client, after all earlier broadcasts.
+    """Compares new values with the rules of clients.
 
-    Its frames have no key, so they are never conflated. `timestamp()` returns the time in contract
-    form.
+    An alert goes to its own client, after all earlier broadcasts. Its frame has no key, so it is
+    never conflated. `timestamp()` returns the time in contract form.
     """
 
     def __init__(self, index: RuleIndex, fanout: Fanout, timestamp: Callable[[], str]) -> None:
@@ -34,7 +34,7 @@ class AlertNotifier:
             self._notify(fired, {"current": price["mid"], "time": price["time"]}, {"seq": seq, "epoch": message.epoch})
 
     def volatility(self, instrument: str, value: float, time: str) -> None:
-        """Compare a finite hourly figure, of the hour that ended at `time`, with the rules of its instrument."""
+        """Compare a finite figure, of the hour that ended at `time`, with the rules."""
         if fired := self._index.observe((instrument, VOLATILITY), repr(value)):
             self._notify(fired, {"current": value, "time": time}, {"seq": None, "epoch": None})
 

@@ -15,10 +15,10 @@ Current = Callable[[Series], Decimal | None]
 
 
 class AlertRequests:
-    """Answers requests about alerts. A rule belongs to one client and is deleted when it disconnects.
+    """Answers requests about alerts.
 
-    `current` returns the present value of a series. `prefix` makes the ids of this hub unique among
-    all hubs.
+    A rule belongs to one client and is deleted when that client disconnects. `current` returns the
+    present value of a series. `prefix` makes the ids of this hub unique among all hubs.
     """
 
     def __init__(self, index: RuleIndex, instruments: Container[str], current: Current, prefix: str) -> None:

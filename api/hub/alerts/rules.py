@@ -1,4 +1,4 @@
-"""Rules of clients by instrument and metric, sorted by threshold: a new value visits only the rules that fire.
+"""Rules of clients, sorted by threshold: a new value visits only the rules that fire.
 
 The naive version compares every price with every rule of its instrument. A rule changes its result
 only when the value passes its threshold. So the rules that may fire have thresholds between the
@@ -44,7 +44,10 @@ class TooManyRules(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One alert of a client. `number` rises from rule to rule; `value` is the threshold as the client gave it."""
+    """One alert of a client.
+
+    `number` rises from rule to rule; `value` is the threshold as the client gave it.
+    """
 
     id: str
     number: int
@@ -165,7 +168,10 @@ class RuleIndex:
         return self._count
 
     def add(self, rule: Rule, current: Decimal | None) -> None:
-        """Add a rule; `current` is the present value of its series, None if there is none. Raises `TooManyRules`."""
+        """Add a rule. Raises `TooManyRules`.
+
+        `current` is the present value of its series, None if there is none.
+        """
         if len(self._clients.get(rule.client, ())) >= self._max_per_client:
             raise TooManyRules(f"A client holds at most {self._max_per_client} alerts: delete some first.", self._max_per_client)
         if self._count >= self._max_in_hub:

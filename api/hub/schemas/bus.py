@@ -1,4 +1,7 @@
-"""What a message on each channel must be before the hub relays it. Fields the schemas do not know are welcome."""
+"""Schemas of the messages of the bus: the hub relays valid messages only.
+
+Unknown fields are allowed and relayed.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ class CandleSchema(_Open):
 
 
 class MessageSchema(_Open):
-    """Common to all: our own publisher gives `seq` and `epoch`, other programs give neither."""
+    """Common fields. Our own publisher sets `seq` and `epoch`, foreign programs set neither."""
 
     timestamp = TimeText()
     seq = Int(strict=True, validate=validate.Range(min=1, max=MAX_SEQ))

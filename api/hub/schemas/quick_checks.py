@@ -1,4 +1,4 @@
-"""Quick checks of the most frequent messages: True only if the channel's schema accepts the message.
+"""Quick checks of frequent messages: True only if the schema of the channel accepts the message.
 
 A message that fails its quick check may still be valid: the schema decides. The quick check exists
 because a marshmallow load takes 20 µs with warm caches, and many times that for one message between
