@@ -118,12 +118,12 @@ class Events:
         try:
             row = self._row(client, event)
             answer = row.handler(self, client, _load(row.request, arguments))
+            data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
             return _refuse(client, event, refusal)
         except Exception:
             log.exception("event failed", extra={"event": event})
             return _refuse(client, event, Refusal(ErrorCode.INTERNAL, "Something went wrong on the server."))
-        data = _reply(client, row.answer, answer.body)
         for body in answer.missed:
             # Without a key: missed messages are not conflated.
             client.fanout.emit(sid, CHANNELS[topics.PRICES].event, body)

@@ -152,6 +152,17 @@ def test_a_forbidden_instrument_is_rejected_by_itself() -> None:
     assert hub.ask("subscribe", {"pairs": "all"})["pairs"] == ["EUR_USD"]
 
 
+def test_an_answer_that_cannot_be_written_is_internal(caplog: pytest.LogCaptureFixture) -> None:
+    """orjson reads deeper nesting than it writes."""
+    nested: Any = 1
+    for _ in range(300):
+        nested = [nested]
+    hub = Hub(OpenAuthenticator(), None)
+    assert hub.ask("ping", {"timestamp": nested})["code"] == "internal"
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+    assert "code" not in hub.ask("ping", {"timestamp": 1})
+
+
 def test_the_greeting_lists_the_permitted_instruments() -> None:
     assert b'"available_pairs":["EUR_USD"]' in Hub(RightsOfPayload(), rights()).received
 
