@@ -1,7 +1,8 @@
-"""The AsyncAPI 3 document of the hub, made from the schemas of its events."""
+"""The AsyncAPI 3 document of the hub, made from its tables of channels and events."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apispec import APISpec
@@ -10,8 +11,10 @@ from marshmallow import Schema
 from marshmallow.fields import Field
 
 from api.fields import DecimalText, Flag, TimeText
-from api.hub.schemas.answers import ANSWERS, REQUESTS
-from api.hub.schemas.requests import ALL, Candles, Pairs, Threshold
+from api.hub.channels import CHANNELS, Channel
+from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent, namespaces
+from api.hub.schemas.answers import GREETING, NOTICES, HubEvent
+from api.hub.schemas.requests import ALL, CandleSeriesField, Pairs, Threshold
 from db.decimals import DECIMAL
 from db.intervals import INTERVALS
 
@@ -20,44 +23,40 @@ _SERIES: dict[str, Any] = {
     "required": ["pair", "interval"],
     "properties": {"pair": {"type": "string"}, "interval": {"type": "string", "enum": list(INTERVALS)}},
 }
-# Fields of ours -> what JSON Schema says of them: apispec knows marshmallow's own alone.
+# field class of ours -> JSON Schema; apispec converts marshmallow's own fields only
 FORMS: dict[type[Field[Any]], dict[str, Any]] = {
     DecimalText: {"pattern": f"^{DECIMAL}$", "examples": ["1.0945"]},
     TimeText: {"format": "date-time"},
     Flag: {"type": "boolean"},
     Pairs: {
-        "description": f'`"{ALL}"`, one instrument, or a list of them, each of which is judged by itself. Not needed beside `candles`',
+        "description": f'`"{ALL}"`, one instrument, or a list; each is judged separately. Optional if `candles` is present',
         "oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}],
     },
-    Candles: {"description": "A list of series, each of which is judged by itself", "type": "array", "minItems": 1, "items": _SERIES},
+    CandleSeriesField: {
+        "description": "A list of series; each is judged separately",
+        "type": "array",
+        "minItems": 1,
+        "items": _SERIES,
+    },
     Threshold: {
         "description": "Positive: a decimal string or a number for `price`, a number for `volatility`",
         "oneOf": [{"type": "string", "pattern": f"^{DECIMAL}$"}, {"type": "number", "exclusiveMinimum": 0}],
     },
 }
 
-# events that nobody asks for, at that moment: -> who gets them
-BROADCASTS = {
-    "connection_established": "A client that has just connected",
-    "price_update": "Clients that hold the instrument",
-    "candle_update": "Clients that hold the candles",
-    "volatility_alert": "Clients that hold the instrument",
-    "correlation_alert": "Clients that hold either instrument, once",
-    "data_ready": "Everyone",
-    "alert_triggered": "The client whose alert it is",
-    "gap_notice": "A client that had not kept up",
-    "error": "The client whose request was refused; everyone, with `unavailable`, before the hub goes away",
-}
 _DESCRIPTION = (
-    "Market data over Socket.IO (protocol 5, over WebSocket or long-polling). A message is an event of the namespace `/` with one JSON "
-    "object. Whatever a client asks is answered by an event and, where it wants one, by an ack with the same body; either is `error` where "
-    "it was refused."
+    "Market data over Socket.IO (protocol 5, over WebSocket or long-polling). A message is an event with one JSON object. The hub answers "
+    "each event of a client with an event and, if the client requests one, with an ack that has the same body. The answer is `error` if "
+    "the request was refused."
 )
 
 
 def document(version: str, host: str) -> dict[str, Any]:
-    """The document of a hub at `host` (`HOST:PORT`), as AsyncAPI 3.0.0 has it. Operations are told from the hub's side."""
-    bodies = {**{event: schema for event, (schema, _) in REQUESTS.items()}, **ANSWERS}
+    """Return the AsyncAPI 3.0.0 document of a hub at `host` (`HOST:PORT`).
+
+    Operations are described from the side of the hub.
+    """
+    messages = {_prefix(each) + event: (event, schema) for each in namespaces() for event, schema in _bodies(each).items()}
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Tickwire", "version": version, "description": _DESCRIPTION, "license": {"name": "MIT"}},
@@ -67,48 +66,99 @@ def document(version: str, host: str) -> dict[str, Any]:
                 "host": host,
                 "pathname": "/socket.io/",
                 "protocol": "ws",
-                "description": "Socket.IO's own clients take it from here; behind a proxy it is the proxy's address",
+                "description": "Address for Socket.IO clients; behind a proxy, the address of the proxy",
             }
         },
-        "channels": {
-            "hub": {
-                "address": "/",
-                "title": "The namespace of all events",
-                "servers": [{"$ref": "#/servers/hub"}],
-                "messages": {event: {"$ref": f"#/components/messages/{event}"} for event in bodies},
-            }
-        },
-        "operations": {**_asked(), **_told()},
+        "channels": {_channel(namespace): _describe(namespace) for namespace in namespaces()},
+        "operations": {key: operation for namespace in namespaces() for key, operation in _operations(namespace).items()},
         "components": {
-            "messages": {event: _message(event, schema) for event, schema in bodies.items()},
-            "schemas": _schemas(bodies.values()),
+            "messages": {key: _message(*message) for key, message in messages.items()},
+            "schemas": _schemas(schema for _, schema in messages.values()),
         },
     }
 
 
-def _asked() -> dict[str, Any]:
-    """What clients ask for, and the answers."""
+def requests(namespace: str = MAIN) -> dict[str, type[Schema]]:
+    """Return the body of each event that clients of the namespace may send."""
+    return {row.name: type(row.request) for row in _client_events(namespace)}
+
+
+def answers(namespace: str = MAIN) -> dict[str, type[Schema]]:
+    """Return the body of each event that the hub sends in the namespace."""
     return {
-        event: {
+        **{event: row.schema for event, row in _own_events(GREETING, namespace).items()},
+        **{row.answer: row.answer_schema for row in _client_events(namespace)},
+        **{row.event: type(row.schema) for row in _channels(namespace)},
+        **{event: row.schema for event, row in _own_events(NOTICES, namespace).items()},
+    }
+
+
+def broadcasts(namespace: str = MAIN) -> dict[str, str]:
+    """Return the events of the namespace that answer no request, each with its receivers."""
+    return {
+        **{event: row.audience for event, row in _own_events(GREETING, namespace).items()},
+        **{row.event: row.audience for row in _channels(namespace)},
+        **{event: row.audience for event, row in _own_events(NOTICES, namespace).items()},
+    }
+
+
+def _bodies(namespace: str) -> dict[str, type[Schema]]:
+    return {**requests(namespace), **answers(namespace)}
+
+
+def _client_events(namespace: str) -> list[ClientEvent]:
+    return [row for row in CLIENT_EVENTS.values() if row.namespace == namespace]
+
+
+def _channels(namespace: str) -> list[Channel]:
+    return [row for row in CHANNELS.values() if row.namespace == namespace]
+
+
+def _own_events(rows: Mapping[str, HubEvent], namespace: str) -> dict[str, HubEvent]:
+    return {event: row for event, row in rows.items() if row.everywhere or namespace == MAIN}
+
+
+def _channel(namespace: str) -> str:
+    """Return the key of a namespace among the channels of the document."""
+    return "hub" if namespace == MAIN else namespace.strip("/")
+
+
+def _prefix(namespace: str) -> str:
+    """Return the prefix of the names of a namespace: another one may have the same events."""
+    return "" if namespace == MAIN else f"{_channel(namespace)}."
+
+
+def _describe(namespace: str) -> dict[str, Any]:
+    return {
+        "address": namespace,
+        "title": "The namespace of all events" if namespace == MAIN else f"The namespace {namespace}",
+        "servers": [{"$ref": "#/servers/hub"}],
+        "messages": {event: {"$ref": f"#/components/messages/{_prefix(namespace)}{event}"} for event in _bodies(namespace)},
+    }
+
+
+def _operations(namespace: str) -> dict[str, Any]:
+    """Return the requests with their replies, then the broadcasts, of one namespace."""
+    name, prefix = _channel(namespace), _prefix(namespace)
+    channel = {"$ref": f"#/channels/{name}"}
+    received = {
+        prefix + row.name: {
             "action": "receive",
-            "channel": {"$ref": "#/channels/hub"},
-            "messages": [_of_channel(event)],
-            "reply": {"channel": {"$ref": "#/channels/hub"}, "messages": [_of_channel(answer), _of_channel("error")]},
+            "channel": channel,
+            "messages": [_of_channel(name, row.name)],
+            "reply": {"channel": channel, "messages": [_of_channel(name, row.answer), _of_channel(name, "error")]},
         }
-        for event, (_, answer) in REQUESTS.items()
+        for row in _client_events(namespace)
     }
-
-
-def _told() -> dict[str, Any]:
-    """What clients hear without having asked just then."""
-    return {
-        event: {"action": "send", "channel": {"$ref": "#/channels/hub"}, "messages": [_of_channel(event)], "description": whom}
-        for event, whom in BROADCASTS.items()
+    sent = {
+        prefix + event: {"action": "send", "channel": channel, "messages": [_of_channel(name, event)], "description": audience}
+        for event, audience in broadcasts(namespace).items()
     }
+    return {**received, **sent}
 
 
-def _of_channel(event: str) -> dict[str, str]:
-    return {"$ref": f"#/channels/hub/messages/{event}"}
+def _of_channel(channel: str, event: str) -> dict[str, str]:
+    return {"$ref": f"#/channels/{channel}/messages/{event}"}
 
 
 def _message(event: str, schema: type[Schema]) -> dict[str, Any]:
@@ -121,17 +171,18 @@ def _first_line(schema: type[Schema]) -> str:
 
 def _name(schema: type[Schema] | Schema) -> str:
     cls = schema if isinstance(schema, type) else type(schema)
-    return cls.__name__.removesuffix("Schema")
+    return str(getattr(cls, "component_name", cls.__name__.removesuffix("Schema")))
 
 
-def _schemas(schemas: Any) -> dict[str, Any]:
-    """JSON Schema of these and of all that is nested in them, by name."""
+def _schemas(schemas: Iterable[type[Schema]]) -> dict[str, Any]:
+    """Return the JSON Schema of these schemas and of all nested ones, by name."""
     plugin = MarshmallowPlugin(schema_name_resolver=_resolve)
-    spec = APISpec(title="", version="", openapi_version="3.1.0", plugins=[plugin])  # 3.1: the version whose schemas are JSON Schema
+    # From version 3.1 on, the schemas of OpenAPI are JSON Schema.
+    spec = APISpec(title="", version="", openapi_version="3.1.0", plugins=[plugin])
     assert plugin.converter is not None  # noqa: S101 - APISpec has just made it
     plugin.converter.add_attribute_function(_form)  # type: ignore[no-untyped-call]
     for schema in dict.fromkeys(schemas):
-        if _name(schema) not in spec.components.schemas:  # nested in one of those before
+        if _name(schema) not in spec.components.schemas:  # already nested in an earlier one
             spec.components.schema(_name(schema), schema=schema)
     described: dict[str, Any] = spec.to_dict()["components"]["schemas"]
     for each in described.values():
@@ -144,9 +195,9 @@ def _resolve(schema: Any) -> str:
 
 
 def _form(converter: Any, field: Field[Any], **_: Any) -> dict[str, Any]:
-    """What JSON Schema says of a field of ours; bound to apispec's converter, which is the first argument."""
+    """Return the JSON Schema of a field of ours; apispec passes its converter first."""
     form = next((form for kind, form in FORMS.items() if isinstance(field, kind)), {})
-    if isinstance(field, Candles) and field.all_of_them:
+    if isinstance(field, CandleSeriesField) and field.all_of_them:
         return {"description": f'{form["description"]}, or `"{ALL}"`', "oneOf": [{"const": ALL}, _without_description(form)]}
     return form
 
@@ -156,7 +207,7 @@ def _without_description(form: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mend(schema: dict[str, Any]) -> None:
-    """Say what apispec gets wrong or cannot know."""
+    """Correct in place the parts that apispec cannot derive."""
     if schema.get("additionalProperties") is False:
         del schema["additionalProperties"]  # answers may grow
     for field in schema["properties"].values():

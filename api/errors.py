@@ -7,7 +7,10 @@ from typing import Any
 
 
 class ErrorCode(StrEnum):
-    """What went wrong, for programs. `no_data` is REST's alone; `unauthorized` waits for API keys: nothing is protected yet."""
+    """The machine-readable part of an error. Only REST uses `no_data`.
+
+    `unauthorized` means that a right is missing; `OpenAuthenticator` grants all rights.
+    """
 
     INVALID_PAYLOAD = "invalid_payload"
     UNKNOWN_INSTRUMENT = "unknown_instrument"
@@ -21,7 +24,7 @@ class ErrorCode(StrEnum):
 
 
 class Refusal(Exception):
-    """The request cannot be served; becomes the `error` event."""
+    """The request is not served; the client receives the code, the message and the details."""
 
     def __init__(self, code: ErrorCode, message: str, details: dict[str, Any] | None = None) -> None:
         self.code = code
@@ -30,11 +33,17 @@ class Refusal(Exception):
 
 
 def unknown_instrument(instrument: str) -> Refusal:
-    """There is no instrument of that name."""
+    """Return the refusal of an instrument that does not exist."""
     message = f"There is no instrument {instrument!r}."
     return Refusal(ErrorCode.UNKNOWN_INSTRUMENT, message, {"instrument": ["Unknown instrument."]})
 
 
+def forbidden_instrument(instrument: str) -> Refusal:
+    """Return the refusal of an instrument that the client may not see."""
+    message = f"You have no access to the instrument {instrument!r}."
+    return Refusal(ErrorCode.UNAUTHORIZED, message, {"instrument": ["No access."]})
+
+
 def error_body(code: ErrorCode, message: str, event: str, details: dict[str, Any]) -> dict[str, Any]:
-    """The body of the `error` event."""
+    """Return the body of the `error` event."""
     return {"code": code.value, "message": message, "event": event, "details": details}

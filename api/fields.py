@@ -1,4 +1,4 @@
-"""Fields that more than one schema needs."""
+"""Fields that several schemas share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from db.timestamps import parse_time
 
 
 class DecimalText(Str):
-    """A price or quantity: a decimal string without sign or exponent, e.g. `"1.0945"`; it stays text."""
+    """A price or quantity: decimal string without sign or exponent, e.g. `"1.0945"`; stays text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not isinstance(value, str) or not is_decimal(value):
@@ -21,7 +21,7 @@ class DecimalText(Str):
 
 
 class Number(Float):
-    """A JSON number that is finite; text that looks like one is not."""
+    """A finite JSON number; numeric text is invalid."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_nan=False, **kwargs)
@@ -33,7 +33,7 @@ class Number(Float):
 
 
 class Flag(Field[bool]):
-    """`true` or `false`, and nothing that looks like it."""
+    """`true` or `false`; no other value is converted."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -42,7 +42,7 @@ class Flag(Field[bool]):
 
 
 class TimeText(Str):
-    """An ISO 8601 time with `Z`, an offset, or none (UTC); it stays text."""
+    """An ISO 8601 time with `Z`, an offset, or none (UTC); stays text."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         try:

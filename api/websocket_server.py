@@ -1,36 +1,41 @@
-"""The hub's composition root: settings in, a WSGI application with its relay and housekeeping out."""
+"""The composition root of the hub: a WSGI application with its relay and its volatility feed."""
 
 from __future__ import annotations
 
 import logging
+import os
 import random
+import signal
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import orjson
-import psutil
 from flask import Flask
-from flask_socketio import ConnectionRefusedError, SocketIO  # noqa: A004 - Socket.IO's own name for it
+from flask_socketio import SocketIO
 
-from api.access.model import Handshake
+from api.access.model import Authenticator, OpenAuthenticator
 from api.errors import ErrorCode, error_body
-from api.hub.alerts.notifier import AlertBell
-from api.hub.alerts.requests import AlertDesk
-from api.hub.alerts.rules import PRICE, RuleIndex, Series
+from api.hub.alerts.notifier import AlertNotifier
+from api.hub.alerts.requests import AlertRequests
+from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
-from api.hub.events import Events
+from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
 from api.hub.relay import Relay
+from api.hub.schemas.requests import PRICE
+from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
-from api.hub.transport.wire import event
+from config.pacing import Outage, backoff, retry
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
@@ -41,23 +46,25 @@ from db.timestamps import format_time
 
 log = logging.getLogger(__name__)
 
-_FLUSH_SECONDS = 5.0
+FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
+FLUSH_POLL_SECONDS = 0.02
+_OPEN = OpenAuthenticator()
 
 
 class Hub:
-    """The running hub: a WSGI application that can be told to go away politely."""
+    """The running hub: a WSGI application with an orderly shutdown."""
 
-    protocol = Protocol  # what the HTTP server has to speak for it
+    protocol = Protocol  # the class with which the HTTP server must read the hub's connections
 
-    def __init__(self, app: Flask, engine: EngineServer, fanout: Fanout, relay: Relay, stop: threading.Event) -> None:
+    def __init__(self, app: Flask, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
         self._app = app
         self._engine = engine
-        self._fanout = fanout
+        self._fanouts = fanouts
         self._relay = relay
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # A client that came before the log is filled would be told that nothing of what it missed is known.
+        # Before the log is filled, the hub cannot serve the missed messages of a client.
         early = not self._relay.loaded and environ.get("PATH_INFO", "").startswith("/socket.io/")
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response("503 Service Unavailable", [("Retry-After", "2"), ("Connection", "close")])
@@ -65,61 +72,64 @@ class Hub:
         return self._app(environ, start_response)
 
     def shutdown(self) -> None:
-        """Tell every client when to come back, and close its transport behind that; takes at most a few seconds."""
+        """Send every client an `error` with `retry_after`, then close its transport.
+
+        Takes at most `FLUSH_SECONDS`.
+        """
         self._stop.set()
-        clients = self._fanout.clients()
+        clients = [(fanout, client) for fanout in self._fanouts.values() for client in fanout.clients()]
         log.info("hub stops", extra={"clients": len(clients)})
-        for client in clients:
-            # Jitter, so that they do not all come back in the same instant.
+        for fanout, client in clients:
+            # Jitter, so that the clients do not reconnect all at once.
             details = {"retry_after": round(random.uniform(1.0, 5.0), 2)}  # noqa: S311
             body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)
-            self._fanout.send(client, event("error", orjson.dumps(body)))
-        deadline = time.monotonic() + _FLUSH_SECONDS
+            fanout.emit(client, "error", orjson.dumps(body))
+        deadline = time.monotonic() + FLUSH_SECONDS
         while self._engine.waiting_bytes() and time.monotonic() < deadline:
-            time.sleep(0.02)
+            time.sleep(FLUSH_POLL_SECONDS)
         self._engine.close_all()
         while self._engine.closing and time.monotonic() < deadline:
-            time.sleep(0.02)
+            time.sleep(FLUSH_POLL_SECONDS)
 
 
-def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Hub:
-    """Build the hub on a bus and a store, and start its relay. Waits for PostgreSQL once, for the reference data."""
+def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], authenticator: Authenticator = _OPEN) -> Hub:
+    """Build and start the hub; waits until PostgreSQL has returned the reference data."""
     cooperate(wait_for_socket)
-    instruments, sessions = _reference_data(store)
+    stop = threading.Event()
+    instruments, sessions = _reference_data(store, stop)
     app = Flask(__name__)
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, socketio.server.session_of(client, namespace).outbox))
     socketio = make_socketio(app, manager, _limits(settings), cors_origins=settings.cors_origins)
     engine: EngineServer = socketio.server.eio
-    fanout = Fanout(time.monotonic, engine.loop.call_later)
-    topic_log = TopicLog()
-    rules = RuleIndex()
-    bell = AlertBell(rules, fanout, lambda: format_time(clock()))
-    feed = VolatilityFeed(store, bell.volatility)
-    relay = Relay(bus, topic_log, fanout, frozenset(instruments), {topics.PRICES: bell.price, topics.DATA_READY: feed.data_ready})
+    fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
+    topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
+    notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
+    feed = VolatilityFeed(store, notifier.volatility)
+    relay = Relay(bus, topic_log, fanouts, known, {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]})
     events = Events(
-        fanout,
+        fanouts,
         topic_log,
         instruments,
-        AlertDesk(rules, frozenset(instruments), lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
+        AlertRequests(rules, known, lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
+        authenticator,
         max_clients=settings.websocket_max_clients,
         replay_bytes=settings.outbox_limit_bytes * 7 // 8,
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),
-        stats=_Stats(relay, engine, sessions, clock),
+        stats=Stats(relay, engine, sessions, clock),
     )
-    _wire(socketio, events)
-    stop = threading.Event()
+    _register_handlers(socketio, events, fanouts)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
-    feed.read()  # so that the first alerts begin with what is known
-    socketio.start_background_task(relay.run, stop)
-    socketio.start_background_task(feed.run, stop)
-    return Hub(app, engine, fanout, relay, stop)
+    feed.read()  # so that new rules begin with the present figures
+    socketio.start_background_task(run_until_stopped, relay.run, stop)
+    socketio.start_background_task(run_until_stopped, feed.run, stop)
+    return Hub(app, engine, fanouts, relay, stop)
 
 
 def _limits(settings: Settings) -> Limits:
-    """Return the limits of the transport; even a refused client needs a session."""
+    """Return the limits of the transport. A client that is refused needs a session too, for its refusal."""
     return Limits(
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
@@ -130,7 +140,7 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decimal | None:
-    """The value that a series has just now, by which a new rule knows where it starts."""
+    """Return the present value of a series, with which a new rule begins."""
     instrument, metric = series
     if metric == PRICE:
         body = topic_log.latest(instrument)
@@ -140,67 +150,49 @@ def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decim
 
 
 def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[dict[str, Any], int]:
-    """For load balancers: whether new clients are well served here."""
+    """For load balancers: 200 if the hub can serve new clients, else 503."""
     fine = relay.connected and not stop.is_set()
     body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
     return body, 200 if fine else 503
 
 
-class _Stats:
-    """The part of `server_stats` that is not about clients."""
+def run_until_stopped(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    """Run a loop that must last until `stop` is set; if it ends before, end the process.
 
-    def __init__(self, relay: Relay, engine: EngineServer, sessions: list[MarketSession], clock: Callable[[], datetime]) -> None:
-        self._relay = relay
-        self._engine = engine
-        self._sessions = sessions
-        self._clock = clock
-        self._started = time.monotonic()
-        self._process = psutil.Process()
-
-    def __call__(self) -> dict[str, Any]:
-        now = time.monotonic()
-        last = self._relay.last_message
-        moment = self._clock()
-        return {
-            "messages_relayed": self._relay.relayed,
-            "messages_skipped": dict(self._relay.skipped),
-            "messages_conflated": self._engine.conflated(),
-            "slow_clients": self._engine.slow_clients,
-            "outbox_bytes": self._engine.waiting_bytes(),
-            "uptime_seconds": round(now - self._started, 3),
-            "memory_usage_mb": round(self._process.memory_info().rss / 2**20, 1),
-            "redis_connected": self._relay.connected,
-            "last_message_age_seconds": None if last is None else round(now - last, 3),
-            "open_sessions": [session.name for session in self._sessions if session.is_open(moment)],
-        }
+    Without the loop the hub would accept clients and send them nothing. SIGTERM to this process
+    makes the worker shut down in order, and its supervisor starts another.
+    """
+    try:
+        loop(stop)
+    finally:
+        if not stop.is_set():
+            failed = sys.exc_info()[0] is not None
+            log.critical("a loop of the hub ended, the process stops", extra={"loop": loop.__qualname__}, exc_info=failed)
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _wire(socketio: SocketIO, events: Events) -> None:
-    """Connect Socket.IO's events to ours."""
-
-    def connect(client: str, handshake: Handshake) -> None:
-        if refusal := events.admit():
-            raise ConnectionRefusedError(refusal["code"], refusal)
+def _register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, Fanout]) -> None:
+    """Connect the events of Socket.IO to ours, in each namespace."""
 
     def disconnect(client: str, reason: str = "") -> None:
         events.disconnected(client)
 
-    def anything(client: str, name: str, *arguments: Any) -> Any:
+    def any_event(client: str, name: str, *arguments: Any) -> Any:
         return orjson.Fragment(events.answer(client, name, arguments))
 
-    socketio.on_event("connect", connect)
-    socketio.on_event("disconnect", disconnect)
-    socketio.on_event("*", anything)
+    for namespace in fanouts:
+        socketio.on_event("connect", events.admit, namespace=namespace)
+        socketio.on_event("disconnect", disconnect, namespace=namespace)
+        socketio.on_event("*", any_event, namespace=namespace)
 
 
-def _reference_data(store: Store) -> tuple[list[str], list[MarketSession]]:
-    """Instruments and sessions; a database that is away is waited for, since nothing can be judged without them."""
-    attempt = 0
-    while True:
-        try:
-            with store.transaction() as cursor:
-                return [instrument.symbol for instrument in all_instruments(cursor)], all_sessions(cursor)
-        except StoreError as error:
-            attempt += 1
-            log.warning("hub waits for the store: %s", error)
-            time.sleep(min(5.0, 0.25 * 2**attempt))
+def _reference_data(store: Store, stop: threading.Event) -> tuple[list[str], list[MarketSession]]:
+    """Return instruments and market sessions, which check messages; waits for the store."""
+
+    def read() -> tuple[list[str], list[MarketSession]]:
+        with store.transaction() as cursor:
+            return [instrument.symbol for instrument in all_instruments(cursor)], all_sessions(cursor)
+
+    outage = Outage(log, "hub waits for the store", monotonic=time.monotonic)
+    pause = partial(backoff, first=0.5, longest=5.0, jitter=1.0, spread=0.0)
+    return retry(read, on=StoreError, stop=stop, outage=outage, pause=pause)

@@ -50,15 +50,6 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
     return tuple(row.name for row in streams.values() if row.relayed)
 
 
-# channel -> Socket.IO event of its messages
-EVENTS = {
-    PRICES: "price_update",
-    VOLATILITY_ALERTS: "volatility_alert",
-    CORRELATION_ALERTS: "correlation_alert",
-    DATA_READY: "data_ready",
-    CANDLES: "candle_update",
-}
-
 EPOCH_KEY = "tickwire:epoch"
 LATEST_KEY = "tickwire:latest"
 SOURCES_KEY = "tickwire:sources"

@@ -1,1 +1,1 @@
-"""Access control: the identity and the rights of a client, decided once per connection or request."""
+"""Access control: identity and rights of a client, decided once per connection or request."""

@@ -19,10 +19,11 @@ KEPT_HEADERS = ("authorization", "x-api-key", "host", "origin", "user-agent", "x
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The facts that identify a client: once per CONNECT of a Socket.IO namespace, once per REST request.
+    """The facts that identify a client: one per CONNECT of a namespace, one per REST request.
 
     `transport` is `polling`, `websocket` or `rest`. `address` is the address of the peer. `headers`
-    has lower-case names, those of `KEPT_HEADERS` alone. `auth` is the payload of CONNECT, None for REST.
+    has lower-case names, those of `KEPT_HEADERS` alone. `auth` is the payload of CONNECT, None for
+    REST.
     """
 
     transport: str
@@ -70,5 +71,5 @@ class OpenAuthenticator:
     """Accepts every client."""
 
     def authenticate(self, handshake: Handshake) -> Access:
-        """Return all rights, whatever the handshake holds."""
+        """Return all rights for every handshake."""
         return _OPEN_ACCESS

@@ -1,13 +1,14 @@
-"""The rooms of candles, one per instrument and interval: who asks for which, who holds which, and what they begin with."""
+"""The rooms of candles, one per instrument and interval: subscriptions and snapshots."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from api.errors import ErrorCode
+from api.access.model import Access
+from api.errors import ErrorCode, forbidden_instrument
 from api.hub.fanout import Fanout
 from api.hub.schemas.requests import ALL
 from api.hub.topic_log import TopicLog
@@ -18,7 +19,10 @@ Series = tuple[str, str]  # instrument, interval
 
 
 class CandleRooms:
-    """The half of `subscribe` and `unsubscribe` that is about candles. Their rooms know no rate: a candle comes when it has changed."""
+    """The half of `subscribe` and `unsubscribe` that is about candles.
+
+    These rooms have no rate: a candle is sent when it changes.
+    """
 
     def __init__(self, fanout: Fanout, topic_log: TopicLog, instruments: Sequence[str]) -> None:
         self._fanout = fanout
@@ -28,8 +32,8 @@ class CandleRooms:
             topics.candle_room(pair, interval): (pair, interval) for pair in instruments for interval in INTERVALS
         }
 
-    def judge(self, asked: Sequence[Any]) -> tuple[list[Series], list[dict[str, Any]]]:
-        """What was asked for, each once: those that exist, and a verdict on each that does not."""
+    def judge(self, asked: Sequence[Any], access: Access) -> tuple[list[Series], list[dict[str, Any]]]:
+        """Return the accepted series, each once, and one entry for each rejected item."""
         accepted: dict[Series, None] = {}
         rejected = []
         for item in asked:
@@ -42,6 +46,8 @@ class CandleRooms:
                 code, message = ErrorCode.UNKNOWN_INSTRUMENT, f"There is no instrument {pair[:64]!r}."
             elif not isinstance(interval, str) or interval not in INTERVALS:
                 code, message = ErrorCode.INVALID_PAYLOAD, f"An interval is one of {', '.join(INTERVALS)}."
+            elif not access.includes(pair):
+                code, message = ErrorCode.UNAUTHORIZED, str(forbidden_instrument(pair))
             else:
                 accepted[pair, interval] = None
                 continue
@@ -53,20 +59,21 @@ class CandleRooms:
         if series:
             self._fanout.join(client, [topics.candle_room(*each) for each in series])
 
-    def leave(self, client: str, asked: Any) -> None:
-        """Take the client out of what it names, or out of `"all"` candle rooms; what is not held is passed over."""
+    def leave(self, client: str, asked: Any, access: Access) -> None:
+        """Take the client out of these rooms, or out of all; others are ignored."""
         if asked:
-            self._fanout.leave(client, self._rooms if asked == ALL else [topics.candle_room(*each) for each in self.judge(asked)[0]])
+            rooms = self._rooms if asked == ALL else [topics.candle_room(*each) for each in self.judge(asked, access)[0]]
+            self._fanout.leave(client, rooms)
 
     def held(self, client: str) -> list[dict[str, str]]:
-        """The client's candle rooms, as it would ask for them."""
+        """Return the candle rooms of the client, in the form of a request."""
         rooms = self._fanout.rooms(client)
         return [{"pair": pair, "interval": interval} for room, (pair, interval) in self._rooms.items() if room in rooms]
 
     def snapshot(self, series: Sequence[Series]) -> list[orjson.Fragment]:
-        """candle_update bodies to begin with, of those that have had any."""
-        return [orjson.Fragment(body) for each in series for body in self._log.candles(topics.candle_topic(*each))]
+        """Return the candle_update bodies with which a client of each series begins."""
+        return [orjson.Fragment(body) for each in series for body in self._log.newest(topics.candle_topic(*each))]
 
-    def count(self, members: dict[str, int]) -> int:
-        """How many subscriptions to candles are among these `members` of all rooms."""
+    def count(self, members: Mapping[str, int]) -> int:
+        """Return the number of candle subscriptions, given the `members` of all rooms."""
         return sum(count for room, count in members.items() if room in self._rooms)

@@ -1,7 +1,8 @@
-"""Who gets what, and the shortest way to everybody: clients that want the same are served as one.
+"""Rooms, rates and broadcasts: clients with equal holdings share one joined batch.
 
-A *cohort* is all clients with the same holdings: the same rooms, each at the same rate. A batch of messages is joined once
-per cohort, and each of its clients gets the same bytes in one `send()`.
+A *cohort* is the set of all clients with the same holdings: the same rooms, each at the same rate.
+A batch of messages is joined once per cohort. Each client of the cohort gets the same bytes in one
+`send()`.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.wire import Frame
+from api.hub.transport.wire import Frame, event
 
-Rooms = tuple[str, ...]  # where a broadcast goes; none means to everyone
+Rooms = tuple[str, ...]  # destination of a broadcast; empty: every client of the namespace
 _Key = TypeVar("_Key")
-Holding = tuple[str, float | None]  # a room, and how often at most (Hz); None: every message
+Holding = tuple[str, float | None]  # room, highest rate in Hz; None: every message
 
-RATES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # Hz that are granted: few clocks serve everybody
+RATES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0)  # Hz; few rates need few clocks
 
 
 def granted(rate: float | None) -> float | None:
-    """The rate a client gets for the one it asks: the next lower of `RATES`."""
+    """Return the highest of `RATES` that does not exceed `rate`, or the lowest of all."""
     return None if rate is None else max(each for each in RATES if each <= rate or each == RATES[0])
 
 
 class _Cohort:
-    """Clients that hold the same."""
+    """Clients with the same holdings."""
 
     __slots__ = ("boxes", "holdings", "pending", "rates")
 
@@ -33,11 +34,11 @@ class _Cohort:
         self.holdings = holdings
         self.rates = sorted({rate for _, rate in holdings if rate is not None})
         self.boxes: dict[str, Outbox] = {}  # client -> its outbox
-        self.pending: list[Frame] = []  # what the next flush sends
+        self.pending: list[Frame] = []  # sent by the next flush
 
 
 class _Clock:
-    """One rate's clock: the latest price of each room since its last tick."""
+    """The clock of one rate: the latest frame of each room since its last tick."""
 
     __slots__ = ("cohorts", "latest", "newcomers", "period", "ticked")
 
@@ -45,47 +46,49 @@ class _Clock:
         self.period = 1 / rate
         self.ticked = float("-inf")  # monotonic time of the last tick
         self.latest: dict[str, Frame] = {}  # room -> its last frame, not sent yet
-        self.cohorts: dict[_Cohort, list[str]] = {}  # who runs by this clock, and in which rooms
-        self.newcomers: dict[str, dict[str, Frame]] = {}  # client -> what waited in rooms as it joined them: it has that from its snapshot
+        self.cohorts: dict[_Cohort, list[str]] = {}  # cohort -> its rooms with this rate
+        # client -> room -> frame that waited when the client joined; its snapshot contains that one
+        self.newcomers: dict[str, dict[str, Frame]] = {}
 
 
 class Fanout:
-    """The hub's outgoing side. None of its methods lets another client's work come in between.
+    """The outgoing side of one namespace. No method yields to another greenlet.
 
-    `now` is a monotonic clock in seconds, `call_later` calls once after so many.
+    `now` is a monotonic clock in seconds; `call_later(seconds, function)` calls the function once.
     """
 
-    def __init__(self, now: Callable[[], float], call_later: Callable[[float, Callable[[], None]], None]) -> None:
+    def __init__(self, now: Callable[[], float], call_later: Callable[[float, Callable[[], None]], None], namespace: str = "/") -> None:
+        self.namespace = namespace
         self._now = now
         self._call_later = call_later
         self._boxes: dict[str, Outbox] = {}  # client -> its outbox
         self._holdings: dict[str, dict[str, float | None]] = {}  # client -> room -> rate
         self._cohorts: dict[frozenset[Holding], _Cohort] = {}
         self._cohort_of: dict[str, _Cohort] = {}
-        self._live: dict[str, dict[_Cohort, None]] = {}  # room -> cohorts that get every message of it
-        self._rated: dict[str, dict[float, dict[_Cohort, None]]] = {}  # room -> rate -> cohorts that get its prices by that clock
+        self._live: dict[str, dict[_Cohort, None]] = {}  # room -> cohorts without a rate
+        self._rated: dict[str, dict[float, dict[_Cohort, None]]] = {}  # room -> rate -> cohorts
         self._clocks: dict[float, _Clock] = {}
-        self._touched: dict[_Cohort, None] = {}  # cohorts with something pending
+        self._touched: dict[_Cohort, None] = {}  # cohorts with pending frames
         self.delivered = 0  # messages handed to outboxes by broadcasts
-        self.batches = 0  # flushes that sent something
+        self.batches = 0  # sends to one cohort
         self.batched = 0  # messages in them
 
     # clients and rooms
 
     def add(self, client: str, box: Outbox) -> None:
-        """A client that holds nothing yet."""
+        """Add a client without rooms."""
         self._boxes[client] = box
         self._holdings[client] = {}
         self._settle(client)
 
     def remove(self, client: str) -> None:
-        """Forget a client."""
+        """Remove a client, if it is there."""
         if client in self._boxes:
             self._unsettle(client)
             del self._boxes[client], self._holdings[client]
 
     def join(self, client: str, rooms: Iterable[str], rate: float | None = None) -> None:
-        """Put the client into the rooms, at a granted rate; a room it is in already changes its rate."""
+        """Put the client into the rooms, or change their rate; `rate` is a granted one."""
         self.flush()
         joined = dict.fromkeys(rooms, rate)
         self._unsettle(client)
@@ -105,11 +108,11 @@ class Fanout:
         self._settle(client)
 
     def rooms(self, client: str) -> dict[str, float | None]:
-        """The rooms the client is in, and at which rate."""
+        """Return the rooms of the client, each with its rate."""
         return self._holdings.get(client, {})
 
     def members(self) -> dict[str, int]:
-        """How many clients are in each room that has any."""
+        """Return the number of clients per room; empty rooms are left out."""
         counts: dict[str, int] = {}
         for cohort in self._cohorts.values():
             for room, _ in cohort.holdings:
@@ -117,11 +120,11 @@ class Fanout:
         return counts
 
     def clients(self) -> list[str]:
-        """Every client."""
+        """Return all clients."""
         return list(self._boxes)
 
     def _settle(self, client: str) -> None:
-        """Put the client into the cohort that its holdings make."""
+        """Put the client into the cohort of its holdings."""
         holdings = frozenset(self._holdings[client].items())
         cohort = self._cohorts.get(holdings)
         if cohort is None:
@@ -157,14 +160,21 @@ class Fanout:
     # sending
 
     def send(self, client: str, *frames: Frame) -> None:
-        """Send frames to one client, behind everything broadcast before."""
+        """Send frames to one client, after all earlier broadcasts."""
         if self._touched:
             self.flush()
         if box := self._boxes.get(client):
             box.push(_joined(frames), frames)
 
+    def emit(self, client: str, name: str, body: bytes) -> None:
+        """Send one event in this namespace to one client; the frame is never conflated."""
+        self.send(client, event(name, body, namespace=self.namespace))
+
     def broadcast(self, rooms: Rooms, frame: Frame) -> None:
-        """Send the frame, with the next `flush`, once to every client that is in any of the rooms; prices by the clients' rates."""
+        """Send the frame once to every client in any of the rooms, with the next `flush`.
+
+        A frame with a key has at most one room. Clients with a rate receive it with their clock.
+        """
         cohorts: Iterable[_Cohort]
         if not rooms:
             cohorts = self._cohorts.values()
@@ -173,7 +183,7 @@ class Fanout:
             if rooms[0] in self._rated:
                 self._note_rated(rooms[0], frame)
         else:
-            # In two rooms or one, whatever the rate: once.
+            # A client in both rooms of a frame receives it once, at any rate.
             cohorts = dict.fromkeys(cohort for room in rooms for cohort in self._holders(room))
         for cohort in cohorts:
             cohort.pending.append(frame)
@@ -185,7 +195,7 @@ class Fanout:
             yield from cohorts
 
     def flush(self) -> None:
-        """Send what broadcasts have left pending."""
+        """Send all pending frames."""
         if not self._touched:
             return
         touched, self._touched = self._touched, {}
@@ -209,7 +219,7 @@ class Fanout:
         for rate in self._rated[room]:
             clock = self._clocks[rate]
             if not clock.latest:
-                # Idle until now: the first comes at once, if the last tick is long enough ago.
+                # The clock was idle: it ticks now, or one period after its last tick.
                 self._call_later(max(0.0, clock.ticked + clock.period - self._now()), lambda clock=clock: self._tick(clock))  # type: ignore[misc]
             clock.latest[room] = frame
 
@@ -233,7 +243,7 @@ def _joined(frames: Sequence[Frame]) -> bytes:
 
 
 def _remove(index: dict[_Key, dict[_Cohort, None]], key: _Key, cohort: _Cohort) -> None:
-    """Take the cohort out of the index, and the key with its last one."""
+    """Remove the cohort from the index, and the key if no cohort is left."""
     del index[key][cohort]
     if not index[key]:
         del index[key]

@@ -1,4 +1,4 @@
-"""Bytes from the bus become a `Message`: decoded once to learn what it is, and passed on as the very bytes they were."""
+"""Decode a message of the bus once; clients receive the bytes that Redis delivered."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from typing import Any
 import orjson
 from marshmallow import ValidationError
 
-from api.hub.schemas.bus import MOST_EPOCH, MOST_NAME, MOST_SEQ, SCHEMAS
+from api.hub.channels import CHANNELS, Channel
 from api.hub.transport.wire import Frame, event
-from db import topics
-from db.decimals import is_decimal
-from db.intervals import INTERVALS
-from db.timestamps import parse_time
 
-MOST_BYTES = 64 * 1024
-_CONFLATED = (topics.PRICES, topics.CANDLES)  # channels whose messages replace the one before them on their topic
-
-fromisoformat = datetime.fromisoformat
+MAX_MESSAGE_BYTES = 64 * 1024
 
 
 class BadMessage(Exception):
@@ -33,26 +26,36 @@ class BadMessage(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a channel. `rooms` is where it goes (none: to everyone); without `epoch` it is a foreign one.
+    """One message of a channel.
 
-    `body` is what Redis delivered, `frame` the event around it, for every receiver alike. `starts` is when a candle begins, `price` what
-    a price says, checked: `bid`, `ask`, `mid`, `time`.
+    `rooms` are its destination; without rooms, every client of the namespace receives it. `body`
+    has the bytes from Redis, `data` their checked content. All receivers share `frame`. A message
+    without `epoch` comes from a foreign program and has no `seq`. `starts` is set if the topic log
+    keeps the newest message of the channel.
     """
 
-    channel: str
+    row: Channel
     topic: str
     rooms: tuple[str, ...]
     body: bytes
     frame: Frame
     epoch: str | None
     seq: int
-    starts: datetime | None = None
-    price: Mapping[str, str] | None = None
+    starts: datetime | None
+    data: Mapping[str, Any]
+
+    @property
+    def channel(self) -> str:
+        """The name of the Redis channel."""
+        return self.row.stream.name
 
 
 def decode(channel: str, body: bytes, known: Container[str]) -> Message:
-    """Read a message of `channel`; `known` are the instruments it may name. Raises `BadMessage`."""
-    if len(body) > MOST_BYTES:
+    """Return the message in `body`. Raises `BadMessage`.
+
+    `known` are the instruments that the message may name.
+    """
+    if len(body) > MAX_MESSAGE_BYTES:
         raise BadMessage("too_large", f"{len(body)} bytes")
     try:
         data = orjson.loads(body)
@@ -60,78 +63,16 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
         raise BadMessage("not_json", str(error)) from None
     if not isinstance(data, dict):
         raise BadMessage("not_an_object", type(data).__name__)
-    if not ((plain := _PLAIN.get(channel)) and plain(data)):
+    row = CHANNELS[channel]
+    if row.quick_check is None or not row.quick_check(data):
         try:
-            SCHEMAS[channel].load(data)
+            row.schema.load(data)
         except ValidationError as error:
             raise BadMessage("schema", str(error.messages)) from None
-    topic, instruments, rooms = _addressee(channel, data)
-    if not all(name in known for name in instruments):
-        raise BadMessage("unknown_instrument", str(instruments))
-    frame = event(topics.EVENTS[channel], body, key=topic if channel in _CONFLATED else None)
-    starts = parse_time(data["candle"]["start_time"]) if channel == topics.CANDLES else None
-    price = data["price"] if channel == topics.PRICES else None
-    return Message(channel, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts, price)
-
-
-def is_plain_price(data: dict[str, Any]) -> bool:
-    """Whether the schema of prices would surely accept this: what our own publisher sends passes here, without the schema's machinery.
-
-    That machinery takes 20 µs when it has just run, and many times that once per message, cold, between two rounds of `send()`.
-    """
-    price = data.get("price")
-    if type(price) is not dict or not _has_plain_head(data):
-        return False
-    try:
-        return bool(is_decimal(price["bid"]) and is_decimal(price["ask"]) and is_decimal(price["mid"])) and _is_plain_time(price["time"])
-    except (KeyError, TypeError):
-        return False
-
-
-def is_plain_candle(data: dict[str, Any]) -> bool:
-    """As `is_plain_price`, of candles: a hub that starts reads a stream of thousands of them before it serves anybody."""
-    candle, interval = data.get("candle"), data.get("interval")
-    if type(candle) is not dict or type(interval) is not str or interval not in INTERVALS or not _has_plain_head(data):
-        return False
-    trades = candle.get("trades")
-    if type(candle.get("complete")) is not bool or not (trades is None or (type(trades) is int and trades >= 0)):
-        return False
-    try:
-        decimals = all(is_decimal(candle[name]) for name in ("open", "high", "low", "close", "volume"))
-        return decimals and _is_plain_time(candle["start_time"]) and _is_plain_time(candle["end_time"])
-    except (KeyError, TypeError):
-        return False
-
-
-# channel -> the short way to accept its messages
-_PLAIN = {topics.PRICES: is_plain_price, topics.CANDLES: is_plain_candle}
-
-
-def _has_plain_head(data: dict[str, Any]) -> bool:
-    name, epoch, seq = data.get("instrument"), data.get("epoch"), data.get("seq")
-    if type(name) is not str or type(epoch) is not str or type(seq) is not int:
-        return False
-    fits = 0 < len(name) <= MOST_NAME and 0 < len(epoch) <= MOST_EPOCH and 0 < seq <= MOST_SEQ
-    return fits and _is_plain_time(data.get("timestamp"))
-
-
-def _is_plain_time(text: Any) -> bool:
-    try:
-        fromisoformat(text)
-    except (TypeError, ValueError):
-        return False
-    return bool(text[-1:] == "Z")
-
-
-def _addressee(channel: str, data: dict[str, Any]) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """The topic that `seq` counts, the instruments that the message names, and the rooms where it is heard."""
-    if channel == topics.CORRELATION_ALERTS:
-        first, second = data["instrument1"], data["instrument2"]
-        return f"{first}|{second}", (first, second), (topics.price_room(first), topics.price_room(second))
-    if channel == topics.DATA_READY:
-        return data["data_type"], (), ()
-    name = data["instrument"]
-    if channel == topics.CANDLES:
-        interval = data["interval"]
-        return topics.candle_topic(name, interval), (name,), (topics.candle_room(name, interval),)
-    return name, (name,), (topics.price_room(name),)
+    topic, instruments, rooms = row.addressee(data)
+    for name in instruments:
+        if name not in known:
+            raise BadMessage("unknown_instrument", str(instruments))
+    frame = event(row.event, body, topic if row.conflated else None, row.namespace)
+    starts = None if row.starts is None else row.starts(data)
+    return Message(row, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts, data)

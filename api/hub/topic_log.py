@@ -1,4 +1,7 @@
-"""The tail of every topic's messages, in the hub's memory: what joins snapshot, missed messages and live without a seam."""
+"""The last messages of every topic, in the memory of the hub.
+
+It joins snapshot, missed messages and live messages without a gap and without a repetition.
+"""
 
 from __future__ import annotations
 
@@ -6,114 +9,132 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from typing import NamedTuple
 
 from api.hub.messages import Message
 from db import topics
 
-DEPTH = 1000  # messages kept per instrument
+MESSAGES_PER_TOPIC = 1000  # bodies kept per topic of a channel with log `tail`
+
+_Key = tuple[str, str]  # channel, topic
 
 
-class Place(Enum):
-    """Where a message stands relative to what the log holds of its topic."""
+class Continuity(Enum):
+    """The position of a message relative to the log of its topic."""
 
     NEXT = "next"
     SEEN = "seen"
-    GAP = "gap"  # it does not follow: something is missing in between, or another epoch has begun
+    GAP = "gap"  # messages are missing in between, or another epoch has begun
 
 
 @dataclass(slots=True)
 class _Topic:
     epoch: str
     head: int  # seq of the last message
-    bodies: deque[bytes] = field(default_factory=lambda: deque(maxlen=DEPTH))  # the last ones, contiguous, ending at head
+    # The last bodies, contiguous, ending at head.
+    bodies: deque[bytes] = field(default_factory=lambda: deque(maxlen=MESSAGES_PER_TOPIC))
+
+
+class _Dated(NamedTuple):
+    """The part of a message that log `newest` keeps."""
+
+    body: bytes
+    epoch: str | None
+    starts: datetime
 
 
 class TopicLog:
-    """Bodies by (channel, topic). Prices are kept for clients to catch up on; of candles the newest; of the rest, the place alone."""
+    """Bodies by channel and topic, according to `log` in the row of the channel."""
 
     def __init__(self) -> None:
-        self._topics: dict[tuple[str, str], _Topic] = {}  # (channel, topic) -> its tail
-        self._latest: dict[str, bytes] = {}  # instrument -> last price_update body, foreign ones included
-        self._newest: dict[str, Message] = {}  # candle topic -> its newest candle by time, foreign ones included
-        self._last: dict[str, Message] = {}  # candle topic -> its last message with a seq
+        self._topics: dict[_Key, _Topic] = {}
+        self._latest: dict[_Key, bytes] = {}  # log `tail`: last body, foreign ones included
+        self._newest: dict[_Key, _Dated] = {}  # log `newest`: latest by time, foreign ones included
+        self._last: dict[_Key, _Dated] = {}  # log `newest`: last message with a seq
         self._epoch: str | None = None  # of the last message appended
 
-    def place(self, message: Message) -> Place:
-        """Where a message with `epoch` and `seq` stands."""
-        topic = self._topics.get((message.channel, message.topic))
+    def continuity(self, message: Message) -> Continuity:
+        """Return the position of a message that has `epoch` and `seq`."""
+        topic = self._topics.get((message.row.stream.name, message.topic))
         if topic is None or topic.epoch != message.epoch:
-            return Place.NEXT if message.seq == 1 and message.epoch == self._epoch else Place.GAP
+            return Continuity.NEXT if message.seq == 1 and message.epoch == self._epoch else Continuity.GAP
         if message.seq <= topic.head:
-            return Place.SEEN
-        return Place.NEXT if message.seq == topic.head + 1 else Place.GAP
+            return Continuity.SEEN
+        return Continuity.NEXT if message.seq == topic.head + 1 else Continuity.GAP
 
     def holds(self, channel: str, topic: str, epoch: str, seq: int) -> bool:
-        """Whether the log has been given this message already."""
+        """Return True if the message was appended already."""
         known = self._topics.get((channel, topic))
         return known is not None and known.epoch == epoch and seq <= known.head
 
-    def append(self, message: Message) -> bool:
-        """Add a message that the stream vouches for; False where it was there already.
+    def append(self, message: Message, continuity: Continuity) -> bool:
+        """Append a message of the stream; return False if it was appended already.
 
-        One that does not follow starts its topic's tail anew: what is kept is always without a hole.
+        `continuity` is the position of the message. After a gap the log of the topic starts anew,
+        so that the kept bodies are always contiguous.
         """
-        assert message.epoch is not None  # noqa: S101 - callers keep foreign messages out
-        place = self.place(message)
-        if place is Place.SEEN:
+        if continuity is Continuity.SEEN:
             return False
-        key = (message.channel, message.topic)
-        if place is Place.GAP or key not in self._topics or self._topics[key].epoch != message.epoch:
-            self._topics[key] = _Topic(message.epoch, message.seq)
-        topic = self._topics[key]
+        assert message.epoch is not None  # noqa: S101 - callers keep foreign messages out
+        row = message.row
+        key = (row.stream.name, message.topic)
+        topic = self._topics.get(key)
+        if topic is None or continuity is Continuity.GAP or topic.epoch != message.epoch:
+            topic = self._topics[key] = _Topic(message.epoch, message.seq)
         topic.head = message.seq
         self._epoch = message.epoch
-        if message.channel == topics.PRICES:
+        if row.log == "tail":
             topic.bodies.append(message.body)
-            self._latest[message.topic] = message.body
-        elif message.channel == topics.CANDLES:
-            self._last[message.topic] = message
-            self._note_candle(message)
+            self._latest[key] = message.body
+        elif row.log == "newest":
+            self._last[key] = self._note_newest(key, message)
         return True
 
     def note_foreign(self, message: Message) -> None:
-        """A foreign price or candle has no place in the log, but it is the latest."""
-        if message.channel == topics.PRICES:
-            self._latest[message.topic] = message.body
-        elif message.channel == topics.CANDLES:
-            self._note_candle(message)
+        """Keep a foreign message as the latest or newest one; it has no position in the log."""
+        key = (message.row.stream.name, message.topic)
+        if message.row.log == "tail":
+            self._latest[key] = message.body
+        elif message.row.log == "newest":
+            self._note_newest(key, message)
 
-    def _note_candle(self, message: Message) -> None:
-        """Late data correct an older candle: that does not make it the newest. Nor is one publisher's time another's."""
-        newest = self._newest.get(message.topic)
-        if newest is None or newest.epoch != message.epoch or _starts(message) >= _starts(newest):
-            self._newest[message.topic] = message
+    def _note_newest(self, key: _Key, message: Message) -> _Dated:
+        """Keep the message if it is the newest of its topic.
 
-    def seed_latest(self, bodies: dict[str, bytes]) -> None:
-        """Give the latest price of instruments that the log has none of yet."""
-        self._latest = {**bodies, **self._latest}
+        A correction of an older candle does not replace the newest one. Start times of different
+        epochs are not compared.
+        """
+        assert message.starts is not None  # noqa: S101 - decode sets it if the log is `newest`
+        dated = _Dated(message.body, message.epoch, message.starts)
+        newest = self._newest.get(key)
+        if newest is None or newest.epoch != dated.epoch or dated.starts >= newest.starts:
+            self._newest[key] = dated
+        return dated
 
-    def latest(self, instrument: str) -> bytes | None:
-        """Body of the instrument's last price_update."""
-        return self._latest.get(instrument)
+    def seed_latest(self, bodies: dict[str, bytes], channel: str = topics.PRICES) -> None:
+        """Set the latest body of topics that have none yet."""
+        self._latest = {**{(channel, topic): body for topic, body in bodies.items()}, **self._latest}
 
-    def candles(self, topic: str) -> list[bytes]:
-        """Bodies of the candle_updates to begin with, oldest candle first: the newest candle, and where that was not the last message,
-        the last one too, so that its `seq` leads on to the next."""
-        newest, last = self._newest.get(topic), self._last.get(topic)
-        bodies = {message.body: None for message in sorted(filter(None, (last, newest)), key=_starts)}
-        return list(bodies)
+    def latest(self, topic: str, channel: str = topics.PRICES) -> bytes | None:
+        """Return the last body of a topic of log `tail`; None if there is none."""
+        return self._latest.get((channel, topic))
 
-    def missed(self, instrument: str, epoch: str, seq: int) -> list[bytes] | None:
-        """Bodies of the price_updates that follow (epoch, seq), oldest first; None where that cannot be told for certain."""
-        topic = self._topics.get((topics.PRICES, instrument))
-        if topic is None or topic.epoch != epoch:
+    def newest(self, topic: str, channel: str = topics.CANDLES) -> list[bytes]:
+        """Return the bodies with which a client begins on a topic of log `newest`, oldest first.
+
+        These are the newest body and, if it is another one, the last body: the next `seq` follows
+        the `seq` of the last one.
+        """
+        key = (channel, topic)
+        kept = [dated for dated in (self._last.get(key), self._newest.get(key)) if dated is not None]
+        return list(dict.fromkeys(dated.body for dated in sorted(kept, key=lambda dated: dated.starts)))
+
+    def missed(self, topic: str, epoch: str, seq: int, channel: str = topics.PRICES) -> list[bytes] | None:
+        """Return the bodies after (epoch, seq), oldest first; None if the log may lack one."""
+        known = self._topics.get((channel, topic))
+        if known is None or known.epoch != epoch:
             return None
-        count = topic.head - seq
-        if count < 0 or count > len(topic.bodies):
+        count = known.head - seq
+        if count < 0 or count > len(known.bodies):
             return None
-        return list(topic.bodies)[len(topic.bodies) - count :] if count else []
-
-
-def _starts(message: Message) -> datetime:
-    assert message.starts is not None  # noqa: S101 - decode gives it to every candle
-    return message.starts
+        return list(known.bodies)[len(known.bodies) - count :] if count else []

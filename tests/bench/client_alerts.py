@@ -17,10 +17,11 @@ from functools import partial
 
 import orjson
 
-from api.hub.alerts.notifier import AlertBell
-from api.hub.alerts.rules import MOST_PER_CLIENT, OPERATORS, PRICE, Rule, RuleIndex
+from api.hub.alerts.notifier import AlertNotifier
+from api.hub.alerts.rules import MAX_RULES_PER_CLIENT, Rule, RuleIndex
 from api.hub.fanout import Fanout
 from api.hub.messages import Message, decode
+from api.hub.schemas.requests import OPERATORS, PRICE
 from api.hub.transport.outbox import Outbox
 from db import topics
 from tests.bench.report import table
@@ -33,7 +34,7 @@ LABELS = {
     "fired_per_price": "… so many",
     "jump_ms": "one price that passes all and fires two thirds, ms",
     "set_us": "set and delete one more rule, µs",
-    "leave_ms": f"a client leaves with its {MOST_PER_CLIENT:,} rules, ms",
+    "leave_ms": f"a client leaves with its {MAX_RULES_PER_CLIENT:,} rules, ms",
 }
 _TIME = "2025-11-18T12:00:00.000000Z"
 _NAME = "EUR_USD"
@@ -53,21 +54,20 @@ def measure(rules: int = 100_000) -> dict[str, float]:
     """The figures of `LABELS`, `rules` rules being on one instrument, a third of each operator, all of which stay when they fire."""
     with _clients(rules) as fanout:
         index = _filled(rules)
-        bell = AlertBell(index, fanout, lambda: _TIME)
-        without = AlertBell(RuleIndex(), fanout, lambda: _TIME)
+        notifier = AlertNotifier(index, fanout, lambda: _TIME)
+        without = AlertNotifier(RuleIndex(), fanout, lambda: _TIME)
         centre = _centre(rules)
         quiet, moving = _prices(_walk(centre, _STEP / 10, most=4)), _prices(_walk(centre, _STEP, most=50))
         low, high = _prices([_UNDER_ALL, _OVER_ALL])
-        bell.price(quiet[0])  # every rule has now seen a price
+        notifier.price(quiet[0])  # every rule has now seen a price
         figures = {
             "decode_us": _each(quiet, lambda message: decode(topics.PRICES, message.body, {_NAME})),
             "no_rules_us": _each(quiet, without.price),
-            "none_fire_us": _each(quiet, bell.price),
-            "few_fire_us": _each(moving, bell.price),
-            "fired_per_price": sum(len(index.observe((_NAME, PRICE), message.price["mid"])) for message in moving if message.price)
-            / _TICKS,
+            "none_fire_us": _each(quiet, notifier.price),
+            "few_fire_us": _each(moving, notifier.price),
+            "fired_per_price": sum(len(index.observe((_NAME, PRICE), message.data["price"]["mid"])) for message in moving) / _TICKS,
         }
-        jumps = [_cpu_us(partial(bell.price, message)) for _ in range(5) for message in (low, high)]
+        jumps = [_cpu_us(partial(notifier.price, message)) for _ in range(5) for message in (low, high)]
         figures["jump_ms"] = min(jumps[1::2]) / 1000
         figures["set_us"] = min(_cpu_us(partial(_set_and_delete, index, _rule(rules // 2), number)) for number in range(rules, rules + 200))
         figures["leave_ms"] = min(_cpu_us(partial(index.clear, client)) for client in fanout.clients()[:3]) / 1000
@@ -80,7 +80,7 @@ def _clients(rules: int) -> Iterator[Fanout]:
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         fanout = Fanout(time.monotonic, lambda *_: None)
-        for number in range(-(-rules // MOST_PER_CLIENT)):
+        for number in range(-(-rules // MAX_RULES_PER_CLIENT)):
             box = Outbox(_Owner(), 2**20)
             box.open(lambda data: os.write(null, data))
             fanout.add(f"client-{number}", box)
@@ -103,7 +103,7 @@ def _centre(rules: int) -> Decimal:
 
 def _rule(number: int) -> Rule:
     threshold = 1 + number * _STEP
-    client, op = f"client-{number // MOST_PER_CLIENT}", OPERATORS[number % 3]
+    client, op = f"client-{number // MAX_RULES_PER_CLIENT}", OPERATORS[number % 3]
     return Rule(f"0a1b2c-{number}", number, client, (_NAME, PRICE), op, str(threshold), threshold, once=False)
 
 

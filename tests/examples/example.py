@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from api.hub.schemas.answers import ANSWERS, REQUESTS, ErrorSchema
+from api.asyncapi import answers, requests
+from api.hub.schemas.answers import ErrorEventSchema
 from tests.processes import ROOT
 
 FOLDER = ROOT / "docs" / "examples"
@@ -114,6 +115,6 @@ def check_message(event: str, body: Any) -> None:
     """Raise unless the body is one of that event."""
     if event == "connect_error":
         assert body["message"] == body["data"]["code"]
-        ErrorSchema().load(body["data"])
+        ErrorEventSchema().load(body["data"])
     else:
-        (REQUESTS[event][0] if event in REQUESTS else ANSWERS[event])().load(body)
+        {**answers(), **requests()}[event]().load(body)

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn.covariance import LedoitWolf
 
-from api.hub.schemas.bus import SCHEMAS
+from api.hub.channels import CHANNELS
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
@@ -50,7 +50,7 @@ def stored(store: Store, method: str, as_of: datetime = MIDNIGHT) -> dict[tuple[
 
 def told(bus: Bus, channel: str) -> list[dict[str, Any]]:
     bodies = [orjson.loads(entry.body) for entry in bus.backwards(channel)][::-1]
-    assert not any(SCHEMAS[channel].validate(body) for body in bodies)
+    assert not any(CHANNELS[channel].schema.validate(body) for body in bodies)
     return bodies
 
 

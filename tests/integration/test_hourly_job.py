@@ -11,7 +11,7 @@ import numpy as np
 import orjson
 import pytest
 
-from api.hub.schemas.bus import SCHEMAS
+from api.hub.channels import CHANNELS
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
@@ -53,7 +53,7 @@ def stored(store: Store, as_of: datetime) -> dict[Key, Estimate]:
 def told(bus: Bus, channel: str) -> list[dict[str, Any]]:
     """What is in the channel's stream, oldest first; all of it passes the schema that the hub checks with."""
     bodies = [orjson.loads(entry.body) for entry in bus.backwards(channel)][::-1]
-    assert not any(SCHEMAS[channel].validate(body) for body in bodies)
+    assert not any(CHANNELS[channel].schema.validate(body) for body in bodies)
     return bodies
 
 

@@ -11,14 +11,15 @@ import jsonschema_rs
 import pytest
 from marshmallow import ValidationError
 
-from api.asyncapi import BROADCASTS, document
-from api.hub import events
-from api.hub.schemas.answers import ANSWERS, REQUESTS
+from api.asyncapi import answers, broadcasts, document, requests
+from api.hub.channels import CHANNELS
+from api.hub.events import CLIENT_EVENTS
 from db import topics
 from tests.examples.example import read_all
 
 _SPECIFICATION = Path(__file__).parent.parent / "data" / "asyncapi" / "3.0.0.json.gz"
 DOCUMENT = document("1.2.3", "127.0.0.1:5001")
+REQUESTS, ANSWERS, BROADCASTS = requests(), answers(), broadcasts()
 # (file, message) of every message of the hub that was captured
 CAPTURED = [
     (name, message)
@@ -73,7 +74,7 @@ def of_document(event: str) -> Any:
 
 def loads(event: str, body: Any) -> bool:
     """Whether the marshmallow schema takes the body."""
-    schema = REQUESTS[event][0] if event in REQUESTS else ANSWERS[event]
+    schema = REQUESTS[event] if event in REQUESTS else ANSWERS[event]
     try:
         schema().load(body)
     except ValidationError:
@@ -110,11 +111,10 @@ def references(value: Any) -> list[str]:
 
 
 def test_the_tables_are_the_hub_s() -> None:
-    assert {event: type(schema) for event, (_, schema) in events._HANDLERS.items()} == {
-        event: schema for event, (schema, _) in REQUESTS.items()
-    }
-    assert set(topics.EVENTS.values()) <= set(BROADCASTS)
-    assert {answer for _, answer in REQUESTS.values()} | set(BROADCASTS) == set(ANSWERS)
+    assert {name: type(row.request) for (_, name), row in CLIENT_EVENTS.items()} == REQUESTS
+    assert {row.event for row in CHANNELS.values()} <= set(BROADCASTS)
+    assert {row.answer for row in CLIENT_EVENTS.values()} | set(BROADCASTS) == set(ANSWERS)
+    assert set(CHANNELS) == set(topics.CHANNELS)
 
 
 def test_every_event_is_an_operation_or_its_reply() -> None:
@@ -123,7 +123,7 @@ def test_every_event_is_an_operation_or_its_reply() -> None:
         **dict.fromkeys(REQUESTS, "receive"),
         **dict.fromkeys(BROADCASTS, "send"),
     }
-    for event, (_, answer) in REQUESTS.items():
+    for event, answer in ((row.name, row.answer) for row in CLIENT_EVENTS.values()):
         replies = [each["$ref"].rsplit("/", 1)[1] for each in operations[event]["reply"]["messages"]]
         assert replies == [answer, "error"]
     assert set(DOCUMENT["channels"]["hub"]["messages"]) == set(REQUESTS) | set(ANSWERS)

@@ -1,4 +1,4 @@
-"""Clients' alerts: the index against a scan of all rules, the desk and the bell with real fan-out and outboxes, and what may be asked."""
+"""Clients' alerts: the index against a scan of all rules, requests and notifier with real fan-out and outboxes, and what may be asked."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from marshmallow import ValidationError
 
 from api.errors import ErrorCode, Refusal
-from api.hub.alerts.notifier import AlertBell
-from api.hub.alerts.requests import AlertDesk
-from api.hub.alerts.rules import METRICS, MOST_IN_HUB, MOST_PER_CLIENT, OPERATORS, Rule, RuleIndex, Series, TooManyRules
+from api.hub.alerts.notifier import AlertNotifier
+from api.hub.alerts.requests import AlertRequests
+from api.hub.alerts.rules import MAX_RULES_PER_CLIENT, MAX_RULES_PER_HUB, Rule, RuleIndex, Series, TooManyRules
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
-from api.hub.schemas.requests import DeleteAlertSchema, SetAlertSchema
+from api.hub.schemas.requests import METRICS, OPERATORS, DeleteAlertSchema, SetAlertSchema
 from api.hub.transport.outbox import Outbox
 from db import topics
 
@@ -101,7 +101,7 @@ class Rules(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.index = RuleIndex(most_per_client=1000)
+        self.index = RuleIndex(max_per_client=1000)
         self.naive: dict[str, Naive] = {}
         self.last: dict[Series, Decimal] = {}
         self.numbers = count(1)
@@ -188,7 +188,7 @@ class Counted(Decimal):
 
 
 def test_rules_that_do_not_fire_are_not_visited() -> None:
-    index = RuleIndex(most_per_client=100_000)
+    index = RuleIndex(max_per_client=100_000)
     for number in range(30_000):
         threshold = Counted(f"1.{number // 3:05}5")
         index.add(replace(make(number, OPERATORS[number % 3], "1"), threshold=threshold, once=False), Decimal(1))
@@ -200,8 +200,8 @@ def test_rules_that_do_not_fire_are_not_visited() -> None:
 
 
 def test_bounds() -> None:
-    assert (MOST_PER_CLIENT, MOST_IN_HUB) == (1_000, 200_000)
-    index = RuleIndex(most_per_client=3, most=5)
+    assert (MAX_RULES_PER_CLIENT, MAX_RULES_PER_HUB) == (1_000, 200_000)
+    index = RuleIndex(max_per_client=3, max_in_hub=5)
     for number in range(5):
         index.add(make(number, ">", "1.5", client="one" if number < 3 else "two"), None)
     with pytest.raises(TooManyRules, match="at most 3") as mine:
@@ -214,7 +214,7 @@ def test_bounds() -> None:
     index.add(make(7, ">", "1.5"), None)
 
 
-# desk and bell
+# requests and notifier
 
 
 class Owner:
@@ -226,7 +226,7 @@ class Owner:
 
 @dataclass
 class World:
-    """Desk and bell on one index, and what each client was sent, each `send()` for itself."""
+    """Requests and notifier on one index, and what each client was sent, each `send()` for itself."""
 
     limits: tuple[int, int] = (1000, 1000)
     current: dict[Series, Decimal] = field(default_factory=dict)
@@ -235,8 +235,8 @@ class World:
     def __post_init__(self) -> None:
         self.index = RuleIndex(*self.limits)
         self.fanout = Fanout(lambda: 0.0, lambda seconds, function: None)
-        self.desk = AlertDesk(self.index, {"EUR_USD", "GBP_USD"}, self.current.get, "abc")
-        self.bell = AlertBell(self.index, self.fanout, lambda: NOON)
+        self.requests = AlertRequests(self.index, {"EUR_USD", "GBP_USD"}, self.current.get, "abc")
+        self.notifier = AlertNotifier(self.index, self.fanout, lambda: NOON)
 
     def add(self, *clients: str) -> Self:
         for client in clients:
@@ -248,14 +248,14 @@ class World:
 
     def ask(self, client: str, value: Any, op: str = ">", metric: str = "price", **more: Any) -> str:
         asked = SetAlertSchema().load({"instrument": "EUR_USD", "metric": metric, "op": op, "value": value, **more})
-        return str(self.desk.set(client, asked)["alert"]["id"])
+        return str(self.requests.set(client, asked)["alert"]["id"])
 
     def price(self, mid: str, **more: Any) -> None:
         """A price goes the way that the relay takes it."""
         price = {"bid": mid, "ask": mid, "mid": mid, "time": "2025-11-18T11:59:59Z"}
         message = decode(topics.PRICES, orjson.dumps({"instrument": "EUR_USD", "price": price, "timestamp": NOON, **more}), {"EUR_USD"})
         self.fanout.broadcast(message.rooms, message.frame)
-        self.bell.price(message)
+        self.notifier.price(message)
 
     def heard(self, client: str) -> list[list[tuple[str, Any]]]:
         """(event, body) of what each `send()` carried."""
@@ -314,7 +314,7 @@ def test_volatility_is_told_as_a_number() -> None:
     world.ask("one", 0.02, metric="volatility", once=False)
     world.ask("one", "1.5")  # another series
     for value in (0.02, 0.021, 0.03, 0.01, 5e-324, 0.0):
-        world.bell.volatility("EUR_USD", value, NOON)
+        world.notifier.volatility("EUR_USD", value, NOON)
     [[(name, body)]] = world.heard("one")
     assert name == "alert_triggered"
     assert (body["metric"], body["value"], body["current"], body["time"], body["seq"], body["epoch"]) == (
@@ -322,7 +322,7 @@ def test_volatility_is_told_as_a_number() -> None:
     )  # fmt: skip
 
 
-def test_the_desk_s_answers() -> None:
+def test_alert_requests_answers() -> None:
     world = World(limits=(2, 3)).add("one", "two")
     first, second = world.ask("one", "1.5"), world.ask("one", 0.02, metric="volatility", op="<", once=False)
     assert first != second
@@ -330,7 +330,7 @@ def test_the_desk_s_answers() -> None:
         {"id": first, "instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5", "once": True},
         {"id": second, "instrument": "EUR_USD", "metric": "volatility", "op": "<", "value": 0.02, "once": False},
     ]
-    assert world.desk.list("one") == {"alerts": alerts, "count": 2}
+    assert world.requests.list("one") == {"alerts": alerts, "count": 2}
     with pytest.raises(Refusal) as too_many:
         world.ask("one", "1.6")
     assert (too_many.value.code, too_many.value.details) == (ErrorCode.TOO_MANY_REQUESTS, {"limit": 2})
@@ -342,13 +342,13 @@ def test_the_desk_s_answers() -> None:
         world.ask("two", "1.6", instrument="XXX_YYY")
     assert (unknown.value.code, set(unknown.value.details)) == (ErrorCode.UNKNOWN_INSTRUMENT, {"instrument"})
     with pytest.raises(Refusal) as foreign:
-        world.desk.delete("one", third)
+        world.requests.delete("one", third)
     assert (foreign.value.code, set(foreign.value.details)) == (ErrorCode.INVALID_PAYLOAD, {"id"})
-    assert world.desk.delete("one", first) == {"deleted": [first], "count": 1}
-    assert world.desk.delete("one", "all") == {"deleted": [second], "count": 0}
-    assert world.desk.delete("one", "all") == {"deleted": [], "count": 0}
-    world.desk.forget("two")
-    assert world.desk.count() == 0
+    assert world.requests.delete("one", first) == {"deleted": [first], "count": 1}
+    assert world.requests.delete("one", "all") == {"deleted": [second], "count": 0}
+    assert world.requests.delete("one", "all") == {"deleted": [], "count": 0}
+    world.requests.forget("two")
+    assert world.requests.count() == 0
 
 
 # what may be asked

@@ -29,15 +29,7 @@ INJECTED = [
 ]
 
 
-KNOWN = {"api/websocket_server.py"}  # violations that the next commits remove
-
-
-def expected(path: Path) -> object:
-    name = path.relative_to(ROOT).as_posix()
-    return pytest.param(path, id=name, marks=[pytest.mark.xfail(strict=True)] if name in KNOWN else [])
-
-
-@pytest.mark.parametrize("path", [expected(path) for path in sorted(modules(ROOT))])
+@pytest.mark.parametrize("path", sorted(modules(ROOT)), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_module_imports_only_allowed_packages(path: Path) -> None:
     assert violations(path.relative_to(ROOT).as_posix(), path.read_text()) == []
 
@@ -83,16 +75,7 @@ def test_pure_modules_equal_those_in_contributing() -> None:
     assert set(names[len(PURE) :]) <= set(FORBIDDEN_IN_PURE)
 
 
-PLANNED = {"api/hub/channels.py", "api/hub/stats.py"}  # modules that the next commits add
-
-
-def place_of(place: str) -> object:
-    return pytest.param(place, marks=[pytest.mark.xfail(strict=True)] if place in PLANNED else [])
-
-
-@pytest.mark.parametrize(
-    "place", [place_of(place) for place in sorted({place.lstrip("!") for places in (*ALLOWED.values(), PURE) for place in places})]
-)
+@pytest.mark.parametrize("place", sorted({place.lstrip("!") for places in (*ALLOWED.values(), PURE) for place in places}))
 def test_place_of_the_table_exists(place: str) -> None:
     assert (ROOT / place).exists()
 

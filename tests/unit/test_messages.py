@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.hub.messages import MOST_BYTES, BadMessage, decode, is_plain_candle, is_plain_price
-from api.hub.schemas.bus import SCHEMAS
+from api.hub.channels import CHANNELS
+from api.hub.messages import MAX_MESSAGE_BYTES, BadMessage, decode
+from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
 from db import topics
 from db.intervals import INTERVALS
 from db.timestamps import parse_time
@@ -61,7 +62,7 @@ def test_the_least_message_goes_to_its_rooms(channel: str) -> None:
     body = orjson.dumps(LEAST[channel])
     message = decode(channel, body, KNOWN)
     assert (message.channel, message.topic, message.rooms, message.epoch, message.seq) == (channel, *GOES_TO[channel], None, 0)
-    assert message.frame.packet == b'42["%s",%s]' % (topics.EVENTS[channel].encode(), body)
+    assert message.frame.packet == b'42["%s",%s]' % (CHANNELS[channel].event.encode(), body)
     conflates = channel in (topics.PRICES, topics.CANDLES)  # alerts never do
     assert message.frame.key == (message.topic if conflates else None)
 
@@ -94,7 +95,7 @@ def test_the_bytes_are_not_touched() -> None:
         (b'"text"', "not_an_object"),
         (b"5", "not_an_object"),
         (b"{}", "schema"),
-        (b" " * (MOST_BYTES + 1), "too_large"),
+        (b" " * (MAX_MESSAGE_BYTES + 1), "too_large"),
     ],
 )
 @pytest.mark.parametrize("channel", topics.CHANNELS)
@@ -104,8 +105,8 @@ def test_what_is_no_message_of_any_channel(channel: str, body: bytes, expected: 
 
 def test_the_largest_message_is_still_one() -> None:
     body = orjson.dumps(LEAST[topics.PRICES])
-    assert decode(topics.PRICES, body.ljust(MOST_BYTES), KNOWN).topic == "EUR_USD"
-    assert kind(topics.PRICES, body.ljust(MOST_BYTES + 1)) == "too_large"
+    assert decode(topics.PRICES, body.ljust(MAX_MESSAGE_BYTES), KNOWN).topic == "EUR_USD"
+    assert kind(topics.PRICES, body.ljust(MAX_MESSAGE_BYTES + 1)) == "too_large"
 
 
 @pytest.mark.parametrize("channel", topics.CHANNELS)
@@ -223,7 +224,7 @@ def test_whatever_the_short_way_accepts_the_schema_accepts(price: object, rest: 
     assert is_plain_price({**good, "price": good_price})
     data = {**good, **rest, "price": {**good_price, **price} if isinstance(price, dict) else price}
     if is_plain_price(data):
-        assert SCHEMAS[topics.PRICES].validate(data) == {}
+        assert CHANNELS[topics.PRICES].schema.validate(data) == {}
 
 
 CANDLE_FIELDS = [("candle", name) for name in (*CANDLE, "trades", "more")]
@@ -242,7 +243,7 @@ def changed(changes: dict[tuple[str, str], object]) -> dict[str, Any]:
 def test_whatever_the_short_way_accepts_of_candles_the_schema_accepts(changes: dict[tuple[str, str], object]) -> None:
     data = changed(changes)
     if is_plain_candle(data):
-        assert SCHEMAS[topics.CANDLES].validate(data) == {}
+        assert CHANNELS[topics.CANDLES].schema.validate(data) == {}
 
 
 def test_the_short_way_takes_what_our_publisher_sends_and_refuses_each_field_s_faults() -> None:

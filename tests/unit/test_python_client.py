@@ -27,8 +27,9 @@ from tickwire_client.rest import default_rest_url, resolve_time
 from tickwire_client.session import Session
 from tickwire_client.stream import Stream
 
+from api.access.model import Handshake, OpenAuthenticator
 from api.hub import topic_log
-from api.hub.alerts.requests import AlertDesk
+from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex
 from api.hub.events import Events
 from api.hub.fanout import Fanout
@@ -71,9 +72,10 @@ class Hub:
     def __init__(self, tail: Sequence[dict[str, Any]] = ()) -> None:
         self.fanout = Fanout(lambda: 0.0, lambda seconds, function: None)
         self.log = TopicLog()
-        desk = AlertDesk(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
+        requests = AlertRequests(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
-            self.fanout, self.log, PAIRS, desk, max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict
+            {"/": self.fanout}, self.log, PAIRS, requests, OpenAuthenticator(),
+            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict,
         )  # fmt: skip
         self.arrived = b""
         self.blocked = False
@@ -87,7 +89,7 @@ class Hub:
         message = decode(channel, orjson.dumps(body), set(PAIRS))
         if message.epoch is None:
             self.log.note_foreign(message)
-        elif not self.log.append(message):
+        elif not self.log.append(message, self.log.continuity(message)):
             return
         self.fanout.broadcast(message.rooms, message.frame)
         self.fanout.flush()
@@ -95,6 +97,7 @@ class Hub:
     def accept(self) -> None:
         self.client, self.box, self.arrived = f"client-{next(self.names)}", Outbox(_Owner(), LIMIT), b""
         self.box.open(self._send)
+        self.events.admit(self.client, Handshake("websocket", "127.0.0.1", {}))
         self.events.connected(self.client, self.box)
 
     def leave(self) -> None:
@@ -168,7 +171,7 @@ class Client:
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    with mock.patch.object(topic_log, "DEPTH", DEPTH):
+    with mock.patch.object(topic_log, "MESSAGES_PER_TOPIC", DEPTH):
         yield Hub()
 
 
@@ -220,7 +223,7 @@ class Misfortune(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth = mock.patch.object(topic_log, "DEPTH", DEPTH)
+        self.depth = mock.patch.object(topic_log, "MESSAGES_PER_TOPIC", DEPTH)
         self.depth.start()
         self.stream: list[dict[str, Any]] = []  # messages that the bus has accepted
         self.seqs = dict.fromkeys(PAIRS, 0)

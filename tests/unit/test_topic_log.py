@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from api.hub import topic_log
+from api.hub.channels import CHANNELS
 from api.hub.messages import Message
-from api.hub.topic_log import Place, TopicLog
+from api.hub.topic_log import Continuity, TopicLog
 from api.hub.transport.wire import event
 from db import topics
 
@@ -26,20 +27,24 @@ def message(
     seq: int, epoch: str | None = "one", topic: str = "EUR_USD", channel: str = topics.PRICES, body: bytes | None = None
 ) -> Message:
     body = f"{topic} {epoch} {seq}".encode() if body is None else body
-    return Message(channel, topic, (), body, event("e", body), epoch, seq)
+    return Message(CHANNELS[channel], topic, (), body, event("e", body), epoch, seq, None, {})
 
 
 def candle(minute: int, seq: int, epoch: str | None = "one", topic: str = "EUR_USD|1m") -> Message:
     """The candle of `minute`; every message has a body of its own."""
     body = f"{topic} {epoch} {seq} {minute}".encode()
     starts = datetime(2025, 11, 18, 12, tzinfo=UTC) + timedelta(minutes=minute)
-    return Message(topics.CANDLES, topic, (), body, event("e", body), epoch, seq, starts)
+    return Message(CHANNELS[topics.CANDLES], topic, (), body, event("e", body), epoch, seq, starts, {})
+
+
+def append(log: TopicLog, message: Message) -> bool:
+    return log.append(message, log.continuity(message))
 
 
 def log_of(*seqs: int) -> TopicLog:
     log = TopicLog()
     for seq in seqs:
-        log.append(message(seq))
+        append(log, message(seq))
     return log
 
 
@@ -48,7 +53,7 @@ class Recorded(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.depth = mock.patch.object(topic_log, "DEPTH", SMALL_DEPTH)
+        self.depth = mock.patch.object(topic_log, "MESSAGES_PER_TOPIC", SMALL_DEPTH)
         self.depth.start()
         self.log = TopicLog()
         self.accepted: dict[str, list[tuple[str, int, bytes]]] = {}  # instrument -> (epoch, seq, body), as they came
@@ -65,11 +70,11 @@ class Recorded(RuleBasedStateMachine):
         known = bool(held) and held[-1][0] == epoch and seq <= held[-1][1]
         given_ = message(seq, epoch, instrument, body=body)
         assert self.log.holds(topics.PRICES, instrument, epoch, seq) == known
-        assert self.log.append(given_) == (not known)
+        assert append(self.log, given_) == (not known)
         if not known:
             held.append((epoch, seq, body))
             self.latest[instrument] = body
-        assert self.log.place(given_) is Place.SEEN
+        assert self.log.continuity(given_) is Continuity.SEEN
 
     @rule(instrument=instruments, steps=st.integers(1, 2 * SMALL_DEPTH))
     def go_on(self, instrument: str, steps: int) -> None:
@@ -86,7 +91,7 @@ class Recorded(RuleBasedStateMachine):
 
     @rule(instrument=instruments, epoch=epochs, seq=st.integers(1, 30))
     def hear_an_alert(self, instrument: str, epoch: str, seq: int) -> None:
-        self.log.append(message(seq, epoch, instrument, topics.VOLATILITY_ALERTS, next(self.bodies)))
+        append(self.log, message(seq, epoch, instrument, topics.VOLATILITY_ALERTS, next(self.bodies)))
 
     @invariant()
     def missed_is_the_contiguous_tail_or_nothing(self) -> None:
@@ -120,7 +125,7 @@ TestRecorded.settings = settings(max_examples=60, stateful_step_count=25, deadli
 def test_the_log_is_a_thousand_deep(head: int, seq: int) -> None:
     log = log_of(*range(1, head + 1))
     missed = log.missed("EUR_USD", "one", seq)
-    if max(0, head - topic_log.DEPTH) <= seq <= head:
+    if max(0, head - topic_log.MESSAGES_PER_TOPIC) <= seq <= head:
         assert missed == [f"EUR_USD one {number}".encode() for number in range(seq + 1, head + 1)]
     else:
         assert missed is None
@@ -137,39 +142,39 @@ def test_nobody_is_told_anything_of_what_is_not_known() -> None:
 @pytest.mark.parametrize(
     ("seq", "epoch", "place"),
     [
-        (3, "one", Place.SEEN),
-        (1, "one", Place.SEEN),
-        (4, "one", Place.NEXT),
-        (5, "one", Place.GAP),
-        (4, "two", Place.GAP),
-        (1, "two", Place.GAP),
+        (3, "one", Continuity.SEEN),
+        (1, "one", Continuity.SEEN),
+        (4, "one", Continuity.NEXT),
+        (5, "one", Continuity.GAP),
+        (4, "two", Continuity.GAP),
+        (1, "two", Continuity.GAP),
     ],
 )
-def test_where_a_message_stands(seq: int, epoch: str, place: Place) -> None:
-    assert log_of(1, 2, 3).place(message(seq, epoch)) is place
+def test_where_a_message_stands(seq: int, epoch: str, place: Continuity) -> None:
+    assert log_of(1, 2, 3).continuity(message(seq, epoch)) is place
 
 
 def test_a_topic_s_first_message_follows_only_within_the_epoch_that_is_known() -> None:
-    assert TopicLog().place(message(1)) is Place.GAP  # nothing is known yet: the stream has to be asked
+    assert TopicLog().continuity(message(1)) is Continuity.GAP  # nothing is known yet: the stream has to be asked
     log = log_of(1)
-    assert log.place(message(1, topic="GBP_USD")) is Place.NEXT
-    assert log.place(message(2, topic="GBP_USD")) is Place.GAP
-    assert log.place(message(1, "two", topic="GBP_USD")) is Place.GAP
-    assert log.place(message(1, channel=topics.VOLATILITY_ALERTS)) is Place.NEXT
+    assert log.continuity(message(1, topic="GBP_USD")) is Continuity.NEXT
+    assert log.continuity(message(2, topic="GBP_USD")) is Continuity.GAP
+    assert log.continuity(message(1, "two", topic="GBP_USD")) is Continuity.GAP
+    assert log.continuity(message(1, channel=topics.VOLATILITY_ALERTS)) is Continuity.NEXT
 
 
 def test_a_new_epoch_begins_the_tail_anew() -> None:
     log = log_of(1, 2, 3)
-    assert log.append(message(1, "two"))
-    assert log.append(message(2, "two"))
+    assert append(log, message(1, "two"))
+    assert append(log, message(2, "two"))
     assert log.missed("EUR_USD", "one", 2) is None
     assert log.missed("EUR_USD", "two", 0) == [b"EUR_USD two 1", b"EUR_USD two 2"]
 
 
 def test_of_alerts_the_place_alone_is_kept() -> None:
     log = TopicLog()
-    assert log.append(message(1, channel=topics.VOLATILITY_ALERTS))
-    assert not log.append(message(1, channel=topics.VOLATILITY_ALERTS))
+    assert append(log, message(1, channel=topics.VOLATILITY_ALERTS))
+    assert not append(log, message(1, channel=topics.VOLATILITY_ALERTS))
     assert log.holds(topics.VOLATILITY_ALERTS, "EUR_USD", "one", 1)
     assert not log.holds(topics.PRICES, "EUR_USD", "one", 1)
     assert log.latest("EUR_USD") is None
@@ -190,8 +195,8 @@ def candles_of(*messages: Message) -> list[bytes]:
         if each.epoch is None:
             log.note_foreign(each)
         else:
-            assert log.append(each)
-    return log.candles("EUR_USD|1m")
+            assert append(log, each)
+    return log.newest("EUR_USD|1m")
 
 
 def test_a_candle_that_forms_is_kept_as_it_is_now() -> None:
@@ -228,9 +233,9 @@ def test_candles_begin_with_the_newest_and_lead_on_to_the_next_seq(minutes: list
 
 def test_candles_are_no_prices() -> None:
     log = log_of(1)
-    log.append(candle(0, 1))
-    log.append(candle(0, 1, topic="EUR_USD"))
+    append(log, candle(0, 1))
+    append(log, candle(0, 1, topic="EUR_USD"))
     assert log.latest("EUR_USD") == b"EUR_USD one 1"
     assert log.latest("EUR_USD|1m") is None
     assert log.missed("EUR_USD|1m", "one", 0) is None
-    assert not log.append(candle(0, 1)), "a candle that was relayed is not relayed again"
+    assert not append(log, candle(0, 1)), "a candle that was relayed is not relayed again"

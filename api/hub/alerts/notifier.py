@@ -1,4 +1,4 @@
-"""From a new price or volatility to the clients whose alerts it fires."""
+"""Send `alert_triggered` to the clients whose alerts a new price or volatility fires."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from typing import Any
 
 import orjson
 
-from api.hub.alerts.rules import PRICE, VOLATILITY, Rule, RuleIndex
+from api.hub.alerts.rules import Rule, RuleIndex
 from api.hub.fanout import Fanout
 from api.hub.messages import Message
+from api.hub.schemas.requests import PRICE, VOLATILITY
 from api.hub.transport.wire import Frame, event
 
 
-class AlertBell:
-    """Holds values against the index and sends `alert_triggered`, each to its own client, behind all that was broadcast before.
+class AlertNotifier:
+    """Compares new values with the rules of clients.
 
-    Its frames have no key, so that nothing conflates them. `timestamp()` gives the time in contract form.
+    An alert goes to its own client, after all earlier broadcasts. Its frame has no key, so it is
+    never conflated. `timestamp()` returns the time in contract form.
     """
 
     def __init__(self, index: RuleIndex, fanout: Fanout, timestamp: Callable[[], str]) -> None:
@@ -25,25 +27,24 @@ class AlertBell:
         self._timestamp = timestamp
 
     def price(self, message: Message) -> None:
-        """Hold a price against the rules of its instrument: it is on its way to the rooms already."""
-        price = message.price
-        assert price is not None  # noqa: S101 - decode gives it to every price
+        """Compare a price with the rules of its instrument, after its broadcast."""
+        price = message.data["price"]
         if fired := self._index.observe((message.topic, PRICE), price["mid"]):
             seq = None if message.epoch is None else message.seq
-            self._ring(fired, {"current": price["mid"], "time": price["time"]}, {"seq": seq, "epoch": message.epoch})
+            self._notify(fired, {"current": price["mid"], "time": price["time"]}, {"seq": seq, "epoch": message.epoch})
 
     def volatility(self, instrument: str, value: float, time: str) -> None:
-        """Hold an hourly figure, finite, of an hour that ended at `time`, against the rules of its instrument."""
+        """Compare a finite figure, of the hour that ended at `time`, with the rules."""
         if fired := self._index.observe((instrument, VOLATILITY), repr(value)):
-            self._ring(fired, {"current": value, "time": time}, {"seq": None, "epoch": None})
+            self._notify(fired, {"current": value, "time": time}, {"seq": None, "epoch": None})
 
-    def _ring(self, fired: Sequence[Rule], seen: dict[str, Any], place: dict[str, Any]) -> None:
+    def _notify(self, fired: Sequence[Rule], seen: dict[str, Any], position: dict[str, Any]) -> None:
         timestamp = self._timestamp()
-        frames: dict[str, list[Frame]] = {}  # client -> what it hears, sent at one go
+        frames: dict[str, list[Frame]] = {}  # client -> its alerts, sent together
         for rule in fired:
             instrument, metric = rule.series
             head = {"id": rule.id, "instrument": instrument, "metric": metric, "op": rule.op, "value": rule.value}
-            body = orjson.dumps({**head, **seen, "once": rule.once, "timestamp": timestamp, **place})
-            frames.setdefault(rule.client, []).append(event("alert_triggered", body))
+            body = orjson.dumps({**head, **seen, "once": rule.once, "timestamp": timestamp, **position})
+            frames.setdefault(rule.client, []).append(event("alert_triggered", body, namespace=self._fanout.namespace))
         for client, each in frames.items():
             self._fanout.send(client, *each)

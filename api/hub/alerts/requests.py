@@ -1,4 +1,4 @@
-"""Where clients set, list and delete their alerts: what the hub's events say about them."""
+"""Requests of clients about their own alerts: set, list, delete."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from api.hub.schemas.requests import ALL
 Current = Callable[[Series], Decimal | None]
 
 
-class AlertDesk:
-    """The half of the conversation that is about alerts. A rule is its client's alone, and goes with it.
+class AlertRequests:
+    """Answers requests about alerts.
 
-    `current` gives the value that a series has just now; `prefix` tells this hub's ids from any other's.
+    A rule belongs to one client and is deleted when that client disconnects. `current` returns the
+    present value of a series. `prefix` makes the ids of this hub unique among all hubs.
     """
 
     def __init__(self, index: RuleIndex, instruments: Container[str], current: Current, prefix: str) -> None:
@@ -28,7 +29,7 @@ class AlertDesk:
         self._numbers = count(1)
 
     def set(self, client: str, asked: dict[str, Any]) -> dict[str, Any]:
-        """Take one rule; raises `Refusal` where there is no such instrument, or are too many rules."""
+        """Add one rule. Raises `Refusal` if the instrument is unknown or a limit is reached."""
         if asked["instrument"] not in self._instruments:
             raise unknown_instrument(asked["instrument"])
         number = next(self._numbers)
@@ -42,12 +43,12 @@ class AlertDesk:
         return {"alert": _body(rule), "count": len(self._index.held(client))}
 
     def list(self, client: str) -> dict[str, Any]:
-        """The client's rules, in the order they were set."""
+        """Return the rules of the client in the order in which they were set."""
         rules = self._index.held(client)
         return {"alerts": [_body(rule) for rule in rules], "count": len(rules)}
 
     def delete(self, client: str, rule_id: str) -> dict[str, Any]:
-        """Forget one rule, or `"all"`; raises `Refusal` where the client has none of that id."""
+        """Delete one rule, or `"all"`. Raises `Refusal` if the client has no rule with that id."""
         if rule_id == ALL:
             deleted = [rule.id for rule in self._index.clear(client)]
         elif self._index.delete(client, rule_id):
@@ -57,11 +58,11 @@ class AlertDesk:
         return {"deleted": deleted, "count": len(self._index.held(client))}
 
     def forget(self, client: str) -> None:
-        """The client has gone."""
+        """Delete all rules of a client that has disconnected."""
         self._index.clear(client)
 
     def count(self) -> int:
-        """How many rules all clients have."""
+        """Return the number of rules of all clients."""
         return len(self._index)
 
 

@@ -1,13 +1,16 @@
-"""The rules that clients set, by instrument and metric, sorted by value: a new value visits exactly the rules that fire.
+"""Rules of clients, sorted by threshold: a new value visits only the rules that fire.
 
-Naively, every price is held against every rule of its instrument. But a rule changes its answer only when the value passes its threshold,
-so what may fire on the way from the last value to the new one lies between the two: two searches, whatever the number of rules.
+The naive version compares every price with every rule of its instrument. A rule changes its result
+only when the value passes its threshold. So the rules that may fire have thresholds between the
+last value and the new one. Two searches find them, for any number of rules.
 
-* `>` fires at a value above the threshold that is the first since the rule was set or follows one that was not above; `<` likewise.
-* `crosses` fires at a value that has reached or passed the threshold, coming from the value before: `before < threshold <= value` or
-  `before > threshold >= value`. Before its first value comes the one that was known when the rule was set, if there was one.
+* `>` fires at a value above the threshold if the value is the first since the rule was set, or if
+  the value before was not above. `<` fires likewise.
+* `crosses` fires at a value that reaches or passes the threshold: `before < threshold <= value` or
+  `before > threshold >= value`. If a value was known when the rule was set, it precedes the first
+  value of the rule.
 
-Values are compared as the decimals they are. Knows no clock, no client but its name, and no message.
+Values are compared as decimals. Pure: no clock and no message; a client is a name.
 """
 
 from __future__ import annotations
@@ -19,14 +22,11 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import TypeVar
 
-MOST_PER_CLIENT = 1_000
-MOST_IN_HUB = 200_000
-_FEW = 8  # so many are taken out of a ladder one by one: cheaper than to build it anew
+from api.hub.schemas.requests import ABOVE, BELOW
 
-PRICE, VOLATILITY = "price", "volatility"
-METRICS = (PRICE, VOLATILITY)
-ABOVE, BELOW, CROSSES = ">", "<", "crosses"
-OPERATORS = (ABOVE, BELOW, CROSSES)
+MAX_RULES_PER_CLIENT = 1_000
+MAX_RULES_PER_HUB = 200_000
+_FEW = 8  # up to this number, removing rules one by one is cheaper than building the lists again
 
 Series = tuple[str, str]  # instrument, metric
 
@@ -35,7 +35,7 @@ _number = attrgetter("number")
 
 
 class TooManyRules(Exception):
-    """No rule can be added; `limit` is the bound that is reached."""
+    """No rule can be added, because `limit` is reached."""
 
     def __init__(self, message: str, limit: int) -> None:
         self.limit = limit
@@ -44,7 +44,10 @@ class TooManyRules(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one client wants to hear of. `number` rises from rule to rule; `value` is the threshold as the client reads it."""
+    """One alert of a client.
+
+    `number` rises from rule to rule; `value` is the threshold as the client gave it.
+    """
 
     id: str
     number: int
@@ -57,12 +60,12 @@ class Rule:
 
 
 class _Ladder:
-    """Rules of one series and one operator, by threshold and then by number."""
+    """Rules of one series and one operator, sorted by threshold and number."""
 
     __slots__ = ("_rules", "_thresholds")
 
     def __init__(self) -> None:
-        self._thresholds: list[Decimal] = []  # of the rules, in their order
+        self._thresholds: list[Decimal] = []  # of the rules, in the same order
         self._rules: list[Rule] = []
 
     def __len__(self) -> int:
@@ -74,7 +77,7 @@ class _Ladder:
         self._rules.insert(at, rule)
 
     def remove(self, rules: Sequence[Rule]) -> None:
-        """Take these out, all of which are in it."""
+        """Remove these rules, all of which MUST be present."""
         places = sorted(map(self._place, rules))
         if len(places) <= _FEW:
             for at in reversed(places):
@@ -83,36 +86,37 @@ class _Ladder:
             self._thresholds, self._rules = _without(self._thresholds, places), _without(self._rules, places)
 
     def from_low_to_under(self, low: Decimal, high: Decimal) -> list[Rule]:
-        """low <= threshold < high."""
+        """Return the rules with low <= threshold < high."""
         return self._slice(bisect_left(self._thresholds, low), high, below=True)
 
     def from_over_to_high(self, low: Decimal, high: Decimal) -> list[Rule]:
-        """low < threshold <= high."""
+        """Return the rules with low < threshold <= high."""
         return self._slice(bisect_right(self._thresholds, low), high, below=False)
 
     def _slice(self, start: int, high: Decimal, *, below: bool) -> list[Rule]:
         thresholds = self._thresholds
-        # Mostly nothing lies between two prices: the next threshold tells, without a second search.
+        # Usually no threshold lies between two prices: one comparison saves the second search.
         if start == len(thresholds) or high < thresholds[start]:
             return []
         return self._rules[start : (bisect_left if below else bisect_right)(thresholds, high, start)]
 
     def _place(self, rule: Rule) -> int:
-        """Where it is, or is to be."""
+        """Return the index of the rule, or the index at which to insert it."""
         low = bisect_left(self._thresholds, rule.threshold)
         high = bisect_right(self._thresholds, rule.threshold, low)
         return bisect_left(self._rules, rule.number, low, high, key=_number)
 
 
 class _Watched:
-    """The rules of one series, and the value they were last held against."""
+    """The rules of one series, and the value that they were last compared with."""
 
     __slots__ = ("_above", "_below", "_crosses", "_fresh", "last")
 
     def __init__(self, last: Decimal | None) -> None:
-        self.last = last  # None: no value is known yet
+        self.last = last  # None: no value yet
         self._above, self._below, self._crosses = _Ladder(), _Ladder(), _Ladder()
-        self._fresh: dict[int, Rule] = {}  # number -> a rule whose first value may fire it though nothing lies between
+        # number -> rule that its first value may fire although that value passes no threshold
+        self._fresh: dict[int, Rule] = {}
 
     def __bool__(self) -> bool:
         return bool(self._fresh or self._above or self._below or self._crosses)
@@ -132,7 +136,7 @@ class _Watched:
             self._ladder(op).remove(each)
 
     def observe(self, value: Decimal) -> list[Rule]:
-        """Take the new value; the rules it fires, in the order of their numbers."""
+        """Return the rules that the new value fires, by number."""
         last, self.last = self.last, value
         fired: list[Rule] = []
         if last is not None and last < value:
@@ -152,10 +156,10 @@ class _Watched:
 
 
 class RuleIndex:
-    """Every client's rules. What `observe` costs does not depend on how many there are, but for the logarithm of it."""
+    """The rules of all clients. The cost of `observe` grows with the logarithm of their number."""
 
-    def __init__(self, most_per_client: int = MOST_PER_CLIENT, most: int = MOST_IN_HUB) -> None:
-        self._most_per_client, self._most = most_per_client, most
+    def __init__(self, max_per_client: int = MAX_RULES_PER_CLIENT, max_in_hub: int = MAX_RULES_PER_HUB) -> None:
+        self._max_per_client, self._max_in_hub = max_per_client, max_in_hub
         self._watched: dict[Series, _Watched] = {}  # only series that have rules
         self._clients: dict[str, dict[str, Rule]] = {}  # client -> id -> rule
         self._count = 0
@@ -164,11 +168,14 @@ class RuleIndex:
         return self._count
 
     def add(self, rule: Rule, current: Decimal | None) -> None:
-        """Watch for it from now on; `current` is the value that its series has just now, if it has one. Raises `TooManyRules`."""
-        if len(self._clients.get(rule.client, ())) >= self._most_per_client:
-            raise TooManyRules(f"A client holds at most {self._most_per_client} alerts: delete some first.", self._most_per_client)
-        if self._count >= self._most:
-            raise TooManyRules(f"The hub holds its {self._most} alerts of all clients; try again later.", self._most)
+        """Add a rule. Raises `TooManyRules`.
+
+        `current` is the present value of its series, None if there is none.
+        """
+        if len(self._clients.get(rule.client, ())) >= self._max_per_client:
+            raise TooManyRules(f"A client holds at most {self._max_per_client} alerts: delete some first.", self._max_per_client)
+        if self._count >= self._max_in_hub:
+            raise TooManyRules(f"The hub holds its {self._max_in_hub} alerts of all clients; try again later.", self._max_in_hub)
         watched = self._watched.get(rule.series)
         if watched is None:
             watched = self._watched[rule.series] = _Watched(current)
@@ -177,11 +184,11 @@ class RuleIndex:
         self._count += 1
 
     def held(self, client: str) -> list[Rule]:
-        """The client's rules, in the order they were set."""
+        """Return the rules of the client in the order in which they were set."""
         return list(self._clients.get(client, {}).values())
 
     def delete(self, client: str, rule_id: str) -> bool:
-        """Forget one rule of the client; False where it has none of that id."""
+        """Delete one rule of the client; return False if it has no rule with that id."""
         rule = self._clients.get(client, {}).get(rule_id)
         if rule is None:
             return False
@@ -190,14 +197,17 @@ class RuleIndex:
         return True
 
     def clear(self, client: str) -> list[Rule]:
-        """Forget all rules of the client; which they were."""
+        """Delete all rules of the client and return them."""
         rules = list(self._clients.pop(client, {}).values())
         self._unwatch(rules)
         self._count -= len(rules)
         return rules
 
     def observe(self, series: Series, value: str) -> Sequence[Rule]:
-        """The rules that this value fires, in the order they were set; those that fire once are gone with it. `value` is decimal text."""
+        """Return the rules that the value fires, in the order in which they were set.
+
+        Rules that fire once are deleted. `value` is decimal text.
+        """
         watched = self._watched.get(series)
         if watched is None:
             return ()
@@ -224,12 +234,12 @@ class RuleIndex:
 
 
 def _holds(rule: Rule, value: Decimal) -> bool:
-    """Whether the value is on the rule's side; of `crosses` no value is."""
+    """Return True if the value satisfies `>` or `<`; always False for `crosses`."""
     return value > rule.threshold if rule.op == ABOVE else value < rule.threshold if rule.op == BELOW else False
 
 
 def _without(items: list[_Item], places: Sequence[int]) -> list[_Item]:
-    """The items but those at these ascending places; copies the runs between whole."""
+    """Return the items without those at these ascending indexes."""
     kept: list[_Item] = []
     start = 0
     for at in places:

@@ -1,21 +1,21 @@
-"""What the hub says to its clients, and the table of all events both ways.
+"""Schemas of the hub's answers and notices.
 
-Nothing is checked by these when the hub runs: what it broadcasts has passed `api.hub.schemas.bus`, and its own answers are its own. The
-AsyncAPI document is made from them, and tests hold the messages of a running hub against them, which may not lack a field nor have another.
+A running hub does not validate with them: its broadcasts have passed the schema of their channel,
+and it builds the answers itself. The AsyncAPI document is made from them. Tests compare the
+messages of a running hub with them, field by field.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from marshmallow import Schema, validate
 from marshmallow.fields import Dict, Int, List, Nested, Raw, Str
 
 from api.errors import ErrorCode
 from api.fields import Flag, Number, TimeText
-from api.hub.alerts.rules import METRICS, OPERATORS
 from api.hub.schemas import bus
-from api.hub.schemas import requests as events
+from api.hub.schemas.requests import METRICS, OPERATORS
 from db.intervals import INTERVALS
 
 _HUBS_CODES = [code.value for code in ErrorCode if code is not ErrorCode.NO_DATA]
@@ -30,7 +30,7 @@ def _count(text: str, **more: Any) -> Int:
 
 
 def _now() -> TimeText:
-    return TimeText(required=True, metadata=_about("When the hub said it"))
+    return TimeText(required=True, metadata=_about("Time at which the hub sent it"))
 
 
 def _names(text: str) -> List[str]:
@@ -38,14 +38,14 @@ def _names(text: str) -> List[str]:
 
 
 class ConnectionEstablishedSchema(Schema):
-    """The first thing that a client hears."""
+    """The first event of every connection."""
 
     client_id = Str(required=True)
     message = Str(required=True)
     server_time = _now()
     available_pairs = _names("Every instrument that can be subscribed to")
     ping_interval = _count("Seconds from one ping of the hub to the next")
-    ping_timeout = _count("Seconds it waits for the pong")
+    ping_timeout = _count("Seconds that the hub waits for the pong")
 
 
 class CandleSeriesSchema(Schema):
@@ -56,25 +56,25 @@ class CandleSeriesSchema(Schema):
 
 
 class RejectedSchema(Schema):
-    """One item of a request that could not be served, by itself."""
+    """One item of a request that was not served."""
 
-    pair = Raw(required=True, allow_none=True, metadata=_about("As it was asked for, whatever it was"))
-    interval = Raw(allow_none=True, metadata=_about("Of a candle, as it was asked for"))
+    pair = Raw(required=True, allow_none=True, metadata=_about("The requested value, unchanged"))
+    interval = Raw(allow_none=True, metadata=_about("Of a candle: the requested value, unchanged"))
     code = Str(required=True, validate=validate.OneOf([ErrorCode.UNKNOWN_INSTRUMENT.value, ErrorCode.INVALID_PAYLOAD.value]))
     message = Str(required=True)
 
 
 class SubscriptionsInfoSchema(Schema):
-    """What the client holds."""
+    """The subscriptions of the client."""
 
     pairs = _names("All instruments now held")
-    pair_count = _count("How many these are")
-    candles = List(Nested(CandleSeriesSchema), metadata=_about("All candles now held; only there for clients that hold or asked for some"))
+    pair_count = _count("Their number")
+    candles = List(Nested(CandleSeriesSchema), metadata=_about("All candles now held; present if the client holds or requests some"))
     timestamp = _now()
 
 
 class SubscriptionConfirmedSchema(SubscriptionsInfoSchema):
-    """Rooms are joined; what was missed follows."""
+    """The rooms are joined; missed messages follow."""
 
     added = _names("Instruments that were not held before")
     rejected = List(Nested(RejectedSchema), required=True)
@@ -85,16 +85,16 @@ class SubscriptionConfirmedSchema(SubscriptionsInfoSchema):
         metadata=_about("Instrument to its latest price, of those that have one"),
     )
     recovered = Dict(
-        keys=Str(), values=Flag(), required=True, metadata=_about("Of each instrument in `since`: whether everything missed follows")
+        keys=Str(), values=Flag(), required=True, metadata=_about("Of each instrument in `since`: true if all missed messages follow")
     )
-    max_rate = Number(required=True, allow_none=True, metadata=_about("Granted, in Hz; null without one"))
-    candle_snapshot = List(Nested(bus.CandleUpdateSchema), metadata=_about("The newest candle of each series asked for that has one"))
+    max_rate = Number(required=True, allow_none=True, metadata=_about("Granted rate in Hz; null: every message"))
+    candle_snapshot = List(Nested(bus.CandleUpdateSchema), metadata=_about("The newest candle of each requested series that has one"))
 
 
 class UnsubscriptionConfirmedSchema(SubscriptionsInfoSchema):
-    """Rooms are left."""
+    """The rooms are left."""
 
-    removed = _names("Instruments that were held and are not any more")
+    removed = _names("Instruments that are no longer held")
 
 
 class AllPricesSchema(Schema):
@@ -109,22 +109,22 @@ class ServerStatsSchema(Schema):
     """Figures of the whole hub process."""
 
     connected_clients = _count("Clients now")
-    total_connections = _count("Clients since it started")
+    total_connections = _count("Clients since the start of the process")
     total_subscriptions = _count("Instruments held, over all clients")
     subscriptions_by_pair = Dict(
-        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Instrument to clients, where there are any")
+        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Number of clients by instrument, without zeros")
     )
     candle_subscriptions = _count("Candles held, over all clients")
-    alerts_set = _count("Alerts of their own that all clients have")
+    alerts_set = _count("Alerts of all clients")
     messages_relayed = _count("Messages taken from the bus")
-    messages_delivered = _count("Messages handed to clients")
-    average_batch = Number(required=True, metadata=_about("Messages sent together, on average"))
+    messages_delivered = _count("Messages delivered to clients")
+    average_batch = Number(required=True, metadata=_about("Mean number of messages per send"))
     messages_skipped = Dict(
-        keys=Str(), values=Int(strict=True), required=True, metadata=_about("What was on the bus and not relayed, by kind")
+        keys=Str(), values=Int(strict=True), required=True, metadata=_about("Bad messages of the bus, which were not relayed, by kind")
     )
-    messages_conflated = _count("Prices left out for clients that did not keep up")
-    slow_clients = _count("Clients disconnected for not keeping up")
-    outbox_bytes = _count("Waiting for all clients")
+    messages_conflated = _count("Messages conflated for slow clients")
+    slow_clients = _count("Slow clients that were disconnected")
+    outbox_bytes = _count("Bytes that wait for all clients")
     uptime_seconds = Number(required=True)
     memory_usage_mb = Number(required=True, metadata=_about("MiB resident"))
     redis_connected = Flag(required=True)
@@ -134,35 +134,37 @@ class ServerStatsSchema(Schema):
 
 
 class PongSchema(Schema):
-    """For measuring the way."""
+    """The answer to `ping`, with which a client measures the round trip."""
 
-    timestamp = Raw(required=True, allow_none=True, metadata=_about("The client's own, as it was; without one the hub's time"))
+    timestamp = Raw(required=True, allow_none=True, metadata=_about("The client's timestamp, unchanged; without one, the time of the hub"))
     server_time = _now()
 
 
 class GapNoticeSchema(Schema):
-    """The client did not keep up, and does again."""
+    """The client was too slow: messages were conflated before this notice."""
 
     dropped = Dict(
         keys=Str(),
         values=Int(strict=True),
         required=True,
-        metadata=_about("Instrument, or `INSTRUMENT|interval` of candles, to messages left out"),
+        metadata=_about("Number of conflated messages by instrument, or by `INSTRUMENT|interval` of candles"),
     )
     reason = Str(required=True, validate=validate.Equal("slow_consumer"))
 
 
-class ErrorSchema(Schema):
-    """A request was refused, or the hub goes away (`unavailable`)."""
+class ErrorEventSchema(Schema):
+    """A request was refused, or the hub shuts down (`unavailable`)."""
+
+    component_name = "Error"  # in the AsyncAPI document
 
     code = Str(required=True, validate=validate.OneOf(_HUBS_CODES), metadata=_about("For programs"))
     message = Str(required=True, metadata=_about("For people"))
-    event = Str(required=True, metadata=_about("The event that was refused; `connect` or `disconnect` where it was none"))
-    details = Dict(required=True, metadata=_about("Names the fields that are wrong; `retry_after`, in seconds, with `unavailable`"))
+    event = Str(required=True, metadata=_about("The refused event; else `connect` or `disconnect`"))
+    details = Dict(required=True, metadata=_about("Names the invalid fields; with `unavailable`, `retry_after` in seconds"))
 
 
 class ClientAlertSchema(Schema):
-    """An alert of a client's own."""
+    """An alert that a client has set."""
 
     id = Str(required=True)
     instrument = Str(required=True)
@@ -173,7 +175,7 @@ class ClientAlertSchema(Schema):
 
 
 class AlertSetSchema(Schema):
-    """The hub waits for it."""
+    """The alert is set."""
 
     alert = Nested(ClientAlertSchema, required=True)
     count = _count("Alerts of this client now")
@@ -181,7 +183,7 @@ class AlertSetSchema(Schema):
 
 
 class AlertsListSchema(Schema):
-    """The client's alerts, in the order they were set."""
+    """The client's alerts, in the order in which they were set."""
 
     alerts = List(Nested(ClientAlertSchema), required=True)
     count = _count("How many")
@@ -189,7 +191,7 @@ class AlertsListSchema(Schema):
 
 
 class AlertDeletedSchema(Schema):
-    """Gone."""
+    """The alerts are deleted."""
 
     deleted = _names("Ids")
     count = _count("Alerts of this client left")
@@ -197,48 +199,31 @@ class AlertDeletedSchema(Schema):
 
 
 class AlertTriggeredSchema(ClientAlertSchema):
-    """What the client waited for has come."""
+    """An alert of the client has fired."""
 
     current = Raw(required=True, metadata=_about("The value that fired it: a decimal string or a number, like `value`"))
-    time = TimeText(required=True, metadata=_about("Of the price, or the end of the hour of the volatility"))
+    time = TimeText(required=True, metadata=_about("Time of the price, or end of the hour of the volatility"))
     timestamp = _now()
     seq = _count("Of the price; null for a volatility and for a price without one", allow_none=True)
     epoch = Str(required=True, allow_none=True)
 
 
-# event of the hub -> its body
-ANSWERS: dict[str, type[Schema]] = {
-    "connection_established": ConnectionEstablishedSchema,
-    "subscription_confirmed": SubscriptionConfirmedSchema,
-    "unsubscription_confirmed": UnsubscriptionConfirmedSchema,
-    "subscriptions_info": SubscriptionsInfoSchema,
-    "price_response": bus.PriceUpdateSchema,
-    "all_prices_response": AllPricesSchema,
-    "server_stats": ServerStatsSchema,
-    "pong": PongSchema,
-    "alert_set": AlertSetSchema,
-    "alerts_list": AlertsListSchema,
-    "alert_deleted": AlertDeletedSchema,
-    "price_update": bus.PriceUpdateSchema,
-    "candle_update": bus.CandleUpdateSchema,
-    "volatility_alert": bus.VolatilityAlertSchema,
-    "correlation_alert": bus.CorrelationAlertSchema,
-    "data_ready": bus.DataReadySchema,
-    "alert_triggered": AlertTriggeredSchema,
-    "gap_notice": GapNoticeSchema,
-    "error": ErrorSchema,
-}
+class HubEvent(NamedTuple):
+    """An event of the hub that neither answers a request nor comes from a channel."""
 
-# event of a client -> what it may carry, and the event that answers it where `error` does not
-REQUESTS: dict[str, tuple[type[Schema], str]] = {
-    "subscribe": (events.SubscribeSchema, "subscription_confirmed"),
-    "unsubscribe": (events.UnsubscribeSchema, "unsubscription_confirmed"),
-    "get_subscriptions": (events.NothingSchema, "subscriptions_info"),
-    "request_price": (events.RequestPriceSchema, "price_response"),
-    "request_all_prices": (events.NothingSchema, "all_prices_response"),
-    "get_server_stats": (events.NothingSchema, "server_stats"),
-    "ping": (events.PingSchema, "pong"),
-    "set_alert": (events.SetAlertSchema, "alert_set"),
-    "list_alerts": (events.NothingSchema, "alerts_list"),
-    "delete_alert": (events.DeleteAlertSchema, "alert_deleted"),
+    schema: type[Schema]
+    audience: str
+    everywhere: bool = False  # sent in every namespace, not in the main one alone
+
+
+# event -> row
+GREETING = {"connection_established": HubEvent(ConnectionEstablishedSchema, "A client that has just connected")}
+NOTICES = {
+    "alert_triggered": HubEvent(AlertTriggeredSchema, "The client whose alert it is"),
+    "gap_notice": HubEvent(GapNoticeSchema, "A client that was too slow"),
+    "error": HubEvent(
+        ErrorEventSchema,
+        "The client whose request was refused; with `unavailable`, every client before the hub shuts down",
+        everywhere=True,
+    ),
 }

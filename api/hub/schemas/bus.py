@@ -1,4 +1,7 @@
-"""What a message on each channel must be before the hub relays it. Fields the schemas do not know are welcome."""
+"""Schemas of the messages of the bus: the hub relays valid messages only.
+
+Unknown fields are allowed and relayed.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ from marshmallow import INCLUDE, Schema, ValidationError, validate, validates_sc
 from marshmallow.fields import Int, List, Nested, Str
 
 from api.fields import DecimalText, Flag, Number, TimeText
-from db import topics
 from db.intervals import INTERVALS
 
 _SEVERITY = validate.OneOf(["warning", "critical"])
-MOST_NAME, MOST_EPOCH, MOST_SEQ = 32, 64, 2**53
-_NAME = validate.Length(min=1, max=MOST_NAME)
+MAX_NAME_LENGTH, MAX_EPOCH_LENGTH, MAX_SEQ = 32, 64, 2**53
+_NAME = validate.Length(min=1, max=MAX_NAME_LENGTH)
 
 
 class _Open(Schema):
@@ -43,11 +45,11 @@ class CandleSchema(_Open):
 
 
 class MessageSchema(_Open):
-    """Common to all: our own publisher gives `seq` and `epoch`, other programs give neither."""
+    """Common fields. Our own publisher sets `seq` and `epoch`, foreign programs set neither."""
 
     timestamp = TimeText()
-    seq = Int(strict=True, validate=validate.Range(min=1, max=MOST_SEQ))
-    epoch = Str(validate=validate.Length(min=1, max=MOST_EPOCH))
+    seq = Int(strict=True, validate=validate.Range(min=1, max=MAX_SEQ))
+    epoch = Str(validate=validate.Length(min=1, max=MAX_EPOCH_LENGTH))
 
     @validates_schema
     def _seq_with_epoch(self, data: dict[str, object], **_: object) -> None:
@@ -99,13 +101,3 @@ class CandleUpdateSchema(MessageSchema):
     instrument = Str(required=True, validate=_NAME)
     interval = Str(required=True, validate=validate.OneOf(INTERVALS))
     candle = Nested(CandleSchema, required=True)
-
-
-# channel -> its messages
-SCHEMAS: dict[str, Schema] = {
-    topics.PRICES: PriceUpdateSchema(),
-    topics.VOLATILITY_ALERTS: VolatilityAlertSchema(),
-    topics.CORRELATION_ALERTS: CorrelationAlertSchema(),
-    topics.DATA_READY: DataReadySchema(),
-    topics.CANDLES: CandleUpdateSchema(),
-}

@@ -1,4 +1,7 @@
-"""What clients may send to the hub. Unknown fields are ignored, so that newer clients work with older hubs."""
+"""Schemas of the events of clients.
+
+Unknown fields are ignored, so that newer clients work with older hubs.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,16 @@ from marshmallow import EXCLUDE, Schema, ValidationError, missing, validate
 from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
 from api.fields import Flag, Number
-from api.hub.alerts.rules import METRICS, OPERATORS, VOLATILITY
 from db.decimals import is_decimal
 
-_MOST_PAIRS = 1000
+_MAX_ITEMS_PER_REQUEST = 1000
 ALL = "all"
+
+# Values of alerts that clients set.
+PRICE, VOLATILITY = "price", "volatility"
+METRICS = (PRICE, VOLATILITY)
+ABOVE, BELOW, CROSSES = ">", "<", "crosses"
+OPERATORS = (ABOVE, BELOW, CROSSES)
 
 
 class _Lenient(Schema):
@@ -23,9 +31,9 @@ class _Lenient(Schema):
 
 
 class Pairs(Field[Any]):
-    """`"all"`, one instrument, or a list of them; becomes `"all"` or a list whose items are judged one by one.
+    """`"all"`, one instrument, or a list; becomes `"all"` or a list, judged item by item.
 
-    Whoever asks for candles need not ask for prices: left out beside them, it becomes an empty list.
+    If `candles` is present, the field may be missing: it becomes an empty list.
     """
 
     def deserialize(self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
@@ -38,13 +46,13 @@ class Pairs(Field[Any]):
             return ALL if value == ALL else [value]
         if not isinstance(value, list) or not value:
             raise ValidationError('Must be "all", an instrument, or a list of instruments with at least one item.')
-        if len(value) > _MOST_PAIRS:
-            raise ValidationError(f"At most {_MOST_PAIRS} instruments in one request.")
+        if len(value) > _MAX_ITEMS_PER_REQUEST:
+            raise ValidationError(f"At most {_MAX_ITEMS_PER_REQUEST} instruments in one request.")
         return ALL if ALL in value else value
 
 
-class Candles(Field[Any]):
-    """A list of `{"pair", "interval"}`, whose items are judged one by one; `"all"` where it may be that."""
+class CandleSeriesField(Field[Any]):
+    """A list of `{"pair", "interval"}`, judged item by item; may be `"all"` with `all_of_them`."""
 
     def __init__(self, *, all_of_them: bool = False, **kwargs: Any) -> None:
         super().__init__(load_default=list, **kwargs)
@@ -56,13 +64,13 @@ class Candles(Field[Any]):
         if not isinstance(value, list) or not value:
             either = '"all" or ' if self.all_of_them else ""
             raise ValidationError(f'Must be {either}a list of {{"pair", "interval"}} with at least one item.')
-        if len(value) > _MOST_PAIRS:
-            raise ValidationError(f"At most {_MOST_PAIRS} candles in one request.")
+        if len(value) > _MAX_ITEMS_PER_REQUEST:
+            raise ValidationError(f"At most {_MAX_ITEMS_PER_REQUEST} candles in one request.")
         return value
 
 
 class PositionSchema(_Lenient):
-    """The last message a client has seen of an instrument."""
+    """The last message of an instrument that a client has received."""
 
     epoch = Str(required=True, validate=validate.Length(min=1, max=64))
     seq = Int(required=True, strict=True, validate=validate.Range(min=0, max=2**53))
@@ -72,8 +80,8 @@ class SubscribeSchema(_Lenient):
     """`subscribe`"""
 
     pairs = Pairs(required=True)
-    candles = Candles()
-    since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MOST_PAIRS))
+    candles = CandleSeriesField()
+    since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MAX_ITEMS_PER_REQUEST))
     max_rate = Number(allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
 
 
@@ -81,7 +89,7 @@ class UnsubscribeSchema(_Lenient):
     """`unsubscribe`"""
 
     pairs = Pairs(required=True)
-    candles = Candles(all_of_them=True)
+    candles = CandleSeriesField(all_of_them=True)
 
 
 class RequestPriceSchema(_Lenient):
@@ -91,15 +99,16 @@ class RequestPriceSchema(_Lenient):
 
 
 class PingSchema(_Lenient):
-    """`ping`: the timestamp is the client's own, whatever it is, and comes back as it was."""
+    """`ping`: the timestamp may be any value and is returned unchanged."""
 
     timestamp = Raw(allow_none=True)
 
 
 class Threshold(Field[Any]):
-    """The value of an alert, positive: a decimal string or a number for `price`, a number for `volatility`.
+    """The positive value of an alert: a number, or a decimal string for `price`.
 
-    Becomes (the value as the client reads it, the same to compare with): a decimal string for `price`, a number for `volatility`.
+    Becomes the pair (value for the client, value for comparisons). The value for the client is a
+    decimal string for `price`, a number for `volatility`.
     """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str | float, Decimal]:
@@ -131,4 +140,4 @@ class DeleteAlertSchema(_Lenient):
 
 
 class NothingSchema(_Lenient):
-    """For events that take no payload."""
+    """For events without a payload."""

@@ -1,0 +1,125 @@
+"""The hub's half of the channel table; `db/topics.py` has the half of the bus.
+
+A new channel takes one row in each half, a schema and a publish function. No other module of the
+hub compares the name of a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from marshmallow import Schema
+
+from api.hub.schemas import bus
+from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
+from db import topics
+from db.timestamps import parse_time
+from db.topics import STREAMS, Stream
+
+
+class Address(NamedTuple):
+    """The destination of a message. A tuple, because one is made per message."""
+
+    topic: str  # `seq` counts per channel and topic
+    instruments: tuple[str, ...]  # all MUST be known instruments
+    rooms: tuple[str, ...]  # empty: every client of the namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One row: how the hub checks, addresses, keeps and sends the messages of a channel.
+
+    `log` is the content of the topic log:
+    * `tail`: the last bodies of each topic, from which clients catch up, and the latest one;
+    * `newest`: the body with the latest `starts`, and the last one;
+    * `position`: only `epoch` and `seq` of the last message.
+    """
+
+    stream: Stream
+    event: str
+    schema: Schema
+    addressee: Callable[[Mapping[str, Any]], Address]
+    conflated: bool = False  # the topic is the conflation key; requires at most one room
+    log: Literal["tail", "newest", "position"] = "position"
+    quick_check: Callable[[dict[str, Any]], bool] | None = None  # True: the schema would accept it
+    starts: Callable[[Mapping[str, Any]], datetime] | None = None  # required by `newest`
+    namespace: str = "/"
+    audience: str = ""  # receivers, for the AsyncAPI document
+
+    def __post_init__(self) -> None:
+        if (self.log == "newest") is (self.starts is None):
+            raise ValueError(f"{self.stream.name}: `starts` goes with log `newest`")
+
+    @property
+    def name(self) -> str:
+        """The name of the Redis channel."""
+        return self.stream.name
+
+
+def _instrument(data: Mapping[str, Any]) -> Address:
+    name = data["instrument"]
+    return Address(name, (name,), (topics.price_room(name),))
+
+
+def _candle_series(data: Mapping[str, Any]) -> Address:
+    name, interval = data["instrument"], data["interval"]
+    return Address(topics.candle_topic(name, interval), (name,), (topics.candle_room(name, interval),))
+
+
+def _pair_of_instruments(data: Mapping[str, Any]) -> Address:
+    first, second = data["instrument1"], data["instrument2"]
+    return Address(f"{first}|{second}", (first, second), (topics.price_room(first), topics.price_room(second)))
+
+
+def _data_type(data: Mapping[str, Any]) -> Address:
+    return Address(data["data_type"], (), ())
+
+
+def _candle_start(data: Mapping[str, Any]) -> datetime:
+    return parse_time(data["candle"]["start_time"])
+
+
+_ROWS = (
+    Channel(
+        STREAMS[topics.PRICES],
+        "price_update",
+        bus.PriceUpdateSchema(),
+        _instrument,
+        conflated=True,
+        log="tail",
+        quick_check=is_plain_price,
+        audience="Clients that hold the instrument",
+    ),
+    Channel(
+        STREAMS[topics.CANDLES],
+        "candle_update",
+        bus.CandleUpdateSchema(),
+        _candle_series,
+        conflated=True,
+        log="newest",
+        quick_check=is_plain_candle,
+        starts=_candle_start,
+        audience="Clients that hold the candles",
+    ),
+    Channel(
+        STREAMS[topics.VOLATILITY_ALERTS],
+        "volatility_alert",
+        bus.VolatilityAlertSchema(),
+        _instrument,
+        audience="Clients that hold the instrument",
+    ),
+    Channel(
+        STREAMS[topics.CORRELATION_ALERTS],
+        "correlation_alert",
+        bus.CorrelationAlertSchema(),
+        _pair_of_instruments,
+        audience="Clients that hold either instrument, once",
+    ),
+    Channel(STREAMS[topics.DATA_READY], "data_ready", bus.DataReadySchema(), _data_type, audience="Every client"),
+)
+
+# Redis channel -> row
+CHANNELS: dict[str, Channel] = {row.name: row for row in _ROWS}

@@ -1,0 +1,104 @@
+"""The rooms of prices, one per instrument: rights, subscriptions, snapshots and missed messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from api.access.model import Access
+from api.errors import ErrorCode, Refusal, forbidden_instrument, unknown_instrument
+from api.hub.fanout import Fanout
+from api.hub.schemas.requests import ALL
+from api.hub.topic_log import TopicLog
+from db import topics
+
+
+class PriceRooms:
+    """The half of `subscribe` and `unsubscribe` that is about prices.
+
+    `replay_bytes` limits the missed messages that one `subscribe` may bring: an outbox has room for
+    all of them.
+    """
+
+    def __init__(self, fanout: Fanout, topic_log: TopicLog, instruments: Sequence[str], replay_bytes: int) -> None:
+        self._fanout = fanout
+        self._log = topic_log
+        self._rooms = {pair: topics.price_room(pair) for pair in instruments}
+        self._replay_bytes = replay_bytes
+
+    def permitted(self, access: Access) -> list[str]:
+        """Return the instruments that the client may see."""
+        return [pair for pair in self._rooms if access.includes(pair)]
+
+    def check(self, instrument: str, access: Access) -> None:
+        """Raise `Refusal` if the instrument is unknown, or if the client may not see it."""
+        if instrument not in self._rooms:
+            raise unknown_instrument(instrument[:64])
+        if not access.includes(instrument):
+            raise forbidden_instrument(instrument)
+
+    def judge(self, pairs: Any, access: Access) -> tuple[list[str], list[dict[str, Any]]]:
+        """Return the accepted pairs, each once, and one entry for each rejected item."""
+        if pairs == ALL:
+            return self.permitted(access), []
+        accepted: dict[str, None] = {}
+        rejected = []
+        for pair in pairs:
+            try:
+                if not isinstance(pair, str):
+                    raise Refusal(ErrorCode.INVALID_PAYLOAD, "An instrument is a string.")
+                self.check(pair, access)
+            except Refusal as refusal:
+                rejected.append({"pair": pair, "code": refusal.code.value, "message": str(refusal)})
+            else:
+                accepted[pair] = None
+        return list(accepted), rejected
+
+    def join(self, client: str, pairs: Sequence[str], rate: float | None) -> None:
+        """Put the client into the rooms of these pairs, with a granted rate."""
+        self._fanout.join(client, [self._rooms[pair] for pair in pairs], rate)
+
+    def leave(self, client: str, pairs: Any) -> list[str]:
+        """Take the client out of the rooms of these pairs, or of all; return the removed pairs."""
+        held = self.held(client)
+        removed = held if pairs == ALL else [pair for pair in held if pair in pairs]
+        self._fanout.leave(client, [self._rooms[pair] for pair in removed])
+        return removed
+
+    def held(self, client: str) -> list[str]:
+        """Return the pairs whose rooms the client is in."""
+        rooms = self._fanout.rooms(client)
+        return [pair for pair, room in self._rooms.items() if room in rooms]
+
+    def latest(self, pairs: Sequence[str]) -> dict[str, bytes]:
+        """Return the latest price_update body of each pair that has one."""
+        return {pair: body for pair in pairs if (body := self._log.latest(pair))}
+
+    def snapshot(self, pairs: Sequence[str]) -> dict[str, orjson.Fragment]:
+        """Return `latest` in a form that orjson writes without a change."""
+        return {pair: orjson.Fragment(body) for pair, body in self.latest(pairs).items()}
+
+    def missed(self, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> dict[str, list[bytes] | None]:
+        """Return the messages after the position of each pair that has one.
+
+        None: the log cannot be certain, or the messages exceed `replay_bytes`.
+        """
+        found: dict[str, list[bytes] | None] = {}
+        left = self._replay_bytes
+        for pair in pairs:
+            if (position := since.get(pair)) is None:
+                continue
+            # A client in the room has these messages: sending them again would double them.
+            bodies = [] if pair in held else self._log.missed(pair, position["epoch"], position["seq"])
+            size = sum(map(len, bodies or ()))
+            if size > left:
+                bodies, size = None, 0
+            found[pair] = bodies
+            left -= size
+        return found
+
+    def count(self, members: Mapping[str, int]) -> dict[str, int]:
+        """Return the number of subscriptions per pair, given the `members` of all rooms."""
+        return {pair: count for pair, room in self._rooms.items() if (count := members.get(room))}

@@ -1,0 +1,124 @@
+"""Hubs that differ from `wsgi:hub()` in one point, for gunicorn: `tests.hub_variants:with_levels()`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from marshmallow import validate
+from marshmallow.fields import Int, Str
+
+import wsgi
+from api.access.model import Access, Handshake
+from api.errors import ErrorCode, Refusal
+from api.hub.alerts.volatility_feed import VolatilityFeed
+from api.hub.channels import CHANNELS, Address, Channel
+from api.hub.relay import Relay
+from api.hub.schemas.bus import MessageSchema
+from config.settings import Settings
+from db import topics
+from db.topics import Stream
+from tests.processes import Web
+
+# an invented channel in an invented namespace
+
+LEVELS = "level_updates"
+NAMESPACE = "/levels"
+
+
+class LevelUpdateSchema(MessageSchema):
+    """One level of an instrument."""
+
+    instrument = Str(required=True)
+    level = Int(strict=True, required=True, validate=validate.Range(min=0))
+    padding = Str()
+
+
+def _addressee(data: Mapping[str, Any]) -> Address:
+    return Address(data["instrument"], (data["instrument"],), ())
+
+
+STREAM = Stream(LEVELS)
+CHANNEL = Channel(
+    STREAM, "level_update", LevelUpdateSchema(), _addressee, conflated=True, namespace=NAMESPACE, audience="Clients of the namespace"
+)
+
+
+def with_levels() -> Any:
+    """The hub with one more row in each half of the channel table."""
+    topics.STREAMS[LEVELS] = STREAM
+    CHANNELS[LEVELS] = CHANNEL
+    return wsgi.hub()
+
+
+# an authenticator that reads rights from the payload of CONNECT
+
+
+class Rights:
+    """The scopes and instruments that the payload of CONNECT lists."""
+
+    def __init__(self, auth: Mapping[str, Any]) -> None:
+        self._scopes, self._instruments = frozenset(auth["scopes"]), frozenset(auth["instruments"])
+
+    def allows(self, scope: str) -> bool:
+        return scope in self._scopes
+
+    def includes(self, instrument: str) -> bool:
+        return instrument in self._instruments
+
+
+class RightsOfPayload:
+    """Refuses a client without `auth`."""
+
+    def authenticate(self, handshake: Handshake) -> Access:
+        if not handshake.auth:
+            raise Refusal(ErrorCode.UNAUTHORIZED, "CONNECT has no credentials.", {"auth": ["Missing."]})
+        return Rights(handshake.auth)
+
+
+def with_rights() -> Any:
+    """The hub with that authenticator."""
+    from api import websocket_server  # loads eventlet
+
+    websocket_server.create_hub = partial(websocket_server.create_hub, authenticator=RightsOfPayload())
+    return wsgi.hub()
+
+
+# loops that end
+
+
+class End(BaseException):
+    """An end that no `except Exception` stops."""
+
+
+def with_relay_that_ends() -> Any:
+    """The hub whose relay ends at a foreign message `end`."""
+    receive = Relay.receive
+
+    def receive_or_end(self: Relay, channel: str, body: bytes) -> None:
+        if body == b"end":
+            raise End
+        receive(self, channel, body)
+
+    Relay.receive = receive_or_end  # type: ignore[method-assign]
+    return wsgi.hub()
+
+
+def with_feed_that_ends() -> Any:
+    """The hub whose volatility feed ends at the first `data_ready` about volatility."""
+    hub = wsgi.hub()
+
+    def end(self: VolatilityFeed) -> None:
+        raise End
+
+    VolatilityFeed.read = end  # type: ignore[method-assign]
+    return hub
+
+
+def variant(name: str, settings: Settings, log: Path, **extra: str) -> Web:
+    """A gunicorn process of one of these hubs."""
+    web = Web("hub", settings, log, **extra)
+    web.argv[-1] = f"tests.hub_variants:{name}()"
+    return web

@@ -1,0 +1,46 @@
+"""A loop of the hub that ends unexpectedly ends the process: a hub without its relay must not look healthy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import redis as redis_client
+
+from config.settings import Settings
+from db import topics
+from db.bus import Bus
+from tests.clients import PythonClient
+from tests.conftest import until
+from tests.hub_variants import variant
+
+CAUSES: dict[str, Callable[[redis_client.Redis, Bus], object]] = {
+    "with_relay_that_ends": lambda redis, bus: redis.publish(topics.PRICES, b"end"),
+    "with_feed_that_ends": lambda redis, bus: bus.publish_data_ready("volatility", [], datetime(2025, 11, 18)),  # noqa: DTZ001
+}
+
+
+@pytest.mark.parametrize("name", CAUSES)
+def test_process_ends_with_a_logged_error_if_a_loop_ends(
+    name: str, settings: Settings, bus: Bus, raw_redis: redis_client.Redis, tmp_path: Path
+) -> None:
+    with variant(name, settings, tmp_path / "hub.log") as hub:
+        with PythonClient(hub.url) as client:
+            CAUSES[name](raw_redis, bus)
+            assert client.wait("error")["code"] == "unavailable"
+            client.wait("disconnect")
+        until(lambda: hub.output().count("Booting worker") == 2, 60, "another worker")
+        [line] = [line for line in hub.output().splitlines() if "a loop of the hub ended" in line]
+        assert '"level": "CRITICAL"' in line or '"level":"CRITICAL"' in line
+        assert "tests.hub_variants.End" in line, "the log has no traceback"
+        hub.await_ready()
+        with PythonClient(hub.url) as client:
+            assert client.call("get_server_stats")["connected_clients"] == 1
+
+
+def test_stop_of_the_hub_is_no_unexpected_end(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+    with variant("with_levels", settings, tmp_path / "hub.log") as hub:
+        assert hub.ask_to_stop() == 0
+        assert "a loop of the hub ended" not in hub.output()

@@ -1,0 +1,182 @@
+"""The rights of a client are effective at every event: the cases are generated from the table of client events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import pytest
+
+from api.access.model import OBSERVE, OPEN, READ, Access, Handshake, OpenAuthenticator
+from api.errors import ErrorCode, Refusal
+from api.hub.alerts.requests import AlertRequests
+from api.hub.alerts.rules import RuleIndex
+from api.hub.events import CLIENT_EVENTS, ClientEvent, Events
+from api.hub.fanout import Fanout
+from api.hub.messages import decode
+from api.hub.topic_log import TopicLog
+from api.hub.transport.outbox import Outbox
+from db import topics
+from tests.hub_variants import Rights, RightsOfPayload
+
+NOON = "2025-11-18T12:00:00.000000Z"
+PAIRS = ("EUR_USD", "GBP_USD")
+FORBIDDEN, SECRET = "GBP_USD", "7.654321"  # an instrument that the client may not see, and its price
+ALL_SCOPES = {READ, OBSERVE}
+SERIES = [{"pair": pair, "interval": "1m"} for pair in PAIRS]
+ALERT = {"instrument": FORBIDDEN, "metric": "price", "op": ">", "value": "1"}
+# event -> payloads that name the forbidden instrument, or all of them
+PAYLOADS: dict[str, list[dict[str, Any]]] = {
+    "subscribe": [
+        {"pairs": list(PAIRS), "since": {FORBIDDEN: {"epoch": "one", "seq": 0}}},
+        {"pairs": "all", "candles": SERIES},
+        {"pairs": FORBIDDEN, "max_rate": 1},
+    ],
+    "unsubscribe": [{"pairs": list(PAIRS), "candles": SERIES}, {"pairs": "all", "candles": "all"}],
+    "get_subscriptions": [{}],
+    "request_price": [{"instrument": FORBIDDEN}],
+    "request_all_prices": [{}],
+    "get_server_stats": [{}],
+    "ping": [{"timestamp": 1}],
+    "set_alert": [ALERT],
+    "list_alerts": [{}],
+    "delete_alert": [{"id": "all"}],
+}
+CASES = [(row, payload) for row in CLIENT_EVENTS.values() for payload in PAYLOADS[row.name]]
+IDS = [f"{row.name}-{number}" for number, (row, _) in enumerate(CASES)]
+
+
+class Owner:
+    def blocked(self) -> None:
+        raise AssertionError
+
+    queued = overflowed = broken = blocked
+
+
+class Hub:
+    """The hub's own parts with one client, and the bytes that the client received."""
+
+    def __init__(self, authenticator: RightsOfPayload | OpenAuthenticator, auth: Mapping[str, Any] | None) -> None:
+        self.fanout = Fanout(lambda: 0.0, lambda seconds, function: function())
+        self.log = TopicLog()
+        alerts = AlertRequests(RuleIndex(), set(PAIRS), lambda series: None, "abc")
+        self.events = Events(
+            {"/": self.fanout}, self.log, PAIRS, alerts, authenticator,
+            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict,
+        )  # fmt: skip
+        for pair, mid in zip(PAIRS, ("1.1", SECRET), strict=True):
+            self.price(pair, mid)
+            self.candle(pair, mid)
+        self.received = b""
+        self.events.admit("client", Handshake("websocket", "127.0.0.1", {}, "/", auth))
+        box = Outbox(Owner(), 2**20)
+        box.open(self._take)
+        self.events.connected("client", box)
+
+    def _take(self, data: bytes) -> int:
+        self.received += data
+        return len(data)
+
+    def relay(self, channel: str, body: dict[str, Any]) -> None:
+        message = decode(channel, orjson.dumps({**body, "seq": 1, "epoch": "one"}), set(PAIRS))
+        self.log.append(message, self.log.continuity(message))
+        self.fanout.broadcast(message.rooms, message.frame)
+        self.fanout.flush()
+
+    def price(self, pair: str, mid: str) -> None:
+        self.relay(topics.PRICES, {"instrument": pair, "price": {"bid": mid, "ask": mid, "mid": mid, "time": NOON}})
+
+    def candle(self, pair: str, price: str) -> None:
+        prices = dict.fromkeys(("open", "high", "low", "close"), price)
+        candle = {"start_time": NOON, "end_time": "2025-11-18T12:01:00Z", **prices, "volume": "1", "complete": False}
+        self.relay(topics.CANDLES, {"instrument": pair, "interval": "1m", "candle": candle})
+
+    def ask(self, event: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        answer: dict[str, Any] = orjson.loads(self.events.answer("client", event, [payload]))
+        return answer
+
+
+def rights(scopes: set[str] = ALL_SCOPES, instruments: tuple[str, ...] = PAIRS[:1]) -> dict[str, Any]:
+    return {"scopes": sorted(scopes), "instruments": list(instruments)}
+
+
+def test_every_event_has_a_case_and_a_scope() -> None:
+    assert set(PAYLOADS) == {row.name for row in CLIENT_EVENTS.values()}
+    assert {row.name: row.scope for row in CLIENT_EVENTS.values() if row.scope != READ} == {"get_server_stats": OBSERVE, "ping": OPEN}
+
+
+@pytest.mark.parametrize(("row", "payload"), CASES, ids=IDS)
+def test_a_missing_scope_is_unauthorized_at_every_event(row: ClientEvent, payload: dict[str, Any]) -> None:
+    hub = Hub(RightsOfPayload(), rights(ALL_SCOPES - {row.scope}, PAIRS))
+    answer = hub.ask(row.name, payload)
+    if row.scope == OPEN:
+        assert "code" not in answer
+    else:
+        assert (answer["code"], answer["event"], answer["details"]) == ("unauthorized", row.name, {"scope": [row.scope]})
+        assert b'42["%s"' % row.answer.encode() not in hub.received
+        assert hub.fanout.rooms("client") == {}
+
+
+@pytest.mark.parametrize(("row", "payload"), CASES, ids=IDS)
+def test_a_forbidden_instrument_reaches_the_client_through_no_event(row: ClientEvent, payload: dict[str, Any]) -> None:
+    hub = Hub(RightsOfPayload(), rights())
+    answer = hub.ask(row.name, payload)
+    hub.price(FORBIDDEN, SECRET)
+    hub.candle(FORBIDDEN, SECRET)
+    assert SECRET.encode() not in hub.received
+    assert [room for room in hub.fanout.rooms("client") if FORBIDDEN in room] == []
+    if row.name in ("request_price", "set_alert"):
+        assert (answer["code"], answer["details"]) == ("unauthorized", {"instrument": ["No access."]})
+
+
+@pytest.mark.parametrize(("row", "payload"), CASES, ids=IDS)
+def test_all_rights_change_no_answer(row: ClientEvent, payload: dict[str, Any]) -> None:
+    answer = Hub(OpenAuthenticator(), None).ask(row.name, payload)
+    assert "code" not in answer
+    assert answer == Hub(RightsOfPayload(), rights(ALL_SCOPES, PAIRS)).ask(row.name, payload)
+
+
+def test_a_forbidden_instrument_is_rejected_by_itself() -> None:
+    hub = Hub(RightsOfPayload(), rights())
+    answer = hub.ask("subscribe", {"pairs": [*PAIRS, "XXX_YYY"], "candles": SERIES})
+    assert answer["added"] == ["EUR_USD"]
+    assert answer["candles"] == SERIES[:1]
+    message = f"You have no access to the instrument {FORBIDDEN!r}."
+    assert answer["rejected"] == [
+        {"pair": FORBIDDEN, "code": "unauthorized", "message": message},
+        {"pair": "XXX_YYY", "code": "unknown_instrument", "message": "There is no instrument 'XXX_YYY'."},
+        {"pair": FORBIDDEN, "interval": "1m", "code": "unauthorized", "message": message},
+    ]
+    assert hub.ask("request_all_prices", {})["count"] == 1
+    assert hub.ask("subscribe", {"pairs": "all"})["pairs"] == ["EUR_USD"]
+
+
+def test_an_answer_that_cannot_be_written_is_internal(caplog: pytest.LogCaptureFixture) -> None:
+    """orjson reads deeper nesting than it writes."""
+    nested: Any = 1
+    for _ in range(300):
+        nested = [nested]
+    hub = Hub(OpenAuthenticator(), None)
+    assert hub.ask("ping", {"timestamp": nested})["code"] == "internal"
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+    assert "code" not in hub.ask("ping", {"timestamp": 1})
+
+
+def test_the_greeting_lists_the_permitted_instruments() -> None:
+    assert b'"available_pairs":["EUR_USD"]' in Hub(RightsOfPayload(), rights()).received
+
+
+def test_a_refused_client_is_not_admitted() -> None:
+    hub = Hub(RightsOfPayload(), rights())
+    with pytest.raises(Refusal) as refusal:
+        hub.events.admit("second", Handshake("websocket", "127.0.0.1", {}))
+    assert refusal.value.code is ErrorCode.UNAUTHORIZED
+    with pytest.raises(KeyError):
+        hub.events.answer("second", "ping", [])
+
+
+def test_rights_satisfy_the_protocol() -> None:
+    access: Access = Rights(rights())
+    assert access.includes("EUR_USD")
+    assert not access.includes(FORBIDDEN)
