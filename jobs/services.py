@@ -49,7 +49,7 @@ def ingest(work: Work) -> None:
     except BusError as error:
         log.warning("cannot clear the sources' last reports: %s", error)
     attempts = work.settings.max_reconnect_attempts
-    ingestion = Ingestion(sources, work.bus, max_attempts=attempts, clock=work.clock, link_changed=work.wakes.wake)
+    ingestion = Ingestion(sources, work.bus, max_attempts=attempts, clock=work.clock, link_changed=work.source_events.set)
     ingestion.start()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     work.stop.wait()
@@ -60,7 +60,7 @@ def fill_gaps(work: Work) -> None:
     """History → store: what the live streams missed, until `stop`."""
     threads = [
         threading.Thread(target=filler.run, args=(work.stop,), name=f"gaps-{filler.name}", daemon=True)
-        for filler in fillers(work.settings, work.store, work.bus, work.clock, work.wakes)
+        for filler in fillers(work.settings, work.store, work.bus, work.clock, work.source_events)
     ]
     for thread in threads:
         thread.start()

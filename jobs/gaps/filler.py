@@ -24,6 +24,7 @@ from jobs.feeds.http_json import Stopped
 from jobs.feeds.oanda.history import oanda_history
 from jobs.gaps.candles import CandleGaps
 from jobs.gaps.trades import TradeGaps
+from jobs.runtime.source_events import SourceEvents
 
 log = logging.getLogger(__name__)
 
@@ -39,21 +40,6 @@ class Filling(Protocol):
 
         What was due and failed is due the next time.
         """
-
-
-class Wakes:
-    """A bell for each source: rung when its link came or went, heard by whoever fills its gaps. An early ring is kept."""
-
-    def __init__(self) -> None:
-        self._bells: dict[str, threading.Event] = {}
-
-    def of(self, name: str) -> threading.Event:
-        """The bell of the source of that name."""
-        return self._bells.setdefault(name, threading.Event())
-
-    def wake(self, name: str) -> None:
-        """Ring it."""
-        self.of(name).set()
 
 
 class GapFiller:
@@ -118,7 +104,7 @@ class GapFiller:
 
 
 def fillers(
-    settings: Settings, store: Store, bus: Bus, clock: Callable[[], datetime], wakes: Wakes, *, period: float = PERIOD
+    settings: Settings, store: Store, bus: Bus, clock: Callable[[], datetime], events: SourceEvents, *, period: float = PERIOD
 ) -> list[GapFiller]:
     """One filler for each source of these settings that has a history. Does no I/O."""
     kinds = {spec.kind for spec in settings.sources}
@@ -127,4 +113,4 @@ def fillers(
         fillings["binance"] = TradeGaps("binance", settings.binance_symbols, binance_history(settings), store, bus, clock)
     if "oanda" in kinds:
         fillings["oanda"] = CandleGaps("oanda", oanda_history(settings), store, clock)
-    return [GapFiller(name, filling, wakes.of(name), period=period) for name, filling in fillings.items()]
+    return [GapFiller(name, filling, events.event(name), period=period) for name, filling in fillings.items()]

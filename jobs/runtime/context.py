@@ -13,7 +13,7 @@ from apscheduler.triggers.base import BaseTrigger
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
-from jobs.gaps.filler import Wakes
+from jobs.runtime.source_events import SourceEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Work:
     stop: threading.Event = field(default_factory=threading.Event)
     stop_writing: threading.Event = field(default_factory=threading.Event)
     prepared: threading.Event = field(default_factory=threading.Event)  # set once a first start has its past
-    wakes: Wakes = field(default_factory=Wakes)  # rung when a source's link came or went
+    source_events: SourceEvents = field(default_factory=SourceEvents)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import Rest
 from jobs.feeds.oanda.history import OandaHistory
 from jobs.gaps.candles import CandleGaps
-from jobs.gaps.filler import GapFiller, Wakes
+from jobs.gaps.filler import GapFiller
+from jobs.runtime.source_events import SourceEvents
 from tests.conftest import until
 from tests.processes import ROOT
 from tests.rows import TIME
@@ -76,7 +77,7 @@ def sixty_days_before(moment: datetime) -> datetime:
 
 
 def test_candles_missed_in_an_outage_are_there_after_the_reconnection(store: Store, broker: Broker) -> None:
-    bell, stop = Wakes().of("oanda"), threading.Event()
+    bell, stop = SourceEvents().event("oanda"), threading.Event()
     filler = threading.Thread(target=GapFiller("oanda", broker.gaps, bell, period=600).run, args=(stop,))
     filler.start()
     start = sixty_days_before(broker.now)

@@ -17,7 +17,8 @@ from db.postgres import StoreError
 from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import Stopped
 from jobs.gaps.candles import expected
-from jobs.gaps.filler import GapFiller, Wakes
+from jobs.gaps.filler import GapFiller
+from jobs.runtime.source_events import SourceEvents
 
 
 class Bell(threading.Event):
@@ -124,11 +125,11 @@ def test_stop_ends_it_even_in_the_middle_of_a_round() -> None:
 
 
 def test_each_source_has_its_own_bell_and_a_ring_waits_for_its_listener() -> None:
-    wakes = Wakes()
-    wakes.wake("binance")
-    assert wakes.of("binance").is_set()
-    assert not wakes.of("oanda").is_set()
-    assert wakes.of("oanda") is wakes.of("oanda")
+    events = SourceEvents()
+    events.set("binance")
+    assert events.event("binance").is_set()
+    assert not events.event("oanda").is_set()
+    assert events.event("oanda") is events.event("oanda")
 
 
 def trades_at(moment: datetime) -> bool:
