@@ -11,6 +11,7 @@ from db.candles import latest_closes
 from db.instruments import all_instruments
 from db.postgres import StoreError
 from db.prices import latest_mids, latest_times
+from jobs.feeds.context import SourceContext
 from jobs.feeds.http_json import Stopped
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past
@@ -19,7 +20,7 @@ from jobs.gaps.filler import fillers
 from jobs.runtime.context import Work
 from jobs.store.rollup import RollUp
 from jobs.store.writer import BatchRule, Prices, Trades, Writer
-from jobs.venues import Surroundings, build, walked
+from jobs.venues import build, walked
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,10 @@ def _rule(work: Work) -> BatchRule:
 
 def ingest(work: Work) -> None:
     """Sources → bus, until `stop`."""
-    if (around := _surroundings(work)) is None:
+    if (source_context := _source_context(work)) is None:
         return
     work.prepared.set()
-    sources = [build(spec, around) for spec in work.settings.sources]
+    sources = [build(spec, source_context) for spec in work.settings.sources]
     try:
         work.bus.forget_sources()
     except BusError as error:
@@ -80,14 +81,14 @@ def publish_alerts(work: Work) -> None:
     keep_publishing(work.store, work.bus, work.clock, work.stop)
 
 
-def _surroundings(work: Work) -> Surroundings | None:
+def _source_context(work: Work) -> SourceContext | None:
     """What sources are built from; a store or a bus that is away is waited for. None where `stop` came first."""
     waited = False
     while not work.stop.is_set():
         try:
             with work.store.transaction() as cursor:
                 instruments = all_instruments(cursor)
-            walks = walked(Surroundings(work.settings, instruments, {}, work.clock))
+            walks = walked(SourceContext(work.settings, instruments, {}, work.clock))
             make_past(work.store, walks, work.settings.synthetic_seed, work.clock(), work.stop)
             with work.store.transaction() as cursor:
                 latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
@@ -102,5 +103,5 @@ def _surroundings(work: Work) -> Surroundings | None:
             work.stop.wait(0.5)
         else:
             newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
-            return Surroundings(work.settings, instruments, latest, work.clock, newest)
+            return SourceContext(work.settings, instruments, latest, work.clock, newest)
     return None

@@ -36,7 +36,7 @@ from jobs.feeds.oanda.history import OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource, request_headers
 from jobs.feeds.status import Reporter, Status
 from jobs.runtime.context import Work
-from jobs.services import _surroundings
+from jobs.services import _source_context
 from tests.conftest import until
 from tests.processes import jobs
 from tests.standins.oanda import OandaStandIn
@@ -287,9 +287,9 @@ def test_the_newest_of_store_and_bus_is_where_a_source_goes_on(
         insert_prices(cursor, [row("EUR_USD", 1, "oanda"), row("EUR_USD", 5, "oanda"), row("USD_JPY", 7, "oanda")])
         insert_prices(cursor, [row("GBP_USD", 9, "synthetic")])
     bus.publish_prices([tick("EUR_USD", 6), tick("USD_JPY", 2), tick("GBP_USD", 9)])
-    around = _surroundings(Work(settings, bus, store, clock))
-    assert around is not None
-    assert around.latest_times == {"EUR_USD": "2025-01-01T00:00:06.000000Z", "USD_JPY": "2025-01-01T00:00:07.000000Z"}
+    context = _source_context(Work(settings, bus, store, clock))
+    assert context is not None
+    assert context.latest_times == {"EUR_USD": "2025-01-01T00:00:06.000000Z", "USD_JPY": "2025-01-01T00:00:07.000000Z"}
 
 
 def stored(settings: Settings) -> list[Quoted]:

@@ -22,10 +22,11 @@ from db.partitions import make_months
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
+from jobs.feeds.context import SourceContext
 from jobs.feeds.http_json import Stopped
 from jobs.feeds.synthetic import LARGEST_MOVE, Walk
 from jobs.feeds.synthetic_past import DAYS, STEPS, hours_before, make_past, past
-from jobs.venues import Surroundings, walked
+from jobs.venues import walked
 from tests.conftest import until
 from tests.processes import jobs
 
@@ -153,8 +154,8 @@ def test_only_what_the_walk_feeds_gets_a_past(settings: Settings, store: Store, 
     specs = tuple(parse_source(text) for text in sources.split(",") if text)
     with store.transaction() as cursor:
         known = all_instruments(cursor)
-    around = Surroundings(replace(settings, sources=specs), known, {}, lambda: NOW)
-    assert {instrument.kind for instrument in walked(around)} == kinds
+    context = SourceContext(replace(settings, sources=specs), known, {}, lambda: NOW)
+    assert {instrument.kind for instrument in walked(context)} == kinds
 
 
 @contextmanager

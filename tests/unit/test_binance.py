@@ -24,8 +24,9 @@ from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import Weight
 from jobs.feeds.binance.messages import contract_time, is_farewell, read_any, read_usual, split
 from jobs.feeds.binance.stream import Batch, BinanceSource
+from jobs.feeds.context import SourceContext
 from jobs.feeds.http_json import Stopped
-from jobs.venues import Surroundings, build
+from jobs.venues import build
 from tests.fake_time import FakeTime
 from tests.standins.binance_market import RECORDINGS, combined
 from tests.standins.binance_streams import GARBAGE
@@ -298,7 +299,7 @@ def test_garbage_is_logged_once_a_kind_a_minute(caplog: pytest.LogCaptureFixture
 def test_a_symbol_that_is_no_instrument_is_fatal_and_named() -> None:
     settings = load({"SOURCES": "binance", "BINANCE_SYMBOLS": "btcusdt,DOGEUSDT,EUR_USD"}, dotenv=None)
     instruments = [Instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance"), Instrument("EUR_USD", "Euro", "fx", 5, "oanda")]
-    feed = build(SourceSpec("binance"), Surroundings(settings, instruments, {}, FakeTime().utc))
+    feed = build(SourceSpec("binance"), SourceContext(settings, instruments, {}, FakeTime().utc))
     with pytest.raises(SourceError, match="DOGEUSDT, EUR_USD") as caught:
         next(feed.fetch(threading.Event()))
     assert caught.value.fatal
