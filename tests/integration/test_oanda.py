@@ -33,7 +33,8 @@ from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import Rest, Stopped
 from jobs.feeds.ingest import Ingest, Ingestion
 from jobs.feeds.oanda.history import OandaHistory, oanda_history
-from jobs.feeds.oanda.stream import OandaSource, request_headers
+from jobs.feeds.oanda.stream import OandaSource
+from jobs.feeds.oanda.wire import request_headers
 from jobs.feeds.status import Reporter, Status
 from jobs.runtime.context import Work
 from jobs.services import _source_context

@@ -19,7 +19,8 @@ from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import Rest
 from jobs.feeds.http_lines import _split
 from jobs.feeds.oanda.history import GRANULARITIES, OandaHistory, oanda_history
-from jobs.feeds.oanda.stream import OandaSource, contract_time, price_of, request_headers
+from jobs.feeds.oanda.stream import OandaSource, price_of
+from jobs.feeds.oanda.wire import contract_time, request_headers
 from jobs.venues import SOURCES
 from tests.fake_time import FakeTime
 from tests.standins.oanda_market import INTERVAL_OF, Market, Quote, price_line

@@ -16,7 +16,7 @@ from db.intervals import INTERVALS, candle_end
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import Rest
-from jobs.feeds.oanda.stream import NAME, contract_time, request_headers
+from jobs.feeds.oanda.wire import NAME, contract_time, request_headers
 
 GRANULARITIES = {"1m": "M1", "5m": "M5", "15m": "M15", "1h": "H1", "4h": "H4", "1d": "D"}
 LARGEST_PAGE = 5000  # candles; OANDA refuses to give more at once

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Mapping
@@ -16,18 +15,15 @@ import orjson
 
 from db.decimals import is_decimal
 from db.messages import Tick
-from db.timestamps import format_time, parse_time
-from jobs.feeds.base import BadInput, Source, as_source_error
+from jobs.feeds.base import Source
 from jobs.feeds.http_lines import lines
+from jobs.feeds.oanda.wire import NAME, contract_time, request_headers
 from jobs.feeds.replay import middle
 
 log = logging.getLogger(__name__)
 
-NAME = "oanda"
 _NOTHING_NEW = b""  # proves that the link is alive, and says nothing else
 _COMPLAIN_EVERY = 60.0  # seconds, for each kind of useless message
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)  # RFC 3339 as OANDA writes it, to nanoseconds
-_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class OandaSource(Source[bytes]):
@@ -97,18 +93,6 @@ class OandaSource(Source[bytes]):
             log.warning("useless message skipped; more of the kind within a minute are not told", extra={"source": NAME, "reason": kind})
 
 
-def request_headers(token: str | None) -> dict[str, str]:
-    """The headers of every request to OANDA; `SourceError` where there is no token, or one that cannot be sent.
-
-    The HTTP client would complain of such a one too, and quote it.
-    """
-    if not token:
-        raise as_source_error(BadInput("OANDA_API_TOKEN is not set"))
-    if not _TOKEN.fullmatch(token):
-        raise as_source_error(BadInput("OANDA_API_TOKEN holds characters that no token has"))
-    return {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "RFC3339"}
-
-
 def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
     """The price in a line of the stream; None for a heartbeat and for a price at which nobody can trade.
 
@@ -133,13 +117,6 @@ def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
         raise ValueError("price of an instrument that was not asked for")
     bid, ask, moment = _quote(message)
     return Tick(symbol, bid=bid, ask=ask, mid=middle(bid, ask), time=moment, source=NAME)
-
-
-def contract_time(text: Any) -> str:
-    """RFC 3339 with up to nanoseconds as contract time, which has microseconds: the rest is cut off. `ValueError` for anything else."""
-    if not isinstance(text, str) or not _TIME.fullmatch(text):
-        raise ValueError("no time")
-    return format_time(parse_time(text))
 
 
 def _quote(message: Mapping[str, Any]) -> tuple[str, str, str]:
