@@ -28,7 +28,8 @@ from jobs.backfill.fill import Filler, retention
 from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import Stopped
 from jobs.feeds.playback import play, symbols
-from jobs.feeds.replay import ReplaySource, count_ticks
+from jobs.feeds.recordings import count_ticks
+from jobs.feeds.replay import ReplaySource
 from ops.supervisor import StopAsked
 
 

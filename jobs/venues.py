@@ -11,7 +11,8 @@ from jobs.feeds.base import Source, SourceError
 from jobs.feeds.binance.stream import BinanceSource
 from jobs.feeds.context import SourceContext
 from jobs.feeds.oanda.stream import OandaSource
-from jobs.feeds.replay import ReplaySource, instrument_of
+from jobs.feeds.recordings import instrument_of
+from jobs.feeds.replay import ReplaySource
 from jobs.feeds.synthetic import SyntheticSource
 
 

@@ -31,7 +31,8 @@ from db.timestamps import format_time, parse_time
 from jobs.feeds.base import BadInput, as_source_error
 from jobs.feeds.binance.messages import contract_time
 from jobs.feeds.oanda.history import GRANULARITIES
-from jobs.feeds.replay import check, detect, instrument_of, middle, text_lines
+from jobs.feeds.recordings import check, detect, instrument_of, text_lines
+from jobs.feeds.replay import middle
 
 Record: TypeAlias = PriceRow | Trade | CandleRow
 # number and raw item -> what to store of it, None where there is nothing; `ValueError` says what is wrong with it

@@ -18,7 +18,8 @@ from config.settings import SourceSpec
 from db.messages import Tick
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.replay import BATCH, ReplaySource, Row, count_ticks, middle, read_rows
+from jobs.feeds.recordings import Row, count_ticks, read_rows
+from jobs.feeds.replay import BATCH, ReplaySource, middle
 from tests.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
