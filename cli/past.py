@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from cli.common import Moment, chosen_settings, database, plain_errors, servers, stopped_by_signals
 from config import settings
+from config.pacing import Stopped
 from config.settings import Settings, SourceSpec
 from db import migrate as migrations
 from db.bus import Bus
@@ -26,7 +27,6 @@ from db.timestamps import utc_now
 from jobs.backfill import request as backfills
 from jobs.backfill.fill import Filler, retention
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 from jobs.feeds.playback import play, symbols
 from jobs.feeds.recordings import count_ticks
 from jobs.feeds.replay import ReplaySource

@@ -6,13 +6,13 @@ import logging
 import threading
 from datetime import timedelta
 
+from config.pacing import Stopped
 from db.bus import BusError
 from db.candles import latest_closes
 from db.instruments import all_instruments
 from db.postgres import StoreError
 from db.prices import latest_mids, latest_times
 from jobs.feeds.context import SourceContext
-from jobs.feeds.http_json import Stopped
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alerts import keep_publishing

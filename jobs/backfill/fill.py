@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from config.pacing import Stopped
 from config.settings import Settings
 from db.backfills import Backfill, Progress, forget, progress, remember
 from db.candles import CandleRow, insert_candles
@@ -24,8 +25,7 @@ from db.timestamps import format_time
 from db.trades import insert_trades
 from jobs.backfill.recordings import Record
 from jobs.backfill.tasks import Batch, Part, time_of
-from jobs.feeds.base import SourceError, backoff
-from jobs.feeds.http_json import Stopped
+from jobs.feeds.base import SourceError, retry_delay
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +155,6 @@ class Filler:
                 if attempt == _TRIES:
                     raise
                 log.warning("backfill waits for the store: %s", error)
-            if self._stop.wait(backoff(attempt, random.random())):  # noqa: S311
+            if self._stop.wait(retry_delay(attempt, random.random())):  # noqa: S311
                 raise Stopped
             attempt += 1

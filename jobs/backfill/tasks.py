@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from config.pacing import Stopped
 from db.backfills import ALWAYS, FOREVER, Backfill
 from db.candles import CandleRow
 from db.messages import Trade
@@ -18,7 +19,6 @@ from db.prices import PriceRow
 from db.timestamps import format_time, parse_time
 from jobs.backfill.recordings import Record, Recording, read
 from jobs.feeds.base import BadInput, as_source_error
-from jobs.feeds.http_json import Stopped
 
 BATCH = 5_000  # rows of a file at once
 

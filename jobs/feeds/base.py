@@ -15,12 +15,14 @@ from typing import Generic, TypeVar
 import httpx
 import websockets
 
+from config.pacing import backoff
 from db.messages import Tick, Trade
 
 Raw = TypeVar("Raw")
 
 FIRST_DELAY = 0.8  # seconds; the first retry comes in under a second
 LONGEST_DELAY = 30.0
+SPREAD = 0.5
 
 
 class State(StrEnum):
@@ -119,10 +121,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def backoff(attempt: int, jitter: float) -> float:
-    """Seconds to wait before retry `attempt` (from 1): doubling from under 1 s to 30 s at most.
+def retry_delay(attempt: int, jitter: float) -> float:
+    """Seconds to wait before retry `attempt` (from 1) of a source, a gap filler or a bus call.
 
-    `jitter` in [0, 1] spreads the wait over its upper half, so that what broke together does not return together.
+    `jitter` in [0, 1] moves the delay within its upper half.
     """
-    longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(attempt - 1, 16))
-    return float(longest * (1 + jitter) / 2)
+    return backoff(attempt, first=FIRST_DELAY, longest=LONGEST_DELAY, jitter=jitter, spread=SPREAD)

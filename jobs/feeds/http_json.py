@@ -10,16 +10,13 @@ from typing import Any
 
 import httpx
 
-from jobs.feeds.base import SourceError, as_source_error, backoff
+from config.pacing import Stopped
+from jobs.feeds.base import SourceError, as_source_error, retry_delay
 
 log = logging.getLogger(__name__)
 
 _TRIES = 5
 _SECONDS = httpx.Timeout(10.0)
-
-
-class Stopped(Exception):
-    """`stop` was set before there was an answer."""
 
 
 class Rest:
@@ -65,7 +62,7 @@ class Rest:
             attempt += 1
 
     def _pause(self, failure: SourceError, attempt: int, stop: threading.Event) -> None:
-        seconds = max(backoff(attempt, random.random()), failure.retry_after or 0.0)  # noqa: S311
+        seconds = max(retry_delay(attempt, random.random()), failure.retry_after or 0.0)  # noqa: S311
         log.info("asks again", extra={"reason": str(failure), "seconds": round(seconds, 2)})
         if stop.wait(seconds):
             raise Stopped

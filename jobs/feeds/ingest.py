@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
-from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, backoff
+from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, retry_delay
 from jobs.feeds.status import ReportBus, Reporter, Status
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class Ingest:
             self._status.change(State.DOWN, str(failure))
             return max(LONGEST_DELAY, failure.retry_after or 0.0)
         self._status.change(State.BACKING_OFF, str(failure))
-        return max(backoff(self._failures, self._jitter()), failure.retry_after or 0.0)
+        return max(retry_delay(self._failures, self._jitter()), failure.retry_after or 0.0)
 
     def _offer(self, stop: threading.Event) -> None:
         """Offer the pending batch until the bus has it or `stop` is set."""
@@ -127,7 +127,7 @@ class Ingest:
             else:
                 self._accepted()
                 return
-            if stop.wait(min(backoff(attempt, self._jitter()), LONGEST_BUS_DELAY)):
+            if stop.wait(min(retry_delay(attempt, self._jitter()), LONGEST_BUS_DELAY)):
                 log.warning(
                     "stopped before the bus took a batch",
                     extra={"source": self._source.name, "ticks": len(self._pending), "trades": len(self._pending_trades)},

@@ -14,12 +14,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
+from config.pacing import Stopped
 from db.candles import CandleRow, Ohlc, insert_candles, nothing_stored
 from db.instruments import Instrument
 from db.partitions import make_months
 from db.postgres import Store
 from db.timestamps import format_time
-from jobs.feeds.http_json import Stopped
 from jobs.feeds.synthetic import Walk, half_spread
 
 log = logging.getLogger(__name__)

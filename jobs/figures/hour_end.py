@@ -6,13 +6,13 @@ import logging
 from contextlib import closing
 from datetime import datetime, timedelta
 
+from config.pacing import Stopped
 from db import topics
 from db.bus import BusError
 from db.candles import insert_candles, latest_ends, marked_between
 from db.instruments import all_instruments
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 from jobs.feeds.oanda.history import oanda_history
 from jobs.figures.hours import HOUR
 from jobs.gaps.candles import AFTER_THE_HOUR

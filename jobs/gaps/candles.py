@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from config.pacing import Stopped
 from db.candles import CandleRow, insert_candles, latest_ends
 from db.gaps import close_candles, report_candles
 from db.instruments import all_instruments
@@ -17,7 +18,6 @@ from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import Store
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 
 log = logging.getLogger(__name__)
 

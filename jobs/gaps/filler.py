@@ -15,12 +15,12 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
+from config.pacing import Stopped
 from config.settings import Settings
 from db.bus import Bus, BusError
 from db.postgres import Store, StoreError
-from jobs.feeds.base import SourceError, backoff
+from jobs.feeds.base import SourceError, retry_delay
 from jobs.feeds.binance.history import binance_history
-from jobs.feeds.http_json import Stopped
 from jobs.feeds.oanda.history import oanda_history
 from jobs.gaps.candles import CandleGaps
 from jobs.gaps.trades import TradeGaps
@@ -91,7 +91,7 @@ class GapFiller:
             log.warning("gap filling waits: %s", error, extra={"source": self.name})
         if isinstance(error, SourceError) and error.fatal:
             return self._period
-        return min(self._period, backoff(self._failures, self._jitter()))
+        return min(self._period, retry_delay(self._failures, self._jitter()))
 
     def _rest(self, seconds: float, stop: threading.Event) -> bool:
         """Wait, at most until the bell rings or `stop` is set; whether it rang."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from config.pacing import Stopped
 from db import topics
 from db.bus import BusError
 from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reopen, set_state
@@ -17,7 +18,6 @@ from db.messages import Trade, trade_lines
 from db.postgres import Store
 from db.trades import insert_trades, latest_ids
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 
 log = logging.getLogger(__name__)
 

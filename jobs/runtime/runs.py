@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 from apscheduler.triggers.base import BaseTrigger
 
+from config.pacing import Stopped
 from db.job_runs import begin_run, end_run, last_success
 from db.postgres import StoreError
-from jobs.feeds.http_json import Stopped
 from jobs.runtime.context import Timed, Work
 
 log = logging.getLogger(__name__)

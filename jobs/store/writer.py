@@ -26,7 +26,7 @@ from db.postgres import RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
-from jobs.feeds.base import backoff
+from jobs.feeds.base import retry_delay
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Writer(Generic[Item]):
                     log.exception("writer failed, tries again", extra={"channel": self._queue.channel})
                 elif failures == 1:
                     log.warning("writer waits: %s", error, extra={"channel": self._queue.channel})
-                if stop.wait(min(_LONGEST_DELAY, backoff(failures, random.random()))):  # noqa: S311
+                if stop.wait(min(_LONGEST_DELAY, retry_delay(failures, random.random()))):  # noqa: S311
                     time.sleep(_LAST_CALL_PAUSE)
 
     def recover(self) -> int:

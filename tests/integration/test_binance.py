@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import redis as redis_client
 
+from config.pacing import Stopped
 from db import topics
 from db.bus import Bus
 from db.messages import Trade
@@ -24,7 +25,7 @@ from jobs.feeds import status as source_status
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import BinanceHistory, Weight
 from jobs.feeds.binance.stream import BinanceSource
-from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.http_json import Rest
 from jobs.feeds.ingest import Ingestion
 from tests.conftest import until
 from tests.fake_time import FakeTime

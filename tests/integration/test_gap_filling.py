@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from config.pacing import Stopped
 from db import topics
 from db.bus import Bus
 from db.messages import Trade
 from db.postgres import Store
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import BinanceHistory
-from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.http_json import Rest
 from jobs.gaps.trades import TradeGaps
 from jobs.store.writer import BatchRule, Trades, Writer
 from tests.integration.test_gaps import trade, watermarks

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from config.pacing import Stopped
 from config.settings import Settings, SourceSpec
 from db import topics
 from db.bus import Bus
@@ -17,7 +18,6 @@ from db.messages import Tick
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 from jobs.figures import hour_end
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
@@ -140,7 +140,7 @@ def broker() -> Iterator[OandaStandIn]:
 @pytest.fixture
 def fed(work: Work, store: Store, broker: OandaStandIn, monkeypatch: pytest.MonkeyPatch) -> Work:
     """Work with OANDA as a source, and a store with all but its last three hours."""
-    monkeypatch.setattr("jobs.feeds.http_json.backoff", lambda attempt, jitter: 0.01)
+    monkeypatch.setattr("jobs.feeds.http_json.retry_delay", lambda attempt, jitter: 0.01)
     monkeypatch.setattr(hour_end, "PATIENCE", 0.3)  # nobody stores what the runs publish
     put(store, recorded(["EUR_USD", "USD_JPY"], START, NOON - 3 * HOUR))
     settings = replace(

@@ -21,6 +21,7 @@ import orjson
 import psycopg2
 import pytest
 
+from config.pacing import Stopped
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
@@ -30,7 +31,7 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.http_json import Rest
 from jobs.feeds.ingest import Ingest, Ingestion
 from jobs.feeds.oanda.history import OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource

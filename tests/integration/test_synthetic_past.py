@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from config.pacing import Stopped
 from config.settings import Settings, parse_source
 from db.candles import latest_closes
 from db.instruments import Instrument, all_instruments
@@ -23,7 +24,6 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from jobs.feeds.context import SourceContext
-from jobs.feeds.http_json import Stopped
 from jobs.feeds.synthetic import LARGEST_MOVE, Walk
 from jobs.feeds.synthetic_past import DAYS, STEPS, hours_before, make_past, past
 from jobs.venues import walked

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.pacing import Stopped
 from config.settings import SourceSpec, load
 from db.instruments import Instrument
 from db.messages import Tick, Trade
@@ -25,7 +26,6 @@ from jobs.feeds.binance.history import Weight
 from jobs.feeds.binance.messages import contract_time, is_farewell, read_any, read_usual, split
 from jobs.feeds.binance.stream import Batch, BinanceSource
 from jobs.feeds.context import SourceContext
-from jobs.feeds.http_json import Stopped
 from jobs.venues import build
 from tests.fake_time import FakeTime
 from tests.standins.binance_market import RECORDINGS, combined

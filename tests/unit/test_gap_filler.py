@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.pacing import Stopped
 from db.bus import BusError
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import StoreError
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 from jobs.gaps.candles import expected
 from jobs.gaps.filler import GapFiller
 from jobs.runtime.source_events import SourceEvents

@@ -20,7 +20,7 @@ from config import settings as config_settings
 from config.settings import SourceSpec, load, parse_source
 from db.instruments import Instrument
 from db.messages import Tick
-from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, backoff
+from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, retry_delay
 from jobs.feeds.context import SourceContext
 from jobs.venues import SOURCES, build
 from tests.fake_time import FakeTime
@@ -141,10 +141,10 @@ def test_the_walk_leaves_alone_what_another_source_feeds() -> None:
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
 def test_backoff_doubles_up_to_its_cap(attempt: int, jitter: float) -> None:
-    delay = backoff(attempt, jitter)
+    delay = retry_delay(attempt, jitter)
     assert 0 < delay <= LONGEST_DELAY
-    assert backoff(1, jitter) < 1
-    assert backoff(attempt + 1, jitter) in (pytest.approx(2 * delay), pytest.approx(LONGEST_DELAY * (1 + jitter) / 2))
+    assert retry_delay(1, jitter) < 1
+    assert retry_delay(attempt + 1, jitter) in (pytest.approx(2 * delay), pytest.approx(LONGEST_DELAY * (1 + jitter) / 2))
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from config.pacing import Stopped
 from config.settings import Settings
 from db.decimals import is_decimal
 from db.messages import Trade
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.messages import contract_time
-from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.http_json import Rest
 
 log = logging.getLogger(__name__)
 
