@@ -18,7 +18,7 @@ from db.bus import Bus
 from db.job_runs import JobState, job_states
 from db.postgres import Store
 from db.timestamps import format_time, utc_now
-from jobs.runtime.context import Timed, Work
+from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import JobFailed, due_before, run_once
 from jobs.scheduler import JOBS, TIMED
 
@@ -74,7 +74,7 @@ def run_job(name: str, as_of: datetime | None) -> None:
         store.ping()
         bus.ping()
         try:
-            rows = run_once(replace(timed, retries=0), Work(chosen, bus, store, utc_now, stop), moment)
+            rows = run_once(replace(timed, retries=0), JobContext(chosen, bus, store, utc_now, stop), moment)
         except JobFailed as error:
             raise click.ClickException(f"{name} for {format_time(moment)} failed: {error}") from error
     click.echo(f"{name} for {format_time(moment)}: {rows} rows in {time.monotonic() - began:.1f} s")

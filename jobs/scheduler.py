@@ -22,7 +22,7 @@ from db.postgres import Store, StoreError
 from db.timestamps import utc_now
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
-from jobs.runtime.context import Lasting, Timed, Work
+from jobs.runtime.context import JobContext, Lasting, Timed
 from jobs.runtime.election import Election
 from jobs.runtime.runs import Runner
 from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
@@ -46,58 +46,60 @@ JOBS: tuple[Lasting | Timed, ...] = (
 TIMED = {job.id: job for job in JOBS if isinstance(job, Timed)}
 
 
-def run(work: Work) -> None:
-    """Run every job of the table until `work.stop` is set; then ingestion ends first and the writers last."""
-    lasting = {job.id: threading.Thread(target=_last, args=(job, work), name=job.id) for job in JOBS if isinstance(job, Lasting)}
+def run(context: JobContext) -> None:
+    """Run every job of the table until `context.stop` is set; then ingestion ends first and the writers last."""
+    lasting = {job.id: threading.Thread(target=_last, args=(job, context), name=job.id) for job in JOBS if isinstance(job, Lasting)}
     for thread in lasting.values():
         thread.start()
     scheduler = BackgroundScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
-    runners = [Runner(job, work) for job in TIMED.values()]
+    runners = [Runner(job, context) for job in TIMED.values()]
     for runner in runners:
         job = runner.job
         scheduler.add_job(runner.run_due, job.trigger, id=job.id, max_instances=2, coalesce=True, misfire_grace_time=job.grace_seconds)
     scheduler.start()
-    catching_up = [threading.Thread(target=_catch_up, args=(each, work), name=f"catch-up-{each.job.id}", daemon=True) for each in runners]
+    catching_up = [
+        threading.Thread(target=_catch_up, args=(each, context), name=f"catch-up-{each.job.id}", daemon=True) for each in runners
+    ]
     for thread in catching_up:
         thread.start()
-    while not work.stop.is_set():
-        _tell(scheduler, work)
-        work.stop.wait(_TELL_SECONDS)
+    while not context.stop.is_set():
+        _tell(scheduler, context)
+        context.stop.wait(_TELL_SECONDS)
     log.info("jobs stop")
     scheduler.shutdown(wait=False)
     lasting["ingest"].join(6.0)
-    work.stop_writing.set()
+    context.stop_writing.set()
     deadline = time.monotonic() + 8.0
     for thread in (*lasting.values(), *catching_up):
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _last(job: Lasting, work: Work) -> None:
+def _last(job: Lasting, context: JobContext) -> None:
     """Run a lasting job; one that fails begins again."""
     while True:
         try:
-            job.run(work)
+            job.run(context)
             return
         except Exception:
             log.exception("job failed", extra={"job": job.id})
-        if work.stop.wait(1.0):
+        if context.stop.wait(1.0):
             return
 
 
-def _catch_up(runner: Runner, work: Work) -> None:
+def _catch_up(runner: Runner, context: JobContext) -> None:
     """Run what was missed while no jobs process was up, or what never ran. A first start has its past first."""
-    while not work.prepared.wait(0.5):
-        if work.stop.is_set():
+    while not context.prepared.wait(0.5):
+        if context.stop.is_set():
             return
     runner.catch_up()
 
 
-def _tell(scheduler: BackgroundScheduler, work: Work) -> None:
+def _tell(scheduler: BackgroundScheduler, context: JobContext) -> None:
     """Write the table where REST finds it."""
     rows = [(job.id, job.schedule, scheduler.get_job(job.id).next_run_time if job.id in TIMED else None) for job in JOBS]
     try:
-        with work.store.transaction() as cursor:
-            write_jobs(cursor, rows, work.clock())
+        with context.store.transaction() as cursor:
+            write_jobs(cursor, rows, context.clock())
     except StoreError as error:
         log.debug("cannot tell what is scheduled: %s", error)
 
@@ -122,7 +124,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
     leadership = Leadership(config.database_url, timeout_ms=config.db_timeout_ms)
-    Election(leadership, bus, lambda over: run(Work(config, bus, store, utc_now, over))).run(stop)
+    Election(leadership, bus, lambda over: run(JobContext(config, bus, store, utc_now, over))).run(stop)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from jobs.figures.alert_rules import AlertRule
 from jobs.figures.alerts import Seen, pairs_of, publish_alerts, raise_alerts
 from jobs.figures.hour_end import complete_hours
 from jobs.figures.hours import Hours, on_clock
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 
 HOURS = 30 * 24
 MINIMUM = 48  # common hours: two days' worth; fewer say nothing
@@ -30,20 +30,20 @@ SHRUNK = "shrunk"
 CRITICAL = 2.0  # times CORRELATION_CHANGE_THRESHOLD
 
 
-def daily_correlation_job(work: Work, as_of: datetime) -> int:
+def daily_correlation_job(context: JobContext, as_of: datetime) -> int:
     """What is due at the midnight `as_of`; how many rows were stored, one a pair and method. Run again, it leaves what one run leaves.
 
     Where OANDA is away for the moment, that is raised last: there is a matrix by then, of what is stored.
     """
-    failure = complete_hours(work, as_of)
-    with work.store.transaction() as cursor:
+    failure = complete_hours(context, as_of)
+    with context.store.transaction() as cursor:
         take_turn(cursor, "daily_correlation_job")
         hours = on_clock(cursor, all_instruments(cursor), as_of, HOURS)
         stored = _store_matrices(cursor, hours, as_of)
-        _judge_changes(cursor, work.settings.correlation_change_threshold, as_of)
-    publish_alerts(work.store, work.bus, work.clock)
+        _judge_changes(cursor, context.settings.correlation_change_threshold, as_of)
+    publish_alerts(context.store, context.bus, context.clock)
     if stored:
-        work.bus.publish_data_ready("correlation_matrix", hours.symbols, as_of)
+        context.bus.publish_data_ready("correlation_matrix", hours.symbols, as_of)
     if failure is not None:
         raise failure
     return stored

@@ -16,7 +16,7 @@ from jobs.feeds.base import SourceError
 from jobs.feeds.oanda.history import oanda_history
 from jobs.figures.hours import HOUR
 from jobs.gaps.candles import AFTER_THE_HOUR
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 
 log = logging.getLogger(__name__)
 
@@ -28,68 +28,68 @@ _PAST = timedelta(days=30)  # of OANDA's where there are none: what the daily jo
 _REACH = 25 * HOUR  # of marks that are waited for; what is older is history being loaded
 
 
-def complete_hours(work: Work, as_of: datetime) -> SourceError | None:
+def complete_hours(context: JobContext, as_of: datetime) -> SourceError | None:
     """Wait for what is on its way into our own candles, then fetch OANDA's last ones where it is a source.
 
     Gives back the failure that kept OANDA's away and may pass: what can be computed without them should not wait for it, but the run is
     not done. What OANDA refuses for good is logged: our own candles stand in. Raises `Stopped` or `StoreError`.
     """
-    from_oanda = any(spec.kind == "oanda" for spec in work.settings.sources)
-    ours = timedelta(seconds=2, milliseconds=work.settings.batch_timeout_ms)  # by then the roll-up calls its candles complete
-    _wait_until(work, as_of + (max(ours, AFTER_THE_HOUR) if from_oanda else ours))
-    _await_own(work, as_of)
-    return _fetch_oanda(work, as_of) if from_oanda else None
+    from_oanda = any(spec.kind == "oanda" for spec in context.settings.sources)
+    ours = timedelta(seconds=2, milliseconds=context.settings.batch_timeout_ms)  # by then the roll-up calls its candles complete
+    _wait_until(context, as_of + (max(ours, AFTER_THE_HOUR) if from_oanda else ours))
+    _await_own(context, as_of)
+    return _fetch_oanda(context, as_of) if from_oanda else None
 
 
-def _await_own(work: Work, as_of: datetime) -> None:
+def _await_own(context: JobContext, as_of: datetime) -> None:
     """Wait until what is published by now is stored, and in its candles, but not for ever."""
-    by_then = [published for published, _ in _counts(work)]
+    by_then = [published for published, _ in _counts(context)]
     waited = 0.0
-    while any(stored < due for (_, stored), due in zip(_counts(work), by_then, strict=False)) or _marked(work, as_of):
+    while any(stored < due for (_, stored), due in zip(_counts(context), by_then, strict=False)) or _marked(context, as_of):
         if waited >= PATIENCE:
             log.warning("candles are not whole in time", extra={"as_of": as_of.isoformat()})
             return
-        _pause(work)
+        _pause(context)
         waited += _LOOK
 
 
-def _wait_until(work: Work, moment: datetime) -> None:
+def _wait_until(context: JobContext, moment: datetime) -> None:
     waited = 0.0
-    while work.clock() < moment and waited < PATIENCE:
-        _pause(work)
+    while context.clock() < moment and waited < PATIENCE:
+        _pause(context)
         waited += _LOOK
 
 
-def _counts(work: Work) -> list[tuple[int, int]]:
+def _counts(context: JobContext) -> list[tuple[int, int]]:
     """Published and stored, of each queue; nothing where the bus is away, for then nothing comes of it that could be waited for."""
     try:
-        return [work.bus.counts(channel) for channel in _QUEUES]
+        return [context.bus.counts(channel) for channel in _QUEUES]
     except BusError as error:
         log.warning("does not wait for the bus: %s", error)
         return []
 
 
-def _pause(work: Work) -> None:
+def _pause(context: JobContext) -> None:
     """A run that is told to stop must not go on with half an hour: whoever is next does it."""
-    if work.stop.wait(_LOOK):
+    if context.stop.wait(_LOOK):
         raise Stopped
 
 
-def _marked(work: Work, as_of: datetime) -> bool:
-    with work.store.transaction() as cursor:
+def _marked(context: JobContext, as_of: datetime) -> bool:
+    with context.store.transaction() as cursor:
         return marked_between(cursor, as_of - _REACH, as_of)
 
 
-def _fetch_oanda(work: Work, as_of: datetime) -> SourceError | None:
-    with work.store.transaction() as cursor:
+def _fetch_oanda(context: JobContext, as_of: datetime) -> SourceError | None:
+    with context.store.transaction() as cursor:
         fed = [each.symbol for each in all_instruments(cursor) if each.source == "oanda"]
         ends = {symbol: parse_time(end) for symbol, end in latest_ends(cursor, "oanda", "1h").items()}
-    with closing(oanda_history(work.settings)) as history:
+    with closing(oanda_history(context.settings)) as history:
         for symbol in fed:
             start = max(as_of - _PAST, min(ends.get(symbol, as_of - _PAST), as_of - _HOURS_AGAIN))
             try:
-                for page in history.candles(symbol, "1h", start, as_of, work.stop):
-                    with work.store.transaction() as cursor:
+                for page in history.candles(symbol, "1h", start, as_of, context.stop):
+                    with context.store.transaction() as cursor:
                         insert_candles(cursor, page)
             except SourceError as error:
                 if not error.fatal:

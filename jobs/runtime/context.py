@@ -17,8 +17,8 @@ from jobs.runtime.source_events import SourceEvents
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What jobs work with. `stop` ends ingestion; `stop_writing` ends the writers, once nothing more is ingested."""
+class JobContext:
+    """Everything that jobs share. `stop` ends ingestion; `stop_writing` ends the writers after it."""
 
     settings: Settings
     bus: Bus
@@ -35,13 +35,13 @@ class Lasting:
     """A job that starts at once and runs as long as the process: `run` returns when told to stop. One that fails begins again."""
 
     id: str
-    run: Callable[[Work], None]
+    run: Callable[[JobContext], None]
     schedule: ClassVar[str] = "as long as the process"
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A job that runs at moments, UTC. `run(work, as_of)` does what is due for the moment `as_of` and returns how many rows it wrote;
+    """A job that runs at moments, UTC. `run(context, as_of)` does what is due for the moment `as_of` and returns how many rows it wrote;
     done twice for the same moment, it leaves what once would have left.
 
     A run may start `grace_seconds` late; of several that were missed, the last is caught up. Runs never overlap: one that is due while
@@ -51,7 +51,7 @@ class Timed:
     id: str
     schedule: str  # the trigger in words
     trigger: BaseTrigger
-    run: Callable[[Work, datetime], int]
+    run: Callable[[JobContext, datetime], int]
     grace_seconds: int = 3600
     retries: int = 8  # a quarter of an hour, with these pauses
     retry_seconds: float = 5.0

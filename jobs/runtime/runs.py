@@ -15,7 +15,7 @@ from apscheduler.triggers.base import BaseTrigger
 from config.pacing import Stopped
 from db.job_runs import begin_run, end_run, last_success
 from db.postgres import StoreError
-from jobs.runtime.context import Timed, Work
+from jobs.runtime.context import JobContext, Timed
 
 log = logging.getLogger(__name__)
 
@@ -47,39 +47,39 @@ def due_before(trigger: BaseTrigger, now: datetime) -> datetime | None:
 class Runner:
     """Runs one timed job for a scheduler, one run at a time. Its methods raise nothing: they are the top of a thread."""
 
-    def __init__(self, job: Timed, work: Work) -> None:
+    def __init__(self, job: Timed, context: JobContext) -> None:
         self.job = job
-        self._work = work
+        self._context = context
         self._one = threading.Lock()
 
     def run_due(self) -> None:
         """Run the job for the last moment at which it was due."""
         with self._one:
-            self._guarded(due_before(self.job.trigger, self._work.clock()))
+            self._guarded(due_before(self.job.trigger, self._context.clock()))
 
     def catch_up(self) -> None:
         """Run the job for the last moment at which it was due, unless it has succeeded for that. A store that is away is waited for."""
         with self._one, suppress(Stopped):
-            if not self._work.stop.is_set() and (due := self._missed()) is not None:
+            if not self._context.stop.is_set() and (due := self._missed()) is not None:
                 log.info("catching up", extra={"job": self.job.id, "as_of": due.isoformat()})
                 self._guarded(due)
 
     def _missed(self) -> datetime | None:
-        last = _ask(self._work, self.job, lambda cursor: last_success(cursor, self.job.id))
-        due = due_before(self.job.trigger, self._work.clock())
+        last = _ask(self._context, self.job, lambda cursor: last_success(cursor, self.job.id))
+        due = due_before(self.job.trigger, self._context.clock())
         return due if due is not None and (last is None or last < due) else None
 
     def _guarded(self, as_of: datetime | None) -> None:
         try:
             if as_of is not None:
-                run_once(self.job, self._work, as_of)
+                run_once(self.job, self._context, as_of)
         except JobFailed:
             pass  # logged, and in its row
         except Exception:
             log.exception("job failed", extra={"job": self.job.id})
 
 
-def run_once(job: Timed, work: Work, as_of: datetime) -> int:
+def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
     """Run the job for `as_of`, trying again where it fails; how many rows it wrote. Raises `JobFailed`.
 
     A store that is away when a run is to begin is waited for: that is nothing the job did, and takes none of its attempts.
@@ -87,44 +87,44 @@ def run_once(job: Timed, work: Work, as_of: datetime) -> int:
     attempt = 0
     while True:
         try:
-            run = _ask(work, job, lambda cursor: begin_run(cursor, job.id, as_of, work.clock()))
-            return _attempt(job, work, as_of, run)
+            run = _ask(context, job, lambda cursor: begin_run(cursor, job.id, as_of, context.clock()))
+            return _attempt(job, context, as_of, run)
         except Stopped as error:
             raise JobFailed("stopped before it was done") from error
         except Exception as error:
             log.exception("job failed", extra={"job": job.id, "as_of": as_of.isoformat(), "attempt": attempt + 1})
             if attempt >= job.retries:
                 raise JobFailed(_words(error)) from error
-        if work.stop.wait(min(_LONGEST_PAUSE, job.retry_seconds * 2**attempt)):
+        if context.stop.wait(min(_LONGEST_PAUSE, job.retry_seconds * 2**attempt)):
             raise JobFailed("stopped before it could be tried again")
         attempt += 1
 
 
-def _ask(work: Work, job: Timed, question: Callable[[Any], Answer]) -> Answer:
+def _ask(context: JobContext, job: Timed, question: Callable[[Any], Answer]) -> Answer:
     """What the store answers in a transaction, once it is there. Raises `Stopped`."""
     waited = False
     while True:
         try:
-            with work.store.transaction() as cursor:
+            with context.store.transaction() as cursor:
                 return question(cursor)
         except StoreError as error:
             if not waited:
                 log.warning("job waits for the store: %s", error, extra={"job": job.id})
             waited = True
-        if work.stop.wait(_STORE_SECONDS):
+        if context.stop.wait(_STORE_SECONDS):
             raise Stopped
 
 
-def _attempt(job: Timed, work: Work, as_of: datetime, run: int) -> int:
+def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
     started = time.monotonic()
     try:
-        rows = job.run(work, as_of)
+        rows = job.run(context, as_of)
     except Exception as error:
-        with suppress(StoreError), work.store.transaction() as cursor:  # what cannot be noted is found abandoned by the next run
-            end_run(cursor, run, work.clock(), error=_words(error))
+        with suppress(StoreError), context.store.transaction() as cursor:  # what cannot be noted is found abandoned by the next run
+            end_run(cursor, run, context.clock(), error=_words(error))
         raise
-    with work.store.transaction() as cursor:
-        end_run(cursor, run, work.clock(), rows=rows)
+    with context.store.transaction() as cursor:
+        end_run(cursor, run, context.clock(), rows=rows)
     log.info("job done", extra={"job": job.id, "rows": rows, "seconds": round(time.monotonic() - started, 3)})
     return rows
 

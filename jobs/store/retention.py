@@ -10,16 +10,16 @@ from config.settings import Settings
 from db import retention as old_rows
 from db.partitions import TABLES, drop_month, keep_days, make_months, months_before
 from db.postgres import Store, StoreError
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 
 log = logging.getLogger(__name__)
 
 
-def retention_job(work: Work, as_of: datetime) -> int:
+def retention_job(context: JobContext, as_of: datetime) -> int:
     """Make the store's coming months, drop those that are too old, and delete figures and runs as old as that; how many that were."""
-    today, days = as_of.date(), retention_days(work.settings)
-    make_coming_months(work.store, today)
-    return len(drop_old_months(work.store, today, days)) + delete_old_rows(work.store, today, days["candles"])
+    today, days = as_of.date(), retention_days(context.settings)
+    make_coming_months(context.store, today)
+    return len(drop_old_months(context.store, today, days)) + delete_old_rows(context.store, today, days["candles"])
 
 
 def retention_days(settings: Settings) -> dict[str, int]:

@@ -19,7 +19,7 @@ from db.postgres import Store
 from jobs.figures.alert_rules import AlertRule
 from jobs.figures.alerts import Seen, keep_publishing, pairs_of, publish_alerts, raise_alerts
 from jobs.figures.hourly import hourly_job
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.runtime.runs import JobFailed, run_once
 from jobs.scheduler import TIMED
 from tests.conftest import until
@@ -171,7 +171,7 @@ def test_a_run_without_the_bus_stores_everything_and_fails(
     monkeypatch.setattr("jobs.figures.hour_end.PATIENCE", 0.3)  # nobody stores what the runs publish
     hours = [NOON - number * HOUR for number in range(1, 30)]
     put(store, [candle("EUR_USD", start, (close, "1.2", "1.0", close)) for start, close in zip(hours, ["1.1", "1.0"] * 15, strict=False)])
-    work = Work(settings, away, store, lambda: NOON + timedelta(seconds=10))
+    work = JobContext(settings, away, store, lambda: NOON + timedelta(seconds=10))
     with pytest.raises(JobFailed, match="BusError"):
         run_once(replace(TIMED["hourly_job"], retries=1, retry_seconds=0.01), work, NOON)
     assert select(store, "SELECT outcome, count(*) FROM job_runs GROUP BY outcome") == [("failed", 2)]

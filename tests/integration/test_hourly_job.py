@@ -20,7 +20,7 @@ from db.postgres import Store
 from db.timestamps import format_time
 from jobs.analytics.volatility import ESTIMATORS
 from jobs.figures.hourly import hourly_job
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.store.rollup import RollUp
 from jobs.store.writer import BatchRule, Prices, Writer
 from tests.jobs_oracle import Estimate, Key, fx_volatility
@@ -32,15 +32,15 @@ MONDAY = datetime(2021, 9, 20, 5, tzinfo=UTC)
 SATURDAY = datetime(2021, 9, 18, 12, tzinfo=UTC)
 START = datetime(2021, 9, 1, tzinfo=UTC)
 
-MakeWork = Callable[..., Work]
+MakeWork = Callable[..., JobContext]
 
 
 @pytest.fixture
 def make_work(settings: Settings, bus: Bus, store: Store) -> MakeWork:
-    """Work at a moment a little after the hour."""
+    """JobContext at a moment a little after the hour."""
 
-    def make(as_of: datetime, **changes: Any) -> Work:
-        return Work(replace(settings, **changes), bus, store, lambda: as_of + timedelta(seconds=10))
+    def make(as_of: datetime, **changes: Any) -> JobContext:
+        return JobContext(replace(settings, **changes), bus, store, lambda: as_of + timedelta(seconds=10))
 
     return make
 
@@ -201,7 +201,7 @@ def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: 
     assert hourly_job(make_work(WEDNESDAY + HOUR), WEDNESDAY + HOUR) == 0
 
 
-def write(work: Work) -> None:
+def write(work: JobContext) -> None:
     """Store what waits on the bus, and make its candles."""
     queue = Prices(work.bus)
     work.bus.open_group(queue.channel)

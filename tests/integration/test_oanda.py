@@ -37,7 +37,7 @@ from jobs.feeds.oanda.history import OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource
 from jobs.feeds.oanda.wire import request_headers
 from jobs.feeds.status import Reporter, Status
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.services import _source_context
 from tests.conftest import until
 from tests.processes import jobs
@@ -289,7 +289,7 @@ def test_the_newest_of_store_and_bus_is_where_a_source_goes_on(
         insert_prices(cursor, [row("EUR_USD", 1, "oanda"), row("EUR_USD", 5, "oanda"), row("USD_JPY", 7, "oanda")])
         insert_prices(cursor, [row("GBP_USD", 9, "synthetic")])
     bus.publish_prices([tick("EUR_USD", 6), tick("USD_JPY", 2), tick("GBP_USD", 9)])
-    context = _source_context(Work(settings, bus, store, clock))
+    context = _source_context(JobContext(settings, bus, store, clock))
     assert context is not None
     assert context.latest_times == {"EUR_USD": "2025-01-01T00:00:06.000000Z", "USD_JPY": "2025-01-01T00:00:07.000000Z"}
 

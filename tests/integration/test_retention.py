@@ -27,7 +27,7 @@ from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
 from db.volatility import VolatilityRow, write_volatility
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.scheduler import TIMED
 from jobs.store import retention as retention_job
 from jobs.store.retention import drop_old_months, make_coming_months, retention_days
@@ -192,7 +192,7 @@ def test_each_table_has_its_setting(settings: Settings) -> None:
 def test_the_job_makes_ahead_and_drops(settings: Settings, store: Store, bus: Bus) -> None:
     make(store, "2023-11", "2023-12")
     moment = datetime(2025, 12, 31, 0, 5, tzinfo=UTC)
-    work = Work(replace(settings, retention_candles=0), bus, store, lambda: moment)
+    work = JobContext(replace(settings, retention_candles=0), bus, store, lambda: moment)
     assert TIMED["retention"].run(work, moment) == 4
     assert {table: names(store, table) for table in TABLES} == {
         "prices": ["2025-12", "2026-01"], "raw_trades": ["2025-12", "2026-01"], "candles": ["2023-11", "2023-12", "2025-12", "2026-01"],
@@ -234,6 +234,6 @@ def test_figures_and_runs_go_with_the_candles(settings: Settings, bus: Bus, stor
             return answers
 
     for days, deleted, kept in (("0", 0, times), ("10", 12, times[4:])):
-        work = Work(replace(settings, retention_candles=int(days)), bus, store, lambda: now)
+        work = JobContext(replace(settings, retention_candles=int(days)), bus, store, lambda: now)
         assert retention_job.retention_job(work, now) == deleted
         assert left() == [kept] * 3

@@ -14,18 +14,18 @@ from config.settings import Settings
 from db.bus import Bus
 from db.job_runs import begin_run
 from db.postgres import Store
-from jobs.runtime.context import Timed, Work
+from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import JobFailed, Runner, due_before, run_once
 
 HOURLY = CronTrigger(minute=0, timezone=UTC)
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 
 
-def work_at(settings: Settings, bus: Bus, store: Store, moment: datetime) -> Work:
-    return Work(settings, bus, store, lambda: moment)
+def work_at(settings: Settings, bus: Bus, store: Store, moment: datetime) -> JobContext:
+    return JobContext(settings, bus, store, lambda: moment)
 
 
-def job(run: Callable[[Work, datetime], int]) -> Timed:
+def job(run: Callable[[JobContext, datetime], int]) -> Timed:
     return Timed("test", "every hour", HOURLY, run, retries=2, retry_seconds=0.01)
 
 
@@ -59,7 +59,7 @@ def test_a_run_is_a_row(settings: Settings, bus: Bus, store: Store) -> None:
 def test_a_failing_run_is_tried_again_and_every_attempt_is_told(settings: Settings, bus: Bus, store: Store) -> None:
     attempts: list[datetime] = []
 
-    def run(_: Work, as_of: datetime) -> int:
+    def run(_: JobContext, as_of: datetime) -> int:
         attempts.append(as_of)
         if len(attempts) < 3:
             raise ValueError("not yet")
@@ -70,7 +70,7 @@ def test_a_failing_run_is_tried_again_and_every_attempt_is_told(settings: Settin
 
 
 def test_what_never_succeeds_is_given_up_and_stops_nothing(settings: Settings, bus: Bus, store: Store) -> None:
-    def run(_: Work, __: datetime) -> int:
+    def run(_: JobContext, __: datetime) -> int:
         raise ZeroDivisionError
 
     work = work_at(settings, bus, store, NOON)
@@ -83,7 +83,7 @@ def test_what_never_succeeds_is_given_up_and_stops_nothing(settings: Settings, b
 def test_a_missed_run_is_caught_up_once_for_the_last_moment(settings: Settings, bus: Bus, store: Store) -> None:
     done: list[datetime] = []
 
-    def run(_: Work, as_of: datetime) -> int:
+    def run(_: JobContext, as_of: datetime) -> int:
         done.append(as_of)
         return 0
 
@@ -102,7 +102,7 @@ def test_a_run_that_was_killed_is_abandoned_and_caught_up(settings: Settings, bu
 def test_runs_of_one_job_never_overlap(settings: Settings, bus: Bus, store: Store) -> None:
     inside, most = threading.Semaphore(1), []
 
-    def run(_: Work, __: datetime) -> int:
+    def run(_: JobContext, __: datetime) -> int:
         most.append(inside.acquire(blocking=False))
         threading.Event().wait(0.05)
         inside.release()
@@ -118,7 +118,7 @@ def test_runs_of_one_job_never_overlap(settings: Settings, bus: Bus, store: Stor
 
 
 def test_a_stop_ends_the_wait_for_the_next_attempt(settings: Settings, bus: Bus, store: Store) -> None:
-    def run(_: Work, __: datetime) -> int:
+    def run(_: JobContext, __: datetime) -> int:
         raise ValueError
 
     work = work_at(settings, bus, store, NOON)
