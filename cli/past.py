@@ -53,12 +53,12 @@ def replay(file: Path, speed: str, loop: bool) -> None:
         source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), symbols(database_url))
         total = None if loop else count_ticks(file)
         bar = stack.enter_context(Progress(*Progress.get_default_columns(), "{task.completed} ticks", console=Console(stderr=True)))
-        task = bar.add_task(file.name, total=total)
+        progress_task = bar.add_task(file.name, total=total)
 
         def taken(ticks: int) -> None:
             nonlocal done
             done += ticks
-            bar.advance(task, ticks)
+            bar.advance(progress_task, ticks)
 
         stack.callback(lambda: click.echo(f"published {done} ticks"))
         play(source, bus, taken=taken, clock=utc_now, stop=threading.Event())
@@ -111,25 +111,25 @@ def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threadin
         with store.transaction() as cursor:
             instruments = all_instruments(cursor)
         notes = backfills.Notes()
-        parts = backfills.parts(request, chosen, instruments, notes)
+        tasks = backfills.tasks(request, chosen, instruments, notes)
         bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
-        task = bar.add_task(request.source, total=len(parts))
+        progress_task = bar.add_task(request.source, total=len(tasks))
 
         def say(text: str) -> None:
             bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         filler = Filler(store, utc_now, stop, limits=retention(chosen, utc_now()), warn=say)
         stack.callback(lambda: click.echo(f"{request.source}: {filler.outcome}"))
-        for number, part in enumerate(parts):
-            moved = partial(_move, bar, task, part.title, number)
+        for number, task in enumerate(tasks):
+            moved = partial(_move, bar, progress_task, task.title, number)
             try:
-                filler.fill(part, again=again, moved=moved)
+                filler.fill(task, again=again, moved=moved)
             except SourceError as error:
                 if request.source != "file":
                     raise SourceError(
-                        f"{part.title}: {error}; what is stored stays, and the same command goes on from there", fatal=True
+                        f"{task.title}: {error}; what is stored stays, and the same command goes on from there", fatal=True
                     ) from error
-                notes.bad_file(part.title, str(error))
+                notes.bad_file(task.title, str(error))
         for line in notes.sentences():
             say(line)
     if notes.failed:

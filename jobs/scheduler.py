@@ -22,7 +22,7 @@ from db.postgres import Store, StoreError
 from db.timestamps import utc_now
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
-from jobs.runtime.context import JobContext, Lasting, Timed
+from jobs.runtime.context import JobContext, Service, Timed
 from jobs.runtime.election import Election
 from jobs.runtime.runs import Runner
 from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
@@ -32,13 +32,13 @@ log = logging.getLogger("jobs.scheduler")
 
 _TELL_SECONDS = 15.0  # between two tellings of the table
 
-JOBS: tuple[Lasting | Timed, ...] = (
-    Lasting("write_prices", write_prices),
-    Lasting("write_trades", write_trades),
-    Lasting("roll_up", build_candles),
-    Lasting("ingest", ingest),
-    Lasting("fill_gaps", fill_gaps),
-    Lasting("publish_alerts", publish_alerts),
+JOBS: tuple[Service | Timed, ...] = (
+    Service("write_prices", write_prices),
+    Service("write_trades", write_trades),
+    Service("roll_up", build_candles),
+    Service("ingest", ingest),
+    Service("fill_gaps", fill_gaps),
+    Service("publish_alerts", publish_alerts),
     Timed("hourly_job", "every hour at :00", CronTrigger(minute=0, timezone=UTC), hourly_job),
     Timed("daily_correlation_job", "every day at 00:00", CronTrigger(hour=0, minute=0, timezone=UTC), daily_correlation_job, 86_400),
     Timed("retention", "every day at 00:05", CronTrigger(hour=0, minute=5, timezone=UTC), retention_job, 86_400),
@@ -48,8 +48,8 @@ TIMED = {job.id: job for job in JOBS if isinstance(job, Timed)}
 
 def run(context: JobContext) -> None:
     """Run every job of the table until `context.stop` is set; then ingestion ends first and the writers last."""
-    lasting = {job.id: threading.Thread(target=_last, args=(job, context), name=job.id) for job in JOBS if isinstance(job, Lasting)}
-    for thread in lasting.values():
+    services = {job.id: threading.Thread(target=_run_service, args=(job, context), name=job.id) for job in JOBS if isinstance(job, Service)}
+    for thread in services.values():
         thread.start()
     scheduler = BackgroundScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
     runners = [Runner(job, context) for job in TIMED.values()]
@@ -67,15 +67,15 @@ def run(context: JobContext) -> None:
         context.stop.wait(_TELL_SECONDS)
     log.info("jobs stop")
     scheduler.shutdown(wait=False)
-    lasting["ingest"].join(6.0)
+    services["ingest"].join(6.0)
     context.stop_writing.set()
     deadline = time.monotonic() + 8.0
-    for thread in (*lasting.values(), *catching_up):
+    for thread in (*services.values(), *catching_up):
         thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _last(job: Lasting, context: JobContext) -> None:
-    """Run a lasting job; one that fails begins again."""
+def _run_service(job: Service, context: JobContext) -> None:
+    """Run a service; one that fails begins again."""
     while True:
         try:
             job.run(context)

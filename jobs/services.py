@@ -19,7 +19,7 @@ from jobs.figures.alerts import keep_publishing
 from jobs.gaps.filler import fillers
 from jobs.runtime.context import JobContext
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, Prices, Trades, Writer
+from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
 from jobs.venues import build, walked
 
 log = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ log = logging.getLogger(__name__)
 
 def write_prices(context: JobContext) -> None:
     """Bus → store, prices."""
-    Writer(context.bus, context.store, _rule(context), Prices(context.bus)).run(context.stop_writing)
+    Writer(context.bus, context.store, _rule(context), PriceQueue(context.bus)).run(context.stop_writing)
 
 
 def write_trades(context: JobContext) -> None:
     """Bus → store, trades."""
-    Writer(context.bus, context.store, _rule(context), Trades(context.bus)).run(context.stop_writing)
+    Writer(context.bus, context.store, _rule(context), TradeQueue(context.bus)).run(context.stop_writing)
 
 
 def _rule(context: JobContext) -> BatchRule:

@@ -28,7 +28,7 @@ class Volatility(NamedTuple):
     observations: Counts  # how many the window holds; shared among estimators, not to be written to
 
 
-Prices = tuple[Floats, Floats, Floats, Floats]  # open, high, low, close; each (instruments, candles), NaN where missing
+OhlcArrays = tuple[Floats, Floats, Floats, Floats]  # open, high, low, close; each (instruments, candles), NaN where missing
 
 
 class Estimator(Protocol):
@@ -126,7 +126,7 @@ OF_RANGES = frozenset({"parkinson", "garman_klass", "rogers_satchell"})  # obser
 
 
 def estimate(
-    prices: Prices, window: int, minimum: int | None = None, breaks: Booleans | None = None, names: Sequence[str] = tuple(ESTIMATORS)
+    prices: OhlcArrays, window: int, minimum: int | None = None, breaks: Booleans | None = None, names: Sequence[str] = tuple(ESTIMATORS)
 ) -> dict[str, Volatility]:
     """Several estimators over the same candles, by name; `prices` are open, high, low and close as `Candles.of` takes them.
 

@@ -24,14 +24,14 @@ from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
 from jobs.backfill.recordings import Record
-from jobs.backfill.tasks import Batch, Part, time_of
+from jobs.backfill.tasks import BackfillTask, HistoryBatch, time_of
 from jobs.feeds.base import SourceError, retry_delay
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_TRIES = 6  # of a transaction, where the store is away
+MAX_ATTEMPTS = 6  # of a transaction, where the store is away
 
 
 @dataclass(slots=True)
@@ -96,25 +96,25 @@ class Filler:
         self._warn = warn
         self.outcome = Outcome()
 
-    def fill(self, part: Part, *, again: bool = False, moved: Callable[[float], object] = lambda share: None) -> None:
+    def fill(self, task: BackfillTask, *, again: bool = False, moved: Callable[[float], object] = lambda share: None) -> None:
         """Store the part from where it stands, `again` from its beginning. `moved` hears the share of it that is stored.
 
         Raises `SourceError`, `StoreError` where the store stays away, `Stopped` after the batch during which `stop` was set.
         """
-        reached = self._patiently(lambda cursor: self._begin(cursor, part.asked, again))
+        reached = self._patiently(lambda cursor: self._begin(cursor, task.asked, again))
         if reached is not None and reached.finished:
             self.outcome.complete += 1
             moved(1.0)
             return
         position = None if reached is None else reached.position
-        for batch in part.batches(position, self._stop):
+        for batch in task.batches(position, self._stop):
             self._check_age(batch.rows)
-            self._store_batch(part, batch)
+            self._store_batch(task, batch)
             position = batch.position
             moved(batch.share)
             if self._stop.is_set():
                 raise Stopped
-        self._patiently(lambda cursor: remember(cursor, part.asked, Progress(position or "", finished=True), self._clock()))
+        self._patiently(lambda cursor: remember(cursor, task.asked, Progress(position or "", finished=True), self._clock()))
         moved(1.0)
 
     def _begin(self, cursor: Any, asked: Backfill, again: bool) -> Progress | None:
@@ -122,10 +122,10 @@ class Filler:
             forget(cursor, asked)
         return progress(cursor, asked)
 
-    def _store_batch(self, part: Part, batch: Batch) -> None:
+    def _store_batch(self, task: BackfillTask, batch: HistoryBatch) -> None:
         def work(cursor: Any) -> int:
             new = _insert(cursor, batch.rows)
-            remember(cursor, part.asked, Progress(batch.position, finished=False), self._clock())
+            remember(cursor, task.asked, Progress(batch.position, finished=False), self._clock())
             return new
 
         try:
@@ -152,7 +152,7 @@ class Filler:
                 with self._store.transaction() as cursor:
                     return work(cursor)
             except StoreError as error:
-                if attempt == _TRIES:
+                if attempt == MAX_ATTEMPTS:
                     raise
                 log.warning("backfill waits for the store: %s", error)
             if self._stop.wait(retry_delay(attempt, random.random())):  # noqa: S311

@@ -12,7 +12,7 @@ from config.settings import Settings
 from db.instruments import Instrument
 from db.intervals import INTERVALS
 from jobs.backfill.recordings import inspect
-from jobs.backfill.tasks import Part, candle_parts, file_part, trade_parts
+from jobs.backfill.tasks import BackfillTask, candle_tasks, file_task, trade_tasks
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import binance_history
 from jobs.feeds.oanda.history import oanda_history
@@ -88,25 +88,25 @@ def check(request: Request, settings: Settings, now: datetime) -> None:
         raise BadOption("OANDA_API_TOKEN", "needed for --source oanda, in the environment or in .env")
 
 
-def parts(request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes) -> list[Part]:
+def tasks(request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes) -> list[BackfillTask]:
     """The parts of a request that `check` has passed; `notes` gets what is wrong with files.
 
     Raises `BadOption` for an instrument that the source does not have.
     """
     if request.source == "file":
-        return _file_parts(request, instruments, notes)
+        return _file_tasks(request, instruments, notes)
     assert request.start is not None and request.end is not None  # noqa: S101, PT018 - checked
     ours = [instrument.symbol for instrument in instruments if instrument.source == request.source]
     if request.source == "binance":
         wanted = request.instruments or settings.binance_symbols
         _known(wanted, ours, "--instrument" if request.instruments else "BINANCE_SYMBOLS", "an instrument of Binance")
-        return trade_parts(binance_history(settings), _once(wanted), request.start, request.end)
+        return trade_tasks(binance_history(settings), _once(wanted), request.start, request.end)
     _known(request.instruments, ours, "--instrument", "an instrument of OANDA")
     intervals = _once(request.intervals) or list(INTERVALS)
-    return candle_parts(oanda_history(settings), _once(request.instruments) or ours, intervals, request.start, request.end)
+    return candle_tasks(oanda_history(settings), _once(request.instruments) or ours, intervals, request.start, request.end)
 
 
-def _file_parts(request: Request, instruments: Sequence[Instrument], notes: Notes) -> list[Part]:
+def _file_tasks(request: Request, instruments: Sequence[Instrument], notes: Notes) -> list[BackfillTask]:
     kinds = {instrument.symbol: instrument.kind for instrument in instruments}
     _known(request.instruments, list(kinds), "--instrument", "an instrument")
     found = []
@@ -117,7 +117,7 @@ def _file_parts(request: Request, instruments: Sequence[Instrument], notes: Note
             notes.bad_file(file.name, str(error))
         else:
             on_bad = partial(notes.bad_line, file.name)
-            found.append(file_part(recording, kinds, on_bad, symbols=_once(request.instruments), start=request.start, end=request.end))
+            found.append(file_task(recording, kinds, on_bad, symbols=_once(request.instruments), start=request.start, end=request.end))
     return found
 
 

@@ -20,7 +20,7 @@ from db.timestamps import format_time, parse_time
 from jobs.backfill.recordings import Record, Recording, read
 from jobs.feeds.base import BadInput, as_source_error
 
-BATCH = 5_000  # rows of a file at once
+MAX_ROWS_PER_BATCH = 5_000  # rows of a file at once
 
 
 class Trades(Protocol):
@@ -41,7 +41,7 @@ class Candles(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class HistoryBatch:
     """Rows of one kind. With them everything up to `position` is stored, which is `share` (0 … 1) of the part."""
 
     rows: Sequence[Record]
@@ -50,61 +50,63 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BackfillTask:
     """One row of `backfills`, and how to get what follows a position (None: all of it). `title` is for people."""
 
     title: str
     asked: Backfill
-    batches: Callable[[str | None, threading.Event], Iterator[Batch]]
+    batches: Callable[[str | None, threading.Event], Iterator[HistoryBatch]]
 
 
-def trade_parts(history: Trades, symbols: Sequence[str], start: datetime, end: datetime) -> list[Part]:
+def trade_tasks(history: Trades, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
     """The trades of each symbol, `start` <= time < `end`. The position is the id of the last one stored."""
 
-    def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[Batch]:
+    def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         first = history.first_id_at(symbol, start, stop) if position is None else int(position) + 1
         if first is None:
             return
         limit = format_time(end)
         for page in history.trades(symbol, first, stop):
             if rows := [trade for trade in page if trade.time < limit]:
-                yield Batch(rows, str(rows[-1].trade_id), _share(rows[-1].time, start, end))
+                yield HistoryBatch(rows, str(rows[-1].trade_id), _share(rows[-1].time, start, end))
             if len(rows) < len(page):
                 return
 
-    return [_part("binance", symbol, "", start, end, batches, symbol) for symbol in symbols]
+    return [_task("binance", symbol, "", start, end, batches, symbol) for symbol in symbols]
 
 
-def candle_parts(history: Candles, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime) -> list[Part]:
+def candle_tasks(
+    history: Candles, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime
+) -> list[BackfillTask]:
     """The candles of each instrument and interval, `start` <= start time < `end`. The position is the end of the last one stored."""
 
-    def batches(wanted: tuple[str, str], position: str | None, stop: threading.Event) -> Iterator[Batch]:
+    def batches(wanted: tuple[str, str], position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         since = start if position is None else parse_time(position)
         for page in history.candles(*wanted, since, end, stop):
-            yield Batch(page, page[-1].end_time, _share(page[-1].end_time, start, end))
+            yield HistoryBatch(page, page[-1].end_time, _share(page[-1].end_time, start, end))
 
     wanted = [(instrument, interval) for instrument in instruments for interval in intervals]
-    return [_part("oanda", *each, start, end, batches, each) for each in wanted]
+    return [_task("oanda", *each, start, end, batches, each) for each in wanted]
 
 
-def _part(
+def _task(
     source: str,
     symbol: str,
     interval: str,
     start: datetime,
     end: datetime,
-    batches: Callable[[Any, str | None, threading.Event], Iterator[Batch]],
+    batches: Callable[[Any, str | None, threading.Event], Iterator[HistoryBatch]],
     wanted: Any,
-) -> Part:
+) -> BackfillTask:
     asked = Backfill(source, symbol, interval, format_time(start), format_time(end))
-    return Part(f"{symbol} {interval}".strip(), asked, lambda position, stop: batches(wanted, position, stop))
+    return BackfillTask(f"{symbol} {interval}".strip(), asked, lambda position, stop: batches(wanted, position, stop))
 
 
 def _share(reached: str, start: datetime, end: datetime) -> float:
     return min(1.0, (parse_time(reached) - start) / (end - start))
 
 
-def file_part(
+def file_task(
     recording: Recording,
     kinds: Mapping[str, str],
     on_bad: Callable[[int, str], None],
@@ -112,30 +114,30 @@ def file_part(
     symbols: Sequence[str] = (),
     start: datetime | None = None,
     end: datetime | None = None,
-) -> Part:
+) -> BackfillTask:
     """A recorded file, or what is in it of `symbols`, `start` <= time < `end`. The position is a place in it.
 
     `kinds` maps every instrument that exists to its kind.
     """
     low, high = format_time(start) if start else "", format_time(end) if end else "~"
 
-    def batches(position: str | None, stop: threading.Event) -> Iterator[Batch]:
+    def batches(position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         after, rows, place = int(position or 0), list[Record](), 0
         for place, record in _usable(recording, kinds, on_bad, after):
             if stop.is_set():
                 raise Stopped
             if low <= time_of(record) < high and (not symbols or symbol_of(record) in symbols):
                 rows.append(record)
-            if len(rows) == BATCH:
-                yield Batch(rows, str(place), min(1.0, place / recording.lines))
+            if len(rows) == MAX_ROWS_PER_BATCH:
+                yield HistoryBatch(rows, str(place), min(1.0, place / recording.lines))
                 rows = []
         if rows:
-            yield Batch(rows, str(place), 1.0)
+            yield HistoryBatch(rows, str(place), 1.0)
 
     # Its content is part of the name: a file that has grown begins anew.
     source = f"{recording.name}#{recording.digest}"
     asked = Backfill(source, ",".join(sorted(symbols)), "", low or ALWAYS, FOREVER if end is None else high)
-    return Part(recording.file.name, asked, batches)
+    return BackfillTask(recording.file.name, asked, batches)
 
 
 def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], after: int) -> Iterator[tuple[int, Record]]:

@@ -15,7 +15,7 @@ from jobs.feeds.base import SourceError, as_source_error, retry_delay
 
 log = logging.getLogger(__name__)
 
-_TRIES = 5
+MAX_ATTEMPTS = 5
 _SECONDS = httpx.Timeout(10.0)
 
 
@@ -31,7 +31,7 @@ class Rest:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        tries: int = _TRIES,
+        tries: int = MAX_ATTEMPTS,
         heard: Callable[[Mapping[str, str]], None] = lambda headers: None,
     ) -> None:
         self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_SECONDS)

@@ -18,7 +18,7 @@ from jobs.feeds.recordings import Row, read_rows
 
 log = logging.getLogger(__name__)
 
-BATCH = 500  # ticks in one batch at most
+MAX_TICKS_PER_BATCH = 500  # ticks in one batch at most
 _LONGEST_WAIT = 3600.0  # seconds; Event.wait overflows on the gap that one wild time in a file makes
 _EXACT = Context(prec=60)
 
@@ -97,7 +97,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         pace = Pace(self._speed, self._monotonic)
         batch: list[Row] = []
         for row in rows:
-            if batch and (len(batch) == BATCH or pace.delay(row.time) > 0):
+            if batch and (len(batch) == MAX_TICKS_PER_BATCH or pace.delay(row.time) > 0):
                 yield tuple(batch)
                 batch = []
             if not pace.wait(row.time, stop):

@@ -29,7 +29,7 @@ _DOLLARS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class WalkStep:
     """One move of the whole market: what `fetch` yields."""
 
     time: datetime
@@ -78,7 +78,7 @@ class Walk:
         return min(max(_rounded(target, self._unit), lowest), highest)
 
 
-class SyntheticSource(Source[Step]):
+class SyntheticSource(Source[WalkStep]):
     """Every `interval` seconds one price of every instrument, the first at once.
 
     `latest` maps an instrument to the mid price to go on from; instruments without one start at their level.
@@ -101,15 +101,15 @@ class SyntheticSource(Source[Step]):
         self._clock = clock
         self._monotonic = monotonic
 
-    def fetch(self, stop: threading.Event) -> Generator[Step, None, None]:
+    def fetch(self, stop: threading.Event) -> Generator[WalkStep, None, None]:
         due = self._monotonic()
         while not stop.is_set():
-            yield Step(self._clock(), tuple((instrument, *walk.step()) for instrument, walk in self._walks))
+            yield WalkStep(self._clock(), tuple((instrument, *walk.step()) for instrument, walk in self._walks))
             # After a time without the bus the walk goes on from now: there is nothing to catch up with.
             due = max(due + self._interval, self._monotonic())
             stop.wait(due - self._monotonic())
 
-    def parse(self, raw: Step) -> list[Tick]:
+    def parse(self, raw: WalkStep) -> list[Tick]:
         moment = format_time(raw.time)
         return [self._tick(instrument, mid, volume, moment) for instrument, mid, volume in raw.moves]
 

@@ -31,7 +31,7 @@ class JobContext:
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
+class Service:
     """A job that starts at once and runs as long as the process: `run` returns when told to stop. One that fails begins again."""
 
     id: str

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-MOST = 10_000  # entries in one transaction
+MAX_ENTRIES_PER_TRANSACTION = 10_000  # entries in one transaction
 _LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
 _LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
 _LAST_CALL_PAUSE = 0.1  # between the tries of a stopping writer
@@ -49,7 +49,7 @@ class BatchRule:
     wait_ms: int = 1000
 
 
-class Queue(ABC, Generic[Item]):
+class StoreQueue(ABC, Generic[Item]):
     """One stream of the bus as the writer sees it: what waits, and how it is stored. More than `most` entries are never taken at once."""
 
     channel: str
@@ -72,11 +72,11 @@ class Queue(ABC, Generic[Item]):
         """Tell the bus that these entries are stored."""
 
 
-class Prices(Queue[Entry]):
-    """Prices, an entry each."""
+class PriceQueue(StoreQueue[Entry]):
+    """The stream of prices, one price per entry."""
 
     channel = topics.PRICES
-    most = MOST
+    most = MAX_ENTRIES_PER_TRANSACTION
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -95,7 +95,7 @@ class Prices(Queue[Entry]):
         self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
 
 
-class Trades(Queue[TradeLines]):
+class TradeQueue(StoreQueue[TradeLines]):
     """Trades, many to an entry: they pass as the text that COPY takes, and nothing here looks into it."""
 
     channel = topics.TRADES
@@ -123,7 +123,7 @@ class Writer(Generic[Item]):
     A failure halves the largest batch, a success adds an eighth to it: where the store is too slow for many rows, fewer get through.
     """
 
-    def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: Queue[Item]) -> None:
+    def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: StoreQueue[Item]) -> None:
         self._bus = bus
         self._store = store
         self._rule = rule

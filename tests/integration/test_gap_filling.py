@@ -20,7 +20,7 @@ from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import BinanceHistory
 from jobs.feeds.http_json import Rest
 from jobs.gaps.trades import TradeGaps
-from jobs.store.writer import BatchRule, Trades, Writer
+from jobs.store.writer import BatchRule, TradeQueue, Writer
 from tests.integration.test_gaps import trade, watermarks
 from tests.rows import TIME, count, gaps, put, stored
 from tests.standins.binance import BinanceStandIn
@@ -255,7 +255,7 @@ def test_what_is_on_its_way_to_the_store_is_waited_for_and_not_fetched(store: St
     put(store, bitcoin[:100])
     bus.publish_trades(bitcoin[100:], "test/1")
     stop = threading.Event()
-    writer = threading.Thread(target=Writer(bus, store, BatchRule(100, 50), Trades(bus)).run, args=(stop,))
+    writer = threading.Thread(target=Writer(bus, store, BatchRule(100, 50), TradeQueue(bus)).run, args=(stop,))
     writer.start()
     here.fill(reconnected=True)
     stop.set()

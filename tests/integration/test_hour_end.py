@@ -25,7 +25,7 @@ from jobs.runtime.context import JobContext
 from jobs.runtime.runs import JobFailed, Runner, run_once
 from jobs.scheduler import TIMED
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, Prices, Writer
+from jobs.store.writer import BatchRule, PriceQueue, Writer
 from tests.fx_hours import FOLDER
 from tests.jobs_oracle import fx_volatility
 from tests.standins.oanda import OandaStandIn
@@ -57,7 +57,7 @@ def test_what_is_on_the_bus_is_waited_for(work: JobContext, store: Store, bus: B
     assert run.is_alive(), "the last hour is not there yet"
     assert estimates(store) == {}
     others = [
-        threading.Thread(target=Writer(bus, store, BatchRule(), Prices(bus)).run, args=(work.stop_writing,)),
+        threading.Thread(target=Writer(bus, store, BatchRule(), PriceQueue(bus)).run, args=(work.stop_writing,)),
         threading.Thread(target=RollUp(store, bus, work.clock).run, args=(work.stop_writing,)),
     ]
     for other in others:

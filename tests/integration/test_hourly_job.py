@@ -22,7 +22,7 @@ from jobs.analytics.volatility import ESTIMATORS
 from jobs.figures.hourly import hourly_job
 from jobs.runtime.context import JobContext
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, Prices, Writer
+from jobs.store.writer import BatchRule, PriceQueue, Writer
 from tests.jobs_oracle import Estimate, Key, fx_volatility
 from tests.stored_hours import HOUR, candle, put, recorded, select
 
@@ -203,7 +203,7 @@ def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: 
 
 def write(work: JobContext) -> None:
     """Store what waits on the bus, and make its candles."""
-    queue = Prices(work.bus)
+    queue = PriceQueue(work.bus)
     work.bus.open_group(queue.channel)
     Writer(work.bus, work.store, BatchRule(), queue).write_batch(queue.read(queue.most, 0))
     RollUp(work.store, work.bus, work.clock).run_once(work.stop)

@@ -15,7 +15,7 @@ from db import topics
 from db.bus import Bus, BusFull
 from db.messages import Tick, Trade
 from db.postgres import Store
-from jobs.store.writer import BatchRule, Prices, Trades, Writer
+from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
 from tests.conftest import Servers, until
 
 
@@ -32,7 +32,7 @@ def rows(store: Store) -> list[tuple[int, str]]:
 def write_all(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
     """Run the writer in its thread until the bus holds nothing unstored, then stop it."""
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), Prices(bus)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), PriceQueue(bus)).run, args=(stop,))
     thread.start()
     until(lambda: bus.unstored() == 0, what="an empty backlog")
     stop.set()
@@ -64,7 +64,7 @@ def test_ten_thousand_prices_over_many_batches_come_out_once(bus: Bus, store: St
 def test_a_batch_is_more_than_its_size_where_more_is_there(bus: Bus, store: Store) -> None:
     bus.publish_prices([tick(number) for number in range(3000)])
     bus.open_group(topics.PRICES)
-    entries = Writer(bus, store, BatchRule(size=100, wait_ms=1000), Prices(bus))._gather(threading.Event())
+    entries = Writer(bus, store, BatchRule(size=100, wait_ms=1000), PriceQueue(bus))._gather(threading.Event())
     assert len(entries) == 3000
 
 
@@ -76,7 +76,7 @@ def test_a_small_batch_is_written_when_its_time_is_up(bus: Bus, store: Store) ->
 
 def test_a_store_too_slow_for_large_batches_gets_smaller_ones(bus: Bus, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five milliseconds a row, and half a second for a statement: a hundred rows never get through at once."""
-    monkeypatch.setattr(Prices, "most", 400)
+    monkeypatch.setattr(PriceQueue, "most", 400)
     store = Store(database_url, timeout_ms=500)
     with store.transaction() as cursor:
         cursor.execute(
@@ -94,7 +94,7 @@ def test_a_batch_that_was_committed_and_not_acknowledged_is_not_doubled(bus: Bus
     bus.publish_prices([tick(number) for number in range(50)])
     bus.open_group(topics.PRICES)
     entries = bus.read_unstored(topics.PRICES, 100, 0)
-    dying = Writer(bus, store, BatchRule(), Prices(bus))
+    dying = Writer(bus, store, BatchRule(), PriceQueue(bus))
     acknowledge, bus.acknowledge = bus.acknowledge, lambda *_: 0  # type: ignore[method-assign]
     dying.write_batch(entries)  # commits; killed before it can say so
     bus.acknowledge = acknowledge  # type: ignore[method-assign]
@@ -131,7 +131,7 @@ def test_an_entry_that_is_no_price_does_not_hold_up_the_others(bus: Bus, store: 
 
 def test_the_bus_losing_everything_does_not_stop_the_writer(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, BatchRule(10, 50), Prices(bus)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, BatchRule(10, 50), PriceQueue(bus)).run, args=(stop,))
     thread.start()
     bus.publish_prices([tick(number) for number in range(5)])
     until(lambda: len(rows(store)) == 5)
@@ -144,7 +144,7 @@ def test_the_bus_losing_everything_does_not_stop_the_writer(bus: Bus, store: Sto
 
 def test_two_writers_of_one_name_store_everything_once(bus: Bus, store: Store, servers: object, clock: Callable[[], object]) -> None:
     stop = threading.Event()
-    threads = [threading.Thread(target=Writer(bus, store, BatchRule(10, 20), Prices(bus)).run, args=(stop,)) for _ in range(2)]
+    threads = [threading.Thread(target=Writer(bus, store, BatchRule(10, 20), PriceQueue(bus)).run, args=(stop,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for start in range(0, 2000, 50):
@@ -172,7 +172,7 @@ def trade(number: int, time: str = "2025-11-18T12:30:00.000000Z") -> Trade:
 
 def write_all_trades(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), Trades(bus)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), TradeQueue(bus)).run, args=(stop,))
     thread.start()
     until(lambda: bus.unstored(topics.TRADES) == 0, what="an empty backlog")
     stop.set()

@@ -24,7 +24,7 @@ from db.timestamps import format_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import Weight
 from jobs.feeds.binance.messages import contract_time, is_farewell, read_any, read_usual, split
-from jobs.feeds.binance.stream import Batch, BinanceSource
+from jobs.feeds.binance.stream import BinanceSource, ReceivedBatch
 from jobs.feeds.context import SourceContext
 from jobs.venues import build
 from tests.fake_time import FakeTime
@@ -69,7 +69,7 @@ def test_the_recording_is_read_to_the_last_digit(symbol: str) -> None:
     trades: list[Trade] = []
     feed, told = source(), [json.loads(text) for text in recording(symbol)]
     for text in recording(symbol):
-        trades += trades_in(feed.parse(Batch((text,), {})))
+        trades += trades_in(feed.parse(ReceivedBatch((text,), {})))
     expected = [each["data"] for each in told if each.get("stream", "").endswith("@trade")]
     assert len(expected) > 6000
     assert trades == [
@@ -90,7 +90,7 @@ def test_a_batch_makes_one_price_beside_the_newest_book(size: int) -> None:
         for each in told:
             book = (each["b"], each["a"]) if "b" in each else book
         messages, newest, _ = split(received)
-        said = ticks_in(feed.parse(Batch(messages, {} if book is None else {"ETHUSDT": book})))
+        said = ticks_in(feed.parse(ReceivedBatch(messages, {} if book is None else {"ETHUSDT": book})))
         assert feed._read_books(newest) == ({"ETHUSDT": book} if newest else {})
         assert len(said) == (1 if trades and book else 0)
         for tick in said:
@@ -111,13 +111,13 @@ def text_of(microseconds: int) -> str:
 
 
 def test_without_a_book_there_is_no_price_yet() -> None:
-    assert source().parse(Batch((message(),), {})) == [
+    assert source().parse(ReceivedBatch((message(),), {})) == [
         Trade("BTCUSDT", 7, "2024-08-08T23:54:15.342000Z", "61837.63000000", "0.02000000", "sell")
     ]
 
 
 def test_a_book_alone_makes_no_price() -> None:
-    assert source().parse(Batch((), BOOKS)) == []
+    assert source().parse(ReceivedBatch((), BOOKS)) == []
 
 
 def test_the_newest_trade_makes_the_price_whatever_the_order() -> None:
@@ -126,15 +126,15 @@ def test_the_newest_trade_makes_the_price_whatever_the_order() -> None:
         message(t=9, p="3.0", q="0.2", T=1723161255344),
         message(t=7, p="1.0", q="0.3"),
     )
-    assert ticks_in(source().parse(Batch((*burst, burst[1]), BOOKS))) == [
+    assert ticks_in(source().parse(ReceivedBatch((*burst, burst[1]), BOOKS))) == [
         Tick("BTCUSDT", *BOOKS["BTCUSDT"], mid="3.0", time="2024-08-08T23:54:15.344000Z", source="binance", volume="0.6")
     ]
 
 
 def test_parse_is_pure() -> None:
-    feed, raw = source(), Batch((message(), b"not json", message(t=8, m=False)), BOOKS)
+    feed, raw = source(), ReceivedBatch((message(), b"not json", message(t=8, m=False)), BOOKS)
     first = feed.parse(raw)
-    feed.parse(Batch((message(t=99, p="1.0"),), {"BTCUSDT": ("1.0", "2.0")}))
+    feed.parse(ReceivedBatch((message(t=99, p="1.0"),), {"BTCUSDT": ("1.0", "2.0")}))
     assert feed.parse(raw) == first
     assert [trade.side for trade in trades_in(first)] == ["sell", "buy"]
 
@@ -170,7 +170,7 @@ def test_no_other_number_is_a_time(moment: Any) -> None:
 def test_the_farewell_is_recognised_and_is_no_garbage(text: bytes, expected: bool) -> None:
     feed = source()
     assert is_farewell(text) is expected
-    feed.parse(Batch((text,), {}))
+    feed.parse(ReceivedBatch((text,), {}))
     assert bool(feed.garbage) is (not expected and text != message())
 
 
@@ -225,7 +225,7 @@ def test_garbage_among_them_loses_no_good_trade(arrived: list[Trade | bytes]) ->
     feed = source()
     messages, books, _ = split(received)
     assert feed._read_books(books) == {}
-    said = feed.parse(Batch(messages, BOOKS))
+    said = feed.parse(ReceivedBatch(messages, BOOKS))
     assert trades_in(said) == good
     assert sum(feed.garbage.values()) == len(messages) + len(books) - len(good)
     assert {tick.instrument for tick in ticks_in(said)} == {trade.symbol for trade in good} & BOOKS.keys()
@@ -286,10 +286,10 @@ def test_garbage_is_logged_once_a_kind_a_minute(caplog: pytest.LogCaptureFixture
     feed = source(monotonic=clock.monotonic)
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
-            feed.parse(Batch((b"not json", b"[]", b"{"), {}))
+            feed.parse(ReceivedBatch((b"not json", b"[]", b"{"), {}))
         assert sorted(vars(record)["reason"] for record in caplog.records) == ["not JSON", "not a trade"]
         clock.wait(61)
-        feed.parse(Batch((b"not json",), {}))
+        feed.parse(ReceivedBatch((b"not json",), {}))
     assert [vars(record)["count"] for record in caplog.records] == [1, 1, 201]
 
 

@@ -19,7 +19,7 @@ from db.messages import Tick
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.recordings import Row, count_ticks, read_rows
-from jobs.feeds.replay import BATCH, ReplaySource, middle
+from jobs.feeds.replay import MAX_TICKS_PER_BATCH, ReplaySource, middle
 from tests.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
@@ -81,7 +81,7 @@ def test_the_middle_is_exact_plain_decimal(bid: str, ask: str) -> None:
 def test_max_speed_goes_out_in_full_batches_without_waiting() -> None:
     stop = FakeTime()
     sizes = [len(raw) for raw in replay(TICKS, time=stop).fetch(stop)]
-    assert sizes == [BATCH] * (25_177 // BATCH) + [25_177 % BATCH]
+    assert sizes == [MAX_TICKS_PER_BATCH] * (25_177 // MAX_TICKS_PER_BATCH) + [25_177 % MAX_TICKS_PER_BATCH]
     assert stop.now == 0
 
 

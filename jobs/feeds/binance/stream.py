@@ -22,7 +22,7 @@ from jobs.feeds.binance.messages import NAME, Books, is_farewell, prices_of, rea
 
 log = logging.getLogger(__name__)
 
-BATCH = 2000  # messages in one batch, but for what the last reading brings beyond it; more no longer fit into the cache
+MAX_MESSAGES_PER_BATCH = 2000  # messages in one batch, but for what the last reading brings beyond it; more no longer fit into the cache
 LIFETIME = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
 _LOOK = 0.5  # seconds between looks at `stop`
 _LARGEST = 64 * 1024  # bytes of one message; real ones have 200
@@ -31,7 +31,7 @@ _COMPLAIN_EVERY = 60.0  # seconds, for each kind of garbage
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class ReceivedBatch:
     """What arrived together: the messages but for the book tickers, and the newest book known by then."""
 
     messages: tuple[bytes, ...]
@@ -42,7 +42,7 @@ class Leave(Exception):
     """This connection is about to end; a new one is there for the asking."""
 
 
-class BinanceSource(Source[Batch]):
+class BinanceSource(Source[ReceivedBatch]):
     """Live trades of `symbols`, and the prices they make; `url` is the streams' host.
 
     A price is the last trade's, with the best bid and ask next to it: an instrument has none before its first book ticker. Trades of
@@ -77,7 +77,7 @@ class BinanceSource(Source[Batch]):
         self._monotonic = monotonic
         self._complained: dict[str, float] = {}  # kind of garbage -> when that was logged
 
-    def fetch(self, stop: threading.Event) -> Generator[Batch, None, None]:
+    def fetch(self, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
         if self._unknown:
             raise as_source_error(BadInput(f"BINANCE_SYMBOLS names no instruments of {NAME}: {', '.join(self._unknown)}"))
         if stop.is_set():
@@ -98,18 +98,18 @@ class BinanceSource(Source[Batch]):
         except (OSError, websockets.WebSocketException, Silent, Leave) as error:
             raise as_source_error(error) from error
 
-    def parse(self, raw: Batch) -> list[Tick | Trade]:
+    def parse(self, raw: ReceivedBatch) -> list[Tick | Trade]:
         trades = read_trades(raw.messages, self._symbols, self._complain)
         return [*trades, *prices_of(trades, raw.books)]
 
-    def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[Batch, None, None]:
+    def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
         books: Books = {}  # of this connection: what an earlier one told is too old
         began = self._monotonic()
         while (received := self._receive(connection, stop)) is not None:
             messages, newest, others = split(received)
             if newest:
                 books = {**books, **self._read_books(newest)}
-            yield Batch(messages, books)
+            yield ReceivedBatch(messages, books)
             if any(map(is_farewell, others)):
                 raise Leave("the exchange announced its shutdown (serverShutdown)")
             if self._monotonic() - began >= self._lifetime:
@@ -122,7 +122,7 @@ class BinanceSource(Source[Batch]):
         while not stop.is_set():
             try:
                 received += connection.recv(timeout=min(_LOOK, self._silence), decode=False).split(b"\n")
-                while len(received) < BATCH:
+                while len(received) < MAX_MESSAGES_PER_BATCH:
                     received += connection.recv(timeout=0, decode=False).split(b"\n")
             except TimeoutError:
                 pass
