@@ -30,7 +30,7 @@ from jobs.store.retention import retention_job
 
 log = logging.getLogger("jobs.scheduler")
 
-_TELL_SECONDS = 15.0  # between two tellings of the table
+TABLE_SECONDS = 15.0  # between two tellings of the table
 
 JOBS: tuple[Service | Timed, ...] = (
     Service("write_prices", write_prices),
@@ -63,8 +63,8 @@ def run(context: JobContext) -> None:
     for thread in catching_up:
         thread.start()
     while not context.stop.is_set():
-        _tell(scheduler, context)
-        context.stop.wait(_TELL_SECONDS)
+        _write_table(scheduler, context)
+        context.stop.wait(TABLE_SECONDS)
     log.info("jobs stop")
     scheduler.shutdown(wait=False)
     services["ingest"].join(6.0)
@@ -94,7 +94,7 @@ def _catch_up(runner: Runner, context: JobContext) -> None:
     runner.catch_up()
 
 
-def _tell(scheduler: BackgroundScheduler, context: JobContext) -> None:
+def _write_table(scheduler: BackgroundScheduler, context: JobContext) -> None:
     """Write the table where REST finds it."""
     rows = [(job.id, job.schedule, scheduler.get_job(job.id).next_run_time if job.id in TIMED else None) for job in JOBS]
     try:

@@ -101,7 +101,7 @@ class Filler:
 
         Raises `SourceError`, `StoreError` where the store stays away, `Stopped` after the batch during which `stop` was set.
         """
-        reached = self._patiently(lambda cursor: self._begin(cursor, task.asked, again))
+        reached = self._in_transaction(lambda cursor: self._begin(cursor, task.asked, again))
         if reached is not None and reached.finished:
             self.outcome.complete += 1
             moved(1.0)
@@ -114,7 +114,7 @@ class Filler:
             moved(batch.share)
             if self._stop.is_set():
                 raise Stopped
-        self._patiently(lambda cursor: remember(cursor, task.asked, Progress(position or "", finished=True), self._clock()))
+        self._in_transaction(lambda cursor: remember(cursor, task.asked, Progress(position or "", finished=True), self._clock()))
         moved(1.0)
 
     def _begin(self, cursor: Any, asked: Backfill, again: bool) -> Progress | None:
@@ -129,7 +129,7 @@ class Filler:
             return new
 
         try:
-            new = self._patiently(work)
+            new = self._in_transaction(work)
         except RowError as error:
             raise SourceError(f"the store refuses a row: {error}", fatal=True) from error
         self.outcome.read += len(batch.rows)
@@ -144,7 +144,7 @@ class Filler:
                 f"set {limit.name} to more, or to 0, to keep them"
             )
 
-    def _patiently(self, work: Callable[[Any], Result]) -> Result:
+    def _in_transaction(self, work: Callable[[Any], Result]) -> Result:
         """One transaction, tried again where the store is away for a moment."""
         attempt = 1
         while True:

@@ -9,35 +9,17 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from config.pacing import Stopped
 from db.backfills import ALWAYS, FOREVER, Backfill
 from db.candles import CandleRow
-from db.messages import Trade
 from db.prices import PriceRow
 from db.timestamps import format_time, parse_time
 from jobs.backfill.recordings import Record, Recording, read
-from jobs.feeds.base import BadInput, as_source_error
+from jobs.feeds.base import BadInput, CandleHistory, TradeHistory, as_source_error
 
 MAX_ROWS_PER_BATCH = 5_000  # rows of a file at once
-
-
-class Trades(Protocol):
-    """What is asked of an exchange; `jobs.feeds.binance.history` has it."""
-
-    def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
-        """Id of the first trade at or after `moment`; None where there is none yet."""
-
-    def trades(self, symbol: str, first_id: int, stop: threading.Event) -> Iterator[list[Trade]]:
-        """Pages of trades from `first_id` to the newest."""
-
-
-class Candles(Protocol):
-    """What is asked of a broker; `jobs.feeds.oanda.history` has it."""
-
-    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
-        """Pages of complete candles, `start` <= start time < `end`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +40,7 @@ class BackfillTask:
     batches: Callable[[str | None, threading.Event], Iterator[HistoryBatch]]
 
 
-def trade_tasks(history: Trades, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
+def trade_tasks(history: TradeHistory, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
     """The trades of each symbol, `start` <= time < `end`. The position is the id of the last one stored."""
 
     def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
@@ -76,7 +58,7 @@ def trade_tasks(history: Trades, symbols: Sequence[str], start: datetime, end: d
 
 
 def candle_tasks(
-    history: Candles, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime
+    history: CandleHistory, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime
 ) -> list[BackfillTask]:
     """The candles of each instrument and interval, `start` <= start time < `end`. The position is the end of the last one stored."""
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from datetime import datetime
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import httpx
 import websockets
 
 from config.pacing import backoff
+from db.candles import CandleRow
 from db.messages import Tick, Trade
 
 Raw = TypeVar("Raw")
@@ -61,6 +63,26 @@ class Source(ABC, Generic[Raw]):
 
         Garbage among good messages is skipped, and logged by whoever finds it.
         """
+
+
+class TradeHistory(Protocol):
+    """The past trades of an exchange, by id. Every method raises `SourceError` or `Stopped`."""
+
+    def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
+        """The id of the first trade at or after `moment`; None if there is none yet."""
+
+    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
+        """Pages of the trades from `first_id` to `last_id`, or to the newest trade; no page is empty."""
+
+
+class CandleHistory(Protocol):
+    """The past candles of a broker, by time. Every method raises `SourceError` or `Stopped`."""
+
+    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
+        """Pages of the complete candles with `start` <= start time < `end`, oldest first; no page is empty."""
+
+    def close(self) -> None:
+        """Close every connection."""
 
 
 class SourceError(Exception):

@@ -16,10 +16,10 @@ from jobs.feeds.base import SourceError, as_source_error, retry_delay
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 5
-_SECONDS = httpx.Timeout(10.0)
+_TIMEOUT = httpx.Timeout(10.0)
 
 
-class Rest:
+class JsonClient:
     """One API. Safe to share between threads.
 
     `headers` go with every request and are never logged; nor are URLs, which may hold account numbers. `heard` gets the headers of every
@@ -31,12 +31,12 @@ class Rest:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        tries: int = MAX_ATTEMPTS,
-        heard: Callable[[Mapping[str, str]], None] = lambda headers: None,
+        max_attempts: int = MAX_ATTEMPTS,
+        on_headers: Callable[[Mapping[str, str]], None] = lambda headers: None,
     ) -> None:
-        self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_SECONDS)
-        self._tries = tries
-        self._heard = heard
+        self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_TIMEOUT)
+        self._max_attempts = max_attempts
+        self._on_headers = on_headers
 
     def close(self) -> None:
         """Close every connection."""
@@ -51,12 +51,12 @@ class Rest:
         while True:
             try:
                 answer = self._client.get(path, params=dict(parameters))
-                self._heard(answer.headers)
+                self._on_headers(answer.headers)
                 answer.raise_for_status()
                 return answer.json()
             except (httpx.HTTPError, ValueError) as error:
                 failure = as_source_error(error)
-            if failure.fatal or attempt >= self._tries:
+            if failure.fatal or attempt >= self._max_attempts:
                 raise failure
             self._pause(failure, attempt, stop)
             attempt += 1

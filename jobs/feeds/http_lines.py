@@ -14,7 +14,7 @@ import httpx
 from jobs.feeds.base import Silent, SourceError, as_source_error
 
 _CONNECT_SECONDS = 5.0
-_GLANCE_SECONDS = 0.2  # how often a waiting connection looks for `stop`
+_STOP_POLL_SECONDS = 0.2  # how often a waiting connection looks for `stop`
 _LONGEST_LINE = 1 << 20  # bytes
 
 
@@ -34,8 +34,8 @@ def lines(
     try:
         with (
             httpx.Client(timeout=limits) as client,
-            Hangup(stop) as hangup,
-            client.stream("GET", url, params=dict(parameters), headers=asked, extensions={"trace": hangup.trace}) as answer,
+            StopCloser(stop) as closer,
+            client.stream("GET", url, params=dict(parameters), headers=asked, extensions={"trace": closer.trace}) as answer,
         ):
             _check(answer)
             for line in _split(answer.iter_bytes()):
@@ -51,7 +51,7 @@ def lines(
         raise failure
 
 
-class Hangup:
+class StopCloser:
     """Within its `with` block, cuts the connection that `trace` was told of as soon as `stop` is set.
 
     A blocking read knows no `stop`, and httpx cannot go on reading after a short time-out.
@@ -61,7 +61,7 @@ class Hangup:
         self._stop = stop
         self._over = threading.Event()
         self._socket: socket.socket | None = None
-        self._thread = threading.Thread(target=self._watch, name="hang-up", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="stop-closer", daemon=True)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Learn of a connection; the extension `trace` of an httpx request."""
@@ -77,7 +77,7 @@ class Hangup:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(_GLANCE_SECONDS):
+        while not self._over.wait(_STOP_POLL_SECONDS):
             if self._stop.is_set() and self._socket is not None:
                 with suppress(OSError):
                     # Not an SSLSocket's own shutdown, which takes the TLS state from under the read that is to end.

@@ -91,7 +91,7 @@ class Ingest:
         self._offer(stop)  # what a fault other than the bus's own left behind
         with closing(self._source.fetch(stop)) as raws:
             for raw in raws:
-                self._status.hear()
+                self._status.note_activity()
                 if said := self._source.parse(raw):
                     self._batches += 1
                     self._pending = [each for each in said if isinstance(each, Tick)]

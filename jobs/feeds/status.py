@@ -49,7 +49,7 @@ class Status:
         self._stale_after = stale_after
         self._link_changed = link_changed
         self._monotonic = monotonic
-        self._heard = monotonic()
+        self._active_at = monotonic()
         self._trades = 0
         self.state = State.CONNECTING
         self._clock = clock
@@ -77,14 +77,14 @@ class Status:
             if state in (State.LIVE, State.BACKING_OFF):
                 self._link_changed(self.name)
 
-    def hear(self) -> None:
+    def note_activity(self) -> None:
         """Note that the feed said something, if only that it is there."""
-        self._heard = self._monotonic()
+        self._active_at = self._monotonic()
 
     def check_silence(self) -> None:
         """Call a live feed stale that has been silent for longer than it should be."""
         if self._stale_after is not None and self.state is State.LIVE:
-            silent = self._monotonic() - self._heard
+            silent = self._monotonic() - self._active_at
             if silent > self._stale_after:
                 self.change(State.STALE, f"silent for {silent:.0f} s")
 

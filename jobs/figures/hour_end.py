@@ -6,7 +6,7 @@ import logging
 from contextlib import closing
 from datetime import datetime, timedelta
 
-from config.pacing import Stopped
+from config.pacing import STOP_POLL_SECONDS, Stopped
 from db import topics
 from db.bus import BusError
 from db.candles import insert_candles, latest_ends, marked_between
@@ -20,12 +20,11 @@ from jobs.runtime.context import JobContext
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 30.0  # seconds to wait for what is on its way into the hours' candles
-_LOOK = 0.25
+CANDLE_WAIT_SECONDS = 30.0  # seconds to wait for what is on its way into the hours' candles
 _QUEUES = (topics.PRICES, topics.TRADES)
 _HOURS_AGAIN = 3 * HOUR  # of OANDA's, asked for anew: its last ones may have been forming
-_PAST = timedelta(days=30)  # of OANDA's where there are none: what the daily job looks at
-_REACH = 25 * HOUR  # of marks that are waited for; what is older is history being loaded
+OANDA_FIRST_SPAN = timedelta(days=30)  # of OANDA's where there are none: what the daily job looks at
+MARK_WAIT_SPAN = 25 * HOUR  # of marks that are waited for; what is older is history being loaded
 
 
 def complete_hours(context: JobContext, as_of: datetime) -> SourceError | None:
@@ -46,18 +45,18 @@ def _await_own(context: JobContext, as_of: datetime) -> None:
     by_then = [published for published, _ in _counts(context)]
     waited = 0.0
     while any(stored < due for (_, stored), due in zip(_counts(context), by_then, strict=False)) or _marked(context, as_of):
-        if waited >= PATIENCE:
+        if waited >= CANDLE_WAIT_SECONDS:
             log.warning("candles are not whole in time", extra={"as_of": as_of.isoformat()})
             return
         _pause(context)
-        waited += _LOOK
+        waited += STOP_POLL_SECONDS
 
 
 def _wait_until(context: JobContext, moment: datetime) -> None:
     waited = 0.0
-    while context.clock() < moment and waited < PATIENCE:
+    while context.clock() < moment and waited < CANDLE_WAIT_SECONDS:
         _pause(context)
-        waited += _LOOK
+        waited += STOP_POLL_SECONDS
 
 
 def _counts(context: JobContext) -> list[tuple[int, int]]:
@@ -71,13 +70,13 @@ def _counts(context: JobContext) -> list[tuple[int, int]]:
 
 def _pause(context: JobContext) -> None:
     """A run that is told to stop must not go on with half an hour: whoever is next does it."""
-    if context.stop.wait(_LOOK):
+    if context.stop.wait(STOP_POLL_SECONDS):
         raise Stopped
 
 
 def _marked(context: JobContext, as_of: datetime) -> bool:
     with context.store.transaction() as cursor:
-        return marked_between(cursor, as_of - _REACH, as_of)
+        return marked_between(cursor, as_of - MARK_WAIT_SPAN, as_of)
 
 
 def _fetch_oanda(context: JobContext, as_of: datetime) -> SourceError | None:
@@ -86,7 +85,7 @@ def _fetch_oanda(context: JobContext, as_of: datetime) -> SourceError | None:
         ends = {symbol: parse_time(end) for symbol, end in latest_ends(cursor, "oanda", "1h").items()}
     with closing(oanda_history(context.settings)) as history:
         for symbol in fed:
-            start = max(as_of - _PAST, min(ends.get(symbol, as_of - _PAST), as_of - _HOURS_AGAIN))
+            start = max(as_of - OANDA_FIRST_SPAN, min(ends.get(symbol, as_of - OANDA_FIRST_SPAN), as_of - _HOURS_AGAIN))
             try:
                 for page in history.candles(symbol, "1h", start, as_of, context.stop):
                     with context.store.transaction() as cursor:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from config.pacing import Stopped
-from db.candles import CandleRow, insert_candles, latest_ends
+from db.candles import insert_candles, latest_ends
 from db.gaps import close_candles, report_candles
 from db.instruments import all_instruments
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import Store
 from db.timestamps import parse_time
-from jobs.feeds.base import SourceError
+from jobs.feeds.base import CandleHistory, SourceError
 
 log = logging.getLogger(__name__)
 
 # How far back a history begins where there is none.
-REACH = {
+FIRST_SPANS = {
     "1m": timedelta(days=1),
     "5m": timedelta(days=1),
     "15m": timedelta(days=1),
@@ -33,13 +32,6 @@ REACH = {
 AFTER_THE_HOUR = timedelta(seconds=20)  # by then the broker has the last candle
 _NEW_YORK = ZoneInfo("America/New_York")
 _CLOSED = (4, 5)  # the market's days that begin on Friday and Saturday at 17:00 New York
-
-
-class CandleHistory(Protocol):
-    """What is asked of a broker's history; see `jobs.feeds.oanda.history`."""
-
-    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
-        """Pages of the complete candles from `start` to `end`, oldest first."""
 
 
 class CandleGaps:
@@ -100,7 +92,7 @@ class CandleGaps:
             stored = latest_ends(cursor, self._source, interval).get(symbol)
         if stored is not None:
             return parse_time(stored)
-        return candle_start("fx", interval, self._clock() - REACH[interval])
+        return candle_start("fx", interval, self._clock() - FIRST_SPANS[interval])
 
     def _refused(self, pair: tuple[str, str], error: SourceError) -> None:
         """Report what is missing; raise where the broker would refuse the others too."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from config.pacing import Stopped
+from config.pacing import STOP_POLL_SECONDS, Stopped
 from config.settings import Settings
 from db.bus import Bus, BusError
 from db.postgres import Store, StoreError
@@ -28,8 +28,7 @@ from jobs.runtime.source_events import SourceEvents
 
 log = logging.getLogger(__name__)
 
-PERIOD = 60.0  # seconds between looks while nothing happens
-_LOOK = 0.25  # seconds between looks at `stop`
+GAP_CHECK_SECONDS = 60.0  # seconds between looks while nothing happens
 
 
 class Filling(Protocol):
@@ -43,21 +42,21 @@ class Filling(Protocol):
 
 
 class GapFiller:
-    """Runs one filling: at the start, whenever `bell` rings, every `period` seconds, and sooner where something failed."""
+    """Runs one filling: at the start, whenever `source_event` rings, every `period` seconds, and sooner where something failed."""
 
     def __init__(
         self,
         name: str,
         filling: Filling,
-        bell: threading.Event,
+        source_event: threading.Event,
         *,
-        period: float = PERIOD,
+        period: float = GAP_CHECK_SECONDS,
         jitter: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._filling = filling
-        self._bell = bell
+        self._source_event = source_event
         self._period = period
         self._jitter = jitter
         self._monotonic = monotonic
@@ -68,7 +67,7 @@ class GapFiller:
         reconnected = True
         while not stop.is_set():
             pause = self._once(reconnected, stop)
-            reconnected = self._rest(pause, stop)
+            reconnected = self._wait(pause, stop)
 
     def _once(self, reconnected: bool, stop: threading.Event) -> float:
         """One round; seconds until the next."""
@@ -93,18 +92,18 @@ class GapFiller:
             return self._period
         return min(self._period, retry_delay(self._failures, self._jitter()))
 
-    def _rest(self, seconds: float, stop: threading.Event) -> bool:
-        """Wait, at most until the bell rings or `stop` is set; whether it rang."""
+    def _wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Wait, at most until the source_event rings or `stop` is set; whether it rang."""
         deadline = self._monotonic() + seconds
-        while not stop.is_set() and not self._bell.is_set() and (left := deadline - self._monotonic()) > 0:
-            self._bell.wait(min(_LOOK, left))
-        rang = self._bell.is_set()
-        self._bell.clear()
+        while not stop.is_set() and not self._source_event.is_set() and (left := deadline - self._monotonic()) > 0:
+            self._source_event.wait(min(STOP_POLL_SECONDS, left))
+        rang = self._source_event.is_set()
+        self._source_event.clear()
         return rang
 
 
 def fillers(
-    settings: Settings, store: Store, bus: Bus, clock: Callable[[], datetime], events: SourceEvents, *, period: float = PERIOD
+    settings: Settings, store: Store, bus: Bus, clock: Callable[[], datetime], events: SourceEvents, *, period: float = GAP_CHECK_SECONDS
 ) -> list[GapFiller]:
     """One filler for each source of these settings that has a history. Does no I/O."""
     kinds = {spec.kind for spec in settings.sources}

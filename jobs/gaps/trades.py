@@ -17,26 +17,19 @@ from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reo
 from db.messages import Trade, trade_lines
 from db.postgres import Store
 from db.trades import insert_trades, latest_ids
-from jobs.feeds.base import SourceError
+from jobs.feeds.base import SourceError, TradeHistory
 
 log = logging.getLogger(__name__)
 
-STEPS = 20  # of a symbol's watermark in a row, then others have their turn
-PAGES = 100  # of one hole's trades, likewise
-LONGEST = 50_000_000  # trades: weeks of the busiest symbol; more than that is history, which an operator has to ask for
-SETTLED = timedelta(seconds=60)  # the exchange's history may be behind its stream: only after so long is its "no such trade" believed
-PATIENCE = 3.0  # seconds to wait for what is on its way to the store; while trades pour in, something always is
+MAX_STEPS_PER_ROUND = 20  # of a symbol's watermark in a row, then others have their turn
+MAX_PAGES_PER_ROUND = 100  # of one hole's trades, likewise
+MAX_TRADES_PER_HOLE = 50_000_000  # trades: weeks of the busiest symbol; more than that is history, which an operator has to ask for
+SETTLING_TIME = timedelta(seconds=60)  # the exchange's history may be behind its stream: only after so long is its "no such trade" believed
+STORE_WAIT_SECONDS = 3.0  # seconds to wait for what is on its way to the store; while trades pour in, something always is
 
-_LOOK = 0.1  # seconds between looks at the bus
-_TELL_EVERY = 10.0  # seconds between log lines about a long fill
+BUS_POLL_SECONDS = 0.1  # between two checks for unstored trades
+_PROGRESS_LOG_SECONDS = 10.0  # seconds between log lines about a long fill
 _ABSENT = "the exchange's history does not have them"
-
-
-class TradeHistory(Protocol):
-    """What is asked of an exchange's history; see `jobs.feeds.binance.history`."""
-
-    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
-        """Pages of the trades from `first_id` to `last_id`, or to the newest."""
 
 
 class Backlog(Protocol):
@@ -53,16 +46,16 @@ class _Progress:
     symbol: str
     monotonic: Callable[[], float]
     stored: int = 0
-    told: float = field(init=False)
+    logged_at: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.told = self.monotonic()
+        self.logged_at = self.monotonic()
 
     def add(self, trades: int, at: Trade) -> None:
         """So many trades more were stored, the last of them `at`."""
         self.stored += trades
-        if self.monotonic() - self.told >= _TELL_EVERY:
-            self.told = self.monotonic()
+        if self.monotonic() - self.logged_at >= _PROGRESS_LOG_SECONDS:
+            self.logged_at = self.monotonic()
             log.info("missing trades are being stored", extra={"symbol": self.symbol, "stored": self.stored, "reached": at.time})
 
 
@@ -81,10 +74,10 @@ class TradeGaps:
         bus: Backlog,
         clock: Callable[[], datetime],
         *,
-        pages: int = PAGES,
-        longest: int = LONGEST,
-        settled: timedelta = SETTLED,
-        patience: float = PATIENCE,
+        pages: int = MAX_PAGES_PER_ROUND,
+        longest: int = MAX_TRADES_PER_HOLE,
+        settled: timedelta = SETTLING_TIME,
+        store_wait: float = STORE_WAIT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -96,7 +89,7 @@ class TradeGaps:
         self._pages = pages
         self._longest = longest
         self._settled = settled
-        self._patience = patience
+        self._patience = store_wait
         self._monotonic = monotonic
         self._begun = False
         self._tails: set[str] = set()  # symbols of which the newest trades may be missing with nothing stored after them
@@ -138,7 +131,7 @@ class TradeGaps:
         deadline = self._monotonic() + self._patience
         try:
             while self._bus.unstored(topics.TRADES) > 0 and self._monotonic() < deadline:
-                if stop.wait(_LOOK):
+                if stop.wait(BUS_POLL_SECONDS):
                     raise Stopped
         except BusError:
             return  # nothing comes from there at present
@@ -174,7 +167,7 @@ class TradeGaps:
 
     def _walk(self, symbol: str, stop: threading.Event) -> bool:
         more, holes, steps = True, 0, 0
-        while more and steps < STEPS and not stop.is_set():
+        while more and steps < MAX_STEPS_PER_ROUND and not stop.is_set():
             with self._store.transaction() as cursor:
                 step = advance_watermark(cursor, self._source, symbol, self._clock())
             more, holes, steps = step.more, holes + step.holes, steps + 1

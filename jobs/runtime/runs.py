@@ -65,7 +65,7 @@ class Runner:
                 self._guarded(due)
 
     def _missed(self) -> datetime | None:
-        last = _ask(self._context, self.job, lambda cursor: last_success(cursor, self.job.id))
+        last = _read_store(self._context, self.job, lambda cursor: last_success(cursor, self.job.id))
         due = due_before(self.job.trigger, self._context.clock())
         return due if due is not None and (last is None or last < due) else None
 
@@ -87,20 +87,20 @@ def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
     attempt = 0
     while True:
         try:
-            run = _ask(context, job, lambda cursor: begin_run(cursor, job.id, as_of, context.clock()))
+            run = _read_store(context, job, lambda cursor: begin_run(cursor, job.id, as_of, context.clock()))
             return _attempt(job, context, as_of, run)
         except Stopped as error:
             raise JobFailed("stopped before it was done") from error
         except Exception as error:
             log.exception("job failed", extra={"job": job.id, "as_of": as_of.isoformat(), "attempt": attempt + 1})
             if attempt >= job.retries:
-                raise JobFailed(_words(error)) from error
+                raise JobFailed(_first_line(error)) from error
         if context.stop.wait(min(_LONGEST_PAUSE, job.retry_seconds * 2**attempt)):
             raise JobFailed("stopped before it could be tried again")
         attempt += 1
 
 
-def _ask(context: JobContext, job: Timed, question: Callable[[Any], Answer]) -> Answer:
+def _read_store(context: JobContext, job: Timed, question: Callable[[Any], Answer]) -> Answer:
     """What the store answers in a transaction, once it is there. Raises `Stopped`."""
     waited = False
     while True:
@@ -121,7 +121,7 @@ def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
         rows = job.run(context, as_of)
     except Exception as error:
         with suppress(StoreError), context.store.transaction() as cursor:  # what cannot be noted is found abandoned by the next run
-            end_run(cursor, run, context.clock(), error=_words(error))
+            end_run(cursor, run, context.clock(), error=_first_line(error))
         raise
     with context.store.transaction() as cursor:
         end_run(cursor, run, context.clock(), rows=rows)
@@ -129,6 +129,6 @@ def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
     return rows
 
 
-def _words(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """What went wrong, for whoever looks at the jobs: the first line, for the next ones would be SQL."""
     return ": ".join(part for part in (type(error).__name__, str(error).partition("\n")[0]) if part)[:_ERROR_LENGTH]

@@ -19,8 +19,8 @@ from db.timestamps import format_time
 log = logging.getLogger(__name__)
 
 GRACE = timedelta(seconds=2)  # after its end a candle waits for the writer's last batch
-FEWEST, MOST = 100, 20_000  # marks in one transaction
-_SHORT, _LONG = 0.25, 1.0  # seconds: transactions are made larger below, smaller above
+MIN_MARKS_PER_TRANSACTION, MAX_MARKS_PER_TRANSACTION = 100, 20_000  # marks in one transaction
+_SHORT_SECONDS, _LONG_SECONDS = 0.25, 1.0  # seconds: transactions are made larger below, smaller above
 
 
 class CandleBus(Protocol):
@@ -31,14 +31,14 @@ class CandleBus(Protocol):
 
 
 @dataclass(slots=True)
-class News:
+class PendingCandles:
     """What is to be told of candles: of each instrument and interval the newest `NEWEST` of a run, the last state of each.
 
     A load of history is thus a few messages, and where the bus is away, what waits for it is no more than that.
     """
 
     _newest: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # topic -> starts of this run's newest candles
-    _untold: dict[tuple[str, str], dict[str, Update]] = field(default_factory=dict)  # topic -> {start: candle}
+    _pending: dict[tuple[str, str], dict[str, Update]] = field(default_factory=dict)  # topic -> {start: candle}
 
     def begin_run(self) -> None:
         """From now on another run's candles come; what was not told of the last one stays to be told."""
@@ -50,19 +50,19 @@ class News:
             topic, start = update[:2], update[2]["start_time"]
             newest = self._newest[topic] = sorted({*self._newest.get(topic, ()), start})[-NEWEST:]
             if start in newest:
-                waiting = self._untold.setdefault(topic, {})
+                waiting = self._pending.setdefault(topic, {})
                 waiting[start] = update
                 for old in sorted(waiting)[:-NEWEST]:
                     del waiting[old]
 
-    def untold(self) -> list[Update]:
+    def pending(self) -> list[Update]:
         """What the bus does not know yet, in the order of time."""
-        waiting = [update for candles in self._untold.values() for update in candles.values()]
+        waiting = [update for candles in self._pending.values() for update in candles.values()]
         return sorted(waiting, key=lambda update: str(update[2]["start_time"]))
 
-    def told(self) -> None:
+    def clear(self) -> None:
         """The bus has it all."""
-        self._untold.clear()
+        self._pending.clear()
 
 
 class RollUp:
@@ -88,7 +88,7 @@ class RollUp:
         self._pause = pause
         self._monotonic = monotonic
         self._most = 1000
-        self._news = News()
+        self._pending = PendingCandles()
         self._completed_to: datetime | None = None  # the minute up to which candles that ended are known to be complete
 
     def run(self, stop: threading.Event) -> None:
@@ -111,14 +111,14 @@ class RollUp:
 
         Where another roll-up is at work, nothing is done. Raises `StoreError`; what is committed by then stays.
         """
-        self._news.begin_run()
+        self._pending.begin_run()
         total = 0
         while not stop.is_set() and (step := self._step()) is not None:
             total += step.marks
-            self._tell(step.updates)
+            self._publish(step.updates)
             if not step.marks:
                 break
-        self._tell(self._complete())
+        self._publish(self._complete())
         return total
 
     def _step(self) -> Step | None:
@@ -128,13 +128,13 @@ class RollUp:
             with self._store.transaction() as cursor:
                 step = roll_up(cursor, self._most, self._clock() - self._grace) if is_mine(cursor) else None
         except StoreError:
-            self._most = max(FEWEST, self._most // 4)  # it may have been too much for one statement
+            self._most = max(MIN_MARKS_PER_TRANSACTION, self._most // 4)  # it may have been too much for one statement
             raise
         seconds = self._monotonic() - begun
-        if seconds > _LONG:
-            self._most = max(FEWEST, self._most // 2)
-        elif step is not None and step.marks == self._most and seconds < _SHORT:
-            self._most = min(MOST, self._most * 2)
+        if seconds > _LONG_SECONDS:
+            self._most = max(MIN_MARKS_PER_TRANSACTION, self._most // 2)
+        elif step is not None and step.marks == self._most and seconds < _SHORT_SECONDS:
+            self._most = min(MAX_MARKS_PER_TRANSACTION, self._most * 2)
         return step
 
     def _complete(self) -> list[Update]:
@@ -150,13 +150,13 @@ class RollUp:
         self._completed_to = minute
         return updates
 
-    def _tell(self, updates: list[Update]) -> None:
-        self._news.add(updates)
-        if not (candles := self._news.untold()):
+    def _publish(self, updates: list[Update]) -> None:
+        self._pending.add(updates)
+        if not (candles := self._pending.pending()):
             return
         try:
             self._bus.publish_candles(candles)
         except BusError as error:
             log.warning("candles are not published this time: %s", error)
             return
-        self._news.told()
+        self._pending.clear()

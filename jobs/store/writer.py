@@ -35,7 +35,7 @@ Item = TypeVar("Item")
 MAX_ENTRIES_PER_TRANSACTION = 10_000  # entries in one transaction
 _LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
 _LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
-_LAST_CALL_PAUSE = 0.1  # between the tries of a stopping writer
+_LAST_BATCHES_PAUSE = 0.1  # between the tries of a stopping writer
 _LONGEST_DELAY = 5.0
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
@@ -134,16 +134,16 @@ class Writer(Generic[Item]):
         """Write until `stop` is set, then what the bus still has, for a few seconds at most."""
         failures = 0
         inherited = True  # what a predecessor, or we before a failure, left unacknowledged comes first
-        last_call: float | None = None
-        while last_call is None or time.monotonic() < last_call:
-            if stop.is_set() and last_call is None:
-                last_call = time.monotonic() + _LAST_BATCHES_SECONDS
+        deadline: float | None = None
+        while deadline is None or time.monotonic() < deadline:
+            if stop.is_set() and deadline is None:
+                deadline = time.monotonic() + _LAST_BATCHES_SECONDS
             try:
                 if inherited:
                     self._bus.open_group(self._queue.channel)
                     self.recover()
                     inherited = False
-                if self.write_batch(self._gather(stop)) == 0 and last_call is not None:
+                if self.write_batch(self._gather(stop)) == 0 and deadline is not None:
                     return
                 if failures:
                     log.info("writer goes on", extra={"channel": self._queue.channel, "failures": failures})
@@ -157,7 +157,7 @@ class Writer(Generic[Item]):
                 elif failures == 1:
                     log.warning("writer waits: %s", error, extra={"channel": self._queue.channel})
                 if stop.wait(min(_LONGEST_DELAY, retry_delay(failures, random.random()))):  # noqa: S311
-                    time.sleep(_LAST_CALL_PAUSE)
+                    time.sleep(_LAST_BATCHES_PAUSE)
 
     def recover(self) -> int:
         """Write what was handed out before and never acknowledged; returns how many entries that were."""

@@ -168,7 +168,7 @@ def test_a_run_without_the_bus_stores_everything_and_fails(
     settings: Settings, store: Store, bus: Bus, away: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is tried again; what it has judged is told by then or later, and once."""
-    monkeypatch.setattr("jobs.figures.hour_end.PATIENCE", 0.3)  # nobody stores what the runs publish
+    monkeypatch.setattr("jobs.figures.hour_end.CANDLE_WAIT_SECONDS", 0.3)  # nobody stores what the runs publish
     hours = [NOON - number * HOUR for number in range(1, 30)]
     put(store, [candle("EUR_USD", start, (close, "1.2", "1.0", close)) for start, close in zip(hours, ["1.1", "1.0"] * 15, strict=False)])
     work = JobContext(settings, away, store, lambda: NOON + timedelta(seconds=10))

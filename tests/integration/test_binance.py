@@ -25,7 +25,7 @@ from jobs.feeds import status as source_status
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import BinanceHistory, Weight
 from jobs.feeds.binance.stream import BinanceSource
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.ingest import Ingestion
 from tests.conftest import until
 from tests.fake_time import FakeTime
@@ -92,7 +92,7 @@ def at_least(feed: Feed, count: int) -> Callable[[], bool]:
 
 
 def history_of(exchange: BinanceStandIn) -> BinanceHistory:
-    return BinanceHistory(Rest(exchange.rest_url))
+    return BinanceHistory(JsonClient(exchange.rest_url))
 
 
 def happened(exchange: BinanceStandIn) -> list[Trade]:
@@ -439,7 +439,7 @@ def test_the_allowance_is_not_used_up(tmp_path: Path) -> None:
     with BinanceStandIn(tmp_path, trades=12_000, symbols=("BTCUSDT",), waits=True, weight_window=3600) as exchange:
         exchange.control("jump")
         weight = Weight(most=200, monotonic=clock.monotonic)
-        history = BinanceHistory(Rest(exchange.rest_url, heard=weight.hear), weight)
+        history = BinanceHistory(JsonClient(exchange.rest_url, on_headers=weight.note_headers), weight)
         pages = list(history.trades("BTCUSDT", 0, clock))
         assert sum(map(len, pages)) == 12_000
     # Nine requests are 225 of the 200; from then on a minute passes before each.

@@ -12,7 +12,7 @@ import pytest
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.oanda.history import OandaHistory
 from jobs.gaps.candles import CandleGaps
 from jobs.gaps.filler import GapFiller
@@ -52,7 +52,7 @@ class Broker:
         self.server = server
         self.now = datetime(2021, 9, 1, 12, 30, tzinfo=UTC)
         headers = {"Authorization": f"Bearer {server.token}"}
-        self.history = OandaHistory(Rest(server.url, headers=headers, tries=tries))
+        self.history = OandaHistory(JsonClient(server.url, headers=headers, max_attempts=tries))
         self.gaps = CandleGaps("oanda", self.history, store, lambda: self.now)
         self.pass_time(timedelta(0))
 

@@ -18,7 +18,7 @@ from db.messages import Trade
 from db.postgres import Store
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import BinanceHistory
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.gaps.trades import TradeGaps
 from jobs.store.writer import BatchRule, TradeQueue, Writer
 from tests.integration.test_gaps import trade, watermarks
@@ -36,8 +36,8 @@ class World:
         self.now = NOW
         self.exchange = exchange
         self.trades = {symbol: [each for each in exchange.expected() if each.symbol == symbol] for symbol in exchange.symbols}
-        self.history = BinanceHistory(Rest(exchange.rest_url, tries=1))
-        options = {"patience": 0.0, **options}
+        self.history = BinanceHistory(JsonClient(exchange.rest_url, max_attempts=1))
+        options = {"store_wait": 0.0, **options}
         self.gaps = TradeGaps("binance", exchange.symbols, self.history, store, bus, lambda: self.now, **options)
 
     def fill(self, *, reconnected: bool = False) -> None:
@@ -155,7 +155,7 @@ def test_what_cannot_be_had_now_stays_open_and_is_filled_later(store: Store, wor
 
 def test_a_pause_that_the_exchange_asks_for_is_kept(store: Store, world: Callable[..., World]) -> None:
     here = world()
-    here.history._rest = Rest(here.exchange.rest_url)
+    here.history._client = JsonClient(here.exchange.rest_url)
     bitcoin = here.trades["BTCUSDT"]
     put(store, [*bitcoin[:20], *bitcoin[30:]])
     here.exchange.control("refuse", status=429, count=1, retry_after=2)
@@ -250,7 +250,7 @@ def test_stop_ends_a_fill_at_the_next_page(store: Store, world: Callable[..., Wo
 
 
 def test_what_is_on_its_way_to_the_store_is_waited_for_and_not_fetched(store: Store, bus: Bus, world: Callable[..., World]) -> None:
-    here = world(patience=30.0)
+    here = world(store_wait=30.0)
     bitcoin = here.trades["BTCUSDT"]
     put(store, bitcoin[:100])
     bus.publish_trades(bitcoin[100:], "test/1")

@@ -81,7 +81,7 @@ def test_an_hour_that_has_just_ended_is_given_its_last_seconds(work: JobContext,
 
 
 def test_patience_has_an_end(work: JobContext, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hour_end, "PATIENCE", 0.5)
+    monkeypatch.setattr(hour_end, "CANDLE_WAIT_SECONDS", 0.5)
     with store.transaction() as cursor:
         cursor.execute("INSERT INTO candle_marks VALUES ('EUR_USD', %s)", (NOON - HOUR,))
     assert hour_end.complete_hours(work, NOON) is None
@@ -141,7 +141,7 @@ def broker() -> Iterator[OandaStandIn]:
 def fed(work: JobContext, store: Store, broker: OandaStandIn, monkeypatch: pytest.MonkeyPatch) -> JobContext:
     """JobContext with OANDA as a source, and a store with all but its last three hours."""
     monkeypatch.setattr("jobs.feeds.http_json.retry_delay", lambda attempt, jitter: 0.01)
-    monkeypatch.setattr(hour_end, "PATIENCE", 0.3)  # nobody stores what the runs publish
+    monkeypatch.setattr(hour_end, "CANDLE_WAIT_SECONDS", 0.3)  # nobody stores what the runs publish
     put(store, recorded(["EUR_USD", "USD_JPY"], START, NOON - 3 * HOUR))
     settings = replace(
         work.settings,

@@ -31,7 +31,7 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.ingest import Ingest, Ingestion
 from jobs.feeds.oanda.history import OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource
@@ -329,7 +329,7 @@ def past() -> Iterator[OandaStandIn]:
 
 
 def history(oanda: OandaStandIn, page: int = 5000) -> OandaHistory:
-    return OandaHistory(Rest(oanda.url, headers=request_headers(oanda.token)), page=page)
+    return OandaHistory(JsonClient(oanda.url, headers=request_headers(oanda.token)), page=page)
 
 
 def candles(given: OandaHistory, interval: str = "1h", start: datetime = START, end: datetime = END) -> list[CandleRow]:
@@ -410,7 +410,7 @@ def test_stop_ends_the_wait_for_another_try(past: OandaStandIn) -> None:
 
 
 def test_a_bad_token_is_fatal_for_history_too(past: OandaStandIn) -> None:
-    given = OandaHistory(Rest(past.url, headers=request_headers("wrong")))
+    given = OandaHistory(JsonClient(past.url, headers=request_headers("wrong")))
     with pytest.raises(SourceError, match=r"HTTP 401: Insufficient authorization to perform request\.") as caught:
         candles(given)
     assert caught.value.fatal

@@ -32,7 +32,7 @@ from db.prices import PriceRow, insert_prices
 from db.rollup import is_mine, roll_up
 from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
-from jobs.store.rollup import FEWEST, News, RollUp
+from jobs.store.rollup import MIN_MARKS_PER_TRANSACTION, PendingCandles, RollUp
 from tests.candle_oracle import Candle, expected, stored
 from tests.conftest import until
 from tests.processes import ROOT, jobs
@@ -460,14 +460,14 @@ def test_what_the_bus_did_not_take_is_told_later(store: Store, rollup: RollUp, n
 
 @given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(["1m", "1h"]), st.integers(0, 6)), max_size=40), st.data())
 def test_news_are_the_newest_of_each_in_their_last_state(changes: list[tuple[str, str, int]], data: st.DataObject) -> None:
-    news, told, last = News(), list[Update](), dict[tuple[str, str, str], int]()
+    news, told, last = PendingCandles(), list[Update](), dict[tuple[str, str, str], int]()
     for number, (instrument, interval, start) in enumerate(changes):
         last[instrument, interval, str(start)] = number
         news.add([(instrument, interval, {"start_time": str(start), "close": number})])
         if data.draw(st.booleans()):
-            told += news.untold()
-            news.told()
-    told += news.untold()
+            told += news.pending()
+            news.clear()
+    told += news.pending()
     latest = {(each[0], each[1], each[2]["start_time"]): each[2]["close"] for each in told}
     for topic in {change[:2] for change in changes}:
         newest = sorted({str(start) for instrument, interval, start in changes if (instrument, interval) == topic})[-2:]
@@ -564,7 +564,7 @@ def test_a_transaction_s_size_follows_from_its_time(store: Store, bus: Bus) -> N
     slow = RollUp(store, bus, Clock(), monotonic=lambda: next(seconds))
     for _ in range(10):
         once(slow)
-    assert slow._most == FEWEST
+    assert slow._most == MIN_MARKS_PER_TRANSACTION
 
 
 def test_after_a_statement_that_took_too_long_less_is_tried(database_url: str, store: Store, bus: Bus) -> None:
@@ -576,7 +576,7 @@ def test_after_a_statement_that_took_too_long_less_is_tried(database_url: str, s
         cursor.execute("SELECT FROM candles FOR UPDATE")  # somebody is at the candle, and stays there
         with pytest.raises(StoreError):
             once(rollup)
-    assert FEWEST <= rollup._most < size
+    assert MIN_MARKS_PER_TRANSACTION <= rollup._most < size
     assert once(rollup) == 1
     hasty.close()
     assert len(stored(store)) == 6

@@ -23,7 +23,7 @@ from db.messages import Tick, Trade
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import Weight
-from jobs.feeds.binance.messages import contract_time, is_farewell, read_any, read_usual, split
+from jobs.feeds.binance.messages import contract_time, is_shutdown_notice, read_any, read_usual, split
 from jobs.feeds.binance.stream import BinanceSource, ReceivedBatch
 from jobs.feeds.context import SourceContext
 from jobs.venues import build
@@ -169,7 +169,7 @@ def test_no_other_number_is_a_time(moment: Any) -> None:
 )
 def test_the_farewell_is_recognised_and_is_no_garbage(text: bytes, expected: bool) -> None:
     feed = source()
-    assert is_farewell(text) is expected
+    assert is_shutdown_notice(text) is expected
     feed.parse(ReceivedBatch((text,), {}))
     assert bool(feed.garbage) is (not expected and text != message())
 
@@ -319,10 +319,10 @@ def test_asking_pauses_for_a_minute_where_the_allowance_is_nearly_used_up() -> N
     clock = FakeTime()
     weight = Weight(most=5000, monotonic=clock.monotonic)
     for used in ("", "nonsense", "5000"):
-        weight.hear({"X-MBX-USED-WEIGHT-1M": used})
+        weight.note_headers({"X-MBX-USED-WEIGHT-1M": used})
         weight.wait(clock)
     assert clock.waits == []
-    weight.hear({"X-MBX-USED-WEIGHT-1M": "5001"})
+    weight.note_headers({"X-MBX-USED-WEIGHT-1M": "5001"})
     weight.wait(clock)
     weight.wait(clock)
     assert clock.waits == [60]
@@ -331,6 +331,6 @@ def test_asking_pauses_for_a_minute_where_the_allowance_is_nearly_used_up() -> N
 def test_a_stop_ends_the_pause() -> None:
     clock = FakeTime(until=10)
     weight = Weight(monotonic=clock.monotonic)
-    weight.hear({"X-MBX-USED-WEIGHT-1M": "5999"})
+    weight.note_headers({"X-MBX-USED-WEIGHT-1M": "5999"})
     with pytest.raises(Stopped):
         weight.wait(clock)

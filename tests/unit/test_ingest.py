@@ -314,13 +314,13 @@ def test_a_live_feed_that_falls_silent_is_stale_until_it_speaks() -> None:
     clock.wait(60)
     status.check_silence()
     assert status.state is State.CONNECTING  # nobody expects anything of it yet
-    status.hear()
+    status.note_activity()
     status.change(State.LIVE)
     for seconds, state in ((9, State.LIVE), (2, State.STALE), (50, State.STALE)):
         clock.wait(seconds)
         status.check_silence()
         assert status.state is state
-    status.hear()
+    status.note_activity()
     status.change(State.LIVE)
     status.check_silence()
     assert (status.state, changes) == (State.LIVE, ["feed", "feed"])

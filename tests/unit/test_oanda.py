@@ -16,7 +16,7 @@ from db.intervals import INTERVALS
 from db.messages import Tick
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.http_lines import _split
 from jobs.feeds.oanda.history import GRANULARITIES, OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource, price_of
@@ -194,7 +194,7 @@ def test_a_token_that_cannot_be_sent_is_fatal_and_not_told(token: str | None) ->
 
 def test_the_token_is_in_no_repr() -> None:
     assert "secret" not in repr(source())
-    assert "secret" not in repr(OandaHistory(Rest("http://127.0.0.1:9", headers=request_headers("secret-token"))))
+    assert "secret" not in repr(OandaHistory(JsonClient("http://127.0.0.1:9", headers=request_headers("secret-token"))))
 
 
 def test_the_granularities_are_those_of_our_intervals() -> None:

@@ -15,7 +15,7 @@ from db.decimals import is_decimal
 from db.messages import Trade
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.messages import contract_time
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Weight:
         self._monotonic = monotonic
         self._free_at = float("-inf")
 
-    def hear(self, headers: Mapping[str, str]) -> None:
+    def note_headers(self, headers: Mapping[str, str]) -> None:
         """Take note of an answer's headers."""
         used = headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdecimal() and int(used) > self._most:
@@ -51,8 +51,8 @@ class Weight:
 class BinanceHistory:
     """Trades of the past; `weight`, where given, has to hear the answers that `rest` gets."""
 
-    def __init__(self, rest: Rest, weight: Weight | None = None) -> None:
-        self._rest = rest
+    def __init__(self, client: JsonClient, weight: Weight | None = None) -> None:
+        self._client = client
         self._weight = weight or Weight()
 
     def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
@@ -94,13 +94,13 @@ class BinanceHistory:
         if stop.is_set():
             raise Stopped
         self._weight.wait(stop)
-        return self._rest.get(path, parameters, stop)
+        return self._client.get(path, parameters, stop)
 
 
 def binance_history(settings: Settings) -> BinanceHistory:
     """The history that the exchange of these settings keeps."""
     weight = Weight()
-    return BinanceHistory(Rest(settings.binance_rest_url, heard=weight.hear), weight)
+    return BinanceHistory(JsonClient(settings.binance_rest_url, on_headers=weight.note_headers), weight)
 
 
 def _trade(symbol: str, told: Mapping[str, Any]) -> Trade:

@@ -48,7 +48,7 @@ def split(received: Iterable[bytes]) -> tuple[tuple[bytes, ...], list[bytes], li
     return tuple(messages), list(newest.values()), others
 
 
-def is_farewell(message: bytes) -> bool:
+def is_shutdown_notice(message: bytes) -> bool:
     """Whether it is the event `serverShutdown`, wrapped as in combined streams or not."""
     if message.find(b"serverShutdown", 0, 2 * _NAME_TO) < 0:
         return False
@@ -97,7 +97,7 @@ def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Ca
         except orjson.JSONDecodeError:
             on_garbage("not JSON")
         except (KeyError, TypeError):
-            if not is_farewell(message):
+            if not is_shutdown_notice(message):
                 on_garbage("not a trade")
         except ValueError as error:
             on_garbage(str(error))

@@ -15,18 +15,18 @@ from dataclasses import dataclass
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
+from config.pacing import STOP_POLL_SECONDS
 from db.messages import Tick, Trade
 from jobs.feeds.base import BadInput, Silent, Source, as_source_error
 from jobs.feeds.binance.bulk_websocket import BulkConnection
-from jobs.feeds.binance.messages import NAME, Books, is_farewell, prices_of, read_book, read_trades, split
+from jobs.feeds.binance.messages import NAME, Books, is_shutdown_notice, prices_of, read_book, read_trades, split
 
 log = logging.getLogger(__name__)
 
 MAX_MESSAGES_PER_BATCH = 2000  # messages in one batch, but for what the last reading brings beyond it; more no longer fit into the cache
-LIFETIME = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
-_LOOK = 0.5  # seconds between looks at `stop`
-_LARGEST = 64 * 1024  # bytes of one message; real ones have 200
-_QUEUE = (4, 1)  # readings: from the first number on the socket is not read, until there are no more than the second
+CONNECTION_SECONDS = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
+MAX_MESSAGE_BYTES = 64 * 1024  # bytes of one message; real ones have 200
+_QUEUE_LIMITS = (4, 1)  # readings: from the first number on the socket is not read, until there are no more than the second
 _COMPLAIN_EVERY = 60.0  # seconds, for each kind of garbage
 
 
@@ -38,7 +38,7 @@ class ReceivedBatch:
     books: Books
 
 
-class Leave(Exception):
+class ConnectionEnding(Exception):
     """This connection is about to end; a new one is there for the asking."""
 
 
@@ -62,7 +62,7 @@ class BinanceSource(Source[ReceivedBatch]):
         instruments: Collection[str],
         *,
         silence: float = 30.0,
-        lifetime: float = LIFETIME,
+        lifetime: float = CONNECTION_SECONDS,
         ping_interval: float = 20.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,16 +90,16 @@ class BinanceSource(Source[ReceivedBatch]):
                 close_timeout=1,
                 ping_interval=self._ping_interval,
                 ping_timeout=20,
-                max_size=_LARGEST,
-                max_queue=_QUEUE,
+                max_size=MAX_MESSAGE_BYTES,
+                max_queue=_QUEUE_LIMITS,
                 create_connection=BulkConnection,
             ) as connection:
                 yield from self._batches(connection, stop)
-        except (OSError, websockets.WebSocketException, Silent, Leave) as error:
+        except (OSError, websockets.WebSocketException, Silent, ConnectionEnding) as error:
             raise as_source_error(error) from error
 
     def parse(self, raw: ReceivedBatch) -> list[Tick | Trade]:
-        trades = read_trades(raw.messages, self._symbols, self._complain)
+        trades = read_trades(raw.messages, self._symbols, self._note_garbage)
         return [*trades, *prices_of(trades, raw.books)]
 
     def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
@@ -110,10 +110,10 @@ class BinanceSource(Source[ReceivedBatch]):
             if newest:
                 books = {**books, **self._read_books(newest)}
             yield ReceivedBatch(messages, books)
-            if any(map(is_farewell, others)):
-                raise Leave("the exchange announced its shutdown (serverShutdown)")
+            if any(map(is_shutdown_notice, others)):
+                raise ConnectionEnding("the exchange announced its shutdown (serverShutdown)")
             if self._monotonic() - began >= self._lifetime:
-                raise Leave("connection renewed before the exchange ends it")
+                raise ConnectionEnding("connection renewed before the exchange ends it")
 
     def _receive(self, connection: ClientConnection, stop: threading.Event) -> list[bytes] | None:
         """Wait for a message and take all that are ready, up to a batch; None once `stop` is set."""
@@ -121,7 +121,7 @@ class BinanceSource(Source[ReceivedBatch]):
         received: list[bytes] = []
         while not stop.is_set():
             try:
-                received += connection.recv(timeout=min(_LOOK, self._silence), decode=False).split(b"\n")
+                received += connection.recv(timeout=min(STOP_POLL_SECONDS, self._silence), decode=False).split(b"\n")
                 while len(received) < MAX_MESSAGES_PER_BATCH:
                     received += connection.recv(timeout=0, decode=False).split(b"\n")
             except TimeoutError:
@@ -138,12 +138,12 @@ class BinanceSource(Source[ReceivedBatch]):
             try:
                 symbol, bid, ask = read_book(message, self._symbols)
             except ValueError as error:
-                self._complain(str(error))
+                self._note_garbage(str(error))
             else:
                 books[symbol] = (bid, ask)
         return books
 
-    def _complain(self, kind: str) -> None:
+    def _note_garbage(self, kind: str) -> None:
         self.garbage[kind] = self.garbage.get(kind, 0) + 1
         now = self._monotonic()
         if now - self._complained.get(kind, -_COMPLAIN_EVERY) >= _COMPLAIN_EVERY:

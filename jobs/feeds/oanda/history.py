@@ -15,7 +15,7 @@ from db.decimals import is_decimal
 from db.intervals import INTERVALS, candle_end
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.oanda.wire import NAME, contract_time, request_headers
 
 GRANULARITIES = {"1m": "M1", "5m": "M5", "15m": "M15", "1h": "H1", "4h": "H4", "1d": "D"}
@@ -27,13 +27,13 @@ _ALIGNMENT: Mapping[str, str | int] = {"dailyAlignment": 17, "alignmentTimezone"
 class OandaHistory:
     """Candles of the past; `page` is how many are asked for at once at most."""
 
-    def __init__(self, rest: Rest, *, page: int = LARGEST_PAGE) -> None:
-        self._rest = rest
+    def __init__(self, client: JsonClient, *, page: int = LARGEST_PAGE) -> None:
+        self._client = client
         self._page = page
 
     def close(self) -> None:
         """Close every connection."""
-        self._rest.close()
+        self._client.close()
 
     def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
         """The complete candles with `start` <= start time < `end`, oldest first, each once, a page after the other; no page is empty.
@@ -72,7 +72,7 @@ class OandaHistory:
             **_ALIGNMENT,
         }
         try:
-            answer = self._rest.get(f"/v3/instruments/{quote(instrument, safe='')}/candles", parameters, stop)
+            answer = self._client.get(f"/v3/instruments/{quote(instrument, safe='')}/candles", parameters, stop)
         except SourceError as error:
             if "Time is in the future" in str(error):  # what our clock is ahead of theirs
                 return []
@@ -85,7 +85,7 @@ class OandaHistory:
 
 def oanda_history(settings: Settings) -> OandaHistory:
     """The history of the account that the settings name; `SourceError` where they give no token."""
-    return OandaHistory(Rest(settings.oanda_rest_url, headers=request_headers(settings.oanda_api_token)))
+    return OandaHistory(JsonClient(settings.oanda_rest_url, headers=request_headers(settings.oanda_api_token)))
 
 
 def _row(instrument: str, interval: str, candle: Mapping[str, Any]) -> tuple[datetime, CandleRow]:

@@ -68,7 +68,7 @@ class OandaSource(Source[bytes]):
         try:
             tick = price_of(raw, self._instruments)
         except ValueError as error:
-            self._complain(str(error))
+            self._note_garbage(str(error))
             return []
         return [] if tick is None else [tick]
 
@@ -86,7 +86,7 @@ class OandaSource(Source[bytes]):
         self._last_times[tick.instrument], self._last[tick.instrument] = tick.time, tick
         return True
 
-    def _complain(self, kind: str) -> None:
+    def _note_garbage(self, kind: str) -> None:
         now = self._monotonic()
         if now - self._complained.get(kind, -_COMPLAIN_EVERY) >= _COMPLAIN_EVERY:
             self._complained[kind] = now
