@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from config.pacing import Stopped
+from config.pacing import Outage, Stopped, retry
 from config.settings import Settings
 from db.backfills import Backfill, Progress, forget, progress, remember
 from db.candles import CandleRow, insert_candles
 from db.messages import Trade, trade_lines
-from db.postgres import RowError, Store, StoreError
+from db.postgres import Cursor, RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
@@ -47,7 +48,7 @@ class Outcome:
         return f"{self.read} rows read, {self.new} new{there}"
 
 
-def _insert(cursor: Any, rows: Sequence[Record]) -> int:
+def _insert(cursor: Cursor, rows: Sequence[Record]) -> int:
     if isinstance(rows[0], Trade):
         return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade)))
     if isinstance(rows[0], CandleRow):
@@ -117,13 +118,13 @@ class Filler:
         self._in_transaction(lambda cursor: remember(cursor, task.asked, Progress(position or "", finished=True), self._clock()))
         moved(1.0)
 
-    def _begin(self, cursor: Any, asked: Backfill, again: bool) -> Progress | None:
+    def _begin(self, cursor: Cursor, asked: Backfill, again: bool) -> Progress | None:
         if again:
             forget(cursor, asked)
         return progress(cursor, asked)
 
     def _store_batch(self, task: BackfillTask, batch: HistoryBatch) -> None:
-        def work(cursor: Any) -> int:
+        def work(cursor: Cursor) -> int:
             new = _insert(cursor, batch.rows)
             remember(cursor, task.asked, Progress(batch.position, finished=False), self._clock())
             return new
@@ -144,17 +145,16 @@ class Filler:
                 f"set {limit.name} to more, or to 0, to keep them"
             )
 
-    def _in_transaction(self, work: Callable[[Any], Result]) -> Result:
-        """One transaction, tried again where the store is away for a moment."""
-        attempt = 1
-        while True:
-            try:
-                with self._store.transaction() as cursor:
-                    return work(cursor)
-            except StoreError as error:
-                if attempt == MAX_ATTEMPTS:
-                    raise
-                log.warning("backfill waits for the store: %s", error)
-            if self._stop.wait(retry_delay(attempt, random.random())):  # noqa: S311
-                raise Stopped
-            attempt += 1
+    def _in_transaction(self, work: Callable[[Cursor], Result]) -> Result:
+        """The result of `work` in one transaction, repeated while the store is away, `MAX_ATTEMPTS` times in all."""
+
+        def call() -> Result:
+            with self._store.transaction() as cursor:
+                return work(cursor)
+
+        outage = Outage(log, "backfill waits for the store", monotonic=time.monotonic)
+        return retry(call, on=StoreError, stop=self._stop, outage=outage, pause=_pause, attempts=MAX_ATTEMPTS)
+
+
+def _pause(attempt: int) -> float:
+    return retry_delay(attempt, random.random())  # noqa: S311

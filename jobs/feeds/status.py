@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from config.pacing import Outage
 from db.bus import BusError
 from db.timestamps import format_time
 from jobs.feeds.base import State
@@ -118,7 +119,7 @@ class Reporter:
         self._bus = bus
         self._statuses = statuses
         self._changed = changed
-        self._failing = False
+        self._outage = Outage(log, "sources are not reported", monotonic=time.monotonic)
 
     def run(self, stop: threading.Event) -> None:
         """Report until `stop` is set; whoever sets it may set `changed` too, to be rid of the last wait."""
@@ -128,17 +129,19 @@ class Reporter:
             self._changed.clear()
 
     def report(self) -> None:
-        """Report every source once. A report that fails is worth one log line, until one succeeds."""
+        """Report every source once. Failures in a row are one outage in the log."""
         for status in self._statuses:
             status.check_silence()
-        try:
-            for status in self._statuses:
-                self._bus.report_source(status.name, status.report())
-                while status.changes:
-                    self._bus.note_source_change(status.name, *status.changes[0])
-                    status.changes.popleft()
-            self._failing = False
-        except Exception as error:
-            if not self._failing:
-                log.warning("cannot report the sources", extra={"reason": str(error)}, exc_info=not isinstance(error, BusError))
-            self._failing = True
+        for status in self._statuses:
+            try:
+                self._report(status)
+            except Exception as error:  # noqa: BLE001 - the outage logs it
+                self._outage.failed(error, traceback=not isinstance(error, BusError))
+                return
+        self._outage.recovered()
+
+    def _report(self, status: Status) -> None:
+        self._bus.report_source(status.name, status.report())
+        while status.changes:
+            self._bus.note_source_change(status.name, *status.changes[0])
+            status.changes.popleft()

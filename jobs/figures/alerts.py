@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from config.pacing import Outage
 from db.alerts import Alert, EpisodeRow, Subject, mark_published, read_episodes, unpublished_alerts, write_alerts, write_episodes
 from db.bus import Bus, BusError
 from db.postgres import Store, StoreError
@@ -91,16 +93,14 @@ def _publish(bus: Bus, alert: Alert) -> None:
 
 def keep_publishing(store: Store, bus: Bus, clock: Callable[[], datetime], stop: threading.Event) -> None:
     """Publish whatever a run could not, until `stop` is set."""
-    failing = False
+    outage = Outage(log, "alerts wait", monotonic=time.monotonic)
     while not stop.wait(RETRY_SECONDS):
         try:
             if count := publish_alerts(store, bus, clock):
                 log.info("alerts published", extra={"alerts": count})
-            failing = False
+            outage.recovered()
         except (BusError, StoreError) as error:
-            if not failing:
-                log.warning("alerts wait: %s", error)
-            failing = True
+            outage.failed(error)
 
 
 def pairs_of(symbols: Sequence[str]) -> list[Subject]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from config.pacing import STOP_POLL_SECONDS, Stopped
+from config.pacing import STOP_POLL_SECONDS, Outage, Stopped
 from config.settings import Settings
 from db.bus import Bus, BusError
 from db.postgres import Store, StoreError
@@ -60,37 +60,29 @@ class GapFiller:
         self._period = period
         self._jitter = jitter
         self._monotonic = monotonic
-        self._failures = 0
+        self._outage = Outage(log, "gap filling waits", monotonic=monotonic, source=name)
 
     def run(self, stop: threading.Event) -> None:
         """Fill until `stop` is set. Raises nothing."""
         reconnected = True
         while not stop.is_set():
-            pause = self._once(reconnected, stop)
+            try:
+                pause = 0.0 if self._filling.round(reconnected, stop) else self._period
+                self._outage.recovered()
+            except Stopped:
+                return
+            except Exception as error:
+                if not isinstance(error, SourceError | StoreError | BusError):
+                    log.exception("gap filling failed, tries again", extra={"source": self.name})
+                pause = self._pause_after(error)
             reconnected = self._wait(pause, stop)
 
-    def _once(self, reconnected: bool, stop: threading.Event) -> float:
-        """One round; seconds until the next."""
-        try:
-            more = self._filling.round(reconnected, stop)
-        except Stopped:
-            return 0.0
-        except Exception as error:  # noqa: BLE001 - `_delay_after` logs it
-            return self._delay_after(error)
-        if self._failures:
-            log.info("gap filling goes on", extra={"source": self.name, "failures": self._failures})
-        self._failures = 0
-        return 0.0 if more else self._period
-
-    def _delay_after(self, error: Exception) -> float:
-        self._failures += 1
-        if not isinstance(error, SourceError | StoreError | BusError):
-            log.exception("gap filling failed, tries again", extra={"source": self.name})
-        elif self._failures == 1:
-            log.warning("gap filling waits: %s", error, extra={"source": self.name})
+    def _pause_after(self, error: Exception) -> float:
+        """Count the failure; the seconds until the next round."""
+        self._outage.failed(error)
         if isinstance(error, SourceError) and error.fatal:
             return self._period
-        return min(self._period, retry_delay(self._failures, self._jitter()))
+        return min(self._period, retry_delay(self._outage.failures, self._jitter()))
 
     def _wait(self, seconds: float, stop: threading.Event) -> bool:
         """Wait, at most until the source_event rings or `stop` is set; whether it rang."""

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from apscheduler.triggers.base import BaseTrigger
 
-from config.pacing import Stopped
+from config.pacing import Outage, Stopped, backoff, retry
 from db.job_runs import begin_run, end_run, last_success
-from db.postgres import StoreError
+from db.postgres import Cursor, StoreError
 from jobs.runtime.context import JobContext, Timed
 
 log = logging.getLogger(__name__)
@@ -75,8 +75,6 @@ class Runner:
                 run_once(self.job, self._context, as_of)
         except JobFailed:
             pass  # logged, and in its row
-        except Exception:
-            log.exception("job failed", extra={"job": self.job.id})
 
 
 def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
@@ -95,24 +93,20 @@ def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
             log.exception("job failed", extra={"job": job.id, "as_of": as_of.isoformat(), "attempt": attempt + 1})
             if attempt >= job.retries:
                 raise JobFailed(_first_line(error)) from error
-        if context.stop.wait(min(_LONGEST_PAUSE, job.retry_seconds * 2**attempt)):
-            raise JobFailed("stopped before it could be tried again")
         attempt += 1
+        if context.stop.wait(backoff(attempt, first=job.retry_seconds, longest=_LONGEST_PAUSE, jitter=1.0, spread=0.0)):
+            raise JobFailed("stopped before it could be tried again")
 
 
-def _read_store(context: JobContext, job: Timed, question: Callable[[Any], Answer]) -> Answer:
-    """What the store answers in a transaction, once it is there. Raises `Stopped`."""
-    waited = False
-    while True:
-        try:
-            with context.store.transaction() as cursor:
-                return question(cursor)
-        except StoreError as error:
-            if not waited:
-                log.warning("job waits for the store: %s", error, extra={"job": job.id})
-            waited = True
-        if context.stop.wait(_STORE_SECONDS):
-            raise Stopped
+def _read_store(context: JobContext, job: Timed, read: Callable[[Cursor], Answer]) -> Answer:
+    """The result of `read` in a transaction, as soon as the store answers. Raises `Stopped`."""
+
+    def call() -> Answer:
+        with context.store.transaction() as cursor:
+            return read(cursor)
+
+    outage = Outage(log, "job waits for the store", monotonic=time.monotonic, job=job.id)
+    return retry(call, on=StoreError, stop=context.stop, outage=outage, pause=lambda attempt: _STORE_SECONDS)
 
 
 def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:

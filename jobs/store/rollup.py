@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from config.pacing import Outage
 from db.bus import BusError
 from db.candles import NEWEST, Update, complete_candles
 from db.postgres import Store, StoreError
@@ -93,15 +94,13 @@ class RollUp:
 
     def run(self, stop: threading.Event) -> None:
         """Roll up every `pause` seconds until `stop` is set."""
-        failing = False
+        outage = Outage(log, "roll-up waits for the store", monotonic=self._monotonic)
         while not stop.is_set():
             try:
                 self.run_once(stop)
-                failing = False
+                outage.recovered()
             except StoreError as error:
-                if not failing:
-                    log.warning("roll-up waits for the store: %s", error)
-                failing = True
+                outage.failed(error)
             except Exception:
                 log.exception("roll-up failed, tries again")
             stop.wait(self._pause)

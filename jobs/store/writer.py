@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 import orjson
 
+from config.pacing import Outage
 from db import topics
 from db.bus import Bus, BusError
 from db.decimals import is_decimal
@@ -132,7 +133,7 @@ class Writer(Generic[Item]):
 
     def run(self, stop: threading.Event) -> None:
         """Write until `stop` is set, then what the bus still has, for a few seconds at most."""
-        failures = 0
+        outage = Outage(log, "writer waits", monotonic=time.monotonic, channel=self._queue.channel)
         inherited = True  # what a predecessor, or we before a failure, left unacknowledged comes first
         deadline: float | None = None
         while deadline is None or time.monotonic() < deadline:
@@ -145,18 +146,14 @@ class Writer(Generic[Item]):
                     inherited = False
                 if self.write_batch(self._gather(stop)) == 0 and deadline is not None:
                     return
-                if failures:
-                    log.info("writer goes on", extra={"channel": self._queue.channel, "failures": failures})
-                failures = 0
+                outage.recovered()
             except Exception as error:
                 inherited = True
-                failures += 1
                 self._most = max(1, self._most // 2)
                 if not isinstance(error, BusError | StoreError):
                     log.exception("writer failed, tries again", extra={"channel": self._queue.channel})
-                elif failures == 1:
-                    log.warning("writer waits: %s", error, extra={"channel": self._queue.channel})
-                if stop.wait(min(_LONGEST_DELAY, retry_delay(failures, random.random()))):  # noqa: S311
+                outage.failed(error)
+                if stop.wait(min(_LONGEST_DELAY, retry_delay(outage.failures, random.random()))):  # noqa: S311
                     time.sleep(_LAST_BATCHES_PAUSE)
 
     def recover(self) -> int:

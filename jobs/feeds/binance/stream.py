@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
-from config.pacing import STOP_POLL_SECONDS
+from config.pacing import STOP_POLL_SECONDS, Throttle
 from db.messages import Tick, Trade
 from jobs.feeds.base import BadInput, Silent, Source, as_source_error
 from jobs.feeds.binance.bulk_websocket import BulkConnection
@@ -27,7 +27,6 @@ MAX_MESSAGES_PER_BATCH = 2000  # messages in one batch, but for what the last re
 CONNECTION_SECONDS = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
 MAX_MESSAGE_BYTES = 64 * 1024  # bytes of one message; real ones have 200
 _QUEUE_LIMITS = (4, 1)  # readings: from the first number on the socket is not read, until there are no more than the second
-_COMPLAIN_EVERY = 60.0  # seconds, for each kind of garbage
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,7 @@ class BinanceSource(Source[ReceivedBatch]):
         self._lifetime = lifetime
         self._ping_interval = ping_interval
         self._monotonic = monotonic
-        self._complained: dict[str, float] = {}  # kind of garbage -> when that was logged
+        self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
         if self._unknown:
@@ -145,10 +144,8 @@ class BinanceSource(Source[ReceivedBatch]):
 
     def _note_garbage(self, kind: str) -> None:
         self.garbage[kind] = self.garbage.get(kind, 0) + 1
-        now = self._monotonic()
-        if now - self._complained.get(kind, -_COMPLAIN_EVERY) >= _COMPLAIN_EVERY:
-            self._complained[kind] = now
+        if self._throttle.due(kind) is not None:
             log.warning(
-                "useless message skipped; more of the kind within a minute are not told",
+                "skipped unrecognised message (repeats suppressed for 60 s)",
                 extra={"source": NAME, "reason": kind, "count": self.garbage[kind]},
             )

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
+from config.pacing import Throttle
 from db.decimals import is_decimal
 from db.messages import Tick
 from jobs.feeds.base import Source
@@ -23,7 +24,6 @@ from jobs.feeds.replay import middle
 log = logging.getLogger(__name__)
 
 _NOTHING_NEW = b""  # proves that the link is alive, and says nothing else
-_COMPLAIN_EVERY = 60.0  # seconds, for each kind of useless message
 
 
 class OandaSource(Source[bytes]):
@@ -52,10 +52,9 @@ class OandaSource(Source[bytes]):
         self._token = token
         self._instruments = frozenset(instruments)
         self._silence = silence
-        self._monotonic = monotonic
         self._last_times = dict(latest_times)  # instrument -> time of its last price
         self._last: dict[str, Tick] = {}  # instrument -> its last price, where it came since the start
-        self._complained: dict[str, float] = {}  # kind of useless message -> when that was logged
+        self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[bytes, None, None]:
         headers = request_headers(self._token)
@@ -87,10 +86,10 @@ class OandaSource(Source[bytes]):
         return True
 
     def _note_garbage(self, kind: str) -> None:
-        now = self._monotonic()
-        if now - self._complained.get(kind, -_COMPLAIN_EVERY) >= _COMPLAIN_EVERY:
-            self._complained[kind] = now
-            log.warning("useless message skipped; more of the kind within a minute are not told", extra={"source": NAME, "reason": kind})
+        if (count := self._throttle.due(kind)) is not None:
+            log.warning(
+                "skipped unrecognised message (repeats suppressed for 60 s)", extra={"source": NAME, "reason": kind, "count": count}
+            )
 
 
 def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
