@@ -7,13 +7,17 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC
+from functools import partial
 from types import FrameType
 
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.events import EVENT_SCHEDULER_STARTED
+from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from config import logs, settings
+from config.pacing import STOP_POLL_SECONDS
 from config.settings import SettingsError
 from db.bus import Bus
 from db.job_runs import write_jobs
@@ -25,6 +29,7 @@ from jobs.figures.hourly import hourly_job
 from jobs.runtime.context import JobContext, Service, Timed
 from jobs.runtime.election import Election
 from jobs.runtime.runs import Runner
+from jobs.runtime.threads import LongLivedThread, ThreadEnded
 from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
 from jobs.store.retention import retention_job
 
@@ -47,35 +52,51 @@ TIMED = {job.id: job for job in JOBS if isinstance(job, Timed)}
 
 
 def run(context: JobContext) -> None:
-    """Run every job of the table until `context.stop` is set; then ingestion ends first and the writers last."""
-    services = {job.id: threading.Thread(target=_run_service, args=(job, context), name=job.id) for job in JOBS if isinstance(job, Service)}
-    for thread in services.values():
-        thread.start()
-    scheduler = BackgroundScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
+    """Run every job of the table until `context.stop` is set; then ingestion ends first and the writers last.
+
+    Raises `ThreadEnded` if a thread ended although no stop was requested: then all others are stopped too.
+    """
+    services = {job.id: _thread(context, partial(_run_service, job, context), job.id) for job in JOBS if isinstance(job, Service)}
     runners = [Runner(job, context) for job in TIMED.values()]
-    for runner in runners:
-        job = runner.job
-        scheduler.add_job(runner.run_due, job.trigger, id=job.id, max_instances=2, coalesce=True, misfire_grace_time=job.grace_seconds)
-    scheduler.start()
-    catching_up = [
-        threading.Thread(target=_catch_up, args=(each, context), name=f"catch-up-{each.job.id}", daemon=True) for each in runners
-    ]
-    for thread in catching_up:
+    scheduler, started = _scheduler(runners)
+    timer = _thread(context, scheduler.start, "scheduler")
+    catch_ups = [_thread(context, partial(_catch_up, each, context), f"catch-up-{each.job.id}", may_return=True) for each in runners]
+    for thread in (*services.values(), timer, *catch_ups):
         thread.start()
+    while not started.wait(STOP_POLL_SECONDS) and not context.stop.is_set():
+        pass
     while not context.stop.is_set():
         _write_table(scheduler, context)
         context.stop.wait(TABLE_SECONDS)
     log.info("jobs stop")
-    scheduler.shutdown(wait=False)
+    if scheduler.running:
+        scheduler.shutdown(wait=False)
     services["ingest"].join(6.0)
     context.stop_writing.set()
     deadline = time.monotonic() + 8.0
-    for thread in (*services.values(), *catching_up):
+    for thread in (*services.values(), timer, *catch_ups):
         thread.join(max(0.0, deadline - time.monotonic()))
+    if context.failed.is_set():
+        raise ThreadEnded("a thread of the jobs process ended although no stop was requested")
+
+
+def _thread(context: JobContext, target: Callable[[], object], name: str, *, may_return: bool = False) -> LongLivedThread:
+    return LongLivedThread(target, name=name, stop=context.stop, on_failure=context.fail, may_return=may_return)
+
+
+def _scheduler(runners: Sequence[Runner]) -> tuple[BlockingScheduler, threading.Event]:
+    """A scheduler of these jobs, and an event that is set as soon as it runs."""
+    scheduler = BlockingScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
+    for runner in runners:
+        job = runner.job
+        scheduler.add_job(runner.run_due, job.trigger, id=job.id, max_instances=2, coalesce=True, misfire_grace_time=job.grace_seconds)
+    started = threading.Event()
+    scheduler.add_listener(lambda event: started.set(), EVENT_SCHEDULER_STARTED)
+    return scheduler, started
 
 
 def _run_service(job: Service, context: JobContext) -> None:
-    """Run a service; one that fails begins again."""
+    """Run a service; one that fails begins again after a second."""
     while True:
         try:
             job.run(context)
@@ -87,14 +108,14 @@ def _run_service(job: Service, context: JobContext) -> None:
 
 
 def _catch_up(runner: Runner, context: JobContext) -> None:
-    """Run what was missed while no jobs process was up, or what never ran. A first start has its past first."""
+    """Run the job for the last missed time. A first start makes the past first: `prepared` is set then."""
     while not context.prepared.wait(0.5):
         if context.stop.is_set():
             return
     runner.catch_up()
 
 
-def _write_table(scheduler: BackgroundScheduler, context: JobContext) -> None:
+def _write_table(scheduler: BlockingScheduler, context: JobContext) -> None:
     """Write the table where REST finds it."""
     rows = [(job.id, job.schedule, scheduler.get_job(job.id).next_run_time if job.id in TIMED else None) for job in JOBS]
     try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
+import time
 from datetime import timedelta
+from functools import partial
 
-from config.pacing import Stopped
+from config.pacing import Outage, Stopped, retry
 from db.bus import BusError
 from db.candles import latest_closes
 from db.instruments import all_instruments
@@ -18,11 +19,14 @@ from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alerts import keep_publishing
 from jobs.gaps.filler import fillers
 from jobs.runtime.context import JobContext
+from jobs.runtime.threads import LongLivedThread
 from jobs.store.rollup import RollUp
 from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
 from jobs.venues import build, walked
 
 log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 
 
 def write_prices(context: JobContext) -> None:
@@ -40,17 +44,27 @@ def _rule(context: JobContext) -> BatchRule:
 
 
 def ingest(context: JobContext) -> None:
-    """Sources → bus, until `stop`."""
-    if (source_context := _source_context(context)) is None:
+    """Run every source of `SOURCES` until `stop` is set: sources → bus."""
+    if context.stop.is_set():
+        return
+    try:
+        source_context = _source_context(context)
+    except Stopped:
         return
     context.prepared.set()
     sources = [build(spec, source_context) for spec in context.settings.sources]
     try:
         context.bus.forget_sources()
     except BusError as error:
-        log.warning("cannot clear the sources' last reports: %s", error)
-    attempts = context.settings.max_reconnect_attempts
-    ingestion = Ingestion(sources, context.bus, max_attempts=attempts, clock=context.clock, link_changed=context.source_events.set)
+        log.warning("the last reports of sources are not deleted", extra={"reason": str(error)})
+    ingestion = Ingestion(
+        sources,
+        context.bus,
+        max_attempts=context.settings.max_reconnect_attempts,
+        clock=context.clock,
+        link_changed=context.source_events.set,
+        thread_failed=context.fail,
+    )
     ingestion.start()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     context.stop.wait()
@@ -58,16 +72,17 @@ def ingest(context: JobContext) -> None:
 
 
 def fill_gaps(context: JobContext) -> None:
-    """History → store: what the live streams missed, until `stop`."""
+    """Fill from the venues' histories, until `stop` is set, everything that the live streams missed: history → store."""
     threads = [
-        threading.Thread(target=filler.run, args=(context.stop,), name=f"gaps-{filler.name}", daemon=True)
+        LongLivedThread(partial(filler.run, context.stop), name=f"gaps-{filler.name}", stop=context.stop, on_failure=context.fail)
         for filler in fillers(context.settings, context.store, context.bus, context.clock, context.source_events)
     ]
     for thread in threads:
         thread.start()
     context.stop.wait()
     for thread in threads:
-        thread.join(1.0)  # one that waits for an answer is left behind: whatever it has not committed is found missing again
+        # A thread that still waits for an answer is left behind: the next process finds its uncommitted rows missing again.
+        thread.join(1.0)
 
 
 def build_candles(context: JobContext) -> None:
@@ -81,27 +96,20 @@ def publish_alerts(context: JobContext) -> None:
     keep_publishing(context.store, context.bus, context.clock, context.stop)
 
 
-def _source_context(context: JobContext) -> SourceContext | None:
-    """What sources are built from; a store or a bus that is away is waited for. None where `stop` came first."""
-    waited = False
-    while not context.stop.is_set():
-        try:
-            with context.store.transaction() as cursor:
-                instruments = all_instruments(cursor)
-            walks = walked(SourceContext(context.settings, instruments, {}, context.clock))
-            make_past(context.store, walks, context.settings.synthetic_seed, context.clock(), context.stop)
-            with context.store.transaction() as cursor:
-                latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
-            # What the bus took just before the last end is not stored yet.
-            on_bus = context.bus.latest_times(times)
-        except Stopped:
-            return None
-        except (StoreError, BusError) as error:
-            if not waited:
-                log.warning("jobs wait for the %s: %s", "store" if isinstance(error, StoreError) else "bus", error)
-            waited = True
-            context.stop.wait(0.5)
-        else:
-            newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
-            return SourceContext(context.settings, instruments, latest, context.clock, newest)
-    return None
+def _source_context(context: JobContext) -> SourceContext:
+    """The context in which sources are built, as soon as store and bus answer. Raises `Stopped`."""
+
+    def read() -> SourceContext:
+        settings, store = context.settings, context.store
+        with store.transaction() as cursor:
+            instruments = all_instruments(cursor)
+        walks = walked(SourceContext(settings, instruments, {}, context.clock))
+        make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
+        with store.transaction() as cursor:
+            latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
+        on_bus = context.bus.latest_times(times)  # includes prices that an earlier process published and did not store
+        newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
+        return SourceContext(settings, instruments, latest, context.clock, newest)
+
+    outage = Outage(log, "jobs wait for the store or the bus", monotonic=time.monotonic)
+    return retry(read, on=(StoreError, BusError), stop=context.stop, outage=outage, pause=lambda attempt: _RETRY_SECONDS)

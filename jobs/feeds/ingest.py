@@ -10,12 +10,14 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
 from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, retry_delay
 from jobs.feeds.status import ReportBus, Reporter, Status
+from jobs.runtime.threads import LongLivedThread
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +154,8 @@ class Ingest:
 class Ingestion:
     """All sources of a process, each in its thread, and the thread that reports them.
 
-    `link_changed` hears the name of a source whenever its link came or went, from that source's thread.
+    `link_changed` is called with the name of a source when it connects or disconnects, in that source's thread. `thread_failed` is
+    called with the name of a thread that ended unexpectedly.
     """
 
     def __init__(
@@ -163,6 +166,7 @@ class Ingestion:
         max_attempts: int,
         clock: Callable[[], datetime],
         link_changed: Callable[[str], None] = lambda name: None,
+        thread_failed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._stop = threading.Event()
         self._changed = threading.Event()
@@ -170,12 +174,17 @@ class Ingestion:
             Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed) for source in sources
         ]
         runs = [Ingest(source, bus, status, max_attempts=max_attempts) for source, status in zip(sources, self.statuses, strict=True)]
-        self._reporter = Reporter(bus, self.statuses, self._changed)
         self._threads = [
-            threading.Thread(target=run.run, args=(self._stop,), name=f"ingest-{source.name}", daemon=True)
+            # The thread of a source that has ended, or is down for good, returns early.
+            LongLivedThread(
+                partial(run.run, self._stop), name=f"ingest-{source.name}", stop=self._stop, on_failure=thread_failed, may_return=True
+            )
             for run, source in zip(runs, sources, strict=True)
         ]
-        self._threads.append(threading.Thread(target=self._reporter.run, args=(self._stop,), name="ingest-reporter", daemon=True))
+        reporter = Reporter(bus, self.statuses, self._changed)
+        self._threads.append(
+            LongLivedThread(partial(reporter.run, self._stop), name="ingest-reporter", stop=self._stop, on_failure=thread_failed)
+        )
 
     def start(self) -> None:
         """Start every thread."""

@@ -27,7 +27,13 @@ class JobContext:
     stop: threading.Event = field(default_factory=threading.Event)
     stop_writing: threading.Event = field(default_factory=threading.Event)
     prepared: threading.Event = field(default_factory=threading.Event)  # set once a first start has its past
+    failed: threading.Event = field(default_factory=threading.Event)  # set if a long-lived thread ended unexpectedly
     source_events: SourceEvents = field(default_factory=SourceEvents)
+
+    def fail(self, thread: str) -> None:
+        """Stop every job because the long-lived thread of that name ended unexpectedly."""
+        self.failed.set()
+        self.stop.set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from db.bus import Bus
 from db.leadership import Leadership
 from db.postgres import StoreError
 from jobs.runtime.election import Election
+from jobs.runtime.threads import ThreadEnded
 from tests.conftest import Servers, until
 
 
@@ -116,6 +117,21 @@ def test_who_cannot_reach_the_database_does_not_act(servers: Servers, bus: Bus) 
     nowhere = Leadership(servers.database_url.rsplit("/", 1)[0] + "/no_such_database")
     with pytest.raises(StoreError):
         nowhere.win()
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("a bug")])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_leader_whose_active_part_ends_unexpectedly_raises_and_resigns(
+    database_url: str, bus: Bus, error: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(over: threading.Event) -> None:
+        if error is not None:
+            raise error
+
+    with pytest.raises(ThreadEnded):
+        Election(Leadership(database_url), bus, act).run(threading.Event())
+    assert _held(database_url) == 0
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [error is not None]
 
 
 def _held(url: str) -> int:

@@ -25,6 +25,7 @@ from db.timestamps import format_time
 from jobs.scheduler import JOBS
 from tests.clients import PythonClient
 from tests.conftest import until
+from tests.failing_jobs import FAULTS
 from tests.processes import ROOT, Running, Web, environ_of, jobs
 from tests.stored_hours import HOUR, candle, put, select
 
@@ -242,3 +243,21 @@ def test_a_run_by_hand_that_fails_says_so(manage: Manage, store: Store, last_hou
         assert done.returncode == 1
         assert done.stderr.startswith("Error: ")
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_jobs_process_ends_with_an_error_if_a_long_lived_thread_ends(settings: Settings, tmp_path: Path, fault: str) -> None:
+    nowhere = "http://127.0.0.1:9"  # a history that cannot be reached: its gap filler retries
+    environ = {
+        **environ_of(settings),
+        **FAST,
+        "SOURCES": "synthetic,binance",
+        "BINANCE_WS_URL": "ws://127.0.0.1:9",
+        "BINANCE_REST_URL": nowhere,
+    }
+    with Running([sys.executable, "-m", "tests.failing_jobs", fault], environ, tmp_path / "jobs.log") as process:
+        assert process.popen is not None
+        assert process.popen.wait(60) == 1, process.output()[-3000:]
+    errors = [json.loads(line) for line in process.output().splitlines() if line.startswith("{") and '"ERROR"' in line]
+    assert [error["message"] for error in errors if "the process ends" in error["message"]], process.output()[-3000:]
+    assert holders(settings) == 0

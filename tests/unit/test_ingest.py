@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -340,3 +340,33 @@ def test_every_change_reaches_the_bus_even_after_it_was_away() -> None:
     reporter.report()
     reporter.report()
     assert bus.changes == [("one", "live"), ("one", "backing_off"), ("one", "live")]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_source_thread_that_dies_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    failed: list[str] = []
+
+    def link_changed(name: str) -> None:
+        raise RuntimeError("a bug")
+
+    sources = [Endless("good")]
+    ingestion = Ingestion(
+        sources, MemoryBus(), max_attempts=3, clock=FakeTime().utc, link_changed=link_changed, thread_failed=failed.append
+    )
+    ingestion.start()
+    eventually(lambda: failed == ["ingest-good"])
+    assert ingestion.stop(5)
+    assert failed == ["ingest-good"]
+    assert any(record.exc_info and record.levelname == "ERROR" for record in caplog.records)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_reporter_thread_that_dies_is_reported() -> None:
+    failed: list[str] = []
+    source = Endless("good")
+    source.stale_after = 1.0
+    ingestion = Ingestion([source], MemoryBus(), max_attempts=3, clock=FakeTime().utc, thread_failed=failed.append)
+    ingestion.statuses[0]._stale_after = cast(float, "not a number")
+    ingestion.start()
+    eventually(lambda: failed == ["ingest-reporter"])
+    assert ingestion.stop(5)
