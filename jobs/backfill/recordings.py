@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,9 +26,9 @@ from db.decimals import is_decimal
 from db.intervals import candle_end, candle_start
 from db.messages import Trade
 from db.prices import PriceRow
-from db.timestamps import format_time, parse_time
-from jobs.feeds.base import BadInput, as_source_error
-from jobs.feeds.binance.messages import contract_time
+from db.timestamps import parse_time
+from jobs.feeds.base import BadInput, as_source_error, checked_ohlc, plausible_time
+from jobs.feeds.binance.messages import trade_of
 from jobs.feeds.oanda.history import GRANULARITIES
 from jobs.feeds.recordings import check, detect, instrument_of, text_lines
 from jobs.feeds.replay import middle
@@ -113,7 +112,7 @@ def _csv(recording: Recording, header: str, kinds: Mapping[str, str]) -> _Parse:
         row = check(fields, layout, symbol, kinds)
         if candles is not None:
             return candles(row.instrument, row.time, fields)
-        moment = _contract(row.time)
+        moment = plausible_time(row.time)
         mid = row.mid or middle(row.bid, row.ask)
         return PriceRow(row.instrument, moment, moment, row.bid, row.ask, mid, None, recording.name, recording.name, place)
 
@@ -130,7 +129,7 @@ def _csv_candle(file: Path, columns: Mapping[str, int], kinds: Mapping[str, str]
     places = {side: [columns[f"{side}_{letter}"] for letter in "ohlc"] for side in there}
 
     def candle(symbol: str, start: datetime, fields: list[str]) -> CandleRow:
-        sides = {side: _ohlc([fields[place] for place in where]) for side, where in places.items()}
+        sides = {side: checked_ohlc([fields[place] for place in where]) for side, where in places.items()}
         return _candle(symbol, kinds[symbol], _INTERVALS[said[1]], start, sides, fields[columns["volume"]])
 
     return candle
@@ -158,7 +157,7 @@ def _answered_candles(kinds: Mapping[str, str]) -> _Parse:
                 raise ValueError(f"no interval of ours is {granularity!r}")
             if not candle["complete"]:
                 return None
-            sides = {side: _ohlc([candle[side][letter] for letter in "ohlc"]) for side in _SIDES if side in candle}
+            sides = {side: checked_ohlc([candle[side][letter] for letter in "ohlc"]) for side in _SIDES if side in candle}
             start = parse_time(candle["time"])  # nanoseconds are cut off
             return _candle(symbol, kinds[symbol], _INTERVALS[granularity], start, sides, str(candle["volume"]))
         except (KeyError, TypeError, AttributeError) as error:
@@ -168,7 +167,7 @@ def _answered_candles(kinds: Mapping[str, str]) -> _Parse:
 
 
 def _candle(symbol: str, kind: str, interval: str, start: datetime, sides: Mapping[str, Ohlc], volume: str) -> CandleRow:
-    begins = _contract(start)
+    begins = plausible_time(start)
     if start != candle_start(kind, interval, start):
         raise ValueError(f"no {interval} candle of {symbol} begins at {begins}")
     bid, ask = sides.get("bid"), sides.get("ask")
@@ -179,18 +178,8 @@ def _candle(symbol: str, kind: str, interval: str, start: datetime, sides: Mappi
     if not is_decimal(volume):
         raise ValueError(f"{volume!r} is not a volume")
     quotes = int(volume) if volume.isdigit() and int(volume) <= _LARGEST else None  # OANDA's volume is the number of its quotes
-    ends = _contract(candle_end(kind, interval, start))
+    ends = plausible_time(candle_end(kind, interval, start))
     return CandleRow(symbol, interval, begins, ends, mid, bid, ask, volume, quotes, complete=True, source="oanda")
-
-
-def _ohlc(prices: list[str]) -> Ohlc:
-    if bad := [price for price in prices if not isinstance(price, str) or not is_decimal(price) or not Decimal(price)]:
-        raise ValueError(f"{bad[0]!r} is not a price")
-    start, high, low, end = prices
-    numbers = [Decimal(price) for price in prices]
-    if max(numbers) != numbers[1] or min(numbers) != numbers[2]:
-        raise ValueError(f"high {high} and low {low} do not hold open and close")
-    return start, high, low, end
 
 
 def _trades(kinds: Mapping[str, str]) -> _Parse:
@@ -200,26 +189,12 @@ def _trades(kinds: Mapping[str, str]) -> _Parse:
         try:
             message = orjson.loads(line.partition(" ")[2])
             data = message.get("data", message)
-            return _trade(data, kinds) if data.get("e") == "trade" else None
+            if data.get("e") != "trade":
+                return None
+            if data["s"] not in kinds:
+                raise ValueError(f"unknown instrument {data['s']!r}")
+            return trade_of(data["s"], data["t"], data["p"], data["q"], data["T"], data["m"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no trade: {type(error).__name__} {error}") from None
 
     return parse
-
-
-def _trade(data: Mapping[str, Any], kinds: Mapping[str, str]) -> Trade:
-    symbol, price, quantity = data["s"], data["p"], data["q"]
-    if symbol not in kinds:
-        raise ValueError(f"unknown instrument {symbol!r}")
-    if not (is_decimal(price) and is_decimal(quantity)) or not Decimal(price):
-        raise ValueError(f"price {price!r}, quantity {quantity!r}")
-    if not isinstance(data["t"], int) or not 0 <= data["t"] <= _LARGEST:
-        raise ValueError(f"{data['t']!r} is not a trade's id")
-    return Trade(symbol, data["t"], contract_time(data["T"]), price, quantity, "sell" if data["m"] else "buy")
-
-
-def _contract(moment: datetime) -> str:
-    """In contract form; a year that no market has seen would make a partition of its own."""
-    if not 1970 <= moment.year < 2200:
-        raise ValueError(f"time {format_time(moment)} is not plausible")
-    return format_time(moment)

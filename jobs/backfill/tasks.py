@@ -5,19 +5,23 @@ Each says where the rows come from and, with each batch, how far that takes it. 
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from config.pacing import Stopped
+from config.pacing import Stopped, Throttle
 from db.backfills import ALWAYS, FOREVER, Backfill
 from db.candles import CandleRow
 from db.prices import PriceRow
 from db.timestamps import format_time, parse_time
 from jobs.backfill.recordings import Record, Recording, read
 from jobs.feeds.base import BadInput, CandleHistory, TradeHistory, as_source_error
+
+log = logging.getLogger(__name__)
 
 MAX_ROWS_PER_BATCH = 5_000  # rows of a file at once
 
@@ -125,10 +129,16 @@ def file_task(
 def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], after: int) -> Iterator[tuple[int, Record]]:
     """The good records beyond `after`; a file without any that has bad ones is not what it was taken for."""
     good, first_bad = False, ""
+    throttle = Throttle(monotonic=time.monotonic)
 
     def note(place: int, reason: str) -> None:
         nonlocal first_bad
         first_bad = first_bad or f"{place}: {reason}"
+        if (count := throttle.due("record")) is not None:
+            log.warning(
+                "skipped a bad record of the recording (repeats suppressed for 60 s)",
+                extra={"file": recording.file.name, "place": place, "reason": reason, "count": count},
+            )
         on_bad(place, reason)
 
     for found in read(recording, kinds, note, after=after):

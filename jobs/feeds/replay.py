@@ -10,6 +10,7 @@ from datetime import datetime
 from decimal import Context, Decimal
 from itertools import islice
 
+from config.pacing import Throttle
 from config.settings import SourceSpec
 from db.messages import Tick
 from db.timestamps import format_time
@@ -65,7 +66,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         self._instruments = frozenset(instruments)
         self._monotonic = monotonic
         self._taken = 0  # rows of this round that were yielded: where to go on after a fault
-        self._bad_logged = False
+        self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[tuple[Row, ...], None, None]:
         while not stop.is_set():
@@ -115,11 +116,10 @@ class ReplaySource(Source[tuple[Row, ...]]):
 
     def _note_bad(self, line: int, reason: str) -> None:
         self.bad_lines += 1
-        if not self._bad_logged:
-            self._bad_logged = True
+        if (count := self._throttle.due("line")) is not None:
             log.warning(
-                "recording has a bad line, skipped; more of them are only counted",
-                extra={"source": self.name, "line": line, "reason": reason},
+                "skipped a bad line of the recording (repeats suppressed for 60 s)",
+                extra={"source": self.name, "line": line, "reason": reason, "count": count},
             )
 
 

@@ -25,9 +25,9 @@ from db.decimals import is_decimal
 from db.messages import Entry, TradeLines
 from db.postgres import RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
-from db.timestamps import format_time, parse_time
+from db.timestamps import parse_time
 from db.trades import insert_trades
-from jobs.feeds.base import retry_delay
+from jobs.feeds.base import plausible_time, retry_delay
 
 log = logging.getLogger(__name__)
 
@@ -212,8 +212,8 @@ def to_row(entry: Entry) -> PriceRow | None:
             raise ValueError(f"not an instrument: {body['instrument']!r}")
         return PriceRow(
             instrument=body["instrument"],
-            time=_plausible(price["time"]),
-            received=_plausible(body["timestamp"]),
+            time=plausible_time(parse_time(price["time"])),
+            received=plausible_time(parse_time(body["timestamp"])),
             bid=price["bid"],
             ask=price["ask"],
             mid=price["mid"],
@@ -225,11 +225,3 @@ def to_row(entry: Entry) -> PriceRow | None:
     except (ValueError, KeyError, TypeError) as error:
         log.error("entry is not a price and is not stored", extra={"entry": entry.id.decode(), "reason": str(error)})
         return None
-
-
-def _plausible(text: str) -> str:
-    """The time in contract form; a year no market has seen would make a partition of its own."""
-    moment = parse_time(text)
-    if not 1970 <= moment.year < 2200:
-        raise ValueError(f"time {text} is not plausible")
-    return format_time(moment)

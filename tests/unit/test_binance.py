@@ -23,7 +23,7 @@ from db.messages import Tick, Trade
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import Weight
-from jobs.feeds.binance.messages import contract_time, is_shutdown_notice, read_any, read_usual, split
+from jobs.feeds.binance.messages import is_shutdown_notice, read_any, read_usual, split, trade_of, trade_time
 from jobs.feeds.binance.stream import BinanceSource, ReceivedBatch
 from jobs.feeds.context import SourceContext
 from jobs.venues import build
@@ -141,18 +141,18 @@ def test_parse_is_pure() -> None:
 
 @given(st.integers(10**12, 10**13 - 1))
 def test_milliseconds(moment: int) -> None:
-    assert contract_time(moment) == text_of(moment * 1000)
+    assert trade_time(moment) == text_of(moment * 1000)
 
 
 @given(st.integers(10**15, 10**16 - 1))
 def test_microseconds(moment: int) -> None:
-    assert contract_time(moment) == text_of(moment)
+    assert trade_time(moment) == text_of(moment)
 
 
 @given(st.one_of(st.integers(max_value=10**12 - 1), st.integers(10**13, 10**15 - 1), st.integers(min_value=10**16), st.floats(), st.text()))
 def test_no_other_number_is_a_time(moment: Any) -> None:
     with pytest.raises(ValueError, match="no time"):
-        contract_time(moment)
+        trade_time(moment)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +244,51 @@ _touched = st.builds(touched, _trade, st.integers(0, 230), st.integers(0, 3), st
 @given(st.lists(_trade.filter(lambda trade: trade.trade_id < 10**18), min_size=1))
 def test_trades_in_the_usual_form_are_read_the_quick_way(trades: list[Trade]) -> None:
     assert read_usual([sent(trade) for trade in trades], SYMBOLS) == trades
+
+
+_FIELDS = {
+    "t": st.sampled_from([0, 7, -1, 10**17, 10**18 - 1, 10**18, 2**63 - 1, 2**63, True, 7.0, "7", None]),
+    "p": st.sampled_from(["0.01", "1", "1.0", "007.5", "0", "0.000", "1" * 24, "1" * 25, f"0.{'0' * 23}1", f"0.{'0' * 24}1", 1.5])
+    | _BAD_DECIMAL,
+    "q": st.sampled_from(["0.01", "1", f"{'9' * 24}.{'9' * 24}", "00", "0.", ".1"]) | _BAD_DECIMAL,
+    "T": st.sampled_from([10**12 - 1, 10**12, 10**13 - 1, 10**13, 10**15 - 1, 10**15, 10**16 - 1, 10**16, True, "1723161255342", None]),
+    "m": st.sampled_from([True, False, 1, 0, "true", None]),
+}
+
+
+@settings(max_examples=1500)
+@given(st.fixed_dictionaries({}, optional=_FIELDS))
+def test_fast_path_accepts_only_trades_that_trade_of_accepts(changes: dict[str, Any]) -> None:
+    given = {"t": 7, "p": "61837.63", "q": "0.02", "T": 1723161255342, "m": True, **changes}
+    try:
+        expected = trade_of("BTCUSDT", given["t"], given["p"], given["q"], given["T"], given["m"])
+    except ValueError:
+        expected = None
+    quick = read_usual([message(**given)], SYMBOLS)
+    assert quick in (None, [expected])
+    if expected is not None and expected.trade_id < 10**18:
+        assert quick == [expected]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"price": "0"}, "price"),
+        ({"price": 1.5, "quantity": "x"}, "price"),
+        ({"quantity": "-1"}, "quantity"),
+        ({"number": True}, "id"),
+        ({"number": 2**63}, "id"),
+        ({"number": -1, "maker": 1}, "id"),
+        ({"maker": "true"}, "side"),
+        ({"moment": 172316125534}, "time"),
+        ({"moment": True}, "time"),
+    ],
+)
+def test_trade_of_names_the_first_invalid_field(changes: dict[str, Any], field: str) -> None:
+    valid = {"number": 7, "price": "1.5", "quantity": "2", "moment": 1723161255342, "maker": True}
+    assert trade_of("BTCUSDT", **valid) == Trade("BTCUSDT", 7, "2024-08-08T23:54:15.342000Z", "1.5", "2", "sell")
+    with pytest.raises(ValueError, match=field):
+        trade_of("BTCUSDT", **{**valid, **changes})
 
 
 @settings(max_examples=800)

@@ -180,7 +180,21 @@ def trade(**changes: object) -> str:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"s": "DOGEUSDT"}, {"t": "5"}, {"t": -1}, {"t": 2**63}, {"p": "0"}, {"p": "-1"}, {"p": 1.5}, {"q": None}, {"T": 5}, {"T": "x"}],
+    [
+        {"s": "DOGEUSDT"},
+        {"t": "5"},
+        {"t": -1},
+        {"t": 2**63},
+        {"p": "0"},
+        {"p": "-1"},
+        {"p": 1.5},
+        {"q": None},
+        {"T": 5},
+        {"T": "x"},
+        {"q": "0"},
+        {"m": 1},
+        {"t": True},
+    ],
 )
 def test_a_bad_trade_is_skipped(tmp_path: Path, changes: dict[str, object]) -> None:
     found, bad = everything(written(tmp_path, "raw", f"{trade(**changes)}\n{trade()}\n"))

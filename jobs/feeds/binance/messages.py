@@ -16,13 +16,13 @@ import orjson
 
 from db.decimals import is_decimal
 from db.messages import Tick, Trade
+from jobs.feeds.base import is_positive
 
 NAME = "binance"
 Books = Mapping[str, tuple[str, str]]  # symbol -> best bid, best ask
 # Where a stream's name begins in a message, and by which place it has ended.
 _NAME_FROM, _NAME_TO = len('{"stream":"'), 64
-_LARGEST_ID = 2**63
-_NO_TIME = float("nan")  # which nothing equals, whatever a message may hold
+_ID_LIMIT = 2**63  # of a bigint
 
 _ABOVE_ZERO = r"((?=[0.]*[1-9])\d{1,24}(?:\.\d{1,24})?)"
 _USUAL = re.compile(
@@ -78,22 +78,15 @@ def read_usual(messages: Sequence[bytes], symbols: Collection[str]) -> list[Trad
 
 
 def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Callable[[str], None]) -> list[Trade]:
-    """The same of any messages, at half the speed."""
+    """The same for messages in any form, at half the speed."""
     trades: list[Trade] = []
-    moment, moment_text = _NO_TIME, ""
     for message in messages:
         try:
             data = orjson.loads(message)["data"]
-            symbol, number, price, quantity, maker = data["s"], data["t"], data["p"], data["q"], data["m"]
-            if data["T"] != moment:
-                moment_text = contract_time(data["T"])
-                moment = data["T"]
-            if symbol not in symbols or data["e"] != "trade":
+            symbol, fields = data["s"], (data["t"], data["p"], data["q"], data["T"], data["m"])
+            if data["e"] != "trade" or symbol not in symbols:
                 raise ValueError("not a trade that was asked for")
-            if not (is_decimal(price) and is_decimal(quantity) and price.strip("0.") and quantity.strip("0.")):
-                raise ValueError("trade whose price or quantity is not a decimal above 0")
-            if type(number) is not int or not 0 <= number < _LARGEST_ID or type(maker) is not bool:
-                raise ValueError("trade without id or side")
+            trades.append(trade_of(symbol, *fields))
         except orjson.JSONDecodeError:
             on_garbage("not JSON")
         except (KeyError, TypeError):
@@ -101,9 +94,24 @@ def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Ca
                 on_garbage("not a trade")
         except ValueError as error:
             on_garbage(str(error))
-        else:
-            trades.append(Trade(symbol, number, moment_text, price, quantity, "sell" if maker else "buy"))
     return trades
+
+
+def trade_of(symbol: str, number: object, price: object, quantity: object, moment: object, maker: object) -> Trade:
+    """The trade, or `ValueError` that names the first invalid field.
+
+    Price and quantity are decimal strings above 0, the id is an integer below 2^63, `maker` is a boolean. `moment` is milliseconds
+    (13 digits) or microseconds (16) since 1970.
+    """
+    if not is_positive(price):
+        raise ValueError("trade whose price is not a decimal above 0")
+    if not is_positive(quantity):
+        raise ValueError("trade whose quantity is not a decimal above 0")
+    if type(number) is not int or not 0 <= number < _ID_LIMIT:
+        raise ValueError("trade whose id is not an integer below 2^63")
+    if type(maker) is not bool:
+        raise ValueError("trade whose side is not a boolean")
+    return Trade(symbol, number, trade_time(moment), price, quantity, "sell" if maker else "buy")
 
 
 def prices_of(trades: Sequence[Trade], books: Books) -> list[Tick]:
@@ -133,7 +141,7 @@ def read_book(message: bytes, symbols: Collection[str]) -> tuple[str, str, str]:
     return symbol, bid, ask
 
 
-def contract_time(moment: object) -> str:
+def trade_time(moment: object) -> str:
     """The exchange's time, milliseconds (13 digits) or microseconds (16) since 1970, in contract form; `ValueError` for all else."""
     if type(moment) is int and (10**12 <= moment < 10**13 or 10**15 <= moment < 10**16):
         return _in_contract_form(str(moment))
