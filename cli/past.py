@@ -18,6 +18,7 @@ from cli.common import Moment, chosen_settings, database, plain_errors, servers,
 from config import settings
 from config.pacing import Stopped
 from config.settings import Settings, SourceSpec
+from config.venues import VENUES
 from db import migrate as migrations
 from db.bus import Bus
 from db.instruments import all_instruments
@@ -31,6 +32,8 @@ from jobs.feeds.playback import play, symbols
 from jobs.feeds.recordings import count_ticks
 from jobs.feeds.replay import ReplaySource
 from ops.supervisor import StopAsked
+
+_SOURCE_HELP = "".join(f"{venue.name}: {venue.history}; " for venue in VENUES.values() if venue.history) + "file: recordings."
 
 
 @click.command()
@@ -65,7 +68,7 @@ def replay(file: Path, speed: str, loop: bool) -> None:
 
 
 @click.command()
-@click.option("--source", type=click.Choice(backfills.SOURCES), required=True, help="oanda: candles; binance: trades; file: recordings.")
+@click.option("--source", type=click.Choice(backfills.SOURCES), required=True, help=_SOURCE_HELP)
 @click.option("--from", "start", type=Moment(), metavar="TIME", help="The first moment, UTC unless it says otherwise.")
 @click.option("--to", "end", type=Moment(), metavar="TIME", help="The moment after the last. With --source file both may be left out.")
 @click.option("--instrument", "instruments", multiple=True, metavar="NAME", help="EUR_USD, BTCUSDT; may be repeated. All by default.")

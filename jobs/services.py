@@ -17,12 +17,11 @@ from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alerts import keep_publishing
-from jobs.gaps.filler import fillers
 from jobs.runtime.context import JobContext
 from jobs.runtime.threads import LongLivedThread
 from jobs.store.rollup import RollUp
 from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
-from jobs.venues import build, walked
+from jobs.venues import build, gap_fillers, walked
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ def fill_gaps(context: JobContext) -> None:
     """Fill from the venues' histories, until `stop` is set, everything that the live streams missed: history → store."""
     threads = [
         LongLivedThread(partial(filler.run, context.stop), name=f"gaps-{filler.name}", stop=context.stop, on_failure=context.fail)
-        for filler in fillers(context.settings, context.store, context.bus, context.clock, context.source_events)
+        for filler in gap_fillers(context)
     ]
     for thread in threads:
         thread.start()

@@ -30,6 +30,7 @@ from db.timestamps import parse_time
 from jobs.feeds.base import BadInput, as_source_error, checked_ohlc, plausible_time
 from jobs.feeds.binance.messages import trade_of
 from jobs.feeds.oanda.history import GRANULARITIES
+from jobs.feeds.oanda.wire import NAME
 from jobs.feeds.recordings import check, detect, instrument_of, text_lines
 from jobs.feeds.replay import middle
 
@@ -179,7 +180,7 @@ def _candle(symbol: str, kind: str, interval: str, start: datetime, sides: Mappi
         raise ValueError(f"{volume!r} is not a volume")
     quotes = int(volume) if volume.isdigit() and int(volume) <= _LARGEST else None  # OANDA's volume is the number of its quotes
     ends = plausible_time(candle_end(kind, interval, start))
-    return CandleRow(symbol, interval, begins, ends, mid, bid, ask, volume, quotes, complete=True, source="oanda")
+    return CandleRow(symbol, interval, begins, ends, mid, bid, ask, volume, quotes, complete=True, source=NAME)
 
 
 def _trades(kinds: Mapping[str, str]) -> _Parse:

@@ -44,7 +44,7 @@ class BackfillTask:
     batches: Callable[[str | None, threading.Event], Iterator[HistoryBatch]]
 
 
-def trade_tasks(history: TradeHistory, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
+def trade_tasks(source: str, history: TradeHistory, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
     """The trades of each symbol, `start` <= time < `end`. The position is the id of the last one stored."""
 
     def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
@@ -58,11 +58,11 @@ def trade_tasks(history: TradeHistory, symbols: Sequence[str], start: datetime, 
             if len(rows) < len(page):
                 return
 
-    return [_task("binance", symbol, "", start, end, batches, symbol) for symbol in symbols]
+    return [_task(source, symbol, "", start, end, batches, symbol) for symbol in symbols]
 
 
 def candle_tasks(
-    history: CandleHistory, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime
+    source: str, history: CandleHistory, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime
 ) -> list[BackfillTask]:
     """The candles of each instrument and interval, `start` <= start time < `end`. The position is the end of the last one stored."""
 
@@ -72,7 +72,7 @@ def candle_tasks(
             yield HistoryBatch(page, page[-1].end_time, _share(page[-1].end_time, start, end))
 
     wanted = [(instrument, interval) for instrument in instruments for interval in intervals]
-    return [_task("oanda", *each, start, end, batches, each) for each in wanted]
+    return [_task(source, *each, start, end, batches, each) for each in wanted]
 
 
 def _task(

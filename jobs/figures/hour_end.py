@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import closing
 from datetime import datetime, timedelta
+from typing import Any
 
 from config.pacing import STOP_POLL_SECONDS, Stopped
 from db import topics
@@ -13,10 +14,10 @@ from db.candles import insert_candles, latest_ends, marked_between
 from db.instruments import all_instruments
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.oanda.history import oanda_history
 from jobs.figures.hours import HOUR
 from jobs.gaps.candles import AFTER_THE_HOUR
 from jobs.runtime.context import JobContext
+from jobs.venues import VenueParts, configured
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,12 @@ def complete_hours(context: JobContext, as_of: datetime) -> SourceError | None:
     Gives back the failure that kept OANDA's away and may pass: what can be computed without them should not wait for it, but the run is
     not done. What OANDA refuses for good is logged: our own candles stand in. Raises `Stopped` or `StoreError`.
     """
-    from_oanda = any(spec.kind == "oanda" for spec in context.settings.sources)
+    brokers = [row for row in configured(context.settings) if row.venue.history == "candles"]
     ours = timedelta(seconds=2, milliseconds=context.settings.batch_timeout_ms)  # by then the roll-up calls its candles complete
-    _wait_until(context, as_of + (max(ours, AFTER_THE_HOUR) if from_oanda else ours))
+    _wait_until(context, as_of + (max(ours, AFTER_THE_HOUR) if brokers else ours))
     _await_own(context, as_of)
-    return _fetch_oanda(context, as_of) if from_oanda else None
+    failures = [failure for row in brokers if (failure := _fetch(row, context, as_of)) is not None]
+    return failures[0] if failures else None
 
 
 def _await_own(context: JobContext, as_of: datetime) -> None:
@@ -79,12 +81,15 @@ def _marked(context: JobContext, as_of: datetime) -> bool:
         return marked_between(cursor, as_of - MARK_WAIT_SPAN, as_of)
 
 
-def _fetch_oanda(context: JobContext, as_of: datetime) -> SourceError | None:
+def _fetch(row: VenueParts[Any], context: JobContext, as_of: datetime) -> SourceError | None:
+    """Store the broker's hourly candles that ended by `as_of`; the transient failure that prevented it, if any."""
+    assert row.history is not None  # noqa: S101 - the venue has candles
+    name = row.venue.name
     with context.store.transaction() as cursor:
-        fed = [each.symbol for each in all_instruments(cursor) if each.source == "oanda"]
-        ends = {symbol: parse_time(end) for symbol, end in latest_ends(cursor, "oanda", "1h").items()}
-    with closing(oanda_history(context.settings)) as history:
-        for symbol in fed:
+        symbols = row.instruments(context.settings, all_instruments(cursor))
+        ends = {symbol: parse_time(end) for symbol, end in latest_ends(cursor, name, "1h").items()}
+    with closing(row.history(context.settings)) as history:
+        for symbol in symbols:
             start = max(as_of - OANDA_FIRST_SPAN, min(ends.get(symbol, as_of - OANDA_FIRST_SPAN), as_of - _HOURS_AGAIN))
             try:
                 for page in history.candles(symbol, "1h", start, as_of, context.stop):
@@ -92,6 +97,6 @@ def _fetch_oanda(context: JobContext, as_of: datetime) -> SourceError | None:
                         insert_candles(cursor, page)
             except SourceError as error:
                 if not error.fatal:
-                    return error  # it would fail for the others too
-                log.warning("no candles from OANDA: %s", error, extra={"symbol": symbol})
+                    return error  # the other instruments would fail too
+                log.warning("no candles from %s: %s", row.venue.title, error, extra={"source": name, "symbol": symbol})
     return None

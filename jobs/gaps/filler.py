@@ -12,19 +12,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Protocol
 
 from config.pacing import STOP_POLL_SECONDS, Outage, Stopped
-from config.settings import Settings
-from db.bus import Bus, BusError
-from db.postgres import Store, StoreError
+from db.bus import BusError
+from db.postgres import StoreError
 from jobs.feeds.base import SourceError, retry_delay
-from jobs.feeds.binance.history import binance_history
-from jobs.feeds.oanda.history import oanda_history
-from jobs.gaps.candles import CandleGaps
-from jobs.gaps.trades import TradeGaps
-from jobs.runtime.source_events import SourceEvents
 
 log = logging.getLogger(__name__)
 
@@ -92,16 +85,3 @@ class GapFiller:
         rang = self._source_event.is_set()
         self._source_event.clear()
         return rang
-
-
-def fillers(
-    settings: Settings, store: Store, bus: Bus, clock: Callable[[], datetime], events: SourceEvents, *, period: float = GAP_CHECK_SECONDS
-) -> list[GapFiller]:
-    """One filler for each source of these settings that has a history. Does no I/O."""
-    kinds = {spec.kind for spec in settings.sources}
-    fillings: dict[str, Filling] = {}
-    if "binance" in kinds:
-        fillings["binance"] = TradeGaps("binance", settings.binance_symbols, binance_history(settings), store, bus, clock)
-    if "oanda" in kinds:
-        fillings["oanda"] = CandleGaps("oanda", oanda_history(settings), store, clock)
-    return [GapFiller(name, filling, events.event(name), period=period) for name, filling in fillings.items()]

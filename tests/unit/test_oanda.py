@@ -21,7 +21,7 @@ from jobs.feeds.http_lines import _split
 from jobs.feeds.oanda.history import GRANULARITIES, OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource, price_of
 from jobs.feeds.oanda.wire import contract_time, request_headers
-from jobs.venues import SOURCES
+from jobs.venues import VENUE_PARTS
 from tests.fake_time import FakeTime
 from tests.standins.oanda_market import INTERVAL_OF, Market, Quote, price_line
 
@@ -203,5 +203,5 @@ def test_the_granularities_are_those_of_our_intervals() -> None:
 
 
 def test_it_can_be_named_in_the_settings() -> None:
-    assert "oanda" in SOURCES
+    assert "oanda" in VENUE_PARTS
     assert callable(oanda_history)

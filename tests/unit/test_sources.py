@@ -22,7 +22,7 @@ from db.instruments import Instrument
 from db.messages import Tick
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, retry_delay
 from jobs.feeds.context import SourceContext
-from jobs.venues import SOURCES, build
+from jobs.venues import VENUE_PARTS, build
 from tests.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
@@ -114,7 +114,7 @@ def test_stop_ends_a_source_that_was_started(source: Source[Any]) -> None:
 
 
 def test_every_kind_of_the_settings_can_be_built() -> None:
-    assert set(SOURCES) == set(config_settings._SOURCES)
+    assert set(VENUE_PARTS) == set(config_settings._SOURCES)
 
 
 def test_a_missing_file_is_a_fatal_source_error(tmp_path: Path) -> None:
