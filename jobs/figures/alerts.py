@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from config.pacing import Outage
 from db.alerts import Alert, EpisodeRow, Subject, mark_published, read_episodes, unpublished_alerts, write_alerts, write_episodes
 from db.bus import Bus, BusError
-from db.postgres import Store, StoreError
+from db.postgres import Cursor, Store, StoreError
 from db.timestamps import format_time
 from jobs.figures.alert_rules import AlertRule, Episode, judge
 
@@ -32,7 +31,7 @@ class Seen:
 
 
 def raise_alerts(
-    cursor: Any,
+    cursor: Cursor,
     kind: str,
     seen: Mapping[Subject, Seen],
     rule_of: Callable[[Subject], AlertRule],

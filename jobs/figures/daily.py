@@ -14,6 +14,7 @@ from db.alerts import Subject
 from db.correlations import correlations_of, write_correlations
 from db.instruments import all_instruments
 from db.job_runs import take_turn
+from db.postgres import Cursor
 from jobs.analytics.correlation import METHODS
 from jobs.analytics.matrices import shrunk_correlation
 from jobs.analytics.returns import Floats, log_returns
@@ -49,7 +50,7 @@ def daily_correlation_job(context: JobContext, as_of: datetime) -> int:
     return stored
 
 
-def _store_matrices(cursor: Any, hours: Hours, as_of: datetime) -> int:
+def _store_matrices(cursor: Cursor, hours: Hours, as_of: datetime) -> int:
     pairs, stored = pairs_of(hours.symbols), 0
     for method, matrix, counts in _matrices(log_returns(hours.closes)) if pairs else ():
         values = [float(value) if math.isfinite(value) else None for value in _upper(matrix)]
@@ -66,7 +67,7 @@ def _matrices(returns: Floats) -> Iterator[tuple[str, Floats, NDArray[Any]]]:
     yield SHRUNK, shrunk.matrix, np.full(shrunk.matrix.shape, shrunk.observations)
 
 
-def _judge_changes(cursor: Any, threshold: float, as_of: datetime) -> None:
+def _judge_changes(cursor: Cursor, threshold: float, as_of: datetime) -> None:
     """Compare with the matrix of the day before, where there is one."""
     now, before = correlations_of(cursor, as_of, WATCHED), correlations_of(cursor, as_of - timedelta(days=1), WATCHED)
     seen = {pair: Seen(abs(value - before[pair]), value, before[pair]) for pair, value in now.items() if pair in before}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from db.candles import candles_between
 from db.instruments import Instrument
+from db.postgres import Cursor
 
 HOUR = timedelta(hours=1)
 
@@ -41,7 +42,7 @@ class Hours:
         return Hours(self.symbols, self.starts[-hours:], *prices)
 
 
-def by_kind(cursor: Any, instruments: Sequence[Instrument], end: datetime, span: timedelta) -> dict[str, Hours]:
+def by_kind(cursor: Cursor, instruments: Sequence[Instrument], end: datetime, span: timedelta) -> dict[str, Hours]:
     """kind -> the complete hours of its instruments that ended by `end` and began within `span` before it.
 
     An hour is in the grid of its kind where any instrument of that kind has a candle: nights, weekends and holidays of a market are none,
@@ -56,7 +57,7 @@ def by_kind(cursor: Any, instruments: Sequence[Instrument], end: datetime, span:
     return {kind: arrays(of_kind) for kind, of_kind in found.items()}
 
 
-def on_clock(cursor: Any, instruments: Iterable[Instrument], end: datetime, hours: int) -> Hours:
+def on_clock(cursor: Cursor, instruments: Iterable[Instrument], end: datetime, hours: int) -> Hours:
     """The last `hours` hours of the clock before `end`, whether a market was open or not, of every instrument that has any."""
     known = {instrument.symbol for instrument in instruments}
     rows = [row for row in candles_between(cursor, "1h", end - hours * HOUR, end) if row[0] in known]

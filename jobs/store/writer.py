@@ -14,7 +14,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import orjson
 
@@ -23,7 +23,7 @@ from db import topics
 from db.bus import Bus, BusError
 from db.decimals import is_decimal
 from db.messages import Entry, TradeLines
-from db.postgres import RowError, Store, StoreError
+from db.postgres import Cursor, RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.timestamps import parse_time
 from db.trades import insert_trades
@@ -65,7 +65,7 @@ class StoreQueue(ABC, Generic[Item]):
         """How many rows these entries make."""
 
     @abstractmethod
-    def store(self, cursor: Any, entries: Sequence[Item]) -> None:
+    def store(self, cursor: Cursor, entries: Sequence[Item]) -> None:
         """Store these entries; what is stored already is passed over."""
 
     @abstractmethod
@@ -88,7 +88,7 @@ class PriceQueue(StoreQueue[Entry]):
     def size(self, entries: Sequence[Entry]) -> int:
         return len(entries)
 
-    def store(self, cursor: Any, entries: Sequence[Entry]) -> None:
+    def store(self, cursor: Cursor, entries: Sequence[Entry]) -> None:
         if rows := [row for entry in entries if (row := to_row(entry)) is not None]:
             insert_prices(cursor, rows)
 
@@ -111,7 +111,7 @@ class TradeQueue(StoreQueue[TradeLines]):
     def size(self, entries: Sequence[TradeLines]) -> int:
         return sum(entry.trades for entry in entries)
 
-    def store(self, cursor: Any, entries: Sequence[TradeLines]) -> None:
+    def store(self, cursor: Cursor, entries: Sequence[TradeLines]) -> None:
         insert_trades(cursor, b"".join(entry.lines for entry in entries))
 
     def acknowledge(self, entries: Sequence[TradeLines]) -> None:
