@@ -38,13 +38,13 @@ _SOURCE_HELP = "".join(f"{venue.name}: {venue.history}; " for venue in VENUES.va
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
-@click.option("--speed", default="1", metavar="1|60|max", help="Times the recorded pace, 1 by default; max: as the bus takes it.")
+@click.option("--speed", default="1", metavar="1|60|max", help="Times the recorded pace, 1 by default; max: as fast as the bus accepts.")
 @click.option("--loop", is_flag=True, help="Begin again at the end, until Ctrl-C.")
 def replay(file: Path, speed: str, loop: bool) -> None:
     """Publish the recording FILE onto the bus of the running system.
 
-    That is the one on HUB_DATA_DIR, else the configured servers (REDIS_URL, DATABASE_URL). Recordings are CSV, plain or .gz;
-    data/recordings has some.
+    Without a running system on HUB_DATA_DIR, the configured servers are used (REDIS_URL,
+    DATABASE_URL). Recordings are CSV, plain or .gz; data/recordings has some.
     """
     chosen = chosen_settings("replay")
     done = 0
@@ -69,7 +69,7 @@ def replay(file: Path, speed: str, loop: bool) -> None:
 
 @click.command()
 @click.option("--source", type=click.Choice(backfills.SOURCES), required=True, help=_SOURCE_HELP)
-@click.option("--from", "start", type=Moment(), metavar="TIME", help="The first moment, UTC unless it says otherwise.")
+@click.option("--from", "start", type=Moment(), metavar="TIME", help="The first moment; UTC unless it has an offset.")
 @click.option("--to", "end", type=Moment(), metavar="TIME", help="The moment after the last. With --source file both may be left out.")
 @click.option("--instrument", "instruments", multiple=True, metavar="NAME", help="EUR_USD, BTCUSDT; may be repeated. All by default.")
 @click.option("--interval", "intervals", multiple=True, type=click.Choice(list(INTERVALS)), help="Of OANDA's candles. All by default.")
@@ -81,14 +81,16 @@ def replay(file: Path, speed: str, loop: bool) -> None:
     metavar="PATH",
     help="A recording, plain or .gz; may be repeated.",
 )
-@click.option("--again", is_flag=True, help="From the beginning, even where an earlier backfill got further.")
+@click.option("--again", is_flag=True, help="From the beginning, even if an earlier backfill got further.")
 def backfill(again: bool, **options: Any) -> None:
     """Load the past into the store: OANDA's candles, Binance's trades, or recorded files.
 
-    Can be stopped at any time; the same command goes on where it was. What is stored already is passed over. Files are OANDA's quotes and
-    candles as CSV, candles as its API answers, and Binance's raw messages; data/recordings/README.md describes them.
+    The command can be stopped at any time; the same command continues from there. Stored rows are
+    skipped. Files are OANDA's quotes and candles as CSV, candles as its API answers, and Binance's
+    raw messages; data/recordings/README.md describes them.
 
-    Uses the configured database; without one, the embedded database of the running system, or starts it for the moment.
+    Uses the configured database, or else the embedded database of the running system. If no system
+    runs, the embedded database is started for this command.
     """
     chosen, request, stop = chosen_settings("backfill"), backfills.Request(**options), stopped_by_signals()
     try:
@@ -106,7 +108,7 @@ def backfill(again: bool, **options: Any) -> None:
 
 
 def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threading.Event, *, again: bool) -> None:
-    """Store the request's parts, telling how it goes on stderr and what came of it on stdout."""
+    """Store the request's tasks, with progress on stderr and the result on stdout."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         store = Store(url, pool_max=1, timeout_ms=chosen.db_timeout_ms, application="tickwire-backfill")

@@ -1,4 +1,4 @@
-"""The jobs process: what runs, and when, in one table. `python -m jobs.scheduler`."""
+"""The jobs process: one table of all jobs, and the code that runs them. `python -m jobs.scheduler`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from jobs.store.retention import retention_job
 
 log = logging.getLogger("jobs.scheduler")
 
-TABLE_SECONDS = 15.0  # between two tellings of the table
+TABLE_SECONDS = 15.0  # between two writes of the table to the store
 
 JOBS: tuple[Service | Timed, ...] = (
     Service("write_prices", write_prices),
@@ -52,9 +52,11 @@ TIMED = {job.id: job for job in JOBS if isinstance(job, Timed)}
 
 
 def run(context: JobContext) -> None:
-    """Run every job of the table until `context.stop` is set; then ingestion ends first and the writers last.
+    """Run every job of the table until `context.stop` is set. Ingestion ends first, the writers
+    last.
 
-    Raises `ThreadEnded` if a thread ended although no stop was requested: then all others are stopped too.
+    If a thread ends although no stop was requested, all others are stopped and `ThreadEnded` is
+    raised.
     """
     services = {job.id: _thread(context, partial(_run_service, job, context), job.id) for job in JOBS if isinstance(job, Service)}
     runners = [Runner(job, context) for job in TIMED.values()]
@@ -85,7 +87,7 @@ def _thread(context: JobContext, target: Callable[[], object], name: str, *, may
 
 
 def _scheduler(runners: Sequence[Runner]) -> tuple[BlockingScheduler, threading.Event]:
-    """A scheduler of these jobs, and an event that is set as soon as it runs."""
+    """A scheduler of these jobs, and an event that is set as soon as the scheduler runs."""
     scheduler = BlockingScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
     for runner in runners:
         job = runner.job
@@ -96,7 +98,7 @@ def _scheduler(runners: Sequence[Runner]) -> tuple[BlockingScheduler, threading.
 
 
 def _run_service(job: Service, context: JobContext) -> None:
-    """Run a service; one that fails begins again after a second."""
+    """Run a service; if it fails, run it again after a second."""
     while True:
         try:
             job.run(context)
@@ -108,7 +110,9 @@ def _run_service(job: Service, context: JobContext) -> None:
 
 
 def _catch_up(runner: Runner, context: JobContext) -> None:
-    """Run the job for the last missed time. A first start makes the past first: `prepared` is set then."""
+    """Run the job for its last missed time. On a first start, wait until the past is made
+    (`prepared`).
+    """
     while not context.prepared.wait(0.5):
         if context.stop.is_set():
             return
@@ -116,17 +120,17 @@ def _catch_up(runner: Runner, context: JobContext) -> None:
 
 
 def _write_table(scheduler: BlockingScheduler, context: JobContext) -> None:
-    """Write the table where REST finds it."""
+    """Write the table of jobs to the store, for REST."""
     rows = [(job.id, job.schedule, scheduler.get_job(job.id).next_run_time if job.id in TIMED else None) for job in JOBS]
     try:
         with context.store.transaction() as cursor:
             write_jobs(cursor, rows, context.clock())
     except StoreError as error:
-        log.debug("cannot tell what is scheduled: %s", error)
+        log.debug("the table of jobs is not written: %s", error)
 
 
 def main() -> None:
-    """Entry point of the process: settings, signals, election, and the table."""
+    """Entry point of the process: settings, signals, election, jobs."""
     try:
         config = settings.load()
     except SettingsError as error:

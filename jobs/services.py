@@ -1,4 +1,4 @@
-"""The jobs that run as long as the process: prices in, rows and candles out, alerts on their way."""
+"""Services of the jobs process: ingestion, writers, roll-up, gap filling, publishing of alerts."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 
 
 def write_prices(context: JobContext) -> None:
-    """Bus → store, prices."""
+    """Move prices from the bus to the store."""
     Writer(context.bus, context.store, _rule(context), PriceQueue(context.bus)).run(context.stop_writing)
 
 
 def write_trades(context: JobContext) -> None:
-    """Bus → store, trades."""
+    """Move trades from the bus to the store."""
     Writer(context.bus, context.store, _rule(context), TradeQueue(context.bus)).run(context.stop_writing)
 
 
@@ -43,7 +43,7 @@ def _rule(context: JobContext) -> BatchRule:
 
 
 def ingest(context: JobContext) -> None:
-    """Run every source of `SOURCES` until `stop` is set: sources → bus."""
+    """Run every source of `SOURCES` until `stop` is set, from the sources to the bus."""
     if context.stop.is_set():
         return
     try:
@@ -71,7 +71,9 @@ def ingest(context: JobContext) -> None:
 
 
 def fill_gaps(context: JobContext) -> None:
-    """Fill from the venues' histories, until `stop` is set, everything that the live streams missed: history → store."""
+    """Fill the store with the items that live streams missed, from the histories, until `stop` is
+    set.
+    """
     threads = [
         LongLivedThread(partial(filler.run, context.stop), name=f"gaps-{filler.name}", stop=context.stop, on_failure=context.fail)
         for filler in gap_fillers(context)
@@ -80,18 +82,19 @@ def fill_gaps(context: JobContext) -> None:
         thread.start()
     context.stop.wait()
     for thread in threads:
-        # A thread that still waits for an answer is left behind: the next process finds its uncommitted rows missing again.
+        # A thread that still waits for an answer is abandoned. The next process finds the
+        # uncommitted rows missing again.
         thread.join(1.0)
 
 
 def build_candles(context: JobContext) -> None:
-    """Store → store: prices and trades become candles. The writer may be a batch behind the clock."""
+    """Build candles from stored prices and trades. The writer may be one batch behind the clock."""
     grace = timedelta(seconds=1, milliseconds=context.settings.batch_timeout_ms)
     RollUp(context.store, context.bus, context.clock, grace=grace).run(context.stop)
 
 
 def publish_alerts(context: JobContext) -> None:
-    """Store → bus: alerts that a run stored and could not publish."""
+    """Publish the alerts that a run stored and could not publish."""
     keep_publishing(context.store, context.bus, context.clock, context.stop)
 
 
@@ -106,7 +109,8 @@ def _source_context(context: JobContext) -> SourceContext:
         make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
         with store.transaction() as cursor:
             latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
-        on_bus = context.bus.latest_times(times)  # includes prices that an earlier process published and did not store
+        # An earlier process may have published prices that are not stored yet.
+        on_bus = context.bus.latest_times(times)
         newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
         return SourceContext(settings, instruments, latest, context.clock, newest)
 

@@ -33,8 +33,9 @@ History = TypeVar("History", bound=TradeHistory | CandleHistory)
 class VenueParts(Generic[History]):
     """Functions of one kind of source. None of them does I/O.
 
-    `build` makes its live source. `instruments` names the instruments that it feeds with these settings. `history` opens its API of
-    the past, of the kind that `venue.history` names. `gap_filling` fills the store from that history.
+    `build` makes its live source. `instruments` names the instruments that it feeds with these
+    settings. `history` opens its API of the past, of the kind that `venue.history` names.
+    `gap_filling` fills the store from that history.
     """
 
     venue: Venue
@@ -67,7 +68,7 @@ def gap_fillers(context: JobContext, *, period: float = GAP_CHECK_SECONDS) -> li
 def walked(context: SourceContext) -> list[Instrument]:
     """The instruments of the synthetic source: those that no other configured source feeds.
 
-    None if the synthetic source is not configured.
+    Empty if the synthetic source is not configured.
     """
     symbols = set(_walked_symbols(context.settings, context.instruments))
     return [instrument for instrument in context.instruments if instrument.symbol in symbols]
@@ -93,7 +94,10 @@ def _synthetic(spec: SourceSpec, context: SourceContext) -> Source[Any]:
 
 
 def _recorded_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
-    """The instruments in the names of the recordings. The name of one in a column is in the file only."""
+    """The instruments in the file names of recordings.
+
+    An instrument that is named in a column only is not known before the file is read.
+    """
     symbols = _symbols(instruments)
     found = []
     for spec in settings.sources:

@@ -1,7 +1,7 @@
-"""The past into the store, asked for by hand: what `manage.py backfill` does.
+"""Storing of backfill tasks, for `manage.py backfill`.
 
-Each batch of rows is stored together with the place it reaches (`db.backfills`), so that a part that was stopped or killed goes on from
-there. Rows that exist are passed over.
+Each batch of rows is stored in one transaction with the position that it reaches (`db.backfills`).
+So a task that was stopped or killed continues from there. Existing rows are skipped.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-MAX_ATTEMPTS = 6  # of a transaction, where the store is away
+MAX_ATTEMPTS = 6  # of a transaction while the store is unavailable
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it: `new` rows of those `read` were not stored yet; `complete` parts were there before."""
+    """Result of a backfill: rows `read`, rows that were `new`, tasks that were `complete` before."""
 
     read: int = 0
     new: int = 0
@@ -61,7 +61,7 @@ _TABLES: Mapping[type, str] = {PriceRow: "prices", Trade: "raw_trades", CandleRo
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Rows of a table from before `since`, in contract form, do not stay: the setting `name` says so."""
+    """The setting `name` deletes rows of a table from before `since` (contract form)."""
 
     name: str
     days: int
@@ -69,7 +69,7 @@ class Retention:
 
 
 def retention(settings: Settings, now: datetime) -> dict[str, Retention]:
-    """What is not kept for ever, by table."""
+    """Table -> its retention; tables whose rows are kept for ever are left out."""
     days = {
         "prices": ("RETENTION_PRICES", settings.retention_prices),
         "raw_trades": ("RETENTION_TRADES", settings.retention_trades),
@@ -79,7 +79,9 @@ def retention(settings: Settings, now: datetime) -> dict[str, Retention]:
 
 
 class Filler:
-    """Stores parts, one after the other, and counts. `warn` hears a sentence about what will not last."""
+    """Stores one task after the other and counts. `warn` is called with a sentence about rows that
+    will be deleted.
+    """
 
     def __init__(
         self,
@@ -98,9 +100,10 @@ class Filler:
         self.outcome = Outcome()
 
     def fill(self, task: BackfillTask, *, again: bool = False, moved: Callable[[float], object] = lambda share: None) -> None:
-        """Store the part from where it stands, `again` from its beginning. `moved` hears the share of it that is stored.
+        """Store the task from its position, or with `again` from its beginning.
 
-        Raises `SourceError`, `StoreError` where the store stays away, `Stopped` after the batch during which `stop` was set.
+        `moved` is called with the stored share (0 … 1). Raises `SourceError`, `StoreError` if the
+        store stays unavailable, `Stopped` after the batch during which `stop` was set.
         """
         reached = self._in_transaction(lambda cursor: self._begin(cursor, task.asked, again))
         if reached is not None and reached.finished:
@@ -139,14 +142,14 @@ class Filler:
     def _check_age(self, rows: Sequence[Record]) -> None:
         limit = self._limits.get(_TABLES[type(rows[0])])
         if limit is not None and (oldest := min(map(time_of, rows))) < limit.since:
-            del self._limits[_TABLES[type(rows[0])]]  # once is enough
+            del self._limits[_TABLES[type(rows[0])]]  # one warning per table is enough
             self._warn(
                 f"rows of {oldest} are older than {limit.name} ({limit.days} days): months that are wholly older are dropped by night; "
                 f"set {limit.name} to more, or to 0, to keep them"
             )
 
     def _in_transaction(self, work: Callable[[Cursor], Result]) -> Result:
-        """The result of `work` in one transaction, repeated while the store is away, `MAX_ATTEMPTS` times in all."""
+        """The result of `work` in one transaction, repeated while the store is unavailable."""
 
         def call() -> Result:
             with self._store.transaction() as cursor:

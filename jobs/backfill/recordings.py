@@ -1,11 +1,14 @@
-"""Recorded files as rows for the store, known by their first line, plain or gzipped:
+"""Recordings as rows for the store, recognised by their first line, plain or gzipped:
 
 - quotes, CSV `time,bid,ask`: rows of `prices`, numbered by their line;
-- OANDA's candles, CSV `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`, the interval (`_H1`) in the file's name;
+- OANDA's candles, CSV `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`, the interval (`_H1`) in
+  the file's name;
 - OANDA's candles, JSON as its REST API answers, of one instrument or several (`latestCandles`);
-- Binance's raw messages, `<local receive time in ns> <json>` a line: the trades among them; the others are passed over.
+- Binance's raw messages, `<local receive time in ns> <json>` per line: trades are read, other
+  messages are skipped.
 
-Digits of prices stay as they are. CSV is read and checked as a replay does it; see `jobs.feeds.replay`.
+Digits of prices stay as they are. CSV is read and checked as in a replay; see
+`jobs.feeds.recordings`.
 """
 
 from __future__ import annotations
@@ -35,19 +38,19 @@ from jobs.feeds.recordings import check, detect, instrument_of, text_lines
 from jobs.feeds.replay import middle
 
 Record: TypeAlias = PriceRow | Trade | CandleRow
-# number and raw item -> what to store of it, None where there is nothing; `ValueError` says what is wrong with it
+# Number and raw item -> its record; None if it has none. `ValueError` names a fault of the item.
 _Parse: TypeAlias = Callable[[int, Any], Record | None]
 
 _INTERVALS = {granularity: interval for interval, granularity in GRANULARITIES.items()}
 _RAW_LINE = re.compile(r"\d{10,20} [{\[]", re.ASCII)
 _NAME_ENDS = re.compile(r"_(M1|M5|M15|H1|H4|D)(?![A-Z0-9])")
 _SIDES = ("mid", "bid", "ask")
-_LARGEST = 2**63 - 1  # that a bigint holds
+_LARGEST = 2**63 - 1  # the largest bigint
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file as it is now: `digest` tells it from another of the same name."""
+    """A file in its present state; `digest` distinguishes it from another file of the same name."""
 
     file: Path
     digest: str
@@ -55,12 +58,14 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """What the store calls it: the same whether it is packed or not, and no character that would need quoting."""
+        """The file's name in the store: equal for packed and unpacked files, without characters to
+        quote.
+        """
         return "file:" + re.sub(r"[^A-Za-z0-9_.-]", "_", self.file.name.removesuffix(".gz"))
 
 
 def inspect(file: Path) -> Recording:
-    """Read the file once. Raises `SourceError` where it is missing or damaged."""
+    """Read the file once. Raises `SourceError` if it is missing or damaged."""
     lines = sum(1 for _ in text_lines(file))
     try:
         with file.open("rb") as stream:
@@ -72,10 +77,12 @@ def inspect(file: Path) -> Recording:
 def read(
     recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], *, after: int = 0
 ) -> Iterator[tuple[int, Record]]:
-    """Every good record beyond place `after`, with its place: the number of its line or, in JSON, of its candle, from 1.
+    """Every good record beyond place `after`, with its place: the number of its line or JSON
+    candle, from 1.
 
-    `kinds` maps every instrument that exists to its kind. `on_bad` gets place and fault of what is wrong; it is skipped. Raises
-    `SourceError` where the file is damaged, of unknown format, or of no known instrument.
+    `kinds` maps every existing instrument to its kind. `on_bad` is called with place and fault of
+    every bad record, which is skipped. Raises `SourceError` if the file is damaged, of unknown
+    format, or of no known instrument.
     """
     lines = text_lines(recording.file)
     first = next(lines, "")
@@ -137,7 +144,7 @@ def _csv_candle(file: Path, columns: Mapping[str, int], kinds: Mapping[str, str]
 
 
 def _candle_answer(file: Path, text: str) -> list[tuple[str, str, Any]]:
-    """(instrument, granularity, candle) of every candle in an answer of OANDA's."""
+    """(instrument, granularity, candle) for every candle in an answer of OANDA."""
     try:
         body = orjson.loads(text)
         answers = body.get("latestCandles", [body])

@@ -1,4 +1,4 @@
-"""What an operator may ask of a backfill, checked, as its parts. No terminal here: `manage.py` has that."""
+"""Options of a backfill: checked, then turned into tasks. `cli/past.py` has the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SOURCES = (*(venue.name for venue in VENUES.values() if venue.history is not Non
 
 
 class BadOption(Exception):
-    """What was asked cannot be done; `option` names where the fault lies."""
+    """The request cannot be served; `option` is the option or setting with the fault."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(message)
@@ -41,19 +41,19 @@ class Request:
 
 
 class Notes:
-    """What is wrong with files and lines of them, as it is found."""
+    """Faults of files and of their lines, collected while the files are read."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, tuple[int, str]] = {}  # file -> how many bad lines, what is wrong with the first
+        self._lines: dict[str, tuple[int, str]] = {}  # file -> number of bad lines, fault of the first
         self._files: dict[str, str] = {}
 
     @property
     def failed(self) -> bool:
-        """Whether a whole file could not be used."""
+        """True if a whole file could not be used."""
         return bool(self._files)
 
     def bad_line(self, file: str, place: int, reason: str) -> None:
-        """Note a line that was skipped."""
+        """Note a skipped line."""
         count, first = self._lines.get(file, (0, f"line {place}: {reason}"))
         self._lines[file] = count + 1, first
 
@@ -62,7 +62,7 @@ class Notes:
         self._files[file] = reason
 
     def sentences(self) -> list[str]:
-        """All of it, for people."""
+        """All faults as sentences for the operator."""
         skipped = [f"{file}: {count} bad lines skipped; the first is {first}" for file, (count, first) in self._lines.items()]
         return skipped + [f"{file}: {reason}" for file, reason in self._files.items()]
 

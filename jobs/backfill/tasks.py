@@ -1,6 +1,7 @@
-"""The parts of a backfill: an instrument's trades, its candles of one interval, a recorded file.
+"""Tasks of a backfill: an instrument's trades, its candles of one interval, a recorded file.
 
-Each says where the rows come from and, with each batch, how far that takes it. What is done with them is up to `jobs.backfill.fill`.
+A task yields batches of rows, each with the position that it reaches. `jobs.backfill.fill` stores
+them.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from jobs.feeds.base import BadInput, CandleHistory, TradeHistory, as_source_err
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS_PER_BATCH = 5_000  # rows of a file at once
+MAX_ROWS_PER_BATCH = 5_000  # of a recorded file
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryBatch:
-    """Rows of one kind. With them everything up to `position` is stored, which is `share` (0 … 1) of the part."""
+    """Rows of one kind. With them, the task is stored up to `position`, a `share` (0 … 1) of it."""
 
     rows: Sequence[Record]
     position: str
@@ -37,7 +38,9 @@ class HistoryBatch:
 
 @dataclass(frozen=True, slots=True)
 class BackfillTask:
-    """One row of `backfills`, and how to get what follows a position (None: all of it). `title` is for people."""
+    """One row of `backfills`, and its batches after a position (None: all). `title` is for the
+    operator.
+    """
 
     title: str
     asked: Backfill
@@ -45,7 +48,10 @@ class BackfillTask:
 
 
 def trade_tasks(source: str, history: TradeHistory, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
-    """The trades of each symbol, `start` <= time < `end`. The position is the id of the last one stored."""
+    """One task per symbol: its trades with `start` <= time < `end`.
+
+    The position is the id of the last stored trade.
+    """
 
     def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         first = history.first_id_at(symbol, start, stop) if position is None else int(position) + 1
@@ -64,7 +70,10 @@ def trade_tasks(source: str, history: TradeHistory, symbols: Sequence[str], star
 def candle_tasks(
     source: str, history: CandleHistory, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime
 ) -> list[BackfillTask]:
-    """The candles of each instrument and interval, `start` <= start time < `end`. The position is the end of the last one stored."""
+    """One task per instrument and interval: its candles with `start` <= start time < `end`.
+
+    The position is the end of the last stored candle.
+    """
 
     def batches(wanted: tuple[str, str], position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         since = start if position is None else parse_time(position)
@@ -101,9 +110,9 @@ def file_task(
     start: datetime | None = None,
     end: datetime | None = None,
 ) -> BackfillTask:
-    """A recorded file, or what is in it of `symbols`, `start` <= time < `end`. The position is a place in it.
+    """A recorded file, or its records of `symbols` with `start` <= time < `end`.
 
-    `kinds` maps every instrument that exists to its kind.
+    The position is a place in the file. `kinds` maps every existing instrument to its kind.
     """
     low, high = format_time(start) if start else "", format_time(end) if end else "~"
 
@@ -120,14 +129,14 @@ def file_task(
         if rows:
             yield HistoryBatch(rows, str(place), 1.0)
 
-    # Its content is part of the name: a file that has grown begins anew.
+    # The content is part of the name: a file that has grown begins anew.
     source = f"{recording.name}#{recording.digest}"
     asked = Backfill(source, ",".join(sorted(symbols)), "", low or ALWAYS, FOREVER if end is None else high)
     return BackfillTask(recording.file.name, asked, batches)
 
 
 def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], after: int) -> Iterator[tuple[int, Record]]:
-    """The good records beyond `after`; a file without any that has bad ones is not what it was taken for."""
+    """The good records beyond `after`. Raises `SourceError` for a file with bad records only."""
     good, first_bad = False, ""
     throttle = Throttle(monotonic=time.monotonic)
 
@@ -149,10 +158,10 @@ def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[in
 
 
 def symbol_of(record: Record) -> str:
-    """Its instrument."""
+    """The instrument of a record."""
     return record.instrument if isinstance(record, PriceRow) else record.symbol
 
 
 def time_of(record: Record) -> str:
-    """Its time, of a candle its start."""
+    """The time of a record; of a candle, its start."""
     return record.start_time if isinstance(record, CandleRow) else record.time

@@ -1,7 +1,7 @@
-"""What every source of prices is, how its faults are named, and how long to wait after one.
+"""Interface of all sources, translation of their errors, and their retry delays.
 
-A source is two halves: `fetch` does the I/O and the waiting, `parse` is pure. `jobs.feeds.ingest` runs it and owns
-everything that sources share: restarts, states, publishing.
+A source has two halves: `fetch` does the I/O and waits, `parse` is pure. `jobs.feeds.ingest` runs
+it and does the work that sources share: restarts, states, publishing.
 """
 
 from __future__ import annotations
@@ -25,29 +25,30 @@ from db.timestamps import format_time
 
 Raw = TypeVar("Raw")
 
-FIRST_DELAY = 0.8  # seconds; the first retry comes in under a second
+FIRST_DELAY = 0.8  # seconds; the first retry follows within a second
 LONGEST_DELAY = 30.0
 SPREAD = 0.5
 FIRST_YEAR, LAST_YEAR = 1970, 2199  # of every time that the store holds
 
 
 class State(StrEnum):
-    """Where a source stands; the words that logs and /health use."""
+    """State of a source, as logs and /health name it."""
 
     CONNECTING = "connecting"
     LIVE = "live"
-    STALE = "stale"  # connected, but silent for longer than it should be; live feeds alone can say so
+    STALE = "stale"  # connected, but silent for longer than `stale_after`; live sources only
     BACKING_OFF = "backing_off"
     DOWN = "down"
-    ENDED = "ended"  # a recording that is over
+    ENDED = "ended"  # a recording that has ended
 
 
 class Source(ABC, Generic[Raw]):
-    """One feed of prices. Its methods are called from one thread.
+    """One source of prices. Call its methods from one thread.
 
-    `name` is what logs, health and the store call it, different for every source of a process. A feed that should never be
-    silent for `stale_after` seconds, heartbeats included, says so: it is then called stale. To give the connection up after a longer
-    silence is its own to do, by raising `Silent`.
+    `name` stands in logs, in health and in the store; it is unique within a process. `stale_after`
+    is the number of seconds without any message, heartbeats included, after which the source is
+    stale; None: never. The source itself decides when a silent connection is closed, and raises
+    `Silent` then.
     """
 
     name: str
@@ -55,17 +56,17 @@ class Source(ABC, Generic[Raw]):
 
     @abstractmethod
     def fetch(self, stop: threading.Event) -> Generator[Raw, None, None]:
-        """Connect, wait, and yield what arrives, heartbeats too, until `stop` is set, which it honours at once.
+        """Connect, wait, and yield each arrival, heartbeats too, until `stop` is set.
 
-        Returns without `stop` only where the source is over for good. Called again after a fault, it goes on where it was:
-        what it has yielded is not yielded again. Raises nothing but `SourceError`.
+        Returns before `stop` only if the source has ended for good. Called again after an error, it
+        continues: nothing is yielded twice. Raises `SourceError` only.
         """
 
     @abstractmethod
     def parse(self, raw: Raw) -> Sequence[Tick | Trade]:
-        """The ticks and trades in what `fetch` yielded, in order, maybe none. Pure: the same raw always gives the same.
+        """The ticks and trades of one arrival, in order, possibly none. Pure.
 
-        Garbage among good messages is skipped, and logged by whoever finds it.
+        Invalid messages among valid ones are skipped and logged.
         """
 
 
@@ -122,9 +123,10 @@ def is_positive(value: object) -> TypeGuard[str]:
 
 
 class SourceError(Exception):
-    """The only exception that leaves a source. `fatal`: trying again cannot help, an operator must.
+    """The only exception that leaves a source.
 
-    `retry_after` is how many seconds the other side asked to be left alone.
+    `fatal`: a retry cannot help, an operator must act. `retry_after` is the wait in seconds that
+    the server requested.
     """
 
     def __init__(self, message: str, *, fatal: bool, retry_after: float | None = None) -> None:
@@ -134,11 +136,11 @@ class SourceError(Exception):
 
 
 class BadInput(Exception):
-    """What the source was given cannot be used: a file of unknown format, a refused token."""
+    """The input of the source cannot be used: a file of unknown format, a refused token."""
 
 
 class Silent(Exception):
-    """Connected, and not a word for too long."""
+    """The connection was silent for too long."""
 
 
 _FATAL = (BadInput, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -148,7 +150,7 @@ _LONGEST_RETRY_AFTER = 3600.0
 
 
 def as_source_error(error: Exception) -> SourceError:
-    """Translate any failure of a source. The one place that tells transient from fatal."""
+    """Translate any failure of a source; the one place that separates transient from fatal errors."""
     if isinstance(error, SourceError):
         return error
     if isinstance(error, httpx.HTTPStatusError):
@@ -159,12 +161,16 @@ def as_source_error(error: Exception) -> SourceError:
 
 
 def _refused(status: int, headers: Mapping[str, str], reason: str) -> SourceError:
-    """What an HTTP status means. Neither the request's headers nor its URL are told: they hold tokens and account numbers."""
+    """The error of an HTTP status, without headers and URL of the request: they hold tokens and
+    account numbers.
+    """
     return SourceError(f"HTTP {status}: {reason}", fatal=status in _FATAL_STATUS, retry_after=_retry_after(headers))
 
 
 def _reason(response: httpx.Response) -> str:
-    """What the body of an error says, in the words of OANDA (`errorMessage`) or Binance (`msg`), else the status' own phrase."""
+    """The error text in the body, from OANDA's `errorMessage` or Binance's `msg`, else the phrase
+    of the status.
+    """
     try:
         body = response.json()
         return str(body.get("errorMessage") or body["msg"])[:200]

@@ -1,4 +1,4 @@
-"""Somebody else's REST API, asked politely: JSON answers, time limits, retries, and silence where silence was asked for."""
+"""JSON-over-HTTP client with timeouts, retries and Retry-After."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _TIMEOUT = httpx.Timeout(10.0)
 
 
 class JsonClient:
-    """One API. Safe to share between threads.
+    """A client of one API. Threads may share it.
 
-    `headers` go with every request and are never logged; nor are URLs, which may hold account numbers. `heard` gets the headers of every
-    answer, for what they tell of limits.
+    `headers` go with every request. Headers and URLs are never logged: they may hold tokens and
+    account numbers. `on_headers` is called with the headers of every answer.
     """
 
     def __init__(
@@ -43,9 +43,11 @@ class JsonClient:
         self._client.close()
 
     def get(self, path: str, parameters: Mapping[str, str | int], stop: threading.Event) -> Any:
-        """The decoded JSON of a GET. Transient failures are tried again a few times, after the pause that the answer asks for, or back-off.
+        """The decoded JSON of a GET. Transient failures are retried after back-off, or the
+        requested pause.
 
-        Raises `SourceError` where that did not help or could not, `Stopped` where `stop` was set meanwhile.
+        Raises `SourceError` after `max_attempts` or a fatal failure, `Stopped` if `stop` was set
+        meanwhile.
         """
         attempt = 1
         while True:
@@ -63,6 +65,6 @@ class JsonClient:
 
     def _pause(self, failure: SourceError, attempt: int, stop: threading.Event) -> None:
         seconds = max(retry_delay(attempt, random.random()), failure.retry_after or 0.0)  # noqa: S311
-        log.info("asks again", extra={"reason": str(failure), "seconds": round(seconds, 2)})
+        log.info("retries the request", extra={"reason": str(failure), "seconds": round(seconds, 2)})
         if stop.wait(seconds):
             raise Stopped

@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which column of a recording is what. `mid` and `instrument` are None where the file has no such column."""
+    """Positions of a recording's columns; None: the file has no such column."""
 
     width: int
     time: int
@@ -51,16 +51,20 @@ class Layout:
 
 
 def count_ticks(file: Path) -> int:
-    """How many ticks a recording has, bad lines included, without looking at any; `SourceError` where the file cannot be read."""
+    """The number of ticks in a recording, bad lines included.
+
+    Raises `SourceError` if the file cannot be read.
+    """
     lines = text_lines(file)
     detect(file, next(lines, ""))
     return sum(1 for line in lines if line.strip())
 
 
 def read_rows(file: Path, instruments: Collection[str], on_bad: Callable[[int, str], None]) -> Iterator[Row]:
-    """Every good line of a recording, in the file's order. `on_bad` gets the number (the header is 1) and fault of every other.
+    """Every good line of a recording, in the file's order.
 
-    Raises `SourceError` where the file is missing, damaged, of unknown format, or of no known instrument.
+    `on_bad` is called with number (the header is 1) and fault of every other line. Raises
+    `SourceError` if the file is missing, damaged, of unknown format, or of no known instrument.
     """
     lines = text_lines(file)
     layout = detect(file, next(lines, ""))
@@ -77,7 +81,7 @@ def read_rows(file: Path, instruments: Collection[str], on_bad: Callable[[int, s
 
 
 def detect(file: Path, header: str) -> Layout:
-    """The layout that a header line announces."""
+    """The layout that a header line declares."""
     columns = {name.strip(): index for index, name in enumerate(header.split(","))}
     for bid, ask, mid in (("bid", "ask", "mid"), ("bid_o", "ask_o", "mid_o")):
         if {"time", bid, ask} <= columns.keys():
@@ -86,7 +90,7 @@ def detect(file: Path, header: str) -> Layout:
 
 
 def instrument_of(file: Path, instruments: Collection[str]) -> str:
-    """The instrument in a recording's name: EUR_USD in `EUR_USD_20140505.csv.gz`, whatever its case."""
+    """The instrument in a recording's name, in any case: EUR_USD in `EUR_USD_20140505.csv.gz`."""
     stem = file.name.split(".")[0].upper()
     for symbol in sorted(instruments, key=len, reverse=True):
         if stem == symbol or stem.startswith(f"{symbol}_"):
@@ -95,7 +99,7 @@ def instrument_of(file: Path, instruments: Collection[str]) -> str:
 
 
 def check(fields: list[str], layout: Layout, symbol: str | None, instruments: Collection[str]) -> Row:
-    """A line as a row; `ValueError` says what is wrong with it."""
+    """A line as a row. Raises `ValueError` that names the fault."""
     if len(fields) != layout.width:
         raise ValueError(f"{len(fields)} fields instead of {layout.width}")
     if layout.instrument is not None:
@@ -113,7 +117,7 @@ def check(fields: list[str], layout: Layout, symbol: str | None, instruments: Co
 
 
 def text_lines(file: Path) -> Iterator[str]:
-    """The lines of a plain or gzipped text file; what goes wrong while reading becomes a `SourceError`."""
+    """The lines of a plain or gzipped text file. Raises `SourceError` if it cannot be read."""
     opened = gzip.open if file.suffix == ".gz" else open
     try:
         with opened(file, "rt", encoding="utf-8-sig", errors="replace") as text:

@@ -19,21 +19,25 @@ from jobs.feeds.recordings import Row, read_rows
 
 log = logging.getLogger(__name__)
 
-MAX_TICKS_PER_BATCH = 500  # ticks in one batch at most
-_LONGEST_WAIT = 3600.0  # seconds; Event.wait overflows on the gap that one wild time in a file makes
+MAX_TICKS_PER_BATCH = 500
+# Seconds. Event.wait overflows on the long gap that one wrong time in a file makes.
+_LONGEST_WAIT = 3600.0
 _EXACT = Context(prec=60)
 
 
 class Pace:
-    """When each moment of a recording is due, counted from the first one asked for: waiting late once does not delay the rest."""
+    """Due times of a recording's moments, counted from the first one.
+
+    A late moment does not delay the moments after it.
+    """
 
     def __init__(self, speed: float | None, monotonic: Callable[[], float]) -> None:
         self._speed = speed
         self._monotonic = monotonic
-        self._origin: tuple[datetime, float] | None = None  # a moment of the recording, and the monotonic time it was played at
+        self._origin: tuple[datetime, float] | None = None  # first moment and the monotonic time of its playback
 
     def delay(self, moment: datetime) -> float:
-        """Seconds until `moment` is due; 0 or less where it is."""
+        """Seconds until `moment` is due; 0 or less if it is due already."""
         if self._speed is None:
             return 0.0
         if self._origin is None:
@@ -42,17 +46,19 @@ class Pace:
         return started + (moment - first).total_seconds() / self._speed - self._monotonic()
 
     def wait(self, moment: datetime, stop: threading.Event) -> bool:
-        """Wait until `moment` is due; False where `stop` was set instead."""
+        """Wait until `moment` is due; return False if `stop` was set instead."""
         while (delay := self.delay(moment)) > 0 and not stop.wait(min(delay, _LONGEST_WAIT)):
             pass
         return not stop.is_set()
 
 
 class ReplaySource(Source[tuple[Row, ...]]):
-    """A recording as a source: `spec` gives file, speed (None is as fast as it is taken) and whether to begin again at its end.
+    """A recording as a source.
 
-    Lines that are due together are one batch. Bad lines are counted in `bad_lines`, the first is logged, all are skipped.
-    `instruments` are the symbols that exist; a line of any other is bad.
+    `spec` gives the file, the speed (None: as fast as the bus accepts) and whether it begins again
+    at its end. Lines that are due together are one batch. Bad lines are skipped, counted in
+    `bad_lines`, and logged once a minute. `instruments` are the existing symbols; a line of another
+    symbol is bad.
     """
 
     def __init__(self, spec: SourceSpec, instruments: Collection[str], *, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -65,7 +71,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         self._loop = spec.loop
         self._instruments = frozenset(instruments)
         self._monotonic = monotonic
-        self._taken = 0  # rows of this round that were yielded: where to go on after a fault
+        self._taken = 0  # rows yielded in this round, at which `fetch` continues after an error
         self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[tuple[Row, ...], None, None]:
@@ -124,5 +130,5 @@ class ReplaySource(Source[tuple[Row, ...]]):
 
 
 def middle(bid: str, ask: str) -> str:
-    """Exactly halfway: one digit more than the two where it takes one."""
+    """The exact mid price, with one digit more than bid and ask if necessary."""
     return format(_EXACT.divide(_EXACT.add(Decimal(bid), Decimal(ask)), Decimal(2)), "f")

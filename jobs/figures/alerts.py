@@ -1,4 +1,6 @@
-"""From values to alerts: judged and stored in the run's own transaction, then published until the bus has them."""
+"""Alerts: judged and stored in the run's own transaction, then published until the bus accepts
+them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ RETRY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One value to judge: of an instrument, or of a pair with what it was before. `measure` is what the rule looks at."""
+    """One value to judge, of an instrument or of a pair.
+
+    The rule judges `measure`. `previous` is the earlier value of a pair.
+    """
 
     measure: float
     value: float
@@ -38,9 +43,10 @@ def raise_alerts(
     moment: datetime,
     message: Callable[[Subject, Seen, str, float], str],
 ) -> int:
-    """Judge what was seen at `moment`, store the alerts that it is worth and where each rule stands now; how many alerts were new.
+    """Judge the values at `moment`; store the alerts and the new states. Returns the number of new
+    alerts.
 
-    What a rule has judged already is not judged again, so that a run repeated changes nothing.
+    A rule does not judge the same time twice, so a repeated run changes nothing.
     """
     stands = read_episodes(cursor, kind)
     after: dict[Subject, EpisodeRow] = {}
@@ -63,10 +69,12 @@ def raise_alerts(
 
 
 def publish_alerts(store: Store, bus: Bus, clock: Callable[[], datetime]) -> int:
-    """Publish what is stored and not published; how many. Raises `StoreError` or `BusError`: what is left is for the next time.
+    """Publish the stored alerts that are unpublished; return their number.
 
-    Killed between the two, an alert is published again under its own batch id, which the bus recognises for a day. That is made of what the
-    alert is and not of its number in the table: another database's alerts are others.
+    Raises `StoreError` or `BusError`; the remaining alerts follow the next time. After a kill
+    between publishing and marking, an alert is published again under its batch id, which the bus
+    recognises for a day. The id consists of the alert's content, not of its number in the table:
+    another database has other alerts.
     """
     with store.transaction() as cursor:
         waiting = unpublished_alerts(cursor)
@@ -91,7 +99,7 @@ def _publish(bus: Bus, alert: Alert) -> None:
 
 
 def keep_publishing(store: Store, bus: Bus, clock: Callable[[], datetime], stop: threading.Event) -> None:
-    """Publish whatever a run could not, until `stop` is set."""
+    """Publish the alerts that a run could not publish, until `stop` is set."""
     outage = Outage(log, "alerts wait", monotonic=time.monotonic)
     while not stop.wait(RETRY_SECONDS):
         try:
@@ -103,6 +111,6 @@ def keep_publishing(store: Store, bus: Bus, clock: Callable[[], datetime], stop:
 
 
 def pairs_of(symbols: Sequence[str]) -> list[Subject]:
-    """Every pair of different symbols once, the smaller first."""
+    """Every pair of different symbols once, in alphabetical order."""
     ordered = sorted(symbols)
     return [(first, second) for position, first in enumerate(ordered) for second in ordered[position + 1 :]]

@@ -1,4 +1,4 @@
-"""See that the hours up to a full hour are whole before anything is computed of them."""
+"""Wait until all candles up to the top of the hour are complete."""
 
 from __future__ import annotations
 
@@ -21,21 +21,23 @@ from jobs.venues import VenueParts, configured
 
 log = logging.getLogger(__name__)
 
-CANDLE_WAIT_SECONDS = 30.0  # seconds to wait for what is on its way into the hours' candles
+CANDLE_WAIT_SECONDS = 30.0  # for prices and trades on their way into the candles
 _QUEUES = (topics.PRICES, topics.TRADES)
-_HOURS_AGAIN = 3 * HOUR  # of OANDA's, asked for anew: its last ones may have been forming
-OANDA_FIRST_SPAN = timedelta(days=30)  # of OANDA's where there are none: what the daily job looks at
-MARK_WAIT_SPAN = 25 * HOUR  # of marks that are waited for; what is older is history being loaded
+_HOURS_AGAIN = 3 * HOUR  # fetched again, because the last candles may have been forming
+OANDA_FIRST_SPAN = timedelta(days=30)  # fetched if no candle is stored; the daily job needs 30 days
+MARK_WAIT_SPAN = 25 * HOUR  # older marks are history that is being loaded
 
 
 def complete_hours(context: JobContext, as_of: datetime) -> SourceError | None:
-    """Wait for what is on its way into our own candles, then fetch OANDA's last ones where it is a source.
+    """Wait until our own candles are complete, then fetch the last candles of each configured
+    broker.
 
-    Gives back the failure that kept OANDA's away and may pass: what can be computed without them should not wait for it, but the run is
-    not done. What OANDA refuses for good is logged: our own candles stand in. Raises `Stopped` or `StoreError`.
+    Returns the transient failure that prevented it: figures can be computed without these candles,
+    but the run is not done. A fatal failure is logged, and our own candles are used. Raises
+    `Stopped` or `StoreError`.
     """
     brokers = [row for row in configured(context.settings) if row.venue.history == "candles"]
-    ours = timedelta(seconds=2, milliseconds=context.settings.batch_timeout_ms)  # by then the roll-up calls its candles complete
+    ours = timedelta(seconds=2, milliseconds=context.settings.batch_timeout_ms)  # the roll-up has completed its candles by then
     _wait_until(context, as_of + (max(ours, AFTER_THE_HOUR) if brokers else ours))
     _await_own(context, as_of)
     failures = [failure for row in brokers if (failure := _fetch(row, context, as_of)) is not None]
@@ -43,12 +45,12 @@ def complete_hours(context: JobContext, as_of: datetime) -> SourceError | None:
 
 
 def _await_own(context: JobContext, as_of: datetime) -> None:
-    """Wait until what is published by now is stored, and in its candles, but not for ever."""
+    """Wait, for a limited time, until everything published by now is stored and in its candles."""
     by_then = [published for published, _ in _counts(context)]
     waited = 0.0
     while any(stored < due for (_, stored), due in zip(_counts(context), by_then, strict=False)) or _marked(context, as_of):
         if waited >= CANDLE_WAIT_SECONDS:
-            log.warning("candles are not whole in time", extra={"as_of": as_of.isoformat()})
+            log.warning("candles are incomplete after the longest wait", extra={"as_of": as_of.isoformat()})
             return
         _pause(context)
         waited += STOP_POLL_SECONDS
@@ -62,16 +64,16 @@ def _wait_until(context: JobContext, moment: datetime) -> None:
 
 
 def _counts(context: JobContext) -> list[tuple[int, int]]:
-    """Published and stored, of each queue; nothing where the bus is away, for then nothing comes of it that could be waited for."""
+    """Published and stored entries of each queue; empty while the bus is unavailable."""
     try:
         return [context.bus.counts(channel) for channel in _QUEUES]
     except BusError as error:
-        log.warning("does not wait for the bus: %s", error)
+        log.warning("skips the wait for the bus: %s", error)
         return []
 
 
 def _pause(context: JobContext) -> None:
-    """A run that is told to stop must not go on with half an hour: whoever is next does it."""
+    """Wait a moment. Raises `Stopped`: a stopped run must not continue with an incomplete hour."""
     if context.stop.wait(STOP_POLL_SECONDS):
         raise Stopped
 
@@ -82,7 +84,7 @@ def _marked(context: JobContext, as_of: datetime) -> bool:
 
 
 def _fetch(row: VenueParts[Any], context: JobContext, as_of: datetime) -> SourceError | None:
-    """Store the broker's hourly candles that ended by `as_of`; the transient failure that prevented it, if any."""
+    """Store the broker's hourly candles that ended by `as_of`; return a transient failure, if any."""
     assert row.history is not None  # noqa: S101 - the venue has candles
     name = row.venue.name
     with context.store.transaction() as cursor:

@@ -1,8 +1,9 @@
-"""Keeping the store whole: one filler for each source that has a history, each in a thread of its own.
+"""Gap fillers: one thread for each source with a history.
 
-Fillers look at the store, never at the live stream, so that one way serves whatever tore the hole: a lost link, a start after a day, a
-kill, a dropped buffer, ids that the exchange skipped. Live prices never wait for them. The reasons are in
-`docs/adr/0011-gaps-are-filled-from-the-store.md`.
+Fillers compare the store with the history and ignore the live stream. So one method covers all
+causes of a gap: a lost connection, a start after a day, a kill, a dropped buffer, ids that the
+exchange skipped. Live prices never wait for them. `docs/adr/0011-gaps-are-filled-from-the-store.md`
+has the reasons.
 """
 
 from __future__ import annotations
@@ -21,21 +22,26 @@ from jobs.feeds.base import SourceError, retry_delay
 
 log = logging.getLogger(__name__)
 
-GAP_CHECK_SECONDS = 60.0  # seconds between looks while nothing happens
+GAP_CHECK_SECONDS = 60.0  # between two rounds without an event
 
 
 class Filling(Protocol):
-    """What one source lacks: `jobs.gaps.trades`, `jobs.gaps.candles`."""
+    """The gaps of one source; see `jobs.gaps.trades` and `jobs.gaps.candles`."""
 
     def round(self, reconnected: bool, stop: threading.Event) -> bool:
-        """Look and fill once; whether there is more to do at once. Raises `SourceError`, `StoreError`, `BusError` or `Stopped`.
+        """Find and fill gaps once; return True if more is left to do at once.
 
-        What was due and failed is due the next time.
+        Work that was due and failed is due in the next round. Raises `SourceError`, `StoreError`,
+        `BusError` or `Stopped`.
         """
 
 
 class GapFiller:
-    """Runs one filling: at the start, whenever `source_event` rings, every `period` seconds, and sooner where something failed."""
+    """Runs rounds of one filling.
+
+    A round follows the start, each `source_event`, every `period` seconds, and sooner after a
+    failure.
+    """
 
     def __init__(
         self,
@@ -66,19 +72,21 @@ class GapFiller:
                 return
             except Exception as error:
                 if not isinstance(error, SourceError | StoreError | BusError):
-                    log.exception("gap filling failed, tries again", extra={"source": self.name})
+                    log.exception("gap filling failed and is repeated", extra={"source": self.name})
                 pause = self._pause_after(error)
             reconnected = self._wait(pause, stop)
 
     def _pause_after(self, error: Exception) -> float:
-        """Count the failure; the seconds until the next round."""
+        """Count the failure; return the seconds until the next round."""
         self._outage.failed(error)
         if isinstance(error, SourceError) and error.fatal:
             return self._period
         return min(self._period, retry_delay(self._outage.failures, self._jitter()))
 
     def _wait(self, seconds: float, stop: threading.Event) -> bool:
-        """Wait, at most until the source_event rings or `stop` is set; whether it rang."""
+        """Wait until the source's event or `stop` is set, at most `seconds`; return True after an
+        event.
+        """
         deadline = self._monotonic() + seconds
         while not stop.is_set() and not self._source_event.is_set() and (left := deadline - self._monotonic()) > 0:
             self._source_event.wait(min(STOP_POLL_SECONDS, left))

@@ -1,4 +1,4 @@
-"""What a job is, and what it works with."""
+"""Kinds of jobs, and the context that they share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from jobs.runtime.source_events import SourceEvents
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """Everything that jobs share. `stop` ends ingestion; `stop_writing` ends the writers after it."""
+    """Everything that jobs share.
+
+    `stop` ends ingestion. `stop_writing` ends the writers, after ingestion has ended.
+    """
 
     settings: Settings
     bus: Bus
@@ -26,7 +29,7 @@ class JobContext:
     clock: Callable[[], datetime]
     stop: threading.Event = field(default_factory=threading.Event)
     stop_writing: threading.Event = field(default_factory=threading.Event)
-    prepared: threading.Event = field(default_factory=threading.Event)  # set once a first start has its past
+    prepared: threading.Event = field(default_factory=threading.Event)  # set when the past of a first start is made
     failed: threading.Event = field(default_factory=threading.Event)  # set if a long-lived thread ended unexpectedly
     source_events: SourceEvents = field(default_factory=SourceEvents)
 
@@ -38,7 +41,10 @@ class JobContext:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A job that starts at once and runs as long as the process: `run` returns when told to stop. One that fails begins again."""
+    """A job that starts at once and runs as long as the process.
+
+    `run` returns after `context.stop` is set. If it raises, it is called again.
+    """
 
     id: str
     run: Callable[[JobContext], None]
@@ -47,11 +53,14 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A job that runs at moments, UTC. `run(context, as_of)` does what is due for the moment `as_of` and returns how many rows it wrote;
-    done twice for the same moment, it leaves what once would have left.
+    """A job that runs at given times, UTC.
 
-    A run may start `grace_seconds` late; of several that were missed, the last is caught up. Runs never overlap: one that is due while
-    another runs comes after it. One that fails is tried again `retries` times, after `retry_seconds`, then twice that, and so on.
+    `run(context, as_of)` does the work that is due at `as_of` and returns the number of rows
+    written. A second run for the same time must leave the same rows.
+
+    A run may start `grace_seconds` late. If several times were missed, the last one is caught up.
+    Runs never overlap: a run that is due during another one follows it. A failed run is repeated
+    `retries` times, after `retry_seconds`, twice that, and so on.
     """
 
     id: str
@@ -59,5 +68,5 @@ class Timed:
     trigger: BaseTrigger
     run: Callable[[JobContext, datetime], int]
     grace_seconds: int = 3600
-    retries: int = 8  # a quarter of an hour, with these pauses
+    retries: int = 8  # about 15 minutes with the pauses between them
     retry_seconds: float = 5.0

@@ -16,15 +16,16 @@ from jobs.runtime.threads import LongLivedThread, ThreadEnded
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0  # between a standby's attempts, and between a leader's checks of its own lock
+POLL_SECONDS = 1.0  # between two attempts of a standby, and two checks of a leader's own lock
 
 
 class Election:
     """One candidate: `act(stop)` runs while it leads, and must end soon after its `stop` is set.
 
-    A leader goes on while PostgreSQL is away: ingestion does not need the store, and no other process can win meanwhile. But a leader
-    that alone lost its connection would be one of two. So each winner leaves a token on the bus, and a leader without its lock steps
-    down if it finds the token of another process.
+    A leader continues while PostgreSQL is unavailable: ingestion does not need the store, and no
+    other process can win meanwhile. If only the leader's own connection failed, another process may
+    win. So each winner writes a token to the bus, and a leader without its lock steps down if it
+    finds a foreign token.
     """
 
     def __init__(self, leadership: Leadership, bus: Bus, act: Callable[[threading.Event], None]) -> None:
@@ -92,4 +93,5 @@ class Election:
             try:
                 return self._bus.leader() in (None, self._token)
             except BusError:
-                return True  # without bus and store, nothing can be published or stored anyway
+                # Without bus and store, this process cannot publish or store anything.
+                return True

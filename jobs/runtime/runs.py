@@ -1,4 +1,4 @@
-"""Running timed jobs: every run is a row, one that fails is tried again, one that was missed is caught up once."""
+"""Runs of timed jobs: each run is a row, a failed run is repeated, a missed run is caught up once."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Answer = TypeVar("Answer")
 
 _LOOK_BACK = (timedelta(hours=2), timedelta(days=2), timedelta(days=60))
 _LONGEST_PAUSE = 300.0
-_STORE_SECONDS = 1.0  # between two looks whether the store is there
+_STORE_SECONDS = 1.0  # between two attempts to reach the store
 _ERROR_LENGTH = 500
 
 
 class JobFailed(Exception):
-    """A job did not succeed, however often it was tried."""
+    """A job failed in all its attempts, or was stopped."""
 
 
 def due_before(trigger: BaseTrigger, now: datetime) -> datetime | None:
-    """The last moment up to `now` at which the trigger fires; None where that is more than two months ago."""
+    """The last time up to `now` at which the trigger fires; None if it is more than two months ago."""
     for span in _LOOK_BACK:
         moment: datetime | None = trigger.get_next_fire_time(None, now - span)
         last: datetime | None = None
@@ -45,7 +45,7 @@ def due_before(trigger: BaseTrigger, now: datetime) -> datetime | None:
 
 
 class Runner:
-    """Runs one timed job for a scheduler, one run at a time. Its methods raise nothing: they are the top of a thread."""
+    """Runs one timed job for a scheduler, one run at a time."""
 
     def __init__(self, job: Timed, context: JobContext) -> None:
         self.job = job
@@ -53,12 +53,15 @@ class Runner:
         self._one = threading.Lock()
 
     def run_due(self) -> None:
-        """Run the job for the last moment at which it was due."""
+        """Run the job for the last time at which it was due."""
         with self._one:
             self._guarded(due_before(self.job.trigger, self._context.clock()))
 
     def catch_up(self) -> None:
-        """Run the job for the last moment at which it was due, unless it has succeeded for that. A store that is away is waited for."""
+        """Run the job for the last time at which it was due, unless it has succeeded for that time.
+
+        Waits while the store is unavailable.
+        """
         with self._one, suppress(Stopped):
             if not self._context.stop.is_set() and (due := self._missed()) is not None:
                 log.info("catching up", extra={"job": self.job.id, "as_of": due.isoformat()})
@@ -74,13 +77,14 @@ class Runner:
             if as_of is not None:
                 run_once(self.job, self._context, as_of)
         except JobFailed:
-            pass  # logged, and in its row
+            pass  # logged, and noted in the row of the run
 
 
 def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
-    """Run the job for `as_of`, trying again where it fails; how many rows it wrote. Raises `JobFailed`.
+    """Run the job for `as_of`, with retries; return the number of rows written. Raises `JobFailed`.
 
-    A store that is away when a run is to begin is waited for: that is nothing the job did, and takes none of its attempts.
+    If the store is unavailable when a run begins, the run waits. This wait uses none of its
+    attempts.
     """
     attempt = 0
     while True:
@@ -114,7 +118,8 @@ def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
     try:
         rows = job.run(context, as_of)
     except Exception as error:
-        with suppress(StoreError), context.store.transaction() as cursor:  # what cannot be noted is found abandoned by the next run
+        # If this fails too, the next run marks the row as abandoned.
+        with suppress(StoreError), context.store.transaction() as cursor:
             end_run(cursor, run, context.clock(), error=_first_line(error))
         raise
     with context.store.transaction() as cursor:
@@ -124,5 +129,5 @@ def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    """What went wrong, for whoever looks at the jobs: the first line, for the next ones would be SQL."""
+    """Type and first line of the error, for the list of jobs; further lines would be SQL."""
     return ": ".join(part for part in (type(error).__name__, str(error).partition("\n")[0]) if part)[:_ERROR_LENGTH]

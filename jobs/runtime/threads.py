@@ -14,10 +14,11 @@ class ThreadEnded(Exception):
 
 
 class LongLivedThread(threading.Thread):
-    """A thread that reports its own unexpected end, so that no process goes on with a part of its threads.
+    """A thread that reports its own unexpected end, so that no process continues without it.
 
-    `target` must return after `stop` is set. If it raises, or returns before that, an error is logged and `on_failure` is called
-    with the thread's name. With `may_return`, returning early is no failure.
+    `target` must return after `stop` is set, and not before. If it raises or returns early, an
+    error is logged and `on_failure` is called with the thread's name. With `may_return`, an early
+    return is no failure.
     """
 
     def __init__(

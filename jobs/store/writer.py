@@ -1,7 +1,9 @@
-"""Bus → store: every accepted price and trade becomes one row, exactly once in effect.
+"""Writer service: every accepted price and trade on the bus becomes one row, exactly once in
+effect.
 
-Read a batch, store it, commit, acknowledge. Killed before the commit, the batch is handed out again; killed between
-commit and acknowledgement, it is handed out again and the rows are recognised. The bus keeps what is not acknowledged.
+A batch is read, stored, committed and acknowledged, in this order. After a kill before the commit,
+the bus delivers the batch again. After a kill between commit and acknowledgement, it delivers it
+again too, and the rows are recognised. The bus keeps every unacknowledged entry.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-MAX_ENTRIES_PER_TRANSACTION = 10_000  # entries in one transaction
-_LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
-_LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
-_LAST_BATCHES_PAUSE = 0.1  # between the tries of a stopping writer
+MAX_ENTRIES_PER_TRANSACTION = 10_000
+# One wait inside Redis, which bounds the reaction to a stop.
+_LONGEST_BLOCK_MS = 500
+# For the last batches after a stop; the rest stays on the bus.
+_LAST_BATCHES_SECONDS = 5.0
+_LAST_BATCHES_PAUSE = 0.1  # between two attempts after a stop
 _LONGEST_DELAY = 5.0
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
@@ -44,33 +48,36 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class BatchRule:
-    """A batch is written once it holds `size` entries or its first one has waited `wait_ms`; it takes all there is by then."""
+    """A batch is written when it holds `size` entries or its first entry has waited `wait_ms`.
+
+    It takes all entries that are available at that time.
+    """
 
     size: int = 100
     wait_ms: int = 1000
 
 
 class StoreQueue(ABC, Generic[Item]):
-    """One stream of the bus as the writer sees it: what waits, and how it is stored. More than `most` entries are never taken at once."""
+    """One stream of the bus, as the writer needs it. At most `most` entries are taken at once."""
 
     channel: str
     most: int
 
     @abstractmethod
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Item]:
-        """Up to `count` entries, as `Bus.read_unstored` gives them."""
+        """Up to `count` entries, as `Bus.read_unstored` returns them."""
 
     @abstractmethod
     def size(self, entries: Sequence[Item]) -> int:
-        """How many rows these entries make."""
+        """The number of rows that these entries make."""
 
     @abstractmethod
     def store(self, cursor: Cursor, entries: Sequence[Item]) -> None:
-        """Store these entries; what is stored already is passed over."""
+        """Store these entries; rows that are stored already are skipped."""
 
     @abstractmethod
     def acknowledge(self, entries: Sequence[Item]) -> None:
-        """Tell the bus that these entries are stored."""
+        """Acknowledge these entries to the bus."""
 
 
 class PriceQueue(StoreQueue[Entry]):
@@ -97,7 +104,10 @@ class PriceQueue(StoreQueue[Entry]):
 
 
 class TradeQueue(StoreQueue[TradeLines]):
-    """Trades, many to an entry: they pass as the text that COPY takes, and nothing here looks into it."""
+    """The stream of trades, many per entry.
+
+    Trades pass as the text that COPY takes, and are not parsed.
+    """
 
     channel = topics.TRADES
     most = 20
@@ -119,9 +129,11 @@ class TradeQueue(StoreQueue[TradeLines]):
 
 
 class Writer(Generic[Item]):
-    """Moves one queue from the bus to the store until told to stop. One thread runs it; nothing else may.
+    """Moves one queue from the bus to the store. Call it from one thread, the only one of this
+    queue.
 
-    A failure halves the largest batch, a success adds an eighth to it: where the store is too slow for many rows, fewer get through.
+    A failure halves the largest batch, a success adds an eighth to it. So a slow store receives
+    fewer rows at once.
     """
 
     def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: StoreQueue[Item]) -> None:
@@ -132,9 +144,13 @@ class Writer(Generic[Item]):
         self._most = queue.most
 
     def run(self, stop: threading.Event) -> None:
-        """Write until `stop` is set, then what the bus still has, for a few seconds at most."""
+        """Write until `stop` is set, then write the entries left on the bus for a few seconds at
+        most.
+        """
         outage = Outage(log, "writer waits", monotonic=time.monotonic, channel=self._queue.channel)
-        inherited = True  # what a predecessor, or we before a failure, left unacknowledged comes first
+        # Entries that an earlier writer, or this one before a failure, left unacknowledged come
+        # first.
+        inherited = True
         deadline: float | None = None
         while deadline is None or time.monotonic() < deadline:
             if stop.is_set() and deadline is None:
@@ -151,22 +167,24 @@ class Writer(Generic[Item]):
                 inherited = True
                 self._most = max(1, self._most // 2)
                 if not isinstance(error, BusError | StoreError):
-                    log.exception("writer failed, tries again", extra={"channel": self._queue.channel})
+                    log.exception("writer failed and is repeated", extra={"channel": self._queue.channel})
                 outage.failed(error)
                 if stop.wait(min(_LONGEST_DELAY, retry_delay(outage.failures, random.random()))):  # noqa: S311
                     time.sleep(_LAST_BATCHES_PAUSE)
 
     def recover(self) -> int:
-        """Write what was handed out before and never acknowledged; returns how many entries that were."""
+        """Write the entries that were delivered before and never acknowledged; return their number."""
         total = 0
         while entries := self._queue.read(self._most, 0, again=True):
             total += self.write_batch(entries)
         if total:
-            log.info("writer took over what was not acknowledged", extra={"channel": self._queue.channel, "entries": total})
+            log.info("writer took over unacknowledged entries", extra={"channel": self._queue.channel, "entries": total})
         return total
 
     def write_batch(self, entries: Sequence[Item]) -> int:
-        """Store and acknowledge these entries; returns how many they were. Raises `StoreError` or `BusError`."""
+        """Store and acknowledge these entries; return their number. Raises `StoreError` or
+        `BusError`.
+        """
         if entries:
             self._store_all(entries)
             self._queue.acknowledge(entries)
@@ -174,7 +192,9 @@ class Writer(Generic[Item]):
         return len(entries)
 
     def _store_all(self, entries: Sequence[Item]) -> None:
-        """Store these entries, but for those that cannot be: they are logged, and must not hold up the others."""
+        """Store these entries, except those that cannot be stored: they are logged, and the others
+        go on.
+        """
         try:
             with self._store.transaction() as cursor:
                 self._queue.store(cursor, entries)
@@ -187,7 +207,7 @@ class Writer(Generic[Item]):
             self._store_all(entries[middle:])
 
     def _gather(self, stop: threading.Event) -> list[Item]:
-        """Entries of the next batch; empty when none came within the waiting time."""
+        """The entries of the next batch; empty if none arrived within the waiting time."""
         queue, most = self._queue, self._most
         wait_ms = 0 if stop.is_set() else self._rule.wait_ms
         entries = queue.read(most, min(wait_ms, _LONGEST_BLOCK_MS))
@@ -201,7 +221,7 @@ class Writer(Generic[Item]):
 
 
 def to_row(entry: Entry) -> PriceRow | None:
-    """The row of a stream entry, or None (logged) where it is no price: one bad entry must not hold up the others."""
+    """The row of a stream entry; None (logged) if the entry is not a price."""
     try:
         body = orjson.loads(entry.body)
         price = body["price"]

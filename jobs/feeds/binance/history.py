@@ -1,4 +1,4 @@
-"""Binance's trades of the past, by id, over REST."""
+"""History of Binance: past trades by id, over REST."""
 
 from __future__ import annotations
 
@@ -19,14 +19,19 @@ from jobs.feeds.http_json import JsonClient
 
 log = logging.getLogger(__name__)
 
-LARGEST_PAGE = 1000  # trades; the exchange gives no more at once
+LARGEST_PAGE = 1000  # trades; the exchange sends no more at once
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MOST_WEIGHT = 5000  # of the 6,000 a minute that the exchange allows an address: the rest is for others behind the same one
+# Of the 6,000 a minute that the exchange allows an address. The rest is for other users of the
+# address.
+_MOST_WEIGHT = 5000
 _MINUTE = 60.0
 
 
 class Weight:
-    """How much of its allowance the exchange says is used up. Whoever goes on beyond it is banned, for minutes first and then for days."""
+    """The used part of the request allowance, as the exchange reports it.
+
+    The exchange bans clients that exceed the allowance, for minutes at first and then for days.
+    """
 
     def __init__(self, *, most: int = _MOST_WEIGHT, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._most = most
@@ -34,13 +39,13 @@ class Weight:
         self._free_at = float("-inf")
 
     def note_headers(self, headers: Mapping[str, str]) -> None:
-        """Take note of an answer's headers."""
+        """Read the used weight from an answer's headers."""
         used = headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdecimal() and int(used) > self._most:
             self._free_at = self._monotonic() + _MINUTE
 
     def wait(self, stop: threading.Event) -> None:
-        """Wait until asking is fine; `Stopped` where `stop` was set meanwhile."""
+        """Wait until a request is allowed. Raises `Stopped` if `stop` was set meanwhile."""
         seconds = self._free_at - self._monotonic()
         if seconds > 0:
             log.info("the exchange's request allowance is nearly used up", extra={"seconds": round(seconds, 1)})
@@ -95,8 +100,10 @@ class BinanceHistory:
             next_id = page.highest_id + 1
 
     def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
-        """Id of the first trade at or after `moment`, None where there is none yet. Errors as of `trades`."""
-        # Trades bear whole milliseconds: the first that is not before `moment` is what to ask for.
+        """Id of the first trade at or after `moment`; None if there is none yet. Errors as in
+        `trades`.
+        """
+        # Times of trades are whole milliseconds: round up.
         start = -((_EPOCH - moment) // timedelta(milliseconds=1))
         answer = self._get("/api/v3/aggTrades", {"symbol": symbol, "startTime": start, "limit": 1}, stop)
         try:
@@ -137,6 +144,6 @@ class BinanceHistory:
 
 
 def binance_history(settings: Settings) -> BinanceHistory:
-    """The history that the exchange of these settings keeps."""
+    """The history of the exchange of these settings."""
     weight = Weight()
     return BinanceHistory(JsonClient(settings.binance_rest_url, on_headers=weight.note_headers), weight)

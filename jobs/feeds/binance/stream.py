@@ -1,7 +1,8 @@
-"""Binance's combined streams: every trade, and the best bid and ask, of a few symbols over one WebSocket.
+"""Live source of Binance: combined streams of trades and best quotes over one WebSocket.
 
-This is the busiest feed there is, so what is done for each message is little: messages come in bulk, the trades of a batch are read
-together, book tickers only where they are the newest of their symbol. `docs/ingest.md` has the figures.
+This is the busiest feed, so the work per message is small: messages arrive in bulk, the trades of a
+batch are read together, and only the newest book ticker of a symbol is read. `docs/ingest.md` has
+the figures.
 """
 
 from __future__ import annotations
@@ -23,32 +24,36 @@ from jobs.feeds.binance.messages import NAME, Books, is_shutdown_notice, prices_
 
 log = logging.getLogger(__name__)
 
-MAX_MESSAGES_PER_BATCH = 2000  # messages in one batch, but for what the last reading brings beyond it; more no longer fit into the cache
-CONNECTION_SECONDS = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
-MAX_MESSAGE_BYTES = 64 * 1024  # bytes of one message; real ones have 200
-_QUEUE_LIMITS = (4, 1)  # readings: from the first number on the socket is not read, until there are no more than the second
+# Plus the messages that the last read brings beyond it. More would not fit into the processor's
+# cache.
+MAX_MESSAGES_PER_BATCH = 2000
+CONNECTION_SECONDS = 23.5 * 3600  # the exchange ends a connection after 24 hours, at a time of its choice
+MAX_MESSAGE_BYTES = 64 * 1024  # real messages have about 200
+# Reads: at the first number reading from the socket pauses, at the second it resumes.
+_QUEUE_LIMITS = (4, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedBatch:
-    """What arrived together: the messages but for the book tickers, and the newest book known by then."""
+    """Messages that arrived together, without book tickers, and the newest book of each symbol."""
 
     messages: tuple[bytes, ...]
     books: Books
 
 
 class ConnectionEnding(Exception):
-    """This connection is about to end; a new one is there for the asking."""
+    """This connection is about to end; a new one can be opened at once."""
 
 
 class BinanceSource(Source[ReceivedBatch]):
-    """Live trades of `symbols`, and the prices they make; `url` is the streams' host.
+    """Live trades of `symbols`, and the prices that they make; `url` is the host of the streams.
 
-    A price is the last trade's, with the best bid and ask next to it: an instrument has none before its first book ticker. Trades of
-    one instrument that arrived together make one price; every one of them is passed on. `instruments` are the symbols that exist.
+    A price is the last trade's, with the best bid and ask at that time: an instrument has no price
+    before its first book ticker. Trades of one instrument that arrive together make one price; each
+    trade is published. `instruments` are the existing symbols.
 
-    A connection is given up after `silence` seconds without a message, and renewed after `lifetime` seconds. `garbage` counts what could
-    not be read, by kind.
+    A connection is closed after `silence` seconds without a message, and renewed after `lifetime`
+    seconds. `garbage` counts unreadable messages by kind.
     """
 
     name = NAME
@@ -102,7 +107,7 @@ class BinanceSource(Source[ReceivedBatch]):
         return [*trades, *prices_of(trades, raw.books)]
 
     def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
-        books: Books = {}  # of this connection: what an earlier one told is too old
+        books: Books = {}  # of this connection; those of an earlier one are too old
         began = self._monotonic()
         while (received := self._receive(connection, stop)) is not None:
             messages, newest, others = split(received)

@@ -1,4 +1,4 @@
-"""OANDA's candles, over REST."""
+"""History of OANDA: past candles, over REST."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from jobs.feeds.oanda.wire import NAME, contract_time, request_headers
 log = logging.getLogger(__name__)
 
 GRANULARITIES = {"1m": "M1", "5m": "M5", "15m": "M15", "1h": "H1", "4h": "H4", "1d": "D"}
-LARGEST_PAGE = 5000  # candles; OANDA refuses to give more at once
-# Days as everybody in the market has them, and six 4-hour candles to each.
+LARGEST_PAGE = 5000  # candles; OANDA refuses to send more at once
+# Days from 17:00 New York, the convention of the market, with six 4-hour candles each.
 _ALIGNMENT: Mapping[str, str | int] = {"dailyAlignment": 17, "alignmentTimezone": "America/New_York"}
 
 
@@ -127,7 +127,7 @@ class OandaHistory:
 
 
 def oanda_history(settings: Settings) -> OandaHistory:
-    """The history of the account that the settings name; `SourceError` where they give no token."""
+    """The history of the account in the settings. Raises `SourceError` if they have no valid token."""
     return OandaHistory(JsonClient(settings.oanda_rest_url, headers=request_headers(settings.oanda_api_token)))
 
 

@@ -1,4 +1,4 @@
-"""OANDA's pricing stream: one line of JSON for every price and, every five seconds, a heartbeat."""
+"""Live source of OANDA: one line of JSON per price, and a heartbeat every five seconds."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ from jobs.feeds.replay import middle
 
 log = logging.getLogger(__name__)
 
-_NOTHING_NEW = b""  # proves that the link is alive, and says nothing else
+_NOTHING_NEW = b""  # an arrival without a new price: the connection is alive
 
 
 class OandaSource(Source[bytes]):
     """Live prices of `instruments`; `url` is the streaming host.
 
-    A connection begins with the current price of every instrument, which we mostly have: a price that is older than the last one of
-    its instrument, or the same, is not passed on. `latest_times` maps instruments to the times, in contract form, of the prices
-    known from before. After `silence` seconds without a word the connection is given up.
+    A connection begins with the current price of every instrument, which is usually known: a price
+    that is older than the last one of its instrument, or equal to it, is skipped. `latest_times`
+    maps instruments to the times, in contract form, of prices from before the start. After
+    `silence` seconds without a line the connection is closed.
     """
 
     name = NAME
@@ -53,7 +54,7 @@ class OandaSource(Source[bytes]):
         self._instruments = frozenset(instruments)
         self._silence = silence
         self._last_times = dict(latest_times)  # instrument -> time of its last price
-        self._last: dict[str, Tick] = {}  # instrument -> its last price, where it came since the start
+        self._last: dict[str, Tick] = {}  # instrument -> its last price since the start
         self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[bytes, None, None]:
@@ -75,11 +76,12 @@ class OandaSource(Source[bytes]):
         try:
             tick = price_of(line, self._instruments)
         except ValueError:
-            return True  # that, `parse` will say
+            return True  # `parse` logs it
         if tick is None:
             return True
         last_time = self._last_times.get(tick.instrument, "")
-        # A microsecond may hold two prices; of one known from before the start we have the time alone.
+        # Two prices may have the same microsecond. Of a price from before the start only the time
+        # is known.
         if tick.time < last_time or (tick.time == last_time and self._last.get(tick.instrument, tick) == tick):
             return False
         self._last_times[tick.instrument], self._last[tick.instrument] = tick.time, tick
@@ -93,9 +95,9 @@ class OandaSource(Source[bytes]):
 
 
 def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
-    """The price in a line of the stream; None for a heartbeat and for a price at which nobody can trade.
+    """The price in a line of the stream; None for a heartbeat or a price that is not tradeable.
 
-    `ValueError` names the kind of whatever else it is, and no more than the kind.
+    Raises `ValueError` for anything else; its text names only the kind of message.
     """
     if not line.strip():
         return None
@@ -108,7 +110,8 @@ def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
         return None
     if kind != "PRICE":
         raise ValueError("neither price nor heartbeat")
-    # Outside trading hours the last quote is sent on connecting; older answers say it in `status` alone.
+    # Outside trading hours a connection begins with the last quote; older answers mark it in
+    # `status` only.
     if message.get("tradeable") is False or message.get("status", "tradeable") != "tradeable":
         return None
     symbol = message.get("instrument")
@@ -119,7 +122,7 @@ def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
 
 
 def _quote(message: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Best bid, best ask and time of a price; each side's first offer is its best."""
+    """Best bid, best ask and time of a price; the first offer of each side is the best."""
     try:
         bid, ask = message["bids"][0]["price"], message["asks"][0]["price"]
         moment = contract_time(message["time"])
