@@ -18,9 +18,10 @@ class Venue:
     `name` stands in `SOURCES`, in logs, in `/health` and in the column `source`. `required` are the
     settings (lower-case names) that must be set if `SOURCES` names the venue. `history` is the kind
     of record that its API serves for the past; None: it has no history. `ticks_make_candles` is
-    False if candles are made from the venue's trades. `health_path` is its route of its own. `title` is
-    its name in messages to operators. `history_required` are the settings that its history needs,
-    `symbols_setting` is the setting that lists its instruments; None: all that the store has of it.
+    False if candles are made from the venue's trades. `health_path` is its route of its own.
+    `title` is its name in messages to operators. `history_required` are the settings that its
+    history needs, `symbols_setting` is the setting that lists its instruments; None: all that the
+    store has of it.
     """
 
     name: str

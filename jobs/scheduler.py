@@ -1,4 +1,4 @@
-"""The jobs process: one table of all jobs, and the code that runs them. `python -m jobs.scheduler`."""
+"""The jobs process, `python -m jobs.scheduler`: the table of all jobs, and their threads."""
 
 from __future__ import annotations
 

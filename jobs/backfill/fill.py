@@ -37,7 +37,7 @@ MAX_ATTEMPTS = 6  # of a transaction while the store is unavailable
 
 @dataclass(slots=True)
 class Outcome:
-    """Result of a backfill: rows `read`, rows that were `new`, tasks that were `complete` before."""
+    """Result of a backfill: rows `read`, rows that were `new`, tasks `complete` before."""
 
     read: int = 0
     new: int = 0

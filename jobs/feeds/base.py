@@ -77,14 +77,18 @@ class TradeHistory(Protocol):
         """The id of the first trade at or after `moment`; None if there is none yet."""
 
     def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
-        """Pages of the trades from `first_id` to `last_id`, or to the newest trade; no page is empty."""
+        """Pages of the trades from `first_id` to `last_id`, or to the newest trade; no page is
+        empty.
+        """
 
 
 class CandleHistory(Protocol):
     """The past candles of a broker, by time. Every method raises `SourceError` or `Stopped`."""
 
     def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
-        """Pages of the complete candles with `start` <= start time < `end`, oldest first; no page is empty."""
+        """Pages of the complete candles with `start` <= start time < `end`, oldest first; no page
+        is empty.
+        """
 
     def close(self) -> None:
         """Close every connection."""
@@ -102,7 +106,8 @@ def plausible_time(moment: datetime) -> str:
 
 
 def checked_ohlc(prices: Sequence[object]) -> Ohlc:
-    """Open, high, low and close as they are: decimal strings above 0; high and low contain open and close.
+    """Open, high, low and close as they are: decimal strings above 0; high and low contain open and
+    close.
 
     Raises `ValueError` that names the first invalid price.
     """
@@ -150,7 +155,7 @@ _LONGEST_RETRY_AFTER = 3600.0
 
 
 def as_source_error(error: Exception) -> SourceError:
-    """Translate any failure of a source; the one place that separates transient from fatal errors."""
+    """Translate any failure of a source; only here transient and fatal errors are separated."""
     if isinstance(error, SourceError):
         return error
     if isinstance(error, httpx.HTTPStatusError):

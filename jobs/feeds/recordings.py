@@ -1,9 +1,10 @@
 """The format of recordings: CSV of quotes or candles, plain or gzipped, known by its header line.
 
 - ticks, `time,bid,ask`: each line is one tick; mid is exactly halfway.
-- candles, `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`: each candle is read as its opening quote
-  (bid_o, ask_o, mid_o) at the candle's start. That quote existed at that time; the course inside the
-  candle is not in the file and is not invented. The candle's volume, known only at its end, is left out.
+- candles, `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`: each candle is read as its opening
+  quote (bid_o, ask_o, mid_o) at the candle's start. That quote existed at that time. The course
+  inside the candle is not in the file and is not invented. The candle's volume, known only at its
+  end, is left out.
 
 The instrument comes from the column `instrument`, or else from the file's name
 (`EUR_USD_20140505.csv.gz`). Digits of prices and times of the recording are kept; a time without an

@@ -1,4 +1,6 @@
-"""A recording as a source: recorded prices at their own pace or faster; see `jobs.feeds.recordings`."""
+"""A recording as a source: recorded prices at their own pace or faster; see
+`jobs.feeds.recordings`.
+"""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def half_spread(instrument: Instrument, mid: Decimal) -> Decimal:
 
 
 def _range(instrument: Instrument, last: Decimal | None) -> tuple[Decimal, Decimal]:
-    """The prices at which the walk turns back. A `last` price beyond extends the range to itself."""
+    """The prices at which the walk turns back; a `last` price beyond extends the range."""
     if instrument.kind == "equity":
         low, high = FIRST_EQUITY / ROOM, LAST_EQUITY * ROOM
     else:

@@ -84,7 +84,7 @@ def _marked(context: JobContext, as_of: datetime) -> bool:
 
 
 def _fetch(row: VenueParts[Any], context: JobContext, as_of: datetime) -> SourceError | None:
-    """Store the broker's hourly candles that ended by `as_of`; return a transient failure, if any."""
+    """Store the broker's hourly candles that ended by `as_of`; return a transient failure."""
     assert row.history is not None  # noqa: S101 - the venue has candles
     name = row.venue.name
     with context.store.transaction() as cursor:

@@ -1,4 +1,4 @@
-"""Hourly job: completes the candles, computes volatility, stores it, publishes prices and alerts."""
+"""Hourly job: completes candles, computes and stores volatility, publishes prices and alerts."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def on_clock(cursor: Cursor, instruments: Iterable[Instrument], end: datetime, h
 
 
 def arrays(rows: Sequence[tuple[Any, ...]], starts: NDArray[np.int64] | None = None) -> Hours:
-    """Rows of `candles_between` on the grid of these starts; the default is all hours in any row."""
+    """Rows of `candles_between` on the grid of these starts; by default all hours in any row."""
     symbols = tuple(sorted({row[0] for row in rows}))
     times = np.array([row[1] for row in rows], dtype=np.int64)
     grid = np.unique(times) if starts is None else starts

@@ -147,7 +147,7 @@ class TradeGaps:
             return  # without the bus, no trades arrive at present
 
     def _fill_tails(self, stop: threading.Event) -> bool:
-        """Fill the tails that are due, and find the gaps that result; return True if more is left."""
+        """Fill the due tails and find the resulting gaps; return True if more is left."""
         due = [symbol for symbol in self._symbols if symbol in self._tails]
         more = [self._fill_tail(symbol, stop) for symbol in due]
         return any([*more, due and self._find_holes(stop)])

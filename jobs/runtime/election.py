@@ -38,7 +38,9 @@ class Election:
         self._claim_outage = Outage(log, "leadership is not published on the bus", monotonic=time.monotonic)
 
     def run(self, stop: threading.Event) -> None:
-        """Take part until `stop` is set. Raises `ThreadEnded` if `act` ended although no stop was requested."""
+        """Take part until `stop` is set. Raises `ThreadEnded` if `act` ended although no stop was
+        requested.
+        """
         while not stop.is_set():
             if self._wins():
                 self._lead(stop)

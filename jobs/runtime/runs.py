@@ -1,4 +1,4 @@
-"""Runs of timed jobs: each run is a row, a failed run is repeated, a missed run is caught up once."""
+"""Runs of timed jobs: each is a row, a failed one is repeated, a missed one is caught up once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class JobFailed(Exception):
 
 
 def due_before(trigger: BaseTrigger, now: datetime) -> datetime | None:
-    """The last time up to `now` at which the trigger fires; None if it is more than two months ago."""
+    """The last time up to `now` at which the trigger fires; None if that is over two months ago."""
     for span in _LOOK_BACK:
         moment: datetime | None = trigger.get_next_fire_time(None, now - span)
         last: datetime | None = None

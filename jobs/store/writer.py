@@ -173,7 +173,7 @@ class Writer(Generic[Item]):
                     time.sleep(_LAST_BATCHES_PAUSE)
 
     def recover(self) -> int:
-        """Write the entries that were delivered before and never acknowledged; return their number."""
+        """Write entries that were delivered before but never acknowledged; return their number."""
         total = 0
         while entries := self._queue.read(self._most, 0, again=True):
             total += self.write_batch(entries)

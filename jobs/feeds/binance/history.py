@@ -55,7 +55,9 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """One answer of the exchange: the valid trades, the number of trades sent, the highest id among them."""
+    """One answer of the exchange: the valid trades, the number of trades sent, the highest id among
+    them.
+    """
 
     trades: list[Trade]
     sent: int
@@ -63,7 +65,8 @@ class _Page:
 
 
 class BinanceHistory:
-    """Past trades. If `weight` is given, it must get the headers of every answer that `client` receives.
+    """Past trades. If `weight` is given, it must get the headers of every answer that `client`
+    receives.
 
     An invalid trade is skipped and counted in `skipped`; the page goes on.
     """
@@ -79,10 +82,12 @@ class BinanceHistory:
         self._client.close()
 
     def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
-        """Pages of the trades from `first_id` to `last_id` inclusive, or to the newest, each trade once, by id; no page is empty.
+        """Pages of the trades from `first_id` to `last_id` inclusive, or to the newest, each trade
+        once, by id; no page is empty.
 
-        A missing id is one that the exchange does not have, or whose trade is invalid. The history ends at a page that holds fewer
-        trades, valid or not, than requested. Raises `SourceError`, or `Stopped` if `stop` was set meanwhile.
+        A missing id is one that the exchange does not have, or whose trade is invalid. The history
+        ends at a page that holds fewer trades, valid or not, than requested. Raises `SourceError`,
+        or `Stopped` if `stop` was set meanwhile.
         """
         next_id = first_id
         while last_id is None or next_id <= last_id:

@@ -120,7 +120,7 @@ class BinanceSource(Source[ReceivedBatch]):
                 raise ConnectionEnding("connection renewed before the exchange ends it")
 
     def _receive(self, connection: ClientConnection, stop: threading.Event) -> list[bytes] | None:
-        """Wait for a message and take all that are ready, up to a batch; None once `stop` is set."""
+        """Wait for a message; take all that are ready, up to a batch. None if `stop` is set."""
         waits_since = self._monotonic()
         received: list[bytes] = []
         while not stop.is_set():

@@ -55,9 +55,11 @@ class OandaHistory:
         self._client.close()
 
     def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
-        """Pages of the complete candles with `start` <= start time < `end`, oldest first, each candle once; no page is empty.
+        """Pages of the complete candles with `start` <= start time < `end`, oldest first, each
+        candle once; no page is empty.
 
-        There is no candle for a time without quotes. Raises `SourceError`, or `Stopped` if `stop` was set meanwhile.
+        There is no candle for a time without quotes. Raises `SourceError`, or `Stopped` if `stop`
+        was set meanwhile.
         """
         last: datetime | None = None  # start of the newest candle that was sent
         while (start if last is None else last) < end:
@@ -85,7 +87,8 @@ class OandaHistory:
             "price": "MBA",
             "granularity": GRANULARITIES[interval],
             "from": format_time(since),
-            # Two candles more than fit: one for the candle that contains `from`, one for a day of 23 hours.
+            # Two candles more than fit: one for the candle that contains `from`, one for a day of
+            # 23 hours.
             "count": min(self._page, math.ceil((end - since) / INTERVALS[interval]) + 2),
             "includeFirst": "True" if last is None else "False",
             **_ALIGNMENT,
@@ -127,7 +130,7 @@ class OandaHistory:
 
 
 def oanda_history(settings: Settings) -> OandaHistory:
-    """The history of the account in the settings. Raises `SourceError` if they have no valid token."""
+    """The history of the configured account. Raises `SourceError` without a valid token."""
     return OandaHistory(JsonClient(settings.oanda_rest_url, headers=request_headers(settings.oanda_api_token)))
 
 
