@@ -1,7 +1,4 @@
-"""Health check of the jobs process for a container: `python -m jobs.health`.
-
-It exits with 0, or names the sources without recent reports.
-"""
+"""Whether the jobs process works, for a container's health check: `python -m jobs.health` exits with 0 or says what is silent."""
 
 from __future__ import annotations
 
@@ -18,11 +15,7 @@ SILENT_AFTER = timedelta(seconds=4 * REPORT_SECONDS)
 
 
 def silent_sources(config: Settings, bus: Bus, now: datetime) -> list[str]:
-    """The configured sources without a recent report: the jobs process hangs, or waits for the
-    store.
-
-    Raises `BusError`.
-    """
+    """Configured sources that the jobs process has not reported for a while: it hangs, or still waits for the store. Raises `BusError`."""
     reports = bus.sources()
     names = [spec.name for spec in config.sources]
     return [name for name in names if name not in reports or now - parse_time(reports[name]["reported"]) > SILENT_AFTER]

@@ -130,7 +130,7 @@ def _write_table(scheduler: BlockingScheduler, context: JobContext) -> None:
 
 
 def main() -> None:
-    """Entry point of the process: settings, signals, election, jobs."""
+    """Entry point of the process: settings, signals, election, and the table."""
     try:
         config = settings.load()
     except SettingsError as error:
