@@ -94,7 +94,7 @@ def with_holes(rows: list[CandleRow], share: float) -> list[CandleRow]:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05])
-def test_every_figure_is_that_of_pandas(work: JobContext, store: Store, share: float) -> None:
+def test_correlations_equal_those_of_pandas(work: JobContext, store: Store, share: float) -> None:
     rows = with_holes(recorded(PAIRS, START, MIDNIGHT + DAY), share)
     put(store, rows)
     assert daily_correlation_job(work, MIDNIGHT) == 15 * len(METHODS)
@@ -123,7 +123,7 @@ def test_pairs_with_few_hours_in_common_are_not_available(work: JobContext, stor
     assert select(store, "SELECT * FROM correlations WHERE correlation NOT BETWEEN -1 AND 1 OR correlation = 'NaN'") == []
 
 
-def test_prices_that_do_not_move_correlate_with_nothing(work: JobContext, store: Store, bus: Bus) -> None:
+def test_constant_prices_have_no_correlation(work: JobContext, store: Store, bus: Bus) -> None:
     flat = [candle("USD_JPY", MIDNIGHT - number * HOUR, ("1", "1", "1", "1")) for number in range(1, 300)]
     put(store, [*recorded(["EUR_USD"], START, MIDNIGHT), *flat])
     daily_correlation_job(work, MIDNIGHT)
@@ -131,7 +131,7 @@ def test_prices_that_do_not_move_correlate_with_nothing(work: JobContext, store:
     assert "NaN" not in str(told(bus, topics.DATA_READY))
 
 
-def test_what_everybody_is_told(work: JobContext, store: Store, bus: Bus) -> None:
+def test_data_ready_is_published_for_the_matrix(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, MIDNIGHT))
     daily_correlation_job(work, MIDNIGHT)
     (ready,) = told(bus, topics.DATA_READY)
@@ -140,13 +140,13 @@ def test_what_everybody_is_told(work: JobContext, store: Store, bus: Bus) -> Non
 
 
 @pytest.mark.parametrize("symbols", [[], ["EUR_USD"]])
-def test_fewer_than_two_instruments_are_no_failure(work: JobContext, store: Store, bus: Bus, symbols: list[str]) -> None:
+def test_job_with_fewer_than_two_instruments_succeeds(work: JobContext, store: Store, bus: Bus, symbols: list[str]) -> None:
     put(store, recorded(symbols, START, MIDNIGHT))
     assert daily_correlation_job(work, MIDNIGHT) == 0
     assert told(bus, topics.DATA_READY) == []
 
 
-def test_a_change_from_day_to_day_is_an_alert(work: JobContext, store: Store, bus: Bus) -> None:
+def test_change_between_days_is_an_alert(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, MIDNIGHT + DAY))
     threshold = 0.005
     for day in (0, 1):
@@ -173,14 +173,14 @@ def test_a_change_from_day_to_day_is_an_alert(work: JobContext, store: Store, bu
     assert told(bus, topics.CORRELATION_ALERTS) == alerts, "a moment that was judged is not judged again"
 
 
-def test_a_day_that_was_missed_is_compared_with_nothing(work: JobContext, store: Store, bus: Bus) -> None:
+def test_day_after_a_missed_day_makes_no_alert(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, MIDNIGHT + 2 * DAY))
     for day in (0, 2):
         daily_correlation_job(watching(work, 1e-9), MIDNIGHT + day * DAY)
     assert told(bus, topics.CORRELATION_ALERTS) == []
 
 
-def test_a_matrix_computed_again_replaces_the_first(work: JobContext, store: Store) -> None:
+def test_matrix_computed_again_replaces_the_first(work: JobContext, store: Store) -> None:
     put(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, MIDNIGHT))
     daily_correlation_job(work, MIDNIGHT)
     with store.transaction() as cursor:

@@ -65,7 +65,7 @@ def recording(symbol: str) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
-def test_the_recording_is_read_to_the_last_digit(symbol: str) -> None:
+def test_recorded_trades_keep_every_digit(symbol: str) -> None:
     trades: list[Trade] = []
     feed, told = source(), [json.loads(text) for text in recording(symbol)]
     for text in recording(symbol):
@@ -80,7 +80,7 @@ def test_the_recording_is_read_to_the_last_digit(symbol: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 37, 1000])
-def test_a_batch_makes_one_price_beside_the_newest_book(size: int) -> None:
+def test_batch_makes_one_price_with_the_newest_book(size: int) -> None:
     feed, lines = source(), iter([text for text in recording("ETHUSDT") if b"@depth" not in text[:40] and b'"stream"' in text[:10]])
     book: tuple[str, str] | None = None
     ticks = 0
@@ -110,17 +110,17 @@ def text_of(microseconds: int) -> str:
 # what is made of messages
 
 
-def test_without_a_book_there_is_no_price_yet() -> None:
+def test_trade_without_a_book_makes_no_price() -> None:
     assert source().parse(ReceivedBatch((message(),), {})) == [
         Trade("BTCUSDT", 7, "2024-08-08T23:54:15.342000Z", "61837.63000000", "0.02000000", "sell")
     ]
 
 
-def test_a_book_alone_makes_no_price() -> None:
+def test_book_without_a_trade_makes_no_price() -> None:
     assert source().parse(ReceivedBatch((), BOOKS)) == []
 
 
-def test_the_newest_trade_makes_the_price_whatever_the_order() -> None:
+def test_newest_trade_makes_the_price_in_any_order() -> None:
     burst = (
         message(t=8, p="2.0", q="0.1", T=1723161255343),
         message(t=9, p="3.0", q="0.2", T=1723161255344),
@@ -140,17 +140,17 @@ def test_parse_is_pure() -> None:
 
 
 @given(st.integers(10**12, 10**13 - 1))
-def test_milliseconds(moment: int) -> None:
+def test_trade_time_reads_milliseconds(moment: int) -> None:
     assert trade_time(moment) == text_of(moment * 1000)
 
 
 @given(st.integers(10**15, 10**16 - 1))
-def test_microseconds(moment: int) -> None:
+def test_trade_time_reads_microseconds(moment: int) -> None:
     assert trade_time(moment) == text_of(moment)
 
 
 @given(st.one_of(st.integers(max_value=10**12 - 1), st.integers(10**13, 10**15 - 1), st.integers(min_value=10**16), st.floats(), st.text()))
-def test_no_other_number_is_a_time(moment: Any) -> None:
+def test_trade_time_refuses_other_values(moment: Any) -> None:
     with pytest.raises(ValueError, match="no time"):
         trade_time(moment)
 
@@ -167,7 +167,7 @@ def test_no_other_number_is_a_time(moment: Any) -> None:
         (message(), False),
     ],
 )
-def test_the_farewell_is_recognised_and_is_no_garbage(text: bytes, expected: bool) -> None:
+def test_shutdown_notice_is_recognised_and_not_counted_as_garbage(text: bytes, expected: bool) -> None:
     feed = source()
     assert is_shutdown_notice(text) is expected
     feed.parse(ReceivedBatch((text,), {}))
@@ -219,7 +219,7 @@ def sent(trade: Trade) -> bytes:
 
 
 @given(st.lists(_trade | _garbage))
-def test_garbage_among_them_loses_no_good_trade(arrived: list[Trade | bytes]) -> None:
+def test_garbage_between_trades_loses_no_trade(arrived: list[Trade | bytes]) -> None:
     received = [sent(each) if isinstance(each, Trade) else each for each in arrived]
     good = [each for each in arrived if isinstance(each, Trade)]
     feed = source()
@@ -242,7 +242,7 @@ _touched = st.builds(touched, _trade, st.integers(0, 230), st.integers(0, 3), st
 
 
 @given(st.lists(_trade.filter(lambda trade: trade.trade_id < 10**18), min_size=1))
-def test_trades_in_the_usual_form_are_read_the_quick_way(trades: list[Trade]) -> None:
+def test_trades_in_the_usual_form_take_the_fast_path(trades: list[Trade]) -> None:
     assert read_usual([sent(trade) for trade in trades], SYMBOLS) == trades
 
 
@@ -293,7 +293,7 @@ def test_trade_of_names_the_first_invalid_field(changes: dict[str, Any], field: 
 
 @settings(max_examples=800)
 @given(st.lists(_touched, min_size=1, max_size=3) | st.lists(_trade.map(sent) | _touched | _garbage, max_size=5))
-def test_the_quick_way_never_reads_anything_else_than_the_slow_one(messages: list[bytes]) -> None:
+def test_fast_path_equals_the_slow_path(messages: list[bytes]) -> None:
     garbage: list[str] = []
     slow = read_any(messages, SYMBOLS, garbage.append)
     quick = read_usual(messages, SYMBOLS)
@@ -316,17 +316,17 @@ def test_the_quick_way_never_reads_anything_else_than_the_slow_one(messages: lis
         [],
     ],
 )
-def test_what_only_resembles_the_usual_form_is_left_to_the_slow_way(messages: list[bytes]) -> None:
+def test_messages_similar_to_the_usual_form_take_the_slow_path(messages: list[bytes]) -> None:
     assert read_usual(messages, SYMBOLS) is None
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
-def test_what_the_exchange_really_sends_is_in_the_usual_form(symbol: str) -> None:
+def test_recorded_messages_are_in_the_usual_form(symbol: str) -> None:
     sent_ones = [text for text in recording(symbol) if b'@trade"' in text[:40]]
     assert len(read_usual(sent_ones, SYMBOLS) or ()) == len(sent_ones) > 6000
 
 
-def test_garbage_is_logged_once_a_kind_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_garbage_of_one_kind_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeTime()
     feed = source(monotonic=clock.monotonic)
     with caplog.at_level(logging.WARNING):
@@ -341,7 +341,7 @@ def test_garbage_is_logged_once_a_kind_a_minute(caplog: pytest.LogCaptureFixture
 # settings
 
 
-def test_a_symbol_that_is_no_instrument_is_fatal_and_named() -> None:
+def test_unknown_symbol_is_a_fatal_error_that_names_it() -> None:
     settings = load({"SOURCES": "binance", "BINANCE_SYMBOLS": "btcusdt,DOGEUSDT,EUR_USD"}, dotenv=None)
     instruments = [Instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance"), Instrument("EUR_USD", "Euro", "fx", 5, "oanda")]
     feed = build(SourceSpec("binance"), SourceContext(settings, instruments, {}, FakeTime().utc))
@@ -351,7 +351,7 @@ def test_a_symbol_that_is_no_instrument_is_fatal_and_named() -> None:
     assert "BTCUSDT" not in str(caught.value)
 
 
-def test_nobody_there_is_a_transient_fault() -> None:
+def test_unreachable_exchange_is_a_transient_error() -> None:
     with pytest.raises(SourceError) as caught:
         next(source().fetch(threading.Event()))
     assert not caught.value.fatal
@@ -360,7 +360,7 @@ def test_nobody_there_is_a_transient_fault() -> None:
 # the exchange's allowance
 
 
-def test_asking_pauses_for_a_minute_where_the_allowance_is_nearly_used_up() -> None:
+def test_request_waits_a_minute_if_the_allowance_is_nearly_used_up() -> None:
     clock = FakeTime()
     weight = Weight(most=5000, monotonic=clock.monotonic)
     for used in ("", "nonsense", "5000"):
@@ -373,7 +373,7 @@ def test_asking_pauses_for_a_minute_where_the_allowance_is_nearly_used_up() -> N
     assert clock.waits == [60]
 
 
-def test_a_stop_ends_the_pause() -> None:
+def test_stop_ends_the_wait_for_the_allowance() -> None:
     clock = FakeTime(until=10)
     weight = Weight(monotonic=clock.monotonic)
     weight.note_headers({"X-MBX-USED-WEIGHT-1M": "5999"})

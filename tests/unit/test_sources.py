@@ -113,11 +113,11 @@ def test_stop_ends_a_source_that_was_started(source: Source[Any]) -> None:
     assert list(raws) == []
 
 
-def test_every_kind_of_the_settings_can_be_built() -> None:
+def test_every_kind_of_sources_has_a_row() -> None:
     assert set(VENUE_PARTS) == set(config_settings._SOURCES)
 
 
-def test_a_missing_file_is_a_fatal_source_error(tmp_path: Path) -> None:
+def test_missing_file_is_a_fatal_source_error(tmp_path: Path) -> None:
     source = build(SourceSpec("replay", tmp_path / "EUR_USD.csv"), source_context())
     with pytest.raises(SourceError, match=r"EUR_USD\.csv") as caught:
         next(source.fetch(threading.Event()))
@@ -128,11 +128,11 @@ def fed(source: Source[Any]) -> set[str]:
     return {tick.instrument for tick in source.parse(next(source.fetch(threading.Event()))) if isinstance(tick, Tick)}
 
 
-def test_the_walk_feeds_every_instrument_by_default() -> None:
+def test_synthetic_source_feeds_every_instrument_by_default() -> None:
     assert fed(build(SourceSpec("synthetic"), source_context())) == {instrument.symbol for instrument in INSTRUMENTS}
 
 
-def test_the_walk_leaves_alone_what_another_source_feeds() -> None:
+def test_synthetic_source_skips_instruments_of_other_sources() -> None:
     walk = SourceSpec("synthetic")
     others = (walk, SourceSpec("replay", Path("EUR_USD_20140505.csv.gz")), SourceSpec("replay", Path("anything.csv")))
     assert fed(build(walk, source_context(sources=others))) == {"USD_JPY", "BTCUSDT", "AAPL"}
@@ -140,7 +140,7 @@ def test_the_walk_leaves_alone_what_another_source_feeds() -> None:
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
-def test_backoff_doubles_up_to_its_cap(attempt: int, jitter: float) -> None:
+def test_retry_delay_doubles_up_to_its_limit(attempt: int, jitter: float) -> None:
     delay = retry_delay(attempt, jitter)
     assert 0 < delay <= LONGEST_DELAY
     assert retry_delay(1, jitter) < 1
@@ -160,7 +160,7 @@ def test_backoff_doubles_up_to_its_cap(attempt: int, jitter: float) -> None:
         (SourceError("said so", fatal=False), False),
     ],
 )
-def test_transient_and_fatal_are_told_apart(error: Exception, fatal: bool) -> None:
+def test_translated_error_is_fatal_or_transient(error: Exception, fatal: bool) -> None:
     translated = as_source_error(error)
     assert translated.fatal is fatal
     assert str(translated)
