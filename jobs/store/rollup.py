@@ -95,6 +95,7 @@ class RollUp:
         self._monotonic = monotonic
         self._most = 1000
         self._pending = PendingCandles()
+        self._bus_outage = Outage(log, "candles wait for the bus", monotonic=monotonic)
         # All candles that ended by this minute are complete.
         self._completed_to: datetime | None = None
 
@@ -166,6 +167,7 @@ class RollUp:
         try:
             self._bus.publish_candles(candles)
         except BusError as error:
-            log.warning("candles are not published yet: %s", error)
+            self._bus_outage.failed(error)
             return
+        self._bus_outage.recovered()
         self._pending.clear()
