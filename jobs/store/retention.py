@@ -62,7 +62,7 @@ def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[
                 log.info("month dropped", extra={"table": table, "partition": name, "kept_days": kept})
                 dropped.append(name)
         except StoreError as error:
-            log.warning("old months of %s are not dropped yet: %s", table, error)
+            log.warning("old months of %s are not dropped this time: %s", table, error)
     return dropped
 
 
