@@ -16,7 +16,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from cli.common import Moment, chosen_settings, database, plain_errors, servers, stopped_by_signals
 from config import settings
+from config.pacing import Stopped
 from config.settings import Settings, SourceSpec
+from config.venues import VENUES
 from db import migrate as migrations
 from db.instruments import all_instruments
 from db.intervals import INTERVALS
@@ -24,22 +26,24 @@ from db.timestamps import utc_now
 from jobs.backfill import request as backfills
 from jobs.backfill.fill import Filler, retention
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 from jobs.feeds.playback import play, symbols
-from jobs.feeds.replay import ReplaySource, count_ticks
+from jobs.feeds.recordings import count_ticks
+from jobs.feeds.replay import ReplaySource
 from ops import startup
 from ops.supervisor import StopAsked
+
+_SOURCE_HELP = "".join(f"{venue.name}: {venue.history}; " for venue in VENUES.values() if venue.history) + "file: recordings."
 
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
-@click.option("--speed", default="1", metavar="1|60|max", help="Times the recorded pace, 1 by default; max: as the bus takes it.")
+@click.option("--speed", default="1", metavar="1|60|max", help="Times the recorded pace, 1 by default; max: as fast as the bus accepts.")
 @click.option("--loop", is_flag=True, help="Begin again at the end, until Ctrl-C.")
 def replay(file: Path, speed: str, loop: bool) -> None:
     """Publish the recording FILE onto the bus of the running system.
 
-    That is the one on HUB_DATA_DIR, else the configured servers (REDIS_URL, DATABASE_URL). Recordings are CSV, plain or .gz;
-    data/recordings has some.
+    Without a running system on HUB_DATA_DIR, the configured servers are used (REDIS_URL,
+    DATABASE_URL). Recordings are CSV, plain or .gz; data/recordings has some.
     """
     chosen = chosen_settings("replay")
     done = 0
@@ -51,20 +55,20 @@ def replay(file: Path, speed: str, loop: bool) -> None:
         source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), symbols(database_url))
         total = None if loop else count_ticks(file)
         bar = stack.enter_context(Progress(*Progress.get_default_columns(), "{task.completed} ticks", console=Console(stderr=True)))
-        task = bar.add_task(file.name, total=total)
+        progress_task = bar.add_task(file.name, total=total)
 
         def taken(ticks: int) -> None:
             nonlocal done
             done += ticks
-            bar.advance(task, ticks)
+            bar.advance(progress_task, ticks)
 
         stack.callback(lambda: click.echo(f"published {done} ticks"))
         play(source, bus, taken=taken, clock=utc_now, stop=threading.Event())
 
 
 @click.command()
-@click.option("--source", type=click.Choice(backfills.SOURCES), required=True, help="oanda: candles; binance: trades; file: recordings.")
-@click.option("--from", "start", type=Moment(), metavar="TIME", help="The first moment, UTC unless it says otherwise.")
+@click.option("--source", type=click.Choice(backfills.SOURCES), required=True, help=_SOURCE_HELP)
+@click.option("--from", "start", type=Moment(), metavar="TIME", help="The first moment; UTC unless it has an offset.")
 @click.option("--to", "end", type=Moment(), metavar="TIME", help="The moment after the last. With --source file both may be left out.")
 @click.option("--instrument", "instruments", multiple=True, metavar="NAME", help="EUR_USD, BTCUSDT; may be repeated. All by default.")
 @click.option("--interval", "intervals", multiple=True, type=click.Choice(list(INTERVALS)), help="Of OANDA's candles. All by default.")
@@ -76,14 +80,16 @@ def replay(file: Path, speed: str, loop: bool) -> None:
     metavar="PATH",
     help="A recording, plain or .gz; may be repeated.",
 )
-@click.option("--again", is_flag=True, help="From the beginning, even where an earlier backfill got further.")
+@click.option("--again", is_flag=True, help="From the beginning, even if an earlier backfill got further.")
 def backfill(again: bool, **options: Any) -> None:
     """Load the past into the store: OANDA's candles, Binance's trades, or recorded files.
 
-    Can be stopped at any time; the same command goes on where it was. What is stored already is passed over. Files are OANDA's quotes and
-    candles as CSV, candles as its API answers, and Binance's raw messages; data/recordings/README.md describes them.
+    The command can be stopped at any time; the same command continues from there. Stored rows are
+    skipped. Files are OANDA's quotes and candles as CSV, candles as its API answers, and Binance's
+    raw messages; data/recordings/README.md describes them.
 
-    Uses the configured database; without one, the embedded database of the running system, or starts it for the moment.
+    Uses the configured database, or else the embedded database of the running system. If no system
+    runs, the embedded database is started for this command.
     """
     chosen, request, stop = chosen_settings("backfill"), backfills.Request(**options), stopped_by_signals()
     try:
@@ -101,7 +107,7 @@ def backfill(again: bool, **options: Any) -> None:
 
 
 def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threading.Event, *, again: bool) -> None:
-    """Store the request's parts, telling how it goes on stderr and what came of it on stdout."""
+    """Store the request's tasks, with progress on stderr and the result on stdout."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with ExitStack() as stack:
         store = startup.open_store(chosen, "backfill", url=url, pool_max=1)
@@ -109,25 +115,25 @@ def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threadin
         with store.transaction() as cursor:
             instruments = all_instruments(cursor)
         notes = backfills.Notes()
-        parts = backfills.parts(request, chosen, instruments, notes)
+        tasks = backfills.tasks(request, chosen, instruments, notes)
         bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
-        task = bar.add_task(request.source, total=len(parts))
+        progress_task = bar.add_task(request.source, total=len(tasks))
 
         def say(text: str) -> None:
             bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
         filler = Filler(store, utc_now, stop, limits=retention(chosen, utc_now()), warn=say)
         stack.callback(lambda: click.echo(f"{request.source}: {filler.outcome}"))
-        for number, part in enumerate(parts):
-            moved = partial(_move, bar, task, part.title, number)
+        for number, task in enumerate(tasks):
+            moved = partial(_move, bar, progress_task, task.title, number)
             try:
-                filler.fill(part, again=again, moved=moved)
+                filler.fill(task, again=again, moved=moved)
             except SourceError as error:
                 if request.source != "file":
                     raise SourceError(
-                        f"{part.title}: {error}; what is stored stays, and the same command goes on from there", fatal=True
+                        f"{task.title}: {error}; what is stored stays, and the same command goes on from there", fatal=True
                     ) from error
-                notes.bad_file(part.title, str(error))
+                notes.bad_file(task.title, str(error))
         for line in notes.sentences():
             say(line)
     if notes.failed:

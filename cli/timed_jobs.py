@@ -15,7 +15,7 @@ from rich.table import Table
 from cli.common import Moment, chosen_settings, plain_errors, servers, stopped_by_signals
 from db.job_runs import JobState, job_states
 from db.timestamps import format_time, utc_now
-from jobs.runtime.context import Timed, Work
+from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import JobFailed, due_before, run_once
 from jobs.scheduler import JOBS, TIMED
 from ops import startup
@@ -23,14 +23,14 @@ from ops import startup
 
 @click.group()
 def job() -> None:
-    """Look at the timed jobs, or run one by hand."""
+    """Show the timed jobs, or run one by hand."""
 
 
 @job.command("list")
 def list_jobs() -> None:
-    """Show every job: when it runs, how its last run ended, when the next one is due.
+    """Show every job: its schedule, the outcome of its last run, and its next run.
 
-    Of the running system, else of the configured servers.
+    Reads the running system, or else the configured servers.
     """
     chosen = chosen_settings("job")
     with (
@@ -58,12 +58,12 @@ def _minute(moment: datetime | None) -> str:
 
 @job.command("run")
 @click.argument("name", type=click.Choice(list(TIMED)), metavar="NAME")
-@click.option("--as-of", type=Moment(), metavar="TIME", help="The moment to run it for, of those of its schedule. The last one by default.")
+@click.option("--as-of", type=Moment(), metavar="TIME", help="A time of its schedule to run it for; the last one by default.")
 def run_job(name: str, as_of: datetime | None) -> None:
     """Run the timed job NAME once, now, and wait for its end.
 
-    Against the running system, else the configured servers. Beside the jobs process nothing is done twice: rows are replaced, a moment that
-    was judged for alerts is not judged again, and no price is moved back.
+    Uses the running system, or else the configured servers. It is safe beside the jobs process:
+    rows are replaced, a time is not judged twice for alerts, and no price is moved back.
     """
     chosen, timed = chosen_settings("job"), TIMED[name]
     moment = _moment_due(timed, as_of, utc_now())
@@ -76,14 +76,14 @@ def run_job(name: str, as_of: datetime | None) -> None:
         store.ping()
         bus.ping()
         try:
-            rows = run_once(replace(timed, retries=0), Work(chosen, bus, store, utc_now, stop), moment)
+            rows = run_once(replace(timed, retries=0), JobContext(chosen, bus, store, utc_now, stop), moment)
         except JobFailed as error:
             raise click.ClickException(f"{name} for {format_time(moment)} failed: {error}") from error
     click.echo(f"{name} for {format_time(moment)}: {rows} rows in {time.monotonic() - began:.1f} s")
 
 
 def _moment_due(timed: Timed, as_of: datetime | None, present: datetime) -> datetime:
-    """The last moment up to now at which the job was due, or `as_of`, which has to be one."""
+    """The last time up to now at which the job was due, or `as_of`, which must be such a time."""
     moment = as_of or present
     due = due_before(timed.trigger, moment)
     if moment > present:

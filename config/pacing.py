@@ -1,7 +1,4 @@
-"""Waiting helpers for jobs, api and ops: back-off, retries, and log lines that do not repeat.
-
-Pure: the clock, the jitter and the logger are arguments.
-"""
+"""Pure waiting helpers for jobs, api and ops: back-off, retries, and log lines that do not repeat."""
 
 from __future__ import annotations
 
@@ -42,8 +39,8 @@ def backoff(attempt: int, *, first: float, longest: float, jitter: float, spread
 class Outage:
     """Log a failure that lasts once at its start and once at its end.
 
-    `text` is the log line of the start. The end is logged as `recovered: TEXT` with the duration.
-    `monotonic` is a clock in seconds; `fields` go with both lines. Use it from one thread.
+    `text` is the log line of the start. The end is logged as `recovered: TEXT` with the duration. `monotonic`
+    is a clock in seconds; `fields` go with both lines. Use it from one thread.
     """
 
     def __init__(self, log: logging.Logger, text: str, *, monotonic: Callable[[], float], **fields: Any) -> None:
@@ -101,16 +98,19 @@ def retry(
     stop: StopSignal,
     outage: Outage,
     pause: Callable[[int], float],
+    attempts: float = float("inf"),
 ) -> Answer:
     """Return the result of `call`; repeat it while it raises `on`, after `pause(attempt)` seconds (attempt from 1).
 
-    Raises `Stopped` if a stop was requested meanwhile; any other exception of `call` passes.
+    Raises `Stopped` on request, any other exception of `call`, and the last one if all `attempts` fail.
     """
     while True:
         try:
             answer = call()
         except on as error:
             outage.failed(error)
+            if outage.failures >= attempts:
+                raise
         else:
             outage.recovered()
             return answer

@@ -21,6 +21,9 @@ class Venue:
     settings (lower-case names) that must be set if `SOURCES` names the venue. `history` is the kind
     of record that its API serves for the past; None: it has no history. `ticks_make_candles` is
     False if candles are made from the venue's trades. `health_path` is its route of its own.
+    `title` is its name in messages to operators. `history_required` are the settings that its
+    history needs, `symbols_setting` is the setting that lists its instruments; None: all that the
+    store has of it.
     """
 
     name: str
@@ -29,13 +32,32 @@ class Venue:
     history: Literal["trades", "candles"] | None = None
     ticks_make_candles: bool = True
     health_path: str | None = None
+    title: str = ""
+    history_required: tuple[str, ...] = ()
+    symbols_setting: str | None = None
 
 
 _ROWS = (
-    Venue("synthetic", "synthetic"),
-    Venue("oanda", "live", required=("oanda_api_token", "oanda_account_id"), history="candles"),
-    Venue("binance", "live", required=("binance_symbols",), history="trades", ticks_make_candles=False, health_path="/health/binance"),
-    Venue("replay", "replay"),
+    Venue("synthetic", "synthetic", title="the synthetic source"),
+    Venue(
+        "oanda",
+        "live",
+        required=("oanda_api_token", "oanda_account_id"),
+        history="candles",
+        title="OANDA",
+        history_required=("oanda_api_token",),
+    ),
+    Venue(
+        "binance",
+        "live",
+        required=("binance_symbols",),
+        history="trades",
+        ticks_make_candles=False,
+        health_path="/health/binance",
+        title="Binance",
+        symbols_setting="binance_symbols",
+    ),
+    Venue("replay", "replay", title="a recording"),
 )
 
 # name -> row

@@ -1,4 +1,4 @@
-"""The jobs process: what runs, and when, in one table. `python -m jobs.scheduler`."""
+"""The jobs process, `python -m jobs.scheduler`: the table of all jobs, and their threads."""
 
 from __future__ import annotations
 
@@ -6,36 +6,41 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC
+from functools import partial
 from types import FrameType
 
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.events import EVENT_SCHEDULER_STARTED
+from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from config.pacing import STOP_POLL_SECONDS
 from db.job_runs import write_jobs
 from db.leadership import Leadership
 from db.postgres import StoreError
 from db.timestamps import utc_now
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
-from jobs.runtime.context import Lasting, Timed, Work
+from jobs.runtime.context import JobContext, Service, Timed
 from jobs.runtime.election import Election
 from jobs.runtime.runs import Runner
+from jobs.runtime.threads import LongLivedThread, ThreadEnded
 from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
 from jobs.store.retention import retention_job
 from ops import startup
 
 log = logging.getLogger("jobs.scheduler")
 
-_TELL_SECONDS = 15.0  # between two tellings of the table
+TABLE_SECONDS = 15.0  # between two writes of the table to the store
 
-JOBS: tuple[Lasting | Timed, ...] = (
-    Lasting("write_prices", write_prices),
-    Lasting("write_trades", write_trades),
-    Lasting("roll_up", build_candles),
-    Lasting("ingest", ingest),
-    Lasting("fill_gaps", fill_gaps),
-    Lasting("publish_alerts", publish_alerts),
+JOBS: tuple[Service | Timed, ...] = (
+    Service("write_prices", write_prices),
+    Service("write_trades", write_trades),
+    Service("roll_up", build_candles),
+    Service("ingest", ingest),
+    Service("fill_gaps", fill_gaps),
+    Service("publish_alerts", publish_alerts),
     Timed("hourly_job", "every hour at :00", CronTrigger(minute=0, timezone=UTC), hourly_job),
     Timed("daily_correlation_job", "every day at 00:00", CronTrigger(hour=0, minute=0, timezone=UTC), daily_correlation_job, 86_400),
     Timed("retention", "every day at 00:05", CronTrigger(hour=0, minute=5, timezone=UTC), retention_job, 86_400),
@@ -43,60 +48,82 @@ JOBS: tuple[Lasting | Timed, ...] = (
 TIMED = {job.id: job for job in JOBS if isinstance(job, Timed)}
 
 
-def run(work: Work) -> None:
-    """Run every job of the table until `work.stop` is set; then ingestion ends first and the writers last."""
-    lasting = {job.id: threading.Thread(target=_last, args=(job, work), name=job.id) for job in JOBS if isinstance(job, Lasting)}
-    for thread in lasting.values():
+def run(context: JobContext) -> None:
+    """Run every job of the table until `context.stop` is set. Ingestion ends first, the writers
+    last.
+
+    If a thread ends although no stop was requested, all others are stopped and `ThreadEnded` is
+    raised.
+    """
+    services = {job.id: _thread(context, partial(_run_service, job, context), job.id) for job in JOBS if isinstance(job, Service)}
+    runners = [Runner(job, context) for job in TIMED.values()]
+    scheduler, started = _scheduler(runners)
+    timer = _thread(context, scheduler.start, "scheduler")
+    catch_ups = [_thread(context, partial(_catch_up, each, context), f"catch-up-{each.job.id}", may_return=True) for each in runners]
+    for thread in (*services.values(), timer, *catch_ups):
         thread.start()
-    scheduler = BackgroundScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
-    runners = [Runner(job, work) for job in TIMED.values()]
+    while not started.wait(STOP_POLL_SECONDS) and not context.stop.is_set():
+        pass
+    while not context.stop.is_set():
+        _write_table(scheduler, context)
+        context.stop.wait(TABLE_SECONDS)
+    log.info("jobs stop")
+    if scheduler.running:
+        scheduler.shutdown(wait=False)
+    services["ingest"].join(6.0)
+    context.stop_writing.set()
+    deadline = time.monotonic() + 8.0
+    for thread in (*services.values(), timer, *catch_ups):
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if context.failed.is_set():
+        raise ThreadEnded("a thread of the jobs process ended although no stop was requested")
+
+
+def _thread(context: JobContext, target: Callable[[], object], name: str, *, may_return: bool = False) -> LongLivedThread:
+    return LongLivedThread(target, name=name, stop=context.stop, on_failure=context.fail, may_return=may_return)
+
+
+def _scheduler(runners: Sequence[Runner]) -> tuple[BlockingScheduler, threading.Event]:
+    """A scheduler of these jobs, and an event that is set as soon as the scheduler runs."""
+    scheduler = BlockingScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
     for runner in runners:
         job = runner.job
         scheduler.add_job(runner.run_due, job.trigger, id=job.id, max_instances=2, coalesce=True, misfire_grace_time=job.grace_seconds)
-    scheduler.start()
-    catching_up = [threading.Thread(target=_catch_up, args=(each, work), name=f"catch-up-{each.job.id}", daemon=True) for each in runners]
-    for thread in catching_up:
-        thread.start()
-    while not work.stop.is_set():
-        _tell(scheduler, work)
-        work.stop.wait(_TELL_SECONDS)
-    log.info("jobs stop")
-    scheduler.shutdown(wait=False)
-    lasting["ingest"].join(6.0)
-    work.stop_writing.set()
-    deadline = time.monotonic() + 8.0
-    for thread in (*lasting.values(), *catching_up):
-        thread.join(max(0.0, deadline - time.monotonic()))
+    started = threading.Event()
+    scheduler.add_listener(lambda event: started.set(), EVENT_SCHEDULER_STARTED)
+    return scheduler, started
 
 
-def _last(job: Lasting, work: Work) -> None:
-    """Run a lasting job; one that fails begins again."""
+def _run_service(job: Service, context: JobContext) -> None:
+    """Run a service; if it fails, run it again after a second."""
     while True:
         try:
-            job.run(work)
+            job.run(context)
             return
         except Exception:
             log.exception("job failed", extra={"job": job.id})
-        if work.stop.wait(1.0):
+        if context.stop.wait(1.0):
             return
 
 
-def _catch_up(runner: Runner, work: Work) -> None:
-    """Run what was missed while no jobs process was up, or what never ran. A first start has its past first."""
-    while not work.prepared.wait(0.5):
-        if work.stop.is_set():
+def _catch_up(runner: Runner, context: JobContext) -> None:
+    """Run the job for its last missed time. On a first start, wait until the past is made
+    (`prepared`).
+    """
+    while not context.prepared.wait(0.5):
+        if context.stop.is_set():
             return
     runner.catch_up()
 
 
-def _tell(scheduler: BackgroundScheduler, work: Work) -> None:
-    """Write the table where REST finds it."""
+def _write_table(scheduler: BlockingScheduler, context: JobContext) -> None:
+    """Write the table of jobs to the store, for REST."""
     rows = [(job.id, job.schedule, scheduler.get_job(job.id).next_run_time if job.id in TIMED else None) for job in JOBS]
     try:
-        with work.store.transaction() as cursor:
-            write_jobs(cursor, rows, work.clock())
+        with context.store.transaction() as cursor:
+            write_jobs(cursor, rows, context.clock())
     except StoreError as error:
-        log.debug("cannot tell what is scheduled: %s", error)
+        log.debug("the table of jobs is not written: %s", error)
 
 
 def main() -> None:
@@ -111,7 +138,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms)
-    Election(leadership, started.bus, lambda over: run(Work(config, started.bus, started.store, utc_now, over))).run(stop)
+    Election(leadership, started.bus, lambda over: run(JobContext(config, started.bus, started.store, utc_now, over))).run(stop)
 
 
 if __name__ == "__main__":

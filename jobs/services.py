@@ -1,106 +1,118 @@
-"""The jobs that run as long as the process: prices in, rows and candles out, alerts on their way."""
+"""Services of the jobs process: ingestion, writers, roll-up, gap filling, publishing of alerts."""
 
 from __future__ import annotations
 
 import logging
-import threading
+import time
 from datetime import timedelta
+from functools import partial
 
+from config.pacing import Outage, Stopped, retry
 from db.bus import BusError
 from db.candles import latest_closes
 from db.instruments import all_instruments
 from db.postgres import StoreError
 from db.prices import latest_mids, latest_times
-from jobs.feeds.http_json import Stopped
+from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alerts import keep_publishing
-from jobs.gaps.filler import fillers
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
+from jobs.runtime.threads import LongLivedThread
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, Prices, Trades, Writer
-from jobs.venues import Surroundings, build, walked
+from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
+from jobs.venues import build, gap_fillers, walked
 
 log = logging.getLogger(__name__)
 
-
-def write_prices(work: Work) -> None:
-    """Bus → store, prices."""
-    Writer(work.bus, work.store, _rule(work), Prices(work.bus)).run(work.stop_writing)
+_RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 
 
-def write_trades(work: Work) -> None:
-    """Bus → store, trades."""
-    Writer(work.bus, work.store, _rule(work), Trades(work.bus)).run(work.stop_writing)
+def write_prices(context: JobContext) -> None:
+    """Move prices from the bus to the store."""
+    Writer(context.bus, context.store, _rule(context), PriceQueue(context.bus)).run(context.stop_writing)
 
 
-def _rule(work: Work) -> BatchRule:
-    return BatchRule(work.settings.batch_size, work.settings.batch_timeout_ms)
+def write_trades(context: JobContext) -> None:
+    """Move trades from the bus to the store."""
+    Writer(context.bus, context.store, _rule(context), TradeQueue(context.bus)).run(context.stop_writing)
 
 
-def ingest(work: Work) -> None:
-    """Sources → bus, until `stop`."""
-    if (around := _surroundings(work)) is None:
+def _rule(context: JobContext) -> BatchRule:
+    return BatchRule(context.settings.batch_size, context.settings.batch_timeout_ms)
+
+
+def ingest(context: JobContext) -> None:
+    """Run every source of `SOURCES` until `stop` is set, from the sources to the bus."""
+    if context.stop.is_set():
         return
-    work.prepared.set()
-    sources = [build(spec, around) for spec in work.settings.sources]
     try:
-        work.bus.forget_sources()
+        source_context = _source_context(context)
+    except Stopped:
+        return
+    context.prepared.set()
+    sources = [build(spec, source_context) for spec in context.settings.sources]
+    try:
+        context.bus.forget_sources()
     except BusError as error:
-        log.warning("cannot clear the sources' last reports: %s", error)
-    attempts = work.settings.max_reconnect_attempts
-    ingestion = Ingestion(sources, work.bus, max_attempts=attempts, clock=work.clock, link_changed=work.wakes.wake)
+        log.warning("the last reports of sources are not deleted", extra={"reason": str(error)})
+    ingestion = Ingestion(
+        sources,
+        context.bus,
+        max_attempts=context.settings.max_reconnect_attempts,
+        clock=context.clock,
+        link_changed=context.source_events.set,
+        thread_failed=context.fail,
+    )
     ingestion.start()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
-    work.stop.wait()
+    context.stop.wait()
     ingestion.stop(timeout=5.0)
 
 
-def fill_gaps(work: Work) -> None:
-    """History → store: what the live streams missed, until `stop`."""
+def fill_gaps(context: JobContext) -> None:
+    """Fill the store with the items that live streams missed, from the histories, until `stop` is
+    set.
+    """
     threads = [
-        threading.Thread(target=filler.run, args=(work.stop,), name=f"gaps-{filler.name}", daemon=True)
-        for filler in fillers(work.settings, work.store, work.bus, work.clock, work.wakes)
+        LongLivedThread(partial(filler.run, context.stop), name=f"gaps-{filler.name}", stop=context.stop, on_failure=context.fail)
+        for filler in gap_fillers(context)
     ]
     for thread in threads:
         thread.start()
-    work.stop.wait()
+    context.stop.wait()
     for thread in threads:
-        thread.join(1.0)  # one that waits for an answer is left behind: whatever it has not committed is found missing again
+        # A thread that still waits for an answer is abandoned. The next process finds the
+        # uncommitted rows missing again.
+        thread.join(1.0)
 
 
-def build_candles(work: Work) -> None:
-    """Store → store: prices and trades become candles. The writer may be a batch behind the clock."""
-    grace = timedelta(seconds=1, milliseconds=work.settings.batch_timeout_ms)
-    RollUp(work.store, work.bus, work.clock, grace=grace).run(work.stop)
+def build_candles(context: JobContext) -> None:
+    """Build candles from stored prices and trades. The writer may be one batch behind the clock."""
+    grace = timedelta(seconds=1, milliseconds=context.settings.batch_timeout_ms)
+    RollUp(context.store, context.bus, context.clock, grace=grace).run(context.stop)
 
 
-def publish_alerts(work: Work) -> None:
-    """Store → bus: alerts that a run stored and could not publish."""
-    keep_publishing(work.store, work.bus, work.clock, work.stop)
+def publish_alerts(context: JobContext) -> None:
+    """Publish the alerts that a run stored and could not publish."""
+    keep_publishing(context.store, context.bus, context.clock, context.stop)
 
 
-def _surroundings(work: Work) -> Surroundings | None:
-    """What sources are built from; a store or a bus that is away is waited for. None where `stop` came first."""
-    waited = False
-    while not work.stop.is_set():
-        try:
-            with work.store.transaction() as cursor:
-                instruments = all_instruments(cursor)
-            walks = walked(Surroundings(work.settings, instruments, {}, work.clock))
-            make_past(work.store, walks, work.settings.synthetic_seed, work.clock(), work.stop)
-            with work.store.transaction() as cursor:
-                latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
-            # What the bus took just before the last end is not stored yet.
-            on_bus = work.bus.latest_times(times)
-        except Stopped:
-            return None
-        except (StoreError, BusError) as error:
-            if not waited:
-                log.warning("jobs wait for the %s: %s", "store" if isinstance(error, StoreError) else "bus", error)
-            waited = True
-            work.stop.wait(0.5)
-        else:
-            newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
-            return Surroundings(work.settings, instruments, latest, work.clock, newest)
-    return None
+def _source_context(context: JobContext) -> SourceContext:
+    """The context in which sources are built, as soon as store and bus answer. Raises `Stopped`."""
+
+    def read() -> SourceContext:
+        settings, store = context.settings, context.store
+        with store.transaction() as cursor:
+            instruments = all_instruments(cursor)
+        walks = walked(SourceContext(settings, instruments, {}, context.clock))
+        make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
+        with store.transaction() as cursor:
+            latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
+        # An earlier process may have published prices that are not stored yet.
+        on_bus = context.bus.latest_times(times)
+        newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
+        return SourceContext(settings, instruments, latest, context.clock, newest)
+
+    outage = Outage(log, "jobs wait for the store or the bus", monotonic=time.monotonic)
+    return retry(read, on=(StoreError, BusError), stop=context.stop, outage=outage, pause=lambda attempt: _RETRY_SECONDS)

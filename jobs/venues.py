@@ -1,102 +1,160 @@
-"""The sources that `SOURCES` can name, and how each is built."""
+"""The venues that `SOURCES` can name: the functions of each, one row per venue.
+
+`config/venues.py` has the other half of the table, the facts, with the same names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from config.settings import Settings, SourceSpec
+from config.venues import VENUES, Venue
 from db.instruments import Instrument
-from jobs.feeds.base import Source, SourceError
+from jobs.feeds.base import CandleHistory, Source, SourceError, TradeHistory
+from jobs.feeds.binance.history import binance_history
 from jobs.feeds.binance.stream import BinanceSource
+from jobs.feeds.context import SourceContext
+from jobs.feeds.oanda.history import oanda_history
 from jobs.feeds.oanda.stream import OandaSource
-from jobs.feeds.replay import ReplaySource, instrument_of
+from jobs.feeds.recordings import instrument_of
+from jobs.feeds.replay import ReplaySource
 from jobs.feeds.synthetic import SyntheticSource
+from jobs.gaps.candles import CandleGaps
+from jobs.gaps.filler import GAP_CHECK_SECONDS, Filling, GapFiller
+from jobs.gaps.trades import TradeGaps
+from jobs.runtime.context import JobContext
+
+History = TypeVar("History", bound=TradeHistory | CandleHistory)
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a source may be built from besides its own entry in `SOURCES`.
+class VenueParts(Generic[History]):
+    """Functions of one kind of source. None of them does I/O.
 
-    `latest` maps an instrument to its last known mid price, as text; instruments without a price are not in it. `latest_times` maps
-    it to the time of its last known price, in contract form.
+    `build` makes its live source. `instruments` names the instruments that it feeds with these
+    settings. `history` opens its API of the past, of the kind that `venue.history` names.
+    `gap_filling` fills the store from that history.
     """
 
-    settings: Settings
-    instruments: Sequence[Instrument]
-    latest: Mapping[str, str]
-    clock: Callable[[], datetime]
-    latest_times: Mapping[str, str] = field(default_factory=dict)
+    venue: Venue
+    build: Callable[[SourceSpec, SourceContext], Source[Any]]
+    instruments: Callable[[Settings, Sequence[Instrument]], list[str]]
+    history: Callable[[Settings], History] | None = None
+    gap_filling: Callable[[JobContext, History], Filling] | None = None
 
 
-def build(spec: SourceSpec, around: Surroundings) -> Source[Any]:
-    """The source that one entry of `SOURCES` names. Does no I/O."""
-    return SOURCES[spec.kind](spec, around)
+def build(spec: SourceSpec, context: SourceContext) -> Source[Any]:
+    """The source of one entry of `SOURCES`. Does no I/O."""
+    return VENUE_PARTS[spec.kind].build(spec, context)
 
 
-def walked(around: Surroundings) -> list[Instrument]:
-    """The instruments that the synthetic source feeds: those that no other source of this process does; none where it is not among them."""
-    if not any(spec.kind == "synthetic" for spec in around.settings.sources):
+def configured(settings: Settings) -> list[VenueParts[Any]]:
+    """The rows of the venues that these settings name, each once."""
+    return [VENUE_PARTS[kind] for kind in dict.fromkeys(spec.kind for spec in settings.sources)]
+
+
+def gap_fillers(context: JobContext, *, period: float = GAP_CHECK_SECONDS) -> list[GapFiller]:
+    """One gap filler for each configured venue that has a history. Does no I/O."""
+    fillers = []
+    for row in configured(context.settings):
+        if row.history is not None and row.gap_filling is not None:
+            filling = row.gap_filling(context, row.history(context.settings))
+            fillers.append(GapFiller(row.venue.name, filling, context.source_events.event(row.venue.name), period=period))
+    return fillers
+
+
+def walked(context: SourceContext) -> list[Instrument]:
+    """The instruments of the synthetic source: those that no other configured source feeds.
+
+    Empty if the synthetic source is not configured.
+    """
+    symbols = set(_walked_symbols(context.settings, context.instruments))
+    return [instrument for instrument in context.instruments if instrument.symbol in symbols]
+
+
+def _walked_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
+    if not any(VENUES[spec.kind].kind == "synthetic" for spec in settings.sources):
         return []
-    return [instrument for instrument in around.instruments if not _fed_elsewhere(instrument, around)]
+    recorded = set(_recorded_symbols(settings, instruments))
+    live = {spec.kind for spec in settings.sources if VENUES[spec.kind].kind == "live"}
+    return [each.symbol for each in instruments if each.source not in live and each.symbol not in recorded]
 
 
-def _synthetic(spec: SourceSpec, around: Surroundings) -> Source[Any]:
-    settings = around.settings
+def _synthetic(spec: SourceSpec, context: SourceContext) -> Source[Any]:
+    settings = context.settings
     return SyntheticSource(
-        walked(around),
+        walked(context),
         interval=settings.ingestion_interval_seconds,
         seed=settings.synthetic_seed,
-        latest=around.latest,
-        clock=around.clock,
+        latest=context.latest,
+        clock=context.clock,
     )
 
 
-def _fed_elsewhere(instrument: Instrument, around: Surroundings) -> bool:
-    """Whether another source of this process is there for it: a walk mixed into real prices would be worth nothing."""
-    for spec in around.settings.sources:
-        if spec.kind not in ("synthetic", "replay") and spec.kind == instrument.source:
-            return True
-        if spec.file is not None and _named(spec, around) == instrument.symbol:
-            return True
-    return False
+def _recorded_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
+    """The instruments in the file names of recordings.
+
+    An instrument that is named in a column only is not known before the file is read.
+    """
+    symbols = _symbols(instruments)
+    found = []
+    for spec in settings.sources:
+        try:
+            found += [] if spec.file is None else [instrument_of(spec.file, symbols)]
+        except SourceError:
+            continue
+    return list(dict.fromkeys(found))
 
 
-def _named(spec: SourceSpec, around: Surroundings) -> str | None:
-    """The instrument in a recording's file name. One named only in a column is not known before the file is read."""
-    try:
-        return None if spec.file is None else instrument_of(spec.file, [instrument.symbol for instrument in around.instruments])
-    except SourceError:
-        return None
+def _replay(spec: SourceSpec, context: SourceContext) -> Source[Any]:
+    return ReplaySource(spec, _symbols(context.instruments))
 
 
-def _replay(spec: SourceSpec, around: Surroundings) -> Source[Any]:
-    return ReplaySource(spec, [instrument.symbol for instrument in around.instruments])
+def _oanda_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
+    return _symbols(each for each in instruments if each.kind == "fx" and each.source == "oanda")
 
 
-def _oanda(spec: SourceSpec, around: Surroundings) -> Source[Any]:
-    settings = around.settings
+def _oanda(spec: SourceSpec, context: SourceContext) -> Source[Any]:
+    settings = context.settings
     return OandaSource(
         settings.oanda_stream_url,
         settings.oanda_account_id or "",
         settings.oanda_api_token,
-        [instrument.symbol for instrument in around.instruments if instrument.kind == "fx" and instrument.source == "oanda"],
-        latest_times=around.latest_times,
+        _oanda_symbols(settings, context.instruments),
+        latest_times=context.latest_times,
     )
 
 
-def _binance(spec: SourceSpec, around: Surroundings) -> Source[Any]:
-    settings = around.settings
-    fed = [instrument.symbol for instrument in around.instruments if instrument.source == "binance"]
-    return BinanceSource(settings.binance_ws_url, settings.binance_symbols, fed)
+def _oanda_gaps(context: JobContext, history: CandleHistory) -> Filling:
+    return CandleGaps("oanda", history, context.store, context.clock)
 
 
-# kind -> builder
-SOURCES: dict[str, Callable[[SourceSpec, Surroundings], Source[Any]]] = {
-    "synthetic": _synthetic,
-    "replay": _replay,
-    "oanda": _oanda,
-    "binance": _binance,
-}
+def _binance_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
+    return list(settings.binance_symbols)
+
+
+def _binance(spec: SourceSpec, context: SourceContext) -> Source[Any]:
+    settings = context.settings
+    existing = _symbols(each for each in context.instruments if each.source == "binance")
+    return BinanceSource(settings.binance_ws_url, _binance_symbols(settings, context.instruments), existing)
+
+
+def _binance_gaps(context: JobContext, history: TradeHistory) -> Filling:
+    return TradeGaps("binance", context.settings.binance_symbols, history, context.store, context.bus, context.clock)
+
+
+def _symbols(instruments: Iterable[Instrument]) -> list[str]:
+    return [instrument.symbol for instrument in instruments]
+
+
+_ROWS: tuple[VenueParts[Any], ...] = (
+    VenueParts(VENUES["synthetic"], _synthetic, _walked_symbols),
+    VenueParts(VENUES["oanda"], _oanda, _oanda_symbols, oanda_history, _oanda_gaps),
+    VenueParts(VENUES["binance"], _binance, _binance_symbols, binance_history, _binance_gaps),
+    VenueParts(VENUES["replay"], _replay, _recorded_symbols),
+)
+
+# name -> row
+VENUE_PARTS: dict[str, VenueParts[Any]] = {row.venue.name: row for row in _ROWS}

@@ -14,10 +14,10 @@ from db.bus import Bus
 from db.job_runs import last_success
 from db.postgres import Store
 from db.timestamps import parse_time
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.runtime.runs import run_once
 from jobs.scheduler import TIMED
-from jobs.store.writer import BatchRule, Prices, Writer
+from jobs.store.writer import BatchRule, PriceQueue, Writer
 
 HOUR = timedelta(hours=1)
 LATE = timedelta(seconds=10)  # after the hour, by the driver's clock
@@ -45,10 +45,10 @@ def drive(database_url: str, redis_url: str, start: datetime, end: datetime) -> 
     clock = Clock(start)
     config = settings_module.load({"DATABASE_URL": database_url, "REDIS_URL": redis_url, "SOURCES": "", **THRESHOLDS}, dotenv=None)
     store, bus = Store(database_url, application="jobs-driver"), Bus(redis_url, clock)
-    work = Work(config, bus, store, clock)
+    work = JobContext(config, bus, store, clock)
     with store.transaction() as cursor:
         done = {name: last_success(cursor, name) or start for name in ("hourly_job", "daily_correlation_job")}
-    writer, prices = Writer(bus, store, BatchRule(), Prices(bus)), Prices(bus)
+    writer, prices = Writer(bus, store, BatchRule(), PriceQueue(bus)), PriceQueue(bus)
     bus.open_group(prices.channel)
     writer.recover()
     clock.hour += HOUR

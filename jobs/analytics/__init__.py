@@ -1,4 +1,6 @@
-"""Volatility and correlation: arrays in, arrays out. Nothing here does I/O or knows the time; numpy is the only import from outside.
+"""Volatility and correlation: arrays in, arrays out. No I/O and no clock; numpy is the only foreign
+import.
 
-NaN means *not available*, in what comes in and in what goes out. Callers turn it into null: it never goes on the wire.
+NaN means *not available*, in arguments and in results. Callers turn it into null, because it must
+never be sent.
 """

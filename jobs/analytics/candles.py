@@ -1,4 +1,6 @@
-"""Candles as the estimators of volatility take them: cleaned, as logarithms, and counted over rolling windows."""
+"""Candles for the estimators of volatility: cleaned, as logarithms, and counted over rolling
+windows.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +13,31 @@ import numpy as np
 from jobs.analytics.returns import Booleans, Counts, Floats
 from jobs.analytics.rolling import rolling_count
 
-_SHARE = 0.8  # of a window's observations, unless the caller says how many are the least
+_SHARE = 0.8  # of a window's observations: the default minimum
 
 
 @dataclass(frozen=True, slots=True)
 class Candles:
-    """Candles as logarithms of ratios of neighbouring prices; each array (instruments, candles), 0 where missing."""
+    """Candles as logarithms of ratios of neighbouring prices; each array (instruments, candles), 0
+    if missing.
+    """
 
     change: Floats  # ln(close / close before)
     jump: Floats  # ln(open / close before)
     high: Floats  # ln(high / open)
     low: Floats  # ln(low / open)
     close: Floats  # ln(close / open)
-    present: Booleans  # the candle is there
-    follows: Booleans  # and so is the one before, with no break between them
+    present: Booleans  # the candle exists
+    follows: Booleans  # the candle before exists too, with no break between them
 
     @classmethod
     def of(cls, opens: Floats, highs: Floats, lows: Floats, closes: Floats, breaks: Booleans | None = None) -> Candles:
-        """From prices, each array (instruments, candles), float64, NaN where a candle is missing.
+        """From prices, each array (instruments, candles), float64, NaN for a missing candle.
 
-        A candle counts as missing wholly where a price is missing, infinite or not positive, and where the prices contradict each other
-        (high below low, open or close outside them). `breaks`, (candles,) or (instruments, candles), is true where the step *into* a
-        candle is not to be taken as one period's (the first candle after a weekend). Raises `ValueError` where the
-        shapes differ.
+        A candle counts as missing if a price is missing, infinite or not positive, or if the prices
+        contradict each other (high below low, open or close outside them). `breaks`, (candles,) or
+        (instruments, candles), is true if the step *into* a candle is longer than one period (the
+        first candle after a weekend). Raises `ValueError` if the shapes differ.
         """
         if not (opens.ndim == 2 and opens.shape == highs.shape == lows.shape == closes.shape):
             raise ValueError("open, high, low and close have to be arrays of one shape, (instruments, candles)")
@@ -44,9 +48,11 @@ class Candles:
         return made
 
     def windows(self, window: int, minimum: int | None = None) -> Windows:
-        """Every window of `window` candles. Fewer than `minimum` observations in one (default: 80 %, at least 2) make it not available.
+        """Every window of `window` candles; with fewer than `minimum` observations it is not
+        available.
 
-        Raises `ValueError` unless 2 <= minimum <= window.
+        The default of `minimum` is 80 %, at least 2. Raises `ValueError` unless 2 <= minimum <=
+        window.
         """
         least = max(2, math.ceil(_SHARE * window)) if minimum is None else minimum
         if not 2 <= least <= window:
@@ -59,7 +65,7 @@ class Candles:
 
     def _find(self, opens: Floats, highs: Floats, lows: Floats, closes: Floats, breaks: Booleans | None) -> None:
         present, follows = self.present, self.follows
-        np.less_equal(lows, np.minimum(opens, closes), out=present)  # false where one of them is NaN
+        np.less_equal(lows, np.minimum(opens, closes), out=present)  # false if one of them is NaN
         present &= np.maximum(opens, closes) <= highs
         present &= lows > 0
         present &= highs < np.inf
@@ -74,7 +80,7 @@ class Candles:
                 np.log(np.divide(prices, opens, out=logs), out=logs)
             before = closes.reshape(-1)[:-1]
             for logs, prices in ((self.change, closes), (self.jump, opens)):
-                # Rows end to end, which is fastest: what spans two of them is thrown away.
+                # Rows end to end, which is fastest; windows that span two rows are discarded.
                 flat = logs.reshape(-1)
                 np.log(np.divide(prices.reshape(-1)[1:], before, out=flat[1:]), out=flat[1:])
                 logs[:, :1] = 0.0
@@ -87,7 +93,10 @@ class Candles:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many observations each window holds. All but `counts` are of one row where all instruments have the same, (1, candles)."""
+    """Number of observations in each window.
+
+    All arrays except `counts` are (1, candles) if all instruments have the same counts.
+    """
 
     counts: Counts  # (instruments, candles); 0 before the first full window
     lacking: Booleans  # fewer than the minimum
@@ -103,7 +112,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Windows:
-    """Candles, and what estimators share about the windows over them. A window stands in the column of its last candle."""
+    """Candles, and the values about their windows that estimators share.
+
+    A window stands in the column of its last candle.
+    """
 
     candles: Candles
     size: int
@@ -119,7 +131,9 @@ class Windows:
 
     @cached_property
     def rogers_satchell(self) -> Floats:
-        """ln(high / close) ln(high / open) + ln(low / close) ln(low / open) of each candle, not to be written to."""
+        """ln(high / close) ln(high / open) + ln(low / close) ln(low / open) of each candle, not to
+        be written to.
+        """
         above = self.candles.high - self.candles.close
         above *= self.candles.high
         below = self.candles.low - self.candles.close

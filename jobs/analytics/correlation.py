@@ -1,10 +1,13 @@
-"""Correlation of every pair of instruments over the periods that both have: arrays in, arrays out, no loop over pairs.
+"""Correlation of every pair of instruments over their common periods: arrays in, arrays out, no
+loop over pairs.
 
-`returns` is (instruments, periods), float64, missing where not finite. Each pair is correlated over its own common observations, with
-means, spreads or ranks of those alone: instruments of different sessions compare, and a hole of one changes nothing for the others. Such
-a matrix need not be positive semidefinite; `matrices.nearest_correlation` makes it so.
+`returns` is (instruments, periods), float64; a value that is not finite is missing. Each pair is
+correlated over its own common observations, with means, spreads or ranks of those only. So
+instruments of different sessions can be compared, and a gap of one instrument does not affect the
+others. Such a matrix need not be positive semidefinite; `matrices.nearest_correlation` makes it so.
 
-Memory: the matrix and its counts (12 bytes a pair), four times the returns, and less than 20 MB to work in, however many instruments.
+Memory: the matrix and its counts (12 bytes a pair), four times the returns, and less than 20 MB of
+working memory for any number of instruments.
 """
 
 from __future__ import annotations
@@ -21,32 +24,38 @@ from jobs.analytics.sums import Centred, Room, Sums, counts, sums
 
 DECAY = 0.94  # λ of RiskMetrics
 
-_TILE = 512  # instruments: a tile of the matrix is worked on at once
-_STRIP = 64  # rows of a tile that the processor's cache holds
-_DOUBTFUL = 1e-3  # a difference this small, relative to what it is taken of, has lost three digits
+_TILE = 512  # instruments per tile of the matrix
+_STRIP = 64  # rows of a tile that fit into the processor's cache
+_DOUBTFUL = 1e-3  # a smaller difference, relative to its minuend, has lost three digits
 
 
 def pearson(returns: Floats, minimum: int = MINIMUM) -> Correlation:
-    """Pearson's r over pairwise complete observations, as pandas' `DataFrame.corr`, in matrix products.
+    """Pearson's r over pairwise complete observations, as pandas' `DataFrame.corr`, in matrix
+    products.
 
-    Fewer than `minimum` common observations, or one of the two constant among them: not available.
+    Not available if there are fewer than `minimum` common observations, or if one of the two is
+    constant among them.
 
-    With each instrument's own mean taken off first, r = (Σxy - ΣxΣy/n) / sqrt((Σx² - (Σx)²/n) (Σy² - (Σy)²/n)), every sum over the common
-    observations. That loses digits where these lie far from the instrument's mean, because of an outlier the other one has no observation
-    for. Such pairs are recognised and done again by themselves.
+    After subtracting each instrument's own mean, r = (Σxy - ΣxΣy/n) / sqrt((Σx² - (Σx)²/n) (Σy² -
+    (Σy)²/n)), every sum over the common observations. That loses digits if the common observations
+    lie far from the instrument's mean, because of an outlier at a time that the other instrument
+    lacks. Such pairs are recognised and computed again one by one.
     """
     side, pieces = min(_TILE, len(returns)), 6 if len(returns) > _TILE else 4
-    # In one piece: the system's part in handing out and taking back many is as large as that of the arithmetic.
+    # In one piece: allocating and freeing many pieces would cost as much as the arithmetic.
     memory = np.empty(4 * returns.size + pieces * side**2)
     data, room = Centred.of(returns, memory[: 4 * returns.size]), Room(memory[4 * returns.size :].reshape(pieces, -1))
     return assemble(len(returns), lambda tile, result: _pearson_tile(data, room, returns, tile, minimum, result), _TILE)
 
 
 def ewma(returns: Floats, minimum: int = MINIMUM, decay: float = DECAY) -> Correlation:
-    """Exponentially weighted correlation without means: Σ λ^age xy / sqrt(Σ λ^age x² Σ λ^age y²), each sum over the common observations.
+    """Exponentially weighted correlation without means: Σ λ^age xy / sqrt(Σ λ^age x² Σ λ^age y²).
 
-    Age is counted in periods from the last column. J. P. Morgan/Reuters, "RiskMetrics - Technical Document" (4th edition 1996), 5.2.
-    Fewer than `minimum` common observations, or only returns of 0 among them: not available.
+    Each sum is over the common observations; age is counted in periods from the last column. Not
+    available if there are fewer than `minimum` common observations, or only returns of 0 among
+    them.
+
+    J. P. Morgan/Reuters, "RiskMetrics - Technical Document" (4th edition 1996), 5.2.
     """
     present = np.isfinite(returns)
     values = scaled(np.where(present, returns, 0.0)) * np.sqrt(decay) ** np.arange(returns.shape[1] - 1, -1, -1.0)
@@ -63,7 +72,7 @@ def ewma(returns: Floats, minimum: int = MINIMUM, decay: float = DECAY) -> Corre
 
 
 class Method(Protocol):
-    """A way to correlate: returns and the least number of common observations -> matrix and counts."""
+    """A method: returns and the minimum of common observations -> matrix and counts."""
 
     def __call__(self, returns: Floats, minimum: int = MINIMUM) -> Correlation: ...
 
@@ -92,7 +101,7 @@ def _pearson_tile(data: Centred, room: Room, returns: Floats, tile: Tile, minimu
 
 
 def _pearson_strip(products: Floats, numbers: NDArray[np.float32], own: Sums, other: Sums, result: Floats) -> Booleans:
-    """Correlations into `result`, and which of them to do again."""
+    """Store correlations in `result`; return the pairs to compute again."""
     each = 1.0 / np.maximum(numbers, 1.0, dtype=np.float64)
     mean1, mean2 = own.values * each, other.values * each
     products = products - mean1 * other.values
@@ -103,6 +112,6 @@ def _pearson_strip(products: Floats, numbers: NDArray[np.float32], own: Sums, ot
     whole = own.squares * other.squares
     whole *= _DOUBTFUL
     doubtful = spreads < whole
-    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 where one of them is constant
+    with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0 if one of them is constant
         np.divide(products, np.sqrt(spreads, out=spreads), out=result)
     return np.asarray(doubtful)

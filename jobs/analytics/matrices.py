@@ -1,4 +1,6 @@
-"""Matrices that must invert or be positive semidefinite: Ledoit and Wolf's shrinkage, and Higham's nearest correlation matrix."""
+"""Matrices that must be invertible or positive semidefinite: Ledoit and Wolf's shrinkage, Higham's
+nearest correlation matrix.
+"""
 
 from __future__ import annotations
 
@@ -11,19 +13,21 @@ from jobs.analytics.returns import Booleans, Floats
 
 
 class Shrunk(NamedTuple):
-    """A covariance or correlation drawn towards independence."""
+    """A covariance or correlation shrunk towards independence."""
 
     matrix: Floats  # (instruments, instruments), positive definite where shrinkage > 0; NaN: not available
-    shrinkage: float  # 0: as observed, 1: nothing but variances; NaN: not available
-    observations: int  # periods that all instruments have
+    shrinkage: float  # 0: as observed, 1: variances only; NaN: not available
+    observations: int  # periods common to all instruments
 
 
 def ledoit_wolf(observations: Floats) -> Shrunk:
-    """Covariance drawn towards a multiple of the identity: (1 - δ) S + δ (tr S / p) I, with the δ that is best on average.
+    """Shrink the covariance towards a multiple of the identity: (1 - δ) S + δ (tr S / p) I.
 
-    `observations`: (instruments, periods), complete, at least one period; means are taken off, S divides by the number of periods.
-    O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices", Journal of Multivariate Analysis 88
-    (2004), 365-411.
+    `observations` is (instruments, periods), complete, with at least one period. Means are
+    subtracted; S divides by the number of periods. δ minimises the expected squared error.
+
+    O. Ledoit and M. Wolf, "A well-conditioned estimator for large-dimensional covariance matrices",
+    Journal of Multivariate Analysis 88 (2004), 365-411.
     """
     size, periods = observations.shape
     centred = observations - observations.mean(axis=1, keepdims=True)
@@ -32,7 +36,7 @@ def ledoit_wolf(observations: Floats) -> Shrunk:
     squares = float(np.einsum("ij,ij->", covariance, covariance))
     distance = squares - size * level**2  # of S from its target, squared
     lengths = np.einsum("it,it->t", centred, centred)
-    noise = min((float(lengths @ lengths) / periods - squares) / periods, distance)  # of it, what is error of S
+    noise = min((float(lengths @ lengths) / periods - squares) / periods, distance)  # the part of it that is error of S
     shrinkage = noise / distance if noise > 0 else 0.0
     matrix = (1 - shrinkage) * covariance
     matrix[np.diag_indices(size)] += shrinkage * level
@@ -40,11 +44,14 @@ def ledoit_wolf(observations: Floats) -> Shrunk:
 
 
 def shrunk_correlation(returns: Floats, minimum: int = MINIMUM) -> Shrunk:
-    """Ledoit and Wolf's shrinkage of the correlation: that of returns in units of their own standard deviation; its diagonal is 1.
+    """Ledoit and Wolf's shrinkage of the correlation: that of returns in units of their own
+    standard deviation.
 
-    `returns`: (instruments, periods), missing where not finite. Instruments with fewer than `minimum` returns are not available (NaN), then
-    only periods that all others have count; an instrument that is constant in these is not available either, and with fewer than `minimum`
-    periods none is. On returns as they are, the shrinkage would follow whatever instrument moves most.
+    `returns` is (instruments, periods); a value that is not finite is missing. Instruments with
+    fewer than `minimum` returns are not available (NaN). Of the other instruments, only common
+    periods count: an instrument that is constant in these is not available, and with fewer than
+    `minimum` of them none is. The diagonal is 1. Without the units, the shrinkage would follow the
+    instrument that moves most.
     """
     known = np.isfinite(returns)
     kept = known.sum(axis=1) >= minimum
@@ -61,12 +68,16 @@ def shrunk_correlation(returns: Floats, minimum: int = MINIMUM) -> Shrunk:
 
 
 def nearest_correlation(matrix: Floats, most: int = 200, tolerance: float = 1e-10, least: float = 0.0) -> Floats:
-    """The correlation matrix nearest to a symmetric one (in the sum of squared differences): diagonal 1, no eigenvalue below `least`.
+    """The correlation matrix nearest to a symmetric one: diagonal 1, no eigenvalue below `least`.
 
-    Alternating projections with Dykstra's correction: N. J. Higham, "Computing the nearest correlation matrix - a problem from finance",
-    IMA Journal of Numerical Analysis 22 (2002), 329-343. At most `most` of them, until one moves nothing by more than `tolerance`; a last
-    step makes the result sound wherever they ended. Instruments without all of their correlations are left out, the emptiest first, and are
-    NaN in the result. Raises `ValueError` unless the matrix is symmetric and 0 <= least < 1.
+    It minimises the sum of squared differences by at most `most` alternating projections with
+    Dykstra's correction, until one moves no element by more than `tolerance`. A last step makes the
+    result valid in any case. Instruments without all of their correlations are left out, the
+    emptiest first, and are NaN in the result. Raises `ValueError` unless the matrix is symmetric
+    and 0 <= least < 1.
+
+    N. J. Higham, "Computing the nearest correlation matrix - a problem from finance", IMA Journal
+    of Numerical Analysis 22 (2002), 329-343.
     """
     if not np.array_equal(matrix, matrix.T, equal_nan=True) or not 0 <= least < 1:
         raise ValueError("a symmetric matrix and 0 <= least < 1 are needed")
@@ -78,7 +89,10 @@ def nearest_correlation(matrix: Floats, most: int = 200, tolerance: float = 1e-1
 
 
 def complete_part(matrix: Floats) -> Booleans:
-    """Which instruments to keep so that none of their correlations is missing: the one with most missing goes first, of equals the last."""
+    """The instruments to keep so that none of their correlations is missing.
+
+    The instrument with the most missing correlations is dropped first; among equals, the last one.
+    """
     missing = np.isnan(matrix)
     kept = np.ones(len(matrix), np.bool_)
     while missing[np.ix_(kept, kept)].any():

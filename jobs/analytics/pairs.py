@@ -1,4 +1,6 @@
-"""What every way to correlate shares: the matrix put together from tiles, and the careful way for pairs that need it."""
+"""Shared parts of the correlation methods: the matrix assembled from tiles, and the exact method
+for single pairs.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ from numpy.typing import NDArray
 
 from jobs.analytics.returns import Booleans, Counts, Floats
 
-MINIMUM = 30  # observations: below, a correlation of 0 has a standard error above 0.18
+MINIMUM = 30  # observations; with fewer, a correlation of 0 has a standard error above 0.18
 
 _MIRRORED = 64  # rows at a time
-_GATHERED = 1 << 19  # observations looked at pair by pair at a time
+_GATHERED = 1 << 19  # observations per step of the exact method
 
 
 class Correlation(NamedTuple):
@@ -34,7 +36,8 @@ class Tile(NamedTuple):
         return self.rows == self.columns
 
 
-# Fills in the tile's correlations, NaN where not available, and gives its counts; on the diagonal the lower half is not read.
+# Fill in the tile's correlations, NaN if not available; return its counts.  On the diagonal, the
+# lower half is not read.
 FillTile = Callable[[Tile, Floats], NDArray[np.number]]
 
 
@@ -65,7 +68,10 @@ def _mirror(values: Floats) -> None:
 
 
 def correlate_again(result: Floats, own: Floats, other: Floats, pairs: Booleans) -> None:
-    """Pearson's r of these pairs of returns, each by itself in two passes, into `result`; where `pairs` is true, (own, other)."""
+    """Store Pearson's r of these pairs of returns in `result`, each pair by itself in two passes.
+
+    `pairs` is true for the pairs (own, other) to compute.
+    """
     firsts, seconds = np.nonzero(pairs)
     step = max(1, _GATHERED // max(1, own.shape[1]))
     for start in range(0, len(firsts), step):
@@ -74,7 +80,7 @@ def correlate_again(result: Floats, own: Floats, other: Floats, pairs: Booleans)
 
 
 def ratio(products: Floats, spread1: Floats, spread2: Floats) -> Floats:
-    """products / sqrt(spread1 spread2), NaN where one of these is not positive."""
+    """products / sqrt(spread1 spread2); NaN unless both spreads are positive."""
     known = (spread1 > 0) & (spread2 > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         result = products / (np.sqrt(spread1) * np.sqrt(spread2))
@@ -82,21 +88,28 @@ def ratio(products: Floats, spread1: Floats, spread2: Floats) -> Floats:
 
 
 def scaled(values: Floats) -> Floats:
-    """Each row times a power of two, which changes no digit, so that its largest is about 1: squares neither overflow nor vanish."""
+    """Each row times a power of two, so that its largest value is about 1.
+
+    That changes no digit; squares neither overflow nor vanish.
+    """
     _, exponents = np.frexp(np.abs(values).max(axis=1, initial=0.0, keepdims=True))
     return np.asarray(np.ldexp(values, -exponents))
 
 
 def _two_passes(first: Floats, second: Floats) -> Floats:
-    """Pearson's r of each row of one with the same row of the other, over what is finite in both; NaN where either does not vary."""
+    """Pearson's r of each row of one with the same row of the other, over the values finite in
+    both.
+
+    NaN if either row is constant there.
+    """
     common = np.isfinite(first) & np.isfinite(second)
     one, two = (_deviations(values, common) for values in (first, second))
     return ratio(np.einsum("pt,pt->p", one, two), np.einsum("pt,pt->p", one, one), np.einsum("pt,pt->p", two, two))
 
 
 def _deviations(values: Floats, common: Booleans) -> Floats:
-    """From the mean of what is common, scaled; 0 elsewhere."""
+    """Deviations from the mean of the common values, scaled; 0 elsewhere."""
     some = np.take_along_axis(values, common.argmax(axis=1)[:, None], axis=1)
-    moved = scaled(np.where(common, values - some, 0.0))  # by one of them: where all are equal this is 0 exactly
+    moved = scaled(np.where(common, values - some, 0.0))  # minus one of them: if all are equal, this is exactly 0
     moved -= (moved.sum(axis=1) / np.maximum(common.sum(axis=1), 1))[:, None]
     return np.where(common, moved, 0.0)

@@ -1,4 +1,4 @@
-"""Spearman's rank correlation, with ranks among exactly the observations that a pair has in common."""
+"""Spearman's rank correlation, with ranks among the observations that a pair has in common."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ from jobs.analytics.returns import Booleans, Floats
 Ranks = NDArray[np.signedinteger]
 
 _TILE = 32  # instruments: ranks are held for every pair of a tile
-_ROOM = 1 << 21  # and no more than so many of them
-_SIDE = 512  # the same where one ranking serves all pairs
-_SHORT = 1 << 14  # periods of which twice the rank fits 16 bits
+_ROOM = 1 << 21  # upper limit of these ranks
+_SIDE = 512  # instruments per tile if one ranking serves all pairs
+_SHORT = 1 << 14  # periods, for which twice the rank fits 16 bits
 
 
 def spearman(returns: Floats, minimum: int = MINIMUM) -> Correlation:
-    """Pearson's r of ranks; ties have their mean rank; each pair is ranked anew among its common observations, as pandas does.
+    """Pearson's r of ranks; ties have their mean rank; each pair is ranked among its common
+    observations, as in pandas.
 
-    `returns` is (instruments, periods), missing where not finite. Fewer than `minimum` common observations, or one of the two constant
-    among them: not available.
+    `returns` is (instruments, periods); a value that is not finite is missing. Not available if
+    there are fewer than `minimum` common observations, or if one of the two is constant among them.
 
-    Ranking an instrument among what it shares with another needs no sorting for each other one: in its own order, the rank of an
-    observation is how many of the other's observations stand before it, a running count made for all others at once. Ranks (here twice
-    their distance from the mean rank) are whole numbers, so their sums are exact. The work is instruments² times periods, not in matrix
-    products, for each pair has ranks of its own. Only where all instruments miss the same periods does one ranking serve all pairs.
+    Ranking an instrument against another needs no further sorting. In the instrument's own order,
+    the rank of an observation is the number of the other's observations before it: a running count,
+    made for all others at once. Ranks (here twice their distance from the mean rank) are whole
+    numbers, so their sums are exact. The cost is instruments² times periods, without matrix
+    products, because each pair has its own ranks. If all instruments miss the same periods, one
+    ranking serves all pairs.
     """
     present = np.isfinite(returns)
     if (present == present[:1]).all():
@@ -56,24 +59,27 @@ def spearman(returns: Floats, minimum: int = MINIMUM) -> Correlation:
 
 
 class _Order(NamedTuple):
-    """The observations of an instrument in their order of size, the missing ones last; each (periods,)."""
+    """The observations of an instrument in their order of size, the missing ones last; each
+    (periods,).
+    """
 
     periods: NDArray[np.intp]  # by size
-    below: NDArray[np.intp]  # by period: how many are smaller
-    upto: NDArray[np.intp]  # how many are smaller or equal
+    below: NDArray[np.intp]  # by period: number of smaller values
+    upto: NDArray[np.intp]  # number of smaller or equal values
     present: Booleans
 
     @classmethod
     def of(cls, values: Floats) -> _Order:
-        """Of the values of the periods, infinite where missing."""
+        """From the values of the periods, infinite if missing."""
         periods = np.argsort(values, kind="stable")
         in_order = values[periods]
         return cls(periods, np.searchsorted(in_order, values, "left"), np.searchsorted(in_order, values, "right"), values < np.inf)
 
     def ranks(self, shared: Ranks) -> Ranks:
-        """Twice the distance from the mean rank among what is shared with each of the others, 0 elsewhere.
+        """Twice the distance from the mean rank among the values shared with each of the others, 0
+        elsewhere.
 
-        `shared` is (periods, others), 1 or 0: what they have; the result has its shape.
+        `shared` is (periods, others), 1 for a shared value, else 0; the result has its shape.
         """
         number = np.count_nonzero(self.present)
         before = np.zeros((len(shared) + 1, shared.shape[1]), shared.dtype)

@@ -11,16 +11,19 @@ Counts = NDArray[np.int32]
 
 
 def log_returns(closes: Floats, breaks: Booleans | None = None) -> Floats:
-    """Log returns from row of candles to row: NaN where either close is missing, and in the first column.
+    """Log returns between neighbouring candles: NaN if either close is missing, and in the first
+    column.
 
-    `closes`: (instruments, candles), NaN, infinite or not positive where missing. `breaks`: (candles,) or (instruments, candles), true
-    where the return *into* that candle is not wanted (the first after a weekend). The result has the shape of `closes`. A return across
-    a missing candle is never made: it would be the return of two periods.
+    `closes` is (instruments, candles); NaN, infinite and not positive values are missing. `breaks`,
+    (candles,) or (instruments, candles), is true if the return *into* that candle is not wanted
+    (the first after a weekend). The result has the shape of `closes`. There is no return across a
+    missing candle: it would be the return of two periods.
     """
     returns = np.full(closes.shape, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         present = (closes > 0) & (closes < np.inf)
-        # Of the ratio, not as a difference of logarithms: those carry the rounding of the price's size, 1e-15 for a price of 60,000.
+        # Of the ratio, not as a difference of logarithms: those carry the rounding of the price's
+        # size, 1e-15 for a price of 60,000.
         np.log(closes[:, 1:] / closes[:, :-1], out=returns[:, 1:], where=present[:, 1:] & present[:, :-1])
     if breaks is not None:
         returns[np.broadcast_to(breaks, returns.shape)] = np.nan

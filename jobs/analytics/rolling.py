@@ -1,12 +1,15 @@
-"""Sums and sums of squares over rolling windows, right to the last digits and without a loop over windows.
+"""Sums and sums of squares over rolling windows, exact to the last digits and without a loop over
+windows.
 
-The usual way adds what enters a window and subtracts what leaves it: after one large value the rest of the series carries its rounding
-error, and a flat series does not come out as 0. Here a window is put together from windows of 1, 2, 4, … candles, as many as `window`
-has binary digits. Nothing is ever subtracted from a sum, so nothing cancels, and it takes 2 log2(window) passes at most.
+The usual method adds each entering value and subtracts each leaving one. After one large value the
+rest of the series carries its rounding error, and a flat series does not give 0. Here a window is
+composed of windows of 1, 2, 4, … candles, according to the binary digits of `window`. No sum is
+ever subtracted from another, so no digits cancel. At most 2 log2(window) passes are needed.
 
-Everywhere: `values` is (instruments, candles), candles >= window, finite, 0 where missing, C-contiguous. The result has the same shape, a
-window stands in the column of its last candle, and what stands before the first full window has no meaning. (Rows are worked on end to
-end as one, which is fastest; the windows without a meaning are those that span two.)
+In all functions, `values` is (instruments, candles), candles >= window, finite, 0 if missing,
+C-contiguous. The result has the same shape; a window stands in the column of its last candle, and
+columns before the first full window have no meaning. (Rows are processed end to end as one, which
+is fastest; the windows without a meaning are those that span two rows.)
 """
 
 from __future__ import annotations
@@ -18,11 +21,11 @@ import numpy as np
 
 from jobs.analytics.returns import Booleans, Counts, Floats
 
-_DOUBTFUL = 1e-3  # a difference this small, relative to what it is taken of, has lost three digits
+_DOUBTFUL = 1e-3  # a smaller difference, relative to its minuend, has lost three digits
 
 
 def rolling_count(present: Booleans, window: int) -> Counts:
-    """How many are true in each window; 0 before the first full one."""
+    """The number of true values in each window; 0 before the first full one."""
     counts = np.zeros(present.shape, np.int32)
     if present.all():
         counts[:, window - 1 :] = window
@@ -34,7 +37,7 @@ def rolling_count(present: Booleans, window: int) -> Counts:
 
 
 def rolling_sum(values: Floats, window: int, decay: float = 1.0) -> Floats:
-    """Sum of each window, where a value's weight is `decay` to the power of its age (0 for the newest)."""
+    """Sum of each window, with weight `decay` to the power of a value's age (0 for the newest)."""
 
     def merge(older: Floats, newer: Floats, older_size: int, newer_size: int) -> Floats:
         first = older_size + newer_size - 1
@@ -48,11 +51,14 @@ def rolling_sum(values: Floats, window: int, decay: float = 1.0) -> Floats:
 
 
 def rolling_squares(values: Floats, present: Booleans, share: Floats, window: int) -> Floats:
-    """Sum of the squared deviations from each window's own mean, over what is present; `share` is 1 / n of each window (n > 0).
+    """Sum of the squared deviations from each window's own mean, over the present values.
 
-    The mean of returns is small beside their spread, and then Σx² - (Σx)²/n has all its digits. Where it has not, the row is done again by
-    merging neighbouring windows after T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing
-    sample variances" (1979), where no mean square is subtracted from another.
+    `share` is 1 / n of each window (n > 0). The mean of returns is small compared with their
+    spread; then Σx² - (Σx)²/n keeps all its digits. Otherwise the row is computed again by merging
+    neighbouring windows, in which no mean square is subtracted from another.
+
+    T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and a pairwise algorithm for
+    computing sample variances" (1979).
     """
     squares = rolling_sum(values * values, window)
     rest = rolling_sum(values, window)
@@ -86,22 +92,23 @@ def _merge_spreads(older: _Spread, newer: _Spread, older_size: int, newer_size: 
     np.add(total1, total2, out=total)
     gap = total2 * number1
     gap -= total1 * number2
-    gap *= gap  # 0 where either window is empty, and there the divisor would be 0
+    gap *= gap  # 0 if either window is empty, because the divisor would be 0
     gap /= np.maximum(number1 * number2 * number, 1.0)
     gap += squares1
     np.add(gap, squares2, out=squares)
     return result
 
 
-# What is known of every window of a size, by the window's end, rows end to end.
+# Values of every window of one size, by the window's end, rows end to end.
 Known = TypeVar("Known", Floats, _Spread)
 
 
 def _doubled(single: Known, window: int, merge: Callable[[Known, Known, int, int], Known]) -> Known:
     """From windows of one candle to windows of `window` candles.
 
-    `merge(older, newer, older_size, newer_size)` makes of every window of `newer` and the window of `older` that ends where it begins one;
-    the first whole one ends at older_size + newer_size - 1, what stands before has no meaning.
+    `merge(older, newer, older_size, newer_size)` joins every window of `newer` with the window of
+    `older` that ends at its beginning. The first whole one ends at older_size + newer_size - 1;
+    earlier columns have no meaning.
     """
     powers, size = single, 1
     whole, whole_size = single, 0

@@ -1,4 +1,4 @@
-"""Sums over the observations that each two instruments have in common, as matrix products: what Pearson's r is made of."""
+"""Sums over the common observations of each two instruments, as matrix products."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from jobs.analytics.pairs import scaled
 from jobs.analytics.returns import Floats
 
-LARGE = 256  # instruments from which time matters more than the last digits
-_ROWS = 64  # prepared at a time: what the processor's cache holds
+LARGE = 256  # instruments; from here on time matters more than the last digits
+_ROWS = 64  # rows prepared at a time, which fit into the processor's cache
 _TINY = 1e-40  # sums of squares above it, and below its inverse, neither vanish nor overflow, not in single precision either
-_ERROR = 5e-10  # what single precision may cost a correlation, at most
+_ERROR = 5e-10  # largest error of a correlation that single precision may cause
 _SINGLE = 2.0**-24  # its rounding error
 
 T = TypeVar("T", np.float32, np.float64)
 
 
 class Sums(NamedTuple):
-    """Of each instrument of some rows, over what it shares with each of some columns; (rows, columns)."""
+    """Sums for each of some rows over the values shared with each column; (rows, columns)."""
 
     values: NDArray[np.floating]
     squares: Floats
@@ -34,7 +34,7 @@ class Sums(NamedTuple):
 
 
 class Room:
-    """Memory for products, which serves every tile; (pieces, elements)."""
+    """Memory for products, shared by all tiles; (pieces, elements)."""
 
     def __init__(self, memory: Floats) -> None:
         self._pieces = memory
@@ -48,16 +48,18 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Centred:
-    """Returns without their instrument's mean, 0 where missing; each (instruments, periods) or, what there is one of, (instruments, 1)."""
+    """Returns minus their instrument's mean, 0 if missing; each (instruments, periods) or
+    (instruments, 1).
+    """
 
     values: Floats
     squares: Floats
     present: Floats  # 1 or 0
-    # For the quick way:
+    # For the fast method:
     single: NDArray[np.float32]  # the values
     missing: NDArray[np.float32]  # 1 or 0: counts are exact in single precision
-    holes: NDArray[np.float32]  # how many are missing
-    total: Floats  # Σx: nothing but what rounding left, unless the spread is nothing beside the mean
+    holes: NDArray[np.float32]  # number of missing values
+    total: Floats  # Σx: about 0 after centring, up to rounding
     spread: Floats  # root mean square
 
     @classmethod
@@ -94,7 +96,10 @@ class Centred:
 
 
 def counts(data: Centred, room: Room, piece: int, own: slice, other: slice) -> NDArray[np.float32]:
-    """How many observations each two have in common: all, without those that one misses, and again with those that both miss."""
+    """The number of observations that each two instruments have in common.
+
+    It is all periods, minus those that one misses, plus those that both miss.
+    """
     result = room.product(piece, data.missing[own], data.missing[other])
     result += data.values.shape[1] - data.holes[own]
     result -= data.holes[other].T
@@ -102,11 +107,13 @@ def counts(data: Centred, room: Room, piece: int, own: slice, other: slice) -> N
 
 
 def sums(data: Centred, room: Room, pieces: tuple[int, int], own: slice, other: slice, fewest: float) -> Sums:
-    """The sums of `own` over what it shares with `other`, in these pieces of the room; `fewest` observations, or more, matter.
+    """The sums of `own` over the values shared with `other`, in these pieces of the room.
 
-    Of centred values what is shared sums to the opposite of what is not, which is less, and needs few digits: an error d of Σx changes r by
-    some 2 d Σx / (n Σx²), and d is less than half the precision times the root mean square times the number of terms. So for many
-    instruments single precision does, unless correlations might lose more than `_ERROR`.
+    `fewest` observations, or more, matter. For centred values, the shared ones sum to the opposite
+    of the others, which is smaller and needs few digits. An error d of Σx changes r by about 2 d Σx
+    / (n Σx²), and d is less than half the precision times the root mean square times the number of
+    terms. So for many instruments single precision is enough, unless correlations might lose more
+    than `_ERROR`.
     """
     squares: Floats = room.product(pieces[1], data.squares[own], data.present[other])
     if len(data.values) >= LARGE:

@@ -1,7 +1,9 @@
-"""Six estimators of volatility over rolling windows: arrays in, arrays out, vectorised over instruments and windows.
+"""Six estimators of volatility over rolling windows: arrays in, arrays out, vectorised over
+instruments and windows.
 
-Rows of candles are the instrument's trading time: a candle that is missing although the market was open is a column of NaN, hours in which
-the market is closed are no columns at all (`jobs/figures/hours.py` makes such a grid). docs/analytics.md says when to use which estimator.
+Rows of candles are the instrument's trading time. A missing candle while the market was open is a
+column of NaN; hours in which the market is closed have no column (`jobs/figures/hours.py` makes
+such a grid). docs/analytics.md compares the estimators.
 """
 
 from __future__ import annotations
@@ -18,27 +20,27 @@ from jobs.analytics.rolling import rolling_squares, rolling_sum
 
 DECAY = 0.94  # λ of RiskMetrics
 ALERT_HOURS = 24
-_BLOCK = 3 << 14  # elements worked on at once: what the processor's cache holds
+_BLOCK = 3 << 14  # elements processed at once, which fit into the processor's cache
 
 
 class Volatility(NamedTuple):
     """Of each window, in the column of its last candle; both arrays (instruments, candles)."""
 
     volatility: Floats  # standard deviation per period; NaN: not available
-    observations: Counts  # how many the window holds; shared among estimators, not to be written to
+    observations: Counts  # number in the window; shared among estimators, read-only
 
 
-Prices = tuple[Floats, Floats, Floats, Floats]  # open, high, low, close; each (instruments, candles), NaN where missing
+OhlcArrays = tuple[Floats, Floats, Floats, Floats]  # open, high, low, close; each (instruments, candles), NaN if missing
 
 
 class Estimator(Protocol):
-    """Candles in windows -> the volatility of each, into an array given for it, else into a new one."""
+    """Candles in windows -> the volatility of each, in the given array or in a new one."""
 
     def __call__(self, windows: Windows, into: Floats | None = None) -> Volatility: ...
 
 
 def close_to_close(windows: Windows, into: Floats | None = None) -> Volatility:
-    """Sample standard deviation of the log returns from close to close: sqrt(Σ(r - r̄)² / (n - 1))."""
+    """Sample standard deviation of log returns from close to close: sqrt(Σ(r - r̄)² / (n - 1))."""
     variance = _squares(windows, windows.candles.change)
     variance *= windows.steps.share_less_one
     return _root(windows.steps, variance, into)
@@ -47,7 +49,8 @@ def close_to_close(windows: Windows, into: Floats | None = None) -> Volatility:
 def parkinson(windows: Windows, into: Floats | None = None) -> Volatility:
     """From the range: σ² = mean of ln(H/L)² / (4 ln 2).
 
-    M. Parkinson, "The extreme value method for estimating the variance of the rate of return", Journal of Business 53 (1980), 61-65.
+    M. Parkinson, "The extreme value method for estimating the variance of the rate of return",
+    Journal of Business 53 (1980), 61-65.
     """
     variance = rolling_sum(windows.squared_range, windows.size)
     variance *= windows.ranges.share / (4 * math.log(2))
@@ -57,8 +60,8 @@ def parkinson(windows: Windows, into: Floats | None = None) -> Volatility:
 def garman_klass(windows: Windows, into: Floats | None = None) -> Volatility:
     """From range and body: σ² = mean of ½ ln(H/L)² - (2 ln 2 - 1) ln(C/O)².
 
-    M. B. Garman and M. J. Klass, "On the estimation of security price volatilities from historical data", Journal of Business 53 (1980),
-    67-78: their practical estimator (σ̂₅²).
+    M. B. Garman and M. J. Klass, "On the estimation of security price volatilities from historical
+    data", Journal of Business 53 (1980), 67-78: their practical estimator (σ̂₅²).
     """
     squares = windows.squared_range * 0.5
     body = windows.candles.close * windows.candles.close
@@ -68,20 +71,23 @@ def garman_klass(windows: Windows, into: Floats | None = None) -> Volatility:
 
 
 def rogers_satchell(windows: Windows, into: Floats | None = None) -> Volatility:
-    """Right whatever the drift: σ² = mean of ln(H/C) ln(H/O) + ln(L/C) ln(L/O).
+    """Unbiased by drift: σ² = mean of ln(H/C) ln(H/O) + ln(L/C) ln(L/O).
 
-    L. C. G. Rogers and S. E. Satchell, "Estimating variance from high, low and closing prices", Annals of Applied Probability 1 (1991),
-    504-512.
+    L. C. G. Rogers and S. E. Satchell, "Estimating variance from high, low and closing prices",
+    Annals of Applied Probability 1 (1991), 504-512.
     """
     return _root(windows.ranges, _mean(windows, windows.rogers_satchell, windows.ranges), into)
 
 
 def yang_zhang(windows: Windows, into: Floats | None = None) -> Volatility:
-    """With opening jumps, right whatever the drift: σ² = σ_jump² + k σ_body² + (1 - k) σ_RS², k = 0.34 / (1.34 + (n + 1) / (n - 1)).
+    """Unbiased by drift, with opening jumps: σ² = σ_jump² + k σ_body² + (1 - k) σ_RS².
 
-    σ_jump² and σ_body² are sample variances of ln(O / C before) and ln(C/O), σ_RS² that of `rogers_satchell`, all of them over the n
-    candles whose predecessor is there. D. Yang and Q. Zhang, "Drift-independent volatility estimation based on high, low, open, and close
-    prices", Journal of Business 73 (2000), 477-491.
+    k = 0.34 / (1.34 + (n + 1) / (n - 1)). σ_jump² and σ_body² are sample variances of ln(O / C
+    before) and ln(C/O), σ_RS² is that of `rogers_satchell`, all over the n candles with a
+    predecessor.
+
+    D. Yang and Q. Zhang, "Drift-independent volatility estimation based on high, low, open, and
+    close prices", Journal of Business 73 (2000), 477-491.
     """
     candles, less_one = windows.candles, windows.steps.share_less_one
     ranges, bodies = windows.rogers_satchell.copy(), candles.close.copy()
@@ -100,10 +106,13 @@ def yang_zhang(windows: Windows, into: Floats | None = None) -> Volatility:
 
 
 def ewma(windows: Windows, into: Floats | None = None) -> Volatility:
-    """Exponentially weighted, without a mean: σ² = Σ λ^age r² / Σ λ^age over the window's returns, λ = 0.94.
+    """Exponentially weighted, without a mean: σ² = Σ λ^age r² / Σ λ^age over the window's returns,
+    λ = 0.94.
 
-    J. P. Morgan/Reuters, "RiskMetrics - Technical Document" (4th edition 1996), 5.2. The window bounds it: two runs that loaded histories
-    of different length agree. 75 periods hold 99 % of the weight of an endless history. A missing return leaves both sums.
+    The window bounds the sums, so two runs with histories of different length agree. 75 periods
+    hold 99 % of the weight of an endless history. A missing return is left out of both sums.
+
+    J. P. Morgan/Reuters, "RiskMetrics - Technical Document" (4th edition 1996), 5.2.
     """
     follows = windows.candles.follows
     if (follows == follows[:1]).all():
@@ -126,13 +135,14 @@ OF_RANGES = frozenset({"parkinson", "garman_klass", "rogers_satchell"})  # obser
 
 
 def estimate(
-    prices: Prices, window: int, minimum: int | None = None, breaks: Booleans | None = None, names: Sequence[str] = tuple(ESTIMATORS)
+    prices: OhlcArrays, window: int, minimum: int | None = None, breaks: Booleans | None = None, names: Sequence[str] = tuple(ESTIMATORS)
 ) -> dict[str, Volatility]:
-    """Several estimators over the same candles, by name; `prices` are open, high, low and close as `Candles.of` takes them.
+    """Several estimators over the same candles, by name.
 
-    `window`, `minimum` and `breaks`, and what is raised, are those of `Candles.of` and `Candles.windows`.
-    The same numbers as one estimator after the other, sooner: a few instruments at a time go through all of them while the processor's
-    cache holds their candles.
+    `prices` are open, high, low and close as for `Candles.of`. `window`, `minimum`, `breaks` and
+    exceptions are those of `Candles.of` and `Candles.windows`. The numbers equal those of single
+    estimators. It is faster, because a few instruments at a time go through all estimators while
+    the processor's cache holds their candles.
     """
     shape = prices[0].shape
     volatility, ranges, steps = np.empty((len(names), *shape)), np.empty(shape, np.int32), np.empty(shape, np.int32)
@@ -151,15 +161,19 @@ def estimate(
 
 
 def annualised(volatility: Floats, periods_per_year: float | Floats) -> Floats:
-    """Volatility per year from that per period: times sqrt(`periods_per_year`), a number or (instruments, 1)."""
+    """Volatility per year from that per period: times sqrt(`periods_per_year`), a number or
+    (instruments, 1).
+    """
     return np.asarray(volatility * np.sqrt(periods_per_year))
 
 
 def alert_volatility(closes: Floats, minimum: int = 20, breaks: Booleans | None = None) -> Floats:
-    """The volatility of alerts: sample standard deviation of the last 24 hourly log returns, times sqrt(24).
+    """Volatility for alerts: sample standard deviation of the last 24 hourly log returns, times
+    sqrt(24).
 
-    `closes`: (instruments, hours), of which the last 25 are used, oldest first; NaN or not positive where missing. The result,
-    (instruments,), is NaN where fewer than `minimum` (at least 2) returns are there. `breaks`: as of `log_returns`.
+    `closes` is (instruments, hours), of which the last 25 are used, oldest first; NaN and not
+    positive values are missing. The result, (instruments,), is NaN if there are fewer than
+    `minimum` (at least 2) returns. `breaks` is as in `log_returns`.
     """
     if minimum < 2:
         raise ValueError("a standard deviation takes two returns at least")

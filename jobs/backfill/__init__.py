@@ -1,1 +1,1 @@
-"""What the services know of the past: trades by id, candles by time. Pages of rows that the store takes as they are."""
+"""Backfill: history and recordings as pages of rows for the store."""

@@ -1,7 +1,7 @@
-"""The past into the store, asked for by hand: what `manage.py backfill` does.
+"""Storing of backfill tasks, for `manage.py backfill`.
 
-Each batch of rows is stored together with the place it reaches (`db.backfills`), so that a part that was stopped or killed goes on from
-there. Rows that exist are passed over.
+Each batch of rows is stored in one transaction with the position that it reaches (`db.backfills`).
+So a task that was stopped or killed continues from there. Existing rows are skipped.
 """
 
 from __future__ import annotations
@@ -9,35 +9,36 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from config.pacing import Outage, Stopped, retry
 from config.settings import Settings
 from config.venues import trade_venues
 from db.backfills import Backfill, BackfillProgress, forget, progress, remember
 from db.candles import CandleRow, insert_candles
 from db.messages import Trade, trade_lines
-from db.postgres import RowError, Store, StoreError
+from db.postgres import Cursor, RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
 from jobs.backfill.recordings import Record
-from jobs.backfill.tasks import Batch, Part, time_of
-from jobs.feeds.base import SourceError, backoff
-from jobs.feeds.http_json import Stopped
+from jobs.backfill.tasks import BackfillTask, HistoryBatch, time_of
+from jobs.feeds.base import SourceError, retry_delay
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-_TRIES = 6  # of a transaction, where the store is away
+MAX_ATTEMPTS = 6  # of a transaction while the store is unavailable
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of it: `new` rows of those `read` were not stored yet; `complete` parts were there before."""
+    """Result of a backfill: rows `read`, rows that were `new`, tasks `complete` before."""
 
     read: int = 0
     new: int = 0
@@ -48,7 +49,7 @@ class Outcome:
         return f"{self.read} rows read, {self.new} new{there}"
 
 
-def _insert(cursor: Any, rows: Sequence[Record]) -> int:
+def _insert(cursor: Cursor, rows: Sequence[Record]) -> int:
     if isinstance(rows[0], Trade):
         return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade)))
     if isinstance(rows[0], CandleRow):
@@ -61,7 +62,7 @@ _TABLES: Mapping[type, str] = {PriceRow: "prices", Trade: "raw_trades", CandleRo
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Rows of a table from before `since`, in contract form, do not stay: the setting `name` says so."""
+    """The setting `name` deletes rows of a table from before `since` (contract form)."""
 
     name: str
     days: int
@@ -69,7 +70,7 @@ class Retention:
 
 
 def retention(settings: Settings, now: datetime) -> dict[str, Retention]:
-    """What is not kept for ever, by table."""
+    """Table -> its retention; tables whose rows are kept for ever are left out."""
     days = {
         "prices": ("RETENTION_PRICES", settings.retention_prices),
         "raw_trades": ("RETENTION_TRADES", settings.retention_trades),
@@ -79,7 +80,9 @@ def retention(settings: Settings, now: datetime) -> dict[str, Retention]:
 
 
 class Filler:
-    """Stores parts, one after the other, and counts. `warn` hears a sentence about what will not last."""
+    """Stores one task after the other and counts. `warn` is called with a sentence about rows that
+    will be deleted.
+    """
 
     def __init__(
         self,
@@ -97,40 +100,41 @@ class Filler:
         self._warn = warn
         self.outcome = Outcome()
 
-    def fill(self, part: Part, *, again: bool = False, moved: Callable[[float], object] = lambda share: None) -> None:
-        """Store the part from where it stands, `again` from its beginning. `moved` hears the share of it that is stored.
+    def fill(self, task: BackfillTask, *, again: bool = False, moved: Callable[[float], object] = lambda share: None) -> None:
+        """Store the task from its position, or with `again` from its beginning.
 
-        Raises `SourceError`, `StoreError` where the store stays away, `Stopped` after the batch during which `stop` was set.
+        `moved` is called with the stored share (0 … 1). Raises `SourceError`, `StoreError` if the
+        store stays unavailable, `Stopped` after the batch during which `stop` was set.
         """
-        reached = self._patiently(lambda cursor: self._begin(cursor, part.asked, again))
+        reached = self._in_transaction(lambda cursor: self._begin(cursor, task.asked, again))
         if reached is not None and reached.finished:
             self.outcome.complete += 1
             moved(1.0)
             return
         position = None if reached is None else reached.position
-        for batch in part.batches(position, self._stop):
+        for batch in task.batches(position, self._stop):
             self._check_age(batch.rows)
-            self._store_batch(part, batch)
+            self._store_batch(task, batch)
             position = batch.position
             moved(batch.share)
             if self._stop.is_set():
                 raise Stopped
-        self._patiently(lambda cursor: remember(cursor, part.asked, BackfillProgress(position or "", finished=True), self._clock()))
+        self._in_transaction(lambda cursor: remember(cursor, task.asked, BackfillProgress(position or "", finished=True), self._clock()))
         moved(1.0)
 
-    def _begin(self, cursor: Any, asked: Backfill, again: bool) -> BackfillProgress | None:
+    def _begin(self, cursor: Cursor, asked: Backfill, again: bool) -> BackfillProgress | None:
         if again:
             forget(cursor, asked)
         return progress(cursor, asked)
 
-    def _store_batch(self, part: Part, batch: Batch) -> None:
-        def work(cursor: Any) -> int:
+    def _store_batch(self, task: BackfillTask, batch: HistoryBatch) -> None:
+        def work(cursor: Cursor) -> int:
             new = _insert(cursor, batch.rows)
-            remember(cursor, part.asked, BackfillProgress(batch.position, finished=False), self._clock())
+            remember(cursor, task.asked, BackfillProgress(batch.position, finished=False), self._clock())
             return new
 
         try:
-            new = self._patiently(work)
+            new = self._in_transaction(work)
         except RowError as error:
             raise SourceError(f"the store refuses a row: {error}", fatal=True) from error
         self.outcome.read += len(batch.rows)
@@ -139,23 +143,22 @@ class Filler:
     def _check_age(self, rows: Sequence[Record]) -> None:
         limit = self._limits.get(_TABLES[type(rows[0])])
         if limit is not None and (oldest := min(map(time_of, rows))) < limit.since:
-            del self._limits[_TABLES[type(rows[0])]]  # once is enough
+            del self._limits[_TABLES[type(rows[0])]]  # one warning per table is enough
             self._warn(
                 f"rows of {oldest} are older than {limit.name} ({limit.days} days): months that are wholly older are dropped by night; "
                 f"set {limit.name} to more, or to 0, to keep them"
             )
 
-    def _patiently(self, work: Callable[[Any], Result]) -> Result:
-        """One transaction, tried again where the store is away for a moment."""
-        attempt = 1
-        while True:
-            try:
-                with self._store.transaction() as cursor:
-                    return work(cursor)
-            except StoreError as error:
-                if attempt == _TRIES:
-                    raise
-                log.warning("backfill waits for the store: %s", error)
-            if self._stop.wait(backoff(attempt, random.random())):  # noqa: S311
-                raise Stopped
-            attempt += 1
+    def _in_transaction(self, work: Callable[[Cursor], Result]) -> Result:
+        """The result of `work` in one transaction, repeated while the store is unavailable."""
+
+        def call() -> Result:
+            with self._store.transaction() as cursor:
+                return work(cursor)
+
+        outage = Outage(log, "backfill waits for the store", monotonic=time.monotonic)
+        return retry(call, on=StoreError, stop=self._stop, outage=outage, pause=_pause, attempts=MAX_ATTEMPTS)
+
+
+def _pause(attempt: int) -> float:
+    return retry_delay(attempt, random.random())  # noqa: S311

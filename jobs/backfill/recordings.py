@@ -1,11 +1,14 @@
-"""Recorded files as rows for the store, known by their first line, plain or gzipped:
+"""Recordings as rows for the store, recognised by their first line, plain or gzipped:
 
 - quotes, CSV `time,bid,ask`: rows of `prices`, numbered by their line;
-- OANDA's candles, CSV `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`, the interval (`_H1`) in the file's name;
+- OANDA's candles, CSV `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`, the interval (`_H1`) in
+  the file's name;
 - OANDA's candles, JSON as its REST API answers, of one instrument or several (`latestCandles`);
-- Binance's raw messages, `<local receive time in ns> <json>` a line: the trades among them; the others are passed over.
+- Binance's raw messages, `<local receive time in ns> <json>` per line: trades are read, other
+  messages are skipped.
 
-Digits of prices stay as they are. CSV is read and checked as a replay does it; see `jobs.feeds.replay`.
+Digits of prices stay as they are. CSV is read and checked as in a replay; see
+`jobs.feeds.recordings`.
 """
 
 from __future__ import annotations
@@ -15,7 +18,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -27,26 +29,27 @@ from db.decimals import is_decimal, middle
 from db.intervals import candle_end, candle_start
 from db.messages import Trade
 from db.prices import PriceRow
-from db.timestamps import format_time, parse_time
-from jobs.feeds.base import BadInput, as_source_error
-from jobs.feeds.binance.messages import contract_time
+from db.timestamps import parse_time
+from jobs.feeds.base import BadInput, as_source_error, checked_ohlc, plausible_time
+from jobs.feeds.binance.messages import trade_of
 from jobs.feeds.oanda.history import GRANULARITIES
-from jobs.feeds.replay import check, detect, instrument_of, text_lines
+from jobs.feeds.oanda.wire import NAME
+from jobs.feeds.recordings import check, detect, instrument_of, text_lines
 
 Record: TypeAlias = PriceRow | Trade | CandleRow
-# number and raw item -> what to store of it, None where there is nothing; `ValueError` says what is wrong with it
+# Number and raw item -> its record; None if it has none. `ValueError` names a fault of the item.
 _Parse: TypeAlias = Callable[[int, Any], Record | None]
 
 _INTERVALS = {granularity: interval for interval, granularity in GRANULARITIES.items()}
 _RAW_LINE = re.compile(r"\d{10,20} [{\[]", re.ASCII)
 _NAME_ENDS = re.compile(r"_(M1|M5|M15|H1|H4|D)(?![A-Z0-9])")
 _SIDES = ("mid", "bid", "ask")
-_LARGEST = 2**63 - 1  # that a bigint holds
+_LARGEST = 2**63 - 1  # the largest bigint
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file as it is now: `digest` tells it from another of the same name."""
+    """A file in its present state; `digest` distinguishes it from another file of the same name."""
 
     file: Path
     digest: str
@@ -54,12 +57,14 @@ class Recording:
 
     @property
     def name(self) -> str:
-        """What the store calls it: the same whether it is packed or not, and no character that would need quoting."""
+        """The file's name in the store: equal for packed and unpacked files, without characters to
+        quote.
+        """
         return "file:" + re.sub(r"[^A-Za-z0-9_.-]", "_", self.file.name.removesuffix(".gz"))
 
 
 def inspect(file: Path) -> Recording:
-    """Read the file once. Raises `SourceError` where it is missing or damaged."""
+    """Read the file once. Raises `SourceError` if it is missing or damaged."""
     lines = sum(1 for _ in text_lines(file))
     try:
         with file.open("rb") as stream:
@@ -71,10 +76,12 @@ def inspect(file: Path) -> Recording:
 def read(
     recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], *, after: int = 0
 ) -> Iterator[tuple[int, Record]]:
-    """Every good record beyond place `after`, with its place: the number of its line or, in JSON, of its candle, from 1.
+    """Every good record beyond place `after`, with its place: the number of its line or JSON
+    candle, from 1.
 
-    `kinds` maps every instrument that exists to its kind. `on_bad` gets place and fault of what is wrong; it is skipped. Raises
-    `SourceError` where the file is damaged, of unknown format, or of no known instrument.
+    `kinds` maps every existing instrument to its kind. `on_bad` is called with place and fault of
+    every bad record, which is skipped. Raises `SourceError` if the file is damaged, of unknown
+    format, or of no known instrument.
     """
     lines = text_lines(recording.file)
     first = next(lines, "")
@@ -112,7 +119,7 @@ def _csv(recording: Recording, header: str, kinds: Mapping[str, str]) -> _Parse:
         row = check(fields, layout, symbol, kinds)
         if candles is not None:
             return candles(row.instrument, row.time, fields)
-        moment = _contract(row.time)
+        moment = plausible_time(row.time)
         mid = row.mid or middle(row.bid, row.ask)
         return PriceRow(row.instrument, moment, moment, row.bid, row.ask, mid, None, recording.name, recording.name, place)
 
@@ -129,14 +136,14 @@ def _csv_candle(file: Path, columns: Mapping[str, int], kinds: Mapping[str, str]
     places = {side: [columns[f"{side}_{letter}"] for letter in "ohlc"] for side in there}
 
     def candle(symbol: str, start: datetime, fields: list[str]) -> CandleRow:
-        sides = {side: _ohlc([fields[place] for place in where]) for side, where in places.items()}
+        sides = {side: checked_ohlc([fields[place] for place in where]) for side, where in places.items()}
         return _candle(symbol, kinds[symbol], _INTERVALS[said[1]], start, sides, fields[columns["volume"]])
 
     return candle
 
 
 def _candle_answer(file: Path, text: str) -> list[tuple[str, str, Any]]:
-    """(instrument, granularity, candle) of every candle in an answer of OANDA's."""
+    """(instrument, granularity, candle) for every candle in an answer of OANDA."""
     try:
         body = orjson.loads(text)
         answers = body.get("latestCandles", [body])
@@ -157,7 +164,7 @@ def _answered_candles(kinds: Mapping[str, str]) -> _Parse:
                 raise ValueError(f"no interval of ours is {granularity!r}")
             if not candle["complete"]:
                 return None
-            sides = {side: _ohlc([candle[side][letter] for letter in "ohlc"]) for side in _SIDES if side in candle}
+            sides = {side: checked_ohlc([candle[side][letter] for letter in "ohlc"]) for side in _SIDES if side in candle}
             start = parse_time(candle["time"])  # nanoseconds are cut off
             return _candle(symbol, kinds[symbol], _INTERVALS[granularity], start, sides, str(candle["volume"]))
         except (KeyError, TypeError, AttributeError) as error:
@@ -167,7 +174,7 @@ def _answered_candles(kinds: Mapping[str, str]) -> _Parse:
 
 
 def _candle(symbol: str, kind: str, interval: str, start: datetime, sides: Mapping[str, Ohlc], volume: str) -> CandleRow:
-    begins = _contract(start)
+    begins = plausible_time(start)
     if start != candle_start(kind, interval, start):
         raise ValueError(f"no {interval} candle of {symbol} begins at {begins}")
     bid, ask = sides.get("bid"), sides.get("ask")
@@ -178,18 +185,8 @@ def _candle(symbol: str, kind: str, interval: str, start: datetime, sides: Mappi
     if not is_decimal(volume):
         raise ValueError(f"{volume!r} is not a volume")
     quotes = int(volume) if volume.isdigit() and int(volume) <= _LARGEST else None  # OANDA's volume is the number of its quotes
-    ends = _contract(candle_end(kind, interval, start))
-    return CandleRow(symbol, interval, begins, ends, mid, bid, ask, volume, quotes, complete=True, source="oanda")
-
-
-def _ohlc(prices: list[str]) -> Ohlc:
-    if bad := [price for price in prices if not isinstance(price, str) or not is_decimal(price) or not Decimal(price)]:
-        raise ValueError(f"{bad[0]!r} is not a price")
-    start, high, low, end = prices
-    numbers = [Decimal(price) for price in prices]
-    if max(numbers) != numbers[1] or min(numbers) != numbers[2]:
-        raise ValueError(f"high {high} and low {low} do not hold open and close")
-    return start, high, low, end
+    ends = plausible_time(candle_end(kind, interval, start))
+    return CandleRow(symbol, interval, begins, ends, mid, bid, ask, volume, quotes, complete=True, source=NAME)
 
 
 def _trades(kinds: Mapping[str, str]) -> _Parse:
@@ -199,26 +196,12 @@ def _trades(kinds: Mapping[str, str]) -> _Parse:
         try:
             message = orjson.loads(line.partition(" ")[2])
             data = message.get("data", message)
-            return _trade(data, kinds) if data.get("e") == "trade" else None
+            if data.get("e") != "trade":
+                return None
+            if data["s"] not in kinds:
+                raise ValueError(f"unknown instrument {data['s']!r}")
+            return trade_of(data["s"], data["t"], data["p"], data["q"], data["T"], data["m"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no trade: {type(error).__name__} {error}") from None
 
     return parse
-
-
-def _trade(data: Mapping[str, Any], kinds: Mapping[str, str]) -> Trade:
-    symbol, price, quantity = data["s"], data["p"], data["q"]
-    if symbol not in kinds:
-        raise ValueError(f"unknown instrument {symbol!r}")
-    if not (is_decimal(price) and is_decimal(quantity)) or not Decimal(price):
-        raise ValueError(f"price {price!r}, quantity {quantity!r}")
-    if not isinstance(data["t"], int) or not 0 <= data["t"] <= _LARGEST:
-        raise ValueError(f"{data['t']!r} is not a trade's id")
-    return Trade(symbol, data["t"], contract_time(data["T"]), price, quantity, "sell" if data["m"] else "buy")
-
-
-def _contract(moment: datetime) -> str:
-    """In contract form; a year that no market has seen would make a partition of its own."""
-    if not 1970 <= moment.year < 2200:
-        raise ValueError(f"time {format_time(moment)} is not plausible")
-    return format_time(moment)

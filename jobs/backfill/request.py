@@ -1,4 +1,4 @@
-"""What an operator may ask of a backfill, checked, as its parts. No terminal here: `manage.py` has that."""
+"""Options of a backfill: checked, then turned into tasks. `cli/past.py` has the terminal."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from functools import partial
 from pathlib import Path
 
 from config.settings import Settings
+from config.venues import VENUES
 from db.instruments import Instrument
 from db.intervals import INTERVALS
 from jobs.backfill.recordings import inspect
-from jobs.backfill.tasks import Part, candle_parts, file_part, trade_parts
+from jobs.backfill.tasks import BackfillTask, candle_tasks, file_task, trade_tasks
 from jobs.feeds.base import SourceError
-from jobs.feeds.binance.history import binance_history
-from jobs.feeds.oanda.history import oanda_history
+from jobs.venues import VENUE_PARTS
 
-SOURCES = ("oanda", "binance", "file")
+SOURCES = (*(venue.name for venue in VENUES.values() if venue.history is not None), "file")
 
 
 class BadOption(Exception):
-    """What was asked cannot be done; `option` names where the fault lies."""
+    """The request cannot be served; `option` is the option or setting with the fault."""
 
     def __init__(self, option: str, message: str) -> None:
         super().__init__(message)
@@ -41,19 +41,19 @@ class Request:
 
 
 class Notes:
-    """What is wrong with files and lines of them, as it is found."""
+    """Faults of files and of their lines, collected while the files are read."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, tuple[int, str]] = {}  # file -> how many bad lines, what is wrong with the first
+        self._lines: dict[str, tuple[int, str]] = {}  # file -> number of bad lines, fault of the first
         self._files: dict[str, str] = {}
 
     @property
     def failed(self) -> bool:
-        """Whether a whole file could not be used."""
+        """True if a whole file could not be used."""
         return bool(self._files)
 
     def bad_line(self, file: str, place: int, reason: str) -> None:
-        """Note a line that was skipped."""
+        """Note a skipped line."""
         count, first = self._lines.get(file, (0, f"line {place}: {reason}"))
         self._lines[file] = count + 1, first
 
@@ -62,14 +62,15 @@ class Notes:
         self._files[file] = reason
 
     def sentences(self) -> list[str]:
-        """All of it, for people."""
+        """All faults as sentences for the operator."""
         skipped = [f"{file}: {count} bad lines skipped; the first is {first}" for file, (count, first) in self._lines.items()]
         return skipped + [f"{file}: {reason}" for file, reason in self._files.items()]
 
 
 def check(request: Request, settings: Settings, now: datetime) -> None:
-    """Raise `BadOption` for what is wrong with it whatever the store holds."""
-    if request.source == "file":
+    """Raise `BadOption` for the first fault of the request that does not depend on the store."""
+    venue = VENUES.get(request.source)
+    if venue is None:
         if not request.files:
             raise BadOption("--file", "needed for --source file")
     else:
@@ -78,35 +79,39 @@ def check(request: Request, settings: Settings, now: datetime) -> None:
         for option, moment in (("--from", request.start), ("--to", request.end)):
             if moment is None:
                 raise BadOption(option, f"needed for --source {request.source}")
-    if request.intervals and request.source != "oanda":
-        raise BadOption("--interval", "only for --source oanda: our own candles follow from ticks and trades by themselves")
+    if request.intervals and (venue is None or venue.history != "candles"):
+        brokers = " or ".join(row.name for row in VENUES.values() if row.history == "candles")
+        raise BadOption("--interval", f"only for --source {brokers}: our own candles follow from ticks and trades by themselves")
     if request.start and request.end and request.start >= request.end:
         raise BadOption("--from", "must be before --to")
-    if request.source != "file" and request.end and request.end > now:
+    if venue is not None and request.end and request.end > now:
         raise BadOption("--to", "is in the future; running sources take care of that")
-    if request.source == "oanda" and not settings.oanda_api_token:
-        raise BadOption("OANDA_API_TOKEN", "needed for --source oanda, in the environment or in .env")
+    for name in venue.history_required if venue is not None else ():
+        if not getattr(settings, name):
+            raise BadOption(name.upper(), f"needed for --source {request.source}, in the environment or in .env")
 
 
-def parts(request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes) -> list[Part]:
-    """The parts of a request that `check` has passed; `notes` gets what is wrong with files.
+def tasks(request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes) -> list[BackfillTask]:
+    """The tasks of a request that `check` has passed; `notes` receives the faults of files.
 
     Raises `BadOption` for an instrument that the source does not have.
     """
-    if request.source == "file":
-        return _file_parts(request, instruments, notes)
-    assert request.start is not None and request.end is not None  # noqa: S101, PT018 - checked
-    ours = [instrument.symbol for instrument in instruments if instrument.source == request.source]
-    if request.source == "binance":
-        wanted = request.instruments or settings.binance_symbols
-        _known(wanted, ours, "--instrument" if request.instruments else "BINANCE_SYMBOLS", "an instrument of Binance")
-        return trade_parts(binance_history(settings), _once(wanted), request.start, request.end)
-    _known(request.instruments, ours, "--instrument", "an instrument of OANDA")
+    if request.source not in VENUE_PARTS:
+        return _file_tasks(request, instruments, notes)
+    row = VENUE_PARTS[request.source]
+    assert request.start is not None and request.end is not None and row.history is not None  # noqa: S101, PT018 - checked
+    existing = [instrument.symbol for instrument in instruments if instrument.source == request.source]
+    option = "--instrument" if request.instruments else (row.venue.symbols_setting or "").upper()
+    wanted = request.instruments or row.instruments(settings, instruments)
+    _known(wanted, existing, option, f"an instrument of {row.venue.title}")
+    history = row.history(settings)
+    if row.venue.history == "trades":
+        return trade_tasks(request.source, history, _once(wanted), request.start, request.end)
     intervals = _once(request.intervals) or list(INTERVALS)
-    return candle_parts(oanda_history(settings), _once(request.instruments) or ours, intervals, request.start, request.end)
+    return candle_tasks(request.source, history, _once(wanted), intervals, request.start, request.end)
 
 
-def _file_parts(request: Request, instruments: Sequence[Instrument], notes: Notes) -> list[Part]:
+def _file_tasks(request: Request, instruments: Sequence[Instrument], notes: Notes) -> list[BackfillTask]:
     kinds = {instrument.symbol: instrument.kind for instrument in instruments}
     _known(request.instruments, list(kinds), "--instrument", "an instrument")
     found = []
@@ -117,7 +122,7 @@ def _file_parts(request: Request, instruments: Sequence[Instrument], notes: Note
             notes.bad_file(file.name, str(error))
         else:
             on_bad = partial(notes.bad_line, file.name)
-            found.append(file_part(recording, kinds, on_bad, symbols=_once(request.instruments), start=request.start, end=request.end))
+            found.append(file_task(recording, kinds, on_bad, symbols=_once(request.instruments), start=request.start, end=request.end))
     return found
 
 

@@ -1,48 +1,35 @@
-"""The parts of a backfill: an instrument's trades, its candles of one interval, a recorded file.
+"""Tasks of a backfill: an instrument's trades, its candles of one interval, a recorded file.
 
-Each says where the rows come from and, with each batch, how far that takes it. What is done with them is up to `jobs.backfill.fill`.
+A task yields batches of rows, each with the position that it reaches. `jobs.backfill.fill` stores
+them.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
+from config.pacing import Stopped, Throttle
 from db.backfills import ALWAYS, FOREVER, Backfill
 from db.candles import CandleRow
-from db.messages import Trade
 from db.prices import PriceRow
 from db.timestamps import format_time, parse_time
 from jobs.backfill.recordings import Record, Recording, read
-from jobs.feeds.base import BadInput, as_source_error
-from jobs.feeds.http_json import Stopped
+from jobs.feeds.base import BadInput, CandleHistory, TradeHistory, as_source_error
 
-BATCH = 5_000  # rows of a file at once
+log = logging.getLogger(__name__)
 
-
-class Trades(Protocol):
-    """What is asked of an exchange; `jobs.feeds.binance.history` has it."""
-
-    def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
-        """Id of the first trade at or after `moment`; None where there is none yet."""
-
-    def trades(self, symbol: str, first_id: int, stop: threading.Event) -> Iterator[list[Trade]]:
-        """Pages of trades from `first_id` to the newest."""
-
-
-class Candles(Protocol):
-    """What is asked of a broker; `jobs.feeds.oanda.history` has it."""
-
-    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
-        """Pages of complete candles, `start` <= start time < `end`."""
+MAX_ROWS_PER_BATCH = 5_000  # of a recorded file
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of one kind. With them everything up to `position` is stored, which is `share` (0 … 1) of the part."""
+class HistoryBatch:
+    """Rows of one kind. With them, the task is stored up to `position`, a `share` (0 … 1) of it."""
 
     rows: Sequence[Record]
     position: str
@@ -50,61 +37,71 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """One row of `backfills`, and how to get what follows a position (None: all of it). `title` is for people."""
+class BackfillTask:
+    """One row of `backfills`, and its batches after a position (None: all). `title` is for the
+    operator.
+    """
 
     title: str
     asked: Backfill
-    batches: Callable[[str | None, threading.Event], Iterator[Batch]]
+    batches: Callable[[str | None, threading.Event], Iterator[HistoryBatch]]
 
 
-def trade_parts(history: Trades, symbols: Sequence[str], start: datetime, end: datetime) -> list[Part]:
-    """The trades of each symbol, `start` <= time < `end`. The position is the id of the last one stored."""
+def trade_tasks(source: str, history: TradeHistory, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
+    """One task per symbol: its trades with `start` <= time < `end`.
 
-    def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[Batch]:
+    The position is the id of the last stored trade.
+    """
+
+    def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         first = history.first_id_at(symbol, start, stop) if position is None else int(position) + 1
         if first is None:
             return
         limit = format_time(end)
         for page in history.trades(symbol, first, stop):
             if rows := [trade for trade in page if trade.time < limit]:
-                yield Batch(rows, str(rows[-1].trade_id), _share(rows[-1].time, start, end))
+                yield HistoryBatch(rows, str(rows[-1].trade_id), _share(rows[-1].time, start, end))
             if len(rows) < len(page):
                 return
 
-    return [_part("binance", symbol, "", start, end, batches, symbol) for symbol in symbols]
+    return [_task(source, symbol, "", start, end, batches, symbol) for symbol in symbols]
 
 
-def candle_parts(history: Candles, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime) -> list[Part]:
-    """The candles of each instrument and interval, `start` <= start time < `end`. The position is the end of the last one stored."""
+def candle_tasks(
+    source: str, history: CandleHistory, instruments: Sequence[str], intervals: Sequence[str], start: datetime, end: datetime
+) -> list[BackfillTask]:
+    """One task per instrument and interval: its candles with `start` <= start time < `end`.
 
-    def batches(wanted: tuple[str, str], position: str | None, stop: threading.Event) -> Iterator[Batch]:
+    The position is the end of the last stored candle.
+    """
+
+    def batches(wanted: tuple[str, str], position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         since = start if position is None else parse_time(position)
         for page in history.candles(*wanted, since, end, stop):
-            yield Batch(page, page[-1].end_time, _share(page[-1].end_time, start, end))
+            yield HistoryBatch(page, page[-1].end_time, _share(page[-1].end_time, start, end))
 
     wanted = [(instrument, interval) for instrument in instruments for interval in intervals]
-    return [_part("oanda", *each, start, end, batches, each) for each in wanted]
+    return [_task(source, *each, start, end, batches, each) for each in wanted]
 
 
-def _part(
+def _task(
     source: str,
     symbol: str,
     interval: str,
     start: datetime,
     end: datetime,
-    batches: Callable[[Any, str | None, threading.Event], Iterator[Batch]],
+    batches: Callable[[Any, str | None, threading.Event], Iterator[HistoryBatch]],
     wanted: Any,
-) -> Part:
+) -> BackfillTask:
     asked = Backfill(source, symbol, interval, format_time(start), format_time(end))
-    return Part(f"{symbol} {interval}".strip(), asked, lambda position, stop: batches(wanted, position, stop))
+    return BackfillTask(f"{symbol} {interval}".strip(), asked, lambda position, stop: batches(wanted, position, stop))
 
 
 def _share(reached: str, start: datetime, end: datetime) -> float:
     return min(1.0, (parse_time(reached) - start) / (end - start))
 
 
-def file_part(
+def file_task(
     recording: Recording,
     kinds: Mapping[str, str],
     on_bad: Callable[[int, str], None],
@@ -112,39 +109,45 @@ def file_part(
     symbols: Sequence[str] = (),
     start: datetime | None = None,
     end: datetime | None = None,
-) -> Part:
-    """A recorded file, or what is in it of `symbols`, `start` <= time < `end`. The position is a place in it.
+) -> BackfillTask:
+    """A recorded file, or its records of `symbols` with `start` <= time < `end`.
 
-    `kinds` maps every instrument that exists to its kind.
+    The position is a place in the file. `kinds` maps every existing instrument to its kind.
     """
     low, high = format_time(start) if start else "", format_time(end) if end else "~"
 
-    def batches(position: str | None, stop: threading.Event) -> Iterator[Batch]:
+    def batches(position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         after, rows, place = int(position or 0), list[Record](), 0
         for place, record in _usable(recording, kinds, on_bad, after):
             if stop.is_set():
                 raise Stopped
             if low <= time_of(record) < high and (not symbols or symbol_of(record) in symbols):
                 rows.append(record)
-            if len(rows) == BATCH:
-                yield Batch(rows, str(place), min(1.0, place / recording.lines))
+            if len(rows) == MAX_ROWS_PER_BATCH:
+                yield HistoryBatch(rows, str(place), min(1.0, place / recording.lines))
                 rows = []
         if rows:
-            yield Batch(rows, str(place), 1.0)
+            yield HistoryBatch(rows, str(place), 1.0)
 
-    # Its content is part of the name: a file that has grown begins anew.
+    # The content is part of the name: a file that has grown begins anew.
     source = f"{recording.name}#{recording.digest}"
     asked = Backfill(source, ",".join(sorted(symbols)), "", low or ALWAYS, FOREVER if end is None else high)
-    return Part(recording.file.name, asked, batches)
+    return BackfillTask(recording.file.name, asked, batches)
 
 
 def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], after: int) -> Iterator[tuple[int, Record]]:
-    """The good records beyond `after`; a file without any that has bad ones is not what it was taken for."""
+    """The good records beyond `after`. Raises `SourceError` for a file with bad records only."""
     good, first_bad = False, ""
+    throttle = Throttle(monotonic=time.monotonic)
 
     def note(place: int, reason: str) -> None:
         nonlocal first_bad
         first_bad = first_bad or f"{place}: {reason}"
+        if (count := throttle.due("record")) is not None:
+            log.warning(
+                "skipped a bad record of the recording (repeats suppressed for 60 s)",
+                extra={"file": recording.file.name, "place": place, "reason": reason, "count": count},
+            )
         on_bad(place, reason)
 
     for found in read(recording, kinds, note, after=after):
@@ -155,10 +158,10 @@ def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[in
 
 
 def symbol_of(record: Record) -> str:
-    """Its instrument."""
+    """The instrument of a record."""
     return record.instrument if isinstance(record, PriceRow) else record.symbol
 
 
 def time_of(record: Record) -> str:
-    """Its time, of a candle its start."""
+    """The time of a record; of a candle, its start."""
     return record.start_time if isinstance(record, CandleRow) else record.time

@@ -1,45 +1,54 @@
-"""What every source of prices is, how its faults are named, and how long to wait after one.
+"""Interface of all sources, translation of their errors, and their retry delays.
 
-A source is two halves: `fetch` does the I/O and the waiting, `parse` is pure. `jobs.feeds.ingest` runs it and owns
-everything that sources share: restarts, states, publishing.
+A source has two halves: `fetch` does the I/O and waits, `parse` is pure. `jobs.feeds.ingest` runs
+it and does the work that sources share: restarts, states, publishing.
 """
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from enum import StrEnum
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeGuard, TypeVar
 
 import httpx
 import websockets
 
+from config.pacing import backoff
+from db.candles import CandleRow, Ohlc
+from db.decimals import is_decimal
 from db.messages import Tick, Trade
+from db.timestamps import format_time
 
 Raw = TypeVar("Raw")
 
-FIRST_DELAY = 0.8  # seconds; the first retry comes in under a second
+FIRST_DELAY = 0.8  # seconds; the first retry follows within a second
 LONGEST_DELAY = 30.0
+SPREAD = 0.5
+FIRST_YEAR, LAST_YEAR = 1970, 2199  # of every time that the store holds
 
 
 class State(StrEnum):
-    """Where a source stands; the words that logs and /health use."""
+    """State of a source, as logs and /health name it."""
 
     CONNECTING = "connecting"
     LIVE = "live"
-    STALE = "stale"  # connected, but silent for longer than it should be; live feeds alone can say so
+    STALE = "stale"  # connected, but silent for longer than `stale_after`; live sources only
     BACKING_OFF = "backing_off"
     DOWN = "down"
-    ENDED = "ended"  # a recording that is over
+    ENDED = "ended"  # a recording that has ended
 
 
 class Source(ABC, Generic[Raw]):
-    """One feed of prices. Its methods are called from one thread.
+    """One source of prices. Call its methods from one thread.
 
-    `name` is what logs, health and the store call it, different for every source of a process. A feed that should never be
-    silent for `stale_after` seconds, heartbeats included, says so: it is then called stale. To give the connection up after a longer
-    silence is its own to do, by raising `Silent`.
+    `name` stands in logs, in health and in the store; it is unique within a process. `stale_after`
+    is the number of seconds without any message, heartbeats included, after which the source is
+    stale; None: never. The source itself decides when a silent connection is closed, and raises
+    `Silent` then.
     """
 
     name: str
@@ -47,24 +56,82 @@ class Source(ABC, Generic[Raw]):
 
     @abstractmethod
     def fetch(self, stop: threading.Event) -> Generator[Raw, None, None]:
-        """Connect, wait, and yield what arrives, heartbeats too, until `stop` is set, which it honours at once.
+        """Connect, wait, and yield each arrival, heartbeats too, until `stop` is set.
 
-        Returns without `stop` only where the source is over for good. Called again after a fault, it goes on where it was:
-        what it has yielded is not yielded again. Raises nothing but `SourceError`.
+        Returns before `stop` only if the source has ended for good. Called again after an error, it
+        continues: nothing is yielded twice. Raises `SourceError` only.
         """
 
     @abstractmethod
     def parse(self, raw: Raw) -> Sequence[Tick | Trade]:
-        """The ticks and trades in what `fetch` yielded, in order, maybe none. Pure: the same raw always gives the same.
+        """The ticks and trades of one arrival, in order, possibly none. Pure.
 
-        Garbage among good messages is skipped, and logged by whoever finds it.
+        Invalid messages among valid ones are skipped and logged.
         """
 
 
-class SourceError(Exception):
-    """The only exception that leaves a source. `fatal`: trying again cannot help, an operator must.
+class TradeHistory(Protocol):
+    """The past trades of an exchange, by id. Every method raises `SourceError` or `Stopped`."""
 
-    `retry_after` is how many seconds the other side asked to be left alone.
+    def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
+        """The id of the first trade at or after `moment`; None if there is none yet."""
+
+    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
+        """Pages of the trades from `first_id` to `last_id`, or to the newest trade; no page is
+        empty.
+        """
+
+
+class CandleHistory(Protocol):
+    """The past candles of a broker, by time. Every method raises `SourceError` or `Stopped`."""
+
+    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
+        """Pages of the complete candles with `start` <= start time < `end`, oldest first; no page
+        is empty.
+        """
+
+    def close(self) -> None:
+        """Close every connection."""
+
+
+def plausible_time(moment: datetime) -> str:
+    """The moment in contract form. Raises `ValueError` unless its year is 1970 to 2199.
+
+    Another year is an error of the sender, and would create a partition of its own in the store.
+    """
+    text = format_time(moment)
+    if not FIRST_YEAR <= moment.astimezone(UTC).year <= LAST_YEAR:
+        raise ValueError(f"time {text} is not plausible")
+    return text
+
+
+def checked_ohlc(prices: Sequence[object]) -> Ohlc:
+    """Open, high, low and close as they are: decimal strings above 0; high and low contain open and
+    close.
+
+    Raises `ValueError` that names the first invalid price.
+    """
+    texts = [price for price in prices if is_positive(price)]
+    if len(texts) < len(prices):
+        bad = next(price for price in prices if not is_positive(price))
+        raise ValueError(f"{bad!r} is not a price")
+    opened, high, low, close = texts
+    numbers = [Decimal(text) for text in texts]
+    if max(numbers) != numbers[1] or min(numbers) != numbers[2]:
+        raise ValueError(f"high {high} and low {low} do not hold open and close")
+    return opened, high, low, close
+
+
+def is_positive(value: object) -> TypeGuard[str]:
+    """True for a decimal string above 0."""
+    return isinstance(value, str) and is_decimal(value) is not None and value.strip("0.") != ""
+
+
+class SourceError(Exception):
+    """The only exception that leaves a source.
+
+    `fatal`: a retry cannot help, an operator must act. `retry_after` is the wait in seconds that
+    the server requested.
     """
 
     def __init__(self, message: str, *, fatal: bool, retry_after: float | None = None) -> None:
@@ -74,11 +141,11 @@ class SourceError(Exception):
 
 
 class BadInput(Exception):
-    """What the source was given cannot be used: a file of unknown format, a refused token."""
+    """The input of the source cannot be used: a file of unknown format, a refused token."""
 
 
 class Silent(Exception):
-    """Connected, and not a word for too long."""
+    """The connection was silent for too long."""
 
 
 _FATAL = (BadInput, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -88,7 +155,7 @@ _LONGEST_RETRY_AFTER = 3600.0
 
 
 def as_source_error(error: Exception) -> SourceError:
-    """Translate any failure of a source. The one place that tells transient from fatal."""
+    """Translate any failure of a source; only here transient and fatal errors are separated."""
     if isinstance(error, SourceError):
         return error
     if isinstance(error, httpx.HTTPStatusError):
@@ -99,12 +166,16 @@ def as_source_error(error: Exception) -> SourceError:
 
 
 def _refused(status: int, headers: Mapping[str, str], reason: str) -> SourceError:
-    """What an HTTP status means. Neither the request's headers nor its URL are told: they hold tokens and account numbers."""
+    """The error of an HTTP status, without headers and URL of the request: they hold tokens and
+    account numbers.
+    """
     return SourceError(f"HTTP {status}: {reason}", fatal=status in _FATAL_STATUS, retry_after=_retry_after(headers))
 
 
 def _reason(response: httpx.Response) -> str:
-    """What the body of an error says, in the words of OANDA (`errorMessage`) or Binance (`msg`), else the status' own phrase."""
+    """The error text in the body, from OANDA's `errorMessage` or Binance's `msg`, else the phrase
+    of the status.
+    """
     try:
         body = response.json()
         return str(body.get("errorMessage") or body["msg"])[:200]
@@ -119,10 +190,9 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def backoff(attempt: int, jitter: float) -> float:
-    """Seconds to wait before retry `attempt` (from 1): doubling from under 1 s to 30 s at most.
+def retry_delay(attempt: int, jitter: float) -> float:
+    """Seconds to wait before retry `attempt` (from 1) of a source, a gap filler or a bus call.
 
-    `jitter` in [0, 1] spreads the wait over its upper half, so that what broke together does not return together.
+    `jitter` in [0, 1] moves the delay within its upper half.
     """
-    longest = min(LONGEST_DELAY, FIRST_DELAY * 2 ** min(attempt - 1, 16))
-    return float(longest * (1 + jitter) / 2)
+    return backoff(attempt, first=FIRST_DELAY, longest=LONGEST_DELAY, jitter=jitter, spread=SPREAD)

@@ -1,4 +1,4 @@
-"""Somebody else's REST API, asked politely: JSON answers, time limits, retries, and silence where silence was asked for."""
+"""JSON-over-HTTP client with timeouts, retries and Retry-After."""
 
 from __future__ import annotations
 
@@ -10,23 +10,20 @@ from typing import Any
 
 import httpx
 
-from jobs.feeds.base import SourceError, as_source_error, backoff
+from config.pacing import Stopped
+from jobs.feeds.base import SourceError, as_source_error, retry_delay
 
 log = logging.getLogger(__name__)
 
-_TRIES = 5
-_SECONDS = httpx.Timeout(10.0)
+MAX_ATTEMPTS = 5
+_TIMEOUT = httpx.Timeout(10.0)
 
 
-class Stopped(Exception):
-    """`stop` was set before there was an answer."""
+class JsonClient:
+    """A client of one API. Threads may share it.
 
-
-class Rest:
-    """One API. Safe to share between threads.
-
-    `headers` go with every request and are never logged; nor are URLs, which may hold account numbers. `heard` gets the headers of every
-    answer, for what they tell of limits.
+    `headers` go with every request. Headers and URLs are never logged: they may hold tokens and
+    account numbers. `on_headers` is called with the headers of every answer.
     """
 
     def __init__(
@@ -34,38 +31,40 @@ class Rest:
         url: str,
         *,
         headers: Mapping[str, str] | None = None,
-        tries: int = _TRIES,
-        heard: Callable[[Mapping[str, str]], None] = lambda headers: None,
+        max_attempts: int = MAX_ATTEMPTS,
+        on_headers: Callable[[Mapping[str, str]], None] = lambda headers: None,
     ) -> None:
-        self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_SECONDS)
-        self._tries = tries
-        self._heard = heard
+        self._client = httpx.Client(base_url=url, headers=dict(headers or {}), timeout=_TIMEOUT)
+        self._max_attempts = max_attempts
+        self._on_headers = on_headers
 
     def close(self) -> None:
         """Close every connection."""
         self._client.close()
 
     def get(self, path: str, parameters: Mapping[str, str | int], stop: threading.Event) -> Any:
-        """The decoded JSON of a GET. Transient failures are tried again a few times, after the pause that the answer asks for, or back-off.
+        """The decoded JSON of a GET. Transient failures are retried after back-off, or the
+        requested pause.
 
-        Raises `SourceError` where that did not help or could not, `Stopped` where `stop` was set meanwhile.
+        Raises `SourceError` after `max_attempts` or a fatal failure, `Stopped` if `stop` was set
+        meanwhile.
         """
         attempt = 1
         while True:
             try:
                 answer = self._client.get(path, params=dict(parameters))
-                self._heard(answer.headers)
+                self._on_headers(answer.headers)
                 answer.raise_for_status()
                 return answer.json()
             except (httpx.HTTPError, ValueError) as error:
                 failure = as_source_error(error)
-            if failure.fatal or attempt >= self._tries:
+            if failure.fatal or attempt >= self._max_attempts:
                 raise failure
             self._pause(failure, attempt, stop)
             attempt += 1
 
     def _pause(self, failure: SourceError, attempt: int, stop: threading.Event) -> None:
-        seconds = max(backoff(attempt, random.random()), failure.retry_after or 0.0)  # noqa: S311
-        log.info("asks again", extra={"reason": str(failure), "seconds": round(seconds, 2)})
+        seconds = max(retry_delay(attempt, random.random()), failure.retry_after or 0.0)  # noqa: S311
+        log.info("retries the request", extra={"reason": str(failure), "seconds": round(seconds, 2)})
         if stop.wait(seconds):
             raise Stopped

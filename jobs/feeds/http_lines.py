@@ -1,4 +1,4 @@
-"""The lines of an HTTP answer that never ends, and a way to hang up on it at once."""
+"""The lines of an endless HTTP answer, with an immediate end of the connection on request."""
 
 from __future__ import annotations
 
@@ -14,28 +14,29 @@ import httpx
 from jobs.feeds.base import Silent, SourceError, as_source_error
 
 _CONNECT_SECONDS = 5.0
-_GLANCE_SECONDS = 0.2  # how often a waiting connection looks for `stop`
+_STOP_POLL_SECONDS = 0.2  # between two checks of `stop` while a read blocks
 _LONGEST_LINE = 1 << 20  # bytes
 
 
 def lines(
     url: str, *, headers: Mapping[str, str], parameters: Mapping[str, str], silence: float, stop: threading.Event
 ) -> Generator[bytes, None, None]:
-    """Each line that a GET answers, as it arrives and without its line feed, until `stop` is set.
+    """Each line of a GET's answer, on arrival and without its line feed, until `stop` is set.
 
-    A line whose end does not come is dropped. Raises `SourceError` where there is nothing to be heard for `silence` seconds, the
-    server refuses, or the answer ends. Neither URL nor headers are in the error, which has no cause that would tell them either.
+    An incomplete last line is dropped. Raises `SourceError` if no bytes arrive for `silence`
+    seconds, the server refuses, or the answer ends. Neither the error nor a cause of it contains
+    URL or headers.
     """
     if stop.is_set():
         return
     limits = httpx.Timeout(silence, connect=_CONNECT_SECONDS)
-    # Compressed, a line would arrive when the compressor has enough of them.
+    # With compression, lines would arrive only when the compressor has enough of them.
     asked = {"Accept-Encoding": "identity", **headers}
     try:
         with (
             httpx.Client(timeout=limits) as client,
-            Hangup(stop) as hangup,
-            client.stream("GET", url, params=dict(parameters), headers=asked, extensions={"trace": hangup.trace}) as answer,
+            StopCloser(stop) as closer,
+            client.stream("GET", url, params=dict(parameters), headers=asked, extensions={"trace": closer.trace}) as answer,
         ):
             _check(answer)
             for line in _split(answer.iter_bytes()):
@@ -51,20 +52,20 @@ def lines(
         raise failure
 
 
-class Hangup:
-    """Within its `with` block, cuts the connection that `trace` was told of as soon as `stop` is set.
+class StopCloser:
+    """Within its `with` block, closes the connection as soon as `stop` is set.
 
-    A blocking read knows no `stop`, and httpx cannot go on reading after a short time-out.
+    A blocking read cannot check `stop`, and httpx cannot continue reading after a short timeout.
     """
 
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
         self._over = threading.Event()
         self._socket: socket.socket | None = None
-        self._thread = threading.Thread(target=self._watch, name="hang-up", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="stop-closer", daemon=True)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
-        """Learn of a connection; the extension `trace` of an httpx request."""
+        """Note the socket of a connection; the extension `trace` of an httpx request."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
 
@@ -77,16 +78,17 @@ class Hangup:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(_GLANCE_SECONDS):
+        while not self._over.wait(_STOP_POLL_SECONDS):
             if self._stop.is_set() and self._socket is not None:
                 with suppress(OSError):
-                    # Not an SSLSocket's own shutdown, which takes the TLS state from under the read that is to end.
+                    # The shutdown of an SSLSocket would take the TLS state from under the read.
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 def _check(answer: httpx.Response) -> None:
     if not answer.is_success:
-        with suppress(httpx.HTTPError):  # without its body a refusal is still a refusal
+        # A refusal without its body is still a refusal.
+        with suppress(httpx.HTTPError):
             answer.read()
         answer.raise_for_status()
 

@@ -1,4 +1,4 @@
-"""Source → bus: runs each source in a thread of its own, and restarts it."""
+"""Ingestion: runs each source in a thread, publishes its prices and trades, restarts it."""
 
 from __future__ import annotations
 
@@ -10,38 +10,42 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
-from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, backoff
+from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, retry_delay
 from jobs.feeds.status import ReportBus, Reporter, Status
+from jobs.runtime.threads import LongLivedThread
 
 log = logging.getLogger(__name__)
 
 LONGEST_BUS_DELAY = 3.0
-# The writer frees a place, one batch takes it, the next is refused: that is one episode, not hundreds.
+# With a full bus, one batch is accepted and the next refused, many times a second: that is one
+# episode in the log.
 FULL_EPISODE_SECONDS = 5.0
 
 
 class PriceBus(Protocol):
-    """What ingestion asks of `db.bus.Bus`."""
+    """The part of the bus that ingestion needs."""
 
     def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> object:
-        """Publish a batch once, however often it is sent; `BusError` where it has to be sent again."""
+        """Publish a batch, once in effect. Raises `BusError` if it must be sent again."""
 
     def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> object:
-        """The same for trades."""
+        """Publish a batch of trades, once in effect."""
 
 
 class IngestBus(PriceBus, ReportBus, Protocol):
-    """What prices and reports take together."""
+    """The part of the bus that prices and reports need."""
 
 
 class Ingest:
-    """One source, from its first connection until `stop`, its end, or a fault that only an operator can mend.
+    """One source, from its first connection until `stop`, its end, or a fatal error.
 
-    Every batch is offered to the bus, always under the same id, until the bus has it: the source waits meanwhile.
+    Each batch is published again under the same id until the bus accepts it. The source waits
+    meanwhile.
     """
 
     def __init__(
@@ -60,16 +64,16 @@ class Ingest:
         self._max_attempts = max_attempts
         self._jitter = jitter
         self._monotonic = monotonic
-        self._publisher = f"{source.name}#{uuid.uuid4().hex}"  # batch ids must differ from those of every earlier run
+        self._publisher = f"{source.name}#{uuid.uuid4().hex}"  # batch ids differ from those of every earlier run
         self._batches = 0
-        # the batch, number `_batches`, that the bus does not have yet
+        # the batch, number `_batches`, that the bus has not accepted yet
         self._pending: list[Tick] = []
         self._pending_trades: list[Trade] = []
-        self._failures = 0  # of the source, in a row: since the last batch that the bus took
-        self._full_at: float | None = None  # when the bus was last full, within the present episode
+        self._failures = 0  # of the source in a row, since the last accepted batch
+        self._full_at: float | None = None  # time of the last refusal by a full bus in this episode
 
     def run(self, stop: threading.Event) -> None:
-        """Run until the source is over, down for good, or `stop` is set. Raises nothing."""
+        """Run until the source has ended, is down for good, or `stop` is set. Raises nothing."""
         while not stop.is_set():
             try:
                 if self._status.state is not State.DOWN:
@@ -88,35 +92,36 @@ class Ingest:
             stop.wait(self._delay_after(failure))
 
     def _drain(self, stop: threading.Event) -> None:
-        self._offer(stop)  # what a fault other than the bus's own left behind
+        self._offer(stop)  # left by an error that was not the bus's
         with closing(self._source.fetch(stop)) as raws:
             for raw in raws:
-                self._status.hear()
+                self._status.note_activity()
                 if said := self._source.parse(raw):
                     self._batches += 1
                     self._pending = [each for each in said if isinstance(each, Tick)]
                     self._pending_trades = [each for each in said if isinstance(each, Trade)]
                     self._offer(stop)
                 else:
-                    self._accepted()  # a heartbeat: the link is alive, and there is nothing that the bus could refuse
+                    self._accepted()  # a heartbeat: the connection is alive, and nothing is to be published
                 if stop.is_set():
                     return
 
     def _delay_after(self, failure: SourceError) -> float:
-        """Note a transient failure; seconds to wait before the next attempt."""
+        """Note a transient failure; return the seconds until the next attempt."""
         self._failures += 1
         if self._failures > self._max_attempts:
             self._status.change(State.DOWN, str(failure))
             return max(LONGEST_DELAY, failure.retry_after or 0.0)
         self._status.change(State.BACKING_OFF, str(failure))
-        return max(backoff(self._failures, self._jitter()), failure.retry_after or 0.0)
+        return max(retry_delay(self._failures, self._jitter()), failure.retry_after or 0.0)
 
     def _offer(self, stop: threading.Event) -> None:
-        """Offer the pending batch until the bus has it or `stop` is set."""
+        """Publish the pending batch until the bus accepts it or `stop` is set."""
         attempt = 0
         while self._pending or self._pending_trades:
             try:
-                # Whichever of the two failed, both are sent again: the bus knows what it has.
+                # After a failure of either call both are repeated: the bus recognises accepted
+                # batches.
                 if self._pending_trades:
                     self._bus.publish_trades(self._pending_trades, f"{self._publisher}/{self._batches}")
                 if self._pending:
@@ -127,9 +132,9 @@ class Ingest:
             else:
                 self._accepted()
                 return
-            if stop.wait(min(backoff(attempt, self._jitter()), LONGEST_BUS_DELAY)):
+            if stop.wait(min(retry_delay(attempt, self._jitter()), LONGEST_BUS_DELAY)):
                 log.warning(
-                    "stopped before the bus took a batch",
+                    "stopped before the bus accepted a batch",
                     extra={"source": self._source.name, "ticks": len(self._pending), "trades": len(self._pending_trades)},
                 )
                 return
@@ -150,9 +155,10 @@ class Ingest:
 
 
 class Ingestion:
-    """All sources of a process, each in its thread, and the thread that reports them.
+    """All sources of a process, one thread each, and the thread that reports their states.
 
-    `link_changed` hears the name of a source whenever its link came or went, from that source's thread.
+    `link_changed` is called with the name of a source when it connects or disconnects, in that
+    source's thread. `thread_failed` is called with the name of a thread that ended unexpectedly.
     """
 
     def __init__(
@@ -163,6 +169,7 @@ class Ingestion:
         max_attempts: int,
         clock: Callable[[], datetime],
         link_changed: Callable[[str], None] = lambda name: None,
+        thread_failed: Callable[[str], None] = lambda name: None,
     ) -> None:
         self._stop = threading.Event()
         self._changed = threading.Event()
@@ -170,12 +177,17 @@ class Ingestion:
             Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed) for source in sources
         ]
         runs = [Ingest(source, bus, status, max_attempts=max_attempts) for source, status in zip(sources, self.statuses, strict=True)]
-        self._reporter = Reporter(bus, self.statuses, self._changed)
         self._threads = [
-            threading.Thread(target=run.run, args=(self._stop,), name=f"ingest-{source.name}", daemon=True)
+            # The thread of a source that has ended, or is down for good, returns early.
+            LongLivedThread(
+                partial(run.run, self._stop), name=f"ingest-{source.name}", stop=self._stop, on_failure=thread_failed, may_return=True
+            )
             for run, source in zip(runs, sources, strict=True)
         ]
-        self._threads.append(threading.Thread(target=self._reporter.run, args=(self._stop,), name="ingest-reporter", daemon=True))
+        reporter = Reporter(bus, self.statuses, self._changed)
+        self._threads.append(
+            LongLivedThread(partial(reporter.run, self._stop), name="ingest-reporter", stop=self._stop, on_failure=thread_failed)
+        )
 
     def start(self) -> None:
         """Start every thread."""
@@ -183,7 +195,9 @@ class Ingestion:
             thread.start()
 
     def stop(self, timeout: float = 10.0) -> bool:
-        """Ask every source to stop and wait for it, `timeout` seconds in all; whether all did."""
+        """Request a stop of every source and wait at most `timeout` seconds; return True if all
+        have ended.
+        """
         self._stop.set()
         self._changed.set()
         deadline = time.monotonic() + timeout

@@ -1,4 +1,4 @@
-"""A recording onto the bus of a system that runs already, once and by hand: what `manage.py replay` does."""
+"""Playback of one recording onto the bus of a running system, for `manage.py replay`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from jobs.feeds.status import Status
 
 
 class _CountedBus:
-    """The bus, telling how many ticks it took. Health hears nothing: it asks for the sources of the jobs process."""
+    """The bus, with a call of `taken` per accepted batch.
+
+    It reports no state: /health shows the sources of the jobs process.
+    """
 
     def __init__(self, bus: Bus, taken: Callable[[int], None]) -> None:
         self._bus = bus
@@ -39,9 +42,11 @@ class _CountedBus:
 
 
 def play(source: ReplaySource, bus: Bus, *, taken: Callable[[int], None], clock: Callable[[], datetime], stop: threading.Event) -> None:
-    """Publish the recording to its end, or until `stop`; `taken` hears the size of each batch that the bus has.
+    """Publish the recording to its end, or until `stop`; call `taken` with the size of each
+    accepted batch.
 
-    Waits while the bus is away or full, as the jobs do. Raises `SourceError` where the recording cannot be played.
+    Waits while the bus is unavailable or full. Raises `SourceError` if the recording cannot be
+    played.
     """
     status = Status(source.name, clock, threading.Event())
     Ingest(source, _CountedBus(bus, taken), status, max_attempts=1).run(stop)

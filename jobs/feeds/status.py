@@ -1,4 +1,4 @@
-"""How each source is doing, and who is told: the log, health, and whoever listens on the bus."""
+"""State of each source, for the log, for health and for readers of the bus."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from config.pacing import Outage
 from db.bus import BusError
 from db.timestamps import format_time
 from jobs.feeds.base import State
 
 log = logging.getLogger(__name__)
 
-REPORT_SECONDS = 4.0  # health takes a report that is older than a few of these for a dead process
+REPORT_SECONDS = 4.0  # health takes a process without a report for a few of these periods for dead
 
 _LEVELS = {State.BACKING_OFF: logging.WARNING, State.STALE: logging.WARNING, State.DOWN: logging.ERROR}
 
 
 class ReportBus(Protocol):
-    """What reports ask of `db.bus.Bus`."""
+    """The part of the bus that reports need."""
 
     def report_source(self, name: str, state: Mapping[str, Any]) -> None:
-        """Tell health how a source is doing; `BusError`."""
+        """Store the state of a source for health. Raises `BusError`."""
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
-        """Tell whoever listens that a source entered a state; `BusError`."""
+        """Publish that a source entered a state. Raises `BusError`."""
 
 
 class Status:
-    """How one source is doing; written by its thread, read by the reporter."""
+    """State of one source; its thread writes, the reporter reads."""
 
     def __init__(
         self,
@@ -45,11 +46,11 @@ class Status:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
-        self.changes: deque[tuple[State, str | None]] = deque(maxlen=100)  # not told to the bus yet
+        self.changes: deque[tuple[State, str | None]] = deque(maxlen=100)  # not published yet
         self._stale_after = stale_after
         self._link_changed = link_changed
         self._monotonic = monotonic
-        self._heard = monotonic()
+        self._active_at = monotonic()
         self._trades = 0
         self.state = State.CONNECTING
         self._clock = clock
@@ -61,7 +62,7 @@ class Status:
         self._detail: str | None = None
 
     def change(self, state: State, detail: str | None = None) -> None:
-        """Enter `state`, and log it where that is news."""
+        """Enter `state`; log it if it is a new one."""
         with self._lock:
             news = state is not self.state
             if news:
@@ -77,19 +78,19 @@ class Status:
             if state in (State.LIVE, State.BACKING_OFF):
                 self._link_changed(self.name)
 
-    def hear(self) -> None:
-        """Note that the feed said something, if only that it is there."""
-        self._heard = self._monotonic()
+    def note_activity(self) -> None:
+        """Note that the source sent something, possibly a heartbeat."""
+        self._active_at = self._monotonic()
 
     def check_silence(self) -> None:
-        """Call a live feed stale that has been silent for longer than it should be."""
+        """Make a live source stale if it has been silent for longer than `stale_after`."""
         if self._stale_after is not None and self.state is State.LIVE:
-            silent = self._monotonic() - self._heard
+            silent = self._monotonic() - self._active_at
             if silent > self._stale_after:
                 self.change(State.STALE, f"silent for {silent:.0f} s")
 
     def count(self, ticks: int, trades: int = 0) -> None:
-        """Note that the bus took so many ticks and trades just now."""
+        """Count ticks and trades that the bus has just accepted."""
         with self._lock:
             self._ticks += ticks
             self._trades += trades
@@ -98,7 +99,7 @@ class Status:
     def report(self) -> dict[str, Any]:
         """`{"state", "since", "last_tick", "ticks", "trades", "detail"}`.
 
-        `last_tick` is when the bus last took one, whatever time the tick bears.
+        `last_tick` is the time at which the bus last accepted one, not the time of the tick.
         """
         with self._lock:
             return {
@@ -112,33 +113,38 @@ class Status:
 
 
 class Reporter:
-    """Tells health about every source at each change and every few seconds, in a thread of its own: a slow bus delays no price."""
+    """Reports every source at each change and every few seconds, in its own thread.
+
+    So a slow bus delays no price.
+    """
 
     def __init__(self, bus: ReportBus, statuses: Sequence[Status], changed: threading.Event) -> None:
         self._bus = bus
         self._statuses = statuses
         self._changed = changed
-        self._failing = False
+        self._outage = Outage(log, "sources are not reported", monotonic=time.monotonic)
 
     def run(self, stop: threading.Event) -> None:
-        """Report until `stop` is set; whoever sets it may set `changed` too, to be rid of the last wait."""
+        """Report until `stop` is set; to end the last wait at once, set `changed` too."""
         while not stop.is_set():
             self.report()
             self._changed.wait(REPORT_SECONDS)
             self._changed.clear()
 
     def report(self) -> None:
-        """Report every source once. A report that fails is worth one log line, until one succeeds."""
+        """Report every source once. Failures in a row are one outage in the log."""
         for status in self._statuses:
             status.check_silence()
-        try:
-            for status in self._statuses:
-                self._bus.report_source(status.name, status.report())
-                while status.changes:
-                    self._bus.note_source_change(status.name, *status.changes[0])
-                    status.changes.popleft()
-            self._failing = False
-        except Exception as error:
-            if not self._failing:
-                log.warning("cannot report the sources", extra={"reason": str(error)}, exc_info=not isinstance(error, BusError))
-            self._failing = True
+        for status in self._statuses:
+            try:
+                self._report(status)
+            except Exception as error:  # noqa: BLE001 - the outage logs it
+                self._outage.failed(error, traceback=not isinstance(error, BusError))
+                return
+        self._outage.recovered()
+
+    def _report(self, status: Status) -> None:
+        self._bus.report_source(status.name, status.report())
+        while status.changes:
+            self._bus.note_source_change(status.name, *status.changes[0])
+            status.changes.popleft()

@@ -1,4 +1,4 @@
-"""A seeded random walk over every instrument: prices for a machine without a feed."""
+"""Synthetic source: a seeded random walk of every instrument, for a machine without a feed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from jobs.feeds.base import Source
 LARGEST_MOVE = Decimal("0.02")
 SMALLEST_VOLUME, LARGEST_VOLUME = 1_000, 100_000
 FIRST_EQUITY, LAST_EQUITY = Decimal(100), Decimal(500)
-# A walk of ±2 % every few seconds strays by a factor of several a day: at half or double its level it is turned back.
+# A walk of ±2 % every few seconds moves by a factor of several a day: it turns back at half or
+# double its level.
 ROOM = Decimal(2)
 
-# The worth of one unit in US dollars, roughly as of 2025. An FX pair's level is the ratio of its two.
+# Value of one unit in US dollars, about 2025. The level of an FX pair is the ratio of its two
+# values.
 _DOLLARS = {
     "EUR": "1.16", "GBP": "1.32", "USD": "1", "JPY": "0.0065", "CHF": "1.24", "AUD": "0.65", "CAD": "0.71", "NZD": "0.565",
     "BTC": "95000", "ETH": "3100", "SOL": "140", "BNB": "920", "ADA": "0.48", "XRP": "2.2",
@@ -29,19 +31,20 @@ _DOLLARS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One move of the whole market: what `fetch` yields."""
+class WalkStep:
+    """One move of the whole market, as `fetch` yields it."""
 
     time: datetime
     moves: tuple[tuple[Instrument, Decimal, int], ...]  # instrument, mid, volume
 
 
 class Walk:
-    """The walk of one instrument; pure but for its random numbers and its last price.
+    """The walk of one instrument; pure except for its random numbers and its last price.
 
-    The series depends on the seed, the symbol and the price it continues from, and on nothing else: not on the wall clock, not on
-    the other instruments. A fresh start with a seed therefore always gives the same series, and a restart, which continues from
-    the last price, does not repeat the moves that led there. Without a seed every run differs.
+    The series depends only on the seed, the symbol and the price from which it continues; not on
+    the clock, not on other instruments. So a fresh start with a seed always gives the same series.
+    A restart continues from the last price and does not repeat earlier moves. Without a seed, every
+    run differs.
     """
 
     def __init__(self, instrument: Instrument, seed: int | None, last: str | None = None) -> None:
@@ -66,22 +69,23 @@ class Walk:
         return FIRST_EQUITY + self._random.randint(0, span) * self._unit
 
     def _moved(self, last: Decimal) -> Decimal:
-        """`last` times a factor uniform within ±2 %, rounded to the unit but never out of the ±2 %."""
+        """`last` times a factor uniform within ±2 %, rounded to the unit but never beyond ±2 %."""
         move = LARGEST_MOVE * self._random.randint(-(10**9), 10**9) / 10**9
         target = last * (1 + move)
         if (move < 0 and target < self._low) or (move > 0 and target > self._high):
             target = last * (1 - move)
         lowest = (last * (1 - LARGEST_MOVE)).quantize(self._unit, ROUND_CEILING)
         highest = (last * (1 + LARGEST_MOVE)).quantize(self._unit, ROUND_FLOOR)
-        if lowest > highest:  # 2 % of so small a price is less than a unit
+        if lowest > highest:  # 2 % of the price is less than a unit
             return _rounded(last, self._unit)
         return min(max(_rounded(target, self._unit), lowest), highest)
 
 
-class SyntheticSource(Source[Step]):
-    """Every `interval` seconds one price of every instrument, the first at once.
+class SyntheticSource(Source[WalkStep]):
+    """One price of every instrument each `interval` seconds, the first at once.
 
-    `latest` maps an instrument to the mid price to go on from; instruments without one start at their level.
+    `latest` maps an instrument to the mid price from which it continues. Other instruments start at
+    their level.
     """
 
     name = "synthetic"
@@ -101,15 +105,15 @@ class SyntheticSource(Source[Step]):
         self._clock = clock
         self._monotonic = monotonic
 
-    def fetch(self, stop: threading.Event) -> Generator[Step, None, None]:
+    def fetch(self, stop: threading.Event) -> Generator[WalkStep, None, None]:
         due = self._monotonic()
         while not stop.is_set():
-            yield Step(self._clock(), tuple((instrument, *walk.step()) for instrument, walk in self._walks))
-            # After a time without the bus the walk goes on from now: there is nothing to catch up with.
+            yield WalkStep(self._clock(), tuple((instrument, *walk.step()) for instrument, walk in self._walks))
+            # After an outage of the bus the walk continues from now, without catching up.
             due = max(due + self._interval, self._monotonic())
             stop.wait(due - self._monotonic())
 
-    def parse(self, raw: Step) -> list[Tick]:
+    def parse(self, raw: WalkStep) -> list[Tick]:
         moment = format_time(raw.time)
         return [self._tick(instrument, mid, volume, moment) for instrument, mid, volume in raw.moves]
 
@@ -120,7 +124,7 @@ class SyntheticSource(Source[Step]):
 
 
 def level(instrument: Instrument) -> Decimal | None:
-    """A realistic price of an FX pair or a cryptocurrency; None where nothing is known of it."""
+    """A realistic price of an FX pair or a cryptocurrency; None if the symbol is unknown."""
     base, _, quote = instrument.symbol.partition("_")
     if instrument.kind == "crypto":
         base, quote = instrument.symbol.replace("_", "").removesuffix("USDT"), "USD"
@@ -130,9 +134,10 @@ def level(instrument: Instrument) -> Decimal | None:
 
 
 def half_spread(instrument: Instrument, mid: Decimal) -> Decimal:
-    """From mid to either side, in whole units and at least one, so that bid < mid < ask and bid is above 0.
+    """Distance from mid to bid and ask, in whole units and at least one: 0 < bid < mid < ask.
 
-    FX 1.4 pips in all (a pip is ten units), crypto 2 basis points, equities a cent or, where that is the unit, a cent each side.
+    FX has a spread of 1.4 pips (a pip is ten units), crypto 2 basis points, equities one cent, or
+    one cent on each side if that is the unit.
     """
     unit = Decimal(1).scaleb(-instrument.precision)
     wanted = {"fx": 7 * unit, "crypto": mid / 10_000}.get(instrument.kind, Decimal("0.005"))
@@ -140,7 +145,7 @@ def half_spread(instrument: Instrument, mid: Decimal) -> Decimal:
 
 
 def _range(instrument: Instrument, last: Decimal | None) -> tuple[Decimal, Decimal]:
-    """Where the walk is turned back. A `last` price beyond is where it starts, so it is in: nothing is marched back to its level."""
+    """The prices at which the walk turns back; a `last` price beyond extends the range."""
     if instrument.kind == "equity":
         low, high = FIRST_EQUITY / ROOM, LAST_EQUITY * ROOM
     else:
@@ -154,7 +159,7 @@ def _rounded(price: Decimal, unit: Decimal) -> Decimal:
 
 
 def _usable(text: str | None, unit: Decimal) -> Decimal | None:
-    """The price to go on from, or None: a price with no room for a bid below it would walk into zero."""
+    """The price from which the walk continues; None if it leaves no room for a bid above 0."""
     try:
         price = Decimal(text or "nan")
         return price if price.is_finite() and _rounded(price, unit) >= 2 * unit else None

@@ -1,7 +1,8 @@
-"""A past for a store that has none: hourly candles of the walk that the synthetic source goes on with.
+"""A past for an empty store: hourly candles of the walk that the synthetic source continues.
 
-So volatility, correlation and charts have something to show from the first minute. What is made up says so (`source` is `synthetic`), and
-every real candle of the same hour replaces it. Longer candles follow by the roll-up.
+So volatility, correlation and charts have data from the first minute. The column `source` of these
+candles is `synthetic`; a real candle of the same hour replaces each. The roll-up makes the longer
+candles.
 """
 
 from __future__ import annotations
@@ -14,30 +15,37 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 
+from config.pacing import Stopped
 from db.candles import CandleRow, Ohlc, insert_candles, nothing_stored
 from db.instruments import Instrument
 from db.partitions import make_months
 from db.postgres import Store
 from db.timestamps import format_time
-from jobs.feeds.http_json import Stopped
 from jobs.feeds.synthetic import Walk, half_spread
 
 log = logging.getLogger(__name__)
 
 DAYS = 60
-STEPS = 4  # of the walk in an hour: enough for an open, a high, a low and a close that differ
+# Of the walk in an hour: enough for an open, a high, a low and a close that differ.
+STEPS = 4
 _HOUR = timedelta(hours=1)
 
 
 def hours_before(now: datetime, days: int = DAYS) -> list[tuple[str, str]]:
-    """Start and end, in contract form, of the full hours of so many days, oldest first; the last one ends at or before `now`."""
+    """Start and end, in contract form, of all full hours of the last `days`, oldest first.
+
+    The last hour ends at or before `now`.
+    """
     last = now.replace(minute=0, second=0, microsecond=0)
     marks = [format_time(last - number * _HOUR) for number in range(days * 24, -1, -1)]
     return list(pairwise(marks))
 
 
 def past(instrument: Instrument, seed: int | None, hours: Sequence[tuple[str, str]]) -> list[CandleRow]:
-    """A candle for each of `hours`, of a walk from the instrument's level; prices depend on seed and symbol alone."""
+    """A candle for each of `hours`, of a walk from the instrument's level.
+
+    Prices depend on seed and symbol only.
+    """
     walk = Walk(instrument, seed)
     rows = []
     for start, end in hours:
@@ -51,15 +59,16 @@ def past(instrument: Instrument, seed: int | None, hours: Sequence[tuple[str, st
 
 
 def make_past(store: Store, instruments: Sequence[Instrument], seed: int | None, now: datetime, stop: threading.Event) -> int:
-    """Give these instruments a past, unless one of them has a price or a candle already; how many candles were stored: all or none.
+    """Store a past of these instruments, unless one of them has a price or a candle already.
 
-    Raises `StoreError`, or `Stopped` where `stop` was set meanwhile.
+    Returns the number of stored candles: all or none. Raises `StoreError`, or `Stopped` if `stop`
+    was set meanwhile.
     """
     began, hours, symbols = time.monotonic(), hours_before(now), [instrument.symbol for instrument in instruments]
     with store.transaction() as cursor:
         if not instruments or not nothing_stored(cursor, symbols):
             return 0
-        # Apart from the rows: whoever makes a month keeps readers out until it commits.
+        # In a transaction of its own: making a month blocks readers until the commit.
         make_months(cursor, "candles", {start[:7] for start, _ in hours})
     candles = 0
     with store.transaction() as cursor:

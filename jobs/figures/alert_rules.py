@@ -1,4 +1,4 @@
-"""When a value is worth an alert: thresholds, episodes, and when the next may be told. Pure."""
+"""Alert rules: thresholds, episodes, cooldown. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ WARNING, CRITICAL = "warning", "critical"
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
-    """Thresholds of one metric: an alert where the value is above.
+    """Thresholds of one metric; a value above one of them is an alert.
 
-    An episode ends only when the value is below `warning` by the fraction `hysteresis`, so that one that wavers around a threshold is one
-    alert; and for `cooldown` after the last alert a new episode is not told, unless it is worse than what was told. One that outlasts the
-    cooldown is told then.
+    An episode ends when the value is below `warning` by the fraction `hysteresis`. So a value that
+    oscillates around a threshold is one alert. For `cooldown` after the last alert, a new episode
+    makes an alert only if it is worse than the last one. An episode that outlasts the cooldown
+    makes its alert then.
     """
 
     warning: float
@@ -25,10 +26,11 @@ class AlertRule:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """Where a rule stands: the highest severity told in the present episode (None: calm, or nothing told of it yet), when something was
-    told last, and how bad that was.
+    """State of a rule.
 
-    `told` outlives the episode: the cooldown counts from it.
+    `severity` is the highest one with an alert in this episode; None: calm, or no alert yet.
+    `alerted` is the time of the last alert, `told` its severity. Both outlive the episode, because
+    the cooldown counts from them.
     """
 
     severity: str | None = None
@@ -38,7 +40,9 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The episode after a value, and the alert that the value is worth: a severity with the threshold it broke, or none."""
+    """The episode after a value, and the alert for the value: severity and broken threshold, or
+    None.
+    """
 
     episode: Episode
     severity: str | None = None
@@ -46,7 +50,10 @@ class Verdict:
 
 
 def judge(rule: AlertRule, episode: Episode, value: float, moment: datetime) -> Verdict:
-    """What `value`, seen at `moment`, makes of the episode. An escalation from warning to critical is a second alert, a way down none."""
+    """Judge `value` at `moment`.
+
+    An escalation from warning to critical is a second alert; a decrease is none.
+    """
     severity = CRITICAL if value > rule.critical else WARNING if value > rule.warning else None
     if severity is None:
         calm = value < rule.warning * (1 - rule.hysteresis)

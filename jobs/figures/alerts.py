@@ -1,17 +1,20 @@
-"""From values to alerts: judged and stored in the run's own transaction, then published until the bus has them."""
+"""Alerts: judged and stored in the run's own transaction, then published until the bus accepts
+them.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
+from config.pacing import Outage
 from db.alerts import Alert, EpisodeRow, Subject, mark_published, read_episodes, unpublished_alerts, write_alerts, write_episodes
 from db.bus import Bus, BusError
-from db.postgres import Store, StoreError
+from db.postgres import Cursor, Store, StoreError
 from db.timestamps import format_time
 from jobs.figures.alert_rules import AlertRule, Episode, judge
 
@@ -22,7 +25,10 @@ RETRY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One value to judge: of an instrument, or of a pair with what it was before. `measure` is what the rule looks at."""
+    """One value to judge, of an instrument or of a pair.
+
+    The rule judges `measure`. `previous` is the earlier value of a pair.
+    """
 
     measure: float
     value: float
@@ -30,16 +36,17 @@ class Seen:
 
 
 def raise_alerts(
-    cursor: Any,
+    cursor: Cursor,
     kind: str,
     seen: Mapping[Subject, Seen],
     rule_of: Callable[[Subject], AlertRule],
     moment: datetime,
     message: Callable[[Subject, Seen, str, float], str],
 ) -> int:
-    """Judge what was seen at `moment`, store the alerts that it is worth and where each rule stands now; how many alerts were new.
+    """Judge the values at `moment`; store the alerts and the new states. Returns the number of new
+    alerts.
 
-    What a rule has judged already is not judged again, so that a run repeated changes nothing.
+    A rule does not judge the same time twice, so a repeated run changes nothing.
     """
     stands = read_episodes(cursor, kind)
     after: dict[Subject, EpisodeRow] = {}
@@ -62,10 +69,12 @@ def raise_alerts(
 
 
 def publish_alerts(store: Store, bus: Bus, clock: Callable[[], datetime]) -> int:
-    """Publish what is stored and not published; how many. Raises `StoreError` or `BusError`: what is left is for the next time.
+    """Publish the stored alerts that are unpublished; return their number.
 
-    Killed between the two, an alert is published again under its own batch id, which the bus recognises for a day. That is made of what the
-    alert is and not of its number in the table: another database's alerts are others.
+    Raises `StoreError` or `BusError`; the remaining alerts follow the next time. After a kill
+    between publishing and marking, an alert is published again under its batch id, which the bus
+    recognises for a day. The id consists of the alert's content, not of its number in the table:
+    another database has other alerts.
     """
     with store.transaction() as cursor:
         waiting = unpublished_alerts(cursor)
@@ -90,20 +99,18 @@ def _publish(bus: Bus, alert: Alert) -> None:
 
 
 def keep_publishing(store: Store, bus: Bus, clock: Callable[[], datetime], stop: threading.Event) -> None:
-    """Publish whatever a run could not, until `stop` is set."""
-    failing = False
+    """Publish the alerts that a run could not publish, until `stop` is set."""
+    outage = Outage(log, "alerts wait", monotonic=time.monotonic)
     while not stop.wait(RETRY_SECONDS):
         try:
             if count := publish_alerts(store, bus, clock):
                 log.info("alerts published", extra={"alerts": count})
-            failing = False
+            outage.recovered()
         except (BusError, StoreError) as error:
-            if not failing:
-                log.warning("alerts wait: %s", error)
-            failing = True
+            outage.failed(error)
 
 
 def pairs_of(symbols: Sequence[str]) -> list[Subject]:
-    """Every pair of different symbols once, the smaller first."""
+    """Every pair of different symbols once, in alphabetical order."""
     ordered = sorted(symbols)
     return [(first, second) for position, first in enumerate(ordered) for second in ordered[position + 1 :]]

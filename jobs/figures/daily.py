@@ -1,4 +1,4 @@
-"""Every midnight, UTC: how the instruments moved together over the last 30 days, and where that has changed."""
+"""Daily job at 00:00 UTC: correlation over the last 30 days, and alerts about its changes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from db.alerts import Subject
 from db.correlations import correlations_of, write_correlations
 from db.instruments import all_instruments
 from db.job_runs import take_turn
+from db.postgres import Cursor
 from jobs.analytics.correlation import METHODS
 from jobs.analytics.matrices import shrunk_correlation
 from jobs.analytics.returns import Floats, log_returns
@@ -21,35 +22,37 @@ from jobs.figures.alert_rules import AlertRule
 from jobs.figures.alerts import Seen, pairs_of, publish_alerts, raise_alerts
 from jobs.figures.hour_end import complete_hours
 from jobs.figures.hours import Hours, on_clock
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 
 HOURS = 30 * 24
-MINIMUM = 48  # common hours: two days' worth; fewer say nothing
-WATCHED = "pearson"  # the method whose changes are alerts
+MINIMUM = 48  # common hours, two days' worth; fewer are not significant
+WATCHED = "pearson"  # changes of this method are alerts
 SHRUNK = "shrunk"
 CRITICAL = 2.0  # times CORRELATION_CHANGE_THRESHOLD
 
 
-def daily_correlation_job(work: Work, as_of: datetime) -> int:
-    """What is due at the midnight `as_of`; how many rows were stored, one a pair and method. Run again, it leaves what one run leaves.
+def daily_correlation_job(context: JobContext, as_of: datetime) -> int:
+    """The work that is due at the midnight `as_of`; returns the number of stored rows.
 
-    Where OANDA is away for the moment, that is raised last: there is a matrix by then, of what is stored.
+    There is one row per pair and method. A repeated run leaves the same rows. If a broker is
+    temporarily unavailable, the matrix is computed from the stored candles first, and the error is
+    raised last.
     """
-    failure = complete_hours(work, as_of)
-    with work.store.transaction() as cursor:
+    failure = complete_hours(context, as_of)
+    with context.store.transaction() as cursor:
         take_turn(cursor, "daily_correlation_job")
         hours = on_clock(cursor, all_instruments(cursor), as_of, HOURS)
         stored = _store_matrices(cursor, hours, as_of)
-        _judge_changes(cursor, work.settings.correlation_change_threshold, as_of)
-    publish_alerts(work.store, work.bus, work.clock)
+        _judge_changes(cursor, context.settings.correlation_change_threshold, as_of)
+    publish_alerts(context.store, context.bus, context.clock)
     if stored:
-        work.bus.publish_data_ready("correlation_matrix", hours.symbols, as_of)
+        context.bus.publish_data_ready("correlation_matrix", hours.symbols, as_of)
     if failure is not None:
         raise failure
     return stored
 
 
-def _store_matrices(cursor: Any, hours: Hours, as_of: datetime) -> int:
+def _store_matrices(cursor: Cursor, hours: Hours, as_of: datetime) -> int:
     pairs, stored = pairs_of(hours.symbols), 0
     for method, matrix, counts in _matrices(log_returns(hours.closes)) if pairs else ():
         values = [float(value) if math.isfinite(value) else None for value in _upper(matrix)]
@@ -58,7 +61,7 @@ def _store_matrices(cursor: Any, hours: Hours, as_of: datetime) -> int:
 
 
 def _matrices(returns: Floats) -> Iterator[tuple[str, Floats, NDArray[Any]]]:
-    """Method, matrix and observations; of the shrunk one these are the hours that all instruments have."""
+    """Method, matrix and observations; for the shrunk one, the hours common to all instruments."""
     for method, correlate in METHODS.items():
         found = correlate(returns, MINIMUM)
         yield method, found.matrix, found.counts
@@ -66,15 +69,15 @@ def _matrices(returns: Floats) -> Iterator[tuple[str, Floats, NDArray[Any]]]:
     yield SHRUNK, shrunk.matrix, np.full(shrunk.matrix.shape, shrunk.observations)
 
 
-def _judge_changes(cursor: Any, threshold: float, as_of: datetime) -> None:
-    """Compare with the matrix of the day before, where there is one."""
+def _judge_changes(cursor: Cursor, threshold: float, as_of: datetime) -> None:
+    """Compare with the matrix of the day before, if there is one."""
     now, before = correlations_of(cursor, as_of, WATCHED), correlations_of(cursor, as_of - timedelta(days=1), WATCHED)
     seen = {pair: Seen(abs(value - before[pair]), value, before[pair]) for pair, value in now.items() if pair in before}
     raise_alerts(cursor, "correlation", seen, lambda _: AlertRule(threshold, CRITICAL * threshold), as_of, _message)
 
 
 def _upper(matrix: NDArray[Any]) -> NDArray[Any]:
-    """The matrix above its diagonal, row by row: the order of `pairs_of`."""
+    """The matrix above its diagonal, row by row, in the order of `pairs_of`."""
     return np.asarray(matrix[np.triu_indices(len(matrix), 1)])
 
 

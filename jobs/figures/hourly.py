@@ -1,4 +1,4 @@
-"""Every hour: complete the hour's candles, compute volatility, store it, then tell: prices, alerts, what is ready."""
+"""Hourly job: completes candles, computes and stores volatility, publishes prices and alerts."""
 
 from __future__ import annotations
 
@@ -25,20 +25,21 @@ from jobs.figures.alert_rules import AlertRule
 from jobs.figures.alerts import Seen, publish_alerts, raise_alerts
 from jobs.figures.hour_end import complete_hours
 from jobs.figures.hours import HOUR, Hours, by_kind
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 
-WINDOW = 24  # candles of every estimator, the alert's figure included
-ALERT = "alert"  # the estimator's name of that figure
-_SPAN = timedelta(days=7)  # holds the window and a long weekend
+WINDOW = 24  # candles of every estimator, including the alert's
+ALERT = "alert"  # the estimator's name of the alert's volatility
+_SPAN = timedelta(days=7)  # contains the window and a long weekend
 
 
-def hourly_job(work: Work, as_of: datetime) -> int:
-    """What is due at the full hour `as_of`; how many volatilities were stored. Killed and run again, it leaves what one run leaves.
+def hourly_job(context: JobContext, as_of: datetime) -> int:
+    """The work that is due at the full hour `as_of`; returns the number of stored volatilities.
 
-    Where OANDA is away for the moment, that is raised last: the others have their figures by then.
+    A run that follows a kill leaves the same rows as a single run. If a broker is temporarily
+    unavailable, the other instruments get their figures first, and the error is raised last.
     """
-    failure = complete_hours(work, as_of)
-    with work.store.transaction() as cursor:
+    failure = complete_hours(context, as_of)
+    with context.store.transaction() as cursor:
         take_turn(cursor, "hourly_job")
         instruments = all_instruments(cursor)
         found = by_kind(cursor, instruments, as_of, _SPAN)
@@ -46,19 +47,22 @@ def hourly_job(work: Work, as_of: datetime) -> int:
         rows = [row for kind, hours in found.items() for row in volatilities(kind, hours, as_of)]
         write_volatility(cursor, rows)
         seen = {(row.symbol, ""): Seen(row.volatility, row.volatility) for row in rows if row.estimator == ALERT}
-        raise_alerts(cursor, "volatility", seen, _rules(work), as_of, _message)
-    _publish_prices(work, quotes, as_of)
-    publish_alerts(work.store, work.bus, work.clock)
+        raise_alerts(cursor, "volatility", seen, _rules(context), as_of, _message)
+    _publish_prices(context, quotes, as_of)
+    publish_alerts(context.store, context.bus, context.clock)
     for data_type, names in (("hourly_candles", [quote[0] for quote in quotes]), ("volatility", sorted({row.symbol for row in rows}))):
         if names:
-            work.bus.publish_data_ready(data_type, names, as_of)
+            context.bus.publish_data_ready(data_type, names, as_of)
     if failure is not None:
         raise failure
     return len(rows)
 
 
 def volatilities(kind: str, hours: Hours, as_of: datetime) -> list[VolatilityRow]:
-    """Every estimate that is available of the window that ends at `as_of`. Instruments of a kind whose last hour is older have none."""
+    """Every available estimate for the window that ends at `as_of`.
+
+    Empty if the last hour of this kind of instrument is older.
+    """
     if hours.starts[-1] != int((as_of - HOUR).timestamp()):
         return []
     recent = hours.last(WINDOW + 1)
@@ -86,9 +90,9 @@ def volatilities(kind: str, hours: Hours, as_of: datetime) -> list[VolatilityRow
     ]
 
 
-def _publish_prices(work: Work, quotes: Sequence[tuple[str, str, str, str]], as_of: datetime) -> None:
-    """The hour's closing prices that are news."""
-    latest = work.bus.latest_prices([quote[0] for quote in quotes])
+def _publish_prices(context: JobContext, quotes: Sequence[tuple[str, str, str, str]], as_of: datetime) -> None:
+    """Publish the closing prices of the hour that are newer than the latest prices."""
+    latest = context.bus.latest_prices([quote[0] for quote in quotes])
     moment = format_time(as_of)
     ticks = [
         Tick(symbol, bid=bid, ask=ask, mid=mid, time=moment, source=CLOSING)
@@ -96,21 +100,25 @@ def _publish_prices(work: Work, quotes: Sequence[tuple[str, str, str, str]], as_
         if symbol not in latest or _is_news(latest[symbol], mid, as_of)
     ]
     if ticks:
-        which = zlib.crc32("".join(tick.instrument for tick in ticks).encode())  # of another run for the same hour, others may be news
-        work.bus.publish_prices(ticks, f"{CLOSING}@{moment}/{which}")
+        # Another run for the same hour may publish other instruments, under another batch id.
+        which = zlib.crc32("".join(tick.instrument for tick in ticks).encode())
+        context.bus.publish_prices(ticks, f"{CLOSING}@{moment}/{which}")
 
 
 def _is_news(latest: bytes, close: str, as_of: datetime) -> bool:
-    """Whether the closing price is newer than the latest. No price is ever moved back, nor told again because its hour is over."""
+    """True if the closing price is newer than the latest price, and different from it.
+
+    A price is never moved back, nor published again only because its hour has ended.
+    """
     price = orjson.loads(latest)["price"]
     time = parse_time(price["time"])
     return time < as_of - HOUR or (time < as_of and Decimal(price["mid"]) != Decimal(close))
 
 
-def _rules(work: Work) -> Callable[[Subject], AlertRule]:
-    """The rule of an instrument: its own thresholds where it has some, else the defaults."""
-    default = (work.settings.volatility_threshold, work.settings.volatility_critical)
-    own = work.settings.volatility_thresholds
+def _rules(context: JobContext) -> Callable[[Subject], AlertRule]:
+    """The rule of an instrument: its own thresholds, or else the defaults."""
+    default = (context.settings.volatility_threshold, context.settings.volatility_critical)
+    own = context.settings.volatility_thresholds
     return lambda subject: AlertRule(*own.get(subject[0], default))
 
 

@@ -1,4 +1,4 @@
-"""Stored hourly candles as arrays, on grids that instruments of a kind share."""
+"""Stored hourly candles as arrays, on one grid per kind of instrument."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from db.candles import candles_between
 from db.instruments import Instrument
+from db.postgres import Cursor
 
 HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Hourly candles of some instruments: prices are (instruments, hours), float64, NaN where there is no candle.
+    """Hourly candles of some instruments: prices are (instruments, hours), float64, NaN if missing.
 
-    `starts` are the hours' starts in Unix seconds, ascending. `breaks` is true where an hour does not follow the one before it: the market
-    was closed between.
+    `starts` are the hours' starts in Unix seconds, ascending. `breaks` is true for an hour that
+    does not follow the one before it, because the market was closed.
     """
 
     symbols: tuple[str, ...]
@@ -36,16 +37,18 @@ class Hours:
         return np.diff(self.starts, prepend=self.starts[:1]) > HOUR.total_seconds()
 
     def last(self, hours: int) -> Hours:
-        """The last so many hours alone."""
+        """The last `hours` hours only."""
         prices = (part[:, -hours:] for part in (self.opens, self.highs, self.lows, self.closes))
         return Hours(self.symbols, self.starts[-hours:], *prices)
 
 
-def by_kind(cursor: Any, instruments: Sequence[Instrument], end: datetime, span: timedelta) -> dict[str, Hours]:
-    """kind -> the complete hours of its instruments that ended by `end` and began within `span` before it.
+def by_kind(cursor: Cursor, instruments: Sequence[Instrument], end: datetime, span: timedelta) -> dict[str, Hours]:
+    """Kind -> the complete hours of its instruments that ended by `end` and began within `span`
+    before it.
 
-    An hour is in the grid of its kind where any instrument of that kind has a candle: nights, weekends and holidays of a market are none,
-    without a calendar that would have to know them. Instruments without a candle are left out.
+    The grid of a kind has an hour if any of its instruments has a candle then. So nights, weekends
+    and holidays of a market are left out without a calendar. Instruments without a candle are left
+    out too.
     """
     rows = candles_between(cursor, "1h", end - span, end)
     kinds = {instrument.symbol: instrument.kind for instrument in instruments}
@@ -56,8 +59,11 @@ def by_kind(cursor: Any, instruments: Sequence[Instrument], end: datetime, span:
     return {kind: arrays(of_kind) for kind, of_kind in found.items()}
 
 
-def on_clock(cursor: Any, instruments: Iterable[Instrument], end: datetime, hours: int) -> Hours:
-    """The last `hours` hours of the clock before `end`, whether a market was open or not, of every instrument that has any."""
+def on_clock(cursor: Cursor, instruments: Iterable[Instrument], end: datetime, hours: int) -> Hours:
+    """The last `hours` hours of the clock before `end`, whether the market was open or closed.
+
+    Instruments without a candle are left out.
+    """
     known = {instrument.symbol for instrument in instruments}
     rows = [row for row in candles_between(cursor, "1h", end - hours * HOUR, end) if row[0] in known]
     first = int((end - hours * HOUR).timestamp())
@@ -65,7 +71,7 @@ def on_clock(cursor: Any, instruments: Iterable[Instrument], end: datetime, hour
 
 
 def arrays(rows: Sequence[tuple[Any, ...]], starts: NDArray[np.int64] | None = None) -> Hours:
-    """Rows of `candles_between` on the grid of these starts, by default of all hours that are in any row."""
+    """Rows of `candles_between` on the grid of these starts; by default all hours in any row."""
     symbols = tuple(sorted({row[0] for row in rows}))
     times = np.array([row[1] for row in rows], dtype=np.int64)
     grid = np.unique(times) if starts is None else starts

@@ -1,28 +1,30 @@
-"""A broker's candles, from the last that is stored up to now: after a start, after every reconnection, after every full hour."""
+"""Gap filling of candles: from the last stored candle of a broker to the present.
+
+A round follows each start, each reconnection and each full hour. `db/gaps.py` has the SQL.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from db.candles import CandleRow, insert_candles, latest_ends
+from config.pacing import Stopped
+from db.candles import insert_candles, latest_ends
 from db.gaps import close_candles, report_candles
 from db.instruments import all_instruments
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import Store
 from db.timestamps import parse_time
-from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
+from jobs.feeds.base import CandleHistory, SourceError
 
 log = logging.getLogger(__name__)
 
-# How far back a history begins where there is none.
-REACH = {
+# Length of the fetched history if no candle is stored.
+FIRST_SPANS = {
     "1m": timedelta(days=1),
     "5m": timedelta(days=1),
     "15m": timedelta(days=1),
@@ -30,34 +32,27 @@ REACH = {
     "4h": timedelta(days=60),
     "1d": timedelta(days=60),
 }
-AFTER_THE_HOUR = timedelta(seconds=20)  # by then the broker has the last candle
+AFTER_THE_HOUR = timedelta(seconds=20)  # the broker has the last candle by then
 _NEW_YORK = ZoneInfo("America/New_York")
-_CLOSED = (4, 5)  # the market's days that begin on Friday and Saturday at 17:00 New York
-
-
-class CandleHistory(Protocol):
-    """What is asked of a broker's history; see `jobs.feeds.oanda.history`."""
-
-    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
-        """Pages of the complete candles from `start` to `end`, oldest first."""
+_CLOSED = (4, 5)  # market days that begin on Friday and Saturday at 17:00 New York
 
 
 class CandleGaps:
-    """The candles that `source` has of the FX instruments it feeds. One thread calls it."""
+    """Fills the candles of the FX instruments that `source` feeds. Call it from one thread."""
 
     def __init__(self, source: str, history: CandleHistory, store: Store, clock: Callable[[], datetime]) -> None:
         self._source = source
         self._history = history
         self._store = store
         self._clock = clock
-        self._hour: datetime | None = None  # the last full hour after which everything was due
-        self._due: deque[tuple[str, str]] = deque()  # (instrument, interval); a failed one goes to the end
+        self._hour: datetime | None = None  # the last full hour after which all pairs were due
+        self._due: deque[tuple[str, str]] = deque()  # (instrument, interval); a failed pair moves to the end
 
     def round(self, reconnected: bool, stop: threading.Event) -> bool:
-        """Fetch what is due; False, for then nothing is left to do.
+        """Fetch all candles that are due. Returns False: no more is left to do.
 
-        An instrument that the broker refuses does not hold up the others. Raises `SourceError` where the broker is away (what is missing is
-        in `gaps` then), `StoreError`, or `Stopped`.
+        If the broker refuses one instrument, the others continue. Raises `SourceError` if the
+        broker is unavailable (the missing candles are in `gaps` then), `StoreError`, or `Stopped`.
         """
         hour = candle_start("fx", "1h", self._clock() - AFTER_THE_HOUR)
         if reconnected:
@@ -77,7 +72,7 @@ class CandleGaps:
         return False
 
     def _everything(self) -> deque[tuple[str, str]]:
-        """Every pair, an instrument after the other."""
+        """Every pair, grouped by instrument."""
         with self._store.transaction() as cursor:
             symbols = [each.symbol for each in all_instruments(cursor) if each.kind == "fx" and each.source == self._source]
         return deque((symbol, interval) for symbol in symbols for interval in INTERVALS)
@@ -95,15 +90,15 @@ class CandleGaps:
             log.debug("candles are stored", extra={"source": self._source, "symbol": symbol, "interval": interval, "candles": written})
 
     def _start(self, symbol: str, interval: str) -> datetime:
-        """Where the candles that are not stored begin."""
+        """The start of the first candle that is not stored."""
         with self._store.transaction() as cursor:
             stored = latest_ends(cursor, self._source, interval).get(symbol)
         if stored is not None:
             return parse_time(stored)
-        return candle_start("fx", interval, self._clock() - REACH[interval])
+        return candle_start("fx", interval, self._clock() - FIRST_SPANS[interval])
 
     def _refused(self, pair: tuple[str, str], error: SourceError) -> None:
-        """Report what is missing; raise where the broker would refuse the others too."""
+        """Report the missing candles; raise the error if the other instruments would fail too."""
         if error.fatal:
             self._report(*pair, str(error))
             log.error("the broker refuses candles", extra={"source": self._source, "symbol": pair[0], "reason": str(error)})
@@ -121,7 +116,11 @@ class CandleGaps:
 
 
 def expected(interval: str, start: datetime, end: datetime) -> int:
-    """How many FX candles of `interval` begin at `start` or later and have ended by `end`: none from Friday to Sunday, 17:00 New York."""
+    """The number of FX candles of `interval` that begin at `start` or later and have ended by
+    `end`.
+
+    The market is closed from Friday to Sunday, 17:00 New York.
+    """
     count, day = 0, candle_start("fx", "1d", start)
     while day < end:
         following = candle_end("fx", "1d", day)

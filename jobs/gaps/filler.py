@@ -1,8 +1,9 @@
-"""Keeping the store whole: one filler for each source that has a history, each in a thread of its own.
+"""Gap fillers: one thread for each source with a history.
 
-Fillers look at the store, never at the live stream, so that one way serves whatever tore the hole: a lost link, a start after a day, a
-kill, a dropped buffer, ids that the exchange skipped. Live prices never wait for them. The reasons are in
-`docs/adr/0011-gaps-are-found-in-the-store.md`.
+Fillers compare the store with the history and ignore the live stream. So one method covers all
+causes of a gap: a lost connection, a start after a day, a kill, a dropped buffer, ids that the
+exchange skipped. Live prices never wait for them. `docs/adr/0011-gaps-are-found-in-the-store.md`
+has the reasons.
 """
 
 from __future__ import annotations
@@ -12,119 +13,83 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Protocol
 
-from config.settings import Settings
-from db.bus import Bus, BusError
-from db.postgres import Store, StoreError
-from jobs.feeds.base import SourceError, backoff
-from jobs.feeds.binance.history import binance_history
-from jobs.feeds.http_json import Stopped
-from jobs.feeds.oanda.history import oanda_history
-from jobs.gaps.candles import CandleGaps
-from jobs.gaps.trades import TradeGaps
+from config.pacing import STOP_POLL_SECONDS, Outage, Stopped
+from db.bus import BusError
+from db.postgres import StoreError
+from jobs.feeds.base import SourceError, retry_delay
 
 log = logging.getLogger(__name__)
 
-PERIOD = 60.0  # seconds between looks while nothing happens
-_LOOK = 0.25  # seconds between looks at `stop`
+GAP_CHECK_SECONDS = 60.0  # between two rounds without an event
 
 
 class Filling(Protocol):
-    """What one source lacks: `jobs.gaps.trades`, `jobs.gaps.candles`."""
+    """The gaps of one source; see `jobs.gaps.trades` and `jobs.gaps.candles`."""
 
     def round(self, reconnected: bool, stop: threading.Event) -> bool:
-        """Look and fill once; whether there is more to do at once. Raises `SourceError`, `StoreError`, `BusError` or `Stopped`.
+        """Find and fill gaps once; return True if more is left to do at once.
 
-        What was due and failed is due the next time.
+        Work that was due and failed is due in the next round. Raises `SourceError`, `StoreError`,
+        `BusError` or `Stopped`.
         """
 
 
-class Wakes:
-    """A bell for each source: rung when its link came or went, heard by whoever fills its gaps. An early ring is kept."""
-
-    def __init__(self) -> None:
-        self._bells: dict[str, threading.Event] = {}
-
-    def of(self, name: str) -> threading.Event:
-        """The bell of the source of that name."""
-        return self._bells.setdefault(name, threading.Event())
-
-    def wake(self, name: str) -> None:
-        """Ring it."""
-        self.of(name).set()
-
-
 class GapFiller:
-    """Runs one filling: at the start, whenever `bell` rings, every `period` seconds, and sooner where something failed."""
+    """Runs rounds of one filling.
+
+    A round follows the start, each `source_event`, every `period` seconds, and sooner after a
+    failure.
+    """
 
     def __init__(
         self,
         name: str,
         filling: Filling,
-        bell: threading.Event,
+        source_event: threading.Event,
         *,
-        period: float = PERIOD,
+        period: float = GAP_CHECK_SECONDS,
         jitter: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
         self._filling = filling
-        self._bell = bell
+        self._source_event = source_event
         self._period = period
         self._jitter = jitter
         self._monotonic = monotonic
-        self._failures = 0
+        self._outage = Outage(log, "gap filling waits", monotonic=monotonic, source=name)
 
     def run(self, stop: threading.Event) -> None:
         """Fill until `stop` is set. Raises nothing."""
         reconnected = True
         while not stop.is_set():
-            pause = self._once(reconnected, stop)
-            reconnected = self._rest(pause, stop)
+            try:
+                pause = 0.0 if self._filling.round(reconnected, stop) else self._period
+                self._outage.recovered()
+            except Stopped:
+                return
+            except Exception as error:
+                if not isinstance(error, SourceError | StoreError | BusError):
+                    log.exception("gap filling failed and is repeated", extra={"source": self.name})
+                pause = self._pause_after(error)
+            reconnected = self._wait(pause, stop)
 
-    def _once(self, reconnected: bool, stop: threading.Event) -> float:
-        """One round; seconds until the next."""
-        try:
-            more = self._filling.round(reconnected, stop)
-        except Stopped:
-            return 0.0
-        except Exception as error:  # noqa: BLE001 - `_delay_after` logs it
-            return self._delay_after(error)
-        if self._failures:
-            log.info("gap filling goes on", extra={"source": self.name, "failures": self._failures})
-        self._failures = 0
-        return 0.0 if more else self._period
-
-    def _delay_after(self, error: Exception) -> float:
-        self._failures += 1
-        if not isinstance(error, SourceError | StoreError | BusError):
-            log.exception("gap filling failed, tries again", extra={"source": self.name})
-        elif self._failures == 1:
-            log.warning("gap filling waits: %s", error, extra={"source": self.name})
+    def _pause_after(self, error: Exception) -> float:
+        """Count the failure; return the seconds until the next round."""
+        self._outage.failed(error)
         if isinstance(error, SourceError) and error.fatal:
             return self._period
-        return min(self._period, backoff(self._failures, self._jitter()))
+        return min(self._period, retry_delay(self._outage.failures, self._jitter()))
 
-    def _rest(self, seconds: float, stop: threading.Event) -> bool:
-        """Wait, at most until the bell rings or `stop` is set; whether it rang."""
+    def _wait(self, seconds: float, stop: threading.Event) -> bool:
+        """Wait until the source's event or `stop` is set, at most `seconds`; return True after an
+        event.
+        """
         deadline = self._monotonic() + seconds
-        while not stop.is_set() and not self._bell.is_set() and (left := deadline - self._monotonic()) > 0:
-            self._bell.wait(min(_LOOK, left))
-        rang = self._bell.is_set()
-        self._bell.clear()
+        while not stop.is_set() and not self._source_event.is_set() and (left := deadline - self._monotonic()) > 0:
+            self._source_event.wait(min(STOP_POLL_SECONDS, left))
+        rang = self._source_event.is_set()
+        self._source_event.clear()
         return rang
-
-
-def fillers(
-    settings: Settings, store: Store, bus: Bus, clock: Callable[[], datetime], wakes: Wakes, *, period: float = PERIOD
-) -> list[GapFiller]:
-    """One filler for each source of these settings that has a history. Does no I/O."""
-    kinds = {spec.kind for spec in settings.sources}
-    fillings: dict[str, Filling] = {}
-    if "binance" in kinds:
-        fillings["binance"] = TradeGaps("binance", settings.binance_symbols, binance_history(settings), store, bus, clock)
-    if "oanda" in kinds:
-        fillings["oanda"] = CandleGaps("oanda", oanda_history(settings), store, clock)
-    return [GapFiller(name, filling, wakes.of(name), period=period) for name, filling in fillings.items()]

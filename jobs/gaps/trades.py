@@ -1,4 +1,7 @@
-"""The holes in an exchange's trades: found in the store, filled from the exchange's history, reported where it lacks them too."""
+"""Gap filling of trades: gaps are found in the store and filled from the exchange's history.
+
+A gap that the history cannot fill is reported. `db/gaps.py` has the SQL.
+"""
 
 from __future__ import annotations
 
@@ -10,66 +13,63 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from config.pacing import Stopped
 from db import topics
 from db.bus import BusError
 from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reopen, set_state
 from db.messages import Trade, trade_lines
 from db.postgres import Store
 from db.trades import insert_trades, latest_ids
-from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
+from jobs.feeds.base import SourceError, TradeHistory
 
 log = logging.getLogger(__name__)
 
-STEPS = 20  # of a symbol's watermark in a row, then others have their turn
-PAGES = 100  # of one hole's trades, likewise
-LONGEST = 50_000_000  # trades: weeks of the busiest symbol; more than that is history, which an operator has to ask for
-SETTLED = timedelta(seconds=60)  # the exchange's history may be behind its stream: only after so long is its "no such trade" believed
-PATIENCE = 3.0  # seconds to wait for what is on its way to the store; while trades pour in, something always is
+MAX_STEPS_PER_ROUND = 20  # of one symbol's watermark; then the other symbols follow
+MAX_PAGES_PER_ROUND = 100  # of one gap's trades
+# Weeks of the busiest symbol. A longer gap is history, which an operator must request.
+MAX_TRADES_PER_HOLE = 50_000_000
+# The history may be behind the stream. A missing trade is final only after this time.
+SETTLING_TIME = timedelta(seconds=60)
+# Time for trades on their way to the store; with a busy stream there are always some.
+STORE_WAIT_SECONDS = 3.0
 
-_LOOK = 0.1  # seconds between looks at the bus
-_TELL_EVERY = 10.0  # seconds between log lines about a long fill
+BUS_POLL_SECONDS = 0.1  # between two checks for unstored trades
+_PROGRESS_LOG_SECONDS = 10.0  # between two log lines about a long fill
 _ABSENT = "the exchange's history does not have them"
 
 
-class TradeHistory(Protocol):
-    """What is asked of an exchange's history; see `jobs.feeds.binance.history`."""
-
-    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
-        """Pages of the trades from `first_id` to `last_id`, or to the newest."""
-
-
 class Backlog(Protocol):
-    """What is asked of the bus."""
+    """The part of the bus that gap filling needs."""
 
     def unstored(self, channel: str) -> int:
-        """How many entries of the channel the store does not hold yet; `BusError`."""
+        """The number of entries of the channel that are not stored yet. Raises `BusError`."""
 
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one symbol's fill has come, told now and then."""
+    """Progress of one symbol's fill, logged every `_PROGRESS_LOG_SECONDS`."""
 
     symbol: str
     monotonic: Callable[[], float]
     stored: int = 0
-    told: float = field(init=False)
+    logged_at: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.told = self.monotonic()
+        self.logged_at = self.monotonic()
 
     def add(self, trades: int, at: Trade) -> None:
-        """So many trades more were stored, the last of them `at`."""
+        """Count stored trades, of which `at` is the last."""
         self.stored += trades
-        if self.monotonic() - self.told >= _TELL_EVERY:
-            self.told = self.monotonic()
+        if self.monotonic() - self.logged_at >= _PROGRESS_LOG_SECONDS:
+            self.logged_at = self.monotonic()
             log.info("missing trades are being stored", extra={"symbol": self.symbol, "stored": self.stored, "reached": at.time})
 
 
 class TradeGaps:
-    """The trades of `symbols` from one `source`. One thread calls it.
+    """Fills the trades of `symbols` from one `source`. Call it from one thread.
 
-    Nothing is remembered of holes but what the store says; what is remembered, `_tails`, is due after every start anyway.
+    All knowledge about gaps is in the store. `_tails` alone is kept in memory: after a start, all
+    tails are due anyway.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class TradeGaps:
         bus: Backlog,
         clock: Callable[[], datetime],
         *,
-        pages: int = PAGES,
-        longest: int = LONGEST,
-        settled: timedelta = SETTLED,
-        patience: float = PATIENCE,
+        pages: int = MAX_PAGES_PER_ROUND,
+        longest: int = MAX_TRADES_PER_HOLE,
+        settled: timedelta = SETTLING_TIME,
+        store_wait: float = STORE_WAIT_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -96,17 +96,18 @@ class TradeGaps:
         self._pages = pages
         self._longest = longest
         self._settled = settled
-        self._patience = patience
+        self._patience = store_wait
         self._monotonic = monotonic
         self._begun = False
-        self._tails: set[str] = set()  # symbols of which the newest trades may be missing with nothing stored after them
+        # Symbols whose newest trades may be missing, with no stored trade after them.
+        self._tails: set[str] = set()
 
     def round(self, reconnected: bool, stop: threading.Event) -> bool:
-        """Look and fill once; whether there is more to do at once. After a connection was made (`reconnected`) the newest trades of each
-        symbol are asked for too: nothing may have followed them that would show the hole.
+        """Find and fill gaps once; return True if more is left to do at once.
 
-        A symbol that the exchange refuses does not hold up the others. Raises `SourceError` where the exchange is away, `StoreError`,
-        or `Stopped`.
+        After a connection (`reconnected`), the newest trades of each symbol are fetched too: no
+        later trade may show that they are missing. If the exchange refuses one symbol, the others
+        continue. Raises `SourceError` if the exchange is unavailable, `StoreError`, or `Stopped`.
         """
         if reconnected:
             self._tails.update(self._symbols)
@@ -120,46 +121,50 @@ class TradeGaps:
             for gap in gaps:
                 more = self._fill(gap, stop) or more
         except SourceError as error:
-            # Whether it was tried or not: why a hole is still open can be read.
+            # The reason is stored with every open gap, tried or not.
             with self._store.transaction() as cursor:
                 explain_open(cursor, self._source, str(error), self._clock())
             raise
         return more
 
     def _begin(self) -> None:
-        """Once a process: what could not be filled before is tried again."""
+        """Reopen, once per process, the gaps that could not be filled before."""
         if not self._begun:
             with self._store.transaction() as cursor:
                 reopen(cursor, self._source, self._clock())
             self._begun = True
 
     def _await_writer(self, stop: threading.Event) -> None:
-        """Wait a while for what is merely on its way to the store: it would be fetched for nothing."""
+        """Wait at most `store_wait` seconds for trades on their way to the store: they are not
+        missing.
+        """
         deadline = self._monotonic() + self._patience
         try:
             while self._bus.unstored(topics.TRADES) > 0 and self._monotonic() < deadline:
-                if stop.wait(_LOOK):
+                if stop.wait(BUS_POLL_SECONDS):
                     raise Stopped
         except BusError:
-            return  # nothing comes from there at present
+            return  # without the bus, no trades arrive at present
 
     def _fill_tails(self, stop: threading.Event) -> bool:
-        """Fill the tails that are due, and find the holes that this leaves; whether there is more."""
+        """Fill the due tails and find the resulting gaps; return True if more is left."""
         due = [symbol for symbol in self._symbols if symbol in self._tails]
         more = [self._fill_tail(symbol, stop) for symbol in due]
         return any([*more, due and self._find_holes(stop)])
 
     def _fill_tail(self, symbol: str, stop: threading.Event) -> bool:
-        """Fetch what follows the last stored trade, until the live stream's trades do; whether there is more."""
+        """Fetch the trades after the last stored one, up to the live stream's; return True if more
+        is left.
+        """
         with self._store.transaction() as cursor:
             last = latest_ids(cursor, [symbol]).get(symbol)
         if last is None:
-            self._tails.discard(symbol)  # nothing was promised yet: the live stream begins
+            self._tails.discard(symbol)  # no trade is stored yet: the live stream begins
             return False
         try:
             for number, (page, newest) in enumerate(self._store_pages(symbol, last + 1, None, stop), 1):
                 if newest > page[-1].trade_id:
-                    break  # the live stream has reached the store: what lies between is a hole with two ends
+                    break  # the live stream has reached the store: the rest is a gap with two ends
                 if number == self._pages:
                     return True
         except SourceError as error:
@@ -168,13 +173,17 @@ class TradeGaps:
         return False
 
     def _find_holes(self, stop: threading.Event) -> bool:
-        """Move every symbol's watermark, by so many steps at most: a store full of history is walked without keeping all else waiting."""
-        more = [self._walk(symbol, stop) for symbol in self._symbols]  # all of them: `any` would end with the first
+        """Advance every symbol's watermark by a limited number of steps; return True if more is
+        left.
+
+        The limit keeps a store full of history from delaying all other work.
+        """
+        more = [self._walk(symbol, stop) for symbol in self._symbols]  # a list, because `any` of a generator would stop at the first
         return any(more)
 
     def _walk(self, symbol: str, stop: threading.Event) -> bool:
         more, holes, steps = True, 0, 0
-        while more and steps < STEPS and not stop.is_set():
+        while more and steps < MAX_STEPS_PER_ROUND and not stop.is_set():
             with self._store.transaction() as cursor:
                 step = advance_watermark(cursor, self._source, symbol, self._clock())
             more, holes, steps = step.more, holes + step.holes, steps + 1
@@ -183,7 +192,7 @@ class TradeGaps:
         return more
 
     def _fill(self, gap: Gap, stop: threading.Event) -> bool:
-        """Fill what is left of a gap, as far as can be; whether there is more to do at once."""
+        """Fill the rest of a gap as far as possible; return True if more is left to do at once."""
         more = False
         for part in self._narrow(gap):
             if part.hole.missing > self._longest:
@@ -203,7 +212,10 @@ class TradeGaps:
         return more
 
     def _store_pages(self, symbol: str, first: int, last: int | None, stop: threading.Event) -> Iterator[tuple[list[Trade], int]]:
-        """Fetch and store up to `pages` pages, each in a transaction: (page, id of the symbol's last stored trade)."""
+        """Fetch and store up to `pages` pages, one transaction each.
+
+        Yields each page with the id of the symbol's last stored trade.
+        """
         progress = _Progress(symbol, self._monotonic)
         try:
             for number, page in enumerate(self._history.trades(symbol, first, stop, last_id=last), 1):
@@ -221,12 +233,14 @@ class TradeGaps:
                 log.info("missing trades are stored", extra={"source": self._source, "symbol": symbol, "trades": progress.stored})
 
     def _judge(self, left: Sequence[Gap]) -> None:
-        """The exchange was asked for these and did not give them: once that is old enough to be believed, they are given up."""
+        """Close the gaps that the exchange's history lacks, as soon as they are older than
+        `settled`.
+        """
         for gap in left:
             if self._clock() - gap.detected >= self._settled:
                 self._set(gap, "unfillable", _ABSENT)
                 log.warning(
-                    "trades are missing for good",
+                    "the exchange's history lacks trades",
                     extra={"source": self._source, "symbol": gap.symbol, "first": gap.hole.first_id, "last": gap.hole.last_id},
                 )
             else:
@@ -241,7 +255,7 @@ class TradeGaps:
             set_state(cursor, gap, state, reason, self._clock())
 
     def _give_up(self, symbol: str, error: SourceError) -> None:
-        """After the exchange's refusal: go on with the others where it is about this symbol alone, else raise it."""
+        """Log the exchange's refusal of one symbol; raise any other error."""
         if not error.fatal:
             raise error
-        log.error("the exchange refuses to tell of a symbol", extra={"source": self._source, "symbol": symbol, "reason": str(error)})
+        log.error("the exchange refuses requests for a symbol", extra={"source": self._source, "symbol": symbol, "reason": str(error)})

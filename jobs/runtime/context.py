@@ -1,4 +1,4 @@
-"""What a job is, and what it works with."""
+"""Kinds of jobs, and the context that they share."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from apscheduler.triggers.base import BaseTrigger
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
-from jobs.gaps.filler import Wakes
+from jobs.runtime.source_events import SourceEvents
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What jobs work with. `stop` ends ingestion; `stop_writing` ends the writers, once nothing more is ingested."""
+class JobContext:
+    """Everything that jobs share.
+
+    `stop` ends ingestion. `stop_writing` ends the writers, after ingestion has ended.
+    """
 
     settings: Settings
     bus: Bus
@@ -26,32 +29,44 @@ class Work:
     clock: Callable[[], datetime]
     stop: threading.Event = field(default_factory=threading.Event)
     stop_writing: threading.Event = field(default_factory=threading.Event)
-    prepared: threading.Event = field(default_factory=threading.Event)  # set once a first start has its past
-    wakes: Wakes = field(default_factory=Wakes)  # rung when a source's link came or went
+    prepared: threading.Event = field(default_factory=threading.Event)  # set when the past of a first start is made
+    failed: threading.Event = field(default_factory=threading.Event)  # set if a long-lived thread ended unexpectedly
+    source_events: SourceEvents = field(default_factory=SourceEvents)
+
+    def fail(self, thread: str) -> None:
+        """Stop every job because the long-lived thread of that name ended unexpectedly."""
+        self.failed.set()
+        self.stop.set()
 
 
 @dataclass(frozen=True, slots=True)
-class Lasting:
-    """A job that starts at once and runs as long as the process: `run` returns when told to stop. One that fails begins again."""
+class Service:
+    """A job that starts at once and runs as long as the process.
+
+    `run` returns after `context.stop` is set. If it raises, it is called again.
+    """
 
     id: str
-    run: Callable[[Work], None]
+    run: Callable[[JobContext], None]
     schedule: ClassVar[str] = "as long as the process"
 
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A job that runs at moments, UTC. `run(work, as_of)` does what is due for the moment `as_of` and returns how many rows it wrote;
-    done twice for the same moment, it leaves what once would have left.
+    """A job that runs at given times, UTC.
 
-    A run may start `grace_seconds` late; of several that were missed, the last is caught up. Runs never overlap: one that is due while
-    another runs comes after it. One that fails is tried again `retries` times, after `retry_seconds`, then twice that, and so on.
+    `run(context, as_of)` does the work that is due at `as_of` and returns the number of rows
+    written. A second run for the same time must leave the same rows.
+
+    A run may start `grace_seconds` late. If several times were missed, the last one is caught up.
+    Runs never overlap: a run that is due during another one follows it. A failed run is repeated
+    `retries` times, after `retry_seconds`, twice that, and so on.
     """
 
     id: str
     schedule: str  # the trigger in words
     trigger: BaseTrigger
-    run: Callable[[Work, datetime], int]
+    run: Callable[[JobContext, datetime], int]
     grace_seconds: int = 3600
-    retries: int = 8  # a quarter of an hour, with these pauses
+    retries: int = 8  # about 15 minutes with the pauses between them
     retry_seconds: float = 5.0

@@ -1,26 +1,31 @@
-"""Any number of jobs processes may run; one acts. The others wait for its place."""
+"""Leader election: any number of jobs processes may run, one is active, and the others stand by."""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
+from config.pacing import Outage
 from db.bus import Bus, BusError
 from db.leadership import Leadership
 from db.postgres import StoreError
+from jobs.runtime.threads import LongLivedThread, ThreadEnded
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0  # between a standby's attempts, and between a leader's looks at its own lock
+POLL_SECONDS = 1.0  # between two attempts of a standby, and two checks of a leader's own lock
 
 
 class Election:
-    """One candidate: `act(stop)` runs while it leads, and ends soon after its `stop` is set.
+    """One candidate: `act(stop)` runs while it leads, and must end soon after its `stop` is set.
 
-    A leader whose PostgreSQL is away goes on: ingest does not need the store, and nobody else can win meanwhile. But a leader that is cut
-    off alone would be one of two: whoever wins leaves a token on the bus, and a leader without its lock that finds another's steps down.
+    A leader continues while PostgreSQL is unavailable: ingestion does not need the store, and no
+    other process can win meanwhile. If only the leader's own connection failed, another process may
+    win. So each winner writes a token to the bus, and a leader without its lock steps down if it
+    finds a foreign token.
     """
 
     def __init__(self, leadership: Leadership, bus: Bus, act: Callable[[threading.Event], None]) -> None:
@@ -28,35 +33,40 @@ class Election:
         self._bus = bus
         self._act = act
         self._token = uuid.uuid4().hex
-        self._waiting = False
+        self._standing_by = False
+        self._store_outage = Outage(log, "jobs wait for the store", monotonic=time.monotonic)
+        self._claim_outage = Outage(log, "leadership is not published on the bus", monotonic=time.monotonic)
 
     def run(self, stop: threading.Event) -> None:
-        """Take part until `stop` is set. Raises nothing."""
+        """Take part until `stop` is set. Raises `ThreadEnded` if `act` ended although no stop was
+        requested.
+        """
         while not stop.is_set():
             if self._wins():
                 self._lead(stop)
-            elif not self._waiting:
+            elif not self._standing_by and not self._store_outage.lasts:
                 log.info("standing by: another jobs process is active")
-                self._waiting = True
+                self._standing_by = True
             stop.wait(POLL_SECONDS)
         self._leadership.resign()
 
     def _wins(self) -> bool:
         try:
-            return self._leadership.win()
+            won = self._leadership.win()
         except StoreError as error:
-            if not self._waiting:
-                log.warning("jobs wait for the store: %s", error)
-                self._waiting = True
+            self._store_outage.failed(error)
             return False
+        self._store_outage.recovered()
+        return won
 
     def _lead(self, stop: threading.Event) -> None:
-        """Act until `stop` is set or somebody else leads."""
+        """Act until `stop` is set or another process leads."""
         log.info("active")
-        self._waiting = False
+        self._standing_by = False
         claimed = self._claim()
         over = threading.Event()
-        acting = threading.Thread(target=self._act, args=(over,), name="jobs")
+        failed: list[str] = []
+        acting = LongLivedThread(lambda: self._act(over), name="jobs", stop=over, on_failure=failed.append, daemon=False)
         acting.start()
         while not stop.wait(POLL_SECONDS) and acting.is_alive():
             if not self._still_leads():
@@ -66,13 +76,16 @@ class Election:
         over.set()
         acting.join()
         self._leadership.resign()
+        if failed:
+            raise ThreadEnded("the active part of the jobs process ended although no stop was requested")
 
     def _claim(self) -> bool:
         try:
             self._bus.claim_leadership(self._token)
         except BusError as error:
-            log.warning("cannot tell the bus who is active: %s", error)
+            self._claim_outage.failed(error)
             return False
+        self._claim_outage.recovered()
         return True
 
     def _still_leads(self) -> bool:
@@ -82,4 +95,5 @@ class Election:
             try:
                 return self._bus.leader() in (None, self._token)
             except BusError:
-                return True  # cut off from everything: nothing can be published or stored anyway
+                # Without bus and store, this process cannot publish or store anything.
+                return True

@@ -1,4 +1,4 @@
-"""Running timed jobs: every run is a row, one that fails is tried again, one that was missed is caught up once."""
+"""Runs of timed jobs: each is a row, a failed one is repeated, a missed one is caught up once."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from apscheduler.triggers.base import BaseTrigger
 
+from config.pacing import Outage, Stopped, backoff, retry
 from db.job_runs import begin_run, end_run, last_success
-from db.postgres import StoreError
-from jobs.feeds.http_json import Stopped
-from jobs.runtime.context import Timed, Work
+from db.postgres import Cursor, StoreError
+from jobs.runtime.context import JobContext, Timed
 
 log = logging.getLogger(__name__)
 
@@ -23,16 +23,16 @@ Answer = TypeVar("Answer")
 
 _LOOK_BACK = (timedelta(hours=2), timedelta(days=2), timedelta(days=60))
 _LONGEST_PAUSE = 300.0
-_STORE_SECONDS = 1.0  # between two looks whether the store is there
+_STORE_SECONDS = 1.0  # between two attempts to reach the store
 _ERROR_LENGTH = 500
 
 
 class JobFailed(Exception):
-    """A job did not succeed, however often it was tried."""
+    """A job failed in all its attempts, or was stopped."""
 
 
 def due_before(trigger: BaseTrigger, now: datetime) -> datetime | None:
-    """The last moment up to `now` at which the trigger fires; None where that is more than two months ago."""
+    """The last time up to `now` at which the trigger fires; None if that is over two months ago."""
     for span in _LOOK_BACK:
         moment: datetime | None = trigger.get_next_fire_time(None, now - span)
         last: datetime | None = None
@@ -45,90 +45,89 @@ def due_before(trigger: BaseTrigger, now: datetime) -> datetime | None:
 
 
 class Runner:
-    """Runs one timed job for a scheduler, one run at a time. Its methods raise nothing: they are the top of a thread."""
+    """Runs one timed job for a scheduler, one run at a time."""
 
-    def __init__(self, job: Timed, work: Work) -> None:
+    def __init__(self, job: Timed, context: JobContext) -> None:
         self.job = job
-        self._work = work
+        self._context = context
         self._one = threading.Lock()
 
     def run_due(self) -> None:
-        """Run the job for the last moment at which it was due."""
+        """Run the job for the last time at which it was due."""
         with self._one:
-            self._guarded(due_before(self.job.trigger, self._work.clock()))
+            self._guarded(due_before(self.job.trigger, self._context.clock()))
 
     def catch_up(self) -> None:
-        """Run the job for the last moment at which it was due, unless it has succeeded for that. A store that is away is waited for."""
+        """Run the job for the last time at which it was due, unless it has succeeded for that time.
+
+        Waits while the store is unavailable.
+        """
         with self._one, suppress(Stopped):
-            if not self._work.stop.is_set() and (due := self._missed()) is not None:
+            if not self._context.stop.is_set() and (due := self._missed()) is not None:
                 log.info("catching up", extra={"job": self.job.id, "as_of": due.isoformat()})
                 self._guarded(due)
 
     def _missed(self) -> datetime | None:
-        last = _ask(self._work, self.job, lambda cursor: last_success(cursor, self.job.id))
-        due = due_before(self.job.trigger, self._work.clock())
+        last = _read_store(self._context, self.job, lambda cursor: last_success(cursor, self.job.id))
+        due = due_before(self.job.trigger, self._context.clock())
         return due if due is not None and (last is None or last < due) else None
 
     def _guarded(self, as_of: datetime | None) -> None:
         try:
             if as_of is not None:
-                run_once(self.job, self._work, as_of)
+                run_once(self.job, self._context, as_of)
         except JobFailed:
-            pass  # logged, and in its row
-        except Exception:
-            log.exception("job failed", extra={"job": self.job.id})
+            pass  # logged, and noted in the row of the run
 
 
-def run_once(job: Timed, work: Work, as_of: datetime) -> int:
-    """Run the job for `as_of`, trying again where it fails; how many rows it wrote. Raises `JobFailed`.
+def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
+    """Run the job for `as_of`, with retries; return the number of rows written. Raises `JobFailed`.
 
-    A store that is away when a run is to begin is waited for: that is nothing the job did, and takes none of its attempts.
+    If the store is unavailable when a run begins, the run waits. This wait uses none of its
+    attempts.
     """
     attempt = 0
     while True:
         try:
-            run = _ask(work, job, lambda cursor: begin_run(cursor, job.id, as_of, work.clock()))
-            return _attempt(job, work, as_of, run)
+            run = _read_store(context, job, lambda cursor: begin_run(cursor, job.id, as_of, context.clock()))
+            return _attempt(job, context, as_of, run)
         except Stopped as error:
             raise JobFailed("stopped before it was done") from error
         except Exception as error:
             log.exception("job failed", extra={"job": job.id, "as_of": as_of.isoformat(), "attempt": attempt + 1})
             if attempt >= job.retries:
-                raise JobFailed(_words(error)) from error
-        if work.stop.wait(min(_LONGEST_PAUSE, job.retry_seconds * 2**attempt)):
-            raise JobFailed("stopped before it could be tried again")
+                raise JobFailed(_first_line(error)) from error
         attempt += 1
+        if context.stop.wait(backoff(attempt, first=job.retry_seconds, longest=_LONGEST_PAUSE, jitter=1.0, spread=0.0)):
+            raise JobFailed("stopped before it could be tried again")
 
 
-def _ask(work: Work, job: Timed, question: Callable[[Any], Answer]) -> Answer:
-    """What the store answers in a transaction, once it is there. Raises `Stopped`."""
-    waited = False
-    while True:
-        try:
-            with work.store.transaction() as cursor:
-                return question(cursor)
-        except StoreError as error:
-            if not waited:
-                log.warning("job waits for the store: %s", error, extra={"job": job.id})
-            waited = True
-        if work.stop.wait(_STORE_SECONDS):
-            raise Stopped
+def _read_store(context: JobContext, job: Timed, read: Callable[[Cursor], Answer]) -> Answer:
+    """The result of `read` in a transaction, as soon as the store answers. Raises `Stopped`."""
+
+    def call() -> Answer:
+        with context.store.transaction() as cursor:
+            return read(cursor)
+
+    outage = Outage(log, "job waits for the store", monotonic=time.monotonic, job=job.id)
+    return retry(call, on=StoreError, stop=context.stop, outage=outage, pause=lambda attempt: _STORE_SECONDS)
 
 
-def _attempt(job: Timed, work: Work, as_of: datetime, run: int) -> int:
+def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
     started = time.monotonic()
     try:
-        rows = job.run(work, as_of)
+        rows = job.run(context, as_of)
     except Exception as error:
-        with suppress(StoreError), work.store.transaction() as cursor:  # what cannot be noted is found abandoned by the next run
-            end_run(cursor, run, work.clock(), error=_words(error))
+        # If this fails too, the next run marks the row as abandoned.
+        with suppress(StoreError), context.store.transaction() as cursor:
+            end_run(cursor, run, context.clock(), error=_first_line(error))
         raise
-    with work.store.transaction() as cursor:
-        end_run(cursor, run, work.clock(), rows=rows)
+    with context.store.transaction() as cursor:
+        end_run(cursor, run, context.clock(), rows=rows)
     log.info("job done", extra={"job": job.id, "rows": rows, "seconds": round(time.monotonic() - started, 3)})
     return rows
 
 
-def _words(error: Exception) -> str:
-    """What went wrong, for whoever looks at the jobs: the first line, for the next ones would be SQL."""
+def _first_line(error: Exception) -> str:
+    """Type and first line of the error, for the list of jobs; further lines would be SQL."""
     return ": ".join(part for part in (type(error).__name__, str(error).partition("\n")[0]) if part)[:_ERROR_LENGTH]

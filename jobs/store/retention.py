@@ -1,4 +1,4 @@
-"""What the store keeps: coming months made ahead, old ones dropped, and with the candles the figures made of them."""
+"""Retention job: makes the partitions of coming months, drops old ones, deletes old figures."""
 
 from __future__ import annotations
 
@@ -10,39 +10,45 @@ from config.settings import Settings
 from db import retention as old_rows
 from db.partitions import TABLES, drop_month, keep_days, make_months, months_before
 from db.postgres import Store, StoreError
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 
 log = logging.getLogger(__name__)
 
 
-def retention_job(work: Work, as_of: datetime) -> int:
-    """Make the store's coming months, drop those that are too old, and delete figures and runs as old as that; how many that were."""
-    today, days = as_of.date(), retention_days(work.settings)
-    make_coming_months(work.store, today)
-    return len(drop_old_months(work.store, today, days)) + delete_old_rows(work.store, today, days["candles"])
+def retention_job(context: JobContext, as_of: datetime) -> int:
+    """Make coming months, drop old months, delete figures and runs as old as the dropped candles.
+
+    Returns the number of dropped partitions and deleted rows.
+    """
+    today, days = as_of.date(), retention_days(context.settings)
+    make_coming_months(context.store, today)
+    return len(drop_old_months(context.store, today, days)) + delete_old_rows(context.store, today, days["candles"])
 
 
 def retention_days(settings: Settings) -> dict[str, int]:
-    """table -> how many days its rows are kept; 0 is for ever."""
+    """Table -> days for which its rows are kept; 0: for ever."""
     days = {"prices": settings.retention_prices, "raw_trades": settings.retention_trades, "candles": settings.retention_candles}
     return {table: days[table] for table in TABLES}
 
 
 def make_coming_months(store: Store, today: date) -> None:
-    """Make this month's and the next month's partition of every table that has them, so that no batch waits for it at midnight."""
+    """Make the partitions of this month and the next one, so that no batch waits for it at
+    midnight.
+    """
     months = {today.strftime("%Y-%m"), (today.replace(day=1) + timedelta(days=32)).strftime("%Y-%m")}
     try:
         with store.transaction() as cursor:
             for table in TABLES:
                 make_months(cursor, table, months)
     except StoreError as error:
-        log.warning("months are not made ahead this time; the writer makes them when it needs them: %s", error)
+        log.warning("months are not made ahead; the writer makes them on demand: %s", error)
 
 
 def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[str]:
-    """Drop the partitions of which every row is older than so many days; their names. A table with 0 days keeps all.
+    """Drop the partitions whose rows are all older than the given days; return their names.
 
-    One that somebody is reading for long stays until the next time.
+    A table with 0 days keeps all rows. A partition that a long query reads stays until the next
+    run.
     """
     dropped = []
     for table, kept in days.items():
@@ -61,7 +67,11 @@ def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[
 
 
 def delete_old_rows(store: Store, today: date, days: int) -> int:
-    """Delete volatilities, correlations and runs of jobs that are older than so many days, 0 for never; how many. Raises `StoreError`."""
+    """Delete volatilities, correlations and job runs older than `days`, unless it is 0; return
+    their number.
+
+    Raises `StoreError`.
+    """
     total = 0
     for table in old_rows.TABLES if days else ():
         deleted = old_rows.MAX_ROWS_PER_DELETE

@@ -1,4 +1,7 @@
-"""Prices and trades → candles: every second what was stored since, and every minute the candles that have ended."""
+"""Roll-up service: candles from stored prices and trades.
+
+Every second it builds the marked candles, every minute it completes those that have ended.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from config.pacing import Outage
 from config.venues import trade_venues
 from db.bus import BusError
 from db.candles import NEWEST, Update, complete_candles
@@ -19,57 +23,59 @@ from db.timestamps import format_time
 
 log = logging.getLogger(__name__)
 
-GRACE = timedelta(seconds=2)  # after its end a candle waits for the writer's last batch
-FEWEST, MOST = 100, 20_000  # marks in one transaction
-_SHORT, _LONG = 0.25, 1.0  # seconds: transactions are made larger below, smaller above
+GRACE = timedelta(seconds=2)  # between a candle's end and its completion, for the writer's last batch
+MIN_MARKS_PER_TRANSACTION, MAX_MARKS_PER_TRANSACTION = 100, 20_000
+_SHORT_SECONDS, _LONG_SECONDS = 0.25, 1.0  # seconds; a shorter transaction doubles the size, a longer one halves it
 
 
 class CandleBus(Protocol):
-    """What the roll-up asks of `db.bus.Bus`."""
+    """The part of the bus that the roll-up needs."""
 
     def publish_candles(self, candles: list[Update]) -> object:
-        """Publish these candles in order; `BusError`."""
+        """Publish these candles in order. Raises `BusError`."""
 
 
 @dataclass(slots=True)
-class News:
-    """What is to be told of candles: of each instrument and interval the newest `NEWEST` of a run, the last state of each.
+class PendingCandles:
+    """Changed candles that are not published yet.
 
-    A load of history is thus a few messages, and where the bus is away, what waits for it is no more than that.
+    Per instrument and interval it keeps the `NEWEST` candles of a run, each in its last state. So a
+    load of history becomes a few messages, and an outage of the bus keeps no more than that.
     """
 
     _newest: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # topic -> starts of this run's newest candles
-    _untold: dict[tuple[str, str], dict[str, Update]] = field(default_factory=dict)  # topic -> {start: candle}
+    _pending: dict[tuple[str, str], dict[str, Update]] = field(default_factory=dict)  # topic -> {start: candle}
 
     def begin_run(self) -> None:
-        """From now on another run's candles come; what was not told of the last one stays to be told."""
+        """Begin another run; the unpublished candles of the last one stay."""
         self._newest.clear()
 
     def add(self, updates: Iterable[Update]) -> None:
-        """Note candles that have changed."""
+        """Add changed candles."""
         for update in updates:
             topic, start = update[:2], update[2]["start_time"]
             newest = self._newest[topic] = sorted({*self._newest.get(topic, ()), start})[-NEWEST:]
             if start in newest:
-                waiting = self._untold.setdefault(topic, {})
+                waiting = self._pending.setdefault(topic, {})
                 waiting[start] = update
                 for old in sorted(waiting)[:-NEWEST]:
                     del waiting[old]
 
-    def untold(self) -> list[Update]:
-        """What the bus does not know yet, in the order of time."""
-        waiting = [update for candles in self._untold.values() for update in candles.values()]
+    def pending(self) -> list[Update]:
+        """All unpublished candles, in the order of time."""
+        waiting = [update for candles in self._pending.values() for update in candles.values()]
         return sorted(waiting, key=lambda update: str(update[2]["start_time"]))
 
-    def told(self) -> None:
-        """The bus has it all."""
-        self._untold.clear()
+    def clear(self) -> None:
+        """Forget all candles, because they are published."""
+        self._pending.clear()
 
 
 class RollUp:
-    """Builds what is marked until nothing is, again and again. One thread runs it; in another process another may, they take turns.
+    """Builds marked candles until no mark is left. Call it from one thread.
 
-    `grace` is how long after its end a candle is still called forming.
+    Roll-ups of several processes take turns. A candle counts as forming until `grace` after its
+    end.
     """
 
     def __init__(
@@ -89,57 +95,61 @@ class RollUp:
         self._pause = pause
         self._monotonic = monotonic
         self._most = 1000
-        self._news = News()
-        self._completed_to: datetime | None = None  # the minute up to which candles that ended are known to be complete
+        self._pending = PendingCandles()
+        self._bus_outage = Outage(log, "candles wait for the bus", monotonic=monotonic)
+        # All candles that ended by this minute are complete.
+        self._completed_to: datetime | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Roll up every `pause` seconds until `stop` is set."""
-        failing = False
+        outage = Outage(log, "roll-up waits for the store", monotonic=self._monotonic)
         while not stop.is_set():
             try:
                 self.run_once(stop)
-                failing = False
+                outage.recovered()
             except StoreError as error:
-                if not failing:
-                    log.warning("roll-up waits for the store: %s", error)
-                failing = True
+                outage.failed(error)
             except Exception:
-                log.exception("roll-up failed, tries again")
+                log.exception("roll-up failed and is repeated")
             stop.wait(self._pause)
 
     def run_once(self, stop: threading.Event) -> int:
-        """Build what is marked, until nothing is or `stop` is set; call complete what has ended; tell the bus. How many marks that were.
+        """Build the marked candles, complete those that have ended, and publish all changes.
 
-        Where another roll-up is at work, nothing is done. Raises `StoreError`; what is committed by then stays.
+        Returns the number of marks. Does nothing while another roll-up is active. Raises
+        `StoreError`; committed transactions stay.
         """
-        self._news.begin_run()
+        self._pending.begin_run()
         total = 0
         while not stop.is_set() and (step := self._step()) is not None:
             total += step.marks
-            self._tell(step.updates)
+            self._publish(step.updates)
             if not step.marks:
                 break
-        self._tell(self._complete())
+        self._publish(self._complete())
         return total
 
     def _step(self) -> RollupStep | None:
-        """One transaction; None where another roll-up is at work. Its size follows from how long the last ones took."""
+        """Run one transaction; None if another roll-up is active.
+
+        The number of marks follows from the duration of the last transactions.
+        """
         begun = self._monotonic()
         try:
             with self._store.transaction() as cursor:
                 step = roll_up(cursor, self._most, self._clock() - self._grace, trade_venues()) if is_mine(cursor) else None
         except StoreError:
-            self._most = max(FEWEST, self._most // 4)  # it may have been too much for one statement
+            self._most = max(MIN_MARKS_PER_TRANSACTION, self._most // 4)  # the statement may have reached its timeout
             raise
         seconds = self._monotonic() - begun
-        if seconds > _LONG:
-            self._most = max(FEWEST, self._most // 2)
-        elif step is not None and step.marks == self._most and seconds < _SHORT:
-            self._most = min(MOST, self._most * 2)
+        if seconds > _LONG_SECONDS:
+            self._most = max(MIN_MARKS_PER_TRANSACTION, self._most // 2)
+        elif step is not None and step.marks == self._most and seconds < _SHORT_SECONDS:
+            self._most = min(MAX_MARKS_PER_TRANSACTION, self._most * 2)
         return step
 
     def _complete(self) -> list[Update]:
-        """Candles end on whole minutes: once in each is enough."""
+        """Complete the candles that have ended, once a minute: candles end on whole minutes."""
         ended = self._clock() - self._grace
         minute = ended.replace(second=0, microsecond=0)
         if minute == self._completed_to:
@@ -151,13 +161,14 @@ class RollUp:
         self._completed_to = minute
         return updates
 
-    def _tell(self, updates: list[Update]) -> None:
-        self._news.add(updates)
-        if not (candles := self._news.untold()):
+    def _publish(self, updates: list[Update]) -> None:
+        self._pending.add(updates)
+        if not (candles := self._pending.pending()):
             return
         try:
             self._bus.publish_candles(candles)
         except BusError as error:
-            log.warning("candles are not published this time: %s", error)
+            self._bus_outage.failed(error)
             return
-        self._news.told()
+        self._bus_outage.recovered()
+        self._pending.clear()

@@ -1,7 +1,9 @@
-"""Bus → store: every accepted price and trade becomes one row, exactly once in effect.
+"""Writer service: every accepted price and trade on the bus becomes one row, exactly once in
+effect.
 
-Read a batch, store it, commit, acknowledge. Killed before the commit, the batch is handed out again; killed between
-commit and acknowledgement, it is handed out again and the rows are recognised. The bus keeps what is not acknowledged.
+A batch is read, stored, committed and acknowledged, in this order. After a kill before the commit,
+the bus delivers the batch again. After a kill between commit and acknowledgement, it delivers it
+again too, and the rows are recognised. The bus keeps every unacknowledged entry.
 """
 
 from __future__ import annotations
@@ -14,29 +16,32 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import orjson
 
+from config.pacing import Outage
 from config.venues import trade_venues
 from db import topics
 from db.bus import Bus, BusError
 from db.decimals import is_decimal
 from db.messages import Entry, TradeLines
-from db.postgres import RowError, Store, StoreError
+from db.postgres import Cursor, RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
-from db.timestamps import format_time, parse_time
+from db.timestamps import parse_time
 from db.trades import insert_trades
-from jobs.feeds.base import backoff
+from jobs.feeds.base import plausible_time, retry_delay
 
 log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 
-MOST = 10_000  # entries in one transaction
-_LONGEST_BLOCK_MS = 500  # one wait inside Redis: how soon a stop is noticed
-_LAST_BATCHES_SECONDS = 5.0  # how long a stopping writer goes on; what is left stays on the bus
-_LAST_CALL_PAUSE = 0.1  # between the tries of a stopping writer
+MAX_ENTRIES_PER_TRANSACTION = 10_000
+# One wait inside Redis, which bounds the reaction to a stop.
+_LONGEST_BLOCK_MS = 500
+# For the last batches after a stop; the rest stays on the bus.
+_LAST_BATCHES_SECONDS = 5.0
+_LAST_BATCHES_PAUSE = 0.1  # between two attempts after a stop
 _LONGEST_DELAY = 5.0
 
 _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
@@ -44,40 +49,43 @@ _NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class BatchRule:
-    """A batch is written once it holds `size` entries or its first one has waited `wait_ms`; it takes all there is by then."""
+    """A batch is written when it holds `size` entries or its first entry has waited `wait_ms`.
+
+    It takes all entries that are available at that time.
+    """
 
     size: int = 100
     wait_ms: int = 1000
 
 
-class Queue(ABC, Generic[Item]):
-    """One stream of the bus as the writer sees it: what waits, and how it is stored. More than `most` entries are never taken at once."""
+class StoreQueue(ABC, Generic[Item]):
+    """One stream of the bus, as the writer needs it. At most `most` entries are taken at once."""
 
     channel: str
     most: int
 
     @abstractmethod
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Item]:
-        """Up to `count` entries, as `Bus.read_unstored` gives them."""
+        """Up to `count` entries, as `Bus.read_unstored` returns them."""
 
     @abstractmethod
     def size(self, entries: Sequence[Item]) -> int:
-        """How many rows these entries make."""
+        """The number of rows that these entries make."""
 
     @abstractmethod
-    def store(self, cursor: Any, entries: Sequence[Item]) -> None:
-        """Store these entries; what is stored already is passed over."""
+    def store(self, cursor: Cursor, entries: Sequence[Item]) -> None:
+        """Store these entries; rows that are stored already are skipped."""
 
     @abstractmethod
     def acknowledge(self, entries: Sequence[Item]) -> None:
-        """Tell the bus that these entries are stored."""
+        """Acknowledge these entries to the bus."""
 
 
-class Prices(Queue[Entry]):
-    """Prices, an entry each."""
+class PriceQueue(StoreQueue[Entry]):
+    """The stream of prices, one price per entry."""
 
     channel = topics.PRICES
-    most = MOST
+    most = MAX_ENTRIES_PER_TRANSACTION
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -88,7 +96,7 @@ class Prices(Queue[Entry]):
     def size(self, entries: Sequence[Entry]) -> int:
         return len(entries)
 
-    def store(self, cursor: Any, entries: Sequence[Entry]) -> None:
+    def store(self, cursor: Cursor, entries: Sequence[Entry]) -> None:
         if rows := [row for entry in entries if (row := to_row(entry)) is not None]:
             insert_prices(cursor, rows, trade_venues())
 
@@ -96,8 +104,11 @@ class Prices(Queue[Entry]):
         self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
 
 
-class Trades(Queue[TradeLines]):
-    """Trades, many to an entry: they pass as the text that COPY takes, and nothing here looks into it."""
+class TradeQueue(StoreQueue[TradeLines]):
+    """The stream of trades, many per entry.
+
+    Trades pass as the text that COPY takes, and are not parsed.
+    """
 
     channel = topics.TRADES
     most = 20
@@ -111,7 +122,7 @@ class Trades(Queue[TradeLines]):
     def size(self, entries: Sequence[TradeLines]) -> int:
         return sum(entry.trades for entry in entries)
 
-    def store(self, cursor: Any, entries: Sequence[TradeLines]) -> None:
+    def store(self, cursor: Cursor, entries: Sequence[TradeLines]) -> None:
         insert_trades(cursor, b"".join(entry.lines for entry in entries))
 
     def acknowledge(self, entries: Sequence[TradeLines]) -> None:
@@ -119,12 +130,14 @@ class Trades(Queue[TradeLines]):
 
 
 class Writer(Generic[Item]):
-    """Moves one queue from the bus to the store until told to stop. One thread runs it; nothing else may.
+    """Moves one queue from the bus to the store. Call it from one thread, the only one of this
+    queue.
 
-    A failure halves the largest batch, a success adds an eighth to it: where the store is too slow for many rows, fewer get through.
+    A failure halves the largest batch, a success adds an eighth to it. So a slow store receives
+    fewer rows at once.
     """
 
-    def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: Queue[Item]) -> None:
+    def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: StoreQueue[Item]) -> None:
         self._bus = bus
         self._store = store
         self._rule = rule
@@ -132,45 +145,47 @@ class Writer(Generic[Item]):
         self._most = queue.most
 
     def run(self, stop: threading.Event) -> None:
-        """Write until `stop` is set, then what the bus still has, for a few seconds at most."""
-        failures = 0
-        inherited = True  # what a predecessor, or we before a failure, left unacknowledged comes first
-        last_call: float | None = None
-        while last_call is None or time.monotonic() < last_call:
-            if stop.is_set() and last_call is None:
-                last_call = time.monotonic() + _LAST_BATCHES_SECONDS
+        """Write until `stop` is set, then write the entries left on the bus for a few seconds at
+        most.
+        """
+        outage = Outage(log, "writer waits", monotonic=time.monotonic, channel=self._queue.channel)
+        # Entries that an earlier writer, or this one before a failure, left unacknowledged come
+        # first.
+        inherited = True
+        deadline: float | None = None
+        while deadline is None or time.monotonic() < deadline:
+            if stop.is_set() and deadline is None:
+                deadline = time.monotonic() + _LAST_BATCHES_SECONDS
             try:
                 if inherited:
                     self._bus.open_group(self._queue.channel)
                     self.recover()
                     inherited = False
-                if self.write_batch(self._gather(stop)) == 0 and last_call is not None:
+                if self.write_batch(self._gather(stop)) == 0 and deadline is not None:
                     return
-                if failures:
-                    log.info("writer goes on", extra={"channel": self._queue.channel, "failures": failures})
-                failures = 0
+                outage.recovered()
             except Exception as error:
                 inherited = True
-                failures += 1
                 self._most = max(1, self._most // 2)
                 if not isinstance(error, BusError | StoreError):
-                    log.exception("writer failed, tries again", extra={"channel": self._queue.channel})
-                elif failures == 1:
-                    log.warning("writer waits: %s", error, extra={"channel": self._queue.channel})
-                if stop.wait(min(_LONGEST_DELAY, backoff(failures, random.random()))):  # noqa: S311
-                    time.sleep(_LAST_CALL_PAUSE)
+                    log.exception("writer failed and is repeated", extra={"channel": self._queue.channel})
+                outage.failed(error)
+                if stop.wait(min(_LONGEST_DELAY, retry_delay(outage.failures, random.random()))):  # noqa: S311
+                    time.sleep(_LAST_BATCHES_PAUSE)
 
     def recover(self) -> int:
-        """Write what was handed out before and never acknowledged; returns how many entries that were."""
+        """Write entries that were delivered before but never acknowledged; return their number."""
         total = 0
         while entries := self._queue.read(self._most, 0, again=True):
             total += self.write_batch(entries)
         if total:
-            log.info("writer took over what was not acknowledged", extra={"channel": self._queue.channel, "entries": total})
+            log.info("writer took over unacknowledged entries", extra={"channel": self._queue.channel, "entries": total})
         return total
 
     def write_batch(self, entries: Sequence[Item]) -> int:
-        """Store and acknowledge these entries; returns how many they were. Raises `StoreError` or `BusError`."""
+        """Store and acknowledge these entries; return their number. Raises `StoreError` or
+        `BusError`.
+        """
         if entries:
             self._store_all(entries)
             self._queue.acknowledge(entries)
@@ -178,7 +193,9 @@ class Writer(Generic[Item]):
         return len(entries)
 
     def _store_all(self, entries: Sequence[Item]) -> None:
-        """Store these entries, but for those that cannot be: they are logged, and must not hold up the others."""
+        """Store these entries, except those that cannot be stored: they are logged, and the others
+        go on.
+        """
         try:
             with self._store.transaction() as cursor:
                 self._queue.store(cursor, entries)
@@ -191,7 +208,7 @@ class Writer(Generic[Item]):
             self._store_all(entries[middle:])
 
     def _gather(self, stop: threading.Event) -> list[Item]:
-        """Entries of the next batch; empty when none came within the waiting time."""
+        """The entries of the next batch; empty if none arrived within the waiting time."""
         queue, most = self._queue, self._most
         wait_ms = 0 if stop.is_set() else self._rule.wait_ms
         entries = queue.read(most, min(wait_ms, _LONGEST_BLOCK_MS))
@@ -205,7 +222,7 @@ class Writer(Generic[Item]):
 
 
 def to_row(entry: Entry) -> PriceRow | None:
-    """The row of a stream entry, or None (logged) where it is no price: one bad entry must not hold up the others."""
+    """The row of a stream entry; None (logged) if the entry is not a price."""
     try:
         body = orjson.loads(entry.body)
         price = body["price"]
@@ -216,8 +233,8 @@ def to_row(entry: Entry) -> PriceRow | None:
             raise ValueError(f"not an instrument: {body['instrument']!r}")
         return PriceRow(
             instrument=body["instrument"],
-            time=_plausible(price["time"]),
-            received=_plausible(body["timestamp"]),
+            time=plausible_time(parse_time(price["time"])),
+            received=plausible_time(parse_time(body["timestamp"])),
             bid=price["bid"],
             ask=price["ask"],
             mid=price["mid"],
@@ -229,11 +246,3 @@ def to_row(entry: Entry) -> PriceRow | None:
     except (ValueError, KeyError, TypeError) as error:
         log.error("entry is not a price and is not stored", extra={"entry": entry.id.decode(), "reason": str(error)})
         return None
-
-
-def _plausible(text: str) -> str:
-    """The time in contract form; a year no market has seen would make a partition of its own."""
-    moment = parse_time(text)
-    if not 1970 <= moment.year < 2200:
-        raise ValueError(f"time {text} is not plausible")
-    return format_time(moment)

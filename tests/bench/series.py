@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from jobs.analytics.returns import Floats
-from jobs.analytics.volatility import Prices
+from jobs.analytics.volatility import OhlcArrays
 
 SEED = 20211103
 WINDOW, MINIMUM = 24, 20
@@ -23,7 +23,7 @@ def returns_with_holes(instruments: int, periods: int, missing: float) -> Floats
     return returns
 
 
-def candles_with_holes(instruments: int, candles: int, missing: float) -> Prices:
+def candles_with_holes(instruments: int, candles: int, missing: float) -> OhlcArrays:
     """Candles of walks, the same every time; each array (instruments, candles)."""
     generator = np.random.default_rng(SEED)
     shape = instruments, candles
@@ -36,7 +36,7 @@ def candles_with_holes(instruments: int, candles: int, missing: float) -> Prices
     return opens, highs, lows, closes
 
 
-def frames(prices: Prices) -> tuple[pd.DataFrame, ...]:
+def frames(prices: OhlcArrays) -> tuple[pd.DataFrame, ...]:
     """The same candles as pandas likes them: a row a candle, a column an instrument."""
     return tuple(pd.DataFrame(np.ascontiguousarray(part.T)) for part in prices)
 

@@ -19,7 +19,7 @@ from db.postgres import Store
 from jobs.figures.alert_rules import AlertRule
 from jobs.figures.alerts import Seen, keep_publishing, pairs_of, publish_alerts, raise_alerts
 from jobs.figures.hourly import hourly_job
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.runtime.runs import JobFailed, run_once
 from jobs.scheduler import TIMED
 from tests.conftest import until
@@ -60,7 +60,7 @@ def waiting(store: Store) -> int:
     return int(select(store, "SELECT count(*) FROM alerts WHERE published IS NULL")[0][0])
 
 
-def test_an_alert_is_stored_with_what_it_saw(store: Store) -> None:
+def test_alert_is_stored_with_its_values(store: Store) -> None:
     assert judged(store, 0.03) == 1
     assert judged(store, 0.05, 1) == 1
     assert judged(store, -0.6, 2, subject=("EUR_USD", "GBP_USD"), previous=0.1) == 0
@@ -72,7 +72,7 @@ def test_an_alert_is_stored_with_what_it_saw(store: Store) -> None:
     ]
 
 
-def test_a_rule_goes_on_where_it_stood(store: Store) -> None:
+def test_rule_continues_from_its_stored_state(store: Store) -> None:
     new = [judged(store, value, hour) for hour, value in enumerate([0.03, 0.019, 0.03, 0.01, 0.03, 0.05, 0.05])]
     assert new == [1, 0, 0, 0, 0, 1, 0]
     assert select(store, "SELECT symbol, severity, alerted, told, as_of FROM alert_episodes") == [
@@ -81,19 +81,19 @@ def test_a_rule_goes_on_where_it_stood(store: Store) -> None:
 
 
 @pytest.mark.parametrize("hour", [0, -1])
-def test_a_moment_that_was_judged_is_not_judged_again(store: Store, hour: int) -> None:
+def test_time_that_was_judged_is_not_judged_again(store: Store, hour: int) -> None:
     judged(store, 0.01)
     assert judged(store, 0.05, hour) == 0
     assert select(store, "SELECT count(*) FROM alerts") == [(0,)]
 
 
-def test_subjects_do_not_know_of_each_other(store: Store) -> None:
+def test_subjects_are_judged_independently(store: Store) -> None:
     assert judged(store, 0.03) == 1
     assert judged(store, 0.03, subject=("GBP_USD", "")) == 1
     assert judged(store, 0.03, subject=("EUR_USD", "GBP_USD")) == 1
 
 
-def test_what_is_stored_is_published_in_order_and_once(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
+def test_stored_alerts_are_published_in_order_and_once(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
     for hour, value in enumerate([0.03, 0.05, 0.01]):
         judged(store, value, hour)
     judged(store, 0.5, 3, subject=("EUR_USD", "GBP_USD"), previous=0.25)
@@ -108,7 +108,7 @@ def test_what_is_stored_is_published_in_order_and_once(store: Store, bus: Bus, c
     assert waiting(store) == 0
 
 
-def test_an_alert_waits_for_the_bus(store: Store, bus: Bus, away: Bus, clock: Callable[[], datetime]) -> None:
+def test_alert_is_published_after_an_outage_of_the_bus(store: Store, bus: Bus, away: Bus, clock: Callable[[], datetime]) -> None:
     judged(store, 0.03)
     with pytest.raises(BusError):
         publish_alerts(store, away, clock)
@@ -122,7 +122,7 @@ def test_an_alert_waits_for_the_bus(store: Store, bus: Bus, away: Bus, clock: Ca
     assert len(told(bus)) == 1
 
 
-def test_a_death_between_publishing_and_marking_does_not_publish_twice(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
+def test_kill_between_publishing_and_marking_does_not_publish_twice(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
     class DeathError(BaseException):
         """Between the two."""
 
@@ -140,7 +140,7 @@ def test_a_death_between_publishing_and_marking_does_not_publish_twice(store: St
     assert [each["seq"] for each in told(bus)] == [1, 2]
 
 
-def test_many_who_publish_publish_each_once(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
+def test_concurrent_publishers_publish_each_alert_once(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
     with store.transaction() as cursor:
         moments = [NOON + number * HOUR for number in range(100)]
         write_alerts(cursor, [Alert("volatility", "EUR_USD", None, "warning", moment, 0.03, None, 0.02, "") for moment in moments])
@@ -153,7 +153,7 @@ def test_many_who_publish_publish_each_once(store: Store, bus: Bus, clock: Calla
     assert waiting(store) == 0
 
 
-def test_a_new_database_is_no_repetition(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
+def test_equal_alert_of_another_database_is_published(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
     """Its numbers begin at one again, its alerts are others."""
     judged(store, 0.03)
     publish_alerts(store, bus, clock)
@@ -164,14 +164,14 @@ def test_a_new_database_is_no_repetition(store: Store, bus: Bus, clock: Callable
     assert len(told(bus)) == 2
 
 
-def test_a_run_without_the_bus_stores_everything_and_fails(
+def test_run_without_the_bus_stores_everything_and_fails(
     settings: Settings, store: Store, bus: Bus, away: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is tried again; what it has judged is told by then or later, and once."""
-    monkeypatch.setattr("jobs.figures.hour_end.PATIENCE", 0.3)  # nobody stores what the runs publish
+    monkeypatch.setattr("jobs.figures.hour_end.CANDLE_WAIT_SECONDS", 0.3)  # nobody stores what the runs publish
     hours = [NOON - number * HOUR for number in range(1, 30)]
     put(store, [candle("EUR_USD", start, (close, "1.2", "1.0", close)) for start, close in zip(hours, ["1.1", "1.0"] * 15, strict=False)])
-    work = Work(settings, away, store, lambda: NOON + timedelta(seconds=10))
+    work = JobContext(settings, away, store, lambda: NOON + timedelta(seconds=10))
     with pytest.raises(JobFailed, match="BusError"):
         run_once(replace(TIMED["hourly_job"], retries=1, retry_seconds=0.01), work, NOON)
     assert select(store, "SELECT outcome, count(*) FROM job_runs GROUP BY outcome") == [("failed", 2)]
@@ -182,6 +182,6 @@ def test_a_run_without_the_bus_stores_everything_and_fails(
     assert [each["severity"] for each in told(bus)] == ["critical"]
 
 
-def test_pairs_are_told_once_the_smaller_name_first() -> None:
+def test_pairs_are_unique_and_in_alphabetical_order() -> None:
     assert pairs_of(["b", "a", "c"]) == [("a", "b"), ("a", "c"), ("b", "c")]
     assert pairs_of(["a"]) == []

@@ -129,7 +129,7 @@ TICK_IN_THE_WAY = (
 )
 
 
-def test_recorded_quotes_are_stored_row_by_row_and_once(backfill: Command, query: Query, tmp_path: Path) -> None:
+def test_recorded_quotes_are_stored_once(backfill: Command, query: Query, tmp_path: Path) -> None:
     done = backfill(*file_args(TICKS), RETENTION_PRICES="730")
     assert (done.returncode, done.stdout) == (0, "file: 25177 rows read, 25177 new\n"), done.stderr
     assert " ".join(done.stderr.split()).count("are older than RETENTION_PRICES (730 days)") == 1
@@ -146,7 +146,7 @@ def test_recorded_quotes_are_stored_row_by_row_and_once(backfill: Command, query
     same_ticks(stored_ticks(query))
 
 
-def test_a_killed_backfill_goes_on_where_it_was(backfill: Command, query: Query, store: Store) -> None:
+def test_killed_backfill_continues_from_its_position(backfill: Command, query: Query, store: Store) -> None:
     line = recorded(TICKS)[12_000]
     row = (line["time"], "file:EUR_USD_20140505.csv", 12_002)
     with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"), backfill.started(*file_args(TICKS)) as process:
@@ -160,7 +160,7 @@ def test_a_killed_backfill_goes_on_where_it_was(backfill: Command, query: Query,
     same_ticks(stored_ticks(query))
 
 
-def test_a_stop_is_clean_and_says_how_to_go_on(backfill: Command, query: Query, store: Store) -> None:
+def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Query, store: Store) -> None:
     line = recorded(TICKS)[7_000]
     row = (line["time"], "file:EUR_USD_20140505.csv", 7_002)
     with backfill.started(*file_args(TICKS)) as process:
@@ -179,7 +179,7 @@ def test_a_stop_is_clean_and_says_how_to_go_on(backfill: Command, query: Query, 
     same_ticks(stored_ticks(query))
 
 
-def test_a_store_that_is_away_for_a_moment_is_waited_for(backfill: Command, query: Query, store: Store) -> None:
+def test_backfill_waits_out_a_short_outage_of_the_store(backfill: Command, query: Query, store: Store) -> None:
     line = recorded(TICKS)[12_000]
     row = (line["time"], "file:EUR_USD_20140505.csv", 12_002)
     with backfill.started(*file_args(TICKS)) as process:
@@ -192,7 +192,7 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(backfill: Command, quer
     same_ticks(stored_ticks(query))
 
 
-def test_recorded_candles_are_oandas_and_win_over_ours(backfill: Command, query: Query, store: Store) -> None:
+def test_recorded_candles_replace_our_own(backfill: Command, query: Query, store: Store) -> None:
     with store.transaction() as cursor:
         ours = ("1", "2", "0.5", "1")
         start, end = "2021-03-16T03:00:00.000000Z", "2021-03-16T04:00:00.000000Z"
@@ -213,7 +213,7 @@ def test_recorded_candles_are_oandas_and_win_over_ours(backfill: Command, query:
     assert backfill(*file_args(CANDLES), "--again").stdout == "file: 4000 rows read, 0 new\n"
 
 
-def test_trades_in_a_raw_recording_are_stored_row_by_row_and_a_range_is_kept_to(backfill: Command, query: Query) -> None:
+def test_recorded_trades_are_stored_within_the_range(backfill: Command, query: Query) -> None:
     expected = []
     with gzip.open(TRADES, "rt") as text:
         for line in text:
@@ -232,7 +232,7 @@ def test_trades_in_a_raw_recording_are_stored_row_by_row_and_a_range_is_kept_to(
     assert query(columns) == expected
 
 
-def test_one_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Query, tmp_path: Path) -> None:
+def test_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Query, tmp_path: Path) -> None:
     foreign = tmp_path / "CAD_CHF_H1.csv"
     foreign.write_bytes(gzip.decompress(CANDLES.read_bytes()))
     half = tmp_path / "EUR_USD_half.csv.gz"
@@ -266,9 +266,7 @@ def test_one_bad_file_is_named_and_the_others_are_stored(backfill: Command, quer
         (["--source", "oanda", "--from", "2024-01-01", "--to", "2024-01-02"], "OANDA_API_TOKEN", "needed for --source oanda"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_the_option_that_is_wrong(
-    backfill: Command, arguments: list[str | Path], option: str, message: str
-) -> None:
+def test_invalid_command_names_its_option(backfill: Command, arguments: list[str | Path], option: str, message: str) -> None:
     done = backfill(*arguments)
     words = " ".join(done.stderr.split())
     assert done.returncode == 2, words
@@ -277,7 +275,7 @@ def test_what_cannot_be_done_is_said_with_the_option_that_is_wrong(
     assert "Traceback" not in words
 
 
-def test_candles_of_oanda_are_asked_for_and_stored(backfill: Command, query: Query) -> None:
+def test_candles_of_oanda_are_fetched_and_stored(backfill: Command, query: Query) -> None:
     lines = recorded(CANDLES)
     hours = ["--source", "oanda", "--instrument", "EUR_USD", "--interval", "1h", "--from", "2021-03-16", "--to", "2021-11-04"]
     with OandaStandIn(candles={("EUR_USD", "H1"): CANDLES}, now="2021-11-04T12:00:00Z") as oanda:
@@ -308,7 +306,7 @@ def test_candles_of_oanda_are_asked_for_and_stored(backfill: Command, query: Que
         assert {row[0] for row in query("SELECT DISTINCT interval FROM candles WHERE source = 'oanda'")} == {"1h", "4h", "1d"}
 
 
-def test_trades_of_binance_survive_a_kill_and_are_stored_once(backfill: Command, query: Query, store: Store, tmp_path: Path) -> None:
+def test_trades_of_binance_are_stored_once_despite_a_kill(backfill: Command, query: Query, store: Store, tmp_path: Path) -> None:
     with BinanceStandIn(tmp_path, symbols=("BTCUSDT",), trades=10_000, per_second=100.0, waits=True) as binance:
         binance.control("jump")
         everything = binance.expected()
@@ -341,7 +339,7 @@ def test_trades_of_binance_survive_a_kill_and_are_stored_once(backfill: Command,
         assert (done.returncode, done.stdout) == (0, "binance: 1 rows read, 1 new\n"), done.stderr
 
 
-def test_without_a_server_the_embedded_database_is_started_for_the_moment(backfill: Command, tmp_path: Path) -> None:
+def test_backfill_without_a_server_starts_the_embedded_database(backfill: Command, tmp_path: Path) -> None:
     nowhere = {"DATABASE_URL": "", "DB_HOST": "", "REDIS_URL": "", "HUB_DATA_DIR": str(tmp_path / "own")}
     done = backfill(*file_args(ANSWERS / "GetInstrumentCandles200Response.json"), **nowhere)
     assert (done.returncode, done.stdout) == (0, "file: 3 rows read, 3 new\n"), done.stderr

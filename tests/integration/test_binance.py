@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import redis as redis_client
 
+from config.pacing import Stopped
 from db import topics
 from db.bus import Bus
 from db.messages import Trade
@@ -24,7 +25,7 @@ from jobs.feeds import status as source_status
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import BinanceHistory, Weight
 from jobs.feeds.binance.stream import BinanceSource
-from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.ingest import Ingestion
 from tests.conftest import until
 from tests.fake_time import FakeTime
@@ -92,7 +93,7 @@ def at_least(feed: Feed, count: int) -> Callable[[], bool]:
 
 
 def history_of(exchange: BinanceStandIn) -> BinanceHistory:
-    return BinanceHistory(Rest(exchange.rest_url))
+    return BinanceHistory(JsonClient(exchange.rest_url))
 
 
 def happened(exchange: BinanceStandIn) -> list[Trade]:
@@ -124,7 +125,7 @@ def assert_once_and_whole(got: list[Trade], expected: list[Trade], exchange: Bin
 # the stream when all is well
 
 
-def test_every_trade_arrives_once_and_moves_the_price(tmp_path: Path, bus: Bus, feed: Callable[..., Feed]) -> None:
+def test_every_trade_is_published_once_and_moves_the_price(tmp_path: Path, bus: Bus, feed: Callable[..., Feed]) -> None:
     with BinanceStandIn(tmp_path, trades=20_000, speed=None) as exchange:
         brought = feed(exchange)
         with brought.running():
@@ -142,7 +143,7 @@ def test_every_trade_arrives_once_and_moves_the_price(tmp_path: Path, bus: Bus, 
     assert set(bus.latest_prices()) == set(exchange.symbols)
 
 
-def test_the_recording_at_its_own_pace(tmp_path: Path, bus: Bus, feed: Callable[..., Feed]) -> None:
+def test_recording_at_its_own_pace_arrives_whole(tmp_path: Path, bus: Bus, feed: Callable[..., Feed]) -> None:
     """Sparse messages, as a real exchange sends them most of the time; microseconds, as it does where asked to."""
     with BinanceStandIn(tmp_path, speed=20, microseconds=True, ping_interval=0.1) as exchange:
         brought = feed(exchange)
@@ -157,7 +158,7 @@ def test_the_recording_at_its_own_pace(tmp_path: Path, bus: Bus, feed: Callable[
     assert not brought.source.garbage
 
 
-def test_the_book_is_kept_from_batch_to_batch(tmp_path: Path) -> None:
+def test_book_is_kept_between_batches(tmp_path: Path) -> None:
     entries = generated(["BTCUSDT", "ETHUSDT"], trades=200, per_second=400, start_ms=1_763_424_000_000).entries
     told = [json.loads(entry.body)["data"] for entry in entries if entry.deal is None]
     known: Mapping[str, tuple[str, str]] = {}
@@ -173,7 +174,7 @@ def test_the_book_is_kept_from_batch_to_batch(tmp_path: Path) -> None:
     assert known == {each["s"]: (each["b"], each["a"]) for each in told}
 
 
-def test_a_stop_is_honoured_while_the_exchange_is_silent(tmp_path: Path, feed: Callable[..., Feed]) -> None:
+def test_stop_during_silence_ends_the_source(tmp_path: Path, feed: Callable[..., Feed]) -> None:
     with BinanceStandIn(tmp_path, waits=True) as exchange:
         brought = feed(exchange)
         with brought.running():
@@ -197,7 +198,7 @@ def test_a_stop_is_honoured_while_the_exchange_is_silent(tmp_path: Path, feed: C
     ],
     ids=["reset", "closed as after 24 hours", "serverShutdown", "serverShutdown, raw", "away"],
 )
-def test_a_link_that_ends_is_replaced(tmp_path: Path, feed: Callable[..., Feed], misfortune: dict[str, Any], reason: str) -> None:
+def test_closed_connection_is_replaced(tmp_path: Path, feed: Callable[..., Feed], misfortune: dict[str, Any], reason: str) -> None:
     with BinanceStandIn(tmp_path, trades=20_000, per_second=1000) as exchange:
         brought = feed(exchange)
         with brought.running():
@@ -218,7 +219,7 @@ def test_a_link_that_ends_is_replaced(tmp_path: Path, feed: Callable[..., Feed],
 
 
 @pytest.mark.parametrize("misfortune", ["stall", "freeze"])
-def test_a_silent_link_is_called_stale_and_then_replaced(tmp_path: Path, feed: Callable[..., Feed], misfortune: str) -> None:
+def test_silent_connection_is_stale_and_then_replaced(tmp_path: Path, feed: Callable[..., Feed], misfortune: str) -> None:
     with BinanceStandIn(tmp_path, trades=20_000, per_second=1000) as exchange:
         brought = feed(exchange, silence=1.5, stale_after=0.4)
         with brought.running():
@@ -230,7 +231,7 @@ def test_a_silent_link_is_called_stale_and_then_replaced(tmp_path: Path, feed: C
         assert "silent for 1.5 s" in brought.detail("backing_off")
 
 
-def test_a_connection_is_renewed_before_the_exchange_ends_it(tmp_path: Path, feed: Callable[..., Feed]) -> None:
+def test_connection_is_renewed_before_the_exchange_ends_it(tmp_path: Path, feed: Callable[..., Feed]) -> None:
     with BinanceStandIn(tmp_path, trades=20_000, per_second=1000) as exchange:
         brought = feed(exchange, lifetime=0.3)
         with brought.running():
@@ -240,7 +241,7 @@ def test_a_connection_is_renewed_before_the_exchange_ends_it(tmp_path: Path, fee
 
 
 @pytest.mark.parametrize(("status", "retry_after"), [(503, None), (429, 1.2), (418, 1.0)])
-def test_a_refused_handshake_is_tried_again(tmp_path: Path, feed: Callable[..., Feed], status: int, retry_after: float | None) -> None:
+def test_refused_handshake_is_retried(tmp_path: Path, feed: Callable[..., Feed], status: int, retry_after: float | None) -> None:
     with BinanceStandIn(tmp_path, trades=200, speed=None) as exchange:
         exchange.control("refuse", what="handshake", status=status, retry_after=retry_after)
         brought = feed(exchange)
@@ -254,7 +255,7 @@ def test_a_refused_handshake_is_tried_again(tmp_path: Path, feed: Callable[..., 
         assert exchange.state()["handshakes"] == 2
 
 
-def test_a_handshake_refused_for_good_is_fatal_and_says_so(tmp_path: Path, feed: Callable[..., Feed]) -> None:
+def test_finally_refused_handshake_is_a_fatal_error(tmp_path: Path, feed: Callable[..., Feed]) -> None:
     with BinanceStandIn(tmp_path, trades=200, speed=None) as exchange:
         exchange.control("refuse", what="handshake", status=401, count=1)
         brought = feed(exchange)
@@ -296,7 +297,7 @@ def test_garbage_is_skipped_and_counted(held: BinanceStandIn, feed: Callable[...
     assert sum(brought.source.garbage.values()) == 11
 
 
-def test_half_a_message_costs_only_that_message(held: BinanceStandIn, feed: Callable[..., Feed]) -> None:
+def test_incomplete_message_costs_only_that_message(held: BinanceStandIn, feed: Callable[..., Feed]) -> None:
     brought = feed(held)
     got = through(held, brought, 2996, {"do": "half", "count": 2})
     assert sorted(got) == [trade for trade in held.expected() if trade.trade_id >= 1_000_002]
@@ -304,7 +305,7 @@ def test_half_a_message_costs_only_that_message(held: BinanceStandIn, feed: Call
     assert_once_and_whole(list(got), held.expected(), held)
 
 
-def test_repeated_trades_are_passed_on_as_often_as_they_were_sent(held: BinanceStandIn, feed: Callable[..., Feed]) -> None:
+def test_repeated_trades_are_published_as_often_as_sent(held: BinanceStandIn, feed: Callable[..., Feed]) -> None:
     got = through(held, feed(held), 3020, {"do": "repeat", "count": 20, "symbol": "ETHUSDT"})
     assert set(got) == set(held.expected())
     assert [trade.trade_id for trade in sorted(got) if got[trade] == 2] == list(range(1_000_000, 1_000_020))
@@ -318,7 +319,7 @@ def test_reordered_trades_all_arrive(held: BinanceStandIn, feed: Callable[..., F
     assert ids[:50] == list(range(1_000_049, 999_999, -1))
 
 
-def test_skipped_trades_are_in_the_history_and_lost_ones_nowhere(held: BinanceStandIn, feed: Callable[..., Feed]) -> None:
+def test_skipped_trades_are_in_the_history_and_lost_ones_are_not(held: BinanceStandIn, feed: Callable[..., Feed]) -> None:
     held.control("lose", count=5, symbol="BTCUSDT")
     got = through(held, feed(held), 2975, {"do": "skip", "count": 20, "symbol": "ETHUSDT"})
     assert len(got) == 2975
@@ -348,7 +349,7 @@ def asked(exchange: BinanceStandIn) -> int:
     return int(exchange.state()["requests"].get("/api/v3/historicalTrades", 0))
 
 
-def test_the_whole_history_comes_in_pages(archive: BinanceStandIn) -> None:
+def test_whole_history_comes_in_pages(archive: BinanceStandIn) -> None:
     expected, before = recorded(archive, "BTCUSDT"), asked(archive)
     pages = list(history_of(archive).trades("BTCUSDT", 0, STOP))
     assert [trade for page in pages for trade in page] == expected
@@ -357,14 +358,14 @@ def test_the_whole_history_comes_in_pages(archive: BinanceStandIn) -> None:
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 1), (5, 999), (5, 1000), (5, 1001), (1234, 2500), (6105, 1)])
-def test_a_part_of_the_history_ends_where_it_should(archive: BinanceStandIn, first: int, count: int) -> None:
+def test_part_of_the_history_ends_at_its_last_id(archive: BinanceStandIn, first: int, count: int) -> None:
     expected, before = recorded(archive, "ETHUSDT")[first : first + count], asked(archive)
     pages = list(history_of(archive).trades("ETHUSDT", expected[0].trade_id, STOP, last_id=expected[-1].trade_id))
     assert [trade for page in pages for trade in page] == expected
     assert asked(archive) - before == -(-count // 1000)
 
 
-def test_beyond_the_newest_there_is_nothing(archive: BinanceStandIn) -> None:
+def test_history_beyond_the_newest_trade_is_empty(archive: BinanceStandIn) -> None:
     newest = recorded(archive, "ETHUSDT")[-1].trade_id
     assert list(history_of(archive).trades("ETHUSDT", newest + 1, STOP)) == []
     assert list(history_of(archive).trades("ETHUSDT", newest + 1, STOP, last_id=newest)) == []
@@ -374,7 +375,7 @@ def test_beyond_the_newest_there_is_nothing(archive: BinanceStandIn) -> None:
 
 
 @pytest.mark.parametrize("refusal", [{"status": 429, "retry_after": 1}, {"status": 418, "retry_after": 1}, {"status": 502}])
-def test_a_refusal_midway_is_waited_out(archive: BinanceStandIn, refusal: dict[str, Any]) -> None:
+def test_refusal_between_pages_is_waited_out(archive: BinanceStandIn, refusal: dict[str, Any]) -> None:
     got: list[Trade] = []
     begun = time.monotonic()
     for page in history_of(archive).trades("ETHUSDT", 0, STOP):
@@ -385,20 +386,20 @@ def test_a_refusal_midway_is_waited_out(archive: BinanceStandIn, refusal: dict[s
     assert time.monotonic() - begun >= refusal.get("retry_after", 0)
 
 
-def test_a_reset_midway_is_waited_out(archive: BinanceStandIn) -> None:
+def test_reset_between_pages_is_waited_out(archive: BinanceStandIn) -> None:
     pages = history_of(archive).trades("ETHUSDT", 0, STOP)
     got = next(pages)
     archive.control("vanish", seconds=0.3)
     assert got + [trade for page in pages for trade in page] == recorded(archive, "ETHUSDT")
 
 
-def test_an_unknown_symbol_is_fatal_and_says_so(archive: BinanceStandIn) -> None:
+def test_history_of_an_unknown_symbol_is_a_fatal_error(archive: BinanceStandIn) -> None:
     with pytest.raises(SourceError, match="Invalid symbol") as caught:
         next(history_of(archive).trades("NOSUCH", 0, STOP))
     assert caught.value.fatal
 
 
-def test_a_repeated_page_ends_in_a_fault_not_in_a_loop(archive: BinanceStandIn) -> None:
+def test_repeated_page_of_trades_is_an_error(archive: BinanceStandIn) -> None:
     pages = history_of(archive).trades("ETHUSDT", 0, STOP)
     next(pages)
     archive.control("repeat_pages", count=1)
@@ -407,7 +408,7 @@ def test_a_repeated_page_ends_in_a_fault_not_in_a_loop(archive: BinanceStandIn) 
     assert not caught.value.fatal
 
 
-def test_history_bears_the_stream_s_times_in_microseconds_too(archive: BinanceStandIn) -> None:
+def test_history_reads_times_in_microseconds(archive: BinanceStandIn) -> None:
     archive.control("microseconds", on=True)
     try:
         first = next(history_of(archive).trades("ETHUSDT", 0, STOP))
@@ -416,7 +417,7 @@ def test_history_bears_the_stream_s_times_in_microseconds_too(archive: BinanceSt
         archive.control("microseconds", on=False)
 
 
-def test_the_first_trade_at_a_time(archive: BinanceStandIn) -> None:
+def test_first_id_at_a_time_is_that_of_the_next_trade(archive: BinanceStandIn) -> None:
     history, trades = history_of(archive), recorded(archive, "BTCUSDT")
     times = [parse_time(trade.time) for trade in trades]
     moments = [times[0] - timedelta(days=1), times[0], times[500] + timedelta(microseconds=1), times[4000] - timedelta(microseconds=999)]
@@ -426,7 +427,7 @@ def test_the_first_trade_at_a_time(archive: BinanceStandIn) -> None:
     assert history.first_id_at("BTCUSDT", times[-1] + timedelta(microseconds=1), STOP) is None
 
 
-def test_nothing_is_asked_after_stop(archive: BinanceStandIn) -> None:
+def test_history_after_stop_makes_no_request(archive: BinanceStandIn) -> None:
     stop, before = threading.Event(), asked(archive)
     stop.set()
     with pytest.raises(Stopped):
@@ -434,12 +435,12 @@ def test_nothing_is_asked_after_stop(archive: BinanceStandIn) -> None:
     assert asked(archive) == before
 
 
-def test_the_allowance_is_not_used_up(tmp_path: Path) -> None:
+def test_history_stays_within_the_request_allowance(tmp_path: Path) -> None:
     clock = FakeTime()
     with BinanceStandIn(tmp_path, trades=12_000, symbols=("BTCUSDT",), waits=True, weight_window=3600) as exchange:
         exchange.control("jump")
         weight = Weight(most=200, monotonic=clock.monotonic)
-        history = BinanceHistory(Rest(exchange.rest_url, heard=weight.hear), weight)
+        history = BinanceHistory(JsonClient(exchange.rest_url, on_headers=weight.note_headers), weight)
         pages = list(history.trades("BTCUSDT", 0, clock))
         assert sum(map(len, pages)) == 12_000
     # Nine requests are 225 of the 200; from then on a minute passes before each.

@@ -12,10 +12,11 @@ import pytest
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.oanda.history import OandaHistory
 from jobs.gaps.candles import CandleGaps
-from jobs.gaps.filler import GapFiller, Wakes
+from jobs.gaps.filler import GapFiller
+from jobs.runtime.source_events import SourceEvents
 from tests.conftest import until
 from tests.processes import ROOT
 from tests.rows import TIME
@@ -51,7 +52,7 @@ class Broker:
         self.server = server
         self.now = datetime(2021, 9, 1, 12, 30, tzinfo=UTC)
         headers = {"Authorization": f"Bearer {server.token}"}
-        self.history = OandaHistory(Rest(server.url, headers=headers, tries=tries))
+        self.history = OandaHistory(JsonClient(server.url, headers=headers, max_attempts=tries))
         self.gaps = CandleGaps("oanda", self.history, store, lambda: self.now)
         self.pass_time(timedelta(0))
 
@@ -75,8 +76,8 @@ def sixty_days_before(moment: datetime) -> datetime:
     return (moment - timedelta(days=60)).replace(minute=0)
 
 
-def test_candles_missed_in_an_outage_are_there_after_the_reconnection(store: Store, broker: Broker) -> None:
-    bell, stop = Wakes().of("oanda"), threading.Event()
+def test_candles_missed_in_an_outage_are_filled_after_the_reconnection(store: Store, broker: Broker) -> None:
+    bell, stop = SourceEvents().event("oanda"), threading.Event()
     filler = threading.Thread(target=GapFiller("oanda", broker.gaps, bell, period=600).run, args=(stop,))
     filler.start()
     start = sixty_days_before(broker.now)
@@ -95,7 +96,7 @@ def test_candles_missed_in_an_outage_are_there_after_the_reconnection(store: Sto
     assert candle_gaps(store) == []
 
 
-def test_after_every_full_hour_candles_are_fetched_and_not_otherwise(store: Store, broker: Broker) -> None:
+def test_candles_are_fetched_after_full_hours_only(store: Store, broker: Broker) -> None:
     broker.gaps.round(True, STOP)
     before, asked = len(candles(store)), broker.server.state()["candles_requests"]
     broker.gaps.round(False, STOP)
@@ -107,7 +108,7 @@ def test_after_every_full_hour_candles_are_fetched_and_not_otherwise(store: Stor
     assert len(candles(store)) == before + 1
 
 
-def test_candles_that_cannot_be_had_now_are_reported_and_come_later(store: Store, broker: Broker) -> None:
+def test_unavailable_candles_are_reported_and_filled_later(store: Store, broker: Broker) -> None:
     broker.gaps.round(True, STOP)
     last = candles(store)[-1][0]
     broker.pass_time(timedelta(hours=3))
@@ -125,7 +126,7 @@ def test_candles_that_cannot_be_had_now_are_reported_and_come_later(store: Store
     assert {row[4] for row in candle_gaps(store)} == {"filled"}
 
 
-def test_over_a_weekend_no_candle_is_missing(store: Store, broker: Broker) -> None:
+def test_weekend_has_no_missing_candle(store: Store, broker: Broker) -> None:
     broker.now = datetime(2021, 9, 3, 22, 30, tzinfo=UTC)
     broker.pass_time(timedelta(0))
     broker.gaps.round(True, STOP)
@@ -137,7 +138,7 @@ def test_over_a_weekend_no_candle_is_missing(store: Store, broker: Broker) -> No
     assert known.isdisjoint((row[0], row[1]) for row in candle_gaps(store))
 
 
-def test_an_instrument_that_the_broker_refuses_does_not_hold_up_the_others(store: Store, broker: Broker) -> None:
+def test_refused_instrument_does_not_block_the_others(store: Store, broker: Broker) -> None:
     broker.server.control(do="refuse", status=400, times=6, path="candles")  # the first instrument, AUD_JPY
     broker.gaps.round(True, STOP)
     assert candles(store)

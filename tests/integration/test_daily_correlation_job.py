@@ -22,7 +22,7 @@ from db.correlations import METHODS
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.figures.daily import MINIMUM, daily_correlation_job
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from tests.jobs_oracle import hourly_returns
 from tests.stored_hours import HOUR, candle, put, recorded, select
 
@@ -33,11 +33,11 @@ START = MIDNIGHT - 40 * DAY
 
 
 @pytest.fixture
-def work(settings: Settings, bus: Bus, store: Store) -> Work:
-    return Work(settings, bus, store, lambda: MIDNIGHT + 10 * DAY)
+def work(settings: Settings, bus: Bus, store: Store) -> JobContext:
+    return JobContext(settings, bus, store, lambda: MIDNIGHT + 10 * DAY)
 
 
-def watching(work: Work, threshold: float) -> Work:
+def watching(work: JobContext, threshold: float) -> JobContext:
     return replace(work, settings=replace(work.settings, correlation_change_threshold=threshold))
 
 
@@ -94,7 +94,7 @@ def with_holes(rows: list[CandleRow], share: float) -> list[CandleRow]:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.05])
-def test_every_figure_is_that_of_pandas(work: Work, store: Store, share: float) -> None:
+def test_correlations_equal_those_of_pandas(work: JobContext, store: Store, share: float) -> None:
     rows = with_holes(recorded(PAIRS, START, MIDNIGHT + DAY), share)
     put(store, rows)
     assert daily_correlation_job(work, MIDNIGHT) == 15 * len(METHODS)
@@ -107,7 +107,7 @@ def test_every_figure_is_that_of_pandas(work: Work, store: Store, share: float) 
             assert ours[pair][1] == count, (method, pair)
 
 
-def test_pairs_with_few_hours_in_common_are_not_available(work: Work, store: Store) -> None:
+def test_pairs_with_few_hours_in_common_are_not_available(work: JobContext, store: Store) -> None:
     """An instrument that has just come, and one that trades while the others do not."""
     rows = recorded(["EUR_USD", "GBP_USD"], START, MIDNIGHT)
     few = recorded(["USD_JPY"], MIDNIGHT - 40 * HOUR, MIDNIGHT)
@@ -123,7 +123,7 @@ def test_pairs_with_few_hours_in_common_are_not_available(work: Work, store: Sto
     assert select(store, "SELECT * FROM correlations WHERE correlation NOT BETWEEN -1 AND 1 OR correlation = 'NaN'") == []
 
 
-def test_prices_that_do_not_move_correlate_with_nothing(work: Work, store: Store, bus: Bus) -> None:
+def test_constant_prices_have_no_correlation(work: JobContext, store: Store, bus: Bus) -> None:
     flat = [candle("USD_JPY", MIDNIGHT - number * HOUR, ("1", "1", "1", "1")) for number in range(1, 300)]
     put(store, [*recorded(["EUR_USD"], START, MIDNIGHT), *flat])
     daily_correlation_job(work, MIDNIGHT)
@@ -131,7 +131,7 @@ def test_prices_that_do_not_move_correlate_with_nothing(work: Work, store: Store
     assert "NaN" not in str(told(bus, topics.DATA_READY))
 
 
-def test_what_everybody_is_told(work: Work, store: Store, bus: Bus) -> None:
+def test_data_ready_is_published_for_the_matrix(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, MIDNIGHT))
     daily_correlation_job(work, MIDNIGHT)
     (ready,) = told(bus, topics.DATA_READY)
@@ -140,13 +140,13 @@ def test_what_everybody_is_told(work: Work, store: Store, bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("symbols", [[], ["EUR_USD"]])
-def test_fewer_than_two_instruments_are_no_failure(work: Work, store: Store, bus: Bus, symbols: list[str]) -> None:
+def test_job_with_fewer_than_two_instruments_succeeds(work: JobContext, store: Store, bus: Bus, symbols: list[str]) -> None:
     put(store, recorded(symbols, START, MIDNIGHT))
     assert daily_correlation_job(work, MIDNIGHT) == 0
     assert told(bus, topics.DATA_READY) == []
 
 
-def test_a_change_from_day_to_day_is_an_alert(work: Work, store: Store, bus: Bus) -> None:
+def test_change_between_days_is_an_alert(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, MIDNIGHT + DAY))
     threshold = 0.005
     for day in (0, 1):
@@ -173,14 +173,14 @@ def test_a_change_from_day_to_day_is_an_alert(work: Work, store: Store, bus: Bus
     assert told(bus, topics.CORRELATION_ALERTS) == alerts, "a moment that was judged is not judged again"
 
 
-def test_a_day_that_was_missed_is_compared_with_nothing(work: Work, store: Store, bus: Bus) -> None:
+def test_day_after_a_missed_day_makes_no_alert(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, MIDNIGHT + 2 * DAY))
     for day in (0, 2):
         daily_correlation_job(watching(work, 1e-9), MIDNIGHT + day * DAY)
     assert told(bus, topics.CORRELATION_ALERTS) == []
 
 
-def test_a_matrix_computed_again_replaces_the_first(work: Work, store: Store) -> None:
+def test_matrix_computed_again_replaces_the_first(work: JobContext, store: Store) -> None:
     put(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, MIDNIGHT))
     daily_correlation_job(work, MIDNIGHT)
     with store.transaction() as cursor:

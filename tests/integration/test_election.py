@@ -14,6 +14,7 @@ from db.bus import Bus
 from db.leadership import Leadership
 from db.postgres import StoreError
 from jobs.runtime.election import Election
+from jobs.runtime.threads import ThreadEnded
 from tests.conftest import Servers, until
 
 
@@ -62,7 +63,7 @@ def end_sessions(url: str, *, allow: bool) -> None:
     connection.close()
 
 
-def test_one_acts_and_a_standby_takes_over_when_it_leaves(database_url: str, bus: Bus) -> None:
+def test_standby_takes_over_when_the_leader_leaves(database_url: str, bus: Bus) -> None:
     log: list[str] = []
     first, second = Candidate("first", log), Candidate("second", log)
     with running(database_url, bus, first, second):
@@ -73,7 +74,7 @@ def test_one_acts_and_a_standby_takes_over_when_it_leaves(database_url: str, bus
     assert log == ["first begins", "first ends", "second begins", "second ends"]
 
 
-def test_a_connection_that_dies_leaves_exactly_one_acting(database_url: str, bus: Bus) -> None:
+def test_broken_leader_connection_leaves_exactly_one_leader(database_url: str, bus: Bus) -> None:
     log: list[str] = []
     first, second = Candidate("first", log), Candidate("second", log)
     with running(database_url, bus, first, second):
@@ -85,7 +86,7 @@ def test_a_connection_that_dies_leaves_exactly_one_acting(database_url: str, bus
     assert len(begun) == len(ended)
 
 
-def test_a_leader_goes_on_while_the_database_is_away(database_url: str, bus: Bus) -> None:
+def test_leader_continues_while_the_database_is_unavailable(database_url: str, bus: Bus) -> None:
     log: list[str] = []
     first = Candidate("first", log)
     with running(database_url, bus, first):
@@ -99,7 +100,7 @@ def test_a_leader_goes_on_while_the_database_is_away(database_url: str, bus: Bus
         assert log == ["first begins"]
 
 
-def test_a_leader_cut_off_alone_yields_to_who_took_its_place(database_url: str, bus: Bus) -> None:
+def test_isolated_leader_steps_down_for_its_successor(database_url: str, bus: Bus) -> None:
     log: list[str] = []
     first = Candidate("first", log)
     with running(database_url, bus, first):
@@ -112,10 +113,25 @@ def test_a_leader_cut_off_alone_yields_to_who_took_its_place(database_url: str, 
     assert log[:3] == ["first begins", "first ends", "first begins"]
 
 
-def test_who_cannot_reach_the_database_does_not_act(servers: Servers, bus: Bus) -> None:
+def test_candidate_without_the_database_does_not_lead(servers: Servers, bus: Bus) -> None:
     nowhere = Leadership(servers.database_url.rsplit("/", 1)[0] + "/no_such_database")
     with pytest.raises(StoreError):
         nowhere.win()
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("a bug")])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_leader_whose_active_part_ends_unexpectedly_raises_and_resigns(
+    database_url: str, bus: Bus, error: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    def act(over: threading.Event) -> None:
+        if error is not None:
+            raise error
+
+    with pytest.raises(ThreadEnded):
+        Election(Leadership(database_url), bus, act).run(threading.Event())
+    assert _held(database_url) == 0
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [error is not None]
 
 
 def _held(url: str) -> int:

@@ -26,7 +26,7 @@ from db import migrate
 from db.bus import Bus, BusError
 from db.messages import Tick
 from db.postgres import Store
-from jobs.runtime.context import Timed, Work
+from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import run_once
 from ops import embedded, running
 from ops.embedded.server import Server
@@ -269,7 +269,7 @@ def test_a_run_waits_for_a_store_that_is_away(config: Settings, postgres: Breaka
     """It costs none of its attempts, and it tells once; a run that loses the store midway fails, and is tried again."""
     begun: list[datetime] = []
 
-    def run(work: Work, as_of: datetime) -> int:
+    def run(work: JobContext, as_of: datetime) -> int:
         begun.append(as_of)
         if len(begun) == 1:
             postgres.kill(signal.SIGINT)
@@ -278,7 +278,7 @@ def test_a_run_waits_for_a_store_that_is_away(config: Settings, postgres: Breaka
 
     noon = datetime(2025, 11, 18, 12, tzinfo=UTC)
     store = Store(str(config.database_url))
-    work = Work(config, Bus(str(config.redis_url), lambda: noon), store, lambda: noon)
+    work = JobContext(config, Bus(str(config.redis_url), lambda: noon), store, lambda: noon)
     job = Timed("test", "every hour", CronTrigger(minute=0, timezone=UTC), run, retries=1, retry_seconds=0.01)
     with ThreadPoolExecutor(1) as pool:
         rows = pool.submit(run_once, job, work, noon)

@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
+from config.pacing import Stopped
 from db import topics
 from db.bus import Bus
 from db.messages import Trade
 from db.postgres import Store
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import BinanceHistory
-from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.http_json import JsonClient
 from jobs.gaps.trades import TradeGaps
-from jobs.store.writer import BatchRule, Trades, Writer
+from jobs.store.writer import BatchRule, TradeQueue, Writer
 from tests.integration.test_gaps import trade, watermarks
 from tests.rows import TIME, count, gaps, put, stored
 from tests.standins.binance import BinanceStandIn
@@ -35,8 +36,8 @@ class World:
         self.now = NOW
         self.exchange = exchange
         self.trades = {symbol: [each for each in exchange.expected() if each.symbol == symbol] for symbol in exchange.symbols}
-        self.history = BinanceHistory(Rest(exchange.rest_url, tries=1))
-        options = {"patience": 0.0, **options}
+        self.history = BinanceHistory(JsonClient(exchange.rest_url, max_attempts=1))
+        options = {"store_wait": 0.0, **options}
         self.gaps = TradeGaps("binance", exchange.symbols, self.history, store, bus, lambda: self.now, **options)
 
     def fill(self, *, reconnected: bool = False) -> None:
@@ -55,7 +56,7 @@ def world(tmp_path: Path, store: Store, bus: Bus) -> Iterator[Callable[..., Worl
         yield lambda **options: World(store, bus, exchange, **options)
 
 
-def test_ids_that_were_skipped_are_filled(store: Store, world: Callable[..., World]) -> None:
+def test_skipped_ids_are_filled(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
     put(store, [*bitcoin[:10], *bitcoin[11:500], *bitcoin[2100:], *ether[3:40], *ether[41:]])
@@ -67,7 +68,7 @@ def test_ids_that_were_skipped_are_filled(store: Store, world: Callable[..., Wor
     assert here.asked() == asked  # a whole store asks for nothing
 
 
-def test_the_minutes_of_filled_trades_are_marked_for_the_candles(store: Store, world: Callable[..., World]) -> None:
+def test_minutes_of_filled_trades_are_marked_for_the_candles(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
     put(store, [bitcoin[0], bitcoin[-1]])
@@ -79,7 +80,7 @@ def test_the_minutes_of_filled_trades_are_marked_for_the_candles(store: Store, w
         assert {minute[:16] for (minute,) in cursor.fetchall()} == {each.time[:16] for each in bitcoin}
 
 
-def test_after_a_reconnection_the_tail_is_fetched_though_nothing_follows_it(store: Store, world: Callable[..., World]) -> None:
+def test_tail_is_fetched_after_a_reconnection(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
     put(store, bitcoin[:100])
@@ -90,7 +91,7 @@ def test_after_a_reconnection_the_tail_is_fetched_though_nothing_follows_it(stor
     assert watermarks(store) == {"BTCUSDT": bitcoin[-1].trade_id}
 
 
-def test_a_tail_stops_where_the_live_stream_has_gone_on(store: Store, world: Callable[..., World]) -> None:
+def test_tail_ends_at_the_first_live_trade(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
     put(store, bitcoin[:100])
@@ -107,7 +108,7 @@ def test_a_tail_stops_where_the_live_stream_has_gone_on(store: Store, world: Cal
     assert [row[1:5] for row in gaps(store)] == [(bitcoin[1100].trade_id, bitcoin[2899].trade_id, 1800, "filled")]
 
 
-def test_what_the_exchange_does_not_have_is_reported_unfillable_once_that_can_be_believed(store: Store, bus: Bus, tmp_path: Path) -> None:
+def test_absent_trades_are_unfillable_after_the_settling_time(store: Store, bus: Bus, tmp_path: Path) -> None:
     with BinanceStandIn(tmp_path, trades=2000, speed=None, waits=True) as exchange:
         exchange.control("jump", position=400)
         exchange.control("lose", count=3, symbol="BTCUSDT")
@@ -136,7 +137,7 @@ def test_what_the_exchange_does_not_have_is_reported_unfillable_once_that_can_be
 
 
 @pytest.mark.parametrize(("status", "words"), [(503, "HTTP 503"), (500, "HTTP 500"), (418, "HTTP 418")])
-def test_what_cannot_be_had_now_stays_open_and_is_filled_later(store: Store, world: Callable[..., World], status: int, words: str) -> None:
+def test_gap_stays_open_during_an_outage_and_is_filled_later(store: Store, world: Callable[..., World], status: int, words: str) -> None:
     here = world()
     bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
     put(store, [*bitcoin[:20], *bitcoin[30:], *ether[:20], *ether[30:]])
@@ -152,9 +153,9 @@ def test_what_cannot_be_had_now_stays_open_and_is_filled_later(store: Store, wor
     assert [(row[4], row[5]) for row in gaps(store)] == [("filled", None)] * 2
 
 
-def test_a_pause_that_the_exchange_asks_for_is_kept(store: Store, world: Callable[..., World]) -> None:
+def test_requested_pause_of_the_exchange_is_kept(store: Store, world: Callable[..., World]) -> None:
     here = world()
-    here.history._rest = Rest(here.exchange.rest_url)
+    here.history._client = JsonClient(here.exchange.rest_url)
     bitcoin = here.trades["BTCUSDT"]
     put(store, [*bitcoin[:20], *bitcoin[30:]])
     here.exchange.control("refuse", status=429, count=1, retry_after=2)
@@ -164,7 +165,7 @@ def test_a_pause_that_the_exchange_asks_for_is_kept(store: Store, world: Callabl
     assert stored(store) == bitcoin
 
 
-def test_a_symbol_that_the_exchange_does_not_know_does_not_hold_up_the_others(store: Store, bus: Bus, tmp_path: Path) -> None:
+def test_unknown_symbol_does_not_block_the_others(store: Store, bus: Bus, tmp_path: Path) -> None:
     with BinanceStandIn(tmp_path, trades=500, speed=None, waits=True) as exchange:
         exchange.control("jump")
         here = World(store, bus, exchange)
@@ -176,7 +177,7 @@ def test_a_symbol_that_the_exchange_does_not_know_does_not_hold_up_the_others(st
         assert gaps(store, "open") == [("NOBODY", 2, 2, 1, "open", "HTTP 400: Invalid symbol.")]
 
 
-def test_a_hole_that_is_too_long_is_left_to_the_operator_and_said_to_be(store: Store, world: Callable[..., World]) -> None:
+def test_too_long_gap_is_reported_and_left_to_the_operator(store: Store, world: Callable[..., World]) -> None:
     here = world(longest=1000)
     bitcoin = here.trades["BTCUSDT"]
     put(store, [*bitcoin[:20], *bitcoin[1021:]])
@@ -189,7 +190,7 @@ def test_a_hole_that_is_too_long_is_left_to_the_operator_and_said_to_be(store: S
     assert stored(store) == bitcoin
 
 
-def test_long_holes_are_filled_a_stretch_at_a_time_and_the_short_ones_first(store: Store, world: Callable[..., World]) -> None:
+def test_long_gaps_are_filled_in_parts_after_the_short_ones(store: Store, world: Callable[..., World]) -> None:
     here = world(pages=1)
     bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
     put(store, [bitcoin[0], bitcoin[-1], *ether[:10], *ether[11:]])
@@ -200,7 +201,7 @@ def test_long_holes_are_filled_a_stretch_at_a_time_and_the_short_ones_first(stor
     assert stored(store) == [*bitcoin, *ether]
 
 
-def test_a_long_tail_is_fetched_a_stretch_at_a_time_too(store: Store, world: Callable[..., World]) -> None:
+def test_long_tail_is_fetched_in_parts(store: Store, world: Callable[..., World]) -> None:
     here = world(pages=1)
     bitcoin = here.trades["BTCUSDT"]
     put(store, bitcoin[:1])
@@ -210,7 +211,7 @@ def test_a_long_tail_is_fetched_a_stretch_at_a_time_too(store: Store, world: Cal
     assert stored(store) == bitcoin
 
 
-def test_what_was_stored_before_a_kill_is_not_fetched_again(store: Store, world: Callable[..., World]) -> None:
+def test_trades_stored_before_a_kill_are_not_fetched_again(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
     put(store, [bitcoin[0], bitcoin[-1]])
@@ -248,13 +249,13 @@ def test_stop_ends_a_fill_at_the_next_page(store: Store, world: Callable[..., Wo
     assert count(store) == 1002
 
 
-def test_what_is_on_its_way_to_the_store_is_waited_for_and_not_fetched(store: Store, bus: Bus, world: Callable[..., World]) -> None:
-    here = world(patience=30.0)
+def test_trades_on_their_way_to_the_store_are_not_fetched(store: Store, bus: Bus, world: Callable[..., World]) -> None:
+    here = world(store_wait=30.0)
     bitcoin = here.trades["BTCUSDT"]
     put(store, bitcoin[:100])
     bus.publish_trades(bitcoin[100:], "test/1")
     stop = threading.Event()
-    writer = threading.Thread(target=Writer(bus, store, BatchRule(100, 50), Trades(bus)).run, args=(stop,))
+    writer = threading.Thread(target=Writer(bus, store, BatchRule(100, 50), TradeQueue(bus)).run, args=(stop,))
     writer.start()
     here.fill(reconnected=True)
     stop.set()

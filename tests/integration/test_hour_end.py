@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from config.pacing import Stopped
 from config.settings import Settings, SourceSpec
 from db import topics
 from db.bus import Bus
@@ -17,15 +18,14 @@ from db.messages import Tick
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 from jobs.figures import hour_end
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.runtime.runs import JobFailed, Runner, run_once
 from jobs.scheduler import TIMED
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, Prices, Writer
+from jobs.store.writer import BatchRule, PriceQueue, Writer
 from tests.fx_hours import FOLDER
 from tests.jobs_oracle import fx_volatility
 from tests.standins.oanda import OandaStandIn
@@ -36,8 +36,8 @@ START = datetime(2021, 9, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def work(settings: Settings, bus: Bus, store: Store) -> Work:
-    return Work(settings, bus, store, lambda: NOON + timedelta(seconds=30))
+def work(settings: Settings, bus: Bus, store: Store) -> JobContext:
+    return JobContext(settings, bus, store, lambda: NOON + timedelta(seconds=30))
 
 
 def estimates(store: Store) -> dict[tuple[str, str], float]:
@@ -47,7 +47,7 @@ def estimates(store: Store) -> dict[tuple[str, str], float]:
 # what is on its way
 
 
-def test_what_is_on_the_bus_is_waited_for(work: Work, store: Store, bus: Bus) -> None:
+def test_run_waits_for_prices_on_the_bus(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, [candle("EUR_USD", NOON - number * HOUR, ("1.1", "1.1", "1.1", "1.1")) for number in range(2, 40)])
     moment = format_time(NOON - timedelta(minutes=5))
     bus.publish_prices([Tick("EUR_USD", "1.2", "1.2", "1.2", moment, "oanda")])
@@ -57,7 +57,7 @@ def test_what_is_on_the_bus_is_waited_for(work: Work, store: Store, bus: Bus) ->
     assert run.is_alive(), "the last hour is not there yet"
     assert estimates(store) == {}
     others = [
-        threading.Thread(target=Writer(bus, store, BatchRule(), Prices(bus)).run, args=(work.stop_writing,)),
+        threading.Thread(target=Writer(bus, store, BatchRule(), PriceQueue(bus)).run, args=(work.stop_writing,)),
         threading.Thread(target=RollUp(store, bus, work.clock).run, args=(work.stop_writing,)),
     ]
     for other in others:
@@ -69,7 +69,7 @@ def test_what_is_on_the_bus_is_waited_for(work: Work, store: Store, bus: Bus) ->
     assert estimates(store)["EUR_USD", "close_to_close"] > 0.01
 
 
-def test_an_hour_that_has_just_ended_is_given_its_last_seconds(work: Work, bus: Bus) -> None:
+def test_run_waits_for_the_last_seconds_of_the_hour(work: JobContext, bus: Bus) -> None:
     looks: list[datetime] = []
 
     def clock() -> datetime:
@@ -80,15 +80,17 @@ def test_an_hour_that_has_just_ended_is_given_its_last_seconds(work: Work, bus: 
     assert looks[-1] >= NOON + timedelta(seconds=3)
 
 
-def test_patience_has_an_end(work: Work, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hour_end, "PATIENCE", 0.5)
+def test_run_waits_for_candles_for_a_limited_time(work: JobContext, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hour_end, "CANDLE_WAIT_SECONDS", 0.5)
     with store.transaction() as cursor:
         cursor.execute("INSERT INTO candle_marks VALUES ('EUR_USD', %s)", (NOON - HOUR,))
     assert hour_end.complete_hours(work, NOON) is None
 
 
 @pytest.mark.parametrize("minute", [NOON, NOON - timedelta(days=3)])
-def test_marks_of_other_times_are_not_waited_for(work: Work, store: Store, monkeypatch: pytest.MonkeyPatch, minute: datetime) -> None:
+def test_run_does_not_wait_for_marks_of_other_times(
+    work: JobContext, store: Store, monkeypatch: pytest.MonkeyPatch, minute: datetime
+) -> None:
     monkeypatch.setattr(hour_end, "_pause", lambda work: pytest.fail("waits"))
     with store.transaction() as cursor:
         cursor.execute("INSERT INTO candle_marks VALUES ('EUR_USD', %s)", (minute,))
@@ -96,7 +98,7 @@ def test_marks_of_other_times_are_not_waited_for(work: Work, store: Store, monke
 
 
 @pytest.mark.parametrize("name", ["hourly_job", "daily_correlation_job"])
-def test_a_stop_while_waiting_is_no_success(work: Work, store: Store, name: str) -> None:
+def test_stop_during_the_wait_is_no_success(work: JobContext, store: Store, name: str) -> None:
     put(store, recorded(["EUR_USD", "GBP_USD"], START, NOON))
     with store.transaction() as cursor:
         cursor.execute("INSERT INTO candle_marks VALUES ('EUR_USD', %s)", (NOON - HOUR,))
@@ -110,7 +112,7 @@ def test_a_stop_while_waiting_is_no_success(work: Work, store: Store, name: str)
     assert select(store, "SELECT outcome FROM job_runs WHERE job = 'hourly_job' ORDER BY id DESC LIMIT 1") == [("succeeded",)]
 
 
-def test_two_runs_at_once_are_one(work: Work, store: Store, bus: Bus) -> None:
+def test_two_concurrent_runs_leave_the_rows_of_one(work: JobContext, store: Store, bus: Bus) -> None:
     """A run by hand beside the scheduler's."""
     put(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, NOON))
     eager = replace(work, settings=replace(work.settings, volatility_threshold=0.0001, volatility_critical=0.5))
@@ -138,10 +140,10 @@ def broker() -> Iterator[OandaStandIn]:
 
 
 @pytest.fixture
-def fed(work: Work, store: Store, broker: OandaStandIn, monkeypatch: pytest.MonkeyPatch) -> Work:
-    """Work with OANDA as a source, and a store with all but its last three hours."""
-    monkeypatch.setattr("jobs.feeds.http_json.backoff", lambda attempt, jitter: 0.01)
-    monkeypatch.setattr(hour_end, "PATIENCE", 0.3)  # nobody stores what the runs publish
+def fed(work: JobContext, store: Store, broker: OandaStandIn, monkeypatch: pytest.MonkeyPatch) -> JobContext:
+    """JobContext with OANDA as a source, and a store with all but its last three hours."""
+    monkeypatch.setattr("jobs.feeds.http_json.retry_delay", lambda attempt, jitter: 0.01)
+    monkeypatch.setattr(hour_end, "CANDLE_WAIT_SECONDS", 0.3)  # nobody stores what the runs publish
     put(store, recorded(["EUR_USD", "USD_JPY"], START, NOON - 3 * HOUR))
     settings = replace(
         work.settings,
@@ -154,7 +156,7 @@ def fed(work: Work, store: Store, broker: OandaStandIn, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("kept", [timedelta(0), timedelta(days=10)])
-def test_where_more_is_missing_more_is_fetched(fed: Work, store: Store, kept: timedelta) -> None:
+def test_fetch_begins_at_the_last_stored_candle(fed: JobContext, store: Store, kept: timedelta) -> None:
     with store.transaction() as cursor:
         cursor.execute("DELETE FROM candles WHERE start_time >= %s", (START + kept,))
     hourly_job(fed, NOON)
@@ -166,13 +168,13 @@ def assert_as_recorded(store: Store) -> None:
     assert estimates(store) == {key: pytest.approx(figures[0], rel=1e-9) for key, figures in expected.items()}
 
 
-def test_the_last_hours_are_fetched(fed: Work, store: Store, broker: OandaStandIn) -> None:
+def test_last_hours_are_fetched_again(fed: JobContext, store: Store, broker: OandaStandIn) -> None:
     hourly_job(fed, NOON)
     assert_as_recorded(store)
     assert broker.state()["candles_requests"] == 20
 
 
-def test_a_broker_that_is_away_fails_the_run_which_is_tried_again(fed: Work, store: Store, bus: Bus, broker: OandaStandIn) -> None:
+def test_unavailable_broker_fails_the_run_which_is_retried(fed: JobContext, store: Store, bus: Bus, broker: OandaStandIn) -> None:
     """And what does not depend on it is there at once."""
     put(store, [candle("BTCUSDT", NOON - number * HOUR, ("9", "10", "8", "9.5")) for number in range(1, 40)])
     broker.control(do="refuse", status=503, times=10, path="candles")  # two runs, five requests each
@@ -189,8 +191,8 @@ def test_a_broker_that_is_away_fails_the_run_which_is_tried_again(fed: Work, sto
     assert_as_recorded(store)
 
 
-def test_what_the_broker_refuses_for_good_our_own_candles_replace(
-    fed: Work, store: Store, broker: OandaStandIn, caplog: pytest.LogCaptureFixture
+def test_own_candles_replace_those_that_the_broker_refuses(
+    fed: JobContext, store: Store, broker: OandaStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = recorded(["EUR_USD", "USD_JPY"], NOON - 3 * HOUR, NOON)
     put(store, [replace(row, source="ticks") for row in own])
@@ -202,14 +204,14 @@ def test_what_the_broker_refuses_for_good_our_own_candles_replace(
     assert broker.token not in caplog.text
 
 
-def test_an_own_candle_gives_way_to_the_brokers(fed: Work, store: Store) -> None:
+def test_candle_of_the_broker_replaces_our_own(fed: JobContext, store: Store) -> None:
     own: list[Any] = recorded(["EUR_USD", "USD_JPY"], NOON - HOUR, NOON)
     put(store, [replace(row, source="ticks", mid=("1", "9", "1", "5")) for row in own])
     hourly_job(fed, NOON)
     assert_as_recorded(store)
 
 
-def test_the_daily_job_needs_the_last_hour_too(fed: Work, store: Store) -> None:
+def test_daily_job_fetches_the_last_hour_too(fed: JobContext, store: Store) -> None:
     midnight = NOON.replace(hour=0)
     with store.transaction() as cursor:
         cursor.execute("DELETE FROM candles WHERE start_time >= %s", (midnight - 3 * HOUR,))

@@ -20,9 +20,9 @@ from db.postgres import Store
 from db.timestamps import format_time
 from jobs.analytics.volatility import ESTIMATORS
 from jobs.figures.hourly import hourly_job
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, Prices, Writer
+from jobs.store.writer import BatchRule, PriceQueue, Writer
 from tests.jobs_oracle import Estimate, Key, fx_volatility
 from tests.stored_hours import HOUR, candle, put, recorded, select
 
@@ -32,15 +32,15 @@ MONDAY = datetime(2021, 9, 20, 5, tzinfo=UTC)
 SATURDAY = datetime(2021, 9, 18, 12, tzinfo=UTC)
 START = datetime(2021, 9, 1, tzinfo=UTC)
 
-MakeWork = Callable[..., Work]
+MakeWork = Callable[..., JobContext]
 
 
 @pytest.fixture
 def make_work(settings: Settings, bus: Bus, store: Store) -> MakeWork:
-    """Work at a moment a little after the hour."""
+    """JobContext at a moment a little after the hour."""
 
-    def make(as_of: datetime, **changes: Any) -> Work:
-        return Work(replace(settings, **changes), bus, store, lambda: as_of + timedelta(seconds=10))
+    def make(as_of: datetime, **changes: Any) -> JobContext:
+        return JobContext(replace(settings, **changes), bus, store, lambda: as_of + timedelta(seconds=10))
 
     return make
 
@@ -64,7 +64,7 @@ def with_holes(rows: list[CandleRow], share: float) -> list[CandleRow]:
 
 @pytest.mark.parametrize("share", [0.0, 0.06])
 @pytest.mark.parametrize("as_of", [WEDNESDAY, MONDAY, MONDAY + 19 * HOUR, SATURDAY - 15 * HOUR])
-def test_every_figure_is_that_of_pandas(make_work: MakeWork, store: Store, as_of: datetime, share: float) -> None:
+def test_volatilities_equal_those_of_pandas(make_work: MakeWork, store: Store, as_of: datetime, share: float) -> None:
     rows = with_holes(recorded(PAIRS, START, as_of + 5 * HOUR), share)
     put(store, rows)
     assert hourly_job(make_work(as_of), as_of) == len(stored(store, as_of))
@@ -77,19 +77,19 @@ def test_every_figure_is_that_of_pandas(make_work: MakeWork, store: Store, as_of
     assert len(ours) > 20, "holes or not, there is something to compare"
 
 
-def test_a_market_that_is_closed_says_nothing(make_work: MakeWork, store: Store, bus: Bus) -> None:
+def test_closed_market_has_no_figures(make_work: MakeWork, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, SATURDAY))
     assert hourly_job(make_work(SATURDAY), SATURDAY) == 0
     assert stored(store, SATURDAY) == {}
     assert [told(bus, channel) for channel in topics.CHANNELS] == [[]] * 5
 
 
-def test_an_empty_store_is_no_failure(make_work: MakeWork, bus: Bus) -> None:
+def test_job_with_an_empty_store_succeeds(make_work: MakeWork, bus: Bus) -> None:
     assert hourly_job(make_work(WEDNESDAY), WEDNESDAY) == 0
     assert told(bus, topics.DATA_READY) == []
 
 
-def test_flat_prices_have_no_volatility_and_few_hours_none_that_is_known(make_work: MakeWork, store: Store) -> None:
+def test_flat_prices_have_zero_volatility_and_few_hours_none(make_work: MakeWork, store: Store) -> None:
     hours = [WEDNESDAY - number * HOUR for number in range(1, 40)]
     flat = [candle("EUR_USD", start, ("1.1", "1.1", "1.1", "1.1")) for start in hours]
     put(store, flat + [candle("GBP_USD", start, ("1.3", "1.4", "1.2", "1.35")) for start in hours[:19]])
@@ -97,7 +97,7 @@ def test_flat_prices_have_no_volatility_and_few_hours_none_that_is_known(make_wo
     assert {(symbol, value) for (symbol, _), (value, _, _) in stored(store, WEDNESDAY).items()} == {("EUR_USD", 0.0)}
 
 
-def test_prices_that_contradict_each_other_become_no_figure(make_work: MakeWork, store: Store, bus: Bus) -> None:
+def test_contradictory_prices_make_no_figure(make_work: MakeWork, store: Store, bus: Bus) -> None:
     """Whatever a feed gave: no NaN is stored, none is told."""
     hours = [WEDNESDAY - number * HOUR for number in range(1, 40)]
     odd = [("1.1", "1.0", "1.2", "1.1"), ("0", "0", "0", "0"), ("1.1", "1.1", "1.1", "-1")]
@@ -108,7 +108,7 @@ def test_prices_that_contradict_each_other_become_no_figure(make_work: MakeWork,
         assert "NaN" not in str(told(bus, channel))
 
 
-def test_what_a_subscriber_is_told(make_work: MakeWork, store: Store, bus: Bus) -> None:
+def test_subscriber_receives_prices_alerts_and_data_ready(make_work: MakeWork, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, WEDNESDAY))
     work = make_work(WEDNESDAY, volatility_threshold=0.003, volatility_critical=0.006)
     hourly_job(work, WEDNESDAY)
@@ -130,7 +130,7 @@ def test_what_a_subscriber_is_told(make_work: MakeWork, store: Store, bus: Bus) 
         assert prices[symbol] == {"bid": row.bid[3], "ask": row.ask[3], "mid": row.mid[3], "time": format_time(WEDNESDAY)}
 
 
-def test_a_run_repeated_changes_nothing_but_says_again_what_is_ready(make_work: MakeWork, store: Store, bus: Bus) -> None:
+def test_repeated_run_publishes_only_data_ready_again(make_work: MakeWork, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, WEDNESDAY))
     work = make_work(WEDNESDAY, volatility_threshold=0.003)
     hourly_job(work, WEDNESDAY)
@@ -141,7 +141,7 @@ def test_a_run_repeated_changes_nothing_but_says_again_what_is_ready(make_work: 
     assert len(told(bus, topics.DATA_READY)) == 4
 
 
-def test_a_moment_before_the_last_judged_is_not_judged(make_work: MakeWork, store: Store, bus: Bus) -> None:
+def test_earlier_time_than_the_last_judged_makes_no_alert(make_work: MakeWork, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, WEDNESDAY))
     hourly_job(make_work(WEDNESDAY), WEDNESDAY)
     write(make_work(WEDNESDAY))
@@ -151,7 +151,7 @@ def test_a_moment_before_the_last_judged_is_not_judged(make_work: MakeWork, stor
     assert told(bus, topics.VOLATILITY_ALERTS) == []
 
 
-def test_an_instrument_with_thresholds_of_its_own_keeps_to_those(make_work: MakeWork, store: Store, bus: Bus) -> None:
+def test_instrument_with_own_thresholds_uses_them(make_work: MakeWork, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, WEDNESDAY))
     own = {"GBP_JPY": (0.0001, 0.5), "EUR_USD": (0.4, 0.5)}
     hourly_job(make_work(WEDNESDAY, volatility_threshold=0.001, volatility_critical=0.002, volatility_thresholds=own), WEDNESDAY)
@@ -172,9 +172,7 @@ def test_an_instrument_with_thresholds_of_its_own_keeps_to_those(make_work: Make
         (WEDNESDAY + timedelta(seconds=1), "1.5", False),  # never back
     ],
 )
-def test_a_closing_price_is_told_where_it_is_news(
-    make_work: MakeWork, store: Store, bus: Bus, time: datetime, mid: str, news: bool
-) -> None:
+def test_closing_price_is_published_if_it_is_new(make_work: MakeWork, store: Store, bus: Bus, time: datetime, mid: str, news: bool) -> None:
     put(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"), source="oanda")])
     bus.cache_price("EUR_USD", bid=mid, ask=mid, mid=mid, time=time)
     write(make_work(WEDNESDAY))
@@ -182,7 +180,7 @@ def test_a_closing_price_is_told_where_it_is_news(
     assert len(told(bus, topics.PRICES)) == 1 + news
 
 
-def test_a_later_run_tells_the_prices_that_were_not_there_yet(make_work: MakeWork, store: Store, bus: Bus) -> None:
+def test_later_run_publishes_the_missing_closing_prices(make_work: MakeWork, store: Store, bus: Bus) -> None:
     for symbol in ("EUR_USD", "GBP_USD"):
         put(store, [candle(symbol, WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
         hourly_job(make_work(WEDNESDAY), WEDNESDAY)
@@ -201,9 +199,9 @@ def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: 
     assert hourly_job(make_work(WEDNESDAY + HOUR), WEDNESDAY + HOUR) == 0
 
 
-def write(work: Work) -> None:
+def write(work: JobContext) -> None:
     """Store what waits on the bus, and make its candles."""
-    queue = Prices(work.bus)
+    queue = PriceQueue(work.bus)
     work.bus.open_group(queue.channel)
     Writer(work.bus, work.store, BatchRule(), queue).write_batch(queue.read(queue.most, 0))
     RollUp(work.store, work.bus, work.clock).run_once(work.stop)

@@ -90,7 +90,7 @@ def on_server(url: str, statement: str) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_two_kills_on_the_way_change_nothing(towns: list[Town]) -> None:
+def test_two_kills_during_the_jobs_change_no_result(towns: list[Town]) -> None:
     calm, struck = towns
     undisturbed, driver = calm.drive(), struck.drive()
     try:

@@ -25,6 +25,7 @@ from db.timestamps import format_time
 from jobs.scheduler import JOBS
 from tests.clients import PythonClient
 from tests.conftest import until
+from tests.failing_jobs import FAULTS
 from tests.processes import ROOT, Running, Web, environ_of, jobs
 from tests.stored_hours import HOUR, candle, put, select
 
@@ -83,7 +84,7 @@ def flows(bus: Bus) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_two_processes_of_which_one_acts(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
+def test_one_of_two_processes_is_active(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
     with ExitStack() as stack:
         first = stack.enter_context(jobs(settings, tmp_path / "first.log", **FAST))
         until(lambda: acts(first), 60, "the first one acting")
@@ -125,7 +126,7 @@ def from_nothing_there_are_figures(store: Store) -> None:
 
 
 @pytest.mark.timeout(200)
-def test_a_job_that_fails_stops_no_other_and_is_tried_again(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
+def test_failing_job_is_retried_and_stops_no_other(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
     rename(store, "volatility", "mislaid")
     with jobs(settings, tmp_path / "jobs.log", **FAST) as process:
         until(lambda: outcomes(store).get("hourly_job") == "failed", 60, "the failure told")
@@ -175,7 +176,7 @@ def last_hour(store: Store, raw_redis: redis_client.Redis) -> datetime:
     return hour
 
 
-def test_a_subscriber_gets_what_a_run_by_hand_tells(
+def test_subscriber_receives_the_messages_of_a_run_by_hand(
     settings: Settings, manage: Manage, bus: Bus, last_hour: datetime, tmp_path: Path
 ) -> None:
     as_of = format_time(last_hour)
@@ -200,7 +201,7 @@ def test_a_subscriber_gets_what_a_run_by_hand_tells(
         assert len([each for each in client.bodies("price_update") if each["price"]["time"] == as_of]) == 1
 
 
-def test_runs_by_hand_are_in_the_table(manage: Manage, store: Store, last_hour: datetime) -> None:
+def test_run_by_hand_is_in_the_table(manage: Manage, store: Store, last_hour: datetime) -> None:
     assert "daily_correlation_job" in manage("list").stdout
     assert manage("run", "hourly_job").returncode == 0
     assert manage("run", "daily_correlation_job").returncode == 0
@@ -224,14 +225,14 @@ def test_runs_by_hand_are_in_the_table(manage: Manage, store: Store, last_hour: 
         (("run", "hourly_job", "--as-of", "noon"), "is not a time"),
     ],
 )
-def test_what_cannot_be_run_is_said_in_a_sentence(manage: Manage, arguments: tuple[str, ...], says: str) -> None:
+def test_impossible_run_is_refused_with_a_sentence(manage: Manage, arguments: tuple[str, ...], says: str) -> None:
     done = manage(*arguments)
     assert done.returncode == 2
     assert says in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
-def test_a_run_by_hand_that_fails_says_so(manage: Manage, store: Store, last_hour: datetime) -> None:
+def test_failing_run_by_hand_prints_its_error(manage: Manage, store: Store, last_hour: datetime) -> None:
     rename(store, "volatility", "mislaid")
     done = manage("run", "hourly_job", "--as-of", format_time(last_hour), LOG_LEVEL="CRITICAL")
     assert done.returncode == 1
@@ -242,3 +243,21 @@ def test_a_run_by_hand_that_fails_says_so(manage: Manage, store: Store, last_hou
         assert done.returncode == 1
         assert done.stderr.startswith("Error: ")
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_jobs_process_ends_with_an_error_if_a_long_lived_thread_ends(settings: Settings, tmp_path: Path, fault: str) -> None:
+    nowhere = "http://127.0.0.1:9"  # a history that cannot be reached: its gap filler retries
+    environ = {
+        **environ_of(settings),
+        **FAST,
+        "SOURCES": "synthetic,binance",
+        "BINANCE_WS_URL": "ws://127.0.0.1:9",
+        "BINANCE_REST_URL": nowhere,
+    }
+    with Running([sys.executable, "-m", "tests.failing_jobs", fault], environ, tmp_path / "jobs.log") as process:
+        assert process.popen is not None
+        assert process.popen.wait(60) == 1, process.output()[-3000:]
+    errors = [json.loads(line) for line in process.output().splitlines() if line.startswith("{") and '"ERROR"' in line]
+    assert [error["message"] for error in errors if "the process ends" in error["message"]], process.output()[-3000:]
+    assert holders(settings) == 0

@@ -25,7 +25,7 @@ from db.candles import CandleRow, insert_candles
 from db.intervals import INTERVALS, candle_start
 from db.postgres import Store
 from db.timestamps import format_time, parse_time
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.oanda.history import OandaHistory
 from tests.conftest import until
 from tests.processes import ROOT, Running, jobs
@@ -197,7 +197,7 @@ def test_an_hour_of_misfortune_leaves_the_store_whole(
         whole = candles_of(quotes)
         until(lambda: len(oanda_candles(store)) >= len(whole), 60, "OANDA's candles, after the silence was noticed")
         until(lambda: oanda_candles(store) == whole, 10, "candles that are equal to the recording")
-        rest = Rest(oanda.url, headers={"Authorization": f"Bearer {oanda.token}"})
+        rest = JsonClient(oanda.url, headers={"Authorization": f"Bearer {oanda.token}"})
         told = OandaHistory(rest).candles("EUR_USD", "1m", HOUR, HOUR + timedelta(hours=1), threading.Event())
         assert sum(len(page) for page in told) == sum(1 for each in whole if each[0] == "1m")
 

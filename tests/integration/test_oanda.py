@@ -21,6 +21,7 @@ import orjson
 import psycopg2
 import pytest
 
+from config.pacing import Stopped
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
@@ -30,13 +31,14 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Rest, Stopped
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.ingest import Ingest, Ingestion
 from jobs.feeds.oanda.history import OandaHistory, oanda_history
-from jobs.feeds.oanda.stream import OandaSource, request_headers
+from jobs.feeds.oanda.stream import OandaSource
+from jobs.feeds.oanda.wire import request_headers
 from jobs.feeds.status import Reporter, Status
-from jobs.runtime.context import Work
-from jobs.services import _surroundings
+from jobs.runtime.context import JobContext
+from jobs.services import _source_context
 from tests.conftest import until
 from tests.processes import jobs
 from tests.standins.oanda import OandaStandIn
@@ -97,7 +99,9 @@ def has_state(bus: Bus, state: str) -> Callable[[], bool]:
     return lambda: state in [name for name, _ in changes(bus)]
 
 
-def test_every_price_once_through_every_misfortune(bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
+def test_every_price_is_published_once_despite_every_fault(
+    bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]
+) -> None:
     with OandaStandIn(quotes=market(700), heartbeat=0.1) as oanda:
         for at, command in (
             (100, {"do": "drop"}),
@@ -130,7 +134,7 @@ def test_every_price_once_through_every_misfortune(bus: Bus, market: Callable[[i
     assert set(changes(bus)) - {("connecting", None), ("live", None)} == {("backing_off", detail) for detail in details}
 
 
-def test_prices_of_one_moment_all_come_and_a_repeated_one_does_not(bus: Bus, tmp_path: Path) -> None:
+def test_prices_of_one_time_are_all_published_but_not_repeated(bus: Bus, tmp_path: Path) -> None:
     file = tmp_path / "EUR_USD.csv"
     moment = "2014-05-05T00:00:00.000Z"
     file.write_text(f"time,bid,ask\n{moment},1.1,1.3\n{moment},1.2,1.3\n{moment},1.2,1.4\n2014-05-05T00:00:01Z,1.2,1.4\n")
@@ -165,7 +169,7 @@ def alone(feed: OandaSource, bus: Bus, max_attempts: int) -> Iterator[tuple[thre
         assert not thread.is_alive()
 
 
-def test_a_bad_token_is_down_with_its_reason_and_told_to_nobody(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_token_makes_the_source_down_without_revealing_it(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     with OandaStandIn() as oanda, caplog.at_level(logging.DEBUG):
         with alone(source(oanda, token="wrong-but-secret"), bus, max_attempts=10) as (thread, report):
             thread.join(20)
@@ -188,7 +192,7 @@ def test_a_bad_token_is_down_with_its_reason_and_told_to_nobody(bus: Bus, caplog
         (404, None, "HTTP 404: Not found."),
     ],
 )
-def test_what_an_operator_must_mend_is_fatal(status: int | None, account: str | None, reason: str) -> None:
+def test_refusal_that_needs_an_operator_is_fatal(status: int | None, account: str | None, reason: str) -> None:
     with OandaStandIn() as oanda:
         if status is not None:
             oanda.control(do="refuse", status=status)
@@ -199,7 +203,7 @@ def test_what_an_operator_must_mend_is_fatal(status: int | None, account: str | 
     assert caught.value.__cause__ is caught.value.__context__ is None  # httpx's own words have the URL
 
 
-def test_retry_after_is_waited_for(bus: Bus) -> None:
+def test_retry_after_of_the_server_is_waited_out(bus: Bus) -> None:
     with OandaStandIn(heartbeat=0.1) as oanda:
         oanda.control(do="refuse", status=429, retry_after=2)
         begun = time.monotonic()
@@ -209,7 +213,9 @@ def test_retry_after_is_waited_for(bus: Bus) -> None:
     assert changes(bus)[0] == ("backing_off", "HTTP 429: Too Many Requests")
 
 
-def test_down_after_so_many_attempts_yet_live_again(bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
+def test_source_is_down_after_the_attempts_and_live_again_later(
+    bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]
+) -> None:
     with OandaStandIn(quotes=market(10), heartbeat=0.1) as oanda:
         oanda.control(do="refuse", status=500, times=5)
         with alone(source(oanda), bus, max_attempts=2) as (_, report):
@@ -220,7 +226,7 @@ def test_down_after_so_many_attempts_yet_live_again(bus: Bus, market: Callable[[
     assert bus.sources()["oanda"]["ticks"] == 10
 
 
-def test_a_server_that_is_away_is_waited_for(bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
+def test_unavailable_server_is_waited_for(bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
     with OandaStandIn(quotes=market(20), heartbeat=0.1) as oanda:
         feed = source(oanda)
         oanda.kill()
@@ -230,7 +236,7 @@ def test_a_server_that_is_away_is_waited_for(bus: Bus, market: Callable[[int], d
             until(lambda: taken(bus) == quotes[:20], 60)
 
 
-def test_a_silent_stream_is_stale_and_stops_at_once(bus: Bus) -> None:
+def test_silent_stream_is_stale_and_stops_at_once(bus: Bus) -> None:
     feed = source(OandaStandIn())
     with OandaStandIn(heartbeat=0.1) as oanda:
         feed = source(oanda, silence=600)
@@ -242,7 +248,7 @@ def test_a_silent_stream_is_stale_and_stops_at_once(bus: Bus) -> None:
     assert changes(bus)[-1][0] == "stale"
 
 
-def test_garbage_on_the_stream_disturbs_nothing(bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
+def test_garbage_on_the_stream_loses_no_price(bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
     with OandaStandIn(quotes=market(50), heartbeat=0.1) as oanda:
         for after, text in ((10, "\n"), (20, "{nonsense\n"), (30, '{"type":"PRICE","instrument":"EUR_USD"}\n')):
             oanda.control(do="say", text=text, after=after)
@@ -251,7 +257,7 @@ def test_garbage_on_the_stream_disturbs_nothing(bus: Bus, market: Callable[[int]
     assert [name for name, _ in changes(bus)] == ["live"]
 
 
-def test_a_killed_jobs_process_repeats_nothing_and_tells_no_secret(
+def test_killed_jobs_process_repeats_no_price_and_logs_no_secret(
     settings: Settings, bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted], tmp_path: Path
 ) -> None:
     log = tmp_path / "jobs.log"
@@ -274,7 +280,7 @@ def test_a_killed_jobs_process_repeats_nothing_and_tells_no_secret(
     assert oanda.account not in said
 
 
-def test_the_newest_of_store_and_bus_is_where_a_source_goes_on(
+def test_source_continues_from_the_newest_price_of_store_and_bus(
     settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]
 ) -> None:
     def row(instrument: str, seconds: int, source: str) -> PriceRow:
@@ -288,9 +294,9 @@ def test_the_newest_of_store_and_bus_is_where_a_source_goes_on(
         insert_prices(cursor, [row("EUR_USD", 1, "oanda"), row("EUR_USD", 5, "oanda"), row("USD_JPY", 7, "oanda")])
         insert_prices(cursor, [row("GBP_USD", 9, "synthetic")])
     bus.publish_prices([tick("EUR_USD", 6), tick("USD_JPY", 2), tick("GBP_USD", 9)])
-    around = _surroundings(Work(settings, bus, store, clock))
-    assert around is not None
-    assert around.latest_times == {"EUR_USD": "2025-01-01T00:00:06.000000Z", "USD_JPY": "2025-01-01T00:00:07.000000Z"}
+    context = _source_context(JobContext(settings, bus, store, clock))
+    assert context is not None
+    assert context.latest_times == {"EUR_USD": "2025-01-01T00:00:06.000000Z", "USD_JPY": "2025-01-01T00:00:07.000000Z"}
 
 
 def stored(settings: Settings) -> list[Quoted]:
@@ -328,20 +334,20 @@ def past() -> Iterator[OandaStandIn]:
 
 
 def history(oanda: OandaStandIn, page: int = 5000) -> OandaHistory:
-    return OandaHistory(Rest(oanda.url, headers=request_headers(oanda.token)), page=page)
+    return OandaHistory(JsonClient(oanda.url, headers=request_headers(oanda.token)), page=page)
 
 
 def candles(given: OandaHistory, interval: str = "1h", start: datetime = START, end: datetime = END) -> list[CandleRow]:
     return [row for page in given.candles("EUR_USD", interval, start, end, threading.Event()) for row in page]
 
 
-def test_the_whole_history_in_one_page(past: OandaStandIn, settings: Settings, hourly: list[CandleRow]) -> None:
+def test_whole_history_fits_one_page(past: OandaStandIn, settings: Settings, hourly: list[CandleRow]) -> None:
     config = replace(settings, oanda_rest_url=past.url, oanda_api_token=past.token)
     assert candles(oanda_history(config)) == hourly
 
 
 @pytest.mark.parametrize("page", [1, 7, 700, 4000])
-def test_pages_make_up_the_whole(past: OandaStandIn, hourly: list[CandleRow], page: int) -> None:
+def test_pages_together_are_the_whole_history(past: OandaStandIn, hourly: list[CandleRow], page: int) -> None:
     wanted = hourly if page >= 700 else hourly[100:150]
     end = parse_time(wanted[-1].end_time)
     asked = past.state()["candles_requests"]
@@ -351,7 +357,7 @@ def test_pages_make_up_the_whole(past: OandaStandIn, hourly: list[CandleRow], pa
     assert past.state()["candles_requests"] - asked >= len(wanted) / page
 
 
-def test_more_than_five_thousand_candles(tmp_path: Path) -> None:
+def test_history_of_more_than_five_thousand_candles_is_complete(tmp_path: Path) -> None:
     file = tmp_path / "EUR_USD_M1.csv"
     header = "time,volume," + ",".join(f"{side}_{part}" for side in ("mid", "bid", "ask") for part in "ohlc")
     begin = datetime(2021, 3, 1, tzinfo=UTC)
@@ -363,7 +369,7 @@ def test_more_than_five_thousand_candles(tmp_path: Path) -> None:
     assert [parse_time(row.start_time) for page in pages for row in page] == starts
 
 
-def test_start_and_end_cut_exactly(past: OandaStandIn, hourly: list[CandleRow]) -> None:
+def test_history_is_cut_exactly_at_start_and_end(past: OandaStandIn, hourly: list[CandleRow]) -> None:
     start, end = parse_time(hourly[10].start_time), parse_time(hourly[20].start_time)
     assert candles(history(past), start=start, end=end) == hourly[10:20]
     inside = timedelta(minutes=1)
@@ -372,7 +378,7 @@ def test_start_and_end_cut_exactly(past: OandaStandIn, hourly: list[CandleRow]) 
     assert candles(history(past), start=start, end=start) == []
 
 
-def test_the_candle_that_forms_is_left_out(past: OandaStandIn, hourly: list[CandleRow]) -> None:
+def test_forming_candle_is_left_out(past: OandaStandIn, hourly: list[CandleRow]) -> None:
     past.control(do="now", time="2021-10-01T12:30:00Z")
     try:
         complete = [row for row in hourly if row.end_time <= "2021-10-01T12:30:00"]
@@ -383,7 +389,7 @@ def test_the_candle_that_forms_is_left_out(past: OandaStandIn, hourly: list[Cand
         past.control(do="now", time=None)
 
 
-def test_faults_in_the_middle_are_outlived(past: OandaStandIn, hourly: list[CandleRow]) -> None:
+def test_history_survives_faults_between_pages(past: OandaStandIn, hourly: list[CandleRow]) -> None:
     pages = history(past, 2000).candles("EUR_USD", "1h", START, END, threading.Event())
     found = next(pages)
     past.control(do="refuse", status=429, retry_after=1, path="candles")
@@ -391,7 +397,7 @@ def test_faults_in_the_middle_are_outlived(past: OandaStandIn, hourly: list[Cand
     assert [*found, *(row for page in pages for row in page)] == hourly
 
 
-def test_a_page_that_comes_again_is_a_fault_not_a_loop(past: OandaStandIn) -> None:
+def test_repeated_page_of_candles_is_an_error(past: OandaStandIn) -> None:
     pages = history(past, 1000).candles("EUR_USD", "1h", START, END, threading.Event())
     next(pages)
     past.control(do="repeat_page")
@@ -400,7 +406,7 @@ def test_a_page_that_comes_again_is_a_fault_not_a_loop(past: OandaStandIn) -> No
     assert not caught.value.fatal
 
 
-def test_stop_ends_the_wait_for_another_try(past: OandaStandIn) -> None:
+def test_stop_ends_the_wait_for_a_retry(past: OandaStandIn) -> None:
     stop = threading.Event()
     stop.set()
     past.control(do="refuse", status=429, retry_after=3600, path="candles")
@@ -408,8 +414,8 @@ def test_stop_ends_the_wait_for_another_try(past: OandaStandIn) -> None:
         list(history(past).candles("EUR_USD", "1h", START, END, stop))
 
 
-def test_a_bad_token_is_fatal_for_history_too(past: OandaStandIn) -> None:
-    given = OandaHistory(Rest(past.url, headers=request_headers("wrong")))
+def test_history_with_a_bad_token_is_a_fatal_error(past: OandaStandIn) -> None:
+    given = OandaHistory(JsonClient(past.url, headers=request_headers("wrong")))
     with pytest.raises(SourceError, match=r"HTTP 401: Insufficient authorization to perform request\.") as caught:
         candles(given)
     assert caught.value.fatal
@@ -425,7 +431,7 @@ def test_days_begin_at_five_in_new_york(past: OandaStandIn, hourly: list[CandleR
     assert all(one.end_time <= other.start_time for one, other in pairwise(found))
 
 
-def test_minutes_missed_are_in_the_history(market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
+def test_missed_minutes_are_in_the_history(market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
     with OandaStandIn(quotes=market(500), wait=False) as oanda:
         until(lambda: oanda.state()["over"])
         found = candles(history(oanda), "1m", datetime(2014, 5, 5, tzinfo=UTC), datetime(2014, 5, 6, tzinfo=UTC))
@@ -449,7 +455,9 @@ def test_minutes_missed_are_in_the_history(market: Callable[[int], dict[str, Pat
         ("EUR_USD", {"granularity": "H5"}, "Invalid value specified for 'granularity'"),
     ],
 )
-def test_the_stand_in_refuses_what_the_real_service_refuses(past: OandaStandIn, path: str, query: dict[str, Any], message: str) -> None:
+def test_stand_in_refuses_the_requests_that_the_real_service_refuses(
+    past: OandaStandIn, path: str, query: dict[str, Any], message: str
+) -> None:
     url, headers = f"{past.url}/v3/instruments/{path}/candles", request_headers(past.token)
     answer = httpx.get(url, params={"granularity": "H1", **query}, headers=headers, trust_env=False)
     assert (answer.status_code, answer.json()) == (400, {"errorMessage": message})

@@ -13,7 +13,7 @@ from jobs.feeds.base import Source
 from jobs.venues import build
 from tests.standins.oanda import OandaStandIn
 from tests.unit.test_sources import (
-    surroundings,
+    source_context,
     test_nothing_is_fetched_after_stop,
     test_parse_is_pure,
     test_stop_ends_a_source_that_was_started,
@@ -37,5 +37,5 @@ def source() -> Iterator[Source[Any]]:
     with OandaStandIn(quotes={"EUR_USD": QUOTES}) as oanda:
         yield build(
             SourceSpec("oanda"),
-            surroundings(oanda_stream_url=oanda.url, oanda_account_id=oanda.account, oanda_api_token=oanda.token),
+            source_context(oanda_stream_url=oanda.url, oanda_account_id=oanda.account, oanda_api_token=oanda.token),
         )

@@ -27,7 +27,7 @@ from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
 from db.volatility import VolatilityRow, write_volatility
-from jobs.runtime.context import Work
+from jobs.runtime.context import JobContext
 from jobs.scheduler import TIMED
 from jobs.store import retention as retention_job
 from jobs.store.retention import drop_old_months, make_coming_months, retention_days
@@ -91,7 +91,7 @@ def test_new_month_is_created_during_reads_and_writes(database_url: str) -> None
     hasty.close()
 
 
-def test_a_month_has_the_keys_checks_and_defaults_of_its_table(store: Store) -> None:
+def test_month_has_the_keys_checks_and_defaults_of_its_table(store: Store) -> None:
     same = [trade("2025-01-05T00:00:00Z", 1)] * 2
     with store.transaction() as cursor:
         assert insert_trades(cursor, trade_lines(same)) == 1
@@ -130,7 +130,7 @@ def test_table_without_partitions_is_unchanged(store: Store) -> None:
         (date(2026, 3, 31), 0, ["2024-12", "2025-12", "2026-01", "2026-02", "2026-03"]),
     ],
 )
-def test_only_months_that_are_wholly_older_are_dropped(store: Store, today: date, days: int, left: list[str]) -> None:
+def test_only_wholly_older_months_are_dropped(store: Store, today: date, days: int, left: list[str]) -> None:
     months = ["2024-12", "2025-12", "2026-01", "2026-02", "2026-03"]
     make(store, *months)
     dropped = drop_old_months(store, today, {**KEEP_ALL, "raw_trades": days})
@@ -141,7 +141,7 @@ def test_only_months_that_are_wholly_older_are_dropped(store: Store, today: date
 
 @hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(today=st.dates(date(2024, 1, 1), date(2027, 12, 31)), days=st.integers(1, 1000))
-def test_no_row_that_is_to_be_kept_is_dropped(store: Store, today: date, days: int) -> None:
+def test_no_row_within_retention_is_dropped(store: Store, today: date, days: int) -> None:
     months = [f"{year}-{month:02}" for year in (2023, 2024, 2025, 2026) for month in (1, 2, 6, 12)]
     make(store, *months, tables=("prices",))
     drop_old_months(store, today, {"prices": days})
@@ -161,7 +161,7 @@ def test_dropped_months_are_logged(store: Store, caplog: pytest.LogCaptureFixtur
     assert said == [("month dropped", "candles_2025_01", 90)]
 
 
-def test_a_month_that_is_being_read_stays_until_the_next_time(store: Store, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_month_with_a_reader_stays_until_the_next_run(store: Store, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     make(store, "2025-01", "2026-03")
     keep = {"prices": 90, "candles": 90}
     with reading(database_url, "prices"):
@@ -170,7 +170,7 @@ def test_a_month_that_is_being_read_stays_until_the_next_time(store: Store, data
     assert drop_old_months(store, date(2026, 3, 1), keep) == ["prices_2025_01"]
 
 
-def test_rows_of_a_dropped_month_may_come_again(store: Store) -> None:
+def test_rows_of_a_dropped_month_can_be_stored_again(store: Store) -> None:
     with store.transaction() as cursor:
         insert_prices(cursor, [price("2025-01-05T00:00:00Z", 1), price("2026-03-05T00:00:00Z", 2)])
     drop_old_months(store, date(2026, 3, 6), {"prices": 30})
@@ -189,10 +189,10 @@ def test_each_table_has_its_setting(settings: Settings) -> None:
     assert set(retention_days(settings).values()) == {730}
 
 
-def test_the_job_makes_ahead_and_drops(settings: Settings, store: Store, bus: Bus) -> None:
+def test_job_makes_coming_months_and_drops_old_ones(settings: Settings, store: Store, bus: Bus) -> None:
     make(store, "2023-11", "2023-12")
     moment = datetime(2025, 12, 31, 0, 5, tzinfo=UTC)
-    work = Work(replace(settings, retention_candles=0), bus, store, lambda: moment)
+    work = JobContext(replace(settings, retention_candles=0), bus, store, lambda: moment)
     assert TIMED["retention"].run(work, moment) == 4
     assert {table: names(store, table) for table in TABLES} == {
         "prices": ["2025-12", "2026-01"], "raw_trades": ["2025-12", "2026-01"], "candles": ["2023-11", "2023-12", "2025-12", "2026-01"],
@@ -215,7 +215,7 @@ def candle(time: str) -> CandleRow:
 # figures and runs
 
 
-def test_figures_and_runs_go_with_the_candles(settings: Settings, bus: Bus, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_and_runs_are_deleted_with_the_candles(settings: Settings, bus: Bus, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(old_rows, "MAX_ROWS_PER_DELETE", 3)
     now = datetime(2025, 6, 15, 0, 5, tzinfo=UTC)
     times = [datetime(2025, 6, 5, 0, tzinfo=UTC) + timedelta(hours=hour) for hour in (-30, -20, -10, -1, 0, 1, 200)]
@@ -234,6 +234,6 @@ def test_figures_and_runs_go_with_the_candles(settings: Settings, bus: Bus, stor
             return answers
 
     for days, deleted, kept in (("0", 0, times), ("10", 12, times[4:])):
-        work = Work(replace(settings, retention_candles=int(days)), bus, store, lambda: now)
+        work = JobContext(replace(settings, retention_candles=int(days)), bus, store, lambda: now)
         assert retention_job.retention_job(work, now) == deleted
         assert left() == [kept] * 3

@@ -33,7 +33,7 @@ from db.prices import PriceRow, insert_prices
 from db.rollup import is_mine, roll_up
 from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
-from jobs.store.rollup import FEWEST, News, RollUp
+from jobs.store.rollup import MIN_MARKS_PER_TRANSACTION, PendingCandles, RollUp
 from tests.candle_oracle import Candle, expected, stored
 from tests.conftest import until
 from tests.processes import ROOT, jobs
@@ -210,7 +210,7 @@ def _rows(draw: st.DrawFn) -> list[PriceRow | Trade]:
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=_rows(), data=st.data())
-def test_any_order_and_any_batches_give_the_candles_of_all_at_once(store: Store, rows: list[PriceRow | Trade], data: st.DataObject) -> None:
+def test_candles_are_independent_of_order_and_batches(store: Store, rows: list[PriceRow | Trade], data: st.DataObject) -> None:
     with store.transaction() as cursor:
         cursor.execute("TRUNCATE prices, raw_trades, candles, candle_marks")
     left = data.draw(st.permutations(rows))
@@ -231,7 +231,7 @@ def roll(store: Store, most: int) -> int:
         return roll_up(cursor, most, LATER, trade_venues()).marks
 
 
-def test_sql_and_python_agree_where_candles_begin_and_end(store: Store) -> None:
+def test_sql_and_python_agree_on_candle_bounds(store: Store) -> None:
     numbers = random.Random(7)
     moments = [datetime(1970, 1, 2, tzinfo=UTC) + timedelta(seconds=numbers.random() * 229 * 365 * 86_400) for _ in range(2000)]
     for year in range(1970, 2200, 10):  # every half hour of the weeks in which New York sets its clocks
@@ -254,7 +254,7 @@ def test_sql_and_python_agree_where_candles_begin_and_end(store: Store) -> None:
 # what is in a candle
 
 
-def test_gaps_stay_gaps(store: Store, rollup: RollUp) -> None:
+def test_minutes_without_rows_have_no_candle(store: Store, rollup: RollUp) -> None:
     put(store, price("2025-01-15T10:00:01", "1.1"), price("2025-01-15T10:20:01", "1.2", 2), price("2025-01-16T10:00:00", "1.3", 3))
     once(rollup)
     found = sorted((key[1], key[2]) for key in stored(store))
@@ -263,7 +263,7 @@ def test_gaps_stay_gaps(store: Store, rollup: RollUp) -> None:
     assert [start for interval, start in found if interval == "1h"] == [utc("2025-01-15T10:00"), utc("2025-01-16T10:00")]
 
 
-def test_of_rows_with_the_same_time_the_number_decides(store: Store, rollup: RollUp) -> None:
+def test_rows_of_equal_time_are_ordered_by_number(store: Store, rollup: RollUp) -> None:
     time = "2025-01-15T10:00:01"
     ticks = [price(time, "1.1", 1), price(time, "1.4", 9), price(time, "1.2", 1, epoch="e2"), price(time, "1.3", 2, epoch="e2")]
     trades = [trade(time, 7, "60000"), trade(time, 9, "60001"), trade(time, 8, "60002")]
@@ -273,7 +273,7 @@ def test_of_rows_with_the_same_time_the_number_decides(store: Store, rollup: Rol
     assert one(store, "1m", "2025-01-15T10:00", "BTCUSDT").mid == tuple(map(Decimal, ("60000", "60002", "60000", "60001")))
 
 
-def test_only_currencies_have_bid_and_ask(store: Store, rollup: RollUp) -> None:
+def test_only_fx_candles_have_bid_and_ask(store: Store, rollup: RollUp) -> None:
     put(store, price("2025-01-15T10:00", "1.1"), price("2025-01-15T10:00", "180", 1, "AAPL"))
     once(rollup)
     euro, apple = one(store, "1d", "2025-01-14T22:00"), one(store, "1d", "2025-01-15T00:00", "AAPL")
@@ -281,7 +281,7 @@ def test_only_currencies_have_bid_and_ask(store: Store, rollup: RollUp) -> None:
     assert (apple.mid, apple.bid, apple.ask) == (flat("180"), None, None)
 
 
-def test_quotes_of_an_exchange_that_tells_its_trades_make_no_candle(store: Store, rollup: RollUp) -> None:
+def test_quotes_of_a_venue_with_trades_make_no_candle(store: Store, rollup: RollUp) -> None:
     put(store, price("2025-01-15T10:00:01", "60000", 1, "BTCUSDT", source="binance"))
     once(rollup)
     assert stored(store) == {}
@@ -318,7 +318,7 @@ def test_late_rows_correct_everything_above(store: Store, rollup: RollUp) -> Non
     assert one(store, "1d", "2025-01-14T22:00").trades == 4
 
 
-def test_candles_of_a_month_that_has_none_yet_find_their_partition(store: Store, rollup: RollUp) -> None:
+def test_candles_of_a_new_month_get_their_partition(store: Store, rollup: RollUp) -> None:
     """The FX day that holds the first minute of March begins in February."""
     put(store, price("2025-03-01T00:00", "1.1"))
     once(rollup)
@@ -328,7 +328,7 @@ def test_candles_of_a_month_that_has_none_yet_find_their_partition(store: Store,
     }  # fmt: skip
 
 
-def test_rows_that_retention_dropped_are_not_taken_for_missing(store: Store, rollup: RollUp) -> None:
+def test_rows_dropped_by_retention_keep_their_candles(store: Store, rollup: RollUp) -> None:
     put(store, *(price(f"2025-01-15T10:00:{second}", "1.1", second) for second in range(10, 20)))
     once(rollup)
     before = stored(store)
@@ -343,7 +343,7 @@ def test_rows_that_retention_dropped_are_not_taken_for_missing(store: Store, rol
 
 
 @pytest.mark.parametrize("feed_first", [True, False])
-def test_a_feed_s_candle_wins_over_ours_whichever_came_first(store: Store, rollup: RollUp, feed_first: bool) -> None:
+def test_candle_of_a_source_replaces_ours_in_either_order(store: Store, rollup: RollUp, feed_first: bool) -> None:
     theirs, ours = candle("1m", "2025-01-15T10:00", "1.5"), price("2025-01-15T10:00:10", "1.1")
     for row in (theirs, ours) if feed_first else (ours, theirs):
         put(store, row)
@@ -355,7 +355,7 @@ def test_a_feed_s_candle_wins_over_ours_whichever_came_first(store: Store, rollu
 
 
 @pytest.mark.parametrize("source", ["oanda", "synthetic"])
-def test_candles_above_are_built_of_whatever_is_below(store: Store, rollup: RollUp, source: str) -> None:
+def test_longer_candles_are_built_from_all_shorter_ones(store: Store, rollup: RollUp, source: str) -> None:
     """Candles that were brought, with no tick below them, are marked as ticks are."""
     put(store, candle("1h", "2025-01-15T10:00", "1.5", source), candle("1h", "2025-01-15T12:00", "1.7", source))
     once(rollup)
@@ -372,7 +372,7 @@ def test_candles_above_are_built_of_whatever_is_below(store: Store, rollup: Roll
     assert one(store, "1d", "2025-01-14T22:00").mid == four.mid
 
 
-def test_a_feed_s_day_is_not_replaced_by_one_built_of_its_hours(store: Store, rollup: RollUp) -> None:
+def test_day_of_a_source_is_not_replaced_by_one_built_from_hours(store: Store, rollup: RollUp) -> None:
     put(store, candle("1d", "2025-01-14T22:00", "1.9"), candle("1h", "2025-01-15T10:00", "1.5"))
     once(rollup)
     assert (one(store, "1d", "2025-01-14T22:00").mid, one(store, "1d", "2025-01-14T22:00").source) == (flat("1.9"), "oanda")
@@ -382,7 +382,7 @@ def test_a_feed_s_day_is_not_replaced_by_one_built_of_its_hours(store: Store, ro
         assert latest_ends(cursor, "oanda", "1h") == {"EUR_USD": "2025-01-15T11:00:00.000000Z"}
 
 
-def test_a_candle_without_bid_and_ask_below_gives_none_above(store: Store, rollup: RollUp) -> None:
+def test_candle_without_bid_and_ask_leaves_longer_ones_without(store: Store, rollup: RollUp) -> None:
     put(store, candle("1h", "2025-01-15T10:00", "1.5", bid=None, ask=None), candle("1h", "2025-01-15T11:00", "1.6"))
     once(rollup)
     four = one(store, "4h", "2025-01-15T10:00")
@@ -390,7 +390,7 @@ def test_a_candle_without_bid_and_ask_below_gives_none_above(store: Store, rollu
     assert four.mid == tuple(map(Decimal, ("1.5", "1.6", "1.5", "1.6")))
 
 
-def test_of_candles_given_twice_the_last_is_stored(store: Store) -> None:
+def test_last_of_repeated_candles_is_stored(store: Store) -> None:
     with store.transaction() as cursor:
         assert insert_candles(cursor, [candle("1h", "2025-01-15T10:00", "1.5"), candle("1h", "2025-01-15T10:00", "1.6")]) == 1
         assert insert_candles(cursor, [candle("1h", "2025-01-15T10:00", "1.6")]) == 0
@@ -400,7 +400,7 @@ def test_of_candles_given_twice_the_last_is_stored(store: Store) -> None:
 # forming and complete
 
 
-def test_a_candle_forms_until_its_end_and_the_grace_have_passed(store: Store, rollup: RollUp, now: Clock) -> None:
+def test_candle_forms_until_grace_after_its_end(store: Store, rollup: RollUp, now: Clock) -> None:
     now.now = utc("2025-01-15T10:00:30")
     put(store, price("2025-01-15T10:00:10", "1.1"))
     once(rollup)
@@ -415,7 +415,7 @@ def test_a_candle_forms_until_its_end_and_the_grace_have_passed(store: Store, ro
     assert {each.complete for each in stored(store).values()} == {True}
 
 
-def test_what_ended_while_nobody_looked_is_completed_at_the_start(store: Store, bus: Bus) -> None:
+def test_candles_that_ended_during_a_pause_are_completed_at_the_start(store: Store, bus: Bus) -> None:
     put(store, price("2025-01-15T10:00:10", "1.1"), candle("1m", "2025-01-15T10:05", "1.5", complete=False))
     once(RollUp(store, bus, Clock(utc("2025-01-15T10:00:30"))))
     once(RollUp(store, bus, Clock(utc("2025-01-17T10:00:30"))))
@@ -449,7 +449,7 @@ def test_changed_and_completed_candles_are_published(store: Store, rollup: RollU
     assert told["seq"] == minute["seq"] + 1
 
 
-def test_a_load_of_history_is_a_few_messages(store: Store, rollup: RollUp, raw_redis: redis_client.Redis) -> None:
+def test_load_of_history_is_a_few_messages(store: Store, rollup: RollUp, raw_redis: redis_client.Redis) -> None:
     ticks = recorded_ticks()
     put(store, *ticks)
     assert once(rollup) > 1000  # in more than one transaction
@@ -461,7 +461,7 @@ def test_a_load_of_history_is_a_few_messages(store: Store, rollup: RollUp, raw_r
     assert all(len(starts) <= 4 for starts in told.values())
 
 
-def test_what_the_bus_did_not_take_is_told_later(store: Store, rollup: RollUp, now: Clock, raw_redis: redis_client.Redis) -> None:
+def test_candles_refused_by_the_bus_are_published_later(store: Store, rollup: RollUp, now: Clock, raw_redis: redis_client.Redis) -> None:
     key = topics.stream_key(topics.CANDLES)
     raw_redis.set(key, "no stream")  # every publish on the channel fails
     for second in range(10, 15):
@@ -477,15 +477,15 @@ def test_what_the_bus_did_not_take_is_told_later(store: Store, rollup: RollUp, n
 
 
 @given(st.lists(st.tuples(st.sampled_from("AB"), st.sampled_from(["1m", "1h"]), st.integers(0, 6)), max_size=40), st.data())
-def test_news_are_the_newest_of_each_in_their_last_state(changes: list[tuple[str, str, int]], data: st.DataObject) -> None:
-    news, told, last = News(), list[Update](), dict[tuple[str, str, str], int]()
+def test_pending_candles_are_the_newest_in_their_last_state(changes: list[tuple[str, str, int]], data: st.DataObject) -> None:
+    news, told, last = PendingCandles(), list[Update](), dict[tuple[str, str, str], int]()
     for number, (instrument, interval, start) in enumerate(changes):
         last[instrument, interval, str(start)] = number
         news.add([(instrument, interval, {"start_time": str(start), "close": number})])
         if data.draw(st.booleans()):
-            told += news.untold()
-            news.told()
-    told += news.untold()
+            told += news.pending()
+            news.clear()
+    told += news.pending()
     latest = {(each[0], each[1], each[2]["start_time"]): each[2]["close"] for each in told}
     for topic in {change[:2] for change in changes}:
         newest = sorted({str(start) for instrument, interval, start in changes if (instrument, interval) == topic})[-2:]
@@ -497,7 +497,7 @@ def test_news_are_the_newest_of_each_in_their_last_state(changes: list[tuple[str
 # faults
 
 
-def test_a_roll_up_that_was_not_committed_has_not_happened(store: Store, rollup: RollUp) -> None:
+def test_uncommitted_roll_up_leaves_no_trace(store: Store, rollup: RollUp) -> None:
     ticks = recorded_ticks()[:2000]
     put(store, *ticks)
     before = marks(store)
@@ -520,7 +520,7 @@ def roll_up_and_die(store: Store) -> None:
             assert other.fetchone() == (True,)
 
 
-def test_of_two_roll_ups_at_once_the_second_does_nothing(store: Store, rollup: RollUp) -> None:
+def test_second_concurrent_roll_up_does_nothing(store: Store, rollup: RollUp) -> None:
     put(store, price("2025-01-15T10:00:10", "1.1"))
     with store.transaction() as cursor:
         assert is_mine(cursor)
@@ -530,7 +530,7 @@ def test_of_two_roll_ups_at_once_the_second_does_nothing(store: Store, rollup: R
     assert len(stored(store)) == 6
 
 
-def test_the_writer_and_two_roll_ups_at_once_lose_nothing(store: Store, bus: Bus) -> None:
+def test_writer_and_two_concurrent_roll_ups_lose_nothing(store: Store, bus: Bus) -> None:
     ticks, trades = recorded_ticks()[:5000], recorded_trades()
     rows: list[PriceRow | Trade] = random.Random(5).sample([*ticks, *trades], len(ticks) + len(trades))
     done = threading.Event()
@@ -553,7 +553,7 @@ def test_the_writer_and_two_roll_ups_at_once_lose_nothing(store: Store, bus: Bus
     assert stored(store) == expected(ticks, trades, KINDS, LATER)
 
 
-def test_a_store_that_goes_away_is_waited_for(store: Store, bus: Bus, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=RollUp(store, bus, Clock(), pause=0.01).run, args=(stop,))
     thread.start()
@@ -573,7 +573,7 @@ def test_a_store_that_goes_away_is_waited_for(store: Store, bus: Bus, database_u
     assert not thread.is_alive()
 
 
-def test_a_transaction_s_size_follows_from_its_time(store: Store, bus: Bus) -> None:
+def test_transaction_size_follows_its_duration(store: Store, bus: Bus) -> None:
     put(store, *(price(datetime(2025, 1, 15, tzinfo=UTC) + timedelta(minutes=minute), "1.1", minute) for minute in range(2500)))
     quick = RollUp(store, bus, Clock(), monotonic=lambda: 0.0)
     once(quick)
@@ -582,10 +582,10 @@ def test_a_transaction_s_size_follows_from_its_time(store: Store, bus: Bus) -> N
     slow = RollUp(store, bus, Clock(), monotonic=lambda: next(seconds))
     for _ in range(10):
         once(slow)
-    assert slow._most == FEWEST
+    assert slow._most == MIN_MARKS_PER_TRANSACTION
 
 
-def test_after_a_statement_that_took_too_long_less_is_tried(database_url: str, store: Store, bus: Bus) -> None:
+def test_statement_timeout_reduces_the_transaction_size(database_url: str, store: Store, bus: Bus) -> None:
     put(store, price("2025-01-15T10:00:10", "1.1"), candle("1m", "2025-01-15T10:00", "1.5"))
     hasty = Store(database_url, timeout_ms=500)
     rollup = RollUp(hasty, bus, Clock())
@@ -594,7 +594,7 @@ def test_after_a_statement_that_took_too_long_less_is_tried(database_url: str, s
         cursor.execute("SELECT FROM candles FOR UPDATE")  # somebody is at the candle, and stays there
         with pytest.raises(StoreError):
             once(rollup)
-    assert FEWEST <= rollup._most < size
+    assert MIN_MARKS_PER_TRANSACTION <= rollup._most < size
     assert once(rollup) == 1
     hasty.close()
     assert len(stored(store)) == 6
@@ -603,7 +603,7 @@ def test_after_a_statement_that_took_too_long_less_is_tried(database_url: str, s
 # the names that readers use
 
 
-def test_the_views_of_minutes_are_the_minutes(store: Store, rollup: RollUp) -> None:
+def test_views_of_minutes_contain_the_minutes(store: Store, rollup: RollUp) -> None:
     """Plain PostgreSQL's; TimescaleDB's have the same columns."""
     put(store, *recorded_ticks()[:3000], *recorded_trades())
     once(rollup)
@@ -627,7 +627,7 @@ def numbers(rows: Iterable[tuple[Any, ...]]) -> set[tuple[Any, ...]]:
     return {tuple(Decimal(value) if isinstance(value, str) and value[0].isdigit() else value for value in row) for row in rows}
 
 
-def test_the_jobs_process_builds_candles(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
+def test_jobs_process_builds_candles(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
     recording = ROOT / "data/recordings/EUR_USD_20140505.csv.gz"
     with closing(bus.subscribe((topics.CANDLES,))) as heard, jobs(settings, tmp_path / "jobs.log", SOURCES=f"replay:{recording}@max"):
         until(lambda: heard.read(0.1), 60, "a candle on the channel")

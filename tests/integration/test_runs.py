@@ -14,18 +14,18 @@ from config.settings import Settings
 from db.bus import Bus
 from db.job_runs import begin_run
 from db.postgres import Store
-from jobs.runtime.context import Timed, Work
+from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import JobFailed, Runner, due_before, run_once
 
 HOURLY = CronTrigger(minute=0, timezone=UTC)
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 
 
-def work_at(settings: Settings, bus: Bus, store: Store, moment: datetime) -> Work:
-    return Work(settings, bus, store, lambda: moment)
+def work_at(settings: Settings, bus: Bus, store: Store, moment: datetime) -> JobContext:
+    return JobContext(settings, bus, store, lambda: moment)
 
 
-def job(run: Callable[[Work, datetime], int]) -> Timed:
+def job(run: Callable[[JobContext, datetime], int]) -> Timed:
     return Timed("test", "every hour", HOURLY, run, retries=2, retry_seconds=0.01)
 
 
@@ -46,20 +46,20 @@ def runs(store: Store) -> list[tuple[datetime, str, int | None, str | None]]:
         (CronTrigger(month=1, day=1, timezone=UTC), NOON, None),
     ],
 )
-def test_the_moment_that_was_due_last(trigger: CronTrigger, now: datetime, due: datetime | None) -> None:
+def test_due_before_returns_the_last_due_time(trigger: CronTrigger, now: datetime, due: datetime | None) -> None:
     assert due_before(trigger, now) == due
 
 
-def test_a_run_is_a_row(settings: Settings, bus: Bus, store: Store) -> None:
+def test_run_is_stored_as_a_row(settings: Settings, bus: Bus, store: Store) -> None:
     work = work_at(settings, bus, store, NOON + timedelta(seconds=1))
     assert run_once(job(lambda _, as_of: as_of.hour), work, NOON) == 12
     assert runs(store) == [(NOON, "succeeded", 12, None)]
 
 
-def test_a_failing_run_is_tried_again_and_every_attempt_is_told(settings: Settings, bus: Bus, store: Store) -> None:
+def test_failing_run_is_retried_and_every_attempt_is_a_row(settings: Settings, bus: Bus, store: Store) -> None:
     attempts: list[datetime] = []
 
-    def run(_: Work, as_of: datetime) -> int:
+    def run(_: JobContext, as_of: datetime) -> int:
         attempts.append(as_of)
         if len(attempts) < 3:
             raise ValueError("not yet")
@@ -69,8 +69,8 @@ def test_a_failing_run_is_tried_again_and_every_attempt_is_told(settings: Settin
     assert runs(store) == [(NOON, "failed", None, "ValueError: not yet")] * 2 + [(NOON, "succeeded", 1, None)]
 
 
-def test_what_never_succeeds_is_given_up_and_stops_nothing(settings: Settings, bus: Bus, store: Store) -> None:
-    def run(_: Work, __: datetime) -> int:
+def test_run_that_never_succeeds_is_given_up(settings: Settings, bus: Bus, store: Store) -> None:
+    def run(_: JobContext, __: datetime) -> int:
         raise ZeroDivisionError
 
     work = work_at(settings, bus, store, NOON)
@@ -80,10 +80,10 @@ def test_what_never_succeeds_is_given_up_and_stops_nothing(settings: Settings, b
     assert [outcome for _, outcome, _, _ in runs(store)] == ["failed"] * 6
 
 
-def test_a_missed_run_is_caught_up_once_for_the_last_moment(settings: Settings, bus: Bus, store: Store) -> None:
+def test_missed_runs_are_caught_up_once_for_the_last_time(settings: Settings, bus: Bus, store: Store) -> None:
     done: list[datetime] = []
 
-    def run(_: Work, as_of: datetime) -> int:
+    def run(_: JobContext, as_of: datetime) -> int:
         done.append(as_of)
         return 0
 
@@ -92,7 +92,7 @@ def test_a_missed_run_is_caught_up_once_for_the_last_moment(settings: Settings, 
     assert done == [NOON, NOON + timedelta(hours=5)]
 
 
-def test_a_run_that_was_killed_is_abandoned_and_caught_up(settings: Settings, bus: Bus, store: Store) -> None:
+def test_killed_run_is_abandoned_and_caught_up(settings: Settings, bus: Bus, store: Store) -> None:
     with store.transaction() as cursor:
         begin_run(cursor, "test", NOON, NOON)
     Runner(job(lambda *_: 3), work_at(settings, bus, store, NOON + timedelta(minutes=1))).catch_up()
@@ -102,7 +102,7 @@ def test_a_run_that_was_killed_is_abandoned_and_caught_up(settings: Settings, bu
 def test_runs_of_one_job_never_overlap(settings: Settings, bus: Bus, store: Store) -> None:
     inside, most = threading.Semaphore(1), []
 
-    def run(_: Work, __: datetime) -> int:
+    def run(_: JobContext, __: datetime) -> int:
         most.append(inside.acquire(blocking=False))
         threading.Event().wait(0.05)
         inside.release()
@@ -117,8 +117,8 @@ def test_runs_of_one_job_never_overlap(settings: Settings, bus: Bus, store: Stor
     assert most == [True] * 4
 
 
-def test_a_stop_ends_the_wait_for_the_next_attempt(settings: Settings, bus: Bus, store: Store) -> None:
-    def run(_: Work, __: datetime) -> int:
+def test_stop_ends_the_wait_for_the_next_attempt(settings: Settings, bus: Bus, store: Store) -> None:
+    def run(_: JobContext, __: datetime) -> int:
         raise ValueError
 
     work = work_at(settings, bus, store, NOON)

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from config.pacing import Stopped
 from config.settings import Settings, parse_source
 from db.candles import latest_closes
 from db.instruments import Instrument, all_instruments
@@ -22,10 +23,10 @@ from db.partitions import make_months
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
-from jobs.feeds.http_json import Stopped
+from jobs.feeds.context import SourceContext
 from jobs.feeds.synthetic import LARGEST_MOVE, Walk
 from jobs.feeds.synthetic_past import DAYS, STEPS, hours_before, make_past, past
-from jobs.venues import Surroundings, walked
+from jobs.venues import walked
 from tests.conftest import until
 from tests.processes import jobs
 
@@ -56,14 +57,14 @@ def make(store: Store, instruments: list[Instrument], now: datetime = NOW) -> in
     return make_past(store, instruments, 7, now, threading.Event())
 
 
-def test_the_hours_are_full_and_follow_each_other() -> None:
+def test_hours_are_full_and_consecutive() -> None:
     assert len(HOURS) == 1440
     assert HOURS[-1] == ("2025-11-18T11:00:00.000000Z", "2025-11-18T12:00:00.000000Z")
     assert all(end == start for (_, end), (start, _) in pairwise(HOURS))
     assert hours_before(datetime(2025, 11, 18, 12, tzinfo=UTC)) == HOURS
 
 
-def test_candles_are_what_the_walk_did_in_each_hour() -> None:
+def test_candles_equal_the_walk_of_each_hour() -> None:
     walk = Walk(EURO, 7)
     for row, hour in zip(past(EURO, 7, HOURS), HOURS, strict=True):
         steps = [walk.step() for _ in range(STEPS)]
@@ -80,7 +81,7 @@ def test_candles_are_what_the_walk_did_in_each_hour() -> None:
     assert {(row.bid, row.ask) for row in past(SHARE, 7, HOURS)} == {(None, None)}
 
 
-def test_a_seed_always_gives_the_same_past_and_only_that_seed() -> None:
+def test_past_depends_on_the_seed_only() -> None:
     first = past(EURO, 7, HOURS)
     assert past(EURO, 7, HOURS) == first
     later = past(EURO, 7, hours_before(NOW + timedelta(days=3)))
@@ -90,7 +91,7 @@ def test_a_seed_always_gives_the_same_past_and_only_that_seed() -> None:
     assert past(EURO, None, HOURS) != past(EURO, None, HOURS)
 
 
-def test_every_instrument_has_every_hour_once(store: Store, instruments: list[Instrument]) -> None:
+def test_past_has_every_hour_of_every_instrument_once(store: Store, instruments: list[Instrument]) -> None:
     assert len(instruments) == 31
     assert make(store, instruments) == WHOLE
     found = rows(
@@ -106,7 +107,7 @@ def test_every_instrument_has_every_hour_once(store: Store, instruments: list[In
     assert candles(store) == WHOLE
 
 
-def test_two_starts_at_once_make_one_past(database_url: str, instruments: list[Instrument]) -> None:
+def test_two_concurrent_starts_make_one_past(database_url: str, instruments: list[Instrument]) -> None:
     made: list[int] = []
     stores = [Store(database_url, timeout_ms=60_000) for _ in range(2)]
     threads = [threading.Thread(target=lambda one=store: made.append(make(one, instruments[:6]))) for store in stores]
@@ -120,7 +121,7 @@ def test_two_starts_at_once_make_one_past(database_url: str, instruments: list[I
         store.close()
 
 
-def test_a_stop_in_the_middle_leaves_nothing(store: Store, instruments: list[Instrument]) -> None:
+def test_stop_while_making_the_past_leaves_nothing(store: Store, instruments: list[Instrument]) -> None:
     stop = threading.Event()
     stop.set()
     with pytest.raises(Stopped):
@@ -129,7 +130,7 @@ def test_a_stop_in_the_middle_leaves_nothing(store: Store, instruments: list[Ins
     assert make(store, instruments[:2]) == 2 * 1440
 
 
-def test_one_price_is_enough_of_a_past(store: Store, instruments: list[Instrument]) -> None:
+def test_store_with_one_price_gets_no_past(store: Store, instruments: list[Instrument]) -> None:
     moment = format_time(NOW)
     with store.transaction() as cursor:
         insert_prices(cursor, [PriceRow("EUR_USD", moment, moment, "1.1", "1.2", "1.15", None, "test", "e", 1)])
@@ -149,12 +150,12 @@ def test_one_price_is_enough_of_a_past(store: Store, instruments: list[Instrumen
         ("", set()),
     ],
 )
-def test_only_what_the_walk_feeds_gets_a_past(settings: Settings, store: Store, sources: str, kinds: set[str]) -> None:
+def test_only_instruments_of_the_synthetic_source_get_a_past(settings: Settings, store: Store, sources: str, kinds: set[str]) -> None:
     specs = tuple(parse_source(text) for text in sources.split(",") if text)
     with store.transaction() as cursor:
         known = all_instruments(cursor)
-    around = Surroundings(replace(settings, sources=specs), known, {}, lambda: NOW)
-    assert {instrument.kind for instrument in walked(around)} == kinds
+    context = SourceContext(replace(settings, sources=specs), known, {}, lambda: NOW)
+    assert {instrument.kind for instrument in walked(context)} == kinds
 
 
 @contextmanager
@@ -172,7 +173,7 @@ def in_the_way(store: Store, symbol: str, start: datetime) -> Iterator[None]:
         cursor.connection.rollback()
 
 
-def test_killed_on_the_way_it_is_made_by_the_next_start_and_prices_go_on_from_it(
+def test_killed_first_start_makes_its_past_at_the_next_start(
     settings: Settings, store: Store, instruments: list[Instrument], tmp_path: Path
 ) -> None:
     last = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=1)
@@ -204,7 +205,7 @@ def test_killed_on_the_way_it_is_made_by_the_next_start_and_prices_go_on_from_it
         assert abs(Decimal(mid) / Decimal(close) - 1) <= LARGEST_MOVE
 
 
-def test_the_last_close_of_whatever_interval_is_the_latest(store: Store, instruments: list[Instrument]) -> None:
+def test_latest_close_is_that_of_any_interval(store: Store, instruments: list[Instrument]) -> None:
     with store.transaction() as cursor:
         assert latest_closes(cursor) == {}
     make(store, [EURO, SHARE])

@@ -15,7 +15,7 @@ from db import topics
 from db.bus import Bus, BusFull
 from db.messages import Tick, Trade
 from db.postgres import Store
-from jobs.store.writer import BatchRule, Prices, Trades, Writer
+from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
 from tests.conftest import Servers, until
 
 
@@ -32,7 +32,7 @@ def rows(store: Store) -> list[tuple[int, str]]:
 def write_all(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
     """Run the writer in its thread until the bus holds nothing unstored, then stop it."""
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), Prices(bus)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), PriceQueue(bus)).run, args=(stop,))
     thread.start()
     until(lambda: bus.unstored() == 0, what="an empty backlog")
     stop.set()
@@ -40,7 +40,7 @@ def write_all(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
     assert not thread.is_alive()
 
 
-def test_rows_hold_every_digit_and_field(bus: Bus, store: Store) -> None:
+def test_rows_keep_every_digit_and_field(bus: Bus, store: Store) -> None:
     stamps = bus.publish_prices([tick(1), tick(2, "2014-05-05T00:00:23.668000Z")])
     write_all(bus, store)
     with store.transaction() as cursor:
@@ -54,29 +54,29 @@ def test_rows_hold_every_digit_and_field(bus: Bus, store: Store) -> None:
     assert Decimal(second[1]) == Decimal("1.000002")
 
 
-def test_ten_thousand_prices_over_many_batches_come_out_once(bus: Bus, store: Store) -> None:
+def test_ten_thousand_prices_in_many_batches_are_stored_once(bus: Bus, store: Store) -> None:
     for start in range(0, 10_000, 1000):
         bus.publish_prices([tick(number) for number in range(start, start + 1000)])
     write_all(bus, store)
     assert [seq for seq, _ in rows(store)] == list(range(1, 10_001))
 
 
-def test_a_batch_is_more_than_its_size_where_more_is_there(bus: Bus, store: Store) -> None:
+def test_batch_exceeds_its_size_if_more_entries_are_available(bus: Bus, store: Store) -> None:
     bus.publish_prices([tick(number) for number in range(3000)])
     bus.open_group(topics.PRICES)
-    entries = Writer(bus, store, BatchRule(size=100, wait_ms=1000), Prices(bus))._gather(threading.Event())
+    entries = Writer(bus, store, BatchRule(size=100, wait_ms=1000), PriceQueue(bus))._gather(threading.Event())
     assert len(entries) == 3000
 
 
-def test_a_small_batch_is_written_when_its_time_is_up(bus: Bus, store: Store) -> None:
+def test_small_batch_is_written_after_its_waiting_time(bus: Bus, store: Store) -> None:
     bus.publish_prices([tick(1)])
     write_all(bus, store, BatchRule(size=1_000_000, wait_ms=100))
     assert len(rows(store)) == 1
 
 
-def test_a_store_too_slow_for_large_batches_gets_smaller_ones(bus: Bus, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_store_receives_smaller_batches(bus: Bus, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five milliseconds a row, and half a second for a statement: a hundred rows never get through at once."""
-    monkeypatch.setattr(Prices, "most", 400)
+    monkeypatch.setattr(PriceQueue, "most", 400)
     store = Store(database_url, timeout_ms=500)
     with store.transaction() as cursor:
         cursor.execute(
@@ -90,11 +90,11 @@ def test_a_store_too_slow_for_large_batches_gets_smaller_ones(bus: Bus, database
     store.close()
 
 
-def test_a_batch_that_was_committed_and_not_acknowledged_is_not_doubled(bus: Bus, store: Store) -> None:
+def test_unacknowledged_committed_batch_is_not_doubled(bus: Bus, store: Store) -> None:
     bus.publish_prices([tick(number) for number in range(50)])
     bus.open_group(topics.PRICES)
     entries = bus.read_unstored(topics.PRICES, 100, 0)
-    dying = Writer(bus, store, BatchRule(), Prices(bus))
+    dying = Writer(bus, store, BatchRule(), PriceQueue(bus))
     acknowledge, bus.acknowledge = bus.acknowledge, lambda *_: 0  # type: ignore[method-assign]
     dying.write_batch(entries)  # commits; killed before it can say so
     bus.acknowledge = acknowledge  # type: ignore[method-assign]
@@ -103,7 +103,7 @@ def test_a_batch_that_was_committed_and_not_acknowledged_is_not_doubled(bus: Bus
     assert [seq for seq, _ in rows(store)] == list(range(1, 51))
 
 
-def test_a_batch_that_was_read_and_never_written_is_inherited(bus: Bus, store: Store) -> None:
+def test_unwritten_batch_is_taken_over(bus: Bus, store: Store) -> None:
     bus.publish_prices([tick(number) for number in range(50)])
     bus.open_group(topics.PRICES)
     assert len(bus.read_unstored(topics.PRICES, 30, 0)) == 30  # by a writer that died here
@@ -111,7 +111,7 @@ def test_a_batch_that_was_read_and_never_written_is_inherited(bus: Bus, store: S
     assert len(rows(store)) == 50
 
 
-def test_an_entry_that_is_no_price_does_not_hold_up_the_others(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
+def test_invalid_entry_does_not_block_the_others(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
     bus.publish_prices([tick(1)])
     fields: dict[Any, Any] = {"topic": "EUR_USD", "seq": "2", "epoch": "x", "source": "s", "volume": ""}
     bad = [
@@ -129,9 +129,9 @@ def test_an_entry_that_is_no_price_does_not_hold_up_the_others(bus: Bus, store: 
     assert [bid for _, bid in rows(store)] == ["1.000001", "1.000004"]
 
 
-def test_the_bus_losing_everything_does_not_stop_the_writer(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
+def test_writer_continues_after_the_bus_lost_everything(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, BatchRule(10, 50), Prices(bus)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, BatchRule(10, 50), PriceQueue(bus)).run, args=(stop,))
     thread.start()
     bus.publish_prices([tick(number) for number in range(5)])
     until(lambda: len(rows(store)) == 5)
@@ -142,9 +142,9 @@ def test_the_bus_losing_everything_does_not_stop_the_writer(bus: Bus, store: Sto
     thread.join(20)
 
 
-def test_two_writers_of_one_name_store_everything_once(bus: Bus, store: Store, servers: object, clock: Callable[[], object]) -> None:
+def test_two_writers_store_everything_once(bus: Bus, store: Store, servers: object, clock: Callable[[], object]) -> None:
     stop = threading.Event()
-    threads = [threading.Thread(target=Writer(bus, store, BatchRule(10, 20), Prices(bus)).run, args=(stop,)) for _ in range(2)]
+    threads = [threading.Thread(target=Writer(bus, store, BatchRule(10, 20), PriceQueue(bus)).run, args=(stop,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for start in range(0, 2000, 50):
@@ -157,7 +157,7 @@ def test_two_writers_of_one_name_store_everything_once(bus: Bus, store: Store, s
     assert bus.unstored() == 0
 
 
-def test_months_come_as_prices_need_them(bus: Bus, store: Store) -> None:
+def test_months_are_made_for_prices_on_demand(bus: Bus, store: Store) -> None:
     months = ["1999-12-31T23:59:59.999999Z", "2000-01-01T00:00:00.000000Z", "2024-02-29T12:00:00.000000Z", "2199-12-31T23:59:59.999999Z"]
     bus.publish_prices([tick(number, time) for number, time in enumerate(months)])
     write_all(bus, store)
@@ -172,7 +172,7 @@ def trade(number: int, time: str = "2025-11-18T12:30:00.000000Z") -> Trade:
 
 def write_all_trades(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), Trades(bus)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), TradeQueue(bus)).run, args=(stop,))
     thread.start()
     until(lambda: bus.unstored(topics.TRADES) == 0, what="an empty backlog")
     stop.set()
@@ -186,7 +186,7 @@ def trade_ids(store: Store) -> list[int]:
         return [number for (number,) in cursor.fetchall()]
 
 
-def test_a_trade_is_stored_with_every_digit(bus: Bus, store: Store) -> None:
+def test_trades_are_stored_with_every_digit(bus: Bus, store: Store) -> None:
     bus.publish_trades([trade(7, "2024-08-08T23:54:15.342000Z")], "test/1")
     write_all_trades(bus, store)
     with store.transaction() as cursor:
@@ -196,7 +196,7 @@ def test_a_trade_is_stored_with_every_digit(bus: Bus, store: Store) -> None:
         assert cursor.fetchall() == [("BTCUSDT", "2024-08-08 23:54:00+00")]
 
 
-def test_trades_that_come_again_are_stored_once(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
+def test_repeated_trades_are_stored_once(bus: Bus, store: Store, raw_redis: redis_client.Redis) -> None:
     bus.publish_trades([trade(number) for number in range(12_000)], "test/1")
     bus.publish_trades([trade(number) for number in range(12_000)], "test/1")  # the answer was lost: it is known
     assert bus.unstored(topics.TRADES) == 12_000
@@ -206,7 +206,7 @@ def test_trades_that_come_again_are_stored_once(bus: Bus, store: Store, raw_redi
     assert raw_redis.xlen(topics.stream_key(topics.TRADES)) == 0  # nobody else reads them
 
 
-def test_trades_read_by_a_writer_that_died_are_inherited(bus: Bus, store: Store) -> None:
+def test_trades_read_by_a_dead_writer_are_taken_over(bus: Bus, store: Store) -> None:
     bus.publish_trades([trade(number) for number in range(10)], "test/1")
     bus.open_group(topics.TRADES)
     assert len(bus.read_unstored_trades(10, 0)) == 1
@@ -214,7 +214,7 @@ def test_trades_read_by_a_writer_that_died_are_inherited(bus: Bus, store: Store)
     assert trade_ids(store) == list(range(10))
 
 
-def test_lines_that_are_no_trades_do_not_hold_up_the_others(bus: Bus, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_trade_lines_do_not_block_the_others(bus: Bus, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     bad = [trade(100, "2024-99-01T00:00:00Z"), trade(101)._replace(price="dear"), trade(102)._replace(side="neither")]
     for number, each in enumerate([trade(1), *bad, trade(2)]):
         bus.publish_trades([each], f"test/{number}")
@@ -223,7 +223,7 @@ def test_lines_that_are_no_trades_do_not_hold_up_the_others(bus: Bus, store: Sto
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["entry cannot be stored"] * 3
 
 
-def test_a_bus_full_of_trades_accepts_no_more(servers: Servers, bus: Bus, store: Store, clock: Callable[[], datetime]) -> None:
+def test_bus_full_of_trades_refuses_more(servers: Servers, bus: Bus, store: Store, clock: Callable[[], datetime]) -> None:
     small = Bus(servers.redis_url, clock, limit=3)
     for number in range(3):
         small.publish_trades([trade(number)], f"test/{number}")

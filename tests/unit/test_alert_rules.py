@@ -55,28 +55,28 @@ def told(rule: AlertRule, series: Sequence[float]) -> list[str | None]:
         ([0.05, 0.01, *[0.03] * 5, 0.05], [CRITICAL, *[None] * 5, WARNING, CRITICAL]),
     ],
 )
-def test_what_is_told_of_a_series(series: list[float], expected: list[str | None]) -> None:
+def test_series_of_values_makes_the_expected_alerts(series: list[float], expected: list[str | None]) -> None:
     assert told(RULE, series) == expected
 
 
-def test_an_alert_says_which_threshold_was_broken_and_where_the_rule_stands() -> None:
+def test_alert_has_its_threshold_and_the_new_episode() -> None:
     first, second = follow(RULE, [0.03, 0.05])
     assert first == Verdict(Episode(WARNING, NOON, WARNING), WARNING, 0.02)
     assert second == Verdict(Episode(CRITICAL, NOON + HOUR, CRITICAL), CRITICAL, 0.04)
     assert judge(RULE, second.episode, 0.001, NOON + 2 * HOUR) == Verdict(Episode(None, NOON + HOUR, CRITICAL))
 
 
-def test_thresholds_that_are_the_same_know_no_warning() -> None:
+def test_equal_thresholds_make_critical_alerts_only() -> None:
     assert told(AlertRule(0.02, 0.02), [0.02, 0.021, 0.03]) == [None, CRITICAL, None]
 
 
-def test_no_number_changes_nothing() -> None:
+def test_value_that_is_no_number_changes_nothing() -> None:
     episode = Episode(WARNING, NOON, WARNING)
     assert judge(RULE, episode, math.nan, NOON + HOUR) == Verdict(episode)
 
 
 @given(rules, values)
-def test_alerts_are_above_their_threshold_and_one_of_each_severity_an_episode(rule: AlertRule, series: list[float]) -> None:
+def test_episode_has_at_most_one_alert_per_severity(rule: AlertRule, series: list[float]) -> None:
     in_episode: list[str] = []
     for value, verdict in zip(series, follow(rule, series), strict=True):
         if value < rule.warning * (1 - rule.hysteresis):
@@ -89,21 +89,21 @@ def test_alerts_are_above_their_threshold_and_one_of_each_severity_an_episode(ru
 
 
 @given(rules, values)
-def test_between_alerts_lies_the_cooldown_unless_it_gets_worse(rule: AlertRule, series: list[float]) -> None:
+def test_alerts_are_a_cooldown_apart_unless_severity_rises(rule: AlertRule, series: list[float]) -> None:
     alerts = [(hour, severity) for hour, severity in enumerate(told(rule, series)) if severity]
     for (hour1, before), (hour2, after) in pairwise(alerts):
         assert (hour2 - hour1) * HOUR >= rule.cooldown or (before, after) == (WARNING, CRITICAL)
 
 
 @given(st.floats(0.01, 0.5), st.sampled_from([0.02, 0.04]), st.lists(st.floats(-0.99, 0.99), min_size=1, max_size=40))
-def test_wavering_around_a_threshold_is_one_alert(hysteresis: float, threshold: float, amounts: list[float]) -> None:
+def test_value_oscillating_around_a_threshold_is_one_alert(hysteresis: float, threshold: float, amounts: list[float]) -> None:
     rule = AlertRule(0.02, 0.04, hysteresis, cooldown=timedelta(0))
     series = [threshold * (1 + hysteresis * min(amount, 0.5)) for amount in amounts]
     assert told(rule, [threshold * 1.001, *series]).count(WARNING if threshold == 0.02 else CRITICAL) == 1
 
 
 @given(rules, values, st.floats(0, 0.2), st.floats(0, 0.2))
-def test_a_larger_value_is_never_less_of_an_alert(rule: AlertRule, series: list[float], one: float, other: float) -> None:
+def test_larger_value_never_lowers_the_severity(rule: AlertRule, series: list[float], one: float, other: float) -> None:
     """From wherever a rule may stand."""
     episode = follow(rule, series)[-1].episode if series else CALM
     moment = NOON + len(series) * HOUR
@@ -113,7 +113,7 @@ def test_a_larger_value_is_never_less_of_an_alert(rule: AlertRule, series: list[
 
 
 @given(rules, values)
-def test_the_same_as_a_plain_account_of_the_rules(rule: AlertRule, series: list[float]) -> None:
+def test_judge_equals_a_plain_implementation(rule: AlertRule, series: list[float]) -> None:
     assert told(rule, series) == plain(rule, series)
 
 

@@ -13,7 +13,7 @@ from config.settings import Settings
 from db.backfills import ALWAYS, FOREVER
 from db.instruments import Instrument
 from jobs.backfill.fill import retention
-from jobs.backfill.request import BadOption, Notes, Request, check, parts
+from jobs.backfill.request import BadOption, Notes, Request, check, tasks
 
 TICKS = Path(__file__).parents[2] / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 MARKET = [
@@ -35,7 +35,7 @@ def settings() -> Settings:
 
 
 @pytest.mark.parametrize("request_", [OANDA, BINANCE, FILE, replace(OANDA, intervals=("1h",)), replace(FILE, start=START)])
-def test_what_is_right_passes(request_: Request, settings: Settings) -> None:
+def test_valid_request_passes(request_: Request, settings: Settings) -> None:
     check(request_, settings, NOW)
 
 
@@ -53,13 +53,13 @@ def test_what_is_right_passes(request_: Request, settings: Settings) -> None:
         (replace(FILE, intervals=("1h",)), "--interval", "only for --source oanda"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_option(request_: Request, option: str, message: str, settings: Settings) -> None:
+def test_invalid_request_names_its_option(request_: Request, option: str, message: str, settings: Settings) -> None:
     with pytest.raises(BadOption, match=message) as error:
         check(request_, settings, NOW)
     assert error.value.option == option
 
 
-def test_oanda_needs_a_token() -> None:
+def test_request_for_oanda_without_a_token_is_refused() -> None:
     with pytest.raises(BadOption, match="needed") as error:
         check(OANDA, settings_module.load({}, dotenv=None), NOW)
     assert error.value.option == "OANDA_API_TOKEN"
@@ -73,46 +73,46 @@ def test_oanda_needs_a_token() -> None:
         (replace(FILE, instruments=("EUR_DKK",)), "EUR_DKK is not an instrument; there are EUR_USD, USD_JPY, BTCUSDT, AAPL"),
     ],
 )
-def test_an_instrument_that_the_source_does_not_have_is_named(request_: Request, message: str, settings: Settings) -> None:
+def test_unknown_instrument_is_named(request_: Request, message: str, settings: Settings) -> None:
     with pytest.raises(BadOption, match=message) as error:
-        parts(request_, settings, MARKET, Notes())
+        tasks(request_, settings, MARKET, Notes())
     assert error.value.option == "--instrument"
 
 
-def test_a_setting_is_named_where_it_is_what_is_wrong() -> None:
+def test_unknown_symbol_of_a_setting_names_the_setting() -> None:
     with pytest.raises(BadOption, match="DOGEUSDT is not an instrument of Binance") as error:
-        parts(BINANCE, settings_module.load({"BINANCE_SYMBOLS": "BTCUSDT,DOGEUSDT"}, dotenv=None), MARKET, Notes())
+        tasks(BINANCE, settings_module.load({"BINANCE_SYMBOLS": "BTCUSDT,DOGEUSDT"}, dotenv=None), MARKET, Notes())
     assert error.value.option == "BINANCE_SYMBOLS"
 
 
-def test_no_instrument_means_all_and_the_same_twice_means_once(settings: Settings) -> None:
-    titles = [part.title for part in parts(OANDA, settings, MARKET, Notes())]
+def test_request_without_instruments_means_all_and_repeats_count_once(settings: Settings) -> None:
+    titles = [part.title for part in tasks(OANDA, settings, MARKET, Notes())]
     assert titles == [f"{symbol} {interval}" for symbol in ("EUR_USD", "USD_JPY") for interval in ("1m", "5m", "15m", "1h", "4h", "1d")]
     twice = replace(OANDA, instruments=("USD_JPY", "USD_JPY"), intervals=("1d", "1d"))
-    (part,) = parts(twice, settings, MARKET, Notes())
+    (part,) = tasks(twice, settings, MARKET, Notes())
     assert (part.asked.source, part.asked.symbol, part.asked.interval) == ("oanda", "USD_JPY", "1d")
     assert (part.asked.start, part.asked.end) == ("2024-01-01T00:00:00.000000Z", "2024-01-02T00:00:00.000000Z")
-    assert [part.asked.symbol for part in parts(BINANCE, settings, MARKET, Notes())] == ["BTCUSDT"]
+    assert [part.asked.symbol for part in tasks(BINANCE, settings, MARKET, Notes())] == ["BTCUSDT"]
 
 
-def test_what_of_a_file_was_asked_is_remembered_apart(settings: Settings) -> None:
-    (whole,) = parts(FILE, settings, MARKET, Notes())
-    (some,) = parts(replace(FILE, start=START, end=END, instruments=("EUR_USD",)), settings, MARKET, Notes())
+def test_file_tasks_of_different_ranges_have_different_rows(settings: Settings) -> None:
+    (whole,) = tasks(FILE, settings, MARKET, Notes())
+    (some,) = tasks(replace(FILE, start=START, end=END, instruments=("EUR_USD",)), settings, MARKET, Notes())
     assert (whole.asked.symbol, whole.asked.start, whole.asked.end) == ("", ALWAYS, FOREVER)
     assert (some.asked.symbol, some.asked.start) == ("EUR_USD", "2024-01-01T00:00:00.000000Z")
     assert whole.asked.source == some.asked.source
     assert whole.asked.source.startswith("file:EUR_USD_20140505.csv#")
 
 
-def test_a_file_that_cannot_be_read_is_noted_and_the_others_are_there(settings: Settings, tmp_path: Path) -> None:
+def test_unreadable_file_is_noted_and_the_others_become_tasks(settings: Settings, tmp_path: Path) -> None:
     notes = Notes()
-    found = parts(replace(FILE, files=(tmp_path / "gone.csv", TICKS)), settings, MARKET, notes)
+    found = tasks(replace(FILE, files=(tmp_path / "gone.csv", TICKS)), settings, MARKET, notes)
     assert [part.title for part in found] == [TICKS.name]
     assert notes.failed
     assert notes.sentences()[0].startswith("gone.csv: ")
 
 
-def test_bad_lines_are_counted_and_the_first_is_told() -> None:
+def test_bad_lines_are_counted_and_the_first_is_quoted() -> None:
     notes = Notes()
     for place in (7, 9, 12):
         notes.bad_line("a.csv", place, f"reason {place}")
@@ -120,7 +120,7 @@ def test_bad_lines_are_counted_and_the_first_is_told() -> None:
     assert not notes.failed
 
 
-def test_what_is_kept_for_ever_has_no_limit() -> None:
+def test_table_without_retention_has_no_limit() -> None:
     limits = retention(settings_module.load({"RETENTION_TRADES": "0", "RETENTION_PRICES": "31"}, dotenv=None), NOW)
     assert set(limits) == {"prices", "candles"}
     assert (limits["prices"].name, limits["prices"].since) == ("RETENTION_PRICES", "2024-05-01T00:00:00.000000Z")

@@ -16,16 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.pacing import Stopped
 from config.settings import SourceSpec, load
 from db.instruments import Instrument
 from db.messages import Tick, Trade
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import Weight
-from jobs.feeds.binance.messages import contract_time, is_farewell, read_any, read_usual, split
-from jobs.feeds.binance.stream import Batch, BinanceSource
-from jobs.feeds.http_json import Stopped
-from jobs.venues import Surroundings, build
+from jobs.feeds.binance.messages import is_shutdown_notice, read_any, read_usual, split, trade_of, trade_time
+from jobs.feeds.binance.stream import BinanceSource, ReceivedBatch
+from jobs.feeds.context import SourceContext
+from jobs.venues import build
 from tests.fake_time import FakeTime
 from tests.standins.binance_market import RECORDINGS, combined
 from tests.standins.binance_streams import GARBAGE
@@ -64,11 +65,11 @@ def recording(symbol: str) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
-def test_the_recording_is_read_to_the_last_digit(symbol: str) -> None:
+def test_recorded_trades_keep_every_digit(symbol: str) -> None:
     trades: list[Trade] = []
     feed, told = source(), [json.loads(text) for text in recording(symbol)]
     for text in recording(symbol):
-        trades += trades_in(feed.parse(Batch((text,), {})))
+        trades += trades_in(feed.parse(ReceivedBatch((text,), {})))
     expected = [each["data"] for each in told if each.get("stream", "").endswith("@trade")]
     assert len(expected) > 6000
     assert trades == [
@@ -79,7 +80,7 @@ def test_the_recording_is_read_to_the_last_digit(symbol: str) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 37, 1000])
-def test_a_batch_makes_one_price_beside_the_newest_book(size: int) -> None:
+def test_batch_makes_one_price_with_the_newest_book(size: int) -> None:
     feed, lines = source(), iter([text for text in recording("ETHUSDT") if b"@depth" not in text[:40] and b'"stream"' in text[:10]])
     book: tuple[str, str] | None = None
     ticks = 0
@@ -89,7 +90,7 @@ def test_a_batch_makes_one_price_beside_the_newest_book(size: int) -> None:
         for each in told:
             book = (each["b"], each["a"]) if "b" in each else book
         messages, newest, _ = split(received)
-        said = ticks_in(feed.parse(Batch(messages, {} if book is None else {"ETHUSDT": book})))
+        said = ticks_in(feed.parse(ReceivedBatch(messages, {} if book is None else {"ETHUSDT": book})))
         assert feed._read_books(newest) == ({"ETHUSDT": book} if newest else {})
         assert len(said) == (1 if trades and book else 0)
         for tick in said:
@@ -109,49 +110,49 @@ def text_of(microseconds: int) -> str:
 # what is made of messages
 
 
-def test_without_a_book_there_is_no_price_yet() -> None:
-    assert source().parse(Batch((message(),), {})) == [
+def test_trade_without_a_book_makes_no_price() -> None:
+    assert source().parse(ReceivedBatch((message(),), {})) == [
         Trade("BTCUSDT", 7, "2024-08-08T23:54:15.342000Z", "61837.63000000", "0.02000000", "sell")
     ]
 
 
-def test_a_book_alone_makes_no_price() -> None:
-    assert source().parse(Batch((), BOOKS)) == []
+def test_book_without_a_trade_makes_no_price() -> None:
+    assert source().parse(ReceivedBatch((), BOOKS)) == []
 
 
-def test_the_newest_trade_makes_the_price_whatever_the_order() -> None:
+def test_newest_trade_makes_the_price_in_any_order() -> None:
     burst = (
         message(t=8, p="2.0", q="0.1", T=1723161255343),
         message(t=9, p="3.0", q="0.2", T=1723161255344),
         message(t=7, p="1.0", q="0.3"),
     )
-    assert ticks_in(source().parse(Batch((*burst, burst[1]), BOOKS))) == [
+    assert ticks_in(source().parse(ReceivedBatch((*burst, burst[1]), BOOKS))) == [
         Tick("BTCUSDT", *BOOKS["BTCUSDT"], mid="3.0", time="2024-08-08T23:54:15.344000Z", source="binance", volume="0.6")
     ]
 
 
 def test_parse_is_pure() -> None:
-    feed, raw = source(), Batch((message(), b"not json", message(t=8, m=False)), BOOKS)
+    feed, raw = source(), ReceivedBatch((message(), b"not json", message(t=8, m=False)), BOOKS)
     first = feed.parse(raw)
-    feed.parse(Batch((message(t=99, p="1.0"),), {"BTCUSDT": ("1.0", "2.0")}))
+    feed.parse(ReceivedBatch((message(t=99, p="1.0"),), {"BTCUSDT": ("1.0", "2.0")}))
     assert feed.parse(raw) == first
     assert [trade.side for trade in trades_in(first)] == ["sell", "buy"]
 
 
 @given(st.integers(10**12, 10**13 - 1))
-def test_milliseconds(moment: int) -> None:
-    assert contract_time(moment) == text_of(moment * 1000)
+def test_trade_time_reads_milliseconds(moment: int) -> None:
+    assert trade_time(moment) == text_of(moment * 1000)
 
 
 @given(st.integers(10**15, 10**16 - 1))
-def test_microseconds(moment: int) -> None:
-    assert contract_time(moment) == text_of(moment)
+def test_trade_time_reads_microseconds(moment: int) -> None:
+    assert trade_time(moment) == text_of(moment)
 
 
 @given(st.one_of(st.integers(max_value=10**12 - 1), st.integers(10**13, 10**15 - 1), st.integers(min_value=10**16), st.floats(), st.text()))
-def test_no_other_number_is_a_time(moment: Any) -> None:
+def test_trade_time_refuses_other_values(moment: Any) -> None:
     with pytest.raises(ValueError, match="no time"):
-        contract_time(moment)
+        trade_time(moment)
 
 
 @pytest.mark.parametrize(
@@ -166,10 +167,10 @@ def test_no_other_number_is_a_time(moment: Any) -> None:
         (message(), False),
     ],
 )
-def test_the_farewell_is_recognised_and_is_no_garbage(text: bytes, expected: bool) -> None:
+def test_shutdown_notice_is_recognised_and_not_counted_as_garbage(text: bytes, expected: bool) -> None:
     feed = source()
-    assert is_farewell(text) is expected
-    feed.parse(Batch((text,), {}))
+    assert is_shutdown_notice(text) is expected
+    feed.parse(ReceivedBatch((text,), {}))
     assert bool(feed.garbage) is (not expected and text != message())
 
 
@@ -218,13 +219,13 @@ def sent(trade: Trade) -> bytes:
 
 
 @given(st.lists(_trade | _garbage))
-def test_garbage_among_them_loses_no_good_trade(arrived: list[Trade | bytes]) -> None:
+def test_garbage_between_trades_loses_no_trade(arrived: list[Trade | bytes]) -> None:
     received = [sent(each) if isinstance(each, Trade) else each for each in arrived]
     good = [each for each in arrived if isinstance(each, Trade)]
     feed = source()
     messages, books, _ = split(received)
     assert feed._read_books(books) == {}
-    said = feed.parse(Batch(messages, BOOKS))
+    said = feed.parse(ReceivedBatch(messages, BOOKS))
     assert trades_in(said) == good
     assert sum(feed.garbage.values()) == len(messages) + len(books) - len(good)
     assert {tick.instrument for tick in ticks_in(said)} == {trade.symbol for trade in good} & BOOKS.keys()
@@ -241,13 +242,58 @@ _touched = st.builds(touched, _trade, st.integers(0, 230), st.integers(0, 3), st
 
 
 @given(st.lists(_trade.filter(lambda trade: trade.trade_id < 10**18), min_size=1))
-def test_trades_in_the_usual_form_are_read_the_quick_way(trades: list[Trade]) -> None:
+def test_trades_in_the_usual_form_take_the_fast_path(trades: list[Trade]) -> None:
     assert read_usual([sent(trade) for trade in trades], SYMBOLS) == trades
+
+
+_FIELDS = {
+    "t": st.sampled_from([0, 7, -1, 10**17, 10**18 - 1, 10**18, 2**63 - 1, 2**63, True, 7.0, "7", None]),
+    "p": st.sampled_from(["0.01", "1", "1.0", "007.5", "0", "0.000", "1" * 24, "1" * 25, f"0.{'0' * 23}1", f"0.{'0' * 24}1", 1.5])
+    | _BAD_DECIMAL,
+    "q": st.sampled_from(["0.01", "1", f"{'9' * 24}.{'9' * 24}", "00", "0.", ".1"]) | _BAD_DECIMAL,
+    "T": st.sampled_from([10**12 - 1, 10**12, 10**13 - 1, 10**13, 10**15 - 1, 10**15, 10**16 - 1, 10**16, True, "1723161255342", None]),
+    "m": st.sampled_from([True, False, 1, 0, "true", None]),
+}
+
+
+@settings(max_examples=1500)
+@given(st.fixed_dictionaries({}, optional=_FIELDS))
+def test_fast_path_accepts_only_trades_that_trade_of_accepts(changes: dict[str, Any]) -> None:
+    given = {"t": 7, "p": "61837.63", "q": "0.02", "T": 1723161255342, "m": True, **changes}
+    try:
+        expected = trade_of("BTCUSDT", given["t"], given["p"], given["q"], given["T"], given["m"])
+    except ValueError:
+        expected = None
+    quick = read_usual([message(**given)], SYMBOLS)
+    assert quick in (None, [expected])
+    if expected is not None and expected.trade_id < 10**18:
+        assert quick == [expected]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"price": "0"}, "price"),
+        ({"price": 1.5, "quantity": "x"}, "price"),
+        ({"quantity": "-1"}, "quantity"),
+        ({"number": True}, "id"),
+        ({"number": 2**63}, "id"),
+        ({"number": -1, "maker": 1}, "id"),
+        ({"maker": "true"}, "side"),
+        ({"moment": 172316125534}, "time"),
+        ({"moment": True}, "time"),
+    ],
+)
+def test_trade_of_names_the_first_invalid_field(changes: dict[str, Any], field: str) -> None:
+    valid = {"number": 7, "price": "1.5", "quantity": "2", "moment": 1723161255342, "maker": True}
+    assert trade_of("BTCUSDT", **valid) == Trade("BTCUSDT", 7, "2024-08-08T23:54:15.342000Z", "1.5", "2", "sell")
+    with pytest.raises(ValueError, match=field):
+        trade_of("BTCUSDT", **{**valid, **changes})
 
 
 @settings(max_examples=800)
 @given(st.lists(_touched, min_size=1, max_size=3) | st.lists(_trade.map(sent) | _touched | _garbage, max_size=5))
-def test_the_quick_way_never_reads_anything_else_than_the_slow_one(messages: list[bytes]) -> None:
+def test_fast_path_equals_the_slow_path(messages: list[bytes]) -> None:
     garbage: list[str] = []
     slow = read_any(messages, SYMBOLS, garbage.append)
     quick = read_usual(messages, SYMBOLS)
@@ -270,42 +316,42 @@ def test_the_quick_way_never_reads_anything_else_than_the_slow_one(messages: lis
         [],
     ],
 )
-def test_what_only_resembles_the_usual_form_is_left_to_the_slow_way(messages: list[bytes]) -> None:
+def test_messages_similar_to_the_usual_form_take_the_slow_path(messages: list[bytes]) -> None:
     assert read_usual(messages, SYMBOLS) is None
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
-def test_what_the_exchange_really_sends_is_in_the_usual_form(symbol: str) -> None:
+def test_recorded_messages_are_in_the_usual_form(symbol: str) -> None:
     sent_ones = [text for text in recording(symbol) if b'@trade"' in text[:40]]
     assert len(read_usual(sent_ones, SYMBOLS) or ()) == len(sent_ones) > 6000
 
 
-def test_garbage_is_logged_once_a_kind_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_garbage_of_one_kind_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeTime()
     feed = source(monotonic=clock.monotonic)
     with caplog.at_level(logging.WARNING):
         for _ in range(100):
-            feed.parse(Batch((b"not json", b"[]", b"{"), {}))
+            feed.parse(ReceivedBatch((b"not json", b"[]", b"{"), {}))
         assert sorted(vars(record)["reason"] for record in caplog.records) == ["not JSON", "not a trade"]
         clock.wait(61)
-        feed.parse(Batch((b"not json",), {}))
+        feed.parse(ReceivedBatch((b"not json",), {}))
     assert [vars(record)["count"] for record in caplog.records] == [1, 1, 201]
 
 
 # settings
 
 
-def test_a_symbol_that_is_no_instrument_is_fatal_and_named() -> None:
+def test_unknown_symbol_is_a_fatal_error_that_names_it() -> None:
     settings = load({"SOURCES": "binance", "BINANCE_SYMBOLS": "btcusdt,DOGEUSDT,EUR_USD"}, dotenv=None)
     instruments = [Instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance"), Instrument("EUR_USD", "Euro", "fx", 5, "oanda")]
-    feed = build(SourceSpec("binance"), Surroundings(settings, instruments, {}, FakeTime().utc))
+    feed = build(SourceSpec("binance"), SourceContext(settings, instruments, {}, FakeTime().utc))
     with pytest.raises(SourceError, match="DOGEUSDT, EUR_USD") as caught:
         next(feed.fetch(threading.Event()))
     assert caught.value.fatal
     assert "BTCUSDT" not in str(caught.value)
 
 
-def test_nobody_there_is_a_transient_fault() -> None:
+def test_unreachable_exchange_is_a_transient_error() -> None:
     with pytest.raises(SourceError) as caught:
         next(source().fetch(threading.Event()))
     assert not caught.value.fatal
@@ -314,22 +360,22 @@ def test_nobody_there_is_a_transient_fault() -> None:
 # the exchange's allowance
 
 
-def test_asking_pauses_for_a_minute_where_the_allowance_is_nearly_used_up() -> None:
+def test_request_waits_a_minute_if_the_allowance_is_nearly_used_up() -> None:
     clock = FakeTime()
     weight = Weight(most=5000, monotonic=clock.monotonic)
     for used in ("", "nonsense", "5000"):
-        weight.hear({"X-MBX-USED-WEIGHT-1M": used})
+        weight.note_headers({"X-MBX-USED-WEIGHT-1M": used})
         weight.wait(clock)
     assert clock.waits == []
-    weight.hear({"X-MBX-USED-WEIGHT-1M": "5001"})
+    weight.note_headers({"X-MBX-USED-WEIGHT-1M": "5001"})
     weight.wait(clock)
     weight.wait(clock)
     assert clock.waits == [60]
 
 
-def test_a_stop_ends_the_pause() -> None:
+def test_stop_ends_the_wait_for_the_allowance() -> None:
     clock = FakeTime(until=10)
     weight = Weight(monotonic=clock.monotonic)
-    weight.hear({"X-MBX-USED-WEIGHT-1M": "5999"})
+    weight.note_headers({"X-MBX-USED-WEIGHT-1M": "5999"})
     with pytest.raises(Stopped):
         weight.wait(clock)

@@ -140,13 +140,13 @@ _half = st.sampled_from([b"", b"\x81", b"\x81\x7e\x00", b"\x81\x7e\x01\x00{", b"
 
 @settings(max_examples=800)
 @given(_stream, st.lists(st.integers(0, 2**32), max_size=8), _half)
-def test_in_bulk_or_one_by_one_it_is_the_same(stream: bytes, places: list[int], half: bytes) -> None:
+def test_bulk_protocol_equals_the_library(stream: bytes, places: list[int], half: bytes) -> None:
     parts = cut(ACCEPTED + stream + half, places)
     assert Heard(BulkProtocol, parts).outcome() == Heard(ClientProtocol, parts).outcome()
 
 
 @given(st.lists(st.integers(0, 2**32), max_size=20))
-def test_a_refusal_is_read_whole_wherever_it_is_cut(places: list[int]) -> None:
+def test_refused_handshake_is_read_whole_at_any_cut(places: list[int]) -> None:
     heard = Heard(BulkProtocol, cut(REFUSED, places))
     assert heard.outcome() == Heard(ClientProtocol, [REFUSED]).outcome()
     (response,) = heard.others
@@ -154,7 +154,7 @@ def test_a_refusal_is_read_whole_wherever_it_is_cut(places: list[int]) -> None:
     assert (response.status_code, response.body) == (503, b'{"code":-1,\n\n"msg":"away"}\n'[:26])
 
 
-def test_byte_by_byte() -> None:
+def test_bulk_protocol_equals_the_library_byte_by_byte() -> None:
     texts = [b"", b"{}", b"x" * 126, b"y" * 300]
     stream = ACCEPTED + b"".join(frame(Opcode.TEXT, text) + frame(Opcode.PING, b"?") for text in texts)
     heard = Heard(BulkProtocol, [stream[at : at + 1] for at in range(len(stream))])
@@ -162,7 +162,7 @@ def test_byte_by_byte() -> None:
     assert len([sent for sent in heard.sent if sent == (0x8A, b"?")]) == len(texts)
 
 
-def test_what_came_together_is_received_together() -> None:
+def test_messages_read_together_are_received_together() -> None:
     texts = [b'{"number":%d}' % number * 20 for number in range(1000)]
     heard = Heard(BulkProtocol, [ACCEPTED + b"".join(frame(Opcode.TEXT, text) for text in texts)])
     assert heard.messages == texts
@@ -170,7 +170,7 @@ def test_what_came_together_is_received_together() -> None:
 
 
 @pytest.mark.parametrize("size", [LONGEST, LONGEST + 10])
-def test_a_message_that_is_too_long_ends_the_connection_at_its_head(size: int) -> None:
+def test_too_long_message_closes_the_connection_at_its_head(size: int) -> None:
     head = frame(Opcode.TEXT, b"x" * size)[:4]
     heard = Heard(BulkProtocol, [ACCEPTED, frame(Opcode.TEXT, b"{}") + head])
     assert heard.messages == [b"{}"]

@@ -41,7 +41,7 @@ def written(folder: Path, name: str, text: str) -> Path:
     return file
 
 
-def test_quotes_are_rows_digit_by_digit() -> None:
+def test_recorded_quotes_become_rows_with_every_digit() -> None:
     with gzip.open(TICKS, "rt") as text:
         lines = list(csv.DictReader(text))
     found, bad = everything(TICKS)
@@ -56,7 +56,7 @@ def test_quotes_are_rows_digit_by_digit() -> None:
     assert [place for place, _ in found] == list(range(2, 25_179))
 
 
-def test_candles_are_rows_digit_by_digit() -> None:
+def test_recorded_candles_become_rows_with_every_digit() -> None:
     with gzip.open(CANDLES, "rt") as text:
         lines = list(csv.DictReader(text))
     found, bad = everything(CANDLES)
@@ -70,7 +70,7 @@ def test_candles_are_rows_digit_by_digit() -> None:
         assert row.end_time > row.start_time
 
 
-def test_trades_are_rows_digit_by_digit_and_other_messages_are_passed_over() -> None:
+def test_recorded_trades_become_rows_and_other_messages_are_skipped() -> None:
     expected = []
     with gzip.open(TRADES, "rt") as text:
         for line in text:
@@ -85,7 +85,7 @@ def test_trades_are_rows_digit_by_digit_and_other_messages_are_passed_over() -> 
         assert row.time.endswith(f"{milliseconds % 1000:03}000Z")
 
 
-def test_an_answer_of_oandas_without_mid_prices_has_them_halfway() -> None:
+def test_candle_answer_without_mid_prices_gets_exact_mids() -> None:
     found, bad = everything(ANSWERS / "GetInstrumentCandles200Response.json")
     assert bad == []
     assert found[0] == (
@@ -99,7 +99,7 @@ def test_an_answer_of_oandas_without_mid_prices_has_them_halfway() -> None:
     assert len(found) == 3
 
 
-def test_an_answer_with_several_instruments_gives_what_is_complete_and_has_both_sides() -> None:
+def test_candle_answer_of_several_instruments_yields_complete_candles() -> None:
     found, bad = everything(ANSWERS / "GetAccountCandlesLatest200Response.json")
     rows = [(row.symbol, row.interval) for _, row in found if isinstance(row, CandleRow)]
     assert rows == [("USD_JPY", "5m"), ("GBP_CHF", "1m"), ("GBP_CHF", "5m"), ("AUD_JPY", "1m"), ("EUR_CHF", "1m")]
@@ -108,14 +108,14 @@ def test_an_answer_with_several_instruments_gives_what_is_complete_and_has_both_
 
 @pytest.mark.parametrize("file", [TICKS, CANDLES, TRADES, ANSWERS / "GetInstrumentCandles200Response.json"], ids=lambda file: file.name)
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 1.0])
-def test_reading_goes_on_after_any_place(file: Path, share: float) -> None:
+def test_read_continues_after_any_place(file: Path, share: float) -> None:
     whole, _ = everything(file)
     cut = int(share * len(whole))
     after = whole[cut - 1][0] if cut else 0
     assert everything(file, after=after)[0] == whole[cut:]
 
 
-def test_a_file_is_the_same_packed_or_not_and_another_when_it_grows(tmp_path: Path) -> None:
+def test_file_identity_ignores_packing_and_changes_with_growth(tmp_path: Path) -> None:
     plain = tmp_path / "EUR_USD_20140505.csv"
     plain.write_bytes(gzip.decompress(TICKS.read_bytes()))
     assert everything(plain)[0] == everything(TICKS)[0]
@@ -140,13 +140,13 @@ def test_a_file_is_the_same_packed_or_not_and_another_when_it_grows(tmp_path: Pa
         ("half.json", '{"instrument": "EUR_USD", "candles": [', "is damaged"),
     ],
 )
-def test_what_is_no_recording_of_ours_is_refused_in_words(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_unknown_recording_is_refused_with_its_reason(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(SourceError, match=message) as error:
         everything(written(tmp_path, name, text))
     assert error.value.fatal
 
 
-def test_a_damaged_archive_and_a_missing_file_are_faults_of_the_source(tmp_path: Path) -> None:
+def test_damaged_or_missing_file_is_a_source_error(tmp_path: Path) -> None:
     half = tmp_path / "EUR_USD.csv.gz"
     half.write_bytes(TICKS.read_bytes()[:50_000])
     with pytest.raises(SourceError, match="is damaged"):
@@ -167,7 +167,7 @@ def test_a_damaged_archive_and_a_missing_file_are_faults_of_the_source(tmp_path:
         (CANDLE + ",7", "15 fields instead of 14"),
     ],
 )
-def test_a_bad_candle_says_what_is_wrong(tmp_path: Path, line: str, reason: str) -> None:
+def test_bad_candle_is_skipped_with_its_reason(tmp_path: Path, line: str, reason: str) -> None:
     found, bad = everything(written(tmp_path, "EUR_USD_H1.csv", f"{HEADER}\n{line}\n\n{CANDLE}\n"))
     assert bad == [(2, reason)]
     assert [place for place, _ in found] == [4]
@@ -180,15 +180,29 @@ def trade(**changes: object) -> str:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"s": "DOGEUSDT"}, {"t": "5"}, {"t": -1}, {"t": 2**63}, {"p": "0"}, {"p": "-1"}, {"p": 1.5}, {"q": None}, {"T": 5}, {"T": "x"}],
+    [
+        {"s": "DOGEUSDT"},
+        {"t": "5"},
+        {"t": -1},
+        {"t": 2**63},
+        {"p": "0"},
+        {"p": "-1"},
+        {"p": 1.5},
+        {"q": None},
+        {"T": 5},
+        {"T": "x"},
+        {"q": "0"},
+        {"m": 1},
+        {"t": True},
+    ],
 )
-def test_a_bad_trade_is_skipped(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_bad_trade_is_skipped(tmp_path: Path, changes: dict[str, object]) -> None:
     found, bad = everything(written(tmp_path, "raw", f"{trade(**changes)}\n{trade()}\n"))
     assert [place for place, _ in bad] == [1]
     assert found == [(2, Trade("ETHUSDT", 5, "2024-08-08T23:54:15.342000Z", "2683.8", "0.1", "sell"))]
 
 
-def test_microseconds_and_messages_without_a_stream_are_trades_too(tmp_path: Path) -> None:
+def test_trades_with_microseconds_or_without_a_stream_are_read(tmp_path: Path) -> None:
     bare = trade(T=1723161255342123, m=False).split(" ", 1)[1]
     line = f"1723161254087896568 {json.dumps(json.loads(bare)['data'])}"
     assert everything(written(tmp_path, "raw", line))[0] == [
@@ -218,7 +232,7 @@ pieces = st.one_of(
 @pytest.mark.parametrize("name", GOOD)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=80)
 @given(garbage=st.lists(pieces, max_size=8))
-def test_whatever_stands_among_good_lines_loses_none_of_them(tmp_path: Path, name: str, garbage: list[str]) -> None:
+def test_garbage_between_good_lines_loses_none_of_them(tmp_path: Path, name: str, garbage: list[str]) -> None:
     header, good = GOOD[name]
     lines = [line for piece in garbage for line in (good, piece)] + [good]
     found, bad = everything(written(tmp_path, name, header + "\n".join(lines) + "\n"))

@@ -1,4 +1,4 @@
-"""When gaps are looked for, and that nothing ends it; how many candles a market that closes at weekends should have."""
+"""Times at which a gap filler runs rounds; the number of candles that a market with weekends should have."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.pacing import Stopped
 from db.bus import BusError
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import StoreError
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Stopped
 from jobs.gaps.candles import expected
-from jobs.gaps.filler import GapFiller, Wakes
+from jobs.gaps.filler import GapFiller
+from jobs.runtime.source_events import SourceEvents
 
 
-class Bell(threading.Event):
-    """A bell whose waits take no time; it rings by itself at the times of `rings`, and stops everything at `until` seconds."""
+class FakeSourceEvent(threading.Event):
+    """An event whose waits take no time. It is set at the times of `set_at`; `stop` is set at `until` seconds."""
 
-    def __init__(self, stop: threading.Event, *, until: float, rings: tuple[float, ...] = ()) -> None:
+    def __init__(self, stop: threading.Event, *, until: float, set_at: tuple[float, ...] = ()) -> None:
         super().__init__()
         self.now = 0.0
-        self._stop, self._until, self._rings = stop, until, list(rings)
+        self._stop, self._until, self._set_at = stop, until, list(set_at)
 
     def wait(self, timeout: float | None = None) -> bool:
         assert timeout is not None, "a stop would not be noticed"
@@ -34,8 +35,8 @@ class Bell(threading.Event):
         self.now += timeout
         if self.now >= self._until:
             self._stop.set()
-        if self._rings and self.now >= self._rings[0]:
-            self._rings.pop(0)
+        if self._set_at and self.now >= self._set_at[0]:
+            self._set_at.pop(0)
             self.set()
         return self.is_set()
 
@@ -46,11 +47,11 @@ class Recorder:
     def __init__(self, *script: Callable[[], bool]) -> None:
         self.script = list(script)
         self.rounds: list[tuple[float, bool]] = []  # when, and whether after a connection was made
-        self.bell: Bell | None = None
+        self.event: FakeSourceEvent | None = None
 
     def round(self, reconnected: bool, stop: threading.Event) -> bool:
-        assert self.bell is not None
-        self.rounds.append((self.bell.now, reconnected))
+        assert self.event is not None
+        self.rounds.append((self.event.now, reconnected))
         return self.script.pop(0)() if self.script else False
 
 
@@ -61,74 +62,74 @@ def fails(error: Exception) -> Callable[[], bool]:
     return fail
 
 
-def run(filling: Recorder, *, until: float, rings: tuple[float, ...] = ()) -> list[tuple[float, bool]]:
+def run(filling: Recorder, *, until: float, set_at: tuple[float, ...] = ()) -> list[tuple[float, bool]]:
     stop = threading.Event()
-    bell = filling.bell = Bell(stop, until=until, rings=rings)
-    GapFiller("test", filling, bell, period=60.0, jitter=lambda: 1.0, monotonic=lambda: bell.now).run(stop)
+    event = filling.event = FakeSourceEvent(stop, until=until, set_at=set_at)
+    GapFiller("test", filling, event, period=60.0, jitter=lambda: 1.0, monotonic=lambda: event.now).run(stop)
     return filling.rounds
 
 
-def test_it_looks_at_the_start_and_every_period() -> None:
+def test_gap_filler_without_events_runs_at_the_start_and_every_period() -> None:
     assert run(Recorder(), until=130) == [(0, True), (60, False), (120, False)]
 
 
-def test_a_source_that_comes_live_is_looked_after_at_once() -> None:
-    assert run(Recorder(), until=90, rings=(10.0,)) == [(0, True), (10.0, True), (70.0, False)]
+def test_gap_filler_runs_at_once_after_a_source_event() -> None:
+    assert run(Recorder(), until=90, set_at=(10.0,)) == [(0, True), (10.0, True), (70.0, False)]
 
 
-def test_a_ring_during_a_round_is_not_lost() -> None:
+def test_source_event_during_a_round_causes_another_round() -> None:
     filling = Recorder()
 
-    def ring() -> bool:
-        assert filling.bell is not None
-        filling.bell.set()
+    def set_event() -> bool:
+        assert filling.event is not None
+        filling.event.set()
         return False
 
-    filling.script = [ring]
+    filling.script = [set_event]
     assert run(filling, until=30) == [(0, True), (0, True)]
 
 
-def test_what_is_not_done_goes_on_at_once() -> None:
+def test_round_with_work_left_is_followed_at_once() -> None:
     assert run(Recorder(lambda: True, lambda: True), until=59) == [(0, True), (0, False), (0, False)]
 
 
 @pytest.mark.parametrize(
     "error", [StoreError("away"), BusError("away"), SourceError("HTTP 503", fatal=False), ValueError("a bug"), KeyError("another")]
 )
-def test_no_failure_ends_it_and_each_is_followed_by_a_longer_pause(error: Exception) -> None:
+def test_failing_rounds_continue_with_growing_pauses(error: Exception) -> None:
     rounds = run(Recorder(*[fails(error)] * 4), until=13)
     assert [when for when, _ in rounds] == pytest.approx([0, 0.8, 2.4, 5.6, 12.0])
 
 
-def test_after_a_success_pauses_begin_anew() -> None:
+def test_success_resets_the_pause() -> None:
     rounds = run(Recorder(fails(StoreError("away")), lambda: True, fails(StoreError("away"))), until=2)
     assert [when for when, _ in rounds] == pytest.approx([0, 0.8, 0.8, 1.6])
 
 
-def test_what_only_an_operator_can_mend_is_not_asked_for_again_and_again() -> None:
+def test_fatal_error_waits_a_whole_period() -> None:
     assert [when for when, _ in run(Recorder(fails(SourceError("HTTP 401", fatal=True))), until=61)] == [0, 60]
 
 
-def test_stop_ends_it_even_in_the_middle_of_a_round() -> None:
+def test_stop_during_a_round_ends_the_gap_filler() -> None:
     filling = Recorder()
     stop = threading.Event()
-    filling.bell = Bell(stop, until=1000)
+    filling.event = FakeSourceEvent(stop, until=1000)
 
     def stopped() -> bool:
         stop.set()
         raise Stopped
 
     filling.script = [stopped]
-    GapFiller("test", filling, filling.bell).run(stop)
+    GapFiller("test", filling, filling.event).run(stop)
     assert len(filling.rounds) == 1
 
 
-def test_each_source_has_its_own_bell_and_a_ring_waits_for_its_listener() -> None:
-    wakes = Wakes()
-    wakes.wake("binance")
-    assert wakes.of("binance").is_set()
-    assert not wakes.of("oanda").is_set()
-    assert wakes.of("oanda") is wakes.of("oanda")
+def test_source_event_is_per_source_and_stays_set() -> None:
+    events = SourceEvents()
+    events.set("binance")
+    assert events.event("binance").is_set()
+    assert not events.event("oanda").is_set()
+    assert events.event("oanda") is events.event("oanda")
 
 
 def trades_at(moment: datetime) -> bool:
@@ -152,9 +153,7 @@ def enumerated(interval: str, start: datetime, end: datetime) -> int:
     candles=st.integers(0, 60),
     more=st.integers(0, 10**6),
 )
-def test_expected_candles_are_those_of_the_hours_in_which_there_is_a_market(
-    interval: str, moment: datetime, candles: int, more: int
-) -> None:
+def test_expected_candles_are_those_of_open_market_hours(interval: str, moment: datetime, candles: int, more: int) -> None:
     start = candle_start("fx", interval, moment.replace(tzinfo=UTC))
     end = start + candles * INTERVALS[interval] + timedelta(seconds=more % INTERVALS[interval].total_seconds())
     found = expected(interval, start, end)

@@ -20,7 +20,7 @@ def row(symbol: str, start: int, close: float = 1.0) -> Row:
     return symbol, start, close, close, close, close
 
 
-def test_a_grid_has_the_hours_in_which_any_instrument_has_a_candle() -> None:
+def test_grid_has_every_hour_with_any_candle() -> None:
     sunday = START + 51 * HOUR
     hours = arrays([row("B", START, 2.0), row("A", START, 1.0), row("A", START + HOUR, 1.5), row("B", sunday, 2.5)])
     assert hours.symbols == ("A", "B")
@@ -29,25 +29,25 @@ def test_a_grid_has_the_hours_in_which_any_instrument_has_a_candle() -> None:
     assert hours.breaks.tolist() == [False, False, True]
 
 
-def test_each_price_has_its_place() -> None:
+def test_price_is_at_its_instrument_and_hour() -> None:
     hours = arrays([("A", START, 1.0, 4.0, 0.5, 2.0)])
     assert [part.tolist() for part in (hours.opens, hours.highs, hours.lows, hours.closes)] == [[[1.0]], [[4.0]], [[0.5]], [[2.0]]]
 
 
-def test_the_clock_as_a_grid_has_every_hour() -> None:
+def test_clock_grid_has_every_hour() -> None:
     starts = np.arange(START, START + 5 * HOUR, HOUR, dtype=np.int64)
     hours = arrays([row("A", START + 2 * HOUR, 7.0)], starts)
     np.testing.assert_array_equal(hours.closes, [[np.nan, np.nan, 7.0, np.nan, np.nan]])
     assert not hours.breaks.any()
 
 
-def test_without_rows_there_is_nothing() -> None:
+def test_arrays_without_rows_are_empty() -> None:
     hours = arrays([], np.arange(START, START + 5 * HOUR, HOUR, dtype=np.int64))
     assert hours.symbols == ()
     assert hours.closes.shape == (0, 5)
 
 
-def test_the_last_hours_keep_their_break() -> None:
+def test_last_hours_keep_their_breaks() -> None:
     hours = arrays([row("A", START + number * HOUR) for number in (0, 1, 2, 50, 51)])
     last = hours.last(3)
     assert last.starts.tolist() == [START + number * HOUR for number in (2, 50, 51)]
@@ -56,7 +56,7 @@ def test_the_last_hours_keep_their_break() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("ABCD"), st.integers(0, 200)), unique=True, min_size=1))
-def test_every_row_is_found_again_and_nothing_else(keys: list[tuple[str, int]]) -> None:
+def test_arrays_contain_exactly_the_rows(keys: list[tuple[str, int]]) -> None:
     rows = [row(symbol, START + hour * HOUR, float(number + 1)) for number, (symbol, hour) in enumerate(keys)]
     hours = arrays(rows)
     shown = {

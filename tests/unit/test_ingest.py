@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -110,7 +110,7 @@ def transient() -> Exception:
     return as_source_error(ConnectionResetError("reset"))
 
 
-def test_everything_reaches_the_bus_and_the_end_is_reported() -> None:
+def test_finite_source_is_published_whole_and_reported_as_ended() -> None:
     bus = MemoryBus()
     run = Run(Scripted([1, 2, -1, 3]), bus)
     assert bus.bids() == ["1.11", "1.21", "1.31"]
@@ -121,7 +121,7 @@ def test_everything_reaches_the_bus_and_the_end_is_reported() -> None:
 
 
 @pytest.mark.parametrize("refusal", [BusError("away"), BusFull("full"), "lost"])
-def test_a_batch_is_offered_under_one_id_until_it_is_taken(refusal: Exception | str) -> None:
+def test_refused_batch_is_published_again_under_the_same_id(refusal: Exception | str) -> None:
     bus = MemoryBus(None, *[refusal] * 20)
     run = Run(Scripted([1, 2, 3]), bus)
     assert bus.bids() == ["1.11", "1.21", "1.31"]
@@ -131,7 +131,7 @@ def test_a_batch_is_offered_under_one_id_until_it_is_taken(refusal: Exception | 
     assert max(run.time.waits) == LONGEST_BUS_DELAY
 
 
-def test_batch_ids_are_publisher_and_number_and_differ_between_runs() -> None:
+def test_batch_ids_of_two_runs_differ() -> None:
     buses = [MemoryBus(), MemoryBus()]
     for bus in buses:
         Run(Scripted([1, 2]), bus)
@@ -140,7 +140,7 @@ def test_batch_ids_are_publisher_and_number_and_differ_between_runs() -> None:
     assert ids[0][0] == ids[1][0] != ids[2][0]
 
 
-def test_a_bus_away_is_one_episode(caplog: pytest.LogCaptureFixture) -> None:
+def test_unavailable_bus_is_one_episode_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         run = Run(Scripted([1, 2]), MemoryBus(None, *[BusError("away")] * 9))
     assert run.states == ["connecting", "live", "backing_off", "live", "ended"]
@@ -148,14 +148,14 @@ def test_a_bus_away_is_one_episode(caplog: pytest.LogCaptureFixture) -> None:
     assert "away" in caplog.records[1].__dict__["detail"]
 
 
-def test_a_full_bus_that_takes_one_now_and_then_is_one_episode() -> None:
+def test_full_bus_with_single_acceptances_is_one_episode() -> None:
     bus = MemoryBus(*[BusFull("full"), None] * 50)
     run = Run(Scripted([*range(50)]), bus)
     assert len(bus.bids()) == 50
     assert run.states == ["connecting", "backing_off", "ended"]
 
 
-def test_a_full_episode_ends_when_the_bus_takes_everything_for_a_while() -> None:
+def test_episode_of_a_full_bus_ends_after_continuous_acceptance() -> None:
     class Slow(Scripted):
         def fetch(self, stop: threading.Event) -> Generator[int, None, None]:
             for raw in super().fetch(stop):
@@ -166,7 +166,7 @@ def test_a_full_episode_ends_when_the_bus_takes_everything_for_a_while() -> None
     assert run.states == ["connecting", "backing_off", "live", "ended"]
 
 
-def test_stop_ends_a_batch_that_is_not_taken() -> None:
+def test_stop_ends_the_retries_of_a_refused_batch() -> None:
     bus = MemoryBus(*[BusError("away")] * 1000)
     run = Run(Scripted([1, 2]), bus, until=20)
     assert bus.taken == {}
@@ -174,7 +174,7 @@ def test_stop_ends_a_batch_that_is_not_taken() -> None:
     assert run.states == ["connecting", "backing_off"]
 
 
-def test_a_transient_fault_restarts_the_source() -> None:
+def test_transient_fault_restarts_the_source() -> None:
     source, bus = Scripted([1, transient(), transient(), 2]), MemoryBus()
     run = Run(source, bus)
     assert bus.bids() == ["1.11", "1.21"]
@@ -183,13 +183,13 @@ def test_a_transient_fault_restarts_the_source() -> None:
     assert run.time.waits == pytest.approx([0.8, 1.6])
 
 
-def test_a_batch_taken_starts_the_back_off_anew() -> None:
+def test_accepted_batch_resets_the_back_off() -> None:
     run = Run(Scripted([transient(), 1, transient(), 2, transient(), 3, transient()]), MemoryBus(), max_attempts=1)
     assert run.time.waits == pytest.approx([0.8] * 4)
     assert "down" not in run.states
 
 
-def test_down_after_the_last_attempt_yet_still_trying(caplog: pytest.LogCaptureFixture) -> None:
+def test_source_after_the_last_attempt_is_down_and_still_retries(caplog: pytest.LogCaptureFixture) -> None:
     bus = MemoryBus()
     run = Run(Scripted([*[transient() for _ in range(7)], 1]), bus, max_attempts=3)
     assert run.time.waits == pytest.approx([0.8, 1.6, 3.2, *[LONGEST_DELAY] * 4])
@@ -198,7 +198,7 @@ def test_down_after_the_last_attempt_yet_still_trying(caplog: pytest.LogCaptureF
     assert [record.levelname for record in caplog.records].count("ERROR") == 1
 
 
-def test_a_fatal_fault_is_down_with_its_reason_and_not_tried_again() -> None:
+def test_fatal_fault_makes_the_source_down_without_retry() -> None:
     source = Scripted([1, as_source_error(BadInput("the token was refused")), 2])
     run = Run(source, MemoryBus())
     assert source.fetches == 1
@@ -207,7 +207,7 @@ def test_a_fatal_fault_is_down_with_its_reason_and_not_tried_again() -> None:
 
 
 @pytest.mark.parametrize("where", ["fetch", "parse", "publish"])
-def test_the_unexpected_is_logged_with_its_traceback_and_survived(where: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_exception_is_logged_with_traceback_and_retried(where: str, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Scripted):
         def parse(self, raw: int) -> Sequence[Tick | Trade]:
             if where == "parse" and raw == 1:
@@ -229,7 +229,7 @@ def test_stop_ends_the_wait_between_attempts() -> None:
     assert run.time.now >= 100
 
 
-def test_a_failing_report_is_logged_once_until_one_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_reports_are_logged_once_until_one_succeeds(caplog: pytest.LogCaptureFixture) -> None:
     bus = MemoryBus()
     reporter = Reporter(bus, [Status("one", FakeTime().utc, threading.Event())], threading.Event())
     for failure in (BusError("away"), BusError("away"), None, ZeroDivisionError("bug")):
@@ -263,7 +263,7 @@ def eventually(check: Any, seconds: float = 10) -> None:
         time.sleep(0.005)
 
 
-def test_a_source_that_breaks_never_disturbs_another() -> None:
+def test_broken_source_does_not_affect_another() -> None:
     bus = MemoryBus()
     sources = [Endless("good"), Scripted([as_source_error(BadInput("bad token"))], "bad"), Scripted([1, 2], "short")]
     ingestion = Ingestion(sources, bus, max_attempts=3, clock=FakeTime().utc)
@@ -276,7 +276,7 @@ def test_a_source_that_breaks_never_disturbs_another() -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_bus_that_takes_no_reports_does_not_stop_prices() -> None:
+def test_bus_that_refuses_reports_still_receives_prices() -> None:
     bus = MemoryBus()
     bus.reporting = BusError("away")
     ingestion = Ingestion([Endless("good")], bus, max_attempts=3, clock=FakeTime().utc)
@@ -285,7 +285,7 @@ def test_a_bus_that_takes_no_reports_does_not_stop_prices() -> None:
     assert ingestion.stop(5)
 
 
-def test_trades_and_prices_are_one_batch_sent_again_together() -> None:
+def test_refused_batch_repeats_trades_and_prices_together() -> None:
     bus = MemoryBus(BusError("away"), None, BusFull("full"), None)
     run = Run(Trading([1, 2]), bus)
     assert [each.trade_id for batch in bus.trades.values() for each in batch] == [1, 2]
@@ -295,38 +295,38 @@ def test_trades_and_prices_are_one_batch_sent_again_together() -> None:
     assert (report["ticks"], report["trades"]) == (2, 2)
 
 
-def test_a_heartbeat_makes_a_source_live_and_counts_nothing() -> None:
+def test_heartbeat_makes_a_source_live_and_counts_no_tick() -> None:
     run = Run(Scripted([-1, -1]), MemoryBus())
     assert run.states == ["connecting", "live", "ended"]
     assert (run.status.report()["ticks"], run.status.report()["last_tick"]) == (0, None)
 
 
-def test_who_asks_to_be_left_alone_is_left_alone() -> None:
+def test_retry_after_of_an_error_is_waited_out() -> None:
     run = Run(Scripted([SourceError("HTTP 429: slow down", fatal=False, retry_after=17.0), 1]), MemoryBus())
     assert run.time.waits == [17.0]
     assert run.states == ["connecting", "backing_off", "connecting", "live", "ended"]
 
 
-def test_a_live_feed_that_falls_silent_is_stale_until_it_speaks() -> None:
+def test_silent_live_source_is_stale_until_its_next_message() -> None:
     clock = FakeTime()
     changes: list[str] = []
     status = Status("feed", clock.utc, threading.Event(), stale_after=10, link_changed=changes.append, monotonic=clock.monotonic)
     clock.wait(60)
     status.check_silence()
     assert status.state is State.CONNECTING  # nobody expects anything of it yet
-    status.hear()
+    status.note_activity()
     status.change(State.LIVE)
     for seconds, state in ((9, State.LIVE), (2, State.STALE), (50, State.STALE)):
         clock.wait(seconds)
         status.check_silence()
         assert status.state is state
-    status.hear()
+    status.note_activity()
     status.change(State.LIVE)
     status.check_silence()
     assert (status.state, changes) == (State.LIVE, ["feed", "feed"])
 
 
-def test_every_change_reaches_the_bus_even_after_it_was_away() -> None:
+def test_state_changes_during_an_outage_of_the_bus_are_published_later() -> None:
     bus = MemoryBus()
     status = Status("one", FakeTime().utc, threading.Event())
     reporter = Reporter(bus, [status], threading.Event())
@@ -340,3 +340,33 @@ def test_every_change_reaches_the_bus_even_after_it_was_away() -> None:
     reporter.report()
     reporter.report()
     assert bus.changes == [("one", "live"), ("one", "backing_off"), ("one", "live")]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_source_thread_that_dies_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    failed: list[str] = []
+
+    def link_changed(name: str) -> None:
+        raise RuntimeError("a bug")
+
+    sources = [Endless("good")]
+    ingestion = Ingestion(
+        sources, MemoryBus(), max_attempts=3, clock=FakeTime().utc, link_changed=link_changed, thread_failed=failed.append
+    )
+    ingestion.start()
+    eventually(lambda: failed == ["ingest-good"])
+    assert ingestion.stop(5)
+    assert failed == ["ingest-good"]
+    assert any(record.exc_info and record.levelname == "ERROR" for record in caplog.records)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_reporter_thread_that_dies_is_reported() -> None:
+    failed: list[str] = []
+    source = Endless("good")
+    source.stale_after = 1.0
+    ingestion = Ingestion([source], MemoryBus(), max_attempts=3, clock=FakeTime().utc, thread_failed=failed.append)
+    ingestion.statuses[0]._stale_after = cast(float, "not a number")
+    ingestion.start()
+    eventually(lambda: failed == ["ingest-reporter"])
+    assert ingestion.stop(5)

@@ -17,18 +17,18 @@ DUE = {
 }
 
 
-def test_every_job_has_a_name_of_its_own() -> None:
+def test_job_names_are_unique() -> None:
     assert len({job.id for job in JOBS}) == len(JOBS)
     assert DUE.keys() == TIMED.keys()
 
 
 @pytest.mark.parametrize("name", DUE)
-def test_a_timed_job_is_due_when_its_words_say(name: str) -> None:
+def test_timed_job_is_due_as_its_schedule_states(name: str) -> None:
     last, period = DUE[name]
     for number in range(30):
         assert due_before(TIMED[name].trigger, NOW + number * period) == last + number * period
 
 
 @pytest.mark.parametrize("name", DUE)
-def test_a_late_run_is_made_as_long_as_no_newer_one_is_due(name: str) -> None:
+def test_late_run_is_made_unless_a_newer_one_is_due(name: str) -> None:
     assert timedelta(seconds=TIMED[name].grace_seconds) == DUE[name][1]

@@ -16,11 +16,12 @@ from db.intervals import INTERVALS
 from db.messages import Tick
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.http_json import Rest
+from jobs.feeds.http_json import JsonClient
 from jobs.feeds.http_lines import _split
 from jobs.feeds.oanda.history import GRANULARITIES, OandaHistory, oanda_history
-from jobs.feeds.oanda.stream import OandaSource, contract_time, price_of, request_headers
-from jobs.venues import SOURCES
+from jobs.feeds.oanda.stream import OandaSource, price_of
+from jobs.feeds.oanda.wire import contract_time, request_headers
+from jobs.venues import VENUE_PARTS
 from tests.fake_time import FakeTime
 from tests.standins.oanda_market import INTERVAL_OF, Market, Quote, price_line
 
@@ -37,7 +38,7 @@ def source(time: FakeTime | None = None) -> OandaSource:
     return OandaSource("http://127.0.0.1:9/", "101-1", "secret-token", INSTRUMENTS, latest_times={}, monotonic=monotonic)
 
 
-def test_recorded_lines_become_ticks_digit_by_digit() -> None:
+def test_recorded_lines_keep_every_digit() -> None:
     said = [tick for line in STREAM for tick in source().parse(orjson.dumps(line))]
     assert said == [
         Tick("EUR_JPY", bid="114.295", ask="114.312", mid="114.3035", time="2016-10-27T08:38:43.094548Z", source="oanda"),
@@ -46,7 +47,7 @@ def test_recorded_lines_become_ticks_digit_by_digit() -> None:
     ]
 
 
-def test_the_stand_in_says_a_price_as_the_real_service_did() -> None:
+def test_stand_in_sends_prices_like_the_real_service() -> None:
     made = price_line(Quote(parse_time("2016-10-27T08:38:45.664613Z"), "EUR_USD", "1.09177", "1.09188"))
     assert PRICE.keys() <= made.keys()
     for name, value in PRICE.items():
@@ -58,7 +59,7 @@ def test_the_stand_in_says_a_price_as_the_real_service_did() -> None:
 
 
 @pytest.mark.parametrize("name", ["GetInstrumentCandles200Response.json", "GetAccountCandlesLatest200Response.json"])
-def test_the_stand_in_says_a_candle_as_the_real_service_did(name: str) -> None:
+def test_stand_in_sends_candles_like_the_real_service(name: str) -> None:
     answer = json.loads((RECORDED / name).read_text())
     recorded = [candle for each in answer.get("latestCandles", [answer]) for candle in each["candles"]]
     market = Market([Quote(parse_time("2016-10-27T08:38:45.664Z"), "EUR_USD", "1.09177", "1.09188")])
@@ -79,20 +80,20 @@ def test_the_stand_in_says_a_candle_as_the_real_service_did(name: str) -> None:
         ("2018-01-01T00:00:00Z", "2018-01-01T00:00:00.000000Z"),
     ],
 )
-def test_times_are_cut_to_microseconds(given: str, wanted: str) -> None:
+def test_contract_time_cuts_to_microseconds(given: str, wanted: str) -> None:
     assert contract_time(given) == wanted
 
 
 @pytest.mark.parametrize(
     "given", [None, 1477557525.6, "1477557525.664613867", "2018-13-01T00:00:00Z", "2018-01-01", "２018-01-01T00:00:00Z", ""]
 )
-def test_anything_else_is_no_time(given: Any) -> None:
+def test_contract_time_refuses_other_values(given: Any) -> None:
     with pytest.raises(ValueError, match=r"time|month"):
         contract_time(given)
 
 
 @given(decimals, decimals, st.integers(0, 999_999_999))
-def test_a_price_keeps_its_digits_and_its_mid_is_exactly_halfway(one: str, other: str, nanoseconds: int) -> None:
+def test_price_keeps_its_digits_with_an_exact_mid(one: str, other: str, nanoseconds: int) -> None:
     bid, ask = sorted((one, other), key=Decimal)
     line = {**PRICE, "bids": [{"price": bid}], "asks": [{"price": ask}], "time": f"2020-01-01T00:00:00.{nanoseconds:09}Z"}
     tick = price_of(orjson.dumps(line), INSTRUMENTS)
@@ -103,7 +104,7 @@ def test_a_price_keeps_its_digits_and_its_mid_is_exactly_halfway(one: str, other
 
 
 @pytest.mark.parametrize("closed", [{"tradeable": False}, {"status": "non-tradeable"}, {"status": "invalid"}, {"status": None}])
-def test_a_price_at_which_nobody_trades_is_no_price_and_no_fault(closed: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_untradeable_price_is_skipped_without_a_log_line(closed: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     assert source().parse(orjson.dumps({**PRICE, **closed})) == []
     assert caplog.records == []
 
@@ -129,13 +130,13 @@ GARBAGE: list[Any] = [
 
 
 @pytest.mark.parametrize("line", GARBAGE)
-def test_garbage_is_skipped_and_said(line: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_garbage_is_skipped_and_logged(line: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert source().parse(line if isinstance(line, bytes) else orjson.dumps(line)) == []
     assert len(caplog.records) == 1
     assert caplog.records[0].__dict__["reason"]
 
 
-def test_each_kind_of_garbage_is_said_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_kind_of_garbage_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
     time = FakeTime()
     listening = source(time)
     for _ in range(100):
@@ -154,53 +155,53 @@ json_values = st.recursive(
 
 
 @given(st.one_of(st.binary(), json_values.map(lambda value: json.dumps(value).encode())))
-def test_nothing_raises(line: bytes) -> None:
+def test_parse_of_any_bytes_raises_nothing(line: bytes) -> None:
     assert source().parse(line) == []
 
 
 @given(st.sampled_from(list(PRICE)), json_values)
-def test_no_field_can_make_it_raise(name: str, value: Any) -> None:
+def test_parse_of_any_field_raises_nothing(name: str, value: Any) -> None:
     for tick in source().parse(json.dumps({**PRICE, name: value}).encode()):
         assert 0 < Decimal(tick.bid) <= Decimal(tick.mid) <= Decimal(tick.ask)
 
 
 @given(st.integers(0, len(orjson.dumps(PRICE)) - 1))
-def test_half_a_line_is_never_a_price(length: int) -> None:
+def test_incomplete_line_is_never_a_price(length: int) -> None:
     assert source().parse(orjson.dumps(PRICE)[:length]) == []
 
 
 @given(st.lists(st.text("ab{}", max_size=5)), st.text("ab{}", max_size=5), st.data())
-def test_lines_do_not_depend_on_chunks_and_the_last_half_is_dropped(whole: list[str], half: str, data: st.DataObject) -> None:
+def test_lines_are_independent_of_chunks_and_an_incomplete_one_is_dropped(whole: list[str], half: str, data: st.DataObject) -> None:
     sent = "".join(f"{line}\n" for line in whole) + half
     cuts = sorted(data.draw(st.lists(st.integers(0, len(sent)), max_size=8)))
     chunks = [sent[begin:end].encode() for begin, end in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
     assert [line.decode() for line in _split(chunks)] == whole
 
 
-def test_a_line_without_an_end_is_a_fault() -> None:
+def test_endless_line_is_an_error() -> None:
     with pytest.raises(SourceError, match="without an end") as caught:
         list(_split([b"x" * 1000] * 2000))
     assert not caught.value.fatal
 
 
 @pytest.mark.parametrize("token", [None, "", "abc\nX-Other: 1", "abc def", "tökén-abc"])
-def test_a_token_that_cannot_be_sent_is_fatal_and_not_told(token: str | None) -> None:
+def test_unsendable_token_is_a_fatal_error_without_the_token(token: str | None) -> None:
     with pytest.raises(SourceError, match="OANDA_API_TOKEN") as caught:
         request_headers(token)
     assert caught.value.fatal
     assert "abc" not in str(caught.value)
 
 
-def test_the_token_is_in_no_repr() -> None:
+def test_token_is_in_no_repr() -> None:
     assert "secret" not in repr(source())
-    assert "secret" not in repr(OandaHistory(Rest("http://127.0.0.1:9", headers=request_headers("secret-token"))))
+    assert "secret" not in repr(OandaHistory(JsonClient("http://127.0.0.1:9", headers=request_headers("secret-token"))))
 
 
-def test_the_granularities_are_those_of_our_intervals() -> None:
+def test_granularities_cover_our_intervals() -> None:
     assert GRANULARITIES.keys() == INTERVALS.keys()
     assert {granularity: interval for interval, granularity in GRANULARITIES.items()} == INTERVAL_OF
 
 
-def test_it_can_be_named_in_the_settings() -> None:
-    assert "oanda" in SOURCES
+def test_oanda_is_accepted_in_sources() -> None:
+    assert "oanda" in VENUE_PARTS
     assert callable(oanda_history)

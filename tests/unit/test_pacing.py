@@ -124,3 +124,16 @@ def test_retry_lets_other_exceptions_pass(time: Time) -> None:
 
     with pytest.raises(KeyError):
         retry(call, on=OSError, stop=threading.Event(), outage=Outage(LOG, "waits", monotonic=time.monotonic), pause=lambda attempt: 0.0)
+
+
+def test_retry_with_a_limit_raises_the_last_failure(time: Time) -> None:
+    errors = [OSError("1"), OSError("2"), OSError("3")]
+    left = iter(errors)
+
+    def call() -> None:
+        raise next(left)
+
+    outage = Outage(LOG, "waits", monotonic=time.monotonic)
+    with pytest.raises(OSError, match="3") as caught:
+        retry(call, on=OSError, stop=threading.Event(), outage=outage, pause=lambda attempt: 0.0, attempts=3)
+    assert caught.value is errors[2]

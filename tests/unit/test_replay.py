@@ -19,7 +19,8 @@ from db.decimals import middle
 from db.messages import Tick
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from jobs.feeds.replay import BATCH, ReplaySource, Row, count_ticks, read_rows
+from jobs.feeds.recordings import Row, count_ticks, read_rows
+from jobs.feeds.replay import MAX_TICKS_PER_BATCH, ReplaySource
 from tests.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
@@ -46,7 +47,7 @@ def seconds(*offsets: float) -> list[str]:
     return [f"2025-01-01T00:{int(offset // 60):02}:{offset % 60:06.3f}Z,1.10000,1.10010" for offset in offsets]
 
 
-def test_every_recorded_tick_is_equal_digit_by_digit() -> None:
+def test_recorded_ticks_keep_every_digit() -> None:
     with gzip.open(TICKS, "rt") as text:
         expected = list(csv.DictReader(text))
     ticks = all_ticks(replay(TICKS))
@@ -58,7 +59,7 @@ def test_every_recorded_tick_is_equal_digit_by_digit() -> None:
         assert (tick.source, tick.volume) == (f"replay:{TICKS.name}", None)
 
 
-def test_every_candle_is_its_opening_quote_digit_by_digit() -> None:
+def test_recorded_candles_become_their_opening_quotes() -> None:
     with gzip.open(CANDLES, "rt") as text:
         expected = list(csv.DictReader(text))
     ticks = all_ticks(replay(CANDLES))
@@ -72,28 +73,28 @@ prices = st.from_regex(r"[0-9]{1,15}(\.[0-9]{1,15})?", fullmatch=True)
 
 
 @given(prices, prices)
-def test_the_middle_is_exact_plain_decimal(bid: str, ask: str) -> None:
+def test_middle_is_an_exact_plain_decimal(bid: str, ask: str) -> None:
     text = middle(bid, ask)
     assert 2 * Fraction(text) == Fraction(bid) + Fraction(ask)
     assert "E" not in text
 
 
-def test_max_speed_goes_out_in_full_batches_without_waiting() -> None:
+def test_replay_at_max_speed_yields_full_batches_without_waits() -> None:
     stop = FakeTime()
     sizes = [len(raw) for raw in replay(TICKS, time=stop).fetch(stop)]
-    assert sizes == [BATCH] * (25_177 // BATCH) + [25_177 % BATCH]
+    assert sizes == [MAX_TICKS_PER_BATCH] * (25_177 // MAX_TICKS_PER_BATCH) + [25_177 % MAX_TICKS_PER_BATCH]
     assert stop.now == 0
 
 
 @pytest.mark.parametrize("speed", [1.0, 60.0])
-def test_lines_go_out_when_they_are_due(tmp_path: Path, speed: float) -> None:
+def test_lines_are_yielded_when_they_are_due(tmp_path: Path, speed: float) -> None:
     stop = FakeTime()
     source = replay(recording(tmp_path, *seconds(0, 0, 1.5, 3, 30)), speed, time=stop)
     seen = [(round(stop.now, 6), len(raw)) for raw in source.fetch(stop)]
     assert seen == [(0, 2), (round(1.5 / speed, 6), 1), (round(3 / speed, 6), 1), (round(30 / speed, 6), 1)]
 
 
-def test_the_whole_day_keeps_its_pace() -> None:
+def test_whole_day_keeps_its_pace() -> None:
     stop = FakeTime()
     source = replay(TICKS, 60.0, time=stop)
     first: Row | None = None
@@ -103,7 +104,7 @@ def test_the_whole_day_keeps_its_pace() -> None:
             assert (row.time - first.time).total_seconds() / 60 == pytest.approx(stop.now, abs=1e-6)
 
 
-def test_it_catches_up_after_a_time_without_the_bus(tmp_path: Path) -> None:
+def test_replay_catches_up_after_a_delay(tmp_path: Path) -> None:
     stop = FakeTime()
     raws = replay(recording(tmp_path, *seconds(0, 1, 2, 3, 20)), 1.0, time=stop).fetch(stop)
     assert len(next(raws)) == 1
@@ -114,28 +115,28 @@ def test_it_catches_up_after_a_time_without_the_bus(tmp_path: Path) -> None:
     assert stop.now == 20
 
 
-def test_a_line_out_of_order_is_due_at_once(tmp_path: Path) -> None:
+def test_line_out_of_order_is_due_at_once(tmp_path: Path) -> None:
     stop = FakeTime()
     source = replay(recording(tmp_path, *seconds(5, 2, 6)), 1.0, time=stop)
     assert [len(raw) for raw in source.fetch(stop)] == [2, 1]
     assert stop.now == 1
 
 
-def test_a_wild_time_does_not_break_the_wait(tmp_path: Path) -> None:
+def test_extreme_time_does_not_break_the_wait(tmp_path: Path) -> None:
     stop = FakeTime(until=10_000)
     source = replay(recording(tmp_path, *seconds(0), "9999-12-31T00:00:00Z,1.1,1.2"), 1.0, time=stop)
     assert [len(raw) for raw in source.fetch(stop)] == [1]
     assert max(stop.waits) <= threading.TIMEOUT_MAX
 
 
-def test_the_end_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_end_of_a_recording_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         assert len(all_ticks(replay(recording(tmp_path, *seconds(0, 1))))) == 2
     assert [record.message for record in caplog.records] == ["recording ended"]
     assert caplog.records[0].__dict__["ticks"] == 2
 
 
-def test_a_loop_begins_again_with_the_times_of_the_recording(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_looped_replay_begins_again_with_recorded_times(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     stop = FakeTime(until=10)
     source = replay(recording(tmp_path, *seconds(0, 4)), 1.0, loop=True, time=stop)
     with caplog.at_level(logging.INFO):
@@ -144,7 +145,7 @@ def test_a_loop_begins_again_with_the_times_of_the_recording(tmp_path: Path, cap
     assert [record.message for record in caplog.records] == ["recording begins again"] * 2
 
 
-def test_bad_lines_are_counted_and_the_first_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bad_lines_are_counted_and_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     good = seconds(0, 1)
     bad = [
         "2025-01-01T00:00:00Z,1.1",
@@ -166,7 +167,7 @@ def test_bad_lines_are_counted_and_the_first_is_logged(tmp_path: Path, caplog: p
     assert (record.__dict__["line"], record.__dict__["reason"]) == (3, "2 fields instead of 3")
 
 
-def test_a_file_of_several_instruments(tmp_path: Path) -> None:
+def test_recording_with_an_instrument_column_yields_several_instruments(tmp_path: Path) -> None:
     lines = ["2025-01-01T00:00:00Z,USD_JPY,150.10,150.12", "2025-01-01T00:00:00Z,EUR_USD,1.1,1.2", "2025-01-01T00:00:00Z,XXX_YYY,1,2"]
     source = replay(recording(tmp_path, *lines, name="all.csv", header="time,instrument,bid,ask"))
     assert [(tick.instrument, tick.mid) for tick in all_ticks(source)] == [("USD_JPY", "150.11"), ("EUR_USD", "1.15")]
@@ -174,11 +175,11 @@ def test_a_file_of_several_instruments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["EUR_USD.csv", "EUR_USD_H1.csv", "eur_usd_20140505.csv"])
-def test_the_instrument_is_in_the_name(tmp_path: Path, name: str) -> None:
+def test_instrument_is_read_from_the_file_name(tmp_path: Path, name: str) -> None:
     assert {tick.instrument for tick in all_ticks(replay(recording(tmp_path, *seconds(0), name=name)))} == {"EUR_USD"}
 
 
-def test_times_become_contract_text(tmp_path: Path) -> None:
+def test_recorded_times_become_contract_times(tmp_path: Path) -> None:
     times = ["2025-01-01T00:00:00", "2025-01-01T02:00:00+02:00", "2025-01-01T00:00:00.000Z"]
     ticks = all_ticks(replay(recording(tmp_path, *[f"{text},1.1,1.2" for text in times])))
     assert {tick.time for tick in ticks} == {"2025-01-01T00:00:00.000000Z"}
@@ -191,7 +192,7 @@ def truncated(folder: Path) -> Path:
     return file
 
 
-def test_a_truncated_gzip_gives_what_it_has_and_then_fails(tmp_path: Path) -> None:
+def test_truncated_gzip_yields_its_lines_and_then_fails(tmp_path: Path) -> None:
     source = replay(truncated(tmp_path))
     taken: list[Row] = []
     with pytest.raises(SourceError, match="damaged") as caught:
@@ -212,7 +213,7 @@ def test_a_truncated_gzip_gives_what_it_has_and_then_fails(tmp_path: Path) -> No
         ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n2025-01-01,1,2\n", mtime=0)[:-9] + b"garbage!!", "damaged"),
     ],
 )
-def test_a_file_that_cannot_be_played_is_fatal_and_says_why(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+def test_unplayable_file_is_a_fatal_error_with_its_reason(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
     file = tmp_path / name
     file.write_bytes(content)
     for loop in (False, True):
@@ -222,13 +223,13 @@ def test_a_file_that_cannot_be_played_is_fatal_and_says_why(tmp_path: Path, name
         assert name in str(caught.value)
 
 
-def test_counting_a_file_that_cannot_be_read_is_a_source_error(tmp_path: Path) -> None:
+def test_count_of_an_unreadable_file_is_a_source_error(tmp_path: Path) -> None:
     for file in (tmp_path, tmp_path / "missing.csv", truncated(tmp_path)):
         with pytest.raises(SourceError):
             count_ticks(file)
 
 
-def test_after_a_fault_it_goes_on_where_it_was() -> None:
+def test_replay_continues_after_a_fault() -> None:
     source = replay(TICKS)
     first = source.fetch(threading.Event())
     before = [*next(first), *next(first)]
@@ -237,5 +238,5 @@ def test_after_a_fault_it_goes_on_where_it_was() -> None:
     assert before + after == list(read_rows(TICKS, INSTRUMENTS, lambda line, reason: None))
 
 
-def test_prices_of_the_real_recording_make_sense() -> None:
+def test_prices_of_the_real_recording_are_plausible() -> None:
     assert all(Decimal(tick.bid) < Decimal(tick.mid) < Decimal(tick.ask) for tick in all_ticks(replay(CANDLES)))

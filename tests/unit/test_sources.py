@@ -20,8 +20,9 @@ from config.settings import SourceSpec, load, parse_source
 from config.venues import VENUES
 from db.instruments import Instrument
 from db.messages import Tick
-from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, backoff
-from jobs.venues import SOURCES, Surroundings, build
+from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, retry_delay
+from jobs.feeds.context import SourceContext
+from jobs.venues import VENUE_PARTS, build
 from tests.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
@@ -35,9 +36,9 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 PRICE = re.compile(r"\d+(\.\d+)?")
 
 
-def surroundings(**changes: Any) -> Surroundings:
+def source_context(**changes: Any) -> SourceContext:
     settings = replace(load({}, dotenv=None), synthetic_seed=7, **changes)
-    return Surroundings(settings, INSTRUMENTS, {}, FakeTime().utc)
+    return SourceContext(settings, INSTRUMENTS, {}, FakeTime().utc)
 
 
 def mixed_recording(folder: Path) -> Path:
@@ -58,7 +59,7 @@ WAYS: dict[str, Callable[[Path], str]] = {
 
 @pytest.fixture(params=WAYS)
 def source(request: pytest.FixtureRequest, tmp_path: Path) -> Source[Any]:
-    return build(parse_source(WAYS[request.param](tmp_path)), surroundings())
+    return build(parse_source(WAYS[request.param](tmp_path)), source_context())
 
 
 def test_ticks_are_in_contract_form(source: Source[Any]) -> None:
@@ -112,12 +113,12 @@ def test_stop_ends_a_source_that_was_started(source: Source[Any]) -> None:
     assert list(raws) == []
 
 
-def test_every_kind_of_the_settings_can_be_built() -> None:
-    assert set(SOURCES) == set(VENUES)
+def test_every_kind_of_sources_has_a_row() -> None:
+    assert set(VENUE_PARTS) == set(VENUES)
 
 
-def test_a_missing_file_is_a_fatal_source_error(tmp_path: Path) -> None:
-    source = build(SourceSpec("replay", tmp_path / "EUR_USD.csv"), surroundings())
+def test_missing_file_is_a_fatal_source_error(tmp_path: Path) -> None:
+    source = build(SourceSpec("replay", tmp_path / "EUR_USD.csv"), source_context())
     with pytest.raises(SourceError, match=r"EUR_USD\.csv") as caught:
         next(source.fetch(threading.Event()))
     assert caught.value.fatal
@@ -127,23 +128,23 @@ def fed(source: Source[Any]) -> set[str]:
     return {tick.instrument for tick in source.parse(next(source.fetch(threading.Event()))) if isinstance(tick, Tick)}
 
 
-def test_the_walk_feeds_every_instrument_by_default() -> None:
-    assert fed(build(SourceSpec("synthetic"), surroundings())) == {instrument.symbol for instrument in INSTRUMENTS}
+def test_synthetic_source_feeds_every_instrument_by_default() -> None:
+    assert fed(build(SourceSpec("synthetic"), source_context())) == {instrument.symbol for instrument in INSTRUMENTS}
 
 
-def test_the_walk_leaves_alone_what_another_source_feeds() -> None:
+def test_synthetic_source_skips_instruments_of_other_sources() -> None:
     walk = SourceSpec("synthetic")
     others = (walk, SourceSpec("replay", Path("EUR_USD_20140505.csv.gz")), SourceSpec("replay", Path("anything.csv")))
-    assert fed(build(walk, surroundings(sources=others))) == {"USD_JPY", "BTCUSDT", "AAPL"}
-    assert fed(build(walk, surroundings(sources=(walk, SourceSpec("oanda"))))) == {"BTCUSDT", "AAPL"}
+    assert fed(build(walk, source_context(sources=others))) == {"USD_JPY", "BTCUSDT", "AAPL"}
+    assert fed(build(walk, source_context(sources=(walk, SourceSpec("oanda"))))) == {"BTCUSDT", "AAPL"}
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))
-def test_backoff_doubles_up_to_its_cap(attempt: int, jitter: float) -> None:
-    delay = backoff(attempt, jitter)
+def test_retry_delay_doubles_up_to_its_limit(attempt: int, jitter: float) -> None:
+    delay = retry_delay(attempt, jitter)
     assert 0 < delay <= LONGEST_DELAY
-    assert backoff(1, jitter) < 1
-    assert backoff(attempt + 1, jitter) in (pytest.approx(2 * delay), pytest.approx(LONGEST_DELAY * (1 + jitter) / 2))
+    assert retry_delay(1, jitter) < 1
+    assert retry_delay(attempt + 1, jitter) in (pytest.approx(2 * delay), pytest.approx(LONGEST_DELAY * (1 + jitter) / 2))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +160,7 @@ def test_backoff_doubles_up_to_its_cap(attempt: int, jitter: float) -> None:
         (SourceError("said so", fatal=False), False),
     ],
 )
-def test_transient_and_fatal_are_told_apart(error: Exception, fatal: bool) -> None:
+def test_translated_error_is_fatal_or_transient(error: Exception, fatal: bool) -> None:
     translated = as_source_error(error)
     assert translated.fatal is fatal
     assert str(translated)

@@ -42,7 +42,7 @@ def batches(feed: SyntheticSource, count: int, stop: FakeTime | None = None) -> 
 
 @settings(deadline=None)
 @given(instruments, st.integers(), st.one_of(st.none(), prices))
-def test_every_step_keeps_the_band_the_grid_and_the_spread(instrument: Instrument, seed: int, start: str | None) -> None:
+def test_step_keeps_band_grid_and_spread(instrument: Instrument, seed: int, start: str | None) -> None:
     feed = source(seed, {instrument.symbol: start} if start else {}, market=[instrument])
     last: Decimal | None = None
     for [tick] in batches(feed, 60):
@@ -57,7 +57,7 @@ def test_every_step_keeps_the_band_the_grid_and_the_spread(instrument: Instrumen
         last = mid
 
 
-def test_a_long_walk_stays_near_its_level() -> None:
+def test_long_walk_stays_near_its_level() -> None:
     for instrument in MARKET:
         walk = Walk(instrument, seed=3)
         series = [walk.step()[0] for _ in range(20_000)]
@@ -76,12 +76,12 @@ def test_moves_are_uniform() -> None:
 
 
 @given(st.integers(), st.dictionaries(st.sampled_from([each.symbol for each in MARKET]), prices))
-def test_the_same_seed_gives_the_same_series(seed: int, latest: dict[str, str]) -> None:
+def test_same_seed_gives_the_same_series(seed: int, latest: dict[str, str]) -> None:
     first, second = (batches(source(seed, latest), 5) for _ in range(2))
     assert first == second
 
 
-def test_the_series_does_not_depend_on_the_clock_or_on_other_instruments() -> None:
+def test_series_is_independent_of_clock_and_other_instruments() -> None:
     late = FakeTime()
     late.now = 1e6
     together = [next(tick for tick in batch if tick.instrument == "AAPL") for batch in batches(source(9), 20)]
@@ -90,12 +90,12 @@ def test_the_series_does_not_depend_on_the_clock_or_on_other_instruments() -> No
     assert together[0].time != alone[0].time
 
 
-def test_seeds_differ_and_no_seed_differs_every_time() -> None:
+def test_series_of_other_seeds_or_no_seed_differ() -> None:
     runs = [[tick.mid for batch in batches(source(seed), 5) for tick in batch] for seed in (1, 2, None, None)]
     assert len({tuple(run) for run in runs}) == 4
 
 
-def test_a_restart_goes_on_from_the_last_price_and_not_with_the_same_moves() -> None:
+def test_restart_continues_from_the_last_price_with_other_moves() -> None:
     before = [batch[0] for batch in batches(source(4, market=[COIN]), 10)]
     after = [batch[0] for batch in batches(source(4, {"BTCUSDT": before[-1].mid}, market=[COIN]), 10)]
     assert abs(Decimal(after[0].mid) / Decimal(before[-1].mid) - 1) <= LARGEST_MOVE
@@ -114,11 +114,11 @@ def test_first_prices_are_realistic() -> None:
 
 
 @pytest.mark.parametrize("last", ["", "nan", "-1", "0", "0.00001", "1e40", "words"])
-def test_a_price_that_cannot_be_continued_starts_anew(last: str) -> None:
+def test_unusable_last_price_starts_the_walk_anew(last: str) -> None:
     assert Walk(FX, 1, last).step()[0] == level(FX)
 
 
-def test_the_spread_fits_the_kind() -> None:
+def test_spread_depends_on_the_kind() -> None:
     spread = {tick.instrument: Decimal(tick.ask) - Decimal(tick.bid) for tick in batches(source(), 1)[0]}
     mid = {tick.instrument: Decimal(tick.mid) for tick in batches(source(), 1)[0]}
     assert spread["EUR_USD"] == Decimal("0.00014")
@@ -127,7 +127,7 @@ def test_the_spread_fits_the_kind() -> None:
     assert spread["AAPL"] == Decimal("0.02")
 
 
-def test_a_batch_of_all_instruments_every_interval() -> None:
+def test_source_yields_all_instruments_every_interval() -> None:
     time = FakeTime(until=10)
     feed = source(time=time)
     steps = list(feed.fetch(time))
@@ -136,7 +136,7 @@ def test_a_batch_of_all_instruments_every_interval() -> None:
     assert feed.parse(steps[1])[0].time == "2025-11-18T00:00:03.000000Z"
 
 
-def test_no_burst_after_a_time_without_the_bus() -> None:
+def test_source_makes_no_burst_after_a_delay() -> None:
     time = FakeTime()
     steps = source(time=time).fetch(time)
     start = next(steps).time

@@ -17,7 +17,7 @@ from statsmodels.stats.weightstats import DescrStatsW
 from jobs.analytics import rolling, volatility
 from jobs.analytics.candles import Candles
 from jobs.analytics.returns import Floats, log_returns
-from jobs.analytics.volatility import ESTIMATORS, Prices, alert_volatility, annualised, estimate
+from jobs.analytics.volatility import ESTIMATORS, OhlcArrays, alert_volatility, annualised, estimate
 from tests.fx_hours import Hours, load
 
 Frame = pd.DataFrame
@@ -152,7 +152,7 @@ def test_values_worked_out_by_hand(name: str) -> None:
 # --- defined answers
 
 
-def flat(count: int, price: float = 1.2345) -> Prices:
+def flat(count: int, price: float = 1.2345) -> OhlcArrays:
     prices = np.full((1, count), price)
     return prices, prices.copy(), prices.copy(), prices.copy()
 
@@ -310,7 +310,7 @@ def test_a_weekend_may_be_left_out_of_the_alert_volatility() -> None:
 
 
 @st.composite
-def candles(draw: st.DrawFn) -> Prices:
+def candles(draw: st.DrawFn) -> OhlcArrays:
     """Three instruments, 30 candles with holes, moves of very different sizes."""
     shape = (3, 30)
     steps = draw(arrays.arrays(np.float64, (4, *shape), elements=st.floats(-1, 1)))
@@ -354,7 +354,7 @@ def direct(name: str, prices: tuple[Floats, ...], row: int, last: int, window: i
 
 @settings(max_examples=60, deadline=None)
 @given(candles(), st.integers(2, 12))
-def test_no_digit_is_lost_whatever_the_prices(prices: Prices, window: int) -> None:
+def test_no_digit_is_lost_whatever_the_prices(prices: OhlcArrays, window: int) -> None:
     results = estimate(prices, window, 2)
     for name, (values, counts) in results.items():
         for row, last in ((row, last) for row in range(3) for last in range(30)):
@@ -370,7 +370,7 @@ def test_no_digit_is_lost_whatever_the_prices(prices: Prices, window: int) -> No
 
 @settings(max_examples=40, deadline=None)
 @given(candles(), st.integers(-20, 20), st.permutations(range(3)))
-def test_the_unit_of_price_and_the_order_of_instruments_do_not_matter(prices: Prices, power: int, order: list[int]) -> None:
+def test_the_unit_of_price_and_the_order_of_instruments_do_not_matter(prices: OhlcArrays, power: int, order: list[int]) -> None:
     plain = estimate(prices, 8, 3)
     opens, highs, lows, closes = (part * 2.0**power for part in prices)  # other factors would round the prices themselves
     scaled = estimate((opens, highs, lows, closes), 8, 3)
@@ -383,7 +383,7 @@ def test_the_unit_of_price_and_the_order_of_instruments_do_not_matter(prices: Pr
 
 @settings(max_examples=40, deadline=None)
 @given(candles(), st.integers(0, 29))
-def test_a_hole_of_one_instrument_changes_nothing_for_the_others(prices: Prices, hole: int) -> None:
+def test_a_hole_of_one_instrument_changes_nothing_for_the_others(prices: OhlcArrays, hole: int) -> None:
     before = estimate(prices, 8, 3)
     opens, highs, lows, closes = prices
     highs = highs.copy()

@@ -47,12 +47,13 @@ class VolatilityFeed:
     def run(self, stop: threading.Event) -> None:
         """Read the store after each request, until `stop` is set."""
         while not stop.is_set():
-            if self._wanted.wait(POLL_SECONDS):
-                self._wanted.clear()
-                try:
-                    self.read()
-                except Exception:
-                    log.exception("volatility was not read")
+            if not self._wanted.wait(POLL_SECONDS):
+                continue
+            self._wanted.clear()
+            try:
+                self.read()
+            except Exception:
+                log.exception("volatility was not read")
 
     def read(self) -> None:
         """Read the store. If it is not available, the next read finds the new figures too."""

@@ -97,13 +97,13 @@ def _run_clock(seconds: float, function: Callable[[], None]) -> None:
 
     If it raises, end the process: a hub without its clock sends no pings.
     """
-    try:
-        while True:
-            eventlet.sleep(seconds)
+    while True:
+        eventlet.sleep(seconds)
+        try:
             function()
-    except Exception:
-        log.exception("the clock of the transport failed: the process ends")
-        os._exit(_EXIT_CODE)
+        except Exception:
+            log.exception("the clock of the transport failed: the process ends")
+            os._exit(_EXIT_CODE)
 
 
 class _Waiting:

@@ -1,9 +1,11 @@
-"""WebSockets of feeds that send thousands of small messages a second: websockets' threaded client, its messages in bulk.
+"""WebSocket client for feeds of thousands of small messages a second: websockets' threaded client,
+messages in bulk.
 
-The library makes each message an object of its own and hands it from its thread to ours through a queue, with checks and locks at each
-step; that costs more than all that is done with the message afterwards. Here everything stays the library's (TLS, proxies, handshakes,
-pings, closing, limits) but for one thing: whole text messages that came out of the socket together pass through it as one.
-`docs/adr/0013-binance-messages-are-parsed-in-bulk.md` has the figures.
+The library makes an object of each message and passes it between threads through a queue, with
+checks and locks at each step. That costs more than all further work on the message. This module
+keeps the library's TLS, proxies, handshakes, pings, closing and limits. It changes one thing: whole
+text messages that were read together pass as one. `docs/adr/0013-binance-messages-are-parsed-in-bulk.md` has the
+figures.
 """
 
 from __future__ import annotations
@@ -18,31 +20,32 @@ from websockets.frames import DATA_OPCODES, Frame, Opcode
 from websockets.protocol import CONNECTING, OPEN
 from websockets.sync.client import ClientConnection
 
-READ = 1 << 18  # bytes taken out of the socket at once
+READ = 1 << 18  # bytes read from the socket at once
 
-# The first byte of a frame that is a whole text message; in the second byte, what says that two more hold the length
-# (one more than that: eight).
+# First byte of a frame that is a whole text message. A second byte of 126 means that two more bytes
+# hold the length; 127 means eight.
 _WHOLE_TEXT, _TWO = 0x81, 126
 _LONGEST_HEAD = 10  # bytes of a frame before its message
 _START = Struct(">BBH").unpack_from
 
 
 class BulkProtocol(ClientProtocol):
-    """The library's protocol, but an event that is a text message may be several, a line each.
+    """The library's protocol; one text event may hold several messages, a line each.
 
-    For JSON, which needs no line breaks: those within a message become spaces. Only whole frames are passed to the library, which never
-    waits in the midst of one, so that what follows may always be ours.
+    It is for JSON, which needs no line breaks: those within a message become spaces. The library
+    receives whole frames only and never waits in the middle of one, so that this class may read the
+    next frame.
     """
 
     _rest = b""  # the beginning of a frame
 
     def receive_data(self, data: bytes | bytearray) -> None:
-        """As the library's."""
+        """Receive bytes; see the library."""
         data = self._rest + data
         at = self._shake_hands(data)
         longest = sys.maxsize if self.max_message_size is None else self.max_message_size
         while self.state is OPEN:
-            if self.current_size is None:  # the library is not in the midst of a fragmented message
+            if self.current_size is None:  # the library is not within a fragmented message
                 messages, at = whole_texts(data, at, longest)
                 if messages:
                     self.events.append(Frame(Opcode.TEXT, _lines(messages)))
@@ -58,7 +61,9 @@ class BulkProtocol(ClientProtocol):
         self._rest = bytes(data[at:])
 
     def _shake_hands(self, data: bytes | bytearray) -> int:
-        """Pass on the server's answer, line by line, for its last one may have frames behind it; where it ends."""
+        """Pass on the server's answer line by line, because frames may follow its last line; return
+        its end.
+        """
         at = 0
         while self.state is CONNECTING and at < len(data):
             after = data.find(b"\n", at) + 1 or len(data)
@@ -67,7 +72,7 @@ class BulkProtocol(ClientProtocol):
         return at
 
     def receive_eof(self) -> None:
-        """As the library's."""
+        """Receive the end of the stream; see the library."""
         if self._rest:
             rest, self._rest = self._rest, b""
             super().receive_data(rest)
@@ -82,9 +87,10 @@ class BulkProtocol(ClientProtocol):
 
 
 class BulkConnection(ClientConnection):
-    """The library's threaded connection. `recv(decode=False)` gives one or more messages, a line each.
+    """The library's threaded connection. `recv(decode=False)` returns one or more messages, a line
+    each.
 
-    `max_queue` counts such receptions, of `READ` bytes at most.
+    `max_queue` counts such receptions, of at most `READ` bytes.
     """
 
     recv_bufsize = READ
@@ -94,8 +100,10 @@ class BulkConnection(ClientConnection):
 
 
 def whole_texts(data: bytes | bytearray, at: int, longest: int) -> tuple[list[bytes | bytearray], int]:
-    """The messages that begin at `at`, as long as they are all there, text, unfragmented, unmasked and no longer than `longest`; and where
-    they end."""
+    """The whole messages from `at` on, and their end.
+
+    The messages are complete, text, unfragmented, unmasked and at most `longest` bytes long.
+    """
     messages, size, start = [], len(data), _START
     while at + 4 <= size:
         kind, length, extended = start(data, at)
@@ -112,7 +120,7 @@ def whole_texts(data: bytes | bytearray, at: int, longest: int) -> tuple[list[by
 
 
 def frame_end(data: bytes | bytearray, at: int) -> int | None:
-    """Where the server's frame at `at` ends, be it there or not; None where not even its length is there."""
+    """The end of the server's frame at `at`, received or not; None if its length is incomplete."""
     if at + 2 > len(data):
         return None
     length, body = data[at + 1] & 0x7F, at + 2

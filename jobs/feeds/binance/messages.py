@@ -1,7 +1,7 @@
-"""Binance's messages: from the bytes of trades and book tickers to what the bus takes. All of it is pure.
+"""Messages of Binance: from the bytes of trades and book tickers to trades and ticks. Pure.
 
-A trade in the very form in which the exchange sends it is read by one regular expression, a whole batch at a time, twice as fast as by a
-JSON parser and checks. What is in any other form is read by those, to the same result.
+One regular expression reads a batch of trades in the usual form, twice as fast as a JSON parser
+with checks. Messages of another form go through that parser, with the same result.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import orjson
 
 from db.decimals import is_decimal
 from db.messages import Tick, Trade
+from jobs.feeds.base import is_positive
 
 NAME = "binance"
 Books = Mapping[str, tuple[str, str]]  # symbol -> best bid, best ask
-# Where a stream's name begins in a message, and by which place it has ended.
+# Start of a stream's name in a message, and a position after its end.
 _NAME_FROM, _NAME_TO = len('{"stream":"'), 64
-_LARGEST_ID = 2**63
-_NO_TIME = float("nan")  # which nothing equals, whatever a message may hold
+_ID_LIMIT = 2**63  # of a bigint
 
 _ABOVE_ZERO = r"((?=[0.]*[1-9])\d{1,24}(?:\.\d{1,24})?)"
 _USUAL = re.compile(
@@ -33,8 +33,11 @@ _USUAL = re.compile(
 
 
 def split(received: Iterable[bytes]) -> tuple[tuple[bytes, ...], list[bytes], list[bytes]]:
-    """Apart from each other: the messages that are no book tickers; the last book ticker of each stream; and, once more, those of the
-    first that are no trades either."""
+    """Sort messages: those that are no book tickers; the last book ticker of each stream; other
+    messages.
+
+    The third list holds the messages of the first that are no trades either.
+    """
     messages, others = [], []
     newest: dict[bytes, bytes] = {}
     for message in received:
@@ -48,8 +51,8 @@ def split(received: Iterable[bytes]) -> tuple[tuple[bytes, ...], list[bytes], li
     return tuple(messages), list(newest.values()), others
 
 
-def is_farewell(message: bytes) -> bool:
-    """Whether it is the event `serverShutdown`, wrapped as in combined streams or not."""
+def is_shutdown_notice(message: bytes) -> bool:
+    """True for the event `serverShutdown`, wrapped as in combined streams or not."""
     if message.find(b"serverShutdown", 0, 2 * _NAME_TO) < 0:
         return False
     try:
@@ -60,13 +63,16 @@ def is_farewell(message: bytes) -> bool:
 
 
 def read_trades(messages: Sequence[bytes], symbols: Collection[str], on_garbage: Callable[[str], None]) -> list[Trade]:
-    """The trades of `symbols` among the messages, in order; `on_garbage` hears of what kind everything else is."""
+    """The trades of `symbols` among the messages, in order.
+
+    `on_garbage` is called with the kind of every other message.
+    """
     trades = read_usual(messages, symbols)
     return read_any(messages, symbols, on_garbage) if trades is None else trades
 
 
 def read_usual(messages: Sequence[bytes], symbols: Collection[str]) -> list[Trade] | None:
-    """The same where every message is a trade in the usual form; else None."""
+    """The same if every message is a trade in the usual form; else None."""
     lines = b"\n".join(messages).decode("latin-1")
     found = _USUAL.findall(lines)
     if not len(found) == len(messages) == lines.count("\n") + 1 or not all(symbol in symbols for symbol in {each[0] for each in found}):
@@ -78,36 +84,47 @@ def read_usual(messages: Sequence[bytes], symbols: Collection[str]) -> list[Trad
 
 
 def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Callable[[str], None]) -> list[Trade]:
-    """The same of any messages, at half the speed."""
+    """The same for messages in any form, at half the speed."""
     trades: list[Trade] = []
-    moment, moment_text = _NO_TIME, ""
     for message in messages:
         try:
             data = orjson.loads(message)["data"]
-            symbol, number, price, quantity, maker = data["s"], data["t"], data["p"], data["q"], data["m"]
-            if data["T"] != moment:
-                moment_text = contract_time(data["T"])
-                moment = data["T"]
-            if symbol not in symbols or data["e"] != "trade":
+            symbol, fields = data["s"], (data["t"], data["p"], data["q"], data["T"], data["m"])
+            if data["e"] != "trade" or symbol not in symbols:
                 raise ValueError("not a trade that was asked for")
-            if not (is_decimal(price) and is_decimal(quantity) and price.strip("0.") and quantity.strip("0.")):
-                raise ValueError("trade whose price or quantity is not a decimal above 0")
-            if type(number) is not int or not 0 <= number < _LARGEST_ID or type(maker) is not bool:
-                raise ValueError("trade without id or side")
+            trades.append(trade_of(symbol, *fields))
         except orjson.JSONDecodeError:
             on_garbage("not JSON")
         except (KeyError, TypeError):
-            if not is_farewell(message):
+            if not is_shutdown_notice(message):
                 on_garbage("not a trade")
         except ValueError as error:
             on_garbage(str(error))
-        else:
-            trades.append(Trade(symbol, number, moment_text, price, quantity, "sell" if maker else "buy"))
     return trades
 
 
+def trade_of(symbol: str, number: object, price: object, quantity: object, moment: object, maker: object) -> Trade:
+    """The trade. Raises `ValueError` that names the first invalid field.
+
+    Price and quantity are decimal strings above 0, the id is an integer from 0 to 2^63 - 1, `maker`
+    is a boolean. `moment` is milliseconds (13 digits) or microseconds (16) since 1970.
+    """
+    if not is_positive(price):
+        raise ValueError("trade whose price is not a decimal above 0")
+    if not is_positive(quantity):
+        raise ValueError("trade whose quantity is not a decimal above 0")
+    if type(number) is not int or not 0 <= number < _ID_LIMIT:
+        raise ValueError("trade whose id is not an integer below 2^63")
+    if type(maker) is not bool:
+        raise ValueError("trade whose side is not a boolean")
+    return Trade(symbol, number, trade_time(moment), price, quantity, "sell" if maker else "buy")
+
+
 def prices_of(trades: Sequence[Trade], books: Books) -> list[Tick]:
-    """One price for each instrument that traded and whose book is known: the newest trade's, with the volume of all of them."""
+    """One price for each instrument with trades and a known book: the newest trade's.
+
+    Its volume is that of all these trades.
+    """
     by_symbol: dict[str, dict[int, Trade]] = {}
     for trade in trades:
         by_symbol.setdefault(trade[0], {})[trade[1]] = trade
@@ -121,7 +138,7 @@ def prices_of(trades: Sequence[Trade], books: Books) -> list[Tick]:
 
 
 def read_book(message: bytes, symbols: Collection[str]) -> tuple[str, str, str]:
-    """Symbol, best bid and best ask of a book ticker; `ValueError` names the kind of anything else."""
+    """Symbol, best bid and best ask of a book ticker. Raises `ValueError` for anything else."""
     try:
         data = orjson.loads(message)["data"]
         symbol, bid, ask = data["s"], data["b"], data["a"]
@@ -133,8 +150,11 @@ def read_book(message: bytes, symbols: Collection[str]) -> tuple[str, str, str]:
     return symbol, bid, ask
 
 
-def contract_time(moment: object) -> str:
-    """The exchange's time, milliseconds (13 digits) or microseconds (16) since 1970, in contract form; `ValueError` for all else."""
+def trade_time(moment: object) -> str:
+    """Milliseconds (13 digits) or microseconds (16) since 1970 in contract form.
+
+    Raises `ValueError` for anything else.
+    """
     if type(moment) is int and (10**12 <= moment < 10**13 or 10**15 <= moment < 10**16):
         return _in_contract_form(str(moment))
     raise ValueError("no time in milliseconds or microseconds")

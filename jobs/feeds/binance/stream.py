@@ -1,7 +1,8 @@
-"""Binance's combined streams: every trade, and the best bid and ask, of a few symbols over one WebSocket.
+"""Live source of Binance: combined streams of trades and best quotes over one WebSocket.
 
-This is the busiest feed there is, so what is done for each message is little: messages come in bulk, the trades of a batch are read
-together, book tickers only where they are the newest of their symbol. `docs/ingest.md` has the figures.
+This is the busiest feed, so the work per message is small: messages arrive in bulk, the trades of a
+batch are read together, and only the newest book ticker of a symbol is read. `docs/ingest.md` has
+the figures.
 """
 
 from __future__ import annotations
@@ -15,41 +16,44 @@ from dataclasses import dataclass
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
+from config.pacing import STOP_POLL_SECONDS, Throttle
 from db.messages import Tick, Trade
 from jobs.feeds.base import BadInput, Silent, Source, as_source_error
 from jobs.feeds.binance.bulk_websocket import BulkConnection
-from jobs.feeds.binance.messages import NAME, Books, is_farewell, prices_of, read_book, read_trades, split
+from jobs.feeds.binance.messages import NAME, Books, is_shutdown_notice, prices_of, read_book, read_trades, split
 
 log = logging.getLogger(__name__)
 
-BATCH = 2000  # messages in one batch, but for what the last reading brings beyond it; more no longer fit into the cache
-LIFETIME = 23.5 * 3600  # seconds; the exchange ends a connection after 24 hours, at a moment of its own choosing
-_LOOK = 0.5  # seconds between looks at `stop`
-_LARGEST = 64 * 1024  # bytes of one message; real ones have 200
-_QUEUE = (4, 1)  # readings: from the first number on the socket is not read, until there are no more than the second
-_COMPLAIN_EVERY = 60.0  # seconds, for each kind of garbage
+# Plus the messages that the last read brings beyond it. More would not fit into the processor's
+# cache.
+MAX_MESSAGES_PER_BATCH = 2000
+CONNECTION_SECONDS = 23.5 * 3600  # the exchange ends a connection after 24 hours, at a time of its choice
+MAX_MESSAGE_BYTES = 64 * 1024  # real messages have about 200
+# Reads: at the first number reading from the socket pauses, at the second it resumes.
+_QUEUE_LIMITS = (4, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What arrived together: the messages but for the book tickers, and the newest book known by then."""
+class ReceivedBatch:
+    """Messages that arrived together, without book tickers, and the newest book of each symbol."""
 
     messages: tuple[bytes, ...]
     books: Books
 
 
-class Leave(Exception):
-    """This connection is about to end; a new one is there for the asking."""
+class ConnectionEnding(Exception):
+    """This connection is about to end; a new one can be opened at once."""
 
 
-class BinanceSource(Source[Batch]):
-    """Live trades of `symbols`, and the prices they make; `url` is the streams' host.
+class BinanceSource(Source[ReceivedBatch]):
+    """Live trades of `symbols`, and the prices that they make; `url` is the host of the streams.
 
-    A price is the last trade's, with the best bid and ask next to it: an instrument has none before its first book ticker. Trades of
-    one instrument that arrived together make one price; every one of them is passed on. `instruments` are the symbols that exist.
+    A price is the last trade's, with the best bid and ask at that time: an instrument has no price
+    before its first book ticker. Trades of one instrument that arrive together make one price; each
+    trade is published. `instruments` are the existing symbols.
 
-    A connection is given up after `silence` seconds without a message, and renewed after `lifetime` seconds. `garbage` counts what could
-    not be read, by kind.
+    A connection is closed after `silence` seconds without a message, and renewed after `lifetime`
+    seconds. `garbage` counts unreadable messages by kind.
     """
 
     name = NAME
@@ -62,7 +66,7 @@ class BinanceSource(Source[Batch]):
         instruments: Collection[str],
         *,
         silence: float = 30.0,
-        lifetime: float = LIFETIME,
+        lifetime: float = CONNECTION_SECONDS,
         ping_interval: float = 20.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,9 +79,9 @@ class BinanceSource(Source[Batch]):
         self._lifetime = lifetime
         self._ping_interval = ping_interval
         self._monotonic = monotonic
-        self._complained: dict[str, float] = {}  # kind of garbage -> when that was logged
+        self._throttle = Throttle(monotonic=monotonic)
 
-    def fetch(self, stop: threading.Event) -> Generator[Batch, None, None]:
+    def fetch(self, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
         if self._unknown:
             raise as_source_error(BadInput(f"BINANCE_SYMBOLS names no instruments of {NAME}: {', '.join(self._unknown)}"))
         if stop.is_set():
@@ -90,39 +94,39 @@ class BinanceSource(Source[Batch]):
                 close_timeout=1,
                 ping_interval=self._ping_interval,
                 ping_timeout=20,
-                max_size=_LARGEST,
-                max_queue=_QUEUE,
+                max_size=MAX_MESSAGE_BYTES,
+                max_queue=_QUEUE_LIMITS,
                 create_connection=BulkConnection,
             ) as connection:
                 yield from self._batches(connection, stop)
-        except (OSError, websockets.WebSocketException, Silent, Leave) as error:
+        except (OSError, websockets.WebSocketException, Silent, ConnectionEnding) as error:
             raise as_source_error(error) from error
 
-    def parse(self, raw: Batch) -> list[Tick | Trade]:
-        trades = read_trades(raw.messages, self._symbols, self._complain)
+    def parse(self, raw: ReceivedBatch) -> list[Tick | Trade]:
+        trades = read_trades(raw.messages, self._symbols, self._note_garbage)
         return [*trades, *prices_of(trades, raw.books)]
 
-    def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[Batch, None, None]:
-        books: Books = {}  # of this connection: what an earlier one told is too old
+    def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
+        books: Books = {}  # of this connection; those of an earlier one are too old
         began = self._monotonic()
         while (received := self._receive(connection, stop)) is not None:
             messages, newest, others = split(received)
             if newest:
                 books = {**books, **self._read_books(newest)}
-            yield Batch(messages, books)
-            if any(map(is_farewell, others)):
-                raise Leave("the exchange announced its shutdown (serverShutdown)")
+            yield ReceivedBatch(messages, books)
+            if any(map(is_shutdown_notice, others)):
+                raise ConnectionEnding("the exchange announced its shutdown (serverShutdown)")
             if self._monotonic() - began >= self._lifetime:
-                raise Leave("connection renewed before the exchange ends it")
+                raise ConnectionEnding("connection renewed before the exchange ends it")
 
     def _receive(self, connection: ClientConnection, stop: threading.Event) -> list[bytes] | None:
-        """Wait for a message and take all that are ready, up to a batch; None once `stop` is set."""
+        """Wait for a message; take all that are ready, up to a batch. None if `stop` is set."""
         waits_since = self._monotonic()
         received: list[bytes] = []
         while not stop.is_set():
             try:
-                received += connection.recv(timeout=min(_LOOK, self._silence), decode=False).split(b"\n")
-                while len(received) < BATCH:
+                received += connection.recv(timeout=min(STOP_POLL_SECONDS, self._silence), decode=False).split(b"\n")
+                while len(received) < MAX_MESSAGES_PER_BATCH:
                     received += connection.recv(timeout=0, decode=False).split(b"\n")
             except TimeoutError:
                 pass
@@ -138,17 +142,15 @@ class BinanceSource(Source[Batch]):
             try:
                 symbol, bid, ask = read_book(message, self._symbols)
             except ValueError as error:
-                self._complain(str(error))
+                self._note_garbage(str(error))
             else:
                 books[symbol] = (bid, ask)
         return books
 
-    def _complain(self, kind: str) -> None:
+    def _note_garbage(self, kind: str) -> None:
         self.garbage[kind] = self.garbage.get(kind, 0) + 1
-        now = self._monotonic()
-        if now - self._complained.get(kind, -_COMPLAIN_EVERY) >= _COMPLAIN_EVERY:
-            self._complained[kind] = now
+        if self._throttle.due(kind) is not None:
             log.warning(
-                "useless message skipped; more of the kind within a minute are not told",
+                "skipped unrecognised message (repeats suppressed for 60 s)",
                 extra={"source": NAME, "reason": kind, "count": self.garbage[kind]},
             )

@@ -1,9 +1,8 @@
-"""OANDA's pricing stream: one line of JSON for every price and, every five seconds, a heartbeat."""
+"""Live source of OANDA: one line of JSON per price, and a heartbeat every five seconds."""
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Mapping
@@ -14,27 +13,25 @@ from urllib.parse import quote
 
 import orjson
 
+from config.pacing import Throttle
 from db.decimals import is_decimal, middle
 from db.messages import Tick
-from db.timestamps import format_time, parse_time
-from jobs.feeds.base import BadInput, Source, as_source_error
+from jobs.feeds.base import Source
 from jobs.feeds.http_lines import lines
+from jobs.feeds.oanda.wire import NAME, contract_time, request_headers
 
 log = logging.getLogger(__name__)
 
-NAME = "oanda"
-_NOTHING_NEW = b""  # proves that the link is alive, and says nothing else
-_COMPLAIN_EVERY = 60.0  # seconds, for each kind of useless message
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?Z", re.ASCII)  # RFC 3339 as OANDA writes it, to nanoseconds
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+_NOTHING_NEW = b""  # an arrival without a new price: the connection is alive
 
 
 class OandaSource(Source[bytes]):
     """Live prices of `instruments`; `url` is the streaming host.
 
-    A connection begins with the current price of every instrument, which we mostly have: a price that is older than the last one of
-    its instrument, or the same, is not passed on. `latest_times` maps instruments to the times, in contract form, of the prices
-    known from before. After `silence` seconds without a word the connection is given up.
+    A connection begins with the current price of every instrument, which is usually known: a price
+    that is older than the last one of its instrument, or equal to it, is skipped. `latest_times`
+    maps instruments to the times, in contract form, of prices from before the start. After
+    `silence` seconds without a line the connection is closed.
     """
 
     name = NAME
@@ -55,10 +52,9 @@ class OandaSource(Source[bytes]):
         self._token = token
         self._instruments = frozenset(instruments)
         self._silence = silence
-        self._monotonic = monotonic
         self._last_times = dict(latest_times)  # instrument -> time of its last price
-        self._last: dict[str, Tick] = {}  # instrument -> its last price, where it came since the start
-        self._complained: dict[str, float] = {}  # kind of useless message -> when that was logged
+        self._last: dict[str, Tick] = {}  # instrument -> its last price since the start
+        self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[bytes, None, None]:
         headers = request_headers(self._token)
@@ -71,7 +67,7 @@ class OandaSource(Source[bytes]):
         try:
             tick = price_of(raw, self._instruments)
         except ValueError as error:
-            self._complain(str(error))
+            self._note_garbage(str(error))
             return []
         return [] if tick is None else [tick]
 
@@ -79,39 +75,28 @@ class OandaSource(Source[bytes]):
         try:
             tick = price_of(line, self._instruments)
         except ValueError:
-            return True  # that, `parse` will say
+            return True  # `parse` logs it
         if tick is None:
             return True
         last_time = self._last_times.get(tick.instrument, "")
-        # A microsecond may hold two prices; of one known from before the start we have the time alone.
+        # Two prices may have the same microsecond. Of a price from before the start only the time
+        # is known.
         if tick.time < last_time or (tick.time == last_time and self._last.get(tick.instrument, tick) == tick):
             return False
         self._last_times[tick.instrument], self._last[tick.instrument] = tick.time, tick
         return True
 
-    def _complain(self, kind: str) -> None:
-        now = self._monotonic()
-        if now - self._complained.get(kind, -_COMPLAIN_EVERY) >= _COMPLAIN_EVERY:
-            self._complained[kind] = now
-            log.warning("useless message skipped; more of the kind within a minute are not told", extra={"source": NAME, "reason": kind})
-
-
-def request_headers(token: str | None) -> dict[str, str]:
-    """The headers of every request to OANDA; `SourceError` where there is no token, or one that cannot be sent.
-
-    The HTTP client would complain of such a one too, and quote it.
-    """
-    if not token:
-        raise as_source_error(BadInput("OANDA_API_TOKEN is not set"))
-    if not _TOKEN.fullmatch(token):
-        raise as_source_error(BadInput("OANDA_API_TOKEN holds characters that no token has"))
-    return {"Authorization": f"Bearer {token}", "Accept-Datetime-Format": "RFC3339"}
+    def _note_garbage(self, kind: str) -> None:
+        if (count := self._throttle.due(kind)) is not None:
+            log.warning(
+                "skipped unrecognised message (repeats suppressed for 60 s)", extra={"source": NAME, "reason": kind, "count": count}
+            )
 
 
 def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
-    """The price in a line of the stream; None for a heartbeat and for a price at which nobody can trade.
+    """The price in a line of the stream; None for a heartbeat or a price that is not tradeable.
 
-    `ValueError` names the kind of whatever else it is, and no more than the kind.
+    Raises `ValueError` for anything else; its text names only the kind of message.
     """
     if not line.strip():
         return None
@@ -124,7 +109,8 @@ def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
         return None
     if kind != "PRICE":
         raise ValueError("neither price nor heartbeat")
-    # Outside trading hours the last quote is sent on connecting; older answers say it in `status` alone.
+    # Outside trading hours a connection begins with the last quote; older answers mark it in
+    # `status` only.
     if message.get("tradeable") is False or message.get("status", "tradeable") != "tradeable":
         return None
     symbol = message.get("instrument")
@@ -134,15 +120,8 @@ def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
     return Tick(symbol, bid=bid, ask=ask, mid=middle(bid, ask), time=moment, source=NAME)
 
 
-def contract_time(text: Any) -> str:
-    """RFC 3339 with up to nanoseconds as contract time, which has microseconds: the rest is cut off. `ValueError` for anything else."""
-    if not isinstance(text, str) or not _TIME.fullmatch(text):
-        raise ValueError("no time")
-    return format_time(parse_time(text))
-
-
 def _quote(message: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Best bid, best ask and time of a price; each side's first offer is its best."""
+    """Best bid, best ask and time of a price; the first offer of each side is the best."""
     try:
         bid, ask = message["bids"][0]["price"], message["asks"][0]["price"]
         moment = contract_time(message["time"])

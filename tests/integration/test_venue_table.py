@@ -1,0 +1,163 @@
+"""The venue table: a venue that a test adds, one row in each half, is accepted, built, filled and reported."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from config.settings import Settings, SourceSpec, load
+from config.venues import VENUES, Venue, trade_venues
+from db.bus import Bus
+from db.instruments import Instrument
+from db.messages import Tick, Trade
+from db.postgres import Store
+from db.timestamps import format_time, utc_now
+from jobs.backfill.request import SOURCES
+from jobs.feeds.base import Source
+from jobs.feeds.context import SourceContext
+from jobs.gaps.filler import Filling
+from jobs.gaps.trades import TradeGaps
+from jobs.runtime.context import JobContext
+from jobs.services import fill_gaps, ingest, write_prices, write_trades
+from jobs.venues import VENUE_PARTS, VenueParts, build, configured, gap_fillers
+from tests.conftest import until
+from tests.rows import stored
+
+COIN = "TOYCOIN"
+NOON = datetime.fromisoformat("2025-03-04T12:00:00+00:00")
+
+
+def trade(number: int) -> Trade:
+    return Trade(COIN, number, format_time(NOON + timedelta(seconds=number)), "1.5", "2", "buy")
+
+
+class ToySource(Source[Sequence[int]]):
+    """Trades 1 to 3, then 8 to 10, and one price; connected until it is stopped."""
+
+    name = "toyex"
+
+    def fetch(self, stop: threading.Event) -> Generator[Sequence[int], None, None]:
+        yield (1, 2, 3)
+        yield (8, 9, 10)
+        stop.wait()
+
+    def parse(self, raw: Sequence[int]) -> Sequence[Tick | Trade]:
+        time = format_time(NOON + timedelta(seconds=raw[-1]))
+        return [*map(trade, raw), Tick(COIN, bid="1.4", ask="1.6", mid="1.5", time=time, source=self.name)]
+
+
+class ToyHistory:
+    """Trades 1 to 12."""
+
+    def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
+        return 1
+
+    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
+        if page := [trade(number) for number in range(first_id, min(last_id or 12, 12) + 1)]:
+            yield page
+
+
+def instruments(settings: Settings, known: Sequence[Instrument]) -> list[str]:
+    return [each.symbol for each in known if each.source == "toyex"]
+
+
+def source(spec: SourceSpec, context: SourceContext) -> Source[Sequence[int]]:
+    assert instruments(context.settings, context.instruments) == [COIN]
+    return ToySource()
+
+
+def filling(context: JobContext, history: ToyHistory) -> Filling:
+    return TradeGaps("toyex", [COIN], history, context.store, context.bus, context.clock)
+
+
+@pytest.fixture
+def venue(monkeypatch: pytest.MonkeyPatch) -> Venue:
+    """One row in each half of the table."""
+    row = Venue("toyex", "live", history="trades", ticks_make_candles=False, health_path="/health/toyex", title="Toy Exchange")
+    monkeypatch.setitem(VENUES, row.name, row)
+    monkeypatch.setitem(VENUE_PARTS, row.name, VenueParts(row, source, instruments, lambda settings: ToyHistory(), filling))
+    return row
+
+
+@pytest.fixture
+def context(venue: Venue, settings: Settings, bus: Bus, store: Store) -> JobContext:
+    """Jobs with the invented venue as their only source, and its instrument in the store."""
+    with store.transaction() as cursor:
+        cursor.execute(
+            "INSERT INTO instruments (symbol, name, kind, precision, source) VALUES (%s, 'Toy', 'crypto', 2, %s)", (COIN, venue.name)
+        )
+    return JobContext(replace(settings, sources=(SourceSpec(venue.name),), batch_timeout_ms=20), bus, store, utc_now)
+
+
+@contextmanager
+def running(context: JobContext, *services: Callable[[JobContext], None]) -> Iterator[None]:
+    threads = [threading.Thread(target=service, args=(context,)) for service in services]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        context.stop.set()
+        context.stop_writing.set()
+        for thread in threads:
+            thread.join(20)
+        assert not any(thread.is_alive() for thread in threads)
+        assert not context.failed.is_set()
+
+
+def test_both_halves_have_the_same_names() -> None:
+    assert set(VENUES) == set(VENUE_PARTS)
+
+
+@pytest.mark.parametrize("name", VENUES)
+def test_halves_of_a_row_agree(name: str) -> None:
+    row = VENUE_PARTS[name]
+    assert row.venue is VENUES[name]
+    assert row.venue.name == name
+    assert (row.history is not None) == (row.gap_filling is not None) == (row.venue.history is not None)
+
+
+def test_backfill_offers_the_venues_with_a_history_and_files() -> None:
+    assert SOURCES == ("oanda", "binance", "file")
+
+
+def test_added_venue_is_accepted_in_sources(venue: Venue) -> None:
+    assert load({"SOURCES": "toyex"}, dotenv=None).sources == (SourceSpec("toyex"),)
+    assert "toyex" in trade_venues()
+
+
+def test_added_venue_is_built(context: JobContext) -> None:
+    known = [Instrument(COIN, "Toy", "crypto", 2, "toyex"), Instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance")]
+    built = build(SourceSpec("toyex"), SourceContext(context.settings, known, {}, utc_now))
+    assert isinstance(built, ToySource)
+    assert [row.venue.name for row in configured(context.settings)] == ["toyex"]
+
+
+def test_added_venue_is_published_stored_and_filled(context: JobContext, store: Store) -> None:
+    assert [filler.name for filler in gap_fillers(context)] == ["toyex"]
+    with running(context, ingest, write_prices, write_trades, fill_gaps):
+        until(lambda: len(stored(store)) == 12, what="all trades of the history")
+    assert stored(store) == [trade(number) for number in range(1, 13)]
+
+
+@pytest.fixture
+def reported(context: JobContext, bus: Bus, store: Store) -> Iterator[FlaskClient]:
+    """REST beside jobs whose only source is the invented venue."""
+    with running(context, ingest):
+        until(lambda: bus.sources().get("toyex", {}).get("state") == "live", what="a report of the source")
+        yield create_app(context.settings, bus, store, utc_now, "1").test_client()
+
+
+def test_added_venue_is_reported_in_health(reported: FlaskClient) -> None:
+    assert reported.get("/health").get_json()["sources"]["toyex"]["state"] == "live"
+
+
+def test_added_venue_has_the_health_route_of_its_row(reported: FlaskClient) -> None:
+    assert reported.get("/health/toyex").get_json()["status"] == "live"
