@@ -27,8 +27,9 @@ class StopSignal(Protocol):
 
 
 def backoff(attempt: int, *, first: float, longest: float, jitter: float, spread: float) -> float:
-    """Seconds to wait before retry `attempt` (from 1): min(longest, first · 2^(attempt - 1)) · (1 - spread · (1 - jitter)).
+    """Seconds to wait before retry `attempt` (from 1).
 
+    The result is min(longest, first · 2^(attempt - 1)) · (1 - spread · (1 - jitter)).
     `jitter` in [0, 1] is a random number; it moves the delay within its upper part, so that clients
     which failed together do not retry together. `spread` in [0, 1] is the size of that part.
     """
