@@ -101,9 +101,10 @@ def retry(
     pause: Callable[[int], float],
     attempts: float = float("inf"),
 ) -> Answer:
-    """Return the result of `call`; repeat it while it raises `on`, after `pause(attempt)` seconds (attempt from 1).
+    """Return the result of `call`; repeat it while it raises `on`.
 
-    Raises `Stopped` on request, any other exception of `call`, and the last one if all `attempts` fail.
+    `pause(attempt)` is the delay in seconds after attempt 1, 2, …. Raises `Stopped` on request, any
+    other exception of `call`, and the last exception if all `attempts` fail.
     """
     while True:
         try:

@@ -42,8 +42,6 @@ _ROWS = (
 # channel -> row
 STREAMS: dict[str, Stream] = {row.name: row for row in _ROWS}
 
-CHANNELS = tuple(row.name for row in _ROWS if row.relayed)
-
 
 def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
     """Channels that the hub subscribes to, in the order of the table."""

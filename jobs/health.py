@@ -9,7 +9,7 @@ import sys
 from datetime import datetime, timedelta
 
 from config.settings import Settings
-from db.bus import Bus, BusError
+from db.bus import Board, BusError
 from db.timestamps import parse_time, utc_now
 from jobs.feeds.status import REPORT_SECONDS
 from ops import startup
@@ -17,7 +17,7 @@ from ops import startup
 SILENT_AFTER = timedelta(seconds=4 * REPORT_SECONDS)
 
 
-def silent_sources(config: Settings, bus: Bus, now: datetime) -> list[str]:
+def silent_sources(config: Settings, bus: Board, now: datetime) -> list[str]:
     """Return the configured sources without a recent report.
 
     The jobs process hangs, or waits for the store. Raises `BusError`.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from db.bus import Bus
+from db.bus import Publisher
 from db.instruments import all_instruments
 from db.messages import Tick, Trade
 from db.postgres import Store
@@ -23,7 +23,7 @@ class _CountedBus:
     It reports no state: /health shows the sources of the jobs process.
     """
 
-    def __init__(self, bus: Bus, taken: Callable[[int], None]) -> None:
+    def __init__(self, bus: Publisher, taken: Callable[[int], None]) -> None:
         self._bus = bus
         self._taken = taken
 
@@ -41,7 +41,9 @@ class _CountedBus:
         return
 
 
-def play(source: ReplaySource, bus: Bus, *, taken: Callable[[int], None], clock: Callable[[], datetime], stop: threading.Event) -> None:
+def play(
+    source: ReplaySource, bus: Publisher, *, taken: Callable[[int], None], clock: Callable[[], datetime], stop: threading.Event
+) -> None:
     """Publish the recording to its end, or until `stop`; call `taken` with the size of each
     accepted batch.
 

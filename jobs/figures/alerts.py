@@ -13,7 +13,7 @@ from datetime import datetime
 
 from config.pacing import Outage
 from db.alerts import Alert, EpisodeRow, Subject, mark_published, read_episodes, unpublished_alerts, write_alerts, write_episodes
-from db.bus import Bus, BusError
+from db.bus import BusError, Publisher
 from db.postgres import Cursor, Store, StoreError
 from db.timestamps import format_time
 from jobs.figures.alert_rules import AlertRule, Episode, judge
@@ -68,7 +68,7 @@ def raise_alerts(
     return write_alerts(cursor, alerts)
 
 
-def publish_alerts(store: Store, bus: Bus, clock: Callable[[], datetime]) -> int:
+def publish_alerts(store: Store, bus: Publisher, clock: Callable[[], datetime]) -> int:
     """Publish the stored alerts that are unpublished; return their number.
 
     Raises `StoreError` or `BusError`; the remaining alerts follow the next time. After a kill
@@ -85,7 +85,7 @@ def publish_alerts(store: Store, bus: Bus, clock: Callable[[], datetime]) -> int
     return len(waiting)
 
 
-def _publish(bus: Bus, alert: Alert) -> None:
+def _publish(bus: Publisher, alert: Alert) -> None:
     batch_id = f"alert:{alert.type}:{alert.symbol}:{alert.symbol2 or ''}:{alert.severity}:{format_time(alert.time)}/1"
     if alert.symbol2 is None:
         bus.publish_volatility_alert(
@@ -98,7 +98,7 @@ def _publish(bus: Bus, alert: Alert) -> None:
         )  # fmt: skip
 
 
-def keep_publishing(store: Store, bus: Bus, clock: Callable[[], datetime], stop: threading.Event) -> None:
+def keep_publishing(store: Store, bus: Publisher, clock: Callable[[], datetime], stop: threading.Event) -> None:
     """Publish the alerts that a run could not publish, until `stop` is set."""
     outage = Outage(log, "alerts wait", monotonic=time.monotonic)
     while not stop.wait(RETRY_SECONDS):

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 
 from config.pacing import Outage
-from db.bus import Bus, BusError
+from db.bus import Board, BusError
 from db.leadership import Leadership
 from db.postgres import StoreError
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
@@ -28,7 +28,7 @@ class Election:
     finds a foreign token.
     """
 
-    def __init__(self, leadership: Leadership, bus: Bus, act: Callable[[threading.Event], None]) -> None:
+    def __init__(self, leadership: Leadership, bus: Board, act: Callable[[threading.Event], None]) -> None:
         self._leadership = leadership
         self._bus = bus
         self._act = act

@@ -23,7 +23,7 @@ import orjson
 from config.pacing import Outage
 from config.venues import trade_venues
 from db import topics
-from db.bus import Bus, BusError
+from db.bus import BusError, WriterQueue
 from db.decimals import is_decimal
 from db.messages import Entry, TradeLines
 from db.postgres import Cursor, RowError, Store, StoreError
@@ -87,7 +87,7 @@ class PriceQueue(StoreQueue[Entry]):
     channel = topics.PRICES
     most = MAX_ENTRIES_PER_TRANSACTION
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: WriterQueue) -> None:
         self._bus = bus
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Entry]:
@@ -113,7 +113,7 @@ class TradeQueue(StoreQueue[TradeLines]):
     channel = topics.TRADES
     most = 20
 
-    def __init__(self, bus: Bus) -> None:
+    def __init__(self, bus: WriterQueue) -> None:
         self._bus = bus
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
@@ -137,7 +137,7 @@ class Writer(Generic[Item]):
     fewer rows at once.
     """
 
-    def __init__(self, bus: Bus, store: Store, rule: BatchRule, queue: StoreQueue[Item]) -> None:
+    def __init__(self, bus: WriterQueue, store: Store, rule: BatchRule, queue: StoreQueue[Item]) -> None:
         self._bus = bus
         self._store = store
         self._rule = rule

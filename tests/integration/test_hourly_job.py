@@ -81,7 +81,7 @@ def test_closed_market_has_no_figures(make_work: MakeWork, store: Store, bus: Bu
     put(store, recorded(PAIRS, START, SATURDAY))
     assert hourly_job(make_work(SATURDAY), SATURDAY) == 0
     assert stored(store, SATURDAY) == {}
-    assert [told(bus, channel) for channel in topics.CHANNELS] == [[]] * 5
+    assert [told(bus, channel) for channel in topics.relayed()] == [[]] * 5
 
 
 def test_job_with_an_empty_store_succeeds(make_work: MakeWork, bus: Bus) -> None:
@@ -104,7 +104,7 @@ def test_contradictory_prices_make_no_figure(make_work: MakeWork, store: Store, 
     put(store, [candle("EUR_USD", start, odd[number % 3]) for number, start in enumerate(hours)])
     hourly_job(make_work(WEDNESDAY), WEDNESDAY)
     assert select(store, "SELECT * FROM volatility WHERE 'NaN' IN (volatility, annualised) OR volatility < 0") == []
-    for channel in topics.CHANNELS:
+    for channel in topics.relayed():
         assert "NaN" not in str(told(bus, channel))
 
 

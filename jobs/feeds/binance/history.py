@@ -23,7 +23,7 @@ LARGEST_PAGE = 1000  # trades; the exchange sends no more at once
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Of the 6,000 a minute that the exchange allows an address. The rest is for other users of the
 # address.
-_MOST_WEIGHT = 5000
+MAX_WEIGHT_PER_MINUTE = 5000
 _MINUTE = 60.0
 
 
@@ -33,7 +33,7 @@ class Weight:
     The exchange bans clients that exceed the allowance, for minutes at first and then for days.
     """
 
-    def __init__(self, *, most: int = _MOST_WEIGHT, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, most: int = MAX_WEIGHT_PER_MINUTE, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._most = most
         self._monotonic = monotonic
         self._free_at = float("-inf")
