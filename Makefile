@@ -21,6 +21,7 @@ check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) -m mypy
 	.venv/bin/lint-imports
 	$(PY) scripts/check_imports.py
+	$(PY) scripts/structure.py
 
 bench: venv-dev  ## measure beside peers; PART=fanout, ingest or analytics alone, BENCH=--quick for an impression
 	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \
