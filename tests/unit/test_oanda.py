@@ -1,4 +1,4 @@
-"""What the OANDA source makes of each line, recorded, made up or mangled."""
+"""The OANDA source on lines that are recorded, generated or damaged."""
 
 from __future__ import annotations
 
