@@ -14,7 +14,8 @@ from pathlib import Path
 FOLDERS = ("config", "ops", "db", "jobs", "api", "cli")
 ENTRY_POINTS = ("manage.py", "wsgi.py")
 
-# packages, separated by commas -> files and folders (they end in "/") that may import them; "!" excludes
+# packages, separated by commas -> files and folders (with "/" at the end) that may import them;
+# "!" excludes
 ALLOWED: dict[str, tuple[str, ...]] = {
     "os.environ": ("config/settings.py", "cli/system.py"),
     "dotenv": ("config/settings.py",),
@@ -67,7 +68,10 @@ FORBIDDEN_IN_PURE = (
 
 
 def violations(path: str, source: str) -> list[str]:
-    """Return one line per forbidden import of the module at `path` (relative to the root, with "/")."""
+    """Return one line per forbidden import of the module at `path`.
+
+    The path is relative to the root and uses "/".
+    """
     found = []
     for line, names in imports(source):
         for row, places in ALLOWED.items():
@@ -79,7 +83,7 @@ def violations(path: str, source: str) -> list[str]:
 
 
 def imports(source: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line and the dotted names of every import, and of `os.environ`, wherever it stands in the module."""
+    """Yield (line, dotted names) of every import and every use of `os.environ` in the module."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield node.lineno, [alias.name for alias in node.names]

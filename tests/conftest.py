@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis for every test that asks: one pair a session, an empty database and an empty bus a test."""
+"""Real PostgreSQL and Redis: one pair per session, an empty database and an empty bus per test."""
 
 from __future__ import annotations
 
@@ -23,28 +23,29 @@ from db.postgres import Store
 from ops import embedded
 from ops.supervisor import Supervisor
 
-# How long an example takes says how busy the machine is, nothing else. The same examples every time: what fails once fails again.
+# No deadline: the time of an example depends on the load of the machine. The examples are the same
+# in every run, so that a failure repeats.
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("same")
 
-PATIENCE = 2.5  # times what a test takes for long enough: several suites may share the machine
+PATIENCE = 2.5  # factor on every time limit, because several suites may share the machine
 
 _names = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the session's servers are."""
+    """The addresses of the session's servers."""
 
     database_url: str
     redis_url: str
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
-    """Poll until `condition()` is true and return what it gave; fail after a deadline that only a broken program reaches.
+    """Poll until `condition()` is true and return its value; fail after `PATIENCE * seconds`.
 
-    `what` was waited for; a function says it as it is when the deadline has passed.
+    `what` names the condition in the failure; a function is called at that time.
     """
     deadline = time.monotonic() + PATIENCE * seconds
     while not (value := condition()):
@@ -56,7 +57,7 @@ def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Ca
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """A PostgreSQL whose database `tickwire` has the schema, and a Redis; the embedded ones, as `up` starts them."""
+    """Start the embedded PostgreSQL (with the schema in the database `tickwire`) and Redis."""
     folder = tmp_path_factory.mktemp("servers")
     with Supervisor() as supervisor:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
@@ -72,7 +73,7 @@ def clock() -> Callable[[], datetime]:
 
 @pytest.fixture
 def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
-    """An empty Redis, through a client that can do what `Bus` would never do."""
+    """An empty Redis with a plain client, for commands that `Bus` does not have."""
     client = redis_client.Redis.from_url(servers.redis_url, protocol=2)
     client.flushall()
     client.script_flush()
@@ -82,7 +83,7 @@ def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
 
 @pytest.fixture
 def database_url(servers: Servers) -> Iterator[str]:
-    """A database of the test's own, migrated and otherwise empty."""
+    """A separate database of the test, migrated and otherwise empty."""
     name = f"test_{next(_names)}"
     _on_server(servers, f"CREATE DATABASE {name} TEMPLATE tickwire")
     yield servers.database_url.rsplit("/", 1)[0] + f"/{name}"
@@ -105,7 +106,7 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def settings(servers: Servers, database_url: str, raw_redis: redis_client.Redis, tmp_path: Path) -> Settings:
-    """Settings that point at the test's own database and an empty bus, with no source."""
+    """Settings with the test's own database, an empty bus and no source."""
     environ = {"DATABASE_URL": database_url, "REDIS_URL": servers.redis_url, "HUB_DATA_DIR": str(tmp_path / "var"), "SOURCES": ""}
     return settings_module.load(environ, dotenv=None)
 

@@ -1,4 +1,7 @@
-"""`python -m tests.bench fanout|ingest|analytics`: the benchmarks, figures with their ratio to peers of the same run. Linux only."""
+"""The benchmarks, with ratios to peers of the same run. Linux only.
+
+`python -m tests.bench fanout|ingest|analytics`
+"""
 
 from __future__ import annotations
 
@@ -18,29 +21,32 @@ from tests.bench.servers import PEERS, ROOT
 from tests.bench.shapes import SHAPES
 
 
-def _keys(known: dict[str, object], text: str) -> tuple[str, ...]:
+def _keys(table: dict[str, object], text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
-    if unknown := [key for key in keys if key not in known]:
-        raise click.BadParameter(f"{', '.join(unknown)}: one or more of {', '.join(known)}")
+    if unknown := [key for key in keys if key not in table]:
+        raise click.BadParameter(f"{', '.join(unknown)}: use one or more of {', '.join(table)}")
     return keys
 
 
 @click.group()
 def bench() -> None:
-    """Benchmarks of Tickwire beside what a user would take instead."""
+    """Compare Tickwire with its alternatives."""
 
 
 @bench.command()
-@click.option("--shapes", default=",".join(SHAPES), show_default=True, help="Which loads to run; s is saturation.")
-@click.option("--peers", default=",".join(PEERS), show_default=True, help="Which servers to run.")
-@click.option("--rounds", default=3, show_default=True, help="How often everything is measured, in alternation.")
-@click.option("--seconds", default=4.0, show_default=True, help="Steady load of one run.")
-@click.option("--quick", is_flag=True, help="One short round: an impression within about two minutes.")
+@click.option("--shapes", default=",".join(SHAPES), show_default=True, help="The loads to run; s is saturation.")
+@click.option("--peers", default=",".join(PEERS), show_default=True, help="The servers to run.")
+@click.option("--rounds", default=3, show_default=True, help="Number of rounds; each round measures everything once.")
+@click.option("--seconds", default=4.0, show_default=True, help="Duration of the steady load of one run.")
+@click.option("--quick", is_flag=True, help="One short round: about two minutes.")
 @click.option("--deflate", is_flag=True, help="Clients offer permessage-deflate, as browsers do.")
-@click.option("--pin/--no-pin", default=True, help="Give the measured server one CPU, and all else the others.")
+@click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
 def fanout(shapes: str, peers: str, rounds: int, seconds: float, quick: bool, deflate: bool, pin: bool, out: Path) -> None:
-    """From Redis to the sockets: CPU, throughput, latency and memory, against Socket.IO on Node, Flask-SocketIO and a bare loop."""
+    """Measure CPU, throughput, latency and memory of the fan-out.
+
+    The peers are Socket.IO on Node, Flask-SocketIO and a bare loop.
+    """
     if sys.platform != "linux":
         raise click.ClickException("the load generator needs Linux (epoll, the CPU clocks of other processes)")
     out = out.resolve()
@@ -57,20 +63,23 @@ def fanout(shapes: str, peers: str, rounds: int, seconds: float, quick: bool, de
     click.echo(files[0].read_text())
     click.echo("written: " + ", ".join(os.path.relpath(file) for file in files))
     if results.faults:
-        raise click.ClickException("Tickwire did not deliver what it should have: " + "; ".join(results.faults))
+        raise click.ClickException("Tickwire did not deliver all messages: " + "; ".join(results.faults))
 
 
 @bench.command()
-@click.option("--parts", default=",".join(ingest_runner.PARTS), show_default=True, help="What to measure.")
-@click.option("--rounds", default=3, show_default=True, help="How often everything is measured, in alternation.")
+@click.option("--parts", default=",".join(ingest_runner.PARTS), show_default=True, help="Parts to measure.")
+@click.option("--rounds", default=3, show_default=True, help="Number of rounds; each round measures everything once.")
 @click.option("--trades", default=500_000, show_default=True, help="Trades from the socket to the store.")
-@click.option("--ticks", default=10_000_000, show_default=True, help="Ticks to make candles of.")
+@click.option("--ticks", default=10_000_000, show_default=True, help="Ticks to aggregate to candles.")
 @click.option("--export-rows", default=1_000_000, show_default=True, help="Rows of the CSV export.")
-@click.option("--seconds", default=4.0, show_default=True, help="Load on `/candles` of one run.")
-@click.option("--quick", is_flag=True, help="One round of a tenth: an impression within about a minute.")
+@click.option("--seconds", default=4.0, show_default=True, help="Duration of the load on `/candles` in one run.")
+@click.option("--quick", is_flag=True, help="One round with a tenth of the rows: about one minute.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
 def ingest(parts: str, rounds: int, trades: int, ticks: int, export_rows: int, seconds: float, quick: bool, out: Path) -> None:
-    """From an exchange's messages to committed rows, candles and answers: rates, CPU and memory, against psql and usual applications."""
+    """Measure rates, CPU and memory from an exchange's messages to rows, candles and responses.
+
+    The peers are psql and typical applications.
+    """
     out = out.resolve()
     os.chdir(ROOT)
     chosen = _keys(dict(ingest_runner.PARTS), parts)
@@ -85,13 +94,13 @@ def ingest(parts: str, rounds: int, trades: int, ticks: int, export_rows: int, s
 
 
 @bench.command()
-@click.option("--parts", default=",".join((*analytics_runner.PARTS, analytics_runner.MEMORY)), show_default=True, help="What to measure.")
-@click.option("--rounds", default=7, show_default=True, help="How often everything is measured, in alternation.")
-@click.option("--repeats", default=9, show_default=True, help="Calls of each in a round, of which the best counts.")
-@click.option("--quick", is_flag=True, help="Three short rounds, without what takes pandas long: an impression within ten seconds.")
+@click.option("--parts", default=",".join((*analytics_runner.PARTS, analytics_runner.MEMORY)), show_default=True, help="Parts to measure.")
+@click.option("--rounds", default=7, show_default=True, help="Number of rounds; each round measures everything once.")
+@click.option("--repeats", default=9, show_default=True, help="Calls per round; the best one counts.")
+@click.option("--quick", is_flag=True, help="Three short rounds without the parts that are slow in pandas: ten seconds.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
 def analytics(parts: str, rounds: int, repeats: int, quick: bool, out: Path) -> None:
-    """Correlation and volatility: time and memory, against pandas and numpy."""
+    """Measure time and memory of correlation and volatility against pandas and numpy."""
     out = out.resolve()
     os.chdir(ROOT)
     chosen = _keys({**analytics_runner.PARTS, analytics_runner.MEMORY: None}, parts)
@@ -105,7 +114,7 @@ def analytics(parts: str, rounds: int, repeats: int, quick: bool, out: Path) -> 
 
 
 def _raise_file_limit() -> None:
-    """As high as may be, for us and all that we start."""
+    """Raise the soft limit to the hard one; child processes inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -1,4 +1,7 @@
-"""The benchmark of the analytics: correlation and volatility beside pandas and numpy, and the memory of a large matrix."""
+"""The benchmark of the analytics: correlation and volatility against pandas and numpy.
+
+It also measures the memory of a large matrix.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ INSTRUMENTS, HOURS, CANDLES, MANY = 500, 720, 1500, 5000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How often: a round measures every contender, as the best of `repeats` calls."""
+    """A round measures every contender; the best of `repeats` calls counts."""
 
     parts: tuple[str, ...]
     rounds: int
@@ -47,7 +50,7 @@ class Run:
     """One measurement."""
 
     part: str
-    who: str
+    contender: str
     label: str
     round: int
     figures: dict[str, float]
@@ -55,7 +58,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Something to time; at most `turns` times a round, where it takes long."""
+    """A function to time, at most `turns` times a round (fewer if it is slow)."""
 
     label: str
     call: Callable[[], object]
@@ -64,7 +67,11 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One benchmark. `prepare` makes the data, proves that ours and a peer agree, and gives the contenders, ours first."""
+    """One benchmark.
+
+    `prepare` makes the data, checks that the results of Tickwire and a peer agree, and returns the
+    contenders, Tickwire first.
+    """
 
     title: str
     prepare: Callable[[], Mapping[str, Contender]]
@@ -72,7 +79,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A ratio of times in the same round: theirs ÷ ours, at least (or, for a floor, ours ÷ theirs, at most) so much."""
+    """A bound on a ratio of times in the same round.
+
+    It is peer ÷ Tickwire, at least `bound`. If `floor` is set, it is Tickwire ÷ peer, at most
+    `bound`.
+    """
 
     part: str
     peer: str
@@ -82,8 +93,8 @@ class Goal:
 
 
 def _agree(ours: Floats, theirs: Floats, size: float | Floats = 1.0) -> None:
-    """To 1e-9 of `size`, where both are there."""
-    assert np.nanmax(np.abs(ours - theirs) / size) < 1e-9, "ours and theirs are not the same numbers"
+    """Check that both agree to 1e-9 of `size`, except at cells that are NaN in either."""
+    assert np.nanmax(np.abs(ours - theirs) / size) < 1e-9, "the results of Tickwire and the peer differ"
 
 
 def _correlation() -> dict[str, Contender]:
@@ -115,7 +126,7 @@ def _volatility(missing: float) -> dict[str, Contender]:
     opens, highs, lows, closes = series.frames(prices)
     ours, theirs = estimate(prices, series.WINDOW, series.MINIMUM), series.pandas_estimators(opens, highs, lows, closes)
     for name in ESTIMATORS:
-        if name != "ewma":  # over all that came before, there
+        if name != "ewma":  # pandas averages over all periods before, Tickwire over the window
             expected = theirs[name].to_numpy().T
             _agree(ours[name].volatility, expected, expected)
     return {
@@ -130,7 +141,6 @@ PARTS = {
     "ewma": Part(f"EWMA correlation, {INSTRUMENTS} × {HOURS} hours, 5 % missing", lambda: _method("ewma", None)),
     "volatility": Part(f"Six estimators, {INSTRUMENTS} × {CANDLES:,} candles", lambda: _volatility(0.0)),
     "volatility_holes": Part(f"Six estimators, {INSTRUMENTS} × {CANDLES:,} candles, 5 % missing", lambda: _volatility(0.05)),
-    # The cost per tick of 100,000 client alert rules on one instrument has its place here, once there are such rules.
 }
 MEMORY = "memory"
 
@@ -142,7 +152,7 @@ GOALS = (
 
 
 def run_all(options: Options) -> list[Run]:
-    """Every part, in rounds."""
+    """Measure every part in rounds."""
     runs: list[Run] = []
     for key in options.parts:
         if key == MEMORY:
@@ -150,33 +160,36 @@ def run_all(options: Options) -> list[Run]:
             continue
         contenders = PARTS[key].prepare()
         for number in range(options.rounds):
-            for who, milliseconds in _round(contenders, number, options.repeats).items():
-                label = contenders[who].label
-                runs.append(Run(key, who, label, number, {"ms": milliseconds}))
+            for contender, milliseconds in _round(contenders, number, options.repeats).items():
+                label = contenders[contender].label
+                runs.append(Run(key, contender, label, number, {"ms": milliseconds}))
                 print(f"{key}, round {number + 1}, {label}: {milliseconds:,.4g} ms", file=sys.stderr, flush=True)
     return runs
 
 
 def _round(contenders: Mapping[str, Contender], number: int, repeats: int) -> dict[str, float]:
-    """The best milliseconds of each contender; they take turns, so that whatever else the machine does meets all of them."""
+    """Return the best time of each contender in milliseconds.
+
+    The contenders take turns, so that other load on the machine slows all of them.
+    """
     names = list(contenders)
     names = names[number % len(names) :] + names[: number % len(names)]
     times: dict[str, float] = {}
     gc.collect()
     for turn in range(repeats):
-        for who in names:
-            if turn < contenders[who].turns:
+        for name in names:
+            if turn < contenders[name].turns:
                 start = time.perf_counter()
-                contenders[who].call()
-                times[who] = min(times.get(who, math.inf), 1000 * (time.perf_counter() - start))
+                contenders[name].call()
+                times[name] = min(times.get(name, math.inf), 1000 * (time.perf_counter() - start))
     return times
 
 
 def text(runs: Sequence[Run], options: Options) -> str:
-    """Everything, to be read."""
+    """Return the report as Markdown."""
     facts = "\n".join(f"{name}: {value}" for name, value in _machine().items())
     about = (
-        f"{options.rounds} rounds; contenders take turns, {options.repeats} calls each (fewer, where they take long), the best counts. "
+        f"{options.rounds} rounds; contenders take turns, {options.repeats} calls each (fewer if they are slow), the best counts. "
         "Each cell: min / **median** / max over the rounds; ratios are of the same round."
     )
     parts = [_memory_table(runs) if key == MEMORY else _part(runs, key) for key in options.parts]
@@ -184,7 +197,7 @@ def text(runs: Sequence[Run], options: Options) -> str:
 
 
 def write(runs: Sequence[Run], options: Options, folder: Path) -> Path:
-    """Write the table and every single measurement; the table's file."""
+    """Write the table and every single measurement; return the file of the table."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"machine": _machine(), "options": asdict(options), "runs": [asdict(run) for run in runs]}
     (folder / "analytics.json").write_text(json.dumps(content, indent=2))
@@ -194,7 +207,7 @@ def write(runs: Sequence[Run], options: Options, folder: Path) -> Path:
 
 
 def _memory(number: int) -> Run:
-    """A large matrix in a process of its own."""
+    """Measure a large matrix in a separate process."""
     command = [sys.executable, "-m", "tests.bench.footprint", str(MANY), str(HOURS)]
     answer = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     figures: dict[str, float] = json.loads(answer.stdout)
@@ -212,22 +225,24 @@ def _machine() -> dict[str, str]:
     }
 
 
-def _spread(runs: Sequence[Run], part: str, who: str, figure: str) -> Spread:
-    return Spread.of([run.figures[figure] for run in runs if (run.part, run.who) == (part, who)])
+def _spread(runs: Sequence[Run], part: str, contender: str, figure: str) -> Spread:
+    return Spread.of([run.figures[figure] for run in runs if (run.part, run.contender) == (part, contender)])
 
 
 def _ratio(runs: Sequence[Run], part: str, above: str, below: str) -> Spread | None:
-    times = {(run.who, run.round): run.figures["ms"] for run in runs if run.part == part}
-    ratios = [value / times[below, number] for (who, number), value in times.items() if who == above and (below, number) in times]
+    times = {(run.contender, run.round): run.figures["ms"] for run in runs if run.part == part}
+    ratios = [
+        value / times[below, number] for (contender, number), value in times.items() if contender == above and (below, number) in times
+    ]
     return Spread.of(ratios) if ratios else None
 
 
 def _part(runs: Sequence[Run], key: str) -> str:
-    labels = {run.who: run.label for run in sorted(runs, key=lambda run: run.who != OURS) if run.part == key}
+    labels = {run.contender: run.label for run in sorted(runs, key=lambda run: run.contender != OURS) if run.part == key}
     rows = [["", "ms", "÷ Tickwire's"]]
     rows += [
-        [label, cell(_spread(runs, key, who, "ms")), "" if who == OURS else cell(_ratio(runs, key, who, OURS))]
-        for who, label in labels.items()
+        [label, cell(_spread(runs, key, contender, "ms")), "" if contender == OURS else cell(_ratio(runs, key, contender, OURS))]
+        for contender, label in labels.items()
     ]
     return f"### {PARTS[key].title}\n\n{table(rows)}"
 
@@ -240,7 +255,7 @@ def _memory_table(runs: Sequence[Run]) -> str:
         "input_mb": "the input",
     }
     rows = [["", *names.values()], ["Tickwire", *(cell(_spread(runs, MEMORY, OURS, figure)) for figure in names)]]
-    return f"### Pearson, {MANY:,} × {HOURS} hours, 5 % missing: memory, in a process of its own\n\n{table(rows)}"
+    return f"### Pearson, {MANY:,} × {HOURS} hours, 5 % missing: memory, in a separate process\n\n{table(rows)}"
 
 
 def _goals(runs: Sequence[Run]) -> str:
@@ -250,4 +265,4 @@ def _goals(runs: Sequence[Run]) -> str:
         reached = spread is not None and (spread.middle <= goal.bound if goal.floor else spread.middle >= goal.bound)
         verdict = "not measured" if spread is None else "reached" if reached else "NOT reached"
         rows.append([goal.text, f"at {'most' if goal.floor else 'least'} {goal.bound:g}", cell(spread), verdict])
-    return f"### What was to be reached\n\n{table(rows)}"
+    return f"### Goals\n\n{table(rows)}"

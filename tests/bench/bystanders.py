@@ -1,4 +1,4 @@
-"""How much CPU programs that are none of ours used meanwhile: figures taken beside them are worth less, and the report says so."""
+"""The CPU time of unrelated programs during a measurement; the report marks disturbed figures."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import psutil
 
 
 class Bystanders:
-    """Counts from when it is made."""
+    """A count of CPU time that starts with the construction."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._others = _all() - _ours()
 
     def percent(self) -> float:
-        """Of one CPU, on average; what the machine under a virtual machine took away included."""
+        """Return the average in percent of one CPU, including time stolen by the hypervisor."""
         return max(0.0, (_all() - _ours() - self._others) / (time.monotonic() - self._began) * 100)
 
 
 def _all() -> float:
-    """Seconds all CPUs have been busy, or taken away."""
+    """Return the seconds in which the CPUs were busy or stolen, summed over all CPUs."""
     now = psutil.cpu_times()
     return float(now.user + now.nice + now.system + now.irq + now.softirq + now.steal)
 
 
 def _ours() -> float:
-    """Seconds this process and all below it have used."""
+    """Return the CPU seconds of this process and its descendants."""
     total = 0.0
     me = psutil.Process()
     for process in [me, *me.children(recursive=True)]:

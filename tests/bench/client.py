@@ -1,4 +1,4 @@
-"""One client of the load generator: a raw socket, and the few packets until it is subscribed, said by hand."""
+"""One client of the load generator: a raw socket and the packets up to its subscription."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ import orjson
 
 from tests.bench.frames import FrameError, Inflate, client_frame
 
-SMALL_WINDOW, SMALL_SEGMENT = 4096, 1448  # bytes; a far-away client's, where the loopback's would hide megabytes in the kernel
+# bytes, as of a remote client; with the window of the loopback, the kernel would buffer megabytes
+SMALL_WINDOW, SMALL_SEGMENT = 4096, 1448
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a client is to do. `protocol` is `socketio`, or `raw`: frames of the same content over bare TCP, without any handshake."""
+    """The behaviour of a client.
+
+    `protocol` is `socketio` or `raw`: frames of the same content over TCP, without a handshake.
+    """
 
     port: int
     protocol: str
     pairs: tuple[str, ...] = ()
-    greeting: bool = False  # the server says `connection_established`
+    greeting: bool = False  # the server sends `connection_established`
     deflate: bool = False  # offer permessage-deflate as a browser does
-    stalls: bool = False  # will one day stop reading
+    stalls: bool = False  # stops reading on the command `stall`
 
     def steps(self) -> list[tuple[bytes, bytes]]:
-        """(packet to send, beginning of the packet that answers it), in order."""
+        """Return (packet to send, prefix of its response), in order."""
         subscribe = orjson.dumps({"pairs": self.pairs})
         confirmed = b'42["subscription_confirmed"'
         if self.protocol == "raw":
@@ -35,7 +39,7 @@ class Plan:
 
 
 class Client:
-    """The connection: first the upgrade, then the plan's steps, then prices."""
+    """The connection: the upgrade, the steps of the plan, then prices."""
 
     __slots__ = ("_steps", "done", "fd", "following", "inflate", "plan", "recv", "rest", "socket", "upgraded")
 
@@ -50,21 +54,21 @@ class Client:
         self.socket.connect_ex(("127.0.0.1", plan.port))
         self.fd = self.socket.fileno()
         self.recv = self.socket.recv
-        self.rest = b""  # the beginning of a frame that is not complete yet
-        self.following: dict[str, int] = {}  # topic -> seq that is due next
+        self.rest = b""  # the first bytes of an incomplete frame
+        self.following: dict[str, int] = {}  # topic -> next expected seq
         self.upgraded = plan.protocol == "raw"
         self.inflate: Inflate | None = None
         self._steps = plan.steps()
         self.done = False
 
     def begin(self) -> None:
-        """The connection stands: say the first word. Raises `OSError` where it does not."""
+        """Send the first packet. Raises `OSError` if the connection failed."""
         if error := self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(error, "connect")
         self.socket.send(self._steps[0][0] if self.upgraded else self._request())
 
     def read_head(self, data: bytes) -> bytes:
-        """Take the answer to the upgrade; what follows it, or nothing while it is incomplete."""
+        """Read the response to the upgrade; return the bytes after it (none if incomplete)."""
         head, end, behind = data.partition(b"\r\n\r\n")
         if not end:
             self.rest = data
@@ -77,9 +81,9 @@ class Client:
         return behind
 
     def advance(self, packet: bytes) -> bool:
-        """Go a step on if this is the packet that was due; whether it was the last."""
+        """Send the next step if the packet is the expected one; return whether it was the last."""
         if not packet.startswith(self._steps[0][1]):
-            raise FrameError(f"{packet[:200]!r} where {self._steps[0][1]!r} was due")
+            raise FrameError(f"{packet[:200]!r} instead of {self._steps[0][1]!r}")
         del self._steps[0]
         if self._steps and self._steps[0][0]:
             self.send(self._steps[0][0])
@@ -87,11 +91,11 @@ class Client:
         return self.done
 
     def send(self, packet: bytes) -> None:
-        """One packet to the server."""
+        """Send one packet to the server."""
         self.socket.send(packet if self.plan.protocol == "raw" else client_frame(packet))
 
     def _request(self) -> bytes:
-        """The upgrade as a browser asks for it: servers keep such headers for as long as the client stays."""
+        """Return the upgrade request of a browser: servers keep its headers in memory."""
         host = f"127.0.0.1:{self.plan.port}"
         headers = {
             "Host": host,

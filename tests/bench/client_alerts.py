@@ -1,7 +1,8 @@
-"""What clients' alerts cost on the path of a price: with none on its instrument, and with a hundred thousand.
+"""The cost of client alerts per price: without rules on its instrument, and with 100,000.
 
-Part of `python -m tests.bench analytics`. Measured is what they add to a price, from the decoded message to the alert handed to the system
-(`/dev/null` stands for the socket): CPU time of the process, the best of some rounds, since other programs only ever add to it.
+Part of `python -m tests.bench analytics`. It measures the added CPU time from the decoded message
+to the write of the alert (to `/dev/null` instead of a socket). The best of several rounds counts,
+because other programs only add to the time.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ class _Owner:
 
 
 def measure(rules: int = 100_000) -> dict[str, float]:
-    """The figures of `LABELS`, `rules` rules being on one instrument, a third of each operator, all of which stay when they fire."""
+    """Return the figures of `LABELS` for `rules` rules on one instrument.
+
+    Each operator has a third of the rules. A rule stays after it fires.
+    """
     with _clients(rules) as fanout:
         index = _filled(rules)
         notifier = AlertNotifier(index, fanout, lambda: _TIME)
@@ -59,7 +63,7 @@ def measure(rules: int = 100_000) -> dict[str, float]:
         centre = _centre(rules)
         quiet, moving = _prices(_walk(centre, _STEP / 10, most=4)), _prices(_walk(centre, _STEP, most=50))
         low, high = _prices([_UNDER_ALL, _OVER_ALL])
-        notifier.price(quiet[0])  # every rule has now seen a price
+        notifier.price(quiet[0])  # from here on, every rule has a previous price
         figures = {
             "decode_us": _each(quiet, lambda message: decode(topics.PRICES, message.body, {_NAME})),
             "no_rules_us": _each(quiet, without.price),
@@ -76,7 +80,7 @@ def measure(rules: int = 100_000) -> dict[str, float]:
 
 @contextmanager
 def _clients(rules: int) -> Iterator[Fanout]:
-    """A fan-out with as many clients as it takes for these rules."""
+    """Yield a fan-out with enough clients for the rules."""
     null = os.open(os.devnull, os.O_WRONLY)
     try:
         fanout = Fanout(time.monotonic, lambda *_: None)
@@ -97,7 +101,7 @@ def _filled(rules: int) -> RuleIndex:
 
 
 def _centre(rules: int) -> Decimal:
-    """A price between the two thresholds in the middle."""
+    """Return a price between the two thresholds in the middle."""
     return 1 + (rules // 2 + Decimal("0.5")) * _STEP
 
 
@@ -108,12 +112,12 @@ def _rule(number: int) -> Rule:
 
 
 def _set_and_delete(index: RuleIndex, like: Rule, number: int) -> None:
-    index.add(replace(like, id="more", number=number, client="somebody"), None)
-    index.delete("somebody", "more")
+    index.add(replace(like, id="more", number=number, client="other"), None)
+    index.delete("other", "more")
 
 
 def _walk(centre: Decimal, step: Decimal, most: int) -> list[str]:
-    """Mids of a random walk by `step`, at most `most` steps from the centre."""
+    """Return mids of a random walk by `step`, at most `most` steps from the centre."""
     draw = random.Random(2)
     place, mids = 0, []
     for _ in range(_TICKS):
@@ -132,7 +136,7 @@ def _body(mid: str, seq: int) -> bytes:
 
 
 def _each(messages: Sequence[Message], work: Callable[[Message], object]) -> float:
-    """CPU µs for one of the messages."""
+    """Return the CPU time in µs per message."""
 
     def run() -> None:
         for message in messages:
@@ -148,7 +152,7 @@ def _cpu_us(work: Callable[[], object]) -> float:
 
 
 def text() -> str:
-    """The figures of 100,000 rules and, beside them, of 1,000, as a table."""
+    """Return a table with the figures of 1,000 and 100,000 rules."""
     many, some = measure(), measure(1_000)
     rows = [[label, f"{some[key]:.2f}", f"{many[key]:.2f}"] for key, label in LABELS.items()]
     return table([["client alert rules on one instrument", "1,000", "100,000"], *rows])

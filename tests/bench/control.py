@@ -1,4 +1,4 @@
-"""The load generator as its parent sees it: commands out, answers in, and a count that can be read at any moment."""
+"""The parent's side of the load generator: commands, responses and a shared counter."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from typing import Any, Self
 from tests.bench.client import Plan
 from tests.bench.servers import ROOT, BenchError
 
-_ANSWER_SECONDS = 30.0
+_RESPONSE_SECONDS = 30.0
 _COUNT = struct.Struct("Q")
 
 
 class LoadGenerator:
-    """The process; leaving the `with` block ends it."""
+    """The process of the load generator; the end of the `with` block ends it."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -45,20 +45,26 @@ class LoadGenerator:
 
     @property
     def received(self) -> int:
-        """Prices received in this phase so far."""
+        """The prices received in this phase so far."""
         return int(_COUNT.unpack_from(self._progress, 0)[0])
 
     def connect(self, plans: Sequence[Plan], seconds: float = 60.0) -> float:
-        """Connect clients, as far as their plans say; how long it took. Raises `BenchError` unless all are there."""
-        said = self.ask("connect", seconds + _ANSWER_SECONDS, plans=[asdict(plan) for plan in plans], seconds=seconds)
-        if said["problems"]:
-            raise BenchError(f"cannot connect: {said['problems'][0]}")
-        if said["connected"] < len(plans):
-            raise BenchError(f"only {said['connected']} of {len(plans)} clients connected in {seconds:.0f} s")
-        return float(said["seconds"])
+        """Connect clients by their plans; return the seconds it took.
+
+        Raises `BenchError` if a client fails to connect.
+        """
+        response = self.command("connect", seconds + _RESPONSE_SECONDS, plans=[asdict(plan) for plan in plans], seconds=seconds)
+        if response["problems"]:
+            raise BenchError(f"cannot connect: {response['problems'][0]}")
+        if response["connected"] < len(plans):
+            raise BenchError(f"only {response['connected']} of {len(plans)} clients connected in {seconds:.0f} s")
+        return float(response["seconds"])
 
     def wait(self, wanted: int, seconds: float, still: float = 5.0) -> bool:
-        """Until that many prices of this phase have been received; False after `seconds`, or when nothing comes for `still` seconds."""
+        """Wait until this phase has received `wanted` prices.
+
+        Returns False after `seconds`, or if none arrives within `still` seconds.
+        """
         end = time.monotonic() + seconds
         moved, seen = time.monotonic(), self.received
         while seen < wanted:
@@ -70,15 +76,15 @@ class LoadGenerator:
                 return False
         return True
 
-    def ask(self, command: str, timeout: float = _ANSWER_SECONDS, **arguments: Any) -> dict[str, Any]:
-        """Send a command and return its answer."""
+    def command(self, name: str, timeout: float = _RESPONSE_SECONDS, **arguments: Any) -> dict[str, Any]:
+        """Send a command and return its response."""
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
-        self._popen.stdin.write(json.dumps({"do": command, **arguments}).encode() + b"\n")
+        self._popen.stdin.write(json.dumps({"do": name, **arguments}).encode() + b"\n")
         self._popen.stdin.flush()
         ready, _, _ = select.select([self._popen.stdout], [], [], timeout)
         line = self._popen.stdout.readline() if ready else b""
         if not line:
-            raise BenchError(f"the load generator does not answer {command!r}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            raise BenchError(f"no response from the load generator to {name!r}")
+        response: dict[str, Any] = json.loads(line)
+        return response

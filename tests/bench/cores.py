@@ -1,7 +1,8 @@
-"""Which CPU runs what: the measured server has one to itself, everything else shares the others.
+"""CPU affinity: the measured server has one CPU, all other processes share the others.
 
-Left to itself the kernel at times puts a server and its receivers on the same CPU, where a send is cheap and slow, at times on two, where
-it is dear and fast: the same server then differs by half from run to run.
+Without it, the kernel sometimes runs a server and its receivers on the same CPU (a send costs less
+CPU time, but takes longer) and sometimes on two. The figures of one server then differ by half from
+run to run.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from collections.abc import Iterator
 
 
 class Cores:
-    """Pins this process, and with it all it will start, away from the server's CPU. With one CPU, or unless `pin`, does nothing."""
+    """Pins this process and its children to the CPUs beside the server's.
+
+    It has no effect if the machine has one CPU or `pin` is false.
+    """
 
     def __init__(self, pin: bool) -> None:
         cpus = sorted(os.sched_getaffinity(0))
@@ -23,7 +27,7 @@ class Cores:
 
     @contextlib.contextmanager
     def of_server(self) -> Iterator[None]:
-        """What is started within this block runs on the server's CPU."""
+        """Pin processes that start within the block to the server's CPU."""
         if not self._pin:
             yield
             return

@@ -1,4 +1,4 @@
-"""The benchmark of the fan-out: every shape on every peer, in rounds whose order rotates."""
+"""The benchmark of the fan-out: every shape on every peer, in rounds of rotating order."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _MOST_CLIENTS = 5000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to run: shapes and peers by key, `seconds` of steady load a run."""
+    """The shapes and peers to run, by key; a run has `seconds` of steady load."""
 
     shapes: tuple[str, ...]
     peers: tuple[str, ...]
     rounds: int
     seconds: float
     deflate: bool = False  # clients offer permessage-deflate
-    pin: bool = True  # the server has a CPU to itself
+    pin: bool = True  # one CPU is reserved for the server
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """The real PostgreSQL and Redis under all of it."""
+    """The real PostgreSQL and Redis of all runs."""
 
     database_url: str
     redis_url: str
@@ -61,13 +61,13 @@ class Ground:
     cores: Cores
 
     def empty_bus(self) -> None:
-        """Every run starts from an empty bus: a hub reads what the streams hold."""
+        """Empty the bus before a run: a hub reads the streams when it starts."""
         with redis_client.Redis.from_url(self.redis_url, protocol=2) as client:
             client.flushall()
 
     @contextmanager
     def server(self, peer: Peer) -> Iterator[Server]:
-        """The peer, started, and subscribed to the bus."""
+        """Start the peer and wait until it has subscribed to the bus."""
         environ = {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
@@ -90,7 +90,7 @@ class Ground:
 
 @contextmanager
 def ground(pin: bool) -> Iterator[Ground]:
-    """Start the embedded servers, with enough instruments for the widest shape."""
+    """Start the embedded servers, with enough instruments for every shape."""
     cores = Cores(pin)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tickwire-bench-")))
@@ -102,7 +102,10 @@ def ground(pin: bool) -> Iterator[Ground]:
 
 
 def run_all(place: Ground, options: Options) -> Iterator[Run]:
-    """Every measurement, as it is made. Within a round each shape goes through its peers; the first of them is another each round."""
+    """Yield every measurement when it is complete.
+
+    A round runs each shape on its peers. The order of the peers rotates from round to round.
+    """
     bus = Bus(place.redis_url, lambda: datetime.now(UTC))
     plan = [
         (number, SHAPES[shape], PEERS[peer])
@@ -112,7 +115,7 @@ def run_all(place: Ground, options: Options) -> Iterator[Run]:
     ]
     for done, (number, shape, peer) in enumerate(plan, start=1):
         figures = _run_one(place, bus, shape, peer, options)
-        _tell(f"[{done}/{len(plan)}] round {number + 1} ({shape.key}) {peer.label}", figures)
+        _log(f"[{done}/{len(plan)}] round {number + 1} ({shape.key}) {peer.label}", figures)
         yield Run(shape.key, peer.key, number, figures)
     bus.close()
 
@@ -132,18 +135,18 @@ def _run_one(place: Ground, bus: Bus, shape: Shape, peer: Peer, options: Options
 
 
 def _instruments(database_url: str) -> tuple[str, ...]:
-    """The contract's instruments, and made-up ones until there are enough."""
+    """Return the contract's instruments, filled up with generated ones."""
     connection = psycopg2.connect(database_url)
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT symbol FROM instruments ORDER BY kind = 'fx' DESC, symbol")
         found = [symbol for (symbol,) in cursor.fetchall()]
-        made_up = [f"BENCH_{number:02}" for number in range(INSTRUMENTS - len(found))]
-        for symbol in made_up:
+        generated = [f"BENCH_{number:02}" for number in range(INSTRUMENTS - len(found))]
+        for symbol in generated:
             cursor.execute(
                 "INSERT INTO instruments (symbol, name, kind, precision, source) VALUES (%s, %s, 'fx', 5, 'synthetic')", [symbol] * 2
             )
     connection.close()
-    return (*found, *made_up)
+    return (*found, *generated)
 
 
 def _rotated(keys: Sequence[str], by: int) -> list[str]:
@@ -151,7 +154,7 @@ def _rotated(keys: Sequence[str], by: int) -> list[str]:
     return [*keys[start:], *keys[:start]]
 
 
-def _tell(what: str, figures: Figures) -> None:
+def _log(title: str, figures: Figures) -> None:
     values = "  ".join(f"{name} {value:.4g}" for name, value in figures.values.items())
     notes = "".join(f"\n    {note}" for note in (*figures.faults, *figures.notes))
-    print(f"{what}: {values}{notes}", file=sys.stderr, flush=True)
+    print(f"{title}: {values}{notes}", file=sys.stderr, flush=True)

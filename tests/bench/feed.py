@@ -1,4 +1,4 @@
-"""The publisher: the project's own bus, at a steady beat or as fast as the receivers take it."""
+"""The publisher: the project's bus, at a steady rate or as fast as the receivers read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from db.timestamps import format_time
 
 
 class Feed:
-    """Prices of instruments in turns."""
+    """A source of prices, the instruments in turn."""
 
     def __init__(self, bus: Bus, instruments: Sequence[str], per_beat: int, beat: float) -> None:
         self._bus = bus
@@ -21,7 +21,7 @@ class Feed:
         self.per_beat, self.beat = per_beat, beat
 
     def steady(self, beats: int) -> int:
-        """Publish that many beats, each at its time whatever the one before took; how many messages that were."""
+        """Publish `beats` batches, each at its scheduled time; return the number of messages."""
         start = time.monotonic()
         for beat in range(beats):
             time.sleep(max(0.0, start + beat * self.beat - time.monotonic()))
@@ -29,20 +29,23 @@ class Feed:
         return beats * self.per_beat
 
     def flood(self, seconds: float, window: int, arrived: Callable[[], int], most: int = 1_000_000) -> int:
-        """Publish whenever less than half of `window` messages are under way, for so long, or `most`; how many messages that were."""
+        """Publish if at most half of `window` messages are in flight; return the number published.
+
+        Ends after `seconds` or `most` messages.
+        """
         end = time.monotonic() + seconds
         published = 0
         while time.monotonic() < end and published < most:
-            under_way = published - arrived()
-            if under_way > window // 2:
+            in_flight = published - arrived()
+            if in_flight > window // 2:
                 time.sleep(0.0005)
                 continue
-            self.publish(window - under_way)
-            published += window - under_way
+            self.publish(window - in_flight)
+            published += window - in_flight
         return published
 
     def publish(self, count: int) -> None:
-        """One batch, as a source publishes it."""
+        """Publish one batch like a source."""
         now = format_time(datetime.now(UTC))
         self._bus.publish_prices([self._next(now) for _ in range(count)])
 

@@ -1,4 +1,4 @@
-"""From single measurements to figures: min, median and max, ratios within a round, and what was to be reached."""
+"""Figures from single measurements: min, median and max, ratios within a round, and the goals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OUTBOX_LIMIT_KIB = 256.0
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A figure over the rounds."""
+    """Minimum, median and maximum of a figure over the rounds."""
 
     low: float
     middle: float
@@ -27,7 +27,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A figure of ours, alone or divided by a peer's of the same round, and the most its median may be."""
+    """An upper bound on a median: of Tickwire's figure, or of its ratio to a peer's.
+
+    Ratios are of the same round.
+    """
 
     shape: str
     figure: str
@@ -52,7 +55,7 @@ GOALS = (
 
 
 class Results:
-    """All runs, and what is asked of them."""
+    """All runs, with queries on their figures."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
         self.runs = list(runs)
@@ -67,7 +70,7 @@ class Results:
         return list(dict.fromkeys(run.shape for run in self.runs))
 
     def peers(self, shape: str) -> list[str]:
-        """The peers of a shape, ours first."""
+        """Return the peers of a shape, Tickwire first."""
         found = {run.peer for run in self.runs if run.shape == shape}
         return [peer for peer in (OURS, "node", "flask", "floor") if peer in found]
 
@@ -75,32 +78,32 @@ class Results:
         return list(dict.fromkeys(figure for run in self.runs if run.shape == shape for figure in run.figures.values))
 
     def spread(self, shape: str, figure: str, peer: str) -> Spread | None:
-        """The figure of a peer."""
+        """Return the figure of a peer, or None if it was not measured."""
         values = self._values.get((shape, figure, peer), {})
         return Spread.of(list(values.values())) if values else None
 
     def ratio(self, shape: str, figure: str, against: str, of: str = OURS) -> Spread | None:
-        """Ours (or another's) divided by the peer's of the same round."""
+        """Return the figure of `of` divided by the peer's of the same round."""
         ours, theirs = self._values.get((shape, figure, of), {}), self._values.get((shape, figure, against), {})
         ratios = [ours[number] / theirs[number] for number in ours if theirs.get(number)]
         return Spread.of(ratios) if ratios else None
 
     def reached(self, goal: Goal) -> Spread | None:
-        """What was measured of a goal's figure."""
+        """Return the measured figure of a goal."""
         if goal.against is None:
             return self.spread(goal.shape, goal.figure, OURS)
         return self.ratio(goal.shape, goal.figure, goal.against)
 
     def floor(self, goal: Goal) -> Spread | None:
-        """The same ratio for the floor: what not even a server that does nothing but send would beat, one send per delivery."""
+        """Return the same ratio for the floor: one send per delivery, no other work."""
         return self.ratio(goal.shape, goal.figure, goal.against, "floor") if goal.against and goal.against != "floor" else None
 
     def notes(self, shape: str) -> list[tuple[str, int, str]]:
-        """(peer, round, what a reader must know)."""
+        """Return (peer, round, fault or note) of every run of a shape."""
         runs = [run for run in self.runs if run.shape == shape]
         return [(run.peer, run.round, note) for run in runs for note in (*run.figures.faults, *run.figures.notes)]
 
     @property
     def faults(self) -> list[str]:
-        """What our own server did wrong."""
+        """The faults of Tickwire's own server."""
         return [f"({run.shape}) round {run.round + 1}: {fault}" for run in self.runs if run.peer == OURS for fault in run.figures.faults]

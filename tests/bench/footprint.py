@@ -1,4 +1,4 @@
-"""How much memory a large correlation takes: run by itself in a process of its own, prints JSON. Linux only."""
+"""The memory of a large correlation in a separate process; prints JSON. Linux only."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tests.bench.series import returns_with_holes
 
 
 def main(instruments: int, periods: int) -> None:
-    """Correlate once; memory is the most that was resident beyond what was before the call, the result included."""
+    """Correlate once; print the growth of the peak resident memory, which includes the result."""
     returns = returns_with_holes(instruments, periods, 0.05)
-    pearson(returns[:16])  # the libraries' own memory
-    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark begins anew
+    pearson(returns[:16])  # the libraries allocate their own memory
+    Path("/proc/self/clear_refs").write_text("5")  # reset the high-water mark
     before = _status("VmRSS")
     start = time.perf_counter()
     result = pearson(returns)
@@ -32,7 +32,7 @@ def main(instruments: int, periods: int) -> None:
 
 
 def _status(name: str) -> float:
-    """Bytes."""
+    """Return a value of /proc/self/status in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 

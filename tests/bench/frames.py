@@ -1,7 +1,8 @@
-"""What a server sent, made sense of: WebSocket frames and the prices in them. Pure, and cheap where the same bytes come again.
+"""A parser of WebSocket frames and the prices in them. Pure, with a cache of parsed bytes.
 
-All receivers of a message are sent the same bytes, so every distinct message, and every distinct chunk of messages, is parsed and
-checked once and then recognised whole: by far the cheapest way to verify every byte of every delivery.
+All receivers of a message receive the same bytes. Every distinct message and every distinct chunk
+of messages is therefore parsed and checked once, then found in the cache. This verifies every byte
+of every delivery at a low cost.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ _Value = TypeVar("_Value")
 
 
 class FrameError(Exception):
-    """The server sent what no server may send, or closed."""
+    """The server violated the protocol or closed the connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """One price_update: its topic, its place there, and when it was published (seconds since 1970)."""
+    """One `price_update`: its topic, sequence number and publish time (seconds since 1970)."""
 
     topic: str
     seq: int
@@ -37,17 +38,20 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What one read of a socket holds."""
+    """The content of one read of a socket."""
 
     runs: tuple[tuple[str, int, int], ...]  # topic, first and last seq of a run without a hole, in order
-    sent: tuple[tuple[float, int], ...]  # publish time, how many prices have it
+    sent: tuple[tuple[float, int], ...]  # publish time, number of prices with it
     prices: int
-    others: tuple[bytes, ...]  # payloads that are no prices, in order
-    rest: bytes  # the beginning of a frame that is not complete yet
+    others: tuple[bytes, ...]  # the other payloads, in order
+    rest: bytes  # the first bytes of an incomplete frame
 
 
 def split_frames(data: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """(first byte, payload, where the frame ends) of every complete frame; a server's frames are whole and unmasked."""
+    """Yield (first byte, payload, end offset) of every complete frame.
+
+    Frames of a server are unfragmented and unmasked.
+    """
     at, size = 0, len(data)
     while size - at >= 2:
         first, length, start = data[at], data[at + 1], at + 2
@@ -65,7 +69,7 @@ def split_frames(data: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def price_of(payload: bytes) -> Price:
-    """Parse one `price_update` packet, all of it. Raises `FrameError` where its body is not the contract's."""
+    """Parse one complete `price_update`. Raises `FrameError` if its body violates the contract."""
     try:
         event, body = orjson.loads(payload[2:])
         if event != "price_update" or set(body) != _BODY_KEYS or set(body["price"]) != _PRICE_KEYS:
@@ -76,14 +80,14 @@ def price_of(payload: bytes) -> Price:
 
 
 class Walker:
-    """Walks over chunks; remembers what it has parsed."""
+    """Parses chunks and caches the results."""
 
     def __init__(self) -> None:
-        self._prices: dict[bytes, Price] = {}  # payload -> what it says
-        self._chunks: dict[bytes, Chunk] = {}  # chunk -> what it holds
+        self._prices: dict[bytes, Price] = {}  # payload -> its price
+        self._chunks: dict[bytes, Chunk] = {}  # bytes of a chunk -> its content
 
     def walk(self, data: bytes) -> Chunk:
-        """What the bytes hold, which begin with a frame's first byte."""
+        """Return the content of bytes that begin with the first byte of a frame."""
         chunk = self._chunks.get(data)
         if chunk is None:
             chunk = self._parse([(first, payload) for first, payload, _ in split_frames(data)], rest=_rest(data))
@@ -92,7 +96,10 @@ class Walker:
         return chunk
 
     def walk_compressed(self, data: bytes, inflate: Inflate) -> Chunk:
-        """The same for a client whose frames may be compressed: each such stream is its own, so nothing is recognised whole."""
+        """Return the content of a chunk with compressed frames.
+
+        Each client has its own compressed stream, so the chunk is not cached.
+        """
         frames = [(_TEXT, inflate(payload)) if first == _COMPRESSED else (first, payload) for first, payload, _ in split_frames(data)]
         return self._parse(frames, rest=_rest(data))
 
@@ -123,7 +130,7 @@ class Walker:
 
 
 class Inflate:
-    """One client's permessage-deflate stream, with context takeover, as servers answer a browser's offer."""
+    """One client's permessage-deflate stream, with context takeover as for browsers."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(-zlib.MAX_WBITS)
@@ -133,14 +140,14 @@ class Inflate:
 
 
 def client_frame(payload: bytes, mask: bytes = b"\x37\xfa\x21\x3d") -> bytes:
-    """A text frame as a client must send it: masked."""
+    """Return a masked text frame of a client."""
     size = len(payload)
     length = bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
     return bytes([_TEXT]) + length + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
 
 def server_frame(payload: bytes) -> bytes:
-    """A text frame as a server sends it."""
+    """Return an unmasked text frame of a server."""
     size = len(payload)
     length = bytes([size]) if size < 126 else b"\x7e" + size.to_bytes(2, "big") if size < 65536 else b"\x7f" + size.to_bytes(8, "big")
     return bytes([_TEXT]) + length + payload

@@ -1,15 +1,15 @@
-"""Latencies in 10 µs buckets: as many as one likes in a fixed amount of memory."""
+"""Latencies in buckets of 10 µs, in a fixed amount of memory."""
 
 from __future__ import annotations
 
 from array import array
 
 _PER_SECOND = 100_000
-_BUCKETS = 60 * _PER_SECOND  # beyond a minute all are alike
+_BUCKETS = 60 * _PER_SECOND  # the last bucket counts everything above one minute
 
 
 class Histogram:
-    """Counts by latency."""
+    """Delivery counts by latency."""
 
     def __init__(self) -> None:
         self._counts = array("L", bytes(array("L").itemsize * (_BUCKETS + 1)))
@@ -23,13 +23,16 @@ class Histogram:
         self._counts[bucket if bucket > 0 else 0] += count
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Reset all counts."""
         for bucket in range(self._highest + 1):
             self._counts[bucket] = 0
         self._highest = 0
 
     def percentiles(self, *wanted: float) -> list[float | None]:
-        """The latency, in seconds, that this share of all deliveries (ascending, each of 0 to 1) did not exceed."""
+        """Return the latency in seconds for each share of deliveries (ascending, 0 to 1).
+
+        The values are None if there are no deliveries.
+        """
         total = sum(self._counts[: self._highest + 1])
         found: list[float | None] = []
         seen = bucket = 0

@@ -1,4 +1,4 @@
-"""The benchmark of ingest and history: trades into the store, ticks into candles, candles and exports out again."""
+"""The benchmark of ingest and history: trades to rows, ticks to candles, reads and exports."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OURS = "tickwire"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much of everything."""
+    """The parts to run and their sizes."""
 
     parts: tuple[str, ...]
     rounds: int
@@ -33,14 +33,17 @@ class Run:
     """One measurement: figures of one contender in one round of one part."""
 
     part: str
-    who: str
+    contender: str
     round: int
     figures: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Ours divided by a peer's, the same round, or ours alone (`against` None): at least or at most so much."""
+    """A bound on a median: Tickwire's figure (`against` is None) or its ratio to a peer's.
+
+    It is a lower bound; if `most` is set, an upper bound.
+    """
 
     part: str
     figure: str
@@ -52,7 +55,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One benchmark: its title, its contenders (ours first), and how one of them is measured."""
+    """One benchmark: title, contenders (Tickwire first) and the function that measures one."""
 
     title: str
     labels: dict[str, str]
@@ -94,22 +97,22 @@ GOALS = (
 
 
 def run_all(ground: Ground, options: Options) -> list[Run]:
-    """Every part, its contenders in an order that rotates with the round."""
+    """Measure every part; the order of its contenders rotates from round to round."""
     runs = []
     for key in options.parts:
         part = PARTS[key]
         part.prepare(ground, options)
         for number in range(options.rounds):
             names = list(part.labels)
-            for who in names[number % len(names) :] + names[: number % len(names)]:
-                runs.append(Run(key, who, number, part.measure(ground, who, options)))
+            for contender in names[number % len(names) :] + names[: number % len(names)]:
+                runs.append(Run(key, contender, number, part.measure(ground, contender, options)))
                 values = "  ".join(f"{name} {value:,.4g}" for name, value in runs[-1].figures.items())
-                print(f"{key}, round {number + 1}, {part.labels[who]}: {values}", file=sys.stderr, flush=True)
+                print(f"{key}, round {number + 1}, {part.labels[contender]}: {values}", file=sys.stderr, flush=True)
     return runs
 
 
 def text(runs: Sequence[Run], options: Options) -> str:
-    """Everything, to be read."""
+    """Return the report as Markdown."""
     facts = "\n".join(f"{name}: {value}" for name, value in machine().items())
     about = (
         f"{options.rounds} rounds, contenders in rotating order. Each cell: min / **median** / max over the rounds; "
@@ -119,7 +122,7 @@ def text(runs: Sequence[Run], options: Options) -> str:
 
 
 def write(runs: Sequence[Run], options: Options, folder: Path) -> Path:
-    """Write the table and every single measurement; the table's file."""
+    """Write the table and every single measurement; return the file of the table."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ingest.json").write_text(
         json.dumps({"machine": machine(), "options": asdict(options), "runs": [asdict(run) for run in runs]}, indent=2)
@@ -129,8 +132,8 @@ def write(runs: Sequence[Run], options: Options, folder: Path) -> Path:
     return file
 
 
-def _values(runs: Iterable[Run], part: str, who: str, figure: str) -> dict[int, float]:
-    return {run.round: run.figures[figure] for run in runs if (run.part, run.who) == (part, who) and figure in run.figures}
+def _values(runs: Iterable[Run], part: str, contender: str, figure: str) -> dict[int, float]:
+    return {run.round: run.figures[figure] for run in runs if (run.part, run.contender) == (part, contender) and figure in run.figures}
 
 
 def _ratio(runs: Sequence[Run], part: str, against: str, figure: str) -> Spread | None:
@@ -143,12 +146,12 @@ def _part(runs: Sequence[Run], key: str) -> str:
     part = PARTS[key]
     figures = list(dict.fromkeys(name for run in runs if run.part == key for name in run.figures))
     rows = [["", *(name.replace("_per_", "/").replace("_", " ") for name in figures)]]
-    for who, label in part.labels.items():
-        values = [_values(runs, key, who, figure) for figure in figures]
+    for contender, label in part.labels.items():
+        values = [_values(runs, key, contender, figure) for figure in figures]
         rows.append([label, *(cell(Spread.of(list(each.values())) if each else None) for each in values)])
-    for who, label in part.labels.items():
-        if who != OURS:
-            rows.append([f"ratio to {label}", *(cell(_ratio(runs, key, who, figure)) for figure in figures)])
+    for contender, label in part.labels.items():
+        if contender != OURS:
+            rows.append([f"ratio to {label}", *(cell(_ratio(runs, key, contender, figure)) for figure in figures)])
     return f"### {part.title}\n\n{table(rows)}"
 
 
@@ -163,4 +166,4 @@ def _goals(runs: Sequence[Run]) -> str:
         reached = spread is not None and (spread.middle <= goal.bound if goal.most else spread.middle >= goal.bound)
         verdict = "not measured" if spread is None else "reached" if reached else "NOT reached"
         rows.append([goal.text, f"at {'most' if goal.most else 'least'} {goal.bound:g}", cell(spread), verdict])
-    return f"### What was to be reached\n\n{table(rows)}"
+    return f"### Goals\n\n{table(rows)}"

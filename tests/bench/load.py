@@ -1,7 +1,8 @@
-"""The load generator: thousands of WebSocket clients on one epoll, a process of its own; it verifies whatever it receives.
+"""The load generator: a separate process with thousands of WebSocket clients on one epoll.
 
-It obeys JSON commands, one a line on stdin, and answers each with a line on stdout. How many prices have been received stands, at any
-moment, in the eight bytes of the file named as argument, which the publisher maps too.
+It verifies every received message. It reads JSON commands from stdin, one per line, and writes one
+line per response to stdout. The file named as argument contains the number of received prices in
+eight bytes; the publisher maps the file too.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from tests.bench.frames import FrameError, Walker
 from tests.bench.histogram import Histogram
 
 _READ = 65536
-_TOGETHER = 32  # connections being made at the same time
-_MOST_PROBLEMS = 20  # that are told in words
+_TOGETHER = 32  # connections opened at the same time
+_MOST_PROBLEMS = 20  # reported as text; further ones are counted only
 _COUNT = struct.Struct("Q")
 
 
@@ -34,48 +35,48 @@ class Load:
         self._epoll = select.epoll()
         self._clients: dict[int, Client] = {}  # fd -> client
         self._walker = Walker()
-        self._waiting: list[Plan] = []  # still to be connected, the next one last
+        self._waiting: list[Plan] = []  # not yet connected; the last one is next
         self._connected = 0
         self._received = 0
         self._problems: list[str] = []
         self._problem_count = 0
         self._latency = Histogram()
-        self._first = self._last = 0.0  # when the first and the last price of this phase came
+        self._first = self._last = 0.0  # arrival of the first and last price of this phase
         self._cpu = time.process_time()
         self._commands: dict[str, Callable[..., dict[str, Any]]] = {
             "connect": self.connect, "begin": self.begin, "report": self.report, "stall": self.stall, "close": self.close,
         }  # fmt: skip
 
     def serve(self) -> None:
-        """Obey until stdin ends."""
+        """Run commands until stdin ends."""
         stdin = sys.stdin.fileno()
         self._epoll.register(stdin, select.EPOLLIN)
         while True:
-            asked = self.turn(stdin)
-            if asked and not (line := sys.stdin.readline()):
+            command_waits = self.turn(stdin)
+            if command_waits and not (line := sys.stdin.readline()):
                 return
-            if asked:
+            if command_waits:
                 command = json.loads(line)
-                answer = self._commands[command.pop("do")](**command)
-                print(json.dumps(answer), flush=True)
+                response = self._commands[command.pop("do")](**command)
+                print(json.dumps(response), flush=True)
 
     def turn(self, stdin: int = -1, wait: float | None = None) -> bool:
-        """Read from everybody who has something; whether a command waits."""
-        asked = False
+        """Read from every readable client; return whether a command waits."""
+        command_waits = False
         for fd, event in self._epoll.poll(wait, 4096):
             if fd == stdin:
-                asked = True
+                command_waits = True
             elif event & select.EPOLLOUT:
-                self._greet(self._clients[fd])
+                self._start(self._clients[fd])
             else:
                 self._receive(self._clients[fd])
         _COUNT.pack_into(self._progress, 0, self._received)
-        return asked
+        return command_waits
 
     # commands
 
     def connect(self, seconds: float, plans: list[dict[str, Any]], **common: Any) -> dict[str, Any]:
-        """Connect clients, each as far as its plan goes, a few at the same time."""
+        """Connect clients by their plans, a few at the same time."""
         self._waiting = [Plan(**plan, **common) for plan in reversed(plans)]
         wanted = self._connected + len(plans)
         began = time.monotonic()
@@ -89,7 +90,7 @@ class Load:
         return {"connected": self._connected, "seconds": time.monotonic() - began, "problems": self._problems}
 
     def begin(self) -> dict[str, Any]:
-        """Begin a phase: counts and latencies start from nothing; positions in the topics go on."""
+        """Begin a phase: reset counts and latencies, keep the positions in the topics."""
         self._received = 0
         self._latency.clear()
         self._first = self._last = 0.0
@@ -98,7 +99,7 @@ class Load:
         return {}
 
     def report(self) -> dict[str, Any]:
-        """What this phase has seen."""
+        """Return the counts and latencies of this phase."""
         p50, p99, most = self._latency.percentiles(0.5, 0.99, 1.0)
         return {
             "received": self._received, "first": self._first, "last": self._last, "p50": p50, "p99": p99, "max": most,
@@ -107,7 +108,7 @@ class Load:
         }  # fmt: skip
 
     def stall(self) -> dict[str, Any]:
-        """From now on, those whose plan says so read nothing more."""
+        """Stop reading for every client with `stalls` in its plan."""
         stalled = [fd for fd, client in self._clients.items() if client.plan.stalls]
         for fd in stalled:
             self._epoll.unregister(fd)
@@ -129,11 +130,11 @@ class Load:
             self._clients[client.fd] = client
             self._epoll.register(client.fd, select.EPOLLOUT)
 
-    def _greet(self, client: Client) -> None:
+    def _start(self, client: Client) -> None:
         try:
             client.begin()
         except OSError as error:
-            self._lose(client, f"cannot connect: {error}")
+            self._drop(client, f"cannot connect: {error}")
             return
         self._epoll.modify(client.fd, select.EPOLLIN)
 
@@ -143,18 +144,18 @@ class Load:
         except BlockingIOError:
             return
         except OSError as error:
-            self._lose(client, str(error))
+            self._drop(client, str(error))
             return
         now = time.time()
         if not data:
-            self._lose(client, "connection closed by the server")
+            self._drop(client, "connection closed by the server")
             return
         try:
-            self._take(client, data, now)
+            self._read_data(client, data, now)
         except FrameError as error:
-            self._lose(client, str(error))
+            self._drop(client, str(error))
 
-    def _take(self, client: Client, data: bytes, now: float) -> None:
+    def _read_data(self, client: Client, data: bytes, now: float) -> None:
         if client.rest:
             data = client.rest + data
             client.rest = b""
@@ -179,32 +180,32 @@ class Load:
         for topic, first, last in runs:
             wanted = following.get(topic)
             if wanted != first and wanted is not None:
-                self._complain(f"client {client.fd}: {topic} {first} where {wanted} was due")
+                self._report_problem(f"client {client.fd}: {topic} {first} instead of {wanted}")
             following[topic] = last + 1
 
     def _answer(self, client: Client, packet: bytes) -> None:
         if packet == b"2":
             client.send(b"3")
         elif client.done:
-            self._complain(f"client {client.fd}: unexpected {packet[:200]!r}")
+            self._report_problem(f"client {client.fd}: unexpected {packet[:200]!r}")
         elif client.advance(packet):
             self._connected += 1
             self._open_next()
 
-    def _lose(self, client: Client, why: str) -> None:
-        self._complain(f"client {client.fd} lost: {why}")
+    def _drop(self, client: Client, reason: str) -> None:
+        self._report_problem(f"client {client.fd} lost: {reason}")
         self._connected -= client.done
         self._clients.pop(client.fd, None)
         client.socket.close()
 
-    def _complain(self, problem: str) -> None:
+    def _report_problem(self, problem: str) -> None:
         self._problem_count += 1
         if len(self._problems) < _MOST_PROBLEMS:
             self._problems.append(problem)
 
 
 def main(progress: str) -> None:
-    """Serve the commands of our parent."""
+    """Run the commands of the parent process."""
     with open(progress, "r+b") as file, mmap.mmap(file.fileno(), _COUNT.size) as shared:
         Load(shared).serve()
 

@@ -1,4 +1,7 @@
-"""One run: a fresh server, its clients, and the figures it ends with. Everything but CPU and memory is what the clients received."""
+"""One run: a fresh server, its clients and the resulting figures.
+
+CPU and memory are measured at the server, everything else at the clients.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,19 @@ from tests.bench.feed import Feed
 from tests.bench.servers import Server
 
 WARM_SECONDS = 1.0
-DRAIN_SECONDS = 45.0  # how long a server that fell behind may take to deliver the rest
-WINDOW = 32  # messages under way at full speed
+DRAIN_SECONDS = 45.0  # time limit for a server that fell behind to deliver the rest
+WINDOW = 32  # messages in flight at full speed
 _DISTURBED_PERCENT = 20.0
 _BUSY_PERCENT = 90.0
 _SETTLE_SECONDS = 4.0
 _IDLE_SECONDS = 3.0
 _WARM_CLIENTS = 50
-_FILL_MESSAGES = 2500  # some 600 KiB for each client that stops reading, beyond what the kernel holds
+_FILL_MESSAGES = 2500  # about 600 KiB per stalled client, more than the kernel buffers
 
 
 @dataclass(slots=True)
 class Figures:
-    """Figure → value, in the unit of its name; what a reader must know about the run; what the server did wrong in it."""
+    """The figures of a run (name -> value in the unit of the name), notes and faults."""
 
     values: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -43,50 +46,53 @@ class Session:
     plans: list[Plan]
 
     def phase(self, publish: Callable[[], int], receivers: float) -> Figures:
-        """Publish, wait until all has been received, account for it. `receivers` is how many clients get the average message."""
+        """Publish, wait until all deliveries have arrived, and return the figures.
+
+        `receivers` is the average number of clients per message.
+        """
         bystanders = Bystanders()
-        self.load.ask("begin")
+        self.load.command("begin")
         cpu, began = self.server.cpu(), time.time()
         published = publish()
         publishing = time.time() - began
         expected = round(published * receivers)
         complete = self.load.wait(expected, DRAIN_SECONDS)
         cpu = self.server.cpu() - cpu
-        figures = _account(self.load.ask("report"), expected, complete, cpu, began, publishing)
+        figures = _account(self.load.command("report"), expected, complete, cpu, began, publishing)
         figures.values["others_cpu_percent"] = bystanders.percent()
         if figures.values["others_cpu_percent"] > _DISTURBED_PERCENT:
-            figures.notes.append(f"disturbed: other programs used {figures.values['others_cpu_percent']:.0f} % of a CPU meanwhile")
+            figures.notes.append(f"disturbed: other programs used {figures.values['others_cpu_percent']:.0f} % of a CPU")
         return figures
 
 
-def _account(said: dict[str, Any], expected: int, complete: bool, cpu: float, began: float, publishing: float) -> Figures:
-    received = said["received"]
+def _account(report: dict[str, Any], expected: int, complete: bool, cpu: float, began: float, publishing: float) -> Figures:
+    received = report["received"]
     figures = Figures()
-    if said["problem_count"]:
-        figures.faults.append(f"{said['problem_count']} problems, first: {said['problems'][0]}")
+    if report["problem_count"]:
+        figures.faults.append(f"{report['problem_count']} problems, first: {report['problems'][0]}")
     if not complete or received != expected:
         figures.faults.append(f"received {received} of {expected} deliveries")
     if not received:
         return figures
-    seconds = said["last"] - began
+    seconds = report["last"] - began
     figures.values = {
         "cpu_us": cpu / received * 1e6,
         "deliveries_per_s": received / seconds,
-        "p50_ms": said["p50"] * 1e3,
-        "p99_ms": said["p99"] * 1e3,
+        "p50_ms": report["p50"] * 1e3,
+        "p99_ms": report["p99"] * 1e3,
         "server_cpu_percent": cpu / seconds * 100,
-        "load_cpu_percent": said["cpu"] / seconds * 100,
+        "load_cpu_percent": report["cpu"] / seconds * 100,
         "deliveries": received,
     }
     if seconds > publishing + 0.5:
         figures.notes.append(f"fell behind: published in {publishing:.1f} s, delivered in {seconds:.1f} s")
     if figures.values["load_cpu_percent"] > _BUSY_PERCENT:
-        figures.notes.append("the load generator was busy all the time: these are its limits, not the server's")
+        figures.notes.append("the load generator was busy all the time: its own speed limited these figures")
     return figures
 
 
 def traffic(session: Session, seconds: float) -> Figures:
-    """CPU per delivery, deliveries and latency at the shape's own rate."""
+    """Measure CPU per delivery, deliveries and latency at the shape's rate."""
     session.load.connect(session.plans)
     return _steady(session, seconds, len(session.plans))
 
@@ -100,25 +106,25 @@ def _steady(session: Session, seconds: float, clients: int) -> Figures:
 
 
 def saturation(session: Session, seconds: float) -> Figures:
-    """Deliveries per second where only the server's speed limits what is published."""
+    """Measure deliveries per second if only the server's speed limits the publisher."""
     session.load.connect(session.plans)
     _flood(session, WARM_SECONDS, len(session.plans))
     figures = _flood(session, seconds, len(session.plans))
     for latency in ("p50_ms", "p99_ms"):
-        figures.values.pop(latency, None)  # of the window, not of the server
+        figures.values.pop(latency, None)  # depends on the window, not on the server
     return figures
 
 
 def _flood(session: Session, seconds: float, clients: int, most: int = 1_000_000) -> Figures:
-    """As many messages, in one room, as the clients take."""
+    """Publish to one room as fast as the clients read."""
     return session.phase(lambda: session.feed.flood(seconds, WINDOW, lambda: session.load.received // clients, most), clients)
 
 
 def idle(session: Session, _: float) -> Figures:
-    """CPU per connection made, memory per client that does nothing, CPU of all of them together."""
+    """Measure CPU per new connection, memory per idle client and CPU of all idle clients."""
     server, load = session.server, session.load
     load.connect(session.plans[:_WARM_CLIENTS])
-    load.ask("close")
+    load.command("close")
     time.sleep(_SETTLE_SECONDS / 4)
     before, cpu, clients = server.memory(), server.cpu(), len(session.plans)
     took = load.connect(session.plans)
@@ -140,12 +146,15 @@ def idle(session: Session, _: float) -> Figures:
 
 
 def stalled(session: Session, seconds: float) -> Figures:
-    """What clients that stop reading cost in memory, and what it costs the others in latency, against the same run before."""
+    """Measure the memory of clients that stop reading and the latency of the others.
+
+    The control is the same run before the stall.
+    """
     server, load = session.server, session.load
     load.connect(session.plans)
     control = _steady(session, seconds, len(session.plans))
     before = server.memory()
-    count = load.ask("stall")["stalled"]
+    count = load.command("stall")["stalled"]
     reading = len(session.plans) - count
     fill = _flood(session, DRAIN_SECONDS, reading, most=_FILL_MESSAGES)
     others = _steady(session, seconds, reading)

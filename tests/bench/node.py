@@ -1,4 +1,4 @@
-"""Socket.IO for Node, installed into peers/node from its lock file unless exactly that has been done before."""
+"""Socket.IO for Node, installed into peers/node from its lock file if it has changed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LOCK, _INSTALLED = FOLDER / "package-lock.json", FOLDER / "node_modules/.instal
 
 
 def install() -> str | None:
-    """None once the peer can be started, else the reason why it cannot."""
+    """Install the peer; return None, or the reason if it cannot be started."""
     node = shutil.which("node")
     if node is None:
-        return "there is no node here"
+        return "node is not installed"
     if _INSTALLED.is_file() and _INSTALLED.read_bytes() == _LOCK.read_bytes():
         return None
     done = subprocess.run(
@@ -27,15 +27,18 @@ def install() -> str | None:
 
 
 def version() -> str:
-    """Of Node and of Socket.IO; nothing where they are not installed."""
+    """Return the versions of Node and Socket.IO, empty if they are not installed."""
     if not _INSTALLED.is_file() or shutil.which("node") is None:
         return ""
-    said = subprocess.run(["node", "-p", "process.version+' '+require('socket.io/package.json').version"], cwd=FOLDER,
+    output = subprocess.run(["node", "-p", "process.version+' '+require('socket.io/package.json').version"], cwd=FOLDER,
                           capture_output=True, text=True, timeout=30)  # fmt: skip
-    return said.stdout.strip()
+    return output.stdout.strip()
 
 
 def _npm(node: Path) -> list[str]:
-    """Beside node lies npm; in the wheel from PyPI `bin/npm` is a copy where a link should be, and finds nothing."""
+    """Return the command of npm beside node.
+
+    In the wheel from PyPI, `bin/npm` is a copy instead of a link and does not find its modules.
+    """
     script = node.parent.parent / "lib/node_modules/npm/bin/npm-cli.js"
     return [str(node), str(script)] if script.is_file() else ["npm"]

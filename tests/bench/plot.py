@@ -1,4 +1,4 @@
-"""The plot for the docs: one panel a figure, one bar a peer, the rounds' spread as a whisker."""
+"""The plot for the docs: a panel per figure, a bar per peer, a whisker for the spread."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PANELS = (
 
 
 def draw(results: Results, file: Path) -> None:
-    """Draw the panels whose figures were measured."""
+    """Draw the panels of the measured figures."""
     mpl.use("Agg")
     panels = [panel for panel in _PANELS if panel[1] in results.figures(panel[0])]
     if not panels:

@@ -1,4 +1,4 @@
-"""History out again: `/candles` and a long CSV export, beside bare SQL, psql, and what many would write today."""
+"""Reads of history: `/candles` and a long CSV export, against bare SQL, psql and FastAPI."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _EXPORT_COLUMNS = (
 
 
 def prepare_candles(ground: Ground) -> None:
-    """Hourly candles of one instrument, and of others around them."""
+    """Store hourly candles of one instrument and 19 others."""
     with database(ground) as cursor:
         cursor.execute("TRUNCATE candles")
         make_months(cursor, "candles", [f"2024-{month:02}" for month in range(1, 13)])
@@ -57,24 +57,24 @@ def prepare_candles(ground: Ground) -> None:
     _analyze(ground, "candles")
 
 
-def measure_candles(ground: Ground, who: str, seconds: float) -> dict[str, float]:
-    """Requests per second and latencies of two readers that each ask again as soon as they are answered."""
-    if who == "bare":
+def measure_candles(ground: Ground, contender: str, seconds: float) -> dict[str, float]:
+    """Return requests per second and latencies of two readers without pauses."""
+    if contender == "bare":
         with ExitStack() as stack:
-            asks = []
+            requests = []
             for _ in range(_READERS):
                 connection = psycopg2.connect(ground.database_url)
                 stack.callback(connection.close)
-                asks.append(partial(_ask_bare, connection))
-            return _load(asks, seconds)
-    with _web(ground, who) as (port, _):
+                requests.append(partial(_query_rows, connection))
+            return _load(requests, seconds)
+    with _web(ground, contender) as (port, _):
         path = f"/candles?symbol={SYMBOL}&interval=1h&start=2024-03-01T00:00:00Z&limit={ROWS}"
         connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(_READERS)]
-        return _load([partial(_ask_http, connection, path) for connection in connections], seconds)
+        return _load([partial(_get, connection, path) for connection in connections], seconds)
 
 
 def prepare_export(ground: Ground, rows: int) -> None:
-    """So many stored prices of one instrument."""
+    """Store `rows` prices of one instrument."""
     with database(ground) as cursor:
         cursor.execute("TRUNCATE prices")
         make_months(cursor, "prices", ["2024-03"])
@@ -87,20 +87,20 @@ def prepare_export(ground: Ground, rows: int) -> None:
     _analyze(ground, "prices")
 
 
-def measure_export(ground: Ground, who: str, rows: int) -> dict[str, float]:
-    """Rows per second from the request to the last byte and, of our process, by how much its memory grew."""
-    if who != "tickwire":
-        columns = _EXPORT_COLUMNS if who == "psql" else "*"
+def measure_export(ground: Ground, contender: str, rows: int) -> dict[str, float]:
+    """Return rows per second from the request to the last byte, and Tickwire's memory growth."""
+    if contender != "tickwire":
+        columns = _EXPORT_COLUMNS if contender == "psql" else "*"
         query = f"COPY (SELECT {columns} FROM prices WHERE instrument = '{SYMBOL}' ORDER BY time, epoch, seq) TO STDOUT (FORMAT csv)"  # noqa: S608
         started = time.monotonic()
         with subprocess.Popen([str(PSQL), "-Xq", ground.database_url, "-c", query], stdout=subprocess.PIPE) as popen:
             assert popen.stdout is not None
             lines = _count_lines(popen.stdout.read)
         return {"rows_per_s": _all(lines, rows) / (time.monotonic() - started)}
-    with _web(ground, who) as (port, pid):
+    with _web(ground, contender) as (port, pid):
         process = psutil.Process(pid)
-        _ask_http(http.client.HTTPConnection("127.0.0.1", port, timeout=30), f"/ticks?symbol={SYMBOL}&format=csv&limit=10000")
-        before, memory = process.memory_info().rss, _Most(process)
+        _get(http.client.HTTPConnection("127.0.0.1", port, timeout=30), f"/ticks?symbol={SYMBOL}&format=csv&limit=10000")
+        before, memory = process.memory_info().rss, _PeakMemory(process)
         started = time.monotonic()
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.request("GET", f"/ticks?symbol={SYMBOL}&format=csv")
@@ -109,8 +109,8 @@ def measure_export(ground: Ground, who: str, rows: int) -> dict[str, float]:
         return {"rows_per_s": _all(lines, rows) / seconds, "growth_mb": (memory.stop() - before) / 2**20}
 
 
-class _Most:
-    """The most memory of a process from now on, looked at every few milliseconds."""
+class _PeakMemory:
+    """The peak memory of a process from now on, sampled every 10 ms."""
 
     def __init__(self, process: psutil.Process) -> None:
         self._process, self._most, self._over = process, 0, threading.Event()
@@ -127,18 +127,18 @@ class _Most:
         return self._most
 
 
-def _load(asks: Sequence[Callable[[], None]], seconds: float) -> dict[str, float]:
-    """Every `ask` in a thread of its own, again and again; a short while first that does not count."""
+def _load(requests: Sequence[Callable[[], None]], seconds: float) -> dict[str, float]:
+    """Repeat every request in its own thread; the first half second does not count."""
     taken: list[float] = []
 
-    def read(ask: Callable[[], None]) -> None:
+    def read(request: Callable[[], None]) -> None:
         begin, end = time.monotonic() + 0.5, time.monotonic() + 0.5 + seconds
         while (started := time.monotonic()) < end:
-            ask()
+            request()
             if started >= begin:
                 taken.append(time.monotonic() - started)
 
-    threads = [threading.Thread(target=read, args=(ask,)) for ask in asks]
+    threads = [threading.Thread(target=read, args=(request,)) for request in requests]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -147,7 +147,7 @@ def _load(asks: Sequence[Callable[[], None]], seconds: float) -> dict[str, float
     return {"requests_per_s": len(taken) / seconds, "p50_ms": taken[len(taken) // 2] * 1e3, "p99_ms": taken[len(taken) * 99 // 100] * 1e3}
 
 
-def _ask_bare(connection: psycopg2.extensions.connection) -> None:
+def _query_rows(connection: psycopg2.extensions.connection) -> None:
     with connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT start_time, end_time, open, high, low, close, volume, complete, trades, source FROM candles"
@@ -157,12 +157,12 @@ def _ask_bare(connection: psycopg2.extensions.connection) -> None:
         _all(len(cursor.fetchall()), ROWS)
 
 
-def _ask_http(connection: http.client.HTTPConnection, path: str) -> None:
+def _get(connection: http.client.HTTPConnection, path: str) -> None:
     connection.request("GET", path)
-    answer = connection.getresponse()
-    body = answer.read()
-    if answer.status != 200:
-        raise BenchError(f"{answer.status}: {body[:300]!r}")
+    response = connection.getresponse()
+    body = response.read()
+    if response.status != 200:
+        raise BenchError(f"{response.status}: {body[:300]!r}")
 
 
 def _count_lines(read: Callable[[int], bytes]) -> int:
@@ -179,26 +179,26 @@ def _all(found: int, expected: int) -> int:
 
 
 @contextmanager
-def _web(ground: Ground, who: str) -> Iterator[tuple[int, int]]:
-    """Port, and pid of the process that works, of our REST or of the peer."""
+def _web(ground: Ground, contender: str) -> Iterator[tuple[int, int]]:
+    """Yield the port and the pid of the worker process, of Tickwire's REST or of the peer."""
     port = free_port()
     argv = {
         "tickwire": ("-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
         "fastapi": ("-m", "tests.bench.peers.fastapi_candles", str(port), ground.database_url),
-    }[who]
+    }[contender]
     environ = {
         "DATABASE_URL": ground.database_url,
         "REDIS_URL": ground.redis_url,
         "API_PORT": str(port),
         "HUB_DATA_DIR": str(ground.folder / "var"),
     }
-    log = ground.folder / f"{who}.log"
+    log = ground.folder / f"{contender}.log"
     popen = spawn((sys.executable, *argv), env={**os.environ, **environ}, log_file=log, inherit=(), death_signal=Signals.SIGKILL)
     try:
         deadline = time.monotonic() + 60
-        while not _answers(port):
+        while not _serves(port):
             if popen.poll() is not None or time.monotonic() > deadline:
-                raise BenchError(f"{who} does not start{tail(log)}")
+                raise BenchError(f"{contender} does not start{tail(log)}")
             time.sleep(0.05)
         children = psutil.Process(popen.pid).children()
         yield port, children[0].pid if children else popen.pid
@@ -207,9 +207,9 @@ def _web(ground: Ground, who: str) -> Iterator[tuple[int, int]]:
         popen.wait()
 
 
-def _answers(port: int) -> bool:
+def _serves(port: int) -> bool:
     try:
-        _ask_http(http.client.HTTPConnection("127.0.0.1", port, timeout=5), f"/candles?symbol={SYMBOL}&limit=1")
+        _get(http.client.HTTPConnection("127.0.0.1", port, timeout=5), f"/candles?symbol={SYMBOL}&limit=1")
     except (OSError, BenchError):
         return False
     return True

@@ -1,4 +1,4 @@
-"""The results as text (Markdown tables, which read well in a terminal too), as JSON and as a plot."""
+"""The results as text (Markdown tables, readable in a terminal too), as JSON and as a plot."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.bench.figures import GOALS, OURS, Results, Spread
 from tests.bench.servers import PEERS
 from tests.bench.shapes import SHAPES
 
-# figure -> heading; what is not named here stands in the JSON file alone
+# figure -> heading; other figures are in the JSON file only
 HEADINGS = {
     "cpu_us": "CPU µs/delivery",
     "deliveries_per_s": "deliveries/s",
@@ -36,7 +36,7 @@ HEADINGS = {
 
 
 def text(results: Results, options: Options) -> str:
-    """Everything, to be read."""
+    """Return the report as Markdown."""
     parts = ["\n".join(f"{name}: {value}" for name, value in machine().items()), _rounds(options)]
     parts += [_shape(results, shape) for shape in results.shapes]
     parts.append(_goals(results))
@@ -44,7 +44,7 @@ def text(results: Results, options: Options) -> str:
 
 
 def machine() -> dict[str, str]:
-    """What it ran on and with."""
+    """Return the machine and the versions of the run."""
     return {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{os.cpu_count()} CPUs, {platform.system()} {platform.release()}, load average {os.getloadavg()[0]:.2f} at the end",
@@ -54,7 +54,7 @@ def machine() -> dict[str, str]:
 
 
 def as_json(results: Results, options: Options) -> str:
-    """Every single measurement and what was made of it."""
+    """Return every single measurement and the figures derived from it."""
     content: dict[str, Any] = {
         "machine": machine(),
         "options": asdict(options),
@@ -79,7 +79,7 @@ def as_json(results: Results, options: Options) -> str:
 
 
 def write(results: Results, options: Options, folder: Path) -> list[Path]:
-    """Write all three; the files written."""
+    """Write all three; return their files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / "fanout.md", folder / "fanout.json", folder / "fanout.png"]
     files[0].write_text(text(results, options))
@@ -92,7 +92,7 @@ def write(results: Results, options: Options, folder: Path) -> list[Path]:
 
 def _rounds(options: Options) -> str:
     offered = "permessage-deflate offered" if options.deflate else "no deflate offered"
-    bound = "the measured server has one CPU to itself" if options.pin else "no process is bound to a CPU"
+    bound = "one CPU is reserved for the measured server" if options.pin else "no process is bound to a CPU"
     return (
         f"{options.rounds} rounds, peers in rotating order, {options.seconds:g} s of load a run, {offered}, {bound}. "
         "Each cell: min / **median** / max over the rounds; ratios are of the same round."
@@ -117,11 +117,11 @@ def _goals(results: Results) -> str:
         measured = results.reached(goal)
         verdict = "not measured" if measured is None else "reached" if measured.middle <= goal.most else "NOT reached"
         rows.append([goal.text, f"{goal.most:g}", cell(measured), verdict, cell(results.floor(goal))])
-    return f"### What was to be reached\n\n{table(rows)}"
+    return f"### Goals\n\n{table(rows)}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that reads well in a terminal too."""
+    """Return a Markdown table with aligned columns."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
 
     def line(cells: Iterable[str]) -> str:
@@ -131,7 +131,7 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def cell(spread: Spread | None) -> str:
-    """Min, median and max."""
+    """Return min, median and max as a cell."""
     return "–" if spread is None else f"{_short(spread.low)} / **{_short(spread.middle)}** / {_short(spread.high)}"
 
 

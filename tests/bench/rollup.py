@@ -1,4 +1,4 @@
-"""Ticks to candles of all six intervals, beside one GROUP BY that makes minutes of the same table."""
+"""Ticks to candles of all six intervals, against one GROUP BY into minutes of the same table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FROM prices GROUP BY 1, 2"""
 
 
 def prepare(ground: Ground, ticks: int) -> None:
-    """So many ticks of ten instruments, one a second each."""
+    """Store `ticks` ticks of ten instruments, one per second each."""
     each = ticks // _INSTRUMENTS
     with database(ground) as cursor:
         cursor.execute("TRUNCATE prices, candle_marks")
@@ -44,15 +44,15 @@ def prepare(ground: Ground, ticks: int) -> None:
     connection.close()
 
 
-def measure(ground: Ground, who: str, ticks: int) -> dict[str, float]:
-    """Ticks per second until every candle is there."""
+def measure(ground: Ground, contender: str, ticks: int) -> dict[str, float]:
+    """Return ticks per second until every candle is stored."""
     with database(ground) as cursor:
         cursor.execute("TRUNCATE candles, candle_marks")
         cursor.execute("DROP TABLE IF EXISTS bench_minutes")
-        if who == "tickwire":
+        if contender == "tickwire":
             cursor.execute("INSERT INTO candle_marks SELECT DISTINCT instrument, date_trunc('minute', time) FROM prices")
     started = time.monotonic()
-    if who == "tickwire":
+    if contender == "tickwire":
         _roll_up(ground)
     else:
         with database(ground) as cursor:
@@ -61,7 +61,7 @@ def measure(ground: Ground, who: str, ticks: int) -> dict[str, float]:
 
 
 def _roll_up(ground: Ground) -> None:
-    """Let the jobs process build what is marked, until nothing is."""
+    """Run the jobs process until no marked minute is left."""
     log = ground.folder / "rollup.log"
     environ = {
         "DATABASE_URL": ground.database_url,

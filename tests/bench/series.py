@@ -1,4 +1,4 @@
-"""What the benchmark of the analytics computes on, and the peers: the same with pandas and numpy, as one would write it."""
+"""The data of the analytics benchmark, and the same computations in usual pandas and numpy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WINDOW, MINIMUM = 24, 20
 
 
 def returns_with_holes(instruments: int, periods: int, missing: float) -> Floats:
-    """Returns with a common factor and fat tails, the same every time; (instruments, periods)."""
+    """Return (instruments, periods) returns with a common factor and fat tails; fixed seed."""
     generator = np.random.default_rng(SEED)
     common = generator.standard_t(4, periods)
     returns = 1e-3 * (generator.uniform(-1, 1, (instruments, 1)) * common + generator.standard_t(4, (instruments, periods)))
@@ -24,7 +24,7 @@ def returns_with_holes(instruments: int, periods: int, missing: float) -> Floats
 
 
 def candles_with_holes(instruments: int, candles: int, missing: float) -> OhlcArrays:
-    """Candles of walks, the same every time; each array (instruments, candles)."""
+    """Return candles of random walks from a fixed seed; each array is (instruments, candles)."""
     generator = np.random.default_rng(SEED)
     shape = instruments, candles
     closes = 1.1 * np.exp(np.cumsum(1e-3 * generator.standard_normal(shape), axis=1))
@@ -37,25 +37,28 @@ def candles_with_holes(instruments: int, candles: int, missing: float) -> OhlcAr
 
 
 def frames(prices: OhlcArrays) -> tuple[pd.DataFrame, ...]:
-    """The same candles as pandas likes them: a row a candle, a column an instrument."""
+    """Return the candles in the layout of pandas: a row per candle, a column per instrument."""
     return tuple(pd.DataFrame(np.ascontiguousarray(part.T)) for part in prices)
 
 
 def pandas_estimators(opens: pd.DataFrame, highs: pd.DataFrame, lows: pd.DataFrame, closes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The six estimators with `rolling`; logarithms are taken once for all of them. EWMA is pandas' own, over all that came before."""
+    """Return the six estimators with `rolling`; they share the logarithms.
+
+    EWMA is pandas' own, over all periods before.
+    """
     o, h, lo, c = (prices.apply(np.log, raw=True) for prices in (opens, highs, lows, closes))
     returns, jump, body, extent = c.diff(), o - c.shift(), c - o, (h - lo) ** 2
     satchell = (h - c) * (h - o) + (lo - c) * (lo - o)
-    known = jump.notna()
-    n = known.rolling(WINDOW).sum()
+    present = jump.notna()
+    n = present.rolling(WINDOW).sum()
     k = 0.34 / (1.34 + (n + 1) / (n - 1))
-    drift_free = (1 - k) * _rolling(satchell.where(known)).mean()
+    drift_free = (1 - k) * _rolling(satchell.where(present)).mean()
     return {
         "close_to_close": _rolling(returns).std(),
         "parkinson": (_rolling(extent).mean() / (4 * math.log(2))) ** 0.5,
         "garman_klass": _rolling(extent / 2 - (2 * math.log(2) - 1) * body**2).mean() ** 0.5,
         "rogers_satchell": _rolling(satchell).mean() ** 0.5,
-        "yang_zhang": (_rolling(jump).var() + k * _rolling(body.where(known)).var() + drift_free) ** 0.5,
+        "yang_zhang": (_rolling(jump).var() + k * _rolling(body.where(present)).var() + drift_free) ** 0.5,
         "ewma": (returns**2).ewm(alpha=0.06).mean() ** 0.5,
     }
 

@@ -1,4 +1,4 @@
-"""The servers that are compared, started as their users start them, and what each costs while it runs."""
+"""The compared servers, started as in production, and their CPU time and memory."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _CPU_CLOCK = 2  # of another process, as clock_getcpuclockid(3) makes it
 
 
 class BenchError(Exception):
-    """The benchmark cannot go on; the text is for whoever started it."""
+    """The benchmark cannot continue; the text is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server to measure. `protocol` and `greeting` are what the load generator is to expect of it."""
+    """A server to measure; the load generator expects its `protocol` and `greeting`."""
 
     key: str
     label: str
@@ -59,7 +59,7 @@ PEERS = {
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes of all processes of a server. Pages that processes share count once in `pss`, and not at all in `uss`."""
+    """Bytes of all processes of a server. Shared pages count once in `pss`, not in `uss`."""
 
     rss: int
     pss: int
@@ -67,32 +67,35 @@ class Memory:
 
 
 class Server:
-    """A running peer: its process and all below it."""
+    """A running peer: its process and the descendants."""
 
     def __init__(self, peer: Peer, port: int, pid: int) -> None:
         self.peer, self.port, self.pid = peer, port, pid
         self._pids = [pid]
 
-    def learn_processes(self) -> None:
-        """Call it once the server is ready: by then it has started what it needs."""
+    def find_processes(self) -> None:
+        """Find the descendants; call it when the server is ready and has started them."""
         self._pids = [self.pid, *(child.pid for child in psutil.Process(self.pid).children(recursive=True))]
 
     def cpu(self) -> float:
-        """Seconds, user and system, that all its processes have used so far; to the nanosecond, where ticks would be 10 ms."""
+        """Return the user and system seconds of all processes so far, with nanosecond resolution.
+
+        The ticks of /proc have 10 ms.
+        """
         try:
             return sum(time.clock_gettime((~pid << 3) | _CPU_CLOCK) for pid in self._pids)
         except OSError:
             raise BenchError(f"a process of {self.peer.label} has ended") from None
 
     def memory(self) -> Memory:
-        """What all its processes hold."""
+        """Return the memory of all processes."""
         each = [psutil.Process(pid).memory_full_info() for pid in self._pids]
         return Memory(sum(one.rss for one in each), sum(one.pss for one in each), sum(one.uss for one in each))
 
 
 @contextlib.contextmanager
 def running(peer: Peer, environ: dict[str, str], log: Path, cores: Cores) -> Iterator[Server]:
-    """Start the peer and wait until it serves; leaving the block kills it and its children."""
+    """Start the peer and wait until it serves; the end of the block kills it and its children."""
     port = free_port()
     env = {**os.environ, "NODE_ENV": "production", **environ, "WEBSOCKET_PORT": str(port)}
     with cores.of_server():
@@ -104,7 +107,7 @@ def running(peer: Peer, environ: dict[str, str], log: Path, cores: Cores) -> Ite
                 raise BenchError(f"{peer.label} does not start{tail(log)}")
             time.sleep(0.05)
         server = Server(peer, port, popen.pid)
-        server.learn_processes()
+        server.find_processes()
         yield server
     finally:
         kill_group(popen.pid)
@@ -115,7 +118,7 @@ def _serves(peer: Peer, port: int) -> bool:
     if peer.protocol == "raw":
         return any(one.laddr.port == port for one in psutil.net_connections("tcp4") if one.status == psutil.CONN_LISTEN)
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=polling", timeout=5) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/socket.io/?EIO=4&transport=polling", timeout=5) as response:
+            return bool(response.status == 200)
     except OSError:
         return False

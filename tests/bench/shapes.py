@@ -1,4 +1,4 @@
-"""The shapes of load: who is connected, what is published, and which figures come of it."""
+"""The shapes of load: the connected clients, the published messages and the resulting figures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from tests.bench import measure
 from tests.bench.client import Plan
 from tests.bench.measure import Figures, Session
 
-INSTRUMENTS = 40  # as many rooms as the widest shape has
+INSTRUMENTS = 40  # the largest number of rooms of a shape
 EVERYBODY = ("tickwire", "node", "flask", "floor")
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`topics` instruments take turns, `per_beat` prices are published together every `beat` seconds; a client subscribes to `rooms`."""
+    """A load: `per_beat` prices every `beat` seconds, of `topics` instruments in turn.
+
+    A client subscribes to `rooms` of them.
+    """
 
     key: str
     title: str
@@ -26,10 +29,10 @@ class Shape:
     rooms: int = 1
     per_beat: int = 1
     beat: float = 0.01
-    stalled_every: int = 0  # one in so many clients will stop reading
+    stalled_every: int = 0  # every n-th client stops reading; 0: none
 
     def plans(self, instruments: Sequence[str], *, port: int, protocol: str, greeting: bool, deflate: bool) -> list[Plan]:
-        """What each client is to do; the clients take the instruments in turns."""
+        """Return the plan of each client; the clients take the instruments in turn."""
         return [
             Plan(
                 port=port,
@@ -50,7 +53,7 @@ SHAPES = {
         Shape("b", "300 clients × 20 rooms, 10 Hz each", 300, measure.traffic, topics=20, rooms=20, per_beat=20, beat=0.1),
         Shape("c", "1,000 clients over 40 rooms, 100 messages/s over all", 1000, measure.traffic, topics=INSTRUMENTS),
         Shape("d", "2,000 idle clients", 2000, measure.idle, peers=("tickwire", "node", "flask"), rooms=0),
-        # Without Flask-SocketIO: this rate is more than it can do on most machines, stalled clients or none.
+        # Without Flask-SocketIO: most machines cannot serve this rate with it, even without stalls.
         Shape(
             "e", "500 clients of which 50 stop reading, 100 messages/s", 500, measure.stalled, peers=("tickwire", "node"), stalled_every=10
         ),

@@ -1,4 +1,4 @@
-"""Trades from a socket to committed rows: the jobs process, beside `psql \\copy` and beside what a typical application does."""
+"""Trades from a socket to committed rows: the jobs process, `psql \\copy`, a typical program."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _TABLES = "raw_trades, prices, candles, candle_marks, trade_watermarks, gaps"
 _SECONDS = 600.0
 
 
-def measure(ground: Ground, who: str, count: int) -> dict[str, float]:
-    """Rows per second, CPU per row of the process, and its most memory."""
+def measure(ground: Ground, contender: str, count: int) -> dict[str, float]:
+    """Return rows per second, and the process's CPU per row and peak memory."""
     ground.empty_bus()
     with database(ground) as cursor:
         cursor.execute(f"TRUNCATE {_TABLES}")
         make_months(cursor, "raw_trades", ["2024-08"])
-    if who == "copy":
+    if contender == "copy":
         return _copy(ground, count)
     with _exchange(ground, count) as port:
-        if who == "execute_values":
+        if contender == "execute_values":
             argv: tuple[str, ...] = ("-m", "tests.bench.peers.execute_values", f"ws://127.0.0.1:{port}", ground.database_url)
             return _watch(ground, count, argv, {}, port)
         environ = {
@@ -74,19 +74,23 @@ def _copy(ground: Ground, count: int) -> dict[str, float]:
 
 
 def _watch(ground: Ground, count: int, argv: tuple[str, ...], environ: dict[str, str], port: int) -> dict[str, float]:
-    """Run the process until the last trade of every symbol is committed; the clock starts with the stream's first byte."""
+    """Run the process until the last trade of every symbol is committed.
+
+    The time counts from the first byte of the stream.
+    """
     log = ground.folder / "ingest.log"
     env = {**os.environ, **environ}
     popen = spawn((sys.executable, *argv), env=env, log_file=log, inherit=(), death_signal=Signals.SIGKILL)
     process, most, deadline = psutil.Process(popen.pid), 0, time.monotonic() + _SECONDS
     try:
         while not (started := _get(f"http://127.0.0.1:{port}/started")):
-            _alive(popen, log, deadline)
+            _check_alive(popen, log, deadline)
         idle = process.cpu_times()
-        with closing(psycopg2.connect(ground.database_url)) as connection:  # one for all looks: each sign-on costs milliseconds
+        # one connection for all queries: each log-in costs milliseconds
+        with closing(psycopg2.connect(ground.database_url)) as connection:
             connection.autocommit = True
             while not _complete(connection.cursor(), count):
-                _alive(popen, log, deadline)
+                _check_alive(popen, log, deadline)
                 most = max(most, process.memory_info().rss)
         seconds, busy = time.time() - float(started), process.cpu_times()
     finally:
@@ -110,7 +114,7 @@ def _complete(cursor: psycopg2.extensions.cursor, count: int) -> bool:
     return True
 
 
-def _alive(popen: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
+def _check_alive(popen: subprocess.Popen[bytes], log: Path, deadline: float) -> None:
     time.sleep(0.02)
     if popen.poll() is not None or time.monotonic() > deadline:
         raise BenchError(f"the process ended, or did not finish{tail(log)}")
@@ -123,23 +127,23 @@ def _exchange(ground: Ground, count: int) -> Iterator[int]:
     log = ground.folder / "exchange.log"
     popen = spawn(argv, env=dict(os.environ), log_file=log, inherit=(), death_signal=Signals.SIGKILL)
     try:
-        _until(lambda: _get(f"http://127.0.0.1:{port}/started") is not None, popen, log)
+        _wait_until(lambda: _get(f"http://127.0.0.1:{port}/started") is not None, popen, log)
         yield port
     finally:
         kill_group(popen.pid)
         popen.wait()
 
 
-def _until(condition: Callable[[], bool], popen: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until(condition: Callable[[], bool], popen: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        _alive(popen, log, deadline)
+        _check_alive(popen, log, deadline)
 
 
 def _get(url: str) -> Any:
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310
-            return json.loads(answer.read())
+        with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310
+            return json.loads(response.read())
     except OSError:
         return None
 
@@ -151,7 +155,7 @@ def _children_cpu() -> float:
 
 @contextmanager
 def database(ground: Ground) -> Iterator[psycopg2.extensions.cursor]:
-    """A transaction of its own."""
+    """Run the block in its own transaction."""
     connection = psycopg2.connect(ground.database_url)
     try:
         with connection, connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""The fenced blocks of the documents, and what becomes of each: run, checked, or, of the commands listed here, left out."""
+"""The fenced blocks of the documents. Tests run or check them, except for the commands below."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from typing import Any
 from tests.examples.example import DOCUMENTS
 from tests.processes import ROOT
 
-LANGUAGES = {"sh", "js", "python", "json", "html", "text", ""}  # the last two are output, diagrams and tables: nothing runs them
+# the last two are output, diagrams and tables, which no test runs
+LANGUAGES = {"sh", "js", "python", "json", "html", "text", ""}
 
-# What a command begins with -> why no test runs it as it stands there.
+# beginning of a command -> the reason why no test runs it
 LEFT_OUT = {
     "make run": "installs into .venv and takes the default ports; the system of these tests is `manage.py up`, which is what it runs",
     "INGESTION_INTERVAL_SECONDS=0.5 make run": "as `make run`; the system of these tests has that interval",
     "SOURCES=": "as `make run`; tests/integration/test_up.py and the tests of each source start these",
-    "make test": "is what runs this",
+    "make test": "runs this test",
     "make bench": "takes many minutes; tests/unit/test_bench_load.py tries its load generator",
-    ".venv/bin/python -m tests.bench": "takes minutes and needs the machine for itself; as `make bench`",
-    "npm install": "tests/js/node_modules has what it installs",
-    "pip install": ".venv has what it installs",
-    "cp .env.example .env": "would replace the settings of whoever runs the tests",
+    ".venv/bin/python -m tests.bench": "takes minutes and needs an idle machine; as `make bench`",
+    "npm install": "its packages are in tests/js/node_modules",
+    "pip install": "its packages are in .venv",
+    "cp .env.example .env": "would replace the developer's settings",
     "docker compose": "no Docker here; tests/unit/test_compose.py reads the file",
-    "python -m jobs.scheduler": "does not end; `up` runs the same command, and a test here sees it do so",
+    "python -m jobs.scheduler": "does not end; `up` runs the same command, which a test here checks",
     "python -m gunicorn": "does not end; as `python -m jobs.scheduler`",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One fenced block, `line` being that of its fence."""
+    """One fenced block; `line` is the line of its fence."""
 
     file: Path
     line: int
@@ -50,7 +51,7 @@ class Block:
 
 
 def blocks(language: str | None = None) -> list[Block]:
-    """Every block of README.md and docs/*.md, or those of one language."""
+    """Return every block of README.md and docs/*.md, or those of one language."""
     found = [block for file in DOCUMENTS for block in _of(file)]
     return [block for block in found if language is None or block.language == language]
 
@@ -67,23 +68,23 @@ def _of(file: Path) -> Iterator[Block]:
             opened = None
         elif opened is not None:
             lines.append(line[opened[2] :])
-    assert opened is None, f"{file.name}: a block that never ends"
+    assert opened is None, f"{file.name}: a block without an end"
 
 
 def left_out(command: str) -> str | None:
-    """What of `LEFT_OUT` the command begins with; None where it is to be run."""
+    """Return the key of `LEFT_OUT` that the command begins with, or None if a test runs it."""
     return next((start for start in LEFT_OUT if command.startswith(start)), None)
 
 
 def substituted(text: str, places: Mapping[str, str]) -> str:
-    """The text with each place of the documents, such as `127.0.0.1:5001`, as it is in the test."""
+    """Replace each address of the documents, such as `127.0.0.1:5001`, by the test's."""
     for documented, actual in places.items():
         text = text.replace(documented, actual)
     return text
 
 
 def messages(text: str) -> list[tuple[str | None, Any]]:
-    """The JSON values of a block, each with the word before it, which names its event."""
+    """Return the JSON values of a block as (event name before the value or None, value)."""
     decoder, found, place = json.JSONDecoder(), [], 0
     while rest := text[place:].strip():
         place = len(text) - len(text[place:].lstrip())
@@ -95,17 +96,17 @@ def messages(text: str) -> list[tuple[str | None, Any]]:
 
 
 def links(file: Path) -> list[str]:
-    """Where the document's relative links lead, anchors included."""
+    """Return the targets of the document's relative links, including anchors."""
     text = re.sub(r"```.*?```", "", file.read_text(), flags=re.DOTALL)
     return [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match(r"\w+:", link)]
 
 
 def anchors(file: Path) -> set[str]:
-    """The anchors of a document's headings, as GitHub makes them."""
+    """Return the anchors of a document's headings, by GitHub's rules."""
     headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def relative(file: Path) -> str:
-    """Its name in the repository."""
+    """Return the path in the repository."""
     return file.relative_to(ROOT).as_posix()

@@ -1,4 +1,4 @@
-"""Captured messages: as files in docs/examples, and as the documents quote them."""
+"""Captured messages, as files in docs/examples and as quotes in the documents."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ FOLDER = ROOT / "docs" / "examples"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 REST = "http://127.0.0.1:5000"
 _WIDTH = 140
-_ROWS = 2  # of a long list that are quoted
+_ROWS = 2  # quoted items of a long list
 _LONG = 5
 _QUOTE = re.compile(r"<!-- example: (?P<name>[\w/-]+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
 
-# name -> what docs/examples/NAME.json holds. Of the hub: [{"from": "client" or "hub", "event", "body"}, …] in the order they were seen;
-# of REST (`rest/…`): {"request", "status", "type", "answer"}.
+# name -> content of docs/examples/NAME.json. Of the hub: [{"from": "client" or "hub", "event",
+# "body"}, …] in the order of receipt; of REST (`rest/…`): {"request", "status", "type", "answer"}.
 Examples = dict[str, Any]
 
 
 def read_all() -> Examples:
-    """The files."""
+    """Read all files."""
     return {file.relative_to(FOLDER).with_suffix("").as_posix(): json.loads(file.read_text()) for file in sorted(FOLDER.rglob("*.json"))}
 
 
@@ -40,18 +40,21 @@ def write_all(examples: Mapping[str, Any]) -> None:
 
 
 def quotes(text: str) -> Iterator[tuple[str, str]]:
-    """(name, text) of each quote in a document."""
+    """Yield (name, text) of each quote in a document."""
     for match in _QUOTE.finditer(text):
         yield match["name"], match["text"]
 
 
 def quote_again(text: str, examples: Mapping[str, Any]) -> str:
-    """The document with every quote as the examples now are."""
+    """Return the document with every quote replaced by the current example."""
     return _QUOTE.sub(lambda match: f"<!-- example: {match['name']} -->\n{render(examples[match['name']])}<!-- end -->", text)
 
 
 def render(example: Any) -> str:
-    """An example as Markdown. Of long lists and objects the first two items are quoted, and how many there are is said."""
+    """Return an example as Markdown.
+
+    Long lists and objects are shortened to two items, with a note of their length.
+    """
     return _render_request(example) if isinstance(example, dict) else _render_messages(example)
 
 
@@ -69,8 +72,8 @@ def _render_request(example: dict[str, Any]) -> str:
     answer, kind = example["answer"], "text"
     if example["type"] == "application/json":
         answer, kind = layout(shorten(answer, notes)), "json"
-    ask = f"```sh\ncurl {options}{header} '{REST}{example['request']}'\n```\n"
-    return f"{ask}\n{_note(notes)}```{kind}\n{answer.rstrip()}\n```\n"
+    request = f"```sh\ncurl {options}{header} '{REST}{example['request']}'\n```\n"
+    return f"{request}\n{_note(notes)}```{kind}\n{answer.rstrip()}\n```\n"
 
 
 def _note(notes: list[str]) -> str:
@@ -78,7 +81,10 @@ def _note(notes: list[str]) -> str:
 
 
 def shorten(value: Any, notes: list[str], name: str = "") -> Any:
-    """The value with two items of each list, and of each object keyed by instruments, of more than five; `notes` says of which."""
+    """Shorten each list, and each object keyed by instruments, of more than five items to two.
+
+    A note per shortened value is added to `notes`.
+    """
     if isinstance(value, list) and len(value) > _LONG:
         notes.append(f"`{name}` has {len(value)} items")
         value = value[:_ROWS]
@@ -93,7 +99,10 @@ def shorten(value: Any, notes: list[str], name: str = "") -> Any:
 
 
 def layout(value: Any, indent: int = 0, behind: int = 0) -> str:
-    """JSON on one line where it fits behind `indent` and leaves `behind` characters, else an item a line, short ones together."""
+    """Return JSON on one line if it fits between `indent` and `behind` characters.
+
+    If it does not fit, return an item per line, with short items together.
+    """
     flat = json.dumps(value, ensure_ascii=False)
     if len(flat) + indent + behind <= _WIDTH or not isinstance(value, dict | list) or not value:
         return flat
@@ -112,7 +121,7 @@ def layout(value: Any, indent: int = 0, behind: int = 0) -> str:
 
 
 def check_message(event: str, body: Any) -> None:
-    """Raise unless the body is one of that event."""
+    """Raise if the body does not fit the schema of the event."""
     if event == "connect_error":
         assert body["message"] == body["data"]["code"]
         ErrorEventSchema().load(body["data"])

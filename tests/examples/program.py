@@ -1,4 +1,4 @@
-"""Programs of the documents, run as their readers run them."""
+"""Programs of the documents, run like a reader runs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
 
 class Program(Running):
-    """A program, and the lines it prints. `endless`: it goes on until it is told to stop."""
+    """A program and its printed lines. If `endless`, it runs until it is stopped."""
 
     def __init__(self, argv: list[str], folder: Path, *, endless: bool) -> None:
         super().__init__(argv, {"PYTHONPATH": str(ROOT)}, folder / "errors")
@@ -26,7 +26,7 @@ class Program(Running):
         self.endless = endless
 
     def start(self) -> None:
-        """Start it, what it prints apart from what it complains of."""
+        """Start the program, with standard output and standard error apart."""
         with self.log.open("wb") as errors:
             self.popen = subprocess.Popen(
                 self.argv,
@@ -47,7 +47,7 @@ class Program(Running):
                 self.lines.append(line.decode().rstrip())
 
     def check(self) -> None:
-        """Raise unless it ends well, or goes on and prints line after line; and complains of nothing."""
+        """Check that the program ends with 0 (or, if endless, prints lines) and writes no error."""
         assert self.popen is not None
         if self.endless:
             until(lambda: len(self.lines) >= 3 or self._code() is not None, 60, "three lines")
@@ -64,7 +64,7 @@ class Program(Running):
 
 @contextmanager
 def javascript(text: str, folder: Path) -> Iterator[Program]:
-    """A JavaScript program on Node, with the real socket.io-client beside it."""
+    """Run a JavaScript program on Node with the real socket.io-client."""
     node = shutil.which("node")
     assert node is not None, "Node is needed; `make test` installs one"
     (folder / "node_modules").symlink_to(NODE_MODULES)
@@ -75,7 +75,7 @@ def javascript(text: str, folder: Path) -> Iterator[Program]:
 
 @contextmanager
 def python(text: str, folder: Path) -> Iterator[Program]:
-    """A Python program, in the environment that runs the tests."""
+    """Run a Python program in the environment of the tests."""
     (folder / "program.py").write_text(text)
     with Program(
         [sys.executable, str(folder / "program.py")],

@@ -1,4 +1,4 @@
-"""One request of each kind to every route of a running REST, and the answers."""
+"""Requests of each kind to every route of a running REST, and the responses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tests.examples.example import Examples
 from tests.examples.system import System
 
-# name -> what is asked for
+# name -> path
 REQUESTS = {
     "index": "/",
     "health": "/health",
@@ -41,10 +41,10 @@ REQUESTS = {
 
 
 def capture(system: System) -> Examples:
-    """Every example of REST."""
-    return {f"rest/{name}": _asked(system, path) for name, path in REQUESTS.items()}
+    """Request every example of REST."""
+    return {f"rest/{name}": _request(system, path) for name, path in REQUESTS.items()}
 
 
-def _asked(system: System, path: str) -> dict[str, Any]:
+def _request(system: System, path: str) -> dict[str, Any]:
     status, kind, text = system.get(path)
     return {"request": path, "status": status, "type": kind, "answer": json.loads(text) if kind == "application/json" else text}

@@ -1,4 +1,4 @@
-"""The whole system as `make run` starts it, fed by the synthetic walk and by a local Binance."""
+"""The whole system as with `make run`, with the synthetic walk and a local Binance as sources."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from tests.processes import Running, free_port
 from tests.standins.binance import BinanceStandIn
 
 _PER_SECOND = 20
-_LIFE = 1800  # seconds that the exchange has trades for
+_LIFE = 1800  # seconds of trades at the exchange
 
 
 class System(Running):
-    """`manage.py up` on a data directory and ports of its own."""
+    """`manage.py up` with its own data directory and ports."""
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         rest, hub = free_port(), free_port()
         self.rest, self.hub = f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{hub}"
         unset = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST", "LOG_FILE"), "")
-        kept = {f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")}  # the documents play old recordings
+        # the documents replay old recordings
+        kept = {f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")}
         ours = {"HUB_DATA_DIR": str(folder / "var"), "API_PORT": str(rest), "WEBSOCKET_PORT": str(hub), "INGESTION_INTERVAL_SECONDS": "0.5"}
         super().__init__([sys.executable, "manage.py", "up"], {**unset, **kept, **ours, **variables}, folder / "up.log")
 
     def start(self) -> None:
-        """Start it and wait for the `ready:` line."""
+        """Start the system and wait for the `ready:` line."""
         super().start()
         until(self._is_ready, 90, "the ready line")
 
@@ -44,20 +45,20 @@ class System(Running):
 
     @property
     def run(self) -> dict[str, Any]:
-        """What run.json says."""
+        """The content of run.json."""
         return dict(json.loads((self.folder / "var" / "run.json").read_text()))
 
     def get(self, path: str) -> tuple[int, str, str]:
-        """Status, type and text that REST answers."""
+        """Return status, media type and text of a REST response."""
         request = urllib.request.Request(self.rest + path, headers={"Accept": "application/json"})  # noqa: S310
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
-                return answer.status, answer.headers.get_content_type(), answer.read().decode()
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                return response.status, response.headers.get_content_type(), response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.headers.get_content_type(), error.read().decode()
 
     def ask(self, path: str) -> Any:
-        """The JSON that REST answers, of a request that is well."""
+        """Return the JSON of a REST response; fail if its status is not 200."""
         status, _, text = self.get(path)
         assert status == 200, (path, status, text)
         return json.loads(text)
@@ -65,7 +66,10 @@ class System(Running):
 
 @contextmanager
 def living(folder: Path) -> Iterator[System]:
-    """A system with something in every table: prices, trades with a gap that was filled, candles, analytics, alerts, finished jobs."""
+    """Start a system and wait until every table has rows.
+
+    It has prices, trades with a filled gap, candles, analytics, alerts and finished jobs.
+    """
     symbols = ("BTCUSDT", "ETHUSDT")
     now = datetime.now(UTC)
     exchange = BinanceStandIn(folder, symbols=symbols, trades=_LIFE * _PER_SECOND, per_second=_PER_SECOND, start=now, microseconds=True)
@@ -73,13 +77,13 @@ def living(folder: Path) -> Iterator[System]:
         try:
             until(lambda: system.ask("/market/trades?symbol=BTCUSDT&limit=5")["next_page_token"], 60, "trades")
             exchange.control("skip", count=3, symbol="BTCUSDT")
-            until(lambda: _is_alive(system), 90, "something in every table")
+            until(lambda: _has_rows(system), 90, "rows in every table")
             yield system
         finally:
             system.ask_to_stop(60)
 
 
-def _is_alive(system: System) -> bool:
+def _has_rows(system: System) -> bool:
     runs = [job["last_run"] for job in system.ask("/jobs")["jobs"] if job["next_run"]]
     alerts = system.ask("/alerts")["alerts"]
     return (

@@ -1,4 +1,4 @@
-"""Alerts: stored with what they saw before anybody is told, then told until the bus has them, each once."""
+"""Alerts are stored with their values first, and then published once, after retries if needed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FIELDS = "type, symbol, symbol2, severity, time, value, previous, threshold, mes
 
 @pytest.fixture
 def away(clock: Callable[[], datetime]) -> Iterator[Bus]:
-    """A bus that nobody answers for."""
+    """A bus without a server."""
     bus = Bus("redis://127.0.0.1:1/0", clock, timeout=0.2)
     yield bus
     bus.close()
@@ -52,7 +52,7 @@ def judged(store: Store, value: float, hour: int = 0, *, subject: tuple[str, str
         )
 
 
-def told(bus: Bus, channel: str = topics.VOLATILITY_ALERTS) -> list[dict[str, Any]]:
+def published(bus: Bus, channel: str = topics.VOLATILITY_ALERTS) -> list[dict[str, Any]]:
     return [orjson.loads(entry.body) for entry in bus.backwards(channel)][::-1]
 
 
@@ -99,11 +99,11 @@ def test_stored_alerts_are_published_in_order_and_once(store: Store, bus: Bus, c
     judged(store, 0.5, 3, subject=("EUR_USD", "GBP_USD"), previous=0.25)
     assert publish_alerts(store, bus, clock) == 3
     assert publish_alerts(store, bus, clock) == 0
-    assert [(each["instrument"], each["volatility"], each["severity"], each["threshold"], each["seq"]) for each in told(bus)] == [
+    assert [(each["instrument"], each["volatility"], each["severity"], each["threshold"], each["seq"]) for each in published(bus)] == [
         ("EUR_USD", 0.03, "warning", 0.02, 1),
         ("EUR_USD", 0.05, "critical", 0.04, 2),
     ]
-    (change,) = told(bus, topics.CORRELATION_ALERTS)
+    (change,) = published(bus, topics.CORRELATION_ALERTS)
     assert (change["correlation"], change["previous_correlation"], change["change"]) == (0.5, 0.25, 0.25)
     assert waiting(store) == 0
 
@@ -119,12 +119,12 @@ def test_alert_is_published_after_an_outage_of_the_bus(store: Store, bus: Bus, a
     until(lambda: waiting(store) == 0, what="the alert published")
     stop.set()
     keeper.join(20)
-    assert len(told(bus)) == 1
+    assert len(published(bus)) == 1
 
 
 def test_kill_between_publishing_and_marking_does_not_publish_twice(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
     class DeathError(BaseException):
-        """Between the two."""
+        """Raised between publishing and marking."""
 
     def die() -> datetime:
         raise DeathError
@@ -134,10 +134,10 @@ def test_kill_between_publishing_and_marking_does_not_publish_twice(store: Store
     for expected in (1, 1):
         with pytest.raises(DeathError):
             publish_alerts(store, bus, die)
-        assert len(told(bus)) == expected
+        assert len(published(bus)) == expected
     assert waiting(store) == 2
     assert publish_alerts(store, bus, clock) == 2
-    assert [each["seq"] for each in told(bus)] == [1, 2]
+    assert [each["seq"] for each in published(bus)] == [1, 2]
 
 
 def test_concurrent_publishers_publish_each_alert_once(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
@@ -149,26 +149,26 @@ def test_concurrent_publishers_publish_each_alert_once(store: Store, bus: Bus, c
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert [each["seq"] for each in told(bus)] == list(range(1, 101))
+    assert [each["seq"] for each in published(bus)] == list(range(1, 101))
     assert waiting(store) == 0
 
 
 def test_equal_alert_of_another_database_is_published(store: Store, bus: Bus, clock: Callable[[], datetime]) -> None:
-    """Its numbers begin at one again, its alerts are others."""
+    """The ids of another database start at 1 too, for other alerts."""
     judged(store, 0.03)
     publish_alerts(store, bus, clock)
     with store.transaction() as cursor:
         cursor.execute("TRUNCATE alerts, alert_episodes RESTART IDENTITY")
     judged(store, 0.03, 1)
     publish_alerts(store, bus, clock)
-    assert len(told(bus)) == 2
+    assert len(published(bus)) == 2
 
 
 def test_run_without_the_bus_stores_everything_and_fails(
     settings: Settings, store: Store, bus: Bus, away: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run is tried again; what it has judged is told by then or later, and once."""
-    monkeypatch.setattr("jobs.figures.hour_end.CANDLE_WAIT_SECONDS", 0.3)  # nobody stores what the runs publish
+    """The run is retried; its alerts are published once, by the retry or later."""
+    monkeypatch.setattr("jobs.figures.hour_end.CANDLE_WAIT_SECONDS", 0.3)  # no writer stores the published prices
     hours = [NOON - number * HOUR for number in range(1, 30)]
     put(store, [candle("EUR_USD", start, (close, "1.2", "1.0", close)) for start, close in zip(hours, ["1.1", "1.0"] * 15, strict=False)])
     work = JobContext(settings, away, store, lambda: NOON + timedelta(seconds=10))
@@ -179,7 +179,7 @@ def test_run_without_the_bus_stores_everything_and_fails(
     assert waiting(store) == 1
     hourly_job(replace(work, bus=bus), NOON)
     hourly_job(replace(work, bus=bus), NOON)
-    assert [each["severity"] for each in told(bus)] == ["critical"]
+    assert [each["severity"] for each in published(bus)] == ["critical"]
 
 
 def test_pairs_are_unique_and_in_alphabetical_order() -> None:

@@ -125,7 +125,7 @@ def test_repeat_of_a_partly_refused_batch_publishes_only_the_rest(servers: Serve
 def test_unacknowledged_entry_is_read_again(bus: Bus) -> None:
     bus.publish_prices([tick(1), tick(2)])
     bus.open_group(topics.PRICES)
-    bus.open_group(topics.PRICES)  # there already: no error
+    bus.open_group(topics.PRICES)  # exists already: no error
     first = bus.read_unstored(topics.PRICES, 100, 0)
     assert bus.read_unstored(topics.PRICES, 100, 0) == []
     assert bus.read_unstored(topics.PRICES, 100, 0, again=True) == first
@@ -216,12 +216,12 @@ def test_candles_are_published_in_order_and_counted_per_series(bus: Bus) -> None
     assert [entry.body for entry in entries] == [body for _, body in got]
     assert [entry.topic for entry in entries] == ["EUR_USD|1m", "EUR_USD|5m", "EUR_USD|1m", "GBP_USD|1m"]
     assert bus.latest_prices() == {}
-    assert bus.unstored(topics.CANDLES) == 0  # not stored from the bus: they come from the store
+    assert bus.unstored(topics.CANDLES) == 0  # not stored from the bus: the store is their source
     bus.publish_candles([])
     assert len(list(bus.backwards(topics.CANDLES))) == 4
 
 
-def test_a_candle_and_a_price_share_the_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_candle_and_price_share_the_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
     bus.publish_candles([("EUR_USD", "1m", CANDLE)])
     raw_redis.delete(topics.EPOCH_KEY)
     stamp = bus.publish_prices([tick(1)])[0]
@@ -236,7 +236,7 @@ def test_trades_are_stored_once_and_never_broadcast(bus: Bus, raw_redis: redis_c
     pubsub.psubscribe("*")
     pubsub.get_message(timeout=5)
     trades = [trade(number) for number in range(MAX_TRADES_PER_ENTRY + 3)]
-    for _ in range(3):  # its answer was lost twice
+    for _ in range(3):  # the response was lost twice
         bus.publish_trades(trades, "binance/1")
     bus.publish_trades([trade(9)], "binance/2")
     assert bus.unstored(topics.TRADES) == MAX_TRADES_PER_ENTRY + 4
@@ -246,7 +246,7 @@ def test_trades_are_stored_once_and_never_broadcast(bus: Bus, raw_redis: redis_c
     assert b"".join(each.lines for each in got) == trade_lines([*trades, trade(9)])
     assert got[2].lines == b"BTCUSDT\t9\t2025-11-18T12:30:00.000000Z\t9.10\t0.00100000\tsell\n"
     raw_redis.publish("end", b"")
-    until(lambda: (message := pubsub.get_message(timeout=0.2)) and message["channel"] == b"end", what="nothing but the end")
+    until(lambda: (message := pubsub.get_message(timeout=0.2)) and message["channel"] == b"end", what="the end message alone")
     pubsub.close()
 
 
@@ -288,7 +288,7 @@ def test_full_trade_stream_refuses_trades_until_the_store_catches_up(servers: Se
     with pytest.raises(BusFull):
         bus.publish_trades(two_parts, "binance/2")
     assert bus.unstored(topics.TRADES) == MAX_TRADES_PER_ENTRY + 1
-    assert bus.publish_prices([tick(1)])[0].seq == 1  # prices have a limit of their own
+    assert bus.publish_prices([tick(1)])[0].seq == 1  # prices have a separate limit
     entries = bus.read_unstored_trades(1, 0)
     assert bus.forget_trades(entries) == 1
     bus.publish_trades(two_parts, "binance/2")  # the repeat appends the refused part only

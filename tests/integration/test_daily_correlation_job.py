@@ -1,4 +1,4 @@
-"""The daily job on real candles: every matrix beside pandas and scikit-learn, and what it tells whom."""
+"""The daily job on real candles: matrices against pandas and scikit-learn, and its messages."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def stored(store: Store, method: str, as_of: datetime = MIDNIGHT) -> dict[tuple[
     return {(row[0], row[1]): (row[2], row[3]) for row in rows}
 
 
-def told(bus: Bus, channel: str) -> list[dict[str, Any]]:
+def published(bus: Bus, channel: str) -> list[dict[str, Any]]:
     bodies = [orjson.loads(entry.body) for entry in bus.backwards(channel)][::-1]
     assert not any(CHANNELS[channel].schema.validate(body) for body in bodies)
     return bodies
 
 
 def oracle(method: str, returns: pd.DataFrame) -> dict[tuple[str, str], tuple[float | None, int]]:
-    """Every pair, the smaller name first."""
+    """Return the values of all pairs, the smaller name first."""
     known = returns.notna().astype(int)
     counts = known.T @ known
     matrix = {"ewma": _ewma, "shrunk": _shrunk}[method](returns) if method in ("ewma", "shrunk") else returns.corr(method, MINIMUM)  # type: ignore[arg-type]
@@ -108,7 +108,7 @@ def test_correlations_equal_those_of_pandas(work: JobContext, store: Store, shar
 
 
 def test_pairs_with_few_hours_in_common_are_not_available(work: JobContext, store: Store) -> None:
-    """An instrument that has just come, and one that trades while the others do not."""
+    """One instrument is new, and one trades only while the others do not."""
     rows = recorded(["EUR_USD", "GBP_USD"], START, MIDNIGHT)
     few = recorded(["USD_JPY"], MIDNIGHT - 40 * HOUR, MIDNIGHT)
     saturday = datetime(2021, 9, 11, tzinfo=UTC)
@@ -119,7 +119,7 @@ def test_pairs_with_few_hours_in_common_are_not_available(work: JobContext, stor
     assert pearson["EUR_USD", "GBP_USD"][0] is not None
     assert pearson["EUR_USD", "USD_JPY"] == (None, 39)
     assert pearson["BTCUSDT", "EUR_USD"] == (None, 0)
-    assert len(pearson) == 6, "instruments without a candle are not in it"
+    assert len(pearson) == 6, "instruments without a candle are omitted"
     assert select(store, "SELECT * FROM correlations WHERE correlation NOT BETWEEN -1 AND 1 OR correlation = 'NaN'") == []
 
 
@@ -128,22 +128,22 @@ def test_constant_prices_have_no_correlation(work: JobContext, store: Store, bus
     put(store, [*recorded(["EUR_USD"], START, MIDNIGHT), *flat])
     daily_correlation_job(work, MIDNIGHT)
     assert {method: stored(store, method)["EUR_USD", "USD_JPY"][0] for method in METHODS} == dict.fromkeys(METHODS)
-    assert "NaN" not in str(told(bus, topics.DATA_READY))
+    assert "NaN" not in str(published(bus, topics.DATA_READY))
 
 
 def test_data_ready_is_published_for_the_matrix(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, MIDNIGHT))
     daily_correlation_job(work, MIDNIGHT)
-    (ready,) = told(bus, topics.DATA_READY)
+    (ready,) = published(bus, topics.DATA_READY)
     assert (ready["data_type"], ready["instruments"], ready["as_of"]) == ("correlation_matrix", list(PAIRS), format_time(MIDNIGHT))
-    assert told(bus, topics.CORRELATION_ALERTS) == [], "there is no day before"
+    assert published(bus, topics.CORRELATION_ALERTS) == [], "there is no day before"
 
 
 @pytest.mark.parametrize("symbols", [[], ["EUR_USD"]])
 def test_job_with_fewer_than_two_instruments_succeeds(work: JobContext, store: Store, bus: Bus, symbols: list[str]) -> None:
     put(store, recorded(symbols, START, MIDNIGHT))
     assert daily_correlation_job(work, MIDNIGHT) == 0
-    assert told(bus, topics.DATA_READY) == []
+    assert published(bus, topics.DATA_READY) == []
 
 
 def test_change_between_days_is_an_alert(work: JobContext, store: Store, bus: Bus) -> None:
@@ -160,7 +160,7 @@ def test_change_between_days_is_an_alert(work: JobContext, store: Store, bus: Bu
         if (change := abs(value - previous)) > threshold:
             severe = change > 2 * threshold
             expected[pair] = (value, previous, 2 * threshold if severe else threshold, "critical" if severe else "warning")
-    alerts = told(bus, topics.CORRELATION_ALERTS)
+    alerts = published(bus, topics.CORRELATION_ALERTS)
     assert {
         (each["instrument1"], each["instrument2"]): tuple(
             each[name] for name in ("correlation", "previous_correlation", "threshold", "severity")
@@ -170,14 +170,14 @@ def test_change_between_days_is_an_alert(work: JobContext, store: Store, bus: Bu
     assert {each["severity"] for each in alerts} == {"warning", "critical"}
     assert all(each["change"] == each["correlation"] - each["previous_correlation"] for each in alerts)
     daily_correlation_job(watching(work, threshold), MIDNIGHT + DAY)
-    assert told(bus, topics.CORRELATION_ALERTS) == alerts, "a moment that was judged is not judged again"
+    assert published(bus, topics.CORRELATION_ALERTS) == alerts, "a run for the same time does not evaluate alerts again"
 
 
 def test_day_after_a_missed_day_makes_no_alert(work: JobContext, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, MIDNIGHT + 2 * DAY))
     for day in (0, 2):
         daily_correlation_job(watching(work, 1e-9), MIDNIGHT + day * DAY)
-    assert told(bus, topics.CORRELATION_ALERTS) == []
+    assert published(bus, topics.CORRELATION_ALERTS) == []
 
 
 def test_matrix_computed_again_replaces_the_first(work: JobContext, store: Store) -> None:

@@ -1,4 +1,4 @@
-"""The hub's gunicorn worker: it does not live on without its acceptor."""
+"""The hub's gunicorn worker ends if its acceptor ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.processes import Running, free_port
 _WORKER = "config.gunicorn.eventlet_worker.EventletWorker"
 
 
-def test_a_worker_whose_acceptor_ends_is_replaced_and_its_error_is_logged(tmp_path: Path) -> None:
+def test_worker_without_its_acceptor_is_replaced_and_logged(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     argv = [

@@ -1,4 +1,4 @@
-"""Holes in trades, found in a real store."""
+"""The search for gaps in the trades of a real store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def watermarks(store: Store) -> dict[str, int]:
 
 
 def trade(number: int, symbol: str = "BTCUSDT") -> Trade:
-    """Ten trades a second; two of them at the same moment."""
+    """Return trade `number`: ten trades per second, two of them at the same time."""
     moment = datetime(2025, 11, 18, tzinfo=UTC) + timedelta(milliseconds=200 * (number // 2))
     return Trade(symbol, number, format_time(moment), "1.00", "2.0", "buy")
 
@@ -45,7 +45,7 @@ def test_holes_are_recorded_when_the_watermark_passes_them(store: Store) -> None
         assert advance_watermark(cursor, "binance", "BTCUSDT", NOW).holes == 0
 
 
-def test_a_symbol_without_trades_has_neither_watermark_nor_gap(store: Store) -> None:
+def test_symbol_without_trades_has_neither_watermark_nor_gap(store: Store) -> None:
     with store.transaction() as cursor:
         assert advance_watermark(cursor, "binance", "BTCUSDT", NOW).holes == 0
     assert (watermarks(store), gaps(store)) == ({}, [])
@@ -75,7 +75,7 @@ def test_rolled_back_watermark_records_no_gap(store: Store) -> None:
 def test_open_gaps_equal_the_missing_trades_in_any_order(
     store: Store, ids: set[int], later: set[int], batches: int, rows: int, seed: int
 ) -> None:
-    """Trades arrive in any order and in batches; holes are searched in between, few rows at a time."""
+    """Trades arrive in any order, in batches; the search runs in between, few rows at a time."""
     with store.transaction() as cursor:
         cursor.execute("TRUNCATE raw_trades, gaps, trade_watermarks, candle_marks")
     order = sorted(ids)

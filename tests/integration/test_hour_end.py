@@ -1,4 +1,4 @@
-"""Whole hours before figures: what is on its way is waited for, OANDA's candles are fetched, and a stop leaves nothing half done."""
+"""Runs wait for complete hours and fetch OANDA's candles; a stop leaves no partial result."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def estimates(store: Store) -> dict[tuple[str, str], float]:
     return {(row[0], row[1]): row[2] for row in select(store, "SELECT symbol, estimator, volatility FROM volatility")}
 
 
-# what is on its way
+# prices and candles that are not stored yet
 
 
 def test_run_waits_for_prices_on_the_bus(work: JobContext, store: Store, bus: Bus) -> None:
@@ -113,7 +113,7 @@ def test_stop_during_the_wait_is_no_success(work: JobContext, store: Store, name
 
 
 def test_two_concurrent_runs_leave_the_rows_of_one(work: JobContext, store: Store, bus: Bus) -> None:
-    """A run by hand beside the scheduler's."""
+    """A manual run during the scheduler's run."""
     put(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, NOON))
     eager = replace(work, settings=replace(work.settings, volatility_threshold=0.0001, volatility_critical=0.5))
     midnight = NOON.replace(hour=0)
@@ -129,7 +129,7 @@ def test_two_concurrent_runs_leave_the_rows_of_one(work: JobContext, store: Stor
     assert len(list(bus.backwards(topics.PRICES))) == 3
 
 
-# OANDA's own
+# OANDA's own candles
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def broker() -> Iterator[OandaStandIn]:
 def fed(work: JobContext, store: Store, broker: OandaStandIn, monkeypatch: pytest.MonkeyPatch) -> JobContext:
     """JobContext with OANDA as a source, and a store with all but its last three hours."""
     monkeypatch.setattr("jobs.feeds.http_json.retry_delay", lambda attempt, jitter: 0.01)
-    monkeypatch.setattr(hour_end, "CANDLE_WAIT_SECONDS", 0.3)  # nobody stores what the runs publish
+    monkeypatch.setattr(hour_end, "CANDLE_WAIT_SECONDS", 0.3)  # no writer stores the published prices
     put(store, recorded(["EUR_USD", "USD_JPY"], START, NOON - 3 * HOUR))
     settings = replace(
         work.settings,
@@ -175,7 +175,7 @@ def test_last_hours_are_fetched_again(fed: JobContext, store: Store, broker: Oan
 
 
 def test_unavailable_broker_fails_the_run_which_is_retried(fed: JobContext, store: Store, bus: Bus, broker: OandaStandIn) -> None:
-    """And what does not depend on it is there at once."""
+    """Figures that do not depend on the broker are stored at once."""
     put(store, [candle("BTCUSDT", NOON - number * HOUR, ("9", "10", "8", "9.5")) for number in range(1, 40)])
     broker.control(do="refuse", status=503, times=10, path="candles")  # two runs, five requests each
     with pytest.raises(SourceError, match="503"):
@@ -218,5 +218,5 @@ def test_daily_job_fetches_the_last_hour_too(fed: JobContext, store: Store) -> N
     daily_correlation_job(fed, midnight)
     assert select(store, "SELECT max(end_time) FROM candles WHERE end_time <= %s", midnight) == [(midnight,)]
     assert select(store, "SELECT observations FROM correlations WHERE method = 'pearson'") == [
-        (len(recorded(["EUR_USD"], START, midnight)) - 3,)  # less the first hour, and those after two weekends
+        (len(recorded(["EUR_USD"], START, midnight)) - 3,)  # without the first hour and those after two weekends
     ]

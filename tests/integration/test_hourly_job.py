@@ -1,4 +1,4 @@
-"""The hourly job on real candles: every figure beside pandas, and what it tells whom."""
+"""The hourly job on real candles: figures against pandas, and its messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MakeWork = Callable[..., JobContext]
 
 @pytest.fixture
 def make_work(settings: Settings, bus: Bus, store: Store) -> MakeWork:
-    """JobContext at a moment a little after the hour."""
+    """Return a JobContext shortly after the hour."""
 
     def make(as_of: datetime, **changes: Any) -> JobContext:
         return JobContext(replace(settings, **changes), bus, store, lambda: as_of + timedelta(seconds=10))
@@ -50,8 +50,8 @@ def stored(store: Store, as_of: datetime) -> dict[Key, Estimate]:
     return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
 
 
-def told(bus: Bus, channel: str) -> list[dict[str, Any]]:
-    """What is in the channel's stream, oldest first; all of it passes the schema that the hub checks with."""
+def published(bus: Bus, channel: str) -> list[dict[str, Any]]:
+    """Return the messages of the channel's stream, oldest first; all pass the hub's schema."""
     bodies = [orjson.loads(entry.body) for entry in bus.backwards(channel)][::-1]
     assert not any(CHANNELS[channel].schema.validate(body) for body in bodies)
     return bodies
@@ -81,12 +81,12 @@ def test_closed_market_has_no_figures(make_work: MakeWork, store: Store, bus: Bu
     put(store, recorded(PAIRS, START, SATURDAY))
     assert hourly_job(make_work(SATURDAY), SATURDAY) == 0
     assert stored(store, SATURDAY) == {}
-    assert [told(bus, channel) for channel in topics.relayed()] == [[]] * 5
+    assert [published(bus, channel) for channel in topics.relayed()] == [[]] * 5
 
 
 def test_job_with_an_empty_store_succeeds(make_work: MakeWork, bus: Bus) -> None:
     assert hourly_job(make_work(WEDNESDAY), WEDNESDAY) == 0
-    assert told(bus, topics.DATA_READY) == []
+    assert published(bus, topics.DATA_READY) == []
 
 
 def test_flat_prices_have_zero_volatility_and_few_hours_none(make_work: MakeWork, store: Store) -> None:
@@ -98,21 +98,21 @@ def test_flat_prices_have_zero_volatility_and_few_hours_none(make_work: MakeWork
 
 
 def test_contradictory_prices_make_no_figure(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    """Whatever a feed gave: no NaN is stored, none is told."""
+    """No NaN is stored or published for any input."""
     hours = [WEDNESDAY - number * HOUR for number in range(1, 40)]
     odd = [("1.1", "1.0", "1.2", "1.1"), ("0", "0", "0", "0"), ("1.1", "1.1", "1.1", "-1")]
     put(store, [candle("EUR_USD", start, odd[number % 3]) for number, start in enumerate(hours)])
     hourly_job(make_work(WEDNESDAY), WEDNESDAY)
     assert select(store, "SELECT * FROM volatility WHERE 'NaN' IN (volatility, annualised) OR volatility < 0") == []
     for channel in topics.relayed():
-        assert "NaN" not in str(told(bus, channel))
+        assert "NaN" not in str(published(bus, channel))
 
 
 def test_subscriber_receives_prices_alerts_and_data_ready(make_work: MakeWork, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, WEDNESDAY))
     work = make_work(WEDNESDAY, volatility_threshold=0.003, volatility_critical=0.006)
     hourly_job(work, WEDNESDAY)
-    ready = [(body["data_type"], body["instruments"], body["as_of"]) for body in told(bus, topics.DATA_READY)]
+    ready = [(body["data_type"], body["instruments"], body["as_of"]) for body in published(bus, topics.DATA_READY)]
     assert ready == [(kind, sorted(PAIRS), format_time(WEDNESDAY)) for kind in ("hourly_candles", "volatility")]
     daily = {symbol: figures[0] for (symbol, name), figures in stored(store, WEDNESDAY).items() if name == "alert"}
     expected = {
@@ -120,9 +120,11 @@ def test_subscriber_receives_prices_alerts_and_data_ready(make_work: MakeWork, s
         for symbol, value in daily.items()
         if value > 0.003
     }
-    alerts = {body["instrument"]: (body["volatility"], body["threshold"], body["severity"]) for body in told(bus, topics.VOLATILITY_ALERTS)}
+    alerts = {
+        body["instrument"]: (body["volatility"], body["threshold"], body["severity"]) for body in published(bus, topics.VOLATILITY_ALERTS)
+    }
     assert alerts == expected != {}
-    prices = {body["instrument"]: body["price"] for body in told(bus, topics.PRICES)}
+    prices = {body["instrument"]: body["price"] for body in published(bus, topics.PRICES)}
     last = {row.symbol: row for row in recorded(PAIRS, WEDNESDAY - HOUR, WEDNESDAY)}
     for symbol, row in last.items():
         assert row.bid is not None
@@ -135,10 +137,10 @@ def test_repeated_run_publishes_only_data_ready_again(make_work: MakeWork, store
     work = make_work(WEDNESDAY, volatility_threshold=0.003)
     hourly_job(work, WEDNESDAY)
     write(work)
-    before = stored(store, WEDNESDAY), told(bus, topics.VOLATILITY_ALERTS), told(bus, topics.PRICES)
+    before = stored(store, WEDNESDAY), published(bus, topics.VOLATILITY_ALERTS), published(bus, topics.PRICES)
     hourly_job(work, WEDNESDAY)
-    assert (stored(store, WEDNESDAY), told(bus, topics.VOLATILITY_ALERTS), told(bus, topics.PRICES)) == before
-    assert len(told(bus, topics.DATA_READY)) == 4
+    assert (stored(store, WEDNESDAY), published(bus, topics.VOLATILITY_ALERTS), published(bus, topics.PRICES)) == before
+    assert len(published(bus, topics.DATA_READY)) == 4
 
 
 def test_earlier_time_than_the_last_judged_makes_no_alert(make_work: MakeWork, store: Store, bus: Bus) -> None:
@@ -148,14 +150,14 @@ def test_earlier_time_than_the_last_judged_makes_no_alert(make_work: MakeWork, s
     earlier = WEDNESDAY - HOUR
     hourly_job(make_work(WEDNESDAY, volatility_threshold=0.0001, volatility_critical=0.0002), earlier)
     assert stored(store, earlier)
-    assert told(bus, topics.VOLATILITY_ALERTS) == []
+    assert published(bus, topics.VOLATILITY_ALERTS) == []
 
 
 def test_instrument_with_own_thresholds_uses_them(make_work: MakeWork, store: Store, bus: Bus) -> None:
     put(store, recorded(PAIRS, START, WEDNESDAY))
     own = {"GBP_JPY": (0.0001, 0.5), "EUR_USD": (0.4, 0.5)}
     hourly_job(make_work(WEDNESDAY, volatility_threshold=0.001, volatility_critical=0.002, volatility_thresholds=own), WEDNESDAY)
-    alerts = {body["instrument"]: (body["severity"], body["threshold"]) for body in told(bus, topics.VOLATILITY_ALERTS)}
+    alerts = {body["instrument"]: (body["severity"], body["threshold"]) for body in published(bus, topics.VOLATILITY_ALERTS)}
     assert alerts.pop("GBP_JPY") == ("warning", 0.0001)
     assert set(alerts.values()) == {("critical", 0.002)}
     assert alerts.keys() == set(PAIRS) - {"GBP_JPY", "EUR_USD"}
@@ -164,12 +166,12 @@ def test_instrument_with_own_thresholds_uses_them(make_work: MakeWork, store: St
 @pytest.mark.parametrize(
     ("time", "mid", "news"),
     [
-        (WEDNESDAY - 3 * HOUR, "1.5", True),  # an hour that nobody has seen
+        (WEDNESDAY - 3 * HOUR, "1.5", True),  # an hour without published prices
         (WEDNESDAY - 3 * HOUR, "1.1", True),
-        (WEDNESDAY - timedelta(seconds=1), "1.5", True),  # another price within the hour: the feed missed the last ones
-        (WEDNESDAY - timedelta(seconds=1), "1.10", False),  # what made the candle
+        (WEDNESDAY - timedelta(seconds=1), "1.5", True),  # another price within the hour: the feed missed the last prices
+        (WEDNESDAY - timedelta(seconds=1), "1.10", False),  # the price of the candle's close
         (WEDNESDAY, "1.5", False),
-        (WEDNESDAY + timedelta(seconds=1), "1.5", False),  # never back
+        (WEDNESDAY + timedelta(seconds=1), "1.5", False),  # an older price is never published
     ],
 )
 def test_closing_price_is_published_if_it_is_new(make_work: MakeWork, store: Store, bus: Bus, time: datetime, mid: str, news: bool) -> None:
@@ -177,7 +179,7 @@ def test_closing_price_is_published_if_it_is_new(make_work: MakeWork, store: Sto
     bus.cache_price("EUR_USD", bid=mid, ask=mid, mid=mid, time=time)
     write(make_work(WEDNESDAY))
     hourly_job(make_work(WEDNESDAY), WEDNESDAY)
-    assert len(told(bus, topics.PRICES)) == 1 + news
+    assert len(published(bus, topics.PRICES)) == 1 + news
 
 
 def test_later_run_publishes_the_missing_closing_prices(make_work: MakeWork, store: Store, bus: Bus) -> None:
@@ -185,11 +187,11 @@ def test_later_run_publishes_the_missing_closing_prices(make_work: MakeWork, sto
         put(store, [candle(symbol, WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
         hourly_job(make_work(WEDNESDAY), WEDNESDAY)
         write(make_work(WEDNESDAY))
-    assert [body["instrument"] for body in told(bus, topics.PRICES)] == ["EUR_USD", "GBP_USD"]
+    assert [body["instrument"] for body in published(bus, topics.PRICES)] == ["EUR_USD", "GBP_USD"]
 
 
 def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    """Else the close of the last hour before a weekend would be a candle of the next, and that one's close a candle again."""
+    """A candle of a closing price would have a close too, and so on over the whole weekend."""
     put(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
     work = make_work(WEDNESDAY)
     hourly_job(work, WEDNESDAY)
@@ -200,7 +202,7 @@ def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: 
 
 
 def write(work: JobContext) -> None:
-    """Store what waits on the bus, and make its candles."""
+    """Store the entries of the bus and build their candles."""
     queue = PriceQueue(work.bus)
     work.bus.open_group(queue.channel)
     Writer(work.bus, work.store, BatchRule(), queue).write_batch(queue.read(queue.most, 0))

@@ -1,4 +1,4 @@
-"""A loop of the hub that ends unexpectedly ends the process: a hub without its relay must not look healthy."""
+"""The unexpected end of a loop ends the hub, because a hub without its relay looks healthy."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def test_example_on_a_terminal_draws_a_coloured_table(project: Path, hub: Web, b
     reader.join(10)
     os.close(master)
     assert shown.startswith(b"\x1b[?1049h")
-    left = bytes(shown).rpartition(b"\x1b[?25h\x1b[?1049l")[2].decode().split()  # the text that stays on the screen
+    left = bytes(shown).rpartition(b"\x1b[?25h\x1b[?1049l")[2].decode().split()  # the remaining text on the screen
     assert left[:10] == ["instrument", "bid", "ask", "mid", "time", "EUR_USD", "1.0945", "1.0947", "1.4", TIME]
 
 
@@ -225,14 +225,14 @@ def _drain(master: int, shown: bytearray) -> None:
 
 SCRIPT = """<script type="module">
 import { FXDataPipelineClient } from "tickwire-client";
-window.told = [];
+window.events = [];
 const client = new FXDataPipelineClient(HUB, { reconnectionDelay: 100, reconnectionDelayMax: 300, requestTimeout: 60_000 });
-client.onPriceUpdate(({ seq }) => told.push(["price", seq]));
-client.onGap((gap) => told.push(["gap", gap]));
+client.onPriceUpdate(({ seq }) => events.push(["price", seq]));
+client.onGap((gap) => events.push(["gap", gap]));
 await client.connect({ timeout: 0 });
 const { latency } = await client.ping();
 await client.subscribe("EUR_USD");
-told.push(["ready", latency]);
+events.push(["ready", latency]);
 </script>"""
 
 
@@ -245,18 +245,18 @@ def test_client_in_a_browser_over_a_restart_receives_all_prices(project: Path, h
     publish(bus)
     with browser.opened(packages, "index.html", tmp_path / "profile") as page:
 
-        def told() -> list[Any]:
-            return page.evaluate("window.told") or []
+        def events() -> list[Any]:
+            return page.evaluate("window.events") or []
 
         def so_far() -> str:
-            return f"the page; told: {told()}, complaints: {page.complaints}"
+            return f"the page; events: {events()}, errors: {page.complaints}"
 
-        until(lambda: any(what == "ready" for what, _ in told()), 60, so_far)
+        until(lambda: any(name == "ready" for name, _ in events()), 60, so_far)
         publish(bus, 2)
-        until(lambda: ["price", 3] in told(), 30, so_far)
+        until(lambda: ["price", 3] in events(), 30, so_far)
         hub.kill()
         publish(bus, 2)
         hub.start()
-        until(lambda: ["price", 5] in told(), 60, so_far)
-        assert sorted(seq for what, seq in told() if what == "price") == [2, 3, 4, 5]
-        assert {what for what, _ in told()} == {"ready", "price"}
+        until(lambda: ["price", 5] in events(), 60, so_far)
+        assert sorted(seq for name, seq in events() if name == "price") == [2, 3, 4, 5]
+        assert {name for name, _ in events()} == {"ready", "price"}

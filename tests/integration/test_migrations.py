@@ -71,7 +71,7 @@ def test_instruments_equal_the_contract(store: Store) -> None:
             assert each.precision == (4 if each.symbol in ("ADAUSDT", "XRPUSDT") else 2)
 
 
-def test_the_sessions_are_four_with_zone_names(store: Store) -> None:
+def test_sessions_are_four_with_zone_names(store: Store) -> None:
     with store.transaction() as cursor:
         sessions = {each.name: each for each in all_sessions(cursor)}
     assert {name: each.zone for name, each in sessions.items()} == {
@@ -82,7 +82,7 @@ def test_the_sessions_are_four_with_zone_names(store: Store) -> None:
         assert each.opens < each.closes
 
 
-def test_every_migration_is_applied_once_and_in_order(empty_database: str) -> None:
+def test_migrations_are_applied_once_and_in_order(empty_database: str) -> None:
     assert migrate.apply(empty_database) == files()
     assert migrate.apply(empty_database) == []
     assert run(empty_database, "SELECT count(*) FROM instruments") == [(31,)]
@@ -96,7 +96,7 @@ def test_concurrent_migrations_run_one_after_the_other(empty_database: str) -> N
 
 
 def test_failed_migration_is_rolled_back(empty_database: str) -> None:
-    run(empty_database, "CREATE TABLE market_sessions (name text)")  # makes the second statement fail
+    run(empty_database, "CREATE TABLE market_sessions (name text)")  # the second statement fails because of it
     with pytest.raises(StoreError, match="market_sessions"):
         migrate.apply(empty_database)
     assert run(empty_database, "SELECT to_regclass('instruments')") == [(None,)]
@@ -146,6 +146,6 @@ def test_repeated_price_is_stored_once(store: Store) -> None:
         assert insert_prices(cursor, [row(2, "1"), row(3, "1")]) == 1
 
 
-def test_an_instrument_of_another_kind_is_refused(database_url: str) -> None:
+def test_instrument_of_another_kind_is_refused(database_url: str) -> None:
     with pytest.raises(psycopg2.errors.CheckViolation):
         run(database_url, "INSERT INTO instruments VALUES ('X', 'X', 'bond', 2, 'synthetic')")

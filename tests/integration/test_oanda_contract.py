@@ -1,4 +1,4 @@
-"""What every source promises, of the OANDA source: the tests are those of `tests/unit/test_sources.py`."""
+"""The contract of all sources for the OANDA source, with the tests of test_sources.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Monthly partitions on a real PostgreSQL: created and dropped without blocking anyone."""
+"""Monthly partitions on a real PostgreSQL: created and dropped without blocking other sessions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def make(store: Store, *months: str, tables: tuple[str, ...] = TABLES) -> None:
 
 @contextmanager
 def reading(database_url: str, table: str) -> Iterator[None]:
-    """A transaction that reads the table and stays open, as an export does."""
+    """Keep a transaction open that reads the table, like an export."""
     connection = psycopg2.connect(database_url)
     try:
         connection.cursor().execute(f"SELECT count(*) FROM {table}")  # noqa: S608 - the transaction stays open
@@ -69,7 +69,7 @@ def reading(database_url: str, table: str) -> Iterator[None]:
         (date(2025, 1, 31), ["2025-01", "2025-02"]),
     ],
 )
-def test_this_month_and_the_next_are_made_ahead(store: Store, today: date, months: list[str]) -> None:
+def test_this_month_and_the_next_are_created_ahead(store: Store, today: date, months: list[str]) -> None:
     for _ in range(2):
         make_coming_months(store, today)
         assert {table: names(store, table) for table in TABLES} == dict.fromkeys(TABLES, months)
@@ -122,8 +122,8 @@ def test_table_without_partitions_is_unchanged(store: Store) -> None:
 @pytest.mark.parametrize(
     ("today", "days", "left"),
     [
-        (date(2026, 3, 2), 30, ["2026-01", "2026-02", "2026-03"]),  # up to 31 January, which is January's last day
-        (date(2026, 3, 3), 30, ["2026-02", "2026-03"]),  # up to 1 February: all of January is older
+        (date(2026, 3, 2), 30, ["2026-01", "2026-02", "2026-03"]),  # older than 31 January: January is kept for its last day
+        (date(2026, 3, 3), 30, ["2026-02", "2026-03"]),  # older than 1 February: all of January
         (date(2026, 3, 31), 30, ["2026-03"]),
         (date(2026, 3, 31), 1, ["2026-03"]),
         (date(2026, 3, 31), 36_500, ["2024-12", "2025-12", "2026-01", "2026-02", "2026-03"]),
@@ -165,7 +165,7 @@ def test_month_with_a_reader_stays_until_the_next_run(store: Store, database_url
     make(store, "2025-01", "2026-03")
     keep = {"prices": 90, "candles": 90}
     with reading(database_url, "prices"):
-        assert drop_old_months(store, date(2026, 3, 1), keep) == ["candles_2025_01"]  # the other table does not wait for it
+        assert drop_old_months(store, date(2026, 3, 1), keep) == ["candles_2025_01"]  # the other table does not wait
     assert "old months of prices are not dropped this time" in caplog.text
     assert drop_old_months(store, date(2026, 3, 1), keep) == ["prices_2025_01"]
 
@@ -189,7 +189,7 @@ def test_each_table_has_its_setting(settings: Settings) -> None:
     assert set(retention_days(settings).values()) == {730}
 
 
-def test_job_makes_coming_months_and_drops_old_ones(settings: Settings, store: Store, bus: Bus) -> None:
+def test_job_creates_coming_months_and_drops_old_ones(settings: Settings, store: Store, bus: Bus) -> None:
     make(store, "2023-11", "2023-12")
     moment = datetime(2025, 12, 31, 0, 5, tzinfo=UTC)
     work = JobContext(replace(settings, retention_candles=0), bus, store, lambda: moment)

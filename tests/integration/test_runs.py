@@ -1,4 +1,4 @@
-"""Timed jobs: every run is a row, one that fails is tried again, one that was missed is caught up once."""
+"""Timed jobs: a row per run, retries of failed runs, one run after missed ones."""
 
 from __future__ import annotations
 

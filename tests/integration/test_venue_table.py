@@ -1,4 +1,4 @@
-"""The venue table: a venue that a test adds, one row in each half, is accepted, built, filled and reported."""
+"""The venue table: the hub accepts, builds, fills and reports a venue of two added rows."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def venue(monkeypatch: pytest.MonkeyPatch) -> Venue:
 
 @pytest.fixture
 def context(venue: Venue, settings: Settings, bus: Bus, store: Store) -> JobContext:
-    """Jobs with the invented venue as their only source, and its instrument in the store."""
+    """A JobContext with the added venue as the only source, and its instrument in the store."""
     with store.transaction() as cursor:
         cursor.execute(
             "INSERT INTO instruments (symbol, name, kind, precision, source) VALUES (%s, 'Toy', 'crypto', 2, %s)", (COIN, venue.name)
@@ -149,7 +149,7 @@ def test_added_venue_is_published_stored_and_filled(context: JobContext, store: 
 
 @pytest.fixture
 def reported(context: JobContext, bus: Bus, store: Store) -> Iterator[FlaskClient]:
-    """REST beside jobs whose only source is the invented venue."""
+    """REST while jobs run with the added venue as the only source."""
     with running(context, ingest):
         until(lambda: bus.sources().get("toyex", {}).get("state") == "live", what="a report of the source")
         yield create_app(context.settings, bus, store, utc_now, "1").test_client()

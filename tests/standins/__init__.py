@@ -1,1 +1,1 @@
-"""Local servers that behave like the real services, misbehaviour included."""
+"""Local servers that behave like the real services, including their faults."""

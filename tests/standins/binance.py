@@ -1,53 +1,62 @@
-"""A local Binance: real WebSocket streams and a real REST API, in a process of its own, which can be told to misbehave.
+"""A local Binance in a separate process: WebSocket streams, a REST API and faults on command.
 
     with BinanceStandIn(tmp_path, trades=100_000, speed=None) as binance:
-        settings = replace(settings, binance_ws_url=binance.ws_url, binance_rest_url=binance.rest_url, binance_symbols=binance.symbols)
+        urls = {"binance_ws_url": binance.ws_url, "binance_rest_url": binance.rest_url}
+        settings = replace(settings, **urls, binance_symbols=binance.symbols)
         # or, for a process: jobs(settings, log, SOURCES="binance", **binance.variables)
         binance.control("drop")
         until(lambda: binance.state()["ended"])
         assert stored == binance.expected()
 
-Time is the market's, and it goes on whether anybody listens or not: it begins with the first WebSocket connection (with `waits=True`
-only at `control("go")`). What happens while nobody is connected, or is skipped or stalled, is missed by the stream and to be had over
-REST (`/api/v3/historicalTrades`, `/api/v3/aggTrades`), which knows everything up to the present position and nothing beyond.
+The market has its own time, which passes with or without clients. It starts at the first WebSocket
+connection, or at `control("go")` if `waits=True`. A stream misses all messages while it is skipped,
+stalled or disconnected. REST (`/api/v3/historicalTrades`, `/api/v3/aggTrades`) returns all trades
+up to the current position.
 
-What happens is either the recording of 2024-08-08 in `tests/data/binance` (BTCUSDT and ETHUSDT, 15,863 trades and 59,002 other
-messages in six minutes; `trades=None`) or `trades` generated trades over `symbols`, `per_second` of them a market second, ids from
-1,000,000 on for each symbol, the same at every start. `speed` is market seconds a second; None is as fast as the slowest client reads,
-and `missed_rate` messages a second while there is no client. `start` moves the first trade to a time of your choice (None: the
-recording's own time, 2025-11-18 for generated ones). `microseconds` sends all times in microseconds; else, as the real service does,
-only to who asks for them.
+If `trades` is None, the market plays the recording of 2024-08-08 in `tests/data/binance`: BTCUSDT
+and ETHUSDT, 15,863 trades and 59,002 other messages in six minutes. Otherwise it generates `trades`
+trades over `symbols`, `per_second` of them per market second. Their ids start at 1,000,000 for each
+symbol, and they are the same at every start.
+
+- `speed`: market seconds per second. None: as fast as the slowest client reads, and `missed_rate`
+  messages per second without a client.
+- `start`: the time of the first trade. None: the recording's own time, or 2025-11-18 for generated
+  trades.
+- `microseconds`: send all times in microseconds. If it is false, only clients that request
+  microseconds receive them, as at the real service.
 
 `control(do, **how)`:
 
 | do | how | |
 | --- | --- | --- |
-| `go`, `pause` | | let time pass, stop it |
-| `jump` | `position` (default: the end) | everything up to there has happened; no stream tells it |
-| `speed` | `speed` | from now on |
+| `go`, `pause` | | start or stop the time |
+| `jump` | `position` (default: the end) | go to the position; streams miss the messages before it |
+| `speed` | `speed` | set the speed |
 | `drop` | | reset every WebSocket connection |
-| `close` | `code=1001`, `reason` | close them normally, as after 24 hours |
-| `shutdown` | `seconds=0.5`, `wrapped=True` | send `serverShutdown`, close those who stayed after `seconds` |
-| `stall` | `seconds` (default: until `resume`) | who is connected gets nothing more but pongs; later connections are well |
-| `freeze` | the same | not even pings are answered |
-| `resume` | | end that; what happened meanwhile is missed |
-| `vanish` | `seconds=1` | reset everything, refuse every connection (REST: reset every request) for so long |
+| `close` | `code=1001`, `reason` | close every connection normally, as after 24 hours |
+| `shutdown` | `seconds=0.5`, `wrapped=True` | `serverShutdown`; close after `seconds` |
+| `stall` | `seconds` (default: until `resume`) | open connections get pongs only; new ones work |
+| `freeze` | the same | open connections do not even get pongs |
+| `resume` | | end a stall; streams miss the messages of the stall |
+| `vanish` | `seconds=1` | reset and refuse all connections and REST requests for `seconds` |
 | `garbage` | `text` (default: a dozen kinds) | send it now, one frame each |
-| `half` | `count=1`, `symbol` | the next trades, of `symbol` or of each symbol, arrive as half a JSON text |
-| `skip` | the same | ... are left out of the stream; REST has them |
-| `lose` | the same | ... are nowhere, not even in `expected()`: a hole that cannot be filled |
-| `repeat` | the same | ... are sent twice |
-| `reorder` | the same | ... are sent in the opposite order |
-| `refuse` | `what="rest"` or `"handshake"`, `status=503`, `count=1`, `retry_after` | so many requests are refused |
-| `repeat_pages` | `count=1` | `historicalTrades` gives its last page again, whatever is asked for |
-| `microseconds` | `on=True` | times from now on, in streams and REST |
+| `half` | `count=1`, `symbol` | send half the text of the next trades, of `symbol` or of each |
+| `skip` | the same | ... leave them out of the stream; REST has them |
+| `lose` | the same | ... remove them everywhere, also from `expected()`: the gap cannot be filled |
+| `repeat` | the same | ... send them twice |
+| `reorder` | the same | ... send them in reverse order |
+| `refuse` | `what="rest"` or `"handshake"`, `status=503`, `count=1`, `retry_after` | refuse them |
+| `repeat_pages` | `count=1` | `historicalTrades` repeats its last page for every request |
+| `microseconds` | `on=True` | the unit of times from now on, in streams and REST |
 
-REST counts request weight as the real service does (25, 4 or 1; `X-MBX-USED-WEIGHT-1M`; 429 above 6,000), but over `weight_window`
-seconds, a tenth by default: what is a minute there would be the length of a test here.
+REST counts request weight like the real service (25, 4 or 1; `X-MBX-USED-WEIGHT-1M`; 429 above
+6,000). Its window is `weight_window` seconds instead of a minute, because a minute exceeds the
+length of a test.
 
-`state()`: `position`, `length`, `ended`, `playing`, `connections`, `delivered` (everybody was sent everything so far), `streams`,
-`answered_pings` (links whose pong came; the server pings every `ping_interval` seconds), `handshakes`, `sent`, `requests` by path,
-`trades` that happened by symbol, `lost` as [symbol, id].
+`state()`: `position`, `length`, `ended`, `playing`, `connections`, `delivered` (every message so
+far was sent to every client), `streams`, `answered_pings` (links with a pong; the server pings
+every `ping_interval` seconds), `handshakes`, `sent`, `requests` by path, past `trades` by symbol,
+`lost` as [symbol, id].
 """
 
 from __future__ import annotations
@@ -74,7 +83,7 @@ _GENERATED_START = datetime(2025, 11, 18, tzinfo=UTC)
 
 
 class BinanceStandIn(Running):
-    """The process, for a `with` block. Its files go to `folder`."""
+    """The process, for a `with` block. It writes its files to `folder`."""
 
     def __init__(
         self,
@@ -109,7 +118,7 @@ class BinanceStandIn(Running):
         super().__init__(argv, {}, folder / "binance.log")
 
     def start(self) -> None:
-        """Start it and wait until it serves."""
+        """Start the process and wait until it serves."""
         self._file.unlink(missing_ok=True)
         super().start()
         until(self._serves, 60, "the local Binance")
@@ -123,31 +132,31 @@ class BinanceStandIn(Running):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The settings that make a process use it, as environment variables."""
+        """The environment variables that point a process at this server."""
         return {"BINANCE_WS_URL": self.ws_url, "BINANCE_REST_URL": self.rest_url, "BINANCE_SYMBOLS": ",".join(self.symbols)}
 
     def control(self, do: str, **how: Any) -> None:
-        """Tell it what to do; the table is in the module's docstring."""
-        self._ask("/_control", orjson.dumps({"do": do, **how}))
+        """Run a command of the table in the module's docstring."""
+        self._request("/_control", orjson.dumps({"do": do, **how}))
 
     def state(self) -> dict[str, Any]:
-        """How it is doing."""
-        return dict(orjson.loads(self._ask("/_state")))
+        """Return the state; the module's docstring lists its fields."""
+        return dict(orjson.loads(self._request("/_state")))
 
     def expected(self, *, microseconds: bool | None = None) -> list[Trade]:
-        """Every trade there is to be had from first to last, by symbol and id, as the store should hold them."""
+        """Return every available trade by symbol and id, in the form of the store."""
         micro = self._micro if microseconds is None else microseconds
-        rows = orjson.loads(self._ask("/_trades?micro=1" if micro else "/_trades"))
+        rows = orjson.loads(self._request("/_trades?micro=1" if micro else "/_trades"))
         factor = 1 if micro else 1000
         return [
             Trade(symbol, number, _contract_time(moment * factor), price, quantity, "sell" if maker else "buy")
             for symbol, number, moment, price, quantity, maker in sorted(rows)
         ]
 
-    def _ask(self, path: str, body: bytes | None = None) -> bytes:
+    def _request(self, path: str, body: bytes | None = None) -> bytes:
         try:
-            with urllib.request.urlopen(self.rest_url + path, body, timeout=30) as answer:  # noqa: S310
-                return bytes(answer.read())
+            with urllib.request.urlopen(self.rest_url + path, body, timeout=30) as response:  # noqa: S310
+                return bytes(response.read())
         except urllib.error.HTTPError as error:
             raise ValueError(error.read().decode()) from None
 

@@ -1,4 +1,4 @@
-"""What a test asks the stand-in and tells it to do: `/_state`, `/_trades`, `/_control`."""
+"""The stand-in's routes for tests: `/_state`, `/_trades`, `/_control`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def state(exchange: Exchange, call: Call) -> Any:
 
 
 def trades(exchange: Exchange, call: Call) -> Any:
-    """`GET /_trades`: every trade that is to be had, whether it happened yet or not."""
+    """`GET /_trades`: every available trade, past or future."""
     micro = "micro" in call.parameters
     return [
         (deal.symbol, deal.id, deal.moment(micro), deal.price, deal.quantity, deal.maker)
@@ -44,18 +44,22 @@ def trades(exchange: Exchange, call: Call) -> Any:
 
 def control(exchange: Exchange, call: Call) -> Any:
     """`POST /_control`"""
-    asked = orjson.loads(call.body)
-    do, streams = asked.pop("do"), exchange.streams
+    command = orjson.loads(call.body)
+    do, streams = command.pop("do"), exchange.streams
     if do in ("skip", "lose", "repeat", "reorder", "half"):
-        _tamper(exchange, do, asked.get("count", 1), asked.get("symbol"))
+        _tamper(exchange, do, command.get("count", 1), command.get("symbol"))
     elif do == "refuse":
-        which = exchange.refusals if asked.get("what", "rest") == "rest" else streams.refusals
-        which.count, which.status, which.retry_after = asked.get("count", 1), asked.get("status", 503), asked.get("retry_after")
+        refusals = exchange.refusals if command.get("what", "rest") == "rest" else streams.refusals
+        refusals.count, refusals.status, refusals.retry_after = (
+            command.get("count", 1),
+            command.get("status", 503),
+            command.get("retry_after"),
+        )
     elif do == "garbage":
-        for text in [asked["text"].encode()] if "text" in asked else GARBAGE:
-            streams.say(text)
+        for text in [command["text"].encode()] if "text" in command else GARBAGE:
+            streams.send_text(text)
     else:
-        _act(exchange, do, asked)
+        _act(exchange, do, command)
     return {}
 
 
@@ -68,42 +72,42 @@ def _tamper(exchange: Exchange, do: str, count: int, symbol: str | None) -> None
             exchange.market.lost |= {(deal.symbol, deal.id) for deal in deals}
 
 
-def _act(exchange: Exchange, do: str, asked: dict[str, Any]) -> None:
+def _act(exchange: Exchange, do: str, command: dict[str, Any]) -> None:
     streams, loop = exchange.streams, asyncio.get_running_loop()
     if do in ("go", "pause"):
         streams.playing = do == "go"
     elif do == "jump":
-        streams.jump(asked.get("position", -1))
+        streams.jump(command.get("position", -1))
     elif do == "speed":
-        streams.speed = asked["speed"]
+        streams.speed = command["speed"]
     elif do == "drop":
         streams.drop()
     elif do == "close":
-        _keep(loop.create_task(streams.close(asked.get("code", 1001), asked.get("reason", ""))))
+        _keep(loop.create_task(streams.close(command.get("code", 1001), command.get("reason", ""))))
     elif do == "shutdown":
-        _keep(loop.create_task(streams.announce_shutdown(asked.get("seconds", 0.5), asked.get("wrapped", True))))
+        _keep(loop.create_task(streams.announce_shutdown(command.get("seconds", 0.5), command.get("wrapped", True))))
     elif do in ("stall", "freeze"):
         streams.stall(do == "freeze")
-        if "seconds" in asked:
-            loop.call_later(asked["seconds"], streams.resume)
+        if "seconds" in command:
+            loop.call_later(command["seconds"], streams.resume)
     elif do == "resume":
         streams.resume()
     elif do == "microseconds":
-        streams.micro = asked.get("on", True)
+        streams.micro = command.get("on", True)
     elif do == "repeat_pages":
-        exchange.repeated_pages = asked.get("count", 1)
+        exchange.repeated_pages = command.get("count", 1)
     elif do == "vanish":
         exchange.away = True
-        loop.call_later(asked.get("seconds", 1.0), lambda: _return(exchange))
+        loop.call_later(command.get("seconds", 1.0), lambda: _return(exchange))
     else:
-        raise ApiError(400, 0, f"no such misfortune: {do}")
+        raise ApiError(400, 0, f"unknown command: {do}")
 
 
 def _return(exchange: Exchange) -> None:
     exchange.away = False
 
 
-OURS = {"/_state": state, "/_trades": trades, "/_control": control}
+CONTROL_ROUTES = {"/_state": state, "/_trades": trades, "/_control": control}
 _tasks: set[asyncio.Task[None]] = set()
 
 

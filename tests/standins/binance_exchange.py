@@ -1,4 +1,4 @@
-"""The REST API of the stand-in's exchange: what is asked and what is answered, without the network."""
+"""The REST API of the stand-in's exchange: requests and responses without the network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LARGEST_PAGE = 1000
 
 
 class ApiError(Exception):
-    """An error of the exchange: its HTTP status, its number, its words."""
+    """An error of the exchange: HTTP status, error code and message."""
 
     def __init__(self, status: int, code: int, message: str) -> None:
         super().__init__(message)
@@ -35,7 +35,7 @@ class Call:
     body: bytes
 
     def number(self, name: str) -> int | None:
-        """A parameter as a whole number, None where it is not there."""
+        """Return a parameter as an integer, or None if it is missing."""
         if name not in self.parameters:
             return None
         if not self.parameters[name].isdigit():
@@ -45,7 +45,7 @@ class Call:
 
 @dataclass(slots=True)
 class Exchange:
-    """Everything the two servers share."""
+    """The state that both servers share."""
 
     market: Market
     streams: Streams
@@ -58,7 +58,7 @@ class Exchange:
     _last_page: list[dict[str, Any]] = field(default_factory=list)
 
     def answer(self, call: Call) -> tuple[int, Any, dict[str, str]]:
-        """Status, body and headers."""
+        """Return status, body and headers."""
         self.requests[call.path] = self.requests.get(call.path, 0) + 1
         used = self._weigh(call.path)
         headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
@@ -114,7 +114,7 @@ class Exchange:
 
 
 def _in_milliseconds(moment: int | None) -> int:
-    """A time parameter, which may be in microseconds."""
+    """Convert a time parameter in milli- or microseconds to milliseconds; None becomes 0."""
     if moment is None:
         return 0
     return -(-moment // 1000) if moment >= 10**14 else moment

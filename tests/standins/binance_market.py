@@ -1,4 +1,4 @@
-"""What happens on the stand-in's exchange, in order: recorded for real or generated, and what its REST API tells of it."""
+"""The messages of the stand-in's exchange, recorded or generated, and its REST responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "binance"
-# Mid-price and tick of what can be generated; anything else starts at 100.00.
+# symbol -> first mid-price and tick of generated prices; other symbols start at 100.00
 _PRICES = {
     "BTCUSDT": ("61837.63", "0.01"),
     "ETHUSDT": ("2683.80", "0.01"),
@@ -29,7 +29,7 @@ _TIMES = re.compile(rb'"([ET])":(\d{13})\b')
 
 
 class Deal(NamedTuple):
-    """One trade. `time` in milliseconds, `place` its number among all messages, `group` the aggregate trade it belongs to."""
+    """One trade: `time` in ms, `place` among all messages, `group` its aggregate trade."""
 
     symbol: str
     id: int
@@ -41,12 +41,15 @@ class Deal(NamedTuple):
     group: int
 
     def moment(self, micro: bool) -> int:
-        """The time in the unit asked for; the microseconds are made up, the same for the whole millisecond."""
+        """Return the time in micro- or milliseconds.
+
+        The microseconds are generated; all trades of a millisecond have the same.
+        """
         return self.time * 1000 + self.time * 7919 % 1000 if micro else self.time
 
 
 class Entry(NamedTuple):
-    """One message. `due` in seconds since the first."""
+    """One message; `due` is in seconds since the first."""
 
     due: float
     stream: str
@@ -54,7 +57,7 @@ class Entry(NamedTuple):
     deal: Deal | None
 
     def text(self, micro: bool) -> bytes:
-        """The message as it is sent, its times in micro- or milliseconds."""
+        """Return the message as sent, with times in micro- or milliseconds."""
         if not micro:
             return self.body
         if self.deal is None:
@@ -63,7 +66,10 @@ class Entry(NamedTuple):
 
 
 class Market:
-    """Every message, and every trade by symbol and id. Trades in `lost` are nobody's: neither streamed nor told over REST."""
+    """Every message, and every trade by symbol and id.
+
+    Trades in `lost` are neither in the streams nor in REST responses.
+    """
 
     def __init__(self, messages: Iterable[tuple[float, str, bytes, dict[str, Any] | None]]) -> None:
         self.entries: list[Entry] = []
@@ -83,12 +89,12 @@ class Market:
         return deal
 
     def traded(self, symbol: str, position: int) -> Sequence[Deal]:
-        """The trades of `symbol` among the first `position` messages, by id."""
+        """Return the trades of `symbol` among the first `position` messages, by id."""
         deals = self.deals[symbol]
         return deals[: bisect_left(deals, position, key=attrgetter("place"))]
 
     def trades(self, symbol: str, position: int, first_id: int | None, limit: int, micro: bool) -> list[dict[str, Any]]:
-        """What `historicalTrades` answers while `position` messages have happened."""
+        """Return the body of `historicalTrades` after `position` messages."""
         deals = self.traded(symbol, position)
         start = max(0, len(deals) - limit) if first_id is None else bisect_left(deals, first_id, key=attrgetter("id"))
         page: list[dict[str, Any]] = []
@@ -102,7 +108,10 @@ class Market:
     def aggregates(
         self, symbol: str, position: int, *, first: int | None, start: int, end: int | None, limit: int, micro: bool
     ) -> list[dict[str, Any]]:
-        """What `aggTrades` answers: from aggregate `first`, else from time `start` (ms) until `end` inclusive."""
+        """Return the body of `aggTrades` from aggregate `first` on.
+
+        If `first` is None, it starts at time `start` (ms) and ends at `end` (inclusive).
+        """
         deals = self.traded(symbol, position)
         begin = bisect_left(deals, start, key=attrgetter("time")) if first is None else bisect_left(deals, first, key=attrgetter("group"))
         groups: dict[int, list[Deal]] = {}
@@ -114,7 +123,7 @@ class Market:
         return [_aggregate(group, micro) for group in groups.values()]
 
     def next_deals(self, position: int, count: int, symbol: str | None) -> list[list[Deal]]:
-        """The next `count` trades from `position` on, of one symbol or of each."""
+        """Return the next `count` trades from `position` on, of one symbol or of each."""
         chosen = []
         for name, deals in self.deals.items():
             if symbol in (None, name):
@@ -124,7 +133,10 @@ class Market:
 
 
 def recorded(symbols: Sequence[str], *, start_ms: int | None = None) -> Market:
-    """The recordings of these symbols, merged by the time they were received; `start_ms` moves the first trade there."""
+    """Return the recordings of the symbols, merged by time of receipt.
+
+    `start_ms` moves the first trade to that time.
+    """
     lines = sorted(line for symbol in symbols for line in _lines(RECORDINGS / f"{symbol.lower()}_20240808.gz"))
     first = lines[0][0]
     shift = 0
@@ -151,7 +163,10 @@ def _message(due: float, body: bytes, shift: int) -> tuple[float, str, bytes, di
 def generated(
     symbols: Sequence[str], *, trades: int, per_second: float, start_ms: int, books_every: int = 5, seed: int = 1, first_id: int = 1_000_000
 ) -> Market:
-    """Trades over the symbols, the same for the same seed: ids without a gap, prices that walk, a book ticker before each fifth."""
+    """Generate trades over the symbols, the same for the same seed.
+
+    The ids have no gap and the prices are random walks. A book ticker precedes every fifth trade.
+    """
     return Market(_walk(symbols, trades, per_second, start_ms, books_every, random.Random(seed), first_id))
 
 
@@ -178,12 +193,12 @@ def _walk(
 
 
 def combined(stream: str, data: Any) -> bytes:
-    """A message of a combined stream."""
+    """Return a message of a combined stream."""
     return orjson.dumps({"stream": stream, "data": data})
 
 
 def milliseconds(moment: datetime) -> int:
-    """An aware moment as the exchange counts it."""
+    """Return an aware datetime in milliseconds since 1970."""
     return int((moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds() * 1000)
 
 

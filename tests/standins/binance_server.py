@@ -1,6 +1,7 @@
-"""The process of the stand-in: `python -m tests.standins.binance_server OPTIONS`, OPTIONS being the JSON that `BinanceStandIn` gives it.
+"""The process of the stand-in: `python -m tests.standins.binance_server OPTIONS`.
 
-The exchange's REST API, `/_control`, `/_state` and `/_trades` are on one port, the streams on another; both are written to a file.
+OPTIONS is the JSON of `BinanceStandIn`. The REST API, `/_control`, `/_state` and `/_trades` are on
+one port, the streams on another. The server writes both ports to a file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from urllib.parse import parse_qsl, urlsplit
 import orjson
 from websockets.asyncio.server import Server
 
-from tests.standins.binance_control import OURS
+from tests.standins.binance_control import CONTROL_ROUTES
 from tests.standins.binance_exchange import ApiError, Call, Exchange
 from tests.standins.binance_market import generated, recorded
 from tests.standins.binance_streams import Streams
@@ -26,11 +27,13 @@ from tests.standins.binance_streams import Streams
 async def _serve_http(exchange: Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
         while (call := await _read_call(reader)) is not None:
-            if exchange.away and call.path not in OURS:
+            if exchange.away and call.path not in CONTROL_ROUTES:
                 writer.transport.abort()
                 return
             try:
-                status, body, headers = (200, OURS[call.path](exchange, call), {}) if call.path in OURS else exchange.answer(call)
+                status, body, headers = (
+                    (200, CONTROL_ROUTES[call.path](exchange, call), {}) if call.path in CONTROL_ROUTES else exchange.answer(call)
+                )
             except (ApiError, KeyError) as error:
                 status, body, headers = 400, {"error": str(error)}, {}
             text = orjson.dumps(body)
@@ -61,7 +64,7 @@ async def _read_call(reader: asyncio.StreamReader) -> Call | None:
 
 
 async def _keep_streams(exchange: Exchange, server: Server, port: int) -> None:
-    """Serve the streams except while the exchange is away: then nothing listens and whoever was connected is cut off."""
+    """Serve the streams; while the exchange is away, drop all links and refuse connections."""
     while True:
         while not exchange.away:
             await asyncio.sleep(0.01)
@@ -73,8 +76,8 @@ async def _keep_streams(exchange: Exchange, server: Server, port: int) -> None:
         server = await exchange.streams.listen(port)
 
 
-async def _leave_with(parent: int) -> None:
-    """End with the process that started this one, however that ended."""
+async def _exit_with(parent: int) -> None:
+    """End this process when its parent ends."""
     while os.getppid() == parent:
         await asyncio.sleep(0.5)
     os._exit(0)
@@ -90,7 +93,7 @@ async def run(options: dict[str, Any]) -> None:
     file = Path(options["file"])
     file.with_suffix(".new").write_bytes(orjson.dumps(ports))
     file.with_suffix(".new").rename(file)
-    await asyncio.gather(_keep_streams(exchange, server, ports[0]), exchange.streams.play(), _leave_with(options["parent"]))
+    await asyncio.gather(_keep_streams(exchange, server, ports[0]), exchange.streams.play(), _exit_with(options["parent"]))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The WebSocket side of the stand-in: time that passes whether anybody listens or not, and links that lag, stall and break."""
+"""The WebSocket server of the stand-in: a market clock, and links that lag, stall and break."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ GARBAGE = (
 
 @dataclass(slots=True)
 class Refusals:
-    """The next `count` requests are answered `status` instead."""
+    """The next `count` requests are refused with `status`."""
 
     count: int = 0
     status: int = 503
     retry_after: float | None = None
 
     def take(self) -> bool:
-        """Whether this request is one of them."""
+        """Count one request; return whether to refuse it."""
         taken = self.count > 0
         self.count -= taken
         return taken
@@ -54,7 +54,7 @@ class Refusals:
 
 @dataclass(eq=False, slots=True)
 class Link:
-    """One client. `cursor` is the place of the next message it gets."""
+    """One client; `cursor` is the place of its next message."""
 
     connection: ServerConnection
     wanted: frozenset[str]
@@ -65,8 +65,11 @@ class Link:
 
 
 class Streams:
-    """Plays the market to whoever is connected. `speed` is market seconds a second; None is as fast as the slowest client reads,
-    and `missed_rate` messages a second while there is no client."""
+    """Plays the market to all clients.
+
+    `speed` is market seconds per second. None is as fast as the slowest client reads, and
+    `missed_rate` messages per second without a client.
+    """
 
     def __init__(
         self, market: Market, *, speed: float | None, missed_rate: float, waits: bool, micro: bool, ping_interval: float | None
@@ -84,13 +87,13 @@ class Streams:
         self._missed_rate = missed_rate
         self._ping_interval = ping_interval
         self._elapsed = 0.0  # market seconds
-        self._instead: dict[int, bytes] = {}  # place -> frames that are sent there in place of the message's own
+        self._instead: dict[int, bytes] = {}  # place -> frames that replace the message's own
         self._progress = asyncio.Event()
 
     # the server
 
     async def listen(self, port: int) -> Server:
-        """Serve on the loopback; port 0 is any."""
+        """Serve on the loopback; port 0 is any free one."""
         return await serve(
             self._serve,
             "127.0.0.1",
@@ -115,9 +118,9 @@ class Streams:
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        asked = parse_qs(urlsplit(connection.request.path).query)
-        wanted = frozenset("/".join(asked.get("streams", [])).split("/"))
-        link = Link(connection, wanted, asked.get("timeUnit", [""])[0].upper() == "MICROSECOND", self.position)
+        query = parse_qs(urlsplit(connection.request.path).query)
+        wanted = frozenset("/".join(query.get("streams", [])).split("/"))
+        link = Link(connection, wanted, query.get("timeUnit", [""])[0].upper() == "MICROSECOND", self.position)
         self.links.add(link)
         self.playing = self.playing or not self._waits
         sender = asyncio.create_task(self._send_all(link))
@@ -147,7 +150,8 @@ class Streams:
         for place in range(begin, end):
             entry = self.market.entries[place]
             if entry.stream in wanted:
-                # Text frames of a server have no mask and no state: they may be made without the library, and are, a million at a time.
+                # A million frames are too slow with the library; a server's text frames need no
+                # mask and no state.
                 parts.append(self._instead[place] if place in self._instead else frame(entry.text(micro)))
         self.sent += len(parts)
         return b"".join(parts)
@@ -155,7 +159,7 @@ class Streams:
     # time
 
     async def play(self) -> None:
-        """Let time pass, for ever."""
+        """Advance the market until the process ends."""
         before = time.monotonic()
         while True:
             now = time.monotonic()
@@ -199,14 +203,14 @@ class Streams:
         return all(link.cursor >= self.position for link in self._live())
 
     def jump(self, position: int) -> None:
-        """Go to a place at once; what lies between is missed by every client."""
+        """Go to a place at once; every client misses the messages before it."""
         self.position = len(self.market.entries) if position < 0 else min(position, len(self.market.entries))
         if self.speed is not None and self.position:
             self._elapsed = max(self._elapsed, self.market.entries[self.position - 1].due)
         for link in self.links:
             link.cursor = self.position
 
-    # misfortune
+    # faults
 
     def drop(self) -> None:
         """Reset every connection."""
@@ -216,19 +220,19 @@ class Streams:
             link.connection.transport.abort()
 
     async def close(self, code: int, reason: str) -> None:
-        """Close every connection as the protocol has it."""
+        """Close every connection with a close frame."""
         await asyncio.gather(*(link.connection.close(code, reason) for link in list(self.links)))
 
     async def announce_shutdown(self, seconds: float, wrapped: bool) -> None:
-        """Send `serverShutdown`, and close `seconds` later who is still there."""
+        """Send `serverShutdown`; close the remaining connections after `seconds`."""
         event = {"e": "serverShutdown", "E": int(time.time() * 1000)}
-        told = list(self.links)
-        self.say(combined("!serverShutdown", event) if wrapped else combined("", event)[len(b'{"stream":"","data":') : -1])
+        links = list(self.links)
+        self.send_text(combined("!serverShutdown", event) if wrapped else combined("", event)[len(b'{"stream":"","data":') : -1])
         await asyncio.sleep(seconds)
-        await asyncio.gather(*(link.connection.close(1001, "server shutdown") for link in told))
+        await asyncio.gather(*(link.connection.close(1001, "server shutdown") for link in links))
 
     def stall(self, frozen: bool) -> None:
-        """From now on those who are connected get nothing; `frozen` does not even read what they send, so no ping is answered."""
+        """Stop sending on the open connections; if `frozen`, stop reading too (no pong)."""
         for link in self.links:
             link.stalled = True
             if frozen:
@@ -236,41 +240,41 @@ class Streams:
         self._progress.set()
 
     def resume(self) -> None:
-        """End the stall; what happened meanwhile is missed."""
+        """End the stall; the clients miss the messages of the stall."""
         for link in self.links:
             if link.stalled:
                 link.stalled, link.cursor = False, self.position
                 link.connection.transport.resume_reading()
 
-    def say(self, body: bytes) -> None:
-        """Send one text frame with any content to everybody, now."""
+    def send_text(self, body: bytes) -> None:
+        """Send one text frame with any content to every client, now."""
         for link in self.links:
             link.connection.transport.write(frame(body))
 
     def skip(self, deals: Sequence[Deal]) -> None:
-        """Leave these out of the stream."""
+        """Leave the trades out of the stream."""
         for deal in deals:
             self._instead[deal.place] = b""
 
     def halve(self, deals: Sequence[Deal]) -> None:
-        """Send only the first half of these messages' text."""
+        """Send only the first half of each trade's text."""
         for deal in deals:
             body = self.market.entries[deal.place].body
             self._instead[deal.place] = frame(body[: len(body) // 2])
 
     def repeat(self, deals: Sequence[Deal]) -> None:
-        """Send each of these twice."""
+        """Send each trade twice."""
         for deal in deals:
             self._instead[deal.place] = 2 * frame(self.market.entries[deal.place].text(self.micro))
 
     def reorder(self, deals: Sequence[Deal]) -> None:
-        """Send these in the opposite order."""
+        """Send the trades in reverse order."""
         for deal, other in zip(deals, reversed(deals), strict=True):
             self._instead[deal.place] = frame(self.market.entries[other.place].text(self.micro))
 
 
 def frame(body: bytes) -> bytes:
-    """One unmasked text frame."""
+    """Return one unmasked text frame."""
     size = len(body)
     if size < 126:
         return b"\x81" + bytes((size,)) + body

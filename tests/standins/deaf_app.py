@@ -1,4 +1,7 @@
-"""A WSGI app for the hub's worker: `/pid` returns the pid, `/deafen` closes the listening socket of the worker."""
+"""A WSGI app for the hub's worker.
+
+`/pid` returns the pid, `/deafen` closes the listening socket of the worker.
+"""
 
 from __future__ import annotations
 

@@ -1,37 +1,42 @@
-"""A local OANDA: pricing stream and candles as the v20 API gives them, of recorded prices, in a process of its own.
+"""A local OANDA: pricing stream and candles of the v20 API, from recordings, in its own process.
 
-    with OandaStandIn(quotes={"EUR_USD": RECORDINGS / "EUR_USD_20140505.csv.gz"}, speed=60) as oanda:
+    with OandaStandIn(quotes={"EUR_USD": FOLDER / "EUR_USD_20140505.csv.gz"}, speed=60) as oanda:
         jobs(settings, log, SOURCES="oanda", **oanda.environ)
         oanda.control(do="drop", after=1000)
         until(lambda: oanda.state()["over"])
 
-**The market.** The quotes of all recordings happen in the order of their times, `speed` times as fast as they did (None: as fast as they
-are read). With `wait` (the default) the market stands still while nobody listens, so that a dropped link misses nothing; without it time
-goes on, and what happens meanwhile is to be had as candles alone. Its clock is the time of the last quote that happened, and today's
-once all have; `now` sets it.
+**The market** plays the quotes of all recordings in the order of their times. `speed` is the factor
+to the original speed; None is as fast as the clients read. If `wait` is true (the default), the
+market pauses while no stream is open, so a dropped link misses no quote. If it is false, the time
+continues, and the missed quotes are available as candles only. The clock shows the time of the last
+played quote, and the real time after the last one; `now` sets it.
 
-**The stream** begins with the current price of each instrument asked for, and has a heartbeat every `heartbeat` seconds.
+**The stream** begins with the current price of each requested instrument. It sends a heartbeat
+every `heartbeat` seconds.
 
-**Candles** are those of `candles`, {("EUR_USD", "H1"): file}, else made of the quotes that have happened, else of finer candles. The last
-one is not complete where the clock is inside it. Granularities: M1 M5 M15 H1 H4 D.
+**Candles** come from `candles`, {("EUR_USD", "H1"): file}, otherwise from the played quotes,
+otherwise from finer candles. The last one is incomplete if the clock is inside it. Granularities:
+M1 M5 M15 H1 H4 D.
 
-**Control**, `control(do=…)`, each at once or, with `after=N`, when N more quotes have happened:
+**Control**, `control(do=…)`, takes effect at once, or after N more quotes if `after=N` is given:
 
-    drop            close every stream in the middle of its answer, after what was sent
-    reset           the same with a TCP reset: what is on its way may be lost
-    end             end every stream's answer properly
-    stall           say nothing more on the streams that are open now, heartbeats included
+    drop            close every stream in the middle of its response
+    reset           the same with a TCP reset: data in flight may be lost
+    end             end every stream's response properly
+    stall           stop sending on the open streams, including heartbeats
     half            send half of the next price, then drop
-    say             put `text` (with its line feed) on every stream
-    refuse          answer the next `times` (1) requests `status`, with `retry_after` where given; `path` "stream" or "candles" alone
-    repeat_page     answer the next `times` (1) candle requests with the last answer again
+    say             send `text` (with its line feed) on every stream
+    refuse          refuse the next `times` (1) requests with `status` and, if given,
+                    `retry_after`; `path` limits it to "stream" or "candles"
+    repeat_page     repeat the last response for the next `times` (1) candle requests
     pause, resume   the market
-    now             set the clock to `time`, or, where None, let it go again
+    now             set the clock to `time`; if it is None, release the clock
 
-**State**, `state()`: `streams` accepted, `open` now, `stream_requests`, `candles_requests`, `refused`, `sent` prices besides `snapshots`,
-`position` of so many `quotes`, `over` where all of them have happened, and the instruments that the newest stream `asked` for.
+**State**, `state()`: accepted `streams`, `open` ones, `stream_requests`, `candles_requests`,
+`refused`, `sent` prices without `snapshots`, `position` of `quotes`, `over` if all quotes have been
+played, and the instruments of the newest stream (`asked`).
 
-Errors have the bodies of the real service where those are known (400, 401, 403); 429 and 5xx come as the page of a proxy would.
+Errors have the bodies of the real service (400, 401, 403) or of a proxy (429, 5xx).
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class OandaStandIn:
-    """The server, from `with` to its end; see the module."""
+    """The server, for a `with` block; see the module."""
 
     token = "c9f1e0a7d2b84356a1b2c3d4e5f60718-9a8b7c6d5e4f30211203f4e5d6c7b8a9"
     account = "101-004-1234567-001"
@@ -86,7 +91,7 @@ class OandaStandIn:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The variables that point our processes at it."""
+        """The environment variables that point a process at this server."""
         return {
             "OANDA_API_TOKEN": self.token,
             "OANDA_ACCOUNT_ID": self.account,
@@ -103,7 +108,7 @@ class OandaStandIn:
         self._client.close()
 
     def start(self) -> None:
-        """Start it; after `kill`, on the same port and with the market at its beginning."""
+        """Start the server; after `kill`, on the same port and with a new market."""
         argv = [sys.executable, "-m", "tests.standins.oanda_server", json.dumps(self._config)]
         self._process = subprocess.Popen(argv, cwd=_ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
@@ -117,16 +122,16 @@ class OandaStandIn:
         self._config["port"] = int(port)
 
     def kill(self) -> None:
-        """End it without a word to anybody."""
+        """Kill the server without closing its connections."""
         if self._process is not None:
             self._process.kill()
             with self._process:  # waits, and closes the pipes
                 self._process = None
 
     def control(self, **command: Any) -> None:
-        """Tell it what to do; see the module."""
+        """Run a command; see the module."""
         self._client.post(f"{self.url}/_control", json=command).raise_for_status()
 
     def state(self) -> dict[str, Any]:
-        """What it has done so far."""
+        """Return the state; see the module."""
         return dict(self._client.get(f"{self.url}/_state").raise_for_status().json())

@@ -1,4 +1,4 @@
-"""The candles endpoint of the OANDA stand-in: which candles a request gets, and what is refused, as the real service does it."""
+"""The candles endpoint of the OANDA stand-in, with the selection and errors of the real service."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _DEFAULT = 500
 
 
 class Refusal(Exception):
-    """Answered 400 with this message."""
+    """A response 400 with this message."""
 
 
 def candles_answer(market: Market, instrument: str, query: Mapping[str, str], now: datetime) -> dict[str, Any]:
-    """The body of the answer, or `Refusal`."""
+    """Return the body of the response. Raises `Refusal` if a parameter is invalid."""
     if not re.fullmatch(r"[A-Z]{3}_[A-Z]{3}", instrument):
         raise Refusal("Invalid value specified for 'instrument'")
     granularity, components = query.get("granularity", "S5"), query.get("price", "M")
@@ -29,20 +29,20 @@ def candles_answer(market: Market, instrument: str, query: Mapping[str, str], no
     if not re.fullmatch(r"[MBA]{1,3}", components):
         raise Refusal("Invalid value specified for 'price'")
     if query.get("dailyAlignment", "17") != "17" or query.get("alignmentTimezone", "America/New_York") != "America/New_York":
-        raise Refusal("the stand-in aligns days to 17:00 New York alone")
+        raise Refusal("the stand-in aligns days to 17:00 New York only")
     since, until = _moment(query, "from", now), _moment(query, "to", now)
     count = _count(query, granularity, since, until)
     interval = INTERVAL_OF[granularity]
     found = market.candles(instrument, granularity, now)
     if since is not None:
-        first = candle_start("fx", interval, since)  # the candle that `from` lies in counts
+        first = candle_start("fx", interval, since)  # the candle around `from` counts
         found = [candle for candle in found if candle.start >= first]
         if found and found[0].start == first and query.get("includeFirst", "True").lower() == "false":
             del found[0]
     if until is not None:
         found = [candle for candle in found if candle.start < until]
     found = found[-count:] if since is None else found[:count]
-    return {"instrument": instrument, "granularity": granularity, "candles": [candle.told(components, now) for candle in found]}
+    return {"instrument": instrument, "granularity": granularity, "candles": [candle.as_json(components, now) for candle in found]}
 
 
 def _moment(query: Mapping[str, str], name: str, now: datetime) -> datetime | None:

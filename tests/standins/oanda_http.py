@@ -1,4 +1,4 @@
-"""HTTP as the OANDA stand-in needs it: requests, answers, and answers that never end, with every byte in its hand."""
+"""HTTP for the OANDA stand-in: requests, responses and endless responses, byte by byte."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Listener:
     gone: asyncio.Event = field(default_factory=asyncio.Event)
 
     def send(self, line: bytes) -> None:
-        """One line, as chunks: every seventh in two, for nothing says that a line is a chunk."""
+        """Send one line. Every seventh line is two chunks, because chunks may split lines."""
         self.lines += 1
         cut = len(line) // 2 if self.lines % 7 == 0 else 0
         for part in (line[:cut], line[cut:]):
@@ -40,7 +40,7 @@ class Listener:
                 self.writer.write(b"%x\r\n%s\r\n" % (len(part), part))
 
     def close(self, *, rudely: bool = False) -> None:
-        """Hang up: after what was sent, or, rudely, with a reset that may destroy some of it."""
+        """Close the stream; if `rudely`, with a reset that may destroy sent data."""
         self.gone.set()
         if rudely:
             self.writer.transport.abort()
@@ -49,7 +49,7 @@ class Listener:
 
 
 def refused(status: int, message: str, headers: dict[str, str] | None = None) -> Answer:
-    """An error as the API words it; one without words is what the proxy before it says."""
+    """Return an error of the API, or of the proxy before it if `message` is empty."""
     more = headers or {}
     if message:
         return status, {**JSON, **more}, json.dumps({"errorMessage": message}).encode()
@@ -57,7 +57,7 @@ def refused(status: int, message: str, headers: dict[str, str] | None = None) ->
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:
-    """The next request; None where the client has hung up."""
+    """Read the next request; return None if the client has closed the connection."""
     try:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     except asyncio.IncompleteReadError:
@@ -72,7 +72,7 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
 
 async def send(writer: asyncio.StreamWriter, answer: Answer) -> None:
     status, headers, body = answer
-    told = {**headers, "Content-Length": str(len(body)), "RequestID": "42521523389037367"}
+    fields = {**headers, "Content-Length": str(len(body)), "RequestID": "42521523389037367"}
     head = f"HTTP/1.1 {status} {_PHRASES.get(status, 'Service Unavailable')}\r\n"
-    writer.write((head + "".join(f"{name}: {value}\r\n" for name, value in told.items()) + "\r\n").encode() + body)
+    writer.write((head + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n").encode() + body)
     await writer.drain()

@@ -1,4 +1,4 @@
-"""What the OANDA stand-in knows of the market: recorded quotes and candles, and candles made of them as the real service makes them."""
+"""The market of the OANDA stand-in: recorded quotes and candles, and candles made from them."""
 
 from __future__ import annotations
 
@@ -37,19 +37,22 @@ class Candle:
     volume: int
     sides: Sides
 
-    def told(self, components: str, now: datetime) -> dict[str, Any]:
-        """As the API says it: `components` are some of M, B, A; `now` decides whether it is complete."""
+    def as_json(self, components: str, now: datetime) -> dict[str, Any]:
+        """Return the candle in the form of the API, complete if it has ended at `now`.
+
+        `components` are some of M, B, A.
+        """
         sides = {SIDES[each]: dict(zip("ohlc", self.sides[SIDES[each]], strict=True)) for each in components}
         return {"complete": self.end <= now, "volume": self.volume, "time": api_time(self.start), **sides}
 
 
 def api_time(moment: datetime) -> str:
-    """RFC 3339 with the nine digits that the real service gives."""
+    """Return the time as RFC 3339 with nine digits, like the real service."""
     return f"{moment:%Y-%m-%dT%H:%M:%S.%f}000Z"
 
 
 def price_line(quote: Quote) -> dict[str, Any]:
-    """A PRICE message as the stream has them, with two offers a side, the best first."""
+    """Return a PRICE message of the stream, with two offers per side, the best first."""
     return {
         "type": "PRICE",
         "time": api_time(quote.time),
@@ -65,20 +68,24 @@ def price_line(quote: Quote) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class Market:
-    """Everything recorded. `quotes` are of all instruments, by time; `given` maps (instrument, granularity) to candles of a file."""
+    """All recordings.
+
+    `quotes` are of all instruments, by time. `given` maps (instrument, granularity) to the candles
+    of a file.
+    """
 
     quotes: list[Quote] = field(default_factory=list)
     given: dict[tuple[str, str], list[Candle]] = field(default_factory=dict)
     _made: dict[tuple[str, str], list[Candle]] = field(default_factory=dict)
 
     def load_quotes(self, files: Iterable[tuple[str, Path]]) -> None:
-        """Read `time,bid,ask` recordings, each of an instrument."""
+        """Read `time,bid,ask` recordings, one per instrument."""
         for instrument, file in files:
             self.quotes += [Quote(parse_time(row["time"]), instrument, row["bid"], row["ask"]) for row in _rows(file)]
         self.quotes.sort(key=attrgetter("time"))
 
     def load_candles(self, files: Iterable[tuple[str, str, Path]]) -> None:
-        """Read `time,volume,mid_o…ask_c` recordings, each of an instrument and a granularity."""
+        """Read `time,volume,mid_o…ask_c` recordings, one per instrument and granularity."""
         for instrument, granularity, file in files:
             self.given[instrument, granularity] = [_recorded(row, INTERVAL_OF[granularity]) for row in _rows(file)]
 
@@ -86,7 +93,10 @@ class Market:
         return {quote.instrument for quote in self.quotes} | {instrument for instrument, _ in self.given}
 
     def candles(self, instrument: str, granularity: str, now: datetime) -> list[Candle]:
-        """Every candle that has begun at `now`, the last one as far as it has come where it is made of quotes."""
+        """Return every candle that has begun at `now`.
+
+        If they are made of quotes, the last one covers the quotes until `now`.
+        """
         key = instrument, granularity
         if key not in self._made:
             self._made[key] = self.given.get(key) or self._from_quotes(*key) or self._from_finer(*key)
@@ -132,7 +142,7 @@ def _ohlc(prices: Sequence[str]) -> tuple[str, str, str, str]:
 
 
 def _mid(quote: Quote) -> str:
-    """Halfway, rounded to the digits of the bid as OANDA rounds it."""
+    """Return the mid, rounded to the digits of the bid like OANDA."""
     bid = Decimal(quote.bid)
     return format(((bid + Decimal(quote.ask)) / 2).quantize(bid, ROUND_HALF_UP), "f")
 

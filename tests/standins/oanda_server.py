@@ -1,6 +1,7 @@
-"""The process behind `tests.standins.oanda`: an HTTP server that answers as OANDA's v20 API does, and misbehaves when told to.
+"""The process of `tests.standins.oanda`: an HTTP server with OANDA's v20 API and faults on command.
 
-Started with one argument, a JSON object of the fields of `Config`; prints its port, and ends when its standard input does.
+Its argument is a JSON object with the fields of `Config`. It prints its port and ends when its
+standard input ends.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _BODIES = {
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What the server is started with; see `OandaStandIn` for the meanings."""
+    """The arguments of the server; `OandaStandIn` explains them."""
 
     token: str
     account: str
@@ -46,7 +47,7 @@ class Config:
 
 
 class Server:
-    """The service; all of it runs in one event loop."""
+    """The service, in one event loop."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -54,17 +55,17 @@ class Server:
         self._market.load_quotes((name, Path(file)) for name, file in config.quotes)
         self._market.load_candles((name, granularity, Path(file)) for name, granularity, file in config.candles)
         self._now = None if config.now is None else parse_time(config.now)
-        self._position = 0  # quotes that the market has seen
+        self._position = 0  # number of played quotes
         self._current: dict[str, Quote] = {}
         self._listeners: list[Listener] = []
         self._paused = False
         self._cut_next = False
-        self._planned: list[tuple[int, dict[str, Any]]] = []  # position at which to do what
+        self._planned: list[tuple[int, dict[str, Any]]] = []  # (position, command)
         self._refusals: list[dict[str, Any]] = []
         self._repeats = 0
         self._last_candles: Answer | None = None
         self._counts: Counter[str] = Counter()
-        self._asked: list[str] = []  # instruments of the newest stream
+        self._newest: list[str] = []  # instruments of the newest stream
 
     async def run(self) -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", self._config.port)
@@ -75,11 +76,11 @@ class Server:
     # the market
 
     async def _play(self) -> None:
-        """Let the recorded quotes happen, in order, at the speed asked for."""
+        """Play the recorded quotes in order, at the configured speed."""
         loop = asyncio.get_running_loop()
         origin: tuple[datetime, float] | None = None
         while self._position < len(self._market.quotes):
-            if self._paused or (self._config.wait and not self._talking()):
+            if self._paused or (self._config.wait and not self._active()):
                 origin = None
                 await asyncio.sleep(0.005)
                 continue
@@ -98,7 +99,7 @@ class Server:
         self._position += 1
         self._current[quote.instrument] = quote
         line = _line(price_line(quote))
-        for listener in self._talking():
+        for listener in self._active():
             if quote.instrument in listener.instruments:
                 if self._cut_next:
                     listener.send(line[: len(line) // 2])
@@ -113,11 +114,11 @@ class Server:
         self._cut_next = False
         await asyncio.sleep(0)
 
-    def _talking(self) -> list[Listener]:
+    def _active(self) -> list[Listener]:
         return [listener for listener in self._listeners if not listener.stalled and not listener.gone.is_set()]
 
     def _moment(self) -> datetime:
-        """The time of this little world: told, or the market's while it is open, or today's."""
+        """Return the set time, or the last quote's time, or (after all quotes) the real time."""
         if self._now is not None:
             return self._now
         if self._position < len(self._market.quotes):
@@ -131,7 +132,7 @@ class Server:
         if any(not re.fullmatch(r"[A-Z]{3}_[A-Z]{3}", name) for name in instruments):
             return await send(writer, refused(400, "Invalid value specified for 'instruments'"))
         self._counts["streams"] += 1
-        self._asked = sorted(instruments)
+        self._newest = sorted(instruments)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         listener = Listener(writer, instruments)
         for name in sorted(instruments & self._current.keys()):
@@ -169,7 +170,7 @@ class Server:
             writer.close()
 
     def _answer(self, request: Request) -> Answer | None:
-        """The whole answer; None where it is the stream."""
+        """Return the whole response, or None if the response is the stream."""
         if request.path == "/_state":
             return 200, JSON, json.dumps(self._state()).encode()
         if request.path == "/_control":
@@ -214,14 +215,14 @@ class Server:
                 return refused(planned["status"], _BODIES.get(planned["status"], ""), more)
         return None
 
-    # being told
+    # commands
 
     def _state(self) -> dict[str, Any]:
         names = ("streams", "sent", "snapshots", "refused", "stream requests", "candles requests")
         counts = {name.replace(" ", "_"): self._counts[name] for name in names}
         over = self._position == len(self._market.quotes)
         market = {"position": self._position, "quotes": len(self._market.quotes), "over": over}
-        return {**counts, **market, "open": len(self._listeners), "asked": self._asked}
+        return {**counts, **market, "open": len(self._listeners), "asked": self._newest}
 
     def _control(self, command: dict[str, Any]) -> Answer:
         if (after := command.pop("after", None)) is not None:
@@ -233,11 +234,11 @@ class Server:
 
     def _do(self, command: dict[str, Any]) -> None:
         match command["do"]:
-            case "drop" | "reset" as how:
+            case "drop" | "reset" as kind:
                 for listener in list(self._listeners):
-                    listener.close(rudely=how == "reset")
+                    listener.close(rudely=kind == "reset")
             case "end":
-                for listener in self._talking():
+                for listener in self._active():
                     listener.writer.write(b"0\r\n\r\n")
                     listener.close()
             case "stall":
@@ -246,18 +247,18 @@ class Server:
             case "half":
                 self._cut_next = True
             case "say":
-                for listener in self._talking():
+                for listener in self._active():
                     listener.send(command["text"].encode())
             case "refuse":
                 self._refusals.append({"times": 1, **command})
             case "repeat_page":
                 self._repeats = command.get("times", 1)
-            case "pause" | "resume" as what:
-                self._paused = what == "pause"
+            case "pause" | "resume" as kind:
+                self._paused = kind == "pause"
             case "now":
                 self._now = None if command["time"] is None else parse_time(command["time"])
             case unknown:
-                raise ValueError(f"cannot {unknown}")
+                raise ValueError(f"unknown command: {unknown}")
 
 
 def _line(message: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""wsproto as the other side of the wire: WebSocket frames made and read by somebody else's code."""
+"""wsproto as the peer of `wire`: WebSocket frames of an independent implementation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ Whole = tuple[int, bytes]  # opcode of a message or control frame, and its paylo
 
 
 def as_client() -> FrameProtocol:
-    """What a browser speaks: it masks."""
+    """Return the frame protocol of a browser, which masks."""
     return FrameProtocol(client=True, extensions=[])
 
 
 def read_by_client(data: bytes) -> list[Whole]:
-    """The messages in a server's bytes; nothing may be left over."""
+    """Return the messages in a server's bytes, which must end with a message."""
     return _read(FrameProtocol(client=True, extensions=[]), data)
 
 
 def read_by_server(data: bytes) -> list[Whole]:
-    """The messages in a client's bytes. Raises `ParseFailed`."""
+    """Return the messages in a client's bytes. Raises `ParseFailed`."""
     return _read(FrameProtocol(client=False, extensions=[]), data)
 
 
@@ -43,7 +43,7 @@ def _read(protocol: FrameProtocol, data: bytes) -> list[Whole]:
 
 
 def _control(payload: object) -> bytes:
-    """A Close comes as (code, reason)."""
+    """Return the payload of a control frame; wsproto splits that of a Close into (code, reason)."""
     if isinstance(payload, tuple):
         code, reason = payload
         return b"" if code == 1005 else int(code).to_bytes(2) + (reason or "").encode()

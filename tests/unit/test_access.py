@@ -1,4 +1,4 @@
-"""The rights of a client are effective at every event: the cases are generated from the table of client events."""
+"""The rights of a client are effective at every event of the table of client events."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Hub:
         candle = {"start_time": NOON, "end_time": "2025-11-18T12:01:00Z", **prices, "volume": "1", "complete": False}
         self.relay(topics.CANDLES, {"instrument": pair, "interval": "1m", "candle": candle})
 
-    def ask(self, event: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    def request(self, event: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = orjson.loads(self.events.answer("client", event, [payload]))
         return answer
 
@@ -101,15 +101,15 @@ def rights(scopes: set[str] = ALL_SCOPES, instruments: tuple[str, ...] = PAIRS[:
     return {"scopes": sorted(scopes), "instruments": list(instruments)}
 
 
-def test_every_event_has_a_case_and_a_scope() -> None:
+def test_client_event_has_a_case_and_a_scope() -> None:
     assert set(PAYLOADS) == {row.name for row in CLIENT_EVENTS.values()}
     assert {row.name: row.scope for row in CLIENT_EVENTS.values() if row.scope != READ} == {"get_server_stats": OBSERVE, "ping": OPEN}
 
 
 @pytest.mark.parametrize(("row", "payload"), CASES, ids=IDS)
-def test_a_missing_scope_is_unauthorized_at_every_event(row: ClientEvent, payload: dict[str, Any]) -> None:
+def test_request_without_the_scope_is_unauthorized(row: ClientEvent, payload: dict[str, Any]) -> None:
     hub = Hub(RightsOfPayload(), rights(ALL_SCOPES - {row.scope}, PAIRS))
-    answer = hub.ask(row.name, payload)
+    answer = hub.request(row.name, payload)
     if row.scope == OPEN:
         assert "code" not in answer
     else:
@@ -119,9 +119,9 @@ def test_a_missing_scope_is_unauthorized_at_every_event(row: ClientEvent, payloa
 
 
 @pytest.mark.parametrize(("row", "payload"), CASES, ids=IDS)
-def test_a_forbidden_instrument_reaches_the_client_through_no_event(row: ClientEvent, payload: dict[str, Any]) -> None:
+def test_forbidden_instrument_never_reaches_the_client(row: ClientEvent, payload: dict[str, Any]) -> None:
     hub = Hub(RightsOfPayload(), rights())
-    answer = hub.ask(row.name, payload)
+    answer = hub.request(row.name, payload)
     hub.price(FORBIDDEN, SECRET)
     hub.candle(FORBIDDEN, SECRET)
     assert SECRET.encode() not in hub.received
@@ -131,15 +131,15 @@ def test_a_forbidden_instrument_reaches_the_client_through_no_event(row: ClientE
 
 
 @pytest.mark.parametrize(("row", "payload"), CASES, ids=IDS)
-def test_all_rights_change_no_answer(row: ClientEvent, payload: dict[str, Any]) -> None:
-    answer = Hub(OpenAuthenticator(), None).ask(row.name, payload)
+def test_request_with_all_rights_has_the_same_answer(row: ClientEvent, payload: dict[str, Any]) -> None:
+    answer = Hub(OpenAuthenticator(), None).request(row.name, payload)
     assert "code" not in answer
-    assert answer == Hub(RightsOfPayload(), rights(ALL_SCOPES, PAIRS)).ask(row.name, payload)
+    assert answer == Hub(RightsOfPayload(), rights(ALL_SCOPES, PAIRS)).request(row.name, payload)
 
 
-def test_a_forbidden_instrument_is_rejected_by_itself() -> None:
+def test_forbidden_instrument_of_a_list_is_rejected_alone() -> None:
     hub = Hub(RightsOfPayload(), rights())
-    answer = hub.ask("subscribe", {"pairs": [*PAIRS, "XXX_YYY"], "candles": SERIES})
+    answer = hub.request("subscribe", {"pairs": [*PAIRS, "XXX_YYY"], "candles": SERIES})
     assert answer["added"] == ["EUR_USD"]
     assert answer["candles"] == SERIES[:1]
     message = f"You have no access to the instrument {FORBIDDEN!r}."
@@ -148,26 +148,26 @@ def test_a_forbidden_instrument_is_rejected_by_itself() -> None:
         {"pair": "XXX_YYY", "code": "unknown_instrument", "message": "There is no instrument 'XXX_YYY'."},
         {"pair": FORBIDDEN, "interval": "1m", "code": "unauthorized", "message": message},
     ]
-    assert hub.ask("request_all_prices", {})["count"] == 1
-    assert hub.ask("subscribe", {"pairs": "all"})["pairs"] == ["EUR_USD"]
+    assert hub.request("request_all_prices", {})["count"] == 1
+    assert hub.request("subscribe", {"pairs": "all"})["pairs"] == ["EUR_USD"]
 
 
-def test_an_answer_that_cannot_be_written_is_internal(caplog: pytest.LogCaptureFixture) -> None:
-    """orjson reads deeper nesting than it writes."""
+def test_unserialisable_answer_is_an_internal_error(caplog: pytest.LogCaptureFixture) -> None:
+    """`orjson` reads deeper nesting than it writes."""
     nested: Any = 1
     for _ in range(300):
         nested = [nested]
     hub = Hub(OpenAuthenticator(), None)
-    assert hub.ask("ping", {"timestamp": nested})["code"] == "internal"
+    assert hub.request("ping", {"timestamp": nested})["code"] == "internal"
     assert [record.exc_info is not None for record in caplog.records] == [True]
-    assert "code" not in hub.ask("ping", {"timestamp": 1})
+    assert "code" not in hub.request("ping", {"timestamp": 1})
 
 
-def test_the_greeting_lists_the_permitted_instruments() -> None:
+def test_greeting_lists_the_permitted_instruments() -> None:
     assert b'"available_pairs":["EUR_USD"]' in Hub(RightsOfPayload(), rights()).received
 
 
-def test_a_refused_client_is_not_admitted() -> None:
+def test_refused_client_is_not_admitted() -> None:
     hub = Hub(RightsOfPayload(), rights())
     with pytest.raises(Refusal) as refusal:
         hub.events.admit("second", Handshake("websocket", "127.0.0.1", {}))

@@ -1,4 +1,4 @@
-"""When a value is worth an alert: by examples, by properties over any series, and beside a plain account of the same rules."""
+"""The alerts of a series of values: examples, properties, and a plain implementation."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ rules = st.builds(
 
 
 def follow(rule: AlertRule, series: Sequence[float]) -> list[Verdict]:
-    """Hourly values judged one after the other."""
+    """Return the verdicts on hourly values, one after the other."""
     steps = accumulate(
         enumerate(series), lambda before, each: judge(rule, before.episode, each[1], NOON + each[0] * HOUR), initial=Verdict(CALM)
     )
     return list(steps)[1:]
 
 
-def told(rule: AlertRule, series: Sequence[float]) -> list[str | None]:
+def severities(rule: AlertRule, series: Sequence[float]) -> list[str | None]:
     return [verdict.severity for verdict in follow(rule, series)]
 
 
 @pytest.mark.parametrize(
     ("series", "expected"),
     [
-        ([0.02, 0.04], [None, WARNING]),  # thresholds are to be exceeded
-        ([0.021, 0.019, 0.021, 0.0181, 0.03], [WARNING, None, None, None, None]),  # wavers: one episode
-        ([0.021, 0.041, 0.021, 0.041, 0.5], [WARNING, CRITICAL, None, None, None]),  # an escalation is a second, a way down none
-        ([0.041, 0.03, 0.041], [CRITICAL, None, None]),  # critical at once is one alert
+        ([0.02, 0.04], [None, WARNING]),  # a value must exceed the threshold
+        ([0.021, 0.019, 0.021, 0.0181, 0.03], [WARNING, None, None, None, None]),  # oscillates: one episode
+        ([0.021, 0.041, 0.021, 0.041, 0.5], [WARNING, CRITICAL, None, None, None]),  # an escalation is a second alert, a fall is none
+        ([0.041, 0.03, 0.041], [CRITICAL, None, None]),  # at once critical: one alert
         ([0.03, 0.01, 0.03], [WARNING, None, None]),  # a new episode within the cooldown
-        ([0.03, 0.01, 0.05], [WARNING, None, CRITICAL]),  # but worse than what was told
-        ([0.05, 0.01, 0.03, 0.05], [CRITICAL, None, None, None]),  # not worse
+        ([0.03, 0.01, 0.05], [WARNING, None, CRITICAL]),  # more severe than the last alert
+        ([0.05, 0.01, 0.03, 0.05], [CRITICAL, None, None, None]),  # not more severe
         ([0.03, 0.01, *[0.03] * 5], [WARNING, *[None] * 5, WARNING]),  # outlasts the cooldown
         ([0.03, *[0.01] * 5, 0.03], [WARNING, *[None] * 5, WARNING]),
         ([0.05, 0.01, *[0.03] * 5, 0.05], [CRITICAL, *[None] * 5, WARNING, CRITICAL]),
     ],
 )
-def test_series_of_values_makes_the_expected_alerts(series: list[float], expected: list[str | None]) -> None:
-    assert told(RULE, series) == expected
+def test_series_of_values_causes_the_expected_alerts(series: list[float], expected: list[str | None]) -> None:
+    assert severities(RULE, series) == expected
 
 
 def test_alert_has_its_threshold_and_the_new_episode() -> None:
@@ -66,11 +66,11 @@ def test_alert_has_its_threshold_and_the_new_episode() -> None:
     assert judge(RULE, second.episode, 0.001, NOON + 2 * HOUR) == Verdict(Episode(None, NOON + HOUR, CRITICAL))
 
 
-def test_equal_thresholds_make_critical_alerts_only() -> None:
-    assert told(AlertRule(0.02, 0.02), [0.02, 0.021, 0.03]) == [None, CRITICAL, None]
+def test_equal_thresholds_cause_critical_alerts_only() -> None:
+    assert severities(AlertRule(0.02, 0.02), [0.02, 0.021, 0.03]) == [None, CRITICAL, None]
 
 
-def test_value_that_is_no_number_changes_nothing() -> None:
+def test_value_that_is_no_number_changes_no_state() -> None:
     episode = Episode(WARNING, NOON, WARNING)
     assert judge(RULE, episode, math.nan, NOON + HOUR) == Verdict(episode)
 
@@ -90,7 +90,7 @@ def test_episode_has_at_most_one_alert_per_severity(rule: AlertRule, series: lis
 
 @given(rules, values)
 def test_alerts_are_a_cooldown_apart_unless_severity_rises(rule: AlertRule, series: list[float]) -> None:
-    alerts = [(hour, severity) for hour, severity in enumerate(told(rule, series)) if severity]
+    alerts = [(hour, severity) for hour, severity in enumerate(severities(rule, series)) if severity]
     for (hour1, before), (hour2, after) in pairwise(alerts):
         assert (hour2 - hour1) * HOUR >= rule.cooldown or (before, after) == (WARNING, CRITICAL)
 
@@ -99,12 +99,12 @@ def test_alerts_are_a_cooldown_apart_unless_severity_rises(rule: AlertRule, seri
 def test_value_oscillating_around_a_threshold_is_one_alert(hysteresis: float, threshold: float, amounts: list[float]) -> None:
     rule = AlertRule(0.02, 0.04, hysteresis, cooldown=timedelta(0))
     series = [threshold * (1 + hysteresis * min(amount, 0.5)) for amount in amounts]
-    assert told(rule, [threshold * 1.001, *series]).count(WARNING if threshold == 0.02 else CRITICAL) == 1
+    assert severities(rule, [threshold * 1.001, *series]).count(WARNING if threshold == 0.02 else CRITICAL) == 1
 
 
 @given(rules, values, st.floats(0, 0.2), st.floats(0, 0.2))
 def test_larger_value_never_lowers_the_severity(rule: AlertRule, series: list[float], one: float, other: float) -> None:
-    """From wherever a rule may stand."""
+    """The rule may have any state before."""
     episode = follow(rule, series)[-1].episode if series else CALM
     moment = NOON + len(series) * HOUR
     smaller, larger = (judge(rule, episode, value, moment).severity for value in sorted((one, other)))
@@ -114,11 +114,11 @@ def test_larger_value_never_lowers_the_severity(rule: AlertRule, series: list[fl
 
 @given(rules, values)
 def test_judge_equals_a_plain_implementation(rule: AlertRule, series: list[float]) -> None:
-    assert told(rule, series) == plain(rule, series)
+    assert severities(rule, series) == plain(rule, series)
 
 
 def plain(rule: AlertRule, series: Sequence[float]) -> list[str | None]:
-    """What is told, with the whole past looked at for every value."""
+    """Return the alerts; every value is judged from the whole past."""
     answers: list[str | None] = []
     for hour, value in enumerate(series):
         begins = next((past + 1 for past in range(hour - 1, -1, -1) if series[past] < rule.warning * (1 - rule.hysteresis)), 0)

@@ -1,4 +1,4 @@
-"""The AsyncAPI document is one, and says of the hub's events what the hub does."""
+"""The AsyncAPI document is valid, and it describes the events of the hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.examples.example import read_all
 _SPECIFICATION = Path(__file__).parent.parent / "data" / "asyncapi" / "3.0.0.json.gz"
 DOCUMENT = document("1.2.3", "127.0.0.1:5001")
 REQUESTS, ANSWERS, BROADCASTS = requests(), answers(), broadcasts()
-# (file, message) of every message of the hub that was captured
+# (file, message) of every captured message of the hub
 CAPTURED = [
     (name, message)
     for name, example in read_all().items()
@@ -67,13 +67,13 @@ BAD: list[tuple[str, Any]] = [
 
 
 def of_document(event: str) -> Any:
-    """What checks a body of `event` as the document describes it."""
+    """Return the validator of the document for bodies of `event`."""
     name = DOCUMENT["components"]["messages"][event]["payload"]["$ref"]
     return jsonschema_rs.Draft7Validator({"$ref": name, "components": DOCUMENT["components"]})
 
 
 def loads(event: str, body: Any) -> bool:
-    """Whether the marshmallow schema takes the body."""
+    """Return whether the marshmallow schema accepts the body."""
     schema = REQUESTS[event] if event in REQUESTS else ANSWERS[event]
     try:
         schema().load(body)
@@ -82,7 +82,7 @@ def loads(event: str, body: Any) -> bool:
     return True
 
 
-def test_it_is_what_the_specification_says() -> None:
+def test_document_is_valid_by_the_specification() -> None:
     specification = jsonschema_rs.validator_for(json.loads(gzip.decompress(_SPECIFICATION.read_bytes())))
     assert [str(error) for error in specification.iter_errors(DOCUMENT)] == []
     wrong = [
@@ -93,7 +93,7 @@ def test_it_is_what_the_specification_says() -> None:
     assert not any(specification.is_valid(each) for each in wrong)
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_reference_of_the_document_has_a_target() -> None:
     found = list(references(DOCUMENT))
     assert len(found) > 100
     for reference in found:
@@ -110,14 +110,14 @@ def references(value: Any) -> list[str]:
     return [each for item in value for each in references(item)] if isinstance(value, list) else []
 
 
-def test_the_tables_are_the_hub_s() -> None:
+def test_tables_equal_those_of_the_hub() -> None:
     assert {name: type(row.request) for (_, name), row in CLIENT_EVENTS.items()} == REQUESTS
     assert {row.event for row in CHANNELS.values()} <= set(BROADCASTS)
     assert {row.answer for row in CLIENT_EVENTS.values()} | set(BROADCASTS) == set(ANSWERS)
     assert set(CHANNELS) == set(topics.relayed())
 
 
-def test_every_event_is_an_operation_or_its_reply() -> None:
+def test_event_is_an_operation_or_its_reply() -> None:
     operations = DOCUMENT["operations"]
     assert {event: each["action"] for event, each in operations.items()} == {
         **dict.fromkeys(REQUESTS, "receive"),
@@ -129,8 +129,8 @@ def test_every_event_is_an_operation_or_its_reply() -> None:
     assert set(DOCUMENT["channels"]["hub"]["messages"]) == set(REQUESTS) | set(ANSWERS)
 
 
-def test_no_field_is_left_undescribed() -> None:
-    """A field of a class that apispec does not know would be `{}`; only the echo of `ping` may be anything."""
+def test_field_of_the_document_has_a_description() -> None:
+    """apispec describes a field of an unknown class as `{}`; only the echo of `ping` may be so."""
     empty = [
         f"{name}.{field}"
         for name, schema in DOCUMENT["components"]["schemas"].items()
@@ -141,20 +141,20 @@ def test_no_field_is_left_undescribed() -> None:
 
 
 @pytest.mark.parametrize(("event", "body"), GOOD + BAD)
-def test_document_and_hub_judge_requests_alike(event: str, body: Any) -> None:
+def test_request_is_valid_in_the_document_if_the_hub_accepts_it(event: str, body: Any) -> None:
     good = (event, body) in GOOD
     assert loads(event, body) is good
     assert of_document(event).is_valid(body) is good
 
 
-def test_every_event_was_captured() -> None:
+def test_event_has_a_captured_message() -> None:
     assert {message["event"] for name, message in CAPTURED if name != "unknown_event"} == set(REQUESTS) | set(ANSWERS)
 
 
 @pytest.mark.parametrize(("name", "message"), CAPTURED, ids=[f"{name}-{message['event']}" for name, message in CAPTURED])
-def test_what_was_captured_is_what_the_document_says(name: str, message: dict[str, Any]) -> None:
+def test_captured_message_is_valid_in_the_document(name: str, message: dict[str, Any]) -> None:
     event, body = message["event"], message["body"]
-    if message["from"] == "client" and name in ("invalid_payload", "unknown_event", "candles"):  # which show what is wrong
+    if message["from"] == "client" and name in ("invalid_payload", "unknown_event", "candles"):  # invalid on purpose
         assert event not in REQUESTS or not of_document(event).is_valid(body)
         return
     assert loads(event, body)
@@ -166,7 +166,7 @@ def test_what_was_captured_is_what_the_document_says(name: str, message: dict[st
         assert not of_document(event).is_valid(without)
 
 
-def test_an_answer_may_grow_but_a_price_stays_text() -> None:
+def test_answer_with_new_fields_is_valid_and_numeric_price_is_not() -> None:
     assert of_document("pong").is_valid({"timestamp": 1, "server_time": "2025-11-18T12:30:00Z", "later": True})
     assert of_document("price_update").is_valid(PRICE)
     for wrong in (1.1, "-1.1", "1e3", "1.", ""):

@@ -1,4 +1,4 @@
-"""What may be asked of a backfill, and the parts it becomes."""
+"""Valid requests of a backfill, and their parts."""
 
 from __future__ import annotations
 

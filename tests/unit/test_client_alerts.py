@@ -1,4 +1,8 @@
-"""Clients' alerts: the index against a scan of all rules, requests and notifier with real fan-out and outboxes, and what may be asked."""
+"""Alerts of clients.
+
+The index is compared with a scan of all rules. Requests and notifier run with the real fan-out and
+real outboxes. The last part is the validation of requests.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ from db import topics
 EUR: Series = ("EUR_USD", "price")
 GBP: Series = ("GBP_USD", "price")
 EUR_VOLATILITY: Series = ("EUR_USD", "volatility")
-# Few levels, so that values meet thresholds; each in more than one spelling.
+# Few levels, so that values equal thresholds; each in several spellings.
 LEVELS = [text for level in range(1, 9) for text in (f"1.{level}", f"1.{level}000")]
 NOON = "2025-11-18T12:00:00.000000Z"
 
@@ -38,7 +42,10 @@ def make(number: int, op: str, threshold: str, *, once: bool = True, client: str
 
 
 def walk(op: str, threshold: str, values: str, *, once: bool = False) -> str:
-    """Which values fire a rule that is set at the first of them (`-`: none is known), by their places: `"..x."`."""
+    """Return the values that fire a rule, as `x` at their places: `"..x."`.
+
+    The rule is set at the first value; `-` means that there is no value yet.
+    """
     first, *rest = values.split()
     index = RuleIndex()
     index.add(make(1, op, threshold, once=once), None if first == "-" else Decimal(first))
@@ -48,18 +55,18 @@ def walk(op: str, threshold: str, values: str, *, once: bool = False) -> str:
 @pytest.mark.parametrize(
     ("op", "values", "fires"),
     [
-        # above: reaching is not above; each way up fires once
+        # above: an equal value is not above; each rise fires once
         (">", "1 1.4 1.5 1.6 1.7 1.6 1.5 1.6 1.4 1.6", "..x...x.x"),
-        # above already when it is set: the next that is above fires, and only that
+        # above already when it is set: only the next value above fires
         (">", "1.6 1.6 1.7 1.8", "x.."),
         (">", "1.6 1.5 1.6", ".x"),
         (">", "- 1.6 1.7", "x."),
         (">", "- 1.5 1.6", ".x"),
-        # below, its mirror
+        # below, the mirror image
         ("<", "2 1.6 1.5 1.4 1.3 1.5 1.4", "..x..x"),
         ("<", "1.4 1.4 1.3", "x."),
         ("<", "- 1.4 1.3", "x."),
-        # crosses: to reach is to cross; leaving what was reached is none, to whichever side
+        # crosses: an equal value crosses; the next value does not, on either side
         ("crosses", "1.4 1.6 1.4 1.3 1.7", "xx.x"),
         ("crosses", "1.4 1.5 1.6 1.5 1.5 1.4", "x.x.."),
         ("crosses", "1.4 1.5 1.4", "x."),
@@ -68,24 +75,24 @@ def walk(op: str, threshold: str, values: str, *, once: bool = False) -> str:
         ("crosses", "- 1.6 1.7 1.5", "..x"),
     ],
 )
-def test_what_fires_when(op: str, values: str, fires: str) -> None:
+def test_rule_fires_at_the_expected_values(op: str, values: str, fires: str) -> None:
     assert walk(op, "1.5", values) == fires
     assert walk(op, "1.50000", values) == fires  # the same decimal
     first = fires.find("x") + 1
     assert walk(op, "1.5", values, once=True) == fires[:first] + "." * (len(fires) - first)
 
 
-def test_decimals_are_compared_as_what_they_are() -> None:
-    assert walk(">", "1.1", "1 1.10000 1.100000000000000000000001") == ".x"  # floats would not tell these apart
+def test_decimals_are_compared_exactly() -> None:
+    assert walk(">", "1.1", "1 1.10000 1.100000000000000000000001") == ".x"  # equal as floats
     assert walk("crosses", "0.3", "0.2 0.3000") == "x"
 
 
 @dataclass
 class Naive:
-    """One rule, held against every value."""
+    """One rule that is compared with every value."""
 
     rule: Rule
-    before: Decimal | None  # the value before: for `crosses` that which was known as it was set, else one since then
+    before: Decimal | None  # the previous value; for `crosses`, at first the value when it was set
 
     def fires(self, value: Decimal) -> bool:
         before, self.before, threshold = self.before, value, self.rule.threshold
@@ -97,7 +104,7 @@ class Naive:
 
 
 class Rules(RuleBasedStateMachine):
-    """Random rules come and go on random walks; what fires is what a scan of all finds."""
+    """Random rules on random walks; a scan of all rules fires the same ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +155,7 @@ class Rules(RuleBasedStateMachine):
         return [each.rule for each in self.naive.values() if each.rule.client == client]
 
     @invariant()
-    def nothing_else_is_kept(self) -> None:
+    def only_these_rules_are_kept(self) -> None:
         assert len(self.index) == len(self.naive)
         assert [self.index.held(client) for client in ("one", "two")] == [self.held("one"), self.held("two")]
         assert set(self.index._watched) == {each.rule.series for each in self.naive.values()}
@@ -159,8 +166,8 @@ TestRules.settings = settings(max_examples=150, stateful_step_count=25, deadline
 
 
 @given(st.lists(st.tuples(st.sampled_from(OPERATORS), st.sampled_from(LEVELS)), min_size=9, max_size=60), st.data())
-def test_many_deleted_at_once_leave_the_others_in_order(rules: list[tuple[str, str]], data: st.DataObject) -> None:
-    """Beyond a few, a ladder is built anew: the same as one by one."""
+def test_deleting_many_rules_keeps_the_others_in_order(rules: list[tuple[str, str]], data: st.DataObject) -> None:
+    """The index rebuilds a ladder if many rules are deleted at once."""
     at_once, one_by_one = RuleIndex(), RuleIndex()
     for number, (op, threshold) in enumerate(rules):
         client = data.draw(st.sampled_from(["stays", "goes"]))
@@ -174,7 +181,7 @@ def test_many_deleted_at_once_leave_the_others_in_order(rules: list[tuple[str, s
 
 
 class Counted(Decimal):
-    """A threshold that counts how often it is compared."""
+    """A threshold that counts its comparisons."""
 
     compared = 0
 
@@ -199,7 +206,7 @@ def test_rules_that_do_not_fire_are_not_visited() -> None:
     assert 6 * 10 < Counted.compared < 6 * 4 * 17
 
 
-def test_bounds() -> None:
+def test_rule_above_the_limits_is_refused() -> None:
     assert (MAX_RULES_PER_CLIENT, MAX_RULES_PER_HUB) == (1_000, 200_000)
     index = RuleIndex(max_per_client=3, max_in_hub=5)
     for number in range(5):
@@ -209,7 +216,7 @@ def test_bounds() -> None:
     with pytest.raises(TooManyRules, match="holds its 5") as all_of_them:
         index.add(make(6, ">", "1.5", client="three"), None)
     assert (mine.value.limit, all_of_them.value.limit, len(index)) == (3, 5, 5)
-    index.observe(EUR, "1.6")  # they fire, and there is room again
+    index.observe(EUR, "1.6")  # they fire and are removed
     assert len(index) == 0
     index.add(make(7, ">", "1.5"), None)
 
@@ -226,7 +233,7 @@ class Owner:
 
 @dataclass
 class World:
-    """Requests and notifier on one index, and what each client was sent, each `send()` for itself."""
+    """Requests and notifier on one index, and the data of each `send()` to each client."""
 
     limits: tuple[int, int] = (1000, 1000)
     current: dict[Series, Decimal] = field(default_factory=dict)
@@ -246,19 +253,19 @@ class World:
             self.fanout.add(client, box)
         return self
 
-    def ask(self, client: str, value: Any, op: str = ">", metric: str = "price", **more: Any) -> str:
-        asked = SetAlertSchema().load({"instrument": "EUR_USD", "metric": metric, "op": op, "value": value, **more})
-        return str(self.requests.set(client, asked)["alert"]["id"])
+    def set_alert(self, client: str, value: Any, op: str = ">", metric: str = "price", **more: Any) -> str:
+        request = SetAlertSchema().load({"instrument": "EUR_USD", "metric": metric, "op": op, "value": value, **more})
+        return str(self.requests.set(client, request)["alert"]["id"])
 
     def price(self, mid: str, **more: Any) -> None:
-        """A price goes the way that the relay takes it."""
+        """Send a price through the fan-out and the notifier, like the relay."""
         price = {"bid": mid, "ask": mid, "mid": mid, "time": "2025-11-18T11:59:59Z"}
         message = decode(topics.PRICES, orjson.dumps({"instrument": "EUR_USD", "price": price, "timestamp": NOON, **more}), {"EUR_USD"})
         self.fanout.broadcast(message.rooms, message.frame)
         self.notifier.price(message)
 
-    def heard(self, client: str) -> list[list[tuple[str, Any]]]:
-        """(event, body) of what each `send()` carried."""
+    def received(self, client: str) -> list[list[tuple[str, Any]]]:
+        """Return the (event, body) pairs of each `send()`."""
         return [events(data) for data in self.sent[client]]
 
 
@@ -271,24 +278,24 @@ def events(data: bytes) -> list[tuple[str, Any]]:
     return found
 
 
-def test_an_alert_is_told_to_its_client_alone_behind_its_price() -> None:
+def test_alert_reaches_only_its_client_after_the_price() -> None:
     world = World().add("one", "two", "three")
     world.fanout.join("one", ["price_EUR_USD"])
     world.fanout.join("two", ["price_EUR_USD"])
-    first, second = world.ask("one", "1.50"), world.ask("one", 1.4, once=False)
-    third = world.ask("three", "1.6", "crosses")
+    first, second = world.set_alert("one", "1.50"), world.set_alert("one", 1.4, once=False)
+    third = world.set_alert("three", "1.6", "crosses")
     world.price("1.45", seq=1, epoch="e")
     world.price("1.55", seq=2, epoch="e")
     world.price("1.65")
     world.fanout.flush()
-    names = {client: [name for send in world.heard(client) for name, _ in send] for client in world.sent}
+    names = {client: [name for send in world.received(client) for name, _ in send] for client in world.sent}
     prices = ["price_update"] * 3
     assert names == {
         "one": ["price_update", "alert_triggered", "price_update", "alert_triggered", "price_update"],
         "two": prices,
-        "three": ["alert_triggered"],  # which holds no room
+        "three": ["alert_triggered"],  # without a subscription
     }
-    bodies = [body for client in ("one", "three") for send in world.heard(client) for name, body in send if name == "alert_triggered"]
+    bodies = [body for client in ("one", "three") for send in world.received(client) for name, body in send if name == "alert_triggered"]
     common = {"instrument": "EUR_USD", "metric": "price", "time": "2025-11-18T11:59:59Z", "timestamp": NOON}
     assert bodies == [
         {**common, "id": second, "op": ">", "value": "1.4", "current": "1.45", "once": False, "seq": 1, "epoch": "e"},
@@ -298,33 +305,33 @@ def test_an_alert_is_told_to_its_client_alone_behind_its_price() -> None:
     assert list(bodies[0]) == ["id", "instrument", "metric", "op", "value", "current", "time", "once", "timestamp", "seq", "epoch"]
 
 
-def test_many_that_fire_together_go_out_in_one_send_in_the_order_they_were_set() -> None:
+def test_alerts_of_one_price_are_one_send_in_the_order_of_the_rules() -> None:
     world = World().add("one", "two")
-    ids = {client: [world.ask(client, f"1.{9 - number}") for number in range(9)] for client in ("one", "two")}
+    ids = {client: [world.set_alert(client, f"1.{9 - number}") for number in range(9)] for client in ("one", "two")}
     world.price("2")
     for client in ("one", "two"):
-        [together] = world.heard(client)
+        [together] = world.received(client)
         assert [body["id"] for _, body in together] == ids[client]
     assert len(world.index) == 0
 
 
-def test_volatility_is_told_as_a_number() -> None:
+def test_volatility_of_an_alert_is_a_number() -> None:
     world = World().add("one")
     world.current[EUR_VOLATILITY] = Decimal("0.01")
-    world.ask("one", 0.02, metric="volatility", once=False)
-    world.ask("one", "1.5")  # another series
+    world.set_alert("one", 0.02, metric="volatility", once=False)
+    world.set_alert("one", "1.5")  # another series
     for value in (0.02, 0.021, 0.03, 0.01, 5e-324, 0.0):
         world.notifier.volatility("EUR_USD", value, NOON)
-    [[(name, body)]] = world.heard("one")
+    [[(name, body)]] = world.received("one")
     assert name == "alert_triggered"
     assert (body["metric"], body["value"], body["current"], body["time"], body["seq"], body["epoch"]) == (
         "volatility", 0.02, 0.021, NOON, None, None,
     )  # fmt: skip
 
 
-def test_alert_requests_answers() -> None:
+def test_alert_requests_return_the_rules_or_an_error() -> None:
     world = World(limits=(2, 3)).add("one", "two")
-    first, second = world.ask("one", "1.5"), world.ask("one", 0.02, metric="volatility", op="<", once=False)
+    first, second = world.set_alert("one", "1.5"), world.set_alert("one", 0.02, metric="volatility", op="<", once=False)
     assert first != second
     alerts = [
         {"id": first, "instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5", "once": True},
@@ -332,14 +339,14 @@ def test_alert_requests_answers() -> None:
     ]
     assert world.requests.list("one") == {"alerts": alerts, "count": 2}
     with pytest.raises(Refusal) as too_many:
-        world.ask("one", "1.6")
+        world.set_alert("one", "1.6")
     assert (too_many.value.code, too_many.value.details) == (ErrorCode.TOO_MANY_REQUESTS, {"limit": 2})
-    third = world.ask("two", "1.5")
+    third = world.set_alert("two", "1.5")
     with pytest.raises(Refusal) as full:
-        world.ask("two", "1.6")
+        world.set_alert("two", "1.6")
     assert (full.value.code, full.value.details) == (ErrorCode.TOO_MANY_REQUESTS, {"limit": 3})
     with pytest.raises(Refusal) as unknown:
-        world.ask("two", "1.6", instrument="XXX_YYY")
+        world.set_alert("two", "1.6", instrument="XXX_YYY")
     assert (unknown.value.code, set(unknown.value.details)) == (ErrorCode.UNKNOWN_INSTRUMENT, {"instrument"})
     with pytest.raises(Refusal) as foreign:
         world.requests.delete("one", third)
@@ -351,7 +358,7 @@ def test_alert_requests_answers() -> None:
     assert world.requests.count() == 0
 
 
-# what may be asked
+# validation
 
 GOOD = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5"}
 
@@ -363,7 +370,7 @@ GOOD = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5"}
         ("price", 1e22, "10000000000000000000000"), ("volatility", 0.02, 0.02), ("volatility", 1, 1.0),
     ],
 )  # fmt: skip
-def test_values_as_the_client_reads_them(metric: str, value: object, read: object) -> None:
+def test_value_is_kept_in_the_form_of_its_metric(metric: str, value: object, read: object) -> None:
     loaded = SetAlertSchema().load({**GOOD, "metric": metric, "value": value, "colour": "green"})
     assert loaded["value"] == (read, Decimal(str(read)))
     assert type(loaded["value"][0]) is type(read)
@@ -384,13 +391,13 @@ BAD: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "bad"), BAD)
-def test_what_is_wrong_is_named(name: str, bad: dict[str, Any]) -> None:
+def test_invalid_field_is_named(name: str, bad: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as caught:
         SetAlertSchema().load({**GOOD, **bad})
     assert set(caught.value.messages_dict) == {name}
 
 
-def test_what_is_missing_is_named() -> None:
+def test_missing_field_is_named() -> None:
     for name in GOOD:
         with pytest.raises(ValidationError) as caught:
             SetAlertSchema().load({key: value for key, value in GOOD.items() if key != name})

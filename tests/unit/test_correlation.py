@@ -1,4 +1,4 @@
-"""Correlations beside pandas, statsmodels and scikit-learn on real returns, and what must hold of any."""
+"""Correlations against pandas, statsmodels and scikit-learn on real returns, and properties."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ from tests.fx_hours import load
 
 @cache
 def recorded() -> Floats:
-    """Log returns of 30 real days of ten pairs, hours missing at random, by session and from the start."""
+    """Log returns of 30 real days of ten pairs.
+
+    Hours are missing at random, by session and from the start.
+    """
     returns = log_returns(load().closes[:, 1:722])[:, 1:].copy()
     hours = np.arange(720)
     returns[np.random.default_rng(3).random(returns.shape) < 0.05] = np.nan
@@ -59,7 +62,7 @@ def pandas_ewma(first: Floats, second: Floats, minimum: int) -> float:
 
 @pytest.fixture(params=["small", "large"])
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Few instruments, and as if they were many, when single precision takes part."""
+    """Few instruments; `large` uses single precision, as for many instruments."""
     if request.param == "large":
         monkeypatch.setattr(sums, "LARGE", 0)
     return str(request.param)
@@ -71,7 +74,7 @@ def assert_close(ours: Floats, theirs: Floats, tolerance: float = 1e-9) -> None:
 
 
 def assert_sound(result: Correlation) -> None:
-    """Exactly symmetric, within [-1, 1], its diagonal 1 where available."""
+    """Check symmetry, the range [-1, 1], and a diagonal of 1 or NaN."""
     np.testing.assert_array_equal(result.matrix, result.matrix.T)
     np.testing.assert_array_equal(result.counts, result.counts.T)
     assert np.nanmax(np.abs(result.matrix), initial=0.0) <= 1.0
@@ -84,7 +87,7 @@ def assert_sound(result: Correlation) -> None:
 
 @pytest.mark.parametrize("minimum", [2, 30, 200])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_is_its_oracle_on_real_returns(method: str, minimum: int) -> None:
+def test_method_equals_its_oracle_on_real_returns(method: str, minimum: int) -> None:
     result = METHODS[method](recorded(), minimum)
     assert_close(result.matrix, oracle(method, recorded(), minimum))
     assert_sound(result)
@@ -93,12 +96,12 @@ def test_a_method_is_its_oracle_on_real_returns(method: str, minimum: int) -> No
     assert np.isnan(result.matrix).any() == (minimum == 200)
 
 
-def test_complete_returns_are_as_statsmodels_and_pandas_say() -> None:
+def test_complete_returns_equal_statsmodels_and_pandas() -> None:
     assert_close(pearson(complete()).matrix, DescrStatsW(complete().T).corrcoef)
     assert_close(spearman(complete()).matrix, pd.DataFrame(complete().T).rank().corr().to_numpy())
 
 
-def test_ewma_is_the_recursion_of_riskmetrics() -> None:
+def test_ewma_equals_the_recursion_of_riskmetrics() -> None:
     first, second = complete()[:2]
     covariance, variance1, variance2 = 0.0, 0.0, 0.0
     for one, two in zip(first, second, strict=True):
@@ -107,8 +110,9 @@ def test_ewma_is_the_recursion_of_riskmetrics() -> None:
     assert ewma(complete()[:2]).matrix[0, 1] == pytest.approx(covariance / math.sqrt(variance1 * variance2), rel=1e-9)
 
 
-def test_a_small_table_by_hand() -> None:
-    # x = 1 2 3 4 -, y = 2 1 4 3 9: r over the first four: Σdxdy = 3, Σdx² = Σdy² = 5. z misses the first two: 3 4 against 6 8.
+def test_small_table_equals_values_by_hand() -> None:
+    # x = 1 2 3 4 -, y = 2 1 4 3 9: r over the first four: Σdxdy = 3, Σdx² = Σdy² = 5.
+    # z misses the first two: 3 4 against 6 8.
     returns = np.array([[1.0, 2, 3, 4, np.nan], [2, 1, 4, 3, 9], [np.nan, np.nan, 6, 8, 1]])
     for method in (pearson, spearman):
         matrix = method(returns, 2).matrix
@@ -122,11 +126,11 @@ def test_ties_have_their_mean_rank() -> None:
     assert_close(spearman(returns, 2).matrix, oracle("spearman", returns, 2), 1e-14)
 
 
-# --- tiles, and the careful ways
+# --- tiles and precision
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_matrix_of_many_tiles_is_the_same(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matrix_of_many_tiles_equals_one_tile(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = METHODS[method](recorded(), 200)
     for name, size in (("_TILE", 3), ("_STRIP", 2)):
         monkeypatch.setattr(correlation, name, size)
@@ -139,7 +143,7 @@ def test_a_matrix_of_many_tiles_is_the_same(method: str, monkeypatch: pytest.Mon
     assert_sound(tiled)
 
 
-def test_more_instruments_than_a_tile_holds() -> None:
+def test_instruments_above_the_tile_size_have_correlations() -> None:
     returns = np.random.default_rng(5).standard_normal((700, 60))
     returns[np.random.default_rng(6).random(returns.shape) < 0.1] = np.nan
     result = pearson(returns, 40)
@@ -159,7 +163,7 @@ def test_precision_holds_for_heavy_tails_short_series_and_many_holes(periods: in
 
 @pytest.mark.parametrize("outlier", [1e3, 1e6, 1e9, 1e15])
 @pytest.mark.usefixtures("size")
-def test_an_outlier_that_a_pair_does_not_share_costs_it_no_digit(outlier: float) -> None:
+def test_outlier_outside_a_pair_keeps_its_precision(outlier: float) -> None:
     generator = np.random.default_rng(11)
     returns = generator.standard_normal((6, 400))
     returns[0, 7] = returns[1, 9] = outlier
@@ -171,19 +175,19 @@ def test_an_outlier_that_a_pair_does_not_share_costs_it_no_digit(outlier: float)
 
 @pytest.mark.parametrize("offset", [1.0, 1e5, 1e10])
 @pytest.mark.usefixtures("size")
-def test_a_mean_far_beyond_the_spread_costs_no_more_than_it_must(offset: float) -> None:
+def test_mean_far_above_the_spread_loses_only_necessary_precision(offset: float) -> None:
     generator = np.random.default_rng(13)
-    returns = np.round(generator.standard_normal((6, 400)) * 2**10) / 2**10  # so that the offset rounds nothing away
+    returns = np.round(generator.standard_normal((6, 400)) * 2**10) / 2**10  # so that the offset causes no rounding
     returns[generator.random(returns.shape) < 0.05] = np.nan
     assert_close(pearson(returns + offset).matrix, pearson(returns).matrix)
 
 
 @pytest.mark.usefixtures("size")
 @pytest.mark.parametrize("method", METHODS)
-def test_what_does_not_vary_is_not_available(method: str) -> None:
+def test_constant_returns_have_no_correlation(method: str) -> None:
     returns = recorded()[:5].copy()
     returns[0] = 0.0
-    returns[1, :] = np.where(np.arange(720) < 300, returns[1], 0.0)  # flat wherever the last has returns
+    returns[1, :] = np.where(np.arange(720) < 300, returns[1], 0.0)  # flat in the hours of the last instrument
     result = METHODS[method](returns, 30)
     assert np.isnan(result.matrix[0]).all()
     assert np.isnan(result.matrix[1, 4])
@@ -193,7 +197,7 @@ def test_what_does_not_vary_is_not_available(method: str) -> None:
 
 @pytest.mark.parametrize("value", [0.1, 1e-7, 3e5])
 @pytest.mark.usefixtures("size")
-def test_a_constant_that_is_not_zero_is_not_available_either(value: float) -> None:
+def test_constant_other_than_zero_has_no_correlation(value: float) -> None:
     returns = recorded()[:3].copy()
     returns[1] = np.where(np.isnan(returns[1]), np.nan, value)
     for method in (pearson, spearman):
@@ -203,7 +207,7 @@ def test_a_constant_that_is_not_zero_is_not_available_either(value: float) -> No
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_nothing_in_gives_nothing_out(method: str) -> None:
+def test_empty_returns_give_an_empty_matrix(method: str) -> None:
     assert METHODS[method](np.empty((0, 10)), 2).matrix.shape == (0, 0)
     empty = METHODS[method](np.empty((3, 0)), 2)
     assert np.isnan(empty.matrix).all()
@@ -222,12 +226,12 @@ def test_infinite_returns_count_as_missing(method: str) -> None:
     np.testing.assert_array_equal(METHODS[method](returns, 30).matrix, METHODS[method](without, 30).matrix)
 
 
-# --- whatever the returns
+# --- any returns
 
 
 @st.composite
 def some_returns(draw: st.DrawFn) -> Floats:
-    """Five instruments, 12 periods; holes, ties and constants among them."""
+    """Five instruments, 12 periods; with holes, ties and constants."""
     values = draw(
         arrays.arrays(np.float64, (5, 12), elements=st.integers(-5, 5).map(float) | st.floats(-1e3, 1e3).map(lambda x: round(x, 6)))
     )
@@ -237,7 +241,7 @@ def some_returns(draw: st.DrawFn) -> Floats:
 
 @settings(max_examples=50, deadline=None)
 @given(some_returns())
-def test_any_returns_are_as_pandas_says(returns: Floats) -> None:
+def test_any_returns_equal_pandas(returns: Floats) -> None:
     for method in METHODS:
         result = METHODS[method](returns, 3)
         assert_close(result.matrix, oracle(method, returns, 3))
@@ -249,14 +253,14 @@ def test_any_returns_are_as_pandas_says(returns: Floats) -> None:
 
 @settings(max_examples=50, deadline=None)
 @given(some_returns(), st.permutations(range(5)))
-def test_the_order_of_instruments_does_not_matter(returns: Floats, order: list[int]) -> None:
+def test_order_of_instruments_changes_no_value(returns: Floats, order: list[int]) -> None:
     for method in METHODS.values():
         assert_close(method(returns[order], 3).matrix, method(returns, 3).matrix[np.ix_(order, order)], 1e-12)
 
 
 @settings(max_examples=50, deadline=None)
 @given(some_returns(), arrays.arrays(np.int64, (5, 1), elements=st.integers(-300, 300)), arrays.arrays(np.bool_, (5, 1)))
-def test_units_do_not_matter_and_a_sign_turns_the_correlation(returns: Floats, powers: Floats, turned: np.ndarray) -> None:
+def test_unit_changes_no_value_and_a_sign_inverts_it(returns: Floats, powers: Floats, turned: np.ndarray) -> None:
     signs = np.where(turned, -1.0, 1.0)
     for method in METHODS.values():
         plain = method(returns, 3).matrix
@@ -265,7 +269,7 @@ def test_units_do_not_matter_and_a_sign_turns_the_correlation(returns: Floats, p
 
 @settings(max_examples=50, deadline=None)
 @given(some_returns(), st.integers(0, 2**12 - 1))
-def test_an_instrument_with_holes_changes_nothing_for_the_others(returns: Floats, holes: int) -> None:
+def test_instrument_with_holes_changes_no_other_pair(returns: Floats, holes: int) -> None:
     more = np.where([holes >> period & 1 for period in range(12)], np.nan, np.arange(12.0) ** 2)
     for method in METHODS.values():
         assert_close(method(np.vstack([returns, more]), 3).matrix[:5, :5], method(returns, 3).matrix, 1e-12)
@@ -275,7 +279,7 @@ def test_an_instrument_with_holes_changes_nothing_for_the_others(returns: Floats
 
 
 @pytest.mark.parametrize("periods", [8, 60, 720])
-def test_shrinkage_is_that_of_scikit_learn(periods: int) -> None:
+def test_shrinkage_equals_scikit_learn(periods: int) -> None:
     returns = complete()[:, :periods]
     expected, shrinkage = sklearn_ledoit_wolf(returns.T)
     ours = ledoit_wolf(returns)
@@ -284,7 +288,7 @@ def test_shrinkage_is_that_of_scikit_learn(periods: int) -> None:
     assert np.linalg.eigvalsh(ours.matrix)[0] > 0
 
 
-def test_a_shrunk_correlation_is_that_of_standardised_returns() -> None:
+def test_shrunk_correlation_uses_standardised_returns() -> None:
     returns = np.vstack([recorded(), np.full(720, np.nan), np.zeros(720)])
     returns[2:5] = np.nan  # those with most holes
     result = shrunk_correlation(returns)
@@ -299,7 +303,7 @@ def test_a_shrunk_correlation_is_that_of_standardised_returns() -> None:
     assert np.linalg.cond(result.matrix[np.ix_(kept, kept)]) < 1e4
 
 
-def test_a_shrunk_correlation_of_too_little_is_not_available() -> None:
+def test_shrunk_correlation_of_few_returns_is_not_available() -> None:
     for returns in (np.full((2, 50), np.nan), np.zeros((2, 50)), complete()[:, :20], np.empty((0, 50))):
         result = shrunk_correlation(returns, 30)
         assert np.isnan(result.matrix).all()
@@ -307,7 +311,10 @@ def test_a_shrunk_correlation_of_too_little_is_not_available() -> None:
 
 
 def assert_nearest(matrix: Floats, nearest: Floats, tolerance: float) -> None:
-    """The conditions of optimality: nearest - matrix + some diagonal is positive semidefinite and orthogonal to nearest."""
+    """Check the conditions of optimality.
+
+    nearest - matrix + a diagonal matrix is positive semidefinite and orthogonal to nearest.
+    """
     assert np.linalg.eigvalsh(nearest)[0] >= -1e-12
     assert (np.diagonal(nearest) == 1.0).all()
     pull = nearest - matrix
@@ -317,7 +324,7 @@ def assert_nearest(matrix: Floats, nearest: Floats, tolerance: float) -> None:
     assert np.abs(pull @ nearest).max() <= tolerance
 
 
-def test_the_nearest_correlation_of_highams_paper() -> None:
+def test_nearest_correlation_equals_the_example_of_higham() -> None:
     matrix = np.array([[2.0, -1, 0, 0], [-1, 2, -1, 0], [0, -1, 2, -1], [0, 0, -1, 2]])
     expected = np.array(
         [[1, -0.8084, 0.1916, 0.1068], [-0.8084, 1, -0.6562, 0.1916], [0.1916, -0.6562, 1, -0.8084], [0.1068, 0.1916, -0.8084, 1]]
@@ -328,7 +335,7 @@ def test_the_nearest_correlation_of_highams_paper() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::statsmodels.tools.sm_exceptions.IterationLimitWarning")
-def test_the_nearest_correlation_of_pairs_that_contradict_each_other() -> None:
+def test_nearest_correlation_of_contradictory_pairs_is_sound() -> None:
     generator = np.random.default_rng(2)
     returns = generator.standard_normal((30, 2)) @ generator.standard_normal((2, 60)) + 0.1 * generator.standard_normal((30, 60))
     returns[generator.random(returns.shape) < 0.5] = np.nan
@@ -341,7 +348,7 @@ def test_the_nearest_correlation_of_pairs_that_contradict_each_other() -> None:
     assert np.linalg.norm(nearest - matrix) <= np.linalg.norm(theirs - matrix) + 1e-8
 
 
-def test_a_sound_matrix_is_its_own_nearest_and_few_steps_give_a_sound_one() -> None:
+def test_sound_matrix_is_its_own_nearest_and_few_steps_are_sound() -> None:
     sound = pearson(complete()).matrix
     np.testing.assert_array_equal(nearest_correlation(sound), sound)
     generator = np.random.default_rng(4)
@@ -354,7 +361,7 @@ def test_a_sound_matrix_is_its_own_nearest_and_few_steps_give_a_sound_one() -> N
         assert np.abs(nearest).max() <= 1.0
 
 
-def test_instruments_without_all_correlations_are_left_out() -> None:
+def test_instrument_without_all_correlations_is_omitted() -> None:
     matrix = pearson(complete()).matrix.copy()
     for one, two in ((1, 4), (1, 6), (2, 8)):
         matrix[one, two] = matrix[two, one] = np.nan
@@ -366,7 +373,7 @@ def test_instruments_without_all_correlations_are_left_out() -> None:
     assert np.isnan(nearest_correlation(np.full((3, 3), np.nan))).all()
 
 
-def test_what_is_no_symmetric_matrix_is_refused() -> None:
+def test_asymmetric_matrix_is_refused() -> None:
     with pytest.raises(ValueError, match="symmetric"):
         nearest_correlation(np.array([[1.0, 0.5], [0.4, 1.0]]))
     with pytest.raises(ValueError, match="least"):
@@ -375,7 +382,7 @@ def test_what_is_no_symmetric_matrix_is_refused() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(arrays.arrays(np.float64, (4, 4), elements=st.floats(-1, 1)))
-def test_nothing_sound_is_nearer_than_the_nearest(values: Floats) -> None:
+def test_no_sound_matrix_is_nearer_than_the_nearest(values: Floats) -> None:
     matrix = (values + values.T) / 2
     np.fill_diagonal(matrix, 1.0)
     nearest = nearest_correlation(matrix)

@@ -1,4 +1,4 @@
-""".env.example: every setting and nothing else, each with its real default."""
+""".env.example contains exactly the settings, each with its default."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def example() -> dict[str, str]:
     return {name: value or "" for name, value in dotenv_values(ROOT / ".env.example").items()}
 
 
-def test_the_example_lists_every_variable_once_and_nothing_else() -> None:
+def test_example_lists_exactly_the_variables_once() -> None:
     names = re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert sorted(names) == sorted(name.upper() for name in settings_module._Environment().fields)
 
 
-def test_the_example_s_values_are_the_defaults() -> None:
+def test_example_values_equal_the_defaults() -> None:
     schema = settings_module._Environment()
     defaults = schema.load({})
     assert schema.load({name.lower(): value for name, value in example().items() if value}) == defaults
@@ -29,15 +29,15 @@ def test_the_example_s_values_are_the_defaults() -> None:
         assert bool(value) == (defaults[name.lower()] not in (None, "", (), {})), name
 
 
-def test_the_example_makes_valid_settings() -> None:
+def test_example_is_valid_settings() -> None:
     assert settings_module.load({}, dotenv=ROOT / ".env.example") == settings_module.load({}, dotenv=None)
 
 
-def test_the_example_is_printed_from_the_table_of_settings() -> None:
+def test_example_equals_the_printed_table_of_settings() -> None:
     printed = subprocess.run([sys.executable, "scripts/env_example.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert printed.stdout == (ROOT / ".env.example").read_text()
 
 
-def test_every_line_of_the_example_has_at_most_100_characters() -> None:
+def test_example_line_has_at_most_100_characters() -> None:
     lines = (ROOT / ".env.example").read_text().splitlines()
     assert [line for line in lines if len(line) > 100] == []

@@ -1,4 +1,4 @@
-"""The loop of the transport in processes of its own: its clock, and the failure of its clock."""
+"""The loop of the transport in separate processes: its clock and the failure of its clock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run(body: str, call: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-W", "ignore", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
 
 
-def test_clock_calls_again_and_again() -> None:
+def test_clock_repeats_its_call() -> None:
     done = run("pass", "Eventlet().every(0.01, tick)")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("tick") >= 4
@@ -53,7 +53,7 @@ def test_clock_that_raises_ends_its_process_with_a_traceback() -> None:
     assert "KeyError: 'a fault'" in done.stderr
 
 
-def test_deferred_call_that_raises_is_logged_and_the_process_goes_on() -> None:
+def test_deferred_call_that_raises_is_logged_and_the_process_continues() -> None:
     done = run('raise KeyError("a fault")', "for _ in range(4):\n    Eventlet().call_later(0.01, tick)")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "end")
     assert done.stderr.count("Traceback") == 4

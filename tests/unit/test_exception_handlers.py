@@ -1,4 +1,4 @@
-"""`except Exception` stands at the top of a loop with a traceback in the log, or ends in `raise`."""
+"""`except Exception` is at the top of a loop and logs the traceback, or it ends in `raise`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = ("config", "ops", "db", "jobs", "api", "cli")
 MODULES = [*sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")), ROOT / "manage.py", ROOT / "wsgi.py"]
 BROAD = {"Exception", "BaseException"}
-# Functions that the loop of a library calls: each is the top of one round of that loop.
+# functions that the loop of a library calls: each is the top of one iteration
 CALLED_BY_A_LOOP = {
     "api/hub/events.py": {"answer"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
@@ -22,7 +22,7 @@ CALLED_BY_A_LOOP = {
 
 
 def broad_handlers(source: str, called_by_a_loop: Set[str]) -> Iterator[tuple[ast.ExceptHandler, bool]]:
-    """Each handler that catches everything, and whether its `try` is at the top of a loop."""
+    """Yield each handler that catches everything, and whether its `try` is at the top of a loop."""
     tree = ast.parse(source)
     at_loop_top = {
         id(statement)
@@ -55,7 +55,7 @@ def logs_traceback(handler: ast.ExceptHandler) -> bool:
 
 
 def violations(source: str, called_by_a_loop: Set[str] = frozenset()) -> list[int]:
-    """Lines of the handlers of neither form."""
+    """Return the lines of the handlers of neither form."""
     return [
         handler.lineno
         for handler, at_loop_top in broad_handlers(source, called_by_a_loop)

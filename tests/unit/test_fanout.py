@@ -1,4 +1,4 @@
-"""The fan-out with outboxes that take everything and a clock that is turned by hand: who gets what, in which order, how often."""
+"""The fan-out with unlimited outboxes and a manual clock: receivers, order and rates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLIENTS = ("one", "two", "three", "four")
 
 
 class Time:
-    """A clock, and the calls that wait for it."""
+    """A manual clock with its pending calls."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -49,7 +49,7 @@ class Owner:
 
 
 class World:
-    """A fan-out, its clients and what each was sent: (when, bytes) as given to its socket."""
+    """A fan-out with its clients, and (time, bytes) of each write to a socket."""
 
     def __init__(self) -> None:
         self.time = Time()
@@ -68,11 +68,11 @@ class World:
             box.open(send)
             self.fanout.add(client, box)
 
-    def heard(self, client: str) -> list[str]:
+    def received(self, client: str) -> list[str]:
         return [name for _, name in self.timed(client)]
 
     def timed(self, client: str) -> list[tuple[float, str]]:
-        return [(when, name) for when, data in self.sent[client] for name in re.findall(r"<(.*?)>", data.decode())]
+        return [(time, name) for time, data in self.sent[client] for name in re.findall(r"<(.*?)>", data.decode())]
 
     def price(self, room: str, seq: int) -> None:
         self.fanout.broadcast((room,), frame(f"{room}{seq}", room))
@@ -92,13 +92,13 @@ def world() -> World:
 
 
 def leftovers(fanout: Fanout) -> list[Any]:
-    """Whatever the fan-out still holds of anybody or anything."""
+    """Return the remaining state of the fan-out."""
     held = (fanout._boxes, fanout._holdings, fanout._cohorts, fanout._cohort_of, fanout._live, fanout._rated, fanout._touched)
     clocks = [part for clock in fanout._clocks.values() for part in (clock.cohorts, clock.latest, clock.newcomers)]
     return [part for part in (*held, *clocks) if part]
 
 
-def test_rooms_decide_who_gets_what_and_two_rooms_give_one_message(world: World) -> None:
+def test_broadcast_reaches_the_members_of_its_rooms_once(world: World) -> None:
     world.add("a", "b", "both", "rated", "none")
     for client, rooms in (("a", "A"), ("b", "B"), ("both", "AB")):
         world.fanout.join(client, rooms)
@@ -108,12 +108,12 @@ def test_rooms_decide_who_gets_what_and_two_rooms_give_one_message(world: World)
     world.fanout.broadcast(("A", "B"), frame("correlation"))
     world.fanout.broadcast(("B", "C"), frame("correlation BC"))
     world.fanout.broadcast((), frame("ready"))
-    assert world.heard("a") == []
+    assert world.received("a") == []
     world.fanout.flush()
-    assert world.heard("a") == ["alert A", "correlation", "ready"]
-    assert world.heard("b") == ["correlation", "correlation BC", "ready"]
-    assert world.heard("both") == world.heard("rated") == ["alert A", "correlation", "correlation BC", "ready"]
-    assert world.heard("none") == ["ready"]
+    assert world.received("a") == ["alert A", "correlation", "ready"]
+    assert world.received("b") == ["correlation", "correlation BC", "ready"]
+    assert world.received("both") == world.received("rated") == ["alert A", "correlation", "correlation BC", "ready"]
+    assert world.received("none") == ["ready"]
     assert (world.fanout.delivered, world.fanout.batched) == (3 + 3 + 4 + 4 + 1, 3 + 3 + 4 + 4 + 1)
     assert world.fanout.batches == 5
     assert world.fanout.members() == {"A": 3, "B": 3}
@@ -121,11 +121,11 @@ def test_rooms_decide_who_gets_what_and_two_rooms_give_one_message(world: World)
     assert world.fanout.clients() == ["a", "b", "both", "rated", "none"]
 
 
-def test_clients_that_hold_the_same_get_the_same_bytes_in_one_send(world: World) -> None:
+def test_clients_with_equal_rooms_share_the_bytes_of_one_send(world: World) -> None:
     world.add("one", "two", "three")
     world.fanout.join("one", ["A", "B"])
     world.fanout.join("two", ["B"])
-    world.fanout.join("two", ["A"])  # another way to the same
+    world.fanout.join("two", ["A"])  # the same rooms in two steps
     world.fanout.join("three", ["A"])
     for seq in (1, 2):
         world.price("A", seq)
@@ -134,15 +134,15 @@ def test_clients_that_hold_the_same_get_the_same_bytes_in_one_send(world: World)
     ((_, first),), ((_, second),) = world.sent["one"], world.sent["two"]
     assert first is second
     assert first == b"<A1><B1><A2><B2>"
-    assert world.heard("three") == ["A1", "A2"]
+    assert world.received("three") == ["A1", "A2"]
     world.fanout.broadcast((), only := frame("single"))
     world.fanout.flush()
-    assert all(sends[-1][1] is only.wire for sends in world.sent.values()), "one frame is not even joined"
+    assert all(sends[-1][1] is only.wire for sends in world.sent.values()), "one frame is not joined"
     world.fanout.flush()
     assert [len(sends) for sends in world.sent.values()] == [2, 2, 2]
 
 
-def test_rated_clients_share_their_bytes_too(world: World) -> None:
+def test_rated_clients_with_equal_rooms_share_the_bytes(world: World) -> None:
     world.add("one", "two")
     for client in ("one", "two"):
         world.fanout.join(client, ["A", "B"], 5.0)
@@ -151,11 +151,11 @@ def test_rated_clients_share_their_bytes_too(world: World) -> None:
     world.time.advance(0)
     ((_, first),), ((_, second),) = world.sent["one"], world.sent["two"]
     assert first is second
-    assert sorted(world.heard("one")) == ["A1", "B1"]
+    assert sorted(world.received("one")) == ["A1", "B1"]
 
 
 @pytest.mark.parametrize("act", ["join", "leave", "send"])
-def test_what_is_pending_goes_out_before_anything_else_happens_to_a_client(act: str, world: World) -> None:
+def test_pending_messages_are_sent_before_another_action_on_a_client(act: str, world: World) -> None:
     world.add("one", "two")
     world.fanout.join("one", ["A"])
     world.price("A", 1)
@@ -165,14 +165,14 @@ def test_what_is_pending_goes_out_before_anything_else_happens_to_a_client(act: 
         world.fanout.leave("one", ["A"])
     else:
         world.fanout.send("one", frame("answer"))
-    assert world.heard("one") == ["A1", "answer"][: 2 if act == "send" else 1]
-    assert world.heard("two") == []
+    assert world.received("one") == ["A1", "answer"][: 2 if act == "send" else 1]
+    assert world.received("two") == []
     world.publish("A", 2)
-    assert ("A2" in world.heard("one")) is (act != "leave")
-    assert ("A2" in world.heard("two")) is (act == "join")
+    assert ("A2" in world.received("one")) is (act != "leave")
+    assert ("A2" in world.received("two")) is (act == "join")
 
 
-def test_strangers_are_passed_over(world: World) -> None:
+def test_unknown_client_is_ignored(world: World) -> None:
     world.fanout.send("nobody", frame("answer"))
     world.fanout.remove("nobody")
     assert world.fanout.rooms("nobody") == {}
@@ -182,7 +182,7 @@ def test_strangers_are_passed_over(world: World) -> None:
     assert world.fanout.rooms("one") == {}
 
 
-def test_removed_with_something_pending_hurts_nobody(world: World) -> None:
+def test_removed_client_with_pending_messages_affects_no_other(world: World) -> None:
     world.add("one", "two", "three")
     for client in ("one", "two"):
         world.fanout.join(client, ["A"])
@@ -192,26 +192,26 @@ def test_removed_with_something_pending_hurts_nobody(world: World) -> None:
     world.fanout.remove("three")
     world.fanout.flush()
     world.time.advance(5)
-    assert (world.heard("one"), world.heard("two"), world.heard("three")) == ([], ["A1"], [])
+    assert (world.received("one"), world.received("two"), world.received("three")) == ([], ["A1"], [])
 
 
 @pytest.mark.parametrize(
-    ("asked", "given_"), [(None, None), (0.1, 0.1), (0.15, 0.1), (0.99, 0.5), (3, 2.0), (5, 5.0), (49.9, 20.0), (50, 50.0)]
+    ("requested", "expected"), [(None, None), (0.1, 0.1), (0.15, 0.1), (0.99, 0.5), (3, 2.0), (5, 5.0), (49.9, 20.0), (50, 50.0)]
 )
-def test_granted_is_the_next_lower_rate(asked: float | None, given_: float | None) -> None:
-    assert granted(asked) == given_
+def test_granted_rate_is_the_next_lower_one(requested: float | None, expected: float | None) -> None:
+    assert granted(requested) == expected
 
 
 @given(st.floats(0.1, 50))
-def test_granted_is_never_more_than_asked(asked: float) -> None:
-    rate = granted(asked)
+def test_granted_rate_is_at_most_the_requested_one(requested: float) -> None:
+    rate = granted(requested)
     assert rate in RATES
     assert rate is not None
-    assert rate <= asked
-    assert not any(rate < each <= asked for each in RATES)
+    assert rate <= requested
+    assert not any(rate < each <= requested for each in RATES)
 
 
-def test_first_price_comes_at_once_and_the_rest_by_the_clock(world: World) -> None:
+def test_rated_client_gets_the_first_price_at_once_and_the_others_by_clock(world: World) -> None:
     world.add("one")
     world.fanout.join("one", ["A"], 2.0)
     for seq in range(1, 101):  # 100 Hz for a second
@@ -219,14 +219,14 @@ def test_first_price_comes_at_once_and_the_rest_by_the_clock(world: World) -> No
         world.time.advance(0.01)
     assert world.timed("one")[0] == (0.0, "A1")
     world.time.advance(10)
-    assert world.heard("one")[-1] == "A100"
-    assert len(world.heard("one")) == 3
+    assert world.received("one")[-1] == "A100"
+    assert len(world.received("one")) == 3
     world.publish("A", 101)
     world.time.advance(0)
-    assert world.heard("one")[-1] == "A101", "after a silence the first comes at once again"
+    assert world.received("one")[-1] == "A101", "the first price after a pause comes at once"
 
 
-def test_alerts_are_not_slowed(world: World) -> None:
+def test_alert_to_a_rated_client_is_sent_at_once(world: World) -> None:
     world.add("one")
     world.fanout.join("one", ["A"], 0.1)
     world.publish("A", 1)
@@ -234,12 +234,12 @@ def test_alerts_are_not_slowed(world: World) -> None:
     world.publish("A", 2)
     world.fanout.broadcast(("A",), frame("alert"))
     world.fanout.flush()
-    assert world.heard("one") == ["A1", "alert"]
+    assert world.received("one") == ["A1", "alert"]
     world.time.advance(10)
-    assert world.heard("one") == ["A1", "alert", "A2"]
+    assert world.received("one") == ["A1", "alert", "A2"]
 
 
-def test_rooms_at_several_rates(world: World) -> None:
+def test_rooms_of_one_client_keep_their_own_rates(world: World) -> None:
     world.add("one", "fast")
     world.fanout.join("one", ["A"], 10.0)
     world.fanout.join("one", ["B"], 1.0)
@@ -251,16 +251,16 @@ def test_rooms_at_several_rates(world: World) -> None:
         world.fanout.flush()
         world.time.advance(0.01)
     world.time.advance(2)
-    heard = {room: [name for name in world.heard("one") if name[0] == room] for room in ROOMS}
-    assert heard["C"] == [f"C{seq}" for seq in range(1, 201)]
-    assert [len(heard[room]) for room in ("A", "B")] == [21, 3]
-    assert [heard[room][-1] for room in ROOMS] == ["A200", "B200", "C200"]
-    fast = [name for name in world.heard("fast") if name[0] == "B"]
+    received = {room: [name for name in world.received("one") if name[0] == room] for room in ROOMS}
+    assert received["C"] == [f"C{seq}" for seq in range(1, 201)]
+    assert [len(received[room]) for room in ("A", "B")] == [21, 3]
+    assert [received[room][-1] for room in ROOMS] == ["A200", "B200", "C200"]
+    fast = [name for name in world.received("fast") if name[0] == "B"]
     assert len(fast) == 21
 
 
-def test_what_waits_for_the_clock_survives_a_change_in_other_rooms(world: World) -> None:
-    """The answer to joining or leaving B carries no snapshot of A: A's last price must still come."""
+def test_waiting_price_survives_a_change_in_other_rooms(world: World) -> None:
+    """The response to joining or leaving B has no snapshot of A, so A's last price must follow."""
     for change in ("join", "leave"):
         world.add(change)
         world.fanout.join(change, ["A"] if change == "join" else ["A", "B"], 1.0)
@@ -270,26 +270,26 @@ def test_what_waits_for_the_clock_survives_a_change_in_other_rooms(world: World)
     world.fanout.join("join", ["B"], 1.0)
     world.fanout.leave("leave", ["B"])
     world.time.advance(5)
-    assert world.heard("join") == world.heard("leave") == ["A1", "A2"]
+    assert world.received("join") == world.received("leave") == ["A1", "A2"]
 
 
-def test_newcomer_does_not_get_its_snapshot_twice(world: World) -> None:
+def test_new_member_gets_its_snapshot_once(world: World) -> None:
     world.add("old", "new")
     world.fanout.join("old", ["A", "B"], 1.0)
     world.publish("A", 1)
     world.time.advance(0)
     world.publish("A", 2)
     world.publish("B", 1)
-    world.fanout.join("new", ["A", "B"], 1.0)  # its snapshot has A2 and B1
+    world.fanout.join("new", ["A", "B"], 1.0)  # its snapshot contains A2 and B1
     world.publish("B", 2)
     world.time.advance(5)
-    assert sorted(world.heard("old")) == ["A1", "A2", "B2"]
-    assert world.heard("new") == ["B2"]
+    assert sorted(world.received("old")) == ["A1", "A2", "B2"]
+    assert world.received("new") == ["B2"]
 
 
 @given(st.sampled_from(RATES), st.lists(st.tuples(st.sampled_from(ROOMS), st.floats(0, 3)), min_size=1, max_size=40))
 @settings(deadline=None)
-def test_never_more_often_than_granted_and_the_last_value_always_arrives(rate: float, gaps: list[tuple[str, float]]) -> None:
+def test_rated_client_gets_at_most_the_rate_and_always_the_last_value(rate: float, gaps: list[tuple[str, float]]) -> None:
     world = World()
     world.add("one")
     world.fanout.join("one", ROOMS, rate)
@@ -309,20 +309,21 @@ def test_never_more_often_than_granted_and_the_last_value_always_arrives(rate: f
 
 
 class Machine(RuleBasedStateMachine):
-    """Clients come, join, change rates, leave and go while prices and alerts flow; each one's view must always add up.
+    """Clients connect, join, change rates, leave and disconnect during prices and alerts.
 
-    `snap R n` stands for the answer that carries the snapshot, `left R` for the one that confirms the leaving.
+    Each client's view must be consistent. `snap R n` is the response with the snapshot, `left R`
+    the confirmation of a leave.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
         self.latest = dict.fromkeys(ROOMS, 0)
-        self.alerts: dict[str, list[str]] = {}  # client -> alerts it must have heard
+        self.alerts: dict[str, list[str]] = {}  # client -> alerts that it must have received
         self.numbers = count()
 
     @rule(client=st.sampled_from(CLIENTS))
-    def come_or_go(self, client: str) -> None:
+    def connect_or_disconnect(self, client: str) -> None:
         if client in self.alerts:
             self.world.fanout.remove(client)
             del self.alerts[client]
@@ -337,7 +338,7 @@ class Machine(RuleBasedStateMachine):
     )
     def join(self, client: str, rooms: list[str], rate: float | None) -> None:
         if client not in self.alerts:
-            self.come_or_go(client)
+            self.connect_or_disconnect(client)
         self.world.fanout.join(client, rooms, rate)
         for room in rooms:
             self.world.fanout.send(client, frame(f"snap {room} {self.latest[room]} {rate or 0}"))
@@ -368,21 +369,24 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.0, 0.05, 0.2, 1.0]))
     def wait(self, seconds: float) -> None:
-        self.world.fanout.flush()  # as the relay does before it waits
+        self.world.fanout.flush()  # like the relay before it waits
         self.world.time.advance(seconds)
 
     @invariant()
     def alerts_have_arrived_once_and_in_order(self) -> None:
         for client, expected in self.alerts.items():
-            assert [name for name in self.world.heard(client) if name.startswith("alert")] == expected
+            assert [name for name in self.world.received(client) if name.startswith("alert")] == expected
 
     @invariant()
-    def views_add_up(self) -> None:
+    def views_are_consistent(self) -> None:
         for client in self.alerts:
             self.view(client)
 
     def view(self, client: str) -> dict[str, int]:
-        """The last seq the client knows of each room it is in; on the way, that nothing came twice, out of order or with a hole."""
+        """Return the client's last seq of each of its rooms.
+
+        Fails if a message is repeated, out of order or missing.
+        """
         view: dict[str, int] = {}
         period: dict[str, float] = {}
         came: dict[str, float] = {}
@@ -407,7 +411,7 @@ class Machine(RuleBasedStateMachine):
             held = self.world.fanout.rooms(client)
             assert self.view(client) == {room: self.latest[room] for room in held}, "the last value always arrives"
         for client in list(self.alerts):
-            self.come_or_go(client)
+            self.connect_or_disconnect(client)
         self.wait(1.0)
         assert leftovers(self.world.fanout) == []
         assert self.world.fanout.members() == {}

@@ -1,4 +1,4 @@
-"""Times at which a gap filler runs rounds; the number of candles that a market with weekends should have."""
+"""The times of a gap filler's rounds, and the expected number of candles with weekends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from jobs.runtime.source_events import SourceEvents
 
 
 class FakeSourceEvent(threading.Event):
-    """An event whose waits take no time. It is set at the times of `set_at`; `stop` is set at `until` seconds."""
+    """An event with waits that take no time.
+
+    It is set at the times of `set_at`; `stop` is set at `until` seconds.
+    """
 
     def __init__(self, stop: threading.Event, *, until: float, set_at: tuple[float, ...] = ()) -> None:
         super().__init__()
@@ -30,8 +33,8 @@ class FakeSourceEvent(threading.Event):
         self._stop, self._until, self._set_at = stop, until, list(set_at)
 
     def wait(self, timeout: float | None = None) -> bool:
-        assert timeout is not None, "a stop would not be noticed"
-        assert timeout <= 0.5, "a stop would be noticed late"
+        assert timeout is not None, "a stop would have no effect"
+        assert timeout <= 0.5, "a stop would take effect late"
         self.now += timeout
         if self.now >= self._until:
             self._stop.set()
@@ -42,11 +45,11 @@ class FakeSourceEvent(threading.Event):
 
 
 class Recorder:
-    """A filling that does what `script` says, round after round, and nothing when that is over."""
+    """A filling that runs one call of `script` per round, and none after the last."""
 
     def __init__(self, *script: Callable[[], bool]) -> None:
         self.script = list(script)
-        self.rounds: list[tuple[float, bool]] = []  # when, and whether after a connection was made
+        self.rounds: list[tuple[float, bool]] = []  # (time, whether it follows a new connection)
         self.event: FakeSourceEvent | None = None
 
     def round(self, reconnected: bool, stop: threading.Event) -> bool:
@@ -133,7 +136,7 @@ def test_source_event_is_per_source_and_stays_set() -> None:
 
 
 def trades_at(moment: datetime) -> bool:
-    """Whether the FX market is open: from Sunday to Friday, 17:00 New York."""
+    """Return whether the FX market is open: from Sunday to Friday, 17:00 New York."""
     local = moment.astimezone(ZoneInfo("America/New_York"))
     since_sunday = timedelta(days=local.isoweekday() % 7, hours=local.hour, minutes=local.minute, seconds=local.second)
     return timedelta(hours=17) <= since_sunday < timedelta(days=5, hours=17)
@@ -149,7 +152,7 @@ def enumerated(interval: str, start: datetime, end: datetime) -> int:
 
 @given(
     interval=st.sampled_from(sorted(INTERVALS)),
-    moment=st.datetimes(datetime(2020, 1, 1), datetime(2026, 1, 1)),  # noqa: DTZ001 - hypothesis wants it so
+    moment=st.datetimes(datetime(2020, 1, 1), datetime(2026, 1, 1)),  # noqa: DTZ001 - hypothesis requires naive bounds
     candles=st.integers(0, 60),
     more=st.integers(0, 10**6),
 )
@@ -157,5 +160,5 @@ def test_expected_candles_are_those_of_open_market_hours(interval: str, moment: 
     start = candle_start("fx", interval, moment.replace(tzinfo=UTC))
     end = start + candles * INTERVALS[interval] + timedelta(seconds=more % INTERVALS[interval].total_seconds())
     found = expected(interval, start, end)
-    # A 4-hour candle in which the clocks change has 3 or 5 hours; of an estimate that much may be off.
+    # A 4-hour candle with a clock change has 3 or 5 hours; the estimate may be off by that.
     assert abs(found - enumerated(interval, start, end)) <= (1 if interval == "4h" else 0)

@@ -85,7 +85,7 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("function", "expected"), SIGNATURES, ids=[function.__qualname__ for function, _ in SIGNATURES])
-def test_signature(function: Callable[..., Any], expected: list[str]) -> None:
+def test_function_has_the_expected_signature(function: Callable[..., Any], expected: list[str]) -> None:
     assert parameters(function) == expected
 
 
@@ -144,11 +144,11 @@ FACTS: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("thing", "pattern"), FACTS, ids=[f"{number}-{thing.__qualname__}" for number, (thing, _) in enumerate(FACTS)])
-def test_source_says(thing: Any, pattern: str) -> None:
-    assert re.search(pattern, source(thing)), f"{thing.__qualname__} no longer says {pattern}: {source(thing)[:3000]}"
+def test_source_matches_the_pattern(thing: Any, pattern: str) -> None:
+    assert re.search(pattern, source(thing)), f"{thing.__qualname__} no longer matches {pattern}: {source(thing)[:3000]}"
 
 
-def test_we_override_what_exists() -> None:
+def test_overridden_method_exists_in_the_base_class() -> None:
     """A method that its base class has lost would never be called."""
     mine = {
         EngineServer: {"handle_request", "send", "send_packet", "disconnect", "transport"},
@@ -167,7 +167,7 @@ def test_we_override_what_exists() -> None:
     for ours, methods in mine.items():
         for method in methods:
             assert method in vars(ours), f"{ours.__name__}.{method} is not ours any more: correct this test"
-            assert any(method in vars(base) for base in ours.__mro__[1:]), f"nobody calls {ours.__name__}.{method} any more"
+            assert any(method in vars(base) for base in ours.__mro__[1:]), f"no base class calls {ours.__name__}.{method} any more"
 
 
 LIMITS = Limits(ping_interval=25, ping_timeout=20)
@@ -178,7 +178,7 @@ def socket_server(**options: Any) -> SocketServer:
     return SocketServer(async_mode="threading", client_manager=ClientManager(lambda sid, namespace: None), **engine, **options)
 
 
-def test_we_use_what_exists() -> None:
+def test_used_attribute_exists() -> None:
     server = socket_server()
     assert type(server.eio) is EngineServer
     assert set(server.eio.handlers) == {"connect", "message", "disconnect"}
@@ -191,7 +191,7 @@ def test_we_use_what_exists() -> None:
     assert [*reasons, server.eio.reason.SERVER_DISCONNECT] == ["ping timeout", "transport close", "transport error", "server disconnect"]
 
 
-def test_nothing_of_engineio_s_own_sessions_is_left() -> None:
+def test_inherited_method_uses_no_engineio_session() -> None:
     """Methods inherited from `engineio.Server` do not use its `Socket` or its service task."""
     ours = set(vars(EngineServer))
     ours |= {"get_session", "save_session", "session", "shutdown", "_handle_connect", "_service_task", "_get_socket", "_upgrades"}  # unused
@@ -206,7 +206,7 @@ def test_nothing_of_engineio_s_own_sessions_is_left() -> None:
         assert not re.search(r"eio\.(sockets|_get_socket|_service_task)", source(method))
 
 
-def test_packets_are_parsed_as_we_check_them() -> None:
+def test_packet_is_parsed_into_the_checked_fields() -> None:
     assert [socketio.packet.CONNECT, socketio.packet.DISCONNECT, socketio.packet.EVENT, socketio.packet.ACK] == [0, 1, 2, 3]
     assert [socketio.packet.CONNECT_ERROR, socketio.packet.BINARY_EVENT, socketio.packet.BINARY_ACK] == [4, 5, 6]
     class_ = socket_server(json=Json).packet_class
@@ -220,34 +220,34 @@ def test_packets_are_parsed_as_we_check_them() -> None:
     assert engineio.packet.Packet(engineio.packet.MESSAGE, data="x").data == "x"
 
 
-def test_json_module_is_asked_for_two_functions_alone() -> None:
-    asked = set(re.findall(r"(?:self\.)?json\.(\w+)", source(socketio.packet.Packet)))
-    assert asked == {"dumps", "loads"}
+def test_json_module_needs_two_functions_only() -> None:
+    used = set(re.findall(r"(?:self\.)?json\.(\w+)", source(socketio.packet.Packet)))
+    assert used == {"dumps", "loads"}
     assert json.loads(Json.dumps({"a": 1}, separators=(",", ":"))) == Json.loads('{"a":1}') == {"a": 1}
 
 
-def test_a_connect_handler_is_called_with_environ_and_auth() -> None:
+def test_connect_handler_is_called_with_environ_and_auth() -> None:
     """`HubSocketIO._handle_event` replaces both by a handshake."""
-    told: list[Any] = []
-    manager = ClientManager(lambda sid, namespace: told.append((sid, len(sent))))
+    calls: list[Any] = []
+    manager = ClientManager(lambda sid, namespace: calls.append((sid, len(sent))))
     socket_io = HubSocketIO(Flask(__name__), client_manager=manager, json=Json, limits=LIMITS)
     server = socket_io.server
     sent: list[tuple[str, Any]] = []
     server.eio.send = lambda sid, data: sent.append((sid, data))
     server.eio.sockets["eio"] = Session(server.eio, "eio", 1000, gap_notice)
-    socket_io.on_event("connect", lambda sid, handshake: told.append(handshake.auth))
+    socket_io.on_event("connect", lambda sid, handshake: calls.append(handshake.auth))
     socket_io.on_event("*", lambda sid, name, *arguments: (name, *arguments))
     server._handle_eio_connect("eio", {})
     for packet in ('0{"token":1}', '27["subscribe",{"pairs":"all"}]'):
         server._handle_eio_message("eio", packet)
     client = manager.sid_from_eio_sid("eio", "/")
     assert manager.eio_sid_from_sid(client, "/") == "eio"
-    assert told == [{"token": 1}, (client, 1)], "the CONNECT packet is out when we are told"
+    assert calls == [{"token": 1}, (client, 1)], "the CONNECT packet is sent before the call"
     assert sent[0] == ("eio", f'0{{"sid":"{client}"}}')
     assert sent[1] == ("eio", '37["subscribe",{"pairs":"all"}]')
 
 
-def test_eventlet_offers_what_the_loop_needs() -> None:
+def test_eventlet_has_the_parts_that_the_loop_uses() -> None:
     assert (READ, WRITE) == ("read", "write")
     assert original("socket").socket is not eventlet.greenio.GreenSocket
     event = eventlet.event.Event()
@@ -256,18 +256,18 @@ def test_eventlet_offers_what_the_loop_needs() -> None:
     assert event.ready()
     assert event.wait() is True
     assert isinstance(eventlet.wsgi.WSGI_LOCAL, object)
-    assert hasattr(eventlet.greenio.GreenSocket(), "fd"), "what wait_for_poll peeks into"
+    assert hasattr(eventlet.greenio.GreenSocket(), "fd"), "wait_for_poll reads it"
     assert parameters(eventlet.GreenPool.__init__) == ["self", "size"]
     assert {"protocol", "custom_pool", "socket_timeout", "max_http_version", "log_output", "debug"} <= set(parameters(eventlet.wsgi.server))
 
 
-def test_the_loop_calls_back_from_itself() -> None:
+def test_callback_runs_in_the_greenlet_of_the_loop() -> None:
     """Listeners and timers run in eventlet's own greenlet, so they must not block."""
     here, there = eventlet.original("socket").socketpair() if hasattr(eventlet, "original") else original("socket").socketpair()
-    hub, heard, done = hubs.get_hub(), [], eventlet.event.Event()
+    hub, received, done = hubs.get_hub(), [], eventlet.event.Event()
 
     def readable(fileno: int) -> None:
-        heard.append((fileno, eventlet.getcurrent() is hub.greenlet))
+        received.append((fileno, eventlet.getcurrent() is hub.greenlet))
         hub.remove(listener)
         hub.schedule_call_global(0, done.send, None)
 
@@ -275,6 +275,6 @@ def test_the_loop_calls_back_from_itself() -> None:
     there.send(b"x")
     with eventlet.Timeout(20):
         done.wait()
-    assert heard == [(here.fileno(), True)]
+    assert received == [(here.fileno(), True)]
     here.close()
     there.close()

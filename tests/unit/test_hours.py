@@ -47,7 +47,7 @@ def test_arrays_without_rows_are_empty() -> None:
     assert hours.closes.shape == (0, 5)
 
 
-def test_last_hours_keep_their_breaks() -> None:
+def test_last_hours_keep_the_breaks_between_them() -> None:
     hours = arrays([row("A", START + number * HOUR) for number in (0, 1, 2, 50, 51)])
     last = hours.last(3)
     assert last.starts.tolist() == [START + number * HOUR for number in (2, 50, 51)]

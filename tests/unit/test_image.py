@@ -1,4 +1,4 @@
-"""Dockerfile and .dockerignore: what the image holds is what the commands need, and nothing that is private."""
+"""Dockerfile and .dockerignore: the image has all files of the commands and no private file."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tests.processes import ROOT
 
 
 def instructions() -> list[tuple[str, str]]:
-    """(instruction, the rest) of the Dockerfile, continued lines joined."""
+    """Return (instruction, arguments) of the Dockerfile, with continued lines joined."""
     text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text())
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
 
 
 def copied() -> list[str]:
-    """Every source of a COPY, without trailing slashes."""
+    """Return every source of a COPY, without trailing slashes."""
     return [word.rstrip("/") for name, rest in instructions() if name == "COPY" for word in rest.split()[:-1]]
 
 
-def test_the_image_holds_what_the_commands_need() -> None:
+def test_image_has_the_files_of_the_commands() -> None:
     assert set(copied()) >= {"requirements.txt", "manage.py", "wsgi.py", "config", "db", "jobs", "api", "data"}
     for source in copied():
         assert (ROOT / source).exists()
@@ -32,23 +32,23 @@ def test_the_image_holds_what_the_commands_need() -> None:
     install = next(index for index, (name, rest) in enumerate(steps) if name == "RUN" and "pip install" in rest)
     assert "-r requirements.txt" in steps[install][1]
     before = [rest for name, rest in steps[:install] if name == "COPY"]
-    assert before == ["requirements.txt ./"]  # a layer of its own
+    assert before == ["requirements.txt ./"]  # a separate layer
 
 
-def test_folders_keep_their_places_in_the_image() -> None:
+def test_folder_keeps_its_path_in_the_image() -> None:
     for name, rest in instructions():
         if name == "COPY":
             *sources, target = rest.split()
             assert target == "./" or sources == [target]
 
 
-def test_the_image_is_a_python_that_will_do_and_no_root() -> None:
+def test_image_has_a_supported_python_and_no_root() -> None:
     steps = dict(instructions())
     assert steps["FROM"] == "python:3.11-slim"
     assert 'target-version = "py311"' in (ROOT / "pyproject.toml").read_text()
     assert steps["USER"] != "root"
     names = [name for name, _ in instructions()]
-    assert names[names.index("USER") :] == ["USER", "EXPOSE", "CMD"]  # nothing is made or copied by another
+    assert names[names.index("USER") :] == ["USER", "EXPOSE", "CMD"]  # no file belongs to another user
     assert any(rest.startswith("useradd ") and rest.split()[-1] == steps["USER"] for name, rest in instructions() if name == "RUN")
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert set(steps["EXPOSE"].split()) == {services[name]["ports"][0].rsplit(":", 1)[1] for name in ("hub", "rest")}
@@ -56,7 +56,7 @@ def test_the_image_is_a_python_that_will_do_and_no_root() -> None:
 
 
 def ignored(path: str) -> bool:
-    """Whether .dockerignore keeps the path out: the last pattern that fits decides."""
+    """Return whether .dockerignore excludes the path: the last matching pattern decides."""
     verdict = False
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if pattern := line.split("#", 1)[0].strip().rstrip("/"):
@@ -68,7 +68,7 @@ def ignored(path: str) -> bool:
     return verdict
 
 
-def test_no_secret_and_no_data_gets_into_the_image() -> None:
+def test_secrets_and_data_are_excluded_from_the_image() -> None:
     assert all(ignored(path) for path in (".env", "var", ".git", ".venv", "tests", "config/__pycache__", "db/x.pyc"))
     assert not ignored("db/publish.lua")
     assert not ignored("data/recordings/EUR_USD_20140505.csv.gz")

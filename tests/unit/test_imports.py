@@ -1,4 +1,4 @@
-"""The table of allowed imports: it holds for the tree, equals CONTRIBUTING.md, and finds injected violations."""
+"""The table of allowed imports holds for the tree, equals CONTRIBUTING.md and finds violations."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ def test_place_of_the_table_exists(place: str) -> None:
     assert (ROOT / place).exists()
 
 
-def test_every_form_of_an_import_is_read() -> None:
+def test_import_of_every_form_is_found() -> None:
     source = "import a.b, c\nfrom d import e\nfrom . import f\n"
     assert list(imports(source)) == [(1, ["a.b", "c"]), (2, ["d.e"])]

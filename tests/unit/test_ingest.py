@@ -1,4 +1,4 @@
-"""The loop from a source to the bus: nothing is dropped, nothing is doubled, every fault has its state."""
+"""The loop from a source to the bus: no loss, no duplicate, a state for every fault."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def trade(number: int) -> Trade:
 
 
 class Scripted(Source[Any]):
-    """Yields the numbers of its script in order and raises its exceptions; a restart goes on with the next entry."""
+    """Yields the numbers of its script, raises its exceptions; a restart takes the next entry."""
 
     def __init__(self, script: Iterable[int | Exception], name: str = "scripted") -> None:
         self.name = name
@@ -46,14 +46,17 @@ class Scripted(Source[Any]):
 
 
 class Trading(Scripted):
-    """Each number is a trade and the price it makes."""
+    """Each number is a trade and its price."""
 
     def parse(self, raw: int) -> Sequence[Tick | Trade]:
         return [trade(raw), tick(raw)]
 
 
 class MemoryBus:
-    """Takes batches unless `refusals` has something else to say; `lost` says that the batch was taken and the answer lost."""
+    """Accepts batches, or raises the next exception of `refusals`.
+
+    The refusal `lost` means that the bus accepted the batch and its response was lost.
+    """
 
     def __init__(self, *refusals: Exception | str | None) -> None:
         self.refusals = list(refusals)
@@ -89,7 +92,7 @@ class MemoryBus:
 
 
 class Run:
-    """One source run to its end on a clock of its own, with every state that it went through."""
+    """A source that has run to its end on a manual clock, with all its states."""
 
     def __init__(self, source: Source[Any], bus: MemoryBus, *, max_attempts: int = 3, until: float = float("inf")) -> None:
         self.time = FakeTime(until)
@@ -206,19 +209,19 @@ def test_fatal_fault_makes_the_source_down_without_retry() -> None:
     assert run.status.report()["detail"] == "the token was refused"
 
 
-@pytest.mark.parametrize("where", ["fetch", "parse", "publish"])
-def test_unexpected_exception_is_logged_with_traceback_and_retried(where: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("step", ["fetch", "parse", "publish"])
+def test_unexpected_exception_is_logged_with_traceback_and_retried(step: str, caplog: pytest.LogCaptureFixture) -> None:
     class Broken(Scripted):
         def parse(self, raw: int) -> Sequence[Tick | Trade]:
-            if where == "parse" and raw == 1:
+            if step == "parse" and raw == 1:
                 raise ZeroDivisionError
             return super().parse(raw)
 
-    script: list[int | Exception] = [ZeroDivisionError(), 2] if where == "fetch" else [1, 2]
-    bus = MemoryBus(*([ZeroDivisionError()] if where == "publish" else []))
+    script: list[int | Exception] = [ZeroDivisionError(), 2] if step == "fetch" else [1, 2]
+    bus = MemoryBus(*([ZeroDivisionError()] if step == "publish" else []))
     run = Run(Broken(script), bus)
-    assert bus.bids() == (["1.11", "1.21"] if where == "publish" else ["1.21"])
-    assert bus.offered[0] == bus.offered[1 if where == "publish" else 0]
+    assert bus.bids() == (["1.11", "1.21"] if step == "publish" else ["1.21"])
+    assert bus.offered[0] == bus.offered[1 if step == "publish" else 0]
     assert run.states == ["connecting", "backing_off", "connecting", "live", "ended"]
     assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True]
 
@@ -259,7 +262,7 @@ class Endless(Source[int]):
 def eventually(check: Any, seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not check():
-        assert time.monotonic() < deadline, "did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not come true in time"
         time.sleep(0.005)
 
 
@@ -313,7 +316,7 @@ def test_silent_live_source_is_stale_until_its_next_message() -> None:
     status = Status("feed", clock.utc, threading.Event(), stale_after=10, link_changed=changes.append, monotonic=clock.monotonic)
     clock.wait(60)
     status.check_silence()
-    assert status.state is State.CONNECTING  # nobody expects anything of it yet
+    assert status.state is State.CONNECTING  # no message is expected yet
     status.note_activity()
     status.change(State.LIVE)
     for seconds, state in ((9, State.LIVE), (2, State.STALE), (50, State.STALE)):

@@ -1,4 +1,4 @@
-"""Where candles begin and end. That SQL says the same is shown in tests/integration/test_rollup.py."""
+"""Start and end of candles. tests/integration/test_rollup.py compares them with the SQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from db.intervals import INTERVALS, candle_end, candle_start
 
-MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2199, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis wants them naive
+MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2199, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis requires naive bounds
 KINDS = st.sampled_from(["fx", "crypto", "equity", ""])
 NAMES = st.sampled_from(list(INTERVALS))
 
@@ -21,14 +21,14 @@ def utc(text: str) -> datetime:
 
 
 @given(KINDS, NAMES, MOMENTS)
-def test_every_moment_is_in_its_candle(kind: str, interval: str, moment: datetime) -> None:
+def test_moment_is_in_its_candle(kind: str, interval: str, moment: datetime) -> None:
     start = candle_start(kind, interval, moment)
     assert start <= moment < candle_end(kind, interval, start)
     assert candle_start(kind, interval, start) == start
 
 
 @given(KINDS, NAMES, MOMENTS)
-def test_candles_follow_each_other_without_a_hole(kind: str, interval: str, moment: datetime) -> None:
+def test_candle_ends_at_the_start_of_the_next(kind: str, interval: str, moment: datetime) -> None:
     start = candle_start(kind, interval, moment)
     end = candle_end(kind, interval, start)
     assert candle_start(kind, interval, end) == end
@@ -36,7 +36,7 @@ def test_candles_follow_each_other_without_a_hole(kind: str, interval: str, mome
 
 
 @given(KINDS, MOMENTS)
-def test_every_candle_is_made_of_whole_ones_below(kind: str, moment: datetime) -> None:
+def test_candle_consists_of_whole_finer_candles(kind: str, moment: datetime) -> None:
     for below, interval in pairwise(INTERVALS):
         start = candle_start(kind, interval, moment)
         end = candle_end(kind, interval, start)
@@ -45,7 +45,7 @@ def test_every_candle_is_made_of_whole_ones_below(kind: str, moment: datetime) -
 
 
 @given(NAMES, MOMENTS)
-def test_only_fx_days_differ(interval: str, moment: datetime) -> None:
+def test_candle_of_fx_differs_only_for_days_and_four_hours(interval: str, moment: datetime) -> None:
     of_fx, of_crypto = (candle_start(kind, interval, moment) for kind in ("fx", "crypto"))
     assert of_fx == of_crypto or interval in ("4h", "1d")
     assert candle_start("equity", interval, moment) == of_crypto
@@ -61,7 +61,7 @@ def test_only_fx_days_differ(interval: str, moment: datetime) -> None:
         ("2025-11-02T12:00", "2025-11-01T21:00", "2025-11-02T22:00"),  # and back: 25 hours
     ],
 )
-def test_the_fx_day_begins_at_five_in_new_york(moment: str, start: str, end: str) -> None:
+def test_fx_day_begins_at_17_new_york(moment: str, start: str, end: str) -> None:
     assert candle_start("fx", "1d", utc(moment)) == utc(start)
     assert candle_end("fx", "1d", utc(start)) == utc(end)
 
@@ -74,8 +74,8 @@ def test_the_fx_day_begins_at_five_in_new_york(moment: str, start: str, end: str
         ("2025-11-01T21:00", ["01T21:00", "02T01:00", "02T05:00", "02T10:00", "02T14:00", "02T18:00"]),
     ],
 )
-def test_an_fx_day_has_six_candles_of_four_hours(day: str, starts: list[str]) -> None:
-    """The one in which the clock is set has three hours, or five."""
+def test_fx_day_has_six_candles_of_four_hours(day: str, starts: list[str]) -> None:
+    """The candle with a clock change has three or five hours."""
     found = [utc(day)]
     while (end := candle_end("fx", "4h", found[-1])) < candle_end("fx", "1d", utc(day)):
         found.append(end)

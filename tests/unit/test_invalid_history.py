@@ -1,4 +1,4 @@
-"""Invalid items in a venue's history are skipped, counted and logged once a minute; the page goes on."""
+"""Invalid items in a venue's history are skipped, counted and logged once a minute."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def trade(number: Any, **changes: Any) -> dict[str, Any]:
 
 
 class Exchange:
-    """Trades by id, as `historicalTrades` sends them."""
+    """Trades by id, in the form of `historicalTrades`."""
 
     def __init__(self, *items: Any) -> None:
         self.items = items
@@ -44,7 +44,7 @@ class Exchange:
 
 
 def ids_from(exchange: Exchange, first: int = 0, last: int | None = None) -> tuple[list[int], int]:
-    """Ids of all trades in the history, and the number of skipped items."""
+    """Return the ids of all trades in the history, and the number of skipped items."""
     with canned(exchange) as url:
         history = BinanceHistory(JsonClient(url, max_attempts=1))
         pages = list(history.trades("BTCUSDT", first, STOP, last_id=last))
@@ -53,7 +53,7 @@ def ids_from(exchange: Exchange, first: int = 0, last: int | None = None) -> tup
 
 
 @pytest.mark.parametrize("fault", BAD_TRADES)
-def test_invalid_trade_in_the_history_is_skipped_and_the_page_goes_on(fault: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_trade_in_the_history_is_skipped_and_the_page_continues(fault: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert ids_from(Exchange(trade(1), trade(2, **fault), trade(3))) == ([1, 3], 1)
     assert [(record.levelname, vars(record)["count"]) for record in caplog.records] == [("WARNING", 1)]
@@ -109,7 +109,7 @@ def candle(hour: int, **changes: Any) -> dict[str, Any]:
 
 
 class Broker:
-    """Hourly candles, as OANDA sends them."""
+    """Hourly candles in the form of OANDA."""
 
     def __init__(self, *candles: Any) -> None:
         self.candles = candles
@@ -123,7 +123,7 @@ class Broker:
 
 
 def hours_from(broker: Broker, count: int, *, page: int = 5000) -> tuple[list[int], int]:
-    """Hours after noon of all candles in the history, and the number of skipped items."""
+    """Return the hours after noon of all candles in the history, and the skipped items' count."""
     with canned(broker) as url:
         history = OandaHistory(JsonClient(url, max_attempts=1), page=page)
         pages = list(history.candles("EUR_USD", "1h", NOON, NOON + count * timedelta(hours=1), STOP))
@@ -140,7 +140,7 @@ BAD_CANDLES: list[Any] = [
 
 
 @pytest.mark.parametrize("fault", BAD_CANDLES)
-def test_invalid_candle_in_the_history_is_skipped_and_the_page_goes_on(fault: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_candle_in_the_history_is_skipped_and_the_page_continues(fault: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert hours_from(Broker(candle(0), candle(1, **fault), candle(2)), 3) == ([0, 2], 1)
     assert [record.levelname for record in caplog.records] == ["WARNING"]

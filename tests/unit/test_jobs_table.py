@@ -1,4 +1,4 @@
-"""The table of jobs, as far as it can be wrong by itself."""
+"""The table of jobs: names and schedules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from jobs.runtime.runs import due_before
 from jobs.scheduler import JOBS, TIMED
 
-NOW = datetime(2025, 3, 30, 1, 17, tzinfo=UTC)  # clocks are set in Europe that night: ours are not
+NOW = datetime(2025, 3, 30, 1, 17, tzinfo=UTC)  # the night of a clock change in Europe; UTC has none
 DUE = {
     "hourly_job": (datetime(2025, 3, 30, 1, tzinfo=UTC), timedelta(hours=1)),
     "daily_correlation_job": (datetime(2025, 3, 30, tzinfo=UTC), timedelta(days=1)),
@@ -30,5 +30,5 @@ def test_timed_job_is_due_as_its_schedule_states(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DUE)
-def test_late_run_is_made_unless_a_newer_one_is_due(name: str) -> None:
+def test_late_run_starts_unless_a_newer_one_is_due(name: str) -> None:
     assert timedelta(seconds=TIMED[name].grace_seconds) == DUE[name][1]

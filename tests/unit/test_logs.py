@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line with the contract's fields, or a line for people."""
+"""Logs: one JSON object per line with the contract's fields, or a line of text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("hub.relay")
 
 
 @pytest.fixture(autouse=True)
-def _root_as_it_was() -> Iterator[None]:
+def _restored_root_logger() -> Iterator[None]:
     root, scheduler = logging.getLogger(), logging.getLogger("apscheduler")
     handlers, level, scheduler_level = list(root.handlers), root.level, scheduler.level
     yield
@@ -31,7 +31,7 @@ def written(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def test_a_record_is_one_json_line_with_its_event_fields(tmp_path: Path) -> None:
+def test_record_is_one_json_line_with_its_fields(tmp_path: Path) -> None:
     logs.configure("hub", file=tmp_path / "log")
     log.warning("relay lost the %s", "bus", extra={"channel": "price_updates", "attempt": 3})
     (record,) = written(tmp_path / "log")
@@ -43,7 +43,7 @@ def test_a_record_is_one_json_line_with_its_event_fields(tmp_path: Path) -> None
     }  # fmt: skip
 
 
-def test_an_exception_stays_on_one_line(tmp_path: Path) -> None:
+def test_exception_stays_on_one_line(tmp_path: Path) -> None:
     logs.configure("hub", file=tmp_path / "log")
     try:
         raise ValueError("first line\nsecond line")
@@ -54,40 +54,40 @@ def test_an_exception_stays_on_one_line(tmp_path: Path) -> None:
     assert "ValueError: first line\nsecond line" in record["exc_info"]
 
 
-def test_a_field_that_json_does_not_know_is_still_a_line(tmp_path: Path) -> None:
+def test_field_of_another_type_is_logged_as_text(tmp_path: Path) -> None:
     logs.configure("hub", file=tmp_path / "log")
     log.info("odd", extra={"path": tmp_path, "bytes": b"\xff", "text": "é\n\x00"})
     assert len(written(tmp_path / "log")) == 1
 
 
-def test_text_is_for_people_and_shows_the_event_fields(tmp_path: Path) -> None:
+def test_text_format_shows_the_fields(tmp_path: Path) -> None:
     logs.configure("jobs", style="text", file=tmp_path / "log")
     log.info("source is live", extra={"source": "synthetic", "ticks": 31})
     line = (tmp_path / "log").read_text()
     assert re.fullmatch(r"\d\d:\d\d:\d\d INFO    jobs: source is live source=synthetic ticks=31\n", line)
 
 
-def test_the_level_holds_for_every_logger(tmp_path: Path) -> None:
+def test_level_applies_to_every_logger(tmp_path: Path) -> None:
     logs.configure("hub", level="WARNING", file=tmp_path / "log")
     log.info("unheard")
     logging.getLogger("another").warning("heard")
     assert [record["message"] for record in written(tmp_path / "log")] == ["heard"]
 
 
-def test_the_scheduler_is_silent_about_every_run(tmp_path: Path) -> None:
+def test_scheduler_logs_no_line_per_run(tmp_path: Path) -> None:
     for level, expected in (("DEBUG", logging.WARNING), ("ERROR", logging.ERROR)):
         logs.configure("jobs", level=level, file=tmp_path / "log")
         assert logging.getLogger("apscheduler.executors").getEffectiveLevel() == expected
 
 
-def test_configured_again_a_line_is_written_once(tmp_path: Path) -> None:
+def test_second_configuration_writes_a_line_once(tmp_path: Path) -> None:
     for service in ("gunicorn", "hub"):
         logs.configure(service, file=tmp_path / "log")
     log.info("once")
     assert [record["service"] for record in written(tmp_path / "log")] == ["hub"]
 
 
-def test_without_a_file_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_without_a_file_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("hub")
     log.info("here")
     out, err = capsys.readouterr()

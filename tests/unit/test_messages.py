@@ -1,4 +1,4 @@
-"""Bytes from the bus: a message, passed on as it is, or a `BadMessage` that says which kind. Never anything else."""
+"""Bytes from the bus are an unchanged message or a `BadMessage` with its kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CANDLE = {
     "open": "1.0945", "high": "1.0947", "low": "1.0944", "close": "1.0946", "volume": "12", "complete": False,
 }  # fmt: skip
 DECIMALS = ("open", "high", "low", "close", "volume")
-# channel -> a message of it with nothing that could be left out
+# channel -> a message with the required fields only
 LEAST: dict[str, dict[str, Any]] = {
     topics.PRICES: {"instrument": "EUR_USD", "price": PRICE},
     topics.VOLATILITY_ALERTS: {"instrument": "EUR_USD", "volatility": 0.03, "severity": "warning"},
@@ -50,7 +50,7 @@ anything = st.recursive(
 
 
 def kind(channel: str, body: object) -> str:
-    """The kind of `BadMessage` that this is; fails where it is a good one."""
+    """Return the kind of the `BadMessage`; fail if the message is good."""
     with pytest.raises(BadMessage) as caught:
         decode(channel, body if isinstance(body, bytes) else orjson.dumps(body), KNOWN)
     assert str(caught.value)
@@ -58,23 +58,23 @@ def kind(channel: str, body: object) -> str:
 
 
 @pytest.mark.parametrize("channel", topics.relayed())
-def test_the_least_message_goes_to_its_rooms(channel: str) -> None:
+def test_minimal_message_goes_to_its_rooms(channel: str) -> None:
     body = orjson.dumps(LEAST[channel])
     message = decode(channel, body, KNOWN)
     assert (message.channel, message.topic, message.rooms, message.epoch, message.seq) == (channel, *GOES_TO[channel], None, 0)
     assert message.frame.packet == b'42["%s",%s]' % (CHANNELS[channel].event.encode(), body)
-    conflates = channel in (topics.PRICES, topics.CANDLES)  # alerts never do
+    conflates = channel in (topics.PRICES, topics.CANDLES)  # alerts are never conflated
     assert message.frame.key == (message.topic if conflates else None)
 
 
 @pytest.mark.parametrize("channel", topics.relayed())
-def test_seq_and_epoch_are_read_and_unknown_fields_travel_along(channel: str) -> None:
+def test_seq_and_epoch_are_read_and_unknown_fields_are_kept(channel: str) -> None:
     body = orjson.dumps({**LEAST[channel], "seq": 7, "epoch": "e", "timestamp": "2025-11-18T12:30:00Z", "mine": [1, {"x": None}]})
     message = decode(channel, body, KNOWN)
     assert (message.seq, message.epoch, message.body) == (7, "e", body)
 
 
-def test_the_bytes_are_not_touched() -> None:
+def test_bytes_of_a_message_are_unchanged() -> None:
     body = (
         b' {"price" : {"time":"2025-11-18T12:30:00Z","mid":"1.0","ask":"1.0","bid":"1.00","x":1e2},\n"instrument":"EUR_USD","y":"\\u00e9"} '
     )
@@ -99,18 +99,18 @@ def test_the_bytes_are_not_touched() -> None:
     ],
 )
 @pytest.mark.parametrize("channel", topics.relayed())
-def test_what_is_no_message_of_any_channel(channel: str, body: bytes, expected: str) -> None:
+def test_malformed_message_is_refused_with_its_kind(channel: str, body: bytes, expected: str) -> None:
     assert kind(channel, body) == expected
 
 
-def test_the_largest_message_is_still_one() -> None:
+def test_message_of_the_maximum_size_is_accepted() -> None:
     body = orjson.dumps(LEAST[topics.PRICES])
     assert decode(topics.PRICES, body.ljust(MAX_MESSAGE_BYTES), KNOWN).topic == "EUR_USD"
     assert kind(topics.PRICES, body.ljust(MAX_MESSAGE_BYTES + 1)) == "too_large"
 
 
 @pytest.mark.parametrize("channel", topics.relayed())
-def test_every_field_of_the_least_message_is_needed(channel: str) -> None:
+def test_message_without_a_required_field_is_refused(channel: str) -> None:
     for name in LEAST[channel]:
         assert kind(channel, {key: value for key, value in LEAST[channel].items() if key != name}) == "schema"
         wrong: object
@@ -138,17 +138,17 @@ def test_every_field_of_the_least_message_is_needed(channel: str) -> None:
         *((topics.CANDLES, {"candle": {**CANDLE, "complete": bad}}) for bad in (0, 1, "true", None)),
         *((topics.CANDLES, {"candle": {**CANDLE, "trades": bad}}) for bad in (-1, 1.5, "1", True)),
         *((topics.CANDLES, {"candle": {key: value for key, value in CANDLE.items() if key != name}}) for name in CANDLE),
-        (topics.PRICES, {"seq": 1}),  # one without the other would have no place
+        (topics.PRICES, {"seq": 1}),  # one without the other has no position
         (topics.PRICES, {"epoch": "e"}),
     ],
 )  # fmt: skip
-def test_fields_that_break_the_schema(channel: str, change: dict[str, Any]) -> None:
+def test_field_that_violates_the_schema_is_refused(channel: str, change: dict[str, Any]) -> None:
     assert kind(channel, {**LEAST[channel], **change}) == "schema"
 
 
 @pytest.mark.parametrize("interval", INTERVALS)
 @pytest.mark.parametrize("more", [{}, {"trades": 0}, {"trades": None}, {"complete": True, "vwap": "1.0946"}])
-def test_a_candle_of_any_interval_goes_to_its_own_room(interval: str, more: dict[str, object]) -> None:
+def test_candle_of_any_interval_goes_to_its_room(interval: str, more: dict[str, object]) -> None:
     body = orjson.dumps({"instrument": "GBP_USD", "interval": interval, "candle": {**CANDLE, **more}, "seq": 3, "epoch": "e"})
     message = decode(topics.CANDLES, body, KNOWN)
     assert (message.topic, message.rooms) == (f"GBP_USD|{interval}", (f"candle_GBP_USD_{interval}",))
@@ -157,23 +157,23 @@ def test_a_candle_of_any_interval_goes_to_its_own_room(interval: str, more: dict
 
 
 @pytest.mark.parametrize("name", ["instrument", "instrument1", "instrument2"])
-def test_an_instrument_that_nobody_knows(name: str) -> None:
+def test_unknown_instrument_is_refused(name: str) -> None:
     for channel, least in LEAST.items():
         if name in least:
             assert kind(channel, {**least, name: "XXX_YYY"}) == "unknown_instrument"
 
 
 @given(channels, st.binary() | anything.map(orjson.dumps))
-def test_arbitrary_bytes_are_a_message_or_a_bad_one(channel: str, body: bytes) -> None:
+def test_arbitrary_bytes_are_a_message_or_bad(channel: str, body: bytes) -> None:
     try:
         decode(channel, body, KNOWN)
     except BadMessage as error:
-        assert error.kind in {"too_large", "not_json", "not_an_object", "schema", "unknown_instrument"}  # noqa: PT017 - either will do
+        assert error.kind in {"too_large", "not_json", "not_an_object", "schema", "unknown_instrument"}  # noqa: PT017 - both are correct
 
 
 @given(st.data(), channels)
-def test_a_message_with_anything_in_it_is_a_message_or_a_bad_one(data: st.DataObject, channel: str) -> None:
-    """Nearer to the good ones than random bytes ever come: one field, at any depth, is replaced or added."""
+def test_message_with_one_arbitrary_field_is_a_message_or_bad(data: st.DataObject, channel: str) -> None:
+    """Replace or add one field at any depth, which random bytes never achieve."""
     body = copy.deepcopy(LEAST[channel]) | {"seq": 1, "epoch": "e", "timestamp": "2025-11-18T12:30:00Z", "as_of": "2025-11-18T12:30:00Z"}
     target = data.draw(st.sampled_from([body, *(value for value in body.values() if isinstance(value, dict))]))
     target[data.draw(st.sampled_from(sorted(target)) | st.text())] = data.draw(anything)
@@ -218,7 +218,7 @@ ODD = st.one_of(
     price=st.fixed_dictionaries({}, optional=dict.fromkeys(("bid", "ask", "mid", "time", "more"), ODD)) | ODD,
     rest=st.fixed_dictionaries({}, optional=dict.fromkeys(("instrument", "timestamp", "seq", "epoch", "more"), ODD)),
 )
-def test_whatever_the_short_way_accepts_the_schema_accepts(price: object, rest: dict[str, object]) -> None:
+def test_price_accepted_by_the_fast_path_is_valid(price: object, rest: dict[str, object]) -> None:
     good_price = {"bid": "1", "ask": "1", "mid": "1", "time": "2025-11-18T12:30:00Z"}
     good = {"instrument": "EUR_USD", "timestamp": "2025-11-18T12:30:00Z", "seq": 1, "epoch": "e"}
     assert is_plain_price({**good, "price": good_price})
@@ -233,20 +233,20 @@ GOOD_CANDLE = {"instrument": "EUR_USD", "interval": "1h", "timestamp": "2025-11-
 
 
 def changed(changes: dict[tuple[str, str], object]) -> dict[str, Any]:
-    """A good candle's message with these fields (of its candle, or its own) in place of what they were."""
+    """Return a good candle's message with changed fields, of the candle or of the message."""
     candle = {**CANDLE, **{name: value for (part, name), value in changes.items() if part}}
     return {**GOOD_CANDLE, "candle": candle, **{name: value for (part, name), value in changes.items() if not part}}
 
 
 @given(st.dictionaries(st.sampled_from([*CANDLE_FIELDS, *HEAD_FIELDS]), ODD, max_size=2))
 @settings(max_examples=500)
-def test_whatever_the_short_way_accepts_of_candles_the_schema_accepts(changes: dict[tuple[str, str], object]) -> None:
+def test_candle_accepted_by_the_fast_path_is_valid(changes: dict[tuple[str, str], object]) -> None:
     data = changed(changes)
     if is_plain_candle(data):
         assert CHANNELS[topics.CANDLES].schema.validate(data) == {}
 
 
-def test_the_short_way_takes_what_our_publisher_sends_and_refuses_each_field_s_faults() -> None:
+def test_fast_path_accepts_published_candles_and_refuses_each_fault() -> None:
     assert is_plain_candle(GOOD_CANDLE)
     for trades in (None, 0, 5):
         assert is_plain_candle(changed({("candle", "trades"): trades}))

@@ -1,4 +1,4 @@
-"""What the OANDA source makes of each line, recorded, made up or mangled."""
+"""The OANDA source on lines that are recorded, generated or damaged."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_stand_in_sends_candles_like_the_real_service(name: str) -> None:
     recorded = [candle for each in answer.get("latestCandles", [answer]) for candle in each["candles"]]
     market = Market([Quote(parse_time("2016-10-27T08:38:45.664Z"), "EUR_USD", "1.09177", "1.09188")])
     now = parse_time("2016-10-27T08:39:00Z")
-    [made] = [candle.told("MBA", now) for candle in market.candles("EUR_USD", "M1", now)]
+    [made] = [candle.as_json("MBA", now) for candle in market.candles("EUR_USD", "M1", now)]
     for candle in recorded:
         for key, value in candle.items():
             assert type(made[key]) is type(value)

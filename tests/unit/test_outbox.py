@@ -54,19 +54,19 @@ class Owner:
     """Counts the calls of the outbox."""
 
     def __init__(self) -> None:
-        self.told: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
 
     def blocked(self) -> None:
-        self.told["blocked"] += 1
+        self.calls["blocked"] += 1
 
     def queued(self) -> None:
-        self.told["queued"] += 1
+        self.calls["queued"] += 1
 
     def overflowed(self) -> None:
-        self.told["overflowed"] += 1
+        self.calls["overflowed"] += 1
 
     def broken(self) -> None:
-        self.told["broken"] += 1
+        self.calls["broken"] += 1
 
 
 def price(key: str, seq: int) -> Frame:
@@ -107,7 +107,7 @@ def judge(pushed: list[Frame], received: list[bytes]) -> Counter[str]:
             assert all(count > 0 for count in dropped.values())
             reported.update(dropped)
     arrived = set(packets)
-    assert len(arrived) == len(packets), "something came twice"
+    assert len(arrived) == len(packets), "a packet came twice"
     assert packets == [frame.packet for frame in pushed if frame.packet in arrived], "out of order"
     missing = [frame for frame in pushed if frame.packet not in arrived]
     assert all(frame.key is not None for frame in missing), "an alert or an answer was lost"
@@ -134,10 +134,10 @@ class Machine(RuleBasedStateMachine):
         frames = [price(kind, start + at) if isinstance(kind, str) else alert(start + at, kind) for at, kind in enumerate(kinds)]
         self.pushed += frames
         self.bytes_in += sum(len(frame.wire) for frame in frames)
-        before = self.owner.told["overflowed"]
+        before = self.owner.calls["overflowed"]
         push(self.outbox, frames)
         self.exceeded |= self.bytes_in - len(self.socket.taken) > LIMIT
-        assert (self.owner.told["overflowed"] > before) is (self.outbox.size > LIMIT)
+        assert (self.owner.calls["overflowed"] > before) is (self.outbox.size > LIMIT)
 
     @rule(room=st.one_of(st.integers(1, 60), st.integers(1, 3000)))
     def make_room(self, room: int) -> None:
@@ -158,11 +158,11 @@ class Machine(RuleBasedStateMachine):
         assert self.outbox.idle is (self.outbox.size == 0)
 
     @invariant()
-    def whoever_waits_for_room_has_been_told_of_it(self) -> None:
+    def waiting_calls_the_owner(self) -> None:
         if self.outbox._send is None:
-            assert self.owner.told["queued"] or not self.pushed
+            assert self.owner.calls["queued"] or not self.pushed
         elif self.outbox.size:
-            assert self.owner.told["blocked"]
+            assert self.owner.calls["blocked"]
 
     def teardown(self) -> None:
         self.make_room(10**9)
@@ -172,8 +172,8 @@ class Machine(RuleBasedStateMachine):
         assert {opcode for opcode, _ in whole} <= {int(Opcode.TEXT)}
         reported = judge(self.pushed, [payload for _, payload in whole])
         assert reported.total() == self.outbox.conflated
-        assert self.exceeded or not reported, "lost something below the limit"
-        assert not self.owner.told["broken"]
+        assert self.exceeded or not reported, "a packet was lost below the limit"
+        assert not self.owner.calls["broken"]
 
 
 TestMachine = Machine.TestCase
@@ -195,10 +195,10 @@ class PollingMachine(RuleBasedStateMachine):
         start = len(self.pushed)
         frames = [price(kind, start + at) if isinstance(kind, str) else alert(start + at, kind) for at, kind in enumerate(kinds)]
         self.pushed += frames
-        told = self.owner.told.copy()
+        calls = self.owner.calls.copy()
         push(self.outbox, frames)
-        assert self.owner.told["queued"] > told["queued"]
-        assert (self.owner.told["overflowed"] > told["overflowed"]) is (self.outbox.size > LIMIT)
+        assert self.owner.calls["queued"] > calls["queued"]
+        assert (self.owner.calls["overflowed"] > calls["overflowed"]) is (self.outbox.size > LIMIT)
 
     @rule(most=st.integers(1, 2000))
     def poll(self, most: int) -> None:
@@ -216,7 +216,7 @@ class PollingMachine(RuleBasedStateMachine):
         while not self.outbox.idle:
             self.poll(100)
         assert judge(self.pushed, self.received).total() == self.outbox.conflated
-        assert self.owner.told["blocked"] == self.owner.told["broken"] == 0
+        assert self.owner.calls["blocked"] == self.owner.calls["broken"] == 0
 
 
 TestPollingMachine = PollingMachine.TestCase
@@ -234,7 +234,7 @@ def opened(owner: Owner, room: int, limit: int = LIMIT) -> tuple[Outbox, Socket]
     return outbox, socket
 
 
-def test_nothing_pending_is_one_send_of_the_shared_bytes(owner: Owner) -> None:
+def test_frame_without_pending_ones_is_one_send_of_the_shared_bytes(owner: Owner) -> None:
     outbox, socket = opened(owner, 10**6)
     frames = [price("EUR_USD", 1), alert(2)]
     data = b"".join(frame.wire for frame in frames)
@@ -243,15 +243,15 @@ def test_nothing_pending_is_one_send_of_the_shared_bytes(owner: Owner) -> None:
     assert socket.sent[0] is data
     outbox.put(frames[0])
     assert socket.sent[1] is frames[0].wire
-    assert not owner.told
+    assert not owner.calls
 
 
-def test_what_came_before_the_socket_goes_out_first(owner: Owner) -> None:
+def test_frames_before_the_socket_are_sent_first(owner: Owner) -> None:
     outbox, socket = Outbox(owner, LIMIT), Socket(10**6)
     frames = [alert(1), price("EUR_USD", 2), price("EUR_USD", 3)]
     for frame in frames:
         outbox.put(frame)
-    assert owner.told == {"queued": 3}
+    assert owner.calls == {"queued": 3}
     assert outbox.size == sum(len(frame.wire) for frame in frames)
     outbox.open(socket.send)
     assert socket.taken == b"".join(frame.wire for frame in frames)
@@ -259,21 +259,21 @@ def test_what_came_before_the_socket_goes_out_first(owner: Owner) -> None:
 
 
 @pytest.mark.parametrize("taken", range(2 * PRICE_SIZE + 1))
-def test_frame_torn_anywhere_goes_on_where_it_was_torn(taken: int, owner: Owner) -> None:
+def test_partly_sent_frame_continues_at_its_next_byte(taken: int, owner: Owner) -> None:
     outbox, socket = opened(owner, taken)
     frames = [price("EUR_USD", 1), price("EUR_USD", 2), price("EUR_USD", 3)]
     push(outbox, frames)
-    assert owner.told == {"blocked": 1}
+    assert owner.calls == {"blocked": 1}
     assert outbox.size == 3 * PRICE_SIZE - taken
     calls = len(socket.sent)
     outbox.put(price("EUR_USD", 4))
-    assert len(socket.sent) == calls, "a full socket is not asked again before it has said so"
+    assert len(socket.sent) == calls, "a full socket gets no further send() before it is writable"
     socket.room = 10**6
     outbox.drain()
     assert [payload for _, payload in read_by_client(socket.taken)] == [price("EUR_USD", seq).packet for seq in (1, 2, 3, 4)]
 
 
-def test_exactly_one_notice_and_only_when_everything_has_gone_out(owner: Owner) -> None:
+def test_notice_is_sent_once_after_all_frames(owner: Owner) -> None:
     outbox, socket = opened(owner, 0)
     frames = [price(KEYS[seq % 2], seq) for seq in range(100)]
     for frame in frames:
@@ -291,11 +291,11 @@ def test_exactly_one_notice_and_only_when_everything_has_gone_out(owner: Owner) 
     assert not outbox.dropped
 
 
-def test_alerts_and_answers_are_never_dropped_and_overflow_is_told(owner: Owner) -> None:
+def test_alert_is_never_dropped_and_overflow_is_reported(owner: Owner) -> None:
     outbox, _ = opened(owner, 0)
 
     def counts() -> tuple[int, int]:
-        return outbox.conflated, owner.told["overflowed"]
+        return outbox.conflated, owner.calls["overflowed"]
 
     prices = [price("EUR_USD", seq) for seq in range(3)]
     push(outbox, prices)
@@ -304,7 +304,7 @@ def test_alerts_and_answers_are_never_dropped_and_overflow_is_told(owner: Owner)
         outbox.put(alert(seq))
         seq += 1
     assert counts() == (0, 0)
-    outbox.put(alert(seq))  # two prices make room for it
+    outbox.put(alert(seq))  # two prices are dropped for it
     assert counts() == (2, 0)
     while outbox.size <= LIMIT:
         seq += 1
@@ -312,30 +312,30 @@ def test_alerts_and_answers_are_never_dropped_and_overflow_is_told(owner: Owner)
     assert counts() == (2, 1)
     outbox.put(price("GBP_USD", 0))
     outbox.put(text(b"3probe"))
-    assert counts() == (2, 3), "told every time: it is the owner's to act on"
+    assert counts() == (2, 3), "every overflow calls the owner"
 
 
-def test_gone_socket_is_told_and_never_raised(owner: Owner) -> None:
+def test_lost_socket_is_reported_and_never_raised(owner: Owner) -> None:
     outbox, socket = opened(owner, 10**6)
     socket.gone = True
     outbox.put(alert(1))
-    assert owner.told == {"broken": 1}
+    assert owner.calls == {"broken": 1}
     waiting, other = Outbox(owner, LIMIT), Socket()
     waiting.put(alert(1))
     other.gone = True
     waiting.open(other.send)
-    assert owner.told["broken"] == 2
+    assert owner.calls["broken"] == 2
 
 
-def test_socket_gone_in_the_middle_of_a_drain(owner: Owner) -> None:
+def test_socket_lost_during_a_drain_is_reported(owner: Owner) -> None:
     outbox, socket = opened(owner, 5)
     push(outbox, [alert(1), alert(2)])
     socket.gone = True
     outbox.drain()
-    assert owner.told == {"blocked": 1, "broken": 1}
+    assert owner.calls == {"blocked": 1, "broken": 1}
 
 
-def test_shut_holds_nothing_and_sends_nothing(owner: Owner) -> None:
+def test_shut_outbox_is_empty_and_sends_nothing(owner: Owner) -> None:
     outbox, socket = opened(owner, 5)
     push(outbox, [alert(1), price("EUR_USD", 2)])
     outbox.shut()
@@ -358,7 +358,7 @@ def test_one_frame_larger_than_all_limits_still_arrives(owner: Owner) -> None:
     assert [payload for _, payload in read_by_client(socket.taken)] == [large.packet, alert(2).packet]
 
 
-def test_draining_joins_small_frames_and_bounds_what_is_joined(owner: Owner) -> None:
+def test_drain_joins_small_frames_up_to_a_limit(owner: Owner) -> None:
     outbox, socket = Outbox(owner, 10**7), Socket(10**9)
     frames = [alert(seq, 400) for seq in range(1000)]
     push(outbox, frames)
@@ -368,7 +368,7 @@ def test_draining_joins_small_frames_and_bounds_what_is_joined(owner: Owner) -> 
     assert len(socket.sent) < 10
 
 
-def test_poll_takes_one_packet_at_least_and_no_more_than_it_may(owner: Owner) -> None:
+def test_poll_takes_at_least_one_packet_and_at_most_its_limit(owner: Owner) -> None:
     outbox = Outbox(owner, 10**6)
     frames = [alert(seq, 100) for seq in range(5)]
     push(outbox, frames)
@@ -376,7 +376,7 @@ def test_poll_takes_one_packet_at_least_and_no_more_than_it_may(owner: Owner) ->
     assert outbox.size == 0
 
 
-def test_poll_carries_no_more_packets_than_python_engineio_s_client_takes(owner: Owner) -> None:
+def test_poll_has_at_most_the_packets_that_engineio_accepts(owner: Owner) -> None:
     most = engineio.payload.Payload.max_decode_packets
     outbox = Outbox(owner, LIMIT)
     frames = [price("EUR_USD", seq) for seq in range(40)] + [event("e", b"%d" % seq) for seq in range(35)]
@@ -421,7 +421,7 @@ class RecordingServer(EngineServer):
         self.deferred.append(reason)
 
 
-def test_who_reads_slowly_is_not_stuck() -> None:
+def test_slow_reader_is_not_stuck() -> None:
     """The time without progress counts from the last byte that the socket took."""
     now = [0.0]
     server = RecordingServer(lambda: now[0])

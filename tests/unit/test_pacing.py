@@ -1,4 +1,4 @@
-"""The waiting helpers: delays by arithmetic, one log line per outage and per kind, retries that stop."""
+"""The waiting helpers: computed delays, one log line per outage and kind, retries that stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The trading week: how many periods a year has."""
+"""The number of periods of a year."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.fx_hours import load
     [("fx", "1h", 120 * 365 / 7), ("fx", "1d", 5 * 365 / 7), ("fx", "1m", 7200 * 365 / 7), ("equity", "1h", 1638), ("equity", "1m", 98280),
      ("equity", "1d", 252), ("crypto", "1h", 8760), ("crypto", "4h", 2190), ("crypto", "1d", 365)],
 )  # fmt: skip
-def test_periods_per_year(kind: str, interval: str, periods: float) -> None:
+def test_year_has_the_expected_number_of_periods(kind: str, interval: str, periods: float) -> None:
     assert periods_per_year(kind, interval) == pytest.approx(periods, rel=1e-15)
 
 
-def test_a_recorded_half_year_has_as_many_hours() -> None:
+def test_recorded_half_year_has_the_expected_number_of_hours() -> None:
     starts = load().starts
     years = (starts[-1] - starts[0]) / timedelta(days=365)
     assert len(starts) / years == pytest.approx(periods_per_year("fx", "1h"), rel=0.01)

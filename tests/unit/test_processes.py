@@ -1,4 +1,4 @@
-"""The supervisor, with children that are small shell scripts."""
+"""The supervisor with small shell scripts as children."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.conftest import until
 
 @pytest.fixture
 def supervisor() -> Iterator[Supervisor]:
-    """One that restarts at once, in a process that holds stop signals as `up` does."""
+    """A supervisor that restarts at once, in a process that blocks stop signals like `up`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     hold_stop_signals()
     with Supervisor(jitter=lambda: 1.0, clock=_Fast()) as made:
@@ -32,7 +32,7 @@ def supervisor() -> Iterator[Supervisor]:
 
 
 class _Fast:
-    """A clock on which a restart is always due and nothing takes longer than its limit."""
+    """A clock with restarts that are due at once and time limits that never pass."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -47,7 +47,7 @@ def script(name: str, text: str, **more: object) -> Process:
 
 
 def stop_us() -> None:
-    """A stop signal for the thread that supervises, not for pytest."""
+    """Send a stop signal to the supervising thread, not to pytest."""
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
 
@@ -59,7 +59,7 @@ def gone(pid: int) -> bool:
 
 
 def written(file: Path) -> int:
-    """The pid a script wrote there."""
+    """Return the pid that a script wrote to the file."""
     until(lambda: file.is_file() and file.read_text().endswith("\n"), what=str(file))
     return int(file.read_text())
 
@@ -79,7 +79,7 @@ def test_jitter_takes_up_to_a_fifth_off(failures: int) -> None:
     assert FIRST_DELAY * 0.8 <= backoff(failures, 0.999) <= LONGEST_DELAY
 
 
-def test_an_end_is_told_by_exit_code_or_signal() -> None:
+def test_end_is_described_by_exit_code_or_signal() -> None:
     assert (describe_end(3), describe_end(-9)) == ("exit code 3", "signal SIGKILL")
 
 
@@ -90,7 +90,7 @@ def test_start_waits_until_all_are_ready(supervisor: Supervisor, tmp_path: Path)
     assert set(supervisor.pids) == {"a", "b"}
 
 
-def test_each_child_has_a_session_of_its_own_and_takes_signals(supervisor: Supervisor) -> None:
+def test_child_has_its_own_session_and_receives_signals(supervisor: Supervisor) -> None:
     supervisor.start(script("a", "exec sleep 60"))
     pid = supervisor.pids["a"]
     assert os.getsid(pid) == pid
@@ -98,22 +98,22 @@ def test_each_child_has_a_session_of_its_own_and_takes_signals(supervisor: Super
     assert int(blocked.split()[1], 16) == 0
 
 
-def test_a_child_that_dies_while_starting_is_an_error_with_the_end_of_its_log(supervisor: Supervisor, tmp_path: Path) -> None:
+def test_child_that_ends_during_start_is_an_error_with_its_log(supervisor: Supervisor, tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"(?s)a ended while starting \(exit code 3\).*out of luck"):
         supervisor.start(script("a", "echo out of luck >&2; exit 3", log=tmp_path / "a.log", ready=lambda: False))
 
 
-def test_a_child_that_is_never_ready_is_an_error(supervisor: Supervisor) -> None:
+def test_child_that_is_never_ready_is_an_error(supervisor: Supervisor) -> None:
     with pytest.raises(StartError, match="a was not ready within 0 s"):
         supervisor.start(script("a", "exec sleep 60", ready=lambda: False, ready_seconds=0.0))
 
 
-def test_a_program_that_is_not_there_is_an_error(supervisor: Supervisor) -> None:
+def test_missing_program_is_an_error(supervisor: Supervisor) -> None:
     with pytest.raises(StartError, match="a cannot be started"):
         supervisor.start(Process(name="a", argv=("/no/such/program",)))
 
 
-def test_a_stop_signal_ends_the_wait_for_readiness(supervisor: Supervisor) -> None:
+def test_stop_signal_ends_the_wait_for_readiness(supervisor: Supervisor) -> None:
     def not_yet() -> bool:
         stop_us()
         return False
@@ -123,7 +123,7 @@ def test_a_stop_signal_ends_the_wait_for_readiness(supervisor: Supervisor) -> No
 
 
 def restarted(supervisor: Supervisor, name: str, act: Callable[[int], None]) -> int:
-    """Do `act` to a child's pid, supervise until it has another, and give that."""
+    """Call `act` with a child's pid, supervise until the pid changes, and return the new one."""
     first = supervisor.pids[name]
 
     def changed(pids: dict[str, int]) -> None:
@@ -136,7 +136,7 @@ def restarted(supervisor: Supervisor, name: str, act: Callable[[int], None]) -> 
     return supervisor.pids[name]
 
 
-def test_a_child_that_dies_is_restarted_and_what_it_left_is_killed(
+def test_child_that_ends_is_restarted_and_its_children_are_killed(
     supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker = tmp_path / "worker"
@@ -151,7 +151,7 @@ def test_a_child_that_dies_is_restarted_and_what_it_left_is_killed(
     assert ended.__dict__["reason"] == "signal SIGKILL"
 
 
-def test_a_failed_restart_is_tried_again(supervisor: Supervisor) -> None:
+def test_failed_restart_is_retried(supervisor: Supervisor) -> None:
     calls: list[int] = []
 
     def fails_once() -> None:
@@ -176,7 +176,7 @@ def test_children_stop_by_rank(supervisor: Supervisor, tmp_path: Path) -> None:
     assert supervisor.pids == {}
 
 
-def test_a_child_that_does_not_stop_is_killed(supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_child_that_does_not_stop_is_killed(supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     deaf = tmp_path / "deaf"
     text = f"trap '' TERM; echo $$ > {deaf}; while :; do sleep 0.02; done"
@@ -188,7 +188,7 @@ def test_a_child_that_does_not_stop_is_killed(supervisor: Supervisor, tmp_path: 
     assert stopped.__dict__["reason"] == "signal SIGKILL"
 
 
-def test_children_go_when_the_supervisor_is_killed(tmp_path: Path) -> None:
+def test_children_end_if_the_supervisor_is_killed(tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     program = (
         "from ops.supervisor import *; s = Supervisor(); "
@@ -200,7 +200,7 @@ def test_children_go_when_the_supervisor_is_killed(tmp_path: Path) -> None:
         until(lambda: gone(pid), what="the end of the child")
 
 
-def test_the_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
+def test_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text("".join(f"line {number}\n" for number in range(5000)))
     assert tail(file, lines=2) == f"; the end of {file}:\n  line 4998\n  line 4999"

@@ -1,4 +1,7 @@
-"""The relay without Redis: listeners, namespaces, and channels without a stream. The bus is real and is never reached."""
+"""The relay without Redis: listeners, namespaces and channels without a stream.
+
+The bus is real, but the tests do not connect to it.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ class Owner:
 
 
 class Line:
-    """One client of each namespace, and the bytes that each received."""
+    """One client per namespace, and the bytes that each received."""
 
     def __init__(self, *namespaces: str) -> None:
         self.received = dict.fromkeys(namespaces, b"")
@@ -67,7 +70,7 @@ def level(number: int, **more: object) -> bytes:
     return orjson.dumps({"instrument": "EUR_USD", "level": number, **more})
 
 
-def test_listeners_are_called_in_order_and_a_failing_one_stops_no_other(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
+def test_failing_listener_stops_no_other_and_the_order_is_kept(bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
     called: list[tuple[str, str]] = []
     line = Line("/")
 
@@ -85,7 +88,7 @@ def test_listeners_are_called_in_order_and_a_failing_one_stops_no_other(bus: Bus
     assert [record.exc_info is not None and record.exc_info[0] is RuntimeError for record in errors] == [True, True]
 
 
-def test_broadcast_without_rooms_reaches_the_clients_of_its_namespace_alone(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broadcast_without_rooms_reaches_only_the_clients_of_its_namespace(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CHANNELS, LEVELS, CHANNEL)
     line = Line("/", NAMESPACE)
     relay = line.relay(bus)
@@ -107,5 +110,5 @@ def test_gap_of_a_channel_without_a_stream_is_not_filled(bus: Bus, monkeypatch: 
     relay = line.relay(bus)
     for seq in (4, 5, 5, 9):
         relay.receive(LEVELS, level(seq, seq=seq, epoch="one"))
-    assert relay.relayed == 3, "the repeated one is dropped, the gap is passed over"
+    assert relay.relayed == 3, "the repeated message is dropped, the gap is skipped"
     assert line.flush()[NAMESPACE].count(b"level_update") == 3

@@ -1,4 +1,4 @@
-"""Recordings: digit by digit, at their pace, and what a damaged one does."""
+"""Replay of recordings: digits, pace and damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the query schemas make of text, and page tokens."""
+"""Query schemas on text, and page tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from db.timestamps import format_time
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "expected"),
     [
         ("2025-11-18T12:30:00Z", "2025-11-18T12:30:00.000000Z"),
         ("2025-11-18T12:30:00.789123", "2025-11-18T12:30:00.789123Z"),
@@ -35,12 +35,12 @@ from db.timestamps import format_time
         ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000Z"),
     ],
 )
-def test_times(text: str, meant: str) -> None:
-    assert TicksQuerySchema().load({"symbol": "EUR_USD", "start": text}).start == meant
+def test_time_becomes_contract_time(text: str, expected: str) -> None:
+    assert TicksQuerySchema().load({"symbol": "EUR_USD", "start": text}).start == expected
 
 
 @pytest.mark.parametrize("text", ["", "now", "1416312345", "2025-13-01", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "\0"])
-def test_what_is_no_time(text: str) -> None:
+def test_invalid_time_is_refused(text: str) -> None:
     assert list(problems({"start": text})) == ["start"]
 
 
@@ -58,16 +58,16 @@ def test_what_is_no_time(text: str) -> None:
         ("symbol", "X" * 65),
     ],
 )
-def test_bad_values_are_named(field: str, value: str) -> None:
+def test_invalid_value_is_named(field: str, value: str) -> None:
     assert list(problems({field: value})) == [field]
 
 
-def test_a_range_runs_forward() -> None:
+def test_range_with_an_early_end_is_refused() -> None:
     assert list(problems({"start": "2025-01-02", "end": "2025-01-01"})) == ["end"]
     assert not problems({"start": "2025-01-02", "end": "2025-01-02"})
 
 
-def test_one_symbol_or_several() -> None:
+def test_latest_price_needs_one_symbol_or_several() -> None:
     assert LatestPriceQuerySchema().load({"symbols": "A, B,,A"}) == LatestPriceQuery(symbols=("A", "B"))
     for query in ({}, {"symbol": "A", "symbols": "B"}, {"symbols": ","}, {"symbols": "A,\0"}):
         with pytest.raises(ValidationError):
@@ -90,21 +90,21 @@ TOKENS: list[tuple[type[ListQuerySchema], Listing, dict[str, str], st.SearchStra
 
 @pytest.mark.parametrize(("schema", "listing", "query", "keys"), TOKENS)
 @given(data=st.data(), order=orders)
-def test_a_token_gives_its_place_back(
+def test_token_returns_its_position(
     schema: type[ListQuerySchema], listing: Listing, query: dict[str, str], keys: st.SearchStrategy[Key], data: st.DataObject, order: str
 ) -> None:
     key = data.draw(keys)
-    asked = {**query, "order": order}
-    asked["page_token"] = paging.encode(paging.page_token(listing, order, query, key))
-    assert schema().load(asked).page_token.key == key
-    assert list(schema().validate({**asked, "order": "desc" if order == "asc" else "asc"})) == ["page_token"]
+    request = {**query, "order": order}
+    request["page_token"] = paging.encode(paging.page_token(listing, order, query, key))
+    assert schema().load(request).page_token.key == key
+    assert list(schema().validate({**request, "order": "desc" if order == "asc" else "asc"})) == ["page_token"]
     other = {"symbol": "GBP_USD", **({"interval": "1d"} if "interval" in query else {})}
     for name, value in other.items():
-        assert list(schema().validate({**asked, name: value})) == ["page_token"]
+        assert list(schema().validate({**request, name: value})) == ["page_token"]
 
 
 @pytest.mark.parametrize(("schema", "own", "query"), [(schema, listing.name, query) for schema, listing, query, _ in TOKENS])
-def test_a_token_of_another_listing_is_refused(schema: type[ListQuerySchema], own: str, query: dict[str, str]) -> None:
+def test_token_of_another_listing_is_refused(schema: type[ListQuerySchema], own: str, query: dict[str, str]) -> None:
     key: Key = ("2025-01-01T00:00:00.000000Z", 1)
     for other in (TRADES, GAPS, CANDLES["mid"]):
         token = paging.encode(paging.page_token(other, "asc", query, key[: len(other.key)]))
@@ -113,7 +113,7 @@ def test_a_token_of_another_listing_is_refused(schema: type[ListQuerySchema], ow
 
 
 @given(token=st.one_of(st.text(), st.binary().map(lambda raw: base64.urlsafe_b64encode(raw).decode())))
-def test_what_is_no_token(token: str) -> None:
+def test_malformed_token_is_refused(token: str) -> None:
     assert list(problems({"page_token": token})) == ["page_token"]
 
 
@@ -140,11 +140,11 @@ SOME = ["ticks", "asc", ["EUR_USD"]]
         [*SOME, "2025-01-01", "e", 1, 1],
     ],
 )
-def test_a_forged_token_is_refused(parts: Any) -> None:
+def test_forged_token_is_refused(parts: Any) -> None:
     assert list(problems({"page_token": base64.urlsafe_b64encode(orjson.dumps(parts)).decode()})) == ["page_token"]
 
 
-def test_a_well_formed_token_is_not() -> None:
+def test_well_formed_token_is_accepted() -> None:
     token = base64.urlsafe_b64encode(orjson.dumps([*SOME, "2025-01-01", "e", 1])).decode()
     assert not problems({"page_token": token})
 
@@ -152,16 +152,16 @@ def test_a_well_formed_token_is_not() -> None:
 @pytest.mark.parametrize(
     ("field", "value"), [("interval", "2h"), ("interval", ""), ("price", "last"), ("limit", "0"), ("format", "xml"), ("symbol", "X" * 65)]
 )
-def test_bad_values_of_candles_are_named(field: str, value: str) -> None:
+def test_invalid_value_of_candles_is_named(field: str, value: str) -> None:
     assert list(CandlesQuerySchema().validate({"symbol": "EUR_USD", field: value})) == [field]
 
 
 @pytest.mark.parametrize(("field", "value"), [("kind", "ticks"), ("state", "lost"), ("source", ""), ("symbol", "\0")])
-def test_bad_values_of_gaps_are_named(field: str, value: str) -> None:
+def test_invalid_value_of_gaps_is_named(field: str, value: str) -> None:
     assert list(GapsQuerySchema().validate({field: value})) == [field]
 
 
-def test_candles_are_hourly_mids_unless_told() -> None:
+def test_candles_without_arguments_are_hourly_mids() -> None:
     assert CandlesQuerySchema().load({"symbol": "EUR_USD"}) == ListQuery(
         {"symbol": "EUR_USD", "interval": "1h", "price": "mid"}, order="asc", format="json",
         start=None, end=None, limit=None, page_token=None,
@@ -169,5 +169,5 @@ def test_candles_are_hourly_mids_unless_told() -> None:
 
 
 def problems(query: dict[str, str]) -> dict[str, Any]:
-    """Field -> what is wrong with it."""
+    """Return field -> error."""
     return TicksQuerySchema().validate({"symbol": "EUR_USD", **query})

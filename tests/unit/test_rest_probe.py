@@ -1,4 +1,4 @@
-"""A part that hangs must hang nobody else."""
+"""A hanging part must not block the health check."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 from api.rest.probe import HealthProbe, ask_all
 
 
-def test_answers_come_in_order() -> None:
+def test_results_have_the_order_of_the_probes() -> None:
     assert ask_all(HealthProbe("a", lambda: 1), HealthProbe("b", lambda: 2)) == [1, 2]
 
 
-def test_a_failing_part_is_none_and_is_asked_again() -> None:
+def test_failing_probe_is_none_and_runs_again() -> None:
     answers = iter([ValueError("broken"), None, "fine"])
 
     def question() -> str:
@@ -23,7 +23,7 @@ def test_a_failing_part_is_none_and_is_asked_again() -> None:
     assert [ask_all(probe), ask_all(probe), ask_all(probe)] == [[None], ["None"], ["fine"]]
 
 
-def test_nobody_waits_for_a_hanging_part_and_it_is_asked_once() -> None:
+def test_hanging_probe_blocks_no_caller_and_runs_once() -> None:
     release, asked = threading.Event(), []
 
     def question() -> str:

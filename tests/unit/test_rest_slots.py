@@ -1,4 +1,4 @@
-"""Slots: so many at once, and no queue behind what hangs."""
+"""Slots: a limited number at once, and no queue behind hanging requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from api.rest.slots import Slot, Slots
 
 
-def test_a_slot_given_back_twice_is_one_slot() -> None:
+def test_slot_released_twice_is_one_slot() -> None:
     slots = Slots(1, patience=0)
     slot = slots.take()
     assert slot is not None
@@ -18,7 +18,7 @@ def test_a_slot_given_back_twice_is_one_slot() -> None:
     assert slots.take() is None
 
 
-def test_who_comes_late_waits_for_the_next_free_one() -> None:
+def test_late_request_waits_for_the_next_free_slot() -> None:
     slots = Slots(1, patience=60)
     first = slots.take()
     assert first is not None

@@ -1,4 +1,4 @@
-"""Market hours are wall-clock hours: daylight saving follows each market's own zone."""
+"""Market hours are wall-clock hours with the daylight saving of each market's zone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def at(text: str) -> datetime:
 
 
 def opens(session: MarketSession, day: str) -> str:
-    """The UTC minute, from midnight of `day`, at which the session is open for the first time."""
+    """Return the first UTC minute of the open session, from midnight of `day` on."""
     moment = at(day)
     while not session.is_open(moment):
         moment += timedelta(minutes=15)
@@ -33,13 +33,13 @@ def opens(session: MarketSession, day: str) -> str:
 @pytest.mark.parametrize(
     ("day", "london", "new_york"),
     [
-        # New York changes its clocks three weeks before London in spring, and a week after it in autumn.
+        # In spring, New York changes its clocks three weeks before London; in autumn, a week after.
         ("2025-03-07", "07 08:00", "07 13:00"),  # both on winter time
-        ("2025-03-10", "10 08:00", "10 12:00"),  # New York alone on summer time
+        ("2025-03-10", "10 08:00", "10 12:00"),  # only New York on summer time
         ("2025-03-28", "28 08:00", "28 12:00"),
         ("2025-03-31", "31 07:00", "31 12:00"),  # both
         ("2025-10-24", "24 07:00", "24 12:00"),
-        ("2025-10-27", "27 08:00", "27 12:00"),  # London is back already
+        ("2025-10-27", "27 08:00", "27 12:00"),  # London on winter time again
         ("2025-11-03", "03 08:00", "03 13:00"),  # both
     ],
 )
@@ -57,7 +57,7 @@ def test_london_and_new_york_change_their_clocks_on_different_days(day: str, lon
         ("2025-10-06", "06 20:00"),  # summer time began on 5 October
     ],
 )
-def test_sydney_changes_its_clock_the_other_way_round(day: str, expected: str) -> None:
+def test_sydney_changes_its_clock_in_the_opposite_direction(day: str, expected: str) -> None:
     assert opens(SYDNEY, f"{day}T12:00") == expected
 
 
@@ -66,13 +66,13 @@ def test_tokyo_never_changes_its_clock(day: str) -> None:
     assert opens(TOKYO, day)[3:] == "00:00"
 
 
-def test_the_opening_minute_is_open_and_the_closing_one_is_not() -> None:
+def test_session_is_open_at_the_opening_minute_and_closed_at_the_end() -> None:
     assert [LONDON.is_open(at(f"2025-07-14T{clock}")) for clock in ("06:59:59.999999", "07:00", "15:59:59.999999", "16:00")] == [
         False, True, True, False,
     ]  # fmt: skip
 
 
-def test_weekdays_are_those_of_the_market_s_own_zone() -> None:
+def test_weekdays_are_those_of_the_market_s_zone() -> None:
     sunday_evening = at("2025-07-13T21:30")  # Monday 07:30 in Sydney
     assert SYDNEY.is_open(sunday_evening)
     assert not TOKYO.is_open(at("2025-07-12T00:30"))  # Saturday there, though Friday in New York
@@ -91,13 +91,13 @@ def test_weekdays_are_those_of_the_market_s_own_zone() -> None:
         ("2025-07-13T21:00", True, False),
     ],
 )
-def test_what_trades_when(moment: str, fx: bool, equity: bool) -> None:
+def test_kind_trades_in_its_sessions(moment: str, fx: bool, equity: bool) -> None:
     assert (market_open("fx", ALL, at(moment)), market_open("equity", ALL, at(moment))) == (fx, equity)
     assert market_open("crypto", ALL, at(moment))
     assert market_open("crypto", (), at(moment))
 
 
-@given(st.datetimes(datetime(2000, 1, 1), datetime(2050, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis wants naive bounds
-def test_equities_never_trade_while_currencies_do_not(moment: datetime) -> None:
+@given(st.datetimes(datetime(2000, 1, 1), datetime(2050, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis requires naive bounds
+def test_equities_trade_only_while_currencies_trade(moment: datetime) -> None:
     assert market_open("fx", ALL, moment) >= market_open("equity", ALL, moment)
     assert market_open("equity", ALL, moment) == NEW_YORK.is_open(moment)

@@ -1,4 +1,4 @@
-"""Settings: every error at once and by name, no secret in sight, and the URLs that the parts become."""
+"""Settings: all errors at once and by name, no secret in a text, and URLs from parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRETS = {
     "REDIS_URL": "redis://:s3cret-two@redis.example:6379/0",
     "OANDA_API_TOKEN": "s3cret-three",
 }
-# What a variable can hold: no NUL, and no space at the ends, which `load` takes off.
+# The values of a variable: no NUL, and no space at the ends, because `load` strips them.
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
     lambda text: text == text.strip()
 )
@@ -38,7 +38,7 @@ def problems(**environ: str) -> dict[str, str]:
     return caught.value.problems
 
 
-def test_nothing_given_is_the_contract_s_defaults() -> None:
+def test_empty_environment_is_the_contract_s_defaults() -> None:
     chosen = settings()
     assert (chosen.websocket_host, chosen.websocket_port, chosen.websocket_max_clients) == ("127.0.0.1", 5001, 1000)
     assert (chosen.hub_workers, list(chosen.hub_ports)) == (1, [5001])
@@ -53,7 +53,7 @@ def test_nothing_given_is_the_contract_s_defaults() -> None:
     assert (chosen.log_level, chosen.log_format, chosen.log_file) == ("INFO", "json", None)
 
 
-def test_every_error_comes_at_once_with_its_variable_s_name() -> None:
+def test_all_errors_are_raised_at_once_with_their_variables() -> None:
     found = problems(
         WEBSOCKET_PORT="70000",
         API_PORT="http",
@@ -65,7 +65,7 @@ def test_every_error_comes_at_once_with_its_variable_s_name() -> None:
     )
     assert set(found) == {
         "WEBSOCKET_PORT", "API_PORT", "WEBSOCKET_MAX_CLIENTS", "REDIS_URL", "SOURCES",
-        "VOLATILITY_CRITICAL",  # no longer above the threshold, which is fine by itself
+        "VOLATILITY_CRITICAL",  # not above the threshold, which is valid alone
         "LOG_LEVEL",
     }  # fmt: skip
 
@@ -89,16 +89,16 @@ def test_every_error_comes_at_once_with_its_variable_s_name() -> None:
         ("LOG_FORMAT", "xml"),
     ],
 )
-def test_a_bad_value_is_named(name: str, value: str) -> None:
+def test_invalid_value_is_named(name: str, value: str) -> None:
     assert set(problems(**{name: value})) == {name}
 
 
-def test_hub_processes_have_ports_in_a_row() -> None:
+def test_hub_processes_have_consecutive_ports() -> None:
     assert list(settings(WEBSOCKET_PORT="65533", HUB_WORKERS="3").hub_ports) == [65533, 65534, 65535]
     assert set(problems(WEBSOCKET_PORT="65534", HUB_WORKERS="3")) == {"HUB_WORKERS"}
 
 
-def test_no_secret_is_ever_shown() -> None:
+def test_secret_is_in_no_text_of_the_settings() -> None:
     chosen = settings(**SECRETS)
     assert chosen.database_url == SECRETS["DATABASE_URL"]
     for shown in (repr(chosen), str(chosen), mask_url(str(chosen.database_url)), mask_url(str(chosen.redis_url))):
@@ -107,32 +107,32 @@ def test_no_secret_is_ever_shown() -> None:
     assert mask_url("postgresql://hub@db/x?password=s3cret&a=1") == "postgresql://hub@db/x?password=***&a=1"
 
 
-def test_no_error_shows_a_secret() -> None:
+def test_secret_is_in_no_error() -> None:
     bad = {name: value.replace("://", ":/") for name, value in SECRETS.items()} | {"DB_PASSWORD": "s3cret-four", "DB_PORT": "x"}
     with pytest.raises(SettingsError) as caught:
         settings(**bad)
     assert set(caught.value.problems) == {"DATABASE_URL", "REDIS_URL", "DB_PORT"}
     assert "s3cret" not in str(caught.value) + repr(caught.value)
-    assert caught.value.__context__ is None  # a traceback shows that too
+    assert caught.value.__context__ is None  # a traceback shows the context too
 
 
 @given(password=texts)
-def test_a_masked_url_is_without_its_password(password: str) -> None:
+def test_masked_url_has_no_password(password: str) -> None:
     url = settings(DB_HOST="db", DB_USER="hub", DB_PASSWORD=password).database_url
     assert url is not None
     assert mask_url(url) == "postgresql://hub:***@db:5432/tickwire"
 
 
 @given(user=texts, password=texts, name=texts)
-def test_any_text_can_be_a_part_of_the_database_url(user: str, password: str, name: str) -> None:
-    """libpq itself reads the parts back, whatever they hold."""
+def test_database_url_accepts_any_text_as_a_part(user: str, password: str, name: str) -> None:
+    """libpq itself parses the URL."""
     url = settings(DB_HOST="db.example", DB_PORT="6543", DB_USER=user, DB_PASSWORD=password, DB_NAME=name).database_url
     assert url is not None
     assert parse_dsn(url) == {"host": "db.example", "port": "6543", "user": user, "password": password, "dbname": name}
 
 
 @given(password=texts.filter(lambda text: text != "None"))
-def test_any_text_can_be_the_password_of_redis(password: str) -> None:
+def test_redis_url_accepts_any_text_as_password(password: str) -> None:
     url = settings(REDIS_HOST="redis.example", REDIS_PORT="6380", REDIS_DB="3", REDIS_PASSWORD=password).redis_url
     assert url is not None
     options = redis_client.Redis.from_url(url).connection_pool.connection_kwargs
@@ -140,39 +140,39 @@ def test_any_text_can_be_the_password_of_redis(password: str) -> None:
 
 
 @pytest.mark.parametrize("password", ["None", "", "  ", None])
-def test_a_redis_password_of_none_or_nothing_is_none(password: str | None) -> None:
+def test_empty_redis_password_is_none(password: str | None) -> None:
     environ = {"REDIS_HOST": "redis"} | ({} if password is None else {"REDIS_PASSWORD": password})
     assert settings(**environ).redis_url == "redis://redis:6379/0"
 
 
-def test_a_database_without_a_password_has_none_in_its_url() -> None:
+def test_database_url_without_a_password_has_none() -> None:
     url = settings(DB_HOST="db").database_url
     assert url == "postgresql://tickwire@db:5432/tickwire"
     assert urlsplit(url).password is None
 
 
-def test_a_url_wins_over_the_parts() -> None:
+def test_url_overrides_its_parts() -> None:
     chosen = settings(**SECRETS, DB_HOST="elsewhere", DB_PASSWORD="x", REDIS_HOST="elsewhere")
     assert (chosen.database_url, chosen.redis_url) == (SECRETS["DATABASE_URL"], SECRETS["REDIS_URL"])
 
 
-def test_parts_without_a_host_still_mean_the_embedded_servers() -> None:
+def test_parts_without_a_host_mean_the_embedded_servers() -> None:
     chosen = settings(DB_PORT="1", DB_NAME="x", DB_USER="x", DB_PASSWORD="x", REDIS_PORT="1", REDIS_DB="1", REDIS_PASSWORD="x")
     assert (chosen.database_url, chosen.redis_url) == (None, None)
 
 
-def test_quoting_is_undone_by_whoever_reads_the_url() -> None:
+def test_quoted_password_is_unquoted_by_a_url_parser() -> None:
     url = settings(DB_HOST="db", DB_PASSWORD="a:b/c@d%e?f#g h").database_url
     assert unquote(urlsplit(url or "").password or "") == "a:b/c@d%e?f#g h"
 
 
-def test_empty_sources_are_none_and_absent_ones_the_default() -> None:
+def test_empty_sources_are_none_and_missing_ones_the_default() -> None:
     assert settings(SOURCES="").sources == ()
     assert settings().sources == (SourceSpec("synthetic"),)
     assert settings(SOURCES="synthetic, synthetic ,").sources == (SourceSpec("synthetic"), SourceSpec("synthetic"))
 
 
-def test_a_replay_file_must_be_there(tmp_path: Path) -> None:
+def test_missing_replay_file_is_an_error(tmp_path: Path) -> None:
     file = tmp_path / "EUR_USD.csv"
     assert set(problems(SOURCES=f"replay:{file}")) == {"SOURCES"}
     file.touch()
@@ -183,7 +183,7 @@ names = st.text("abcXYZ_./-0123456789", min_size=1).filter(lambda name: name.str
 
 
 @given(name=names, speed=st.none() | st.just("max") | st.integers(1, 10**6) | st.decimals("0.01", "1000", places=2), loop=st.booleans())
-def test_a_replay_is_read_as_it_was_written(name: str, speed: object, loop: bool) -> None:
+def test_replay_source_is_read_back_from_its_text(name: str, speed: object, loop: bool) -> None:
     options = ([] if speed is None else [f"@{speed}"]) + (["@loop"] if loop else [])
     expected = 1.0 if speed is None else None if speed == "max" else float(str(speed))
     for order in (options, options[::-1]):
@@ -191,7 +191,7 @@ def test_a_replay_is_read_as_it_was_written(name: str, speed: object, loop: bool
 
 
 @given(st.text())
-def test_any_other_source_is_a_value_error(text: str) -> None:
+def test_other_source_is_a_value_error(text: str) -> None:
     try:
         spec = parse_source(text)
     except ValueError:
@@ -207,12 +207,12 @@ def test_any_other_source_is_a_value_error(text: str) -> None:
         "replay:f@", "replay:f@inf", "replay:f@nan", "replay:f@1e3",
     ],
 )  # fmt: skip
-def test_what_is_no_source(text: str) -> None:
+def test_malformed_source_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_source(text)
 
 
-def test_oanda_needs_its_account() -> None:
+def test_oanda_without_its_account_is_refused() -> None:
     assert set(problems(SOURCES="oanda")) == {"OANDA_API_TOKEN", "OANDA_ACCOUNT_ID"}
     secret = "0123456789-abcdef"
     chosen = load({"SOURCES": "oanda,binance", "OANDA_API_TOKEN": secret, "OANDA_ACCOUNT_ID": "101-004-1-001"}, dotenv=None)
@@ -220,11 +220,11 @@ def test_oanda_needs_its_account() -> None:
     assert secret not in repr(chosen)
 
 
-def test_speeds() -> None:
+def test_speed_is_a_number_or_max() -> None:
     assert [parse_speed(text) for text in ("1", "60", "0.5", "max")] == [1.0, 60.0, 0.5, None]
 
 
-def test_the_environment_wins_over_dotenv(tmp_path: Path) -> None:
+def test_environment_overrides_dotenv(tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text("API_PORT=6000\nWEBSOCKET_PORT=6001\nSOURCES=\nLOG_LEVEL=debug\n")
     chosen = load({"API_PORT": "7000"}, dotenv=file)
@@ -234,24 +234,24 @@ def test_the_environment_wins_over_dotenv(tmp_path: Path) -> None:
     assert load({}, dotenv=tmp_path / "absent").api_port == 5000
 
 
-def test_lists_forgive_spaces_and_trailing_commas() -> None:
+def test_list_ignores_spaces_and_trailing_commas() -> None:
     assert settings(CORS_ORIGINS=" https://a.example, https://b.example ,").cors_origins == ("https://a.example", "https://b.example")
     assert settings(CORS_ORIGINS="").cors_origins == ()
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     chosen = settings()
     with pytest.raises(FrozenInstanceError):
         chosen.api_port = 1  # type: ignore[misc]
 
 
-def test_a_host_may_be_ipv6_or_a_directory() -> None:
+def test_host_may_be_ipv6_or_a_directory() -> None:
     chosen = settings(DB_HOST="::1", REDIS_HOST="::1")
     assert (chosen.database_url, chosen.redis_url) == ("postgresql://tickwire@[::1]:5432/tickwire", "redis://[::1]:6379/0")
     assert settings(DB_HOST="/run/pg").database_url == "postgresql://tickwire@%2Frun%2Fpg:5432/tickwire"
 
 
-def test_a_venue_of_the_table_is_a_source_with_its_required_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_venue_of_the_table_is_a_source_with_its_required_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SOURCES" in problems(SOURCES="exchange")
     monkeypatch.setitem(VENUES, "exchange", Venue("exchange", "live", required=("oanda_api_token",)))
     assert settings(SOURCES="exchange", OANDA_API_TOKEN="x").sources == (SourceSpec("exchange"),)
@@ -259,11 +259,11 @@ def test_a_venue_of_the_table_is_a_source_with_its_required_settings(monkeypatch
     assert problems(SOURCES="other")["SOURCES"] == ("'other' is not one of synthetic, oanda, binance, replay:FILE[@SPEED][@loop], exchange")
 
 
-def test_the_text_for_an_unknown_source_names_every_venue() -> None:
+def test_error_of_an_unknown_source_names_every_venue() -> None:
     assert problems(SOURCES="nonsense")["SOURCES"] == "'nonsense' is not one of synthetic, oanda, binance, replay:FILE[@SPEED][@loop]"
 
 
-def test_secrets_are_the_values_that_no_answer_may_contain() -> None:
+def test_secrets_are_the_values_that_no_response_may_contain() -> None:
     chosen = settings(**SECRETS, OANDA_ACCOUNT_ID="101-004-1-001", DB_PASSWORD="part")
     assert set(chosen.secrets) == {*SECRETS.values(), "101-004-1-001"}
     assert settings().secrets == ()

@@ -1,4 +1,4 @@
-"""What every source promises, whichever it is; and what they share."""
+"""The contract of all sources, and their shared functions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def mixed_recording(folder: Path) -> Path:
     return file
 
 
-# One entry of SOURCES per way of feeding it; every test below that asks for `source` runs for each.
+# One entry of SOURCES per kind of source; every test with the fixture `source` runs for each.
 WAYS: dict[str, Callable[[Path], str]] = {
     "synthetic": lambda folder: "synthetic",
     "ticks": lambda folder: f"replay:{RECORDINGS / 'EUR_USD_20140505.csv.gz'}@max",

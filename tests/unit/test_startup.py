@@ -34,20 +34,20 @@ def test_invalid_settings_are_named_and_the_exit_code_is_2(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_log_file_that_cannot_be_written_is_named(name: str, tmp_path: Path) -> None:
+def test_unwritable_log_file_is_named(name: str, tmp_path: Path) -> None:
     ended = run(*COMMANDS[name], LOG_FILE=str(tmp_path), **SERVERS)
     assert (ended.returncode, ended.stderr) == (2, "invalid settings:\n  LOG_FILE: cannot be written: Is a directory\n")
 
 
 @pytest.mark.parametrize(("service", "verb"), [("jobs", "need"), ("hub", "needs"), ("rest", "needs")])
-def test_a_process_without_servers_ends_with_their_settings(service: str, verb: str) -> None:
+def test_process_without_servers_ends_with_their_settings(service: str, verb: str) -> None:
     command = COMMANDS["jobs"] if service == "jobs" else (sys.executable, "-c", f"import wsgi; wsgi.{service}()")
     ended = run(*command)
     text = f"{service} alone {verb} DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers\n"
     assert (ended.returncode, ended.stderr) == (1, text)
 
 
-def test_the_application_takes_over_the_settings_and_logs_of_gunicorn_s_configuration() -> None:
+def test_application_uses_the_settings_and_logs_of_gunicorn_s_configuration() -> None:
     program = (
         "import config.settings as settings, config.logs as logs\n"
         "calls = []\n"

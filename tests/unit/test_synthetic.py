@@ -1,4 +1,4 @@
-"""The random walk: inside its band, on its grid, and the same again from the same seed."""
+"""The random walk stays in its band and on its grid, and is the same for the same seed."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_source_yields_all_instruments_every_interval() -> None:
     assert feed.parse(steps[1])[0].time == "2025-11-18T00:00:03.000000Z"
 
 
-def test_source_makes_no_burst_after_a_delay() -> None:
+def test_source_sends_no_burst_after_a_delay() -> None:
     time = FakeTime()
     steps = source(time=time).fetch(time)
     start = next(steps).time

@@ -11,7 +11,7 @@ from jobs.runtime.threads import LongLivedThread
 
 
 def run(target: Callable[[], object], *, stopped: bool = False, may_return: bool = False) -> list[str]:
-    """Run the target in a thread to its end; the names of the threads that were reported."""
+    """Run the target in a thread to its end; return the names of the reported threads."""
     stop, reported = threading.Event(), list[str]()
     if stopped:
         stop.set()

@@ -1,4 +1,4 @@
-"""Times as text: one form out, many in, and nothing lost on the way."""
+"""Times as text: one output form, several input forms, no loss of precision."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from db.timestamps import format_time, parse_time
 zones = st.timedeltas(timedelta(hours=-23, minutes=-59), timedelta(hours=23, minutes=59)).map(
     lambda offset: timezone(timedelta(minutes=offset // timedelta(minutes=1)))
 )
-# A day inside the ends of the calendar, so that every zone's UTC is a date.
-moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=zones)  # noqa: DTZ001 - hypothesis wants naive bounds
+# A day less than the calendar at both ends, so that the UTC of every zone is a date.
+moments = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=zones)  # noqa: DTZ001 - hypothesis requires naive bounds
 
 
 @given(moments)
-def test_a_moment_comes_back_to_the_microsecond(moment: datetime) -> None:
+def test_moment_is_read_back_to_the_microsecond(moment: datetime) -> None:
     text = format_time(moment)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", text)
     assert parse_time(text) == moment
@@ -28,23 +28,23 @@ def test_a_moment_comes_back_to_the_microsecond(moment: datetime) -> None:
 
 
 @given(moments)
-def test_an_offset_is_the_same_moment(moment: datetime) -> None:
+def test_time_with_an_offset_is_the_same_moment(moment: datetime) -> None:
     assert parse_time(moment.isoformat()) == moment
 
 
 @given(moments)
-def test_a_time_without_an_offset_is_utc(moment: datetime) -> None:
+def test_time_without_an_offset_is_utc(moment: datetime) -> None:
     naive = moment.replace(tzinfo=None)
     assert parse_time(naive.isoformat()) == naive.replace(tzinfo=UTC)
 
 
 @given(moments, moments)
-def test_text_sorts_as_time_does(one: datetime, other: datetime) -> None:
+def test_text_sorts_like_time(one: datetime, other: datetime) -> None:
     assert (format_time(one) < format_time(other)) == (one < other)
 
 
 @pytest.mark.parametrize(
-    ("text", "meant"),
+    ("text", "expected"),
     [
         ("2025-11-18T12:34:56.789123Z", "2025-11-18T12:34:56.789123Z"),
         ("2025-11-18T12:30:00Z", "2025-11-18T12:30:00.000000Z"),
@@ -55,12 +55,12 @@ def test_text_sorts_as_time_does(one: datetime, other: datetime) -> None:
         ("2025-11-18T00:30:00-05:30", "2025-11-18T06:00:00.000000Z"),
     ],
 )
-def test_what_is_understood(text: str, meant: str) -> None:
-    assert format_time(parse_time(text)) == meant
+def test_accepted_text_becomes_contract_time(text: str, expected: str) -> None:
+    assert format_time(parse_time(text)) == expected
 
 
 @given(st.text())
-def test_any_other_text_is_a_value_error(text: str) -> None:
+def test_other_text_is_a_value_error(text: str) -> None:
     try:
         parse_time(text)
     except ValueError:
@@ -69,6 +69,6 @@ def test_any_other_text_is_a_value_error(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "2025-02-29", "yesterday", "", "1763468096"])
-def test_what_is_no_time(text: str) -> None:
+def test_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse_time(text)

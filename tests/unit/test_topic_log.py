@@ -1,4 +1,4 @@
-"""The topic log: whatever comes in, what it gives a returning client is exactly what that client has missed, or nothing at all."""
+"""The topic log returns exactly the missed messages of a returning client, or None."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def message(
 
 
 def candle(minute: int, seq: int, epoch: str | None = "one", topic: str = "EUR_USD|1m") -> Message:
-    """The candle of `minute`; every message has a body of its own."""
+    """Return the candle of `minute`; every message has a distinct body."""
     body = f"{topic} {epoch} {seq} {minute}".encode()
     starts = datetime(2025, 11, 18, 12, tzinfo=UTC) + timedelta(minutes=minute)
     return Message(CHANNELS[topics.CANDLES], topic, (), body, event("e", body), epoch, seq, starts, {})
@@ -49,14 +49,14 @@ def log_of(*seqs: int) -> TopicLog:
 
 
 class Recorded(RuleBasedStateMachine):
-    """A log, small enough to overflow, beside the plain list of all that it accepted."""
+    """A log that is small enough to overflow, and the plain list of its accepted messages."""
 
     def __init__(self) -> None:
         super().__init__()
         self.depth = mock.patch.object(topic_log, "MESSAGES_PER_TOPIC", SMALL_DEPTH)
         self.depth.start()
         self.log = TopicLog()
-        self.accepted: dict[str, list[tuple[str, int, bytes]]] = {}  # instrument -> (epoch, seq, body), as they came
+        self.accepted: dict[str, list[tuple[str, int, bytes]]] = {}  # instrument -> (epoch, seq, body), in order of arrival
         self.latest: dict[str, bytes] = {}
         self.bodies = (str(number).encode() for number in count())
 
@@ -67,30 +67,30 @@ class Recorded(RuleBasedStateMachine):
     def append_anything(self, instrument: str, epoch: str, seq: int) -> None:
         body = next(self.bodies)
         held = self.accepted.setdefault(instrument, [])
-        known = bool(held) and held[-1][0] == epoch and seq <= held[-1][1]
+        is_known = bool(held) and held[-1][0] == epoch and seq <= held[-1][1]
         given_ = message(seq, epoch, instrument, body=body)
-        assert self.log.holds(topics.PRICES, instrument, epoch, seq) == known
-        assert append(self.log, given_) == (not known)
-        if not known:
+        assert self.log.holds(topics.PRICES, instrument, epoch, seq) == is_known
+        assert append(self.log, given_) == (not is_known)
+        if not is_known:
             held.append((epoch, seq, body))
             self.latest[instrument] = body
         assert self.log.continuity(given_) is Continuity.SEEN
 
     @rule(instrument=instruments, steps=st.integers(1, 2 * SMALL_DEPTH))
-    def go_on(self, instrument: str, steps: int) -> None:
-        """What streams mostly do."""
+    def append_next(self, instrument: str, steps: int) -> None:
+        """Append the next messages of a stream."""
         epoch, head, _ = self.accepted[instrument][-1] if self.accepted.get(instrument) else ("one", 0, b"")
         for seq in range(head + 1, head + 1 + steps):
             self.append_anything(instrument, epoch, seq)
 
     @rule(instrument=instruments)
-    def hear_a_foreign_price(self, instrument: str) -> None:
+    def append_foreign_price(self, instrument: str) -> None:
         foreign = message(0, None, instrument, body=next(self.bodies))
         self.log.note_foreign(foreign)
         self.latest[instrument] = foreign.body
 
     @rule(instrument=instruments, epoch=epochs, seq=st.integers(1, 30))
-    def hear_an_alert(self, instrument: str, epoch: str, seq: int) -> None:
+    def append_alert(self, instrument: str, epoch: str, seq: int) -> None:
         append(self.log, message(seq, epoch, instrument, topics.VOLATILITY_ALERTS, next(self.bodies)))
 
     @invariant()
@@ -104,7 +104,7 @@ class Recorded(RuleBasedStateMachine):
 
 
 def contiguous_tail(accepted: list[tuple[str, int, bytes]]) -> list[tuple[str, int, bytes]]:
-    """The end of the list within which every seq follows the one before; no longer than the log is deep."""
+    """Return the last messages with consecutive seqs, at most as many as the log keeps."""
     backwards = accepted[::-1][:SMALL_DEPTH]
     following = takewhile(lambda pair: (pair[1][0], pair[1][1] + 1) == pair[0][:2], pairwise(backwards))
     return (backwards[:1] + [before for _, before in following])[::-1]
@@ -122,7 +122,7 @@ TestRecorded.settings = settings(max_examples=60, stateful_step_count=25, deadli
 
 @given(st.integers(1, 3000), st.integers(-5, 3005))
 @settings(deadline=None, max_examples=30)
-def test_the_log_is_a_thousand_deep(head: int, seq: int) -> None:
+def test_log_keeps_1000_messages(head: int, seq: int) -> None:
     log = log_of(*range(1, head + 1))
     missed = log.missed("EUR_USD", "one", seq)
     if max(0, head - topic_log.MESSAGES_PER_TOPIC) <= seq <= head:
@@ -131,7 +131,7 @@ def test_the_log_is_a_thousand_deep(head: int, seq: int) -> None:
         assert missed is None
 
 
-def test_nobody_is_told_anything_of_what_is_not_known() -> None:
+def test_missed_messages_of_an_unknown_position_are_none() -> None:
     log = log_of(1, 2, 3)
     assert log.missed("GBP_USD", "one", 0) is None
     assert log.missed("EUR_USD", "another", 2) is None
@@ -150,12 +150,12 @@ def test_nobody_is_told_anything_of_what_is_not_known() -> None:
         (1, "two", Continuity.GAP),
     ],
 )
-def test_where_a_message_stands(seq: int, epoch: str, place: Continuity) -> None:
+def test_continuity_of_a_message_depends_on_seq_and_epoch(seq: int, epoch: str, place: Continuity) -> None:
     assert log_of(1, 2, 3).continuity(message(seq, epoch)) is place
 
 
-def test_a_topic_s_first_message_follows_only_within_the_epoch_that_is_known() -> None:
-    assert TopicLog().continuity(message(1)) is Continuity.GAP  # nothing is known yet: the stream has to be asked
+def test_first_message_of_a_topic_follows_only_within_the_current_epoch() -> None:
+    assert TopicLog().continuity(message(1)) is Continuity.GAP  # no position yet: the hub reads the stream
     log = log_of(1)
     assert log.continuity(message(1, topic="GBP_USD")) is Continuity.NEXT
     assert log.continuity(message(2, topic="GBP_USD")) is Continuity.GAP
@@ -163,7 +163,7 @@ def test_a_topic_s_first_message_follows_only_within_the_epoch_that_is_known() -
     assert log.continuity(message(1, channel=topics.VOLATILITY_ALERTS)) is Continuity.NEXT
 
 
-def test_a_new_epoch_begins_the_tail_anew() -> None:
+def test_new_epoch_starts_a_new_tail() -> None:
     log = log_of(1, 2, 3)
     assert append(log, message(1, "two"))
     assert append(log, message(2, "two"))
@@ -171,7 +171,7 @@ def test_a_new_epoch_begins_the_tail_anew() -> None:
     assert log.missed("EUR_USD", "two", 0) == [b"EUR_USD two 1", b"EUR_USD two 2"]
 
 
-def test_of_alerts_the_place_alone_is_kept() -> None:
+def test_alert_keeps_only_its_position() -> None:
     log = TopicLog()
     assert append(log, message(1, channel=topics.VOLATILITY_ALERTS))
     assert not append(log, message(1, channel=topics.VOLATILITY_ALERTS))
@@ -181,15 +181,15 @@ def test_of_alerts_the_place_alone_is_kept() -> None:
     assert log.missed("EUR_USD", "one", 0) is None
 
 
-def test_seeding_never_replaces_what_is_newer() -> None:
+def test_seed_never_replaces_a_newer_price() -> None:
     log = log_of(7)
     log.seed_latest({"EUR_USD": b"older", "GBP_USD": b"stored"})
     assert (log.latest("EUR_USD"), log.latest("GBP_USD"), log.latest("USD_JPY")) == (b"EUR_USD one 7", b"stored", None)
-    assert log.missed("GBP_USD", "one", 0) is None  # a latest price alone is no history
+    assert log.missed("GBP_USD", "one", 0) is None  # a latest price is no history
 
 
 def candles_of(*messages: Message) -> list[bytes]:
-    """What a log that was given these has to begin with."""
+    """Return the first messages of a log with these candles."""
     log = TopicLog()
     for each in messages:
         if each.epoch is None:
@@ -199,7 +199,7 @@ def candles_of(*messages: Message) -> list[bytes]:
     return log.newest("EUR_USD|1m")
 
 
-def test_a_candle_that_forms_is_kept_as_it_is_now() -> None:
+def test_forming_candle_is_kept_in_its_latest_form() -> None:
     first, second, following = candle(0, 1), candle(0, 2), candle(1, 3)
     assert candles_of() == []
     assert candles_of(first) == [first.body]
@@ -208,22 +208,22 @@ def test_a_candle_that_forms_is_kept_as_it_is_now() -> None:
     assert candles_of(first, candle(5, 1, topic="EUR_USD|5m")) == [first.body]
 
 
-def test_an_older_candle_that_is_corrected_does_not_hide_the_newest() -> None:
+def test_correction_of_an_older_candle_keeps_the_newest() -> None:
     newest, correction = candle(5, 1), candle(2, 2)
-    assert candles_of(newest, correction) == [correction.body, newest.body]  # its seq is where the next message follows
+    assert candles_of(newest, correction) == [correction.body, newest.body]  # the next message follows its seq
     assert candles_of(newest, correction, again := candle(5, 3)) == [again.body]
 
 
-def test_a_foreign_candle_is_the_newest_until_ours_comes() -> None:
+def test_foreign_candle_is_the_newest_until_an_own_one() -> None:
     ours, foreign = candle(3, 1), candle(3, 0, None)
     assert candles_of(foreign) == [foreign.body]
     assert candles_of(ours, foreign) == [ours.body, foreign.body]
-    assert candles_of(candle(1_000_000, 0, None), ours) == [ours.body], "a clock that was wrong once does not rule for ever"
-    assert candles_of(candle(9, 1, "lost"), ours) == [ours.body], "nor does an epoch that is over"
+    assert candles_of(candle(1_000_000, 0, None), ours) == [ours.body], "a wrong time is replaced"
+    assert candles_of(candle(9, 1, "lost"), ours) == [ours.body], "an ended epoch is replaced"
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=40))
-def test_candles_begin_with_the_newest_and_lead_on_to_the_next_seq(minutes: list[int]) -> None:
+def test_candles_contain_the_newest_and_end_before_the_next_seq(minutes: list[int]) -> None:
     messages = [candle(minute, seq) for seq, minute in enumerate(minutes, 1)]
     bodies = candles_of(*messages)
     newest = max(messages, key=lambda each: (each.starts, each.seq))
@@ -231,11 +231,11 @@ def test_candles_begin_with_the_newest_and_lead_on_to_the_next_seq(minutes: list
     assert set(bodies) == {newest.body, messages[-1].body}
 
 
-def test_candles_are_no_prices() -> None:
+def test_candle_is_no_price() -> None:
     log = log_of(1)
     append(log, candle(0, 1))
     append(log, candle(0, 1, topic="EUR_USD"))
     assert log.latest("EUR_USD") == b"EUR_USD one 1"
     assert log.latest("EUR_USD|1m") is None
     assert log.missed("EUR_USD|1m", "one", 0) is None
-    assert not append(log, candle(0, 1)), "a candle that was relayed is not relayed again"
+    assert not append(log, candle(0, 1)), "a candle is relayed once"

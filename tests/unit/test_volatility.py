@@ -1,4 +1,7 @@
-"""The estimators of volatility beside pandas and statsmodels on real candles, beside values worked out by hand, and for any prices."""
+"""The estimators of volatility on real candles, on values by hand, and on any prices.
+
+The oracles on real candles are pandas and statsmodels.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ NAMES = list(ESTIMATORS)
 
 @cache
 def recorded() -> Hours:
-    """2,000 real hours, a few candles of each pair missing."""
+    """2,000 real hours with a few missing candles of each pair."""
     hours = load().part(slice(1, 2001))
     return hours.without(np.random.default_rng(7).random(hours.opens.shape) < 0.03)
 
@@ -40,7 +43,7 @@ def assert_close(ours: Floats, theirs: Floats, tolerance: float = 1e-9) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=0)
 
 
-# --- oracles: as one would write it with pandas, a column an instrument
+# --- oracles in usual pandas, a column per instrument
 
 
 def log(prices: Frame) -> Frame:
@@ -102,7 +105,7 @@ ORACLES: dict[str, Callable[[Frame, Frame, Frame, Frame, int, int], Frame]] = {
 
 @pytest.mark.parametrize(("window", "minimum"), [(24, 20), (17, 17), (120, 2)])
 @pytest.mark.parametrize("name", NAMES)
-def test_an_estimator_is_its_oracle_on_real_candles(name: str, window: int, minimum: int) -> None:
+def test_estimator_equals_its_oracle_on_real_candles(name: str, window: int, minimum: int) -> None:
     hours = recorded() if name != "ewma" else recorded().part(slice(0, 500))
     opens, highs, lows, closes = (Frame(prices.T) for prices in hours.prices)
     expected = ORACLES[name](opens, highs, lows, closes, window, minimum).to_numpy(copy=True).T
@@ -112,7 +115,7 @@ def test_an_estimator_is_its_oracle_on_real_candles(name: str, window: int, mini
     assert_close(ours, expected)
 
 
-def test_complete_candles_take_the_short_cut_to_the_same_numbers() -> None:
+def test_complete_candles_have_equal_values_on_the_fast_path() -> None:
     complete = load().part(slice(1000, 1599))
     one_hole = complete.without(np.arange(599) == np.array([[300]] + [[-1]] * 9))
     for name in NAMES:
@@ -122,7 +125,7 @@ def test_complete_candles_take_the_short_cut_to_the_same_numbers() -> None:
         assert (whole[0, 301:320] != holed[0, 301:320]).any()
 
 
-def test_ewma_over_a_long_window_is_the_recursion_of_riskmetrics() -> None:
+def test_ewma_over_a_long_window_equals_the_recursion_of_riskmetrics() -> None:
     closes = load().closes[:1, 1:1500]
     squares = pd.Series(log_returns(closes)[0, 1:] ** 2)
     recursion = math.sqrt(squares.ewm(alpha=0.06, adjust=False).mean().iloc[-1])
@@ -130,7 +133,8 @@ def test_ewma_over_a_long_window_is_the_recursion_of_riskmetrics() -> None:
     assert ours == pytest.approx(recursion, rel=1e-9)
 
 
-# --- by hand: two candles (open, high, low, close) after one that ends at 100; each value worked out from the paper's formula to 20 digits
+# --- by hand: two candles (open, high, low, close) after one that ends at 100; each value is
+# computed from the paper's formula to 20 digits
 
 BY_HAND = np.array([[100.0, 101.0, 98.0, 100.0], [101.0, 110.0, 95.0, 104.0], [103.0, 108.0, 102.0, 107.0]])
 EXPECTED = {
@@ -144,12 +148,12 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_values_worked_out_by_hand(name: str) -> None:
+def test_estimator_equals_values_by_hand(name: str) -> None:
     candles = Candles.of(*(BY_HAND[None, :, column].copy() for column in range(4)))
     assert ESTIMATORS[name](candles.windows(2, 2)).volatility[0, 2] == pytest.approx(EXPECTED[name], rel=1e-12)
 
 
-# --- defined answers
+# --- defined results
 
 
 def flat(count: int, price: float = 1.2345) -> OhlcArrays:
@@ -158,14 +162,14 @@ def flat(count: int, price: float = 1.2345) -> OhlcArrays:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_flat_series_has_no_volatility(name: str) -> None:
+def test_flat_series_has_zero_volatility(name: str) -> None:
     result = ESTIMATORS[name](Candles.of(*flat(40)).windows(24)).volatility[0]
     assert np.isnan(result[:23]).all()
     assert (result[23:] == 0.0).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_flat_series_after_a_shock_comes_back_to_exactly_nothing(name: str) -> None:
+def test_flat_series_after_a_shock_returns_to_exactly_zero(name: str) -> None:
     o, h, lo, c = flat(100)
     h[0, 30], lo[0, 30] = 1e9, 1e-9
     o[0, 31:] = h[0, 31:] = lo[0, 31:] = c[0, 31:] = 77.7
@@ -175,7 +179,7 @@ def test_a_flat_series_after_a_shock_comes_back_to_exactly_nothing(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["close_to_close", "yang_zhang"])
-def test_a_steady_trend_has_no_volatility_about_its_mean(name: str) -> None:
+def test_steady_trend_has_zero_volatility_about_its_mean(name: str) -> None:
     closes = np.exp(0.01 * np.arange(200.0))[None]
     opens = closes * math.exp(-0.01)
     result = ESTIMATORS[name](Candles.of(opens, closes, opens, closes).windows(24)).volatility[0]
@@ -183,7 +187,7 @@ def test_a_steady_trend_has_no_volatility_about_its_mean(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_series_shorter_than_the_window_is_not_available(name: str) -> None:
+def test_series_shorter_than_the_window_is_not_available(name: str) -> None:
     hours = load().part(slice(1, 24))
     result = ESTIMATORS[name](Candles.of(*hours.prices).windows(24))
     assert np.isnan(result.volatility).all()
@@ -198,7 +202,7 @@ def test_a_series_shorter_than_the_window_is_not_available(name: str) -> None:
 def test_too_few_observations_are_not_available(name: str) -> None:
     hours = load().part(slice(1, 61))
     missing = np.zeros(hours.opens.shape, np.bool_)
-    missing[0, 30:34] = missing[1, 30:36] = True  # 20 and 18 of 24 candles are there; 19 and 17 returns
+    missing[0, 30:34] = missing[1, 30:36] = True  # leaves 20 and 18 of 24 candles; 19 and 17 returns
     result = {name: ESTIMATORS[name](Candles.of(*hours.without(missing).prices).windows(24)) for name in NAMES}[name]
     candles, returns = (20, 18), (19, 17)
     expected = candles if name in volatility.OF_RANGES else returns
@@ -213,7 +217,7 @@ def test_too_few_observations_are_not_available(name: str) -> None:
      (-1.1, 1.2, -1.2, 1.1), (1.1, math.inf, 1.0, 1.1), (1.1, math.nan, 1.0, 1.1), (math.nan, 1.2, 1.0, 1.1)],
     ids=["high<low", "open>high", "open<low", "close>high", "close<low", "zero", "negative", "infinite", "no high", "no open"],
 )  # fmt: skip
-def test_a_candle_that_cannot_be_counts_as_missing(name: str, bad: tuple[float, ...]) -> None:
+def test_impossible_candle_counts_as_missing(name: str, bad: tuple[float, ...]) -> None:
     hours = load().part(slice(1, 80))
     spoilt = [prices.copy() for prices in hours.prices]
     for prices, price in zip(spoilt, bad, strict=True):
@@ -226,13 +230,13 @@ def test_a_candle_that_cannot_be_counts_as_missing(name: str, bad: tuple[float, 
     np.testing.assert_array_equal(ours.observations, without.observations)
 
 
-def test_a_return_across_a_hole_is_no_return() -> None:
+def test_return_across_a_hole_is_missing() -> None:
     closes = np.array([[1.0, 2.0, np.nan, 8.0, 8.0, -1.0, 8.0, np.inf, 8.0, 16.0]])
     expected = [np.nan, math.log(2), np.nan, np.nan, 0.0, np.nan, np.nan, np.nan, np.nan, math.log(2)]
     np.testing.assert_allclose(log_returns(closes)[0], expected)
 
 
-def test_breaks_leave_out_the_step_into_a_candle_but_not_its_range() -> None:
+def test_break_omits_the_step_into_a_candle_but_not_its_range() -> None:
     hours = load().part(slice(1, 200))
     apart = np.zeros(199, np.bool_)
     apart[100] = True
@@ -246,7 +250,7 @@ def test_breaks_leave_out_the_step_into_a_candle_but_not_its_range() -> None:
 
 
 @pytest.mark.parametrize(("window", "minimum"), [(1, None), (24, 25), (24, 1), (0, 0)])
-def test_windows_that_make_no_sense_are_refused(window: int, minimum: int | None) -> None:
+def test_invalid_window_is_refused(window: int, minimum: int | None) -> None:
     with pytest.raises(ValueError, match="minimum"):
         Candles.of(*flat(40)).windows(window, minimum)
 
@@ -259,7 +263,7 @@ def test_arrays_of_different_shapes_are_refused() -> None:
         Candles.of(o[0], h[0], lo[0], c[0])
 
 
-def test_all_at_once_are_the_estimators_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_estimate_of_all_equals_the_estimators_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(volatility, "_BLOCK", 4100)  # two instruments at a time
     hours = recorded()
     together = estimate(hours.prices, 24, 15)
@@ -270,7 +274,7 @@ def test_all_at_once_are_the_estimators_one_by_one(monkeypatch: pytest.MonkeyPat
     assert list(estimate(hours.prices, 24, names=("ewma", "parkinson"))) == ["ewma", "parkinson"]
 
 
-def test_annualised_is_per_instrument_where_asked() -> None:
+def test_annualised_volatility_uses_periods_per_instrument() -> None:
     hourly = np.array([[0.001, np.nan], [0.002, 0.003]])
     np.testing.assert_allclose(annualised(hourly, 8760.0), hourly * math.sqrt(8760))
     np.testing.assert_allclose(annualised(hourly, np.array([[100.0], [400.0]])), [[0.01, np.nan], [0.04, 0.06]])
@@ -279,14 +283,14 @@ def test_annualised_is_per_instrument_where_asked() -> None:
 # --- the volatility of alerts
 
 
-def test_the_alert_volatility_is_that_of_the_last_day() -> None:
+def test_alert_volatility_is_that_of_the_last_day() -> None:
     closes = load().closes[:, 1:500]
     returns = np.log(closes[:, 1:] / closes[:, :-1])[:, -24:]
     np.testing.assert_allclose(alert_volatility(closes), returns.std(axis=1, ddof=1) * math.sqrt(24), rtol=1e-9)
     np.testing.assert_array_equal(alert_volatility(closes), alert_volatility(closes[:, -25:]))
 
 
-def test_the_alert_volatility_needs_enough_returns() -> None:
+def test_alert_volatility_of_few_returns_is_not_available() -> None:
     closes = load().closes[:3, 1:26].copy()
     closes[0, 10:12], closes[1, 10:14] = np.nan, -1.0
     assert list(np.isnan(alert_volatility(closes))) == [False, True, False]  # 21, 19 and 24 returns
@@ -298,7 +302,7 @@ def test_the_alert_volatility_needs_enough_returns() -> None:
         alert_volatility(closes, 1)
 
 
-def test_a_weekend_may_be_left_out_of_the_alert_volatility() -> None:
+def test_alert_volatility_may_omit_a_weekend() -> None:
     closes = np.full((1, 25), 2.0)
     closes[0, 12:] = 3.0
     apart = np.arange(25) == 12
@@ -306,12 +310,12 @@ def test_a_weekend_may_be_left_out_of_the_alert_volatility() -> None:
     assert alert_volatility(closes, breaks=apart)[0] == 0.0
 
 
-# --- whatever the prices
+# --- any prices
 
 
 @st.composite
 def candles(draw: st.DrawFn) -> OhlcArrays:
-    """Three instruments, 30 candles with holes, moves of very different sizes."""
+    """Three instruments, 30 candles with holes and moves of very different sizes."""
     shape = (3, 30)
     steps = draw(arrays.arrays(np.float64, (4, *shape), elements=st.floats(-1, 1)))
     size = 10.0 ** draw(arrays.arrays(np.int64, (3, 1), elements=st.integers(-7, 0)))
@@ -323,7 +327,7 @@ def candles(draw: st.DrawFn) -> OhlcArrays:
 
 
 def direct(name: str, prices: tuple[Floats, ...], row: int, last: int, window: int) -> float:
-    """The formula of one window in plain arithmetic, sums exact: how no digit is lost."""
+    """Return the formula of one window in plain arithmetic with exact sums."""
     o, h, lo, c = ([float(value) for value in part[row, : last + 1]] for part in prices)
     there = [n for n in range(last - window + 1, last + 1) if not math.isnan(c[n])]
     steps = [n for n in there if n and not math.isnan(c[n - 1])]
@@ -354,7 +358,7 @@ def direct(name: str, prices: tuple[Floats, ...], row: int, last: int, window: i
 
 @settings(max_examples=60, deadline=None)
 @given(candles(), st.integers(2, 12))
-def test_no_digit_is_lost_whatever_the_prices(prices: OhlcArrays, window: int) -> None:
+def test_estimator_loses_no_digit_for_any_prices(prices: OhlcArrays, window: int) -> None:
     results = estimate(prices, window, 2)
     for name, (values, counts) in results.items():
         for row, last in ((row, last) for row in range(3) for last in range(30)):
@@ -364,15 +368,16 @@ def test_no_digit_is_lost_whatever_the_prices(prices: OhlcArrays, window: int) -
                 expected = direct(name, prices, row, last, window) ** 2
                 within = slice(max(0, last - window), last + 1)
                 span = math.log(prices[1][row, within].max() / prices[2][row, within].min())
-                # The logarithm of a ratio is right to 2e-16: so much, times the largest move of the window itself, is beyond reach.
+                # The logarithm of a ratio is correct to 2e-16: an error of that size, times the
+                # largest move of the window, is unavoidable.
                 assert values[row, last] ** 2 == pytest.approx(expected, rel=1e-9, abs=2e-15 * span**2 + 1e-15 * span + 1e-30)
 
 
 @settings(max_examples=40, deadline=None)
 @given(candles(), st.integers(-20, 20), st.permutations(range(3)))
-def test_the_unit_of_price_and_the_order_of_instruments_do_not_matter(prices: OhlcArrays, power: int, order: list[int]) -> None:
+def test_unit_of_price_and_order_of_instruments_change_no_value(prices: OhlcArrays, power: int, order: list[int]) -> None:
     plain = estimate(prices, 8, 3)
-    opens, highs, lows, closes = (part * 2.0**power for part in prices)  # other factors would round the prices themselves
+    opens, highs, lows, closes = (part * 2.0**power for part in prices)  # other factors would round the prices
     scaled = estimate((opens, highs, lows, closes), 8, 3)
     for name in NAMES:
         np.testing.assert_array_equal(scaled[name].volatility, plain[name].volatility)
@@ -383,7 +388,7 @@ def test_the_unit_of_price_and_the_order_of_instruments_do_not_matter(prices: Oh
 
 @settings(max_examples=40, deadline=None)
 @given(candles(), st.integers(0, 29))
-def test_a_hole_of_one_instrument_changes_nothing_for_the_others(prices: OhlcArrays, hole: int) -> None:
+def test_hole_of_one_instrument_changes_no_other(prices: OhlcArrays, hole: int) -> None:
     before = estimate(prices, 8, 3)
     opens, highs, lows, closes = prices
     highs = highs.copy()

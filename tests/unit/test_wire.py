@@ -21,7 +21,7 @@ LIMIT = 1000
 SIZES = (0, 1, 125, 126, 127, 65535, 65536, 70000)
 CLOSE_CODES = (1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999)
 
-Said = tuple[Opcode, list[bytes]]  # a message in its fragments, or a control frame in one
+Sent = tuple[Opcode, list[bytes]]  # a message in its fragments, or a control frame in one
 
 texts = st.lists(st.text(max_size=40).map(str.encode), min_size=1, max_size=4).map(lambda parts: (Opcode.TEXT, parts))
 binaries = st.lists(st.binary(max_size=200), min_size=1, max_size=4).map(lambda parts: (Opcode.BINARY, parts))
@@ -30,7 +30,7 @@ conversations = st.lists(st.one_of(texts, binaries, controls), max_size=8)
 cuts = st.lists(st.integers(0, 5000), max_size=12)
 
 
-def spoken(conversation: list[Said]) -> bytes:
+def client_bytes(conversation: list[Sent]) -> bytes:
     """Return the bytes that wsproto sends as a client."""
     client = as_client()
     data = b""
@@ -68,22 +68,22 @@ def refused(data: bytes, limit: int = LIMIT) -> int:
 
 @given(conversations, cuts)
 @settings(deadline=None)
-def test_any_cut_of_what_a_client_says_gives_the_same_messages(conversation: list[Said], at: list[int]) -> None:
+def test_client_bytes_in_any_cut_give_the_same_messages(conversation: list[Sent], at: list[int]) -> None:
     said = [(opcode, b"".join(parts)) for opcode, parts in conversation]
-    data = spoken(conversation)
+    data = client_bytes(conversation)
     assert read(data, 100_000, at) == said
     assert read_by_server(data) == said
 
 
 @given(conversations)
 @settings(deadline=None, max_examples=30)
-def test_byte_by_byte(conversation: list[Said]) -> None:
-    data = spoken(conversation)
+def test_client_bytes_one_by_one_give_the_same_messages(conversation: list[Sent]) -> None:
+    data = client_bytes(conversation)
     assert read(data, 100_000, list(range(len(data)))) == read(data, 100_000)
 
 
 @given(st.lists(st.binary(max_size=30), min_size=2, max_size=5), st.lists(st.binary(max_size=20), min_size=1, max_size=5), cuts)
-def test_control_frames_between_fragments(parts: list[bytes], pings: list[bytes], at: list[int]) -> None:
+def test_control_frames_between_fragments_are_read(parts: list[bytes], pings: list[bytes], at: list[int]) -> None:
     data, expected = b"", []
     for number, part in enumerate(parts):
         kind = Opcode.BINARY if number == 0 else Opcode.CONTINUATION
@@ -95,19 +95,19 @@ def test_control_frames_between_fragments(parts: list[bytes], pings: list[bytes]
 
 
 @given(st.sampled_from([Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG]), st.integers(0, 125))
-def test_frame_is_what_a_client_reads(opcode: Opcode, size: int) -> None:
+def test_frame_is_read_by_a_client(opcode: Opcode, size: int) -> None:
     assert read_by_client(frame(opcode, b"x" * size)) == [(opcode, b"x" * size)]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_every_form_of_length_both_ways(size: int) -> None:
+def test_length_of_every_form_is_read_and_written(size: int) -> None:
     payload = b"y" * size
     assert read_by_client(frame(Opcode.BINARY, payload) + frame(Opcode.TEXT, payload)) == [(Opcode.BINARY, payload), (Opcode.TEXT, payload)]
     assert read(bytes(as_client().send_data(payload)), 10**6) == [(Opcode.BINARY, payload)]
 
 
 @pytest.mark.parametrize("code", CLOSE_CODES)
-def test_close_both_ways(code: int) -> None:
+def test_close_is_read_and_written(code: int) -> None:
     assert read_by_client(wire.close_frame(code)) == [(Opcode.CLOSE, code.to_bytes(2))]
     assert read(bytes(as_client().close(code, "schön"))) == [(Opcode.CLOSE, code.to_bytes(2) + "schön".encode())]
     assert read(client_frame(Opcode.CLOSE, b"")) == [(Opcode.CLOSE, b"")]
@@ -116,7 +116,7 @@ def test_close_both_ways(code: int) -> None:
 @given(st.binary(min_size=4, max_size=4), st.binary(max_size=300))
 @example(b"\0\0\0\0", b"")
 @example(b"\xff\xff\xff\xff", b"\xff")
-def test_unmask_is_the_loop_of_the_rfc(mask: bytes, payload: bytes) -> None:
+def test_unmask_equals_the_loop_of_the_rfc(mask: bytes, payload: bytes) -> None:
     assert unmask(mask, payload) == bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
 
 
@@ -155,20 +155,20 @@ VIOLATIONS = {
 
 
 @pytest.mark.parametrize(("data", "code"), VIOLATIONS.values(), ids=VIOLATIONS)
-def test_violation(data: bytes, code: int) -> None:
+def test_violation_is_refused_with_its_code(data: bytes, code: int) -> None:
     assert refused(data) == code
-    assert refused(spoken([(Opcode.TEXT, [b"4good"])]) + data) == code
+    assert refused(client_bytes([(Opcode.TEXT, [b"4good"])]) + data) == code
 
 
-def test_wsproto_refuses_what_we_refuse_as_protocol_errors() -> None:
+def test_protocol_error_is_refused_by_wsproto_too() -> None:
     for name, (data, code) in VIOLATIONS.items():
         if code == 1009 or name == "close 1016":
-            continue  # its limits are not ours
+            continue  # wsproto has other limits
         with pytest.raises(ParseFailed):
             read_by_server(data)
 
 
-def test_the_limit_itself_is_allowed_and_too_much_is_refused_by_its_head_alone() -> None:
+def test_message_above_the_limit_is_refused_by_its_head() -> None:
     payload = b"x" * LIMIT
     assert read(client_frame(2, payload)) == [(Opcode.BINARY, payload)]
     assert read(client_frame(2, payload[:600], fin=False) + client_frame(0, payload[600:])) == [(Opcode.BINARY, payload)]
@@ -190,9 +190,11 @@ def test_fragments_without_end_are_refused() -> None:
     assert caught.value.code == 1009
 
 
-def test_reader_holds_nothing_between_messages_and_no_more_than_one_in_them() -> None:
+def test_reader_holds_at_most_one_message() -> None:
     reader = Reader(LIMIT)
-    for piece in cut(spoken([(Opcode.BINARY, [b"x" * 500, b"y" * 500]), (Opcode.TEXT, [b"4hello"])]) * 20, list(range(0, 22_000, 77))):
+    for piece in cut(
+        client_bytes([(Opcode.BINARY, [b"x" * 500, b"y" * 500]), (Opcode.TEXT, [b"4hello"])]) * 20, list(range(0, 22_000, 77))
+    ):
         reader.feed(piece)
         assert len(reader._buffer) + sum(map(len, reader._parts)) <= LIMIT + 14
     assert reader._buffer == b""
@@ -233,7 +235,7 @@ def test_binary_has_a_form_for_polling_and_one_for_websocket(data: bytes) -> Non
 
 
 @pytest.mark.parametrize("packet", [b"A", b"AAA", b"A===", b"AA A=", b"\xff\xff\xff\xff", b"AA\n==", "ÄÄ==".encode()])
-def test_what_is_not_base64_is_refused(packet: bytes) -> None:
+def test_packet_that_is_not_base64_is_refused(packet: bytes) -> None:
     with pytest.raises(binascii.Error):
         wire.unbase64(packet)
 

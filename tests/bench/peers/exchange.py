@@ -1,7 +1,8 @@
-"""A stream of Binance messages as fast as it is read, and nothing of an exchange besides: `exchange PORT TRADES`.
+"""A stream of Binance messages, as fast as the client reads: `exchange PORT TRADES`.
 
-Whoever connects by WebSocket gets the same trades of two symbols, a book ticker after every tenth, and then silence. Every REST request
-is answered with an empty list. `GET /started` tells when the last stream began (Unix seconds).
+Every WebSocket client receives the same trades of two symbols, with a book ticker after every tenth
+trade. The connection then stays open without messages. Every REST request returns an empty list.
+`GET /started` returns the start of the last stream (Unix seconds).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _started = 0.0
 
 
 def trades(count: int) -> Iterator[tuple[str, int, int, str, str, bool]]:
-    """(symbol, id, ms, price, quantity, buyer is maker) of each, the symbols in turn, one every ten milliseconds."""
+    """Yield (symbol, id, ms, price, quantity, buyer is maker), symbols in turn, one per 10 ms."""
     for number in range(count):
         symbol = number % 2
         cents = (6_183_763, 268_380)[symbol] + number * 7 % 1000
@@ -32,7 +33,7 @@ def trades(count: int) -> Iterator[tuple[str, int, int, str, str, bool]]:
 
 
 def last_id(symbol: str, count: int) -> int:
-    """Id of the symbol's last trade among the first `count`."""
+    """Return the id of the symbol's last trade among the first `count`."""
     return FIRST_ID + (count - 1 - SYMBOLS.index(symbol)) // 2
 
 
@@ -51,7 +52,7 @@ def _messages(count: int) -> Iterator[str]:
 
 
 def _pieces(count: int) -> list[bytes]:
-    """The whole stream as WebSocket frames, in pieces of about 128 KB."""
+    """Return the whole stream as WebSocket frames, in pieces of about 128 KB."""
     pieces, piece = [], bytearray()
     for text in _messages(count):
         body = text.encode()

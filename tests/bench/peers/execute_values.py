@@ -1,4 +1,4 @@
-"""What a typical application does with the same stream: decode, collect a hundred, `execute_values`, commit.
+"""A typical application on the same stream: decode, collect 100 rows, `execute_values`, commit.
 
 `execute_values WS_URL DATABASE_URL`
 """
@@ -19,7 +19,7 @@ _INSERT = "INSERT INTO raw_trades (symbol, trade_id, time, price, quantity, side
 
 
 def main(ws_url: str, database_url: str) -> None:
-    """Read until killed; what is left of a batch is written when nothing came for a tenth of a second."""
+    """Read until killed; write an incomplete batch after 0.1 s without a message."""
     database = psycopg2.connect(database_url)
     rows: list[tuple[Any, ...]] = []
     with connect(ws_url, compression=None, ping_interval=None) as stream:

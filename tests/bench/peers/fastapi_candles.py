@@ -1,4 +1,7 @@
-"""The same `/candles` as many would write it today: FastAPI, asyncpg, orjson, under uvicorn: `fastapi_candles PORT DATABASE_URL`."""
+"""`/candles` as a typical FastAPI application: asyncpg, orjson and uvicorn.
+
+`fastapi_candles PORT DATABASE_URL`
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ WHERE symbol = $1 AND interval = $2 AND start_time >= $3 ORDER BY start_time LIM
 
 
 def make_app(database_url: str) -> FastAPI:
-    """The application."""
+    """Build the application."""
     pools: list[Any] = []
 
     @asynccontextmanager

@@ -19,10 +19,10 @@ socketio = SocketIO(app, async_mode="eventlet")
 
 
 @socketio.on("subscribe")  # type: ignore[untyped-decorator]
-def subscribe(asked: dict[str, Any]) -> None:
-    for pair in asked["pairs"]:
+def subscribe(request: dict[str, Any]) -> None:
+    for pair in request["pairs"]:
         join_room(f"price_{pair}")
-    emit("subscription_confirmed", {"pairs": asked["pairs"]})
+    emit("subscription_confirmed", {"pairs": request["pairs"]})
 
 
 def listen() -> None:
@@ -36,4 +36,4 @@ def listen() -> None:
 
 if __name__ == "__main__":
     socketio.start_background_task(listen)
-    socketio.run(app, host="127.0.0.1", port=int(sys.argv[1]), max_size=10_000)  # connections; eventlet stops at 1,024
+    socketio.run(app, host="127.0.0.1", port=int(sys.argv[1]), max_size=10_000)  # connections; eventlet's default is 1,024

@@ -1,6 +1,7 @@
-"""The floor: one process that reads the same channel and calls `send()` once per message and socket, and does nothing else.
+"""The floor: a process that reads the same channel and calls `send()` per message and socket.
 
-No WebSocket handshake, no Socket.IO: a client says its instruments in one line of JSON and gets frames.
+There is no WebSocket handshake and no Socket.IO. A client sends its instruments as one line of JSON
+and receives frames.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _rooms: dict[bytes, list[Callable[[bytes], object]]] = {}  # instrument -> send 
 
 
 def accept(listener: socket.socket) -> None:
-    """Take connections for ever."""
+    """Accept connections until the process ends."""
     kept = []
     while True:
         connection, _ = listener.accept()
@@ -31,7 +32,7 @@ def accept(listener: socket.socket) -> None:
 
 
 def subscribe(connection: socket.socket) -> None:
-    """Read the one line and join."""
+    """Read the line with the instruments and join their rooms."""
     with connection.makefile("rb") as stream:
         line = stream.readline()
     if line:
@@ -41,7 +42,7 @@ def subscribe(connection: socket.socket) -> None:
 
 
 def fan_out(redis: socket.socket, reader: hiredis.Reader) -> None:
-    """The loop."""
+    """Send every message from Redis to the sockets of its room."""
     nobody: list[Callable[[bytes], object]] = []
     while data := redis.recv(65536):
         reader.feed(data)
