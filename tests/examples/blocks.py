@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.examples.example import DOCUMENTS
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 LANGUAGES = {"sh", "js", "python", "json", "html", "text", ""}  # the last two are output, diagrams and tables: nothing runs them
 

@@ -13,10 +13,10 @@ from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick
 from db.timestamps import format_time
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.examples.example import Examples
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
 
 _QUOTES = {"EUR_USD": ("1.09448", "1.09462"), "GBP_USD": ("1.26810", "1.26829"), "USD_JPY": ("151.238", "151.252")}
 

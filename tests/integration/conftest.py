@@ -9,8 +9,8 @@ import pytest
 
 from config.settings import Settings
 from db.bus import Bus
-from tests.clients import NodeClient, PythonClient
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
 
 _KINDS: dict[str, Callable[[str], PythonClient | NodeClient]] = {
     "python-websocket": lambda url: PythonClient(url),

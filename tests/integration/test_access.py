@@ -12,9 +12,9 @@ import socketio
 
 from config.settings import Settings
 from db.bus import Bus
-from tests.clients import PythonClient
-from tests.hub_variants import variant
-from tests.processes import Web
+from tests.support.clients import PythonClient
+from tests.support.hub_variants import variant
+from tests.support.processes import Web
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from config.settings import Settings
 from db import topics
 from db.bus import Bus
 from db.postgres import Store
-from tests.clients import PythonClient
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import WebSocket
 from tests.conftest import until
-from tests.hub_variants import CHANNEL, LEVELS, NAMESPACE, STREAM, variant
-from tests.processes import Web
+from tests.support.clients import PythonClient
+from tests.support.hub_variants import CHANNEL, LEVELS, NAMESPACE, STREAM, variant
+from tests.support.processes import Web
 
 PADDING = "x" * 60_000  # bytes of a message, to fill the buffers of a socket soon
 

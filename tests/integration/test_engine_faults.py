@@ -25,13 +25,13 @@ from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick
 from ops import embedded, running
-from tests.clients import NodeClient, PythonClient
 from tests.conformance.http_client import Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import CLOSE, TEXT, Closed, WebSocket, frame
 from tests.conftest import Servers, until
 from tests.integration.test_faults import Breakable
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
 
 PATH = "/socket.io/"
 OUTBOX = 65536
@@ -434,7 +434,7 @@ def test_bytes_that_are_no_frames(server: Server, bystander: Bystander, data: by
 def test_connected_that_raises_closes_that_client_alone(name: str, servers: Servers, bus: Bus, tmp_path: Path) -> None:
     fault = tmp_path / "fault"
     hub = Web("hub", config(servers, tmp_path), tmp_path / "hub.log", FAULT_FILE=str(fault))
-    hub.argv[-1] = "tests.integration.broken_hub:hub()"
+    hub.argv[-1] = "tests.support.hub_variants:with_fault()"
     with hub, PythonClient(hub.url) as client:
         bystander = Bystander(client, bus, "EUR_USD")
         client.call("subscribe", {"pairs": "EUR_USD"})

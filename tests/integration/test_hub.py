@@ -16,9 +16,9 @@ import socketio
 from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
 
 Client = PythonClient | NodeClient
 CLIENTS: dict[str, Callable[[str], Client]] = {
@@ -113,9 +113,9 @@ def test_every_event_has_its_two_answers(client: Client, bus: Bus) -> None:
 
 def test_the_greeting_is_the_first_thing_a_client_hears(client: Client) -> None:
     client.wait("connect")
-    assert {name for name, _ in client.told[:2]} == {"connect", "connection_established"}
+    assert {name for name, _ in client.received[:2]} == {"connect", "connection_established"}
     if isinstance(client, NodeClient):  # which drops what comes before its CONNECT packet
-        assert [name for name, _ in client.told[:2]] == ["connect", "connection_established"]
+        assert [name for name, _ in client.received[:2]] == ["connect", "connection_established"]
 
 
 def test_bad_input_gets_a_code_and_the_field_s_name(client: Client) -> None:
@@ -171,7 +171,7 @@ def test_a_client_that_was_away_gets_exactly_what_it_missed(client: Client, bus:
     publish(bus, 2)
     client.wait("price_update", 8)
     assert client.seqs() == [5, 6, 7, 8, 9, 10, 11, 12]
-    names = [name for name, _ in client.told]
+    names = [name for name, _ in client.received]
     assert names.index("subscription_confirmed") < names.index("price_update")
 
 
@@ -221,7 +221,7 @@ def test_snapshot_and_live_join_without_hole_or_double(hub: Web, bus: Bus) -> No
                 client.wait("unsubscription_confirmed", turn + 1)
         for client in clients:
             expected = 0
-            for event, body in list(client.told):
+            for event, body in list(client.received):
                 if event == "subscription_confirmed":
                     expected = body["snapshot"]["EUR_USD"]["seq"] + 1
                 elif event == "price_update":

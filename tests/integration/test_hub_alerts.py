@@ -19,9 +19,9 @@ from db.messages import Tick
 from db.postgres import Store, StoreError
 from db.timestamps import format_time
 from db.volatility import VolatilityRow, latest_volatilities, write_volatility
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import Servers, until
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
 
 Client = PythonClient | NodeClient
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -116,7 +116,7 @@ def test_an_alert_comes_right_behind_its_price(client: Client, bus: Bus) -> None
     bus.publish_prices([Tick("EUR_USD", "1", "9", mid, format_time(NOON), "test") for mid in mids])
     client.wait("price_update", 100)
     client.wait("alert_triggered", 40)
-    told = [(name, body["seq"]) for name, body in list(client.told) if name in ("price_update", "alert_triggered")]
+    told = [(name, body["seq"]) for name, body in list(client.received) if name in ("price_update", "alert_triggered")]
     expected = []
     for seq, mid in enumerate(mids, start=1):
         expected.append(("price_update", seq))

@@ -16,9 +16,9 @@ import redis as redis_client
 from db import topics
 from db.bus import Bus
 from db.timestamps import format_time
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
 
 Client = PythonClient | NodeClient
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -209,7 +209,7 @@ def test_snapshot_and_live_join_without_hole_or_double(hub: Web, bus: Bus) -> No
                 client.wait("unsubscription_confirmed", turn)
                 assert len(confirmed["candle_snapshot"]) <= 2
         for client in clients:
-            assert joins(client.told) >= 5 * 5
+            assert joins(client.received) >= 5 * 5
 
 
 def joins(told: list[tuple[str, Any]]) -> int:

@@ -21,8 +21,8 @@ from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick
 from tests.conftest import until
-from tests.fx_node import FxNode, Rejected
-from tests.processes import Web
+from tests.support.clients import FxNode, Rejected
+from tests.support.processes import Web
 
 TIME = "2025-11-18T12:30:00.000000Z"
 CANDLE = {
@@ -419,7 +419,7 @@ def test_data_loss_of_redis_is_a_gap_live_and_during_an_outage(client: FxNode, h
     publish(bus, 1)
     client.wait("onPriceUpdate", seq=4, epoch=gap["to"]["epoch"])
     assert client.seqs() == [1, 2, 3, 4, 5, 1, 2, 3, 4]  # the snapshot after the gap, then the next price
-    order = [name for name, _ in client.told if name in ("onGap", "onPriceUpdate")]
+    order = [name for name, _ in client.received if name in ("onGap", "onPriceUpdate")]
     assert order == ["onPriceUpdate"] * 5 + ["onGap"] + ["onPriceUpdate"] * 2 + ["onGap"] + ["onPriceUpdate"] * 2
 
 

@@ -27,7 +27,7 @@ from db.timestamps import format_time
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from jobs.analytics.volatility import ESTIMATORS as ESTIMATORS_OF_THE_JOB
 from jobs.figures.hourly import ALERT
-from tests.listed import MIMETYPES, Listed, Row, ask, check_walk, expected, get, read, refusal
+from tests.support.listings import MIMETYPES, Listed, Row, check_walk, expected, get, read, refusal, request
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -143,7 +143,7 @@ def client(empty: FlaskClient, store: Store) -> FlaskClient:
 @each_listing
 def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
     assert listed.rows
-    body = ask(client, listed).json
+    body = request(client, listed).json
     assert list(body) == [
         *{"/volatility": ["symbol"], "/correlation/history": ["symbol1", "symbol2"], "/alerts": []}[listed.path],
         listed.field,
@@ -152,7 +152,7 @@ def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
     assert body.pop(listed.field) == listed.rows
     assert body.pop("next_page_token") is None
     assert body == {name: listed.query[name] for name in body}
-    assert ask(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
+    assert request(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
 
 
 @each_listing
@@ -175,7 +175,7 @@ def test_a_walk_gives_every_row_once(
 def test_files(client: FlaskClient, listed: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, order, size in itertools.product(MIMETYPES, ["asc", "desc"], [7, 10_000]):
         monkeypatch.setattr(view, "EXPORT_ROWS", size)
-        with ask(client, listed, format=kind, order=order) as answer:
+        with request(client, listed, format=kind, order=order) as answer:
             assert answer.mimetype == MIMETYPES[kind]
             assert answer.headers["Content-Disposition"] == f'attachment; filename="{listed.file}.{kind}"'
             assert numbers_read(read(kind, answer)) == numbers_read(expected(kind, listed.rows if order == "asc" else listed.rows[::-1]))
@@ -187,7 +187,7 @@ def test_files_in_pages(client: FlaskClient, listed: Listed) -> None:
         rows: list[Row] = []
         token: str | None = ""
         while token is not None:
-            answer = ask(client, listed, format=kind, limit=3, **({"page_token": token} if token else {}))
+            answer = request(client, listed, format=kind, limit=3, **({"page_token": token} if token else {}))
             rows += read(kind, answer)
             token = answer.headers.get("X-Next-Page-Token")
         assert numbers_read(rows) == numbers_read(expected(kind, listed.rows)), kind

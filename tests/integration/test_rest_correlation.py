@@ -21,7 +21,7 @@ from db.postgres import Store
 from db.timestamps import format_time
 from jobs.analytics.correlation import METHODS as METHODS_OF_THE_JOB
 from jobs.figures.daily import SHRUNK
-from tests.listed import MIMETYPES, get, refusal
+from tests.support.listings import MIMETYPES, get, refusal
 
 FIRST = datetime(2024, 2, 29, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -15,7 +15,7 @@ from db.bus import Bus
 from db.job_runs import begin_run, end_run, write_jobs
 from db.postgres import Store
 from db.timestamps import format_time
-from tests.listed import get
+from tests.support.listings import get
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

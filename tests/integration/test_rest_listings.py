@@ -29,8 +29,8 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.trades import insert_trades
 from tests.conftest import until
-from tests.listed import MIMETYPES, Listed, Row, ask, check_walk, expected, read
-from tests.processes import Web
+from tests.support.listings import MIMETYPES, Listed, Row, check_walk, expected, read, request
+from tests.support.processes import Web
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)  # candles and trades pass into another month, thus into another partition
 OHLC = ("open", "high", "low", "close")
@@ -142,13 +142,15 @@ def client(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datet
 
 @each_listing
 def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
-    body = ask(client, listed).json
+    body = request(client, listed).json
     assert body.pop(listed.field) == listed.rows
     assert body.pop("next_page_token") is None
     assert body == {name: {"interval": "1h", **listed.query}[name] for name in body}
     assert list(body) == {"/candles": ["symbol", "interval"], "/market/trades": ["symbol"], "/gaps": []}[listed.path]
-    assert [list(row) for row in ask(client, listed).json[listed.field]] == [list(row) for row in listed.rows], "fields in another order"
-    assert ask(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
+    assert [list(row) for row in request(client, listed).json[listed.field]] == [list(row) for row in listed.rows], (
+        "fields in another order"
+    )
+    assert request(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
 
 
 @each_listing
@@ -171,7 +173,7 @@ def test_a_walk_gives_every_row_once(
 def test_an_export_gives_every_row_once(client: FlaskClient, listed: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, order, size in itertools.product(MIMETYPES, ["asc", "desc"], [1, 7, 10_000]):
         monkeypatch.setattr(view, "EXPORT_ROWS", size)
-        with ask(client, listed, format=kind, order=order) as answer:
+        with request(client, listed, format=kind, order=order) as answer:
             assert answer.mimetype == MIMETYPES[kind]
             assert answer.headers["Content-Disposition"] == f'attachment; filename="{listed.file}.{kind}"'
             assert read(kind, answer) == expected(kind, listed.rows if order == "asc" else listed.rows[::-1]), (kind, order, size)
@@ -183,7 +185,7 @@ def test_an_export_in_pages(client: FlaskClient, listed: Listed) -> None:
         rows: list[Row] = []
         token: str | None = ""
         while token is not None:
-            answer = ask(client, listed, format=kind, limit=7, **({"page_token": token} if token else {}))
+            answer = request(client, listed, format=kind, limit=7, **({"page_token": token} if token else {}))
             rows += read(kind, answer)
             token = answer.headers.get("X-Next-Page-Token")
         assert rows == expected(kind, listed.rows), kind

@@ -31,7 +31,7 @@ from db.postgres import Store
 from jobs import health
 from ops.embedded.server import wheel
 from tests.conftest import until
-from tests.processes import ROOT, free_port
+from tests.support.processes import ROOT, free_port
 
 PASSWORDS = {"DB_PASSWORD": "database-word", "REDIS_PASSWORD": "redis-word"}
 OURS = ("migrate", "jobs", "hub", "rest")
