@@ -1,11 +1,11 @@
-"""Real PostgreSQL and Redis for every test that asks: one pair a session, an empty database and an empty bus a test."""
+"""Real PostgreSQL and Redis: one pair per session, an empty database and an empty bus per test."""
 
 from __future__ import annotations
 
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,28 +23,31 @@ from db.postgres import Store
 from ops import embedded
 from ops.supervisor import Supervisor
 
-# How long an example takes says how busy the machine is, nothing else. The same examples every time: what fails once fails again.
+# No deadline: the time of an example depends on the load of the machine. `same` tries the same
+# examples in every run, so that a failure is reproducible.
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("same")
 
-PATIENCE = 2.5  # times what a test takes for long enough: several suites may share the machine
+PATIENCE = 2.5  # factor for every timeout: several suites may share the machine
 
 _names = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where the session's servers are."""
+    """The addresses of the servers of the session."""
 
     database_url: str
     redis_url: str
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
-    """Poll until `condition()` is true and return what it gave; fail after a deadline that only a broken program reaches.
+    """Poll until `condition()` is true and return its value.
 
-    `what` was waited for; a function says it as it is when the deadline has passed.
+    Fail after a deadline that only a broken program reaches.
+
+    `what` names the condition in the error. A function is called when the deadline has passed.
     """
     deadline = time.monotonic() + PATIENCE * seconds
     while not (value := condition()):
@@ -56,7 +59,7 @@ def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Ca
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """A PostgreSQL whose database `tickwire` has the schema, and a Redis; the embedded ones, as `up` starts them."""
+    """The embedded PostgreSQL and Redis, started as `up` does; the database `tickwire` has the schema."""
     folder = tmp_path_factory.mktemp("servers")
     with Supervisor() as supervisor:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
@@ -72,7 +75,7 @@ def clock() -> Callable[[], datetime]:
 
 @pytest.fixture
 def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
-    """An empty Redis, through a client that can do what `Bus` would never do."""
+    """An empty Redis, through a client without the restrictions of `Bus`."""
     client = redis_client.Redis.from_url(servers.redis_url, protocol=2)
     client.flushall()
     client.script_flush()
@@ -80,13 +83,22 @@ def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
     client.close()
 
 
-@pytest.fixture
-def database_url(servers: Servers) -> Iterator[str]:
-    """A database of the test's own, migrated and otherwise empty."""
+@contextmanager
+def new_database(servers: Servers) -> Iterator[str]:
+    """Create a database with the schema and no rows of a test; drop it after the block."""
     name = f"test_{next(_names)}"
     _on_server(servers, f"CREATE DATABASE {name} TEMPLATE tickwire")
-    yield servers.database_url.rsplit("/", 1)[0] + f"/{name}"
-    _on_server(servers, f"DROP DATABASE {name} WITH (FORCE)")
+    try:
+        yield servers.database_url.rsplit("/", 1)[0] + f"/{name}"
+    finally:
+        _on_server(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A database for the test alone, migrated and otherwise empty."""
+    with new_database(servers) as url:
+        yield url
 
 
 @pytest.fixture
@@ -105,8 +117,13 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def settings(servers: Servers, database_url: str, raw_redis: redis_client.Redis, tmp_path: Path) -> Settings:
-    """Settings that point at the test's own database and an empty bus, with no source."""
-    environ = {"DATABASE_URL": database_url, "REDIS_URL": servers.redis_url, "HUB_DATA_DIR": str(tmp_path / "var"), "SOURCES": ""}
+    """Settings with the database of the test, an empty bus and no source."""
+    return settings_for(database_url, servers.redis_url, tmp_path / "var")
+
+
+def settings_for(database_url: str, redis_url: str, folder: Path) -> Settings:
+    """Return settings with these servers, this data directory and no source."""
+    environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "HUB_DATA_DIR": str(folder), "SOURCES": ""}
     return settings_module.load(environ, dotenv=None)
 
 
