@@ -1,4 +1,4 @@
-"""The real hourly candles of tests/data/fx_h1_2021, as arrays and as rows of the store."""
+"""Recorded market data: hourly candles of tests/data/fx_h1_2021, and files for the backfill."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ import numpy as np
 from db.candles import CandleRow, Ohlc
 from db.timestamps import format_time, parse_time
 from jobs.analytics.returns import Booleans, Floats
+from jobs.backfill.recordings import Record, inspect, read
 
 HOUR = timedelta(hours=1)
+KINDS = dict.fromkeys(["EUR_USD", "AUD_JPY", "USD_JPY", "GBP_CHF", "EUR_CHF"], "fx") | {"ETHUSDT": "crypto", "AAPL": "equity"}
 FOLDER = Path(__file__).parents[1] / "data" / "fx_h1_2021"
 
 
@@ -83,3 +85,16 @@ def _row(symbol: str, line: dict[str, str]) -> CandleRow:
 
 def _ohlc(line: dict[str, str], side: str) -> Ohlc:
     return line[f"{side}_o"], line[f"{side}_h"], line[f"{side}_l"], line[f"{side}_c"]
+
+
+def read_all(file: Path, *, after: int = 0) -> tuple[list[tuple[int, Record]], list[tuple[int, str]]]:
+    """Return the records of a file and its invalid items, both with their places."""
+    invalid: list[tuple[int, str]] = []
+    return list(read(inspect(file), KINDS, lambda place, reason: invalid.append((place, reason)), after=after)), invalid
+
+
+def written(folder: Path, name: str, text: str) -> Path:
+    """Write a file and return its path."""
+    file = folder / name
+    file.write_text(text)
+    return file
