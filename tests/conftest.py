@@ -59,7 +59,7 @@ def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Ca
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """The embedded PostgreSQL and Redis, started as `up` does; the database `tickwire` has the schema."""
+    """The embedded PostgreSQL and Redis, as `up` starts them; database `tickwire` is migrated."""
     folder = tmp_path_factory.mktemp("servers")
     with Supervisor() as supervisor:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)

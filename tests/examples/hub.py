@@ -1,4 +1,4 @@
-"""Every message of the hub and its clients, seen by stock clients of a running one."""
+"""Every message between a running hub and stock clients, captured as examples."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _QUOTES = {"EUR_USD": ("1.09448", "1.09462"), "GBP_USD": ("1.26810", "1.26829"),
 
 
 class Witness:
-    """A client whose exchanges with the hub are kept."""
+    """A client; its exchanges with the hub are kept as examples."""
 
     def __init__(self, client: PythonClient, bus: Bus) -> None:
         self.client, self.bus = client, bus
         self.examples: Examples = {}
 
-    def asks(self, name: str, event: str, answer: str, *payload: Any) -> Any:
-        """Keep a request and its answer as the example `name`; the answer's body."""
+    def request(self, name: str, event: str, answer: str, *payload: Any) -> Any:
+        """Keep a request and its answer as the example `name`; return the body of the answer."""
         before = len(self.client.bodies(answer))
         self.client.emit(event, *payload)
         body = self.client.wait(answer, before + 1)
-        asked = {"from": "client", "event": event, "body": payload[0] if payload else {}}
-        self.examples[name] = [asked, {"from": "hub", "event": answer, "body": body}]
+        request = {"from": "client", "event": event, "body": payload[0] if payload else {}}
+        self.examples[name] = [request, {"from": "hub", "event": answer, "body": body}]
         return body
 
-    def hears(self, name: str, event: str, *, cause: Callable[[], Any] | None = None) -> Any:
-        """Keep the next `event`, which `cause` brings about, at the end of the example `name`."""
+    def receive(self, name: str, event: str, *, cause: Callable[[], Any] | None = None) -> Any:
+        """Call `cause`, wait for the next `event` and append it to the example `name`."""
         before = len(self.client.bodies(event)) if cause else 0
         if cause:
             cause()
@@ -47,66 +47,66 @@ class Witness:
         return body
 
     def add(self, name: str, event: str, body: Any) -> None:
-        """Keep a message of the hub at the end of the example `name`."""
+        """Append a message of the hub to the example `name`."""
         self.examples.setdefault(name, []).append({"from": "hub", "event": event, "body": body})
 
     def price(self, instrument: str = "EUR_USD", raise_by: int = 0) -> None:
-        """Publish a price as a source does; `raise_by` in the last digit."""
+        """Publish a price as a source does, raised by `raise_by` in the last digit."""
         bid, ask = (_moved(text, raise_by) for text in _QUOTES[instrument])
         mid = _moved(_QUOTES[instrument][0], raise_by + 7)
         self.bus.cache_price(instrument, bid=bid, ask=ask, mid=mid, time=datetime.now(UTC), source="oanda")
 
 
 def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
-    """Start a hub on an empty bus, let clients live through everything there is, and tell what they saw."""
+    """Start a hub on an empty bus, cause every message and return the examples."""
     limits = {"WEBSOCKET_MAX_CLIENTS": "2", "OUTBOX_LIMIT_BYTES": "65536"}
     with Web("hub", settings, folder / "hub.log", **limits) as hub, PythonClient(hub.url) as client:
         witness = Witness(client, bus)
-        witness.hears("connection_established", "connection_established")
+        witness.receive("connection_established", "connection_established")
         _prices(witness)
         _errors(witness)
         _resuming(witness)
         _candles(witness)
         _alerts(witness)
         _broadcasts(witness)
-        witness.asks("get_server_stats", "get_server_stats", "server_stats")
+        witness.request("get_server_stats", "get_server_stats", "server_stats")
         _slow(witness, hub)
-        witness.asks("unsubscribe", "unsubscribe", "unsubscription_confirmed", {"pairs": ["GBP_USD"]})
+        witness.request("unsubscribe", "unsubscribe", "unsubscription_confirmed", {"pairs": ["GBP_USD"]})
         _flood(witness)
         _ending(witness, hub)
         return witness.examples
 
 
 def _prices(witness: Witness) -> None:
-    witness.asks("no_price", "request_price", "error", {"instrument": "EUR_USD"})
+    witness.request("no_price", "request_price", "error", {"instrument": "EUR_USD"})
     witness.price("GBP_USD")
     until(lambda: witness.client.call("request_all_prices")["count"])
-    witness.asks("subscribe", "subscribe", "subscription_confirmed", {"pairs": ["EUR_USD", "GBP_USD", "EURUSD"]})
-    witness.hears("price_update", "price_update", cause=witness.price)
-    witness.asks("request_price", "request_price", "price_response", {"instrument": "EUR_USD"})
-    witness.asks("request_all_prices", "request_all_prices", "all_prices_response")
-    witness.asks("get_subscriptions", "get_subscriptions", "subscriptions_info")
-    witness.asks("max_rate", "subscribe", "subscription_confirmed", {"pairs": "USD_JPY", "max_rate": 3})
-    witness.asks("ping", "ping", "pong", {"timestamp": 1763469296789.25})
-    witness.asks("subscribe_all", "subscribe", "subscription_confirmed", {"pairs": "all"})
+    witness.request("subscribe", "subscribe", "subscription_confirmed", {"pairs": ["EUR_USD", "GBP_USD", "EURUSD"]})
+    witness.receive("price_update", "price_update", cause=witness.price)
+    witness.request("request_price", "request_price", "price_response", {"instrument": "EUR_USD"})
+    witness.request("request_all_prices", "request_all_prices", "all_prices_response")
+    witness.request("get_subscriptions", "get_subscriptions", "subscriptions_info")
+    witness.request("max_rate", "subscribe", "subscription_confirmed", {"pairs": "USD_JPY", "max_rate": 3})
+    witness.request("ping", "ping", "pong", {"timestamp": 1763469296789.25})
+    witness.request("subscribe_all", "subscribe", "subscription_confirmed", {"pairs": "all"})
     witness.client.call("unsubscribe", {"pairs": "all"})
 
 
 def _errors(witness: Witness) -> None:
-    witness.asks("unknown_instrument", "request_price", "error", {"instrument": "EURUSD"})
-    witness.asks("invalid_payload", "subscribe", "error", {"pairs": [], "max_rate": "fast"})
-    witness.asks("unknown_event", "subscribe_all", "error", {})
+    witness.request("unknown_instrument", "request_price", "error", {"instrument": "EURUSD"})
+    witness.request("invalid_payload", "subscribe", "error", {"pairs": [], "max_rate": "fast"})
+    witness.request("unknown_event", "subscribe_all", "error", {})
 
 
 def _resuming(witness: Witness) -> None:
-    """Two prices come while the client does not hold the instrument; the epoch it has of the other one is not this bus's."""
+    """Resume after two missed prices of one instrument, and with a foreign epoch of another one."""
     last = witness.client.call("request_price", {"instrument": "EUR_USD"})
     for raise_by in (1, 3):
         witness.price(raise_by=raise_by)
     until(lambda: witness.client.call("request_price", {"instrument": "EUR_USD"})["seq"] == last["seq"] + 2)
     since = {"EUR_USD": {"epoch": last["epoch"], "seq": last["seq"]}, "GBP_USD": {"epoch": "5c0e4d1f2a7b", "seq": 4711}}
     before = len(witness.client.bodies("price_update"))
-    witness.asks("resume", "subscribe", "subscription_confirmed", {"pairs": ["EUR_USD", "GBP_USD"], "since": since})
+    witness.request("resume", "subscribe", "subscription_confirmed", {"pairs": ["EUR_USD", "GBP_USD"], "since": since})
     witness.client.wait("price_update", before + 2)
     for body in witness.client.bodies("price_update")[before:]:
         witness.add("resume", "price_update", body)
@@ -121,41 +121,41 @@ def _candles(witness: Witness) -> None:
     witness.bus.publish_candles([("EUR_USD", "1m", candle)])
     asked = {"candles": [{"pair": "EUR_USD", "interval": "1m"}, {"pair": "EUR_USD", "interval": "2m"}]}
     until(lambda: witness.client.call("subscribe", asked)["candle_snapshot"])
-    witness.asks("candles", "subscribe", "subscription_confirmed", asked)
+    witness.request("candles", "subscribe", "subscription_confirmed", asked)
     last = {**candle, "close": "1.09460", "volume": "43", "trades": 43, "complete": True}
-    witness.hears("candle_update", "candle_update", cause=lambda: witness.bus.publish_candles([("EUR_USD", "1m", last)]))
-    witness.asks("unsubscribe_candles", "unsubscribe", "unsubscription_confirmed", {"candles": "all"})
+    witness.receive("candle_update", "candle_update", cause=lambda: witness.bus.publish_candles([("EUR_USD", "1m", last)]))
+    witness.request("unsubscribe_candles", "unsubscribe", "unsubscription_confirmed", {"candles": "all"})
 
 
 def _alerts(witness: Witness) -> None:
     asked = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.0947"}
-    witness.asks("set_alert", "set_alert", "alert_set", asked)
+    witness.request("set_alert", "set_alert", "alert_set", asked)
     kept = {"instrument": "EUR_USD", "metric": "volatility", "op": "crosses", "value": 0.02, "once": False}
     witness.client.call("set_alert", kept)
-    witness.asks("list_alerts", "list_alerts", "alerts_list")
-    witness.hears("alert_triggered", "alert_triggered", cause=lambda: witness.price(raise_by=20))
-    witness.asks("delete_alert", "delete_alert", "alert_deleted", {"id": "all"})
-    witness.asks("unknown_alert", "delete_alert", "error", {"id": "nope"})
+    witness.request("list_alerts", "list_alerts", "alerts_list")
+    witness.receive("alert_triggered", "alert_triggered", cause=lambda: witness.price(raise_by=20))
+    witness.request("delete_alert", "delete_alert", "alert_deleted", {"id": "all"})
+    witness.request("unknown_alert", "delete_alert", "error", {"id": "nope"})
 
 
 def _broadcasts(witness: Witness) -> None:
-    """What the jobs publish, through the functions that they use."""
+    """Publish the messages of the jobs, through the functions of the jobs."""
     bus, hour = witness.bus, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    witness.hears(
+    witness.receive(
         "volatility_alert",
         "volatility_alert",
         cause=lambda: bus.publish_volatility_alert("EUR_USD", 0.0217, threshold=0.02, severity="warning"),
     )
-    witness.hears(
+    witness.receive(
         "correlation_alert",
         "correlation_alert",
         cause=lambda: bus.publish_correlation_alert("EUR_USD", "GBP_USD", 0.5, previous=0.875, threshold=0.2, severity="warning"),
     )
-    witness.hears("data_ready", "data_ready", cause=lambda: bus.publish_data_ready("volatility", ["EUR_USD", "GBP_USD"], hour))
+    witness.receive("data_ready", "data_ready", cause=lambda: bus.publish_data_ready("volatility", ["EUR_USD", "GBP_USD"], hour))
 
 
 def _slow(witness: Witness, hub: Web) -> None:
-    """A client that is stopped for a while, as a machine that swaps is; the hub is full meanwhile, so the next one is refused."""
+    """Stop the process of a client until its prices are conflated; a further client is refused."""
     time = format_time(datetime.now(UTC))
     batch = [Tick(pair, "1.1", "1.2", "1.15", time, "flood") for pair in ("EUR_USD", "GBP_USD")] * 500
     witness.client.call("unsubscribe", {"pairs": "all"})
@@ -187,7 +187,7 @@ def _ending(witness: Witness, hub: Web) -> None:
 
 
 def _moved(text: str, last_digits: int) -> str:
-    """The decimal string raised in its last digit."""
+    """Return the decimal string, raised in its last digit."""
     whole, _, fraction = text.partition(".")
     raised = str(int(whole + fraction) + last_digits)
     return f"{raised[: -len(fraction)]}.{raised[-len(fraction) :]}"

@@ -1,10 +1,13 @@
 """Hubs and stock clients of each kind.
 
-`hub` and `client` are new for each test: for tests that stop the hub, fill it, change its settings or
-assert that it is empty. `shared_hub` serves all tests of a module. Its tests must not break it. Each
-uses instruments that no other test of the module publishes, or the new epoch of `shared_bus`.
+`hub` and `client` are new for each test. They are for tests that stop the hub, fill it, change its
+settings or assert that it is empty.
 
-Redis sends live messages to the subscribers of all its databases. A hub skips prices and candles of
+`shared_hub` serves all tests of a module, which must not break it. A test publishes instruments
+that no other test of the module publishes, or begins a new epoch with `shared_bus`. In a new epoch
+the hub keeps the old prices until it receives new ones: a test waits for the stamp of its price.
+
+Redis sends live messages to the subscribers of all its databases. A hub skips numbered messages of
 another database, because its own streams lack them.
 """
 

@@ -1,4 +1,4 @@
-"""One row in each half of the channel table is enough for a channel: published, relayed, conflated, documented."""
+"""A channel needs one row in each half of the channel table, which a test adds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PADDING = "x" * 60_000  # bytes of a message: a few messages fill the buffers of
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The invented rows, in this process; `with_levels` adds the same ones in the process of the hub."""
+    """The invented rows in this process; `with_levels` adds them in the process of the hub."""
     monkeypatch.setitem(topics.STREAMS, LEVELS, STREAM)
     monkeypatch.setitem(CHANNELS, LEVELS, CHANNEL)
 

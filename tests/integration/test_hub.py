@@ -228,9 +228,9 @@ def test_position_older_than_the_log_is_not_recovered(shared_hub: Web, shared_bu
 
 
 def test_live_prices_continue_the_snapshot_without_gap_or_repetition(shared_hub: Web, shared_bus: Bus) -> None:
-    """Five clients subscribe four times during a flow of prices: each gets snapshot + 1, snapshot + 2, …
+    """Five clients subscribe four times: each gets snapshot + 1, snapshot + 2, …
 
-    No other test of the shared hub publishes the instrument, so the first snapshot is of this epoch.
+    No other test of the shared hub publishes the instrument, so each snapshot is of this epoch.
     """
     pair = "AUD_USD"
     with ExitStack() as stack:

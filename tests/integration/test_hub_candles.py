@@ -1,4 +1,4 @@
-"""Candles at the hub, with stock clients: rooms by instrument and interval, with and without prices."""
+"""Candles at the hub, with stock clients: rooms by instrument and interval."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def test_client_without_candles_gets_no_field_and_no_event_of_them(shared_hub: W
 
 
 def test_live_candles_continue_the_snapshot_without_gap_or_repetition(shared_hub: Web, shared_bus: Bus) -> None:
-    """Clients subscribe and unsubscribe while candles change: each gets snapshot + 1, snapshot + 2, …
+    """Clients subscribe while candles change: each gets snapshot + 1, snapshot + 2, …
 
     No other test of the shared hub publishes the instrument, so every snapshot is of this epoch.
     """

@@ -1,4 +1,4 @@
-"""Clients that record all messages in the order of arrival: stock ones and our JavaScript client."""
+"""Clients that record messages in the order of arrival: stock ones and our JavaScript client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Hubs that differ from `wsgi:hub()` in one point, for gunicorn: `tests.support.hub_variants:with_levels()`."""
+"""Hubs that differ from `wsgi:hub()` in one point; gunicorn loads them by name.
+
+An example of a name is `tests.support.hub_variants:with_levels()`.
+"""
 
 from __future__ import annotations
 

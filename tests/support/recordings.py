@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[1] / "data" / "fx_h1_2021"
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Candles of all pairs on one grid: arrays (instruments, hours), NaN if a pair has no candle."""
+    """Candles of all pairs on one grid: arrays (instruments, hours), NaN without a candle."""
 
     symbols: tuple[str, ...]
     starts: tuple[datetime, ...]
