@@ -20,7 +20,7 @@ from jobs.analytics.matrices import shrunk_correlation
 from jobs.analytics.periods import periods_per_year
 from jobs.analytics.returns import Floats, log_returns
 from jobs.analytics.volatility import Volatility, annualised, estimate
-from tests.fx_hours import Hours, load
+from tests.support.recordings import Hours, load
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 PAIR, SECOND = "EUR_USD", "GBP_USD"

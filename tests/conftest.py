@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,29 +23,31 @@ from db.postgres import Store
 from ops import embedded
 from ops.supervisor import Supervisor
 
-# No deadline: the time of an example depends on the load of the machine. The examples are the same
-# in every run, so that a failure repeats.
+# No deadline: the time of an example depends on the load of the machine. `same` tries the same
+# examples in every run, so that a failure is reproducible.
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("same")
 
-PATIENCE = 2.5  # factor on every time limit, because several suites may share the machine
+PATIENCE = 2.5  # factor for every timeout: several suites may share the machine
 
 _names = itertools.count()
 
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The addresses of the session's servers."""
+    """The addresses of the servers of the session."""
 
     database_url: str
     redis_url: str
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
-    """Poll until `condition()` is true and return its value; fail after `PATIENCE * seconds`.
+    """Poll until `condition()` is true and return its value.
 
-    `what` names the condition in the failure; a function is called at that time.
+    Fail after a deadline that only a broken program reaches.
+
+    `what` names the condition in the error. A function is called when the deadline has passed.
     """
     deadline = time.monotonic() + PATIENCE * seconds
     while not (value := condition()):
@@ -57,7 +59,7 @@ def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Ca
 
 @pytest.fixture(scope="session")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """Start the embedded PostgreSQL (with the schema in the database `tickwire`) and Redis."""
+    """The embedded PostgreSQL and Redis, as `up` starts them; database `tickwire` is migrated."""
     folder = tmp_path_factory.mktemp("servers")
     with Supervisor() as supervisor:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
@@ -73,7 +75,7 @@ def clock() -> Callable[[], datetime]:
 
 @pytest.fixture
 def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
-    """An empty Redis with a plain client, for commands that `Bus` does not have."""
+    """An empty Redis, through a client without the restrictions of `Bus`."""
     client = redis_client.Redis.from_url(servers.redis_url, protocol=2)
     client.flushall()
     client.script_flush()
@@ -81,13 +83,22 @@ def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
     client.close()
 
 
-@pytest.fixture
-def database_url(servers: Servers) -> Iterator[str]:
-    """A separate database of the test, migrated and otherwise empty."""
+@contextmanager
+def new_database(servers: Servers) -> Iterator[str]:
+    """Create a database with the schema and no rows of a test; drop it after the block."""
     name = f"test_{next(_names)}"
     _on_server(servers, f"CREATE DATABASE {name} TEMPLATE tickwire")
-    yield servers.database_url.rsplit("/", 1)[0] + f"/{name}"
-    _on_server(servers, f"DROP DATABASE {name} WITH (FORCE)")
+    try:
+        yield servers.database_url.rsplit("/", 1)[0] + f"/{name}"
+    finally:
+        _on_server(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(servers: Servers) -> Iterator[str]:
+    """A database for the test alone, migrated and otherwise empty."""
+    with new_database(servers) as url:
+        yield url
 
 
 @pytest.fixture
@@ -106,8 +117,13 @@ def store(database_url: str) -> Iterator[Store]:
 
 @pytest.fixture
 def settings(servers: Servers, database_url: str, raw_redis: redis_client.Redis, tmp_path: Path) -> Settings:
-    """Settings with the test's own database, an empty bus and no source."""
-    environ = {"DATABASE_URL": database_url, "REDIS_URL": servers.redis_url, "HUB_DATA_DIR": str(tmp_path / "var"), "SOURCES": ""}
+    """Settings with the database of the test, an empty bus and no source."""
+    return settings_for(database_url, servers.redis_url, tmp_path / "var")
+
+
+def settings_for(database_url: str, redis_url: str, folder: Path) -> Settings:
+    """Return settings with these servers, this data directory and no source."""
+    environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "HUB_DATA_DIR": str(folder), "SOURCES": ""}
     return settings_module.load(environ, dotenv=None)
 
 

@@ -12,9 +12,9 @@ from typing import Any, Protocol, Self
 
 import socketio
 
-from tests.clients import NodeClient, PythonClient, _Recorder
 from tests.conftest import until
-from tests.processes import ROOT
+from tests.support.clients import NodeClient, PythonClient, Recorder
+from tests.support.processes import ROOT
 
 _DRIVER = ROOT / "tests/js/compat/client.mjs"
 
@@ -24,9 +24,9 @@ HAS_AIOHTTP = find_spec("aiohttp") is not None  # provides the transports of pyt
 
 
 class Client(Protocol):
-    """The methods of a client that tests use, besides `_Recorder`."""
+    """The methods of a client that tests use, besides `Recorder`."""
 
-    told: list[tuple[str, Any]]
+    received: list[tuple[str, Any]]
 
     def __enter__(self) -> Self: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
@@ -91,12 +91,12 @@ class Python(PythonClient):
         self._client.on("price_update", self._updated)
 
     def _greeted(self, hello: Any) -> None:
-        self.told.append(("connection_established", hello))
+        self.received.append(("connection_established", hello))
         if self._positions.pairs:
             self._client.emit("subscribe", self._positions.question())
 
     def _updated(self, update: Any) -> None:
-        self.told.append(("price_update", update))
+        self.received.append(("price_update", update))
         self._positions.note(update)
 
     def transport(self) -> str:
@@ -106,7 +106,7 @@ class Python(PythonClient):
         self._client.emit("subscribe", self._positions.begin(pairs))
 
 
-class AsyncPython(_Recorder):
+class AsyncPython(Recorder):
     """python-socketio's asyncio client, in a loop of its own thread.
 
     It handles messages in the order in which they come.
@@ -128,7 +128,7 @@ class AsyncPython(_Recorder):
         client = socketio.AsyncClient(reconnection=reconnection, reconnection_delay=0.1, reconnection_delay_max=0.5)
 
         async def heard(event: str, *bodies: Any) -> None:
-            self.told.append((event, bodies[0] if bodies else None))
+            self.received.append((event, bodies[0] if bodies else None))
             if event == "price_update":
                 self._positions.note(bodies[0])
             elif event == "connection_established" and self._positions.pairs:

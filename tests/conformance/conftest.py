@@ -15,7 +15,7 @@ import pytest
 
 from tests.conformance.http_client import Server
 from tests.conftest import until
-from tests.processes import Running, free_port
+from tests.support.processes import Running, free_port
 
 _WORKER = "config.gunicorn.eventlet_worker.EventletWorker"
 

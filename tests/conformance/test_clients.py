@@ -25,7 +25,7 @@ from ops import running
 from tests.conformance.compatible import KINDS, PACKAGES, TRANSPORTS, Client, Node, make, make_python, runs_here
 from tests.conformance.http_client import UNSUPPORTED, Server
 from tests.conftest import Servers, until
-from tests.processes import ROOT, Web, free_port
+from tests.support.processes import ROOT, Web, free_port
 
 NEEDS_AIOHTTP = "python-socketio's asyncio client needs aiohttp, which is not installed here"
 HERE = [kind for kind in KINDS if runs_here(kind)]
@@ -112,7 +112,7 @@ def refused(client: Client, event: str, *payload: Any) -> str:
 @kinds
 def test_the_greeting_comes_first_and_over_the_transport_asked_for(kind: str, clients: dict[str, Client]) -> None:
     client = clients[kind]
-    first = [name for name, _ in client.told if name != "transport"][:2]
+    first = [name for name, _ in client.received if name != "transport"][:2]
     assert sorted(first) == ["connect", "connection_established"]
     hello = client.bodies("connection_established")[0]
     assert {"client_id", "message", "server_time"} <= set(hello)
@@ -279,7 +279,7 @@ def survivors(hub: Web, feed: Bus, clients: dict[str, Client]) -> tuple[dict[str
     """
     for client in clients.values():
         client.call("unsubscribe", {"pairs": "all"})
-        client.told.clear()
+        client.received.clear()
         client.follow(*PAIRS)
         client.wait("subscription_confirmed")
     with Prices(feed) as prices:

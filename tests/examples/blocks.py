@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.examples.example import DOCUMENTS
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 # the last two are output, diagrams and tables, which no test runs
 LANGUAGES = {"sh", "js", "python", "json", "html", "text", ""}
@@ -20,14 +20,14 @@ LEFT_OUT = {
     "make run": "installs into .venv and takes the default ports; the system of these tests is `manage.py up`, which is what it runs",
     "INGESTION_INTERVAL_SECONDS=0.5 make run": "as `make run`; the system of these tests has that interval",
     "SOURCES=": "as `make run`; tests/integration/test_up.py and the tests of each source start these",
-    "make test": "runs this test",
-    "make bench": "takes many minutes; tests/unit/test_bench_load.py tries its load generator",
-    ".venv/bin/python -m tests.bench": "takes minutes and needs an idle machine; as `make bench`",
-    "npm install": "its packages are in tests/js/node_modules",
-    "pip install": "its packages are in .venv",
-    "cp .env.example .env": "would replace the developer's settings",
-    "docker compose": "no Docker here; tests/unit/test_compose.py reads the file",
-    "python -m jobs.scheduler": "does not end; `up` runs the same command, which a test here checks",
+    "make test": "is what runs this",
+    "make bench": "takes many minutes; tests/integration/test_bench_load.py tries its load generator",
+    ".venv/bin/python -m tests.bench": "takes minutes and needs the machine for itself; as `make bench`",
+    "npm install": "tests/js/node_modules has what it installs",
+    "pip install": ".venv has what it installs",
+    "cp .env.example .env": "would replace the settings of whoever runs the tests",
+    "docker compose": "no Docker here; the tests of tests/unit/test_compose.py and tests/integration/test_compose.py read the file",
+    "python -m jobs.scheduler": "does not end; `up` runs the same command, and a test here sees it do so",
     "python -m gunicorn": "does not end; as `python -m jobs.scheduler`",
 }
 

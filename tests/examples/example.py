@@ -9,7 +9,7 @@ from typing import Any
 
 from api.asyncapi import answers, requests
 from api.hub.schemas.answers import ErrorEventSchema
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 FOLDER = ROOT / "docs" / "examples"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,4 +1,4 @@
-"""Every message of the hub and its clients, recorded by stock clients of a running hub."""
+"""Every message between a running hub and stock clients, captured as examples."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick
 from db.timestamps import format_time
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.examples.example import Examples
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
 
 _QUOTES = {"EUR_USD": ("1.09448", "1.09462"), "GBP_USD": ("1.26810", "1.26829"), "USD_JPY": ("151.238", "151.252")}
 
 
 class Witness:
-    """A client that records its messages."""
+    """A client; its exchanges with the hub are kept as examples."""
 
     def __init__(self, client: PythonClient, bus: Bus) -> None:
         self.client, self.bus = client, bus
         self.examples: Examples = {}
 
     def request(self, name: str, event: str, answer: str, *payload: Any) -> Any:
-        """Record a request and its response as the example `name`; return the response's body."""
+        """Keep a request and its answer as the example `name`; return the body of the answer."""
         before = len(self.client.bodies(answer))
         self.client.emit(event, *payload)
         body = self.client.wait(answer, before + 1)
@@ -37,8 +37,8 @@ class Witness:
         self.examples[name] = [request, {"from": "hub", "event": answer, "body": body}]
         return body
 
-    def expect(self, name: str, event: str, *, cause: Callable[[], Any] | None = None) -> Any:
-        """Append the next `event` (after `cause`, if given) to the example `name`."""
+    def receive(self, name: str, event: str, *, cause: Callable[[], Any] | None = None) -> Any:
+        """Call `cause`, wait for the next `event` and append it to the example `name`."""
         before = len(self.client.bodies(event)) if cause else 0
         if cause:
             cause()
@@ -51,18 +51,18 @@ class Witness:
         self.examples.setdefault(name, []).append({"from": "hub", "event": event, "body": body})
 
     def price(self, instrument: str = "EUR_USD", raise_by: int = 0) -> None:
-        """Publish a price like a source; `raise_by` is in units of the last digit."""
+        """Publish a price as a source does, raised by `raise_by` in the last digit."""
         bid, ask = (_moved(text, raise_by) for text in _QUOTES[instrument])
         mid = _moved(_QUOTES[instrument][0], raise_by + 7)
         self.bus.cache_price(instrument, bid=bid, ask=ask, mid=mid, time=datetime.now(UTC), source="oanda")
 
 
 def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
-    """Start a hub on an empty bus, cause every message and return the recorded ones."""
+    """Start a hub on an empty bus, cause every message and return the examples."""
     limits = {"WEBSOCKET_MAX_CLIENTS": "2", "OUTBOX_LIMIT_BYTES": "65536"}
     with Web("hub", settings, folder / "hub.log", **limits) as hub, PythonClient(hub.url) as client:
         witness = Witness(client, bus)
-        witness.expect("connection_established", "connection_established")
+        witness.receive("connection_established", "connection_established")
         _prices(witness)
         _errors(witness)
         _resuming(witness)
@@ -82,7 +82,7 @@ def _prices(witness: Witness) -> None:
     witness.price("GBP_USD")
     until(lambda: witness.client.call("request_all_prices")["count"])
     witness.request("subscribe", "subscribe", "subscription_confirmed", {"pairs": ["EUR_USD", "GBP_USD", "EURUSD"]})
-    witness.expect("price_update", "price_update", cause=witness.price)
+    witness.receive("price_update", "price_update", cause=witness.price)
     witness.request("request_price", "request_price", "price_response", {"instrument": "EUR_USD"})
     witness.request("request_all_prices", "request_all_prices", "all_prices_response")
     witness.request("get_subscriptions", "get_subscriptions", "subscriptions_info")
@@ -99,7 +99,7 @@ def _errors(witness: Witness) -> None:
 
 
 def _resuming(witness: Witness) -> None:
-    """Resume after two missed prices of one instrument, and with a foreign epoch of another."""
+    """Resume after two missed prices of one instrument, and with a foreign epoch of another one."""
     last = witness.client.call("request_price", {"instrument": "EUR_USD"})
     for raise_by in (1, 3):
         witness.price(raise_by=raise_by)
@@ -119,43 +119,43 @@ def _candles(witness: Witness) -> None:
         "low": "1.09448", "close": "1.09462", "volume": "41", "trades": 41, "complete": False,
     }  # fmt: skip
     witness.bus.publish_candles([("EUR_USD", "1m", candle)])
-    request = {"candles": [{"pair": "EUR_USD", "interval": "1m"}, {"pair": "EUR_USD", "interval": "2m"}]}
-    until(lambda: witness.client.call("subscribe", request)["candle_snapshot"])
-    witness.request("candles", "subscribe", "subscription_confirmed", request)
+    asked = {"candles": [{"pair": "EUR_USD", "interval": "1m"}, {"pair": "EUR_USD", "interval": "2m"}]}
+    until(lambda: witness.client.call("subscribe", asked)["candle_snapshot"])
+    witness.request("candles", "subscribe", "subscription_confirmed", asked)
     last = {**candle, "close": "1.09460", "volume": "43", "trades": 43, "complete": True}
-    witness.expect("candle_update", "candle_update", cause=lambda: witness.bus.publish_candles([("EUR_USD", "1m", last)]))
+    witness.receive("candle_update", "candle_update", cause=lambda: witness.bus.publish_candles([("EUR_USD", "1m", last)]))
     witness.request("unsubscribe_candles", "unsubscribe", "unsubscription_confirmed", {"candles": "all"})
 
 
 def _alerts(witness: Witness) -> None:
-    request = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.0947"}
-    witness.request("set_alert", "set_alert", "alert_set", request)
+    asked = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.0947"}
+    witness.request("set_alert", "set_alert", "alert_set", asked)
     kept = {"instrument": "EUR_USD", "metric": "volatility", "op": "crosses", "value": 0.02, "once": False}
     witness.client.call("set_alert", kept)
     witness.request("list_alerts", "list_alerts", "alerts_list")
-    witness.expect("alert_triggered", "alert_triggered", cause=lambda: witness.price(raise_by=20))
+    witness.receive("alert_triggered", "alert_triggered", cause=lambda: witness.price(raise_by=20))
     witness.request("delete_alert", "delete_alert", "alert_deleted", {"id": "all"})
     witness.request("unknown_alert", "delete_alert", "error", {"id": "nope"})
 
 
 def _broadcasts(witness: Witness) -> None:
-    """Publish the messages of the jobs through their functions."""
+    """Publish the messages of the jobs, through the functions of the jobs."""
     bus, hour = witness.bus, datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    witness.expect(
+    witness.receive(
         "volatility_alert",
         "volatility_alert",
         cause=lambda: bus.publish_volatility_alert("EUR_USD", 0.0217, threshold=0.02, severity="warning"),
     )
-    witness.expect(
+    witness.receive(
         "correlation_alert",
         "correlation_alert",
         cause=lambda: bus.publish_correlation_alert("EUR_USD", "GBP_USD", 0.5, previous=0.875, threshold=0.2, severity="warning"),
     )
-    witness.expect("data_ready", "data_ready", cause=lambda: bus.publish_data_ready("volatility", ["EUR_USD", "GBP_USD"], hour))
+    witness.receive("data_ready", "data_ready", cause=lambda: bus.publish_data_ready("volatility", ["EUR_USD", "GBP_USD"], hour))
 
 
 def _slow(witness: Witness, hub: Web) -> None:
-    """Stop a client for some time; another client is refused, because the hub is full."""
+    """Stop the process of a client until its prices are conflated; a further client is refused."""
     time = format_time(datetime.now(UTC))
     batch = [Tick(pair, "1.1", "1.2", "1.15", time, "flood") for pair in ("EUR_USD", "GBP_USD")] * 500
     witness.client.call("unsubscribe", {"pairs": "all"})

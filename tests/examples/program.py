@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import until
-from tests.processes import ROOT, Running
+from tests.support.processes import ROOT, Running
 
 NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import until
-from tests.processes import Running, free_port
 from tests.standins.binance import BinanceStandIn
+from tests.support.processes import Running, free_port
 
 _PER_SECOND = 20
 _LIFE = 1800  # seconds of trades at the exchange

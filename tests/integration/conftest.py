@@ -1,16 +1,32 @@
-"""A hub, and a stock client of it of every common kind."""
+"""Hubs and stock clients of each kind.
+
+`hub` and `client` are new for each test. They are for tests that stop the hub, fill it, change its
+settings or assert that it is empty.
+
+`shared_hub` serves all tests of a module, which must not break it. A test publishes instruments
+that no other test of the module publishes, or begins a new epoch with `shared_bus`. In a new epoch
+the hub keeps the old prices until it receives new ones: a test waits for the stamp of its price.
+
+Redis sends live messages to the subscribers of all its databases. A hub skips numbered messages of
+another database, because its own streams lack them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+import redis as redis_client
 
 from config.settings import Settings
 from db.bus import Bus
-from tests.clients import NodeClient, PythonClient
-from tests.processes import Web
+from tests.conftest import Servers, new_database, settings_for
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
+
+SHARED_REDIS_DATABASE = 1  # `hub` uses 0
 
 _KINDS: dict[str, Callable[[str], PythonClient | NodeClient]] = {
     "python-websocket": lambda url: PythonClient(url),
@@ -28,7 +44,53 @@ def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
 
 @pytest.fixture(params=_KINDS)
 def client(request: pytest.FixtureRequest, hub: Web) -> Iterator[PythonClient | NodeClient]:
-    """A client that the hub has greeted."""
+    """A client of `hub` that has received its greeting."""
     with _KINDS[request.param](hub.url) as client:
+        client.wait("connection_established")
+        yield client
+
+
+@pytest.fixture(scope="module")
+def shared_settings(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings with a PostgreSQL database and a Redis database for the shared hub alone."""
+    redis_url = servers.redis_url.rsplit("/", 1)[0] + f"/{SHARED_REDIS_DATABASE}"
+    with new_database(servers) as database_url:
+        yield settings_for(database_url, redis_url, tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(scope="module")
+def shared_variables() -> dict[str, str]:
+    """Further variables of the shared hub; a module may override them."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def shared_hub(shared_settings: Settings, shared_variables: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    """The hub of all tests of the module that do not break it."""
+    with Web("hub", shared_settings, tmp_path_factory.mktemp("hub") / "hub.log", **shared_variables) as process:
+        yield process
+
+
+@pytest.fixture
+def shared_redis(shared_settings: Settings) -> Iterator[redis_client.Redis]:
+    """The Redis database of the shared hub, emptied: the next message begins a new epoch."""
+    client = redis_client.Redis.from_url(str(shared_settings.redis_url), protocol=2)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def shared_bus(shared_settings: Settings, shared_redis: redis_client.Redis, clock: Callable[[], datetime]) -> Iterator[Bus]:
+    """The bus of the shared hub, in a new epoch."""
+    bus = Bus(str(shared_settings.redis_url), clock)
+    yield bus
+    bus.close()
+
+
+@pytest.fixture(params=_KINDS)
+def shared_client(request: pytest.FixtureRequest, shared_hub: Web) -> Iterator[PythonClient | NodeClient]:
+    """A new client of `shared_hub` that has received its greeting."""
+    with _KINDS[request.param](shared_hub.url) as client:
         client.wait("connection_established")
         yield client

@@ -23,7 +23,7 @@ from jobs.runtime.context import JobContext
 from jobs.runtime.runs import JobFailed, run_once
 from jobs.scheduler import TIMED
 from tests.conftest import until
-from tests.stored_hours import HOUR, candle, put, select
+from tests.support.store import HOUR, candle, put_candles, select
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 RULE = AlertRule(0.02, 0.04)
@@ -170,7 +170,9 @@ def test_run_without_the_bus_stores_everything_and_fails(
     """The run is retried; its alerts are published once, by the retry or later."""
     monkeypatch.setattr("jobs.figures.hour_end.CANDLE_WAIT_SECONDS", 0.3)  # no writer stores the published prices
     hours = [NOON - number * HOUR for number in range(1, 30)]
-    put(store, [candle("EUR_USD", start, (close, "1.2", "1.0", close)) for start, close in zip(hours, ["1.1", "1.0"] * 15, strict=False)])
+    put_candles(
+        store, [candle("EUR_USD", start, (close, "1.2", "1.0", close)) for start, close in zip(hours, ["1.1", "1.0"] * 15, strict=False)]
+    )
     work = JobContext(settings, away, store, lambda: NOON + timedelta(seconds=10))
     with pytest.raises(JobFailed, match="BusError"):
         run_once(replace(TIMED["hourly_job"], retries=1, retry_seconds=0.01), work, NOON)

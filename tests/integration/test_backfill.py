@@ -26,9 +26,9 @@ from db.partitions import make_months
 from db.postgres import Store
 from db.timestamps import format_time
 from tests.conftest import until
-from tests.processes import ROOT, environ_of
 from tests.standins.binance import BinanceStandIn
 from tests.standins.oanda import OandaStandIn
+from tests.support.processes import ROOT, environ_of
 
 RECORDINGS = ROOT / "data" / "recordings"
 TICKS = RECORDINGS / "EUR_USD_20140505.csv.gz"

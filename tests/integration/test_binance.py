@@ -28,10 +28,10 @@ from jobs.feeds.binance.stream import BinanceSource
 from jobs.feeds.http_json import JsonClient
 from jobs.feeds.ingest import Ingestion
 from tests.conftest import until
-from tests.fake_time import FakeTime
 from tests.standins.binance import BinanceStandIn
 from tests.standins.binance_market import generated
 from tests.support.bus import source_changes
+from tests.support.fake_time import FakeTime
 
 STOP = threading.Event()  # that nobody sets
 

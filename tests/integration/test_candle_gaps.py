@@ -18,9 +18,9 @@ from jobs.gaps.candles import CandleGaps
 from jobs.gaps.filler import GapFiller
 from jobs.runtime.source_events import SourceEvents
 from tests.conftest import until
-from tests.processes import ROOT
-from tests.rows import TIME
 from tests.standins.oanda import OandaStandIn
+from tests.support.processes import ROOT
+from tests.support.store import TIME
 
 STOP = threading.Event()  # never set
 H1 = ROOT / "data" / "recordings" / "EUR_USD_H1.csv.gz"

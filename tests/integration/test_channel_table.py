@@ -1,4 +1,4 @@
-"""One row in each half of the channel table is enough for a channel: published, relayed, conflated, documented."""
+"""A channel needs one row in each half of the channel table, which a test adds."""
 
 from __future__ import annotations
 
@@ -18,35 +18,44 @@ from config.settings import Settings
 from db import topics
 from db.bus import Bus
 from db.postgres import Store
-from tests.clients import PythonClient
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import WebSocket
 from tests.conftest import until
-from tests.hub_variants import CHANNEL, LEVELS, NAMESPACE, STREAM, variant
-from tests.processes import Web
+from tests.support.clients import PythonClient
+from tests.support.hub_variants import CHANNEL, LEVELS, NAMESPACE, STREAM, variant
+from tests.support.processes import Web
 
-PADDING = "x" * 60_000  # bytes of a message, to fill the buffers of a socket soon
+PADDING = "x" * 60_000  # bytes of a message: a few messages fill the buffers of a socket
 
 
 @pytest.fixture
 def rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The invented rows, in this process; `with_levels` adds the same ones in the process of the hub."""
+    """The invented rows in this process; `with_levels` adds them in the process of the hub."""
     monkeypatch.setitem(topics.STREAMS, LEVELS, STREAM)
     monkeypatch.setitem(CHANNELS, LEVELS, CHANNEL)
 
 
+@pytest.fixture(scope="module")
+def shared_hub(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    log = tmp_path_factory.mktemp("hub") / "hub.log"
+    with variant("with_levels", shared_settings, log, OUTBOX_LIMIT_BYTES=str(128 * 1024)) as process:
+        yield process
+
+
 @pytest.fixture
-def hub(rows: None, settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
-    with variant("with_levels", settings, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES=str(128 * 1024)) as process:
+def hub(settings: Settings, bus: Bus, tmp_path: Path) -> Iterator[Web]:
+    with variant("with_levels", settings, tmp_path / "hub.log") as process:
         yield process
 
 
 def publish(bus: Bus, level: int, instrument: str = "EUR_USD", **more: str) -> int:
-    """The publish function of the invented channel; returns the seq."""
+    """Publish a message of the invented channel; return its seq."""
     return bus.publish(LEVELS, instrument, {"instrument": instrument, "level": level, **more}).seq
 
 
-def test_invented_channel_is_published_and_relayed_to_its_namespace(hub: Web, bus: Bus) -> None:
+@pytest.mark.usefixtures("rows")
+def test_invented_channel_is_published_and_relayed_to_its_namespace(shared_hub: Web, shared_bus: Bus) -> None:
+    hub, bus = shared_hub, shared_bus
     received: list[Any] = []
     client = socketio.Client(reconnection=False)
     client.on("*", lambda event, body: received.append((event, body)), namespace=NAMESPACE)
@@ -70,7 +79,9 @@ def test_invented_channel_is_published_and_relayed_to_its_namespace(hub: Web, bu
         client.disconnect()
 
 
-def test_invented_channel_is_conflated_for_a_client_that_stops_reading(hub: Web, bus: Bus) -> None:
+@pytest.mark.usefixtures("rows")
+def test_invented_channel_is_conflated_for_a_client_that_stops_reading(shared_hub: Web, shared_bus: Bus) -> None:
+    hub, bus = shared_hub, shared_bus
     with WebSocket(Server("127.0.0.1", hub.port), "/socket.io/") as slow, PythonClient(hub.url) as other:
         slow.send(f"40{NAMESPACE},")
         assert str(slow.packet()).startswith(f'40{NAMESPACE},{{"sid":')
@@ -89,7 +100,7 @@ def test_invented_channel_is_conflated_for_a_client_that_stops_reading(hub: Web,
         assert len(levels) < level + 1
 
 
-def test_clients_of_an_invented_namespace_are_told_to_reconnect_at_a_shutdown(hub: Web) -> None:
+def test_clients_of_an_invented_namespace_receive_retry_after_at_a_shutdown(hub: Web) -> None:
     errors: list[Any] = []
     client = socketio.Client(reconnection=False)
     client.on("error", errors.append, namespace=NAMESPACE)

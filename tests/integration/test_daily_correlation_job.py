@@ -23,8 +23,9 @@ from db.postgres import Store
 from db.timestamps import format_time
 from jobs.figures.daily import MINIMUM, daily_correlation_job
 from jobs.runtime.context import JobContext
-from tests.jobs_oracle import hourly_returns
-from tests.stored_hours import HOUR, candle, put, recorded, select
+from tests.support.oracles import hourly_returns
+from tests.support.recordings import recorded
+from tests.support.store import HOUR, candle, put_candles, select
 
 PAIRS = ("EUR_GBP", "EUR_USD", "GBP_JPY", "GBP_USD", "NZD_USD", "USD_JPY")
 MIDNIGHT = datetime(2021, 9, 15, tzinfo=UTC)
@@ -96,7 +97,7 @@ def with_holes(rows: list[CandleRow], share: float) -> list[CandleRow]:
 @pytest.mark.parametrize("share", [0.0, 0.05])
 def test_correlations_equal_those_of_pandas(work: JobContext, store: Store, share: float) -> None:
     rows = with_holes(recorded(PAIRS, START, MIDNIGHT + DAY), share)
-    put(store, rows)
+    put_candles(store, rows)
     assert daily_correlation_job(work, MIDNIGHT) == 15 * len(METHODS)
     returns = hourly_returns(rows, MIDNIGHT)
     for method in METHODS:
@@ -113,7 +114,7 @@ def test_pairs_with_few_hours_in_common_are_not_available(work: JobContext, stor
     few = recorded(["USD_JPY"], MIDNIGHT - 40 * HOUR, MIDNIGHT)
     saturday = datetime(2021, 9, 11, tzinfo=UTC)
     apart = [candle("BTCUSDT", saturday + number * HOUR, ("9", "9", "9", str(9 + number % 5))) for number in range(20)]
-    put(store, rows + few + apart)
+    put_candles(store, rows + few + apart)
     daily_correlation_job(work, MIDNIGHT)
     pearson = stored(store, "pearson")
     assert pearson["EUR_USD", "GBP_USD"][0] is not None
@@ -125,14 +126,14 @@ def test_pairs_with_few_hours_in_common_are_not_available(work: JobContext, stor
 
 def test_constant_prices_have_no_correlation(work: JobContext, store: Store, bus: Bus) -> None:
     flat = [candle("USD_JPY", MIDNIGHT - number * HOUR, ("1", "1", "1", "1")) for number in range(1, 300)]
-    put(store, [*recorded(["EUR_USD"], START, MIDNIGHT), *flat])
+    put_candles(store, [*recorded(["EUR_USD"], START, MIDNIGHT), *flat])
     daily_correlation_job(work, MIDNIGHT)
     assert {method: stored(store, method)["EUR_USD", "USD_JPY"][0] for method in METHODS} == dict.fromkeys(METHODS)
     assert "NaN" not in str(published(bus, topics.DATA_READY))
 
 
 def test_data_ready_is_published_for_the_matrix(work: JobContext, store: Store, bus: Bus) -> None:
-    put(store, recorded(PAIRS, START, MIDNIGHT))
+    put_candles(store, recorded(PAIRS, START, MIDNIGHT))
     daily_correlation_job(work, MIDNIGHT)
     (ready,) = published(bus, topics.DATA_READY)
     assert (ready["data_type"], ready["instruments"], ready["as_of"]) == ("correlation_matrix", list(PAIRS), format_time(MIDNIGHT))
@@ -141,13 +142,13 @@ def test_data_ready_is_published_for_the_matrix(work: JobContext, store: Store, 
 
 @pytest.mark.parametrize("symbols", [[], ["EUR_USD"]])
 def test_job_with_fewer_than_two_instruments_succeeds(work: JobContext, store: Store, bus: Bus, symbols: list[str]) -> None:
-    put(store, recorded(symbols, START, MIDNIGHT))
+    put_candles(store, recorded(symbols, START, MIDNIGHT))
     assert daily_correlation_job(work, MIDNIGHT) == 0
     assert published(bus, topics.DATA_READY) == []
 
 
 def test_change_between_days_is_an_alert(work: JobContext, store: Store, bus: Bus) -> None:
-    put(store, recorded(PAIRS, START, MIDNIGHT + DAY))
+    put_candles(store, recorded(PAIRS, START, MIDNIGHT + DAY))
     threshold = 0.005
     for day in (0, 1):
         daily_correlation_job(watching(work, threshold), MIDNIGHT + day * DAY)
@@ -174,14 +175,14 @@ def test_change_between_days_is_an_alert(work: JobContext, store: Store, bus: Bu
 
 
 def test_day_after_a_missed_day_makes_no_alert(work: JobContext, store: Store, bus: Bus) -> None:
-    put(store, recorded(PAIRS, START, MIDNIGHT + 2 * DAY))
+    put_candles(store, recorded(PAIRS, START, MIDNIGHT + 2 * DAY))
     for day in (0, 2):
         daily_correlation_job(watching(work, 1e-9), MIDNIGHT + day * DAY)
     assert published(bus, topics.CORRELATION_ALERTS) == []
 
 
 def test_matrix_computed_again_replaces_the_first(work: JobContext, store: Store) -> None:
-    put(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, MIDNIGHT))
+    put_candles(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, MIDNIGHT))
     daily_correlation_job(work, MIDNIGHT)
     with store.transaction() as cursor:
         cursor.execute("DELETE FROM candles WHERE symbol = 'USD_JPY'")

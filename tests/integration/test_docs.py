@@ -21,7 +21,6 @@ from marshmallow import ValidationError
 
 from api.asyncapi import answers, document
 from config import VERSION
-from tests import browser
 from tests.conftest import until
 from tests.examples import rest as rest_examples
 from tests.examples.blocks import LANGUAGES, LEFT_OUT, Block, anchors, blocks, left_out, links, messages, relative, substituted
@@ -29,7 +28,8 @@ from tests.examples.example import DOCUMENTS, Examples, check_message, quote_aga
 from tests.examples.program import NODE_MODULES, javascript, python
 from tests.examples.shape import difference
 from tests.examples.system import System, living
-from tests.processes import ROOT
+from tests.support import browser
+from tests.support.processes import ROOT
 
 FILES = read_all()
 SHOW_WRONG = {"invalid_payload", "unknown_event", "candles"}  # examples whose request is not what the schemas want

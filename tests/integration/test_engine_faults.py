@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,18 +19,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config import settings as settings_module
 from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick
 from ops import embedded, running
-from tests.clients import NodeClient, PythonClient
 from tests.conformance.http_client import Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import CLOSE, TEXT, Closed, WebSocket, frame
-from tests.conftest import Servers, until
+from tests.conftest import settings_for, until
 from tests.integration.test_faults import Breakable
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.hub_variants import variant
+from tests.support.processes import Web
 
 PATH = "/socket.io/"
 OUTBOX = 65536
@@ -45,34 +44,20 @@ CLIENTS: dict[str, Callable[[str], PythonClient | NodeClient]] = {
 }
 
 
-def config(servers: Servers, folder: Path, redis_url: str = "") -> Settings:
-    environ = {
-        "DATABASE_URL": servers.database_url,
-        "REDIS_URL": redis_url or servers.redis_url,
-        "HUB_DATA_DIR": str(folder),
-        "SOURCES": "",
-    }
-    return settings_module.load(environ, dotenv=None)
-
-
 def quiet(hub: Web) -> None:
     assert "Traceback" not in hub.output(), hub.output()[-5000:]
 
 
 @pytest.fixture(scope="module")
-def hub(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """One hub for all tests, so that a leftover of one test disturbs the next one."""
-    folder = tmp_path_factory.mktemp("hub")
-    with Web("hub", config(servers, folder), folder / "hub.log", OUTBOX_LIMIT_BYTES=str(OUTBOX)) as process:
-        yield process
-        quiet(process)
+def shared_variables() -> dict[str, str]:
+    return {"OUTBOX_LIMIT_BYTES": str(OUTBOX)}
 
 
 @pytest.fixture(scope="module")
-def bus(servers: Servers) -> Iterator[Bus]:
-    bus = Bus(servers.redis_url, lambda: datetime.now(UTC))
-    yield bus
-    bus.close()
+def shared_hub(shared_hub: Web) -> Iterator[Web]:
+    """One hub for all tests: sessions that a test leaves behind would disturb the next one."""
+    yield shared_hub
+    quiet(shared_hub)
 
 
 class Bystander:
@@ -89,7 +74,7 @@ class Bystander:
         return seqs
 
     def check(self) -> None:
-        """Check that everything published has arrived in order, and that the hub still answers."""
+        """Check that all published prices arrived in order, and that the hub answers."""
         until(lambda: self.client.seqs(self.instrument)[-1:] == self.published[-1:], 60, "the last price")
         assert self.client.seqs(self.instrument) == self.published
         assert self.client.call("ping", {"timestamp": 1})["timestamp"] == 1
@@ -100,21 +85,21 @@ class Bystander:
 
 
 @pytest.fixture
-def bystander(hub: Web, bus: Bus) -> Iterator[Bystander]:
-    with PythonClient(hub.url) as client:
+def bystander(shared_hub: Web, shared_bus: Bus) -> Iterator[Bystander]:
+    with PythonClient(shared_hub.url) as client:
         client.call("subscribe", {"pairs": "EUR_USD"})
-        bystander = Bystander(client, bus, "EUR_USD")
+        bystander = Bystander(client, shared_bus, "EUR_USD")
         bystander.publish(5)
         bystander.check()  # all of them have arrived
         yield bystander
         bystander.publish(5)
         bystander.check()
-    quiet(hub)
+    quiet(shared_hub)
 
 
 @pytest.fixture
-def server(hub: Web) -> Server:
-    return Server("127.0.0.1", hub.port)
+def server(shared_hub: Web) -> Server:
+    return Server("127.0.0.1", shared_hub.port)
 
 
 def joined(server: Server) -> WebSocket:
@@ -140,22 +125,22 @@ def sessions(hub: Web) -> int:
 
 def rest_of(socket: WebSocket) -> list[str | bytes]:
     """Close in order; return all messages until the server has closed too."""
-    heard = []
+    received = []
     with suppress(OSError):
         socket.send_bytes(frame(CLOSE, (1000).to_bytes(2)))
     with suppress(Closed):
         while True:
-            heard.append(socket.receive())
-    return heard
+            received.append(socket.receive())
+    return received
 
 
 # max_rate
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_max_rate_slows_prices_alone_and_the_last_one_arrives(kind: str, hub: Web, bystander: Bystander) -> None:
+def test_max_rate_conflates_prices_and_the_last_one_arrives(kind: str, shared_hub: Web, bystander: Bystander) -> None:
     rate = 2.0
-    with CLIENTS[kind](hub.url) as slow:
+    with CLIENTS[kind](shared_hub.url) as slow:
         slow.wait("connection_established")
         assert slow.call("subscribe", {"pairs": "EUR_USD", "max_rate": 4.9})["max_rate"] == rate
         began = time.monotonic()
@@ -163,7 +148,7 @@ def test_max_rate_slows_prices_alone_and_the_last_one_arrives(kind: str, hub: We
             last = bystander.publish(20)[-1]
             bystander.check()
         slow.wait("price_update", where=lambda body: body["seq"] == last)
-        most = (time.monotonic() - began) * rate + 2  # on any machine
+        most = (time.monotonic() - began) * rate + 2  # independent of the speed of the machine
         seqs = slow.seqs()
         assert len(seqs) <= most
         assert len(seqs) < 400
@@ -182,13 +167,13 @@ def test_max_rate_is_granted(asked: float, granted: float, bystander: Bystander)
 
 
 @pytest.mark.parametrize("asked", [0, 0.09, 50.1, -1, "5", True, []])
-def test_max_rate_that_may_not_be(asked: object, bystander: Bystander) -> None:
+def test_invalid_max_rate_is_refused(asked: object, bystander: Bystander) -> None:
     answer = bystander.client.call("subscribe", {"pairs": "GBP_USD", "max_rate": asked})
     assert (answer["code"], list(answer["details"])) == ("invalid_payload", ["max_rate"])
 
 
-def test_alerts_overtake_prices_that_wait(hub: Web, bystander: Bystander) -> None:
-    with PythonClient(hub.url) as slow:
+def test_alert_overtakes_prices_delayed_by_max_rate(shared_hub: Web, bystander: Bystander) -> None:
+    with PythonClient(shared_hub.url) as slow:
         slow.call("subscribe", {"pairs": ["EUR_USD", "USD_JPY"], "max_rate": 0.1})
         bystander.publish()
         slow.wait("price_update")
@@ -199,10 +184,10 @@ def test_alerts_overtake_prices_that_wait(hub: Web, bystander: Bystander) -> Non
         assert slow.call("subscribe", {"pairs": ["EUR_USD"]})["snapshot"]["EUR_USD"]["seq"] == waiting
 
 
-def test_clients_of_many_rates_beside_each_other(hub: Web, bystander: Bystander) -> None:
+def test_clients_with_different_rates_do_not_affect_each_other(shared_hub: Web, bystander: Bystander) -> None:
     rates = (None, 50, 20, 10, 5, 2, 1)
     with ExitStack() as stack:
-        clients = [stack.enter_context(PythonClient(hub.url)) for _ in rates]
+        clients = [stack.enter_context(PythonClient(shared_hub.url)) for _ in rates]
         for client, rate in zip(clients, rates, strict=True):
             client.call("subscribe", {"pairs": "EUR_USD", "max_rate": rate})
         for _ in range(20):
@@ -219,7 +204,7 @@ def test_clients_of_many_rates_beside_each_other(hub: Web, bystander: Bystander)
 # clients that do not keep up
 
 
-def test_polling_client_that_does_not_poll_gets_the_latest_and_the_count_of_the_rest(server: Server, bystander: Bystander) -> None:
+def test_polling_client_that_pauses_gets_the_latest_price_and_a_gap_notice(server: Server, bystander: Bystander) -> None:
     polling = joined_by_polling(server)
     assert polling.post('42["subscribe",{"pairs":"EUR_USD"}]').body == b"ok"
     assert polling.collect(1)[0].startswith('42["subscription_confirmed"')
@@ -246,10 +231,10 @@ def test_polling_client_that_does_not_poll_gets_the_latest_and_the_count_of_the_
     polling.post("1")
 
 
-def test_clients_that_vanish_without_a_word_are_forgotten(servers: Servers, tmp_path: Path) -> None:
-    """They neither close nor answer, over every transport and at every stage."""
+def test_sessions_of_vanished_clients_end_after_the_ping_timeout(shared_settings: Settings, tmp_path: Path) -> None:
+    """The clients neither close nor answer, over each transport and at each stage."""
     extra = {"WEBSOCKET_PING_INTERVAL": "1", "WEBSOCKET_PING_TIMEOUT": "1"}
-    with Web("hub", config(servers, tmp_path), tmp_path / "hub.log", **extra) as hub, ExitStack() as stack:
+    with Web("hub", shared_settings, tmp_path / "hub.log", **extra) as hub, ExitStack() as stack:
         until(lambda: sessions(hub) == 0, what="an empty hub")
         descriptors = psutil.Process(_worker(hub)).num_fds()
         server = Server("127.0.0.1", hub.port)
@@ -272,21 +257,21 @@ def _worker(hub: Web) -> int:
     return pid
 
 
-def test_connections_come_and_go_and_leave_nothing(hub: Web, server: Server) -> None:
-    process = psutil.Process(_worker(hub))
-    before = sessions(hub)
+def test_connections_that_end_leave_no_session_descriptor_or_memory(shared_hub: Web, server: Server) -> None:
+    process = psutil.Process(_worker(shared_hub))
+    before = sessions(shared_hub)
     _churn(server, CHURN // 4)  # warms up the allocator
-    until(lambda: sessions(hub) <= before, 60, "their sessions' end")
+    until(lambda: sessions(shared_hub) <= before, 60, "their sessions' end")
     descriptors, sizes = process.num_fds(), [process.memory_info().rss]
     for _ in range(2):
         _churn(server, CHURN // 2)
-        until(lambda: sessions(hub) <= before, 60, "their sessions' end")
+        until(lambda: sessions(shared_hub) <= before, 60, "their sessions' end")
         sizes.append(process.memory_info().rss)
     until(lambda: process.num_fds() <= descriptors + 1, 60, f"as few descriptors as the {descriptors} before")
-    # What the clock still knows of ended sessions, until their time has come, is small; a leaked
-    # connection would be ten times this.
+    # Timers of ended sessions stay until they expire, and are small. A leaked connection would be
+    # ten times as large.
     assert sizes[2] - sizes[1] <= 4 * 2**20 + 4096 * (CHURN // 2), sizes
-    with PythonClient(hub.url) as client:
+    with PythonClient(shared_hub.url) as client:
         stats = client.call("get_server_stats")
         assert (stats["connected_clients"], stats["total_subscriptions"], stats["subscriptions_by_pair"]) == (1, 0, {})
         assert stats["outbox_bytes"] < 2000
@@ -311,7 +296,7 @@ def _churn(server: Server, times: int) -> None:
 
 
 @pytest.mark.parametrize("size", [65_537, 2**20])
-def test_frames_too_large_end_their_sender_alone(size: int, server: Server, bystander: Bystander) -> None:
+def test_frame_too_large_closes_its_sender_alone(size: int, server: Server, bystander: Bystander) -> None:
     with joined(server) as socket:
         socket.send_bytes(frame(TEXT, b"4" + b"x" * size))
         assert socket.closed() == 1009
@@ -320,7 +305,7 @@ def test_frames_too_large_end_their_sender_alone(size: int, server: Server, byst
     assert polling.get().status == 400
 
 
-def test_text_that_is_none_ends_its_sender_alone(server: Server, bystander: Bystander) -> None:
+def test_invalid_utf8_closes_its_sender_alone(server: Server, bystander: Bystander) -> None:
     with joined(server) as socket:
         socket.send_bytes(frame(TEXT, b'42["ping",{"timestamp":"\xff"}]'))
         assert socket.closed() == 1007
@@ -329,7 +314,7 @@ def test_text_that_is_none_ends_its_sender_alone(server: Server, bystander: Byst
     assert polling.get().status == 400
 
 
-def test_flood_of_events_is_refused_and_nobody_else_waits(server: Server, bystander: Bystander) -> None:
+def test_flood_of_events_is_refused_without_delay_for_others(server: Server, bystander: Bystander) -> None:
     with joined(server) as socket:
         count = 1500
         socket.send(*[f'42{number}["ping",{{"timestamp":{number}}}]' for number in range(count)])
@@ -387,15 +372,17 @@ def _small(value: Any) -> Any:
     return value % 2**63 if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def harmless(heard: str | bytes) -> bool:
+def harmless(answer: str | bytes) -> bool:
     """Return True if an answer reveals no internals of the server."""
-    text = heard.decode(errors="replace") if isinstance(heard, bytes) else heard
+    text = answer.decode(errors="replace") if isinstance(answer, bytes) else answer
     return not any(word in text for word in ("Traceback", 'File "', "site-packages", "Error(", '"internal"'))
 
 
 @given(packets=packets, join=st.booleans())
 @relaxed
-def test_malformed_packets_over_websocket(server: Server, bystander: Bystander, packets: list[str | bytes], join: bool) -> None:
+def test_malformed_packets_over_websocket_disturb_no_other_client(
+    server: Server, bystander: Bystander, packets: list[str | bytes], join: bool
+) -> None:
     with joined(server) if join else WebSocket(server, PATH) as socket:
         with suppress(OSError):
             socket.send(*packets)
@@ -405,7 +392,7 @@ def test_malformed_packets_over_websocket(server: Server, bystander: Bystander, 
 
 @given(packets=packets, join=st.booleans(), separator=st.sampled_from(["\x1e", "\x1e\x1e", "", "\n"]))
 @relaxed
-def test_malformed_packets_over_polling(
+def test_malformed_packets_over_polling_disturb_no_other_client(
     server: Server, bystander: Bystander, packets: list[str | bytes], join: bool, separator: str
 ) -> None:
     polling = joined_by_polling(server) if join else Polling(server, PATH)
@@ -421,7 +408,7 @@ def test_malformed_packets_over_polling(
 
 @given(data=st.binary(min_size=1, max_size=60))
 @relaxed
-def test_bytes_that_are_no_frames(server: Server, bystander: Bystander, data: bytes) -> None:
+def test_bytes_that_are_no_frames_disturb_no_other_client(server: Server, bystander: Bystander, data: bytes) -> None:
     with joined(server) as socket:
         socket.send_bytes(data)
         bystander.publish()
@@ -430,13 +417,22 @@ def test_bytes_that_are_no_frames(server: Server, bystander: Bystander, data: by
 # errors of the hub
 
 
+@pytest.fixture(scope="module")
+def faulty_hub(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, Path]]:
+    """A hub that fails at each connection while the returned file exists."""
+    folder = tmp_path_factory.mktemp("faulty")
+    fault = folder / "fault"
+    with variant("with_fault", shared_settings, folder / "hub.log", FAULT_FILE=str(fault)) as hub:
+        yield hub, fault
+
+
 @pytest.mark.parametrize("name", ["ValueError", "KeyError", "RuntimeError"])
-def test_connected_that_raises_closes_that_client_alone(name: str, servers: Servers, bus: Bus, tmp_path: Path) -> None:
-    fault = tmp_path / "fault"
-    hub = Web("hub", config(servers, tmp_path), tmp_path / "hub.log", FAULT_FILE=str(fault))
-    hub.argv[-1] = "tests.integration.broken_hub:hub()"
-    with hub, PythonClient(hub.url) as client:
-        bystander = Bystander(client, bus, "EUR_USD")
+def test_connected_that_raises_closes_that_client_alone(name: str, faulty_hub: tuple[Web, Path], shared_bus: Bus) -> None:
+    hub, fault = faulty_hub
+    until(lambda: sessions(hub) == 0, 60, "the end of earlier sessions")
+    earlier = len(hub.output())
+    with PythonClient(hub.url) as client:
+        bystander = Bystander(client, shared_bus, "EUR_USD")
         client.call("subscribe", {"pairs": "EUR_USD"})
         server = Server("127.0.0.1", hub.port)
         fault.write_text(name)
@@ -453,7 +449,8 @@ def test_connected_that_raises_closes_that_client_alone(name: str, servers: Serv
         fault.unlink()
         with joined(server):
             assert bystander.stats()["connected_clients"] == 2
-        failures = [record for line in hub.output().splitlines() if (record := orjson.loads(line)).get("level") == "ERROR"]
+        output = hub.output()[earlier:]
+        failures = [record for line in output.splitlines() if (record := orjson.loads(line)).get("level") == "ERROR"]
         assert len(failures) == 2
         assert all(name in str(record) and "Traceback" in str(record) for record in failures)
 
@@ -461,10 +458,10 @@ def test_connected_that_raises_closes_that_client_alone(name: str, servers: Serv
 # health
 
 
-def test_health_says_whether_new_clients_are_well_served(servers: Servers, tmp_path: Path) -> None:
+def test_health_is_503_while_the_hub_has_no_redis(shared_settings: Settings, tmp_path: Path) -> None:
     with (
         Breakable(embedded.redis(tmp_path), tmp_path) as redis,
-        Web("hub", config(servers, tmp_path, redis.url), tmp_path / "hub.log") as hub,
+        Web("hub", settings_for(str(shared_settings.database_url), redis.url, tmp_path), tmp_path / "hub.log") as hub,
     ):
 
         def health() -> tuple[int, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ops.running import get
 from tests.conftest import until
-from tests.processes import Running, free_port
+from tests.support.processes import Running, free_port
 
 _WORKER = "config.gunicorn.eventlet_worker.EventletWorker"
 

@@ -25,9 +25,9 @@ import pytest
 
 from config.settings import Settings
 from db.bus import Bus
-from tests.clients import PythonClient
 from tests.conftest import until
-from tests.processes import ROOT, Running, Web, free_port, jobs
+from tests.support.clients import PythonClient
+from tests.support.processes import ROOT, Running, Web, free_port, jobs
 
 EXAMPLES = ROOT / "clients/examples"
 ENVIRON = {"PYTHONPATH": str(ROOT / "clients/python"), "MPLBACKEND": "svg"}  # the report asks for its own back end

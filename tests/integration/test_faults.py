@@ -30,9 +30,9 @@ from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import run_once
 from ops import embedded, running
 from ops.embedded.server import Server
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
-from tests.processes import ROOT, Running, Web, jobs
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import ROOT, Running, Web, jobs
 
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 

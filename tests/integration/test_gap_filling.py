@@ -22,8 +22,8 @@ from jobs.feeds.http_json import JsonClient
 from jobs.gaps.trades import TradeGaps
 from jobs.store.writer import BatchRule, TradeQueue, Writer
 from tests.integration.test_gaps import trade, watermarks
-from tests.rows import TIME, count, gaps, put, stored
 from tests.standins.binance import BinanceStandIn
+from tests.support.store import TIME, count_trades, put_trades, stored_trades, trade_gaps
 
 NOW = datetime(2025, 11, 19, tzinfo=UTC)
 STOP = threading.Event()  # never set
@@ -59,10 +59,10 @@ def world(tmp_path: Path, store: Store, bus: Bus) -> Iterator[Callable[..., Worl
 def test_skipped_ids_are_filled(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
-    put(store, [*bitcoin[:10], *bitcoin[11:500], *bitcoin[2100:], *ether[3:40], *ether[41:]])
+    put_trades(store, [*bitcoin[:10], *bitcoin[11:500], *bitcoin[2100:], *ether[3:40], *ether[41:]])
     here.fill()
-    assert stored(store) == [*bitcoin, *ether[3:]]  # what was before the first was never promised
-    assert {(row[0], row[4]) for row in gaps(store)} == {("BTCUSDT", "filled"), ("ETHUSDT", "filled")}
+    assert stored_trades(store) == [*bitcoin, *ether[3:]]  # what was before the first was never promised
+    assert {(row[0], row[4]) for row in trade_gaps(store)} == {("BTCUSDT", "filled"), ("ETHUSDT", "filled")}
     asked = here.asked()
     here.fill()
     assert here.asked() == asked  # a whole store asks for nothing
@@ -71,7 +71,7 @@ def test_skipped_ids_are_filled(store: Store, world: Callable[..., World]) -> No
 def test_minutes_of_filled_trades_are_marked_for_the_candles(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
-    put(store, [bitcoin[0], bitcoin[-1]])
+    put_trades(store, [bitcoin[0], bitcoin[-1]])
     with store.transaction() as cursor:
         cursor.execute("TRUNCATE candle_marks")
     here.fill()
@@ -83,29 +83,29 @@ def test_minutes_of_filled_trades_are_marked_for_the_candles(store: Store, world
 def test_tail_is_fetched_after_a_reconnection(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
-    put(store, bitcoin[:100])
+    put_trades(store, bitcoin[:100])
     here.fill()
-    assert count(store) == 100  # no hole shows: nothing is asked for
+    assert count_trades(store) == 100  # no hole shows: nothing is asked for
     here.fill(reconnected=True)
-    assert stored(store) == bitcoin  # and nothing of ETHUSDT: no history is claimed of a symbol that never was live
+    assert stored_trades(store) == bitcoin  # and nothing of ETHUSDT: no history is claimed of a symbol that never was live
     assert watermarks(store) == {"BTCUSDT": bitcoin[-1].trade_id}
 
 
 def test_tail_ends_at_the_first_live_trade(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
-    put(store, bitcoin[:100])
+    put_trades(store, bitcoin[:100])
     pages = here.history.trades
 
     def with_live(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
         for page in pages(*arguments, **options):
-            put(store, bitcoin[2900:])
+            put_trades(store, bitcoin[2900:])
             yield page
 
     here.history.trades = with_live  # type: ignore[method-assign]
     assert here.gaps.round(True, STOP) is False
-    assert stored(store) == bitcoin
-    assert [row[1:5] for row in gaps(store)] == [(bitcoin[1100].trade_id, bitcoin[2899].trade_id, 1800, "filled")]
+    assert stored_trades(store) == bitcoin
+    assert [row[1:5] for row in trade_gaps(store)] == [(bitcoin[1100].trade_id, bitcoin[2899].trade_id, 1800, "filled")]
 
 
 def test_absent_trades_are_unfillable_after_the_settling_time(store: Store, bus: Bus, tmp_path: Path) -> None:
@@ -116,53 +116,53 @@ def test_absent_trades_are_unfillable_after_the_settling_time(store: Store, bus:
         here = World(store, bus, exchange)
         lost = [number for _, number in exchange.state()["lost"]]
         bitcoin = here.trades["BTCUSDT"]
-        put(store, [bitcoin[0], bitcoin[-1]])
+        put_trades(store, [bitcoin[0], bitcoin[-1]])
         here.fill()
-        assert stored(store) == bitcoin
+        assert stored_trades(store) == bitcoin
         whole = ("BTCUSDT", lost[0], lost[2], 3)
-        assert gaps(store) == [(*whole, "open", "the exchange's history does not have them")]
+        assert trade_gaps(store) == [(*whole, "open", "the exchange's history does not have them")]
         here.now += timedelta(seconds=59)
         here.fill()
-        assert gaps(store, "unfillable") == []
+        assert trade_gaps(store, "unfillable") == []
         here.now += timedelta(seconds=1)
         here.fill()
-        assert gaps(store) == [(*whole, "unfillable", "the exchange's history does not have them")]
+        assert trade_gaps(store) == [(*whole, "unfillable", "the exchange's history does not have them")]
         asked = here.asked()
         here.fill(reconnected=True)
-        assert (gaps(store, "open"), here.asked()) == ([], asked + 1)  # the tail alone: what is given up is not asked for again
+        assert (trade_gaps(store, "open"), here.asked()) == ([], asked + 1)  # the tail alone: what is given up is not asked for again
         late = World(store, bus, exchange)
-        put(store, [Trade("BTCUSDT", number, bitcoin[300].time, "1.00", "1.00", "buy") for number in lost])
+        put_trades(store, [Trade("BTCUSDT", number, bitcoin[300].time, "1.00", "1.00", "buy") for number in lost])
         late.fill()  # of a later process
-        assert [row[4] for row in gaps(store)] == ["filled"]
+        assert [row[4] for row in trade_gaps(store)] == ["filled"]
 
 
 @pytest.mark.parametrize(("status", "words"), [(503, "HTTP 503"), (500, "HTTP 500"), (418, "HTTP 418")])
 def test_gap_stays_open_during_an_outage_and_is_filled_later(store: Store, world: Callable[..., World], status: int, words: str) -> None:
     here = world()
     bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
-    put(store, [*bitcoin[:20], *bitcoin[30:], *ether[:20], *ether[30:]])
+    put_trades(store, [*bitcoin[:20], *bitcoin[30:], *ether[:20], *ether[30:]])
     here.exchange.control("refuse", status=status, count=2)
     for reconnected in (True, False):
         with pytest.raises(SourceError, match=words):
             here.fill(reconnected=reconnected)
         # Whether a hole was tried or not: why it is open can be read.
-        assert [(row[0], row[3], row[4]) for row in gaps(store)] == [("BTCUSDT", 10, "open"), ("ETHUSDT", 10, "open")]
-        assert all(words in row[5] for row in gaps(store))
+        assert [(row[0], row[3], row[4]) for row in trade_gaps(store)] == [("BTCUSDT", 10, "open"), ("ETHUSDT", 10, "open")]
+        assert all(words in row[5] for row in trade_gaps(store))
     here.fill()
-    assert stored(store) == [*bitcoin, *ether]
-    assert [(row[4], row[5]) for row in gaps(store)] == [("filled", None)] * 2
+    assert stored_trades(store) == [*bitcoin, *ether]
+    assert [(row[4], row[5]) for row in trade_gaps(store)] == [("filled", None)] * 2
 
 
 def test_requested_pause_of_the_exchange_is_kept(store: Store, world: Callable[..., World]) -> None:
     here = world()
     here.history._client = JsonClient(here.exchange.rest_url)
     bitcoin = here.trades["BTCUSDT"]
-    put(store, [*bitcoin[:20], *bitcoin[30:]])
+    put_trades(store, [*bitcoin[:20], *bitcoin[30:]])
     here.exchange.control("refuse", status=429, count=1, retry_after=2)
     began = time.monotonic()
     here.fill()
     assert time.monotonic() - began >= 2
-    assert stored(store) == bitcoin
+    assert stored_trades(store) == bitcoin
 
 
 def test_unknown_symbol_does_not_block_the_others(store: Store, bus: Bus, tmp_path: Path) -> None:
@@ -171,50 +171,50 @@ def test_unknown_symbol_does_not_block_the_others(store: Store, bus: Bus, tmp_pa
         here = World(store, bus, exchange)
         here.gaps._symbols.insert(0, "NOBODY")
         bitcoin = here.trades["BTCUSDT"]
-        put(store, [trade(1, "NOBODY"), trade(3, "NOBODY"), bitcoin[0], bitcoin[5]])
+        put_trades(store, [trade(1, "NOBODY"), trade(3, "NOBODY"), bitcoin[0], bitcoin[5]])
         here.fill(reconnected=True)
-        assert stored(store) == [*bitcoin, trade(1, "NOBODY"), trade(3, "NOBODY")]
-        assert gaps(store, "open") == [("NOBODY", 2, 2, 1, "open", "HTTP 400: Invalid symbol.")]
+        assert stored_trades(store) == [*bitcoin, trade(1, "NOBODY"), trade(3, "NOBODY")]
+        assert trade_gaps(store, "open") == [("NOBODY", 2, 2, 1, "open", "HTTP 400: Invalid symbol.")]
 
 
 def test_too_long_gap_is_reported_and_left_to_the_operator(store: Store, world: Callable[..., World]) -> None:
     here = world(longest=1000)
     bitcoin = here.trades["BTCUSDT"]
-    put(store, [*bitcoin[:20], *bitcoin[1021:]])
+    put_trades(store, [*bitcoin[:20], *bitcoin[1021:]])
     here.fill()
-    (gap,) = gaps(store)
+    (gap,) = trade_gaps(store)
     assert gap[3:] == (1001, "unfillable", "longer than 1000 trades: left to `manage.py backfill`")
     assert here.asked() == 0
-    put(store, bitcoin[20:600])  # somebody did a part of it; the next process sees that
+    put_trades(store, bitcoin[20:600])  # somebody did a part of it; the next process sees that
     world(longest=1000).fill()
-    assert stored(store) == bitcoin
+    assert stored_trades(store) == bitcoin
 
 
 def test_long_gaps_are_filled_in_parts_after_the_short_ones(store: Store, world: Callable[..., World]) -> None:
     here = world(pages=1)
     bitcoin, ether = here.trades["BTCUSDT"], here.trades["ETHUSDT"]
-    put(store, [bitcoin[0], bitcoin[-1], *ether[:10], *ether[11:]])
+    put_trades(store, [bitcoin[0], bitcoin[-1], *ether[:10], *ether[11:]])
     assert here.gaps.round(False, STOP) is True
-    assert stored(store) == [*bitcoin[:1001], bitcoin[-1], *ether]
-    assert [(row[1], row[4]) for row in gaps(store, "open")] == [(bitcoin[1001].trade_id, "open")]
+    assert stored_trades(store) == [*bitcoin[:1001], bitcoin[-1], *ether]
+    assert [(row[1], row[4]) for row in trade_gaps(store, "open")] == [(bitcoin[1001].trade_id, "open")]
     here.fill()
-    assert stored(store) == [*bitcoin, *ether]
+    assert stored_trades(store) == [*bitcoin, *ether]
 
 
 def test_long_tail_is_fetched_in_parts(store: Store, world: Callable[..., World]) -> None:
     here = world(pages=1)
     bitcoin = here.trades["BTCUSDT"]
-    put(store, bitcoin[:1])
+    put_trades(store, bitcoin[:1])
     assert here.gaps.round(True, STOP) is True
-    assert count(store) == 1001
+    assert count_trades(store) == 1001
     here.fill()
-    assert stored(store) == bitcoin
+    assert stored_trades(store) == bitcoin
 
 
 def test_trades_stored_before_a_kill_are_not_fetched_again(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
-    put(store, [bitcoin[0], bitcoin[-1]])
+    put_trades(store, [bitcoin[0], bitcoin[-1]])
     pages = here.history.trades
 
     def killed(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
@@ -224,18 +224,18 @@ def test_trades_stored_before_a_kill_are_not_fetched_again(store: Store, world: 
     here.history.trades = killed  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         here.fill()
-    assert count(store) == 1002
+    assert count_trades(store) == 1002
     after = world()
     before = after.asked()
     after.fill()
-    assert stored(store) == bitcoin
+    assert stored_trades(store) == bitcoin
     assert after.asked() - before == -(-(len(bitcoin) - 1002) // 1000)
 
 
 def test_stop_ends_a_fill_at_the_next_page(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]
-    put(store, [bitcoin[0], bitcoin[-1]])
+    put_trades(store, [bitcoin[0], bitcoin[-1]])
     stop, pages = threading.Event(), here.history.trades
 
     def stopping(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
@@ -246,13 +246,13 @@ def test_stop_ends_a_fill_at_the_next_page(store: Store, world: Callable[..., Wo
     here.history.trades = stopping  # type: ignore[method-assign]
     with pytest.raises(Stopped):
         here.gaps.round(False, stop)
-    assert count(store) == 1002
+    assert count_trades(store) == 1002
 
 
 def test_trades_on_their_way_to_the_store_are_not_fetched(store: Store, bus: Bus, world: Callable[..., World]) -> None:
     here = world(store_wait=30.0)
     bitcoin = here.trades["BTCUSDT"]
-    put(store, bitcoin[:100])
+    put_trades(store, bitcoin[:100])
     bus.publish_trades(bitcoin[100:], "test/1")
     stop = threading.Event()
     writer = threading.Thread(target=Writer(bus, store, BatchRule(100, 50), TradeQueue(bus)).run, args=(stop,))
@@ -260,6 +260,6 @@ def test_trades_on_their_way_to_the_store_are_not_fetched(store: Store, bus: Bus
     here.fill(reconnected=True)
     stop.set()
     writer.join(20)
-    assert stored(store) == bitcoin
+    assert stored_trades(store) == bitcoin
     assert here.asked() == 1  # one look at the tail, and it was empty
     assert bus.unstored(topics.TRADES) == 0

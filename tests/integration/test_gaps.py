@@ -14,7 +14,7 @@ from db.gaps import advance_watermark, narrow, open_gaps
 from db.messages import Trade
 from db.postgres import Store
 from db.timestamps import format_time, parse_time
-from tests.rows import gaps, put
+from tests.support.store import put_trades, trade_gaps
 
 NOW = datetime(2025, 11, 19, tzinfo=UTC)
 
@@ -32,11 +32,11 @@ def trade(number: int, symbol: str = "BTCUSDT") -> Trade:
 
 
 def test_holes_are_recorded_when_the_watermark_passes_them(store: Store) -> None:
-    put(store, [trade(number) for number in (100, 101, 104, 105, 110)])
+    put_trades(store, [trade(number) for number in (100, 101, 104, 105, 110)])
     with store.transaction() as cursor:
         step = advance_watermark(cursor, "binance", "BTCUSDT", NOW)
     assert (step.holes, step.more) == (2, False)
-    assert gaps(store) == [("BTCUSDT", 102, 103, 2, "open", None), ("BTCUSDT", 106, 109, 4, "open", None)]
+    assert trade_gaps(store) == [("BTCUSDT", 102, 103, 2, "open", None), ("BTCUSDT", 106, 109, 4, "open", None)]
     assert watermarks(store) == {"BTCUSDT": 110}
     with store.transaction() as cursor:
         cursor.execute("SELECT start_time, end_time FROM gaps ORDER BY first_id")
@@ -48,11 +48,11 @@ def test_holes_are_recorded_when_the_watermark_passes_them(store: Store) -> None
 def test_symbol_without_trades_has_neither_watermark_nor_gap(store: Store) -> None:
     with store.transaction() as cursor:
         assert advance_watermark(cursor, "binance", "BTCUSDT", NOW).holes == 0
-    assert (watermarks(store), gaps(store)) == ({}, [])
+    assert (watermarks(store), trade_gaps(store)) == ({}, [])
 
 
 def test_rolled_back_watermark_records_no_gap(store: Store) -> None:
-    put(store, [trade(1), trade(9)])
+    put_trades(store, [trade(1), trade(9)])
 
     def killed_before_the_commit() -> None:
         with store.transaction() as cursor:
@@ -61,7 +61,7 @@ def test_rolled_back_watermark_records_no_gap(store: Store) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         killed_before_the_commit()
-    assert (watermarks(store), gaps(store)) == ({}, [])
+    assert (watermarks(store), trade_gaps(store)) == ({}, [])
 
 
 @hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -84,7 +84,7 @@ def test_open_gaps_equal_the_missing_trades_in_any_order(
     everything = ids | {number for number in later if number > first}
     parts = [[first], *(order[start::batches] for start in range(batches)), sorted(everything - ids)]
     for part in parts:
-        put(store, [trade(number) for number in part])
+        put_trades(store, [trade(number) for number in part])
         more = True
         while more:
             with store.transaction() as cursor:
@@ -100,15 +100,15 @@ def test_open_gaps_equal_the_missing_trades_in_any_order(
 
 
 def test_partly_filled_gap_becomes_its_remaining_holes(store: Store) -> None:
-    put(store, [trade(1), trade(10)])
+    put_trades(store, [trade(1), trade(10)])
     with store.transaction() as cursor:
         advance_watermark(cursor, "binance", "BTCUSDT", NOW)
-    put(store, [trade(number) for number in (4, 5, 8)])
+    put_trades(store, [trade(number) for number in (4, 5, 8)])
     with store.transaction() as cursor:
         (gap,) = open_gaps(cursor, "binance")
         narrow(cursor, "binance", gap, NOW)
-    assert [row[1:5] for row in gaps(store)] == [(2, 3, 2, "open"), (6, 7, 2, "open"), (9, 9, 1, "open")]
-    put(store, [trade(number) for number in range(1, 10)])
+    assert [row[1:5] for row in trade_gaps(store)] == [(2, 3, 2, "open"), (6, 7, 2, "open"), (9, 9, 1, "open")]
+    put_trades(store, [trade(number) for number in range(1, 10)])
     with store.transaction() as cursor:
         assert [narrow(cursor, "binance", gap, NOW) for gap in open_gaps(cursor, "binance")] == [[], [], []]
-    assert {row[4] for row in gaps(store)} == {"filled"}
+    assert {row[4] for row in trade_gaps(store)} == {"filled"}

@@ -26,10 +26,10 @@ from jobs.runtime.runs import JobFailed, Runner, run_once
 from jobs.scheduler import TIMED
 from jobs.store.rollup import RollUp
 from jobs.store.writer import BatchRule, PriceQueue, Writer
-from tests.fx_hours import FOLDER
-from tests.jobs_oracle import fx_volatility
 from tests.standins.oanda import OandaStandIn
-from tests.stored_hours import HOUR, candle, put, recorded, select
+from tests.support.oracles import fx_volatility
+from tests.support.recordings import FOLDER, recorded
+from tests.support.store import HOUR, candle, put_candles, select
 
 NOON = datetime(2021, 9, 15, 12, tzinfo=UTC)
 START = datetime(2021, 9, 1, tzinfo=UTC)
@@ -48,7 +48,7 @@ def estimates(store: Store) -> dict[tuple[str, str], float]:
 
 
 def test_run_waits_for_prices_on_the_bus(work: JobContext, store: Store, bus: Bus) -> None:
-    put(store, [candle("EUR_USD", NOON - number * HOUR, ("1.1", "1.1", "1.1", "1.1")) for number in range(2, 40)])
+    put_candles(store, [candle("EUR_USD", NOON - number * HOUR, ("1.1", "1.1", "1.1", "1.1")) for number in range(2, 40)])
     moment = format_time(NOON - timedelta(minutes=5))
     bus.publish_prices([Tick("EUR_USD", "1.2", "1.2", "1.2", moment, "oanda")])
     run = threading.Thread(target=hourly_job, args=(work, NOON))
@@ -99,7 +99,7 @@ def test_run_does_not_wait_for_marks_of_other_times(
 
 @pytest.mark.parametrize("name", ["hourly_job", "daily_correlation_job"])
 def test_stop_during_the_wait_is_no_success(work: JobContext, store: Store, name: str) -> None:
-    put(store, recorded(["EUR_USD", "GBP_USD"], START, NOON))
+    put_candles(store, recorded(["EUR_USD", "GBP_USD"], START, NOON))
     with store.transaction() as cursor:
         cursor.execute("INSERT INTO candle_marks VALUES ('EUR_USD', %s)", (NOON - HOUR,))
     work.stop.set()
@@ -113,8 +113,8 @@ def test_stop_during_the_wait_is_no_success(work: JobContext, store: Store, name
 
 
 def test_two_concurrent_runs_leave_the_rows_of_one(work: JobContext, store: Store, bus: Bus) -> None:
-    """A manual run during the scheduler's run."""
-    put(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, NOON))
+    """A run by hand beside the scheduler's."""
+    put_candles(store, recorded(["EUR_USD", "GBP_USD", "USD_JPY"], START, NOON))
     eager = replace(work, settings=replace(work.settings, volatility_threshold=0.0001, volatility_critical=0.5))
     midnight = NOON.replace(hour=0)
     jobs: list[Callable[[], int]] = [lambda: hourly_job(eager, NOON), lambda: daily_correlation_job(eager, midnight)] * 4
@@ -143,8 +143,8 @@ def broker() -> Iterator[OandaStandIn]:
 def fed(work: JobContext, store: Store, broker: OandaStandIn, monkeypatch: pytest.MonkeyPatch) -> JobContext:
     """JobContext with OANDA as a source, and a store with all but its last three hours."""
     monkeypatch.setattr("jobs.feeds.http_json.retry_delay", lambda attempt, jitter: 0.01)
-    monkeypatch.setattr(hour_end, "CANDLE_WAIT_SECONDS", 0.3)  # no writer stores the published prices
-    put(store, recorded(["EUR_USD", "USD_JPY"], START, NOON - 3 * HOUR))
+    monkeypatch.setattr(hour_end, "CANDLE_WAIT_SECONDS", 0.3)  # nobody stores what the runs publish
+    put_candles(store, recorded(["EUR_USD", "USD_JPY"], START, NOON - 3 * HOUR))
     settings = replace(
         work.settings,
         sources=(SourceSpec("oanda"),),
@@ -175,8 +175,8 @@ def test_last_hours_are_fetched_again(fed: JobContext, store: Store, broker: Oan
 
 
 def test_unavailable_broker_fails_the_run_which_is_retried(fed: JobContext, store: Store, bus: Bus, broker: OandaStandIn) -> None:
-    """Figures that do not depend on the broker are stored at once."""
-    put(store, [candle("BTCUSDT", NOON - number * HOUR, ("9", "10", "8", "9.5")) for number in range(1, 40)])
+    """And what does not depend on it is there at once."""
+    put_candles(store, [candle("BTCUSDT", NOON - number * HOUR, ("9", "10", "8", "9.5")) for number in range(1, 40)])
     broker.control(do="refuse", status=503, times=10, path="candles")  # two runs, five requests each
     with pytest.raises(SourceError, match="503"):
         hourly_job(fed, NOON)
@@ -195,7 +195,7 @@ def test_own_candles_replace_those_that_the_broker_refuses(
     fed: JobContext, store: Store, broker: OandaStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = recorded(["EUR_USD", "USD_JPY"], NOON - 3 * HOUR, NOON)
-    put(store, [replace(row, source="ticks") for row in own])
+    put_candles(store, [replace(row, source="ticks") for row in own])
     broker.control(do="refuse", status=401, times=100, path="candles")
     hourly_job(fed, NOON)
     assert_as_recorded(store)
@@ -206,7 +206,7 @@ def test_own_candles_replace_those_that_the_broker_refuses(
 
 def test_candle_of_the_broker_replaces_our_own(fed: JobContext, store: Store) -> None:
     own: list[Any] = recorded(["EUR_USD", "USD_JPY"], NOON - HOUR, NOON)
-    put(store, [replace(row, source="ticks", mid=("1", "9", "1", "5")) for row in own])
+    put_candles(store, [replace(row, source="ticks", mid=("1", "9", "1", "5")) for row in own])
     hourly_job(fed, NOON)
     assert_as_recorded(store)
 

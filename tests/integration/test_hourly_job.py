@@ -23,8 +23,9 @@ from jobs.figures.hourly import hourly_job
 from jobs.runtime.context import JobContext
 from jobs.store.rollup import RollUp
 from jobs.store.writer import BatchRule, PriceQueue, Writer
-from tests.jobs_oracle import Estimate, Key, fx_volatility
-from tests.stored_hours import HOUR, candle, put, recorded, select
+from tests.support.oracles import Estimate, EstimateKey, fx_volatility
+from tests.support.recordings import recorded
+from tests.support.store import HOUR, candle, put_candles, select
 
 PAIRS = ("EUR_USD", "GBP_USD", "USD_JPY", "EUR_GBP", "GBP_JPY", "NZD_USD")
 WEDNESDAY = datetime(2021, 9, 15, 12, tzinfo=UTC)
@@ -45,7 +46,7 @@ def make_work(settings: Settings, bus: Bus, store: Store) -> MakeWork:
     return make
 
 
-def stored(store: Store, as_of: datetime) -> dict[Key, Estimate]:
+def stored(store: Store, as_of: datetime) -> dict[EstimateKey, Estimate]:
     rows = select(store, "SELECT symbol, estimator, volatility, annualised, observations FROM volatility WHERE time = %s", as_of)
     return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
 
@@ -66,7 +67,7 @@ def with_holes(rows: list[CandleRow], share: float) -> list[CandleRow]:
 @pytest.mark.parametrize("as_of", [WEDNESDAY, MONDAY, MONDAY + 19 * HOUR, SATURDAY - 15 * HOUR])
 def test_volatilities_equal_those_of_pandas(make_work: MakeWork, store: Store, as_of: datetime, share: float) -> None:
     rows = with_holes(recorded(PAIRS, START, as_of + 5 * HOUR), share)
-    put(store, rows)
+    put_candles(store, rows)
     assert hourly_job(make_work(as_of), as_of) == len(stored(store, as_of))
     expected = fx_volatility(rows, as_of)
     ours = stored(store, as_of)
@@ -78,7 +79,7 @@ def test_volatilities_equal_those_of_pandas(make_work: MakeWork, store: Store, a
 
 
 def test_closed_market_has_no_figures(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    put(store, recorded(PAIRS, START, SATURDAY))
+    put_candles(store, recorded(PAIRS, START, SATURDAY))
     assert hourly_job(make_work(SATURDAY), SATURDAY) == 0
     assert stored(store, SATURDAY) == {}
     assert [published(bus, channel) for channel in topics.relayed()] == [[]] * 5
@@ -92,7 +93,7 @@ def test_job_with_an_empty_store_succeeds(make_work: MakeWork, bus: Bus) -> None
 def test_flat_prices_have_zero_volatility_and_few_hours_none(make_work: MakeWork, store: Store) -> None:
     hours = [WEDNESDAY - number * HOUR for number in range(1, 40)]
     flat = [candle("EUR_USD", start, ("1.1", "1.1", "1.1", "1.1")) for start in hours]
-    put(store, flat + [candle("GBP_USD", start, ("1.3", "1.4", "1.2", "1.35")) for start in hours[:19]])
+    put_candles(store, flat + [candle("GBP_USD", start, ("1.3", "1.4", "1.2", "1.35")) for start in hours[:19]])
     assert hourly_job(make_work(WEDNESDAY), WEDNESDAY) == len(ESTIMATORS) + 1
     assert {(symbol, value) for (symbol, _), (value, _, _) in stored(store, WEDNESDAY).items()} == {("EUR_USD", 0.0)}
 
@@ -101,7 +102,7 @@ def test_contradictory_prices_make_no_figure(make_work: MakeWork, store: Store, 
     """No NaN is stored or published for any input."""
     hours = [WEDNESDAY - number * HOUR for number in range(1, 40)]
     odd = [("1.1", "1.0", "1.2", "1.1"), ("0", "0", "0", "0"), ("1.1", "1.1", "1.1", "-1")]
-    put(store, [candle("EUR_USD", start, odd[number % 3]) for number, start in enumerate(hours)])
+    put_candles(store, [candle("EUR_USD", start, odd[number % 3]) for number, start in enumerate(hours)])
     hourly_job(make_work(WEDNESDAY), WEDNESDAY)
     assert select(store, "SELECT * FROM volatility WHERE 'NaN' IN (volatility, annualised) OR volatility < 0") == []
     for channel in topics.relayed():
@@ -109,7 +110,7 @@ def test_contradictory_prices_make_no_figure(make_work: MakeWork, store: Store, 
 
 
 def test_subscriber_receives_prices_alerts_and_data_ready(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    put(store, recorded(PAIRS, START, WEDNESDAY))
+    put_candles(store, recorded(PAIRS, START, WEDNESDAY))
     work = make_work(WEDNESDAY, volatility_threshold=0.003, volatility_critical=0.006)
     hourly_job(work, WEDNESDAY)
     ready = [(body["data_type"], body["instruments"], body["as_of"]) for body in published(bus, topics.DATA_READY)]
@@ -133,7 +134,7 @@ def test_subscriber_receives_prices_alerts_and_data_ready(make_work: MakeWork, s
 
 
 def test_repeated_run_publishes_only_data_ready_again(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    put(store, recorded(PAIRS, START, WEDNESDAY))
+    put_candles(store, recorded(PAIRS, START, WEDNESDAY))
     work = make_work(WEDNESDAY, volatility_threshold=0.003)
     hourly_job(work, WEDNESDAY)
     write(work)
@@ -144,7 +145,7 @@ def test_repeated_run_publishes_only_data_ready_again(make_work: MakeWork, store
 
 
 def test_earlier_time_than_the_last_judged_makes_no_alert(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    put(store, recorded(PAIRS, START, WEDNESDAY))
+    put_candles(store, recorded(PAIRS, START, WEDNESDAY))
     hourly_job(make_work(WEDNESDAY), WEDNESDAY)
     write(make_work(WEDNESDAY))
     earlier = WEDNESDAY - HOUR
@@ -154,7 +155,7 @@ def test_earlier_time_than_the_last_judged_makes_no_alert(make_work: MakeWork, s
 
 
 def test_instrument_with_own_thresholds_uses_them(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    put(store, recorded(PAIRS, START, WEDNESDAY))
+    put_candles(store, recorded(PAIRS, START, WEDNESDAY))
     own = {"GBP_JPY": (0.0001, 0.5), "EUR_USD": (0.4, 0.5)}
     hourly_job(make_work(WEDNESDAY, volatility_threshold=0.001, volatility_critical=0.002, volatility_thresholds=own), WEDNESDAY)
     alerts = {body["instrument"]: (body["severity"], body["threshold"]) for body in published(bus, topics.VOLATILITY_ALERTS)}
@@ -175,7 +176,7 @@ def test_instrument_with_own_thresholds_uses_them(make_work: MakeWork, store: St
     ],
 )
 def test_closing_price_is_published_if_it_is_new(make_work: MakeWork, store: Store, bus: Bus, time: datetime, mid: str, news: bool) -> None:
-    put(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"), source="oanda")])
+    put_candles(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"), source="oanda")])
     bus.cache_price("EUR_USD", bid=mid, ask=mid, mid=mid, time=time)
     write(make_work(WEDNESDAY))
     hourly_job(make_work(WEDNESDAY), WEDNESDAY)
@@ -184,15 +185,15 @@ def test_closing_price_is_published_if_it_is_new(make_work: MakeWork, store: Sto
 
 def test_later_run_publishes_the_missing_closing_prices(make_work: MakeWork, store: Store, bus: Bus) -> None:
     for symbol in ("EUR_USD", "GBP_USD"):
-        put(store, [candle(symbol, WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
+        put_candles(store, [candle(symbol, WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
         hourly_job(make_work(WEDNESDAY), WEDNESDAY)
         write(make_work(WEDNESDAY))
     assert [body["instrument"] for body in published(bus, topics.PRICES)] == ["EUR_USD", "GBP_USD"]
 
 
 def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    """A candle of a closing price would have a close too, and so on over the whole weekend."""
-    put(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
+    """Else the close of the last hour before a weekend would be a candle of the next, and that one's close a candle again."""
+    put_candles(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
     work = make_work(WEDNESDAY)
     hourly_job(work, WEDNESDAY)
     write(work)

@@ -1,4 +1,4 @@
-"""The hub as a process, through stock clients: every event of the contract, both answers, both transports."""
+"""The hub as a process, with stock clients: every event, both answers, both transports."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import socketio
 
 from config.settings import Settings
 from db.bus import Bus
-from db.messages import Tick
-from tests.clients import NodeClient, PythonClient
+from db.messages import Stamp, Tick
 from tests.conftest import until
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import Web
 
 Client = PythonClient | NodeClient
 CLIENTS: dict[str, Callable[[str], Client]] = {
@@ -29,7 +29,14 @@ CLIENTS: dict[str, Callable[[str], Client]] = {
     "node-polling": lambda url: NodeClient(url, ["polling"]),
     "node-upgrade": lambda url: NodeClient(url, ["polling", "websocket"]),
 }
-TIME = "2025-11-18T12:30:00.000000Z"
+UNPRICED = "AUD_NZD"  # no test publishes a price of it
+
+
+@pytest.fixture(params=CLIENTS)
+def shared_client(request: pytest.FixtureRequest, shared_hub: Web) -> Iterator[Client]:
+    with CLIENTS[request.param](shared_hub.url) as client:
+        client.wait("connection_established")
+        yield client
 
 
 @pytest.fixture
@@ -45,16 +52,25 @@ def client(request: pytest.FixtureRequest, hub: Web) -> Iterator[Client]:
         yield client
 
 
-def publish(bus: Bus, count: int = 1, instrument: str = "EUR_USD") -> list[int]:
-    """Publish prices whose bid tells them apart; their seqs."""
-    return [
-        bus.cache_price(instrument, bid=f"1.{number:05}", ask="2.5", mid="2", time=datetime(2025, 11, 18, tzinfo=UTC)).seq
-        for number in range(count)
-    ]
+def publish(bus: Bus, count: int = 1, instrument: str = "EUR_USD") -> Stamp:
+    """Publish prices with distinct bids; return the stamp of the last one."""
+    for number in range(count):
+        last = bus.cache_price(instrument, bid=f"1.{number:05}", ask="2.5", mid="2", time=datetime(2025, 11, 18, tzinfo=UTC))
+    return last
+
+
+def arrived(client: Client, stamp: Stamp, instrument: str = "EUR_USD") -> Any:
+    """Wait until the price with this stamp is the latest one of the hub, and return it."""
+
+    def latest() -> Any:
+        body = client.call("request_price", {"instrument": instrument})
+        return body if (body.get("seq"), body.get("epoch")) == (stamp.seq, stamp.epoch) else None
+
+    return until(latest, what=f"{instrument} with {stamp}")
 
 
 def answers(client: Client, event: str, answer_event: str, *payload: Any) -> Any:
-    """The ack's body, after checking that the event came too, with the same body."""
+    """Return the body of the ack, after the check that the event has the same body."""
     before = len(client.bodies(answer_event))
     ack = client.call(event, *payload)
     assert client.wait(answer_event, before + 1) == ack
@@ -62,7 +78,7 @@ def answers(client: Client, event: str, answer_event: str, *payload: Any) -> Any
 
 
 def refused(client: Client, event: str, *payload: Any) -> tuple[str, dict[str, Any]]:
-    """Code and details of the error, which comes as event and as ack."""
+    """Return code and details of the error, which is sent as event and as ack."""
     body = answers(client, event, "error", *payload)
     assert set(body) == {"code", "message", "event", "details"}
     assert body["event"] == event[:64]
@@ -70,7 +86,7 @@ def refused(client: Client, event: str, *payload: Any) -> tuple[str, dict[str, A
     return body["code"], body["details"]
 
 
-def test_every_event_has_its_two_answers(client: Client, bus: Bus) -> None:
+def test_every_event_is_answered_as_event_and_as_ack(client: Client, bus: Bus) -> None:
     hello = client.wait("connection_established")
     assert set(hello) >= {"client_id", "message", "server_time", "available_pairs", "ping_interval", "ping_timeout"}
     assert {"EUR_USD", "BTCUSDT", "AAPL"} <= set(hello["available_pairs"])
@@ -111,14 +127,16 @@ def test_every_event_has_its_two_answers(client: Client, bus: Bus) -> None:
     assert (stats["connected_clients"], stats["messages_relayed"], stats["messages_delivered"], stats["redis_connected"]) == (1, 3, 3, True)
 
 
-def test_the_greeting_is_the_first_thing_a_client_hears(client: Client) -> None:
+def test_greeting_is_the_first_message_of_a_connection(shared_client: Client) -> None:
+    client = shared_client
     client.wait("connect")
-    assert {name for name, _ in client.told[:2]} == {"connect", "connection_established"}
-    if isinstance(client, NodeClient):  # which drops what comes before its CONNECT packet
-        assert [name for name, _ in client.told[:2]] == ["connect", "connection_established"]
+    assert {name for name, _ in client.received[:2]} == {"connect", "connection_established"}
+    if isinstance(client, NodeClient):  # socket.io-client drops messages that precede its CONNECT packet
+        assert [name for name, _ in client.received[:2]] == ["connect", "connection_established"]
 
 
-def test_bad_input_gets_a_code_and_the_field_s_name(client: Client) -> None:
+def test_invalid_request_is_refused_with_code_and_field(shared_client: Client) -> None:
+    client = shared_client
     assert refused(client, "subscribe") == ("invalid_payload", {"pairs": ["Missing data for required field."]})
     assert set(refused(client, "subscribe", {"pairs": []})[1]) == {"pairs"}
     assert set(refused(client, "subscribe", {"pairs": {"a": 1}})[1]) == {"pairs"}
@@ -139,15 +157,16 @@ def test_bad_input_gets_a_code_and_the_field_s_name(client: Client) -> None:
     assert set(refused(client, "request_price", {})[1]) == {"instrument"}
     assert set(refused(client, "request_price", {"instrument": 5})[1]) == {"instrument"}
     assert refused(client, "request_price", {"instrument": "XXX_YYY"})[0] == "unknown_instrument"
-    assert refused(client, "request_price", {"instrument": "EUR_USD"})[0] == "no_price"
+    assert refused(client, "request_price", {"instrument": UNPRICED})[0] == "no_price"
     assert refused(client, "ping", 5)[0] == "invalid_payload"
     for name in ("no_such_event", "*", "x" * 500):
         assert refused(client, name, {"a": 1})[0] == "invalid_payload"
-    assert answers(client, "get_subscriptions", "subscriptions_info")["pairs"] == []  # nothing bad had an effect
+    assert answers(client, "get_subscriptions", "subscriptions_info")["pairs"] == []  # no refused request had an effect
 
 
-def test_alerts_go_to_their_rooms_once_and_data_ready_to_everyone(client: Client, hub: Web, bus: Bus) -> None:
-    with PythonClient(hub.url) as outsider:
+def test_alert_is_broadcast_to_its_rooms_once_and_data_ready_to_all(shared_client: Client, shared_hub: Web, shared_bus: Bus) -> None:
+    client, bus = shared_client, shared_bus
+    with PythonClient(shared_hub.url) as outsider:
         client.call("subscribe", {"pairs": ["EUR_USD", "GBP_USD"]})
         outsider.call("subscribe", {"pairs": ["USD_JPY"]})
         bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
@@ -161,17 +180,17 @@ def test_alerts_go_to_their_rooms_once_and_data_ready_to_everyone(client: Client
         assert outsider.bodies("correlation_alert") == outsider.bodies("volatility_alert") == []
 
 
-def test_a_client_that_was_away_gets_exactly_what_it_missed(client: Client, bus: Bus) -> None:
-    publish(bus, 10)
-    body = until(lambda: (got := client.call("request_price", {"instrument": "EUR_USD"})).get("seq") == 10 and got, what="the tenth price")
-    assert isinstance(body, dict)
-    answer = client.call("subscribe", {"pairs": ["EUR_USD", "GBP_USD"], "since": {"EUR_USD": {"epoch": body["epoch"], "seq": 4}}})
+def test_subscribe_since_a_position_delivers_exactly_the_missed_prices(shared_client: Client, shared_bus: Bus) -> None:
+    client, bus = shared_client, shared_bus
+    body = arrived(client, publish(bus, 10))
+    assert body["seq"] == 10
+    answer = client.call("subscribe", {"pairs": ["EUR_USD", UNPRICED], "since": {"EUR_USD": {"epoch": body["epoch"], "seq": 4}}})
     assert answer["recovered"] == {"EUR_USD": True}
     assert answer["snapshot"] == {"EUR_USD": body}
     publish(bus, 2)
     client.wait("price_update", 8)
     assert client.seqs() == [5, 6, 7, 8, 9, 10, 11, 12]
-    names = [name for name, _ in client.told]
+    names = [name for name, _ in client.received]
     assert names.index("subscription_confirmed") < names.index("price_update")
 
 
@@ -179,26 +198,27 @@ def test_a_client_that_was_away_gets_exactly_what_it_missed(client: Client, bus:
     ("since", "recovered"),
     [
         ({"seq": 10}, True),
-        ({"seq": 11}, False),  # from a future this hub knows nothing of
+        ({"seq": 11}, False),  # not published yet
         ({"seq": 3, "epoch": "another"}, False),
         ({"seq": 0}, True),
     ],
 )
-def test_what_cannot_be_told_for_certain_is_not_claimed(hub: Web, bus: Bus, since: dict[str, Any], recovered: bool) -> None:
-    publish(bus, 10)
-    with PythonClient(hub.url) as client:
-        until(lambda: client.call("request_price", {"instrument": "EUR_USD"}).get("seq") == 10)
-        epoch = client.call("request_price", {"instrument": "EUR_USD"})["epoch"]
+def test_recovered_is_true_only_if_the_log_has_all_missed_prices(
+    shared_hub: Web, shared_bus: Bus, since: dict[str, Any], recovered: bool
+) -> None:
+    last = publish(shared_bus, 10)
+    with PythonClient(shared_hub.url) as client:
+        epoch = arrived(client, last)["epoch"]
         answer = client.call("subscribe", {"pairs": "EUR_USD", "since": {"EUR_USD": {"epoch": epoch, **since}}})
         assert answer["recovered"] == {"EUR_USD": recovered}
         assert answer["snapshot"]["EUR_USD"]["seq"] == 10
 
 
-def test_more_was_missed_than_the_hub_keeps(hub: Web, bus: Bus) -> None:
-    with PythonClient(hub.url) as client:
-        publish(bus, 1001)
-        until(lambda: client.call("request_price", {"instrument": "EUR_USD"}).get("seq") == 1001)
-        epoch = client.call("request_price", {"instrument": "EUR_USD"})["epoch"]
+def test_position_older_than_the_log_is_not_recovered(shared_hub: Web, shared_bus: Bus) -> None:
+    with PythonClient(shared_hub.url) as client:
+        last = publish(shared_bus, 1001)
+        assert last.seq == 1001
+        epoch = arrived(client, last)["epoch"]
         for seq, recovered in ((0, False), (1, True)):
             answer = client.call("subscribe", {"pairs": "EUR_USD", "since": {"EUR_USD": {"epoch": epoch, "seq": seq}}})
             assert answer["recovered"] == {"EUR_USD": recovered}
@@ -207,32 +227,36 @@ def test_more_was_missed_than_the_hub_keeps(hub: Web, bus: Bus) -> None:
         assert client.seqs() == list(range(2, 1002))
 
 
-def test_snapshot_and_live_join_without_hole_or_double(hub: Web, bus: Bus) -> None:
-    """Twenty clients come one after the other while prices flow: each sees snapshot + 1, snapshot + 2, …"""
+def test_live_prices_continue_the_snapshot_without_gap_or_repetition(shared_hub: Web, shared_bus: Bus) -> None:
+    """Five clients subscribe four times: each gets snapshot + 1, snapshot + 2, …
+
+    No other test of the shared hub publishes the instrument, so each snapshot is of this epoch.
+    """
+    pair = "AUD_USD"
     with ExitStack() as stack:
-        clients = [stack.enter_context(PythonClient(hub.url)) for _ in range(5)]
+        clients = [stack.enter_context(PythonClient(shared_hub.url)) for _ in range(5)]
         for turn in range(4):
-            publish(bus, 20)
+            publish(shared_bus, 20, pair)
             for client in clients:
-                client.emit("subscribe", {"pairs": "EUR_USD"})
-                publish(bus, 5)
+                client.emit("subscribe", {"pairs": pair})
+                publish(shared_bus, 5, pair)
                 client.wait("subscription_confirmed", turn + 1)
-                client.emit("unsubscribe", {"pairs": "EUR_USD"})
+                client.emit("unsubscribe", {"pairs": pair})
                 client.wait("unsubscription_confirmed", turn + 1)
         for client in clients:
             expected = 0
-            for event, body in list(client.told):
+            for event, body in list(client.received):
                 if event == "subscription_confirmed":
-                    expected = body["snapshot"]["EUR_USD"]["seq"] + 1
+                    expected = body["snapshot"][pair]["seq"] + 1
                 elif event == "price_update":
                     assert body["seq"] == expected
                     expected += 1
 
 
-def test_a_broadcast_is_the_bytes_that_redis_delivered(hub: Web, raw_redis: redis_client.Redis) -> None:
+def test_broadcast_has_the_bytes_of_the_redis_message(shared_hub: Web, shared_redis: redis_client.Redis) -> None:
     odd = b'{"instrument" : "EUR_USD",'
     odd += b' "price":{"bid":"1.0945","ask":"1.0947","mid":"1.0946","time":"2025-11-18T12:30:00Z","x":1e2},\n"y":"\\u00e9"}'
-    with PythonClient(hub.url, ["polling"]) as client:
+    with PythonClient(shared_hub.url, ["polling"]) as client:
         client.call("subscribe", {"pairs": "EUR_USD"})
         frames: list[str] = []
         receive = client._client.eio.handlers["message"]
@@ -242,16 +266,17 @@ def test_a_broadcast_is_the_bytes_that_redis_delivered(hub: Web, raw_redis: redi
             receive(data)
 
         client._client.eio.on("message", spy)
-        raw_redis.publish("price_updates", odd)
+        shared_redis.publish("price_updates", odd)
         client.wait("price_update")
         assert '2["price_update",' + odd.decode() + "]" in frames
 
 
-def test_a_foreign_price_is_relayed_and_is_the_latest(client: Client, raw_redis: redis_client.Redis, bus: Bus) -> None:
+def test_foreign_price_is_relayed_and_becomes_the_latest(shared_client: Client, shared_redis: redis_client.Redis, shared_bus: Bus) -> None:
+    client, bus = shared_client, shared_bus
     publish(bus, 2)
     client.call("subscribe", {"pairs": "EUR_USD"})
     foreign = {"instrument": "EUR_USD", "price": {"bid": "1.0945", "ask": "1.0947", "mid": "1.0946", "time": "2025-11-18T12:30:00Z"}}
-    raw_redis.publish("price_updates", orjson.dumps(foreign))
+    shared_redis.publish("price_updates", orjson.dumps(foreign))
     client.wait("price_update", where=lambda body: "seq" not in body)
     assert client.call("request_price", {"instrument": "EUR_USD"}) == foreign
     publish(bus, 1)
@@ -279,7 +304,7 @@ GARBAGE = {
 }
 
 
-def test_garbage_on_every_channel_stops_nothing(hub: Web, raw_redis: redis_client.Redis, bus: Bus) -> None:
+def test_bad_messages_on_every_channel_are_skipped_and_counted(hub: Web, raw_redis: redis_client.Redis, bus: Bus) -> None:
     with PythonClient(hub.url) as client:
         client.call("subscribe", {"pairs": "all"})
         publish(bus, 1)
@@ -297,7 +322,7 @@ def test_garbage_on_every_channel_stops_nothing(hub: Web, raw_redis: redis_clien
     assert "Traceback" not in hub.output()
 
 
-def test_the_next_client_too_many_is_refused_and_place_is_made_again(hub: Web) -> None:
+def test_client_above_the_limit_is_refused_until_another_one_leaves(hub: Web) -> None:
     with ExitStack() as stack:
         clients = [stack.enter_context(PythonClient(hub.url)) for _ in range(5)]
         for transports in (["websocket"], ["polling"]):
@@ -314,24 +339,24 @@ def test_the_next_client_too_many_is_refused_and_place_is_made_again(hub: Web) -
         stack.enter_context(PythonClient(hub.url))
 
 
-def test_a_flood_from_one_client_is_refused_and_bothers_nobody(hub: Web) -> None:
-    with PythonClient(hub.url) as flooder, PythonClient(hub.url) as other:
+def test_flood_of_one_client_is_refused_and_another_is_served(shared_hub: Web) -> None:
+    with PythonClient(shared_hub.url) as flooder, PythonClient(shared_hub.url) as other:
         for _ in range(1000):
             flooder.emit("ping")
         assert flooder.wait("error")["code"] == "too_many_requests"
         assert other.call("ping", {"timestamp": 1})["timestamp"] == 1
 
 
-def test_pages_of_other_sites_may_not_connect(hub: Web) -> None:
+def test_connection_from_a_foreign_origin_is_refused(shared_hub: Web) -> None:
     for origin, welcome in (
-        (hub.url, True),
+        (shared_hub.url, True),
         ("http://localhost:5000", True),
         ("http://127.0.0.1:5000", True),
         ("https://evil.example", False),
     ):
         client = socketio.Client(reconnection=False)
         try:
-            client.connect(hub.url, headers={"Origin": origin}, transports=["polling"])
+            client.connect(shared_hub.url, headers={"Origin": origin}, transports=["polling"])
             assert welcome
         except socketio.exceptions.ConnectionError:
             assert not welcome
@@ -340,7 +365,7 @@ def test_pages_of_other_sites_may_not_connect(hub: Web) -> None:
 
 
 @pytest.mark.parametrize("kind", CLIENTS)
-def test_a_stopping_hub_says_when_to_come_back_and_clients_come_back(kind: str, hub: Web, bus: Bus) -> None:
+def test_stopping_hub_sends_retry_after_and_clients_reconnect(kind: str, hub: Web, bus: Bus) -> None:
     transports = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}[kind.split("-")[1]]
     client: Client
     client = PythonClient(hub.url, transports, reconnection=True) if kind.startswith("python") else NodeClient(hub.url, transports)
@@ -359,7 +384,7 @@ def test_a_stopping_hub_says_when_to_come_back_and_clients_come_back(kind: str, 
         client.wait("price_update")
 
 
-def test_more_than_an_outbox_holds_is_not_promised(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+def test_missed_prices_beyond_the_outbox_are_not_recovered(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     with Web("hub", settings, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES="65536") as hub:
         moment = "2025-11-18T12:30:00.000000Z"
         ticks = [Tick(pair, "1.0945", "1.0947", "1.0946", moment, "test") for _ in range(200) for pair in ("EUR_USD", "GBP_USD")]

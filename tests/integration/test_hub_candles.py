@@ -1,30 +1,44 @@
-"""Candles through the hub, with stock clients: rooms by instrument and interval, beside prices and without them."""
+"""Candles at the hub, with stock clients: rooms by instrument and interval."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from itertools import count, pairwise
 from typing import Any
 
 import orjson
+import pytest
 import redis as redis_client
 
 from db import topics
 from db.bus import Bus
 from db.timestamps import format_time
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
-from tests.processes import Web
+from tests.support.clients import NodeClient, PythonClient, Received
+from tests.support.processes import Web
 
 Client = PythonClient | NodeClient
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 EUR_1M, EUR_1H, GBP_1M = (
     {"pair": pair, "interval": interval} for pair, interval in (("EUR_USD", "1m"), ("EUR_USD", "1h"), ("GBP_USD", "1m"))
 )
+
+
+@pytest.fixture(scope="module")
+def instruments() -> Iterator[str]:
+    """Instruments of the shared hub that only `unpublished` hands out."""
+    return iter(["USD_CHF", "USD_CAD", "NZD_USD"])
+
+
+@pytest.fixture
+def unpublished(instruments: Iterator[str]) -> str:
+    """An instrument without a candle on the shared hub."""
+    return next(instruments)
 
 
 def candle(minute: int = 0, close: str = "1.0946", *, complete: bool = False) -> dict[str, Any]:
@@ -40,7 +54,7 @@ def publish(bus: Bus, *minutes: int, pair: str = "EUR_USD", interval: str = "1m"
 
 
 def relayed(client: Client, count: int) -> None:
-    """Wait until the hub has relayed so many messages."""
+    """Wait until the hub has relayed this number of messages."""
     until(lambda: client.call("get_server_stats").get("messages_relayed", 0) >= count, what=f"{count} messages relayed")
 
 
@@ -53,14 +67,14 @@ def updates(client: Client, interval: str = "1m", pair: str = "EUR_USD") -> list
 
 
 def answers(client: Client, event: str, answer_event: str, *payload: Any) -> Any:
-    """The ack's body, after checking that the event came too, with the same body."""
+    """Return the body of the ack, after the check that the event has the same body."""
     before = len(client.bodies(answer_event))
     ack = client.call(event, *payload)
     assert client.wait(answer_event, before + 1) == ack
     return ack
 
 
-def test_candles_are_subscribed_and_let_go(client: Client, bus: Bus) -> None:
+def test_candles_are_subscribed_and_unsubscribed(client: Client, bus: Bus) -> None:
     publish(bus, 0, 1)
     relayed(client, 2)
     body = answers(client, "subscribe", "subscription_confirmed", {"candles": [EUR_1M, EUR_1H, EUR_1M]})
@@ -71,7 +85,7 @@ def test_candles_are_subscribed_and_let_go(client: Client, bus: Bus) -> None:
 
     publish(bus, 2)
     publish(bus, 60, interval="1h")
-    publish(bus, 3, pair="GBP_USD")  # nobody holds it
+    publish(bus, 3, pair="GBP_USD")  # without a subscriber
     publish(bus, 5, interval="5m")
     bus.publish_data_ready("volatility", ["EUR_USD"], NOON)
     client.wait("data_ready")
@@ -92,14 +106,14 @@ def test_candles_are_subscribed_and_let_go(client: Client, bus: Bus) -> None:
     assert "candles" not in answers(client, "get_subscriptions", "subscriptions_info")
 
 
-def test_prices_and_candles_are_held_beside_each_other(client: Client, bus: Bus) -> None:
+def test_prices_and_candles_are_subscribed_independently(client: Client, bus: Bus) -> None:
     body = answers(client, "subscribe", "subscription_confirmed", {"pairs": "EUR_USD", "candles": [EUR_1M], "max_rate": 0.1})
     assert (body["pairs"], body["added"], body["candles"], body["candle_snapshot"]) == (["EUR_USD"], ["EUR_USD"], [EUR_1M], [])
     assert body["max_rate"] == 0.1
     for minute in range(5):
         bus.cache_price("EUR_USD", bid="1", ask="2", mid="1.5", time=NOON)
         publish(bus, minute)
-    client.wait("candle_update", 5)  # at once: the rate is the prices'
+    client.wait("candle_update", 5)  # max_rate delays prices only
     assert minutes_of(updates(client)) == ["00", "01", "02", "03", "04"]
     client.wait("price_update")
     assert len(client.seqs()) < 5
@@ -114,7 +128,8 @@ def test_prices_and_candles_are_held_beside_each_other(client: Client, bus: Bus)
     assert (both["pairs"], both["removed"], both["candles"]) == ([], ["EUR_USD"], [])
 
 
-def test_alerts_do_not_ring_in_rooms_of_candles(client: Client, bus: Bus) -> None:
+def test_alerts_are_not_sent_to_rooms_of_candles(shared_client: Client, shared_bus: Bus) -> None:
+    client, bus = shared_client, shared_bus
     client.call("subscribe", {"candles": [EUR_1M, GBP_1M]})
     bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
     bus.publish_correlation_alert("EUR_USD", "GBP_USD", 0.1, previous=0.9, threshold=0.2, severity="critical")
@@ -125,7 +140,8 @@ def test_alerts_do_not_ring_in_rooms_of_candles(client: Client, bus: Bus) -> Non
     assert client.bodies("volatility_alert") == client.bodies("correlation_alert") == []
 
 
-def test_each_candle_is_judged_by_itself(client: Client) -> None:
+def test_invalid_candles_of_a_request_are_rejected_one_by_one(shared_client: Client) -> None:
+    client = shared_client
     asked = [
         EUR_1M,
         {"pair": "XXX_YYY", "interval": "1m"},
@@ -153,7 +169,8 @@ def test_each_candle_is_judged_by_itself(client: Client) -> None:
     ]
 
 
-def test_what_is_no_list_of_candles_is_refused_whole(client: Client) -> None:
+def test_request_without_a_list_of_candles_is_refused(shared_client: Client) -> None:
+    client = shared_client
     bad: object
     for bad in ([], {}, "1m", EUR_1M, 5, None, "all", [EUR_1M] * 1001):
         for payload in ({"candles": bad}, {"pairs": ["EUR_USD"], "candles": bad}):
@@ -162,13 +179,14 @@ def test_what_is_no_list_of_candles_is_refused_whole(client: Client) -> None:
     for bad in ([], {}, 5, None):
         assert set(answers(client, "unsubscribe", "error", {"candles": bad})["details"]) == {"candles"}
     assert set(answers(client, "subscribe", "error", {"pairs": [], "candles": [EUR_1M]})["details"]) == {"pairs"}
-    for event in ("subscribe", "unsubscribe"):  # without either it is the pairs that are missed, as ever
+    for event in ("subscribe", "unsubscribe"):  # without both, the error names `pairs`
         assert answers(client, event, "error", {})["details"] == {"pairs": ["Missing data for required field."]}
     assert set(answers(client, "get_subscriptions", "subscriptions_info")) == {"pairs", "pair_count", "timestamp"}
 
 
-def test_who_never_asks_for_candles_never_hears_of_them(hub: Web, bus: Bus) -> None:
-    with PythonClient(hub.url) as client:
+def test_client_without_candles_gets_no_field_and_no_event_of_them(shared_hub: Web, shared_bus: Bus) -> None:
+    bus = shared_bus
+    with PythonClient(shared_hub.url) as client:
         confirmed = client.call("subscribe", {"pairs": "all"})
         expected = ["pairs", "pair_count", "added", "rejected", "snapshot", "recovered", "max_rate", "timestamp"]
         assert list(confirmed) == expected
@@ -180,42 +198,50 @@ def test_who_never_asks_for_candles_never_hears_of_them(hub: Web, bus: Bus) -> N
         assert client.bodies("candle_update") == []
 
 
-def test_snapshot_and_live_join_without_hole_or_double(hub: Web, bus: Bus) -> None:
-    """Clients come and go while candles form, end and are corrected: snapshot + 1, snapshot + 2, … for each of them."""
+def test_live_candles_continue_the_snapshot_without_gap_or_repetition(shared_hub: Web, shared_bus: Bus) -> None:
+    """Clients subscribe while candles change: each gets snapshot + 1, snapshot + 2, …
+
+    No other test of the shared hub publishes the instrument, so every snapshot is of this epoch.
+    """
+    pair = "AUD_USD"
+    minutes = [{"pair": pair, "interval": "1m"}]
     enough = threading.Event()
 
     def run() -> None:
         for number in count():
             if enough.is_set():
                 return
-            publish(bus, number // 10 % 60)
+            publish(shared_bus, number // 10 % 60, pair=pair)
             if number % 7 == 0:
-                publish(bus, max(0, number // 10 % 60 - 3))  # late data for an older one
+                publish(shared_bus, max(0, number // 10 % 60 - 3), pair=pair)  # late data for an older candle
             enough.wait(0.002)
 
     publisher = threading.Thread(target=run, daemon=True)
     with ExitStack() as stack:
-        clients = [stack.enter_context(PythonClient(hub.url)) for _ in range(4)]
+        clients = [stack.enter_context(PythonClient(shared_hub.url)) for _ in range(4)]
         publisher.start()
         stack.callback(publisher.join, 10)
         stack.callback(enough.set)
         for turn in range(1, 6):
             for client in clients:
-                client.emit("subscribe", {"candles": [EUR_1M]})
+                client.emit("subscribe", {"candles": minutes})
                 confirmed = client.wait("subscription_confirmed", turn)
                 after = len(client.bodies("candle_update"))
                 client.wait("candle_update", after + 5)
-                client.emit("unsubscribe", {"candles": [EUR_1M]})
+                client.emit("unsubscribe", {"candles": minutes})
                 client.wait("unsubscription_confirmed", turn)
                 assert len(confirmed["candle_snapshot"]) <= 2
         for client in clients:
-            assert joins(client.told) >= 5 * 5
+            assert count_joined(client.received) >= 5 * 5
 
 
-def joins(told: list[tuple[str, Any]]) -> int:
-    """Check that every update follows the snapshot or the update before it, and that none comes after leaving; how many there were."""
+def count_joined(received: list[Received]) -> int:
+    """Check that each update continues the snapshot or the previous update; count the updates.
+
+    After `unsubscription_confirmed` no update may follow.
+    """
     followed, expected = 0, -1
-    for event, body in list(told):
+    for event, body in list(received):
         if event == "subscription_confirmed":
             expected = max((each["seq"] for each in body["candle_snapshot"]), default=0) + 1
         elif event == "unsubscription_confirmed":
@@ -226,7 +252,7 @@ def joins(told: list[tuple[str, Any]]) -> int:
     return followed
 
 
-def test_the_snapshot_has_the_newest_candle_though_an_older_one_was_corrected_last(hub: Web, bus: Bus) -> None:
+def test_snapshot_after_a_correction_has_the_newest_and_the_corrected_candle(hub: Web, bus: Bus) -> None:
     with PythonClient(hub.url) as client:
         publish(bus, 7, 8, 3)
         publish(bus, 60, interval="1h")
@@ -239,16 +265,18 @@ def test_the_snapshot_has_the_newest_candle_though_an_older_one_was_corrected_la
         ]
 
 
-def test_a_foreign_candle_is_relayed_as_it_is(client: Client, raw_redis: redis_client.Redis) -> None:
-    client.call("subscribe", {"candles": [EUR_1M]})
-    odd = {"instrument": "EUR_USD", "interval": "1m", "candle": {**candle(4), "vwap": "1.09455"}, "by": ["somebody", {"else": None}]}
-    raw_redis.publish("candle_updates", orjson.dumps(odd))
+def test_foreign_candle_is_relayed_unchanged(shared_client: Client, shared_redis: redis_client.Redis, unpublished: str) -> None:
+    client = shared_client
+    minutes = [{"pair": unpublished, "interval": "1m"}]
+    client.call("subscribe", {"candles": minutes})
+    odd = {"instrument": unpublished, "interval": "1m", "candle": {**candle(4), "vwap": "1.09455"}, "by": ["somebody", {"else": None}]}
+    shared_redis.publish("candle_updates", orjson.dumps(odd))
     assert client.wait("candle_update") == odd
     client.call("unsubscribe", {"candles": "all"})
-    assert client.call("subscribe", {"candles": [EUR_1M]})["candle_snapshot"] == [odd]
+    assert client.call("subscribe", {"candles": minutes})["candle_snapshot"] == [odd]
 
 
-def test_garbage_among_candles_stops_nothing(hub: Web, bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_bad_candle_messages_are_skipped_and_counted(hub: Web, bus: Bus, raw_redis: redis_client.Redis) -> None:
     good: dict[str, Any] = {"instrument": "EUR_USD", "interval": "1m", "candle": candle(0)}
     bad_intervals: list[object] = ["2m", 60, None, ["1m"]]
     bad_candles: list[object] = [{}, [], "1.5", {**candle(0), "open": 1.5}, {**candle(0), "complete": 1}]
@@ -279,7 +307,7 @@ def test_garbage_among_candles_stops_nothing(hub: Web, bus: Bus, raw_redis: redi
     assert "Traceback" not in hub.output()
 
 
-def test_a_client_that_stops_reading_has_the_latest_of_each_series_in_the_end(hub: Web, bus: Bus) -> None:
+def test_client_that_stops_reading_gets_the_latest_candle_and_a_gap_notice(hub: Web, bus: Bus) -> None:
     with PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
         for client in (healthy, stuck):
             client.wait("connection_established")
@@ -303,7 +331,7 @@ def test_a_client_that_stops_reading_has_the_latest_of_each_series_in_the_end(hu
             assert len(seqs) + dropped.get(f"{pair}|1m", 0) == published // 2
 
 
-def test_a_client_that_goes_leaves_no_subscription_behind(hub: Web, bus: Bus) -> None:
+def test_disconnect_of_a_client_ends_its_candle_subscriptions(hub: Web, bus: Bus) -> None:
     with PythonClient(hub.url) as watcher:
         with PythonClient(hub.url) as one, NodeClient(hub.url) as two:
             two.wait("connection_established")
@@ -314,20 +342,20 @@ def test_a_client_that_goes_leaves_no_subscription_behind(hub: Web, bus: Bus) ->
             publish(bus, 0)
             for client in (one, two):
                 client.wait("candle_update")
-        until(lambda: watcher.call("get_server_stats")["candle_subscriptions"] == 0, what="nobody left")
+        until(lambda: watcher.call("get_server_stats")["candle_subscriptions"] == 0, what="no subscription")
         delivered = watcher.call("get_server_stats")["messages_delivered"]
         publish(bus, 1)
         relayed(watcher, 2)
         assert watcher.call("get_server_stats")["messages_delivered"] == delivered
 
 
-def test_a_hub_that_starts_again_knows_the_candles(hub: Web, bus: Bus) -> None:
+def test_snapshot_after_a_restart_has_the_newest_candles(hub: Web, bus: Bus) -> None:
     with PythonClient(hub.url) as client:
         client.call("subscribe", {"candles": [EUR_1M]})
         publish(bus, 0, 1)
         client.wait("candle_update", 2)
     hub.kill()
-    publish(bus, 2, 3)  # while there is none
+    publish(bus, 2, 3)  # during the outage
     publish(bus, 60, interval="1h")
     hub.start()
     with PythonClient(hub.url) as client:
@@ -337,7 +365,7 @@ def test_a_hub_that_starts_again_knows_the_candles(hub: Web, bus: Bus) -> None:
         assert client.wait("candle_update")["seq"] == 5
 
 
-def test_a_hub_that_loses_its_subscription_misses_no_candle(hub: Web, bus: Bus, raw_redis: redis_client.Redis) -> None:
+def test_lost_redis_connection_causes_no_gap_in_candles(hub: Web, bus: Bus, raw_redis: redis_client.Redis) -> None:
     with PythonClient(hub.url) as client:
         client.call("subscribe", {"candles": [EUR_1M]})
         for minute in range(60):

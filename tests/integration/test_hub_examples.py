@@ -1,4 +1,4 @@
-"""The examples of the hub are what a running hub says today."""
+"""The examples of the hub equal the messages of a running hub."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.examples.shape import difference
 FILES = read_all()
 
 
-def test_the_hub_s_messages_are_what_the_files_have(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+def test_messages_of_a_running_hub_equal_the_example_files(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     seen = hub_examples.capture(settings, bus, tmp_path)
     assert set(seen) == {name for name in FILES if not name.startswith("rest/")}
     for name, exchange in seen.items():

@@ -12,9 +12,9 @@ import redis as redis_client
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
-from tests.clients import PythonClient
 from tests.conftest import until
-from tests.hub_variants import variant
+from tests.support.clients import PythonClient
+from tests.support.hub_variants import variant
 
 CAUSES: dict[str, Callable[[redis_client.Redis, Bus], object]] = {
     "with_relay_that_ends": lambda redis, bus: redis.publish(topics.PRICES, b"end"),
@@ -34,7 +34,7 @@ def test_process_ends_with_a_logged_error_if_a_loop_ends(
         until(lambda: hub.output().count("Booting worker") == 2, 60, "another worker")
         [line] = [line for line in hub.output().splitlines() if "a loop of the hub ended" in line]
         assert '"level": "CRITICAL"' in line or '"level":"CRITICAL"' in line
-        assert "tests.hub_variants.End" in line, "the log has no traceback"
+        assert "tests.support.hub_variants.End" in line, "the log has no traceback"
         hub.await_ready()
         with PythonClient(hub.url) as client:
             assert client.call("get_server_stats")["connected_clients"] == 1

@@ -22,9 +22,11 @@ from db.bus import Bus
 from db.postgres import Store
 from db.timestamps import format_time
 from tests.conftest import Servers, until
-from tests.jobs_oracle import fx_volatility
-from tests.processes import ROOT
-from tests.stored_hours import HOUR, put, recorded, select
+from tests.support.oracles import fx_volatility
+from tests.support.processes import ROOT
+from tests.support.recordings import recorded
+from tests.support.store import HOUR, select
+from tests.support.store import put_candles as put
 
 PAIRS = ("EUR_GBP", "EUR_USD", "GBP_JPY", "GBP_USD", "NZD_USD", "USD_JPY")
 START = datetime(2021, 8, 1, tzinfo=UTC)
@@ -49,7 +51,7 @@ class Town:
     bus: Bus
 
     def drive(self) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-m", "tests.jobs_driver", self.database_url, self.redis_url, format_time(START), format_time(END)]
+        argv = [sys.executable, "-m", "tests.support.jobs_driver", self.database_url, self.redis_url, format_time(START), format_time(END)]
         return subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def runs(self) -> int:

@@ -23,11 +23,12 @@ from db.job_runs import job_states, write_jobs
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.scheduler import JOBS
-from tests.clients import PythonClient
 from tests.conftest import until
-from tests.failing_jobs import FAULTS
-from tests.processes import ROOT, Running, Web, environ_of, jobs
-from tests.stored_hours import HOUR, candle, put, select
+from tests.support.clients import PythonClient
+from tests.support.failing_jobs import FAULTS
+from tests.support.processes import ROOT, Running, Web, environ_of, jobs
+from tests.support.store import HOUR, candle, select
+from tests.support.store import put_candles as put
 
 FAST = {"SOURCES": "synthetic", "INGESTION_INTERVAL_SECONDS": "0.2", "SYNTHETIC_SEED": "7"}
 
@@ -255,7 +256,7 @@ def test_jobs_process_ends_with_an_error_if_a_long_lived_thread_ends(settings: S
         "BINANCE_WS_URL": "ws://127.0.0.1:9",
         "BINANCE_REST_URL": nowhere,
     }
-    with Running([sys.executable, "-m", "tests.failing_jobs", fault], environ, tmp_path / "jobs.log") as process:
+    with Running([sys.executable, "-m", "tests.support.failing_jobs", fault], environ, tmp_path / "jobs.log") as process:
         assert process.popen is not None
         assert process.popen.wait(60) == 1, process.output()[-3000:]
     errors = [json.loads(line) for line in process.output().splitlines() if line.startswith("{") and '"ERROR"' in line]

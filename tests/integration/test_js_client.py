@@ -21,8 +21,8 @@ from config.settings import Settings
 from db.bus import Bus
 from db.messages import Tick
 from tests.conftest import until
-from tests.fx_node import FxNode, Rejected
-from tests.processes import Web
+from tests.support.clients import FxNode, Rejected
+from tests.support.processes import Web
 
 TIME = "2025-11-18T12:30:00.000000Z"
 CANDLE = {
@@ -35,6 +35,13 @@ EUR_1M = {"pair": "EUR_USD", "interval": "1m"}
 @pytest.fixture
 def client(hub: Web) -> Iterator[FxNode]:
     with FxNode(hub.url) as client:
+        client.call("connect")
+        yield client
+
+
+@pytest.fixture
+def shared_client(shared_hub: Web) -> Iterator[FxNode]:
+    with FxNode(shared_hub.url) as client:
         client.call("connect")
         yield client
 
@@ -108,8 +115,9 @@ def test_every_method_returns_its_answer_and_calls_its_handler(hub: Web, bus: Bu
         assert client.end() == 0  # nothing keeps the process alive
 
 
-def test_alerts_reach_their_handlers_and_a_bounded_history(hub: Web, bus: Bus) -> None:
-    with FxNode(hub.url, alertHistory=3) as client:
+def test_alerts_reach_their_handlers_and_a_bounded_history(shared_hub: Web, shared_bus: Bus) -> None:
+    bus = shared_bus
+    with FxNode(shared_hub.url, alertHistory=3) as client:
         client.call("connect")
         client.call("subscribe", "EUR_USD")
         for volatility in (0.03, 0.035, 0.05):
@@ -125,14 +133,15 @@ def test_alerts_reach_their_handlers_and_a_bounded_history(hub: Web, bus: Bus) -
         assert client.bodies("onGap") == []
 
 
-def test_latency_after_a_ping_and_a_price_has_all_figures(client: FxNode, bus: Bus) -> None:
+def test_latency_after_a_ping_and_a_price_has_all_figures(shared_client: FxNode, shared_bus: Bus) -> None:
+    client = shared_client
     assert client.get("latency") == {"roundTrip": None, "price": None, "delivery": None, "clockOffset": None}
     pong = client.call("ping")
     assert pong == client.wait("onPong")
     assert 0 < pong["latency"] < 10_000
-    client.call("subscribe", "EUR_USD")
+    client.call("subscribe", "USD_CHF")
     now = datetime.now(UTC)
-    bus.cache_price("EUR_USD", bid="1", ask="1", mid="1", time=now)
+    shared_bus.cache_price("USD_CHF", bid="1", ask="1", mid="1", time=now)
     client.wait("onPriceUpdate")
     latency = client.get("latency")
     assert (latency["roundTrip"]["count"], latency["roundTrip"]["last"]) == (1, pong["latency"])
@@ -183,25 +192,29 @@ def test_own_alerts_after_a_restart_keep_their_ids_and_fire(client: FxNode, hub:
     assert [each["event"] for each in client.get("alertHistory")] == ["alert_triggered"] * 2
 
 
-def test_max_rate_delivers_the_newest_price_without_a_gap(client: FxNode, bus: Bus) -> None:
-    assert client.call("subscribe", "EUR_USD", {"maxRate": 7})["max_rate"] == 5
+def test_max_rate_delivers_the_newest_price_without_a_gap(shared_client: FxNode, shared_bus: Bus) -> None:
+    client, pair = shared_client, "AUD_USD"
+    assert client.call("subscribe", pair, {"maxRate": 7})["max_rate"] == 5
     for _ in range(10):
-        publish(bus, 20)
+        publish(shared_bus, 20, pair)
     client.wait("onPriceUpdate", seq=200)
-    assert len(client.seqs()) < 100
-    assert client.seqs() == sorted(set(client.seqs()))
+    assert len(client.seqs(pair)) < 100
+    assert client.seqs(pair) == sorted(set(client.seqs(pair)))
     assert client.bodies("onGap") == []
 
 
-def test_foreign_price_between_numbered_ones_causes_no_gap(client: FxNode, bus: Bus, raw_redis: redis_client.Redis) -> None:
-    client.call("subscribe", "EUR_USD")
-    publish(bus, 2)
-    foreign = {"instrument": "EUR_USD", "price": {"bid": "9.1", "ask": "9.3", "mid": "9.2", "time": "2025-11-18T12:30:00Z"}}
-    raw_redis.publish("price_updates", orjson.dumps(foreign))
+def test_foreign_price_between_numbered_ones_causes_no_gap(
+    shared_client: FxNode, shared_bus: Bus, shared_redis: redis_client.Redis
+) -> None:
+    client, pair = shared_client, "USD_CAD"
+    client.call("subscribe", pair)
+    publish(shared_bus, 2, pair)
+    foreign = {"instrument": pair, "price": {"bid": "9.1", "ask": "9.3", "mid": "9.2", "time": "2025-11-18T12:30:00Z"}}
+    shared_redis.publish("price_updates", orjson.dumps(foreign))
     until(lambda: len(client.bodies("onPriceUpdate")) == 3)
-    publish(bus, 1)
+    publish(shared_bus, 1, pair)
     client.wait("onPriceUpdate", seq=3)
-    assert client.seqs() == [1, 2, 3]
+    assert client.seqs(pair) == [1, 2, 3]
     assert {**foreign, "replayed": False} in client.bodies("onPriceUpdate")
     assert client.bodies("onGap") == []
 
@@ -209,18 +222,19 @@ def test_foreign_price_between_numbered_ones_causes_no_gap(client: FxNode, bus: 
 # errors
 
 
-def test_refused_request_rejects_its_promise_and_calls_on_error(client: FxNode) -> None:
+def test_refused_request_rejects_its_promise_and_calls_on_error(shared_client: FxNode) -> None:
+    client = shared_client
     for method, args, code, field in (
         ("requestPrice", ["NOPE"], "unknown_instrument", "instrument"),
-        ("requestPrice", ["EUR_USD"], "no_price", "instrument"),
+        ("requestPrice", ["AUD_NZD"], "no_price", "instrument"),
         ("subscribe", [[]], "invalid_payload", "pairs"),
         ("subscribe", ["all", {"maxRate": 500}], "invalid_payload", "max_rate"),
         ("setAlert", [{"instrument": "EUR_USD", "op": ">=", "value": "1"}], "invalid_payload", "op"),
     ):
-        heard = len(client.bodies("onError"))
+        before = len(client.bodies("onError"))
         error = rejected(client, method, *args)
         assert (error["name"], error["code"], set(error["details"])) == ("TickwireError", code, {field})
-        assert client.wait("onError", heard + 1) == {name: error[name] for name in ("code", "message", "event", "details")}
+        assert client.wait("onError", before + 1) == {name: error[name] for name in ("code", "message", "event", "details")}
     assert client.call("subscribe", "EUR_USD")["added"] == ["EUR_USD"]  # answers still match their requests
     numbers = [client.begin(call="getSubscriptions", args=[]) for _ in range(260)]
     codes = {_outcome(client, number) for number in numbers}
@@ -299,13 +313,14 @@ def test_connect_to_a_full_hub_retries_until_it_has_room(settings: Settings, bus
         assert second.result(pending)["client_id"]
 
 
-def test_throwing_handler_loses_no_message(client: FxNode, bus: Bus) -> None:
+def test_throwing_handler_loses_no_message(shared_client: FxNode, shared_bus: Bus) -> None:
+    client, pair = shared_client, "NZD_USD"
     client.result(client.begin(throw="onPriceUpdate"))
-    client.call("subscribe", "EUR_USD")
-    publish(bus, 3)
+    client.call("subscribe", pair)
+    publish(shared_bus, 3, pair)
     client.wait("onPriceUpdate", 3)
     until(lambda: client.bodies("uncaught") == ["onPriceUpdate threw"] * 3)
-    assert client.seqs() == [1, 2, 3]
+    assert client.seqs(pair) == [1, 2, 3]
     assert client.bodies("onDisconnect") == []
 
 
@@ -382,8 +397,9 @@ def test_restart_of_the_hub_under_load_loses_no_message(hub: Web, bus: Bus, numb
             assert client.bodies("onGap") == []
             assert sum(body["replayed"] for body in client.bodies("onPriceUpdate")) >= 100
             if number is signal.SIGTERM:
-                told = client.wait("onError", code="unavailable")["details"]["retry_after"] * 1000
-                assert client.bodies("onDisconnect")[0]["retryInMs"] == pytest.approx(told, abs=1)  # it waits as long as the hub requested
+                retry_after = client.wait("onError", code="unavailable")["details"]["retry_after"] * 1000
+                # The client waits for the time that the hub requested.
+                assert client.bodies("onDisconnect")[0]["retryInMs"] == pytest.approx(retry_after, abs=1)
 
 
 def test_request_during_an_outage_is_answered_after_it(client: FxNode, hub: Web, bus: Bus) -> None:
@@ -419,7 +435,7 @@ def test_data_loss_of_redis_is_a_gap_live_and_during_an_outage(client: FxNode, h
     publish(bus, 1)
     client.wait("onPriceUpdate", seq=4, epoch=gap["to"]["epoch"])
     assert client.seqs() == [1, 2, 3, 4, 5, 1, 2, 3, 4]  # the snapshot after the gap, then the next price
-    order = [name for name, _ in client.told if name in ("onGap", "onPriceUpdate")]
+    order = [name for name, _ in client.received if name in ("onGap", "onPriceUpdate")]
     assert order == ["onPriceUpdate"] * 5 + ["onGap"] + ["onPriceUpdate"] * 2 + ["onGap"] + ["onPriceUpdate"] * 2
 
 
@@ -440,22 +456,23 @@ def test_outage_longer_than_the_memory_of_the_hub_is_a_gap(client: FxNode, hub: 
     assert len(client.bodies("onGap")) == 1
 
 
-def test_subscribe_since_positions_of_another_client_resumes_after_them(client: FxNode, hub: Web, bus: Bus) -> None:
-    client.call("subscribe", "EUR_USD")
-    publish(bus, 4)
+def test_subscribe_since_positions_of_another_client_resumes_after_them(shared_client: FxNode, shared_hub: Web, shared_bus: Bus) -> None:
+    client, bus, pair = shared_client, shared_bus, "EUR_GBP"
+    client.call("subscribe", pair)
+    publish(bus, 4, pair)
     client.wait("onPriceUpdate", seq=4)
     positions = client.get("positions")
     client.call("disconnect")
-    publish(bus, 3)
-    with FxNode(hub.url) as other:
+    publish(bus, 3, pair)
+    with FxNode(shared_hub.url) as other:
         other.call("connect")
-        until(lambda: other.call("requestPrice", "EUR_USD")["seq"] == 7)
-        assert other.call("subscribe", "EUR_USD", {"since": positions})["recovered"] == {"EUR_USD": True}
-        assert other.seqs() == [5, 6, 7]  # delivered before the promise resolves
-        assert other.call("subscribe", "EUR_USD", {"since": positions})["added"] == []
-        publish(bus, 1)
+        until(lambda: other.call("requestPrice", pair)["seq"] == 7)
+        assert other.call("subscribe", pair, {"since": positions})["recovered"] == {pair: True}
+        assert other.seqs(pair) == [5, 6, 7]  # delivered before the promise resolves
+        assert other.call("subscribe", pair, {"since": positions})["added"] == []
+        publish(bus, 1, pair)
         other.wait("onPriceUpdate", seq=8)
-        assert other.seqs() == [5, 6, 7, 8]
+        assert other.seqs(pair) == [5, 6, 7, 8]
 
 
 def test_slow_reader_receives_the_exact_number_of_missed_prices(settings: Settings, bus: Bus, tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ import pytest
 
 from db.bus import Bus
 from db.messages import Tick
-from tests import browser
 from tests.conftest import until
-from tests.fx_node import node
-from tests.processes import ROOT, Web, free_port
+from tests.support import browser
+from tests.support.clients import node
+from tests.support.processes import ROOT, Web, free_port
 
 CLIENT = ROOT / "clients" / "js"
 TIME = "2025-11-18T12:30:00.000000Z"

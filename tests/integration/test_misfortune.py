@@ -28,10 +28,13 @@ from db.timestamps import format_time, parse_time
 from jobs.feeds.http_json import JsonClient
 from jobs.feeds.oanda.history import OandaHistory
 from tests.conftest import until
-from tests.processes import ROOT, Running, jobs
-from tests.rows import TIME, count, gaps, stored
 from tests.standins.binance import BinanceStandIn
 from tests.standins.oanda import OandaStandIn
+from tests.support.processes import ROOT, Running, jobs
+from tests.support.store import TIME
+from tests.support.store import count_trades as count
+from tests.support.store import stored_trades as stored
+from tests.support.store import trade_gaps as gaps
 
 SPEED = 60.0
 HOUR = datetime(2014, 5, 5, 14, tzinfo=UTC)  # the busiest of the recording

@@ -40,9 +40,9 @@ from jobs.feeds.status import Reporter, Status
 from jobs.runtime.context import JobContext
 from jobs.services import _source_context
 from tests.conftest import until
-from tests.processes import jobs
 from tests.standins.oanda import OandaStandIn
 from tests.support.bus import source_changes
+from tests.support.processes import jobs
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 HOURLY = RECORDINGS / "EUR_USD_H1.csv.gz"

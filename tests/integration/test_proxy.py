@@ -19,9 +19,9 @@ import pytest
 from config.settings import Settings, load
 from db.bus import Bus
 from ops.running import get
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
-from tests.processes import ROOT, Running, Web, free_port
+from tests.support.clients import NodeClient, PythonClient
+from tests.support.processes import ROOT, Running, Web, free_port
 
 Client = PythonClient | NodeClient
 CLIENTS: dict[str, Callable[[str], Client]] = {

@@ -46,17 +46,18 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.volatility import VolatilityRow, write_volatility
 from tests.conftest import Servers, until
-from tests.processes import ROOT, Web, free_port, jobs
+from tests.support.processes import ROOT, Web, free_port, jobs
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 DELAYS = (0.05, 0.2)  # seconds between attempts to connect again
 
 
 class Ticker:
-    """Publishes EUR_USD prices, half a second of source time apart, from `start()` to `end()`."""
+    """Publishes prices, half a second of source time apart, from `start()` to `end()`."""
 
-    def __init__(self, servers: Servers) -> None:
-        self.bus = Bus(servers.redis_url, lambda: datetime.now(UTC))
+    def __init__(self, redis_url: str, instrument: str = "EUR_USD") -> None:
+        self.bus = Bus(redis_url, lambda: datetime.now(UTC))
+        self.instrument = instrument
         self.sent = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -69,7 +70,9 @@ class Ticker:
 
     def _publish(self, number: int) -> None:
         moments = [NOON + timedelta(seconds=each / 2) for each in range(self.sent, self.sent + number)]
-        ticks = [BusTick("EUR_USD", "1.0", "1.2", f"1.{self.sent + each:06}", format_time(at), "ticker") for each, at in enumerate(moments)]
+        ticks = [
+            BusTick(self.instrument, "1.0", "1.2", f"1.{self.sent + each:06}", format_time(at), "ticker") for each, at in enumerate(moments)
+        ]
         self.sent += len(self.bus.publish_prices(ticks, f"ticker/{self.sent}"))
 
     def start(self) -> None:
@@ -93,7 +96,23 @@ class Ticker:
 
 @pytest.fixture
 def ticker(servers: Servers, bus: Bus) -> Iterator[Ticker]:
-    ticker = Ticker(servers)
+    yield from running(Ticker(servers.redis_url))
+
+
+@pytest.fixture(scope="module")
+def instruments() -> Iterator[str]:
+    """Instruments of the shared hub; a test takes the next one."""
+    return iter(["EUR_USD", "USD_CHF", "USD_CAD", "NZD_USD", "EUR_GBP", "EUR_JPY", "EUR_CHF", "EUR_AUD", "EUR_CAD"])
+
+
+@pytest.fixture
+def shared_ticker(shared_settings: Settings, shared_bus: Bus, instruments: Iterator[str]) -> Iterator[Ticker]:
+    """A ticker of an instrument without a price on the shared hub."""
+    yield from running(Ticker(str(shared_settings.redis_url), next(instruments)))
+
+
+def running(ticker: Ticker) -> Iterator[Ticker]:
+    """Yield the ticker and end it."""
     yield ticker
     ticker.end()
     ticker.bus.close()
@@ -229,32 +248,34 @@ def test_stitch_over_a_long_outage_equals_the_store(settings: Settings, hub: Web
         assert [(tick.epoch, tick.seq, str(tick.mid)) for tick in one] == rows[10:]
 
 
-def test_stitch_without_a_writer_reports_a_gap(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
+def test_stitch_without_a_writer_reports_a_gap(shared_settings: Settings, shared_hub: Web, shared_ticker: Ticker, tmp_path: Path) -> None:
     """Without a writer, the history has none of the earlier prices."""
+    ticker, pair = shared_ticker, shared_ticker.instrument
     ticker.publish(5)
-    with Web("rest", settings, tmp_path / "rest.log") as served, Client(hub.url, served.url) as client:
+    with Web("rest", shared_settings, tmp_path / "rest.log") as served, Client(shared_hub.url, served.url) as client:
         gaps: list[Gap] = []
         client.on_gap(gaps.append)
-        series = client.stitch("EUR_USD", timedelta(days=4000), settle=0.1, gaps=True)
-        assert next(series) == Gap("EUR_USD", None, "not_stored")
+        series = client.stitch(pair, timedelta(days=4000), settle=0.1, gaps=True)
+        assert next(series) == Gap(pair, None, "not_stored")
         ticker.publish(2)
         assert numbers(list(islice(series, 2))) == [6, 7]
-        until(lambda: gaps == [Gap("EUR_USD", None, "not_stored")])
+        until(lambda: gaps == [Gap(pair, None, "not_stored")])
 
 
-def test_prices_since_a_position_resume_after_it(hub: Web, ticker: Ticker) -> None:
+def test_prices_since_a_position_resume_after_it(shared_hub: Web, shared_ticker: Ticker) -> None:
+    ticker, pair = shared_ticker, shared_ticker.instrument
     ticker.publish(5)
-    with Client(hub.url) as client:
-        position = client.request_price("EUR_USD").position
+    with Client(shared_hub.url) as client:
+        position = client.request_price(pair).position
         assert position is not None
     ticker.publish(3)
-    with Client(hub.url) as client:
-        prices = client.prices("EUR_USD", since={"EUR_USD": position}, gaps=True)
+    with Client(shared_hub.url) as client:
+        prices = client.prices(pair, since={pair: position}, gaps=True)
         assert numbers(list(islice(prices, 3))) == [6, 7, 8]
-    with Client(hub.url) as client:
+    with Client(shared_hub.url) as client:
         other = Position("another epoch", 3)
-        first, second = islice(client.prices("EUR_USD", since={"EUR_USD": other}, gaps=True), 2)
-        assert first == Gap("EUR_USD", None, "new_epoch")
+        first, second = islice(client.prices(pair, since={pair: other}, gaps=True), 2)
+        assert first == Gap(pair, None, "new_epoch")
         assert numbers([second]) == [8]
 
 
@@ -294,7 +315,7 @@ def refused(call: Callable[[], object], code: str) -> None:
     assert caught.value.code == code
 
 
-def test_failed_connection_raises_the_cause(settings: Settings, hub: Web, tmp_path: Path) -> None:
+def test_failed_connection_raises_the_cause(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(ConnectionFailed, match="no connection"):
         Client(f"http://127.0.0.1:{free_port()}").connect()
     with Web("rest", settings, tmp_path / "rest.log") as served, pytest.raises(ConnectionFailed):
@@ -366,31 +387,33 @@ def test_candles_after_a_restart_continue_with_a_gap(hub: Web, bus: Bus) -> None
         refused(lambda: client.candle_updates(("EUR_USD", "2m")), "invalid_payload")
 
 
-def test_slow_program_receives_a_slow_reader_gap(hub: Web, ticker: Ticker) -> None:
-    with Client(hub.url, buffer=10) as client:
-        told: list[Gap] = []
-        client.on_gap(told.append)
-        prices, beside = client.prices("EUR_USD", gaps=True), client.prices("EUR_USD")
+def test_slow_program_receives_a_slow_reader_gap(shared_hub: Web, shared_ticker: Ticker) -> None:
+    ticker, pair = shared_ticker, shared_ticker.instrument
+    with Client(shared_hub.url, buffer=10) as client:
+        received: list[Gap] = []
+        client.on_gap(received.append)
+        prices, beside = client.prices(pair, gaps=True), client.prices(pair)
         ticker.publish(30)
         assert next(item for item in beside if item.seq == 30)
-        until(lambda: client.request_price("EUR_USD").seq == 30)
+        until(lambda: client.request_price(pair).seq == 30)
         first, *others = islice(prices, 11)
-        assert first == Gap("EUR_USD", 20, "slow_reader")
+        assert first == Gap(pair, 20, "slow_reader")
         assert numbers(others) == list(range(21, 31))
-        until(lambda: sum(gap.missed or 0 for gap in told) >= 20)  # includes gaps of the other iterator
+        until(lambda: sum(gap.missed or 0 for gap in received) >= 20)  # includes gaps of the other iterator
 
 
-def test_iterators_of_one_client_receive_their_own_instruments(hub: Web, bus: Bus) -> None:
+def test_iterators_of_one_client_receive_their_own_instruments(shared_hub: Web, shared_bus: Bus, instruments: Iterator[str]) -> None:
     """An iterator that starts later begins with the current price."""
+    one, two = next(instruments), next(instruments)
     give = {"bid": "1", "ask": "1", "mid": "1", "time": NOON}
-    with Client(hub.url) as client:
-        euro, pound = client.prices("EUR_USD"), client.prices("GBP_USD")
-        for instrument in ("EUR_USD", "GBP_USD", "EUR_USD"):
-            bus.cache_price(instrument, **give)  # type: ignore[arg-type]
-        assert [(tick.instrument, tick.seq) for tick in islice(euro, 2)] == [("EUR_USD", 1), ("EUR_USD", 2)]
-        assert next(pound).instrument == "GBP_USD"
-        assert next(client.prices("EUR_USD")).seq == 2
-    assert list(euro) == []  # closed with the client
+    with Client(shared_hub.url) as client:
+        first, second = client.prices(one), client.prices(two)
+        for instrument in (one, two, one):
+            shared_bus.cache_price(instrument, **give)  # type: ignore[arg-type]
+        assert [(tick.instrument, tick.seq) for tick in islice(first, 2)] == [(one, 1), (one, 2)]
+        assert next(second).instrument == two
+        assert next(client.prices(one)).seq == 2
+    assert list(first) == []  # closed with the client
 
 
 def fill(store: Store) -> None:
@@ -458,37 +481,38 @@ async def read_history(url: str) -> None:
         await client.correlation(method="ewma")
 
 
-def test_asyncio_client_matches_the_blocking_client(hub: Web, bus: Bus) -> None:
+def test_asyncio_client_matches_the_blocking_client(shared_hub: Web, shared_bus: Bus, instruments: Iterator[str]) -> None:
+    pair = next(instruments)
     give = {"bid": "1", "ask": "1", "mid": "1.5", "time": NOON}
 
     async def go() -> None:
-        async with AsyncClient(hub.url, reconnect_delay=DELAYS) as client:
-            heard: list[Any] = []
+        async with AsyncClient(shared_hub.url, reconnect_delay=DELAYS) as client:
+            received: list[Any] = []
             loop = asyncio.get_running_loop()
 
             @client.on_price
             async def _ask(tick: Tick) -> None:
                 assert asyncio.get_running_loop() is loop
-                heard.append((tick.seq, (await client.request_price(tick.instrument)).seq))
+                received.append((tick.seq, (await client.request_price(tick.instrument)).seq))
 
             with pytest.raises(Refused):
                 await anext(client.prices("nonsense"))
-            prices, alerts = client.prices("EUR_USD"), client.alert_updates()
-            alert = await client.set_alert("EUR_USD", "crosses", "1.2")
+            prices, alerts = client.prices(pair), client.alert_updates()
+            alert = await client.set_alert(pair, "crosses", "1.2")
             assert await client.list_alerts() == [alert]
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(prices), 0.2)
-            bus.cache_price("EUR_USD", **{**give, "mid": "1"})  # type: ignore[arg-type]
-            bus.cache_price("EUR_USD", **give)  # type: ignore[arg-type]
+            shared_bus.cache_price(pair, **{**give, "mid": "1"})  # type: ignore[arg-type]
+            shared_bus.cache_price(pair, **give)  # type: ignore[arg-type]
             assert [(await anext(prices)).seq, (await anext(prices)).seq] == [1, 2]
             assert getattr(await anext(alerts), "id", None) == alert.id
-            while len(heard) < 2:
+            while len(received) < 2:
                 await asyncio.sleep(0.01)
-            assert sorted(seq for seq, _ in heard) == [1, 2]
-            assert all(asked >= seq for seq, asked in heard)
-            assert (await client.request_all_prices())["EUR_USD"].mid == Decimal("1.5")
-            assert (await client.get_subscriptions())["pairs"] == ["EUR_USD"]
-            assert (await client.unsubscribe("EUR_USD"))["pairs"] == []
+            assert sorted(seq for seq, _ in received) == [1, 2]
+            assert all(asked >= seq for seq, asked in received)
+            assert (await client.request_all_prices())[pair].mid == Decimal("1.5")
+            assert (await client.get_subscriptions())["pairs"] == [pair]
+            assert (await client.unsubscribe(pair))["pairs"] == []
             assert await client.ping() > 0
         assert [tick async for tick in prices] == []
         assert not client.connected
@@ -550,9 +574,10 @@ def test_watch_prints_text_errors_and_help(hub: Web, ticker: Ticker) -> None:
         assert process.returncode == 2
 
 
-def test_watch_with_a_closed_pipe_exits_without_output(hub: Web, ticker: Ticker) -> None:
+def test_watch_with_a_closed_pipe_exits_without_output(shared_hub: Web, shared_ticker: Ticker) -> None:
+    ticker, pair = shared_ticker, shared_ticker.instrument
     ticker.publish(1)
-    with watching(hub, "EUR_USD", "--json") as process:
+    with watching(shared_hub, pair, "--json") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

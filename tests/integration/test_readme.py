@@ -10,11 +10,11 @@ import pytest
 
 from config.settings import Settings
 from db.bus import Bus
-from tests.clients import PythonClient
 from tests.conftest import until
 from tests.examples.blocks import Block, blocks, substituted
 from tests.examples.program import javascript, python
-from tests.processes import Web
+from tests.support.clients import PythonClient
+from tests.support.processes import Web
 
 JS, PYTHON = (next(block for block in blocks(language) if block.file.name == "README.md") for language in ("js", "python"))
 

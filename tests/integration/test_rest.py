@@ -32,11 +32,11 @@ def client(app: Flask) -> FlaskClient:
 
 
 def at(moment: datetime, settings: Settings, bus: Bus, store: Store) -> FlaskClient:
-    """A client of an app whose clock stands at `moment`."""
+    """Return a client of an application whose clock always returns `moment`."""
     return create_app(settings, bus, store, lambda: moment, "1.2.3").test_client()
 
 
-def test_the_front_page_is_json_for_programs_and_a_page_for_people(client: FlaskClient) -> None:
+def test_front_page_is_json_or_html_according_to_accept(client: FlaskClient) -> None:
     body = client.get("/", headers={"Accept": "application/json"}).json
     assert body is not None
     assert body["version"] == "1.2.3"
@@ -48,7 +48,7 @@ def test_the_front_page_is_json_for_programs_and_a_page_for_people(client: Flask
             assert f'href="{link}"' in page.text
 
 
-def test_healthy(client: FlaskClient, bus: Bus) -> None:
+def test_health_with_both_servers_is_healthy(client: FlaskClient, bus: Bus) -> None:
     bus.cache_price("EUR_USD", **PRICE)
     bus.report_source("synthetic", {"state": "live", "ticks": 7})
     answer = client.get("/health")
@@ -64,7 +64,7 @@ def test_healthy(client: FlaskClient, bus: Bus) -> None:
     assert TIME.fullmatch(body["timestamp"])
 
 
-def test_a_source_that_no_longer_reports_is_stale(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
+def test_source_without_recent_report_is_stale(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
     bus.report_source("synthetic", {"state": "live"})
     later = at(clock() + timedelta(seconds=16), settings, bus, store).get("/health").json
     assert later is not None
@@ -81,14 +81,14 @@ def test_a_source_that_no_longer_reports_is_stale(settings: Settings, bus: Bus, 
         ("/health/binance", {"status": "not_configured", "source": None}),
     ],
 )
-def test_the_parts_of_health(client: FlaskClient, path: str, expected: dict[str, Any]) -> None:
+def test_part_of_health_has_its_own_route(client: FlaskClient, path: str, expected: dict[str, Any]) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer.json is not None
     assert expected.items() <= answer.json.items()
 
 
-def test_binance_speaks_for_itself_once_it_reports(client: FlaskClient, bus: Bus) -> None:
+def test_health_of_binance_is_that_of_its_report(client: FlaskClient, bus: Bus) -> None:
     for state in ("connecting", "live", "stale", "backing_off", "down"):
         bus.report_source("binance", {"state": state, "ticks": 7, "trades": 12})
         answer = client.get("/health/binance")
@@ -100,14 +100,14 @@ def test_binance_speaks_for_itself_once_it_reports(client: FlaskClient, bus: Bus
         assert everything["sources"]["binance"]["state"] == state
 
 
-def test_a_database_without_its_schema_is_not_ready(client: FlaskClient, store: Store) -> None:
+def test_database_without_schema_is_not_ready(client: FlaskClient, store: Store) -> None:
     with store.transaction() as cursor:
         cursor.execute("DROP TABLE prices CASCADE")
     answer = client.get("/health/ready")
     assert (answer.status_code, answer.json and answer.json["database"]) == (503, "not_migrated")
 
 
-def test_symbols(client: FlaskClient, bus: Bus) -> None:
+def test_symbols_list_has_each_instrument_with_its_last_price_time(client: FlaskClient, bus: Bus) -> None:
     bus.cache_price("EUR_USD", **PRICE)
     body = client.get("/symbols").json
     assert body is not None
@@ -135,7 +135,7 @@ def test_symbols(client: FlaskClient, bus: Bus) -> None:
         (datetime(2025, 11, 22, 13, 30, tzinfo=UTC), False, False, set()),  # a Saturday
     ],
 )
-def test_what_is_open_when(
+def test_open_sessions_follow_the_time(
     settings: Settings, bus: Bus, store: Store, moment: datetime, fx: bool, equity: bool, open_sessions: set[str]
 ) -> None:
     client = at(moment, settings, bus, store)
@@ -146,7 +146,7 @@ def test_what_is_open_when(
     assert {each["name"] for each in sessions["sessions"] if each["open"]} == open_sessions
 
 
-def test_sessions(client: FlaskClient) -> None:
+def test_sessions_lists_all_sessions(client: FlaskClient) -> None:
     body = client.get("/sessions").json
     assert body is not None
     assert body["count"] == 4
@@ -156,7 +156,7 @@ def test_sessions(client: FlaskClient) -> None:
     assert london == {"name": "London", "zone": "Europe/London", "opens": "08:00", "closes": "17:00", "weekdays": [1, 2, 3, 4, 5]}
 
 
-def test_the_latest_price(client: FlaskClient, bus: Bus) -> None:
+def test_latest_price_of_one_instrument_is_returned(client: FlaskClient, bus: Bus) -> None:
     stamp = bus.cache_price("EUR_USD", **PRICE)
     body = client.get("/price/latest?symbol=EUR_USD").json
     assert body is not None
@@ -165,7 +165,7 @@ def test_the_latest_price(client: FlaskClient, bus: Bus) -> None:
     assert body == {**expected, "seq": stamp.seq, "epoch": stamp.epoch}
 
 
-def test_several_latest_prices(client: FlaskClient, bus: Bus) -> None:
+def test_latest_prices_of_several_instruments_are_returned(client: FlaskClient, bus: Bus) -> None:
     bus.cache_price("EUR_USD", **PRICE)
     one = client.get("/price/latest?symbol=EUR_USD").json
     assert client.get("/price/latest?symbols=EUR_USD,GBP_USD").json == {"prices": {"EUR_USD": one}}
@@ -203,7 +203,7 @@ def test_several_latest_prices(client: FlaskClient, bus: Bus) -> None:
         ("DELETE", "/ticks?symbol=EUR_USD", 405, "method_not_allowed", []),
     ],
 )
-def test_every_error_has_the_one_shape(client: FlaskClient, method: str, path: str, status: int, code: str, fields: list[str]) -> None:
+def test_error_has_code_message_and_details(client: FlaskClient, method: str, path: str, status: int, code: str, fields: list[str]) -> None:
     answer = client.open(path, method=method)
     assert answer.status_code == status
     assert answer.mimetype == "application/json"
@@ -217,7 +217,7 @@ def test_every_error_has_the_one_shape(client: FlaskClient, method: str, path: s
         assert "GET" in answer.headers["Allow"]
 
 
-def test_nothing_of_the_inside_leaks(client: FlaskClient, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_internal_error_reveals_no_detail(client: FlaskClient, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     with store.transaction() as cursor:
         cursor.execute("DROP TABLE market_sessions")
     answer = client.get("/sessions")
@@ -229,7 +229,7 @@ def test_nothing_of_the_inside_leaks(client: FlaskClient, store: Store, caplog: 
     assert logged.exc_info is not None
 
 
-def test_headers(client: FlaskClient) -> None:
+def test_response_has_the_header_nosniff(client: FlaskClient) -> None:
     for path in ("/health/live", "/docs", "/nowhere"):
         answer = client.get(path)
         assert answer.headers["X-Content-Type-Options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""REST's front door: every route checks its scope and the instruments that a request names."""
+"""Access at REST: each route checks its scope and the instruments that a request names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFUSED, OTHER = "EUR_USD", "GBP_USD"
 
 @dataclass
 class Limited:
-    """An authenticator, and the rights that it grants: all but one scope and one instrument."""
+    """An authenticator that grants all rights except one scope and one instrument."""
 
     scope: str | None = None
     instrument: str | None = None
@@ -70,17 +70,17 @@ def rules(app: Flask) -> list[Rule]:
 
 
 def path_of(rule: Rule) -> str:
-    """The rule's path, with the name of a file that is there."""
+    """Return the path of the rule, with the name of an existing file."""
     return re.sub(r"<name>", "favicon.png", rule.rule)
 
 
 def parameters(app: Flask, rule: Rule) -> list[str]:
-    """Query parameters of the route, as /openapi.json has them."""
+    """Return the query parameters of the route from /openapi.json."""
     operation = app.extensions["openapi"].to_dict()["paths"].get(rule.rule, {}).get("get", {})
     return [each["name"] for each in operation.get("parameters", ())]
 
 
-def test_the_scopes_are_those_of_the_plan(make: Callable[..., Flask]) -> None:
+def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> None:
     scopes = {rule.rule: SCOPES[rule.endpoint] for rule in rules(make())}
     open_paths = {path for path, scope in scopes.items() if scope == OPEN}
     pages = {"/", "/docs", "/redoc", "/openapi.json", "/asyncapi.json", "/docs/start.js", "/docs/static/<name>"}
@@ -90,7 +90,7 @@ def test_the_scopes_are_those_of_the_plan(make: Callable[..., Flask]) -> None:
 
 
 @pytest.mark.parametrize("scope", [READ, OBSERVE])
-def test_a_missing_scope_is_refused_at_every_route_that_needs_it(make: Callable[..., Flask], limited: Limited, scope: str) -> None:
+def test_missing_scope_is_refused_at_each_route_that_needs_it(make: Callable[..., Flask], limited: Limited, scope: str) -> None:
     limited.scope = scope
     app = make(limited)
     client, refused = app.test_client(), 0
@@ -107,7 +107,7 @@ def test_a_missing_scope_is_refused_at_every_route_that_needs_it(make: Callable[
 
 
 @pytest.mark.parametrize("argument", ["symbol", "symbol1", "symbol2", "symbols"])
-def test_a_refused_instrument_is_refused_at_every_route_that_names_one(make: Callable[..., Flask], limited: Limited, argument: str) -> None:
+def test_refused_instrument_is_refused_at_each_route_that_names_one(make: Callable[..., Flask], limited: Limited, argument: str) -> None:
     limited.instrument = REFUSED
     app = make(limited)
     client, checked = app.test_client(), []
@@ -131,7 +131,7 @@ def test_a_refused_instrument_is_refused_at_every_route_that_names_one(make: Cal
     assert checked == expected.get(argument, ["/correlation/history"])
 
 
-def test_a_refusal_is_401_and_open_routes_need_no_key(make: Callable[..., Flask]) -> None:
+def test_refusal_is_401_and_open_routes_need_no_key(make: Callable[..., Flask]) -> None:
     client = make(Closed()).test_client()
     answer = client.get("/symbols")
     assert answer.status_code == 401
@@ -141,7 +141,7 @@ def test_a_refusal_is_401_and_open_routes_need_no_key(make: Callable[..., Flask]
     assert client.get("/no/such/route").status_code == 404
 
 
-def test_the_handshake_has_the_address_and_the_kept_headers(make: Callable[..., Flask], limited: Limited) -> None:
+def test_handshake_has_the_address_and_the_kept_headers(make: Callable[..., Flask], limited: Limited) -> None:
     headers = {
         "Authorization": "Bearer x",
         "X-API-Key": "k",
@@ -159,14 +159,14 @@ def test_the_handshake_has_the_address_and_the_kept_headers(make: Callable[..., 
     }  # fmt: skip
 
 
-def test_a_route_without_a_scope_is_an_error_at_start(make: Callable[..., Flask]) -> None:
+def test_route_without_a_scope_is_an_error_at_start(make: Callable[..., Flask]) -> None:
     app = make()
     with pytest.raises(ValueError, match=r"routes without a scope: .*sessions\.sessions"):
         guard(app, OpenAuthenticator(), {endpoint: scope for endpoint, scope in SCOPES.items() if endpoint != "sessions.sessions"})
 
 
 class NoteSchema(Schema):
-    """An invented body, and its answer."""
+    """An invented body and its answer."""
 
     symbol = Str(required=True)
     text = Str(required=True)
@@ -181,7 +181,7 @@ class BasketSchema(Schema):
 
 @pytest.fixture
 def invented(monkeypatch: pytest.MonkeyPatch) -> Routes:
-    """POST and DELETE routes of an invented subject, in every app of the test."""
+    """POST and DELETE routes of an invented subject, in each application of the test."""
     routes = Routes("notes", "Invented")
 
     @routes.post("/notes", NoteSchema, takes=NoteSchema, scope=READ, status=201)
@@ -224,7 +224,7 @@ def test_post_reads_the_body_through_its_schema(make: Callable[..., Flask], inve
         (b'{"symbol": "\xff"}', "body"),
     ],
 )
-def test_a_bad_body_is_an_invalid_payload_that_names_the_field(
+def test_invalid_body_is_an_invalid_payload_that_names_the_field(
     make: Callable[..., Flask], invented: Routes, body: object, field: str
 ) -> None:
     client = make().test_client()
@@ -238,7 +238,7 @@ def test_a_bad_body_is_an_invalid_payload_that_names_the_field(
     assert field in error["message"]
 
 
-def test_a_body_that_is_not_sent_as_json_has_no_fields(make: Callable[..., Flask], invented: Routes) -> None:
+def test_body_that_is_not_json_has_no_fields(make: Callable[..., Flask], invented: Routes) -> None:
     answer = make().test_client().post("/notes", data=b'{"symbol": "A", "text": "x"}', content_type="text/plain")
     assert (answer.status_code, set(answer.get_json()["error"]["details"])) == (422, {"symbol", "text"})
 
@@ -273,14 +273,14 @@ def test_post_and_delete_check_scope_and_instrument(
     assert (answer.status_code, answer.get_json()["error"]["details"]) == (401, {"scope": [scope]})
 
 
-def test_the_document_has_the_invented_routes(make: Callable[..., Flask], invented: Routes) -> None:
+def test_document_has_the_invented_routes(make: Callable[..., Flask], invented: Routes) -> None:
     paths = make().extensions["openapi"].to_dict()["paths"]
     assert {"201", "422", "default"} <= set(paths["/notes"]["post"]["responses"])
     assert "requestBody" in paths["/notes"]["post"]
     assert "202" in paths["/notes/{symbol}"]["delete"]["responses"]
 
 
-def test_an_invented_venue_has_its_health_route(make: Callable[..., Flask], bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invented_venue_has_its_health_route(make: Callable[..., Flask], bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"venue{secrets.token_hex(2)}"
     monkeypatch.setitem(VENUES, name, Venue(name, "live", health_path=f"/health/{name}"))
     client = make().test_client()

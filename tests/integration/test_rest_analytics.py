@@ -1,4 +1,4 @@
-"""/volatility, /correlation/history and /alerts: what is stored, exactly, in every format; and what cannot be had."""
+"""/volatility, /correlation/history and /alerts: the stored rows in each format, and refusals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from db.timestamps import format_time
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from jobs.analytics.volatility import ESTIMATORS as ESTIMATORS_OF_THE_JOB
 from jobs.figures.hourly import ALERT
-from tests.listed import MIMETYPES, Listed, Row, ask, check_walk, expected, get, read, refusal
+from tests.support.listings import MIMETYPES, Listed, Row, check_walk, expected, get, read, refusal, request
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -52,7 +52,7 @@ ALERTS = [
 
 
 def alert_row(number: int, alert: Alert) -> Row:
-    """Alert `number` as it is listed; every fourth is published."""
+    """Return alert `number` in its listed form; every fourth is published."""
     return {
         "id": number,
         "type": alert.type,
@@ -141,9 +141,9 @@ def client(empty: FlaskClient, store: Store) -> FlaskClient:
 
 
 @each_listing
-def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
+def test_listing_returns_the_stored_rows(client: FlaskClient, listed: Listed) -> None:
     assert listed.rows
-    body = ask(client, listed).json
+    body = request(client, listed).json
     assert list(body) == [
         *{"/volatility": ["symbol"], "/correlation/history": ["symbol1", "symbol2"], "/alerts": []}[listed.path],
         listed.field,
@@ -152,7 +152,7 @@ def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
     assert body.pop(listed.field) == listed.rows
     assert body.pop("next_page_token") is None
     assert body == {name: listed.query[name] for name in body}
-    assert ask(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
+    assert request(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
 
 
 @each_listing
@@ -163,7 +163,7 @@ def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
     start=st.none() | st.integers(-1, 45),
     length=st.none() | st.integers(0, 45),
 )
-def test_a_walk_gives_every_row_once(
+def test_pages_contain_each_row_once(
     client: FlaskClient, listed: Listed, limit: int, order: str, start: int | None, length: int | None
 ) -> None:
     begin = None if start is None else format_time(FIRST + start * HOUR)
@@ -172,29 +172,32 @@ def test_a_walk_gives_every_row_once(
 
 
 @each_listing
-def test_files(client: FlaskClient, listed: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_contains_each_row_in_each_format(client: FlaskClient, listed: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, order, size in itertools.product(MIMETYPES, ["asc", "desc"], [7, 10_000]):
         monkeypatch.setattr(view, "EXPORT_ROWS", size)
-        with ask(client, listed, format=kind, order=order) as answer:
+        with request(client, listed, format=kind, order=order) as answer:
             assert answer.mimetype == MIMETYPES[kind]
             assert answer.headers["Content-Disposition"] == f'attachment; filename="{listed.file}.{kind}"'
             assert numbers_read(read(kind, answer)) == numbers_read(expected(kind, listed.rows if order == "asc" else listed.rows[::-1]))
 
 
 @each_listing
-def test_files_in_pages(client: FlaskClient, listed: Listed) -> None:
+def test_export_in_pages_contains_each_row_once(client: FlaskClient, listed: Listed) -> None:
     for kind in MIMETYPES:
         rows: list[Row] = []
         token: str | None = ""
         while token is not None:
-            answer = ask(client, listed, format=kind, limit=3, **({"page_token": token} if token else {}))
+            answer = request(client, listed, format=kind, limit=3, **({"page_token": token} if token else {}))
             rows += read(kind, answer)
             token = answer.headers.get("X-Next-Page-Token")
         assert numbers_read(rows) == numbers_read(expected(kind, listed.rows)), kind
 
 
 def numbers_read(rows: list[Row]) -> list[Row]:
-    """With what stands in a field of numbers as a number: PostgreSQL writes `0` where Python writes `0.0`."""
+    """Return the rows with numbers in the fields of numbers.
+
+    PostgreSQL writes `0` for the `0.0` of Python, so texts differ.
+    """
     names = {"volatility", "annualised", "correlation", "value", "previous", "threshold"}
     return [{name: float(value) if name in names and value not in (None, "") else value for name, value in row.items()} for row in rows]
 
@@ -202,7 +205,7 @@ def numbers_read(rows: list[Row]) -> list[Row]:
 AWKWARD = [1.0, 1 / 3, 0.1 + 0.2, 1e-5, 1e22, 5e-324, 1.7976931348623157e308, 0.0]
 
 
-def test_every_digit_of_a_number_arrives(empty: FlaskClient, store: Store) -> None:
+def test_number_keeps_all_its_digits(empty: FlaskClient, store: Store) -> None:
     with store.transaction() as cursor:
         write_volatility(cursor, [VolatilityRow("EUR_USD", "ewma", FIRST + n * HOUR, value, value, 1) for n, value in enumerate(AWKWARD)])
     assert [row["volatility"] for row in get(empty, "/volatility", symbol="EUR_USD")["volatility"]] == AWKWARD
@@ -210,7 +213,7 @@ def test_every_digit_of_a_number_arrives(empty: FlaskClient, store: Store) -> No
     assert [float(row["annualised"]) for row in csv.DictReader(io.StringIO(file))] == AWKWARD
 
 
-def test_what_is_no_number_is_never_sent(empty: FlaskClient, store: Store) -> None:
+def test_stored_nan_and_infinity_are_not_sent(empty: FlaskClient, store: Store) -> None:
     with store.transaction() as cursor:
         write_volatility(
             cursor,
@@ -222,11 +225,11 @@ def test_what_is_no_number_is_never_sent(empty: FlaskClient, store: Store) -> No
     assert [row["volatility"] for row in csv.DictReader(io.StringIO(file))] == [""] * 3
 
 
-def test_the_estimators_are_those_of_the_job() -> None:
+def test_estimators_equal_those_of_the_job() -> None:
     assert set(ESTIMATORS) == {*ESTIMATORS_OF_THE_JOB, ALERT}
 
 
-def test_alerts_by_what_they_are(client: FlaskClient) -> None:
+def test_alerts_are_filtered_by_each_argument(client: FlaskClient) -> None:
     for name in ("type", "severity"):
         for value in {row[name] for row in ALERT_ROWS}:
             assert get(client, "/alerts", **{name: value})["alerts"] == [row for row in ALERT_ROWS if row[name] == value]
@@ -234,13 +237,13 @@ def test_alerts_by_what_they_are(client: FlaskClient) -> None:
         assert get(client, "/alerts", symbol=symbol)["alerts"] == [row for row in ALERT_ROWS if symbol in (row["symbol"], row["symbol2"])]
 
 
-def test_the_history_of_one_method(client: FlaskClient) -> None:
+def test_correlation_history_is_filtered_by_method(client: FlaskClient) -> None:
     pair: dict[str, Any] = {"symbol1": "GBP_USD", "symbol2": "EUR_USD"}
     assert {row["correlation"] for row in get(client, "/correlation/history", **pair, method="spearman")["history"]} == {0.25}
     assert get(client, "/correlation/history", **pair, method="ewma")["history"] == []
 
 
-def test_latest_volatility(client: FlaskClient) -> None:
+def test_latest_volatility_lists_each_instrument(client: FlaskClient) -> None:
     body = get(client, "/volatility/latest")
     assert list(body) == ["volatility", "count", "timestamp"]
     assert body["count"] == 2
@@ -250,7 +253,7 @@ def test_latest_volatility(client: FlaskClient) -> None:
 
 
 def latest_of(rows: list[VolatilityRow]) -> Row:
-    """An instrument in /volatility/latest."""
+    """Return an instrument as /volatility/latest has it."""
     return {
         "time": format_time(rows[0].time),
         "estimators": {
@@ -259,7 +262,7 @@ def latest_of(rows: list[VolatilityRow]) -> Row:
     }
 
 
-def test_latest_volatility_of_some(client: FlaskClient) -> None:
+def test_latest_volatility_of_some_symbols_lists_only_these(client: FlaskClient) -> None:
     assert list(get(client, "/volatility/latest", symbols="GBP_USD,USD_JPY")["volatility"]) == ["GBP_USD"]
     for name in ESTIMATORS:
         last = [row for row in VOLATILITY if row.estimator == name][-1:]
@@ -269,7 +272,7 @@ def test_latest_volatility_of_some(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("kind", MIMETYPES)
-def test_latest_volatility_as_a_file(client: FlaskClient, kind: str) -> None:
+def test_latest_volatility_is_exported_in_each_format(client: FlaskClient, kind: str) -> None:
     answer = get(client, "/volatility/latest", format=kind)
     assert (answer.mimetype, answer.headers["Content-Disposition"]) == (
         MIMETYPES[kind],
@@ -284,7 +287,7 @@ def test_latest_volatility_as_a_file(client: FlaskClient, kind: str) -> None:
     assert read(kind, answer) == expected(kind, rows)
 
 
-def test_nothing_yet(empty: FlaskClient) -> None:
+def test_listing_without_rows_is_empty(empty: FlaskClient) -> None:
     assert get(empty, "/volatility", symbol="EUR_USD") == {"symbol": "EUR_USD", "volatility": [], "next_page_token": None}
     latest = get(empty, "/volatility/latest")
     assert (latest["volatility"], latest["count"]) == ({}, 0)
@@ -295,7 +298,7 @@ def test_nothing_yet(empty: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("kind", ["json", "csv"])
-def test_an_unknown_instrument(empty: FlaskClient, kind: str) -> None:
+def test_unknown_instrument_is_404(empty: FlaskClient, kind: str) -> None:
     for path, query, argument in [
         ("/volatility", {"symbol": "FOO"}, "symbol"),
         ("/correlation/history", {"symbol1": "FOO", "symbol2": "EUR_USD"}, "symbol1"),
@@ -329,13 +332,13 @@ def test_an_unknown_instrument(empty: FlaskClient, kind: str) -> None:
         ("/alerts", {"page_token": "e30"}, "page_token"),
     ],
 )
-def test_bad_input_is_named(empty: FlaskClient, path: str, query: dict[str, str], argument: str) -> None:
+def test_invalid_argument_is_named(empty: FlaskClient, path: str, query: dict[str, str], argument: str) -> None:
     code, details = refusal(empty, path, 422, **query)
     assert code == "invalid_payload"
     assert list(details) == [argument]
 
 
-def test_a_refused_estimator_or_method_comes_with_those_there_are(empty: FlaskClient) -> None:
+def test_refused_estimator_or_method_lists_the_valid_ones(empty: FlaskClient) -> None:
     for path, query, names in [
         ("/volatility", {"symbol": "EUR_USD", "estimator": "garch"}, ESTIMATORS),
         ("/volatility/latest", {"estimator": "garch"}, ESTIMATORS),
@@ -346,7 +349,7 @@ def test_a_refused_estimator_or_method_comes_with_those_there_are(empty: FlaskCl
         assert all(name in message for name in names)
 
 
-def test_a_token_goes_with_its_listing_and_its_filters(client: FlaskClient) -> None:
+def test_token_of_another_listing_or_filter_is_refused(client: FlaskClient) -> None:
     pair = {"symbol1": "EUR_USD", "symbol2": "GBP_USD"}
     asked: list[tuple[str, dict[str, Any]]] = [
         ("/volatility", {"symbol": "EUR_USD"}),

@@ -1,4 +1,4 @@
-"""/correlation: the whole matrix, in every format."""
+"""/correlation: the matrix in each format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from db.postgres import Store
 from db.timestamps import format_time
 from jobs.analytics.correlation import METHODS as METHODS_OF_THE_JOB
 from jobs.figures.daily import SHRUNK
-from tests.listed import MIMETYPES, get, refusal
+from tests.support.listings import MIMETYPES, get, refusal
 
 FIRST = datetime(2024, 2, 29, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -51,7 +51,10 @@ def empty(settings: Settings, bus: Bus, store: Store, clock: Callable[[], dateti
 
 @pytest.fixture
 def matrices(empty: FlaskClient, store: Store) -> FlaskClient:
-    """Pearson's matrix of one day and of the next, with values of 0.5; of other methods only that of the first day."""
+    """Matrices of two days by Pearson, the second with values of 0.5.
+
+    Other methods have only the first day.
+    """
     with store.transaction() as cursor:
         for method in METHODS:
             write_correlations(cursor, FIRST, method, PAIRS, VALUES if method == "pearson" else [0.0] * 6, COUNTS)
@@ -59,7 +62,7 @@ def matrices(empty: FlaskClient, store: Store) -> FlaskClient:
     return empty
 
 
-def test_a_matrix(matrices: FlaskClient) -> None:
+def test_newest_matrix_is_returned(matrices: FlaskClient) -> None:
     body = get(matrices, "/correlation", as_of=format_time(FIRST))
     assert list(body) == ["as_of", "method", "symbols", "matrix", "observations", "timestamp"]
     assert (body["as_of"], body["method"], body["symbols"]) == (format_time(FIRST), "pearson", SYMBOLS)
@@ -67,7 +70,7 @@ def test_a_matrix(matrices: FlaskClient) -> None:
     assert body["observations"] == OBSERVATIONS
 
 
-def test_the_last_matrix_up_to_a_time(matrices: FlaskClient) -> None:
+def test_as_of_returns_the_last_matrix_up_to_that_time(matrices: FlaskClient) -> None:
     microsecond = timedelta(microseconds=1)
     for as_of, found in [
         (FIRST, FIRST),
@@ -81,14 +84,14 @@ def test_the_last_matrix_up_to_a_time(matrices: FlaskClient) -> None:
     assert refusal(matrices, "/correlation", 404, as_of=before) == ("no_data", {"method": ["pearson"], "as_of": [before]})
 
 
-def test_matrices_of_each_method(matrices: FlaskClient) -> None:
+def test_method_selects_its_matrix(matrices: FlaskClient) -> None:
     for method in METHODS:
         body = get(matrices, "/correlation", method=method)
         assert (body["method"], body["as_of"]) == (method, format_time(FIRST + DAY if method == "pearson" else FIRST))
         assert body["matrix"][0][1] == (0.5 if method == "pearson" else 0.0)
 
 
-def test_a_matrix_of_some(matrices: FlaskClient) -> None:
+def test_symbols_select_a_part_of_the_matrix(matrices: FlaskClient) -> None:
     body = get(matrices, "/correlation", as_of=format_time(FIRST), symbols="USD_JPY,EUR_USD,NZD_USD,BTCUSDT")
     assert body["symbols"] == ["USD_JPY", "EUR_USD", "BTCUSDT"], "NZD_USD is in no matrix"
     assert body["matrix"] == [[1.0, 1.0, None], [1.0, 1.0, 0.1], [None, 0.1, 1.0]]
@@ -98,7 +101,7 @@ def test_a_matrix_of_some(matrices: FlaskClient) -> None:
     assert refusal(matrices, "/correlation", 404, symbols="EUR_USD,FOO,BAR") == ("unknown_instrument", {"symbols": ["FOO", "BAR"]})
 
 
-def test_a_matrix_for_a_spreadsheet(matrices: FlaskClient) -> None:
+def test_matrix_as_csv_is_a_table(matrices: FlaskClient) -> None:
     answer = get(matrices, "/correlation", as_of=format_time(FIRST), format="csv")
     assert answer.mimetype == "text/csv"
     assert answer.headers["Content-Disposition"] == 'attachment; filename="correlation_pearson_2024-02-29.csv"'
@@ -115,7 +118,7 @@ def test_a_matrix_for_a_spreadsheet(matrices: FlaskClient) -> None:
     )
 
 
-def test_a_matrix_pair_by_pair(matrices: FlaskClient) -> None:
+def test_matrix_as_ndjson_has_a_line_per_pair(matrices: FlaskClient) -> None:
     answer = get(matrices, "/correlation", as_of=format_time(FIRST), format="ndjson")
     assert answer.mimetype == "application/x-ndjson"
     assert [orjson.loads(line) for line in answer.data.splitlines()] == [
@@ -125,7 +128,7 @@ def test_a_matrix_pair_by_pair(matrices: FlaskClient) -> None:
 
 
 @given(size=st.integers(2, 12), data=st.data())
-def test_a_matrix_is_symmetric_and_follows_its_symbols(size: int, data: st.DataObject) -> None:
+def test_matrix_is_symmetric_in_the_order_of_its_symbols(size: int, data: st.DataObject) -> None:
     names = [f"S{number:02}" for number in range(size)]
     stored = {pair: (data.draw(st.none() | st.floats(-1, 1)), data.draw(st.integers(0, 720))) for pair in itertools.combinations(names, 2)}
     asked = data.draw(st.none() | st.lists(st.sampled_from([*names, "ABSENT"]), unique=True))
@@ -137,9 +140,9 @@ def test_a_matrix_is_symmetric_and_follows_its_symbols(size: int, data: st.DataO
 
 
 @pytest.mark.parametrize("kind", ["json", *MIMETYPES])
-def test_no_matrix_yet(empty: FlaskClient, kind: str) -> None:
+def test_correlation_without_a_matrix_is_no_data(empty: FlaskClient, kind: str) -> None:
     assert refusal(empty, "/correlation", 404, format=kind) == ("no_data", {"method": ["pearson"]})
 
 
-def test_the_methods_are_those_of_the_job() -> None:
+def test_methods_equal_those_of_the_job() -> None:
     assert set(METHODS) == {*METHODS_OF_THE_JOB, SHRUNK}

@@ -1,4 +1,4 @@
-"""REST while PostgreSQL or Redis is away, or accepts a connection and then says nothing."""
+"""REST while PostgreSQL or Redis is unreachable, or accepts connections and never answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NEEDS_NOTHING = ["/", "/health/live", "/openapi.json", "/docs", "/redoc"]
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """The address of a server that takes connections and never says a word."""
+    """The address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -68,21 +68,21 @@ def assert_unavailable(answer: Any, part: str) -> None:
 
 
 @pytest.mark.parametrize("path", NEEDS_DATABASE)
-def test_database_away(without_database: FlaskClient, path: str) -> None:
+def test_route_that_needs_the_database_is_503_without_it(without_database: FlaskClient, path: str) -> None:
     assert_unavailable(without_database.get(path), "database")
 
 
 @pytest.mark.parametrize("path", NEEDS_REDIS)
-def test_redis_away(without_redis: FlaskClient, path: str) -> None:
+def test_route_that_needs_redis_is_503_without_it(without_redis: FlaskClient, path: str) -> None:
     assert_unavailable(without_redis.get(path), "redis")
 
 
 @pytest.mark.parametrize("path", NEEDS_NOTHING)
-def test_what_needs_neither(without_database: FlaskClient, without_redis: FlaskClient, path: str) -> None:
+def test_route_that_needs_neither_server_answers_without_them(without_database: FlaskClient, without_redis: FlaskClient, path: str) -> None:
     assert without_database.get(path).status_code == without_redis.get(path).status_code == 200
 
 
-def test_a_latest_price_needs_no_database(without_database: FlaskClient, bus: Bus) -> None:
+def test_latest_price_needs_no_database(without_database: FlaskClient, bus: Bus) -> None:
     bus.cache_price("EUR_USD", bid="1.0945", ask="1.0947", mid="1.0946", time="2025-11-18T12:30:00.000000Z")
     assert without_database.get("/price/latest?symbol=EUR_USD").status_code == 200
     assert_unavailable(without_database.get("/price/latest?symbol=GBP_USD"), "database")
@@ -101,7 +101,7 @@ def health(client: FlaskClient, path: str) -> tuple[int, dict[str, Any]]:
     return answer.status_code, answer.json
 
 
-def test_health_names_the_database(without_database: FlaskClient, bus: Bus) -> None:
+def test_health_without_the_database_names_it(without_database: FlaskClient, bus: Bus) -> None:
     bus.report_source("synthetic", {"state": "live"})
     status, body = health(without_database, "/health")
     assert (status, body["status"], body["database"], body["redis"]) == (503, "unhealthy", "disconnected", "connected")
@@ -113,7 +113,7 @@ def test_health_names_the_database(without_database: FlaskClient, bus: Bus) -> N
     assert health(without_database, "/health/binance")[0] == 200
 
 
-def test_health_names_redis(without_redis: FlaskClient) -> None:
+def test_health_without_redis_names_it(without_redis: FlaskClient) -> None:
     status, body = health(without_redis, "/health")
     assert (status, body["status"], body["database"], body["redis"]) == (503, "unhealthy", "connected", "disconnected")
     assert body["sources"] == {}
@@ -124,7 +124,7 @@ def test_health_names_redis(without_redis: FlaskClient) -> None:
     assert (status, body["status"]) == (503, "unknown")
 
 
-def test_health_does_not_wait_for_what_hangs(settings: Settings, clock: Clock, silent: str) -> None:
+def test_health_does_not_wait_for_a_hung_server(settings: Settings, clock: Clock, silent: str) -> None:
     patient_store = Store(f"postgresql://hub@{silent}/hub", timeout_ms=100_000)
     patient_bus = Bus(f"redis://{silent}/0", clock, timeout=100)
     app = create_app(settings, patient_bus, patient_store, clock, "1")
@@ -135,7 +135,7 @@ def test_health_does_not_wait_for_what_hangs(settings: Settings, clock: Clock, s
     assert not parts.redis.ask().done()
 
 
-def test_health_sees_the_database_come_back(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
+def test_health_recovers_with_the_database(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
     client = create_app(settings, bus, store, clock, "1").test_client()
     working, store._url = store._url, f"postgresql://hub@{NOWHERE}/hub"
     assert health(client, "/health")[0] == 503
@@ -143,8 +143,8 @@ def test_health_sees_the_database_come_back(settings: Settings, bus: Bus, store:
     assert health(client, "/health")[0] == 200
 
 
-def test_health_is_served_however_many_wait_for_what_hangs(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
-    """As many requests as may work wait for a lock in the database: others are refused, health is not."""
+def test_health_is_served_while_all_slots_wait_for_the_database(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
+    """All slots wait for a lock in the database. Other requests are refused, health is not."""
     app = create_app(settings, bus, store, clock, "1")
     with store.transaction() as cursor, ThreadPoolExecutor(MAX_WORKING_REQUESTS) as threads:
         cursor.execute("LOCK TABLE market_sessions IN ACCESS EXCLUSIVE MODE")

@@ -1,4 +1,4 @@
-"""/jobs: what the scheduler left in the store, and no secret."""
+"""/jobs: the runs that the scheduler stored, without a secret."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from db.bus import Bus
 from db.job_runs import begin_run, end_run, write_jobs
 from db.postgres import Store
 from db.timestamps import format_time
-from tests.listed import get
+from tests.support.listings import get
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -28,7 +28,7 @@ def client(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datet
     return create_app(settings, bus, store, clock, "1.2.3").test_client()
 
 
-def test_jobs(client: FlaskClient, store: Store) -> None:
+def test_jobs_lists_each_job_with_its_runs(client: FlaskClient, store: Store) -> None:
     with store.transaction() as cursor:
         write_jobs(cursor, [("gone", "never", None), ("hourly_job", "every hour at :00", SOON)], FIRST)
         write_jobs(cursor, JOBS, FIRST)
@@ -72,7 +72,7 @@ def test_jobs(client: FlaskClient, store: Store) -> None:
     ]
 
 
-def test_a_failed_job_tells_no_secret(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> None:
+def test_error_of_a_failed_job_reveals_no_secret(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> None:
     environ = {
         "DATABASE_URL": "postgresql://hub:opensesame@db/hub",
         "REDIS_URL": "redis://:swordfish@cache/0",
@@ -93,6 +93,6 @@ def test_a_failed_job_tells_no_secret(settings: Settings, bus: Bus, store: Store
     assert run["error"] == "SourceError: GET https://api/v3/accounts/***/x with ***; ***; redis://someone:***@elsewhere/1 refused"
 
 
-def test_no_scheduler_has_run_yet(client: FlaskClient) -> None:
+def test_jobs_list_before_the_first_scheduler_is_empty(client: FlaskClient) -> None:
     body = get(client, "/jobs")
     assert (body["jobs"], body["count"]) == ([], 0)

@@ -1,4 +1,4 @@
-"""/candles, /market/trades and /gaps: every row exactly once, digit by digit, in every format; and exports that need no memory."""
+"""/candles, /market/trades and /gaps: each row once with all digits, in each format, streamed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from db.postgres import Store
 from db.timestamps import format_time
 from db.trades import insert_trades
 from tests.conftest import until
-from tests.listed import MIMETYPES, Listed, Row, ask, check_walk, expected, read
-from tests.processes import Web
+from tests.support.listings import MIMETYPES, Listed, Row, check_walk, expected, read, request
+from tests.support.processes import Web
 
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)  # candles and trades pass into another month, thus into another partition
 OHLC = ("open", "high", "low", "close")
@@ -40,7 +40,7 @@ few = hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=
 
 
 def candle(number: int, symbol: str = "EUR_USD", interval: str = "1h") -> CandleRow:
-    """Every third has neither bid nor ask; digits and sources of every kind."""
+    """Every third candle has neither bid nor ask; digits and sources vary."""
     start = FIRST + number * INTERVALS[interval]
     mid = (f"1.{number}000", f"1.{number}5", f"1.{number}", "0.00000100")
     bid = ask = None
@@ -141,14 +141,16 @@ def client(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datet
 
 
 @each_listing
-def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
-    body = ask(client, listed).json
+def test_listing_returns_the_stored_rows(client: FlaskClient, listed: Listed) -> None:
+    body = request(client, listed).json
     assert body.pop(listed.field) == listed.rows
     assert body.pop("next_page_token") is None
     assert body == {name: {"interval": "1h", **listed.query}[name] for name in body}
     assert list(body) == {"/candles": ["symbol", "interval"], "/market/trades": ["symbol"], "/gaps": []}[listed.path]
-    assert [list(row) for row in ask(client, listed).json[listed.field]] == [list(row) for row in listed.rows], "fields in another order"
-    assert ask(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
+    assert [list(row) for row in request(client, listed).json[listed.field]] == [list(row) for row in listed.rows], (
+        "fields in another order"
+    )
+    assert request(client, listed, order="desc").json[listed.field] == listed.rows[::-1]
 
 
 @each_listing
@@ -159,7 +161,7 @@ def test_rows_are_the_stored_ones(client: FlaskClient, listed: Listed) -> None:
     start=st.none() | st.integers(-1, 45),
     length=st.none() | st.integers(0, 45),
 )
-def test_a_walk_gives_every_row_once(
+def test_pages_contain_each_row_once(
     client: FlaskClient, listed: Listed, limit: int, order: str, start: int | None, length: int | None
 ) -> None:
     begin = None if start is None else format_time(FIRST + start * timedelta(hours=1))
@@ -168,28 +170,28 @@ def test_a_walk_gives_every_row_once(
 
 
 @each_listing
-def test_an_export_gives_every_row_once(client: FlaskClient, listed: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_export_contains_each_row_in_each_format(client: FlaskClient, listed: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, order, size in itertools.product(MIMETYPES, ["asc", "desc"], [1, 7, 10_000]):
         monkeypatch.setattr(view, "EXPORT_ROWS", size)
-        with ask(client, listed, format=kind, order=order) as answer:
+        with request(client, listed, format=kind, order=order) as answer:
             assert answer.mimetype == MIMETYPES[kind]
             assert answer.headers["Content-Disposition"] == f'attachment; filename="{listed.file}.{kind}"'
             assert read(kind, answer) == expected(kind, listed.rows if order == "asc" else listed.rows[::-1]), (kind, order, size)
 
 
 @each_listing
-def test_an_export_in_pages(client: FlaskClient, listed: Listed) -> None:
+def test_export_in_pages_contains_each_row_once(client: FlaskClient, listed: Listed) -> None:
     for kind in MIMETYPES:
         rows: list[Row] = []
         token: str | None = ""
         while token is not None:
-            answer = ask(client, listed, format=kind, limit=7, **({"page_token": token} if token else {}))
+            answer = request(client, listed, format=kind, limit=7, **({"page_token": token} if token else {}))
             rows += read(kind, answer)
             token = answer.headers.get("X-Next-Page-Token")
         assert rows == expected(kind, listed.rows), kind
 
 
-def test_candles_of_each_price(client: FlaskClient) -> None:
+def test_price_selects_bid_ask_or_mid_candles(client: FlaskClient) -> None:
     found = {price: client.get(f"/candles?symbol=EUR_USD&price={price}").json["candles"] for price in ("bid", "ask", "mid")}  # type: ignore[index]
     assert found["mid"] == client.get("/candles?symbol=EUR_USD").json["candles"]  # type: ignore[index]
     assert found["bid"] == [as_candle(row, row.bid) for row in CANDLE_ROWS if row.bid]
@@ -197,7 +199,7 @@ def test_candles_of_each_price(client: FlaskClient) -> None:
     assert len(found["mid"]) > len(found["bid"]) > 0
 
 
-def test_candles_of_each_interval(client: FlaskClient) -> None:
+def test_interval_selects_its_candles(client: FlaskClient) -> None:
     for interval in INTERVALS:
         answer = client.get(f"/candles?symbol=EUR_USD&interval={interval}").json
         assert answer is not None
@@ -205,7 +207,7 @@ def test_candles_of_each_interval(client: FlaskClient) -> None:
         assert len(answer["candles"]) == {"1h": 40, "5m": 3}.get(interval, 0)
 
 
-def test_no_rows(client: FlaskClient) -> None:
+def test_listing_without_rows_is_empty(client: FlaskClient) -> None:
     for path in ("/candles?symbol=USD_JPY", "/market/trades?symbol=USD_JPY", "/gaps?symbol=USD_JPY"):
         answer = client.get(path).json
         assert answer is not None
@@ -215,7 +217,7 @@ def test_no_rows(client: FlaskClient) -> None:
         assert client.get(f"{path}&format=ndjson").data == b""
 
 
-def test_an_unknown_instrument(client: FlaskClient) -> None:
+def test_unknown_instrument_is_404(client: FlaskClient) -> None:
     for path in ("/candles?symbol=FOO", "/market/trades?symbol=FOO", "/gaps?symbol=FOO", "/gaps?symbol=FOO&format=csv"):
         answer = client.get(path)
         assert answer.status_code == 404
@@ -224,7 +226,7 @@ def test_an_unknown_instrument(client: FlaskClient) -> None:
         assert list(answer.json["error"]["details"]) == ["symbol"]
 
 
-def test_gaps_by_what_they_are(client: FlaskClient) -> None:
+def test_gaps_are_filtered_by_each_argument(client: FlaskClient) -> None:
     for name in ("source", "symbol", "kind", "state"):
         for value in {row[name] for row in GAP_ROWS}:
             answer = client.get("/gaps?" + urlencode({name: value})).json
@@ -232,7 +234,7 @@ def test_gaps_by_what_they_are(client: FlaskClient) -> None:
             assert answer["gaps"] == [row for row in GAP_ROWS if row[name] == value]
 
 
-def test_a_token_goes_with_its_listing_and_its_filters(client: FlaskClient) -> None:
+def test_token_of_another_listing_or_filter_is_refused(client: FlaskClient) -> None:
     def token(path: str) -> str:
         answer = client.get(path).json
         assert answer is not None
@@ -255,7 +257,7 @@ MANY = 300_000
 
 @pytest.fixture
 def rest(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> Iterator[Web]:
-    """The REST process, with more trades in the store than it may hold in memory."""
+    """The REST process, with more trades in the store than it may keep in memory."""
     with store.transaction() as cursor:
         make_months(cursor, "raw_trades", ["2025-03"])
         for begin in range(0, MANY, 50_000):
@@ -269,13 +271,13 @@ def rest(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> Iterator
         yield web
 
 
-def test_an_export_needs_no_memory_and_holds_no_transaction(rest: Web, store: Store) -> None:
+def test_large_export_is_streamed_and_holds_no_transaction(rest: Web, store: Store) -> None:
     worker = psutil.Process(rest.pid).children()[0]
     read_all(rest, "/market/trades?symbol=BTCUSDT&format=ndjson&limit=10000")
     before = most = worker.memory_info().rss
     with asked(rest, "/market/trades?symbol=BTCUSDT&format=ndjson") as connection:
         assert connection.recv(1)
-        # Nobody reads on: what PostgreSQL had to do for what is on its way is done, and nothing there waits for us.
+        # The client reads no further. PostgreSQL must finish its work and hold no transaction.
         until(lambda: not at_work(store), what="the end of the database's work")
         raw = bytearray()
         while piece := connection.recv(1 << 20):
@@ -300,7 +302,7 @@ def asked(rest: Web, path: str) -> socket.socket:
 
 
 def at_work(store: Store) -> list[Any]:
-    """Backends that serve REST and are in a transaction."""
+    """Return the database sessions of REST that are in a transaction."""
     with store.transaction() as cursor:
         cursor.execute("SELECT pid FROM pg_stat_activity WHERE application_name = 'tickwire-rest' AND xact_start IS NOT NULL")
         return list(cursor.fetchall())

@@ -1,4 +1,4 @@
-"""The OpenAPI document is true, and its readers need no internet."""
+"""The answers conform to the OpenAPI document, and its pages load no other host."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ FORMATS = ("json", "csv", "ndjson")
 LISTINGS = ["/ticks", "/candles", "/market/trades", "/gaps", "/volatility", "/correlation/history", "/alerts"]
 WHOLE = ["/volatility/latest", "/correlation"]  # no pages, but every format
 ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs"]
-# listing -> the parameters it needs, and those it may be given besides what every listing takes
+# listing -> its required parameters, and its optional ones beside those of every listing
 PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/ticks": ({"symbol"}, set()),
     "/candles": ({"symbol"}, {"interval", "price"}),
@@ -78,7 +78,10 @@ def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime
 
 
 def fill_analytics(cursor: Any) -> None:
-    """Volatility, a matrix, an alert of each kind, and jobs: without a run, with one that runs and with one that failed."""
+    """Write volatility, a matrix, an alert of each kind, and jobs.
+
+    One job has no run, one runs and one failed.
+    """
     time = datetime(2025, 11, 18, 12, tzinfo=UTC)
     write_volatility(cursor, [VolatilityRow("EUR_USD", name, time, 0.001, 0.08, 24) for name in ESTIMATORS])
     pairs = [("EUR_USD", "GBP_USD"), ("EUR_USD", "USD_JPY"), ("GBP_USD", "USD_JPY")]
@@ -106,7 +109,7 @@ def described(app: Flask) -> Any:
     [(path, GenerationMode.POSITIVE) for path in ROUTES]
     + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE)],
 )
-def test_answers_are_what_the_document_says(described: Any, path: str, mode: GenerationMode) -> None:
+def test_answers_conform_to_the_document(described: Any, path: str, mode: GenerationMode) -> None:
     operation = described[path]["GET"]
 
     @hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
@@ -117,7 +120,7 @@ def test_answers_are_what_the_document_says(described: Any, path: str, mode: Gen
     check()
 
 
-def test_a_full_answer_of_each_kind_is_what_the_document_says(described: Any) -> None:
+def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> None:
     asked: dict[str, list[dict[str, str]]] = {
         "/price/latest": [{"symbol": "EUR_USD"}, {"symbols": "EUR_USD,GBP_USD"}],
         "/ticks": [{"symbol": "EUR_USD", "limit": "3"}, *({"symbol": "EUR_USD", "format": form} for form in FORMATS)],
@@ -137,7 +140,7 @@ def test_a_full_answer_of_each_kind_is_what_the_document_says(described: Any) ->
             assert answer.status_code == 200
 
 
-def test_the_document_holds_every_route(client: FlaskClient) -> None:
+def test_document_has_every_route(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     assert document is not None
     assert document["openapi"].startswith("3.1")
@@ -155,7 +158,7 @@ def test_the_document_holds_every_route(client: FlaskClient) -> None:
         assert set(content) == {"application/json", "text/csv", "application/x-ndjson"}
 
 
-def test_every_route_says_what_it_is(client: FlaskClient) -> None:
+def test_every_route_has_a_summary(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     assert document is not None
     for path, item in document["paths"].items():
@@ -163,7 +166,7 @@ def test_every_route_says_what_it_is(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
-def test_the_pages_load_nothing_from_outside(client: FlaskClient, path: str) -> None:
+def test_pages_load_nothing_from_another_host(client: FlaskClient, path: str) -> None:
     page = client.get(path)
     assert page.mimetype == "text/html"
     assert "//" not in page.text.replace("<!doctype html>", "")
@@ -172,11 +175,11 @@ def test_the_pages_load_nothing_from_outside(client: FlaskClient, path: str) -> 
         assert client.get(own).status_code == 200, own
 
 
-def test_a_style_sheet_loads_nothing_from_outside(client: FlaskClient) -> None:
+def test_style_sheet_loads_nothing_from_another_host(client: FlaskClient) -> None:
     style = client.get("/docs/static/swagger-ui.css").text
     assert not re.findall(r"@import|url\(['\"]?(?:https?:)?//", style)
 
 
-def test_django_stays_out() -> None:
+def test_import_of_the_application_does_not_load_django() -> None:
     program = "import sys, api.app, api.rest.routes.docs as docs; docs._static_folder(); sys.exit('django' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

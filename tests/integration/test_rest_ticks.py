@@ -1,4 +1,4 @@
-"""/ticks: every row exactly once, digit by digit, in every format."""
+"""/ticks: each row once with all digits, in each format."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ few = hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=
 
 
 def dense_rows() -> list[PriceRow]:
-    """Many prices at each moment, of three epochs, with every kind of digits and source."""
+    """Return many prices at each moment, of three epochs; digits and sources vary."""
     rows = []
     for number in range(120):
         moment = MOMENTS[number * 7 % len(MOMENTS)]
@@ -93,7 +93,7 @@ def ask(client: FlaskClient, **query: object) -> Any:
 
 
 def walk(client: FlaskClient, **query: object) -> list[dict[str, Any]]:
-    """Every row of every page."""
+    """Return every row of every page."""
     rows, token = [], None
     while True:
         page = ask(client, **query, **({"page_token": token} if token else {})).json
@@ -113,7 +113,7 @@ def read_ndjson(raw: bytes) -> list[dict[str, Any]]:
     return [orjson.loads(line) for line in raw.split(b"\n")[:-1]]
 
 
-def test_digits_are_the_stored_ones(client: FlaskClient) -> None:
+def test_ticks_have_the_stored_digits(client: FlaskClient) -> None:
     body = ask(client).json
     assert body["symbol"] == "EUR_USD"
     assert body["next_page_token"] is None
@@ -121,7 +121,7 @@ def test_digits_are_the_stored_ones(client: FlaskClient) -> None:
     assert {row["bid"] for row in body["ticks"]} == set(BIDS)
 
 
-def test_newest_first(client: FlaskClient) -> None:
+def test_order_desc_returns_the_newest_first(client: FlaskClient) -> None:
     assert ask(client, order="desc").json["ticks"] == TICKS[::-1]
 
 
@@ -132,7 +132,7 @@ def test_newest_first(client: FlaskClient) -> None:
     start=st.none() | st.sampled_from(MOMENTS),
     end=st.none() | st.sampled_from(MOMENTS),
 )
-def test_a_walk_gives_every_row_once(client: FlaskClient, limit: int, order: str, start: datetime | None, end: datetime | None) -> None:
+def test_pages_contain_each_row_once(client: FlaskClient, limit: int, order: str, start: datetime | None, end: datetime | None) -> None:
     if start and end and start > end:
         start, end = end, start
     bounds = {name: format_time(moment) for name, moment in (("start", start), ("end", end)) if moment}
@@ -142,7 +142,7 @@ def test_a_walk_gives_every_row_once(client: FlaskClient, limit: int, order: str
 
 @few
 @given(rows=st.integers(1, 130), order=st.sampled_from(["asc", "desc"]), kind=st.sampled_from(["csv", "ndjson"]))
-def test_an_export_gives_every_row_once(client: FlaskClient, rows: int, order: str, kind: str) -> None:
+def test_export_contains_each_row_once(client: FlaskClient, rows: int, order: str, kind: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(view, "EXPORT_ROWS", rows)
         with ask(client, format=kind, order=order) as answer:
@@ -151,7 +151,7 @@ def test_an_export_gives_every_row_once(client: FlaskClient, rows: int, order: s
 
 
 @pytest.mark.parametrize(("kind", "mimetype"), [("csv", "text/csv"), ("ndjson", "application/x-ndjson")])
-def test_an_export_in_pages(client: FlaskClient, kind: str, mimetype: str) -> None:
+def test_export_in_pages_contains_each_row_once(client: FlaskClient, kind: str, mimetype: str) -> None:
     rows: list[dict[str, Any]] = []
     token: str | None = ""
     while token is not None:
@@ -163,14 +163,14 @@ def test_an_export_in_pages(client: FlaskClient, kind: str, mimetype: str) -> No
     assert rows == TICKS
 
 
-def test_no_rows(client: FlaskClient) -> None:
+def test_ticks_without_rows_are_empty(client: FlaskClient) -> None:
     assert ask(client, symbol="USD_JPY").json == {"symbol": "USD_JPY", "ticks": [], "next_page_token": None}
     assert ask(client, symbol="USD_JPY", format="csv").text == "symbol,time,received,bid,ask,mid,volume,source,seq,epoch\n"
     assert ask(client, symbol="USD_JPY", format="ndjson").data == b""
     assert ask(client, start="0001-01-01", end="0001-01-01").json["ticks"] == []
 
 
-def test_the_default_limit(client: FlaskClient, store: Store) -> None:
+def test_limit_has_a_default(client: FlaskClient, store: Store) -> None:
     more = [PriceRow("USD_JPY", format_time(FIRST), format_time(FIRST), "1", "1", "1", None, "s", "e", number) for number in range(1001)]
     with store.transaction() as cursor:
         insert_prices(cursor, more)
@@ -184,21 +184,21 @@ def test_the_default_limit(client: FlaskClient, store: Store) -> None:
 @pytest.mark.parametrize(
     "bounds", [{"start": "0001-01-01T00:00:00Z"}, {"end": "9999-12-31T23:59:59.999999Z"}, {"start": "1900", "end": "2300"}]
 )
-def test_the_ends_of_time(client: FlaskClient, bounds: dict[str, str]) -> None:
+def test_extreme_bounds_return_all_rows_or_are_refused(client: FlaskClient, bounds: dict[str, str]) -> None:
     answer = ask(client, **bounds)
     assert answer.status_code in (200, 422)
     if answer.status_code == 200:
         assert answer.json["ticks"] == TICKS
 
 
-def test_a_plus_that_became_a_space(client: FlaskClient) -> None:
+def test_plus_sign_decoded_as_a_space_is_accepted(client: FlaskClient) -> None:
     shifted = f"{MOMENTS[4] + timedelta(hours=2):%Y-%m-%dT%H:%M:%S}"
     plain = client.get(f"/ticks?symbol=EUR_USD&start={shifted}+02:00").json
     assert plain is not None
     assert plain["ticks"] == [row for row in TICKS if row["time"] >= format_time(MOMENTS[4])]
 
 
-def test_nothing_was_ever_a_float(client: FlaskClient) -> None:
+def test_prices_are_strings_with_all_digits(client: FlaskClient) -> None:
     stored = ask(client).json["ticks"]
     assert all(isinstance(row[name], str) for row in stored for name in ("bid", "ask", "mid"))
     assert sum(Decimal(row["bid"]) for row in stored) == sum(Decimal(row.bid) for row in dense_rows())
@@ -218,7 +218,7 @@ class Breaking:
 
 
 @pytest.mark.parametrize("kind", ["csv", "ndjson"])
-def test_an_export_that_breaks_off_never_looks_complete(
+def test_export_that_fails_midway_is_incomplete(
     client: FlaskClient,
     settings: Settings,
     bus: Bus,
@@ -238,15 +238,15 @@ def test_an_export_that_breaks_off_never_looks_complete(
         next(pieces)
 
 
-def test_exports_leave_room_for_others(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = [ask(client, symbol="GBP_USD", format="csv") for _ in range(2 * MAX_EXPORTS)]  # one page: nothing to stream
+def test_exports_leave_slots_for_other_requests(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = [ask(client, symbol="GBP_USD", format="csv") for _ in range(2 * MAX_EXPORTS)]  # one page, so not streamed
     assert {answer.status_code for answer in small} == {200}
     monkeypatch.setattr(view, "EXPORT_ROWS", 50)
     running = [ask(client, format="csv") for _ in range(MAX_EXPORTS)]
     refused = ask(client, format="ndjson")
     assert (refused.status_code, refused.json["error"]["code"]) == (429, "too_many_requests")
     assert ask(client).status_code == 200
-    running.pop().close()  # given up before a byte was read
+    running.pop().close()  # closed before a byte was read
     with ask(client, format="csv") as answer:
         assert read_csv(answer.text) == TICKS
     for each in running:

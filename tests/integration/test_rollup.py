@@ -34,9 +34,9 @@ from db.rollup import is_mine, roll_up
 from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
 from jobs.store.rollup import MIN_MARKS_PER_TRANSACTION, PendingCandles, RollUp
-from tests.candle_oracle import Candle, expected, stored
 from tests.conftest import until
-from tests.processes import ROOT, jobs
+from tests.support.oracles import Candle, expected_candles, stored_candles
+from tests.support.processes import ROOT, jobs
 
 KINDS = {"EUR_USD": "fx", "USD_JPY": "fx", "BTCUSDT": "crypto", "AAPL": "equity", "UNKNOWN": ""}
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
@@ -124,7 +124,7 @@ def once(rollup: RollUp) -> int:
 
 
 def one(store: Store, interval: str, start: str, symbol: str = "EUR_USD") -> Candle:
-    return stored(store)[symbol, interval, utc(start)]
+    return stored_candles(store)[symbol, interval, utc(start)]
 
 
 def flat(value: str) -> tuple[Decimal, Decimal, Decimal, Decimal]:
@@ -167,8 +167,8 @@ def test_recorded_ticks_and_trades_become_the_same_candles(store: Store, rollup:
     ticks, trades = recorded_ticks(), recorded_trades()
     put(store, *ticks, *trades)
     once(rollup)
-    found = stored(store)
-    assert found == expected(ticks, trades, KINDS, LATER)
+    found = stored_candles(store)
+    assert found == expected_candles(ticks, trades, KINDS, LATER)
     assert len([key for key in found if key[:2] == ("EUR_USD", "1m")]) > 1000
     assert sum(each.trades or 0 for key, each in found.items() if key[:2] == ("BTCUSDT", "1m")) == len(trades)
     assert marks(store) == 0
@@ -180,7 +180,7 @@ def test_recorded_ticks_in_shuffled_batches_with_roll_ups_between(store: Store, 
     for start in range(0, len(shuffled), 500):
         put(store, *shuffled[start : start + 500])
         once(rollup)
-    assert stored(store) == expected(ticks, [], KINDS, LATER)
+    assert stored_candles(store) == expected_candles(ticks, [], KINDS, LATER)
 
 
 # two days around the change of New York's clocks, so that a day has 25 hours
@@ -223,7 +223,7 @@ def test_candles_are_independent_of_order_and_batches(store: Store, rows: list[P
     while roll(store, 1000):
         pass
     prices = [row for row in rows if isinstance(row, PriceRow)]
-    assert stored(store) == expected(prices, [row for row in rows if isinstance(row, Trade)], KINDS, LATER)
+    assert stored_candles(store) == expected_candles(prices, [row for row in rows if isinstance(row, Trade)], KINDS, LATER)
 
 
 def roll(store: Store, most: int) -> int:
@@ -257,7 +257,7 @@ def test_sql_and_python_agree_on_candle_bounds(store: Store) -> None:
 def test_minutes_without_rows_have_no_candle(store: Store, rollup: RollUp) -> None:
     put(store, price("2025-01-15T10:00:01", "1.1"), price("2025-01-15T10:20:01", "1.2", 2), price("2025-01-16T10:00:00", "1.3", 3))
     once(rollup)
-    found = sorted((key[1], key[2]) for key in stored(store))
+    found = sorted((key[1], key[2]) for key in stored_candles(store))
     fives = [utc("2025-01-15T10:00"), utc("2025-01-15T10:20"), utc("2025-01-16T10:00")]
     assert [start for interval, start in found if interval == "5m"] == fives
     assert [start for interval, start in found if interval == "1h"] == [utc("2025-01-15T10:00"), utc("2025-01-16T10:00")]
@@ -284,7 +284,7 @@ def test_only_fx_candles_have_bid_and_ask(store: Store, rollup: RollUp) -> None:
 def test_quotes_of_a_venue_with_trades_make_no_candle(store: Store, rollup: RollUp) -> None:
     put(store, price("2025-01-15T10:00:01", "60000", 1, "BTCUSDT", source="binance"))
     once(rollup)
-    assert stored(store) == {}
+    assert stored_candles(store) == {}
     put(store, trade("2025-01-15T10:00:02", 5, "60001.5", "0.25"))
     once(rollup)
     found = one(store, "1m", "2025-01-15T10:00", "BTCUSDT")
@@ -322,7 +322,7 @@ def test_candles_of_a_new_month_get_their_partition(store: Store, rollup: RollUp
     """The FX day that holds the first minute of March begins in February."""
     put(store, price("2025-03-01T00:00", "1.1"))
     once(rollup)
-    assert {key[1]: format_time(key[2])[:16] for key in stored(store)} == {
+    assert {key[1]: format_time(key[2])[:16] for key in stored_candles(store)} == {
         "1m": "2025-03-01T00:00", "5m": "2025-03-01T00:00", "15m": "2025-03-01T00:00",
         "1h": "2025-03-01T00:00", "4h": "2025-02-28T22:00", "1d": "2025-02-28T22:00",
     }  # fmt: skip
@@ -331,12 +331,12 @@ def test_candles_of_a_new_month_get_their_partition(store: Store, rollup: RollUp
 def test_rows_dropped_by_retention_keep_their_candles(store: Store, rollup: RollUp) -> None:
     put(store, *(price(f"2025-01-15T10:00:{second}", "1.1", second) for second in range(10, 20)))
     once(rollup)
-    before = stored(store)
+    before = stored_candles(store)
     with store.transaction() as cursor:
         cursor.execute("DROP TABLE prices_2025_01")
     put(store, price("2025-01-15T10:00:05", "9.9", 99))
     once(rollup)
-    assert stored(store) == before
+    assert stored_candles(store) == before
 
 
 # whose candle wins
@@ -359,7 +359,7 @@ def test_longer_candles_are_built_from_all_shorter_ones(store: Store, rollup: Ro
     """Candles that were brought, with no tick below them, are marked as ticks are."""
     put(store, candle("1h", "2025-01-15T10:00", "1.5", source), candle("1h", "2025-01-15T12:00", "1.7", source))
     once(rollup)
-    assert {key[1] for key in stored(store)} == {"1h", "4h", "1d"}
+    assert {key[1] for key in stored_candles(store)} == {"1h", "4h", "1d"}
     four = one(store, "4h", "2025-01-15T10:00")
     assert four.mid == four.bid == tuple(map(Decimal, ("1.5", "1.7", "1.5", "1.7")))
     assert (four.volume, four.trades, four.source) == (Decimal(14), None, "synthetic" if source == "synthetic" else "ticks")
@@ -404,7 +404,7 @@ def test_candle_forms_until_grace_after_its_end(store: Store, rollup: RollUp, no
     now.now = utc("2025-01-15T10:00:30")
     put(store, price("2025-01-15T10:00:10", "1.1"))
     once(rollup)
-    assert {each.complete for each in stored(store).values()} == {False}
+    assert {each.complete for each in stored_candles(store).values()} == {False}
     for moment, complete in [("10:01:01.9", False), ("10:01:02", True), ("10:01:03", True)]:
         now.now = utc(f"2025-01-15T{moment}")
         once(rollup)
@@ -412,14 +412,14 @@ def test_candle_forms_until_grace_after_its_end(store: Store, rollup: RollUp, no
         assert one(store, "5m", "2025-01-15T10:00").complete is False
     now.now = utc("2025-01-15T22:00:02")
     once(rollup)
-    assert {each.complete for each in stored(store).values()} == {True}
+    assert {each.complete for each in stored_candles(store).values()} == {True}
 
 
 def test_candles_that_ended_during_a_pause_are_completed_at_the_start(store: Store, bus: Bus) -> None:
     put(store, price("2025-01-15T10:00:10", "1.1"), candle("1m", "2025-01-15T10:05", "1.5", complete=False))
     once(RollUp(store, bus, Clock(utc("2025-01-15T10:00:30"))))
     once(RollUp(store, bus, Clock(utc("2025-01-17T10:00:30"))))
-    found = stored(store)
+    found = stored_candles(store)
     unfinished = found.pop(("EUR_USD", "1m", utc("2025-01-15T10:05")))
     assert not unfinished.complete  # its feed alone knows when
     assert {each.complete for each in found.values()} == {True}
@@ -456,7 +456,9 @@ def test_load_of_history_is_a_few_messages(store: Store, rollup: RollUp, raw_red
     told: dict[str, list[str]] = {}
     for body in messages(raw_redis):
         told.setdefault(body["interval"], []).append(body["candle"]["start_time"])
-    newest = {interval: sorted(format_time(start) for _, name, start in stored(store) if name == interval)[-2:] for interval in INTERVALS}
+    newest = {
+        interval: sorted(format_time(start) for _, name, start in stored_candles(store) if name == interval)[-2:] for interval in INTERVALS
+    }
     assert {interval: sorted(set(starts)) for interval, starts in told.items()} == newest
     assert all(len(starts) <= 4 for starts in told.values())
 
@@ -503,9 +505,9 @@ def test_uncommitted_roll_up_leaves_no_trace(store: Store, rollup: RollUp) -> No
     before = marks(store)
     with pytest.raises(StoreError):
         roll_up_and_die(store)
-    assert (marks(store), stored(store)) == (before, {})
+    assert (marks(store), stored_candles(store)) == (before, {})
     once(rollup)
-    assert (marks(store), stored(store)) == (0, expected(ticks, [], KINDS, LATER))
+    assert (marks(store), stored_candles(store)) == (0, expected_candles(ticks, [], KINDS, LATER))
 
 
 def roll_up_and_die(store: Store) -> None:
@@ -525,9 +527,9 @@ def test_second_concurrent_roll_up_does_nothing(store: Store, rollup: RollUp) ->
     with store.transaction() as cursor:
         assert is_mine(cursor)
         assert once(rollup) == 0
-        assert (marks(store), stored(store)) == (1, {})
+        assert (marks(store), stored_candles(store)) == (1, {})
     assert once(rollup) == 1
-    assert len(stored(store)) == 6
+    assert len(stored_candles(store)) == 6
 
 
 def test_writer_and_two_concurrent_roll_ups_lose_nothing(store: Store, bus: Bus) -> None:
@@ -550,7 +552,7 @@ def test_writer_and_two_concurrent_roll_ups_lose_nothing(store: Store, bus: Bus)
     for thread in rollups:
         thread.join(20)
         assert not thread.is_alive()
-    assert stored(store) == expected(ticks, trades, KINDS, LATER)
+    assert stored_candles(store) == expected_candles(ticks, trades, KINDS, LATER)
 
 
 def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -567,7 +569,7 @@ def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database
     cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
     admin.close()
     put(store, price("2025-01-15T10:00:10", "1.1"))
-    until(lambda: len(stored(store)) == 6, what="the candles")
+    until(lambda: len(stored_candles(store)) == 6, what="the candles")
     stop.set()
     thread.join(20)
     assert not thread.is_alive()
@@ -597,7 +599,7 @@ def test_statement_timeout_reduces_the_transaction_size(database_url: str, store
     assert MIN_MARKS_PER_TRANSACTION <= rollup._most < size
     assert once(rollup) == 1
     hasty.close()
-    assert len(stored(store)) == 6
+    assert len(stored_candles(store)) == 6
 
 
 # the names that readers use
@@ -631,6 +633,6 @@ def test_jobs_process_builds_candles(settings: Settings, store: Store, bus: Bus,
     recording = ROOT / "data/recordings/EUR_USD_20140505.csv.gz"
     with closing(bus.subscribe((topics.CANDLES,))) as heard, jobs(settings, tmp_path / "jobs.log", SOURCES=f"replay:{recording}@max"):
         until(lambda: heard.read(0.1), 60, "a candle on the channel")
-        until(lambda: sum(each.trades or 0 for key, each in stored(store).items() if key[1] == "1d") == 25_177, 60, "the whole day")
-    assert {key[1] for key in stored(store)} == set(INTERVALS)
-    assert parse_time("2014-05-04T21:00:00Z") in {key[2] for key in stored(store) if key[1] == "1d"}
+        until(lambda: sum(each.trades or 0 for key, each in stored_candles(store).items() if key[1] == "1d") == 25_177, 60, "the whole day")
+    assert {key[1] for key in stored_candles(store)} == set(INTERVALS)
+    assert parse_time("2014-05-04T21:00:00Z") in {key[2] for key in stored_candles(store) if key[1] == "1d"}

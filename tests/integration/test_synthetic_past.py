@@ -28,7 +28,7 @@ from jobs.feeds.synthetic import LARGEST_MOVE, Walk
 from jobs.feeds.synthetic_past import DAYS, STEPS, hours_before, make_past, past
 from jobs.venues import walked
 from tests.conftest import until
-from tests.processes import jobs
+from tests.support.processes import jobs
 
 NOW = datetime(2025, 11, 18, 12, 34, 56, 789123, tzinfo=UTC)
 HOURS = hours_before(NOW)

@@ -28,7 +28,7 @@ from jobs.runtime.context import JobContext
 from jobs.services import fill_gaps, ingest, write_prices, write_trades
 from jobs.venues import VENUE_PARTS, VenueParts, build, configured, gap_fillers
 from tests.conftest import until
-from tests.rows import stored
+from tests.support.store import stored_trades
 
 COIN = "TOYCOIN"
 NOON = datetime.fromisoformat("2025-03-04T12:00:00+00:00")
@@ -143,8 +143,8 @@ def test_added_venue_is_built(context: JobContext) -> None:
 def test_added_venue_is_published_stored_and_filled(context: JobContext, store: Store) -> None:
     assert [filler.name for filler in gap_fillers(context)] == ["toyex"]
     with running(context, ingest, write_prices, write_trades, fill_gaps):
-        until(lambda: len(stored(store)) == 12, what="all trades of the history")
-    assert stored(store) == [trade(number) for number in range(1, 13)]
+        until(lambda: len(stored_trades(store)) == 12, what="all trades of the history")
+    assert stored_trades(store) == [trade(number) for number in range(1, 13)]
 
 
 @pytest.fixture

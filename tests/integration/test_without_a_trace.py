@@ -13,9 +13,11 @@ import pytest
 from config.settings import Settings
 from db.postgres import Store
 from tests.conftest import until
-from tests.processes import Running, jobs
-from tests.rows import count, gaps, stored
 from tests.standins.binance import BinanceStandIn
+from tests.support.processes import Running, jobs
+from tests.support.store import count_trades as count
+from tests.support.store import stored_trades as stored
+from tests.support.store import trade_gaps as gaps
 
 
 @contextmanager

@@ -16,9 +16,9 @@ import pytest
 from db.bus import Bus
 from ops import running
 from ops.embedded.server import free_port
-from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.integration.test_up import PROCESSES, ROOT, Environment, Up, all_gone, family, manage
+from tests.support.clients import NodeClient, PythonClient
 
 
 @pytest.fixture

@@ -75,8 +75,8 @@ import orjson
 from db.messages import Trade
 from db.timestamps import format_time
 from tests.conftest import until
-from tests.processes import Running
 from tests.standins.binance_market import milliseconds
+from tests.support.processes import Running
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GENERATED_START = datetime(2025, 11, 18, tzinfo=UTC)

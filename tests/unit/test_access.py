@@ -18,7 +18,7 @@ from api.hub.messages import decode
 from api.hub.topic_log import TopicLog
 from api.hub.transport.outbox import Outbox
 from db import topics
-from tests.hub_variants import Rights, RightsOfPayload
+from tests.support.hub_variants import Rights, RightsOfPayload
 
 NOON = "2025-11-18T12:00:00.000000Z"
 PAIRS = ("EUR_USD", "GBP_USD")

@@ -27,9 +27,9 @@ from jobs.feeds.binance.messages import is_shutdown_notice, read_any, read_usual
 from jobs.feeds.binance.stream import BinanceSource, ReceivedBatch
 from jobs.feeds.context import SourceContext
 from jobs.venues import build
-from tests.fake_time import FakeTime
 from tests.standins.binance_market import RECORDINGS, combined
 from tests.standins.binance_streams import GARBAGE
+from tests.support.fake_time import FakeTime
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 BOOKS = {"BTCUSDT": ("61837.63000000", "61837.64000000")}

@@ -22,7 +22,7 @@ from jobs.analytics.matrices import complete_part, ledoit_wolf, nearest_correlat
 from jobs.analytics.pairs import Correlation
 from jobs.analytics.ranks import spearman
 from jobs.analytics.returns import Floats, log_returns
-from tests.fx_hours import load
+from tests.support.recordings import load
 
 
 @cache

@@ -9,7 +9,7 @@ import sys
 from dotenv import dotenv_values
 
 from config import settings as settings_module
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 
 def example() -> dict[str, str]:

@@ -8,7 +8,7 @@ import re
 
 import yaml
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ from db.messages import Tick, Trade
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
 from jobs.feeds.ingest import LONGEST_BUS_DELAY, Ingest, Ingestion
 from jobs.feeds.status import REPORT_SECONDS, Reporter, Status
-from tests.fake_time import FakeTime
+from tests.support.fake_time import FakeTime
 
 
 def tick(number: int) -> Tick:

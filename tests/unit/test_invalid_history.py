@@ -15,7 +15,7 @@ from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import LARGEST_PAGE, BinanceHistory
 from jobs.feeds.http_json import JsonClient
 from jobs.feeds.oanda.history import OandaHistory
-from tests.canned_http import canned
+from tests.support.canned_http import canned
 
 STOP = threading.Event()
 NOON = datetime(2025, 3, 4, 12, tzinfo=UTC)

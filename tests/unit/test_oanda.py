@@ -22,8 +22,8 @@ from jobs.feeds.oanda.history import GRANULARITIES, OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource, price_of
 from jobs.feeds.oanda.wire import contract_time, request_headers
 from jobs.venues import VENUE_PARTS
-from tests.fake_time import FakeTime
 from tests.standins.oanda_market import INTERVAL_OF, Market, Quote, price_line
+from tests.support.fake_time import FakeTime
 
 RECORDED = Path(__file__).parents[1] / "data" / "oanda"
 STREAM = json.loads((RECORDED / "pricing.json").read_text())["v3/accounts/{accountID}/pricing/stream"]["response"]

@@ -8,7 +8,7 @@ import pytest
 
 from db.intervals import INTERVALS
 from jobs.analytics.periods import periods_per_year
-from tests.fx_hours import load
+from tests.support.recordings import load
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from db import topics
 from db.bus import Bus
 from db.timestamps import utc_now
 from db.topics import Stream
-from tests.hub_variants import CHANNEL, LEVELS, NAMESPACE
+from tests.support.hub_variants import CHANNEL, LEVELS, NAMESPACE
 
 NOON = "2025-11-18T12:00:00.000000Z"
 PRICE = orjson.dumps({"instrument": "EUR_USD", "price": {"bid": "1.0", "ask": "1.2", "mid": "1.1", "time": NOON}})

@@ -21,7 +21,7 @@ from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.recordings import Row, count_ticks, read_rows
 from jobs.feeds.replay import MAX_TICKS_PER_BATCH, ReplaySource
-from tests.fake_time import FakeTime
+from tests.support.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 TICKS = RECORDINGS / "EUR_USD_20140505.csv.gz"

@@ -23,7 +23,7 @@ from db.messages import Tick
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, retry_delay
 from jobs.feeds.context import SourceContext
 from jobs.venues import VENUE_PARTS, build
-from tests.fake_time import FakeTime
+from tests.support.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 INSTRUMENTS = [

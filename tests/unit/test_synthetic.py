@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from db.instruments import Instrument
 from db.messages import Tick
 from jobs.feeds.synthetic import LARGEST_MOVE, SyntheticSource, Walk, level
-from tests.fake_time import FakeTime
+from tests.support.fake_time import FakeTime
 
 FX = Instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda")
 YEN = Instrument("USD_JPY", "US Dollar / Japanese Yen", "fx", 3, "oanda")

@@ -21,7 +21,7 @@ from jobs.analytics import rolling, volatility
 from jobs.analytics.candles import Candles
 from jobs.analytics.returns import Floats, log_returns
 from jobs.analytics.volatility import ESTIMATORS, OhlcArrays, alert_volatility, annualised, estimate
-from tests.fx_hours import Hours, load
+from tests.support.recordings import Hours, load
 
 Frame = pd.DataFrame
 NAMES = list(ESTIMATORS)

@@ -1,6 +1,6 @@
-"""The jobs process with one fault built in: `python -m tests.failing_jobs FAULT`.
+"""The jobs process with one fault built in: `python -m tests.support.failing_jobs FAULT`.
 
-The fault is placed beneath a long-lived thread, so that the thread ends although no stop was requested.
+The fault is placed beneath a long-lived thread, so that the thread ends without a stop request.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Processes of ours, started for a test exactly as an operator or `up` would start them."""
+"""Our processes, started in the same way as an operator or `up` starts them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from typing import Self
 from config.settings import Settings
 from tests.conftest import until
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 class Running:
-    """A process of ours in a group of its own; leaving the `with` block ends it, whatever state it is in."""
+    """A process in a group of its own. The end of the `with` block kills it, in any state."""
 
     def __init__(self, argv: list[str], environ: dict[str, str], log: Path) -> None:
         self.argv, self.environ, self.log = argv, environ, log
@@ -32,7 +32,7 @@ class Running:
         try:
             self.start()
         except BaseException:
-            self.kill()  # a start that fails leaves nothing behind
+            self.kill()  # a failed start leaves no process
             raise
         return self
 
@@ -58,7 +58,7 @@ class Running:
             self.popen.wait(30)
 
     def ask_to_stop(self, seconds: float = 30) -> int:
-        """SIGTERM to the process alone, as a supervisor does it; the exit code."""
+        """Send SIGTERM to the process alone, as a supervisor does, and return the exit code."""
         assert self.popen is not None
         self.popen.terminate()
         return self.popen.wait(seconds)
@@ -84,7 +84,7 @@ class Web(Running):
 
     @contextmanager
     def popen_only(self) -> Iterator[Self]:
-        """Start it without waiting until it answers."""
+        """Start the process and do not wait until it answers."""
         super().start()
         try:
             yield self
@@ -105,12 +105,15 @@ class Web(Running):
 
 
 def jobs(settings: Settings, log: Path, **extra: str) -> Running:
-    """The jobs process."""
+    """Return the jobs process, not started."""
     return Running([sys.executable, "-m", "jobs.scheduler"], {**environ_of(settings), **extra}, log)
 
 
 def environ_of(settings: Settings) -> dict[str, str]:
-    """The servers and directories of these settings, as variables; no source, and recordings are kept however old they are."""
+    """Return the servers and directories of these settings as variables.
+
+    There is no source, and retention is off: recordings of any age stay.
+    """
     return {
         **{f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")},
         "DATABASE_URL": str(settings.database_url),

@@ -1,7 +1,12 @@
-"""Hubs that differ from `wsgi:hub()` in one point, for gunicorn: `tests.hub_variants:with_levels()`."""
+"""Hubs that differ from `wsgi:hub()` in one point; gunicorn loads them by name.
+
+An example of a name is `tests.support.hub_variants:with_levels()`.
+"""
 
 from __future__ import annotations
 
+import builtins
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -15,12 +20,13 @@ from api.access.model import Access, Handshake
 from api.errors import ErrorCode, Refusal
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.channels import CHANNELS, Address, Channel
+from api.hub.events import Events
 from api.hub.relay import Relay
 from api.hub.schemas.bus import MessageSchema
 from config.settings import Settings
 from db import topics
 from db.topics import Stream
-from tests.processes import Web
+from tests.support.processes import Web
 
 # an invented channel in an invented namespace
 
@@ -117,8 +123,28 @@ def with_feed_that_ends() -> Any:
     return hub
 
 
+# a handler that raises
+
+
+def with_fault() -> Any:
+    """The hub with a fault in `Events.connected`.
+
+    While the file `FAULT_FILE` exists, the handler raises the built-in exception that the file
+    names.
+    """
+    fault, connected = Path(os.environ["FAULT_FILE"]), Events.connected
+
+    def broken(self: Events, *arguments: Any) -> None:
+        if fault.exists():
+            raise getattr(builtins, fault.read_text())("a fault of the hub")
+        connected(self, *arguments)
+
+    Events.connected = broken  # type: ignore[method-assign, assignment]
+    return wsgi.hub()
+
+
 def variant(name: str, settings: Settings, log: Path, **extra: str) -> Web:
     """A gunicorn process of one of these hubs."""
     web = Web("hub", settings, log, **extra)
-    web.argv[-1] = f"tests.hub_variants:{name}()"
+    web.argv[-1] = f"tests.support.hub_variants:{name}()"
     return web

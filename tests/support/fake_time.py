@@ -1,4 +1,4 @@
-"""A clock that moves only when somebody waits for it."""
+"""A clock that moves only during a wait."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 
 class FakeTime(threading.Event):
-    """A stop event whose waits take no time, with the clocks that go with it. It sets itself when `until` seconds have passed."""
+    """A stop event whose waits take no time, and its clocks.
+
+    The event sets itself when `until` seconds have passed on these clocks.
+    """
 
     def __init__(self, until: float = float("inf")) -> None:
         super().__init__()
@@ -16,7 +19,7 @@ class FakeTime(threading.Event):
         self.waits: list[float] = []
 
     def wait(self, timeout: float | None = None) -> bool:
-        assert timeout is not None, "nobody waits for ever"
+        assert timeout is not None, "a wait has no timeout"
         self.waits.append(timeout)
         self.now += max(0.0, timeout)
         if self.now >= self.until:

@@ -14,10 +14,10 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 from tests.conftest import until
-from tests.processes import Running, free_port
+from tests.support.processes import Running, free_port
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-MISSING = "there is no Chromium on this machine"  # why a test is skipped where `BROWSER` is None
+MISSING = "there is no Chromium on this machine"  # the reason to skip a test if `BROWSER` is None
 
 _OPTIONS = [
     "--headless=new",
@@ -34,24 +34,24 @@ _OPTIONS = [
 
 
 class Page:
-    """A page that is open. `complaints` has what its console and its scripts complained of."""
+    """An open page. `complaints` has the errors of its console and its scripts."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._number = 0
         self.complaints: list[str] = []
         for domain in ("Runtime", "Log", "Page"):
-            self._ask(f"{domain}.enable")
+            self._command(f"{domain}.enable")
 
     def go(self, url: str) -> None:
-        answer = self._ask("Page.navigate", url=url)
+        answer = self._command("Page.navigate", url=url)
         assert "errorText" not in answer, answer
 
     def evaluate(self, expression: str) -> Any:
-        """The value of a JavaScript expression; None for undefined."""
-        return self._ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
+        """Return the value of a JavaScript expression; None for undefined."""
+        return self._command("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
 
-    def _ask(self, method: str, **params: Any) -> Any:
+    def _command(self, method: str, **params: Any) -> Any:
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
         while (answer := json.loads(self._socket.recv(120))).get("id") != self._number:
@@ -62,7 +62,7 @@ class Page:
 
 @contextmanager
 def opened(folder: Path, path: str, profile: Path) -> Iterator[Page]:
-    """The page `path` of a web server for the folder."""
+    """Serve the folder and open its page `path`."""
     assert BROWSER is not None, MISSING
     port = free_port()
     served = [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]

@@ -1,4 +1,4 @@
-"""A local HTTP server whose JSON answers a test computes from the query."""
+"""A local HTTP server; the test computes its JSON answers from the query."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Answer = Callable[[Mapping[str, str]], Any]
 
 @contextmanager
 def canned(answer: Answer) -> Iterator[str]:
-    """Serve `answer(query)` as JSON for every GET; yields the server's URL."""
+    """Serve `answer(query)` as JSON for every GET; yield the URL of the server."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,7 +1,8 @@
-"""Fires the hourly and the daily job for every hour and midnight of a span, in order, with a clock of its own.
+"""Run the hourly and the daily job for each hour and midnight of a span, in order.
 
-`python -m tests.jobs_driver DATABASE_URL REDIS_URL START END`: after START, up to END. It goes on where `job_runs` says that an earlier one
-was; killed anywhere and started again, it has to leave what one that was left alone leaves.
+`python -m tests.support.jobs_driver DATABASE_URL REDIS_URL START END`: after START, up to END. The
+driver continues after the last success in `job_runs`. A driver that was killed and started again
+MUST leave the same result as one that ran without a break.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from jobs.store.writer import BatchRule, PriceQueue, Writer
 
 HOUR = timedelta(hours=1)
 LATE = timedelta(seconds=10)  # after the hour, by the driver's clock
-# FX is calm: with these there are episodes of every sort within two months.
+# FX volatility is low: these thresholds cause episodes of each kind within two months.
 THRESHOLDS = {
     "VOLATILITY_THRESHOLD": "0.0045",
     "VOLATILITY_CRITICAL": "0.006",
@@ -31,7 +32,7 @@ THRESHOLDS = {
 
 
 class Clock:
-    """Ten seconds after whichever hour is fired."""
+    """Ten seconds after the hour of the run."""
 
     def __init__(self, hour: datetime) -> None:
         self.hour = hour
@@ -41,7 +42,7 @@ class Clock:
 
 
 def drive(database_url: str, redis_url: str, start: datetime, end: datetime) -> None:
-    """Fire what is due after `start`, up to `end`."""
+    """Run the jobs that are due after `start`, up to `end`."""
     clock = Clock(start)
     config = settings_module.load({"DATABASE_URL": database_url, "REDIS_URL": redis_url, "SOURCES": "", **THRESHOLDS}, dotenv=None)
     store, bus = Store(database_url, application="jobs-driver"), Bus(redis_url, clock)
@@ -56,7 +57,7 @@ def drive(database_url: str, redis_url: str, start: datetime, end: datetime) -> 
         for name in ("hourly_job", *(["daily_correlation_job"] if clock.hour.hour == 0 else [])):
             if clock.hour > done[name]:
                 run_once(TIMED[name], work, clock.hour)
-                writer.write_batch(prices.read(prices.most, 0))  # what the run published: the next one would wait for it
+                writer.write_batch(prices.read(prices.most, 0))  # the prices that the run published: the next run waits for them
         clock.hour += HOUR
 
 

@@ -1,4 +1,4 @@
-"""The benchmark's load generator: what it makes of a server's bytes. No speed is asserted anywhere."""
+"""The load generator of the benchmark reads the bytes of a server. No speed is asserted."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def price(topic: str = "EUR_USD", seq: int = 1, padding: str = "1") -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70000])
-def test_frames_of_every_length_form_come_back(size: int) -> None:
+def test_frames_of_each_length_form_are_split(size: int) -> None:
     data = server_frame(b"x" * size)
     assert list(split_frames(data + data)) == [(0x81, b"x" * size, len(data)), (0x81, b"x" * size, 2 * len(data))]
 
 
 @given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 1000))
-def test_a_frame_that_is_cut_anywhere_is_kept_until_the_rest_is_there(sizes: list[int], cut: int) -> None:
+def test_frame_cut_at_any_byte_is_kept_until_its_rest_arrives(sizes: list[int], cut: int) -> None:
     packets = [b"%d" % number * size for number, size in enumerate(sizes)]
     data = b"".join(map(server_frame, packets))
     walker, cut = Walker(), cut % (len(data) + 1)
@@ -53,7 +53,7 @@ def test_prices_become_runs_per_topic_and_others_keep_their_order() -> None:
     assert walker.walk(data) == expected
 
 
-def test_the_same_bytes_are_recognised_whole() -> None:
+def test_repeated_bytes_return_the_same_chunk() -> None:
     data = server_frame(price(seq=1)) + server_frame(price(seq=2)) + b"\x81"
     walker = Walker()
     chunk = walker.walk(data)
@@ -71,18 +71,18 @@ def test_the_same_bytes_are_recognised_whole() -> None:
         price().replace(b"2025-11-18T12:34:56.789123Z", b"yesterday"),
     ],
 )
-def test_a_body_that_is_not_the_contracts_is_an_error(payload: bytes) -> None:
+def test_body_outside_the_contract_is_an_error(payload: bytes) -> None:
     with pytest.raises(FrameError):
         price_of(payload)
 
 
 @pytest.mark.parametrize("data", [client_frame(b"2"), b"\x88\x02\x03\xe8", b"\x01\x01x", b"\xc1\x01x"])
-def test_what_no_server_may_send_is_an_error(data: bytes) -> None:
+def test_frame_that_no_server_may_send_is_an_error(data: bytes) -> None:
     with pytest.raises(FrameError):
         Walker().walk(data)
 
 
-def test_compressed_frames_of_one_stream() -> None:
+def test_compressed_frames_of_one_stream_are_inflated() -> None:
     deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     walker, inflate = Walker(), Inflate()
     for seq in range(1, 4):
@@ -91,13 +91,13 @@ def test_compressed_frames_of_one_stream() -> None:
         assert walker.walk_compressed(data, inflate).runs == (("EUR_USD", seq, seq),)
 
 
-def test_a_clients_frame_unmasks_to_its_payload() -> None:
+def test_client_frame_unmasks_to_its_payload() -> None:
     frame = client_frame(b"4" * 200)
     assert frame[:4] == b"\x81\xfe" + (200).to_bytes(2, "big")
     assert bytes(byte ^ frame[4 + index % 4] for index, byte in enumerate(frame[8:])) == b"4" * 200
 
 
-def test_the_steps_of_a_client() -> None:
+def test_steps_of_a_client_connect_and_subscribe() -> None:
     steps = Plan(port=1, protocol="socketio", pairs=("A",), greeting=True).steps()
     assert steps == [
         (b"", b"0{"),
@@ -108,7 +108,7 @@ def test_the_steps_of_a_client() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 50)), min_size=1, max_size=50), st.floats(0.01, 1))
-def test_percentiles_are_those_of_the_sorted_list_within_a_bucket(given: list[tuple[float, int]], share: float) -> None:
+def test_percentiles_equal_those_of_the_sorted_list_within_a_bucket(given: list[tuple[float, int]], share: float) -> None:
     histogram = Histogram()
     for seconds, count in given:
         histogram.add(seconds, count)
@@ -120,7 +120,7 @@ def test_percentiles_are_those_of_the_sorted_list_within_a_bucket(given: list[tu
     assert histogram.percentiles(share) == [None]
 
 
-def test_a_latency_beyond_the_last_bucket_or_before_the_first_still_counts() -> None:
+def test_latency_outside_the_buckets_is_counted() -> None:
     histogram = Histogram()
     histogram.add(-0.001, 1)
     histogram.add(3600.0, 1)
