@@ -61,8 +61,21 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with Supervisor() as supervisor:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
         supervisor.start(postgres, redis)
+        _skip_syncs(postgres.url, redis.url)
         migrate.apply(postgres.url)
         yield Servers(postgres.url, redis.url)
+
+
+def _skip_syncs(database_url: str, redis_url: str) -> None:
+    """Write to the operating system only: these servers never survive a loss of power."""
+    with ExitStack() as stack:
+        connection = psycopg2.connect(database_url)
+        stack.callback(connection.close)
+        connection.autocommit = True
+        connection.cursor().execute("ALTER SYSTEM SET fsync = off")
+        connection.cursor().execute("SELECT pg_reload_conf()")
+        client = stack.enter_context(redis_client.Redis.from_url(redis_url))
+        client.config_set("appendfsync", "no")
 
 
 @pytest.fixture
