@@ -220,7 +220,14 @@ def test_source_is_down_after_the_attempts_and_live_again_later(
         oanda.control(do="refuse", status=500, times=5)
         with alone(source(oanda), bus, max_attempts=2) as (_, report):
             until(lambda: taken(bus) == quotes[:10])
-            report()
+
+            # The source counts a batch, and is live, shortly after the bus has accepted it.
+            def reported() -> bool:
+                report()
+                state = bus.sources()["oanda"]
+                return (state["state"], state["ticks"]) == ("live", 10)
+
+            until(reported)
         assert oanda.state()["refused"] == 5
     assert [name for name, _ in changes(bus)] == [*["backing_off", "connecting"] * 2, "down", "live"]
     assert bus.sources()["oanda"]["ticks"] == 10
