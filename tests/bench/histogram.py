@@ -12,7 +12,7 @@ class Histogram:
     """Counts by latency."""
 
     def __init__(self) -> None:
-        self._counts = array("L", bytes(array("L").itemsize * (_BUCKETS + 1)))
+        self._counts = array("L", [0]) * (_BUCKETS + 1)
         self._highest = 0
 
     def add(self, seconds: float, count: int) -> None:
@@ -24,8 +24,8 @@ class Histogram:
 
     def clear(self) -> None:
         """Forget everything."""
-        for bucket in range(self._highest + 1):
-            self._counts[bucket] = 0
+        used = self._highest + 1
+        self._counts[:used] = array("L", [0]) * used
         self._highest = 0
 
     def percentiles(self, *wanted: float) -> list[float | None]:

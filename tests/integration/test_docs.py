@@ -62,7 +62,7 @@ def places(system: System) -> dict[str, str]:
 # examples
 
 
-def test_rest_s_answers_are_what_the_files_have(answered: Examples) -> None:
+def test_rest_answers_equal_the_example_files(answered: Examples) -> None:
     assert set(answered) == {name for name in FILES if name.startswith("rest/")}
     for name, answer in answered.items():
         before = FILES[name]
@@ -72,7 +72,7 @@ def test_rest_s_answers_are_what_the_files_have(answered: Examples) -> None:
             assert answer["answer"].splitlines()[0] == before["answer"].splitlines()[0]
 
 
-def test_every_route_has_an_example_that_the_openapi_document_describes(system: System, answered: Examples) -> None:
+def test_every_route_has_an_example_that_fits_the_openapi_document(system: System, answered: Examples) -> None:
     described = system.ask("/openapi.json")
     asked = {example["request"].partition("?")[0] for example in answered.values() if example["status"] != 404 or "?" in example["request"]}
     assert asked == set(described["paths"])
@@ -86,12 +86,12 @@ def test_every_route_has_an_example_that_the_openapi_document_describes(system: 
             assert [str(error) for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(example["answer"])] == [], name
 
 
-def test_the_asyncapi_document_is_served(system: System) -> None:
+def test_asyncapi_document_is_served(system: System) -> None:
     assert system.ask("/asyncapi.json") == document(VERSION, system.hub.removeprefix("http://"))
     assert system.ask("/")["documentation"]["asyncapi"] == "/asyncapi.json"
 
 
-def test_every_example_is_quoted_and_every_quote_is_an_example() -> None:
+def test_documents_quote_every_example_unchanged() -> None:
     quoted = [name for file in DOCUMENTS for name, _ in quotes(file.read_text())]
     assert sorted(set(quoted)) == sorted(FILES)
     for file in DOCUMENTS:
@@ -101,13 +101,13 @@ def test_every_example_is_quoted_and_every_quote_is_an_example() -> None:
 # blocks
 
 
-def test_every_block_has_a_language_that_is_looked_after() -> None:
+def test_every_block_has_a_tested_language() -> None:
     assert {block.language for block in blocks()} <= LANGUAGES
     assert all(blocks(language) for language in LANGUAGES)
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=str)
-def test_json_is_what_the_schemas_say(block: Block) -> None:
+def test_json_blocks_fit_the_schemas(block: Block) -> None:
     found = messages(block.text)
     assert found
     quoted = next((name for name, text in quotes(block.file.read_text()) if block.text in text), "")
@@ -138,14 +138,14 @@ def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], 
         assert done.stdout.rstrip().endswith(str(FILES[quoted]["status"]))
 
 
-def test_what_is_left_out_is_still_there() -> None:
+def test_every_exemption_of_a_command_is_used() -> None:
     commands = [command for block in blocks("sh") for command in block.commands]
     used = {left_out(command) for command in commands}
     assert {start for start in LEFT_OUT if start not in used} <= {"make bench"}
     assert sum(left_out(command) is None for command in commands) > 40
 
 
-def test_the_commands_that_do_not_end_are_those_that_up_runs(system: System) -> None:
+def test_commands_that_do_not_end_are_those_of_up(system: System) -> None:
     commands = [
         command for block in blocks("sh") for command in block.commands if "does not end" in LEFT_OUT.get(left_out(command) or "", "")
     ]
@@ -181,7 +181,7 @@ def test_python_blocks_run(block: Block, system: System, places: dict[str, str],
 
 @pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
 @pytest.mark.parametrize("block", blocks("html"), ids=str)
-def test_pages_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
+def test_html_blocks_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
     text = substituted(block.text, places)
     changed, count = re.subn(r'"https://cdn\.socket\.io/[^"]+"', '"./socket.io.esm.min.js"', text)
     assert count == 1
@@ -198,7 +198,7 @@ def test_pages_show_prices_in_a_browser(block: Block, system: System, places: di
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=relative)
-def test_links_lead_somewhere(file: Path) -> None:
+def test_links_of_documents_exist(file: Path) -> None:
     for link in links(file):
         name, _, anchor = link.partition("#")
         target = (file.parent / name).resolve() if name else file

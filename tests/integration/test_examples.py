@@ -68,7 +68,7 @@ def looks_drawn(path: Path) -> bool:
     )
 
 
-def test_a_report_of_a_day(settings: Settings, tmp_path: Path) -> None:
+def test_daily_report_of_the_synthetic_past_has_the_figures_of_the_store(settings: Settings, tmp_path: Path) -> None:
     """On the past that the synthetic source makes up: what the store has, digit by digit, and figures that numpy computes alike."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     with (
@@ -118,7 +118,7 @@ def outcomes(rest: Web) -> dict[str, str]:
     return {job["id"]: job["last_run"]["outcome"] for job in get(rest, "/jobs")["jobs"] if job["last_run"]}
 
 
-def test_the_report_s_own_correlation_is_pearson_s() -> None:
+def test_correlation_of_the_daily_report_is_that_of_pearson() -> None:
     module = imported("daily_report")
     drawn = np.random.default_rng(7).normal(size=(2, 24)) / 100
     closes = np.exp(np.cumsum([drawn[0], drawn[0] + drawn[1]], axis=1))
@@ -225,7 +225,7 @@ def system(settings: Settings, folder: Path) -> Iterator[tuple[Web, Web]]:
         yield hub, rest
 
 
-def test_the_bot_trades_through_the_death_of_the_hub_and_its_own(settings: Settings, market: Market, tmp_path: Path) -> None:
+def test_bot_trades_on_after_a_kill_of_the_hub_and_its_own_restart(settings: Settings, market: Market, tmp_path: Path) -> None:
     state = tmp_path / "bot.json"
     with system(settings, tmp_path) as (hub, rest):
         market.quiet()
@@ -279,7 +279,7 @@ def test_the_bot_trades_through_the_death_of_the_hub_and_its_own(settings: Setti
         assert lines[-1] == "EUR_USD: 1 prices, position +0, earned 298.80000, open 0.00000"
 
 
-def test_the_bot_does_not_trade_at_prices_that_come_late(settings: Settings, market: Market, tmp_path: Path) -> None:
+def test_bot_ignores_prices_that_are_too_old(settings: Settings, market: Market, tmp_path: Path) -> None:
     with system(settings, tmp_path) as (hub, rest):
         market.quiet()
         market.await_stored()
@@ -299,11 +299,11 @@ def test_the_bot_does_not_trade_at_prices_that_come_late(settings: Settings, mar
 
 
 @pytest.mark.parametrize("name", ["mean_reversion_bot", "daily_report"])
-def test_each_says_how_it_is_used(name: str) -> None:
+def test_example_program_prints_its_usage(name: str) -> None:
     told = finished(EXAMPLES / f"{name}.py", "--help")
     assert told.returncode == 0
     assert "usage:" in told.stdout
 
 
-def test_the_bot_is_short_enough_to_be_read() -> None:
+def test_bot_has_fewer_than_120_lines() -> None:
     assert len((EXAMPLES / "mean_reversion_bot.py").read_text().splitlines()) < 120

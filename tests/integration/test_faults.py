@@ -127,7 +127,7 @@ def stored(store: Store) -> list[tuple[int, str]]:
         return list(cursor.fetchall())
 
 
-def test_redis_killed_and_restarted_while_messages_flow(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
+def test_killed_redis_loses_and_repeats_no_message(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client, NodeClient(hub.url) as node:
         client.call("subscribe", {"pairs": "EUR_USD"})
         node.wait("connection_established")
@@ -148,7 +148,7 @@ def test_redis_killed_and_restarted_while_messages_flow(config: Settings, redis:
         assert len(client.bodies("connection_established")) == 1  # nobody was cut off by it
 
 
-def test_redis_that_lost_everything_begins_a_new_epoch(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+def test_redis_without_its_data_begins_a_new_epoch(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     price: dict[str, Any] = {"bid": "1", "ask": "1", "mid": "1", "time": "2025-11-18T12:30:00.000000Z"}
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
@@ -175,7 +175,7 @@ def _or_none(call: Callable[[], object]) -> object:
         return None
 
 
-def test_redis_dropping_the_hub_s_subscription_loses_nothing(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
+def test_dropped_subscription_of_the_hub_loses_no_message(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
         client.call("subscribe", {"pairs": "EUR_USD"})
         for _ in range(5):
@@ -188,7 +188,7 @@ def test_redis_dropping_the_hub_s_subscription_loses_nothing(config: Settings, r
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_hub_killed_and_restarted_gives_resuming_clients_what_they_missed(
+def test_client_of_a_killed_hub_receives_the_missed_messages_after_its_restart(
     number: signal.Signals, config: Settings, ticker: Ticker, tmp_path: Path
 ) -> None:
     with Web("hub", config, tmp_path / "hub.log") as hub:
@@ -217,7 +217,7 @@ def _more_stored(store: Store, than: int) -> bool:
     return len(stored(store)) > than
 
 
-def test_the_writer_killed_in_the_middle_of_its_batches(config: Settings, ticker: Ticker, tmp_path: Path) -> None:
+def test_writer_killed_during_its_batches_stores_every_price_once(config: Settings, ticker: Ticker, tmp_path: Path) -> None:
     store = Store(str(config.database_url))
     process = jobs(config, tmp_path / "jobs.log", BATCH_SIZE="5", BATCH_TIMEOUT="5")
     with process:
@@ -232,7 +232,7 @@ def test_the_writer_killed_in_the_middle_of_its_batches(config: Settings, ticker
         assert stored(store) == [(number, f"1.{number:06}") for number in range(1, total + 1)]
 
 
-def test_postgres_away_for_twenty_seconds(config: Settings, postgres: Breakable, tmp_path: Path) -> None:
+def test_prices_flow_during_an_outage_of_postgres_and_are_stored_after_it(config: Settings, postgres: Breakable, tmp_path: Path) -> None:
     """Prices keep flowing live, health says 503 and why, and afterwards the history is complete."""
     store = Store(str(config.database_url))
     bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
@@ -265,7 +265,9 @@ def test_postgres_away_for_twenty_seconds(config: Settings, postgres: Breakable,
     assert {(line["logger"], line["message"]) for line in told} <= {("jobs.runtime.runs", "job failed")}
 
 
-def test_a_run_waits_for_a_store_that_is_away(config: Settings, postgres: Breakable, caplog: pytest.LogCaptureFixture) -> None:
+def test_run_waits_for_an_unavailable_store_without_using_an_attempt(
+    config: Settings, postgres: Breakable, caplog: pytest.LogCaptureFixture
+) -> None:
     """It costs none of its attempts, and it tells once; a run that loses the store midway fails, and is tried again."""
     begun: list[datetime] = []
 
@@ -293,9 +295,7 @@ def test_a_run_waits_for_a_store_that_is_away(config: Settings, postgres: Breaka
     store.close()
 
 
-def test_jobs_and_hub_wait_for_servers_that_are_not_there_yet(
-    config: Settings, redis: Breakable, postgres: Breakable, tmp_path: Path
-) -> None:
+def test_jobs_and_hub_wait_for_servers_that_start_later(config: Settings, redis: Breakable, postgres: Breakable, tmp_path: Path) -> None:
     redis.kill(signal.SIGTERM)
     postgres.kill(signal.SIGINT)
     process = jobs(config, tmp_path / "jobs.log", SOURCES="synthetic", INGESTION_INTERVAL_SECONDS="0.2")
@@ -310,7 +310,7 @@ def test_jobs_and_hub_wait_for_servers_that_are_not_there_yet(
             client.wait("price_update", 3)
 
 
-def test_a_recording_arrives_digit_by_digit(config: Settings, tmp_path: Path) -> None:
+def test_replayed_recording_keeps_every_digit_on_its_way(config: Settings, tmp_path: Path) -> None:
     """The whole way: file, bus, client, store, REST."""
     with gzip.open(RECORDING, "rt") as text:
         lines = [line.strip().split(",") for line in text][1:]
@@ -335,7 +335,7 @@ def test_a_recording_arrives_digit_by_digit(config: Settings, tmp_path: Path) ->
         assert [(tick["time"], tick["bid"], tick["ask"]) for tick in ticks] == recorded
 
 
-def test_a_client_that_stops_reading_for_a_while_is_told_what_it_missed(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     """Its prices conflate to the latest; every one is either received or counted, and nobody else notices."""
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     pairs = ("EUR_USD", "GBP_USD")
@@ -362,7 +362,7 @@ def test_a_client_that_stops_reading_for_a_while_is_told_what_it_missed(config: 
         assert healthy.call("get_server_stats")["slow_clients"] == 0
 
 
-def test_a_client_that_never_reads_again_is_cut_off_and_bothers_nobody(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     batch = [Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")] * 2000
     web = Web("hub", config, tmp_path / "hub.log", OUTBOX_TIMEOUT="1", OUTBOX_LIMIT_BYTES="65536")
@@ -391,7 +391,7 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_database_that_refuses_says_so_without_the_password(config: Settings) -> None:
+def test_refusal_of_the_database_hides_the_password(config: Settings) -> None:
     wrong = str(config.database_url).replace("tickwire:", "tickwire:Wrong-", 1)
     with pytest.raises(psycopg2.OperationalError) as caught:
         psycopg2.connect(wrong)

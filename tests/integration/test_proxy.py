@@ -121,7 +121,7 @@ def greetings(client: Client) -> int:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_files_are_valid_as_they_are_and_name_the_default_ports(name: str, tmp_path: Path) -> None:
+def test_proxy_files_are_valid_and_name_the_default_ports(name: str, tmp_path: Path) -> None:
     chosen = load({"HUB_WORKERS": "2"}, dotenv=None)
     text = "".join(file.read_text() for file in (ROOT / "config" / name).iterdir())
     for port in chosen.hub_ports:
@@ -134,7 +134,7 @@ def test_the_files_are_valid_as_they_are_and_name_the_default_ports(name: str, t
         assert check.popen.wait(30) == 0, check.output()
 
 
-def test_every_stock_client_is_served_and_websockets_are_spread(proxy: Proxy, hubs: tuple[Web, Web], bus: Bus) -> None:
+def test_every_stock_client_is_served_and_websockets_are_balanced(proxy: Proxy, hubs: tuple[Web, Web], bus: Bus) -> None:
     with ExitStack() as stack:
         clients = enter_all(stack, proxy.url)
         for client in clients.values():
@@ -168,7 +168,7 @@ def request(proxy: Proxy, source: str, path: str, body: str | None = None) -> tu
         connection.close()
 
 
-def test_polling_sessions_are_spread_by_address_and_each_stays_where_it_began(proxy: Proxy, hubs: tuple[Web, Web]) -> None:
+def test_polling_session_stays_on_the_hub_of_its_address(proxy: Proxy, hubs: tuple[Web, Web]) -> None:
     known = set()
     for number in range(2, 34):
         source = f"127.0.0.{number}"
@@ -184,7 +184,7 @@ def test_polling_sessions_are_spread_by_address_and_each_stays_where_it_began(pr
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_clients_of_a_hub_that_ends_go_on_with_the_other_without_hole_or_double(
+def test_clients_of_a_stopped_hub_continue_on_the_other_without_loss(
     number: signal.Signals, proxy: Proxy, hubs: tuple[Web, Web], bus: Bus
 ) -> None:
     with ExitStack() as stack:
@@ -231,7 +231,7 @@ def lands_on(hub: Web, proxy: Proxy) -> bool:
         return clients_of(hub) > 0
 
 
-def test_rest_answers_at_the_same_address(name: str, hubs: tuple[Web, Web], settings: Settings, tmp_path: Path) -> None:
+def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, Web], settings: Settings, tmp_path: Path) -> None:
     with Web("rest", settings, tmp_path / "rest.log") as rest, Proxy(name, tmp_path / name, hubs=hubs, rest=rest.port) as proxy:
         status, body = get(proxy.url, "/symbols")
         assert (status, orjson.loads(body)["count"]) == (200, 31)
@@ -240,7 +240,7 @@ def test_rest_answers_at_the_same_address(name: str, hubs: tuple[Web, Web], sett
     assert get(proxy.url, "/symbols")[0] == 0
 
 
-def test_haproxy_sends_nobody_new_to_a_hub_without_redis(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+def test_hub_without_redis_receives_no_new_client_from_haproxy(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     program("haproxy")
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     unwell = Web("hub", settings, tmp_path / "hub2.log", REDIS_URL=nowhere)

@@ -20,7 +20,9 @@ JS, PYTHON = (next(block for block in blocks(language) if block.file.name == "RE
 
 
 @pytest.mark.parametrize("block", [JS, PYTHON], ids=["js", "python"])
-def test_programs_miss_and_repeat_nothing_when_the_hub_is_killed(block: Block, settings: Settings, bus: Bus, tmp_path: Path) -> None:
+def test_readme_program_misses_and_repeats_no_price_when_the_hub_is_killed(
+    block: Block, settings: Settings, bus: Bus, tmp_path: Path
+) -> None:
     with Web("hub", settings, tmp_path / "hub.log") as hub:
         text = substituted(block.text, {"127.0.0.1:5001": hub.url.removeprefix("http://")})
         with (javascript if block is JS else python)(text, tmp_path) as program:

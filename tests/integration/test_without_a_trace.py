@@ -54,7 +54,7 @@ def end_without_a_trace(store: Store, exchange: BinanceStandIn, process: Running
 
 
 @pytest.mark.timeout(300)
-def test_ten_disconnects_in_a_hundred_thousand_trades_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
+def test_store_is_complete_after_ten_disconnects(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, speed=None) as (exchange, process):
         play(exchange, [lambda: drop(exchange)] * 10)
         assert exchange.state()["handshakes"] >= 10
@@ -62,7 +62,7 @@ def test_ten_disconnects_in_a_hundred_thousand_trades_leave_no_trace(settings: S
 
 
 @pytest.mark.timeout(300)
-def test_two_kills_on_the_way_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
+def test_store_is_complete_after_two_kills_of_the_jobs(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, per_second=20_000, speed=1.0) as (exchange, process):
 
         def kill() -> None:
@@ -74,7 +74,7 @@ def test_two_kills_on_the_way_leave_no_trace(settings: Settings, store: Store, t
 
 
 @pytest.mark.timeout(300)
-def test_a_real_recording_with_every_fault_of_the_stream_is_stored_as_it_was(settings: Settings, store: Store, tmp_path: Path) -> None:
+def test_recording_with_every_fault_of_the_stream_is_stored_unchanged(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, speed=60.0) as (exchange, process):
         faults: list[dict[str, Any]] = [
             {"do": "drop"}, {"do": "skip", "count": 20}, {"do": "half", "count": 3}, {"do": "reorder", "count": 6}, {"do": "shutdown"},

@@ -28,13 +28,13 @@ def price(topic: str = "EUR_USD", seq: int = 1, padding: str = "1") -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 1, 125, 126, 127, 65535, 65536, 70000])
-def test_frames_of_every_length_form_come_back(size: int) -> None:
+def test_frame_of_every_length_form_is_split_again(size: int) -> None:
     data = server_frame(b"x" * size)
     assert list(split_frames(data + data)) == [(0x81, b"x" * size, len(data)), (0x81, b"x" * size, 2 * len(data))]
 
 
 @given(st.lists(st.integers(0, 300), max_size=6), st.integers(0, 1000))
-def test_a_frame_that_is_cut_anywhere_is_kept_until_the_rest_is_there(sizes: list[int], cut: int) -> None:
+def test_frame_cut_anywhere_is_kept_until_it_is_complete(sizes: list[int], cut: int) -> None:
     packets = [b"%d" % number * size for number, size in enumerate(sizes)]
     data = b"".join(map(server_frame, packets))
     walker, cut = Walker(), cut % (len(data) + 1)
@@ -44,7 +44,7 @@ def test_a_frame_that_is_cut_anywhere_is_kept_until_the_rest_is_there(sizes: lis
     assert second.rest == b""
 
 
-def test_prices_become_runs_per_topic_and_others_keep_their_order() -> None:
+def test_prices_become_runs_per_topic_and_other_packets_keep_their_order() -> None:
     packets = [price("A", 4), b"2", price("B", 1), price("A", 5), b'42["pong",{}]', price("A", 7)]
     data = b"".join(map(server_frame, packets))
     expected = Chunk((("A", 4, 5), ("A", 7, 7), ("B", 1, 1)), ((PUBLISHED, 4),), 4, (b"2", b'42["pong",{}]'), b"")
@@ -53,7 +53,7 @@ def test_prices_become_runs_per_topic_and_others_keep_their_order() -> None:
     assert walker.walk(data) == expected
 
 
-def test_the_same_bytes_are_recognised_whole() -> None:
+def test_repeated_bytes_return_the_same_chunk() -> None:
     data = server_frame(price(seq=1)) + server_frame(price(seq=2)) + b"\x81"
     walker = Walker()
     chunk = walker.walk(data)
@@ -71,18 +71,18 @@ def test_the_same_bytes_are_recognised_whole() -> None:
         price().replace(b"2025-11-18T12:34:56.789123Z", b"yesterday"),
     ],
 )
-def test_a_body_that_is_not_the_contracts_is_an_error(payload: bytes) -> None:
+def test_body_outside_the_contract_raises(payload: bytes) -> None:
     with pytest.raises(FrameError):
         price_of(payload)
 
 
 @pytest.mark.parametrize("data", [client_frame(b"2"), b"\x88\x02\x03\xe8", b"\x01\x01x", b"\xc1\x01x"])
-def test_what_no_server_may_send_is_an_error(data: bytes) -> None:
+def test_frame_that_no_server_may_send_raises(data: bytes) -> None:
     with pytest.raises(FrameError):
         Walker().walk(data)
 
 
-def test_compressed_frames_of_one_stream() -> None:
+def test_compressed_frames_of_one_stream_are_inflated_in_order() -> None:
     deflate = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     walker, inflate = Walker(), Inflate()
     for seq in range(1, 4):
@@ -91,13 +91,13 @@ def test_compressed_frames_of_one_stream() -> None:
         assert walker.walk_compressed(data, inflate).runs == (("EUR_USD", seq, seq),)
 
 
-def test_a_clients_frame_unmasks_to_its_payload() -> None:
+def test_client_frame_unmasks_to_its_payload() -> None:
     frame = client_frame(b"4" * 200)
     assert frame[:4] == b"\x81\xfe" + (200).to_bytes(2, "big")
     assert bytes(byte ^ frame[4 + index % 4] for index, byte in enumerate(frame[8:])) == b"4" * 200
 
 
-def test_the_steps_of_a_client() -> None:
+def test_client_greets_and_then_subscribes() -> None:
     steps = Plan(port=1, protocol="socketio", pairs=("A",), greeting=True).steps()
     assert steps == [
         (b"", b"0{"),
@@ -108,7 +108,7 @@ def test_the_steps_of_a_client() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0, 0.5), st.integers(1, 50)), min_size=1, max_size=50), st.floats(0.01, 1))
-def test_percentiles_are_those_of_the_sorted_list_within_a_bucket(given: list[tuple[float, int]], share: float) -> None:
+def test_percentiles_equal_those_of_the_sorted_list_within_a_bucket(given: list[tuple[float, int]], share: float) -> None:
     histogram = Histogram()
     for seconds, count in given:
         histogram.add(seconds, count)
@@ -120,7 +120,7 @@ def test_percentiles_are_those_of_the_sorted_list_within_a_bucket(given: list[tu
     assert histogram.percentiles(share) == [None]
 
 
-def test_a_latency_beyond_the_last_bucket_or_before_the_first_still_counts() -> None:
+def test_latency_outside_the_buckets_counts_in_the_nearest() -> None:
     histogram = Histogram()
     histogram.add(-0.001, 1)
     histogram.add(3600.0, 1)
