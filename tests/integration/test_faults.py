@@ -1,4 +1,4 @@
-"""Every fault has an answer, tested by doing it: on servers of the test's own, with our processes as they are started for real."""
+"""Faults of Redis, PostgreSQL, the hub, the jobs and the clients, on servers of the test's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.settings import Settings
 from config.settings import load as load_settings
-from db import migrate
 from db.bus import Bus, BusError
 from db.messages import Tick
 from db.postgres import Store
@@ -33,6 +32,7 @@ from ops.embedded.server import Server
 from tests.clients import NodeClient, PythonClient
 from tests.conftest import until
 from tests.processes import ROOT, Running, Web, jobs
+from tests.support.up import copy_data, make_data
 
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 
@@ -57,10 +57,17 @@ def redis(tmp_path: Path) -> Iterator[Breakable]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a migrated database."""
+    return make_data(tmp_path_factory.mktemp("data") / "var")
+
+
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Breakable]:
+def postgres(data: Path, tmp_path: Path) -> Iterator[Breakable]:
+    """PostgreSQL on a copy of that data."""
+    copy_data(data, tmp_path)
     with Breakable(embedded.postgres(tmp_path), tmp_path) as server:
-        migrate.apply(server.url)
         yield server
 
 
@@ -79,7 +86,7 @@ def ticker(redis: Breakable) -> Iterator[Ticker]:
 
 
 class Ticker:
-    """Publishes EUR_USD prices one by one, each again and again under its own batch id until the bus has accepted it."""
+    """Publishes EUR_USD prices one by one, each repeatedly under its own batch id until the bus accepts it."""
 
     def __init__(self, url: str) -> None:
         self.bus = Bus(url, lambda: datetime.now(UTC), timeout=2)
@@ -105,13 +112,13 @@ class Ticker:
         return True
 
     def await_more(self, more: int) -> int:
-        """Wait until so many more were accepted; the last seq."""
+        """Wait until `more` further prices were accepted; return the last seq."""
         goal = len(self.accepted) + more
         until(lambda: len(self.accepted) >= goal, 60, f"{more} more prices")
         return self.accepted[-1]
 
     def end(self) -> int:
-        """Stop; how many were accepted in all."""
+        """Stop; return the number of accepted prices."""
         self._stop.set()
         self.thread.join(20)
         return len(self.accepted)
@@ -145,7 +152,7 @@ def test_killed_redis_loses_and_repeats_no_message(config: Settings, redis: Brea
             assert without_hole_or_double(each.seqs())
         assert ticker.accepted == list(range(1, last + 1))
         assert len({body["epoch"] for body in client.bodies("price_update")}) == 1
-        assert len(client.bodies("connection_established")) == 1  # nobody was cut off by it
+        assert len(client.bodies("connection_established")) == 1  # no client was disconnected
 
 
 def test_redis_without_its_data_begins_a_new_epoch(config: Settings, redis: Breakable, tmp_path: Path) -> None:
@@ -233,7 +240,7 @@ def test_writer_killed_during_its_batches_stores_every_price_once(config: Settin
 
 
 def test_prices_flow_during_an_outage_of_postgres_and_are_stored_after_it(config: Settings, postgres: Breakable, tmp_path: Path) -> None:
-    """Prices keep flowing live, health says 503 and why, and afterwards the history is complete."""
+    """During twenty seconds health is 503 with the reason; after them the history is complete."""
     store = Store(str(config.database_url))
     bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
     logs = tmp_path / "hub.log", tmp_path / "rest.log", tmp_path / "jobs.log"
@@ -260,7 +267,7 @@ def test_prices_flow_during_an_outage_of_postgres_and_are_stored_after_it(config
             rows = dict(cursor.fetchall())
         assert sorted(rows) == list(range(1, max(rows) + 1))
         assert {body["seq"]: body["price"]["bid"] for body in client.bodies("price_update")}.items() <= rows.items()
-    # A run that was at work when the store went has failed, and says where; nothing else has anything to explain.
+    # Only a run that was active at the start of the outage may log a traceback.
     told = [orjson.loads(line) for log in logs for line in log.read_text().splitlines() if "Traceback" in line]
     assert {(line["logger"], line["message"]) for line in told} <= {("jobs.runtime.runs", "job failed")}
 
@@ -268,7 +275,7 @@ def test_prices_flow_during_an_outage_of_postgres_and_are_stored_after_it(config
 def test_run_waits_for_an_unavailable_store_without_using_an_attempt(
     config: Settings, postgres: Breakable, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It costs none of its attempts, and it tells once; a run that loses the store midway fails, and is tried again."""
+    """It logs the wait once. A run that loses the store midway fails and is retried."""
     begun: list[datetime] = []
 
     def run(work: JobContext, as_of: datetime) -> int:
@@ -311,13 +318,13 @@ def test_jobs_and_hub_wait_for_servers_that_start_later(config: Settings, redis:
 
 
 def test_replayed_recording_keeps_every_digit_on_its_way(config: Settings, tmp_path: Path) -> None:
-    """The whole way: file, bus, client, store, REST."""
+    """From the file over the bus to a client, the store and REST."""
     with gzip.open(RECORDING, "rt") as text:
         lines = [line.strip().split(",") for line in text][1:]
     bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
     process = jobs(config, tmp_path / "jobs.log", SOURCES=f"replay:{RECORDING}@max")
     with (
-        Web("hub", config, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES=str(2**24)) as hub,  # all of it: @max asks nobody whether he keeps up
+        Web("hub", config, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES=str(2**24)) as hub,  # room for all prices: @max does not wait for clients
         Web("rest", config, tmp_path / "rest.log") as rest,
         PythonClient(hub.url) as client,
     ):
@@ -336,7 +343,7 @@ def test_replayed_recording_keeps_every_digit_on_its_way(config: Settings, tmp_p
 
 
 def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Settings, redis: Breakable, tmp_path: Path) -> None:
-    """Its prices conflate to the latest; every one is either received or counted, and nobody else notices."""
+    """Its prices conflate to the latest. Each is received or counted; other clients miss none."""
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     pairs = ("EUR_USD", "GBP_USD")
     batch = [Tick(pair, "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood") for pair in pairs] * 1000
@@ -383,7 +390,7 @@ def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """The process does nothing for the length of the block."""
+    """Suspend the process for the length of the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield

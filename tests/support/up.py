@@ -94,7 +94,7 @@ def make_data(hub_dir: Path) -> Path:
 
 def copy_data(source: Path, hub_dir: Path) -> Path:
     """Copy a data directory that no `up` uses, so that the next start needs no initdb."""
-    shutil.copytree(source, hub_dir, ignore=shutil.ignore_patterns("logs"))
+    shutil.copytree(source, hub_dir, ignore=shutil.ignore_patterns("logs"), dirs_exist_ok=True)
     hub_dir.chmod(0o700)
     return hub_dir
 
