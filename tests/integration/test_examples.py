@@ -68,6 +68,7 @@ def looks_drawn(path: Path) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_daily_report_of_the_synthetic_past_has_the_figures_of_the_store(settings: Settings, tmp_path: Path) -> None:
     """On the past that the synthetic source makes up: what the store has, digit by digit, and figures that numpy computes alike."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
@@ -225,6 +226,7 @@ def system(settings: Settings, folder: Path) -> Iterator[tuple[Web, Web]]:
         yield hub, rest
 
 
+@pytest.mark.slow
 def test_bot_trades_on_after_a_kill_of_the_hub_and_its_own_restart(settings: Settings, market: Market, tmp_path: Path) -> None:
     state = tmp_path / "bot.json"
     with system(settings, tmp_path) as (hub, rest):
@@ -279,6 +281,7 @@ def test_bot_trades_on_after_a_kill_of_the_hub_and_its_own_restart(settings: Set
         assert lines[-1] == "EUR_USD: 1 prices, position +0, earned 298.80000, open 0.00000"
 
 
+@pytest.mark.slow
 def test_bot_ignores_prices_that_are_too_old(settings: Settings, market: Market, tmp_path: Path) -> None:
     with system(settings, tmp_path) as (hub, rest):
         market.quiet()

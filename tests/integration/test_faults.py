@@ -194,6 +194,7 @@ def test_dropped_subscription_of_the_hub_loses_no_message(config: Settings, redi
         assert without_hole_or_double(client.seqs())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_client_of_a_killed_hub_receives_the_missed_messages_after_its_restart(
     number: signal.Signals, config: Settings, ticker: Ticker, tmp_path: Path
@@ -224,6 +225,7 @@ def _more_stored(store: Store, than: int) -> bool:
     return len(stored(store)) > than
 
 
+@pytest.mark.slow
 def test_writer_killed_during_its_batches_stores_every_price_once(config: Settings, ticker: Ticker, tmp_path: Path) -> None:
     store = Store(str(config.database_url))
     process = jobs(config, tmp_path / "jobs.log", BATCH_SIZE="5", BATCH_TIMEOUT="5")
@@ -239,6 +241,7 @@ def test_writer_killed_during_its_batches_stores_every_price_once(config: Settin
         assert stored(store) == [(number, f"1.{number:06}") for number in range(1, total + 1)]
 
 
+@pytest.mark.slow
 def test_prices_flow_during_an_outage_of_postgres_and_are_stored_after_it(config: Settings, postgres: Breakable, tmp_path: Path) -> None:
     """During twenty seconds health is 503 with the reason; after them the history is complete."""
     store = Store(str(config.database_url))
@@ -324,7 +327,8 @@ def test_replayed_recording_keeps_every_digit_on_its_way(config: Settings, tmp_p
     bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
     process = jobs(config, tmp_path / "jobs.log", SOURCES=f"replay:{RECORDING}@max")
     with (
-        Web("hub", config, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES=str(2**24)) as hub,  # room for all prices: @max does not wait for clients
+        # Room for all prices: @max does not wait for clients.
+        Web("hub", config, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES=str(2**24)) as hub,
         Web("rest", config, tmp_path / "rest.log") as rest,
         PythonClient(hub.url) as client,
     ):

@@ -89,6 +89,7 @@ def on_server(url: str, statement: str) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_two_kills_during_the_jobs_change_no_result(towns: list[Town]) -> None:
     calm, struck = towns

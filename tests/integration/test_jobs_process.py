@@ -83,6 +83,7 @@ def flows(bus: Bus) -> None:
     until(lambda: len(prices(bus).get("EUR_USD", [])) >= before + 2, 60, "more prices")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_one_of_two_processes_is_active(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
     with ExitStack() as stack:
@@ -125,6 +126,7 @@ def from_nothing_there_are_figures(store: Store) -> None:
     assert outcomes(store).keys() == {job.id for job in JOBS}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_failing_job_is_retried_and_stops_no_other(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
     rename(store, "volatility", "mislaid")
@@ -176,6 +178,7 @@ def last_hour(store: Store, raw_redis: redis_client.Redis) -> datetime:
     return hour
 
 
+@pytest.mark.slow
 def test_subscriber_receives_the_messages_of_a_run_by_hand(
     settings: Settings, manage: Manage, bus: Bus, last_hour: datetime, tmp_path: Path
 ) -> None:
@@ -201,6 +204,7 @@ def test_subscriber_receives_the_messages_of_a_run_by_hand(
         assert len([each for each in client.bodies("price_update") if each["price"]["time"] == as_of]) == 1
 
 
+@pytest.mark.slow
 def test_run_by_hand_is_in_the_table(manage: Manage, store: Store, last_hour: datetime) -> None:
     assert "daily_correlation_job" in manage("list").stdout
     assert manage("run", "hourly_job").returncode == 0

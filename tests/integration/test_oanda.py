@@ -99,6 +99,7 @@ def has_state(bus: Bus, state: str) -> Callable[[], bool]:
     return lambda: state in [name for name, _ in changes(bus)]
 
 
+@pytest.mark.slow
 def test_every_price_is_published_once_despite_every_fault(
     bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]
 ) -> None:

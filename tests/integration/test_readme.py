@@ -19,6 +19,7 @@ from tests.processes import Web
 JS, PYTHON = (next(block for block in blocks(language) if block.file.name == "README.md") for language in ("js", "python"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [JS, PYTHON], ids=["js", "python"])
 def test_readme_program_misses_and_repeats_no_price_when_the_hub_is_killed(
     block: Block, settings: Settings, bus: Bus, tmp_path: Path

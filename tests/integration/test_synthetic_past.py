@@ -173,6 +173,7 @@ def in_the_way(store: Store, symbol: str, start: datetime) -> Iterator[None]:
         cursor.connection.rollback()
 
 
+@pytest.mark.slow
 def test_killed_first_start_makes_its_past_at_the_next_start(
     settings: Settings, store: Store, instruments: list[Instrument], tmp_path: Path
 ) -> None:

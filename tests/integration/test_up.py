@@ -85,6 +85,7 @@ def test_replayed_recording_arrives_on_the_bus_of_the_running_system(
 # start and stop
 
 
+@pytest.mark.slow
 def test_up_prints_its_addresses_and_sigterm_stops_every_process(up: Callable[[], Up], environment: Environment) -> None:
     system = up().ready()
     rest, hub = f"http://127.0.0.1:{environment['API_PORT']}", f"http://127.0.0.1:{environment['WEBSOCKET_PORT']}"
@@ -107,6 +108,7 @@ def test_up_prints_its_addresses_and_sigterm_stops_every_process(up: Callable[[]
     assert not (system.hub_dir / "run.json").exists()
 
 
+@pytest.mark.slow
 def test_sigint_stops_up_and_the_next_start_has_its_data(up: Callable[[], Up]) -> None:
     first = up().ready()
     execute(first.run["database_url"], "CREATE TABLE kept AS SELECT 42 AS answer")

@@ -27,6 +27,7 @@ def up_on_data(data: Path, tmp_path: Path) -> Iterator[Callable[[], Up]]:
         yield start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PROCESSES))
 def test_killed_child_is_restarted(up_on_data: Callable[[], Up], name: str) -> None:
     system = up_on_data().ready()
@@ -43,6 +44,7 @@ def test_killed_child_is_restarted(up_on_data: Callable[[], Up], name: str) -> N
     assert system.end(signal.SIGTERM) == 0
 
 
+@pytest.mark.slow
 def test_killed_supervisor_leaves_no_process_and_the_directory_starts_again(up_on_data: Callable[[], Up]) -> None:
     first = up_on_data().ready()
     processes = family(first)

@@ -53,6 +53,7 @@ def end_without_a_trace(store: Store, exchange: BinanceStandIn, process: Running
     assert gaps(store, "open", "unfillable") == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_store_is_complete_after_ten_disconnects(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, speed=None) as (exchange, process):
@@ -61,6 +62,7 @@ def test_store_is_complete_after_ten_disconnects(settings: Settings, store: Stor
         end_without_a_trace(store, exchange, process)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_store_is_complete_after_two_kills_of_the_jobs(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, per_second=20_000, speed=1.0) as (exchange, process):
@@ -73,6 +75,7 @@ def test_store_is_complete_after_two_kills_of_the_jobs(settings: Settings, store
         end_without_a_trace(store, exchange, process)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_recording_with_every_fault_of_the_stream_is_stored_unchanged(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, speed=60.0) as (exchange, process):

@@ -58,6 +58,7 @@ def publish(bus: Bus, count: int) -> None:
         bus.cache_price("EUR_USD", bid="1.1", ask="1.3", mid="1.2", time=datetime(2025, 11, 18, tzinfo=UTC))
 
 
+@pytest.mark.slow
 def test_two_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environment: Environment) -> None:
     port = int(environment["WEBSOCKET_PORT"])
     first, second = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
@@ -91,6 +92,7 @@ def test_two_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environm
     bus.close()
 
 
+@pytest.mark.slow
 def test_status_and_stop_of_two_hubs_include_both(up: Up, environment: Environment) -> None:
     assert "hub_2" in manage(environment, "status").stdout
     processes = family(up)
