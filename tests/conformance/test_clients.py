@@ -336,7 +336,7 @@ def test_client_of_version_2_is_refused(transport: str, hub: Web) -> None:
 
 
 def test_hub_without_the_bus_accepts_no_client(settings_of_all: Settings, tmp_path: Path) -> None:
-    """Whoever came then would be told that nothing it missed can be recovered.
+    """A client accepted then could recover none of its missed messages.
 
     Clients try again by themselves.
     """

@@ -1,4 +1,4 @@
-"""`manage.py backfill` as an operator runs, stops, kills and repeats it: every row once, and every fault in a sentence."""
+"""`manage.py backfill`, stopped, killed and repeated: it stores every row once and names every fault."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def query(database_url: str) -> Iterator[Query]:
 
 @contextmanager
 def in_the_way(store: Store, statement: str, parameters: Sequence[object], table: str, month: str) -> Iterator[None]:
-    """A row of somebody else's that is not committed: whoever inserts the same one waits for us."""
+    """Hold an uncommitted row: an insert of the same row waits until the block ends."""
     with store.transaction() as cursor:
         make_months(cursor, table, [month])
     with store.transaction() as cursor:
@@ -110,7 +110,7 @@ def stored_ticks(query: Query) -> list[Any]:
 
 
 def same_ticks(rows: Sequence[Any]) -> None:
-    """Row by row what the recording says."""
+    """Check that the rows equal the recording."""
     lines = recorded(TICKS)
     assert len(rows) == len(lines)
     name = "file:EUR_USD_20140505.csv"
@@ -172,7 +172,7 @@ def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Qu
     assert process.returncode == 130, errors
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
-    # Whether the batch made it depends on whether the wait for our row had just run into its limit.
+    # The batch is stored unless its wait for our row has just timed out.
     reached = len(stored_ticks(query))
     assert reached in (5_000, 10_000)
     assert out == f"file: {reached} rows read, {reached} new\n"

@@ -1,4 +1,4 @@
-"""What the documents say is so: every block in them runs or is checked, every example is what running processes give today."""
+"""Documents: every block runs or is checked, every example equals the answers of running processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.examples.system import System, living
 from tests.processes import ROOT
 
 FILES = read_all()
-SHOW_WRONG = {"invalid_payload", "unknown_event", "candles"}  # examples whose request is not what the schemas want
+SHOW_WRONG = {"invalid_payload", "unknown_event", "candles"}  # examples with an invalid request
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def answered(system: System) -> Examples:
-    """Every example of REST, of this moment."""
+    """Capture every example of REST now."""
     return rest_examples.capture(system)
 
 
 @pytest.fixture
 def places(system: System) -> dict[str, str]:
-    """What the documents call the running system -> what it is called here."""
+    """Text in the documents -> its replacement for the running system."""
     today = datetime.now(UTC).date()
     return {
         "127.0.0.1:5000": system.rest.removeprefix("http://"),
@@ -114,7 +114,7 @@ def test_json_blocks_fit_the_schemas(block: Block) -> None:
     for word, body in found:
         if word is not None and not (word not in answers() and quoted in SHOW_WRONG):
             check_message(word, body)
-        elif word is None and not quoted.startswith("rest/"):  # those are held against the OpenAPI document
+        elif word is None and not quoted.startswith("rest/"):  # the OpenAPI document describes those
             assert any(fits(schema(), body) for schema in answers().values()), body
 
 
@@ -125,7 +125,7 @@ def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], 
     commands = [command for command in block.commands if left_out(command) is None]
     if not commands:
         return
-    # What fails has to show; a block that prints the status wants to see it itself.
+    # A failing curl must fail the block, unless the block prints the status itself.
     curl = 'curl() { case "$*" in *-w*) command curl "$@";; *) command curl --fail "$@";; esac; }'
     script = "\n".join(["set -eu", curl, *(substituted(command, places) for command in commands)])
     done = subprocess.run(
@@ -152,12 +152,12 @@ def test_commands_that_do_not_end_are_those_of_up(system: System) -> None:
     assert len(commands) == 3
     for command in commands:
         words = command.partition("#")[0].replace("'", "").split()
-        # One that a block of the documents has just killed is soon there again.
+        # `up` restarts a process that a block of the documents has just killed.
         until(lambda words=words: any(line[1:] == words[1:] for line in _children(system)), 60, command)  # type: ignore[misc]
 
 
 def _children(system: System) -> list[list[str]]:
-    """The command lines of what `up` runs."""
+    """Return the command lines of the children of `up`."""
     lines = []
     for child in psutil.Process(system.pid).children():
         with suppress(psutil.NoSuchProcess):
@@ -210,7 +210,7 @@ def test_links_of_documents_exist(file: Path) -> None:
 
 
 def surroundings(system: System) -> dict[str, str]:
-    """The environment of a shell in which the running system is the configured one."""
+    """Return the environment of a shell whose settings name the running system."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, **system.environ, "PATH": path, "LOG_FORMAT": "text"}
 

@@ -1,4 +1,4 @@
-"""The benchmark's load generator: what it makes of a server's bytes. No speed is asserted anywhere."""
+"""The load generator of the benchmark: frames, chunks and percentiles. No test asserts a speed."""
 
 from __future__ import annotations
 
