@@ -1,18 +1,18 @@
-"""Latencies in buckets of 10 µs, in a fixed amount of memory."""
+"""Latencies in 10 µs buckets: as many as one likes in a fixed amount of memory."""
 
 from __future__ import annotations
 
 from array import array
 
 _PER_SECOND = 100_000
-_BUCKETS = 60 * _PER_SECOND  # the last bucket counts everything above one minute
+_BUCKETS = 60 * _PER_SECOND  # beyond a minute all are alike
 
 
 class Histogram:
     """Delivery counts by latency."""
 
     def __init__(self) -> None:
-        self._counts = array("L", bytes(array("L").itemsize * (_BUCKETS + 1)))
+        self._counts = array("L", [0]) * (_BUCKETS + 1)
         self._highest = 0
 
     def add(self, seconds: float, count: int) -> None:
@@ -24,15 +24,12 @@ class Histogram:
 
     def clear(self) -> None:
         """Reset all counts."""
-        for bucket in range(self._highest + 1):
-            self._counts[bucket] = 0
+        used = self._highest + 1
+        self._counts[:used] = array("L", [0]) * used
         self._highest = 0
 
     def percentiles(self, *wanted: float) -> list[float | None]:
-        """Return the latency in seconds for each share of deliveries (ascending, 0 to 1).
-
-        The values are None if there are no deliveries.
-        """
+        """The latency, in seconds, that this share of all deliveries (ascending, each of 0 to 1) did not exceed."""
         total = sum(self._counts[: self._highest + 1])
         found: list[float | None] = []
         seen = bucket = 0

@@ -110,7 +110,7 @@ def refused(client: Client, event: str, *payload: Any) -> str:
 
 
 @kinds
-def test_the_greeting_comes_first_and_over_the_transport_asked_for(kind: str, clients: dict[str, Client]) -> None:
+def test_greeting_arrives_first_over_the_requested_transport(kind: str, clients: dict[str, Client]) -> None:
     client = clients[kind]
     first = [name for name, _ in client.received if name != "transport"][:2]
     assert sorted(first) == ["connect", "connection_established"]
@@ -122,7 +122,7 @@ def test_the_greeting_comes_first_and_over_the_transport_asked_for(kind: str, cl
 
 
 @kinds
-def test_subscribing_to_one_to_several_to_all_and_to_what_is_not_there(client: Client, feed: Bus) -> None:
+def test_subscribe_accepts_one_several_or_all_and_rejects_unknown_pairs(client: Client, feed: Bus) -> None:
     assert answered(client, "subscribe", "subscription_confirmed", {"pairs": UNPRICED})["added"] == [UNPRICED]
     body = answered(client, "subscribe", "subscription_confirmed", {"pairs": ["EUR_USD", "NOPE", 7]})
     assert set(body["pairs"]) == {"EUR_USD", UNPRICED}
@@ -136,7 +136,7 @@ def test_subscribing_to_one_to_several_to_all_and_to_what_is_not_there(client: C
 
 
 @kinds
-def test_a_snapshot_then_live_prices_until_one_leaves(client: Client, feed: Bus) -> None:
+def test_subscriber_receives_a_snapshot_then_live_prices_until_it_unsubscribes(client: Client, feed: Bus) -> None:
     seq = publish(feed)[0]
     await_price(client, seq)
     answer = client.call("subscribe", {"pairs": ["EUR_USD"]})
@@ -155,7 +155,7 @@ def test_a_snapshot_then_live_prices_until_one_leaves(client: Client, feed: Bus)
 
 
 @kinds
-def test_requests(client: Client, feed: Bus) -> None:
+def test_each_request_is_answered_by_event_and_ack(client: Client, feed: Bus) -> None:
     seq = publish(feed)[0]
     await_price(client, seq)
     price = answered(client, "request_price", "price_response", {"instrument": "EUR_USD"})
@@ -171,7 +171,7 @@ def test_requests(client: Client, feed: Bus) -> None:
 
 
 @kinds
-def test_what_is_wrong_has_a_code(client: Client) -> None:
+def test_invalid_event_is_refused_with_a_code(client: Client) -> None:
     assert refused(client, "subscribe", {"pairs": []}) == "invalid_payload"
     assert refused(client, "subscribe") == "invalid_payload"
     assert refused(client, "unsubscribe", {}) == "invalid_payload"
@@ -186,7 +186,7 @@ def test_what_is_wrong_has_a_code(client: Client) -> None:
 
 
 @kinds
-def test_alerts_come_once_and_data_ready_to_those_who_hold_nothing(client: Client, feed: Bus) -> None:
+def test_alerts_arrive_once_and_data_ready_without_a_subscription(client: Client, feed: Bus) -> None:
     heard = {event: len(client.bodies(event)) for event in ("volatility_alert", "correlation_alert", "data_ready")}
 
     def ring() -> None:
@@ -236,7 +236,7 @@ def _refused_by_exception(kind: str, url: str) -> Any:
 
 
 @kinds
-def test_one_too_many_is_told_so(kind: str, refusals: dict[str, Any]) -> None:
+def test_client_beyond_the_limit_is_refused(kind: str, refusals: dict[str, Any]) -> None:
     assert refusals[kind]["code"] == "server_full"
     assert refusals[kind]["details"] == {"max_clients": len(HERE)}
 
@@ -299,7 +299,7 @@ def survivors(hub: Web, feed: Bus, clients: dict[str, Client]) -> tuple[dict[str
 
 
 @kinds
-def test_a_hub_killed_and_a_hub_stopped_leave_neither_a_hole_nor_a_double(
+def test_client_misses_and_repeats_nothing_after_a_kill_and_a_stop_of_the_hub(
     kind: str, survivors: tuple[dict[str, Client], dict[str, int]]
 ) -> None:
     client, last = survivors[0][kind], survivors[1]
@@ -320,7 +320,7 @@ def test_a_hub_killed_and_a_hub_stopped_leave_neither_a_hole_nor_a_double(
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_client_of_version_2_is_refused(transport: str, hub: Web) -> None:
+def test_client_of_version_2_is_refused(transport: str, hub: Web) -> None:
     """It shows only a status; the reason is in the body of the answer and in the log of the hub."""
     with Node("sio-2", hub.url, TRANSPORTS[transport], reconnection=False) as client:
         error = client.wait("connect_error")
@@ -335,8 +335,8 @@ def test_a_client_of_version_2_is_refused(transport: str, hub: Web) -> None:
     assert '"engine_io": "3"' in lines[0]
 
 
-def test_a_hub_that_does_not_know_the_stream_yet_lets_nobody_in(settings_of_all: Settings, tmp_path: Path) -> None:
-    """Whoever came then would be told that nothing it missed can be recovered.
+def test_hub_without_the_bus_accepts_no_client(settings_of_all: Settings, tmp_path: Path) -> None:
+    """A client accepted then could recover none of its missed messages.
 
     Clients try again by themselves.
     """
@@ -346,7 +346,7 @@ def test_a_hub_that_does_not_know_the_stream_yet_lets_nobody_in(settings_of_all:
         assert running.get(hub.url, "/socket.io/?EIO=4&transport=polling")[0] == 503
 
 
-def test_each_version_is_the_one_it_claims_to_be() -> None:
+def test_installed_client_has_the_named_version() -> None:
     """The lock file has the oldest and a current version of each supported major version."""
     versions = {
         name: json.loads((ROOT / "tests/js/compat/node_modules" / name / "package.json").read_text())["version"]

@@ -1,4 +1,4 @@
-"""`manage.py backfill` as an operator runs, stops, kills and repeats it: every row once, and every fault in a sentence."""
+"""`manage.py backfill`, stopped, killed and repeated: it stores every row once and names every fault."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def query(database_url: str) -> Iterator[Query]:
 
 @contextmanager
 def in_the_way(store: Store, statement: str, parameters: Sequence[object], table: str, month: str) -> Iterator[None]:
-    """A row of somebody else's that is not committed: whoever inserts the same one waits for us."""
+    """Hold an uncommitted row: an insert of the same row waits until the block ends."""
     with store.transaction() as cursor:
         make_months(cursor, table, [month])
     with store.transaction() as cursor:
@@ -110,7 +110,7 @@ def stored_ticks(query: Query) -> list[Any]:
 
 
 def same_ticks(rows: Sequence[Any]) -> None:
-    """Row by row what the recording says."""
+    """Check that the rows equal the recording."""
     lines = recorded(TICKS)
     assert len(rows) == len(lines)
     name = "file:EUR_USD_20140505.csv"
@@ -129,6 +129,7 @@ TICK_IN_THE_WAY = (
 )
 
 
+@pytest.mark.slow
 def test_recorded_quotes_are_stored_once(backfill: Command, query: Query, tmp_path: Path) -> None:
     done = backfill(*file_args(TICKS), RETENTION_PRICES="730")
     assert (done.returncode, done.stdout) == (0, "file: 25177 rows read, 25177 new\n"), done.stderr
@@ -171,7 +172,7 @@ def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Qu
     assert process.returncode == 130, errors
     assert "the same command goes on from there" in errors
     assert "Traceback" not in errors
-    # Whether the batch made it depends on whether the wait for our row had just run into its limit.
+    # The batch is stored unless its wait for our row has just timed out.
     reached = len(stored_ticks(query))
     assert reached in (5_000, 10_000)
     assert out == f"file: {reached} rows read, {reached} new\n"
@@ -275,6 +276,7 @@ def test_invalid_command_names_its_option(backfill: Command, arguments: list[str
     assert "Traceback" not in words
 
 
+@pytest.mark.slow
 def test_candles_of_oanda_are_fetched_and_stored(backfill: Command, query: Query) -> None:
     lines = recorded(CANDLES)
     hours = ["--source", "oanda", "--instrument", "EUR_USD", "--interval", "1h", "--from", "2021-03-16", "--to", "2021-11-04"]
@@ -306,6 +308,7 @@ def test_candles_of_oanda_are_fetched_and_stored(backfill: Command, query: Query
         assert {row[0] for row in query("SELECT DISTINCT interval FROM candles WHERE source = 'oanda'")} == {"1h", "4h", "1d"}
 
 
+@pytest.mark.slow
 def test_trades_of_binance_are_stored_once_despite_a_kill(backfill: Command, query: Query, store: Store, tmp_path: Path) -> None:
     with BinanceStandIn(tmp_path, symbols=("BTCUSDT",), trades=10_000, per_second=100.0, waits=True) as binance:
         binance.control("jump")
@@ -339,6 +342,7 @@ def test_trades_of_binance_are_stored_once_despite_a_kill(backfill: Command, que
         assert (done.returncode, done.stdout) == (0, "binance: 1 rows read, 1 new\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_backfill_without_a_server_starts_the_embedded_database(backfill: Command, tmp_path: Path) -> None:
     nowhere = {"DATABASE_URL": "", "DB_HOST": "", "REDIS_URL": "", "HUB_DATA_DIR": str(tmp_path / "own")}
     done = backfill(*file_args(ANSWERS / "GetInstrumentCandles200Response.json"), **nowhere)

@@ -1,4 +1,4 @@
-"""What the documents say is so: every block in them runs or is checked, every example is what running processes give today."""
+"""Documents: every block runs or is checked, every example equals the answers of running processes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support import browser
 from tests.support.processes import ROOT
 
 FILES = read_all()
-SHOW_WRONG = {"invalid_payload", "unknown_event", "candles"}  # examples whose request is not what the schemas want
+SHOW_WRONG = {"invalid_payload", "unknown_event", "candles"}  # examples with an invalid request
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +43,13 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 @pytest.fixture(scope="module")
 def answered(system: System) -> Examples:
-    """Every example of REST, of this moment."""
+    """Capture every example of REST now."""
     return rest_examples.capture(system)
 
 
 @pytest.fixture
 def places(system: System) -> dict[str, str]:
-    """What the documents call the running system -> what it is called here."""
+    """Text in the documents -> its replacement for the running system."""
     today = datetime.now(UTC).date()
     return {
         "127.0.0.1:5000": system.rest.removeprefix("http://"),
@@ -62,7 +62,7 @@ def places(system: System) -> dict[str, str]:
 # examples
 
 
-def test_rest_s_answers_are_what_the_files_have(answered: Examples) -> None:
+def test_rest_answers_equal_the_example_files(answered: Examples) -> None:
     assert set(answered) == {name for name in FILES if name.startswith("rest/")}
     for name, answer in answered.items():
         before = FILES[name]
@@ -72,7 +72,7 @@ def test_rest_s_answers_are_what_the_files_have(answered: Examples) -> None:
             assert answer["answer"].splitlines()[0] == before["answer"].splitlines()[0]
 
 
-def test_every_route_has_an_example_that_the_openapi_document_describes(system: System, answered: Examples) -> None:
+def test_every_route_has_an_example_that_fits_the_openapi_document(system: System, answered: Examples) -> None:
     described = system.ask("/openapi.json")
     asked = {example["request"].partition("?")[0] for example in answered.values() if example["status"] != 404 or "?" in example["request"]}
     assert asked == set(described["paths"])
@@ -86,12 +86,12 @@ def test_every_route_has_an_example_that_the_openapi_document_describes(system: 
             assert [str(error) for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(example["answer"])] == [], name
 
 
-def test_the_asyncapi_document_is_served(system: System) -> None:
+def test_asyncapi_document_is_served(system: System) -> None:
     assert system.ask("/asyncapi.json") == document(VERSION, system.hub.removeprefix("http://"))
     assert system.ask("/")["documentation"]["asyncapi"] == "/asyncapi.json"
 
 
-def test_every_example_is_quoted_and_every_quote_is_an_example() -> None:
+def test_documents_quote_every_example_unchanged() -> None:
     quoted = [name for file in DOCUMENTS for name, _ in quotes(file.read_text())]
     assert sorted(set(quoted)) == sorted(FILES)
     for file in DOCUMENTS:
@@ -101,20 +101,20 @@ def test_every_example_is_quoted_and_every_quote_is_an_example() -> None:
 # blocks
 
 
-def test_every_block_has_a_language_that_is_looked_after() -> None:
+def test_every_block_has_a_tested_language() -> None:
     assert {block.language for block in blocks()} <= LANGUAGES
     assert all(blocks(language) for language in LANGUAGES)
 
 
 @pytest.mark.parametrize("block", blocks("json"), ids=str)
-def test_json_is_what_the_schemas_say(block: Block) -> None:
+def test_json_blocks_fit_the_schemas(block: Block) -> None:
     found = messages(block.text)
     assert found
     quoted = next((name for name, text in quotes(block.file.read_text()) if block.text in text), "")
     for word, body in found:
         if word is not None and not (word not in answers() and quoted in SHOW_WRONG):
             check_message(word, body)
-        elif word is None and not quoted.startswith("rest/"):  # those are held against the OpenAPI document
+        elif word is None and not quoted.startswith("rest/"):  # the OpenAPI document describes those
             assert any(fits(schema(), body) for schema in answers().values()), body
 
 
@@ -125,7 +125,7 @@ def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], 
     commands = [command for command in block.commands if left_out(command) is None]
     if not commands:
         return
-    # What fails has to show; a block that prints the status wants to see it itself.
+    # A failing curl must fail the block, unless the block prints the status itself.
     curl = 'curl() { case "$*" in *-w*) command curl "$@";; *) command curl --fail "$@";; esac; }'
     script = "\n".join(["set -eu", curl, *(substituted(command, places) for command in commands)])
     done = subprocess.run(
@@ -138,26 +138,26 @@ def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], 
         assert done.stdout.rstrip().endswith(str(FILES[quoted]["status"]))
 
 
-def test_what_is_left_out_is_still_there() -> None:
+def test_every_exemption_of_a_command_is_used() -> None:
     commands = [command for block in blocks("sh") for command in block.commands]
     used = {left_out(command) for command in commands}
     assert {start for start in LEFT_OUT if start not in used} <= {"make bench"}
     assert sum(left_out(command) is None for command in commands) > 40
 
 
-def test_the_commands_that_do_not_end_are_those_that_up_runs(system: System) -> None:
+def test_commands_that_do_not_end_are_those_of_up(system: System) -> None:
     commands = [
         command for block in blocks("sh") for command in block.commands if "does not end" in LEFT_OUT.get(left_out(command) or "", "")
     ]
     assert len(commands) == 3
     for command in commands:
         words = command.partition("#")[0].replace("'", "").split()
-        # One that a block of the documents has just killed is soon there again.
+        # `up` restarts a process that a block of the documents has just killed.
         until(lambda words=words: any(line[1:] == words[1:] for line in _children(system)), 60, command)  # type: ignore[misc]
 
 
 def _children(system: System) -> list[list[str]]:
-    """The command lines of what `up` runs."""
+    """Return the command lines of the children of `up`."""
     lines = []
     for child in psutil.Process(system.pid).children():
         with suppress(psutil.NoSuchProcess):
@@ -181,7 +181,7 @@ def test_python_blocks_run(block: Block, system: System, places: dict[str, str],
 
 @pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
 @pytest.mark.parametrize("block", blocks("html"), ids=str)
-def test_pages_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
+def test_html_blocks_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
     text = substituted(block.text, places)
     changed, count = re.subn(r'"https://cdn\.socket\.io/[^"]+"', '"./socket.io.esm.min.js"', text)
     assert count == 1
@@ -198,7 +198,7 @@ def test_pages_show_prices_in_a_browser(block: Block, system: System, places: di
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=relative)
-def test_links_lead_somewhere(file: Path) -> None:
+def test_links_of_documents_exist(file: Path) -> None:
     for link in links(file):
         name, _, anchor = link.partition("#")
         target = (file.parent / name).resolve() if name else file
@@ -210,7 +210,7 @@ def test_links_lead_somewhere(file: Path) -> None:
 
 
 def surroundings(system: System) -> dict[str, str]:
-    """The environment of a shell in which the running system is the configured one."""
+    """Return the environment of a shell whose settings name the running system."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, **system.environ, "PATH": path, "LOG_FORMAT": "text"}
 

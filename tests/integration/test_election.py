@@ -74,6 +74,7 @@ def test_standby_takes_over_when_the_leader_leaves(database_url: str, bus: Bus) 
     assert log == ["first begins", "first ends", "second begins", "second ends"]
 
 
+@pytest.mark.slow
 def test_broken_leader_connection_leaves_exactly_one_leader(database_url: str, bus: Bus) -> None:
     log: list[str] = []
     first, second = Candidate("first", log), Candidate("second", log)

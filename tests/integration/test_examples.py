@@ -1,4 +1,4 @@
-"""The examples in clients/examples, run as their users run them, against a running system."""
+"""The programs in clients/examples against a running system."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from tests.support.clients import PythonClient
 from tests.support.processes import ROOT, Running, Web, free_port, jobs
 
 EXAMPLES = ROOT / "clients/examples"
-ENVIRON = {"PYTHONPATH": str(ROOT / "clients/python"), "MPLBACKEND": "svg"}  # the report asks for its own back end
+ENVIRON = {"PYTHONPATH": str(ROOT / "clients/python"), "MPLBACKEND": "svg"}  # the report selects its own back end
 
 
 def finished(*arguments: object, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    """An example, run to its end."""
+    """Run an example to its end."""
     environ = {**os.environ, **ENVIRON}
     return subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=seconds, check=False, env=environ)
 
@@ -52,7 +52,7 @@ def report(rest: Web, folder: Path, *options: object) -> subprocess.CompletedPro
 
 
 def rows(path: Path) -> dict[str, list[dict[str, str]]]:
-    """Symbol → its lines of the CSV."""
+    """Return symbol -> its rows of the CSV file."""
     found: dict[str, list[dict[str, str]]] = {}
     for row in csv.DictReader(io.StringIO(path.read_text(), newline="")):
         found.setdefault(row["symbol"], []).append(row)
@@ -60,7 +60,7 @@ def rows(path: Path) -> dict[str, list[dict[str, str]]]:
 
 
 def looks_drawn(path: Path) -> bool:
-    """Whether it is a picture in which each half has something in several colours."""
+    """Return True if each half of the picture has more than ten colours."""
     pixels = matplotlib.image.imread(path)[:, :, :3]
     middle = pixels.shape[1] // 2
     return pixels.shape[1] > 1000 and all(
@@ -68,8 +68,9 @@ def looks_drawn(path: Path) -> bool:
     )
 
 
-def test_a_report_of_a_day(settings: Settings, tmp_path: Path) -> None:
-    """On the past that the synthetic source makes up: what the store has, digit by digit, and figures that numpy computes alike."""
+@pytest.mark.slow
+def test_daily_report_of_the_synthetic_past_has_the_figures_of_the_store(settings: Settings, tmp_path: Path) -> None:
+    """Candles equal the store digit by digit; figures equal those of numpy."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
     with (
         jobs(settings, tmp_path / "jobs.log", SOURCES="synthetic", SYNTHETIC_SEED="7"),
@@ -96,7 +97,7 @@ def test_a_report_of_a_day(settings: Settings, tmp_path: Path) -> None:
             assert f"{volatility:.2%}" in told.stdout
         assert looks_drawn(tmp_path / f"out/{yesterday}.png")
 
-        earlier = yesterday - timedelta(days=10)  # of which no matrix was stored
+        earlier = yesterday - timedelta(days=10)  # a day without a stored matrix
         told = report(rest, tmp_path, "--day", earlier, "--interval", "4h")
         assert told.returncode == 0, told.stderr
         assert "Correlation of the day's returns" in told.stdout
@@ -114,11 +115,11 @@ def test_a_report_of_a_day(settings: Settings, tmp_path: Path) -> None:
 
 
 def outcomes(rest: Web) -> dict[str, str]:
-    """Job → how its last run ended."""
+    """Return job -> outcome of its last run."""
     return {job["id"]: job["last_run"]["outcome"] for job in get(rest, "/jobs")["jobs"] if job["last_run"]}
 
 
-def test_the_report_s_own_correlation_is_pearson_s() -> None:
+def test_correlation_of_the_daily_report_is_that_of_pearson() -> None:
     module = imported("daily_report")
     drawn = np.random.default_rng(7).normal(size=(2, 24)) / 100
     closes = np.exp(np.cumsum([drawn[0], drawn[0] + drawn[1]], axis=1))
@@ -142,7 +143,7 @@ def imported(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # where its dataclasses look for their types
+    sys.modules[name] = module  # its dataclasses look for their types there
     spec.loader.exec_module(module)
     return module
 
@@ -154,7 +155,7 @@ DIP = "1.09000"
 
 
 class Market:
-    """EUR_USD as the test wants it: quiet around 1.1, and whatever else it is told."""
+    """Publishes prices of EUR_USD: quiet ones around 1.1, or a given one."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
@@ -190,7 +191,7 @@ class Bot(Running):
         super().__init__(argv, ENVIRON, folder / f"bot-{free_port()}.log")
 
     def await_told(self, words: str, count: int = 1) -> str:
-        """The `count`th line with these words. After a trade that is its last price so far, the bot has caught up."""
+        """Wait for the `count`th line with these words; return it."""
 
         def line() -> str | None:
             assert self.popen is not None
@@ -202,21 +203,21 @@ class Bot(Running):
         return str(until(line, 30, words))
 
     def ended(self) -> list[str]:
-        """What it has told, once it has ended well."""
+        """Wait until it exits with 0; return its lines."""
         assert self.popen is not None
         assert self.popen.wait(60) == 0, self.output()
         return self.output().splitlines()
 
 
 def await_subscribed(hub: Web) -> None:
-    """Wait until somebody has EUR_USD: what was stored before that is history to the bot, and no price to trade at."""
+    """Wait until a client has subscribed to EUR_USD: the bot trades at later prices only."""
     with PythonClient(hub.url) as client:
         until(lambda: client.call("get_server_stats")["subscriptions_by_pair"].get("EUR_USD"), 60, "the bot's subscription")
 
 
 @contextmanager
 def system(settings: Settings, folder: Path) -> Iterator[tuple[Web, Web]]:
-    """Hub and REST, and jobs that store what is published."""
+    """Run the jobs, the hub and REST."""
     with (
         jobs(settings, folder / "jobs.log"),
         Web("hub", settings, folder / "hub.log") as hub,
@@ -225,7 +226,8 @@ def system(settings: Settings, folder: Path) -> Iterator[tuple[Web, Web]]:
         yield hub, rest
 
 
-def test_the_bot_trades_through_the_death_of_the_hub_and_its_own(settings: Settings, market: Market, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_bot_trades_on_after_a_kill_of_the_hub_and_its_own_restart(settings: Settings, market: Market, tmp_path: Path) -> None:
     state = tmp_path / "bot.json"
     with system(settings, tmp_path) as (hub, rest):
         market.quiet()
@@ -234,25 +236,25 @@ def test_the_bot_trades_through_the_death_of_the_hub_and_its_own(settings: Setti
         assert history == WINDOW
         with Bot(hub, rest, tmp_path, 61, "--state", str(state)) as bot:
             await_subscribed(hub)
-            market.price(DIP)  # the window is full from the first price on: history has filled it
+            market.price(DIP)  # history has filled the window
             bot.await_told("open")
             market.price("1.10000")
             bot.await_told("close")
 
             market.warn("warning")
-            market.price(DIP)  # nothing is opened for five prices
+            market.price(DIP)  # the bot opens nothing for five prices
             market.quiet(24)
             market.price(DIP)
             bot.await_told("open", 2)
             market.warn("critical")
-            market.price(DIP)  # it has not come back, and is closed all the same
+            market.price(DIP)  # closed although the price has not returned
 
             bot.await_told("close", 2)
             hub.kill()
             market.quiet(5)
             hub.start()
             market.quiet(25)
-            market.price("1.11000")  # and opens the other way
+            market.price("1.11000")  # opens in the opposite direction
             market.price("1.12000")
             lines = bot.ended()
         assert [line for line in lines if "volatility" in line] == [
@@ -272,14 +274,15 @@ def test_the_bot_trades_through_the_death_of_the_hub_and_its_own(settings: Setti
 
         market.quiet(3)
         market.await_stored()
-        with Bot(hub, rest, tmp_path, 1, "--state", str(state)) as bot:  # the next run goes on behind what is stored
+        with Bot(hub, rest, tmp_path, 1, "--state", str(state)) as bot:  # the next run continues after the stored prices
             await_subscribed(hub)
             market.price("1.09000")
             lines = bot.ended()
         assert lines[-1] == "EUR_USD: 1 prices, position +0, earned 298.80000, open 0.00000"
 
 
-def test_the_bot_does_not_trade_at_prices_that_come_late(settings: Settings, market: Market, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_bot_ignores_prices_that_are_too_old(settings: Settings, market: Market, tmp_path: Path) -> None:
     with system(settings, tmp_path) as (hub, rest):
         market.quiet()
         market.await_stored()
@@ -299,11 +302,11 @@ def test_the_bot_does_not_trade_at_prices_that_come_late(settings: Settings, mar
 
 
 @pytest.mark.parametrize("name", ["mean_reversion_bot", "daily_report"])
-def test_each_says_how_it_is_used(name: str) -> None:
+def test_example_program_prints_its_usage(name: str) -> None:
     told = finished(EXAMPLES / f"{name}.py", "--help")
     assert told.returncode == 0
     assert "usage:" in told.stdout
 
 
-def test_the_bot_is_short_enough_to_be_read() -> None:
+def test_bot_has_fewer_than_120_lines() -> None:
     assert len((EXAMPLES / "mean_reversion_bot.py").read_text().splitlines()) < 120

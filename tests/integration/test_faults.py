@@ -1,4 +1,4 @@
-"""Every fault has an answer, tested by doing it: on servers of the test's own, with our processes as they are started for real."""
+"""Faults of Redis, PostgreSQL, the hub, the jobs and the clients, on servers of the test's own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.settings import Settings
 from config.settings import load as load_settings
-from db import migrate
 from db.bus import Bus, BusError
 from db.messages import Tick
 from db.postgres import Store
@@ -33,6 +32,7 @@ from ops.embedded.server import Server
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import ROOT, Running, Web, jobs
+from tests.support.up import copy_data, make_data
 
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 
@@ -57,10 +57,17 @@ def redis(tmp_path: Path) -> Iterator[Breakable]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a migrated database."""
+    return make_data(tmp_path_factory.mktemp("data") / "var")
+
+
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Breakable]:
+def postgres(data: Path, tmp_path: Path) -> Iterator[Breakable]:
+    """PostgreSQL on a copy of that data."""
+    copy_data(data, tmp_path)
     with Breakable(embedded.postgres(tmp_path), tmp_path) as server:
-        migrate.apply(server.url)
         yield server
 
 
@@ -79,7 +86,7 @@ def ticker(redis: Breakable) -> Iterator[Ticker]:
 
 
 class Ticker:
-    """Publishes EUR_USD prices one by one, each again and again under its own batch id until the bus has accepted it."""
+    """Publishes EUR_USD prices one by one, each repeatedly under its own batch id until the bus accepts it."""
 
     def __init__(self, url: str) -> None:
         self.bus = Bus(url, lambda: datetime.now(UTC), timeout=2)
@@ -105,13 +112,13 @@ class Ticker:
         return True
 
     def await_more(self, more: int) -> int:
-        """Wait until so many more were accepted; the last seq."""
+        """Wait until `more` further prices were accepted; return the last seq."""
         goal = len(self.accepted) + more
         until(lambda: len(self.accepted) >= goal, 60, f"{more} more prices")
         return self.accepted[-1]
 
     def end(self) -> int:
-        """Stop; how many were accepted in all."""
+        """Stop; return the number of accepted prices."""
         self._stop.set()
         self.thread.join(20)
         return len(self.accepted)
@@ -127,7 +134,7 @@ def stored(store: Store) -> list[tuple[int, str]]:
         return list(cursor.fetchall())
 
 
-def test_redis_killed_and_restarted_while_messages_flow(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
+def test_killed_redis_loses_and_repeats_no_message(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client, NodeClient(hub.url) as node:
         client.call("subscribe", {"pairs": "EUR_USD"})
         node.wait("connection_established")
@@ -145,10 +152,10 @@ def test_redis_killed_and_restarted_while_messages_flow(config: Settings, redis:
             assert without_hole_or_double(each.seqs())
         assert ticker.accepted == list(range(1, last + 1))
         assert len({body["epoch"] for body in client.bodies("price_update")}) == 1
-        assert len(client.bodies("connection_established")) == 1  # nobody was cut off by it
+        assert len(client.bodies("connection_established")) == 1  # no client was disconnected
 
 
-def test_redis_that_lost_everything_begins_a_new_epoch(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+def test_redis_without_its_data_begins_a_new_epoch(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     price: dict[str, Any] = {"bid": "1", "ask": "1", "mid": "1", "time": "2025-11-18T12:30:00.000000Z"}
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
@@ -175,7 +182,7 @@ def _or_none(call: Callable[[], object]) -> object:
         return None
 
 
-def test_redis_dropping_the_hub_s_subscription_loses_nothing(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
+def test_dropped_subscription_of_the_hub_loses_no_message(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
         client.call("subscribe", {"pairs": "EUR_USD"})
         for _ in range(5):
@@ -187,8 +194,9 @@ def test_redis_dropping_the_hub_s_subscription_loses_nothing(config: Settings, r
         assert without_hole_or_double(client.seqs())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_hub_killed_and_restarted_gives_resuming_clients_what_they_missed(
+def test_client_of_a_killed_hub_receives_the_missed_messages_after_its_restart(
     number: signal.Signals, config: Settings, ticker: Ticker, tmp_path: Path
 ) -> None:
     with Web("hub", config, tmp_path / "hub.log") as hub:
@@ -217,7 +225,8 @@ def _more_stored(store: Store, than: int) -> bool:
     return len(stored(store)) > than
 
 
-def test_the_writer_killed_in_the_middle_of_its_batches(config: Settings, ticker: Ticker, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_writer_killed_during_its_batches_stores_every_price_once(config: Settings, ticker: Ticker, tmp_path: Path) -> None:
     store = Store(str(config.database_url))
     process = jobs(config, tmp_path / "jobs.log", BATCH_SIZE="5", BATCH_TIMEOUT="5")
     with process:
@@ -232,8 +241,9 @@ def test_the_writer_killed_in_the_middle_of_its_batches(config: Settings, ticker
         assert stored(store) == [(number, f"1.{number:06}") for number in range(1, total + 1)]
 
 
-def test_postgres_away_for_twenty_seconds(config: Settings, postgres: Breakable, tmp_path: Path) -> None:
-    """Prices keep flowing live, health says 503 and why, and afterwards the history is complete."""
+@pytest.mark.slow
+def test_prices_flow_during_an_outage_of_postgres_and_are_stored_after_it(config: Settings, postgres: Breakable, tmp_path: Path) -> None:
+    """During twenty seconds health is 503 with the reason; after them the history is complete."""
     store = Store(str(config.database_url))
     bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
     logs = tmp_path / "hub.log", tmp_path / "rest.log", tmp_path / "jobs.log"
@@ -260,13 +270,15 @@ def test_postgres_away_for_twenty_seconds(config: Settings, postgres: Breakable,
             rows = dict(cursor.fetchall())
         assert sorted(rows) == list(range(1, max(rows) + 1))
         assert {body["seq"]: body["price"]["bid"] for body in client.bodies("price_update")}.items() <= rows.items()
-    # A run that was at work when the store went has failed, and says where; nothing else has anything to explain.
+    # Only a run that was active at the start of the outage may log a traceback.
     told = [orjson.loads(line) for log in logs for line in log.read_text().splitlines() if "Traceback" in line]
     assert {(line["logger"], line["message"]) for line in told} <= {("jobs.runtime.runs", "job failed")}
 
 
-def test_a_run_waits_for_a_store_that_is_away(config: Settings, postgres: Breakable, caplog: pytest.LogCaptureFixture) -> None:
-    """It costs none of its attempts, and it tells once; a run that loses the store midway fails, and is tried again."""
+def test_run_waits_for_an_unavailable_store_without_using_an_attempt(
+    config: Settings, postgres: Breakable, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It logs the wait once. A run that loses the store midway fails and is retried."""
     begun: list[datetime] = []
 
     def run(work: JobContext, as_of: datetime) -> int:
@@ -293,9 +305,7 @@ def test_a_run_waits_for_a_store_that_is_away(config: Settings, postgres: Breaka
     store.close()
 
 
-def test_jobs_and_hub_wait_for_servers_that_are_not_there_yet(
-    config: Settings, redis: Breakable, postgres: Breakable, tmp_path: Path
-) -> None:
+def test_jobs_and_hub_wait_for_servers_that_start_later(config: Settings, redis: Breakable, postgres: Breakable, tmp_path: Path) -> None:
     redis.kill(signal.SIGTERM)
     postgres.kill(signal.SIGINT)
     process = jobs(config, tmp_path / "jobs.log", SOURCES="synthetic", INGESTION_INTERVAL_SECONDS="0.2")
@@ -310,14 +320,15 @@ def test_jobs_and_hub_wait_for_servers_that_are_not_there_yet(
             client.wait("price_update", 3)
 
 
-def test_a_recording_arrives_digit_by_digit(config: Settings, tmp_path: Path) -> None:
-    """The whole way: file, bus, client, store, REST."""
+def test_replayed_recording_keeps_every_digit_on_its_way(config: Settings, tmp_path: Path) -> None:
+    """From the file over the bus to a client, the store and REST."""
     with gzip.open(RECORDING, "rt") as text:
         lines = [line.strip().split(",") for line in text][1:]
     bus = Bus(str(config.redis_url), lambda: datetime.now(UTC))
     process = jobs(config, tmp_path / "jobs.log", SOURCES=f"replay:{RECORDING}@max")
     with (
-        Web("hub", config, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES=str(2**24)) as hub,  # all of it: @max asks nobody whether he keeps up
+        # Room for all prices: @max does not wait for clients.
+        Web("hub", config, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES=str(2**24)) as hub,
         Web("rest", config, tmp_path / "rest.log") as rest,
         PythonClient(hub.url) as client,
     ):
@@ -335,8 +346,8 @@ def test_a_recording_arrives_digit_by_digit(config: Settings, tmp_path: Path) ->
         assert [(tick["time"], tick["bid"], tick["ask"]) for tick in ticks] == recorded
 
 
-def test_a_client_that_stops_reading_for_a_while_is_told_what_it_missed(config: Settings, redis: Breakable, tmp_path: Path) -> None:
-    """Its prices conflate to the latest; every one is either received or counted, and nobody else notices."""
+def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+    """Its prices conflate to the latest. Each is received or counted; other clients miss none."""
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     pairs = ("EUR_USD", "GBP_USD")
     batch = [Tick(pair, "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood") for pair in pairs] * 1000
@@ -362,7 +373,7 @@ def test_a_client_that_stops_reading_for_a_while_is_told_what_it_missed(config: 
         assert healthy.call("get_server_stats")["slow_clients"] == 0
 
 
-def test_a_client_that_never_reads_again_is_cut_off_and_bothers_nobody(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
     batch = [Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")] * 2000
     web = Web("hub", config, tmp_path / "hub.log", OUTBOX_TIMEOUT="1", OUTBOX_LIMIT_BYTES="65536")
@@ -383,7 +394,7 @@ def test_a_client_that_never_reads_again_is_cut_off_and_bothers_nobody(config: S
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """The process does nothing for the length of the block."""
+    """Suspend the process for the length of the block."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
@@ -391,7 +402,7 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_database_that_refuses_says_so_without_the_password(config: Settings) -> None:
+def test_refusal_of_the_database_hides_the_password(config: Settings) -> None:
     wrong = str(config.database_url).replace("tickwire:", "tickwire:Wrong-", 1)
     with pytest.raises(psycopg2.OperationalError) as caught:
         psycopg2.connect(wrong)

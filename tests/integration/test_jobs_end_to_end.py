@@ -1,4 +1,4 @@
-"""Two months of real hours, every hour and every midnight fired: killed twice on the way, the jobs leave what an undisturbed run leaves."""
+"""The jobs of two months of real hours: a run with two kills leaves the rows of an undisturbed one."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ TABLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Town:
-    """A database with two months of candles before it, a bus of its own, and drivers that come and go."""
+class Deployment:
+    """A database with candles, and a bus; a driver process runs the jobs on them."""
 
     database_url: str
     redis_url: str
@@ -60,27 +60,29 @@ class Town:
     def rows(self, table: str) -> list[Any]:
         return select(self.store, TABLES[table])
 
-    def told(self, channel: str) -> list[dict[str, Any]]:
-        """What was published, but for the names that the bus gave it."""
+    def published(self, channel: str) -> list[dict[str, Any]]:
+        """Return the published bodies without the epoch of the bus."""
         bodies = [orjson.loads(entry.body) for entry in self.bus.backwards(channel)][::-1]
         return [{name: value for name, value in body.items() if name != "epoch"} for body in bodies]
 
 
 @pytest.fixture
-def towns(servers: Servers, database_url: str, raw_redis: redis_client.Redis, clock: Callable[[], datetime]) -> Iterator[list[Town]]:
-    """Two of them, alike."""
+def deployments(
+    servers: Servers, database_url: str, raw_redis: redis_client.Redis, clock: Callable[[], datetime]
+) -> Iterator[list[Deployment]]:
+    """Two equal ones."""
     found, second = [], database_url + "_again"
     on_server(database_url, f"CREATE DATABASE {second.rsplit('/', 1)[1]} TEMPLATE tickwire")
     for number, url in enumerate((database_url, second)):
-        # Nobody kills PostgreSQL here, so it need not wait for the disk.
+        # This test does not kill PostgreSQL, so commits need not wait for the disk.
         on_server(database_url, f"ALTER DATABASE {url.rsplit('/', 1)[1]} SET synchronous_commit = off")
         redis_url = f"{servers.redis_url.rsplit('/', 1)[0]}/{number}"
-        found.append(Town(url, redis_url, Store(url), Bus(redis_url, clock)))
+        found.append(Deployment(url, redis_url, Store(url), Bus(redis_url, clock)))
         put(found[-1].store, recorded(PAIRS, START - timedelta(days=31), END))
     yield found
-    for town in found:
-        town.store.close()
-        town.bus.close()
+    for each in found:
+        each.store.close()
+        each.bus.close()
     on_server(database_url, f"DROP DATABASE {second.rsplit('/', 1)[1]} WITH (FORCE)")
 
 
@@ -91,31 +93,32 @@ def on_server(url: str, statement: str) -> None:
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_two_kills_during_the_jobs_change_no_result(towns: list[Town]) -> None:
-    calm, struck = towns
-    undisturbed, driver = calm.drive(), struck.drive()
+def test_two_kills_during_the_jobs_change_no_result(deployments: list[Deployment]) -> None:
+    calm, killed = deployments
+    undisturbed, driver = calm.drive(), killed.drive()
     try:
         for share in (1 / 3, 2 / 3):
-            until(lambda share=share: struck.runs() > share * 1500, 180, "a part of the way")  # type: ignore[misc]
-            # At any moment of a run, whatever it is at.
-            assert not_before(random.uniform(0, 0.05), driver)
+            until(lambda share=share: killed.runs() > share * 1500, 180, "a part of the way")  # type: ignore[misc]
+            # At a random moment of a run.
+            assert still_runs_after(random.uniform(0, 0.05), driver)
             driver.send_signal(signal.SIGKILL)
             driver.wait(30)
-            driver = struck.drive()
+            driver = killed.drive()
         assert driver.wait(180) == 0
         assert undisturbed.wait(180) == 0
     finally:
         for process in (undisturbed, driver):
             process.kill()
             process.wait(30)
-    compare(calm, struck)
-    check_runs(calm, struck)
+    compare(calm, killed)
+    check_runs(calm, killed)
     check_figures(calm)
 
 
-def not_before(seconds: float, driver: subprocess.Popen[bytes]) -> bool:
-    """Whether the driver is still on its way after so long."""
+def still_runs_after(seconds: float, driver: subprocess.Popen[bytes]) -> bool:
+    """Return True if the driver still runs after so long."""
     try:
         driver.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -123,31 +126,31 @@ def not_before(seconds: float, driver: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def compare(calm: Town, struck: Town) -> None:
+def compare(calm: Deployment, killed: Deployment) -> None:
     for table in TABLES:
-        assert struck.rows(table) == calm.rows(table), table
+        assert killed.rows(table) == calm.rows(table), table
     for channel in (topics.VOLATILITY_ALERTS, topics.CORRELATION_ALERTS, topics.PRICES):
-        assert struck.told(channel) == calm.told(channel), channel
+        assert killed.published(channel) == calm.published(channel), channel
     alerts = Counter((row[0], row[3]) for row in calm.rows("alerts"))
     assert len(alerts) == 4, f"of both types and severities: {alerts}"
-    assert sum(alerts.values()) == len(calm.told(topics.VOLATILITY_ALERTS)) + len(calm.told(topics.CORRELATION_ALERTS))
+    assert sum(alerts.values()) == len(calm.published(topics.VOLATILITY_ALERTS)) + len(calm.published(topics.CORRELATION_ALERTS))
     assert all(row[-1] for row in calm.rows("alerts")), "every alert is published"
 
 
-def check_runs(calm: Town, struck: Town) -> None:
+def check_runs(calm: Deployment, killed: Deployment) -> None:
     outcomes = "SELECT job, outcome, count(*) FROM job_runs GROUP BY job, outcome ORDER BY job"
     whole = [("daily_correlation_job", "succeeded", 60), ("hourly_job", "succeeded", 1440)]
     assert select(calm.store, outcomes) == whole
-    finished = [row for row in select(struck.store, outcomes) if row[1] == "succeeded"]
+    finished = [row for row in select(killed.store, outcomes) if row[1] == "succeeded"]
     assert finished == whole
-    assert sum(row[2] for row in select(struck.store, outcomes)) <= 1500 + 2
-    ready = Counter((each["data_type"], each["as_of"]) for each in struck.told(topics.DATA_READY))
-    assert ready.keys() == {(each["data_type"], each["as_of"]) for each in calm.told(topics.DATA_READY)}
-    assert sum(ready.values()) <= len(ready) + 4, "said again only by the runs that were killed"
+    assert sum(row[2] for row in select(killed.store, outcomes)) <= 1500 + 2
+    ready = Counter((each["data_type"], each["as_of"]) for each in killed.published(topics.DATA_READY))
+    assert ready.keys() == {(each["data_type"], each["as_of"]) for each in calm.published(topics.DATA_READY)}
+    assert sum(ready.values()) <= len(ready) + 4, "only the killed runs publish it again"
 
 
-def check_figures(calm: Town) -> None:
-    """The undisturbed run is right as well: a day of hours beside pandas."""
+def check_figures(calm: Deployment) -> None:
+    """Compare a day of the undisturbed run with pandas."""
     rows = recorded(PAIRS, START, END)
     for hour in range(12, 36):
         as_of = START + timedelta(days=31) + hour * HOUR

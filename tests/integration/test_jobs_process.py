@@ -1,4 +1,4 @@
-"""The jobs process as it is started: two of them, one acts; and what an operator does by hand beside it."""
+"""The jobs process: one of two is active, failures are retried; and `manage.py job` beside it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FAST = {"SOURCES": "synthetic", "INGESTION_INTERVAL_SECONDS": "0.2", "SYNTHETIC_
 
 
 def acts(process: Running) -> bool:
-    """Whether this process is the active one, by what it says."""
+    """Return True if this process is the active one, by its log."""
     acting = False
     for line in process.output().splitlines():
         message = json.loads(line)["message"] if line.startswith("{") else ""
@@ -44,7 +44,7 @@ def acts(process: Running) -> bool:
 
 
 def holders(settings: Settings) -> int:
-    """Of the lock."""
+    """Return the number of sessions that hold the lock."""
     connection = psycopg2.connect(str(settings.database_url).rsplit("/", 1)[0] + "/postgres")
     try:
         cursor = connection.cursor()
@@ -65,13 +65,13 @@ def end_leadership_sessions(settings: Settings) -> None:
 
 
 def outcomes(store: Store) -> dict[str, str | None]:
-    """Job to the outcome of its last run, as `GET /jobs` has it."""
+    """Return job -> outcome of its last run, as in `GET /jobs`."""
     with store.transaction() as cursor:
         return {state.id: state.last_run.outcome if state.last_run else None for state in job_states(cursor)}
 
 
 def prices(bus: Bus) -> dict[str, list[int]]:
-    """instrument -> every `seq`, oldest first."""
+    """Return instrument -> every `seq`, oldest first."""
     found: dict[str, list[int]] = {}
     for entry in bus.backwards(topics.PRICES):
         found.setdefault(entry.topic, []).insert(0, entry.seq)
@@ -84,6 +84,7 @@ def flows(bus: Bus) -> None:
     until(lambda: len(prices(bus).get("EUR_USD", [])) >= before + 2, 60, "more prices")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_one_of_two_processes_is_active(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
     with ExitStack() as stack:
@@ -92,7 +93,7 @@ def test_one_of_two_processes_is_active(settings: Settings, store: Store, bus: B
         second = stack.enter_context(jobs(settings, tmp_path / "second.log", **FAST))
         until(lambda: "standing by" in second.output(), 60, "the second one standing by")
 
-        from_nothing_there_are_figures(store)
+        await_first_figures(store)
         flows(bus)
         first.kill(signal.SIGKILL)
         until(lambda: acts(second), 60, "the standby taking over")
@@ -116,8 +117,8 @@ def test_one_of_two_processes_is_active(settings: Settings, store: Store, bus: B
     assert {each for _, each in select(store, "SELECT job, outcome FROM job_runs")} <= {"succeeded", "failed", "abandoned"}
 
 
-def from_nothing_there_are_figures(store: Store) -> None:
-    """Soon after a first start, of a past that was made up: every instrument has volatility, every pair a correlation."""
+def await_first_figures(store: Store) -> None:
+    """Wait for the first runs: every instrument has a volatility, every pair a correlation."""
     timed = ("hourly_job", "daily_correlation_job", "retention")
     until(lambda: all(outcomes(store).get(name) == "succeeded" for name in timed), 60, "the first runs")
     (symbols,) = select(store, "SELECT count(DISTINCT symbol) FROM volatility")[0]
@@ -126,6 +127,7 @@ def from_nothing_there_are_figures(store: Store) -> None:
     assert outcomes(store).keys() == {job.id for job in JOBS}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_failing_job_is_retried_and_stops_no_other(settings: Settings, store: Store, bus: Bus, tmp_path: Path) -> None:
     rename(store, "volatility", "mislaid")
@@ -149,7 +151,7 @@ def rename(store: Store, name: str, to: str) -> None:
         cursor.execute(f"ALTER TABLE {name} RENAME TO {to}")
 
 
-# by hand
+# `manage.py job`
 
 
 Manage = Callable[..., subprocess.CompletedProcess[str]]
@@ -157,7 +159,7 @@ Manage = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def manage(settings: Settings) -> Manage:
-    """`manage.py job …` with servers of one's own and nothing running."""
+    """Run `manage.py job …` on the servers of the test, with no other process of ours."""
 
     def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         environ = {"PATH": "/usr/bin:/bin", **environ_of(settings), "LOG_LEVEL": "ERROR", **extra}
@@ -169,7 +171,7 @@ def manage(settings: Settings) -> Manage:
 
 @pytest.fixture
 def last_hour(store: Store, raw_redis: redis_client.Redis) -> datetime:
-    """The last full hour, and candles up to it: EUR_USD is restless, GBP_USD is not."""
+    """Return the last full hour; store 40 candles up to it, volatile ones of EUR_USD only."""
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
     closes = [("1.1", "1.2"), ("1.2", "1.1")] * 20
     put(store, [candle("EUR_USD", hour - (40 - number) * HOUR, (one, "1.2", "1.1", two)) for number, (one, two) in enumerate(closes)])
@@ -177,6 +179,7 @@ def last_hour(store: Store, raw_redis: redis_client.Redis) -> datetime:
     return hour
 
 
+@pytest.mark.slow
 def test_subscriber_receives_the_messages_of_a_run_by_hand(
     settings: Settings, manage: Manage, bus: Bus, last_hour: datetime, tmp_path: Path
 ) -> None:
@@ -192,16 +195,17 @@ def test_subscriber_receives_the_messages_of_a_run_by_hand(
         assert (alert["instrument"], alert["severity"], alert["threshold"]) == ("EUR_USD", "critical", 0.04)
         price = client.wait("price_update")
         assert (price["instrument"], price["price"]["mid"], price["price"]["time"]) == ("EUR_USD", "1.1", as_of)
-        with jobs(settings, tmp_path / "jobs.log") as process:  # stores what was published, and runs what is due
+        with jobs(settings, tmp_path / "jobs.log") as process:  # stores the published prices and runs the due jobs
             until(lambda: bus.unstored() == 0, 60)
             assert manage("run", "hourly_job", "--as-of", as_of).returncode == 0
             client.wait("data_ready", 4)
             assert process.ask_to_stop() == 0
-        client.call("request_all_prices")  # whatever was relayed before is here by now
+        client.call("request_all_prices")  # earlier messages have arrived before its answer
         assert [each["timestamp"] for each in client.bodies("volatility_alert")] == [alert["timestamp"]]
         assert len([each for each in client.bodies("price_update") if each["price"]["time"] == as_of]) == 1
 
 
+@pytest.mark.slow
 def test_run_by_hand_is_in_the_table(manage: Manage, store: Store, last_hour: datetime) -> None:
     assert "daily_correlation_job" in manage("list").stdout
     assert manage("run", "hourly_job").returncode == 0
@@ -248,7 +252,7 @@ def test_failing_run_by_hand_prints_its_error(manage: Manage, store: Store, last
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_jobs_process_ends_with_an_error_if_a_long_lived_thread_ends(settings: Settings, tmp_path: Path, fault: str) -> None:
-    nowhere = "http://127.0.0.1:9"  # a history that cannot be reached: its gap filler retries
+    nowhere = "http://127.0.0.1:9"  # an unreachable history: its gap filler retries
     environ = {
         **environ_of(settings),
         **FAST,

@@ -99,6 +99,7 @@ def has_state(bus: Bus, state: str) -> Callable[[], bool]:
     return lambda: state in [name for name, _ in changes(bus)]
 
 
+@pytest.mark.slow
 def test_every_price_is_published_once_despite_every_fault(
     bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]
 ) -> None:
@@ -220,7 +221,14 @@ def test_source_is_down_after_the_attempts_and_live_again_later(
         oanda.control(do="refuse", status=500, times=5)
         with alone(source(oanda), bus, max_attempts=2) as (_, report):
             until(lambda: taken(bus) == quotes[:10])
-            report()
+
+            # The source counts a batch, and is live, shortly after the bus has accepted it.
+            def reported() -> bool:
+                report()
+                state = bus.sources()["oanda"]
+                return (state["state"], state["ticks"]) == ("live", 10)
+
+            until(reported)
         assert oanda.state()["refused"] == 5
     assert [name for name, _ in changes(bus)] == [*["backing_off", "connecting"] * 2, "down", "live"]
     assert bus.sources()["oanda"]["ticks"] == 10

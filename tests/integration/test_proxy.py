@@ -1,4 +1,4 @@
-"""config/nginx and config/haproxy, run by the real nginx and HAProxy before two hub processes, through stock clients."""
+"""config/nginx and config/haproxy in nginx and HAProxy, before two hub processes, with stock clients."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ CLIENTS: dict[str, Callable[[str], Client]] = {
     "node-upgrade": lambda url: NodeClient(url, ["polling", "websocket"]),
 }
 FILES = {"nginx": "hub.conf", "haproxy": "hub.cfg"}
-PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])  # where Debian has them, and a user's PATH does not
-ROUND = 10  # prices at a time: python-socketio takes no more than 16 packets in the answer to one poll
+PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])  # Debian's folders, which a user's PATH may lack
+ROUND = 10  # prices at a time: python-socketio accepts at most 16 packets in the answer to one poll
 OPENING = "/socket.io/?EIO=4&transport=polling"
 
 
@@ -44,7 +44,7 @@ def program(name: str) -> str:
 
 
 class Proxy(Running):
-    """The program on a copy of our files in which the four ports alone are others."""
+    """The program on a copy of our files that differs in the four ports only."""
 
     def __init__(self, name: str, folder: Path, *, hubs: tuple[Web, Web], rest: int) -> None:
         self.port = free_port()
@@ -67,7 +67,7 @@ class Proxy(Running):
 
 
 def command(name: str, folder: Path, file: Path) -> list[str]:
-    """How the files themselves say that they are run."""
+    """Return the command that the files document."""
     if name == "nginx":
         return [program(name), "-e", "stderr", "-p", str(folder), "-c", str(file)]
     return [program(name), "-f", str(file)]
@@ -97,7 +97,7 @@ def publish(bus: Bus) -> None:
 
 
 def enter_all(stack: ExitStack, url: str) -> dict[str, Client]:
-    """One client of each kind, by kind."""
+    """Return kind -> a client of it."""
     clients = {kind: make(url) for kind, make in CLIENTS.items()}
     for client in clients.values():
         stack.enter_context(client)
@@ -105,13 +105,13 @@ def enter_all(stack: ExitStack, url: str) -> dict[str, Client]:
 
 
 def listens(hub: Web) -> bool:
-    """Whether it takes connections, however unwell it is."""
+    """Return True if the hub accepts connections, healthy or not."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", hub.port)) == 0
 
 
 def clients_of(hub: Web) -> int:
-    """How many clients a hub has, asked past the proxy."""
+    """Return the number of clients of a hub, without the proxy."""
     with PythonClient(hub.url) as asking:
         return int(asking.call("get_server_stats")["connected_clients"]) - 1
 
@@ -121,11 +121,11 @@ def greetings(client: Client) -> int:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_files_are_valid_as_they_are_and_name_the_default_ports(name: str, tmp_path: Path) -> None:
+def test_proxy_files_are_valid_and_name_the_default_ports(name: str, tmp_path: Path) -> None:
     chosen = load({"HUB_WORKERS": "2"}, dotenv=None)
     text = "".join(file.read_text() for file in (ROOT / "config" / name).iterdir())
     for port in chosen.hub_ports:
-        assert text.count(f"127.0.0.1:{port}") == 2  # once for those that may go anywhere, once for those that are pinned
+        assert text.count(f"127.0.0.1:{port}") == 2  # in the balanced group and in the group of sticky clients
     assert text.count(f"127.0.0.1:{chosen.api_port}") == 1
     option = {"nginx": "-t", "haproxy": "-c"}[name]
     check = Running([*command(name, tmp_path, ROOT / "config" / name / FILES[name]), option], {}, tmp_path / "log")
@@ -134,7 +134,7 @@ def test_the_files_are_valid_as_they_are_and_name_the_default_ports(name: str, t
         assert check.popen.wait(30) == 0, check.output()
 
 
-def test_every_stock_client_is_served_and_websockets_are_spread(proxy: Proxy, hubs: tuple[Web, Web], bus: Bus) -> None:
+def test_every_stock_client_is_served_and_websockets_are_balanced(proxy: Proxy, hubs: tuple[Web, Web], bus: Bus) -> None:
     with ExitStack() as stack:
         clients = enter_all(stack, proxy.url)
         for client in clients.values():
@@ -149,7 +149,7 @@ def test_every_stock_client_is_served_and_websockets_are_spread(proxy: Proxy, hu
                 client.wait("price_update", number * ROUND)
         for client in clients.values():
             assert client.seqs() == list(range(1, 10 * ROUND + 1))
-        # Of the two without polling each hub has one; the other four come from one address.
+        # Each hub has one of the two without polling; the other four have one address.
         assert sorted(map(clients_of, hubs)) == [1, 5]
         for _ in range(6):
             stack.enter_context(PythonClient(proxy.url))
@@ -158,7 +158,7 @@ def test_every_stock_client_is_served_and_websockets_are_spread(proxy: Proxy, hu
 
 
 def request(proxy: Proxy, source: str, path: str, body: str | None = None) -> tuple[int, bytes]:
-    """A request from another address of the loopback; status and body."""
+    """Send a request from another loopback address; return status and body."""
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20, source_address=(source, 0))
     try:
         connection.request("GET" if body is None else "POST", path, body)
@@ -168,7 +168,7 @@ def request(proxy: Proxy, source: str, path: str, body: str | None = None) -> tu
         connection.close()
 
 
-def test_polling_sessions_are_spread_by_address_and_each_stays_where_it_began(proxy: Proxy, hubs: tuple[Web, Web]) -> None:
+def test_polling_session_stays_on_the_hub_of_its_address(proxy: Proxy, hubs: tuple[Web, Web]) -> None:
     known = set()
     for number in range(2, 34):
         source = f"127.0.0.{number}"
@@ -184,7 +184,7 @@ def test_polling_sessions_are_spread_by_address_and_each_stays_where_it_began(pr
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_clients_of_a_hub_that_ends_go_on_with_the_other_without_hole_or_double(
+def test_clients_of_a_stopped_hub_continue_on_the_other_without_loss(
     number: signal.Signals, proxy: Proxy, hubs: tuple[Web, Web], bus: Bus
 ) -> None:
     with ExitStack() as stack:
@@ -195,7 +195,7 @@ def test_clients_of_a_hub_that_ends_go_on_with_the_other_without_hole_or_double(
         publish(bus)
         for client in clients:
             client.wait("price_update", ROUND)
-        ended = max(hubs, key=clients_of)  # the one with those that poll
+        ended = max(hubs, key=clients_of)  # the one with the polling clients
         assert clients_of(ended) == 5
         end(ended, number)
         publish(bus)
@@ -219,7 +219,7 @@ def end(hub: Web, number: signal.Signals) -> None:
 
 
 def resume(client: Client) -> None:
-    """Subscribe from the last price seen, as README's client does it."""
+    """Subscribe from the last received price, as the client of the README does."""
     last = client.bodies("price_update")[-1]
     position = {"epoch": last["epoch"], "seq": last["seq"]}
     answer = client.call("subscribe", {"pairs": "EUR_USD", "since": {"EUR_USD": position}})
@@ -231,7 +231,7 @@ def lands_on(hub: Web, proxy: Proxy) -> bool:
         return clients_of(hub) > 0
 
 
-def test_rest_answers_at_the_same_address(name: str, hubs: tuple[Web, Web], settings: Settings, tmp_path: Path) -> None:
+def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, Web], settings: Settings, tmp_path: Path) -> None:
     with Web("rest", settings, tmp_path / "rest.log") as rest, Proxy(name, tmp_path / name, hubs=hubs, rest=rest.port) as proxy:
         status, body = get(proxy.url, "/symbols")
         assert (status, orjson.loads(body)["count"]) == (200, 31)
@@ -240,7 +240,7 @@ def test_rest_answers_at_the_same_address(name: str, hubs: tuple[Web, Web], sett
     assert get(proxy.url, "/symbols")[0] == 0
 
 
-def test_haproxy_sends_nobody_new_to_a_hub_without_redis(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+def test_hub_without_redis_receives_no_new_client_from_haproxy(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     program("haproxy")
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
     unwell = Web("hub", settings, tmp_path / "hub2.log", REDIS_URL=nowhere)
@@ -253,5 +253,5 @@ def test_haproxy_sends_nobody_new_to_a_hub_without_redis(settings: Settings, bus
         until(lambda: listens(unwell), 60, "the second hub's port")
         with PythonClient(proxy.url), PythonClient(proxy.url), PythonClient(proxy.url):
             assert clients_of(well) == 3
-            # Nor does it take who comes past the proxy: it does not know yet what such a client has missed.
+            # It also refuses direct clients, as it cannot serve the messages they missed.
             assert get(unwell.url, "/socket.io/?EIO=4&transport=polling")[0] == 503

@@ -1,4 +1,4 @@
-"""The promise of the README: its programs miss nothing and repeat nothing, whatever becomes of the hub."""
+"""The programs of the README miss and repeat no price when the hub is killed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from tests.support.processes import Web
 JS, PYTHON = (next(block for block in blocks(language) if block.file.name == "README.md") for language in ("js", "python"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [JS, PYTHON], ids=["js", "python"])
-def test_programs_miss_and_repeat_nothing_when_the_hub_is_killed(block: Block, settings: Settings, bus: Bus, tmp_path: Path) -> None:
+def test_readme_program_misses_and_repeats_no_price_when_the_hub_is_killed(
+    block: Block, settings: Settings, bus: Bus, tmp_path: Path
+) -> None:
     with Web("hub", settings, tmp_path / "hub.log") as hub:
         text = substituted(block.text, {"127.0.0.1:5001": hub.url.removeprefix("http://")})
         with (javascript if block is JS else python)(text, tmp_path) as program:
-            until(lambda: holders(hub) == 1, what="the subscription")
+            until(lambda: subscribers(hub) == 1, what="the subscription")
             publish(bus, 0, 3)
             until(lambda: len(program.lines) >= 3, what="the first prices")
             hub.kill(signal.SIGKILL)
@@ -34,12 +37,12 @@ def test_programs_miss_and_repeat_nothing_when_the_hub_is_killed(block: Block, s
             publish(bus, 40, 41)
             until(lambda: len(program.lines) >= 41, what="a price after it")
     bids = [line.split()[1] for line in program.lines]
-    # python-socketio takes each message in a thread of its own, so that two that come together may change places.
+    # python-socketio handles each message in a thread of its own, so that two may change places.
     assert (bids if block is JS else sorted(bids)) == [f"1.{number:05}" for number in range(41)]
 
 
-def holders(hub: Web) -> int:
-    """How many clients hold EUR_USD."""
+def subscribers(hub: Web) -> int:
+    """Return the number of clients that are subscribed to EUR_USD."""
     with PythonClient(hub.url) as client:
         return int(client.call("get_server_stats")["subscriptions_by_pair"].get("EUR_USD", 0))
 

@@ -1,4 +1,4 @@
-"""An empty store is given a past, once and wholly, by the walk that then goes on from it."""
+"""The synthetic past of an empty store: made once, whole, and continued by the same walk."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_only_instruments_of_the_synthetic_source_get_a_past(settings: Settings,
 
 @contextmanager
 def in_the_way(store: Store, symbol: str, start: datetime) -> Iterator[None]:
-    """A candle that is not committed: whoever inserts the same one waits for us."""
+    """Hold an uncommitted candle: an insert of the same one waits until the block ends."""
     with store.transaction() as cursor:
         make_months(cursor, "candles", [f"{start:%Y-%m}"])
     with store.transaction() as cursor:
@@ -173,6 +173,7 @@ def in_the_way(store: Store, symbol: str, start: datetime) -> Iterator[None]:
         cursor.connection.rollback()
 
 
+@pytest.mark.slow
 def test_killed_first_start_makes_its_past_at_the_next_start(
     settings: Settings, store: Store, instruments: list[Instrument], tmp_path: Path
 ) -> None:

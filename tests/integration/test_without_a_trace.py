@@ -1,4 +1,4 @@
-"""Whatever happens to the link or to the jobs process: in the end the store holds every trade once."""
+"""After faults of the link and kills of the jobs process, the store has every trade once."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def exchange_and_jobs(settings: Settings, tmp_path: Path, **options: Any) -> Ite
 
 
 def drop(exchange: BinanceStandIn) -> None:
-    """Cut the link off, once there is one."""
+    """Drop the connection as soon as there is one."""
     until(lambda: exchange.state()["connections"], 60, "a connection")
     exchange.control("drop")
 
 
-def play(exchange: BinanceStandIn, misfortunes: list[Callable[[], None]]) -> None:
-    """Let each happen at its part of the way."""
+def play(exchange: BinanceStandIn, faults: list[Callable[[], None]]) -> None:
+    """Cause each fault at its position in the market."""
     length = exchange.state()["length"]
-    for number, misfortune in enumerate(misfortunes, 1):
-        place = length * number // (len(misfortunes) + 1)
+    for number, fault in enumerate(faults, 1):
+        place = length * number // (len(faults) + 1)
         until(lambda place=place: exchange.state()["position"] >= place, 120, f"position {place}")  # type: ignore[misc]
-        misfortune()
+        fault()
     until(lambda: exchange.state()["ended"], 120, "the end of the market")
 
 
-def end_without_a_trace(store: Store, exchange: BinanceStandIn, process: Running) -> None:
-    """The store has every trade of the market once, and of the gaps there were none is left."""
+def check_completeness(store: Store, exchange: BinanceStandIn, process: Running) -> None:
+    """Check that the store has every trade once and that every gap is filled."""
     expected = exchange.expected()
     until(lambda: count(store) >= len(expected), 120, f"{len(expected)} trades")
     assert process.ask_to_stop() == 0
@@ -55,16 +55,18 @@ def end_without_a_trace(store: Store, exchange: BinanceStandIn, process: Running
     assert gaps(store, "open", "unfillable") == []
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_ten_disconnects_in_a_hundred_thousand_trades_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
+def test_store_is_complete_after_ten_disconnects(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, speed=None) as (exchange, process):
         play(exchange, [lambda: drop(exchange)] * 10)
         assert exchange.state()["handshakes"] >= 10
-        end_without_a_trace(store, exchange, process)
+        check_completeness(store, exchange, process)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_kills_on_the_way_leave_no_trace(settings: Settings, store: Store, tmp_path: Path) -> None:
+def test_store_is_complete_after_two_kills_of_the_jobs(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, trades=100_000, per_second=20_000, speed=1.0) as (exchange, process):
 
         def kill() -> None:
@@ -72,11 +74,12 @@ def test_two_kills_on_the_way_leave_no_trace(settings: Settings, store: Store, t
             process.start()
 
         play(exchange, [lambda: drop(exchange), kill, lambda: exchange.control("skip", count=50), kill, lambda: drop(exchange)])
-        end_without_a_trace(store, exchange, process)
+        check_completeness(store, exchange, process)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_real_recording_with_every_fault_of_the_stream_is_stored_as_it_was(settings: Settings, store: Store, tmp_path: Path) -> None:
+def test_recording_with_every_fault_of_the_stream_is_stored_unchanged(settings: Settings, store: Store, tmp_path: Path) -> None:
     with exchange_and_jobs(settings, tmp_path, speed=60.0) as (exchange, process):
         faults: list[dict[str, Any]] = [
             {"do": "drop"}, {"do": "skip", "count": 20}, {"do": "half", "count": 3}, {"do": "reorder", "count": 6}, {"do": "shutdown"},
@@ -84,4 +87,4 @@ def test_a_real_recording_with_every_fault_of_the_stream_is_stored_as_it_was(set
             {"do": "close"}, {"do": "vanish", "seconds": 1.0},
         ]  # fmt: skip
         play(exchange, [lambda fault=fault: exchange.control(**fault) for fault in faults])  # type: ignore[misc]
-        end_without_a_trace(store, exchange, process)
+        check_completeness(store, exchange, process)

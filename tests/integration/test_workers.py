@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +15,14 @@ from db.bus import Bus
 from ops import running
 from ops.embedded.server import free_port
 from tests.conftest import until
-from tests.integration.test_up import PROCESSES, ROOT, Environment, Up, all_gone, family, manage
 from tests.support.clients import NodeClient, PythonClient
+from tests.support.up import PROCESSES, Environment, Up, all_gone, copy_data, family, make_data, manage, starter
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with a migrated database."""
+    return make_data(tmp_path_factory.mktemp("data") / "var")
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def environment(tmp_path: Path) -> Environment:
 
 
 def two_free_ports(avoid: int) -> int:
-    """The first of two neighbours, neither of them `avoid`."""
+    """Return the first of two adjacent free ports, neither of them `avoid`."""
     tried = [avoid, avoid - 1]
     while True:
         tried.append(port := free_port(tried))
@@ -42,14 +46,11 @@ def two_free_ports(avoid: int) -> int:
 
 
 @pytest.fixture
-def up(environment: Environment, tmp_path: Path) -> Iterator[Up]:
-    out, errors = tmp_path / "out", tmp_path / "errors"
-    with out.open("wb") as stdout, errors.open("wb") as stderr:
-        process = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=stdout, stderr=stderr)
-    system = Up(process, tmp_path / "var", out, errors)
-    yield system.ready()
-    if process.poll() is None:
-        system.end(signal.SIGTERM)
+def up(data: Path, environment: Environment, tmp_path: Path) -> Iterator[Up]:
+    """A running system on a copy of the data."""
+    copy_data(data, Path(environment["HUB_DATA_DIR"]))
+    with starter(environment, tmp_path) as start:
+        yield start().ready()
 
 
 def publish(bus: Bus, count: int) -> None:
@@ -57,7 +58,8 @@ def publish(bus: Bus, count: int) -> None:
         bus.cache_price("EUR_USD", bid="1.1", ask="1.3", mid="1.2", time=datetime(2025, 11, 18, tzinfo=UTC))
 
 
-def test_both_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environment: Environment) -> None:
+@pytest.mark.slow
+def test_two_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environment: Environment) -> None:
     port = int(environment["WEBSOCKET_PORT"])
     first, second = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
     [line] = up.out.read_text().splitlines()
@@ -90,7 +92,8 @@ def test_both_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environ
     bus.close()
 
 
-def test_status_names_all_of_them_and_a_stop_ends_all_of_them(up: Up, environment: Environment) -> None:
+@pytest.mark.slow
+def test_status_and_stop_of_two_hubs_include_both(up: Up, environment: Environment) -> None:
     assert "hub_2" in manage(environment, "status").stdout
     processes = family(up)
     with NodeClient(f"http://127.0.0.1:{int(environment['WEBSOCKET_PORT']) + 1}", reconnection=False) as client:
@@ -100,7 +103,7 @@ def test_status_names_all_of_them_and_a_stop_ends_all_of_them(up: Up, environmen
     assert all_gone(processes)
 
 
-def test_a_port_in_use_of_any_hub_is_said_before_anything_starts(environment: Environment) -> None:
+def test_port_of_a_further_hub_in_use_is_refused_before_anything_starts(environment: Environment) -> None:
     second = int(environment["WEBSOCKET_PORT"]) + 1
     with socket.create_server(("127.0.0.1", second)):
         done = manage(environment, "up")

@@ -74,6 +74,7 @@ def test_small_batch_is_written_after_its_waiting_time(bus: Bus, store: Store) -
     assert len(rows(store)) == 1
 
 
+@pytest.mark.slow
 def test_slow_store_receives_smaller_batches(bus: Bus, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Five milliseconds a row, and half a second for a statement: a hundred rows never get through at once."""
     monkeypatch.setattr(PriceQueue, "most", 400)

@@ -1,4 +1,4 @@
-"""Binance's messages: every good trade is read to its last digit, whatever stands between; and nothing else is made of them."""
+"""Messages of Binance: every valid trade is read to its last digit, invalid ones are counted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def source(**options: Any) -> BinanceSource:
 
 
 def message(**changes: Any) -> bytes:
-    """A trade as the exchange sends it, some fields changed or, where None, left out."""
+    """Return a trade as the exchange sends it, with changed fields; None leaves a field out."""
     fields = {"e": "trade", "E": 1723161255343, "s": "BTCUSDT", "t": 7, "p": "61837.63000000", "q": "0.02000000", "T": 1723161255342}
     fields |= {"m": True, "M": True, **changes}
     return combined("btcusdt@trade", {name: value for name, value in fields.items() if value is not None})
@@ -75,7 +75,7 @@ def test_recorded_trades_keep_every_digit(symbol: str) -> None:
     assert trades == [
         (symbol, each["t"], text_of(each["T"] * 1000), each["p"], each["q"], "sell" if each["m"] else "buy") for each in expected
     ]
-    # Everything else in it is order books, which this source does not ask for.
+    # The rest of the recording is order books, which this source does not request.
     assert sum(feed.garbage.values()) == sum(not each.get("stream", "").endswith("@trade") for each in told)
 
 
@@ -232,7 +232,7 @@ def test_garbage_between_trades_loses_no_trade(arrived: list[Trade | bytes]) -> 
 
 
 def touched(trade: Trade, at: int, removed: int, put: bytes) -> bytes:
-    """A message with a small fault, or with none."""
+    """Return a message with a small fault, or without one."""
     text = sent(trade)
     return text[:at] + put + text[at + removed :]
 

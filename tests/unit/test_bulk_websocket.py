@@ -1,4 +1,4 @@
-"""Messages in bulk: whatever a server sends, cut wherever the socket cuts it, comes to the same as the library alone makes of it."""
+"""The bulk protocol equals the library for any bytes of a server, cut anywhere."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def frame(opcode: Opcode, data: bytes, *, fin: bool = True, mask: bool = False) 
 
 
 def in_eight_bytes(data: bytes) -> bytes:
-    """A text whose length is told in eight bytes, however short it is."""
+    """Return a text frame with its length in eight bytes, also if it is short."""
     return b"\x81\x7f" + len(data).to_bytes(8) + data
 
 
@@ -72,8 +72,8 @@ _some = _text | _text | _fragmented | _control | _data.map(in_eight_bytes)
 _stream = st.lists(_some | _odd, max_size=12).map(b"".join) | st.lists(_some, max_size=12).map(b"".join)
 
 
-class Heard:
-    """A client's protocol fed with what a server sent: what came of it."""
+class Received:
+    """The results of a client's protocol that received these parts."""
 
     def __init__(self, kind: type[ClientProtocol], parts: Sequence[bytes]) -> None:
         self.protocol = kind(URI, max_size=LONGEST)
@@ -108,7 +108,7 @@ class Heard:
         return data.split(b"\n") if isinstance(self.protocol, BulkProtocol) else [data.replace(b"\n", b" ")]
 
     def outcome(self) -> dict[str, Any]:
-        """All there is to compare."""
+        """Return everything that both protocols must have in common."""
         protocol = self.protocol
         others = [
             (event.opcode, bytes(event.data)) if isinstance(event, Frame) else (event.status_code, event.body) for event in self.others
@@ -142,14 +142,14 @@ _half = st.sampled_from([b"", b"\x81", b"\x81\x7e\x00", b"\x81\x7e\x01\x00{", b"
 @given(_stream, st.lists(st.integers(0, 2**32), max_size=8), _half)
 def test_bulk_protocol_equals_the_library(stream: bytes, places: list[int], half: bytes) -> None:
     parts = cut(ACCEPTED + stream + half, places)
-    assert Heard(BulkProtocol, parts).outcome() == Heard(ClientProtocol, parts).outcome()
+    assert Received(BulkProtocol, parts).outcome() == Received(ClientProtocol, parts).outcome()
 
 
 @given(st.lists(st.integers(0, 2**32), max_size=20))
 def test_refused_handshake_is_read_whole_at_any_cut(places: list[int]) -> None:
-    heard = Heard(BulkProtocol, cut(REFUSED, places))
-    assert heard.outcome() == Heard(ClientProtocol, [REFUSED]).outcome()
-    (response,) = heard.others
+    received = Received(BulkProtocol, cut(REFUSED, places))
+    assert received.outcome() == Received(ClientProtocol, [REFUSED]).outcome()
+    (response,) = received.others
     assert isinstance(response, Response)
     assert (response.status_code, response.body) == (503, b'{"code":-1,\n\n"msg":"away"}\n'[:26])
 
@@ -157,22 +157,22 @@ def test_refused_handshake_is_read_whole_at_any_cut(places: list[int]) -> None:
 def test_bulk_protocol_equals_the_library_byte_by_byte() -> None:
     texts = [b"", b"{}", b"x" * 126, b"y" * 300]
     stream = ACCEPTED + b"".join(frame(Opcode.TEXT, text) + frame(Opcode.PING, b"?") for text in texts)
-    heard = Heard(BulkProtocol, [stream[at : at + 1] for at in range(len(stream))])
-    assert heard.messages == texts
-    assert len([sent for sent in heard.sent if sent == (0x8A, b"?")]) == len(texts)
+    received = Received(BulkProtocol, [stream[at : at + 1] for at in range(len(stream))])
+    assert received.messages == texts
+    assert len([sent for sent in received.sent if sent == (0x8A, b"?")]) == len(texts)
 
 
 def test_messages_read_together_are_received_together() -> None:
     texts = [b'{"number":%d}' % number * 20 for number in range(1000)]
-    heard = Heard(BulkProtocol, [ACCEPTED + b"".join(frame(Opcode.TEXT, text) for text in texts)])
-    assert heard.messages == texts
-    assert heard.receptions == 1
+    received = Received(BulkProtocol, [ACCEPTED + b"".join(frame(Opcode.TEXT, text) for text in texts)])
+    assert received.messages == texts
+    assert received.receptions == 1
 
 
 @pytest.mark.parametrize("size", [LONGEST, LONGEST + 10])
 def test_too_long_message_closes_the_connection_at_its_head(size: int) -> None:
     head = frame(Opcode.TEXT, b"x" * size)[:4]
-    heard = Heard(BulkProtocol, [ACCEPTED, frame(Opcode.TEXT, b"{}") + head])
-    assert heard.messages == [b"{}"]
-    assert heard.open_at_the_end is (size == LONGEST)
-    assert bool(heard.sent) is (size > LONGEST)
+    received = Received(BulkProtocol, [ACCEPTED, frame(Opcode.TEXT, b"{}") + head])
+    assert received.messages == [b"{}"]
+    assert received.open_at_the_end is (size == LONGEST)
+    assert bool(received.sent) is (size > LONGEST)
