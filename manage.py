@@ -1,4 +1,4 @@
-"""What an operator does by hand: `python manage.py up|migrate|status|replay FILE|backfill|job run NAME|job list`."""
+"""The commands of an operator: `python manage.py up|migrate|status|replay|backfill|job`."""
 
 from __future__ import annotations
 

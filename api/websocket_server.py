@@ -129,7 +129,10 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
 
 
 def _limits(settings: Settings) -> Limits:
-    """Return the limits of the transport. A client that is refused needs a session too, for its refusal."""
+    """Return the limits of the transport.
+
+    A refused client needs a session too, for its refusal.
+    """
     return Limits(
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,

@@ -1,4 +1,4 @@
-"""Pure waiting helpers for jobs, api and ops: back-off, retries, and log lines that do not repeat."""
+"""Pure waiting helpers for jobs, api and ops: back-off, retries, log lines that do not repeat."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def backoff(attempt: int, *, first: float, longest: float, jitter: float, spread
 class Outage:
     """Log a failure that lasts once at its start and once at its end.
 
-    `text` is the log line of the start. The end is logged as `recovered: TEXT` with the duration. `monotonic`
-    is a clock in seconds; `fields` go with both lines. Use it from one thread.
+    `text` is the log line of the start. The end is logged as `recovered: TEXT` with the duration.
+    `monotonic` is a clock in seconds; `fields` go with both lines. Use it from one thread.
     """
 
     def __init__(self, log: logging.Logger, text: str, *, monotonic: Callable[[], float], **fields: Any) -> None:
@@ -82,7 +82,10 @@ class Throttle:
         self._counts: dict[str, int] = {}  # kind -> occurrences since that line
 
     def due(self, kind: str) -> int | None:
-        """Count one occurrence; return the count since the last line if a line is due now, else None."""
+        """Count one occurrence.
+
+        Return the number since the last line if a line is due now, else None.
+        """
         count = self._counts.get(kind, 0) + 1
         now, last = self._monotonic(), self._passed.get(kind)
         if last is not None and now - last < self._seconds:

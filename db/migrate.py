@@ -18,8 +18,8 @@ _LOCK_SECONDS = 60
 def apply(database_url: str) -> list[str]:
     """Apply the missing migrations and return their names.
 
-    Concurrent calls run one after the other. Each migration is one transaction. Raises `StoreError` if the database cannot be reached or
-    rejects a migration.
+    Concurrent calls run one after the other. Each migration is one transaction. Raises
+    `StoreError` if the database cannot be reached or rejects a migration.
     """
     backend = None
     try:

@@ -31,7 +31,8 @@ class Publisher(Connection):
 
     `batch_id` is `PUBLISHER/NUMBER`. A publisher has a name of its own and sends its batches one
     after the other. With a `batch_id`, a failed batch may be sent again after any failure. Without
-    it, a repeat may publish twice. Every method raises `BusError`; `BusFull` if the store is behind.
+    it, a repeat may publish twice. Every method raises `BusError`, and `BusFull` if the store is
+    behind.
     """
 
     def publish(self, channel: str, topic: str, body: Mapping[str, object], batch_id: str | None = None) -> Stamp:

@@ -38,7 +38,8 @@ class _Postgres:
 def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
     """Return PostgreSQL on `hub_dir`/postgres; creates the data directory if it is missing.
 
-    Raises `StartError`. Started by root, it runs as the owner of the data, or as `nobody` (see `unprivileged`).
+    Raises `StartError`. Started by root, it runs as the owner of the data, or as `nobody` (see
+    `unprivileged`).
     """
     hub_dir = hub_dir.resolve()
     data = hub_dir / "postgres"

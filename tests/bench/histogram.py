@@ -29,7 +29,10 @@ class Histogram:
         self._highest = 0
 
     def percentiles(self, *wanted: float) -> list[float | None]:
-        """The latency, in seconds, that this share of all deliveries (ascending, each of 0 to 1) did not exceed."""
+        """The latency in seconds that this share of all deliveries did not exceed.
+
+        Shares ascend, each from 0 to 1.
+        """
         total = sum(self._counts[: self._highest + 1])
         found: list[float | None] = []
         seen = bucket = 0

@@ -1,4 +1,4 @@
-"""`manage.py backfill`, stopped, killed and repeated: it stores every row once and names every fault."""
+"""`manage.py backfill`, stopped, killed and repeated: every row once, every fault named."""
 
 from __future__ import annotations
 

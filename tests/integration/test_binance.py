@@ -1,4 +1,7 @@
-"""The Binance source and history against a local exchange that misbehaves: what arrived is on the bus once, the rest in its history."""
+"""The Binance source and history against a local exchange with faults.
+
+The received messages are on the bus once, the missed ones in the history.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,7 @@ def by_symbol(trades: list[Trade]) -> dict[str, list[Trade]]:
 
 
 def missing_from(got: list[Trade], expected: list[Trade], exchange: BinanceStandIn) -> list[Trade]:
-    """What did not arrive, fetched from the exchange's history hole by hole, as whoever fills gaps would."""
+    """The missed trades, fetched from the history hole by hole, as a gap filler does."""
     seen, history = set(got), history_of(exchange)
     found: list[Trade] = []
     for (absent, symbol), run in itertools.groupby(expected, key=lambda trade: (trade not in seen, trade.symbol)):
@@ -144,7 +147,7 @@ def test_every_trade_is_published_once_and_moves_the_price(tmp_path: Path, bus: 
 
 
 def test_recording_at_its_own_pace_arrives_whole(tmp_path: Path, bus: Bus, feed: Callable[..., Feed]) -> None:
-    """Sparse messages, as a real exchange sends them most of the time; microseconds, as it does where asked to."""
+    """Sparse messages are the usual case of a real exchange; microseconds are an option of it."""
     with BinanceStandIn(tmp_path, speed=20, microseconds=True, ping_interval=0.1) as exchange:
         brought = feed(exchange)
         with brought.running():

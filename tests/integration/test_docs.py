@@ -1,4 +1,4 @@
-"""Documents: every block runs or is checked, every example equals the answers of running processes."""
+"""Documents: every block runs or is checked, every example equals a real answer."""
 
 from __future__ import annotations
 

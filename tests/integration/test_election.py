@@ -1,4 +1,4 @@
-"""Any number of jobs processes, one acts: by the lock of the real PostgreSQL, with the token on the real bus."""
+"""Of any number of jobs processes one acts: the lock is in PostgreSQL, the token on the bus."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def ticker(redis: Breakable) -> Iterator[Ticker]:
 
 
 class Ticker:
-    """Publishes EUR_USD prices one by one, each repeatedly under its own batch id until the bus accepts it."""
+    """Publishes prices of EUR_USD one by one; repeats each until it is accepted."""
 
     def __init__(self, url: str) -> None:
         self.bus = Bus(url, lambda: datetime.now(UTC), timeout=2)

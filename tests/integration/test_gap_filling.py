@@ -30,7 +30,7 @@ STOP = threading.Event()  # never set
 
 
 class World:
-    """An exchange whose trades have all happened, and a filler of them whose time is in the test's hands."""
+    """An exchange with past trades only, and a gap filler with a clock that the test sets."""
 
     def __init__(self, store: Store, bus: Bus, exchange: BinanceStandIn, **options: Any) -> None:
         self.now = NOW

@@ -192,7 +192,7 @@ def test_later_run_publishes_the_missing_closing_prices(make_work: MakeWork, sto
 
 
 def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: Bus) -> None:
-    """Else the close of the last hour before a weekend would be a candle of the next, and that one's close a candle again."""
+    """Otherwise the close before a weekend would become a candle of the next hour, and so on."""
     put_candles(store, [candle("EUR_USD", WEDNESDAY - HOUR, ("1", "2", "1", "1.1"))])
     work = make_work(WEDNESDAY)
     hourly_job(work, WEDNESDAY)

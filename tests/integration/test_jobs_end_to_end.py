@@ -1,4 +1,4 @@
-"""The jobs of two months of real hours: a run with two kills leaves the rows of an undisturbed one."""
+"""Jobs over two months of real hours: a run with two kills leaves the rows of a quiet one."""
 
 from __future__ import annotations
 

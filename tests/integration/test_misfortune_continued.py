@@ -1,4 +1,4 @@
-"""Further faults in the second half of a busy hour: longer ones, trades that are lost, a silent stream."""
+"""Faults in the second half of a busy hour: longer ones, lost trades, a silent stream."""
 
 from __future__ import annotations
 

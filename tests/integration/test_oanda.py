@@ -1,4 +1,4 @@
-"""The OANDA source and its history against a server that behaves, and misbehaves, as OANDA's does."""
+"""The OANDA source and its history against a server with the answers and faults of OANDA."""
 
 from __future__ import annotations
 

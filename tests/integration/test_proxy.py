@@ -1,4 +1,4 @@
-"""config/nginx and config/haproxy in nginx and HAProxy, before two hub processes, with stock clients."""
+"""config/nginx and config/haproxy in the real proxies, before two hubs, with stock clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The roll-up on a real PostgreSQL: candles that equal those of an independent computation, whatever comes between."""
+"""The roll-up on a real PostgreSQL: its candles equal those of an independent computation."""
 
 from __future__ import annotations
 

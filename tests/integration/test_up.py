@@ -1,4 +1,4 @@
-"""`manage.py up`: start, stop, messages to the operator, and the commands beside a running system."""
+"""`manage.py up`: start, stop, messages to the operator, and commands beside a running system."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_small_batch_is_written_after_its_waiting_time(bus: Bus, store: Store) -
 
 @pytest.mark.slow
 def test_slow_store_receives_smaller_batches(bus: Bus, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five milliseconds a row, and half a second for a statement: a hundred rows never get through at once."""
+    """A row takes 5 ms and a statement at most 0.5 s, so 100 rows never fit into one statement."""
     monkeypatch.setattr(PriceQueue, "most", 400)
     store = Store(database_url, timeout_ms=500)
     with store.transaction() as cursor:

@@ -1,4 +1,4 @@
-"""Half an hour of faults, sixty times as fast: a jobs process between two exchanges, a bus and a store.
+"""Half an hour of faults in half a minute: a jobs process, two exchanges, a bus and a store.
 
 Both markets continue while nobody is connected. At the end the store has every trade of Binance and
 every candle of OANDA. It has every price of OANDA except those of an outage, as OANDA has no
@@ -159,7 +159,7 @@ def check_candles(half: HalfHour) -> None:
 
 
 def check_prices(half: HalfHour, outages: int) -> None:
-    """The store has every price once, except those of at most `outages` periods without a connection.
+    """The store has every price once, except those of at most `outages` lost connections.
 
     Prices that were on their way when one end was killed may be missing too.
     """

@@ -4,8 +4,8 @@ messages in bulk.
 The library makes an object of each message and passes it between threads through a queue, with
 checks and locks at each step. That costs more than all further work on the message. This module
 keeps the library's TLS, proxies, handshakes, pings, closing and limits. It changes one thing: whole
-text messages that were read together pass as one. `docs/adr/0013-binance-messages-are-parsed-in-bulk.md` has the
-figures.
+text messages that were read together pass as one. The figures are in
+`docs/adr/0013-binance-messages-are-parsed-in-bulk.md`.
 """
 
 from __future__ import annotations
