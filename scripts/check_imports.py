@@ -23,6 +23,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "psutil": ("ops/", "api/hub/stats.py"),
     "psycopg2": ("db/", "!db/bus/"),
     "yoyo": ("db/migrate.py",),
+    "holidays": ("db/calendars.py",),
     "redis, hiredis": ("db/bus/",),
     "apscheduler": ("jobs/scheduler.py", "jobs/runtime/"),
     "httpx": ("jobs/feeds/",),
