@@ -60,6 +60,7 @@ PURE = (
     "jobs/feeds/binance/messages.py",
     "config/pacing.py",
     "config/venues.py",
+    "db/admission.py",
 )
 FORBIDDEN_IN_PURE = (
     *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow")),
