@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+_DATE = r"\d{4}-\d\d-\d\d"
+_CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
+_OFFSET = r"[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d"
+_is_usual = re.compile(rf"{_DATE}T{_CLOCK}(?:\.\d{{1,9}})?Z", re.ASCII).fullmatch  # the contract form and feeds
+_is_time = re.compile(rf"{_DATE}(?:[Tt ]{_CLOCK}(?:\.\d{{1,9}})?(?:{_OFFSET})?)?", re.ASCII).fullmatch
 
 
 def utc_now() -> datetime:
@@ -16,8 +23,18 @@ def format_time(moment: datetime) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Parse ISO 8601 with `Z`, an offset, or none (then UTC); raises `ValueError` otherwise."""
-    moment = datetime.fromisoformat(text)
+    """Read a time; the result is in UTC.
+
+    `YYYY-MM-DD`, optionally followed by `T`, `t` or a space and `HH:MM:SS`, 1 to 9 digits after a
+    point, and `Z`, `z` or an offset `+HH:MM`. A date is midnight UTC. A time without an offset is
+    UTC. Digits beyond microseconds are cut. Raises ValueError for any other text, and if the time
+    is outside the years 1 to 9999 in UTC.
+    """
+    if _is_usual(text):
+        return datetime.fromisoformat(text)
+    if not _is_time(text):
+        raise ValueError(f"{text[:40]!r} is not a time: use YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, then optionally .digits and Z or +HH:MM")
+    moment = datetime.fromisoformat(text.upper())
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:

@@ -24,6 +24,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "psutil": ("ops/", "api/hub/stats.py"),
     "psycopg2": ("db/", "!db/bus/"),
     "yoyo": ("db/migrate.py",),
+    "holidays": ("db/calendars.py",),
     "redis, hiredis": ("db/bus/",),
     "apscheduler": ("jobs/scheduler.py", "jobs/runtime/"),
     "httpx": ("jobs/feeds/",),
@@ -60,6 +61,7 @@ PURE = (
     "jobs/feeds/binance/messages.py",
     "config/pacing.py",
     "config/venues.py",
+    "db/admission.py",
 )
 FORBIDDEN_IN_PURE = (
     *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow")),

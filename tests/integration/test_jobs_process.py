@@ -224,8 +224,8 @@ def test_run_by_hand_is_in_the_table(manage: Manage, store: Store, last_hour: da
     [
         (("run", "nope"), "'hourly_job', 'daily_correlation_job', 'retention'"),
         (("run", "ingest"), "'hourly_job', 'daily_correlation_job', 'retention'"),
-        (("run", "hourly_job", "--as-of", "2021-09-15T12:17"), "2021-09-15T12:00:00.000000Z was the last before that"),
-        (("run", "daily_correlation_job", "--as-of", "2021-09-15T12:00"), "every day at 00:00"),
+        (("run", "hourly_job", "--as-of", "2021-09-15T12:17:00"), "2021-09-15T12:00:00.000000Z was the last before that"),
+        (("run", "daily_correlation_job", "--as-of", "2021-09-15T12:00:00"), "every day at 00:00"),
         (("run", "hourly_job", "--as-of", "2121-09-15"), "yet to come"),
         (("run", "hourly_job", "--as-of", "noon"), "is not a time"),
     ],
