@@ -51,7 +51,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class _Watermark:
-    """The checked ids of one series: from `lowest` to `highest`. `first_id` and `last_id` are the stored ones."""
+    """The checked ids of one series, from `lowest` to `highest`; stored are `first_id` to `last_id`."""
 
     search: Search
     lowest: Position
@@ -125,9 +125,9 @@ def narrow(
 def report_unusable(cursor: Cursor, source: str, symbol: str, trades: Iterable[tuple[int, str]], kind: str, now: datetime) -> int:
     """Make the ids of records that cannot be used unfillable gaps; returns their number.
 
-    `trades` are (id, a time near it in contract form), `kind` is the kind of the refusal. They belong to the
-    newest series, and their times are shown only. The next `narrow` of an open gap around an id cuts
-    the id out.
+    `trades` are (id, a time near it in contract form), `kind` is the kind of the refusal. The ids
+    belong to the newest series; the times are shown only. The next `narrow` of an open gap around
+    an id cuts the id out.
     """
     search, reason, number = Search(symbol, _newest_series(cursor, symbol)), f"{UNUSABLE}: {kind}", 0
     for trade_id, time in trades:

@@ -69,7 +69,7 @@ class Series:
         before = self.highest_id
         self.highest_id, self.unconfirmed = climb(before, [*self.unconfirmed, *times])
         if self.highest_id != before:
-            # An id that was unconfirmed until now has lost its time: that of its neighbour is near enough.
+            # The time of an id that was unconfirmed until now is not kept: its neighbour's is near.
             self.highest_time = times.get(self.highest_id or 0) or max(time for _, time in trades)
 
 
