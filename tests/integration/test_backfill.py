@@ -22,6 +22,7 @@ import pytest
 
 from config.settings import Settings
 from db.candles import CandleRow, insert_candles
+from db.decimals import middle
 from db.partitions import make_months
 from db.postgres import Store
 from db.timestamps import format_time
@@ -125,8 +126,14 @@ def file_args(*files: Path) -> list[str | Path]:
 
 
 TICK_IN_THE_WAY = (
-    "INSERT INTO prices (instrument, time, received, bid, ask, mid, source, epoch, seq) VALUES ('EUR_USD', %s, now(), 1, 1, 1, 'x', %s, %s)"
+    "INSERT INTO prices (instrument, time, received, bid, ask, mid, source, epoch, seq)"
+    " VALUES ('EUR_USD', %s, now(), %s, %s, %s, 'x', 'x', 1)"
 )
+
+
+def content(line: dict[str, str]) -> tuple[str, str, str, str]:
+    """Time, bid, ask and mid of a recorded quote, which are its identity."""
+    return line["time"], line["bid"], line["ask"], middle(line["bid"], line["ask"])
 
 
 @pytest.mark.slow
@@ -148,8 +155,7 @@ def test_recorded_quotes_are_stored_once(backfill: Command, query: Query, tmp_pa
 
 
 def test_killed_backfill_continues_from_its_position(backfill: Command, query: Query, store: Store) -> None:
-    line = recorded(TICKS)[12_000]
-    row = (line["time"], "file:EUR_USD_20140505.csv", 12_002)
+    row = content(recorded(TICKS)[12_000])
     with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"), backfill.started(*file_args(TICKS)) as process:
         until(lambda: waits(query), 60, "the batch that waits for our row")
         assert query("SELECT position, finished FROM backfills") == [("10001", False)]
@@ -162,8 +168,7 @@ def test_killed_backfill_continues_from_its_position(backfill: Command, query: Q
 
 
 def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Query, store: Store) -> None:
-    line = recorded(TICKS)[7_000]
-    row = (line["time"], "file:EUR_USD_20140505.csv", 7_002)
+    row = content(recorded(TICKS)[7_000])
     with backfill.started(*file_args(TICKS)) as process:
         with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"):
             until(lambda: waits(query), 60, "the batch that waits for our row")
@@ -181,8 +186,7 @@ def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Qu
 
 
 def test_backfill_waits_out_a_short_outage_of_the_store(backfill: Command, query: Query, store: Store) -> None:
-    line = recorded(TICKS)[12_000]
-    row = (line["time"], "file:EUR_USD_20140505.csv", 12_002)
+    row = content(recorded(TICKS)[12_000])
     with backfill.started(*file_args(TICKS)) as process:
         with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"):
             until(lambda: waits(query), 60, "the batch that waits for our row")
