@@ -7,14 +7,12 @@ two rounds of `send()`.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 from api.hub.schemas.bus import MAX_EPOCH_LENGTH, MAX_NAME_LENGTH, MAX_SEQ
 from db.decimals import is_decimal
 from db.intervals import INTERVALS
-
-fromisoformat = datetime.fromisoformat
+from db.timestamps import parse_time
 
 
 def is_plain_price(data: dict[str, Any]) -> bool:
@@ -56,7 +54,7 @@ def _has_plain_head(data: dict[str, Any]) -> bool:
 
 def _is_plain_time(text: Any) -> bool:
     try:
-        fromisoformat(text)
+        parse_time(text)
     except (TypeError, ValueError):
         return False
     return bool(text[-1:] == "Z")
