@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import orjson
@@ -31,6 +32,7 @@ from db import topics
 log = logging.getLogger(__name__)
 
 MAIN = "/"  # the namespace of market data
+MAX_NAMED_FIELDS, MAX_NAME_LENGTH = 20, 64  # of refused fields
 
 
 class Answer(NamedTuple):
@@ -258,9 +260,22 @@ def _load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = schema.load(payload)
     except ValidationError as error:
-        details = error.messages_dict
+        details = _quotable(error.messages_dict)
         raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid {', '.join(map(str, details))}.", details) from None
     return loaded
+
+
+def _quotable(problems: Any) -> Any:
+    """Return the problems of fields for an answer.
+
+    Names of fields come from the client: at most `MAX_NAMED_FIELDS`, cut, and valid UTF-8.
+    """
+    if not isinstance(problems, Mapping):
+        return problems
+    return {
+        str(name)[:MAX_NAME_LENGTH].encode(errors="replace").decode(): _quotable(each)
+        for name, each in islice(problems.items(), MAX_NAMED_FIELDS)
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -364,7 +364,7 @@ GOOD = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5"}
     ],
 )  # fmt: skip
 def test_values_as_the_client_reads_them(metric: str, value: object, read: object) -> None:
-    loaded = SetAlertSchema().load({**GOOD, "metric": metric, "value": value, "colour": "green"})
+    loaded = SetAlertSchema().load({**GOOD, "metric": metric, "value": value})
     assert loaded["value"] == (read, Decimal(str(read)))
     assert type(loaded["value"][0]) is type(read)
     assert loaded["once"] is True
