@@ -9,11 +9,10 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 
 import orjson
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema
 
 from api.access.model import OBSERVE, OPEN, READ, Access, Authenticator, Handshake
 from api.errors import ErrorCode, Refusal, error_body
@@ -32,7 +31,6 @@ from db import topics
 log = logging.getLogger(__name__)
 
 MAIN = "/"  # the namespace of market data
-MAX_NAMED_FIELDS, MAX_NAME_LENGTH = 20, 64  # of refused fields
 
 
 class Answer(NamedTuple):
@@ -119,7 +117,7 @@ class Events:
         client = self._clients[sid]
         try:
             row = self._row(client, event)
-            answer = row.handler(self, client, _load(row.request, arguments))
+            answer = row.handler(self, client, requests.load(row.request, arguments))
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
             return _refuse(client, event, refusal)
@@ -248,34 +246,6 @@ def _reply(client: Client, event: str, body: dict[str, Any] | bytes) -> bytes:
 
 def _refuse(client: Client, event: str, refusal: Refusal) -> bytes:
     return _reply(client, "error", error_body(refusal.code, str(refusal), event[:64], refusal.details))
-
-
-def _load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
-    """Validate the one payload of an event; a missing payload counts as an empty one."""
-    if len(arguments) > 1:
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, "An event carries one payload.", {"payload": ["More than one argument."]})
-    payload = arguments[0] if arguments and arguments[0] is not None else {}
-    if not isinstance(payload, dict):
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, "The payload is not an object.", {"payload": ["Not an object."]})
-    try:
-        loaded: dict[str, Any] = schema.load(payload)
-    except ValidationError as error:
-        details = _quotable(error.messages_dict)
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid {', '.join(map(str, details))}.", details) from None
-    return loaded
-
-
-def _quotable(problems: Any) -> Any:
-    """Return the problems of fields for an answer.
-
-    Names of fields come from the client: at most `MAX_NAMED_FIELDS`, cut, and valid UTF-8.
-    """
-    if not isinstance(problems, Mapping):
-        return problems
-    return {
-        str(name)[:MAX_NAME_LENGTH].encode(errors="replace").decode(): _quotable(each)
-        for name, each in islice(problems.items(), MAX_NAMED_FIELDS)
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from api.errors import ErrorCode, Refusal
-from api.hub.events import CLIENT_EVENTS, MAX_NAME_LENGTH, MAX_NAMED_FIELDS, ClientEvent, _load
+from api.hub.events import CLIENT_EVENTS, ClientEvent
+from api.hub.schemas.requests import MAX_NAME_LENGTH, MAX_NAMED_FIELDS, load
 
 # event -> a good payload, with all fields of the contract
 GOOD: dict[str, dict[str, Any]] = {
@@ -33,7 +34,7 @@ ROWS = list(CLIENT_EVENTS.values())
 
 def refusal(row: ClientEvent, payload: Any) -> Refusal:
     with pytest.raises(Refusal) as caught:
-        _load(row.request, [payload])
+        load(row.request, [payload])
     assert caught.value.code == ErrorCode.INVALID_PAYLOAD
     return caught.value
 
@@ -41,7 +42,7 @@ def refusal(row: ClientEvent, payload: Any) -> Refusal:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_all_fields_of_the_contract_are_accepted(row: ClientEvent) -> None:
     assert set(GOOD[row.name]) == set(row.request.fields)
-    _load(row.request, [GOOD[row.name]])
+    load(row.request, [GOOD[row.name]])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, missing, validate
 from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
+from api.errors import ErrorCode, Refusal
 from api.fields import Flag, Number
 from db.decimals import is_decimal
 
 _MAX_ITEMS_PER_REQUEST = 1000
 ALL = "all"
+MAX_NAMED_FIELDS, MAX_NAME_LENGTH = 20, 64  # of refused fields in one answer
 SERIES = ("pair", "interval")  # fields of one series of candles
 
 # Values of alerts that clients set.
@@ -162,3 +165,31 @@ class DeleteAlertSchema(RequestSchema):
 
 class NothingSchema(RequestSchema):
     """For events without a payload."""
+
+
+def load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
+    """Validate the one payload of an event; a missing payload counts as an empty one."""
+    if len(arguments) > 1:
+        raise Refusal(ErrorCode.INVALID_PAYLOAD, "An event carries one payload.", {"payload": ["More than one argument."]})
+    payload = arguments[0] if arguments and arguments[0] is not None else {}
+    if not isinstance(payload, dict):
+        raise Refusal(ErrorCode.INVALID_PAYLOAD, "The payload is not an object.", {"payload": ["Not an object."]})
+    try:
+        loaded: dict[str, Any] = schema.load(payload)
+    except ValidationError as error:
+        details = _quotable(error.messages_dict)
+        raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid {', '.join(map(str, details))}.", details) from None
+    return loaded
+
+
+def _quotable(problems: Any) -> Any:
+    """Return the problems of fields for an answer.
+
+    Names of fields come from the client: at most `MAX_NAMED_FIELDS`, cut, and valid UTF-8.
+    """
+    if not isinstance(problems, Mapping):
+        return problems
+    return {
+        str(name)[:MAX_NAME_LENGTH].encode(errors="replace").decode(): _quotable(each)
+        for name, each in islice(problems.items(), MAX_NAMED_FIELDS)
+    }
