@@ -197,7 +197,7 @@ def test_a_password_has_no_default(name: str) -> None:
 
 def test_volumes_and_configs_are_declared(services: dict[str, Service]) -> None:
     whole = compose()
-    for name, folder in (("postgres", "/var/lib/postgresql/data"), ("redis", "/data")):
+    for name, folder in (("postgres", "/var/lib/postgresql"), ("redis", "/data")):
         assert services[name]["volumes"] == [f"{name}:{folder}"]
     assert set(whole["volumes"]) == {"postgres", "redis"}
     for service in services.values():
