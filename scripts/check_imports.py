@@ -28,7 +28,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "apscheduler": ("jobs/scheduler.py", "jobs/runtime/"),
     "httpx": ("jobs/feeds/",),
     "websockets": ("jobs/feeds/base.py", "jobs/feeds/binance/"),
-    "numpy": ("jobs/analytics/", "jobs/figures/"),
+    "numpy": ("db/nearest_correlation.py", "jobs/analytics/", "jobs/figures/"),
     "flask, flask_smorest, werkzeug": (
         "api/app.py",
         "api/websocket_server.py",
@@ -61,6 +61,7 @@ PURE = (
     "config/pacing.py",
     "config/venues.py",
     "db/admission.py",
+    "db/nearest_correlation.py",
 )
 FORBIDDEN_IN_PURE = (
     *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow")),
