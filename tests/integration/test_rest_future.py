@@ -62,8 +62,9 @@ def test_ticks_with_an_end_reach_it(client: FlaskClient) -> None:
 
 
 def test_candles_without_end_stop_a_little_after_now(client: FlaskClient) -> None:
-    def starts(**more: str) -> list[str]:
-        return [each["start_time"] for each in get(client, "/candles", symbol="EUR_USD", interval="1m", **more)["candles"]]
+    def starts(query: dict[str, str]) -> list[str]:
+        answer = client.get("/candles", query_string={"symbol": "EUR_USD", "interval": "1m", **query})
+        return [each["start_time"] for each in answer.json["candles"]]  # type: ignore[index]
 
-    assert starts() == [format_time(NOW + number * MINUTE) for number in (-1, 0, 1)]
-    assert len(starts(end="2026-01-01")) == 5
+    assert starts({}) == [format_time(NOW + number * MINUTE) for number in (-1, 0, 1)]
+    assert len(starts({"end": "2026-01-01"})) == 5
