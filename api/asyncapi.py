@@ -14,13 +14,14 @@ from api.fields import DecimalText, Flag, TimeText
 from api.hub.channels import CHANNELS, Channel
 from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent, namespaces
 from api.hub.schemas.answers import GREETING, NOTICES, HubEvent
-from api.hub.schemas.requests import ALL, CandleSeriesField, Pairs, Threshold
+from api.hub.schemas.requests import ALL, CandleSeriesField, Pairs, RequestSchema, Threshold
 from db.decimals import DECIMAL
 from db.intervals import INTERVALS
 
 _SERIES: dict[str, Any] = {
     "type": "object",
     "required": ["pair", "interval"],
+    "additionalProperties": False,
     "properties": {"pair": {"type": "string"}, "interval": {"type": "string", "enum": list(INTERVALS)}},
 }
 # field class of ours -> JSON Schema; apispec converts marshmallow's own fields only
@@ -49,6 +50,14 @@ _DESCRIPTION = (
     "each event of a client with an event and, if the client requests one, with an ack that has the same body. The answer is `error` if "
     "the request was refused."
 )
+
+
+def _name(schema: type[Schema] | Schema) -> str:
+    cls = schema if isinstance(schema, type) else type(schema)
+    return str(getattr(cls, "component_name", cls.__name__.removesuffix("Schema")))
+
+
+_REQUESTS = {_name(schema) for schema in RequestSchema.__subclasses__()}  # they take no unknown fields
 
 
 def document(version: str, host: str) -> dict[str, Any]:
@@ -169,11 +178,6 @@ def _first_line(schema: type[Schema]) -> str:
     return (schema.__doc__ or schema.__name__).strip().splitlines()[0]
 
 
-def _name(schema: type[Schema] | Schema) -> str:
-    cls = schema if isinstance(schema, type) else type(schema)
-    return str(getattr(cls, "component_name", cls.__name__.removesuffix("Schema")))
-
-
 def _schemas(schemas: Iterable[type[Schema]]) -> dict[str, Any]:
     """Return the JSON Schema of these schemas and of all nested ones, by name."""
     plugin = MarshmallowPlugin(schema_name_resolver=_resolve)
@@ -185,7 +189,9 @@ def _schemas(schemas: Iterable[type[Schema]]) -> dict[str, Any]:
         if _name(schema) not in spec.components.schemas:  # already nested in an earlier one
             spec.components.schema(_name(schema), schema=schema)
     described: dict[str, Any] = spec.to_dict()["components"]["schemas"]
-    for each in described.values():
+    for name, each in described.items():
+        if name not in _REQUESTS and each.get("additionalProperties") is False:
+            del each["additionalProperties"]  # answers may grow
         _mend(each)
     return described
 
@@ -208,8 +214,6 @@ def _without_description(form: dict[str, Any]) -> dict[str, Any]:
 
 def _mend(schema: dict[str, Any]) -> None:
     """Correct in place the parts that apispec cannot derive."""
-    if schema.get("additionalProperties") is False:
-        del schema["additionalProperties"]  # answers may grow
     for field in schema["properties"].values():
         if field.get("type") == "object" and "maxLength" in field:
             field["maxProperties"] = field.pop("maxLength")

@@ -18,8 +18,9 @@ from urllib.parse import quote
 
 from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
-from marshmallow.fields import Field, Float, Int, Str
+from marshmallow.fields import Field, Float, Str
 
+from config.fields import WholeNumber
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
 from config.venues import parse_source as parse_source
@@ -125,18 +126,18 @@ class Settings:
 
     # The hub (Socket.IO). 0.0.0.0 listens on every address of the machine: no key protects it yet.
     websocket_host: str = _var(Str(load_default="127.0.0.1"))
-    websocket_port: int = _var(Int(load_default=5001, validate=_PORT))
+    websocket_port: int = _var(WholeNumber(load_default=5001, validate=_PORT))
     # Number of hub processes that `manage.py up` starts, on WEBSOCKET_PORT and the ports after it;
     # docs/deployment.md describes the proxy in front of them.
-    hub_workers: int = _var(Int(load_default=1, validate=_AT_LEAST_ONE))
+    hub_workers: int = _var(WholeNumber(load_default=1, validate=_AT_LEAST_ONE))
     # Of each hub process; one more client is refused with server_full.
-    websocket_max_clients: int = _var(Int(load_default=1000, validate=_AT_LEAST_ONE))
+    websocket_max_clients: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE))
     # Seconds.
-    websocket_ping_interval: int = _var(Int(load_default=25, validate=_AT_LEAST_ONE))
-    websocket_ping_timeout: int = _var(Int(load_default=5, validate=_AT_LEAST_ONE))
+    websocket_ping_interval: int = _var(WholeNumber(load_default=25, validate=_AT_LEAST_ONE))
+    websocket_ping_timeout: int = _var(WholeNumber(load_default=5, validate=_AT_LEAST_ONE))
     # Bytes that may wait for a slow client, and seconds for which its socket may accept nothing,
     # before it is disconnected. Prices conflate to the latest per instrument before that.
-    outbox_limit_bytes: int = _var(Int(load_default=256 * 1024, validate=validate.Range(min=16 * 1024)))
+    outbox_limit_bytes: int = _var(WholeNumber(load_default=256 * 1024, validate=validate.Range(min=16 * 1024)))
     outbox_timeout: float = _var(Float(load_default=30.0, validate=_POSITIVE))
     # Web pages that may connect besides those of this machine and of the hub's own host: a comma
     # list of origins (https://example.com), or * for all.
@@ -144,30 +145,30 @@ class Settings:
 
     # REST
     api_host: str = _var(Str(load_default="127.0.0.1"))
-    api_port: int = _var(Int(load_default=5000, validate=_PORT))
+    api_port: int = _var(WholeNumber(load_default=5000, validate=_PORT))
 
     # PostgreSQL. With neither DATABASE_URL nor DB_HOST an embedded one is started; DATABASE_URL
     # wins over the parts. docker-compose.yml needs DB_PASSWORD.
     database_url: str | None = _var(_Url("postgresql", "postgres", load_default=None), secret=True)
     db_host: str | None = _var(Str(load_default=None), part=True)
-    db_port: int = _var(Int(load_default=5432, validate=_PORT), part=True)
+    db_port: int = _var(WholeNumber(load_default=5432, validate=_PORT), part=True)
     db_name: str = _var(Str(load_default="tickwire"), part=True)
     db_user: str = _var(Str(load_default="tickwire"), part=True)
     db_password: str = _var(Str(load_default=""), part=True)
     # Connections per process, and milliseconds for a statement or for the wait for a free
     # connection.
-    db_pool_max: int = _var(Int(load_default=20, validate=_AT_LEAST_ONE))
-    db_timeout_ms: int = _var(Int(load_default=5000, validate=_AT_LEAST_ONE), name="db_timeout")
+    db_pool_max: int = _var(WholeNumber(load_default=20, validate=_AT_LEAST_ONE))
+    db_timeout_ms: int = _var(WholeNumber(load_default=5000, validate=_AT_LEAST_ONE), name="db_timeout")
 
     # Redis. With neither REDIS_URL nor REDIS_HOST an embedded one is started; REDIS_URL wins over
     # the parts. docker-compose.yml needs REDIS_PASSWORD.
     redis_url: str | None = _var(_Url("redis", "rediss", "unix", load_default=None), secret=True)
     redis_host: str | None = _var(Str(load_default=None), part=True)
-    redis_port: int = _var(Int(load_default=6379, validate=_PORT), part=True)
-    redis_db: int = _var(Int(load_default=0, validate=_NOT_NEGATIVE), part=True)
+    redis_port: int = _var(WholeNumber(load_default=6379, validate=_PORT), part=True)
+    redis_db: int = _var(WholeNumber(load_default=0, validate=_NOT_NEGATIVE), part=True)
     redis_password: str = _var(Str(load_default=""), part=True)
     # Prices that may wait on the bus for PostgreSQL; at that number sources wait.
-    stream_max_length: int = _var(Int(load_default=500_000, validate=validate.Range(min=1000)))
+    stream_max_length: int = _var(WholeNumber(load_default=500_000, validate=validate.Range(min=1000)))
 
     # Data of the embedded servers, their logs, run.json
     hub_data_dir: Path = _var(_PathText(load_default=Path("var")))
@@ -178,9 +179,11 @@ class Settings:
     # Seconds between two prices of the synthetic source, and the seed that makes its series the
     # same every time.
     ingestion_interval_seconds: float = _var(Float(load_default=3.0, validate=_POSITIVE))
-    synthetic_seed: int | None = _var(Int(load_default=None))
+    synthetic_seed: int | None = _var(WholeNumber(load_default=None))
     # Attempts before a source is reported down; retries continue, at the longest delay.
-    max_reconnect_attempts: int = _var(Int(load_default=10, validate=_AT_LEAST_ONE))
+    max_reconnect_attempts: int = _var(WholeNumber(load_default=10, validate=_AT_LEAST_ONE))
+    # how far the time of a live record may be ahead of this machine's clock, in seconds
+    source_max_ahead_seconds: int = _var(WholeNumber(load_default=300, validate=validate.Range(min=1, max=3600)))
 
     # For the sources oanda and binance
     oanda_api_token: str | None = _var(Str(load_default=None), secret=True)
@@ -193,15 +196,15 @@ class Settings:
 
     # Bus to PostgreSQL: a batch is written once it has this many prices, or its first price has
     # waited this many milliseconds.
-    batch_size: int = _var(Int(load_default=100, validate=_AT_LEAST_ONE))
-    batch_timeout_ms: int = _var(Int(load_default=1000, validate=_AT_LEAST_ONE), name="batch_timeout")
+    batch_size: int = _var(WholeNumber(load_default=100, validate=_AT_LEAST_ONE))
+    batch_timeout_ms: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE), name="batch_timeout")
 
     # Days that prices, trades and candles are kept, by their own time; 0 is for ever. Whole months
     # are dropped, once all of a month is older. Replayed prices of an old recording are dropped
     # too; volatility, correlation and the runs of jobs are kept as long as the candles.
-    retention_prices: int = _var(Int(load_default=730, validate=_NOT_NEGATIVE))
-    retention_trades: int = _var(Int(load_default=730, validate=_NOT_NEGATIVE))
-    retention_candles: int = _var(Int(load_default=730, validate=_NOT_NEGATIVE))
+    retention_prices: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
+    retention_trades: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
+    retention_candles: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
 
     # Above these thresholds the hourly job raises an alert for a volatility (per day, 0.02 is 2 %),
     # and the daily job for the change of a correlation.

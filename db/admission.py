@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Literal
 
 from db.candles import CandleRow, Ohlc
@@ -20,7 +19,7 @@ from db.decimals import DECIMAL, is_decimal
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.messages import Tick, Trade
 from db.prices import PriceRow
-from db.timestamps import format_time, parse_time
+from db.timestamps import day_exists, format_time, parse_time
 
 Mode = Literal["live", "recorded"]
 Kind = Literal[
@@ -129,7 +128,7 @@ def check_trade(trade: Trade, window: Window) -> None:
         and 0 <= trade_id < _IDS
         and side in SIDES
         and window.earliest <= time <= window.latest
-        and _day_exists(time[:10])
+        and day_exists(time[:10])
     ):
         return
     _refuse_trade(trade, window)
@@ -210,21 +209,12 @@ def _is_positive(decimal: str) -> bool:
 
 def _check_time(time: str, window: Window) -> None:
     """Raise NotAdmitted if a time is outside the window, ValueError if it is no time in contract form."""
-    if not isinstance(time, str) or not _is_contract_form(time) or not _day_exists(time[:10]):
+    if not isinstance(time, str) or not _is_contract_form(time) or not day_exists(time[:10]):
         raise ValueError(f"{time!r:.40} is not a time in contract form")
     if time < window.earliest:
         raise NotAdmitted(f"time {time} is before {window.earliest}", "time_too_old")
     if time > window.latest:
         raise NotAdmitted(f"time {time} is after {window.latest}", "time_in_future")
-
-
-@lru_cache(maxsize=1024)
-def _day_exists(day: str) -> bool:
-    try:
-        parse_time(day)
-    except ValueError:
-        return False
-    return True
 
 
 def _check_grid(candle: CandleRow, market: str) -> None:

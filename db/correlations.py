@@ -1,8 +1,8 @@
-"""SQL of `correlations`."""
+"""SQL of `correlations`, and of `correlation_constants` for the diagonal of its matrices."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from db.copy import copy_line, copy_rows
@@ -29,6 +29,21 @@ def write_correlations(
     )
     copy_rows(cursor, "correlations", "time, method, symbol1, symbol2, correlation, observations", lines)
     return len(pairs)
+
+
+def write_constants(cursor: Cursor, time: datetime, symbols: Iterable[str]) -> None:
+    """Store the instruments without variance in the matrices of that time.
+
+    They replace those of an earlier run.
+    """
+    cursor.execute("DELETE FROM correlation_constants WHERE time = %s", (time,))
+    cursor.execute("INSERT INTO correlation_constants (time, symbol) SELECT %s, unnest(%s::text[])", (time, list(symbols)))
+
+
+def constants_of(cursor: Cursor, time: datetime) -> frozenset[str]:
+    """Return the instruments without variance in the matrices of that time."""
+    cursor.execute("SELECT symbol FROM correlation_constants WHERE time = %s", (time,))
+    return frozenset(symbol for (symbol,) in cursor.fetchall())
 
 
 def correlations_of(cursor: Cursor, time: datetime, method: str) -> dict[Pair, float]:

@@ -12,6 +12,7 @@ from datetime import date
 from psycopg2 import sql
 
 from db.postgres import Cursor, scalar
+from db.timestamps import parse_time
 
 TABLES = ("prices", "raw_trades", "candles")
 _LONGEST_WAIT = "2s"
@@ -76,7 +77,7 @@ def _make_month(cursor: Cursor, table: str, name: str, month: str) -> None:
     cursor.execute("SELECT to_regclass(%s) IS NULL", (name,))
     if not scalar(cursor):
         return
-    first = date.fromisoformat(f"{month}-01")
+    first = parse_time(f"{month}-01").date()
     following = f"{first.year + first.month // 12:04}-{first.month % 12 + 1:02}-01"
     cursor.execute(
         sql.SQL(

@@ -1,8 +1,7 @@
-"""SQL of `market_sessions`, and the opening hours that follow from its rows."""
+"""SQL of `market_sessions`. `db/calendars.py` has the hours at which instruments trade."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, time
 from zoneinfo import ZoneInfo
@@ -36,13 +35,3 @@ def all_sessions(cursor: Cursor) -> list[MarketSession]:
         "ORDER BY (now()::date + opens) AT TIME ZONE zone - now()::date::timestamp AT TIME ZONE 'UTC'"
     )
     return [MarketSession(name, zone, opens, closes, tuple(weekdays)) for name, zone, opens, closes, weekdays in cursor.fetchall()]
-
-
-def market_open(kind: str, sessions: Iterable[MarketSession], moment: datetime) -> bool:
-    """Whether instruments of this kind trade at `moment`.
-
-    Crypto trades always, FX while any session is open, equities during the session of New York.
-    """
-    if kind == "crypto":
-        return True
-    return any(session.is_open(moment) for session in sessions if kind == "fx" or session.name == "New York")

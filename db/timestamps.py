@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 _DATE = r"\d{4}-\d\d-\d\d"
 _CLOCK = r"(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d"
 _OFFSET = r"[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d"
-_is_usual = re.compile(rf"{_DATE}T{_CLOCK}(?:\.\d{{1,9}})?Z", re.ASCII).fullmatch  # the contract form and feeds
+USUAL_TIME = rf"{_DATE}T{_CLOCK}(?:\.\d{{1,9}})?Z"  # regular expression of the contract form and of feeds
+_is_usual = re.compile(USUAL_TIME, re.ASCII).fullmatch
 _is_time = re.compile(rf"{_DATE}(?:[Tt ]{_CLOCK}(?:\.\d{{1,9}})?(?:{_OFFSET})?)?", re.ASCII).fullmatch
 
 
@@ -39,3 +41,13 @@ def parse_time(text: str) -> datetime:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC") from None
+
+
+@lru_cache(maxsize=1024)
+def day_exists(day: str) -> bool:
+    """Return True if `YYYY-MM-DD`, the first ten characters of a time, is a day of the calendar."""
+    try:
+        parse_time(day)
+    except ValueError:
+        return False
+    return True

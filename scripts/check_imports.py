@@ -29,7 +29,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "apscheduler": ("jobs/scheduler.py", "jobs/runtime/"),
     "httpx": ("jobs/feeds/",),
     "websockets": ("jobs/feeds/base.py", "jobs/feeds/binance/"),
-    "numpy": ("jobs/analytics/", "jobs/figures/"),
+    "numpy": ("db/nearest_correlation.py", "jobs/analytics/", "jobs/figures/"),
     "flask, flask_smorest, werkzeug": (
         "api/app.py",
         "api/websocket_server.py",
@@ -38,7 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "api/hub/transport/eventlet_loop.py",
     ),
     "flask_socketio, socketio, engineio": ("api/websocket_server.py", "api/hub/transport/"),
-    "marshmallow": ("config/settings.py", "api/"),
+    "marshmallow": ("config/fields.py", "config/settings.py", "api/"),
     "apispec": ("api/asyncapi.py",),
     "eventlet": ("api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
     "click, rich": ("cli/", "manage.py"),
@@ -62,6 +62,7 @@ PURE = (
     "config/pacing.py",
     "config/venues.py",
     "db/admission.py",
+    "db/nearest_correlation.py",
 )
 FORBIDDEN_IN_PURE = (
     *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow")),

@@ -10,7 +10,7 @@ import orjson
 from api.access.model import Access
 from api.errors import ErrorCode, forbidden_instrument
 from api.hub.fanout import Fanout
-from api.hub.schemas.requests import ALL
+from api.hub.schemas.requests import ALL, SERIES, unknown_field
 from api.hub.topic_log import TopicLog
 from db import topics
 from db.intervals import INTERVALS
@@ -40,6 +40,8 @@ class CandleRooms:
             pair, interval = (item.get("pair"), item.get("interval")) if isinstance(item, dict) else (item, None)
             if not isinstance(item, dict):
                 code, message = ErrorCode.INVALID_PAYLOAD, "Not an object of pair and interval."
+            elif unknown := [name for name in item if name not in SERIES]:
+                code, message = ErrorCode.INVALID_PAYLOAD, f"{unknown_field(SERIES)[:-1]}, not {unknown[0][:64]!r}."
             elif not isinstance(pair, str):
                 code, message = ErrorCode.INVALID_PAYLOAD, "An instrument is a string."
             elif pair not in self._known:

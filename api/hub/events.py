@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import orjson
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema
 
 from api.access.model import OBSERVE, OPEN, READ, Access, Authenticator, Handshake
 from api.errors import ErrorCode, Refusal, error_body
@@ -117,7 +117,7 @@ class Events:
         client = self._clients[sid]
         try:
             row = self._row(client, event)
-            answer = row.handler(self, client, _load(row.request, arguments))
+            answer = row.handler(self, client, requests.load(row.request, arguments))
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
             return _refuse(client, event, refusal)
@@ -246,21 +246,6 @@ def _reply(client: Client, event: str, body: dict[str, Any] | bytes) -> bytes:
 
 def _refuse(client: Client, event: str, refusal: Refusal) -> bytes:
     return _reply(client, "error", error_body(refusal.code, str(refusal), event[:64], refusal.details))
-
-
-def _load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
-    """Validate the one payload of an event; a missing payload counts as an empty one."""
-    if len(arguments) > 1:
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, "An event carries one payload.", {"payload": ["More than one argument."]})
-    payload = arguments[0] if arguments and arguments[0] is not None else {}
-    if not isinstance(payload, dict):
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, "The payload is not an object.", {"payload": ["Not an object."]})
-    try:
-        loaded: dict[str, Any] = schema.load(payload)
-    except ValidationError as error:
-        details = error.messages_dict
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid {', '.join(map(str, details))}.", details) from None
-    return loaded
 
 
 @dataclass(frozen=True, slots=True)

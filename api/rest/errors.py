@@ -38,6 +38,24 @@ def unknown_instrument(argument: str, names: Sequence[str]) -> ApiError:
     return ApiError(404, ErrorCode.UNKNOWN_INSTRUMENT, "no such instrument: " + ", ".join(names), {argument: list(names)})
 
 
+def refuse_unknown_arguments(names: Sequence[str]) -> None:
+    """Raise 422 if the query of the request has another argument than `names`, or has one twice."""
+    accepted = f"use {', '.join(names)}" if names else "this route takes none"
+    problems = {}
+    for name, values in request.args.lists():
+        if name not in names:
+            problems[name] = [f"Unknown argument: {accepted}."]
+        elif len(values) > 1:
+            problems[name] = ["Given more than once: use it once."]
+    if problems:
+        raise _invalid_arguments(problems)
+
+
+def _invalid_arguments(problems: Mapping[str, Any]) -> ApiError:
+    """Return the 422 for arguments or fields with these problems."""
+    return ApiError(422, ErrorCode.INVALID_PAYLOAD, "invalid arguments: " + ", ".join(problems), problems)
+
+
 def register(app: Flask) -> None:
     """Give every failure of the app the same shape.
 
@@ -61,8 +79,8 @@ def _http_error(error: HTTPException) -> BaseResponse:
         return error.get_response()
     if problems := getattr(error, "data", {}).get("messages", {}):
         # webargs answers 400 if a body is not JSON; here it is an invalid payload as any other.
-        fields = _fields(problems)
-        return _body(422, ErrorCode.INVALID_PAYLOAD, "invalid arguments: " + ", ".join(fields), fields)
+        refused = _invalid_arguments(_fields(problems))
+        return _body(refused.status, refused.code, refused.message, refused.details)
     response = _body(error.code, error.name.lower().replace(" ", "_"), error.description or error.name, {})
     for name, value in error.get_headers():
         if name != "Content-Type":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from types import MappingProxyType
 
 import orjson
@@ -16,6 +17,7 @@ from api.rest.schemas.listings import DEFAULT_LIMIT
 from api.rest.schemas.paging import ListQuery
 from api.rest.slots import hold, take_for_export
 from db.listing.query import Form, Key, Listing, Page, RowFilter, read_page
+from db.timestamps import format_time
 
 EXPORT_ROWS = 10_000  # rows of an export that are in memory, and in one query, at a time
 EXPORTS = {"responses": {200: {"content": {kind: {"schema": {"type": "string"}} for kind in ("text/csv", "application/x-ndjson")}}}}
@@ -57,6 +59,17 @@ def answer(
     header = listing.header if query.format == "csv" else b""
     response = _stream(header, query.format, page, read) if whole and page.following else _page(header, query.format, page, token)
     return _as_file(response, "_".join([*named.values(), rows]), query.format)
+
+
+def ends_soon(query: ListQuery) -> ListQuery:
+    """Return the query; without `end`, one that ends as far ahead as a live record may be.
+
+    Rows further ahead come from versions that stored them.
+    """
+    if query.end is not None:
+        return query
+    app = context()
+    return replace(query, end=format_time(app.clock() + timedelta(seconds=app.settings.source_max_ahead_seconds)))
 
 
 def export(lines: bytes, kind: str, name: str) -> Response:

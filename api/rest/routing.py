@@ -1,6 +1,7 @@
 """Typed routes on flask-smorest: one declaration has view, schemas, scope and document.
 
 The schemas check requests, write answers and make the OpenAPI document. `guard` checks the scopes.
+Routes refuse arguments that they do not know, and arguments that are given twice.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from marshmallow import Schema
 
 from api.access.model import KEPT_HEADERS, OPEN, Authenticator, Handshake
 from api.errors import ErrorCode, Refusal
-from api.rest.errors import ApiError
+from api.rest.errors import ApiError, refuse_unknown_arguments
 from api.rest.instruments import refuse_excluded
 from api.rest.listing import EXPORTS, PAGES
 from api.rest.schemas.answers import ErrorResponseSchema
@@ -47,7 +48,8 @@ class Routes:
     ) -> Callable[[View], View]:
         """Declare a GET view.
 
-        The view is called with the result of `takes` for the query. It returns a value that
+        The view is called with the result of `takes` for the query. Without `takes`, a route takes
+        no arguments; a route of the scope `OPEN` ignores them. The view returns a value that
         `answers` writes, or a response. `fails` are its statuses besides 200 and the errors that
         all views share.
         """
@@ -56,6 +58,8 @@ class Routes:
             wrapped = self._checked(view, scope, answers, 200, fails)
             if takes is not None:
                 wrapped = self.blueprint.arguments(takes, location="query")(wrapped)
+            if takes is not None or scope != OPEN:
+                wrapped = _with_known_arguments(wrapped, takes)
             return self._add(path, "GET", view, wrapped, doc)
 
         return declare
@@ -88,7 +92,7 @@ class Routes:
         def declare(view: View) -> View:
             wrapped = self._checked(view, scope, answers, status, fails)
             wrapped = self.blueprint.arguments(takes, location="json")(wrapped)
-            return self._add(path, "POST", view, wrapped)
+            return self._add(path, "POST", view, _with_known_arguments(wrapped))
 
         return declare
 
@@ -101,7 +105,7 @@ class Routes:
         """
 
         def declare(view: View) -> View:
-            return self._add(path, "DELETE", view, self._checked(view, scope, answers, status, fails))
+            return self._add(path, "DELETE", view, _with_known_arguments(self._checked(view, scope, answers, status, fails)))
 
         return declare
 
@@ -125,6 +129,18 @@ class Routes:
             wrapped = self.blueprint.doc(**doc)(wrapped)
         self.blueprint.route(path, methods=[method])(wrapped)
         return view
+
+
+def _with_known_arguments(view: Any, takes: type[Schema] | None = None) -> Any:
+    """Return a view that refuses queries with other arguments than the fields of `takes`."""
+    names = sorted(takes().fields) if takes is not None else []
+
+    @wraps(view)
+    def checked(*arguments: Any, **path_arguments: Any) -> Any:
+        refuse_unknown_arguments(names)
+        return view(*arguments, **path_arguments)
+
+    return checked
 
 
 def _paragraphs(view: Callable[..., Any]) -> list[str]:

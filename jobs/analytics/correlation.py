@@ -4,7 +4,7 @@ loop over pairs.
 `returns` is (instruments, periods), float64; a value that is not finite is missing. Each pair is
 correlated over its own common observations, with means, spreads or ranks of those only. So
 instruments of different sessions can be compared, and a gap of one instrument does not affect the
-others. Such a matrix need not be positive semidefinite; `matrices.nearest_correlation` makes it so.
+others. Such a matrix need not be positive semidefinite; `db.nearest_correlation` makes it so.
 
 Memory: the matrix and its counts (12 bytes a pair), four times the returns, and less than 20 MB of
 working memory for any number of instruments.

@@ -10,6 +10,17 @@ Booleans = NDArray[np.bool_]
 Counts = NDArray[np.int32]
 
 
+def varies(returns: Floats) -> Booleans:
+    """True for each instrument with at least 2 returns that are not all equal.
+
+    `returns` is (instruments, periods); a value that is not finite is missing.
+    """
+    known = np.isfinite(returns)
+    highest = np.where(known, returns, -np.inf).max(axis=1, initial=-np.inf)
+    lowest = np.where(known, returns, np.inf).min(axis=1, initial=np.inf)
+    return np.asarray(highest > lowest)
+
+
 def log_returns(closes: Floats, breaks: Booleans | None = None) -> Floats:
     """Log returns between neighbouring candles: NaN if either close is missing, and in the first
     column.

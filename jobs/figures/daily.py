@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from db.alerts import Subject
-from db.correlations import correlations_of, write_correlations
+from db.correlations import correlations_of, write_constants, write_correlations
 from db.instruments import all_instruments
 from db.job_runs import take_turn
 from db.postgres import Cursor
 from jobs.analytics.correlation import METHODS
 from jobs.analytics.matrices import shrunk_correlation
-from jobs.analytics.returns import Floats, log_returns
+from jobs.analytics.returns import Floats, log_returns, varies
 from jobs.figures.alert_rules import AlertRule
 from jobs.figures.alerts import Seen, pairs_of, publish_alerts, raise_alerts
 from jobs.figures.hour_end import complete_hours
@@ -54,7 +54,9 @@ def daily_correlation_job(context: JobContext, as_of: datetime) -> int:
 
 def _store_matrices(cursor: Cursor, hours: Hours, as_of: datetime) -> int:
     pairs, stored = pairs_of(hours.symbols), 0
-    for method, matrix, counts in _matrices(log_returns(hours.closes)) if pairs else ():
+    returns = log_returns(hours.closes)
+    write_constants(cursor, as_of, [symbol for symbol, moves in zip(hours.symbols, varies(returns), strict=True) if not moves])
+    for method, matrix, counts in _matrices(returns) if pairs else ():
         values = [float(value) if math.isfinite(value) else None for value in _upper(matrix)]
         stored += write_correlations(cursor, as_of, method, pairs, values, [int(count) for count in _upper(counts)])
     return stored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from db.calendars import trading_hours
 from db.candles import candles_between
 from db.instruments import Instrument
 from db.postgres import Cursor
@@ -22,7 +23,7 @@ class Hours:
     """Hourly candles of some instruments: prices are (instruments, hours), float64, NaN if missing.
 
     `starts` are the hours' starts in Unix seconds, ascending. `breaks` is true for an hour that
-    does not follow the one before it, because the market was closed.
+    does not follow the one before it, because the market was closed or no candle exists.
     """
 
     symbols: tuple[str, ...]
@@ -46,28 +47,44 @@ def by_kind(cursor: Cursor, instruments: Sequence[Instrument], end: datetime, sp
     """Kind -> the complete hours of its instruments that ended by `end` and began within `span`
     before it.
 
-    The grid of a kind has an hour if any of its instruments has a candle then. So nights, weekends
-    and holidays of a market are left out without a calendar. Instruments without a candle are left
-    out too.
+    The grid of a kind has the hours of its market's calendar. An hour in which none of its
+    instruments has a candle is left out, and the step over it is a break: a holiday, or an outage
+    of everything. Candles outside the calendar, and instruments without a candle in it, are left
+    out.
     """
-    rows = candles_between(cursor, "1h", end - span, end)
+    calendars = _calendars(instruments, end - span, end)
     kinds = {instrument.symbol: instrument.kind for instrument in instruments}
     found: dict[str, list[tuple[Any, ...]]] = {}
-    for row in rows:
-        if row[0] in kinds:
-            found.setdefault(kinds[row[0]], []).append(row)
+    for row in _in_trading(candles_between(cursor, "1h", end - span, end), kinds, calendars):
+        found.setdefault(kinds[row[0]], []).append(row)
     return {kind: arrays(of_kind) for kind, of_kind in found.items()}
 
 
-def on_clock(cursor: Cursor, instruments: Iterable[Instrument], end: datetime, hours: int) -> Hours:
-    """The last `hours` hours of the clock before `end`, whether the market was open or closed.
+def on_clock(cursor: Cursor, instruments: Sequence[Instrument], end: datetime, hours: int) -> Hours:
+    """The last `hours` hours of the clock before `end`, for instruments of all kinds.
 
-    Instruments without a candle are left out.
+    Candles outside the calendar of their kind, and instruments without a candle in it, are left
+    out.
     """
-    known = {instrument.symbol for instrument in instruments}
-    rows = [row for row in candles_between(cursor, "1h", end - hours * HOUR, end) if row[0] in known]
-    first = int((end - hours * HOUR).timestamp())
-    return arrays(rows, np.arange(first, int(end.timestamp()), 3600, dtype=np.int64))
+    start = end - hours * HOUR
+    kinds = {instrument.symbol: instrument.kind for instrument in instruments}
+    rows = _in_trading(candles_between(cursor, "1h", start, end), kinds, _calendars(instruments, start, end))
+    return arrays(list(rows), np.arange(int(start.timestamp()), int(end.timestamp()), 3600, dtype=np.int64))
+
+
+def _calendars(instruments: Iterable[Instrument], start: datetime, end: datetime) -> dict[str, frozenset[int]]:
+    """Kind -> starts, in Unix seconds, of the hours in which it trades."""
+    kinds = {instrument.kind for instrument in instruments}
+    return {kind: frozenset(int(hour.timestamp()) for hour in trading_hours(kind, start, end)) for kind in kinds}
+
+
+def _in_trading(
+    rows: Iterable[tuple[Any, ...]], kinds: Mapping[str, str], calendars: Mapping[str, Container[int]]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of the instruments in `kinds` that lie in the calendar of their kind."""
+    for row in rows:
+        if (kind := kinds.get(row[0])) is not None and row[1] in calendars[kind]:
+            yield row
 
 
 def arrays(rows: Sequence[tuple[Any, ...]], starts: NDArray[np.int64] | None = None) -> Hours:

@@ -10,9 +10,9 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from config.pacing import Stopped
+from db.calendars import market_open
 from db.candles import insert_candles, latest_ends
 from db.gaps import close_candles, report_candles
 from db.instruments import all_instruments
@@ -33,8 +33,6 @@ FIRST_SPANS = {
     "1d": timedelta(days=60),
 }
 AFTER_THE_HOUR = timedelta(seconds=20)  # the broker has the last candle by then
-_NEW_YORK = ZoneInfo("America/New_York")
-_CLOSED = (4, 5)  # market days that begin on Friday and Saturday at 17:00 New York
 
 
 class CandleGaps:
@@ -119,12 +117,12 @@ def expected(interval: str, start: datetime, end: datetime) -> int:
     """The number of FX candles of `interval` that begin at `start` or later and have ended by
     `end`.
 
-    The market is closed from Friday to Sunday, 17:00 New York.
+    A market day, 17:00 to 17:00 New York, is open throughout if it is open at its start.
     """
     count, day = 0, candle_start("fx", "1d", start)
     while day < end:
         following = candle_end("fx", "1d", day)
-        if day.astimezone(_NEW_YORK).weekday() not in _CLOSED:
+        if market_open("fx", day):
             width = following - day if interval == "1d" else INTERVALS[interval]
             count += max(timedelta(0), min(end, following) - max(start, day)) // width
         day = following

@@ -1,4 +1,4 @@
-"""Retention job: makes the partitions of coming months, drops old ones, deletes old figures."""
+"""Retention job: makes partitions of coming months, drops old ones, deletes other old rows."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ log = logging.getLogger(__name__)
 
 
 def retention_job(context: JobContext, as_of: datetime) -> int:
-    """Make coming months, drop old months, delete figures and runs as old as the dropped candles.
+    """Make coming months, drop old months, and delete rows of the same age from small tables.
 
     Returns the number of dropped partitions and deleted rows.
     """
     today, days = as_of.date(), retention_days(context.settings)
     make_coming_months(context.store, today)
-    return len(drop_old_months(context.store, today, days)) + delete_old_rows(context.store, today, days["candles"])
+    return len(drop_old_months(context.store, today, days)) + delete_old_rows(context.store, today, days)
 
 
 def retention_days(settings: Settings) -> dict[str, int]:
@@ -66,17 +66,18 @@ def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[
     return dropped
 
 
-def delete_old_rows(store: Store, today: date, days: int) -> int:
-    """Delete volatilities, correlations and job runs older than `days`, unless it is 0; return
-    their number.
+def delete_old_rows(store: Store, today: date, days: Mapping[str, int]) -> int:
+    """Delete old volatilities, correlations, job runs and closed gaps; return their number.
 
-    Raises `StoreError`.
+    `days` is that of `retention_days`: figures and runs are kept as long as candles, closed gaps as
+    long as trades. Raises `StoreError`.
     """
     total = 0
-    for table in old_rows.TABLES if days else ():
-        deleted = old_rows.MAX_ROWS_PER_DELETE
+    for table, kept_as in old_rows.KEPT_AS.items():
+        kept = days[kept_as]
+        deleted = old_rows.MAX_ROWS_PER_DELETE if kept else 0
         while deleted == old_rows.MAX_ROWS_PER_DELETE:
             with store.transaction() as cursor:
-                deleted = old_rows.delete_before(cursor, table, today - timedelta(days=days))
+                deleted = old_rows.delete_before(cursor, table, today - timedelta(days=kept))
             total += deleted
     return total

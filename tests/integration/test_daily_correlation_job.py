@@ -18,7 +18,7 @@ from config.settings import Settings
 from db import topics
 from db.bus import Bus
 from db.candles import CandleRow
-from db.correlations import METHODS
+from db.correlations import METHODS, constants_of
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.figures.daily import MINIMUM, daily_correlation_job
@@ -47,6 +47,11 @@ def stored(store: Store, method: str, as_of: datetime = MIDNIGHT) -> dict[tuple[
         store, "SELECT symbol1, symbol2, correlation, observations FROM correlations WHERE time = %s AND method = %s", as_of, method
     )
     return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
+
+def constants(store: Store) -> frozenset[str]:
+    with store.transaction() as cursor:
+        return constants_of(cursor, MIDNIGHT)
 
 
 def published(bus: Bus, channel: str) -> list[dict[str, Any]]:
@@ -129,7 +134,20 @@ def test_constant_prices_have_no_correlation(work: JobContext, store: Store, bus
     put_candles(store, [*recorded(["EUR_USD"], START, MIDNIGHT), *flat])
     daily_correlation_job(work, MIDNIGHT)
     assert {method: stored(store, method)["EUR_USD", "USD_JPY"][0] for method in METHODS} == dict.fromkeys(METHODS)
+    assert constants(store) == {"USD_JPY"}
     assert "NaN" not in str(published(bus, topics.DATA_READY))
+
+
+@pytest.mark.parametrize(("closes", "constant"), [(("1",), True), (("1", "2"), True), (("1", "2", "3"), False), (("1", "2", "4"), True)])
+def test_instrument_needs_two_different_returns_for_a_variance(
+    work: JobContext, store: Store, closes: tuple[str, ...], constant: bool
+) -> None:
+    few = [candle("USD_JPY", MIDNIGHT - (9 - number) * HOUR, (close,) * 4) for number, close in enumerate(closes)]
+    put_candles(store, [*recorded(["EUR_USD"], START, MIDNIGHT), *few])
+    daily_correlation_job(work, MIDNIGHT)
+    assert constants(store) == ({"USD_JPY"} if constant else set())
+    daily_correlation_job(work, MIDNIGHT)
+    assert constants(store) == ({"USD_JPY"} if constant else set()), "a repeated run leaves the same rows"
 
 
 def test_data_ready_is_published_for_the_matrix(work: JobContext, store: Store, bus: Bus) -> None:

@@ -151,7 +151,8 @@ def test_invalid_candles_of_a_request_are_rejected_one_by_one(shared_client: Cli
         {"pair": {"a": 1}, "interval": "1m"},
         "EUR_USD",
         None,
-        {"interval": "1h", "pair": "GBP_USD", "colour": "green"},
+        {"interval": "1h", "pair": "GBP_USD"},
+        {"interval": "1d", "pair": "GBP_USD", "colour": "green"},
     ]
     body = answers(client, "subscribe", "subscription_confirmed", {"pairs": ["NOPE"], "candles": asked})
     assert body["candles"] == [EUR_1M, {"pair": "GBP_USD", "interval": "1h"}]
@@ -166,7 +167,9 @@ def test_invalid_candles_of_a_request_are_rejected_one_by_one(shared_client: Cli
         ({"a": 1}, "1m", "invalid_payload"),
         ("EUR_USD", None, "invalid_payload"),
         (None, None, "invalid_payload"),
+        ("GBP_USD", "1d", "invalid_payload"),
     ]
+    assert rejected[-1]["message"] == "Unknown field: use pair, interval, not 'colour'."
 
 
 def test_request_without_a_list_of_candles_is_refused(shared_client: Client) -> None:
@@ -178,6 +181,9 @@ def test_request_without_a_list_of_candles_is_refused(shared_client: Client) -> 
             assert (error["code"], set(error["details"])) == ("invalid_payload", {"candles"})
     for bad in ([], {}, 5, None):
         assert set(answers(client, "unsubscribe", "error", {"candles": bad})["details"]) == {"candles"}
+    unknown = {"candles": [EUR_1M, {**EUR_1M, "colour": "green"}]}
+    details = {"candles": {"1": {"colour": ["Unknown field: use pair, interval."]}}}
+    assert answers(client, "unsubscribe", "error", unknown)["details"] == details
     assert set(answers(client, "subscribe", "error", {"pairs": [], "candles": [EUR_1M]})["details"]) == {"pairs"}
     for event in ("subscribe", "unsubscribe"):  # without both, the error names `pairs`
         assert answers(client, event, "error", {})["details"] == {"pairs": ["Missing data for required field."]}

@@ -129,13 +129,18 @@ def test_symbols_list_has_each_instrument_with_its_last_price_time(client: Flask
 @pytest.mark.parametrize(
     ("moment", "fx", "equity", "open_sessions"),
     [
-        (datetime(2025, 11, 18, 13, 30, tzinfo=UTC), True, True, {"London", "New York"}),
-        (datetime(2025, 11, 18, 12, 30, tzinfo=UTC), True, False, {"London"}),  # 07:30 in New York
-        (datetime(2025, 7, 15, 12, 30, tzinfo=UTC), True, True, {"London", "New York"}),  # 08:30: summer time
+        (datetime(2025, 11, 18, 14, 30, tzinfo=UTC), True, True, {"London", "New York"}),  # 09:30 in New York
+        (datetime(2025, 11, 18, 13, 30, tzinfo=UTC), True, False, {"London", "New York"}),  # 08:30
+        (datetime(2025, 7, 15, 13, 30, tzinfo=UTC), True, True, {"London", "New York"}),  # 09:30: summer time
+        (datetime(2025, 11, 18, 21, 0, tzinfo=UTC), True, False, {"New York", "Sydney"}),  # 16:00
+        (datetime(2025, 11, 27, 15, 0, tzinfo=UTC), True, False, {"London", "New York"}),  # Thanksgiving
+        (datetime(2025, 11, 28, 18, 0, tzinfo=UTC), True, False, {"New York"}),  # the day after it closes at 13:00
+        (datetime(2025, 11, 23, 21, 0, tzinfo=UTC), False, False, {"Sydney"}),  # a Sunday, 16:00 in New York
+        (datetime(2025, 11, 23, 22, 0, tzinfo=UTC), True, False, {"Sydney"}),  # 17:00
         (datetime(2025, 11, 22, 13, 30, tzinfo=UTC), False, False, set()),  # a Saturday
     ],
 )
-def test_open_sessions_follow_the_time(
+def test_symbols_follow_calendars_and_sessions_their_hours(
     settings: Settings, bus: Bus, store: Store, moment: datetime, fx: bool, equity: bool, open_sessions: set[str]
 ) -> None:
     client = at(moment, settings, bus, store)

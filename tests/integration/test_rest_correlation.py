@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import orjson
 import pytest
 from flask.testing import FlaskClient
@@ -16,7 +17,7 @@ from api.app import create_app
 from api.rest.routes.correlation import Matrix
 from config.settings import Settings
 from db.bus import Bus
-from db.correlations import METHODS, write_correlations
+from db.correlations import METHODS, write_constants, write_correlations
 from db.postgres import Store
 from db.timestamps import format_time
 from jobs.analytics.correlation import METHODS as METHODS_OF_THE_JOB
@@ -146,3 +147,63 @@ def test_correlation_without_a_matrix_is_no_data(empty: FlaskClient, kind: str) 
 
 def test_methods_equal_those_of_the_job() -> None:
     assert set(METHODS) == {*METHODS_OF_THE_JOB, SHRUNK}
+
+
+CONTRADICTION = [0.9, 0.9, None, -0.9, 0.3, None]  # of PAIRS: the first three instruments cannot all be so
+
+
+def eigenvalues(matrix: list[list[float]]) -> list[float]:
+    return [float(value) for value in np.linalg.eigvalsh(np.array(matrix))]
+
+
+def test_repaired_matrix_is_the_nearest_valid_one(empty: FlaskClient, store: Store) -> None:
+    with store.transaction() as cursor:
+        write_correlations(cursor, FIRST, "pearson", PAIRS, CONTRADICTION, COUNTS)
+    plain = get(empty, "/correlation", symbols="BTCUSDT,EUR_USD,GBP_USD")
+    assert min(eigenvalues(plain["matrix"])) < -0.5
+    assert "repaired" not in plain
+    body = get(empty, "/correlation", symbols="BTCUSDT,EUR_USD,GBP_USD", repair="psd")
+    assert list(body) == ["as_of", "method", "repaired", "symbols", "matrix", "observations", "timestamp"]
+    assert body["repaired"] is True
+    assert (body["symbols"], body["observations"]) == (plain["symbols"], plain["observations"])
+    repaired = np.array(body["matrix"])
+    assert min(eigenvalues(body["matrix"])) > -1e-9
+    assert np.diagonal(repaired).tolist() == [1.0, 1.0, 1.0]
+    assert (repaired == repaired.T).all()
+    # The three are alike except for signs, so the nearest matrix has 0.5 in place of 0.9.
+    np.testing.assert_allclose(np.abs(repaired[np.triu_indices(3, 1)]), 0.5, atol=1e-6)
+
+
+def test_repaired_matrix_is_null_for_instruments_without_all_correlations(empty: FlaskClient, store: Store) -> None:
+    with store.transaction() as cursor:
+        write_correlations(cursor, FIRST, "pearson", PAIRS, CONTRADICTION, COUNTS)
+    body = get(empty, "/correlation", repair="psd")
+    assert body["symbols"] == SYMBOLS
+    assert body["matrix"][3] == [None] * 4
+    assert [row[3] for row in body["matrix"]] == [None] * 4
+    assert min(eigenvalues([row[:3] for row in body["matrix"][:3]])) > -1e-9
+
+
+def test_repair_leaves_a_valid_matrix_unchanged(matrices: FlaskClient) -> None:
+    plain = get(matrices, "/correlation")
+    assert get(matrices, "/correlation", repair="psd")["matrix"] == plain["matrix"]
+    assert get(matrices, "/correlation", repair="psd", symbols="NZD_USD")["matrix"] == []
+
+
+def test_repaired_matrix_in_every_format(matrices: FlaskClient) -> None:
+    sheet = get(matrices, "/correlation", repair="psd", format="csv", symbols="EUR_USD,GBP_USD")
+    assert sheet.headers["Content-Disposition"] == 'attachment; filename="correlation_pearson_2024-03-01_psd.csv"'
+    assert sheet.text == ",EUR_USD,GBP_USD\nEUR_USD,1.0,0.5\nGBP_USD,0.5,1.0\n"
+    lines = get(matrices, "/correlation", repair="psd", format="ndjson").data.splitlines()
+    assert [orjson.loads(line)["repaired"] for line in lines] == [True] * 6
+    assert refusal(matrices, "/correlation", 422, repair="yes") == ("invalid_payload", {"repair": ["Must be one of: psd."]})
+
+
+def test_diagonal_is_null_for_instruments_without_variance(matrices: FlaskClient, store: Store) -> None:
+    with store.transaction() as cursor:
+        write_constants(cursor, FIRST, ["USD_JPY", "GBP_USD"])
+        write_constants(cursor, FIRST, ["USD_JPY"])
+    body = get(matrices, "/correlation", as_of=format_time(FIRST))
+    assert [body["matrix"][place][place] for place in range(4)] == [1.0, 1.0, 1.0, None]
+    assert get(matrices, "/correlation", as_of=format_time(FIRST), symbols="USD_JPY", format="csv").text == ",USD_JPY\nUSD_JPY,\n"
+    assert get(matrices, "/correlation")["matrix"][3][3] == 1.0, "of another day"

@@ -237,3 +237,32 @@ def test_figures_and_runs_are_deleted_with_the_candles(settings: Settings, bus: 
         work = JobContext(replace(settings, retention_candles=int(days)), bus, store, lambda: now)
         assert retention_job.retention_job(work, now) == deleted
         assert left() == [kept] * 3
+
+
+def test_closed_gaps_are_deleted_with_the_trades(settings: Settings, bus: Bus, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three gaps of each state and kind: before the limit, across it, after it."""
+    monkeypatch.setattr(old_rows, "MAX_ROWS_PER_DELETE", 2)
+    now = datetime(2025, 6, 15, 0, 5, tzinfo=UTC)
+    limit, hour = datetime(2025, 6, 5, tzinfo=UTC), timedelta(hours=1)
+    ends = (limit - hour, limit, limit + hour)
+    with store.transaction() as cursor:
+        for state in ("open", "filled", "unfillable"):
+            for kind, interval in (("trades", None), ("candles", "1h")):
+                for number, end in enumerate(ends):
+                    cursor.execute(
+                        "INSERT INTO gaps (source, symbol, kind, interval, first_id, last_id, start_time, end_time, missing, state,"
+                        " detected, updated) VALUES ('s', %s, %s, %s, %s, %s, %s, %s, 1, %s, %s, %s)",
+                        (state, kind, interval, number, number, end - 2 * hour, end, state, now, now),
+                    )
+
+    def left(state: str) -> list[datetime]:
+        with store.transaction() as cursor:
+            cursor.execute("SELECT end_time FROM gaps WHERE state = %s ORDER BY end_time", (state,))
+            return [time for (time,) in cursor.fetchall()]
+
+    all_of_them = [end for end in ends for _ in range(2)]
+    for days, deleted, closed in ((0, 0, all_of_them), (10, 4, all_of_them[2:])):
+        work = JobContext(replace(settings, retention_trades=days), bus, store, lambda: now)
+        assert retention_job.retention_job(work, now) == deleted
+        assert left("open") == all_of_them
+        assert left("filled") == left("unfillable") == closed

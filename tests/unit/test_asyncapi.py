@@ -34,7 +34,7 @@ ALERT = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.0945
 GOOD: list[tuple[str, Any]] = [
     ("subscribe", {"pairs": "all"}),
     ("subscribe", {"pairs": ["EUR_USD", "NOPE"], "since": AT, "max_rate": 5}),
-    ("subscribe", {"pairs": "EUR_USD", "max_rate": None, "unknown": 1}),
+    ("subscribe", {"pairs": "EUR_USD", "max_rate": None}),
     ("subscribe", {"candles": [{"pair": "EUR_USD", "interval": "1m"}]}),
     ("unsubscribe", {"candles": "all"}),
     ("unsubscribe", {"pairs": ["EUR_USD"]}),
@@ -63,6 +63,17 @@ BAD: list[tuple[str, Any]] = [
     ("set_alert", {**ALERT, "op": ">="}),
     ("set_alert", {**ALERT, "once": "yes"}),
     ("delete_alert", {}),
+    ("subscribe", {"pairs": "all", "maxrate": 5}),
+    ("subscribe", {"pairs": "all", "since": {"EUR_USD": {"epoch": "e", "seq": 1, "time": 1}}}),
+    ("unsubscribe", {"pairs": "all", "pair": "EUR_USD"}),
+    ("get_subscriptions", {"pairs": "all"}),
+    ("request_price", {"instrument": "EUR_USD", "pair": "EUR_USD"}),
+    ("request_all_prices", {"instrument": "EUR_USD"}),
+    ("get_server_stats", {"verbose": True}),
+    ("ping", {"time": 1}),
+    ("set_alert", {**ALERT, "colour": "green"}),
+    ("list_alerts", {"instrument": "EUR_USD"}),
+    ("delete_alert", {"id": "all", "instrument": "EUR_USD"}),
 ]
 
 

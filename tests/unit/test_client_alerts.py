@@ -371,7 +371,7 @@ GOOD = {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.5"}
     ],
 )  # fmt: skip
 def test_value_is_kept_in_the_form_of_its_metric(metric: str, value: object, read: object) -> None:
-    loaded = SetAlertSchema().load({**GOOD, "metric": metric, "value": value, "colour": "green"})
+    loaded = SetAlertSchema().load({**GOOD, "metric": metric, "value": value})
     assert loaded["value"] == (read, Decimal(str(read)))
     assert type(loaded["value"][0]) is type(read)
     assert loaded["once"] is True

@@ -153,7 +153,7 @@ def test_missing_password_is_an_error(name: str) -> None:
 
 def test_volumes_and_configs_are_declared(services: dict[str, Service]) -> None:
     whole = compose()
-    for name, folder in (("postgres", "/var/lib/postgresql/data"), ("redis", "/data")):
+    for name, folder in (("postgres", "/var/lib/postgresql"), ("redis", "/data")):
         assert services[name]["volumes"] == [f"{name}:{folder}"]
     assert set(whole["volumes"]) == {"postgres", "redis"}
     for service in services.values():

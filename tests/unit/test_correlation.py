@@ -16,9 +16,10 @@ from sklearn.covariance import ledoit_wolf as sklearn_ledoit_wolf
 from statsmodels.stats.correlation_tools import corr_nearest
 from statsmodels.stats.weightstats import DescrStatsW
 
+from db.nearest_correlation import complete_part, nearest_correlation
 from jobs.analytics import correlation, pairs, ranks, sums
 from jobs.analytics.correlation import METHODS, ewma, pearson
-from jobs.analytics.matrices import complete_part, ledoit_wolf, nearest_correlation, shrunk_correlation
+from jobs.analytics.matrices import ledoit_wolf, shrunk_correlation
 from jobs.analytics.pairs import Correlation
 from jobs.analytics.ranks import spearman
 from jobs.analytics.returns import Floats, log_returns

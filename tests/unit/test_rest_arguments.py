@@ -1,4 +1,4 @@
-"""Query schemas on text, and page tokens."""
+"""Arguments of every route, results of the query schemas, and page tokens."""
 
 from __future__ import annotations
 
@@ -8,22 +8,169 @@ from typing import Any
 
 import orjson
 import pytest
+from flask import Flask
+from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError
+from marshmallow.fields import Int
 
+from api.access.model import OPEN, READ
+from api.app import create_app
+from api.rest import errors
+from api.rest.routing import Routes, make_api
 from api.rest.schemas import paging
 from api.rest.schemas.answers import LatestPriceQuery, LatestPriceQuerySchema
 from api.rest.schemas.listings import CandlesQuerySchema, GapsQuerySchema, ListQuerySchema, TicksQuerySchema, TradesQuerySchema
 from api.rest.schemas.paging import ListQuery
+from config import settings as settings_module
+from db.bus import Bus
 from db.listing.query import Key, Listing
 from db.listing.tables import CANDLES, GAPS, PRICES, TRADES
-from db.timestamps import format_time
+from db.postgres import Store
+from db.timestamps import format_time, utc_now
+
+# route -> a valid query, with all required arguments
+STRICT: dict[str, dict[str, str]] = {
+    "/alerts": {},
+    "/candles": {"symbol": "EUR_USD"},
+    "/correlation": {},
+    "/correlation/history": {"symbol1": "EUR_USD", "symbol2": "GBP_USD"},
+    "/gaps": {},
+    "/jobs": {},
+    "/market/trades": {"symbol": "BTCUSDT"},
+    "/price/latest": {"symbol": "EUR_USD"},
+    "/sessions": {},
+    "/symbols": {},
+    "/ticks": {"symbol": "EUR_USD"},
+    "/volatility": {"symbol": "EUR_USD"},
+    "/volatility/latest": {},
+}
+LENIENT = ["/", "/asyncapi.json", "/docs", "/docs/start.js", "/health", "/health/binance", "/health/db", "/health/live", "/health/ready"]
+LENIENT += ["/openapi.json", "/redoc"]
+OTHER_NOTATIONS = ["+5", "-5", " 5", "5 ", "5_0", "5,0", "5.0", "5e0", "0x5", "٥", "५", "five", "", "1" * 10]
+
+
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    """The app without servers: arguments are refused before it uses one."""
+    store = Store("postgresql://127.0.0.1:1/none")
+    settings = settings_module.load({"SOURCES": ""}, dotenv=None)
+    return create_app(settings, Bus("redis://127.0.0.1:1/0", utc_now), store, utc_now, "1.2.3")
+
+
+@pytest.fixture(scope="module")
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+def arguments(app: Flask, path: str) -> dict[str, Any]:
+    """Argument -> its schema, as the OpenAPI document has them."""
+    operation = app.extensions["openapi"].to_dict()["paths"][path]["get"]
+    return {each["name"]: each["schema"] for each in operation.get("parameters", [])}
+
+
+def details_of(client: FlaskClient, path: str, query: Any) -> dict[str, list[str]]:
+    """The details of a refusal."""
+    answer = client.get(path, query_string=query)
+    assert (answer.status_code, answer.json["error"]["code"]) == (422, "invalid_payload")  # type: ignore[index]
+    return answer.json["error"]["details"]  # type: ignore[index, no-any-return]
+
+
+def test_every_route_is_in_the_table(app: Flask) -> None:
+    assert {rule.rule for rule in app.url_map.iter_rules() if "<" not in rule.rule} == {*STRICT, *LENIENT}
+
+
+@pytest.mark.parametrize(("path", "query"), STRICT.items())
+@pytest.mark.parametrize("name", ["Symbol", "symbol[]", "start_time", "page", "_", ""])
+def test_unknown_argument_is_refused_with_the_known_names(
+    app: Flask, client: FlaskClient, path: str, query: dict[str, str], name: str
+) -> None:
+    known = sorted(arguments(app, path))
+    accepted = f"use {', '.join(known)}" if known else "this route takes none"
+    assert details_of(client, path, {**query, name: "1"}) == {name: [f"Unknown argument: {accepted}."]}
+
+
+@pytest.mark.parametrize(("path", "query"), STRICT.items())
+def test_repeated_argument_is_refused(app: Flask, client: FlaskClient, path: str, query: dict[str, str]) -> None:
+    for name in arguments(app, path):
+        value = query.get(name, "1")
+        others = [(other, each) for other, each in query.items() if other != name]
+        assert details_of(client, path, [*others, (name, value), (name, value)]) == {name: ["Given more than once: use it once."]}
+
+
+@pytest.mark.parametrize(("path", "query"), STRICT.items())
+def test_integer_has_one_notation(app: Flask, client: FlaskClient, path: str, query: dict[str, str]) -> None:
+    names = arguments(app, path)
+    integers = [name for name, schema in names.items() if schema["type"] == "integer"]
+    assert ("limit" in integers) == ("page_token" in names)
+    for name in integers:
+        for text in OTHER_NOTATIONS:
+            problem = "Not a whole number: use 1 to 9 digits, without sign, separator or blank."
+            assert details_of(client, path, {**query, name: text}) == {name: [problem]}, text
+
+
+@pytest.mark.parametrize(("path", "query"), STRICT.items())
+def test_valid_query_reaches_the_servers(client: FlaskClient, path: str, query: dict[str, str]) -> None:
+    assert client.get(path, query_string=query).status_code == 503
+
+
+@pytest.mark.parametrize("path", LENIENT)
+def test_health_and_documents_ignore_their_query(client: FlaskClient, path: str) -> None:
+    plain = client.get(path).status_code
+    assert plain in (200, 503)
+    assert client.get(path, query_string=[("cache", "1"), ("cache", "2")]).status_code == plain
+
+
+class NumberSchema(Schema):
+    number = Int(required=True)
+
+
+def invented_app(routes: Routes) -> FlaskClient:
+    app = Flask(__name__)
+    make_api(app, "1", [routes])
+    errors.register(app)
+    return app.test_client()
+
+
+def test_query_of_another_method_is_refused() -> None:
+    routes = Routes("things", "Invented")
+
+    @routes.post("/things", NumberSchema, takes=NumberSchema, scope=READ)
+    def add(body: dict[str, int]) -> dict[str, int]:
+        return body
+
+    @routes.delete("/things/<int:number>", NumberSchema, scope=READ)
+    def remove(number: int) -> dict[str, int]:
+        return {"number": number}
+
+    client = invented_app(routes)
+    assert client.post("/things", json={"number": 1}).json == {"number": 1}
+    assert client.delete("/things/7").json == {"number": 7}
+    for answer in (client.post("/things?number=1", json={"number": 1}), client.delete("/things/7?number=7")):
+        assert (answer.status_code, answer.json["error"]["details"]) == (  # type: ignore[index]
+            422,
+            {"number": ["Unknown argument: this route takes none."]},
+        )
+
+
+def test_open_route_that_takes_arguments_checks_them() -> None:
+    routes = Routes("things", "Invented")
+
+    @routes.get("/things", NumberSchema, takes=NumberSchema, scope=OPEN)
+    def thing(query: dict[str, int]) -> dict[str, int]:
+        return query
+
+    client = invented_app(routes)
+    assert client.get("/things?number=3").json == {"number": 3}
+    assert client.get("/things?number=3&other=1").status_code == 422
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("2025-11-18t12:30:00 01:00", "2025-11-18T11:30:00.000000Z"),
+        ("2025-11-18T12:30:00.123456789Z", "2025-11-18T12:30:00.123456Z"),
         ("2025-11-18T12:30:00Z", "2025-11-18T12:30:00.000000Z"),
         ("2025-11-18T12:30:00.789123", "2025-11-18T12:30:00.789123Z"),
         ("2025-11-18 12:30:00", "2025-11-18T12:30:00.000000Z"),
@@ -39,7 +186,13 @@ def test_time_becomes_contract_time(text: str, expected: str) -> None:
     assert TicksQuerySchema().load({"symbol": "EUR_USD", "start": text}).start == expected
 
 
-@pytest.mark.parametrize("text", ["", "now", "1416312345", "2025-13-01", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "now", "1416312345", "1484092800000", "20251118", "2025-W47-2", "2025-11-18T12:30", "2025-11-18T24:00:00",
+        "2025-11-18T12:30:00 01", "2025-11-18T12:30:00 0100", "2025-13-01", "0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00", "\0",
+    ],
+)  # fmt: skip
 def test_invalid_time_is_refused(text: str) -> None:
     assert list(problems({"start": text})) == ["start"]
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from db.sessions import MarketSession, market_open
+from db.sessions import MarketSession
 
 WEEKDAYS = (1, 2, 3, 4, 5)
 SYDNEY = MarketSession("Sydney", "Australia/Sydney", time(7), time(16), WEEKDAYS)
 TOKYO = MarketSession("Tokyo", "Asia/Tokyo", time(9), time(18), WEEKDAYS)
 LONDON = MarketSession("London", "Europe/London", time(8), time(17), WEEKDAYS)
 NEW_YORK = MarketSession("New York", "America/New_York", time(8), time(17), WEEKDAYS)
-ALL = (SYDNEY, TOKYO, LONDON, NEW_YORK)
 
 
 def at(text: str) -> datetime:
@@ -77,27 +74,3 @@ def test_weekdays_are_those_of_the_market_s_zone() -> None:
     assert SYDNEY.is_open(sunday_evening)
     assert not TOKYO.is_open(at("2025-07-12T00:30"))  # Saturday there, though Friday in New York
     assert not NEW_YORK.is_open(at("2025-07-12T15:00"))
-
-
-@pytest.mark.parametrize(
-    ("moment", "fx", "equity"),
-    [
-        ("2025-07-14T15:00", True, True),  # Monday, New York and London
-        ("2025-07-14T03:00", True, False),  # Monday, Sydney and Tokyo
-        ("2025-07-11T20:59", True, True),  # the week's last minute in New York
-        ("2025-07-11T21:00", False, False),
-        ("2025-07-12T12:00", False, False),  # Saturday
-        ("2025-07-13T20:59", False, False),  # Sunday, a minute before Sydney
-        ("2025-07-13T21:00", True, False),
-    ],
-)
-def test_kind_trades_in_its_sessions(moment: str, fx: bool, equity: bool) -> None:
-    assert (market_open("fx", ALL, at(moment)), market_open("equity", ALL, at(moment))) == (fx, equity)
-    assert market_open("crypto", ALL, at(moment))
-    assert market_open("crypto", (), at(moment))
-
-
-@given(st.datetimes(datetime(2000, 1, 1), datetime(2050, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - hypothesis requires naive bounds
-def test_equities_trade_only_while_currencies_trade(moment: datetime) -> None:
-    assert market_open("fx", ALL, moment) >= market_open("equity", ALL, moment)
-    assert market_open("equity", ALL, moment) == NEW_YORK.is_open(moment)

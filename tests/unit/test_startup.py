@@ -30,7 +30,10 @@ def run(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_invalid_settings_are_named_and_the_exit_code_is_2(name: str) -> None:
     ended = run(*COMMANDS[name], API_PORT="http", **SERVERS)
-    assert (ended.returncode, ended.stderr) == (2, "invalid settings:\n  API_PORT: Not a valid integer.\n")
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "invalid settings:\n  API_PORT: Not a whole number: use 1 to 9 digits, without sign, separator or blank.\n",
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -7,14 +7,17 @@ two rounds of `send()`.
 
 from __future__ import annotations
 
-from datetime import datetime
+import re
 from typing import Any
 
 from api.hub.schemas.bus import MAX_EPOCH_LENGTH, MAX_NAME_LENGTH, MAX_SEQ
-from db.decimals import is_decimal
+from db.decimals import DECIMAL
 from db.intervals import INTERVALS
+from db.timestamps import USUAL_TIME, day_exists
 
-fromisoformat = datetime.fromisoformat
+# All texts of a message in one match, which is quicker than one match each.
+_are_prices = re.compile("\t".join((*(DECIMAL,) * 3, *(USUAL_TIME,) * 2)), re.ASCII).fullmatch
+_are_candles = re.compile("\t".join((*(DECIMAL,) * 5, *(USUAL_TIME,) * 3)), re.ASCII).fullmatch
 
 
 def is_plain_price(data: dict[str, Any]) -> bool:
@@ -23,9 +26,11 @@ def is_plain_price(data: dict[str, Any]) -> bool:
     if type(price) is not dict or not _has_plain_head(data):
         return False
     try:
-        return bool(is_decimal(price["bid"]) and is_decimal(price["ask"]) and is_decimal(price["mid"])) and _is_plain_time(price["time"])
+        time, timestamp = price["time"], data["timestamp"]
+        plain = _are_prices("\t".join((price["bid"], price["ask"], price["mid"], time, timestamp)))
     except (KeyError, TypeError):
         return False
+    return bool(plain) and day_exists(time[:10]) and day_exists(timestamp[:10])
 
 
 def is_plain_candle(data: dict[str, Any]) -> bool:
@@ -40,23 +45,16 @@ def is_plain_candle(data: dict[str, Any]) -> bool:
     if type(candle.get("complete")) is not bool or not (trades is None or (type(trades) is int and trades >= 0)):
         return False
     try:
-        decimals = all(is_decimal(candle[name]) for name in ("open", "high", "low", "close", "volume"))
-        return decimals and _is_plain_time(candle["start_time"]) and _is_plain_time(candle["end_time"])
+        times = (candle["start_time"], candle["end_time"], data["timestamp"])
+        prices = (candle["open"], candle["high"], candle["low"], candle["close"], candle["volume"])
+        plain = _are_candles("\t".join(prices + times))
     except (KeyError, TypeError):
         return False
+    return bool(plain) and all(day_exists(time[:10]) for time in times)
 
 
 def _has_plain_head(data: dict[str, Any]) -> bool:
     name, epoch, seq = data.get("instrument"), data.get("epoch"), data.get("seq")
     if type(name) is not str or type(epoch) is not str or type(seq) is not int:
         return False
-    fits = 0 < len(name) <= MAX_NAME_LENGTH and 0 < len(epoch) <= MAX_EPOCH_LENGTH and 0 < seq <= MAX_SEQ
-    return fits and _is_plain_time(data.get("timestamp"))
-
-
-def _is_plain_time(text: Any) -> bool:
-    try:
-        fromisoformat(text)
-    except (TypeError, ValueError):
-        return False
-    return bool(text[-1:] == "Z")
+    return 0 < len(name) <= MAX_NAME_LENGTH and 0 < len(epoch) <= MAX_EPOCH_LENGTH and 0 < seq <= MAX_SEQ

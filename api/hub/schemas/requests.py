@@ -1,22 +1,23 @@
-"""Schemas of the events of clients.
-
-Unknown fields are ignored, so that newer clients work with older hubs.
-"""
+"""Schemas of the events of clients. Unknown fields are refused: a typing error never passes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, ValidationError, missing, validate
+from marshmallow import RAISE, Schema, ValidationError, missing, validate
 from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
+from api.errors import ErrorCode, Refusal
 from api.fields import Flag, Number
 from db.decimals import is_decimal
 
 _MAX_ITEMS_PER_REQUEST = 1000
 ALL = "all"
+MAX_NAMED_FIELDS, MAX_NAME_LENGTH = 20, 64  # of refused fields in one answer
+SERIES = ("pair", "interval")  # fields of one series of candles
 
 # Values of alerts that clients set.
 PRICE, VOLATILITY = "price", "volatility"
@@ -25,9 +26,21 @@ ABOVE, BELOW, CROSSES = ">", "<", "crosses"
 OPERATORS = (ABOVE, BELOW, CROSSES)
 
 
-class _Lenient(Schema):
+class RequestSchema(Schema):
+    """Base of all requests and of their parts."""
+
     class Meta:
-        unknown = EXCLUDE
+        unknown = RAISE
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.error_messages["unknown"] = unknown_field(self.fields)
+
+
+def unknown_field(names: Iterable[str]) -> str:
+    """Return the problem of a field that is none of `names`."""
+    accepted = ", ".join(names)
+    return f"Unknown field: use {accepted}." if accepted else "Unknown field: this event takes none."
 
 
 class Pairs(Field[Any]):
@@ -52,7 +65,10 @@ class Pairs(Field[Any]):
 
 
 class CandleSeriesField(Field[Any]):
-    """A list of `{"pair", "interval"}`, judged item by item; may be `"all"` with `all_of_them`."""
+    """A list of `{"pair", "interval"}`, judged item by item; may be `"all"` with `all_of_them`.
+
+    With `all_of_them`, unknown fields of an item refuse the list: the answer has no `rejected`.
+    """
 
     def __init__(self, *, all_of_them: bool = False, **kwargs: Any) -> None:
         super().__init__(load_default=list, **kwargs)
@@ -66,17 +82,25 @@ class CandleSeriesField(Field[Any]):
             raise ValidationError(f'Must be {either}a list of {{"pair", "interval"}} with at least one item.')
         if len(value) > _MAX_ITEMS_PER_REQUEST:
             raise ValidationError(f"At most {_MAX_ITEMS_PER_REQUEST} candles in one request.")
+        if self.all_of_them and (problems := {place: unknown for place, item in enumerate(value) if (unknown := _unknown_fields(item))}):
+            raise ValidationError(problems)
         return value
 
 
-class PositionSchema(_Lenient):
+def _unknown_fields(item: Any) -> dict[str, list[str]]:
+    """Return field -> problem of the unknown fields of one series."""
+    names = item if isinstance(item, dict) else ()
+    return {name: [unknown_field(SERIES)] for name in names if name not in SERIES}
+
+
+class PositionSchema(RequestSchema):
     """The last message of an instrument that a client has received."""
 
     epoch = Str(required=True, validate=validate.Length(min=1, max=64))
     seq = Int(required=True, strict=True, validate=validate.Range(min=0, max=2**53))
 
 
-class SubscribeSchema(_Lenient):
+class SubscribeSchema(RequestSchema):
     """`subscribe`"""
 
     pairs = Pairs(required=True)
@@ -85,20 +109,20 @@ class SubscribeSchema(_Lenient):
     max_rate = Number(allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
 
 
-class UnsubscribeSchema(_Lenient):
+class UnsubscribeSchema(RequestSchema):
     """`unsubscribe`"""
 
     pairs = Pairs(required=True)
     candles = CandleSeriesField(all_of_them=True)
 
 
-class RequestPriceSchema(_Lenient):
+class RequestPriceSchema(RequestSchema):
     """`request_price`"""
 
     instrument = Str(required=True, validate=validate.Length(min=1, max=64))
 
 
-class PingSchema(_Lenient):
+class PingSchema(RequestSchema):
     """`ping`: the timestamp may be any value and is returned unchanged."""
 
     timestamp = Raw(allow_none=True)
@@ -123,7 +147,7 @@ class Threshold(Field[Any]):
         return text, decimal
 
 
-class SetAlertSchema(_Lenient):
+class SetAlertSchema(RequestSchema):
     """`set_alert`"""
 
     instrument = Str(required=True, validate=validate.Length(min=1, max=64))
@@ -133,11 +157,39 @@ class SetAlertSchema(_Lenient):
     once = Flag(load_default=True)
 
 
-class DeleteAlertSchema(_Lenient):
+class DeleteAlertSchema(RequestSchema):
     """`delete_alert`: one of the client's own, or `"all"`."""
 
     id = Str(required=True, validate=validate.Length(min=1, max=64))
 
 
-class NothingSchema(_Lenient):
+class NothingSchema(RequestSchema):
     """For events without a payload."""
+
+
+def load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
+    """Validate the one payload of an event; a missing payload counts as an empty one."""
+    if len(arguments) > 1:
+        raise Refusal(ErrorCode.INVALID_PAYLOAD, "An event carries one payload.", {"payload": ["More than one argument."]})
+    payload = arguments[0] if arguments and arguments[0] is not None else {}
+    if not isinstance(payload, dict):
+        raise Refusal(ErrorCode.INVALID_PAYLOAD, "The payload is not an object.", {"payload": ["Not an object."]})
+    try:
+        loaded: dict[str, Any] = schema.load(payload)
+    except ValidationError as error:
+        details = _quotable(error.messages_dict)
+        raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid {', '.join(map(str, details))}.", details) from None
+    return loaded
+
+
+def _quotable(problems: Any) -> Any:
+    """Return the problems of fields for an answer.
+
+    Names of fields come from the client: at most `MAX_NAMED_FIELDS`, cut, and valid UTF-8.
+    """
+    if not isinstance(problems, Mapping):
+        return problems
+    return {
+        str(name)[:MAX_NAME_LENGTH].encode(errors="replace").decode(): _quotable(each)
+        for name, each in islice(problems.items(), MAX_NAMED_FIELDS)
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 
 from api.access.model import READ
-from api.rest.listing import answer
+from api.rest.listing import answer, ends_soon
 from api.rest.routing import Routes
 from api.rest.schemas.listings import CandlesQuerySchema, CandlesSchema
 from api.rest.schemas.paging import ListQuery
@@ -19,6 +19,7 @@ def candles(query: ListQuery) -> Response:
     """Candles of one interval, ordered by start time.
 
     FX days begin at 17:00 New York and hold six 4-hour candles; all other candles are aligned to
-    UTC. An interval without a price has no candle.
+    UTC. An interval without a price has no candle. Without `end`, the list ends
+    `SOURCE_MAX_AHEAD_SECONDS` after now.
     """
-    return answer(CANDLES[query.filters["price"]], query, "candles", ("symbol", "interval"))
+    return answer(CANDLES[query.filters["price"]], ends_soon(query), "candles", ("symbol", "interval"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 from flask import Response
@@ -20,7 +21,7 @@ from api.rest.routing import Routes
 from api.rest.schemas.analytics import HistoryQuerySchema, HistorySchema, MatrixQuery, MatrixQuerySchema, MatrixSchema
 from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.paging import ListQuery
-from db.correlations import Row, latest_matrix
+from db.correlations import Row, constants_of, latest_matrix
 from db.listing.tables import CORRELATIONS
 from db.timestamps import format_time
 
@@ -39,24 +40,35 @@ class Matrix:
     observations: list[list[int | None]]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], symbols: Sequence[str] | None = None) -> Matrix:
+    def of(cls, rows: Sequence[Row], symbols: Sequence[str] | None = None, constants: Container[str] = ()) -> Matrix:
         """Return the matrix of rows, one per pair.
 
-        With `symbols`, of those of them that have rows, in their order.
+        With `symbols`, of those of them that have rows, in their order. `constants` are instruments
+        without variance.
         """
         members = {name for row in rows for name in row[:2]}
         names = sorted(members) if symbols is None else [name for name in symbols if name in members]
         places = {name: place for place, name in enumerate(names)}
         correlations: list[list[float | None]] = [[None] * len(names) for _ in names]
         observations: list[list[int | None]] = [[None] * len(names) for _ in names]
-        for place in range(len(names)):
-            correlations[place][place] = 1.0
+        for place, name in enumerate(names):
+            correlations[place][place] = None if name in constants else 1.0
         for first, second, value, count in rows:
             if first in places and second in places:
                 i, j = places[first], places[second]
                 correlations[i][j] = correlations[j][i] = value
                 observations[i][j] = observations[j][i] = count
         return cls(names, correlations, observations)
+
+    def repaired(self) -> Matrix:
+        """Return the nearest positive semidefinite correlation matrix; observations stay.
+
+        Instruments without all of their correlations are null, the emptiest first.
+        """
+        # The first repair loads numpy (12 MB of memory), not the start of the process.
+        from db.nearest_correlation import nearest_rows
+
+        return replace(self, correlations=nearest_rows(self.correlations))
 
     def as_csv(self) -> bytes:
         """Return CSV with the symbols in the first row and column; an empty cell: not available."""
@@ -66,7 +78,7 @@ class Matrix:
         writer.writerows([name, *values] for name, values in zip(self.symbols, self.correlations, strict=True))
         return text.getvalue().encode()
 
-    def as_lines(self, about: dict[str, str]) -> bytes:
+    def as_lines(self, about: Mapping[str, Any]) -> bytes:
         """Return one JSON object per pair, each beginning with `about`."""
         lines = []
         for i, first in enumerate(self.symbols):
@@ -82,22 +94,29 @@ def correlation(query: MatrixQuery) -> Response:
     """The last correlation matrix up to `as_of`, of hourly log returns over 30 days.
 
     The matrix is symmetric, with 1 on the diagonal, and null if two instruments have too few hours
-    in common. It omits instruments without candles. CSV is the matrix with the symbols in its first
+    in common. An instrument without variance, or with fewer than 2 returns, is null on the diagonal
+    too. The matrix omits instruments without candles. `repair=psd` returns the nearest positive
+    semidefinite matrix, with `"repaired": true`; instruments without all correlations are null in
+    it. CSV is the matrix with the symbols in its first
     row and column, and empty cells for null; NDJSON has a line for each pair. 404 `no_data` if
     there is no matrix yet.
     """
     app, method = context(), query.method
     with app.store.transaction() as cursor:
         found = latest_matrix(cursor, method, query.as_of)
-    matrix = Matrix.of(found[1] if found else (), query.symbols)
+        constants = constants_of(cursor, found[0]) if found else frozenset()
+    matrix = Matrix.of(found[1] if found else (), query.symbols, constants)
     refuse_unknown("symbols", [name for name in query.symbols or () if name not in matrix.symbols])
     if found is None:
         at = {"as_of": [query.as_of]} if query.as_of is not None else {}
         raise ApiError(404, ErrorCode.NO_DATA, "there is no such matrix yet", {"method": [method], **at})
-    about = {"as_of": format_time(found[0]), "method": method}
+    about: dict[str, Any] = {"as_of": format_time(found[0]), "method": method}
+    name = f"correlation_{method}_{about['as_of'][:10]}"
+    if query.repair is not None:
+        matrix, about["repaired"], name = matrix.repaired(), True, f"{name}_{query.repair}"
     if query.format != "json":
         lines = matrix.as_csv() if query.format == "csv" else matrix.as_lines(about)
-        return export(lines, query.format, f"correlation_{method}_{about['as_of'][:10]}")
+        return export(lines, query.format, name)
     # Without the schema, which takes longer per number than its computation took.
     body = {"symbols": matrix.symbols, "matrix": matrix.correlations, "observations": matrix.observations}
     return Response(orjson.dumps({**about, **body, "timestamp": format_time(app.clock())}), content_type="application/json")

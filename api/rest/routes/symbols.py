@@ -10,8 +10,8 @@ from api.access.model import READ
 from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.answers import SymbolsSchema
+from db.calendars import market_open
 from db.instruments import all_instruments
-from db.sessions import all_sessions, market_open
 
 routes = Routes("symbols", "Instruments")
 
@@ -22,7 +22,7 @@ def symbols() -> Any:
     app = context()
     latest = app.bus.latest_prices()
     with app.store.transaction() as cursor:
-        instruments, sessions = all_instruments(cursor), all_sessions(cursor)
+        instruments = all_instruments(cursor)
     now = app.clock()
     found = [
         {
@@ -31,7 +31,7 @@ def symbols() -> Any:
             "kind": each.kind,
             "precision": each.precision,
             "source": each.source,
-            "market_open": market_open(each.kind, sessions, now),
+            "market_open": market_open(each.kind, now),
             "last_price_time": orjson.loads(latest[each.symbol])["price"]["time"] if each.symbol in latest else None,
         }
         for each in instruments

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import Schema, ValidationError, validate, validates_schema
-from marshmallow.fields import Dict, Float, Int, List, Nested, Str
+from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
 from api.rest.schemas.answers import about, output_number, output_time
 from api.rest.schemas.arguments import QuerySchema, SymbolList, TimeArgument
@@ -105,6 +105,7 @@ class MatrixQuery:
 
     method: str
     format: Format
+    repair: str | None = None
     as_of: str | None = None
     symbols: tuple[str, ...] | None = None
 
@@ -119,6 +120,7 @@ class MatrixQuerySchema(QuerySchema):
     symbols = SymbolList(
         metadata=about("Some instruments, separated by commas, which also order the matrix; all without it", example="EUR_USD,GBP_USD")
     )
+    repair = choice(("psd",), "`psd`: the nearest positive semidefinite correlation matrix, by Higham's method of 2002")
     format = _format()
 
 
@@ -130,8 +132,13 @@ class MatrixSchema(Schema):
 
     as_of = output_time("End of its window")
     method = Str(required=True)
+    repaired = Bool(metadata=about("True with `repair`, else absent"))
     symbols = List(Str(), required=True)
-    matrix = List(List(Float(allow_none=True)), required=True, metadata=about("-1 to 1, and 1 on the diagonal"))
+    matrix = List(
+        List(Float(allow_none=True)),
+        required=True,
+        metadata=about("-1 to 1; 1 on the diagonal, null for an instrument without variance or with fewer than 2 returns"),
+    )
     observations = List(
         List(Int(allow_none=True)),
         required=True,

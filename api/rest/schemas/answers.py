@@ -144,7 +144,7 @@ class SymbolSchema(Schema):
     kind = Str(required=True, metadata=about("`fx`, `crypto` or `equity`"))
     precision = Int(required=True, metadata=about("Decimals of its prices"))
     source = Str(required=True, metadata=about("Its source in production"))
-    market_open = Bool(required=True, metadata=about("True while its market is open; holidays are not considered"))
+    market_open = Bool(required=True, metadata=about("True while its market is open, by the market's calendar"))
     last_price_time = NullableText("Source time of its latest price, null without one", format="date-time")
 
 

@@ -13,7 +13,8 @@ from db.listing.query import Listing
 from db.timestamps import format_time, parse_time
 
 # `2025-11-18T12:30:00+01:00` typed into a URL arrives with a space in place of the plus.
-_LOST_PLUS = re.compile(r"([T ]\d\d.*) (\d\d(:?\d\d)?)$")
+_LOST_PLUS = re.compile(r"([Tt ]\d\d:.*) (\d\d:\d\d)$", re.ASCII)
+_TIME_FORM = "Not a time: use YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, then optionally .digits and Z or +HH:MM."
 PRINTABLE = validate.Regexp(r"^[^\x00-\x1f\x7f]{1,64}$", error="Must be 1 to 64 printable characters.")
 
 
@@ -28,13 +29,13 @@ class QuerySchema(Schema):
 
 
 class TimeArgument(Str):
-    """An ISO 8601 time with `Z`, an offset, or none (UTC); becomes contract form."""
+    """A time in the grammar of `parse_time`; becomes contract form."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         try:
             return format_time(parse_time(_LOST_PLUS.sub(r"\1+\2", value)))
         except (TypeError, ValueError):
-            raise ValidationError("Not an ISO 8601 time such as 2025-11-18T12:34:56.789123Z.") from None
+            raise ValidationError(_TIME_FORM) from None
 
 
 class TokenArgument(Str):

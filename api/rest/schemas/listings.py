@@ -10,6 +10,7 @@ from marshmallow.fields import Bool, Int, List, Nested, Str
 from api.rest.schemas.answers import NullableText, about, output_decimal, output_time
 from api.rest.schemas.arguments import PRINTABLE, TimeArgument, TokenArgument
 from api.rest.schemas.paging import Format, ListQuery, PageToken, page_token
+from config.fields import WholeNumber
 from db.intervals import INTERVALS
 from db.listing import tables as listings
 from db.listing.query import Listing
@@ -51,7 +52,7 @@ class ListQuerySchema(Schema):
 
     start = TimeArgument(metadata=about("From this time on; ISO 8601, UTC if it has no offset", format="date-time"))
     end = TimeArgument(metadata=about("Before this time", format="date-time"))
-    limit = Int(
+    limit = WholeNumber(
         validate=validate.Range(min=1, max=MAX_LIMIT),
         metadata=about(f"Maximum number of rows. Default {DEFAULT_LIMIT} for JSON; CSV and NDJSON without it return the whole range"),
     )

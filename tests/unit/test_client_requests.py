@@ -1,0 +1,72 @@
+"""Unknown fields of requests are refused by name, in an answer that every client can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from api.errors import ErrorCode, Refusal
+from api.hub.events import CLIENT_EVENTS, ClientEvent
+from api.hub.schemas.requests import MAX_NAME_LENGTH, MAX_NAMED_FIELDS, load
+
+# event -> a good payload, with all fields of the contract
+GOOD: dict[str, dict[str, Any]] = {
+    "subscribe": {
+        "pairs": ["EUR_USD"],
+        "candles": [{"pair": "EUR_USD", "interval": "1m"}],
+        "since": {"EUR_USD": {"epoch": "b02494e1c361", "seq": 12}},
+        "max_rate": 5,
+    },
+    "unsubscribe": {"pairs": "all", "candles": "all"},
+    "get_subscriptions": {},
+    "request_price": {"instrument": "EUR_USD"},
+    "request_all_prices": {},
+    "get_server_stats": {},
+    "ping": {"timestamp": 1},
+    "set_alert": {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.1", "once": True},
+    "list_alerts": {},
+    "delete_alert": {"id": "all"},
+}
+ROWS = list(CLIENT_EVENTS.values())
+
+
+def refusal(row: ClientEvent, payload: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        load(row.request, [payload])
+    assert caught.value.code == ErrorCode.INVALID_PAYLOAD
+    return caught.value
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_all_fields_of_the_contract_are_accepted(row: ClientEvent) -> None:
+    assert set(GOOD[row.name]) == set(row.request.fields)
+    load(row.request, [GOOD[row.name]])
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("name", ["Pairs", "instruments", "_", ""])
+def test_unknown_field_is_refused_with_the_known_names(row: ClientEvent, name: str) -> None:
+    accepted = f"use {', '.join(row.request.fields)}" if row.request.fields else "this event takes none"
+    found = refusal(row, {**GOOD[row.name], name: 1})
+    assert (str(found), found.details) == (f"Invalid {name}.", {name: [f"Unknown field: {accepted}."]})
+
+
+def test_unknown_field_of_a_position_is_refused() -> None:
+    row = CLIENT_EVENTS["/", "subscribe"]
+    since = {"EUR_USD": {"epoch": "e", "seq": 1, "time": 5}}
+    details = {"since": {"EUR_USD": {"value": {"time": ["Unknown field: use epoch, seq."]}}}}
+    assert refusal(row, {"pairs": "all", "since": since}).details == details
+
+
+@pytest.mark.parametrize("name", ["\ud83d", "x" * 100_000, "\0"])
+def test_name_of_an_unknown_field_is_short_and_can_be_sent(name: str) -> None:
+    found = refusal(CLIENT_EVENTS["/", "ping"], {name: 1})
+    (shown,) = orjson.loads(orjson.dumps({"message": str(found), "details": found.details}))["details"]
+    assert len(shown) <= MAX_NAME_LENGTH
+
+
+def test_refusal_names_few_of_many_unknown_fields() -> None:
+    found = refusal(CLIENT_EVENTS["/", "ping"], {f"field{number}": number for number in range(5000)})
+    assert len(found.details) == MAX_NAMED_FIELDS
