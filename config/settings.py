@@ -20,6 +20,7 @@ from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Int, Str
 
+from config.fields import WholeNumber
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
 from config.venues import parse_source as parse_source
@@ -181,6 +182,8 @@ class Settings:
     synthetic_seed: int | None = _var(Int(load_default=None))
     # Attempts before a source is reported down; retries continue, at the longest delay.
     max_reconnect_attempts: int = _var(Int(load_default=10, validate=_AT_LEAST_ONE))
+    # how far the time of a live record may be ahead of this machine's clock, in seconds
+    source_max_ahead_seconds: int = _var(WholeNumber(load_default=300, validate=validate.Range(min=1, max=3600)))
 
     # For the sources oanda and binance
     oanda_api_token: str | None = _var(Str(load_default=None), secret=True)
