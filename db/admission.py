@@ -116,6 +116,13 @@ def check_quote(quote: Tick | PriceRow, window: Window) -> None:
         raise NotAdmitted(f"mid {mid} is not above 0", "bad_price")
 
 
+def check_price(price: str) -> None:
+    """Raise NotAdmitted if an offer of an order book must not be taken."""
+    _refuse_decimals((price,))
+    if not _is_positive(price):
+        raise NotAdmitted(f"price {price} is not above 0", "bad_price")
+
+
 def check_trade(trade: Trade, window: Window) -> None:
     """Raise NotAdmitted if a trade must not be taken."""
     _, trade_id, time, price, quantity, side = trade
@@ -129,7 +136,7 @@ def check_trade(trade: Trade, window: Window) -> None:
         and 0 <= trade_id < _IDS
         and side in SIDES
         and window.earliest <= time <= window.latest
-        and _day_exists(time[:10])
+        and is_day(time[:10])
     ):
         return
     _refuse_trade(trade, window)
@@ -210,7 +217,7 @@ def _is_positive(decimal: str) -> bool:
 
 def _check_time(time: str, window: Window) -> None:
     """Raise NotAdmitted if a time is outside the window, ValueError if it is no time in contract form."""
-    if not isinstance(time, str) or not _is_contract_form(time) or not _day_exists(time[:10]):
+    if not isinstance(time, str) or not _is_contract_form(time) or not is_day(time[:10]):
         raise ValueError(f"{time!r:.40} is not a time in contract form")
     if time < window.earliest:
         raise NotAdmitted(f"time {time} is before {window.earliest}", "time_too_old")
@@ -219,7 +226,8 @@ def _check_time(time: str, window: Window) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _day_exists(day: str) -> bool:
+def is_day(day: str) -> bool:
+    """Return True if `YYYY-MM-DD` is a day of the calendar."""
     try:
         parse_time(day)
     except ValueError:

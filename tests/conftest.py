@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from config import settings as settings_module
 from config.settings import Settings
 from db import migrate
 from db.bus import Bus
+from db.instruments import all_instruments
 from db.postgres import Store
 from ops import embedded
 from ops.supervisor import Supervisor
@@ -39,6 +40,7 @@ class Servers:
 
     database_url: str
     redis_url: str
+    kinds: Mapping[str, str]  # of the instruments that the schema brings
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
@@ -62,7 +64,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
         supervisor.start(postgres, redis)
         migrate.apply(postgres.url)
-        yield Servers(postgres.url, redis.url)
+        store = Store(postgres.url)
+        with store.transaction() as cursor:
+            kinds = {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
+        store.close()
+        yield Servers(postgres.url, redis.url, kinds)
 
 
 @pytest.fixture
@@ -72,10 +78,13 @@ def clock() -> Callable[[], datetime]:
 
 @pytest.fixture
 def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
-    """An empty Redis, through a client that can do what `Bus` would never do."""
+    """A Redis with the instruments alone, through a client that can do what `Bus` would never do."""
     client = redis_client.Redis.from_url(servers.redis_url, protocol=2)
     client.flushall()
     client.script_flush()
+    bus = Bus(servers.redis_url, lambda: datetime.now(UTC))
+    bus.set_instruments(servers.kinds)
+    bus.close()
     yield client
     client.close()
 

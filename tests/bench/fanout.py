@@ -104,6 +104,7 @@ def ground(pin: bool) -> Iterator[Ground]:
 def run_all(place: Ground, options: Options) -> Iterator[Run]:
     """Every measurement, as it is made. Within a round each shape goes through its peers; the first of them is another each round."""
     bus = Bus(place.redis_url, lambda: datetime.now(UTC))
+    bus.set_instruments(dict.fromkeys(place.instruments, "fx"))
     plan = [
         (number, SHAPES[shape], PEERS[peer])
         for number in range(options.rounds)

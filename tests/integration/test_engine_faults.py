@@ -71,6 +71,7 @@ def hub(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture(scope="module")
 def bus(servers: Servers) -> Iterator[Bus]:
     bus = Bus(servers.redis_url, lambda: datetime.now(UTC))
+    bus.set_instruments(servers.kinds)
     yield bus
     bus.close()
 

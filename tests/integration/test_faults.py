@@ -36,6 +36,8 @@ from tests.processes import ROOT, Running, Web, jobs
 
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 
+KINDS = {"EUR_USD": "fx", "GBP_USD": "fx"}
+
 
 class Breakable(Running):
     """An embedded server that a test may kill and start again on its data."""
@@ -83,6 +85,7 @@ class Ticker:
 
     def __init__(self, url: str) -> None:
         self.bus = Bus(url, lambda: datetime.now(UTC), timeout=2)
+        self.bus.set_instruments(KINDS)
         self.accepted: list[int] = []  # seq of every accepted price, in order
         self._stop = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -150,6 +153,7 @@ def test_redis_killed_and_restarted_while_messages_flow(config: Settings, redis:
 
 def test_redis_that_lost_everything_begins_a_new_epoch(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
+    bus.set_instruments(KINDS)
     price: dict[str, Any] = {"bid": "1", "ask": "1", "mid": "1", "time": "2025-11-18T12:30:00.000000Z"}
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
         client.call("subscribe", {"pairs": "EUR_USD"})
@@ -338,6 +342,7 @@ def test_a_recording_arrives_digit_by_digit(config: Settings, tmp_path: Path) ->
 def test_a_client_that_stops_reading_for_a_while_is_told_what_it_missed(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     """Its prices conflate to the latest; every one is either received or counted, and nobody else notices."""
     bus = Bus(redis.url, lambda: datetime.now(UTC))
+    bus.set_instruments(KINDS)
     pairs = ("EUR_USD", "GBP_USD")
     batch = [Tick(pair, "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood") for pair in pairs] * 1000
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
@@ -364,6 +369,7 @@ def test_a_client_that_stops_reading_for_a_while_is_told_what_it_missed(config: 
 
 def test_a_client_that_never_reads_again_is_cut_off_and_bothers_nobody(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
+    bus.set_instruments(KINDS)
     batch = [Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")] * 2000
     web = Web("hub", config, tmp_path / "hub.log", OUTBOX_TIMEOUT="1", OUTBOX_LIMIT_BYTES="65536")
     with web as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
