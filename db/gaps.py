@@ -7,13 +7,16 @@ the stored trades, never from memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from db.postgres import Cursor, scalar
+from db.timestamps import parse_time
 
 MAX_TRADES_PER_SCAN = 50_000  # so that one statement takes a fraction of a second
 MAX_GAPS_PER_ANSWER = 1000
+UNUSABLE = "the exchange's record cannot be used"  # reason, followed by the kind of the refusal
 
 # Ids rise with time, except for trades of the same moment and after clock errors. Before a hole is
 # confirmed, the store is searched this far before and after its times.
@@ -73,6 +76,7 @@ def advance_watermark(cursor: Cursor, source: str, symbol: str, now: datetime, *
     holes, last, seen = _scan(cursor, symbol, mark, mark, rows=rows)
     if last is None:
         return Advance(0, False)
+    holes = _usable(cursor, symbol, holes)
     for hole in holes:
         _insert(cursor, source, symbol, hole, now, now, None)
     cursor.execute(
@@ -103,7 +107,7 @@ def narrow(cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = 
 
     The gap is marked as filled, stays unchanged, or is replaced by the holes that remain of it.
     """
-    holes = _holes_within(cursor, gap, rows)
+    holes = _usable(cursor, gap.symbol, _holes_within(cursor, gap, rows))
     if holes == [gap.hole]:
         return [gap]
     if not holes:
@@ -114,6 +118,26 @@ def narrow(cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = 
         Gap(_insert(cursor, source, gap.symbol, hole, gap.detected, now, gap.reason), gap.symbol, hole, gap.detected, gap.reason)
         for hole in holes
     ]
+
+
+def report_unusable(cursor: Cursor, source: str, symbol: str, trades: Iterable[tuple[int, str]], kind: str, now: datetime) -> int:
+    """Make the ids of records that cannot be used unfillable gaps; returns their number.
+
+    `trades` are (id, a time near it in contract form), `kind` is the kind of the refusal.
+    """
+    reason, number = f"{UNUSABLE}: {kind}", 0
+    for trade_id, time in trades:
+        cursor.execute(
+            "UPDATE gaps SET state = 'unfillable', reason = %s, updated = %s"
+            " WHERE symbol = %s AND kind = 'trades' AND first_id = %s AND last_id = first_id AND source = %s",
+            (reason, now, symbol, trade_id, source),
+        )
+        if not cursor.rowcount:
+            moment = parse_time(time)
+            hole = Hole(trade_id, trade_id, moment, moment + _MOMENT)
+            cursor.execute("UPDATE gaps SET state = 'unfillable' WHERE id = %s", (_insert(cursor, source, symbol, hole, now, now, reason),))
+        number += 1
+    return number
 
 
 def set_state(cursor: Cursor, gap: Gap, state: str, reason: str | None, now: datetime) -> None:
@@ -131,7 +155,9 @@ def explain_open(cursor: Cursor, source: str, reason: str, now: datetime) -> Non
 def reopen(cursor: Cursor, source: str, now: datetime) -> int:
     """Set unfillable gaps in trades to open again; returns their number."""
     cursor.execute(
-        "UPDATE gaps SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'", (now, source)
+        "UPDATE gaps SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'"
+        " AND coalesce(reason, '') NOT LIKE %s",
+        (now, source, f"{UNUSABLE}%"),
     )
     return int(cursor.rowcount)
 
@@ -164,6 +190,23 @@ def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: 
         " WHERE source = %s AND symbol = %s AND kind = 'candles' AND interval = %s AND state = 'open'",
         (now, source, symbol, interval),
     )
+
+
+def _usable(cursor: Cursor, symbol: str, holes: Iterable[Hole]) -> list[Hole]:
+    """The holes without the ids of records that cannot be used."""
+    parts: list[Hole] = []
+    for hole in holes:
+        cursor.execute(
+            "SELECT first_id FROM gaps WHERE symbol = %s AND kind = 'trades' AND state = 'unfillable' AND reason LIKE %s"
+            " AND first_id BETWEEN %s AND %s ORDER BY first_id",
+            (symbol, f"{UNUSABLE}%", hole.first_id, hole.last_id),
+        )
+        following = hole.first_id
+        for (unusable,) in cursor.fetchall():
+            parts.append(Hole(following, unusable - 1, hole.start, hole.end))
+            following = unusable + 1
+        parts.append(Hole(following, hole.last_id, hole.start, hole.end))
+    return [part for part in parts if part.missing > 0]
 
 
 def _watermark(cursor: Cursor, symbol: str) -> _Position | None:

@@ -199,7 +199,7 @@ def test_an_hour_of_misfortune_leaves_the_store_whole(
         until(lambda: oanda_candles(store) == whole, 10, "candles that are equal to the recording")
         rest = JsonClient(oanda.url, headers={"Authorization": f"Bearer {oanda.token}"})
         told = OandaHistory(rest).candles("EUR_USD", "1m", HOUR, HOUR + timedelta(hours=1), threading.Event())
-        assert sum(len(page) for page in told) == sum(1 for each in whole if each[0] == "1m")
+        assert sum(len(page.candles) for page in told) == sum(1 for each in whole if each[0] == "1m")
 
         heard = prices(store)
         assert len(heard) == len(set(heard))
