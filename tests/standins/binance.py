@@ -40,6 +40,9 @@ only to who asks for them.
 | `reorder` | the same | ... are sent in the opposite order |
 | `refuse` | `what="rest"` or `"handshake"`, `status=503`, `count=1`, `retry_after` | so many requests are refused |
 | `repeat_pages` | `count=1` | `historicalTrades` gives its last page again, whatever is asked for |
+| `short_pages` | `count=1`, `size=600` | so many pages of `historicalTrades` have at most `size` trades, more behind them or not |
+| `bad_item` | `symbol`, `id`, `changes` | `historicalTrades` sends this trade with these fields; a field that is null is left out |
+| `series` | `symbol`, `first_id=0` | the ids of the trades to come begin anew; REST has the new ones alone |
 | `microseconds` | `on=True` | times from now on, in streams and REST |
 
 REST counts request weight as the real service does (25, 4 or 1; `X-MBX-USED-WEIGHT-1M`; 429 above 6,000), but over `weight_window`

@@ -92,6 +92,12 @@ def _act(exchange: Exchange, do: str, asked: dict[str, Any]) -> None:
         streams.micro = asked.get("on", True)
     elif do == "repeat_pages":
         exchange.repeated_pages = asked.get("count", 1)
+    elif do == "short_pages":
+        exchange.short_pages, exchange.short_size = asked.get("count", 1), asked.get("size", 600)
+    elif do == "bad_item":
+        exchange.bad_items[asked["symbol"], asked["id"]] = asked["changes"]
+    elif do == "series":
+        exchange.market.begin_series(asked["symbol"], streams.position, asked.get("first_id", 0))
     elif do == "vanish":
         exchange.away = True
         loop.call_later(asked.get("seconds", 1.0), lambda: _return(exchange))

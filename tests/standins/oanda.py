@@ -25,6 +25,8 @@ one is not complete where the clock is inside it. Granularities: M1 M5 M15 H1 H4
     say             put `text` (with its line feed) on every stream
     refuse          answer the next `times` (1) requests `status`, with `retry_after` where given; `path` "stream" or "candles" alone
     repeat_page     answer the next `times` (1) candle requests with the last answer again
+    buckets         from now on, unless `on` is false, prices have their offers in no order: the best one is neither first nor last
+    bad_candle      send the candle of `granularity` (H1) and `time` with the fields `changes`; a field that is null is left out
     pause, resume   the market
     now             set the clock to `time`, or, where None, let it go again
 
