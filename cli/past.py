@@ -26,7 +26,7 @@ from db.timestamps import utc_now
 from jobs.backfill import request as backfills
 from jobs.backfill.fill import Filler, retention
 from jobs.feeds.base import SourceError
-from jobs.feeds.playback import play, symbols
+from jobs.feeds.playback import kinds_of_instruments, play
 from jobs.feeds.recordings import count_ticks
 from jobs.feeds.replay import ReplaySource
 from ops import startup
@@ -52,7 +52,8 @@ def replay(file: Path, speed: str, loop: bool) -> None:
         bus = startup.open_bus(chosen, redis_url)
         stack.callback(bus.close)
         bus.ping()
-        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), symbols(database_url))
+        kinds = kinds_of_instruments(database_url)
+        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), kinds)
         total = None if loop else count_ticks(file)
         bar = stack.enter_context(Progress(*Progress.get_default_columns(), "{task.completed} ticks", console=Console(stderr=True)))
         progress_task = bar.add_task(file.name, total=total)
@@ -63,7 +64,7 @@ def replay(file: Path, speed: str, loop: bool) -> None:
             bar.advance(progress_task, ticks)
 
         stack.callback(lambda: click.echo(f"published {done} ticks"))
-        play(source, bus, taken=taken, clock=utc_now, stop=threading.Event())
+        play(source, bus, kinds, taken=taken, clock=utc_now, stop=threading.Event())
 
 
 @click.command()

@@ -115,6 +115,13 @@ def check_quote(quote: Tick | PriceRow, window: Window) -> None:
         raise NotAdmitted(f"mid {mid} is not above 0", "bad_price")
 
 
+def check_price(price: str) -> None:
+    """Raise NotAdmitted if an offer of an order book must not be taken."""
+    _refuse_decimals((price,))
+    if not _is_positive(price):
+        raise NotAdmitted(f"price {price} is not above 0", "bad_price")
+
+
 def check_trade(trade: Trade, window: Window) -> None:
     """Raise NotAdmitted if a trade must not be taken."""
     _, trade_id, time, price, quantity, side = trade

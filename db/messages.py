@@ -77,8 +77,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class TradeLines:
-    """One entry of the stream of trades; `lines` has the format of `trade_lines`."""
+    """One entry of the stream of trades; `lines` has the format of `trade_lines`.
+
+    `admitted` is True if the publisher has checked every trade.
+    """
 
     id: bytes
     trades: int
     lines: bytes
+    admitted: bool

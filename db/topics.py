@@ -52,6 +52,7 @@ EPOCH_KEY = "tickwire:epoch"
 LATEST_KEY = "tickwire:latest"
 SOURCES_KEY = "tickwire:sources"
 LEADER_KEY = "tickwire:leader"
+INSTRUMENTS_KEY = "tickwire:instruments"  # JSON: kinds of the instruments, and the limit of times ahead
 
 WRITER_GROUP = "store"
 

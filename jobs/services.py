@@ -8,6 +8,7 @@ from datetime import timedelta
 from functools import partial
 
 from config.pacing import Outage, Stopped, retry
+from db.admission import open_windows
 from db.bus import BusError
 from db.candles import latest_closes
 from db.instruments import all_instruments
@@ -30,12 +31,14 @@ _RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 
 def write_prices(context: JobContext) -> None:
     """Move prices from the bus to the store."""
-    Writer(context.bus, context.store, _rule(context), PriceQueue(context.bus)).run(context.stop_writing)
+    queue = PriceQueue(context.bus, max_ahead_seconds=context.settings.source_max_ahead_seconds)
+    Writer(context.bus, context.store, _rule(context), queue).run(context.stop_writing)
 
 
 def write_trades(context: JobContext) -> None:
     """Move trades from the bus to the store."""
-    Writer(context.bus, context.store, _rule(context), TradeQueue(context.bus)).run(context.stop_writing)
+    queue = TradeQueue(context.bus, context.clock, max_ahead_seconds=context.settings.source_max_ahead_seconds)
+    Writer(context.bus, context.store, _rule(context), queue).run(context.stop_writing)
 
 
 def _rule(context: JobContext) -> BatchRule:
@@ -59,6 +62,8 @@ def ingest(context: JobContext) -> None:
     ingestion = Ingestion(
         sources,
         context.bus,
+        kinds={each.symbol: each.kind for each in source_context.instruments},
+        max_ahead_seconds=context.settings.source_max_ahead_seconds,
         max_attempts=context.settings.max_reconnect_attempts,
         clock=context.clock,
         link_changed=context.source_events.set,
@@ -109,8 +114,11 @@ def _source_context(context: JobContext) -> SourceContext:
         make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
         with store.transaction() as cursor:
             latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
+        kinds = {each.symbol: each.kind for each in instruments}
+        context.bus.set_instruments(kinds, settings.source_max_ahead_seconds)
+        windows = open_windows("live", kinds, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         # An earlier process may have published prices that are not stored yet.
-        on_bus = context.bus.latest_times(times)
+        on_bus = {symbol: moment for symbol, moment in context.bus.latest_times(times).items() if windows[symbol].contains(moment)}
         newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
         return SourceContext(settings, instruments, latest, context.clock, newest)
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from config.settings import Settings, SourceSpec
 from config.venues import VENUES, Venue
+from db.admission import Window, market_window
 from db.instruments import Instrument
 from jobs.feeds.base import CandleHistory, Source, SourceError, TradeHistory
 from jobs.feeds.binance.history import binance_history
@@ -41,7 +43,7 @@ class VenueParts(Generic[History]):
     venue: Venue
     build: Callable[[SourceSpec, SourceContext], Source[Any]]
     instruments: Callable[[Settings, Sequence[Instrument]], list[str]]
-    history: Callable[[Settings], History] | None = None
+    history: Callable[[Settings, Callable[[], datetime]], History] | None = None
     gap_filling: Callable[[JobContext, History], Filling] | None = None
 
 
@@ -60,7 +62,7 @@ def gap_fillers(context: JobContext, *, period: float = GAP_CHECK_SECONDS) -> li
     fillers = []
     for row in configured(context.settings):
         if row.history is not None and row.gap_filling is not None:
-            filling = row.gap_filling(context, row.history(context.settings))
+            filling = row.gap_filling(context, row.history(context.settings, context.clock))
             fillers.append(GapFiller(row.venue.name, filling, context.source_events.event(row.venue.name), period=period))
     return fillers
 
@@ -118,12 +120,17 @@ def _oanda_symbols(settings: Settings, instruments: Sequence[Instrument]) -> lis
 
 def _oanda(spec: SourceSpec, context: SourceContext) -> Source[Any]:
     settings = context.settings
+
+    def window() -> Window:
+        return market_window("live", "fx", context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
+
     return OandaSource(
         settings.oanda_stream_url,
         settings.oanda_account_id or "",
         settings.oanda_api_token,
         _oanda_symbols(settings, context.instruments),
         latest_times=context.latest_times,
+        window=window,
     )
 
 

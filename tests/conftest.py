@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +20,7 @@ from config import settings as settings_module
 from config.settings import Settings
 from db import migrate
 from db.bus import Bus
+from db.instruments import all_instruments
 from db.postgres import Store
 from ops import embedded
 from ops.supervisor import Supervisor
@@ -41,6 +42,7 @@ class Servers:
 
     database_url: str
     redis_url: str
+    kinds: Mapping[str, str]  # of the instruments that the schema brings
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
@@ -73,7 +75,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         supervisor.start(postgres, redis)
         _skip_syncs(postgres.url, redis.url)
         migrate.apply(postgres.url)
-        yield Servers(postgres.url, redis.url)
+        store = Store(postgres.url)
+        with store.transaction() as cursor:
+            kinds = {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
+        store.close()
+        yield Servers(postgres.url, redis.url, kinds)
 
 
 def _skip_syncs(database_url: str, redis_url: str) -> None:
@@ -95,10 +101,13 @@ def clock() -> Callable[[], datetime]:
 
 @pytest.fixture
 def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
-    """An empty Redis, through a client without the restrictions of `Bus`."""
+    """A Redis with the instruments only, through a client without the restrictions of `Bus`."""
     client = redis_client.Redis.from_url(servers.redis_url, protocol=2)
     client.flushall()
     client.script_flush()
+    bus = Bus(servers.redis_url, lambda: datetime.now(UTC))
+    bus.set_instruments(servers.kinds)
+    bus.close()
     yield client
     client.close()
 

@@ -8,6 +8,7 @@ Guarantees of a publish, per channel:
 * `seq` rises by one per (channel, topic). The topic is the instrument, `A|B` for a correlation,
   `INSTRUMENT|INTERVAL` for a candle, or the data type.
 * `epoch` stays the same as long as Redis keeps its data. It changes if Redis has lost them.
+* A quote or trade that the store would refuse is never accepted: the check comes before `seq`.
 * A batch that is published again under the same `batch_id`, because its answer was lost, returns
   the first answer. This holds for a day, until the publisher sends another batch.
 * An accepted price stays in the stream until it is stored. If there is no room for another,

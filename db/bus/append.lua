@@ -1,5 +1,5 @@
 -- Append one batch of trades to their stream, for the store only. Trades have no `seq` and are not
--- published.
+-- published. `admitted` marks an entry of which every trade was checked.
 --
 -- KEYS  1 stream   2 count hash   3 receipt
 -- ARGV  1 limit: maximum of unstored trades   2 number of the batch with its publisher
@@ -10,7 +10,7 @@
 if redis.call('GET', KEYS[3]) == ARGV[2] then return 1 end
 local counts = redis.call('HMGET', KEYS[2], 'published', 'stored')
 if tonumber(counts[1] or 0) - tonumber(counts[2] or 0) + tonumber(ARGV[4]) > tonumber(ARGV[1]) then return nil end
-redis.call('XADD', KEYS[1], '*', 'trades', ARGV[4], 'lines', ARGV[5])
+redis.call('XADD', KEYS[1], '*', 'trades', ARGV[4], 'lines', ARGV[5], 'admitted', '1')
 redis.call('HINCRBY', KEYS[2], 'published', ARGV[4])
 redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])
 return 1

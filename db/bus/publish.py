@@ -10,11 +10,13 @@ from decimal import Decimal
 import orjson
 
 from db import topics
-from db.bus.connection import Connection, ScriptCall, lua
+from db.admission import check_quote
+from db.admitted import AdmittedQuotes, AdmittedTrades, admit_trades
+from db.bus.connection import ScriptCall, lua
 from db.bus.errors import BusFull
-from db.decimals import is_decimal
+from db.bus.instruments import Instruments
 from db.messages import Stamp, Tick, Trade, trade_lines
-from db.timestamps import format_time
+from db.timestamps import format_time, parse_time
 
 MESSAGES_PER_SCRIPT = 500  # Redis serves no other client during a script call
 MAX_TRADES_PER_ENTRY = 5_000
@@ -26,8 +28,12 @@ _APPEND = lua("append")
 _Message = tuple[str, bytes, str, str]
 
 
-class Publisher(Connection):
+class Publisher(Instruments):
     """The part of the bus that publishes.
+
+    Quotes and trades are checked before they get a `seq`: if one of a batch is not admitted,
+    `NotAdmitted` or another `ValueError` is raised and nothing is published. Batches of
+    `db.admitted` are not checked again.
 
     `batch_id` is `PUBLISHER/NUMBER`. A publisher has a name of its own and sends its batches one
     after the other. With a `batch_id`, a failed batch may be sent again after any failure. Without
@@ -48,6 +54,8 @@ class Publisher(Connection):
 
         `BusFull` means that the store is behind: the repeat skips the part that was accepted.
         """
+        if not isinstance(ticks, AdmittedQuotes):
+            self._check_quotes(ticks)
         stamp = format_time(self._clock())
         messages = [(tick.instrument, _price_body(tick, stamp), tick.source, tick.volume or "") for tick in ticks]
         return self._publish(topics.PRICES, messages, batch_id)
@@ -56,7 +64,7 @@ class Publisher(Connection):
         self, instrument: str, *, bid: str | Decimal, ask: str | Decimal, mid: str | Decimal, time: str | datetime, source: str = "job"
     ) -> Stamp:
         """Publish one price on `price_updates`; it becomes the instrument's latest."""
-        moment = time if isinstance(time, str) else format_time(time)
+        moment = format_time(parse_time(time) if isinstance(time, str) else time)
         return self.publish_prices([Tick(instrument, _decimal(bid), _decimal(ask), _decimal(mid), moment, source)])[0]
 
     def publish_volatility_alert(
@@ -127,15 +135,26 @@ class Publisher(Connection):
 
     def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
         """Append trades to their stream, in order, for the store only: they are never broadcast."""
+        if not isinstance(trades, AdmittedTrades):
+            trades = admit_trades(trades, self.windows(), _raise)
         publisher, _, number = batch_id.rpartition("/")
         calls: list[ScriptCall] = []
         for start in range(0, len(trades), MAX_TRADES_PER_ENTRY):
             part = trades[start : start + MAX_TRADES_PER_ENTRY]
+            lines = trades.lines if len(part) == len(trades) else trade_lines(part)
             receipt = topics.receipt_key(f"{publisher}:{topics.TRADES}", start)
             keys = [topics.stream_key(topics.TRADES), topics.count_key(topics.TRADES), receipt]
-            calls.append((keys, [self._limit, number, _RECEIPT_SECONDS, len(part), trade_lines(part)]))
+            calls.append((keys, [self._limit, number, _RECEIPT_SECONDS, len(part), lines]))
         if not all(self._run_scripts(_APPEND, calls)):
             raise BusFull(f"{topics.TRADES}: {self._limit} trades wait to be stored")
+
+    def _check_quotes(self, ticks: Sequence[Tick]) -> None:
+        """Raise `ValueError` for the first quote that is not admitted."""
+        windows = {source: self.windows(source) for source in {tick.source for tick in ticks}}
+        for tick in ticks:
+            if "\0" in tick.source:
+                raise ValueError("the source of a quote has a NUL character, which PostgreSQL does not take")
+            check_quote(tick, windows[tick.source][tick.instrument])
 
     def _publish_alert(
         self,
@@ -184,7 +203,8 @@ def _price_body(tick: Tick, timestamp: str) -> bytes:
 
 
 def _decimal(value: str | Decimal) -> str:
-    text = value if isinstance(value, str) else format(value, "f")
-    if not is_decimal(text):
-        raise ValueError(f"{value} is not a price")
-    return text
+    return value if isinstance(value, str) else format(value, "f")
+
+
+def _raise(trade: Trade, error: ValueError) -> None:
+    raise error

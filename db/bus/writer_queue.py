@@ -39,7 +39,7 @@ class WriterQueue(Connection):
     def read_unstored_trades(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
         """The same as `read_unstored` for the stream of trades; each entry holds many trades."""
         return [
-            TradeLines(entry_id, int(fields[b"trades"]), fields[b"lines"])
+            TradeLines(entry_id, int(fields[b"trades"]), fields[b"lines"], b"admitted" in fields)
             for entry_id, fields in self._read_group(topics.TRADES, count, wait_ms, again=again)
         ]
 

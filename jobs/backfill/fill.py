@@ -20,6 +20,7 @@ from config.settings import Settings
 from config.venues import trade_venues
 from db.backfills import Backfill, BackfillProgress, forget, progress, remember
 from db.candles import CandleRow, insert_candles
+from db.gaps import report_unusable
 from db.messages import Trade, trade_lines
 from db.postgres import Cursor, RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
@@ -50,6 +51,8 @@ class Outcome:
 
 
 def _insert(cursor: Cursor, rows: Sequence[Record]) -> int:
+    if not rows:
+        return 0
     if isinstance(rows[0], Trade):
         return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade))).new
     if isinstance(rows[0], CandleRow):
@@ -130,6 +133,7 @@ class Filler:
     def _store_batch(self, task: BackfillTask, batch: HistoryBatch) -> None:
         def work(cursor: Cursor) -> int:
             new = _insert(cursor, batch.rows)
+            self._report_refused(cursor, task.asked, batch)
             remember(cursor, task.asked, BackfillProgress(batch.position, finished=False), self._clock())
             return new
 
@@ -140,7 +144,16 @@ class Filler:
         self.outcome.read += len(batch.rows)
         self.outcome.new += new
 
+    def _report_refused(self, cursor: Cursor, asked: Backfill, batch: HistoryBatch) -> None:
+        """Make the ids of trades that cannot be used unfillable gaps."""
+        near = time_of(batch.rows[-1]) if batch.rows else asked.start
+        for kind in {refused.kind for refused in batch.refused}:
+            ids = [(refused.trade_id, near) for refused in batch.refused if refused.kind == kind]
+            report_unusable(cursor, asked.source, asked.symbol, ids, kind, self._clock())
+
     def _check_age(self, rows: Sequence[Record]) -> None:
+        if not rows:
+            return
         limit = self._limits.get(_TABLES[type(rows[0])])
         if limit is not None and (oldest := min(map(time_of, rows))) < limit.since:
             del self._limits[_TABLES[type(rows[0])]]  # one warning per table is enough

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -10,8 +10,10 @@ from pathlib import Path
 
 from config.settings import Settings
 from config.venues import VENUES
+from db.admission import Refusals
 from db.instruments import Instrument
 from db.intervals import INTERVALS
+from db.timestamps import utc_now
 from jobs.backfill.recordings import inspect
 from jobs.backfill.tasks import BackfillTask, candle_tasks, file_task, trade_tasks
 from jobs.feeds.base import SourceError
@@ -46,6 +48,7 @@ class Notes:
     def __init__(self) -> None:
         self._lines: dict[str, tuple[int, str]] = {}  # file -> number of bad lines, fault of the first
         self._files: dict[str, str] = {}
+        self._histories: list[tuple[str, Refusals]] = []
 
     @property
     def failed(self) -> bool:
@@ -61,9 +64,14 @@ class Notes:
         """Note a file that was given up."""
         self._files[file] = reason
 
+    def history(self, title: str, refused: Refusals) -> None:
+        """Note the refusals of a history, which are counted while it is read."""
+        self._histories.append((title, refused))
+
     def sentences(self) -> list[str]:
         """All faults as sentences for the operator."""
         skipped = [f"{file}: {count} bad lines skipped; the first is {first}" for file, (count, first) in self._lines.items()]
+        skipped += [f"{title}: {refused}" for title, refused in self._histories if len(refused)]
         return skipped + [f"{file}: {reason}" for file, reason in self._files.items()]
 
 
@@ -91,7 +99,9 @@ def check(request: Request, settings: Settings, now: datetime) -> None:
             raise BadOption(name.upper(), f"needed for --source {request.source}, in the environment or in .env")
 
 
-def tasks(request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes) -> list[BackfillTask]:
+def tasks(
+    request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes, clock: Callable[[], datetime] = utc_now
+) -> list[BackfillTask]:
     """The tasks of a request that `check` has passed; `notes` receives the faults of files.
 
     Raises `BadOption` for an instrument that the source does not have.
@@ -104,7 +114,8 @@ def tasks(request: Request, settings: Settings, instruments: Sequence[Instrument
     option = "--instrument" if request.instruments else (row.venue.symbols_setting or "").upper()
     wanted = request.instruments or row.instruments(settings, instruments)
     _known(wanted, existing, option, f"an instrument of {row.venue.title}")
-    history = row.history(settings)
+    history = row.history(settings, clock)
+    notes.history(row.venue.title, history.refused)
     if row.venue.history == "trades":
         return trade_tasks(request.source, history, _once(wanted), request.start, request.end)
     intervals = _once(request.intervals) or list(INTERVALS)

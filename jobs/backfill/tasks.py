@@ -20,7 +20,7 @@ from db.candles import CandleRow
 from db.prices import PriceRow
 from db.timestamps import format_time, parse_time
 from jobs.backfill.recordings import Record, Recording, read
-from jobs.feeds.base import BadInput, CandleHistory, TradeHistory, as_source_error
+from jobs.feeds.base import BadInput, CandleHistory, RefusedTrade, TradeHistory, as_source_error
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,14 @@ MAX_ROWS_PER_BATCH = 5_000  # of a recorded file
 
 @dataclass(frozen=True, slots=True)
 class HistoryBatch:
-    """Rows of one kind. With them, the task is stored up to `position`, a `share` (0 … 1) of it."""
+    """Rows of one kind, possibly none. With them, the task is stored up to `position`, a `share`
+    (0 … 1) of it. `refused` are trades that cannot be used.
+    """
 
     rows: Sequence[Record]
     position: str
     share: float
+    refused: Sequence[RefusedTrade] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +53,24 @@ class BackfillTask:
 def trade_tasks(source: str, history: TradeHistory, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
     """One task per symbol: its trades with `start` <= time < `end`.
 
-    The position is the id of the last stored trade.
+    The position is the largest id of the last stored page. The batches end only if the end of the
+    history is proven: by the history itself, or by a trade at or beyond `end`.
     """
 
     def batches(symbol: str, position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         first = history.first_id_at(symbol, start, stop) if position is None else int(position) + 1
         if first is None:
             return
-        limit = format_time(end)
+        limit, share = format_time(end), 0.0
         for page in history.trades(symbol, first, stop):
-            if rows := [trade for trade in page if trade.time < limit]:
-                yield HistoryBatch(rows, str(rows[-1].trade_id), _share(rows[-1].time, start, end))
-            if len(rows) < len(page):
+            rows = [trade for trade in page.trades if trade.time < limit]
+            beyond = len(rows) < len(page.trades)
+            refused = [each for each in page.refused if not beyond or (rows and each.trade_id < rows[-1].trade_id)]
+            if rows:
+                share = _share(rows[-1].time, start, end)
+            if rows or not beyond:
+                yield HistoryBatch(rows, str(rows[-1].trade_id if beyond else page.last_id), share, refused)
+            if beyond:
                 return
 
     return [_task(source, symbol, "", start, end, batches, symbol) for symbol in symbols]
@@ -72,13 +81,14 @@ def candle_tasks(
 ) -> list[BackfillTask]:
     """One task per instrument and interval: its candles with `start` <= start time < `end`.
 
-    The position is the end of the last stored candle.
+    The position is the end of the last candle of the last stored page. The batches end only if the
+    end of the history is proven.
     """
 
     def batches(wanted: tuple[str, str], position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
         since = start if position is None else parse_time(position)
         for page in history.candles(*wanted, since, end, stop):
-            yield HistoryBatch(page, page[-1].end_time, _share(page[-1].end_time, start, end))
+            yield HistoryBatch(page.candles, page.reached, _share(page.reached, start, end))
 
     wanted = [(instrument, interval) for instrument in instruments for interval in intervals]
     return [_task(source, *each, start, end, batches, each) for each in wanted]

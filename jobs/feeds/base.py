@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -18,6 +19,7 @@ import httpx
 import websockets
 
 from config.pacing import backoff
+from db.admission import Mode, Refusals
 from db.candles import CandleRow, Ohlc
 from db.decimals import is_decimal
 from db.messages import Tick, Trade
@@ -53,6 +55,8 @@ class Source(ABC, Generic[Raw]):
 
     name: str
     stale_after: float | None = None
+    mode: Mode = "live"  # in which its records are admitted
+    note_bad: Callable[[ValueError], None] = staticmethod(lambda error: None)  # set by `Ingest`
 
     @abstractmethod
     def fetch(self, stop: threading.Event) -> Generator[Raw, None, None]:
@@ -64,30 +68,82 @@ class Source(ABC, Generic[Raw]):
 
     @abstractmethod
     def parse(self, raw: Raw) -> Sequence[Tick | Trade]:
-        """The ticks and trades of one arrival, in order, possibly none. Pure.
+        """The ticks and trades of one arrival, in order, possibly none.
 
-        Invalid messages among valid ones are skipped and logged.
+        Pure. Only the format is checked: `note_bad` is called with the fault of every message that
+        cannot be read. `Ingest` checks the values.
         """
+
+    def prices(self, raw: Raw, trades: Sequence[Trade]) -> Sequence[Tick]:
+        """The ticks that the admitted trades of an arrival make. Pure."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedTrade:
+    """A trade of a history that cannot be used: its id and the kind of its refusal."""
+
+    trade_id: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class TradePage:
+    """One page of a history, read item by item.
+
+    `trades` are the admitted trades, by id. `refused` are the others that have a readable id.
+    `last_id` is the largest id on the page, refused trades included.
+    """
+
+    trades: Sequence[Trade]
+    refused: Sequence[RefusedTrade]
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class CandlePage:
+    """One page of a history, read item by item.
+
+    `candles` are the admitted candles, oldest first. `reached` is the end of the last candle on the
+    page in contract form, refused candles included.
+    """
+
+    candles: Sequence[CandleRow]
+    reached: str
 
 
 class TradeHistory(Protocol):
-    """The past trades of an exchange, by id. Every method raises `SourceError` or `Stopped`."""
+    """The past trades of an exchange, by id. Every method raises `SourceError` or `Stopped`.
+
+    `refused` counts the trades that were left out.
+    """
+
+    refused: Refusals
 
     def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
         """The id of the first trade at or after `moment`; None if there is none yet."""
 
-    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
-        """Pages of the trades from `first_id` to `last_id`, or to the newest trade; no page is
-        empty.
+    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[TradePage]:
+        """Pages of the trades from `first_id` to `last_id`, or to the newest trade.
+
+        The iterator ends only if the history has proven its end: by an empty page, or by an id at
+        or beyond `last_id`.
         """
 
 
 class CandleHistory(Protocol):
-    """The past candles of a broker, by time. Every method raises `SourceError` or `Stopped`."""
+    """The past candles of a broker, by time. Every method raises `SourceError` or `Stopped`.
 
-    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[list[CandleRow]]:
-        """Pages of the complete candles with `start` <= start time < `end`, oldest first; no page
-        is empty.
+    `refused` counts the candles that were left out.
+    """
+
+    refused: Refusals
+
+    def candles(self, instrument: str, interval: str, start: datetime, end: datetime, stop: threading.Event) -> Iterator[CandlePage]:
+        """Pages of the complete candles with `start` <= start time < `end`, oldest first.
+
+        The iterator ends only if the history has proven its end: by an empty page, or by a candle
+        at or beyond `end`. Raises `Unproven` if the history has no more at present.
         """
 
     def close(self) -> None:
@@ -138,6 +194,13 @@ class SourceError(Exception):
         super().__init__(message)
         self.fatal = fatal
         self.retry_after = retry_after
+
+
+class Unproven(SourceError):
+    """The history has no more at present, and its end is not proven."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, fatal=False)
 
 
 class BadInput(Exception):

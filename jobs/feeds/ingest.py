@@ -7,15 +7,18 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
 
+from db.admission import MAX_AHEAD_SECONDS
+from db.admitted import AdmittedQuotes, AdmittedTrades
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
 from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, retry_delay
+from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import ReportBus, Reporter, Status
 from jobs.runtime.threads import LongLivedThread
 
@@ -44,8 +47,8 @@ class IngestBus(PriceBus, ReportBus, Protocol):
 class Ingest:
     """One source, from its first connection until `stop`, its end, or a fatal error.
 
-    Each batch is published again under the same id until the bus accepts it. The source waits
-    meanwhile.
+    Records are checked before they are published. Each batch is published again under the same id
+    until the bus accepts it. The source waits meanwhile.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Ingest:
         source: Source[Any],
         bus: PriceBus,
         status: Status,
+        admission: SourceAdmission,
         *,
         max_attempts: int,
         jitter: Callable[[], float] = random.random,
@@ -61,14 +65,16 @@ class Ingest:
         self._source = source
         self._bus = bus
         self._status = status
+        self._admission = admission
+        source.note_bad = admission.note_bad
         self._max_attempts = max_attempts
         self._jitter = jitter
         self._monotonic = monotonic
         self._publisher = f"{source.name}#{uuid.uuid4().hex}"  # batch ids differ from those of every earlier run
         self._batches = 0
         # the batch, number `_batches`, that the bus has not accepted yet
-        self._pending: list[Tick] = []
-        self._pending_trades: list[Trade] = []
+        self._pending = AdmittedQuotes()
+        self._pending_trades = AdmittedTrades()
         self._failures = 0  # of the source in a row, since the last accepted batch
         self._full_at: float | None = None  # time of the last refusal by a full bus in this episode
 
@@ -96,15 +102,26 @@ class Ingest:
         with closing(self._source.fetch(stop)) as raws:
             for raw in raws:
                 self._status.note_activity()
-                if said := self._source.parse(raw):
+                self._admit(raw)
+                if self._pending or self._pending_trades:
                     self._batches += 1
-                    self._pending = [each for each in said if isinstance(each, Tick)]
-                    self._pending_trades = [each for each in said if isinstance(each, Trade)]
                     self._offer(stop)
                 else:
                     self._accepted()  # a heartbeat: the connection is alive, and nothing is to be published
                 if stop.is_set():
                     return
+
+    def _admit(self, raw: Any) -> None:
+        """Make the admitted records of an arrival the pending batch."""
+        items = self._source.parse(raw)
+        if not items:
+            return
+        self._admission.begin()
+        trades = self._admission.trades([each for each in items if isinstance(each, Trade)])
+        quotes = [each for each in items if isinstance(each, Tick)]
+        self._pending = self._admission.quotes([*quotes, *self._source.prices(raw, trades)])
+        self._pending_trades = trades
+        self._admission.end(len(trades) + len(self._pending))
 
     def _delay_after(self, failure: SourceError) -> float:
         """Note a transient failure; return the seconds until the next attempt."""
@@ -146,16 +163,18 @@ class Ingest:
     def _accepted(self) -> None:
         if self._pending or self._pending_trades:
             self._status.count(len(self._pending), len(self._pending_trades))
-        self._pending, self._pending_trades = [], []
+            self._pending, self._pending_trades = AdmittedQuotes(), AdmittedTrades()
         self._failures = 0
         if self._full_at is not None and self._monotonic() - self._full_at < FULL_EPISODE_SECONDS:
             return
         self._full_at = None
-        self._status.change(State.LIVE)
+        self._status.enter_live()
 
 
 class Ingestion:
     """All sources of a process, one thread each, and the thread that reports their states.
+
+    `kinds` maps the existing instruments to their kinds.
 
     `link_changed` is called with the name of a source when it connects or disconnects, in that
     source's thread. `thread_failed` is called with the name of a thread that ended unexpectedly.
@@ -166,8 +185,10 @@ class Ingestion:
         sources: Sequence[Source[Any]],
         bus: IngestBus,
         *,
+        kinds: Mapping[str, str],
         max_attempts: int,
         clock: Callable[[], datetime],
+        max_ahead_seconds: int = MAX_AHEAD_SECONDS,
         link_changed: Callable[[str], None] = lambda name: None,
         thread_failed: Callable[[str], None] = lambda name: None,
     ) -> None:
@@ -176,7 +197,10 @@ class Ingestion:
         self.statuses = [
             Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed) for source in sources
         ]
-        runs = [Ingest(source, bus, status, max_attempts=max_attempts) for source, status in zip(sources, self.statuses, strict=True)]
+        runs = []
+        for source, status in zip(sources, self.statuses, strict=True):
+            admission = SourceAdmission(status, kinds, clock, mode=source.mode, max_ahead_seconds=max_ahead_seconds)
+            runs.append(Ingest(source, bus, status, admission, max_attempts=max_attempts))
         self._threads = [
             # The thread of a source that has ended, or is down for good, returns early.
             LongLivedThread(

@@ -14,6 +14,7 @@ from db.postgres import Store
 from jobs.feeds.base import SourceError, State
 from jobs.feeds.ingest import Ingest
 from jobs.feeds.replay import ReplaySource
+from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Status
 
 
@@ -42,25 +43,32 @@ class _CountedBus:
 
 
 def play(
-    source: ReplaySource, bus: Publisher, *, taken: Callable[[int], None], clock: Callable[[], datetime], stop: threading.Event
+    source: ReplaySource,
+    bus: Publisher,
+    kinds: Mapping[str, str],
+    *,
+    taken: Callable[[int], None],
+    clock: Callable[[], datetime],
+    stop: threading.Event,
 ) -> None:
     """Publish the recording to its end, or until `stop`; call `taken` with the size of each
     accepted batch.
 
-    Waits while the bus is unavailable or full. Raises `SourceError` if the recording cannot be
-    played.
+    `kinds` maps the existing instruments to their kinds. Waits while the bus is unavailable or full.
+    Raises `SourceError` if the recording cannot be played.
     """
     status = Status(source.name, clock, threading.Event())
-    Ingest(source, _CountedBus(bus, taken), status, max_attempts=1).run(stop)
+    admission = SourceAdmission(status, kinds, clock, mode=source.mode)
+    Ingest(source, _CountedBus(bus, taken), status, admission, max_attempts=1).run(stop)
     if status.state is State.DOWN:
         raise SourceError(str(status.report()["detail"]), fatal=True)
 
 
-def symbols(database_url: str) -> list[str]:
-    """The instruments that a recording may hold. Raises `StoreError`."""
+def kinds_of_instruments(database_url: str) -> dict[str, str]:
+    """Every instrument that a recording may hold, with its kind. Raises `StoreError`."""
     store = Store(database_url, application="tickwire-replay")
     try:
         with store.transaction() as cursor:
-            return [instrument.symbol for instrument in all_instruments(cursor)]
+            return {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
     finally:
         store.close()

@@ -62,6 +62,8 @@ class ReplaySource(Source[tuple[Row, ...]]):
     symbol is bad.
     """
 
+    mode = "recorded"
+
     def __init__(self, spec: SourceSpec, instruments: Collection[str], *, monotonic: Callable[[], float] = time.monotonic) -> None:
         if spec.file is None:
             raise ValueError("a replay needs a file")

@@ -17,6 +17,7 @@ from jobs.feeds.base import State
 
 log = logging.getLogger(__name__)
 
+AHEAD_SECONDS = 30.0  # of refused times ahead of the clock, after which a source is stale
 REPORT_SECONDS = 4.0  # health takes a process without a report for a few of these periods for dead
 
 _LEVELS = {State.BACKING_OFF: logging.WARNING, State.STALE: logging.WARNING, State.DOWN: logging.ERROR}
@@ -60,6 +61,9 @@ class Status:
         self._last_tick: datetime | None = None
         self._ticks = 0
         self._detail: str | None = None
+        self._refused: dict[str, int] = {}  # kind of refusal -> records since the start
+        self._ahead_since: float | None = None  # first refusal of a time ahead of the clock since the last admitted record
+        self._clock_fault: str | None = None
 
     def change(self, state: State, detail: str | None = None) -> None:
         """Enter `state`; log it if it is a new one."""
@@ -82,6 +86,33 @@ class Status:
         """Note that the source sent something, possibly a heartbeat."""
         self._active_at = self._monotonic()
 
+    def enter_live(self) -> None:
+        """Enter the state `live`, or stay `stale` while the source's times are ahead of the clock."""
+        if self._clock_fault is None:
+            self.change(State.LIVE)
+        else:
+            self.change(State.STALE, self._clock_fault)
+
+    def note_admitted(self) -> None:
+        """Note that a record was admitted: the clocks agree."""
+        self._ahead_since = self._clock_fault = None
+
+    def note_ahead(self, seconds: float) -> None:
+        """Note that no record of an arrival was admitted because of times `seconds` ahead."""
+        now = self._monotonic()
+        if self._ahead_since is None:
+            self._ahead_since = now
+        if now - self._ahead_since >= AHEAD_SECONDS:
+            detail = f"the source's times are {seconds:.0f} s ahead of this machine's clock: check the clock"
+            if self._clock_fault is None:
+                log.error("the source's times are ahead of this machine's clock", extra={"source": self.name, "detail": detail})
+            self._clock_fault = detail
+
+    def count_refused(self, kind: str) -> None:
+        """Count a record that was left out."""
+        with self._lock:
+            self._refused[kind] = self._refused.get(kind, 0) + 1
+
     def check_silence(self) -> None:
         """Make a live source stale if it has been silent for longer than `stale_after`."""
         if self._stale_after is not None and self.state is State.LIVE:
@@ -97,9 +128,10 @@ class Status:
             self._last_tick = self._clock()
 
     def report(self) -> dict[str, Any]:
-        """`{"state", "since", "last_tick", "ticks", "trades", "detail"}`.
+        """`{"state", "since", "last_tick", "ticks", "trades", "refused", "detail"}`.
 
         `last_tick` is the time at which the bus last accepted one, not the time of the tick.
+        `refused` has the number of records that were left out, by kind.
         """
         with self._lock:
             return {
@@ -108,6 +140,7 @@ class Status:
                 "last_tick": None if self._last_tick is None else format_time(self._last_tick),
                 "ticks": self._ticks,
                 "trades": self._trades,
+                "refused": dict(self._refused),
                 "detail": self._detail,
             }
 

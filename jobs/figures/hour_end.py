@@ -15,7 +15,7 @@ from db.instruments import all_instruments
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
 from jobs.figures.hours import HOUR
-from jobs.gaps.candles import AFTER_THE_HOUR
+from jobs.gaps.candles import AFTER_THE_HOUR, complete_so_far
 from jobs.runtime.context import JobContext
 from jobs.venues import VenueParts, configured
 
@@ -90,13 +90,13 @@ def _fetch(row: VenueParts[Any], context: JobContext, as_of: datetime) -> Source
     with context.store.transaction() as cursor:
         symbols = row.instruments(context.settings, all_instruments(cursor))
         ends = {symbol: parse_time(end) for symbol, end in latest_ends(cursor, name, "1h").items()}
-    with closing(row.history(context.settings)) as history:
+    with closing(row.history(context.settings, context.clock)) as history:
         for symbol in symbols:
             start = max(as_of - OANDA_FIRST_SPAN, min(ends.get(symbol, as_of - OANDA_FIRST_SPAN), as_of - _HOURS_AGAIN))
             try:
-                for page in history.candles(symbol, "1h", start, as_of, context.stop):
+                for page in complete_so_far(history.candles(symbol, "1h", start, as_of, context.stop)):
                     with context.store.transaction() as cursor:
-                        insert_candles(cursor, page)
+                        insert_candles(cursor, page.candles)
             except SourceError as error:
                 if not error.fatal:
                     return error  # the other instruments would fail too

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 import orjson
 
+from db.admission import Window, open_windows
+from db.admitted import admit_quotes
 from db.alerts import Subject
 from db.candles import closing_quotes
 from db.instruments import all_instruments
@@ -26,6 +29,8 @@ from jobs.figures.alerts import Seen, publish_alerts, raise_alerts
 from jobs.figures.hour_end import complete_hours
 from jobs.figures.hours import HOUR, Hours, by_kind
 from jobs.runtime.context import JobContext
+
+log = logging.getLogger(__name__)
 
 WINDOW = 24  # candles of every estimator, including the alert's
 ALERT = "alert"  # the estimator's name of the alert's volatility
@@ -48,7 +53,7 @@ def hourly_job(context: JobContext, as_of: datetime) -> int:
         write_volatility(cursor, rows)
         seen = {(row.symbol, ""): Seen(row.volatility, row.volatility) for row in rows if row.estimator == ALERT}
         raise_alerts(cursor, "volatility", seen, _rules(context), as_of, _message)
-    _publish_prices(context, quotes, as_of)
+    _publish_prices(context, quotes, as_of, {instrument.symbol: instrument.kind for instrument in instruments})
     publish_alerts(context.store, context.bus, context.clock)
     for data_type, names in (("hourly_candles", [quote[0] for quote in quotes]), ("volatility", sorted({row.symbol for row in rows}))):
         if names:
@@ -90,28 +95,38 @@ def volatilities(kind: str, hours: Hours, as_of: datetime) -> list[VolatilityRow
     ]
 
 
-def _publish_prices(context: JobContext, quotes: Sequence[tuple[str, str, str, str]], as_of: datetime) -> None:
+def _publish_prices(context: JobContext, quotes: Sequence[tuple[str, str, str, str]], as_of: datetime, kinds: Mapping[str, str]) -> None:
     """Publish the closing prices of the hour that are newer than the latest prices."""
+    limit = context.settings.source_max_ahead_seconds
+    windows = open_windows("live", kinds, context.clock(), max_ahead_seconds=limit)
     latest = context.bus.latest_prices([quote[0] for quote in quotes])
     moment = format_time(as_of)
     ticks = [
         Tick(symbol, bid=bid, ask=ask, mid=mid, time=moment, source=CLOSING)
         for symbol, bid, ask, mid in quotes
-        if symbol not in latest or _is_news(latest[symbol], mid, as_of)
+        if symbol not in latest or _is_news(latest[symbol], mid, as_of, windows[symbol])
     ]
-    if ticks:
+    admitted = admit_quotes(ticks, windows, _note_refused)
+    if admitted:
         # Another run for the same hour may publish other instruments, under another batch id.
-        which = zlib.crc32("".join(tick.instrument for tick in ticks).encode())
-        context.bus.publish_prices(ticks, f"{CLOSING}@{moment}/{which}")
+        which = zlib.crc32("".join(tick.instrument for tick in admitted).encode())
+        context.bus.publish_prices(admitted, f"{CLOSING}@{moment}/{which}")
 
 
-def _is_news(latest: bytes, close: str, as_of: datetime) -> bool:
+def _note_refused(tick: Tick, error: ValueError) -> None:
+    log.warning("a closing price is not published", extra={"symbol": tick.instrument, "reason": str(error)})
+
+
+def _is_news(latest: bytes, close: str, as_of: datetime, window: Window) -> bool:
     """True if the closing price is newer than the latest price, and different from it.
 
+    A latest price outside the window, which an older version has published, does not count.
     A price is never moved back, nor published again only because its hour has ended.
     """
     price = orjson.loads(latest)["price"]
     time = parse_time(price["time"])
+    if not window.contains(format_time(time)):
+        return True
     return time < as_of - HOUR or (time < as_of and Decimal(price["mid"]) != Decimal(close))
 
 

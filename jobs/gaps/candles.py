@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from config.pacing import Stopped
@@ -19,7 +19,7 @@ from db.instruments import all_instruments
 from db.intervals import INTERVALS, candle_end, candle_start
 from db.postgres import Store
 from db.timestamps import parse_time
-from jobs.feeds.base import CandleHistory, SourceError
+from jobs.feeds.base import CandleHistory, CandlePage, SourceError, Unproven
 
 log = logging.getLogger(__name__)
 
@@ -77,11 +77,11 @@ class CandleGaps:
 
     def _fetch(self, symbol: str, interval: str, stop: threading.Event) -> None:
         written = 0
-        for page in self._history.candles(symbol, interval, self._start(symbol, interval), self._clock(), stop):
+        for page in complete_so_far(self._history.candles(symbol, interval, self._start(symbol, interval), self._clock(), stop)):
             if stop.is_set():
                 raise Stopped
             with self._store.transaction() as cursor:
-                written += insert_candles(cursor, page).new
+                written += insert_candles(cursor, page.candles).new
         with self._store.transaction() as cursor:
             close_candles(cursor, self._source, symbol, interval, self._clock())
         if written:
@@ -111,6 +111,14 @@ class CandleGaps:
         if missing := expected(interval, start, now):
             with self._store.transaction() as cursor:
                 report_candles(cursor, self._source, symbol, interval, start, now, missing, reason, now)
+
+
+def complete_so_far(pages: Iterator[CandlePage]) -> Iterator[CandlePage]:
+    """The pages that the broker has at present, with or without a proof that no candle follows."""
+    try:
+        yield from pages
+    except Unproven as error:
+        log.debug("the broker has no more candles at present", extra={"reason": str(error)})
 
 
 def expected(interval: str, start: datetime, end: datetime) -> int:

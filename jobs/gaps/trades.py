@@ -16,11 +16,12 @@ from typing import Protocol
 from config.pacing import Stopped
 from db import topics
 from db.bus import BusError
-from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reopen, set_state
+from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reopen, report_unusable, set_state
 from db.messages import Trade, trade_lines
-from db.postgres import Store
+from db.postgres import Cursor, Store
+from db.timestamps import format_time
 from db.trades import insert_trades, latest_ids
-from jobs.feeds.base import SourceError, TradeHistory
+from jobs.feeds.base import SourceError, TradeHistory, TradePage
 
 log = logging.getLogger(__name__)
 
@@ -162,9 +163,12 @@ class TradeGaps:
             self._tails.discard(symbol)  # no trade is stored yet: the live stream begins
             return False
         try:
+            begun = format_time(self._clock())
             for number, (page, newest) in enumerate(self._store_pages(symbol, last + 1, None, stop), 1):
-                if newest > page[-1].trade_id:
+                if newest > page.last_id:
                     break  # the live stream has reached the store: the rest is a gap with two ends
+                if page.trades and page.trades[-1].time >= begun:
+                    break  # everything that was missing at the beginning is stored
                 if number == self._pages:
                     return True
         except SourceError as error:
@@ -199,22 +203,24 @@ class TradeGaps:
                 self._set(part, "unfillable", f"longer than {self._longest} trades: left to `manage.py backfill`")
                 continue
             try:
-                pages = sum(1 for _ in self._store_pages(part.symbol, part.hole.first_id, part.hole.last_id, stop))
+                pages = [page.refused for page, _ in self._store_pages(part.symbol, part.hole.first_id, part.hole.last_id, stop)]
             except SourceError as error:
                 self._give_up(part.symbol, error)
                 self._set(part, "open", str(error))
                 continue
-            left = self._narrow(part)
-            if pages == self._pages:
+            unusable = {refused.trade_id for page in pages for refused in page}
+            left = [each for each in self._narrow(part) if each.hole.missing > 1 or each.hole.first_id not in unusable]
+            if len(pages) == self._pages:
                 more = more or bool(left)
             else:
                 self._judge(left)
         return more
 
-    def _store_pages(self, symbol: str, first: int, last: int | None, stop: threading.Event) -> Iterator[tuple[list[Trade], int]]:
+    def _store_pages(self, symbol: str, first: int, last: int | None, stop: threading.Event) -> Iterator[tuple[TradePage, int]]:
         """Fetch and store up to `pages` pages, one transaction each.
 
-        Yields each page with the id of the symbol's last stored trade.
+        Trades that cannot be used become unfillable gaps. Yields each page with the id of the
+        symbol's last stored trade.
         """
         progress = _Progress(symbol, self._monotonic)
         try:
@@ -222,15 +228,23 @@ class TradeGaps:
                 if stop.is_set():
                     raise Stopped
                 with self._store.transaction() as cursor:
-                    stored = insert_trades(cursor, trade_lines(page)).new
-                    newest = latest_ids(cursor, [symbol])[symbol]
-                progress.add(stored, page[-1])
+                    stored = insert_trades(cursor, trade_lines(page.trades)).new if page.trades else 0
+                    self._report_refused(cursor, symbol, page)
+                    newest = latest_ids(cursor, [symbol]).get(symbol, 0)
+                if page.trades:
+                    progress.add(stored, page.trades[-1])
                 yield page, newest
                 if number == self._pages:
                     break
         finally:
             if progress.stored:
                 log.info("missing trades are stored", extra={"source": self._source, "symbol": symbol, "trades": progress.stored})
+
+    def _report_refused(self, cursor: Cursor, symbol: str, page: TradePage) -> None:
+        near = page.trades[-1].time if page.trades else format_time(self._clock())
+        for kind in {refused.kind for refused in page.refused}:
+            ids = [(refused.trade_id, near) for refused in page.refused if refused.kind == kind]
+            report_unusable(cursor, self._source, symbol, ids, kind, self._clock())
 
     def _judge(self, left: Sequence[Gap]) -> None:
         """Close the gaps that the exchange's history lacks, as soon as they are older than

@@ -10,27 +10,29 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, TypeVar
 
 import orjson
 
-from config.pacing import Outage
+from config.pacing import Outage, Throttle
 from config.venues import trade_venues
 from db import topics
+from db.admission import MAX_AHEAD_SECONDS, UNREADABLE, NotAdmitted, Refusals, Windows, check_quote, open_windows
+from db.admitted import admit_lines
 from db.bus import BusError, WriterQueue
-from db.decimals import is_decimal
+from db.instruments import all_instruments
 from db.messages import Entry, TradeLines
 from db.postgres import Cursor, RowError, Store, StoreError
 from db.prices import PriceRow, insert_prices
-from db.timestamps import parse_time
+from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
-from jobs.feeds.base import plausible_time, retry_delay
+from jobs.feeds.base import retry_delay
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,6 @@ _LONGEST_BLOCK_MS = 500
 _LAST_BATCHES_SECONDS = 5.0
 _LAST_BATCHES_PAUSE = 0.1  # between two attempts after a stop
 _LONGEST_DELAY = 5.0
-
-_NAME = re.compile(r"[A-Za-z0-9_.:-]{1,32}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,19 @@ class StoreQueue(ABC, Generic[Item]):
 
 
 class PriceQueue(StoreQueue[Entry]):
-    """The stream of prices, one price per entry."""
+    """The stream of prices, one price per entry.
+
+    Each price is checked again with the publisher's reading of its clock, so that the store refuses
+    only entries that the bus did not check.
+    """
 
     channel = topics.PRICES
     most = MAX_ENTRIES_PER_TRANSACTION
 
-    def __init__(self, bus: WriterQueue) -> None:
+    def __init__(self, bus: WriterQueue, *, max_ahead_seconds: int = MAX_AHEAD_SECONDS) -> None:
         self._bus = bus
+        self._max_ahead_seconds = max_ahead_seconds
+        self.refused: Refusals = _RefusedEntries(topics.PRICES)
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Entry]:
         return self._bus.read_unstored(topics.PRICES, count, wait_ms, again=again)
@@ -97,24 +103,45 @@ class PriceQueue(StoreQueue[Entry]):
         return len(entries)
 
     def store(self, cursor: Cursor, entries: Sequence[Entry]) -> None:
-        if rows := [row for entry in entries if (row := to_row(entry)) is not None]:
+        kinds = _kinds(cursor)
+        found: dict[tuple[str, str], Windows] = {}  # source and time of the publish -> windows
+        rows = []
+        for entry in entries:
+            try:
+                row = to_row(entry)
+                key = entry.source, row.received
+                if key not in found:
+                    found[key] = self._windows(kinds, *key)
+                check_quote(row, found[key][row.instrument])
+            except ValueError as error:
+                self.refused.add(entry.id.decode(), error)
+            else:
+                rows.append(row)
+        if rows:
             insert_prices(cursor, rows, trade_venues())
 
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
 
+    def _windows(self, kinds: Mapping[str, str], source: str, received: str) -> Windows:
+        return open_windows("live", kinds, parse_time(received), source=source, max_ahead_seconds=self._max_ahead_seconds)
+
 
 class TradeQueue(StoreQueue[TradeLines]):
     """The stream of trades, many per entry.
 
-    Trades pass as the text that COPY takes, and are not parsed.
+    Trades pass as the text that COPY takes. Entries that the bus has not checked, as older versions
+    left them, are checked here.
     """
 
     channel = topics.TRADES
     most = 20
 
-    def __init__(self, bus: WriterQueue) -> None:
+    def __init__(self, bus: WriterQueue, clock: Callable[[], datetime], *, max_ahead_seconds: int = MAX_AHEAD_SECONDS) -> None:
         self._bus = bus
+        self._clock = clock
+        self._max_ahead_seconds = max_ahead_seconds
+        self.refused: Refusals = _RefusedEntries(topics.TRADES)
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
         return self._bus.read_unstored_trades(count, wait_ms, again=again)
@@ -123,10 +150,42 @@ class TradeQueue(StoreQueue[TradeLines]):
         return sum(entry.trades for entry in entries)
 
     def store(self, cursor: Cursor, entries: Sequence[TradeLines]) -> None:
-        insert_trades(cursor, b"".join(entry.lines for entry in entries))
+        if all(entry.admitted for entry in entries):
+            lines = b"".join(entry.lines for entry in entries)
+        else:
+            windows = open_windows("live", _kinds(cursor), self._clock(), max_ahead_seconds=self._max_ahead_seconds)
+            lines = b"".join(entry.lines if entry.admitted else self._checked(entry, windows) for entry in entries)
+        if lines:
+            insert_trades(cursor, lines)
 
     def acknowledge(self, entries: Sequence[TradeLines]) -> None:
         self._bus.forget_trades(entries)
+
+    def _checked(self, entry: TradeLines, windows: Windows) -> bytes:
+        place = entry.id.decode()
+        return admit_lines(entry.lines, windows, lambda line, error: self.refused.add(place, error))
+
+
+class _RefusedEntries(Refusals):
+    """The records of one stream that are not stored, with one log line per kind and minute."""
+
+    def __init__(self, channel: str) -> None:
+        super().__init__()
+        self._channel = channel
+        self._throttle = Throttle(monotonic=time.monotonic)
+
+    def add(self, place: str, error: ValueError) -> None:
+        super().add(place, error)
+        kind = error.kind if isinstance(error, NotAdmitted) else UNREADABLE
+        if (count := self._throttle.due(kind)) is not None:
+            log.error(
+                "record is not stored (repeats suppressed for 60 s)",
+                extra={"channel": self._channel, "entry": place, "kind": kind, "reason": str(error), "count": count},
+            )
+
+
+def _kinds(cursor: Cursor) -> dict[str, str]:
+    return {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
 
 
 class Writer(Generic[Item]):
@@ -221,20 +280,15 @@ class Writer(Generic[Item]):
         return entries
 
 
-def to_row(entry: Entry) -> PriceRow | None:
-    """The row of a stream entry; None (logged) if the entry is not a price."""
+def to_row(entry: Entry) -> PriceRow:
+    """The row of a stream entry. Raises `ValueError` if the entry is not a price."""
     try:
         body = orjson.loads(entry.body)
         price = body["price"]
-        decimals = (price["bid"], price["ask"], price["mid"], *([entry.volume] if entry.volume else []))
-        if not all(is_decimal(text) for text in decimals):
-            raise ValueError(f"not a price: {price}")
-        if not _NAME.fullmatch(body["instrument"]):
-            raise ValueError(f"not an instrument: {body['instrument']!r}")
         return PriceRow(
             instrument=body["instrument"],
-            time=plausible_time(parse_time(price["time"])),
-            received=plausible_time(parse_time(body["timestamp"])),
+            time=format_time(parse_time(price["time"])),
+            received=format_time(parse_time(body["timestamp"])),
             bid=price["bid"],
             ask=price["ask"],
             mid=price["mid"],
@@ -243,6 +297,5 @@ def to_row(entry: Entry) -> PriceRow | None:
             epoch=entry.epoch,
             seq=entry.seq,
         )
-    except (ValueError, KeyError, TypeError) as error:
-        log.error("entry is not a price and is not stored", extra={"entry": entry.id.decode(), "reason": str(error)})
-        return None
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a price: {type(error).__name__} {error}") from None

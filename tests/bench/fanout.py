@@ -107,6 +107,7 @@ def run_all(place: Ground, options: Options) -> Iterator[Run]:
     A round runs each shape on its peers. The order of the peers rotates from round to round.
     """
     bus = Bus(place.redis_url, lambda: datetime.now(UTC))
+    bus.set_instruments(dict.fromkeys(place.instruments, "fx"))
     plan = [
         (number, SHAPES[shape], PEERS[peer])
         for number in range(options.rounds)

@@ -48,8 +48,9 @@ def settings_of_all(servers: Servers, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module")
-def feed(settings_of_all: Settings) -> Iterator[Bus]:
+def feed(settings_of_all: Settings, servers: Servers) -> Iterator[Bus]:
     bus = Bus(str(settings_of_all.redis_url), lambda: datetime.now(UTC))
+    bus.set_instruments(servers.kinds)
     yield bus
     bus.close()
 

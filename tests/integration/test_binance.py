@@ -47,7 +47,9 @@ class Feed:
         self.link_changes = 0
         self._bus = bus
         self._redis = raw_redis
-        self._ingestion = Ingestion([source], bus, max_attempts=10, clock=clock, link_changed=self._link_changed)
+        self._ingestion = Ingestion(
+            [source], bus, kinds=dict.fromkeys(source._symbols, "crypto"), max_attempts=10, clock=clock, link_changed=self._link_changed
+        )
 
     def _link_changed(self, name: str) -> None:
         assert name == "binance"
@@ -116,7 +118,7 @@ def missing_from(got: list[Trade], expected: list[Trade], exchange: BinanceStand
     for (absent, symbol), run in itertools.groupby(expected, key=lambda trade: (trade not in seen, trade.symbol)):
         hole = [trade.trade_id for trade in run]
         if absent:
-            found += itertools.chain(*history.trades(symbol, hole[0], STOP, last_id=hole[-1]))
+            found += [trade for page in history.trades(symbol, hole[0], STOP, last_id=hole[-1]) for trade in page.trades]
     return found
 
 
@@ -297,7 +299,9 @@ def test_garbage_is_skipped_and_counted(held: BinanceStandIn, feed: Callable[...
     assert got == Counter(held.expected())
     assert brought.source.garbage["not JSON"] == 3
     assert brought.source.garbage.pop("useless book ticker", 0) <= 1  # nobody looks at it where a newer one came with it
-    assert sum(brought.source.garbage.values()) == 11
+    assert sum(brought.source.garbage.values()) == 9
+    refused = brought._ingestion.statuses[0].report()["refused"]
+    assert (refused["not_a_decimal"], refused["unknown_instrument"]) == (2, 1)  # which can be read
 
 
 def test_incomplete_message_costs_only_that_message(held: BinanceStandIn, feed: Callable[..., Feed]) -> None:
@@ -328,7 +332,7 @@ def test_skipped_trades_are_in_the_history_and_lost_ones_are_not(held: BinanceSt
     assert len(got) == 2975
     assert len(held.expected()) == 2995
     assert_once_and_whole(list(got), held.expected(), held)
-    around = [trade.trade_id for page in history_of(held).trades("BTCUSDT", 1_000_000, STOP, last_id=1_000_009) for trade in page]
+    around = [trade.trade_id for page in history_of(held).trades("BTCUSDT", 1_000_000, STOP, last_id=1_000_009) for trade in page.trades]
     assert around == list(range(1_000_005, 1_000_010))
     assert list(history_of(held).trades("BTCUSDT", 1_000_000, STOP, last_id=1_000_004)) == []
 
@@ -355,16 +359,16 @@ def asked(exchange: BinanceStandIn) -> int:
 def test_whole_history_comes_in_pages(archive: BinanceStandIn) -> None:
     expected, before = recorded(archive, "BTCUSDT"), asked(archive)
     pages = list(history_of(archive).trades("BTCUSDT", 0, STOP))
-    assert [trade for page in pages for trade in page] == expected
-    assert [len(page) for page in pages] == [1000] * 9 + [757]
-    assert asked(archive) - before == 10
+    assert [trade for page in pages for trade in page.trades] == expected
+    assert [len(page.trades) for page in pages] == [1000] * 9 + [757]
+    assert asked(archive) - before == 11  # the last one proves the end
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 1), (5, 999), (5, 1000), (5, 1001), (1234, 2500), (6105, 1)])
 def test_part_of_the_history_ends_at_its_last_id(archive: BinanceStandIn, first: int, count: int) -> None:
     expected, before = recorded(archive, "ETHUSDT")[first : first + count], asked(archive)
     pages = list(history_of(archive).trades("ETHUSDT", expected[0].trade_id, STOP, last_id=expected[-1].trade_id))
-    assert [trade for page in pages for trade in page] == expected
+    assert [trade for page in pages for trade in page.trades] == expected
     assert asked(archive) - before == -(-count // 1000)
 
 
@@ -372,9 +376,9 @@ def test_history_beyond_the_newest_trade_is_empty(archive: BinanceStandIn) -> No
     newest = recorded(archive, "ETHUSDT")[-1].trade_id
     assert list(history_of(archive).trades("ETHUSDT", newest + 1, STOP)) == []
     assert list(history_of(archive).trades("ETHUSDT", newest + 1, STOP, last_id=newest)) == []
-    assert [trade.trade_id for page in history_of(archive).trades("ETHUSDT", newest, STOP, last_id=newest + 50) for trade in page] == [
-        newest
-    ]
+    assert [
+        trade.trade_id for page in history_of(archive).trades("ETHUSDT", newest, STOP, last_id=newest + 50) for trade in page.trades
+    ] == [newest]
 
 
 @pytest.mark.parametrize("refusal", [{"status": 429, "retry_after": 1}, {"status": 418, "retry_after": 1}, {"status": 502}])
@@ -382,7 +386,7 @@ def test_refusal_between_pages_is_waited_out(archive: BinanceStandIn, refusal: d
     got: list[Trade] = []
     begun = time.monotonic()
     for page in history_of(archive).trades("ETHUSDT", 0, STOP):
-        got += page
+        got += page.trades
         if len(got) == 3000:
             archive.control("refuse", **refusal)
     assert got == recorded(archive, "ETHUSDT")
@@ -391,9 +395,9 @@ def test_refusal_between_pages_is_waited_out(archive: BinanceStandIn, refusal: d
 
 def test_reset_between_pages_is_waited_out(archive: BinanceStandIn) -> None:
     pages = history_of(archive).trades("ETHUSDT", 0, STOP)
-    got = next(pages)
+    got = list(next(pages).trades)
     archive.control("vanish", seconds=0.3)
-    assert got + [trade for page in pages for trade in page] == recorded(archive, "ETHUSDT")
+    assert got + [trade for page in pages for trade in page.trades] == recorded(archive, "ETHUSDT")
 
 
 def test_history_of_an_unknown_symbol_is_a_fatal_error(archive: BinanceStandIn) -> None:
@@ -414,7 +418,7 @@ def test_repeated_page_of_trades_is_an_error(archive: BinanceStandIn) -> None:
 def test_history_reads_times_in_microseconds(archive: BinanceStandIn) -> None:
     archive.control("microseconds", on=True)
     try:
-        first = next(history_of(archive).trades("ETHUSDT", 0, STOP))
+        first = next(history_of(archive).trades("ETHUSDT", 0, STOP)).trades
         assert first == [trade for trade in archive.expected(microseconds=True) if trade.symbol == "ETHUSDT"][:1000]
     finally:
         archive.control("microseconds", on=False)
@@ -445,6 +449,6 @@ def test_history_stays_within_the_request_allowance(tmp_path: Path) -> None:
         weight = Weight(most=200, monotonic=clock.monotonic)
         history = BinanceHistory(JsonClient(exchange.rest_url, on_headers=weight.note_headers), weight)
         pages = list(history.trades("BTCUSDT", 0, clock))
-        assert sum(map(len, pages)) == 12_000
+        assert sum(len(page.trades) for page in pages) == 12_000
     # Nine requests are 225 of the 200; from then on a minute passes before each.
     assert clock.waits == [60] * 4

@@ -194,7 +194,7 @@ def test_unreachable_redis_raises_bus_error() -> None:
 
 
 def test_invalid_price_is_refused(bus: Bus) -> None:
-    with pytest.raises(ValueError, match="not a price"):
+    with pytest.raises(ValueError, match="not a decimal"):
         bus.cache_price("EUR_USD", bid="NaN", ask="1", mid="1", time="2025-11-18T12:30:00.000000Z")
 
 

@@ -14,7 +14,7 @@ from db.timestamps import format_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import JsonClient
 from jobs.feeds.oanda.history import OandaHistory
-from jobs.gaps.candles import CandleGaps
+from jobs.gaps.candles import CandleGaps, complete_so_far
 from jobs.gaps.filler import GapFiller
 from jobs.runtime.source_events import SourceEvents
 from tests.conftest import until
@@ -63,7 +63,11 @@ class Broker:
     def recorded(self, start: datetime) -> list[tuple[str, ...]]:
         """What the store should have from `start` to now."""
         pages = self.history.candles("EUR_USD", "1h", start, self.now, STOP)
-        return [(row.start_time, *row.mid, (row.bid or ("",))[0], (row.ask or ("",))[-1], row.volume) for page in pages for row in page]
+        return [
+            (row.start_time, *row.mid, (row.bid or ("",))[0], (row.ask or ("",))[-1], row.volume)
+            for page in complete_so_far(pages)
+            for row in page.candles
+        ]
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from db import topics
 from db.bus import Bus
 from db.messages import Trade
 from db.postgres import Store
-from jobs.feeds.base import SourceError
+from db.timestamps import utc_now
+from jobs.feeds.base import SourceError, TradePage
 from jobs.feeds.binance.history import BinanceHistory
 from jobs.feeds.http_json import JsonClient
 from jobs.gaps.trades import TradeGaps
@@ -97,7 +98,7 @@ def test_tail_ends_at_the_first_live_trade(store: Store, world: Callable[..., Wo
     put_trades(store, bitcoin[:100])
     pages = here.history.trades
 
-    def with_live(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
+    def with_live(*arguments: Any, **options: Any) -> Iterator[TradePage]:
         for page in pages(*arguments, **options):
             put_trades(store, bitcoin[2900:])
             yield page
@@ -217,7 +218,7 @@ def test_trades_stored_before_a_kill_are_not_fetched_again(store: Store, world: 
     put_trades(store, [bitcoin[0], bitcoin[-1]])
     pages = here.history.trades
 
-    def killed(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
+    def killed(*arguments: Any, **options: Any) -> Iterator[TradePage]:
         yield next(pages(*arguments, **options))
         raise KeyboardInterrupt
 
@@ -238,7 +239,7 @@ def test_stop_ends_a_fill_at_the_next_page(store: Store, world: Callable[..., Wo
     put_trades(store, [bitcoin[0], bitcoin[-1]])
     stop, pages = threading.Event(), here.history.trades
 
-    def stopping(*arguments: Any, **options: Any) -> Iterator[list[Trade]]:
+    def stopping(*arguments: Any, **options: Any) -> Iterator[TradePage]:
         for page in pages(*arguments, **options):
             yield page
             stop.set()
@@ -255,7 +256,7 @@ def test_trades_on_their_way_to_the_store_are_not_fetched(store: Store, bus: Bus
     put_trades(store, bitcoin[:100])
     bus.publish_trades(bitcoin[100:], "test/1")
     stop = threading.Event()
-    writer = threading.Thread(target=Writer(bus, store, BatchRule(100, 50), TradeQueue(bus)).run, args=(stop,))
+    writer = threading.Thread(target=Writer(bus, store, BatchRule(100, 50), TradeQueue(bus, utc_now)).run, args=(stop,))
     writer.start()
     here.fill(reconnected=True)
     stop.set()

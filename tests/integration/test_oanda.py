@@ -24,19 +24,22 @@ import pytest
 from config.pacing import Stopped
 from config.settings import Settings
 from db import topics
+from db.admission import Window, market_window
 from db.bus import Bus
 from db.candles import CandleRow
 from db.messages import Tick
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
-from db.timestamps import format_time, parse_time
+from db.timestamps import format_time, parse_time, utc_now
 from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import JsonClient
 from jobs.feeds.ingest import Ingest, Ingestion
 from jobs.feeds.oanda.history import OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource
 from jobs.feeds.oanda.wire import request_headers
+from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Reporter, Status
+from jobs.gaps.candles import complete_so_far
 from jobs.runtime.context import JobContext
 from jobs.services import _source_context
 from tests.conftest import until
@@ -71,13 +74,22 @@ def market(tmp_path: Path, quotes: list[Quoted]) -> Callable[[int], dict[str, Pa
     return first
 
 
+KINDS = {"EUR_USD": "fx", "USD_JPY": "fx"}
+
+
+def window() -> Window:
+    return market_window("live", "fx", utc_now())
+
+
 def source(oanda: OandaStandIn, *, token: str | None = None, silence: float = 15.0) -> OandaSource:
-    return OandaSource(oanda.url, oanda.account, token or oanda.token, ["EUR_USD", "USD_JPY"], latest_times={}, silence=silence)
+    return OandaSource(
+        oanda.url, oanda.account, token or oanda.token, ["EUR_USD", "USD_JPY"], latest_times={}, window=window, silence=silence
+    )
 
 
 @contextmanager
 def running(feed: OandaSource, bus: Bus, max_attempts: int = 10) -> Iterator[Ingestion]:
-    ingestion = Ingestion([feed], bus, max_attempts=max_attempts, clock=lambda: datetime.now(UTC))
+    ingestion = Ingestion([feed], bus, kinds=KINDS, max_attempts=max_attempts, clock=lambda: datetime.now(UTC))
     ingestion.start()
     try:
         yield ingestion
@@ -160,7 +172,8 @@ def alone(feed: OandaSource, bus: Bus, max_attempts: int) -> Iterator[tuple[thre
     """The source in a thread that hardly waits between attempts, and a way to report it."""
     stop, changed = Hasty(), threading.Event()
     status = Status("oanda", lambda: datetime.now(UTC), changed)
-    thread = threading.Thread(target=Ingest(feed, bus, status, max_attempts=max_attempts).run, args=(stop,))
+    admission = SourceAdmission(status, KINDS, lambda: datetime.now(UTC))
+    thread = threading.Thread(target=Ingest(feed, bus, status, admission, max_attempts=max_attempts).run, args=(stop,))
     thread.start()
     try:
         yield thread, Reporter(bus, [status], changed).report
@@ -197,7 +210,7 @@ def test_refusal_that_needs_an_operator_is_fatal(status: int | None, account: st
     with OandaStandIn() as oanda:
         if status is not None:
             oanda.control(do="refuse", status=status)
-        feed = OandaSource(oanda.url, account or oanda.account, oanda.token, ["EUR_USD"], latest_times={})
+        feed = OandaSource(oanda.url, account or oanda.account, oanda.token, ["EUR_USD"], latest_times={}, window=window)
         with pytest.raises(SourceError) as caught:
             list(feed.fetch(threading.Event()))
     assert (str(caught.value), caught.value.fatal) == (reason, True)
@@ -263,6 +276,13 @@ def test_garbage_on_the_stream_loses_no_price(bus: Bus, market: Callable[[int], 
         with running(source(oanda), bus):
             until(lambda: taken(bus) == quotes[:50])
     assert [name for name, _ in changes(bus)] == ["live"]
+
+
+def test_offers_in_no_order_give_the_best_prices(bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:
+    with OandaStandIn(quotes=market(50), heartbeat=0.1) as oanda:
+        oanda.control(do="buckets")
+        with running(source(oanda), bus):
+            until(lambda: taken(bus) == quotes[:50])
 
 
 def test_killed_jobs_process_repeats_no_price_and_logs_no_secret(
@@ -346,12 +366,13 @@ def history(oanda: OandaStandIn, page: int = 5000) -> OandaHistory:
 
 
 def candles(given: OandaHistory, interval: str = "1h", start: datetime = START, end: datetime = END) -> list[CandleRow]:
-    return [row for page in given.candles("EUR_USD", interval, start, end, threading.Event()) for row in page]
+    pages = given.candles("EUR_USD", interval, start, end, threading.Event())
+    return [row for page in complete_so_far(pages) for row in page.candles]
 
 
 def test_whole_history_fits_one_page(past: OandaStandIn, settings: Settings, hourly: list[CandleRow]) -> None:
     config = replace(settings, oanda_rest_url=past.url, oanda_api_token=past.token)
-    assert candles(oanda_history(config)) == hourly
+    assert candles(oanda_history(config, utc_now)) == hourly
 
 
 @pytest.mark.parametrize("page", [1, 7, 700, 4000])
@@ -360,8 +381,8 @@ def test_pages_together_are_the_whole_history(past: OandaStandIn, hourly: list[C
     end = parse_time(wanted[-1].end_time)
     asked = past.state()["candles_requests"]
     pages = list(history(past, page).candles("EUR_USD", "1h", parse_time(wanted[0].start_time), end, threading.Event()))
-    assert [row for each in pages for row in each] == wanted
-    assert all(0 < len(each) <= page for each in pages)
+    assert [row for each in pages for row in each.candles] == wanted
+    assert all(0 < len(each.candles) <= page for each in pages)
     assert past.state()["candles_requests"] - asked >= len(wanted) / page
 
 
@@ -373,8 +394,8 @@ def test_history_of_more_than_five_thousand_candles_is_complete(tmp_path: Path) 
     file.write_text(header + "\n" + "".join(f"{start:%Y-%m-%dT%H:%M:%SZ},1{',1.1' * 12}\n" for start in starts))
     with OandaStandIn(candles={("EUR_USD", "M1"): file}) as oanda:
         pages = list(history(oanda).candles("EUR_USD", "1m", begin, END, threading.Event()))
-    assert [len(page) for page in pages] == [5000, 5000, 2001]
-    assert [parse_time(row.start_time) for page in pages for row in page] == starts
+    assert [len(page.candles) for page in pages] == [5000, 5000, 2001]
+    assert [parse_time(row.start_time) for page in pages for row in page.candles] == starts
 
 
 def test_history_is_cut_exactly_at_start_and_end(past: OandaStandIn, hourly: list[CandleRow]) -> None:
@@ -402,7 +423,7 @@ def test_history_survives_faults_between_pages(past: OandaStandIn, hourly: list[
     found = next(pages)
     past.control(do="refuse", status=429, retry_after=1, path="candles")
     past.control(do="refuse", status=500, path="candles")
-    assert [*found, *(row for page in pages for row in page)] == hourly
+    assert [*found.candles, *(row for page in pages for row in page.candles)] == hourly
 
 
 def test_repeated_page_of_candles_is_an_error(past: OandaStandIn) -> None:

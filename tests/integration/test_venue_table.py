@@ -14,13 +14,14 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from config.settings import Settings, SourceSpec, load
 from config.venues import VENUES, Venue, trade_venues
+from db.admission import Refusals
 from db.bus import Bus
 from db.instruments import Instrument
 from db.messages import Tick, Trade
 from db.postgres import Store
 from db.timestamps import format_time, utc_now
 from jobs.backfill.request import SOURCES
-from jobs.feeds.base import Source
+from jobs.feeds.base import Source, TradePage
 from jobs.feeds.context import SourceContext
 from jobs.gaps.filler import Filling
 from jobs.gaps.trades import TradeGaps
@@ -56,12 +57,14 @@ class ToySource(Source[Sequence[int]]):
 class ToyHistory:
     """Trades 1 to 12."""
 
+    refused = Refusals()
+
     def first_id_at(self, symbol: str, moment: datetime, stop: threading.Event) -> int | None:
         return 1
 
-    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[list[Trade]]:
+    def trades(self, symbol: str, first_id: int, stop: threading.Event, *, last_id: int | None = None) -> Iterator[TradePage]:
         if page := [trade(number) for number in range(first_id, min(last_id or 12, 12) + 1)]:
-            yield page
+            yield TradePage(page, [], page[-1].trade_id)
 
 
 def instruments(settings: Settings, known: Sequence[Instrument]) -> list[str]:
@@ -82,7 +85,7 @@ def venue(monkeypatch: pytest.MonkeyPatch) -> Venue:
     """One row in each half of the table."""
     row = Venue("toyex", "live", history="trades", ticks_make_candles=False, health_path="/health/toyex", title="Toy Exchange")
     monkeypatch.setitem(VENUES, row.name, row)
-    monkeypatch.setitem(VENUE_PARTS, row.name, VenueParts(row, source, instruments, lambda settings: ToyHistory(), filling))
+    monkeypatch.setitem(VENUE_PARTS, row.name, VenueParts(row, source, instruments, lambda settings, clock: ToyHistory(), filling))
     return row
 
 

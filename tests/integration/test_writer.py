@@ -13,8 +13,9 @@ import redis as redis_client
 
 from db import topics
 from db.bus import Bus, BusFull
-from db.messages import Tick, Trade
+from db.messages import Tick, Trade, trade_lines
 from db.postgres import Store
+from db.timestamps import utc_now
 from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
 from tests.conftest import Servers, until
 
@@ -120,12 +121,13 @@ def test_invalid_entry_does_not_block_the_others(bus: Bus, store: Store, raw_red
         b"not json",
         b'{"instrument":"EUR_USD","price":{"bid":"x","ask":"1","mid":"1","time":"2025-01-01"},"timestamp":"2025-01-01"}',
     ]
+    price = b'"price":{"bid":"1","ask":"1","mid":"1","time":"%b"},"timestamp":"2025-11-18T12:30:00Z"}'
+    bad.append(b'{"instrument":"EUR\\u0000USD",' + price % b"2025-11-18T12:30:00Z")  # no text of PostgreSQL's
+    bad.append(b'{"instrument":"EUR_USD",' + price % b"0001-01-01T00:00:00Z")
     for body in bad:
         raw_redis.xadd(topics.stream_key(topics.PRICES), {**fields, "body": body})
     raw_redis.hincrby(topics.count_key(topics.PRICES), "published", len(bad))
-    bus.cache_price("EUR\x00USD", bid="1", ask="1", mid="1", time="2025-11-18T12:30:00Z")  # no text of PostgreSQL's
-    wild = tick(3, "0001-01-01T00:00:00.000000Z")
-    bus.publish_prices([wild, tick(4)])
+    bus.publish_prices([tick(4)])
     write_all(bus, store)
     assert [bid for _, bid in rows(store)] == ["1.000001", "1.000004"]
 
@@ -159,12 +161,12 @@ def test_two_writers_store_everything_once(bus: Bus, store: Store, servers: obje
 
 
 def test_months_are_made_for_prices_on_demand(bus: Bus, store: Store) -> None:
-    months = ["1999-12-31T23:59:59.999999Z", "2000-01-01T00:00:00.000000Z", "2024-02-29T12:00:00.000000Z", "2199-12-31T23:59:59.999999Z"]
+    months = ["1999-12-31T23:59:59.999999Z", "2000-01-01T00:00:00.000000Z", "2024-02-29T12:00:00.000000Z", "2025-12-31T23:59:59.999999Z"]
     bus.publish_prices([tick(number, time) for number, time in enumerate(months)])
     write_all(bus, store)
     with store.transaction() as cursor:
         cursor.execute("SELECT tableoid::regclass::text FROM prices ORDER BY time")
-        assert [name for (name,) in cursor.fetchall()] == ["prices_1999_12", "prices_2000_01", "prices_2024_02", "prices_2199_12"]
+        assert [name for (name,) in cursor.fetchall()] == ["prices_1999_12", "prices_2000_01", "prices_2024_02", "prices_2025_12"]
 
 
 def trade(number: int, time: str = "2025-11-18T12:30:00.000000Z") -> Trade:
@@ -173,7 +175,7 @@ def trade(number: int, time: str = "2025-11-18T12:30:00.000000Z") -> Trade:
 
 def write_all_trades(bus: Bus, store: Store, rule: BatchRule | None = None) -> None:
     stop = threading.Event()
-    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), TradeQueue(bus)).run, args=(stop,))
+    thread = threading.Thread(target=Writer(bus, store, rule or BatchRule(100, 50), TradeQueue(bus, utc_now)).run, args=(stop,))
     thread.start()
     until(lambda: bus.unstored(topics.TRADES) == 0, what="an empty backlog")
     stop.set()
@@ -215,13 +217,19 @@ def test_trades_read_by_a_dead_writer_are_taken_over(bus: Bus, store: Store) -> 
     assert trade_ids(store) == list(range(10))
 
 
-def test_invalid_trade_lines_do_not_block_the_others(bus: Bus, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_trade_lines_do_not_block_the_others(
+    bus: Bus, store: Store, raw_redis: redis_client.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     bad = [trade(100, "2024-99-01T00:00:00Z"), trade(101)._replace(price="dear"), trade(102)._replace(side="neither")]
-    for number, each in enumerate([trade(1), *bad, trade(2)]):
-        bus.publish_trades([each], f"test/{number}")
+    bus.publish_trades([trade(1)], "test/1")
+    fields: dict[Any, Any] = {"trades": 5, "lines": trade_lines([trade(3), *bad, trade(4)])}
+    raw_redis.xadd(topics.stream_key(topics.TRADES), fields)
+    raw_redis.hincrby(topics.count_key(topics.TRADES), "published", 5)
+    bus.publish_trades([trade(2)], "test/2")
     write_all_trades(bus, store)
-    assert trade_ids(store) == [1, 2]
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["entry cannot be stored"] * 3
+    assert trade_ids(store) == [1, 2, 3, 4]
+    lines = [vars(record)["kind"] for record in caplog.records if record.levelname == "ERROR"]
+    assert lines == ["unreadable", "not_a_decimal", "bad_trade"]
 
 
 def test_bus_full_of_trades_refuses_more(servers: Servers, bus: Bus, store: Store, clock: Callable[[], datetime]) -> None:

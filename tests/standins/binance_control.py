@@ -96,6 +96,12 @@ def _act(exchange: Exchange, do: str, command: dict[str, Any]) -> None:
         streams.micro = command.get("on", True)
     elif do == "repeat_pages":
         exchange.repeated_pages = command.get("count", 1)
+    elif do == "short_pages":
+        exchange.short_pages, exchange.short_size = command.get("count", 1), command.get("size", 600)
+    elif do == "bad_item":
+        exchange.bad_items[command["symbol"], command["id"]] = command["changes"]
+    elif do == "series":
+        exchange.market.begin_series(command["symbol"], streams.position, command.get("first_id", 0))
     elif do == "vanish":
         exchange.away = True
         loop.call_later(command.get("seconds", 1.0), lambda: _return(exchange))

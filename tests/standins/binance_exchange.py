@@ -53,6 +53,9 @@ class Exchange:
     refusals: Refusals = field(default_factory=Refusals)
     requests: dict[str, int] = field(default_factory=dict)
     repeated_pages: int = 0
+    short_pages: int = 0
+    short_size: int = 0
+    bad_items: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # (symbol, id) -> changed fields
     away: bool = False
     _weights: list[tuple[float, int]] = field(default_factory=list)
     _last_page: list[dict[str, Any]] = field(default_factory=list)
@@ -98,11 +101,19 @@ class Exchange:
         if call.path.endswith("aggTrades"):
             return self._aggregates(call, symbol, limit, micro)
         page = self.market.trades(symbol, self.streams.position, call.number("fromId"), limit, micro)
+        if self.short_pages and page:
+            self.short_pages -= 1
+            page = page[: self.short_size]
+        page = [self._item(symbol, item) for item in page]
         if self.repeated_pages and self._last_page:
             self.repeated_pages -= 1
             return self._last_page
         self._last_page = page
         return page
+
+    def _item(self, symbol: str, item: dict[str, Any]) -> dict[str, Any]:
+        changed = {**item, **self.bad_items.get((symbol, item["id"]), {})}
+        return {name: value for name, value in changed.items() if value is not None}
 
     def _aggregates(self, call: Call, symbol: str, limit: int, micro: bool) -> Any:
         first, start, end = call.number("fromId"), call.number("startTime"), call.number("endTime")

@@ -75,6 +75,7 @@ class Market:
         self.entries: list[Entry] = []
         self.deals: dict[str, list[Deal]] = {}
         self.lost: set[tuple[str, int]] = set()
+        self._series: dict[str, int] = {}  # symbol -> number of its trades of earlier series
         for due, stream, body, trade in messages:
             self.entries.append(Entry(due, stream, body, None if trade is None else self._add(trade)))
 
@@ -93,9 +94,21 @@ class Market:
         deals = self.deals[symbol]
         return deals[: bisect_left(deals, position, key=attrgetter("place"))]
 
+    def begin_series(self, symbol: str, position: int, first_id: int) -> None:
+        """Number the trades of `symbol` from `position` on anew."""
+        deals = self.deals[symbol]
+        begin = self._series[symbol] = bisect_left(deals, position, key=attrgetter("place"))
+        for index, deal in enumerate(deals[begin:]):
+            deals[begin + index] = deal = deal._replace(id=first_id + index)
+            entry = self.entries[deal.place]
+            self.entries[deal.place] = entry._replace(body=combined(entry.stream, _trade(deal, micro=False)), deal=deal)
+
+    def _newest_series(self, symbol: str, position: int) -> Sequence[Deal]:
+        return self.traded(symbol, position)[self._series.get(symbol, 0) :]
+
     def trades(self, symbol: str, position: int, first_id: int | None, limit: int, micro: bool) -> list[dict[str, Any]]:
         """Return the body of `historicalTrades` after `position` messages."""
-        deals = self.traded(symbol, position)
+        deals = self._newest_series(symbol, position)
         start = max(0, len(deals) - limit) if first_id is None else bisect_left(deals, first_id, key=attrgetter("id"))
         page: list[dict[str, Any]] = []
         for deal in deals[start:]:
@@ -112,7 +125,7 @@ class Market:
 
         If `first` is None, it starts at time `start` (ms) and ends at `end` (inclusive).
         """
-        deals = self.traded(symbol, position)
+        deals = self._newest_series(symbol, position)
         begin = bisect_left(deals, start, key=attrgetter("time")) if first is None else bisect_left(deals, first, key=attrgetter("group"))
         groups: dict[int, list[Deal]] = {}
         for deal in deals[begin:]:

@@ -29,6 +29,10 @@ M1 M5 M15 H1 H4 D.
     refuse          refuse the next `times` (1) requests with `status` and, if given,
                     `retry_after`; `path` limits it to "stream" or "candles"
     repeat_page     repeat the last response for the next `times` (1) candle requests
+    buckets         send prices with unordered offers, unless `on` is false: the best one is
+                    neither first nor last
+    bad_candle      send the candle of `granularity` (H1) and `time` with the fields `changes`; a
+                    field that is null is left out
     pause, resume   the market
     now             set the clock to `time`; if it is None, release the clock
 

@@ -151,6 +151,12 @@ def _offers(best: str, step: int) -> list[dict[str, Any]]:
     return [{"price": best, "liquidity": 1_000_000}, {"price": _moved(best, step), "liquidity": 2_000_000}]
 
 
+def unsorted_offers(offers: list[dict[str, Any]], step: int) -> list[dict[str, Any]]:
+    """The offers in no order, and a worse one: the best is in the middle."""
+    best, second = offers
+    return [second, best, {"price": _moved(best["price"], step), "liquidity": 5_000_000}]
+
+
 def _moved(price: str, units: int) -> str:
     exact = Decimal(price)
     return format(exact + Decimal(units).scaleb(int(exact.as_tuple().exponent)), "f")

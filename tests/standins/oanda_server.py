@@ -21,7 +21,7 @@ from typing import Any
 from db.timestamps import parse_time
 from tests.standins.oanda_candles import Refusal, candles_answer
 from tests.standins.oanda_http import JSON, Answer, Listener, Request, read_request, refused, send
-from tests.standins.oanda_market import Market, Quote, api_time, price_line
+from tests.standins.oanda_market import Market, Quote, api_time, price_line, unsorted_offers
 
 _ACCOUNT = re.compile(r"\d{3}-\d{3}-\d{1,10}-\d{3}")
 _BODIES = {
@@ -63,6 +63,8 @@ class Server:
         self._planned: list[tuple[int, dict[str, Any]]] = []  # (position, command)
         self._refusals: list[dict[str, Any]] = []
         self._repeats = 0
+        self._unsorted = False
+        self._bad_candles: dict[tuple[str, str], dict[str, Any]] = {}  # (granularity, time) -> changed fields
         self._last_candles: Answer | None = None
         self._counts: Counter[str] = Counter()
         self._newest: list[str] = []  # instruments of the newest stream
@@ -98,7 +100,7 @@ class Server:
     async def _happen(self, quote: Quote) -> None:
         self._position += 1
         self._current[quote.instrument] = quote
-        line = _line(price_line(quote))
+        line = self._price(quote)
         for listener in self._active():
             if quote.instrument in listener.instruments:
                 if self._cut_next:
@@ -113,6 +115,13 @@ class Server:
                     listener.close()
         self._cut_next = False
         await asyncio.sleep(0)
+
+    def _price(self, quote: Quote) -> bytes:
+        message = price_line(quote)
+        if self._unsorted:
+            for side, step in (("bids", -3), ("asks", 3)):
+                message[side] = unsorted_offers(message[side], step)
+        return _line(message)
 
     def _active(self) -> list[Listener]:
         return [listener for listener in self._listeners if not listener.stalled and not listener.gone.is_set()]
@@ -137,7 +146,7 @@ class Server:
         listener = Listener(writer, instruments)
         for name in sorted(instruments & self._current.keys()):
             self._counts["snapshots"] += 1
-            listener.send(_line(price_line(self._current[name])))
+            listener.send(self._price(self._current[name]))
         self._listeners.append(listener)
         tasks = [asyncio.create_task(each) for each in (self._beat(listener), listener.gone.wait(), reader.read(1))]
         try:
@@ -201,8 +210,14 @@ class Server:
             answer = candles_answer(self._market, instrument, query, self._moment())
         except Refusal as refusal:
             return refused(400, str(refusal))
+        granularity = query.get("granularity", "S5")
+        answer["candles"] = [self._candle(granularity, candle) for candle in answer["candles"]]
         self._last_candles = 200, JSON, json.dumps(answer, separators=(",", ":")).encode()
         return self._last_candles
+
+    def _candle(self, granularity: str, candle: dict[str, Any]) -> dict[str, Any]:
+        changed = {**candle, **self._bad_candles.get((granularity, candle["time"]), {})}
+        return {name: value for name, value in changed.items() if value is not None}
 
     def _refusal(self, kind: str) -> Answer | None:
         for planned in self._refusals:
@@ -253,6 +268,10 @@ class Server:
                 self._refusals.append({"times": 1, **command})
             case "repeat_page":
                 self._repeats = command.get("times", 1)
+            case "buckets":
+                self._unsorted = command.get("on", True)
+            case "bad_candle":
+                self._bad_candles[command.get("granularity", "H1"), api_time(parse_time(command["time"]))] = command["changes"]
             case "pause" | "resume" as kind:
                 self._paused = kind == "pause"
             case "now":

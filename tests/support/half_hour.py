@@ -155,7 +155,7 @@ def check_candles(half: HalfHour) -> None:
     until(lambda: oanda_candles(half) == whole, 10, "candles that are equal to the recording")
     rest = JsonClient(half.oanda.url, headers={"Authorization": f"Bearer {half.oanda.token}"})
     pages = OandaHistory(rest).candles("EUR_USD", "1m", half.start, half.start + HALF_HOUR, threading.Event())
-    assert sum(len(page) for page in pages) == sum(1 for each in whole if each[0] == "1m")
+    assert sum(len(page.candles) for page in pages) == sum(1 for each in whole if each[0] == "1m")
 
 
 def check_prices(half: HalfHour, outages: int) -> None:

@@ -6,16 +6,22 @@ import logging
 import threading
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
+from db.timestamps import format_time
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
 from jobs.feeds.ingest import LONGEST_BUS_DELAY, Ingest, Ingestion
+from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import REPORT_SECONDS, Reporter, Status
 from tests.support.fake_time import FakeTime
+
+KINDS = {"EUR_USD": "fx"}
 
 
 def tick(number: int) -> Tick:
@@ -106,7 +112,10 @@ class Run:
                 self.states.append(state.value)
 
         self.status.change = record  # type: ignore[method-assign]
-        Ingest(source, bus, self.status, max_attempts=max_attempts, jitter=lambda: 1.0, monotonic=self.time.monotonic).run(self.time)
+        admission = SourceAdmission(self.status, KINDS, self.time.utc, monotonic=self.time.monotonic)
+        Ingest(source, bus, self.status, admission, max_attempts=max_attempts, jitter=lambda: 1.0, monotonic=self.time.monotonic).run(
+            self.time
+        )
 
 
 def transient() -> Exception:
@@ -240,7 +249,7 @@ def test_failing_reports_are_logged_once_until_one_succeeds(caplog: pytest.LogCa
         reporter.report()
     assert [name for name, _ in bus.reports] == ["one"]
     assert [bool(record.exc_info) for record in caplog.records] == [False, True]
-    assert set(bus.reports[0][1]) == {"state", "since", "last_tick", "ticks", "trades", "detail"}
+    assert set(bus.reports[0][1]) == {"state", "since", "last_tick", "ticks", "trades", "refused", "detail"}
 
 
 def test_reports_are_refreshed_well_within_five_seconds() -> None:
@@ -269,7 +278,7 @@ def eventually(check: Any, seconds: float = 10) -> None:
 def test_broken_source_does_not_affect_another() -> None:
     bus = MemoryBus()
     sources = [Endless("good"), Scripted([as_source_error(BadInput("bad token"))], "bad"), Scripted([1, 2], "short")]
-    ingestion = Ingestion(sources, bus, max_attempts=3, clock=FakeTime().utc)
+    ingestion = Ingestion(sources, bus, kinds=KINDS, max_attempts=3, clock=FakeTime().utc)
     ingestion.start()
     wanted = {"good": "live", "bad": "down", "short": "ended"}
     eventually(lambda: {name: report["state"] for name, report in list(bus.reports)} == wanted)
@@ -282,7 +291,7 @@ def test_broken_source_does_not_affect_another() -> None:
 def test_bus_that_refuses_reports_still_receives_prices() -> None:
     bus = MemoryBus()
     bus.reporting = BusError("away")
-    ingestion = Ingestion([Endless("good")], bus, max_attempts=3, clock=FakeTime().utc)
+    ingestion = Ingestion([Endless("good")], bus, kinds=KINDS, max_attempts=3, clock=FakeTime().utc)
     ingestion.start()
     eventually(lambda: bus.bids() == ["1.11"])
     assert ingestion.stop(5)
@@ -354,7 +363,7 @@ def test_source_thread_that_dies_is_reported(caplog: pytest.LogCaptureFixture) -
 
     sources = [Endless("good")]
     ingestion = Ingestion(
-        sources, MemoryBus(), max_attempts=3, clock=FakeTime().utc, link_changed=link_changed, thread_failed=failed.append
+        sources, MemoryBus(), kinds=KINDS, max_attempts=3, clock=FakeTime().utc, link_changed=link_changed, thread_failed=failed.append
     )
     ingestion.start()
     eventually(lambda: failed == ["ingest-good"])
@@ -368,8 +377,81 @@ def test_reporter_thread_that_dies_is_reported() -> None:
     failed: list[str] = []
     source = Endless("good")
     source.stale_after = 1.0
-    ingestion = Ingestion([source], MemoryBus(), max_attempts=3, clock=FakeTime().utc, thread_failed=failed.append)
+    ingestion = Ingestion([source], MemoryBus(), kinds=KINDS, max_attempts=3, clock=FakeTime().utc, thread_failed=failed.append)
     ingestion.statuses[0]._stale_after = cast(float, "not a number")
     ingestion.start()
     eventually(lambda: failed == ["ingest-reporter"])
     assert ingestion.stop(5)
+
+
+class Market(Scripted):
+    """Each number is a trade that many seconds after the clock's beginning; prices are made of admitted trades."""
+
+    def parse(self, raw: int) -> Sequence[Tick | Trade]:
+        moment = format_time(FakeTime().utc() + timedelta(seconds=raw))
+        return [Trade("EUR_USD", 1, "2025-01-01T00:00:00.000000Z", "1.5", "3", "buy"), Trade("EUR_USD", raw, moment, "1.7", "4", "buy")]
+
+    def prices(self, raw: int, trades: Sequence[Trade]) -> Sequence[Tick]:
+        return [Tick("EUR_USD", "1", "2", trades[-1].price, trades[-1].time, self.name, str(len(trades)))]
+
+
+def test_refused_trade_is_counted_and_is_in_no_price() -> None:
+    bus = MemoryBus()
+    run = Run(Market([10, 301, 10**9]), bus)
+    assert [[each.trade_id for each in batch] for batch in bus.trades.values()] == [[1, 10], [1], [1]]
+    assert [(tick.mid, tick.volume) for batch in bus.taken.values() for tick in batch] == [("1.7", "2"), ("1.5", "1"), ("1.5", "1")]
+    report = run.status.report()
+    assert (report["trades"], report["ticks"], report["refused"]) == (4, 3, {"time_in_future": 2})
+
+
+class Ahead(Scripted):
+    """Each number is one price that many seconds ahead of the clock; None is a heartbeat. A second passes after each."""
+
+    def __init__(self, script: Iterable[int | None], time: FakeTime) -> None:
+        super().__init__([])
+        self._numbers, self._time = script, time
+
+    def fetch(self, stop: threading.Event) -> Generator[int | None, None, None]:  # type: ignore[override]
+        for number in self._numbers:
+            yield number
+            self._time.now += 1
+
+    def parse(self, raw: int | None) -> Sequence[Tick | Trade]:
+        if raw is None:
+            return []
+        return [replace(tick(1), time=format_time(self._time.utc() + timedelta(seconds=raw)))]
+
+
+def states_of(script: Iterable[int | None]) -> tuple[list[tuple[str, str | None]], Status]:
+    time = FakeTime()
+    status = Status("ahead", time.utc, threading.Event(), monotonic=time.monotonic)
+    admission = SourceAdmission(status, KINDS, time.utc, monotonic=time.monotonic)
+    Ingest(Ahead(script, time), MemoryBus(), status, admission, max_attempts=3, monotonic=time.monotonic).run(time)
+    return [(state.value, detail) for state, detail in status.changes], status
+
+
+def test_source_whose_times_are_ahead_for_thirty_seconds_is_stale(caplog: pytest.LogCaptureFixture) -> None:
+    detail = "the source's times are 400 s ahead of this machine's clock: check the clock"
+    with caplog.at_level(logging.ERROR):
+        states, status = states_of([0, *[400] * 40, None, 400])
+    assert states == [("connecting", None), ("live", None), ("stale", detail), ("ended", None)][1:]
+    assert len(caplog.records) == 1
+    assert status.report()["refused"] == {"time_in_future": 41}
+
+
+def test_admitted_record_ends_the_state_stale() -> None:
+    states, _ = states_of([*[400] * 32, None, 0, 400])
+    assert [state for state, _ in states] == ["live", "stale", "live", "ended"]
+
+
+@pytest.mark.parametrize("script", [[400] * 30, [400, *[None] * 60], [*[400] * 20, 0, *[400] * 20], [*[300] * 40]])
+def test_source_with_few_times_ahead_stays_live(script: list[int | None]) -> None:
+    states, _ = states_of(script)
+    assert [state for state, _ in states] == ["live", "ended"]
+
+
+def test_refusals_are_logged_once_per_kind_and_minute(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        states_of([400] * 25 + [0] + [400] * 25 + [0] + [400] * 25)
+    lines = [vars(record) for record in caplog.records if record.levelname == "WARNING"]
+    assert [(line["kind"], line["count"]) for line in lines] == [("time_in_future", 1), ("time_in_future", 58)]

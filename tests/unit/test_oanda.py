@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from db.admission import NotAdmitted, Window, check_quote, market_window
 from db.intervals import INTERVALS
 from db.messages import Tick
-from db.timestamps import parse_time
+from db.timestamps import parse_time, utc_now
 from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import JsonClient
 from jobs.feeds.http_lines import _split
@@ -23,7 +25,6 @@ from jobs.feeds.oanda.stream import OandaSource, price_of
 from jobs.feeds.oanda.wire import contract_time, request_headers
 from jobs.venues import VENUE_PARTS
 from tests.standins.oanda_market import INTERVAL_OF, Market, Quote, price_line
-from tests.support.fake_time import FakeTime
 
 RECORDED = Path(__file__).parents[1] / "data" / "oanda"
 STREAM = json.loads((RECORDED / "pricing.json").read_text())["v3/accounts/{accountID}/pricing/stream"]["response"]
@@ -33,9 +34,20 @@ PRICE: dict[str, Any] = STREAM[2]
 decimals = st.decimals(min_value="0.00001", max_value="99999", places=5).map(lambda price: f"{price:f}")
 
 
-def source(time: FakeTime | None = None) -> OandaSource:
-    monotonic = (time or FakeTime()).monotonic
-    return OandaSource("http://127.0.0.1:9/", "101-1", "secret-token", INSTRUMENTS, latest_times={}, monotonic=monotonic)
+def window() -> Window:
+    return market_window("live", "fx", utc_now())
+
+
+def source(latest_times: Mapping[str, str] | None = None) -> OandaSource:
+    return OandaSource("http://127.0.0.1:9/", "101-1", "secret-token", INSTRUMENTS, latest_times=latest_times or {}, window=window)
+
+
+def faults_of(line: bytes) -> list[ValueError]:
+    """The faults that the source reports of a line from which it reads no price."""
+    feed, faults = source(), list[ValueError]()
+    feed.note_bad = faults.append
+    assert feed.parse(line) == []
+    return faults
 
 
 def test_recorded_lines_keep_every_digit() -> None:
@@ -117,35 +129,59 @@ GARBAGE: list[Any] = [
     {"type": "TRANSACTION"},
     {**PRICE, "instrument": "XAU_USD"},
     {**PRICE, "instrument": ["EUR_USD"]},
-    {**PRICE, "bids": []},
     {**PRICE, "asks": None},
     {**PRICE, "bids": [{"price": 1.09177}]},
     {**PRICE, "bids": [{"price": "1e5"}]},
     {**PRICE, "bids": [{"price": "-1"}]},
     {**PRICE, "bids": [{"price": "0.00000"}]},
-    {**PRICE, "bids": [{"price": "1.2"}], "asks": [{"price": "1.1"}]},
+    {**PRICE, "bids": [{"price": "1.1"}, {"price": "0"}]},
+    {**PRICE, "asks": [{"price": "1.2"}, {}]},
+    {**PRICE, "asks": [{"price": "1.2"}, None]},
     {**PRICE, "time": "yesterday"},
     {name: value for name, value in PRICE.items() if name != "time"},
 ]
 
 
 @pytest.mark.parametrize("line", GARBAGE)
-def test_garbage_is_skipped_and_logged(line: Any, caplog: pytest.LogCaptureFixture) -> None:
-    assert source().parse(line if isinstance(line, bytes) else orjson.dumps(line)) == []
-    assert len(caplog.records) == 1
-    assert caplog.records[0].__dict__["reason"]
+def test_garbage_is_skipped_and_reported(line: Any) -> None:
+    assert len(faults_of(line if isinstance(line, bytes) else orjson.dumps(line))) == 1
 
 
-def test_each_kind_of_garbage_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
-    time = FakeTime()
-    listening = source(time)
-    for _ in range(100):
-        listening.parse(b"{")
-        listening.parse(b"[]")
-    assert [record.__dict__["reason"] for record in caplog.records] == ["not JSON", "neither price nor heartbeat"]
-    time.wait(60)
-    listening.parse(b"[]")
-    assert len(caplog.records) == 3
+@pytest.mark.parametrize("side", ["bids", "asks"])
+def test_price_without_offers_on_one_side_is_no_price(side: str) -> None:
+    assert faults_of(orjson.dumps({**PRICE, side: []})) == []
+
+
+@given(st.permutations(["1.09950", "1.10000", "1.1", "1.09"]), st.permutations(["1.10060", "1.10010", "9.9", "1.2"]))
+def test_best_price_is_that_of_all_offers_in_any_order(bids: list[str], asks: list[str]) -> None:
+    sides = {name: [{"price": price, "liquidity": 1} for price in prices] for name, prices in (("bids", bids), ("asks", asks))}
+    tick = price_of(orjson.dumps({**PRICE, **sides}), INSTRUMENTS)
+    assert tick is not None
+    assert (Decimal(tick.bid), tick.ask) == (Decimal("1.1"), "1.10010")
+
+
+def test_crossed_price_is_left_to_the_admission() -> None:
+    [tick] = source().parse(orjson.dumps({**PRICE, "bids": [{"price": "1.2"}], "asks": [{"price": "1.1"}]}))
+    with pytest.raises(NotAdmitted) as caught:
+        check_quote(tick, window())
+    assert caught.value.kind == "bad_price"
+
+
+def price_at(time: str, bid: str = "1.09177") -> bytes:
+    return orjson.dumps({**PRICE, "instrument": "EUR_USD", "time": time, "bids": [{"price": bid}], "asks": [{"price": "1.2"}]})
+
+
+def test_only_admitted_prices_decide_which_later_prices_are_old() -> None:
+    feed = source()
+    lines = [price_at(f"{day}T00:00:00.000000000Z") for day in ("2016-01-02", "2099-01-01", "1970-01-01", "2016-01-03", "2016-01-02")]
+    lines[3:3] = [price_at("2020-01-01T00:00:00.000000000Z", bid="1.3")]  # above the ask
+    assert [feed._is_news(line) for line in lines] == [True, True, True, True, True, False]
+
+
+def test_stored_time_ahead_of_the_clock_is_ignored() -> None:
+    feed = source({"EUR_USD": "2099-01-01T00:00:00.000000Z", "EUR_JPY": "2020-01-01T00:00:00.000000Z"})
+    assert feed._last_times == {"EUR_JPY": "2020-01-01T00:00:00.000000Z"}
+    assert feed._is_news(price_at("2016-01-02T00:00:00.000000000Z"))
 
 
 json_values = st.recursive(
@@ -162,7 +198,8 @@ def test_parse_of_any_bytes_raises_nothing(line: bytes) -> None:
 @given(st.sampled_from(list(PRICE)), json_values)
 def test_parse_of_any_field_raises_nothing(name: str, value: Any) -> None:
     for tick in source().parse(json.dumps({**PRICE, name: value}).encode()):
-        assert 0 < Decimal(tick.bid) <= Decimal(tick.mid) <= Decimal(tick.ask)
+        assert Decimal(tick.bid) > 0
+        assert Decimal(tick.ask) > 0
 
 
 @given(st.integers(0, len(orjson.dumps(PRICE)) - 1))

@@ -114,7 +114,11 @@ class HealthSchema(Schema):
         keys=Str(),
         values=Dict(),
         required=True,
-        metadata=about("Last report of each source. A report older than 15 s has the state `stale` and its own state in `last_state`"),
+        metadata=about(
+            "Last report of each source. `refused` has the number of its records that were left out since its start, by kind: "
+            "`unknown_instrument`, `not_a_decimal`, `time_too_old`, `time_in_future`, `bad_price`, `bad_trade`, `unreadable`. "
+            "A report older than 15 s has the state `stale` and its own state in `last_state`"
+        ),
     )
     writer = Nested(WriterSchema, required=True)
     uptime_seconds = Float(required=True)
@@ -126,7 +130,9 @@ class VenueHealthSchema(Schema):
     """The source of one venue."""
 
     status = Str(required=True, metadata=about("`not_configured`, `unknown` while the bus is unavailable, or the source's state"))
-    source = Dict(required=True, allow_none=True, metadata=about("Last report of the source"))
+    source = Dict(
+        required=True, allow_none=True, metadata=about("Last report of the source, with the fields of `sources` in `GET /health`")
+    )
     timestamp = output_time("Time of the answer")
 
 

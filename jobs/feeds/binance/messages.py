@@ -1,5 +1,7 @@
 """Messages of Binance: from the bytes of trades and book tickers to trades and ticks. Pure.
 
+Trades are read, not checked: that is the work of `db.admission`.
+
 One regular expression reads a batch of trades in the usual form, twice as fast as a JSON parser
 with checks. Messages of another form go through that parser, with the same result.
 """
@@ -14,20 +16,19 @@ from functools import lru_cache
 
 import orjson
 
+from db.admission import NotAdmitted
 from db.decimals import is_decimal
 from db.messages import Tick, Trade
-from jobs.feeds.base import is_positive
 
 NAME = "binance"
 Books = Mapping[str, tuple[str, str]]  # symbol -> best bid, best ask
 # Start of a stream's name in a message, and a position after its end.
 _NAME_FROM, _NAME_TO = len('{"stream":"'), 64
-_ID_LIMIT = 2**63  # of a bigint
 
-_ABOVE_ZERO = r"((?=[0.]*[1-9])\d{1,24}(?:\.\d{1,24})?)"
+_DECIMAL = r"(\d{1,24}+(?:\.\d{1,24}+)?+)"
 _USUAL = re.compile(
     r'^\{"stream":"[a-z0-9]+@trade","data":\{"e":"trade","E":[1-9]\d{0,17},"s":"([A-Z0-9]+)","t":(0|[1-9]\d{0,17}),'
-    rf'"p":"{_ABOVE_ZERO}","q":"{_ABOVE_ZERO}","T":([1-9]\d{{12}}|[1-9]\d{{15}}),"m":(true|false),"M":(?:true|false)\}}\}}$',
+    rf'"p":"{_DECIMAL}","q":"{_DECIMAL}","T":([1-9]\d{{12}}|[1-9]\d{{15}}),"m":(true|false),"M":(?:true|false)\}}\}}$',
     re.ASCII | re.MULTILINE,
 )
 
@@ -62,10 +63,10 @@ def is_shutdown_notice(message: bytes) -> bool:
         return False
 
 
-def read_trades(messages: Sequence[bytes], symbols: Collection[str], on_garbage: Callable[[str], None]) -> list[Trade]:
+def read_trades(messages: Sequence[bytes], symbols: Collection[str], on_garbage: Callable[[ValueError], None]) -> list[Trade]:
     """The trades of `symbols` among the messages, in order.
 
-    `on_garbage` is called with the kind of every other message.
+    `on_garbage` is called with the fault of every other message.
     """
     trades = read_usual(messages, symbols)
     return read_any(messages, symbols, on_garbage) if trades is None else trades
@@ -83,45 +84,48 @@ def read_usual(messages: Sequence[bytes], symbols: Collection[str]) -> list[Trad
     ]
 
 
-def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Callable[[str], None]) -> list[Trade]:
+def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Callable[[ValueError], None]) -> list[Trade]:
     """The same for messages in any form, at half the speed."""
     trades: list[Trade] = []
     for message in messages:
         try:
             data = orjson.loads(message)["data"]
             symbol, fields = data["s"], (data["t"], data["p"], data["q"], data["T"], data["m"])
-            if data["e"] != "trade" or symbol not in symbols:
-                raise ValueError("not a trade that was asked for")
+            if data["e"] != "trade":
+                raise TypeError
+            if symbol not in symbols:
+                raise NotAdmitted("trade of a symbol that was not requested", "unknown_instrument")
             trades.append(trade_of(symbol, *fields))
         except orjson.JSONDecodeError:
-            on_garbage("not JSON")
+            on_garbage(ValueError("not JSON"))
         except (KeyError, TypeError):
             if not is_shutdown_notice(message):
-                on_garbage("not a trade")
+                on_garbage(ValueError("not a trade"))
         except ValueError as error:
-            on_garbage(str(error))
+            on_garbage(error)
     return trades
 
 
 def trade_of(symbol: str, number: object, price: object, quantity: object, moment: object, maker: object) -> Trade:
-    """The trade. Raises `ValueError` that names the first invalid field.
+    """The trade of a message, of a recorded message, or of an item of the history.
 
-    Price and quantity are decimal strings above 0, the id is an integer from 0 to 2^63 - 1, `maker`
-    is a boolean. `moment` is milliseconds (13 digits) or microseconds (16) since 1970.
+    Exactly the types of the format are taken: price and quantity are strings, the id is an integer,
+    `maker` is a boolean. `moment` is milliseconds (13 digits) or microseconds (16) since 1970.
+    Raises `ValueError` that names the first field of another type.
     """
-    if not is_positive(price):
-        raise ValueError("trade whose price is not a decimal above 0")
-    if not is_positive(quantity):
-        raise ValueError("trade whose quantity is not a decimal above 0")
-    if type(number) is not int or not 0 <= number < _ID_LIMIT:
-        raise ValueError("trade whose id is not an integer below 2^63")
+    if not isinstance(price, str):
+        raise ValueError("trade whose price is not a string")
+    if not isinstance(quantity, str):
+        raise ValueError("trade whose quantity is not a string")
+    if type(number) is not int:
+        raise ValueError("trade whose id is not an integer")
     if type(maker) is not bool:
         raise ValueError("trade whose side is not a boolean")
     return Trade(symbol, number, trade_time(moment), price, quantity, "sell" if maker else "buy")
 
 
 def prices_of(trades: Sequence[Trade], books: Books) -> list[Tick]:
-    """One price for each instrument with trades and a known book: the newest trade's.
+    """One price for each instrument with admitted trades and a known book: the newest trade's.
 
     Its volume is that of all these trades.
     """

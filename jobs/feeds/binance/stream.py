@@ -7,22 +7,19 @@ the figures.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
-from config.pacing import STOP_POLL_SECONDS, Throttle
+from config.pacing import STOP_POLL_SECONDS
 from db.messages import Tick, Trade
 from jobs.feeds.base import BadInput, Silent, Source, as_source_error
 from jobs.feeds.binance.bulk_websocket import BulkConnection
 from jobs.feeds.binance.messages import NAME, Books, is_shutdown_notice, prices_of, read_book, read_trades, split
-
-log = logging.getLogger(__name__)
 
 # Plus the messages that the last read brings beyond it. More would not fit into the processor's
 # cache.
@@ -79,7 +76,6 @@ class BinanceSource(Source[ReceivedBatch]):
         self._lifetime = lifetime
         self._ping_interval = ping_interval
         self._monotonic = monotonic
-        self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
         if self._unknown:
@@ -102,9 +98,11 @@ class BinanceSource(Source[ReceivedBatch]):
         except (OSError, websockets.WebSocketException, Silent, ConnectionEnding) as error:
             raise as_source_error(error) from error
 
-    def parse(self, raw: ReceivedBatch) -> list[Tick | Trade]:
-        trades = read_trades(raw.messages, self._symbols, self._note_garbage)
-        return [*trades, *prices_of(trades, raw.books)]
+    def parse(self, raw: ReceivedBatch) -> list[Trade]:
+        return read_trades(raw.messages, self._symbols, self._note_garbage)
+
+    def prices(self, raw: ReceivedBatch, trades: Sequence[Trade]) -> list[Tick]:
+        return prices_of(trades, raw.books)
 
     def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
         books: Books = {}  # of this connection; those of an earlier one are too old
@@ -142,15 +140,11 @@ class BinanceSource(Source[ReceivedBatch]):
             try:
                 symbol, bid, ask = read_book(message, self._symbols)
             except ValueError as error:
-                self._note_garbage(str(error))
+                self._note_garbage(error)
             else:
                 books[symbol] = (bid, ask)
         return books
 
-    def _note_garbage(self, kind: str) -> None:
-        self.garbage[kind] = self.garbage.get(kind, 0) + 1
-        if self._throttle.due(kind) is not None:
-            log.warning(
-                "skipped unrecognised message (repeats suppressed for 60 s)",
-                extra={"source": NAME, "reason": kind, "count": self.garbage[kind]},
-            )
+    def _note_garbage(self, error: ValueError) -> None:
+        self.garbage[str(error)] = self.garbage.get(str(error), 0) + 1
+        self.note_bad(error)

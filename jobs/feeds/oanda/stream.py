@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import closing
 from decimal import Decimal
@@ -13,14 +11,12 @@ from urllib.parse import quote
 
 import orjson
 
-from config.pacing import Throttle
-from db.decimals import is_decimal, middle
+from db.admission import NotAdmitted, Window, check_price, check_quote
+from db.decimals import middle
 from db.messages import Tick
 from jobs.feeds.base import Source
 from jobs.feeds.http_lines import lines
 from jobs.feeds.oanda.wire import NAME, contract_time, request_headers
-
-log = logging.getLogger(__name__)
 
 _NOTHING_NEW = b""  # an arrival without a new price: the connection is alive
 
@@ -30,7 +26,8 @@ class OandaSource(Source[bytes]):
 
     A connection begins with the current price of every instrument, which is usually known: a price
     that is older than the last one of its instrument, or equal to it, is skipped. `latest_times`
-    maps instruments to the times, in contract form, of prices from before the start. After
+    maps instruments to the times, in contract form, of prices from before the start. `window`
+    returns the times that are admitted now: other prices have no effect on later ones. After
     `silence` seconds without a line the connection is closed.
     """
 
@@ -45,16 +42,18 @@ class OandaSource(Source[bytes]):
         instruments: Collection[str],
         *,
         latest_times: Mapping[str, str],
+        window: Callable[[], Window],
         silence: float = 15.0,
-        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._url = f"{url.rstrip('/')}/v3/accounts/{quote(account, safe='')}/pricing/stream"
         self._token = token
         self._instruments = frozenset(instruments)
         self._silence = silence
-        self._last_times = dict(latest_times)  # instrument -> time of its last price
+        self._window = window
+        admitted = window()
+        # instrument -> time of its last admitted price
+        self._last_times = {symbol: moment for symbol, moment in latest_times.items() if admitted.contains(moment)}
         self._last: dict[str, Tick] = {}  # instrument -> its last price since the start
-        self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[bytes, None, None]:
         headers = request_headers(self._token)
@@ -67,7 +66,7 @@ class OandaSource(Source[bytes]):
         try:
             tick = price_of(raw, self._instruments)
         except ValueError as error:
-            self._note_garbage(str(error))
+            self.note_bad(error)
             return []
         return [] if tick is None else [tick]
 
@@ -75,9 +74,13 @@ class OandaSource(Source[bytes]):
         try:
             tick = price_of(line, self._instruments)
         except ValueError:
-            return True  # `parse` logs it
+            return True  # `parse` reports it
         if tick is None:
             return True
+        try:
+            check_quote(tick, self._window())
+        except ValueError:
+            return True  # `Ingest` reports it
         last_time = self._last_times.get(tick.instrument, "")
         # Two prices may have the same microsecond. Of a price from before the start only the time
         # is known.
@@ -86,17 +89,13 @@ class OandaSource(Source[bytes]):
         self._last_times[tick.instrument], self._last[tick.instrument] = tick.time, tick
         return True
 
-    def _note_garbage(self, kind: str) -> None:
-        if (count := self._throttle.due(kind)) is not None:
-            log.warning(
-                "skipped unrecognised message (repeats suppressed for 60 s)", extra={"source": NAME, "reason": kind, "count": count}
-            )
-
 
 def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
     """The price in a line of the stream; None for a heartbeat or a price that is not tradeable.
 
-    Raises `ValueError` for anything else; its text names only the kind of message.
+    The best bid is the largest, the best ask the smallest of all offers.
+
+    Raises `ValueError` for anything else.
     """
     if not line.strip():
         return None
@@ -115,20 +114,31 @@ def price_of(line: bytes, instruments: Collection[str]) -> Tick | None:
         return None
     symbol = message.get("instrument")
     if not isinstance(symbol, str) or symbol not in instruments:
-        raise ValueError("price of an instrument that was not asked for")
-    bid, ask, moment = _quote(message)
+        raise NotAdmitted("price of an instrument that was not requested", "unknown_instrument")
+    quote = _quote(message)
+    if quote is None:
+        return None
+    bid, ask, moment = quote
     return Tick(symbol, bid=bid, ask=ask, mid=middle(bid, ask), time=moment, source=NAME)
 
 
-def _quote(message: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Best bid, best ask and time of a price; the first offer of each side is the best."""
+def _quote(message: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    """Best bid, best ask and time of a price; None if one side has no offer."""
     try:
-        bid, ask = message["bids"][0]["price"], message["asks"][0]["price"]
+        bids, asks = (_offers(message[side]) for side in ("bids", "asks"))
         moment = contract_time(message["time"])
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise ValueError("price without bid, ask or time") from None
-    if not (isinstance(bid, str) and isinstance(ask, str) and is_decimal(bid) and is_decimal(ask)):
-        raise ValueError("price that is not a decimal string")
-    if not 0 < Decimal(bid) <= Decimal(ask):
-        raise ValueError("bid of nothing or above ask")
-    return bid, ask, moment
+    except (KeyError, TypeError):
+        raise ValueError("price without offers or time") from None
+    if not bids or not asks:
+        return None
+    return max(bids, key=Decimal), min(asks, key=Decimal), moment
+
+
+def _offers(buckets: Any) -> list[str]:
+    """The prices of one side of the order book, in any order."""
+    if not isinstance(buckets, list):
+        raise TypeError("no list of offers")
+    prices = [bucket["price"] for bucket in buckets]
+    for price in prices:
+        check_price(price)
+    return prices

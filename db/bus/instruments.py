@@ -1,0 +1,57 @@
+"""The instruments on the bus: publishers check their records with them, without the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from db import topics
+from db.admission import MAX_AHEAD_SECONDS, Windows, open_windows
+from db.bus.connection import Connection
+from db.bus.errors import BusError, translated
+
+_REREAD_SECONDS = 10.0
+
+
+class Instruments(Connection):
+    """The part of the bus that knows the instruments. Every method raises `BusError`."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._given: bytes | None = None  # what this process has set
+        self._kinds: Mapping[str, str] = {}
+        self._max_ahead_seconds = MAX_AHEAD_SECONDS
+        self._read_at = float("-inf")
+
+    def set_instruments(self, kinds: Mapping[str, str], max_ahead_seconds: int = MAX_AHEAD_SECONDS) -> None:
+        """Set the instruments that may be published, with their kinds.
+
+        `max_ahead_seconds` is the time by which a record may be ahead of its publisher's clock.
+        They stay on the bus for the publishers of other processes.
+        """
+        self._given = orjson.dumps({"kinds": dict(kinds), "max_ahead_seconds": max_ahead_seconds})
+        self._read_at = float("-inf")
+        with translated():
+            self._redis.set(topics.INSTRUMENTS_KEY, self._given)
+
+    def windows(self, source: str = "") -> Windows:
+        """The times that are admitted now, of each instrument; `source` is the venue."""
+        now = time.monotonic()
+        if now - self._read_at >= _REREAD_SECONDS:
+            self._read_instruments()
+            self._read_at = now
+        return open_windows("live", self._kinds, self._clock(), source=source, max_ahead_seconds=self._max_ahead_seconds)
+
+    def _read_instruments(self) -> None:
+        with translated():
+            found = self._redis.get(topics.INSTRUMENTS_KEY)
+            if found is None and self._given is not None:  # Redis has lost its data
+                found = self._given
+                self._redis.set(topics.INSTRUMENTS_KEY, found)
+        if found is None:
+            raise BusError("the bus has no instruments yet: the jobs process sets them when it starts")
+        body = orjson.loads(found)
+        self._kinds, self._max_ahead_seconds = body["kinds"], body["max_ahead_seconds"]

@@ -1,0 +1,81 @@
+"""Admission of the records of one running source: checks, counts, and the log of refusals."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+from config.pacing import Throttle
+from db.admission import MAX_AHEAD_SECONDS, UNREADABLE, Mode, NotAdmitted, Windows, open_windows
+from db.admitted import AdmittedQuotes, AdmittedTrades, admit_quotes, admit_trades
+from db.messages import Tick, Trade
+from db.timestamps import parse_time
+from jobs.feeds.status import Status
+
+log = logging.getLogger(__name__)
+
+
+class SourceAdmission:
+    """Checks the records of one source. Call it from the thread of the source.
+
+    `kinds` maps the existing instruments to their kinds. Every record that is left out is counted
+    in `status`; the log has one line per kind and minute.
+    """
+
+    def __init__(
+        self,
+        status: Status,
+        kinds: Mapping[str, str],
+        clock: Callable[[], datetime],
+        *,
+        mode: Mode = "live",
+        max_ahead_seconds: int = MAX_AHEAD_SECONDS,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._status = status
+        self._kinds = dict(kinds)
+        self._clock = clock
+        self._mode = mode
+        self._max_ahead_seconds = max_ahead_seconds
+        self._throttle = Throttle(monotonic=monotonic)
+        self._windows = Windows()  # of the present arrival
+        self._ahead: str | None = None  # the last time of the present arrival that is ahead of the clock
+
+    def begin(self) -> None:
+        """Begin an arrival: read the clock."""
+        self._windows = open_windows(
+            self._mode, self._kinds, self._clock(), source=self._status.name, max_ahead_seconds=self._max_ahead_seconds
+        )
+        self._ahead = None
+
+    def trades(self, trades: Sequence[Trade]) -> AdmittedTrades:
+        """The admitted trades of the arrival."""
+        return admit_trades(trades, self._windows, lambda trade, error: self._refuse(trade.symbol, trade.time, error))
+
+    def quotes(self, quotes: Sequence[Tick]) -> AdmittedQuotes:
+        """The admitted quotes of the arrival."""
+        return admit_quotes(quotes, self._windows, lambda quote, error: self._refuse(quote.instrument, quote.time, error))
+
+    def end(self, admitted: int) -> None:
+        """End the arrival, of which so many records were admitted."""
+        if admitted:
+            self._status.note_admitted()
+        elif self._ahead is not None and self._mode == "live":
+            self._status.note_ahead((parse_time(self._ahead) - self._clock()).total_seconds())
+
+    def note_bad(self, error: ValueError, symbol: str | None = None) -> None:
+        """Count a record that is left out, or a message that the source's parser cannot read."""
+        kind = error.kind if isinstance(error, NotAdmitted) else UNREADABLE
+        self._status.count_refused(kind)
+        if (count := self._throttle.due(kind)) is not None:
+            log.warning(
+                "skipped a record (repeats suppressed for 60 s)",
+                extra={"source": self._status.name, "kind": kind, "symbol": symbol, "reason": str(error), "count": count},
+            )
+
+    def _refuse(self, symbol: str, time: str, error: ValueError) -> None:
+        if isinstance(error, NotAdmitted) and error.kind == "time_in_future":
+            self._ahead = time
+        self.note_bad(error, symbol)
