@@ -56,11 +56,11 @@ def play(
         raise SourceError(str(status.report()["detail"]), fatal=True)
 
 
-def symbols(database_url: str) -> list[str]:
-    """The instruments that a recording may hold. Raises `StoreError`."""
+def kinds_of_instruments(database_url: str) -> dict[str, str]:
+    """Every instrument that a recording may hold, with its kind. Raises `StoreError`."""
     store = Store(database_url, application="tickwire-replay")
     try:
         with store.transaction() as cursor:
-            return [instrument.symbol for instrument in all_instruments(cursor)]
+            return {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
     finally:
         store.close()
