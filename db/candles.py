@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from db.copy import copy_line, empty_staging, escaped, stage_rows, time_text_sql
+from db.inserted import Conflict, Inserted
 from db.intervals import INTERVALS
 from db.partitions import make_months
 from db.postgres import Cursor, scalar
@@ -25,6 +26,7 @@ COLUMNS = (
 # Updates per instrument and interval at a time: the forming candle and the one that just ended.
 NEWEST = 2
 _NAMES = ", ".join(COLUMNS)
+_FEED = "candle_rank({}source) = candle_rank('oanda')"  # SQL condition: the candle is that of a feed
 _UPDATE_COLUMNS = ("start_time", "end_time", "open", "high", "low", "close", "volume", "trades", "complete")
 
 
@@ -50,42 +52,40 @@ class CandleRow:
     source: str
 
 
-def insert_candles(cursor: Cursor, rows: Sequence[CandleRow]) -> int:
-    """Insert or replace candles, and mark their minutes for larger intervals; returns their number.
+def insert_candles(cursor: Cursor, rows: Sequence[CandleRow], *, replace: bool = False) -> Inserted:
+    """Insert or replace candles, and mark their minutes for larger intervals.
 
-    A stored candle is replaced unless its rank is higher. If `rows` contains a candle twice, the
-    higher rank wins, then the later row. Missing monthly partitions are created.
+    Between two candles of one identity the winner is the one that is complete, then that of the
+    higher rank, then, among candles of feeds, that of more quotes or trades (unknown counts as
+    fewer), then the newer; `rows` are in the order of their age. A candle of a feed that loses
+    although it is newer and has other prices is a conflict. With `replace`, the number of quotes
+    does not count. Missing monthly partitions are created.
     """
     make_months(cursor, "candles", {row.start_time[:7] for row in rows})
     staging = stage_rows(cursor, "candles", _NAMES, map(_line, rows))
-    written = upsert_candles(
-        cursor,
+    order = ", ".join(f"{each} DESC" for each in _precedence("", replace=replace))
+    newest = (
         f"SELECT DISTINCT ON (symbol, interval, start_time) {_NAMES} FROM {staging}"  # noqa: S608
-        " ORDER BY symbol, interval, start_time, candle_rank(source) DESC, ctid DESC",
+        f" ORDER BY symbol, interval, start_time, {order}, ctid DESC"
     )
+    cursor.execute(_upsert(newest, replace=replace))
+    written = int(cursor.rowcount)
+    conflicts = _conflicts(cursor, staging) if written < len(rows) else ()
     if written:
         cursor.execute(
             f"INSERT INTO candle_marks SELECT DISTINCT symbol, date_trunc('minute', start_time) FROM {staging} WHERE interval <> '1d'"  # noqa: S608
         )
     empty_staging(cursor, "candles")
-    return written
-
-
-def upsert_candles(cursor: Cursor, query: str, parameters: Mapping[str, Any] | None = None) -> int:
-    """Insert or replace the candles that `query` selects; returns the number of written ones.
-
-    `query` selects `COLUMNS`, each candle once, in the order of the key. A stored candle is
-    replaced unless its rank is higher or nothing would change.
-    """
-    cursor.execute(_upsert(query), parameters)
-    return int(cursor.rowcount)
+    return Inserted.of(len(rows), written, conflicts)
 
 
 def upsert_returning_newest(cursor: Cursor, query: str, parameters: Mapping[str, Any], *, unless: str = "false") -> list[Update]:
-    """Upsert candles as `upsert_candles` does, and return the newest of them, oldest first.
+    """Insert or replace the candles that `query` selects; returns the newest of them, oldest first.
 
-    At most `NEWEST` per instrument and interval are returned. A stored candle stays unchanged if
-    the SQL condition `unless` is true: it may compare `candles` (stored) with `excluded` (new).
+    `query` selects `COLUMNS`, each candle once, in the order of the key. A stored candle is
+    replaced unless it takes precedence or nothing would change. It also stays unchanged if the SQL
+    condition `unless` is true, which may compare `candles` (stored) with `excluded` (new). At most
+    `NEWEST` candles per instrument and interval are returned.
     """
     cursor.execute(_newest(f"{_upsert(query)} AND NOT ({unless}) RETURNING *"), parameters)
     return [_update(row) for row in cursor.fetchall()]
@@ -104,6 +104,25 @@ def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
         {"ended": ended},
     )
     return [_update(row) for row in cursor.fetchall()]
+
+
+def rebuild_candles(cursor: Cursor, symbol: str, times: Sequence[str]) -> None:
+    """Delete our own candles that contain one of these times, and mark the minutes of the times.
+
+    For the deletion of rows: the roll-up never replaces a candle by one of fewer rows.
+    """
+    cursor.execute(
+        "DELETE FROM candles c USING ("
+        "  SELECT DISTINCT width, candle_start(kind, width, moment) AS start"
+        "  FROM instruments, unnest(%(times)s::timestamptz[]) AS moment, unnest(%(widths)s::text[]) AS width"
+        "  WHERE symbol = %(symbol)s) AS made"
+        " WHERE c.symbol = %(symbol)s AND c.interval = made.width AND c.start_time = made.start AND candle_rank(c.source) IN (1, 2)",
+        {"symbol": symbol, "times": list(times), "widths": list(INTERVALS)},
+    )
+    cursor.execute(
+        "INSERT INTO candle_marks SELECT DISTINCT %s, date_trunc('minute', moment) FROM unnest(%s::timestamptz[]) AS moment",
+        (symbol, list(times)),
+    )
 
 
 def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
@@ -177,14 +196,39 @@ def marked_between(cursor: Cursor, start: datetime, end: datetime) -> bool:
     return bool(scalar(cursor))
 
 
-def _upsert(query: str) -> str:
+def _precedence(candle: str, *, replace: bool = False) -> tuple[str, ...]:
+    """SQL of the values by which candles of one identity are compared; the greater one wins.
+
+    Our own roll-ups always show the rows that are stored now: for them the number does not count.
+    """
+    number = f"CASE WHEN {_FEED.format(candle)} THEN coalesce({candle}trades, -1) END"
+    return f"{candle}complete", f"candle_rank({candle}source)", "0" if replace else f"coalesce({number}, 0)"
+
+
+def _upsert(query: str, *, replace: bool = False) -> str:
     changed = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[3:])
     old = ", ".join(f"candles.{name}" for name in COLUMNS[3:])
     new = ", ".join(f"excluded.{name}" for name in COLUMNS[3:])
+    newcomer, stored = (", ".join(_precedence(each, replace=replace)) for each in ("excluded.", "candles."))
     return (
         f"INSERT INTO candles ({_NAMES}) {query} ON CONFLICT (symbol, interval, start_time) DO UPDATE SET {changed}, updated = now() "
-        f"WHERE candle_rank(excluded.source) >= candle_rank(candles.source) AND ({old}) IS DISTINCT FROM ({new})"
+        f"WHERE ({newcomer}) >= ({stored}) AND ({old}) IS DISTINCT FROM ({new})"
     )
+
+
+def _conflicts(cursor: Cursor, staging: str) -> tuple[Conflict, ...]:
+    """The staged candles of feeds that lost to an older candle of a feed with other prices."""
+    differs = " OR ".join(f"(c.{name} <> s.{name})" for name in COLUMNS[4:16])
+    same = " AND ".join(f"n.{name} IS NOT DISTINCT FROM c.{name}" for name in COLUMNS[4:])
+    cursor.execute(
+        f"SELECT s.symbol || ' ' || s.interval || ' candle of ' || {time_text_sql('s.start_time')},"  # noqa: S608
+        "  concat_ws(' ', c.open, c.high, c.low, c.close), concat_ws(' ', s.open, s.high, s.low, s.close)"
+        f" FROM {staging} s JOIN candles c USING (symbol, interval, start_time)"
+        f" WHERE s.complete AND {_FEED.format('s.')} AND {_FEED.format('c.')} AND ({differs}) AND NOT EXISTS (SELECT FROM {staging} n"
+        f"   WHERE (n.symbol, n.interval, n.start_time) = (s.symbol, s.interval, s.start_time) AND n.ctid > s.ctid AND {same})"
+        " ORDER BY s.start_time, s.symbol, s.interval, s.ctid"
+    )
+    return tuple(Conflict(*row) for row in cursor.fetchall())
 
 
 def _newest(statement: str) -> str:

@@ -1,41 +1,32 @@
-"""SQL of `gaps` and `trade_watermarks` (store layer): missing rows, and the checked range.
+"""SQL of `gaps` and `trade_watermarks` (store layer): missing rows, and the checked ids.
 
-Every trade up to a symbol's watermark is either stored or part of a hole with a row in `gaps`. The
-transaction that moves the watermark past a hole inserts that row. Holes are always computed from
-the stored trades, never from memory.
+Every id from the first of a series to its highest is stored or part of a hole with a row in `gaps`,
+as far as the watermark of the series reaches. The transaction that moves the watermark past a hole
+inserts that row. Holes are always computed from the stored trades, never from memory.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from db.postgres import Cursor, scalar
+from db.time_window import TimeWindow
+from db.timestamps import parse_time
+from db.trade_holes import Hole, Position, Scan, Search, holes_within, scan_down, scan_up
+from db.trade_series import STARTED_ANEW
 
 MAX_TRADES_PER_SCAN = 50_000  # so that one statement takes a fraction of a second
 MAX_GAPS_PER_ANSWER = 1000
+UNUSABLE = "the exchange's record cannot be used"  # reason, followed by the kind of the refusal
 
-# Ids rise with time, except for trades of the same moment and after clock errors. Before a hole is
-# confirmed, the store is searched this far before and after its times.
-_SLACK = timedelta(minutes=1)
 _MOMENT = timedelta(microseconds=1)  # ends are exclusive
-_NEVER = datetime(9999, 1, 1, tzinfo=UTC)
-_LARGEST_ID = 2**63 - 1
 
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Trades that are not stored, both ids included; `start` <= their times < `end`."""
-
-    first_id: int
-    last_id: int
-    start: datetime
-    end: datetime
-
-    @property
-    def missing(self) -> int:
-        """Number of trades."""
-        return self.last_id - self.first_id + 1
+__all__ = [
+    "Advance", "Gap", "Hole", "advance_watermark", "close_candles", "explain_open", "narrow", "open_gaps", "reopen", "report_candles",
+    "report_unusable", "set_state",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +38,7 @@ class Gap:
     hole: Hole
     detected: datetime
     reason: str | None
+    series: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,28 +50,33 @@ class Advance:
 
 
 @dataclass(frozen=True, slots=True)
-class _Position:
-    trade_id: int
-    time: datetime
+class _Watermark:
+    """The checked ids of one series: from `lowest` to `highest`. `first_id` and `last_id` are the stored ones."""
+
+    search: Search
+    lowest: Position
+    highest: Position
+    first_id: int
+    last_id: int
+    newest: bool
 
 
-def advance_watermark(cursor: Cursor, source: str, symbol: str, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN) -> Advance:
-    """Move the symbol's watermark over up to `rows` stored trades; insert the holes as open gaps.
+def advance_watermark(
+    cursor: Cursor, source: str, symbol: str, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN, window: TimeWindow | None = None
+) -> Advance:
+    """Move the symbol's watermarks over up to `rows` stored trades; insert the holes as open gaps.
 
-    The first stored trade starts the watermark. Trades before it are not expected.
+    The watermark of a series begins at its lowest stored id. It moves up to the highest, then down
+    to ids that were stored later below it. Times outside `window` are not used. Holes of older
+    series are unfillable, because the exchange serves the new ids only.
     """
-    if (mark := _watermark(cursor, symbol)) is None:
-        return Advance(0, False)
-    holes, last, seen = _scan(cursor, symbol, mark, mark, rows=rows)
-    if last is None:
-        return Advance(0, False)
-    for hole in holes:
-        _insert(cursor, source, symbol, hole, now, now, None)
-    cursor.execute(
-        "UPDATE trade_watermarks SET trade_id = %s, time = %s WHERE symbol = %s",
-        (max(mark.trade_id, last.trade_id), last.time, symbol),
-    )
-    return Advance(len(holes), seen == rows)
+    holes, left = 0, rows
+    for mark in _watermarks(cursor, symbol, window):
+        for step in _steps(cursor, mark, left):
+            for hole in step.holes:
+                holes += len(_insert(cursor, source, mark.search, hole, now, now, None if mark.newest else STARTED_ANEW, open_=mark.newest))
+            left -= step.trades
+    return Advance(holes, left <= 0)
 
 
 def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
@@ -88,32 +85,59 @@ def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
     The shortest come first, so that they do not wait for a long one.
     """
     cursor.execute(
-        "SELECT id, symbol, first_id, last_id, start_time, end_time, detected, reason FROM gaps"
+        "SELECT id, symbol, first_id, last_id, start_time, end_time, detected, reason, coalesce(series, 1) FROM gaps"
         " WHERE source = %s AND kind = 'trades' AND state = 'open' ORDER BY missing, id LIMIT %s",
         (source, MAX_GAPS_PER_ANSWER),
     )
     return [
-        Gap(number, symbol, Hole(first, last, start, end), detected, reason)
-        for number, symbol, first, last, start, end, detected, reason in cursor.fetchall()
+        Gap(number, symbol, Hole(first, last, start, end), detected, reason, series)
+        for number, symbol, first, last, start, end, detected, reason, series in cursor.fetchall()
     ]
 
 
-def narrow(cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN) -> list[Gap]:
+def narrow(
+    cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN, window: TimeWindow | None = None
+) -> list[Gap]:
     """Compare an open gap with the stored trades; returns the gaps that remain.
 
     The gap is marked as filled, stays unchanged, or is replaced by the holes that remain of it.
     """
-    holes = _holes_within(cursor, gap, rows)
-    if holes == [gap.hole]:
+    search = Search(gap.symbol, gap.series, window)
+    known = _known(cursor, search, gap.hole, but=gap.id)
+    holes = [part for hole in holes_within(cursor, search, gap.hole, rows) for part in _subtract(hole, known)]
+    if [(hole.first_id, hole.last_id) for hole in holes] == [(gap.hole.first_id, gap.hole.last_id)]:
         return [gap]
     if not holes:
         set_state(cursor, gap, "filled", None, now)
         return []
     cursor.execute("DELETE FROM gaps WHERE id = %s", (gap.id,))
     return [
-        Gap(_insert(cursor, source, gap.symbol, hole, gap.detected, now, gap.reason), gap.symbol, hole, gap.detected, gap.reason)
+        Gap(number, gap.symbol, part, gap.detected, gap.reason, gap.series)
         for hole in holes
+        for number, part in _insert(cursor, source, search, hole, gap.detected, now, gap.reason)
     ]
+
+
+def report_unusable(cursor: Cursor, source: str, symbol: str, trades: Iterable[tuple[int, str]], kind: str, now: datetime) -> int:
+    """Make the ids of records that cannot be used unfillable gaps; returns their number.
+
+    `trades` are (id, a time near it in contract form), `kind` is the kind of the refusal. They belong to the
+    newest series, and their times are shown only. The next `narrow` of an open gap around an id cuts
+    the id out.
+    """
+    cursor.execute("SELECT coalesce(max(series), 1) FROM trade_series WHERE symbol = %s", (symbol,))
+    search, reason, number = Search(symbol, int(scalar(cursor))), f"{UNUSABLE}: {kind}", 0
+    for trade_id, time in trades:
+        cursor.execute(
+            "UPDATE gaps SET state = 'unfillable', reason = %s, updated = %s"
+            " WHERE symbol = %s AND series = %s AND kind = 'trades' AND first_id = %s AND last_id = first_id AND source = %s",
+            (reason, now, symbol, search.series, trade_id, source),
+        )
+        if not cursor.rowcount:
+            moment = parse_time(time)
+            _insert_row(cursor, source, search, Hole(trade_id, trade_id, moment, moment + _MOMENT), now, now, reason, open_=False)
+        number += 1
+    return number
 
 
 def set_state(cursor: Cursor, gap: Gap, state: str, reason: str | None, now: datetime) -> None:
@@ -129,9 +153,15 @@ def explain_open(cursor: Cursor, source: str, reason: str, now: datetime) -> Non
 
 
 def reopen(cursor: Cursor, source: str, now: datetime) -> int:
-    """Set unfillable gaps in trades to open again; returns their number."""
+    """Set unfillable gaps in trades to open again; returns their number.
+
+    Records that cannot be used, and holes of older series, stay unfillable.
+    """
     cursor.execute(
-        "UPDATE gaps SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'", (now, source)
+        "UPDATE gaps g SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'"
+        " AND coalesce(reason, '') NOT LIKE %s"
+        " AND NOT EXISTS (SELECT FROM trade_series s WHERE s.symbol = g.symbol AND s.series > g.series)",
+        (now, source, f"{UNUSABLE}%"),
     )
     return int(cursor.rowcount)
 
@@ -166,81 +196,87 @@ def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: 
     )
 
 
-def _watermark(cursor: Cursor, symbol: str) -> _Position | None:
-    """The symbol's watermark, locked; created at its first stored trade, None if there is none."""
-    cursor.execute("SELECT trade_id, time FROM trade_watermarks WHERE symbol = %s FOR UPDATE", (symbol,))
-    if (row := cursor.fetchone()) is None:
-        cursor.execute(
-            "INSERT INTO trade_watermarks (symbol, trade_id, time) SELECT symbol, trade_id, time FROM raw_trades WHERE symbol = %s"
-            " ORDER BY time, trade_id LIMIT 1 RETURNING trade_id, time",
-            (symbol,),
-        )
-        row = cursor.fetchone()
-    return None if row is None else _Position(*row)
-
-
-def _holes_within(cursor: Cursor, gap: Gap, rows: int) -> list[Hole]:
-    """The holes of a gap that are not stored yet."""
-    hole = gap.hole
-    place, known = _Position(0, hole.start - _SLACK), _Position(hole.first_id - 1, hole.start)
-    holes: list[Hole] = []
-    while True:
-        found, last, seen = _scan(cursor, gap.symbol, place, known, rows=rows, until=hole.end + _SLACK, last_id=hole.last_id)
-        holes += found
-        if last is not None:
-            place = last
-            known = last if last.trade_id > known.trade_id else known
-        if seen < rows:
-            break
-    if known.trade_id < hole.last_id:
-        holes.append(Hole(known.trade_id + 1, hole.last_id, min(known.time, hole.end - _MOMENT), hole.end))
-    return holes
-
-
-# `found` is a range of trades in the order of the key. A hole lies between two neighbours by id.
-# The last row has the count, the highest id and the latest time of the range.
-_SCAN_SQL = """
-WITH found AS MATERIALIZED (
-    SELECT trade_id, time FROM raw_trades
-    WHERE symbol = %(symbol)s AND time >= %(time)s AND (time, trade_id) > (%(time)s, %(id)s)
-        AND time < %(until)s AND trade_id <= %(last_id)s
-    ORDER BY time, trade_id LIMIT %(rows)s
-), pairs AS (
-    SELECT greatest(lag(trade_id) OVER ids, %(known)s) AS before, lag(time) OVER ids AS since, trade_id, time
-    FROM found WINDOW ids AS (ORDER BY trade_id)
-)
-SELECT 0, before + 1, trade_id - 1, coalesce(since, %(known_time)s), time FROM pairs WHERE trade_id > before + 1
-UNION ALL SELECT 1, count(*), max(trade_id), NULL, max(time) FROM found
-ORDER BY 1, 2
-"""
-
-
-def _scan(
-    cursor: Cursor, symbol: str, place: _Position, known: _Position, *, rows: int, until: datetime = _NEVER, last_id: int = _LARGEST_ID
-) -> tuple[list[Hole], _Position | None, int]:
-    """Scan up to `rows` trades after `place`.
-
-    Returns the holes since `known`, the position of the last trade (None without trades), and the
-    number of trades.
-    """
+def _watermarks(cursor: Cursor, symbol: str, window: TimeWindow | None) -> list[_Watermark]:
+    """The watermarks of the symbol's series, locked, the newest series first."""
     cursor.execute(
-        _SCAN_SQL,
-        {
-            "symbol": symbol, "time": place.time, "id": place.trade_id, "known": known.trade_id, "known_time": known.time,
-            "until": until, "last_id": last_id, "rows": rows,
-        },
-    )  # fmt: skip
-    *pairs, (_, seen, newest, _, time) = cursor.fetchall()
-    holes = [Hole(first, last, min(since, moment), max(since, moment) + _MOMENT) for _, first, last, since, moment in pairs]
-    return holes, _Position(newest, time) if seen else None, seen
-
-
-def _insert(cursor: Cursor, source: str, symbol: str, hole: Hole, detected: datetime, now: datetime, reason: str | None) -> int:
-    cursor.execute(
-        "INSERT INTO gaps (source, symbol, kind, first_id, last_id, start_time, end_time, missing, state, reason, detected, updated)"
-        " VALUES (%s, %s, 'trades', %s, %s, %s, %s, %s, 'open', %s, %s, %s)"
-        " ON CONFLICT (source, symbol, kind, interval, first_id, start_time) DO UPDATE SET last_id = excluded.last_id,"
-        " end_time = excluded.end_time, missing = excluded.missing, state = excluded.state, updated = excluded.updated RETURNING id",
-        (source, symbol, hole.first_id, hole.last_id, hole.start, hole.end, hole.missing, reason, detected, now),
+        "INSERT INTO trade_watermarks (symbol, series, first_id, trade_id, time) SELECT symbol, series, first_id, first_id, started"
+        " FROM trade_series WHERE symbol = %s AND highest_id IS NOT NULL ON CONFLICT DO NOTHING",
+        (symbol,),
     )
+    cursor.execute(
+        "SELECT w.series, w.first_id, w.trade_id, w.time, s.first_id, s.highest_id, s.series = max(s.series) OVER () FROM ("
+        "  SELECT * FROM trade_watermarks WHERE symbol = %s FOR UPDATE) w"
+        " JOIN trade_series s USING (symbol, series) WHERE s.highest_id IS NOT NULL ORDER BY w.series DESC",
+        (symbol,),
+    )
+    return [
+        _Watermark(Search(symbol, series, window), Position(lowest, time), Position(highest, time), first, last, newest)
+        for series, lowest, highest, time, first, last, newest in cursor.fetchall()
+    ]
+
+
+def _steps(cursor: Cursor, mark: _Watermark, rows: int) -> Iterator[Scan]:
+    """Scan up, then down, over up to `rows` trades in all, and store how far that came."""
+    lowest, highest = mark.lowest, mark.highest
+    if rows > 0 and highest.trade_id < mark.last_id:
+        step = scan_up(cursor, mark.search, highest, mark.last_id, rows)
+        highest, rows = step.reached or highest, rows - step.trades
+        yield step
+    if rows > 0 and lowest.trade_id > mark.first_id:
+        step = scan_down(cursor, mark.search, lowest, mark.first_id, rows)
+        lowest = step.reached or lowest
+        yield step
+    if (lowest, highest) != (mark.lowest, mark.highest):
+        cursor.execute(
+            "UPDATE trade_watermarks SET first_id = %s, trade_id = %s, time = %s WHERE symbol = %s AND series = %s",
+            (lowest.trade_id, highest.trade_id, highest.time, mark.search.symbol, mark.search.series),
+        )
+
+
+def _insert(
+    cursor: Cursor, source: str, search: Search, hole: Hole, detected: datetime, now: datetime, reason: str | None, *, open_: bool = True
+) -> list[tuple[int, Hole]]:
+    """Insert the parts of a hole that no gap has yet; returns them with the ids of their rows."""
+    return [
+        (_insert_row(cursor, source, search, part, detected, now, reason, open_=open_), part)
+        for part in _subtract(hole, _known(cursor, search, hole))
+    ]
+
+
+def _known(cursor: Cursor, search: Search, hole: Hole, *, but: int = 0) -> list[tuple[int, int]]:
+    """The ids (first, last) of open and unfillable gaps that overlap the hole, without the gap `but`."""
+    cursor.execute(
+        "SELECT first_id, last_id FROM gaps WHERE symbol = %s AND series = %s AND kind = 'trades' AND state <> 'filled'"
+        " AND first_id <= %s AND last_id >= %s AND id <> %s ORDER BY first_id",
+        (search.symbol, search.series, hole.last_id, hole.first_id, but),
+    )
+    return list(cursor.fetchall())
+
+
+def _subtract(hole: Hole, known: Iterable[tuple[int, int]]) -> list[Hole]:
+    """The parts of a hole outside of these ranges, which are ascending."""
+    parts, following = [], hole.first_id
+    for first, last in known:
+        if first > following:
+            parts.append(replace(hole, first_id=following, last_id=min(first - 1, hole.last_id)))
+        following = max(following, last + 1)
+    if following <= hole.last_id:
+        parts.append(replace(hole, first_id=following))
+    return [part for part in parts if part.missing > 0]
+
+
+def _insert_row(
+    cursor: Cursor, source: str, search: Search, hole: Hole, detected: datetime, now: datetime, reason: str | None, *, open_: bool
+) -> int:
+    cursor.execute(
+        "INSERT INTO gaps (source, symbol, kind, series, first_id, last_id, start_time, end_time, missing, state, reason, detected,"
+        " updated) VALUES (%s, %s, 'trades', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+        " ON CONFLICT (source, symbol, kind, interval, first_id, start_time) DO UPDATE SET series = excluded.series,"
+        " last_id = excluded.last_id, end_time = excluded.end_time, missing = excluded.missing, state = excluded.state,"
+        " reason = excluded.reason, updated = excluded.updated RETURNING id",
+        (
+            source, search.symbol, search.series, hole.first_id, hole.last_id, hole.start, hole.end, hole.missing,
+            "open" if open_ else "unfillable", reason, detected, now,
+        ),
+    )  # fmt: skip
     return int(scalar(cursor))

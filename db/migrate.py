@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from yoyo.exceptions import LockTimeout
 
 from db.postgres import StoreError, first_line
 
+log = logging.getLogger(__name__)
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_SECONDS = 60
 
@@ -18,20 +22,45 @@ _LOCK_SECONDS = 60
 def apply(database_url: str) -> list[str]:
     """Apply the missing migrations and return their names.
 
-    Concurrent calls run one after the other. Each migration is one transaction. Raises `StoreError` if the database cannot be reached or
-    rejects a migration.
+    Concurrent calls run one after the other. Each migration is one transaction. Notices that a
+    migration raises are logged. Raises `StoreError` if the database cannot be reached or rejects a
+    migration.
     """
     backend = None
     try:
         backend = get_backend(database_url)
         with backend.lock(timeout=_LOCK_SECONDS):
             missing = backend.to_apply(read_migrations(str(_MIGRATIONS)))
+            connections = _keep_connections(backend)
             backend.apply_migrations(missing)
+            _log_notices(connections)
             return [migration.id for migration in missing]
     except (psycopg2.Error, LockTimeout) as error:
         raise StoreError(first_line(error)) from error
     finally:
         _close(backend)
+
+
+def _keep_connections(backend: Any) -> list[Any]:
+    """The connections on which the backend will apply migrations: yoyo opens and closes one for each."""
+    connections: list[Any] = []
+    copy = backend.copy
+
+    def keep() -> Any:
+        copied = copy()
+        connections.append(copied.connection)
+        return copied
+
+    backend.copy = keep
+    return connections
+
+
+def _log_notices(connections: Iterable[Any]) -> None:
+    for connection in connections:
+        for notice in connection.notices:
+            level, _, text = notice.partition(":")
+            if level == "NOTICE":
+                log.info("%s", text.strip())
 
 
 def _close(backend: Any) -> None:

@@ -1,63 +1,289 @@
-"""SQL of `raw_trades` (store layer)."""
+"""SQL of `raw_trades` (store layer).
+
+(symbol, series, trade_id) identifies a trade; the time is not part of it. No key of the partitioned
+table can check that. The ids are therefore checked before inserting, while the rows of
+`trade_series` are locked.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import pairwise
 
 from psycopg2 import errors
 
-from db.copy import copy_rows, empty_staging, insert_staged, stage_rows
+from db.candles import rebuild_candles
+from db.copy import copy_rows, empty_staging, insert_staged, stage_rows, time_text_sql
+from db.inserted import Conflict, Inserted, Origin
 from db.partitions import make_months
 from db.postgres import Cursor
+from db.timestamps import format_time, parse_time
+from db.trade_series import MAX_ID_STEP, Series, begin_series, highest_ids, lock_series, raise_highest, save_series
 
 _COLUMNS = "symbol, trade_id, time, price, quantity, side"
-# Symbol and minute of a line. Matching the whole line is faster than a search for the next one.
-_MINUTES = re.compile(rb"([^\t\n]*)\t[^\t\n]*\t(.{16}).*")
+_WITH_ORDER_IDS = f"{_COLUMNS}, buyer_order_id, seller_order_id"
+_BY_ID = "SELECT series, trade_id, price, quantity, side FROM raw_trades WHERE symbol = %s AND"
+# Symbol, id and minute of a line. Matching the whole line is faster than a search for the next one.
+_FIELDS = re.compile(rb"([^\t\n]*)\t([^\t\n]*)\t(.{16}).*")
+_Found = tuple[bytes, bytes, bytes]
+# Ids of a batch that are denser than 1 in 20 are looked up as one range, others one by one.
+_MAX_IDS_PER_TRADE = 20
+
+# (symbol, series, id) -> price, quantity, side
+_Stored = Mapping[tuple[str, int, int], tuple[str, str, str]]
 
 
-def insert_trades(cursor: Cursor, lines: bytes) -> int:
-    """Insert the trades that are not stored yet and mark their minutes; returns their number.
+@dataclass(slots=True)
+class _Line:
+    """One line of a batch, with the series that its trade belongs to."""
 
-    `lines` comes from `db.messages.trade_lines`. Missing monthly partitions are created.
+    symbol: str
+    trade_id: int
+    time: str
+    text: bytes
+    series: int = 1
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        return self.symbol, self.series, self.trade_id
+
+    @property
+    def content(self) -> tuple[str, str, str]:
+        """Price, quantity and side."""
+        _, _, _, price, quantity, side, *_ = self.text.decode().split("\t")
+        return price, quantity, side
+
+
+def insert_trades(cursor: Cursor, lines: bytes, *, origin: Origin = "history", replace: bool = False) -> Inserted:
+    """Insert the trades that are not stored yet and mark their minutes.
+
+    `lines` comes from `db.messages.trade_lines`. Live trades and those of a history belong to the
+    newest series; those of a file to the series in whose span of time they lie. Only live trades
+    begin a series. A trade that is stored with another price, quantity or side is a conflict; with
+    `replace` it takes the place of the stored one. Missing monthly partitions are created.
     """
-    minutes = [(symbol.decode(), minute.decode() + "Z") for symbol, minute in set(_MINUTES.findall(lines))]
+    found: list[_Found] = _FIELDS.findall(lines)
+    if not found:
+        return Inserted()
+    minutes = {(symbol.decode(), minute.decode()) for symbol, minute in {(symbol, minute) for symbol, _, minute in found}}
     make_months(cursor, "raw_trades", {minute[:7] for _, minute in minutes})
-    inserted = _copy(cursor, lines)
-    if inserted is None:
-        inserted = _copy_new(cursor, lines)
-    if inserted:
+    series = lock_series(cursor, {symbol for symbol, _ in minutes})
+    columns = _WITH_ORDER_IDS if lines[: lines.index(b"\n")].count(b"\t") > 5 else _COLUMNS
+    inserted = _copy_rising(cursor, columns, lines, found, series) or _copy_missing(
+        cursor, columns, lines, found, series, origin, replace=replace
+    )
+    if inserted.new:
         symbols, starts = zip(*minutes, strict=True)
-        cursor.execute("INSERT INTO candle_marks SELECT * FROM unnest(%s::text[], %s::timestamptz[])", (list(symbols), list(starts)))
-    return inserted
-
-
-def _copy(cursor: Cursor, lines: bytes) -> int | None:
-    """Copy into the table directly, at a third of the cost; returns the number of trades.
-
-    Returns None, without any effect, if one of the trades is stored already.
-    """
-    cursor.execute("SAVEPOINT copy")
-    try:
-        return copy_rows(cursor, "raw_trades", _COLUMNS, lines)
-    except errors.UniqueViolation:
-        cursor.execute("ROLLBACK TO SAVEPOINT copy")
-        return None
-
-
-def _copy_new(cursor: Cursor, lines: bytes) -> int:
-    """Copy via a staging table and skip stored or repeated trades; returns the number inserted."""
-    stage_rows(cursor, "raw_trades", _COLUMNS, lines)
-    inserted = insert_staged(cursor, "raw_trades", _COLUMNS)
-    empty_staging(cursor, "raw_trades")
+        cursor.execute(
+            "INSERT INTO candle_marks SELECT * FROM unnest(%s::text[], %s::timestamptz[])",
+            (list(symbols), [f"{minute}Z" for minute in starts]),
+        )
     return inserted
 
 
 def latest_ids(cursor: Cursor, symbols: Iterable[str]) -> dict[str, int]:
-    """symbol -> id of its last stored trade; symbols without a trade are left out."""
-    cursor.execute(
-        "SELECT s.symbol, t.trade_id FROM unnest(%s::text[]) AS s(symbol), LATERAL ("
-        "  SELECT trade_id FROM raw_trades WHERE symbol = s.symbol ORDER BY time DESC, trade_id DESC LIMIT 1) t",
-        (list(symbols),),
-    )
-    return dict(cursor.fetchall())
+    """symbol -> highest id of its newest series; symbols without a trade are left out."""
+    return highest_ids(cursor, symbols)
+
+
+def _copy_rising(
+    cursor: Cursor, columns: str, lines: bytes, found: Sequence[_Found], series: Mapping[str, Sequence[Series]]
+) -> Inserted | None:
+    """Copy the batch directly if every symbol's ids rise from above its highest id, else return None.
+
+    This is the usual case of a live stream, at a third of the cost of a check.
+    """
+    firsts: dict[bytes, int] = {}
+    lasts: dict[bytes, int] = {}
+    for symbol, text, _ in found:
+        number = int(text)
+        if number <= lasts.get(symbol, -1):
+            return None
+        if symbol not in firsts:
+            firsts[symbol] = number
+        lasts[symbol] = number
+    newest = {symbol: series[symbol.decode()][-1] for symbol in lasts}
+    numbers = {each.number for each in newest.values()}
+    if len(numbers) > 1 or not all(newest[symbol].rises_by(firsts[symbol], last) for symbol, last in lasts.items()):
+        return None
+    if not _copied(cursor, columns, lines, numbers.pop()):
+        return None
+    raise_highest(cursor, [(newest[symbol], last, _time_of(lines, symbol, last)) for symbol, last in lasts.items()])
+    return Inserted(len(found))
+
+
+def _copied(cursor: Cursor, columns: str, lines: bytes, number: int) -> bool:
+    """Copy the lines into the table as trades of this series; False, without effect, if one is there."""
+    if number != 1:
+        columns, lines = f"{columns}, series", lines.replace(b"\n", b"\t%d\n" % number)
+    cursor.execute("SAVEPOINT copy")
+    try:
+        copy_rows(cursor, "raw_trades", columns, lines)
+    except errors.UniqueViolation:
+        cursor.execute("ROLLBACK TO SAVEPOINT copy")
+        return False
+    return True
+
+
+def _copy_missing(
+    cursor: Cursor,
+    columns: str,
+    lines: bytes,
+    found: Sequence[_Found],
+    series: Mapping[str, list[Series]],
+    origin: Origin,
+    *,
+    replace: bool,
+) -> Inserted:
+    """Insert the trades whose id is not stored yet."""
+    batch = [
+        _Line(symbol.decode(), int(number), _contract_form(text.split(b"\t", 3)[2]), text)
+        for (symbol, number, _), text in zip(found, lines.splitlines(), strict=True)
+    ]
+    stored = _look_up(cursor, batch)
+    for line in batch:
+        line.series = _series_of(line, series[line.symbol], origin)
+    if origin == "live":
+        _begin_anew(cursor, batch, series, stored)
+    missing: dict[tuple[str, int, int], _Line] = {}
+    conflicts: list[Conflict] = []
+    replaced: list[_Line] = []
+    for line in batch:
+        old = missing[line.key].content if line.key in missing else stored.get(line.key)
+        if old is None:
+            missing[line.key] = line
+        elif _same(old, line.content):
+            continue
+        elif replace:
+            replaced.append(line)
+            missing[line.key] = line
+        else:
+            conflicts.append(Conflict(f"{line.symbol} trade {line.trade_id}", " ".join(old), " ".join(line.content)))
+    _delete(cursor, replaced)
+    new = _insert(cursor, columns, list(missing.values()))
+    _count_in(cursor, missing.values(), series)
+    return Inserted.of(len(batch), new, tuple(conflicts))
+
+
+def _look_up(cursor: Cursor, batch: Sequence[_Line]) -> dict[tuple[str, int, int], tuple[str, str, str]]:
+    """The stored trades that have an id of the batch, of any series."""
+    ids: dict[str, set[int]] = {}
+    for line in batch:
+        ids.setdefault(line.symbol, set()).add(line.trade_id)
+    stored: dict[tuple[str, int, int], tuple[str, str, str]] = {}
+    for symbol, numbers in ids.items():
+        low, high = min(numbers), max(numbers)
+        dense = high - low < _MAX_IDS_PER_TRADE * len(numbers)
+        if dense:
+            cursor.execute(f"{_BY_ID} trade_id BETWEEN %s AND %s", (symbol, low, high))
+        else:
+            cursor.execute(f"{_BY_ID} trade_id = ANY (%s::bigint[])", (symbol, sorted(numbers)))
+        for number, trade_id, price, quantity, side in cursor.fetchall():
+            stored[symbol, number, trade_id] = price, quantity, side
+    return stored
+
+
+def _series_of(line: _Line, known: Sequence[Series], origin: Origin) -> int:
+    """The series by the trade's time. Trades since the newest began, and all of a history, are its own."""
+    if origin == "history":
+        return known[-1].number
+    return next((each.number for each in reversed(known) if each.started is None or each.started <= line.time), known[0].number)
+
+
+def _begin_anew(cursor: Cursor, batch: Sequence[_Line], series: Mapping[str, list[Series]], stored: _Stored) -> None:
+    """Give the trades that contradict the newest series to the next one, which begins if two ids agree."""
+    for symbol, known in series.items():
+        old = known[-1]
+        lines = [
+            line
+            for line in batch
+            if line.symbol == symbol and line.series == old.number and not _repeats(line, stored)
+            and old.begins_anew(line.trade_id, line.time, stored=line.key in stored)
+        ]  # fmt: skip
+        if not lines:
+            continue
+        for line in lines:
+            line.series = old.number + 1
+        others = dict([*([old.restart] if old.restart else []), *((line.trade_id, line.time) for line in lines)])
+        near = _neighbours(others)
+        old.restart = None if near else (lines[-1].trade_id, lines[-1].time)
+        save_series(cursor, [old])
+        if near:
+            new = begin_series(cursor, old, min(near))
+            new.take(near)
+            known.append(new)
+
+
+def _neighbours(trades: Mapping[int, str]) -> list[tuple[int, str]]:
+    """The trades (id -> time) that have another one within `MAX_ID_STEP`."""
+    ids = sorted(trades)
+    near = {number for pair in pairwise(ids) if pair[1] - pair[0] <= MAX_ID_STEP for number in pair}
+    return [(number, trades[number]) for number in sorted(near)]
+
+
+def _repeats(line: _Line, stored: _Stored) -> bool:
+    return line.key in stored and _same(stored[line.key], line.content)
+
+
+def _same(old: tuple[str, str, str], new: tuple[str, str, str]) -> bool:
+    """Whether price, quantity and side are equal; digits that do not change a number do not count."""
+    return old == new or (old[2] == new[2] and Decimal(old[0]) == Decimal(new[0]) and Decimal(old[1]) == Decimal(new[1]))
+
+
+def _delete(cursor: Cursor, lines: Iterable[_Line]) -> None:
+    """Delete the stored trades with these identities, and have their candles rebuilt."""
+    for line in lines:
+        cursor.execute(
+            f"DELETE FROM raw_trades WHERE symbol = %s AND series = %s AND trade_id = %s RETURNING {time_text_sql('time')}",  # noqa: S608
+            line.key,
+        )
+        if times := [time for (time,) in cursor.fetchall()]:
+            rebuild_candles(cursor, line.symbol, times)
+
+
+def _insert(cursor: Cursor, columns: str, lines: Sequence[_Line]) -> int:
+    """Insert these trades; returns their number.
+
+    A trade with the symbol, id and time of another series is left out: it is the same one.
+    """
+    if not lines:
+        return 0
+    columns, data = f"{columns}, series", b"".join(b"%b\t%d\n" % (line.text, line.series) for line in lines)
+    cursor.execute("SAVEPOINT copy")
+    try:
+        return copy_rows(cursor, "raw_trades", columns, data)
+    except errors.UniqueViolation:
+        cursor.execute("ROLLBACK TO SAVEPOINT copy")
+    stage_rows(cursor, "raw_trades", columns, data)
+    inserted = insert_staged(cursor, "raw_trades", columns)
+    empty_staging(cursor, "raw_trades")
+    return inserted
+
+
+def _count_in(cursor: Cursor, lines: Iterable[_Line], series: Mapping[str, Sequence[Series]]) -> None:
+    """Add the ids of inserted trades to their series; a trade that only would begin one is left out."""
+    trades: dict[tuple[str, int], list[tuple[int, str]]] = {}
+    for line in lines:
+        trades.setdefault((line.symbol, line.series), []).append((line.trade_id, line.time))
+    changed = []
+    for known in series.values():
+        for each in known:
+            if found := trades.get((each.symbol, each.number)):
+                each.take(found)
+                changed.append(each)
+    save_series(cursor, changed)
+
+
+def _time_of(lines: bytes, symbol: bytes, trade_id: int) -> str:
+    """The time of the batch's last line with this symbol and id."""
+    key = b"%b\t%d\t" % (symbol, trade_id)
+    begin = lines.rfind(b"\n" + key) + 1  # 0 if it is the first line
+    return _contract_form(lines[begin + len(key) : lines.index(b"\t", begin + len(key))])
+
+
+def _contract_form(time: bytes) -> str:
+    text = time.decode()
+    return text if len(text) == 27 and text.endswith("Z") else format_time(parse_time(text))

@@ -51,10 +51,10 @@ class Outcome:
 
 def _insert(cursor: Cursor, rows: Sequence[Record]) -> int:
     if isinstance(rows[0], Trade):
-        return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade)))
+        return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade))).new
     if isinstance(rows[0], CandleRow):
-        return insert_candles(cursor, [row for row in rows if isinstance(row, CandleRow)])
-    return insert_prices(cursor, [row for row in rows if isinstance(row, PriceRow)], trade_venues())
+        return insert_candles(cursor, [row for row in rows if isinstance(row, CandleRow)]).new
+    return insert_prices(cursor, [row for row in rows if isinstance(row, PriceRow)], trade_venues()).new
 
 
 _TABLES: Mapping[type, str] = {PriceRow: "prices", Trade: "raw_trades", CandleRow: "candles"}

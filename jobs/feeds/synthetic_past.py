@@ -75,7 +75,7 @@ def make_past(store: Store, instruments: Sequence[Instrument], seed: int | None,
         if not nothing_stored(cursor, symbols):
             return 0
         for instrument in instruments:
-            candles += insert_candles(cursor, past(instrument, seed, hours))
+            candles += insert_candles(cursor, past(instrument, seed, hours)).new
             if stop.is_set():
                 raise Stopped
     log.info("made a past for an empty store", extra={"candles": candles, "days": DAYS, "seconds": round(time.monotonic() - began, 2)})

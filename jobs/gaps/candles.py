@@ -83,7 +83,7 @@ class CandleGaps:
             if stop.is_set():
                 raise Stopped
             with self._store.transaction() as cursor:
-                written += insert_candles(cursor, page)
+                written += insert_candles(cursor, page).new
         with self._store.transaction() as cursor:
             close_candles(cursor, self._source, symbol, interval, self._clock())
         if written:

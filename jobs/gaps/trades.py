@@ -222,7 +222,7 @@ class TradeGaps:
                 if stop.is_set():
                     raise Stopped
                 with self._store.transaction() as cursor:
-                    stored = insert_trades(cursor, trade_lines(page))
+                    stored = insert_trades(cursor, trade_lines(page)).new
                     newest = latest_ids(cursor, [symbol])[symbol]
                 progress.add(stored, page[-1])
                 yield page, newest

@@ -77,7 +77,7 @@ def test_open_gaps_equal_the_missing_trades_in_any_order(
 ) -> None:
     """Trades arrive in any order and in batches; holes are searched in between, few rows at a time."""
     with store.transaction() as cursor:
-        cursor.execute("TRUNCATE raw_trades, gaps, trade_watermarks, candle_marks")
+        cursor.execute("TRUNCATE raw_trades, gaps, trade_series, trade_watermarks, candle_marks")
     order = sorted(ids)
     first = order.pop(0)
     random.Random(seed).shuffle(order)

@@ -53,6 +53,7 @@ def dense_rows() -> list[PriceRow]:
                 source,
                 f"e{number % 3}",
                 number,
+                number,
             )
         )
     return rows
@@ -171,7 +172,9 @@ def test_no_rows(client: FlaskClient) -> None:
 
 
 def test_the_default_limit(client: FlaskClient, store: Store) -> None:
-    more = [PriceRow("USD_JPY", format_time(FIRST), format_time(FIRST), "1", "1", "1", None, "s", "e", number) for number in range(1001)]
+    more = [
+        PriceRow("USD_JPY", format_time(FIRST), format_time(FIRST), "1", "1", "1", None, "s", "e", number, number) for number in range(1001)
+    ]
     with store.transaction() as cursor:
         insert_prices(cursor, more)
     page = ask(client, symbol="USD_JPY").json

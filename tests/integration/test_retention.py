@@ -85,7 +85,7 @@ def test_new_month_is_created_during_reads_and_writes(database_url: str) -> None
         with hasty.transaction() as cursor:
             make_months(cursor, "prices", ["2025-02"])
             with hasty.transaction() as another:  # while the month is created
-                insert_prices(another, [replace(row, seq=2)])
+                insert_prices(another, [replace(row, seq=2, occurrence=2)])
                 another.execute("SELECT count(*) FROM prices")
     assert names(hasty, "prices") == ["2025-01", "2025-02"]
     hasty.close()
@@ -94,7 +94,7 @@ def test_new_month_is_created_during_reads_and_writes(database_url: str) -> None
 def test_month_has_the_keys_checks_and_defaults_of_its_table(store: Store) -> None:
     same = [trade("2025-01-05T00:00:00Z", 1)] * 2
     with store.transaction() as cursor:
-        assert insert_trades(cursor, trade_lines(same)) == 1
+        assert insert_trades(cursor, trade_lines(same)).new == 1
     with pytest.raises(RowError, match="side_check"), store.transaction() as cursor:
         insert_trades(cursor, trade_lines([trade("2025-01-05T00:00:00Z", 2)._replace(side="both")]))
     make(store, "2025-01")
@@ -177,7 +177,7 @@ def test_rows_of_a_dropped_month_can_be_stored_again(store: Store) -> None:
     with store.transaction() as cursor:
         cursor.execute("SELECT seq FROM prices")
         assert cursor.fetchall() == [(2,)]
-        assert insert_prices(cursor, [price("2025-01-05T00:00:00Z", 1)]) == 1
+        assert insert_prices(cursor, [price("2025-01-05T00:00:00Z", 1)]).new == 1
 
 
 # the job

@@ -73,7 +73,7 @@ def price(time: str | datetime, mid: str, seq: int = 1, symbol: str = "EUR_USD",
     values = {"volume": None, "source": "oanda", "epoch": "e1", **other}
     bid, ask = str(Decimal(mid) - half), str(Decimal(mid) + half)
     return PriceRow(
-        symbol, format_time(moment), format_time(moment), bid, ask, mid, values["volume"], values["source"], values["epoch"], seq
+        symbol, format_time(moment), format_time(moment), bid, ask, mid, values["volume"], values["source"], values["epoch"], seq, seq
     )
 
 
@@ -146,7 +146,7 @@ def recorded_ticks() -> list[PriceRow]:
         fields = [line.strip().split(",") for line in lines][1:]
     middle = [(Decimal(bid) + Decimal(ask)) / 2 for _, bid, ask in fields]
     return [
-        PriceRow("EUR_USD", time, time, bid, ask, str(mid), None, "replay", "e1", number)
+        PriceRow("EUR_USD", time, time, bid, ask, str(mid), None, "replay", "e1", number, number)
         for number, ((time, bid, ask), mid) in enumerate(zip(fields, middle, strict=True), start=1)
     ]
 
@@ -297,13 +297,13 @@ def test_prices_of_a_trade_venue_mark_no_minute_and_make_no_candle(store: Store)
         insert_prices(cursor, [quote], ["exchange"])
     assert marks(store) == 0
     with store.transaction() as cursor:
-        insert_prices(cursor, [replace(quote, seq=2), replace(quote, seq=3, source="synthetic")], ["exchange"])
+        insert_prices(cursor, [replace(quote, seq=2, occurrence=2), replace(quote, seq=3, occurrence=3, source="synthetic")], ["exchange"])
     assert marks(store) == 1
     with store.transaction() as cursor:
         roll_up(cursor, 1000, LATER, ["exchange"])
     assert one(store, "1m", "2025-01-15T10:00", "BTCUSDT").trades == 1  # the synthetic quote
     with store.transaction() as cursor:
-        insert_prices(cursor, [replace(quote, seq=4)])
+        insert_prices(cursor, [replace(quote, seq=4, occurrence=4)])
         roll_up(cursor, 1000, LATER, [])
     assert one(store, "1m", "2025-01-15T10:00", "BTCUSDT").trades == 4
 
@@ -392,8 +392,8 @@ def test_candle_without_bid_and_ask_leaves_longer_ones_without(store: Store, rol
 
 def test_last_of_repeated_candles_is_stored(store: Store) -> None:
     with store.transaction() as cursor:
-        assert insert_candles(cursor, [candle("1h", "2025-01-15T10:00", "1.5"), candle("1h", "2025-01-15T10:00", "1.6")]) == 1
-        assert insert_candles(cursor, [candle("1h", "2025-01-15T10:00", "1.6")]) == 0
+        assert insert_candles(cursor, [candle("1h", "2025-01-15T10:00", "1.5"), candle("1h", "2025-01-15T10:00", "1.6")]).new == 1
+        assert insert_candles(cursor, [candle("1h", "2025-01-15T10:00", "1.6")]).new == 0
     assert one(store, "1h", "2025-01-15T10:00").mid == flat("1.6")
 
 
