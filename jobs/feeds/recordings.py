@@ -24,8 +24,8 @@ from db.admission import check_quote, open_windows
 from db.decimals import is_decimal, middle, plain_decimal
 from db.messages import Tick
 from db.timestamps import format_time, parse_time
-from jobs.feeds.base import BadInput, SourceError, as_source_error
-from jobs.feeds.text_files import text_lines
+from jobs.feeds.base import BadInput, as_source_error
+from jobs.feeds.text_files import Undamaged, text_lines
 
 DELIMITERS = ",;\t"
 ORDER_ROWS = 1_000  # lines at the beginning that decide whether a recording is in reverse order
@@ -154,20 +154,6 @@ def instrument_of(file: Path, instruments: Collection[str]) -> str:
     raise as_source_error(BadInput(f"recording {file} names no known instrument: neither a column nor its file name does"))
 
 
-class UndamagedLines:
-    """The lines of a file up to its damage; `damage` is the error then, else None."""
-
-    def __init__(self, lines: Iterator[Line]) -> None:
-        self.damage: SourceError | None = None
-        self._lines = lines
-
-    def __iter__(self) -> Iterator[Line]:
-        try:
-            yield from self._lines
-        except SourceError as error:
-            self.damage = error
-
-
 def numbered_lines(file: Path) -> tuple[Line, Iterator[Line]]:
     """The first line that is not blank, and the lines after it. Errors as in `text_lines`."""
     lines = enumerate(text_lines(file), start=1)
@@ -180,7 +166,7 @@ def count_ticks(file: Path) -> int:
     Raises `SourceError` if the file cannot be read.
     """
     _, lines = numbered_lines(file)
-    return sum(1 for _, line in UndamagedLines(lines) if line.strip())
+    return sum(1 for _, line in Undamaged(lines) if line.strip())
 
 
 def read_rows(
@@ -212,7 +198,7 @@ def read_rows(
 
 def _oldest_first(file: Path, lines: Iterator[Line], recording: CsvRecording) -> Iterator[Line]:
     """The lines, in reverse if the times of the first ones fall."""
-    undamaged = UndamagedLines(lines)
+    undamaged = Undamaged(lines)
     following = iter(undamaged)
     first = list(islice(following, ORDER_ROWS))
     if _falls(first, recording):
@@ -225,8 +211,7 @@ def _oldest_first(file: Path, lines: Iterator[Line], recording: CsvRecording) ->
         yield from reversed(first)
     else:
         yield from chain(first, following)
-    if undamaged.damage is not None:
-        raise undamaged.damage
+    undamaged.raise_damage()
 
 
 def _falls(lines: Iterable[Line], recording: CsvRecording) -> bool:

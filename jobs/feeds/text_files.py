@@ -7,17 +7,38 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Generic, TypeVar
 
-from jobs.feeds.base import BadInput, as_source_error
+from jobs.feeds.base import BadInput, SourceError, as_source_error
+
+Item = TypeVar("Item")
 
 _GZIP = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BUFFER_BYTES = 1 << 16
 _PACKED_BYTES = 1 << 12  # at a time; they unpack to at most 4 MB
 _WITH_GZIP_HEADER = 31  # wbits of zlib
+
+
+class Undamaged(Generic[Item]):
+    """The items of a file up to its damage; `damage` is the error then, else None."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.damage: SourceError | None = None
+        self._items = items
+
+    def __iter__(self) -> Iterator[Item]:
+        try:
+            yield from self._items
+        except SourceError as error:
+            self.damage = error
+
+    def raise_damage(self) -> None:
+        """Raise the error at which the items ended, if there is one."""
+        if self.damage is not None:
+            raise self.damage
 
 
 def text_lines(file: Path) -> Iterator[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
+from datetime import UTC, datetime
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,12 +29,14 @@ KINDS = dict.fromkeys(["EUR_USD", "AUD_JPY", "USD_JPY", "GBP_CHF", "EUR_CHF"], "
 HEADER = "time,volume,mid_o,mid_h,mid_l,mid_c,bid_o,bid_h,bid_l,bid_c,ask_o,ask_h,ask_l,ask_c"
 CANDLE = "2021-03-16T03:00:00Z,2249,1.2,1.4,1.1,1.3,1.1,1.3,1.0,1.2,1.3,1.5,1.2,1.4"
 
-Bad = list[tuple[int, str]]
+NOW = datetime(2025, 11, 18, tzinfo=UTC)
+
+Bad = list[tuple[str, str]]
 
 
 def everything(file: Path, *, after: int = 0) -> tuple[list[tuple[int, Record]], Bad]:
     bad: Bad = []
-    return list(read(inspect(file), KINDS, lambda place, reason: bad.append((place, reason)), after=after)), bad
+    return list(read(inspect(file), KINDS, lambda place, error: bad.append((place, str(error))), now=NOW, after=after)), bad
 
 
 def written(folder: Path, name: str, text: str) -> Path:
@@ -103,7 +107,12 @@ def test_candle_answer_of_several_instruments_yields_complete_candles() -> None:
     found, bad = everything(ANSWERS / "GetAccountCandlesLatest200Response.json")
     rows = [(row.symbol, row.interval) for _, row in found if isinstance(row, CandleRow)]
     assert rows == [("USD_JPY", "5m"), ("GBP_CHF", "1m"), ("GBP_CHF", "5m"), ("AUD_JPY", "1m"), ("EUR_CHF", "1m")]
-    assert bad == [(1, "neither mid prices nor both bid and ask"), (3, "neither mid prices nor both bid and ask")]
+    assert [each for each in bad if each[1].startswith("neither")] == [
+        ("candle 1", "neither mid prices nor both bid and ask"),
+        ("candle 3", "neither mid prices nor both bid and ask"),
+    ]
+    assert bad[1] == ("candle 2", "1m of USD_JPY, 2023-12-29T13:22:00.000000000Z"), "forming when it was recorded"
+    assert len(bad) + len(found) == 12
 
 
 @pytest.mark.parametrize("file", [TICKS, CANDLES, TRADES, ANSWERS / "GetInstrumentCandles200Response.json"], ids=lambda file: file.name)
@@ -149,8 +158,13 @@ def test_unknown_recording_is_refused_with_its_reason(tmp_path: Path, name: str,
 def test_damaged_or_missing_file_is_a_source_error(tmp_path: Path) -> None:
     half = tmp_path / "EUR_USD.csv.gz"
     half.write_bytes(TICKS.read_bytes()[:50_000])
-    with pytest.raises(SourceError, match="is damaged"):
-        inspect(half)
+    lines = zlib.decompressobj(31).decompress(TICKS.read_bytes()[:50_000]).decode().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    assert inspect(half).lines == len(whole) > 1_000
+    taken: list[tuple[int, Record]] = []
+    with pytest.raises(SourceError, match=f"is damaged after line {len(whole)}: the archive ends early"):
+        taken.extend(read(inspect(half), KINDS, lambda place, error: None, now=NOW))
+    assert [place for place, _ in taken] == list(range(2, len(whole) + 1))
     with pytest.raises(SourceError):
         inspect(tmp_path / "nothing.csv")
 
@@ -159,17 +173,19 @@ def test_damaged_or_missing_file_is_a_source_error(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         (CANDLE.replace("03:00", "03:30"), "no 1h candle of EUR_USD begins at 2021-03-16T03:30:00.000000Z"),
-        (CANDLE.replace(",1.4,1.1,", ",1.25,1.1,"), "high 1.25 and low 1.1 do not hold open and close"),
-        (CANDLE.replace("2249", "many"), "'many' is not a volume"),
-        (CANDLE.replace("1.5", "-1.5"), "'-1.5' is not a price"),
-        (CANDLE.replace("1.4,1.1", "0.0,1.1"), "'0.0' is not a price"),
-        (CANDLE.replace("2021", "0001"), "time 0001-03-16T03:00:00.000000Z is not plausible"),
+        (CANDLE.replace(",1.4,1.1,", ",1.25,1.1,"), "mid: high 1.25 or low 1.1 is inside open 1.2 and close 1.3"),
+        (CANDLE.replace("2249", "many"), "'many' is not a decimal of at most 24 digits before and after the point"),
+        (CANDLE.replace("1.5", "-1.5"), "'-1.5' is not a decimal of at most 24 digits before and after the point"),
+        (CANDLE.replace("1.4,1.1", "0.0,1.1"), "a mid price of 1.2, 0.0, 1.1, 1.3 is not above 0"),
+        (CANDLE.replace("2021", "0001"), "time 0001-03-16T03:00:00.000000Z is before 1971-01-01T00:00:00.000000Z"),
+        (CANDLE.replace("2021-03-16T03", "9999-12-31T23"), "no candle begins at 9999-12-31T23:00:00+00:00"),
+        (CANDLE.replace("2021-03-16T03", "2025-11-18T00"), "1h of EUR_USD, 2025-11-18T00:00:00.000000Z"),
         (CANDLE + ",7", "15 fields instead of 14"),
     ],
 )
 def test_bad_candle_is_skipped_with_its_reason(tmp_path: Path, line: str, reason: str) -> None:
     found, bad = everything(written(tmp_path, "EUR_USD_H1.csv", f"{HEADER}\n{line}\n\n{CANDLE}\n"))
-    assert bad == [(2, reason)]
+    assert bad == [("line 2", reason)]
     assert [place for place, _ in found] == [4]
 
 
@@ -198,7 +214,7 @@ def trade(**changes: object) -> str:
 )
 def test_bad_trade_is_skipped(tmp_path: Path, changes: dict[str, object]) -> None:
     found, bad = everything(written(tmp_path, "raw", f"{trade(**changes)}\n{trade()}\n"))
-    assert [place for place, _ in bad] == [1]
+    assert [place for place, _ in bad] == ["line 1"]
     assert found == [(2, Trade("ETHUSDT", 5, "2024-08-08T23:54:15.342000Z", "2683.8", "0.1", "sell"))]
 
 
@@ -239,4 +255,4 @@ def test_garbage_between_good_lines_loses_none_of_them(tmp_path: Path, name: str
     first = 2 if header else 1
     wanted = set(range(first, first + 2 * len(garbage) + 1, 2))
     assert wanted <= {place for place, _ in found}
-    assert not wanted & {place for place, _ in bad}
+    assert not {f"line {place}" for place in wanted} & {place for place, _ in bad}

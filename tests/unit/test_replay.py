@@ -219,7 +219,15 @@ def test_latest_price_never_moves_back_in_time(tmp_path: Path) -> None:
     header = "time,instrument,bid,ask"
     lines = [
         f"2025-01-01T00:00:0{second}Z,{symbol},1.1,1.2"
-        for second, symbol in [(1, "EUR_USD"), (5, "EUR_USD"), (3, "USD_JPY"), (4, "EUR_USD"), (6, "EUR_USD"), (7, "EUR_USD"), (2, "USD_JPY")]
+        for second, symbol in [
+            (1, "EUR_USD"),
+            (5, "EUR_USD"),
+            (3, "USD_JPY"),
+            (4, "EUR_USD"),
+            (6, "EUR_USD"),
+            (7, "EUR_USD"),
+            (2, "USD_JPY"),
+        ]
     ]
     stop = FakeTime()
     source = replay(recording(tmp_path, *lines, name="all.csv", header=header), 1.0, time=stop)

@@ -11,18 +11,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
 from db.decimals import is_decimal
 from db.messages import Tick, Trade
-from jobs.feeds.base import is_positive
 
 NAME = "binance"
+MARKET = "MARKET"  # `X` of a trade of two orders; others are the exchange's own, of the insurance fund for example
 Books = Mapping[str, tuple[str, str]]  # symbol -> best bid, best ask
 # Start of a stream's name in a message, and a position after its end.
 _NAME_FROM, _NAME_TO = len('{"stream":"'), 64
-_ID_LIMIT = 2**63  # of a bigint
 
 _ABOVE_ZERO = r"((?=[0.]*[1-9])\d{1,24}(?:\.\d{1,24})?)"
 _USUAL = re.compile(
@@ -89,10 +89,9 @@ def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Ca
     for message in messages:
         try:
             data = orjson.loads(message)["data"]
-            symbol, fields = data["s"], (data["t"], data["p"], data["q"], data["T"], data["m"])
-            if data["e"] != "trade" or symbol not in symbols:
+            if data["e"] != "trade" or data["s"] not in symbols:
                 raise ValueError("not a trade that was asked for")
-            trades.append(trade_of(symbol, *fields))
+            trades.append(trade_in(data))
         except orjson.JSONDecodeError:
             on_garbage("not JSON")
         except (KeyError, TypeError):
@@ -103,18 +102,34 @@ def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Ca
     return trades
 
 
-def trade_of(symbol: str, number: object, price: object, quantity: object, moment: object, maker: object) -> Trade:
-    """The trade. Raises `ValueError` that names the first invalid field.
+class OtherTrade(ValueError):
+    """A message of the futures exchange about a trade that is none of two orders."""
 
-    Price and quantity are decimal strings above 0, the id is an integer from 0 to 2^63 - 1, `maker`
-    is a boolean. `moment` is milliseconds (13 digits) or microseconds (16) since 1970.
+
+def trade_in(data: Mapping[str, Any]) -> Trade:
+    """The trade of the data of a `trade` message, live or recorded.
+
+    Futures messages have the origin of the trade in `X`. Raises `OtherTrade` unless it is `MARKET`,
+    `ValueError` as in `trade_of`, `KeyError` or `TypeError` if it is no trade.
     """
-    if not is_positive(price):
-        raise ValueError("trade whose price is not a decimal above 0")
-    if not is_positive(quantity):
-        raise ValueError("trade whose quantity is not a decimal above 0")
-    if type(number) is not int or not 0 <= number < _ID_LIMIT:
-        raise ValueError("trade whose id is not an integer below 2^63")
+    if data.get("X", MARKET) != MARKET:
+        raise OtherTrade(f"trade of the kind {str(data['X'])[:40]!r}, not {MARKET}")
+    return trade_of(data["s"], data["t"], data["p"], data["q"], data["T"], data["m"])
+
+
+def trade_of(symbol: str, number: object, price: object, quantity: object, moment: object, maker: object) -> Trade:
+    """The trade of a message, of a recorded message, or of an item of the history.
+
+    Exactly the types of the format are taken: price and quantity are strings, the id is an integer,
+    `maker` is a boolean. `moment` is milliseconds (13 digits) or microseconds (16) since 1970.
+    Raises `ValueError` that names the first field of another type.
+    """
+    if not isinstance(price, str):
+        raise ValueError("trade whose price is not a string")
+    if not isinstance(quantity, str):
+        raise ValueError("trade whose quantity is not a string")
+    if type(number) is not int:
+        raise ValueError("trade whose id is not an integer")
     if type(maker) is not bool:
         raise ValueError("trade whose side is not a boolean")
     return Trade(symbol, number, trade_time(moment), price, quantity, "sell" if maker else "buy")
