@@ -56,6 +56,13 @@ def replay(file: Path, speed: str, loop: bool) -> None:
         bus.ping()
         source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), kinds_of_instruments(database_url), clock=utc_now)
         total = None if loop else count_ticks(file)
+
+        def report() -> None:
+            click.echo(f"published {done} ticks")
+            if source.refusals:
+                click.echo(f"{file.name}: {source.refusals}", err=True)
+
+        stack.callback(report)
         bar = stack.enter_context(Progress(*Progress.get_default_columns(), "{task.completed} ticks", console=Console(stderr=True)))
         progress_task = bar.add_task(file.name, total=total)
 
@@ -64,12 +71,6 @@ def replay(file: Path, speed: str, loop: bool) -> None:
             done += ticks
             bar.advance(progress_task, ticks)
 
-        def report() -> None:
-            click.echo(f"published {done} ticks")
-            if source.refusals:
-                click.echo(f"{file.name}: {source.refusals}", err=True)
-
-        stack.callback(report)
         play(source, bus, taken=taken, clock=utc_now, stop=threading.Event())
 
 
@@ -120,22 +121,26 @@ def backfill(again: bool, replace: bool, **options: Any) -> None:
 def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threading.Event, *, again: bool, replace: bool) -> None:
     """Store the request's tasks, with progress on stderr and the result on stdout."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console, notes = Console(stderr=True), Notes()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def report() -> None:
+        for line in notes.sentences():
+            say(line)
+
     with ExitStack() as stack:
         store = startup.open_store(chosen, "backfill", url=url, pool_max=1)
         stack.callback(store.close)
         with store.transaction() as cursor:
             instruments = all_instruments(cursor)
-        notes = Notes()
         tasks = backfills.tasks(request, chosen, instruments, notes, utc_now)
-        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
-        progress_task = bar.add_task(request.source, total=len(tasks))
-
-        def say(text: str) -> None:
-            bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
         filler = Filler(store, utc_now, stop, limits=retention(chosen, utc_now()), warn=say, on_conflicts=notes.conflicting)
+        stack.callback(report)
         stack.callback(lambda: click.echo(f"{request.source}: {filler.outcome}"))
-        stack.callback(lambda: [say(line) for line in notes.sentences()])
+        bar = stack.enter_context(Progress(*columns, console=console))
+        progress_task = bar.add_task(request.source, total=len(tasks))
         for number, task in enumerate(tasks):
             moved = partial(_move, bar, progress_task, task.title, number)
             try:

@@ -148,14 +148,14 @@ def _origins(recording: Recording, kinds: Mapping[str, str]) -> Iterator[Origin]
 
 
 def _csv_quotes(recording: Recording, table: CsvRecording, windows: Windows) -> _Parse:
+    name = recording.name
+
     def parse(place: int, line: str) -> PriceRow | None:
         if not line.strip():
             return None
         quote = table.quote(line)
         window, moment = windows[quote.instrument], format_time(quote.time)
-        row = PriceRow(
-            quote.instrument, moment, moment, quote.bid, quote.ask, quote.mid, None, recording.name, recording.name, place
-        )  # fmt: skip
+        row = PriceRow(quote.instrument, moment, moment, quote.bid, quote.ask, quote.mid, None, name, name, place)
         check_quote(row, window)
         return row
 

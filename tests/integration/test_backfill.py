@@ -22,6 +22,7 @@ import pytest
 
 from config.settings import Settings
 from db.candles import CandleRow, insert_candles
+from db.decimals import middle
 from db.partitions import make_months
 from db.postgres import Store
 from db.timestamps import format_time
@@ -124,9 +125,13 @@ def file_args(*files: Path) -> list[str | Path]:
     return ["--source", "file", *(each for file in files for each in ("--file", file))]
 
 
-TICK_IN_THE_WAY = (
-    "INSERT INTO prices (instrument, time, received, bid, ask, mid, source, epoch, seq) VALUES ('EUR_USD', %s, now(), 1, 1, 1, 'x', %s, %s)"
-)
+TICK_IN_THE_WAY = "INSERT INTO prices (instrument, time, received, bid, ask, mid, source, epoch, seq) VALUES ('EUR_USD', %s, now(), %s, %s, %s, 'x', 'e', 1)"
+
+
+def tick_in_the_way(index: int) -> tuple[str, str, str, str]:
+    """The content of a recorded quote."""
+    line = recorded(TICKS)[index]
+    return line["time"], line["bid"], line["ask"], middle(line["bid"], line["ask"])
 
 
 def test_recorded_quotes_are_stored_once(backfill: Command, query: Query, tmp_path: Path) -> None:
@@ -147,8 +152,7 @@ def test_recorded_quotes_are_stored_once(backfill: Command, query: Query, tmp_pa
 
 
 def test_killed_backfill_continues_from_its_position(backfill: Command, query: Query, store: Store) -> None:
-    line = recorded(TICKS)[12_000]
-    row = (line["time"], "file:EUR_USD_20140505.csv", 12_002)
+    row = tick_in_the_way(12_000)
     with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"), backfill.started(*file_args(TICKS)) as process:
         until(lambda: waits(query), 60, "the batch that waits for our row")
         assert query("SELECT position, finished FROM backfills") == [("10001", False)]
@@ -161,8 +165,7 @@ def test_killed_backfill_continues_from_its_position(backfill: Command, query: Q
 
 
 def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Query, store: Store) -> None:
-    line = recorded(TICKS)[7_000]
-    row = (line["time"], "file:EUR_USD_20140505.csv", 7_002)
+    row = tick_in_the_way(7_000)
     with backfill.started(*file_args(TICKS)) as process:
         with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"):
             until(lambda: waits(query), 60, "the batch that waits for our row")
@@ -180,8 +183,7 @@ def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Qu
 
 
 def test_backfill_waits_out_a_short_outage_of_the_store(backfill: Command, query: Query, store: Store) -> None:
-    line = recorded(TICKS)[12_000]
-    row = (line["time"], "file:EUR_USD_20140505.csv", 12_002)
+    row = tick_in_the_way(12_000)
     with backfill.started(*file_args(TICKS)) as process:
         with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"):
             until(lambda: waits(query), 60, "the batch that waits for our row")
@@ -243,17 +245,17 @@ def test_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Q
     hopeless.write_text("time,bid,ask\nyesterday,1.6,1.7\n")
     answer = ANSWERS / "GetInstrumentCandles200Response.json"
     done = backfill(*file_args(foreign, half, ANSWERS / "pricing.json", hopeless, spotty, answer))
-    assert (done.returncode, done.stdout) == (1, "file: 5 rows read, 5 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (1, "file: 7784 rows read, 7784 new\n"), done.stderr
     for sentence in (
         "CAD_CHF_H1.csv: recording", "names no known instrument",
-        "EUR_USD_half.csv.gz: recording", "is damaged",
+        "EUR_USD_half.csv.gz: recording", "is damaged after line 7780: the archive ends early",
         "pricing.json is JSON, but no answer of OANDA's with candles",
-        "nothing in", "the first line that cannot is 2: Invalid isoformat string: 'yesterday'",
-        "GBP_USD_made.csv: 2 bad lines skipped; the first is line 3: bid 1.7 is above ask 1.6",
+        "nothing in", "the first that cannot is line 2: 'yesterday' is not a time",
+        "GBP_USD_made.csv: 2 bad: 1 of kind bad_price, 1 of kind unreadable; first: line 3: bid 1.7 is 0 or above ask 1.6",
     ):  # fmt: skip
         assert sentence in " ".join(done.stderr.split()), done.stderr
     assert "Traceback" not in done.stderr
-    assert query("SELECT instrument, count(*) FROM prices GROUP BY 1") == [("GBP_USD", 2)]
+    assert query("SELECT instrument, count(*) FROM prices GROUP BY 1 ORDER BY 1") == [("EUR_USD", 7_779), ("GBP_USD", 2)]
     assert query("SELECT symbol, interval, source, count(*) FROM candles GROUP BY 1, 2, 3") == [("AUD_JPY", "1m", "oanda", 3)]
 
 
