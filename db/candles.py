@@ -202,7 +202,8 @@ def _precedence(candle: str, *, replace: bool = False) -> tuple[str, ...]:
     Our own roll-ups always show the rows that are stored now: for them the number does not count.
     """
     number = f"CASE WHEN {_FEED.format(candle)} THEN coalesce({candle}trades, -1) END"
-    return f"{candle}complete", f"candle_rank({candle}source)", "0" if replace else f"coalesce({number}, 0)"
+    values = f"{candle}complete", f"candle_rank({candle}source)"
+    return values if replace else (*values, f"coalesce({number}, 0)")
 
 
 def _upsert(query: str, *, replace: bool = False) -> str:

@@ -51,7 +51,7 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class _Watermark:
-    """The checked ids of one series: from `lowest` to `highest`. `first_id` and `last_id` are the stored ones."""
+    """The checked ids of one series, from `lowest` to `highest`; stored are `first_id` to `last_id`."""
 
     search: Search
     lowest: Position
@@ -98,35 +98,38 @@ def open_gaps(cursor: Cursor, source: str) -> list[Gap]:
 def narrow(
     cursor: Cursor, source: str, gap: Gap, now: datetime, *, rows: int = MAX_TRADES_PER_SCAN, window: TimeWindow | None = None
 ) -> list[Gap]:
-    """Compare an open gap with the stored trades; returns the gaps that remain.
+    """Compare an open gap with the stored trades; returns the gaps that remain to be filled.
 
-    The gap is marked as filled, stays unchanged, or is replaced by the holes that remain of it.
+    The gap is marked as filled, stays unchanged, or is replaced by the holes that remain of it. In
+    an older series they are unfillable, because the exchange serves the new ids only.
     """
     search = Search(gap.symbol, gap.series, window)
     known = _known(cursor, search, gap.hole, but=gap.id)
     holes = [part for hole in holes_within(cursor, search, gap.hole, rows) for part in _subtract(hole, known)]
-    if [(hole.first_id, hole.last_id) for hole in holes] == [(gap.hole.first_id, gap.hole.last_id)]:
+    newest = _newest_series(cursor, gap.symbol) <= gap.series
+    if newest and [(hole.first_id, hole.last_id) for hole in holes] == [(gap.hole.first_id, gap.hole.last_id)]:
         return [gap]
     if not holes:
         set_state(cursor, gap, "filled", None, now)
         return []
     cursor.execute("DELETE FROM gaps WHERE id = %s", (gap.id,))
-    return [
-        Gap(number, gap.symbol, part, gap.detected, gap.reason, gap.series)
+    reason = gap.reason if newest else STARTED_ANEW
+    left = [
+        Gap(number, gap.symbol, part, gap.detected, reason, gap.series)
         for hole in holes
-        for number, part in _insert(cursor, source, search, hole, gap.detected, now, gap.reason)
+        for number, part in _insert(cursor, source, search, hole, gap.detected, now, reason, open_=newest)
     ]
+    return left if newest else []
 
 
 def report_unusable(cursor: Cursor, source: str, symbol: str, trades: Iterable[tuple[int, str]], kind: str, now: datetime) -> int:
     """Make the ids of records that cannot be used unfillable gaps; returns their number.
 
-    `trades` are (id, a time near it in contract form), `kind` is the kind of the refusal. They belong to the
-    newest series, and their times are shown only. The next `narrow` of an open gap around an id cuts
-    the id out.
+    `trades` are (id, a time near it in contract form), `kind` is the kind of the refusal. The ids
+    belong to the newest series; the times are shown only. The next `narrow` of an open gap around
+    an id cuts the id out.
     """
-    cursor.execute("SELECT coalesce(max(series), 1) FROM trade_series WHERE symbol = %s", (symbol,))
-    search, reason, number = Search(symbol, int(scalar(cursor))), f"{UNUSABLE}: {kind}", 0
+    search, reason, number = Search(symbol, _newest_series(cursor, symbol)), f"{UNUSABLE}: {kind}", 0
     for trade_id, time in trades:
         cursor.execute(
             "UPDATE gaps SET state = 'unfillable', reason = %s, updated = %s"
@@ -155,12 +158,11 @@ def explain_open(cursor: Cursor, source: str, reason: str, now: datetime) -> Non
 def reopen(cursor: Cursor, source: str, now: datetime) -> int:
     """Set unfillable gaps in trades to open again; returns their number.
 
-    Records that cannot be used, and holes of older series, stay unfillable.
+    Records that cannot be used stay unfillable.
     """
     cursor.execute(
-        "UPDATE gaps g SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'"
-        " AND coalesce(reason, '') NOT LIKE %s"
-        " AND NOT EXISTS (SELECT FROM trade_series s WHERE s.symbol = g.symbol AND s.series > g.series)",
+        "UPDATE gaps SET state = 'open', updated = %s WHERE source = %s AND kind = 'trades' AND state = 'unfillable'"
+        " AND coalesce(reason, '') NOT LIKE %s",
         (now, source, f"{UNUSABLE}%"),
     )
     return int(cursor.rowcount)
@@ -194,6 +196,11 @@ def close_candles(cursor: Cursor, source: str, symbol: str, interval: str, now: 
         " WHERE source = %s AND symbol = %s AND kind = 'candles' AND interval = %s AND state = 'open'",
         (now, source, symbol, interval),
     )
+
+
+def _newest_series(cursor: Cursor, symbol: str) -> int:
+    cursor.execute("SELECT coalesce(max(series), 1) FROM trade_series WHERE symbol = %s", (symbol,))
+    return int(scalar(cursor))
 
 
 def _watermarks(cursor: Cursor, symbol: str, window: TimeWindow | None) -> list[_Watermark]:

@@ -18,7 +18,8 @@ class TimeWindow(Protocol):
         """The last time that is admitted."""
 
 
-# Joins the windows to a query that has a table `i` with the column `symbol`. Without a window there are no bounds.
+# Joins the windows to a query that has a table `i` with the column `symbol`. Without a window there
+# are no bounds.
 JOIN_WINDOWS = """
 LEFT JOIN LATERAL (
     SELECT earliest, latest FROM unnest(%(window_symbols)s::text[], %(earliest)s::timestamptz[], %(latest)s::timestamptz[])

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 MAX_ID_STEP = 50_000_000  # one id alone never raises `highest_id` by more
 LATE_IDS = 100_000  # an id that is lower by more begins a new series, unless it lies within the old one
 QUIET_SECONDS = 60  # a lower id begins a new series if its time is later by more
-STARTED_ANEW = "the exchange has begun its ids anew"
+STARTED_ANEW = "the exchange has begun its ids anew"  # reason of gaps in older series
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Series:
         before = self.highest_id
         self.highest_id, self.unconfirmed = climb(before, [*self.unconfirmed, *times])
         if self.highest_id != before:
-            # An id that was unconfirmed until now has lost its time: that of its neighbour is near enough.
+            # The time of an id that was unconfirmed until now is not kept: its neighbour's is near.
             self.highest_time = times.get(self.highest_id or 0) or max(time for _, time in trades)
 
 
@@ -147,10 +147,7 @@ def raise_highest(cursor: Cursor, rises: Sequence[tuple[Series, int, str]]) -> N
 
 
 def begin_series(cursor: Cursor, old: Series, first: tuple[int, str]) -> Series:
-    """Begin the series after `old` with the trade `first` (id, time); logs it and enters it in `gaps`.
-
-    Open gaps of older series become unfillable, because the exchange serves the new ids only.
-    """
+    """Begin the series after `old` with the trade `first` (id, time); logs it and enters it in `gaps`."""
     new = Series(old.symbol, old.number + 1)
     log.warning(
         "the exchange has begun its trade ids anew: a new series begins",
@@ -161,11 +158,6 @@ def begin_series(cursor: Cursor, old: Series, first: tuple[int, str]) -> Series:
         " VALUES (coalesce((SELECT source FROM instruments WHERE symbol = %(symbol)s), ''), %(symbol)s, 'series', %(series)s, %(id)s,"
         " %(id)s, %(time)s, %(time)s, 0, 'filled', now(), now()) ON CONFLICT DO NOTHING",
         {"symbol": old.symbol, "series": new.number, "id": first[0], "time": first[1]},
-    )
-    cursor.execute(
-        "UPDATE gaps SET state = 'unfillable', reason = %s, updated = now()"
-        " WHERE symbol = %s AND kind = 'trades' AND series < %s AND state = 'open'",
-        (STARTED_ANEW, old.symbol, new.number),
     )
     return new
 

