@@ -55,6 +55,8 @@ class Outcome:
 
 
 def _insert(cursor: Cursor, rows: Sequence[Record], origin: Origin, *, replace: bool) -> Inserted:
+    if not rows:
+        return Inserted()
     if isinstance(rows[0], Trade):
         return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade)), origin=origin, replace=replace)
     if isinstance(rows[0], CandleRow):
@@ -182,6 +184,8 @@ class Filler:
             raise SourceError(f"the store refuses a row: {error}", fatal=True) from error
 
     def _check_age(self, rows: Sequence[Record]) -> None:
+        if not rows:
+            return
         limit = self._limits.get(_TABLES[type(rows[0])])
         if limit is not None and (oldest := min(map(time_of, rows))) < limit.since:
             del self._limits[_TABLES[type(rows[0])]]  # one warning per table is enough

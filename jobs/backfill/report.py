@@ -78,9 +78,9 @@ class Notes:
         else:
             part.bad.add(place, error)
 
-    def watch(self, title: str, refusals: Refusals) -> None:
-        """Report the refusals that a history counts while it is read."""
-        self._part(title).bad = refusals
+    def history(self, title: str, refused: Refusals) -> None:
+        """Note the refusals of a history, which are counted while it is read."""
+        self._part(title).bad = refused
 
     def refused(self, title: str, reason: str) -> None:
         """Note a part that was given up."""

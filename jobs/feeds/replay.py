@@ -13,7 +13,7 @@ from itertools import islice
 
 from config.pacing import Throttle
 from config.settings import SourceSpec
-from db.admission import UNREADABLE, NotAdmitted, Refusals
+from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals
 from db.messages import Tick
 from jobs.feeds.base import BadInput, Source, SourceError, as_source_error
 from jobs.feeds.recordings import Row, read_rows
@@ -59,6 +59,8 @@ class ReplaySource(Source[tuple[Row, ...]]):
     are not admitted, or older than a published line of their instrument, are counted in `refusals`
     and logged once a minute. `kinds` maps the existing instruments to their kinds.
     """
+
+    mode: Mode = "recorded"  # in which its records are admitted
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from db.admission import NotAdmitted
+from db.admission import NotAdmitted, Refusals
 from db.inserted import Conflict
 from jobs.backfill.report import Notes
 from jobs.feeds.binance.messages import OtherTrade
@@ -72,3 +72,12 @@ def test_one_conflict_is_written_in_the_singular() -> None:
     notes = Notes()
     notes.conflicting("raw", conflicts(1))
     assert notes.sentences()[0].startswith("raw: 1 conflict with rows that are stored already (first: BTCUSDT trade 1: stored")
+
+
+def test_refusals_of_a_history_are_reported_as_they_stand_at_the_end() -> None:
+    notes, refused = Notes(), Refusals()
+    notes.history("Binance", refused)
+    assert notes.sentences() == []
+    refused.add("BTCUSDT 500", NotAdmitted("price 0", "bad_trade"))
+    assert notes.sentences() == ["Binance: 1 bad: 1 of kind bad_trade; first: BTCUSDT 500: price 0"]
+    assert not notes.failed

@@ -89,7 +89,7 @@ def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Ca
     for message in messages:
         try:
             data = orjson.loads(message)["data"]
-            if data["e"] != "trade" or data["s"] not in symbols:
+            if data["s"] not in symbols or data["e"] != "trade":
                 raise ValueError("not a trade that was asked for")
             trades.append(trade_in(data))
         except orjson.JSONDecodeError:
