@@ -25,6 +25,7 @@ from db.intervals import INTERVALS
 from db.timestamps import utc_now
 from jobs.backfill import request as backfills
 from jobs.backfill.fill import Filler, retention
+from jobs.backfill.report import Notes
 from jobs.feeds.base import SourceError
 from jobs.feeds.playback import kinds_of_instruments, play
 from jobs.feeds.recordings import count_ticks
@@ -43,7 +44,8 @@ def replay(file: Path, speed: str, loop: bool) -> None:
     """Publish the recording FILE onto the bus of the running system.
 
     Without a running system on HUB_DATA_DIR, the configured servers are used (REDIS_URL,
-    DATABASE_URL). Recordings are CSV, plain or .gz; data/recordings has some.
+    DATABASE_URL). Recordings are CSV, plain or gzipped; data/recordings has some. Lines that cannot
+    be used are left out and reported. The exit code is 1 if the recording is refused or damaged.
     """
     chosen = chosen_settings("replay")
     done = 0
@@ -53,8 +55,15 @@ def replay(file: Path, speed: str, loop: bool) -> None:
         stack.callback(bus.close)
         bus.ping()
         kinds = kinds_of_instruments(database_url)
-        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), kinds)
+        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), kinds, clock=utc_now)
         total = None if loop else count_ticks(file)
+
+        def report() -> None:
+            click.echo(f"published {done} ticks")
+            if source.refusals:
+                click.echo(f"{file.name}: {source.refusals}", err=True)
+
+        stack.callback(report)
         bar = stack.enter_context(Progress(*Progress.get_default_columns(), "{task.completed} ticks", console=Console(stderr=True)))
         progress_task = bar.add_task(file.name, total=total)
 
@@ -63,7 +72,6 @@ def replay(file: Path, speed: str, loop: bool) -> None:
             done += ticks
             bar.advance(progress_task, ticks)
 
-        stack.callback(lambda: click.echo(f"published {done} ticks"))
         play(source, bus, kinds, taken=taken, clock=utc_now, stop=threading.Event())
 
 
@@ -79,15 +87,19 @@ def replay(file: Path, speed: str, loop: bool) -> None:
     multiple=True,
     type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path),
     metavar="PATH",
-    help="A recording, plain or .gz; may be repeated.",
+    help="A recording, plain or gzipped; may be repeated.",
 )
 @click.option("--again", is_flag=True, help="From the beginning, even if an earlier backfill got further.")
-def backfill(again: bool, **options: Any) -> None:
+@click.option("--replace", is_flag=True, help="From the beginning, and instead of stored records; of quotes, those from files and replays.")
+def backfill(again: bool, replace: bool, **options: Any) -> None:
     """Load the past into the store: OANDA's candles, Binance's trades, or recorded files.
 
     The command can be stopped at any time; the same command continues from there. Stored rows are
     skipped. Files are OANDA's quotes and candles as CSV, candles as its API answers, and Binance's
     raw messages; data/recordings/README.md describes them.
+
+    Records that cannot be used are left out and reported. The exit code is 1 if a file or a part
+    was refused, damaged or ended early, or if records conflict with stored ones.
 
     Uses the configured database, or else the embedded database of the running system. If no system
     runs, the embedded database is started for this command.
@@ -99,7 +111,7 @@ def backfill(again: bool, **options: Any) -> None:
             with database(chosen) as url:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
                 migrations.apply(url)
-                _fill(request, chosen, url, stop, again=again)
+                _fill(request, chosen, url, stop, again=again, replace=replace)
     except backfills.BadOption as error:
         raise click.BadParameter(str(error), param_hint=error.option) from error
     except (Stopped, StopAsked):
@@ -107,36 +119,39 @@ def backfill(again: bool, **options: Any) -> None:
         sys.exit(130)
 
 
-def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threading.Event, *, again: bool) -> None:
+def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threading.Event, *, again: bool, replace: bool) -> None:
     """Store the request's tasks, with progress on stderr and the result on stdout."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    console, notes = Console(stderr=True), Notes()
+
+    def say(text: str) -> None:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def report() -> None:
+        for line in notes.sentences():
+            say(line)
+
     with ExitStack() as stack:
         store = startup.open_store(chosen, "backfill", url=url, pool_max=1)
         stack.callback(store.close)
         with store.transaction() as cursor:
             instruments = all_instruments(cursor)
-        notes = backfills.Notes()
-        tasks = backfills.tasks(request, chosen, instruments, notes)
-        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
-        progress_task = bar.add_task(request.source, total=len(tasks))
-
-        def say(text: str) -> None:
-            bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-        filler = Filler(store, utc_now, stop, limits=retention(chosen, utc_now()), warn=say)
+        tasks = backfills.tasks(request, chosen, instruments, notes, utc_now)
+        filler = Filler(store, utc_now, stop, limits=retention(chosen, utc_now()), warn=say, on_conflicts=notes.conflicting)
+        stack.callback(report)
         stack.callback(lambda: click.echo(f"{request.source}: {filler.outcome}"))
+        bar = stack.enter_context(Progress(*columns, console=console))
+        progress_task = bar.add_task(request.source, total=len(tasks))
         for number, task in enumerate(tasks):
             moved = partial(_move, bar, progress_task, task.title, number)
             try:
-                filler.fill(task, again=again, moved=moved)
+                filler.fill(task, again=again, replace=replace, moved=moved)
             except SourceError as error:
                 if request.source != "file":
                     raise SourceError(
                         f"{task.title}: {error}; what is stored stays, and the same command goes on from there", fatal=True
                     ) from error
-                notes.bad_file(task.title, str(error))
-        for line in notes.sentences():
-            say(line)
+                notes.refused(task.title, str(error))
     if notes.failed:
         sys.exit(1)
 

@@ -8,6 +8,8 @@ from decimal import Context, Decimal
 # A decimal string without sign or exponent. ASCII digits only, because PostgreSQL takes no others.
 DECIMAL = r"\d{1,24}(\.\d{1,24})?"
 is_decimal = re.compile(DECIMAL, re.ASCII).fullmatch
+# Exponents of three digits at most, so that the plain form stays short.
+_has_exponent = re.compile(rf"{DECIMAL}[eE][+-]?\d{{1,3}}", re.ASCII).fullmatch
 
 _EXACT = Context(prec=60)  # digits, so that a sum of two decimals is never rounded
 
@@ -15,3 +17,8 @@ _EXACT = Context(prec=60)  # digits, so that a sum of two decimals is never roun
 def middle(bid: str, ask: str) -> str:
     """The exact mean of bid and ask, with one more digit than the longer of the two if needed."""
     return format(_EXACT.divide(_EXACT.add(Decimal(bid), Decimal(ask)), Decimal(2)), "f")
+
+
+def plain_decimal(text: str) -> str:
+    """A decimal with an exponent as plain digits: `1.57e0` becomes `1.57`. Other texts are returned unchanged."""
+    return format(Decimal(text), "f") if _has_exponent(text) else text

@@ -111,7 +111,7 @@ def _recorded_symbols(settings: Settings, instruments: Sequence[Instrument]) -> 
 
 
 def _replay(spec: SourceSpec, context: SourceContext) -> Source[Any]:
-    return ReplaySource(spec, _symbols(context.instruments))
+    return ReplaySource(spec, {each.symbol: each.kind for each in context.instruments}, clock=context.clock)
 
 
 def _oanda_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:

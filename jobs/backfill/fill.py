@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from config.pacing import Outage, Stopped, retry
@@ -21,13 +22,14 @@ from config.venues import trade_venues
 from db.backfills import Backfill, BackfillProgress, forget, progress, remember
 from db.candles import CandleRow, insert_candles
 from db.gaps import report_unusable
+from db.inserted import Conflict, Inserted, Origin
 from db.messages import Trade, trade_lines
 from db.postgres import Cursor, RowError, Store, StoreError
-from db.prices import PriceRow, insert_prices
+from db.prices import PriceRow, delete_recorded, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
 from jobs.backfill.recordings import Record
-from jobs.backfill.tasks import BackfillTask, HistoryBatch, time_of
+from jobs.backfill.tasks import BackfillTask, HistoryBatch, RecordedMonth, time_of
 from jobs.feeds.base import SourceError, retry_delay
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,10 @@ MAX_ATTEMPTS = 6  # of a transaction while the store is unavailable
 
 @dataclass(slots=True)
 class Outcome:
-    """Result of a backfill: rows `read`, rows that were `new`, tasks `complete` before."""
+    """Result of a backfill: rows `read`, rows that were `new`, tasks `complete` before.
+
+    With `--replace`, `new` counts the rows of the files that were written.
+    """
 
     read: int = 0
     new: int = 0
@@ -50,14 +55,14 @@ class Outcome:
         return f"{self.read} rows read, {self.new} new{there}"
 
 
-def _insert(cursor: Cursor, rows: Sequence[Record]) -> int:
+def _insert(cursor: Cursor, rows: Sequence[Record], origin: Origin, *, replace: bool) -> Inserted:
     if not rows:
-        return 0
+        return Inserted()
     if isinstance(rows[0], Trade):
-        return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade))).new
+        return insert_trades(cursor, trade_lines(row for row in rows if isinstance(row, Trade)), origin=origin, replace=replace)
     if isinstance(rows[0], CandleRow):
-        return insert_candles(cursor, [row for row in rows if isinstance(row, CandleRow)]).new
-    return insert_prices(cursor, [row for row in rows if isinstance(row, PriceRow)], trade_venues()).new
+        return insert_candles(cursor, [row for row in rows if isinstance(row, CandleRow)], replace=replace)
+    return insert_prices(cursor, [row for row in rows if isinstance(row, PriceRow)], trade_venues(), origin=origin)
 
 
 _TABLES: Mapping[type, str] = {PriceRow: "prices", Trade: "raw_trades", CandleRow: "candles"}
@@ -83,8 +88,10 @@ def retention(settings: Settings, now: datetime) -> dict[str, Retention]:
 
 
 class Filler:
-    """Stores one task after the other and counts. `warn` is called with a sentence about rows that
-    will be deleted.
+    """Stores one task after the other and counts.
+
+    `warn` is called with a sentence about rows that will be deleted, `on_conflicts` with the title
+    of a task and records of it whose identity is stored with other values.
     """
 
     def __init__(
@@ -95,33 +102,39 @@ class Filler:
         *,
         limits: Mapping[str, Retention],
         warn: Callable[[str], None],
+        on_conflicts: Callable[[str, Sequence[Conflict]], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._stop = stop
         self._limits = dict(limits)
         self._warn = warn
+        self._on_conflicts = on_conflicts
         self.outcome = Outcome()
 
-    def fill(self, task: BackfillTask, *, again: bool = False, moved: Callable[[float], object] = lambda share: None) -> None:
+    def fill(
+        self, task: BackfillTask, *, again: bool = False, replace: bool = False, moved: Callable[[float], object] = lambda share: None
+    ) -> None:
         """Store the task from its position, or with `again` from its beginning.
 
+        With `replace`, from its beginning too, and its records take the place of stored ones.
         `moved` is called with the stored share (0 … 1). Raises `SourceError`, `StoreError` if the
         store stays unavailable, `Stopped` after the batch during which `stop` was set.
         """
-        reached = self._in_transaction(lambda cursor: self._begin(cursor, task.asked, again))
+        reached = self._in_transaction(lambda cursor: self._begin(cursor, task.asked, again or replace))
         if reached is not None and reached.finished:
             self.outcome.complete += 1
             moved(1.0)
             return
         position = None if reached is None else reached.position
-        for batch in task.batches(position, self._stop):
-            self._check_age(batch.rows)
-            self._store_batch(task, batch)
-            position = batch.position
-            moved(batch.share)
-            if self._stop.is_set():
-                raise Stopped
+        if not (replace and self._replace_months(task, moved)):
+            for batch in task.batches(position, self._stop):
+                self._check_age(batch.rows)
+                self._store_batch(task, batch, replace=replace)
+                position = batch.position
+                moved(batch.share)
+                if self._stop.is_set():
+                    raise Stopped
         self._in_transaction(lambda cursor: remember(cursor, task.asked, BackfillProgress(position or "", finished=True), self._clock()))
         moved(1.0)
 
@@ -130,19 +143,47 @@ class Filler:
             forget(cursor, asked)
         return progress(cursor, asked)
 
-    def _store_batch(self, task: BackfillTask, batch: HistoryBatch) -> None:
-        def work(cursor: Cursor) -> int:
-            new = _insert(cursor, batch.rows)
+    def _store_batch(self, task: BackfillTask, batch: HistoryBatch, *, replace: bool) -> None:
+        def work(cursor: Cursor) -> Inserted:
+            inserted = _insert(cursor, batch.rows, task.origin, replace=replace)
             self._report_refused(cursor, task.asked, batch)
             remember(cursor, task.asked, BackfillProgress(batch.position, finished=False), self._clock())
-            return new
+            return inserted
 
+        inserted = self._stored(work)
+        self.outcome.read += len(batch.rows)
+        self.outcome.new += inserted.new
+        if inserted.conflicts:
+            self._on_conflicts(task.title, inserted.conflicts)
+
+    def _replace_months(self, task: BackfillTask, moved: Callable[[float], object]) -> bool:
+        """Replace the recorded quotes of every month of the task; False if the task has no quotes."""
+        found = False
+        for month in task.months(self._stop) if task.months is not None else ():
+            found = True
+            read, new = self._stored(partial(self._replace_month, month))
+            self.outcome.read += read
+            self.outcome.new += new
+            moved(month.share)
+            if self._stop.is_set():
+                raise Stopped
+        return found
+
+    def _replace_month(self, month: RecordedMonth, cursor: Cursor) -> tuple[int, int]:
+        """Delete the month's recorded quotes and insert those of the file; the numbers of read and of new rows."""
+        read, inserted = 0, Inserted()
+        delete_recorded(cursor, month.instrument, month.start, month.end)
+        for rows in month.batches():
+            self._check_age(rows)
+            read += len(rows)
+            inserted += insert_prices(cursor, rows, trade_venues())
+        return read, inserted.new
+
+    def _stored(self, work: Callable[[Cursor], Result]) -> Result:
         try:
-            new = self._in_transaction(work)
+            return self._in_transaction(work)
         except RowError as error:
             raise SourceError(f"the store refuses a row: {error}", fatal=True) from error
-        self.outcome.read += len(batch.rows)
-        self.outcome.new += new
 
     def _report_refused(self, cursor: Cursor, asked: Backfill, batch: HistoryBatch) -> None:
         """Make the ids of trades that cannot be used unfillable gaps."""

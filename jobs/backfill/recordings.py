@@ -1,21 +1,21 @@
-"""Recordings as rows for the store, recognised by their first line, plain or gzipped:
+"""Recordings as rows for the store, recognised by their first line:
 
-- quotes, CSV `time,bid,ask`: rows of `prices`, numbered by their line;
+- quotes, CSV `time,bid,ask`: rows of `prices`, equal ones numbered by `jobs.backfill.occurrences`;
 - OANDA's candles, CSV `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`, the interval (`_H1`) in
   the file's name;
 - OANDA's candles, JSON as its REST API answers, of one instrument or several (`latestCandles`);
 - Binance's raw messages, `<local receive time in ns> <json>` per line: trades are read, other
   messages are skipped.
 
-Digits of prices stay as they are. CSV is read and checked as in a replay; see
-`jobs.feeds.recordings`.
+Digits of prices stay as they are. CSV is read as in a replay (`jobs.feeds.recordings`), candles and
+trades as those of the live sources. `db.admission` checks every record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -24,27 +24,28 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from db.candles import CandleRow, Ohlc
-from db.decimals import is_decimal, middle
-from db.intervals import candle_end, candle_start
+from db.admission import NotAdmitted, Window, Windows, check_candle, check_quote, check_trade, open_windows
+from db.candles import CandleRow
+from db.decimals import plain_decimal
 from db.messages import Trade
 from db.prices import PriceRow
-from db.timestamps import parse_time
-from jobs.feeds.base import BadInput, as_source_error, checked_ohlc, plausible_time
-from jobs.feeds.binance.messages import trade_of
-from jobs.feeds.oanda.history import GRANULARITIES
-from jobs.feeds.oanda.wire import NAME
-from jobs.feeds.recordings import check, detect, instrument_of, text_lines
+from db.timestamps import format_time
+from jobs.backfill.occurrences import Origin, numbered, scattered
+from jobs.feeds.base import BadInput, as_source_error
+from jobs.feeds.binance.messages import NAME as BINANCE
+from jobs.feeds.binance.messages import trade_in
+from jobs.feeds.oanda.candles import GRANULARITIES, SIDES, candle_of, candle_row
+from jobs.feeds.recordings import CsvRecording, instrument_name, numbered_lines
+from jobs.feeds.text_files import Undamaged, text_lines
 
 Record: TypeAlias = PriceRow | Trade | CandleRow
-# Number and raw item -> its record; None if it has none. `ValueError` names a fault of the item.
+OnBad: TypeAlias = Callable[[str, ValueError], None]
+# Place and raw item -> its record; None if it has none. `ValueError` names a fault of the item.
 _Parse: TypeAlias = Callable[[int, Any], Record | None]
 
 _INTERVALS = {granularity: interval for interval, granularity in GRANULARITIES.items()}
 _RAW_LINE = re.compile(r"\d{10,20} [{\[]", re.ASCII)
 _NAME_ENDS = re.compile(r"_(M1|M5|M15|H1|H4|D)(?![A-Z0-9])")
-_SIDES = ("mid", "bid", "ask")
-_LARGEST = 2**63 - 1  # the largest bigint
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,86 +64,127 @@ class Recording:
         return "file:" + re.sub(r"[^A-Za-z0-9_.-]", "_", self.file.name.removesuffix(".gz"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The items of a file with their places, and the function that reads one.
+
+    `unit` names an item. `quotes` is True for quotes, whose equal ones are numbered.
+    """
+
+    items: Iterator[tuple[int, Any]]
+    parse: _Parse
+    unit: str = "line"
+    quotes: bool = False
+
+
 def inspect(file: Path) -> Recording:
-    """Read the file once. Raises `SourceError` if it is missing or damaged."""
-    lines = sum(1 for _ in text_lines(file))
+    """Read the file once; of a damaged one, the lines before the damage count.
+
+    Raises `SourceError` if it is missing.
+    """
     try:
         with file.open("rb") as stream:
-            return Recording(file, hashlib.file_digest(stream, "sha256").hexdigest()[:16], lines)
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     except OSError as error:
         raise as_source_error(error) from error
+    return Recording(file, digest, sum(1 for _ in Undamaged(enumerate(text_lines(file)))))
 
 
-def read(
-    recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], *, after: int = 0
-) -> Iterator[tuple[int, Record]]:
-    """Every good record beyond place `after`, with its place: the number of its line or JSON
+def read(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, *, now: datetime, after: int = 0) -> Iterator[tuple[int, Record]]:
+    """Every admitted record beyond place `after`, with its place: the number of its line or JSON
     candle, from 1.
 
-    `kinds` maps every existing instrument to its kind. `on_bad` is called with place and fault of
-    every bad record, which is skipped. Raises `SourceError` if the file is damaged, of unknown
-    format, or of no known instrument.
+    `kinds` maps every existing instrument to its kind; `now` is the clock's reading. `on_bad` is
+    called with place and fault of every other record. Raises `SourceError` if the file is of
+    unknown format or of no known instrument; after the last whole line if it is damaged.
     """
-    lines = text_lines(recording.file)
-    first = next(lines, "")
-    items: Iterator[tuple[int, Any]]
-    if _RAW_LINE.match(first):
-        parse, items = _trades(kinds), enumerate(chain([first], lines), 1)
-    elif first.lstrip().startswith(("{", "[")):
-        answer = _candle_answer(recording.file, first + "".join(lines))
-        parse, items = _answered_candles(kinds), enumerate(answer, 1)
-    else:
-        parse, items = _csv(recording, first, kinds), enumerate(lines, 2)
-    for place, item in items:
-        if place <= after:
-            continue
+    content = _open(recording, open_windows("recorded", kinds, now), open_windows("recorded", kinds, now, source=BINANCE), now)
+
+    def admitted() -> Iterator[tuple[int, Any]]:
+        for place, item in content.items:
+            # All quotes are read: the first time decides how times are written.
+            if place <= after and not content.quotes:
+                continue
+            try:
+                record = content.parse(place, item)
+            except ValueError as error:
+                if place > after:
+                    on_bad(f"{content.unit} {place}", error)
+            else:
+                if record is not None:
+                    yield place, record
+
+    if not content.quotes:
+        yield from admitted()
+        return
+    apart = scattered(lambda: _origins(recording, kinds))
+    quotes = Undamaged(admitted())
+    yield from (found for found in numbered(quotes, apart, recording.lines) if found[0] > after)
+    quotes.raise_damage()
+
+
+def _open(recording: Recording, windows: Windows, windows_of_binance: Windows, now: datetime) -> _Content:
+    first, lines = numbered_lines(recording.file)
+    if _RAW_LINE.match(first[1]):
+        return _Content(chain([first], lines), _trades(windows_of_binance))
+    if first[1].lstrip().startswith(("{", "[")):
+        answer = _candle_answer(recording.file, first[1] + "".join(line for _, line in lines))
+        return _Content(enumerate(answer, 1), _answered_candles(windows, format_time(now)), unit="candle")
+    table = CsvRecording(recording.file, first[1], windows)
+    if "bid_o" in table.columns:
+        return _Content(lines, _csv_candles(recording.file, table, windows, format_time(now)))
+    return _Content(lines, _csv_quotes(recording, table, windows), quotes=True)
+
+
+def _origins(recording: Recording, kinds: Mapping[str, str]) -> Iterator[Origin]:
+    """Instrument and time of every line that has them."""
+    first, lines = numbered_lines(recording.file)
+    table = CsvRecording(recording.file, first[1], kinds)
+    for _, line in Undamaged(lines):
         try:
-            record = parse(place, item)
-        except ValueError as error:
-            on_bad(place, str(error))
-        else:
-            if record is not None:
-                yield place, record
+            yield table.origin(table.fields(line))
+        except ValueError:
+            continue
 
 
-def _csv(recording: Recording, header: str, kinds: Mapping[str, str]) -> _Parse:
-    file = recording.file
-    layout = detect(file, header)
-    symbol = None if layout.instrument is not None else instrument_of(file, kinds)
-    columns = {name.strip(): index for index, name in enumerate(header.split(","))}
-    candles = _csv_candle(file, columns, kinds) if "bid_o" in columns else None
+def _csv_quotes(recording: Recording, table: CsvRecording, windows: Windows) -> _Parse:
+    name = recording.name
 
-    def parse(place: int, line: str) -> Record | None:
+    def parse(place: int, line: str) -> PriceRow | None:
         if not line.strip():
             return None
-        fields = line.strip().split(",")
-        row = check(fields, layout, symbol, kinds)
-        if candles is not None:
-            return candles(row.instrument, row.time, fields)
-        moment = plausible_time(row.time)
-        mid = row.mid or middle(row.bid, row.ask)
-        return PriceRow(row.instrument, moment, moment, row.bid, row.ask, mid, None, recording.name, recording.name, place)
+        quote = table.quote(line)
+        window, moment = windows[quote.instrument], format_time(quote.time)
+        row = PriceRow(quote.instrument, moment, moment, quote.bid, quote.ask, quote.mid, None, name, name, place)
+        check_quote(row, window)
+        return row
 
     return parse
 
 
-def _csv_candle(file: Path, columns: Mapping[str, int], kinds: Mapping[str, str]) -> Callable[[str, datetime, list[str]], CandleRow]:
-    said = _NAME_ENDS.search(file.name.split(".")[0].upper())
-    if said is None:
+def _csv_candles(file: Path, table: CsvRecording, windows: Windows, now: str) -> _Parse:
+    named = _NAME_ENDS.search(instrument_name(file.name.split(".")[0]))
+    if named is None:
         raise as_source_error(BadInput(f"recording {file} holds candles, but its name does not say of what interval (EUR_USD_H1.csv)"))
-    there = [side for side in _SIDES if all(f"{side}_{letter}" in columns for letter in "ohlc")]
-    if "volume" not in columns or not {"bid", "ask"} <= set(there):
+    there = [side for side in SIDES if all(f"{side}_{letter}" in table.columns for letter in "ohlc")]
+    if "volume" not in table.columns or not {"bid", "ask"} <= set(there):
         raise as_source_error(BadInput(f"recording {file} is of no known format: its candles lack columns"))
-    places = {side: [columns[f"{side}_{letter}"] for letter in "ohlc"] for side in there}
+    places = {side: [table.columns[f"{side}_{letter}"] for letter in "ohlc"] for side in there}
 
-    def candle(symbol: str, start: datetime, fields: list[str]) -> CandleRow:
-        sides = {side: checked_ohlc([fields[place] for place in where]) for side, where in places.items()}
-        return _candle(symbol, kinds[symbol], _INTERVALS[said[1]], start, sides, fields[columns["volume"]])
+    def parse(place: int, line: str) -> CandleRow | None:
+        if not line.strip():
+            return None
+        fields = table.fields(line)
+        symbol, start = table.origin(fields)
+        sides = {side: [plain_decimal(fields[place]) for place in where] for side, where in places.items()}
+        volume = plain_decimal(fields[table.columns["volume"]])
+        window = windows[symbol]
+        return _ended(candle_row(symbol, window.market, _INTERVALS[named[1]], start, sides, volume), window, now)
 
-    return candle
+    return parse
 
 
-def _candle_answer(file: Path, text: str) -> list[tuple[str, str, Any]]:
+def _candle_answer(file: Path, text: str) -> Sequence[tuple[Any, Any, Any]]:
     """(instrument, granularity, candle) for every candle in an answer of OANDA."""
     try:
         body = orjson.loads(text)
@@ -154,42 +196,34 @@ def _candle_answer(file: Path, text: str) -> list[tuple[str, str, Any]]:
         raise as_source_error(BadInput(f"recording {file} is JSON, but no answer of OANDA's with candles")) from None
 
 
-def _answered_candles(kinds: Mapping[str, str]) -> _Parse:
-    def parse(place: int, item: tuple[str, str, Any]) -> CandleRow | None:
-        symbol, granularity, candle = item
-        try:
-            if symbol not in kinds:
-                raise ValueError(f"unknown instrument {symbol!r}")
-            if granularity not in _INTERVALS:
-                raise ValueError(f"no interval of ours is {granularity!r}")
-            if not candle["complete"]:
-                return None
-            sides = {side: checked_ohlc([candle[side][letter] for letter in "ohlc"]) for side in _SIDES if side in candle}
-            start = parse_time(candle["time"])  # nanoseconds are cut off
-            return _candle(symbol, kinds[symbol], _INTERVALS[granularity], start, sides, str(candle["volume"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no candle: {type(error).__name__} {error}") from None
+def _answered_candles(windows: Windows, now: str) -> _Parse:
+    def parse(place: int, item: tuple[Any, Any, Any]) -> CandleRow:
+        name, granularity, candle = item
+        if not isinstance(name, str):
+            raise ValueError(f"{str(name)[:40]!r} is not the name of an instrument")
+        if not isinstance(granularity, str) or granularity not in _INTERVALS:
+            raise ValueError(f"no interval of ours is {str(granularity)[:40]!r}")
+        symbol = instrument_name(name)
+        window = windows[symbol]
+        if isinstance(candle, dict) and candle.get("complete") is False:
+            raise NotAdmitted(f"{_INTERVALS[granularity]} of {symbol}, {str(candle.get('time'))[:40]}", "not_ended")
+        return _ended(candle_of(symbol, window.market, _INTERVALS[granularity], candle), window, now)
 
     return parse
 
 
-def _candle(symbol: str, kind: str, interval: str, start: datetime, sides: Mapping[str, Ohlc], volume: str) -> CandleRow:
-    begins = plausible_time(start)
-    if start != candle_start(kind, interval, start):
-        raise ValueError(f"no {interval} candle of {symbol} begins at {begins}")
-    bid, ask = sides.get("bid"), sides.get("ask")
-    if (mid := sides.get("mid")) is None:
-        if bid is None or ask is None:
-            raise ValueError("neither mid prices nor both bid and ask")
-        mid = (middle(bid[0], ask[0]), middle(bid[1], ask[1]), middle(bid[2], ask[2]), middle(bid[3], ask[3]))
-    if not is_decimal(volume):
-        raise ValueError(f"{volume!r} is not a volume")
-    quotes = int(volume) if volume.isdigit() and int(volume) <= _LARGEST else None  # OANDA's volume is the number of its quotes
-    ends = plausible_time(candle_end(kind, interval, start))
-    return CandleRow(symbol, interval, begins, ends, mid, bid, ask, volume, quotes, complete=True, source=NAME)
+def _ended(candle: CandleRow, window: Window, now: str) -> CandleRow:
+    """The candle if it is admitted; the refusal of one that has not ended names it."""
+    try:
+        check_candle(candle, window, now)
+    except NotAdmitted as error:
+        if error.kind == "not_ended":
+            raise NotAdmitted(f"{candle.interval} of {candle.symbol}, {candle.start_time}", error.kind) from None
+        raise
+    return candle
 
 
-def _trades(kinds: Mapping[str, str]) -> _Parse:
+def _trades(windows: Windows) -> _Parse:
     def parse(place: int, line: str) -> Trade | None:
         if '"trade"' not in line:
             return None
@@ -198,10 +232,10 @@ def _trades(kinds: Mapping[str, str]) -> _Parse:
             data = message.get("data", message)
             if data.get("e") != "trade":
                 return None
-            if data["s"] not in kinds:
-                raise ValueError(f"unknown instrument {data['s']!r}")
-            return trade_of(data["s"], data["t"], data["p"], data["q"], data["T"], data["m"])
+            trade = trade_in(data)
+            check_trade(trade, windows[trade.symbol])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"no trade: {type(error).__name__} {error}") from None
+        return trade
 
     return parse

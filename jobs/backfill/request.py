@@ -10,12 +10,11 @@ from pathlib import Path
 
 from config.settings import Settings
 from config.venues import VENUES
-from db.admission import Refusals
 from db.instruments import Instrument
 from db.intervals import INTERVALS
-from db.timestamps import utc_now
 from jobs.backfill.recordings import inspect
-from jobs.backfill.tasks import BackfillTask, candle_tasks, file_task, trade_tasks
+from jobs.backfill.report import Notes
+from jobs.backfill.tasks import BackfillTask, Selection, candle_tasks, file_task, trade_tasks
 from jobs.feeds.base import SourceError
 from jobs.venues import VENUE_PARTS
 
@@ -40,39 +39,6 @@ class Request:
     instruments: tuple[str, ...]
     intervals: tuple[str, ...]
     files: tuple[Path, ...]
-
-
-class Notes:
-    """Faults of files and of their lines, collected while the files are read."""
-
-    def __init__(self) -> None:
-        self._lines: dict[str, tuple[int, str]] = {}  # file -> number of bad lines, fault of the first
-        self._files: dict[str, str] = {}
-        self._histories: list[tuple[str, Refusals]] = []
-
-    @property
-    def failed(self) -> bool:
-        """True if a whole file could not be used."""
-        return bool(self._files)
-
-    def bad_line(self, file: str, place: int, reason: str) -> None:
-        """Note a skipped line."""
-        count, first = self._lines.get(file, (0, f"line {place}: {reason}"))
-        self._lines[file] = count + 1, first
-
-    def bad_file(self, file: str, reason: str) -> None:
-        """Note a file that was given up."""
-        self._files[file] = reason
-
-    def history(self, title: str, refused: Refusals) -> None:
-        """Note the refusals of a history, which are counted while it is read."""
-        self._histories.append((title, refused))
-
-    def sentences(self) -> list[str]:
-        """All faults as sentences for the operator."""
-        skipped = [f"{file}: {count} bad lines skipped; the first is {first}" for file, (count, first) in self._lines.items()]
-        skipped += [f"{title}: {refused}" for title, refused in self._histories if len(refused)]
-        return skipped + [f"{file}: {reason}" for file, reason in self._files.items()]
 
 
 def check(request: Request, settings: Settings, now: datetime) -> None:
@@ -100,14 +66,14 @@ def check(request: Request, settings: Settings, now: datetime) -> None:
 
 
 def tasks(
-    request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes, clock: Callable[[], datetime] = utc_now
+    request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes, clock: Callable[[], datetime]
 ) -> list[BackfillTask]:
     """The tasks of a request that `check` has passed; `notes` receives the faults of files.
 
     Raises `BadOption` for an instrument that the source does not have.
     """
     if request.source not in VENUE_PARTS:
-        return _file_tasks(request, instruments, notes)
+        return _file_tasks(request, instruments, notes, clock())
     row = VENUE_PARTS[request.source]
     assert request.start is not None and request.end is not None and row.history is not None  # noqa: S101, PT018 - checked
     existing = [instrument.symbol for instrument in instruments if instrument.source == request.source]
@@ -122,7 +88,7 @@ def tasks(
     return candle_tasks(request.source, history, _once(wanted), intervals, request.start, request.end)
 
 
-def _file_tasks(request: Request, instruments: Sequence[Instrument], notes: Notes) -> list[BackfillTask]:
+def _file_tasks(request: Request, instruments: Sequence[Instrument], notes: Notes, now: datetime) -> list[BackfillTask]:
     kinds = {instrument.symbol: instrument.kind for instrument in instruments}
     _known(request.instruments, list(kinds), "--instrument", "an instrument")
     found = []
@@ -130,10 +96,11 @@ def _file_tasks(request: Request, instruments: Sequence[Instrument], notes: Note
         try:
             recording = inspect(file)
         except SourceError as error:
-            notes.bad_file(file.name, str(error))
+            notes.refused(file.name, str(error))
         else:
-            on_bad = partial(notes.bad_line, file.name)
-            found.append(file_task(recording, kinds, on_bad, symbols=_once(request.instruments), start=request.start, end=request.end))
+            on_bad = partial(notes.bad_record, file.name)
+            wanted = Selection(tuple(_once(request.instruments)), request.start, request.end)
+            found.append(file_task(recording, kinds, on_bad, wanted, now=now))
     return found
 
 

@@ -11,16 +11,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, TypeVar
 
 from config.pacing import Stopped, Throttle
+from db.admission import NotAdmitted
 from db.backfills import ALWAYS, FOREVER, Backfill
 from db.candles import CandleRow
+from db.inserted import Origin
 from db.prices import PriceRow
 from db.timestamps import format_time, parse_time
-from jobs.backfill.recordings import Record, Recording, read
+from jobs.backfill.recordings import OnBad, Record, Recording, read
 from jobs.feeds.base import BadInput, CandleHistory, RefusedTrade, TradeHistory, as_source_error
+from jobs.feeds.binance.messages import OtherTrade
+from jobs.feeds.text_files import Undamaged
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +53,42 @@ class BackfillTask:
     title: str
     asked: Backfill
     batches: Callable[[str | None, threading.Event], Iterator[HistoryBatch]]
+    origin: Origin = "history"
+    months: Callable[[threading.Event], Iterator[RecordedMonth]] | None = None  # of quotes in a file, for `--replace`
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedMonth:
+    """One month of a file's quotes of one instrument, `start` <= time <= `end`, both in contract form.
+
+    The month may have no quote. `batches` reads them; with the last one, a `share` (0 … 1) of the
+    file's months is stored.
+    """
+
+    instrument: str
+    start: str
+    end: str
+    batches: Callable[[], Iterator[Sequence[PriceRow]]]
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The wanted records of a file: of `symbols` (none: all), with `start` <= time < `end`."""
+
+    symbols: tuple[str, ...] = ()
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """Texts between which the times in contract form lie."""
+        return format_time(self.start) if self.start else "", format_time(self.end) if self.end else "~"
+
+    def of(self, found: Iterator[tuple[int, Record]]) -> Iterator[tuple[int, Record]]:
+        """The wanted records among those found."""
+        low, high = self.bounds
+        return (each for each in found if low <= time_of(each[1]) < high and (not self.symbols or symbol_of(each[1]) in self.symbols))
 
 
 def trade_tasks(source: str, history: TradeHistory, symbols: Sequence[str], start: datetime, end: datetime) -> list[BackfillTask]:
@@ -111,60 +152,117 @@ def _share(reached: str, start: datetime, end: datetime) -> float:
     return min(1.0, (parse_time(reached) - start) / (end - start))
 
 
-def file_task(
-    recording: Recording,
-    kinds: Mapping[str, str],
-    on_bad: Callable[[int, str], None],
-    *,
-    symbols: Sequence[str] = (),
-    start: datetime | None = None,
-    end: datetime | None = None,
-) -> BackfillTask:
-    """A recorded file, or its records of `symbols` with `start` <= time < `end`.
+def file_task(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, wanted: Selection, *, now: datetime) -> BackfillTask:
+    """The wanted records of a recorded file.
 
-    The position is a place in the file. `kinds` maps every existing instrument to its kind.
+    The position is a place in the file. `kinds` maps every existing instrument to its kind; `now`
+    is the clock's reading.
     """
-    low, high = format_time(start) if start else "", format_time(end) if end else "~"
+    low, high = wanted.bounds
 
     def batches(position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
-        after, rows, place = int(position or 0), list[Record](), 0
-        for place, record in _usable(recording, kinds, on_bad, after):
-            if stop.is_set():
-                raise Stopped
-            if low <= time_of(record) < high and (not symbols or symbol_of(record) in symbols):
-                rows.append(record)
-            if len(rows) == MAX_ROWS_PER_BATCH:
-                yield HistoryBatch(rows, str(place), min(1.0, place / recording.lines))
-                rows = []
-        if rows:
-            yield HistoryBatch(rows, str(place), 1.0)
+        found = wanted.of(_until_stop(_usable(recording, kinds, on_bad, now, int(position or 0)), stop))
+        for rows, place in _batches(found):
+            yield HistoryBatch(rows, str(place), min(1.0, place / recording.lines))
+
+    def months(stop: threading.Event) -> Iterator[RecordedMonth]:
+        def found(note: OnBad) -> Iterator[tuple[int, Record]]:
+            return wanted.of(_until_stop(_usable(recording, kinds, note, now, 0), stop))
+
+        return recorded_months(found, on_bad)
 
     # The content is part of the name: a file that has grown begins anew.
     source = f"{recording.name}#{recording.digest}"
-    asked = Backfill(source, ",".join(sorted(symbols)), "", low or ALWAYS, FOREVER if end is None else high)
-    return BackfillTask(recording.file.name, asked, batches)
+    asked = Backfill(source, ",".join(sorted(wanted.symbols)), "", low or ALWAYS, FOREVER if wanted.end is None else high)
+    return BackfillTask(recording.file.name, asked, batches, origin="file", months=months)
 
 
-def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: Callable[[int, str], None], after: int) -> Iterator[tuple[int, Record]]:
-    """The good records beyond `after`. Raises `SourceError` for a file with bad records only."""
-    good, first_bad = False, ""
+def recorded_months(found: Callable[[OnBad], Iterator[tuple[int, Record]]], on_bad: OnBad) -> Iterator[RecordedMonth]:
+    """The months of every instrument between its first and its last quote; nothing if there are no quotes.
+
+    `found` reads the file: once for the times, and once for each month.
+    """
+    spans: dict[str, tuple[str, str]] = {}  # instrument -> first and last time
+    undamaged = Undamaged(found(on_bad))
+    for _, record in undamaged:
+        if not isinstance(record, PriceRow):
+            return
+        first, last = spans.get(record.instrument, (record.time, record.time))
+        spans[record.instrument] = min(first, record.time), max(last, record.time)
+    wanted = [(symbol, *month) for symbol, span in spans.items() for month in months_between(*span)]
+
+    def rows(symbol: str, start: str, end: str) -> Iterator[Sequence[PriceRow]]:
+        return (batch for batch, _ in _batches(quotes(symbol, start, end)))
+
+    def quotes(symbol: str, start: str, end: str) -> Iterator[tuple[int, PriceRow]]:
+        for place, record in Undamaged(found(lambda place, error: None)):
+            if isinstance(record, PriceRow) and record.instrument == symbol and start <= record.time <= end:
+                yield place, record
+
+    for number, each in enumerate(wanted, start=1):
+        yield RecordedMonth(*each, partial(rows, *each), number / len(wanted))
+    undamaged.raise_damage()
+
+
+def months_between(first: str, last: str) -> Iterator[tuple[str, str]]:
+    """First and last time of each month from `first` to `last`, all in contract form and included."""
+    start = first
+    while start[:7] < last[:7]:
+        following = (parse_time(f"{start[:7]}-28") + timedelta(days=4)).replace(day=1)
+        yield start, format_time(following - timedelta(microseconds=1))
+        start = format_time(following)
+    yield start, last
+
+
+_Row = TypeVar("_Row", bound=Record)
+
+
+def _batches(found: Iterator[tuple[int, _Row]]) -> Iterator[tuple[list[_Row], int]]:
+    """The records in batches with the place of the last one; quotes of one time are in one batch.
+
+    If the file is damaged, the records before the damage are a batch before the error.
+    """
+    rows, place = list[_Row](), 0
+    undamaged = Undamaged(found)
+    for reached, record in undamaged:
+        if len(rows) >= MAX_ROWS_PER_BATCH and not (isinstance(record, PriceRow) and record.time == time_of(rows[-1])):
+            yield rows, place
+            rows = []
+        rows.append(record)
+        place = reached
+    if rows:
+        yield rows, place
+    undamaged.raise_damage()
+
+
+def _until_stop(found: Iterator[tuple[int, Record]], stop: threading.Event) -> Iterator[tuple[int, Record]]:
+    for each in found:
+        if stop.is_set():
+            raise Stopped
+        yield each
+
+
+def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, now: datetime, after: int) -> Iterator[tuple[int, Record]]:
+    """The admitted records beyond `after`. Raises `SourceError` if no record of the file can be read."""
+    readable, first_bad = bool(after), ""
     throttle = Throttle(monotonic=time.monotonic)
 
-    def note(place: int, reason: str) -> None:
-        nonlocal first_bad
-        first_bad = first_bad or f"{place}: {reason}"
+    def note(place: str, error: ValueError) -> None:
+        nonlocal first_bad, readable
+        first_bad = first_bad or f"{place}: {error}"
+        readable = readable or isinstance(error, (NotAdmitted, OtherTrade))
         if (count := throttle.due("record")) is not None:
             log.warning(
-                "skipped a bad record of the recording (repeats suppressed for 60 s)",
-                extra={"file": recording.file.name, "place": place, "reason": reason, "count": count},
+                "skipped a record of the recording (repeats suppressed for 60 s)",
+                extra={"file": recording.file.name, "place": place, "reason": str(error), "count": count},
             )
-        on_bad(place, reason)
+        on_bad(place, error)
 
-    for found in read(recording, kinds, note, after=after):
-        good = True
+    for found in read(recording, kinds, note, now=now, after=after):
+        readable = True
         yield found
-    if first_bad and not good and not after:
-        raise as_source_error(BadInput(f"nothing in {recording.file} can be used; the first line that cannot is {first_bad}"))
+    if first_bad and not readable:
+        raise as_source_error(BadInput(f"nothing in {recording.file} can be used; the first that cannot is {first_bad}"))
 
 
 def symbol_of(record: Record) -> str:

@@ -7,23 +7,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import islice
 
 from config.pacing import Throttle
 from config.settings import SourceSpec
-from db.decimals import middle
+from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals
 from db.messages import Tick
-from db.timestamps import format_time
-from jobs.feeds.base import BadInput, Source, as_source_error
+from jobs.feeds.base import BadInput, Source, SourceError, as_source_error
 from jobs.feeds.recordings import Row, read_rows
 
 log = logging.getLogger(__name__)
 
 MAX_TICKS_PER_BATCH = 500
-# Seconds. Event.wait overflows on the long gap that one wrong time in a file makes.
-_LONGEST_WAIT = 3600.0
+_LONGEST_WAIT = 3600.0  # seconds; Event.wait overflows on the gaps of slow replays
 
 
 class Pace:
@@ -57,33 +55,41 @@ class ReplaySource(Source[tuple[Row, ...]]):
     """A recording as a source.
 
     `spec` gives the file, the speed (None: as fast as the bus accepts) and whether it begins again
-    at its end. Lines that are due together are one batch. Bad lines are skipped, counted in
-    `bad_lines`, and logged once a minute. `instruments` are the existing symbols; a line of another
-    symbol is bad.
+    at its end. Lines that are due together are one batch, in the order of their times. Lines that
+    are not admitted, or older than a published line of their instrument, are counted in `refusals`
+    and logged once a minute. `kinds` maps the existing instruments to their kinds.
     """
 
-    mode = "recorded"
+    mode: Mode = "recorded"  # in which its records are admitted
 
-    def __init__(self, spec: SourceSpec, instruments: Collection[str], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        spec: SourceSpec,
+        kinds: Mapping[str, str],
+        *,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         if spec.file is None:
             raise ValueError("a replay needs a file")
         self.name = spec.name
-        self.bad_lines = 0
+        self.refusals = Refusals()  # since the start
         self._file = spec.file
         self._speed = spec.speed
         self._loop = spec.loop
-        self._instruments = frozenset(instruments)
+        self._kinds = dict(kinds)
+        self._clock = clock
         self._monotonic = monotonic
-        self._taken = 0  # rows yielded in this round, at which `fetch` continues after an error
+        self._taken = 0  # rows read in this round, at which `fetch` continues after an error
+        self._played = 0  # rows yielded in this round
+        self._refused_before = 0  # refusals when this round began
+        self._noting = True  # False while rows are passed over that were read before an error
+        self._reached: dict[str, datetime] = {}  # instrument -> latest time that was yielded in this round
         self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[tuple[Row, ...], None, None]:
         while not stop.is_set():
-            self.bad_lines = 0
-            rows = islice(read_rows(self._file, self._instruments, self._note_bad), self._taken, None)
-            for batch in self._batches(rows, stop):
-                self._taken += len(batch)
-                yield batch
+            yield from self._batches(self._rows(), stop)
             if stop.is_set():
                 return
             self._end_round()
@@ -91,42 +97,65 @@ class ReplaySource(Source[tuple[Row, ...]]):
                 return
 
     def parse(self, raw: Sequence[Row]) -> list[Tick]:
-        return [
-            Tick(
-                row.instrument,
-                bid=row.bid,
-                ask=row.ask,
-                mid=row.mid or middle(row.bid, row.ask),
-                time=format_time(row.time),
-                source=self.name,
-            )
-            for row in raw
-        ]
+        return [row.tick for row in raw]
 
-    def _batches(self, rows: Iterator[Row], stop: threading.Event) -> Iterator[tuple[Row, ...]]:
+    def _rows(self) -> Iterator[Row]:
+        """The rows of the recording from the first that was not taken yet."""
+        rows = read_rows(self._file, self.name, self._kinds, self._note_bad, now=self._clock())
+        self._noting = not self._taken
+        for _ in islice(rows, self._taken):
+            pass
+        self._noting = True
+        yield from rows
+
+    def _batches(self, rows: Iterator[Row], stop: threading.Event) -> Generator[tuple[Row, ...], None, None]:
         pace = Pace(self._speed, self._monotonic)
         batch: list[Row] = []
-        for row in rows:
-            if batch and (len(batch) == MAX_TICKS_PER_BATCH or pace.delay(row.time) > 0):
-                yield tuple(batch)
-                batch = []
-            if not pace.wait(row.time, stop):
-                return
-            batch.append(row)
-        if batch:
-            yield tuple(batch)
+        try:
+            for row in rows:
+                if batch and (len(batch) == MAX_TICKS_PER_BATCH or pace.delay(row.time) > 0):
+                    yield from self._in_order(batch)
+                    batch = []
+                if not pace.wait(row.time, stop):
+                    return
+                batch.append(row)
+        except SourceError:
+            yield from self._in_order(batch)  # the file is damaged behind these rows
+            raise
+        yield from self._in_order(batch)
+
+    def _in_order(self, batch: Sequence[Row]) -> Iterator[tuple[Row, ...]]:
+        """The batch without the rows that would move a latest price back in time; nothing if no row is left."""
+        self._taken += len(batch)
+        rows = []
+        for row in sorted(batch, key=lambda row: row.time):
+            reached = self._reached.get(row.tick.instrument, row.time)
+            if row.time < reached:
+                reason = f"time {row.tick.time} is before that of a line that was played already: sort the recording by time"
+                self._note_bad(row.line, NotAdmitted(reason, "time_too_old"))
+            else:
+                self._reached[row.tick.instrument] = row.time
+                rows.append(row)
+        self._played += len(rows)
+        if rows:
+            yield tuple(rows)
 
     def _end_round(self) -> None:
-        if not self._taken:
+        if not self._taken and set(self.refusals.counts) <= {UNREADABLE}:
             raise as_source_error(BadInput(f"recording {self._file} has no readable line"))
+        bad_lines = len(self.refusals) - self._refused_before
         message = "recording begins again" if self._loop else "recording ended"
-        log.info(message, extra={"source": self.name, "ticks": self._taken, "bad_lines": self.bad_lines})
-        self._taken = 0
+        log.info(message, extra={"source": self.name, "ticks": self._played, "bad_lines": bad_lines})
+        self._taken = self._played = 0
+        self._refused_before += bad_lines
+        self._reached.clear()
 
-    def _note_bad(self, line: int, reason: str) -> None:
-        self.bad_lines += 1
+    def _note_bad(self, line: int, error: ValueError) -> None:
+        if not self._noting:
+            return
+        self.refusals.add(f"line {line}", error)
         if (count := self._throttle.due("line")) is not None:
             log.warning(
                 "skipped a bad line of the recording (repeats suppressed for 60 s)",
-                extra={"source": self.name, "line": line, "reason": reason, "count": count},
+                extra={"source": self.name, "line": line, "reason": str(error), "count": count},
             )

@@ -127,12 +127,13 @@ def file_args(*files: Path) -> list[str | Path]:
 
 TICK_IN_THE_WAY = (
     "INSERT INTO prices (instrument, time, received, bid, ask, mid, source, epoch, seq)"
-    " VALUES ('EUR_USD', %s, now(), %s, %s, %s, 'x', 'x', 1)"
+    " VALUES ('EUR_USD', %s, now(), %s, %s, %s, 'x', 'e', 1)"
 )
 
 
-def content(line: dict[str, str]) -> tuple[str, str, str, str]:
-    """Time, bid, ask and mid of a recorded quote, which are its identity."""
+def tick_in_the_way(index: int) -> tuple[str, str, str, str]:
+    """The content of a recorded quote, which is its identity."""
+    line = recorded(TICKS)[index]
     return line["time"], line["bid"], line["ask"], middle(line["bid"], line["ask"])
 
 
@@ -155,7 +156,7 @@ def test_recorded_quotes_are_stored_once(backfill: Command, query: Query, tmp_pa
 
 
 def test_killed_backfill_continues_from_its_position(backfill: Command, query: Query, store: Store) -> None:
-    row = content(recorded(TICKS)[12_000])
+    row = tick_in_the_way(12_000)
     with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"), backfill.started(*file_args(TICKS)) as process:
         until(lambda: waits(query), 60, "the batch that waits for our row")
         assert query("SELECT position, finished FROM backfills") == [("10001", False)]
@@ -168,7 +169,7 @@ def test_killed_backfill_continues_from_its_position(backfill: Command, query: Q
 
 
 def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Query, store: Store) -> None:
-    row = content(recorded(TICKS)[7_000])
+    row = tick_in_the_way(7_000)
     with backfill.started(*file_args(TICKS)) as process:
         with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"):
             until(lambda: waits(query), 60, "the batch that waits for our row")
@@ -186,7 +187,7 @@ def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Qu
 
 
 def test_backfill_waits_out_a_short_outage_of_the_store(backfill: Command, query: Query, store: Store) -> None:
-    row = content(recorded(TICKS)[12_000])
+    row = tick_in_the_way(12_000)
     with backfill.started(*file_args(TICKS)) as process:
         with in_the_way(store, TICK_IN_THE_WAY, row, "prices", "2014-05"):
             until(lambda: waits(query), 60, "the batch that waits for our row")
@@ -248,18 +249,46 @@ def test_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Q
     hopeless.write_text("time,bid,ask\nyesterday,1.6,1.7\n")
     answer = ANSWERS / "GetInstrumentCandles200Response.json"
     done = backfill(*file_args(foreign, half, ANSWERS / "pricing.json", hopeless, spotty, answer))
-    assert (done.returncode, done.stdout) == (1, "file: 5 rows read, 5 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (1, "file: 7784 rows read, 7784 new\n"), done.stderr
     for sentence in (
         "CAD_CHF_H1.csv: recording", "names no known instrument",
-        "EUR_USD_half.csv.gz: recording", "is damaged",
+        "EUR_USD_half.csv.gz: recording", "is damaged after line 7780: the archive ends early",
         "pricing.json is JSON, but no answer of OANDA's with candles",
-        "nothing in", "the first line that cannot is 2: Invalid isoformat string: 'yesterday'",
-        "GBP_USD_made.csv: 2 bad lines skipped; the first is line 3: bid 1.7 is above ask 1.6",
+        "nothing in", "the first that cannot is line 2: 'yesterday' is not a time",
+        "GBP_USD_made.csv: 2 bad: 1 of kind bad_price, 1 of kind unreadable; first: line 3: bid 1.7 is 0 or above ask 1.6",
     ):  # fmt: skip
         assert sentence in " ".join(done.stderr.split()), done.stderr
     assert "Traceback" not in done.stderr
-    assert query("SELECT instrument, count(*) FROM prices GROUP BY 1") == [("GBP_USD", 2)]
+    assert query("SELECT instrument, count(*) FROM prices GROUP BY 1 ORDER BY 1") == [("EUR_USD", 7_779), ("GBP_USD", 2)]
     assert query("SELECT symbol, interval, source, count(*) FROM candles GROUP BY 1, 2, 3") == [("AUD_JPY", "1m", "oanda", 3)]
+
+
+def test_bad_lines_alone_leave_the_exit_code_0(backfill: Command, tmp_path: Path) -> None:
+    file = tmp_path / "GBP_USD.csv"
+    file.write_text("time,bid,ask\n2014-05-05T00:00:01Z,1.6,1.7\n2099-01-01,1.6,1.7\n")
+    done = backfill(*file_args(file))
+    assert (done.returncode, done.stdout) == (0, "file: 1 rows read, 1 new\n"), done.stderr
+    assert (
+        done.stderr.strip().splitlines()[-1].startswith("GBP_USD.csv: 1 bad: 1 of kind time_in_future; first: line 3: time 2099-01-01T00")
+    )
+
+
+def test_conflicts_end_with_exit_code_1_until_the_file_replaces(backfill: Command, query: Query, tmp_path: Path) -> None:
+    file = tmp_path / "GBP_USD.csv"
+    lines = [f"2014-05-05T00:00:0{second}Z,1.6,1.7" for second in range(7)]
+    file.write_text("\n".join(["time,bid,ask", *lines]) + "\n")
+    assert backfill(*file_args(file)).stdout == "file: 7 rows read, 7 new\n"
+    file.write_text(file.read_text().replace(",1.7", ",1.8"))
+    done = backfill(*file_args(file))
+    assert (done.returncode, done.stdout) == (1, "file: 7 rows read, 0 new\n"), done.stderr
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("GBP_USD.csv: 7 conflicts with rows that are stored already (first: GBP_USD")
+    assert said.endswith("; --replace takes the file's")
+    assert said.count("given") == 5
+    assert done.stderr.count("record conflicts with a stored one") == 7
+    done = backfill(*file_args(file), "--replace")
+    assert (done.returncode, done.stdout) == (0, "file: 7 rows read, 7 new\n"), done.stderr
+    assert query("SELECT count(*), min(ask)::text, max(ask)::text FROM prices") == [(7, "1.8", "1.8")]
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def exchange_with(place: Place, trades: Sequence[Trade]) -> Iterator[BinanceHist
 
 
 def fill(place: Place, tasks: Sequence[BackfillTask]) -> None:
-    filler = Filler(place.store, utc_now, threading.Event(), limits={}, warn=lambda text: None)
+    filler = Filler(place.store, utc_now, threading.Event(), limits={}, warn=lambda text: None, on_conflicts=lambda title, conflicts: None)
     for task in tasks:
         filler.fill(task)
 

@@ -1,10 +1,11 @@
-"""Real recordings as rows: each digit, and each place at which a read can continue."""
+"""Recorded files as rows: digit by digit, and what a damaged or foreign one does."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import json
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,15 +14,19 @@ import pytest
 from db.candles import CandleRow
 from db.messages import Trade
 from db.prices import PriceRow
-from jobs.backfill.recordings import inspect
+from jobs.backfill.recordings import Record, inspect, read
 from jobs.feeds.base import SourceError
-from tests.support.recordings import read_all, written
+from tests.support.recordings import NOW, read_all, written
 
 ROOT = Path(__file__).parents[2]
 TICKS = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 CANDLES = ROOT / "data" / "recordings" / "EUR_USD_H1.csv.gz"
 TRADES = ROOT / "tests" / "data" / "binance" / "ethusdt_20240808.gz"
 ANSWERS = ROOT / "tests" / "data" / "oanda"
+KINDS = dict.fromkeys(["EUR_USD", "AUD_JPY", "USD_JPY", "GBP_CHF", "EUR_CHF"], "fx") | {"ETHUSDT": "crypto", "AAPL": "equity"}
+HEADER = "time,volume,mid_o,mid_h,mid_l,mid_c,bid_o,bid_h,bid_l,bid_c,ask_o,ask_h,ask_l,ask_c"
+CANDLE = "2021-03-16T03:00:00Z,2249,1.2,1.4,1.1,1.3,1.1,1.3,1.0,1.2,1.3,1.5,1.2,1.4"
+Bad = list[tuple[str, str]]
 
 
 def test_recorded_quotes_become_rows_with_every_digit() -> None:
@@ -86,7 +91,12 @@ def test_candle_answer_of_several_instruments_yields_complete_candles() -> None:
     found, bad = read_all(ANSWERS / "GetAccountCandlesLatest200Response.json")
     rows = [(row.symbol, row.interval) for _, row in found if isinstance(row, CandleRow)]
     assert rows == [("USD_JPY", "5m"), ("GBP_CHF", "1m"), ("GBP_CHF", "5m"), ("AUD_JPY", "1m"), ("EUR_CHF", "1m")]
-    assert bad == [(1, "neither mid prices nor both bid and ask"), (3, "neither mid prices nor both bid and ask")]
+    assert [each for each in bad if each[1].startswith("neither")] == [
+        ("candle 1", "neither mid prices nor both bid and ask"),
+        ("candle 3", "neither mid prices nor both bid and ask"),
+    ]
+    assert bad[1] == ("candle 2", "1m of USD_JPY, 2023-12-29T13:22:00.000000000Z"), "forming when it was recorded"
+    assert len(bad) + len(found) == 14
 
 
 @pytest.mark.parametrize("file", [TICKS, CANDLES, TRADES, ANSWERS / "GetInstrumentCandles200Response.json"], ids=lambda file: file.name)
@@ -113,7 +123,12 @@ def test_file_identity_ignores_packing_and_changes_with_growth(tmp_path: Path) -
 def test_damaged_or_missing_file_is_a_source_error(tmp_path: Path) -> None:
     half = tmp_path / "EUR_USD.csv.gz"
     half.write_bytes(TICKS.read_bytes()[:50_000])
-    with pytest.raises(SourceError, match="is damaged"):
-        inspect(half)
+    lines = zlib.decompressobj(31).decompress(TICKS.read_bytes()[:50_000]).decode().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    assert inspect(half).lines == len(whole) > 1_000
+    taken: list[tuple[int, Record]] = []
+    with pytest.raises(SourceError, match=f"is damaged after line {len(whole)}: the archive ends early"):
+        taken.extend(read(inspect(half), KINDS, lambda place, error: None, now=NOW))
+    assert [place for place, _ in taken] == list(range(2, len(whole) + 1))
     with pytest.raises(SourceError):
         inspect(tmp_path / "nothing.csv")

@@ -43,7 +43,7 @@ once = settings(max_examples=40, suppress_health_check=[HealthCheck.function_sco
 
 def filled(store: Store, task: BackfillTask) -> tuple[Filler, bool]:
     """The filler after this task, and whether the store calls the part finished."""
-    filler = Filler(store, utc_now, STOP, limits={}, warn=lambda text: None)
+    filler = Filler(store, utc_now, STOP, limits={}, warn=lambda text: None, on_conflicts=lambda title, conflicts: None)
     filler.fill(task)
     return filler, is_finished(store, task.asked)
 

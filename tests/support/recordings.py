@@ -6,7 +6,7 @@ import csv
 import gzip
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from jobs.analytics.returns import Booleans, Floats
 from jobs.backfill.recordings import Record, inspect, read
 
 HOUR = timedelta(hours=1)
+NOW = datetime(2025, 11, 18, tzinfo=UTC)  # when recordings are read
 KINDS = dict.fromkeys(["EUR_USD", "AUD_JPY", "USD_JPY", "GBP_CHF", "EUR_CHF"], "fx") | {"ETHUSDT": "crypto", "AAPL": "equity"}
 FOLDER = Path(__file__).parents[1] / "data" / "fx_h1_2021"
 
@@ -87,10 +88,10 @@ def _ohlc(line: dict[str, str], side: str) -> Ohlc:
     return line[f"{side}_o"], line[f"{side}_h"], line[f"{side}_l"], line[f"{side}_c"]
 
 
-def read_all(file: Path, *, after: int = 0) -> tuple[list[tuple[int, Record]], list[tuple[int, str]]]:
+def read_all(file: Path, *, after: int = 0) -> tuple[list[tuple[int, Record]], list[tuple[str, str]]]:
     """Return the records of a file and its invalid items, both with their places."""
-    invalid: list[tuple[int, str]] = []
-    return list(read(inspect(file), KINDS, lambda place, reason: invalid.append((place, reason)), after=after)), invalid
+    invalid: list[tuple[str, str]] = []
+    return list(read(inspect(file), KINDS, lambda place, error: invalid.append((place, str(error))), now=NOW, after=after)), invalid
 
 
 def written(folder: Path, name: str, text: str) -> Path:

@@ -13,7 +13,10 @@ from config.settings import Settings
 from db.backfills import ALWAYS, FOREVER
 from db.instruments import Instrument
 from jobs.backfill.fill import retention
-from jobs.backfill.request import BadOption, Notes, Request, check, tasks
+from jobs.backfill.report import Notes
+from jobs.backfill.request import BadOption, Request, check
+from jobs.backfill.request import tasks as make_tasks
+from jobs.backfill.tasks import BackfillTask
 
 TICKS = Path(__file__).parents[2] / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 MARKET = [
@@ -27,6 +30,10 @@ START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
 OANDA = Request("oanda", START, END, (), (), ())
 BINANCE = Request("binance", START, END, (), (), ())
 FILE = Request("file", None, None, (), (), (TICKS,))
+
+
+def tasks(request: Request, settings: Settings, instruments: list[Instrument], notes: Notes) -> list[BackfillTask]:
+    return make_tasks(request, settings, instruments, notes, lambda: NOW)
 
 
 @pytest.fixture
@@ -110,14 +117,6 @@ def test_unreadable_file_is_noted_and_the_others_become_tasks(settings: Settings
     assert [part.title for part in found] == [TICKS.name]
     assert notes.failed
     assert notes.sentences()[0].startswith("gone.csv: ")
-
-
-def test_bad_lines_are_counted_and_the_first_is_quoted() -> None:
-    notes = Notes()
-    for place in (7, 9, 12):
-        notes.bad_line("a.csv", place, f"reason {place}")
-    assert notes.sentences() == ["a.csv: 3 bad lines skipped; the first is line 7: reason 7"]
-    assert not notes.failed
 
 
 def test_table_without_retention_has_no_limit() -> None:

@@ -1,4 +1,4 @@
-"""Records of made-up files: good ones become rows, bad ones are skipped with a reason."""
+"""Recorded files as rows: digit by digit, and what a damaged or foreign one does."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ from jobs.feeds.base import SourceError
 from tests.support.recordings import read_all, written
 
 ROOT = Path(__file__).parents[2]
+TICKS = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
+CANDLES = ROOT / "data" / "recordings" / "EUR_USD_H1.csv.gz"
+TRADES = ROOT / "tests" / "data" / "binance" / "ethusdt_20240808.gz"
 ANSWERS = ROOT / "tests" / "data" / "oanda"
+KINDS = dict.fromkeys(["EUR_USD", "AUD_JPY", "USD_JPY", "GBP_CHF", "EUR_CHF"], "fx") | {"ETHUSDT": "crypto", "AAPL": "equity"}
 HEADER = "time,volume,mid_o,mid_h,mid_l,mid_c,bid_o,bid_h,bid_l,bid_c,ask_o,ask_h,ask_l,ask_c"
 CANDLE = "2021-03-16T03:00:00Z,2249,1.2,1.4,1.1,1.3,1.1,1.3,1.0,1.2,1.3,1.5,1.2,1.4"
+Bad = list[tuple[str, str]]
 
 
 @pytest.mark.parametrize(
@@ -42,17 +47,19 @@ def test_unknown_recording_is_refused_with_its_reason(tmp_path: Path, name: str,
     ("line", "reason"),
     [
         (CANDLE.replace("03:00", "03:30"), "no 1h candle of EUR_USD begins at 2021-03-16T03:30:00.000000Z"),
-        (CANDLE.replace(",1.4,1.1,", ",1.25,1.1,"), "high 1.25 and low 1.1 do not hold open and close"),
-        (CANDLE.replace("2249", "many"), "'many' is not a volume"),
-        (CANDLE.replace("1.5", "-1.5"), "'-1.5' is not a price"),
-        (CANDLE.replace("1.4,1.1", "0.0,1.1"), "'0.0' is not a price"),
-        (CANDLE.replace("2021", "0001"), "time 0001-03-16T03:00:00.000000Z is not plausible"),
+        (CANDLE.replace(",1.4,1.1,", ",1.25,1.1,"), "mid: high 1.25 or low 1.1 is inside open 1.2 and close 1.3"),
+        (CANDLE.replace("2249", "many"), "'many' is not a decimal of at most 24 digits before and after the point"),
+        (CANDLE.replace("1.5", "-1.5"), "'-1.5' is not a decimal of at most 24 digits before and after the point"),
+        (CANDLE.replace("1.4,1.1", "0.0,1.1"), "a mid price of 1.2, 0.0, 1.1, 1.3 is not above 0"),
+        (CANDLE.replace("2021", "0001"), "time 0001-03-16T03:00:00.000000Z is before 1971-01-01T00:00:00.000000Z"),
+        (CANDLE.replace("2021-03-16T03", "9999-12-31T23"), "no candle begins at 9999-12-31T23:00:00+00:00"),
+        (CANDLE.replace("2021-03-16T03", "2025-11-18T00"), "1h of EUR_USD, 2025-11-18T00:00:00.000000Z"),
         (CANDLE + ",7", "15 fields instead of 14"),
     ],
 )
 def test_bad_candle_is_skipped_with_its_reason(tmp_path: Path, line: str, reason: str) -> None:
     found, bad = read_all(written(tmp_path, "EUR_USD_H1.csv", f"{HEADER}\n{line}\n\n{CANDLE}\n"))
-    assert bad == [(2, reason)]
+    assert bad == [("line 2", reason)]
     assert [place for place, _ in found] == [4]
 
 
@@ -81,7 +88,7 @@ def trade(**changes: object) -> str:
 )
 def test_bad_trade_is_skipped(tmp_path: Path, changes: dict[str, object]) -> None:
     found, bad = read_all(written(tmp_path, "raw", f"{trade(**changes)}\n{trade()}\n"))
-    assert [place for place, _ in bad] == [1]
+    assert [place for place, _ in bad] == ["line 1"]
     assert found == [(2, Trade("ETHUSDT", 5, "2024-08-08T23:54:15.342000Z", "2683.8", "0.1", "sell"))]
 
 
@@ -120,4 +127,4 @@ def test_garbage_between_good_lines_loses_none_of_them(tmp_path: Path, name: str
     first = 2 if header else 1
     wanted = set(range(first, first + 2 * len(garbage) + 1, 2))
     assert wanted <= {place for place, _ in found}
-    assert not wanted & {place for place, _ in bad}
+    assert not {f"line {place}" for place in wanted} & {place for place, _ in bad}

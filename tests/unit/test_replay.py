@@ -6,6 +6,7 @@ import csv
 import gzip
 import logging
 import threading
+from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from config.settings import SourceSpec
 from db.decimals import middle
 from db.messages import Tick
 from db.timestamps import parse_time
+from jobs.feeds import recordings
 from jobs.feeds.base import SourceError
 from jobs.feeds.recordings import Row, count_ticks, read_rows
 from jobs.feeds.replay import MAX_TICKS_PER_BATCH, ReplaySource
@@ -26,11 +28,13 @@ from tests.support.fake_time import FakeTime
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 TICKS = RECORDINGS / "EUR_USD_20140505.csv.gz"
 CANDLES = RECORDINGS / "EUR_USD_H1.csv.gz"
-INSTRUMENTS = ["EUR_USD", "USD_JPY", "EUR", "BTCUSDT"]
+KINDS = {"EUR_USD": "fx", "USD_JPY": "fx", "EUR": "fx", "BTCUSDT": "crypto"}
+NOW = datetime(2025, 11, 18, tzinfo=UTC)
 
 
 def replay(file: Path, speed: float | None = None, *, loop: bool = False, time: FakeTime | None = None) -> ReplaySource:
-    return ReplaySource(SourceSpec("replay", file, speed, loop), INSTRUMENTS, monotonic=(time or FakeTime()).monotonic)
+    spec = SourceSpec("replay", file, speed, loop)
+    return ReplaySource(spec, KINDS, clock=lambda: NOW, monotonic=(time or FakeTime()).monotonic)
 
 
 def all_ticks(source: ReplaySource) -> list[Tick]:
@@ -122,9 +126,9 @@ def test_line_out_of_order_is_due_at_once(tmp_path: Path) -> None:
     assert stop.now == 1
 
 
-def test_extreme_time_does_not_break_the_wait(tmp_path: Path) -> None:
+def test_extreme_gap_does_not_break_the_wait(tmp_path: Path) -> None:
     stop = FakeTime(until=10_000)
-    source = replay(recording(tmp_path, *seconds(0), "9999-12-31T00:00:00Z,1.1,1.2"), 1.0, time=stop)
+    source = replay(recording(tmp_path, "1971-01-01T00:00:00Z,1.1,1.2", *seconds(0)), 0.01, time=stop)
     assert [len(raw) for raw in source.fetch(stop)] == [1]
     assert max(stop.waits) <= threading.TIMEOUT_MAX
 
@@ -162,16 +166,83 @@ def test_bad_lines_are_counted_and_logged_once(tmp_path: Path, caplog: pytest.Lo
     source = replay(recording(tmp_path, good[0], *bad, "", good[1]))
     with caplog.at_level(logging.WARNING):
         assert len(all_ticks(source)) == 2
-    assert source.bad_lines == len(bad)
+    assert source.refusals.counts == {"unreadable": 4, "bad_price": 3, "not_a_decimal": 3}
+    assert str(source.refusals).endswith("; first: line 3: 2 fields instead of 3")
     [record] = caplog.records
     assert (record.__dict__["line"], record.__dict__["reason"]) == (3, "2 fields instead of 3")
+
+
+def test_line_of_the_future_is_left_out_without_a_wait(tmp_path: Path) -> None:
+    stop = FakeTime()
+    times = ["2025-11-17T23:59:59.999999Z", "2025-11-18T00:00:00Z", "2025-11-18T00:00:00.000001Z", "2099-01-01T00:00:00Z"]
+    source = replay(recording(tmp_path, *[f"{time},1.1,1.2" for time in times]), 1.0, time=stop)
+    assert [tick.time for raw in source.fetch(stop) for tick in source.parse(raw)] == [times[0], "2025-11-18T00:00:00.000000Z"]
+    assert stop.now == pytest.approx(0.000001)
+    assert source.refusals.counts == {"time_in_future": 2}
+
+
+def test_recording_of_lines_that_are_not_admitted_ends_without_an_error(tmp_path: Path) -> None:
+    source = replay(recording(tmp_path, "2099-01-01T00:00:00Z,1.1,1.2"))
+    assert all_ticks(source) == []
+    assert str(source.refusals).startswith("1 bad: 1 of kind time_in_future; first: line 2: time 2099")
+
+
+def test_refused_lines_are_counted_once_despite_a_fault(tmp_path: Path) -> None:
+    lines = [line for moment in seconds(*range(1_200)) for line in (moment, "bad")]
+    source = replay(recording(tmp_path, *lines))
+    first = source.fetch(threading.Event())
+    next(first)
+    first.close()
+    assert len(all_ticks(source)) == 700
+    assert len(source.refusals) in (1_200, 1_201), "a line that was read ahead may be counted again"
+
+
+def test_recording_in_reverse_order_is_played_from_its_oldest_line(tmp_path: Path) -> None:
+    stop = FakeTime()
+    offsets = [0, 1, 1, 2.5, *range(4, 1_500)]
+    file = recording(tmp_path, *[f"{line}{number}" for number, line in enumerate(seconds(*offsets))][::-1])
+    source = replay(file, 1.0, time=stop)
+    ticks = [tick for raw in source.fetch(stop) for tick in source.parse(raw)]
+    assert [tick.ask for tick in ticks] == [f"1.10010{number}" for number in range(len(offsets))]
+    assert [tick.time for tick in ticks] == sorted(tick.time for tick in ticks)
+    assert stop.now == offsets[-1]
+
+
+def test_recording_in_reverse_order_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "MAX_REVERSED_BYTES", 10_000)
+    with pytest.raises(SourceError, match="sort it by time") as caught:
+        all_ticks(replay(recording(tmp_path, *seconds(*range(1_500))[::-1])))
+    assert caught.value.fatal
+
+
+def test_latest_price_never_moves_back_in_time(tmp_path: Path) -> None:
+    header = "time,instrument,bid,ask"
+    lines = [
+        f"2025-01-01T00:00:0{second}Z,{symbol},1.1,1.2"
+        for second, symbol in [
+            (1, "EUR_USD"),
+            (5, "EUR_USD"),
+            (3, "USD_JPY"),
+            (4, "EUR_USD"),
+            (6, "EUR_USD"),
+            (7, "EUR_USD"),
+            (2, "USD_JPY"),
+        ]
+    ]
+    stop = FakeTime()
+    source = replay(recording(tmp_path, *lines, name="all.csv", header=header), 1.0, time=stop)
+    played = [(tick.instrument, tick.time[18]) for raw in source.fetch(stop) for tick in source.parse(raw)]
+    assert played == [("EUR_USD", "1"), ("USD_JPY", "3"), ("EUR_USD", "4"), ("EUR_USD", "5"), ("EUR_USD", "6"), ("EUR_USD", "7")]
+    assert source.refusals.counts == {"time_too_old": 1}
+    assert source.refusals.first is not None
+    assert source.refusals.first[0] == "line 8"
 
 
 def test_recording_with_an_instrument_column_yields_several_instruments(tmp_path: Path) -> None:
     lines = ["2025-01-01T00:00:00Z,USD_JPY,150.10,150.12", "2025-01-01T00:00:00Z,EUR_USD,1.1,1.2", "2025-01-01T00:00:00Z,XXX_YYY,1,2"]
     source = replay(recording(tmp_path, *lines, name="all.csv", header="time,instrument,bid,ask"))
     assert [(tick.instrument, tick.mid) for tick in all_ticks(source)] == [("USD_JPY", "150.11"), ("EUR_USD", "1.15")]
-    assert source.bad_lines == 1
+    assert source.refusals.counts == {"unknown_instrument": 1}
 
 
 @pytest.mark.parametrize("name", ["EUR_USD.csv", "EUR_USD_H1.csv", "eur_usd_20140505.csv"])
@@ -209,7 +280,8 @@ def test_truncated_gzip_yields_its_lines_and_then_fails(tmp_path: Path) -> None:
         ("EUR_USD.csv", b"time,bid,ask\n", "no readable line"),
         ("EUR_USD.csv", b"time,bid,ask\nx,y,z\n", "no readable line"),
         ("NOBODY.csv", b"time,bid,ask\n", "no known instrument"),
-        ("EUR_USD.csv.gz", b"time,bid,ask\n", "damaged"),
+        ("EUR_USD.csv.gz", b"time,bid,ask\n", "no readable line"),
+        ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n")[:12], "damaged after line 0"),
         ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n2025-01-01,1,2\n", mtime=0)[:-9] + b"garbage!!", "damaged"),
     ],
 )
@@ -224,9 +296,16 @@ def test_unplayable_file_is_a_fatal_error_with_its_reason(tmp_path: Path, name: 
 
 
 def test_count_of_an_unreadable_file_is_a_source_error(tmp_path: Path) -> None:
-    for file in (tmp_path, tmp_path / "missing.csv", truncated(tmp_path)):
+    for file in (tmp_path, tmp_path / "missing.csv"):
         with pytest.raises(SourceError):
             count_ticks(file)
+
+
+def test_count_of_a_damaged_recording_ends_at_the_damage(tmp_path: Path) -> None:
+    file = truncated(tmp_path)
+    with pytest.raises(SourceError, match="damaged after line") as caught:
+        all_ticks(replay(file))
+    assert f"line {count_ticks(file) + 1}:" in str(caught.value)
 
 
 def test_replay_continues_after_a_fault() -> None:
@@ -235,7 +314,7 @@ def test_replay_continues_after_a_fault() -> None:
     before = [*next(first), *next(first)]
     first.close()
     after = [row for raw in source.fetch(threading.Event()) for row in raw]
-    assert before + after == list(read_rows(TICKS, INSTRUMENTS, lambda line, reason: None))
+    assert before + after == list(read_rows(TICKS, source.name, KINDS, lambda line, error: None, now=NOW))
 
 
 def test_prices_of_the_real_recording_are_plausible() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,7 @@ from db.decimals import is_decimal
 from db.messages import Tick, Trade
 
 NAME = "binance"
+MARKET = "MARKET"  # `X` of a trade of two orders; others are the exchange's own, of the insurance fund for example
 Books = Mapping[str, tuple[str, str]]  # symbol -> best bid, best ask
 # Start of a stream's name in a message, and a position after its end.
 _NAME_FROM, _NAME_TO = len('{"stream":"'), 64
@@ -90,12 +92,11 @@ def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Ca
     for message in messages:
         try:
             data = orjson.loads(message)["data"]
-            symbol, fields = data["s"], (data["t"], data["p"], data["q"], data["T"], data["m"])
             if data["e"] != "trade":
                 raise TypeError
-            if symbol not in symbols:
+            if data["s"] not in symbols:
                 raise NotAdmitted("trade of a symbol that was not requested", "unknown_instrument")
-            trades.append(trade_of(symbol, *fields))
+            trades.append(trade_in(data))
         except orjson.JSONDecodeError:
             on_garbage(ValueError("not JSON"))
         except (KeyError, TypeError):
@@ -104,6 +105,21 @@ def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Ca
         except ValueError as error:
             on_garbage(error)
     return trades
+
+
+class OtherTrade(ValueError):
+    """A message of the futures exchange about a trade that is none of two orders."""
+
+
+def trade_in(data: Mapping[str, Any]) -> Trade:
+    """The trade of the data of a `trade` message, live or recorded.
+
+    Futures messages have the origin of the trade in `X`. Raises `OtherTrade` unless it is `MARKET`,
+    `ValueError` as in `trade_of`, `KeyError` or `TypeError` if it is no trade.
+    """
+    if data.get("X", MARKET) != MARKET:
+        raise OtherTrade(f"trade of the kind {str(data['X'])[:40]!r}, not {MARKET}")
+    return trade_of(data["s"], data["t"], data["p"], data["q"], data["T"], data["m"])
 
 
 def trade_of(symbol: str, number: object, price: object, quantity: object, moment: object, maker: object) -> Trade:

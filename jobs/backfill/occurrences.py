@@ -1,0 +1,86 @@
+"""Numbers of equal quotes within a file: the n-th quote of one content has the occurrence n. Pure.
+
+The content is instrument, time, bid, ask and mid, as numbers. Quotes of one time usually stand
+together. Those that do not are moved to the end, so that the store sees all quotes of a time at
+once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+
+from db.prices import PriceRow
+from db.timestamps import format_time
+
+Placed = tuple[int, PriceRow]  # place in the file and quote
+Origin = tuple[str, datetime]  # instrument and time of a quote
+
+
+def scattered(origins: Callable[[], Iterable[Origin]]) -> set[tuple[str, str]]:
+    """(instrument, time in contract form) of the quotes that do not stand together.
+
+    `origins` reads the file. It is called twice if the file is not in order, because only then its
+    times have to be kept in memory.
+    """
+    if _in_order(origins()):
+        return set()
+    seen: set[Origin] = set()
+    found: set[tuple[str, str]] = set()
+    for _, run in groupby(origins(), key=lambda origin: origin[1]):
+        for symbol, moment in set(run):
+            if (symbol, moment) in seen:
+                found.add((symbol, format_time(moment)))
+            seen.add((symbol, moment))
+    return found
+
+
+def numbered(quotes: Iterable[Placed], apart: set[tuple[str, str]], last_place: int) -> Iterator[Placed]:
+    """The quotes with their occurrences.
+
+    Those whose instrument and time are in `apart` follow at the end, with places after `last_place`.
+    """
+    held: list[Placed] = []
+
+    def together() -> Iterator[Placed]:
+        for placed in quotes:
+            if apart and (placed[1].instrument, placed[1].time) in apart:
+                held.append(placed)
+            else:
+                yield placed
+
+    yield from _counted(together())
+    held.sort(key=lambda placed: (placed[1].time, placed[0]))
+    yield from _counted((last_place + number, row) for number, (_, row) in enumerate(held, start=1))
+
+
+def _in_order(origins: Iterable[Origin]) -> bool:
+    """True if the times of each instrument only rise or only fall, so that equal ones stand together."""
+    last: dict[str, tuple[datetime, int]] = {}  # instrument -> its last time, and the number of the run of that time
+    rises: dict[str, bool] = {}
+    for number, (moment, run) in enumerate(groupby(origins, key=lambda origin: origin[1])):
+        for symbol, _ in run:
+            before, run_before = last.get(symbol, (moment, number))
+            if before == moment and run_before != number:
+                return False
+            if before != moment and rises.setdefault(symbol, moment > before) != (moment > before):
+                return False
+            last[symbol] = moment, number
+    return True
+
+
+def _counted(quotes: Iterable[Placed]) -> Iterator[Placed]:
+    for _, group in groupby(quotes, key=lambda placed: placed[1].time):
+        run = list(group)
+        if len(run) == 1:
+            yield run[0]
+            continue
+        counts: Counter[tuple[str, Decimal, Decimal, Decimal]] = Counter()
+        for place, row in run:
+            content = (row.instrument, Decimal(row.bid), Decimal(row.ask), Decimal(row.mid))
+            counts[content] += 1
+            yield place, row if counts[content] == 1 else replace(row, occurrence=counts[content])

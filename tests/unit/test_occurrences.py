@@ -1,0 +1,99 @@
+"""Equal quotes of a file are numbered, in any order of its lines."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db.prices import PriceRow
+from jobs.backfill import tasks as tasks_module
+from jobs.backfill.recordings import inspect, read
+from jobs.backfill.tasks import Selection, file_task, months_between
+from tests.support.fake_time import FakeTime
+
+KINDS = {"EUR_USD": "fx", "USD_JPY": "fx"}
+NOW = datetime(2025, 11, 18, tzinfo=UTC)
+START = datetime(2021, 6, 1, tzinfo=UTC)
+
+lines = st.tuples(
+    st.integers(0, 5),  # minutes
+    st.sampled_from(["Z", "+00:00", ".000Z", ""]),
+    st.sampled_from(["EUR_USD", "usd/jpy"]),
+    st.sampled_from(["1.1", "1.10", "11e-1", "1.2"]),
+)
+
+
+def written(folder: Path, rows: list[tuple[int, str, str, str]]) -> Path:
+    file = folder / "quotes.csv"
+    text = [f"{START + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%S}{zone},{symbol},{bid},1.3" for minutes, zone, symbol, bid in rows]
+    file.write_text("\n".join(["time,instrument,bid,ask", *text]) + "\n")
+    return file
+
+
+def quotes(file: Path, after: int = 0) -> list[tuple[int, PriceRow]]:
+    found = []
+    for place, row in read(inspect(file), KINDS, lambda place, error: pytest.fail(f"{place}: {error}"), now=NOW, after=after):
+        assert isinstance(row, PriceRow)
+        found.append((place, row))
+    return found
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=150)
+@given(rows=st.lists(lines, max_size=30), order=st.sampled_from(["any", "rises", "falls"]), share=st.floats(0, 1))
+def test_equal_quotes_have_the_numbers_that_pandas_counts(
+    tmp_path: Path, rows: list[tuple[int, str, str, str]], order: str, share: float
+) -> None:
+    if order != "any":
+        rows = sorted(rows, key=lambda row: row[0], reverse=order == "falls")
+    found = quotes(written(tmp_path, rows))
+    frame = pd.DataFrame(rows, columns=["minutes", "zone", "symbol", "bid"])
+    frame["bid"] = frame["bid"].astype(float)
+    counted = frame.groupby(["minutes", "symbol", "bid"]).cumcount() + 1
+    assert {row.seq: row.occurrence for _, row in found} == {number + 2: count for number, count in enumerate(counted)}
+    # The quotes of one instrument and time stand among quotes of one time only.
+    runs = [set(run) for _, run in groupby([(row.instrument, row.time) for _, row in found], key=lambda key: key[1])]
+    assert sum(map(len, runs)) == len(set().union(*runs)), "no instrument and time is in two runs"
+    places = [place for place, _ in found]
+    assert places == sorted(set(places))
+    cut = int(share * len(found))
+    assert quotes(written(tmp_path, rows), after=found[cut - 1][0] if cut else 0) == found[cut:]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@given(rows=st.lists(lines, min_size=1, max_size=30), size=st.integers(1, 10))
+def test_quotes_of_one_time_are_in_one_batch(tmp_path: Path, rows: list[tuple[int, str, str, str]], size: int) -> None:
+    task = file_task(inspect(written(tmp_path, rows)), KINDS, lambda place, error: None, Selection(), now=NOW)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks_module, "MAX_ROWS_PER_BATCH", size)
+        batches = list(task.batches(None, FakeTime()))
+    seen: set[tuple[str, str]] = set()
+    for batch in batches:
+        keys = {(row.instrument, row.time) for row in batch.rows if isinstance(row, PriceRow)}
+        assert not keys & seen
+        seen |= keys
+    assert sum(len(batch.rows) for batch in batches) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "months"),
+    [
+        ("2021-06-01T10:00:00.000000Z", "2021-06-30T00:00:00.000000Z", [("2021-06-01T10:00:00.000000Z", "2021-06-30T00:00:00.000000Z")]),
+        (
+            "2020-12-31T23:59:59.999999Z",
+            "2021-02-01T00:00:00.000000Z",
+            [
+                ("2020-12-31T23:59:59.999999Z", "2020-12-31T23:59:59.999999Z"),
+                ("2021-01-01T00:00:00.000000Z", "2021-01-31T23:59:59.999999Z"),
+                ("2021-02-01T00:00:00.000000Z", "2021-02-01T00:00:00.000000Z"),
+            ],
+        ),
+    ],
+)
+def test_months_cover_the_span_without_overlap(first: str, last: str, months: list[tuple[str, str]]) -> None:
+    assert list(months_between(first, last)) == months
