@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 
@@ -26,6 +27,7 @@ from jobs.venues import build, gap_fillers, walked
 
 log = logging.getLogger(__name__)
 
+_INSTRUMENTS_SECONDS = 5.0  # between two writes of the instruments to the bus
 _RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 
 
@@ -54,6 +56,7 @@ def ingest(context: JobContext) -> None:
     except Stopped:
         return
     context.prepared.set()
+    kinds = {each.symbol: each.kind for each in source_context.instruments}
     sources = [build(spec, source_context) for spec in context.settings.sources]
     try:
         context.bus.forget_sources()
@@ -62,7 +65,7 @@ def ingest(context: JobContext) -> None:
     ingestion = Ingestion(
         sources,
         context.bus,
-        kinds={each.symbol: each.kind for each in source_context.instruments},
+        kinds=kinds,
         max_ahead_seconds=context.settings.source_max_ahead_seconds,
         max_attempts=context.settings.max_reconnect_attempts,
         clock=context.clock,
@@ -71,8 +74,17 @@ def ingest(context: JobContext) -> None:
     )
     ingestion.start()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
-    context.stop.wait()
+    while not context.stop.wait(_INSTRUMENTS_SECONDS):
+        _set_instruments(context, kinds)
     ingestion.stop(timeout=5.0)
+
+
+def _set_instruments(context: JobContext, kinds: Mapping[str, str]) -> None:
+    """Set the instruments on the bus again, because Redis may have lost them."""
+    try:
+        context.bus.set_instruments(kinds, context.settings.source_max_ahead_seconds)
+    except BusError as error:
+        log.debug("the instruments are not set: %s", error)
 
 
 def fill_gaps(context: JobContext) -> None:

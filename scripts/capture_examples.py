@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from config import settings
 from db import migrate
 from db.bus import Bus
+from db.instruments import all_instruments
+from db.postgres import Store
 from ops import embedded
 from ops.supervisor import Supervisor
 from tests.examples import hub, rest
@@ -43,7 +45,9 @@ def _of_the_hub(folder: Path) -> Examples:
         supervisor.start(postgres, redis)
         migrate.apply(postgres.url)
         environ = {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url, "HUB_DATA_DIR": str(folder / "var"), "SOURCES": ""}
-        with closing(Bus(redis.url, lambda: datetime.now(UTC))) as bus:
+        with closing(Bus(redis.url, lambda: datetime.now(UTC))) as bus, closing(Store(postgres.url)) as store:
+            with store.transaction() as cursor:
+                bus.set_instruments({instrument.symbol: instrument.kind for instrument in all_instruments(cursor)})
             return hub.capture(settings.load(environ, dotenv=None), bus, folder)
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 
 from db import topics
+from db.bus.connection import Connection
 from db.bus.errors import translated
-from db.bus.instruments import Instruments
 from db.timestamps import format_time
 
 
-class Board(Instruments):
+class Board(Connection):
     """The part of the bus for leadership and reports of sources. Every method raises `BusError`."""
 
     def claim_leadership(self, token: str) -> None:
@@ -28,17 +28,9 @@ class Board(Instruments):
         return None if found is None else found.decode()
 
     def report_source(self, name: str, state: Mapping[str, Any]) -> None:
-        """Store the state of a source for the health check, with the time as `reported`.
-
-        The instruments that this process has set are set again: Redis may have lost them.
-        """
-        body = orjson.dumps({**state, "reported": format_time(self._clock())})
+        """Store the state of a source for the health check, with the time as `reported`."""
         with translated():
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.hset(topics.SOURCES_KEY, name, body)
-            if self._given is not None:
-                pipe.set(topics.INSTRUMENTS_KEY, self._given)
-            pipe.execute()
+            self._redis.hset(topics.SOURCES_KEY, name, orjson.dumps({**state, "reported": format_time(self._clock())}))
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
         """Publish on `source_states` that a source entered `state`, and append it to the stream."""

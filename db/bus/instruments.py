@@ -17,11 +17,11 @@ _REREAD_SECONDS = 10.0
 
 
 class Instruments(Connection):
-    """The part of the bus that knows the instruments. Every method raises `BusError`."""
+    """The part of the bus for the instruments that may be published. Every method raises `BusError`."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._given: bytes | None = None  # what this process has set
+        self._last: bytes | None = None  # the value that this process has set or read last
         self._kinds: Mapping[str, str] = {}
         self._max_ahead_seconds = MAX_AHEAD_SECONDS
         self._read_at = float("-inf")
@@ -32,10 +32,10 @@ class Instruments(Connection):
         `max_ahead_seconds` is the time by which a record may be ahead of its publisher's clock.
         They stay on the bus for the publishers of other processes.
         """
-        self._given = orjson.dumps({"kinds": dict(kinds), "max_ahead_seconds": max_ahead_seconds})
+        self._last = orjson.dumps({"kinds": dict(kinds), "max_ahead_seconds": max_ahead_seconds})
         self._read_at = float("-inf")
         with translated():
-            self._redis.set(topics.INSTRUMENTS_KEY, self._given)
+            self._redis.set(topics.INSTRUMENTS_KEY, self._last)
 
     def windows(self, source: str = "") -> Windows:
         """The times that are admitted now, of each instrument; `source` is the venue."""
@@ -48,10 +48,11 @@ class Instruments(Connection):
     def _read_instruments(self) -> None:
         with translated():
             found = self._redis.get(topics.INSTRUMENTS_KEY)
-            if found is None and self._given is not None:  # Redis has lost its data
-                found = self._given
-                self._redis.set(topics.INSTRUMENTS_KEY, found)
+            if found is None and self._last is not None:  # Redis has lost its data
+                found = self._last
+                self._redis.set(topics.INSTRUMENTS_KEY, found, nx=True)
         if found is None:
             raise BusError("the bus has no instruments yet: the jobs process sets them when it starts")
+        self._last = found
         body = orjson.loads(found)
         self._kinds, self._max_ahead_seconds = body["kinds"], body["max_ahead_seconds"]

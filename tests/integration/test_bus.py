@@ -13,6 +13,7 @@ import pytest
 import redis as redis_client
 
 from db import topics
+from db.admission import NotAdmitted
 from db.bus import Board, Bus, BusError, BusFull, Publisher, Reader, Subscription, WriterQueue
 from db.bus.publish import MAX_TRADES_PER_ENTRY, MESSAGES_PER_SCRIPT
 from db.messages import Tick, Trade, trade_lines
@@ -367,3 +368,27 @@ def test_each_part_of_the_bus_works_on_its_own(servers: Servers, raw_redis: redi
     assert queue.unstored() == 1
     board.claim_leadership("token")
     assert board.leader() == "token"
+
+
+def test_publisher_without_instruments_accepts_nothing(bus: Bus, servers: Servers, raw_redis: redis_client.Redis) -> None:
+    raw_redis.delete(topics.INSTRUMENTS_KEY)
+    other = Bus(servers.redis_url, lambda: datetime.now(UTC))
+    with pytest.raises(BusError, match="no instruments yet"):
+        other.publish_prices([tick(1)])
+    bus.set_instruments({"EUR_USD": "fx"}, 1)
+    assert other.publish_prices([tick(1)])[0].seq == 1
+    with pytest.raises(NotAdmitted, match="unknown instrument"):
+        other.publish_prices([tick(2, "GBP_USD")])
+    ahead = datetime.now(UTC) + timedelta(seconds=10)
+    with pytest.raises(NotAdmitted) as caught:
+        other.cache_price("EUR_USD", bid="1", ask="1", mid="1", time=ahead)
+    assert caught.value.kind == "time_in_future"
+    other.close()
+
+
+def test_instruments_survive_the_loss_of_redis_data(bus: Bus, raw_redis: redis_client.Redis) -> None:
+    bus.publish_prices([tick(1)])
+    raw_redis.flushall()
+    bus._read_at = float("-inf")  # as ten seconds later
+    bus.publish_prices([tick(1)])
+    assert raw_redis.exists(topics.INSTRUMENTS_KEY)

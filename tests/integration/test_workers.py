@@ -68,6 +68,7 @@ def test_two_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environm
     assert (before["hub"], set(before["pids"])) == (first, PROCESSES | {"hub_2"})
     assert set(before) == {"rest", "hub", "database_url", "redis_url", "pids"}
     bus = Bus(before["redis_url"], lambda: datetime.now(UTC))
+    bus.set_instruments({"EUR_USD": "fx"})  # as the jobs process does soon
     with NodeClient(first) as one:
         with PythonClient(second) as other:
             for client in (one, other):
