@@ -79,7 +79,7 @@ class Ticker:
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._stop.wait(0.004):
+        while not self._stop.wait(0.01):
             self.publish(1)
 
     def await_more(self, more: int) -> None:
@@ -283,6 +283,7 @@ def test_requests_return_their_answers_or_raise_refused(hub: Web, bus: Bus) -> N
     bus.cache_price("EUR_USD", bid="1.0944", ask="1.09460", mid="1.0945", time=NOON)
     with Client(hub.url) as client:
         assert client.connected
+        until(client.request_all_prices, what="the price in the hub")
         price = client.request_price("EUR_USD")
         assert (price.bid, str(price.ask), price.time, price.seq) == (Decimal("1.0944"), "1.09460", NOON, 1)
         assert client.request_all_prices()["EUR_USD"].mid == price.mid
