@@ -125,7 +125,10 @@ class ReplaySource(Source[tuple[Row, ...]]):
         yield from self._in_order(batch)
 
     def _in_order(self, batch: Sequence[Row]) -> Iterator[tuple[Row, ...]]:
-        """The batch without the rows that would move a latest price back in time; nothing if no row is left."""
+        """The batch without the rows that would move a latest price back in time.
+
+        Yields nothing if no row is left.
+        """
         self._taken += len(batch)
         rows = []
         for row in sorted(batch, key=lambda row: row.time):

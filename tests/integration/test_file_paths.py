@@ -1,4 +1,4 @@
-"""Each bad record in each format of files, and in a replay: refused with its kind, its neighbours taken."""
+"""Each bad record in each format of files, and in a replay: refused, its neighbours taken."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def ticks_in(feed: BinanceSource, raw: ReceivedBatch) -> list[Tick]:
 
 
 def admitted(said: Sequence[Trade]) -> list[Trade]:
-    """Those that `db.admission` takes at the end of the year that a time in milliseconds can have."""
+    """Those that `db.admission` takes at the end of the last year of times in milliseconds."""
     windows = open_windows("live", dict.fromkeys(SYMBOLS, "crypto"), datetime(2286, 12, 31, tzinfo=UTC))
     early = {symbol: replace(window, earliest="2001-09-09T01:46:40.000000Z") for symbol, window in windows.items()}
     return list(admit_trades(said, Windows(early), lambda trade, error: None))

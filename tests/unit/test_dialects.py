@@ -1,4 +1,4 @@
-"""Dialects of recorded files: each notation gives the same records, from a replay and from a backfill."""
+"""Dialects of recorded files: each notation gives the same records, in replay and backfill."""
 
 from __future__ import annotations
 

@@ -385,7 +385,10 @@ def test_reporter_thread_that_dies_is_reported() -> None:
 
 
 class Market(Scripted):
-    """Each number is a trade that many seconds after the clock's beginning; prices are made of admitted trades."""
+    """Each number is a trade that many seconds after the clock's start.
+
+    Prices are made of admitted trades.
+    """
 
     def parse(self, raw: int) -> Sequence[Tick | Trade]:
         moment = format_time(FakeTime().utc() + timedelta(seconds=raw))
@@ -405,7 +408,10 @@ def test_refused_trade_is_counted_and_is_in_no_price() -> None:
 
 
 class Ahead(Scripted):
-    """Each number is one price that many seconds ahead of the clock; None is a heartbeat. A second passes after each."""
+    """Each number is one price that many seconds ahead of the clock; None is a heartbeat.
+
+    A second passes after each.
+    """
 
     def __init__(self, script: Iterable[int | None], time: FakeTime) -> None:
         super().__init__([])
