@@ -25,7 +25,7 @@ from db.timestamps import format_time, parse_time
 from jobs.backfill.recordings import OnBad, Record, Recording, read
 from jobs.feeds.base import BadInput, CandleHistory, RefusedTrade, TradeHistory, as_source_error
 from jobs.feeds.binance.messages import OtherTrade
-from jobs.feeds.text_files import Undamaged
+from jobs.feeds.files.text_files import Undamaged
 
 log = logging.getLogger(__name__)
 

@@ -24,8 +24,8 @@ from jobs.backfill.fill import Filler
 from jobs.backfill.recordings import inspect
 from jobs.backfill.report import Notes
 from jobs.backfill.tasks import Selection, file_task
-from jobs.feeds.playback import play
-from jobs.feeds.replay import ReplaySource
+from jobs.feeds.files.playback import play
+from jobs.feeds.files.replay import ReplaySource
 
 NOW = utc_now()
 HOUR = NOW.replace(minute=0, second=0, microsecond=0)

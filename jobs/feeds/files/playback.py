@@ -12,8 +12,8 @@ from db.instruments import all_instruments
 from db.messages import Tick, Trade
 from db.postgres import Store
 from jobs.feeds.base import SourceError, State
+from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.ingest import Ingest
-from jobs.feeds.replay import ReplaySource
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Status
 

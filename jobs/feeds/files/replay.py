@@ -1,5 +1,5 @@
 """A recording as a source: recorded prices at their own pace or faster; see
-`jobs.feeds.recordings`.
+`jobs.feeds.files.recordings`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from config.settings import SourceSpec
 from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals
 from db.messages import Tick
 from jobs.feeds.base import BadInput, Source, SourceError, as_source_error
-from jobs.feeds.recordings import Row, read_rows
+from jobs.feeds.files.recordings import Row, read_rows
 
 log = logging.getLogger(__name__)
 

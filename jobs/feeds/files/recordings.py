@@ -25,7 +25,7 @@ from db.decimals import is_decimal, middle, plain_decimal
 from db.messages import Tick
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import BadInput, as_source_error
-from jobs.feeds.text_files import Undamaged, text_lines
+from jobs.feeds.files.text_files import Undamaged, text_lines
 
 DELIMITERS = ",;\t"
 ORDER_ROWS = 1_000  # lines at the beginning that decide whether a recording is in reverse order
