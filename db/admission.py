@@ -161,6 +161,11 @@ def check_candle(candle: CandleRow, window: Window, now: str) -> None:
         raise NotAdmitted(f"the candle ends at {candle.end_time}, which is yet to come", "not_ended")
 
 
+def refusal_kind(error: ValueError) -> str:
+    """The kind of the refusal; `UNREADABLE` for the error of a parser."""
+    return error.kind if isinstance(error, NotAdmitted) else UNREADABLE
+
+
 class Refusals:
     """Counts of refused items by kind, and place and reason of the first. One thread adds."""
 
@@ -168,11 +173,13 @@ class Refusals:
         self._counts: Counter[str] = Counter()
         self._first: tuple[str, str] | None = None
 
-    def add(self, place: str, error: ValueError) -> None:
-        """Count an item that a check refused or a parser could not read."""
-        self._counts[error.kind if isinstance(error, NotAdmitted) else UNREADABLE] += 1
+    def add(self, place: str, error: ValueError) -> str:
+        """Count an item that a check refused or a parser could not read; return the kind."""
+        kind = refusal_kind(error)
+        self._counts[kind] += 1
         if self._first is None:
             self._first = (place, str(error))
+        return kind
 
     @property
     def counts(self) -> dict[str, int]:

@@ -156,7 +156,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
     def _note_bad(self, line: int, error: ValueError) -> None:
         if not self._noting:
             return
-        self.refusals.add(f"line {line}", error)
+        self.count_refused(self.refusals.add(f"line {line}", error))
         if (count := self._throttle.due("line")) is not None:
             log.warning(
                 "skipped a bad line of the recording (repeats suppressed for 60 s)",
