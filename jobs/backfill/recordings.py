@@ -176,7 +176,7 @@ def _csv_candles(file: Path, table: CsvRecording, windows: Windows, now: str) ->
             return None
         fields = table.fields(line)
         symbol, start = table.origin(fields)
-        sides = {side: [plain_decimal(fields[place]) for place in where] for side, where in places.items()}
+        sides = {side: [fields[place] for place in where] for side, where in places.items()}
         volume = plain_decimal(fields[table.columns["volume"]])
         window = windows[symbol]
         return _ended(candle_row(symbol, window.market, _INTERVALS[named[1]], start, sides, volume), window, now)
