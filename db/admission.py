@@ -173,13 +173,11 @@ class Refusals:
         self._counts: Counter[str] = Counter()
         self._first: tuple[str, str] | None = None
 
-    def add(self, place: str, error: ValueError) -> str:
-        """Count an item that a check refused or a parser could not read; return the kind."""
-        kind = refusal_kind(error)
-        self._counts[kind] += 1
+    def add(self, place: str, error: ValueError) -> None:
+        """Count an item that a check refused or a parser could not read."""
+        self._counts[refusal_kind(error)] += 1
         if self._first is None:
             self._first = (place, str(error))
-        return kind
 
     @property
     def counts(self) -> dict[str, int]:

@@ -13,7 +13,7 @@ from itertools import islice
 
 from config.pacing import Throttle
 from config.settings import SourceSpec
-from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals
+from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals, refusal_kind
 from db.messages import Tick
 from jobs.feeds.base import BadInput, Source, SourceError, as_source_error
 from jobs.feeds.files.recordings import Row, read_rows
@@ -156,7 +156,8 @@ class ReplaySource(Source[tuple[Row, ...]]):
     def _note_bad(self, line: int, error: ValueError) -> None:
         if not self._noting:
             return
-        self.count_refused(self.refusals.add(f"line {line}", error))
+        self.refusals.add(f"line {line}", error)
+        self.count_refused(refusal_kind(error))
         if (count := self._throttle.due("line")) is not None:
             log.warning(
                 "skipped a bad line of the recording (repeats suppressed for 60 s)",
