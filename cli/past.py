@@ -27,9 +27,9 @@ from jobs.backfill import request as backfills
 from jobs.backfill.fill import Filler, retention
 from jobs.backfill.report import Notes
 from jobs.feeds.base import SourceError
-from jobs.feeds.playback import kinds_of_instruments, play
-from jobs.feeds.recordings import count_ticks
-from jobs.feeds.replay import ReplaySource
+from jobs.feeds.files.playback import kinds_of_instruments, play
+from jobs.feeds.files.recordings import count_ticks
+from jobs.feeds.files.replay import ReplaySource
 from ops import startup
 from ops.supervisor import StopAsked
 

@@ -56,7 +56,9 @@ class NotAdmitted(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The times that are admitted, both ends included, in contract form: such texts compare as times do.
+    """The times that are admitted, both ends included, in contract form.
+
+    Texts of contract form compare as times do.
 
     `market` is the kind of instrument; it decides on which grid candles lie.
     """
@@ -89,7 +91,7 @@ def market_window(mode: Mode, market: str, now: datetime, *, source: str = "", m
 def open_windows(
     mode: Mode, kinds: Mapping[str, str], now: datetime, *, source: str = "", max_ahead_seconds: int = MAX_AHEAD_SECONDS
 ) -> Windows:
-    """Return the window of every instrument; `kinds` maps the instruments that exist to their kinds.
+    """Return the window of every instrument; `kinds` maps the existing ones to their kinds.
 
     Make it once a batch or page, since it depends on `now`.
     """
@@ -159,6 +161,11 @@ def check_candle(candle: CandleRow, window: Window, now: str) -> None:
         raise NotAdmitted(f"the candle ends at {candle.end_time}, which is yet to come", "not_ended")
 
 
+def refusal_kind(error: ValueError) -> str:
+    """The kind of the refusal; `UNREADABLE` for the error of a parser."""
+    return error.kind if isinstance(error, NotAdmitted) else UNREADABLE
+
+
 class Refusals:
     """Counts of refused items by kind, and place and reason of the first. One thread adds."""
 
@@ -168,7 +175,7 @@ class Refusals:
 
     def add(self, place: str, error: ValueError) -> None:
         """Count an item that a check refused or a parser could not read."""
-        self._counts[error.kind if isinstance(error, NotAdmitted) else UNREADABLE] += 1
+        self._counts[refusal_kind(error)] += 1
         if self._first is None:
             self._first = (place, str(error))
 
@@ -215,7 +222,7 @@ def _is_positive(decimal: str) -> bool:
 
 
 def _check_time(time: str, window: Window) -> None:
-    """Raise NotAdmitted if a time is outside the window, ValueError if it is no time in contract form."""
+    """Raise NotAdmitted for a time outside the window, ValueError unless it is in contract form."""
     if not isinstance(time, str) or not _is_contract_form(time) or not day_exists(time[:10]):
         raise ValueError(f"{time!r:.40} is not a time in contract form")
     if time < window.earliest:

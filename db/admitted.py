@@ -70,7 +70,7 @@ def admit_trades(trades: Sequence[Trade], windows: Windows, refuse: Callable[[Tr
 
 
 def admit_lines(lines: bytes, windows: Windows, refuse: Callable[[bytes, ValueError], None]) -> bytes:
-    """The lines of trades that pass the checks, in order; `refuse` is called with each other one."""
+    """The lines of trades that pass the checks, in order; `refuse` is called with the others."""
     admitted = []
     for line in lines.splitlines(keepends=True):
         try:

@@ -69,7 +69,7 @@ def _check_kind(kind: str) -> None:
 
 @lru_cache(maxsize=_CACHED_YEARS)
 def _open_times(kind: str, year: int) -> tuple[tuple[datetime, ...], tuple[datetime, ...]]:
-    """Opening and closing times in UTC, ascending, of every period of trading that touches a UTC year."""
+    """Opening and closing times in UTC, ascending, of trading periods that touch a UTC year."""
     _check_kind(kind)
     # Seven days earlier: the FX week that contains 1 January may begin in the year before.
     days = _dates(date(year, 1, 1) - _WEEK, date(year, 12, 31))

@@ -20,5 +20,8 @@ def middle(bid: str, ask: str) -> str:
 
 
 def plain_decimal(text: str) -> str:
-    """A decimal with an exponent as plain digits: `1.57e0` becomes `1.57`. Other texts are returned unchanged."""
+    """A decimal with an exponent as plain digits; other texts are returned unchanged.
+
+    `1.57e0` becomes `1.57`.
+    """
     return format(Decimal(text), "f") if _has_exponent(text) else text

@@ -51,7 +51,10 @@ class Advance:
 
 @dataclass(frozen=True, slots=True)
 class _Watermark:
-    """The checked ids of one series, from `lowest` to `highest`; stored are `first_id` to `last_id`."""
+    """The checked ids of one series, from `lowest` to `highest`.
+
+    `first_id` to `last_id` are stored.
+    """
 
     search: Search
     lowest: Position
@@ -251,7 +254,7 @@ def _insert(
 
 
 def _known(cursor: Cursor, search: Search, hole: Hole, *, but: int = 0) -> list[tuple[int, int]]:
-    """The ids (first, last) of open and unfillable gaps that overlap the hole, without the gap `but`."""
+    """The ids (first, last) of open and unfillable gaps that overlap the hole, except gap `but`."""
     cursor.execute(
         "SELECT first_id, last_id FROM gaps WHERE symbol = %s AND series = %s AND kind = 'trades' AND state <> 'filled'"
         " AND first_id <= %s AND last_id >= %s AND id <> %s ORDER BY first_id",

@@ -1,4 +1,4 @@
-"""Results of inserting records: what was new, what was stored already, what contradicts the store."""
+"""Results of inserting records: new records, known records, conflicts with the store."""
 
 from __future__ import annotations
 

@@ -42,7 +42,10 @@ def apply(database_url: str) -> list[str]:
 
 
 def _keep_connections(backend: Any) -> list[Any]:
-    """The connections on which the backend will apply migrations: yoyo opens and closes one for each."""
+    """The connections on which the backend will apply migrations.
+
+    yoyo opens and closes one for each migration.
+    """
     connections: list[Any] = []
     copy = backend.copy
 

@@ -133,7 +133,7 @@ def table_exists(cursor: Cursor) -> bool:
 
 
 def _take_conflicts(cursor: Cursor, staging: str) -> tuple[Conflict, ...]:
-    """Take the staged rows of conflicting times out; returns one conflict per row that is not stored."""
+    """Remove the staged rows of conflicting times; return one conflict per row not stored."""
     cursor.execute(
         "WITH stored AS MATERIALIZED ("  # noqa: S608
         f"  SELECT p.* FROM (SELECT instrument, min(time) AS low, max(time) AS high FROM {staging} GROUP BY 1) span, LATERAL ("

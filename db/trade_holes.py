@@ -13,7 +13,10 @@ _MOMENT = timedelta(microseconds=1)  # ends are exclusive
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Trades that are not stored, both ids included. `start` <= times of both neighbours < `end`."""
+    """Trades that are not stored, both ids included.
+
+    `start` <= times of both neighbours < `end`.
+    """
 
     first_id: int
     last_id: int
@@ -45,7 +48,10 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Result of one statement: the holes, the position it reached (None without trades), its trades."""
+    """Result of one statement: the holes, the position it reached, the number of its trades.
+
+    The position is None if there were no trades.
+    """
 
     holes: list[Hole]
     reached: Position | None

@@ -147,7 +147,10 @@ def raise_highest(cursor: Cursor, rises: Sequence[tuple[Series, int, str]]) -> N
 
 
 def begin_series(cursor: Cursor, old: Series, first: tuple[int, str]) -> Series:
-    """Begin the series after `old` with the trade `first` (id, time); logs it and enters it in `gaps`."""
+    """Begin the series after `old` with the trade `first` (id, time); log it.
+
+    It gets an entry in `gaps`.
+    """
     new = Series(old.symbol, old.number + 1)
     log.warning(
         "the exchange has begun its trade ids anew: a new series begins",

@@ -92,7 +92,7 @@ def latest_ids(cursor: Cursor, symbols: Iterable[str]) -> dict[str, int]:
 def _copy_rising(
     cursor: Cursor, columns: str, lines: bytes, found: Sequence[_Found], series: Mapping[str, Sequence[Series]]
 ) -> Inserted | None:
-    """Copy the batch directly if every symbol's ids rise from above its highest id, else return None.
+    """Copy the batch directly if all ids rise from above the symbol's highest, else return None.
 
     This is the usual case of a live stream, at a third of the cost of a check.
     """
@@ -116,7 +116,10 @@ def _copy_rising(
 
 
 def _copied(cursor: Cursor, columns: str, lines: bytes, number: int) -> bool:
-    """Copy the lines into the table as trades of this series; False, without effect, if one is there."""
+    """Copy the lines into the table as trades of this series.
+
+    Returns False, without effect, if one of them is stored already.
+    """
     if number != 1:
         columns, lines = f"{columns}, series", lines.replace(b"\n", b"\t%d\n" % number)
     cursor.execute("SAVEPOINT copy")
@@ -187,14 +190,20 @@ def _look_up(cursor: Cursor, batch: Sequence[_Line]) -> dict[tuple[str, int, int
 
 
 def _series_of(line: _Line, known: Sequence[Series], origin: Origin) -> int:
-    """The series by the trade's time. Trades since the newest began, and all of a history, are its own."""
+    """The series by the trade's time.
+
+    Trades since the newest series began belong to it, and so do all trades of a history.
+    """
     if origin == "history":
         return known[-1].number
     return next((each.number for each in reversed(known) if each.started is None or each.started <= line.time), known[0].number)
 
 
 def _begin_anew(cursor: Cursor, batch: Sequence[_Line], series: Mapping[str, list[Series]], stored: _Stored) -> None:
-    """Give the trades that contradict the newest series to the next one, which begins if two ids agree."""
+    """Move the trades that contradict the newest series to the next one.
+
+    The next series begins if two ids agree.
+    """
     for symbol, known in series.items():
         old = known[-1]
         lines = [
@@ -229,7 +238,7 @@ def _repeats(line: _Line, stored: _Stored) -> bool:
 
 
 def _same(old: tuple[str, str, str], new: tuple[str, str, str]) -> bool:
-    """Whether price, quantity and side are equal; digits that do not change a number do not count."""
+    """True if price, quantity and side are equal; prices and quantities compare as numbers."""
     return old == new or (old[2] == new[2] and Decimal(old[0]) == Decimal(new[0]) and Decimal(old[1]) == Decimal(new[1]))
 
 
@@ -264,7 +273,7 @@ def _insert(cursor: Cursor, columns: str, lines: Sequence[_Line]) -> int:
 
 
 def _count_in(cursor: Cursor, lines: Iterable[_Line], series: Mapping[str, Sequence[Series]]) -> None:
-    """Add the ids of inserted trades to their series; a trade that only would begin one is left out."""
+    """Add the ids of inserted trades to their series, except a trade that would begin one."""
     trades: dict[tuple[str, int], list[tuple[int, str]]] = {}
     for line in lines:
         trades.setdefault((line.symbol, line.series), []).append((line.trade_id, line.time))

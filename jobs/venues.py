@@ -18,10 +18,10 @@ from jobs.feeds.base import CandleHistory, Source, SourceError, TradeHistory
 from jobs.feeds.binance.history import binance_history
 from jobs.feeds.binance.stream import BinanceSource
 from jobs.feeds.context import SourceContext
+from jobs.feeds.files.recordings import instrument_of
+from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.oanda.history import oanda_history
 from jobs.feeds.oanda.stream import OandaSource
-from jobs.feeds.recordings import instrument_of
-from jobs.feeds.replay import ReplaySource
 from jobs.feeds.synthetic import SyntheticSource
 from jobs.gaps.candles import CandleGaps
 from jobs.gaps.filler import GAP_CHECK_SECONDS, Filling, GapFiller

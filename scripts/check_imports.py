@@ -62,6 +62,7 @@ PURE = (
     "config/pacing.py",
     "config/venues.py",
     "db/admission.py",
+    "db/admitted.py",
     "db/nearest_correlation.py",
 )
 FORBIDDEN_IN_PURE = (

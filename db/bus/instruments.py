@@ -17,7 +17,10 @@ _REREAD_SECONDS = 10.0
 
 
 class Instruments(Connection):
-    """The part of the bus for the instruments that may be published. Every method raises `BusError`."""
+    """The part of the bus for the instruments that may be published.
+
+    Every method raises `BusError`.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

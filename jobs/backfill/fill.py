@@ -157,7 +157,7 @@ class Filler:
             self._on_conflicts(task.title, inserted.conflicts)
 
     def _replace_months(self, task: BackfillTask, moved: Callable[[float], object]) -> bool:
-        """Replace the recorded quotes of every month of the task; False if the task has no quotes."""
+        """Replace the recorded quotes of each month of the task; False if it has no quotes."""
         found = False
         for month in task.months(self._stop) if task.months is not None else ():
             found = True
@@ -170,7 +170,10 @@ class Filler:
         return found
 
     def _replace_month(self, month: RecordedMonth, cursor: Cursor) -> tuple[int, int]:
-        """Delete the month's recorded quotes and insert those of the file; the numbers of read and of new rows."""
+        """Delete the month's recorded quotes and insert those of the file.
+
+        Returns the numbers of read and of new rows.
+        """
         read, inserted = 0, Inserted()
         delete_recorded(cursor, month.instrument, month.start, month.end)
         for rows in month.batches():

@@ -42,7 +42,8 @@ def scattered(origins: Callable[[], Iterable[Origin]]) -> set[tuple[str, str]]:
 def numbered(quotes: Iterable[Placed], apart: set[tuple[str, str]], last_place: int) -> Iterator[Placed]:
     """The quotes with their occurrences.
 
-    Those whose instrument and time are in `apart` follow at the end, with places after `last_place`.
+    Those whose instrument and time are in `apart` follow at the end, with places after
+    `last_place`.
     """
     held: list[Placed] = []
 
@@ -59,8 +60,8 @@ def numbered(quotes: Iterable[Placed], apart: set[tuple[str, str]], last_place: 
 
 
 def _in_order(origins: Iterable[Origin]) -> bool:
-    """True if the times of each instrument only rise or only fall, so that equal ones stand together."""
-    last: dict[str, tuple[datetime, int]] = {}  # instrument -> its last time, and the number of the run of that time
+    """True if the times of each instrument only rise or only fall, so equal ones are adjacent."""
+    last: dict[str, tuple[datetime, int]] = {}  # instrument -> last time, number of its run
     rises: dict[str, bool] = {}
     for number, (moment, run) in enumerate(groupby(origins, key=lambda origin: origin[1])):
         for symbol, _ in run:

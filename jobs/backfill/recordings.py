@@ -7,8 +7,8 @@
 - Binance's raw messages, `<local receive time in ns> <json>` per line: trades are read, other
   messages are skipped.
 
-Digits of prices stay as they are. CSV is read as in a replay (`jobs.feeds.recordings`), candles and
-trades as those of the live sources. `db.admission` checks every record.
+Digits of prices stay as they are. CSV is read as in a replay (`jobs.feeds.files.recordings`),
+candles and trades as those of the live sources. `db.admission` checks every record.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from jobs.backfill.occurrences import Origin, numbered, scattered
 from jobs.feeds.base import BadInput, as_source_error
 from jobs.feeds.binance.messages import NAME as BINANCE
 from jobs.feeds.binance.messages import trade_in
+from jobs.feeds.files.recordings import CsvRecording, instrument_name, numbered_lines
+from jobs.feeds.files.text_files import Undamaged, text_lines
 from jobs.feeds.oanda.candles import GRANULARITIES, SIDES, candle_of, candle_row
-from jobs.feeds.recordings import CsvRecording, instrument_name, numbered_lines
-from jobs.feeds.text_files import Undamaged, text_lines
 
 Record: TypeAlias = PriceRow | Trade | CandleRow
 OnBad: TypeAlias = Callable[[str, ValueError], None]
@@ -176,7 +176,7 @@ def _csv_candles(file: Path, table: CsvRecording, windows: Windows, now: str) ->
             return None
         fields = table.fields(line)
         symbol, start = table.origin(fields)
-        sides = {side: [plain_decimal(fields[place]) for place in where] for side, where in places.items()}
+        sides = {side: [fields[place] for place in where] for side, where in places.items()}
         volume = plain_decimal(fields[table.columns["volume"]])
         window = windows[symbol]
         return _ended(candle_row(symbol, window.market, _INTERVALS[named[1]], start, sides, volume), window, now)

@@ -1,4 +1,4 @@
-"""Report of a backfill: left out records, refused files, conflicts, as sentences for the operator."""
+"""Report of a backfill for the operator: left out records, refused files, conflicts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PRINTED_CONFLICTS = 5  # of each part; the others are in the log
 
 @dataclass(slots=True)
 class _LeftOut:
-    """Good records of a kind that is not stored: their number, place and description of the first."""
+    """Good records of a kind that is not stored: their number, and the first one."""
 
     number: int = 0
     first: str = ""

@@ -25,7 +25,7 @@ from db.timestamps import format_time, parse_time
 from jobs.backfill.recordings import OnBad, Record, Recording, read
 from jobs.feeds.base import BadInput, CandleHistory, RefusedTrade, TradeHistory, as_source_error
 from jobs.feeds.binance.messages import OtherTrade
-from jobs.feeds.text_files import Undamaged
+from jobs.feeds.files.text_files import Undamaged
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +59,10 @@ class BackfillTask:
 
 @dataclass(frozen=True, slots=True)
 class RecordedMonth:
-    """One month of a file's quotes of one instrument, `start` <= time <= `end`, both in contract form.
+    """One month of a file's quotes of one instrument.
 
-    The month may have no quote. `batches` reads them; with the last one, a `share` (0 … 1) of the
-    file's months is stored.
+    `start` <= time <= `end`, both in contract form. The month may have no quote. `batches` reads
+    the quotes; with the last batch, a `share` (0 … 1) of the file's months is stored.
     """
 
     instrument: str
@@ -178,7 +178,7 @@ def file_task(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, wan
 
 
 def recorded_months(found: Callable[[OnBad], Iterator[tuple[int, Record]]], on_bad: OnBad) -> Iterator[RecordedMonth]:
-    """The months of every instrument between its first and its last quote; nothing if there are no quotes.
+    """The months of every instrument between its first and its last quote.
 
     `found` reads the file: once for the times, and once for each month.
     """
@@ -205,7 +205,10 @@ def recorded_months(found: Callable[[OnBad], Iterator[tuple[int, Record]]], on_b
 
 
 def months_between(first: str, last: str) -> Iterator[tuple[str, str]]:
-    """First and last time of each month from `first` to `last`, all in contract form and included."""
+    """First and last time of each month from `first` to `last`, both included.
+
+    All times are in contract form.
+    """
     start = first
     while start[:7] < last[:7]:
         following = (parse_time(f"{start[:7]}-28") + timedelta(days=4)).replace(day=1)
@@ -243,7 +246,10 @@ def _until_stop(found: Iterator[tuple[int, Record]], stop: threading.Event) -> I
 
 
 def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, now: datetime, after: int) -> Iterator[tuple[int, Record]]:
-    """The admitted records beyond `after`. Raises `SourceError` if no record of the file can be read."""
+    """The admitted records beyond `after`.
+
+    Raises `SourceError` if no record of the file can be read.
+    """
     readable, first_bad = bool(after), ""
     throttle = Throttle(monotonic=time.monotonic)
 

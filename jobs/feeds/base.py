@@ -10,27 +10,23 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal
+from datetime import datetime
 from enum import StrEnum
-from typing import Generic, Protocol, TypeGuard, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import httpx
 import websockets
 
 from config.pacing import backoff
 from db.admission import Mode, Refusals
-from db.candles import CandleRow, Ohlc
-from db.decimals import is_decimal
+from db.candles import CandleRow
 from db.messages import Tick, Trade
-from db.timestamps import format_time
 
 Raw = TypeVar("Raw")
 
 FIRST_DELAY = 0.8  # seconds; the first retry follows within a second
 LONGEST_DELAY = 30.0
 SPREAD = 0.5
-FIRST_YEAR, LAST_YEAR = 1970, 2199  # of every time that the store holds
 
 
 class State(StrEnum):
@@ -56,7 +52,9 @@ class Source(ABC, Generic[Raw]):
     name: str
     stale_after: float | None = None
     mode: Mode = "live"  # in which its records are admitted
-    note_bad: Callable[[ValueError], None] = staticmethod(lambda error: None)  # set by `Ingest`
+    # Both are set by `Ingest`: `note_bad` counts and logs a fault, `count_refused` counts its kind.
+    note_bad: Callable[[ValueError], None] = staticmethod(lambda error: None)
+    count_refused: Callable[[str], None] = staticmethod(lambda kind: None)
 
     @abstractmethod
     def fetch(self, stop: threading.Event) -> Generator[Raw, None, None]:
@@ -148,39 +146,6 @@ class CandleHistory(Protocol):
 
     def close(self) -> None:
         """Close every connection."""
-
-
-def plausible_time(moment: datetime) -> str:
-    """The moment in contract form. Raises `ValueError` unless its year is 1970 to 2199.
-
-    Another year is an error of the sender, and would create a partition of its own in the store.
-    """
-    text = format_time(moment)
-    if not FIRST_YEAR <= moment.astimezone(UTC).year <= LAST_YEAR:
-        raise ValueError(f"time {text} is not plausible")
-    return text
-
-
-def checked_ohlc(prices: Sequence[object]) -> Ohlc:
-    """Open, high, low and close as they are: decimal strings above 0; high and low contain open and
-    close.
-
-    Raises `ValueError` that names the first invalid price.
-    """
-    texts = [price for price in prices if is_positive(price)]
-    if len(texts) < len(prices):
-        bad = next(price for price in prices if not is_positive(price))
-        raise ValueError(f"{bad!r} is not a price")
-    opened, high, low, close = texts
-    numbers = [Decimal(text) for text in texts]
-    if max(numbers) != numbers[1] or min(numbers) != numbers[2]:
-        raise ValueError(f"high {high} and low {low} do not hold open and close")
-    return opened, high, low, close
-
-
-def is_positive(value: object) -> TypeGuard[str]:
-    """True for a decimal string above 0."""
-    return isinstance(value, str) and is_decimal(value) is not None and value.strip("0.") != ""
 
 
 class SourceError(Exception):

@@ -66,7 +66,7 @@ class Ingest:
         self._bus = bus
         self._status = status
         self._admission = admission
-        source.note_bad = admission.note_bad
+        source.note_bad, source.count_refused = admission.note_bad, status.count_refused
         self._max_attempts = max_attempts
         self._jitter = jitter
         self._monotonic = monotonic

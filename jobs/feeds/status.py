@@ -87,7 +87,7 @@ class Status:
         self._active_at = self._monotonic()
 
     def enter_live(self) -> None:
-        """Enter the state `live`, or stay `stale` while the source's times are ahead of the clock."""
+        """Enter the state `live`, or stay `stale` if the source's times are ahead of the clock."""
         if self._clock_fault is None:
             self.change(State.LIVE)
         else:

@@ -56,7 +56,7 @@ from tests.support.store import trade_gaps as gaps
 BASE = (utc_now() - timedelta(hours=1)).replace(microsecond=0)
 PAST, FUTURE = "2001-10-01T00:00:00.000000Z", "2099-01-01T00:00:00.000000Z"
 BEFORE_FX = "1970-12-31T23:59:59.999999Z"
-NOT_A_DECIMAL = "1e5"
+NOT_A_DECIMAL = "1e25"  # too many digits, also as plain ones
 FIRST_ID = 1_000_000  # of the stand-in
 Refused = dict[str, int]
 
@@ -89,7 +89,7 @@ BAD_TRADES: list[tuple[str, Callable[[int], Trade]]] = [
     ("time_in_future", lambda second: trade(second, time=FUTURE)),
     ("bad_trade", lambda second: trade(second, price="0.00")),
     ("bad_trade", lambda second: trade(second, quantity="0.00000000")),
-    ("not_a_decimal", lambda second: trade(second, quantity="0E-8")),
+    ("not_a_decimal", lambda second: trade(second, quantity=NOT_A_DECIMAL)),
     ("not_a_decimal", lambda second: trade(second, price="-1")),
 ]
 # Kind of the refusal, and the changed fields of a candle as OANDA sends them.

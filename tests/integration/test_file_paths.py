@@ -1,4 +1,4 @@
-"""Each bad record in each format of files, and in a replay: refused with its kind, its neighbours taken."""
+"""Each bad record in each format of files, and in a replay: refused, its neighbours taken."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from jobs.backfill.fill import Filler
 from jobs.backfill.recordings import inspect
 from jobs.backfill.report import Notes
 from jobs.backfill.tasks import Selection, file_task
-from jobs.feeds.playback import play
-from jobs.feeds.replay import ReplaySource
+from jobs.feeds.files.playback import play
+from jobs.feeds.files.replay import ReplaySource
 
 NOW = utc_now()
 HOUR = NOW.replace(minute=0, second=0, microsecond=0)

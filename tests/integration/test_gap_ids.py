@@ -51,7 +51,7 @@ def search(store: Store, rows: int = 50_000) -> None:
 
 
 def unaccounted(store: Store) -> set[tuple[int, int]]:
-    """(series, id) between first and highest id of each series that are neither stored nor in a gap."""
+    """(series, id) between first and highest id of each series, neither stored nor in a gap."""
     with store.transaction() as cursor:
         cursor.execute("SELECT series, first_id, highest_id FROM trade_series")
         wanted = {(series, number) for series, first, last in cursor.fetchall() for number in range(first, last + 1)}

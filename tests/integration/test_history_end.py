@@ -86,8 +86,8 @@ def test_bad_items_are_left_out_and_reported(exchange: BinanceStandIn, store: St
     _, finished = filled(store, task)
     assert finished
     assert stored(store) == [trade for trade in exchange.expected() if trade.trade_id not in bad]
-    assert history.refused.counts == {"unreadable": 3, "not_a_decimal": 1}
-    assert str(history.refused).startswith("4 bad: 3 of kind unreadable, 1 of kind not_a_decimal; first: BTCUSDT trade 1000000: ")
+    assert history.refused.counts == {"unreadable": 3, "bad_trade": 1}
+    assert str(history.refused).startswith("4 bad: 3 of kind unreadable, 1 of kind bad_trade; first: BTCUSDT trade 1000000: ")
 
 
 def test_page_of_bad_items_alone_is_not_the_end(exchange: BinanceStandIn, store: Store) -> None:

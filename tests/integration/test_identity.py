@@ -1,4 +1,4 @@
-"""Identity by content, in a real store: overlapping pieces in any order give the rows of one loading."""
+"""Identity by content, in a real store: overlapping pieces give the rows of one loading."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ few = hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=
 
 
 def trade(number: int, *, symbol: str = "BTCUSDT", seconds: float | None = None, microseconds: int = 0, price: str = "2.50") -> Trade:
-    """The trade with this id, 7 s after the one before it unless `seconds` after the start are given."""
+    """The trade with this id, 7 s after the one before it, or `seconds` after the start."""
     moment = START + timedelta(seconds=7 * number if seconds is None else seconds, microseconds=microseconds)
     return Trade(symbol, number, format_time(moment), price, "0.5", "buy")
 

@@ -268,7 +268,7 @@ def test_histories_without_proof_are_fetched_again(former_database: str, caplog:
 
 
 def test_candles_of_trades_stored_twice_are_right(former_database: str) -> None:
-    """The version before counted the second row too; a minute without other trades has no candle."""
+    """The version before counted the second row; a minute without other trades has no candle."""
     run(
         former_database,
         "INSERT INTO candles (symbol, interval, start_time, end_time, open, high, low, close, volume, trades, complete, source)"

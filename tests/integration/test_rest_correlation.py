@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import create_app
-from api.rest.routes.correlation import Matrix
+from api.rest.routes.correlation import MAX_REPAIRED, Matrix
 from config.settings import Settings
 from db.bus import Bus
 from db.correlations import METHODS, write_constants, write_correlations
@@ -188,6 +188,17 @@ def test_repair_leaves_a_valid_matrix_unchanged(matrices: FlaskClient) -> None:
     plain = get(matrices, "/correlation")
     assert get(matrices, "/correlation", repair="psd")["matrix"] == plain["matrix"]
     assert get(matrices, "/correlation", repair="psd", symbols="NZD_USD")["matrix"] == []
+
+
+def test_repair_of_more_than_100_instruments_is_refused(empty: FlaskClient, store: Store) -> None:
+    names = [f"S{number:03}" for number in range(MAX_REPAIRED + 1)]
+    pairs = list(itertools.combinations(names, 2))
+    with store.transaction() as cursor:
+        write_correlations(cursor, FIRST, "pearson", pairs, [0.5] * len(pairs), [720] * len(pairs))
+    fault = "repair takes at most 100 instruments, and this matrix has 101: name some in symbols"
+    assert refusal(empty, "/correlation", 422, repair="psd") == ("invalid_payload", {"symbols": [fault]})
+    assert get(empty, "/correlation", repair="psd", symbols=",".join(names[1:]))["symbols"] == names[1:]
+    assert get(empty, "/correlation")["symbols"] == names
 
 
 def test_repaired_matrix_in_every_format(matrices: FlaskClient) -> None:

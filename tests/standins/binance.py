@@ -47,8 +47,8 @@ symbol, and they are the same at every start.
 | `reorder` | the same | ... send them in reverse order |
 | `refuse` | `what="rest"` or `"handshake"`, `status=503`, `count=1`, `retry_after` | refuse them |
 | `repeat_pages` | `count=1` | `historicalTrades` repeats its last page for every request |
-| `short_pages` | `count=1`, `size=600` | the next pages of `historicalTrades` have at most `size` trades |
-| `bad_item` | `symbol`, `id`, `changes` | `historicalTrades` changes these fields of the trade; null: none |
+| `short_pages` | `count=1`, `size=600` | the next pages have at most `size` trades |
+| `bad_item` | `symbol`, `id`, `changes` | history changes these fields of the trade; null: none |
 | `series` | `symbol`, `first_id=0` | later trades have ids from `first_id`; REST has only these |
 | `microseconds` | `on=True` | the unit of times from now on, in streams and REST |
 

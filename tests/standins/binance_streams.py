@@ -30,7 +30,7 @@ GARBAGE = (
     b'{"stream":"btcusdt@trade","data":null}',
     b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT"}}',
     b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":1,"p":"-1.0","q":"1","T":1723161255342,"m":true}}',
-    b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":1,"p":"1e3","q":"1","T":1723161255342,"m":true}}',
+    b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":1,"p":"1e30","q":"1","T":1723161255342,"m":true}}',
     b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"NOBODY","t":1,"p":"1","q":"1","T":1723161255342,"m":true}}',
     b'{"stream":"btcusdt@trade","data":{"e":"trade","s":"BTCUSDT","t":"1","p":"1","q":"1","T":1723161255342,"m":true}}',
     b'{"stream":"btcusdt@bookTicker","data":{"s":"BTCUSDT","b":"1"}}',

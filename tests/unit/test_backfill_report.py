@@ -1,4 +1,4 @@
-"""The report at the end of a backfill: counts by kind, the first fault with its place, conflicts."""
+"""The report at the end of a backfill: counts by kind, the first fault, conflicts."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def sunday(year: int, month: int, number: int) -> date:
 
 
 def hours_behind(moment: datetime) -> int:
-    """Hours by which New York is behind UTC, by the law of the United States: 2:00 on two Sundays of a year."""
+    """Hours by which New York is behind UTC; they change at 2:00 on two Sundays of a year."""
     year = moment.year
     begins, ends = (sunday(year, 3, 2), sunday(year, 11, 1)) if year >= 2007 else (sunday(year, 4, 1), sunday(year, 10, -1))
     summer = datetime.combine(begins, time(7), UTC) <= moment < datetime.combine(ends, time(6), UTC)

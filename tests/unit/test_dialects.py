@@ -1,4 +1,4 @@
-"""Dialects of recorded files: each notation gives the same records, from a replay and from a backfill."""
+"""Dialects of recorded files: each notation gives the same records, in replay and backfill."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from db.decimals import plain_decimal
 from db.prices import PriceRow
 from jobs.backfill.recordings import inspect, read
 from jobs.feeds.base import SourceError
-from jobs.feeds.recordings import instrument_of
-from jobs.feeds.replay import ReplaySource
-from jobs.feeds.text_files import Undamaged, text_lines
+from jobs.feeds.files.recordings import instrument_of
+from jobs.feeds.files.replay import ReplaySource
+from jobs.feeds.files.text_files import Undamaged, text_lines
 
 KINDS = {"EUR_AUD": "fx", "EUR_USD": "fx", "EUR": "fx"}
 NOW = datetime(2025, 11, 18, tzinfo=UTC)

@@ -7,15 +7,18 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from config.settings import SourceSpec
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
 from db.timestamps import format_time
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, State, as_source_error
+from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.ingest import LONGEST_BUS_DELAY, Ingest, Ingestion
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import REPORT_SECONDS, Reporter, Status
@@ -385,7 +388,10 @@ def test_reporter_thread_that_dies_is_reported() -> None:
 
 
 class Market(Scripted):
-    """Each number is a trade that many seconds after the clock's beginning; prices are made of admitted trades."""
+    """Each number is a trade that many seconds after the clock's start.
+
+    Prices are made of admitted trades.
+    """
 
     def parse(self, raw: int) -> Sequence[Tick | Trade]:
         moment = format_time(FakeTime().utc() + timedelta(seconds=raw))
@@ -405,7 +411,10 @@ def test_refused_trade_is_counted_and_is_in_no_price() -> None:
 
 
 class Ahead(Scripted):
-    """Each number is one price that many seconds ahead of the clock; None is a heartbeat. A second passes after each."""
+    """Each number is one price that many seconds ahead of the clock; None is a heartbeat.
+
+    A second passes after each.
+    """
 
     def __init__(self, script: Iterable[int | None], time: FakeTime) -> None:
         super().__init__([])
@@ -448,6 +457,17 @@ def test_admitted_record_ends_the_state_stale() -> None:
 def test_source_with_few_times_ahead_stays_live(script: list[int | None]) -> None:
     states, _ = states_of(script)
     assert [state for state, _ in states] == ["live", "ended"]
+
+
+def test_refused_lines_of_a_replay_are_counted_in_its_report(tmp_path: Path) -> None:
+    bad = ["2020-01-01T00:00:00Z,1.1", "2020-01-01T00:00:00Z,1.3,1.2", "2099-01-01T00:00:00Z,1.1,1.2", "x,1,2"]
+    file = tmp_path / "EUR_USD.csv"
+    file.write_text("\n".join(["time,bid,ask", "2020-01-01T00:00:00Z,1.1,1.2", *bad]))
+    source = ReplaySource(SourceSpec("replay", file, None), KINDS, clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
+    bus = MemoryBus()
+    run = Run(source, bus)
+    assert bus.bids() == ["1.1"]
+    assert run.status.report()["refused"] == source.refusals.counts == {"unreadable": 2, "bad_price": 1, "time_in_future": 1}
 
 
 def test_refusals_are_logged_once_per_kind_and_minute(caplog: pytest.LogCaptureFixture) -> None:

@@ -20,6 +20,7 @@ from db.timestamps import parse_time, utc_now
 from jobs.feeds.base import SourceError
 from jobs.feeds.http_json import JsonClient
 from jobs.feeds.http_lines import _split
+from jobs.feeds.oanda.candles import candle_of
 from jobs.feeds.oanda.history import GRANULARITIES, OandaHistory, oanda_history
 from jobs.feeds.oanda.stream import OandaSource, price_of
 from jobs.feeds.oanda.wire import contract_time, request_headers
@@ -115,6 +116,20 @@ def test_price_keeps_its_digits_with_an_exact_mid(one: str, other: str, nanoseco
     assert tick.time == f"2020-01-01T00:00:00.{nanoseconds // 1000:06}Z"
 
 
+def test_exponents_of_prices_become_plain_digits() -> None:
+    tick = price_of(orjson.dumps({**PRICE, "bids": [{"price": "10900e-4"}], "asks": [{"price": "1.0902E0"}]}), INSTRUMENTS)
+    assert tick is not None
+    assert (tick.bid, tick.ask, tick.mid) == ("1.0900", "1.0902", "1.0901")
+
+
+def test_exponents_of_candles_become_plain_digits() -> None:
+    flat = dict.fromkeys("ohlc", "1.5702e2")
+    sides = {"bid": flat, "ask": {**flat, "h": "15.704E+1"}}
+    candle = candle_of("USD_JPY", "fx", "1h", {"time": "2025-01-02T03:00:00Z", "volume": 3, "complete": True, **sides})
+    assert (candle.bid, candle.ask) == (("157.02",) * 4, ("157.02", "157.04", "157.02", "157.02"))
+    assert candle.mid == ("157.02", "157.03", "157.02", "157.02")
+
+
 @pytest.mark.parametrize("closed", [{"tradeable": False}, {"status": "non-tradeable"}, {"status": "invalid"}, {"status": None}])
 def test_untradeable_price_is_skipped_without_a_log_line(closed: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     assert source().parse(orjson.dumps({**PRICE, **closed})) == []
@@ -131,7 +146,7 @@ GARBAGE: list[Any] = [
     {**PRICE, "instrument": ["EUR_USD"]},
     {**PRICE, "asks": None},
     {**PRICE, "bids": [{"price": 1.09177}]},
-    {**PRICE, "bids": [{"price": "1e5"}]},
+    {**PRICE, "bids": [{"price": "1e25"}]},
     {**PRICE, "bids": [{"price": "-1"}]},
     {**PRICE, "bids": [{"price": "0.00000"}]},
     {**PRICE, "bids": [{"price": "1.1"}, {"price": "0"}]},

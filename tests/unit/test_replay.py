@@ -19,10 +19,10 @@ from config.settings import SourceSpec
 from db.decimals import middle
 from db.messages import Tick
 from db.timestamps import parse_time
-from jobs.feeds import recordings
 from jobs.feeds.base import SourceError
-from jobs.feeds.recordings import Row, count_ticks, read_rows
-from jobs.feeds.replay import MAX_TICKS_PER_BATCH, ReplaySource
+from jobs.feeds.files import recordings
+from jobs.feeds.files.recordings import Row, count_ticks, read_rows
+from jobs.feeds.files.replay import MAX_TICKS_PER_BATCH, ReplaySource
 from tests.support.fake_time import FakeTime
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"

@@ -95,7 +95,10 @@ def grammatical(draw: st.DrawFn) -> tuple[str, datetime]:
 
 
 def matches_the_grammar(text: str) -> bool:
-    """The grammar, read from left to right without a regular expression; whether such a day exists is left open."""
+    """The grammar, read from left to right without a regular expression.
+
+    A day that does not exist may match.
+    """
 
     def number(digits: str, length: int, largest: int = 9999) -> bool:
         return len(digits) == length and all(digit in "0123456789" for digit in digits) and int(digits) <= largest

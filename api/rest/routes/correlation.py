@@ -25,6 +25,8 @@ from db.correlations import Row, constants_of, latest_matrix
 from db.listing.tables import CORRELATIONS
 from db.timestamps import format_time
 
+MAX_REPAIRED = 100  # instruments; the time of a repair grows with the cube of their number, to 56 s for 300
+
 routes = Routes("correlation", "Correlation of hourly returns, computed every day")
 
 
@@ -97,9 +99,9 @@ def correlation(query: MatrixQuery) -> Response:
     in common. An instrument without variance, or with fewer than 2 returns, is null on the diagonal
     too. The matrix omits instruments without candles. `repair=psd` returns the nearest positive
     semidefinite matrix, with `"repaired": true`; instruments without all correlations are null in
-    it. CSV is the matrix with the symbols in its first
-    row and column, and empty cells for null; NDJSON has a line for each pair. 404 `no_data` if
-    there is no matrix yet.
+    it. A repaired matrix has at most 100 instruments: select them with `symbols`. CSV is the matrix
+    with the symbols in its first row and column, and empty cells for null; NDJSON has a line for
+    each pair. 404 `no_data` if there is no matrix yet.
     """
     app, method = context(), query.method
     with app.store.transaction() as cursor:
@@ -113,6 +115,7 @@ def correlation(query: MatrixQuery) -> Response:
     about: dict[str, Any] = {"as_of": format_time(found[0]), "method": method}
     name = f"correlation_{method}_{about['as_of'][:10]}"
     if query.repair is not None:
+        _refuse_large(matrix)
         matrix, about["repaired"], name = matrix.repaired(), True, f"{name}_{query.repair}"
     if query.format != "json":
         lines = matrix.as_csv() if query.format == "csv" else matrix.as_lines(about)
@@ -120,6 +123,13 @@ def correlation(query: MatrixQuery) -> Response:
     # Without the schema, which takes longer per number than its computation took.
     body = {"symbols": matrix.symbols, "matrix": matrix.correlations, "observations": matrix.observations}
     return Response(orjson.dumps({**about, **body, "timestamp": format_time(app.clock())}), content_type="application/json")
+
+
+def _refuse_large(matrix: Matrix) -> None:
+    """Refuse the repair of a matrix of more than `MAX_REPAIRED` instruments."""
+    if (number := len(matrix.symbols)) > MAX_REPAIRED:
+        fault = f"repair takes at most {MAX_REPAIRED} instruments, and this matrix has {number}: name some in symbols"
+        raise ApiError(422, ErrorCode.INVALID_PAYLOAD, "matrix too large for a repair", {"symbols": [fault]})
 
 
 @routes.listing("/correlation/history", HistorySchema, takes=HistoryQuerySchema, scope=READ)

@@ -12,7 +12,7 @@ from typing import Any
 
 from config.pacing import Stopped, Throttle
 from config.settings import Settings
-from db.admission import MAX_AHEAD_SECONDS, UNREADABLE, NotAdmitted, Refusals, Window, check_trade, market_window
+from db.admission import MAX_AHEAD_SECONDS, Refusals, Window, check_trade, market_window, refusal_kind
 from db.messages import Trade
 from db.timestamps import utc_now
 from jobs.feeds.base import RefusedTrade, SourceError, TradePage
@@ -161,7 +161,7 @@ class BinanceHistory:
     def _refuse(self, symbol: str, item: _Item) -> str:
         """Count and log an item that cannot be used; returns the kind of its refusal."""
         assert item.fault is not None  # noqa: S101 - the caller has checked
-        kind = item.fault.kind if isinstance(item.fault, NotAdmitted) else UNREADABLE
+        kind = refusal_kind(item.fault)
         self.refused.add(f"{symbol} trade {'without id' if item.trade_id is None else item.trade_id}", item.fault)
         if (count := self._throttle.due(kind)) is not None:
             log.warning(

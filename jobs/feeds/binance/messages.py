@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from db.admission import NotAdmitted
-from db.decimals import is_decimal
+from db.decimals import is_decimal, plain_decimal
 from db.messages import Tick, Trade
 
 NAME = "binance"
@@ -125,9 +125,9 @@ def trade_in(data: Mapping[str, Any]) -> Trade:
 def trade_of(symbol: str, number: object, price: object, quantity: object, moment: object, maker: object) -> Trade:
     """The trade of a message, of a recorded message, or of an item of the history.
 
-    Exactly the types of the format are taken: price and quantity are strings, the id is an integer,
-    `maker` is a boolean. `moment` is milliseconds (13 digits) or microseconds (16) since 1970.
-    Raises `ValueError` that names the first field of another type.
+    Exactly the types of the format are taken: price and quantity are strings, possibly with an
+    exponent, the id is an integer, `maker` is a boolean. `moment` is milliseconds (13 digits) or
+    microseconds (16) since 1970. Raises `ValueError` that names the first field of another type.
     """
     if not isinstance(price, str):
         raise ValueError("trade whose price is not a string")
@@ -137,7 +137,7 @@ def trade_of(symbol: str, number: object, price: object, quantity: object, momen
         raise ValueError("trade whose id is not an integer")
     if type(maker) is not bool:
         raise ValueError("trade whose side is not a boolean")
-    return Trade(symbol, number, trade_time(moment), price, quantity, "sell" if maker else "buy")
+    return Trade(symbol, number, trade_time(moment), plain_decimal(price), plain_decimal(quantity), "sell" if maker else "buy")
 
 
 def prices_of(trades: Sequence[Trade], books: Books) -> list[Tick]:
@@ -161,7 +161,7 @@ def read_book(message: bytes, symbols: Collection[str]) -> tuple[str, str, str]:
     """Symbol, best bid and best ask of a book ticker. Raises `ValueError` for anything else."""
     try:
         data = orjson.loads(message)["data"]
-        symbol, bid, ask = data["s"], data["b"], data["a"]
+        symbol, bid, ask = data["s"], plain_decimal(data["b"]), plain_decimal(data["a"])
         good = symbol in symbols and is_decimal(bid) and is_decimal(ask) and 0 < Decimal(bid) <= Decimal(ask)
     except (ValueError, KeyError, TypeError):
         good = False

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from db.candles import CandleRow, Ohlc
-from db.decimals import is_decimal, middle
+from db.decimals import is_decimal, middle, plain_decimal
 from db.intervals import candle_end
 from db.timestamps import format_time, parse_time
 from jobs.feeds.oanda.wire import NAME, contract_time
@@ -64,7 +64,7 @@ def candle_row(
 
 
 def _ohlc(prices: Sequence[str]) -> Ohlc:
-    opened, high, low, close = prices
+    opened, high, low, close = map(plain_decimal, prices)
     return opened, high, low, close
 
 

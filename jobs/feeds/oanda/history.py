@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from config.pacing import Throttle
 from config.settings import Settings
-from db.admission import MAX_AHEAD_SECONDS, UNREADABLE, NotAdmitted, Refusals, Window, check_candle, market_window
+from db.admission import MAX_AHEAD_SECONDS, Refusals, Window, check_candle, market_window, refusal_kind
 from db.candles import CandleRow
 from db.intervals import INTERVALS, candle_end
 from db.timestamps import format_time, parse_time, utc_now
@@ -156,7 +156,7 @@ class OandaHistory:
     def _refuse(self, instrument: str, interval: str, start: datetime | None, error: ValueError) -> None:
         """Count and log a candle that cannot be used."""
         moment = "unknown time" if start is None else format_time(start)
-        kind = error.kind if isinstance(error, NotAdmitted) else UNREADABLE
+        kind = refusal_kind(error)
         self.refused.add(f"{instrument} {interval} candle of {moment}", error)
         if (count := self._throttle.due(kind)) is not None:
             log.warning(

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import orjson
 
 from db.admission import NotAdmitted, Window, check_price, check_quote
-from db.decimals import middle
+from db.decimals import middle, plain_decimal
 from db.messages import Tick
 from jobs.feeds.base import Source
 from jobs.feeds.http_lines import lines
@@ -138,7 +138,7 @@ def _offers(buckets: Any) -> list[str]:
     """The prices of one side of the order book, in any order."""
     if not isinstance(buckets, list):
         raise TypeError("no list of offers")
-    prices = [bucket["price"] for bucket in buckets]
+    prices = [plain_decimal(price) if isinstance(price := bucket["price"], str) else price for bucket in buckets]
     for price in prices:
         check_price(price)
     return prices

@@ -12,8 +12,8 @@ from db.instruments import all_instruments
 from db.messages import Tick, Trade
 from db.postgres import Store
 from jobs.feeds.base import SourceError, State
+from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.ingest import Ingest
-from jobs.feeds.replay import ReplaySource
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Status
 
@@ -54,8 +54,8 @@ def play(
     """Publish the recording to its end, or until `stop`; call `taken` with the size of each
     accepted batch.
 
-    `kinds` maps the existing instruments to their kinds. Waits while the bus is unavailable or full.
-    Raises `SourceError` if the recording cannot be played.
+    `kinds` maps the existing instruments to their kinds. Waits while the bus is unavailable or
+    full. Raises `SourceError` if the recording cannot be played.
     """
     status = Status(source.name, clock, threading.Event())
     admission = SourceAdmission(status, kinds, clock, mode=source.mode)

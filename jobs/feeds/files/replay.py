@@ -1,5 +1,5 @@
 """A recording as a source: recorded prices at their own pace or faster; see
-`jobs.feeds.recordings`.
+`jobs.feeds.files.recordings`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from itertools import islice
 
 from config.pacing import Throttle
 from config.settings import SourceSpec
-from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals
+from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals, refusal_kind
 from db.messages import Tick
 from jobs.feeds.base import BadInput, Source, SourceError, as_source_error
-from jobs.feeds.recordings import Row, read_rows
+from jobs.feeds.files.recordings import Row, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,10 @@ class ReplaySource(Source[tuple[Row, ...]]):
         yield from self._in_order(batch)
 
     def _in_order(self, batch: Sequence[Row]) -> Iterator[tuple[Row, ...]]:
-        """The batch without the rows that would move a latest price back in time; nothing if no row is left."""
+        """The batch without the rows that would move a latest price back in time.
+
+        Yields nothing if no row is left.
+        """
         self._taken += len(batch)
         rows = []
         for row in sorted(batch, key=lambda row: row.time):
@@ -154,6 +157,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         if not self._noting:
             return
         self.refusals.add(f"line {line}", error)
+        self.count_refused(refusal_kind(error))
         if (count := self._throttle.due("line")) is not None:
             log.warning(
                 "skipped a bad line of the recording (repeats suppressed for 60 s)",

@@ -135,7 +135,7 @@ class _Content(io.RawIOBase):
 
 
 def _without_padding(packed: bytes, file: BinaryIO) -> bytes:
-    """The bytes after the zeros that may follow an archive; at least two of them if there are more."""
+    """The bytes after the zeros that may follow an archive; at least two if there are more."""
     packed = packed.lstrip(b"\0")
     while len(packed) < len(_GZIP) and (more := file.read(_PACKED_BYTES)):
         packed = (packed + more).lstrip(b"\0")

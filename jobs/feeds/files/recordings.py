@@ -25,7 +25,7 @@ from db.decimals import is_decimal, middle, plain_decimal
 from db.messages import Tick
 from db.timestamps import format_time, parse_time
 from jobs.feeds.base import BadInput, as_source_error
-from jobs.feeds.text_files import Undamaged, text_lines
+from jobs.feeds.files.text_files import Undamaged, text_lines
 
 DELIMITERS = ",;\t"
 ORDER_ROWS = 1_000  # lines at the beginning that decide whether a recording is in reverse order
@@ -161,9 +161,10 @@ def numbered_lines(file: Path) -> tuple[Line, Iterator[Line]]:
 
 
 def count_ticks(file: Path) -> int:
-    """The number of lines with ticks in a recording, bad ones included; if it is damaged, those before the damage.
+    """The number of lines with ticks in a recording, bad ones included.
 
-    Raises `SourceError` if the file cannot be read.
+    If the recording is damaged, the lines before the damage count. Raises `SourceError` if the file
+    cannot be read.
     """
     _, lines = numbered_lines(file)
     return sum(1 for _, line in Undamaged(lines) if line.strip())
@@ -229,7 +230,10 @@ def _falls(lines: Iterable[Line], recording: CsvRecording) -> bool:
 
 
 def _unix_time(digits: str) -> datetime:
-    """A Unix time in UTC; its unit follows from the number of digits. Digits beyond microseconds are cut."""
+    """A Unix time in UTC; its unit follows from the number of digits.
+
+    Digits beyond microseconds are cut.
+    """
     if len(digits) == 19:
         digits = digits[:16]
     if len(digits) not in _UNIX_UNITS:
