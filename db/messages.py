@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One quote from a source: decimal text with all digits, the source's time in contract form."""
+    """One quote from a source: decimal text with all digits, the source's time in contract form.
+
+    `occurrence` numbers equal quotes of one time: 1, 2, …; closing prices have 0.
+    """
 
     instrument: str
     bid: str
@@ -18,6 +21,7 @@ class Tick:
     time: str
     source: str
     volume: str | None = None
+    occurrence: int = 1
 
 
 class Trade(NamedTuple):
@@ -51,7 +55,10 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of a stream. `body` has the published bytes."""
+    """One message of a stream. `body` has the published bytes.
+
+    `occurrence` is that of a quote. Entries without the field, as older versions left them, have 1.
+    """
 
     id: bytes
     topic: str
@@ -60,6 +67,7 @@ class Entry:
     body: bytes
     source: str
     volume: str | None
+    occurrence: int = 1
 
     @classmethod
     def of(cls, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
@@ -72,6 +80,7 @@ class Entry:
             body=fields[b"body"],
             source=fields[b"source"].decode(),
             volume=fields[b"volume"].decode() or None,
+            occurrence=int(fields.get(b"occurrence", 1)),
         )
 
 
