@@ -27,7 +27,8 @@ class Tick:
 class Trade(NamedTuple):
     """One trade of an exchange: decimal text, time in contract form, `side` `buy` or `sell`.
 
-    `side` is that of the aggressor. A tuple, because thousands arrive per second.
+    `side` is that of the aggressor. The ids of the two orders are those of older messages, else
+    None. A tuple, because thousands arrive per second.
     """
 
     symbol: str
@@ -36,13 +37,27 @@ class Trade(NamedTuple):
     price: str
     quantity: str
     side: str
+    buyer_order_id: int | None = None
+    seller_order_id: int | None = None
 
 
 def trade_lines(trades: Iterable[Trade]) -> bytes:
-    """Trades in COPY's text format: one line per trade, its fields separated by tabs."""
+    """Trades in COPY's text format: one line per trade, its fields separated by tabs.
+
+    A line has six fields, or eight if the trade has the id of an order.
+    """
     return "".join(
-        [f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\n" for symbol, trade_id, time, price, quantity, side in trades]
+        [
+            f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\n"
+            if buyer is None is seller
+            else f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\t{_copied(buyer)}\t{_copied(seller)}\n"
+            for symbol, trade_id, time, price, quantity, side, buyer, seller in trades
+        ]
     ).encode()
+
+
+def _copied(number: int | None) -> str:
+    return "\\N" if number is None else str(number)
 
 
 @dataclass(frozen=True, slots=True)

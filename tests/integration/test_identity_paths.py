@@ -105,7 +105,7 @@ class Place:
             assert is_mine(cursor)
             roll_up(cursor, 20_000, LATER, [])
 
-    def volumes(self) -> dict[str, float]:
+    def volumes(self) -> dict[str, Any]:
         """Start of a minute -> volume of its candle, after the roll-up."""
         self.build_candles()
         days = select(self.store, "SELECT coalesce(sum(volume::float8), 0) FROM candles WHERE interval = '1d'")
@@ -140,7 +140,7 @@ def raw_message(trade: Trade) -> str:
     moment = int((parse_time(trade.time) - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(microseconds=1)) + 321
     data = {
         "e": "trade", "s": trade.symbol, "t": trade.trade_id, "p": f"{trade.price}00", "q": trade.quantity, "T": moment,
-        "m": trade.side == "sell",
+        "m": trade.side == "sell", "b": 88, "a": 50,
     }  # fmt: skip
     return f"{moment}000 {json.dumps({'stream': 'btcusdt@trade', 'data': data})}"
 
@@ -308,7 +308,8 @@ def test_quotes_of_every_path_are_stored_once(place: Place, pieces: list[tuple[s
         """SELECT to_char(time AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), bid, occurrence, epoch, seq FROM prices""",
     )
     stored = {(time, Decimal(bid), occurrence): (epoch, seq) for time, bid, occurrence, epoch, seq in rows}
-    assert (len(rows), stored.keys()) == (len(wanted), wanted)
+    assert len(rows) == len(wanted)
+    assert set(stored) == wanted
     published = positions_on_the_bus(place.bus)
     assert {content: stored[content] for content in published} == published
     assert place.volumes() == dict(Counter(time[11:16] for time, _, occurrence in wanted if occurrence != CLOSING_OCCURRENCE))

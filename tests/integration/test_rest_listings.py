@@ -109,7 +109,7 @@ LISTED = [
         "trades",
         "time",
         "BTCUSDT_trades",
-        [{name: value for name, value in row._asdict().items() if name != "symbol"} for row in TRADE_ROWS],
+        [{name: value for name, value in row._asdict().items() if name != "symbol" and "order" not in name} for row in TRADE_ROWS],
     ),
     Listed("/gaps", {}, "gaps", "start_time", "gaps", GAP_ROWS),
     Listed(

@@ -13,6 +13,7 @@ import pytest
 import redis as redis_client
 
 from db import topics
+from db.admission import NotAdmitted
 from db.bus import Bus, BusFull
 from db.messages import Tick, Trade, trade_lines
 from db.postgres import Store
@@ -261,6 +262,23 @@ def test_trade_that_contradicts_a_stored_one_is_counted_and_logged_once(bus: Bus
     with store.transaction() as cursor:
         cursor.execute("SELECT price FROM raw_trades ORDER BY trade_id")
         assert [price for (price,) in cursor.fetchall()] == [trade(number).price for number in range(4)]
+
+
+def test_ids_of_orders_are_stored_beside_trades_without(bus: Bus, store: Store) -> None:
+    with_ids = [trade(1)._replace(buyer_order_id=88, seller_order_id=50), trade(3)._replace(seller_order_id=7)]
+    for number, batch in enumerate([[trade(0)], [with_ids[0], trade(2)], [with_ids[1], trade(3)], [trade(4)]]):
+        bus.publish_trades(batch, f"test/{number}")
+    write_all_trades(bus, store)
+    with store.transaction() as cursor:
+        cursor.execute("SELECT trade_id, buyer_order_id, seller_order_id FROM raw_trades ORDER BY 1")
+        assert cursor.fetchall() == [(0, None, None), (1, 88, 50), (2, None, None), (3, None, 7), (4, None, None)]
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, "7\t7", True])
+def test_trade_with_a_wrong_id_of_an_order_is_not_published(bus: Bus, number: Any) -> None:
+    with pytest.raises(NotAdmitted):
+        bus.publish_trades([trade(1)._replace(seller_order_id=number)], "test/1")
+    assert bus.unstored(topics.TRADES) == 0
 
 
 def test_live_trades_begin_a_series(bus: Bus, store: Store) -> None:
