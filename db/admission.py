@@ -126,7 +126,7 @@ def check_price(price: str) -> None:
 
 def check_trade(trade: Trade, window: Window) -> None:
     """Raise NotAdmitted if a trade must not be taken."""
-    _, trade_id, time, price, quantity, side = trade
+    _, trade_id, time, price, quantity, side, buyer, seller = trade
     try:
         plain = _is_good_trade("\t".join((price, quantity, time)))
     except TypeError:
@@ -138,6 +138,7 @@ def check_trade(trade: Trade, window: Window) -> None:
         and side in SIDES
         and window.earliest <= time <= window.latest
         and day_exists(time[:10])
+        and (buyer is None is seller or (_is_order_id(buyer) and _is_order_id(seller)))
     ):
         return
     _refuse_trade(trade, window)
@@ -208,7 +209,13 @@ def _refuse_trade(trade: Trade, window: Window) -> None:
         raise NotAdmitted(f"price {trade.price} or quantity {trade.quantity} is not above 0", "bad_trade")
     if type(trade.trade_id) is not int or not 0 <= trade.trade_id < _IDS:
         raise NotAdmitted(f"{trade.trade_id!r} is not an id from 0 to 2^63 - 1", "bad_trade")
-    raise NotAdmitted(f"side {trade.side!r} is neither buy nor sell", "bad_trade")
+    if trade.side not in SIDES:
+        raise NotAdmitted(f"side {trade.side!r} is neither buy nor sell", "bad_trade")
+    raise NotAdmitted(f"{trade.buyer_order_id!r} or {trade.seller_order_id!r} is not an id from 0 to 2^63 - 1", "bad_trade")
+
+
+def _is_order_id(number: object) -> bool:
+    return number is None or (type(number) is int and 0 <= number < _IDS)
 
 
 def _refuse_decimals(texts: Iterable[str]) -> None:

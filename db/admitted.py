@@ -19,7 +19,7 @@ _PRICE = rb"(?=[0.]*+[1-9])[0-9]{1,24}+(?:\.[0-9]{1,24}+)?+"
 _TIME = rb"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z"
 _LINE = rb"[^\t\n]++\t(?:0|[1-9][0-9]{0,17}+)\t%b\t%b\t%b\t(?:buy|sell)(?:\t[0-9\\N]*+)*+\n" % (_TIME, _PRICE, _PRICE)
 _are_good_lines = re.compile(rb"(?:%b)*+" % _LINE).fullmatch
-_FIELDS = 6  # of a trade
+_FIELDS = 6  # of a trade without ids of orders
 _DAY = len("2025-11-18")
 
 
@@ -51,7 +51,8 @@ def admit_quotes(quotes: Iterable[Tick], windows: Windows, refuse: Callable[[Tic
 def admit_trades(trades: Sequence[Trade], windows: Windows, refuse: Callable[[Trade, ValueError], None]) -> AdmittedTrades:
     """The trades that pass the checks, in order; `refuse` is called with each other one."""
     columns = list(zip(*trades, strict=False))
-    if columns and set(map(type, columns[1])) == {int} and {*map(type, columns[3]), *map(type, columns[4])} == {str}:
+    no_orders = len(trades) * 2 == sum(column.count(None) for column in columns[_FIELDS:])
+    if columns and no_orders and set(map(type, columns[1])) == {int} and {*map(type, columns[3]), *map(type, columns[4])} == {str}:
         try:
             lines = trade_lines(trades)
         except UnicodeEncodeError:
@@ -97,5 +98,5 @@ def _trade(line: bytes) -> Trade:
     fields = line.decode().rstrip("\n").split("\t")
     if len(fields) < _FIELDS or not (fields[1].isascii() and fields[1].isdecimal()):
         raise ValueError("not a line of a trade")
-    symbol, number, time, price, quantity, side, *_ = fields
-    return Trade(symbol, int(number), time, price, quantity, side)
+    symbol, number, time, price, quantity, side, *orders = fields
+    return Trade(symbol, int(number), time, price, quantity, side, *[None if order == "\\N" else int(order) for order in orders[:2]])

@@ -12,6 +12,7 @@ from db.inserted import Conflict, Inserted
 from db.intervals import INTERVALS
 from db.partitions import make_months
 from db.postgres import Cursor, scalar
+from db.time_window import JOIN_WINDOWS, TimeWindow, window_arguments, within_window
 
 Ohlc = tuple[str, str, str, str]
 NO_OHLC = (None, None, None, None)
@@ -139,13 +140,18 @@ def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
     return dict(cursor.fetchall())
 
 
-def latest_closes(cursor: Cursor) -> dict[str, str]:
-    """symbol -> close of its last candle of any interval."""
+def latest_closes(cursor: Cursor, windows: Mapping[str, TimeWindow] | None = None) -> dict[str, str]:
+    """symbol -> close of its last candle of any interval.
+
+    Candles that begin outside the instrument's window are ignored.
+    """
     cursor.execute(
-        "SELECT DISTINCT ON (i.symbol) i.symbol, c.close FROM instruments i, unnest(%s::text[]) AS width, LATERAL ("
-        "  SELECT close, end_time FROM candles WHERE symbol = i.symbol AND interval = width ORDER BY start_time DESC LIMIT 1) c "
+        f"SELECT DISTINCT ON (i.symbol) i.symbol, c.close FROM instruments i {JOIN_WINDOWS}"  # noqa: S608
+        " CROSS JOIN unnest(%(widths)s::text[]) AS width CROSS JOIN LATERAL ("
+        f"  SELECT close, end_time FROM candles WHERE symbol = i.symbol AND interval = width AND {within_window('start_time')}"
+        "  ORDER BY start_time DESC LIMIT 1) c "
         "ORDER BY i.symbol, c.end_time DESC",
-        (list(INTERVALS),),
+        {"widths": list(INTERVALS), **window_arguments(windows)},
     )
     return dict(cursor.fetchall())
 

@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One quote from a source: decimal text with all digits, the source's time in contract form."""
+    """One quote from a source: decimal text with all digits, the source's time in contract form.
+
+    `occurrence` numbers equal quotes of one time: 1, 2, …; closing prices have 0.
+    """
 
     instrument: str
     bid: str
@@ -18,12 +21,14 @@ class Tick:
     time: str
     source: str
     volume: str | None = None
+    occurrence: int = 1
 
 
 class Trade(NamedTuple):
     """One trade of an exchange: decimal text, time in contract form, `side` `buy` or `sell`.
 
-    `side` is that of the aggressor. A tuple, because thousands arrive per second.
+    `side` is that of the aggressor. The ids of the two orders are those of older messages, else
+    None. A tuple, because thousands arrive per second.
     """
 
     symbol: str
@@ -32,13 +37,27 @@ class Trade(NamedTuple):
     price: str
     quantity: str
     side: str
+    buyer_order_id: int | None = None
+    seller_order_id: int | None = None
 
 
 def trade_lines(trades: Iterable[Trade]) -> bytes:
-    """Trades in COPY's text format: one line per trade, its fields separated by tabs."""
+    """Trades in COPY's text format: one line per trade, its fields separated by tabs.
+
+    A line has six fields, or eight if the trade has the id of an order.
+    """
     return "".join(
-        [f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\n" for symbol, trade_id, time, price, quantity, side in trades]
+        [
+            f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\n"
+            if buyer is None is seller
+            else f"{symbol}\t{trade_id}\t{time}\t{price}\t{quantity}\t{side}\t{_copied(buyer)}\t{_copied(seller)}\n"
+            for symbol, trade_id, time, price, quantity, side, buyer, seller in trades
+        ]
     ).encode()
+
+
+def _copied(number: int | None) -> str:
+    return "\\N" if number is None else str(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +70,10 @@ class Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message of a stream. `body` has the published bytes."""
+    """One message of a stream. `body` has the published bytes.
+
+    `occurrence` is that of a quote. Entries without the field, as older versions left them, have 1.
+    """
 
     id: bytes
     topic: str
@@ -60,6 +82,7 @@ class Entry:
     body: bytes
     source: str
     volume: str | None
+    occurrence: int = 1
 
     @classmethod
     def of(cls, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
@@ -72,6 +95,7 @@ class Entry:
             body=fields[b"body"],
             source=fields[b"source"].decode(),
             volume=fields[b"volume"].decode() or None,
+            occurrence=int(fields.get(b"occurrence", 1)),
         )
 
 

@@ -71,7 +71,9 @@ def insert_trades(cursor: Cursor, lines: bytes, *, origin: Origin = "history", r
     minutes = {(symbol.decode(), minute.decode()) for symbol, minute in {(symbol, minute) for symbol, _, minute in found}}
     make_months(cursor, "raw_trades", {minute[:7] for _, minute in minutes})
     series = lock_series(cursor, {symbol for symbol, _ in minutes})
-    columns = _WITH_ORDER_IDS if lines[: lines.index(b"\n")].count(b"\t") > 5 else _COLUMNS
+    columns = _COLUMNS
+    if lines.count(b"\t") != 5 * len(found):
+        columns, lines = _WITH_ORDER_IDS, _with_order_ids(lines)
     inserted = _copy_rising(cursor, columns, lines, found, series) or _copy_missing(
         cursor, columns, lines, found, series, origin, replace=replace
     )
@@ -82,6 +84,11 @@ def insert_trades(cursor: Cursor, lines: bytes, *, origin: Origin = "history", r
             (list(symbols), [f"{minute}Z" for minute in starts]),
         )
     return inserted
+
+
+def _with_order_ids(lines: bytes) -> bytes:
+    """The lines with eight fields each: trades without ids of orders get NULL."""
+    return b"".join(line + (b"\t\\N\t\\N\n" if line.count(b"\t") == 5 else b"\n") for line in lines.splitlines())
 
 
 def latest_ids(cursor: Cursor, symbols: Iterable[str]) -> dict[str, int]:

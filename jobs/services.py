@@ -124,11 +124,12 @@ def _source_context(context: JobContext) -> SourceContext:
             instruments = all_instruments(cursor)
         walks = walked(SourceContext(settings, instruments, {}, context.clock))
         make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
-        with store.transaction() as cursor:
-            latest, times = {**latest_closes(cursor), **latest_mids(cursor)}, latest_times(cursor)
         kinds = {each.symbol: each.kind for each in instruments}
-        context.bus.set_instruments(kinds, settings.source_max_ahead_seconds)
         windows = open_windows("live", kinds, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
+        with store.transaction() as cursor:
+            latest = {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
+            times = latest_times(cursor, windows)
+        context.bus.set_instruments(kinds, settings.source_max_ahead_seconds)
         # An earlier process may have published prices that are not stored yet.
         on_bus = {symbol: moment for symbol, moment in context.bus.latest_times(times).items() if windows[symbol].contains(moment)}
         newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}

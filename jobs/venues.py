@@ -149,7 +149,16 @@ def _binance(spec: SourceSpec, context: SourceContext) -> Source[Any]:
 
 
 def _binance_gaps(context: JobContext, history: TradeHistory) -> Filling:
-    return TradeGaps("binance", context.settings.binance_symbols, history, context.store, context.bus, context.clock)
+    settings = context.settings
+    return TradeGaps(
+        "binance",
+        settings.binance_symbols,
+        history,
+        context.store,
+        context.bus,
+        context.clock,
+        max_ahead_seconds=settings.source_max_ahead_seconds,
+    )
 
 
 def _symbols(instruments: Iterable[Instrument]) -> list[str]:

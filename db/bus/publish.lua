@@ -9,7 +9,8 @@
 --       5 '1' to keep the latest body per topic
 --       6 number of the batch with its publisher ('': no receipt)
 --       7 lifetime of the receipt in seconds
---       then for each message: topic, body without its closing brace, source, volume
+--       then for each message: topic, body without its closing brace, source, volume,
+--       occurrence ('': 1, which the entry does not carry)
 --
 -- Returns {epoch, seq, seq, …}, or {} if the batch does not fit: then nothing was done.
 local number = ARGV[6]
@@ -21,7 +22,7 @@ if number ~= '' then
   end
 end
 
-local batch = (#ARGV - 7) / 4
+local batch = (#ARGV - 7) / 5
 local limit = tonumber(ARGV[4])
 local unstored = 0
 if limit > 0 then
@@ -42,13 +43,17 @@ local tail = tonumber(ARGV[3])
 local has_stream = tail > 0 or limit > 0
 local keep = tail + unstored + batch
 local answer = {epoch}
-for i = 8, #ARGV, 4 do
+for i = 8, #ARGV, 5 do
   local topic, open_body = ARGV[i], ARGV[i + 1]
   local seq = redis.call('HINCRBY', KEYS[2], topic, 1)
   local body = open_body .. ',"seq":' .. seq .. ',"epoch":"' .. epoch .. '"}'
   if has_stream then
-    redis.call('XADD', KEYS[3], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', seq, 'epoch', epoch, 'body', body,
-               'source', ARGV[i + 2], 'volume', ARGV[i + 3])
+    local fields = {'topic', topic, 'seq', seq, 'epoch', epoch, 'body', body, 'source', ARGV[i + 2], 'volume', ARGV[i + 3]}
+    if ARGV[i + 4] ~= '' then
+      fields[#fields + 1] = 'occurrence'
+      fields[#fields + 1] = ARGV[i + 4]
+    end
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', keep, '*', unpack(fields))
   end
   if ARGV[5] == '1' then redis.call('HSET', KEYS[4], topic, body) end
   redis.call('PUBLISH', ARGV[1], body)

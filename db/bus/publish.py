@@ -24,8 +24,9 @@ _RECEIPT_SECONDS = 86_400
 _PUBLISH = lua("publish")
 _APPEND = lua("append")
 
-# Topic, JSON body without its closing brace, source, volume. The script adds `seq` and `epoch`.
-_Message = tuple[str, bytes, str, str]
+# Topic, JSON body without its closing brace, source, volume, occurrence (empty: 1). The script adds
+# `seq` and `epoch` to the body.
+_Message = tuple[str, bytes, str, str, str]
 
 
 class Publisher(Instruments):
@@ -47,7 +48,7 @@ class Publisher(Instruments):
         `timestamp`, `seq` and `epoch` are appended to `body`; `seq` counts per channel and topic.
         """
         open_body = orjson.dumps({**body, "timestamp": format_time(self._clock())})[:-1]
-        return self._publish(channel, [(topic, open_body, "", "")], batch_id)[0]
+        return self._publish(channel, [(topic, open_body, "", "", "")], batch_id)[0]
 
     def publish_prices(self, ticks: Sequence[Tick], batch_id: str | None = None) -> list[Stamp]:
         """Publish a batch of prices in one round trip, in order.
@@ -57,8 +58,7 @@ class Publisher(Instruments):
         if not isinstance(ticks, AdmittedQuotes):
             self._check_quotes(ticks)
         stamp = format_time(self._clock())
-        messages = [(tick.instrument, _price_body(tick, stamp), tick.source, tick.volume or "") for tick in ticks]
-        return self._publish(topics.PRICES, messages, batch_id)
+        return self._publish(topics.PRICES, [_price_message(tick, stamp) for tick in ticks], batch_id)
 
     def cache_price(
         self, instrument: str, *, bid: str | Decimal, ask: str | Decimal, mid: str | Decimal, time: str | datetime, source: str = "job"
@@ -130,7 +130,7 @@ class Publisher(Instruments):
         messages = []
         for instrument, interval, candle in candles:
             body = orjson.dumps({"instrument": instrument, "interval": interval, "candle": candle, "timestamp": stamp})
-            messages.append((topics.candle_topic(instrument, interval), body[:-1], "", ""))
+            messages.append((topics.candle_topic(instrument, interval), body[:-1], "", "", ""))
         self._publish(topics.CANDLES, messages, None)
 
     def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
@@ -195,6 +195,11 @@ class Publisher(Instruments):
             channel, uuid.uuid4().hex[:12], row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS,
         ]  # fmt: skip
         return keys, [*options, *(field for message in messages for field in message)]
+
+
+def _price_message(tick: Tick, timestamp: str) -> _Message:
+    occurrence = "" if tick.occurrence == 1 else str(tick.occurrence)
+    return tick.instrument, _price_body(tick, timestamp), tick.source, tick.volume or "", occurrence
 
 
 def _price_body(tick: Tick, timestamp: str) -> bytes:

@@ -1,6 +1,6 @@
 """Recordings as rows for the store, recognised by their first line:
 
-- quotes, CSV `time,bid,ask`: rows of `prices`, equal ones numbered by `jobs.backfill.occurrences`;
+- quotes, CSV `time,bid,ask`: rows of `prices`, equal ones numbered by `jobs.feeds.occurrences`;
 - OANDA's candles, CSV `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`, the interval (`_H1`) in
   the file's name;
 - OANDA's candles, JSON as its REST API answers, of one instrument or several (`latestCandles`);
@@ -30,13 +30,13 @@ from db.decimals import plain_decimal
 from db.messages import Trade
 from db.prices import PriceRow
 from db.timestamps import format_time
-from jobs.backfill.occurrences import Origin, numbered, scattered
 from jobs.feeds.base import BadInput, as_source_error
 from jobs.feeds.binance.messages import NAME as BINANCE
 from jobs.feeds.binance.messages import trade_in
 from jobs.feeds.files.recordings import CsvRecording, instrument_name, numbered_lines
 from jobs.feeds.files.text_files import Undamaged, text_lines
 from jobs.feeds.oanda.candles import GRANULARITIES, SIDES, candle_of, candle_row
+from jobs.feeds.occurrences import Origin, numbered, scattered
 
 Record: TypeAlias = PriceRow | Trade | CandleRow
 OnBad: TypeAlias = Callable[[str, ValueError], None]

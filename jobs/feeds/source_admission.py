@@ -12,6 +12,7 @@ from db.admission import MAX_AHEAD_SECONDS, UNREADABLE, Mode, NotAdmitted, Windo
 from db.admitted import AdmittedQuotes, AdmittedTrades, admit_quotes, admit_trades
 from db.messages import Tick, Trade
 from db.timestamps import parse_time
+from jobs.feeds.occurrences import Occurrences
 from jobs.feeds.status import Status
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class SourceAdmission:
         self._mode = mode
         self._max_ahead_seconds = max_ahead_seconds
         self._throttle = Throttle(monotonic=monotonic)
+        self._occurrences = Occurrences()
         self._windows = Windows()  # of the present arrival
         self._ahead: str | None = None  # the last time of the present arrival that is ahead of the clock
 
@@ -55,8 +57,12 @@ class SourceAdmission:
         return admit_trades(trades, self._windows, lambda trade, error: self._refuse(trade.symbol, trade.time, error))
 
     def quotes(self, quotes: Sequence[Tick]) -> AdmittedQuotes:
-        """The admitted quotes of the arrival."""
-        return admit_quotes(quotes, self._windows, lambda quote, error: self._refuse(quote.instrument, quote.time, error))
+        """The admitted quotes of the arrival.
+
+        Equal ones of a live source are numbered here; those of a recording have their numbers.
+        """
+        admitted = admit_quotes(quotes, self._windows, lambda quote, error: self._refuse(quote.instrument, quote.time, error))
+        return AdmittedQuotes(self._occurrences.numbered_ticks(admitted)) if self._mode == "live" else admitted
 
     def end(self, admitted: int) -> None:
         """End the arrival, of which so many records were admitted."""

@@ -18,7 +18,7 @@ from db.candles import closing_quotes
 from db.instruments import all_instruments
 from db.job_runs import take_turn
 from db.messages import Tick
-from db.prices import CLOSING
+from db.prices import CLOSING, CLOSING_OCCURRENCE
 from db.timestamps import format_time, parse_time
 from db.volatility import VolatilityRow, write_volatility
 from jobs.analytics.candles import Candles
@@ -102,7 +102,7 @@ def _publish_prices(context: JobContext, quotes: Sequence[tuple[str, str, str, s
     latest = context.bus.latest_prices([quote[0] for quote in quotes])
     moment = format_time(as_of)
     ticks = [
-        Tick(symbol, bid=bid, ask=ask, mid=mid, time=moment, source=CLOSING)
+        Tick(symbol, bid=bid, ask=ask, mid=mid, time=moment, source=CLOSING, occurrence=CLOSING_OCCURRENCE)
         for symbol, bid, ask, mid in quotes
         if symbol not in latest or _is_news(latest[symbol], mid, as_of, windows[symbol])
     ]

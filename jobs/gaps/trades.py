@@ -15,6 +15,7 @@ from typing import Protocol
 
 from config.pacing import Stopped
 from db import topics
+from db.admission import MAX_AHEAD_SECONDS, Window, market_window
 from db.bus import BusError
 from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reopen, report_unusable, set_state
 from db.messages import Trade, trade_lines
@@ -82,6 +83,7 @@ class TradeGaps:
         bus: Backlog,
         clock: Callable[[], datetime],
         *,
+        max_ahead_seconds: int = MAX_AHEAD_SECONDS,
         pages: int = MAX_PAGES_PER_ROUND,
         longest: int = MAX_TRADES_PER_HOLE,
         settled: timedelta = SETTLING_TIME,
@@ -94,6 +96,7 @@ class TradeGaps:
         self._store = store
         self._bus = bus
         self._clock = clock
+        self._max_ahead_seconds = max_ahead_seconds
         self._pages = pages
         self._longest = longest
         self._settled = settled
@@ -189,7 +192,7 @@ class TradeGaps:
         more, holes, steps = True, 0, 0
         while more and steps < MAX_STEPS_PER_ROUND and not stop.is_set():
             with self._store.transaction() as cursor:
-                step = advance_watermark(cursor, self._source, symbol, self._clock())
+                step = advance_watermark(cursor, self._source, symbol, self._clock(), window=self._window())
             more, holes, steps = step.more, holes + step.holes, steps + 1
         if holes:
             log.warning("trades are missing", extra={"source": self._source, "symbol": symbol, "holes": holes})
@@ -262,7 +265,11 @@ class TradeGaps:
 
     def _narrow(self, gap: Gap) -> list[Gap]:
         with self._store.transaction() as cursor:
-            return narrow(cursor, self._source, gap, self._clock())
+            return narrow(cursor, self._source, gap, self._clock(), window=self._window())
+
+    def _window(self) -> Window:
+        """The times that trades of the exchange may have now."""
+        return market_window("live", "crypto", self._clock(), source=self._source, max_ahead_seconds=self._max_ahead_seconds)
 
     def _set(self, gap: Gap, state: str, reason: str) -> None:
         with self._store.transaction() as cursor:

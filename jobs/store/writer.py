@@ -26,6 +26,7 @@ from db import topics
 from db.admission import MAX_AHEAD_SECONDS, UNREADABLE, NotAdmitted, Refusals, Windows, check_quote, open_windows
 from db.admitted import admit_lines
 from db.bus import BusError, WriterQueue
+from db.inserted import Conflict
 from db.instruments import all_instruments
 from db.messages import Entry, TradeLines
 from db.postgres import Cursor, RowError, Store, StoreError
@@ -118,7 +119,8 @@ class PriceQueue(StoreQueue[Entry]):
             else:
                 rows.append(row)
         if rows:
-            insert_prices(cursor, rows, trade_venues())
+            # The last entry has the present epoch: the stream is in the order of publishing.
+            insert_prices(cursor, rows, trade_venues(), epoch=entries[-1].epoch)
 
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
@@ -142,6 +144,8 @@ class TradeQueue(StoreQueue[TradeLines]):
         self._clock = clock
         self._max_ahead_seconds = max_ahead_seconds
         self.refused: Refusals = _RefusedEntries(topics.TRADES)
+        self.conflicts = 0  # trades left out because their id is stored with other values
+        self._throttle = Throttle(monotonic=time.monotonic)
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
         return self._bus.read_unstored_trades(count, wait_ms, again=again)
@@ -156,10 +160,19 @@ class TradeQueue(StoreQueue[TradeLines]):
             windows = open_windows("live", _kinds(cursor), self._clock(), max_ahead_seconds=self._max_ahead_seconds)
             lines = b"".join(entry.lines if entry.admitted else self._checked(entry, windows) for entry in entries)
         if lines:
-            insert_trades(cursor, lines)
+            for conflict in insert_trades(cursor, lines, origin="live").conflicts:
+                self._note_conflict(conflict)
 
     def acknowledge(self, entries: Sequence[TradeLines]) -> None:
         self._bus.forget_trades(entries)
+
+    def _note_conflict(self, conflict: Conflict) -> None:
+        self.conflicts += 1
+        if (count := self._throttle.due("conflict")) is not None:
+            log.error(
+                "trade contradicts a stored trade and is not stored (repeats suppressed for 60 s)",
+                extra={"channel": self.channel, "reason": str(conflict), "count": count},
+            )
 
     def _checked(self, entry: TradeLines, windows: Windows) -> bytes:
         place = entry.id.decode()
@@ -296,6 +309,7 @@ def to_row(entry: Entry) -> PriceRow:
             source=entry.source,
             epoch=entry.epoch,
             seq=entry.seq,
+            occurrence=entry.occurrence,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a price: {type(error).__name__} {error}") from None

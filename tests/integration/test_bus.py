@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
@@ -54,6 +55,15 @@ def test_price_publish_numbers_keeps_and_broadcasts(bus: Bus) -> None:
     assert (message["seq"], message["epoch"]) == (stamp.seq, stamp.epoch) == (1, stamp.epoch)
     assert bus.latest_prices() == {"EUR_USD": body}
     assert [entry.body for entry in bus.backwards(topics.PRICES)] == [body]
+
+
+def test_occurrence_is_a_field_of_the_entry_and_not_of_the_body(bus: Bus, raw_redis: redis_client.Redis) -> None:
+    bus.publish_prices([tick(), replace(tick(), occurrence=2), replace(tick(), occurrence=0)])
+    entries = list(bus.backwards(topics.PRICES))[::-1]
+    assert [entry.occurrence for entry in entries] == [1, 2, 0]
+    assert [list(orjson.loads(entry.body)) for entry in entries] == [["instrument", "price", "timestamp", "seq", "epoch"]] * 3
+    kept: Any = raw_redis.xrange(topics.stream_key(topics.PRICES))
+    assert [fields.get(b"occurrence") for _, fields in kept] == [None, b"2", b"0"]  # as entries of older versions
 
 
 def test_seq_rises_by_one_per_channel_and_topic(bus: Bus) -> None:

@@ -69,6 +69,21 @@ def test_skipped_ids_are_filled(store: Store, world: Callable[..., World]) -> No
     assert here.asked() == asked  # a whole store asks for nothing
 
 
+def test_time_outside_the_window_bounds_no_gap(store: Store, world: Callable[..., World]) -> None:
+    """An older version has stored a trade of 2099, and no gap after it."""
+    here = world()
+    bitcoin = here.trades["BTCUSDT"]
+    put_trades(store, [bitcoin[0], bitcoin[10]._replace(time="2099-01-01T00:00:00.000000Z"), *bitcoin[20:]])
+    here.fill()
+    assert [each.trade_id for each in stored_trades(store)] == [each.trade_id for each in bitcoin]
+    filled = [("BTCUSDT", bitcoin[first].trade_id, bitcoin[last].trade_id, 9, "filled", None) for first, last in ((1, 9), (11, 19))]
+    assert trade_gaps(store) == filled
+    with store.transaction() as cursor:
+        cursor.execute(f"SELECT min({TIME.format('start_time')}), max({TIME.format('end_time')}) FROM gaps")  # noqa: S608
+        start, end = cursor.fetchall()[0]
+    assert bitcoin[0].time <= start <= end <= "2098"
+
+
 def test_minutes_of_filled_trades_are_marked_for_the_candles(store: Store, world: Callable[..., World]) -> None:
     here = world()
     bitcoin = here.trades["BTCUSDT"]

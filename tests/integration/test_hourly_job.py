@@ -197,7 +197,7 @@ def test_closing_prices_make_no_candles(make_work: MakeWork, store: Store, bus: 
     work = make_work(WEDNESDAY)
     hourly_job(work, WEDNESDAY)
     write(work)
-    assert select(store, "SELECT source FROM prices") == [("hourly_job",)]
+    assert select(store, "SELECT source, occurrence FROM prices") == [("hourly_job", 0)]
     assert select(store, "SELECT DISTINCT start_time FROM candles WHERE interval IN ('1m', '1h')") == [(WEDNESDAY - HOUR,)]
     assert hourly_job(make_work(WEDNESDAY + HOUR), WEDNESDAY + HOUR) == 0
 

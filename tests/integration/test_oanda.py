@@ -321,10 +321,18 @@ def test_source_continues_from_the_newest_price_of_store_and_bus(
     with store.transaction() as cursor:
         insert_prices(cursor, [row("EUR_USD", 1, "oanda"), row("EUR_USD", 5, "oanda"), row("USD_JPY", 7, "oanda")])
         insert_prices(cursor, [row("GBP_USD", 9, "synthetic")])
+        # Rows with wild times, which an older version has stored, are no last price.
+        wild = [replace(row("USD_JPY", 7, "oanda"), time=time, mid="9.9") for time in ("2099-01-01T00:00:00Z", "1970-01-01T00:00:00Z")]
+        insert_prices(cursor, wild)
+        cursor.execute(
+            "INSERT INTO candles (symbol, interval, start_time, end_time, open, high, low, close, volume, complete, source)"
+            " VALUES ('AUD_USD', '1m', '2099-01-01T00:00Z', '2099-01-01T00:01Z', 9.9, 9.9, 9.9, 9.9, 1, true, 'ticks')"
+        )
     bus.publish_prices([tick("EUR_USD", 6), tick("USD_JPY", 2), tick("GBP_USD", 9)])
     context = _source_context(JobContext(settings, bus, store, clock))
     assert context is not None
     assert context.latest_times == {"EUR_USD": "2025-01-01T00:00:06.000000Z", "USD_JPY": "2025-01-01T00:00:07.000000Z"}
+    assert context.latest == {"EUR_USD": "1.2", "USD_JPY": "1.2", "GBP_USD": "1.2"}
 
 
 def stored(settings: Settings) -> list[Quoted]:

@@ -109,7 +109,7 @@ LISTED = [
         "trades",
         "time",
         "BTCUSDT_trades",
-        [{name: value for name, value in row._asdict().items() if name != "symbol"} for row in TRADE_ROWS],
+        [{name: value for name, value in row._asdict().items() if name != "symbol" and "order" not in name} for row in TRADE_ROWS],
     ),
     Listed("/gaps", {}, "gaps", "start_time", "gaps", GAP_ROWS),
     Listed(
@@ -250,6 +250,21 @@ def test_token_of_another_listing_or_filter_is_refused(client: FlaskClient) -> N
     assert refused.status_code == 422
     assert refused.json is not None
     assert list(refused.json["error"]["details"]) == ["page_token"]
+
+
+def test_start_of_a_series_is_an_entry_of_its_own_kind(client: FlaskClient, store: Store) -> None:
+    late = FIRST + timedelta(days=9)
+    first = [Trade("ETHUSDT", 10_000_000 + number, format_time(late), "2", "1", "buy") for number in range(2)]
+    anew = [Trade("ETHUSDT", number, format_time(late + timedelta(days=1)), "2", "1", "buy") for number in (7, 8)]
+    with store.transaction() as cursor:
+        for trades in (first, anew):
+            insert_trades(cursor, trade_lines(trades), origin="live")
+    answer: Any = client.get("/gaps?kind=series").json
+    [row] = answer["gaps"]
+    assert (row["source"], row["symbol"], row["kind"], row["state"], row["missing"]) == ("binance", "ETHUSDT", "series", "filled", 0)
+    assert (row["first_id"], row["last_id"], row["interval"], row["reason"]) == (7, 7, None, None)
+    assert row["start_time"] == anew[0].time
+    assert client.get("/gaps?kind=ticks").status_code == 422
 
 
 MANY = 300_000

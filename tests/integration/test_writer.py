@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -12,9 +13,11 @@ import pytest
 import redis as redis_client
 
 from db import topics
+from db.admission import NotAdmitted
 from db.bus import Bus, BusFull
 from db.messages import Tick, Trade, trade_lines
 from db.postgres import Store
+from db.prices import CLOSING, CLOSING_OCCURRENCE
 from db.timestamps import utc_now
 from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
 from tests.conftest import Servers, until
@@ -53,6 +56,17 @@ def test_rows_keep_every_digit_and_field(bus: Bus, store: Store) -> None:
     assert first == ("EUR_USD", "1.000001", "2.50", "2.000", None, "test\tsource", stamps[0].epoch, 1, "2025-11-18 12:30:00+00", True)
     assert (second[4], second[8]) == ("17", "2014-05-05 00:00:23.668+00")
     assert Decimal(second[1]) == Decimal("1.000002")
+
+
+def test_occurrences_and_the_last_position_are_stored(bus: Bus, store: Store) -> None:
+    quotes = [tick(1), replace(tick(1), occurrence=2), tick(1), replace(tick(1), source=CLOSING, occurrence=CLOSING_OCCURRENCE)]
+    bus.publish_prices(quotes)
+    write_all(bus, store)
+    bus.publish_prices([replace(tick(1), occurrence=2)])  # published again
+    write_all(bus, store)
+    with store.transaction() as cursor:
+        cursor.execute("SELECT occurrence, seq, source FROM prices ORDER BY 1")
+        assert cursor.fetchall() == [(0, 4, CLOSING), (1, 3, "test\tsource"), (2, 5, "test\tsource")]
 
 
 def test_ten_thousand_prices_in_many_batches_are_stored_once(bus: Bus, store: Store) -> None:
@@ -230,6 +244,51 @@ def test_invalid_trade_lines_do_not_block_the_others(
     assert trade_ids(store) == [1, 2, 3, 4]
     lines = [vars(record)["kind"] for record in caplog.records if record.levelname == "ERROR"]
     assert lines == ["unreadable", "not_a_decimal", "bad_trade"]
+
+
+def test_trade_that_contradicts_a_stored_one_is_counted_and_logged_once(bus: Bus, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    changed = [trade(number)._replace(price="1.00") for number in range(3)]
+    for number, batch in enumerate([[trade(0), trade(1), trade(2)], [*changed, trade(3)], [changed[0]]]):
+        bus.publish_trades(batch, f"test/{number}")
+    queue = TradeQueue(bus, utc_now)
+    bus.open_group(topics.TRADES)
+    writer = Writer(bus, store, BatchRule(), queue)
+    while writer.write_batch(queue.read(1, 0)):
+        pass
+    assert queue.conflicts == 4
+    assert [vars(record)["reason"] for record in caplog.records if record.levelname == "ERROR"] == [
+        "BTCUSDT trade 0: stored 61837.00000000 0.00100000 buy, given 1.00 0.00100000 buy"
+    ]
+    with store.transaction() as cursor:
+        cursor.execute("SELECT price FROM raw_trades ORDER BY trade_id")
+        assert [price for (price,) in cursor.fetchall()] == [trade(number).price for number in range(4)]
+
+
+def test_ids_of_orders_are_stored_beside_trades_without(bus: Bus, store: Store) -> None:
+    with_ids = [trade(1)._replace(buyer_order_id=88, seller_order_id=50), trade(3)._replace(seller_order_id=7)]
+    for number, batch in enumerate([[trade(0)], [with_ids[0], trade(2)], [with_ids[1], trade(3)], [trade(4)]]):
+        bus.publish_trades(batch, f"test/{number}")
+    write_all_trades(bus, store)
+    with store.transaction() as cursor:
+        cursor.execute("SELECT trade_id, buyer_order_id, seller_order_id FROM raw_trades ORDER BY 1")
+        assert cursor.fetchall() == [(0, None, None), (1, 88, 50), (2, None, None), (3, None, 7), (4, None, None)]
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, "7\t7", True])
+def test_trade_with_a_wrong_id_of_an_order_is_not_published(bus: Bus, number: Any) -> None:
+    with pytest.raises(NotAdmitted):
+        bus.publish_trades([trade(1)._replace(seller_order_id=number)], "test/1")
+    assert bus.unstored(topics.TRADES) == 0
+
+
+def test_live_trades_begin_a_series(bus: Bus, store: Store) -> None:
+    bus.publish_trades([trade(5_000_000), trade(5_000_001)], "test/1")
+    write_all_trades(bus, store)
+    bus.publish_trades([trade(1, "2025-11-19T12:30:00.000000Z"), trade(2, "2025-11-19T12:30:01.000000Z")], "test/2")
+    write_all_trades(bus, store)
+    with store.transaction() as cursor:
+        cursor.execute("SELECT series, trade_id FROM raw_trades ORDER BY 1, 2")
+        assert cursor.fetchall() == [(1, 5_000_000), (1, 5_000_001), (2, 1), (2, 2)]
 
 
 def test_bus_full_of_trades_refuses_more(servers: Servers, bus: Bus, store: Store, clock: Callable[[], datetime]) -> None:

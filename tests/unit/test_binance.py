@@ -26,7 +26,7 @@ from db.messages import Tick, Trade
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.binance.history import Weight
-from jobs.feeds.binance.messages import is_shutdown_notice, read_any, read_book, read_usual, split, trade_of, trade_time
+from jobs.feeds.binance.messages import is_shutdown_notice, read_any, read_book, read_usual, split, trade_in, trade_of, trade_time
 from jobs.feeds.binance.stream import BinanceSource, ReceivedBatch
 from jobs.feeds.context import SourceContext
 from jobs.feeds.source_admission import SourceAdmission
@@ -81,10 +81,29 @@ def test_recorded_trades_keep_every_digit(symbol: str) -> None:
     expected = [each["data"] for each in told if each.get("stream", "").endswith("@trade")]
     assert len(expected) > 6000
     assert trades == [
-        (symbol, each["t"], text_of(each["T"] * 1000), each["p"], each["q"], "sell" if each["m"] else "buy") for each in expected
+        Trade(symbol, each["t"], text_of(each["T"] * 1000), each["p"], each["q"], "sell" if each["m"] else "buy") for each in expected
     ]
     # The rest of the recording is order books, which this source does not request.
     assert sum(feed.garbage.values()) == sum(not each.get("stream", "").endswith("@trade") for each in told)
+
+
+@pytest.mark.parametrize(
+    ("fields", "ids"),
+    [
+        ({}, (None, None)),
+        ({"b": 88, "a": 50}, (88, 50)),
+        ({"b": 0, "a": 2**63 - 1}, (0, 2**63 - 1)),
+        ({"b": 88}, (88, None)),
+        ({"b": "88", "a": 50}, (None, 50)),
+        ({"b": True, "a": 50.0}, (None, None)),
+        ({"b": -1, "a": 2**63}, (None, None)),
+    ],
+)
+def test_older_messages_have_the_ids_of_both_orders(fields: dict[str, object], ids: tuple[int | None, int | None]) -> None:
+    message = {"s": "BTCUSDT", "t": 7, "p": "1.0", "q": "2.0", "T": 1723161255342, "m": True, **fields}
+    trade = trade_in(message)
+    assert (trade.buyer_order_id, trade.seller_order_id) == ids
+    assert admitted([trade]) == [trade]
 
 
 @pytest.mark.parametrize("size", [1, 37, 1000])
@@ -229,6 +248,8 @@ _trade = st.builds(
     _price,
     _price,
     st.sampled_from(["buy", "sell"]),
+    st.none(),  # the usual messages have no ids of orders
+    st.none(),
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -11,10 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from config.settings import SourceSpec
+from db.admission import Mode
+from db.messages import Tick
 from db.prices import PriceRow
 from jobs.backfill import tasks as tasks_module
 from jobs.backfill.recordings import inspect, read
 from jobs.backfill.tasks import Selection, file_task, months_between
+from jobs.feeds.files.replay import ReplaySource
+from jobs.feeds.source_admission import SourceAdmission
+from jobs.feeds.status import Status
 from tests.support.fake_time import FakeTime
 
 KINDS = {"EUR_USD": "fx", "USD_JPY": "fx"}
@@ -78,6 +86,59 @@ def test_quotes_of_one_time_are_in_one_batch(tmp_path: Path, rows: list[tuple[in
         assert not keys & seen
         seen |= keys
     assert sum(len(batch.rows) for batch in batches) == len(rows)
+
+
+def live(number: int, bid: str = "1.10", symbol: str = "EUR_USD") -> Tick:
+    return Tick(symbol, bid, "1.3", "1.2", f"2025-11-17T12:30:{number:02}.000000Z", "oanda")
+
+
+def admission(mode: Mode) -> SourceAdmission:
+    time = FakeTime()
+    return SourceAdmission(Status("oanda", time.utc, threading.Event()), KINDS, time.utc, mode=mode)
+
+
+def test_live_quotes_are_numbered_since_the_last_one_of_another_time() -> None:
+    arrivals = [
+        [live(1), live(1, "1.2"), live(1, "1.1")],
+        [live(1, symbol="USD_JPY"), live(1, "1.100"), live(1, "1.2")],
+        [live(2), live(1), live(1, symbol="USD_JPY")],
+    ]
+    source = admission("live")
+    numbers = []
+    for arrival in arrivals:
+        source.begin()
+        numbers.append([tick.occurrence for tick in source.quotes(arrival)])
+    assert numbers == [[1, 1, 2], [1, 3, 2], [1, 1, 2]]
+
+
+def test_refused_quote_has_no_number() -> None:
+    source = admission("live")
+    source.begin()
+    assert [tick.occurrence for tick in source.quotes([live(1), replace(live(1), ask="1.0"), live(1)])] == [1, 2]
+
+
+def test_numbers_of_a_recording_stay() -> None:
+    source = admission("recorded")
+    source.begin()
+    assert [tick.occurrence for tick in source.quotes([live(1), live(1), replace(live(1), occurrence=2)])] == [1, 1, 2]
+
+
+def test_replay_numbers_equal_lines_as_a_file_does(tmp_path: Path) -> None:
+    rows = [(0, "Z", "EUR_USD", "1.1"), (0, "", "EUR_USD", "11e-1"), (0, "Z", "usd/jpy", "1.1"), (1, "Z", "EUR_USD", "1.1")] * 2
+    file = written(tmp_path, sorted(rows, key=lambda row: row[0]))
+    spec = SourceSpec("replay", file, None, loop=True)
+    stop = FakeTime()
+    found: list[tuple[str, str, int]] = []
+    rounds = []
+    for batch in ReplaySource(spec, KINDS, clock=lambda: NOW).fetch(stop):
+        found += [(row.tick.instrument, row.tick.time, row.tick.occurrence) for row in batch]
+        if len(found) >= len(rows):
+            rounds.append(sorted(found))
+            found = []
+        if len(rounds) == 2:
+            stop.set()
+    expected = sorted((row.instrument, row.time, row.occurrence) for _, row in quotes(file))
+    assert rounds == [expected, expected]
 
 
 @pytest.mark.parametrize(

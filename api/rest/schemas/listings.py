@@ -166,28 +166,34 @@ class CandlesSchema(Schema):
 
 
 class GapsQuerySchema(ListQuerySchema):
-    """Gaps in the store; `start` and `end` refer to their start times."""
+    """Gaps in the store, and starts of new series of trade ids.
+
+    `start` and `end` refer to their start times.
+    """
 
     source = Str(validate=PRINTABLE, metadata=about("Source of the missing data", example="binance"))
     symbol = symbol_argument(required=False)
-    kind = Str(validate=validate.OneOf(["trades", "candles"]))
+    kind = Str(validate=validate.OneOf(["trades", "candles", "series"]))
     state = Str(validate=validate.OneOf(["open", "filled", "unfillable"]))
     page_token = token_argument(listings.GAPS)
 
 
 class GapSchema(Schema):
-    """One gap: missing trades by their ids, or missing candles by their times."""
+    """One gap: missing trades by their ids, or missing candles by their times.
+
+    `kind` `series` is no gap: the exchange has begun its trade ids anew.
+    """
 
     id = Int(required=True)
     source = Str(required=True)
     symbol = Str(required=True)
-    kind = Str(required=True, metadata=about("`trades` or `candles`"))
-    interval = NullableText("Interval of candles; null for trades")
-    first_id = _nullable_integer("The first missing trade; null for candles")
-    last_id = _nullable_integer("The last missing trade; null for candles")
+    kind = Str(required=True, metadata=about("`trades`, `candles`, or `series`: the exchange began its trade ids anew"))
+    interval = NullableText("Interval of candles; else null")
+    first_id = _nullable_integer("The first missing trade, or the first of a series; null for candles")
+    last_id = _nullable_integer("The last missing trade, or the first of a series; null for candles")
     start_time = output_time("Start")
     end_time = output_time("End, exclusive")
-    missing = Int(required=True, metadata=about("Number of trades or candles"))
+    missing = Int(required=True, metadata=about("Number of trades or candles; 0 for a series"))
     state = Str(required=True, metadata=about("`open`, `filled` or `unfillable`"))
     reason = NullableText("Reason if it is not filled")
     detected = output_time("Time of its detection")

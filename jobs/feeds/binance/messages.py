@@ -119,7 +119,14 @@ def trade_in(data: Mapping[str, Any]) -> Trade:
     """
     if data.get("X", MARKET) != MARKET:
         raise OtherTrade(f"trade of the kind {str(data['X'])[:40]!r}, not {MARKET}")
-    return trade_of(data["s"], data["t"], data["p"], data["q"], data["T"], data["m"])
+    trade = trade_of(data["s"], data["t"], data["p"], data["q"], data["T"], data["m"])
+    buyer, seller = _order_id(data.get("b")), _order_id(data.get("a"))
+    return trade if buyer is None is seller else trade._replace(buyer_order_id=buyer, seller_order_id=seller)
+
+
+def _order_id(value: object) -> int | None:
+    """The id of an order in older messages; None if it is no integer that the store can hold."""
+    return value if type(value) is int and 0 <= value < 2**63 else None
 
 
 def trade_of(symbol: str, number: object, price: object, quantity: object, moment: object, maker: object) -> Trade:

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 
@@ -17,6 +18,7 @@ from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals, refusal_kind
 from db.messages import Tick
 from jobs.feeds.base import BadInput, Source, SourceError, as_source_error
 from jobs.feeds.files.recordings import Row, read_rows
+from jobs.feeds.occurrences import Occurrences
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,8 @@ class ReplaySource(Source[tuple[Row, ...]]):
     `spec` gives the file, the speed (None: as fast as the bus accepts) and whether it begins again
     at its end. Lines that are due together are one batch, in the order of their times. Lines that
     are not admitted, or older than a published line of their instrument, are counted in `refusals`
-    and logged once a minute. `kinds` maps the existing instruments to their kinds.
+    and logged once a minute. Equal lines of one time are numbered as in a file. `kinds` maps the
+    existing instruments to their kinds.
     """
 
     mode: Mode = "recorded"  # in which its records are admitted
@@ -85,6 +88,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         self._refused_before = 0  # refusals when this round began
         self._noting = True  # False while rows are passed over that were read before an error
         self._reached: dict[str, datetime] = {}  # instrument -> latest time that was yielded in this round
+        self._occurrences = Occurrences()  # of the rows that were yielded in this round
         self._throttle = Throttle(monotonic=monotonic)
 
     def fetch(self, stop: threading.Event) -> Generator[tuple[Row, ...], None, None]:
@@ -138,7 +142,8 @@ class ReplaySource(Source[tuple[Row, ...]]):
                 self._note_bad(row.line, NotAdmitted(reason, "time_too_old"))
             else:
                 self._reached[row.tick.instrument] = row.time
-                rows.append(row)
+                number = self._occurrences.number(row.tick)
+                rows.append(row if number == 1 else replace(row, tick=replace(row.tick, occurrence=number)))
         self._played += len(rows)
         if rows:
             yield tuple(rows)
@@ -152,6 +157,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         self._taken = self._played = 0
         self._refused_before += bad_lines
         self._reached.clear()
+        self._occurrences = Occurrences()
 
     def _note_bad(self, line: int, error: ValueError) -> None:
         if not self._noting:

@@ -1,8 +1,8 @@
-"""Numbers of equal quotes within a file: the n-th quote of one content has the occurrence n. Pure.
+"""Numbers of equal quotes: the n-th quote of one content has the occurrence n. Pure.
 
-The content is instrument, time, bid, ask and mid, as numbers. Quotes of one time usually stand
-together. Those that do not are moved to the end, so that the store sees all quotes of a time at
-once.
+The content is instrument, time, bid, ask and mid, as numbers. Files, replays and live sources are
+numbered by the same `Occurrences`. In a file, quotes of one time usually stand together. Those that
+do not are moved to the end, so that the store sees all quotes of a time at once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,43 @@ from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
 
+from db.messages import Tick
 from db.prices import PriceRow
 from db.timestamps import format_time
 
+Content = tuple[Decimal, Decimal, Decimal]  # bid, ask, mid
 Placed = tuple[int, PriceRow]  # place in the file and quote
 Origin = tuple[str, datetime]  # instrument and time of a quote
+
+
+class Occurrences:
+    """Numbers equal quotes of an instrument's time, since its last quote of another time."""
+
+    def __init__(self) -> None:
+        self._firsts: dict[str, Tick | PriceRow] = {}  # instrument -> first quote of its last time
+        self._counts: dict[str, Counter[Content]] = {}  # instrument with several quotes of that time -> their numbers
+
+    def number(self, quote: Tick | PriceRow) -> int:
+        """The occurrence of the next quote."""
+        first = self._firsts.get(quote.instrument)
+        if first is None or first.time != quote.time:
+            self._firsts[quote.instrument] = quote
+            self._counts.pop(quote.instrument, None)
+            return 1
+        counts = self._counts.setdefault(quote.instrument, Counter([_content(first)]))
+        content = _content(quote)
+        counts[content] += 1
+        return counts[content]
+
+    def numbered_ticks(self, ticks: Iterable[Tick]) -> Iterator[Tick]:
+        """The ticks with their occurrences."""
+        for tick in ticks:
+            number = self.number(tick)
+            yield tick if number == 1 else replace(tick, occurrence=number)
+
+
+def _content(quote: Tick | PriceRow) -> Content:
+    return Decimal(quote.bid), Decimal(quote.ask), Decimal(quote.mid)
 
 
 def scattered(origins: Callable[[], Iterable[Origin]]) -> set[tuple[str, str]]:
@@ -75,13 +107,7 @@ def _in_order(origins: Iterable[Origin]) -> bool:
 
 
 def _counted(quotes: Iterable[Placed]) -> Iterator[Placed]:
-    for _, group in groupby(quotes, key=lambda placed: placed[1].time):
-        run = list(group)
-        if len(run) == 1:
-            yield run[0]
-            continue
-        counts: Counter[tuple[str, Decimal, Decimal, Decimal]] = Counter()
-        for place, row in run:
-            content = (row.instrument, Decimal(row.bid), Decimal(row.ask), Decimal(row.mid))
-            counts[content] += 1
-            yield place, row if counts[content] == 1 else replace(row, occurrence=counts[content])
+    occurrences = Occurrences()
+    for place, row in quotes:
+        number = occurrences.number(row)
+        yield place, row if number == 1 else replace(row, occurrence=number)
