@@ -28,6 +28,7 @@ from db.admission import Window, market_window
 from db.bus import Bus
 from db.candles import CandleRow
 from db.messages import Tick
+from db.partitions import make_months
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time, parse_time, utc_now
@@ -324,6 +325,7 @@ def test_source_continues_from_the_newest_price_of_store_and_bus(
         # Rows with wild times, which an older version has stored, are no last price.
         wild = [replace(row("USD_JPY", 7, "oanda"), time=time, mid="9.9") for time in ("2099-01-01T00:00:00Z", "1970-01-01T00:00:00Z")]
         insert_prices(cursor, wild)
+        make_months(cursor, "candles", ["2099-01"])
         cursor.execute(
             "INSERT INTO candles (symbol, interval, start_time, end_time, open, high, low, close, volume, complete, source)"
             " VALUES ('AUD_USD', '1m', '2099-01-01T00:00Z', '2099-01-01T00:01Z', 9.9, 9.9, 9.9, 9.9, 1, true, 'ticks')"
