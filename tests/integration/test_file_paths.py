@@ -85,9 +85,11 @@ BAD_QUOTES = [
     ("bad_price", "2025-01-01T00:00:02Z,EUR_USD,0.0,1.2"),
     ("bad_price", "2025-01-01T00:00:02Z,EUR_USD,1.3,1.2"),
 ]
+# The records contain the present time: the workers of a run must name the cases equally.
+QUOTE_IDS = [f"{kind}-{number}" for number, (kind, _) in enumerate(BAD_QUOTES)]
 
 
-@pytest.mark.parametrize(("kind", "bad"), BAD_QUOTES)
+@pytest.mark.parametrize(("kind", "bad"), BAD_QUOTES, ids=QUOTE_IDS)
 def test_bad_quote_of_a_file_is_left_out(loading: Loading, tmp_path: Path, kind: str, bad: str) -> None:
     file = written(tmp_path, "all.csv", ["time,instrument,bid,ask", QUOTES[0], bad, QUOTES[1]])
     assert loading.load(file) == "2 rows read, 2 new"
@@ -97,7 +99,7 @@ def test_bad_quote_of_a_file_is_left_out(loading: Loading, tmp_path: Path, kind:
     assert loading.query("SELECT seq FROM prices ORDER BY 1") == [(2,), (4,)]
 
 
-@pytest.mark.parametrize(("kind", "bad"), BAD_QUOTES)
+@pytest.mark.parametrize(("kind", "bad"), BAD_QUOTES, ids=QUOTE_IDS)
 def test_bad_quote_of_a_replay_is_not_published(
     loading: Loading, bus: Bus, raw_redis: redis_client.Redis, tmp_path: Path, kind: str, bad: str
 ) -> None:

@@ -281,7 +281,7 @@ def test_truncated_gzip_yields_its_lines_and_then_fails(tmp_path: Path) -> None:
         ("EUR_USD.csv", b"time,bid,ask\nx,y,z\n", "no readable line"),
         ("NOBODY.csv", b"time,bid,ask\n", "no known instrument"),
         ("EUR_USD.csv.gz", b"time,bid,ask\n", "no readable line"),
-        ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n")[:12], "damaged after line 0"),
+        ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n", mtime=0)[:12], "damaged after line 0"),
         ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n2025-01-01,1,2\n", mtime=0)[:-9] + b"garbage!!", "damaged"),
     ],
 )
