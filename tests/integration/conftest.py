@@ -72,10 +72,16 @@ def shared_hub(shared_settings: Settings, shared_variables: dict[str, str], tmp_
 
 
 @pytest.fixture
-def shared_redis(shared_settings: Settings) -> Iterator[redis_client.Redis]:
-    """The Redis database of the shared hub, emptied: the next message begins a new epoch."""
+def shared_redis(shared_settings: Settings, servers: Servers, clock: Callable[[], datetime]) -> Iterator[redis_client.Redis]:
+    """The Redis database of the shared hub with the instruments only.
+
+    The next message begins a new epoch.
+    """
     client = redis_client.Redis.from_url(str(shared_settings.redis_url), protocol=2)
     client.flushdb()
+    bus = Bus(str(shared_settings.redis_url), clock)
+    bus.set_instruments(servers.kinds)
+    bus.close()
     yield client
     client.close()
 
