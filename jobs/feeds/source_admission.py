@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from config.pacing import Throttle
-from db.admission import MAX_AHEAD_SECONDS, UNREADABLE, Mode, NotAdmitted, Windows, open_windows
+from db.admission import MAX_AHEAD_SECONDS, Mode, NotAdmitted, Windows, open_windows, refusal_kind
 from db.admitted import AdmittedQuotes, AdmittedTrades, admit_quotes, admit_trades
 from db.messages import Tick, Trade
 from db.timestamps import parse_time
@@ -73,7 +73,7 @@ class SourceAdmission:
 
     def note_bad(self, error: ValueError, symbol: str | None = None) -> None:
         """Count a record that is left out, or a message that the source's parser cannot read."""
-        kind = error.kind if isinstance(error, NotAdmitted) else UNREADABLE
+        kind = refusal_kind(error)
         self._status.count_refused(kind)
         if (count := self._throttle.due(kind)) is not None:
             log.warning(

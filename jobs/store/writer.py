@@ -23,7 +23,7 @@ import orjson
 from config.pacing import Outage, Throttle
 from config.venues import trade_venues
 from db import topics
-from db.admission import MAX_AHEAD_SECONDS, UNREADABLE, NotAdmitted, Refusals, Windows, check_quote, open_windows
+from db.admission import MAX_AHEAD_SECONDS, Refusals, Windows, check_quote, open_windows, refusal_kind
 from db.admitted import admit_lines
 from db.bus import BusError, WriterQueue
 from db.inserted import Conflict
@@ -189,7 +189,7 @@ class _RefusedEntries(Refusals):
 
     def add(self, place: str, error: ValueError) -> None:
         super().add(place, error)
-        kind = error.kind if isinstance(error, NotAdmitted) else UNREADABLE
+        kind = refusal_kind(error)
         if (count := self._throttle.due(kind)) is not None:
             log.error(
                 "record is not stored (repeats suppressed for 60 s)",

@@ -16,17 +16,13 @@ from db.messages import Trade
 from db.prices import PriceRow
 from jobs.backfill.recordings import Record, inspect, read
 from jobs.feeds.base import SourceError
-from tests.support.recordings import NOW, read_all, written
+from tests.support.recordings import KINDS, NOW, read_all, written
 
 ROOT = Path(__file__).parents[2]
 TICKS = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 CANDLES = ROOT / "data" / "recordings" / "EUR_USD_H1.csv.gz"
 TRADES = ROOT / "tests" / "data" / "binance" / "ethusdt_20240808.gz"
 ANSWERS = ROOT / "tests" / "data" / "oanda"
-KINDS = dict.fromkeys(["EUR_USD", "AUD_JPY", "USD_JPY", "GBP_CHF", "EUR_CHF"], "fx") | {"ETHUSDT": "crypto", "AAPL": "equity"}
-HEADER = "time,volume,mid_o,mid_h,mid_l,mid_c,bid_o,bid_h,bid_l,bid_c,ask_o,ask_h,ask_l,ask_c"
-CANDLE = "2021-03-16T03:00:00Z,2249,1.2,1.4,1.1,1.3,1.1,1.3,1.0,1.2,1.3,1.5,1.2,1.4"
-Bad = list[tuple[str, str]]
 
 
 def test_recorded_quotes_become_rows_with_every_digit() -> None:
