@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any
 
 from marshmallow import ValidationError
-from marshmallow.fields import Int
+from marshmallow.fields import Field, Int
 
 _is_whole_number = re.compile(r"[0-9]{1,9}").fullmatch
+_UNITS = {1: "s", 60: "m", 3600: "h"}
+_SECONDS = {unit: seconds for seconds, unit in _UNITS.items()}
 
 
 class WholeNumber(Int):
@@ -18,3 +22,39 @@ class WholeNumber(Int):
         if not isinstance(value, str) or not _is_whole_number(value):
             raise ValidationError("Not a whole number: use 1 to 9 digits, without sign, separator or blank.")
         return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A limit of `count` in `seconds`."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.count}/{_UNITS[self.seconds]}"
+
+    @property
+    def per_second(self) -> float:
+        """The limit per second."""
+        return self.count / self.seconds
+
+
+class RateText(Field[Rate]):
+    """A rate as text: `50/s`, `600/m`, `5000/h`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Rate:
+        match = re.fullmatch(r"([1-9][0-9]{0,6})/([smh])", value)
+        if match is None:
+            raise ValidationError(f"{value!r} is not a rate such as 50/s, 600/m or 5000/h.")
+        return Rate(int(match[1]), _SECONDS[match[2]])
+
+
+class Networks(Field[tuple[str, ...]]):
+    """A comma list of addresses and networks: `127.0.0.1,10.0.0.0/8`, each as a network."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return tuple(str(ip_network(item.strip())) for item in value.split(",") if item.strip())
+        except ValueError as error:
+            raise ValidationError(f"{error}.") from None

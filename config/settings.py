@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Str
 
-from config.fields import WholeNumber
+from config.fields import Networks, Rate, RateText, WholeNumber
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
 from config.venues import parse_source as parse_source
@@ -142,6 +142,18 @@ class Settings:
     # Web pages that may connect besides those of this machine and of the hub's own host: a comma
     # list of origins (https://example.com), or * for all.
     cors_origins: tuple[str, ...] = _var(_Items(load_default=()))
+    # Names that a request may have in its Host header, besides those of this machine and the bind
+    # host, for the hub and REST: a comma list without ports.
+    allowed_hosts: tuple[str, ...] = _var(_Items(load_default=()))
+    # Addresses or networks of the proxies in front, a comma list. Of their requests the last
+    # address in X-Forwarded-For is the client's.
+    trusted_proxies: tuple[str, ...] = _var(Networks(load_default=()))
+    # Seconds after which a session is closed that has joined no namespace.
+    auth_join_seconds: float = _var(Float(load_default=10.0, validate=_POSITIVE))
+    # Packets that a client may send: the rate, and four times its count at once.
+    rate_events: Rate = _var(RateText(load_default=Rate(50, 1)))
+    # Connections of one address; clients on this machine are exempt while TRUSTED_PROXIES is empty.
+    rate_connections_per_ip: int = _var(WholeNumber(load_default=100, validate=_AT_LEAST_ONE))
 
     # REST
     api_host: str = _var(Str(load_default="127.0.0.1"))

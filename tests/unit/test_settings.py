@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
+from config.fields import Rate
 from config.settings import Settings, SettingsError, SourceSpec, load, mask_url, parse_source, parse_speed
 from config.venues import VENUES, Venue
 
@@ -275,3 +276,10 @@ def test_secrets_are_the_values_that_no_response_may_contain() -> None:
     chosen = settings(**SECRETS, OANDA_ACCOUNT_ID="101-004-1-001", DB_PASSWORD="part")
     assert set(chosen.secrets) == {*SECRETS.values(), "101-004-1-001"}
     assert settings().secrets == ()
+
+
+def test_rates_and_networks_are_parsed() -> None:
+    chosen = settings(RATE_EVENTS="600/m", TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8,::1")
+    assert (chosen.rate_events, chosen.rate_events.per_second, str(chosen.rate_events)) == (Rate(600, 60), 10.0, "600/m")
+    assert chosen.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8", "::1/128")
+    assert set(problems(RATE_EVENTS="50", TRUSTED_PROXIES="10.0.0.1/8")) == {"RATE_EVENTS", "TRUSTED_PROXIES"}
