@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import orjson
@@ -13,11 +14,12 @@ _KEPT = {f"HTTP_{name.upper().replace('-', '_')}": name for name in KEPT_HEADERS
 
 
 class Refused(Exception):
-    """A refused request: the code of Engine.IO, a message and the HTTP status."""
+    """A refused request: the code of Engine.IO, a message, the HTTP status and more headers."""
 
-    def __init__(self, code: int, message: str, status: str = "400 Bad Request") -> None:
+    def __init__(self, code: int, message: str, status: str = "400 Bad Request", headers: Sequence[tuple[str, str]] = ()) -> None:
         self.body = orjson.dumps({"code": code, "message": message})
         self.status = status
+        self.headers = headers
         super().__init__(message)
 
 
@@ -34,6 +36,11 @@ def bad_request() -> Refused:
 def too_large() -> Refused:
     """Return the refusal of a body above the limit."""
     return Refused(3, "Payload too large", "413 Request Entity Too Large")
+
+
+def too_many(message: str, retry_after: float) -> Refused:
+    """Return the refusal of an address that holds too many places. `retry_after` is in seconds."""
+    return Refused(3, message, "429 Too Many Requests", [("Retry-After", str(ceil(retry_after)))])
 
 
 def bytes_to_read(environ: Mapping[str, Any], limit: int) -> int:

@@ -16,7 +16,9 @@ from typing import Any
 
 import socketio
 
+from api.errors import ErrorCode, error_body
 from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.limits.bucket import MAX_CONNECTS
 from api.hub.transport.session import Session
 from api.hub.transport.wire import WireError
 
@@ -86,9 +88,8 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         name = namespace or "/"
-        if not self._has_namespace(name):
-            refusal = self.packet_class(_CONNECT_ERROR, data={"message": "Invalid namespace"}, namespace=namespace)
-            self._send_packet(eio_sid, refusal)
+        if (refusal := self._refusal(eio_sid, name)) is not None:
+            self._send_packet(eio_sid, self.packet_class(_CONNECT_ERROR, data=refusal, namespace=namespace))
             return
         try:
             super()._handle_connect(eio_sid, namespace, data)
@@ -101,6 +102,16 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         if session is not None and self.manager.sid_from_eio_sid(eio_sid, name) is not None:
             session.note_joined(name)
 
+    def _refusal(self, eio_sid: str, namespace: str) -> dict[str, Any] | None:
+        """Return the data of the CONNECT_ERROR of a CONNECT that no handler decides, or None."""
+        session: Session = self.eio.sockets[eio_sid]
+        if not session.connects.take() or not session.bucket.paid:
+            message = f"More than {MAX_CONNECTS} CONNECT packets in a minute, or too many packets."
+            details = {"retry_after": max(session.connects.retry_after(), session.bucket.retry_after())}
+            body = error_body(ErrorCode.TOO_MANY_REQUESTS, message, "connect", details)
+            return {"message": body["code"], "data": body}
+        return None if self._has_namespace(namespace) else {"message": "Invalid namespace"}
+
     def _has_namespace(self, namespace: str) -> bool:
         return namespace in self.handlers or namespace in self.namespace_handlers or namespace in (self.namespaces or ())
 
@@ -112,6 +123,13 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         except Exception:
             self.manager.disconnect(sid, name, ignore_queue=True)
             raise
+        finally:
+            self._note_left(eio_sid)
+
+    def _note_left(self, eio_sid: str) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None and not any(self.manager.sid_from_eio_sid(eio_sid, each) for each in self.manager.get_namespaces()):
+            self.eio.note_left(session)
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         for namespace in list(self.manager.get_namespaces()):
