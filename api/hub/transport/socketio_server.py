@@ -53,6 +53,8 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         kind, namespace = packet.packet_type, packet.namespace
         if kind == _CONNECT:
             self._handle_connect(eio_sid, namespace, packet.data)
+        elif self.manager.sid_from_eio_sid(eio_sid, namespace or "/") is None:
+            return  # sent before the client received the refusal of its CONNECT
         elif kind == _DISCONNECT:
             self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
         elif kind in (_EVENT, _BINARY_EVENT):
@@ -79,7 +81,7 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         except _MALFORMED as error:
             raise WireError(1002, f"malformed packet: {type(error).__name__}: {error}") from None
         joined = self.manager.sid_from_eio_sid(eio_sid, packet.namespace or "/") is not None
-        if joined is (packet.packet_type == _CONNECT):
+        if joined is (packet.packet_type == _CONNECT) and (joined or not self.eio.sockets[eio_sid].connects.refused):
             raise WireError(1002, "a packet for a namespace that is not joined, or CONNECT to a joined one")
         if packet.packet_type in (_BINARY_EVENT, _BINARY_ACK):
             self._binary_packet[eio_sid] = packet
@@ -105,7 +107,8 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
     def _refusal(self, eio_sid: str, namespace: str) -> dict[str, Any] | None:
         """Return the data of the CONNECT_ERROR of a CONNECT that no handler decides, or None."""
         session: Session = self.eio.sockets[eio_sid]
-        if not session.connects.take() or not session.bucket.paid:
+        session.connects.refused = not session.connects.take() or not session.bucket.paid
+        if session.connects.refused:
             message = f"More than {MAX_CONNECTS} CONNECT packets in a minute, or too many packets."
             details = {"retry_after": max(session.connects.retry_after(), session.bucket.retry_after())}
             body = error_body(ErrorCode.TOO_MANY_REQUESTS, message, "connect", details)

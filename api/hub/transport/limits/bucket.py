@@ -96,11 +96,12 @@ class Bucket:
 class Connects:
     """The times of the CONNECT packets of one session within the last minute."""
 
-    __slots__ = ("_now", "_times")
+    __slots__ = ("_now", "_times", "refused")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._times: tuple[float, ...] = ()
+        self.refused = False  # True from a CONNECT above the limit until the next one that is accepted
 
     def take(self) -> bool:
         """Count one CONNECT; return False, and count nothing, after `MAX_CONNECTS` of a minute."""
