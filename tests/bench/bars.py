@@ -51,7 +51,7 @@ def verdicts(values: Sequence[Measured]) -> str:
         same = [each for each in values if (each.case, each.label) == (case, label)]
         middle, bar = median(each.value for each in same), same[0].bar
         goal = f"{'≥' if bar.at_least else '≤'} {bar.bound:g}" if bar else ""
-        rows.append([case, label, f"{middle:.3g}", goal, _verdict(bar, middle)])
+        rows.append([case, label, f"{middle:.4g}", goal, _verdict(bar, middle)])
     return table(rows)
 
 

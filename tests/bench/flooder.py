@@ -38,14 +38,20 @@ def connect(port: int) -> socket.socket:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     head = f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     sock.sendall(head.encode() + b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+    _read_until(sock, b'{"sid":')
     sock.sendall(frame(TEXT, b"40"))
+    _read_until(sock, b'42["connection_established"')
+    return sock
+
+
+def _read_until(sock: socket.socket, mark: bytes) -> None:
+    """Read until a packet with the mark has arrived completely."""
     data = b""
-    while b"connection_established" not in data or not data.endswith(b"}]"):
+    while mark not in data or data[-1:] not in b"}]":
         more = sock.recv(65536)
         if not more:
             raise ConnectionError(data[:200].decode(errors="replace"))
         data += more
-    return sock
 
 
 def flood(sock: socket.socket, frames: list[bytes], seconds: float) -> dict[str, float | int | None]:
@@ -54,16 +60,20 @@ def flood(sock: socket.socket, frames: list[bytes], seconds: float) -> dict[str,
     chunk = once * max(1, _CHUNK_BYTES // len(once))
     rest, received, began, sent = memoryview(chunk), b"", time.monotonic(), 0
     sock.setblocking(False)
-    while (passed := time.monotonic() - began) < seconds:
+
+    def end(code: int | None) -> dict[str, float | int | None]:
+        return {"seconds": time.monotonic() - began, "code": code, "bytes": sent}
+
+    while time.monotonic() - began < seconds:
         readable, writable, _ = select.select([sock], [sock], [], 0.1)
         try:
             if readable:
                 data = sock.recv(1 << 18)
                 if not data:
-                    return {"seconds": passed, "code": None, "bytes": sent}
+                    return end(None)
                 received = _unread(received + data)
                 if (code := _close_code(received)) is not None:
-                    return {"seconds": passed, "code": code, "bytes": sent}
+                    return end(code)
             if writable:
                 count = sock.send(rest)
                 sent += count
@@ -71,8 +81,8 @@ def flood(sock: socket.socket, frames: list[bytes], seconds: float) -> dict[str,
         except BlockingIOError:
             continue
         except OSError:
-            return {"seconds": passed, "code": None, "bytes": sent}
-    return {"seconds": seconds, "code": None, "bytes": sent}
+            return end(None)
+    return end(None)
 
 
 def _unread(data: bytes) -> bytes:

@@ -19,15 +19,16 @@ import orjson
 
 from api.access.peers import Peers
 from api.hub.transport import wire
-from api.hub.transport.deadlines import Deadlines
-from api.hub.transport.floods import Floods
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import Refused, bad_request, bytes_to_read, kept_headers, too_large, too_many, unknown_sid
+from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, too_large, too_many, unknown_sid
 from api.hub.transport.limits.bucket import Allowance
+from api.hub.transport.limits.deadlines import Deadlines
+from api.hub.transport.limits.floods import Floods
 from api.hub.transport.limits.places import Places, TooMany
-from api.hub.transport.limits.states import UPGRADE_SECONDS, count_states
+from api.hub.transport.limits.states import count_states
 from api.hub.transport.outbox import gap_notice
-from api.hub.transport.session import NOOP, GapNotice, Session, UpgradeProbe
+from api.hub.transport.session import NOOP, GapNotice, Session
+from api.hub.transport.upgrade import UpgradeProbe
 from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
 from api.hub.transport.wire import WireError
 from config.pacing import Throttle
@@ -70,7 +71,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.slow_clients = 0  # disconnected because of a full outbox or a blocked socket
         self.closing: set[WebSocket] = set()  # that have sent Close and have not ended
         self.allowance = Allowance(limits.events_per_second, limits.events_at_once, now)
-        self.floods = Floods(now)
+        self.floods = Floods(now, limits)
         self._peers = peers or Peers()
         self.places = Places(limits, self._peers)
         self._wait_for_poll = wait_for_poll
@@ -176,7 +177,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             raise bad_request()
         session.posting = True
         try:
-            self._receive_payload(environ, session)
+            session.receive_payload(read_body(environ, self.max_http_buffer_size))
         except WireError as error:
             log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
             session.close(self.reason.TRANSPORT_ERROR)
@@ -187,16 +188,6 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         finally:
             session.posting = False
         return "200 OK", "text/html", b"ok"
-
-    def _receive_payload(self, environ: dict[str, Any], session: Session) -> None:
-        size = bytes_to_read(environ, self.max_http_buffer_size)
-        body = environ["wsgi.input"].read(size)
-        environ.get("tickwire.body_complete", _nothing)()
-        if len(body) > self.max_http_buffer_size:
-            raise WireError(1009, "payload too large")
-        if environ.get("CONTENT_LENGTH") and len(body) < size:
-            raise WireError(1002, "the request ended within its body")
-        session.receive_payload(body)
 
     # WebSocket
 
@@ -214,7 +205,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             socket.close()  # the protocol test suite requires accepting the second WebSocket before closing it
         else:
             probe.begin(socket)
-            self.loop.call_later(UPGRADE_SECONDS, probe.give_up)
+            self.loop.call_later(self.limits.upgrade_seconds, probe.give_up)
         return _SWITCHED
 
     def _accept(self, environ: dict[str, Any], answer: bytes, peer: Peer) -> WebSocket:
@@ -351,7 +342,3 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
     def transport(self, sid: str) -> str:
         return "polling" if self.sockets[sid].socket is None else "websocket"
-
-
-def _nothing() -> None:
-    return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
+from math import ceil
 from typing import Any
 
 import eventlet
@@ -15,11 +16,10 @@ from eventlet.patcher import original
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.places import Places, TooMany
-from api.hub.transport.limits.states import REQUEST_SECONDS
 
 _real_socket = original("socket").socket  # not eventlet's green one
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % REQUEST_SECONDS
+_TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
 
 
@@ -32,9 +32,9 @@ def detach(environ: dict[str, Any]) -> socket.socket:
 class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     """eventlet's HTTP connection, with a socket that the server of a request may take over.
 
-    The head of a request arrives within `REQUEST_SECONDS` of its first byte, or of the connection
-    if that sends nothing; the body within the same time. `places` counts connections that have
-    not sent a whole head.
+    The head of a request arrives within `Limits.request_seconds` of its first byte, or of the
+    connection if that sends nothing; the body within the same time. `places` counts connections
+    that have not sent a whole head.
     """
 
     places = Places(_NO_LIMITS, Peers())
@@ -62,7 +62,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         try:
             self._begin_head()
         except TooMany:
-            self._send_now(_TOO_MANY)
+            self._send_now(_TOO_MANY % ceil(self.places.limits.request_seconds))
             self.close_connection = True
             return ""
         return super()._read_request_line()
@@ -102,7 +102,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
 
     def _start_timer(self) -> None:
         self._stop_timer()
-        self._timer = hubs.get_hub().schedule_call_global(REQUEST_SECONDS, self._time_out)
+        self._timer = hubs.get_hub().schedule_call_global(self.places.limits.request_seconds, self._time_out)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

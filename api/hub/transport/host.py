@@ -60,7 +60,12 @@ class Limits:
     events_at_once: float = 200.0
     outbox_bytes: int = 256 * 1024  # that may wait for one client
     blocked_seconds: float = 30.0  # after which a socket that takes no bytes is closed
+    request_seconds: float = 10.0  # in which the head of a request, and then its body, arrive
     connect_seconds: float = 45.0  # after which a session without a namespace is closed
+    upgrade_seconds: float = 10.0  # from the WebSocket of an upgrade to its end
+    linger_seconds: float = 3.0  # for the answer to our Close; then the socket is closed
+    # The same after a flood: such a client does not answer the Close, and goes on sending.
+    flood_linger_seconds: float = 1.0
 
     @property
     def tick_seconds(self) -> float:

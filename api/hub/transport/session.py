@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from sys import intern
 from typing import Any, Protocol
 
@@ -12,13 +11,12 @@ from api.hub.transport import wire
 from api.hub.transport.host import Host
 from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket, Connects
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.websocket import LINGER_SECONDS, WebSocket
+from api.hub.transport.websocket import WebSocket
 from api.hub.transport.wire import Frame, Opcode, WireError
 
 _PING = wire.text(wire.PING)
 CLOSE = wire.text(wire.CLOSE)
 NOOP = wire.text(wire.NOOP)
-_PROBE_ANSWER = wire.text(wire.PONG + b"probe")
 _IGNORED = (wire.UPGRADE, wire.NOOP)  # packets that may arrive late and have no effect then
 _MAX_PACKETS_PER_PAYLOAD = 1000
 _NO_HEADERS: Mapping[str, str] = {}
@@ -32,6 +30,13 @@ class Poll(Protocol):
 
     def wake(self) -> None:
         """Let the request return."""
+
+
+class Probe(Protocol):
+    """A WebSocket that may replace polling."""
+
+    def give_up(self) -> None:
+        """End an upgrade that has not happened."""
 
 
 class Session:
@@ -82,7 +87,7 @@ class Session:
         self._headers = headers
         self.namespace = ""  # the first that the client joined; empty until then
         self.socket: WebSocket | None = None
-        self.upgrading: UpgradeProbe | None = None  # the WebSocket that may replace polling
+        self.upgrading: Probe | None = None  # the WebSocket that may replace polling
         self.poll: Poll | None = None
         self.posting = False  # True while the packets of a polling POST are handled
         self.polling_answer: Frame | None = None  # the answer to every poll once polling has ended
@@ -224,7 +229,7 @@ class Session:
         if self.poll is not None:
             self.poll.wake()
 
-    def close(self, reason: str, answer: Frame = CLOSE, code: int | None = 1000, linger_seconds: float = LINGER_SECONDS) -> None:
+    def close(self, reason: str, answer: Frame = CLOSE, code: int | None = 1000, linger_seconds: float = 3.0) -> None:
         """End the session and discard its outbox.
 
         `answer` goes to a waiting poll. `code` closes a WebSocket; None ends it without a Close.
@@ -253,68 +258,3 @@ def _attachment(packet: bytes) -> bytes:
         return wire.unbase64(packet[1:])
     except ValueError:
         raise WireError(1002, "attachment is not base64") from None
-
-
-class UpgradeProbe:
-    """A WebSocket that may replace the polling of a session: `2probe`, `3probe`, `5`."""
-
-    __slots__ = ("_probed", "_session", "_socket")
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._socket: WebSocket | None = None
-        self._probed = False
-
-    @property
-    def bucket(self) -> Bucket:
-        """The tokens of the session."""
-        return self._session.bucket
-
-    def begin(self, socket: WebSocket) -> None:
-        """Set the WebSocket, before it reads anything. A session has one probe at a time."""
-        self._socket = socket
-        self._session.upgrading = self
-
-    def message(self, data: bytes, binary: bool) -> None:
-        socket, session = self._socket, self._session
-        assert socket is not None  # noqa: S101 - begin() precedes every message
-        session.unanswered()
-        if session.closed or binary:
-            raise WireError(1002, "no session to upgrade")
-        if data == wire.PING + b"probe" and not self._probed:
-            self._probed = True
-            socket.send(_PROBE_ANSWER.wire)
-            session.end_polling(NOOP)
-        elif data == wire.UPGRADE and self._probed:
-            socket.peer = session
-            session.upgrading = None
-            session.open_socket(socket)
-        else:
-            raise WireError(1002, "not a probe")
-
-    def writable(self) -> None:
-        return
-
-    def pong(self, payload: bytes) -> None:
-        self._session.unanswered()
-        if self._socket is not None and self.bucket.paid:
-            with suppress(OSError):  # the next read finds the lost connection too
-                self._socket.send(wire.frame(Opcode.PONG, payload))
-
-    def unanswered(self) -> None:
-        self._session.unanswered()
-
-    def ended(self, code: int | None) -> None:
-        self.give_up(code)
-
-    def give_up(self, code: int | None = 1000) -> None:
-        """End an upgrade that has not happened: the session goes on polling."""
-        if self._socket is not None and self._socket.peer is self:
-            if code is None:
-                self._socket.abort()
-            else:
-                self._socket.close(code)
-            if self._session.upgrading is self:
-                self._session.upgrading = None
-                if not self._session.closed:
-                    self._session.polling_answer = None

@@ -20,8 +20,6 @@ from api.hub.transport.wire import Opcode, Reader, WireError, close_frame
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 64 * 1024
-_SLOW_READ_BYTES = 4 * 1024  # from a client whose bucket is empty
-LINGER_SECONDS = 3.0  # for the answer to our Close; then the socket is closed
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -110,7 +108,7 @@ class WebSocket:
         """Call `peer.writable` once, as soon as the socket takes bytes again."""
         self._watch.want_write()
 
-    def close(self, code: int = 1000, linger_seconds: float = LINGER_SECONDS) -> None:
+    def close(self, code: int = 1000, linger_seconds: float = 3.0) -> None:
         """Send Close, and end when the client has closed too, at the latest after the linger time.
 
         An earlier end could lose frames that the client has not read.
@@ -142,7 +140,7 @@ class WebSocket:
 
     def _readable(self) -> None:
         try:
-            data = self._sock.recv(_SLOW_READ_BYTES if self.peer.bucket.empty else _READ_BYTES)
+            data = self._sock.recv(_READ_BYTES)
         except BlockingIOError:
             return
         except OSError:

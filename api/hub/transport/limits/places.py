@@ -21,7 +21,7 @@ class Places:
     """Counts connections and sessions by address. `Peers.exempt` excepts addresses from limits."""
 
     def __init__(self, limits: Limits, peers: Peers) -> None:
-        self._limits = limits
+        self.limits = limits
         self._peers = peers
         self._sessions: Counter[str] = Counter()  # address -> its sessions
         self._requesting: Counter[str] = Counter()  # peer -> its connections without a whole request
@@ -46,7 +46,7 @@ class Places:
         _less(self._requesting, peer)
 
     def _check_connections(self, address: str) -> None:
-        limit = self._limits.max_connections_per_address
+        limit = self.limits.max_connections_per_address
         if self._sessions[address] + self._requesting[address] >= limit:
             raise TooMany(f"One address has at most {limit} connections.")
 
@@ -56,7 +56,7 @@ class Places:
         """Raise `TooMany` if the address may not open a further session."""
         if self._peers.exempt(address):
             return
-        limit = self._limits.max_unjoined_per_address
+        limit = self.limits.max_unjoined_per_address
         if len(self._unjoined.get(address, ())) >= limit:
             raise TooMany(f"One address has at most {limit} sessions that have not joined a namespace.")
         self._check_connections(address)
@@ -90,7 +90,7 @@ class Places:
 
         It is the oldest of the address with most.
         """
-        if self._in_pool < self._limits.max_unjoined:
+        if self._in_pool < self.limits.max_unjoined:
             return None
         most = max(self._unjoined.values(), key=len)
         return next(iter(most))

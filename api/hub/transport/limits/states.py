@@ -15,10 +15,6 @@ from dataclasses import dataclass
 
 from api.hub.transport.host import Limits
 from api.hub.transport.session import Session
-from api.hub.transport.websocket import LINGER_SECONDS
-
-REQUEST_SECONDS = 10.0  # in which the head of a request, and then its body, arrive completely
-UPGRADE_SECONDS = 10.0  # from the WebSocket of an upgrade to its end
 
 REQUESTING, UNJOINED, LEFT, POLLING, UPGRADING = "requesting", "unjoined", "left", "polling", "upgrading"
 WEBSOCKET, BLOCKED, CLOSING, END = "websocket", "blocked", "closing", "end"
@@ -35,10 +31,6 @@ class State:
     holds: Callable[[Session], bool] | None = None
 
 
-def _join_seconds(limits: Limits) -> float:
-    return limits.connect_seconds
-
-
 def _pong_seconds(limits: Limits) -> float:
     """Each answer to a ping begins the time anew."""
     return limits.ping_interval + limits.ping_timeout
@@ -48,27 +40,27 @@ STATES = (
     State(
         REQUESTING,
         "a connection whose request head is not complete",
-        lambda _: REQUEST_SECONDS,
+        lambda limits: limits.request_seconds,
         (UNJOINED, CLOSING, END),
     ),
     State(
         UPGRADING,
         "polling, with a WebSocket that may replace it",
-        lambda _: UPGRADE_SECONDS,
+        lambda limits: limits.upgrade_seconds,
         (UNJOINED, LEFT, POLLING, WEBSOCKET, BLOCKED, CLOSING, END),
         lambda session: session.upgrading is not None,
     ),
     State(
         UNJOINED,
         "no namespace joined",
-        _join_seconds,
+        lambda limits: limits.connect_seconds,
         (UPGRADING, POLLING, WEBSOCKET, BLOCKED, CLOSING, END),
         lambda session: bool(session.join_due) and not session.joined,
     ),
     State(
         LEFT,
         "every joined namespace left",
-        _join_seconds,
+        lambda limits: limits.connect_seconds,
         (UPGRADING, POLLING, WEBSOCKET, BLOCKED, CLOSING, END),
         lambda session: bool(session.join_due),
     ),
@@ -96,7 +88,7 @@ STATES = (
     State(
         CLOSING,
         "ended, until the client has closed too or has received its last packets",
-        lambda _: LINGER_SECONDS,
+        lambda limits: limits.linger_seconds,
         (END,),
     ),
 )

@@ -9,23 +9,22 @@ import orjson
 
 from api.errors import ErrorCode, error_body
 from api.hub.transport import wire
+from api.hub.transport.host import Limits
 from api.hub.transport.session import CLOSE, Session
-from api.hub.transport.websocket import LINGER_SECONDS
 from api.hub.transport.wire import Frame
 from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
 
 CLOSE_CODE = 4429
-# Shorter than for others: a client that floods does not answer the Close, and goes on sending.
-_LINGER_SECONDS = 1.0
 
 
 class Floods:
     """Closes flooding sessions. `now` is a monotonic clock in seconds."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], limits: Limits) -> None:
         self._now = now
+        self._limits = limits
         self._logged = Throttle(monotonic=now)
         # sid -> latest time and packets of the last poll, of sessions that had none waiting
         self._last: dict[str, tuple[float, bytes]] = {}
@@ -43,8 +42,8 @@ class Floods:
             log.warning("disconnected a flooding client", extra={"sid": session.sid, "address": session.address, "count": count})
         answer = wire.SEPARATOR.join((_error(session).packet, CLOSE.packet))
         if session.socket is None and session.poll is None:
-            self._last[session.sid] = self._now() + LINGER_SECONDS, answer
-        session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=_LINGER_SECONDS)
+            self._last[session.sid] = self._now() + self._limits.linger_seconds, answer
+        session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=self._limits.flood_linger_seconds)
 
     def last_poll(self, sid: str, method: str) -> bytes | None:
         """Return the last packets of an ended session for its poll, once."""
