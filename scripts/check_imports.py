@@ -50,6 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 PURE = (
     "api/hub/transport/wire.py",
     "api/hub/transport/outbox.py",
+    "api/hub/transport/limits/bucket.py",
     "api/hub/channels.py",
     "api/hub/fanout.py",
     "api/hub/messages.py",
