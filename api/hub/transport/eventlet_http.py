@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
 from typing import Any
@@ -33,8 +34,9 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     """eventlet's HTTP connection, with a socket that the server of a request may take over.
 
     The head of a request arrives within `Limits.request_seconds` of its first byte, or of the
-    connection if that sends nothing; the body within the same time. `places` counts connections
-    that have not sent a whole head.
+    connection if that sends nothing; the body within the same time. The client reads an answer
+    within `Limits.blocked_seconds`. `places` counts connections that have not sent a
+    whole head.
     """
 
     places = Places(_NO_LIMITS, Peers())
@@ -104,6 +106,12 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self._stop_timer()
         self._timer = hubs.get_hub().schedule_call_global(self.places.limits.request_seconds, self._time_out)
 
+    def _begin_answer(self) -> None:
+        """Start the time in which the client reads its answer."""
+        self._stop_timer()
+        seconds = self.places.limits.blocked_seconds
+        self._timer = hubs.get_hub().schedule_call_global(seconds, greenio.shutdown_safe, self.connection)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -128,6 +136,16 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         return environ
 
     def handle_one_response(self) -> None:
+        serve: Callable[..., Any] = self.application  # type: ignore[has-type]
+
+        def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+            def begin(*arguments: Any) -> Any:
+                self._begin_answer()
+                return start_response(*arguments)
+
+            return serve(environ, begin)
+
+        self.application = application
         try:
             super().handle_one_response()
         finally:
@@ -155,6 +173,8 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             self.connection.close()
         else:
             super().finish()
+            # If the last bytes could not be sent, this file still keeps the socket open.
+            self.rfile.close()
 
 
 class _Detached:
