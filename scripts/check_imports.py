@@ -64,6 +64,7 @@ PURE = (
     "db/admission.py",
     "db/admitted.py",
     "db/nearest_correlation.py",
+    "db/trade_batch.py",
 )
 FORBIDDEN_IN_PURE = (
     *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow")),

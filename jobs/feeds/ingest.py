@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from db.admission import MAX_AHEAD_SECONDS
-from db.admitted import AdmittedQuotes, AdmittedTrades
+from db.admitted import AdmittedQuotes, AdmittedTrades, WellFormedTrades
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
 from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, retry_delay
@@ -117,8 +117,12 @@ class Ingest:
         if not items:
             return
         self._admission.begin()
-        trades = self._admission.trades([each for each in items if isinstance(each, Trade)])
-        quotes = [each for each in items if isinstance(each, Tick)]
+        quotes: list[Tick] = []
+        if isinstance(items, WellFormedTrades):
+            trades = self._admission.trades(items)
+        else:
+            trades = self._admission.trades([each for each in items if isinstance(each, Trade)])
+            quotes = [each for each in items if isinstance(each, Tick)]
         self._pending = self._admission.quotes([*quotes, *self._source.prices(raw, trades)])
         self._pending_trades = trades
         self._admission.end(len(trades) + len(self._pending))
