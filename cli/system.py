@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
+from config.secrets import SCRUBBER
 from config.settings import Settings, mask_url, url_of
 from db import migrate as migrations
 from ops import embedded, running
@@ -60,6 +61,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)
+    SCRUBBER.learn((database_url, redis_url))
     migrations.apply(database_url)
     supervisor.start(*processes(chosen, {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]

@@ -93,7 +93,7 @@ class Ingest:
                     log.exception("source failed unexpectedly", extra={"source": self._source.name})
                 failure = as_source_error(error)
             if failure.fatal:
-                self._status.change(State.DOWN, str(failure))
+                self._status.change(State.DOWN, str(failure), server_text=failure.server_text)
                 return
             stop.wait(self._delay_after(failure))
 
@@ -131,9 +131,9 @@ class Ingest:
         """Note a transient failure; return the seconds until the next attempt."""
         self._failures += 1
         if self._failures > self._max_attempts:
-            self._status.change(State.DOWN, str(failure))
+            self._status.change(State.DOWN, str(failure), server_text=failure.server_text)
             return max(LONGEST_DELAY, failure.retry_after or 0.0)
-        self._status.change(State.BACKING_OFF, str(failure))
+        self._status.change(State.BACKING_OFF, str(failure), server_text=failure.server_text)
         return max(retry_delay(self._failures, self._jitter()), failure.retry_after or 0.0)
 
     def _offer(self, stop: threading.Event) -> None:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from apscheduler.triggers.base import BaseTrigger
 
 from config.pacing import Outage, Stopped, backoff, retry
+from config.secrets import scrub
 from db.job_runs import begin_run, end_run, last_success
 from db.postgres import Cursor, StoreError
 from jobs.runtime.context import JobContext, Timed
@@ -129,5 +130,8 @@ def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    """Type and first line of the error, for the list of jobs; further lines would be SQL."""
-    return ": ".join(part for part in (type(error).__name__, str(error).partition("\n")[0]) if part)[:_ERROR_LENGTH]
+    """Type and first line of the error without secrets, for the list of jobs.
+
+    Further lines would be SQL.
+    """
+    return scrub(": ".join(part for part in (type(error).__name__, str(error).partition("\n")[0]) if part))[:_ERROR_LENGTH]
