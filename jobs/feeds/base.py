@@ -204,8 +204,10 @@ def as_source_error(error: Exception) -> SourceError:
     if isinstance(error, websockets.InvalidStatus):
         return _refused(error.response.status_code, error.response.headers, error.response.reason_phrase)
     if isinstance(error, websockets.ConnectionClosed):
-        code = error.rcvd.code if error.rcvd is not None else None
-        return SourceError(f"the server closed the connection{f' with code {code}' if code else ''}", fatal=False, server_text=str(error))
+        frame = "without a close frame" if error.rcvd is None else f"with code {error.rcvd.code}"
+        return SourceError(f"the server closed the connection {frame}", fatal=False, server_text=str(error))
+    if isinstance(error, httpx.RemoteProtocolError):
+        return SourceError("the server's answer is incomplete or no HTTP", fatal=False, server_text=str(error))
     if isinstance(error, websockets.InvalidHandshake):
         return SourceError("the server's answer is no WebSocket handshake", fatal=False, server_text=str(error))
     if isinstance(error, _OWN_TEXTS):
