@@ -10,6 +10,7 @@ from flask import Flask, Response
 
 from api import asyncapi
 from api.access.model import Authenticator, OpenAuthenticator
+from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
 from api.rest import errors, slots
 from api.rest.context import AppContext, attach
@@ -68,7 +69,7 @@ def create_app(
     app.register_blueprint(docs.pages)
     errors.register(app)
     guard(app, authenticator, dict(ChainMap(docs.SCOPES, *(each.scopes for each in routes))))
-    slots.register(app)
+    slots.register(app, Peers(settings.trusted_proxies))
     app.after_request(_add_headers)
     return app
 

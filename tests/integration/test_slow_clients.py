@@ -1,4 +1,4 @@
-"""REST beside clients that send or read slowly, with a tenth of the worker's times."""
+"""REST beside clients that send or read slowly, with shorter times of the worker."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from config.gunicorn.connection import SECONDS, State
 from config.gunicorn.request_reader import MAX_BODY_BYTES
 from config.settings import Settings
 from db.bus import Bus
+from db.partitions import make_months
+from db.postgres import Store
 from tests.conftest import until
 from tests.support.processes import Web
-from tests.support.raw_http import RawConnection, exchange, is_closed_by_peer, request
+from tests.support.raw_http import Answer, RawConnection, exchange, is_closed_by_peer, request
 
 SLOW_CONNECTIONS = 200
 LIVE = request("/health/live")
@@ -26,8 +28,8 @@ HEAD = request("/health/live", "Content-Length: 100", method="POST")
 class HastyRest(Web):
     """REST with the worker of `tests/standins/hasty_worker.py`."""
 
-    def __init__(self, settings: Settings, log: Path, *arguments: str) -> None:
-        super().__init__("rest", settings, log)
+    def __init__(self, settings: Settings, log: Path, *arguments: str, **extra: str) -> None:
+        super().__init__("rest", settings, log, **extra)
         self.argv = [*self.argv[:-1], "-k", "tests.standins.hasty_worker.HastyWorker", *arguments, self.argv[-1]]
 
 
@@ -141,6 +143,53 @@ def test_clients_that_read_nothing_leave_every_route_working(rest: Web) -> None:
     until(lambda: all(is_reset(each) for each in readers), what="the end of the connections that read nothing")
     for each in readers:
         each.close()
+
+
+@pytest.fixture(scope="module")
+def many_prices(shared_settings: Settings) -> Iterator[None]:
+    """120,000 prices of one instrument: more than the sockets and the worker keep unsent."""
+    store = Store(str(shared_settings.database_url))
+    with store.transaction() as cursor:
+        make_months(cursor, "prices", ["2025-03"])
+        cursor.execute(
+            "INSERT INTO prices SELECT 'EUR_USD', timestamptz '2025-03-01Z' + n * interval '1 second', timestamptz '2025-03-01Z',"
+            " 1.0945, 1.0947, 1.0946, NULL, 'test', 'e', n FROM generate_series(1, 120000) AS n"
+        )
+    yield
+    store.close()
+
+
+def test_exports_that_are_not_read_are_closed_and_their_places_released(rest: Web, many_prices: None) -> None:
+    export = request("/ticks?symbol=EUR_USD&format=csv")
+    readers = [RawConnection(rest.port, export, receive_buffer=2048) for _ in range(3)]
+    assert [first_bytes(each) for each in readers] == [b"HTTP/1.1 200"] * 3
+    assert exchange(rest.port, export).status == 429
+    assert exchange(rest.port, LIVE).status == 200
+    answer = until(lambda: (found := exchange(rest.port, export)).status == 200 and found, what="an export after the deadline")
+    assert isinstance(answer, Answer)
+    assert answer.body.count(b"\n") == 120_001
+    with pytest.raises((OSError, EOFError, ValueError)):
+        readers[0].answer()  # incomplete: its last chunk is missing
+    for each in readers:
+        each.close()
+
+
+def test_address_behind_a_trusted_proxy_has_two_exports(shared_settings: Settings, tmp_path: Path, many_prices: None) -> None:
+    export = "/ticks?symbol=EUR_USD&format=csv"
+    with HastyRest(shared_settings, tmp_path / "rest.log", TRUSTED_PROXIES="127.0.0.1") as proxied:
+        mine = request(export, "X-Forwarded-For: 198.51.100.7")
+        readers = [RawConnection(proxied.port, mine, receive_buffer=2048) for _ in range(2)]
+        assert [first_bytes(each) for each in readers] == [b"HTTP/1.1 200"] * 2
+        refused = exchange(proxied.port, mine)
+        assert (refused.status, refused.code) == (429, "too_many_requests")
+        assert exchange(proxied.port, request(export, "X-Forwarded-For: 198.51.100.8")).status == 200
+        for each in readers:
+            each.close()
+
+
+def first_bytes(reader: RawConnection) -> bytes:
+    """Wait for the first bytes of the answer and leave them unread."""
+    return reader.sock.recv(12, socket.MSG_PEEK)
 
 
 def is_reset(reader: RawConnection) -> bool:
