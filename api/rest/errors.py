@@ -10,7 +10,7 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from api.errors import ErrorCode
+from api.errors import ErrorCode, http_error_body
 from db.bus import BusError
 from db.postgres import StoreError
 
@@ -69,7 +69,7 @@ def register(app: Flask) -> None:
 
 
 def _body(status: int, code: str, message: str, details: Mapping[str, Any]) -> Response:
-    response = jsonify({"error": {"code": str(code), "message": message, "details": details}})
+    response = jsonify(http_error_body(str(code), message, dict(details)))
     response.status_code = status
     return response
 

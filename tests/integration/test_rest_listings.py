@@ -312,7 +312,7 @@ def read_all(rest: Web, path: str) -> None:
 
 def asked(rest: Web, path: str) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", rest.port), timeout=60)
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     return connection
 
 

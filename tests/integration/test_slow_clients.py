@@ -15,6 +15,7 @@ from db.bus import Bus
 from db.partitions import make_months
 from db.postgres import Store
 from tests.conftest import until
+from tests.support.hasty_rest import HastyRest
 from tests.support.processes import Web
 from tests.support.raw_http import Answer, RawConnection, exchange, is_closed_by_peer, request
 
@@ -23,14 +24,6 @@ LIVE = request("/health/live")
 PRICE = request("/price/latest?symbol=EUR_USD")
 PART = LIVE[:-4]  # without the end of the head
 HEAD = request("/health/live", "Content-Length: 100", method="POST")
-
-
-class HastyRest(Web):
-    """REST with the worker of `tests/standins/hasty_worker.py`."""
-
-    def __init__(self, settings: Settings, log: Path, *arguments: str, **extra: str) -> None:
-        super().__init__("rest", settings, log, **extra)
-        self.argv = [*self.argv[:-1], "-k", "tests.standins.hasty_worker.HastyWorker", *arguments, self.argv[-1]]
 
 
 @pytest.fixture(scope="module")
