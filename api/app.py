@@ -52,6 +52,7 @@ def create_app(
     """
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
     app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # it would redirect to an absolute URL, which lacks the path of a proxy
     app.json = OrjsonProvider(app)
     shared = AppContext(
         settings=settings,
