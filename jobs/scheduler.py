@@ -130,6 +130,7 @@ def main() -> None:
     """Entry point of the process: settings, signals, election, and the table."""
     started = startup.start("jobs")
     config = started.settings
+    startup.check_eviction(started.bus)
     stop = threading.Event()
 
     def request_stop(signal_number: int, frame: FrameType | None) -> None:
