@@ -132,9 +132,14 @@ class TradeLines:
         Raises `ValueError` if a field is missing or cannot be read.
         """
         try:
-            return cls(entry_id, int(fields[b"trades"]), fields[b"lines"], b"admitted" in fields)
+            trades, lines = int(fields[b"trades"]), fields[b"lines"]
         except KeyError as error:
             raise _no_field(error) from None
+        if not lines.isascii():
+            lines.decode()
+        if lines.count(b"\n") != trades or lines.count(b"\t") < 5 * trades:
+            raise ValueError(f"not {trades} lines of trades")
+        return cls(entry_id, trades, lines, b"admitted" in fields)
 
 
 def _no_field(error: KeyError) -> ValueError:

@@ -22,6 +22,7 @@ _RECOUNT = lua("recount")
 _CONSUMER = "writer"
 _DEAD_LETTERS = 1_000  # kept per channel
 _MAX_RAW_BYTES = 64 * 1024  # of a dead letter
+_MAX_REASON_LENGTH = 500
 _MAX_RECOUNTED = 20_000  # entries that one count reads, while Redis serves no other client
 
 _Fields = Mapping[bytes, bytes]
@@ -66,17 +67,21 @@ class WriterQueue(Connection):
         """Read until there is a good entry, or none: an empty answer is the end of the rest."""
         found: list[Parsed] = []
         while not found and (items := self._read_group(channel, count, wait_ms, again)):
-            if gone := [entry_id for entry_id, fields in items if not fields]:
-                # The stream has lost these entries, and only the group still lists them.
-                self.acknowledge(channel, gone)
-                self.recount(channel)
+            gone, bad = [], {}
             for entry_id, fields in items:
                 try:
                     if fields:
                         found.append(parse(entry_id, fields))
+                    else:
+                        gone.append(entry_id)
                 except ValueError as error:
                     note_bad(entry_id, error)
-                    self.park(channel, entry_id, str(error))
+                    bad[entry_id] = str(error)
+            self.park(channel, bad)
+            if gone:
+                # The stream has lost these entries, and only the group still lists them.
+                self.acknowledge(channel, gone)
+                self.recount(channel)
         return found
 
     def _read_group(self, channel: str, count: int, wait_ms: int, again: bool) -> list[tuple[bytes, _Fields]]:
@@ -90,20 +95,18 @@ class WriterQueue(Connection):
             )
         return [item for _, items in answer or [] for item in items]
 
-    def park(self, channel: str, entry_id: bytes, reason: str) -> None:
-        """Move an entry that cannot be stored to the dead letters of its channel; count it once."""
+    def park(self, channel: str, reasons: Mapping[bytes, str]) -> None:
+        """Move entries that cannot be stored to the dead letters of their channel, counted once.
+
+        `reasons` has the reason by id.
+        """
+        if not reasons:
+            return
         keys = [topics.stream_key(channel), topics.dead_key(channel), topics.PARKED_KEY]
-        deletes = int(channel == topics.TRADES)
-        arguments: list[str | bytes | int] = [
-            topics.WRITER_GROUP,
-            entry_id,
-            reason,
-            _DEAD_LETTERS,
-            _MAX_RAW_BYTES,
-            format_time(self._clock()),
-            deletes,
-        ]
-        self._run_scripts(_PARK, [(keys, arguments)])
+        now, deletes = format_time(self._clock()), int(channel == topics.TRADES)
+        options: list[str | bytes | int] = [_DEAD_LETTERS, _MAX_RAW_BYTES, now, deletes]
+        texts = {entry_id: reason[:_MAX_REASON_LENGTH].encode(errors="replace") for entry_id, reason in reasons.items()}
+        self._run_scripts(_PARK, [(keys, [topics.WRITER_GROUP, *item, *options]) for item in texts.items()])
         self.recount(channel)
 
     def parked(self) -> Parked:

@@ -87,9 +87,8 @@ class StoreQueue(ABC, Generic[Item]):
 
     def settle(self, entries: Sequence[Item]) -> None:
         """Park the malformed ones of these entries, and acknowledge the others."""
-        for entry_id in [self.id_of(entry) for entry in entries]:
-            if entry_id in self._malformed:
-                self._bus.park(self.channel, entry_id, self._malformed[entry_id])
+        ids = [self.id_of(entry) for entry in entries]
+        self._bus.park(self.channel, {entry_id: self._malformed[entry_id] for entry_id in ids if entry_id in self._malformed})
         self.acknowledge([entry for entry in entries if self._malformed.pop(self.id_of(entry), None) is None])
 
     @abstractmethod
@@ -195,7 +194,11 @@ class TradeQueue(StoreQueue[TradeLines]):
             windows = open_windows("live", _kinds(cursor), self._clock(), max_ahead_seconds=self._max_ahead_seconds)
             lines = b"".join(entry.lines if entry.admitted else self._checked(entry, windows) for entry in entries)
         if lines:
-            for conflict in insert_trades(cursor, lines, origin="live").conflicts:
+            try:
+                conflicts = insert_trades(cursor, lines, origin="live").conflicts
+            except LookupError as error:  # an entry claims that its lines were checked, and they have no fields
+                raise ValueError(f"not lines of trades: {error}") from None
+            for conflict in conflicts:
                 self._note_conflict(conflict)
 
     def acknowledge(self, entries: Sequence[TradeLines]) -> None:
