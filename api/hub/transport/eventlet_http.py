@@ -17,10 +17,9 @@ from eventlet.patcher import original
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.places import Places, TooMany
+from api.hub.transport.web.errors import JsonErrors, error_answer
 
 _real_socket = original("socket").socket  # not eventlet's green one
-_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
 
 
@@ -30,7 +29,7 @@ def detach(environ: dict[str, Any]) -> socket.socket:
     return sock
 
 
-class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
+class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     """eventlet's HTTP connection, with a socket that the server of a request may take over.
 
     The head of a request arrives within `Limits.request_seconds` of its first byte, or of the
@@ -64,7 +63,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         try:
             self._begin_head()
         except TooMany:
-            self._send_now(_TOO_MANY % ceil(self.places.limits.request_seconds))
+            self._send_now(error_answer(429, retry_after=ceil(self.places.limits.request_seconds)))
             self.close_connection = True
             return ""
         return super()._read_request_line()
@@ -120,7 +119,7 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def _time_out(self) -> None:
         self._timer = None
         self._timed_out = True
-        self._send_now(_TIMED_OUT)
+        self._send_now(error_answer(408))
         greenio.shutdown_safe(self.connection)  # wakes the greenlet that reads
 
     def _send_now(self, answer: bytes) -> None:

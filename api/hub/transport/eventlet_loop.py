@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import eventlet
 import eventlet.event
@@ -230,13 +229,12 @@ def make_socketio(
     manager: ClientManager,
     limits: Limits,
     *,
-    cors_origins: tuple[str, ...] = (),
     gap_notice: GapNotice = gap_notice,
     peers: Peers | None = None,
 ) -> SocketIO:
     """Return the Socket.IO server.
 
-    It handles the events of one client in order. `cors_origins` are further origins. `peers` finds
+    It handles the events of one client in order. `peers` finds
     the address of a client.
     """
     return HubSocketIO(
@@ -246,24 +244,7 @@ def make_socketio(
         limits=limits,
         gap_notice=gap_notice,
         peers=peers,
-        cors_allowed_origins=allowed_origin(cors_origins),
     )
-
-
-def allowed_origin(extra: tuple[str, ...]) -> Callable[[str | None, dict[str, Any]], bool]:
-    """Return the check of the Origin header.
-
-    It allows pages of the hub's host (any port), of this machine, and of `extra` (`*`: all pages).
-    Without the check, every web page that a user visits could read the hub in the user's network.
-    """
-
-    def allowed(origin: str | None, environ: dict[str, Any]) -> bool:
-        if not origin or "*" in extra or origin in extra:
-            return True
-        host = urlsplit(origin).hostname
-        return host in ("localhost", "127.0.0.1", "::1") or host == urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
-
-    return allowed
 
 
 def wait_for_socket(fd: int, for_writing: bool, timeout: float | None) -> None:
