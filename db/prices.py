@@ -126,6 +126,20 @@ def latest_times(cursor: Cursor, windows: Mapping[str, TimeWindow] | None = None
     return dict(cursor.fetchall())
 
 
+def latest_positions(cursor: Cursor, windows: Mapping[str, TimeWindow] | None = None) -> dict[str, tuple[str, int]]:
+    """instrument -> epoch and seq of its last stored price, by source time.
+
+    Rows outside the instrument's window are ignored.
+    """
+    cursor.execute(
+        f"SELECT i.symbol, p.epoch, p.seq FROM instruments i {JOIN_WINDOWS}, LATERAL ("  # noqa: S608
+        f"  SELECT epoch, seq FROM prices WHERE instrument = i.symbol AND {within_window('time')}"
+        "  ORDER BY time DESC, epoch DESC, seq DESC LIMIT 1) p",
+        window_arguments(windows),
+    )
+    return {symbol: (epoch, seq) for symbol, epoch, seq in cursor.fetchall()}
+
+
 def table_exists(cursor: Cursor) -> bool:
     """Whether the migrations have created the table."""
     cursor.execute("SELECT to_regclass('prices') IS NOT NULL")

@@ -148,6 +148,7 @@ def main() -> None:
     gc.set_threshold(OBJECTS_PER_COLLECTION)
     started = startup.start("jobs")
     config = started.settings
+    startup.check_eviction(started.bus)
     stop = threading.Event()
 
     def request_stop(signal_number: int, frame: FrameType | None) -> None:
