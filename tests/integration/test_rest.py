@@ -58,7 +58,7 @@ def test_health_with_both_servers_is_healthy(client: FlaskClient, bus: Bus) -> N
     assert (body["status"], body["database"], body["redis"]) == ("healthy", "connected", "connected")
     assert body["sources"]["synthetic"]["state"] == "live"
     assert body["sources"]["synthetic"]["ticks"] == 7
-    assert body["writer"] == {"unstored": 1}
+    assert body["writer"] == {"unstored": 1, "parked": 0, "last_parked": None}
     assert body["version"] == "1.2.3"
     assert body["uptime_seconds"] >= 0
     assert TIME.fullmatch(body["timestamp"])

@@ -103,12 +103,22 @@ class WriterSchema(Schema):
     unstored = Int(
         required=True, allow_none=True, metadata=about("Accepted prices that are not stored yet; null while the bus is unavailable")
     )
+    parked = Int(
+        required=True,
+        allow_none=True,
+        metadata=about(
+            "Malformed entries of the bus, moved to `tickwire:dead:CHANNEL` instead of the store; null while the bus is unavailable"
+        ),
+    )
+    last_parked = NullableText("Time of the last of them, null without one", format="date-time")
 
 
 class HealthSchema(Schema):
     """State of all parts."""
 
-    status = Str(required=True, metadata=about("`healthy` or `unhealthy`"))
+    status = Str(
+        required=True, metadata=about("`healthy`, `unhealthy`, or `degraded`: all parts work, but an entry was parked in the last hour")
+    )
     database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
     redis = Str(required=True, metadata=about("`connected` or `disconnected`"))
     sources = Dict(
