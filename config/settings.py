@@ -145,8 +145,8 @@ class Settings:
     # before it is disconnected. Prices conflate to the latest per instrument before that.
     outbox_limit_bytes: int = _var(WholeNumber(load_default=256 * 1024, validate=validate.Range(min=16 * 1024)))
     outbox_timeout: float = _var(Float(load_default=30.0, validate=_POSITIVE))
-    # Web pages that may connect besides those of this machine and of the hub's own host: a comma
-    # list of origins (https://example.com), or * for all.
+    # Web pages that may use the hub and REST besides those of this machine and of the requested
+    # host: a comma list of origins (https://example.com), or * for all.
     cors_origins: tuple[str, ...] = _var(_Items(load_default=()))
     # Names that a request may have in its Host header, besides those of this machine and the bind
     # host, for the hub and REST: a comma list without ports.
