@@ -29,7 +29,7 @@ def start(service: str) -> Settings:
     written.
     """
     try:
-        chosen = settings.load()
+        chosen = settings.load(service=service)
         configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
     except SettingsError as error:
         print(error, file=sys.stderr)
