@@ -50,8 +50,8 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Postgres:
 
     It is ready as soon as the database and its three roles exist.
 
-    Raises `StartError`. Started by root, it runs as the owner of the data, or as `nobody` (see
-    `unprivileged`).
+    Raises `StartError`. Started by root, it runs as the owner of the data, or as `tickwire` or
+    `nobody` (see `unprivileged`).
     """
     hub_dir = hub_dir.resolve()
     data = hub_dir / "postgres"
