@@ -65,19 +65,9 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Postgres:
         account.own(data)
     server = _Postgres(data, programs, free_port(avoid), password, roles.passwords(hub_dir))
     urls = {role: f"postgresql://{role}:{word}@127.0.0.1:{server.port}/{DATABASE}" for role, word in server.passwords.items()}
-    options = {
-        "port": server.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
-        "timezone": "UTC", "log_timezone": "UTC",
-    }  # fmt: skip
     return Postgres(
         name="postgres",
-        argv=(
-            *as_account,
-            str(programs / "postgres"),
-            "-D",
-            str(data),
-            *(word for key, value in options.items() for word in ("-c", f"{key}={value}")),
-        ),
+        argv=(*as_account, *_command(server)),
         url=urls[OWNER],
         urls=urls,
         env=ENV,
@@ -89,6 +79,15 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Postgres:
         stop_seconds=20,
         death_signal=Signals.SIGINT,
     )
+
+
+def _command(server: _Postgres) -> tuple[str, ...]:
+    options = {
+        "port": server.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
+        "timezone": "UTC", "log_timezone": "UTC",
+    }  # fmt: skip
+    words = (word for key, value in options.items() for word in ("-c", f"{key}={value}"))
+    return (str(server.programs / "postgres"), "-D", str(server.data), *words)
 
 
 def _programs(data: Path) -> Path:

@@ -24,7 +24,12 @@ def add_operator(redis: Server, hub_dir: Path, channels: tuple[str, ...] = ()) -
     [ours] = re.findall(rf"^user {REDIS_USER} on (#\w+) .*$", text, re.MULTILINE)
     more = "".join(f" &{name}" for name in channels)
     write_private(config, f"{text.rstrip()}{more}\nuser {OPERATOR} on {ours} ~* &* +@all\n")
-    return redis.url.replace(f"//{REDIS_USER}:", f"//{OPERATOR}:", 1)
+    return operator_url(redis.url)
+
+
+def operator_url(redis_url: str) -> str:
+    """Return the URL of the operator whom `add_operator` has added."""
+    return redis_url.replace(f"//{REDIS_USER}:", f"//{OPERATOR}:", 1)
 
 
 def of_database(redis_url: str, number: int) -> str:
