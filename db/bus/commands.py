@@ -9,13 +9,13 @@ from __future__ import annotations
 # `COMMAND|SUBCOMMAND` allows one subcommand.
 COMMANDS = (
     # the connection
-    "AUTH", "HELLO", "PING", "SELECT", "INFO",
+    "AUTH", "HELLO", "PING", "SELECT", "INFO", "TIME",
     # keys and hashes
-    "GET", "SET", "DEL", "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL",
+    "EXISTS", "GET", "SET", "DEL", "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL",
     # sorted sets
     "ZADD", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE",
     # streams
-    "XADD", "XDEL", "XACK", "XRANGE", "XREVRANGE", "XREADGROUP", "XGROUP|CREATE",
+    "XADD", "XDEL", "XACK", "XLEN", "XRANGE", "XREVRANGE", "XREADGROUP", "XPENDING", "XGROUP|CREATE", "XINFO|GROUPS",
     # scripts and transactions
     "EVALSHA", "SCRIPT|LOAD", "MULTI", "EXEC",
     # pub/sub
