@@ -203,7 +203,7 @@ class Settings:
     # how far the time of a live record may be ahead of this machine's clock, in seconds
     source_max_ahead_seconds: int = _var(WholeNumber(load_default=300, validate=validate.Range(min=1, max=3600)))
 
-    # For the sources oanda and binance
+    # For the sources oanda and binance; the jobs alone load OANDA_*.
     oanda_api_token: str | None = _var(Str(load_default=None), secret=True)
     oanda_account_id: str | None = _var(Str(load_default=None), secret=True)
     oanda_rest_url: str = _var(_Url("https", "http", load_default="https://api-fxpractice.oanda.com"))
