@@ -31,7 +31,8 @@ def creation(database: str, of_roles: Mapping[str, str]) -> str:
             f"REVOKE ALL ON DATABASE {database} FROM PUBLIC;",
             f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {WRITER};",
             f"GRANT CONNECT ON DATABASE {database} TO {READER};",
-            "REVOKE TEMPORARY ON DATABASE postgres FROM PUBLIC;",
+            "DO $do$ BEGIN IF EXISTS (SELECT FROM pg_database WHERE datname = 'postgres')"
+            " THEN REVOKE TEMPORARY ON DATABASE postgres FROM PUBLIC; END IF; END $do$;",
             _CHANGE_OWNER.replace("OWNER_ROLE", OWNER),
             "COMMIT;",
         )
