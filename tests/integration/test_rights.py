@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from db.rights import OWNER, READER, ROLES, WRITER
 from db.timestamps import parse_time
 from ops import embedded
 from ops.supervisor import Supervisor
+from tests.examples.blocks import blocks
 from tests.support.servers import superuser_url
 
 # What the reader may do besides reading: the whole list.
@@ -271,6 +273,29 @@ def test_server_without_the_roles_is_migrated_by_one_role(database: Database) ->
     with contextlib.closing(Store(url)) as store, store.transaction() as cursor:
         make_months(cursor, "prices", ["2025-01"])
         drop_month(cursor, "prices_2025_01")
+
+
+def test_sql_of_the_documents_gives_the_same_roles(tmp_path: Path) -> None:
+    [block] = blocks("sql")
+    with started(tmp_path) as one, connected(one.superuser.removesuffix("tickwire") + "postgres") as connection:
+        connection.autocommit = True
+        gone = ("DROP DATABASE tickwire", *(f"DROP ROLE {role}" for role in ROLES))
+        for statement in (*gone, *filter(None, map(str.strip, block.text.split(";")))):
+            connection.cursor().execute(statement)
+        server = one.superuser.split("@")[1]
+        words = dict(re.findall(r"CREATE ROLE (\w+) LOGIN PASSWORD '(\w+)'", block.text))
+        own = Database({role: f"postgresql://{role}:{words[role]}@{server}" for role in ROLES}, one.superuser)
+        migrate.apply(own.urls[OWNER])
+        assert attempt(own, READER, "TABLE prices") == attempt(own, WRITER, "DELETE FROM prices") == ""
+        assert attempt(own, WRITER, "CREATE TEMP TABLE more (number int); SELECT make_month('prices', '2025-01')") == ""
+        for role, statement in (
+            (READER, "DELETE FROM prices"),
+            (READER, "CREATE TEMP TABLE more (number int)"),
+            (WRITER, "DROP TABLE prices"),
+        ):
+            assert attempt(own, role, statement) == "InsufficientPrivilege"
+        with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
+            own.execute(READER, "DELETE FROM prices")
 
 
 # data of a version without roles
