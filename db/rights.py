@@ -79,7 +79,8 @@ def _grant_later_tables(cursor: Cursor, role: str, rights: set[str]) -> None:
 
 def _grant_functions(cursor: Cursor) -> None:
     cursor.execute(
-        "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT has_function_privilege(%s, name, 'EXECUTE')", (list(FUNCTIONS), WRITER)
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT has_function_privilege(%s, to_regprocedure(name), 'EXECUTE')",
+        (list(FUNCTIONS), WRITER),
     )
     for (name,) in cursor.fetchall():
         cursor.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(name), sql.Identifier(WRITER)))
