@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,10 +17,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
+from config.secrets import SCRUBBER
 from config.settings import Settings, mask_url, url_of, variables_of
 from db import migrate as migrations
 from db.rights import READER, WRITER
-from ops import embedded, running
+from ops import embedded, running, startup
 from ops.children import hold_stop_signals
 from ops.running import RunFile
 from ops.supervisor import Process, StopAsked, Supervisor
@@ -62,9 +64,13 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)
+    database_urls = dict(database.urls) if database else {}  # role -> address
+    SCRUBBER.learn((database_url, redis_url, *database_urls.values()))
+    with closing(startup.open_bus(chosen, redis_url)) as bus:
+        startup.check_eviction(bus)
     migrations.apply(database_url)
     env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
-    supervisor.start(*processes(chosen, env, database.urls if database else {}))
+    supervisor.start(*processes(chosen, env, database_urls))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
 
