@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
+from config.secrets import SCRUBBER
 from config.settings import Settings, mask_url, url_of
 from db import migrate as migrations
 from ops import embedded, running, startup
@@ -61,6 +62,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)
+    SCRUBBER.learn((database_url, redis_url))
     with closing(startup.open_bus(chosen, redis_url)) as bus:
         startup.check_eviction(bus)
     migrations.apply(database_url)

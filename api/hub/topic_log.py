@@ -153,14 +153,15 @@ class TopicLog:
         """Return the last body of a topic of log `tail`; None if there is none."""
         return self._latest.get((channel, topic))
 
-    def newest(self, topic: str, channel: str = topics.CANDLES) -> list[bytes]:
+    def newest(self, topic: str, now: datetime, channel: str = topics.CANDLES) -> list[bytes]:
         """Return the bodies with which a client begins on a topic of log `newest`, oldest first.
 
         These are the newest body and, if it is another one, the last body: the next `seq` follows
-        the `seq` of the last one.
+        the `seq` of the last one. Candles that begin after `now` are left out: the clock was ahead
+        when they were made.
         """
         key = (channel, topic)
-        kept = [dated for dated in (self._last.get(key), self._newest.get(key)) if dated is not None]
+        kept = [dated for dated in (self._last.get(key), self._newest.get(key)) if dated is not None and dated.starts <= now]
         return list(dict.fromkeys(dated.body for dated in sorted(kept, key=lambda dated: dated.starts)))
 
     def missed(self, topic: str, epoch: str, seq: int, channel: str = topics.PRICES) -> list[bytes] | None:

@@ -13,6 +13,7 @@ from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
 from api.rest.schemas.arguments import PRINTABLE, QuerySchema, SymbolList
+from api.rest.schemas.conflicts import BOTH_GIVEN, NEITHER_GIVEN
 
 
 def about(text: str, **more: Any) -> dict[str, Any]:
@@ -209,9 +210,9 @@ class LatestPriceQuerySchema(QuerySchema):
     @validates_schema
     def _one_of_them(self, data: dict[str, Any], **_: Any) -> None:
         if not data:
-            raise ValidationError("Missing data for required field.", "symbol")
+            raise ValidationError(NEITHER_GIVEN, "symbol")
         if len(data) > 1:
-            raise ValidationError("Not together with symbol.", "symbols")
+            raise ValidationError(BOTH_GIVEN, "symbols")
 
 
 class LatestPriceSchema(Schema):
