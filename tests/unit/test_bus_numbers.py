@@ -15,19 +15,19 @@ BAD = BadMessage("not_json", "no JSON")
 
 def test_highest_number_of_each_topic_is_known() -> None:
     numbers = Numbers()
-    assert numbers.known(["p|A"]) == ("", "", [0])
-    numbers.note("one", {"p|A": 5, "p|B": 1})
-    numbers.note("one", {"p|A": 3})  # an answer of another thread that comes late
-    assert numbers.known(["p|A", "p|B", "p|C"]) == ("one", "", [5, 1, 0])
+    assert numbers.known("p", ["A"]) == ("", "", [0])
+    numbers.note("p", "one", {"A": 5, "B": 1})
+    numbers.note("p", "one", {"A": 3})  # an answer of another thread that comes late
+    assert numbers.known("p", ["A", "B", "C"]) == ("one", "", [5, 1, 0])
 
 
 def test_new_epoch_forgets_the_numbers_and_remembers_the_ended_one() -> None:
     numbers = Numbers()
-    numbers.note("one", {"p|A": 5})
-    numbers.note("two", {"p|B": 1})
-    assert numbers.known(["p|A", "p|B"]) == ("two", "one", [0, 1])
-    numbers.note("one", {"p|A": 6})  # an answer of the ended epoch that comes late
-    assert numbers.known(["p|A", "p|B"]) == ("two", "one", [0, 1])
+    numbers.note("p", "one", {"A": 5})
+    numbers.note("p", "two", {"B": 1})
+    assert numbers.known("p", ["A", "B"]) == ("two", "one", [0, 1])
+    numbers.note("p", "one", {"A": 6})  # an answer of the ended epoch that comes late
+    assert numbers.known("p", ["A", "B"]) == ("two", "one", [0, 1])
 
 
 @pytest.mark.parametrize("order", sorted(set(permutations(["live", "stream", "stream"]))), ids=str)
