@@ -131,7 +131,11 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             if len(self._connections) >= self._max_connections and not self._make_room():
                 sock.close()
                 continue
-            connection = Connection(sock, client, self.cfg, self.seconds)
+            try:
+                connection = Connection(sock, client, self.cfg, self.seconds)
+            except OSError:  # the client is gone
+                sock.close()
+                continue
             self._connections.add(connection)
             self._selector.register(sock, selectors.EVENT_READ, connection)
 
@@ -210,16 +214,18 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _take_back(self, connection: Connection, outcome: Outcome) -> None:
         """Send the rest of an answer that a thread has made."""
-        if outcome is Outcome.LOST:
-            self._close(connection)
-            return
         connection.kept = outcome is Outcome.KEPT
-        if connection.writer:
-            connection.enter(State.SENDING)
-            self._watch(connection, selectors.EVENT_WRITE)
-            self._bound_unsent()
-        else:
-            self._next(connection)
+        try:
+            if outcome is Outcome.LOST:
+                self._close(connection)
+            elif connection.writer:
+                connection.enter(State.SENDING)
+                self._watch(connection, selectors.EVENT_WRITE)
+                self._bound_unsent()
+            else:
+                self._next(connection)
+        except OSError:
+            self._close(connection)
 
     def _bound_unsent(self) -> None:
         """Close the client without progress for longest while all answers have too many bytes."""
