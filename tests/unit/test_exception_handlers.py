@@ -15,6 +15,7 @@ BROAD = {"Exception", "BaseException"}
 # functions that the loop of a library calls: each is the top of one iteration
 CALLED_BY_A_LOOP = {
     "api/hub/events.py": {"answer"},
+    "config/gunicorn/answers.py": {"answer"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
     "api/hub/transport/eventlet_loop.py": {"_guarded"},
     "api/hub/transport/websocket.py": {"_readable"},
