@@ -50,12 +50,19 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
 
 NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
 LATEST_KEY = "tickwire:latest"
-SOURCES_KEY = "tickwire:sources"
+OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; deleted by jobs
+PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
+HEALTH = "tickwire:health"  # hash and channel of the checks of the bus
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
 INSTRUMENTS_KEY = "tickwire:instruments"  # JSON: kinds of the instruments, and the limit of times ahead
 
 WRITER_GROUP = "store"
+
+
+def process_key(name: str) -> str:
+    """Key of the last report of a process."""
+    return f"tickwire:process:{name}"
 
 
 def stream_key(channel: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -43,6 +43,7 @@ class Connection:
         timeout: float = 5.0,
         streams: Mapping[str, topics.Stream] = topics.STREAMS,
     ) -> None:
+        self._url = url
         self._clock = clock
         self._limit = limit
         self._streams = streams
@@ -54,6 +55,10 @@ class Connection:
             # The caller decides about a repeat: only a `batch_id` makes it safe.
             retry=Retry(NoBackoff(), 0),
         )
+
+    def with_timeout(self, seconds: float) -> Self:
+        """The same bus on connections of its own, with another timeout."""
+        return type(self)(self._url, self._clock, limit=self._limit, timeout=seconds, streams=self._streams)
 
     def close(self) -> None:
         """Close every connection."""
