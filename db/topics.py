@@ -48,11 +48,15 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
     return tuple(row.name for row in streams.values() if row.relayed)
 
 
+# Channels of our processes among themselves; they are not in the channel table.
+HEALTH = "tickwire:health"  # hash and channel of the checks of the bus
+INTERNAL_CHANNELS = (HEALTH, "tickwire:access")
+
+KEY_PATTERN = "tickwire:*"  # of every key
 NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
 LATEST_KEY = "tickwire:latest"
 OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; deleted by jobs
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
-HEALTH = "tickwire:health"  # hash and channel of the checks of the bus
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
 INSTRUMENTS_KEY = "tickwire:instruments"  # JSON: kinds of the instruments, and the limit of times ahead

@@ -19,6 +19,7 @@ from ops.running import RunFile
 from tests.conftest import Servers, new_database, settings_for, until
 from tests.support.processes import ROOT
 from tests.support.quick_system import QuickSystem, quick_system
+from tests.support.servers import of_database
 
 REDIS_DATABASE = 3  # of this module alone
 
@@ -29,8 +30,11 @@ Cause = Callable[[QuickSystem], AbstractContextManager[None]]
 def system(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[QuickSystem]:
     """One system for all tests; each leaves it healthy."""
     folder = tmp_path_factory.mktemp("system")
-    redis_url = servers.redis_url.rsplit("/", 1)[0] + f"/{REDIS_DATABASE}"
-    with new_database(servers) as database_url, quick_system(settings_for(database_url, redis_url, folder / "var"), folder) as running:
+    redis_url = of_database(servers.redis_url, REDIS_DATABASE)
+    with (
+        new_database(servers) as database_url,
+        quick_system(settings_for(database_url, redis_url, folder / "var"), servers.operator_url, folder) as running,
+    ):
         yield running
 
 
@@ -106,7 +110,7 @@ def configured(**values: str) -> Cause:
 
     @contextmanager
     def configure(system: QuickSystem) -> Iterator[None]:
-        with redis_client.Redis.from_url(str(system.settings.redis_url)) as client:
+        with redis_client.Redis.from_url(system.operator_url) as client:
             names = {name: name.replace("_", "-") for name in values}
             before = {name: client.config_get(option)[option] for name, option in names.items()}
             for name, value in values.items():
@@ -123,7 +127,7 @@ def configured(**values: str) -> Cause:
 @contextmanager
 def replica(system: QuickSystem) -> Iterator[None]:
     """Redis as the read-only replica of a server that is gone."""
-    with redis_client.Redis.from_url(str(system.settings.redis_url)) as client:
+    with redis_client.Redis.from_url(system.operator_url) as client:
         client.replicaof("127.0.0.1", "1")
         try:
             yield
@@ -134,7 +138,7 @@ def replica(system: QuickSystem) -> Iterator[None]:
 @contextmanager
 def hung_redis(system: QuickSystem) -> Iterator[None]:
     """Redis takes connections and answers nothing."""
-    with redis_client.Redis.from_url(str(system.settings.redis_url)) as client:
+    with redis_client.Redis.from_url(system.operator_url) as client:
         pid = client.info("server")["process_id"]
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -279,7 +283,7 @@ def test_checks_overwrite_one_row_and_one_field_each(system: QuickSystem) -> Non
         cursor.execute("SELECT process FROM health ORDER BY process")
         assert [role_of(name) for (name,) in cursor.fetchall()] == ["jobs", "rest"]
     with redis_client.Redis.from_url(str(system.settings.redis_url), decode_responses=True) as client:
-        assert sorted({role_of(name) for name in client.hkeys(topics.HEALTH)} - {"jobs.health"}) == ["jobs", "rest"]
+        assert sorted({role_of(name) for name in client.hgetall(topics.HEALTH)} - {"jobs.health"}) == ["jobs", "rest"]
 
 
 def role_of(name: str) -> str:

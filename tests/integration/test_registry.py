@@ -38,6 +38,7 @@ from tests.support.processes import Running, Web
 from tests.support.quick_system import quick_jobs, quick_web
 from tests.support.quick_timing import PATIENT
 from tests.support.registry import put_report
+from tests.support.servers import of_database
 
 REDIS_DATABASE = 4  # of this module's processes alone
 NOW = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -123,7 +124,7 @@ def test_process_of_another_host_under_the_same_name_is_logged_once(bus: Bus, ca
 
 
 def test_address_for_a_wildcard_is_that_of_the_connection_to_redis(bus: Bus) -> None:
-    assert bus.own_address() == "127.0.0.1"
+    assert bus.own_address() == "127.0.0.1"  # as for a Unix socket
 
 
 # heartbeats and reports
@@ -308,7 +309,7 @@ def test_any_value_in_a_field_stops_no_reader(bus: Bus, field: str, value: Any, 
 def shared(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings without a source, with servers of this module alone."""
     folder = tmp_path_factory.mktemp("registry")
-    redis_url = servers.redis_url.rsplit("/", 1)[0] + f"/{REDIS_DATABASE}"
+    redis_url = of_database(servers.redis_url, REDIS_DATABASE)
     with new_database(servers) as database_url:
         settings = settings_for(database_url, redis_url, folder / "var")
         with redis_client.Redis.from_url(redis_url) as client:
@@ -317,7 +318,7 @@ def shared(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def processes(shared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
+def processes(shared: Settings, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Running]]:
     """Two jobs processes, two hubs and REST."""
     folder = tmp_path_factory.mktemp("processes")
     patient = {PATIENT: "1"}
@@ -330,7 +331,7 @@ def processes(shared: Settings, tmp_path_factory: pytest.TempPathFactory) -> Ite
         for web in webs.values():
             web.await_ready()
         # The second one starts later, so that both names are known.
-        with redis_client.Redis.from_url(str(shared.redis_url)) as client:
+        with redis_client.Redis.from_url(of_database(servers.operator_url, REDIS_DATABASE)) as client:
             until(lambda: any(name.startswith("jobs@") for name in reports(client)), what="the first jobs process")
         stack.enter_context(made["jobs.2"])
         yield {**made, **webs}
@@ -367,8 +368,8 @@ class Registered:
 
 
 @pytest.fixture
-def registered(processes: dict[str, Running], shared: Settings) -> Iterator[Registered]:
-    with redis_client.Redis.from_url(str(shared.redis_url)) as client:
+def registered(processes: dict[str, Running], servers: Servers) -> Iterator[Registered]:
+    with redis_client.Redis.from_url(of_database(servers.operator_url, REDIS_DATABASE)) as client:
         found = Registered(processes, client)
         until(found.is_healthy, 30, lambda: f"health: {found.health()}")
         yield found

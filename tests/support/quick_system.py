@@ -29,6 +29,7 @@ class QuickSystem:
     """The running processes, and the folder whose files cause faults."""
 
     settings: Settings
+    operator_url: str  # of Redis, for a user with every right
     jobs: Running
     hub: Web
     rest: Web
@@ -87,7 +88,7 @@ def quick_jobs(settings: Settings, log: Path, faults: Path, **extra: str) -> Run
 
 
 @contextmanager
-def quick_system(settings: Settings, folder: Path) -> Iterator[QuickSystem]:
+def quick_system(settings: Settings, operator_url: str, folder: Path) -> Iterator[QuickSystem]:
     """Start the processes with a fast synthetic source, and wait until `/health` is 200."""
     faults = folder / "faults"
     faults.mkdir()
@@ -102,6 +103,6 @@ def quick_system(settings: Settings, folder: Path) -> Iterator[QuickSystem]:
         stack.enter_context(rest.popen_only())
         hub.await_ready()
         rest.await_ready()
-        system = QuickSystem(replace(settings, sources=sources), jobs, hub, rest, faults)
+        system = QuickSystem(replace(settings, sources=sources), operator_url, jobs, hub, rest, faults)
         until(lambda: "synthetic" in system.get()[1].get("sources", {}) and system.works(), 60, lambda: f"health: {system.get()}")
         yield system
