@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -51,6 +51,7 @@ class Connection:
         timeout: float = 5.0,
         streams: Mapping[str, topics.Stream] = topics.STREAMS,
     ) -> None:
+        self._url = url
         self._clock = clock
         self._limit = limit
         self._streams = streams
@@ -63,6 +64,10 @@ class Connection:
             # The caller decides about a repeat: only a `batch_id` makes it safe.
             retry=Retry(NoBackoff(), 0),
         )
+
+    def with_timeout(self, seconds: float) -> Self:
+        """The same bus on connections of its own, with another timeout."""
+        return type(self)(self._url, self._clock, limit=self._limit, timeout=seconds, streams=self._streams)
 
     def close(self) -> None:
         """Close every connection."""
