@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import signal
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -35,6 +33,9 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
+from config.acceptor import ACCEPTOR
+from config.descriptors import make_room
+from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
 from config.settings import Settings
 from db import topics
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
+RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
+FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _OPEN = OpenAuthenticator()
 
 
@@ -95,12 +98,14 @@ class Hub:
 def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], authenticator: Authenticator = _OPEN) -> Hub:
     """Build and start the hub; waits until PostgreSQL has returned the reference data."""
     cooperate(wait_for_socket)
+    room = make_room(settings.websocket_max_clients)
+    settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()
     instruments, sessions = _reference_data(store, stop)
     app = Flask(__name__)
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, socketio.server.session_of(client, namespace).outbox))
-    socketio = make_socketio(app, manager, _limits(settings), cors_origins=settings.cors_origins)
+    socketio = make_socketio(app, manager, _limits(settings, room.sessions), cors_origins=settings.cors_origins)
     engine: EngineServer = socketio.server.eio
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
     topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
@@ -123,12 +128,14 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     _register_handlers(socketio, events, fanouts)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
-    socketio.start_background_task(run_until_stopped, relay.run, stop)
-    socketio.start_background_task(run_until_stopped, feed.run, stop)
+    # The alert notifier runs in the loop of the relay.
+    for name, loop, seconds in (("relay", relay.run, RELAY_ROUND_SECONDS), ("volatility-feed", feed.run, FEED_ROUND_SECONDS)):
+        HEARTBEATS.expect(name, seconds)
+        socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
     return Hub(app, engine, fanouts, relay, stop)
 
 
-def _limits(settings: Settings) -> Limits:
+def _limits(settings: Settings, max_sessions: int) -> Limits:
     """Return the limits of the transport.
 
     A refused client needs a session too, for its refusal.
@@ -136,7 +143,7 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
-        max_sessions=2 * settings.websocket_max_clients + 100,
+        max_sessions=max_sessions,
         outbox_bytes=settings.outbox_limit_bytes,
         blocked_seconds=settings.outbox_timeout,
     )
@@ -154,24 +161,9 @@ def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decim
 
 def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[dict[str, Any], int]:
     """For load balancers: 200 if the hub can serve new clients, else 503."""
-    fine = relay.connected and not stop.is_set()
+    fine = relay.connected and not stop.is_set() and not ACCEPTOR.pausing
     body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
     return body, 200 if fine else 503
-
-
-def run_until_stopped(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    """Run a loop that must last until `stop` is set; if it ends before, end the process.
-
-    Without the loop the hub would accept clients and send them nothing. SIGTERM to this process
-    makes the worker shut down in order, and its supervisor starts another.
-    """
-    try:
-        loop(stop)
-    finally:
-        if not stop.is_set():
-            failed = sys.exc_info()[0] is not None
-            log.critical("a loop of the hub ended, the process stops", extra={"loop": loop.__qualname__}, exc_info=failed)
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, Fanout]) -> None:

@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 
 from config.pacing import Outage, Stopped, retry
 from db.admission import open_windows
@@ -28,6 +27,7 @@ from jobs.venues import build, gap_fillers, walked
 log = logging.getLogger(__name__)
 
 _INSTRUMENTS_SECONDS = 5.0  # between two writes of the instruments to the bus
+_GAP_ROUND_SECONDS = 60.0  # the longest wait for one page of a history and its transaction
 _RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 
 
@@ -92,7 +92,9 @@ def fill_gaps(context: JobContext) -> None:
     set.
     """
     threads = [
-        LongLivedThread(partial(filler.run, context.stop), name=f"gaps-{filler.name}", stop=context.stop, on_failure=context.fail)
+        LongLivedThread(
+            filler.run, name=f"gaps-{filler.name}", stop=context.stop, on_failure=context.fail, round_seconds=_GAP_ROUND_SECONDS
+        )
         for filler in gap_fillers(context)
     ]
     for thread in threads:

@@ -10,6 +10,7 @@ from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any
 
+from config.loops import PROCESS_END, keep
 from config.pacing import Outage
 from db.bus import BusError
 from db.postgres import StoreError
@@ -45,11 +46,13 @@ class HealthProbe:
                 self._latest = Future()
                 self._waiting.put(self._latest)
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._serve, name=f"probe {self._part}", daemon=True)
+                    kept = (f"probe-{self._part}", self._serve, _never, PROCESS_END)
+                    self._thread = threading.Thread(target=keep, args=kept, name=kept[0], daemon=True)
                     self._thread.start()
             return self._latest
 
     def _serve(self) -> None:
+        """Run the checks, as long as the process lives."""
         while True:
             answer = self._waiting.get()
             result = None
@@ -61,6 +64,10 @@ class HealthProbe:
             except Exception:
                 log.exception("health check raised an unexpected error", extra={"part": self._part})
             answer.set_result(result)
+
+
+def _never() -> bool:
+    return False
 
 
 def ask_all(*probes: HealthProbe, patience: float = ANSWER_WAIT_SECONDS) -> list[Any]:

@@ -31,5 +31,6 @@ def test_worker_without_its_acceptor_is_replaced_and_logged(tmp_path: Path) -> N
         first = get(url, "/pid")[1]
         get(url, "/deafen")
         until(lambda: get(url, "/pid")[1] not in (b"", first), what=process.output)
-        assert "Exception in worker process" in process.output()
+        assert "a long-lived loop ended" in process.output()
+        assert "exited with code 70" in process.output()
         assert "Bad file descriptor" in process.output()

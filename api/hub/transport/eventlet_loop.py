@@ -6,10 +6,10 @@ No other module of the hub imports eventlet.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,10 +29,11 @@ from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
 from api.hub.transport.socketio_server import SocketServer
 from api.orjson_provider import Json
+from config.loops import HEARTBEATS, PROCESS_END, keep
 
 log = logging.getLogger(__name__)
 
-_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+CLOCK_ROUND_SECONDS = 1.0  # the longest time of one call of the clock
 _real_socket = original("socket").socket  # not eventlet's green one
 
 
@@ -82,7 +83,9 @@ class Eventlet:
         hubs.get_hub().schedule_call_global(seconds, _guarded, function)
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
-        eventlet.spawn(_run_clock, seconds, function)
+        # It lasts as long as the process.
+        HEARTBEATS.expect("clock", seconds + CLOCK_ROUND_SECONDS)
+        eventlet.spawn(keep, "clock", partial(_run_clock, seconds, function), lambda: PROCESS_END.begun, PROCESS_END)
 
 
 def _guarded(function: Callable[[], None]) -> None:
@@ -93,17 +96,11 @@ def _guarded(function: Callable[[], None]) -> None:
 
 
 def _run_clock(seconds: float, function: Callable[[], None]) -> None:
-    """Call the function for ever.
-
-    If it raises, end the process: a hub without its clock sends no pings.
-    """
+    """Call the function for ever: a hub without its clock sends no pings."""
     while True:
         eventlet.sleep(seconds)
-        try:
-            function()
-        except Exception:
-            log.exception("the clock of the transport failed: the process ends")
-            os._exit(_EXIT_CODE)
+        HEARTBEATS.beat("clock")
+        function()
 
 
 class _Waiting:
@@ -184,18 +181,17 @@ class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self.detached = True
         eventlet.wsgi.WSGI_LOCAL.already_handled = True
         sock = self.connection
-        ours = _real_socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        # The descriptor itself: a duplicate would need a further one, and there may be none.
+        ours = _real_socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         ours.setblocking(False)
-        # After the request, the server shuts down the socket that it finds here, and with it our
-        # duplicate.
+        # After the request, the server shuts down and closes the socket that it finds here.
         self.conn_state[1] = _Detached()
         return ours  # type: ignore[no-any-return]
 
     def finish(self) -> None:
         if self.detached:
             self.rfile.close()
-            self.wfile.close()  # it is empty, but it keeps the socket open
-            self.connection.close()
+            self.wfile.close()  # it is empty
         else:
             super().finish()
 

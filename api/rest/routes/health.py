@@ -14,6 +14,7 @@ from api.rest.context import context
 from api.rest.probe import ask_all
 from api.rest.routing import Routes
 from api.rest.schemas.answers import DatabaseHealthSchema, HealthSchema, LiveSchema, ReadySchema, venue_health_schema
+from config.loops import HEARTBEATS
 from config.venues import VENUES, Venue
 from db.bus import Bus
 from db.postgres import Store
@@ -28,7 +29,7 @@ def make_routes() -> Routes:
     """Return the routes of health, with one for each venue that has a `health_path`."""
     routes = Routes("health", "Health of the service and its parts")
     routes.get("/health", HealthSchema, scope=OPEN, fails={503: HealthSchema})(health)
-    routes.get("/health/live", LiveSchema, scope=OPEN)(live)
+    routes.get("/health/live", LiveSchema, scope=OPEN, fails={503: LiveSchema})(live)
     routes.get("/health/ready", ReadySchema, scope=OPEN, fails={503: ReadySchema})(ready)
     routes.get("/health/db", DatabaseHealthSchema, scope=OPEN, fails={503: DatabaseHealthSchema})(db)
     for venue in VENUES.values():
@@ -70,8 +71,11 @@ def health() -> Any:
 
 
 def live() -> Any:
-    """The process runs; no part is checked."""
-    return {"status": "alive", **_about(context().clock())}
+    """The process runs, and so do its loops: 503 if one is silent. No other part is checked."""
+    about = _about(context().clock())
+    if silent := sorted(HEARTBEATS.silent()):
+        return {"status": "silent", "silent_loops": silent, **about}, 503
+    return {"status": "alive", **about}
 
 
 def ready() -> Any:

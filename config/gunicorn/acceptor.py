@@ -1,0 +1,145 @@
+"""The loops of REST under the guard: the acceptor of its worker, and the threads that answer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, ParamSpec, TypeVar
+
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from config.acceptor import Acceptor
+from config.loops import HEARTBEATS, PROCESS_END, keep
+from config.watchdog import OsThreads, Watchdog
+
+log = logging.getLogger("rest.worker")
+
+Answer = TypeVar("Answer")
+Parameters = ParamSpec("Parameters")
+
+_ROUND_SECONDS = 5.0  # the longest round of the acceptor; it waits at most one second for an event
+
+
+class GuardedWorker:
+    """Base class before a worker class of gunicorn: its loop and its process end together, with 70.
+
+    The loop has to call `notify` in each round, to end soon after `alive` is False, and to take
+    connections from `accepted`.
+    """
+
+    alive: bool
+    ppid: int
+
+    def init_process(self) -> None:
+        """Start the watchdog, then the worker."""
+        self.acceptor = Acceptor()
+        threads = OsThreads()
+        PROCESS_END.in_order(self.stop_in_order, threads.start_deadline)
+        Watchdog(threads).start()
+        super().init_process()  # type: ignore[misc]
+
+    def stop_in_order(self) -> None:
+        """Let the loop finish the current requests and return."""
+        self.alive = False
+
+    def run(self) -> None:
+        """Run the loop of the worker."""
+        HEARTBEATS.expect("acceptor", _ROUND_SECONDS)
+        keep("acceptor", super().run, lambda: not self.alive or os.getppid() != self.ppid, PROCESS_END)  # type: ignore[misc]
+        if PROCESS_END.code is not None:
+            sys.exit(PROCESS_END.code)
+
+    def notify(self) -> None:
+        """Record a round, here and for gunicorn."""
+        HEARTBEATS.beat("acceptor")
+        super().notify()  # type: ignore[misc]
+
+    def accepted(self, listener: Any) -> Any:
+        """Return the next (socket, address) of a non-blocking listener, or None.
+
+        The listener must rest while `acceptor.pause_left` is above 0.
+        """
+        return self.acceptor.accept(listener.accept, listener.accept)
+
+
+class ThreadsUnderGuard(GuardedWorker, ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's thread worker under the guard."""
+
+    def stop_in_order(self) -> None:
+        """Stop as after SIGTERM."""
+        self.handle_exit(0, None)
+
+    def get_thread_pool(self) -> Executor:
+        """Return the threads that answer requests."""
+        return KeptThreads(self.cfg.threads, lambda: not self.alive)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Accept connections, unless the acceptor pauses; the loop repeats the call."""
+        super().set_accept_enabled(enabled and not self.acceptor.pause_left)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Wait for events, at most until the end of a pause."""
+        super().wait_for_and_dispatch_events(timeout=min(timeout, self.acceptor.pause_left or timeout))
+
+    def accept(self, listener: Any) -> None:
+        """Accept one connection and pass it to a thread."""
+        connection = self.accepted(listener)
+        if connection is None:
+            self.set_accept_enabled(not self.acceptor.pause_left)
+            return
+        sock, address = connection
+        self.nr_conns += 1
+        sock.setblocking(True)
+        self.enqueue_req(TConn(self.cfg, sock, address, listener.getsockname()))
+
+
+class KeptThreads(Executor):
+    """A pool of threads, each of which lasts until `shutdown` or `stopping()`.
+
+    `ThreadPoolExecutor` does not replace a thread that has ended by an error.
+    """
+
+    def __init__(self, threads: int, stopping: Callable[[], bool]) -> None:
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._stopping = stopping
+        self._shut = False
+        self._threads = [self._start(f"worker-{number}") for number in range(1, threads + 1)]
+
+    def _start(self, name: str) -> threading.Thread:
+        thread = threading.Thread(target=keep, args=(name, self._serve, self._is_ending, PROCESS_END), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _is_ending(self) -> bool:
+        return self._shut or self._stopping()
+
+    def submit(self, fn: Callable[Parameters, Answer], /, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Future[Answer]:
+        """Call the function in one of the threads."""
+        future: Future[Answer] = Future()
+        self._calls.put((future, partial(fn, *args, **kwargs)))
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Let the threads end after the submitted calls; wait for them if `wait` is set."""
+        self._shut = True
+        for _ in self._threads:
+            self._calls.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            future, function = call
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(function())
+            except (Exception, SystemExit) as error:
+                log.exception("a call in a thread of the worker failed")
+                future.set_exception(error)
