@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,12 +16,14 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
+from config.loops import keep
 from config.settings import Settings, mask_url, url_of
+from config.watchdog import Watchdog
 from db import migrate as migrations
 from ops import embedded, running
 from ops.children import hold_stop_signals
 from ops.running import RunFile
-from ops.supervisor import Process, StopAsked, Supervisor
+from ops.supervisor import WATCH, Process, StopAsked, Supervisor
 
 
 @click.command()
@@ -44,13 +47,19 @@ def up() -> None:
             try:
                 with Supervisor(inherit=(lock,)) as supervisor:
                     system = _bring_up(chosen, supervisor)
-                    system.write(folder)
+                    write = partial(_write_pids, system, folder)
+                    supervisor.report(write)
                     click.echo(f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}")
-                    supervisor.supervise(lambda pids: replace(system, pids=pids).write(folder))
+                    Watchdog().start()
+                    keep(WATCH, partial(supervisor.supervise, write), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:
                 running.forget(folder)
+
+
+def _write_pids(system: RunFile, folder: Path, pids: dict[str, int]) -> None:
+    replace(system, pids=pids).write(folder)
 
 
 def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:

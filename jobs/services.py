@@ -76,7 +76,8 @@ def ingest(context: JobContext) -> None:
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     while not context.stop.wait(_INSTRUMENTS_SECONDS):
         _set_instruments(context, kinds)
-    ingestion.stop(timeout=5.0)
+    if not ingestion.stop(timeout=5.0):
+        log.warning("a source did not stop in time")
 
 
 def _set_instruments(context: JobContext, kinds: Mapping[str, str]) -> None:
@@ -99,7 +100,8 @@ def fill_gaps(context: JobContext) -> None:
     ]
     for thread in threads:
         thread.start()
-    context.stop.wait()
+    while not context.stop.wait(_INSTRUMENTS_SECONDS):
+        pass
     for thread in threads:
         # A thread that still waits for an answer is abandoned. The next process finds the
         # uncommitted rows missing again.

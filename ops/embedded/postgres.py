@@ -162,7 +162,9 @@ def _remove_remains(data: Path) -> None:
         log.warning("killing a process of an earlier PostgreSQL", extra={"pid": process.pid})
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(stubborn, timeout=5)
+    _, left = psutil.wait_procs(stubborn, timeout=5)
+    if left:
+        raise StartError(f"a process of an earlier PostgreSQL (pid {left[0].pid}) does not end, even by SIGKILL: it may wait for a disk")
     lock.unlink(missing_ok=True)
 
 
