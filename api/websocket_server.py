@@ -33,10 +33,10 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
-from config.acceptor import ACCEPTOR
-from config.descriptors import make_room
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
+from config.process.acceptor import ACCEPTOR
+from config.process.descriptors import make_room
 from config.settings import Settings
 from db import topics
 from db.bus import Bus

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
 from config.loops import keep
+from config.process.watchdog import Watchdog
 from config.settings import Settings, mask_url, url_of
-from config.watchdog import Watchdog
 from db import migrate as migrations
 from ops import embedded, running
 from ops.children import hold_stop_signals
@@ -63,6 +63,8 @@ def _write_pids(system: RunFile, folder: Path, pids: dict[str, int]) -> None:
 
 
 def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
+    if not (chosen.database_url and chosen.redis_url):
+        embedded.check(chosen.hub_data_dir, postgres=not chosen.database_url)
     taken = (chosen.api_port, *chosen.hub_ports)
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)

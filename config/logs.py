@@ -10,6 +10,7 @@ from pathlib import Path
 from pythonjsonlogger.json import JsonFormatter
 
 from config import settings
+from config.log_handler import LastingHandler
 from config.settings import Settings, SettingsError
 
 _started: dict[str, Settings] = {}  # service -> settings, of this process
@@ -52,7 +53,7 @@ def started(service: str) -> Settings:
 
 def configure(service: str, *, level: str = "INFO", style: str = "json", file: Path | None = None) -> None:
     """Send all log records to stderr, or to `file`, as `style` (`json` or `text`)."""
-    handler: logging.Handler = logging.FileHandler(file) if file else logging.StreamHandler(sys.stderr)
+    handler = LastingHandler(file.open("a") if file else sys.stderr)
     if style == "json":
         handler.setFormatter(
             _Json(

@@ -21,7 +21,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.loops import HEARTBEATS, BeatingStop, keep
 from config.pacing import STOP_POLL_SECONDS
-from config.watchdog import OsThreads, Watchdog
+from config.process.watchdog import OsThreads, Watchdog
 from db.job_runs import write_jobs
 from db.leadership import Leadership
 from db.postgres import StoreError

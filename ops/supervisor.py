@@ -15,9 +15,9 @@ from pathlib import Path
 from signal import Signals
 from types import TracebackType
 
-from config.acceptor import ErrorKind, kind_of
 from config.loops import HEARTBEATS
 from config.pacing import Outage, backoff
+from config.process.acceptor import ErrorKind, kind_of
 from ops.active_time import ActiveTime
 from ops.children import describe_end, kill_group, spawn, stop_asked, tail
 
@@ -38,6 +38,10 @@ class StartError(Exception):
 
     The text is for the operator.
     """
+
+
+class Unfit(StartError):
+    """The environment lacks something that a child needs; the text has the remedy."""
 
 
 class StopAsked(Exception):

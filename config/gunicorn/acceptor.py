@@ -14,9 +14,9 @@ from typing import Any, ParamSpec, TypeVar
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from config.acceptor import Acceptor
 from config.loops import HEARTBEATS, PROCESS_END, keep
-from config.watchdog import OsThreads, Watchdog
+from config.process.acceptor import Acceptor
+from config.process.watchdog import OsThreads, Watchdog
 
 log = logging.getLogger("rest.worker")
 

@@ -23,9 +23,9 @@ with warnings.catch_warnings():
 
 from gunicorn.workers.base import Worker
 
-from config.acceptor import ACCEPTOR, PAUSE_SECONDS, Acceptor, Connection
 from config.loops import HEARTBEATS, PROCESS_END, keep
-from config.watchdog import OsThreads, Watchdog
+from config.process.acceptor import ACCEPTOR, PAUSE_SECONDS, Acceptor, Connection
+from config.process.watchdog import OsThreads, Watchdog
 
 log = logging.getLogger("hub.worker")
 

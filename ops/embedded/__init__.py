@@ -3,8 +3,9 @@
 They are child processes that listen on the loopback interface only.
 """
 
+from ops.embedded.environment import check
 from ops.embedded.postgres import postgres
 from ops.embedded.redis import redis
 from ops.embedded.server import Server
 
-__all__ = ["Server", "postgres", "redis"]
+__all__ = ["Server", "check", "postgres", "redis"]

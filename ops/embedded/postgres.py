@@ -110,7 +110,8 @@ def _initdb(data: Path, command: tuple[str, ...], account: Account | None, passw
     options = ("--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions")
     done = subprocess.run((*command, "-D", str(new), "-U", USER, *options), env=ENV, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise StartError(f"initdb failed:\n{done.stderr.strip() or done.stdout.strip()}")
+        words = done.stderr.strip() or done.stdout.strip()
+        raise StartError(f"no database can be made in {data.parent}: correct the cause that initdb names, or set DATABASE_URL:\n{words}")
     new.rename(data)
     sync(data.parent)
 

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.supervisor import StartError
+from ops.supervisor import StartError, Unfit
 
 # Capabilities that the account may need, least first. Without any it cannot enter a checkout in a
 # private directory of root (`mktemp -d`, /root), and we do not change the permissions of
@@ -46,7 +46,13 @@ def account_for(data_dir: Path) -> Account | None:
         return None
     if owner is not None and owner.st_uid != 0:
         return Account(owner.st_uid, owner.st_gid)
-    nobody = pwd.getpwnam("nobody")
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        raise Unfit(
+            "PostgreSQL does not run as root, and the user `nobody` has no entry in /etc/passwd: "
+            "add the line nobody:x:65534:65534::/nonexistent:/sbin/nologin, or set DATABASE_URL"
+        ) from None
     return Account(nobody.pw_uid, nobody.pw_gid)
 
 

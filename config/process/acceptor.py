@@ -11,8 +11,8 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any
 
-from config.descriptors import RESERVED, count, soft_limit
 from config.pacing import Throttle
+from config.process.descriptors import RESERVED, count, soft_limit
 
 log = logging.getLogger(__name__)
 
