@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ops import running
@@ -53,6 +54,28 @@ def test_killed_supervisor_leaves_no_process_and_the_directory_starts_again(up_o
     second = up_on_data().ready()  # at once: it waits for the old children by itself
     assert all_gone(processes)
     assert second.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.slow
+def test_pause_of_up_changes_nothing_for_its_children(up_on_data: Callable[[], Up]) -> None:
+    """Ctrl-Z sends SIGTSTP to the process group of the terminal: that of `up` alone."""
+    system = up_on_data().ready()
+    before, supervisor = system.run, psutil.Process(system.process.pid)
+    assert {os.getpgid(process.pid) for process in family(system)}.isdisjoint({os.getpgid(supervisor.pid)})
+    for number in (signal.SIGTSTP, signal.SIGSTOP):
+        supervisor.send_signal(number)
+        until(lambda: supervisor.status() == psutil.STATUS_STOPPED, 20, "the pause")
+        assert psutil.STATUS_STOPPED not in [process.status() for process in family(system)]
+        assert running.answers(before["rest"], "/health/live")
+        supervisor.send_signal(signal.SIGCONT)
+        until(lambda: supervisor.status() != psutil.STATUS_STOPPED, 20, "the end of the pause")
+    supervisor.suspend()
+    os.kill(before["pids"]["rest"], signal.SIGKILL)
+    supervisor.resume()
+    until(lambda: system.run["pids"].get("rest", before["pids"]["rest"]) != before["pids"]["rest"], 30, "the new pid of REST")
+    assert {**system.run["pids"], "rest": 0} == {**before["pids"], "rest": 0}
+    assert "Traceback" not in system.errors.read_text()
+    assert system.end(signal.SIGINT) == 0
 
 
 def test_stop_while_starting_leaves_no_process(tmp_path: Path) -> None:

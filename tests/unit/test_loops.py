@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -249,6 +250,27 @@ def test_thread_of_the_worker_that_ends_ends_rest(
     rest_loops.KeptThreads(2, lambda: False)
     until(lambda: len(codes) == 2, 5, "the end of both threads")
     assert {vars(record)["loop"] for record in caplog.records} == {"worker-1", "worker-2"}
+
+
+@ENDS
+def test_acceptor_of_rest_that_ends_ends_its_worker(
+    broken: Callable[..., None], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Base:
+        alive, ppid = True, os.getppid()
+        run = staticmethod(broken)
+
+    class Worker(rest_loops.GuardedWorker, Base):
+        pass
+
+    end = ProcessEnd()
+    worker = Worker()
+    end.in_order(worker.stop_in_order, lambda leave: None)
+    monkeypatch.setattr(rest_loops, "PROCESS_END", end)
+    with pytest.raises(SystemExit) as left:
+        worker.run()
+    assert (left.value.code, worker.alive) == (EXIT_CODE, False)
+    assert [vars(record)["loop"] for record in caplog.records] == ["acceptor"]
 
 
 def test_thread_of_the_worker_survives_a_failing_call(caplog: pytest.LogCaptureFixture) -> None:
