@@ -9,10 +9,8 @@ import logging
 import random
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from signal import Signals
 from types import TracebackType
 
 from config.loops import HEARTBEATS
@@ -20,6 +18,9 @@ from config.pacing import Outage, backoff
 from config.process.acceptor import ErrorKind, kind_of
 from ops.active_time import ActiveTime
 from ops.children import describe_end, kill_group, spawn, stop_asked, tail
+from ops.process import Process, StartError, StopAsked, Unfit
+
+__all__ = ["Process", "StartError", "StopAsked", "Supervisor", "Unfit"]
 
 log = logging.getLogger(__name__)
 
@@ -28,48 +29,10 @@ LONGEST_DELAY_SECONDS = 30.0
 DELAY_SPREAD = 0.2  # so that children which died together do not restart at the same moment
 STEADY_SECONDS = 60.0  # after a run of this length a child starts again with the first delay
 WRITE_RETRY_SECONDS = 5.0  # between two attempts to report the pids
+BLOCKED_SECONDS = 1.0  # between two checks whether a start would be in vain
 WATCH = "watch"  # the loop of `supervise`
 WATCH_ROUND_SECONDS = 30.0  # the longest round: one check of readiness of each child
 _POLL_SECONDS = 0.1
-
-
-class StartError(Exception):
-    """A child cannot be started, ended while starting, or did not become ready in time.
-
-    The text is for the operator.
-    """
-
-
-class Unfit(StartError):
-    """The environment lacks something that a child needs; the text has the remedy."""
-
-
-class StopAsked(Exception):
-    """A stop signal arrived before everything had started."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """One child of the supervisor.
-
-    `prepare` runs before every start and may raise `StartError`; `ready` is called until it returns
-    True. `env` is the whole environment of the child; None: that of the supervisor. Output is
-    appended to `log`, or goes to the stderr of the supervisor. Children of the same `stop_rank`
-    stop together, lower ranks first. The kernel sends `death_signal` to the child if the supervisor
-    itself is killed.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str] | None = None
-    log: Path | None = None
-    prepare: Callable[[], None] = lambda: None
-    ready: Callable[[], bool] = lambda: True
-    ready_seconds: float = 60.0
-    stop_signal: Signals = Signals.SIGTERM
-    stop_seconds: float = 12.0
-    stop_rank: int = 0
-    death_signal: Signals = Signals.SIGTERM
 
 
 def restart_delay(attempt: int, jitter: float) -> float:
@@ -88,6 +51,7 @@ class _Child:
     ready: bool = False
     failures: int = 0
     due: float = 0.0  # time of the next start, while popen is None
+    waits: bool = False  # because its start is blocked
 
 
 class Supervisor:
@@ -214,7 +178,7 @@ class Supervisor:
 
     def _tend(self, child: _Child) -> None:
         if child.popen is None:
-            if self._clock() >= child.due:
+            if self._clock() >= child.due and not self._is_blocked(child):
                 self._restart(child)
         elif (code := child.popen.poll()) is not None:
             self._end(child)
@@ -222,6 +186,16 @@ class Supervisor:
         elif not child.ready and child.process.ready():
             child.ready = True
             log.info("ready again", extra={"child": child.process.name, "pid": child.popen.pid})
+
+    def _is_blocked(self, child: _Child) -> bool:
+        """Return True while a start would be in vain; log the begin of that time."""
+        reason = child.process.blocked()
+        if reason:
+            child.due = self._clock() + BLOCKED_SECONDS
+            if not child.waits:
+                log.warning("child waits", extra={"child": child.process.name, "reason": reason})
+        child.waits = bool(reason)
+        return child.waits
 
     def _restart(self, child: _Child) -> None:
         try:

@@ -3,9 +3,9 @@
 They are child processes that listen on the loopback interface only.
 """
 
-from ops.embedded.environment import check
+from ops.embedded.environment import check, no_room
 from ops.embedded.postgres import postgres
 from ops.embedded.redis import redis
 from ops.embedded.server import Server
 
-__all__ = ["Server", "check", "postgres", "redis"]
+__all__ = ["Server", "check", "no_room", "postgres", "redis"]

@@ -13,6 +13,7 @@ from ops.embedded.unprivileged import account_for
 from ops.supervisor import Unfit
 
 FREE_BYTES = 256 * 1024 * 1024  # for a new database, its log and the append-only file
+RESTART_BYTES = 32 * 1024 * 1024  # two segments of PostgreSQL's log
 _MEGABYTE = 1024 * 1024
 
 
@@ -56,13 +57,23 @@ def check_writable(hub_dir: Path) -> None:
 
 def check_space(hub_dir: Path) -> None:
     """Raise `Unfit` if the disk of the data directory is almost full."""
-    disk = os.statvfs(hub_dir)
-    free = disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
+    free = _free_bytes(hub_dir)
     if free < FREE_BYTES:
         has, needs = free // _MEGABYTE, FREE_BYTES // _MEGABYTE
         raise Unfit(
             f"the disk of HUB_DATA_DIR {hub_dir} has {has} MB left, and the servers need {needs} MB: free some, or set another HUB_DATA_DIR"
         )
+
+
+def no_room(hub_dir: Path) -> str:
+    """Return the reason for which a server that has ended cannot start again, or ""."""
+    free = _free_bytes(hub_dir)
+    return "" if free >= RESTART_BYTES else f"the disk of HUB_DATA_DIR {hub_dir} has {free // _MEGABYTE} MB left"
+
+
+def _free_bytes(hub_dir: Path) -> int:
+    disk = os.statvfs(hub_dir)
+    return disk.f_frsize * (disk.f_bfree if os.geteuid() == 0 else disk.f_bavail)
 
 
 def check_locale(name: str) -> None:

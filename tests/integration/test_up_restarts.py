@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from ops import running
 from tests.conftest import until
-from tests.support.up import PROCESSES, START_SECONDS, Environment, Up, all_gone, copy_data, family, make_data, starter
+from tests.support.up import PROCESSES, START_SECONDS, Environment, Up, all_gone, copy_data, execute, family, make_data, starter
 
 
 @pytest.fixture(scope="module")
@@ -86,3 +88,53 @@ def test_stop_while_starting_leaves_no_process(tmp_path: Path) -> None:
         assert system.end(signal.SIGTERM) == 0
         assert all_gone(processes)
         assert "ready:" not in system.out.read_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this user cannot mount a file system")
+    disk.chmod(0o755)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Take the space that the disk has left."""
+    with file.open("ab", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(bytes(1 << 16))
+
+
+@pytest.mark.slow
+def test_full_disk_loses_nothing_and_all_goes_on_with_room(data: Path, small_disk: Path, tmp_path: Path) -> None:
+    environment = Environment(copy_data(data, small_disk / "var"))
+    environment.update(SOURCES="synthetic", INGESTION_INTERVAL_SECONDS="0.1")
+    with starter(environment, tmp_path) as start:
+        system = start().ready()
+        run = system.run
+
+        def seqs() -> list[int]:
+            rows = execute(run["database_url"], "SELECT seq FROM prices WHERE instrument = 'EUR_USD' ORDER BY seq")
+            return [row[0] for row in rows or []]
+
+        until(seqs, 30, "the first stored price")
+        filler = small_disk / "filler"
+
+        def is_redis_gone() -> bool:
+            fill(filler)
+            return "child waits child=redis" in system.errors.read_text()
+
+        until(is_redis_gone, 30, "the end of Redis")
+        filler.unlink()
+        before = len(seqs())
+        until(lambda: len(seqs()) > before + 5, 30, "further prices")
+        stored = seqs()
+        assert stored == list(range(stored[0], stored[0] + len(stored)))
+        assert "Traceback" not in system.errors.read_text()
+        until(lambda: running.answers(run["rest"], "/health"), 30, "health")
+        assert system.end(signal.SIGTERM) == 0
