@@ -125,7 +125,7 @@ class WebSocket:
         except OSError:
             data = b""
         if self._closing:
-            if not data:
+            if not data or self._has_close(data):
                 self._release()
             return
         try:
@@ -140,6 +140,13 @@ class WebSocket:
             # An error of ours. It ends this connection alone.
             log.exception("failed to handle a message of a client")
             self.peer.ended(1011)
+
+    def _has_close(self, data: bytes) -> bool:
+        """Return True if the client answers our Close: the server then closes first (RFC 6455)."""
+        try:
+            return any(opcode is Opcode.CLOSE for opcode, _ in self._reader.feed(data))
+        except WireError:
+            return False
 
     def _take(self, data: bytes) -> None:
         for opcode, payload in self._reader.feed(data):
