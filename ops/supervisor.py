@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from config.loops import HEARTBEATS
-from config.pacing import Outage, backoff
+from config.pacing import ActiveTime, Outage, backoff
 from config.process.acceptor import ErrorKind, kind_of
-from ops.active_time import ActiveTime
 from ops.children import describe_end, kill_group, spawn, stop_asked, tail
 from ops.process import Process, StartError, StopAsked, Unfit
 
