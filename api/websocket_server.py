@@ -17,9 +17,12 @@ from typing import Any
 import orjson
 from flask import Flask
 from flask_socketio import SocketIO
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
 
+from api.access.hosts import Hosts, Origins
 from api.access.model import Authenticator, OpenAuthenticator
-from api.errors import ErrorCode, error_body
+from api.errors import ErrorCode, error_body, http_error_body
 from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex, Series
@@ -33,6 +36,8 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
+from api.hub.transport.http_requests import Refused
+from api.hub.transport.web.door import Application, Door
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
 from config.process.acceptor import ACCEPTOR
@@ -52,6 +57,7 @@ FLUSH_POLL_SECONDS = 0.02
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _OPEN = OpenAuthenticator()
+_NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
 
 
 class Hub:
@@ -59,7 +65,7 @@ class Hub:
 
     protocol = Protocol  # the class with which the HTTP server must read the hub's connections
 
-    def __init__(self, app: Flask, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
+    def __init__(self, app: Application, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
         self._app = app
         self._engine = engine
         self._fanouts = fanouts
@@ -70,8 +76,9 @@ class Hub:
         # Before the log is filled, the hub cannot serve the missed messages of a client.
         early = not self._relay.loaded and environ.get("PATH_INFO", "").startswith("/socket.io/")
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
-            start_response("503 Service Unavailable", [("Retry-After", "2"), ("Connection", "close")])
-            return [b""]
+            headers = [("Content-Type", "application/json"), ("Retry-After", "2"), ("Connection", "close")]
+            start_response("503 Service Unavailable", headers)
+            return [_NOT_NOW.body]
         return self._app(environ, start_response)
 
     def shutdown(self) -> None:
@@ -102,10 +109,10 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()
     instruments, sessions = _reference_data(store, stop)
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, socketio.server.session_of(client, namespace).outbox))
-    socketio = make_socketio(app, manager, _limits(settings, room.sessions), cors_origins=settings.cors_origins)
+    socketio = make_socketio(app, manager, _limits(settings, room.sessions))
     engine: EngineServer = socketio.server.eio
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
     topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
@@ -126,13 +133,19 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         stats=Stats(relay, engine, sessions, clock),
     )
     _register_handlers(socketio, events, fanouts)
+    app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
-    # The alert notifier runs in the loop of the relay.
+    _start_loops(socketio, relay, feed, stop)
+    door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
+    return Hub(door, engine, fanouts, relay, stop)
+
+
+def _start_loops(socketio: SocketIO, relay: Relay, feed: VolatilityFeed, stop: threading.Event) -> None:
+    """Start the loops of the hub. The alert notifier runs in that of the relay."""
     for name, loop, seconds in (("relay", relay.run, RELAY_ROUND_SECONDS), ("volatility-feed", feed.run, FEED_ROUND_SECONDS)):
         HEARTBEATS.expect(name, seconds)
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
-    return Hub(app, engine, fanouts, relay, stop)
 
 
 def _limits(settings: Settings, max_sessions: int) -> Limits:
@@ -164,6 +177,14 @@ def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[
     fine = relay.connected and not stop.is_set() and not ACCEPTOR.pausing
     body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
     return body, 200 if fine else 503
+
+
+def _http_error(error: HTTPException) -> tuple[dict[str, Any], int, list[tuple[str, str]]] | BaseResponse:
+    """Give the errors of routes outside `/socket.io/` our shape."""
+    if error.code is None or error.code < 400:
+        return error.get_response()
+    body = http_error_body(error.name.lower().replace(" ", "_"), error.description or error.name)
+    return body, error.code, [header for header in error.get_headers() if header[0] != "Content-Type"]
 
 
 def _register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, Fanout]) -> None:

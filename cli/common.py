@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from config.secrets import scrub
 from config.settings import Settings
 from db.bus import BusError
 from db.postgres import StoreError
@@ -71,7 +72,8 @@ def plain_errors() -> Iterator[None]:
     except (running.Unfit, Unfit) as error:
         raise UnfitEnvironment(str(error)) from error
     except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        text = error.explanation if isinstance(error, SourceError) else str(error)
+        raise click.ClickException(scrub(text)) from error
 
 
 def servers(chosen: Settings) -> tuple[str, str]:

@@ -91,7 +91,8 @@ class PriceRooms:
             if (position := since.get(pair)) is None:
                 continue
             # A client in the room has these messages: sending them again would double them.
-            bodies = [] if pair in held else self._log.missed(pair, position["epoch"], position["seq"])
+            in_room = pair in held and self._log.continues(topics.PRICES, pair, position["epoch"])
+            bodies = [] if in_room else self._log.missed(pair, position["epoch"], position["seq"])
             size = sum(map(len, bodies or ()))
             if size > left:
                 bodies, size = None, 0

@@ -12,8 +12,6 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-from gunicorn.workers.gthread import TConn, ThreadWorker
-
 from config.loops import HEARTBEATS, PROCESS_END, keep
 from config.process.acceptor import Acceptor
 from config.process.watchdog import OsThreads, Watchdog
@@ -27,12 +25,13 @@ _ROUND_SECONDS = 5.0  # the longest round of the acceptor; it waits at most one 
 
 
 class GuardedWorker:
-    """Base class before a worker class of gunicorn: its loop and its process end together, with 70.
+    """Base class before the `Worker` of gunicorn: its loop and its process end together, with 70.
 
-    The loop has to call `notify` in each round, to end soon after `alive` is False, and to take
-    connections from `accepted`.
+    The loop `serve` has to call `notify` in each round, to end soon after `alive` is False, and to
+    take connections from `accepted`.
     """
 
+    serve: Callable[[], None]
     alive: bool
     ppid: int
 
@@ -49,9 +48,9 @@ class GuardedWorker:
         self.alive = False
 
     def run(self) -> None:
-        """Run the loop of the worker."""
+        """Run the loop of the worker, until gunicorn stops it."""
         HEARTBEATS.expect("acceptor", _ROUND_SECONDS)
-        keep("acceptor", super().run, lambda: not self.alive or os.getppid() != self.ppid, PROCESS_END)  # type: ignore[misc]
+        keep("acceptor", self.serve, lambda: not self.alive or os.getppid() != self.ppid, PROCESS_END)
         if PROCESS_END.code is not None:
             sys.exit(PROCESS_END.code)
 
@@ -66,37 +65,6 @@ class GuardedWorker:
         The listener must rest while `acceptor.pause_left` is above 0.
         """
         return self.acceptor.accept(listener.accept, listener.accept)
-
-
-class ThreadsUnderGuard(GuardedWorker, ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's thread worker under the guard."""
-
-    def stop_in_order(self) -> None:
-        """Stop as after SIGTERM."""
-        self.handle_exit(0, None)
-
-    def get_thread_pool(self) -> Executor:
-        """Return the threads that answer requests."""
-        return KeptThreads(self.cfg.threads, lambda: not self.alive)
-
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Accept connections, unless the acceptor pauses; the loop repeats the call."""
-        super().set_accept_enabled(enabled and not self.acceptor.pause_left)
-
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait for events, at most until the end of a pause."""
-        super().wait_for_and_dispatch_events(timeout=min(timeout, self.acceptor.pause_left or timeout))
-
-    def accept(self, listener: Any) -> None:
-        """Accept one connection and pass it to a thread."""
-        connection = self.accepted(listener)
-        if connection is None:
-            self.set_accept_enabled(not self.acceptor.pause_left)
-            return
-        sock, address = connection
-        self.nr_conns += 1
-        sock.setblocking(True)
-        self.enqueue_req(TConn(self.cfg, sock, address, listener.getsockname()))
 
 
 class KeptThreads(Executor):

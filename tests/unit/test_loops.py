@@ -41,7 +41,7 @@ class Start(NamedTuple):
 
 
 TABLE: dict[str, Start] = {
-    "api/websocket_server.py:create_hub": Start("hub", ("relay", "volatility-feed")),  # the alert notifier runs in the relay
+    "api/websocket_server.py:_start_loops": Start("hub", ("relay", "volatility-feed")),  # the alert notifier runs in the relay
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
@@ -53,7 +53,9 @@ TABLE: dict[str, Start] = {
     "jobs/runtime/threads.py:LongLivedThread": Start("jobs", ends="the class itself, see `run`"),
     "jobs/runtime/threads.py:run": Start("jobs", ends="the guard of every `LongLivedThread`"),
     "jobs/runtime/election.py:_lead": Start("jobs", ("jobs",)),
-    "jobs/scheduler.py:_thread": Start("jobs", (*(job.id for job in scheduler.JOBS if isinstance(job, Service)), "scheduler"), "catch-up"),
+    "jobs/scheduler.py:_thread": Start(
+        "jobs", (*(job.id for job in scheduler.JOBS if isinstance(job, Service)), "scheduler", "clock-steps"), "catch-up"
+    ),
     "jobs/scheduler.py:main": Start("jobs", ("election",)),
     "jobs/services.py:fill_gaps": Start("jobs", ("gaps-oanda", "gaps-binance")),
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
@@ -258,7 +260,7 @@ def test_acceptor_of_rest_that_ends_ends_its_worker(
 ) -> None:
     class Base:
         alive, ppid = True, os.getppid()
-        run = staticmethod(broken)
+        serve = staticmethod(broken)
 
     class Worker(rest_loops.GuardedWorker, Base):
         pass

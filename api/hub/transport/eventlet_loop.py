@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import eventlet
 import eventlet.event
@@ -28,6 +27,7 @@ from api.hub.transport.host import Limits
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
 from api.hub.transport.socketio_server import SocketServer
+from api.hub.transport.web.errors import JsonErrors
 from api.orjson_provider import Json
 from config.loops import HEARTBEATS, PROCESS_END, keep
 
@@ -163,7 +163,7 @@ def detach(environ: dict[str, Any]) -> socket.socket:
     return sock
 
 
-class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
+class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     """eventlet's HTTP connection, with a socket that the server of a request may take over."""
 
     detached = False
@@ -253,37 +253,15 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
             raise ConnectionRefusedError(body["code"], body) from None
 
 
-def make_socketio(
-    app: Flask, manager: ClientManager, limits: Limits, *, cors_origins: tuple[str, ...] = (), gap_notice: GapNotice = gap_notice
-) -> SocketIO:
-    """Return the Socket.IO server.
-
-    It handles the events of one client in order. `cors_origins` are further origins.
-    """
+def make_socketio(app: Flask, manager: ClientManager, limits: Limits, *, gap_notice: GapNotice = gap_notice) -> SocketIO:
+    """Return the Socket.IO server, which handles the events of one client in order."""
     return HubSocketIO(
         app,
         client_manager=manager,
         json=Json,
         limits=limits,
         gap_notice=gap_notice,
-        cors_allowed_origins=allowed_origin(cors_origins),
     )
-
-
-def allowed_origin(extra: tuple[str, ...]) -> Callable[[str | None, dict[str, Any]], bool]:
-    """Return the check of the Origin header.
-
-    It allows pages of the hub's host (any port), of this machine, and of `extra` (`*`: all pages).
-    Without the check, every web page that a user visits could read the hub in the user's network.
-    """
-
-    def allowed(origin: str | None, environ: dict[str, Any]) -> bool:
-        if not origin or "*" in extra or origin in extra:
-            return True
-        host = urlsplit(origin).hostname
-        return host in ("localhost", "127.0.0.1", "::1") or host == urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
-
-    return allowed
 
 
 def wait_for_socket(fd: int, for_writing: bool, timeout: float | None) -> None:
