@@ -22,6 +22,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from api.access.hosts import Hosts, Origins
 from api.access.model import Authenticator, OpenAuthenticator
+from api.access.peers import Peers
 from api.errors import ErrorCode, error_body, http_error_body
 from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.requests import AlertRequests
@@ -37,6 +38,9 @@ from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
 from api.hub.transport.http_requests import Refused
+from api.hub.transport.limits.bucket import Bucket
+from api.hub.transport.outbox import Outbox
+from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
@@ -63,9 +67,9 @@ _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavail
 class Hub:
     """The running hub: a WSGI application with an orderly shutdown."""
 
-    protocol = Protocol  # the class with which the HTTP server must read the hub's connections
-
     def __init__(self, app: Application, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
+        # the class with which the HTTP server must read the hub's connections
+        self.protocol = Protocol.with_places(engine.places)
         self._app = app
         self._engine = engine
         self._fanouts = fanouts
@@ -111,8 +115,10 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     instruments, sessions = _reference_data(store, stop)
     app = Flask(__name__, static_folder=None)
     # `events` is made below: no client connects before this function returns.
-    manager = ClientManager(lambda client, namespace: events.connected(client, socketio.server.session_of(client, namespace).outbox))
-    socketio = make_socketio(app, manager, _limits(settings, room.sessions))
+    manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
+    peers = Peers(settings.trusted_proxies)
+    limits = replace(_limits(settings), max_unjoined=room.sessions - room.clients)
+    socketio = make_socketio(app, manager, limits, peers=peers)
     engine: EngineServer = socketio.server.eio
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
     topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
@@ -131,6 +137,7 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),
         stats=Stats(relay, engine, sessions, clock),
+        peers=peers,
     )
     _register_handlers(socketio, events, fanouts)
     app.register_error_handler(HTTPException, _http_error)
@@ -148,15 +155,24 @@ def _start_loops(socketio: SocketIO, relay: Relay, feed: VolatilityFeed, stop: t
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
 
 
-def _limits(settings: Settings, max_sessions: int) -> Limits:
+def _path_of(session: Session) -> tuple[Outbox, Bucket]:
+    """Return the way to a client, and the tokens of the way back."""
+    return session.outbox, session.bucket
+
+
+def _limits(settings: Settings) -> Limits:
     """Return the limits of the transport.
 
     A refused client needs a session too, for its refusal.
     """
+    rate = settings.rate_events
     return Limits(
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
-        max_sessions=max_sessions,
+        max_connections_per_address=settings.rate_connections_per_ip,
+        connect_seconds=settings.auth_join_seconds,
+        events_per_second=rate.per_second,
+        events_at_once=4.0 * rate.count,
         outbox_bytes=settings.outbox_limit_bytes,
         blocked_seconds=settings.outbox_timeout,
     )

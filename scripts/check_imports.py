@@ -40,7 +40,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "flask_socketio, socketio, engineio": ("api/websocket_server.py", "api/hub/transport/"),
     "marshmallow": ("config/fields.py", "config/settings.py", "api/"),
     "apispec": ("api/asyncapi.py",),
-    "eventlet": ("api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
+    "eventlet": ("api/hub/transport/eventlet_http.py", "api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
     "click, rich": ("cli/", "manage.py"),
     "ops.startup": ("cli/", "jobs/scheduler.py", "jobs/health.py", "wsgi.py"),
     "api.rest": ("api/app.py", "api/rest/"),
@@ -50,6 +50,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 PURE = (
     "api/hub/transport/wire.py",
     "api/hub/transport/outbox.py",
+    "api/hub/transport/limits/bucket.py",
     "api/hub/channels.py",
     "api/hub/fanout.py",
     "api/hub/messages.py",

@@ -6,7 +6,6 @@ Each answer is an event and, if the client requests one, an ack with the same bo
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -15,16 +14,18 @@ import orjson
 from marshmallow import Schema
 
 from api.access.model import OBSERVE, OPEN, READ, Access, Authenticator, Handshake
+from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body
 from api.hub.alerts.requests import AlertRequests
 from api.hub.candle_rooms import CandleRooms
 from api.hub.channels import CHANNELS
-from api.hub.clients import EVENTS_PER_SECOND, Client
+from api.hub.clients import Client
 from api.hub.fanout import Fanout, granted
 from api.hub.price_rooms import PriceRooms
 from api.hub.schemas import answers, requests
 from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.topic_log import TopicLog
+from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from db import topics
 
@@ -61,6 +62,7 @@ class Events:
         ping_timeout: int,
         timestamp: Callable[[], str],
         stats: Callable[[], dict[str, Any]],
+        peers: Peers | None = None,
     ) -> None:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
@@ -72,8 +74,9 @@ class Events:
         self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
         self._timestamp = timestamp
         self._stats = stats
-        # sid -> (namespace, rights), from the decision until the CONNECT packet is sent
-        self._admitted: dict[str, tuple[str, Access]] = {}
+        self._peers = peers or Peers()
+        # sid -> (namespace, rights, owner), from the decision until the CONNECT packet is sent
+        self._admitted: dict[str, tuple[str, Access, str]] = {}
         self._clients: dict[str, Client] = {}  # sid -> client
         self.total_connections = 0
 
@@ -84,15 +87,16 @@ class Events:
         if len(self._clients) >= self._max_clients:
             message = f"The server holds its {self._max_clients} clients; try again later."
             raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients})
-        self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake)
+        owner = "" if self._peers.exempt(handshake.address) else handshake.address
+        self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake), owner
 
-    def connected(self, sid: str, box: Outbox) -> None:
+    def connected(self, sid: str, box: Outbox, bucket: Bucket) -> None:
         """Add an admitted client, whose CONNECT packet is in its outbox.
 
         Clients of the main namespace receive `connection_established`.
         """
-        namespace, access = self._admitted.pop(sid)
-        client = self._clients[sid] = Client(sid, self._fanouts[namespace], access, time.monotonic())
+        namespace, access, owner = self._admitted.pop(sid)
+        client = self._clients[sid] = Client(sid, self._fanouts[namespace], access, bucket, owner)
         client.fanout.add(sid, box)
         self.total_connections += 1
         if namespace == MAIN:
@@ -131,8 +135,7 @@ class Events:
 
     def _row(self, client: Client, event: str) -> ClientEvent:
         """Return the row of an event that the client may send now. Raises `Refusal`."""
-        if not client.take_token(time.monotonic()):
-            raise Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {EVENTS_PER_SECOND:.0f} events per second.")
+        _charge(client)
         row = CLIENT_EVENTS.get((client.fanout.namespace, event))
         if row is None:
             names = [name for namespace, name in CLIENT_EVENTS if namespace == client.fanout.namespace]
@@ -221,7 +224,7 @@ class Events:
     def set_alert(self, client: Client, asked: dict[str, Any]) -> Answer:
         """Add an alert of the client."""
         self._prices.check(asked["instrument"], client.access)
-        return Answer({**self._alerts.set(client.id, asked), "timestamp": self._timestamp()})
+        return Answer({**self._alerts.set(client.id, asked, client.owner), "timestamp": self._timestamp()})
 
     def list_alerts(self, client: Client, _: dict[str, Any]) -> Answer:
         """Return the alerts of the client that have not been deleted."""
@@ -236,6 +239,14 @@ class Events:
         held, candles = self._prices.held(client.id), self._candles.held(client.id)
         body = {"pairs": held, "pair_count": len(held)}
         return {**body, "candles": candles} if candles or asked.get("candles") else body
+
+
+def _charge(client: Client, extra: int = 0) -> None:
+    """Take the tokens of an event beyond the one of its packet. Raises `Refusal`."""
+    bucket = client.bucket
+    if not bucket.paid or (extra and not bucket.take(extra)):
+        details = {"retry_after": bucket.retry_after(extra or 1)}
+        raise Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {bucket.per_second:g} events per second.", details)
 
 
 def _reply(client: Client, event: str, body: dict[str, Any] | bytes) -> bytes:

@@ -12,6 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
+from config.gunicorn.rest_worker import RestWorker
 from config.loops import HEARTBEATS, PROCESS_END, keep
 from config.process.acceptor import Acceptor
 from config.process.watchdog import OsThreads, Watchdog
@@ -25,23 +26,27 @@ _ROUND_SECONDS = 5.0  # the longest round of the acceptor; it waits at most one 
 
 
 class GuardedWorker:
-    """Base class before the `Worker` of gunicorn: its loop and its process end together, with 70.
+    """Base class before a worker class of gunicorn: its loop and its process end together, with 70.
 
-    The loop `serve` has to call `notify` in each round, to end soon after `alive` is False, and to
+    The loop `run` has to call `notify` in each round, to end soon after `alive` is False, and to
     take connections from `accepted`.
     """
 
-    serve: Callable[[], None]
     alive: bool
     ppid: int
+    cfg: Any
 
     def init_process(self) -> None:
         """Start the watchdog, then the worker."""
-        self.acceptor = Acceptor()
+        self._acceptor = Acceptor()
         threads = OsThreads()
         PROCESS_END.in_order(self.stop_in_order, threads.start_deadline)
         Watchdog(threads).start()
         super().init_process()  # type: ignore[misc]
+
+    def make_threads(self) -> Executor:
+        """Return the threads that make answers."""
+        return KeptThreads(self.cfg.threads, lambda: not self.alive)
 
     def stop_in_order(self) -> None:
         """Let the loop finish the current requests and return."""
@@ -50,7 +55,7 @@ class GuardedWorker:
     def run(self) -> None:
         """Run the loop of the worker, until gunicorn stops it."""
         HEARTBEATS.expect("acceptor", _ROUND_SECONDS)
-        keep("acceptor", self.serve, lambda: not self.alive or os.getppid() != self.ppid, PROCESS_END)
+        keep("acceptor", super().run, lambda: not self.alive or os.getppid() != self.ppid, PROCESS_END)  # type: ignore[misc]
         if PROCESS_END.code is not None:
             sys.exit(PROCESS_END.code)
 
@@ -60,11 +65,16 @@ class GuardedWorker:
         super().notify()  # type: ignore[misc]
 
     def accepted(self, listener: Any) -> Any:
-        """Return the next (socket, address) of a non-blocking listener, or None.
+        """Return the next (socket, address) of a non-blocking listener, None if there is none."""
+        return self._acceptor.accept(listener.accept, listener.accept)
 
-        The listener must rest while `acceptor.pause_left` is above 0.
-        """
-        return self.acceptor.accept(listener.accept, listener.accept)
+    def pause_left(self) -> float:
+        """Return the seconds for which no connection may be accepted."""
+        return self._acceptor.pause_left
+
+
+class GuardedRestWorker(GuardedWorker, RestWorker):
+    """The worker of REST under the guard."""
 
 
 class KeptThreads(Executor):

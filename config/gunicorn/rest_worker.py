@@ -14,12 +14,12 @@ import resource
 import selectors
 import socket
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from gunicorn.workers.base import Worker
 
-from config.gunicorn.acceptor import GuardedWorker, KeptThreads
 from config.gunicorn.answers import Outcome, answer
 from config.gunicorn.connection import SECONDS, Connection, State
 from config.gunicorn.http_errors import RefusedRequest
@@ -35,7 +35,7 @@ _ACCEPTS_PER_TURN = 64
 _CLOSED_FIRST = {State.CLOSING: 0, State.IDLE: 1, State.HEAD: 2, State.BODY: 2, State.SENDING: 3}
 
 
-class RestWorker(GuardedWorker, Worker):  # type: ignore[misc]  # gunicorn has no types
+class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
     """Serves until gunicorn stops it; then finishes the answers in progress and ends."""
 
     seconds = SECONDS
@@ -44,7 +44,7 @@ class RestWorker(GuardedWorker, Worker):  # type: ignore[misc]  # gunicorn has n
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_connections = max(1, min(self.cfg.worker_connections, soft - RESERVED_DESCRIPTORS))
         self._selector = selectors.DefaultSelector()
-        self._threads = KeptThreads(self.cfg.threads, lambda: not self.alive)
+        self._threads = self.make_threads()
         self._finished: SimpleQueue[tuple[Connection, Outcome]] = SimpleQueue()
         self._connections: set[Connection] = set()
         self._refused = Throttle(monotonic=time.monotonic)
@@ -52,13 +52,29 @@ class RestWorker(GuardedWorker, Worker):  # type: ignore[misc]  # gunicorn has n
         self._listening = False
         super().init_process()
 
-    def serve(self) -> None:
+    def make_threads(self) -> Executor:
+        """Return the threads that make answers."""
+        return ThreadPoolExecutor(self.cfg.threads, "answers")
+
+    def accepted(self, listener: socket.socket) -> Any:
+        """Return the next (socket, address) of a non-blocking listener, None if there is none."""
+        try:
+            return listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return None
+
+    def pause_left(self) -> float:
+        """Return the seconds for which no connection may be accepted."""
+        return 0.0
+
+    def run(self) -> None:
         for listener in self.sockets:
             listener.setblocking(False)
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
         while self.alive and os.getppid() == self.ppid:
             self.notify()
-            self._turn(_TURN_SECONDS)
+            self._listen(not self.pause_left())
+            self._turn(min(_TURN_SECONDS, self.pause_left() or _TURN_SECONDS))
         self._stop()
 
     def _stop(self) -> None:
@@ -78,9 +94,7 @@ class RestWorker(GuardedWorker, Worker):  # type: ignore[misc]  # gunicorn has n
 
     def _turn(self, seconds: float) -> None:
         """Serve the ready sockets and the finished answers; wait for them at most that long."""
-        pause = self.acceptor.pause_left
-        self._listen(self.alive and not pause)
-        for key, _ in self._selector.select(min(seconds, pause or seconds)):
+        for key, _ in self._selector.select(seconds):
             if key.data is not None:
                 self._advance(key.data)
             elif key.fd == self.PIPE[0]:
@@ -98,23 +112,22 @@ class RestWorker(GuardedWorker, Worker):  # type: ignore[misc]  # gunicorn has n
 
     # connections
 
-    def _listen(self, enabled: bool) -> None:
-        """Take connections, or let them wait."""
-        if enabled == self._listening:
-            return
-        self._listening = enabled
-        for listener in self.sockets:
-            if enabled:
-                self._selector.register(listener, selectors.EVENT_READ)
-            else:
-                self._selector.unregister(listener)
+    def _listen(self, on: bool) -> None:
+        """Watch the listeners, or let them rest."""
+        if on != self._listening:
+            for listener in self.sockets:
+                if on:
+                    self._selector.register(listener, selectors.EVENT_READ)
+                else:
+                    self._selector.unregister(listener)
+            self._listening = on
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
-            accepted = self.accepted(listener)
-            if accepted is None:
+            found = self.accepted(listener)
+            if found is None:
                 return
-            sock, client = accepted
+            sock, client = found
             if len(self._connections) >= self._max_connections and not self._make_room():
                 sock.close()
                 continue

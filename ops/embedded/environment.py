@@ -9,7 +9,6 @@ import tempfile
 from pathlib import Path
 
 from ops.embedded.server import ENV
-from ops.embedded.unprivileged import account_for
 from ops.supervisor import Unfit
 
 FREE_BYTES = 256 * 1024 * 1024  # for a new database, its log and the append-only file
@@ -26,10 +25,9 @@ def check(hub_dir: Path, *, postgres: bool = True) -> None:
     check_writable(hub_dir)
     check_space(hub_dir)
     check_locale(ENV["LC_ALL"])
-    data = hub_dir / "postgres"
-    if postgres and not (data / "PG_VERSION").is_file():
-        account = account_for(data)
-        check_identity(account.uid if account else os.geteuid(), hub_dir)
+    # Started by root, `initdb` runs as an account of the user database (see `unprivileged`).
+    if postgres and os.geteuid() != 0 and not (hub_dir / "postgres" / "PG_VERSION").is_file():
+        check_identity(os.geteuid(), hub_dir)
 
 
 def check_identity(uid: int, hub_dir: Path) -> None:

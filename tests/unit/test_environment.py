@@ -33,10 +33,7 @@ def test_user_without_an_entry_gets_the_line_to_add(tmp_path: Path) -> None:
 
 
 def test_existing_data_need_no_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_entry(uid: int) -> Any:
-        raise KeyError(uid)
-
-    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    monkeypatch.setattr(os, "geteuid", lambda: UID)
     with pytest.raises(Unfit, match="has no entry"):
         check(tmp_path)
     check(tmp_path, postgres=False)

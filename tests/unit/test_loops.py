@@ -45,6 +45,7 @@ TABLE: dict[str, Start] = {
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
+    "config/gunicorn/rest_worker.py:make_threads": Start("rest", ends="`GuardedWorker` replaces these threads"),
     "config/gunicorn/acceptor.py:run": Start("rest", ("acceptor",)),
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
     "api/rest/probe.py:ask": Start("rest", ("probe-database", "probe-redis")),
@@ -260,7 +261,7 @@ def test_acceptor_of_rest_that_ends_ends_its_worker(
 ) -> None:
     class Base:
         alive, ppid = True, os.getppid()
-        serve = staticmethod(broken)
+        run = staticmethod(broken)
 
     class Worker(rest_loops.GuardedWorker, Base):
         pass

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from api.hub.transport.host import Limits
 from api.hub.transport.websocket import WebSocket
 from tests.conformance.websocket_client import CLOSE, PING, TEXT, frame
 
@@ -35,6 +36,12 @@ class _Loop:
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         pass
 
+    def pause(self, seconds: float = 0.0) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
 
 class _Peer:
     """Takes no message: all arrive after the Close."""
@@ -59,7 +66,7 @@ def closing() -> Iterator[tuple[_Loop, socket.socket]]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        WebSocket(ours, loop, _Peer(), 1000).close()
+        WebSocket(ours, loop, cast(Any, _Peer()), Limits(ping_interval=1, ping_timeout=1), set()).close()
         yield loop, theirs
 
 

@@ -14,27 +14,26 @@ from typing import Any
 
 import eventlet
 import eventlet.event
-import eventlet.wsgi
 import socketio
 from eventlet import hubs
 from eventlet.hubs.hub import READ, WRITE
-from eventlet.patcher import original
 from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO, _SocketIOMiddleware  # noqa: A004 - Socket.IO's own name for it
 
+from api.access.peers import Peers
 from api.errors import Refusal, error_body
+from api.hub.transport.eventlet_http import Protocol as Protocol
+from api.hub.transport.eventlet_http import detach as detach
 from api.hub.transport.host import Limits
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
 from api.hub.transport.socketio_server import SocketServer
-from api.hub.transport.web.errors import JsonErrors
 from api.orjson_provider import Json
 from config.loops import HEARTBEATS, PROCESS_END, keep
 
 log = logging.getLogger(__name__)
 
 CLOCK_ROUND_SECONDS = 1.0  # the longest time of one call of the clock
-_real_socket = original("socket").socket  # not eventlet's green one
 
 
 class Watch:
@@ -43,13 +42,28 @@ class Watch:
     Callbacks run in the loop itself: a connection needs no greenlet.
     """
 
-    __slots__ = ("_reading", "_sock", "_writable", "_writing")
+    __slots__ = ("_readable", "_reading", "_sock", "_writable", "_writing")
 
     def __init__(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         self._sock: socket.socket | None = sock
+        self._readable = readable
         self._writable = writable
         self._writing: Any = None
-        self._reading: Any = hubs.get_hub().add(READ, sock.fileno(), lambda _: readable(), lambda _: None, lambda: None)
+        self._reading: Any = None
+        self.resume()
+
+    def pause(self) -> None:
+        if self._reading is not None:
+            hubs.get_hub().remove(self._reading)
+            self._reading = None
+
+    def resume(self) -> None:
+        if self._reading is None and self._sock is not None:
+            self._reading = hubs.get_hub().add(READ, self._sock.fileno(), self._on_readable, lambda _: None, lambda: None)
+
+    def _on_readable(self, _: int) -> None:
+        if self._reading is not None:
+            self._readable()
 
     def want_write(self) -> None:
         if self._writing is None and self._sock is not None:
@@ -68,7 +82,7 @@ class Watch:
         for listener in (self._reading, self._writing):
             if listener is not None:
                 hub.remove(listener)
-        self._writing = None
+        self._reading = self._writing = None
         self._sock.close()
         self._sock = None
 
@@ -86,6 +100,9 @@ class Eventlet:
         # It lasts as long as the process.
         HEARTBEATS.expect("clock", seconds + CLOCK_ROUND_SECONDS)
         eventlet.spawn(keep, "clock", partial(_run_clock, seconds, function), lambda: PROCESS_END.begun, PROCESS_END)
+
+    def pause(self, seconds: float) -> None:
+        eventlet.sleep(seconds)
 
 
 def _guarded(function: Callable[[], None]) -> None:
@@ -157,55 +174,6 @@ def wait_for_poll(session: Session, environ: dict[str, Any]) -> bool:
         stop_listening()
 
 
-def detach(environ: dict[str, Any]) -> socket.socket:
-    """Return the socket of a request, non-blocking and taken away from the HTTP server."""
-    sock: socket.socket = environ["tickwire.detach"]()
-    return sock
-
-
-class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
-    """eventlet's HTTP connection, with a socket that the server of a request may take over."""
-
-    detached = False
-
-    def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
-        environ["tickwire.detach"] = self.detach
-        return environ
-
-    def detach(self) -> socket.socket:
-        """Return the socket of the connection, non-blocking and ours alone.
-
-        The request must send no answer.
-        """
-        self.detached = True
-        eventlet.wsgi.WSGI_LOCAL.already_handled = True
-        sock = self.connection
-        # The descriptor itself: a duplicate would need a further one, and there may be none.
-        ours = _real_socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
-        ours.setblocking(False)
-        # After the request, the server shuts down and closes the socket that it finds here.
-        self.conn_state[1] = _Detached()
-        return ours  # type: ignore[no-any-return]
-
-    def finish(self) -> None:
-        if self.detached:
-            self.rfile.close()
-            self.wfile.close()  # it is empty
-        else:
-            super().finish()
-
-
-class _Detached:
-    """Replaces a detached socket in eventlet's connection."""
-
-    def shutdown(self, how: int) -> None:
-        """Do nothing: the socket is detached."""
-
-    def close(self) -> None:
-        """Do nothing: the socket is detached."""
-
-
 class ClientManager(socketio.Manager):  # type: ignore[misc]
     """Calls `on_connected(sid, namespace)` right after the CONNECT packet was sent.
 
@@ -253,14 +221,26 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
             raise ConnectionRefusedError(body["code"], body) from None
 
 
-def make_socketio(app: Flask, manager: ClientManager, limits: Limits, *, gap_notice: GapNotice = gap_notice) -> SocketIO:
-    """Return the Socket.IO server, which handles the events of one client in order."""
+def make_socketio(
+    app: Flask,
+    manager: ClientManager,
+    limits: Limits,
+    *,
+    gap_notice: GapNotice = gap_notice,
+    peers: Peers | None = None,
+) -> SocketIO:
+    """Return the Socket.IO server.
+
+    It handles the events of one client in order. `peers` finds
+    the address of a client.
+    """
     return HubSocketIO(
         app,
         client_manager=manager,
         json=Json,
         limits=limits,
         gap_notice=gap_notice,
+        peers=peers,
     )
 
 
