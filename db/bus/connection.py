@@ -6,8 +6,10 @@ the answers that any of its settings could produce.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +27,12 @@ ScriptCall = tuple[Sequence[str], Sequence[str | bytes | int]]
 def lua(name: str) -> str:
     """The text of the script `NAME.lua` in this folder."""
     return (Path(__file__).parent / f"{name}.lua").read_text()
+
+
+@cache
+def _sha(script: str) -> str:
+    """The name under which Redis keeps a loaded script."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 class Connection:
@@ -74,7 +82,7 @@ class Connection:
         """Run one script once per call, in one round trip; load it first if Redis lacks it."""
         if not calls:
             return []
-        sha = self._redis.register_script(script).sha
+        sha = _sha(script)
         with translated():
             try:
                 return self._run_loaded(sha, calls)

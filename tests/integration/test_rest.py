@@ -47,7 +47,7 @@ def test_front_page_is_json_or_html_according_to_accept(client: FlaskClient) -> 
     for accept in ("text/html,application/xhtml+xml,*/*;q=0.8", "*/*"):
         page = client.get("/", headers={"Accept": accept})
         assert page.mimetype == "text/html"
-        for link in ("/docs", "/redoc", "/health"):
+        for link in ("docs", "redoc", "health"):  # relative: a proxy may add a path
             assert f'href="{link}"' in page.text
 
 

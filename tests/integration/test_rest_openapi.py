@@ -184,7 +184,8 @@ def test_pages_load_nothing_from_another_host(client: FlaskClient, path: str) ->
     page = client.get(path)
     assert page.mimetype == "text/html"
     assert "//" not in page.text.replace("<!doctype html>", "")
-    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    policy = page.headers["Content-Security-Policy"].split("; ")
+    assert {"default-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} <= set(policy)
     for own in re.findall(r'(?:src|href|spec-url)="([^"]+)"', page.text):
         assert client.get(own).status_code == 200, own
 
