@@ -30,6 +30,7 @@ from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
+from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
 from api.hub.relay import Relay
 from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
@@ -53,6 +54,7 @@ from db.instruments import all_instruments
 from db.postgres import Store, StoreError, cooperate
 from db.sessions import MarketSession, all_sessions
 from db.timestamps import format_time
+from health.timing import DEFAULT, Timing
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +69,22 @@ _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavail
 class Hub:
     """The running hub: a WSGI application with an orderly shutdown."""
 
-    def __init__(self, app: Application, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        app: Application,
+        engine: EngineServer,
+        fanouts: Mapping[str, Fanout],
+        relay: Relay,
+        report: HubReport,
+        stop: threading.Event,
+    ) -> None:
         # the class with which the HTTP server must read the hub's connections
         self.protocol = Protocol.with_places(engine.places)
         self._app = app
         self._engine = engine
         self._fanouts = fanouts
         self._relay = relay
+        self._report = report
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -99,14 +110,23 @@ class Hub:
             body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)
             fanout.emit(client, "error", orjson.dumps(body))
         deadline = time.monotonic() + FLUSH_SECONDS
+        self._report.drain()
         while self._engine.waiting_bytes() and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
         self._engine.close_all()
         while self._engine.closing and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
+        self._report.close()
 
 
-def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], authenticator: Authenticator = _OPEN) -> Hub:
+def create_hub(
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    clock: Callable[[], datetime],
+    authenticator: Authenticator = _OPEN,
+    timing: Timing = DEFAULT,
+) -> Hub:
     """Build and start the hub; waits until PostgreSQL has returned the reference data."""
     cooperate(wait_for_socket)
     room = make_room(settings.websocket_max_clients)
@@ -124,7 +144,9 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
-    relay = Relay(bus, topic_log, fanouts, known, {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]})
+    report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
+    listeners = {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]}
+    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received)
     events = Events(
         fanouts,
         topic_log,
@@ -143,14 +165,18 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
-    _start_loops(socketio, relay, feed, stop)
+    _start_loops(socketio, relay, feed, report, stop)
     door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
-    return Hub(door, engine, fanouts, relay, stop)
+    return Hub(door, engine, fanouts, relay, report, stop)
 
 
-def _start_loops(socketio: SocketIO, relay: Relay, feed: VolatilityFeed, stop: threading.Event) -> None:
+def _start_loops(socketio: SocketIO, relay: Relay, feed: VolatilityFeed, report: HubReport, stop: threading.Event) -> None:
     """Start the loops of the hub. The alert notifier runs in that of the relay."""
-    for name, loop, seconds in (("relay", relay.run, RELAY_ROUND_SECONDS), ("volatility-feed", feed.run, FEED_ROUND_SECONDS)):
+    for name, loop, seconds in (
+        ("relay", relay.run, RELAY_ROUND_SECONDS),
+        ("volatility-feed", feed.run, FEED_ROUND_SECONDS),
+        ("report", report.run, REPORT_ROUND_SECONDS),
+    ):
         HEARTBEATS.expect(name, seconds)
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
 
@@ -190,7 +216,7 @@ def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decim
 
 def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[dict[str, Any], int]:
     """For load balancers: 200 if the hub can serve new clients, else 503."""
-    fine = relay.connected and not stop.is_set() and not ACCEPTOR.pausing
+    fine = relay.connected and not stop.is_set() and not ACCEPTOR.pausing and not HEARTBEATS.silent()
     body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
     return body, 200 if fine else 503
 

@@ -116,6 +116,7 @@ class Ingest:
         """Make the admitted records of an arrival the pending batch."""
         items = self._source.parse(raw)
         if not items:
+            self._admission.end(0)
             return
         self._admission.begin()
         quotes: list[Tick] = []
@@ -183,6 +184,7 @@ class Ingestion:
 
     `link_changed` is called with the name of a source when it connects or disconnects, in that
     source's thread. `thread_failed` is called with the name of a thread that ended unexpectedly.
+    `reported` is called when the state of a source has changed.
     """
 
     def __init__(
@@ -196,6 +198,7 @@ class Ingestion:
         max_ahead_seconds: int = MAX_AHEAD_SECONDS,
         link_changed: Callable[[str], None] = lambda name: None,
         thread_failed: Callable[[str], None] = lambda name: None,
+        reported: Callable[[], None] = lambda: None,
     ) -> None:
         self._stop = threading.Event()
         self._changed = threading.Event()
@@ -218,7 +221,7 @@ class Ingestion:
             )
             for run, status in zip(runs, self.statuses, strict=True)
         ]
-        reporter = Reporter(bus, self.statuses, self._changed)
+        reporter = Reporter(bus, self.statuses, self._changed, reported)
         self._threads.append(
             LongLivedThread(
                 reporter.run, name="ingest-reporter", stop=self._stop, on_failure=thread_failed, round_seconds=_REPORT_ROUND_SECONDS

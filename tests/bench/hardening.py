@@ -9,12 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import floods
+from tests.bench import floods, slow_rest
 from tests.bench.bars import Measured, Part, verdicts
 from tests.bench.fanout import Ground
 
 PARTS: dict[str, Part] = {
     "floods": floods.PART,
+    "slow": slow_rest.SLOW,
+    "malformed": slow_rest.MALFORMED,
 }
 
 

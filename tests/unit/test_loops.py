@@ -25,7 +25,7 @@ from jobs.runtime.context import JobContext, Service
 from tests.conftest import until
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("config", "ops", "db", "jobs", "api", "cli")
+FOLDERS = ("config", "ops", "db", "health", "jobs", "api", "cli")
 STARTS = {
     *("Thread", "LongLivedThread", "Timer", "ThreadPoolExecutor", "ProcessPoolExecutor", "BackgroundScheduler", "start_new_thread"),
     *("spawn_n", "spawn_after", "start_background_task", "keep", "GreenPool", "tpool"),
@@ -41,14 +41,16 @@ class Start(NamedTuple):
 
 
 TABLE: dict[str, Start] = {
-    "api/websocket_server.py:_start_loops": Start("hub", ("relay", "volatility-feed")),  # the alert notifier runs in the relay
+    "api/websocket_server.py:_start_loops": Start("hub", ("relay", "volatility-feed", "report")),  # the alert notifier runs in the relay
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
     "config/gunicorn/rest_worker.py:make_threads": Start("rest", ends="`GuardedWorker` replaces these threads"),
     "config/gunicorn/acceptor.py:run": Start("rest", ("acceptor",)),
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
-    "api/rest/probe.py:ask": Start("rest", ("probe-database", "probe-redis")),
+    "api/rest/monitor.py:start": Start("rest", ("watch",)),
+    "health/probe.py:ask": Start("all", ends="one check of one part"),
+    "ops/status.py:hub_answers": Start("status", ends="the requests of one command"),
     "config/process/watchdog.py:OsThreads": Start("all", ends="the class itself, see `start`"),
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),
     "jobs/runtime/threads.py:LongLivedThread": Start("jobs", ends="the class itself, see `run`"),
@@ -57,7 +59,7 @@ TABLE: dict[str, Start] = {
     "jobs/scheduler.py:_thread": Start(
         "jobs", (*(job.id for job in scheduler.JOBS if isinstance(job, Service)), "scheduler", "clock-steps"), "catch-up"
     ),
-    "jobs/scheduler.py:main": Start("jobs", ("election",)),
+    "jobs/scheduler.py:main": Start("jobs", ("election", "report")),
     "jobs/services.py:fill_gaps": Start("jobs", ("gaps-oanda", "gaps-binance")),
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
     "jobs/feeds/http_lines.py:__init__": Start("jobs", ends="with the connection that it closes"),
