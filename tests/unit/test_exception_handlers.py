@@ -14,6 +14,8 @@ MODULES = [*sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob(
 BROAD = {"Exception", "BaseException"}
 # functions that a loop calls, of a library or of ours: each is the top of one iteration
 CALLED_BY_A_LOOP = {
+    "config/gunicorn/answers.py": {"answer"},
+    "config/loops.py": {"keep"},  # it runs a whole loop
     "api/hub/events.py": {"answer"},
     "config/gunicorn/answers.py": {"answer"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
