@@ -31,13 +31,16 @@ KEY = "tw_ab12cd34_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 
 @contextmanager
 def echo() -> Iterator[str]:
-    """Refuse every request, with its headers and path in the body; yield the address."""
+    """Refuse every request, with its headers and path in the body; yield the address.
+
+    The jobs have no JWT_SECRET, so that no server can return it.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            text = f"{BODY} {self.headers['Authorization']} {self.path} {KEY} {SECRETS['JWT_SECRET']}"
+            text = f"{BODY} {self.headers['Authorization']} {self.path} {KEY}"
             body = json.dumps({"errorMessage": text, "msg": text}).encode()
             self.send_response(401, text)
             self.send_header("Content-Length", str(len(body)))
@@ -87,8 +90,9 @@ def state(system: Up, name: str) -> str | None:
     return sources.get(name, {}).get("state")
 
 
-def passwords(system: Up) -> list[str]:
-    return [(system.hub_dir / f"{name}.password").read_text().strip() for name in ("postgres", "redis")]
+def passwords(system: Up) -> dict[str, str]:
+    """Every password of the servers, by the name of its file."""
+    return {file.stem: file.read_text().strip() for file in system.hub_dir.glob("*.password")}
 
 
 def places(system: Up) -> dict[str, str]:
@@ -103,11 +107,12 @@ def places(system: Up) -> dict[str, str]:
 
 
 def test_secrets_are_in_no_place_that_is_open(system: Up) -> None:
-    run, (database, redis) = system.run, passwords(system)
-    assert database in run["database_url"]
-    assert redis in run["redis_url"]
+    run, found_passwords = system.run, passwords(system)
+    assert set(found_passwords) == {"redis", "postgres", "postgres.owner", "postgres.writer", "postgres.reader"}
+    assert found_passwords["postgres.owner"] in run["database_url"]
+    assert found_passwords["redis"] in run["redis_url"]
     found = places(system)
-    for secret in (*SECRETS.values(), database, redis, KEY):
+    for secret in (*SECRETS.values(), *found_passwords.values(), KEY):
         assert [place for place, text in found.items() if secret in text] == []
     assert "HTTP 401: Unauthorized" in found["GET /health"]
 
