@@ -199,6 +199,14 @@ def quotes_cached(place: Place, quotes: Sequence[Tick]) -> Refused:
         return publish_one_by_one(cache, quotes)
 
 
+def append(place: Place, channel: str, fields: dict[Any, Any], count: int) -> None:
+    """Append an entry and count it in one step: the writer corrects counts that do not fit."""
+    with place.redis.pipeline(transaction=True) as pipe:
+        pipe.xadd(topics.stream_key(channel), fields)
+        pipe.hincrby(topics.count_key(channel), "published", count)
+        pipe.execute()
+
+
 def quotes_on_the_stream(place: Place, quotes: Sequence[Tick]) -> Refused:
     """Entries that did not pass a publisher, as versions without the check left them."""
     with place.writers() as (queue, _):
@@ -213,8 +221,7 @@ def quotes_on_the_stream(place: Place, quotes: Sequence[Tick]) -> Refused:
                 "volume": "",
                 "body": body,
             }
-            place.redis.xadd(topics.stream_key(topics.PRICES), fields)
-            place.redis.hincrby(topics.count_key(topics.PRICES), "published", 1)
+            append(place, topics.PRICES, fields, 1)
     return queue.refused.counts
 
 
@@ -288,8 +295,7 @@ def trades_on_the_stream(place: Place, trades: Sequence[Trade]) -> Refused:
     """An entry that did not pass a publisher, as versions without the check left it."""
     with place.writers() as (_, queue):
         fields: dict[Any, Any] = {"trades": len(trades), "lines": trade_lines(trades)}
-        place.redis.xadd(topics.stream_key(topics.TRADES), fields)
-        place.redis.hincrby(topics.count_key(topics.TRADES), "published", len(trades))
+        append(place, topics.TRADES, fields, len(trades))
     return queue.refused.counts
 
 
