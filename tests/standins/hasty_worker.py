@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from config.gunicorn.acceptor import GuardedRestWorker
 from config.gunicorn.connection import SECONDS, State
-from config.gunicorn.rest_worker import RestWorker
 
 
-class HastyWorker(RestWorker):
+class HastyWorker(GuardedRestWorker):
     """Closes slow connections after 1 s, stalled answers after 5 s."""
 
     seconds = {**{state: seconds / 10 for state, seconds in SECONDS.items()}, State.SENDING: 5.0}  # noqa: RUF012 - a constant
