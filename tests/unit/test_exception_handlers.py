@@ -17,10 +17,9 @@ CALLED_BY_A_LOOP = {
     "config/gunicorn/answers.py": {"answer"},
     "config/loops.py": {"keep"},  # it runs a whole loop
     "api/hub/events.py": {"answer"},
-    "config/gunicorn/answers.py": {"answer"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
     "api/hub/transport/eventlet_loop.py": {"_guarded"},
-    "api/hub/transport/websocket.py": {"_readable"},
+    "api/hub/transport/websocket.py": {"_handle"},
     "health/probe.py": {"_run"},
     "health/reporter.py": {"tick"},
 }
