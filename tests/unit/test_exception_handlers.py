@@ -19,7 +19,7 @@ CALLED_BY_A_LOOP = {
     "api/hub/events.py": {"answer"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
     "api/hub/transport/eventlet_loop.py": {"_guarded"},
-    "api/hub/transport/websocket.py": {"_readable"},
+    "api/hub/transport/websocket.py": {"_handle"},
     "health/probe.py": {"_run"},
     "health/reporter.py": {"tick"},
 }
