@@ -7,7 +7,7 @@ from typing import Any
 
 
 class ErrorCode(StrEnum):
-    """The machine-readable part of an error. Only REST uses `no_data` and `conflict`.
+    """The machine-readable part of an error. Only REST uses `no_data`.
 
     `unauthorized` means that a right is missing; `OpenAuthenticator` grants all rights.
     """
@@ -20,7 +20,6 @@ class ErrorCode(StrEnum):
     SERVER_FULL = "server_full"
     UNAUTHORIZED = "unauthorized"
     FORBIDDEN = "forbidden"
-    CONFLICT = "conflict"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 

@@ -344,8 +344,8 @@ def test_invalid_argument_is_named(empty: FlaskClient, path: str, query: dict[st
     ],
 )
 def test_contradictory_argument_is_named(empty: FlaskClient, path: str, query: dict[str, str], argument: str) -> None:
-    code, details = refusal(empty, path, 409, **query)
-    assert code == "conflict"
+    code, details = refusal(empty, path, 422, **query)
+    assert code == "invalid_payload"
     assert list(details) == [argument]
 
 
@@ -373,4 +373,4 @@ def test_token_of_another_listing_or_filter_is_refused(client: FlaskClient) -> N
     tokens = [get(client, path, **query, limit=1)["next_page_token"] for path, query in asked]
     assert all(tokens)
     for (place, (path, query)), (other, token) in itertools.product(enumerate(asked), enumerate(tokens)):
-        get(client, path, 200 if place == other else 409, **query, limit=1, page_token=token)
+        get(client, path, 200 if place == other else 422, **query, limit=1, page_token=token)

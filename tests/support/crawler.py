@@ -71,4 +71,4 @@ def _documented(document: Any) -> Iterator[str]:
                 yield server["url"].rstrip("/") + path
 
 
-_NEED_DATA = {"/price/latest", "/correlation"}  # 409 without an argument, 404 without a matrix
+_NEED_DATA = {"/price/latest", "/correlation"}  # 422 without an argument, 404 without a matrix

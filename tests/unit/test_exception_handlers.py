@@ -24,6 +24,9 @@ CALLED_BY_A_LOOP = {
     "health/reporter.py": {"tick"},
 }
 
+# Handlers of a formatter: it cannot log, so its record shows the type of the value instead.
+CANNOT_LOG = {"config/log_format.py": 1}
+
 
 def broad_handlers(source: str, called_by_a_loop: Set[str]) -> Iterator[tuple[ast.ExceptHandler, bool]]:
     """Yield each handler that catches everything, and whether its `try` is at the top of a loop."""
@@ -69,8 +72,9 @@ def violations(source: str, called_by_a_loop: Set[str] = frozenset()) -> list[in
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_broad_handler_logs_traceback_in_a_loop_or_raises(module: Path) -> None:
-    called_by_a_loop = CALLED_BY_A_LOOP.get(module.relative_to(ROOT).as_posix(), set())
-    assert violations(module.read_text(), called_by_a_loop) == []
+    name = module.relative_to(ROOT).as_posix()
+    found = violations(module.read_text(), CALLED_BY_A_LOOP.get(name, set()))
+    assert len(found) == CANNOT_LOG.get(name, 0), found
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
 from api.rest.schemas.arguments import PRINTABLE, QuerySchema, SymbolList
-from api.rest.schemas.conflicts import BOTH_GIVEN, NEITHER_GIVEN
 
 
 def about(text: str, **more: Any) -> dict[str, Any]:
@@ -230,9 +229,9 @@ class LatestPriceQuerySchema(QuerySchema):
     @validates_schema
     def _one_of_them(self, data: dict[str, Any], **_: Any) -> None:
         if not data:
-            raise ValidationError(NEITHER_GIVEN, "symbol")
+            raise ValidationError("Missing: use symbol or symbols.", "symbol")
         if len(data) > 1:
-            raise ValidationError(BOTH_GIVEN, "symbols")
+            raise ValidationError("Not together with symbol.", "symbols")
 
 
 class LatestPriceSchema(Schema):

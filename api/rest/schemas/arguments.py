@@ -11,7 +11,6 @@ from marshmallow import Schema, ValidationError, post_load, validate
 from marshmallow.fields import Str
 
 from api.rest.schemas import paging
-from api.rest.schemas.conflicts import NO_SUCH_PAGE
 from db.listing.query import Listing
 from db.timestamps import format_time, parse_time
 
@@ -68,7 +67,7 @@ class TokenArgument(Str):
         try:
             return paging.decode(self.listing, value)
         except ValueError:
-            raise ValidationError(NO_SUCH_PAGE) from None
+            raise ValidationError("No page of this query: use it with all other arguments unchanged.") from None
 
 
 class SymbolList(Str):

@@ -9,7 +9,6 @@ from marshmallow.fields import Bool, Int, List, Nested, Str
 
 from api.rest.schemas.answers import NullableText, about, output_decimal, output_time
 from api.rest.schemas.arguments import PRINTABLE, TimeArgument, TokenArgument
-from api.rest.schemas.conflicts import EARLY_END, NO_SUCH_PAGE
 from api.rest.schemas.paging import Format, ListQuery, PageToken, page_token
 from config.fields import WholeNumber
 from db.intervals import INTERVALS
@@ -64,10 +63,10 @@ class ListQuerySchema(Schema):
     @validates_schema
     def _check(self, data: dict[str, Any], **_: Any) -> None:
         if "start" in data and "end" in data and data["start"] > data["end"]:
-            raise ValidationError(EARLY_END, "end")
+            raise ValidationError("Must not be before start.", "end")
         token: PageToken | None = data.get("page_token")
         if token is not None and token != page_token(token.listing, data["order"], data, token.key):
-            raise ValidationError(NO_SUCH_PAGE, "page_token")
+            raise ValidationError("No page of this query: use it with all other arguments unchanged.", "page_token")
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> ListQuery:
