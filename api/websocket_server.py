@@ -120,7 +120,7 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         timestamp=lambda: format_time(clock()),
         stats=Stats(relay, engine, sessions, clock),
     )
-    _register_handlers(socketio, events, fanouts)
+    register_handlers(socketio, events, fanouts)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
     socketio.start_background_task(run_until_stopped, relay.run, stop)
@@ -174,7 +174,7 @@ def run_until_stopped(loop: Callable[[threading.Event], None], stop: threading.E
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, Fanout]) -> None:
+def register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, Fanout]) -> None:
     """Connect the events of Socket.IO to ours, in each namespace."""
 
     def disconnect(client: str, reason: str = "") -> None:

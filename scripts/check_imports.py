@@ -50,9 +50,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 PURE = (
     "api/hub/transport/wire.py",
     "api/hub/transport/outbox.py",
+    "api/hub/transport/client_json.py",
     "api/hub/channels.py",
     "api/hub/fanout.py",
     "api/hub/messages.py",
+    "api/hub/rejections.py",
     "api/hub/topic_log.py",
     "api/hub/alerts/rules.py",
     "api/access/",

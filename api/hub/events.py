@@ -22,10 +22,13 @@ from api.hub.channels import CHANNELS
 from api.hub.clients import EVENTS_PER_SECOND, Client
 from api.hub.fanout import Fanout, granted
 from api.hub.price_rooms import PriceRooms
+from api.hub.rejections import Rejections
 from api.hub.schemas import answers, requests
 from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.topic_log import TopicLog
+from api.hub.transport.client_json import readable
 from api.hub.transport.outbox import Outbox
+from config.pacing import Throttle
 from db import topics
 
 log = logging.getLogger(__name__)
@@ -75,6 +78,7 @@ class Events:
         # sid -> (namespace, rights), from the decision until the CONNECT packet is sent
         self._admitted: dict[str, tuple[str, Access]] = {}
         self._clients: dict[str, Client] = {}  # sid -> client
+        self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
 
     # connections
@@ -114,7 +118,7 @@ class Events:
 
     def answer(self, sid: str, event: str, arguments: Sequence[Any]) -> bytes:
         """Serve one event of a client: send the answer event and return its body for the ack."""
-        client = self._clients[sid]
+        client, event = self._clients[sid], readable(event)
         try:
             row = self._row(client, event)
             answer = row.handler(self, client, requests.load(row.request, arguments))
@@ -122,7 +126,8 @@ class Events:
         except Refusal as refusal:
             return _refuse(client, event, refusal)
         except Exception:
-            log.exception("event failed", extra={"event": event})
+            if count := self._failures.due(event):
+                log.exception("event failed", extra={"event": event, "count": count})
             return _refuse(client, event, Refusal(ErrorCode.INTERNAL, "Something went wrong on the server."))
         for body in answer.missed:
             # Without a key: missed messages are not conflated.
@@ -136,7 +141,7 @@ class Events:
         row = CLIENT_EVENTS.get((client.fanout.namespace, event))
         if row is None:
             names = [name for namespace, name in CLIENT_EVENTS if namespace == client.fanout.namespace]
-            raise Refusal(ErrorCode.INVALID_PAYLOAD, f"There is no event {event[:64]!r}.", {"event": [f"One of {', '.join(names)}."]})
+            raise Refusal(ErrorCode.INVALID_PAYLOAD, f"There is no event {event!r}.", {"event": [f"One of {', '.join(names)}."]})
         if row.scope != OPEN and not client.access.allows(row.scope):
             raise Refusal(ErrorCode.UNAUTHORIZED, f"This event needs the scope {row.scope!r}.", {"scope": [row.scope]})
         return row
@@ -149,8 +154,9 @@ class Events:
         The handler does not yield, so no live message comes in between.
         """
         held = self._prices.held(client.id)
-        accepted, rejected = self._prices.judge(asked["pairs"], client.access)
-        candles, rejected_candles = self._candles.judge(asked["candles"], client.access)
+        rejections = Rejections()
+        accepted = self._prices.judge(asked["pairs"], client.access, rejections)
+        candles = self._candles.judge(asked["candles"], client.access, rejections)
         added = [pair for pair in accepted if pair not in held]
         missed = self._prices.missed(accepted, held, asked["since"])
         rate = granted(asked["max_rate"]) if asked["pairs"] else None
@@ -159,7 +165,8 @@ class Events:
         answer = {
             **self._held(client, asked),
             "added": added,
-            "rejected": rejected + rejected_candles,
+            "rejected": rejections.shown,
+            "rejected_count": rejections.count,
             "snapshot": self._prices.snapshot(accepted),
             "recovered": {pair: bodies is not None for pair, bodies in missed.items()},
             "max_rate": rate,
@@ -245,7 +252,7 @@ def _reply(client: Client, event: str, body: dict[str, Any] | bytes) -> bytes:
 
 
 def _refuse(client: Client, event: str, refusal: Refusal) -> bytes:
-    return _reply(client, "error", error_body(refusal.code, str(refusal), event[:64], refusal.details))
+    return _reply(client, "error", error_body(refusal.code, str(refusal), event, refusal.details))
 
 
 @dataclass(frozen=True, slots=True)

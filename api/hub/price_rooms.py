@@ -10,8 +10,10 @@ import orjson
 from api.access.model import Access
 from api.errors import ErrorCode, Refusal, forbidden_instrument, unknown_instrument
 from api.hub.fanout import Fanout
+from api.hub.rejections import Rejections
 from api.hub.schemas.requests import ALL
 from api.hub.topic_log import TopicLog
+from api.hub.transport.client_json import problem_of
 from db import topics
 
 
@@ -39,22 +41,23 @@ class PriceRooms:
         if not access.includes(instrument):
             raise forbidden_instrument(instrument)
 
-    def judge(self, pairs: Any, access: Access) -> tuple[list[str], list[dict[str, Any]]]:
-        """Return the accepted pairs, each once, and one entry for each rejected item."""
+    def judge(self, pairs: Any, access: Access, rejections: Rejections) -> list[str]:
+        """Return the accepted pairs, each once; add the others to `rejections`."""
         if pairs == ALL:
-            return self.permitted(access), []
+            return self.permitted(access)
         accepted: dict[str, None] = {}
-        rejected = []
         for pair in pairs:
             try:
                 if not isinstance(pair, str):
                     raise Refusal(ErrorCode.INVALID_PAYLOAD, "An instrument is a string.")
+                if problem := problem_of(pair):
+                    raise Refusal(ErrorCode.INVALID_PAYLOAD, problem)
                 self.check(pair, access)
             except Refusal as refusal:
-                rejected.append({"pair": pair, "code": refusal.code.value, "message": str(refusal)})
+                rejections.add(refusal.code, str(refusal), pair=pair)
             else:
                 accepted[pair] = None
-        return list(accepted), rejected
+        return list(accepted)
 
     def join(self, client: str, pairs: Sequence[str], rate: float | None) -> None:
         """Put the client into the rooms of these pairs, with a granted rate."""
