@@ -114,11 +114,13 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         AlertRequests(rules, known, lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
         authenticator,
         max_clients=settings.websocket_max_clients,
-        replay_bytes=settings.outbox_limit_bytes * 7 // 8,
+        replay_bytes=settings.replay_limit_bytes,
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),
         stats=Stats(relay, engine, sessions, clock),
+        # Jitter, so that refused clients do not come back all at once.
+        retry_after=lambda: round(random.uniform(5.0, 15.0), 2),  # noqa: S311
     )
     register_handlers(socketio, events, fanouts)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))

@@ -28,8 +28,8 @@ from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import readable
 from api.hub.transport.outbox import Outbox
+from api.hub.transport.wire import Replayed
 from config.pacing import Throttle
-from db import topics
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +37,18 @@ MAIN = "/"  # the namespace of market data
 
 
 class Answer(NamedTuple):
-    """The body of the answer event, and bodies of `price_update` events that follow it."""
+    """The body of the answer event, and the frames of missed prices that follow it."""
 
     body: dict[str, Any] | bytes
-    missed: Sequence[bytes] = ()
+    missed: Sequence[Replayed] = ()
 
 
 class Events:
     """Serves the events of clients. Imports neither Flask nor Redis nor sockets.
 
     `fanouts` has one fan-out per namespace. `timestamp()` returns the time in contract form;
-    `stats()` returns the part of `server_stats` that is not about clients.
+    `stats()` returns the part of `server_stats` that is not about clients, and `retry_after()` the
+    seconds after which a client may try again that found the hub full.
     """
 
     def __init__(
@@ -59,11 +60,12 @@ class Events:
         authenticator: Authenticator,
         *,
         max_clients: int,
-        replay_bytes: int = 128 * 1024,
+        replay_bytes: int = 1024 * 1024,
         ping_interval: int,
         ping_timeout: int,
         timestamp: Callable[[], str],
         stats: Callable[[], dict[str, Any]],
+        retry_after: Callable[[], float] = lambda: 10.0,
     ) -> None:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
@@ -75,6 +77,7 @@ class Events:
         self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
         self._timestamp = timestamp
         self._stats = stats
+        self._retry_after = retry_after
         # sid -> (namespace, rights), from the decision until the CONNECT packet is sent
         self._admitted: dict[str, tuple[str, Access]] = {}
         self._clients: dict[str, Client] = {}  # sid -> client
@@ -87,7 +90,7 @@ class Events:
         """Decide the rights of a client. Raises `Refusal` if it may not connect."""
         if len(self._clients) >= self._max_clients:
             message = f"The server holds its {self._max_clients} clients; try again later."
-            raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients})
+            raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients, "retry_after": self._retry_after()})
         self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake)
 
     def connected(self, sid: str, box: Outbox) -> None:
@@ -129,9 +132,7 @@ class Events:
             if count := self._failures.due(event):
                 log.exception("event failed", extra={"event": event, "count": count})
             return _refuse(client, event, Refusal(ErrorCode.INTERNAL, "Something went wrong on the server."))
-        for body in answer.missed:
-            # Without a key: missed messages are not conflated.
-            client.fanout.emit(sid, CHANNELS[topics.PRICES].event, body)
+        client.fanout.replay(sid, answer.missed)
         return data
 
     def _row(self, client: Client, event: str) -> ClientEvent:
@@ -158,7 +159,7 @@ class Events:
         accepted = self._prices.judge(asked["pairs"], client.access, rejections)
         candles = self._candles.judge(asked["candles"], client.access, rejections)
         added = [pair for pair in accepted if pair not in held]
-        missed = self._prices.missed(accepted, held, asked["since"])
+        missed = self._prices.missed(client.id, accepted, held, asked["since"])
         rate = granted(asked["max_rate"]) if asked["pairs"] else None
         self._prices.join(client.id, accepted, rate)
         self._candles.join(client.id, candles)
@@ -168,13 +169,13 @@ class Events:
             "rejected": rejections.shown,
             "rejected_count": rejections.count,
             "snapshot": self._prices.snapshot(accepted),
-            "recovered": {pair: bodies is not None for pair, bodies in missed.items()},
+            "recovered": {pair: frames is not None for pair, frames in missed.items()},
             "max_rate": rate,
             "timestamp": self._timestamp(),
         }
         if "candles" in answer:
             answer["candle_snapshot"] = self._candles.snapshot(candles)
-        return Answer(answer, [body for bodies in missed.values() for body in bodies or ()])
+        return Answer(answer, [frame for frames in missed.values() for frame in frames or ()])
 
     def unsubscribe(self, client: Client, asked: dict[str, Any]) -> Answer:
         """Leave rooms; pairs that the client does not hold are ignored."""

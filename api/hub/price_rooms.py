@@ -14,14 +14,14 @@ from api.hub.rejections import Rejections
 from api.hub.schemas.requests import ALL
 from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import problem_of
+from api.hub.transport.wire import Replayed
 from db import topics
 
 
 class PriceRooms:
     """The half of `subscribe` and `unsubscribe` that is about prices.
 
-    `replay_bytes` limits the missed messages that one `subscribe` may bring: an outbox has room for
-    all of them.
+    `replay_bytes` limits the missed messages that may wait for one client.
     """
 
     def __init__(self, fanout: Fanout, topic_log: TopicLog, instruments: Sequence[str], replay_bytes: int) -> None:
@@ -83,22 +83,22 @@ class PriceRooms:
         """Return `latest` in a form that orjson writes without a change."""
         return {pair: orjson.Fragment(body) for pair, body in self.latest(pairs).items()}
 
-    def missed(self, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> dict[str, list[bytes] | None]:
+    def missed(self, client: str, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> dict[str, list[Replayed] | None]:
         """Return the messages after the position of each pair that has one.
 
-        None: the log cannot be certain, or the messages exceed `replay_bytes`.
+        None: the log cannot be certain, or the messages that wait would exceed `replay_bytes`.
         """
-        found: dict[str, list[bytes] | None] = {}
-        left = self._replay_bytes
+        found: dict[str, list[Replayed] | None] = {}
+        left = self._replay_bytes - self._fanout.replaying(client)
         for pair in pairs:
             if (position := since.get(pair)) is None:
                 continue
             # A client in the room has these messages: sending them again would double them.
-            bodies = [] if pair in held else self._log.missed(pair, position["epoch"], position["seq"])
-            size = sum(map(len, bodies or ()))
+            frames = [] if pair in held else self._log.missed(pair, position["epoch"], position["seq"])
+            size = sum(len(frame.wire) for frame in frames or ())
             if size > left:
-                bodies, size = None, 0
-            found[pair] = bodies
+                frames, size = None, 0
+            found[pair] = frames
             left -= size
         return found
 
