@@ -131,10 +131,14 @@ class Client:
     def __init__(self, hub: Hub) -> None:
         self.hub, self.session, self.given = hub, Session(), list[Item]()
         self.up = False
+        self.sent: list[dict[str, Any]] = []  # subscribe requests, of which the last may have no answer
 
     def connect(self) -> None:
         self.hub.accept()
         self.up = True
+        self.read()
+        for payload in self.sent if self.session._unconfirmed else ():
+            self.hub.events.answer(self.hub.client, "subscribe", [payload])  # as the caller repeats it
         self.read()
 
     def read(self) -> None:
@@ -159,6 +163,7 @@ class Client:
 
     def subscribe(self, pairs: Sequence[str] | str = (), **more: Any) -> None:
         payload, _ = self.session.want(pairs, more.get("candles", ()), more.get("max_rate"), more.get("since", {}))
+        self.sent = [*(self.sent if self.session._unconfirmed else ()), payload]
         if self.up:
             self.hub.events.answer(self.hub.client, "subscribe", [payload])
             self.read()
@@ -440,9 +445,25 @@ def test_subscription_to_all_becomes_a_list_after_one_unsubscribe(hub: Hub, clie
 def test_refused_subscription_is_removed() -> None:
     session = Session()
     session.want(["EUR_USD"], (), None, {})
+    session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1)))
+    kept = session.opening()
+    assert [payload["pairs"] for _, payload in kept] == [["EUR_USD"]]
     _, withdraw = session.want(["EUR_USD", "GBP_USD"], [("EUR_USD", "1m")], None, {})
     withdraw()
-    assert session.opening() == [("subscribe", {"pairs": ["EUR_USD"], "since": {}})]
+    assert session.opening() == kept
+
+
+def test_request_without_an_answer_is_not_renewed_by_a_new_connection() -> None:
+    """Its caller repeats it, and gives it up if it was the cause of two ends."""
+    session = Session()
+    session.greeted({"client_id": "c", "server_time": NOON, "available_pairs": ["EUR_USD", "GBP_USD"]})
+    session.want("all", [("EUR_USD", "1m")], None, {})
+    session.want(["GBP_USD"], (), None, {})
+    assert session.opening() == []
+    session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1)))
+    assert session.opening() == []
+    session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1), price("GBP_USD", 1)))
+    assert [payload["pairs"] for _, payload in session.opening()] == ["all", ["GBP_USD"]]
 
 
 def test_candles_after_reconnect_come_from_the_snapshot_with_a_gap(hub: Hub, client: Client) -> None:
@@ -608,7 +629,7 @@ def test_resolve_time_without_zone_is_utc_and_timedelta_is_before_now() -> None:
     assert timedelta(minutes=59) < datetime.now(UTC) - resolve_time(timedelta(hours=1)) < timedelta(minutes=61)
 
 
-def test_package_imports_only_python_socketio_and_pandas_in_functions() -> None:
+def test_package_imports_only_its_dependencies_and_pandas_in_functions() -> None:
     """pandas is imported only in functions that return frames, and for types."""
     folder = Path(tickwire_client.__file__).parent
     for file in folder.glob("*.py"):
@@ -619,6 +640,6 @@ def test_package_imports_only_python_socketio_and_pandas_in_functions() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 top = name.split(".")[0]
-                known = top in sys.stdlib_module_names or top in ("tickwire_client", "socketio")
+                known = top in sys.stdlib_module_names or top in ("tickwire_client", "socketio", "websocket")
                 for_types = file.name in ("frames.py", "history.py", "aio_history.py") and top == "pandas"
                 assert known or (for_types and (node in inside or "TYPE_CHECKING" in file.read_text())), (file.name, name)

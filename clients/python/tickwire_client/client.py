@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal, overload
 
 from tickwire_client import parse
+from tickwire_client.checks import check
 from tickwire_client.core import Core
 from tickwire_client.errors import Refused, TickwireError
 from tickwire_client.history import History
@@ -62,8 +63,9 @@ class Client(Core, History):
         buffer: int = 100_000,
         reconnect_delay: tuple[float, float] = (0.5, 5.0),
     ) -> None:
-        Core.__init__(self, url, timeout, transports, buffer, reconnect_delay)
-        History.__init__(self, Rest(rest_url or default_rest_url(url), timeout))
+        address = rest_url or default_rest_url(url)
+        History.__init__(self, Rest(address, timeout))
+        Core.__init__(self, url, timeout, transports, buffer, reconnect_delay, self.ticks if address else None)
 
     # streams
 
@@ -154,6 +156,7 @@ class Client(Core, History):
 
         Its `rejected` lists the instruments and candles that do not exist.
         """
+        check("subscribe", {"pairs": pairs, "candles": list(candles), "max_rate": max_rate})
         with self._lock:
             payload, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {})
         try:
