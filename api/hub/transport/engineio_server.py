@@ -214,7 +214,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             sock.send(answer)
         except OSError:
             log.debug("connection lost during a handshake")  # the first read finds it too
-        return WebSocket(sock, self.loop, peer, self.max_http_buffer_size, self.closing)
+        return WebSocket(sock, self.loop, peer, self.limits, self.closing)
 
     # sessions
 

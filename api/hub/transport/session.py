@@ -229,7 +229,7 @@ class Session:
         if self.poll is not None:
             self.poll.wake()
 
-    def close(self, reason: str, answer: Frame = CLOSE, code: int | None = 1000, linger_seconds: float = 3.0) -> None:
+    def close(self, reason: str, answer: Frame = CLOSE, code: int | None = 1000, linger_seconds: float | None = None) -> None:
         """End the session and discard its outbox.
 
         `answer` goes to a waiting poll. `code` closes a WebSocket; None ends it without a Close.

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from api.hub.transport.host import Limits
 from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket
 from api.hub.transport.wire import Opcode, Reader, WireError, close_frame
 
@@ -88,12 +89,13 @@ class WebSocket:
     of the server that have sent Close and have not ended.
     """
 
-    __slots__ = ("_all_closing", "_closing", "_loop", "_reader", "_sock", "_watch", "peer")
+    __slots__ = ("_all_closing", "_closing", "_limits", "_loop", "_reader", "_sock", "_watch", "peer")
 
-    def __init__(self, sock: socket.socket, loop: Loop, peer: Peer, limit: int, closing: set[WebSocket]) -> None:
+    def __init__(self, sock: socket.socket, loop: Loop, peer: Peer, limits: Limits, closing: set[WebSocket]) -> None:
         self._sock = sock
         self._loop = loop
-        self._reader = Reader(limit)
+        self._limits = limits
+        self._reader = Reader(limits.max_message_bytes)
         self._closing = False
         self._all_closing = closing
         self.peer = peer
@@ -108,8 +110,8 @@ class WebSocket:
         """Call `peer.writable` once, as soon as the socket takes bytes again."""
         self._watch.want_write()
 
-    def close(self, code: int = 1000, linger_seconds: float = 3.0) -> None:
-        """Send Close, and end when the client has closed too, at the latest after the linger time.
+    def close(self, code: int = 1000, linger_seconds: float | None = None) -> None:
+        """Send Close, and end when the client has closed too, at the latest after `linger_seconds`.
 
         An earlier end could lose frames that the client has not read.
         """
@@ -123,7 +125,7 @@ class WebSocket:
         except OSError:
             self._release()
             return
-        self._loop.call_later(linger_seconds, self._release)
+        self._loop.call_later(self._limits.linger_seconds if linger_seconds is None else linger_seconds, self._release)
 
     def abort(self) -> None:
         """End at once, without a Close frame."""
