@@ -21,6 +21,7 @@ from flask import Flask
 from flask_socketio import SocketIO
 
 from api.access.model import Authenticator, OpenAuthenticator
+from api.access.peers import Peers
 from api.errors import ErrorCode, error_body
 from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.requests import AlertRequests
@@ -35,6 +36,9 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
+from api.hub.transport.limits.bucket import Bucket
+from api.hub.transport.outbox import Outbox
+from api.hub.transport.session import Session
 from config.pacing import Outage, backoff, retry
 from config.settings import Settings
 from db import topics
@@ -54,9 +58,9 @@ _OPEN = OpenAuthenticator()
 class Hub:
     """The running hub: a WSGI application with an orderly shutdown."""
 
-    protocol = Protocol  # the class with which the HTTP server must read the hub's connections
-
     def __init__(self, app: Flask, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
+        # the class with which the HTTP server must read the hub's connections
+        self.protocol = Protocol.with_places(engine.places)
         self._app = app
         self._engine = engine
         self._fanouts = fanouts
@@ -99,8 +103,9 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     instruments, sessions = _reference_data(store, stop)
     app = Flask(__name__)
     # `events` is made below: no client connects before this function returns.
-    manager = ClientManager(lambda client, namespace: events.connected(client, socketio.server.session_of(client, namespace).outbox))
-    socketio = make_socketio(app, manager, _limits(settings), cors_origins=settings.cors_origins)
+    manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
+    peers = Peers(settings.trusted_proxies)
+    socketio = make_socketio(app, manager, _limits(settings), cors_origins=settings.cors_origins, peers=peers)
     engine: EngineServer = socketio.server.eio
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
     topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
@@ -121,6 +126,7 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         stats=Stats(relay, engine, sessions, clock),
         # Jitter, so that refused clients do not come back all at once.
         retry_after=lambda: round(random.uniform(5.0, 15.0), 2),  # noqa: S311
+        peers=peers,
     )
     register_handlers(socketio, events, fanouts)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
@@ -130,15 +136,25 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     return Hub(app, engine, fanouts, relay, stop)
 
 
+def _path_of(session: Session) -> tuple[Outbox, Bucket]:
+    """Return the way to a client, and the tokens of the way back."""
+    return session.outbox, session.bucket
+
+
 def _limits(settings: Settings) -> Limits:
     """Return the limits of the transport.
 
     A refused client needs a session too, for its refusal.
     """
+    rate = settings.rate_events
     return Limits(
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
-        max_sessions=2 * settings.websocket_max_clients + 100,
+        max_unjoined=settings.websocket_max_clients + 100,
+        max_connections_per_address=settings.rate_connections_per_ip,
+        connect_seconds=settings.auth_join_seconds,
+        events_per_second=rate.per_second,
+        events_at_once=4.0 * rate.count,
         outbox_bytes=settings.outbox_limit_bytes,
         blocked_seconds=settings.outbox_timeout,
     )

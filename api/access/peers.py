@@ -18,12 +18,15 @@ class Peers:
         `peer` is the address of the connection, `forwarded` the value of `X-Forwarded-For`. The
         last hop counts if the peer is trusted and the hop is an address; else the peer does.
         """
-        if forwarded and self._trusted:
-            address = _parse(peer)
-            if address is not None and any(address in network for network in self._trusted):
-                hop = _parse(forwarded.rpartition(",")[2].strip())
-                return peer if hop is None else str(hop)
+        if forwarded and self.is_proxy(peer):
+            hop = _parse(forwarded.rpartition(",")[2].strip())
+            return peer if hop is None else str(hop)
         return peer
+
+    def is_proxy(self, peer: str) -> bool:
+        """Return True if the peer is a trusted proxy."""
+        address = _parse(peer) if self._trusted else None
+        return address is not None and any(address in network for network in self._trusted)
 
     def exempt(self, address: str) -> bool:
         """Return True if limits per address do not apply to an anonymous client there.

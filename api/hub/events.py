@@ -15,11 +15,14 @@ import orjson
 from marshmallow import Schema
 
 from api.access.model import OBSERVE, OPEN, READ, Access, Authenticator, Handshake
+from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body
+from api.hub import event_costs
 from api.hub.alerts.requests import AlertRequests
 from api.hub.candle_rooms import CandleRooms
 from api.hub.channels import CHANNELS
-from api.hub.clients import EVENTS_PER_SECOND, Client
+from api.hub.clients import Client
+from api.hub.event_costs import Cost
 from api.hub.fanout import Fanout, granted
 from api.hub.price_rooms import PriceRooms
 from api.hub.rejections import Rejections
@@ -27,6 +30,7 @@ from api.hub.schemas import answers, requests
 from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import readable
+from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Replayed
 from config.pacing import Throttle
@@ -66,6 +70,7 @@ class Events:
         timestamp: Callable[[], str],
         stats: Callable[[], dict[str, Any]],
         retry_after: Callable[[], float] = lambda: 10.0,
+        peers: Peers | None = None,
     ) -> None:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
@@ -78,9 +83,11 @@ class Events:
         self._timestamp = timestamp
         self._stats = stats
         self._retry_after = retry_after
-        # sid -> (namespace, rights), from the decision until the CONNECT packet is sent
-        self._admitted: dict[str, tuple[str, Access]] = {}
+        self._peers = peers or Peers()
+        # sid -> (namespace, rights, owner), from the decision until the CONNECT packet is sent
+        self._admitted: dict[str, tuple[str, Access, str]] = {}
         self._clients: dict[str, Client] = {}  # sid -> client
+        self._instrument_count = len(instruments)
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
 
@@ -91,15 +98,16 @@ class Events:
         if len(self._clients) >= self._max_clients:
             message = f"The server holds its {self._max_clients} clients; try again later."
             raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients, "retry_after": self._retry_after()})
-        self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake)
+        owner = "" if self._peers.exempt(handshake.address) else handshake.address
+        self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake), owner
 
-    def connected(self, sid: str, box: Outbox) -> None:
+    def connected(self, sid: str, box: Outbox, bucket: Bucket) -> None:
         """Add an admitted client, whose CONNECT packet is in its outbox.
 
         Clients of the main namespace receive `connection_established`.
         """
-        namespace, access = self._admitted.pop(sid)
-        client = self._clients[sid] = Client(sid, self._fanouts[namespace], access, time.monotonic())
+        namespace, access, owner = self._admitted.pop(sid)
+        client = self._clients[sid] = Client(sid, self._fanouts[namespace], access, bucket, owner)
         client.fanout.add(sid, box)
         self.total_connections += 1
         if namespace == MAIN:
@@ -124,7 +132,9 @@ class Events:
         client, event = self._clients[sid], readable(event)
         try:
             row = self._row(client, event)
-            answer = row.handler(self, client, requests.load(row.request, arguments))
+            asked = requests.load(row.request, arguments)
+            _charge(client, row.cost(asked, self._instrument_count) - 1)
+            answer = row.handler(self, client, asked)
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
             return _refuse(client, event, refusal)
@@ -137,8 +147,7 @@ class Events:
 
     def _row(self, client: Client, event: str) -> ClientEvent:
         """Return the row of an event that the client may send now. Raises `Refusal`."""
-        if not client.take_token(time.monotonic()):
-            raise Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {EVENTS_PER_SECOND:.0f} events per second.")
+        _charge(client)
         row = CLIENT_EVENTS.get((client.fanout.namespace, event))
         if row is None:
             names = [name for namespace, name in CLIENT_EVENTS if namespace == client.fanout.namespace]
@@ -229,7 +238,7 @@ class Events:
     def set_alert(self, client: Client, asked: dict[str, Any]) -> Answer:
         """Add an alert of the client."""
         self._prices.check(asked["instrument"], client.access)
-        return Answer({**self._alerts.set(client.id, asked), "timestamp": self._timestamp()})
+        return Answer({**self._alerts.set(client.id, asked, client.owner), "timestamp": self._timestamp()})
 
     def list_alerts(self, client: Client, _: dict[str, Any]) -> Answer:
         """Return the alerts of the client that have not been deleted."""
@@ -244,6 +253,14 @@ class Events:
         held, candles = self._prices.held(client.id), self._candles.held(client.id)
         body = {"pairs": held, "pair_count": len(held)}
         return {**body, "candles": candles} if candles or asked.get("candles") else body
+
+
+def _charge(client: Client, extra: int = 0) -> None:
+    """Take the tokens of an event beyond the one of its packet. Raises `Refusal`."""
+    bucket = client.bucket
+    if not bucket.paid or (extra and not bucket.take(extra)):
+        details = {"retry_after": bucket.retry_after(extra or 1)}
+        raise Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {bucket.per_second:g} events per second.", details)
 
 
 def _reply(client: Client, event: str, body: dict[str, Any] | bytes) -> bytes:
@@ -267,12 +284,19 @@ class ClientEvent:
     handler: Callable[[Events, Client, dict[str, Any]], Answer]
     scope: str
     namespace: str = MAIN
+    cost: Cost = event_costs.cheap  # in tokens of the session
 
 
 _NOTHING = requests.NothingSchema()
 _ROWS = (
     ClientEvent(
-        "subscribe", requests.SubscribeSchema(), "subscription_confirmed", answers.SubscriptionConfirmedSchema, Events.subscribe, READ
+        "subscribe",
+        requests.SubscribeSchema(),
+        "subscription_confirmed",
+        answers.SubscriptionConfirmedSchema,
+        Events.subscribe,
+        READ,
+        cost=event_costs.rooms,
     ),
     ClientEvent(
         "unsubscribe",
@@ -281,11 +305,20 @@ _ROWS = (
         answers.UnsubscriptionConfirmedSchema,
         Events.unsubscribe,
         READ,
+        cost=event_costs.rooms,
     ),
     ClientEvent("get_subscriptions", _NOTHING, "subscriptions_info", answers.SubscriptionsInfoSchema, Events.get_subscriptions, READ),
     ClientEvent("request_price", requests.RequestPriceSchema(), "price_response", PriceUpdateSchema, Events.request_price, READ),
     ClientEvent("request_all_prices", _NOTHING, "all_prices_response", answers.AllPricesSchema, Events.request_all_prices, READ),
-    ClientEvent("get_server_stats", _NOTHING, "server_stats", answers.ServerStatsSchema, Events.get_server_stats, OBSERVE),
+    ClientEvent(
+        "get_server_stats",
+        _NOTHING,
+        "server_stats",
+        answers.ServerStatsSchema,
+        Events.get_server_stats,
+        OBSERVE,
+        cost=event_costs.statistics,
+    ),
     ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN),
     ClientEvent("set_alert", requests.SetAlertSchema(), "alert_set", answers.AlertSetSchema, Events.set_alert, READ),
     ClientEvent("list_alerts", _NOTHING, "alerts_list", answers.AlertsListSchema, Events.list_alerts, READ),

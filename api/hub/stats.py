@@ -44,6 +44,8 @@ class Stats:
             "messages_skipped": dict(self._relay.skipped),
             "messages_conflated": self._engine.conflated(),
             "slow_clients": self._engine.slow_clients,
+            "flooding_clients": self._engine.floods.total,
+            "sessions_by_state": self._engine.sessions_by_state(),
             "outbox_bytes": self._engine.waiting_bytes(),
             "uptime_seconds": round(now - self._started, 3),
             "memory_usage_mb": round(self._process.memory_info().rss / 2**20, 1),

@@ -1,6 +1,6 @@
 """The benchmarks, with ratios to peers of the same run. Linux only.
 
-`python -m tests.bench fanout|ingest|analytics`
+`python -m tests.bench fanout|ingest|analytics|hardening`
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import click
 from tests.bench import analytics as analytics_runner
 from tests.bench import client_alerts, node, report
 from tests.bench import fanout as runner
+from tests.bench import hardening as hardening_runner
 from tests.bench import ingest as ingest_runner
 from tests.bench.figures import Results
 from tests.bench.servers import PEERS, ROOT
@@ -111,6 +112,23 @@ def analytics(parts: str, rounds: int, repeats: int, quick: bool, out: Path) -> 
     with file.open("a") as more:
         more.write(f"\n### A client's own thresholds, CPU of the hub\n\n{client_alerts.text()}\n")
     click.echo(file.read_text())
+
+
+@bench.command()
+@click.option("--parts", default=",".join(hardening_runner.PARTS), show_default=True, help="Parts to measure.")
+@click.option("--rounds", default=3, show_default=True, help="Number of rounds; each round measures everything once.")
+@click.option("--quick", is_flag=True, help="One round with shorter idle times.")
+@click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+def hardening(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
+    """Measure the effect of hostile clients on others, and the time until they are closed."""
+    out = out.resolve()
+    os.chdir(ROOT)
+    _raise_file_limit()
+    chosen = _keys(dict(hardening_runner.PARTS), parts)
+    with runner.ground(pin) as place:
+        found = hardening_runner.run_all(place, chosen, 1 if quick else rounds, quick)
+    click.echo(hardening_runner.write(found, out).read_text())
 
 
 def _raise_file_limit() -> None:

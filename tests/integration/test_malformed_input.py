@@ -63,7 +63,7 @@ def test_many_malformed_inputs_leave_no_traceback(watched: tuple[Web, PythonClie
 
 
 def test_malformed_message_of_the_bus_is_skipped(watched: tuple[Web, PythonClient], bus: Bus, raw_redis: redis_client.Redis) -> None:
-    hub, client = watched
+    _, client = watched
     bodies = Malformed("127.0.0.1", 0, seed=3).messages(1000)
     for channel in CHANNELS:
         for body in bodies:

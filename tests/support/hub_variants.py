@@ -8,6 +8,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,18 @@ def with_feed_that_ends() -> Any:
 
     VolatilityFeed.read = end  # type: ignore[method-assign]
     return hub
+
+
+# short deadlines
+
+
+def with_short_times() -> Any:
+    """The hub with 1.5 seconds for a request, an upgrade, and the answer to a Close."""
+    from api import websocket_server  # loads eventlet
+
+    limits = websocket_server._limits
+    websocket_server._limits = lambda settings: replace(limits(settings), request_seconds=1.5, upgrade_seconds=1.5, linger_seconds=1.5)
+    return wsgi.hub()
 
 
 # a handler that raises

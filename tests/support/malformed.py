@@ -1,4 +1,4 @@
-"""A seeded generator of malformed input for the hub: requests, frames, packets, bodies and messages.
+"""A seeded generator of malformed input: requests, frames, packets, bodies, messages of the bus.
 
 Each input begins as a valid one, of which `Mutator` changes some bytes, or is made of parts that
 are wrong in a known way.
@@ -177,7 +177,7 @@ class Malformed:
     def _begin_session(self) -> None:
         self._end_session()
         self._session, self._frames = socket.create_connection(self._address, _TIMEOUT_SECONDS), 0
-        head = f"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         self._session.sendall(f"{head}Sec-WebSocket-Key: {_KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
         received = b""
         while b"connection_established" not in received and (part := self._session.recv(65536)):

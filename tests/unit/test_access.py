@@ -16,6 +16,7 @@ from api.hub.events import CLIENT_EVENTS, ClientEvent, Events
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
 from api.hub.topic_log import TopicLog
+from api.hub.transport.limits.bucket import Allowance, Bucket
 from api.hub.transport.outbox import Outbox
 from db import topics
 from tests.support.hub_variants import Rights, RightsOfPayload
@@ -77,7 +78,7 @@ class Hub:
         self.events.admit("client", Handshake("websocket", "127.0.0.1", {}, "/", auth))
         box = Outbox(Owner(), 2**20)
         box.open(self._take)
-        self.events.connected("client", box)
+        self.events.connected("client", box, Bucket(Allowance(50, 200, lambda: 0.0)))
 
     def _take(self, data: bytes) -> int:
         self.received += data

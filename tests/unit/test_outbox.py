@@ -428,6 +428,9 @@ class StillLoop:
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         return
 
+    def pause(self, seconds: float) -> None:
+        return
+
 
 class RecordingServer(EngineServer):
     """Records the sessions that it would close."""

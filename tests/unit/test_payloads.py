@@ -60,7 +60,7 @@ class _Hub:
     """The hub's own server without sockets: a client is a session whose outbox is read."""
 
     def __init__(self) -> None:
-        manager = ClientManager(lambda client, _: self.events.connected(client, self.server.session_of(client, MAIN).outbox))
+        manager = ClientManager(lambda client, _: self.connected(client))
         socketio = make_socketio(Flask(__name__), manager, Limits(ping_interval=25, ping_timeout=20, outbox_bytes=2**24))
         self.server, self.engine = socketio.server, socketio.server.eio
         fanout = Fanout(lambda: 0.0, lambda seconds, function: None)
@@ -69,6 +69,10 @@ class _Hub:
             max_clients=10**6, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict,
         )  # fmt: skip
         register_handlers(socketio, self.events, {MAIN: fanout})
+
+    def connected(self, client: str) -> None:
+        session = self.server.session_of(client, MAIN)
+        self.events.connected(client, session.outbox, session.bucket)
 
 
 HUB = _Hub()

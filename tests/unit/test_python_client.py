@@ -35,6 +35,7 @@ from api.hub.events import Events
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
 from api.hub.topic_log import TopicLog
+from api.hub.transport.limits.bucket import Allowance, Bucket
 from api.hub.transport.outbox import Outbox
 from db import topics
 
@@ -98,7 +99,7 @@ class Hub:
         self.client, self.box, self.arrived = f"client-{next(self.names)}", Outbox(_Owner(), LIMIT), b""
         self.box.open(self._send)
         self.events.admit(self.client, Handshake("websocket", "127.0.0.1", {}))
-        self.events.connected(self.client, self.box)
+        self.events.connected(self.client, self.box, Bucket(Allowance(50, 200, lambda: 0.0)))
 
     def leave(self) -> None:
         self.events.disconnected(self.client)

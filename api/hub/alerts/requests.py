@@ -28,14 +28,17 @@ class AlertRequests:
         self._prefix = prefix
         self._numbers = count(1)
 
-    def set(self, client: str, asked: dict[str, Any]) -> dict[str, Any]:
-        """Add one rule. Raises `Refusal` if the instrument is unknown or a limit is reached."""
+    def set(self, client: str, asked: dict[str, Any], owner: str = "") -> dict[str, Any]:
+        """Add one rule. Raises `Refusal` if the instrument is unknown or a limit is reached.
+
+        All clients of one `owner` share a limit; without an owner it does not apply.
+        """
         if asked["instrument"] not in self._instruments:
             raise unknown_instrument(asked["instrument"])
         number = next(self._numbers)
         series = (asked["instrument"], asked["metric"])
         value, threshold = asked["value"]
-        rule = Rule(f"{self._prefix}-{number}", number, client, series, asked["op"], value, threshold, asked["once"])
+        rule = Rule(f"{self._prefix}-{number}", number, client, series, asked["op"], value, threshold, asked["once"], owner)
         try:
             self._index.add(rule, self._current(series))
         except TooManyRules as error:

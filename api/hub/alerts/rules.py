@@ -16,6 +16,7 @@ Values are compared as decimals. Pure: no clock and no message; a client is a na
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +26,7 @@ from typing import TypeVar
 from api.hub.schemas.requests import ABOVE, BELOW
 
 MAX_RULES_PER_CLIENT = 1_000
+MAX_RULES_PER_OWNER = 10_000  # an address without a credential
 MAX_RULES_PER_HUB = 200_000
 _FEW = 8  # up to this number, removing rules one by one is cheaper than building the lists again
 
@@ -57,6 +59,7 @@ class Rule:
     value: str | float
     threshold: Decimal
     once: bool
+    owner: str = ""  # shares a limit with all its clients; empty: no such limit
 
 
 class _Ladder:
@@ -158,10 +161,16 @@ class _Watched:
 class RuleIndex:
     """The rules of all clients. The cost of `observe` grows with the logarithm of their number."""
 
-    def __init__(self, max_per_client: int = MAX_RULES_PER_CLIENT, max_in_hub: int = MAX_RULES_PER_HUB) -> None:
-        self._max_per_client, self._max_in_hub = max_per_client, max_in_hub
+    def __init__(
+        self,
+        max_per_client: int = MAX_RULES_PER_CLIENT,
+        max_in_hub: int = MAX_RULES_PER_HUB,
+        max_per_owner: int = MAX_RULES_PER_OWNER,
+    ) -> None:
+        self._max_per_client, self._max_in_hub, self._max_per_owner = max_per_client, max_in_hub, max_per_owner
         self._watched: dict[Series, _Watched] = {}  # only series that have rules
         self._clients: dict[str, dict[str, Rule]] = {}  # client -> id -> rule
+        self._owners: Counter[str] = Counter()  # owner -> rules of all its clients
         self._count = 0
 
     def __len__(self) -> int:
@@ -174,6 +183,9 @@ class RuleIndex:
         """
         if len(self._clients.get(rule.client, ())) >= self._max_per_client:
             raise TooManyRules(f"A client holds at most {self._max_per_client} alerts: delete some first.", self._max_per_client)
+        if rule.owner and self._owners[rule.owner] >= self._max_per_owner:
+            message = f"All clients of one address hold at most {self._max_per_owner} alerts: delete some first."
+            raise TooManyRules(message, self._max_per_owner)
         if self._count >= self._max_in_hub:
             raise TooManyRules(f"The hub holds its {self._max_in_hub} alerts of all clients; try again later.", self._max_in_hub)
         watched = self._watched.get(rule.series)
@@ -181,7 +193,7 @@ class RuleIndex:
             watched = self._watched[rule.series] = _Watched(current)
         watched.add(rule)
         self._clients.setdefault(rule.client, {})[rule.id] = rule
-        self._count += 1
+        self._note(rule, 1)
 
     def held(self, client: str) -> list[Rule]:
         """Return the rules of the client in the order in which they were set."""
@@ -200,7 +212,8 @@ class RuleIndex:
         """Delete all rules of the client and return them."""
         rules = list(self._clients.pop(client, {}).values())
         self._unwatch(rules)
-        self._count -= len(rules)
+        for rule in rules:
+            self._note(rule, -1)
         return rules
 
     def observe(self, series: Series, value: str) -> Sequence[Rule]:
@@ -230,7 +243,14 @@ class RuleIndex:
 
     def _release(self, rule: Rule) -> None:
         del self._clients[rule.client][rule.id]
-        self._count -= 1
+        self._note(rule, -1)
+
+    def _note(self, rule: Rule, change: int) -> None:
+        self._count += change
+        if rule.owner:
+            self._owners[rule.owner] += change
+            if not self._owners[rule.owner]:
+                del self._owners[rule.owner]
 
 
 def _holds(rule: Rule, value: Decimal) -> bool:

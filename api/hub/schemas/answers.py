@@ -127,6 +127,13 @@ class ServerStatsSchema(Schema):
     )
     messages_conflated = _count("Messages conflated for slow clients")
     slow_clients = _count("Slow clients that were disconnected")
+    flooding_clients = _count("Clients that were disconnected because their packets kept arriving above the rate")
+    sessions_by_state = Dict(
+        keys=Str(),
+        values=Int(strict=True),
+        required=True,
+        metadata=_about("Open sessions by state, and connections before and after a session; the sum is the number of all of them"),
+    )
     outbox_bytes = _count("Bytes that wait for all clients")
     uptime_seconds = Number(required=True)
     memory_usage_mb = Number(required=True, metadata=_about("MiB resident"))

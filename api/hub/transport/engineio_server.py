@@ -10,26 +10,32 @@ Replaced parts (tests/unit/test_hooks.py fails if a new version changes one of t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
 import engineio
 import orjson
 
+from api.access.peers import Peers
 from api.hub.transport import wire
-from api.hub.transport.deadlines import Deadlines
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import Refused, bad_request, bytes_to_read, kept_headers, too_large, unknown_sid
+from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, too_large, too_many, unknown_sid
+from api.hub.transport.limits.bucket import Allowance
+from api.hub.transport.limits.deadlines import Deadlines
+from api.hub.transport.limits.floods import Floods
+from api.hub.transport.limits.places import Places, TooMany
+from api.hub.transport.limits.states import count_states
 from api.hub.transport.outbox import gap_notice
-from api.hub.transport.session import NOOP, GapNotice, Session, UpgradeProbe
+from api.hub.transport.session import NOOP, GapNotice, Session
+from api.hub.transport.upgrade import UpgradeProbe
 from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
 from api.hub.transport.wire import WireError
 from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
 
-UPGRADE_SECONDS = 10.0
+_CROWDED_OUT_CODE = 1013  # "try again later" of RFC 6455's registry
 _SWITCHED = ("101 Switching Protocols", "", b"")
 _NO_ENVIRON: dict[str, Any] = {}  # python-socketio keeps one per client; a real one has 5 KB, and none is read
 
@@ -54,6 +60,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         detach: Callable[[dict[str, Any]], Any],
         limits: Limits,
         gap_notice: GapNotice = gap_notice,
+        peers: Peers | None = None,
         **options: Any,
     ) -> None:
         pings = {"ping_interval": limits.ping_interval, "ping_timeout": limits.ping_timeout}
@@ -62,7 +69,11 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.limits = limits
         self.sockets: dict[str, Session] = {}  # sid -> session
         self.slow_clients = 0  # disconnected because of a full outbox or a blocked socket
-        self.closing = 0  # WebSockets that `close_all` has closed and that have not ended
+        self.closing: set[WebSocket] = set()  # that have sent Close and have not ended
+        self.allowance = Allowance(limits.events_per_second, limits.events_at_once, now)
+        self.floods = Floods(now, limits)
+        self._peers = peers or Peers()
+        self.places = Places(limits, self._peers)
         self._wait_for_poll = wait_for_poll
         self._detach = detach
         self._gap_notice = gap_notice
@@ -76,16 +87,17 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
     def handle_request(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """Answer one HTTP request of `/socket.io/`, or turn its connection into a WebSocket."""
+        more: Sequence[tuple[str, str]] = ()
         try:
             status, kind, body = self._serve(environ)
         except Refused as refusal:
-            status, kind, body = refusal.status, "application/json", refusal.body
+            status, kind, body, more = refusal.status, "application/json", refusal.body, refusal.headers
         except Exception:
             log.exception("failed to answer a request")
             status, kind, body = "500 Internal Server Error", "text/plain", b""
         if status.startswith("101"):
             return []
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), *more]
         start_response(status, headers + self._cors_headers(environ))
         return [body]
 
@@ -95,6 +107,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         if environ["REQUEST_METHOD"] == "OPTIONS":
             return "204 No Content", "text/plain", b""
         query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+        if last := self.floods.last_poll(query.get("sid", ""), environ["REQUEST_METHOD"]):
+            return "200 OK", "text/plain; charset=UTF-8", last
         session = self._session_of(query)
         if query["transport"] == "websocket":
             return self._serve_websocket(environ, session)
@@ -158,11 +172,12 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         return "200 OK", "text/plain; charset=UTF-8", session.take_poll(self.max_http_buffer_size)
 
     def _serve_post(self, environ: dict[str, Any], session: Session) -> tuple[str, str, bytes]:
-        body = environ["wsgi.input"].read(bytes_to_read(environ, self.max_http_buffer_size))
+        if session.posting:
+            session.close(self.reason.TRANSPORT_ERROR)
+            raise bad_request()
+        session.posting = True
         try:
-            if len(body) > self.max_http_buffer_size:
-                raise WireError(1009, "payload too large")
-            session.receive_payload(body)
+            session.receive_payload(read_body(environ, self.max_http_buffer_size))
         except WireError as error:
             log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
             session.close(self.reason.TRANSPORT_ERROR)
@@ -170,6 +185,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         except Exception:
             session.close(self.reason.TRANSPORT_ERROR)
             raise
+        finally:
+            session.posting = False
         return "200 OK", "text/html", b"ok"
 
     # WebSocket
@@ -188,7 +205,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             socket.close()  # the protocol test suite requires accepting the second WebSocket before closing it
         else:
             probe.begin(socket)
-            self.loop.call_later(UPGRADE_SECONDS, probe.give_up)
+            self.loop.call_later(self.limits.upgrade_seconds, probe.give_up)
         return _SWITCHED
 
     def _accept(self, environ: dict[str, Any], answer: bytes, peer: Peer) -> WebSocket:
@@ -197,16 +214,20 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             sock.send(answer)
         except OSError:
             log.debug("connection lost during a handshake")  # the first read finds it too
-        return WebSocket(sock, self.loop, peer, self.max_http_buffer_size)
+        return WebSocket(sock, self.loop, peer, self.limits, self.closing)
 
     # sessions
 
     def _open(self, transport: str, environ: dict[str, Any]) -> Session:
-        if len(self.sockets) >= self.limits.max_sessions:
-            raise Refused(3, "The server is full", "503 Service Unavailable")
-        client = environ.get("REMOTE_ADDR", ""), kept_headers(environ)
-        session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, *client)
+        address = self._peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
+        try:
+            self.places.check(address)
+        except TooMany as error:
+            raise too_many(str(error), self.limits.connect_seconds) from None
+        self._make_room()
+        session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ))
         self.sockets[session.sid] = session
+        self.places.open(session)
         self._deadlines.add(session)
         opening = {
             "sid": session.sid,
@@ -219,9 +240,19 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.handlers["connect"](session.sid, _NO_ENVIRON)
         return session
 
+    def _make_room(self) -> None:
+        """Close one session without a namespace, if their pool is full."""
+        if surplus := self.places.surplus():
+            surplus.close(self.reason.SERVER_DISCONNECT, code=_CROWDED_OUT_CODE)
+
     def tick(self) -> None:
         """Ping and expire sessions. The loop calls it every `limits.tick_seconds`."""
         self._deadlines.tick()
+        self.floods.tick()
+
+    def sessions_by_state(self) -> dict[str, int]:
+        """Return the number of connections and sessions in each state."""
+        return count_states(self.sockets.values(), self.places.requesting, len(self.closing) + self.floods.waiting)
 
     def waiting_bytes(self) -> int:
         """Return the bytes that wait in the outboxes of all sessions with a namespace."""
@@ -234,13 +265,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     def close_all(self) -> None:
         """Close every session without a CLOSE packet, so that its client reconnects."""
         for session in list(self.sockets.values()):
-            if session.socket is not None:
-                self.closing += 1
-                session.socket.on_closed = self._note_ended
             session.close(self.reason.SERVER_DISCONNECT, answer=NOOP)
-
-    def _note_ended(self) -> None:
-        self.closing -= 1
 
     # the host of a session
 
@@ -255,6 +280,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         """Remove a session that has ended."""
         self.sockets.pop(session.sid, None)
         self._deadlines.forget(session)
+        self.places.forget(session)
         self._conflated += session.outbox.conflated
         try:
             self.handlers["disconnect"](session.sid, reason)
@@ -283,6 +309,23 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
     def note_flowing(self, session: Session) -> None:
         self._deadlines.note_flowing(session)
+
+    def note_joined(self, session: Session) -> None:
+        session.join_due = 0.0
+        self.places.leave_pool(session)
+
+    def note_left(self, session: Session) -> None:
+        """Record that the client holds no namespace any more: it must join one again."""
+        if not session.closed and not session.join_due:
+            self._make_room()
+            self.places.enter_pool(session)
+            self._deadlines.await_join(session)
+
+    def end_flood(self, session: Session) -> None:
+        self.floods.end(session)
+
+    def pause(self, seconds: float) -> None:
+        self.loop.pause(seconds)
 
     # called by python-socketio
 

@@ -15,16 +15,17 @@ from urllib.parse import urlsplit
 
 import eventlet
 import eventlet.event
-import eventlet.wsgi
 import socketio
 from eventlet import hubs
 from eventlet.hubs.hub import READ, WRITE
-from eventlet.patcher import original
 from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO, _SocketIOMiddleware  # noqa: A004 - Socket.IO's own name for it
 
+from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body
 from api.hub.transport.client_json import Json, problem_of
+from api.hub.transport.eventlet_http import Protocol as Protocol
+from api.hub.transport.eventlet_http import detach as detach
 from api.hub.transport.host import Limits
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
@@ -33,7 +34,6 @@ from api.hub.transport.socketio_server import SocketServer
 log = logging.getLogger(__name__)
 
 _EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
-_real_socket = original("socket").socket  # not eventlet's green one
 
 
 class Watch:
@@ -42,13 +42,28 @@ class Watch:
     Callbacks run in the loop itself: a connection needs no greenlet.
     """
 
-    __slots__ = ("_reading", "_sock", "_writable", "_writing")
+    __slots__ = ("_readable", "_reading", "_sock", "_writable", "_writing")
 
     def __init__(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> None:
         self._sock: socket.socket | None = sock
+        self._readable = readable
         self._writable = writable
         self._writing: Any = None
-        self._reading: Any = hubs.get_hub().add(READ, sock.fileno(), lambda _: readable(), lambda _: None, lambda: None)
+        self._reading: Any = None
+        self.resume()
+
+    def pause(self) -> None:
+        if self._reading is not None:
+            hubs.get_hub().remove(self._reading)
+            self._reading = None
+
+    def resume(self) -> None:
+        if self._reading is None and self._sock is not None:
+            self._reading = hubs.get_hub().add(READ, self._sock.fileno(), self._on_readable, lambda _: None, lambda: None)
+
+    def _on_readable(self, _: int) -> None:
+        if self._reading is not None:
+            self._readable()
 
     def want_write(self) -> None:
         if self._writing is None and self._sock is not None:
@@ -67,7 +82,7 @@ class Watch:
         for listener in (self._reading, self._writing):
             if listener is not None:
                 hub.remove(listener)
-        self._writing = None
+        self._reading = self._writing = None
         self._sock.close()
         self._sock = None
 
@@ -83,6 +98,9 @@ class Eventlet:
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         eventlet.spawn(_run_clock, seconds, function)
+
+    def pause(self, seconds: float) -> None:
+        eventlet.sleep(seconds)
 
 
 def _guarded(function: Callable[[], None]) -> None:
@@ -160,56 +178,6 @@ def wait_for_poll(session: Session, environ: dict[str, Any]) -> bool:
         stop_listening()
 
 
-def detach(environ: dict[str, Any]) -> socket.socket:
-    """Return the socket of a request, non-blocking and taken away from the HTTP server."""
-    sock: socket.socket = environ["tickwire.detach"]()
-    return sock
-
-
-class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
-    """eventlet's HTTP connection, with a socket that the server of a request may take over."""
-
-    detached = False
-
-    def get_environ(self) -> dict[str, Any]:
-        environ: dict[str, Any] = super().get_environ()
-        environ["tickwire.detach"] = self.detach
-        return environ
-
-    def detach(self) -> socket.socket:
-        """Return the socket of the connection, non-blocking and ours alone.
-
-        The request must send no answer.
-        """
-        self.detached = True
-        eventlet.wsgi.WSGI_LOCAL.already_handled = True
-        sock = self.connection
-        ours = _real_socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
-        ours.setblocking(False)
-        # After the request, the server shuts down the socket that it finds here, and with it our
-        # duplicate.
-        self.conn_state[1] = _Detached()
-        return ours  # type: ignore[no-any-return]
-
-    def finish(self) -> None:
-        if self.detached:
-            self.rfile.close()
-            self.wfile.close()  # it is empty, but it keeps the socket open
-            self.connection.close()
-        else:
-            super().finish()
-
-
-class _Detached:
-    """Replaces a detached socket in eventlet's connection."""
-
-    def shutdown(self, how: int) -> None:
-        """Do nothing: the socket is detached."""
-
-    def close(self) -> None:
-        """Do nothing: the socket is detached."""
-
-
 class ClientManager(socketio.Manager):  # type: ignore[misc]
     """Calls `on_connected(sid, namespace)` right after the CONNECT packet was sent.
 
@@ -260,11 +228,18 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
 
 
 def make_socketio(
-    app: Flask, manager: ClientManager, limits: Limits, *, cors_origins: tuple[str, ...] = (), gap_notice: GapNotice = gap_notice
+    app: Flask,
+    manager: ClientManager,
+    limits: Limits,
+    *,
+    cors_origins: tuple[str, ...] = (),
+    gap_notice: GapNotice = gap_notice,
+    peers: Peers | None = None,
 ) -> SocketIO:
     """Return the Socket.IO server.
 
-    It handles the events of one client in order. `cors_origins` are further origins.
+    It handles the events of one client in order. `cors_origins` are further origins. `peers` finds
+    the address of a client.
     """
     return HubSocketIO(
         app,
@@ -272,6 +247,7 @@ def make_socketio(
         json=Json,
         limits=limits,
         gap_notice=gap_notice,
+        peers=peers,
         cors_allowed_origins=allowed_origin(cors_origins),
     )
 

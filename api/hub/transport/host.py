@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from api.hub.transport.limits.bucket import Allowance
+
 _Session = TypeVar("_Session", contravariant=True)
 
 
 class Host(Protocol[_Session]):
-    """The methods of the server that a session calls."""
+    """The parts of the server that a session uses."""
+
+    allowance: Allowance  # of the buckets of all sessions
 
     def deliver(self, session: _Session, data: str | bytes) -> None:
         """Pass a message of the client to the application.
@@ -32,6 +36,15 @@ class Host(Protocol[_Session]):
     def note_pong(self, session: _Session) -> None:
         """Record that the client has answered a ping."""
 
+    def note_joined(self, session: _Session) -> None:
+        """Record that the client has joined a namespace."""
+
+    def end_flood(self, session: _Session) -> None:
+        """Close a session whose packets keep arriving at an empty bucket."""
+
+    def pause(self, seconds: float) -> None:
+        """Let other clients have their turn, during the request of a session."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -40,10 +53,19 @@ class Limits:
     ping_interval: float
     ping_timeout: float
     max_message_bytes: int = 64 * 1024  # one message of a client; a subscribe to everything has a tenth of it
-    max_sessions: int = 100_000
+    max_unjoined: int = 100_000  # sessions without a namespace
+    max_unjoined_per_address: int = 20
+    max_connections_per_address: int = 100_000
+    events_per_second: float = 50.0  # packets of one session, on average
+    events_at_once: float = 200.0
     outbox_bytes: int = 256 * 1024  # that may wait for one client
     blocked_seconds: float = 30.0  # after which a socket that takes no bytes is closed
+    request_seconds: float = 10.0  # in which the head of a request, and then its body, arrive
     connect_seconds: float = 45.0  # after which a session without a namespace is closed
+    upgrade_seconds: float = 10.0  # from the WebSocket of an upgrade to its end
+    linger_seconds: float = 3.0  # for the answer to our Close; then the socket is closed
+    # The same after a flood: such a client does not answer the Close, and goes on sending.
+    flood_linger_seconds: float = 1.0
 
     @property
     def tick_seconds(self) -> float:

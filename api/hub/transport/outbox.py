@@ -152,6 +152,11 @@ class Outbox:
         """True if no byte waits."""
         return not self._frames and not self._partial
 
+    @property
+    def stalled(self) -> bool:
+        """True if there is a socket, and bytes wait because it takes none."""
+        return self._waiting and self._send is not None
+
     def _block(self) -> None:
         self._waiting = True
         self._owner.blocked()

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from sys import intern
 from typing import Any, Protocol
 
 from api.access.model import Handshake
 from api.hub.transport import wire
 from api.hub.transport.host import Host
+from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket, Connects
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.websocket import WebSocket
 from api.hub.transport.wire import Frame, Opcode, WireError
 
 _PING = wire.text(wire.PING)
-_CLOSE = wire.text(wire.CLOSE)
+CLOSE = wire.text(wire.CLOSE)
 NOOP = wire.text(wire.NOOP)
-_PROBE_ANSWER = wire.text(wire.PONG + b"probe")
 _IGNORED = (wire.UPGRADE, wire.NOOP)  # packets that may arrive late and have no effect then
 _MAX_PACKETS_PER_PAYLOAD = 1000
 _NO_HEADERS: Mapping[str, str] = {}
@@ -33,6 +32,13 @@ class Poll(Protocol):
         """Let the request return."""
 
 
+class Probe(Protocol):
+    """A WebSocket that may replace polling."""
+
+    def give_up(self) -> None:
+        """End an upgrade that has not happened."""
+
+
 class Session:
     """State of one session. `host` owns the clock and receives the messages.
 
@@ -42,20 +48,27 @@ class Session:
     that the client joins releases the headers: they would be the largest part of an idle session,
     and they contain credentials. A handshake for a further namespace has the address and no
     headers, so a client sends `auth` with each CONNECT.
+
+    Every packet takes a token of the bucket. Without one, an event is refused and a WebSocket ping
+    stays unanswered; other packets, which cost little, keep their effect.
     """
 
     __slots__ = (
         "_gap_frame",
         "_headers",
         "address",
+        "bucket",
         "closed",
+        "connects",
         "host",
+        "join_due",
         "namespace",
         "outbox",
         "ping_due",
         "poll",
         "polling_answer",
         "pong_due",
+        "posting",
         "sid",
         "socket",
         "upgrading",
@@ -68,16 +81,20 @@ class Session:
         self.sid = sid
         self._gap_frame = gap_frame
         self.outbox = Outbox(self, limit, self._gap_notice)
+        self.bucket = Bucket(host.allowance)
+        self.connects = Connects(host.allowance.now)
         self.address = intern(address)  # one string for all clients behind a proxy
         self._headers = headers
         self.namespace = ""  # the first that the client joined; empty until then
         self.socket: WebSocket | None = None
-        self.upgrading: UpgradeProbe | None = None  # the WebSocket that may replace polling
+        self.upgrading: Probe | None = None  # the WebSocket that may replace polling
         self.poll: Poll | None = None
+        self.posting = False  # True while the packets of a polling POST are handled
         self.polling_answer: Frame | None = None  # the answer to every poll once polling has ended
         self.closed = False
         self.ping_due = 0.0  # time of the next ping, if no pong is awaited
         self.pong_due = 0.0  # latest time of the pong, if one is awaited; else 0
+        self.join_due = 0.0  # latest time of a CONNECT, if no namespace is held; else 0
 
     # namespaces
 
@@ -88,6 +105,7 @@ class Session:
 
     def note_joined(self, namespace: str) -> None:
         """Record a joined namespace. The first one receives the `gap_notice` of the session."""
+        self.host.note_joined(self)
         if not self.namespace:
             self.namespace = namespace
             self._headers = _NO_HEADERS
@@ -121,17 +139,21 @@ class Session:
 
     def message(self, data: bytes, binary: bool) -> None:
         """Handle a message of the WebSocket. Raises `WireError`."""
-        if binary:
-            self.host.deliver(self, data)
-        else:
+        if not binary:
             self.receive(data)
+        elif self._pay() or not self.closed:
+            self.host.deliver(self, data)
 
     def writable(self) -> None:
         self.host.note_flowing(self)
         self.outbox.drain()
 
     def pong(self, payload: bytes) -> None:
-        self.outbox.put(Frame(b"", wire.frame(Opcode.PONG, payload)))
+        if self._pay():
+            self.outbox.put(Frame(b"", wire.frame(Opcode.PONG, payload)))
+
+    def unanswered(self) -> None:
+        self._pay()
 
     def ended(self, code: int | None) -> None:
         self.close("transport close", code=code)
@@ -141,25 +163,41 @@ class Session:
     def receive(self, packet: bytes) -> None:
         """Handle one Engine.IO packet of UTF-8 text. Raises `WireError` if it is malformed."""
         kind = packet[:1]
+        if kind == wire.PONG and self.pong_due:
+            self.host.note_pong(self)  # the answer to our ping is free
+            return
+        self._pay()
+        if self.closed:
+            return
         if kind == wire.MESSAGE:
             self.host.deliver(self, packet[1:].decode())
-        elif kind == wire.PONG:
-            self.host.note_pong(self)
         elif kind == wire.CLOSE:
             self.close("client disconnect", answer=NOOP)
-        elif packet not in _IGNORED:
+        elif kind != wire.PONG and packet not in _IGNORED:
             raise WireError(1002, "unknown packet type")
+
+    def _pay(self) -> bool:
+        """Take the token of a packet; return False if there is none. It may close the session."""
+        paid = self.bucket.pay()
+        if not paid and self.bucket.flooded and not self.closed:
+            self.host.end_flood(self)
+        return paid
 
     def receive_payload(self, body: bytes) -> None:
         """Handle the body of a polling POST. Of malformed input it raises `WireError` alone."""
         packets = wire.split_payload(body)
         if len(packets) > _MAX_PACKETS_PER_PAYLOAD:
             raise WireError(1002, "too many packets")
+        turn = 0  # packets in this turn of the loop
         for packet in packets:
+            if turn >= (SLOW_FRAMES_PER_TURN if self.bucket.empty else FRAMES_PER_TURN):
+                turn = 0
+                self.host.pause(PAUSE_SECONDS if self.bucket.empty else 0)
+            turn += 1
             if self.closed:
                 return
             if packet[:1] == b"b":
-                self.host.deliver(self, _attachment(packet))
+                self.message(_attachment(packet), binary=True)
             else:
                 wire.check_text(packet)
                 self.receive(packet)
@@ -191,7 +229,7 @@ class Session:
         if self.poll is not None:
             self.poll.wake()
 
-    def close(self, reason: str, answer: Frame = _CLOSE, code: int | None = 1000) -> None:
+    def close(self, reason: str, answer: Frame = CLOSE, code: int | None = 1000, linger_seconds: float | None = None) -> None:
         """End the session and discard its outbox.
 
         `answer` goes to a waiting poll. `code` closes a WebSocket; None ends it without a Close.
@@ -206,7 +244,7 @@ class Session:
         flowing = self.outbox.idle
         self.outbox.shut()
         if self.socket is not None and flowing and code is not None:
-            self.socket.close(code)
+            self.socket.close(code, linger_seconds)
         elif self.socket is not None:
             self.socket.abort()  # after a partial frame, a Close frame would be read as its rest
 
@@ -220,56 +258,3 @@ def _attachment(packet: bytes) -> bytes:
         return wire.unbase64(packet[1:])
     except ValueError:
         raise WireError(1002, "attachment is not base64") from None
-
-
-class UpgradeProbe:
-    """A WebSocket that may replace the polling of a session: `2probe`, `3probe`, `5`."""
-
-    __slots__ = ("_session", "_socket")
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._socket: WebSocket | None = None
-
-    def begin(self, socket: WebSocket) -> None:
-        """Set the WebSocket, before it reads anything."""
-        self._socket = socket
-
-    def message(self, data: bytes, binary: bool) -> None:
-        socket, session = self._socket, self._session
-        assert socket is not None  # noqa: S101 - begin() precedes every message
-        if session.closed or binary:
-            raise WireError(1002, "no session to upgrade")
-        if data == wire.PING + b"probe" and session.upgrading is None:
-            session.upgrading = self
-            socket.send(_PROBE_ANSWER.wire)
-            session.end_polling(NOOP)
-        elif data == wire.UPGRADE and session.upgrading is self:
-            socket.peer = session
-            session.upgrading = None
-            session.open_socket(socket)
-        else:
-            raise WireError(1002, "not a probe")
-
-    def writable(self) -> None:
-        return
-
-    def pong(self, payload: bytes) -> None:
-        if self._socket is not None:
-            with suppress(OSError):  # the next read finds the lost connection too
-                self._socket.send(wire.frame(Opcode.PONG, payload))
-
-    def ended(self, code: int | None) -> None:
-        self.give_up(code)
-
-    def give_up(self, code: int | None = 1000) -> None:
-        """End an upgrade that has not happened: the session goes on polling."""
-        if self._socket is not None and self._socket.peer is self:
-            if code is None:
-                self._socket.abort()
-            else:
-                self._socket.close(code)
-            if self._session.upgrading is self:
-                self._session.upgrading = None
-                if not self._session.closed:
-                    self._session.polling_answer = None

@@ -16,8 +16,10 @@ from typing import Any
 
 import socketio
 
+from api.errors import ErrorCode, error_body
 from api.hub.transport.client_json import Unusable
 from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.limits.bucket import MAX_CONNECTS
 from api.hub.transport.session import Session
 from api.hub.transport.wire import WireError
 
@@ -52,6 +54,8 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         kind, namespace = packet.packet_type, packet.namespace
         if kind == _CONNECT:
             self._handle_connect(eio_sid, namespace, packet.data)
+        elif self.manager.sid_from_eio_sid(eio_sid, namespace or "/") is None:
+            return  # sent before the client received the refusal of its CONNECT
         elif kind == _DISCONNECT:
             self._handle_disconnect(eio_sid, namespace, self.reason.CLIENT_DISCONNECT)
         elif kind in (_EVENT, _BINARY_EVENT):
@@ -78,7 +82,7 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         except _MALFORMED as error:
             raise WireError(1002, f"malformed packet: {type(error).__name__}: {error}") from None
         joined = self.manager.sid_from_eio_sid(eio_sid, packet.namespace or "/") is not None
-        if joined is (packet.packet_type == _CONNECT):
+        if joined is (packet.packet_type == _CONNECT) and (joined or not self.eio.sockets[eio_sid].connects.refused):
             raise WireError(1002, "a packet for a namespace that is not joined, or CONNECT to a joined one")
         if packet.packet_type in (_BINARY_EVENT, _BINARY_ACK):
             self._binary_packet[eio_sid] = packet
@@ -87,9 +91,8 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         name = namespace or "/"
-        if not self._has_namespace(name):
-            refusal = self.packet_class(_CONNECT_ERROR, data={"message": "Invalid namespace"}, namespace=namespace)
-            self._send_packet(eio_sid, refusal)
+        if (refusal := self._refusal(eio_sid, name)) is not None:
+            self._send_packet(eio_sid, self.packet_class(_CONNECT_ERROR, data=refusal, namespace=namespace))
             return
         try:
             super()._handle_connect(eio_sid, namespace, data)
@@ -102,6 +105,17 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         if session is not None and self.manager.sid_from_eio_sid(eio_sid, name) is not None:
             session.note_joined(name)
 
+    def _refusal(self, eio_sid: str, namespace: str) -> dict[str, Any] | None:
+        """Return the data of the CONNECT_ERROR of a CONNECT that no handler decides, or None."""
+        session: Session = self.eio.sockets[eio_sid]
+        session.connects.refused = not session.connects.take() or not session.bucket.paid
+        if session.connects.refused:
+            message = f"More than {MAX_CONNECTS} CONNECT packets in a minute, or too many packets."
+            details = {"retry_after": max(session.connects.retry_after(), session.bucket.retry_after())}
+            body = error_body(ErrorCode.TOO_MANY_REQUESTS, message, "connect", details)
+            return {"message": body["code"], "data": body}
+        return None if self._has_namespace(namespace) else {"message": "Invalid namespace"}
+
     def _has_namespace(self, namespace: str) -> bool:
         return namespace in self.handlers or namespace in self.namespace_handlers or namespace in (self.namespaces or ())
 
@@ -113,6 +127,13 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         except Exception:
             self.manager.disconnect(sid, name, ignore_queue=True)
             raise
+        finally:
+            self._note_left(eio_sid)
+
+    def _note_left(self, eio_sid: str) -> None:
+        session = self.eio.sockets.get(eio_sid)
+        if session is not None and not any(self.manager.sid_from_eio_sid(eio_sid, each) for each in self.manager.get_namespaces()):
+            self.eio.note_left(session)
 
     def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         for namespace in list(self.manager.get_namespaces()):

@@ -1,4 +1,9 @@
-"""One WebSocket after its handshake: incoming bytes are parsed, and sending never blocks."""
+"""One WebSocket after its handshake: incoming bytes are parsed, and sending never blocks.
+
+The socket of a client is read until a turn of the loop has handled `FRAMES_PER_TURN` of its frames.
+If the bucket of its session is empty, or the bytes completed no frame, reading pauses. The waiting
+bytes then fill the buffers of the kernel, which slows the sender down.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +14,13 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from api.hub.transport.host import Limits
+from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket
 from api.hub.transport.wire import Opcode, Reader, WireError, close_frame
 
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 64 * 1024
-_LINGER_SECONDS = 3.0  # for the answer to our Close; then the socket is closed
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -23,6 +29,12 @@ class Watch(Protocol):
 
     def want_write(self) -> None:
         """Call `writable` once, as soon as the socket takes bytes again."""
+
+    def pause(self) -> None:
+        """Stop calling `readable`."""
+
+    def resume(self) -> None:
+        """Call `readable` again when bytes have arrived. After `close` it has no effect."""
 
     def close(self) -> None:
         """End the registration and close the socket."""
@@ -43,9 +55,16 @@ class Loop(Protocol):
         An exception of the function ends the process.
         """
 
+    def pause(self, seconds: float) -> None:
+        """Let other requests and callbacks run, from a request."""
+
 
 class Peer(Protocol):
     """The receiver of the messages of a WebSocket."""
+
+    @property
+    def bucket(self) -> Bucket:
+        """The tokens of the client."""
 
     def message(self, data: bytes, binary: bool) -> None:
         """Handle a complete message. Raises `WireError`."""
@@ -56,6 +75,9 @@ class Peer(Protocol):
     def pong(self, payload: bytes) -> None:
         """Answer a WebSocket ping after all waiting frames, so that no partial frame is split."""
 
+    def unanswered(self) -> None:
+        """Take the token of a frame without an effect of its own: a fragment, or a pong."""
+
     def ended(self, code: int | None) -> None:
         """End with this Close code, or at once if the connection is lost (None)."""
 
@@ -63,18 +85,20 @@ class Peer(Protocol):
 class WebSocket:
     """The socket of a connected client.
 
-    `peer` changes if an upgrade succeeds: from its probe to the session.
+    `peer` changes if an upgrade succeeds: from its probe to the session. `closing` has the sockets
+    of the server that have sent Close and have not ended.
     """
 
-    __slots__ = ("_closing", "_loop", "_reader", "_sock", "_watch", "on_closed", "peer")
+    __slots__ = ("_all_closing", "_closing", "_limits", "_loop", "_reader", "_sock", "_watch", "peer")
 
-    def __init__(self, sock: socket.socket, loop: Loop, peer: Peer, limit: int) -> None:
+    def __init__(self, sock: socket.socket, loop: Loop, peer: Peer, limits: Limits, closing: set[WebSocket]) -> None:
         self._sock = sock
         self._loop = loop
-        self._reader = Reader(limit)
+        self._limits = limits
+        self._reader = Reader(limits.max_message_bytes)
         self._closing = False
+        self._all_closing = closing
         self.peer = peer
-        self.on_closed: Callable[[], None] | None = None  # called once, after the socket was closed
         self._watch = loop.watch(sock, self._readable, self._writable)
 
     @property
@@ -86,21 +110,22 @@ class WebSocket:
         """Call `peer.writable` once, as soon as the socket takes bytes again."""
         self._watch.want_write()
 
-    def close(self, code: int = 1000) -> None:
-        """Send Close, and end when the client has closed too.
+    def close(self, code: int = 1000, linger_seconds: float | None = None) -> None:
+        """Send Close, and end when the client has closed too, at the latest after `linger_seconds`.
 
         An earlier end could lose frames that the client has not read.
         """
         if self._closing:
             return
         self._closing = True
+        self._all_closing.add(self)
         try:
             self._sock.send(close_frame(code))
             self._sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._release()
             return
-        self._loop.call_later(_LINGER_SECONDS, self._release)
+        self._loop.call_later(self._limits.linger_seconds if linger_seconds is None else linger_seconds, self._release)
 
     def abort(self) -> None:
         """End at once, without a Close frame."""
@@ -109,9 +134,7 @@ class WebSocket:
 
     def _release(self) -> None:
         self._watch.close()
-        if self.on_closed is not None:
-            callback, self.on_closed = self.on_closed, None
-            callback()
+        self._all_closing.discard(self)
 
     def _writable(self) -> None:
         if not self._closing:
@@ -124,15 +147,19 @@ class WebSocket:
             return
         except OSError:
             data = b""
-        if self._closing:
-            if not data:
-                self._release()
-            return
+        if self._closing and not data:
+            self._release()
+        elif self._closing:
+            self._pause(PAUSE_SECONDS, self._watch.resume)  # a client that goes on sending is read slowly
+        elif data:
+            self._handle(data)
+        else:
+            self.peer.ended(None)
+
+    def _handle(self, data: bytes) -> None:
+        """Handle the frames that `data` completes, as many as one turn of the loop may."""
         try:
-            if data:
-                self._take(data)
-            else:
-                self.peer.ended(None)
+            self._take(data)
         except WireError as error:
             log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
             self.peer.ended(error.code)
@@ -141,16 +168,41 @@ class WebSocket:
             log.exception("failed to handle a message of a client")
             self.peer.ended(1011)
 
+        if self._closing:
+            self._watch.resume()  # the end of the connection must be noticed
+        elif self._reader.more:
+            self._pause(PAUSE_SECONDS if self.peer.bucket.empty else 0, self._continue)
+        elif self._reader.frames == 0 or self.peer.bucket.empty:
+            self._pause(PAUSE_SECONDS, self._watch.resume)
+        else:
+            self._watch.resume()
+
+    def _pause(self, seconds: float, then: Callable[[], None]) -> None:
+        """Stop reading, and call the function after some time."""
+        self._watch.pause()
+        self._loop.call_later(seconds, then)
+
+    def _continue(self) -> None:
+        if self._closing:
+            self._watch.resume()
+        else:
+            self._handle(b"")
+
     def _take(self, data: bytes) -> None:
-        for opcode, payload in self._reader.feed(data):
+        found = self._reader.feed(data, SLOW_FRAMES_PER_TURN if self.peer.bucket.empty else FRAMES_PER_TURN)
+        for _ in range(self._reader.frames - len(found)):
+            self.peer.unanswered()
+        for opcode, payload in found:
+            if self._closing:
+                return
             if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
                 self.peer.message(payload, opcode is Opcode.BINARY)
             elif opcode is Opcode.PING:
                 self.peer.pong(payload)
             elif opcode is Opcode.CLOSE:
                 self.peer.ended(int.from_bytes(payload[:2]) if payload else 1000)
-            if self._closing:
-                return
+            else:
+                self.peer.unanswered()
 
 
 def is_upgrade(environ: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ import base64
 import struct
 from collections.abc import Sequence
 from enum import IntEnum
+from sys import maxsize
 
 _MAX_FRAGMENTS = 1000  # of one message: empty fragments never reach the limit in bytes
 _HEADER_BYTES = {126: 4, 127: 10}  # second byte of an unmasked frame -> length of its header, if it is not 2
@@ -110,24 +111,31 @@ class Reader:
     6455 requires of a server.
     """
 
-    __slots__ = ("_buffer", "_limit", "_opcode", "_parts")
+    __slots__ = ("_buffer", "_limit", "_opcode", "_parts", "frames", "more")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit  # bytes of one message
         self._buffer = b""
+        self.frames = 0  # that the last call has parsed, fragments included
+        self.more = False  # True if the last call stopped at its limit, with bytes left
         self._opcode: Opcode | None = None  # of the incomplete fragmented message
         self._parts: list[bytes] = []
 
-    def feed(self, data: bytes) -> list[tuple[Opcode, bytes]]:
-        """Return the messages and control frames that `data` completes. Raises `WireError`."""
+    def feed(self, data: bytes, most: int = maxsize) -> list[tuple[Opcode, bytes]]:
+        """Return the messages and control frames that `data` completes. Raises `WireError`.
+
+        It parses at most `most` frames; a call with no bytes continues.
+        """
         data = self._buffer + data if self._buffer else data
         found = []
-        start = 0
-        while (parsed := self._frame(data, start)) is not None:
+        start = self.frames = 0
+        while self.frames < most and (parsed := self._frame(data, start)) is not None:
+            self.frames += 1
             final, opcode, payload, start = parsed
             if (whole := self._assemble(final, opcode, payload)) is not None:
                 found.append(whole)
         self._buffer = data[start:]
+        self.more = self.frames == most and bool(self._buffer)
         return found
 
     def _frame(self, data: bytes, start: int) -> tuple[bool, Opcode, bytes, int] | None:

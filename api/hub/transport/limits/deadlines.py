@@ -36,7 +36,12 @@ class Deadlines:
     def add(self, session: Session) -> None:
         """Begin to watch a new session."""
         self._schedule_ping(session)
-        self._joins.append((self._now() + self._limits.connect_seconds, session))
+        self.await_join(session)
+
+    def await_join(self, session: Session) -> None:
+        """Begin the time in which a session without a namespace joins one."""
+        session.join_due = self._now() + self._limits.connect_seconds
+        self._joins.append((session.join_due, session))
 
     def forget(self, session: Session) -> None:
         """Release a session that has ended; its queue entries expire by themselves."""
@@ -55,7 +60,7 @@ class Deadlines:
             if self.is_overdue(session):
                 session.close("ping timeout")
         for session in _due(self._joins, now):
-            if not session.joined:
+            if session.join_due and now >= session.join_due:
                 session.close("transport close")
         for session, since in list(self._blocked.items()):
             if now - since > self._limits.blocked_seconds:

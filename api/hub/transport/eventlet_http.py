@@ -1,0 +1,167 @@
+"""The hub's HTTP connections on eventlet: deadlines of requests, and sockets for WebSockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from math import ceil
+from typing import Any
+
+import eventlet
+import eventlet.wsgi
+from eventlet import greenio, hubs
+from eventlet.patcher import original
+
+from api.access.peers import Peers
+from api.hub.transport.host import Limits
+from api.hub.transport.limits.places import Places, TooMany
+
+_real_socket = original("socket").socket  # not eventlet's green one
+_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
+
+
+def detach(environ: dict[str, Any]) -> socket.socket:
+    """Return the socket of a request, non-blocking and taken away from the HTTP server."""
+    sock: socket.socket = environ["tickwire.detach"]()
+    return sock
+
+
+class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
+    """eventlet's HTTP connection, with a socket that the server of a request may take over.
+
+    The head of a request arrives within `Limits.request_seconds` of its first byte, or of the
+    connection if that sends nothing; the body within the same time. `places` counts connections
+    that have not sent a whole head.
+    """
+
+    places = Places(_NO_LIMITS, Peers())
+    detached = False
+    _timer: Any = None  # of the head or the body that is read now
+    _requesting = False  # True if `places` counts the connection
+    _served = False  # True after the first request
+    _timed_out = False
+
+    @classmethod
+    def with_places(cls, places: Places) -> type[Protocol]:
+        """Return the class for the connections of one server."""
+        return type("Protocol", (cls,), {"places": places})
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        finally:
+            self._head_complete()
+
+    def _read_request_line(self) -> Any:
+        if self._served and not self._next_request():
+            return ""
+        self._served = True
+        try:
+            self._begin_head()
+        except TooMany:
+            self._send_now(_TOO_MANY % ceil(self.places.limits.request_seconds))
+            self.close_connection = True
+            return ""
+        return super()._read_request_line()
+
+    def _next_request(self) -> bool:
+        """Wait for the first byte of a further request, as long as the socket may be idle.
+
+        Raises `TimeoutError`, which ends the connection.
+        """
+        try:
+            return bool(self.rfile.peek(1))
+        except TimeoutError:
+            raise
+        except (OSError, ValueError):
+            return False
+
+    def parse_request(self) -> bool:
+        # The end of the input completes a head for the parser: a request that is out of time is
+        # not served.
+        parsed = not self._timed_out and bool(super().parse_request())
+        self._head_complete()
+        if self._timed_out:
+            self.close_connection = True
+        return parsed and not self._timed_out
+
+    def _begin_head(self) -> None:
+        peer = str(eventlet.wsgi.addr_to_host_port(self.client_address)[0])
+        self.places.begin_request(peer)
+        self._requesting = True
+        self._start_timer()
+
+    def _head_complete(self) -> None:
+        self._stop_timer()
+        if self._requesting:
+            self._requesting = False
+            self.places.end_request(str(eventlet.wsgi.addr_to_host_port(self.client_address)[0]))
+
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = hubs.get_hub().schedule_call_global(self.places.limits.request_seconds, self._time_out)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_out(self) -> None:
+        self._timer = None
+        self._timed_out = True
+        self._send_now(_TIMED_OUT)
+        greenio.shutdown_safe(self.connection)  # wakes the greenlet that reads
+
+    def _send_now(self, answer: bytes) -> None:
+        with suppress(OSError):
+            self.connection.fd.send(answer, socket.MSG_DONTWAIT)
+
+    def get_environ(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environ()
+        environ["tickwire.detach"] = self.detach
+        if self.headers.get("content-length", "0") != "0" or self.headers.get("transfer-encoding"):
+            self._start_timer()
+            environ["tickwire.body_complete"] = self._stop_timer
+        return environ
+
+    def handle_one_response(self) -> None:
+        try:
+            super().handle_one_response()
+        finally:
+            self._stop_timer()
+
+    def detach(self) -> socket.socket:
+        """Return the socket of the connection, non-blocking and ours alone.
+
+        The request must send no answer.
+        """
+        self.detached = True
+        eventlet.wsgi.WSGI_LOCAL.already_handled = True
+        sock = self.connection
+        ours = _real_socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        ours.setblocking(False)
+        # After the request, the server shuts down the socket that it finds here, and with it our
+        # duplicate.
+        self.conn_state[1] = _Detached()
+        return ours  # type: ignore[no-any-return]
+
+    def finish(self) -> None:
+        if self.detached:
+            self.rfile.close()
+            self.wfile.close()  # it is empty, but it keeps the socket open
+            self.connection.close()
+        else:
+            super().finish()
+
+
+class _Detached:
+    """Replaces a detached socket in eventlet's connection."""
+
+    def shutdown(self, how: int) -> None:
+        """Do nothing: the socket is detached."""
+
+    def close(self) -> None:
+        """Do nothing: the socket is detached."""

@@ -1,0 +1,102 @@
+"""The places of a server: connections per address, and the pool of sessions without a namespace.
+
+Sessions that have joined no namespace are not clients yet. They have a pool of their own, so they
+never take the place of a client.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from api.access.peers import Peers
+from api.hub.transport.host import Limits
+from api.hub.transport.session import Session
+
+
+class TooMany(Exception):
+    """An address holds as many places as one address may."""
+
+
+class Places:
+    """Counts connections and sessions by address. `Peers.exempt` excepts addresses from limits."""
+
+    def __init__(self, limits: Limits, peers: Peers) -> None:
+        self.limits = limits
+        self._peers = peers
+        self._sessions: Counter[str] = Counter()  # address -> its sessions
+        self._requesting: Counter[str] = Counter()  # peer -> its connections without a whole request
+        self._unjoined: dict[str, dict[Session, None]] = {}  # address -> its sessions in the pool, oldest first
+        self._in_pool = 0
+
+    @property
+    def requesting(self) -> int:
+        """The number of connections that have not sent a whole request head."""
+        return self._requesting.total()
+
+    # connections
+
+    def begin_request(self, peer: str) -> None:
+        """Count a connection that may send a request. Raises `TooMany`."""
+        if not self._peers.exempt(peer) and not self._peers.is_proxy(peer):
+            self._check_connections(peer)
+        self._requesting[peer] += 1
+
+    def end_request(self, peer: str) -> None:
+        """Release a connection whose request is complete, or that has ended."""
+        _less(self._requesting, peer)
+
+    def _check_connections(self, address: str) -> None:
+        limit = self.limits.max_connections_per_address
+        if self._sessions[address] + self._requesting[address] >= limit:
+            raise TooMany(f"One address has at most {limit} connections.")
+
+    # sessions
+
+    def check(self, address: str) -> None:
+        """Raise `TooMany` if the address may not open a further session."""
+        if self._peers.exempt(address):
+            return
+        limit = self.limits.max_unjoined_per_address
+        if len(self._unjoined.get(address, ())) >= limit:
+            raise TooMany(f"One address has at most {limit} sessions that have not joined a namespace.")
+        self._check_connections(address)
+
+    def open(self, session: Session) -> None:
+        """Add a new session."""
+        self._sessions[session.address] += 1
+        self.enter_pool(session)
+
+    def forget(self, session: Session) -> None:
+        """Release the places of a session that has ended."""
+        self.leave_pool(session)
+        _less(self._sessions, session.address)
+
+    def enter_pool(self, session: Session) -> None:
+        """Add a session that holds no namespace."""
+        self._unjoined.setdefault(session.address, {})[session] = None
+        self._in_pool += 1
+
+    def leave_pool(self, session: Session) -> None:
+        """Remove a session that has joined a namespace, or has ended; it may be absent."""
+        held = self._unjoined.get(session.address, {})
+        if session in held:
+            del held[session]
+            self._in_pool -= 1
+            if not held:
+                del self._unjoined[session.address]
+
+    def surplus(self) -> Session | None:
+        """Return the session that a further one in the pool replaces; None if the pool has a place.
+
+        It is the oldest of the address with most.
+        """
+        if self._in_pool < self.limits.max_unjoined:
+            return None
+        most = max(self._unjoined.values(), key=len)
+        return next(iter(most))
+
+
+def _less(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]
