@@ -99,11 +99,12 @@ class Malformed:
     def _request(self) -> None:
         method = self._rng.choice(["GET", "POST", "PUT", "OPTIONS", "HEAD", "get", "CONNECT", "", "G\0T", "X" * 500])
         version = self._rng.choice(["HTTP/1.1", "HTTP/1.0", "HTTP/9.9", "HTTP/1.1.1", "http/1.1", "", "HTTP/", "HTTP/1.x"])
-        lines = [f"{method} {self._target()} {version}", *self._headers(self._rng.randint(0, 6))]
+        host = ["Host: 127.0.0.1"] if self._rng.random() < 0.8 else []
+        lines = [f"{method} {self._target()} {version}", *host, *self._headers(self._rng.randint(0, 6))]
         self._exchange("request", self._mutate("\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"))
 
     def _handshake(self) -> None:
-        valid = ["Host: x", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {_KEY}", "Sec-WebSocket-Version: 13"]
+        valid = ["Host: 127.0.0.1", "Upgrade: websocket", "Connection: Upgrade", f"Sec-WebSocket-Key: {_KEY}", "Sec-WebSocket-Version: 13"]
         dropped = self._rng.randrange(len(valid))
         lines = [f"GET {self._target()} HTTP/1.1", *(line for at, line in enumerate(valid) if at != dropped), *self._headers(2)]
         self._exchange("handshake", self._mutate("\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"))

@@ -262,8 +262,11 @@ def allowed_origin(extra: tuple[str, ...]) -> Callable[[str | None, dict[str, An
     def allowed(origin: str | None, environ: dict[str, Any]) -> bool:
         if not origin or "*" in extra or origin in extra:
             return True
-        host = urlsplit(origin).hostname
-        return host in ("localhost", "127.0.0.1", "::1") or host == urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
+        try:
+            host, ours = urlsplit(origin).hostname, urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
+        except ValueError:
+            return False
+        return host in ("localhost", "127.0.0.1", "::1") or host == ours
 
     return allowed
 
