@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import floods
+from tests.bench import costs_of_events, floods
 from tests.bench.bars import Measured, Part, verdicts
 from tests.bench.fanout import Ground
 
 PARTS: dict[str, Part] = {
     "floods": floods.PART,
+    "events": costs_of_events.PART,
 }
 
 

@@ -454,6 +454,18 @@ def test_refused_subscription_is_removed() -> None:
     assert session.opening() == kept
 
 
+def test_rejected_subscription_that_the_answer_does_not_show_is_removed() -> None:
+    session = Session()
+    names = [f"X{number}" for number in range(30)]
+    payload, _ = session.want(["EUR_USD", *names], [("EUR_USD", "1m"), ("EUR_USD", "2m")], None, {})
+    answer = {**confirmed(price("EUR_USD", 1)), "candles": [{"pair": "EUR_USD", "interval": "1m"}]}
+    session.receive("subscription_confirmed", answer)
+    session.answered(payload, answer)
+    assert [name for name in names if session.wants(name)] == []
+    prices, candles = session.opening()
+    assert (prices[1]["pairs"], candles[1]["candles"]) == (["EUR_USD"], [{"pair": "EUR_USD", "interval": "1m"}])
+
+
 def test_request_without_an_answer_is_not_renewed_by_a_new_connection() -> None:
     """Its caller repeats it, and gives it up if it was the cause of two ends."""
     session = Session()

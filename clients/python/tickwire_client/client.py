@@ -154,17 +154,20 @@ class Client(Core, History):
     ) -> Body:
         """Subscribe until `unsubscribe()`, over reconnections; return `subscription_confirmed`.
 
-        Its `rejected` lists the instruments and candles that do not exist.
+        Its `rejected` lists the first 20 instruments and candles that do not exist.
         """
         check("subscribe", {"pairs": pairs, "candles": list(candles), "max_rate": max_rate})
         with self._lock:
             payload, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {})
         try:
-            return self._request("subscribe", payload)
+            answer = self._request("subscribe", payload)
         except TickwireError:
             with self._lock:
                 withdraw()
             raise
+        with self._lock:
+            self._session.answered(payload, answer)
+        return answer
 
     def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] | str = ()) -> Body:
         """Unsubscribe from instruments, candles or `"all"`; return `unsubscription_confirmed`."""

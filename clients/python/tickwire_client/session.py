@@ -85,6 +85,17 @@ class Session:
 
         return self._payload(pairs, candles, max_rate), withdraw
 
+    def answered(self, asked: Body, answer: Body) -> None:
+        """Remove the subscriptions of a request that its answer does not hold: it rejected them."""
+        pairs = asked.get("pairs", ())
+        held = {*answer["pairs"], *((each["pair"], each["interval"]) for each in answer.get("candles", ()))}
+        for name in () if isinstance(pairs, str) else pairs:
+            if name not in held:
+                self._forget((name, None))
+        for each in asked.get("candles", ()):
+            if (key := (each["pair"], each["interval"])) not in held:
+                self._forget(key)
+
     def unwant(self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries] | str) -> Body:
         """Remove subscriptions and return the request."""
         if self._all is not None and pairs:
