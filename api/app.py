@@ -9,9 +9,11 @@ from datetime import datetime
 from flask import Flask, Response
 
 from api import asyncapi
+from api.access.hosts import Hosts, Origins
 from api.access.model import Authenticator, OpenAuthenticator
+from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
-from api.rest import errors, slots
+from api.rest import cors, errors, slots
 from api.rest.context import AppContext, attach
 from api.rest.probe import HealthProbe
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, sessions, symbols, trades, volatility
@@ -50,6 +52,7 @@ def create_app(
     """
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
     app = Flask(__name__, static_folder=None)
+    app.url_map.merge_slashes = False  # it would redirect to an absolute URL, which lacks the path of a proxy
     app.json = OrjsonProvider(app)
     shared = AppContext(
         settings=settings,
@@ -67,8 +70,9 @@ def create_app(
     app.extensions["openapi"] = make_api(app, version, routes).spec
     app.register_blueprint(docs.pages)
     errors.register(app)
+    cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins))
     guard(app, authenticator, dict(ChainMap(docs.SCOPES, *(each.scopes for each in routes))))
-    slots.register(app)
+    slots.register(app, Peers(settings.trusted_proxies))
     app.after_request(_add_headers)
     return app
 

@@ -72,10 +72,11 @@ def document(version: str, host: str) -> dict[str, Any]:
         "defaultContentType": "application/json",
         "servers": {
             "hub": {
-                "host": host,
+                "host": "{host}",
                 "pathname": "/socket.io/",
                 "protocol": "ws",
-                "description": "Address for Socket.IO clients; behind a proxy, the address of the proxy",
+                "description": "Address for Socket.IO clients",
+                "variables": {"host": {"default": host, "description": "Behind a proxy, the address of the proxy"}},
             }
         },
         "channels": {_channel(namespace): _describe(namespace) for namespace in namespaces()},

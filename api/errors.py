@@ -7,7 +7,7 @@ from typing import Any
 
 
 class ErrorCode(StrEnum):
-    """The machine-readable part of an error. Only REST uses `no_data`.
+    """The machine-readable part of an error. Only REST uses `no_data` and `conflict`.
 
     `unauthorized` means that a right is missing; `OpenAuthenticator` grants all rights.
     """
@@ -19,6 +19,8 @@ class ErrorCode(StrEnum):
     TOO_MANY_REQUESTS = "too_many_requests"
     SERVER_FULL = "server_full"
     UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"
+    CONFLICT = "conflict"
     UNAVAILABLE = "unavailable"
     INTERNAL = "internal"
 
@@ -47,3 +49,8 @@ def forbidden_instrument(instrument: str) -> Refusal:
 def error_body(code: ErrorCode, message: str, event: str, details: dict[str, Any]) -> dict[str, Any]:
     """Return the body of the `error` event."""
     return {"code": code.value, "message": message, "event": event, "details": details}
+
+
+def http_error_body(code: str, message: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the body of an error over HTTP."""
+    return {"error": {"code": code, "message": message, "details": details or {}}}

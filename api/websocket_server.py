@@ -19,10 +19,13 @@ from typing import Any
 import orjson
 from flask import Flask
 from flask_socketio import SocketIO
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as BaseResponse
 
+from api.access.hosts import Hosts, Origins
 from api.access.model import Authenticator, OpenAuthenticator
 from api.access.peers import Peers
-from api.errors import ErrorCode, error_body
+from api.errors import ErrorCode, error_body, http_error_body
 from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex, Series
@@ -36,9 +39,11 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
+from api.hub.transport.http_requests import Refused
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
+from api.hub.transport.web.door import Application, Door
 from config.pacing import Outage, backoff, retry
 from config.settings import Settings
 from db import topics
@@ -53,12 +58,13 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
 _OPEN = OpenAuthenticator()
+_NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
 
 
 class Hub:
     """The running hub: a WSGI application with an orderly shutdown."""
 
-    def __init__(self, app: Flask, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
+    def __init__(self, app: Application, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
         # the class with which the HTTP server must read the hub's connections
         self.protocol = Protocol.with_places(engine.places)
         self._app = app
@@ -71,8 +77,9 @@ class Hub:
         # Before the log is filled, the hub cannot serve the missed messages of a client.
         early = not self._relay.loaded and environ.get("PATH_INFO", "").startswith("/socket.io/")
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
-            start_response("503 Service Unavailable", [("Retry-After", "2"), ("Connection", "close")])
-            return [b""]
+            headers = [("Content-Type", "application/json"), ("Retry-After", "2"), ("Connection", "close")]
+            start_response("503 Service Unavailable", headers)
+            return [_NOT_NOW.body]
         return self._app(environ, start_response)
 
     def shutdown(self) -> None:
@@ -101,11 +108,11 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     cooperate(wait_for_socket)
     stop = threading.Event()
     instruments, sessions = _reference_data(store, stop)
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
     peers = Peers(settings.trusted_proxies)
-    socketio = make_socketio(app, manager, _limits(settings), cors_origins=settings.cors_origins, peers=peers)
+    socketio = make_socketio(app, manager, _limits(settings), peers=peers)
     engine: EngineServer = socketio.server.eio
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
     topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
@@ -129,11 +136,13 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
         peers=peers,
     )
     register_handlers(socketio, events, fanouts)
+    app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
     socketio.start_background_task(run_until_stopped, relay.run, stop)
     socketio.start_background_task(run_until_stopped, feed.run, stop)
-    return Hub(app, engine, fanouts, relay, stop)
+    door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
+    return Hub(door, engine, fanouts, relay, stop)
 
 
 def _path_of(session: Session) -> tuple[Outbox, Bucket]:
@@ -175,6 +184,14 @@ def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[
     fine = relay.connected and not stop.is_set()
     body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
     return body, 200 if fine else 503
+
+
+def _http_error(error: HTTPException) -> tuple[dict[str, Any], int, list[tuple[str, str]]] | BaseResponse:
+    """Give the errors of routes outside `/socket.io/` our shape."""
+    if error.code is None or error.code < 400:
+        return error.get_response()
+    body = http_error_body(error.name.lower().replace(" ", "_"), error.description or error.name)
+    return body, error.code, [header for header in error.get_headers() if header[0] != "Content-Type"]
 
 
 def run_until_stopped(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from config.secrets import scrub
 from config.settings import Settings
 from db.bus import BusError
 from db.postgres import StoreError
@@ -60,7 +61,8 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        text = error.explanation if isinstance(error, SourceError) else str(error)
+        raise click.ClickException(scrub(text)) from error
 
 
 def servers(chosen: Settings) -> tuple[str, str]:

@@ -149,9 +149,9 @@ def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threadin
             except SourceError as error:
                 if request.source != "file":
                     raise SourceError(
-                        f"{task.title}: {error}; what is stored stays, and the same command goes on from there", fatal=True
+                        f"{task.title}: {error.explanation}; what is stored stays, and the same command goes on from there", fatal=True
                     ) from error
-                notes.refused(task.title, str(error))
+                notes.refused(task.title, error.explanation)
     if notes.failed:
         sys.exit(1)
 

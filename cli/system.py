@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,9 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
+from config.secrets import SCRUBBER
 from config.settings import Settings, mask_url, url_of
 from db import migrate as migrations
-from ops import embedded, running
+from ops import embedded, running, startup
 from ops.children import hold_stop_signals
 from ops.running import RunFile
 from ops.supervisor import Process, StopAsked, Supervisor
@@ -60,6 +62,9 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)
+    SCRUBBER.learn((database_url, redis_url))
+    with closing(startup.open_bus(chosen, redis_url)) as bus:
+        startup.check_eviction(bus)
     migrations.apply(database_url)
     supervisor.start(*processes(chosen, {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]

@@ -10,17 +10,22 @@ from typing import Any
 from marshmallow import ValidationError
 from marshmallow.fields import Field, Int
 
-_is_whole_number = re.compile(r"[0-9]{1,9}").fullmatch
+MAX_DIGITS = 9
 _UNITS = {1: "s", 60: "m", 3600: "h"}
 _SECONDS = {unit: seconds for seconds, unit in _UNITS.items()}
 
 
 class WholeNumber(Int):
-    """A whole number as text: 1 to 9 ASCII digits."""
+    """A whole number as text: 1 to `digits` ASCII digits."""
+
+    def __init__(self, *, digits: int = MAX_DIGITS, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._digits = digits
+        self._matches = re.compile(f"[0-9]{{1,{digits}}}").fullmatch
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        if not isinstance(value, str) or not _is_whole_number(value):
-            raise ValidationError("Not a whole number: use 1 to 9 digits, without sign, separator or blank.")
+        if not isinstance(value, str) or not self._matches(value):
+            raise ValidationError(f"Not a whole number: use 1 to {self._digits} digits, without sign, separator or blank.")
         return int(value)
 
 

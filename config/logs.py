@@ -1,25 +1,20 @@
-"""Structured logs: one JSON object per line for machines, or plain text for people."""
+"""Start of the logs, with the settings of the process; `config.log_format` formats the records."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from datetime import UTC, datetime
+import threading
 from pathlib import Path
+from types import TracebackType
 
-from pythonjsonlogger.json import JsonFormatter
-
-from config import settings
+from config import secrets, settings
+from config.log_format import Json, Text
 from config.settings import Settings, SettingsError
 
+log = logging.getLogger(__name__)
+
 _started: dict[str, Settings] = {}  # service -> settings, of this process
-
-
-class _Json(JsonFormatter):
-    """`timestamp, level, message, service`, then the fields that the call passed as `extra`."""
-
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        return datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def start(service: str) -> Settings:
@@ -30,6 +25,7 @@ def start(service: str) -> Settings:
     """
     try:
         chosen = settings.load()
+        secrets.SCRUBBER.learn((*chosen.secrets, *settings.other_secrets()))
         configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -37,6 +33,7 @@ def start(service: str) -> Settings:
     except OSError as error:
         print(SettingsError({"LOG_FILE": f"cannot be written: {error.strerror}"}), file=sys.stderr)
         sys.exit(2)
+    sys.excepthook, threading.excepthook = _log_exception, _log_thread_exception
     _started[service] = chosen
     return chosen
 
@@ -52,17 +49,8 @@ def started(service: str) -> Settings:
 
 def configure(service: str, *, level: str = "INFO", style: str = "json", file: Path | None = None) -> None:
     """Send all log records to stderr, or to `file`, as `style` (`json` or `text`)."""
-    handler: logging.Handler = logging.FileHandler(file) if file else logging.StreamHandler(sys.stderr)
-    if style == "json":
-        handler.setFormatter(
-            _Json(
-                "%(asctime)s %(levelname)s %(message)s %(name)s",
-                rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
-                static_fields={"service": service},
-            )
-        )
-    else:
-        handler.setFormatter(_Text(service))
+    handler: logging.Handler = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json(service) if style == "json" else Text(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -72,14 +60,16 @@ def configure(service: str, *, level: str = "INFO", style: str = "json", file: P
     logging.getLogger("httpx").setLevel(max(logging.WARNING, root.level))
 
 
-class _Text(logging.Formatter):
-    """A line with the fields: `12:00:01 INFO hub: relay connected channel=price_updates`."""
+def _log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Log an exception that ends the process, except a request to end it."""
+    if issubclass(kind, Exception):
+        log.critical("the process ends with an error", exc_info=(kind, error, trace))
+    else:
+        sys.__excepthook__(kind, error, trace)
 
-    _standard = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "color_message", "taskName"}
 
-    def __init__(self, service: str) -> None:
-        super().__init__(f"%(asctime)s %(levelname)-7s {service}: %(message)s", "%H:%M:%S")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        extra = "".join(f" {name}={value}" for name, value in record.__dict__.items() if name not in self._standard)
-        return super().formatMessage(record) + extra
+def _log_thread_exception(failed: threading.ExceptHookArgs) -> None:
+    if issubclass(failed.exc_type, Exception) and failed.exc_value is not None:
+        name = failed.thread.name if failed.thread else None
+        error = (failed.exc_type, failed.exc_value, failed.exc_traceback)
+        log.error("a thread ended with an error", extra={"thread_name": name}, exc_info=error)

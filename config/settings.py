@@ -20,7 +20,9 @@ from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Str
 
+from config import urls
 from config.fields import Networks, Rate, RateText, WholeNumber
+from config.secrets import mask_url as mask_url
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
 from config.venues import parse_source as parse_source
@@ -31,6 +33,8 @@ _PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
+# Logs of a process must not contain them, even if the process has no use for them.
+_OTHER_SECRETS = ("DB_PASSWORD", "REDIS_PASSWORD", "OANDA_API_TOKEN", "OANDA_ACCOUNT_ID", "JWT_SECRET")
 # The host that a client on this machine uses for a server that listens on all addresses.
 _LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
@@ -90,6 +94,8 @@ class _Url(Str):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if not value.startswith(tuple(f"{scheme}://" for scheme in self.schemes)):
             raise ValidationError("must be a URL starting with " + " or ".join(f"{name}://" for name in self.schemes))
+        if (problem := urls.fault(value)) is not None:
+            raise ValidationError(problem)
         return str(value)
 
 
@@ -163,7 +169,8 @@ class Settings:
     api_port: int = _var(WholeNumber(load_default=5000, validate=_PORT))
 
     # PostgreSQL. With neither DATABASE_URL nor DB_HOST an embedded one is started; DATABASE_URL
-    # wins over the parts. docker-compose.yml needs DB_PASSWORD.
+    # wins over the parts. In user names and passwords of URLs write / # ? @ % as %2F %23 %3F %40
+    # %25. docker-compose.yml needs DB_PASSWORD.
     database_url: str | None = _var(_Url("postgresql", "postgres", load_default=None), secret=True)
     db_host: str | None = _var(Str(load_default=None), part=True)
     db_port: int = _var(WholeNumber(load_default=5432, validate=_PORT), part=True)
@@ -256,8 +263,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     An empty variable counts as unset, except `SOURCES`: empty means no source. Raises
     `SettingsError`, which names every invalid variable.
     """
-    file = dotenv_values(dotenv) if dotenv is not None and dotenv.is_file() else {}
-    merged = {**file, **(os.environ if environ is None else environ)}
+    merged = _merged(environ, dotenv)
     given = {name.lower(): text.strip() for name, text in merged.items() if text and text.strip()}
     if merged.get("SOURCES") == "":
         given["sources"] = ""
@@ -275,6 +281,17 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
         raise SettingsError(problems)
     values |= {"database_url": values["database_url"] or _database_url(values), "redis_url": values["redis_url"] or _redis_url(values)}
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
+
+
+def other_secrets(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")) -> tuple[str, ...]:
+    """The values of secret variables that no setting of this process holds."""
+    merged = _merged(environ, dotenv)
+    return tuple(value.strip() for name in _OTHER_SECRETS if (value := merged.get(name)))
+
+
+def _merged(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, str | None]:
+    file = dotenv_values(dotenv) if dotenv is not None and dotenv.is_file() else {}
+    return {**file, **(os.environ if environ is None else environ)}
 
 
 def _contradictions(values: dict[str, Any]) -> dict[str, str]:
@@ -319,9 +336,3 @@ def url_of(host: str, port: int) -> str:
     """Return the URL at which this machine reaches a server that listens on `host`."""
     host = _LOCAL_HOSTS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def mask_url(url: str) -> str:
-    """Return the URL with `***` in place of every password, before the `@` or in the query."""
-    url = re.sub(r"(//[^/@]*?:)[^/]*@", r"\1***@", url)
-    return re.sub(r"(?i)(password=)[^&]*", r"\1***", url)

@@ -1,7 +1,8 @@
 """Batches of records that `db.admission` has checked.
 
 Bus and store take such batches without a second check. A batch of trades is checked in one match,
-which costs a third of a check of each trade.
+which costs a third of a check of each trade. A parser that has proved the form of its trades
+returns `WellFormedTrades`, of which only symbols and times are checked.
 """
 
 from __future__ import annotations
@@ -35,6 +36,13 @@ class AdmittedTrades(list[Trade]):
         self.lines = trade_lines(self) if lines is None else lines
 
 
+class WellFormedTrades(list[Trade]):
+    """Trades that pass `check_trade` in every window that contains their times.
+
+    None has ids of orders.
+    """
+
+
 def admit_quotes(quotes: Iterable[Tick], windows: Windows, refuse: Callable[[Tick, ValueError], None]) -> AdmittedQuotes:
     """The quotes that pass the checks, in order; `refuse` is called with each other one."""
     admitted = AdmittedQuotes()
@@ -50,6 +58,8 @@ def admit_quotes(quotes: Iterable[Tick], windows: Windows, refuse: Callable[[Tic
 
 def admit_trades(trades: Sequence[Trade], windows: Windows, refuse: Callable[[Trade, ValueError], None]) -> AdmittedTrades:
     """The trades that pass the checks, in order; `refuse` is called with each other one."""
+    if isinstance(trades, WellFormedTrades) and _are_inside({trade[0] for trade in trades}, [trade[2] for trade in trades], windows):
+        return AdmittedTrades(trades)
     columns = list(zip(*trades, strict=False))
     no_orders = len(trades) * 2 == sum(column.count(None) for column in columns[_FIELDS:])
     if columns and no_orders and set(map(type, columns[1])) == {int} and {*map(type, columns[3]), *map(type, columns[4])} == {str}:
@@ -84,7 +94,7 @@ def admit_lines(lines: bytes, windows: Windows, refuse: Callable[[bytes, ValueEr
     return b"".join(admitted)
 
 
-def _are_inside(symbols: Sequence[str], times: Sequence[str], windows: Windows) -> bool:
+def _are_inside(symbols: Iterable[str], times: Sequence[str], windows: Windows) -> bool:
     """True if every symbol's window contains all of these times, which are in contract form."""
     first, last = min(times), max(times)
     days = {first[:_DAY]} if first[:_DAY] == last[:_DAY] else {time[:_DAY] for time in times}

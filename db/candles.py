@@ -86,7 +86,8 @@ def upsert_returning_newest(cursor: Cursor, query: str, parameters: Mapping[str,
     `query` selects `COLUMNS`, each candle once, in the order of the key. A stored candle is
     replaced unless it takes precedence or nothing would change. It also stays unchanged if the SQL
     condition `unless` is true, which may compare `candles` (stored) with `excluded` (new). At most
-    `NEWEST` candles per instrument and interval are returned.
+    `NEWEST` candles per instrument and interval are returned, and as many of those that begin after
+    the parameter `ended`.
     """
     cursor.execute(_newest(f"{_upsert(query)} AND NOT ({unless}) RETURNING *"), parameters)
     return [_update(row) for row in cursor.fetchall()]
@@ -103,6 +104,23 @@ def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
             " WHERE NOT complete AND end_time <= %(ended)s AND candle_rank(source) < candle_rank('oanda') RETURNING *"
         ),
         {"ended": ended},
+    )
+    return [_update(row) for row in cursor.fetchall()]
+
+
+def reopen_candles(cursor: Cursor, ended: str) -> list[Update]:
+    """Mark as forming every complete candle of our own that ends after `ended`, in contract form.
+
+    They were completed while the clock was ahead. Returns the newest of them, as
+    `upsert_returning_newest` does.
+    """
+    cursor.execute(
+        _newest(
+            "UPDATE candles c SET complete = false, updated = now() FROM instruments i, unnest(%(widths)s::text[]) AS width"
+            " WHERE c.symbol = i.symbol AND c.interval = width AND c.start_time > %(ended)s::timestamptz - interval '2 days'"
+            " AND c.end_time > %(ended)s AND c.complete AND candle_rank(c.source) < candle_rank('oanda') RETURNING c.*"
+        ),
+        {"ended": ended, "widths": list(INTERVALS)},
     )
     return [_update(row) for row in cursor.fetchall()]
 
@@ -239,11 +257,16 @@ def _conflicts(cursor: Cursor, staging: str) -> tuple[Conflict, ...]:
 
 
 def _newest(statement: str) -> str:
-    """SQL that selects the newest of the candles that `statement` writes and returns."""
+    """SQL that selects the newest of the candles that `statement` writes and returns.
+
+    Those that begin after `ended` are selected apart, so that they displace no candle of the
+    present.
+    """
     columns = ", ".join(time_text_sql(name) if name.endswith("_time") else name for name in _UPDATE_COLUMNS)
     return (
         f"WITH written AS ({statement}), numbered AS ("  # noqa: S608
-        "  SELECT *, row_number() OVER (PARTITION BY symbol, interval ORDER BY start_time DESC) AS number FROM written) "
+        "  SELECT *, row_number() OVER (PARTITION BY symbol, interval, start_time > %(ended)s ORDER BY start_time DESC) AS number"
+        "  FROM written) "
         f"SELECT symbol, interval, {columns} FROM numbered WHERE number <= {NEWEST} ORDER BY start_time, symbol, interval"
     )
 

@@ -76,6 +76,12 @@ def end_run(cursor: Cursor, run: int, now: datetime, *, rows: int | None = None,
     )
 
 
+def has_succeeded(cursor: Cursor, job: str, as_of: datetime) -> bool:
+    """Whether `job` has a successful run for exactly this time."""
+    cursor.execute("SELECT EXISTS (SELECT FROM job_runs WHERE job = %s AND as_of = %s AND outcome = 'succeeded')", (job, as_of))
+    return bool(scalar(cursor))
+
+
 def last_success(cursor: Cursor, job: str) -> datetime | None:
     """The latest `as_of` of a successful run of `job`; None if there is none."""
     cursor.execute("SELECT max(as_of) FROM job_runs WHERE job = %s AND outcome = 'succeeded'", (job,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,6 +60,14 @@ def _copied(number: int | None) -> str:
     return "\\N" if number is None else str(number)
 
 
+# Called with the id of a malformed entry, and its error.
+NoteBad = Callable[[bytes, ValueError], None]
+
+
+def ignore_bad(entry_id: bytes, error: ValueError) -> None:
+    """Leave a malformed entry out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """The position of a message in its channel."""
@@ -86,17 +94,23 @@ class Entry:
 
     @classmethod
     def of(cls, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Entry:
-        """Build an entry from the fields that Redis returns."""
-        return cls(
-            id=entry_id,
-            topic=fields[b"topic"].decode(),
-            epoch=fields[b"epoch"].decode(),
-            seq=int(fields[b"seq"]),
-            body=fields[b"body"],
-            source=fields[b"source"].decode(),
-            volume=fields[b"volume"].decode() or None,
-            occurrence=int(fields.get(b"occurrence", 1)),
-        )
+        """Build an entry from the fields that Redis returns.
+
+        Raises `ValueError` if a field is missing or cannot be read.
+        """
+        try:
+            return cls(
+                id=entry_id,
+                topic=fields[b"topic"].decode(),
+                epoch=fields[b"epoch"].decode(),
+                seq=int(fields[b"seq"]),
+                body=fields[b"body"],
+                source=fields[b"source"].decode(),
+                volume=fields[b"volume"].decode() or None,
+                occurrence=int(fields.get(b"occurrence", 1)),
+            )
+        except KeyError as error:
+            raise _no_field(error) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +124,23 @@ class TradeLines:
     trades: int
     lines: bytes
     admitted: bool
+
+    @classmethod
+    def of(cls, entry_id: bytes, fields: Mapping[bytes, bytes]) -> TradeLines:
+        """Build an entry from the fields that Redis returns.
+
+        Raises `ValueError` if a field is missing or cannot be read.
+        """
+        try:
+            trades, lines = int(fields[b"trades"]), fields[b"lines"]
+        except KeyError as error:
+            raise _no_field(error) from None
+        if not lines.isascii():
+            lines.decode()
+        if lines.count(b"\n") != trades or lines.count(b"\t") < 5 * trades:
+            raise ValueError(f"not {trades} lines of trades")
+        return cls(entry_id, trades, lines, b"admitted" in fields)
+
+
+def _no_field(error: KeyError) -> ValueError:
+    return ValueError(f"the field {error.args[0].decode()} is missing")

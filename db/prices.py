@@ -63,8 +63,8 @@ def insert_prices(
     Prices of `trade_venues` mark no minute, because candles are made from the trades of these
     venues. `epoch` is the present one of the bus: if a stored row comes again with it, the stored
     row takes over epoch and seq. With the origin `file`, `rows` must have all quotes of the file at
-    each time; a time is a conflict if neither these nor the recorded quotes in the store contain
-    the others. Missing monthly partitions are created.
+    each time; a time is a conflict if the store lacks one of these, and these lack a recorded quote
+    in the store. Missing monthly partitions are created.
     """
     make_months(cursor, "prices", {row.time[:7] for row in rows})
     staging = stage_rows(cursor, "prices", _COLUMNS, map(_line, rows))
@@ -126,6 +126,20 @@ def latest_times(cursor: Cursor, windows: Mapping[str, TimeWindow] | None = None
     return dict(cursor.fetchall())
 
 
+def latest_positions(cursor: Cursor, windows: Mapping[str, TimeWindow] | None = None) -> dict[str, tuple[str, int]]:
+    """instrument -> epoch and seq of its last stored price, by source time.
+
+    Rows outside the instrument's window are ignored.
+    """
+    cursor.execute(
+        f"SELECT i.symbol, p.epoch, p.seq FROM instruments i {JOIN_WINDOWS}, LATERAL ("  # noqa: S608
+        f"  SELECT epoch, seq FROM prices WHERE instrument = i.symbol AND {within_window('time')}"
+        "  ORDER BY time DESC, epoch DESC, seq DESC LIMIT 1) p",
+        window_arguments(windows),
+    )
+    return {symbol: (epoch, seq) for symbol, epoch, seq in cursor.fetchall()}
+
+
 def table_exists(cursor: Cursor) -> bool:
     """Whether the migrations have created the table."""
     cursor.execute("SELECT to_regclass('prices') IS NOT NULL")
@@ -133,18 +147,23 @@ def table_exists(cursor: Cursor) -> bool:
 
 
 def _take_conflicts(cursor: Cursor, staging: str) -> tuple[Conflict, ...]:
-    """Remove the staged rows of conflicting times; return one conflict per row not stored."""
+    """Remove the staged rows of conflicting times; return one conflict per row not stored.
+
+    At such a time the file has a quote that is not stored, and lacks one that another file has. A
+    quote that a live source has stored is stored.
+    """
     cursor.execute(
         "WITH stored AS MATERIALIZED ("  # noqa: S608
         f"  SELECT p.* FROM (SELECT instrument, min(time) AS low, max(time) AS high FROM {staging} GROUP BY 1) span, LATERAL ("
-        f"    SELECT {_CONTENT} FROM prices WHERE instrument = span.instrument AND time >= span.low AND time <= span.high"
-        f"     AND {_RECORDED} OFFSET 0) p JOIN (SELECT DISTINCT instrument, time FROM {staging}) times USING (instrument, time)),"
+        f"    SELECT {_CONTENT}, {_RECORDED} AS recorded FROM prices"
+        "     WHERE instrument = span.instrument AND time >= span.low AND time <= span.high OFFSET 0) p"
+        f"   JOIN (SELECT DISTINCT instrument, time FROM {staging}) times USING (instrument, time)),"
         f" new AS MATERIALIZED (SELECT {_CONTENT} FROM {staging} EXCEPT SELECT {_CONTENT} FROM stored),"
-        f" gone AS (SELECT {_CONTENT} FROM stored EXCEPT SELECT {_CONTENT} FROM {staging}),"
+        f" gone AS (SELECT {_CONTENT} FROM stored WHERE recorded EXCEPT SELECT {_CONTENT} FROM {staging}),"
         " conflicts AS MATERIALIZED (SELECT instrument, time FROM new INTERSECT SELECT instrument, time FROM gone),"
         f" taken AS (DELETE FROM {staging} s USING conflicts c WHERE s.instrument = c.instrument AND s.time = c.time)"
         f" SELECT instrument || ' ' || {time_text_sql('time')}, (SELECT string_agg(p.bid || '/' || p.ask, ' ' ORDER BY p.bid, p.ask)"
-        "   FROM stored p WHERE p.instrument = new.instrument AND p.time = new.time), bid || '/' || ask"
+        "   FROM stored p WHERE recorded AND p.instrument = new.instrument AND p.time = new.time), bid || '/' || ask"
         " FROM new JOIN conflicts USING (instrument, time) ORDER BY time, instrument, occurrence",
         {},
     )

@@ -48,9 +48,10 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
     return tuple(row.name for row in streams.values() if row.relayed)
 
 
-EPOCH_KEY = "tickwire:epoch"
+NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
 LATEST_KEY = "tickwire:latest"
 SOURCES_KEY = "tickwire:sources"
+PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
 INSTRUMENTS_KEY = "tickwire:instruments"  # JSON: kinds of the instruments, and the limit of times ahead
 
@@ -62,9 +63,19 @@ def stream_key(channel: str) -> str:
     return f"tickwire:stream:{channel}"
 
 
-def seq_key(channel: str) -> str:
-    """Key of the hash: topic -> last `seq` on the channel."""
-    return f"tickwire:seq:{channel}"
+def number_field(channel: str, topic: str) -> str:
+    """Field of the last `seq` of the topic in `NUMBERS_KEY`."""
+    return f"{channel}|{topic}"
+
+
+def former_number_keys(streams: Mapping[str, Stream] = STREAMS) -> list[str]:
+    """Keys in which versions up to 0.1 kept the epoch and the numbers."""
+    return ["tickwire:epoch", *(f"tickwire:seq:{channel}" for channel in streams)]
+
+
+def dead_key(channel: str) -> str:
+    """Key of the stream with the malformed entries of the channel's stream."""
+    return f"tickwire:dead:{channel}"
 
 
 def count_key(channel: str) -> str:

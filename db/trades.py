@@ -7,7 +7,6 @@ table can check that. The ids are therefore checked before inserting, while the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -20,15 +19,10 @@ from db.copy import copy_rows, empty_staging, insert_staged, stage_rows, time_te
 from db.inserted import Conflict, Inserted, Origin
 from db.partitions import make_months
 from db.postgres import Cursor
-from db.timestamps import format_time, parse_time
+from db.trade_batch import TradeBatch, contract_form
 from db.trade_series import MAX_ID_STEP, Series, begin_series, highest_ids, lock_series, raise_highest, save_series
 
-_COLUMNS = "symbol, trade_id, time, price, quantity, side"
-_WITH_ORDER_IDS = f"{_COLUMNS}, buyer_order_id, seller_order_id"
 _BY_ID = "SELECT series, trade_id, price, quantity, side FROM raw_trades WHERE symbol = %s AND"
-# Symbol, id and minute of a line. Matching the whole line is faster than a search for the next one.
-_FIELDS = re.compile(rb"([^\t\n]*)\t([^\t\n]*)\t(.{16}).*")
-_Found = tuple[bytes, bytes, bytes]
 # Ids of a batch that are denser than 1 in 20 are looked up as one range, others one by one.
 _MAX_IDS_PER_TRADE = 20
 
@@ -65,20 +59,14 @@ def insert_trades(cursor: Cursor, lines: bytes, *, origin: Origin = "history", r
     begin a series. A trade that is stored with another price, quantity or side is a conflict; with
     `replace` it takes the place of the stored one. Missing monthly partitions are created.
     """
-    found: list[_Found] = _FIELDS.findall(lines)
-    if not found:
+    if not lines:
         return Inserted()
-    minutes = {(symbol.decode(), minute.decode()) for symbol, minute in {(symbol, minute) for symbol, _, minute in found}}
-    make_months(cursor, "raw_trades", {minute[:7] for _, minute in minutes})
-    series = lock_series(cursor, {symbol for symbol, _ in minutes})
-    columns = _COLUMNS
-    if lines.count(b"\t") != 5 * len(found):
-        columns, lines = _WITH_ORDER_IDS, _with_order_ids(lines)
-    inserted = _copy_rising(cursor, columns, lines, found, series) or _copy_missing(
-        cursor, columns, lines, found, series, origin, replace=replace
-    )
+    batch = TradeBatch(lines)
+    make_months(cursor, "raw_trades", {minute[:7] for _, minute in batch.minutes})
+    series = lock_series(cursor, {symbol for symbol, _ in batch.minutes})
+    inserted = _copy_rising(cursor, batch, series) or _copy_missing(cursor, batch, series, origin, replace=replace)
     if inserted.new:
-        symbols, starts = zip(*minutes, strict=True)
+        symbols, starts = zip(*batch.minutes, strict=True)
         cursor.execute(
             "INSERT INTO candle_marks SELECT * FROM unnest(%s::text[], %s::timestamptz[])",
             (list(symbols), [f"{minute}Z" for minute in starts]),
@@ -86,47 +74,34 @@ def insert_trades(cursor: Cursor, lines: bytes, *, origin: Origin = "history", r
     return inserted
 
 
-def _with_order_ids(lines: bytes) -> bytes:
-    """The lines with eight fields each: trades without ids of orders get NULL."""
-    return b"".join(line + (b"\t\\N\t\\N\n" if line.count(b"\t") == 5 else b"\n") for line in lines.splitlines())
-
-
 def latest_ids(cursor: Cursor, symbols: Iterable[str]) -> dict[str, int]:
     """symbol -> highest id of its newest series; symbols without a trade are left out."""
     return highest_ids(cursor, symbols)
 
 
-def _copy_rising(
-    cursor: Cursor, columns: str, lines: bytes, found: Sequence[_Found], series: Mapping[str, Sequence[Series]]
-) -> Inserted | None:
+def _copy_rising(cursor: Cursor, batch: TradeBatch, series: Mapping[str, Sequence[Series]]) -> Inserted | None:
     """Copy the batch directly if all ids rise from above the symbol's highest, else return None.
 
     This is the usual case of a live stream, at a third of the cost of a check.
     """
-    firsts: dict[bytes, int] = {}
-    lasts: dict[bytes, int] = {}
-    for symbol, text, _ in found:
-        number = int(text)
-        if number <= lasts.get(symbol, -1):
-            return None
-        if symbol not in firsts:
-            firsts[symbol] = number
-        lasts[symbol] = number
-    newest = {symbol: series[symbol.decode()][-1] for symbol in lasts}
+    if (climbs := batch.climbs) is None:
+        return None
+    newest = {symbol: series[symbol][-1] for symbol in climbs}
     numbers = {each.number for each in newest.values()}
-    if len(numbers) > 1 or not all(newest[symbol].rises_by(firsts[symbol], last) for symbol, last in lasts.items()):
+    if len(numbers) > 1 or not all(newest[symbol].rises_by(climb.first_id, climb.last_id) for symbol, climb in climbs.items()):
         return None
-    if not _copied(cursor, columns, lines, numbers.pop()):
+    if not _copied(cursor, batch, numbers.pop()):
         return None
-    raise_highest(cursor, [(newest[symbol], last, _time_of(lines, symbol, last)) for symbol, last in lasts.items()])
-    return Inserted(len(found))
+    raise_highest(cursor, [(newest[symbol], climb.last_id, contract_form(climb.last_time)) for symbol, climb in climbs.items()])
+    return Inserted(len(batch))
 
 
-def _copied(cursor: Cursor, columns: str, lines: bytes, number: int) -> bool:
-    """Copy the lines into the table as trades of this series.
+def _copied(cursor: Cursor, batch: TradeBatch, number: int) -> bool:
+    """Copy the batch into the table as trades of this series.
 
     Returns False, without effect, if one of them is stored already.
     """
+    columns, lines = batch.columns, batch.lines
     if number != 1:
         columns, lines = f"{columns}, series", lines.replace(b"\n", b"\t%d\n" % number)
     cursor.execute("SAVEPOINT copy")
@@ -138,21 +113,9 @@ def _copied(cursor: Cursor, columns: str, lines: bytes, number: int) -> bool:
     return True
 
 
-def _copy_missing(
-    cursor: Cursor,
-    columns: str,
-    lines: bytes,
-    found: Sequence[_Found],
-    series: Mapping[str, list[Series]],
-    origin: Origin,
-    *,
-    replace: bool,
-) -> Inserted:
+def _copy_missing(cursor: Cursor, texts: TradeBatch, series: Mapping[str, list[Series]], origin: Origin, *, replace: bool) -> Inserted:
     """Insert the trades whose id is not stored yet."""
-    batch = [
-        _Line(symbol.decode(), int(number), _contract_form(text.split(b"\t", 3)[2]), text)
-        for (symbol, number, _), text in zip(found, lines.splitlines(), strict=True)
-    ]
+    batch = [_Line(*row) for row in texts.rows()]
     stored = _look_up(cursor, batch)
     for line in batch:
         line.series = _series_of(line, series[line.symbol], origin)
@@ -173,7 +136,7 @@ def _copy_missing(
         else:
             conflicts.append(Conflict(f"{line.symbol} trade {line.trade_id}", " ".join(old), " ".join(line.content)))
     _delete(cursor, replaced)
-    new = _insert(cursor, columns, list(missing.values()))
+    new = _insert(cursor, texts.columns, list(missing.values()))
     _count_in(cursor, missing.values(), series)
     return Inserted.of(len(batch), new, tuple(conflicts))
 
@@ -291,15 +254,3 @@ def _count_in(cursor: Cursor, lines: Iterable[_Line], series: Mapping[str, Seque
                 each.take(found)
                 changed.append(each)
     save_series(cursor, changed)
-
-
-def _time_of(lines: bytes, symbol: bytes, trade_id: int) -> str:
-    """The time of the batch's last line with this symbol and id."""
-    key = b"%b\t%d\t" % (symbol, trade_id)
-    begin = lines.rfind(b"\n" + key) + 1  # 0 if it is the first line
-    return _contract_form(lines[begin + len(key) : lines.index(b"\t", begin + len(key))])
-
-
-def _contract_form(time: bytes) -> str:
-    text = time.decode()
-    return text if len(text) == 27 and text.endswith("Z") else format_time(parse_time(text))

@@ -9,12 +9,14 @@ from datetime import timedelta
 from functools import partial
 
 from config.pacing import Outage, Stopped, retry
+from db import topics
 from db.admission import open_windows
 from db.bus import BusError
 from db.candles import latest_closes
 from db.instruments import all_instruments
+from db.messages import Stamp
 from db.postgres import StoreError
-from db.prices import latest_mids, latest_times
+from db.prices import latest_mids, latest_positions, latest_times
 from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past
@@ -129,6 +131,11 @@ def _source_context(context: JobContext) -> SourceContext:
         with store.transaction() as cursor:
             latest = {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
             times = latest_times(cursor, windows)
+            positions = latest_positions(cursor, windows)
+        context.bus.forget_former_numbers()
+        lost = context.bus.renew_if_behind(topics.PRICES, {symbol: Stamp(*position) for symbol, position in positions.items()})
+        if lost is not None:
+            log.error("the bus has lost data", extra={"epoch": lost})
         context.bus.set_instruments(kinds, settings.source_max_ahead_seconds)
         # An earlier process may have published prices that are not stored yet.
         on_bus = {symbol: moment for symbol, moment in context.bus.latest_times(times).items() if windows[symbol].contains(moment)}

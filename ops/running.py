@@ -194,7 +194,7 @@ def report(running: RunFile, now: float) -> dict[str, Any]:
     alive = [process.uptime_seconds is not None for process in processes]
     return {
         "running": any(alive),
-        "healthy": all(alive) and reported["status"] == "healthy",
+        "healthy": all(alive) and reported["status"] in ("healthy", "degraded"),
         "rest": running.rest,
         "hub": running.hub,
         "database_url": mask_url(running.database_url),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from config import logs
 from config.settings import Settings
-from db.bus import Bus
+from db.bus import Bus, BusError
 from db.postgres import Store
 from db.timestamps import utc_now
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +65,13 @@ def open_store(settings: Settings, service: str, *, url: str | None = None, pool
         timeout_ms=settings.db_timeout_ms,
         application=f"tickwire-{service}",
     )
+
+
+def check_eviction(bus: Bus) -> None:
+    """Log a warning if Redis may delete keys of the bus; nothing if it does not answer."""
+    try:
+        policy = bus.eviction_policy()
+    except BusError:
+        return
+    if policy not in (None, "noeviction"):
+        log.warning("Redis may delete data of the bus: set its maxmemory-policy to noeviction", extra={"maxmemory_policy": policy})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,6 +16,7 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import problem_of
 from db import topics
 from db.intervals import INTERVALS
+from db.timestamps import parse_time
 
 Series = tuple[str, str]  # instrument, interval
 
@@ -26,9 +27,10 @@ class CandleRooms:
     These rooms have no rate: a candle is sent when it changes.
     """
 
-    def __init__(self, fanout: Fanout, topic_log: TopicLog, instruments: Sequence[str]) -> None:
+    def __init__(self, fanout: Fanout, topic_log: TopicLog, instruments: Sequence[str], timestamp: Callable[[], str]) -> None:
         self._fanout = fanout
         self._log = topic_log
+        self._timestamp = timestamp
         self._known = frozenset(instruments)
         self._rooms: dict[str, Series] = {
             topics.candle_room(pair, interval): (pair, interval) for pair in instruments for interval in INTERVALS
@@ -77,7 +79,8 @@ class CandleRooms:
 
     def snapshot(self, series: Sequence[Series]) -> list[orjson.Fragment]:
         """Return the candle_update bodies with which a client of each series begins."""
-        return [orjson.Fragment(body) for each in series for body in self._log.newest(topics.candle_topic(*each))]
+        now = parse_time(self._timestamp())
+        return [orjson.Fragment(body) for each in series for body in self._log.newest(topics.candle_topic(*each), now)]
 
     def count(self, members: Mapping[str, int]) -> int:
         """Return the number of candle subscriptions, given the `members` of all rooms."""

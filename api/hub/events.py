@@ -75,7 +75,7 @@ class Events:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
         self._prices = PriceRooms(self._fanout, topic_log, instruments, replay_bytes)
-        self._candles = CandleRooms(self._fanout, topic_log, instruments)
+        self._candles = CandleRooms(self._fanout, topic_log, instruments, timestamp)
         self._alerts = alerts
         self._authenticator = authenticator
         self._max_clients = max_clients

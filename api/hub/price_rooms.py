@@ -94,7 +94,8 @@ class PriceRooms:
             if (position := since.get(pair)) is None:
                 continue
             # A client in the room has these messages: sending them again would double them.
-            frames = [] if pair in held else self._log.missed(pair, position["epoch"], position["seq"])
+            in_room = pair in held and self._log.continues(topics.PRICES, pair, position["epoch"])
+            frames = [] if in_room else self._log.missed(pair, position["epoch"], position["seq"])
             size = sum(len(frame.wire) for frame in frames or ())
             if size > left:
                 frames, size = None, 0

@@ -9,16 +9,18 @@ import logging
 import random
 import threading
 import time
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Container, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 
 from api.hub.channels import CHANNELS, Channel
 from api.hub.fanout import Fanout
 from api.hub.messages import BadMessage, Message, decode
+from api.hub.skips import MALFORMED, Skips
 from api.hub.topic_log import Continuity, TopicLog
-from config.pacing import Outage, Throttle, backoff
+from config.pacing import Outage, backoff
 from db.bus import BusError, Reader, Subscription
 from db.messages import Entry
 
@@ -26,8 +28,19 @@ log = logging.getLogger(__name__)
 
 BUS_POLL_SECONDS = 1.0  # between two checks whether the relay must stop
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.2, 5.0
+_RECENT_ENTRIES = 1_000  # of a stream, among which a message that was just published must be
+_ENDED_EPOCHS = 64
 
 Listener = Callable[[Message], None]
+
+
+class LostData(Exception):
+    """The bus has gone back: a number of `epoch` has another content than before."""
+
+    def __init__(self, epoch: str, **fields: object) -> None:
+        super().__init__(epoch)
+        self.epoch = epoch
+        self.fields = {"epoch": epoch, **fields}
 
 
 class Relay:
@@ -50,11 +63,13 @@ class Relay:
         self._fanouts = fanouts  # namespace -> fan-out
         self._known = known
         self._listeners = listeners
-        self._skips = Throttle(monotonic=time.monotonic)
+        self._skips = Skips()
+        self.skipped = self._skips.counts  # kind of bad message -> number
+        self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
+        self._ended: deque[str] = deque(maxlen=_ENDED_EPOCHS)
         self.connected = False
         self.loaded = False  # True after the first catch-up: an empty log can serve no client
         self.relayed = 0
-        self.skipped: Counter[str] = Counter()  # kind of bad message -> count
         self.last_message: float | None = None  # monotonic time of the last message relayed
 
     def run(self, stop: threading.Event) -> None:
@@ -64,7 +79,7 @@ class Relay:
         while not stop.is_set():
             try:
                 with closing(self._bus.subscribe(tuple(CHANNELS))) as subscription:
-                    self._catch_up()
+                    self._catch_up_or_begin_again()
                     self.connected = True
                     attempt = 0
                     outage.recovered()
@@ -95,34 +110,89 @@ class Relay:
         try:
             message = decode(channel, body, self._known)
         except BadMessage as error:
-            self._skip(channel, error.kind, str(error))
+            self._skips.live(channel, body, error)
             return
+        try:
+            self._relay(message)
+        except LostData as lost:
+            self._begin_again(lost)
+
+    def _relay(self, message: Message) -> None:
+        """Relay one message. Raises `LostData`."""
         if message.epoch is None:
             self._log.note_foreign(message)
             self._deliver(message)
             return
         continuity = self._log.continuity(message)
-        if continuity is Continuity.GAP and message.row.stream.tail:
+        if continuity is Continuity.SEEN:
+            self._check_seen(message)
+        elif continuity is Continuity.GAP and message.row.stream.tail:
             self._fill_gap(message)
         elif self._log.append(message, continuity):
             self._deliver(message)
 
+    def _check_seen(self, message: Message) -> None:
+        """Raise `LostData` if a message whose number was relayed already is a new one.
+
+        A message of a relay that has just caught up comes a second time, with the same bytes.
+        """
+        channel, topic = message.channel, message.topic
+        known = self._log.body(channel, topic, message.epoch, message.seq)
+        if known == message.body:
+            return
+        at, head = self._bus.position(channel, topic), self._log.head(channel, topic)
+        if (at is not None and at.epoch == message.epoch and at.seq < head) or (known is not None and self._is_in_stream(message)):
+            raise LostData(str(message.epoch), channel=channel, topic=topic, seq=message.seq, known=head)
+        if known is not None:
+            self._skips.add(channel, "unknown_sequence", f"{topic}: seq {message.seq} has other content in the stream")
+
+    def _is_in_stream(self, message: Message) -> bool:
+        entries = islice(self._bus.backwards(message.channel), _RECENT_ENTRIES)
+        return any(entry.body == message.body for entry in entries)
+
+    def _begin_again(self, lost: LostData) -> None:
+        """Continue in a new epoch, without the messages of the epoch in which data were lost."""
+        present = self._bus.renew_epoch(lost.epoch)
+        log.error("the bus has lost data", extra={**lost.fields, "new_epoch": present})
+        if lost.epoch not in self._ended:
+            self._ended.append(lost.epoch)
+        self._present = None
+        self._log.forget()
+        self._catch_up()
+
+    def _catch_up_or_begin_again(self) -> None:
+        try:
+            self._catch_up()
+        except LostData as lost:
+            self._begin_again(lost)
+
     def _catch_up(self) -> None:
-        """Relay the stream entries that follow the log.
+        """Relay the stream entries that follow the log. Raises `LostData`.
 
         The first time, only fill the log: no client is connected yet.
         """
+        before, present = self._present, self._bus.epoch()
+        if present is not None and present in self._ended:
+            raise LostData(present)
+        self._present = present or before
         for row in CHANNELS.values():
             self._catch_up_on(row)
+        if before not in (None, self._present):
+            log.warning("the bus began a new epoch", extra={"epoch": self._present, "before": before})
+            self._ended.append(str(before))
+        self._log.begin(self._present)
         if not self.loaded:
             self._log.seed_latest({name: body for name, body in self._bus.latest_prices().items() if name in self._known})
             self.loaded = True
 
     def _catch_up_on(self, row: Channel) -> None:
         missed = []
-        for entry in islice(self._bus.backwards(row.name), row.stream.tail):
+        for entry in islice(self._bus.backwards(row.name, note_bad=partial(self._skips.malformed, row.name)), row.stream.tail):
             # Messages are relayed in the order of the stream: all older entries are in the log too.
             if self._log.holds(row.name, entry.topic, entry.epoch, entry.seq):
+                known = self._log.body(row.name, entry.topic, entry.epoch, entry.seq)
+                if known not in (None, entry.body):
+                    raise LostData(entry.epoch, channel=row.name, topic=entry.topic, seq=entry.seq)
                 break
             missed.append(entry)
         for entry in reversed(missed):
@@ -130,22 +200,33 @@ class Relay:
         self._flush()
 
     def _take(self, channel: str, entry: Entry) -> None:
+        """Relay an entry of the present epoch, or one that continues its topic.
+
+        Others are older than the messages that clients have: a stream was set back.
+        """
         try:
             message = decode(channel, entry.body, self._known)
+            if (message.topic, message.epoch, message.seq) != (entry.topic, entry.epoch, entry.seq):
+                raise BadMessage(MALFORMED, "the fields of the entry contradict its body")
         except BadMessage as error:
-            self._skip(channel, error.kind, str(error))
+            self._skips.entry(channel, entry.id, entry.body, error)
             return
-        if message.epoch is not None and self._log.append(message, self._log.continuity(message)) and self.loaded:
+        if self.loaded and entry.epoch != self._present and not self._log.continues(channel, entry.topic, entry.epoch):
+            return
+        if self._log.append(message, self._log.continuity(message)) and self.loaded:
             self._deliver(message)
 
     def _fill_gap(self, message: Message) -> None:
-        """Catch up from the stream, which has the missing messages and this one.
+        """Catch up from the stream, which has the missing messages and this one. Raises `LostData`.
 
         A message with a `seq` that the stream does not have is bad.
         """
-        self._catch_up_on(message.row)
+        if message.epoch == self._present or self._log.continues(message.channel, message.topic, message.epoch):
+            self._catch_up_on(message.row)
+        elif self._bus.epoch() != self._present:
+            self._catch_up()
         if self._log.continuity(message) is not Continuity.SEEN:
-            self._skip(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")
+            self._skips.add(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")
 
     def _deliver(self, message: Message) -> None:
         self._fanouts[message.row.namespace].broadcast(message.rooms, message.frame)
@@ -160,10 +241,3 @@ class Relay:
     def _flush(self) -> None:
         for fanout in self._fanouts.values():
             fanout.flush()
-
-    def _skip(self, channel: str, kind: str, reason: str) -> None:
-        self.skipped[kind] += 1
-        if self._skips.due(kind) is not None:
-            log.warning(
-                "skipped a bad message", extra={"channel": channel, "kind": kind, "reason": reason[:200], "so_far": self.skipped[kind]}
-            )

@@ -32,6 +32,7 @@ class Continuity(Enum):
 class _Topic:
     epoch: str
     head: int  # seq of the last message
+    last: bytes = b""  # body of the last message
     # The last messages, contiguous, ending at head, as the frames that live clients have received.
     frames: deque[Replayed] = field(default_factory=lambda: deque(maxlen=MESSAGES_PER_TOPIC))
 
@@ -53,6 +54,19 @@ class TopicLog:
         self._newest: dict[_Key, _Dated] = {}  # log `newest`: latest by time, foreign ones included
         self._last: dict[_Key, _Dated] = {}  # log `newest`: last message with a seq
         self._epoch: str | None = None  # of the last message appended
+        self._present: str | None = None  # the only epoch in which clients may resume; None: any
+
+    def begin(self, epoch: str | None) -> None:
+        """Set the present epoch of the bus: positions of other epochs are not recovered."""
+        self._present = epoch
+
+    def forget(self) -> None:
+        """Forget every position, because the bus has lost data.
+
+        The latest bodies stay: clients may have received them, and they are the last known ones.
+        """
+        self._topics.clear()
+        self._epoch = None
 
     def continuity(self, message: Message) -> Continuity:
         """Return the position of a message that has `epoch` and `seq`."""
@@ -68,6 +82,26 @@ class TopicLog:
         known = self._topics.get((channel, topic))
         return known is not None and known.epoch == epoch and seq <= known.head
 
+    def head(self, channel: str, topic: str) -> int:
+        """Return the seq of the last message; 0 if there is none."""
+        known = self._topics.get((channel, topic))
+        return 0 if known is None else known.head
+
+    def continues(self, channel: str, topic: str, epoch: str | None) -> bool:
+        """Return True if the last message of the topic has this epoch."""
+        known = self._topics.get((channel, topic))
+        return known is not None and known.epoch == epoch
+
+    def body(self, channel: str, topic: str, epoch: str | None, seq: int) -> bytes | None:
+        """Return the body of a message that was appended; None if it is not kept."""
+        known = self._topics.get((channel, topic))
+        if known is None or known.epoch != epoch:
+            return None
+        back = known.head - seq
+        if back == 0:
+            return known.last
+        return known.frames[-1 - back].body if 0 < back < len(known.frames) else None
+
     def append(self, message: Message, continuity: Continuity) -> bool:
         """Append a message of the stream; return False if it was appended already.
 
@@ -82,7 +116,7 @@ class TopicLog:
         topic = self._topics.get(key)
         if topic is None or continuity is Continuity.GAP or topic.epoch != message.epoch:
             topic = self._topics[key] = _Topic(message.epoch, message.seq)
-        topic.head = message.seq
+        topic.head, topic.last = message.seq, message.body
         self._epoch = message.epoch
         if row.log == "tail":
             topic.frames.append(Replayed(message.frame.wire))
@@ -120,20 +154,21 @@ class TopicLog:
         """Return the last body of a topic of log `tail`; None if there is none."""
         return self._latest.get((channel, topic))
 
-    def newest(self, topic: str, channel: str = topics.CANDLES) -> list[bytes]:
+    def newest(self, topic: str, now: datetime, channel: str = topics.CANDLES) -> list[bytes]:
         """Return the bodies with which a client begins on a topic of log `newest`, oldest first.
 
         These are the newest body and, if it is another one, the last body: the next `seq` follows
-        the `seq` of the last one.
+        the `seq` of the last one. Candles that begin after `now` are left out: the clock was ahead
+        when they were made.
         """
         key = (channel, topic)
-        kept = [dated for dated in (self._last.get(key), self._newest.get(key)) if dated is not None]
+        kept = [dated for dated in (self._last.get(key), self._newest.get(key)) if dated is not None and dated.starts <= now]
         return list(dict.fromkeys(dated.body for dated in sorted(kept, key=lambda dated: dated.starts)))
 
     def missed(self, topic: str, epoch: str, seq: int, channel: str = topics.PRICES) -> list[Replayed] | None:
         """Return the frames after (epoch, seq), oldest first; None if the log may lack one."""
         known = self._topics.get((channel, topic))
-        if known is None or known.epoch != epoch:
+        if known is None or known.epoch != epoch or self._present not in (None, epoch):
             return None
         count = known.head - seq
         if count < 0 or count > len(known.frames):

@@ -10,7 +10,8 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from api.errors import ErrorCode
+from api.errors import ErrorCode, http_error_body
+from api.rest.schemas.conflicts import CONFLICTS
 from db.bus import BusError
 from db.postgres import StoreError
 
@@ -69,7 +70,7 @@ def register(app: Flask) -> None:
 
 
 def _body(status: int, code: str, message: str, details: Mapping[str, Any]) -> Response:
-    response = jsonify({"error": {"code": str(code), "message": message, "details": details}})
+    response = jsonify(http_error_body(str(code), message, dict(details)))
     response.status_code = status
     return response
 
@@ -79,13 +80,20 @@ def _http_error(error: HTTPException) -> BaseResponse:
         return error.get_response()
     if problems := getattr(error, "data", {}).get("messages", {}):
         # webargs answers 400 if a body is not JSON; here it is an invalid payload as any other.
-        refused = _invalid_arguments(_fields(problems))
+        refused = _refusal(_fields(problems))
         return _body(refused.status, refused.code, refused.message, refused.details)
     response = _body(error.code, error.name.lower().replace(" ", "_"), error.description or error.name, {})
     for name, value in error.get_headers():
         if name != "Content-Type":
             response.headers[name] = value
     return response
+
+
+def _refusal(fields: Mapping[str, Any]) -> ApiError:
+    """Return the 422 of these problems, or the 409 of arguments that contradict each other."""
+    if all(isinstance(texts, list) and set(texts) <= CONFLICTS for texts in fields.values()):
+        return ApiError(409, ErrorCode.CONFLICT, "contradictory arguments: " + ", ".join(fields), fields)
+    return _invalid_arguments(fields)
 
 
 def _fields(problems: Mapping[str, Any]) -> dict[str, Any]:

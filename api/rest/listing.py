@@ -27,6 +27,7 @@ PAGES = """JSON comes in pages. CSV and NDJSON without a `limit` return the whol
 they return one page, whose `next_page_token` is the header `X-Next-Page-Token`. If an export fails midway, it ends
 without its last chunk."""
 
+_MOMENT = timedelta(microseconds=1)  # the end of a query is exclusive
 _TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
 ReadPage = Callable[[int, Key | None], Page]
@@ -70,6 +71,11 @@ def ends_soon(query: ListQuery) -> ListQuery:
         return query
     app = context()
     return replace(query, end=format_time(app.clock() + timedelta(seconds=app.settings.source_max_ahead_seconds)))
+
+
+def ends_now(query: ListQuery) -> ListQuery:
+    """Return the query; without `end`, one that holds no candle that begins after now."""
+    return query if query.end is not None else replace(query, end=format_time(context().clock() + _MOMENT))
 
 
 def export(lines: bytes, kind: str, name: str) -> Response:

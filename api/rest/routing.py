@@ -153,6 +153,7 @@ def make_api(app: Flask, version: str, routes: Iterable[Routes]) -> Any:
     app.config["API_TITLE"] = "Tickwire"
     app.config["API_VERSION"] = version
     app.config["OPENAPI_VERSION"] = "3.1.0"
+    app.config["API_SPEC_OPTIONS"] = {"servers": [{"url": "."}]}  # relative to the document: a proxy may add a path
     api = Api()
     api.ERROR_SCHEMA = ErrorResponseSchema
     api.init_app(app)

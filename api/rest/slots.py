@@ -1,7 +1,7 @@
 """Slots for requests, so that a few of the server's threads stay free for the health routes.
 
 A request that uses PostgreSQL or Redis holds one of `MAX_WORKING_REQUESTS` slots until its answer
-is sent, a streamed export until its last byte is sent. The server needs more threads than that
+is made, a streamed export until its last row is read. The server needs more threads than that
 (config/gunicorn/rest.py).
 """
 
@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 
 from flask import Flask, Response, g, request
 
+from api.access.peers import Peers
 from api.errors import ErrorCode
 from api.rest.errors import ApiError
 
 MAX_WORKING_REQUESTS = 6
 MAX_EXPORTS = 3
+MAX_EXPORTS_PER_CLIENT = 2
 SLOT_WAIT_SECONDS = 1.0
 _WITHOUT_SLOT = frozenset({"health", "docs", "index"})  # blueprints that never wait for a backend
 
@@ -36,9 +40,9 @@ class Slots:
     def take(self) -> Slot | None:
         """Return a slot, or None if there is none in time."""
         if self._free.acquire(blocking=False):
-            return Slot(self)
+            return Slot(self.give_back)
         stuck = time.monotonic() - self._freed >= self._patience
-        return Slot(self) if not stuck and self._free.acquire(timeout=self._patience) else None
+        return Slot(self.give_back) if not stuck and self._free.acquire(timeout=self._patience) else None
 
     def give_back(self) -> None:
         """Return one slot."""
@@ -49,23 +53,60 @@ class Slots:
 class Slot:
     """One taken slot. A second release has no effect."""
 
-    def __init__(self, slots: Slots) -> None:
-        self._slots: Slots | None = slots
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
 
     def release(self) -> None:
         """Return the slot."""
-        slots, self._slots = self._slots, None
-        if slots is not None:
-            slots.give_back()
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
 
 
-def register(app: Flask) -> None:
-    """Let every request of `app` that uses a backend take a slot first."""
-    working, exports = Slots(MAX_WORKING_REQUESTS), Slots(MAX_EXPORTS, patience=0)
+class ExportSlots:
+    """Slots of streamed exports: a limited number, and a smaller one for each client."""
+
+    def __init__(self, limit: int = MAX_EXPORTS, per_client: int = MAX_EXPORTS_PER_CLIENT) -> None:
+        self._slots = Slots(limit, patience=0)
+        self._per_client = per_client
+        self._held: Counter[str] = Counter()  # client -> its exports
+        self._lock = threading.Lock()
+
+    def take(self, client: str | None) -> Slot:
+        """Return a slot. `client` is None for one that only the total limits. Raises 429."""
+        with self._lock:
+            if client is not None and self._held[client] >= self._per_client:
+                raise _too_many(f"{self._per_client} exports of yours run already, try again later")
+            slot = self._slots.take()
+            if slot is None:
+                raise _too_many("too many exports run already, try again later")
+            if client is None:
+                return slot
+            self._held[client] += 1
+        return Slot(lambda: self._give_back(client, slot))
+
+    def _give_back(self, client: str, slot: Slot) -> None:
+        with self._lock:
+            self._held[client] -= 1
+            if not self._held[client]:
+                del self._held[client]
+        slot.release()
+
+
+def _too_many(message: str) -> ApiError:
+    return ApiError(429, ErrorCode.TOO_MANY_REQUESTS, message)
+
+
+def register(app: Flask, peers: Peers) -> None:
+    """Let every request of `app` that uses a backend take a slot first.
+
+    `peers` finds the address to which an export counts.
+    """
+    working, exports = Slots(MAX_WORKING_REQUESTS), ExportSlots()
 
     def take() -> None:
         g.held = []
-        g.exports = exports
+        g.take_export = lambda: exports.take(_client(peers))
         if request.blueprint is not None and request.blueprint not in _WITHOUT_SLOT:
             slot = working.take()
             if slot is None:
@@ -80,19 +121,22 @@ def register(app: Flask) -> None:
     app.teardown_request(give_back)
 
 
+def _client(peers: Peers) -> str | None:
+    """Return the address of the client, None if limits per address do not apply to it."""
+    address = peers.client(request.remote_addr or "", request.headers.get("X-Forwarded-For"))
+    return None if peers.exempt(address) else address
+
+
 def take_for_export() -> list[Slot]:
     """Return the slots of a streamed answer, which outlive its request: pass them to `hold`.
 
-    Raises 429 if `MAX_EXPORTS` run.
+    Raises 429 if `MAX_EXPORTS` run, or `MAX_EXPORTS_PER_CLIENT` of the client.
     """
-    slot: Slot | None = g.exports.take()
-    if slot is None:
-        raise ApiError(429, ErrorCode.TOO_MANY_REQUESTS, f"{MAX_EXPORTS} exports run already, try again later")
-    held: list[Slot] = [*g.pop("held"), slot]
-    return held
+    held: list[Slot] = [g.take_export()]
+    return [*g.pop("held"), *held]
 
 
 def hold(response: Response, held: list[Slot]) -> None:
-    """Release the slots once the answer is sent or given up, even if no byte of it was sent."""
+    """Release the slots once the answer is made or given up, even if no byte of it was sent."""
     for slot in held:
         response.call_on_close(slot.release)

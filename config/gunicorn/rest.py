@@ -7,9 +7,11 @@ from config.logs import start as _start
 _settings = _start("rest")
 
 bind = _bind(_settings.api_host, _settings.api_port)
-worker_class = "gthread"
+worker_class = "config.gunicorn.rest_worker.RestWorker"
 workers = 1
 threads = 8
+worker_connections = 1000
+forwarder_headers = ""  # no header may set SCRIPT_NAME or PATH_INFO
 graceful_timeout = 10
 control_socket_disable = True  # otherwise gunicorn 27 opens a socket for commands
 accesslog = None

@@ -7,7 +7,11 @@ Guarantees of a publish, per channel:
   batch or for none of it.
 * `seq` rises by one per (channel, topic). The topic is the instrument, `A|B` for a correlation,
   `INSTRUMENT|INTERVAL` for a candle, or the data type.
-* `epoch` stays the same as long as Redis keeps its data. It changes if Redis has lost them.
+* `epoch` stays the same as long as Redis keeps its data. A new one begins, before a number is
+  given, if Redis has lost data or went back in time: the hash of the numbers is missing, its field
+  `last|CHANNEL` is not the id of the stream's last entry, or a counter is below a number that the
+  publisher got.
+* Epoch and numbers are one hash. No number is given twice in one epoch.
 * A quote or trade that the store would refuse is never accepted: the check comes before `seq`.
 * A batch that is published again under the same `batch_id`, because its answer was lost, returns
   the first answer. This holds for a day, until the publisher sends another batch.
@@ -35,6 +39,7 @@ from db.bus.errors import BusFull as BusFull
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
 from db.bus.subscription import Subscription as Subscription
+from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue
 
 

@@ -9,7 +9,14 @@
 -- done.
 if redis.call('GET', KEYS[3]) == ARGV[2] then return 1 end
 local counts = redis.call('HMGET', KEYS[2], 'published', 'stored')
-if tonumber(counts[1] or 0) - tonumber(counts[2] or 0) + tonumber(ARGV[4]) > tonumber(ARGV[1]) then return nil end
+local published, stored = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+if not published or not stored then
+  -- The counts cannot be read. The writer corrects them.
+  published, stored = 0, 0
+  redis.call('DEL', KEYS[2])
+end
+-- An empty stream has no unstored trades, whatever the counts are.
+if published - stored + tonumber(ARGV[4]) > tonumber(ARGV[1]) and redis.call('XLEN', KEYS[1]) > 0 then return nil end
 redis.call('XADD', KEYS[1], '*', 'trades', ARGV[4], 'lines', ARGV[5], 'admitted', '1')
 redis.call('HINCRBY', KEYS[2], 'published', ARGV[4])
 redis.call('SET', KEYS[3], ARGV[2], 'EX', ARGV[3])

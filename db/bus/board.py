@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+import redis
 
 from db import topics
 from db.bus.connection import Connection
 from db.bus.errors import translated
-from db.timestamps import format_time
+from db.timestamps import format_time, parse_time
 
 
 class Board(Connection):
@@ -25,7 +26,7 @@ class Board(Connection):
         """The token of the jobs process that became active last; None if there was none."""
         with translated():
             found = self._redis.get(topics.LEADER_KEY)
-        return None if found is None else found.decode()
+        return None if found is None else found.decode(errors="replace")
 
     def report_source(self, name: str, state: Mapping[str, Any]) -> None:
         """Store the state of a source for the health check, with the time as `reported`."""
@@ -48,6 +49,30 @@ class Board(Connection):
             self._redis.delete(topics.SOURCES_KEY)
 
     def sources(self) -> dict[str, dict[str, Any]]:
-        """source -> its last report."""
+        """source -> its last report; reports that cannot be read are left out."""
         with translated():
-            return {name.decode(): orjson.loads(state) for name, state in self._redis.hgetall(topics.SOURCES_KEY).items()}
+            reports = self._redis.hgetall(topics.SOURCES_KEY)
+        return {name.decode(errors="replace"): report for name, value in reports.items() if (report := _report(value))}
+
+    def forget_former_numbers(self) -> None:
+        """Delete the keys in which earlier versions kept epoch and numbers."""
+        with translated():
+            self._redis.delete(*topics.former_number_keys(self._streams))
+
+    def eviction_policy(self) -> str | None:
+        """The policy by which Redis deletes keys if its memory is full; None if it is refused."""
+        with translated():
+            try:
+                found = self._redis.info("memory").get("maxmemory_policy")
+            except redis.ResponseError:  # INFO is refused
+                return None
+        return None if found is None else str(found)
+
+
+def _report(value: bytes) -> dict[str, Any] | None:
+    try:
+        report = orjson.loads(value)
+        parse_time(report["reported"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return dict(report)

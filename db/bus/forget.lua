@@ -7,5 +7,6 @@ for i = 2, #ARGV, 2 do
   if redis.call('XACK', KEYS[1], ARGV[1], ARGV[i]) == 1 then stored = stored + tonumber(ARGV[i + 1]) end
   redis.call('XDEL', KEYS[1], ARGV[i])
 end
-redis.call('HINCRBY', KEYS[2], 'stored', stored)
+local counted = redis.pcall('HINCRBY', KEYS[2], 'stored', stored)
+if type(counted) == 'table' then redis.call('DEL', KEYS[2]) end  -- it cannot be read; the writer counts again
 return stored

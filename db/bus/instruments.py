@@ -50,12 +50,22 @@ class Instruments(Connection):
 
     def _read_instruments(self) -> None:
         with translated():
-            found = self._redis.get(topics.INSTRUMENTS_KEY)
+            value = self._redis.get(topics.INSTRUMENTS_KEY)
+            found = _read(value)
             if found is None and self._last is not None:  # Redis has lost its data
-                found = self._last
-                self._redis.set(topics.INSTRUMENTS_KEY, found, nx=True)
+                self._redis.set(topics.INSTRUMENTS_KEY, self._last, nx=value is None)
+                found = _read(self._last)
         if found is None:
             raise BusError("the bus has no instruments yet: the jobs process sets them when it starts")
-        self._last = found
-        body = orjson.loads(found)
-        self._kinds, self._max_ahead_seconds = body["kinds"], body["max_ahead_seconds"]
+        self._last, self._kinds, self._max_ahead_seconds = found
+
+
+def _read(value: bytes | None) -> tuple[bytes, dict[str, str], int] | None:
+    """The value, its kinds and its limit of seconds; None if it is missing or cannot be read."""
+    try:
+        body = orjson.loads(value or b"")
+        kinds = body["kinds"]
+        readable = isinstance(kinds, dict) and all(isinstance(kind, str) for kind in kinds.values())
+        return (value or b"", kinds, int(body["max_ahead_seconds"])) if readable else None
+    except (ValueError, KeyError, TypeError):
+        return None

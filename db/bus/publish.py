@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import orjson
 
@@ -15,6 +16,7 @@ from db.admitted import AdmittedQuotes, AdmittedTrades, admit_trades
 from db.bus.connection import ScriptCall, lua
 from db.bus.errors import BusFull
 from db.bus.instruments import Instruments
+from db.bus.numbers import Numbers
 from db.messages import Stamp, Tick, Trade, trade_lines
 from db.timestamps import format_time, parse_time
 
@@ -41,6 +43,10 @@ class Publisher(Instruments):
     it, a repeat may publish twice. Every method raises `BusError`, and `BusFull` if the store is
     behind.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._numbers = Numbers()
 
     def publish(self, channel: str, topic: str, body: Mapping[str, object], batch_id: str | None = None) -> Stamp:
         """Publish one message on a channel of the channel table.
@@ -171,30 +177,43 @@ class Publisher(Instruments):
     def _publish(self, channel: str, messages: Sequence[_Message], batch_id: str | None) -> list[Stamp]:
         if batch_id is not None and "/" not in batch_id:
             raise ValueError("batch_id is PUBLISHER/NUMBER")
-        starts = range(0, len(messages), MESSAGES_PER_SCRIPT)
-        calls = [self._publish_call(channel, messages[start : start + MESSAGES_PER_SCRIPT], batch_id or "", start) for start in starts]
-        answers = self._run_scripts(_PUBLISH, calls)
-        if any(not answer for answer in answers):
+        parts = [(start, messages[start : start + MESSAGES_PER_SCRIPT]) for start in range(0, len(messages), MESSAGES_PER_SCRIPT)]
+        answers = self._run_scripts(_PUBLISH, [self._publish_call(channel, part, batch_id or "", start) for start, part in parts])
+        stamps: list[Stamp] = []
+        for (_, part), answer in zip(parts, answers, strict=True):
+            if answer:
+                stamps += self._stamps(channel, part, answer)
+        if not all(answers):
             raise BusFull(f"{channel}: {self._limit} messages wait to be stored")
-        return [Stamp(answer[0].decode(), seq) for answer in answers for seq in answer[1:]]
+        return stamps
 
     def _publish_call(self, channel: str, messages: Sequence[_Message], batch_id: str, part: int) -> ScriptCall:
         row = self._streams[channel]
         publisher, _, number = batch_id.rpartition("/")
         keys = [
-            topics.EPOCH_KEY,
-            topics.seq_key(channel),
+            topics.NUMBERS_KEY,
             topics.stream_key(channel),
             topics.LATEST_KEY,
             topics.count_key(channel),
             topics.receipt_key(publisher, part),
-            *map(topics.seq_key, self._streams),
         ]
+        names = list(dict.fromkeys(message[0] for message in messages))
+        epoch, ended, last = self._numbers.known([topics.number_field(channel, name) for name in names])
         limit = self._limit if row.stored else 0
         options: list[str | bytes | int] = [
-            channel, uuid.uuid4().hex[:12], row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS,
+            channel, uuid.uuid4().hex[:12], row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, epoch, ended, len(names),
         ]  # fmt: skip
+        for pair in zip(names, last, strict=True):
+            options += pair
         return keys, [*options, *(field for message in messages for field in message)]
+
+    def _stamps(self, channel: str, messages: Sequence[_Message], answer: Sequence[Any]) -> list[Stamp]:
+        """The stamps of an answer of the script; their numbers are noted."""
+        repeated, epoch, seqs = answer[0], answer[1].decode(), answer[2:]
+        if not repeated:  # the answer to an earlier run may be of an ended epoch
+            last = {message[0]: seq for message, seq in zip(messages, seqs, strict=True)}
+            self._numbers.note(epoch, {topics.number_field(channel, topic): seq for topic, seq in last.items()})
+        return [Stamp(epoch, seq) for seq in seqs]
 
 
 def _price_message(tick: Tick, timestamp: str) -> _Message:

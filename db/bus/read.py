@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
 
 from db import topics
-from db.bus.connection import Connection
+from db.bus.connection import Connection, lua
 from db.bus.errors import translated
 from db.bus.subscription import Subscription
-from db.messages import Entry
+from db.messages import Entry, NoteBad, Stamp, ignore_bad
+from db.timestamps import parse_time
+
+_RENEW = lua("renew")
 
 
 class Reader(Connection):
@@ -19,26 +23,74 @@ class Reader(Connection):
     def latest_prices(self, instruments: Iterable[str] | None = None) -> dict[str, bytes]:
         """instrument -> its latest `price_update` body; of `instruments`, or of all if None.
 
-        Instruments without a price are left out.
+        Instruments without a price are left out, and those whose price cannot be read.
         """
         with translated():
             if instruments is None:
-                return {topic.decode(): body for topic, body in self._redis.hgetall(topics.LATEST_KEY).items()}
-            names = list(instruments)
-            bodies = self._redis.hmget(topics.LATEST_KEY, names) if names else []
-            return {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
+                found = {topic.decode(errors="replace"): body for topic, body in self._redis.hgetall(topics.LATEST_KEY).items()}
+            else:
+                names = list(instruments)
+                bodies = self._redis.hmget(topics.LATEST_KEY, names) if names else []
+                found = {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
+        # Another channel that keeps its latest messages shares the hash; they name no instrument.
+        shared = any(row.keeps_latest for row in self._streams.values() if row.name != topics.PRICES)
+        return {name: body for name, body in found.items() if _is_price(body, shared)}
 
     def latest_times(self, instruments: Iterable[str]) -> dict[str, str]:
         """instrument -> time of its latest price, from the source; others are left out."""
         return {name: orjson.loads(body)["price"]["time"] for name, body in self.latest_prices(instruments).items()}
 
-    def backwards(self, channel: str, chunk: int = 1000) -> Iterator[Entry]:
-        """The messages of the channel's stream, the last first, fetched in chunks as needed."""
+    def position(self, channel: str, topic: str) -> Stamp | None:
+        """The present epoch and the last number of the topic (0: none); None without an epoch."""
+        with translated():
+            epoch, number = self._redis.hmget(topics.NUMBERS_KEY, ["epoch", topics.number_field(channel, topic)])
+        if epoch is None:
+            return None
+        return Stamp(epoch.decode(errors="replace"), int(number) if number and number.isdigit() else 0)
+
+    def epoch(self) -> str | None:
+        """The present epoch; None if the next message begins one."""
+        with translated():
+            found = self._redis.hget(topics.NUMBERS_KEY, "epoch")
+        return None if found is None else found.decode(errors="replace")
+
+    def renew_epoch(self, seen: str) -> str | None:
+        """Begin a new epoch because data of the epoch `seen` were lost; return the present epoch.
+
+        Does nothing if the epoch is another one already.
+        """
+        (epoch,) = self._run_scripts(_RENEW, [([topics.NUMBERS_KEY], [seen, uuid.uuid4().hex[:12]])])
+        return None if epoch is None else epoch.decode(errors="replace")
+
+    def renew_if_behind(self, channel: str, known: Mapping[str, Stamp]) -> str | None:
+        """Begin a new epoch if a number of `known` (topic -> last stamp) is above its counter.
+
+        Then Redis went back in time, while no publisher ran. Returns the epoch that ended, else
+        None.
+        """
+        for topic, stamp in known.items():
+            position = self.position(channel, topic)
+            if position is not None and position.epoch == stamp.epoch and position.seq < stamp.seq:
+                self.renew_epoch(stamp.epoch)
+                return stamp.epoch
+        return None
+
+    def backwards(self, channel: str, chunk: int = 1000, note_bad: NoteBad = ignore_bad) -> Iterator[Entry]:
+        """The messages of the channel's stream, the last first, fetched in chunks as needed.
+
+        Malformed entries are left out; `note_bad` is called with each of them.
+        """
         end: bytes | str = "+"
         while True:
             with translated():
                 items = self._redis.xrevrange(topics.stream_key(channel), max=end, count=chunk)
-            yield from (Entry.of(*item) for item in items)
+            for item in items:
+                try:
+                    entry = Entry.of(*item)
+                except ValueError as error:
+                    note_bad(item[0], error)
+                else:
+                    yield entry
             if len(items) < chunk:
                 return
             end = b"(" + items[-1][0]
@@ -52,3 +104,20 @@ class Reader(Connection):
             channels = topics.relayed(self._streams)
         with translated():
             return Subscription(self._redis.connection_pool.make_connection(), channels)
+
+
+def _is_price(body: bytes, shared: bool) -> bool:
+    """True if the body has the fields of a message of `price_updates`.
+
+    If the hash is `shared`, it may also be a message without an instrument.
+    """
+    try:
+        message = orjson.loads(body)
+        if shared and "instrument" not in message:
+            return True
+        price = message["price"]
+        parse_time(price["time"])
+        texts = (message["instrument"], message["timestamp"], message["epoch"], price["bid"], price["ask"], price["mid"])
+        return type(message["seq"]) is int and all(type(text) is str for text in texts)
+    except (ValueError, KeyError, TypeError):
+        return False

@@ -12,12 +12,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Generic, Protocol, TypeVar
 
 import httpx
 import websockets
 
 from config.pacing import backoff
+from config.secrets import scrub
 from db.admission import Mode, Refusals
 from db.candles import CandleRow
 from db.messages import Tick, Trade
@@ -149,16 +151,23 @@ class CandleHistory(Protocol):
 
 
 class SourceError(Exception):
-    """The only exception that leaves a source.
+    """The only exception that leaves a source. No text of it contains a secret.
 
     `fatal`: a retry cannot help, an operator must act. `retry_after` is the wait in seconds that
-    the server requested.
+    the server requested. The message is our own and may be published. `server_text` is a text of
+    the server, for logs and operators only; it is empty if there is none.
     """
 
-    def __init__(self, message: str, *, fatal: bool, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, fatal: bool, retry_after: float | None = None, server_text: str = "") -> None:
+        super().__init__(scrub(message))
         self.fatal = fatal
         self.retry_after = retry_after
+        self.server_text = scrub(server_text)[:_MAX_SERVER_TEXT]
+
+    @property
+    def explanation(self) -> str:
+        """The message with the text of the server."""
+        return f"{self}: {self.server_text}" if self.server_text else str(self)
 
 
 class Unproven(SourceError):
@@ -176,6 +185,10 @@ class Silent(Exception):
     """The connection was silent for too long."""
 
 
+# Errors whose texts contain nothing that a server sent.
+_OWN_TEXTS = (BadInput, Silent, OSError, httpx.ConnectError, httpx.TimeoutException, httpx.InvalidURL)
+_STATUSES = frozenset(HTTPStatus)
+_MAX_SERVER_TEXT = 200
 _FATAL = (BadInput, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 # Bad request, bad token, not allowed, no such account or instrument, not served in this country.
 _FATAL_STATUS = frozenset({400, 401, 403, 404, 405, 451})
@@ -187,26 +200,39 @@ def as_source_error(error: Exception) -> SourceError:
     if isinstance(error, SourceError):
         return error
     if isinstance(error, httpx.HTTPStatusError):
-        return _refused(error.response.status_code, error.response.headers, _reason(error.response))
+        return _refused(error.response.status_code, error.response.headers, _server_text(error.response))
     if isinstance(error, websockets.InvalidStatus):
         return _refused(error.response.status_code, error.response.headers, error.response.reason_phrase)
-    return SourceError(str(error) or type(error).__name__, fatal=isinstance(error, _FATAL))
+    if isinstance(error, websockets.ConnectionClosed):
+        frame = "without a close frame" if error.rcvd is None else f"with code {error.rcvd.code}"
+        return SourceError(f"the server closed the connection {frame}", fatal=False, server_text=str(error))
+    if isinstance(error, httpx.RemoteProtocolError):
+        return SourceError("the server's answer is incomplete or no HTTP", fatal=False, server_text=str(error))
+    if isinstance(error, websockets.InvalidHandshake):
+        return SourceError("the server's answer is no WebSocket handshake", fatal=False, server_text=str(error))
+    if isinstance(error, _OWN_TEXTS):
+        return SourceError(str(error) or type(error).__name__, fatal=isinstance(error, _FATAL))
+    # Texts of libraries may quote what the server sent.
+    return SourceError(f"failed with {type(error).__name__}", fatal=False, server_text=str(error))
 
 
-def _refused(status: int, headers: Mapping[str, str], reason: str) -> SourceError:
+def _refused(status: int, headers: Mapping[str, str], server_text: str) -> SourceError:
     """The error of an HTTP status, without headers and URL of the request: they hold tokens and
     account numbers.
     """
-    return SourceError(f"HTTP {status}: {reason}", fatal=status in _FATAL_STATUS, retry_after=_retry_after(headers))
+    phrase = HTTPStatus(status).phrase if status in _STATUSES else "refused"
+    return SourceError(
+        f"HTTP {status}: {phrase}", fatal=status in _FATAL_STATUS, retry_after=_retry_after(headers), server_text=server_text
+    )
 
 
-def _reason(response: httpx.Response) -> str:
+def _server_text(response: httpx.Response) -> str:
     """The error text in the body, from OANDA's `errorMessage` or Binance's `msg`, else the phrase
     of the status.
     """
     try:
         body = response.json()
-        return str(body.get("errorMessage") or body["msg"])[:200]
+        return str(body.get("errorMessage") or body["msg"])
     except (ValueError, KeyError, AttributeError, httpx.StreamError):
         return response.reason_phrase
 

@@ -65,6 +65,6 @@ class JsonClient:
 
     def _pause(self, failure: SourceError, attempt: int, stop: threading.Event) -> None:
         seconds = max(retry_delay(attempt, random.random()), failure.retry_after or 0.0)  # noqa: S311
-        log.info("retries the request", extra={"reason": str(failure), "seconds": round(seconds, 2)})
+        log.info("retries the request", extra={"reason": failure.explanation, "seconds": round(seconds, 2)})
         if stop.wait(seconds):
             raise Stopped

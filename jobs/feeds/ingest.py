@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from db.admission import MAX_AHEAD_SECONDS
-from db.admitted import AdmittedQuotes, AdmittedTrades
+from db.admitted import AdmittedQuotes, AdmittedTrades, WellFormedTrades
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
 from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, retry_delay
@@ -93,7 +93,7 @@ class Ingest:
                     log.exception("source failed unexpectedly", extra={"source": self._source.name})
                 failure = as_source_error(error)
             if failure.fatal:
-                self._status.change(State.DOWN, str(failure))
+                self._status.change(State.DOWN, str(failure), server_text=failure.server_text)
                 return
             stop.wait(self._delay_after(failure))
 
@@ -117,8 +117,12 @@ class Ingest:
         if not items:
             return
         self._admission.begin()
-        trades = self._admission.trades([each for each in items if isinstance(each, Trade)])
-        quotes = [each for each in items if isinstance(each, Tick)]
+        quotes: list[Tick] = []
+        if isinstance(items, WellFormedTrades):
+            trades = self._admission.trades(items)
+        else:
+            trades = self._admission.trades([each for each in items if isinstance(each, Trade)])
+            quotes = [each for each in items if isinstance(each, Tick)]
         self._pending = self._admission.quotes([*quotes, *self._source.prices(raw, trades)])
         self._pending_trades = trades
         self._admission.end(len(trades) + len(self._pending))
@@ -127,9 +131,9 @@ class Ingest:
         """Note a transient failure; return the seconds until the next attempt."""
         self._failures += 1
         if self._failures > self._max_attempts:
-            self._status.change(State.DOWN, str(failure))
+            self._status.change(State.DOWN, str(failure), server_text=failure.server_text)
             return max(LONGEST_DELAY, failure.retry_after or 0.0)
-        self._status.change(State.BACKING_OFF, str(failure))
+        self._status.change(State.BACKING_OFF, str(failure), server_text=failure.server_text)
         return max(retry_delay(self._failures, self._jitter()), failure.retry_after or 0.0)
 
     def _offer(self, stop: threading.Event) -> None:

@@ -65,8 +65,11 @@ class Status:
         self._ahead_since: float | None = None  # first refusal of a time ahead of the clock since the last admitted record
         self._clock_fault: str | None = None
 
-    def change(self, state: State, detail: str | None = None) -> None:
-        """Enter `state`; log it if it is a new one."""
+    def change(self, state: State, detail: str | None = None, *, server_text: str = "") -> None:
+        """Enter `state`; log it if it is a new one.
+
+        `server_text` is a text of the server: it stands in the log only.
+        """
         with self._lock:
             news = state is not self.state
             if news:
@@ -75,9 +78,8 @@ class Status:
             if news:
                 self.changes.append((state, detail))
         if news:
-            log.log(
-                _LEVELS.get(state, logging.INFO), "source is %s", state, extra={"source": self.name, "state": state.value, "detail": detail}
-            )
+            fields = {"source": self.name, "state": state.value, "detail": detail} | ({"server_text": server_text} if server_text else {})
+            log.log(_LEVELS.get(state, logging.INFO), "source is %s", state, extra=fields)
             self._changed.set()
             if state in (State.LIVE, State.BACKING_OFF):
                 self._link_changed(self.name)

@@ -99,7 +99,7 @@ class CandleGaps:
         """Report the missing candles; raise the error if the other instruments would fail too."""
         if error.fatal:
             self._report(*pair, str(error))
-            log.error("the broker refuses candles", extra={"source": self._source, "symbol": pair[0], "reason": str(error)})
+            log.error("the broker refuses candles", extra={"source": self._source, "symbol": pair[0], "reason": error.explanation})
             return
         for each in self._due:
             self._report(*each, str(error))

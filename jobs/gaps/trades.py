@@ -279,4 +279,6 @@ class TradeGaps:
         """Log the exchange's refusal of one symbol; raise any other error."""
         if not error.fatal:
             raise error
-        log.error("the exchange refuses requests for a symbol", extra={"source": self._source, "symbol": symbol, "reason": str(error)})
+        log.error(
+            "the exchange refuses requests for a symbol", extra={"source": self._source, "symbol": symbol, "reason": error.explanation}
+        )

@@ -13,7 +13,8 @@ from typing import TypeVar
 from apscheduler.triggers.base import BaseTrigger
 
 from config.pacing import Outage, Stopped, backoff, retry
-from db.job_runs import begin_run, end_run, last_success
+from config.secrets import scrub
+from db.job_runs import begin_run, end_run, has_succeeded
 from db.postgres import Cursor, StoreError
 from jobs.runtime.context import JobContext, Timed
 
@@ -53,9 +54,12 @@ class Runner:
         self._one = threading.Lock()
 
     def run_due(self) -> None:
-        """Run the job for the last time at which it was due."""
-        with self._one:
-            self._guarded(due_before(self.job.trigger, self._context.clock()))
+        """Run the job for the last time at which it was due, unless it has succeeded for that time.
+
+        After the clock was set back, the same time is due a second time.
+        """
+        with self._one, suppress(Stopped):
+            self._guarded(self._missed())
 
     def catch_up(self) -> None:
         """Run the job for the last time at which it was due, unless it has succeeded for that time.
@@ -68,9 +72,14 @@ class Runner:
                 self._guarded(due)
 
     def _missed(self) -> datetime | None:
-        last = _read_store(self._context, self.job, lambda cursor: last_success(cursor, self.job.id))
+        """The last time at which the job was due; None if it has succeeded for that time.
+
+        Later times do not count: they come from a clock that was ahead.
+        """
         due = due_before(self.job.trigger, self._context.clock())
-        return due if due is not None and (last is None or last < due) else None
+        if due is None or _read_store(self._context, self.job, lambda cursor: has_succeeded(cursor, self.job.id, due)):
+            return None
+        return due
 
     def _guarded(self, as_of: datetime | None) -> None:
         try:
@@ -129,5 +138,8 @@ def _attempt(job: Timed, context: JobContext, as_of: datetime, run: int) -> int:
 
 
 def _first_line(error: Exception) -> str:
-    """Type and first line of the error, for the list of jobs; further lines would be SQL."""
-    return ": ".join(part for part in (type(error).__name__, str(error).partition("\n")[0]) if part)[:_ERROR_LENGTH]
+    """Type and first line of the error without secrets, for the list of jobs.
+
+    Further lines would be SQL.
+    """
+    return scrub(": ".join(part for part in (type(error).__name__, str(error).partition("\n")[0]) if part))[:_ERROR_LENGTH]

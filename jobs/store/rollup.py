@@ -16,7 +16,7 @@ from typing import Protocol
 from config.pacing import Outage
 from config.venues import trade_venues
 from db.bus import BusError
-from db.candles import NEWEST, Update, complete_candles
+from db.candles import NEWEST, Update, complete_candles, reopen_candles
 from db.postgres import Store, StoreError
 from db.rollup import RollupStep, is_mine, roll_up
 from db.timestamps import format_time
@@ -41,25 +41,31 @@ class PendingCandles:
 
     Per instrument and interval it keeps the `NEWEST` candles of a run, each in its last state. So a
     load of history becomes a few messages, and an outage of the bus keeps no more than that.
+
+    Candles that begin after now wait until they begin: the times of prices may be ahead of the
+    clock, or the clock was ahead.
     """
 
     _newest: dict[tuple[str, str], list[str]] = field(default_factory=dict)  # topic -> starts of this run's newest candles
     _pending: dict[tuple[str, str], dict[str, Update]] = field(default_factory=dict)  # topic -> {start: candle}
+    _ahead: dict[tuple[str, str], dict[str, Update]] = field(default_factory=dict)  # the same of candles that begin after now
 
     def begin_run(self) -> None:
         """Begin another run; the unpublished candles of the last one stay."""
         self._newest.clear()
 
-    def add(self, updates: Iterable[Update]) -> None:
-        """Add changed candles."""
-        for update in updates:
+    def add(self, updates: Iterable[Update], now: str) -> None:
+        """Add changed candles, and those that have begun by `now`, in contract form."""
+        waited = [update for candles in self._ahead.values() for update in candles.values()]
+        self._ahead.clear()
+        for update in (*waited, *updates):
             topic, start = update[:2], update[2]["start_time"]
+            if start > now:
+                _keep_newest(self._ahead.setdefault(topic, {}), update)
+                continue
             newest = self._newest[topic] = sorted({*self._newest.get(topic, ()), start})[-NEWEST:]
             if start in newest:
-                waiting = self._pending.setdefault(topic, {})
-                waiting[start] = update
-                for old in sorted(waiting)[:-NEWEST]:
-                    del waiting[old]
+                _keep_newest(self._pending.setdefault(topic, {}), update)
 
     def pending(self) -> list[Update]:
         """All unpublished candles, in the order of time."""
@@ -69,6 +75,13 @@ class PendingCandles:
     def clear(self) -> None:
         """Forget all candles, because they are published."""
         self._pending.clear()
+
+
+def _keep_newest(waiting: dict[str, Update], update: Update) -> None:
+    """Add a candle to those of its topic; only the `NEWEST` stay."""
+    waiting[update[2]["start_time"]] = update
+    for old in sorted(waiting)[:-NEWEST]:
+        del waiting[old]
 
 
 class RollUp:
@@ -149,7 +162,10 @@ class RollUp:
         return step
 
     def _complete(self) -> list[Update]:
-        """Complete the candles that have ended, once a minute: candles end on whole minutes."""
+        """Complete the candles that have ended, once a minute: candles end on whole minutes.
+
+        At the start, and if the clock was set back, open those that have not ended.
+        """
         ended = self._clock() - self._grace
         minute = ended.replace(second=0, microsecond=0)
         if minute == self._completed_to:
@@ -157,12 +173,14 @@ class RollUp:
         with self._store.transaction() as cursor:
             if not is_mine(cursor):
                 return []
-            updates = complete_candles(cursor, format_time(ended))
+            set_back = self._completed_to is None or minute < self._completed_to
+            updates = reopen_candles(cursor, format_time(ended)) if set_back else []
+            updates += complete_candles(cursor, format_time(ended))
         self._completed_to = minute
         return updates
 
     def _publish(self, updates: list[Update]) -> None:
-        self._pending.add(updates)
+        self._pending.add(updates, format_time(self._clock()))
         if not (candles := self._pending.pending()):
             return
         try:

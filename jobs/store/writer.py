@@ -23,7 +23,7 @@ import orjson
 from config.pacing import Outage, Throttle
 from config.venues import trade_venues
 from db import topics
-from db.admission import MAX_AHEAD_SECONDS, Refusals, Windows, check_quote, open_windows, refusal_kind
+from db.admission import MAX_AHEAD_SECONDS, NotAdmitted, Refusals, Windows, check_quote, open_windows, refusal_kind
 from db.admitted import admit_lines
 from db.bus import BusError, WriterQueue
 from db.inserted import Conflict
@@ -46,6 +46,7 @@ _LONGEST_BLOCK_MS = 500
 _LAST_BATCHES_SECONDS = 5.0
 _LAST_BATCHES_PAUSE = 0.1  # between two attempts after a stop
 _LONGEST_DELAY = 5.0
+RECOUNT_SECONDS = 60.0  # between two comparisons of the counts with the stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,39 @@ class BatchRule:
 
 
 class StoreQueue(ABC, Generic[Item]):
-    """One stream of the bus, as the writer needs it. At most `most` entries are taken at once."""
+    """One stream of the bus, as the writer needs it. At most `most` entries are taken at once.
+
+    A malformed entry is parked among the dead letters of its channel when it is read, or together
+    with the acknowledgement of its neighbours.
+    """
 
     channel: str
     most: int
+
+    def __init__(self, bus: WriterQueue) -> None:
+        self._bus = bus
+        self.refused: Refusals = _RefusedEntries(self.channel)
+        self._malformed: dict[bytes, str] = {}  # id of an entry that waits to be parked -> reason
+
+    def note_bad(self, entry_id: bytes, error: ValueError) -> None:
+        """Count and log a malformed entry."""
+        self.refused.add(entry_id.decode(), error)
+
+    def refuse(self, entry_id: bytes, error: ValueError) -> None:
+        """Count and log a record that is not stored; if it is malformed, its entry is parked."""
+        self.refused.add(entry_id.decode(), error)
+        if not isinstance(error, NotAdmitted):
+            self._malformed[entry_id] = str(error)
+
+    def settle(self, entries: Sequence[Item]) -> None:
+        """Park the malformed ones of these entries, and acknowledge the others."""
+        ids = [self.id_of(entry) for entry in entries]
+        self._bus.park(self.channel, {entry_id: self._malformed[entry_id] for entry_id in ids if entry_id in self._malformed})
+        self.acknowledge([entry for entry in entries if self._malformed.pop(self.id_of(entry), None) is None])
+
+    @abstractmethod
+    def id_of(self, entry: Item) -> bytes:
+        """The id of an entry in its stream."""
 
     @abstractmethod
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Item]:
@@ -93,12 +123,14 @@ class PriceQueue(StoreQueue[Entry]):
     most = MAX_ENTRIES_PER_TRANSACTION
 
     def __init__(self, bus: WriterQueue, *, max_ahead_seconds: int = MAX_AHEAD_SECONDS) -> None:
-        self._bus = bus
+        super().__init__(bus)
         self._max_ahead_seconds = max_ahead_seconds
-        self.refused: Refusals = _RefusedEntries(topics.PRICES)
+
+    def id_of(self, entry: Entry) -> bytes:
+        return entry.id
 
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[Entry]:
-        return self._bus.read_unstored(topics.PRICES, count, wait_ms, again=again)
+        return self._bus.read_unstored(topics.PRICES, count, wait_ms, again=again, note_bad=self.note_bad)
 
     def size(self, entries: Sequence[Entry]) -> int:
         return len(entries)
@@ -115,7 +147,7 @@ class PriceQueue(StoreQueue[Entry]):
                     found[key] = self._windows(kinds, *key)
                 check_quote(row, found[key][row.instrument])
             except ValueError as error:
-                self.refused.add(entry.id.decode(), error)
+                self.refuse(entry.id, error)
             else:
                 rows.append(row)
         if rows:
@@ -140,15 +172,17 @@ class TradeQueue(StoreQueue[TradeLines]):
     most = 20
 
     def __init__(self, bus: WriterQueue, clock: Callable[[], datetime], *, max_ahead_seconds: int = MAX_AHEAD_SECONDS) -> None:
-        self._bus = bus
+        super().__init__(bus)
         self._clock = clock
         self._max_ahead_seconds = max_ahead_seconds
-        self.refused: Refusals = _RefusedEntries(topics.TRADES)
         self.conflicts = 0  # trades left out because their id is stored with other values
         self._throttle = Throttle(monotonic=time.monotonic)
 
+    def id_of(self, entry: TradeLines) -> bytes:
+        return entry.id
+
     def read(self, count: int, wait_ms: int, *, again: bool = False) -> list[TradeLines]:
-        return self._bus.read_unstored_trades(count, wait_ms, again=again)
+        return self._bus.read_unstored_trades(count, wait_ms, again=again, note_bad=self.note_bad)
 
     def size(self, entries: Sequence[TradeLines]) -> int:
         return sum(entry.trades for entry in entries)
@@ -160,7 +194,11 @@ class TradeQueue(StoreQueue[TradeLines]):
             windows = open_windows("live", _kinds(cursor), self._clock(), max_ahead_seconds=self._max_ahead_seconds)
             lines = b"".join(entry.lines if entry.admitted else self._checked(entry, windows) for entry in entries)
         if lines:
-            for conflict in insert_trades(cursor, lines, origin="live").conflicts:
+            try:
+                conflicts = insert_trades(cursor, lines, origin="live").conflicts
+            except LookupError as error:  # an entry claims that its lines were checked, and they have no fields
+                raise ValueError(f"not lines of trades: {error}") from None
+            for conflict in conflicts:
                 self._note_conflict(conflict)
 
     def acknowledge(self, entries: Sequence[TradeLines]) -> None:
@@ -175,8 +213,7 @@ class TradeQueue(StoreQueue[TradeLines]):
             )
 
     def _checked(self, entry: TradeLines, windows: Windows) -> bytes:
-        place = entry.id.decode()
-        return admit_lines(entry.lines, windows, lambda line, error: self.refused.add(place, error))
+        return admit_lines(entry.lines, windows, lambda line, error: self.refuse(entry.id, error))
 
 
 class _RefusedEntries(Refusals):
@@ -215,6 +252,7 @@ class Writer(Generic[Item]):
         self._rule = rule
         self._queue = queue
         self._most = queue.most
+        self._recounted_at = float("-inf")  # monotonic time
 
     def run(self, stop: threading.Event) -> None:
         """Write until `stop` is set, then write the entries left on the bus for a few seconds at
@@ -231,8 +269,11 @@ class Writer(Generic[Item]):
             try:
                 if inherited:
                     self._bus.open_group(self._queue.channel)
+                    self._recount()
                     self.recover()
                     inherited = False
+                elif time.monotonic() - self._recounted_at >= RECOUNT_SECONDS:
+                    self._recount()
                 if self.write_batch(self._gather(stop)) == 0 and deadline is not None:
                     return
                 outage.recovered()
@@ -244,6 +285,16 @@ class Writer(Generic[Item]):
                 outage.failed(error)
                 if stop.wait(min(_LONGEST_DELAY, retry_delay(outage.failures, random.random()))):  # noqa: S311
                     time.sleep(_LAST_BATCHES_PAUSE)
+
+    def _recount(self) -> None:
+        """Correct the counts of the bus, which it may have lost."""
+        corrected = self._bus.recount(self._queue.channel)
+        self._recounted_at = time.monotonic()
+        if corrected is not None:
+            log.warning(
+                "the bus had wrong counts of unstored messages",
+                extra={"channel": self._queue.channel, "unstored_before": corrected[0], "unstored": corrected[1]},
+            )
 
     def recover(self) -> int:
         """Write entries that were delivered before but never acknowledged; return their number."""
@@ -260,12 +311,12 @@ class Writer(Generic[Item]):
         """
         if entries:
             self._store_all(entries)
-            self._queue.acknowledge(entries)
+            self._queue.settle(entries)
             self._most = min(self._queue.most, self._most + 1 + self._most // 8)
         return len(entries)
 
     def _store_all(self, entries: Sequence[Item]) -> None:
-        """Store these entries, except those that cannot be stored: they are logged, and the others
+        """Store these entries, except those that cannot be stored: they are parked, and the others
         go on.
         """
         try:
@@ -273,7 +324,7 @@ class Writer(Generic[Item]):
                 self._queue.store(cursor, entries)
         except (RowError, ValueError) as error:
             if len(entries) == 1:
-                log.error("entry cannot be stored", extra={"channel": self._queue.channel, "reason": str(error)})
+                self._queue.refuse(self._queue.id_of(entries[0]), ValueError(str(error)))
                 return
             middle = len(entries) // 2
             self._store_all(entries[:middle])

@@ -83,7 +83,7 @@ def _events() -> Application:
         socketio.emit("auth", auths.pop(sid), to=sid, namespace=namespace)
 
     limits = _limits(float(os.environ.get("CONNECT_TIMEOUT", "4")))
-    socketio = make_socketio(app, ClientManager(connected), limits, cors_origins=("*",))
+    socketio = make_socketio(app, ClientManager(connected), limits)
     for namespace in ("/", "/custom"):
         socketio.on_event("connect", connect, namespace=namespace)
     _answers(socketio)

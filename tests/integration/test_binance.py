@@ -401,8 +401,9 @@ def test_reset_between_pages_is_waited_out(archive: BinanceStandIn) -> None:
 
 
 def test_history_of_an_unknown_symbol_is_a_fatal_error(archive: BinanceStandIn) -> None:
-    with pytest.raises(SourceError, match="Invalid symbol") as caught:
+    with pytest.raises(SourceError, match=r"^HTTP 400: Bad Request$") as caught:
         next(history_of(archive).trades("NOSUCH", 0, STOP))
+    assert caught.value.server_text == "Invalid symbol."
     assert caught.value.fatal
 
 

@@ -154,7 +154,7 @@ def test_epoch_changes_after_redis_lost_its_data(bus: Bus, raw_redis: redis_clie
 def test_every_seq_restarts_with_a_new_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
     bus.publish_prices([tick(1)])
     bus.publish_data_ready("volatility", [], datetime(2025, 1, 1, tzinfo=UTC))
-    raw_redis.delete(topics.EPOCH_KEY)
+    raw_redis.delete(topics.NUMBERS_KEY)
     first = bus.publish_data_ready("volatility", [], datetime(2025, 1, 1, tzinfo=UTC))
     second = bus.publish_prices([tick(2)])[0]
     assert (first.seq, second.seq) == (1, 1)
@@ -234,7 +234,7 @@ def test_candles_are_published_in_order_and_counted_per_series(bus: Bus) -> None
 
 def test_candle_and_price_share_the_epoch(bus: Bus, raw_redis: redis_client.Redis) -> None:
     bus.publish_candles([("EUR_USD", "1m", CANDLE)])
-    raw_redis.delete(topics.EPOCH_KEY)
+    raw_redis.delete(topics.NUMBERS_KEY)
     stamp = bus.publish_prices([tick(1)])[0]
     bus.publish_candles([("EUR_USD", "1m", CANDLE)])
     entry = next(bus.backwards(topics.CANDLES))
@@ -338,7 +338,7 @@ def test_added_channel_is_published_without_other_changes(bus: Bus, raw_redis: r
     assert list(bodies[0]) == ["phase", "timestamp", "seq", "epoch"]
     assert [(entry.topic, entry.body) for entry in bus.backwards("moons")] == [("Io", got[1][1]), ("Io", got[0][1])]
     assert bus.latest_prices(["Io"]) == {"Io": got[1][1]}
-    raw_redis.delete(topics.EPOCH_KEY)
+    raw_redis.delete(topics.NUMBERS_KEY)
     bus.cache_price("EUR_USD", bid="1", ask="2", mid="1.5", time="2025-11-18T12:30:00.000000Z")
     assert bus.publish("moons", "Io", {"phase": 3}).seq == 1  # another channel began the epoch
 

@@ -88,7 +88,7 @@ def test_every_route_has_an_example_that_fits_the_openapi_document(system: Syste
 
 def test_asyncapi_document_is_served(system: System) -> None:
     assert system.ask("/asyncapi.json") == document(VERSION, system.hub.removeprefix("http://"))
-    assert system.ask("/")["documentation"]["asyncapi"] == "/asyncapi.json"
+    assert system.ask("/")["documentation"]["asyncapi"] == "asyncapi.json"
 
 
 def test_documents_quote_every_example_unchanged() -> None:

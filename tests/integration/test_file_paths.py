@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -14,7 +15,8 @@ import orjson
 import pytest
 import redis as redis_client
 
-from config.settings import SourceSpec
+from api.app import create_app
+from config.settings import Settings, SourceSpec
 from db import topics
 from db.bus import Bus
 from db.instruments import all_instruments
@@ -26,6 +28,8 @@ from jobs.backfill.report import Notes
 from jobs.backfill.tasks import Selection, file_task
 from jobs.feeds.files.playback import play
 from jobs.feeds.files.replay import ReplaySource
+from tests.conftest import until
+from tests.support.processes import jobs
 
 NOW = utc_now()
 HOUR = NOW.replace(minute=0, second=0, microsecond=0)
@@ -110,6 +114,23 @@ def test_bad_quote_of_a_replay_is_not_published(
     entries: Any = raw_redis.xrange(topics.stream_key(topics.PRICES))
     bodies = [orjson.loads(fields[b"body"]) for _, fields in entries]
     assert [(body["seq"], body["price"]["time"][17:19]) for body in bodies] == [(1, "01"), (2, "03")]
+
+
+def test_health_shows_what_a_replay_has_refused(settings: Settings, bus: Bus, store: Store, tmp_path: Path) -> None:
+    """From the file over the jobs process and the bus to an answer of REST."""
+    bad = [(kind, line) for kind, line in BAD_QUOTES if line[:4] != format_time(NOW)[:4]]
+    file = written(tmp_path, "all.csv", ["time,instrument,bid,ask", QUOTES[0], *(line for _, line in bad), QUOTES[1]])
+    client = create_app(settings, bus, store, utc_now, "1.2.3").test_client()
+
+    def report() -> dict[str, Any]:
+        sources: dict[str, dict[str, Any]] = client.get("/health").json["sources"]  # type: ignore[index]
+        return next(iter(sources.values()), {})
+
+    with jobs(settings, tmp_path / "jobs.log", SOURCES=f"replay:{file}@max") as process:
+        until(lambda: report().get("state") == "ended", 60, process.output)
+        assert report()["refused"] == Counter(kind for kind, _ in bad)
+        assert report()["ticks"] == 2
+        assert process.ask_to_stop() == 0
 
 
 # Candles

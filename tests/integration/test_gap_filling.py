@@ -190,7 +190,7 @@ def test_unknown_symbol_does_not_block_the_others(store: Store, bus: Bus, tmp_pa
         put_trades(store, [trade(1, "NOBODY"), trade(3, "NOBODY"), bitcoin[0], bitcoin[5]])
         here.fill(reconnected=True)
         assert stored_trades(store) == [*bitcoin, trade(1, "NOBODY"), trade(3, "NOBODY")]
-        assert trade_gaps(store, "open") == [("NOBODY", 2, 2, 1, "open", "HTTP 400: Invalid symbol.")]
+        assert trade_gaps(store, "open") == [("NOBODY", 2, 2, 1, "open", "HTTP 400: Bad Request")]
 
 
 def test_too_long_gap_is_reported_and_left_to_the_operator(store: Store, world: Callable[..., World]) -> None:

@@ -309,7 +309,9 @@ def test_bad_candle_messages_are_skipped_and_counted(hub: Web, bus: Bus, raw_red
         publish(bus, 2)
         client.wait("candle_update", 2)
         assert [body["seq"] for body in updates(client)] == [1, 2]
-        assert client.call("get_server_stats")["messages_skipped"] == {kind: len(messages) for kind, messages in garbage.items()}
+        # A relay that catches up may deliver the last candle before it has read the others.
+        skipped = {kind: len(messages) for kind, messages in garbage.items()}
+        until(lambda: client.call("get_server_stats")["messages_skipped"] == skipped, what="the count of every bad message")
     assert "Traceback" not in hub.output()
 
 

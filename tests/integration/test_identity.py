@@ -309,6 +309,20 @@ def test_corrected_file_is_a_conflict_where_neither_contains_the_other(store: St
     assert [each[7:] for each in after if each[1] == "1m"] == [(6.0, 6)]  # with the live price
 
 
+def test_part_of_the_quotes_of_a_time_is_no_conflict_with_a_live_quote(store: Store) -> None:
+    """The first file's quote was live, the second file has it alone."""
+    live, other = price("1.1", 1, source="oanda"), price("1.2", 2, source="file:a")
+    put_prices(store, [live])
+    assert put_prices(store, [replace(live, source="file:a"), other], origin="file").new == 1
+    part = put_prices(store, [replace(live, source="file:b")], origin="file")
+    assert (part.new, part.duplicates, part.conflicts) == (0, 1, ())
+    # A quote that nobody has, instead of the first file's, stays a conflict.
+    outcome = put_prices(store, [replace(live, source="file:c"), price("1.3", 3, source="file:c")], origin="file")
+    assert (outcome.new, [str(each) for each in outcome.conflicts]) == (
+        0, ["EUR_USD 2025-11-18T12:00:00.000000Z: stored 1.2/2.2, given 1.3/2.3"],
+    )  # fmt: skip
+
+
 class Bounds:
     """A window of time."""
 

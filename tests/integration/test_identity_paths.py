@@ -87,7 +87,7 @@ class Place:
         writer.recover()
         while writer.write_batch(queue.read(queue.most, 0)):
             pass
-        assert not queue.refused.counts  # type: ignore[attr-defined]
+        assert not queue.refused.counts
 
     def file(self, name: str, lines: Sequence[str]) -> Path:
         """A new file, whose name begins with a number of its own."""

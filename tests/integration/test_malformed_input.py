@@ -16,7 +16,7 @@ from db.bus import Bus
 from tests.conftest import until
 from tests.integration.test_hub import publish
 from tests.support.clients import PythonClient
-from tests.support.malformed import Malformed
+from tests.support.malformed_hub import Malformed
 from tests.support.processes import Web
 
 INPUTS = 3000

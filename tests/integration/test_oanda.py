@@ -191,8 +191,9 @@ def test_bad_token_makes_the_source_down_without_revealing_it(bus: Bus, caplog: 
             assert not thread.is_alive()  # it does not try again
             report()
         assert oanda.state()["stream_requests"] == 1
-    assert changes(bus) == [("down", "HTTP 401: Insufficient authorization to perform request.")]
-    assert bus.sources()["oanda"]["detail"] == "HTTP 401: Insufficient authorization to perform request."
+    # The broker's own text stands in the log only.
+    assert changes(bus) == [("down", "HTTP 401: Unauthorized")]
+    assert bus.sources()["oanda"]["detail"] == "HTTP 401: Unauthorized"
     lines = [(record.name, f"{record.getMessage()} {record.__dict__}") for record in caplog.records]
     assert any("Insufficient authorization" in line for _, line in lines)
     assert not any("wrong-but-secret" in line for _, line in lines)
@@ -202,9 +203,9 @@ def test_bad_token_makes_the_source_down_without_revealing_it(bus: Bus, caplog: 
 @pytest.mark.parametrize(
     ("status", "account", "reason"),
     [
-        (None, "101-004-9-001", "HTTP 403: The provided request was forbidden."),
-        (None, "5271115", "HTTP 400: Invalid value specified for 'accountID'"),
-        (404, None, "HTTP 404: Not found."),
+        (None, "101-004-9-001", "HTTP 403: Forbidden: The provided request was forbidden."),
+        (None, "5271115", "HTTP 400: Bad Request: Invalid value specified for 'accountID'"),
+        (404, None, "HTTP 404: Not Found: Not found."),
     ],
 )
 def test_refusal_that_needs_an_operator_is_fatal(status: int | None, account: str | None, reason: str) -> None:
@@ -214,7 +215,7 @@ def test_refusal_that_needs_an_operator_is_fatal(status: int | None, account: st
         feed = OandaSource(oanda.url, account or oanda.account, oanda.token, ["EUR_USD"], latest_times={}, window=window)
         with pytest.raises(SourceError) as caught:
             list(feed.fetch(threading.Event()))
-    assert (str(caught.value), caught.value.fatal) == (reason, True)
+    assert (caught.value.explanation, caught.value.fatal) == (reason, True)
     assert caught.value.__cause__ is caught.value.__context__ is None  # httpx's own words have the URL
 
 
@@ -455,8 +456,9 @@ def test_stop_ends_the_wait_for_a_retry(past: OandaStandIn) -> None:
 
 def test_history_with_a_bad_token_is_a_fatal_error(past: OandaStandIn) -> None:
     given = OandaHistory(JsonClient(past.url, headers=request_headers("wrong")))
-    with pytest.raises(SourceError, match=r"HTTP 401: Insufficient authorization to perform request\.") as caught:
+    with pytest.raises(SourceError, match=r"^HTTP 401: Unauthorized$") as caught:
         candles(given)
+    assert caught.value.server_text == "Insufficient authorization to perform request."
     assert caught.value.fatal
 
 

@@ -21,7 +21,11 @@ from db.bus import Bus
 from ops.running import get
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
+from tests.support.crawler import crawl
+from tests.support.prefix_proxy import prefix_proxy
 from tests.support.processes import ROOT, Running, Web, free_port
+from tests.support.raw_http import exchange
+from tests.support.raw_http import request as raw_request
 
 Client = PythonClient | NodeClient
 CLIENTS: dict[str, Callable[[str], Client]] = {
@@ -255,3 +259,23 @@ def test_hub_without_redis_receives_no_new_client_from_haproxy(settings: Setting
             assert clients_of(well) == 3
             # It also refuses direct clients, as it cannot serve the messages they missed.
             assert get(unwell.url, "/socket.io/?EIO=4&transport=polling")[0] == 503
+
+
+PAGES = ("", "docs", "redoc", "openapi.json", "asyncapi.json")
+FILES_OF_PAGES = ("docs/static/swagger-ui.css", "docs/static/redoc.standalone.js", "docs/start.js", "docs/static/favicon.png")
+
+
+def test_every_url_of_every_page_works_below_a_path_and_at_the_root(shared_settings: Settings, shared_bus: Bus, tmp_path: Path) -> None:
+    with (
+        Web("rest", shared_settings, tmp_path / "rest.log") as rest,
+        prefix_proxy(rest.port, "/data/tick%20wire/") as below,
+    ):
+        for base in (below, f"{rest.url}/"):
+            found = crawl(*(base + page for page in PAGES))
+            assert {url for url in found if not url.startswith(base)} == set()
+            assert {url: each.status for url, each in found.items() if each.status != 200} == {}
+            assert {base + each for each in (*PAGES, *FILES_OF_PAGES, "symbols", "health/live")} <= set(found)
+            assert orjson.loads(found[base + "openapi.json"].text)["servers"] == [{"url": "."}]
+            assert b"://" not in orjson.dumps(orjson.loads(found[base + "asyncapi.json"].text)["servers"])
+        for odd in ("/docs/", "//docs", "/health//live", "/symbols/", "//evil.example/docs"):
+            assert exchange(rest.port, raw_request(odd)).status in (200, 404), "a redirect would need the path of the proxy"

@@ -58,7 +58,7 @@ def test_health_with_both_servers_is_healthy(client: FlaskClient, bus: Bus) -> N
     assert (body["status"], body["database"], body["redis"]) == ("healthy", "connected", "connected")
     assert body["sources"]["synthetic"]["state"] == "live"
     assert body["sources"]["synthetic"]["ticks"] == 7
-    assert body["writer"] == {"unstored": 1}
+    assert body["writer"] == {"unstored": 1, "parked": 0, "last_parked": None}
     assert body["version"] == "1.2.3"
     assert body["uptime_seconds"] >= 0
     assert TIME.fullmatch(body["timestamp"])
@@ -180,8 +180,8 @@ def test_latest_prices_of_several_instruments_are_returned(client: FlaskClient, 
 @pytest.mark.parametrize(
     ("method", "path", "status", "code", "fields"),
     [
-        ("GET", "/price/latest", 422, "invalid_payload", ["symbol"]),
-        ("GET", "/price/latest?symbol=EUR_USD&symbols=GBP_USD", 422, "invalid_payload", ["symbols"]),
+        ("GET", "/price/latest", 409, "conflict", ["symbol"]),
+        ("GET", "/price/latest?symbol=EUR_USD&symbols=GBP_USD", 409, "conflict", ["symbols"]),
         ("GET", "/price/latest?symbol=%00", 422, "invalid_payload", ["symbol"]),
         ("GET", "/price/latest?symbol=FOO", 404, "unknown_instrument", ["symbol"]),
         ("GET", "/price/latest?symbol=eur_usd", 404, "unknown_instrument", ["symbol"]),
@@ -191,7 +191,13 @@ def test_latest_prices_of_several_instruments_are_returned(client: FlaskClient, 
         ("GET", "/ticks?symbol=FOO", 404, "unknown_instrument", ["symbol"]),
         ("GET", "/ticks?symbol=FOO&format=csv", 404, "unknown_instrument", ["symbol"]),
         ("GET", "/ticks?symbol=EUR_USD&limit=0&order=up", 422, "invalid_payload", ["limit", "order"]),
-        ("GET", "/ticks?symbol=EUR_USD&start=2025-01-02&end=2025-01-01", 422, "invalid_payload", ["end"]),
+        ("GET", "/ticks?symbol=EUR_USD&start=2025-01-02&end=2025-01-01", 409, "conflict", ["end"]),
+        ("GET", "/ticks?symbol=EUR_USD&start=2025-01-02&end=2025-01-01&limit=0", 422, "invalid_payload", ["limit"]),
+        ("GET", "/ticks?symbol=EUR_USD&page_token=WyJ0aWNrcyJd", 409, "conflict", ["page_token"]),
+        ("GET", "/ticks?symbol=EUR_USD&limit=1_0", 422, "invalid_payload", ["limit"]),
+        ("GET", "/ticks?symbol=EUR_USD&limit=%D9%A1%D9%A0", 422, "invalid_payload", ["limit"]),
+        ("GET", "/ticks?symbol=EUR_USD&limit=000010", 422, "invalid_payload", ["limit"]),
+        ("GET", "/ticks?symbol=EUR_USD%0A", 422, "invalid_payload", ["symbol"]),
         ("GET", "/ticks?symbol=EUR_USD&page_token=x", 422, "invalid_payload", ["page_token"]),
         ("GET", "/candles", 422, "invalid_payload", ["symbol"]),
         ("GET", "/candles?symbol=EUR_USD&interval=2h&price=last", 422, "invalid_payload", ["interval", "price"]),

@@ -315,7 +315,6 @@ def test_unknown_instrument_is_404(empty: FlaskClient, kind: str) -> None:
         ("/volatility", {}, "symbol"),
         ("/volatility", {"symbol": "EUR_USD", "estimator": "garch"}, "estimator"),
         ("/volatility", {"symbol": "EUR_USD", "limit": "0"}, "limit"),
-        ("/volatility", {"symbol": "EUR_USD", "start": "2024-03-01", "end": "2024-02-01"}, "end"),
         ("/volatility/latest", {"estimator": "garch"}, "estimator"),
         ("/volatility/latest", {"symbols": ","}, "symbols"),
         ("/volatility/latest", {"format": "xml"}, "format"),
@@ -325,7 +324,6 @@ def test_unknown_instrument_is_404(empty: FlaskClient, kind: str) -> None:
         ("/correlation", {"format": "xlsx"}, "format"),
         ("/correlation/history", {"symbol1": "EUR_USD"}, "symbol2"),
         ("/correlation/history", {"symbol2": "EUR_USD"}, "symbol1"),
-        ("/correlation/history", {"symbol1": "EUR_USD", "symbol2": "EUR_USD"}, "symbol2"),
         ("/correlation/history", {"symbol1": "EUR_USD", "symbol2": "GBP_USD", "method": "kendall"}, "method"),
         ("/alerts", {"type": "price"}, "type"),
         ("/alerts", {"severity": "mild"}, "severity"),
@@ -335,6 +333,19 @@ def test_unknown_instrument_is_404(empty: FlaskClient, kind: str) -> None:
 def test_invalid_argument_is_named(empty: FlaskClient, path: str, query: dict[str, str], argument: str) -> None:
     code, details = refusal(empty, path, 422, **query)
     assert code == "invalid_payload"
+    assert list(details) == [argument]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "argument"),
+    [
+        ("/volatility", {"symbol": "EUR_USD", "start": "2024-03-01", "end": "2024-02-01"}, "end"),
+        ("/correlation/history", {"symbol1": "EUR_USD", "symbol2": "EUR_USD"}, "symbol2"),
+    ],
+)
+def test_contradictory_argument_is_named(empty: FlaskClient, path: str, query: dict[str, str], argument: str) -> None:
+    code, details = refusal(empty, path, 409, **query)
+    assert code == "conflict"
     assert list(details) == [argument]
 
 
@@ -362,4 +373,4 @@ def test_token_of_another_listing_or_filter_is_refused(client: FlaskClient) -> N
     tokens = [get(client, path, **query, limit=1)["next_page_token"] for path, query in asked]
     assert all(tokens)
     for (place, (path, query)), (other, token) in itertools.product(enumerate(asked), enumerate(tokens)):
-        get(client, path, 200 if place == other else 422, **query, limit=1, page_token=token)
+        get(client, path, 200 if place == other else 409, **query, limit=1, page_token=token)

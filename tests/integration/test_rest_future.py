@@ -61,10 +61,11 @@ def test_ticks_with_an_end_reach_it(client: FlaskClient) -> None:
     assert numbers(get(client, "/ticks", symbol="EUR_USD", end="2100-01-01")) == [1, 2, 3, 4, 5, 6]
 
 
-def test_candles_without_end_stop_a_little_after_now(client: FlaskClient) -> None:
+def test_candles_without_end_stop_with_the_last_that_has_begun(client: FlaskClient) -> None:
     def starts(query: dict[str, str]) -> list[str]:
         answer = client.get("/candles", query_string={"symbol": "EUR_USD", "interval": "1m", **query})
         return [each["start_time"] for each in answer.json["candles"]]  # type: ignore[index]
 
-    assert starts({}) == [format_time(NOW + number * MINUTE) for number in (-1, 0, 1)]
+    assert starts({}) == [format_time(NOW + number * MINUTE) for number in (-1, 0)]
+    assert starts({"order": "desc", "limit": "1"}) == [format_time(NOW)]
     assert len(starts({"end": "2026-01-01"})) == 5

@@ -244,10 +244,10 @@ def test_token_of_another_listing_or_filter_is_refused(client: FlaskClient) -> N
     for path in asked:
         for other in asked:
             answer = client.get(f"{path}&page_token={token(other)}")
-            assert answer.status_code == (200 if path == other else 422), (path, other)
+            assert answer.status_code == (200 if path == other else 409), (path, other)
     hourly = token("/candles?symbol=EUR_USD&limit=1&interval=1h")
     refused = client.get(f"/candles?symbol=EUR_USD&interval=5m&page_token={hourly}")
-    assert refused.status_code == 422
+    assert refused.status_code == 409
     assert refused.json is not None
     assert list(refused.json["error"]["details"]) == ["page_token"]
 
@@ -312,7 +312,7 @@ def read_all(rest: Web, path: str) -> None:
 
 def asked(rest: Web, path: str) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", rest.port), timeout=60)
-    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode())
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
     return connection
 
 

@@ -17,7 +17,12 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    positive_data_acceptance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from api.app import create_app
 from config.settings import Settings
@@ -59,7 +64,13 @@ PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/correlation/history": ({"symbol1", "symbol2"}, {"method"}),
     "/alerts": (set(), {"type", "symbol", "severity"}),
 }
-CHECKS: list[Any] = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+CHECKS: list[Any] = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    positive_data_acceptance,
+]
 
 
 @pytest.fixture
@@ -153,6 +164,8 @@ def test_document_has_every_route(client: FlaskClient) -> None:
         assert {name for name, each in parameters.items() if each["required"]} == needed
         assert (parameters["limit"]["schema"]["minimum"], parameters["limit"]["schema"]["maximum"]) == (1, 10000)
         assert parameters["order"]["schema"]["enum"] == ["asc", "desc"]
+        assert {"pattern", "maxLength"} <= set(parameters["page_token"]["schema"])
+        assert all("pattern" in each["schema"] for name, each in parameters.items() if name.startswith("symbol"))
     for path in (*LISTINGS, *WHOLE):
         content = document["paths"][path]["get"]["responses"]["200"]["content"]
         assert set(content) == {"application/json", "text/csv", "application/x-ndjson"}

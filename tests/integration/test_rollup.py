@@ -483,7 +483,7 @@ def test_pending_candles_are_the_newest_in_their_last_state(changes: list[tuple[
     news, told, last = PendingCandles(), list[Update](), dict[tuple[str, str, str], int]()
     for number, (instrument, interval, start) in enumerate(changes):
         last[instrument, interval, str(start)] = number
-        news.add([(instrument, interval, {"start_time": str(start), "close": number})])
+        news.add([(instrument, interval, {"start_time": str(start), "close": number})], "9")
         if data.draw(st.booleans()):
             told += news.pending()
             news.clear()
@@ -494,6 +494,53 @@ def test_pending_candles_are_the_newest_in_their_last_state(changes: list[tuple[
         for start_time in newest:
             assert latest[*topic, start_time] == last[*topic, start_time]
     assert len({(each[0], each[1], each[2]["close"]) for each in told}) == len(told)  # nothing twice
+
+
+# candles that begin after now
+
+
+def test_candle_that_begins_after_now_is_published_when_it_begins(
+    store: Store, rollup: RollUp, now: Clock, raw_redis: redis_client.Redis
+) -> None:
+    """The times of live prices may be ahead of the clock."""
+
+    def told(interval: str) -> list[tuple[str, str]]:
+        return [
+            (body["candle"]["start_time"][14:16], body["candle"]["close"]) for body in messages(raw_redis) if body["interval"] == interval
+        ]
+
+    now.now = utc("2025-01-15T10:00:30")
+    put(store, price("2025-01-15T10:00:29", "1.1", 1))
+    put(store, *(price(f"2025-01-15T10:0{minute}:00", f"1.{minute + 1}", minute + 1) for minute in range(1, 5)))
+    once(rollup)
+    assert told("1m") == [("00", "1.1")]
+    assert {body["interval"] for body in messages(raw_redis)} == set(INTERVALS)
+    now.now = utc("2025-01-15T10:03:00")
+    once(rollup)
+    assert [each for each in told("1m") if each[0] > "02"] == [("03", "1.4")]
+    now.now = utc("2025-01-15T10:04:00")
+    once(rollup)
+    once(rollup)
+    assert [each for each in told("1m") if each[0] == "04"] == [("04", "1.5")]
+
+
+def test_candles_completed_by_a_clock_that_was_ahead_are_open_again(store: Store, rollup: RollUp, now: Clock) -> None:
+    now.now = utc("2025-01-15T10:00:30")
+    put(store, price("2025-01-15T10:00:29", "1.1", 1), candle("1h", "2025-01-15T10:00", "1.5", symbol="USD_JPY"))
+    once(rollup)
+    now.now += timedelta(days=3)
+    once(rollup)
+    assert {row.complete for row in stored_candles(store).values()} == {True}
+    now.now -= timedelta(days=3)
+    once(rollup)
+    put(store, price("2025-01-15T10:00:31", "1.3", 2))
+    once(rollup)
+    found = {key: row for key, row in stored_candles(store).items() if key[0] == "EUR_USD"}
+    assert {(row.mid and row.mid[3], row.trades, row.complete) for row in found.values()} == {(Decimal("1.3"), 2, False)}
+    assert stored_candles(store)["USD_JPY", "1h", utc("2025-01-15T10:00")].complete  # the broker's own
+    now.now += timedelta(days=3)
+    once(rollup)
+    assert {row.complete for row in stored_candles(store).values()} == {True}
 
 
 # faults

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from config.settings import Settings
 from db.bus import Bus
@@ -16,6 +21,7 @@ from db.job_runs import begin_run
 from db.postgres import Store
 from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import JobFailed, Runner, due_before, run_once
+from jobs.scheduler import plan_anew
 
 HOURLY = CronTrigger(minute=0, timezone=UTC)
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -108,7 +114,9 @@ def test_runs_of_one_job_never_overlap(settings: Settings, bus: Bus, store: Stor
         inside.release()
         return 0
 
-    runner = Runner(job(run), work_at(settings, bus, store, NOON))
+    hours = count()
+    work = JobContext(settings, bus, store, lambda: NOON + timedelta(hours=next(hours)))
+    runner = Runner(job(run), work)
     threads = [threading.Thread(target=runner.run_due) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -125,3 +133,106 @@ def test_stop_ends_the_wait_for_the_next_attempt(settings: Settings, bus: Bus, s
     work.stop.set()
     with pytest.raises(JobFailed, match="stopped"):
         run_once(replace(job(run), retry_seconds=3600.0), work, NOON)
+
+
+# the clock is set
+
+
+class Scheduled:
+    """The job of a scheduler whose clock the test sets.
+
+    The scheduler is paused: `tick` runs a due job in the way in which APScheduler would.
+    """
+
+    def __init__(self, settings: Settings, bus: Bus, store: Store) -> None:
+        self.now = NOON - timedelta(minutes=30)
+        self.done: list[datetime] = []
+        self.context = JobContext(settings, bus, store, lambda: self.now)
+        self.context.prepared.set()
+        self.runner = Runner(job(self._run), self.context)
+        self.scheduler = BackgroundScheduler(timezone=UTC)
+        self.scheduler.start(paused=True)
+        self.runner.catch_up()
+        self.done.clear()  # the hour before the first one of the test
+        self.scheduler.add_job(self.runner.run_due, HOURLY, id="test", next_run_time=HOURLY.get_next_fire_time(None, self.now))
+
+    def _run(self, _: JobContext, as_of: datetime) -> int:
+        self.done.append(as_of)
+        return 0
+
+    def go_on(self, span: timedelta) -> None:
+        """Let the time pass, without a step."""
+        end = self.now + span
+        while (due := self.scheduler.get_job("test").next_run_time) <= end:
+            self.now = max(self.now, due)
+            self.runner.run_due()
+            self.scheduler.modify_job("test", next_run_time=HOURLY.get_next_fire_time(due, self.now))
+        self.now = end
+
+    def set_clock(self, step: timedelta) -> None:
+        """Set the clock; wait until the jobs process has reacted."""
+        self.now += step
+        before = set(threading.enumerate())
+        plan_anew(self.scheduler, [self.runner], self.context)
+        for thread in set(threading.enumerate()) - before:
+            thread.join(20)
+
+
+@pytest.fixture
+def scheduled(settings: Settings, bus: Bus, store: Store) -> Iterator[Scheduled]:
+    made = Scheduled(settings, bus, store)
+    yield made
+    made.scheduler.shutdown()
+
+
+def hours(*numbers: int) -> list[datetime]:
+    return [NOON + timedelta(hours=number) for number in numbers]
+
+
+def test_clock_set_forward_over_an_hour_runs_that_hour_once(scheduled: Scheduled) -> None:
+    scheduled.set_clock(timedelta(minutes=45))
+    assert scheduled.done == hours(0)
+    scheduled.go_on(timedelta(hours=2))
+    assert scheduled.done == hours(0, 1, 2)
+
+
+def test_clock_set_forward_over_many_hours_runs_the_last_one(scheduled: Scheduled) -> None:
+    scheduled.set_clock(timedelta(hours=50))
+    scheduled.go_on(timedelta(hours=1))
+    assert scheduled.done == hours(49, 50)
+
+
+def test_clock_set_back_runs_no_hour_twice(scheduled: Scheduled) -> None:
+    scheduled.go_on(timedelta(hours=1))
+    for step in (-40, -1, -25):
+        scheduled.set_clock(timedelta(minutes=step))
+        scheduled.go_on(timedelta(minutes=40))
+    scheduled.go_on(timedelta(hours=2))
+    assert scheduled.done == hours(0, 1, 2, 3)
+
+
+def test_hours_after_a_clock_that_was_ahead_are_not_missed(scheduled: Scheduled) -> None:
+    """The next run stood in the wrong future, and the last success too."""
+    scheduled.set_clock(timedelta(days=400))
+    scheduled.go_on(timedelta(minutes=40))
+    wrong = len(scheduled.done)
+    scheduled.set_clock(timedelta(days=-400))
+    assert scheduled.done[wrong:] == hours(0)
+    scheduled.go_on(timedelta(hours=2))
+    assert scheduled.done[wrong:] == hours(0, 1, 2)
+
+
+@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(moves=st.lists(st.tuples(st.booleans(), st.integers(-400, 400)), max_size=6))
+def test_every_hour_runs_at_most_once_and_the_last_one_ran(scheduled: Scheduled, moves: list[tuple[bool, int]]) -> None:
+    with scheduled.context.store.transaction() as cursor:
+        cursor.execute("TRUNCATE job_runs")
+    scheduled.done.clear()
+    scheduled.set_clock(NOON - timedelta(minutes=30) - scheduled.now)
+    for is_step, minutes in moves:
+        if is_step:
+            scheduled.set_clock(timedelta(minutes=minutes))
+        else:
+            scheduled.go_on(timedelta(minutes=abs(minutes)))
+        assert len(scheduled.done) == len(set(scheduled.done))
+        assert scheduled.now.replace(minute=0) in scheduled.done

@@ -114,7 +114,8 @@ def test_published_port_is_the_port_of_gunicorn(name: str, prefix: str, monkeypa
     assert loaded["graceful_timeout"] < int(service["stop_grace_period"].removesuffix("s"))
     moved = compose(**{f"{prefix}_HOST": "192.0.2.1", f"{prefix}_PORT": "8000"})["services"][name]
     assert moved["ports"] == [f"192.0.2.1:8000:{inner}"]
-    assert moved["environment"] == service["environment"]
+    hosts = {"ALLOWED_HOSTS": moved["environment"]["ALLOWED_HOSTS"]}
+    assert moved["environment"] == {**service["environment"], **hosts}
 
 
 def test_variables_are_settings_and_equal_in_all_services(services: dict[str, Service]) -> None:
@@ -140,6 +141,13 @@ def test_addresses_of_the_servers_override_env() -> None:
     server = loaded["postgres"]["environment"]
     assert (server["POSTGRES_DB"], server["POSTGRES_USER"], server["POSTGRES_PASSWORD"]) == ("prices", "hub", "database-word")
     assert loaded["redis"]["environment"]["REDISCLI_AUTH"] == "redis-word"
+
+
+def test_published_addresses_and_public_names_are_allowed_hosts() -> None:
+    assert settings_of(compose()["services"]["rest"]).allowed_hosts == ("127.0.0.1", "127.0.0.1", "rest", "hub")
+    given = {"API_HOST": "192.0.2.1", "WEBSOCKET_HOST": "192.0.2.2", "ALLOWED_HOSTS": "hub.example,api.example"}
+    found = settings_of(compose(**given)["services"]["rest"]).allowed_hosts
+    assert found == ("hub.example", "api.example", "192.0.2.1", "192.0.2.2", "rest", "hub")
 
 
 @pytest.mark.parametrize("name", PASSWORDS)

@@ -49,7 +49,7 @@ class Client:
         alerts = AlertRequests(RuleIndex(), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
             {"/": fanout}, TopicLog(), PAIRS, alerts, OpenAuthenticator(),
-            max_clients=1, ping_interval=25, ping_timeout=5, timestamp=lambda: "", stats=dict,
+            max_clients=1, ping_interval=25, ping_timeout=5, timestamp=lambda: "2025-11-18T12:00:00.000000Z", stats=dict,
         )  # fmt: skip
         self.bucket = Bucket(Allowance(50.0, tokens, lambda: 0.0))
         self.events.admit("client", Handshake("websocket", "127.0.0.1", {}))

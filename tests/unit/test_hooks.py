@@ -52,8 +52,6 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (engineio.Server.disconnect, ["self", "sid"]),
     (engineio.Server.transport, ["self", "sid"]),
     (engineio.Server.generate_id, ["self"]),
-    (engineio.Server._cors_allowed_origins, ["self", "environ"]),
-    (engineio.Server._cors_headers, ["self", "environ"]),
     (socketio.Server._engineio_server_class, ["self"]),
     (socketio.Server._handle_connect, ["self", "eio_sid", "namespace", "data"]),
     (socketio.Server._get_event_handler, ["self", "event", "namespace", "args"]),
@@ -182,7 +180,7 @@ def test_used_attribute_exists() -> None:
     server = socket_server()
     assert type(server.eio) is EngineServer
     assert set(server.eio.handlers) == {"connect", "message", "disconnect"}
-    for attribute in ("ping_interval", "ping_timeout", "max_http_buffer_size", "allow_upgrades", "cors_allowed_origins", "reason"):
+    for attribute in ("ping_interval", "ping_timeout", "max_http_buffer_size", "allow_upgrades", "reason"):
         assert hasattr(server.eio, attribute), attribute
     for attribute in ("handlers", "namespace_handlers", "namespaces", "packet_class", "manager", "environ", "_binary_packet"):
         assert hasattr(server, attribute), attribute

@@ -109,8 +109,8 @@ class Run:
         self.status = Status(source.name, self.time.utc, threading.Event())
         change = self.status.change
 
-        def record(state: State, detail: str | None = None) -> None:
-            change(state, detail)
+        def record(state: State, detail: str | None = None, *, server_text: str = "") -> None:
+            change(state, detail, server_text=server_text)
             if self.states[-1:] != [state.value]:
                 self.states.append(state.value)
 

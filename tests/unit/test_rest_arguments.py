@@ -106,7 +106,8 @@ def test_integer_has_one_notation(app: Flask, client: FlaskClient, path: str, qu
     assert ("limit" in integers) == ("page_token" in names)
     for name in integers:
         for text in OTHER_NOTATIONS:
-            problem = "Not a whole number: use 1 to 9 digits, without sign, separator or blank."
+            digits = 5 if name == "limit" else 9
+            problem = f"Not a whole number: use 1 to {digits} digits, without sign, separator or blank."
             assert details_of(client, path, {**query, name: text}) == {name: [problem]}, text
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from api.rest.slots import Slot, Slots
+import pytest
+
+from api.rest.errors import ApiError
+from api.rest.slots import ExportSlots, Slot, Slots
 
 
 def test_slot_released_twice_is_one_slot() -> None:
@@ -28,3 +31,26 @@ def test_late_request_waits_for_the_next_free_slot() -> None:
     first.release()
     waiter.join(60)
     assert got[0] is not None
+
+
+def test_client_has_its_share_of_the_exports_and_another_one_the_rest() -> None:
+    slots = ExportSlots(limit=3, per_client=2)
+    first, second = slots.take("192.0.2.1"), slots.take("192.0.2.1")
+    with pytest.raises(ApiError, match="2 exports of yours"):
+        slots.take("192.0.2.1")
+    slots.take("192.0.2.2")
+    with pytest.raises(ApiError, match="too many exports") as refused:
+        slots.take("192.0.2.2")
+    assert (refused.value.status, refused.value.code) == (429, "too_many_requests")
+    for each in (first, first, second):
+        each.release()
+    slots.take("192.0.2.1")
+    slots.take("192.0.2.1")
+
+
+def test_exempt_client_is_limited_by_the_total_alone() -> None:
+    slots = ExportSlots(limit=3, per_client=2)
+    for _ in range(3):
+        slots.take(None)
+    with pytest.raises(ApiError, match="too many exports"):
+        slots.take(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 import redis as redis_client
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
 from config.fields import Rate
-from config.settings import Settings, SettingsError, SourceSpec, load, mask_url, parse_source, parse_speed
+from config.settings import Settings, SettingsError, SourceSpec, load, mask_url, other_secrets, parse_source, parse_speed
 from config.venues import VENUES, Venue
 
 SECRETS = {
@@ -283,3 +283,44 @@ def test_rates_and_networks_are_parsed() -> None:
     assert (chosen.rate_events, chosen.rate_events.per_second, str(chosen.rate_events)) == (Rate(600, 60), 10.0, "600/m")
     assert chosen.trusted_proxies == ("127.0.0.1/32", "10.0.0.0/8", "::1/128")
     assert set(problems(RATE_EVENTS="50", TRUSTED_PROXIES="10.0.0.1/8")) == {"RATE_EVENTS", "TRUSTED_PROXIES"}
+
+
+@pytest.mark.parametrize("mark", ["/", "#", "?", "@", "%", "/#?@%", "[", "\u2100", "\n", " "])
+@pytest.mark.parametrize("name", ["DATABASE_URL", "REDIS_URL"])
+@pytest.mark.parametrize("password", ["SECRET{}QUIET", "1234{}QUIET", "{}QUIET", "SECRET{}"])
+def test_error_of_a_url_names_the_variable_alone(name: str, mark: str, password: str) -> None:
+    scheme = name.partition("_")[0].lower().replace("database", "postgresql")
+    secret = password.format(mark)
+    found = problems(**{name: f"{scheme}://user:{secret}@host.example:6000/0", "API_PORT": "x"})
+    assert set(found) == {name, "API_PORT"}
+    for start in range(len(secret) - 3):
+        assert secret[start : start + 4] not in str(found)
+    assert "host.example" not in str(found)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:p@h:x/d", "postgresql://u:p@h:0/d", "postgresql://u:p@h:70000/d", "postgresql://u:p@[::1/d",
+        "redis://h:1:2/0", "redis://:12/34@h", "redis://:1?b@h", "redis://u:p@h:6379:1/0", "unix://u:a/b@/run/x",
+    ],
+)  # fmt: skip
+def test_url_that_clients_read_in_different_ways_is_refused(url: str) -> None:
+    name = "DATABASE_URL" if url.startswith("postgresql") else "REDIS_URL"
+    assert set(problems(**{name: url})) == {name}
+
+
+@given(user=texts, password=texts)
+def test_url_with_percent_encoded_parts_is_accepted(user: str, password: str) -> None:
+    parts = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    urls = f"postgresql://{parts}@[::1]:5432/x?user=a@b", f"unix://{parts}@/run/redis.sock?db=0"
+    chosen = settings(DATABASE_URL=urls[0], REDIS_URL=urls[1])
+    assert (chosen.database_url, chosen.redis_url) == urls
+    for url in urls:
+        read = urlsplit(url)
+        assert (unquote(read.username or ""), unquote(read.password or "")) == (user, password)
+
+
+def test_secrets_of_other_variables_are_found_for_the_logs() -> None:
+    environ = {"JWT_SECRET": " jot ", "DB_PASSWORD": "door", "OANDA_API_TOKEN": "tok", "API_PORT": "1"}
+    assert set(other_secrets(environ, dotenv=None)) == {"jot", "door", "tok"}

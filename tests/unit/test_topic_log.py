@@ -201,7 +201,18 @@ def candles_of(*messages: Message) -> list[bytes]:
             log.note_foreign(each)
         else:
             assert append(log, each)
-    return log.newest("EUR_USD|1m")
+    return log.newest("EUR_USD|1m", datetime(2100, 1, 1, tzinfo=UTC))
+
+
+def test_candle_that_begins_after_now_is_no_beginning() -> None:
+    """The clock was ahead, then it was set back."""
+    log, ahead, present = TopicLog(), candle(600, 1), candle(0, 2)
+    now = datetime(2025, 11, 18, 12, 0, 30, tzinfo=UTC)
+    append(log, ahead)
+    assert log.newest("EUR_USD|1m", now) == []
+    append(log, present)
+    assert log.newest("EUR_USD|1m", now) == [present.body]
+    assert log.newest("EUR_USD|1m", now + timedelta(hours=10)) == [present.body, ahead.body]
 
 
 def test_forming_candle_is_kept_in_its_latest_form() -> None:

@@ -98,12 +98,11 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         if status.startswith("101"):
             return []
         headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), *more]
-        start_response(status, headers + self._cors_headers(environ))
+        start_response(status, headers)
         return [body]
 
     def _serve(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:
         """Return status, content type and body of the answer. Raises `Refused`."""
-        self._check_origin(environ)
         if environ["REQUEST_METHOD"] == "OPTIONS":
             return "204 No Content", "text/plain", b""
         query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
@@ -121,11 +120,6 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         if environ["REQUEST_METHOD"] == "POST":
             return self._serve_post(environ, session)
         raise Refused(2, "Bad handshake method")
-
-    def _check_origin(self, environ: dict[str, Any]) -> None:
-        allowed = self._cors_allowed_origins(environ)
-        if allowed is not None and "HTTP_ORIGIN" in environ and environ["HTTP_ORIGIN"] not in allowed:
-            raise Refused(4, "Forbidden", "403 Forbidden")
 
     def _session_of(self, query: dict[str, str]) -> Session | None:
         """Return the session that the request names; None for a handshake. Raises `Refused`."""

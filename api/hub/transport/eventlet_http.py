@@ -16,6 +16,7 @@ from eventlet.patcher import original
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.places import Places, TooMany
+from api.hub.transport.web.errors import JsonErrors
 
 _real_socket = original("socket").socket  # not eventlet's green one
 _TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -29,7 +30,7 @@ def detach(environ: dict[str, Any]) -> socket.socket:
     return sock
 
 
-class Protocol(eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
+class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     """eventlet's HTTP connection, with a socket that the server of a request may take over.
 
     The head of a request arrives within `Limits.request_seconds` of its first byte, or of the

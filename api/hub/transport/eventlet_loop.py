@@ -11,7 +11,6 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import eventlet
 import eventlet.event
@@ -228,18 +227,11 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
 
 
 def make_socketio(
-    app: Flask,
-    manager: ClientManager,
-    limits: Limits,
-    *,
-    cors_origins: tuple[str, ...] = (),
-    gap_notice: GapNotice = gap_notice,
-    peers: Peers | None = None,
+    app: Flask, manager: ClientManager, limits: Limits, *, gap_notice: GapNotice = gap_notice, peers: Peers | None = None
 ) -> SocketIO:
-    """Return the Socket.IO server.
+    """Return the Socket.IO server, which handles the events of one client in order.
 
-    It handles the events of one client in order. `cors_origins` are further origins. `peers` finds
-    the address of a client.
+    `peers` finds the address of a client.
     """
     return HubSocketIO(
         app,
@@ -248,27 +240,7 @@ def make_socketio(
         limits=limits,
         gap_notice=gap_notice,
         peers=peers,
-        cors_allowed_origins=allowed_origin(cors_origins),
     )
-
-
-def allowed_origin(extra: tuple[str, ...]) -> Callable[[str | None, dict[str, Any]], bool]:
-    """Return the check of the Origin header.
-
-    It allows pages of the hub's host (any port), of this machine, and of `extra` (`*`: all pages).
-    Without the check, every web page that a user visits could read the hub in the user's network.
-    """
-
-    def allowed(origin: str | None, environ: dict[str, Any]) -> bool:
-        if not origin or "*" in extra or origin in extra:
-            return True
-        try:
-            host, ours = urlsplit(origin).hostname, urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
-        except ValueError:
-            return False
-        return host in ("localhost", "127.0.0.1", "::1") or host == ours
-
-    return allowed
 
 
 def wait_for_socket(fd: int, for_writing: bool, timeout: float | None) -> None:

@@ -60,6 +60,12 @@ class Replayed(Frame):
     def packet(self) -> bytes:  # type: ignore[override]  # made for a poll only, to save memory
         return self.wire[_HEADER_BYTES.get(self.wire[1], 2) :]
 
+    @property
+    def body(self) -> bytes:
+        """The body of the event: `BODY` of `42["NAME",BODY]`."""
+        packet = self.packet
+        return packet[packet.index(b'",') + 2 : -1]
+
 
 def text(packet: bytes, key: str | None = None) -> Frame:
     """Return the frame of a text packet: UTF-8 bytes that begin with the packet type."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Response
 
 from api.access.model import READ
-from api.rest.listing import answer, ends_soon
+from api.rest.listing import answer, ends_now
 from api.rest.routing import Routes
 from api.rest.schemas.listings import CandlesQuerySchema, CandlesSchema
 from api.rest.schemas.paging import ListQuery
@@ -20,6 +20,6 @@ def candles(query: ListQuery) -> Response:
 
     FX days begin at 17:00 New York and hold six 4-hour candles; all other candles are aligned to
     UTC. An interval without a price has no candle. Without `end`, the list ends
-    `SOURCE_MAX_AHEAD_SECONDS` after now.
+    with the last candle that has begun.
     """
-    return answer(CANDLES[query.filters["price"]], ends_soon(query), "candles", ("symbol", "interval"))
+    return answer(CANDLES[query.filters["price"]], ends_now(query), "candles", ("symbol", "interval"))

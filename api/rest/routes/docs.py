@@ -1,6 +1,7 @@
 """The front page, the documents of REST and the hub, and two readers.
 
-Browsers load no file from outside.
+Browsers load no file from outside. Every URL is relative to its page, so that the pages work below
+any path of a proxy that strips it.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from api.rest.schemas.answers import IndexSchema
 from db.timestamps import format_time
 
 _DESCRIPTION = "A self-hosted hub for market data: prices over Socket.IO, history over REST."
-_DOCUMENTATION = {"openapi": "/openapi.json", "swagger": "/docs", "redoc": "/redoc", "asyncapi": "/asyncapi.json"}
+_DOCUMENTATION = {"openapi": "openapi.json", "swagger": "docs", "redoc": "redoc", "asyncapi": "asyncapi.json"}
 # Forbids the browser every request to another host; the Redoc bundle refers to a logo there.
-_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; frame-ancestors 'none'"
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
 
 # name under /docs/static/ -> path among the package's files
 _STATIC = {
@@ -31,7 +35,7 @@ _STATIC = {
     "redoc.standalone.js": "redoc/bundles/redoc.standalone.js",
 }
 _START_SWAGGER = """window.onload = function () {
-  SwaggerUIBundle({ url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null });
+  SwaggerUIBundle({ url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null });
 };
 """
 _PAGE = """<!doctype html>
@@ -48,26 +52,26 @@ _PAGE = """<!doctype html>
 """
 _SWAGGER = _PAGE.format(
     title="Tickwire: Swagger UI",
-    head='<link rel="icon" href="/docs/static/favicon.png">\n<link rel="stylesheet" href="/docs/static/swagger-ui.css">\n',
-    body='<div id="swagger-ui"></div>\n<script src="/docs/static/swagger-ui-bundle.js"></script>\n<script src="/docs/start.js"></script>',
+    head='<link rel="icon" href="docs/static/favicon.png">\n<link rel="stylesheet" href="docs/static/swagger-ui.css">\n',
+    body='<div id="swagger-ui"></div>\n<script src="docs/static/swagger-ui-bundle.js"></script>\n<script src="docs/start.js"></script>',
 )
 _REDOC = _PAGE.format(
     title="Tickwire: Redoc",
-    head='<link rel="icon" href="/docs/static/favicon.png">\n<style>body { margin: 0 }</style>\n',
-    body='<redoc spec-url="/openapi.json"></redoc>\n<script src="/docs/static/redoc.standalone.js"></script>',
+    head='<link rel="icon" href="docs/static/favicon.png">\n<style>body { margin: 0 }</style>\n',
+    body='<redoc spec-url="openapi.json"></redoc>\n<script src="docs/static/redoc.standalone.js"></script>',
 )
 _FRONT = _PAGE.format(
     title="Tickwire",
-    head='<link rel="icon" href="/docs/static/favicon.png">\n',
+    head='<link rel="icon" href="docs/static/favicon.png">\n',
     body=f"""<h1>Tickwire</h1>
 <p>{_DESCRIPTION}</p>
 <ul>
-<li><a href="/docs">The REST API, to try out</a></li>
-<li><a href="/redoc">The REST API, to read</a></li>
-<li><a href="/openapi.json">The OpenAPI document</a></li>
-<li><a href="/asyncapi.json">The AsyncAPI document: the events of the hub</a></li>
-<li><a href="/health">Health</a></li>
-<li><a href="/symbols">Instruments</a></li>
+<li><a href="docs">The REST API, to try out</a></li>
+<li><a href="redoc">The REST API, to read</a></li>
+<li><a href="openapi.json">The OpenAPI document</a></li>
+<li><a href="asyncapi.json">The AsyncAPI document: the events of the hub</a></li>
+<li><a href="health">Health</a></li>
+<li><a href="symbols">Instruments</a></li>
 </ul>""",
 )
 

@@ -15,12 +15,13 @@ from api.rest.probe import ask_all
 from api.rest.routing import Routes
 from api.rest.schemas.answers import DatabaseHealthSchema, HealthSchema, LiveSchema, ReadySchema, venue_health_schema
 from config.venues import VENUES, Venue
-from db.bus import Bus
+from db.bus import Bus, Parked
 from db.postgres import Store
 from db.prices import table_exists
 from db.timestamps import format_time, parse_time
 
 _STALE_AFTER = timedelta(seconds=15)
+_DEGRADED = timedelta(hours=1)  # after a malformed entry
 _CONNECTED, _DISCONNECTED = "connected", "disconnected"
 
 
@@ -44,27 +45,27 @@ def check_database(store: Store) -> str:
         return _CONNECTED if table_exists(cursor) else "not_migrated"
 
 
-def check_redis(bus: Bus) -> tuple[dict[str, dict[str, Any]], int]:
-    """Return the reports of the sources, and the number of unstored prices.
+def check_redis(bus: Bus) -> tuple[dict[str, dict[str, Any]], int, Parked]:
+    """Return the reports of the sources, the number of unstored prices, and the parked entries.
 
     Raises `BusError` if Redis is unavailable.
     """
-    return bus.sources(), bus.unstored()
+    return bus.sources(), bus.unstored(), bus.parked()
 
 
 def health() -> Any:
-    """State of all parts; 503 if one is unavailable."""
+    """State of all parts; 503 if one is unavailable. `degraded` is 200."""
     app = context()
     database, redis = ask_all(app.database, app.redis)
     now = app.clock()
-    sources, unstored = redis or ({}, None)
+    sources, unstored, parked = redis or ({}, None, Parked(None, None))
     well = database == _CONNECTED and redis is not None
     return {
-        "status": "healthy" if well else "unhealthy",
+        "status": _state(parked, now) if well else "unhealthy",
         "database": database or _DISCONNECTED,
         "redis": _DISCONNECTED if redis is None else _CONNECTED,
         "sources": {name: _with_age(report, now) for name, report in sources.items()},
-        "writer": {"unstored": unstored},
+        "writer": {"unstored": unstored, "parked": parked.total, "last_parked": parked.last},
         **_about(now),
     }, _status(well)
 
@@ -127,6 +128,12 @@ def _about(now: datetime) -> dict[str, Any]:
     app = context()
     uptime = round((now - app.started).total_seconds(), 3)
     return {"uptime_seconds": uptime, "version": app.version, "timestamp": format_time(now)}
+
+
+def _state(parked: Parked, now: datetime) -> str:
+    """Return `degraded` for one hour after an entry was parked: someone should look at it."""
+    recent = parked.last is not None and now - parse_time(parked.last) < _DEGRADED
+    return "degraded" if recent else "healthy"
 
 
 def _status(well: bool) -> int:

@@ -8,7 +8,8 @@ from api.access.model import OBSERVE
 from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.jobs import JobsSchema
-from config.settings import Settings, mask_url
+from config.secrets import Scrubber, scrub
+from config.settings import Settings
 from db.job_runs import JobState, job_states
 from db.timestamps import format_time
 
@@ -53,6 +54,4 @@ def _run(state: JobState, settings: Settings) -> dict[str, Any] | None:
 
 def without_secrets(text: str, settings: Settings) -> str:
     """Return the text of a job's failure for clients, with `***` in place of secrets."""
-    for secret in settings.secrets:
-        text = text.replace(secret, "***")
-    return mask_url(text)
+    return scrub(Scrubber(settings.secrets)(text))

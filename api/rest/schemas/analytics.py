@@ -10,6 +10,7 @@ from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
 from api.rest.schemas.answers import about, output_number, output_time
 from api.rest.schemas.arguments import QuerySchema, SymbolList, TimeArgument
+from api.rest.schemas.conflicts import SAME_SYMBOL
 from api.rest.schemas.listings import FORMATS, ListQuerySchema, choice, next_page, symbol_argument, token_argument
 from api.rest.schemas.paging import Format
 from db.correlations import METHODS
@@ -158,7 +159,7 @@ class HistoryQuerySchema(ListQuerySchema):
     @validates_schema
     def _two(self, data: dict[str, Any], **_: Any) -> None:
         if data["symbol1"] == data["symbol2"]:
-            raise ValidationError("Must be another than symbol1.", "symbol2")
+            raise ValidationError(SAME_SYMBOL, "symbol2")
 
 
 class CorrelationSchema(Schema):

@@ -13,6 +13,7 @@ from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
 from api.rest.schemas.arguments import PRINTABLE, QuerySchema, SymbolList
+from api.rest.schemas.conflicts import BOTH_GIVEN, NEITHER_GIVEN
 
 
 def about(text: str, **more: Any) -> dict[str, Any]:
@@ -102,12 +103,22 @@ class WriterSchema(Schema):
     unstored = Int(
         required=True, allow_none=True, metadata=about("Accepted prices that are not stored yet; null while the bus is unavailable")
     )
+    parked = Int(
+        required=True,
+        allow_none=True,
+        metadata=about(
+            "Malformed entries of the bus, moved to `tickwire:dead:CHANNEL` instead of the store; null while the bus is unavailable"
+        ),
+    )
+    last_parked = NullableText("Time of the last of them, null without one", format="date-time")
 
 
 class HealthSchema(Schema):
     """State of all parts."""
 
-    status = Str(required=True, metadata=about("`healthy` or `unhealthy`"))
+    status = Str(
+        required=True, metadata=about("`healthy`, `unhealthy`, or `degraded`: all parts work, but an entry was parked in the last hour")
+    )
     database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
     redis = Str(required=True, metadata=about("`connected` or `disconnected`"))
     sources = Dict(
@@ -199,9 +210,9 @@ class LatestPriceQuerySchema(QuerySchema):
     @validates_schema
     def _one_of_them(self, data: dict[str, Any], **_: Any) -> None:
         if not data:
-            raise ValidationError("Missing data for required field.", "symbol")
+            raise ValidationError(NEITHER_GIVEN, "symbol")
         if len(data) > 1:
-            raise ValidationError("Not together with symbol.", "symbols")
+            raise ValidationError(BOTH_GIVEN, "symbols")
 
 
 class LatestPriceSchema(Schema):

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, post_load, validate
 from marshmallow.fields import Str
 
 from api.rest.schemas import paging
+from api.rest.schemas.conflicts import NO_SUCH_PAGE
 from db.listing.query import Listing
 from db.timestamps import format_time, parse_time
 
 # `2025-11-18T12:30:00+01:00` typed into a URL arrives with a space in place of the plus.
 _LOST_PLUS = re.compile(r"([Tt ]\d\d:.*) (\d\d:\d\d)$", re.ASCII)
 _TIME_FORM = "Not a time: use YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, then optionally .digits and Z or +HH:MM."
-PRINTABLE = validate.Regexp(r"^[^\x00-\x1f\x7f]{1,64}$", error="Must be 1 to 64 printable characters.")
+_MAX_SYMBOLS = 100
+_NAME = r"[^\x00-\x1f\x7f]{1,64}"
+_NAME_IN_LIST = r"[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,63}"
+
+
+class Whole(validate.Regexp):
+    """A pattern of the whole text. The document shows it; Python's `$` alone allows a line feed."""
+
+    def __call__(self, value: Any) -> Any:
+        if not isinstance(value, str) or re.fullmatch(str(self.regex.pattern), value) is None:
+            raise ValidationError(self._format_error(value))
+        return value
+
+
+PRINTABLE = Whole(f"^{_NAME}$", error="Must be 1 to 64 printable characters.")
 
 
 class QuerySchema(Schema):
@@ -41,24 +58,30 @@ class TimeArgument(Str):
 class TokenArgument(Str):
     """A `next_page_token` of one listing; becomes a `PageToken`."""
 
-    def __init__(self, listing: Listing, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, listing: Listing, *, metadata: Mapping[str, Any] = MappingProxyType({}), **kwargs: Any) -> None:
+        super().__init__(metadata={**metadata, "pattern": paging.TOKEN_PATTERN, "maxLength": paging.MAX_TOKEN_LENGTH}, **kwargs)
         self.listing = listing
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, str) or not paging.is_token(value):
+            raise ValidationError("Not a next_page_token: use it as the previous page has it.")
         try:
             return paging.decode(self.listing, value)
         except ValueError:
-            raise ValidationError("Not a next_page_token of this service.") from None
+            raise ValidationError(NO_SUCH_PAGE) from None
 
 
 class SymbolList(Str):
     """Comma-separated symbols; becomes a tuple without repeats."""
 
+    def __init__(self, *, metadata: Mapping[str, Any] = MappingProxyType({}), **kwargs: Any) -> None:
+        pattern = f"^{_NAME_IN_LIST}(,{_NAME_IN_LIST}){{0,{_MAX_SYMBOLS - 1}}}$"
+        super().__init__(metadata={**metadata, "pattern": pattern}, **kwargs)
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        names = tuple(dict.fromkeys(name for part in value.split(",") if (name := part.strip())))
-        if not 1 <= len(names) <= 100:
-            raise ValidationError("Must be 1 to 100 symbols, separated by commas.")
+        names = tuple(dict.fromkeys(name for part in value.split(",") if (name := part.strip(" "))))
+        if not 1 <= len(names) <= _MAX_SYMBOLS:
+            raise ValidationError(f"Must be 1 to {_MAX_SYMBOLS} symbols, separated by commas.")
         for name in names:
             PRINTABLE(name)
         return names

@@ -9,6 +9,7 @@ from marshmallow.fields import Bool, Int, List, Nested, Str
 
 from api.rest.schemas.answers import NullableText, about, output_decimal, output_time
 from api.rest.schemas.arguments import PRINTABLE, TimeArgument, TokenArgument
+from api.rest.schemas.conflicts import EARLY_END, NO_SUCH_PAGE
 from api.rest.schemas.paging import Format, ListQuery, PageToken, page_token
 from config.fields import WholeNumber
 from db.intervals import INTERVALS
@@ -53,6 +54,7 @@ class ListQuerySchema(Schema):
     start = TimeArgument(metadata=about("From this time on; ISO 8601, UTC if it has no offset", format="date-time"))
     end = TimeArgument(metadata=about("Before this time", format="date-time"))
     limit = WholeNumber(
+        digits=len(str(MAX_LIMIT)),
         validate=validate.Range(min=1, max=MAX_LIMIT),
         metadata=about(f"Maximum number of rows. Default {DEFAULT_LIMIT} for JSON; CSV and NDJSON without it return the whole range"),
     )
@@ -62,10 +64,10 @@ class ListQuerySchema(Schema):
     @validates_schema
     def _check(self, data: dict[str, Any], **_: Any) -> None:
         if "start" in data and "end" in data and data["start"] > data["end"]:
-            raise ValidationError("Must not be before start.", "end")
+            raise ValidationError(EARLY_END, "end")
         token: PageToken | None = data.get("page_token")
         if token is not None and token != page_token(token.listing, data["order"], data, token.key):
-            raise ValidationError("Belongs to another symbol, filter or order.", "page_token")
+            raise ValidationError(NO_SUCH_PAGE, "page_token")
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> ListQuery:

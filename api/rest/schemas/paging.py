@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,6 +11,11 @@ from typing import Literal
 import orjson
 
 from db.listing.query import Key, Listing
+
+MAX_TOKEN_LENGTH = 2048
+TOKEN_PATTERN = "^[A-Za-z0-9_-]{8,}={0,2}$"  # noqa: S105 - no secret
+
+_is_token = re.compile(TOKEN_PATTERN.strip("^$")).fullmatch
 
 Format = Literal["json", "csv", "ndjson"]
 
@@ -47,6 +53,11 @@ class PageToken:
 def page_token(listing: Listing, order: str, filters: Mapping[str, str], key: Key) -> PageToken:
     """Return the token of a row of a query with that order and those filters."""
     return PageToken(listing, order, tuple(filters.get(column.name) for column in listing.filters), key)
+
+
+def is_token(text: str) -> bool:
+    """Return True if the text has the form of a token."""
+    return len(text) <= MAX_TOKEN_LENGTH and _is_token(text) is not None
 
 
 def encode(token: PageToken) -> str:

@@ -3,7 +3,8 @@
 Trades are read, not checked: that is the work of `db.admission`.
 
 One regular expression reads a batch of trades in the usual form, twice as fast as a JSON parser
-with checks. Messages of another form go through that parser, with the same result.
+with checks, and proves all but symbols and window of the trades. Messages of another form go
+through that parser, with the same result.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal, localcontext
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
 
 from db.admission import NotAdmitted
+from db.admitted import WellFormedTrades
 from db.decimals import is_decimal, plain_decimal
 from db.messages import Tick, Trade
 
@@ -27,12 +29,16 @@ Books = Mapping[str, tuple[str, str]]  # symbol -> best bid, best ask
 # Start of a stream's name in a message, and a position after its end.
 _NAME_FROM, _NAME_TO = len('{"stream":"'), 64
 
-_DECIMAL = r"(\d{1,24}+(?:\.\d{1,24}+)?+)"
+_POSITIVE = r"((?=[0.]*+[1-9])[0-9]{1,24}+(?:\.[0-9]{1,24}+)?+)"
 _USUAL = re.compile(
-    r'^\{"stream":"[a-z0-9]+@trade","data":\{"e":"trade","E":[1-9]\d{0,17},"s":"([A-Z0-9]+)","t":(0|[1-9]\d{0,17}),'
-    rf'"p":"{_DECIMAL}","q":"{_DECIMAL}","T":([1-9]\d{{12}}|[1-9]\d{{15}}),"m":(true|false),"M":(?:true|false)\}}\}}$',
-    re.ASCII | re.MULTILINE,
+    r'^\{"stream":"[a-z0-9]++@trade","data":\{"e":"trade","E":[1-9][0-9]{0,17}+,"s":"([A-Z0-9]++)","t":(0|[1-9][0-9]{0,17}+),'
+    rf'"p":"{_POSITIVE}","q":"{_POSITIVE}","T":([1-9][0-9]{{9}})([0-9]{{3}}(?:[0-9]{{3}})?+),"m":(true|false),"M":(?:true|false)\}}\}}\n',
+    re.MULTILINE,
 )
+_SIDES = {"true": "sell", "false": "buy"}  # by whether the buyer is the maker
+_DIGITS_OF_MS = 3
+# The constructor of the class would be a call of Python code for each trade.
+_trade_from = partial(tuple.__new__, Trade)
 
 
 def split(received: Iterable[bytes]) -> tuple[tuple[bytes, ...], list[bytes], list[bytes]]:
@@ -74,16 +80,23 @@ def read_trades(messages: Sequence[bytes], symbols: Collection[str], on_garbage:
     return read_any(messages, symbols, on_garbage) if trades is None else trades
 
 
-def read_usual(messages: Sequence[bytes], symbols: Collection[str]) -> list[Trade] | None:
+def read_usual(messages: Sequence[bytes], symbols: Collection[str]) -> WellFormedTrades | None:
     """The same if every message is a trade in the usual form; else None."""
-    lines = b"\n".join(messages).decode("latin-1")
+    lines = b"\n".join((*messages, b"")).decode("latin-1")
     found = _USUAL.findall(lines)
-    if not len(found) == len(messages) == lines.count("\n") + 1 or not all(symbol in symbols for symbol in {each[0] for each in found}):
+    if not found or not len(found) == len(messages) == lines.count("\n") or not {each[0] for each in found}.issubset(symbols):
         return None
-    return [
-        Trade(symbol, int(number), _in_contract_form(moment), price, quantity, "sell" if maker == "true" else "buy")
-        for symbol, number, price, quantity, moment, maker in found
-    ]
+    return WellFormedTrades(
+        [
+            _trade_from(
+                (
+                    symbol, int(number), f"{_second(second)}{rest}{'000Z' if len(rest) == _DIGITS_OF_MS else 'Z'}", price, quantity,
+                    _SIDES[maker], None, None,
+                )
+            )
+            for symbol, number, price, quantity, second, rest, maker in found
+        ]
+    )  # fmt: skip
 
 
 def read_any(messages: Iterable[bytes], symbols: Collection[str], on_garbage: Callable[[ValueError], None]) -> list[Trade]:
@@ -152,12 +165,10 @@ def prices_of(trades: Sequence[Trade], books: Books) -> list[Tick]:
 
     Its volume is that of all these trades.
     """
-    by_symbol: dict[str, dict[int, Trade]] = {}
-    for trade in trades:
-        by_symbol.setdefault(trade[0], {})[trade[1]] = trade
     ticks = []
-    for symbol, by_id in by_symbol.items():
+    for symbol in dict.fromkeys([trade[0] for trade in trades]):
         if symbol in books:
+            by_id = {trade[1]: trade for trade in trades if trade[0] == symbol}
             newest = by_id[max(by_id)]
             bid, ask = books[symbol]
             ticks.append(Tick(symbol, bid=bid, ask=ask, mid=newest.price, time=newest.time, source=NAME, volume=_volume(by_id.values())))
@@ -198,4 +209,4 @@ def _second(digits: str) -> str:
 
 def _volume(trades: Iterable[Trade]) -> str:
     with localcontext(prec=100):
-        return format(sum([Decimal(trade.quantity) for trade in trades], Decimal(0)), "f")
+        return format(sum(map(Decimal, [trade[4] for trade in trades]), Decimal(0)), "f")

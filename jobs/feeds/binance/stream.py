@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from config.pacing import STOP_POLL_SECONDS
 from db.messages import Tick, Trade
-from jobs.feeds.base import BadInput, Silent, Source, as_source_error
+from jobs.feeds.base import BadInput, Silent, Source, SourceError, as_source_error
 from jobs.feeds.binance.bulk_websocket import BulkConnection
 from jobs.feeds.binance.messages import NAME, Books, is_shutdown_notice, prices_of, read_book, read_trades, split
 
@@ -36,10 +36,6 @@ class ReceivedBatch:
 
     messages: tuple[bytes, ...]
     books: Books
-
-
-class ConnectionEnding(Exception):
-    """This connection is about to end; a new one can be opened at once."""
 
 
 class BinanceSource(Source[ReceivedBatch]):
@@ -95,7 +91,7 @@ class BinanceSource(Source[ReceivedBatch]):
                 create_connection=BulkConnection,
             ) as connection:
                 yield from self._batches(connection, stop)
-        except (OSError, websockets.WebSocketException, Silent, ConnectionEnding) as error:
+        except (OSError, websockets.WebSocketException, Silent) as error:
             raise as_source_error(error) from error
 
     def parse(self, raw: ReceivedBatch) -> list[Trade]:
@@ -113,9 +109,9 @@ class BinanceSource(Source[ReceivedBatch]):
                 books = {**books, **self._read_books(newest)}
             yield ReceivedBatch(messages, books)
             if any(map(is_shutdown_notice, others)):
-                raise ConnectionEnding("the exchange announced its shutdown (serverShutdown)")
+                raise SourceError("the exchange announced its shutdown (serverShutdown)", fatal=False)
             if self._monotonic() - began >= self._lifetime:
-                raise ConnectionEnding("connection renewed before the exchange ends it")
+                raise SourceError("connection renewed before the exchange ends it", fatal=False)
 
     def _receive(self, connection: ClientConnection, stop: threading.Event) -> list[bytes] | None:
         """Wait for a message; take all that are ready, up to a batch. None if `stop` is set."""

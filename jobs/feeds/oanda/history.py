@@ -120,7 +120,7 @@ class OandaHistory:
         try:
             answer = self._client.get(f"/v3/instruments/{quote(instrument, safe='')}/candles", parameters, stop)
         except SourceError as error:
-            if "Time is in the future" in str(error):
+            if "Time is in the future" in error.server_text:
                 raise Unproven("this machine's clock is ahead of the clock of OANDA") from error
             raise
         candles = answer.get("candles") if isinstance(answer, dict) else None

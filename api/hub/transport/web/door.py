@@ -1,0 +1,48 @@
+"""The checks of Host and Origin before every request of the hub, and its CORS headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
+from api.errors import http_error_body
+
+_PREFLIGHT = [("Access-Control-Allow-Methods", "OPTIONS, GET, POST"), ("Access-Control-Allow-Headers", SENT_HEADERS)]
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Door:
+    """A WSGI application that passes on the requests of allowed hosts and origins.
+
+    `SERVER_NAME` is the local address of the connection, as eventlet has it.
+    """
+
+    def __init__(self, application: Application, hosts: Hosts, origins: Origins) -> None:
+        self._application = application
+        self._hosts = hosts
+        self._origins = origins
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path, host, origin = environ.get("PATH_INFO", ""), environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")
+        if path not in OPEN_PATHS and not self._hosts.allow(host, environ.get("SERVER_NAME", "")):
+            return _forbid(path, start_response, "the host is not allowed: see ALLOWED_HOSTS")
+        if origin is None:
+            return self._application(environ, start_response)
+        if not self._origins.allow(origin, host):
+            return _forbid(path, start_response, "the origin is not allowed: see CORS_ORIGINS")
+        more = self._origins.headers(origin) + (_PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else [])
+        return self._application(environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest))
+
+
+def _forbid(path: str, start_response: Callable[..., Any], reason: str) -> Iterable[bytes]:
+    """Answer 403, on `/socket.io/` in the shape of Engine.IO, elsewhere in ours."""
+    engine = {"code": 4, "message": f"Forbidden: {reason}"}
+    ours = http_error_body("forbidden", reason)
+    body = orjson.dumps(engine if path.startswith("/socket.io/") else ours)
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
+    start_response("403 Forbidden", headers)
+    return [body]

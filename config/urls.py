@@ -1,0 +1,51 @@
+"""Form of the URLs in settings. Pure.
+
+PostgreSQL's and Redis's clients and the migrations read the same URL by rules of their own. So only
+URLs are accepted that all of them read in the same way. No error contains a part of a URL: its
+password may stand in any part of a wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+_MAX_PORT = 65535
+_PERCENT_FAULT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# A name, several names separated by commas (libpq), or an IPv6 address in brackets.
+_HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@]*)(?::(?P<port>[0-9]*))?")
+HINT = "write / # ? @ % and blanks of a user name or password as %2F %23 %3F %40 %25 and %20"
+_FAULT = f"is a URL with a character that must be percent-encoded, or with an invalid host or port: {HINT}"
+
+
+def fault(url: str) -> str | None:
+    """The fault of a URL that has a scheme; None if every client reads it in the same way."""
+    _, _, rest = url.partition("://")
+    if "#" in rest or _PERCENT_FAULT.search(rest) or any(each.isspace() or not each.isprintable() for each in rest):
+        return _FAULT
+    authority, path, arguments = _parts(rest)
+    user_info, _, hosts = authority.rpartition("@")
+    # An @ behind the authority may end a password with an unescaped / or ?.
+    late = "@" in path or "@" in arguments.partition("=")[0] or (authority != "" and user_info == "" and "@" in arguments)
+    return _FAULT if late or "@" in user_info or not _is_host(hosts) or not _can_be_split(url) else None
+
+
+def _parts(rest: str) -> tuple[str, str, str]:
+    """Authority, path and query, as RFC 3986 separates them."""
+    before, _, arguments = rest.partition("?")
+    authority, _, path = before.partition("/")
+    return authority, path, arguments
+
+
+def _can_be_split(url: str) -> bool:
+    """False if Python's parser raises an error; its text would quote the password."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(text: str) -> bool:
+    match = _HOST.fullmatch(text)
+    return match is not None and (not match["port"] or 0 < int(match["port"][:6]) <= _MAX_PORT)

@@ -1,0 +1,39 @@
+"""The numbers that a publisher got: they prove that Redis went back in time."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+_EPOCHS = 16  # ended ones, which are never continued
+
+
+class Numbers:
+    """The last number of each topic in the present epoch, and the epochs that have ended.
+
+    The threads of a process share it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._epoch = ""
+        self._ended: deque[str] = deque(maxlen=_EPOCHS)
+        self._last: dict[str, int] = {}  # field of `topics.NUMBERS_KEY` -> highest number in the epoch
+
+    def known(self, fields: Iterable[str]) -> tuple[str, str, list[int]]:
+        """The epoch ('': none yet), the ended ones joined by blanks, and the number per field."""
+        with self._lock:
+            return self._epoch, " ".join(self._ended), [self._last.get(field, 0) for field in fields]
+
+    def note(self, epoch: str, numbers: Mapping[str, int]) -> None:
+        """Note numbers of a new answer; one that comes late, of an ended epoch, changes nothing."""
+        with self._lock:
+            if epoch in self._ended:
+                return
+            if epoch != self._epoch:
+                if self._epoch:
+                    self._ended.append(self._epoch)
+                self._epoch, self._last = epoch, {}
+            for field, number in numbers.items():
+                self._last[field] = max(number, self._last.get(field, 0))

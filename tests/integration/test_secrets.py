@@ -1,0 +1,165 @@
+"""No secret reaches a log, an open route or the process list, whatever a server returns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops import running
+from tests.conftest import until
+from tests.support.processes import ROOT
+from tests.support.up import Environment, Up, command_line, execute, family, starter
+
+BODY = "text-of-the-server"
+SECRETS = {
+    "OANDA_API_TOKEN": "0a1b2c3d-token-4e5f",
+    "OANDA_ACCOUNT_ID": "101-004-7654321-009",
+    "JWT_SECRET": "jot-jot-jot-jot-jot-jot-jot-jot-jot",
+}
+KEY = "tw_ab12cd34_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+
+
+@contextmanager
+def echo() -> Iterator[str]:
+    """Refuse every request, with its headers and path in the body; yield the address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            text = f"{BODY} {self.headers['Authorization']} {self.path} {KEY} {SECRETS['JWT_SECRET']}"
+            body = json.dumps({"errorMessage": text, "msg": text}).encode()
+            self.send_response(401, text)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_request(self, code: object = "-", size: object = "-") -> None:
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("secrets")
+
+
+@pytest.fixture(scope="module")
+def system(folder: Path) -> Iterator[Up]:
+    """A running system whose sources are refused."""
+    with echo() as address:
+        environment = Environment(folder / "var")
+        environment |= SECRETS | {"SOURCES": "oanda,binance", "LOG_LEVEL": "DEBUG"}
+        environment |= dict.fromkeys(("OANDA_REST_URL", "OANDA_STREAM_URL", "BINANCE_REST_URL"), f"http://{address}")
+        environment["BINANCE_WS_URL"] = f"ws://{address}"
+        with starter(environment, folder) as start:
+            system = start().ready()
+            until(lambda: all(state(system, name) == "down" for name in ("oanda", "binance")))
+            yield system
+
+
+def health(system: Up, path: str) -> dict[str, Any]:
+    _, body = running.get(system.run["rest"], path, seconds=20)
+    return dict(json.loads(body))
+
+
+def state(system: Up, name: str) -> str | None:
+    sources: dict[str, dict[str, str]] = health(system, "/health")["sources"]
+    return sources.get(name, {}).get("state")
+
+
+def passwords(system: Up) -> list[str]:
+    return [(system.hub_dir / f"{name}.password").read_text().strip() for name in ("postgres", "redis")]
+
+
+def places(system: Up) -> dict[str, str]:
+    """Every text that a reader without a key may see, by its place."""
+    run = system.run
+    shown = {name: value for name, value in run.items() if name not in ("database_url", "redis_url")}
+    answers = {f"GET {path}": json.dumps(health(system, path)) for path in ("/health", "/health/binance", "/jobs", "/gaps")}
+    logs = {str(file): file.read_text() for file in [*system.hub_dir.glob("logs/*"), system.out, system.errors] if file.is_file()}
+    assert len(logs) == 4  # two servers, output and errors of `up`
+    processes = "\n".join(map(command_line, family(system)))
+    return {**answers, **logs, "run.json": json.dumps(shown), "processes": processes}
+
+
+def test_secrets_are_in_no_place_that_is_open(system: Up) -> None:
+    run, (database, redis) = system.run, passwords(system)
+    assert database in run["database_url"]
+    assert redis in run["redis_url"]
+    found = places(system)
+    for secret in (*SECRETS.values(), database, redis, KEY):
+        assert [place for place, text in found.items() if secret in text] == []
+    assert "HTTP 401: Unauthorized" in found["GET /health"]
+
+
+def test_text_of_a_server_is_in_the_log_but_in_no_answer(system: Up) -> None:
+    found = places(system)
+    assert [place for place, text in found.items() if BODY in text] == [str(system.errors)]
+
+
+def test_error_of_a_job_is_stored_without_secrets(system: Up) -> None:
+    code = (
+        "import sys; from datetime import datetime, UTC; from config import secrets; from jobs.runtime.runs import _first_line;"
+        "secrets.SCRUBBER.learn([sys.argv[1]]); print(_first_line(ValueError(f'GET {sys.argv[1]} Bearer abc.def ' + 'x' * 600)))"
+    )
+    secret = SECRETS["OANDA_ACCOUNT_ID"]
+    done = subprocess.run([sys.executable, "-c", code, secret], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("ValueError: GET *** Bearer *** xxx")
+    assert execute(system.run["database_url"], "SELECT count(*) FROM job_runs WHERE error LIKE '%Bearer%'") == [(0,)]
+
+
+@pytest.mark.parametrize("service", ["jobs.scheduler", "jobs.health"])
+def test_passwords_of_unreachable_servers_are_in_no_log(service: str, tmp_path: Path) -> None:
+    raw, encoded = "pa/ss:wo%rd#quiet", "pa%2Fss%3Awo%25rd%23quiet"
+    environ = {
+        **os.environ,
+        "DATABASE_URL": f"postgresql://hub:{encoded}@127.0.0.1:9/hub",
+        "REDIS_URL": f"redis://:{encoded}@127.0.0.1:9/0",
+        "HUB_DATA_DIR": str(tmp_path / "var"),
+        "SOURCES": "",
+        "LOG_LEVEL": "DEBUG",
+        "LOG_FILE": "",
+    }
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        process = subprocess.Popen([sys.executable, "-m", service], cwd=ROOT, env=environ, stdout=file, stderr=file)
+        try:
+            until(lambda: process.poll() is not None or output.stat().st_size > 0)
+        finally:
+            process.kill()
+            process.wait()
+    text = output.read_text()
+    assert text
+    for secret in (raw, encoded, "wo%rd", "wo%25rd"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("argv", [("manage.py", "up"), ("-m", "jobs.scheduler")], ids=["up", "jobs"])
+def test_url_with_an_unescaped_password_ends_the_process_with_2(argv: tuple[str, ...], tmp_path: Path) -> None:
+    wrong = {"DATABASE_URL": "postgresql://u:SEC/RET3@h/db", "REDIS_URL": "redis://:SEC#RET3@h", "API_PORT": "none"}
+    environ = {**os.environ, "HUB_DATA_DIR": str(tmp_path / "var"), **wrong}
+    done = subprocess.run([sys.executable, *argv], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert all(name in done.stderr for name in wrong)
+    for part in ("SEC", "RET3", "Traceback"):
+        assert part not in done.stdout + done.stderr

@@ -1,0 +1,12 @@
+"""REST's worker with shorter times, so that tests see their ends."""
+
+from __future__ import annotations
+
+from config.gunicorn.connection import SECONDS, State
+from config.gunicorn.rest_worker import RestWorker
+
+
+class HastyWorker(RestWorker):
+    """Closes slow connections after 1 s, stalled answers after 5 s."""
+
+    seconds = {**{state: seconds / 10 for state, seconds in SECONDS.items()}, State.SENDING: 5.0}  # noqa: RUF012 - a constant
