@@ -17,17 +17,16 @@ from marshmallow import Schema
 from api.access.model import OBSERVE, OPEN, READ, Access, Authenticator, Handshake
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body
-from api.hub import event_costs
 from api.hub.alerts.requests import AlertRequests
 from api.hub.candle_rooms import CandleRooms
 from api.hub.channels import CHANNELS
 from api.hub.clients import Client
-from api.hub.event_costs import Cost
 from api.hub.fanout import Fanout, granted
 from api.hub.price_rooms import PriceRooms
 from api.hub.rejections import Rejections
-from api.hub.schemas import answers, requests
+from api.hub.schemas import answers, request_costs, requests
 from api.hub.schemas.bus import PriceUpdateSchema
+from api.hub.schemas.request_costs import Cost
 from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
@@ -284,7 +283,7 @@ class ClientEvent:
     handler: Callable[[Events, Client, dict[str, Any]], Answer]
     scope: str
     namespace: str = MAIN
-    cost: Cost = event_costs.cheap  # in tokens of the session
+    cost: Cost = request_costs.cheap  # in tokens of the session
 
 
 _NOTHING = requests.NothingSchema()
@@ -296,7 +295,7 @@ _ROWS = (
         answers.SubscriptionConfirmedSchema,
         Events.subscribe,
         READ,
-        cost=event_costs.rooms,
+        cost=request_costs.rooms,
     ),
     ClientEvent(
         "unsubscribe",
@@ -305,7 +304,7 @@ _ROWS = (
         answers.UnsubscriptionConfirmedSchema,
         Events.unsubscribe,
         READ,
-        cost=event_costs.rooms,
+        cost=request_costs.rooms,
     ),
     ClientEvent("get_subscriptions", _NOTHING, "subscriptions_info", answers.SubscriptionsInfoSchema, Events.get_subscriptions, READ),
     ClientEvent("request_price", requests.RequestPriceSchema(), "price_response", PriceUpdateSchema, Events.request_price, READ),
@@ -317,7 +316,7 @@ _ROWS = (
         answers.ServerStatsSchema,
         Events.get_server_stats,
         OBSERVE,
-        cost=event_costs.statistics,
+        cost=request_costs.statistics,
     ),
     ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN),
     ClientEvent("set_alert", requests.SetAlertSchema(), "alert_set", answers.AlertSetSchema, Events.set_alert, READ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from math import ceil
 from typing import Any
@@ -16,11 +17,9 @@ from eventlet.patcher import original
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.places import Places, TooMany
-from api.hub.transport.web.errors import JsonErrors
+from api.hub.transport.web.errors import JsonErrors, error_answer
 
 _real_socket = original("socket").socket  # not eventlet's green one
-_TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_TOO_MANY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
 
 
@@ -34,8 +33,9 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     """eventlet's HTTP connection, with a socket that the server of a request may take over.
 
     The head of a request arrives within `Limits.request_seconds` of its first byte, or of the
-    connection if that sends nothing; the body within the same time. `places` counts connections
-    that have not sent a whole head.
+    connection if that sends nothing; the body within the same time. The client reads an answer
+    within `Limits.blocked_seconds`. `places` counts connections that have not sent a
+    whole head.
     """
 
     places = Places(_NO_LIMITS, Peers())
@@ -63,7 +63,7 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         try:
             self._begin_head()
         except TooMany:
-            self._send_now(_TOO_MANY % ceil(self.places.limits.request_seconds))
+            self._send_now(error_answer(429, retry_after=ceil(self.places.limits.request_seconds)))
             self.close_connection = True
             return ""
         return super()._read_request_line()
@@ -105,6 +105,12 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self._stop_timer()
         self._timer = hubs.get_hub().schedule_call_global(self.places.limits.request_seconds, self._time_out)
 
+    def _begin_answer(self) -> None:
+        """Start the time in which the client reads its answer."""
+        self._stop_timer()
+        seconds = self.places.limits.blocked_seconds
+        self._timer = hubs.get_hub().schedule_call_global(seconds, greenio.shutdown_safe, self.connection)
+
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -113,7 +119,7 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def _time_out(self) -> None:
         self._timer = None
         self._timed_out = True
-        self._send_now(_TIMED_OUT)
+        self._send_now(error_answer(408))
         greenio.shutdown_safe(self.connection)  # wakes the greenlet that reads
 
     def _send_now(self, answer: bytes) -> None:
@@ -129,6 +135,16 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         return environ
 
     def handle_one_response(self) -> None:
+        serve: Callable[..., Any] = self.application  # type: ignore[has-type]
+
+        def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+            def begin(*arguments: Any) -> Any:
+                self._begin_answer()
+                return start_response(*arguments)
+
+            return serve(environ, begin)
+
+        self.application = application
         try:
             super().handle_one_response()
         finally:
@@ -156,6 +172,8 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             self.connection.close()
         else:
             super().finish()
+            # If the last bytes could not be sent, this file still keeps the socket open.
+            self.rfile.close()
 
 
 class _Detached:

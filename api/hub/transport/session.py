@@ -188,7 +188,8 @@ class Session:
         packets = wire.split_payload(body)
         if len(packets) > _MAX_PACKETS_PER_PAYLOAD:
             raise WireError(1002, "too many packets")
-        turn = 0  # packets in this turn of the loop
+        # A client with an empty bucket waits for its turn, also if a request has one packet.
+        turn = SLOW_FRAMES_PER_TURN if self.bucket.empty else 0  # packets in this turn of the loop
         for packet in packets:
             if turn >= (SLOW_FRAMES_PER_TURN if self.bucket.empty else FRAMES_PER_TURN):
                 turn = 0

@@ -12,19 +12,27 @@ from api.errors import http_error_body
 # status -> reason and message
 _TEXTS = {
     400: ("Bad Request", "the request is malformed"),
+    408: ("Request Timeout", "the request did not arrive in time"),
     414: ("Request URI Too Long", "the request line is too long"),
     431: ("Request Header Fields Too Large", "the header fields are too many or too long"),
+    429: ("Too Many Requests", "this address has too many connections"),
     505: ("HTTP Version Not Supported", "the HTTP version is not supported: use HTTP/1.1"),
 }
 _raw_error = re.compile(rb"HTTP/1\.0 (4\d\d) ([^\r\n]*)\r\n").match
 
 
-def error_answer(status: int) -> bytes:
-    """Return a whole answer, head and body; an unknown status counts as 400."""
+def error_answer(status: int, retry_after: int | None = None) -> bytes:
+    """Return a whole answer, head and body; an unknown status counts as 400.
+
+    `retry_after` is in seconds.
+    """
     status = status if status in _TEXTS else 400
     reason, message = _TEXTS[status]
     body = orjson.dumps(http_error_body(reason.lower().replace(" ", "_"), message))
-    head = f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    lines = [f"HTTP/1.1 {status} {reason}", "Content-Type: application/json", f"Content-Length: {len(body)}", "Connection: close"]
+    if retry_after is not None:
+        lines.append(f"Retry-After: {retry_after}")
+    head = "\r\n".join([*lines, "", ""])
     return head.encode("ascii") + body
 
 
