@@ -92,7 +92,8 @@ class Client(Core, History):
         with self._lock:
             stream: Stream[Any] = self._attach(accepts)
             for pair, tick in self._session.latest.items():
-                if wanted is None or pair in wanted:
+                # Prices that wait for those of a gap come later, and begin the stream.
+                if (wanted is None or pair in wanted) and not self._filler.holds(pair):
                     stream.put(tick)
         self._subscribe_all_or_none(ALL if wanted is None else list(pairs), max_rate=max_rate, since=since)
         return stream

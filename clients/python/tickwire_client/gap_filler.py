@@ -55,6 +55,10 @@ class GapFiller:
             if name is not None and isinstance(item, Gap) and item.after and item.before:
                 self._begin(name, item)
 
+    def holds(self, name: str) -> bool:
+        """Whether prices of the instrument wait. The caller holds the lock."""
+        return name in self._held
+
     def close(self) -> None:
         """Pass on the items that wait, and end the thread. The caller holds the lock."""
         self._closed = True
