@@ -9,7 +9,7 @@ WORKDIR /app
 
 # In its own layer, so that a change of the code does not repeat the installation.
 COPY requirements.txt ./
-RUN pip install --no-cache-dir --disable-pip-version-check -r requirements.txt
+RUN pip install --require-hashes --no-cache-dir --disable-pip-version-check -r requirements.txt
 
 COPY LICENSE manage.py wsgi.py ./
 COPY config/ config/

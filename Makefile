@@ -30,11 +30,11 @@ bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics or hard
 prose:  ## count words and sentence lengths of comments and documents; FILES="db docs/jobs.md" for these alone
 	@$(or $(PYTHON),python3) scripts/prose.py $(FILES)
 
-lock: venv-dev  ## pin every version again, from the .in files
+lock: venv-dev  ## pin every version again, with hashes, from the .in files
 	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements.txt requirements.in
 	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements-dev.txt requirements-dev.in
 
-PIP_COMPILE := -q --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --no-header \
+PIP_COMPILE := -q --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --no-header \
 	--annotation-style=line
 
 venv:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -17,8 +18,9 @@ from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
 from config.secrets import SCRUBBER
-from config.settings import Settings, mask_url, url_of
+from config.settings import Settings, mask_url, url_of, variables_of
 from db import migrate as migrations
+from db.rights import READER, WRITER
 from ops import embedded, running, startup
 from ops.children import hold_stop_signals
 from ops.running import RunFile
@@ -30,9 +32,9 @@ def up() -> None:
     """Start the whole system and stay in the foreground.
 
     If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
-    migrations, starts the jobs, HUB_WORKERS hubs and the REST app, and restarts each of them if it
-    ends. Prints one line beginning with "ready:" once clients can be served. Ctrl-C or SIGTERM
-    stops all processes in order.
+    migrations, starts the jobs, HUB_WORKERS hubs and the REST app, each with its settings and its
+    role of the database, and restarts each of them if it ends. Prints one line beginning with
+    "ready:" once clients can be served. Ctrl-C or SIGTERM stops all processes in order.
     """
     chosen = chosen_settings("up")
     folder = chosen.hub_data_dir
@@ -62,11 +64,13 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)
-    SCRUBBER.learn((database_url, redis_url))
+    database_urls = dict(database.urls) if database else {}  # role -> address
+    SCRUBBER.learn((database_url, redis_url, *database_urls.values()))
     with closing(startup.open_bus(chosen, redis_url)) as bus:
         startup.check_eviction(bus)
     migrations.apply(database_url)
-    supervisor.start(*processes(chosen, {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}))
+    env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    supervisor.start(*processes(chosen, env, database_urls))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
 
@@ -75,16 +79,22 @@ def _hub_urls(chosen: Settings) -> list[str]:
     return [url_of(chosen.websocket_host, port) for port in chosen.hub_ports]
 
 
-def processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
-    """Return the long-running processes.
+def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str, str] | None = None) -> tuple[Process, ...]:
+    """Return the long-running processes, each with its variables of `env`.
 
-    The jobs stop first, so that clients and store receive their last messages.
+    `database_urls` has an address for each role of the database; it may be empty if one role serves
+    all. The jobs stop first, so that clients and store receive their last messages.
     """
+
+    def variables(service: str, role: str) -> dict[str, str]:
+        url = (database_urls or {}).get(role)
+        return {**variables_of(service, env), **({"DATABASE_URL": url} if url else {})}
+
     hubs = (
         Process(
             name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
             argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
-            env={**env, "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1"},
+            env={**variables("hub", READER), "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1"},
             ready=partial(running.answers, url, "/hub/health"),
             stop_rank=1,
         )
@@ -93,11 +103,12 @@ def processes(chosen: Settings, env: dict[str, str]) -> tuple[Process, ...]:
     rest = Process(
         name="rest",
         argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
-        env=env,
+        env=variables("rest", READER),
         ready=partial(running.answers, url_of(chosen.api_host, chosen.api_port), "/health/live"),
         stop_rank=1,
     )
-    return (Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=env, stop_seconds=15), *hubs, rest)
+    jobs = Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=variables("jobs", WRITER), stop_seconds=15)
+    return (jobs, *hubs, rest)
 
 
 @click.command()

@@ -24,8 +24,8 @@ def start(service: str) -> Settings:
     written.
     """
     try:
-        chosen = settings.load()
-        secrets.SCRUBBER.learn((*chosen.secrets, *settings.other_secrets()))
+        chosen = settings.load(service=service)
+        secrets.SCRUBBER.learn((*chosen.secrets, *settings.other_secrets(service=service)))
         configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
     except SettingsError as error:
         print(error, file=sys.stderr)

@@ -14,12 +14,13 @@ from urllib.parse import quote, quote_plus, unquote
 MASK = "***"
 _SHORTEST_VALUE = 4  # characters; a shorter value would mask parts of words
 
+# Each expression needs time in proportion to the text, because clients may have sent it.
 # Of URLs with a password, wherever they stand in a text.
-_USER_INFO = re.compile(r"(//[^/@\s]*?:)([^/@\s]*)@")
+_USER_INFO = re.compile(r"(//[^/@\s:]*+:)([^/@\s]*+)@")
 _PASSWORD_ARGUMENT = re.compile(r"(?i)(password=)([^&\s'\"]*)")
 _BEARER = re.compile(r"(?i)(bearer(?:\s|%20|\+)+)[^\s\"'&,;<>(){}\[\]]+")
 # Keys of clients, and JSON Web Tokens.
-_KEY = re.compile(r"tw_[a-z0-9]{8}_[A-Za-z0-9_-]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
+_KEY = re.compile(r"tw_[a-z0-9]{8}_[A-Za-z0-9_-]++|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*+")
 
 
 class Scrubber:

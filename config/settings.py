@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from dotenv import dotenv_values
@@ -28,11 +28,17 @@ from config.venues import SourceSpec as SourceSpec
 from config.venues import parse_source as parse_source
 from config.venues import parse_speed as parse_speed
 
+_Text = TypeVar("_Text", str, str | None)
+
 _MAX_PORT = 65535
 _PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
+# Prefix of variables -> processes and commands that load them. Others load all variables but these.
+_SERVICES = {"OANDA_": ("up", "jobs", "job", "backfill"), "JWT_": ("up", "hub", "rest")}
+# Processes and commands that need the credentials of each source in SOURCES.
+_RUN_SOURCES = (None, "up", "jobs", "job")
 # Logs of a process must not contain them, even if the process has no use for them.
 _OTHER_SECRETS = ("DB_PASSWORD", "REDIS_PASSWORD", "OANDA_API_TOKEN", "OANDA_ACCOUNT_ID", "JWT_SECRET")
 # The host that a client on this machine uses for a server that listens on all addresses.
@@ -148,8 +154,8 @@ class Settings:
     # Bytes of missed prices that may wait for one returning client, besides OUTBOX_LIMIT_BYTES;
     # above it `recovered` is false.
     replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))
-    # Web pages that may connect besides those of this machine and of the hub's own host: a comma
-    # list of origins (https://example.com), or * for all.
+    # Web pages that may use the hub and REST besides those of this machine and of the requested
+    # host: a comma list of origins (https://example.com), or * for all.
     cors_origins: tuple[str, ...] = _var(_Items(load_default=()))
     # Names that a request may have in its Host header, besides those of this machine and the bind
     # host, for the hub and REST: a comma list without ports.
@@ -207,7 +213,7 @@ class Settings:
     # how far the time of a live record may be ahead of this machine's clock, in seconds
     source_max_ahead_seconds: int = _var(WholeNumber(load_default=300, validate=validate.Range(min=1, max=3600)))
 
-    # For the sources oanda and binance
+    # For the sources oanda and binance; the jobs alone load OANDA_*.
     oanda_api_token: str | None = _var(Str(load_default=None), secret=True)
     oanda_account_id: str | None = _var(Str(load_default=None), secret=True)
     oanda_rest_url: str = _var(_Url("https", "http", load_default="https://api-fxpractice.oanda.com"))
@@ -257,13 +263,20 @@ _VARIABLES = {row.name: row.metadata["name"] or row.name for row in fields(Setti
 _Environment = Schema.from_dict({_VARIABLES[row.name]: row.metadata["kind"] for row in fields(Settings)}, name="Environment")
 
 
-def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")) -> Settings:
+def variables_of(service: str | None, environ: Mapping[str, _Text]) -> dict[str, _Text]:
+    """Return the variables without those that belong to other services; all of them if None."""
+    foreign = tuple(prefix for prefix, services in _SERVICES.items() if service is not None and service not in services)
+    return {name: value for name, value in environ.items() if not name.upper().startswith(foreign)}
+
+
+def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), service: str | None = None) -> Settings:
     """Parse `environ`, by default that of the process, over the file `dotenv` if it exists.
 
-    An empty variable counts as unset, except `SOURCES`: empty means no source. Raises
-    `SettingsError`, which names every invalid variable.
+    Variables that belong to other services than `service` are ignored. An empty variable counts as
+    unset, except `SOURCES`: empty means no source. Raises `SettingsError`, which names every
+    invalid variable.
     """
-    merged = _merged(environ, dotenv)
+    merged = variables_of(service, _merged(environ, dotenv, service))
     given = {name.lower(): text.strip() for name, text in merged.items() if text and text.strip()}
     if merged.get("SOURCES") == "":
         given["sources"] = ""
@@ -276,25 +289,30 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     except ValidationError as error:
         problems = {name.upper(): " ".join(texts) for name, texts in error.messages_dict.items()}
         values = {**schema.load({}), **dict(error.valid_data or {})}
-    problems = {**_contradictions(values), **problems}
+    problems = {**_contradictions(values, service), **problems}
     if problems:
         raise SettingsError(problems)
     values |= {"database_url": values["database_url"] or _database_url(values), "redis_url": values["redis_url"] or _redis_url(values)}
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 
 
-def other_secrets(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env")) -> tuple[str, ...]:
-    """The values of secret variables that no setting of this process holds."""
-    merged = _merged(environ, dotenv)
+def other_secrets(
+    environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), service: str | None = None
+) -> tuple[str, ...]:
+    """The values of secret variables that no setting of this process holds.
+
+    Of the file, those of other services are not read.
+    """
+    merged = _merged(environ, dotenv, service)
     return tuple(value.strip() for name in _OTHER_SECRETS if (value := merged.get(name)))
 
 
-def _merged(environ: Mapping[str, str] | None, dotenv: Path | None) -> dict[str, str | None]:
+def _merged(environ: Mapping[str, str] | None, dotenv: Path | None, service: str | None) -> dict[str, str | None]:
     file = dotenv_values(dotenv) if dotenv is not None and dotenv.is_file() else {}
-    return {**file, **(os.environ if environ is None else environ)}
+    return {**variables_of(service, file), **(os.environ if environ is None else environ)}
 
 
-def _contradictions(values: dict[str, Any]) -> dict[str, str]:
+def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, str]:
     """Return the problems of settings that are valid one by one."""
     problems = {}
     if values["volatility_critical"] < values["volatility_threshold"]:
@@ -303,7 +321,7 @@ def _contradictions(values: dict[str, Any]) -> dict[str, str]:
         problems["HUB_WORKERS"] = f"Their ports, from WEBSOCKET_PORT on, must not go beyond {_MAX_PORT}."
     kinds = {spec.kind for spec in values["sources"]}
     for row in VENUES.values():
-        if row.name in kinds:
+        if row.name in kinds and service in _RUN_SOURCES:
             problems |= {name.upper(): f"Needed for the source {row.name}." for name in row.required if not values[name]}
     for spec in values["sources"]:
         if spec.file is not None and not spec.file.is_file():

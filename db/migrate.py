@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import psycopg2
 from yoyo import get_backend, read_migrations
 from yoyo.exceptions import LockTimeout
 
+from db import rights
 from db.postgres import StoreError, first_line
 
 log = logging.getLogger(__name__)
@@ -22,9 +24,9 @@ _LOCK_SECONDS = 60
 def apply(database_url: str) -> list[str]:
     """Apply the missing migrations and return their names.
 
-    Concurrent calls run one after the other. Each migration is one transaction. Notices that a
-    migration raises are logged. Raises `StoreError` if the database cannot be reached or rejects a
-    migration.
+    Concurrent calls run one after the other. Each migration is one transaction. Afterwards the
+    writer and the reader get their rights, if these roles exist. Notices that a migration raises
+    are logged. Raises `StoreError` if the database cannot be reached or rejects a migration.
     """
     backend = None
     try:
@@ -34,6 +36,7 @@ def apply(database_url: str) -> list[str]:
             connections = _keep_connections(backend)
             backend.apply_migrations(missing)
             _log_notices(connections)
+            _grant_rights(database_url)
             return [migration.id for migration in missing]
     except (psycopg2.Error, LockTimeout) as error:
         raise StoreError(first_line(error)) from error
@@ -64,6 +67,11 @@ def _log_notices(connections: Iterable[Any]) -> None:
             level, _, text = notice.partition(":")
             if level == "NOTICE":
                 log.info("%s", text.strip())
+
+
+def _grant_rights(database_url: str) -> None:
+    with closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
+        rights.grant(cursor)
 
 
 def _close(backend: Any) -> None:

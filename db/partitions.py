@@ -2,6 +2,8 @@
 
 TimescaleDB does the same by itself for its hypertables: it creates their chunks, and `keep_days`
 sets the age at which it drops them.
+
+The functions of SQL that create and drop a partition have the rights of the tables' owner.
 """
 
 from __future__ import annotations
@@ -9,10 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date
 
-from psycopg2 import sql
-
 from db.postgres import Cursor, scalar
-from db.timestamps import parse_time
 
 TABLES = ("prices", "raw_trades", "candles")
 _LONGEST_WAIT = "2s"
@@ -32,7 +31,7 @@ def make_months(cursor: Cursor, table: str, months: Iterable[str]) -> None:
     # One transaction creates months at a time. A transaction that waited here finds them created.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('months of ' || %s))", (table,))
     for name in missing:
-        _make_month(cursor, table, name, wanted[name])
+        cursor.execute("SELECT make_month(%s, %s)", (table, wanted[name]))
 
 
 def months_before(cursor: Cursor, table: str, day: date) -> list[str]:
@@ -48,7 +47,7 @@ def drop_month(cursor: Cursor, name: str) -> None:
     therefore gives up after `_LONGEST_WAIT`, and the transaction raises `StoreError`.
     """
     cursor.execute("SELECT set_config('lock_timeout', %s, true)", (_LONGEST_WAIT,))
-    cursor.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(name)))
+    cursor.execute("SELECT drop_month(%s)", (name,))
 
 
 def keep_days(cursor: Cursor, table: str, days: int) -> None:
@@ -66,30 +65,6 @@ def _partitions(cursor: Cursor, table: str) -> set[str]:
 def _is_partitioned(cursor: Cursor, table: str) -> bool:
     cursor.execute("SELECT relkind = 'p' FROM pg_class WHERE oid = %s::regclass", (table,))
     return bool(scalar(cursor))
-
-
-def _make_month(cursor: Cursor, table: str, name: str, month: str) -> None:
-    """Create and attach one partition, unless it exists.
-
-    CREATE … PARTITION OF would wait for every reader of the table, even a long export, and block
-    all others meanwhile. ATTACH does not.
-    """
-    cursor.execute("SELECT to_regclass(%s) IS NULL", (name,))
-    if not scalar(cursor):
-        return
-    first = parse_time(f"{month}-01").date()
-    following = f"{first.year + first.month // 12:04}-{first.month % 12 + 1:02}-01"
-    cursor.execute(
-        sql.SQL(
-            "CREATE TABLE {name} (LIKE {table} INCLUDING DEFAULTS INCLUDING CONSTRAINTS);"
-            "ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({following})"
-        ).format(
-            name=sql.Identifier(name),
-            table=sql.Identifier(table),
-            first=sql.Literal(f"{first}T00:00:00Z"),
-            following=sql.Literal(f"{following}T00:00:00Z"),
-        )
-    )
 
 
 def _name(table: str, month: str) -> str:

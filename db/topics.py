@@ -48,6 +48,10 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
     return tuple(row.name for row in streams.values() if row.relayed)
 
 
+# Channels of our processes among themselves; they are not in the channel table.
+INTERNAL_CHANNELS = ("tickwire:health", "tickwire:access")
+
+KEY_PATTERN = "tickwire:*"  # of every key
 NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
 LATEST_KEY = "tickwire:latest"
 SOURCES_KEY = "tickwire:sources"

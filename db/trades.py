@@ -22,12 +22,14 @@ from db.postgres import Cursor
 from db.trade_batch import TradeBatch, contract_form
 from db.trade_series import MAX_ID_STEP, Series, begin_series, highest_ids, lock_series, raise_highest, save_series
 
-_BY_ID = "SELECT series, trade_id, price, quantity, side FROM raw_trades WHERE symbol = %s AND"
+_BY_ID = f"SELECT series, trade_id, {time_text_sql('time')}, price, quantity, side FROM raw_trades WHERE symbol = %s AND"  # noqa: S608
 # Ids of a batch that are denser than 1 in 20 are looked up as one range, others one by one.
 _MAX_IDS_PER_TRADE = 20
 
 # (symbol, series, id) -> price, quantity, side
 _Stored = Mapping[tuple[str, int, int], tuple[str, str, str]]
+# (symbol, id, time) -> series: the key of the table
+_Places = Mapping[tuple[str, int, str], int]
 
 
 @dataclass(slots=True)
@@ -116,9 +118,10 @@ def _copied(cursor: Cursor, batch: TradeBatch, number: int) -> bool:
 def _copy_missing(cursor: Cursor, texts: TradeBatch, series: Mapping[str, list[Series]], origin: Origin, *, replace: bool) -> Inserted:
     """Insert the trades whose id is not stored yet."""
     batch = [_Line(*row) for row in texts.rows()]
-    stored = _look_up(cursor, batch)
+    stored, places = _look_up(cursor, batch)
     for line in batch:
-        line.series = _series_of(line, series[line.symbol], origin)
+        # A trade that would begin the next series stays there, whatever way it comes again.
+        line.series = places.get((line.symbol, line.trade_id, line.time)) or _series_of(line, series[line.symbol], origin)
     if origin == "live":
         _begin_anew(cursor, batch, series, stored)
     missing: dict[tuple[str, int, int], _Line] = {}
@@ -141,12 +144,13 @@ def _copy_missing(cursor: Cursor, texts: TradeBatch, series: Mapping[str, list[S
     return Inserted.of(len(batch), new, tuple(conflicts))
 
 
-def _look_up(cursor: Cursor, batch: Sequence[_Line]) -> dict[tuple[str, int, int], tuple[str, str, str]]:
+def _look_up(cursor: Cursor, batch: Sequence[_Line]) -> tuple[_Stored, _Places]:
     """The stored trades that have an id of the batch, of any series."""
     ids: dict[str, set[int]] = {}
     for line in batch:
         ids.setdefault(line.symbol, set()).add(line.trade_id)
     stored: dict[tuple[str, int, int], tuple[str, str, str]] = {}
+    places: dict[tuple[str, int, str], int] = {}
     for symbol, numbers in ids.items():
         low, high = min(numbers), max(numbers)
         dense = high - low < _MAX_IDS_PER_TRADE * len(numbers)
@@ -154,9 +158,10 @@ def _look_up(cursor: Cursor, batch: Sequence[_Line]) -> dict[tuple[str, int, int
             cursor.execute(f"{_BY_ID} trade_id BETWEEN %s AND %s", (symbol, low, high))
         else:
             cursor.execute(f"{_BY_ID} trade_id = ANY (%s::bigint[])", (symbol, sorted(numbers)))
-        for number, trade_id, price, quantity, side in cursor.fetchall():
+        for number, trade_id, time, price, quantity, side in cursor.fetchall():
             stored[symbol, number, trade_id] = price, quantity, side
-    return stored
+            places[symbol, trade_id, time] = number
+    return stored, places
 
 
 def _series_of(line: _Line, known: Sequence[Series], origin: Origin) -> int:

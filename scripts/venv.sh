@@ -2,7 +2,8 @@
 # Create .venv and install requirements files into it, unless that has been done before:
 #   scripts/venv.sh requirements.txt [requirements-dev.txt …]
 # A stamp per set of files holds their checksum, so that the next run takes no time. While the file
-# .venv/.installing exists, an installation is incomplete.
+# .venv/.installing exists, an installation is incomplete. A package whose hash is not in the files is
+# refused.
 set -eu
 cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-python3}
@@ -52,6 +53,6 @@ touch .venv/.installing
 options=
 for file; do options="$options -r $file"; done
 # shellcheck disable=SC2086  # word splitting is intended
-.venv/bin/python -m pip install -q --disable-pip-version-check --no-input $options
+.venv/bin/python -m pip install -q --require-hashes --disable-pip-version-check --no-input $options
 checksum "$@" >"$stamp"
 rm .venv/.installing

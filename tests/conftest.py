@@ -22,8 +22,10 @@ from db import migrate
 from db.bus import Bus
 from db.instruments import all_instruments
 from db.postgres import Store
+from db.rights import OWNER
 from ops import embedded
 from ops.supervisor import Supervisor
+from tests.support.servers import add_operator, equal_passwords, superuser_url
 
 # No deadline: the time of an example depends on the load of the machine. `same` tries the same
 # examples in every run, so that a failure is reproducible.
@@ -31,6 +33,7 @@ hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("same")
 
+INVENTED_CHANNELS = ("level_updates", "moons")  # of tests that add a channel
 PATIENCE = 2.5  # factor for every timeout: several suites may share the machine
 
 _names = itertools.count()
@@ -40,8 +43,9 @@ _names = itertools.count()
 class Servers:
     """The addresses of the servers of the session."""
 
-    database_url: str
+    database_url: str  # of the owner
     redis_url: str
+    operator_url: str  # of Redis, for a user with every right
     kinds: Mapping[str, str]  # of the instruments that the schema brings
 
 
@@ -70,27 +74,37 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The embedded PostgreSQL and Redis, as `up` starts them; database `tickwire` is migrated."""
     folder = tmp_path_factory.mktemp("servers")
+    equal_passwords(folder)
     with Supervisor() as supervisor:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
+        operator_url = add_operator(redis, folder, INVENTED_CHANNELS)
         supervisor.start(postgres, redis)
-        _skip_syncs(postgres.url, redis.url)
+        _prepare(superuser_url(folder, postgres.url), operator_url)
         migrate.apply(postgres.url)
         store = Store(postgres.url)
         with store.transaction() as cursor:
             kinds = {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
         store.close()
-        yield Servers(postgres.url, redis.url, kinds)
+        yield Servers(postgres.url, redis.url, operator_url, kinds)
 
 
-def _skip_syncs(database_url: str, redis_url: str) -> None:
-    """Let the servers write without fsync: no test restarts them on their data."""
+def _prepare(superuser: str, operator: str) -> None:
+    """Let the servers write without fsync: no test restarts them on their data.
+
+    The owner may create databases, and end and see sessions, as tests do.
+    """
     with ExitStack() as stack:
-        connection = psycopg2.connect(database_url)
+        connection = psycopg2.connect(superuser)
         stack.callback(connection.close)
         connection.autocommit = True
-        connection.cursor().execute("ALTER SYSTEM SET fsync = off")
-        connection.cursor().execute("SELECT pg_reload_conf()")
-        client = stack.enter_context(redis_client.Redis.from_url(redis_url))
+        for statement in (
+            "ALTER SYSTEM SET fsync = off",
+            "SELECT pg_reload_conf()",
+            f"ALTER ROLE {OWNER} CREATEDB",
+            f"GRANT pg_signal_backend, pg_read_all_stats TO {OWNER}",
+        ):
+            connection.cursor().execute(statement)
+        client = stack.enter_context(redis_client.Redis.from_url(operator))
         client.config_set("appendfsync", "no")
 
 
@@ -102,7 +116,7 @@ def clock() -> Callable[[], datetime]:
 @pytest.fixture
 def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
     """A Redis with the instruments only, through a client without the restrictions of `Bus`."""
-    client = redis_client.Redis.from_url(servers.redis_url, protocol=2)
+    client = redis_client.Redis.from_url(servers.operator_url, protocol=2)
     client.flushall()
     client.script_flush()
     bus = Bus(servers.redis_url, lambda: datetime.now(UTC))

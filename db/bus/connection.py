@@ -51,6 +51,7 @@ class Connection:
             protocol=2,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
+            driver_info=None,  # no CLIENT SETINFO, which our user may not send
             # The caller decides about a repeat: only a `batch_id` makes it safe.
             retry=Retry(NoBackoff(), 0),
         )

@@ -1,6 +1,6 @@
 """Embedded PostgreSQL and Redis from PyPI wheels.
 
-They are child processes that listen on the loopback interface only.
+They are child processes. PostgreSQL listens on the loopback interface, Redis on a Unix socket.
 """
 
 from ops.embedded.postgres import postgres

@@ -7,7 +7,7 @@ import logging
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,8 @@ from signal import Signals
 
 import psutil
 
+from db.rights import OWNER
+from ops.embedded import roles
 from ops.embedded.server import ENV, START_SECONDS, Server, free_port, log_file, wheel
 from ops.embedded.unprivileged import Account, account_for, prefix
 from ops.private_files import secret, sync
@@ -24,7 +26,14 @@ log = logging.getLogger(__name__)
 
 _VERSIONS = {16: "pginstall", 18: "pginstall18"}  # versions of the wheel -> folder
 _NEWEST = 18
-USER = DATABASE = "tickwire"
+USER = DATABASE = "tickwire"  # USER is the bootstrap superuser, which creates the roles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postgres(Server):
+    """PostgreSQL: `urls` has an address for each role, `url` is that of the owner."""
+
+    urls: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +41,17 @@ class _Postgres:
     data: Path
     programs: Path
     port: int
-    password: str = field(repr=False)
+    password: str = field(repr=False)  # of the superuser
+    passwords: Mapping[str, str] = field(repr=False)  # role -> password
 
 
-def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
+def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Postgres:
     """Return PostgreSQL on `hub_dir`/postgres; creates the data directory if it is missing.
 
-    Raises `StartError`. Started by root, it runs as the owner of the data, or as `nobody` (see
-    `unprivileged`).
+    It is ready as soon as the database and its three roles exist.
+
+    Raises `StartError`. Started by root, it runs as the owner of the data, or as `tickwire` or
+    `nobody` (see `unprivileged`).
     """
     hub_dir = hub_dir.resolve()
     data = hub_dir / "postgres"
@@ -51,21 +63,13 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
         _initdb(data, (*as_account, str(programs / "initdb")), account, hub_dir / "postgres.password")
     elif account and data.stat().st_uid != account.uid:
         account.own(data)
-    server = _Postgres(data, programs, free_port(avoid), password)
-    options = {
-        "port": server.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
-        "timezone": "UTC", "log_timezone": "UTC",
-    }  # fmt: skip
-    return Server(
+    server = _Postgres(data, programs, free_port(avoid), password, roles.passwords(hub_dir))
+    urls = {role: f"postgresql://{role}:{word}@127.0.0.1:{server.port}/{DATABASE}" for role, word in server.passwords.items()}
+    return Postgres(
         name="postgres",
-        argv=(
-            *as_account,
-            str(programs / "postgres"),
-            "-D",
-            str(data),
-            *(word for key, value in options.items() for word in ("-c", f"{key}={value}")),
-        ),
-        url=f"postgresql://{USER}:{password}@127.0.0.1:{server.port}/{DATABASE}",
+        argv=(*as_account, *_command(server)),
+        url=urls[OWNER],
+        urls=urls,
         env=ENV,
         log=log_file(hub_dir, "postgres"),
         prepare=partial(_remove_remains, data),
@@ -75,6 +79,15 @@ def postgres(hub_dir: Path, *, avoid: Collection[int] = ()) -> Server:
         stop_seconds=20,
         death_signal=Signals.SIGINT,
     )
+
+
+def _command(server: _Postgres) -> tuple[str, ...]:
+    options = {
+        "port": server.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "",
+        "timezone": "UTC", "log_timezone": "UTC",
+    }  # fmt: skip
+    words = (word for key, value in options.items() for word in ("-c", f"{key}={value}"))
+    return (str(server.programs / "postgres"), "-D", str(server.data), *words)
 
 
 def _programs(data: Path) -> Path:
@@ -116,31 +129,21 @@ def _initdb(data: Path, command: tuple[str, ...], account: Account | None, passw
 
 
 def _postgres_ready(server: _Postgres) -> bool:
-    """Return True if our database answers.
+    """Return True if our database answers and has its roles.
 
-    Create it if the server answers and the database is missing.
+    Create what is missing if the server answers.
     """
-    return _psql(server, DATABASE, "SELECT 1") or _psql(server, "postgres", f"CREATE DATABASE {DATABASE}")
+    exists = _psql(server, DATABASE, "SELECT 1") or _psql(server, "postgres", f"CREATE DATABASE {DATABASE}")
+    return exists and _psql(server, DATABASE, roles.creation(DATABASE, server.passwords))
 
 
-def _psql(server: _Postgres, database: str, statement: str) -> bool:
-    command = (
-        str(server.programs / "psql"),
-        "-XAtq",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(server.port),
-        "-U",
-        USER,
-        "-d",
-        database,
-        "-c",
-        statement,
-    )
+def _psql(server: _Postgres, database: str, script: str) -> bool:
+    """Return True if psql executes the script, as superuser; its text is on no command line."""
+    address = ("-h", "127.0.0.1", "-p", str(server.port), "-U", USER, "-d", database)
+    command = (str(server.programs / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", *address)
     env = {**ENV, "PGPASSWORD": server.password, "PGCONNECT_TIMEOUT": "3"}
     try:
-        return subprocess.run(command, env=env, capture_output=True, check=False, timeout=10).returncode == 0
+        return subprocess.run(command, env=env, input=script, text=True, capture_output=True, check=False, timeout=10).returncode == 0
     except subprocess.TimeoutExpired:
         return False
 

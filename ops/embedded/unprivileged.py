@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import subprocess
@@ -10,11 +11,14 @@ from pathlib import Path
 
 from ops.supervisor import StartError
 
+log = logging.getLogger(__name__)
+
 # Capabilities that the account may need, least first. Without any it cannot enter a checkout in a
 # private directory of root (`mktemp -d`, /root), and we do not change the permissions of
 # directories. CAP_DAC_READ_SEARCH lets it enter and read. A container often grants root
 # CAP_DAC_OVERRIDE but not that one.
 _CAPABILITIES = (None, "dac_read_search", "dac_override")
+OWN_ACCOUNT = "tickwire"  # runs PostgreSQL for root, if it exists
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +37,9 @@ class Account:
 
 
 def account_for(data_dir: Path) -> Account | None:
-    """Return the owner of the existing data directory, or `nobody`.
+    """Return the account `tickwire`, or `nobody` with a warning; None if we are not root.
 
-    None if we are not root and keep our user.
+    Data of another user keep their owner. Raises `StartError` if we may not use the data.
     """
     owner = data_dir.stat() if data_dir.exists() else None
     if os.geteuid() != 0:
@@ -44,10 +48,16 @@ def account_for(data_dir: Path) -> Account | None:
                 f"{data_dir} belongs to another user (uid {owner.st_uid}): run as that user or root, or set another HUB_DATA_DIR"
             )
         return None
-    if owner is not None and owner.st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid)
     nobody = pwd.getpwnam("nobody")
-    return Account(nobody.pw_uid, nobody.pw_gid)
+    if owner is not None and owner.st_uid not in (0, nobody.pw_uid):
+        return Account(owner.st_uid, owner.st_gid)
+    try:
+        ours = pwd.getpwnam(OWN_ACCOUNT)
+    except KeyError:
+        text = "the data of PostgreSQL belong to nobody, whom other daemons may share: create the account, see docs/deployment.md"
+        log.warning(text, extra={"path": str(data_dir), "account": OWN_ACCOUNT})
+        return Account(nobody.pw_uid, nobody.pw_gid)
+    return Account(ours.pw_uid, ours.pw_gid)
 
 
 def prefix(account: Account | None, program: Path, folder: Path, death_signal: str) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from tests.bench.feed import Feed
 from tests.bench.measure import Figures, Session
 from tests.bench.servers import PEERS, BenchError, Peer, Server, running
 from tests.bench.shapes import INSTRUMENTS, SHAPES, Shape
+from tests.support.servers import add_operator
 
 _MOST_CLIENTS = 5000
 
@@ -56,13 +57,14 @@ class Ground:
 
     database_url: str
     redis_url: str
+    operator_url: str  # of Redis, for a user with every right
     folder: Path
     instruments: tuple[str, ...]
     cores: Cores
 
     def empty_bus(self) -> None:
         """Empty the bus before a run: a hub reads the streams when it starts."""
-        with redis_client.Redis.from_url(self.redis_url, protocol=2) as client:
+        with redis_client.Redis.from_url(self.operator_url, protocol=2) as client:
             client.flushall()
 
     @contextmanager
@@ -81,7 +83,7 @@ class Ground:
 
     def _await_subscriber(self, peer: Peer) -> None:
         deadline = time.monotonic() + 20
-        with redis_client.Redis.from_url(self.redis_url, protocol=2) as client:
+        with redis_client.Redis.from_url(self.operator_url, protocol=2) as client:
             while dict(client.pubsub_numsub(topics.PRICES)).get(topics.PRICES.encode(), 0) < 1:
                 if time.monotonic() > deadline:
                     raise BenchError(f"{peer.label} does not subscribe to {topics.PRICES}")
@@ -96,9 +98,10 @@ def ground(pin: bool) -> Iterator[Ground]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tickwire-bench-")))
         supervisor = stack.enter_context(Supervisor())
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
+        operator_url = add_operator(redis, folder)
         supervisor.start(postgres, redis)
         migrate.apply(postgres.url)
-        yield Ground(postgres.url, redis.url, folder, _instruments(postgres.url), cores)
+        yield Ground(postgres.url, redis.url, operator_url, folder, _instruments(postgres.url), cores)
 
 
 def run_all(place: Ground, options: Options) -> Iterator[Run]:

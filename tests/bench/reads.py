@@ -67,7 +67,7 @@ def measure_candles(ground: Ground, contender: str, seconds: float) -> dict[str,
                 stack.callback(connection.close)
                 requests.append(partial(_query_rows, connection))
             return _load(requests, seconds)
-    with _web(ground, contender) as (port, _):
+    with web(ground, contender) as (port, _):
         path = f"/candles?symbol={SYMBOL}&interval=1h&start=2024-03-01T00:00:00Z&limit={ROWS}"
         connections = [http.client.HTTPConnection("127.0.0.1", port, timeout=30) for _ in range(_READERS)]
         return _load([partial(_get, connection, path) for connection in connections], seconds)
@@ -97,7 +97,7 @@ def measure_export(ground: Ground, contender: str, rows: int) -> dict[str, float
             assert popen.stdout is not None
             lines = _count_lines(popen.stdout.read)
         return {"rows_per_s": _all(lines, rows) / (time.monotonic() - started)}
-    with _web(ground, contender) as (port, pid):
+    with web(ground, contender) as (port, pid):
         process = psutil.Process(pid)
         _get(http.client.HTTPConnection("127.0.0.1", port, timeout=30), f"/ticks?symbol={SYMBOL}&format=csv&limit=10000")
         before, memory = process.memory_info().rss, _PeakMemory(process)
@@ -179,7 +179,7 @@ def _all(found: int, expected: int) -> int:
 
 
 @contextmanager
-def _web(ground: Ground, contender: str) -> Iterator[tuple[int, int]]:
+def web(ground: Ground, contender: str) -> Iterator[tuple[int, int]]:
     """Yield the port and the pid of the worker process, of Tickwire's REST or of the peer."""
     port = free_port()
     argv = {

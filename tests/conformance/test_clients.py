@@ -39,7 +39,7 @@ UNPRICED = "NZD_JPY"  # has no price in these tests
 @pytest.fixture(scope="module")
 def settings_of_all(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The servers of the test session; the bus is emptied first, the store is only read."""
-    redis = redis_client.Redis.from_url(servers.redis_url, protocol=2)
+    redis = redis_client.Redis.from_url(servers.operator_url, protocol=2)
     redis.flushall()
     redis.close()
     folder = str(tmp_path_factory.mktemp("var"))

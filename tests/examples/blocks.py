@@ -13,7 +13,7 @@ from tests.examples.example import DOCUMENTS
 from tests.support.processes import ROOT
 
 # the last two are output, diagrams and tables, which no test runs
-LANGUAGES = {"sh", "js", "python", "json", "html", "text", ""}
+LANGUAGES = {"sh", "js", "python", "json", "html", "sql", "text", ""}
 
 # beginning of a command -> the reason why no test runs it
 LEFT_OUT = {

@@ -25,6 +25,7 @@ from db.bus import Bus
 from tests.conftest import Servers, new_database, settings_for
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import Web
+from tests.support.servers import of_database
 
 SHARED_REDIS_DATABASE = 1  # `hub` uses 0
 
@@ -53,7 +54,7 @@ def client(request: pytest.FixtureRequest, hub: Web) -> Iterator[PythonClient | 
 @pytest.fixture(scope="module")
 def shared_settings(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings with a PostgreSQL database and a Redis database for the shared hub alone."""
-    redis_url = servers.redis_url.rsplit("/", 1)[0] + f"/{SHARED_REDIS_DATABASE}"
+    redis_url = of_database(servers.redis_url, SHARED_REDIS_DATABASE)
     with new_database(servers) as database_url:
         yield settings_for(database_url, redis_url, tmp_path_factory.mktemp("shared"))
 
@@ -77,7 +78,7 @@ def shared_redis(shared_settings: Settings, servers: Servers, clock: Callable[[]
 
     The next message begins a new epoch.
     """
-    client = redis_client.Redis.from_url(str(shared_settings.redis_url), protocol=2)
+    client = redis_client.Redis.from_url(of_database(servers.operator_url, SHARED_REDIS_DATABASE), protocol=2)
     client.flushdb()
     bus = Bus(str(shared_settings.redis_url), clock)
     bus.set_instruments(servers.kinds)

@@ -25,6 +25,7 @@ from ops import startup
 from tests.conftest import Servers, until
 from tests.support.clients import PythonClient
 from tests.support.processes import Web
+from tests.support.servers import operator_url
 
 PAIRS = ("EUR_USD", "GBP_USD")
 EVENTS = ("price_update", "candle_update", "volatility_alert", "data_ready")
@@ -52,7 +53,7 @@ class Market:
     def __init__(self, hub: Web, url: str, kinds: Mapping[str, str]) -> None:
         self.hub = hub
         self.url = url
-        self.raw: Any = redis_client.Redis.from_url(url, protocol=2)
+        self.raw: Any = redis_client.Redis.from_url(operator_url(url), protocol=2)
         self.kinds = kinds
         self.count = 0
         self.stored: dict[str, Stamp] = {}  # instrument -> position of its last price in the store

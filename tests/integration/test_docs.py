@@ -55,6 +55,7 @@ def places(system: System) -> dict[str, str]:
         "127.0.0.1:5000": system.rest.removeprefix("http://"),
         "127.0.0.1:5001": system.hub.removeprefix("http://"),
         "var/run.json": str(system.folder / "var" / "run.json"),
+        "var/redis": str(system.folder / "var" / "redis"),  # the folder of the socket, and the file of the password
         "--from 2026-11-20 --to 2026-11-21": f"--from {today - timedelta(days=1)} --to {today}",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import redis as redis_client
 from ops import embedded
 from ops.embedded.server import Server
 from ops.supervisor import StartError, Supervisor
+from tests.support.servers import add_operator, superuser_url
 
 
 @pytest.fixture
@@ -46,11 +48,21 @@ def kill(supervisor: Supervisor, name: str) -> None:
 
 
 def test_passwords_are_in_no_argv_and_no_repr(tmp_path: Path) -> None:
-    for server in (embedded.postgres(tmp_path), embedded.redis(tmp_path)):
-        password = (tmp_path / f"{server.name}.password").read_text()
-        assert password in server.url
-        assert password not in " ".join(server.argv)
-        assert password not in repr(server)
+    postgres, redis = embedded.postgres(tmp_path), embedded.redis(tmp_path)
+    passwords = {file.name: file.read_text() for file in tmp_path.glob("*.password")}
+    assert set(passwords) == {
+        "redis.password",
+        "postgres.password",
+        *(f"postgres.{role}.password" for role in ("owner", "writer", "reader")),
+    }
+    assert all(stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600 for name in passwords)
+    assert passwords["redis.password"] in redis.url
+    assert [
+        passwords[f"postgres.{role}.password"] in url
+        for role, url in zip(("owner", "writer", "reader"), postgres.urls.values(), strict=True)
+    ]
+    for server in (postgres, redis):
+        assert not any(password in " ".join(server.argv) + repr(server) for password in passwords.values())
 
 
 def test_postgres_keeps_its_data_after_a_kill_and_requires_its_password(tmp_path: Path, supervisor: Supervisor) -> None:
@@ -58,7 +70,7 @@ def test_postgres_keeps_its_data_after_a_kill_and_requires_its_password(tmp_path
     supervisor.start(first)
     query(first.url, "CREATE TABLE kept AS SELECT 42 AS answer")
     with pytest.raises(psycopg2.OperationalError, match="password"):
-        query(first.url.replace((tmp_path / "postgres.password").read_text(), "wrong"), "SELECT 1")
+        query(first.url.replace((tmp_path / "postgres.owner.password").read_text(), "wrong"), "SELECT 1")
     kill(supervisor, "postgres")
     again = embedded.postgres(tmp_path)
     supervisor.start(again)
@@ -78,7 +90,7 @@ def test_postgres_starts_despite_a_lock_file_with_the_pid_of_another_process(tmp
 def test_missing_database_is_created(tmp_path: Path, supervisor: Supervisor) -> None:
     server = embedded.postgres(tmp_path)
     supervisor.start(server)
-    connection = psycopg2.connect(server.url.removesuffix("tickwire") + "postgres")
+    connection = psycopg2.connect(superuser_url(tmp_path, server.url).removesuffix("tickwire") + "postgres")
     connection.autocommit = True
     connection.cursor().execute("DROP DATABASE tickwire WITH (FORCE)")
     connection.close()
@@ -107,13 +119,13 @@ def test_foreign_or_too_new_data_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
-def test_postgres_started_by_root_runs_as_nobody_in_a_private_directory(tmp_path: Path, supervisor: Supervisor) -> None:
+def test_postgres_started_by_root_runs_as_another_user_in_a_private_directory(tmp_path: Path, supervisor: Supervisor) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     server = embedded.postgres(closed)
     supervisor.start(server)
     process = psutil.Process(supervisor.pids["postgres"])
-    assert process.username() == "nobody"
+    assert process.username() in ("tickwire", "nobody")
     assert stat.S_IMODE(closed.stat().st_mode) == 0o700
     rights = next(line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith("CapEff"))
     assert int(rights.split()[1], 16).bit_count() == 1  # the one that lets it enter the private directory
@@ -122,14 +134,16 @@ def test_postgres_started_by_root_runs_as_nobody_in_a_private_directory(tmp_path
 def test_redis_keeps_its_data_after_a_kill_and_requires_its_password(tmp_path: Path, supervisor: Supervisor) -> None:
     first = embedded.redis(tmp_path)
     supervisor.start(first)
-    client(first).set("kept", "42")
+    client(first).set("tickwire:kept", "42")
     with pytest.raises(redis_client.AuthenticationError):
-        redis_client.Redis.from_url(first.url.replace("default:" + (tmp_path / "redis.password").read_text() + "@", "")).ping()
+        redis_client.Redis.from_url(re.sub("//.*@", "//", first.url)).ping()
     kill(supervisor, "redis")
     again = embedded.redis(tmp_path)
+    operator = redis_client.Redis.from_url(add_operator(again, tmp_path), decode_responses=True)
     supervisor.start(again)
-    assert client(again).get("kept") == "42"
-    assert client(again).config_get("append*") == {"appendonly": "yes", "appendfsync": "always", "appendfilename": "appendonly.aof"}
+    assert client(again).get("tickwire:kept") == "42"
+    assert operator.config_get("append*") == {"appendonly": "yes", "appendfsync": "always", "appendfilename": "appendonly.aof"}
+    assert again.url == first.url
 
 
 def test_redis_is_not_ready_before_its_start(tmp_path: Path) -> None:

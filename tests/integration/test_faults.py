@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 import psycopg2
 import pytest
+import redis as redis_client
 from apscheduler.triggers.cron import CronTrigger
 
 from config.settings import Settings
@@ -32,6 +33,7 @@ from ops.embedded.server import Server
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import ROOT, Running, Web, jobs
+from tests.support.servers import add_operator, operator_url
 from tests.support.up import copy_data, make_data
 
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
@@ -55,8 +57,17 @@ class Breakable(Running):
 
 @pytest.fixture
 def redis(tmp_path: Path) -> Iterator[Breakable]:
-    with Breakable(embedded.redis(tmp_path), tmp_path) as server:
-        yield server
+    server = embedded.redis(tmp_path)
+    add_operator(server, tmp_path)
+    with Breakable(server, tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+def operator(redis: Breakable) -> Iterator[redis_client.Redis]:
+    """A client of that Redis with every right."""
+    with redis_client.Redis.from_url(operator_url(redis.url)) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -186,12 +197,14 @@ def _or_none(call: Callable[[], object]) -> object:
         return None
 
 
-def test_dropped_subscription_of_the_hub_loses_no_message(config: Settings, redis: Breakable, ticker: Ticker, tmp_path: Path) -> None:
+def test_dropped_subscription_of_the_hub_loses_no_message(
+    config: Settings, operator: redis_client.Redis, ticker: Ticker, tmp_path: Path
+) -> None:
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
         client.call("subscribe", {"pairs": "EUR_USD"})
         for _ in range(5):
             ticker.await_more(20)
-            ticker.bus._redis.client_kill_filter(_type="pubsub")
+            operator.client_kill_filter(_type="pubsub")
         ticker.await_more(20)
         ticker.end()
         client.wait("price_update", where=lambda body: body["seq"] == ticker.accepted[-1])
@@ -409,7 +422,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 def test_refusal_of_the_database_hides_the_password(config: Settings) -> None:
-    wrong = str(config.database_url).replace("tickwire:", "tickwire:Wrong-", 1)
+    wrong = str(config.database_url).replace("tickwire_owner:", "tickwire_owner:Wrong-", 1)
     with pytest.raises(psycopg2.OperationalError) as caught:
         psycopg2.connect(wrong)
     assert "Wrong-" not in str(caught.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -95,6 +96,20 @@ def test_every_id_is_stored_or_in_a_gap_in_any_order_and_with_any_times(
         stored = cursor.fetchall()
         cursor.execute("SELECT series, first_id, highest_id FROM trade_series ORDER BY 1")
         assert cursor.fetchall() == stored[: cursor.rowcount]  # one trade alone may stand in the next series
+
+
+@pytest.mark.parametrize("origin", ["live", "history", "file"])
+def test_trade_that_would_begin_a_series_is_not_counted_in_the_old_one(store: Store, origin: Origin) -> None:
+    """It came a second time by another way: the old series had its id, but not the trade."""
+    put(store, [trade(2, seconds=0)])
+    ways: tuple[Origin, Origin] = ("live", origin)
+    for way in ways:
+        put(store, [trade(1, seconds=61)], way)
+        search(store)
+        assert unaccounted(store) == set()
+    with store.transaction() as cursor:
+        cursor.execute("SELECT series, trade_id FROM raw_trades ORDER BY 1")
+        assert cursor.fetchall() == [(1, 2), (2, 1)]
 
 
 def test_hole_behind_a_stored_wild_time_is_found(store: Store) -> None:

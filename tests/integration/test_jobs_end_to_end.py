@@ -25,6 +25,7 @@ from tests.conftest import Servers, until
 from tests.support.oracles import fx_volatility
 from tests.support.processes import ROOT
 from tests.support.recordings import recorded
+from tests.support.servers import of_database
 from tests.support.store import HOUR, select
 from tests.support.store import put_candles as put
 
@@ -76,7 +77,7 @@ def deployments(
     for number, url in enumerate((database_url, second)):
         # This test does not kill PostgreSQL, so commits need not wait for the disk.
         on_server(database_url, f"ALTER DATABASE {url.rsplit('/', 1)[1]} SET synchronous_commit = off")
-        redis_url = f"{servers.redis_url.rsplit('/', 1)[0]}/{number}"
+        redis_url = of_database(servers.redis_url, number)
         found.append(Deployment(url, redis_url, Store(url), Bus(redis_url, clock)))
         put(found[-1].store, recorded(PAIRS, START - timedelta(days=31), END))
     yield found

@@ -20,7 +20,7 @@ from db.gaps import advance_watermark
 from db.instruments import all_instruments
 from db.listing.query import RowFilter, read_page
 from db.listing.tables import PRICES
-from db.partitions import TABLES, make_months
+from db.partitions import TABLES
 from db.postgres import Store, StoreError
 from db.prices import PriceRow, insert_prices
 from db.rollup import is_mine, roll_up
@@ -183,11 +183,15 @@ def former_database(empty_database: str, tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(migrate, "_MIGRATIONS", former)
         migrate.apply(empty_database)
-    store = Store(empty_database)
-    with store.transaction() as cursor:
-        for table in TABLES:
-            make_months(cursor, table, ["1970-06", "2010-01", "2025-11", "2099-01"])
-    store.close()
+    for table in TABLES:
+        for first, end in (
+            ("1970-06-01", "1970-07-01"),
+            ("2010-01-01", "2010-02-01"),
+            ("2025-11-01", "2025-12-01"),
+            ("2099-01-01", "2099-02-01"),
+        ):
+            name = f"{table}_{first[:7].replace('-', '_')}"
+            run(empty_database, f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES FROM ('{first}T00:00:00Z') TO ('{end}T00:00:00Z')")
     trades = ", ".join(f"('{symbol}', {number}, '{time}', 1.5, {quantity}, 'buy')" for symbol, number, time, quantity in TRADE_VALUES)
     prices = ", ".join(
         f"('EUR_USD', '{time}', now(), 1.10, 1.2, {mid}, '{source}', '{epoch}', {seq})"

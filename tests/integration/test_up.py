@@ -8,7 +8,9 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 import redis as redis_client
 
@@ -31,7 +33,9 @@ def up(environment: Environment, tmp_path: Path) -> Iterator[Callable[[], Up]]:
 @pytest.fixture(scope="module")
 def shared_environment(tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The environment of the running system that the tests share."""
-    return Environment(tmp_path_factory.mktemp("shared") / "var")
+    environment = Environment(tmp_path_factory.mktemp("shared") / "var")
+    environment.update(OANDA_API_TOKEN="token-of-jobs", OANDA_ACCOUNT_ID="account-of-jobs", JWT_SECRET="secret-of-the-web")
+    return environment
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +55,12 @@ def test_status_reports_health_without_passwords(environment: Environment, syste
     assert (done.returncode, report["running"], report["healthy"]) == (0, True, True)
     assert set(report["processes"]) == PROCESSES
     assert ":***@" in report["database_url"]
+    assert report["redis_url"].startswith("unix://tickwire:***@/")
     shown = manage(shared_environment, "status")
     assert shown.returncode == 0
-    assert (system.hub_dir / "postgres.password").read_text() not in shown.stdout + done.stdout
+    passwords = [file.read_text() for file in system.hub_dir.glob("*.password")]
+    assert len(passwords) == 5
+    assert not any(password in shown.stdout + done.stdout for password in passwords)
 
 
 def test_second_up_on_the_same_directory_is_refused(system: Up, shared_environment: Environment) -> None:
@@ -82,6 +89,36 @@ def test_replayed_recording_arrives_on_the_bus_of_the_running_system(
     assert (manage(shared_environment, "replay", str(recording)).returncode, "Traceback" in done.stderr) == (1, False)
 
 
+def test_process_receives_only_its_settings_and_its_role(system: Up) -> None:
+    pids = system.run["pids"]
+    found = {name: variables(pids[name]) for name in ("jobs", "hub", "rest", "postgres", "redis")}
+    assert {name for name, each in found.items() if "OANDA_API_TOKEN" in each} == {"jobs"}
+    assert {name for name, each in found.items() if "OANDA_ACCOUNT_ID" in each} == {"jobs"}
+    assert {name for name, each in found.items() if "JWT_SECRET" in each} == {"hub", "rest"}
+    roles = {name: urlsplit(each["DATABASE_URL"]).username for name, each in found.items() if "DATABASE_URL" in each}
+    assert roles == {"jobs": "tickwire_writer", "hub": "tickwire_reader", "rest": "tickwire_reader"}
+    assert urlsplit(system.run["database_url"]).username == "tickwire_owner"
+    superuser = (system.hub_dir / "postgres.password").read_text()
+    assert not any(superuser in value for each in found.values() for value in each.values())
+
+
+def variables(pid: int) -> dict[str, str]:
+    """Return the environment with which the process was started."""
+    words = Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def test_redis_of_the_running_system_is_reached_through_its_socket_alone(system: Up) -> None:
+    url = urlsplit(system.run["redis_url"])
+    assert (url.scheme, url.username, url.path, url.query) == (
+        "unix",
+        "tickwire",
+        str(system.hub_dir.resolve() / "redis/redis.sock"),
+        "db=0",
+    )
+    assert psutil.Process(system.run["pids"]["redis"]).net_connections("inet") == []
+
+
 # start and stop
 
 
@@ -100,7 +137,7 @@ def test_up_prints_its_addresses_and_sigterm_stops_every_process(up: Callable[[]
     assert execute(run["database_url"], "SELECT 1") == [(1,)]
     processes = family(system)
     assert {process.pid for process in processes} >= set(run["pids"].values())
-    passwords = [(system.hub_dir / f"{name}.password").read_text() for name in ("postgres", "redis")]
+    passwords = [file.read_text() for file in system.hub_dir.glob("*.password")]
     seen = system.errors.read_text() + "".join(map(command_line, processes))
     assert not any(password in seen for password in passwords)
     assert system.end(signal.SIGTERM) == 0
@@ -112,12 +149,12 @@ def test_up_prints_its_addresses_and_sigterm_stops_every_process(up: Callable[[]
 def test_sigint_stops_up_and_the_next_start_has_its_data(up: Callable[[], Up]) -> None:
     first = up().ready()
     execute(first.run["database_url"], "CREATE TABLE kept AS SELECT 42 AS answer")
-    redis_client.Redis.from_url(first.run["redis_url"]).set("kept", "42")
+    redis_client.Redis.from_url(first.run["redis_url"]).set("tickwire:kept", "42")
     first.process.send_signal(signal.SIGINT)
     assert first.end(signal.SIGINT) == 0  # a second signal while stopping changes nothing
     second = up().ready()
     assert execute(second.run["database_url"], "SELECT answer FROM kept") == [(42,)]
-    assert redis_client.Redis.from_url(second.run["redis_url"]).get("kept") == b"42"
+    assert redis_client.Redis.from_url(second.run["redis_url"]).get("tickwire:kept") == b"42"
 
 
 def test_migrate_starts_the_embedded_database_temporarily(environment: Environment) -> None:

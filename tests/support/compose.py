@@ -14,7 +14,9 @@ Service = dict[str, Any]
 
 
 def interpolated(text: str, environ: dict[str, str]) -> str:
-    """Replace `$$`, `${NAME}`, `${NAME:-default}` and `${NAME:?message}` as Compose does.
+    """Replace `$$`, `${NAME}`, `${NAME:-default}`, `${NAME-default}` and `${NAME:?message}`.
+
+    Compose does the same.
 
     Raises `KeyError` if a required variable is missing.
     """
@@ -23,13 +25,13 @@ def interpolated(text: str, environ: dict[str, str]) -> str:
         if match[0] == "$$":
             return "$"
         name, operator, operand = match["name"], match["operator"], match["operand"]
-        if environ.get(name) or operator is None:
+        if environ.get(name) or operator is None or (operator == "-" and name in environ):
             return environ[name]
         if operator == ":?":
             raise KeyError(operand)
         return str(operand)
 
-    return re.sub(r"\$\$|\$\{(?P<name>\w+)(?:(?P<operator>:-|:\?)(?P<operand>[^}]*))?\}", value, text)
+    return re.sub(r"\$\$|\$\{(?P<name>\w+)(?:(?P<operator>:-|:\?|-)(?P<operand>[^}]*))?\}", value, text)
 
 
 def compose(**environ: str) -> dict[str, Any]:

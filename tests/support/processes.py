@@ -16,7 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from config.settings import Settings
+from db.rights import OWNER, READER, WRITER
 from tests.conftest import until
+from tests.support.servers import as_role
 
 ROOT = Path(__file__).parents[2]
 
@@ -76,7 +78,7 @@ class Web(Running):
         self._path = "/hub/health" if name == "hub" else "/health/live"
         port = {"hub": "WEBSOCKET_PORT", "rest": "API_PORT"}[name]
         argv = [sys.executable, "-m", "gunicorn", "-c", f"config/gunicorn/{name}.py", f"wsgi:{name}()"]
-        super().__init__(argv, {**environ_of(settings), port: str(self.port), **extra}, log)
+        super().__init__(argv, {**environ_of(settings, READER), port: str(self.port), **extra}, log)
 
     def start(self) -> None:
         super().start()
@@ -106,17 +108,17 @@ class Web(Running):
 
 def jobs(settings: Settings, log: Path, **extra: str) -> Running:
     """Return the jobs process, not started."""
-    return Running([sys.executable, "-m", "jobs.scheduler"], {**environ_of(settings), **extra}, log)
+    return Running([sys.executable, "-m", "jobs.scheduler"], {**environ_of(settings, WRITER), **extra}, log)
 
 
-def environ_of(settings: Settings) -> dict[str, str]:
-    """Return the servers and directories of these settings as variables.
+def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
+    """Return the servers and directories of these settings as variables, for a role of the store.
 
     There is no source, and retention is off: recordings of any age stay.
     """
     return {
         **{f"RETENTION_{table}": "0" for table in ("PRICES", "TRADES", "CANDLES")},
-        "DATABASE_URL": str(settings.database_url),
+        "DATABASE_URL": as_role(str(settings.database_url), role),
         "REDIS_URL": str(settings.redis_url),
         "HUB_DATA_DIR": str(settings.hub_data_dir),
         "SOURCES": "",

@@ -20,6 +20,7 @@ import psycopg2
 from ops.embedded.server import free_port
 from tests.conftest import until
 from tests.support.processes import ROOT
+from tests.support.servers import equal_passwords
 
 START_SECONDS = 90.0
 PROCESSES = {"jobs", "hub", "rest", "postgres", "redis"}
@@ -87,6 +88,7 @@ def starter(environment: Environment, folder: Path) -> Iterator[Callable[[], Up]
 
 def make_data(hub_dir: Path) -> Path:
     """Create a data directory with a migrated database, to be copied with `copy_data`."""
+    equal_passwords(hub_dir)
     done = manage(Environment(hub_dir), "migrate")
     assert done.returncode == 0, done.stderr
     return hub_dir

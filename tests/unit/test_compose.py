@@ -29,9 +29,13 @@ def services() -> dict[str, Service]:
     return dict(compose()["services"])
 
 
-def settings_of(service: Service, **dotenv: str) -> Settings:
-    """Return the settings inside a container: `environment` overrides `env_file`."""
-    return settings_module.load({**dotenv, **service["environment"]}, dotenv=None)
+# Settings that no container needs: of `up`, and of the embedded servers.
+NOT_IN_CONTAINERS = {"HUB_WORKERS", "HUB_DATA_DIR"}
+
+
+def settings_of(name: str, service: Service) -> Settings:
+    """Return the settings inside the container of a service."""
+    return settings_module.load(service["environment"], dotenv=None, service=name)
 
 
 def variables() -> set[str]:
@@ -49,9 +53,19 @@ def test_long_running_services_restart_and_have_a_health_check(services: dict[st
 
 def test_images_of_the_servers_are_pinned(services: dict[str, Service]) -> None:
     for name in ("postgres", "redis"):
-        assert re.fullmatch(r"[\w/]+:\d+\.\d+\.\d+-\w+", services[name]["image"])
+        assert re.fullmatch(r"[\w/]+:\d+\.\d+\.\d+-\w+@sha256:[0-9a-f]{64}", services[name]["image"])
     assert {services[name]["image"] for name in OURS} == {"tickwire"}
     assert {services[name]["build"] for name in OURS} == {"."}
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_our_service_has_the_least_rights(services: dict[str, Service], name: str) -> None:
+    service = services[name]
+    assert (service["read_only"], service["tmpfs"], service["cap_drop"]) == (True, ["/tmp"], ["ALL"])
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert 0 < service["pids_limit"] <= 1000
+    assert not {"privileged", "cap_add", "volumes", "env_file"} & set(service)
 
 
 def test_service_waits_for_its_dependencies(services: dict[str, Service]) -> None:
@@ -118,35 +132,57 @@ def test_published_port_is_the_port_of_gunicorn(name: str, prefix: str, monkeypa
     assert moved["environment"] == {**service["environment"], **hosts}
 
 
-def test_variables_are_settings_and_equal_in_all_services(services: dict[str, Service]) -> None:
-    for name in OURS:
-        assert set(services[name]["environment"]) <= variables()
-        assert services[name]["environment"] == services["jobs"]["environment"]
-        assert services[name]["env_file"] == [{"path": ".env", "required": False}]
+def test_every_setting_reaches_its_services(services: dict[str, Service]) -> None:
+    given = {name: set(services[name]["environment"]) for name in OURS}
+    assert set.union(*given.values()) == variables() - NOT_IN_CONTAINERS
+    for variable in variables():
+        receivers = {name for name in OURS if variable in given[name]}
+        if variable.startswith("OANDA_"):
+            assert receivers == {"jobs"}, variable
+        elif variable.startswith("JWT_"):
+            assert receivers == {"hub", "rest"}, variable
+    assert given["hub"] == given["rest"]
+
+
+def test_value_of_env_reaches_each_service_that_names_it() -> None:
+    dotenv = {
+        "SOURCES": "oanda,binance", "OANDA_API_TOKEN": "token", "OANDA_ACCOUNT_ID": "account", "LOG_LEVEL": "ERROR",
+        "RATE_EVENTS": "7/s", "RETENTION_TRADES": "3", "VOLATILITY_THRESHOLDS": "EUR_USD=0.01/0.02", "DB_TIMEOUT": "77",
+    }  # fmt: skip
+    loaded = compose(**dotenv)["services"]
+    found = {name: settings_of(name, loaded[name]) for name in OURS}
+    assert {each.log_level for each in found.values()} == {"ERROR"}
+    assert {each.db_timeout_ms for each in found.values()} == {77}
+    assert [str(found[name].rate_events) for name in ("hub", "rest")] == ["7/s", "7/s"]
+    assert (found["jobs"].oanda_api_token, found["jobs"].retention_trades) == ("token", 3)
+    assert found["jobs"].volatility_thresholds == {"EUR_USD": (0.01, 0.02)}
+    assert "token" not in str([loaded[name] for name in ("migrate", "hub", "rest")])
+    for name, defaults in ((name, compose()["services"][name]) for name in OURS):
+        plain = settings_module.load({}, dotenv=None)
+        assert settings_of(name, defaults).sources == plain.sources
+        assert settings_of(name, compose(SOURCES="")["services"][name]).sources == ()
 
 
 def test_addresses_of_the_servers_override_env() -> None:
-    dotenv = {
-        "DATABASE_URL": "postgresql://elsewhere/x",
-        "REDIS_URL": "redis://elsewhere",
-        "DB_HOST": "elsewhere",
-        "LOG_FILE": "x",
-        "API_PORT": "1",
-    }
-    loaded = compose(DB_NAME="prices", DB_USER="hub")["services"]
-    found = settings_of(loaded["jobs"], **dotenv)
-    assert found.database_url == "postgresql://hub:database-word@postgres:5432/prices"
-    assert found.redis_url == "redis://:redis-word@redis:6379/0"
-    assert (found.log_file, found.api_port, found.websocket_port) == (None, 5000, 5001)
+    elsewhere = {
+        "DATABASE_URL": "postgresql://elsewhere/x", "REDIS_URL": "redis://elsewhere", "DB_HOST": "elsewhere", "LOG_FILE": "x",
+        "API_PORT": "1", "REDIS_DB": "7",
+    }  # fmt: skip
+    loaded = compose(DB_NAME="prices", DB_USER="hub", **elsewhere)["services"]
+    for name in OURS:
+        found = settings_of(name, loaded[name])
+        assert found.database_url == "postgresql://hub:database-word@postgres:5432/prices"
+        assert found.redis_url == "redis://:redis-word@redis:6379/0"
+        assert (found.log_file, found.api_port, found.websocket_port) == (None, 5000, 5001)
     server = loaded["postgres"]["environment"]
     assert (server["POSTGRES_DB"], server["POSTGRES_USER"], server["POSTGRES_PASSWORD"]) == ("prices", "hub", "database-word")
     assert loaded["redis"]["environment"]["REDISCLI_AUTH"] == "redis-word"
 
 
 def test_published_addresses_and_public_names_are_allowed_hosts() -> None:
-    assert settings_of(compose()["services"]["rest"]).allowed_hosts == ("127.0.0.1", "127.0.0.1", "rest", "hub")
+    assert settings_of("rest", compose()["services"]["rest"]).allowed_hosts == ("127.0.0.1", "127.0.0.1", "rest", "hub")
     given = {"API_HOST": "192.0.2.1", "WEBSOCKET_HOST": "192.0.2.2", "ALLOWED_HOSTS": "hub.example,api.example"}
-    found = settings_of(compose(**given)["services"]["rest"]).allowed_hosts
+    found = settings_of("rest", compose(**given)["services"]["rest"]).allowed_hosts
     assert found == ("hub.example", "api.example", "192.0.2.1", "192.0.2.2", "rest", "hub")
 
 
@@ -157,6 +193,7 @@ def test_missing_password_is_an_error(name: str) -> None:
     for match in re.finditer(r"\$\{(\w+)([^}]*)\}", (ROOT / "docker-compose.yml").read_text()):
         assert match[1] in variables()
         assert ("PASSWORD" in match[1]) == match[2].startswith(":?")
+        assert match[2].startswith((":-", ":?")) or match[1] == "SOURCES"
 
 
 def test_volumes_and_configs_are_declared(services: dict[str, Service]) -> None:

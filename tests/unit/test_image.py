@@ -30,6 +30,7 @@ def test_image_has_the_files_of_the_commands() -> None:
         assert not ignored(source), source
     steps = instructions()
     install = next(index for index, (name, rest) in enumerate(steps) if name == "RUN" and "pip install" in rest)
+    assert "--require-hashes" in steps[install][1]
     assert "-r requirements.txt" in steps[install][1]
     before = [rest for name, rest in steps[:install] if name == "COPY"]
     assert before == ["requirements.txt ./"]  # a separate layer

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
 from config.fields import Rate
-from config.settings import Settings, SettingsError, SourceSpec, load, mask_url, other_secrets, parse_source, parse_speed
+from config.settings import (
+    Settings,
+    SettingsError,
+    SourceSpec,
+    load,
+    mask_url,
+    other_secrets,
+    parse_source,
+    parse_speed,
+    variables_of,
+)  # fmt: skip
 from config.venues import VENUES, Venue
 
 SECRETS = {
@@ -113,6 +123,7 @@ def test_secret_is_in_no_text_of_the_settings() -> None:
     for shown in (repr(chosen), str(chosen), mask_url(str(chosen.database_url)), mask_url(str(chosen.redis_url))):
         assert "s3cret" not in shown
     assert mask_url(str(chosen.redis_url)) == "redis://:***@redis.example:6379/0"
+    assert mask_url("unix://tickwire:s3cret@/var/redis.sock?db=0") == "unix://tickwire:***@/var/redis.sock?db=0"
     assert mask_url("postgresql://hub@db/x?password=s3cret&a=1") == "postgresql://hub@db/x?password=***&a=1"
 
 
@@ -227,6 +238,31 @@ def test_oanda_without_its_account_is_refused() -> None:
     chosen = load({"SOURCES": "oanda,binance", "OANDA_API_TOKEN": secret, "OANDA_ACCOUNT_ID": "101-004-1-001"}, dotenv=None)
     assert [spec.kind for spec in chosen.sources] == ["oanda", "binance"]
     assert secret not in repr(chosen)
+
+
+@pytest.mark.parametrize("service", ["hub", "rest", "migrate", "status", "replay"])
+def test_credentials_of_a_source_are_needed_by_its_service_alone(service: str) -> None:
+    chosen = load({"SOURCES": "oanda", "OANDA_API_TOKEN": "s3cret", "OANDA_ACCOUNT_ID": "s3cret"}, dotenv=None, service=service)
+    assert (chosen.oanda_api_token, chosen.oanda_account_id, chosen.secrets) == (None, None, ())
+    for runs in ("jobs", "up", "job"):
+        with pytest.raises(SettingsError, match="OANDA_API_TOKEN"):
+            load({"SOURCES": "oanda"}, dotenv=None, service=runs)
+
+
+def test_service_ignores_the_variables_of_others_in_dotenv_too(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("OANDA_API_TOKEN=s3cret\nOANDA_REST_URL=not-a-url\nAPI_PORT=6000\n")
+    assert load({}, dotenv=file, service="hub").api_port == 6000
+    with pytest.raises(SettingsError, match="OANDA_REST_URL"):
+        load({}, dotenv=file, service="jobs")
+
+
+def test_variables_of_a_service_are_all_but_those_of_others() -> None:
+    environ = {"OANDA_API_TOKEN": "a", "oanda_account_id": "b", "JWT_SECRET": "c", "PATH": "d"}
+    assert variables_of("jobs", environ).keys() == environ.keys() - {"JWT_SECRET"}
+    assert variables_of("hub", environ).keys() == variables_of("rest", environ).keys() == {"JWT_SECRET", "PATH"}
+    assert variables_of("up", environ) == variables_of(None, environ) == environ
+    assert variables_of("migrate", environ).keys() == {"PATH"}
 
 
 def test_speed_is_a_number_or_max() -> None:

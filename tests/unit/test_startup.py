@@ -55,7 +55,7 @@ def test_application_uses_the_settings_and_logs_of_gunicorn_s_configuration() ->
         "import config.settings as settings, config.logs as logs\n"
         "calls = []\n"
         "load, configure = settings.load, logs.configure\n"
-        "settings.load = lambda: calls.append('load') or load()\n"
+        "settings.load = lambda **k: calls.append('load') or load(**k)\n"
         "logs.configure = lambda *a, **k: calls.append('configure') or configure(*a, **k)\n"
         "import config.gunicorn.rest, wsgi\n"
         "app = wsgi.rest()\n"

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import hiredis
 
@@ -59,11 +59,11 @@ def fan_out(redis: socket.socket, reader: hiredis.Reader) -> None:
 def main(port: int) -> None:
     """Listen and fan out."""
     url = urlsplit(os.environ["REDIS_URL"])
-    redis = socket.create_connection((url.hostname or "127.0.0.1", url.port or 6379))
+    redis = socket.socket(socket.AF_UNIX if url.scheme == "unix" else socket.AF_INET)
+    redis.connect(unquote(url.path) if url.scheme == "unix" else (url.hostname, url.port))
     reader = hiredis.Reader()
-    if url.password:
-        redis.sendall(f"AUTH {url.password}\r\n".encode())
-        assert redis.recv(64) == b"+OK\r\n"
+    redis.sendall(f"AUTH {url.username} {url.password}\r\n".encode())
+    assert redis.recv(64) == b"+OK\r\n"
     redis.sendall(b"SUBSCRIBE price_updates\r\n")
     listener = socket.create_server(("127.0.0.1", port), backlog=1024)
     threading.Thread(target=accept, args=[listener], daemon=True).start()

@@ -13,7 +13,10 @@ io.on("connection", (socket) => {
   });
 });
 
-const redis = createClient({ url: process.env.REDIS_URL });
+const url = new URL(process.env.REDIS_URL);
+const { username, password } = url;
+const socket = { path: decodeURIComponent(url.pathname) };
+const redis = createClient(url.protocol === "unix:" ? { username, password, socket } : { url: url.href });
 await redis.connect();
 await redis.subscribe("price_updates", (text) => {
   const body = JSON.parse(text);

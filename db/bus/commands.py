@@ -1,0 +1,23 @@
+"""The commands of Redis that the bus sends: the rights of its user in the embedded Redis.
+
+Redis checks the commands inside a script too. The embedded Redis 6.2 refuses a user with a command
+that it does not have.
+"""
+
+from __future__ import annotations
+
+# `COMMAND|SUBCOMMAND` allows one subcommand.
+COMMANDS = (
+    # the connection
+    "AUTH", "HELLO", "PING", "SELECT", "INFO", "TIME",
+    # keys and hashes
+    "EXISTS", "GET", "SET", "DEL", "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL",
+    # sorted sets
+    "ZADD", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE",
+    # streams
+    "XADD", "XDEL", "XACK", "XLEN", "XRANGE", "XREVRANGE", "XREADGROUP", "XPENDING", "XGROUP|CREATE", "XINFO|GROUPS",
+    # scripts and transactions
+    "EVALSHA", "SCRIPT|LOAD", "MULTI", "EXEC",
+    # pub/sub
+    "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE",
+)  # fmt: skip

@@ -1,0 +1,63 @@
+"""The rights of our user of Redis equal the commands that the code and the scripts send."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from db import bus
+from db.bus.commands import COMMANDS
+
+FOLDER = Path(bus.__file__).parent
+# method of redis-py -> command, if it is not the name in upper case
+METHODS = {
+    "delete": "DEL",
+    "pipeline": "",  # without MULTI
+    "register_script": "",  # computes a digest
+    "script_load": "SCRIPT|LOAD",
+    "xgroup_create": "XGROUP|CREATE",
+    "xgroup_destroy": "XGROUP|DESTROY",
+    "connection_pool": "",
+    "close": "",
+    "execute": "",
+}
+# Sent by redis-py itself, or by subscribers and transactions of other parts.
+OF_CLIENT = {"AUTH", "HELLO", "PING", "SELECT", "MULTI", "EXEC", "UNSUBSCRIBE"}
+# Sent by tests and by operators, who use the same user, or by parts that follow.
+OF_OTHERS = {
+    "HGET", "XRANGE", "INFO", "HDEL", "ZADD", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE", "EXISTS", "TIME", "XLEN", "XPENDING",
+    "XINFO|GROUPS",
+}  # fmt: skip
+WITH_SUBCOMMAND = {"XGROUP", "XINFO", "SCRIPT"}
+
+
+def of_python() -> Iterator[str]:
+    """Yield each command that a module sends through a client or a pipeline."""
+    for file in sorted(FOLDER.glob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+                continue
+            name, owner = node.func.attr, ast.unparse(node.func.value)
+            if owner == "self._redis" or owner == "pipe":
+                yield METHODS.get(name, name.upper())
+            if name in ("send_command", "execute_command") and node.args and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value)
+
+
+def of_scripts() -> Iterator[str]:
+    for file in sorted(FOLDER.glob("*.lua")):
+        text = re.sub(r"--.*", "", file.read_text())
+        calls = re.findall(r"redis\.p?call\(", text)
+        words = re.findall(r"redis\.p?call\('([A-Za-z]+)'(?:, *'([A-Za-z]+)')?", text)
+        assert len(calls) == len(words), f"{file.name}: a command is not a literal"
+        yield from (f"{name}|{second}" if name in WITH_SUBCOMMAND else name for name, second in words)
+
+
+def test_rights_contain_exactly_the_commands_that_are_sent() -> None:
+    sent = {*of_python(), *of_scripts()} - {""}
+    assert {"XADD", "HMGET", "XGROUP|CREATE", "SUBSCRIBE", "EVALSHA"} <= sent  # the search finds commands
+    assert sent - set(COMMANDS) == set()
+    assert set(COMMANDS) - sent - OF_CLIENT - OF_OTHERS == set()
+    assert len(set(COMMANDS)) == len(COMMANDS)
