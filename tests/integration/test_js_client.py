@@ -334,7 +334,7 @@ class Flow:
     The hub can replay that many.
     """
 
-    AWAY = 300
+    AWAY = 700
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
