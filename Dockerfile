@@ -15,6 +15,7 @@ COPY LICENSE manage.py wsgi.py ./
 COPY config/ config/
 COPY ops/ ops/
 COPY db/ db/
+COPY health/ health/
 COPY jobs/ jobs/
 COPY api/ api/
 COPY cli/ cli/

@@ -20,6 +20,8 @@ def hub() -> Any:
 def rest() -> Any:
     """Return the REST application."""
     started = startup.start("rest")
-    from api.app import create_app
+    from api.app import create_app, start_watch
 
-    return create_app(started.settings, started.bus, started.store, utc_now, VERSION)
+    app = create_app(started.settings, started.bus, started.store, utc_now, VERSION)
+    start_watch(app)
+    return app

@@ -13,14 +13,15 @@ from api.access.hosts import Hosts, Origins
 from api.access.model import Authenticator, OpenAuthenticator
 from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
-from api.rest import cors, errors, slots
+from api.rest import cors, errors, monitor, slots
 from api.rest.context import AppContext, attach
-from api.rest.probe import HealthProbe
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, sessions, symbols, trades, volatility
 from api.rest.routing import guard, make_api
 from config.settings import Settings, url_of
 from db.bus import Bus
 from db.postgres import Store
+from health.probe import HealthProbe
+from health.timing import DEFAULT, Timing
 
 _DATA = [
     symbols.routes,
@@ -43,12 +44,13 @@ def create_app(
     clock: Callable[[], datetime],
     version: str,
     authenticator: Authenticator = _OPEN,
+    timing: Timing = DEFAULT,
 ) -> Flask:
     """Return the WSGI app of REST.
 
     It opens no connection: `bus` and `store` may be unavailable when it starts.
     `clock` returns aware UTC. `authenticator` decides about every request to a route that is not
-    open.
+    open. Without `start_watch`, each request of `/health` runs the checks of health itself.
     """
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
     app = Flask(__name__, static_folder=None)
@@ -61,8 +63,9 @@ def create_app(
         clock=clock,
         version=version,
         started=clock(),
-        database=HealthProbe("database", lambda: health.check_database(store)),
-        redis=HealthProbe("redis", lambda: health.check_redis(bus)),
+        database=HealthProbe("database", lambda: monitor.read_database(store)),
+        redis=HealthProbe("redis", lambda: monitor.read_redis(bus)),
+        watch=monitor.make_watch(settings, bus, store, clock, timing),
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
     attach(app, shared)
@@ -75,6 +78,12 @@ def create_app(
     slots.register(app, Peers(settings.trusted_proxies))
     app.after_request(_add_headers)
     return app
+
+
+def start_watch(app: Flask) -> None:
+    """Start the thread that checks, judges and reports this process; it ends with the process."""
+    shared: AppContext = app.extensions["tickwire"]
+    monitor.start(shared.watch)
 
 
 def _add_headers(response: Response) -> Response:

@@ -32,6 +32,7 @@ from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
+from api.hub.own_report import HubReport
 from api.hub.relay import Relay
 from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
@@ -44,6 +45,7 @@ from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
+from config.loops import HEARTBEATS
 from config.pacing import Outage, backoff, retry
 from config.settings import Settings
 from db import topics
@@ -52,6 +54,7 @@ from db.instruments import all_instruments
 from db.postgres import Store, StoreError, cooperate
 from db.sessions import MarketSession, all_sessions
 from db.timestamps import format_time
+from health.timing import DEFAULT, Timing
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +67,22 @@ _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavail
 class Hub:
     """The running hub: a WSGI application with an orderly shutdown."""
 
-    def __init__(self, app: Application, engine: EngineServer, fanouts: Mapping[str, Fanout], relay: Relay, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        app: Application,
+        engine: EngineServer,
+        fanouts: Mapping[str, Fanout],
+        relay: Relay,
+        report: HubReport,
+        stop: threading.Event,
+    ) -> None:
         # the class with which the HTTP server must read the hub's connections
         self.protocol = Protocol.with_places(engine.places)
         self._app = app
         self._engine = engine
         self._fanouts = fanouts
         self._relay = relay
+        self._report = report
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -96,14 +108,23 @@ class Hub:
             body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)
             fanout.emit(client, "error", orjson.dumps(body))
         deadline = time.monotonic() + FLUSH_SECONDS
+        self._report.drain()
         while self._engine.waiting_bytes() and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
         self._engine.close_all()
         while self._engine.closing and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
+        self._report.close()
 
 
-def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], authenticator: Authenticator = _OPEN) -> Hub:
+def create_hub(
+    settings: Settings,
+    bus: Bus,
+    store: Store,
+    clock: Callable[[], datetime],
+    authenticator: Authenticator = _OPEN,
+    timing: Timing = DEFAULT,
+) -> Hub:
     """Build and start the hub; waits until PostgreSQL has returned the reference data."""
     cooperate(wait_for_socket)
     stop = threading.Event()
@@ -118,7 +139,9 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
-    relay = Relay(bus, topic_log, fanouts, known, {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]})
+    report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
+    listeners = {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]}
+    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received)
     events = Events(
         fanouts,
         topic_log,
@@ -141,8 +164,9 @@ def create_hub(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
     feed.read()  # so that new rules begin with the present figures
     socketio.start_background_task(run_until_stopped, relay.run, stop)
     socketio.start_background_task(run_until_stopped, feed.run, stop)
+    socketio.start_background_task(report.run, stop)
     door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
-    return Hub(door, engine, fanouts, relay, stop)
+    return Hub(door, engine, fanouts, relay, report, stop)
 
 
 def _path_of(session: Session) -> tuple[Outbox, Bucket]:
@@ -181,7 +205,7 @@ def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decim
 
 def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[dict[str, Any], int]:
     """For load balancers: 200 if the hub can serve new clients, else 503."""
-    fine = relay.connected and not stop.is_set()
+    fine = relay.connected and not stop.is_set() and not HEARTBEATS.silent()
     body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
     return body, 200 if fine else 503
 

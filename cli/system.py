@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import time
@@ -14,17 +15,22 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
+from config.pacing import Throttle
 from config.secrets import SCRUBBER
 from config.settings import Settings, mask_url, url_of, variables_of
 from db import migrate as migrations
 from db.rights import READER, WRITER
 from ops import embedded, running, startup
+from ops import status as ops_status
 from ops.children import hold_stop_signals
 from ops.running import RunFile
 from ops.supervisor import Process, StopAsked, Supervisor
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -49,6 +55,7 @@ def up() -> None:
                 with Supervisor(inherit=(lock,)) as supervisor:
                     system = _bring_up(chosen, supervisor)
                     system.write(folder)
+                    supervisor.wait_until(partial(_is_served, chosen, system, Throttle(monotonic=time.monotonic)))
                     click.echo(f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}")
                     supervisor.supervise(lambda pids: replace(system, pids=pids).write(folder))
             except StopAsked:
@@ -73,6 +80,14 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     supervisor.start(*processes(chosen, env, database_urls))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
+
+
+def _is_served(chosen: Settings, system: RunFile, throttle: Throttle) -> bool:
+    """Return True once REST shows every configured source, and synthetic prices are on the bus."""
+    served = ops_status.sources_report(system, chosen.sources, time.time())
+    if not served and throttle.due("sources") is not None:
+        log.info("waiting for the sources (repeats suppressed for 60 s)", extra={"sources": [spec.name for spec in chosen.sources]})
+    return served
 
 
 def _hub_urls(chosen: Settings) -> list[str]:
@@ -131,14 +146,16 @@ def migrate() -> None:
 def status(as_json: bool) -> None:
     """Show the state of the system and its processes.
 
-    Exits with 0 if every process is alive and healthy, else with 1.
+    Exits with 0 if every process is alive, every hub answers within 3 s and no part fails, else
+    with 1.
     """
-    folder = chosen_settings("status").hub_data_dir
+    chosen = chosen_settings("status")
+    folder = chosen.hub_data_dir
     system = running.read(folder)
     if system is None:
         click.echo(json.dumps({"running": False, "healthy": False}) if as_json else f"not running on {folder}")
         sys.exit(1)
-    report = running.report(system, time.time())
+    report = ops_status.report(system, time.time(), _hub_urls(chosen))
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -155,15 +172,38 @@ def _show(report: dict[str, Any]) -> None:
             name, str(state["pid"]), "[green]yes" if up_for is not None else "[red]no", "" if up_for is None else f"{up_for:.0f} s"
         )
     console.print(table)
+    _show_registry(console, report)
     for name in ("rest", "hub", "database_url", "redis_url"):
         console.print(f"{name}: {report[name]}", highlight=False)
     health = {key: value for key, value in report["health"].items() if key not in ("timestamp", "sources")}
     console.print("health: " + ", ".join(_words(key, value) for key, value in health.items()), highlight=False, markup=False)
     for name, state in (report["health"].get("sources") or {}).items():
-        detail = f": {state['detail']}" if state["detail"] else ""
-        console.print(f"source {name}: {state['state']} since {state['since']}{detail}", highlight=False, markup=False)
+        detail = f": {state['detail']}" if state.get("detail") else ""
+        console.print(f"source {name}: {state.get('state')} since {state.get('since')}{detail}", highlight=False, markup=False)
+
+
+def _show_registry(console: Console, report: dict[str, Any]) -> None:
+    """Print a row for each process of the registry and for each hub that does not answer."""
+    if report["registry"]:
+        table = Table("registered", "pid", "acting", "last report", "failing")
+        for process in report["registry"]:
+            age = f"{process['age_seconds']:.0f} s ago"
+            failing = ", ".join(process["failing"])
+            table.add_row(
+                process["name"],
+                str(process["pid"] or ""),
+                "yes" if process["acting"] else "no",
+                f"[red]down, {age}" if process["down"] else age,
+                f"[red]{escape(failing)}" if failing else "",
+            )
+        console.print(table)
+    for url, answers in report["hubs"].items():
+        if not answers:
+            console.print(f"hub {url} does not answer", style="red", highlight=False, markup=False)
 
 
 def _words(name: str, value: Any) -> str:
-    """Return `writer unstored 3` for `"writer": {"unstored": 3}`."""
+    """Return `writer unstored 3` for `"writer": {"unstored": 3}`, `failing bus hub` for a list."""
+    if isinstance(value, list):
+        return " ".join([name, *map(str, value)] if value else [name, "none"])
     return " ".join([name, *(f"{key} {each}" for key, each in value.items())] if isinstance(value, dict) else [name, str(value)])

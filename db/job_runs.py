@@ -89,6 +89,15 @@ def last_success(cursor: Cursor, job: str) -> datetime | None:
     return found
 
 
+def last_endings(cursor: Cursor) -> dict[str, Run]:
+    """Job -> its last run that succeeded or failed, by the time of its start."""
+    cursor.execute(
+        "SELECT DISTINCT ON (job) job, as_of, started, finished, outcome, rows, error FROM job_runs"
+        " WHERE outcome IN ('succeeded', 'failed') ORDER BY job, started DESC, id DESC"
+    )
+    return {job: Run(*run) for job, *run in cursor.fetchall()}
+
+
 def job_states(cursor: Cursor) -> list[JobState]:
     """Every job with its last run, by id."""
     cursor.execute(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 
 Connection: TypeAlias = psycopg2.extensions.connection
@@ -15,6 +16,10 @@ Cursor: TypeAlias = psycopg2.extensions.cursor
 
 # NUMERIC stays the text of PostgreSQL: no Decimal is built only to be printed again.
 _AS_TEXT = psycopg2.extensions.new_type((1700,), "AS_TEXT", lambda value, _cursor: value)
+
+
+# A server in read-only mode, or a standby, takes rows again later; a new connection is needed then.
+_OUTAGES = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.errors.ReadOnlySqlTransaction)
 
 
 class StoreError(Exception):
@@ -39,6 +44,10 @@ class Store:
         self._free: list[Connection] = []
         self._slots = threading.Semaphore(pool_max)
 
+    def with_limits(self, *, pool_max: int, timeout_ms: int) -> Store:
+        """The same database on a pool of its own, with other limits."""
+        return Store(self._url, pool_max=pool_max, timeout_ms=timeout_ms, application=self._application)
+
     @contextmanager
     def transaction(self) -> Iterator[Cursor]:
         """A cursor whose work is committed after the block, or rolled back if the block raises.
@@ -55,7 +64,7 @@ class Store:
                 yield cursor
             connection.commit()
             self._free.append(connection)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        except _OUTAGES as error:
             _discard(connection)
             # The idle connections are probably broken too (a restarted server): close them all.
             self.close()

@@ -14,6 +14,7 @@ _ROWS = {
     "correlations": ("time", "candles", "TRUE"),
     "correlation_constants": ("time", "candles", "TRUE"),
     "job_runs": ("started", "candles", "TRUE"),
+    "health": ("at", "candles", "TRUE"),  # of processes that no longer exist
     "gaps": ("end_time", "raw_trades", "state <> 'open'"),
 }
 KEPT_AS = {table: kept_as for table, (_, kept_as, _) in _ROWS.items()}  # table -> table whose rows are kept as long

@@ -49,17 +49,24 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
 
 
 # Channels of our processes among themselves; they are not in the channel table.
-INTERNAL_CHANNELS = ("tickwire:health", "tickwire:access")
+HEALTH = "tickwire:health"  # hash and channel of the checks of the bus
+INTERNAL_CHANNELS = (HEALTH, "tickwire:access")
 
 KEY_PATTERN = "tickwire:*"  # of every key
 NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
 LATEST_KEY = "tickwire:latest"
-SOURCES_KEY = "tickwire:sources"
+OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; deleted by jobs
+PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
 INSTRUMENTS_KEY = "tickwire:instruments"  # JSON: kinds of the instruments, and the limit of times ahead
 
 WRITER_GROUP = "store"
+
+
+def process_key(name: str) -> str:
+    """Key of the last report of a process."""
+    return f"tickwire:process:{name}"
 
 
 def stream_key(channel: str) -> str:

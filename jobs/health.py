@@ -1,42 +1,62 @@
-"""Health check of the jobs process, for a container: `python -m jobs.health`.
+"""Health check for a container: `python -m jobs.health`.
 
-Exits with 0, or names the silent sources.
+Exits with 0 if every part does its work, else with 1, and names the parts. It judges the reports of
+all processes in the same way as `GET /health`, and needs no REST process.
 """
 
 from __future__ import annotations
 
 import sys
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from config.settings import Settings
-from db.bus import Board, BusError
-from db.timestamps import parse_time, utc_now
-from jobs.feeds.status import REPORT_SECONDS
+from db.bus import Bus, BusError
+from db.timestamps import utc_now
+from health.checks import BusCheck
+from health.probe import CheckFailed
+from health.reports import ProcessTable
+from health.timing import DEFAULT, Timing
+from health.verdict import judge
+from health.watch import BUS
 from ops import startup
 
-SILENT_AFTER = timedelta(seconds=4 * REPORT_SECONDS)
 
+def failing_parts(config: Settings, bus: Bus, now: datetime, timing: Timing = DEFAULT) -> dict[str, str]:
+    """Part -> reason, of the parts that fail.
 
-def silent_sources(config: Settings, bus: Board, now: datetime) -> list[str]:
-    """Return the configured sources without a recent report.
-
-    The jobs process hangs, or waits for the store. Raises `BusError`.
+    A configured source without a report fails too: its jobs process hangs, or waits for the store.
     """
-    reports = bus.sources()
-    names = [spec.name for spec in config.sources]
-    return [name for name in names if name not in reports or now - parse_time(reports[name]["reported"]) > SILENT_AFTER]
+    table = ProcessTable()
+    now_ms = int(now.timestamp() * 1000)
+    try:
+        table.update(bus.processes(now_ms), now_ms)
+    except BusError as error:
+        return {BUS: str(error)}
+    verdict = judge(table.expected(), now, own={}, timing=timing)
+    failing = dict(verdict.failing)
+    if "jobs" in failing and (failure := _bus_failure(bus, timing)):
+        return {BUS: failure}  # reports cannot be written: the processes may be well
+    for spec in config.sources:
+        if spec.name not in verdict.sources:
+            failing.setdefault(f"source:{spec.name}", "no report")
+    return failing
 
 
-def main() -> None:
+def _bus_failure(bus: Bus, timing: Timing) -> str | None:
+    try:
+        BusCheck(bus, lambda: "jobs.health", timing.limit)()
+    except CheckFailed as error:
+        return str(error)
+    return None
+
+
+def main(timing: Timing = DEFAULT) -> None:
     """Run the health check."""
     config = startup.prepare("jobs")
     if config.redis_url is None:
         sys.exit(startup.missing_servers("jobs"))
-    try:
-        if silent := silent_sources(config, startup.open_bus(config), utc_now()):
-            sys.exit("silent: " + ", ".join(silent))
-    except BusError as error:
-        sys.exit(f"bus: {error}")
+    if failing := failing_parts(config, startup.open_bus(config), utc_now(), timing):
+        sys.exit("\n".join(f"{part}: {reason}" for part, reason in sorted(failing.items())))
 
 
 if __name__ == "__main__":

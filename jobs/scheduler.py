@@ -18,15 +18,18 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
 from config.pacing import STOP_POLL_SECONDS
+from db.bus import Bus, BusError
 from db.job_runs import write_jobs
 from db.leadership import Leadership
 from db.postgres import StoreError
 from db.timestamps import utc_now
+from health.timing import DEFAULT, Timing
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
 from jobs.runtime.clock_steps import ClockSteps
 from jobs.runtime.context import JobContext, Service, Timed
 from jobs.runtime.election import Election
+from jobs.runtime.reports import Acting, JobsReport
 from jobs.runtime.runs import Runner
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
 from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
@@ -35,6 +38,7 @@ from ops import startup
 
 log = logging.getLogger("jobs.scheduler")
 
+_END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 TABLE_SECONDS = 15.0  # between two writes of the table to the store
 # New objects between two collections of garbage. A batch of trades makes 10,000 without cycles;
 # Python's default of 700 costs a sixth of the process's CPU time.
@@ -143,21 +147,45 @@ def _write_table(scheduler: BlockingScheduler, context: JobContext) -> None:
         log.debug("the table of jobs is not written: %s", error)
 
 
-def main() -> None:
-    """Entry point of the process: settings, signals, election, and the table."""
+def main(timing: Timing = DEFAULT) -> None:
+    """Entry point of the process: settings, signals, report, election, and the table."""
     gc.set_threshold(OBJECTS_PER_COLLECTION)
     started = startup.start("jobs")
     config = started.settings
     startup.check_eviction(started.bus)
     stop = threading.Event()
+    acting = Acting()
 
     def request_stop(signal_number: int, frame: FrameType | None) -> None:
         stop.set()
 
+    def act(over: threading.Event) -> None:
+        acting.begin(utc_now())
+        try:
+            run(JobContext(config, started.bus, started.store, utc_now, over, acting=acting))
+        finally:
+            acting.end()
+
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
+    _delete_old_reports(started.bus)
+    ended = threading.Event()
+    triggers = {job.id: job.trigger for job in TIMED.values()}
+    report = JobsReport(config, started.bus, started.store, utc_now, triggers, acting, timing)
+    reporting = threading.Thread(target=report.run, args=(ended,), name="report", daemon=True)
+    reporting.start()
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms)
-    Election(leadership, started.bus, lambda over: run(JobContext(config, started.bus, started.store, utc_now, over))).run(stop)
+    Election(leadership, started.bus, act).run(stop)
+    ended.set()
+    acting.changed.set()
+    reporting.join(_END_SECONDS)
+
+
+def _delete_old_reports(bus: Bus) -> None:
+    try:
+        bus.delete_old_reports()
+    except BusError as error:
+        log.debug("the reports of an earlier version are not deleted: %s", error)
 
 
 if __name__ == "__main__":

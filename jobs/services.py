@@ -60,10 +60,6 @@ def ingest(context: JobContext) -> None:
     context.prepared.set()
     kinds = {each.symbol: each.kind for each in source_context.instruments}
     sources = [build(spec, source_context) for spec in context.settings.sources]
-    try:
-        context.bus.forget_sources()
-    except BusError as error:
-        log.warning("the last reports of sources are not deleted", extra={"reason": str(error)})
     ingestion = Ingestion(
         sources,
         context.bus,
@@ -73,8 +69,11 @@ def ingest(context: JobContext) -> None:
         clock=context.clock,
         link_changed=context.source_events.set,
         thread_failed=context.fail,
+        reported=context.acting.changed.set,
     )
     ingestion.start()
+    context.acting.statuses = ingestion.statuses
+    context.acting.changed.set()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     while not context.stop.wait(_INSTRUMENTS_SECONDS):
         _set_instruments(context, kinds)

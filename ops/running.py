@@ -1,4 +1,4 @@
-"""A running system from outside: data directory and lock, ports, `run.json`, health."""
+"""A running system from outside: data directory and lock, ports, `run.json`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from config.settings import mask_url
 from ops.private_files import write_private
 
 _LOCK = "up.lock"
@@ -154,51 +152,3 @@ def get(url: str, path: str, seconds: float = 2.0) -> tuple[int, bytes]:
 def answers(url: str, path: str) -> bool:
     """Return True if a GET is answered with 200."""
     return get(url, path)[0] == 200
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessState:
-    """One process of `run.json`; `uptime_seconds` is None if it has ended."""
-
-    name: str
-    pid: int
-    uptime_seconds: float | None
-
-
-def states(running: RunFile, now: float) -> list[ProcessState]:
-    """Return the state of each process; `now` is in Unix seconds."""
-    return [ProcessState(name, pid, _uptime(pid, now)) for name, pid in running.pids.items()]
-
-
-def _uptime(pid: int, now: float) -> float | None:
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else now - process.create_time()
-    except psutil.NoSuchProcess:
-        return None
-
-
-def health(running: RunFile) -> dict[str, Any]:
-    """Return the answer of `GET /health`; `{"status": "unreachable"}` if there is none."""
-    status, body = get(running.rest, "/health", seconds=10.0)
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        answer = None
-    return answer if status and isinstance(answer, dict) and "status" in answer else {"status": "unreachable"}
-
-
-def report(running: RunFile, now: float) -> dict[str, Any]:
-    """Return the state of the system, with passwords masked; `now` is in Unix seconds."""
-    processes, reported = states(running, now), health(running)
-    alive = [process.uptime_seconds is not None for process in processes]
-    return {
-        "running": any(alive),
-        "healthy": all(alive) and reported["status"] in ("healthy", "degraded"),
-        "rest": running.rest,
-        "hub": running.hub,
-        "database_url": mask_url(running.database_url),
-        "redis_url": mask_url(running.redis_url),
-        "processes": {process.name: {"pid": process.pid, "uptime_seconds": process.uptime_seconds} for process in processes},
-        "health": reported,
-    }

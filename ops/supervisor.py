@@ -128,6 +128,14 @@ class Supervisor:
             for child in earlier:
                 self._tend(child)
 
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Watch the children until `condition()` is true. Raises `StopAsked` on a stop signal."""
+        while not condition():
+            if stop_asked(_POLL_SECONDS):
+                raise StopAsked
+            for child in self._children:
+                self._tend(child)
+
     def supervise(self, changed: Callable[[dict[str, int]], None] = lambda pids: None) -> None:
         """Restart children that end, until a stop signal arrives.
 

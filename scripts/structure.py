@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-FOLDERS = ("config", "ops", "db", "jobs", "api", "cli")
+FOLDERS = ("config", "ops", "db", "health", "jobs", "api", "cli")
 FILES = ("manage.py", "wsgi.py")
 MAX_MODULES_PER_FOLDER = 12
 # One module per table, one module per subject.

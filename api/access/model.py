@@ -21,9 +21,9 @@ KEPT_HEADERS = ("authorization", "x-api-key", "host", "origin", "user-agent", "x
 class Handshake:
     """The facts that identify a client: one per CONNECT of a namespace, one per REST request.
 
-    `transport` is `polling`, `websocket` or `rest`. `address` is the address of the peer. `headers`
-    has lower-case names, those of `KEPT_HEADERS` alone. `auth` is the payload of CONNECT, None for
-    REST.
+    `transport` is `polling`, `websocket` or `rest`. `address` is the client's, which `Peers` finds.
+    `headers` has lower-case names, those of `KEPT_HEADERS` alone. `auth` is the payload of CONNECT,
+    None for REST.
     """
 
     transport: str

@@ -23,9 +23,9 @@ from api.hub.channels import CHANNELS
 from api.hub.clients import Client
 from api.hub.fanout import Fanout, granted
 from api.hub.price_rooms import PriceRooms
-from api.hub.rejections import Rejections
 from api.hub.schemas import answers, request_costs, requests
 from api.hub.schemas.bus import PriceUpdateSchema
+from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.request_costs import Cost
 from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import readable

@@ -10,7 +10,7 @@ import orjson
 from api.access.model import Access
 from api.errors import ErrorCode, Refusal, forbidden_instrument, unknown_instrument
 from api.hub.fanout import Fanout
-from api.hub.rejections import Rejections
+from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.requests import ALL
 from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import problem_of

@@ -21,6 +21,7 @@ from api.hub.messages import BadMessage, Message, decode
 from api.hub.skips import MALFORMED, Skips
 from api.hub.topic_log import Continuity, TopicLog
 from config.pacing import Outage, backoff
+from db import topics
 from db.bus import BusError, Reader, Subscription
 from db.messages import Entry
 
@@ -47,7 +48,8 @@ class Relay:
     """Carries every message of the channels into the topic log and to the fan-out of its namespace.
 
     One thread or greenlet runs it. `listeners` are parts of the hub that receive the messages of a
-    channel, in order, right after the broadcast. A listener must not wait.
+    channel, in order, right after the broadcast. A listener must not wait. `checked` receives the
+    messages of the channel of checks, which reach no client and no figure.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Relay:
         fanouts: Mapping[str, Fanout],
         known: Container[str],
         listeners: Mapping[str, Sequence[Listener]],
+        checked: Callable[[bytes], None] = lambda body: None,
     ) -> None:
         self._bus = bus
         self._log = topic_log
         self._fanouts = fanouts  # namespace -> fan-out
         self._known = known
         self._listeners = listeners
+        self._checked = checked
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
@@ -78,7 +82,7 @@ class Relay:
         attempt = 0
         while not stop.is_set():
             try:
-                with closing(self._bus.subscribe(tuple(CHANNELS))) as subscription:
+                with closing(self._bus.subscribe((*CHANNELS, topics.HEALTH))) as subscription:
                     self._catch_up_or_begin_again()
                     self.connected = True
                     attempt = 0
@@ -107,6 +111,9 @@ class Relay:
 
     def receive(self, channel: str, body: bytes) -> None:
         """Relay one message of a channel, unless it is bad or was relayed already."""
+        if channel == topics.HEALTH:
+            self._checked(body)
+            return
         try:
             message = decode(channel, body, self._known)
         except BadMessage as error:

@@ -9,10 +9,11 @@ from typing import Any, cast
 
 from flask import Flask, current_app
 
-from api.rest.probe import HealthProbe
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
+from health.probe import HealthProbe
+from health.watch import Watch
 
 _NAME = "tickwire"
 
@@ -21,8 +22,8 @@ _NAME = "tickwire"
 class AppContext:
     """The shared objects of one app.
 
-    `clock` returns aware UTC. Only the health routes use the probes `database` and `redis`.
-    `asyncapi` is the document of the hub.
+    `clock` returns aware UTC. The health routes use `watch`, and `/health/ready` the probes
+    `database` and `redis`, which only read. `asyncapi` is the document of the hub.
     """
 
     settings: Settings
@@ -33,6 +34,7 @@ class AppContext:
     started: datetime
     database: HealthProbe
     redis: HealthProbe
+    watch: Watch
     asyncapi: Mapping[str, Any]
 
 

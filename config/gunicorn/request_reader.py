@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 from typing import Any
 
@@ -13,6 +14,8 @@ from gunicorn.http.message import Request
 from gunicorn.http.unreader import IterUnreader
 
 from config.gunicorn.http_errors import RefusedRequest, refusal
+
+log = logging.getLogger("rest.worker")
 
 MAX_HEAD_BYTES = 64 * 1024
 MAX_BODY_BYTES = 1024 * 1024
@@ -67,6 +70,11 @@ class RequestReader:
             body = self._read_body()
         except (ParseException, NoMoreData) as error:
             raise refusal(error) from error
+        except RefusedRequest:
+            raise
+        except Exception:  # of one client, so that the worker goes on
+            log.exception("failed to parse a request")
+            raise RefusedRequest(400, "the request is malformed") from None
         if body is None:
             return None
         request, self._request = self._request, None

@@ -14,7 +14,7 @@ import resource
 import selectors
 import socket
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -44,44 +44,28 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_connections = max(1, min(self.cfg.worker_connections, soft - RESERVED_DESCRIPTORS))
         self._selector = selectors.DefaultSelector()
-        self._threads = self.make_threads()
+        self._threads = ThreadPoolExecutor(self.cfg.threads, "answers")
         self._finished: SimpleQueue[tuple[Connection, Outcome]] = SimpleQueue()
         self._connections: set[Connection] = set()
         self._refused = Throttle(monotonic=time.monotonic)
         self._checked = 0.0
-        self._listening = False
         super().init_process()
-
-    def make_threads(self) -> Executor:
-        """Return the threads that make answers."""
-        return ThreadPoolExecutor(self.cfg.threads, "answers")
-
-    def accepted(self, listener: socket.socket) -> Any:
-        """Return the next (socket, address) of a non-blocking listener, None if there is none."""
-        try:
-            return listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return None
-
-    def pause_left(self) -> float:
-        """Return the seconds for which no connection may be accepted."""
-        return 0.0
 
     def run(self) -> None:
         for listener in self.sockets:
             listener.setblocking(False)
+            self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
         while self.alive and os.getppid() == self.ppid:
             self.notify()
-            self._listen(not self.pause_left())
-            self._turn(min(_TURN_SECONDS, self.pause_left() or _TURN_SECONDS))
+            self._turn(_TURN_SECONDS)
         self._stop()
 
     def _stop(self) -> None:
         """Answer the requests that have arrived; close all other connections."""
         self.alive = False
-        self._listen(False)
         for listener in self.sockets:
+            self._selector.unregister(listener)
             listener.close()
         end = time.monotonic() + self.cfg.graceful_timeout
         self._turn(0)
@@ -112,26 +96,20 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     # connections
 
-    def _listen(self, on: bool) -> None:
-        """Watch the listeners, or let them rest."""
-        if on != self._listening:
-            for listener in self.sockets:
-                if on:
-                    self._selector.register(listener, selectors.EVENT_READ)
-                else:
-                    self._selector.unregister(listener)
-            self._listening = on
-
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
-            found = self.accepted(listener)
-            if found is None:
+            try:
+                sock, client = listener.accept()
+            except BlockingIOError:
                 return
-            sock, client = found
             if len(self._connections) >= self._max_connections and not self._make_room():
                 sock.close()
                 continue
-            connection = Connection(sock, client, self.cfg, self.seconds)
+            try:
+                connection = Connection(sock, client, self.cfg, self.seconds)
+            except OSError:  # the client is gone
+                sock.close()
+                continue
             self._connections.add(connection)
             self._selector.register(sock, selectors.EVENT_READ, connection)
 
@@ -210,16 +188,18 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _take_back(self, connection: Connection, outcome: Outcome) -> None:
         """Send the rest of an answer that a thread has made."""
-        if outcome is Outcome.LOST:
-            self._close(connection)
-            return
         connection.kept = outcome is Outcome.KEPT
-        if connection.writer:
-            connection.enter(State.SENDING)
-            self._watch(connection, selectors.EVENT_WRITE)
-            self._bound_unsent()
-        else:
-            self._next(connection)
+        try:
+            if outcome is Outcome.LOST:
+                self._close(connection)
+            elif connection.writer:
+                connection.enter(State.SENDING)
+                self._watch(connection, selectors.EVENT_WRITE)
+                self._bound_unsent()
+            else:
+                self._next(connection)
+        except OSError:
+            self._close(connection)
 
     def _bound_unsent(self) -> None:
         """Close the client without progress for longest while all answers have too many bytes."""

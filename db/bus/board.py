@@ -1,9 +1,6 @@
-"""Shared state of the processes: the active jobs process, and the state of each source."""
+"""Shared state of the processes: the active jobs process, and changes of the sources' states."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import orjson
 import redis
@@ -11,11 +8,11 @@ import redis
 from db import topics
 from db.bus.connection import Connection
 from db.bus.errors import translated
-from db.timestamps import format_time, parse_time
+from db.timestamps import format_time
 
 
 class Board(Connection):
-    """The part of the bus for leadership and reports of sources. Every method raises `BusError`."""
+    """The part of the bus for leadership and changes of sources. Every method raises `BusError`."""
 
     def claim_leadership(self, token: str) -> None:
         """Record that the jobs process with this token is the active one."""
@@ -28,11 +25,6 @@ class Board(Connection):
             found = self._redis.get(topics.LEADER_KEY)
         return None if found is None else found.decode(errors="replace")
 
-    def report_source(self, name: str, state: Mapping[str, Any]) -> None:
-        """Store the state of a source for the health check, with the time as `reported`."""
-        with translated():
-            self._redis.hset(topics.SOURCES_KEY, name, orjson.dumps({**state, "reported": format_time(self._clock())}))
-
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
         """Publish on `source_states` that a source entered `state`, and append it to the stream."""
         body = orjson.dumps({"source": name, "state": state, "detail": detail, "timestamp": format_time(self._clock())})
@@ -43,16 +35,10 @@ class Board(Connection):
             pipe.publish(row.name, body)
             pipe.execute()
 
-    def forget_sources(self) -> None:
-        """Delete every report: a new jobs process has other sources than the last."""
+    def delete_old_reports(self) -> None:
+        """Delete the hash in which earlier versions kept the reports of sources."""
         with translated():
-            self._redis.delete(topics.SOURCES_KEY)
-
-    def sources(self) -> dict[str, dict[str, Any]]:
-        """source -> its last report; reports that cannot be read are left out."""
-        with translated():
-            reports = self._redis.hgetall(topics.SOURCES_KEY)
-        return {name.decode(errors="replace"): report for name, value in reports.items() if (report := _report(value))}
+            self._redis.delete(topics.OLD_SOURCES_KEY)
 
     def forget_former_numbers(self) -> None:
         """Delete the keys in which earlier versions kept epoch and numbers."""
@@ -67,12 +53,3 @@ class Board(Connection):
             except redis.ResponseError:  # INFO is refused
                 return None
         return None if found is None else str(found)
-
-
-def _report(value: bytes) -> dict[str, Any] | None:
-    try:
-        report = orjson.loads(value)
-        parse_time(report["reported"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    return dict(report)

@@ -6,10 +6,12 @@ the answers that any of its settings could produce.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -25,6 +27,12 @@ ScriptCall = tuple[Sequence[str], Sequence[str | bytes | int]]
 def lua(name: str) -> str:
     """The text of the script `NAME.lua` in this folder."""
     return (Path(__file__).parent / f"{name}.lua").read_text()
+
+
+@cache
+def _sha(script: str) -> str:
+    """The name under which Redis keeps a loaded script."""
+    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
 class Connection:
@@ -43,6 +51,7 @@ class Connection:
         timeout: float = 5.0,
         streams: Mapping[str, topics.Stream] = topics.STREAMS,
     ) -> None:
+        self._url = url
         self._clock = clock
         self._limit = limit
         self._streams = streams
@@ -55,6 +64,10 @@ class Connection:
             # The caller decides about a repeat: only a `batch_id` makes it safe.
             retry=Retry(NoBackoff(), 0),
         )
+
+    def with_timeout(self, seconds: float) -> Self:
+        """The same bus on connections of its own, with another timeout."""
+        return type(self)(self._url, self._clock, limit=self._limit, timeout=seconds, streams=self._streams)
 
     def close(self) -> None:
         """Close every connection."""
@@ -69,7 +82,7 @@ class Connection:
         """Run one script once per call, in one round trip; load it first if Redis lacks it."""
         if not calls:
             return []
-        sha = self._redis.register_script(script).sha
+        sha = _sha(script)
         with translated():
             try:
                 return self._run_loaded(sha, calls)

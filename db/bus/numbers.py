@@ -19,14 +19,15 @@ class Numbers:
         self._lock = threading.Lock()
         self._epoch = ""
         self._ended: deque[str] = deque(maxlen=_EPOCHS)
-        self._last: dict[str, int] = {}  # field of `topics.NUMBERS_KEY` -> highest number in the epoch
+        self._last: dict[str, dict[str, int]] = {}  # channel -> {topic: highest number in the epoch}
 
-    def known(self, fields: Iterable[str]) -> tuple[str, str, list[int]]:
-        """The epoch ('': none yet), the ended ones joined by blanks, and the number per field."""
+    def known(self, channel: str, names: Iterable[str]) -> tuple[str, str, list[int]]:
+        """The epoch ('': none yet), the ended ones joined by blanks, and the number per topic."""
         with self._lock:
-            return self._epoch, " ".join(self._ended), [self._last.get(field, 0) for field in fields]
+            last = self._last.get(channel, {})
+            return self._epoch, " ".join(self._ended), [last.get(name, 0) for name in names]
 
-    def note(self, epoch: str, numbers: Mapping[str, int]) -> None:
+    def note(self, channel: str, epoch: str, numbers: Mapping[str, int]) -> None:
         """Note numbers of a new answer; one that comes late, of an ended epoch, changes nothing."""
         with self._lock:
             if epoch in self._ended:
@@ -35,5 +36,7 @@ class Numbers:
                 if self._epoch:
                     self._ended.append(self._epoch)
                 self._epoch, self._last = epoch, {}
-            for field, number in numbers.items():
-                self._last[field] = max(number, self._last.get(field, 0))
+            last = self._last.setdefault(channel, {})
+            for topic, number in numbers.items():
+                if number > last.get(topic, 0):
+                    last[topic] = number

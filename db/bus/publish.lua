@@ -12,9 +12,8 @@
 --       5 '1' to keep the latest body per topic
 --       6 number of the batch with its publisher ('': no receipt)
 --       7 lifetime of the receipt in seconds
---       8 epoch in which the publisher got its last numbers ('': none)
---       9 earlier epochs of the publisher, separated by blanks
---       10 number of topics, then for each topic: its name, the last number the publisher got
+--       8 JSON: [epoch in which the publisher got its last numbers ('': none), its earlier epochs
+--         joined by blanks, then for each topic: its name, the last number the publisher got]
 --       then for each message: topic, body without its closing brace, source, volume,
 --       occurrence ('': 1, which the entry does not carry)
 --
@@ -33,9 +32,9 @@ if number ~= '' then
   end
 end
 
-local topics = tonumber(ARGV[10])
-local first = 11 + 2 * topics
-local batch = (#ARGV - first + 1) / 5
+local known = cjson.decode(ARGV[8])
+local topics = (#known - 2) / 2
+local batch = (#ARGV - 8) / 5
 local tail, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
 local unstored = 0
 if limit > 0 then
@@ -54,7 +53,7 @@ end
 
 local has_stream = tail > 0 or limit > 0
 local fields = {'epoch', 'last|' .. channel}
-for i = 1, topics do fields[i + 2] = channel .. '|' .. ARGV[9 + 2 * i] end
+for i = 1, topics do fields[i + 2] = channel .. '|' .. known[1 + 2 * i] end
 local kept = redis.call('HMGET', KEYS[1], unpack(fields))
 local epoch, last = kept[1], kept[2]
 
@@ -66,10 +65,10 @@ end
 
 local function is_lost()
   if not epoch then return true end
-  if epoch ~= ARGV[8] and (not string.find(epoch, '^%w+$') or string.find(ARGV[9], epoch, 1, true)) then return true end
+  if epoch ~= known[1] and (not string.find(epoch, '^%w+$') or string.find(known[2], epoch, 1, true)) then return true end
   for i = 1, topics do
     local counter = tonumber(kept[i + 2] or 0)
-    if not counter or (epoch == ARGV[8] and counter < tonumber(ARGV[10 + 2 * i])) then return true end
+    if not counter or (epoch == known[1] and counter < known[2 + 2 * i]) then return true end
   end
   if not has_stream then return false end
   local entry = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
@@ -91,12 +90,12 @@ if lost then
   redis.call('DEL', KEYS[1])
 end
 local seqs = {}
-for i = 1, topics do seqs[ARGV[9 + 2 * i]] = lost and 0 or tonumber(kept[i + 2] or 0) end
+for i = 1, topics do seqs[known[1 + 2 * i]] = lost and 0 or tonumber(kept[i + 2] or 0) end
 
 local keep = tail + unstored + batch
-local texts, latest = {}, {}
+local latest = {}
 local answer = {0, epoch}
-for i = first, #ARGV, 5 do
+for i = 9, #ARGV, 5 do
   local topic = ARGV[i]
   local seq = seqs[topic] + 1
   local text = string.format('%d', seq)
@@ -111,16 +110,15 @@ for i = first, #ARGV, 5 do
       'source', ARGV[i + 2], 'volume', ARGV[i + 3], 'occurrence', ARGV[i + 4])
   end
   redis.call('PUBLISH', channel, body)
-  seqs[topic], texts[topic], latest[topic] = seq, text, body
+  seqs[topic], latest[topic] = seq, body
   answer[#answer + 1] = seq
 end
 
 local numbers, bodies = {}, {}
-for topic, text in pairs(texts) do
-  numbers[#numbers + 1] = channel .. '|' .. topic
-  numbers[#numbers + 1] = text
-  bodies[#bodies + 1] = topic
-  bodies[#bodies + 1] = latest[topic]
+for i = 1, topics do
+  local topic = known[1 + 2 * i]
+  numbers[2 * i - 1], numbers[2 * i] = fields[i + 2], string.format('%d', seqs[topic])
+  bodies[2 * i - 1], bodies[2 * i] = topic, latest[topic]
 end
 if lost then
   numbers[#numbers + 1] = 'epoch'

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -197,22 +198,20 @@ class Publisher(Instruments):
             topics.count_key(channel),
             topics.receipt_key(publisher, part),
         ]
-        names = list(dict.fromkeys(message[0] for message in messages))
-        epoch, ended, last = self._numbers.known([topics.number_field(channel, name) for name in names])
+        names = list({message[0]: None for message in messages})
+        epoch, ended, last = self._numbers.known(channel, names)
         limit = self._limit if row.stored else 0
+        known = orjson.dumps([epoch, ended, *chain.from_iterable(zip(names, last, strict=True))])
         options: list[str | bytes | int] = [
-            channel, uuid.uuid4().hex[:12], row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, epoch, ended, len(names),
+            channel, os.urandom(6).hex(), row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, known,
         ]  # fmt: skip
-        for pair in zip(names, last, strict=True):
-            options += pair
         return keys, [*options, *(field for message in messages for field in message)]
 
     def _stamps(self, channel: str, messages: Sequence[_Message], answer: Sequence[Any]) -> list[Stamp]:
         """The stamps of an answer of the script; their numbers are noted."""
         repeated, epoch, seqs = answer[0], answer[1].decode(), answer[2:]
         if not repeated:  # the answer to an earlier run may be of an ended epoch
-            last = {message[0]: seq for message, seq in zip(messages, seqs, strict=True)}
-            self._numbers.note(epoch, {topics.number_field(channel, topic): seq for topic, seq in last.items()})
+            self._numbers.note(channel, epoch, {message[0]: seq for message, seq in zip(messages, seqs, strict=True)})
         return [Stamp(epoch, seq) for seq in seqs]
 
 

@@ -56,4 +56,5 @@ if counted == unstored then return nil end
 published = math.max(published or 0, unstored)
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'published', published, 'stored', published - unstored)
+if (counted or 0) == unstored then return nil end
 return {counted or 0, unstored}

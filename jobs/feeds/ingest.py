@@ -115,6 +115,7 @@ class Ingest:
         """Make the admitted records of an arrival the pending batch."""
         items = self._source.parse(raw)
         if not items:
+            self._admission.end(0)
             return
         self._admission.begin()
         quotes: list[Tick] = []
@@ -182,6 +183,7 @@ class Ingestion:
 
     `link_changed` is called with the name of a source when it connects or disconnects, in that
     source's thread. `thread_failed` is called with the name of a thread that ended unexpectedly.
+    `reported` is called when the state of a source has changed.
     """
 
     def __init__(
@@ -195,6 +197,7 @@ class Ingestion:
         max_ahead_seconds: int = MAX_AHEAD_SECONDS,
         link_changed: Callable[[str], None] = lambda name: None,
         thread_failed: Callable[[str], None] = lambda name: None,
+        reported: Callable[[], None] = lambda: None,
     ) -> None:
         self._stop = threading.Event()
         self._changed = threading.Event()
@@ -212,7 +215,7 @@ class Ingestion:
             )
             for run, source in zip(runs, sources, strict=True)
         ]
-        reporter = Reporter(bus, self.statuses, self._changed)
+        reporter = Reporter(bus, self.statuses, self._changed, reported)
         self._threads.append(
             LongLivedThread(partial(reporter.run, self._stop), name="ingest-reporter", stop=self._stop, on_failure=thread_failed)
         )

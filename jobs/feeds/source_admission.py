@@ -44,6 +44,7 @@ class SourceAdmission:
         self._occurrences = Occurrences()
         self._windows = Windows()  # of the present arrival
         self._ahead: str | None = None  # the last time of the present arrival that is ahead of the clock
+        self._refusals = False  # a record of the present arrival was refused
 
     def begin(self) -> None:
         """Begin an arrival: read the clock."""
@@ -65,15 +66,23 @@ class SourceAdmission:
         return AdmittedQuotes(self._occurrences.numbered_ticks(admitted)) if self._mode == "live" else admitted
 
     def end(self, admitted: int) -> None:
-        """End the arrival, of which so many records were admitted."""
+        """End the arrival, of which so many records were admitted.
+
+        An arrival without a readable record has no begin.
+        """
         if admitted:
             self._status.note_admitted()
-        elif self._ahead is not None and self._mode == "live":
-            self._status.note_ahead((parse_time(self._ahead) - self._clock()).total_seconds())
+        elif self._mode == "live":
+            if self._ahead is not None:
+                self._status.note_ahead((parse_time(self._ahead) - self._clock()).total_seconds())
+            elif self._refusals:
+                self._status.note_all_refused()
+        self._ahead, self._refusals = None, False
 
     def note_bad(self, error: ValueError, symbol: str | None = None) -> None:
         """Count a record that is left out, or a message that the source's parser cannot read."""
         kind = refusal_kind(error)
+        self._refusals = True
         self._status.count_refused(kind)
         if (count := self._throttle.due(kind)) is not None:
             log.warning(

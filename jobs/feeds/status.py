@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -18,16 +18,15 @@ from jobs.feeds.base import State
 log = logging.getLogger(__name__)
 
 AHEAD_SECONDS = 30.0  # of refused times ahead of the clock, after which a source is stale
-REPORT_SECONDS = 4.0  # health takes a process without a report for a few of these periods for dead
+REFUSED_SECONDS = 10.0  # of refused records without an admitted one, after which a source is stale
+FORGET_REFUSALS_SECONDS = 60.0  # without another refusal: a closed market brings no record to admit
+CHECK_SECONDS = 1.0  # between two checks of silent sources
 
 _LEVELS = {State.BACKING_OFF: logging.WARNING, State.STALE: logging.WARNING, State.DOWN: logging.ERROR}
 
 
 class ReportBus(Protocol):
     """The part of the bus that reports need."""
-
-    def report_source(self, name: str, state: Mapping[str, Any]) -> None:
-        """Store the state of a source for health. Raises `BusError`."""
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
         """Publish that a source entered a state. Raises `BusError`."""
@@ -61,9 +60,13 @@ class Status:
         self._last_tick: datetime | None = None
         self._ticks = 0
         self._detail: str | None = None
+        self._failing_since: datetime | None = None  # first failure since the source was live
         self._refused: dict[str, int] = {}  # kind of refusal -> records since the start
+        self._refused_since: float | None = None  # first refusal since the last admitted record
+        self._refused_at = float("-inf")  # last one
         self._ahead_since: float | None = None  # first refusal of a time ahead of the clock since the last admitted record
         self._clock_fault: str | None = None
+        self._records_fault: str | None = None
 
     def change(self, state: State, detail: str | None = None, *, server_text: str = "") -> None:
         """Enter `state`; log it if it is a new one.
@@ -75,6 +78,7 @@ class Status:
             if news:
                 self._since = self._clock()
             self.state, self._detail = state, detail
+            self._note_failure(state)
             if news:
                 self.changes.append((state, detail))
         if news:
@@ -84,20 +88,40 @@ class Status:
             if state in (State.LIVE, State.BACKING_OFF):
                 self._link_changed(self.name)
 
+    def _note_failure(self, state: State) -> None:
+        """Keep the time of the first failure while the source connects again and again."""
+        if state in (State.LIVE, State.ENDED):
+            self._failing_since = None
+        elif state is not State.CONNECTING and self._failing_since is None:
+            self._failing_since = self._since
+
     def note_activity(self) -> None:
         """Note that the source sent something, possibly a heartbeat."""
         self._active_at = self._monotonic()
 
     def enter_live(self) -> None:
-        """Enter the state `live`, or stay `stale` if the source's times are ahead of the clock."""
-        if self._clock_fault is None:
+        """Enter the state `live`, or stay `stale` if none of the source's records is admitted."""
+        if self._monotonic() - self._refused_at > FORGET_REFUSALS_SECONDS:
+            self._records_fault = None
+        fault = self._clock_fault or self._records_fault
+        if fault is None:
             self.change(State.LIVE)
         else:
-            self.change(State.STALE, self._clock_fault)
+            self.change(State.STALE, fault)
 
     def note_admitted(self) -> None:
-        """Note that a record was admitted: the clocks agree."""
-        self._ahead_since = self._clock_fault = None
+        """Note that a record was admitted: the source gives records, and the clocks agree."""
+        self._ahead_since = self._clock_fault = self._refused_since = self._records_fault = None
+
+    def note_all_refused(self) -> None:
+        """Note that no record of an arrival was admitted, of those that were refused."""
+        now = self._monotonic()
+        last, self._refused_at = self._refused_at, now
+        if self._refused_since is None or now - last > FORGET_REFUSALS_SECONDS:
+            self._refused_since = now
+        elif now - self._refused_since >= REFUSED_SECONDS:
+            kinds = ", ".join(sorted(self._refused))
+            self._records_fault = f"every record for {now - self._refused_since:.0f} s was refused: {kinds}"
 
     def note_ahead(self, seconds: float) -> None:
         """Note that no record of an arrival was admitted because of times `seconds` ahead."""
@@ -130,15 +154,18 @@ class Status:
             self._last_tick = self._clock()
 
     def report(self) -> dict[str, Any]:
-        """`{"state", "since", "last_tick", "ticks", "trades", "refused", "detail"}`.
+        """Its state and counts.
 
-        `last_tick` is the time at which the bus last accepted one, not the time of the tick.
-        `refused` has the number of records that were left out, by kind.
+        `{"state", "since", "failing_since", "last_tick", "ticks", "trades", "refused", "detail"}`.
+        `failing_since` is the time since which the source has not been live, None if it is or has
+        not failed. `last_tick` is the time at which the bus last accepted one, not the time of the
+        tick. `refused` has the number of records that were left out, by kind.
         """
         with self._lock:
             return {
                 "state": self.state.value,
                 "since": format_time(self._since),
+                "failing_since": None if self._failing_since is None else format_time(self._failing_since),
                 "last_tick": None if self._last_tick is None else format_time(self._last_tick),
                 "ticks": self._ticks,
                 "trades": self._trades,
@@ -148,38 +175,43 @@ class Status:
 
 
 class Reporter:
-    """Reports every source at each change and every few seconds, in its own thread.
+    """Watches every source at each change and every second, and publishes changes of their states.
 
-    So a slow bus delays no price.
+    It has its own thread, so that a slow bus delays no price. `reported` is called after each round
+    with a change.
     """
 
-    def __init__(self, bus: ReportBus, statuses: Sequence[Status], changed: threading.Event) -> None:
+    def __init__(
+        self, bus: ReportBus, statuses: Sequence[Status], changed: threading.Event, reported: Callable[[], None] = lambda: None
+    ) -> None:
         self._bus = bus
         self._statuses = statuses
         self._changed = changed
-        self._outage = Outage(log, "sources are not reported", monotonic=time.monotonic)
+        self._reported = reported
+        self._outage = Outage(log, "changes of sources are not published", monotonic=time.monotonic)
 
     def run(self, stop: threading.Event) -> None:
-        """Report until `stop` is set; to end the last wait at once, set `changed` too."""
+        """Watch until `stop` is set; to end the last wait at once, set `changed` too."""
         while not stop.is_set():
             self.report()
-            self._changed.wait(REPORT_SECONDS)
+            self._changed.wait(CHECK_SECONDS)
             self._changed.clear()
 
     def report(self) -> None:
-        """Report every source once. Failures in a row are one outage in the log."""
+        """Check and publish once. Failures in a row are one outage in the log."""
         for status in self._statuses:
             status.check_silence()
+        if any(status.changes for status in self._statuses):
+            self._reported()
         for status in self._statuses:
             try:
-                self._report(status)
+                self._publish(status)
             except Exception as error:  # noqa: BLE001 - the outage logs it
                 self._outage.failed(error, traceback=not isinstance(error, BusError))
                 return
         self._outage.recovered()
 
-    def _report(self, status: Status) -> None:
-        self._bus.report_source(status.name, status.report())
+    def _publish(self, status: Status) -> None:
         while status.changes:
             self._bus.note_source_change(status.name, *status.changes[0])
             status.changes.popleft()

@@ -13,6 +13,7 @@ from apscheduler.triggers.base import BaseTrigger
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
+from jobs.runtime.reports import Acting
 from jobs.runtime.source_events import SourceEvents
 
 
@@ -32,6 +33,7 @@ class JobContext:
     prepared: threading.Event = field(default_factory=threading.Event)  # set when the past of a first start is made
     failed: threading.Event = field(default_factory=threading.Event)  # set if a long-lived thread ended unexpectedly
     source_events: SourceEvents = field(default_factory=SourceEvents)
+    acting: Acting = field(default_factory=Acting)  # for the report of this process
 
     def fail(self, thread: str) -> None:
         """Stop every job because the long-lived thread of that name ended unexpectedly."""

@@ -67,7 +67,7 @@ def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[
 
 
 def delete_old_rows(store: Store, today: date, days: Mapping[str, int]) -> int:
-    """Delete old volatilities, correlations, job runs and closed gaps; return their number.
+    """Delete old volatilities, correlations, job runs, checks and closed gaps; return their number.
 
     `days` is that of `retention_days`: figures and runs are kept as long as candles, closed gaps as
     long as trades. Raises `StoreError`.

@@ -24,12 +24,14 @@ from tests.conformance.websocket_client import TEXT, frame
 _OTHERS = 20
 _EVENTS_PER_SECOND = 40  # of each of them; the rate is 50
 _IDLE_SECONDS, _FLOOD_SECONDS = 4.0, 6.0
+_MEASURED_SECONDS = 3.0  # of the flood, until the hub closes it
 _MANY = 5  # connections of the kind below that flood together
 _OF_MANY = "event"
 
 RATIO = Bar("p99 of another client ÷ its idle p99", 2.0)
 CLOSED = Bar("seconds until the flooding client is closed", 5.0)
 CODE = "close code"
+_PING = b"\x81\x012"  # of Engine.IO, as a frame; it usually precedes an answer
 
 
 class Others:
@@ -65,15 +67,16 @@ class Others:
             if not more:
                 raise ConnectionError("the hub has closed a client that does not flood")
             data += more
-            if data.endswith(b"\x81\x012"):
-                sock.sendall(frame(TEXT, b"3"))
+        if _PING in data:
+            sock.sendall(frame(TEXT, b"3"))
 
-    def p99(self, until: float) -> float:
-        """Return the 99th percentile of the round trips until that monotonic time, in ms."""
-        times = []
-        while time.monotonic() < until:
+    def measure(self, seconds: float) -> tuple[float, float]:
+        """Return median and 99th percentile of the round trips in the next seconds, in ms."""
+        times, end = [], time.monotonic() + seconds
+        while time.monotonic() < end:
             times.append(self.round_trip())
-        return sorted(times)[math.ceil(0.99 * len(times)) - 1] * 1000
+        times.sort()
+        return times[len(times) // 2] * 1000, times[math.ceil(0.99 * len(times)) - 1] * 1000
 
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
@@ -87,8 +90,8 @@ def _run(place: Ground, quick: bool) -> Iterator[Measured]:
 
 def _flood(server: Server, others: Others, kind: str, count: int, idle_seconds: float) -> Iterator[Measured]:
     """Measure the others without and with the flood of `count` clients."""
-    others.p99(time.monotonic() + 0.5)  # warms up
-    idle = others.p99(time.monotonic() + idle_seconds)
+    others.measure(0.5)  # warms up
+    idle = others.measure(idle_seconds)
     with ExitStack() as stack:
         argv = [sys.executable, "-m", "tests.bench.flooder", str(server.port), kind, str(_FLOOD_SECONDS)]
         flooders = [
@@ -103,12 +106,13 @@ def _flood(server: Server, others: Others, kind: str, count: int, idle_seconds: 
             assert flooder.stdin is not None
             flooder.stdin.write("\n")
             flooder.stdin.flush()
-        during = others.p99(time.monotonic() + 3.0)
-        cpu = (server.cpu() - cpu) / 3.0
+        during = others.measure(_MEASURED_SECONDS)
+        cpu = (server.cpu() - cpu) / _MEASURED_SECONDS
         ends = [json.loads(flooder.communicate()[0]) for flooder in flooders]
     case = kind if count == 1 else f"{kind}, {count} connections"
-    yield Measured(case, during / idle, RATIO if count == 1 else None, RATIO.text)
-    yield Measured(case, idle, text="idle p99, ms")
+    yield Measured(case, during[1] / idle[1], RATIO if count == 1 else None, RATIO.text)
+    yield Measured(case, during[0] / idle[0], text="median ÷ idle median")
+    yield Measured(case, idle[1], text="idle p99, ms")
     yield Measured(case, cpu * 100, text="CPU of the hub during the flood, % of a core")
     for end in ends:
         yield Measured(case, end["seconds"], CLOSED)

@@ -73,7 +73,10 @@ class Feed:
         return [change["state"] for change in source_changes(self._bus)]
 
     def state(self) -> str:
-        return str(self._bus.sources().get("binance", {}).get("state"))
+        return str(self.report()["state"])
+
+    def report(self) -> dict[str, Any]:
+        return self._ingestion.statuses[0].report()
 
     def detail(self, state: str) -> str:
         """What the source last said on entering `state`."""
@@ -83,7 +86,7 @@ class Feed:
 @pytest.fixture
 def feed(bus: Bus, raw_redis: redis_client.Redis, clock: Callable[[], datetime], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Feed]:
     """A feed of a stand-in, not running yet."""
-    monkeypatch.setattr(source_status, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(source_status, "CHECK_SECONDS", 0.1)
 
     def make(exchange: BinanceStandIn, stale_after: float = 10.0, **options: Any) -> Feed:
         source = BinanceSource(exchange.ws_url, exchange.symbols, exchange.symbols, **options)
@@ -134,7 +137,7 @@ def test_every_trade_is_published_once_and_moves_the_price(tmp_path: Path, bus: 
     with BinanceStandIn(tmp_path, trades=20_000, speed=None) as exchange:
         brought = feed(exchange)
         with brought.running():
-            until(lambda: bus.sources().get("binance", {}).get("trades") == 20_000, 60, "20,000 trades")
+            until(lambda: brought.report()["trades"] == 20_000, 60, "20,000 trades")
             assert exchange.state()["streams"] == ["btcusdt@bookTicker/btcusdt@trade/ethusdt@bookTicker/ethusdt@trade"]
         expected = exchange.expected()
         assert sorted(brought.trades()) == expected

@@ -169,11 +169,13 @@ def test_live_flow_continues_after_any_loss_and_no_number_has_two_contents(
                 market.bus.renew_if_behind(topics.PRICES, market.stored)
         new: Any = until(lambda: _published_and_received(market), what="live messages")
         market.note_received()
+        since = {"EUR_USD": {"epoch": old[0].epoch, "seq": old[0].seq}}
+        in_room = market.client.call("subscribe", {"pairs": ["EUR_USD"], "since": since})
         market.disconnect()
         if new[-1].epoch != old[-1].epoch:
-            answer = market.connect({"EUR_USD": {"epoch": old[0].epoch, "seq": old[0].seq}})
-            assert answer["recovered"] == {"EUR_USD": False}
+            answer = market.connect(since)
             market.disconnect()
+            assert answer["recovered"] == in_room["recovered"] == {"EUR_USD": False}
         assert market.contradictions == []
 
 
@@ -228,6 +230,26 @@ def test_bus_that_went_back_unnoticed_is_renewed_by_the_hub(market: Market) -> N
         assert stamps[0].epoch != old[0].epoch
         until(market.received)
         assert market.hub.output().count("the bus has lost data") == before + 1
+        market.note_received()
+        market.disconnect()
+        assert market.contradictions == []
+
+
+def test_bus_that_went_back_to_an_ended_epoch_is_renewed_by_the_hub(market: Market) -> None:
+    market.begin()
+    with closing(market.bus):
+        first = market.publish()
+        until(market.received)
+        dumps = {key: market.raw.dump(key) for key in KEYS}
+        market.raw.delete(topics.NUMBERS_KEY)
+        second = market.publish()
+        until(market.received)
+        market.lose(SET_BACK, dumps)
+        market.bus.close()
+        market.bus = market.new_bus()
+        assert market.publish()[0] == Stamp(first[0].epoch, 2)
+        stamps: Any = until(lambda: _published_and_received(market), what="live messages")
+        assert len({first[0].epoch, second[0].epoch, stamps[0].epoch}) == 3
         market.note_received()
         market.disconnect()
         assert market.contradictions == []

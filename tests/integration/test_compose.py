@@ -23,6 +23,7 @@ from ops.embedded.server import wheel
 from tests.conftest import until
 from tests.support.compose import PASSWORDS, Service, compose
 from tests.support.processes import ROOT, free_port
+from tests.support.registry import report_sources
 
 
 @pytest.fixture
@@ -74,19 +75,21 @@ def test_health_check_of_jobs_fails_until_each_source_reports(services: dict[str
         environ = {**os.environ, "REDIS_URL": str(settings.redis_url), "SOURCES": sources}
         return subprocess.run([sys.executable, *command[1:]], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 
+    assert (run("").returncode, run("").stderr.strip()) == (1, "jobs: no jobs process acts")
+    report_sources(bus, {})
     assert run("").returncode == 0
     silent = run("synthetic")
-    assert (silent.returncode, silent.stderr.strip()) == (1, "silent: synthetic")
-    bus.report_source("synthetic", {"state": "live"})
+    assert (silent.returncode, silent.stderr.strip()) == (1, "source:synthetic: no report")
+    report_sources(bus, {"synthetic": {"state": "live"}})
     assert run("synthetic").returncode == 0
 
 
-def test_source_is_silent_when_its_report_is_old(settings: Settings, bus: Bus) -> None:
+def test_parts_of_a_jobs_process_without_recent_report_fail(settings: Settings, bus: Bus) -> None:
     config = settings_module.load({"SOURCES": "synthetic", "REDIS_URL": str(settings.redis_url)}, dotenv=None)
-    bus.report_source("synthetic", {"state": "live"})
+    report_sources(bus, {"synthetic": {"state": "live"}})
     now = datetime.now(UTC)
-    assert health.silent_sources(config, bus, now) == []
-    assert health.silent_sources(config, bus, now + health.SILENT_AFTER + timedelta(seconds=1)) == ["synthetic"]
+    assert health.failing_parts(config, bus, now) == {}
+    assert health.failing_parts(config, bus, now + timedelta(seconds=16)).keys() == {"jobs", "source:synthetic"}
 
 
 def test_redis_command_keeps_each_message_and_requires_the_password(services: dict[str, Service], tmp_path: Path) -> None:

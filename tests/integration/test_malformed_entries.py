@@ -21,6 +21,7 @@ from jobs.store.writer import BatchRule, PriceQueue, StoreQueue, TradeQueue, Wri
 from tests.conftest import Servers, until
 from tests.support.clients import PythonClient
 from tests.support.processes import Web
+from tests.support.registry import put_report
 
 NOON = "2025-11-18T12:30:00.000000Z"
 BODY = {"instrument": "EUR_USD", "price": {"bid": "1", "ask": "1", "mid": "1", "time": NOON}, "timestamp": NOON, "seq": 1, "epoch": "x"}
@@ -222,12 +223,7 @@ def test_latest_prices_that_cannot_be_read_are_left_out(bus: Bus, raw_redis: Any
     assert bus.publish_prices([tick(2)])[0].seq == stamp.seq + 1
 
 
-def test_reports_instruments_counts_and_receipts_that_cannot_be_read_stop_nothing(bus: Bus, raw_redis: Any, servers: Servers) -> None:
-    bus.report_source("good", {"state": "live"})
-    for number, value in enumerate([b"", NOT_UTF_8, b"[]", b"{}", b'{"reported":1}', b'{"reported":"soon"}']):
-        raw_redis.hset(topics.SOURCES_KEY, f"bad{number}", value)
-    raw_redis.hset(topics.SOURCES_KEY, NOT_UTF_8, b"{}")
-    assert set(bus.sources()) == {"good"}
+def test_instruments_counts_and_receipts_that_cannot_be_read_stop_nothing(bus: Bus, raw_redis: Any, servers: Servers) -> None:
     raw_redis.hset(topics.PARKED_KEY, mapping={"total": "x", "last": "never"})
     assert bus.parked() == Parked(0, None)
     bus.publish_prices([tick(1)], "test/1")
@@ -335,7 +331,10 @@ def test_health_is_degraded_for_an_hour_after_a_malformed_entry(settings: Settin
     bus.read_unstored(topics.PRICES, 10, 0)
     for minutes, state in ((0, "degraded"), (59, "degraded"), (61, "healthy")):
         now = datetime.now(UTC) + timedelta(minutes=minutes)
+        parked = bus.parked()
+        writer = {"unstored": {topics.PRICES: 0}, "oldest_age_seconds": None, "parked": parked.total, "last_parked": parked.last}
+        put_report(bus, now=now, writer=writer)
         answer = create_app(settings, bus, store, lambda now=now: now, "1").test_client().get("/health")  # type: ignore[misc]
         body: Any = answer.json
         assert (answer.status_code, body["status"]) == (200, state)
-        assert body["writer"] == {"unstored": 0, "parked": 1, "last_parked": bus.parked().last}
+        assert body["writer"] == {"unstored": 0, "oldest_age_seconds": None, "parked": 1, "last_parked": parked.last}

@@ -128,11 +128,11 @@ def test_every_price_is_published_once_despite_every_fault(
             (600, {"do": "drop"}),
         ):
             oanda.control(after=at, **command)
-        with running(source(oanda, silence=3), bus):
+        with running(source(oanda, silence=3), bus) as ingestion:
             until(lambda: oanda.state()["over"], 60)
             until(lambda: taken(bus)[-1:] == [quotes[699]])
             until(lambda: changes(bus)[-1:] == [("live", None)])
-            assert bus.sources()["oanda"]["state"] == "live"
+            assert ingestion.statuses[0].report()["state"] == "live"
         state = oanda.state()
     assert taken(bus) == quotes[:700]
     assert (state["streams"], state["stream_requests"]) == (7, 9)
@@ -169,15 +169,24 @@ class Hasty(threading.Event):
 
 
 @contextmanager
-def alone(feed: OandaSource, bus: Bus, max_attempts: int) -> Iterator[tuple[threading.Thread, Callable[[], None]]]:
-    """The source in a thread that hardly waits between attempts, and a way to report it."""
+def alone(feed: OandaSource, bus: Bus, max_attempts: int) -> Iterator[tuple[threading.Thread, Callable[[], dict[str, Any]]]]:
+    """The source in a thread that hardly waits between attempts, and a way to report it.
+
+    It publishes the changes of the state and returns the report.
+    """
     stop, changed = Hasty(), threading.Event()
     status = Status("oanda", lambda: datetime.now(UTC), changed)
     admission = SourceAdmission(status, KINDS, lambda: datetime.now(UTC))
+    reporter = Reporter(bus, [status], changed)
+
+    def report() -> dict[str, Any]:
+        reporter.report()
+        return status.report()
+
     thread = threading.Thread(target=Ingest(feed, bus, status, admission, max_attempts=max_attempts).run, args=(stop,))
     thread.start()
     try:
-        yield thread, Reporter(bus, [status], changed).report
+        yield thread, report
     finally:
         stop.set()
         thread.join(20)
@@ -189,11 +198,11 @@ def test_bad_token_makes_the_source_down_without_revealing_it(bus: Bus, caplog: 
         with alone(source(oanda, token="wrong-but-secret"), bus, max_attempts=10) as (thread, report):
             thread.join(20)
             assert not thread.is_alive()  # it does not try again
-            report()
+            reported = report()
         assert oanda.state()["stream_requests"] == 1
     # The broker's own text stands in the log only.
     assert changes(bus) == [("down", "HTTP 401: Unauthorized")]
-    assert bus.sources()["oanda"]["detail"] == "HTTP 401: Unauthorized"
+    assert reported["detail"] == "HTTP 401: Unauthorized"
     lines = [(record.name, f"{record.getMessage()} {record.__dict__}") for record in caplog.records]
     assert any("Insufficient authorization" in line for _, line in lines)
     assert not any("wrong-but-secret" in line for _, line in lines)
@@ -239,14 +248,13 @@ def test_source_is_down_after_the_attempts_and_live_again_later(
 
             # The source counts a batch, and is live, shortly after the bus has accepted it.
             def reported() -> bool:
-                report()
-                state = bus.sources()["oanda"]
+                state = report()
                 return (state["state"], state["ticks"]) == ("live", 10)
 
             until(reported)
         assert oanda.state()["refused"] == 5
     assert [name for name, _ in changes(bus)] == [*["backing_off", "connecting"] * 2, "down", "live"]
-    assert bus.sources()["oanda"]["ticks"] == 10
+    assert report()["ticks"] == 10
 
 
 def test_unavailable_server_is_waited_for(bus: Bus, market: Callable[[int], dict[str, Path]], quotes: list[Quoted]) -> None:

@@ -21,6 +21,7 @@ from redis.exceptions import NoPermissionError
 
 from db import topics
 from db.bus import Bus, BusError
+from db.bus.checks import received
 from ops import embedded
 from ops.embedded.redis import MAX_SOCKET_PATH_BYTES
 from ops.embedded.server import Server
@@ -176,7 +177,23 @@ def test_whole_bus_sends_no_command_that_is_refused(redis: Started) -> None:
         entries = bus.read_unstored(topics.PRICES, 10, 0)
         assert bus.acknowledge(topics.PRICES, [entry.id for entry in entries]) == 1
         until(lambda: subscription.read(1), what="the price")
-        bus.report_source("synthetic", {"state": "live"})
-        assert bus.sources().keys() == {"synthetic"}
+        use_registry_and_checks(bus)
         assert operator.acl_log() == []
         bus.close()
+
+
+def use_registry_and_checks(bus: Bus) -> None:
+    """Send every command of the process registry and of the checks of the bus."""
+    assert bus.take_name("jobs@test", b"one")
+    assert bus.report_of("jobs@test") == b"one"
+    assert bus.replace_report("jobs@test", b"one", b"two")
+    assert bus.put_process("jobs@test", 1_000, b"three") == b"two"
+    assert [entry.name for entry in bus.processes(1_000)] == ["jobs@test"]
+    bus.check_write("jobs@test", "value")
+    with contextlib.closing(bus.subscribe_checks()) as checks:
+        bus.publish_check(b"check")
+        assert received(checks, b"check", 20)
+    assert bus.oldest_unstored_seconds(topics.PRICES) is None
+    bus.delete_old_reports()
+    bus.remove_process("jobs@test")
+    assert bus.processes(1_000) == []

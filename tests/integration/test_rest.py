@@ -8,13 +8,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import redis as redis_client
 from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
 from config.settings import Settings
+from db import topics
 from db.bus import Bus
 from db.postgres import Store
+from tests.support.registry import report_sources
 
 Clock = Callable[[], datetime]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -44,13 +47,13 @@ def test_front_page_is_json_or_html_according_to_accept(client: FlaskClient) -> 
     for accept in ("text/html,application/xhtml+xml,*/*;q=0.8", "*/*"):
         page = client.get("/", headers={"Accept": accept})
         assert page.mimetype == "text/html"
-        for link in ("/docs", "/redoc", "/health"):
+        for link in ("docs", "redoc", "health"):  # relative: a proxy may add a path
             assert f'href="{link}"' in page.text
 
 
 def test_health_with_both_servers_is_healthy(client: FlaskClient, bus: Bus) -> None:
     bus.cache_price("EUR_USD", **PRICE)
-    bus.report_source("synthetic", {"state": "live", "ticks": 7})
+    report_sources(bus, {"synthetic": {"state": "live", "ticks": 7}})
     answer = client.get("/health")
     body = answer.json
     assert body is not None
@@ -58,18 +61,30 @@ def test_health_with_both_servers_is_healthy(client: FlaskClient, bus: Bus) -> N
     assert (body["status"], body["database"], body["redis"]) == ("healthy", "connected", "connected")
     assert body["sources"]["synthetic"]["state"] == "live"
     assert body["sources"]["synthetic"]["ticks"] == 7
-    assert body["writer"] == {"unstored": 1, "parked": 0, "last_parked": None}
+    assert body["failing"] == []
+    assert body["hub"] == "unknown"
+    assert body["writer"] == {"unstored": 1, "oldest_age_seconds": 0.1, "parked": 0, "last_parked": None}
     assert body["version"] == "1.2.3"
     assert body["uptime_seconds"] >= 0
     assert TIME.fullmatch(body["timestamp"])
 
 
-def test_source_without_recent_report_is_stale(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
-    bus.report_source("synthetic", {"state": "live"})
+def test_source_of_a_process_without_recent_report_is_stale(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
+    report_sources(bus, {"synthetic": {"state": "live"}})
     later = at(clock() + timedelta(seconds=16), settings, bus, store).get("/health").json
     assert later is not None
     assert later["sources"]["synthetic"]["state"] == "stale"
     assert later["sources"]["synthetic"]["last_state"] == "live"
+    assert later["failing"] == ["jobs", "source:synthetic"]
+
+
+@pytest.mark.parametrize("key", [topics.PROCESSES_KEY, topics.HEALTH])
+def test_key_of_another_type_makes_the_bus_impaired(client: FlaskClient, bus: Bus, raw_redis: redis_client.Redis, key: str) -> None:
+    report_sources(bus, {})
+    raw_redis.set(key, "text")
+    answer = client.get("/health")
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["failing"], answer.json["redis"]) == (503, ["bus"], "impaired")
 
 
 @pytest.mark.parametrize(
@@ -90,7 +105,7 @@ def test_part_of_health_has_its_own_route(client: FlaskClient, path: str, expect
 
 def test_health_of_binance_is_that_of_its_report(client: FlaskClient, bus: Bus) -> None:
     for state in ("connecting", "live", "stale", "backing_off", "down"):
-        bus.report_source("binance", {"state": state, "ticks": 7, "trades": 12})
+        report_sources(bus, {"binance": {"state": state, "ticks": 7, "trades": 12}})
         answer = client.get("/health/binance")
         assert answer.status_code == 200
         assert answer.json is not None

@@ -25,6 +25,7 @@ from config.settings import Settings
 from config.venues import VENUES, Venue
 from db.bus import Bus
 from db.postgres import Store
+from tests.support.registry import report_sources
 
 ROUTES = [docs.routes, health.make_routes(), *app_module._DATA, *app_module._STATE]
 SCOPES = {**docs.SCOPES, **{endpoint: scope for each in ROUTES for endpoint, scope in each.scopes.items()}}
@@ -285,7 +286,7 @@ def test_invented_venue_has_its_health_route(make: Callable[..., Flask], bus: Bu
     monkeypatch.setitem(VENUES, name, Venue(name, "live", health_path=f"/health/{name}"))
     client = make().test_client()
     assert client.get(f"/health/{name}").get_json()["status"] == "not_configured"
-    bus.report_source(name, {"state": "live"})
+    report_sources(bus, {name: {"state": "live"}})
     assert client.get(f"/health/{name}").get_json()["status"] == "live"
     assert client.get("/health").get_json()["sources"][name]["state"] == "live"
     assert client.get("/health/binance").get_json()["status"] == "not_configured"

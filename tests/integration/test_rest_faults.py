@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
+import psycopg2
 import pytest
 from flask.testing import FlaskClient
 
@@ -18,6 +19,7 @@ from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
 from tests.conftest import until
+from tests.support.registry import report_sources
 
 Clock = Callable[[], datetime]
 NOWHERE = "127.0.0.1:1"
@@ -102,7 +104,7 @@ def health(client: FlaskClient, path: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_health_without_the_database_names_it(without_database: FlaskClient, bus: Bus) -> None:
-    bus.report_source("synthetic", {"state": "live"})
+    report_sources(bus, {"synthetic": {"state": "live"}})
     status, body = health(without_database, "/health")
     assert (status, body["status"], body["database"], body["redis"]) == (503, "unhealthy", "disconnected", "connected")
     assert body["sources"]["synthetic"]["state"] == "live"
@@ -117,7 +119,8 @@ def test_health_without_redis_names_it(without_redis: FlaskClient) -> None:
     status, body = health(without_redis, "/health")
     assert (status, body["status"], body["database"], body["redis"]) == (503, "unhealthy", "connected", "disconnected")
     assert body["sources"] == {}
-    assert body["writer"] == {"unstored": None}
+    assert body["writer"]["unstored"] is None
+    assert (body["failing"], body["hub"]) == (["bus"], "unknown")
     assert health(without_redis, "/health/ready")[0] == 503
     assert health(without_redis, "/health/db")[0] == 200
     status, body = health(without_redis, "/health/binance")
@@ -130,21 +133,23 @@ def test_health_does_not_wait_for_a_hung_server(settings: Settings, clock: Clock
     app = create_app(settings, patient_bus, patient_store, clock, "1")
     status, body = health(app.test_client(), "/health")
     assert (status, body["database"], body["redis"]) == (503, "disconnected", "disconnected")
-    parts = app.extensions[_NAME]
-    assert not parts.database.ask().done(), "health answered while the question to the database was still open"
-    assert not parts.redis.ask().done()
+    assert "database" in app.extensions[_NAME].watch.checks.running, "health answered before the check of the database had ended"
 
 
-def test_health_recovers_with_the_database(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
+def test_health_recovers_with_the_database(
+    settings: Settings, bus: Bus, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_sources(bus, {})
     client = create_app(settings, bus, store, clock, "1").test_client()
-    working, store._url = store._url, f"postgresql://hub@{NOWHERE}/hub"
-    assert health(client, "/health")[0] == 503
-    store._url = working
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "_connect", lambda self: psycopg2.connect(f"postgresql://hub@{NOWHERE}/hub"))
+        assert health(client, "/health")[0] == 503
     assert health(client, "/health")[0] == 200
 
 
 def test_health_is_served_while_all_slots_wait_for_the_database(settings: Settings, bus: Bus, store: Store, clock: Clock) -> None:
     """All slots wait for a lock in the database. Other requests are refused, health is not."""
+    report_sources(bus, {})
     app = create_app(settings, bus, store, clock, "1")
     with store.transaction() as cursor, ThreadPoolExecutor(MAX_WORKING_REQUESTS) as threads:
         cursor.execute("LOCK TABLE market_sessions IN ACCESS EXCLUSIVE MODE")

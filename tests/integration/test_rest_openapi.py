@@ -36,6 +36,7 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.trades import insert_trades
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
+from tests.support.registry import report_sources
 
 STORED = [
     PriceRow(
@@ -76,7 +77,7 @@ CHECKS: list[Any] = [
 @pytest.fixture
 def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Flask:
     bus.cache_price("EUR_USD", bid="1.0945", ask="1.0947", mid="1.0946", time=datetime(2025, 11, 18, tzinfo=UTC))
-    bus.report_source("synthetic", {"state": "live"})
+    report_sources(bus, {"synthetic": {"state": "live"}})
     with store.transaction() as cursor:
         insert_prices(cursor, STORED)
         insert_trades(cursor, trade_lines([Trade("BTCUSDT", n, MOMENT, "60000.10", "0.5", "buy") for n in range(1, 6)]))
@@ -183,7 +184,8 @@ def test_pages_load_nothing_from_another_host(client: FlaskClient, path: str) ->
     page = client.get(path)
     assert page.mimetype == "text/html"
     assert "//" not in page.text.replace("<!doctype html>", "")
-    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    policy = page.headers["Content-Security-Policy"].split("; ")
+    assert {"default-src 'self'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"} <= set(policy)
     for own in re.findall(r'(?:src|href|spec-url)="([^"]+)"', page.text):
         assert client.get(own).status_code == 200, own
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from api.hub.transport.limits.states import BLOCKED, CLOSING, END, LEFT, POLLING, REQUESTING, STATES, UNJOINED, UPGRADING, WEBSOCKET
@@ -194,7 +195,9 @@ def test_request_that_does_not_arrive_is_answered_with_408(server: Server, obser
         slow = [stack.enter_context(tcp(server, part)) for part in parts]
         assert slow[-1].recv(4096).startswith(b"HTTP/1.1 200 ")  # its second request is late
         for sock in slow:
-            assert sock.recv(4096).startswith(b"HTTP/1.1 408 ")
+            head, _, body = sock.recv(4096).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 408 ")
+            assert orjson.loads(body)["error"]["code"] == "request_timeout"
             assert sock.recv(4096) == b""
     until(lambda: others(observer) == {}, WAIT, "the end of the session")
 

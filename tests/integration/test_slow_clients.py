@@ -199,3 +199,14 @@ def test_connections_beyond_the_limit_close_the_oldest_and_are_served(shared_set
         assert sum(closed) >= 60 - 50
         for each in silent:
             each.close()
+
+
+def test_stop_does_not_wait_for_unfinished_requests(shared_settings: Settings, tmp_path: Path) -> None:
+    with HastyRest(shared_settings, tmp_path / "rest.log") as stopped:
+        unfinished = [RawConnection(stopped.port, sent) for sent in (b"", PART, HEAD, LIVE)]
+        assert unfinished[-1].answer().status == 200  # kept alive
+        assert stopped.ask_to_stop() == 0
+        assert all(each.ends() for each in unfinished)
+        assert "Traceback" not in stopped.output()
+        for each in unfinished:
+            each.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -25,6 +26,18 @@ def up_on_data(data: Path, tmp_path: Path) -> Iterator[Callable[[], Up]]:
     """Start an `up` on a copy of that data: these tests need no initdb."""
     with starter(Environment(copy_data(data, tmp_path / "var")), tmp_path) as start:
         yield start
+
+
+def test_ready_line_follows_the_first_synthetic_price(data: Path, tmp_path: Path) -> None:
+    environment = Environment(copy_data(data, tmp_path / "var"))
+    environment["SOURCES"] = "synthetic"
+    with starter(environment, tmp_path) as start:
+        rest = start().ready().run["rest"]
+        status, body = running.get(rest, "/price/latest?symbol=EUR_USD")
+        assert (status, json.loads(body)["seq"] >= 1) == (200, True)
+        source = json.loads(running.get(rest, "/health")[1])["sources"]["synthetic"]
+        assert source["state"] in ("connecting", "live")
+        until(lambda: running.answers(rest, "/health"), 30, "health")
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ from jobs.runtime.context import JobContext
 from jobs.services import fill_gaps, ingest, write_prices, write_trades
 from jobs.venues import VENUE_PARTS, VenueParts, build, configured, gap_fillers
 from tests.conftest import until
+from tests.support.registry import report_sources
 from tests.support.store import stored_trades
 
 COIN = "TOYCOIN"
@@ -154,7 +155,8 @@ def test_added_venue_is_published_stored_and_filled(context: JobContext, store: 
 def reported(context: JobContext, bus: Bus, store: Store) -> Iterator[FlaskClient]:
     """REST while jobs run with the added venue as the only source."""
     with running(context, ingest):
-        until(lambda: bus.sources().get("toyex", {}).get("state") == "live", what="a report of the source")
+        until(lambda: [each.report()["state"] for each in context.acting.statuses] == ["live"], what="a live source")
+        report_sources(bus, {each.name: each.report() for each in context.acting.statuses})
         yield create_app(context.settings, bus, store, utc_now, "1").test_client()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, State,
 from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.ingest import LONGEST_BUS_DELAY, Ingest, Ingestion
 from jobs.feeds.source_admission import SourceAdmission
-from jobs.feeds.status import REPORT_SECONDS, Reporter, Status
+from jobs.feeds.status import FORGET_REFUSALS_SECONDS, REFUSED_SECONDS, Reporter, Status
 from tests.support.fake_time import FakeTime
 
 KINDS = {"EUR_USD": "fx"}
@@ -71,7 +71,6 @@ class MemoryBus:
         self.refusals = list(refusals)
         self.offered: list[str | None] = []
         self.taken: dict[str | None, list[Tick]] = {}
-        self.reports: list[tuple[str, dict[str, Any]]] = []
         self.changes: list[tuple[str, str]] = []
         self.trades: dict[str, list[Trade]] = {}
         self.reporting: Exception | None = None
@@ -89,12 +88,9 @@ class MemoryBus:
         self.trades.setdefault(batch_id, list(trades))
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
-        self.changes.append((name, state))
-
-    def report_source(self, name: str, state: Mapping[str, Any]) -> None:
         if self.reporting is not None:
             raise self.reporting
-        self.reports.append((name, dict(state)))
+        self.changes.append((name, state))
 
     def bids(self) -> list[str]:
         return [each.bid for batch in self.taken.values() for each in batch]
@@ -244,19 +240,55 @@ def test_stop_ends_the_wait_between_attempts() -> None:
     assert run.time.now >= 100
 
 
-def test_failing_reports_are_logged_once_until_one_succeeds(caplog: pytest.LogCaptureFixture) -> None:
-    bus = MemoryBus()
-    reporter = Reporter(bus, [Status("one", FakeTime().utc, threading.Event())], threading.Event())
+def test_failing_publishes_of_changes_are_logged_once_until_one_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    bus, rounds = MemoryBus(), []
+    status = Status("one", FakeTime().utc, threading.Event())
+    reporter = Reporter(bus, [status], threading.Event(), lambda: rounds.append(1))
     for failure in (BusError("away"), BusError("away"), None, ZeroDivisionError("bug")):
         bus.reporting = failure
+        status.change(State.LIVE if status.state is State.CONNECTING else State.CONNECTING)
         reporter.report()
-    assert [name for name, _ in bus.reports] == ["one"]
-    assert [bool(record.exc_info) for record in caplog.records] == [False, True]
-    assert set(bus.reports[0][1]) == {"state", "since", "last_tick", "ticks", "trades", "refused", "detail"}
+    assert [state for _, state in bus.changes] == ["live", "connecting", "live"]
+    outages = [record for record in caplog.records if "not published" in record.message and record.levelno == logging.WARNING]
+    assert [bool(record.exc_info) for record in outages] == [False, True]
+    assert len(rounds) == 4
+    assert set(status.report()) == {"state", "since", "failing_since", "last_tick", "ticks", "trades", "refused", "detail"}
 
 
-def test_reports_are_refreshed_well_within_five_seconds() -> None:
-    assert REPORT_SECONDS < 5
+def test_failing_since_is_kept_while_the_source_tries_again() -> None:
+    clock = FakeTime()
+    status = Status("feed", clock.utc, threading.Event(), monotonic=clock.monotonic)
+    assert status.report()["failing_since"] is None
+    began = format_time(clock.utc())
+    for state in (State.BACKING_OFF, State.CONNECTING, State.BACKING_OFF, State.DOWN):
+        status.change(state)
+        assert status.report()["failing_since"] == began
+        clock.wait(7)
+    status.change(State.LIVE)
+    assert status.report()["failing_since"] is None
+
+
+def test_source_is_stale_while_every_record_is_refused() -> None:
+    clock = FakeTime()
+    status = Status("feed", clock.utc, threading.Event(), monotonic=clock.monotonic)
+    status.count_refused("bad_price")
+    for _ in range(3):
+        status.note_all_refused()
+        status.enter_live()
+        assert status.state is State.LIVE
+        clock.wait(REFUSED_SECONDS / 3)
+    clock.wait(REFUSED_SECONDS / 3)
+    status.note_all_refused()
+    status.enter_live()
+    assert (status.state, "bad_price" in str(status.report()["detail"])) == (State.STALE, True)
+    status.note_admitted()
+    status.enter_live()
+    assert status.state is State.LIVE
+    status.note_all_refused()
+    clock.wait(FORGET_REFUSALS_SECONDS + 1)
+    status.note_all_refused()  # one bad record now and then
+    status.enter_live()
+    assert status.state is State.LIVE
 
 
 class Endless(Source[int]):
@@ -284,8 +316,8 @@ def test_broken_source_does_not_affect_another() -> None:
     ingestion = Ingestion(sources, bus, kinds=KINDS, max_attempts=3, clock=FakeTime().utc)
     ingestion.start()
     wanted = {"good": "live", "bad": "down", "short": "ended"}
-    eventually(lambda: {name: report["state"] for name, report in list(bus.reports)} == wanted)
-    assert {name: report["ticks"] for name, report in bus.reports} == {"good": 1, "bad": 0, "short": 2}
+    eventually(lambda: {each.name: each.report()["state"] for each in ingestion.statuses} == wanted)
+    assert {each.name: each.report()["ticks"] for each in ingestion.statuses} == {"good": 1, "bad": 0, "short": 2}
     began = time.monotonic()
     assert ingestion.stop(5)
     assert time.monotonic() - began < 2

@@ -40,6 +40,7 @@ from api.hub.transport.outbox import Outbox
 from db import topics
 
 NOON = "2025-11-18T12:00:00.000000Z"
+LATER = "2025-11-18T13:00:00.000000Z"  # after the candles of these tests, which begin in the past
 PAIRS = ("EUR_USD", "GBP_USD")
 DEPTH = 6  # prices that the hub keeps in these tests
 LIMIT = 1500  # bytes that may wait for a client in these tests; more conflate prices
@@ -76,7 +77,7 @@ class Hub:
         requests = AlertRequests(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
             {"/": self.fanout}, self.log, PAIRS, requests, OpenAuthenticator(),
-            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict,
+            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: LATER, stats=dict,
         )  # fmt: skip
         self.arrived = b""
         self.blocked = False

@@ -176,6 +176,28 @@ def test_new_epoch_starts_a_new_tail() -> None:
     assert missed_bodies(log, "EUR_USD", "two", 0) == [b"EUR_USD two 1", b"EUR_USD two 2"]
 
 
+def test_positions_of_another_epoch_than_the_present_are_not_recovered() -> None:
+    log = log_of(1, 2, 3)
+    log.begin("one")
+    assert missed_bodies(log, "EUR_USD", "one", 2) == [b"EUR_USD one 3"]
+    log.begin("two")  # it began on another topic
+    assert log.missed("EUR_USD", "one", 2) is None
+    assert log.missed("EUR_USD", "one", 3) is None
+
+
+def test_bodies_of_known_numbers_are_kept_until_the_data_are_lost() -> None:
+    log = log_of(1, 2, 3)
+    append(log, message(7, topic="GBP_USD", channel=topics.VOLATILITY_ALERTS))
+    assert [log.body(topics.PRICES, "EUR_USD", "one", seq) for seq in (0, 1, 3, 4)] == [None, b"EUR_USD one 1", b"EUR_USD one 3", None]
+    assert log.body(topics.PRICES, "EUR_USD", "two", 3) is None
+    assert log.body(topics.VOLATILITY_ALERTS, "GBP_USD", "one", 7) == b"GBP_USD one 7"
+    assert log.body(topics.VOLATILITY_ALERTS, "GBP_USD", "one", 6) is None
+    assert (log.head(topics.PRICES, "EUR_USD"), log.continues(topics.PRICES, "EUR_USD", "one")) == (3, True)
+    log.forget()
+    assert (log.head(topics.PRICES, "EUR_USD"), log.continues(topics.PRICES, "EUR_USD", "one")) == (0, False)
+    assert log.latest("EUR_USD") == b"EUR_USD one 3"
+
+
 def test_alert_keeps_only_its_position() -> None:
     log = TopicLog()
     assert append(log, message(1, channel=topics.VOLATILITY_ALERTS))

@@ -72,19 +72,23 @@ class IndexSchema(Schema):
 
 
 class LiveSchema(Schema):
-    """The process runs."""
+    """The process runs, and so do its loops."""
 
-    status = Str(required=True, metadata=about("`alive`"))
+    status = Str(required=True, metadata=about("`alive`, or `silent` if a loop of the process has missed three rounds"))
+    silent_loops = List(Str(), required=True, metadata=about("The loops that have"))
     uptime_seconds = Float(required=True)
     version = Str(required=True)
     timestamp = output_time("Time of the answer")
+
+
+_DATABASE = "`connected`, `disconnected`, `impaired` (it answers and cannot do its work), or `not_migrated`"
 
 
 class DatabaseHealthSchema(Schema):
     """PostgreSQL alone."""
 
     status = Str(required=True, metadata=about("`healthy` or `unhealthy`"))
-    database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
+    database = Str(required=True, metadata=about(_DATABASE))
     timestamp = output_time("Time of the answer")
 
 
@@ -103,6 +107,9 @@ class WriterSchema(Schema):
     unstored = Int(
         required=True, allow_none=True, metadata=about("Accepted prices that are not stored yet; null while the bus is unavailable")
     )
+    oldest_age_seconds = Float(
+        required=True, allow_none=True, metadata=about("Age of the oldest message that is not stored; null if there is none")
+    )
     parked = Int(
         required=True,
         allow_none=True,
@@ -119,8 +126,20 @@ class HealthSchema(Schema):
     status = Str(
         required=True, metadata=about("`healthy`, `unhealthy`, or `degraded`: all parts work, but an entry was parked in the last hour")
     )
-    database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
-    redis = Str(required=True, metadata=about("`connected` or `disconnected`"))
+    database = Str(required=True, metadata=about(_DATABASE))
+    redis = Str(required=True, metadata=about("`connected`, `disconnected`, or `impaired` (it answers and cannot do its work)"))
+    hub = Str(
+        required=True,
+        metadata=about("`connected`, `disconnected` (an expected hub is down or fails), or `unknown` (no hub, or Redis is unavailable)"),
+    )
+    failing = List(
+        Str(),
+        required=True,
+        metadata=about(
+            "Parts that cannot do their work: `database`, `bus`, `hub`, `jobs`, `writer`, `source:NAME`, `job:NAME`, or the name of a loop",
+            example=["bus", "hub", "source:oanda"],
+        ),
+    )
     sources = Dict(
         keys=Str(),
         values=Dict(),
@@ -128,7 +147,8 @@ class HealthSchema(Schema):
         metadata=about(
             "Last report of each source. `refused` has the number of its records that were left out since its start, by kind: "
             "`unknown_instrument`, `not_a_decimal`, `time_too_old`, `time_in_future`, `bad_price`, `bad_trade`, `unreadable`. "
-            "A report older than 15 s has the state `stale` and its own state in `last_state`"
+            "`failing_since` is the time since which it has not been live. "
+            "If its process has not reported for 15 s, the state is `stale`, and the last one is in `last_state`"
         ),
     )
     writer = Nested(WriterSchema, required=True)

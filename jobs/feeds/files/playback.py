@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from db.bus import Publisher
 from db.instruments import all_instruments
@@ -36,9 +35,6 @@ class _CountedBus:
         self._bus.publish_trades(trades, batch_id)
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:
-        return
-
-    def report_source(self, name: str, state: Mapping[str, Any]) -> None:
         return
 
 

@@ -36,18 +36,21 @@ class Places:
     # connections
 
     def begin_request(self, peer: str) -> None:
-        """Count a connection that may send a request. Raises `TooMany`."""
+        """Count a connection that may send a request. Raises `TooMany`.
+
+        Sessions of the address do not count here: their polls are such requests.
+        """
         if not self._peers.exempt(peer) and not self._peers.is_proxy(peer):
-            self._check_connections(peer)
+            self._check(self._requesting[peer])
         self._requesting[peer] += 1
 
     def end_request(self, peer: str) -> None:
         """Release a connection whose request is complete, or that has ended."""
         _less(self._requesting, peer)
 
-    def _check_connections(self, address: str) -> None:
+    def _check(self, connections: int) -> None:
         limit = self.limits.max_connections_per_address
-        if self._sessions[address] + self._requesting[address] >= limit:
+        if connections >= limit:
             raise TooMany(f"One address has at most {limit} connections.")
 
     # sessions
@@ -59,7 +62,7 @@ class Places:
         limit = self.limits.max_unjoined_per_address
         if len(self._unjoined.get(address, ())) >= limit:
             raise TooMany(f"One address has at most {limit} sessions that have not joined a namespace.")
-        self._check_connections(address)
+        self._check(self._sessions[address])
 
     def open(self, session: Session) -> None:
         """Add a new session."""

@@ -1,0 +1,128 @@
+"""The report of the hub: its two checks, its counts, and the loop that sends it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from config.loops import HEARTBEATS
+from config.settings import Settings, url_of
+from db.bus import Bus, BusError
+from health.own import OwnChecks, Transitions
+from health.probe import IMPAIRED, CheckFailed, HealthProbe
+from health.reporter import Identity, Reporter
+from health.timing import DEFAULT, Timing
+
+log = logging.getLogger(__name__)
+
+LOOP = "report"
+LONGEST_ROUND_SECONDS = 10.0  # a report that waits for a hung Redis
+_PART = "hub"
+_WILDCARDS = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6, "": socket.AF_INET}  # noqa: S104
+_LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+
+
+class HubReport:
+    """Checks that this hub accepts clients and relays messages, and reports it.
+
+    `clients` returns the number of Socket.IO clients. `run` is its loop.
+    """
+
+    def __init__(
+        self, settings: Settings, bus: Bus, clock: Callable[[], datetime], clients: Callable[[], int], timing: Timing = DEFAULT
+    ) -> None:
+        self._bus = bus.with_timeout(timing.limit)
+        self._host, self._port = settings.websocket_host, settings.websocket_port
+        self._max_clients = settings.websocket_max_clients
+        self._clients = clients
+        self._timing = timing
+        self._draining = False
+        self._url: str | None = None
+        self._awaited: bytes | None = None  # the message that the relay must bring
+        self._came = threading.Event()
+        self._transitions = Transitions()
+        self._reporter = Reporter(self._bus, Identity.of_this_process("hub", self._port, clock()), self._parts, clock, timing=timing)
+        self._checks = OwnChecks([HealthProbe("acceptor", self._check_acceptor), HealthProbe("relay", self._check_relay)], timing=timing)
+
+    def run(self, stop: threading.Event) -> None:
+        """Check and report until `stop` is set."""
+        HEARTBEATS.expect(LOOP, LONGEST_ROUND_SECONDS)
+        while not stop.is_set():
+            try:
+                self._round()
+            except Exception:
+                log.exception("a round of the report failed")
+            HEARTBEATS.beat(LOOP)
+            stop.wait(self._timing.beat)
+        HEARTBEATS.forget(LOOP)
+
+    def _round(self) -> None:
+        self._checks.tick()
+        self._transitions.note(self._failing())
+        self._reporter.tick()
+
+    def received(self, body: bytes) -> None:
+        """Take a message of the channel of checks from the relay."""
+        if body == self._awaited:
+            self._came.set()
+
+    def drain(self) -> None:
+        """Report that this hub is about to end: it is not expected any more."""
+        self._draining = True
+        self._reporter.tick()
+
+    def close(self) -> None:
+        """Remove this hub from the registry."""
+        self._reporter.close()
+
+    def _parts(self) -> dict[str, Any]:
+        hub = {
+            "url": self._own_url(),
+            "clients": self._clients(),
+            "clients_limit": self._max_clients,
+            "draining": self._draining,
+        }
+        return {"acting": True, "failing": self._failing(), "hub": hub}
+
+    def _failing(self) -> dict[str, str]:
+        """`hub` -> the reasons, empty if the hub accepts clients and relays messages."""
+        reasons = [f"{name}: {reason}" for name, reason in self._checks.failing().items()]
+        return {_PART: "; ".join(reasons)} if reasons else {}
+
+    def _own_url(self) -> str:
+        """The bind address; for a wildcard the address on the connection to Redis."""
+        if self._url is None:
+            host = self._bus.own_address() if self._host in _WILDCARDS else self._host
+            self._url = url_of(host, self._port)
+        return self._url
+
+    def _check_acceptor(self) -> None:
+        """Send one request to the own port. Any answer will do. Raises `CheckFailed`."""
+        family = _WILDCARDS.get(self._host)
+        host = self._host if family is None else _LOOPBACK[family]
+        try:
+            with socket.create_connection((host, self._port), self._timing.limit) as connection:
+                name = f"[{host}]" if ":" in host else host
+                connection.sendall(f"GET /hub/health HTTP/1.1\r\nHost: {name}:{self._port}\r\nConnection: close\r\n\r\n".encode())
+                if not connection.recv(16).startswith(b"HTTP/1."):
+                    raise CheckFailed(IMPAIRED, "the own port gives no HTTP answer")
+        except OSError as error:
+            raise CheckFailed(IMPAIRED, f"no answer on the own port: {error}") from error
+
+    def _check_relay(self) -> None:
+        """Publish a message and wait until the relay brings it. Raises `CheckFailed`."""
+        self._came.clear()
+        self._awaited = orjson.dumps({"process": self._reporter.name, "check": uuid.uuid4().hex})
+        try:
+            self._bus.publish_check(self._awaited)
+        except BusError as error:
+            raise CheckFailed(IMPAIRED, str(error)) from error
+        if not self._came.wait(self._timing.limit):
+            raise CheckFailed(IMPAIRED, "a published message did not come through the relay")

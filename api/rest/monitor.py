@@ -1,0 +1,66 @@
+"""The checks of REST: what they do, and the thread that runs them."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from config.settings import Settings
+from db.bus import Bus
+from db.postgres import Store
+from db.prices import table_exists
+from health.checks import BusCheck, DatabaseCheck, check_store
+from health.own import OwnChecks
+from health.probe import NOT_MIGRATED, CheckFailed, HealthProbe
+from health.reporter import Identity, Reporter
+from health.timing import Timing
+from health.watch import BUS, DATABASE, Watch
+
+_END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
+
+
+def read_database(store: Store) -> None:
+    """Read the catalogue. Raises `CheckFailed`, or `StoreError` if PostgreSQL is unavailable."""
+    with store.transaction() as cursor:
+        if not table_exists(cursor):
+            raise CheckFailed(NOT_MIGRATED, "run `python manage.py migrate`")
+
+
+def read_redis(bus: Bus) -> None:
+    """Read two counters. Raises `BusError`."""
+    bus.counts()
+
+
+def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], timing: Timing) -> Watch:
+    """Return the watch of a REST process, whose thread does not run yet."""
+    own_bus = bus.with_timeout(timing.limit)
+    identity = Identity.of_this_process("rest", settings.api_port, clock())
+    checks: OwnChecks
+
+    def parts() -> dict[str, Any]:
+        return {"acting": True, "failing": checks.failing()}
+
+    reporter = Reporter(own_bus, identity, parts, clock, timing=timing)
+    database = DatabaseCheck(check_store(store, timing.limit), lambda: reporter.name, clock, read_only_role=True)
+    probes = [
+        HealthProbe(DATABASE, database),
+        HealthProbe(BUS, BusCheck(own_bus, lambda: reporter.name, timing.limit)),
+    ]
+    checks = OwnChecks(probes, timing=timing)
+    return Watch(own_bus, checks, reporter, clock, timing=timing)
+
+
+def start(watch: Watch) -> None:
+    """Run the watch in a thread until the process ends."""
+    stop = threading.Event()
+    thread = threading.Thread(target=watch.run, args=(stop,), name="watch", daemon=True)
+    thread.start()
+
+    def end() -> None:
+        stop.set()
+        thread.join(_END_SECONDS)
+
+    atexit.register(end)

@@ -1,0 +1,1 @@
+"""Checks of the parts, reports of the processes, and the judgement that all readers share."""
