@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
-import signal
-import sys
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -32,7 +30,7 @@ from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
-from api.hub.own_report import HubReport
+from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
 from api.hub.relay import Relay
 from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
@@ -45,8 +43,10 @@ from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
-from config.loops import HEARTBEATS
+from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
+from config.process.acceptor import ACCEPTOR
+from config.process.descriptors import make_room
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
@@ -60,6 +60,8 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
+RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
+FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _OPEN = OpenAuthenticator()
 _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
 
@@ -127,13 +129,16 @@ def create_hub(
 ) -> Hub:
     """Build and start the hub; waits until PostgreSQL has returned the reference data."""
     cooperate(wait_for_socket)
+    room = make_room(settings.websocket_max_clients)
+    settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()
     instruments, sessions = _reference_data(store, stop)
     app = Flask(__name__, static_folder=None)
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
     peers = Peers(settings.trusted_proxies)
-    socketio = make_socketio(app, manager, _limits(settings), peers=peers)
+    limits = replace(_limits(settings), max_unjoined=room.sessions - room.clients)
+    socketio = make_socketio(app, manager, limits, peers=peers)
     engine: EngineServer = socketio.server.eio
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
     topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
@@ -162,11 +167,20 @@ def create_hub(
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
-    socketio.start_background_task(run_until_stopped, relay.run, stop)
-    socketio.start_background_task(run_until_stopped, feed.run, stop)
-    socketio.start_background_task(report.run, stop)
+    _start_loops(socketio, relay, feed, report, stop)
     door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
     return Hub(door, engine, fanouts, relay, report, stop)
+
+
+def _start_loops(socketio: SocketIO, relay: Relay, feed: VolatilityFeed, report: HubReport, stop: threading.Event) -> None:
+    """Start the loops of the hub. The alert notifier runs in that of the relay."""
+    for name, loop, seconds in (
+        ("relay", relay.run, RELAY_ROUND_SECONDS),
+        ("volatility-feed", feed.run, FEED_ROUND_SECONDS),
+        ("report", report.run, REPORT_ROUND_SECONDS),
+    ):
+        HEARTBEATS.expect(name, seconds)
+        socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
 
 
 def _path_of(session: Session) -> tuple[Outbox, Bucket]:
@@ -183,7 +197,6 @@ def _limits(settings: Settings) -> Limits:
     return Limits(
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
-        max_unjoined=settings.websocket_max_clients + 100,
         max_connections_per_address=settings.rate_connections_per_ip,
         connect_seconds=settings.auth_join_seconds,
         events_per_second=rate.per_second,
@@ -205,7 +218,7 @@ def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decim
 
 def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[dict[str, Any], int]:
     """For load balancers: 200 if the hub can serve new clients, else 503."""
-    fine = relay.connected and not stop.is_set() and not HEARTBEATS.silent()
+    fine = relay.connected and not stop.is_set() and not ACCEPTOR.pausing and not HEARTBEATS.silent()
     body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
     return body, 200 if fine else 503
 
@@ -216,21 +229,6 @@ def _http_error(error: HTTPException) -> tuple[dict[str, Any], int, list[tuple[s
         return error.get_response()
     body = http_error_body(error.name.lower().replace(" ", "_"), error.description or error.name)
     return body, error.code, [header for header in error.get_headers() if header[0] != "Content-Type"]
-
-
-def run_until_stopped(loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
-    """Run a loop that must last until `stop` is set; if it ends before, end the process.
-
-    Without the loop the hub would accept clients and send them nothing. SIGTERM to this process
-    makes the worker shut down in order, and its supervisor starts another.
-    """
-    try:
-        loop(stop)
-    finally:
-        if not stop.is_set():
-            failed = sys.exc_info()[0] is not None
-            log.critical("a loop of the hub ended, the process stops", extra={"loop": loop.__qualname__}, exc_info=failed)
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, Fanout]) -> None:

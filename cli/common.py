@@ -21,7 +21,7 @@ from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
 from ops import embedded, running, startup
 from ops.children import hold_stop_signals
-from ops.supervisor import StartError, Supervisor
+from ops.supervisor import StartError, Supervisor, Unfit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -36,6 +36,12 @@ class Moment(click.ParamType[datetime]):
             return parse_time(value)
         except ValueError:
             self.fail(f"{value!r} is not a time like 2025-11-18 or 2025-11-18T12:34:56Z", param, ctx)
+
+
+class UnfitEnvironment(click.ClickException):
+    """The command cannot run before the environment has changed."""
+
+    exit_code = 2
 
 
 def stopped_by_signals() -> threading.Event:
@@ -57,9 +63,14 @@ def chosen_settings(service: str) -> Settings:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Print an expected failure as one sentence, without a traceback."""
+    """Print an expected failure as one sentence, without a traceback.
+
+    The exit code is 2 if the environment has to change, else 1.
+    """
     try:
         yield
+    except (running.Unfit, Unfit) as error:
+        raise UnfitEnvironment(str(error)) from error
     except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
         text = error.explanation if isinstance(error, SourceError) else str(error)
         raise click.ClickException(scrub(text)) from error
@@ -89,6 +100,7 @@ def database(chosen: Settings) -> Iterator[str]:
     try:
         with running.locked(folder) as lock:
             hold_stop_signals()
+            embedded.check(folder)
             with Supervisor(inherit=(lock,)) as supervisor:
                 server = embedded.postgres(folder)
                 supervisor.start(server)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,7 +20,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.common import chosen_settings, database, plain_errors
+from config.loops import keep
 from config.pacing import Throttle
+from config.process.watchdog import Watchdog
 from config.secrets import SCRUBBER
 from config.settings import Settings, mask_url, url_of, variables_of
 from db import migrate as migrations
@@ -28,7 +31,7 @@ from ops import embedded, running, startup
 from ops import status as ops_status
 from ops.children import hold_stop_signals
 from ops.running import RunFile
-from ops.supervisor import Process, StopAsked, Supervisor
+from ops.supervisor import WATCH, Process, StopAsked, Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -54,21 +57,30 @@ def up() -> None:
             try:
                 with Supervisor(inherit=(lock,)) as supervisor:
                     system = _bring_up(chosen, supervisor)
-                    system.write(folder)
+                    write = partial(_write_pids, system, folder)
+                    supervisor.report(write)
                     supervisor.wait_until(partial(_is_served, chosen, system, Throttle(monotonic=time.monotonic)))
                     click.echo(f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}")
-                    supervisor.supervise(lambda pids: replace(system, pids=pids).write(folder))
+                    Watchdog().start()
+                    keep(WATCH, partial(supervisor.supervise, write), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:
                 running.forget(folder)
 
 
+def _write_pids(system: RunFile, folder: Path, pids: dict[str, int]) -> None:
+    replace(system, pids=pids).write(folder)
+
+
 def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
+    if not (chosen.database_url and chosen.redis_url):
+        embedded.check(chosen.hub_data_dir, postgres=not chosen.database_url)
     taken = (chosen.api_port, *chosen.hub_ports)
     database = None if chosen.database_url else embedded.postgres(chosen.hub_data_dir, avoid=taken)
     redis = None if chosen.redis_url else embedded.redis(chosen.hub_data_dir, avoid=taken)
-    supervisor.start(*(replace(server, stop_rank=rank) for rank, server in ((2, redis), (3, database)) if server))
+    blocked = partial(embedded.no_room, chosen.hub_data_dir)
+    supervisor.start(*(replace(server, stop_rank=rank, blocked=blocked) for rank, server in ((2, redis), (3, database)) if server))
     database_url = database.url if database else str(chosen.database_url)
     redis_url = redis.url if redis else str(chosen.redis_url)
     database_urls = dict(database.urls) if database else {}  # role -> address

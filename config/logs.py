@@ -10,6 +10,7 @@ from types import TracebackType
 
 from config import secrets, settings
 from config.log_format import Json, Text
+from config.log_handler import LastingHandler
 from config.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def started(service: str) -> Settings:
 
 def configure(service: str, *, level: str = "INFO", style: str = "json", file: Path | None = None) -> None:
     """Send all log records to stderr, or to `file`, as `style` (`json` or `text`)."""
-    handler: logging.Handler = logging.FileHandler(file, encoding="utf-8") if file else logging.StreamHandler(sys.stderr)
+    handler = LastingHandler(file.open("a", encoding="utf-8") if file else sys.stderr)
     handler.setFormatter(Json(service) if style == "json" else Text(service))
     root = logging.getLogger()
     root.handlers[:] = [handler]

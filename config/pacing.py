@@ -1,4 +1,4 @@
-"""Pure waiting helpers for jobs, api and ops: back-off, retries, log lines that do not repeat."""
+"""Pure waiting helpers for jobs, api and ops: back-off, retries, pauses, outages in the log."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ Answer = TypeVar("Answer")
 
 _MAX_EXPONENT = 16  # keeps 2^n finite, however often a call fails
 STOP_POLL_SECONDS = 0.25  # between two checks whether a thread must stop
+LONGEST_STEP_SECONDS = 3.0  # of one round of a loop; the rest is a pause of the process
 
 
 class Stopped(Exception):
@@ -70,6 +71,25 @@ class Outage:
             seconds = round(self._monotonic() - self._since, 3)
             self._log.info("recovered: %s", self._text, extra={**self._fields, "seconds": seconds, "failures": self.failures})
         self._since, self.failures = None, 0
+
+
+class ActiveTime:
+    """A clock in seconds that counts at most `LONGEST_STEP_SECONDS` from one call to the next.
+
+    A process that was stopped (Ctrl-Z, a debugger, a frozen container) goes on with its timers as
+    if the pause had not been. Call it in each round.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._last = monotonic()
+        self._active = 0.0
+
+    def __call__(self) -> float:
+        now = self._monotonic()
+        self._active += min(LONGEST_STEP_SECONDS, now - self._last)
+        self._last = now
+        return self._active
 
 
 class Throttle:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC
 from functools import partial
 from types import FrameType
+from typing import Any
 
 from apscheduler.events import EVENT_SCHEDULER_STARTED
 from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
+from config.loops import HEARTBEATS, BeatingStop, keep
 from config.pacing import STOP_POLL_SECONDS
+from config.process.watchdog import OsThreads, Watchdog
 from db.bus import Bus, BusError
 from db.job_runs import write_jobs
 from db.leadership import Leadership
@@ -40,6 +46,10 @@ log = logging.getLogger("jobs.scheduler")
 
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 TABLE_SECONDS = 15.0  # between two writes of the table to the store
+WAKE_SECONDS = 5.0  # between two rounds of the scheduler, also if no job is due
+# The longest rounds: a statement and the wait for a connection may take `DB_TIMEOUT` each.
+SERVICE_ROUND_SECONDS = 20.0
+SCHEDULER_ROUND_SECONDS = 2 * WAKE_SECONDS
 # New objects between two collections of garbage. A batch of trades makes 10,000 without cycles;
 # Python's default of 700 costs a sixth of the process's CPU time.
 OBJECTS_PER_COLLECTION = 50_000
@@ -65,20 +75,24 @@ def run(context: JobContext) -> None:
     If a thread ends although no stop was requested, all others are stopped and `ThreadEnded` is
     raised.
     """
-    services = {job.id: _thread(context, partial(_run_service, job, context), job.id) for job in JOBS if isinstance(job, Service)}
+    services = {job.id: _service_thread(job, context) for job in JOBS if isinstance(job, Service)}
     runners = [Runner(job, context) for job in TIMED.values()]
     scheduler, started = _scheduler(runners)
-    timer = _thread(context, scheduler.start, "scheduler")
-    catch_ups = [_thread(context, partial(_catch_up, each, context), f"catch-up-{each.job.id}", may_return=True) for each in runners]
+    timer = _thread(context, lambda stop: scheduler.start(), "scheduler", round_seconds=SCHEDULER_ROUND_SECONDS)
+    catch_ups = [_catch_up_thread(each, context) for each in runners]
     watch = ClockSteps(context.clock, time.monotonic, lambda: plan_anew(scheduler, runners, context))
-    steps = _thread(context, partial(watch.run, context.stop), "clock-steps")
+    steps = _thread(context, watch.run, "clock-steps", round_seconds=SERVICE_ROUND_SECONDS)
     for thread in (*services.values(), timer, steps, *catch_ups):
         thread.start()
     while not started.wait(STOP_POLL_SECONDS) and not context.stop.is_set():
         pass
+    table_due = time.monotonic()
     while not context.stop.is_set():
-        _write_table(scheduler, context)
-        context.stop.wait(TABLE_SECONDS)
+        scheduler.wakeup()
+        if time.monotonic() >= table_due:
+            table_due = time.monotonic() + TABLE_SECONDS
+            _write_table(scheduler, context)
+        context.stop.wait(WAKE_SECONDS)
     log.info("jobs stop")
     if scheduler.running:
         scheduler.shutdown(wait=False)
@@ -91,13 +105,44 @@ def run(context: JobContext) -> None:
         raise ThreadEnded("a thread of the jobs process ended although no stop was requested")
 
 
-def _thread(context: JobContext, target: Callable[[], object], name: str, *, may_return: bool = False) -> LongLivedThread:
-    return LongLivedThread(target, name=name, stop=context.stop, on_failure=context.fail, may_return=may_return)
+def _thread(
+    context: JobContext,
+    target: Callable[[threading.Event], object],
+    name: str,
+    *,
+    may_return: bool = False,
+    round_seconds: float | None = None,
+) -> LongLivedThread:
+    return LongLivedThread(
+        target, name=name, stop=context.stop, on_failure=context.fail, may_return=lambda: may_return, round_seconds=round_seconds
+    )
 
 
-def _scheduler(runners: Sequence[Runner]) -> tuple[BlockingScheduler, threading.Event]:
+def _service_thread(job: Service, context: JobContext) -> LongLivedThread:
+    """Return the thread of a service; it beats at each check of either stop event."""
+
+    def run(stop: threading.Event) -> None:
+        job.run(replace(context, stop=stop, stop_writing=BeatingStop(context.stop_writing, job.id)))
+
+    return _thread(context, run, job.id, round_seconds=SERVICE_ROUND_SECONDS)
+
+
+def _catch_up_thread(runner: Runner, context: JobContext) -> LongLivedThread:
+    """Return the thread that catches up one job; it ends after the run."""
+    return _thread(context, lambda stop: _catch_up(runner, context), f"catch-up-{runner.job.id}", may_return=True)
+
+
+class BeatingScheduler(BlockingScheduler):  # type: ignore[misc]
+    """A scheduler with a heartbeat in each round."""
+
+    def _process_jobs(self) -> Any:
+        HEARTBEATS.beat("scheduler")
+        return super()._process_jobs()
+
+
+def _scheduler(runners: Sequence[Runner]) -> tuple[BeatingScheduler, threading.Event]:
     """A scheduler of these jobs, and an event that is set as soon as the scheduler runs."""
-    scheduler = BlockingScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
+    scheduler = BeatingScheduler(timezone=UTC, executors={"default": {"type": "threadpool", "max_workers": len(TIMED) + 1}})
     for runner in runners:
         job = runner.job
         scheduler.add_job(runner.run_due, job.trigger, id=job.id, max_instances=2, coalesce=True, misfire_grace_time=job.grace_seconds)
@@ -112,19 +157,11 @@ def plan_anew(scheduler: BaseScheduler, runners: Sequence[Runner], context: JobC
         job = runner.job
         scheduler.modify_job(job.id, next_run_time=job.trigger.get_next_fire_time(None, context.clock()))
         if context.prepared.is_set():
-            _thread(context, runner.catch_up, f"clock-step-{job.id}", may_return=True).start()
+            _thread(context, partial(_run_missed, runner), f"clock-step-{job.id}", may_return=True).start()
 
 
-def _run_service(job: Service, context: JobContext) -> None:
-    """Run a service; if it fails, run it again after a second."""
-    while True:
-        try:
-            job.run(context)
-            return
-        except Exception:
-            log.exception("job failed", extra={"job": job.id})
-        if context.stop.wait(1.0):
-            return
+def _run_missed(runner: Runner, stop: threading.Event) -> None:
+    runner.catch_up()
 
 
 def _catch_up(runner: Runner, context: JobContext) -> None:
@@ -137,7 +174,7 @@ def _catch_up(runner: Runner, context: JobContext) -> None:
     runner.catch_up()
 
 
-def _write_table(scheduler: BlockingScheduler, context: JobContext) -> None:
+def _write_table(scheduler: BeatingScheduler, context: JobContext) -> None:
     """Write the table of jobs to the store, for REST."""
     rows = [(job.id, job.schedule, scheduler.get_job(job.id).next_run_time if job.id in TIMED else None) for job in JOBS]
     try:
@@ -172,10 +209,14 @@ def main(timing: Timing = DEFAULT) -> None:
     ended = threading.Event()
     triggers = {job.id: job.trigger for job in TIMED.values()}
     report = JobsReport(config, started.bus, started.store, utc_now, triggers, acting, timing)
-    reporting = threading.Thread(target=report.run, args=(ended,), name="report", daemon=True)
+    Watchdog().start()
+    keep_reporting = partial(keep, "report", partial(report.run, ended), ended.is_set, _leave)
+    reporting = threading.Thread(target=keep_reporting, name="report", daemon=True)
     reporting.start()
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms)
-    Election(leadership, started.bus, act).run(stop)
+    election = Election(leadership, started.bus, act)
+    HEARTBEATS.expect("election", SERVICE_ROUND_SECONDS)
+    keep("election", partial(election.run, BeatingStop(stop, "election")), stop.is_set, _leave)
     ended.set()
     acting.changed.set()
     reporting.join(_END_SECONDS)
@@ -186,6 +227,12 @@ def _delete_old_reports(bus: Bus) -> None:
         bus.delete_old_reports()
     except BusError as error:
         log.debug("the reports of an earlier version are not deleted: %s", error)
+
+
+def _leave(code: int) -> None:
+    """Exit with the code; at once, if the end of the runs takes too long."""
+    OsThreads().start_deadline(partial(os._exit, code))
+    sys.exit(code)
 
 
 if __name__ == "__main__":

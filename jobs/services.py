@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 
 from config.pacing import Outage, Stopped, retry
 from db import topics
@@ -30,6 +29,7 @@ from jobs.venues import build, gap_fillers, walked
 log = logging.getLogger(__name__)
 
 _INSTRUMENTS_SECONDS = 5.0  # between two writes of the instruments to the bus
+_GAP_ROUND_SECONDS = 60.0  # the longest wait for one page of a history and its transaction
 _RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 
 
@@ -77,7 +77,8 @@ def ingest(context: JobContext) -> None:
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     while not context.stop.wait(_INSTRUMENTS_SECONDS):
         _set_instruments(context, kinds)
-    ingestion.stop(timeout=5.0)
+    if not ingestion.stop(timeout=5.0):
+        log.warning("a source did not stop in time")
 
 
 def _set_instruments(context: JobContext, kinds: Mapping[str, str]) -> None:
@@ -93,12 +94,15 @@ def fill_gaps(context: JobContext) -> None:
     set.
     """
     threads = [
-        LongLivedThread(partial(filler.run, context.stop), name=f"gaps-{filler.name}", stop=context.stop, on_failure=context.fail)
+        LongLivedThread(
+            filler.run, name=f"gaps-{filler.name}", stop=context.stop, on_failure=context.fail, round_seconds=_GAP_ROUND_SECONDS
+        )
         for filler in gap_fillers(context)
     ]
     for thread in threads:
         thread.start()
-    context.stop.wait()
+    while not context.stop.wait(_INSTRUMENTS_SECONDS):
+        pass
     for thread in threads:
         # A thread that still waits for an answer is abandoned. The next process finds the
         # uncommitted rows missing again.

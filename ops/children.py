@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from signal import Signals
@@ -15,6 +16,7 @@ from signal import Signals
 log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (Signals.SIGTERM, Signals.SIGINT, Signals.SIGHUP)
+_STEP_SECONDS = 0.05  # between two looks for a stop signal
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -31,12 +33,20 @@ def hold_stop_signals() -> None:
 def stop_asked(seconds: float = 0.0) -> bool:
     """Take a held stop signal that is pending or arrives within `seconds`.
 
-    Return True if there was one.
+    Return True if there was one. Nothing else is an order: neither a stop and continue, nor a
+    deadline that has passed.
     """
-    info = signal.sigtimedwait(_STOP_SIGNALS, seconds)
-    if info is not None:
-        log.info("stopping", extra={"signal": Signals(info.si_signo).name})
-    return info is not None
+    deadline = time.monotonic() + seconds
+    while True:
+        # Without a timeout: if a longer `sigtimedwait` is interrupted beyond its deadline, Python
+        # returns a structure that nobody has filled, with any number in it.
+        info = signal.sigtimedwait(_STOP_SIGNALS, 0)
+        if info is not None and info.si_signo in _STOP_SIGNALS:
+            log.info("stopping", extra={"signal": Signals(info.si_signo).name})
+            return True
+        if (left := deadline - time.monotonic()) <= 0:
+            return False
+        time.sleep(min(_STEP_SECONDS, left))
 
 
 def spawn(

@@ -26,6 +26,10 @@ class RunError(Exception):
     """The system cannot be started, or does not run; the text is for the operator."""
 
 
+class Unfit(RunError):
+    """The environment lacks something that the system needs; the text has the remedy."""
+
+
 class Busy(RunError):
     """Another `up` holds the data directory."""
 
@@ -70,10 +74,10 @@ def prepare_data_dir(hub_dir: Path) -> None:
         hub_dir.parent.mkdir(parents=True, exist_ok=True)
         hub_dir.mkdir(exist_ok=True, mode=mode)
     except OSError as error:
-        raise RunError(f"HUB_DATA_DIR {hub_dir} cannot be made: {error.strerror}") from error
+        raise Unfit(f"HUB_DATA_DIR {hub_dir} cannot be made ({error.strerror}): set another HUB_DATA_DIR") from error
     if not os.access(hub_dir, os.R_OK | os.W_OK | os.X_OK):
         owner = hub_dir.stat().st_uid
-        raise RunError(f"HUB_DATA_DIR {hub_dir} is not writable for this user: run as its owner (uid {owner}), or set another HUB_DATA_DIR")
+        raise Unfit(f"HUB_DATA_DIR {hub_dir} is not writable for this user: run as its owner (uid {owner}), or set another HUB_DATA_DIR")
 
 
 @contextmanager
@@ -122,7 +126,7 @@ def check_ports(*wanted: tuple[str, str, int]) -> None:
                 listener.bind(address)
                 listener.listen(1)  # without it the next bind to the same port would succeed
             except OSError as error:
-                raise RunError(_port_message(prefix, host, port, error)) from error
+                raise Unfit(_port_message(prefix, host, port, error)) from error
 
 
 def _port_message(prefix: str, host: str, port: int, error: OSError) -> str:

@@ -9,14 +9,17 @@ import logging
 import random
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from signal import Signals
 from types import TracebackType
 
-from config.pacing import backoff
+from config.loops import HEARTBEATS
+from config.pacing import ActiveTime, Outage, backoff
+from config.process.acceptor import ErrorKind, kind_of
 from ops.children import describe_end, kill_group, spawn, stop_asked, tail
+from ops.process import Process, StartError, StopAsked, Unfit
+
+__all__ = ["Process", "StartError", "StopAsked", "Supervisor", "Unfit"]
 
 log = logging.getLogger(__name__)
 
@@ -24,42 +27,11 @@ FIRST_DELAY_SECONDS = 0.5
 LONGEST_DELAY_SECONDS = 30.0
 DELAY_SPREAD = 0.2  # so that children which died together do not restart at the same moment
 STEADY_SECONDS = 60.0  # after a run of this length a child starts again with the first delay
+WRITE_RETRY_SECONDS = 5.0  # between two attempts to report the pids
+BLOCKED_SECONDS = 1.0  # between two checks whether a start would be in vain
+WATCH = "watch"  # the loop of `supervise`
+WATCH_ROUND_SECONDS = 30.0  # the longest round: one check of readiness of each child
 _POLL_SECONDS = 0.1
-
-
-class StartError(Exception):
-    """A child cannot be started, ended while starting, or did not become ready in time.
-
-    The text is for the operator.
-    """
-
-
-class StopAsked(Exception):
-    """A stop signal arrived before everything had started."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """One child of the supervisor.
-
-    `prepare` runs before every start and may raise `StartError`; `ready` is called until it returns
-    True. `env` is the whole environment of the child; None: that of the supervisor. Output is
-    appended to `log`, or goes to the stderr of the supervisor. Children of the same `stop_rank`
-    stop together, lower ranks first. The kernel sends `death_signal` to the child if the supervisor
-    itself is killed.
-    """
-
-    name: str
-    argv: tuple[str, ...]
-    env: Mapping[str, str] | None = None
-    log: Path | None = None
-    prepare: Callable[[], None] = lambda: None
-    ready: Callable[[], bool] = lambda: True
-    ready_seconds: float = 60.0
-    stop_signal: Signals = Signals.SIGTERM
-    stop_seconds: float = 12.0
-    stop_rank: int = 0
-    death_signal: Signals = Signals.SIGTERM
 
 
 def restart_delay(attempt: int, jitter: float) -> float:
@@ -78,6 +50,7 @@ class _Child:
     ready: bool = False
     failures: int = 0
     due: float = 0.0  # time of the next start, while popen is None
+    waits: bool = False  # because its start is blocked
 
 
 class Supervisor:
@@ -95,8 +68,14 @@ class Supervisor:
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._inherit, self._clock, self._jitter = inherit, clock, jitter
+        self._inherit, self._monotonic, self._jitter = inherit, clock, jitter
+        self._clock = ActiveTime(clock)  # of the children; a pause of the supervisor is not their delay
         self._children: list[_Child] = []  # in the order of their start
+        self._reported: dict[str, int] | None = None
+        self._report_due = 0.0
+        self._report_outage = Outage(log, "the processes are not reported", monotonic=self._clock)
+        self._trouble = Outage(log, "a child is not looked after", monotonic=self._clock)
+        self.stop_asked = False
 
     def __enter__(self) -> Supervisor:
         return self
@@ -121,7 +100,7 @@ class Supervisor:
             self._children.append(child)
             self._launch(child)
         while not all(child.ready for child in new):
-            if stop_asked(_POLL_SECONDS):
+            if self._wait_for_stop():
                 raise StopAsked
             for child in new:
                 self._check_start(child)
@@ -139,18 +118,44 @@ class Supervisor:
     def supervise(self, changed: Callable[[dict[str, int]], None] = lambda pids: None) -> None:
         """Restart children that end, until a stop signal arrives.
 
-        `changed` gets name -> pid at once and after every change.
+        `changed` gets name -> pid as `report` does.
         """
-        reported: dict[str, int] | None = None
-        while not stop_asked(_POLL_SECONDS):
+        HEARTBEATS.expect(WATCH, WATCH_ROUND_SECONDS)
+        while not self._wait_for_stop():
+            HEARTBEATS.beat(WATCH)
             try:
                 for child in self._children:
                     self._tend(child)
-                if self.pids != reported:
-                    reported = self.pids
-                    changed(reported)
-            except Exception:
-                log.exception("supervision failed, continuing")
+            except OSError as error:
+                if kind_of(error) is ErrorKind.UNKNOWN:
+                    raise
+                self._trouble.failed(error)
+            else:
+                self._trouble.recovered()
+            self.report(changed)
+        HEARTBEATS.forget(WATCH)
+
+    def report(self, changed: Callable[[dict[str, int]], None]) -> None:
+        """Call `changed` with name -> pid, unless it has these pids already.
+
+        An `OSError` of it is one warning, and the call is repeated after `WRITE_RETRY_SECONDS`.
+        """
+        pids = self.pids
+        if pids == self._reported or self._clock() < self._report_due:
+            return
+        try:
+            changed(pids)
+        except OSError as error:
+            self._report_outage.failed(error)
+            self._report_due = self._clock() + WRITE_RETRY_SECONDS
+        else:
+            self._report_outage.recovered()
+            self._reported = pids
+
+    def _wait_for_stop(self) -> bool:
+        self.stop_asked = stop_asked(_POLL_SECONDS) or self.stop_asked
+        self._clock()  # the end of a round
+        return self.stop_asked
 
     def stop(self) -> None:
         """Stop all children, rank by rank; a child that exceeds its limit gets SIGKILL."""
@@ -180,7 +185,7 @@ class Supervisor:
 
     def _tend(self, child: _Child) -> None:
         if child.popen is None:
-            if self._clock() >= child.due:
+            if self._clock() >= child.due and not self._is_blocked(child):
                 self._restart(child)
         elif (code := child.popen.poll()) is not None:
             self._end(child)
@@ -188,6 +193,16 @@ class Supervisor:
         elif not child.ready and child.process.ready():
             child.ready = True
             log.info("ready again", extra={"child": child.process.name, "pid": child.popen.pid})
+
+    def _is_blocked(self, child: _Child) -> bool:
+        """Return True while a start would be in vain; log the begin of that time."""
+        reason = child.process.blocked()
+        if reason:
+            child.due = self._clock() + BLOCKED_SECONDS
+            if not child.waits:
+                log.warning("child waits", extra={"child": child.process.name, "reason": reason})
+        child.waits = bool(reason)
+        return child.waits
 
     def _restart(self, child: _Child) -> None:
         try:
@@ -215,7 +230,7 @@ class Supervisor:
         child.popen = None
 
     def _stop_together(self, children: list[_Child]) -> None:
-        began = self._clock()
+        began = self._monotonic()
         for child in children:
             if child.popen:
                 child.popen.send_signal(child.process.stop_signal)
@@ -227,7 +242,7 @@ class Supervisor:
 
     def _wait(self, process: Process, popen: subprocess.Popen[bytes], began: float) -> int:
         try:
-            return popen.wait(max(0.0, began + process.stop_seconds - self._clock()))
+            return popen.wait(max(0.0, began + process.stop_seconds - self._monotonic()))
         except subprocess.TimeoutExpired:
             log.warning("did not stop in time, killed", extra={"child": process.name, "limit_seconds": process.stop_seconds})
             kill_group(popen.pid)

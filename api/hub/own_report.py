@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from config.loops import HEARTBEATS
 from config.settings import Settings, url_of
 from db.bus import Bus, BusError
 from health.own import OwnChecks, Transitions
@@ -22,8 +21,7 @@ from health.timing import DEFAULT, Timing
 
 log = logging.getLogger(__name__)
 
-LOOP = "report"
-LONGEST_ROUND_SECONDS = 10.0  # a report that waits for a hung Redis
+REPORT_ROUND_SECONDS = 10.0  # a report that waits for a hung Redis
 _PART = "hub"
 _WILDCARDS = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6, "": socket.AF_INET}  # noqa: S104
 _LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
@@ -53,15 +51,12 @@ class HubReport:
 
     def run(self, stop: threading.Event) -> None:
         """Check and report until `stop` is set."""
-        HEARTBEATS.expect(LOOP, LONGEST_ROUND_SECONDS)
         while not stop.is_set():
             try:
                 self._round()
             except Exception:
                 log.exception("a round of the report failed")
-            HEARTBEATS.beat(LOOP)
             stop.wait(self._timing.beat)
-        HEARTBEATS.forget(LOOP)
 
     def _round(self) -> None:
         self._checks.tick()

@@ -6,8 +6,10 @@ import atexit
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
+from config.loops import PROCESS_END, keep
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -17,7 +19,7 @@ from health.own import OwnChecks
 from health.probe import NOT_MIGRATED, CheckFailed, HealthProbe
 from health.reporter import Identity, Reporter
 from health.timing import Timing
-from health.watch import BUS, DATABASE, Watch
+from health.watch import BUS, DATABASE, LOOP, Watch
 
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 
@@ -56,7 +58,7 @@ def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
 def start(watch: Watch) -> None:
     """Run the watch in a thread until the process ends."""
     stop = threading.Event()
-    thread = threading.Thread(target=watch.run, args=(stop,), name="watch", daemon=True)
+    thread = threading.Thread(target=keep, args=(LOOP, partial(watch.run, stop), stop.is_set, PROCESS_END), name=LOOP, daemon=True)
     thread.start()
 
     def end() -> None:

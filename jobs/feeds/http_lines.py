@@ -62,6 +62,7 @@ class StopCloser:
         self._stop = stop
         self._over = threading.Event()
         self._socket: socket.socket | None = None
+        # It ends with the `with` block, as the connection does.
         self._thread = threading.Thread(target=self._watch, name="stop-closer", daemon=True)
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:

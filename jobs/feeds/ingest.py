@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
-from functools import partial
 from typing import Any, Protocol
 
 from db.admission import MAX_AHEAD_SECONDS
@@ -28,6 +27,8 @@ LONGEST_BUS_DELAY = 3.0
 # With a full bus, one batch is accepted and the next refused, many times a second: that is one
 # episode in the log.
 FULL_EPISODE_SECONDS = 5.0
+_SOURCE_ROUND_SECONDS = 60.0  # the longest silence of a connection and its publish calls
+_REPORT_ROUND_SECONDS = 20.0  # the wait for the bus included
 
 
 class PriceBus(Protocol):
@@ -209,15 +210,22 @@ class Ingestion:
             admission = SourceAdmission(status, kinds, clock, mode=source.mode, max_ahead_seconds=max_ahead_seconds)
             runs.append(Ingest(source, bus, status, admission, max_attempts=max_attempts))
         self._threads = [
-            # The thread of a source that has ended, or is down for good, returns early.
+            # A recording that is over, or a source that is down for good, returns early.
             LongLivedThread(
-                partial(run.run, self._stop), name=f"ingest-{source.name}", stop=self._stop, on_failure=thread_failed, may_return=True
+                run.run,
+                name=f"ingest-{status.name}",
+                stop=self._stop,
+                on_failure=thread_failed,
+                may_return=status.is_over,
+                round_seconds=_SOURCE_ROUND_SECONDS,
             )
-            for run, source in zip(runs, sources, strict=True)
+            for run, status in zip(runs, self.statuses, strict=True)
         ]
         reporter = Reporter(bus, self.statuses, self._changed, reported)
         self._threads.append(
-            LongLivedThread(partial(reporter.run, self._stop), name="ingest-reporter", stop=self._stop, on_failure=thread_failed)
+            LongLivedThread(
+                reporter.run, name="ingest-reporter", stop=self._stop, on_failure=thread_failed, round_seconds=_REPORT_ROUND_SECONDS
+            )
         )
 
     def start(self) -> None:

@@ -139,6 +139,10 @@ class Status:
         with self._lock:
             self._refused[kind] = self._refused.get(kind, 0) + 1
 
+    def is_over(self) -> bool:
+        """Return True if the source has ended, or is down."""
+        return self.state in (State.ENDED, State.DOWN)
+
     def check_silence(self) -> None:
         """Make a live source stale if it has been silent for longer than `stale_after`."""
         if self._stale_after is not None and self.state is State.LIVE:

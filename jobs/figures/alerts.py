@@ -106,8 +106,8 @@ def keep_publishing(store: Store, bus: Publisher, clock: Callable[[], datetime],
             if count := publish_alerts(store, bus, clock):
                 log.info("alerts published", extra={"alerts": count})
             outage.recovered()
-        except (BusError, StoreError) as error:
-            outage.failed(error)
+        except Exception as error:  # noqa: BLE001 - the outage logs it
+            outage.failed(error, traceback=not isinstance(error, BusError | StoreError))
 
 
 def pairs_of(symbols: Sequence[str]) -> list[Subject]:

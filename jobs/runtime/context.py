@@ -45,7 +45,7 @@ class JobContext:
 class Service:
     """A job that starts at once and runs as long as the process.
 
-    `run` returns after `context.stop` is set. If it raises, it is called again.
+    `run` returns after `context.stop` is set. If it raises, or returns earlier, the process ends.
     """
 
     id: str

@@ -66,7 +66,7 @@ class Election:
         claimed = self._claim()
         over = threading.Event()
         failed: list[str] = []
-        acting = LongLivedThread(lambda: self._act(over), name="jobs", stop=over, on_failure=failed.append, daemon=False)
+        acting = LongLivedThread(self._act, name="jobs", stop=over, on_failure=failed.append, daemon=False)
         acting.start()
         while not stop.wait(POLL_SECONDS) and acting.is_alive():
             if not self._still_leads():

@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from config.loops import HEARTBEATS, BeatingStop, keep
+
 log = logging.getLogger(__name__)
 
 
@@ -16,19 +18,22 @@ class ThreadEnded(Exception):
 class LongLivedThread(threading.Thread):
     """A thread that reports its own unexpected end, so that no process continues without it.
 
-    `target` must return after `stop` is set, and not before. If it raises or returns early, an
-    error is logged and `on_failure` is called with the thread's name. With `may_return`, an early
-    return is no failure.
+    `target(stop)` must return after `stop` is set, and not before. If it raises or returns early,
+    an error is logged and `on_failure` is called with the thread's name. While `may_return()` is
+    true, an early return is expected.
+
+    With `round_seconds`, the longest time between two checks of `stop`, the thread has a heartbeat.
     """
 
     def __init__(
         self,
-        target: Callable[[], object],
+        target: Callable[[threading.Event], object],
         *,
         name: str,
         stop: threading.Event,
         on_failure: Callable[[str], None],
-        may_return: bool = False,
+        may_return: Callable[[], bool] = lambda: False,
+        round_seconds: float | None = None,
         daemon: bool = True,
     ) -> None:
         super().__init__(name=name, daemon=daemon)
@@ -36,15 +41,26 @@ class LongLivedThread(threading.Thread):
         self._stop_requested = stop
         self._on_failure = on_failure
         self._may_return = may_return
+        self._round_seconds = round_seconds
+        self._returned = False
 
     def run(self) -> None:
         """Run the target in this thread."""
+        if self._round_seconds is not None:
+            HEARTBEATS.expect(self.name, self._round_seconds)
         try:
-            self._run_target()
+            keep(self.name, self._run_to_the_end, self._is_stopping, lambda code: self._on_failure(self.name))
         except BaseException:
-            log.exception("thread failed: the process ends", extra={"thread_name": self.name})
+            log.exception("a loop failed while it stopped", extra={"loop": self.name})
             self._on_failure(self.name)
             raise
-        if not self._may_return and not self._stop_requested.is_set():
-            log.error("thread ended without a stop: the process ends", extra={"thread_name": self.name})
-            self._on_failure(self.name)
+        finally:
+            HEARTBEATS.forget(self.name)
+
+    def _run_to_the_end(self) -> None:
+        stop = self._stop_requested
+        self._run_target(stop if self._round_seconds is None else BeatingStop(stop, self.name))
+        self._returned = True
+
+    def _is_stopping(self) -> bool:
+        return self._stop_requested.is_set() or (self._returned and self._may_return())

@@ -123,7 +123,8 @@ def _initdb(data: Path, command: tuple[str, ...], account: Account | None, passw
     options = ("--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions")
     done = subprocess.run((*command, "-D", str(new), "-U", USER, *options), env=ENV, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise StartError(f"initdb failed:\n{done.stderr.strip() or done.stdout.strip()}")
+        words = done.stderr.strip() or done.stdout.strip()
+        raise StartError(f"no database can be made in {data.parent}: correct the cause that initdb names, or set DATABASE_URL:\n{words}")
     new.rename(data)
     sync(data.parent)
 
@@ -165,7 +166,9 @@ def _remove_remains(data: Path) -> None:
         log.warning("killing a process of an earlier PostgreSQL", extra={"pid": process.pid})
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(stubborn, timeout=5)
+    _, left = psutil.wait_procs(stubborn, timeout=5)
+    if left:
+        raise StartError(f"a process of an earlier PostgreSQL (pid {left[0].pid}) does not end, even by SIGKILL: it may wait for a disk")
     lock.unlink(missing_ok=True)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ops.supervisor import Process, StartError
+from ops.supervisor import Process, StartError, Unfit
 
 # Without the environment of the operator's shell: its PGPORT or PGOPTIONS belong to other servers.
 ENV = {"PATH": os.defpath, "LC_ALL": "C"}
@@ -51,7 +51,7 @@ def free_port(avoid: Collection[int] = ()) -> int:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
             return port
-    raise StartError(f"no free port on 127.0.0.1 between {_PORTS.start} and {_PORTS.stop}")
+    raise Unfit(f"no port on 127.0.0.1 is free between {_PORTS.start} and {_PORTS.stop}: end what listens there, or use your own servers")
 
 
 def log_file(hub_dir: Path, name: str) -> Path:

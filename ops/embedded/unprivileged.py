@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.supervisor import StartError
+from ops.supervisor import StartError, Unfit
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def account_for(data_dir: Path) -> Account | None:
                 f"{data_dir} belongs to another user (uid {owner.st_uid}): run as that user or root, or set another HUB_DATA_DIR"
             )
         return None
-    nobody = pwd.getpwnam("nobody")
+    nobody = _nobody()
     if owner is not None and owner.st_uid not in (0, nobody.pw_uid):
         return Account(owner.st_uid, owner.st_gid)
     try:
@@ -58,6 +58,16 @@ def account_for(data_dir: Path) -> Account | None:
         log.warning(text, extra={"path": str(data_dir), "account": OWN_ACCOUNT})
         return Account(nobody.pw_uid, nobody.pw_gid)
     return Account(ours.pw_uid, ours.pw_gid)
+
+
+def _nobody() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam("nobody")
+    except KeyError:
+        raise Unfit(
+            "PostgreSQL does not run as root, and the user `nobody` has no entry in /etc/passwd: "
+            "add the line nobody:x:65534:65534::/nonexistent:/sbin/nologin, or set DATABASE_URL"
+        ) from None
 
 
 def prefix(account: Account | None, program: Path, folder: Path, death_signal: str) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from ops.running import get
 from tests.conftest import until
 from tests.support.processes import Running, free_port
@@ -12,7 +14,8 @@ from tests.support.processes import Running, free_port
 _WORKER = "config.gunicorn.eventlet_worker.EventletWorker"
 
 
-def test_worker_without_its_acceptor_is_replaced_and_logged(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "error"), [("/deafen", "Bad file descriptor"), ("/kill", "GreenletExit")])
+def test_worker_without_its_acceptor_is_replaced_and_logged(path: str, error: str, tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     argv = [
@@ -29,7 +32,8 @@ def test_worker_without_its_acceptor_is_replaced_and_logged(tmp_path: Path) -> N
     with Running(argv, {}, tmp_path / "log") as process:
         until(lambda: get(url, "/pid")[0] == 200, what=process.output)
         first = get(url, "/pid")[1]
-        get(url, "/deafen")
+        get(url, path)
         until(lambda: get(url, "/pid")[1] not in (b"", first), what=process.output)
-        assert "Exception in worker process" in process.output()
-        assert "Bad file descriptor" in process.output()
+        assert "a long-lived loop ended" in process.output()
+        assert "exited with code 70" in process.output()
+        assert error in process.output()

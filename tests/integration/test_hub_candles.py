@@ -32,7 +32,7 @@ EUR_1M, EUR_1H, GBP_1M = (
 @pytest.fixture(scope="module")
 def instruments() -> Iterator[str]:
     """Instruments of the shared hub that only `unpublished` hands out."""
-    return iter(["USD_CHF", "USD_CAD", "NZD_USD"])
+    return iter(["USD_CHF", "USD_CAD", "NZD_USD", "AUD_JPY"])
 
 
 @pytest.fixture
@@ -104,6 +104,17 @@ def test_candles_are_subscribed_and_unsubscribed(client: Client, bus: Bus) -> No
     assert minutes_of(updates(client)) == ["02"]
     assert answers(client, "unsubscribe", "unsubscription_confirmed", {"candles": "all"})["candles"] == []
     assert "candles" not in answers(client, "get_subscriptions", "subscriptions_info")
+
+
+def test_candle_that_begins_after_now_is_in_no_snapshot(shared_hub: Web, shared_bus: Bus, unpublished: str) -> None:
+    """The clock of the jobs was ahead."""
+    ahead = {**candle(), "start_time": format_time(datetime.now(UTC) + timedelta(hours=20))}
+    shared_bus.publish_candles([(unpublished, "1m", ahead), (unpublished, "5m", candle())])
+    wanted = [{"pair": unpublished, "interval": interval} for interval in ("1m", "5m")]
+    with PythonClient(shared_hub.url) as client:
+        client.wait("connection_established")
+        found = until(lambda: client.call("subscribe", {"candles": wanted})["candle_snapshot"], what="the candle of five minutes")
+    assert [(each["interval"], each["candle"]) for each in found] == [("5m", candle())]  # type: ignore[attr-defined]
 
 
 def test_prices_and_candles_are_subscribed_independently(client: Client, bus: Bus) -> None:

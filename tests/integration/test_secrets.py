@@ -31,7 +31,10 @@ KEY = "tw_ab12cd34_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 
 @contextmanager
 def echo() -> Iterator[str]:
-    """Refuse every request, with its headers and path in the body; yield the address."""
+    """Refuse every request, with its headers and path in the body; yield the address.
+
+    The jobs have no JWT_SECRET, so that no server can return it.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -88,8 +91,8 @@ def state(system: Up, name: str) -> str | None:
 
 
 def passwords(system: Up) -> dict[str, str]:
-    """Name of the file -> password, of every role and server."""
-    return {file.name: file.read_text().strip() for file in system.hub_dir.glob("*.password")}
+    """Every password of the servers, by the name of its file."""
+    return {file.stem: file.read_text().strip() for file in system.hub_dir.glob("*.password")}
 
 
 def places(system: Up) -> dict[str, str]:
@@ -104,10 +107,12 @@ def places(system: Up) -> dict[str, str]:
 
 
 def test_secrets_are_in_no_place_that_is_open(system: Up) -> None:
-    run, words, found = system.run, passwords(system), places(system)
-    assert words["redis.password"] in run["redis_url"]
-    assert any(word in run["database_url"] for word in words.values())
-    for secret in (*SECRETS.values(), *words.values(), KEY):
+    run, found_passwords = system.run, passwords(system)
+    assert set(found_passwords) == {"redis", "postgres", "postgres.owner", "postgres.writer", "postgres.reader"}
+    assert found_passwords["postgres.owner"] in run["database_url"]
+    assert found_passwords["redis"] in run["redis_url"]
+    found = places(system)
+    for secret in (*SECRETS.values(), *found_passwords.values(), KEY):
         assert [place for place, text in found.items() if secret in text] == []
     assert "HTTP 401: Unauthorized" in found["GET /health"]
 

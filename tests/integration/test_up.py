@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +19,7 @@ import pytest
 import redis as redis_client
 
 from db import topics
+from tests.support.processes import ROOT
 from tests.support.up import PROCESSES, Environment, Up, all_gone, command_line, execute, family, manage, starter
 
 
@@ -172,7 +177,7 @@ def test_migrate_starts_the_embedded_database_temporarily(environment: Environme
 def test_port_in_use_is_refused_before_anything_starts(environment: Environment, name: str) -> None:
     with socket.create_server(("127.0.0.1", int(environment[name]))):
         done = manage(environment, "up")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"{name}: port {environment[name]} on 127.0.0.1 is in use" in done.stderr
     assert not (Path(environment["HUB_DATA_DIR"]) / "postgres").exists()
 
@@ -180,7 +185,7 @@ def test_port_in_use_is_refused_before_anything_starts(environment: Environment,
 def test_one_port_for_both_servers_is_refused(environment: Environment) -> None:
     environment["WEBSOCKET_PORT"] = environment["API_PORT"]
     done = manage(environment, "up")
-    assert (done.returncode, "WEBSOCKET_PORT" in done.stderr) == (1, True)
+    assert (done.returncode, "WEBSOCKET_PORT" in done.stderr) == (2, True)
 
 
 def test_all_wrong_settings_are_named(environment: Environment) -> None:
@@ -190,3 +195,26 @@ def test_all_wrong_settings_are_named(environment: Environment) -> None:
     assert "API_PORT" in done.stderr
     assert "DB_POOL_MAX" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def _as_unknown_user(*command: str) -> list[str]:
+    """Return the command as it runs with a user id that has no entry in /etc/passwd."""
+    return ["setpriv", "--reuid=12345678", "--regid=12345678", "--clear-groups", sys.executable, *command]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start as another user")
+def test_user_without_an_entry_gets_one_sentence_before_anything_starts(environment: Environment) -> None:
+    """Some containers run as a random user id."""
+    if subprocess.run(_as_unknown_user("-c", "import cli.system"), cwd=ROOT, capture_output=True, check=False).returncode:
+        pytest.skip("the other user cannot read this checkout")
+    with tempfile.TemporaryDirectory() as folder:  # the directories of pytest are private
+        os.chown(folder, 12345678, 12345678)
+        environment["HUB_DATA_DIR"] = folder
+        command = _as_unknown_user("manage.py", "up")
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False)
+        assert done.returncode == 2, done.stderr
+        assert "Error: user id 12345678 has no entry in /etc/passwd" in done.stderr
+        assert "DATABASE_URL" in done.stderr
+        assert "initdb" not in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (Path(folder) / "postgres").exists()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from ops import running
 from tests.conftest import until
-from tests.support.up import PROCESSES, START_SECONDS, Environment, Up, all_gone, copy_data, family, make_data, starter
+from tests.support.up import PROCESSES, START_SECONDS, Environment, Up, all_gone, copy_data, execute, family, make_data, starter
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,28 @@ def test_killed_supervisor_leaves_no_process_and_the_directory_starts_again(up_o
     assert second.end(signal.SIGTERM) == 0
 
 
+@pytest.mark.slow
+def test_pause_of_up_changes_nothing_for_its_children(up_on_data: Callable[[], Up]) -> None:
+    """Ctrl-Z sends SIGTSTP to the process group of the terminal: that of `up` alone."""
+    system = up_on_data().ready()
+    before, supervisor = system.run, psutil.Process(system.process.pid)
+    assert {os.getpgid(process.pid) for process in family(system)}.isdisjoint({os.getpgid(supervisor.pid)})
+    for number in (signal.SIGTSTP, signal.SIGSTOP):
+        supervisor.send_signal(number)
+        until(lambda: supervisor.status() == psutil.STATUS_STOPPED, 20, "the pause")
+        assert psutil.STATUS_STOPPED not in [process.status() for process in family(system)]
+        assert running.answers(before["rest"], "/health/live")
+        supervisor.send_signal(signal.SIGCONT)
+        until(lambda: supervisor.status() != psutil.STATUS_STOPPED, 20, "the end of the pause")
+    supervisor.suspend()
+    os.kill(before["pids"]["rest"], signal.SIGKILL)
+    supervisor.resume()
+    until(lambda: system.run["pids"].get("rest", before["pids"]["rest"]) != before["pids"]["rest"], 30, "the new pid of REST")
+    assert {**system.run["pids"], "rest": 0} == {**before["pids"], "rest": 0}
+    assert "Traceback" not in system.errors.read_text()
+    assert system.end(signal.SIGINT) == 0
+
+
 def test_stop_while_starting_leaves_no_process(tmp_path: Path) -> None:
     with starter(Environment(tmp_path / "var"), tmp_path) as start:
         system = start()
@@ -76,3 +101,53 @@ def test_stop_while_starting_leaves_no_process(tmp_path: Path) -> None:
         assert system.end(signal.SIGTERM) == 0
         assert all_gone(processes)
         assert "ready:" not in system.out.read_text()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 512 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs", str(disk)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("this user cannot mount a file system")
+    disk.chmod(0o755)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def fill(file: Path) -> None:
+    """Take the space that the disk has left."""
+    with file.open("ab", buffering=0) as stream, contextlib.suppress(OSError):
+        while True:
+            stream.write(bytes(1 << 16))
+
+
+@pytest.mark.slow
+def test_full_disk_loses_nothing_and_all_goes_on_with_room(data: Path, small_disk: Path, tmp_path: Path) -> None:
+    environment = Environment(copy_data(data, small_disk / "var"))
+    environment.update(SOURCES="synthetic", INGESTION_INTERVAL_SECONDS="0.1")
+    with starter(environment, tmp_path) as start:
+        system = start().ready()
+        run = system.run
+
+        def seqs() -> list[int]:
+            rows = execute(run["database_url"], "SELECT seq FROM prices WHERE instrument = 'EUR_USD' ORDER BY seq")
+            return [row[0] for row in rows or []]
+
+        until(seqs, 30, "the first stored price")
+        filler = small_disk / "filler"
+
+        def is_redis_gone() -> bool:
+            fill(filler)
+            return "child waits child=redis" in system.errors.read_text()
+
+        until(is_redis_gone, 30, "the end of Redis")
+        filler.unlink()
+        before = len(seqs())
+        until(lambda: len(seqs()) > before + 5, 30, "further prices")
+        stored = seqs()
+        assert stored == list(range(stored[0], stored[0] + len(stored)))
+        assert "Traceback" not in system.errors.read_text()
+        until(lambda: running.answers(run["rest"], "/health"), 30, "health")
+        assert system.end(signal.SIGTERM) == 0

@@ -108,6 +108,6 @@ def test_port_of_a_further_hub_in_use_is_refused_before_anything_starts(environm
     second = int(environment["WEBSOCKET_PORT"]) + 1
     with socket.create_server(("127.0.0.1", second)):
         done = manage(environment, "up")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"WEBSOCKET_PORT: port {second} on 127.0.0.1 is in use" in done.stderr
     assert not (Path(environment["HUB_DATA_DIR"]) / "postgres").exists()

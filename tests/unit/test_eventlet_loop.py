@@ -48,7 +48,7 @@ def test_clock_that_raises_ends_its_process_with_a_traceback() -> None:
     done = run('raise KeyError("a fault")', "Eventlet().every(0.01, tick)")
     assert done.returncode == 70
     assert done.stdout == "tick\n"
-    assert "the clock of the transport failed" in done.stderr
+    assert "a long-lived loop ended" in done.stderr
     assert "Traceback" in done.stderr
     assert "KeyError: 'a fault'" in done.stderr
 
@@ -57,3 +57,31 @@ def test_deferred_call_that_raises_is_logged_and_the_process_continues() -> None
     done = run('raise KeyError("a fault")', "for _ in range(4):\n    Eventlet().call_later(0.01, tick)")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "end")
     assert done.stderr.count("Traceback") == 4
+
+
+BLOCKED = """
+import logging
+import warnings
+
+warnings.simplefilter("ignore")
+import eventlet
+import eventlet.patcher
+
+eventlet.monkey_patch()
+from config.loops import HEARTBEATS
+from config.process.watchdog import OsThreads, Watchdog
+
+logging.basicConfig(format="%(levelname)s %(message)s %(loop)s")
+HEARTBEATS.expect("relay", 0.1)
+threads = OsThreads(eventlet.patcher.original("threading").Thread, eventlet.patcher.original("time").sleep)
+Watchdog(threads, patience=0.5).start()
+logging.getLogger().handlers[0].acquire()
+while True:  # no greenlet has its turn any more
+    pass
+"""
+
+
+def test_watchdog_ends_a_process_whose_loop_is_blocked() -> None:
+    done = subprocess.run([sys.executable, "-c", BLOCKED], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 70
+    assert done.stderr.splitlines() == ["ERROR a loop is silent: the process ends relay"]

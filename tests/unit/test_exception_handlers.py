@@ -14,8 +14,9 @@ MODULES = [*sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob(
 BROAD = {"Exception", "BaseException"}
 # functions that a loop calls, of a library or of ours: each is the top of one iteration
 CALLED_BY_A_LOOP = {
-    "api/hub/events.py": {"answer"},
     "config/gunicorn/answers.py": {"answer"},
+    "config/loops.py": {"keep"},  # it runs a whole loop
+    "api/hub/events.py": {"answer"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
     "api/hub/transport/eventlet_loop.py": {"_guarded"},
     "api/hub/transport/websocket.py": {"_readable"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import unicodedata
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from config import logs
 from config.log_format import MAX_EVENT, MAX_FIELD, Json, Text
+from config.log_handler import RETRY_SECONDS, LastingHandler
 from config.secrets import SCRUBBER
 from db.timestamps import parse_time
 
@@ -98,6 +100,29 @@ def test_log_without_a_file_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -
     log.info("here")
     out, err = capsys.readouterr()
     assert (out, json.loads(err)["message"]) == ("", "here")
+
+
+def test_log_on_a_full_disk_loses_lines_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    file = tmp_path / "log"
+    full, room = os.open("/dev/full", os.O_WRONLY), os.open(file, os.O_WRONLY | os.O_CREAT)
+    with os.fdopen(full, "w") as stream:
+        handler = LastingHandler(stream, lambda: now[0])
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s %(records_lost)s", defaults={"records_lost": ""}))
+        records = [logging.LogRecord("x", logging.INFO, "", 0, f"line {number}", (), None) for number in range(6)]
+        handler.handle(records[0])
+        handler.handle(records[1])
+        now[0] += RETRY_SECONDS
+        handler.handle(records[2])  # tried, and lost
+        os.dup2(room, stream.fileno())
+        handler.handle(records[3])  # lost without an attempt
+        now[0] += RETRY_SECONDS
+        handler.handle(records[4])
+        handler.handle(records[5])
+    os.close(room)
+    lines = file.read_text().splitlines()
+    # The stream may still hold the lines whose write failed.
+    assert lines[-3:] == ["WARNING the log was not written 4", "INFO line 4 ", "INFO line 5 "]
 
 
 # arbitrary text in every part of a record

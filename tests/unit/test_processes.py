@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
-from ops.children import describe_end, hold_stop_signals, tail
+from ops.children import describe_end, hold_stop_signals, stop_asked, tail
 from ops.supervisor import FIRST_DELAY_SECONDS as FIRST_DELAY
 from ops.supervisor import LONGEST_DELAY_SECONDS as LONGEST_DELAY
 from ops.supervisor import Process, StartError, StopAsked, Supervisor, restart_delay
@@ -204,3 +206,87 @@ def test_tail_of_a_log_is_its_last_lines(tmp_path: Path) -> None:
     file = tmp_path / "log"
     file.write_text("".join(f"line {number}\n" for number in range(5000)))
     assert tail(file, lines=2) == f"; the end of {file}:\n  line 4998\n  line 4999"
+
+
+# waits
+
+
+def _filled(number: int) -> Callable[[Collection[int], float], object]:
+    """Return a `sigtimedwait` that returns a structure with this number."""
+    structure = SimpleNamespace(si_signo=number)
+    return lambda numbers, seconds: structure
+
+
+@pytest.mark.parametrize(
+    ("wait", "is_stop"),
+    [
+        pytest.param(_filled(signal.SIGTERM), True, id="SIGTERM"),
+        pytest.param(_filled(signal.SIGINT), True, id="SIGINT"),
+        pytest.param(_filled(signal.SIGHUP), True, id="SIGHUP"),
+        pytest.param(_filled(signal.SIGCONT), False, id="SIGCONT"),
+        pytest.param(_filled(signal.SIGCHLD), False, id="SIGCHLD"),
+        pytest.param(_filled(0), False, id="zero"),
+        pytest.param(_filled(278685072), False, id="unfilled"),
+        pytest.param(lambda numbers, seconds: None, False, id="None"),
+    ],
+)
+def test_only_a_held_signal_is_a_stop(
+    wait: Callable[[Collection[int], float], object], is_stop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "sigtimedwait", wait)
+    assert stop_asked(0.0) is is_stop
+
+
+def test_wait_for_a_signal_is_never_interrupted_beyond_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a wait returns a structure that is not filled: its number may be that of a signal."""
+    timeouts = []
+    monkeypatch.setattr(signal, "sigtimedwait", lambda numbers, seconds: timeouts.append(seconds))
+    assert not stop_asked(0.1)
+    assert set(timeouts) == {0}
+
+
+def test_pause_of_the_supervisor_is_no_delay_of_a_child(tmp_path: Path) -> None:
+    """The clock goes on by an hour while the supervisor waits."""
+    now = [0.0]
+    mark = tmp_path / "mark"
+
+    def ready() -> bool:
+        now[0] += 0.1
+        if now[0] < 3600:
+            now[0] += 3600.0
+            return False
+        return mark.exists()
+
+    with Supervisor(clock=lambda: now[0]) as supervisor:
+        supervisor.start(script("a", f"touch {mark}; exec sleep 60", ready=ready, ready_seconds=60.0))
+        assert set(supervisor.pids) == {"a"}
+
+
+# reports
+
+
+def test_report_that_cannot_be_written_is_one_warning_and_is_repeated(caplog: pytest.LogCaptureFixture, supervisor: Supervisor) -> None:
+    caplog.set_level("INFO")
+    calls: list[dict[str, int]] = []
+
+    def full(pids: dict[str, int]) -> None:
+        calls.append(pids)
+        if len(calls) < 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        stop_us()
+
+    supervisor.start(script("a", "exec sleep 60"))
+    supervisor.supervise(full)
+    assert calls == [supervisor.pids] * 3
+    lines = [(record.levelname, record.exc_info) for record in caplog.records if "not reported" in record.getMessage()]
+    assert lines == [("WARNING", None), ("INFO", None)]
+
+
+def test_unknown_error_of_the_watch_is_raised(supervisor: Supervisor) -> None:
+    def broken(pids: dict[str, int]) -> None:
+        raise KeyError("a bug")
+
+    supervisor.start(script("a", "exec sleep 60"))
+    with pytest.raises(KeyError):
+        supervisor.supervise(broken)
+    assert not supervisor.stop_asked

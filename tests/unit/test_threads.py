@@ -15,7 +15,7 @@ def run(target: Callable[[], object], *, stopped: bool = False, may_return: bool
     stop, reported = threading.Event(), list[str]()
     if stopped:
         stop.set()
-    thread = LongLivedThread(target, name="worker", stop=stop, on_failure=reported.append, may_return=may_return)
+    thread = LongLivedThread(lambda stop: target(), name="worker", stop=stop, on_failure=reported.append, may_return=lambda: may_return)
     thread.start()
     thread.join(5)
     assert not thread.is_alive()
@@ -32,7 +32,7 @@ def finish() -> None:
 
 def test_return_without_a_stop_is_reported(caplog: pytest.LogCaptureFixture) -> None:
     assert run(finish) == ["worker"]
-    assert [(record.levelname, vars(record)["thread_name"]) for record in caplog.records] == [("ERROR", "worker")]
+    assert [(record.levelname, vars(record)["loop"]) for record in caplog.records] == [("ERROR", "worker")]
 
 
 def test_return_after_a_stop_is_not_reported(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -158,18 +157,17 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self.detached = True
         eventlet.wsgi.WSGI_LOCAL.already_handled = True
         sock = self.connection
-        ours = _real_socket(sock.family, sock.type, sock.proto, fileno=os.dup(sock.fileno()))
+        # The descriptor itself: a duplicate would need a further one, and there may be none.
+        ours = _real_socket(sock.family, sock.type, sock.proto, fileno=sock.detach())
         ours.setblocking(False)
-        # After the request, the server shuts down the socket that it finds here, and with it our
-        # duplicate.
+        # After the request, the server shuts down and closes the socket that it finds here.
         self.conn_state[1] = _Detached()
         return ours  # type: ignore[no-any-return]
 
     def finish(self) -> None:
         if self.detached:
             self.rfile.close()
-            self.wfile.close()  # it is empty, but it keeps the socket open
-            self.connection.close()
+            self.wfile.close()  # it is empty
         else:
             super().finish()
             # If the last bytes could not be sent, this file still keeps the socket open.

@@ -6,10 +6,10 @@ No other module of the hub imports eventlet.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import eventlet
@@ -29,10 +29,11 @@ from api.hub.transport.host import Limits
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
 from api.hub.transport.socketio_server import SocketServer
+from config.loops import HEARTBEATS, PROCESS_END, keep
 
 log = logging.getLogger(__name__)
 
-_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+CLOCK_ROUND_SECONDS = 1.0  # the longest time of one call of the clock
 
 
 class Watch:
@@ -96,7 +97,9 @@ class Eventlet:
         hubs.get_hub().schedule_call_global(seconds, _guarded, function)
 
     def every(self, seconds: float, function: Callable[[], None]) -> None:
-        eventlet.spawn(_run_clock, seconds, function)
+        # It lasts as long as the process.
+        HEARTBEATS.expect("clock", seconds + CLOCK_ROUND_SECONDS)
+        eventlet.spawn(keep, "clock", partial(_run_clock, seconds, function), lambda: PROCESS_END.begun, PROCESS_END)
 
     def pause(self, seconds: float) -> None:
         eventlet.sleep(seconds)
@@ -110,17 +113,11 @@ def _guarded(function: Callable[[], None]) -> None:
 
 
 def _run_clock(seconds: float, function: Callable[[], None]) -> None:
-    """Call the function for ever.
-
-    If it raises, end the process: a hub without its clock sends no pings.
-    """
+    """Call the function for ever: a hub without its clock sends no pings."""
     while True:
         eventlet.sleep(seconds)
-        try:
-            function()
-        except Exception:
-            log.exception("the clock of the transport failed: the process ends")
-            os._exit(_EXIT_CODE)
+        HEARTBEATS.beat("clock")
+        function()
 
 
 class _Waiting:

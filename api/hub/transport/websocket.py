@@ -147,7 +147,7 @@ class WebSocket:
             return
         except OSError:
             data = b""
-        if self._closing and not data:
+        if self._closing and (not data or self._has_close(data)):
             self._release()
         elif self._closing:
             self._pause(PAUSE_SECONDS, self._watch.resume)  # a client that goes on sending is read slowly
@@ -187,6 +187,13 @@ class WebSocket:
             self._watch.resume()
         else:
             self._handle(b"")
+
+    def _has_close(self, data: bytes) -> bool:
+        """Return True if the client answers our Close: the server then closes first (RFC 6455)."""
+        try:
+            return any(opcode is Opcode.CLOSE for opcode, _ in self._reader.feed(data, FRAMES_PER_TURN))
+        except WireError:
+            return False
 
     def _take(self, data: bytes) -> None:
         found = self._reader.feed(data, SLOW_FRAMES_PER_TURN if self.peer.bucket.empty else FRAMES_PER_TURN)

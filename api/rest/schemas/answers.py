@@ -75,7 +75,7 @@ class LiveSchema(Schema):
     """The process runs, and so do its loops."""
 
     status = Str(required=True, metadata=about("`alive`, or `silent` if a loop of the process has missed three rounds"))
-    silent_loops = List(Str(), required=True, metadata=about("The loops that have"))
+    silent_loops = List(Str(), metadata=about("The silent loops; absent if there is none"))
     uptime_seconds = Float(required=True)
     version = Str(required=True)
     timestamp = output_time("Time of the answer")

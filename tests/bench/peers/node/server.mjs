@@ -13,10 +13,10 @@ io.on("connection", (socket) => {
   });
 });
 
-const url = new URL(process.env.REDIS_URL);
-const { username, password } = url;
-const socket = { path: decodeURIComponent(url.pathname) };
-const redis = createClient(url.protocol === "unix:" ? { username, password, socket } : { url: url.href });
+const url = process.env.REDIS_URL;
+// `new URL` refuses a user without a host.
+const [, username, password, path] = url.match(/^unix:\/\/(.*?):(.*?)@(.*?)(?:\?|$)/) ?? [];
+const redis = createClient(path ? { username, password, socket: { path: decodeURIComponent(path) } } : { url });
 await redis.connect();
 await redis.subscribe("price_updates", (text) => {
   const body = JSON.parse(text);

@@ -1,0 +1,98 @@
+"""The end of a WebSocket that the server closes."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import pytest
+
+from api.hub.transport.host import Limits
+from api.hub.transport.websocket import WebSocket
+from tests.conformance.websocket_client import CLOSE, PING, TEXT, frame
+
+
+class _Loop:
+    """A loop without time: nothing that is deferred happens."""
+
+    def __init__(self) -> None:
+        self.readable: Callable[[], None] = lambda: None
+        self.is_closed = False
+
+    def watch(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> Any:
+        self.readable = readable
+        return self
+
+    def want_write(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def call_later(self, seconds: float, function: Callable[[], None]) -> None:
+        pass
+
+    def every(self, seconds: float, function: Callable[[], None]) -> None:
+        pass
+
+    def pause(self, seconds: float = 0.0) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+
+class _Peer:
+    """Takes no message: all arrive after the Close."""
+
+    def message(self, data: bytes, binary: bool) -> None:
+        raise AssertionError(data)
+
+    def ended(self, code: int | None) -> None:
+        raise AssertionError(code)
+
+    def pong(self, payload: bytes) -> None:
+        raise AssertionError(payload)
+
+    def writable(self) -> None:
+        raise AssertionError
+
+
+@pytest.fixture
+def closing() -> Iterator[tuple[_Loop, socket.socket]]:
+    """A WebSocket that has sent Close, and the socket of its client."""
+    loop = _Loop()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        WebSocket(ours, loop, cast(Any, _Peer()), Limits(ping_interval=1, ping_timeout=1), set()).close()
+        yield loop, theirs
+
+
+@pytest.mark.parametrize(
+    ("data", "ends"),
+    [
+        (frame(CLOSE, b"\x03\xe8"), True),
+        (frame(CLOSE, b""), True),
+        (frame(TEXT, b"late") + frame(PING, b"") + frame(CLOSE, b"\x03\xe8"), True),
+        (frame(TEXT, b"late"), False),
+        (frame(CLOSE, b"\x03\xe8")[:3], False),
+        (b"\xff\xff\xff", False),
+    ],
+    ids=["close", "empty", "after others", "message", "part", "garbage"],
+)
+def test_answer_to_our_close_ends_the_connection_at_once(data: bytes, ends: bool, closing: tuple[_Loop, socket.socket]) -> None:
+    loop, theirs = closing
+    assert theirs.recv(100)[0] == 0x88
+    assert theirs.recv(100) == b""
+    theirs.send(data)
+    loop.readable()
+    assert loop.is_closed is ends
+
+
+def test_end_of_the_connection_needs_no_close(closing: tuple[_Loop, socket.socket]) -> None:
+    loop, theirs = closing
+    theirs.shutdown(socket.SHUT_WR)
+    loop.readable()
+    assert loop.is_closed
