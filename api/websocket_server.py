@@ -154,14 +154,16 @@ def create_hub(
         AlertRequests(rules, known, lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
         authenticator,
         max_clients=settings.websocket_max_clients,
-        replay_bytes=settings.outbox_limit_bytes * 7 // 8,
+        replay_bytes=settings.replay_limit_bytes,
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),
         stats=Stats(relay, engine, sessions, clock),
+        # Jitter, so that refused clients do not come back all at once.
+        retry_after=lambda: round(random.uniform(5.0, 15.0), 2),  # noqa: S311
         peers=peers,
     )
-    _register_handlers(socketio, events, fanouts)
+    register_handlers(socketio, events, fanouts)
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
@@ -229,7 +231,7 @@ def _http_error(error: HTTPException) -> tuple[dict[str, Any], int, list[tuple[s
     return body, error.code, [header for header in error.get_headers() if header[0] != "Content-Type"]
 
 
-def _register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, Fanout]) -> None:
+def register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, Fanout]) -> None:
     """Connect the events of Socket.IO to ours, in each namespace."""
 
     def disconnect(client: str, reason: str = "") -> None:

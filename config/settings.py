@@ -151,6 +151,9 @@ class Settings:
     # before it is disconnected. Prices conflate to the latest per instrument before that.
     outbox_limit_bytes: int = _var(WholeNumber(load_default=256 * 1024, validate=validate.Range(min=16 * 1024)))
     outbox_timeout: float = _var(Float(load_default=30.0, validate=_POSITIVE))
+    # Bytes of missed prices that may wait for one returning client, besides OUTBOX_LIMIT_BYTES;
+    # above it `recovered` is false.
+    replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))
     # Web pages that may use the hub and REST besides those of this machine and of the requested
     # host: a comma list of origins (https://example.com), or * for all.
     cors_origins: tuple[str, ...] = _var(_Items(load_default=()))

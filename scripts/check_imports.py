@@ -50,10 +50,13 @@ ALLOWED: dict[str, tuple[str, ...]] = {
 PURE = (
     "api/hub/transport/wire.py",
     "api/hub/transport/outbox.py",
+    "api/hub/transport/client_json.py",
     "api/hub/transport/limits/bucket.py",
     "api/hub/channels.py",
+    "api/hub/schemas/request_costs.py",
     "api/hub/fanout.py",
     "api/hub/messages.py",
+    "api/hub/schemas/rejections.py",
     "api/hub/topic_log.py",
     "api/hub/alerts/rules.py",
     "api/access/",

@@ -10,8 +10,10 @@ import orjson
 from api.access.model import Access
 from api.errors import ErrorCode, forbidden_instrument
 from api.hub.fanout import Fanout
+from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.requests import ALL, SERIES, unknown_field
 from api.hub.topic_log import TopicLog
+from api.hub.transport.client_json import problem_of
 from db import topics
 from db.intervals import INTERVALS
 from db.timestamps import parse_time
@@ -34,10 +36,9 @@ class CandleRooms:
             topics.candle_room(pair, interval): (pair, interval) for pair in instruments for interval in INTERVALS
         }
 
-    def judge(self, asked: Sequence[Any], access: Access) -> tuple[list[Series], list[dict[str, Any]]]:
-        """Return the accepted series, each once, and one entry for each rejected item."""
+    def judge(self, asked: Sequence[Any], access: Access, rejections: Rejections) -> list[Series]:
+        """Return the accepted series, each once; add the others to `rejections`."""
         accepted: dict[Series, None] = {}
-        rejected = []
         for item in asked:
             pair, interval = (item.get("pair"), item.get("interval")) if isinstance(item, dict) else (item, None)
             if not isinstance(item, dict):
@@ -46,6 +47,8 @@ class CandleRooms:
                 code, message = ErrorCode.INVALID_PAYLOAD, f"{unknown_field(SERIES)[:-1]}, not {unknown[0][:64]!r}."
             elif not isinstance(pair, str):
                 code, message = ErrorCode.INVALID_PAYLOAD, "An instrument is a string."
+            elif problem := problem_of(item):
+                code, message = ErrorCode.INVALID_PAYLOAD, problem
             elif pair not in self._known:
                 code, message = ErrorCode.UNKNOWN_INSTRUMENT, f"There is no instrument {pair[:64]!r}."
             elif not isinstance(interval, str) or interval not in INTERVALS:
@@ -55,8 +58,8 @@ class CandleRooms:
             else:
                 accepted[pair, interval] = None
                 continue
-            rejected.append({"pair": pair, "interval": interval, "code": code.value, "message": message})
-        return list(accepted), rejected
+            rejections.add(code, message, pair=pair, interval=interval)
+        return list(accepted)
 
     def join(self, client: str, series: Sequence[Series]) -> None:
         """Put the client into these rooms."""
@@ -66,7 +69,7 @@ class CandleRooms:
     def leave(self, client: str, asked: Any, access: Access) -> None:
         """Take the client out of these rooms, or out of all; others are ignored."""
         if asked:
-            rooms = self._rooms if asked == ALL else [topics.candle_room(*each) for each in self.judge(asked, access)[0]]
+            rooms = self._rooms if asked == ALL else [topics.candle_room(*each) for each in self.judge(asked, access, Rejections())]
             self._fanout.leave(client, rooms)
 
     def held(self, client: str) -> list[dict[str, str]]:

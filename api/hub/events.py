@@ -6,6 +6,7 @@ Each answer is an event and, if the client requests one, an ack with the same bo
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,12 +23,16 @@ from api.hub.channels import CHANNELS
 from api.hub.clients import Client
 from api.hub.fanout import Fanout, granted
 from api.hub.price_rooms import PriceRooms
-from api.hub.schemas import answers, requests
+from api.hub.schemas import answers, request_costs, requests
 from api.hub.schemas.bus import PriceUpdateSchema
+from api.hub.schemas.rejections import Rejections
+from api.hub.schemas.request_costs import Cost
 from api.hub.topic_log import TopicLog
+from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
-from db import topics
+from api.hub.transport.wire import Replayed
+from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +40,18 @@ MAIN = "/"  # the namespace of market data
 
 
 class Answer(NamedTuple):
-    """The body of the answer event, and bodies of `price_update` events that follow it."""
+    """The body of the answer event, and the frames of missed prices that follow it."""
 
     body: dict[str, Any] | bytes
-    missed: Sequence[bytes] = ()
+    missed: Sequence[Replayed] = ()
 
 
 class Events:
     """Serves the events of clients. Imports neither Flask nor Redis nor sockets.
 
     `fanouts` has one fan-out per namespace. `timestamp()` returns the time in contract form;
-    `stats()` returns the part of `server_stats` that is not about clients.
+    `stats()` returns the part of `server_stats` that is not about clients, and `retry_after()` the
+    seconds after which a client may try again that found the hub full.
     """
 
     def __init__(
@@ -57,11 +63,12 @@ class Events:
         authenticator: Authenticator,
         *,
         max_clients: int,
-        replay_bytes: int = 128 * 1024,
+        replay_bytes: int = 1024 * 1024,
         ping_interval: int,
         ping_timeout: int,
         timestamp: Callable[[], str],
         stats: Callable[[], dict[str, Any]],
+        retry_after: Callable[[], float] = lambda: 10.0,
         peers: Peers | None = None,
     ) -> None:
         self._fanouts = fanouts
@@ -74,10 +81,13 @@ class Events:
         self._pings = {"ping_interval": ping_interval, "ping_timeout": ping_timeout}
         self._timestamp = timestamp
         self._stats = stats
+        self._retry_after = retry_after
         self._peers = peers or Peers()
         # sid -> (namespace, rights, owner), from the decision until the CONNECT packet is sent
         self._admitted: dict[str, tuple[str, Access, str]] = {}
         self._clients: dict[str, Client] = {}  # sid -> client
+        self._instrument_count = len(instruments)
+        self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
 
     # connections
@@ -86,7 +96,7 @@ class Events:
         """Decide the rights of a client. Raises `Refusal` if it may not connect."""
         if len(self._clients) >= self._max_clients:
             message = f"The server holds its {self._max_clients} clients; try again later."
-            raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients})
+            raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients, "retry_after": self._retry_after()})
         owner = "" if self._peers.exempt(handshake.address) else handshake.address
         self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake), owner
 
@@ -118,19 +128,20 @@ class Events:
 
     def answer(self, sid: str, event: str, arguments: Sequence[Any]) -> bytes:
         """Serve one event of a client: send the answer event and return its body for the ack."""
-        client = self._clients[sid]
+        client, event = self._clients[sid], readable(event)
         try:
             row = self._row(client, event)
-            answer = row.handler(self, client, requests.load(row.request, arguments))
+            asked = requests.load(row.request, arguments)
+            _charge(client, row.cost(asked, self._instrument_count) - 1)
+            answer = row.handler(self, client, asked)
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
             return _refuse(client, event, refusal)
         except Exception:
-            log.exception("event failed", extra={"event": event})
+            if count := self._failures.due(event):
+                log.exception("event failed", extra={"event": event, "count": count})
             return _refuse(client, event, Refusal(ErrorCode.INTERNAL, "Something went wrong on the server."))
-        for body in answer.missed:
-            # Without a key: missed messages are not conflated.
-            client.fanout.emit(sid, CHANNELS[topics.PRICES].event, body)
+        client.fanout.replay(sid, answer.missed)
         return data
 
     def _row(self, client: Client, event: str) -> ClientEvent:
@@ -139,7 +150,7 @@ class Events:
         row = CLIENT_EVENTS.get((client.fanout.namespace, event))
         if row is None:
             names = [name for namespace, name in CLIENT_EVENTS if namespace == client.fanout.namespace]
-            raise Refusal(ErrorCode.INVALID_PAYLOAD, f"There is no event {event[:64]!r}.", {"event": [f"One of {', '.join(names)}."]})
+            raise Refusal(ErrorCode.INVALID_PAYLOAD, f"There is no event {event!r}.", {"event": [f"One of {', '.join(names)}."]})
         if row.scope != OPEN and not client.access.allows(row.scope):
             raise Refusal(ErrorCode.UNAUTHORIZED, f"This event needs the scope {row.scope!r}.", {"scope": [row.scope]})
         return row
@@ -152,25 +163,27 @@ class Events:
         The handler does not yield, so no live message comes in between.
         """
         held = self._prices.held(client.id)
-        accepted, rejected = self._prices.judge(asked["pairs"], client.access)
-        candles, rejected_candles = self._candles.judge(asked["candles"], client.access)
+        rejections = Rejections()
+        accepted = self._prices.judge(asked["pairs"], client.access, rejections)
+        candles = self._candles.judge(asked["candles"], client.access, rejections)
         added = [pair for pair in accepted if pair not in held]
-        missed = self._prices.missed(accepted, held, asked["since"])
+        missed = self._prices.missed(client.id, accepted, held, asked["since"])
         rate = granted(asked["max_rate"]) if asked["pairs"] else None
         self._prices.join(client.id, accepted, rate)
         self._candles.join(client.id, candles)
         answer = {
             **self._held(client, asked),
             "added": added,
-            "rejected": rejected + rejected_candles,
+            "rejected": rejections.shown,
+            "rejected_count": rejections.count,
             "snapshot": self._prices.snapshot(accepted),
-            "recovered": {pair: bodies is not None for pair, bodies in missed.items()},
+            "recovered": {pair: frames is not None for pair, frames in missed.items()},
             "max_rate": rate,
             "timestamp": self._timestamp(),
         }
         if "candles" in answer:
             answer["candle_snapshot"] = self._candles.snapshot(candles)
-        return Answer(answer, [body for bodies in missed.values() for body in bodies or ()])
+        return Answer(answer, [frame for frames in missed.values() for frame in frames or ()])
 
     def unsubscribe(self, client: Client, asked: dict[str, Any]) -> Answer:
         """Leave rooms; pairs that the client does not hold are ignored."""
@@ -256,7 +269,7 @@ def _reply(client: Client, event: str, body: dict[str, Any] | bytes) -> bytes:
 
 
 def _refuse(client: Client, event: str, refusal: Refusal) -> bytes:
-    return _reply(client, "error", error_body(refusal.code, str(refusal), event[:64], refusal.details))
+    return _reply(client, "error", error_body(refusal.code, str(refusal), event, refusal.details))
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,12 +283,19 @@ class ClientEvent:
     handler: Callable[[Events, Client, dict[str, Any]], Answer]
     scope: str
     namespace: str = MAIN
+    cost: Cost = request_costs.cheap  # in tokens of the session
 
 
 _NOTHING = requests.NothingSchema()
 _ROWS = (
     ClientEvent(
-        "subscribe", requests.SubscribeSchema(), "subscription_confirmed", answers.SubscriptionConfirmedSchema, Events.subscribe, READ
+        "subscribe",
+        requests.SubscribeSchema(),
+        "subscription_confirmed",
+        answers.SubscriptionConfirmedSchema,
+        Events.subscribe,
+        READ,
+        cost=request_costs.rooms,
     ),
     ClientEvent(
         "unsubscribe",
@@ -284,11 +304,20 @@ _ROWS = (
         answers.UnsubscriptionConfirmedSchema,
         Events.unsubscribe,
         READ,
+        cost=request_costs.rooms,
     ),
     ClientEvent("get_subscriptions", _NOTHING, "subscriptions_info", answers.SubscriptionsInfoSchema, Events.get_subscriptions, READ),
     ClientEvent("request_price", requests.RequestPriceSchema(), "price_response", PriceUpdateSchema, Events.request_price, READ),
     ClientEvent("request_all_prices", _NOTHING, "all_prices_response", answers.AllPricesSchema, Events.request_all_prices, READ),
-    ClientEvent("get_server_stats", _NOTHING, "server_stats", answers.ServerStatsSchema, Events.get_server_stats, OBSERVE),
+    ClientEvent(
+        "get_server_stats",
+        _NOTHING,
+        "server_stats",
+        answers.ServerStatsSchema,
+        Events.get_server_stats,
+        OBSERVE,
+        cost=request_costs.statistics,
+    ),
     ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN),
     ClientEvent("set_alert", requests.SetAlertSchema(), "alert_set", answers.AlertSetSchema, Events.set_alert, READ),
     ClientEvent("list_alerts", _NOTHING, "alerts_list", answers.AlertsListSchema, Events.list_alerts, READ),

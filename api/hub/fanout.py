@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.wire import Frame, event
+from api.hub.transport.wire import Frame, Replayed, event
 
 Rooms = tuple[str, ...]  # destination of a broadcast; empty: every client of the namespace
 _Key = TypeVar("_Key")
@@ -169,6 +169,16 @@ class Fanout:
     def emit(self, client: str, name: str, body: bytes) -> None:
         """Send one event in this namespace to one client; the frame is never conflated."""
         self.send(client, event(name, body, namespace=self.namespace))
+
+    def replay(self, client: str, frames: Sequence[Replayed]) -> None:
+        """Send frames of the past to one client, after all earlier broadcasts."""
+        self.flush()
+        if frames and (box := self._boxes.get(client)):
+            box.replay(frames)
+
+    def replaying(self, client: str) -> int:
+        """Return the bytes of replayed frames that wait for the client."""
+        return box.replaying if (box := self._boxes.get(client)) else 0
 
     def broadcast(self, rooms: Rooms, frame: Frame) -> None:
         """Send the frame once to every client in any of the rooms, with the next `flush`.

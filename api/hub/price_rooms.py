@@ -10,16 +10,18 @@ import orjson
 from api.access.model import Access
 from api.errors import ErrorCode, Refusal, forbidden_instrument, unknown_instrument
 from api.hub.fanout import Fanout
+from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.requests import ALL
 from api.hub.topic_log import TopicLog
+from api.hub.transport.client_json import problem_of
+from api.hub.transport.wire import Replayed
 from db import topics
 
 
 class PriceRooms:
     """The half of `subscribe` and `unsubscribe` that is about prices.
 
-    `replay_bytes` limits the missed messages that one `subscribe` may bring: an outbox has room for
-    all of them.
+    `replay_bytes` limits the missed messages that may wait for one client.
     """
 
     def __init__(self, fanout: Fanout, topic_log: TopicLog, instruments: Sequence[str], replay_bytes: int) -> None:
@@ -39,22 +41,23 @@ class PriceRooms:
         if not access.includes(instrument):
             raise forbidden_instrument(instrument)
 
-    def judge(self, pairs: Any, access: Access) -> tuple[list[str], list[dict[str, Any]]]:
-        """Return the accepted pairs, each once, and one entry for each rejected item."""
+    def judge(self, pairs: Any, access: Access, rejections: Rejections) -> list[str]:
+        """Return the accepted pairs, each once; add the others to `rejections`."""
         if pairs == ALL:
-            return self.permitted(access), []
+            return self.permitted(access)
         accepted: dict[str, None] = {}
-        rejected = []
         for pair in pairs:
             try:
                 if not isinstance(pair, str):
                     raise Refusal(ErrorCode.INVALID_PAYLOAD, "An instrument is a string.")
+                if problem := problem_of(pair):
+                    raise Refusal(ErrorCode.INVALID_PAYLOAD, problem)
                 self.check(pair, access)
             except Refusal as refusal:
-                rejected.append({"pair": pair, "code": refusal.code.value, "message": str(refusal)})
+                rejections.add(refusal.code, str(refusal), pair=pair)
             else:
                 accepted[pair] = None
-        return list(accepted), rejected
+        return list(accepted)
 
     def join(self, client: str, pairs: Sequence[str], rate: float | None) -> None:
         """Put the client into the rooms of these pairs, with a granted rate."""
@@ -80,23 +83,23 @@ class PriceRooms:
         """Return `latest` in a form that orjson writes without a change."""
         return {pair: orjson.Fragment(body) for pair, body in self.latest(pairs).items()}
 
-    def missed(self, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> dict[str, list[bytes] | None]:
+    def missed(self, client: str, pairs: Sequence[str], held: Sequence[str], since: Mapping[str, Any]) -> dict[str, list[Replayed] | None]:
         """Return the messages after the position of each pair that has one.
 
-        None: the log cannot be certain, or the messages exceed `replay_bytes`.
+        None: the log cannot be certain, or the messages that wait would exceed `replay_bytes`.
         """
-        found: dict[str, list[bytes] | None] = {}
-        left = self._replay_bytes
+        found: dict[str, list[Replayed] | None] = {}
+        left = self._replay_bytes - self._fanout.replaying(client)
         for pair in pairs:
             if (position := since.get(pair)) is None:
                 continue
             # A client in the room has these messages: sending them again would double them.
             in_room = pair in held and self._log.continues(topics.PRICES, pair, position["epoch"])
-            bodies = [] if in_room else self._log.missed(pair, position["epoch"], position["seq"])
-            size = sum(map(len, bodies or ()))
+            frames = [] if in_room else self._log.missed(pair, position["epoch"], position["seq"])
+            size = sum(len(frame.wire) for frame in frames or ())
             if size > left:
-                bodies, size = None, 0
-            found[pair] = bodies
+                frames, size = None, 0
+            found[pair] = frames
             left -= size
         return found
 

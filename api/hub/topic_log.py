@@ -12,9 +12,10 @@ from enum import Enum
 from typing import NamedTuple
 
 from api.hub.messages import Message
+from api.hub.transport.wire import Replayed
 from db import topics
 
-MESSAGES_PER_TOPIC = 1000  # bodies kept per topic of a channel with log `tail`
+MESSAGES_PER_TOPIC = 1000  # messages kept per topic of a channel with log `tail`
 
 _Key = tuple[str, str]  # channel, topic
 
@@ -32,8 +33,8 @@ class _Topic:
     epoch: str
     head: int  # seq of the last message
     last: bytes = b""  # body of the last message
-    # The last bodies, contiguous, ending at head.
-    bodies: deque[bytes] = field(default_factory=lambda: deque(maxlen=MESSAGES_PER_TOPIC))
+    # The last messages, contiguous, ending at head, as the frames that live clients have received.
+    frames: deque[Replayed] = field(default_factory=lambda: deque(maxlen=MESSAGES_PER_TOPIC))
 
 
 class _Dated(NamedTuple):
@@ -99,7 +100,7 @@ class TopicLog:
         back = known.head - seq
         if back == 0:
             return known.last
-        return known.bodies[-1 - back] if 0 < back < len(known.bodies) else None
+        return known.frames[-1 - back].body if 0 < back < len(known.frames) else None
 
     def append(self, message: Message, continuity: Continuity) -> bool:
         """Append a message of the stream; return False if it was appended already.
@@ -118,7 +119,7 @@ class TopicLog:
         topic.head, topic.last = message.seq, message.body
         self._epoch = message.epoch
         if row.log == "tail":
-            topic.bodies.append(message.body)
+            topic.frames.append(Replayed(message.frame.wire))
             self._latest[key] = message.body
         elif row.log == "newest":
             self._last[key] = self._note_newest(key, message)
@@ -164,12 +165,12 @@ class TopicLog:
         kept = [dated for dated in (self._last.get(key), self._newest.get(key)) if dated is not None and dated.starts <= now]
         return list(dict.fromkeys(dated.body for dated in sorted(kept, key=lambda dated: dated.starts)))
 
-    def missed(self, topic: str, epoch: str, seq: int, channel: str = topics.PRICES) -> list[bytes] | None:
-        """Return the bodies after (epoch, seq), oldest first; None if the log may lack one."""
+    def missed(self, topic: str, epoch: str, seq: int, channel: str = topics.PRICES) -> list[Replayed] | None:
+        """Return the frames after (epoch, seq), oldest first; None if the log may lack one."""
         known = self._topics.get((channel, topic))
         if known is None or known.epoch != epoch or self._present not in (None, epoch):
             return None
         count = known.head - seq
-        if count < 0 or count > len(known.bodies):
+        if count < 0 or count > len(known.frames):
             return None
-        return list(known.bodies)[len(known.bodies) - count :] if count else []
+        return list(known.frames)[len(known.frames) - count :] if count else []

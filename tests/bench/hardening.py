@@ -9,12 +9,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench import floods, slow_rest
+from tests.bench import costs_of_events, floods, slow_rest
 from tests.bench.bars import Measured, Part, verdicts
 from tests.bench.fanout import Ground
 
 PARTS: dict[str, Part] = {
     "floods": floods.PART,
+    "events": costs_of_events.PART,
     "slow": slow_rest.SLOW,
     "malformed": slow_rest.MALFORMED,
 }

@@ -1,6 +1,7 @@
 """An application on the hub's transport that raises on request.
 
-The event `handshake` returns the handshake of its client, the event `raise` raises.
+The event `handshake` returns the handshake of its client, the event `raise` raises, and the event
+`deep` returns the problem of each argument.
 
 `auth` of a CONNECT is an object. `{"connect": NAME}`, `{"connected": NAME}` and
 `{"disconnect": NAME}` make the handler of that step raise the built-in exception NAME.
@@ -18,6 +19,7 @@ from flask import Flask
 
 from api.access.model import Handshake
 from api.errors import ErrorCode, Refusal
+from api.hub.transport.client_json import problem_of
 from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio
 from api.hub.transport.host import Limits
 from tests.conformance.app import Application
@@ -49,6 +51,8 @@ class Handlers:
         if name == "handshake":
             handshake = asdict(self._handshakes[sid])
             return handshake | {"headers": dict(handshake["headers"])}
+        if name == "deep":
+            return [problem_of(value) for value in arguments]
         return [name, *arguments]
 
     def _fail(self, sid: str, step: str) -> None:

@@ -23,8 +23,8 @@ from tests.conftest import until
 PATH = "/socket.io/"
 EXCEPTIONS = ["ValueError", "KeyError", "RuntimeError", "TypeError"]
 STEPS = ["connect", "connected"]
-# The decoder of attachments is recursive, and this exceeds the recursion limit of Python.
-TOO_DEEP = '451-["message",' + "[" * 600 + "]" * 600 + "]"
+# The decoder of attachments is recursive: nested deeper, the values exceed Python's limit.
+TOO_DEEP = '451-7["deep",' + "[" * 600 + "]" * 600 + "]"
 HEADERS = {
     "Authorization": "Bearer x",
     "X-API-Key": "k",
@@ -159,7 +159,7 @@ class TestClient:
 
     @pytest.mark.parametrize(
         "packet",
-        [*MALFORMED, "9x", "2probe", '42["message"]\ue000', TOO_DEEP],
+        [*MALFORMED, "9x", "2probe", '42["message"]\ue000', '42["message",' + "[{" * 600],
     )
     def test_malformed_packet_closes_with_1002(self, packet: str | bytes, faulty: Faulty) -> None:
         before = faulty.log.read_text().count("Traceback")
@@ -167,6 +167,12 @@ class TestClient:
             socket.send(packet, b"\x01")
             assert socket.closed() == 1002
         assert faulty.log.read_text().count("Traceback") == before
+
+    def test_deep_event_is_answered_and_the_session_stays(self, faulty: Faulty) -> None:
+        with joined(faulty) as socket:
+            socket.send(TOO_DEEP, b"\x01")
+            assert socket.packet() == '437[["Nested deeper than 16 levels."]]'
+            assert ask(socket, "message") == ["message"]
 
     @pytest.mark.parametrize("attachment", [1, -2, True, "x", None, {}])
     def test_placeholder_without_an_attachment_closes_with_1002(self, attachment: object, faulty: Faulty) -> None:

@@ -329,7 +329,9 @@ def test_client_above_the_limit_is_refused_until_another_one_leaves(hub: Web) ->
             with NodeClient(hub.url, transports, reconnection=False) as late:
                 error = late.wait("connect_error")
                 assert error["message"] == error["data"]["code"] == "server_full"
-                assert error["data"]["details"] == {"max_clients": 5}
+                details = error["data"]["details"]
+                assert (set(details), details["max_clients"]) == ({"max_clients", "retry_after"}, 5)
+                assert 5 <= details["retry_after"] <= 15
         late_python = PythonClient(hub.url)
         with pytest.raises(socketio.exceptions.ConnectionError):
             late_python.connect()
@@ -384,8 +386,9 @@ def test_stopping_hub_sends_retry_after_and_clients_reconnect(kind: str, hub: We
         client.wait("price_update")
 
 
-def test_missed_prices_beyond_the_outbox_are_not_recovered(settings: Settings, bus: Bus, tmp_path: Path) -> None:
-    with Web("hub", settings, tmp_path / "hub.log", OUTBOX_LIMIT_BYTES="65536") as hub:
+def test_missed_prices_beyond_the_replay_limit_are_not_recovered(settings: Settings, bus: Bus, tmp_path: Path) -> None:
+    """The outbox is smaller than the missed prices, which do not count towards its limit."""
+    with Web("hub", settings, tmp_path / "hub.log", REPLAY_LIMIT_BYTES="65536", OUTBOX_LIMIT_BYTES="16384") as hub:
         moment = "2025-11-18T12:30:00.000000Z"
         ticks = [Tick(pair, "1.0945", "1.0947", "1.0946", moment, "test") for _ in range(200) for pair in ("EUR_USD", "GBP_USD")]
         stamps = bus.publish_prices(ticks)

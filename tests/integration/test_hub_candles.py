@@ -205,7 +205,7 @@ def test_client_without_candles_gets_no_field_and_no_event_of_them(shared_hub: W
     bus = shared_bus
     with PythonClient(shared_hub.url) as client:
         confirmed = client.call("subscribe", {"pairs": "all"})
-        expected = ["pairs", "pair_count", "added", "rejected", "snapshot", "recovered", "max_rate", "timestamp"]
+        expected = ["pairs", "pair_count", "added", "rejected", "rejected_count", "snapshot", "recovered", "max_rate", "timestamp"]
         assert list(confirmed) == expected
         assert list(client.call("get_subscriptions")) == ["pairs", "pair_count", "timestamp"]
         publish(bus, 0)

@@ -9,7 +9,8 @@ import pytest
 
 from api.errors import ErrorCode, Refusal
 from api.hub.events import CLIENT_EVENTS, ClientEvent
-from api.hub.schemas.requests import MAX_NAME_LENGTH, MAX_NAMED_FIELDS, load
+from api.hub.schemas.requests import MAX_NAMED_FIELDS, load
+from api.hub.transport.client_json import MAX_QUOTE_LENGTH
 
 # event -> a good payload, with all fields of the contract
 GOOD: dict[str, dict[str, Any]] = {
@@ -64,7 +65,7 @@ def test_unknown_field_of_a_position_is_refused() -> None:
 def test_name_of_an_unknown_field_is_short_and_can_be_sent(name: str) -> None:
     found = refusal(CLIENT_EVENTS["/", "ping"], {name: 1})
     (shown,) = orjson.loads(orjson.dumps({"message": str(found), "details": found.details}))["details"]
-    assert len(shown) <= MAX_NAME_LENGTH
+    assert len(shown) <= MAX_QUOTE_LENGTH
 
 
 def test_refusal_names_few_of_many_unknown_fields() -> None:

@@ -22,7 +22,7 @@ from api.hub.transport.host import Limits
 from api.hub.transport.outbox import Outbox, gap_notice
 from api.hub.transport.session import Session
 from api.hub.transport.websocket import Watch
-from api.hub.transport.wire import Frame, Opcode, event, text
+from api.hub.transport.wire import Frame, Opcode, Replayed, event, text
 from tests.unit.oracle import read_by_client
 
 LIMIT = 600
@@ -136,8 +136,27 @@ class Machine(RuleBasedStateMachine):
         self.bytes_in += sum(len(frame.wire) for frame in frames)
         before = self.owner.calls["overflowed"]
         push(self.outbox, frames)
-        self.exceeded |= self.bytes_in - len(self.socket.taken) > LIMIT
-        assert (self.owner.calls["overflowed"] > before) is (self.outbox.size > LIMIT)
+        self.exceeded |= self.counted() > LIMIT
+        assert (self.owner.calls["overflowed"] > before) is (self.outbox.size - self.outbox.replaying > LIMIT)
+
+    @rule(paddings=st.lists(st.integers(0, 200), max_size=12))
+    def replay(self, paddings: list[int]) -> None:
+        frames = [Replayed(alert(len(self.pushed) + at, padding).wire) for at, padding in enumerate(paddings)]
+        self.pushed += frames
+        self.bytes_in += sum(len(frame.wire) for frame in frames)
+        before = self.owner.calls["overflowed"]
+        self.outbox.replay(frames)
+        assert self.owner.calls["overflowed"] == before
+
+    def counted(self) -> int:
+        """Return the waiting bytes that count towards the limit, if nothing was dropped so far."""
+        start = waiting = 0
+        for frame in self.pushed:
+            end = start + len(frame.wire)
+            if not frame.replayed or start < len(self.socket.taken):
+                waiting += max(0, end - max(start, len(self.socket.taken)))
+            start = end
+        return waiting
 
     @rule(room=st.one_of(st.integers(1, 60), st.integers(1, 3000)))
     def make_room(self, room: int) -> None:
@@ -155,6 +174,7 @@ class Machine(RuleBasedStateMachine):
     def size_is_what_waits(self) -> None:
         if sum(self.outbox.dropped.values()) == self.outbox.conflated:  # no notice among the bytes yet
             assert self.outbox.size == self.bytes_in - self.outbox.conflated * PRICE_SIZE - len(self.socket.taken)
+            assert self.outbox.conflated or self.outbox.size - self.outbox.replaying == self.counted()
         assert self.outbox.idle is (self.outbox.size == 0)
 
     @invariant()
@@ -166,7 +186,7 @@ class Machine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.make_room(10**9)
-        assert self.outbox.size == 0
+        assert self.outbox.size == self.outbox.replaying == 0
         assert not self.outbox.dropped
         whole = read_by_client(self.socket.taken)
         assert {opcode for opcode, _ in whole} <= {int(Opcode.TEXT)}
@@ -198,7 +218,13 @@ class PollingMachine(RuleBasedStateMachine):
         calls = self.owner.calls.copy()
         push(self.outbox, frames)
         assert self.owner.calls["queued"] > calls["queued"]
-        assert (self.owner.calls["overflowed"] > calls["overflowed"]) is (self.outbox.size > LIMIT)
+        assert (self.owner.calls["overflowed"] > calls["overflowed"]) is (self.outbox.size - self.outbox.replaying > LIMIT)
+
+    @rule(paddings=st.lists(st.integers(0, 200), max_size=12))
+    def replay(self, paddings: list[int]) -> None:
+        frames = [Replayed(alert(len(self.pushed) + at, padding).wire) for at, padding in enumerate(paddings)]
+        self.pushed += frames
+        self.outbox.replay(frames)
 
     @rule(most=st.integers(1, 2000))
     def poll(self, most: int) -> None:
@@ -215,6 +241,7 @@ class PollingMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         while not self.outbox.idle:
             self.poll(100)
+        assert self.outbox.replaying == 0
         assert judge(self.pushed, self.received).total() == self.outbox.conflated
         assert self.owner.calls["blocked"] == self.owner.calls["broken"] == 0
 

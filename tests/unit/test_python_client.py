@@ -40,6 +40,7 @@ from api.hub.transport.outbox import Outbox
 from db import topics
 
 NOON = "2025-11-18T12:00:00.000000Z"
+LATER = "2025-11-18T13:00:00.000000Z"  # after the candles of these tests, which begin in the past
 PAIRS = ("EUR_USD", "GBP_USD")
 DEPTH = 6  # prices that the hub keeps in these tests
 LIMIT = 1500  # bytes that may wait for a client in these tests; more conflate prices
@@ -76,7 +77,7 @@ class Hub:
         requests = AlertRequests(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
             {"/": self.fanout}, self.log, PAIRS, requests, OpenAuthenticator(),
-            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict,
+            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: LATER, stats=dict,
         )  # fmt: skip
         self.arrived = b""
         self.blocked = False
@@ -132,10 +133,14 @@ class Client:
     def __init__(self, hub: Hub) -> None:
         self.hub, self.session, self.given = hub, Session(), list[Item]()
         self.up = False
+        self.sent: list[dict[str, Any]] = []  # subscribe requests, of which the last may have no answer
 
     def connect(self) -> None:
         self.hub.accept()
         self.up = True
+        self.read()
+        for payload in self.sent if self.session._unconfirmed else ():
+            self.hub.events.answer(self.hub.client, "subscribe", [payload])  # as the caller repeats it
         self.read()
 
     def read(self) -> None:
@@ -160,6 +165,7 @@ class Client:
 
     def subscribe(self, pairs: Sequence[str] | str = (), **more: Any) -> None:
         payload, _ = self.session.want(pairs, more.get("candles", ()), more.get("max_rate"), more.get("since", {}))
+        self.sent = [*(self.sent if self.session._unconfirmed else ()), payload]
         if self.up:
             self.hub.events.answer(self.hub.client, "subscribe", [payload])
             self.read()
@@ -441,9 +447,37 @@ def test_subscription_to_all_becomes_a_list_after_one_unsubscribe(hub: Hub, clie
 def test_refused_subscription_is_removed() -> None:
     session = Session()
     session.want(["EUR_USD"], (), None, {})
+    session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1)))
+    kept = session.opening()
+    assert [payload["pairs"] for _, payload in kept] == [["EUR_USD"]]
     _, withdraw = session.want(["EUR_USD", "GBP_USD"], [("EUR_USD", "1m")], None, {})
     withdraw()
-    assert session.opening() == [("subscribe", {"pairs": ["EUR_USD"], "since": {}})]
+    assert session.opening() == kept
+
+
+def test_rejected_subscription_that_the_answer_does_not_show_is_removed() -> None:
+    session = Session()
+    names = [f"X{number}" for number in range(30)]
+    payload, _ = session.want(["EUR_USD", *names], [("EUR_USD", "1m"), ("EUR_USD", "2m")], None, {})
+    answer = {**confirmed(price("EUR_USD", 1)), "candles": [{"pair": "EUR_USD", "interval": "1m"}]}
+    session.receive("subscription_confirmed", answer)
+    session.answered(payload, answer)
+    assert [name for name in names if session.wants(name)] == []
+    prices, candles = session.opening()
+    assert (prices[1]["pairs"], candles[1]["candles"]) == (["EUR_USD"], [{"pair": "EUR_USD", "interval": "1m"}])
+
+
+def test_request_without_an_answer_is_not_renewed_by_a_new_connection() -> None:
+    """Its caller repeats it, and gives it up if it was the cause of two ends."""
+    session = Session()
+    session.greeted({"client_id": "c", "server_time": NOON, "available_pairs": ["EUR_USD", "GBP_USD"]})
+    session.want("all", [("EUR_USD", "1m")], None, {})
+    session.want(["GBP_USD"], (), None, {})
+    assert session.opening() == []
+    session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1)))
+    assert session.opening() == []
+    session.receive("subscription_confirmed", confirmed(price("EUR_USD", 1), price("GBP_USD", 1)))
+    assert [payload["pairs"] for _, payload in session.opening()] == ["all", ["GBP_USD"]]
 
 
 def test_candles_after_reconnect_come_from_the_snapshot_with_a_gap(hub: Hub, client: Client) -> None:
@@ -609,7 +643,7 @@ def test_resolve_time_without_zone_is_utc_and_timedelta_is_before_now() -> None:
     assert timedelta(minutes=59) < datetime.now(UTC) - resolve_time(timedelta(hours=1)) < timedelta(minutes=61)
 
 
-def test_package_imports_only_python_socketio_and_pandas_in_functions() -> None:
+def test_package_imports_only_its_dependencies_and_pandas_in_functions() -> None:
     """pandas is imported only in functions that return frames, and for types."""
     folder = Path(tickwire_client.__file__).parent
     for file in folder.glob("*.py"):
@@ -620,6 +654,6 @@ def test_package_imports_only_python_socketio_and_pandas_in_functions() -> None:
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 top = name.split(".")[0]
-                known = top in sys.stdlib_module_names or top in ("tickwire_client", "socketio")
+                known = top in sys.stdlib_module_names or top in ("tickwire_client", "socketio", "websocket")
                 for_types = file.name in ("frames.py", "history.py", "aio_history.py") and top == "pandas"
                 assert known or (for_types and (node in inside or "TYPE_CHECKING" in file.read_text())), (file.name, name)

@@ -58,8 +58,10 @@ class CandleSeriesSchema(Schema):
 class RejectedSchema(Schema):
     """One item of a request that was not served."""
 
-    pair = Raw(required=True, allow_none=True, metadata=_about("The requested value, unchanged"))
-    interval = Raw(allow_none=True, metadata=_about("Of a candle: the requested value, unchanged"))
+    pair = Raw(
+        required=True, allow_none=True, metadata=_about("The requested value; at most 64 characters of it; null if JSON cannot contain it")
+    )
+    interval = Raw(allow_none=True, metadata=_about("Of a candle: the requested value, likewise"))
     code = Str(required=True, validate=validate.OneOf([ErrorCode.UNKNOWN_INSTRUMENT.value, ErrorCode.INVALID_PAYLOAD.value]))
     message = Str(required=True)
 
@@ -77,7 +79,8 @@ class SubscriptionConfirmedSchema(SubscriptionsInfoSchema):
     """The rooms are joined; missed messages follow."""
 
     added = _names("Instruments that were not held before")
-    rejected = List(Nested(RejectedSchema), required=True)
+    rejected = List(Nested(RejectedSchema), required=True, metadata=_about("The first 20 items that were not served"))
+    rejected_count = _count("Number of all items that were not served")
     snapshot = Dict(
         keys=Str(),
         values=Nested(bus.PriceUpdateSchema),

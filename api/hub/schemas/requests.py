@@ -12,11 +12,13 @@ from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
 from api.errors import ErrorCode, Refusal
 from api.fields import Flag, Number
+from api.hub.transport.client_json import ATTACHMENT, TOO_DEEP, Unusable, problem_of, readable
 from db.decimals import is_decimal
 
 _MAX_ITEMS_PER_REQUEST = 1000
 ALL = "all"
-MAX_NAMED_FIELDS, MAX_NAME_LENGTH = 20, 64  # of refused fields in one answer
+MAX_NAMED_FIELDS = 20  # refused fields in one answer
+_JUDGED_ITEM_BY_ITEM = ("pairs", "candles")  # lists of which a bad item is rejected by itself
 SERIES = ("pair", "interval")  # fields of one series of candles
 
 # Values of alerts that clients set.
@@ -138,8 +140,8 @@ class Threshold(Field[Any]):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str | float, Decimal]:
         number = None if isinstance(value, str) else Number().deserialize(value)
         if data.get("metric") == VOLATILITY:
-            if number is None or number <= 0:
-                raise ValidationError("Must be a positive number.")
+            if number is None or number <= 0 or number != value:
+                raise ValidationError("Must be a positive number that a double can hold.")
             return number, Decimal(repr(number))
         text = value if number is None else format(Decimal(repr(value)), "f")
         if not is_decimal(text) or not (decimal := Decimal(text)):
@@ -172,24 +174,37 @@ def load(schema: Schema, arguments: Sequence[Any]) -> dict[str, Any]:
     if len(arguments) > 1:
         raise Refusal(ErrorCode.INVALID_PAYLOAD, "An event carries one payload.", {"payload": ["More than one argument."]})
     payload = arguments[0] if arguments and arguments[0] is not None else {}
+    if isinstance(payload, Unusable):
+        raise _invalid({payload.field: [payload.problem]})
     if not isinstance(payload, dict):
         raise Refusal(ErrorCode.INVALID_PAYLOAD, "The payload is not an object.", {"payload": ["Not an object."]})
+    if problems := {name: [problem] for name, value in payload.items() if (problem := _unusable(name, value))}:
+        raise _invalid(problems)
     try:
         loaded: dict[str, Any] = schema.load(payload)
     except ValidationError as error:
-        details = _quotable(error.messages_dict)
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid {', '.join(map(str, details))}.", details) from None
+        raise _invalid(error.messages_dict) from None
     return loaded
+
+
+def _unusable(name: str, value: Any) -> str | None:
+    """Return the problem of a value that refuses the whole event."""
+    if name in _JUDGED_ITEM_BY_ITEM and isinstance(value, list):
+        return next((problem for item in value if (problem := problem_of(item, depth=3)) in (TOO_DEEP, ATTACHMENT)), None)
+    return problem_of(value, depth=2)
+
+
+def _invalid(problems: Mapping[str, Any]) -> Refusal:
+    """Return the refusal of a payload, given field -> problems."""
+    details = _quotable(problems)
+    return Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid {', '.join(details)}.", details)
 
 
 def _quotable(problems: Any) -> Any:
     """Return the problems of fields for an answer.
 
-    Names of fields come from the client: at most `MAX_NAMED_FIELDS`, cut, and valid UTF-8.
+    Names of fields come from the client: at most `MAX_NAMED_FIELDS`, cut, and Unicode text.
     """
     if not isinstance(problems, Mapping):
         return problems
-    return {
-        str(name)[:MAX_NAME_LENGTH].encode(errors="replace").decode(): _quotable(each)
-        for name, each in islice(problems.items(), MAX_NAMED_FIELDS)
-    }
+    return {readable(str(name)): _quotable(each) for name, each in islice(problems.items(), MAX_NAMED_FIELDS)}

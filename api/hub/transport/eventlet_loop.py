@@ -21,14 +21,14 @@ from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO, _SocketIOMiddleware  # noqa: A004 - Socket.IO's own name for it
 
 from api.access.peers import Peers
-from api.errors import Refusal, error_body
+from api.errors import ErrorCode, Refusal, error_body
+from api.hub.transport.client_json import Json, problem_of
 from api.hub.transport.eventlet_http import Protocol as Protocol
 from api.hub.transport.eventlet_http import detach as detach
 from api.hub.transport.host import Limits
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import GapNotice, Session
 from api.hub.transport.socketio_server import SocketServer
-from api.orjson_provider import Json
 from config.loops import HEARTBEATS, PROCESS_END, keep
 
 log = logging.getLogger(__name__)
@@ -215,6 +215,8 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
 
     def _connect(self, handler: Callable[..., Any], namespace: str, sid: str, _environ: Any, auth: Mapping[str, Any] | None = None) -> Any:
         try:
+            if problem := problem_of(auth):
+                raise Refusal(ErrorCode.INVALID_PAYLOAD, "Invalid auth.", {"auth": [problem]})
             return handler(sid, self.server.session_of(sid, namespace).handshake(namespace, auth))
         except Refusal as refusal:
             body = error_body(refusal.code, str(refusal), "connect", refusal.details)
@@ -222,17 +224,11 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
 
 
 def make_socketio(
-    app: Flask,
-    manager: ClientManager,
-    limits: Limits,
-    *,
-    gap_notice: GapNotice = gap_notice,
-    peers: Peers | None = None,
+    app: Flask, manager: ClientManager, limits: Limits, *, gap_notice: GapNotice = gap_notice, peers: Peers | None = None
 ) -> SocketIO:
-    """Return the Socket.IO server.
+    """Return the Socket.IO server, which handles the events of one client in order.
 
-    It handles the events of one client in order. `peers` finds
-    the address of a client.
+    `peers` finds the address of a client.
     """
     return HubSocketIO(
         app,

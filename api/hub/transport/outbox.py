@@ -4,6 +4,9 @@ If no frame waits, a batch is one `send()`, which must not block. The part that 
 take waits, within a limit in bytes. Above the limit, only the newest frame of each conflation key
 stays, and the dropped ones are counted. When the outbox is empty again, one `gap_notice` reports
 the counts.
+
+Replayed frames keep their place in the order. They do not count towards the limit, because their
+bytes belong to the topic log; the caller limits them.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Protocol
 
 import orjson
 
-from api.hub.transport.wire import Frame, event
+from api.hub.transport.wire import Frame, Replayed, event
 
 _CHUNK_BYTES = 64 * 1024  # joined for one send while draining
 # Without a notice. The client of python-engineio ends its session if a payload has more than 16
@@ -50,7 +53,7 @@ class Outbox:
     bytes. `gap_notice` makes the frame that reports dropped frames.
     """
 
-    __slots__ = ("_frames", "_gap_notice", "_limit", "_owner", "_partial", "_send", "_waiting", "conflated", "dropped", "size")
+    __slots__ = ("_frames", "_gap_notice", "_limit", "_owner", "_partial", "_send", "_waiting", "conflated", "dropped", "replaying", "size")
 
     def __init__(self, owner: Owner, limit: int, gap_notice: Callable[[Mapping[str, int]], Frame] = gap_notice) -> None:
         self._owner = owner
@@ -60,7 +63,8 @@ class Outbox:
         self._waiting = True  # True if frames must queue: there is no socket, or it is full
         self._partial = b""  # rest of a frame of which the socket took a part
         self._frames: list[Frame] = []
-        self.size = 0  # waiting bytes
+        self.size = 0  # waiting bytes, replayed ones included
+        self.replaying = 0  # bytes of the replayed frames of which no byte was sent
         self.dropped: Counter[str] = Counter()  # key -> frames dropped since the last gap_notice
         self.conflated = 0  # frames dropped since the beginning
 
@@ -77,7 +81,7 @@ class Outbox:
         """Discard all waiting frames, and keep later ones unsent."""
         self._send = None
         self._waiting = True
-        self._partial, self._frames, self.size = b"", [], 0
+        self._partial, self._frames, self.size, self.replaying = b"", [], 0, 0
 
     def push(self, data: bytes, frames: Sequence[Frame]) -> None:
         """Send frames. `data` is their joined bytes, shared by many outboxes."""
@@ -98,6 +102,17 @@ class Outbox:
     def put(self, frame: Frame) -> None:
         """Send one frame."""
         self.push(frame.wire, (frame,))
+
+    def replay(self, frames: Sequence[Replayed]) -> None:
+        """Send frames of the past as the socket takes them, after all frames that wait."""
+        size = sum(len(frame.wire) for frame in frames)
+        self._frames.extend(frames)
+        self.size += size
+        self.replaying += size
+        if not self._waiting:
+            self.drain()
+        elif self._send is None:
+            self._owner.queued()
 
     def drain(self) -> None:
         """Send waiting frames until the outbox is empty or the socket is full."""
@@ -127,6 +142,7 @@ class Outbox:
             taken, size = taken + 1, size + len(frame.packet)
         frames, self._frames = self._frames[:taken], self._frames[taken:]
         self.size -= sum(len(frame.wire) for frame in frames)
+        self.replaying -= _replayed_bytes(frames)
         if not self._frames and self.dropped:
             frames.append(self._notice())
         return frames
@@ -149,9 +165,9 @@ class Outbox:
         self._frames.extend(frames)
         for frame in frames:
             self.size += len(frame.wire)
-        if self.size > self._limit:
+        if self.size - self.replaying > self._limit:
             self._conflate()
-            if self.size > self._limit:
+            if self.size - self.replaying > self._limit:
                 self._owner.overflowed()
         if self._send is None:
             self._owner.queued()
@@ -211,6 +227,7 @@ class Outbox:
                 break
             sent -= len(frame.wire)
             gone += 1
+        self.replaying -= _replayed_bytes(self._frames[:gone])
         del self._frames[:gone]
 
     def _send_gap_notice(self) -> None:
@@ -222,3 +239,7 @@ class Outbox:
         notice = self._gap_notice(self.dropped)
         self.dropped.clear()
         return notice
+
+
+def _replayed_bytes(frames: Sequence[Frame]) -> int:
+    return sum(len(frame.wire) for frame in frames if frame.replayed)

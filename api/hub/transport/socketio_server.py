@@ -17,6 +17,7 @@ from typing import Any
 import socketio
 
 from api.errors import ErrorCode, error_body
+from api.hub.transport.client_json import Unusable
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.limits.bucket import MAX_CONNECTS
 from api.hub.transport.session import Session
@@ -159,7 +160,7 @@ def _check(packet: Any) -> None:
         raise WireError(1002, "a forbidden number of attachments")
     if kind in (_ACK, _BINARY_ACK) and not isinstance(data, list):
         raise WireError(1002, "an ack without a list")
-    if kind == _CONNECT and data is not None and not isinstance(data, dict):
+    if kind == _CONNECT and data is not None and not isinstance(data, dict | Unusable):
         raise WireError(1002, "a CONNECT with a payload that is not an object")
     if kind == _DISCONNECT and data is not None:
         raise WireError(1002, "a DISCONNECT with a payload")

@@ -12,6 +12,7 @@ from enum import IntEnum
 from sys import maxsize
 
 _MAX_FRAGMENTS = 1000  # of one message: empty fragments never reach the limit in bytes
+_HEADER_BYTES = {126: 4, 127: 10}  # second byte of an unmasked frame -> length of its header, if it is not 2
 SEPARATOR = b"\x1e"  # between the packets of one polling payload
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = b"0", b"1", b"2", b"3", b"4", b"5", b"6"  # types of Engine.IO packets
@@ -37,11 +38,33 @@ class Frame:
     """
 
     __slots__ = ("key", "packet", "wire")
+    replayed = False  # True if an outbox does not count the frame towards its limit
 
     def __init__(self, packet: bytes, wire: bytes, key: str | None = None) -> None:
         self.packet = packet
         self.wire = wire
         self.key = key
+
+
+class Replayed(Frame):
+    """A text frame of the past, with the bytes of the frame that was sent then. Never dropped."""
+
+    __slots__ = ()
+    replayed = True
+
+    def __init__(self, wire: bytes) -> None:
+        self.wire = wire
+        self.key = None
+
+    @property
+    def packet(self) -> bytes:  # type: ignore[override]  # made for a poll only, to save memory
+        return self.wire[_HEADER_BYTES.get(self.wire[1], 2) :]
+
+    @property
+    def body(self) -> bytes:
+        """The body of the event: `BODY` of `42["NAME",BODY]`."""
+        packet = self.packet
+        return packet[packet.index(b'",') + 2 : -1]
 
 
 def text(packet: bytes, key: str | None = None) -> Frame:

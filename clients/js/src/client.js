@@ -1,4 +1,5 @@
 import { TickwireError } from "./errors.js";
+import { GapFiller } from "./gap_filler.js";
 import { Latency } from "./latency.js";
 import { checkedOptions, checkedUrl, defined } from "./options.js";
 import { Session } from "./session.js";
@@ -29,6 +30,7 @@ const STEP_EVENTS = new Set(["price_update", "candle_update", "data_ready", ...H
 export class FXDataPipelineClient {
   #options;
   #session;
+  #filler;
   #handlers = new Map(HANDLERS.map((name) => [name, new Set()]));
   #prices = new Map();
   #latency = new Latency();
@@ -38,10 +40,11 @@ export class FXDataPipelineClient {
   constructor(url = "http://127.0.0.1:5001", options = {}) {
     this.url = checkedUrl(url);
     this.#options = checkedOptions(options);
+    this.#filler = new GapFiller(this.#options.restUrl, this.#options.fillTimeout, (step) => this.#step(step));
     this.#session = new Session(this.url, this.#options, {
       opened: (about) => this.#notify("onConnect", { ...about, reconnected: this.#connected++ > 0 }),
       event: (event, body) => this.#received(event, body),
-      step: (step) => this.#step(step),
+      step: (step) => this.#filler.step(step),
       closed: (reason, retryInMs) => this.#notify("onDisconnect", { reason, reconnecting: retryInMs !== null, retryInMs }),
       failed: (error, retryInMs) => this.#failed(error, retryInMs),
     });
@@ -89,6 +92,7 @@ export class FXDataPipelineClient {
   disconnect() {
     const wasConnected = this.connected;
     this.#session.close();
+    this.#filler.stop();
     if (wasConnected) this.#notify("onDisconnect", { reason: "io client disconnect", reconnecting: false, retryInMs: null });
   }
 
@@ -173,7 +177,7 @@ export class FXDataPipelineClient {
    */
   #reported(promise, toHandlers = true) {
     promise.catch((error) => {
-      if (toHandlers && CLIENT_CODES.has(error.code)) this.#notify("onError", error);
+      if (toHandlers && (error.local || CLIENT_CODES.has(error.code))) this.#notify("onError", error);
     });
     return promise;
   }
@@ -182,7 +186,7 @@ export class FXDataPipelineClient {
 
   #received(event, body) {
     if (event === "error") this.#notify("onError", TickwireError.from(body));
-    if (event === "subscription_confirmed") Object.values(body.snapshot).forEach((each) => this.#prices.set(each.instrument, each));
+    if (event === "subscription_confirmed") Object.values(body.snapshot).forEach((each) => this.#snapshot(each));
     if (event === "price_response") this.#prices.set(body.instrument, body);
     if (event === "all_prices_response") this.#storePrices(body.prices);
     if (event in HANDLER_OF && !STEP_EVENTS.has(event)) this.#notify(HANDLER_OF[event], body);
@@ -190,7 +194,8 @@ export class FXDataPipelineClient {
 
   #step({ gap, event, body, replayed }) {
     if (gap) {
-      this.#notify("onGap", gap);
+      const { resumed, ...shown } = gap; // eslint-disable-line no-unused-vars
+      this.#notify("onGap", shown);
       return;
     }
     if (event === "price_update") this.#price(body, replayed);
@@ -200,7 +205,12 @@ export class FXDataPipelineClient {
 
   #price(body, replayed) {
     if (!replayed) this.#latency.priced(body, Date.now());
+    if (!(replayed && body.seq < this.#prices.get(body.instrument)?.seq)) this.#prices.set(body.instrument, body);
+  }
+
+  #snapshot(body) {
     this.#prices.set(body.instrument, body);
+    this.#filler.note(body);
   }
 
   #storePrices(prices) {

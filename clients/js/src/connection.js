@@ -6,7 +6,9 @@
 import { io } from "socket.io-client";
 import { TickwireError, connectionError } from "./errors.js";
 
-const PERMANENT_CODES = new Set(["unauthorized"]); // codes of refusals that a retry cannot change
+const PERMANENT_CODES = new Set(["unauthorized", "invalid_payload"]); // codes of refusals that a retry cannot change
+const FLOOD_CLOSE_CODE = 4429; // the hub closes a client that keeps sending above its rate
+const MIN_FLOOD_RETRY_MS = 1000;
 
 /**
  * Methods of `listener`:
@@ -72,6 +74,12 @@ export class Connection {
     if (Number.isFinite(seconds)) this.#retryAfter = seconds * 1000;
   }
 
+  /** The largest message in bytes that the hub accepts; undefined before its handshake. */
+  get maxPayload() {
+    const bytes = this.#socket?.io.engine?._maxPayload;
+    return bytes > 0 ? bytes : undefined;
+  }
+
   /** Send an event. `answer` is called with the body of the ack, unless the connection is lost. */
   emit(event, payload, answer) {
     if (payload === undefined) this.#socket.emit(event, answer);
@@ -98,7 +106,7 @@ export class Connection {
     );
     socket.on(
       "disconnect",
-      ifCurrent((reason) => this.#lost(reason)),
+      ifCurrent((reason, cause) => this.#lost(reason, cause?.context?.code)),
     );
     socket.onAny(ifCurrent((event, body) => this.#received(event, body)));
     const timeoutError = new TickwireError("unreachable", `No hub answers at ${this.#url} within ${attemptTimeout / 1000} s.`, {
@@ -120,25 +128,32 @@ export class Connection {
     this.#listener.opened({ id: this.#socket.id, transport: this.#socket.io.engine.transport.name });
   }
 
-  #lost(reason) {
+  #lost(reason, closeCode) {
     this.close();
-    this.#listener.closed(reason, this.#scheduleAttempt(true));
+    const flooded = closeCode === FLOOD_CLOSE_CODE;
+    const wait = this.#scheduleAttempt(true, flooded ? MIN_FLOOD_RETRY_MS : 0);
+    this.#listener.closed(reason, wait);
+    if (!flooded) return;
+    const message = "The hub closed the connection: this client keeps sending above its rate.";
+    this.#listener.failed(new TickwireError("too_many_requests", message, { event: "disconnect" }), wait);
   }
 
   #failed(error) {
     const wasOpen = this.#open;
     this.close();
+    this.retryAfter(error.details?.retry_after);
     const wait = this.#scheduleAttempt(!PERMANENT_CODES.has(error.code));
     if (wasOpen) this.#listener.closed(error.message, wait);
     this.#listener.failed(error, wait);
   }
 
-  /** Schedule the next attempt; return its delay in ms, or null if there is none. */
-  #scheduleAttempt(retry) {
+  /** Schedule the next attempt; return its delay in ms, at least `least`, or null if there is none. */
+  #scheduleAttempt(retry, least = 0) {
     if (!retry || !this.#options.reconnection) return null;
     const { reconnectionDelay, reconnectionDelayMax } = this.#options;
     const longest = Math.min(reconnectionDelayMax, reconnectionDelay * 2 ** this.#attempts);
-    const wait = this.#retryAfter ?? longest * (0.5 + Math.random() / 2); // jitter spreads the reconnections of clients
+    const usual = longest * (0.5 + Math.random() / 2); // jitter spreads the reconnections of clients
+    const wait = Math.max(this.#retryAfter ?? usual, least * (1 + Math.random() / 2));
     this.#retryAfter = null;
     this.#attempts += 1;
     this.#timer = setTimeout(() => this.#attempt(), wait);

@@ -3,7 +3,8 @@
  *
  * Codes of the hub: invalid_payload, unknown_instrument, no_price, too_many_requests, server_full,
  * unauthorized, unavailable, internal.
- * Codes of the client: timeout, unreachable, not_connected, disconnected.
+ * Codes of the client: timeout, unreachable, not_connected, disconnected; and invalid_payload for a
+ * request that cannot be sent.
  */
 export class TickwireError extends Error {
   /**
@@ -18,6 +19,7 @@ export class TickwireError extends Error {
     this.code = code;
     this.event = event;
     this.details = details;
+    Object.defineProperty(this, "local", { value: false, writable: true }); // true if no hub has sent it
   }
 
   /** From the body of an `error` event. */

@@ -104,7 +104,10 @@ export interface SubscriptionConfirmed {
   pairs: string[];
   pair_count: number;
   added: string[];
+  /** The first 20 items that were not served. */
   rejected: Rejected[];
+  /** Number of all of them. */
+  rejected_count: number;
   /**
    * The newest price of each requested pair at the start of the subscription. The first
    * `onPriceUpdate` is the next price.
@@ -185,11 +188,12 @@ export interface Gap {
   missed: number | null;
   /**
    * `not_recovered`: after a reconnect, the hub could not send all missed messages.
+   * `not_stored`: so many prices of such a gap are not stored either (`restUrl`).
    * `sequence`: the hub continued with a later seq.
    * `epoch`: the hub started a new epoch.
    * `slow_consumer`: this client read too slowly, and no `sequence` gap has reported it.
    */
-  reason: "not_recovered" | "sequence" | "epoch" | "slow_consumer" | (string & {});
+  reason: "not_recovered" | "not_stored" | "sequence" | "epoch" | "slow_consumer" | (string & {});
 }
 
 export interface AlertRequest {
@@ -268,6 +272,10 @@ export interface Options {
   reconnectionDelay?: number | undefined;
   /** Longest delay between attempts in ms. Default: 10,000. */
   reconnectionDelayMax?: number | undefined;
+  /** Address of REST. With it, gaps after a reconnect are filled from `GET /ticks`. Default: none. */
+  restUrl?: string | undefined;
+  /** Longest wait for the stored prices of a gap in ms. Default: 5,000. */
+  fillTimeout?: number | undefined;
   /** Number of alerts in `alertHistory`. Default: 100. */
   alertHistory?: number | undefined;
   /** Further options of `io()` of socket.io-client: `path`, `extraHeaders`, … */

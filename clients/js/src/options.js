@@ -11,6 +11,8 @@ const DEFAULTS = {
   reconnectionDelay: 500,
   reconnectionDelayMax: 10_000,
   alertHistory: 100,
+  restUrl: undefined,
+  fillTimeout: 5_000,
 };
 
 /** The fields that are not undefined. */
@@ -33,5 +35,6 @@ export function checkedUrl(url) {
 export function checkedOptions(options) {
   const unknown = Object.keys(options).filter((name) => !(name in DEFAULTS));
   if (unknown.length) throw new TypeError(`There is no option ${unknown.join(", ")}; there are ${Object.keys(DEFAULTS).join(", ")}.`);
+  if (options.restUrl !== undefined) checkedUrl(options.restUrl);
   return { ...DEFAULTS, ...defined(options) };
 }

@@ -7,6 +7,7 @@ import { Connection } from "./connection.js";
 import { TickwireError, isRefusal } from "./errors.js";
 import { deadlineOf, limited, pause } from "./limits.js";
 import { OwnAlerts } from "./own_alerts.js";
+import { checkPayload } from "./payloads.js";
 import { Subscriptions } from "./subscriptions.js";
 
 const LOST = Symbol("connection lost before the answer");
@@ -14,6 +15,7 @@ const BROADCASTS = new Set(["price_update", "candle_update", "volatility_alert",
 const RESUME_ANSWER_MS = 10_000; // time limit of each answer during the restoration
 const [ALERTS_PER_BURST, ALERT_PAUSE_MS] = [150, 25]; // the hub accepts a burst of 200, then 50 per second
 const RATE_LIMIT_PAUSE_MS = 500; // after a `too_many_requests`
+const MAX_LOST_SENDS = 2; // a request that ended two connections may be the cause of their end
 
 /**
  * Methods of `listener` beside those of `Connection`:
@@ -76,19 +78,25 @@ export class Session {
   /**
    * Send a request and return `{ body, sentAt, receivedAt }` of its answer, on the monotonic clock.
    *
-   * If the connection is lost, the request is sent again on the next one. All requests may be
+   * If the connection is lost, the request is sent again on the next one, once. All requests may be
    * repeated without harm. A `payload` that depends on the connection is a function.
-   * @throws {TickwireError} a refusal of the hub, `timeout`, `disconnected` or `not_connected`
+   * @throws {TickwireError} a refusal of the hub, `invalid_payload` if the payload cannot be sent,
+   *   `timeout`, `disconnected` or `not_connected`
    */
   async request(event, payload, timeout) {
     const deadline = deadlineOf(timeout);
     if (this.#state === "closed") throw new TickwireError("not_connected", "Not connected: call connect() first.", { event });
-    for (;;) {
+    checkPayload(event, typeof payload === "function" ? payload() : payload, this.#connection.maxPayload);
+    for (let attempts = 0; attempts < MAX_LOST_SENDS; ) {
       await this.#whenReady(event, deadline);
       if (!this.ready) continue; // lost again in the same tick
       const answer = await this.#exchange(event, payload, deadline);
       if (answer !== LOST) return accepted(answer);
+      attempts += 1;
     }
+    if (this.#state === "closed") throw this.#lastError;
+    const message = `The connection was lost ${MAX_LOST_SENDS} times before an answer to ${event}.`;
+    throw new TickwireError("disconnected", message, { event, details: { attempts: MAX_LOST_SENDS } });
   }
 
   #whenReady(event, deadline) {
@@ -141,9 +149,9 @@ export class Session {
     else if (event === "alert_triggered") this.#passSteps([{ event, body: this.alerts.fired(body), replayed: false }]);
   }
 
-  #refused({ code, event, details }) {
+  #refused({ event, details }) {
     if (event === "subscribe") this.#pendingSubscribes.shift();
-    if (code === "unavailable") this.#connection.retryAfter(details?.retry_after);
+    if (event === "disconnect") this.#connection.retryAfter(details?.retry_after); // the hub closes next
   }
 
   #passSteps(steps) {

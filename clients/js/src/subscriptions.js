@@ -100,6 +100,7 @@ export class Subscriptions {
     fresh.position = position;
     // At a rate, the number is unknown: the hub would have skipped some of them.
     if (verdict.gap && rate !== null) verdict.gap = { ...verdict.gap, missed: null };
+    if (verdict.gap) verdict.gap = { ...verdict.gap, resumed: true };
     return stepsOf("price_update", latest, { instrument: pair }, verdict, true);
   }
 

@@ -38,7 +38,7 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
         self._begin = begin
         self._stream: Stream[ItemT] | None = None
         self._available = asyncio.Event()
-        self._given = 0
+        self._given = 0  # items since the last yield
 
     async def begin(self) -> Stream[ItemT]:
         """Subscribe, unless this was done before."""
@@ -51,11 +51,12 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
     async def __anext__(self) -> ItemT:
         stream = await self.begin()
         while True:
+            if self._given == _ITEMS_PER_YIELD:
+                self._given = 0
+                await asyncio.sleep(0)  # before an item is taken: a cancelled step must lose none
             closed, item = stream.closed, stream.take()
             if item is not None:
                 self._given += 1
-                if self._given % _ITEMS_PER_YIELD == 0:
-                    await asyncio.sleep(0)
                 return item
             if closed:
                 raise StopAsyncIteration

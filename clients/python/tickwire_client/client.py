@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal, overload
 
 from tickwire_client import parse
+from tickwire_client.checks import check
 from tickwire_client.core import Core
 from tickwire_client.errors import Refused, TickwireError
 from tickwire_client.history import History
@@ -62,8 +63,9 @@ class Client(Core, History):
         buffer: int = 100_000,
         reconnect_delay: tuple[float, float] = (0.5, 5.0),
     ) -> None:
-        Core.__init__(self, url, timeout, transports, buffer, reconnect_delay)
-        History.__init__(self, Rest(rest_url or default_rest_url(url), timeout))
+        address = rest_url or default_rest_url(url)
+        History.__init__(self, Rest(address, timeout))
+        Core.__init__(self, url, timeout, transports, buffer, reconnect_delay, self.ticks if address else None)
 
     # streams
 
@@ -90,7 +92,8 @@ class Client(Core, History):
         with self._lock:
             stream: Stream[Any] = self._attach(accepts)
             for pair, tick in self._session.latest.items():
-                if wanted is None or pair in wanted:
+                # Prices that wait for those of a gap come later, and begin the stream.
+                if (wanted is None or pair in wanted) and not self._filler.holds(pair):
                     stream.put(tick)
         self._subscribe_all_or_none(ALL if wanted is None else list(pairs), max_rate=max_rate, since=since)
         return stream
@@ -152,16 +155,20 @@ class Client(Core, History):
     ) -> Body:
         """Subscribe until `unsubscribe()`, over reconnections; return `subscription_confirmed`.
 
-        Its `rejected` lists the instruments and candles that do not exist.
+        Its `rejected` lists the first 20 instruments and candles that do not exist.
         """
+        check("subscribe", {"pairs": pairs, "candles": list(candles), "max_rate": max_rate})
         with self._lock:
             payload, withdraw = self._session.want(_names(pairs), candles, max_rate, since or {})
         try:
-            return self._request("subscribe", payload)
+            answer = self._request("subscribe", payload)
         except TickwireError:
             with self._lock:
                 withdraw()
             raise
+        with self._lock:
+            self._session.answered(payload, answer)
+        return answer
 
     def unsubscribe(self, pairs: Sequence[str] | str = (), *, candles: Sequence[CandleSeries] | str = ()) -> Body:
         """Unsubscribe from instruments, candles or `"all"`; return `unsubscription_confirmed`."""

@@ -11,10 +11,12 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
 from typing import Any, Self
 
+from tickwire_client.checks import check
 from tickwire_client.errors import Closed, Refused, RequestTimeout, TickwireError
+from tickwire_client.gap_filler import GapFiller, Rows
 from tickwire_client.handlers import Handlers
 from tickwire_client.link import ConnectionLost, Link, OnAnswer
-from tickwire_client.messages import Alert, Body, Gap, Item
+from tickwire_client.messages import Alert, Body, Gap, Item, Problem
 from tickwire_client.session import Session
 from tickwire_client.stream import ItemFilter, Stream
 
@@ -22,18 +24,29 @@ log = logging.getLogger("tickwire_client")
 
 # The hub accepts a burst of 200 requests, then 50 per second.
 _ALERTS_PER_BURST, _ALERT_PAUSE_SECONDS = 100, 0.025
+_MAX_LOST_SENDS = 2  # a request that ended two connections may be the cause of their end
 
 
 class Core(Handlers):
     """A connection that reconnects until it is closed. Any thread may call its methods."""
 
-    def __init__(self, url: str, timeout: float, transports: Sequence[str], buffer: int, reconnect_delay: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: float,
+        transports: Sequence[str],
+        buffer: int,
+        reconnect_delay: tuple[float, float],
+        rows: Rows | None = None,
+    ) -> None:
+        """`rows` reads stored prices, with which gaps are filled."""
         super().__init__(buffer)
         self.url, self.timeout = url, timeout
         self._buffer = buffer
         self._lock = threading.RLock()  # guards the session and the streams
         self._session = Session()
         self._streams: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
+        self._filler = GapFiller(rows, self._lock, self._pass_on)
         self._link = Link(url, _Listener(self), transports, timeout, reconnect_delay)
 
     def connect(self) -> Self:
@@ -45,6 +58,7 @@ class Core(Handlers):
         """Disconnect. Iterators end after their buffered items."""
         self._link.close()
         with self._lock:
+            self._filler.close()
             streams = list(self._streams)
         for stream in streams:
             stream.close()
@@ -81,12 +95,17 @@ class Core(Handlers):
         return taken[-1]
 
     def _request(self, event: str, payload: Body | None = None, on_answer: OnAnswer | None = None) -> Body:
-        """Send a request and return its answer. If the connection is lost, send it again."""
-        deadline = time.monotonic() + self.timeout
+        """Send a request and return its answer. If the connection is lost, send it again, once."""
+        check(event, payload or {})
+        deadline, attempts = time.monotonic() + self.timeout, 0
         while self._link.await_up(deadline - time.monotonic()):
             try:
                 body = self._link.request(event, payload or {}, on_answer).result(max(0, deadline - time.monotonic()))
-            except ConnectionLost:
+            except ConnectionLost as lost:
+                attempts += lost.sent
+                if attempts == _MAX_LOST_SENDS:
+                    message = f"the connection was lost {attempts} times before an answer to {event}"
+                    raise Refused("disconnected", message, {"attempts": attempts}) from None
                 continue
             except FutureTimeout:
                 break
@@ -98,6 +117,10 @@ class Core(Handlers):
     # events of the link
 
     def _deliver(self, items: Sequence[Item]) -> None:
+        """Take items of the session. The caller holds the lock."""
+        self._filler.put(items)
+
+    def _pass_on(self, items: Sequence[Item]) -> None:
         """Pass items to the streams and handlers. The caller holds the lock."""
         streams = list(self._streams)
         for item in items:
@@ -138,11 +161,17 @@ class _Listener:
         client = self._client
         with client._lock:
             client._deliver(client._session.receive(event, body))
-        if event == "error" and isinstance(after := (body.get("details") or {}).get("retry_after"), int | float):
+        closes = event == "error" and body.get("event") == "disconnect"
+        if closes and isinstance(after := (body.get("details") or {}).get("retry_after"), int | float):
             client._link.retry_after(float(after))
 
     def restore(self, connection: int) -> None:
         self._client._set_alerts_again(connection)
+
+    def flooded(self) -> None:
+        message = "the hub closed the connection: this client keeps sending above its rate"
+        with self._client._lock:
+            self._client._deliver([Problem("too_many_requests", message, {})])
 
     def lost(self, reason: str) -> None:
         client = self._client

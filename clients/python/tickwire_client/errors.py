@@ -10,10 +10,14 @@ class TickwireError(Exception):
 
 
 class ConnectionFailed(TickwireError):
-    """No hub answers at the address. `code` is set if a hub refused the client (`server_full`)."""
+    """No hub answers at the address.
 
-    def __init__(self, message: str, code: str | None = None) -> None:
-        self.code = code
+    `code` is set if a hub refused the client (`server_full`), and `retry_after` if it named the
+    seconds after which the client may try again.
+    """
+
+    def __init__(self, message: str, code: str | None = None, retry_after: float | None = None) -> None:
+        self.code, self.retry_after = code, retry_after
         super().__init__(message)
 
 
@@ -26,10 +30,12 @@ class Closed(TickwireError):
 
 
 class Refused(TickwireError):
-    """The hub or REST refused the request.
+    """The hub or REST refused the request, or this client did.
 
     `code` is that of the protocol (`unknown_instrument`, `no_price`, …), `details` maps fields to
-    messages, `status` is the HTTP status and None for an answer of the hub.
+    messages, `status` is the HTTP status and None for an answer of the hub. This client refuses
+    a request that it cannot send (`invalid_payload`), and one of which two connections ended before
+    the answer (`disconnected`, with `attempts` in `details`).
     """
 
     def __init__(self, code: str, message: str, details: dict[str, Any] | None = None, status: int | None = None) -> None:

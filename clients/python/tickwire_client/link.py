@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
 import socketio
+import websocket
 from socketio.exceptions import ConnectionError as SocketConnectionError
 from socketio.exceptions import SocketIOError
 
@@ -21,12 +23,31 @@ from tickwire_client.messages import Body
 
 log = logging.getLogger("tickwire_client")
 
+_FLOOD_CLOSE_CODE = 4429  # the hub closes a client that keeps sending above its rate
+_MIN_FLOOD_PAUSE_SECONDS = 1.0
+
 # Called with (body of the ack, number of the connection), in the reader's thread.
 OnAnswer = Callable[[Body, int], None]
 
 
 class ConnectionLost(Exception):
-    """The connection ended before the answer came."""
+    """The connection ended before the answer came. `sent` is False if the request was not sent."""
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        self.sent = sent
+        super().__init__(reason)
+
+
+class _WebSocket(websocket.WebSocket):
+    """Keeps the code of the Close frame, which python-engineio drops."""
+
+    close_code: int | None = None
+
+    def recv_data(self, control_frame: bool = False) -> tuple[int, bytes]:
+        opcode, data = super().recv_data(control_frame)
+        if opcode == websocket.ABNF.OPCODE_CLOSE and len(data) >= 2:
+            self.close_code = int.from_bytes(data[:2])
+        return opcode, data
 
 
 class LinkListener(Protocol):
@@ -44,6 +65,9 @@ class LinkListener(Protocol):
 
     def restore(self, connection: int) -> None:
         """The link has reconnected. Requests that wait for answers are allowed here."""
+
+    def flooded(self) -> None:
+        """The hub has closed the connection, because this client sent too much."""
 
     def lost(self, reason: str) -> None:
         """The connection has ended, or an attempt to reconnect has failed."""
@@ -70,9 +94,20 @@ class Link:
         """Connect, or raise `ConnectionFailed`. Then reconnect until `close()`. Call it once."""
         if self._thread is not None or self._closing.is_set():
             raise Closed("a client connects once")
-        sio = self._connect()
+        sio = self._first()
         self._thread = threading.Thread(target=self._run, args=(sio,), name="tickwire-link", daemon=True)
         self._thread.start()
+
+    def _first(self) -> Any:
+        """Connect. If the hub is full, wait as it requests, within the time limit of requests."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._connect()
+            except ConnectionFailed as error:
+                after = error.retry_after
+                if after is None or time.monotonic() + after > deadline or self._closing.wait(after):
+                    raise
 
     def close(self) -> None:
         """Disconnect for good. Pending requests raise `Closed`."""
@@ -111,12 +146,12 @@ class Link:
 
             try:
                 if sio is None:
-                    raise ConnectionLost
+                    raise ConnectionLost("not connected", sent=False)
                 self._pending.add(future)
                 sio.emit(event, payload, callback=answered)
             except (SocketIOError, ConnectionLost):
                 self._pending.discard(future)
-                future.set_exception(ConnectionLost("not connected"))
+                future.set_exception(ConnectionLost("not connected", sent=False))
         return future
 
     def retry_after(self, seconds: float) -> None:
@@ -129,13 +164,20 @@ class Link:
         while sio is not None:
             sio.eio.wait()  # until the reader thread ends, which is the only reliable sign
             self._end("closed" if self._closing.is_set() else "connection lost")
-            sio = self._reconnect()
+            flooded = getattr(sio.eio.ws, "close_code", None) == _FLOOD_CLOSE_CODE
+            if flooded:
+                self._listener.flooded()
+            sio = self._reconnect(_MIN_FLOOD_PAUSE_SECONDS if flooded else 0.0)
 
-    def _reconnect(self) -> Any:
-        """Retry until it succeeds; return None if the link is closed meanwhile."""
+    def _reconnect(self, least: float) -> Any:
+        """Retry until it succeeds; return None if the link is closed meanwhile.
+
+        The first pause has at least `least` seconds.
+        """
         delay, longest = self._delays
         while True:
-            pause, self._retry_after = self._retry_after or delay * random.uniform(0.5, 1), None  # noqa: S311
+            usual = max(delay * random.uniform(0.5, 1), least * random.uniform(1, 1.5))  # noqa: S311
+            pause, self._retry_after, least = self._retry_after or usual, None, 0.0
             if self._closing.wait(pause):
                 return None
             delay = min(delay * 2, longest)
@@ -147,12 +189,14 @@ class Link:
                 self._listener.restore(self._number)
                 return sio
             except ConnectionFailed as error:
+                self._retry_after = error.retry_after
                 self._listener.lost(str(error))
             except Exception:
                 log.exception("cannot reconnect")
 
     def _connect(self) -> Any:
-        sio = socketio.Client(reconnection=False, handle_sigint=False, request_timeout=self._timeout)
+        options = {"reconnection": False, "handle_sigint": False, "websocket_extra_options": {"class_": _WebSocket}}
+        sio = socketio.Client(request_timeout=self._timeout, **options)
         _keep_order(sio)
         greeted, refusal = threading.Event(), []
         sio.on("*", lambda event, *bodies: self._received(sio, greeted, event, bodies[0] if bodies else None))
@@ -186,7 +230,7 @@ class Link:
             self._listener.lost(reason)
         for future in pending:
             if not future.done():
-                future.set_exception(ConnectionLost(reason))
+                future.set_exception(ConnectionLost(reason, sent=True))
 
 
 def _keep_order(sio: Any) -> None:
@@ -213,4 +257,5 @@ def _translate_failure(url: str, error: Exception, refusal: list[Any]) -> Connec
     answer = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
     data = answer["data"] if isinstance(answer.get("data"), dict) else {}
     reason = data.get("message") or answer.get("message") or str(error)
-    return ConnectionFailed(f"no connection to {url}: {reason}", data.get("code"))
+    after = (data.get("details") or {}).get("retry_after")
+    return ConnectionFailed(f"no connection to {url}: {reason}", data.get("code"), float(after) if isinstance(after, int | float) else None)

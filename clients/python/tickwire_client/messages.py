@@ -5,7 +5,7 @@ Prices and volumes are `Decimal`s with the digits of the source, times are aware
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -61,7 +61,7 @@ class Tick(Quote):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Messages that were missed for good.
+    """Messages that were missed. If REST has the prices, they follow.
 
     `missed` is their number; None means that the number is unknown and may be 0. `interval` is None
     for prices.
@@ -73,13 +73,16 @@ class Gap:
     | `skipped` | `seq` jumped: usually this machine or its network was slower than the hub |
     | `slow_consumer` | as `skipped`, for messages whose `seq` does not show it |
     | `slow_reader` | the program was slower than this client |
-    | `not_stored` | `stitch()` did not find them in the history |
+    | `not_stored` | they were not found in the history |
     """
 
     instrument: str
     missed: int | None
     reason: str
     interval: str | None = None
+    # The prices on both sides, if the hub could not fill a resumption and both are known.
+    after: Tick | None = field(default=None, compare=False, repr=False)
+    before: Tick | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

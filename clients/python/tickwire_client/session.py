@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tickwire_client import parse
-from tickwire_client.messages import Body, CandleUpdate, Disconnected, Item, Position, Tick
+from tickwire_client.messages import Body, CandleUpdate, Disconnected, Gap, Item, Position, Tick
 from tickwire_client.own_alerts import OwnAlerts
 from tickwire_client.positions import Key, Positions
 
@@ -18,6 +19,7 @@ log = logging.getLogger("tickwire_client")
 
 ALL = "all"
 MAX_PAIRS_PER_REQUEST = 1000
+_ALL_KEY: Key = (ALL, None)
 Request = tuple[str, Body]
 CandleSeries = tuple[str, str]  # (instrument, interval)
 
@@ -32,6 +34,7 @@ class Session:
         self._pairs: dict[str, float | None] = {}  # instrument -> max_rate
         self._all: tuple[float | None] | None = None  # (max_rate,) if all instruments are subscribed
         self._candles: dict[CandleSeries, None] = {}
+        self._unconfirmed: set[Key] = set()  # new subscriptions without an answer
         self._available: tuple[str, ...] = ()  # the instruments of the hub
         self._greeted = False
 
@@ -40,23 +43,32 @@ class Session:
     def opening(self) -> list[Request]:
         """The requests for a new connection: all subscriptions, each since its last position."""
         requests: list[Request] = []
-        if self._all is not None:
+        waiting = self._unconfirmed
+        if self._all is not None and _ALL_KEY not in waiting:
             requests.append(("subscribe", self._payload(ALL, [], self._all[0])))
-        rates = dict.fromkeys(self._pairs.values())
-        for rate in rates:
-            pairs = [pair for pair, its in self._pairs.items() if its == rate]
+        held = {pair: rate for pair, rate in self._pairs.items() if (pair, None) not in waiting}
+        for rate in dict.fromkeys(held.values()):
+            pairs = [pair for pair, its in held.items() if its == rate]
             requests += [("subscribe", self._payload(part, [], rate)) for part in _parts(pairs)]
-        requests += [("subscribe", self._payload([], part, None)) for part in _parts(list(self._candles))]
+        candles = [key for key in self._candles if key not in waiting]
+        requests += [("subscribe", self._payload([], part, None)) for part in _parts(candles)]
         return requests
 
     def want(
         self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries], max_rate: float | None, since: Mapping[str, Position]
     ) -> tuple[Body, Callable[[], None]]:
-        """Add subscriptions. Return the request, and a function that removes them on a refusal."""
+        """Add subscriptions. Return the request, and a function that removes them on a refusal.
+
+        `opening` renews them once the hub has confirmed them; until then the caller repeats the
+        request.
+        """
         names = self._available if isinstance(pairs, str) else pairs
         new: list[Key] = [(name, None) for name in names if not self.wants(name)]
         new += [key for key in candles if key not in self._candles]
         was_all = self._all
+        self._unconfirmed |= set(new)
+        if pairs == ALL and was_all is None:
+            self._unconfirmed.add(_ALL_KEY)
         if pairs == ALL:
             self._all = (max_rate,)
         else:
@@ -67,10 +79,22 @@ class Session:
 
         def withdraw() -> None:
             self._all = was_all
+            self._unconfirmed.discard(_ALL_KEY)
             for key in new:
                 self._forget(key)
 
         return self._payload(pairs, candles, max_rate), withdraw
+
+    def answered(self, asked: Body, answer: Body) -> None:
+        """Remove the subscriptions of a request that its answer does not hold: it rejected them."""
+        pairs = asked.get("pairs", ())
+        held = {*answer["pairs"], *((each["pair"], each["interval"]) for each in answer.get("candles", ()))}
+        for name in () if isinstance(pairs, str) else pairs:
+            if name not in held:
+                self._forget((name, None))
+        for each in asked.get("candles", ()):
+            if (key := (each["pair"], each["interval"])) not in held:
+                self._forget(key)
 
     def unwant(self, pairs: Sequence[str] | str, candles: Sequence[CandleSeries] | str) -> Body:
         """Remove subscriptions and return the request."""
@@ -87,6 +111,7 @@ class Session:
 
     def _forget(self, key: Key) -> None:
         self.positions.forget(key)
+        self._unconfirmed.discard(key)
         if key[1] is None:
             self._pairs.pop(key[0], None)
             self.latest.pop(key[0], None)
@@ -145,15 +170,23 @@ class Session:
         return given
 
     def _confirmed(self, body: Body) -> list[Item]:
+        self._note_held(body)
         for item in body["rejected"]:
             self._reject(item)
         items: list[Item] = []
         for pair in body["added"]:
             if self.wants(pair):
                 at = body["snapshot"].get(pair)
-                snapshot = parse.tick(at, snapshot=True) if at else None
-                items += self._given(self.positions.joined(pair, snapshot, body["recovered"].get(pair)))
+                snapshot, last = parse.tick(at, snapshot=True) if at else None, self.latest.get(pair)
+                joined = self.positions.joined(pair, snapshot, body["recovered"].get(pair))
+                items += self._given(_bounded(item, last, snapshot) for item in joined)
         return items + self._candle_snapshot(body.get("candle_snapshot", ()))
+
+    def _note_held(self, body: Body) -> None:
+        self._unconfirmed.difference_update((pair, None) for pair in body["pairs"])
+        self._unconfirmed.difference_update((each["pair"], each["interval"]) for each in body.get("candles", ()))
+        if set(self._available) <= set(body["pairs"]):
+            self._unconfirmed.discard(_ALL_KEY)
 
     def _reject(self, item: Body) -> None:
         pair, interval = item.get("pair"), item.get("interval")
@@ -184,6 +217,12 @@ class Session:
     def _error(self, body: Body) -> list[Item]:
         """Only `unavailable` becomes an item; other errors are answers to requests."""
         return [parse.problem(body)] if body["code"] == "unavailable" else []
+
+
+def _bounded(item: Tick | Gap, after: Tick | None, before: Tick | None) -> Tick | Gap:
+    """A gap with the prices on both sides, if both have a position."""
+    known = after is not None and after.position and before is not None and before.position
+    return replace(item, after=after, before=before) if isinstance(item, Gap) and known else item
 
 
 def _parts(items: list[Any]) -> list[list[Any]]:

@@ -1,0 +1,33 @@
+"""The number of tokens that an event takes from the bucket of its session. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from db.intervals import INTERVALS
+
+ENTRIES_PER_TOKEN = 50
+
+# (validated payload, number of instruments) -> tokens
+Cost = Callable[[Mapping[str, Any], int], int]
+
+
+def cheap(payload: Mapping[str, Any], instruments: int) -> int:
+    """Return 1."""
+    return 1
+
+
+def statistics(payload: Mapping[str, Any], instruments: int) -> int:
+    """Return the cost of figures over all clients and rooms."""
+    return 5
+
+
+def rooms(payload: Mapping[str, Any], instruments: int) -> int:
+    """Return 1, and 1 for each full 50 entries of `pairs` and `candles`; `"all"` has them all."""
+    entries = _count(payload["pairs"], instruments) + _count(payload["candles"], instruments * len(INTERVALS))
+    return 1 + entries // ENTRIES_PER_TOKEN
+
+
+def _count(named: Any, all_of_them: int) -> int:
+    return all_of_them if isinstance(named, str) else len(named)
