@@ -60,6 +60,10 @@ class Heartbeats:
         """Record a round of the loop."""
         self._last[loop] = self._monotonic()
 
+    def watched(self) -> set[str]:
+        """Return the names of the watched loops."""
+        return set(self._longest)
+
     def silent(self) -> dict[str, float]:
         """Loop -> seconds since its last round, of loops that have missed three rounds."""
         now = self._monotonic()

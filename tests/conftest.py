@@ -17,6 +17,7 @@ import pytest
 import redis as redis_client
 
 from config import settings as settings_module
+from config.loops import HEARTBEATS
 from config.settings import Settings
 from db import migrate
 from db.bus import Bus
@@ -37,6 +38,15 @@ INVENTED_CHANNELS = ("level_updates", "moons")  # of tests that add a channel
 PATIENCE = 2.5  # factor for every timeout: several suites may share the machine
 
 _names = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def heartbeats() -> Iterator[None]:
+    """Stop watching the loops of a test when it ends, as later tests would find them silent."""
+    before = HEARTBEATS.watched()
+    yield
+    for loop in HEARTBEATS.watched() - before:
+        HEARTBEATS.forget(loop)
 
 
 @dataclass(frozen=True, slots=True)
