@@ -22,8 +22,9 @@ from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alerts import keep_publishing
 from jobs.runtime.context import JobContext
 from jobs.runtime.threads import LongLivedThread
+from jobs.store.queues import PriceQueue, TradeQueue
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
+from jobs.store.writer import BatchRule, Writer
 from jobs.venues import build, gap_fillers, walked
 
 log = logging.getLogger(__name__)

@@ -45,7 +45,8 @@ from jobs.figures import hour_end
 from jobs.gaps.candles import CandleGaps
 from jobs.gaps.trades import TradeGaps
 from jobs.runtime.context import JobContext
-from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
+from jobs.store.queues import PriceQueue, TradeQueue
+from jobs.store.writer import BatchRule, Writer
 from jobs.venues import VENUE_PARTS, build
 from tests.conftest import Servers, until
 from tests.standins.binance import BinanceStandIn

@@ -21,7 +21,8 @@ from jobs.feeds.base import SourceError, TradePage
 from jobs.feeds.binance.history import BinanceHistory
 from jobs.feeds.http_json import JsonClient
 from jobs.gaps.trades import TradeGaps
-from jobs.store.writer import BatchRule, TradeQueue, Writer
+from jobs.store.queues import TradeQueue
+from jobs.store.writer import BatchRule, Writer
 from tests.integration.test_gaps import trade, watermarks
 from tests.standins.binance import BinanceStandIn
 from tests.support.store import TIME, count_trades, put_trades, stored_trades, trade_gaps

@@ -24,8 +24,9 @@ from jobs.figures.hourly import hourly_job
 from jobs.runtime.context import JobContext
 from jobs.runtime.runs import JobFailed, Runner, run_once
 from jobs.scheduler import TIMED
+from jobs.store.queues import PriceQueue
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, PriceQueue, Writer
+from jobs.store.writer import BatchRule, Writer
 from tests.standins.oanda import OandaStandIn
 from tests.support.oracles import fx_volatility
 from tests.support.recordings import FOLDER, recorded

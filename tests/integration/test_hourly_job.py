@@ -21,8 +21,9 @@ from db.timestamps import format_time
 from jobs.analytics.volatility import ESTIMATORS
 from jobs.figures.hourly import hourly_job
 from jobs.runtime.context import JobContext
+from jobs.store.queues import PriceQueue
 from jobs.store.rollup import RollUp
-from jobs.store.writer import BatchRule, PriceQueue, Writer
+from jobs.store.writer import BatchRule, Writer
 from tests.support.oracles import Estimate, EstimateKey, fx_volatility
 from tests.support.recordings import recorded
 from tests.support.store import HOUR, candle, put_candles, select

@@ -38,7 +38,8 @@ from jobs.feeds.ingest import Ingest
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Status
 from jobs.gaps.trades import TradeGaps
-from jobs.store.writer import BatchRule, PriceQueue, StoreQueue, TradeQueue, Writer
+from jobs.store.queues import PriceQueue, StoreQueue, TradeQueue
+from jobs.store.writer import BatchRule, Writer
 from tests.conftest import Servers
 from tests.integration.test_every_path import fill
 from tests.integration.test_file_paths import Loading

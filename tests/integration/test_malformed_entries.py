@@ -17,7 +17,8 @@ from db.bus import Bus, BusError, Parked
 from db.messages import Tick, Trade, trade_lines
 from db.postgres import Store
 from db.timestamps import utc_now
-from jobs.store.writer import BatchRule, PriceQueue, StoreQueue, TradeQueue, Writer
+from jobs.store.queues import PriceQueue, StoreQueue, TradeQueue
+from jobs.store.writer import BatchRule, Writer
 from tests.conftest import Servers, until
 from tests.support.clients import PythonClient
 from tests.support.processes import Web

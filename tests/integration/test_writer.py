@@ -19,7 +19,8 @@ from db.messages import Tick, Trade, trade_lines
 from db.postgres import Store
 from db.prices import CLOSING, CLOSING_OCCURRENCE
 from db.timestamps import utc_now
-from jobs.store.writer import BatchRule, PriceQueue, TradeQueue, Writer
+from jobs.store.queues import PriceQueue, TradeQueue
+from jobs.store.writer import BatchRule, Writer
 from tests.conftest import Servers, until
 
 

@@ -18,7 +18,8 @@ from db.timestamps import parse_time
 from jobs.runtime.context import JobContext
 from jobs.runtime.runs import run_once
 from jobs.scheduler import TIMED
-from jobs.store.writer import BatchRule, PriceQueue, Writer
+from jobs.store.queues import PriceQueue
+from jobs.store.writer import BatchRule, Writer
 
 HOUR = timedelta(hours=1)
 LATE = timedelta(seconds=10)  # after the hour, by the driver's clock

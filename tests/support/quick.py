@@ -30,7 +30,7 @@ from jobs.feeds import ingest, status
 from jobs.feeds.base import SourceError
 from jobs.feeds.synthetic import SyntheticSource, WalkStep
 from jobs.runtime.context import JobContext, Timed
-from jobs.store.writer import PriceQueue
+from jobs.store.queues import PriceQueue
 from ops import startup
 from tests.support.quick_timing import QUICK
 
