@@ -40,9 +40,22 @@ PATIENCE = 2.5  # factor for every timeout: several suites may share the machine
 _names = itertools.count()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def heartbeats_of_the_module() -> Iterator[None]:
+    """Stop watching the loops of a module's fixtures when it ends."""
+    with _forgetting_loops():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def heartbeats() -> Iterator[None]:
     """Stop watching the loops of a test when it ends, as later tests would find them silent."""
+    with _forgetting_loops():
+        yield
+
+
+@contextmanager
+def _forgetting_loops() -> Iterator[None]:
     before = HEARTBEATS.watched()
     yield
     for loop in HEARTBEATS.watched() - before:

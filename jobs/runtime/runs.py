@@ -14,6 +14,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from config.pacing import Outage, Stopped, backoff, retry
 from config.secrets import scrub
+from db.bus import BusError
 from db.job_runs import begin_run, end_run, has_succeeded
 from db.postgres import Cursor, StoreError
 from jobs.runtime.context import JobContext, Timed
@@ -102,10 +103,15 @@ def run_once(job: Timed, context: JobContext, as_of: datetime) -> int:
             return _attempt(job, context, as_of, run)
         except Stopped as error:
             raise JobFailed("stopped before it was done") from error
+        except (BusError, StoreError) as error:  # a server is away or its disk is full: no traceback
+            fields = {"job": job.id, "as_of": as_of.isoformat(), "attempt": attempt + 1}
+            log.error("job failed", extra={**fields, "reason": _first_line(error)})
+            failure: Exception = error
         except Exception as error:
             log.exception("job failed", extra={"job": job.id, "as_of": as_of.isoformat(), "attempt": attempt + 1})
-            if attempt >= job.retries:
-                raise JobFailed(_first_line(error)) from error
+            failure = error
+        if attempt >= job.retries:
+            raise JobFailed(_first_line(failure)) from failure
         attempt += 1
         if context.stop.wait(backoff(attempt, first=job.retry_seconds, longest=_LONGEST_PAUSE, jitter=1.0, spread=0.0)):
             raise JobFailed("stopped before it could be tried again")

@@ -50,10 +50,9 @@ class LongLivedThread(threading.Thread):
             HEARTBEATS.expect(self.name, self._round_seconds)
         try:
             keep(self.name, self._run_to_the_end, self._is_stopping, lambda code: self._on_failure(self.name))
-        except BaseException:
+        except Exception:
             log.exception("a loop failed while it stopped", extra={"loop": self.name})
             self._on_failure(self.name)
-            raise
         finally:
             HEARTBEATS.forget(self.name)
 

@@ -239,7 +239,9 @@ def _refused_by_exception(kind: str, url: str) -> Any:
 @kinds
 def test_client_beyond_the_limit_is_refused(kind: str, refusals: dict[str, Any]) -> None:
     assert refusals[kind]["code"] == "server_full"
-    assert refusals[kind]["details"] == {"max_clients": len(HERE)}
+    details = refusals[kind]["details"]
+    assert details == {"max_clients": len(HERE), "retry_after": details["retry_after"]}
+    assert 5 <= details["retry_after"] <= 15
 
 
 class Prices:

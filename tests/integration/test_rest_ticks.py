@@ -213,6 +213,9 @@ class Breaking:
     def __init__(self, store: Store, good: int) -> None:
         self.store, self.good = store, good
 
+    def with_limits(self, **limits: int) -> Store:
+        return self.store.with_limits(**limits)
+
     def transaction(self) -> Any:
         self.good -= 1
         if self.good < 0:

@@ -74,7 +74,11 @@ def starter(environment: Environment, folder: Path) -> Iterator[Callable[[], Up]
     def start() -> Up:
         out, errors = folder / f"out{len(started)}", folder / f"errors{len(started)}"
         with out.open("wb") as stdout, errors.open("wb") as stderr:
-            process = subprocess.Popen([sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=stdout, stderr=stderr)
+            # A group of its own, as a shell with job control starts it: the kernel ignores SIGTSTP
+            # for a group without a parent in its session.
+            process = subprocess.Popen(
+                [sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=stdout, stderr=stderr, process_group=0
+            )
         started.append(Up(process, Path(environment["HUB_DATA_DIR"]), out, errors))
         return started[-1]
 

@@ -16,6 +16,7 @@ BROAD = {"Exception", "BaseException"}
 CALLED_BY_A_LOOP = {
     "config/gunicorn/answers.py": {"answer"},
     "config/loops.py": {"keep"},  # it runs a whole loop
+    "jobs/runtime/threads.py": {"run"},  # so does it
     "api/hub/events.py": {"answer"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
     "api/hub/transport/eventlet_loop.py": {"_guarded"},

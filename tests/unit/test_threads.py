@@ -44,7 +44,6 @@ def test_early_return_of_a_thread_that_may_return_is_not_reported() -> None:
     assert run(finish, may_return=True) == []
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("may_return", [False, True])
 @pytest.mark.parametrize("stopped", [False, True])
 def test_exception_is_reported_with_its_traceback(may_return: bool, stopped: bool, caplog: pytest.LogCaptureFixture) -> None:
