@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -139,12 +139,17 @@ def read_page(cursor: Cursor, listing: Listing, wanted: RowFilter, limit: int, f
 
     In JSON each row is an object on its own line. CSV has no header.
     """
-    query = sql.SQL("COPY (SELECT {} FROM {} WHERE {} ORDER BY {} LIMIT {}) TO STDOUT WITH ({})").format(
+    # The rows become text after they are sorted: a sort of the texts would be slower.
+    order = _order(listing, wanted)
+    query = sql.SQL(
+        "COPY (SELECT {} FROM (SELECT * FROM {} WHERE {} ORDER BY {} LIMIT {}) AS page ORDER BY {}) TO STDOUT WITH ({})"
+    ).format(
         sql.SQL(_selected(listing, form)),
         sql.Identifier(listing.table),
         sql.SQL(" AND ").join(_conditions(listing, wanted, after)),
-        _order(listing, wanted),
+        order,
         sql.Literal(limit + 1),
+        order,
         sql.SQL(_OPTIONS[form]),
     )
     buffer = io.BytesIO()
@@ -167,11 +172,25 @@ def _conditions(listing: Listing, wanted: RowFilter, after: Key | None) -> Itera
     if wanted.end is not None:
         yield _compare(keys[0], "<", wanted.end)
     if after is not None:
-        beyond = "<" if wanted.descending else ">"
-        # Redundant, but PostgreSQL selects the partitions by it.
-        yield _compare(keys[0], f"{beyond}=", after[0])
-        names = sql.SQL(", ").join(sql.SQL(column.stored) for column in keys)
-        yield sql.SQL("({}) {} ({})").format(names, sql.SQL(beyond), sql.SQL(", ").join(map(sql.Literal, after)))
+        yield from _following(keys, after, descending=wanted.descending)
+
+
+def _following(keys: Sequence[Column], after: Key, *, descending: bool) -> Iterator[sql.Composable]:
+    """Yield the conditions of the rows behind a key.
+
+    PostgreSQL selects the partitions by the first one. It estimates the number of rows by all of
+    them as if they were independent: a comparison of the whole key would count the time twice, and
+    the last pages of a long list would be sorted whole.
+    """
+    first, others = keys[0], keys[1:]
+    if not others:
+        yield _compare(first, "<" if descending else ">", after[0])
+        return
+    yield _compare(first, "<=" if descending else ">=", after[0])
+    names = sql.SQL(", ").join(sql.SQL(column.stored) for column in others)
+    values = sql.SQL(", ").join(map(sql.Literal, after[1:]))
+    passed = sql.SQL(">=" if descending else "<=")
+    yield sql.SQL("NOT ({} AND ({}) {} ({}))").format(_compare(first, "=", after[0]), names, passed, values)
 
 
 def _compare(column: Column, operator: str, value: str | int) -> sql.Composed:
