@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import orjson
@@ -75,14 +76,17 @@ class _Hub:
         self.events.connected(client, session.outbox, session.bucket)
 
 
-HUB = _Hub()
+@cache
+def hub() -> _Hub:
+    """The hub of all tests, made when the first one needs it: it starts a clock."""
+    return _Hub()
 
 
 class _Client:
     """One joined session, to which packets go as the bytes of its transport."""
 
     def __init__(self, transport: str) -> None:
-        self.session = HUB.engine._open(transport, {})
+        self.session = hub().engine._open(transport, {})
         self._reader = Reader(2**20) if transport == "websocket" else None
         self.send("40")
         self.answers()
@@ -134,7 +138,7 @@ def no_error_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def end_sessions() -> Iterator[None]:
     yield
-    HUB.engine.close_all()
+    hub().engine.close_all()
 
 
 def usable(value: Any, depth: int = 2) -> bool:
