@@ -239,7 +239,7 @@ def test_js_gap_of_a_resumption_is_reported_and_then_filled_from_rest(hub: Endin
 
 
 def test_js_gap_that_rest_cannot_fill_is_reported_again(hub: EndingHub) -> None:
-    with canned(stored(lambda: range(0))) as url, FxNode(hub.url, restUrl=url, fillTimeout=300) as client:
+    with canned(stored(lambda: range(0))) as url, FxNode(hub.url, restUrl=url, fillTimeout=2000) as client:
         client.call("connect")
         client.call("subscribe", ["EUR_USD"])
         client.wait("onPriceUpdate", 2)
