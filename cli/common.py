@@ -69,7 +69,7 @@ def plain_errors() -> Iterator[None]:
     """
     try:
         yield
-    except (running.Unfit, Unfit) as error:
+    except Unfit as error:
         raise UnfitEnvironment(str(error)) from error
     except (running.RunError, StartError, StoreError, BusError, SourceError, OSError) as error:
         text = error.explanation if isinstance(error, SourceError) else str(error)

@@ -16,7 +16,7 @@ class StartError(Exception):
 
 
 class Unfit(StartError):
-    """The environment lacks something that a child needs; the text has the remedy."""
+    """The environment lacks something that the system needs; the text has the remedy."""
 
 
 class StopAsked(Exception):

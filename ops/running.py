@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from ops.private_files import write_private
+from ops.process import Unfit
 
 _LOCK = "up.lock"
 _RUN = "run.json"
@@ -24,10 +25,6 @@ _RUN = "run.json"
 
 class RunError(Exception):
     """The system cannot be started, or does not run; the text is for the operator."""
-
-
-class Unfit(RunError):
-    """The environment lacks something that the system needs; the text has the remedy."""
 
 
 class Busy(RunError):
@@ -66,7 +63,7 @@ def forget(hub_dir: Path) -> None:
 
 
 def prepare_data_dir(hub_dir: Path) -> None:
-    """Create the directory if it is missing. Raises `RunError` if it cannot be used."""
+    """Create the directory if it is missing. Raises `Unfit` if it cannot be used."""
     # The PostgreSQL of root runs as another user, which needs to enter. All entries inside are
     # private by themselves.
     mode = 0o711 if os.geteuid() == 0 else 0o700
@@ -116,7 +113,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def check_ports(*wanted: tuple[str, str, int]) -> None:
-    """Raise `RunError` unless all (prefix of the variables, host, port) are free together."""
+    """Raise `Unfit` unless all (prefix of the variables, host, port) are free together."""
     with ExitStack() as held:
         for prefix, host, port in wanted:
             try:
