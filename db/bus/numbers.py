@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterable, Mapping
 
 _EPOCHS = 16  # ended ones, which are never continued
+
+
+def new_epoch() -> str:
+    """Return a name for an epoch: 12 hexadecimal digits."""
+    return os.urandom(6).hex()
 
 
 class Numbers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
@@ -17,7 +16,7 @@ from db.admitted import AdmittedQuotes, AdmittedTrades, admit_trades
 from db.bus.connection import ScriptCall, lua
 from db.bus.errors import BusFull
 from db.bus.instruments import Instruments
-from db.bus.numbers import Numbers
+from db.bus.numbers import Numbers, new_epoch
 from db.messages import Stamp, Tick, Trade, trade_lines
 from db.timestamps import format_time, parse_time
 
@@ -203,7 +202,7 @@ class Publisher(Instruments):
         limit = self._limit if row.stored else 0
         known = orjson.dumps([epoch, ended, *chain.from_iterable(zip(names, last, strict=True))])
         options: list[str | bytes | int] = [
-            channel, os.urandom(6).hex(), row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, known,
+            channel, new_epoch(), row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, known,
         ]  # fmt: skip
         return keys, [*options, *(field for message in messages for field in message)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
@@ -10,6 +9,7 @@ import orjson
 from db import topics
 from db.bus.connection import Connection, lua
 from db.bus.errors import translated
+from db.bus.numbers import new_epoch
 from db.bus.subscription import Subscription
 from db.messages import Entry, NoteBad, Stamp, ignore_bad
 from db.timestamps import parse_time
@@ -59,7 +59,7 @@ class Reader(Connection):
 
         Does nothing if the epoch is another one already.
         """
-        (epoch,) = self._run_scripts(_RENEW, [([topics.NUMBERS_KEY], [seen, uuid.uuid4().hex[:12]])])
+        (epoch,) = self._run_scripts(_RENEW, [([topics.NUMBERS_KEY], [seen, new_epoch()])])
         return None if epoch is None else epoch.decode(errors="replace")
 
     def renew_if_behind(self, channel: str, known: Mapping[str, Stamp]) -> str | None:
