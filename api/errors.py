@@ -48,8 +48,3 @@ def forbidden_instrument(instrument: str) -> Refusal:
 def error_body(code: ErrorCode, message: str, event: str, details: dict[str, Any]) -> dict[str, Any]:
     """Return the body of the `error` event."""
     return {"code": code.value, "message": message, "event": event, "details": details}
-
-
-def http_error_body(code: str, message: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the body of an error over HTTP."""
-    return {"error": {"code": code, "message": message, "details": details or {}}}

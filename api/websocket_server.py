@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from api.access.hosts import Hosts, Origins
 from api.access.model import Authenticator, OpenAuthenticator
 from api.access.peers import Peers
-from api.errors import ErrorCode, error_body, http_error_body
+from api.errors import ErrorCode, error_body
 from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex, Series
@@ -43,6 +43,7 @@ from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
+from config.http_errors import http_error_body
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
 from config.process.acceptor import ACCEPTOR

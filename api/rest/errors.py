@@ -10,7 +10,8 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from api.errors import ErrorCode, http_error_body
+from api.errors import ErrorCode
+from config.http_errors import http_error_body
 from db.bus import BusError
 from db.postgres import StoreError
 

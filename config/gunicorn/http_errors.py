@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 from gunicorn.http import errors
 
-_HEAD = (
-    "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n"
-    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-)
-_REASONS = {
-    400: "Bad Request",
-    408: "Request Timeout",
-    413: "Request Entity Too Large",
-    414: "Request URI Too Long",
-    417: "Expectation Failed",
-    431: "Request Header Fields Too Large",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-}
-_CODES = {500: "internal"}  # of other statuses: the reason
+from config.http_errors import error_answer
+
+_HEADERS = ("Cache-Control: no-store", "X-Content-Type-Options: nosniff")
 # exceptions of gunicorn's parser -> status and message; a later row is a more general one
 _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.LimitRequestLine, 414, "the request line is too long"),
@@ -47,10 +33,7 @@ class RefusedRequest(Exception):
 
     def answer(self) -> bytes:
         """Return the whole answer, head and body."""
-        reason = _REASONS[self.status]
-        code = _CODES.get(self.status) or reason.lower().replace(" ", "_")
-        body = json.dumps({"error": {"code": code, "message": str(self), "details": {}}}, separators=(",", ":"))
-        return (_HEAD.format(status=self.status, reason=reason, length=len(body)) + body).encode("ascii")
+        return error_answer(self.status, str(self), *_HEADERS)
 
 
 def refusal(error: Exception) -> RefusedRequest:

@@ -16,7 +16,7 @@ from eventlet.patcher import original
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.places import Places, TooMany
-from api.hub.transport.web.errors import JsonErrors, error_answer
+from api.hub.transport.web.errors import JsonErrors, request_error
 
 _real_socket = original("socket").socket  # not eventlet's green one
 _NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
@@ -62,7 +62,7 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         try:
             self._begin_head()
         except TooMany:
-            self._send_now(error_answer(429, retry_after=ceil(self.places.limits.request_seconds)))
+            self._send_now(request_error(429, retry_after=ceil(self.places.limits.request_seconds)))
             self.close_connection = True
             return ""
         return super()._read_request_line()
@@ -118,7 +118,7 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def _time_out(self) -> None:
         self._timer = None
         self._timed_out = True
-        self._send_now(error_answer(408))
+        self._send_now(request_error(408))
         greenio.shutdown_safe(self.connection)  # wakes the greenlet that reads
 
     def _send_now(self, answer: bytes) -> None:

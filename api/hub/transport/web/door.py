@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
-from api.errors import http_error_body
+from config.http_errors import http_error_body
 
 _PREFLIGHT = [("Access-Control-Allow-Methods", "OPTIONS, GET, POST"), ("Access-Control-Allow-Headers", SENT_HEADERS)]
 
