@@ -12,9 +12,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Any, ParamSpec, TypeVar
 
-from config.gunicorn.rest_worker import RestWorker
 from config.loops import HEARTBEATS, PROCESS_END, keep
-from config.process.acceptor import Acceptor
 from config.process.watchdog import OsThreads, Watchdog
 
 log = logging.getLogger("rest.worker")
@@ -28,8 +26,7 @@ _ROUND_SECONDS = 5.0  # the longest round of the acceptor; it waits at most one 
 class GuardedWorker:
     """Base class before a worker class of gunicorn: its loop and its process end together, with 70.
 
-    The loop `run` has to call `notify` in each round, to end soon after `alive` is False, and to
-    take connections from `accepted`.
+    The loop `run` has to call `notify` in each round, and to end soon after `alive` is False.
     """
 
     alive: bool
@@ -38,15 +35,10 @@ class GuardedWorker:
 
     def init_process(self) -> None:
         """Start the watchdog, then the worker."""
-        self._acceptor = Acceptor()
         threads = OsThreads()
         PROCESS_END.in_order(self.stop_in_order, threads.start_deadline)
         Watchdog(threads).start()
         super().init_process()  # type: ignore[misc]
-
-    def make_threads(self) -> Executor:
-        """Return the threads that make answers."""
-        return KeptThreads(self.cfg.threads, lambda: not self.alive)
 
     def stop_in_order(self) -> None:
         """Let the loop finish the current requests and return."""
@@ -63,18 +55,6 @@ class GuardedWorker:
         """Record a round, here and for gunicorn."""
         HEARTBEATS.beat("acceptor")
         super().notify()  # type: ignore[misc]
-
-    def accepted(self, listener: Any) -> Any:
-        """Return the next (socket, address) of a non-blocking listener, None if there is none."""
-        return self._acceptor.accept(listener.accept, listener.accept)
-
-    def pause_left(self) -> float:
-        """Return the seconds for which no connection may be accepted."""
-        return self._acceptor.pause_left
-
-
-class GuardedRestWorker(GuardedWorker, RestWorker):
-    """The worker of REST under the guard."""
 
 
 class KeptThreads(Executor):

@@ -7,7 +7,7 @@ from config.logs import start as _start
 _settings = _start("rest")
 
 bind = _bind(_settings.api_host, _settings.api_port)
-worker_class = "config.gunicorn.acceptor.GuardedRestWorker"
+worker_class = "config.gunicorn.rest_worker.GuardedRestWorker"
 workers = 1
 threads = 8
 worker_connections = 1000

@@ -14,16 +14,17 @@ import resource
 import selectors
 import socket
 import time
-from concurrent.futures import Executor, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from gunicorn.workers.base import Worker
 
+from config.gunicorn.acceptor import GuardedWorker, KeptThreads
 from config.gunicorn.answers import Outcome, answer
 from config.gunicorn.connection import SECONDS, Connection, State
 from config.gunicorn.http_errors import RefusedRequest
 from config.pacing import Throttle
+from config.process.acceptor import Acceptor
 
 log = logging.getLogger("rest.worker")
 
@@ -44,7 +45,8 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._max_connections = max(1, min(self.cfg.worker_connections, soft - RESERVED_DESCRIPTORS))
         self._selector = selectors.DefaultSelector()
-        self._threads = self.make_threads()
+        self._acceptor = Acceptor()
+        self._threads = KeptThreads(self.cfg.threads, lambda: not self.alive)
         self._finished: SimpleQueue[tuple[Connection, Outcome]] = SimpleQueue()
         self._connections: set[Connection] = set()
         self._refused = Throttle(monotonic=time.monotonic)
@@ -52,29 +54,15 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self._listening = False
         super().init_process()
 
-    def make_threads(self) -> Executor:
-        """Return the threads that make answers."""
-        return ThreadPoolExecutor(self.cfg.threads, "answers")
-
-    def accepted(self, listener: socket.socket) -> Any:
-        """Return the next (socket, address) of a non-blocking listener, None if there is none."""
-        try:
-            return listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):
-            return None
-
-    def pause_left(self) -> float:
-        """Return the seconds for which no connection may be accepted."""
-        return 0.0
-
     def run(self) -> None:
         for listener in self.sockets:
             listener.setblocking(False)
         self._selector.register(self.PIPE[0], selectors.EVENT_READ)
         while self.alive and os.getppid() == self.ppid:
             self.notify()
-            self._listen(not self.pause_left())
-            self._turn(min(_TURN_SECONDS, self.pause_left() or _TURN_SECONDS))
+            pause = self._acceptor.pause_left
+            self._listen(not pause)
+            self._turn(min(_TURN_SECONDS, pause or _TURN_SECONDS))
         self._stop()
 
     def _stop(self) -> None:
@@ -124,7 +112,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(_ACCEPTS_PER_TURN):
-            found = self.accepted(listener)
+            found = self._acceptor.accept(listener.accept, listener.accept)
             if found is None:
                 return
             sock, client = found
@@ -254,3 +242,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         self._finished.put((connection, outcome))
         with contextlib.suppress(BlockingIOError):  # a full pipe wakes the front thread too
             os.write(self.PIPE[1], b"\0")
+
+
+class GuardedRestWorker(GuardedWorker, RestWorker):
+    """The worker of REST under the guard."""

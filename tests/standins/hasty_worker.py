@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from config.gunicorn.acceptor import GuardedRestWorker
 from config.gunicorn.connection import SECONDS, State
+from config.gunicorn.rest_worker import GuardedRestWorker
 
 
 class HastyWorker(GuardedRestWorker):

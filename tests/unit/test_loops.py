@@ -45,7 +45,6 @@ TABLE: dict[str, Start] = {
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
-    "config/gunicorn/rest_worker.py:make_threads": Start("rest", ends="`GuardedWorker` replaces these threads"),
     "config/gunicorn/acceptor.py:run": Start("rest", ("acceptor",)),
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
     "api/rest/monitor.py:start": Start("rest", ("watch",)),
