@@ -8,11 +8,14 @@ returns `WellFormedTrades`, of which only symbols and times are checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from db.admission import Windows, check_quote, check_trade
 from db.messages import Tick, Trade, trade_lines
 from db.timestamps import day_exists
+
+Record = TypeVar("Record")
 
 # Lines of `db.messages.trade_lines` that pass every check except those of symbol, window and day.
 # Columns after the side are not checked here.
@@ -45,15 +48,7 @@ class WellFormedTrades(list[Trade]):
 
 def admit_quotes(quotes: Iterable[Tick], windows: Windows, refuse: Callable[[Tick, ValueError], None]) -> AdmittedQuotes:
     """The quotes that pass the checks, in order; `refuse` is called with each other one."""
-    admitted = AdmittedQuotes()
-    for quote in quotes:
-        try:
-            check_quote(quote, windows[quote.instrument])
-        except ValueError as error:
-            refuse(quote, error)
-        else:
-            admitted.append(quote)
-    return admitted
+    return AdmittedQuotes(_passing(quotes, lambda quote: check_quote(quote, windows[quote.instrument]), refuse))
 
 
 def admit_trades(trades: Sequence[Trade], windows: Windows, refuse: Callable[[Trade, ValueError], None]) -> AdmittedTrades:
@@ -69,29 +64,29 @@ def admit_trades(trades: Sequence[Trade], windows: Windows, refuse: Callable[[Tr
             lines = b""
         if lines.count(b"\n") == len(trades) and _are_good_lines(lines) and _are_inside(columns[0], columns[2], windows):
             return AdmittedTrades(trades, lines)
-    admitted = []
-    for trade in trades:
-        try:
-            check_trade(trade, windows[trade.symbol])
-        except ValueError as error:
-            refuse(trade, error)
-        else:
-            admitted.append(trade)
-    return AdmittedTrades(admitted)
+    return AdmittedTrades(_passing(trades, lambda trade: check_trade(trade, windows[trade.symbol]), refuse))
 
 
 def admit_lines(lines: bytes, windows: Windows, refuse: Callable[[bytes, ValueError], None]) -> bytes:
     """The lines of trades that pass the checks, in order; `refuse` is called with the others."""
-    admitted = []
-    for line in lines.splitlines(keepends=True):
+
+    def check(line: bytes) -> None:
+        trade = _trade(line)
+        check_trade(trade, windows[trade.symbol])
+
+    passing: Iterator[bytes] = _passing(lines.splitlines(keepends=True), check, refuse)
+    return b"".join(passing)
+
+
+def _passing(records: Iterable[Record], check: Callable[[Record], None], refuse: Callable[[Record, ValueError], None]) -> Iterator[Record]:
+    """Yield the records that `check` takes, in order; `refuse` is called with each other one."""
+    for record in records:
         try:
-            trade = _trade(line)
-            check_trade(trade, windows[trade.symbol])
+            check(record)
         except ValueError as error:
-            refuse(line, error)
+            refuse(record, error)
         else:
-            admitted.append(line)
-    return b"".join(admitted)
+            yield record
 
 
 def _are_inside(symbols: Iterable[str], times: Sequence[str], windows: Windows) -> bool:
