@@ -106,13 +106,20 @@ def _copied(cursor: Cursor, batch: TradeBatch, number: int) -> bool:
     columns, lines = batch.columns, batch.lines
     if number != 1:
         columns, lines = f"{columns}, series", lines.replace(b"\n", b"\t%d\n" % number)
+    return _copied_rows(cursor, columns, lines) is not None
+
+
+def _copied_rows(cursor: Cursor, columns: str, lines: bytes) -> int | None:
+    """Copy the lines into the table; return their number.
+
+    Returns None, without effect, if one of them is stored already.
+    """
     cursor.execute("SAVEPOINT copy")
     try:
-        copy_rows(cursor, "raw_trades", columns, lines)
+        return copy_rows(cursor, "raw_trades", columns, lines)
     except errors.UniqueViolation:
         cursor.execute("ROLLBACK TO SAVEPOINT copy")
-        return False
-    return True
+        return None
 
 
 def _copy_missing(cursor: Cursor, texts: TradeBatch, series: Mapping[str, list[Series]], origin: Origin, *, replace: bool) -> Inserted:
@@ -236,11 +243,9 @@ def _insert(cursor: Cursor, columns: str, lines: Sequence[_Line]) -> int:
     if not lines:
         return 0
     columns, data = f"{columns}, series", b"".join(b"%b\t%d\n" % (line.text, line.series) for line in lines)
-    cursor.execute("SAVEPOINT copy")
-    try:
-        return copy_rows(cursor, "raw_trades", columns, data)
-    except errors.UniqueViolation:
-        cursor.execute("ROLLBACK TO SAVEPOINT copy")
+    copied = _copied_rows(cursor, columns, data)
+    if copied is not None:
+        return copied
     stage_rows(cursor, "raw_trades", columns, data)
     inserted = insert_staged(cursor, "raw_trades", columns)
     empty_staging(cursor, "raw_trades")
