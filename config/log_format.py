@@ -112,12 +112,12 @@ def _message(record: logging.LogRecord) -> str:
 
 def _argument(value: object) -> object:
     """The value for a conversion of a message: numbers stay, others become text."""
-    return value if type(value) in (int, float, bool) and _is_short(value) else clean(_text(value), MAX_FIELD)
+    return value if _is_short(value) else clean(_text(value), MAX_FIELD)
 
 
 def _field(name: str, value: object) -> object:
     """The value of a field: numbers and small containers stay, others become text."""
-    if value is None or isinstance(value, bool) or (type(value) in (int, float) and _is_short(value)):
+    if value is None or _is_short(value):
         return value
     limit = _LIMITS.get(name, MAX_FIELD)
     if isinstance(value, dict | list | tuple):
@@ -136,7 +136,7 @@ def _scrubbed(value: Any) -> Any:
         return {clean(_text(name), MAX_FIELD): _scrubbed(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_scrubbed(each) for each in value]
-    return value if value is None or (type(value) in (int, float, bool) and _is_short(value)) else clean(_text(value), MAX_FIELD)
+    return value if value is None or _is_short(value) else clean(_text(value), MAX_FIELD)
 
 
 def _is_json(text: str) -> bool:
@@ -147,9 +147,11 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _is_short(number: object) -> bool:
-    """True for numbers that JSON has and that are written with few digits."""
-    return math.isfinite(number) if isinstance(number, float) else isinstance(number, int) and abs(number) <= _MAX_INTEGER
+def _is_short(value: object) -> bool:
+    """True for a Boolean, and for a number that JSON has and that is written with few digits."""
+    if type(value) is float:
+        return math.isfinite(value)
+    return isinstance(value, int) and type(value) in (int, bool) and abs(value) <= _MAX_INTEGER
 
 
 def _text(value: object) -> str:
