@@ -42,7 +42,7 @@ _RUN_SOURCES = (None, "up", "jobs", "job")
 # Logs of a process must not contain them, even if the process has no use for them.
 _OTHER_SECRETS = ("DB_PASSWORD", "REDIS_PASSWORD", "OANDA_API_TOKEN", "OANDA_ACCOUNT_ID", "JWT_SECRET")
 # The host that a client on this machine uses for a server that listens on all addresses.
-_LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
 class SettingsError(Exception):
@@ -352,5 +352,5 @@ def _url_host(host: str) -> str:
 
 def url_of(host: str, port: int) -> str:
     """Return the URL at which this machine reaches a server that listens on `host`."""
-    host = _LOCAL_HOSTS.get(host, host)
+    host = LOCAL_HOSTS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

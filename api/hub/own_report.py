@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from config.settings import Settings, url_of
+from config.settings import LOCAL_HOSTS, Settings, url_of
 from db.bus import Bus, BusError
 from health.own import OwnChecks, Transitions
 from health.probe import IMPAIRED, CheckFailed, HealthProbe
@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 
 REPORT_ROUND_SECONDS = 10.0  # a report that waits for a hung Redis
 _PART = "hub"
-_WILDCARDS = {"0.0.0.0": socket.AF_INET, "::": socket.AF_INET6, "": socket.AF_INET}  # noqa: S104
-_LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
 class HubReport:
@@ -94,18 +92,17 @@ class HubReport:
     def _own_url(self) -> str:
         """The bind address; for a wildcard the address on the connection to Redis."""
         if self._url is None:
-            host = self._bus.own_address() if self._host in _WILDCARDS else self._host
+            host = self._bus.own_address() if self._host in LOCAL_HOSTS else self._host
             self._url = url_of(host, self._port)
         return self._url
 
     def _check_acceptor(self) -> None:
         """Send one request to the own port. Any answer will do. Raises `CheckFailed`."""
-        family = _WILDCARDS.get(self._host)
-        host = self._host if family is None else _LOOPBACK[family]
+        host = LOCAL_HOSTS.get(self._host, self._host)
+        authority = url_of(host, self._port).removeprefix("http://")
         try:
             with socket.create_connection((host, self._port), self._timing.limit) as connection:
-                name = f"[{host}]" if ":" in host else host
-                connection.sendall(f"GET /hub/health HTTP/1.1\r\nHost: {name}:{self._port}\r\nConnection: close\r\n\r\n".encode())
+                connection.sendall(f"GET /hub/health HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode())
                 if not connection.recv(16).startswith(b"HTTP/1."):
                     raise CheckFailed(IMPAIRED, "the own port gives no HTTP answer")
         except OSError as error:
