@@ -13,7 +13,7 @@ from api.hub.fanout import Fanout
 from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.requests import ALL
 from api.hub.topic_log import TopicLog
-from api.hub.transport.client_json import problem_of
+from api.hub.transport.client_json import MAX_QUOTE_LENGTH, problem_of
 from api.hub.transport.wire import Replayed
 from db import topics
 
@@ -37,7 +37,7 @@ class PriceRooms:
     def check(self, instrument: str, access: Access) -> None:
         """Raise `Refusal` if the instrument is unknown, or if the client may not see it."""
         if instrument not in self._rooms:
-            raise unknown_instrument(instrument[:64])
+            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH])
         if not access.includes(instrument):
             raise forbidden_instrument(instrument)
 

@@ -88,9 +88,13 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
             self.close_connection = True
         return parsed and not self._timed_out
 
+    @property
+    def _peer(self) -> str:
+        """The address of the client's end of the connection."""
+        return str(eventlet.wsgi.addr_to_host_port(self.client_address)[0])
+
     def _begin_head(self) -> None:
-        peer = str(eventlet.wsgi.addr_to_host_port(self.client_address)[0])
-        self.places.begin_request(peer)
+        self.places.begin_request(self._peer)
         self._requesting = True
         self._start_timer()
 
@@ -98,7 +102,7 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self._stop_timer()
         if self._requesting:
             self._requesting = False
-            self.places.end_request(str(eventlet.wsgi.addr_to_host_port(self.client_address)[0]))
+            self.places.end_request(self._peer)
 
     def _start_timer(self) -> None:
         self._stop_timer()
