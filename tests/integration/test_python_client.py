@@ -186,6 +186,9 @@ def test_restart_of_the_hub_under_load_loses_no_price(number: signal.Signals, ti
         asyncio.run(go())
 
     ticker.publish(3)
+    with Client(hub.url) as client:
+        # Else a client may subscribe before the hub has a price for its snapshot.
+        until(lambda: client.request_all_prices() and client.request_price("EUR_USD").seq == 3, what="the prices in the hub")
     ticker.start()
     with reading(block("websocket")) as one, reading(block("polling")) as two, reading(read_async) as three:
         everybody = (one, two, three)
