@@ -77,6 +77,28 @@ def crowd(web: Web, stack: ExitStack) -> list[str]:
     return answers
 
 
+def served(process: psutil.Process) -> list[Any]:
+    """The connections of the process on the port on which it listens."""
+    found = process.net_connections("tcp")
+    ports = {each.laddr.port for each in found if each.status == psutil.CONN_LISTEN}
+    return [each for each in found if each.laddr.port in ports]
+
+
+@contextmanager
+def few_descriptors(process: psutil.Process, free: int) -> Iterator[None]:
+    """Let the process open `free` further descriptors during the block.
+
+    It first waits until the process serves no connection, whose end would free more of them.
+    """
+    until(lambda: psutil.CONN_ESTABLISHED not in [each.status for each in served(process)], 20, "the end of all requests")
+    before = process.rlimit(psutil.RLIMIT_NOFILE)
+    process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + free, before[1]))
+    try:
+        yield
+    finally:
+        process.rlimit(psutil.RLIMIT_NOFILE, before)
+
+
 def assert_new_clients_are_served(web: Web) -> None:
     until(lambda: get(web.url, "/hub/health")[0] == 200, 30, "a healthy hub")
     with ExitStack() as stack:
@@ -117,11 +139,8 @@ def test_hub_below_a_hard_limit_admits_the_clients_that_fit(settings: Settings, 
 def test_lack_of_descriptors_is_one_warning_and_clients_get_prices_afterwards(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     with Web("hub", settings, tmp_path / "log") as hub:
         process = worker(hub)
-        before = process.rlimit(psutil.RLIMIT_NOFILE)
-        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 60, before[1]))
-        with silent_connections(hub.port, 100):
+        with few_descriptors(process, 60), silent_connections(hub.port, 100):
             until(lambda: warnings(hub), 20, "the warning")
-        process.rlimit(psutil.RLIMIT_NOFILE, before)
         until(lambda: get(hub.url, "/hub/health")[0] == 200, 30, "a healthy hub")
         with PythonClient(hub.url) as client:
             client.wait("connection_established")
@@ -138,13 +157,10 @@ def test_waiting_connection_is_closed_with_the_spare_descriptor(settings: Settin
     """No descriptor at all is left, so that `accept` fails."""
     with Web("hub", settings, tmp_path / "log") as hub:
         process = worker(hub)
-        before = process.rlimit(psutil.RLIMIT_NOFILE)
-        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds(), before[1]))
-        with silent_connections(hub.port, 20) as held:
+        with few_descriptors(process, 0), silent_connections(hub.port, 20) as held:
             until(lambda: warnings(hub), 20, "the warning")
             held[0].settimeout(30)
             assert held[0].recv(1) == b""
-        process.rlimit(psutil.RLIMIT_NOFILE, before)
         assert_new_clients_are_served(hub)
         [line] = warnings(hub)
         assert line["reason"] == "Too many open files"
@@ -154,11 +170,8 @@ def test_waiting_connection_is_closed_with_the_spare_descriptor(settings: Settin
 def test_rest_goes_on_after_a_lack_of_descriptors(settings: Settings, tmp_path: Path) -> None:
     with Web("rest", settings, tmp_path / "log") as rest:
         process = worker(rest)
-        before = process.rlimit(psutil.RLIMIT_NOFILE)
-        process.rlimit(psutil.RLIMIT_NOFILE, (process.num_fds() + 20, before[1]))
-        with silent_connections(rest.port, 60):
+        with few_descriptors(process, 20), silent_connections(rest.port, 60):
             until(lambda: warnings(rest), 20, "the warning")
-        process.rlimit(psutil.RLIMIT_NOFILE, before)
         until(lambda: get(rest.url, "/health/live")[0] == 200, 30, "an answer")
         assert [line["message"][:25] for line in warnings(rest)] == ["no connection is accepted"]
         assert "Traceback" not in rest.output()
