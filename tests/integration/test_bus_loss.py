@@ -122,6 +122,12 @@ class Market:
             for body in self.client.bodies(event):
                 self.note(event, body)
 
+    def finish(self) -> None:
+        """Disconnect the client; assert that no number had two contents."""
+        self.note_received()
+        self.disconnect()
+        assert self.contradictions == []
+
 
 def _content(body: Mapping[str, Any]) -> str:
     return orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode()
@@ -206,9 +212,7 @@ def test_one_missing_key_stops_no_live_message(market: Market, key: str) -> None
         market.raw.delete(key)
         market.publish()
         until(market.received, what="the messages after the loss")
-        market.note_received()
-        market.disconnect()
-        assert market.contradictions == []
+        market.finish()
 
 
 def test_bus_that_went_back_unnoticed_is_renewed_by_the_hub(market: Market) -> None:
@@ -230,9 +234,7 @@ def test_bus_that_went_back_unnoticed_is_renewed_by_the_hub(market: Market) -> N
         assert stamps[0].epoch != old[0].epoch
         until(market.received)
         assert market.hub.output().count("the bus has lost data") == before + 1
-        market.note_received()
-        market.disconnect()
-        assert market.contradictions == []
+        market.finish()
 
 
 def test_bus_that_went_back_to_an_ended_epoch_is_renewed_by_the_hub(market: Market) -> None:
@@ -250,9 +252,7 @@ def test_bus_that_went_back_to_an_ended_epoch_is_renewed_by_the_hub(market: Mark
         assert market.publish()[0] == Stamp(first[0].epoch, 2)
         stamps: Any = until(lambda: _published_and_received(market), what="live messages")
         assert len({first[0].epoch, second[0].epoch, stamps[0].epoch}) == 3
-        market.note_received()
-        market.disconnect()
-        assert market.contradictions == []
+        market.finish()
 
 
 def test_forged_content_of_a_known_number_is_skipped(market: Market) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count, pairwise
@@ -32,7 +30,7 @@ from ops import embedded, running
 from ops.embedded.server import Server
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
-from tests.support.processes import ROOT, Running, Web, jobs
+from tests.support.processes import ROOT, Running, Web, jobs, stopped
 from tests.support.servers import add_operator, operator_url
 from tests.support.up import copy_data, make_data
 
@@ -407,16 +405,6 @@ def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(
             assert healthy.call("get_server_stats")["connected_clients"] == 1
         assert healthy.seqs() == list(range(1, published + 1))
         stuck.wait("disconnect", seconds=60)
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Suspend the process for the length of the block."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def test_refusal_of_the_database_hides_the_password(config: Settings) -> None:

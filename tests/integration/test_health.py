@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, closing, contextmanager
 
 import psycopg2
 import pytest
@@ -17,7 +15,7 @@ import redis as redis_client
 from db import topics
 from ops.running import RunFile
 from tests.conftest import Servers, new_database, settings_for, until
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, stopped, stopped_group
 from tests.support.quick_system import QuickSystem, quick_system
 from tests.support.servers import of_database
 
@@ -41,19 +39,10 @@ def system(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 # ways not to work
 
 
-@contextmanager
-def connection_to(url: str) -> Iterator[Any]:
-    connection = psycopg2.connect(url)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
 def on_server(system: QuickSystem, *statements: str) -> None:
     """Execute the statements on the server of the system's database."""
     url, name = str(system.settings.database_url).rsplit("/", 1)
-    with connection_to(f"{url}/postgres") as connection:
+    with closing(psycopg2.connect(f"{url}/postgres")) as connection:
         connection.autocommit = True
         for statement in statements:
             connection.cursor().execute(statement.format(name=name))
@@ -83,7 +72,7 @@ def closed_database(system: QuickSystem) -> Iterator[None]:
 def locked(table: str) -> Cause:
     @contextmanager
     def lock(system: QuickSystem) -> Iterator[None]:
-        with connection_to(str(system.settings.database_url)) as connection:
+        with closing(psycopg2.connect(str(system.settings.database_url))) as connection:
             connection.cursor().execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             yield
 
@@ -93,14 +82,14 @@ def locked(table: str) -> Cause:
 @contextmanager
 def failed_row(system: QuickSystem) -> Iterator[None]:
     """The last run of the hourly job, as an earlier process left it."""
-    with connection_to(str(system.settings.database_url)) as connection:
+    with closing(psycopg2.connect(str(system.settings.database_url))) as connection:
         connection.autocommit = True
         cursor = connection.cursor()
         cursor.execute(
             "INSERT INTO job_runs (job, as_of, started, finished, outcome, error)"
             " VALUES ('hourly_job', now(), now() + '1 s', now(), 'failed', 'no data') RETURNING id"
         )
-        (run,) = cursor.fetchone()
+        ((run,),) = cursor.fetchall()
         yield
         cursor.execute("DELETE FROM job_runs WHERE id = %s", (run,))
 
@@ -140,30 +129,17 @@ def hung_redis(system: QuickSystem) -> Iterator[None]:
     """Redis takes connections and answers nothing."""
     with redis_client.Redis.from_url(system.operator_url) as client:
         pid = client.info("server")["process_id"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with stopped(pid):
         yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def held(name: str) -> Cause:
     return lambda system: system.fault(name)
 
 
-def stopped(process: str) -> Cause:
+def suspended(process: str) -> Cause:
     """SIGSTOP to every process of the group: it exists, and the kernel takes connections for it."""
-
-    @contextmanager
-    def stop(system: QuickSystem) -> Iterator[None]:
-        running = getattr(system, process)
-        os.killpg(running.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.killpg(running.pid, signal.SIGCONT)
-
-    return stop
+    return lambda system: stopped_group(getattr(system, process).pid)
 
 
 WAYS: dict[str, tuple[str, Cause]] = {
@@ -178,10 +154,10 @@ WAYS: dict[str, tuple[str, Cause]] = {
     "writer-hangs": ("writer", held("writer")),
     "writer-prices-locked": ("writer", locked("prices")),
     "loop-silent": ("test-loop", held("jobs loop")),
-    "jobs-stopped": ("jobs", stopped("jobs")),
+    "jobs-stopped": ("jobs", suspended("jobs")),
     "hub-deaf": ("hub", held("hub requests")),
     "hub-relay-hangs": ("hub", held("hub relay")),
-    "hub-stopped": ("hub", stopped("hub")),
+    "hub-stopped": ("hub", suspended("hub")),
     "job-failed-earlier": ("job:hourly_job", failed_row),
     "job-fails": ("job:probe_job", held("job fails")),
     "job-hangs": ("job:probe_job", held("job hangs")),
@@ -278,7 +254,7 @@ def test_commands_exit_with_1_while_a_part_fails(system: QuickSystem) -> None:
 
 
 def test_checks_overwrite_one_row_and_one_field_each(system: QuickSystem) -> None:
-    with connection_to(str(system.settings.database_url)) as connection:
+    with closing(psycopg2.connect(str(system.settings.database_url))) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT process FROM health ORDER BY process")
         assert [role_of(name) for (name,) in cursor.fetchall()] == ["jobs", "rest"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import threading
@@ -22,7 +21,7 @@ from db.bus import Bus
 from db.messages import Tick
 from tests.conftest import until
 from tests.support.clients import FxNode, Rejected
-from tests.support.processes import Web
+from tests.support.processes import Web, stopped, stopped_group
 
 TIME = "2025-11-18T12:30:00.000000Z"
 CANDLE = {
@@ -253,7 +252,7 @@ def test_request_on_a_stopped_hub_is_rejected_at_timeout_or_disconnect(hub: Web,
     with FxNode(hub.url) as client:
         assert rejected(client, "getSubscriptions")["code"] == "not_connected"
         client.call("connect")
-        with stopped(hub.pid):
+        with stopped_group(hub.pid):
             error = rejected(client, "requestAllPrices", {"timeout": 300})
             assert (error["code"], error["event"]) == ("timeout", "request_all_prices")
             assert client.wait("onError", code="timeout")["event"] == "request_all_prices"
@@ -261,7 +260,7 @@ def test_request_on_a_stopped_hub_is_rejected_at_timeout_or_disconnect(hub: Web,
         assert client.result(pending)["connected_clients"] == 1  # without a limit, the answer arrives when the hub continues
         publish(bus, 1)
         client.call("subscribe", "EUR_USD")
-        with stopped(hub.pid):
+        with stopped_group(hub.pid):
             pending = client.begin(call="getSubscriptions", args=[])
             client.call("disconnect")
         with pytest.raises(Rejected, match="disconnected"):
@@ -271,16 +270,6 @@ def test_request_on_a_stopped_hub_is_rejected_at_timeout_or_disconnect(hub: Web,
         client.wait("onPriceUpdate", seq=6)
         assert client.seqs()[-5:] == [2, 3, 4, 5, 6]
         assert client.bodies("onGap") == []
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Stop the process group during the block."""
-    os.killpg(os.getpgid(pid), signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.killpg(os.getpgid(pid), signal.SIGCONT)
 
 
 def test_unreachable_hub_rejects_connect_with_a_readable_cause() -> None:
@@ -483,7 +472,7 @@ def test_slow_reader_receives_the_exact_number_of_missed_prices(settings: Settin
             each.call("connect")
         client.call("subscribe", "EUR_USD")
         published = 0
-        with stopped_alone(client.pid):
+        with stopped(client.pid):
             while healthy.call("getServerStats")["messages_conflated"] == 0:
                 published = publish(bus, 500)[-1]
         client.wait("onPriceUpdate", seq=published, seconds=60)
@@ -492,12 +481,3 @@ def test_slow_reader_receives_the_exact_number_of_missed_prices(settings: Settin
         gaps = client.bodies("onGap")
         assert sum(gap["missed"] for gap in gaps) == notice["dropped"]["EUR_USD"] == published - len(client.seqs())
         assert client.seqs() == sorted(set(client.seqs()))
-
-
-@contextmanager
-def stopped_alone(pid: int) -> Iterator[None]:
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)

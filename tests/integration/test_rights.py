@@ -46,13 +46,8 @@ class Database:
             return list(cursor.fetchall()) if cursor.description else []
 
 
-@contextlib.contextmanager
-def connected(url: str) -> Iterator[Connection]:
-    connection = psycopg2.connect(url)
-    try:
-        yield connection
-    finally:
-        connection.close()
+def connected(url: str) -> contextlib.closing[Connection]:
+    return contextlib.closing(psycopg2.connect(url))
 
 
 @contextlib.contextmanager

@@ -23,6 +23,27 @@ from tests.support.servers import as_role
 ROOT = Path(__file__).parents[2]
 
 
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Suspend the process for the length of the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def stopped_group(pid: int) -> Iterator[None]:
+    """Suspend every process of the group of `pid` for the length of the block."""
+    group = os.getpgid(pid)
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGCONT)
+
+
 class Running:
     """A process in a group of its own. The end of the `with` block kills it, in any state."""
 

@@ -11,25 +11,8 @@ from api.errors import ErrorCode, Refusal
 from api.hub.events import CLIENT_EVENTS, ClientEvent
 from api.hub.schemas.requests import MAX_NAMED_FIELDS, load
 from api.hub.transport.client_json import MAX_QUOTE_LENGTH
+from tests.support.payloads import PAYLOADS
 
-# event -> a good payload, with all fields of the contract
-GOOD: dict[str, dict[str, Any]] = {
-    "subscribe": {
-        "pairs": ["EUR_USD"],
-        "candles": [{"pair": "EUR_USD", "interval": "1m"}],
-        "since": {"EUR_USD": {"epoch": "b02494e1c361", "seq": 12}},
-        "max_rate": 5,
-    },
-    "unsubscribe": {"pairs": "all", "candles": "all"},
-    "get_subscriptions": {},
-    "request_price": {"instrument": "EUR_USD"},
-    "request_all_prices": {},
-    "get_server_stats": {},
-    "ping": {"timestamp": 1},
-    "set_alert": {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.1", "once": True},
-    "list_alerts": {},
-    "delete_alert": {"id": "all"},
-}
 ROWS = list(CLIENT_EVENTS.values())
 
 
@@ -42,15 +25,15 @@ def refusal(row: ClientEvent, payload: Any) -> Refusal:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_all_fields_of_the_contract_are_accepted(row: ClientEvent) -> None:
-    assert set(GOOD[row.name]) == set(row.request.fields)
-    load(row.request, [GOOD[row.name]])
+    assert set(PAYLOADS[row.name]) == set(row.request.fields)
+    load(row.request, [PAYLOADS[row.name]])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.parametrize("name", ["Pairs", "instruments", "_", ""])
 def test_unknown_field_is_refused_with_the_known_names(row: ClientEvent, name: str) -> None:
     accepted = f"use {', '.join(row.request.fields)}" if row.request.fields else "this event takes none"
-    found = refusal(row, {**GOOD[row.name], name: 1})
+    found = refusal(row, {**PAYLOADS[row.name], name: 1})
     assert (str(found), found.details) == (f"Invalid {name}.", {name: [f"Unknown field: {accepted}."]})
 
 

@@ -30,6 +30,7 @@ from api.hub.transport.host import Limits
 from api.hub.transport.wire import Opcode, Reader, WireError
 from api.websocket_server import register_handlers
 from tests.conformance.websocket_client import frame
+from tests.support.payloads import PAYLOADS
 
 NOON = "2025-11-18T12:00:00.000000Z"
 PAIRS = ("EUR_USD", "GBP_USD")
@@ -38,21 +39,8 @@ TRANSPORTS = ["websocket", "polling"]
 MAX_DEPTH = 16
 # event -> a payload with every field that the event may have
 FULL: dict[str, dict[str, Any]] = {
-    "subscribe": {
-        "pairs": ["EUR_USD"],
-        "candles": [{"pair": "EUR_USD", "interval": "1m"}],
-        "since": {"EUR_USD": {"epoch": "b02494e1c361", "seq": 12}},
-        "max_rate": 5,
-    },
+    **PAYLOADS,
     "unsubscribe": {"pairs": ["EUR_USD"], "candles": [{"pair": "EUR_USD", "interval": "1m"}]},
-    "get_subscriptions": {},
-    "request_price": {"instrument": "EUR_USD"},
-    "request_all_prices": {},
-    "get_server_stats": {},
-    "ping": {"timestamp": 1},
-    "set_alert": {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.1", "once": True},
-    "list_alerts": {},
-    "delete_alert": {"id": "all"},
 }
 FIELDS = [(event, field) for event, payload in FULL.items() for field in payload or ("payload",)]
 
