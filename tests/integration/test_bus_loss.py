@@ -265,7 +265,7 @@ def test_forged_content_of_a_known_number_is_skipped(market: Market) -> None:
         assert market.publish()[0] == Stamp(stamp.epoch, stamp.seq + 1)
         until(market.received)
         assert all(each["price"]["bid"] != "9" for each in market.client.bodies("price_update"))
-        until(lambda: market.client.call("get_server_stats")["messages_skipped"].get("unknown_sequence"))
+        until(lambda: market.client.stats()["messages_skipped"].get("unknown_sequence"))
         market.disconnect()
 
 

@@ -154,7 +154,7 @@ def test_killed_redis_loses_and_repeats_no_message(config: Settings, redis: Brea
         for _ in range(3):
             ticker.await_more(50)
             redis.kill(signal.SIGKILL)
-            until(lambda: not client.call("get_server_stats")["redis_connected"], what="the hub noticing")
+            until(lambda: not client.stats()["redis_connected"], what="the hub noticing")
             redis.start()
             ticker.await_more(50)
         ticker.end()
@@ -371,7 +371,7 @@ def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Set
             client.call("subscribe", {"pairs": list(pairs)})
         published = 0
         with stopped(stuck.pid):
-            while not healthy.call("get_server_stats")["messages_conflated"]:
+            while not healthy.stats()["messages_conflated"]:
                 published += len(bus.publish_prices(batch))
                 healthy.wait("price_update", published, seconds=60)
             bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
@@ -384,7 +384,7 @@ def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Set
             assert seqs[-1] == published // 2  # the last value always arrives
             assert len(seqs) + dropped["dropped"].get(pair, 0) == published // 2
             assert healthy.seqs(pair) == list(range(1, published // 2 + 1))
-        assert healthy.call("get_server_stats")["slow_clients"] == 0
+        assert healthy.stats()["slow_clients"] == 0
 
 
 def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(config: Settings, redis: Breakable, tmp_path: Path) -> None:
@@ -398,11 +398,11 @@ def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(
         stuck.call("subscribe", {"pairs": "EUR_USD"})
         published = 0
         with stopped(stuck.pid):
-            while not healthy.call("get_server_stats")["slow_clients"]:
+            while not healthy.stats()["slow_clients"]:
                 published += len(bus.publish_prices(batch))
                 healthy.wait("price_update", published, seconds=60)
-                assert healthy.call("get_server_stats")["outbox_bytes"] <= 65536
-            assert healthy.call("get_server_stats")["connected_clients"] == 1
+                assert healthy.stats()["outbox_bytes"] <= 65536
+            assert healthy.stats()["connected_clients"] == 1
         assert healthy.seqs() == list(range(1, published + 1))
         stuck.wait("disconnect", seconds=60)
 

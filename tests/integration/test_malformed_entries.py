@@ -245,7 +245,7 @@ def test_instruments_counts_and_receipts_that_cannot_be_read_stop_nothing(bus: B
 
 
 def skipped(client: PythonClient) -> dict[str, int]:
-    counts: dict[str, int] = client.call("get_server_stats")["messages_skipped"]
+    counts: dict[str, int] = client.stats()["messages_skipped"]
     return counts
 
 

@@ -58,7 +58,7 @@ def observer(hub: Web) -> Iterator[PythonClient]:
 
 
 def states(observer: PythonClient) -> dict[str, int]:
-    counts: dict[str, int] = observer.call("get_server_stats")["sessions_by_state"]
+    counts: dict[str, int] = observer.stats()["sessions_by_state"]
     return counts
 
 
