@@ -90,8 +90,8 @@ end
 
 local lost = is_lost()
 
--- Duplicates: `duplicate` has the positions of the messages that are left out, `fresh` the digests to
--- keep per topic. After a loss of data no digest counts, because its message may be lost too. Nothing
+-- Duplicates: `duplicate` has the places in ARGV of the messages that are left out, `fresh` the
+-- digests to keep per topic. After a loss of data no digest counts, because its message may be lost too. Nothing
 -- is written before this, so that an error here changes nothing.
 local duplicate, fresh, seen = {}, {}, nil
 if #KEYS > 5 then
@@ -101,8 +101,8 @@ if #KEYS > 5 then
     local topic = known[1 + 2 * i]
     digests[topic], positions[topic], fresh[topic] = {}, {}, {}
   end
-  for i = 1, batch do
-    local topic, digest = ARGV[5 + 5 * i], seen[3 + i]
+  for i = 10, #ARGV, 5 do
+    local topic, digest = ARGV[i], seen[2 + i / 5]
     if digest ~= '' then
       local n = #digests[topic] + 1
       digests[topic][n], positions[topic][n] = digest, i
@@ -142,27 +142,27 @@ for i = 1, topics do seqs[known[1 + 2 * i]] = lost and 0 or tonumber(kept[i + 2]
 local keep = tail + unstored + batch
 local latest = {}
 local answer = {0, epoch}
-local function publish(i)
-  local topic = ARGV[i]
-  local seq = seqs[topic] + 1
-  local text = string.format('%d', seq)
-  local body = ARGV[i + 1] .. ',"seq":' .. text .. ',"epoch":"' .. epoch .. '"}'
-  if not has_stream then
-    last = nil
-  elseif ARGV[i + 4] == '' then
-    last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
-      'source', ARGV[i + 2], 'volume', ARGV[i + 3])
-  else
-    last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
-      'source', ARGV[i + 2], 'volume', ARGV[i + 3], 'occurrence', ARGV[i + 4])
-  end
-  redis.call('PUBLISH', channel, body)
-  seqs[topic], latest[topic] = seq, body
-  return seq
-end
-
 for i = 10, #ARGV, 5 do
-  answer[#answer + 1] = duplicate[(i - 5) / 5] and 0 or publish(i)
+  if duplicate[i] then
+    answer[#answer + 1] = 0
+  else
+    local topic = ARGV[i]
+    local seq = seqs[topic] + 1
+    local text = string.format('%d', seq)
+    local body = ARGV[i + 1] .. ',"seq":' .. text .. ',"epoch":"' .. epoch .. '"}'
+    if not has_stream then
+      last = nil
+    elseif ARGV[i + 4] == '' then
+      last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
+        'source', ARGV[i + 2], 'volume', ARGV[i + 3])
+    else
+      last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
+        'source', ARGV[i + 2], 'volume', ARGV[i + 3], 'occurrence', ARGV[i + 4])
+    end
+    redis.call('PUBLISH', channel, body)
+    seqs[topic], latest[topic] = seq, body
+    answer[#answer + 1] = seq
+  end
 end
 
 local numbers, bodies = {}, {}
