@@ -1,10 +1,11 @@
-"""The commands of an operator: `python manage.py up|migrate|status|replay|backfill|job`."""
+"""The commands of an operator: `python manage.py up|migrate|status|publish|replay|backfill|job`."""
 
 from __future__ import annotations
 
 import click
 
 from cli.past import backfill, replay
+from cli.publish import publish
 from cli.system import migrate, status, up
 from cli.timed_jobs import job
 
@@ -17,7 +18,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, replay, backfill, job):
+for command in (up, migrate, status, publish, replay, backfill, job):
     cli.add_command(command)
 
 if __name__ == "__main__":

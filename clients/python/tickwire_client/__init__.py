@@ -25,6 +25,7 @@ from tickwire_client.messages import (
     Tick,
     VolatilityAlert,
 )
+from tickwire_client.publishing import PublishResult
 from tickwire_client.stream import Stream
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Gap",
     "Position",
     "Problem",
+    "PublishResult",
     "Quote",
     "Refused",
     "RequestTimeout",
