@@ -41,7 +41,9 @@ class Start(NamedTuple):
 
 
 TABLE: dict[str, Start] = {
-    "api/websocket_server.py:_start_loops": Start("hub", ("relay", "volatility-feed", "report", "instruments")),  # the relay runs the alerts
+    "api/websocket_server.py:_start_loops": Start(
+        "hub", ("relay", "volatility-feed", "report", "instruments")
+    ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
