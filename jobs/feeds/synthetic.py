@@ -101,9 +101,16 @@ class SyntheticSource(Source[WalkStep]):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._walks = [(instrument, Walk(instrument, seed, latest.get(instrument.symbol))) for instrument in instruments]
+        self._seed = seed
         self._interval = interval
         self._clock = clock
         self._monotonic = monotonic
+
+    def set_instruments(self, instruments: Sequence[Instrument], latest: Mapping[str, str] | None = None) -> None:
+        """Replace the instruments; those that stay go on with their walks."""
+        walks = {instrument.symbol: walk for instrument, walk in self._walks}
+        before = latest or {}
+        self._walks = [(each, walks.get(each.symbol) or Walk(each, self._seed, before.get(each.symbol))) for each in instruments]
 
     def fetch(self, stop: threading.Event) -> Generator[WalkStep, None, None]:
         due = self._monotonic()
