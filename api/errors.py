@@ -9,7 +9,7 @@ from typing import Any
 class ErrorCode(StrEnum):
     """The machine-readable part of an error. Only REST uses `no_data`.
 
-    `unauthorized` means that a right is missing; `OpenAuthenticator` grants all rights.
+    `unauthorized` means that the credential is missing or bad, `forbidden` that a right is missing.
     """
 
     INVALID_PAYLOAD = "invalid_payload"
@@ -33,6 +33,25 @@ class Refusal(Exception):
         super().__init__(message)
 
 
+class Unauthorized(Refusal):
+    """The credential is missing or not accepted. The client receives one message for all reasons.
+
+    `reason` is for the log alone. `sent` is False without a credential. `key_id` is the public id
+    of a key, if the credential has the form of one.
+    """
+
+    def __init__(self, reason: str, *, sent: bool, key_id: str | None = None) -> None:
+        super().__init__(ErrorCode.UNAUTHORIZED, "A valid credential is needed.")
+        self.reason = reason
+        self.sent = sent
+        self.key_id = key_id
+
+
+def forbidden_scope(scope: str) -> Refusal:
+    """Return the refusal of a request whose scope the client lacks."""
+    return Refusal(ErrorCode.FORBIDDEN, f"The scope {scope!r} is missing.", {"scope": [scope]})
+
+
 def unknown_instrument(instrument: str) -> Refusal:
     """Return the refusal of an instrument that does not exist."""
     message = f"There is no instrument {instrument!r}."
@@ -42,7 +61,7 @@ def unknown_instrument(instrument: str) -> Refusal:
 def forbidden_instrument(instrument: str) -> Refusal:
     """Return the refusal of an instrument that the client may not see."""
     message = f"You have no access to the instrument {instrument!r}."
-    return Refusal(ErrorCode.UNAUTHORIZED, message, {"instrument": ["No access."]})
+    return Refusal(ErrorCode.FORBIDDEN, message, {"instrument": ["No access."]})
 
 
 def error_body(code: ErrorCode, message: str, event: str, details: dict[str, Any]) -> dict[str, Any]:

@@ -45,14 +45,22 @@ class Rate:
         return self.count / self.seconds
 
 
+def parse_rate(text: str) -> Rate:
+    """Return the rate of a text: `50/s`, `600/m`, `5000/h`. Raises `ValueError`."""
+    match = re.fullmatch(r"([1-9][0-9]{0,6})/([smh])", text)
+    if match is None:
+        raise ValueError(f"{text!r:.40} is not a rate such as 50/s, 600/m or 5000/h.")
+    return Rate(int(match[1]), _SECONDS[match[2]])
+
+
 class RateText(Field[Rate]):
     """A rate as text: `50/s`, `600/m`, `5000/h`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Rate:
-        match = re.fullmatch(r"([1-9][0-9]{0,6})/([smh])", value)
-        if match is None:
-            raise ValidationError(f"{value!r} is not a rate such as 50/s, 600/m or 5000/h.")
-        return Rate(int(match[1]), _SECONDS[match[2]])
+        try:
+            return parse_rate(value)
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
 
 
 class Networks(Field[tuple[str, ...]]):

@@ -1,18 +1,25 @@
-"""The front door: a handshake goes in, an `Access` comes out; rooms, events and routes check it.
+"""The rights of a caller: a handshake goes in, an `Access` comes out; edges check it.
 
-Pure: no framework, no I/O, no clock. Today `OpenAuthenticator` is the only implementation.
+Pure: no framework, no I/O, no clock. `api.access.authenticator` makes an `Access` of a handshake.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
-OPEN = ""  # the scope of events and routes that need no right: health, API pages
-READ = "read"  # prices, candles, figures and own alerts
-OBSERVE = "observe"  # the state of the system: statistics, jobs, gaps
-PUBLISH = "publish"  # prices from outside
+from config.access.patterns import EVERYTHING, NOTHING, Patterns
+from config.access.scopes import OBSERVE as OBSERVE
+from config.access.scopes import OPERATE as OPERATE
+from config.access.scopes import PUBLISH as PUBLISH
+from config.access.scopes import READ as READ
+from config.access.scopes import REPORT as REPORT
+from config.access.scopes import SCOPES as SCOPES
+from config.fields import Rate
+
+OPEN = ""  # of events and routes that need no scope: health, API pages; on the hub any client
 
 # Names of the headers that a handshake keeps, lower case.
 KEPT_HEADERS = ("authorization", "x-api-key", "host", "origin", "user-agent", "x-forwarded-for")
@@ -24,7 +31,7 @@ class Handshake:
 
     `transport` is `polling`, `websocket` or `rest`. `address` is the client's, which `Peers` finds.
     `headers` has lower-case names, those of `KEPT_HEADERS` alone. `auth` is the payload of CONNECT,
-    None for REST.
+    None for REST. The first frame `auth:TEXT` of a plain WebSocket is `{"token": TEXT}`.
     """
 
     transport: str
@@ -34,46 +41,100 @@ class Handshake:
     auth: Mapping[str, Any] | None = None
 
 
-class Access(Protocol):
-    """The rights of one client; hashable. Equal rights are equal objects if that is possible.
+@dataclass(frozen=True, slots=True)
+class CallerLimits:
+    """The limits of one caller; None is the default of the setting."""
 
-    Clients with equal rights share the bodies of events that depend on rights.
+    requests: Rate | None = None  # REST
+    events: Rate | None = None  # hub
+    connections: int | None = None  # hub
+
+
+DEFAULT_LIMITS = CallerLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The rights of one caller: of a key, of a JWT, or of callers without a credential.
+
+    `key_id` is None without a key, `subject` (with `jti` and `issued_at`) without a JWT. `name` is
+    that of the key, or the subject. `bots` None permits every name. `expires_at` is aware UTC, None
+    if the rights do not expire. Callers with equal `reading` may share frames and answers.
     """
 
+    scopes: frozenset[str]
+    patterns: Patterns
+    bots: frozenset[str] | None = frozenset()
+    key_id: str | None = None
+    name: str = ""
+    expires_at: datetime | None = None
+    limits: CallerLimits = DEFAULT_LIMITS
+    subject: str | None = None
+    jti: str | None = None
+    issued_at: datetime | None = None
+
     @property
-    def name(self) -> str:
-        """Name of the client's key; empty if it has none."""
+    def anonymous(self) -> bool:
+        """True without a credential."""
+        return self.key_id is None and self.subject is None
+
+    @property
+    def caller(self) -> str | None:
+        """The identity that limits count: `key:ID` or `sub:NAME`; None without a credential."""
+        if self.key_id is not None:
+            return f"key:{self.key_id}"
+        return None if self.subject is None else f"sub:{self.subject}"
+
+    @property
+    def reading(self) -> Patterns:
+        """The patterns for reading; without `read` they permit nothing."""
+        return self.patterns if READ in self.scopes else NOTHING
 
     def allows(self, scope: str) -> bool:
-        """Return True if the client has the scope."""
+        """Return True if the caller has the scope; every caller has `OPEN`."""
+        return scope == OPEN or scope in self.scopes
 
     def includes(self, instrument: str) -> bool:
-        """Return True if the client may see the instrument."""
+        """Return True if the caller may read the instrument."""
+        return READ in self.scopes and self.patterns.permits(instrument)
+
+    def may_publish(self, instrument: str) -> bool:
+        """Return True if the caller may publish prices of the instrument."""
+        return PUBLISH in self.scopes and self.patterns.permits(instrument)
+
+    def may_report(self, bot: str) -> bool:
+        """Return True if the caller may report for the bot."""
+        return REPORT in self.scopes and (self.bots is None or bot in self.bots)
+
+    def entitled(self, instruments: frozenset[str]) -> frozenset[str]:
+        """Return the readable ones of `instruments`, computed once per list of patterns and set."""
+        return self.reading.among(instruments)
+
+    def covers(self, other: Access, instruments: frozenset[str]) -> bool:
+        """Return True if `other` has no scope, bot or one of `instruments` that this one lacks."""
+        bots = self.bots is None or (other.bots is not None and other.bots <= self.bots)
+        patterns = self.patterns == other.patterns or other.patterns.among(instruments) <= self.patterns.among(instruments)
+        return other.scopes <= self.scopes and bots and patterns
 
 
 class Authenticator(Protocol):
     """Makes an `Access` of a handshake."""
 
     def authenticate(self, handshake: Handshake) -> Access:
-        """Return the rights of the client. Raises `api.errors.Refusal` if it may not connect."""
+        """Return the rights of the client.
+
+        Raises `api.errors.Refusal`: `Unauthorized` for a bad or missing credential,
+        `invalid_payload` for two, `too_many_requests`, or `unavailable` before the first read of
+        the keys.
+        """
 
 
-class OpenAccess:
-    """All rights, for a client without a key."""
-
-    __slots__ = ()
-    name = ""
-
-    def allows(self, scope: str) -> bool:
-        """Return True for every scope."""
-        return True
-
-    def includes(self, instrument: str) -> bool:
-        """Return True for every instrument."""
-        return True
+def anonymous(scopes: frozenset[str] = frozenset(SCOPES), patterns: Patterns = EVERYTHING) -> Access:
+    """Return the rights of callers without a credential."""
+    return Access(scopes, patterns, bots=None)
 
 
-_OPEN_ACCESS = OpenAccess()
+_OPEN_ACCESS = anonymous()
 
 
 class OpenAuthenticator:

@@ -16,7 +16,7 @@ from marshmallow import Schema
 
 from api.access.model import OBSERVE, OPEN, READ, Access, Authenticator, Handshake
 from api.access.peers import Peers
-from api.errors import ErrorCode, Refusal, error_body
+from api.errors import ErrorCode, Refusal, error_body, forbidden_scope
 from api.hub.alerts.requests import AlertRequests
 from api.hub.channels import CHANNELS
 from api.hub.clients import Client
@@ -153,8 +153,8 @@ class Events:
         if row is None:
             names = [name for namespace, name in CLIENT_EVENTS if namespace == client.fanout.namespace]
             raise Refusal(ErrorCode.INVALID_PAYLOAD, f"There is no event {event!r}.", {"event": [f"One of {', '.join(names)}."]})
-        if row.scope != OPEN and not client.access.allows(row.scope):
-            raise Refusal(ErrorCode.UNAUTHORIZED, f"This event needs the scope {row.scope!r}.", {"scope": [row.scope]})
+        if not client.access.allows(row.scope):
+            raise forbidden_scope(row.scope)
         return row
 
     def set_instruments(self, instruments: Sequence[str], pause: Callable[[], None]) -> None:

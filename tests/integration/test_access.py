@@ -30,8 +30,8 @@ def test_rights_of_connect_are_effective_at_the_events(shared_hub: Web, shared_b
     try:
         assert some.wait("connection_established")["available_pairs"] == ["EUR_USD"]
         answer = some.call("subscribe", {"pairs": ["EUR_USD", "GBP_USD"]})
-        assert (answer["pairs"], answer["rejected"][0]["code"]) == (["EUR_USD"], "unauthorized")
-        assert some.call("get_server_stats")["code"] == "unauthorized"
+        assert (answer["pairs"], answer["rejected"][0]["code"]) == (["EUR_USD"], "forbidden")
+        assert some.call("get_server_stats")["code"] == "forbidden"
         assert some.wait("error")["event"] == "get_server_stats"
         assert every.call("subscribe", {"pairs": "all"})["pairs"] == ["EUR_USD", "GBP_USD"]
         for pair in ("GBP_USD", "EUR_USD"):

@@ -21,6 +21,8 @@ from api.errors import ErrorCode, Refusal
 from api.rest.routes import docs, health
 from api.rest.routing import Routes, guard
 from api.rest.schemas.arguments import SymbolList
+from config.access.patterns import compile_patterns
+from config.access.scopes import SCOPES as SCOPE_NAMES
 from config.settings import Settings
 from config.venues import VENUES, Venue
 from db.bus import Bus
@@ -38,18 +40,12 @@ class Limited:
 
     scope: str | None = None
     instrument: str | None = None
-    name: str = ""
     handshake: Handshake | None = None
 
     def authenticate(self, handshake: Handshake) -> Access:
         self.handshake = handshake
-        return self
-
-    def allows(self, scope: str) -> bool:
-        return scope != self.scope
-
-    def includes(self, instrument: str) -> bool:
-        return instrument != self.instrument
+        denied = () if self.instrument is None else (f"!{self.instrument}",)
+        return Access(frozenset(SCOPE_NAMES) - {self.scope}, compile_patterns(("*", *denied)), bots=None)
 
 
 class Closed:

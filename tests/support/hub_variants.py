@@ -9,7 +9,6 @@ import builtins
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from api.hub.channels import CHANNELS, Address, Channel
 from api.hub.events import Events
 from api.hub.relay import Relay
 from api.hub.schemas.bus import MessageSchema
+from config.access.patterns import compile_patterns
 from config.settings import Settings
 from db import topics
 from db.topics import Stream
@@ -64,19 +64,9 @@ def with_levels() -> Any:
 # an authenticator that reads rights from the payload of CONNECT
 
 
-class Rights:
+def rights_of(auth: Mapping[str, Any]) -> Access:
     """The scopes and patterns of instruments that the payload of CONNECT lists."""
-
-    name = ""
-
-    def __init__(self, auth: Mapping[str, Any]) -> None:
-        self._scopes, self._instruments = frozenset(auth["scopes"]), frozenset(auth["instruments"])
-
-    def allows(self, scope: str) -> bool:
-        return scope in self._scopes
-
-    def includes(self, instrument: str) -> bool:
-        return any(fnmatchcase(instrument, pattern) for pattern in self._instruments)
+    return Access(frozenset(auth["scopes"]), compile_patterns(auth["instruments"]), bots=None)
 
 
 class RightsOfPayload:
@@ -85,7 +75,7 @@ class RightsOfPayload:
     def authenticate(self, handshake: Handshake) -> Access:
         if not handshake.auth:
             raise Refusal(ErrorCode.UNAUTHORIZED, "CONNECT has no credentials.", {"auth": ["Missing."]})
-        return Rights(handshake.auth)
+        return rights_of(handshake.auth)
 
 
 def with_rights() -> Any:

@@ -58,7 +58,7 @@ class CandleRooms:
             elif not isinstance(interval, str) or interval not in INTERVALS:
                 code, message = ErrorCode.INVALID_PAYLOAD, f"An interval is one of {', '.join(INTERVALS)}."
             elif not access.includes(pair):
-                code, message = ErrorCode.UNAUTHORIZED, str(forbidden_instrument(pair))
+                code, message = ErrorCode.FORBIDDEN, str(forbidden_instrument(pair))
             else:
                 accepted[pair, interval] = None
                 continue

@@ -32,7 +32,7 @@ def publish() -> Any:
     entries = read_entries(request.mimetype, request.get_data(cache=False))
     app, access = context(), g.access
     source = _source(access)
-    batch = read_batch(entries, app.bus.windows(source), access.includes, source, app.clock())
+    batch = read_batch(entries, app.bus.windows(source), access.may_publish, source, app.clock())
     stamps = app.bus.publish_once(batch.quotes, batch.timed)
     duplicates = stamps.count(None)
     return {"accepted": len(stamps) - duplicates, "duplicates": duplicates, "rejected": batch.rejected}

@@ -1,0 +1,96 @@
+"""Makes the rights of a caller: the mode, the table of keys, the verifier of tokens. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+from api.access.audit import Audit
+from api.access.credentials import Credential, read_credential
+from api.access.model import Access, Handshake
+from api.access.table import AccessTable, Tables
+from api.errors import ErrorCode, Refusal, Unauthorized
+from config.access.modes import OFF, REQUIRED, AuthMode
+
+RETRY_SECONDS = 2
+
+
+class TokenVerifier(Protocol):
+    """Verifies JSON Web Tokens. Revocation is checked by the caller, after each call."""
+
+    def verify(self, token: str, address: str) -> Access:
+        """Return the rights of a token.
+
+        `address` is the client's. Raises `Unauthorized`, and `Refusal` (`too_many_requests`) after
+        too many failures of the address.
+        """
+
+
+class NoTokens:
+    """The verifier of an installation without `JWT_ALGORITHMS`."""
+
+    def verify(self, token: str, address: str) -> Access:
+        """Raise `Unauthorized`."""
+        raise Unauthorized("tokens_are_off", sent=True)
+
+
+class CallerAuthenticator:
+    """The `Authenticator` of an installation.
+
+    `anonymous` are the rights without a credential, if `mode` is `optional` or `off`. `clock`
+    returns aware UTC. `audit` receives each refusal and each use of a key.
+    """
+
+    def __init__(
+        self,
+        mode: AuthMode,
+        anonymous: Access,
+        tables: Tables,
+        clock: Callable[[], datetime],
+        audit: Audit,
+        verifier: TokenVerifier | None = None,
+    ) -> None:
+        self.mode = mode
+        self._anonymous = anonymous
+        self._tables = tables
+        self._clock = clock
+        self._audit = audit
+        self._verifier = verifier or NoTokens()
+
+    def authenticate(self, handshake: Handshake) -> Access:
+        """Return the rights of the caller. Raises `Refusal`, as `Authenticator` describes it."""
+        if self.mode == OFF:
+            return self._anonymous
+        try:
+            credential = read_credential(handshake.headers, handshake.auth)
+            if credential is None:
+                return self._without_credential()
+            access = self.check(credential, handshake.address)
+        except Unauthorized as refusal:
+            self._audit.refused(refusal, handshake.address)
+            raise
+        self._audit.used(access, handshake.address)
+        return access
+
+    def check(self, credential: Credential, address: str) -> Access:
+        """Return the rights of a credential. Raises `Refusal`."""
+        table = self._read_table()
+        if credential.key_id is not None:
+            return table.find(credential, self._clock())
+        access = self._verifier.verify(credential.text, address)
+        if table.revokes(access):
+            raise Unauthorized("revoked", sent=True)
+        return access
+
+    def _without_credential(self) -> Access:
+        if self.mode == REQUIRED:
+            self._read_table()
+            raise Unauthorized("no_credential", sent=False)
+        return self._anonymous
+
+    def _read_table(self) -> AccessTable:
+        if (table := self._tables.table) is None:
+            details = {"retry_after": RETRY_SECONDS}
+            raise Refusal(ErrorCode.UNAVAILABLE, "The keys have not been read yet; try again.", details)
+        return table
