@@ -21,6 +21,11 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Str
 
 from config import urls
+from config.access.checks import problems_of, read_secret
+from config.access.fields import Flag, InstrumentPatterns, JwtAlgorithms, ScopeNames
+from config.access.modes import AUTH_VALUES, AUTO, AuthMode, mode_of
+from config.access.patterns import EVERY
+from config.access.scopes import SCOPES
 from config.fields import Networks, Rate, RateText, WholeNumber
 from config.secrets import mask_url as mask_url
 from config.venues import VENUES
@@ -36,7 +41,7 @@ _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
 # Prefix of variables -> processes and commands that load them. Others load all variables but these.
-_SERVICES = {"OANDA_": ("up", "jobs", "job", "backfill"), "JWT_": ("up", "hub", "rest")}
+_SERVICES = {"OANDA_": ("up", "jobs", "job", "backfill"), "JWT_": ("up", "hub", "rest", "token")}
 # Processes and commands that need the credentials of each source in SOURCES.
 _RUN_SOURCES = (None, "up", "jobs", "job")
 # Logs of a process must not contain them, even if the process has no use for them.
@@ -136,7 +141,7 @@ class Settings:
     # SOURCES: an empty SOURCES means no source. A value with # or $ or a space in it needs 'single
     # quotes'.
 
-    # The hub (Socket.IO). 0.0.0.0 listens on every address of the machine: no key protects it yet.
+    # The hub (Socket.IO). 0.0.0.0 listens on every address of the machine, and clients need a key.
     websocket_host: str = _var(Str(load_default="127.0.0.1"))
     websocket_port: int = _var(WholeNumber(load_default=5001, validate=_PORT))
     # Number of hub processes that `manage.py up` starts, on WEBSOCKET_PORT and the ports after it;
@@ -163,16 +168,52 @@ class Settings:
     # Addresses or networks of the proxies in front, a comma list. Of their requests the last
     # address in X-Forwarded-For is the client's.
     trusted_proxies: tuple[str, ...] = _var(Networks(load_default=()))
-    # Seconds after which a session is closed that has joined no namespace.
-    auth_join_seconds: float = _var(Float(load_default=10.0, validate=_POSITIVE))
-    # Packets that a client may send: the rate, and four times its count at once.
-    rate_events: Rate = _var(RateText(load_default=Rate(50, 1)))
-    # Connections of one address; clients on this machine are exempt while TRUSTED_PROXIES is empty.
-    rate_connections_per_ip: int = _var(WholeNumber(load_default=100, validate=_AT_LEAST_ONE))
 
     # REST
     api_host: str = _var(Str(load_default="127.0.0.1"))
     api_port: int = _var(WholeNumber(load_default=5000, validate=_PORT))
+
+    # Access control of the hub and REST: auto, required or off. With auto, callers need a key or a
+    # JWT if a host is not loopback, or TRUSTED_PROXIES is set. `manage.py key create` makes a key.
+    auth: str = _var(Str(load_default=AUTO, validate=validate.OneOf(AUTH_VALUES)))
+    # true permits AUTH=off on a host that is not loopback.
+    auth_allow_open: bool = _var(Flag(load_default=False))
+    # Scopes and instruments of callers without a credential, if they may connect: * stands for any
+    # run of characters, !BTCUSDT denies an instrument.
+    anonymous_scopes: tuple[str, ...] = _var(ScopeNames(load_default=SCOPES))
+    anonymous_instruments: tuple[str, ...] = _var(InstrumentPatterns(load_default=(EVERY,)))
+    # Seconds after which a session is closed that has joined no namespace.
+    auth_join_seconds: float = _var(Float(load_default=10.0, validate=_POSITIVE))
+
+    # JSON Web Tokens of an identity service. JWT_ALGORITHMS is HS256, or a comma list of RS256,
+    # ES256 and EdDSA; empty means that no token is accepted. HS256 needs the secret or a file with
+    # it (at least 32 bytes), the others a file or a URL of public keys (JWKS).
+    jwt_algorithms: tuple[str, ...] = _var(JwtAlgorithms(load_default=()))
+    jwt_secret: str | None = _var(Str(load_default=None), secret=True)
+    jwt_secret_file: Path | None = _var(_PathText(load_default=None))
+    jwt_jwks_file: Path | None = _var(_PathText(load_default=None))
+    jwt_jwks_url: str | None = _var(_Url("https", "http", load_default=None))
+    # Both are needed with JWT_ALGORITHMS, and compared exactly.
+    jwt_issuer: str | None = _var(Str(load_default=None))
+    jwt_audience: str | None = _var(Str(load_default=None))
+    # Seconds by which clocks may differ; the longest life of a token; the claim with the rights.
+    jwt_leeway_seconds: int = _var(WholeNumber(load_default=30, validate=_NOT_NEGATIVE))
+    jwt_max_ttl_seconds: int = _var(WholeNumber(load_default=86_400, validate=_AT_LEAST_ONE))
+    jwt_claim: str = _var(Str(load_default="tickwire"))
+
+    # Limits. Callers on this machine without a credential are exempt while TRUSTED_PROXIES is
+    # empty, except from RATE_EVENTS.
+    # Requests of one key to REST, or of one address without a key.
+    rate_requests: Rate = _var(RateText(load_default=Rate(600, 60)))
+    # Packets that a client may send to the hub, and all clients of a key together: the rate, and
+    # four times its count at once.
+    rate_events: Rate = _var(RateText(load_default=Rate(50, 1)))
+    # Connections to the hub of one key, or of one address without a key.
+    rate_connections: int = _var(WholeNumber(load_default=20, validate=_AT_LEAST_ONE))
+    # Connections to the hub of one address, with or without keys.
+    rate_connections_per_ip: int = _var(WholeNumber(load_default=100, validate=_AT_LEAST_ONE))
+    # memory: each REST process counts its requests. redis: all REST processes count together.
+    rate_storage: str = _var(Str(load_default="memory", validate=validate.OneOf(["memory", "redis"])))
 
     # PostgreSQL. With neither DATABASE_URL nor DB_HOST an embedded one is started; DATABASE_URL
     # wins over the parts. In user names and passwords of URLs write / # ? @ % as %2F %23 %3F %40
@@ -233,6 +274,8 @@ class Settings:
     retention_prices: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
     retention_trades: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
     retention_candles: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
+    # Days that the log of access control is kept; 0 is for ever.
+    retention_access_log: int = _var(WholeNumber(load_default=400, validate=_NOT_NEGATIVE))
 
     # Above these thresholds the hourly job raises an alert for a volatility (per day, 0.02 is 2 %),
     # and the daily job for the change of a correlation.
@@ -251,6 +294,11 @@ class Settings:
     def hub_ports(self) -> range:
         """Ports of the hub processes that `up` starts."""
         return range(self.websocket_port, self.websocket_port + self.hub_workers)
+
+    @property
+    def auth_mode(self) -> AuthMode:
+        """The mode of access control: the bind hosts decide, never a header."""
+        return mode_of(self.auth, (self.websocket_host, self.api_host), self.trusted_proxies)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -293,6 +341,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     if problems:
         raise SettingsError(problems)
     values |= {"database_url": values["database_url"] or _database_url(values), "redis_url": values["redis_url"] or _redis_url(values)}
+    values["jwt_secret"] = read_secret(values) if values["jwt_algorithms"] else values["jwt_secret"]
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 
 
@@ -314,7 +363,7 @@ def _merged(environ: Mapping[str, str] | None, dotenv: Path | None, service: str
 
 def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, str]:
     """Return the problems of settings that are valid one by one."""
-    problems = {}
+    problems = problems_of(values, service)
     if values["volatility_critical"] < values["volatility_threshold"]:
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
     if values["websocket_port"] + values["hub_workers"] - 1 > _MAX_PORT:

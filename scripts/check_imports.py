@@ -38,7 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "api/hub/transport/eventlet_loop.py",
     ),
     "flask_socketio, socketio, engineio": ("api/websocket_server.py", "api/hub/transport/"),
-    "marshmallow": ("config/fields.py", "config/settings.py", "api/"),
+    "marshmallow": ("config/fields.py", "config/settings.py", "config/access/fields.py", "api/"),
     "apispec": ("api/asyncapi.py",),
     "eventlet": ("api/hub/transport/eventlet_http.py", "api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
     "click, rich": ("cli/", "manage.py"),

@@ -49,6 +49,8 @@ def _text(value: Any) -> str:
     """Return a default as the environment would contain it; empty if the variable has none."""
     if isinstance(value, tuple):
         return ",".join(item.name if isinstance(item, SourceSpec) else str(item) for item in value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float):
         return f"{value:g}"
     return str(value) if value or value == 0 else ""
