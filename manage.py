@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from cli.audit import audit
 from cli.instruments import instrument
+from cli.keys import key, token
 from cli.past import backfill, replay
 from cli.publish import publish
 from cli.system import migrate, status, up
@@ -19,7 +21,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, publish, replay, backfill, job, instrument):
+for command in (up, migrate, status, publish, replay, backfill, job, instrument, key, token, audit):
     cli.add_command(command)
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import ChainMap
 from collections.abc import Callable
 from datetime import datetime
@@ -10,9 +11,10 @@ from flask import Flask, Response
 
 from api import asyncapi
 from api.access.hosts import Hosts, Origins
-from api.access.model import Authenticator, OpenAuthenticator
+from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
+from api.refresh.service import AccessControl
 from api.rest import cors, errors, monitor, slots
 from api.rest.context import AppContext, attach
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
@@ -35,7 +37,6 @@ _DATA = [
     sessions.routes,
 ]
 _STATE = [gaps.routes, jobs.routes]
-_OPEN = OpenAuthenticator()
 
 
 def create_app(
@@ -44,15 +45,17 @@ def create_app(
     store: Store,
     clock: Callable[[], datetime],
     version: str,
-    authenticator: Authenticator = _OPEN,
+    authenticator: Authenticator | None = None,
     timing: Timing = DEFAULT,
 ) -> Flask:
     """Return the WSGI app of REST.
 
     It opens no connection: `bus` and `store` may be unavailable when it starts.
     `clock` returns aware UTC. `authenticator` decides about every request to a route that is not
-    open. Without `start_watch`, each request of `/health` runs the checks of health itself.
+    open; by default the one of the settings does. Without `start_watch`, each request of `/health`
+    runs the checks of health itself, and the keys are not read.
     """
+    access = AccessControl(settings, bus, store, clock, "rest", lock=threading.Lock())
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # it would redirect to an absolute URL, which lacks the path of a proxy
@@ -67,6 +70,7 @@ def create_app(
         database=HealthProbe("database", lambda: monitor.read_database(store)),
         redis=HealthProbe("redis", lambda: monitor.read_redis(bus)),
         watch=monitor.make_watch(settings, bus, store, clock, timing),
+        access=access,
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
     attach(app, shared)
@@ -75,16 +79,20 @@ def create_app(
     app.register_blueprint(docs.pages)
     errors.register(app)
     cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins))
-    guard(app, authenticator, dict(ChainMap(docs.SCOPES, *(each.scopes for each in routes))))
+    guard(app, authenticator or access.authenticator, dict(ChainMap(docs.SCOPES, *(each.scopes for each in routes))))
     slots.register(app, Peers(settings.trusted_proxies))
     app.after_request(_add_headers)
     return app
 
 
 def start_watch(app: Flask) -> None:
-    """Start the thread that checks, judges and reports this process; it ends with the process."""
+    """Start the threads that check and report this process, and read the keys.
+
+    They end with the process.
+    """
     shared: AppContext = app.extensions["tickwire"]
     monitor.start(shared.watch)
+    monitor.start_access(shared.access)
 
 
 def _add_headers(response: Response) -> Response:

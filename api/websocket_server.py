@@ -21,7 +21,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from api.access.hosts import Hosts, Origins
-from api.access.model import Authenticator, OpenAuthenticator
+from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.errors import ErrorCode, error_body
 from api.hub.alerts.notifier import AlertNotifier
@@ -43,6 +43,7 @@ from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
+from api.refresh.service import AccessControl
 from config.http_errors import http_error_body
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
@@ -64,7 +65,6 @@ FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
-_OPEN = OpenAuthenticator()
 _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
 
 
@@ -145,16 +145,20 @@ def create_hub(
     bus: Bus,
     store: Store,
     clock: Callable[[], datetime],
-    authenticator: Authenticator = _OPEN,
+    authenticator: Authenticator | None = None,
     timing: Timing = DEFAULT,
 ) -> Hub:
-    """Build and start the hub; waits until PostgreSQL has returned the reference data."""
+    """Build and start the hub; waits until PostgreSQL has returned the reference data.
+
+    `authenticator` decides about every client; by default the one of the settings does.
+    """
     cooperate(wait_for_socket)
     room = make_room(settings.websocket_max_clients)
     settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()
     changes, sessions = _reference_data(bus, store, stop)
     instruments = _enabled(changes.instruments)
+    access = AccessControl(settings, bus, store, clock, "hub")
     app = Flask(__name__, static_folder=None)
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
@@ -174,7 +178,7 @@ def create_hub(
         topic_log,
         instruments,
         AlertRequests(rules, known, lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
-        authenticator,
+        authenticator or access.authenticator,
         max_clients=settings.websocket_max_clients,
         replay_bytes=settings.replay_limit_bytes,
         ping_interval=settings.websocket_ping_interval,
@@ -190,13 +194,20 @@ def create_hub(
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
-    _start_loops(socketio, relay, feed, report, changes, stop)
+    access.begin()
+    _start_loops(socketio, relay, feed, report, changes, access, stop)
     door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
     return Hub(door, engine, fanouts, relay, report, stop)
 
 
 def _start_loops(
-    socketio: SocketIO, relay: Relay, feed: VolatilityFeed, report: HubReport, changes: InstrumentChanges, stop: threading.Event
+    socketio: SocketIO,
+    relay: Relay,
+    feed: VolatilityFeed,
+    report: HubReport,
+    changes: InstrumentChanges,
+    access: AccessControl,
+    stop: threading.Event,
 ) -> None:
     """Start the loops of the hub. The alert notifier runs in that of the relay."""
     for name, loop, seconds in (
@@ -204,6 +215,7 @@ def _start_loops(
         ("volatility-feed", feed.run, FEED_ROUND_SECONDS),
         ("report", report.run, REPORT_ROUND_SECONDS),
         ("instruments", changes.run, FEED_ROUND_SECONDS),
+        ("access", access.run, FEED_ROUND_SECONDS),
     ):
         HEARTBEATS.expect(name, seconds)
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)

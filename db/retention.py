@@ -16,6 +16,7 @@ _ROWS = {
     "job_runs": ("started", "candles", "TRUE"),
     "health": ("at", "candles", "TRUE"),  # of processes that no longer exist
     "gaps": ("end_time", "raw_trades", "state <> 'open'"),
+    "access_log": ("at", "access_log", "TRUE"),  # which has days of its own
 }
 KEPT_AS = {table: kept_as for table, (_, kept_as, _) in _ROWS.items()}  # table -> table whose rows are kept as long
 MAX_ROWS_PER_DELETE = 10_000  # so that one DELETE stays below `statement_timeout`

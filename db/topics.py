@@ -51,7 +51,8 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
 # Channels of our processes among themselves; they are not in the channel table.
 HEALTH = "tickwire:health"  # hash and channel of the checks of the bus
 INSTRUMENTS = "tickwire:instruments"  # key and channel of the number of the last change of the instruments
-INTERNAL_CHANNELS = (HEALTH, INSTRUMENTS, "tickwire:access")
+ACCESS = "tickwire:access"  # channel of the number of the last change of keys and revoked tokens
+INTERNAL_CHANNELS = (HEALTH, INSTRUMENTS, ACCESS)
 
 KEY_PATTERN = "tickwire:*"  # of every key
 NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
@@ -60,6 +61,7 @@ OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; 
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
+ACCESS_COUNTER = "tickwire:access:counter"  # that number, for processes that missed the message
 CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars and sources of the instruments, limit of times ahead
 
 WRITER_GROUP = "store"

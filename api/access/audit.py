@@ -1,11 +1,23 @@
-"""The events of access control that operators see: counted here, written by a thread. Pure."""
+"""The events of access control that operators see: counted here, written by a loop. Pure."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+from typing import Any, Protocol
 
 from api.access.model import Access
 from api.errors import Unauthorized
+from db.access_log import LIMIT, NEW_ADDRESS, REFUSE, AccessEvent
+
+MINUTE = timedelta(minutes=1)
+MAX_GROUPS = 100  # per minute; the rest is one group without an address
+_MAX_ADDRESSES = 20_000  # pairs of key and address that are remembered
+_MAX_NAMED_KEYS = 5  # ids of unknown keys in one row
 
 
 class Audit(Protocol):
@@ -32,3 +44,102 @@ class NoAudit:
 
     def limited(self, access: Access | None, address: str, limit: str) -> None:
         """Do nothing."""
+
+
+@dataclass(slots=True)
+class _Group:
+    """Refusals of one action, by one key or from one address, within a minute."""
+
+    since: datetime
+    reasons: Counter[str] = field(default_factory=Counter)
+    keys: dict[str, None] = field(default_factory=dict)  # ids of unknown keys
+
+
+_GroupKey = tuple[str, str | None, str | None]  # action, id of a known key, address
+
+
+class AuditCounts:
+    """The `Audit` of one process. `actor` is `hub` or `rest`, `clock` returns aware UTC.
+
+    `lock` guards the counts if several threads use them. A loop takes the results: refusals when
+    their minute is over, uses at once.
+    """
+
+    def __init__(self, actor: str, clock: Callable[[], datetime], lock: AbstractContextManager[Any] | None = None) -> None:
+        self._actor = actor
+        self._clock = clock
+        self._lock = lock or nullcontext()
+        self._groups: dict[_GroupKey, _Group] = {}
+        self._used: set[str] = set()  # ids of keys since the last `take_uses`
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()  # (key id, address), the latest last
+        self._new: list[AccessEvent] = []
+
+    def used(self, access: Access, address: str) -> None:
+        """Note the use of a key from an address."""
+        if access.key_id is None:
+            return
+        self._used.add(access.key_id)
+        pair = access.key_id, address
+        if pair in self._known:
+            return
+        with self._lock:
+            self._known[pair] = None
+            if len(self._known) > _MAX_ADDRESSES:
+                self._known.popitem(last=False)
+            self._new.append(AccessEvent(self._clock(), self._actor, NEW_ADDRESS, access.key_id, _ip(address), {"name": access.name}))
+
+    def refused(self, refusal: Unauthorized, address: str) -> None:
+        """Count a refused credential.
+
+        Anyone can send invented key ids: a key that does not exist counts for its address.
+        """
+        known = refusal.key_id if refusal.key_id is not None and refusal.reason != "unknown_key" else None
+        with self._lock:
+            group = self._group((REFUSE, known, None if known else _ip(address)))
+            group.reasons[refusal.reason] += 1
+            if refusal.key_id is not None and known is None and len(group.keys) < _MAX_NAMED_KEYS:
+                group.keys[refusal.key_id] = None
+
+    def limited(self, access: Access | None, address: str, limit: str) -> None:
+        """Count a refusal by a limit."""
+        key_id = access.key_id if access is not None else None
+        with self._lock:
+            self._group((LIMIT, key_id, None if key_id else _ip(address))).reasons[limit] += 1
+
+    def take_refusals(self, *, all_of_them: bool = False) -> list[AccessEvent]:
+        """Remove and return the refusals whose minute is over, or all; one event per group."""
+        now = self._clock()
+        with self._lock:
+            over = [key for key, group in self._groups.items() if all_of_them or now - group.since >= MINUTE]
+            return [self._event(key, self._groups.pop(key), now) for key in over]
+
+    def take_uses(self) -> dict[str, datetime]:
+        """Remove and return the ids of used keys, with the present time."""
+        used, self._used = self._used, set()
+        return dict.fromkeys(used, self._clock())
+
+    def take_new(self) -> list[AccessEvent]:
+        """Remove and return the first uses of keys from their addresses, as far as we remember."""
+        with self._lock:
+            new, self._new = self._new, []
+        return new
+
+    def _group(self, key: _GroupKey) -> _Group:
+        if key not in self._groups and len(self._groups) >= MAX_GROUPS:
+            key = key[0], None, None
+        return self._groups.setdefault(key, _Group(self._clock()))
+
+    def _event(self, key: _GroupKey, group: _Group, now: datetime) -> AccessEvent:
+        action, key_id, address = key
+        details: dict[str, Any] = {"count": group.reasons.total(), "reasons": dict(group.reasons), "since": group.since.isoformat()}
+        if group.keys:
+            details["keys"] = list(group.keys)
+        return AccessEvent(now, self._actor, action, key_id, address, details)
+
+
+def _ip(address: str) -> str | None:
+    """Return the address without a zone; None for other text, such as the path of a socket."""
+    try:
+        return str(ip_address(address.partition("%")[0]))
+    except ValueError:
+        return None

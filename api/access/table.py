@@ -95,7 +95,8 @@ class AccessTable:
 class TableChange:
     """A change of the table: the ids of the changed keys, and the revoked tokens.
 
-    `before` and `after` have the rights of each changed key.
+    `before` and `after` have the rights of each changed key. A key that is not in `after` has no
+    rights: PostgreSQL was restored from a backup.
     """
 
     before: AccessTable
@@ -120,17 +121,18 @@ class Tables:
         """Call `listener` after each change, in the thread or greenlet that reads the table."""
         self._listeners.append(listener)
 
-    def take(self, keys: Iterable[ApiKey], tokens: Iterable[RevokedToken]) -> None:
-        """Apply the rows that have changed since the last call."""
+    def take(self, keys: Iterable[ApiKey], tokens: Iterable[RevokedToken], *, whole: bool = False) -> None:
+        """Apply the rows that have changed since the last call; `whole`: these are all rows."""
         keys, tokens = tuple(keys), tuple(tokens)
         before = self.table or AccessTable()
-        self.table = after = before.updated(keys, tokens)
-        if not (keys or tokens):
+        self.table = after = (AccessTable() if whole else before).updated(keys, tokens)
+        if not (keys or tokens or whole):
             return
+        gone = before.by_id.keys() - after.by_id.keys()
         change = TableChange(
             before,
             after,
-            frozenset(key.id for key in keys),
+            frozenset(gone | {key.id for key in keys}),
             frozenset(token.jti for token in tokens if token.jti is not None),
             frozenset(token.sub for token in tokens if token.sub is not None),
         )

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from flask import Flask, current_app
 
+from api.refresh.service import AccessControl
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -35,6 +36,7 @@ class AppContext:
     database: HealthProbe
     redis: HealthProbe
     watch: Watch
+    access: AccessControl
     asyncapi: Mapping[str, Any]
 
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from config.loops import PROCESS_END, keep
+from api.refresh.service import AccessControl
+from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -21,6 +22,8 @@ from health.reporter import Identity, Reporter
 from health.timing import Timing
 from health.watch import BUS, DATABASE, LOOP, Watch
 
+ACCESS_LOOP = "access"
+ACCESS_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 
 
@@ -57,8 +60,18 @@ def make_watch(settings: Settings, bus: Bus, store: Store, clock: Callable[[], d
 
 def start(watch: Watch) -> None:
     """Run the watch in a thread until the process ends."""
-    stop = threading.Event()
-    thread = threading.Thread(target=keep, args=(LOOP, partial(watch.run, stop), stop.is_set, PROCESS_END), name=LOOP, daemon=True)
+    _start(LOOP, watch.run, threading.Event())
+
+
+def start_access(access: AccessControl) -> None:
+    """Read the keys, then take their changes in a thread until the process ends."""
+    access.begin()
+    HEARTBEATS.expect(ACCESS_LOOP, ACCESS_ROUND_SECONDS)
+    _start(ACCESS_LOOP, access.run, BeatingStop(threading.Event(), ACCESS_LOOP))
+
+
+def _start(name: str, run: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    thread = threading.Thread(target=keep, args=(name, partial(run, stop), stop.is_set, PROCESS_END), name=name, daemon=True)
     thread.start()
 
     def end() -> None:

@@ -1,4 +1,4 @@
-"""Shared state of the processes: the active jobs process, and changes of the sources' states."""
+"""Shared state of the processes: the active jobs process, changes of sources and of keys."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import redis
 from db import topics
 from db.bus.connection import Connection
 from db.bus.errors import translated
+from db.bus.subscription import Subscription
 from db.timestamps import format_time
 
 
 class Board(Connection):
-    """The part of the bus for leadership and changes of sources. Every method raises `BusError`."""
+    """The part of the bus for leadership, changes of sources and of keys.
+
+    Every method raises `BusError`.
+    """
 
     def claim_leadership(self, token: str) -> None:
         """Record that the jobs process with this token is the active one."""
@@ -53,3 +57,23 @@ class Board(Connection):
             except redis.ResponseError:  # INFO is refused
                 return None
         return None if found is None else str(found)
+
+    def access_counter(self) -> bytes | None:
+        """The number of the last change of keys or revoked tokens, as it stands on the bus.
+
+        None if the bus does not have it. It grants no right.
+        """
+        with translated():
+            value: bytes | None = self._redis.get(topics.ACCESS_COUNTER)
+        return value
+
+    def announce_access(self, changed: int) -> None:
+        """Set the number of the last change, then publish it to all processes."""
+        with translated():
+            self._redis.set(topics.ACCESS_COUNTER, changed)
+            self._redis.publish(topics.ACCESS, str(changed))
+
+    def subscribe_access(self) -> Subscription:
+        """Subscribe to the changes of keys and revoked tokens."""
+        with translated():
+            return Subscription(self._redis.connection_pool.make_connection(), [topics.ACCESS])

@@ -22,7 +22,8 @@ def retention_job(context: JobContext, as_of: datetime) -> int:
     """
     today, days = as_of.date(), retention_days(context.settings)
     make_coming_months(context.store, today)
-    return len(drop_old_months(context.store, today, days)) + delete_old_rows(context.store, today, days)
+    dropped = drop_old_months(context.store, today, days)
+    return len(dropped) + delete_old_rows(context.store, today, {**days, "access_log": context.settings.retention_access_log})
 
 
 def retention_days(settings: Settings) -> dict[str, int]:
@@ -67,10 +68,10 @@ def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[
 
 
 def delete_old_rows(store: Store, today: date, days: Mapping[str, int]) -> int:
-    """Delete old volatilities, correlations, job runs, checks and closed gaps; return their number.
+    """Delete old volatilities, correlations, job runs, checks, closed gaps and events of access.
 
-    `days` is that of `retention_days`: figures and runs are kept as long as candles, closed gaps as
-    long as trades. Raises `StoreError`.
+    `days` is that of `retention_days`, with those of `access_log`: figures and runs are kept as
+    long as candles, closed gaps as long as trades. Returns the number of rows. Raises `StoreError`.
     """
     total = 0
     for table, kept_as in old_rows.KEPT_AS.items():

@@ -42,14 +42,14 @@ class Start(NamedTuple):
 
 TABLE: dict[str, Start] = {
     "api/websocket_server.py:_start_loops": Start(
-        "hub", ("relay", "volatility-feed", "report", "instruments")
+        "hub", ("relay", "volatility-feed", "report", "instruments", "access")
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
     "config/gunicorn/acceptor.py:run": Start("rest", ("acceptor",)),
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
-    "api/rest/monitor.py:start": Start("rest", ("watch",)),
+    "api/rest/monitor.py:_start": Start("rest", ("watch", "access")),
     "health/probe.py:ask": Start("all", ends="one check of one part"),
     "ops/status.py:hub_answers": Start("status", ends="the requests of one command"),
     "config/process/watchdog.py:OsThreads": Start("all", ends="the class itself, see `start`"),

@@ -52,6 +52,8 @@ def health() -> Any:
         "failing": sorted(verdict.failing),
         "sources": verdict.sources,
         "writer": _writer(verdict),
+        "auth": app.access.mode,
+        "access": app.access.table_state,
         **_about(app.clock()),
     }, _code(verdict.status != UNHEALTHY)
 

@@ -151,6 +151,14 @@ class HealthSchema(Schema):
         ),
     )
     writer = Nested(WriterSchema, required=True)
+    auth = Str(
+        required=True,
+        metadata=about("`optional` (callers without a credential have the anonymous rights), `required`, or `off` (none is checked)"),
+    )
+    access = Str(
+        required=True,
+        metadata=about("Table of keys in this process: `current`, `stale` (it cannot be read; the last one holds), or `unread` yet"),
+    )
     uptime_seconds = Float(required=True)
     version = Str(required=True)
     timestamp = output_time("Time of the answer")

@@ -1,0 +1,86 @@
+"""Access control of one process: its authenticator, its table of keys, and its loop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Literal
+
+from api.access.audit import AuditCounts
+from api.access.authenticator import CallerAuthenticator, TokenVerifier
+from api.access.model import anonymous
+from api.access.table import Tables
+from api.refresh.audit import AuditWriter
+from api.refresh.table import SignalBus, TableRefresh
+from config.access.modes import OFF, REQUIRED, is_loopback
+from config.access.patterns import compile_patterns
+from config.pacing import Throttle
+from config.settings import Settings
+from db.postgres import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+OPEN_WARNING_SECONDS = 60.0
+TableState = Literal["current", "stale", "unread"]
+
+
+class AccessControl:
+    """The parts of access control in one process. One thread or greenlet calls `run`.
+
+    `actor` is `hub` or `rest`. `lock` guards counts if several threads serve requests.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        bus: SignalBus,
+        store: Store,
+        clock: Callable[[], datetime],
+        actor: Literal["hub", "rest"],
+        *,
+        verifier: TokenVerifier | None = None,
+        lock: AbstractContextManager[Any] | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.mode = settings.auth_mode
+        self.tables = Tables()
+        self.audit = AuditCounts(actor, clock, lock)
+        nobody = anonymous(frozenset(settings.anonymous_scopes), compile_patterns(settings.anonymous_instruments))
+        self.authenticator = CallerAuthenticator(self.mode, nobody, self.tables, clock, self.audit, verifier)
+        self._writer = AuditWriter(self.audit, store, monotonic=monotonic)
+        self._refresh = TableRefresh(bus, store, self.tables, each_round=self._round, monotonic=monotonic)
+        self._host = settings.websocket_host if actor == "hub" else settings.api_host
+        self._proxies = settings.trusted_proxies
+        self._open = Throttle(OPEN_WARNING_SECONDS, monotonic=monotonic)
+
+    @property
+    def table_state(self) -> TableState:
+        """`unread` before the first read of the keys, `stale` while they cannot be read."""
+        if self.tables.table is None:
+            return "unread"
+        return "stale" if self.tables.stale else "current"
+
+    def begin(self) -> None:
+        """Warn about dangerous settings, and read the keys once if the store answers."""
+        if self.mode == REQUIRED and not is_loopback(self._host) and not self._proxies:
+            log.warning(
+                "credentials are sent without TLS: put a proxy with TLS in front and set TRUSTED_PROXIES", extra={"host": self._host}
+            )
+        try:
+            self._refresh.read()
+        except StoreError:
+            return  # the loop tries again
+
+    def run(self, stop: threading.Event) -> None:
+        """Take changes of keys and write the log of access until `stop` is set."""
+        self._refresh.run(stop)
+        self._writer.flush(final=True)
+
+    def _round(self) -> None:
+        if self.mode == OFF and not is_loopback(self._host) and self._open.due("open") is not None:
+            log.warning("AUTH=off: everyone who reaches this address has the anonymous rights", extra={"host": self._host})
+        self._writer.flush()

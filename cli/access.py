@@ -1,0 +1,91 @@
+"""Shared parts of the commands of access control: the store, the actor, the announcement."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from cli.common import Moment, database
+from config.settings import Settings
+from db import migrate as migrations
+from db.bus import BusError
+from db.postgres import Cursor, Store
+from db.timestamps import utc_now
+from ops import running, startup
+
+LATE_SECONDS = 30  # until a process without Redis takes a change
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_MAX_DAYS = 36_500
+
+
+class Duration(click.ParamType[timedelta]):
+    """A length of time."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the length of a text such as 90d, 24h, 30m or 10s."""
+        match = re.fullmatch(r"([0-9]{1,9})([smhd])", value)
+        found = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
+        if found is None or found.days > _MAX_DAYS:
+            self.fail(f"{value!r:.40} is not a duration like 90d, 24h or 30m", param, ctx)
+        return found
+
+
+class Expiry(click.ParamType[datetime]):
+    """A point in time, or a length of time from now."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Return the time of a text such as 90d or 2026-12-31."""
+        if re.fullmatch(r"[0-9]+[a-z]", value):
+            return utc_now() + Duration().convert(value, param, ctx)
+        return Moment().convert(value, param, ctx)
+
+
+def actor() -> str:
+    """Return the account of the operator."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
+@contextmanager
+def access_store(chosen: Settings, command: str) -> Iterator[Store]:
+    """Yield the store of a command, migrated."""
+    with database(chosen) as url:
+        migrations.apply(url)
+        with closing(startup.open_store(chosen, command, url=url, pool_max=1)) as store:
+            yield store
+
+
+def change(chosen: Settings, command: str, make: Callable[[Cursor], int | None]) -> None:
+    """Call `make` in one transaction, then announce the number of the change, if there is one."""
+    with access_store(chosen, command) as store:
+        with store.transaction() as cursor:
+            number = make(cursor)
+        if number is not None:
+            _announce(chosen, number)
+
+
+def _announce(chosen: Settings, number: int) -> None:
+    """Announce the change on the bus, if there is one."""
+    system = running.read(chosen.hub_data_dir)
+    url = chosen.redis_url or (system.redis_url if system else None)
+    if url is None:
+        return
+    try:
+        with closing(startup.open_bus(replace(chosen, redis_url=url))) as bus:
+            bus.announce_access(number)
+    except BusError as error:
+        click.echo(f"Redis does not answer ({error}): processes take the change within {LATE_SECONDS} s", err=True)
