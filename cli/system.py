@@ -27,7 +27,7 @@ from config.secrets import SCRUBBER
 from config.settings import Settings, mask_url, url_of, variables_of
 from db import migrate as migrations
 from db.rights import READER, WRITER
-from ops import embedded, running, startup
+from ops import access_check, embedded, running, startup
 from ops import status as ops_status
 from ops.children import hold_stop_signals
 from ops.running import RunFile
@@ -88,6 +88,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     with closing(startup.open_bus(chosen, redis_url)) as bus:
         startup.check_eviction(bus)
     migrations.apply(database_url)
+    access_check.check(chosen, "up", database_url)
     env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
     supervisor.start(*processes(chosen, env, database_urls))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]

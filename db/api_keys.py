@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+import psycopg2
 from psycopg2.extras import execute_values
 
-from db.postgres import Cursor, scalar
+from db.postgres import Cursor, StoreError, first_line, scalar
 
 _COLUMNS = (
     "id, name, digest, scopes, instruments, bots, rate_requests, rate_events, max_connections,"
@@ -69,8 +70,14 @@ def key_of(cursor: Cursor, key_id: str) -> ApiKey | None:
 
 
 def has_usable_key(cursor: Cursor, now: datetime) -> bool:
-    """Return True if a key is neither revoked nor expired."""
-    cursor.execute("SELECT EXISTS (SELECT FROM api_keys WHERE revoked IS NULL AND (expires IS NULL OR expires > %s))", (now,))
+    """Return True if a key is neither revoked nor expired.
+
+    Raises `StoreError` if the table is missing: the database is not migrated.
+    """
+    try:
+        cursor.execute("SELECT EXISTS (SELECT FROM api_keys WHERE revoked IS NULL AND (expires IS NULL OR expires > %s))", (now,))
+    except psycopg2.errors.UndefinedTable as error:
+        raise StoreError(f"{first_line(error)}: run `python manage.py migrate`") from error
     return bool(scalar(cursor))
 
 

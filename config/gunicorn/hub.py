@@ -1,11 +1,13 @@
 """gunicorn's configuration of the hub: `gunicorn -c config/gunicorn/hub.py 'wsgi:hub()'`."""
 
+from config.gunicorn.common import access_check as _access_check
 from config.gunicorn.common import bind as _bind
 from config.logs import start as _start
 
 # gunicorn logs as soon as it has read this file, so that the logs are configured here.
 _settings = _start("hub")
 
+on_starting = _access_check("hub", _settings)
 bind = _bind(_settings.websocket_host, _settings.websocket_port)
 worker_class = "config.gunicorn.eventlet_worker.EventletWorker"
 workers = 1  # a Socket.IO session lives in one process

@@ -1,11 +1,13 @@
 """gunicorn's configuration of REST: `gunicorn -c config/gunicorn/rest.py 'wsgi:rest()'`."""
 
+from config.gunicorn.common import access_check as _access_check
 from config.gunicorn.common import bind as _bind
 from config.logs import start as _start
 
 # gunicorn logs as soon as it has read this file, so that the logs are configured here.
 _settings = _start("rest")
 
+on_starting = _access_check("rest", _settings)
 bind = _bind(_settings.api_host, _settings.api_port)
 worker_class = "config.gunicorn.rest_worker.GuardedRestWorker"
 workers = 1
