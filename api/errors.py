@@ -24,6 +24,18 @@ class ErrorCode(StrEnum):
     INTERNAL = "internal"
 
 
+# The status of a refusal over HTTP.
+HTTP_STATUS = {
+    ErrorCode.INVALID_PAYLOAD: 400,
+    ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.TOO_MANY_REQUESTS: 429,
+    ErrorCode.INTERNAL: 500,
+    ErrorCode.SERVER_FULL: 503,
+    ErrorCode.UNAVAILABLE: 503,
+}
+
+
 class Refusal(Exception):
     """The request is not served; the client receives the code, the message and the details."""
 

@@ -16,7 +16,7 @@ from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from marshmallow import Schema
 
 from api.access.model import KEPT_HEADERS, OPEN, Authenticator, Handshake
-from api.errors import Refusal, forbidden_scope
+from api.errors import HTTP_STATUS, Refusal, forbidden_scope
 from api.rest.errors import ApiError, refuse_unknown_arguments
 from api.rest.instruments import refuse_excluded
 from api.rest.listing import EXPORTS, PAGES
@@ -181,7 +181,7 @@ def guard(app: Flask, authenticator: Authenticator, scopes: Mapping[str, str]) -
         try:
             g.access = authenticator.authenticate(_handshake())
         except Refusal as refusal:
-            raise ApiError(401, refusal.code, str(refusal), refusal.details) from refusal
+            raise ApiError(HTTP_STATUS[refusal.code], refusal.code, str(refusal), refusal.details) from refusal
         if not g.access.allows(scope):
             missing = forbidden_scope(scope)
             raise ApiError(403, missing.code, str(missing), missing.details)
