@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from config.pacing import Outage, Stopped, retry
@@ -12,14 +12,16 @@ from db import topics
 from db.admission import open_windows
 from db.bus import BusError
 from db.candles import latest_closes
-from db.instruments import all_instruments
+from db.instruments import Instrument, all_instruments
 from db.messages import Stamp
-from db.postgres import StoreError
+from db.postgres import Cursor, StoreError
 from db.prices import latest_mids, latest_positions, latest_times
 from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alerts import keep_publishing
+from jobs.figures.hourly import volatility_rules
+from jobs.figures.past_alerts import read_past_volatility
 from jobs.runtime.context import JobContext
 from jobs.runtime.threads import LongLivedThread
 from jobs.store.queues import PriceQueue, TradeQueue
@@ -129,7 +131,12 @@ def _source_context(context: JobContext) -> SourceContext:
         with store.transaction() as cursor:
             instruments = all_instruments(cursor)
         walks = walked(SourceContext(settings, instruments, {}, context.clock))
-        make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
+        now = context.clock()
+
+        def read_past(cursor: Cursor, made: Sequence[Instrument]) -> None:
+            read_past_volatility(cursor, made, volatility_rules(settings), now)
+
+        make_past(store, walks, settings.synthetic_seed, now, context.stop, volatility=settings.synthetic_volatility, then=read_past)
         kinds = {each.symbol: each.kind for each in instruments}
         windows = open_windows("live", kinds, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         with store.transaction() as cursor:
