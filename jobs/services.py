@@ -18,7 +18,7 @@ from db.postgres import Cursor, StoreError
 from db.prices import latest_mids, latest_positions, latest_times
 from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
-from jobs.feeds.synthetic_past import make_past
+from jobs.feeds.synthetic_past import make_past, make_past_of_added
 from jobs.figures.alerts import keep_publishing
 from jobs.figures.hourly import volatility_rules
 from jobs.figures.past_alerts import read_past_volatility
@@ -61,12 +61,12 @@ def ingest(context: JobContext) -> None:
     except Stopped:
         return
     context.prepared.set()
-    kinds = {each.symbol: each.kind for each in source_context.instruments}
+    calendars = {each.symbol: each.calendar for each in source_context.instruments}
     sources = [build(spec, source_context) for spec in context.settings.sources]
     ingestion = Ingestion(
         sources,
         context.bus,
-        kinds=kinds,
+        calendars=calendars,
         max_ahead_seconds=context.settings.source_max_ahead_seconds,
         max_attempts=context.settings.max_reconnect_attempts,
         clock=context.clock,
@@ -79,15 +79,15 @@ def ingest(context: JobContext) -> None:
     context.acting.changed.set()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     while not context.stop.wait(_INSTRUMENTS_SECONDS):
-        _set_instruments(context, kinds)
+        _set_instruments(context, calendars)
     if not ingestion.stop(timeout=5.0):
         log.warning("a source did not stop in time")
 
 
-def _set_instruments(context: JobContext, kinds: Mapping[str, str]) -> None:
+def _set_instruments(context: JobContext, calendars: Mapping[str, str]) -> None:
     """Set the instruments on the bus again, because Redis may have lost them."""
     try:
-        context.bus.set_instruments(kinds, context.settings.source_max_ahead_seconds)
+        context.bus.set_instruments(calendars, context.settings.source_max_ahead_seconds)
     except BusError as error:
         log.debug("the instruments are not set: %s", error)
 
@@ -123,6 +123,23 @@ def publish_alerts(context: JobContext) -> None:
     keep_publishing(context.store, context.bus, context.clock, context.stop)
 
 
+def make_pasts(context: JobContext, walks: Sequence[Instrument]) -> None:
+    """Make the past of a first start, or that of instruments that were added to others since.
+
+    `walks` are the instruments of the synthetic source. The alert rules read a past without
+    sending. Raises `StoreError` or `Stopped`.
+    """
+    now, settings = context.clock(), context.settings
+
+    def read_past(cursor: Cursor, made: Sequence[Instrument]) -> None:
+        read_past_volatility(cursor, made, volatility_rules(settings), now)
+
+    seed, volatility = settings.synthetic_seed, settings.synthetic_volatility
+    if not make_past(context.store, walks, seed, now, context.stop, volatility=volatility, then=read_past):
+        added = [each for each in walks if each.changed]
+        make_past_of_added(context.store, added, walks, seed, now, context.stop, volatility=volatility, then=read_past)
+
+
 def _source_context(context: JobContext) -> SourceContext:
     """The context in which sources are built, as soon as store and bus answer. Raises `Stopped`."""
 
@@ -131,14 +148,9 @@ def _source_context(context: JobContext) -> SourceContext:
         with store.transaction() as cursor:
             instruments = all_instruments(cursor)
         walks = walked(SourceContext(settings, instruments, {}, context.clock))
-        now = context.clock()
-
-        def read_past(cursor: Cursor, made: Sequence[Instrument]) -> None:
-            read_past_volatility(cursor, made, volatility_rules(settings), now)
-
-        make_past(store, walks, settings.synthetic_seed, now, context.stop, volatility=settings.synthetic_volatility, then=read_past)
-        kinds = {each.symbol: each.kind for each in instruments}
-        windows = open_windows("live", kinds, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
+        make_pasts(context, walks)
+        calendars = {each.symbol: each.calendar for each in instruments}
+        windows = open_windows("live", calendars, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         with store.transaction() as cursor:
             latest = {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
             times = latest_times(cursor, windows)
@@ -147,7 +159,7 @@ def _source_context(context: JobContext) -> SourceContext:
         lost = context.bus.renew_if_behind(topics.PRICES, {symbol: Stamp(*position) for symbol, position in positions.items()})
         if lost is not None:
             log.error("the bus has lost data", extra={"epoch": lost})
-        context.bus.set_instruments(kinds, settings.source_max_ahead_seconds)
+        context.bus.set_instruments(calendars, settings.source_max_ahead_seconds)
         # An earlier process may have published prices that are not stored yet.
         on_bus = {symbol: moment for symbol, moment in context.bus.latest_times(times).items() if windows[symbol].contains(moment)}
         newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}

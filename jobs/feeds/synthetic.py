@@ -85,9 +85,16 @@ class SyntheticSource(Source[MarketStep]):
 
 
 def listing(instrument: Instrument) -> Listing:
-    """The facts about an instrument that its made-up prices depend on."""
-    currency = instrument.symbol.partition("_")[2] or "USD"
-    return Listing(instrument.symbol, instrument.kind, instrument.precision, currency, instrument.kind)
+    """The facts about an instrument on which its made-up prices depend."""
+    return Listing(
+        instrument.symbol,
+        instrument.kind,
+        instrument.precision,
+        instrument.currency,
+        instrument.calendar,
+        instrument.start_level,
+        instrument.volatility,
+    )
 
 
 def _bid_mid_ask(instrument: Listing, mid: int) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ from db.instruments import Instrument
 from db.postgres import Cursor
 from jobs.analytics.volatility import alert_volatility
 from jobs.figures.alert_rules import AlertRule, Episode, judge
-from jobs.figures.hours import HOUR, Hours, by_kind
+from jobs.figures.hours import HOUR, Hours, by_calendar
 
 PAST_HOURS = 48  # that the rules read
 _SPAN = timedelta(days=9)  # contains these hours, the window of the first one, and a long weekend
@@ -23,7 +23,7 @@ def read_past_volatility(cursor: Cursor, instruments: Sequence[Instrument], rule
     The hours of these instruments must be in the store.
     """
     end = now.replace(minute=0, second=0, microsecond=0)
-    for hours in by_kind(cursor, instruments, end, _SPAN).values():
+    for hours in by_calendar(cursor, instruments, end, _SPAN).values():
         write_episodes(cursor, "volatility", past_episodes(hours, rule_of, end - PAST_HOURS * HOUR))
 
 
