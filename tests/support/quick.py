@@ -28,7 +28,7 @@ from db.timestamps import utc_now
 from jobs import scheduler
 from jobs.feeds import ingest, status
 from jobs.feeds.base import SourceError
-from jobs.feeds.synthetic import SyntheticSource, MarketStep
+from jobs.feeds.synthetic import MarketStep, SyntheticSource
 from jobs.runtime.context import JobContext, Timed
 from jobs.store.queues import PriceQueue
 from ops import startup

@@ -97,7 +97,7 @@ def first_level(listing: Listing, seed: int | None) -> float:
     if listing.start_level is not None:
         return float(listing.start_level)
     if listing.kind == "equity":
-        units = 10**listing.precision
+        units: int = 10**listing.precision
         chance = random.Random(f"{seed}/level/{listing.symbol}")  # noqa: S311 - a price, not a secret
         return chance.randint(FIRST_EQUITY * units, LAST_EQUITY * units) / units
     if listing.kind == "fx":

@@ -11,7 +11,7 @@ no series.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -106,11 +106,11 @@ class Market:
         fx = [prices for prices in new if prices.listing.kind == "fx" and prices.last is not None]
         values = fit([self._equation(prices) for prices in fx])
         for factor in dict.fromkeys(factor for prices in new for factor in prices.weights if factor not in self._walks):
-            chance = generator(self._seed, factor.name, _last_prices(new, lambda each, same=factor: each == same))
+            chance = generator(self._seed, factor.name, _last_prices(new, {factor}))
             self._walks[factor] = Walk(factor, chance, values.get(factor, 0.0))
         for calendar in dict.fromkeys(factor.calendar for factor in self._walks if factor.calendar not in self._calms):
-            chance = generator(self._seed, f"calm {calendar}", _last_prices(new, lambda each, same=calendar: each.calendar == same))
-            self._calms[calendar] = Calm(chance)
+            of_calendar = {factor for factor in self._walks if factor.calendar == calendar}
+            self._calms[calendar] = Calm(generator(self._seed, f"calm {calendar}", _last_prices(new, of_calendar)))
 
     def _equation(self, prices: Prices) -> tuple[dict[Factor, float], float]:
         """The weights of the unknown factors, and their sum in the last price."""
@@ -125,6 +125,6 @@ class Market:
         return [full * calm * (1.0 if market_open(calendar, moment) else CLOSED) for calm, moment in zip(calms, moments, strict=True)]
 
 
-def _last_prices(all_prices: Sequence[Prices], depends: Callable[[Factor], bool]) -> dict[str, Decimal]:
-    """The last prices of the instruments that have such a factor."""
-    return {each.listing.symbol: each.last for each in all_prices if each.last is not None and any(map(depends, each.weights))}
+def _last_prices(all_prices: Sequence[Prices], factors: Set[Factor]) -> dict[str, Decimal]:
+    """The last prices of the instruments that have one of these factors."""
+    return {each.listing.symbol: each.last for each in all_prices if each.last is not None and not factors.isdisjoint(each.weights)}
