@@ -112,6 +112,7 @@ def _synthetic(spec: SourceSpec, context: SourceContext) -> Source[Any]:
         seed=settings.synthetic_seed,
         latest=context.latest,
         clock=context.clock,
+        volatility=settings.synthetic_volatility,
     )
 
 
