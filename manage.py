@@ -6,6 +6,7 @@ import click
 
 from cli.instruments import instrument
 from cli.past import backfill, replay
+from cli.publish import publish
 from cli.system import migrate, status, up
 from cli.timed_jobs import job
 
@@ -18,7 +19,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, replay, backfill, job, instrument):
+for command in (up, migrate, status, publish, replay, backfill, job, instrument):
     cli.add_command(command)
 
 if __name__ == "__main__":

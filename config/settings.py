@@ -170,7 +170,7 @@ class Settings:
     # Connections of one address; clients on this machine are exempt while TRUSTED_PROXIES is empty.
     rate_connections_per_ip: int = _var(WholeNumber(load_default=100, validate=_AT_LEAST_ONE))
 
-    # REST
+    # REST. Everyone who reaches it may publish prices: no key protects it yet.
     api_host: str = _var(Str(load_default="127.0.0.1"))
     api_port: int = _var(WholeNumber(load_default=5000, validate=_PORT))
 

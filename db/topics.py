@@ -100,6 +100,11 @@ def receipt_key(publisher: str, part: int) -> str:
     return f"tickwire:receipt:{publisher}:{part}"
 
 
+def seen_key(instrument: str) -> str:
+    """Key of the sorted set with digests of published prices, by which repeated ones are found."""
+    return f"tickwire:seen:{instrument}"
+
+
 def price_room(instrument: str) -> str:
     """The Socket.IO room of one instrument."""
     return f"price_{instrument}"

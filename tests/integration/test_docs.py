@@ -80,7 +80,7 @@ def test_every_route_has_an_example_that_fits_the_openapi_document(system: Syste
     for name, example in answered.items():
         path, status, kind = example["request"].partition("?")[0], str(example["status"]), example["type"]
         if kind == "application/json" and path in described["paths"]:
-            operation = described["paths"][path]["get"]["responses"]
+            operation = described["paths"][path]["post" if "body" in example else "get"]["responses"]
             answer = operation.get(status, operation.get("default"))
             answer = described["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]] if "$ref" in answer else answer
             schema = {**answer["content"][kind]["schema"], "components": described["components"]}

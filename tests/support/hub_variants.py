@@ -67,6 +67,8 @@ def with_levels() -> Any:
 class Rights:
     """The scopes and patterns of instruments that the payload of CONNECT lists."""
 
+    name = ""
+
     def __init__(self, auth: Mapping[str, Any]) -> None:
         self._scopes, self._instruments = frozenset(auth["scopes"]), frozenset(auth["instruments"])
 

@@ -26,6 +26,7 @@ from tickwire_client.messages import (
     Tick,
     VolatilityAlert,
 )
+from tickwire_client.publishing import PublishResult
 from tickwire_client.stream import Stream
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "InstrumentsChanged",
     "Position",
     "Problem",
+    "PublishResult",
     "Quote",
     "Refused",
     "RequestTimeout",
