@@ -91,7 +91,7 @@ def living(folder: Path) -> Iterator[System]:
 
 def _judge_again(system: System) -> None:
     """Make an alert: the rules have read the past of the first start without one."""
-    until(lambda: all(job["last_run"] for job in system.ask("/jobs")["jobs"] if job["id"] == "hourly_job"), 90, "the first run")
+    until(lambda: _outcome(system, "hourly_job") == "succeeded", 90, "the first run")
     with closing(psycopg2.connect(system.run["database_url"])) as connection, connection, connection.cursor() as cursor:
         cursor.execute("DELETE FROM alert_episodes WHERE symbol = 'USD_JPY'")
     now = datetime.now(UTC)
@@ -99,6 +99,12 @@ def _judge_again(system: System) -> None:
     command = [sys.executable, "manage.py", "job", "run", "hourly_job", "--as-of", f"{last:%Y-%m-%dT%H:%M:%SZ}"]
     environ = {**os.environ, **system.environ, "VOLATILITY_THRESHOLDS": "USD_JPY=0.001/0.5"}
     subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, timeout=120)
+
+
+def _outcome(system: System, job: str) -> str | None:
+    """The outcome of the job's last run; None if it has not run."""
+    [run] = [each["last_run"] for each in system.ask("/jobs")["jobs"] if each["id"] == job] or [None]
+    return run and str(run["outcome"])
 
 
 def _has_rows(system: System) -> bool:
