@@ -63,6 +63,7 @@ PURE = (
     "jobs/analytics/",
     "jobs/figures/alert_rules.py",
     "jobs/feeds/binance/messages.py",
+    "jobs/feeds/market/",
     "config/pacing.py",
     "config/secrets.py",
     "config/urls.py",
