@@ -15,12 +15,14 @@ import click
 
 from config.secrets import scrub
 from config.settings import Settings
+from db import migrate as migrations
 from db.bus import BusError
 from db.postgres import StoreError
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from ops import embedded, running, startup
+from ops import checks, embedded, running, startup
 from ops.children import hold_stop_signals
+from ops.servers import EMBEDDED_DATABASE
 from ops.supervisor import StartError, Supervisor, Unfit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -110,3 +112,13 @@ def database(chosen: Settings) -> Iterator[str]:
         if system is None:
             raise
         yield system.database_url
+
+
+def migrate_database(command: str, chosen: Settings, url: str) -> list[str]:
+    """Check the database at `url` and apply the missing migrations; return their names.
+
+    Raises `Unfit` or `StartError` before the first migration if the role lacks a right.
+    """
+    setting = chosen.database_setting if chosen.database_url else EMBEDDED_DATABASE
+    checks.check(command, [checks.database_server(url, setting)])
+    return migrations.apply(url)

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,18 +18,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.common import chosen_settings, database, plain_errors
+from cli.common import chosen_settings, database, migrate_database, plain_errors
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.watchdog import Watchdog
 from config.secrets import SCRUBBER
-from config.settings import Settings, mask_url, url_of, variables_of
+from config.settings import CHILD_OF_UP, Settings, mask_url, url_of, variables_of
 from db import migrate as migrations
 from db.rights import READER, WRITER
-from ops import embedded, running, startup
+from ops import checks, embedded, running
 from ops import status as ops_status
 from ops.children import hold_stop_signals
 from ops.running import RunFile
+from ops.servers import EMBEDDED_BUS, EMBEDDED_DATABASE, Server
 from ops.supervisor import WATCH, Process, StopAsked, Supervisor
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def up() -> None:
     chosen = chosen_settings("up")
     folder = chosen.hub_data_dir
     with plain_errors():
+        checks.check("up", checks.own_servers(chosen))
         running.prepare_data_dir(folder)
         with running.locked(folder) as lock:
             running.forget(folder)  # left by an `up` that was killed
@@ -85,13 +86,20 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     redis_url = redis.url if redis else str(chosen.redis_url)
     database_urls = dict(database.urls) if database else {}  # role -> address
     SCRUBBER.learn((database_url, redis_url, *database_urls.values()))
-    with closing(startup.open_bus(chosen, redis_url)) as bus:
-        startup.check_eviction(bus)
+    checks.check("up", _embedded_servers(database, redis))
     migrations.apply(database_url)
-    env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url, CHILD_OF_UP: "1"}
     supervisor.start(*processes(chosen, env, database_urls))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
+
+
+def _embedded_servers(database: embedded.Server | None, redis: embedded.Server | None) -> list[Server]:
+    """Return the servers that this `up` has started, for their checks."""
+    return [
+        *([checks.database_server(database.url, EMBEDDED_DATABASE)] if database else []),
+        *([checks.bus_server(redis.url, EMBEDDED_BUS)] if redis else []),
+    ]
 
 
 def _is_served(chosen: Settings, system: RunFile, throttle: Throttle) -> bool:
@@ -147,7 +155,7 @@ def migrate() -> None:
     """
     chosen = chosen_settings("migrate")
     with plain_errors(), database(chosen) as url:
-        names = migrations.apply(url)
+        names = migrate_database("migrate", chosen, url)
     for name in names:
         click.echo(f"applied {name}")
     click.echo(f"{mask_url(url)} is up to date")

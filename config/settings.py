@@ -45,6 +45,10 @@ _OTHER_SECRETS = ("DB_PASSWORD", "REDIS_PASSWORD", "OANDA_API_TOKEN", "OANDA_ACC
 LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 
+# `up` sets it for its processes, which need not repeat its warnings.
+CHILD_OF_UP = "TICKWIRE_CHILD_OF_UP"
+
+
 class SettingsError(Exception):
     """The environment does not make valid settings.
 
@@ -253,6 +257,16 @@ class Settings:
         return range(self.websocket_port, self.websocket_port + self.hub_workers)
 
     @property
+    def database_setting(self) -> str:
+        """The variables that name the database, for messages to an operator."""
+        return "DB_*" if self.database_url == _database_url(_values(self)) else "DATABASE_URL"
+
+    @property
+    def redis_setting(self) -> str:
+        """The variables that name Redis, for messages to an operator."""
+        return "REDIS_*" if self.redis_url == _redis_url(_values(self)) else "REDIS_URL"
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Values that no answer may contain."""
         return tuple(value for row in fields(self) if row.metadata["secret"] and (value := getattr(self, row.name)))
@@ -296,6 +310,11 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 
 
+def is_child_of_up() -> bool:
+    """Return True in a process that `manage.py up` has started."""
+    return bool(os.environ.get(CHILD_OF_UP))
+
+
 def other_secrets(
     environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), service: str | None = None
 ) -> tuple[str, ...]:
@@ -327,6 +346,10 @@ def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, st
         if spec.file is not None and not spec.file.is_file():
             problems["SOURCES"] = f"replay file {spec.file} does not exist."
     return problems
+
+
+def _values(chosen: Settings) -> dict[str, Any]:
+    return {row.name: getattr(chosen, row.name) for row in fields(chosen)}
 
 
 def _database_url(values: dict[str, Any]) -> str | None:
