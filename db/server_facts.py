@@ -6,7 +6,7 @@ import re
 import select
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psycopg2
@@ -14,6 +14,7 @@ import psycopg2.extensions as extensions
 
 from db.postgres import Connection, StoreError, first_line
 
+_OLD_SECONDS = 0.5  # for the rights on a server that is too old in any case
 FIRST_VERSION = 140_000  # the oldest server that works, as `server_version_num` writes it
 ROLE_MISSING, PASSWORD, DATABASE_MISSING, NO_CONNECT, NO_LOGIN, NO_ENTRY = (
     "role missing", "password", "database missing", "no connect", "no login", "no entry",
@@ -130,8 +131,10 @@ def read_facts(url: str, *, attempt_seconds: float, seconds: float) -> ServerFac
             connection.get_parameter_status("server_encoding") or "?",
             None,
         )
+        if facts.version_number < FIRST_VERSION:
+            end = min(end, time.monotonic() + _OLD_SECONDS)
         try:
-            return ServerFacts(facts.version, facts.version_number, facts.encoding, _read_rights(connection, end))
+            return replace(facts, rights=_read_rights(connection, end))
         except (psycopg2.Error, TimeoutError) as error:
             if facts.version_number < FIRST_VERSION:
                 return facts  # the version alone is an error

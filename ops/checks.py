@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 ATTEMPT_SECONDS = 1.5  # of one connection to a server
 WHOLE_SECONDS = 5.0  # of all checks
 LATER_SECONDS = 15.0  # of an attempt and of all checks in a process that tries again: servers may be slow
+_SPARE_SECONDS = 0.25  # of the whole, so that the cause is known before the limit
 RETRY_SECONDS = 1.0
 
 Findings = dict[Server, list[Finding]]
@@ -140,7 +141,7 @@ def _findings(service: str, servers: Iterable[Server], attempt: float = ATTEMPT_
 
 def _judge_database(service: str, server: Server, attempt: float, whole: float) -> list[Finding]:
     try:
-        facts = read_facts(server.url, attempt_seconds=attempt, seconds=whole)
+        facts = read_facts(server.url, attempt_seconds=attempt, seconds=whole - _SPARE_SECONDS)
     except StoreError as error:
         return [no_database(server, error)]
     return [finding for row in DATABASE_CHECKS if not row.skipped(service) and (finding := row.judge(server, facts))]

@@ -69,6 +69,7 @@ class Servers:
     database_url: str  # of the owner
     redis_url: str
     operator_url: str  # of Redis, for a user with every right
+    superuser_url: str
     kinds: Mapping[str, str]  # of the instruments that the schema brings
 
 
@@ -102,13 +103,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
         operator_url = add_operator(redis, folder, INVENTED_CHANNELS)
         supervisor.start(postgres, redis)
-        _prepare(superuser_url(folder, postgres.url), operator_url)
+        superuser = superuser_url(folder, postgres.url)
+        _prepare(superuser, operator_url)
         migrate.apply(postgres.url)
         store = Store(postgres.url)
         with store.transaction() as cursor:
             kinds = {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
         store.close()
-        yield Servers(postgres.url, redis.url, operator_url, kinds)
+        yield Servers(postgres.url, redis.url, operator_url, superuser, kinds)
 
 
 def _prepare(superuser: str, operator: str) -> None:

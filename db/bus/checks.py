@@ -44,7 +44,6 @@ class Checks(Connection):
         Many servers refuse `CONFIG`. `INFO` alone shows the other facts.
         """
         with translated():
-            self._redis.ping()
             found = self._info()
             append_only, policy = found.get("aof_enabled"), found.get("maxmemory_policy")
             return RedisFacts(
@@ -58,13 +57,14 @@ class Checks(Connection):
     def _info(self) -> dict[str, Any]:
         try:
             return dict(self._redis.info())
-        except redis.ResponseError:  # refused
+        except redis.ResponseError:  # refused, or no login
+            self._redis.ping()
             return {}
 
     def _setting(self, name: str) -> str | None:
         try:
             found: str | None = self._redis.config_get(name).get(name)
-        except redis.ResponseError:  # refused, or no command of this server
+        except redis.RedisError:  # refused, or no command of this server, which may close the connection
             return None
         return found
 
