@@ -44,11 +44,14 @@ TABLE: dict[str, Start] = {
     "api/websocket_server.py:_start_loops": Start("hub", ("relay", "volatility-feed", "report")),  # the alert notifier runs in the relay
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
+    "config/gunicorn/eventlet_worker.py:init_process": Start("hub", ends="as soon as the application is loaded"),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
     "config/gunicorn/acceptor.py:run": Start("rest", ("acceptor",)),
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
     "api/rest/monitor.py:start": Start("rest", ("watch",)),
     "health/probe.py:ask": Start("all", ends="one check of one part"),
+    "ops/checks.py:_findings": Start("all", ends="one check of one server"),
+    "ops/checks.py:check_process": Start("all", ends="as soon as both servers have answered"),
     "ops/status.py:hub_answers": Start("status", ends="the requests of one command"),
     "config/process/watchdog.py:OsThreads": Start("all", ends="the class itself, see `start`"),
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),
@@ -205,7 +208,7 @@ def test_loop_of_ingestion_that_ends_ends_jobs(
     shared = context()
     monkeypatch.setattr(Ingest, "run", broken if name == "ingest-nowhere" else lambda self, stop: stop.wait())
     monkeypatch.setattr(Reporter, "run", broken if name == "ingest-reporter" else lambda self, stop: stop.wait())
-    ingestion = Ingestion([cast(Any, _Source())], cast(Any, None), kinds={}, max_attempts=1, clock=utc_now, thread_failed=shared.fail)
+    ingestion = Ingestion([cast(Any, _Source())], cast(Any, None), calendars={}, max_attempts=1, clock=utc_now, thread_failed=shared.fail)
     ingestion.start()
     assert ended(shared, caplog) == [name]
     ingestion.stop()
@@ -220,7 +223,7 @@ class _Source:
 
 def test_source_that_is_over_does_not_end_jobs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     shared = context()
-    ingestion = Ingestion([cast(Any, _Source())], cast(Any, None), kinds={}, max_attempts=1, clock=utc_now, thread_failed=shared.fail)
+    ingestion = Ingestion([cast(Any, _Source())], cast(Any, None), calendars={}, max_attempts=1, clock=utc_now, thread_failed=shared.fail)
     monkeypatch.setattr(Reporter, "run", lambda self, stop: stop.wait())
     monkeypatch.setattr(Ingest, "_drain", finish)  # the recording is over
     ingestion.start()
