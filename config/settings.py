@@ -21,7 +21,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Str
 
 from config import urls
-from config.fields import Networks, Rate, RateText, WholeNumber
+from config.fields import Networks, Origins, Rate, RateText, WholeNumber
 from config.secrets import mask_url as mask_url
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
@@ -160,7 +160,7 @@ class Settings:
     replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))
     # Web pages that may use the hub and REST besides those of this machine and of the requested
     # host: a comma list of origins (https://example.com), or * for all.
-    cors_origins: tuple[str, ...] = _var(_Items(load_default=()))
+    cors_origins: tuple[str, ...] = _var(Origins(load_default=()))
     # Names that a request may have in its Host header, besides those of this machine and the bind
     # host, for the hub and REST: a comma list without ports.
     allowed_hosts: tuple[str, ...] = _var(_Items(load_default=()))
