@@ -69,6 +69,7 @@ def create_app(
         redis=HealthProbe("redis", lambda: monitor.read_redis(bus)),
         watch=monitor.make_watch(settings, bus, store, clock, timing),
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
+        authenticator=authenticator,
     )
     attach(app, shared)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]

@@ -78,13 +78,29 @@ def plain_errors() -> Iterator[None]:
         raise click.ClickException(scrub(text)) from error
 
 
+def nothing_runs(chosen: Settings, *, instead: str = "--url") -> str:
+    """Return the text for a command that finds no running system.
+
+    `instead` names the option or the settings that replace HUB_DATA_DIR.
+    """
+    return f"nothing runs on HUB_DATA_DIR={chosen.hub_data_dir}; set HUB_DATA_DIR as for make run, or {instead}"
+
+
+def no_connection(url: str, what: str = "hub", cause: str | None = None) -> str:
+    """Return the text for a command that cannot reach a hub or REST (`what`) at `url`.
+
+    Without a `cause`, one more connection is made to find it.
+    """
+    return f"no connection to {url} ({cause or running.failure_of(url)}): --url names another {what}"
+
+
 def servers(chosen: Settings) -> tuple[str, str]:
     """Return the URLs of database and bus: of the running system, else of the settings."""
     system = running.read(chosen.hub_data_dir)
     if system is not None:
         return system.database_url, system.redis_url
     if chosen.database_url is None or chosen.redis_url is None:
-        raise running.RunError(f"nothing runs on {chosen.hub_data_dir}: start it with `make run`, or set DATABASE_URL and REDIS_URL")
+        raise running.RunError(nothing_runs(chosen, instead="DATABASE_URL and REDIS_URL"))
     return chosen.database_url, chosen.redis_url
 
 

@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.common import chosen_settings, database, migrate_database, plain_errors
+from cli.common import chosen_settings, database, migrate_database, no_connection, nothing_runs, plain_errors
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.watchdog import Watchdog
@@ -162,18 +162,20 @@ def migrate() -> None:
 
 
 @click.command()
+@click.option("--url", metavar="URL", help="Of another REST, instead of the system on HUB_DATA_DIR: shows its health alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def status(as_json: bool) -> None:
+def status(url: str | None, as_json: bool) -> None:
     """Show the state of the system and its processes.
 
     Exits with 0 if every process is alive, every hub answers within 3 s and no part fails, else
     with 1.
     """
     chosen = chosen_settings("status")
-    folder = chosen.hub_data_dir
-    system = running.read(folder)
+    if url is not None:
+        _show_remote(url.rstrip("/"), as_json)
+    system = running.read(chosen.hub_data_dir)
     if system is None:
-        click.echo(json.dumps({"running": False, "healthy": False}) if as_json else f"not running on {folder}")
+        click.echo(json.dumps({"running": False, "healthy": False}) if as_json else nothing_runs(chosen))
         sys.exit(1)
     report = ops_status.report(system, time.time(), _hub_urls(chosen))
     if as_json:
@@ -181,6 +183,20 @@ def status(as_json: bool) -> None:
     else:
         _show(report)
     sys.exit(0 if report["healthy"] else 1)
+
+
+def _show_remote(url: str, as_json: bool) -> NoReturn:
+    """Show the health of the REST at `url` and exit."""
+    with plain_errors():
+        health = ops_status.health_of(url)
+        if health is None:
+            raise running.RunError(no_connection(url, "REST"))
+    healthy = health["status"] in ops_status.FINE
+    if as_json:
+        click.echo(json.dumps({"running": True, "healthy": healthy, "rest": url, "health": health}))
+    else:
+        _show_health(Console(), health)
+    sys.exit(0 if healthy else 1)
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -195,11 +211,22 @@ def _show(report: dict[str, Any]) -> None:
     _show_registry(console, report)
     for name in ("rest", "hub", "database_url", "redis_url"):
         console.print(f"{name}: {report[name]}", highlight=False)
-    health = {key: value for key, value in report["health"].items() if key not in ("timestamp", "sources")}
-    console.print("health: " + ", ".join(_words(key, value) for key, value in health.items()), highlight=False, markup=False)
-    for name, state in (report["health"].get("sources") or {}).items():
-        detail = f": {state['detail']}" if state.get("detail") else ""
-        console.print(f"source {name}: {state.get('state')} since {state.get('since')}{detail}", highlight=False, markup=False)
+    _show_health(console, report["health"])
+
+
+def _show_health(console: Console, health: Mapping[str, Any]) -> None:
+    shown = {key: value for key, value in health.items() if key not in ("timestamp", "sources")}
+    console.print("health: " + ", ".join(_words(key, value) for key, value in shown.items()), highlight=False, markup=False)
+    for name, state in (health.get("sources") or {}).items():
+        console.print(source_line(name, state), highlight=False, markup=False)
+
+
+def source_line(name: str, state: Mapping[str, Any]) -> str:
+    """Return the line about a source: its state and its last record, by the time of reception."""
+    age = state.get("age_seconds")
+    last = "no record yet" if age is None else f"last record {age:.0f} s ago"
+    detail = f": {state['detail']}" if state.get("detail") else ""
+    return f"source {name}: {state.get('state')} since {state.get('since')}, {last}{detail}"
 
 
 def _show_registry(console: Console, report: dict[str, Any]) -> None:
