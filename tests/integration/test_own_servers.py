@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from ops.process import StartError, Unfit
 from ops.servers import Server
 from ops.supervisor import Process, Supervisor
 from tests.conftest import Servers, new_database, until
+from tests.examples.blocks import blocks
 from tests.standins.old_servers import forward, listening, old_postgres, old_redis, silent
 from tests.support.processes import ROOT, Running, free_port
 from tests.support.servers import superuser_url
@@ -258,6 +260,23 @@ def test_server_without_an_answer_is_exit_code_1(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []  # nothing was prepared before
 
 
+def test_sql_of_the_documents_for_one_role_passes_every_check(server: str) -> None:
+    [block] = [each for each in blocks("sql") if "tickwire_owner" not in each.text]
+    ours = re.sub(r"\btickwire\b", "tickwire_single", block.text)
+    execute(server, "postgres", *filter(None, map(str.strip, ours.split(";"))))
+    place = server.rsplit("@", 1)[1]
+    try:
+        url = f"postgresql://tickwire_single:first@{place}/tickwire_single"
+        assert failure("up", checks.database_server(url, "DATABASE_URL")) is None
+    finally:
+        execute(server, "postgres", "DROP DATABASE tickwire_single", "DROP ROLE tickwire_single")
+
+
+def test_example_of_the_documents_is_the_text_of_the_check() -> None:
+    [block] = [each for each in blocks("text") if each.text.startswith("Error: DATABASE_URL")]
+    assert block.text.splitlines() == [f"Error: {FAULTS['owner'].text}", f"  {FAULTS['owner'].remedy}"]
+
+
 # Redis
 
 
@@ -292,9 +311,10 @@ def pings(client: redis_client.Redis) -> bool:
 
 @pytest.fixture
 def own_redis(redis: OwnRedis) -> Iterator[OwnRedis]:
-    """The Redis with the right settings; a test changes them."""
-    for name, value in (("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "noeviction")):
-        redis.client.config_set(name, value)
+    """The Redis with the settings of docs/deployment.md; a test changes them."""
+    [block] = [each for each in blocks("text") if each.text.startswith("appendonly")]
+    for line in block.text.splitlines():
+        redis.client.config_set(*line.split())
     yield redis
     redis.client.execute_command("REPLICAOF", "NO", "ONE")  # type: ignore[no-untyped-call]
 
