@@ -216,9 +216,9 @@ def _show(report: dict[str, Any]) -> None:
 
 def _show_health(console: Console, health: Mapping[str, Any]) -> None:
     shown = {key: value for key, value in health.items() if key not in ("timestamp", "sources")}
-    console.print("health: " + ", ".join(_words(key, value) for key, value in shown.items()), highlight=False, markup=False)
+    console.print("health: " + ", ".join(_words(key, value) for key, value in shown.items()), highlight=False, markup=False, soft_wrap=True)
     for name, state in (health.get("sources") or {}).items():
-        console.print(source_line(name, state), highlight=False, markup=False)
+        console.print(source_line(name, state), highlight=False, markup=False, soft_wrap=True)
 
 
 def source_line(name: str, state: Mapping[str, Any]) -> str:

@@ -19,6 +19,9 @@ import psycopg2
 import pytest
 import redis as redis_client
 
+from cli import system
+from config import settings
+from config.settings import CHILD_OF_UP
 from ops import checks, embedded
 from ops.embedded.server import wheel
 from ops.process import StartError, Unfit
@@ -337,6 +340,16 @@ def test_setting_of_redis_that_may_lose_messages_is_one_warning(own_redis: OwnRe
     assert failure("up", own_redis.server) is None
     [record] = caplog.records
     assert (record.levelname, record.getMessage(), vars(record)["setting"]) == ("WARNING", text, "REDIS_URL")
+
+
+def test_process_of_up_leaves_the_warnings_to_up(
+    own_redis: OwnRedis, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_redis.client.config_set("appendonly", "no")
+    monkeypatch.setenv(CHILD_OF_UP, "1")
+    assert (failure("jobs", own_redis.server), caplog.records) == (None, [])
+    [one] = {each.env.get(CHILD_OF_UP) for each in system.processes(settings.load({}, dotenv=None), {CHILD_OF_UP: "1"}) if each.env}
+    assert one == "1"
 
 
 def test_redis_as_it_is_installed_is_one_warning_with_both_lines(own_redis: OwnRedis, caplog: pytest.LogCaptureFixture) -> None:
