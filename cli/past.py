@@ -15,12 +15,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cli.common import Moment, chosen_settings, database, plain_errors, servers, stopped_by_signals
+from cli.common import Moment, chosen_settings, database, migrate_database, plain_errors, servers, stopped_by_signals
 from config import settings
 from config.pacing import Stopped
 from config.settings import Settings, SourceSpec
 from config.venues import VENUES
-from db import migrate as migrations
 from db.instruments import all_instruments
 from db.intervals import INTERVALS
 from db.timestamps import utc_now
@@ -111,7 +110,7 @@ def backfill(again: bool, replace: bool, **options: Any) -> None:
             backfills.check(request, chosen, utc_now())
             with database(chosen) as url:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-                migrations.apply(url)
+                migrate_database("backfill", chosen, url)
                 _fill(request, chosen, url, stop, again=again, replace=replace)
     except backfills.BadOption as error:
         raise click.BadParameter(str(error), param_hint=error.option) from error
