@@ -1,4 +1,4 @@
-"""The commands of an operator: `python manage.py up|migrate|status|replay|backfill|job`."""
+"""The commands of an operator: `python manage.py up|migrate|status|watch|replay|backfill|job`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import click
 from cli.past import backfill, replay
 from cli.system import migrate, status, up
 from cli.timed_jobs import job
+from cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,7 +18,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, replay, backfill, job):
+for command in (up, migrate, status, watch, replay, backfill, job):
     cli.add_command(command)
 
 if __name__ == "__main__":

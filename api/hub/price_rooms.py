@@ -28,6 +28,7 @@ class PriceRooms:
         self._fanout = fanout
         self._log = topic_log
         self._rooms = {pair: topics.price_room(pair) for pair in instruments}
+        self._known = frozenset(instruments)
         self._replay_bytes = replay_bytes
 
     def permitted(self, access: Access) -> list[str]:
@@ -37,7 +38,7 @@ class PriceRooms:
     def check(self, instrument: str, access: Access) -> None:
         """Raise `Refusal` if the instrument is unknown, or if the client may not see it."""
         if instrument not in self._rooms:
-            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH])
+            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH], self._known, access.includes)
         if not access.includes(instrument):
             raise forbidden_instrument(instrument)
 

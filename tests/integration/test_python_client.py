@@ -570,7 +570,7 @@ def test_watch_prints_text_errors_and_help(hub: Web, ticker: Ticker) -> None:
     with watching(hub, "EURUSD") as process:
         output, errors = process.communicate(timeout=60)
         assert (process.returncode, output) == (1, "")
-        assert errors == "There is no instrument 'EURUSD'. (unknown_instrument)\n"
+        assert errors == "There is no instrument 'EURUSD': did you mean EUR_USD? (unknown_instrument; pair: EURUSD)\n"
     with watching(hub, "--help") as process:
         assert "--json" in process.communicate(timeout=60)[0]
     with watching(hub) as process:
