@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tickwire_client", description="Command-line client of the Tickwire market-data hub.")
-    watch = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("watch", help="print live prices: a table on a terminal, else lines")
+    watch = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "watch", help="print live prices: a table on a terminal, else lines"
+    )
     watch.add_argument("pairs", nargs="+", metavar="INSTRUMENT", help='such as EUR_USD; "all" for all instruments')
     watch.add_argument("--url", default=DEFAULT_URL, help="address of the hub (default: %(default)s)")
     watch.add_argument(
