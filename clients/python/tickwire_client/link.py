@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 import socketio
 import websocket
-from engineio.exceptions import EngineIOError
 from socketio.exceptions import ConnectionError as SocketConnectionError
 from socketio.exceptions import SocketIOError
 
@@ -267,7 +266,7 @@ def _translate_failure(url: str, error: Exception, refusal: list[Any]) -> Connec
 def _cause(error: BaseException) -> str:
     """The cause below the exceptions of python-socketio, in a few words."""
     below = error.__cause__ or error.__context__
-    if below is not None and isinstance(error, SocketIOError | EngineIOError):
+    if below is not None and type(error).__module__.partition(".")[0] in ("socketio", "engineio"):
         return _cause(below)
     if isinstance(error, ConnectionRefusedError) or "Connection refused" in str(error):  # polling has the text alone
         return "refused"
