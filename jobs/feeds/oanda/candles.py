@@ -19,7 +19,7 @@ GRANULARITIES = {"1m": "M1", "5m": "M5", "15m": "M15", "1h": "H1", "4h": "H4", "
 SIDES = ("mid", "bid", "ask")
 
 
-def candle_of(symbol: str, kind: str, interval: str, candle: Any) -> CandleRow:
+def candle_of(symbol: str, calendar: str, interval: str, candle: Any) -> CandleRow:
     """The candle of an item in an answer of OANDA.
 
     Exactly the types of the format are taken: prices are strings, `volume` is an integer,
@@ -35,11 +35,11 @@ def candle_of(symbol: str, kind: str, interval: str, candle: Any) -> CandleRow:
         raise ValueError("candle whose volume is not an integer")
     if type(complete) is not bool:
         raise ValueError("candle whose `complete` is not a boolean")
-    return candle_row(symbol, kind, interval, start, sides, str(volume), complete=complete)
+    return candle_row(symbol, calendar, interval, start, sides, str(volume), complete=complete)
 
 
 def candle_row(
-    symbol: str, kind: str, interval: str, start: datetime, sides: Mapping[str, Sequence[str]], volume: str, *, complete: bool = True
+    symbol: str, calendar: str, interval: str, start: datetime, sides: Mapping[str, Sequence[str]], volume: str, *, complete: bool = True
 ) -> CandleRow:
     """The candle of these fields; `sides` has open, high, low, close of mid, bid and ask.
 
@@ -56,7 +56,7 @@ def candle_row(
     else:
         mid = _ohlc([_halfway(*pair) for pair in zip(bid, ask, strict=True)])
     try:
-        begins, ends = format_time(start), format_time(candle_end(kind, interval, start))
+        begins, ends = format_time(start), format_time(candle_end(calendar, interval, start))
     except OverflowError:
         raise ValueError(f"no candle begins at {start.isoformat()}") from None
     quotes = int(volume) if volume.isascii() and volume.isdecimal() else None
