@@ -44,7 +44,8 @@ class Refused(TickwireError):
 
     def __init__(self, code: str, message: str, details: dict[str, Any] | None = None, status: int | None = None) -> None:
         self.code, self.details, self.status = code, details or {}, status
-        super().__init__(f"{message} ({'; '.join([code, *map(_text, self.details, self.details.values())])})")
+        texts = [_text(field, value) for field, value in self.details.items() if value != [message]]
+        super().__init__(f"{message} ({'; '.join([code, *texts])})")
 
 
 def _text(field: str, value: Any) -> str:
