@@ -31,17 +31,26 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     if not _MIN_LENGTH <= len(plain) <= _MAX_LENGTH:
         return None
     index = _index(frozenset(known))
-    return next((index[text] for text in _shortened(plain) if text in index), None)
+    found = dict.fromkeys(each for text in _shortened(plain) for each in index.get(text, ()))
+    return min((each for each in found if _differ_once(plain, _plain(each))), key=lambda each: _plain(each) != plain, default=None)
 
 
 @lru_cache(maxsize=_KEPT_SETS)
-def _index(known: frozenset[str]) -> dict[str, str]:
-    """Return each name's text, and its texts without one character -> the name."""
-    index: dict[str, str] = {}
+def _index(known: frozenset[str]) -> dict[str, list[str]]:
+    """Return each name's text, and its texts without one character -> the names."""
+    index: dict[str, list[str]] = {}
     for name in sorted(known):
-        for text in _shortened(_plain(name)):
-            index.setdefault(text, name)
-    return index | {_plain(name): name for name in sorted(known, reverse=True)}
+        for text in dict.fromkeys(_shortened(_plain(name))):
+            index.setdefault(text, []).append(name)
+    return index
+
+
+def _differ_once(one: str, other: str) -> bool:
+    """Return whether at most one character is missing, added, wrong or in its neighbour's place."""
+    start = next((place for place, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
+    one, other = one[start:], other[start:]
+    swapped = one[:2] == other[1::-1] and one[2:] == other[2:]
+    return swapped or one[1:] == other[1:] or one[1:] == other or one == other[1:]
 
 
 def _plain(name: str) -> str:

@@ -28,12 +28,9 @@ def watch(symbols: tuple[str, ...], url: str | None, as_json: bool) -> None:
         address = url or _running_hub()
     names = [name.lower() if name.upper() == "ALL" else name.upper() for name in symbols or DEFAULT_SYMBOLS]
     path = os.pathsep.join(filter(None, (str(_CLIENT), os.environ.get("PYTHONPATH"))))
-    options = ["--url", address, *(["--json"] if as_json else [])]
-    sys.stdout.flush()
-    # This process becomes the client: signals, the terminal and the exit code are those of the client.
-    os.execve(
-        sys.executable, [sys.executable, "-m", "tickwire_client", "watch", *options, "--", *names], {**os.environ, "PYTHONPATH": path}
-    )
+    argv = [sys.executable, "-m", "tickwire_client", "watch", "--url", address, *(["--json"] if as_json else []), "--", *names]
+    # This process becomes the client: signals, terminal and exit code are those of the client.
+    os.execve(argv[0], argv, {**os.environ, "PYTHONPATH": path})  # noqa: S606 - no shell is needed
 
 
 def _running_hub() -> str:

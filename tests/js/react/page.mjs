@@ -18,6 +18,7 @@ let shown = "";
 setInterval(() => {
   const { document } = page.mainFrame;
   const points = (document.querySelector("polyline")?.getAttribute("points") ?? "").split(" ").filter(Boolean);
-  const now = JSON.stringify({ text: document.body.textContent, points: points.length });
+  const texts = [...document.querySelectorAll("p, th, td")].map((element) => element.textContent);
+  const now = JSON.stringify({ text: texts.join(" "), points: points.length });
   if (now !== shown) console.log((shown = now));
 }, 50);
