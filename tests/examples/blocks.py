@@ -25,7 +25,7 @@ LEFT_OUT = {
     ".venv/bin/python -m tests.bench": "takes minutes and needs the machine for itself; as `make bench`",
     "npm install": "tests/js/node_modules has what it installs",
     "npm create": "tests/examples/react.py writes the same files",
-    "npm run dev": "does not end; a test builds the same project and serves it with the same proxy",
+    "npm run dev": "stays in the foreground; a test builds the same project and serves it with the same proxy",
     "cd prices": "belongs to `npm create`",
     "CORS_ORIGINS=": "as `make run`; tests/integration/test_access.py has the rule of origins",
     "pip install": ".venv has what it installs",
