@@ -1,6 +1,6 @@
 /**
- * The error of rejected promises and of `onError`. Its text contains the code and the details:
- * `Invalid pairs. (invalid_payload; pairs: Not a list.)`; `toJSON` has the message alone.
+ * The error of rejected promises and of `onError`. If it has details, its text contains them after
+ * the code: `Invalid pairs. (invalid_payload; pairs: Not a list.)`. `toJSON` has the message alone.
  *
  * Codes of the hub: invalid_payload, unknown_instrument, no_price, too_many_requests, server_full,
  * unauthorized, unavailable, internal.
@@ -15,7 +15,8 @@ export class TickwireError extends Error {
    *   details: machine-readable fields
    */
   constructor(code, message, { event = null, details = {} } = {}) {
-    super(`${message} (${[code, ...textsOf(details)].join("; ")})`);
+    const texts = textsOf(details);
+    super(texts.length ? `${message} (${[code, ...texts].join("; ")})` : message);
     this.name = "TickwireError";
     this.code = code;
     this.event = event;
