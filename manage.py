@@ -9,6 +9,7 @@ from cli.past import backfill, replay
 from cli.publish import publish
 from cli.system import migrate, status, up
 from cli.timed_jobs import job
+from cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,7 +20,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, publish, replay, backfill, job, instrument):
+for command in (up, migrate, status, watch, publish, replay, backfill, job, instrument):
     cli.add_command(command)
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from api.access.model import Authenticator, OpenAuthenticator
 from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
 from api.refused_origins import RefusedOrigins
-from api.rest import cors, errors, monitor, slots
+from api.rest import cors, errors, monitor, slots, web
 from api.rest.context import AppContext, attach
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
 from api.rest.routing import guard, make_api
@@ -76,9 +76,10 @@ def create_app(
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
     app.extensions["openapi"] = make_api(app, version, routes).spec
     app.register_blueprint(docs.pages)
+    app.register_blueprint(web.pages)
     errors.register(app)
     cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    guard(app, authenticator, dict(ChainMap(docs.SCOPES, *(each.scopes for each in routes))))
+    guard(app, authenticator, dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes))))
     slots.register(app, Peers(settings.trusted_proxies))
     app.after_request(_add_headers)
     return app

@@ -43,7 +43,8 @@ def up() -> None:
     If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
     migrations, starts the jobs, HUB_WORKERS hubs and the REST app, each with its settings and its
     role of the database, and restarts each of them if it ends. Prints one line beginning with
-    "ready:" once clients can be served. Ctrl-C or SIGTERM stops all processes in order.
+    "ready:" once clients can be served, and the command that shows prices. Ctrl-C or SIGTERM stops
+    all processes in order.
     """
     chosen = chosen_settings("up")
     folder = chosen.hub_data_dir
@@ -61,7 +62,8 @@ def up() -> None:
                     write = partial(_write_pids, system, folder)
                     supervisor.report(write)
                     supervisor.wait_until(partial(_is_served, chosen, system, Throttle(monotonic=time.monotonic)))
-                    click.echo(f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}")
+                    ready = f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}"
+                    click.echo(f"{ready}\nwatch prices: .venv/bin/python manage.py watch")
                     Watchdog().start()
                     keep(WATCH, partial(supervisor.supervise, write), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:

@@ -12,7 +12,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
-from api.rest.schemas.arguments import PRINTABLE, QuerySchema, SymbolList
+from api.rest.schemas.arguments import OneSymbol, QuerySchema, SymbolList
 
 
 def about(text: str, **more: Any) -> dict[str, Any]:
@@ -205,7 +205,7 @@ class LatestPriceQuerySchema(QuerySchema):
 
     makes = LatestPriceQuery
 
-    symbol = Str(validate=PRINTABLE, metadata=about("One instrument", example="EUR_USD"))
+    symbol = Str(validate=OneSymbol("one symbol; several: symbols=A,B"), metadata=about("One instrument", example="EUR_USD"))
     symbols = SymbolList(metadata=about("Several instruments, separated by commas, instead of `symbol`", example="EUR_USD,BTCUSDT"))
 
     @validates_schema
