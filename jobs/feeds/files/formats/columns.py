@@ -81,21 +81,19 @@ def parse_columns(text: str) -> dict[str, tuple[str, ...]]:
     Raises `BadOptionValue` for an unknown field, a field that is named twice, or an empty column.
     """
     found: dict[str, tuple[str, ...]] = {}
-    for part in next(csv.reader([text], quotechar='"')) if '"' not in text else _quoted_parts(text):
+    for part in re.findall(r'(?:[^,"]|"[^"]*")+', text) or [text]:
         field, equals, columns = part.partition("=")
         name, places = field.strip().lower(), tuple(column.strip().strip('"') for column in columns.split("+"))
         if not equals or name not in FIELDS:
             raise BadOptionValue("--columns", f"{part.strip()[:60]!r} is not FIELD=COLUMN; the fields are {' '.join(FIELDS)}")
         if name in found:
-            raise BadOptionValue("--columns", f"{name} has two columns; join them with +")
+            raise BadOptionValue("--columns", f"{name} is there twice")
+        if len(places) > 1 and name != "time":
+            raise BadOptionValue("--columns", f"{name} has {len(places)} columns; + joins those of time alone")
         if not all(places):
             raise BadOptionValue("--columns", f"{name} has no column")
         found[name] = places
     return found
-
-
-def _quoted_parts(text: str) -> list[str]:
-    return re.findall(r'(?:[^,"]|"[^"]*")+', text)
 
 
 def places_of(table: Table, columns: Mapping[str, Sequence[str]]) -> tuple[dict[str, tuple[int, ...]], list[str]]:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from itertools import islice
 
 from jobs.feeds.files.formats.columns import Table
 from jobs.feeds.files.formats.format import HEAD_LINES, Format, Head
-from jobs.feeds.files.formats.model import AUTO, Line, Options, Recognised, UnknownFormat
-from jobs.feeds.files.formats.vendors import binance, oanda, tickwire
+from jobs.feeds.files.formats.model import AUTO, BadOptionValue, Kind, Line, Options, Recognised, UnknownFormat
+from jobs.feeds.files.formats.nearest import nearest, proposal
+from jobs.feeds.files.formats.vendors import binance, dukascopy, generic, histdata, metatrader, oanda, tickwire, truefx
 
-# In the order of the tests. A format of quotes and candles has two rows.
-FORMATS: tuple[Format, ...] = (*tickwire.FORMATS, *oanda.FORMATS, *binance.FORMATS)
+# In the order of the tests. A format may have several rows.
+FORMATS: tuple[Format, ...] = (
+    *tickwire.FORMATS,
+    *oanda.FORMATS,
+    *binance.FORMATS,
+    *metatrader.FORMATS,
+    *histdata.FORMATS,
+    *dukascopy.FORMATS,
+    *truefx.FORMATS,
+    *generic.FORMATS,
+)
+# Values of `--format`.
 NAMES = (AUTO, *dict.fromkeys(row.name for row in FORMATS))
-NEAREST = 3
 
 
 def detect(lines: Iterable[Line], options: Options, *, name: str, instruments: Collection[str]) -> Recognised:
@@ -21,27 +31,39 @@ def detect(lines: Iterable[Line], options: Options, *, name: str, instruments: C
 
     `lines` are the file's, from the first; at most `HEAD_LINES` that are not blank are taken.
     `name` is the file's name without folder, `instruments` are the existing ones. Raises
-    `FileRefused`.
+    `FileRefused`, and `BadOptionValue` for an option that cannot be used.
     """
-    head = _head(lines, options, name, instruments)
-    rows = [row for row in FORMATS if options.format in (AUTO, row.name) and options.kind in (None, row.kind)]
-    chosen = next((row for row in rows if row.fits(head)), None)
-    if chosen is None:
-        raise UnknownFormat(head.lines[0], nearest(head), "time=COLUMN,bid=COLUMN")
-    return chosen.recognise(head)
+    head = head_of(lines, options, name, instruments)
+    row = _chosen(head)
+    if row is None:
+        raise UnknownFormat(head.lines[0], nearest(head.fields(), FORMATS), proposal(head.fields()))
+    if options.columns and not row.has_columns:
+        raise BadOptionValue("--columns", f"a file of {row.name} has no columns")
+    return row.recognise(head)
 
 
-def _head(lines: Iterable[Line], options: Options, name: str, instruments: Collection[str]) -> Head:
+def head_of(lines: Iterable[Line], options: Options, name: str, instruments: Collection[str]) -> Head:
+    """The beginning of a file."""
     found = tuple(islice((line for line in lines if line[1].strip()), HEAD_LINES)) or ((1, ""),)
     return Head(name, found, Table.of_header(found[0][1]), instruments, options)
 
 
-def nearest(head: Head) -> dict[str, str]:
-    """The names of at most three formats with the most columns in common, and their columns."""
-    scores = {row.name: _common(row.columns.split(","), head.table.names) for row in FORMATS if row.columns}
-    best = sorted((name for name, score in scores.items() if score), key=lambda name: -scores[name])[:NEAREST]
-    return {name: next(row.columns for row in FORMATS if row.name == name) for name in best}
+def _chosen(head: Head) -> Format | None:
+    options = head.options
+    kinds = {options.kind, _kind_of_columns(options)} - {None}
+    rows = [row for row in FORMATS if options.format in (AUTO, row.name) and kinds <= {row.kind}]
+    fitting = next((row for row in rows if row.fits(head)), None)
+    if fitting is not None or not rows:
+        return fitting
+    if options.format != AUTO:
+        return rows[0]
+    # With `--columns`, a file of no other format is one of the last two.
+    return rows[-1] if options.columns else None
 
 
-def _common(columns: Sequence[str], names: Sequence[str]) -> int:
-    return len(set(columns) & set(names))
+def _kind_of_columns(options: Options) -> Kind | None:
+    """The kind of the records that have the fields of `--columns`; None if these do not show it."""
+    fields = options.columns.keys()
+    if fields & {"bid", "ask", "mid"}:
+        return "ticks"
+    return "candles" if any(field.endswith(("open", "high", "low", "close")) or field == "trades" for field in fields) else None

@@ -9,7 +9,7 @@ from itertools import pairwise
 from db.admission import NotAdmitted
 from db.intervals import INTERVALS
 from db.timestamps import parse_time
-from jobs.feeds.files.formats.model import Candle, Item, MostlyBad, NoInterval, NoPriceYet, Record
+from jobs.feeds.files.formats.model import Candle, Item, LeftOut, MostlyBad, NoInterval, Record
 
 FIRST_RECORDS = 1_000
 SHOWN_BAD_LINES = 5
@@ -42,7 +42,7 @@ def refuse_mostly_bad(items: Sequence[tuple[int, Record | ValueError]], lines: M
 
     `items` are the first `FIRST_RECORDS` after admission: a refusal of `db.admission` is a
     `ValueError` too. `lines` has the texts of bad places, for the message. A candle that has not
-    ended, and a line before both sides are known, count as neither good nor bad.
+    ended, and an item that is left out, count as neither good nor bad.
     """
     bad = [(place, found) for place, found in items if isinstance(found, ValueError) and not _is_left_out(found)]
     counted = len(bad) + sum(1 for _, found in items if not isinstance(found, ValueError))
@@ -53,7 +53,7 @@ def refuse_mostly_bad(items: Sequence[tuple[int, Record | ValueError]], lines: M
 
 
 def _is_left_out(error: ValueError) -> bool:
-    return isinstance(error, NoPriceYet) or (isinstance(error, NotAdmitted) and error.kind == "not_ended")
+    return isinstance(error, LeftOut) or (isinstance(error, NotAdmitted) and error.kind == "not_ended")
 
 
 def _text(lines: Mapping[int, str], place: int) -> str:

@@ -15,8 +15,8 @@ from typing import Literal, NamedTuple, TypeAlias
 from db.messages import Trade
 
 AUTO = "auto"
-NO_PRICE_YET = "no_price_yet"  # kind, in counts, of lines before both sides are known
 FORMATS_PAGE = "docs/import.md"
+METALS = ("XAU", "XAG", "XPT", "XPD")  # beginnings of the names of metals
 
 Kind = Literal["ticks", "candles", "trades"]
 # Text of a name's part in a refusal: where an instrument's name comes from.
@@ -83,13 +83,28 @@ Record: TypeAlias = Quote | Candle | Trade
 Item: TypeAlias = tuple[int, Record | ValueError]
 
 
-class NoPriceYet(ValueError):
-    """A line before both sides are known: counted as `NO_PRICE_YET`, not as bad."""
+class LeftOut(ValueError):
+    """An item that is no record and no fault: it is counted by its `kind`, not as bad."""
 
-    kind = NO_PRICE_YET
+    kind = "left_out"
+
+
+class NoPriceYet(LeftOut):
+    """A line before both sides are known."""
+
+    kind = "no_price_yet"
 
     def __init__(self) -> None:
         super().__init__("no price yet: bid or ask is unknown up to this line")
+
+
+class PartOfMinute(LeftOut):
+    """Trades of a minute that is not whole in the file."""
+
+    kind = "part_of_minute"
+
+    def __init__(self, start: str) -> None:
+        super().__init__(f"the file may have a part of the minute {start} only")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +165,12 @@ class ZoneMissing(FileRefused):
     """The file's times are local, and their zone is not known."""
 
     def __init__(self, format_name: str, *, broker: bool) -> None:
-        times = "the broker's time" if broker else "local time"
-        proposals = "America/New_York+07:00 or --timezone Europe/Athens" if broker else "Europe/Athens or --timezone UTC"
-        super().__init__(f"{format_name} has {times}: add --timezone ZONE, such as --timezone {proposals}")
+        if broker:
+            times = "the broker's time"
+            proposals = "America/New_York+07:00 (its midnight is 17:00 New York, as most brokers have it) or --timezone Europe/Athens"
+        else:
+            times, proposals = "local time", "ZONE, such as --timezone Europe/Zurich or --timezone UTC"
+        super().__init__(f"{format_name} has {times}: add --timezone {proposals}")
 
 
 class AmbiguousDate(FileRefused):
@@ -177,7 +195,8 @@ class UnknownInstrument(FileRefused):
         if name is None:
             super().__init__("neither a column nor the file's name has an instrument. --instrument NAME")
         else:
-            super().__init__(f"no instrument {name} (from {origin}). --instrument NAME, or manage.py instrument add {name} --kind …")
+            kind = "metal" if name.startswith(METALS) else "fx" if "_" in name else "KIND"
+            super().__init__(f"no instrument {name} (from {origin}). --instrument NAME, or manage.py instrument add {name} --kind {kind} …")
 
 
 class NoInterval(FileRefused):

@@ -9,13 +9,13 @@ from jobs.feeds.files.formats.model import Options, Origin, UnknownInstrument
 
 _PACKED = re.compile(r"\.(gz|zip)$", re.IGNORECASE)
 _NAMED = re.compile(r"(?<![A-Z0-9])([A-Z]{3})[_.]?([A-Z]{3})(?![A-Z])")
-# Granularities of OANDA, periods of MetaTrader, intervals of Binance and ours.
+# Granularities of OANDA, periods of MetaTrader, intervals of Binance and ours. `1M` is a month.
 _INTERVALS = {
     "M1": "1m", "M5": "5m", "M15": "15m", "H1": "1h", "H4": "4h", "D": "1d", "D1": "1d", "DAILY": "1d",
-    "1M": "1m", "5M": "5m", "15M": "15m", "1H": "1h", "4H": "4h", "1D": "1d",
-    "1_M": "1m", "5_M": "5m", "15_M": "15m", "1_HOUR": "1h", "4_HOUR": "4h", "1_D": "1d",
+    "1m": "1m", "5m": "5m", "15m": "15m", "1h": "1h", "4h": "4h", "1d": "1d",
+    "1H": "1h", "4H": "4h", "1D": "1d", "m1": "1m", "m5": "5m", "m15": "15m", "h1": "1h", "h4": "4h", "d1": "1d",
 }  # fmt: skip
-_INTERVAL = re.compile(rf"(?<![A-Z0-9.])({'|'.join(sorted(_INTERVALS, key=len, reverse=True))})(?![A-Z0-9])")
+_INTERVAL = re.compile(rf"(?<![A-Za-z0-9.])({'|'.join(sorted(_INTERVALS, key=len, reverse=True))})(?![A-Za-z0-9])")
 
 
 def instrument_name(text: str) -> str:
@@ -59,7 +59,7 @@ def joined_instrument_of(name: str, instruments: Collection[str]) -> str | None:
 
 def interval_in(name: str) -> str | None:
     """The interval in a file's name: `_H1`, `_M1_`, `-1m-`; None if there is none."""
-    found = _INTERVAL.findall(stem_of(name))
+    found = _INTERVAL.findall(name.replace("_", " "))
     return _INTERVALS[found[-1]] if found else None
 
 

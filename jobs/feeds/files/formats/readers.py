@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeVar
 
 from db.decimals import plain_decimal
+from jobs.feeds.files.formats.clock import Times
 from jobs.feeds.files.formats.columns import PRICES, Split
 from jobs.feeds.files.formats.model import AmbiguousDate, Candle, Item, Line, Ohlc, Quote
 from jobs.feeds.files.formats.names import ColumnNames
 
+Read = Callable[[Iterable[Line]], Iterator[Item]]
 Places = Mapping[str, tuple[int, ...]]  # field -> indices of its columns
 
 
-class Times(Protocol):
-    """The times of one reading of a file."""
-
-    def parse(self, text: str, instrument: str) -> str:
-        """A time in contract form. Raises `ValueError`, or `FileRefused` for the whole file."""
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Shape:
     keep: str | None = None
 
 
-def quotes(shape: Shape) -> Callable[[Iterable[Line]], Iterator[Item]]:
+def quotes(shape: Shape) -> Read:
     """The reader of quotes; a file of one price has `mid` alone."""
     places = shape.places
     bid, ask = (places.get(side, places.get("mid", (0,)))[0] for side in ("bid", "ask"))
@@ -59,11 +57,12 @@ def quotes(shape: Shape) -> Callable[[Iterable[Line]], Iterator[Item]]:
     return lambda lines: records(shape, lines, record)
 
 
-def candles(shape: Shape) -> Callable[[Iterable[Line]], Iterator[Item]]:
+def candles(shape: Shape) -> Read:
     """The reader of candles; those of one price have it in `open … close`."""
     places = shape.places
     sides = [_side(places, prefix) for prefix in ("", "bid_", "ask_")]
-    volume, trades = (places[field][0] if field in places else None for field in ("volume", "trades"))
+    volumes = places.get("volume", ())
+    trades, complete, interval = (places[field][0] if field in places else None for field in ("trades", "complete", "interval"))
 
     def record(fields: list[str], instrument: str, moment: str) -> Candle:
         mid, bid, ask = (None if side is None else _ohlc(fields, side) for side in sides)
@@ -73,8 +72,10 @@ def candles(shape: Shape) -> Callable[[Iterable[Line]], Iterator[Item]]:
             mid,
             bid,
             ask,
-            None if volume is None else price(fields[volume]) or None,
+            _volume(fields, volumes),
             None if trades is None else count(fields[trades]),
+            complete is None or fields[complete].strip().lower() != "false",
+            None if interval is None else fields[interval].strip() or None,
         )
 
     return lambda lines: records(shape, lines, record)
@@ -86,6 +87,13 @@ def price(text: str) -> str:
     return plain_decimal(text) if "e" in text or "E" in text else text
 
 
+def decimal(value: object) -> str:
+    """A price of JSON, which is a decimal text: a number has lost its digits."""
+    if not isinstance(value, str):
+        raise ValueError(f"price {str(value)[:40]} that is not a string")
+    return price(value)
+
+
 def count(text: str) -> int | None:
     """A number of trades or quotes; None for an empty field."""
     text = text.strip()
@@ -94,6 +102,16 @@ def count(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise ValueError(f"{text[:40]!r} is not a number of trades")
     return int(text)
+
+
+def _volume(fields: list[str], places: Sequence[int]) -> str | None:
+    """The first volume that is not 0; the last one if there is none, and None if that is empty."""
+    found = ""
+    for place in places:
+        found = price(fields[place])
+        if found.strip("0."):
+            break
+    return found or None
 
 
 def _side(places: Places, prefix: str) -> tuple[int, int, int, int] | None:
@@ -118,7 +136,10 @@ def content(lines: Iterable[Line], *, header: bool) -> Iterator[Line]:
             passed = True
 
 
-def records(shape: Shape, lines: Iterable[Line], record: Callable[[list[str], str, str], Quote | Candle]) -> Iterator[Item]:
+def records(
+    shape: Shape, lines: Iterable[Line], record: Callable[[list[str], str, str], Found]
+) -> Iterator[tuple[int, Found | ValueError]]:
+    """What `record` makes of fields, instrument and time of each line, or the line's fault."""
     split, width, names, keep = shape.split, shape.width, shape.names, shape.keep
     first, *more = shape.places["time"]
     column = shape.places["instrument"][0] if shape.instrument is None else None

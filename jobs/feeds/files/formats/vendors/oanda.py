@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from db.decimals import plain_decimal
-from jobs.feeds.files.formats.clock import IsoTimes
+from jobs.feeds.files.formats.clock import ContractTimes
 from jobs.feeds.files.formats.columns import splitter
 from jobs.feeds.files.formats.format import Format, Head, instrument_of_file
 from jobs.feeds.files.formats.model import Candle, FileRefused, Item, Line, MissingColumns, Recognised
@@ -36,7 +36,7 @@ def _csv(head: Head) -> Recognised:
     volume = table.place("volume") or 0
     instrument, origin = instrument_of_file(head, in_column="instrument" in fields, joined=False)
     names = ColumnNames(head.instruments, joined=False)
-    shape = Shape(splitter(table.delimiter), fields, IsoTimes, True, table.width, instrument, names, head.options.instrument)
+    shape = Shape(splitter(table.delimiter), fields, ContractTimes, True, table.width, instrument, names, head.options.instrument)
 
     def record(line: list[str], symbol: str, start: str) -> Candle:
         sides = {side: [line[place].strip() for place in where] for side, where in places.items()}
@@ -90,6 +90,9 @@ def _candle(instrument: str, interval: str | None, read: OandaCandle) -> Candle:
 
 
 FORMATS = (
-    Format(_NAME, _VENDOR, "candles", "time,volume,bid_o,…,ask_c", lambda head: head.table.has("time", "bid_o"), _csv),
-    Format(_NAME, _VENDOR, "candles", "", _is_json, _json),
-)
+    Format(
+        _NAME, _VENDOR, "candles", "time,volume,bid_o,…,ask_c", ("time", "volume"), lambda head: head.table.has("time", "bid_o"), _csv,
+        has_columns=False,
+    ),
+    Format(_NAME, _VENDOR, "candles", "", (), _is_json, _json, has_columns=False),
+)  # fmt: skip
