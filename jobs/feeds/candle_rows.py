@@ -12,7 +12,7 @@ from db.timestamps import format_time, parse_time
 
 def candle_row(
     symbol: str,
-    market: str,
+    calendar: str,
     interval: str,
     start: str,
     mid: Ohlc | None,
@@ -26,7 +26,7 @@ def candle_row(
 ) -> CandleRow:
     """The candle of these values; `start` is in contract form.
 
-    `market` chooses the grid on which the candle ends. Mid is exactly halfway between bid and ask
+    `calendar` chooses the grid on which the candle ends. Mid is exactly halfway between bid and ask
     if it is missing. Without a volume, the candle has the number of its trades or quotes, else 0.
     Raises `ValueError` without mid and a side, and if no candle can begin at `start`.
     """
@@ -35,7 +35,7 @@ def candle_row(
             raise ValueError("neither mid prices nor both bid and ask")
         mid = _between(bid, ask)
     try:
-        end = format_time(candle_end(market, interval, parse_time(start)))
+        end = format_time(candle_end(calendar, interval, parse_time(start)))
     except OverflowError:
         raise ValueError(f"no candle begins at {start}") from None
     if volume is None:

@@ -34,16 +34,16 @@ class OandaCandle:
     complete: bool = True
 
 
-def candle_of(symbol: str, market: str, interval: str, candle: Any) -> CandleRow:
+def candle_of(symbol: str, calendar: str, interval: str, candle: Any) -> CandleRow:
     """The candle of an item in an answer of OANDA. Raises `ValueError` for another format."""
-    return oanda_row(symbol, market, interval, read_candle(candle))
+    return oanda_row(symbol, calendar, interval, read_candle(candle))
 
 
-def oanda_row(symbol: str, market: str, interval: str, candle: OandaCandle) -> CandleRow:
+def oanda_row(symbol: str, calendar: str, interval: str, candle: OandaCandle) -> CandleRow:
     """The candle as a row of the store."""
     return candle_row(
         symbol,
-        market,
+        calendar,
         interval,
         candle.start,
         candle.mid,
