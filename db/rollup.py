@@ -46,7 +46,7 @@ _MINUTE = "time >= %(first)s AND time < %(last)s AND time >= minutes.minute AND 
 _FROM_TRADES = f"""
 SELECT symbol, '1m', minute, minute + interval '1 minute', opens.price, high, low, closes.price,
     NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric,
-    volume, trades, minute + interval '1 minute' <= %(ended)s, 'trades'
+    volume, trades, minute + interval '1 minute' <= %(ended)s, 'trades', false
 FROM ({_RUNS.format(where="")}) AS runs, LATERAL (
     SELECT date_bin('1 minute', time, '2000-01-01Z') AS minute, max(price) AS high, min(price) AS low,
         sum(quantity) AS volume, count(*) AS trades
@@ -70,7 +70,7 @@ _FROM_TICKS = f"""
 SELECT symbol, '1m', minute, minute + interval '1 minute', opens.mid, high, low, closes.mid,
     CASE WHEN fx THEN opens.bid END, CASE WHEN fx THEN bid_high END, CASE WHEN fx THEN bid_low END, CASE WHEN fx THEN closes.bid END,
     CASE WHEN fx THEN opens.ask END, CASE WHEN fx THEN ask_high END, CASE WHEN fx THEN ask_low END, CASE WHEN fx THEN closes.ask END,
-    volume, quotes, minute + interval '1 minute' <= %(ended)s, 'ticks'
+    volume, quotes, minute + interval '1 minute' <= %(ended)s, 'ticks', false
 FROM (SELECT *, kind = 'fx' AS fx FROM ({_RUNS.format(where=_NO_TRADES)}) AS found) AS runs, LATERAL (
     SELECT date_bin('1 minute', time, '2000-01-01Z') AS minute, max(mid) AS high, min(mid) AS low,
         max(bid) AS bid_high, min(bid) AS bid_low, max(ask) AS ask_high, min(ask) AS ask_low,
@@ -102,7 +102,7 @@ SELECT marked.symbol, %(interval)s, marked.start, candle_end(kind, %(interval)s,
 FROM (SELECT DISTINCT symbol, kind, candle_start(kind, %(interval)s, minute) AS start FROM rolled_minutes) AS marked, LATERAL (
     SELECT (array_agg(open ORDER BY start_time))[1], max(high), min(low), (array_agg(close ORDER BY start_time))[count(*)],
         {_side("bid")}, {_side("ask")}, sum(volume), sum(trades), candle_end(kind, %(interval)s, marked.start) <= %(ended)s,
-        CASE WHEN bool_or(source = 'trades') THEN 'trades' WHEN bool_and(source = 'synthetic') THEN 'synthetic' ELSE 'ticks' END
+        CASE WHEN min(source) = max(source) THEN min(source) WHEN bool_or(source = 'trades') THEN 'trades' ELSE 'ticks' END, true
     FROM candles c
     WHERE c.symbol = marked.symbol AND c.interval = %(below)s
         AND c.start_time >= marked.start AND c.start_time < candle_end(kind, %(interval)s, marked.start)
