@@ -105,7 +105,7 @@ def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
     """
     cursor.execute(
         _newest(
-            "UPDATE candles SET complete = true, updated = now()"
+            "UPDATE candles SET complete = true, updated = now()"  # noqa: S608
             f" WHERE NOT complete AND end_time <= %(ended)s AND {_OURS.format('')} RETURNING *"
         ),
         {"ended": ended},
@@ -121,7 +121,8 @@ def reopen_candles(cursor: Cursor, ended: str) -> list[Update]:
     """
     cursor.execute(
         _newest(
-            "UPDATE candles c SET complete = false, updated = now() FROM instruments i, unnest(%(widths)s::text[]) AS width"
+            "UPDATE candles c SET complete = false, updated = now()"  # noqa: S608
+            " FROM instruments i, unnest(%(widths)s::text[]) AS width"
             " WHERE c.symbol = i.symbol AND c.interval = width AND c.start_time > %(ended)s::timestamptz - interval '2 days'"
             f" AND c.end_time > %(ended)s AND c.complete AND {_OURS.format('c.')} RETURNING c.*"
         ),
@@ -157,7 +158,8 @@ def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
     """
     cursor.execute(
         f"SELECT i.symbol, {time_text_sql('c.end_time')} FROM instruments i, LATERAL ("  # noqa: S608
-        "  SELECT end_time FROM candles WHERE symbol = i.symbol AND interval = %(interval)s AND source = %(source)s AND complete AND NOT rolled_up"
+        "  SELECT end_time FROM candles"
+        "  WHERE symbol = i.symbol AND interval = %(interval)s AND source = %(source)s AND complete AND NOT rolled_up"
         "  ORDER BY start_time DESC LIMIT 1) c WHERE i.source = %(source)s",
         {"source": source, "interval": interval},
     )
