@@ -35,7 +35,7 @@ from jobs.feeds.binance.messages import NAME as BINANCE
 from jobs.feeds.binance.messages import trade_in
 from jobs.feeds.files.recordings import CsvRecording, instrument_name, numbered_lines
 from jobs.feeds.files.text_files import Undamaged, text_lines
-from jobs.feeds.oanda.candles import GRANULARITIES, SIDES, candle_of, candle_row
+from jobs.feeds.oanda.candles import GRANULARITIES, SIDES, candle_of, oanda_candle, oanda_row
 from jobs.feeds.occurrences import Origin, numbered, scattered
 
 Record: TypeAlias = PriceRow | Trade | CandleRow
@@ -179,7 +179,7 @@ def _csv_candles(file: Path, table: CsvRecording, windows: Windows, now: str) ->
         sides = {side: [fields[place] for place in where] for side, where in places.items()}
         volume = plain_decimal(fields[table.columns["volume"]])
         window = windows[symbol]
-        return _ended(candle_row(symbol, window.market, _INTERVALS[named[1]], start, sides, volume), window, now)
+        return _ended(oanda_row(symbol, window.market, _INTERVALS[named[1]], oanda_candle(format_time(start), sides, volume)), window, now)
 
     return parse
 
