@@ -27,7 +27,7 @@ from jobs.backfill import request as backfills
 from jobs.backfill.fill import Filler, retention
 from jobs.backfill.report import Notes
 from jobs.feeds.base import SourceError
-from jobs.feeds.files.playback import kinds_of_instruments, play
+from jobs.feeds.files.playback import calendars_of_instruments, play
 from jobs.feeds.files.recordings import count_ticks
 from jobs.feeds.files.replay import ReplaySource
 from ops import startup
@@ -54,8 +54,8 @@ def replay(file: Path, speed: str, loop: bool) -> None:
         bus = startup.open_bus(chosen, redis_url)
         stack.callback(bus.close)
         bus.ping()
-        kinds = kinds_of_instruments(database_url)
-        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), kinds, clock=utc_now)
+        calendars = calendars_of_instruments(database_url)
+        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), calendars, clock=utc_now)
         total = None if loop else count_ticks(file)
 
         def report() -> None:
@@ -72,7 +72,7 @@ def replay(file: Path, speed: str, loop: bool) -> None:
             done += ticks
             bar.advance(progress_task, ticks)
 
-        play(source, bus, kinds, taken=taken, clock=utc_now, stop=threading.Event())
+        play(source, bus, calendars, taken=taken, clock=utc_now, stop=threading.Event())
 
 
 @click.command()

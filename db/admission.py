@@ -28,7 +28,7 @@ Kind = Literal[
 
 MAX_AHEAD_SECONDS = 300  # default of the time by which a live record may be ahead of the clock
 UNREADABLE = "unreadable"  # kind, in counts, of items that no parser can read
-# kind of instrument -> its market's earliest date
+# calendar -> its market's earliest date
 MARKETS: Mapping[str, str] = {
     "fx": "1971-01-01T00:00:00.000000Z",
     "equity": "1971-01-01T00:00:00.000000Z",
@@ -60,7 +60,7 @@ class Window:
 
     Texts of contract form compare as times do.
 
-    `market` is the kind of instrument; it decides on which grid candles lie.
+    `market` is the instrument's calendar; it decides on which grid candles lie.
     """
 
     earliest: str
@@ -89,16 +89,16 @@ def market_window(mode: Mode, market: str, now: datetime, *, source: str = "", m
 
 
 def open_windows(
-    mode: Mode, kinds: Mapping[str, str], now: datetime, *, source: str = "", max_ahead_seconds: int = MAX_AHEAD_SECONDS
+    mode: Mode, calendars: Mapping[str, str], now: datetime, *, source: str = "", max_ahead_seconds: int = MAX_AHEAD_SECONDS
 ) -> Windows:
-    """Return the window of every instrument; `kinds` maps the existing ones to their kinds.
+    """Return the window of every instrument; `calendars` maps the existing ones to their calendars.
 
     Make it once a batch or page, since it depends on `now`.
     """
     by_market = {
-        market: market_window(mode, market, now, source=source, max_ahead_seconds=max_ahead_seconds) for market in set(kinds.values())
+        market: market_window(mode, market, now, source=source, max_ahead_seconds=max_ahead_seconds) for market in set(calendars.values())
     }
-    return Windows({symbol: by_market[kind] for symbol, kind in kinds.items()})
+    return Windows({symbol: by_market[calendar] for symbol, calendar in calendars.items()})
 
 
 def check_quote(quote: Tick | PriceRow, window: Window) -> None:

@@ -1,6 +1,6 @@
-"""Market calendars: the moments and hours at which each kind of instrument trades.
+"""Market calendars: the moments and hours at which instruments of each calendar trade.
 
-| kind | open |
+| calendar | open |
 | --- | --- |
 | fx | Sunday 17:00 to Friday 17:00 New York; no holidays |
 | equity | 9:30 to 16:00 New York on trading days of its stock exchange, to 13:00 on early days |
@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 from holidays.constants import HALF_DAY, PUBLIC
 from holidays.financial.ny_stock_exchange import NewYorkStockExchange
 
-KINDS = ("fx", "equity", "crypto")
+CALENDARS = ("fx", "equity", "crypto")
 HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
@@ -34,46 +34,46 @@ _CACHED_HOURS = 16  # years of hours in memory, at most 0.5 MB each
 _CACHED_YEARS = 256  # years of opening times in memory, at most 30 KB each
 
 
-def market_open(kind: str, moment: datetime) -> bool:
-    """Return True if instruments of `kind` trade at `moment` (aware).
+def market_open(calendar: str, moment: datetime) -> bool:
+    """Return True if instruments of `calendar` trade at `moment` (aware).
 
-    Raises ValueError if `kind` is unknown.
+    Raises ValueError if `calendar` is unknown.
     """
-    if kind == "crypto":
+    if calendar == "crypto":
         return True
-    opens, closes = _open_times(kind, moment.astimezone(UTC).year)
+    opens, closes = _open_times(calendar, moment.astimezone(UTC).year)
     place = bisect_right(opens, moment) - 1
     return place >= 0 and moment < closes[place]
 
 
-def trading_hours(kind: str, start: datetime, end: datetime) -> list[datetime]:
+def trading_hours(calendar: str, start: datetime, end: datetime) -> list[datetime]:
     """Return the starts, in UTC and ascending, of the full UTC hours in which the market trades.
 
     An hour counts if the market is open at any moment of it. The first hour begins at `start` or
-    later, the last hour ends at `end` or earlier; both are aware. Raises ValueError if `kind` is
-    unknown.
+    later, the last hour ends at `end` or earlier; both are aware. Raises ValueError if `calendar`
+    is unknown.
     """
-    _check_kind(kind)
+    _check_calendar(calendar)
     first, last = start.astimezone(UTC), end.astimezone(UTC) - HOUR
     hours: list[datetime] = []
     for year in range(first.year, last.year + 1):
-        of_year = _hours_of_year(kind, year)
+        of_year = _hours_of_year(calendar, year)
         hours += of_year[bisect_left(of_year, first) : bisect_right(of_year, last)]
     return hours
 
 
-def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise ValueError(f"no market calendar is named {kind!r}: use one of {', '.join(KINDS)}")
+def _check_calendar(calendar: str) -> None:
+    if calendar not in CALENDARS:
+        raise ValueError(f"no market calendar is named {calendar!r}: use one of {', '.join(CALENDARS)}")
 
 
 @lru_cache(maxsize=_CACHED_YEARS)
-def _open_times(kind: str, year: int) -> tuple[tuple[datetime, ...], tuple[datetime, ...]]:
+def _open_times(calendar: str, year: int) -> tuple[tuple[datetime, ...], tuple[datetime, ...]]:
     """Opening and closing times in UTC, ascending, of trading periods that touch a UTC year."""
-    _check_kind(kind)
+    _check_calendar(calendar)
     # Seven days earlier: the FX week that contains 1 January may begin in the year before.
     days = _dates(date(year, 1, 1) - _WEEK, date(year, 12, 31))
-    periods = tuple(_fx_weeks(days) if kind == "fx" else _equity_days(days))
+    periods = tuple(_fx_weeks(days) if calendar == "fx" else _equity_days(days))
     return tuple(opens for opens, _ in periods), tuple(closes for _, closes in periods)
 
 
@@ -110,12 +110,12 @@ def _special_days(year: int) -> tuple[frozenset[date], frozenset[date]]:
 
 
 @lru_cache(maxsize=_CACHED_HOURS)
-def _hours_of_year(kind: str, year: int) -> tuple[datetime, ...]:
+def _hours_of_year(calendar: str, year: int) -> tuple[datetime, ...]:
     """Starts of the UTC hours of one UTC year in which the market trades."""
     first, last = datetime(year, 1, 1, tzinfo=UTC), datetime(year, 12, 31, 23, tzinfo=UTC)
-    if kind == "crypto":
+    if calendar == "crypto":
         return tuple(_hours(first, last + HOUR))
-    opens, closes = _open_times(kind, year)
+    opens, closes = _open_times(calendar, year)
     return tuple(
         hour for start, end in zip(opens, closes, strict=True) for hour in _hours(start.replace(minute=0), end) if first <= hour <= last
     )

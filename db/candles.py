@@ -138,7 +138,7 @@ def rebuild_candles(cursor: Cursor, symbol: str, times: Sequence[str]) -> None:
     """
     cursor.execute(
         "DELETE FROM candles c USING ("
-        "  SELECT DISTINCT width, candle_start(kind, width, moment) AS start"
+        "  SELECT DISTINCT width, candle_start(calendar, width, moment) AS start"
         "  FROM instruments, unnest(%(times)s::timestamptz[]) AS moment, unnest(%(widths)s::text[]) AS width"
         "  WHERE symbol = %(symbol)s) AS made"
         " WHERE c.symbol = %(symbol)s AND c.interval = made.width AND c.start_time = made.start"

@@ -15,7 +15,7 @@ OWNER, WRITER, READER = ROLES = ("tickwire_owner", "tickwire_writer", "tickwire_
 _ALL_OF_WRITER = ("DELETE", "INSERT", "SELECT", "UPDATE")
 _MIGRATIONS = ("_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock")  # tables of yoyo
 # table -> rights of the writer, if it has not all of them
-WRITER_RIGHTS: dict[str, tuple[str, ...]] = dict.fromkeys(_MIGRATIONS, ("SELECT",))
+WRITER_RIGHTS: dict[str, tuple[str, ...]] = dict.fromkeys((*_MIGRATIONS, "instruments"), ("SELECT",))
 # table -> rights of the reader besides SELECT; a right on one column is `UPDATE (column)`
 READER_RIGHTS: dict[str, tuple[str, ...]] = {"health": ("INSERT", "UPDATE")}
 # The writer may call these; they act with the rights of the owner.

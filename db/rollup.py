@@ -21,25 +21,31 @@ from db.timestamps import format_time
 
 _LONGEST = timedelta(hours=26)  # above every candle: the FX day of a clock change has 25 hours
 
+_MINUTES = """
+CREATE TEMP TABLE IF NOT EXISTS rolled_minutes (symbol text, calendar text, sided boolean, minute timestamptz) ON COMMIT DELETE ROWS
+"""
 _TAKE = """
 WITH taken AS (
     DELETE FROM candle_marks WHERE ctid = ANY (ARRAY(SELECT ctid FROM candle_marks ORDER BY minute DESC, symbol DESC LIMIT %s))
     RETURNING symbol, minute)
-INSERT INTO rolled_minutes SELECT DISTINCT t.symbol, coalesce(i.kind, ''), t.minute FROM taken t LEFT JOIN instruments i USING (symbol)
+INSERT INTO rolled_minutes
+SELECT DISTINCT t.symbol, coalesce(i.calendar, ''), coalesce(i.kind IN ('fx', 'metal'), false), t.minute
+FROM taken t LEFT JOIN instruments i USING (symbol)
 """
 _MONTHS = """
 SELECT DISTINCT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM')
-FROM rolled_minutes, LATERAL (VALUES (minute), (candle_start(kind, '1d', minute))) AS moments (moment)
+FROM rolled_minutes, LATERAL (VALUES (minute), (candle_start(calendar, '1d', minute))) AS moments (moment)
 """
 
+# Candles of `sided` instruments, fx and metals, have bid and ask.
 # Consecutive marked minutes are read as one range, in the order of the key. Open and close are
 # looked up by the same key, at half the cost of sorting aggregates. `date_bin` is faster than
 # `date_trunc`. `first` and `last` are literals, so that the planner reads the months needed only.
 _RUNS = """
-    SELECT symbol, kind, min(minute) AS first, max(minute) + interval '1 minute' AS last FROM (
+    SELECT symbol, sided, min(minute) AS first, max(minute) + interval '1 minute' AS last FROM (
         SELECT *, minute - row_number() OVER (PARTITION BY symbol ORDER BY minute) * interval '1 minute' AS run
         FROM rolled_minutes {where}) AS numbered
-    GROUP BY symbol, kind, run
+    GROUP BY symbol, sided, run
 """
 _MINUTE = "time >= %(first)s AND time < %(last)s AND time >= minutes.minute AND time < minutes.minute + interval '1 minute'"
 
@@ -68,10 +74,12 @@ _QUOTE = f"SELECT mid, bid, ask FROM prices p WHERE p.instrument = runs.symbol A
 
 _FROM_TICKS = f"""
 SELECT symbol, '1m', minute, minute + interval '1 minute', opens.mid, high, low, closes.mid,
-    CASE WHEN fx THEN opens.bid END, CASE WHEN fx THEN bid_high END, CASE WHEN fx THEN bid_low END, CASE WHEN fx THEN closes.bid END,
-    CASE WHEN fx THEN opens.ask END, CASE WHEN fx THEN ask_high END, CASE WHEN fx THEN ask_low END, CASE WHEN fx THEN closes.ask END,
+    CASE WHEN sided THEN opens.bid END, CASE WHEN sided THEN bid_high END,
+    CASE WHEN sided THEN bid_low END, CASE WHEN sided THEN closes.bid END,
+    CASE WHEN sided THEN opens.ask END, CASE WHEN sided THEN ask_high END,
+    CASE WHEN sided THEN ask_low END, CASE WHEN sided THEN closes.ask END,
     volume, quotes, minute + interval '1 minute' <= %(ended)s, 'ticks', false
-FROM (SELECT *, kind = 'fx' AS fx FROM ({_RUNS.format(where=_NO_TRADES)}) AS found) AS runs, LATERAL (
+FROM ({_RUNS.format(where=_NO_TRADES)}) AS runs, LATERAL (
     SELECT date_bin('1 minute', time, '2000-01-01Z') AS minute, max(mid) AS high, min(mid) AS low,
         max(bid) AS bid_high, min(bid) AS bid_low, max(ask) AS ask_high, min(ask) AS ask_low,
         coalesce(sum(volume), count(*)) AS volume, count(*) AS quotes
@@ -98,14 +106,14 @@ def _side(side: str) -> str:
 
 
 _FROM_BELOW = f"""
-SELECT marked.symbol, %(interval)s, marked.start, candle_end(kind, %(interval)s, marked.start), candle.*
-FROM (SELECT DISTINCT symbol, kind, candle_start(kind, %(interval)s, minute) AS start FROM rolled_minutes) AS marked, LATERAL (
+SELECT marked.symbol, %(interval)s, marked.start, candle_end(calendar, %(interval)s, marked.start), candle.*
+FROM (SELECT DISTINCT symbol, calendar, candle_start(calendar, %(interval)s, minute) AS start FROM rolled_minutes) AS marked, LATERAL (
     SELECT (array_agg(open ORDER BY start_time))[1], max(high), min(low), (array_agg(close ORDER BY start_time))[count(*)],
-        {_side("bid")}, {_side("ask")}, sum(volume), sum(trades), candle_end(kind, %(interval)s, marked.start) <= %(ended)s,
+        {_side("bid")}, {_side("ask")}, sum(volume), sum(trades), candle_end(calendar, %(interval)s, marked.start) <= %(ended)s,
         CASE WHEN min(source) = max(source) THEN min(source) WHEN bool_or(source = 'trades') THEN 'trades' ELSE 'ticks' END, true
     FROM candles c
     WHERE c.symbol = marked.symbol AND c.interval = %(below)s
-        AND c.start_time >= marked.start AND c.start_time < candle_end(kind, %(interval)s, marked.start)
+        AND c.start_time >= marked.start AND c.start_time < candle_end(calendar, %(interval)s, marked.start)
         AND c.start_time >= %(earliest)s AND c.start_time < %(latest)s
     HAVING count(*) > 0) AS candle
 ORDER BY marked.symbol, marked.start
@@ -132,7 +140,7 @@ def roll_up(cursor: Cursor, most: int, ended: datetime, trade_venues: Sequence[s
     Candles that end by `ended` are complete. Prices of `trade_venues` make no candles. Missing
     monthly partitions are created. `is_mine` must have returned True in this transaction.
     """
-    cursor.execute("CREATE TEMP TABLE IF NOT EXISTS rolled_minutes (symbol text, kind text, minute timestamptz) ON COMMIT DELETE ROWS")
+    cursor.execute(_MINUTES)
     cursor.execute(_TAKE, (most,))
     cursor.execute("SELECT count(*), min(minute), max(minute) FROM rolled_minutes")
     marks, first, last = one(cursor)

@@ -50,7 +50,8 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
 
 # Channels of our processes among themselves; they are not in the channel table.
 HEALTH = "tickwire:health"  # hash and channel of the checks of the bus
-INTERNAL_CHANNELS = (HEALTH, "tickwire:access")
+INSTRUMENTS = "tickwire:instruments"  # key and channel of the number of the last change of the instruments
+INTERNAL_CHANNELS = (HEALTH, INSTRUMENTS, "tickwire:access")
 
 KEY_PATTERN = "tickwire:*"  # of every key
 NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
@@ -59,7 +60,7 @@ OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; 
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
-INSTRUMENTS_KEY = "tickwire:instruments"  # JSON: kinds of the instruments, and the limit of times ahead
+CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars of the instruments, and the limit of times ahead
 
 WRITER_GROUP = "store"
 

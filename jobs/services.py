@@ -59,12 +59,12 @@ def ingest(context: JobContext) -> None:
     except Stopped:
         return
     context.prepared.set()
-    kinds = {each.symbol: each.kind for each in source_context.instruments}
+    calendars = {each.symbol: each.calendar for each in source_context.instruments}
     sources = [build(spec, source_context) for spec in context.settings.sources]
     ingestion = Ingestion(
         sources,
         context.bus,
-        kinds=kinds,
+        calendars=calendars,
         max_ahead_seconds=context.settings.source_max_ahead_seconds,
         max_attempts=context.settings.max_reconnect_attempts,
         clock=context.clock,
@@ -77,15 +77,15 @@ def ingest(context: JobContext) -> None:
     context.acting.changed.set()
     log.info("ingestion started", extra={"sources": [source.name for source in sources]})
     while not context.stop.wait(_INSTRUMENTS_SECONDS):
-        _set_instruments(context, kinds)
+        _set_instruments(context, calendars)
     if not ingestion.stop(timeout=5.0):
         log.warning("a source did not stop in time")
 
 
-def _set_instruments(context: JobContext, kinds: Mapping[str, str]) -> None:
+def _set_instruments(context: JobContext, calendars: Mapping[str, str]) -> None:
     """Set the instruments on the bus again, because Redis may have lost them."""
     try:
-        context.bus.set_instruments(kinds, context.settings.source_max_ahead_seconds)
+        context.bus.set_instruments(calendars, context.settings.source_max_ahead_seconds)
     except BusError as error:
         log.debug("the instruments are not set: %s", error)
 
@@ -130,8 +130,8 @@ def _source_context(context: JobContext) -> SourceContext:
             instruments = all_instruments(cursor)
         walks = walked(SourceContext(settings, instruments, {}, context.clock))
         make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
-        kinds = {each.symbol: each.kind for each in instruments}
-        windows = open_windows("live", kinds, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
+        calendars = {each.symbol: each.calendar for each in instruments}
+        windows = open_windows("live", calendars, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         with store.transaction() as cursor:
             latest = {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
             times = latest_times(cursor, windows)
@@ -140,7 +140,7 @@ def _source_context(context: JobContext) -> SourceContext:
         lost = context.bus.renew_if_behind(topics.PRICES, {symbol: Stamp(*position) for symbol, position in positions.items()})
         if lost is not None:
             log.error("the bus has lost data", extra={"epoch": lost})
-        context.bus.set_instruments(kinds, settings.source_max_ahead_seconds)
+        context.bus.set_instruments(calendars, settings.source_max_ahead_seconds)
         # An earlier process may have published prices that are not stored yet.
         on_bus = {symbol: moment for symbol, moment in context.bus.latest_times(times).items() if windows[symbol].contains(moment)}
         newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}

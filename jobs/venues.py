@@ -111,11 +111,11 @@ def _recorded_symbols(settings: Settings, instruments: Sequence[Instrument]) -> 
 
 
 def _replay(spec: SourceSpec, context: SourceContext) -> Source[Any]:
-    return ReplaySource(spec, {each.symbol: each.kind for each in context.instruments}, clock=context.clock)
+    return ReplaySource(spec, {each.symbol: each.calendar for each in context.instruments}, clock=context.clock)
 
 
 def _oanda_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
-    return _symbols(each for each in instruments if each.kind == "fx" and each.source == "oanda")
+    return _symbols(each for each in instruments if each.calendar == "fx" and each.source == "oanda")
 
 
 def _oanda(spec: SourceSpec, context: SourceContext) -> Source[Any]:

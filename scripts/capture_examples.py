@@ -47,7 +47,7 @@ def _of_the_hub(folder: Path) -> Examples:
         environ = {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url, "HUB_DATA_DIR": str(folder / "var"), "SOURCES": ""}
         with closing(Bus(redis.url, lambda: datetime.now(UTC))) as bus, closing(Store(postgres.url)) as store:
             with store.transaction() as cursor:
-                bus.set_instruments({instrument.symbol: instrument.kind for instrument in all_instruments(cursor)})
+                bus.set_instruments({instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)})
             return hub.capture(settings.load(environ, dotenv=None), bus, folder)
 
 

@@ -69,7 +69,7 @@ class Servers:
     database_url: str  # of the owner
     redis_url: str
     operator_url: str  # of Redis, for a user with every right
-    kinds: Mapping[str, str]  # of the instruments that the schema brings
+    calendars: Mapping[str, str]  # of the instruments that the schema brings
 
 
 def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
@@ -106,9 +106,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         migrate.apply(postgres.url)
         store = Store(postgres.url)
         with store.transaction() as cursor:
-            kinds = {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
+            calendars = {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
         store.close()
-        yield Servers(postgres.url, redis.url, operator_url, kinds)
+        yield Servers(postgres.url, redis.url, operator_url, calendars)
 
 
 def _prepare(superuser: str, operator: str) -> None:
@@ -143,7 +143,7 @@ def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
     client.flushall()
     client.script_flush()
     bus = Bus(servers.redis_url, lambda: datetime.now(UTC))
-    bus.set_instruments(servers.kinds)
+    bus.set_instruments(servers.calendars)
     bus.close()
     yield client
     client.close()

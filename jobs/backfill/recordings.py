@@ -90,15 +90,17 @@ def inspect(file: Path) -> Recording:
     return Recording(file, digest, sum(1 for _ in Undamaged(enumerate(text_lines(file)))))
 
 
-def read(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, *, now: datetime, after: int = 0) -> Iterator[tuple[int, Record]]:
+def read(
+    recording: Recording, calendars: Mapping[str, str], on_bad: OnBad, *, now: datetime, after: int = 0
+) -> Iterator[tuple[int, Record]]:
     """Every admitted record beyond place `after`, with its place: the number of its line or JSON
     candle, from 1.
 
-    `kinds` maps every existing instrument to its kind; `now` is the clock's reading. `on_bad` is
-    called with place and fault of every other record. Raises `SourceError` if the file is of
-    unknown format or of no known instrument; after the last whole line if it is damaged.
+    `calendars` maps every existing instrument to its calendar; `now` is the clock's reading.
+    `on_bad` is called with place and fault of every other record. Raises `SourceError` if the
+    file is of unknown format or of no known instrument; after the last whole line if it is damaged.
     """
-    content = _open(recording, open_windows("recorded", kinds, now), open_windows("recorded", kinds, now, source=BINANCE), now)
+    content = _open(recording, open_windows("recorded", calendars, now), open_windows("recorded", calendars, now, source=BINANCE), now)
 
     def admitted() -> Iterator[tuple[int, Any]]:
         for place, item in content.items:
@@ -117,7 +119,7 @@ def read(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, *, now: 
     if not content.quotes:
         yield from admitted()
         return
-    apart = scattered(lambda: _origins(recording, kinds))
+    apart = scattered(lambda: _origins(recording, calendars))
     quotes = Undamaged(admitted())
     yield from (found for found in numbered(quotes, apart, recording.lines) if found[0] > after)
     quotes.raise_damage()
@@ -136,10 +138,10 @@ def _open(recording: Recording, windows: Windows, windows_of_binance: Windows, n
     return _Content(lines, _csv_quotes(recording, table, windows), quotes=True)
 
 
-def _origins(recording: Recording, kinds: Mapping[str, str]) -> Iterator[Origin]:
+def _origins(recording: Recording, calendars: Mapping[str, str]) -> Iterator[Origin]:
     """Instrument and time of every line that has them."""
     first, lines = numbered_lines(recording.file)
-    table = CsvRecording(recording.file, first[1], kinds)
+    table = CsvRecording(recording.file, first[1], calendars)
     for _, line in Undamaged(lines):
         try:
             yield table.origin(table.fields(line))

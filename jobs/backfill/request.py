@@ -89,8 +89,8 @@ def tasks(
 
 
 def _file_tasks(request: Request, instruments: Sequence[Instrument], notes: Notes, now: datetime) -> list[BackfillTask]:
-    kinds = {instrument.symbol: instrument.kind for instrument in instruments}
-    _known(request.instruments, list(kinds), "--instrument", "an instrument")
+    calendars = {instrument.symbol: instrument.calendar for instrument in instruments}
+    _known(request.instruments, list(calendars), "--instrument", "an instrument")
     found = []
     for file in request.files:
         try:
@@ -100,7 +100,7 @@ def _file_tasks(request: Request, instruments: Sequence[Instrument], notes: Note
         else:
             on_bad = partial(notes.bad_record, file.name)
             wanted = Selection(tuple(_once(request.instruments)), request.start, request.end)
-            found.append(file_task(recording, kinds, on_bad, wanted, now=now))
+            found.append(file_task(recording, calendars, on_bad, wanted, now=now))
     return found
 
 

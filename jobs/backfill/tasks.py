@@ -152,22 +152,22 @@ def _share(reached: str, start: datetime, end: datetime) -> float:
     return min(1.0, (parse_time(reached) - start) / (end - start))
 
 
-def file_task(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, wanted: Selection, *, now: datetime) -> BackfillTask:
+def file_task(recording: Recording, calendars: Mapping[str, str], on_bad: OnBad, wanted: Selection, *, now: datetime) -> BackfillTask:
     """The wanted records of a recorded file.
 
-    The position is a place in the file. `kinds` maps every existing instrument to its kind; `now`
-    is the clock's reading.
+    The position is a place in the file. `calendars` maps every existing instrument to its calendar;
+    `now` is the clock's reading.
     """
     low, high = wanted.bounds
 
     def batches(position: str | None, stop: threading.Event) -> Iterator[HistoryBatch]:
-        found = wanted.of(_until_stop(_usable(recording, kinds, on_bad, now, int(position or 0)), stop))
+        found = wanted.of(_until_stop(_usable(recording, calendars, on_bad, now, int(position or 0)), stop))
         for rows, place in _batches(found):
             yield HistoryBatch(rows, str(place), min(1.0, place / recording.lines))
 
     def months(stop: threading.Event) -> Iterator[RecordedMonth]:
         def found(note: OnBad) -> Iterator[tuple[int, Record]]:
-            return wanted.of(_until_stop(_usable(recording, kinds, note, now, 0), stop))
+            return wanted.of(_until_stop(_usable(recording, calendars, note, now, 0), stop))
 
         return recorded_months(found, on_bad)
 
@@ -245,7 +245,7 @@ def _until_stop(found: Iterator[tuple[int, Record]], stop: threading.Event) -> I
         yield each
 
 
-def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, now: datetime, after: int) -> Iterator[tuple[int, Record]]:
+def _usable(recording: Recording, calendars: Mapping[str, str], on_bad: OnBad, now: datetime, after: int) -> Iterator[tuple[int, Record]]:
     """The admitted records beyond `after`.
 
     Raises `SourceError` if no record of the file can be read.
@@ -264,7 +264,7 @@ def _usable(recording: Recording, kinds: Mapping[str, str], on_bad: OnBad, now: 
             )
         on_bad(place, error)
 
-    for found in read(recording, kinds, note, now=now, after=after):
+    for found in read(recording, calendars, note, now=now, after=after):
         readable = True
         yield found
     if first_bad and not readable:

@@ -180,7 +180,7 @@ class Ingest:
 class Ingestion:
     """All sources of a process, one thread each, and the thread that reports their states.
 
-    `kinds` maps the existing instruments to their kinds.
+    `calendars` maps the existing instruments to their calendars.
 
     `link_changed` is called with the name of a source when it connects or disconnects, in that
     source's thread. `thread_failed` is called with the name of a thread that ended unexpectedly.
@@ -192,7 +192,7 @@ class Ingestion:
         sources: Sequence[Source[Any]],
         bus: IngestBus,
         *,
-        kinds: Mapping[str, str],
+        calendars: Mapping[str, str],
         max_attempts: int,
         clock: Callable[[], datetime],
         max_ahead_seconds: int = MAX_AHEAD_SECONDS,
@@ -207,7 +207,7 @@ class Ingestion:
         ]
         runs = []
         for source, status in zip(sources, self.statuses, strict=True):
-            admission = SourceAdmission(status, kinds, clock, mode=source.mode, max_ahead_seconds=max_ahead_seconds)
+            admission = SourceAdmission(status, calendars, clock, mode=source.mode, max_ahead_seconds=max_ahead_seconds)
             runs.append(Ingest(source, bus, status, admission, max_attempts=max_attempts))
         self._threads = [
             # A recording that is over, or a source that is down for good, returns early.

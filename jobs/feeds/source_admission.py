@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 class SourceAdmission:
     """Checks the records of one source. Call it from the thread of the source.
 
-    `kinds` maps the existing instruments to their kinds. Every record that is left out is counted
-    in `status`; the log has one line per kind and minute.
+    `calendars` maps the existing instruments to their calendars. Every record that is left out
+    is counted in `status`; the log has one line per kind and minute.
     """
 
     def __init__(
         self,
         status: Status,
-        kinds: Mapping[str, str],
+        calendars: Mapping[str, str],
         clock: Callable[[], datetime],
         *,
         mode: Mode = "live",
@@ -36,7 +36,7 @@ class SourceAdmission:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._status = status
-        self._kinds = dict(kinds)
+        self._calendars = dict(calendars)
         self._clock = clock
         self._mode = mode
         self._max_ahead_seconds = max_ahead_seconds
@@ -49,7 +49,7 @@ class SourceAdmission:
     def begin(self) -> None:
         """Begin an arrival: read the clock."""
         self._windows = open_windows(
-            self._mode, self._kinds, self._clock(), source=self._status.name, max_ahead_seconds=self._max_ahead_seconds
+            self._mode, self._calendars, self._clock(), source=self._status.name, max_ahead_seconds=self._max_ahead_seconds
         )
         self._ahead = None
 

@@ -27,7 +27,7 @@ from jobs.analytics.volatility import ALERT_HOURS, ESTIMATORS, alert_volatility,
 from jobs.figures.alert_rules import AlertRule
 from jobs.figures.alerts import Seen, publish_alerts, raise_alerts
 from jobs.figures.hour_end import complete_hours
-from jobs.figures.hours import HOUR, Hours, by_kind
+from jobs.figures.hours import HOUR, Hours, by_calendar
 from jobs.runtime.context import JobContext
 
 log = logging.getLogger(__name__)
@@ -47,13 +47,13 @@ def hourly_job(context: JobContext, as_of: datetime) -> int:
     with context.store.transaction() as cursor:
         take_turn(cursor, "hourly_job")
         instruments = all_instruments(cursor)
-        found = by_kind(cursor, instruments, as_of, _SPAN)
+        found = by_calendar(cursor, instruments, as_of, _SPAN)
         quotes = closing_quotes(cursor, "1h", as_of)
-        rows = [row for kind, hours in found.items() for row in volatilities(kind, hours, as_of)]
+        rows = [row for calendar, hours in found.items() for row in volatilities(calendar, hours, as_of)]
         write_volatility(cursor, rows)
         seen = {(row.symbol, ""): Seen(row.volatility, row.volatility) for row in rows if row.estimator == ALERT}
         raise_alerts(cursor, "volatility", seen, _rules(context), as_of, _message)
-    _publish_prices(context, quotes, as_of, {instrument.symbol: instrument.kind for instrument in instruments})
+    _publish_prices(context, quotes, as_of, {instrument.symbol: instrument.calendar for instrument in instruments})
     publish_alerts(context.store, context.bus, context.clock)
     for data_type, names in (("hourly_candles", [quote[0] for quote in quotes]), ("volatility", sorted({row.symbol for row in rows}))):
         if names:
@@ -63,17 +63,17 @@ def hourly_job(context: JobContext, as_of: datetime) -> int:
     return len(rows)
 
 
-def volatilities(kind: str, hours: Hours, as_of: datetime) -> list[VolatilityRow]:
+def volatilities(calendar: str, hours: Hours, as_of: datetime) -> list[VolatilityRow]:
     """Every available estimate for the window that ends at `as_of`.
 
-    Empty if the last hour of this kind of instrument is older.
+    Empty if the last hour of this calendar is older.
     """
     if hours.starts[-1] != int((as_of - HOUR).timestamp()):
         return []
     recent = hours.last(WINDOW + 1)
     candles = Candles.of(recent.opens, recent.highs, recent.lows, recent.closes, recent.breaks)
     windows = candles.windows(WINDOW)
-    a_year = periods_per_year(kind, "1h")
+    a_year = periods_per_year(calendar, "1h")
     rows = []
     for name, estimator in ESTIMATORS.items():
         estimate = estimator(windows)
@@ -95,10 +95,12 @@ def volatilities(kind: str, hours: Hours, as_of: datetime) -> list[VolatilityRow
     ]
 
 
-def _publish_prices(context: JobContext, quotes: Sequence[tuple[str, str, str, str]], as_of: datetime, kinds: Mapping[str, str]) -> None:
+def _publish_prices(
+    context: JobContext, quotes: Sequence[tuple[str, str, str, str]], as_of: datetime, calendars: Mapping[str, str]
+) -> None:
     """Publish the closing prices of the hour that are newer than the latest prices."""
     limit = context.settings.source_max_ahead_seconds
-    windows = open_windows("live", kinds, context.clock(), max_ahead_seconds=limit)
+    windows = open_windows("live", calendars, context.clock(), max_ahead_seconds=limit)
     latest = context.bus.latest_prices([quote[0] for quote in quotes])
     moment = format_time(as_of)
     ticks = [

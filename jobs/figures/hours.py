@@ -1,4 +1,4 @@
-"""Stored hourly candles as arrays, on one grid per kind of instrument."""
+"""Stored hourly candles as arrays, on one grid per calendar."""
 
 from __future__ import annotations
 
@@ -43,47 +43,47 @@ class Hours:
         return Hours(self.symbols, self.starts[-hours:], *prices)
 
 
-def by_kind(cursor: Cursor, instruments: Sequence[Instrument], end: datetime, span: timedelta) -> dict[str, Hours]:
-    """Kind -> the complete hours of its instruments that ended by `end` and began within `span`
+def by_calendar(cursor: Cursor, instruments: Sequence[Instrument], end: datetime, span: timedelta) -> dict[str, Hours]:
+    """Calendar -> the complete hours of its instruments that ended by `end` and began within `span`
     before it.
 
-    The grid of a kind has the hours of its market's calendar. An hour in which none of its
+    The grid has the hours of the calendar. An hour in which none of its
     instruments has a candle is left out, and the step over it is a break: a holiday, or an outage
     of everything. Candles outside the calendar, and instruments without a candle in it, are left
     out.
     """
-    calendars = _calendars(instruments, end - span, end)
-    kinds = {instrument.symbol: instrument.kind for instrument in instruments}
+    hours = _hours_of_calendars(instruments, end - span, end)
+    calendars = {instrument.symbol: instrument.calendar for instrument in instruments}
     found: dict[str, list[tuple[Any, ...]]] = {}
-    for row in _in_trading(candles_between(cursor, "1h", end - span, end), kinds, calendars):
-        found.setdefault(kinds[row[0]], []).append(row)
-    return {kind: arrays(of_kind) for kind, of_kind in found.items()}
+    for row in _in_trading(candles_between(cursor, "1h", end - span, end), calendars, hours):
+        found.setdefault(calendars[row[0]], []).append(row)
+    return {calendar: arrays(rows) for calendar, rows in found.items()}
 
 
 def on_clock(cursor: Cursor, instruments: Sequence[Instrument], end: datetime, hours: int) -> Hours:
-    """The last `hours` hours of the clock before `end`, for instruments of all kinds.
+    """The last `hours` hours of the clock before `end`, for instruments of all calendars.
 
-    Candles outside the calendar of their kind, and instruments without a candle in it, are left
-    out.
+    Candles outside the calendar of their instrument, and instruments without a candle in it, are
+    left out.
     """
     start = end - hours * HOUR
-    kinds = {instrument.symbol: instrument.kind for instrument in instruments}
-    rows = _in_trading(candles_between(cursor, "1h", start, end), kinds, _calendars(instruments, start, end))
+    calendars = {instrument.symbol: instrument.calendar for instrument in instruments}
+    rows = _in_trading(candles_between(cursor, "1h", start, end), calendars, _hours_of_calendars(instruments, start, end))
     return arrays(list(rows), np.arange(int(start.timestamp()), int(end.timestamp()), 3600, dtype=np.int64))
 
 
-def _calendars(instruments: Iterable[Instrument], start: datetime, end: datetime) -> dict[str, frozenset[int]]:
-    """Kind -> starts, in Unix seconds, of the hours in which it trades."""
-    kinds = {instrument.kind for instrument in instruments}
-    return {kind: frozenset(int(hour.timestamp()) for hour in trading_hours(kind, start, end)) for kind in kinds}
+def _hours_of_calendars(instruments: Iterable[Instrument], start: datetime, end: datetime) -> dict[str, frozenset[int]]:
+    """Calendar -> starts, in Unix seconds, of its hours."""
+    calendars = {instrument.calendar for instrument in instruments}
+    return {each: frozenset(int(hour.timestamp()) for hour in trading_hours(each, start, end)) for each in calendars}
 
 
 def _in_trading(
-    rows: Iterable[tuple[Any, ...]], kinds: Mapping[str, str], calendars: Mapping[str, Container[int]]
+    rows: Iterable[tuple[Any, ...]], calendars: Mapping[str, str], hours: Mapping[str, Container[int]]
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of the instruments in `kinds` that lie in the calendar of their kind."""
+    """Yield the rows of the instruments in `calendars` that lie in their calendar's hours."""
     for row in rows:
-        if (kind := kinds.get(row[0])) is not None and row[1] in calendars[kind]:
+        if (calendar := calendars.get(row[0])) is not None and row[1] in hours[calendar]:
             yield row
 
 

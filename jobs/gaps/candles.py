@@ -72,7 +72,7 @@ class CandleGaps:
     def _everything(self) -> deque[tuple[str, str]]:
         """Every pair, grouped by instrument."""
         with self._store.transaction() as cursor:
-            symbols = [each.symbol for each in all_instruments(cursor) if each.kind == "fx" and each.source == self._source]
+            symbols = [each.symbol for each in all_instruments(cursor) if each.calendar == "fx" and each.source == self._source]
         return deque((symbol, interval) for symbol in symbols for interval in INTERVALS)
 
     def _fetch(self, symbol: str, interval: str, stop: threading.Event) -> None:

@@ -108,7 +108,7 @@ class PriceQueue(StoreQueue[Entry]):
         return len(entries)
 
     def store(self, cursor: Cursor, entries: Sequence[Entry]) -> None:
-        kinds = _kinds(cursor)
+        calendars = _calendars(cursor)
         found: dict[tuple[str, str], Windows] = {}  # source and time of the publish -> windows
         rows = []
         for entry in entries:
@@ -116,7 +116,7 @@ class PriceQueue(StoreQueue[Entry]):
                 row = to_row(entry)
                 key = entry.source, row.received
                 if key not in found:
-                    found[key] = self._windows(kinds, *key)
+                    found[key] = self._windows(calendars, *key)
                 check_quote(row, found[key][row.instrument])
             except ValueError as error:
                 self.refuse(entry.id, error)
@@ -129,8 +129,8 @@ class PriceQueue(StoreQueue[Entry]):
     def acknowledge(self, entries: Sequence[Entry]) -> None:
         self._bus.acknowledge(topics.PRICES, [entry.id for entry in entries])
 
-    def _windows(self, kinds: Mapping[str, str], source: str, received: str) -> Windows:
-        return open_windows("live", kinds, parse_time(received), source=source, max_ahead_seconds=self._max_ahead_seconds)
+    def _windows(self, calendars: Mapping[str, str], source: str, received: str) -> Windows:
+        return open_windows("live", calendars, parse_time(received), source=source, max_ahead_seconds=self._max_ahead_seconds)
 
 
 class TradeQueue(StoreQueue[TradeLines]):
@@ -163,7 +163,7 @@ class TradeQueue(StoreQueue[TradeLines]):
         if all(entry.admitted for entry in entries):
             lines = b"".join(entry.lines for entry in entries)
         else:
-            windows = open_windows("live", _kinds(cursor), self._clock(), max_ahead_seconds=self._max_ahead_seconds)
+            windows = open_windows("live", _calendars(cursor), self._clock(), max_ahead_seconds=self._max_ahead_seconds)
             lines = b"".join(entry.lines if entry.admitted else self._checked(entry, windows) for entry in entries)
         if lines:
             try:
@@ -206,8 +206,8 @@ class _RefusedEntries(Refusals):
             )
 
 
-def _kinds(cursor: Cursor) -> dict[str, str]:
-    return {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
+def _calendars(cursor: Cursor) -> dict[str, str]:
+    return {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
 
 
 def to_row(entry: Entry) -> PriceRow:

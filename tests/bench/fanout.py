@@ -147,7 +147,9 @@ def _instruments(database_url: str) -> tuple[str, ...]:
         generated = [f"BENCH_{number:02}" for number in range(INSTRUMENTS - len(found))]
         for symbol in generated:
             cursor.execute(
-                "INSERT INTO instruments (symbol, name, kind, precision, source) VALUES (%s, %s, 'fx', 5, 'synthetic')", [symbol] * 2
+                "INSERT INTO instruments (symbol, name, kind, precision, source, currency, calendar)"
+                " VALUES (%s, %s, 'fx', 5, 'synthetic', 'USD', 'fx')",
+                [symbol] * 2,
             )
     connection.close()
     return (*found, *generated)

@@ -50,7 +50,7 @@ def settings_of_all(servers: Servers, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def feed(settings_of_all: Settings, servers: Servers) -> Iterator[Bus]:
     bus = Bus(str(settings_of_all.redis_url), lambda: datetime.now(UTC))
-    bus.set_instruments(servers.kinds)
+    bus.set_instruments(servers.calendars)
     yield bus
     bus.close()
 

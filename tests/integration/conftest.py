@@ -81,7 +81,7 @@ def shared_redis(shared_settings: Settings, servers: Servers, clock: Callable[[]
     client = redis_client.Redis.from_url(of_database(servers.operator_url, SHARED_REDIS_DATABASE), protocol=2)
     client.flushdb()
     bus = Bus(str(shared_settings.redis_url), clock)
-    bus.set_instruments(servers.kinds)
+    bus.set_instruments(servers.calendars)
     bus.close()
     yield client
     client.close()

@@ -39,7 +39,7 @@ def test_rights_of_connect_are_effective_at_the_events(shared_hub: Web, shared_b
         every.wait("price_update", 2)
         some.wait("price_update")
         assert [body["instrument"] for body in some.bodies("price_update")] == ["EUR_USD"]
-        assert every.call("get_server_stats")["connected_clients"] == 2
+        assert every.stats()["connected_clients"] == 2
     finally:
         for client in (some, every):
             client.__exit__(None, None, None)

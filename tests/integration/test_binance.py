@@ -48,7 +48,7 @@ class Feed:
         self._bus = bus
         self._redis = raw_redis
         self._ingestion = Ingestion(
-            [source], bus, kinds=dict.fromkeys(source._symbols, "crypto"), max_attempts=10, clock=clock, link_changed=self._link_changed
+            [source], bus, calendars=dict.fromkeys(source._symbols, "crypto"), max_attempts=10, clock=clock, link_changed=self._link_changed
         )
 
     def _link_changed(self, name: str) -> None:

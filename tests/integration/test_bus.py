@@ -381,7 +381,7 @@ def test_each_part_of_the_bus_works_on_its_own(servers: Servers, raw_redis: redi
 
 
 def test_publisher_without_instruments_accepts_nothing(bus: Bus, servers: Servers, raw_redis: redis_client.Redis) -> None:
-    raw_redis.delete(topics.INSTRUMENTS_KEY)
+    raw_redis.delete(topics.CALENDARS_KEY)
     other = Bus(servers.redis_url, lambda: datetime.now(UTC))
     with pytest.raises(BusError, match="no instruments yet"):
         other.publish_prices([tick(1)])
@@ -401,4 +401,4 @@ def test_instruments_survive_the_loss_of_redis_data(bus: Bus, raw_redis: redis_c
     raw_redis.flushall()
     bus._read_at = float("-inf")  # as ten seconds later
     bus.publish_prices([tick(1)])
-    assert raw_redis.exists(topics.INSTRUMENTS_KEY)
+    assert raw_redis.exists(topics.CALENDARS_KEY)

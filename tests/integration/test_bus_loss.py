@@ -50,11 +50,11 @@ is_search = settings.default is not None and not settings.default.derandomize
 class Market:
     """A publisher, a hub, and clients that remember each message that any of them received."""
 
-    def __init__(self, hub: Web, url: str, kinds: Mapping[str, str]) -> None:
+    def __init__(self, hub: Web, url: str, calendars: Mapping[str, str]) -> None:
         self.hub = hub
         self.url = url
         self.raw: Any = redis_client.Redis.from_url(operator_url(url), protocol=2)
-        self.kinds = kinds
+        self.calendars = calendars
         self.count = 0
         self.stored: dict[str, Stamp] = {}  # instrument -> position of its last price in the store
         self.seen: dict[tuple[Any, ...], str] = {}  # event, topic, epoch, seq -> content
@@ -65,7 +65,7 @@ class Market:
         self.stored.clear()
         self.seen.clear()
         self.bus = self.new_bus()
-        self.bus.set_instruments(self.kinds)
+        self.bus.set_instruments(self.calendars)
         self.connect()
 
     def new_bus(self) -> Bus:
@@ -135,7 +135,7 @@ def _content(body: Mapping[str, Any]) -> str:
 
 @pytest.fixture(scope="module")
 def market(shared_hub: Web, shared_settings: Settings, servers: Servers) -> Iterator[Market]:
-    market = Market(shared_hub, str(shared_settings.redis_url), servers.kinds)
+    market = Market(shared_hub, str(shared_settings.redis_url), servers.calendars)
     yield market
     market.raw.flushdb()
     market.raw.close()
@@ -265,7 +265,7 @@ def test_forged_content_of_a_known_number_is_skipped(market: Market) -> None:
         assert market.publish()[0] == Stamp(stamp.epoch, stamp.seq + 1)
         until(market.received)
         assert all(each["price"]["bid"] != "9" for each in market.client.bodies("price_update"))
-        until(lambda: market.client.call("get_server_stats")["messages_skipped"].get("unknown_sequence"))
+        until(lambda: market.client.stats()["messages_skipped"].get("unknown_sequence"))
         market.disconnect()
 
 

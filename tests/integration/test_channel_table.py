@@ -63,7 +63,7 @@ def test_invented_channel_is_published_and_relayed_to_its_namespace(shared_hub: 
     client.connect(hub.url, transports=["websocket"], namespaces=[NAMESPACE], wait_timeout=10)
     try:
         with PythonClient(hub.url) as other:
-            before = Counter(other.call("get_server_stats")["messages_skipped"])
+            before = Counter(other.stats()["messages_skipped"])
             assert [publish(bus, 1), publish(bus, 2), publish(bus, 3, "GBP_USD")] == [1, 2, 1]
             until(lambda: len(received) >= 3, what="three messages")
             # Only now: a hub that is catching up reads a message of the stream and of the channel.
@@ -75,7 +75,7 @@ def test_invented_channel_is_published_and_relayed_to_its_namespace(shared_hub: 
                 ("EUR_USD", 1, 1), ("EUR_USD", 2, 2), ("GBP_USD", 3, 1),
             ]  # fmt: skip
             assert other.bodies("level_update") == []
-            after = Counter(other.call("get_server_stats")["messages_skipped"])
+            after = Counter(other.stats()["messages_skipped"])
             assert after - before == {"unknown_instrument": 1}
         error = client.call("subscribe", {"pairs": "all"}, namespace=NAMESPACE, timeout=10)
         assert (error["code"], error["event"]) == ("invalid_payload", "subscribe"), "the events of `/` are not events of this namespace"
@@ -90,7 +90,7 @@ def test_invented_channel_is_conflated_for_a_client_that_stops_reading(shared_hu
         slow.send(f"40{NAMESPACE},")
         assert str(slow.packet()).startswith(f'40{NAMESPACE},{{"sid":')
         level = 0
-        while not other.call("get_server_stats")["messages_conflated"]:
+        while not other.stats()["messages_conflated"]:
             for _ in range(50):  # statistics cost several tokens
                 level += 1
                 publish(bus, level, padding=PADDING)

@@ -80,7 +80,7 @@ class Bystander:
         assert self.client.call("ping", {"timestamp": 1})["timestamp"] == 1
 
     def stats(self) -> dict[str, Any]:
-        stats: dict[str, Any] = self.client.call("get_server_stats")
+        stats: dict[str, Any] = self.client.stats()
         return stats
 
 
@@ -272,7 +272,7 @@ def test_connections_that_end_leave_no_session_descriptor_or_memory(shared_hub: 
     # ten times as large.
     assert sizes[2] - sizes[1] <= 4 * 2**20 + 4096 * (CHURN // 2), sizes
     with PythonClient(shared_hub.url) as client:
-        stats = client.call("get_server_stats")
+        stats = client.stats()
         assert (stats["connected_clients"], stats["total_subscriptions"], stats["subscriptions_by_pair"]) == (1, 0, {})
         assert stats["outbox_bytes"] < 2000
 

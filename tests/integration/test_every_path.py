@@ -116,7 +116,7 @@ class Place:
     bus: Bus
     store: Store
     redis: redis_client.Redis
-    kinds: Mapping[str, str]
+    calendars: Mapping[str, str]
     folder: Path
 
     @contextmanager
@@ -138,7 +138,7 @@ class Place:
 
     def live(self, source: Source[Any], send: Callable[[], None], number: int) -> Refused:
         """Run a source until so many records were counted; returns the refused ones."""
-        ingestion = Ingestion([source], self.bus, kinds=self.kinds, max_attempts=3, clock=utc_now)
+        ingestion = Ingestion([source], self.bus, calendars=self.calendars, max_attempts=3, clock=utc_now)
         (status,) = ingestion.statuses
         ingestion.start()
         try:
@@ -157,7 +157,7 @@ def counted(report: Mapping[str, Any]) -> int:
 
 @pytest.fixture
 def place(settings: Settings, bus: Bus, store: Store, raw_redis: redis_client.Redis, servers: Servers, tmp_path: Path) -> Place:
-    return Place(settings, bus, store, raw_redis, servers.kinds, tmp_path)
+    return Place(settings, bus, store, raw_redis, servers.calendars, tmp_path)
 
 
 def publish_one_by_one(publish: Callable[[Any, int], object], records: Sequence[Any]) -> Refused:

@@ -212,7 +212,7 @@ class Bot(Running):
 def await_subscribed(hub: Web) -> None:
     """Wait until a client has subscribed to EUR_USD: the bot trades at later prices only."""
     with PythonClient(hub.url) as client:
-        until(lambda: client.call("get_server_stats")["subscriptions_by_pair"].get("EUR_USD"), 60, "the bot's subscription")
+        until(lambda: client.stats()["subscriptions_by_pair"].get("EUR_USD"), 60, "the bot's subscription")
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from tests.support.up import copy_data, make_data
 
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 
-KINDS = {"EUR_USD": "fx", "GBP_USD": "fx"}
+CALENDARS = {"EUR_USD": "fx", "GBP_USD": "fx"}
 
 
 class Breakable(Running):
@@ -101,7 +101,7 @@ class Ticker:
 
     def __init__(self, url: str) -> None:
         self.bus = Bus(url, lambda: datetime.now(UTC), timeout=2)
-        self.bus.set_instruments(KINDS)
+        self.bus.set_instruments(CALENDARS)
         self.accepted: list[int] = []  # seq of every accepted price, in order
         self._stop = threading.Event()
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -154,7 +154,7 @@ def test_killed_redis_loses_and_repeats_no_message(config: Settings, redis: Brea
         for _ in range(3):
             ticker.await_more(50)
             redis.kill(signal.SIGKILL)
-            until(lambda: not client.call("get_server_stats")["redis_connected"], what="the hub noticing")
+            until(lambda: not client.stats()["redis_connected"], what="the hub noticing")
             redis.start()
             ticker.await_more(50)
         ticker.end()
@@ -169,7 +169,7 @@ def test_killed_redis_loses_and_repeats_no_message(config: Settings, redis: Brea
 
 def test_redis_without_its_data_begins_a_new_epoch(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
-    bus.set_instruments(KINDS)
+    bus.set_instruments(CALENDARS)
     price: dict[str, Any] = {"bid": "1", "ask": "1", "mid": "1", "time": "2025-11-18T12:30:00.000000Z"}
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as client:
         client.call("subscribe", {"pairs": "EUR_USD"})
@@ -362,7 +362,7 @@ def test_replayed_recording_keeps_every_digit_on_its_way(config: Settings, tmp_p
 def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     """Its prices conflate to the latest. Each is received or counted; other clients miss none."""
     bus = Bus(redis.url, lambda: datetime.now(UTC))
-    bus.set_instruments(KINDS)
+    bus.set_instruments(CALENDARS)
     pairs = ("EUR_USD", "GBP_USD")
     batch = [Tick(pair, "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood") for pair in pairs] * 1000
     with Web("hub", config, tmp_path / "hub.log") as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
@@ -371,7 +371,7 @@ def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Set
             client.call("subscribe", {"pairs": list(pairs)})
         published = 0
         with stopped(stuck.pid):
-            while not healthy.call("get_server_stats")["messages_conflated"]:
+            while not healthy.stats()["messages_conflated"]:
                 published += len(bus.publish_prices(batch))
                 healthy.wait("price_update", published, seconds=60)
             bus.publish_volatility_alert("EUR_USD", 0.03, threshold=0.02, severity="warning")
@@ -384,12 +384,12 @@ def test_client_that_stops_reading_for_a_while_receives_a_gap_notice(config: Set
             assert seqs[-1] == published // 2  # the last value always arrives
             assert len(seqs) + dropped["dropped"].get(pair, 0) == published // 2
             assert healthy.seqs(pair) == list(range(1, published // 2 + 1))
-        assert healthy.call("get_server_stats")["slow_clients"] == 0
+        assert healthy.stats()["slow_clients"] == 0
 
 
 def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(config: Settings, redis: Breakable, tmp_path: Path) -> None:
     bus = Bus(redis.url, lambda: datetime.now(UTC))
-    bus.set_instruments(KINDS)
+    bus.set_instruments(CALENDARS)
     batch = [Tick("EUR_USD", "1.1", "1.2", "1.15", "2025-11-18T12:30:00.000000Z", "flood")] * 2000
     web = Web("hub", config, tmp_path / "hub.log", OUTBOX_TIMEOUT="1", OUTBOX_LIMIT_BYTES="65536")
     with web as hub, PythonClient(hub.url) as healthy, NodeClient(hub.url) as stuck:
@@ -398,11 +398,11 @@ def test_client_that_stops_reading_for_good_is_disconnected_and_delays_no_other(
         stuck.call("subscribe", {"pairs": "EUR_USD"})
         published = 0
         with stopped(stuck.pid):
-            while not healthy.call("get_server_stats")["slow_clients"]:
+            while not healthy.stats()["slow_clients"]:
                 published += len(bus.publish_prices(batch))
                 healthy.wait("price_update", published, seconds=60)
-                assert healthy.call("get_server_stats")["outbox_bytes"] <= 65536
-            assert healthy.call("get_server_stats")["connected_clients"] == 1
+                assert healthy.stats()["outbox_bytes"] <= 65536
+            assert healthy.stats()["connected_clients"] == 1
         assert healthy.seqs() == list(range(1, published + 1))
         stuck.wait("disconnect", seconds=60)
 

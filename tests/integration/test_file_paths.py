@@ -43,7 +43,7 @@ class Loading:
         self.store = store
         self.notes = Notes()
         with store.transaction() as cursor:
-            self.kinds = {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
+            self.calendars = {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
 
     def load(self, file: Path, *, replace: bool = False, now: datetime = NOW) -> str:
         """The outcome of one file as the command prints it."""
@@ -51,7 +51,7 @@ class Loading:
             self.store, utc_now, threading.Event(), limits={}, warn=pytest.fail, on_conflicts=self.notes.conflicting
         )  # fmt: skip
         on_bad = partial(self.notes.bad_record, file.name)
-        filler.fill(file_task(inspect(file), self.kinds, on_bad, Selection(), now=now), replace=replace, again=True)
+        filler.fill(file_task(inspect(file), self.calendars, on_bad, Selection(), now=now), replace=replace, again=True)
         return str(filler.outcome)
 
     def query(self, statement: str) -> list[Any]:
@@ -108,8 +108,8 @@ def test_bad_quote_of_a_replay_is_not_published(
     loading: Loading, bus: Bus, raw_redis: redis_client.Redis, tmp_path: Path, kind: str, bad: str
 ) -> None:
     file = written(tmp_path, "all.csv", ["time,instrument,bid,ask", QUOTES[0], bad, QUOTES[1]])
-    source = ReplaySource(SourceSpec("replay", file, 60.0), loading.kinds, clock=lambda: NOW)
-    play(source, bus, loading.kinds, taken=lambda ticks: None, clock=utc_now, stop=threading.Event())
+    source = ReplaySource(SourceSpec("replay", file, 60.0), loading.calendars, clock=lambda: NOW)
+    play(source, bus, loading.calendars, taken=lambda ticks: None, clock=utc_now, stop=threading.Event())
     assert source.refusals.counts == {kind: 1}
     entries: Any = raw_redis.xrange(topics.stream_key(topics.PRICES))
     bodies = [orjson.loads(fields[b"body"]) for _, fields in entries]

@@ -16,7 +16,7 @@ from db.messages import Trade
 from db.prices import PriceRow
 from jobs.backfill.recordings import Record, inspect, read
 from jobs.feeds.base import SourceError
-from tests.support.recordings import KINDS, NOW, read_all, written
+from tests.support.recordings import CALENDARS, NOW, read_all, written
 
 ROOT = Path(__file__).parents[2]
 TICKS = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
@@ -124,7 +124,7 @@ def test_damaged_or_missing_file_is_a_source_error(tmp_path: Path) -> None:
     assert inspect(half).lines == len(whole) > 1_000
     taken: list[tuple[int, Record]] = []
     with pytest.raises(SourceError, match=f"is damaged after line {len(whole)}: the archive ends early"):
-        taken.extend(read(inspect(half), KINDS, lambda place, error: None, now=NOW))
+        taken.extend(read(inspect(half), CALENDARS, lambda place, error: None, now=NOW))
     assert [place for place, _ in taken] == list(range(2, len(whole) + 1))
     with pytest.raises(SourceError):
         inspect(tmp_path / "nothing.csv")

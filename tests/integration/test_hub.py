@@ -315,7 +315,7 @@ def test_bad_messages_on_every_channel_are_skipped_and_counted(hub: Web, raw_red
         publish(bus, 1)
         client.wait("price_update", 2)
         assert client.seqs() == [1, 2]
-        stats = client.call("get_server_stats")
+        stats = client.stats()
         assert all(stats["messages_skipped"][kind] >= len(messages) for kind, messages in GARBAGE.items())
     logged = [line for line in hub.output().splitlines() if "skipped a bad message" in line]
     assert len(logged) == len(GARBAGE)  # once per kind
@@ -337,7 +337,7 @@ def test_client_above_the_limit_is_refused_until_another_one_leaves(hub: Web) ->
             late_python.connect()
         assert late_python.wait("connect_error")["message"] == "server_full"
         clients[0]._client.disconnect()
-        until(lambda: clients[1].call("get_server_stats")["connected_clients"] == 4)
+        until(lambda: clients[1].stats()["connected_clients"] == 4)
         stack.enter_context(PythonClient(hub.url))
 
 

@@ -86,7 +86,7 @@ def set_alert(client: Client, op: str, value: Any, *, instrument: str = "EUR_USD
 
 def relayed(client: Client, count: int) -> None:
     """Wait until the hub has relayed this number of messages."""
-    until(lambda: client.call("get_server_stats").get("messages_relayed", 0) >= count, what=f"{count} messages relayed")
+    until(lambda: client.stats()["messages_relayed"] >= count, what=f"{count} messages relayed")
 
 
 def fired(client: Client) -> list[tuple[str, Any]]:
@@ -188,9 +188,9 @@ def test_alerts_belong_to_one_client_and_end_with_it(hub: Web, bus: Bus) -> None
             set_alert(one, ">", "1.7")
             price(bus, "1.5", "1.65")
             two.wait("alert_triggered")
-            assert watcher.call("get_server_stats")["alerts_set"] == 3
+            assert watcher.stats()["alerts_set"] == 3
             assert fired(one) == fired(watcher) == []
-        until(lambda: watcher.call("get_server_stats")["alerts_set"] == 0, what="the end of the alerts of disconnected clients")
+        until(lambda: watcher.stats()["alerts_set"] == 0, what="the end of the alerts of disconnected clients")
         price(bus, "1.4", "1.8")
         relayed(watcher, 4)
         assert "Traceback" not in hub.output()
@@ -292,7 +292,7 @@ def test_slow_client_receives_every_alert(hub: Web, bus: Bus) -> None:
         batches = 0
         os.kill(stuck.pid, signal.SIGSTOP)
         try:
-            while not healthy.call("get_server_stats")["messages_conflated"]:
+            while not healthy.stats()["messages_conflated"]:
                 bus.publish_prices(batch * 4)
                 batches += 4
                 healthy.wait("price_update", 500 * batches, seconds=60)

@@ -55,7 +55,7 @@ def publish(bus: Bus, *minutes: int, pair: str = "EUR_USD", interval: str = "1m"
 
 def relayed(client: Client, count: int) -> None:
     """Wait until the hub has relayed this number of messages."""
-    until(lambda: client.call("get_server_stats").get("messages_relayed", 0) >= count, what=f"{count} messages relayed")
+    until(lambda: client.stats()["messages_relayed"] >= count, what=f"{count} messages relayed")
 
 
 def minutes_of(bodies: list[dict[str, Any]]) -> list[str]:
@@ -128,7 +128,7 @@ def test_prices_and_candles_are_subscribed_independently(client: Client, bus: Bu
     assert minutes_of(updates(client)) == ["00", "01", "02", "03", "04"]
     client.wait("price_update")
     assert len(client.seqs()) < 5
-    stats = client.call("get_server_stats")
+    stats = client.stats()
     assert (stats["total_subscriptions"], stats["subscriptions_by_pair"], stats["candle_subscriptions"]) == (1, {"EUR_USD": 1}, 1)
 
     everything = client.call("subscribe", {"pairs": "all"})  # prices alone
@@ -322,7 +322,7 @@ def test_bad_candle_messages_are_skipped_and_counted(hub: Web, bus: Bus, raw_red
         assert [body["seq"] for body in updates(client)] == [1, 2]
         # A relay that catches up may deliver the last candle before it has read the others.
         skipped = {kind: len(messages) for kind, messages in garbage.items()}
-        until(lambda: client.call("get_server_stats")["messages_skipped"] == skipped, what="the count of every bad message")
+        until(lambda: client.stats()["messages_skipped"] == skipped, what="the count of every bad message")
     assert "Traceback" not in hub.output()
 
 
@@ -335,7 +335,7 @@ def test_client_that_stops_reading_gets_the_latest_candle_and_a_gap_notice(hub: 
         published = 0
         os.kill(stuck.pid, signal.SIGSTOP)
         try:
-            while not healthy.call("get_server_stats")["messages_conflated"]:
+            while not healthy.stats()["messages_conflated"]:
                 bus.publish_candles(batch)
                 published += len(batch)
                 healthy.wait("candle_update", published, seconds=60)
@@ -356,16 +356,16 @@ def test_disconnect_of_a_client_ends_its_candle_subscriptions(hub: Web, bus: Bus
             two.wait("connection_established")
             for client in (one, two):
                 client.call("subscribe", {"candles": [EUR_1M, EUR_1H]})
-            stats = watcher.call("get_server_stats")
+            stats = watcher.stats()
             assert (stats["candle_subscriptions"], stats["total_subscriptions"], stats["subscriptions_by_pair"]) == (4, 0, {})
             publish(bus, 0)
             for client in (one, two):
                 client.wait("candle_update")
-        until(lambda: watcher.call("get_server_stats")["candle_subscriptions"] == 0, what="no subscription")
-        delivered = watcher.call("get_server_stats")["messages_delivered"]
+        until(lambda: watcher.stats()["candle_subscriptions"] == 0, what="no subscription")
+        delivered = watcher.stats()["messages_delivered"]
         publish(bus, 1)
         relayed(watcher, 2)
-        assert watcher.call("get_server_stats")["messages_delivered"] == delivered
+        assert watcher.stats()["messages_delivered"] == delivered
 
 
 def test_snapshot_after_a_restart_has_the_newest_candles(hub: Web, bus: Bus) -> None:

@@ -41,7 +41,7 @@ def test_process_ends_with_a_logged_error_if_a_loop_ends(
         assert "tests.support.hub_variants.End" in line, "the log has no traceback"
         hub.await_ready()
         with PythonClient(hub.url) as client:
-            assert client.call("get_server_stats")["connected_clients"] == 1
+            assert client.stats()["connected_clients"] == 1
 
 
 def test_stop_of_the_hub_is_no_unexpected_end(settings: Settings, bus: Bus, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ class Place:
     def lose_bus(self) -> None:
         """Let Redis lose everything, which ends the epoch."""
         self.redis.flushdb()
-        self.bus.set_instruments(self.loading.kinds)
+        self.bus.set_instruments(self.loading.calendars)
 
     def write(self, queue: StoreQueue[Any], *, killed: bool) -> None:
         """Store everything on the bus; `killed`: the first writer dies before it acknowledges."""
@@ -242,7 +242,7 @@ def feed_quotes(place: Place, path: str, found: Sequence[tuple[int, str]], *, si
     if path == "live":
         ticks = [Tick("EUR_USD", bid, "1.3", str((Decimal(bid) + Decimal("1.3")) / 2), time_of(group), "oanda") for group, bid in found]
         status = Status("oanda", utc_now, threading.Event())
-        admission = SourceAdmission(status, place.loading.kinds, utc_now)
+        admission = SourceAdmission(status, place.loading.calendars, utc_now)
         Ingest(Arrivals(ticks, size), BusOfPrices(place.bus), status, admission, max_attempts=1).run(STOP)
     elif path == "closing":
         group, bid = found[0]
@@ -259,8 +259,8 @@ def feed_quotes(place: Place, path: str, found: Sequence[tuple[int, str]], *, si
         if path == "file":
             place.load(file)
         else:
-            source = ReplaySource(SourceSpec("replay", file, None), place.loading.kinds, clock=utc_now)
-            play(source, place.bus, place.loading.kinds, taken=lambda ticks: None, clock=utc_now, stop=STOP)
+            source = ReplaySource(SourceSpec("replay", file, None), place.loading.calendars, clock=utc_now)
+            play(source, place.bus, place.loading.calendars, taken=lambda ticks: None, clock=utc_now, stop=STOP)
 
 
 def numbered(found: Sequence[tuple[int, str]]) -> set[Content]:

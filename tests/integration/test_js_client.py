@@ -99,7 +99,7 @@ def test_every_method_returns_its_answer_and_calls_its_handler(hub: Web, bus: Bu
         assert client.get("positions") == {"EUR_USD": {"epoch": update["epoch"], "seq": 3}}
         assert client.call("printPrices").splitlines()[1].split() == ["EUR_USD", "1.0945", "1.0947", "1.0946", TIME]
 
-        stats = client.call("getServerStats")
+        stats = client.stats()
         assert stats == client.wait("onServerStats")
         assert (stats["connected_clients"], stats["subscriptions_by_pair"]) == (1, {"EUR_USD": 1, "GBP_USD": 1})
         gone = client.call("unsubscribe", ["GBP_USD", "AUD_USD"])
@@ -153,7 +153,7 @@ def test_latency_after_a_ping_and_a_price_has_all_figures(shared_client: FxNode,
 
 def test_candles_after_a_restart_come_from_the_snapshot_with_a_gap(client: FxNode, hub: Web, bus: Bus) -> None:
     bus.publish_candles([("EUR_USD", "1m", CANDLE)])
-    until(lambda: client.call("getServerStats")["messages_relayed"] == 1)
+    until(lambda: client.stats()["messages_relayed"] == 1)
     body = client.call("subscribe", None, {"candles": [EUR_1M, {"pair": "EUR_USD", "interval": "2m"}]})
     assert (body["candles"], [item["interval"] for item in body["rejected"]]) == ([EUR_1M], ["2m"])
     assert body["candle_snapshot"][0]["candle"] == CANDLE
@@ -258,8 +258,9 @@ def test_request_on_a_stopped_hub_is_rejected_at_timeout_or_disconnect(hub: Web,
             assert client.wait("onError", code="timeout")["event"] == "request_all_prices"
             pending = client.begin(call="getServerStats", args=[{"timeout": 0}])
         assert client.result(pending)["connected_clients"] == 1  # without a limit, the answer arrives when the hub continues
-        publish(bus, 1)
         client.call("subscribe", "EUR_USD")
+        publish(bus, 1)
+        client.wait("onPriceUpdate", seq=1)  # a client that has no position cannot resume
         with stopped_group(hub.pid):
             pending = client.begin(call="getSubscriptions", args=[])
             client.call("disconnect")
@@ -473,7 +474,7 @@ def test_slow_reader_receives_the_exact_number_of_missed_prices(settings: Settin
         client.call("subscribe", "EUR_USD")
         published = 0
         with stopped(client.pid):
-            while healthy.call("getServerStats")["messages_conflated"] == 0:
+            while healthy.stats()["messages_conflated"] == 0:
                 published = publish(bus, 500)[-1]
         client.wait("onPriceUpdate", seq=published, seconds=60)
         notice = client.wait("onGapNotice")

@@ -231,7 +231,7 @@ def test_instruments_counts_and_receipts_that_cannot_be_read_stop_nothing(bus: B
     raw_redis.set(topics.receipt_key("test", 0), b"\xc1")
     raw_redis.hset(topics.count_key(topics.PRICES), "stored", "x")
     assert bus.publish_prices([tick(2)], "test/2")[0].seq == 2
-    raw_redis.set(topics.INSTRUMENTS_KEY, b"[1]")
+    raw_redis.set(topics.CALENDARS_KEY, b"[1]")
     with pytest.raises(BusError, match="no instruments yet"):
         Bus(servers.redis_url, utc_now).publish_prices([tick(3)])
     bus._read_at = float("-inf")  # as ten seconds later
@@ -245,7 +245,7 @@ def test_instruments_counts_and_receipts_that_cannot_be_read_stop_nothing(bus: B
 
 
 def skipped(client: PythonClient) -> dict[str, int]:
-    counts: dict[str, int] = client.call("get_server_stats")["messages_skipped"]
+    counts: dict[str, int] = client.stats()["messages_skipped"]
     return counts
 
 

@@ -156,7 +156,7 @@ def test_repeated_price_is_stored_once(store: Store) -> None:
 
 def test_instrument_of_another_kind_is_refused(database_url: str) -> None:
     with pytest.raises(psycopg2.errors.CheckViolation):
-        run(database_url, "INSERT INTO instruments VALUES ('X', 'X', 'bond', 2, 'synthetic')")
+        run(database_url, "INSERT INTO instruments VALUES ('X', 'X', 'share', 2, 'synthetic', 'USD', 'equity')")
 
 
 # the step to identity by content

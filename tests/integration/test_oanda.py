@@ -75,7 +75,7 @@ def market(tmp_path: Path, quotes: list[Quoted]) -> Callable[[int], dict[str, Pa
     return first
 
 
-KINDS = {"EUR_USD": "fx", "USD_JPY": "fx"}
+CALENDARS = {"EUR_USD": "fx", "USD_JPY": "fx"}
 
 
 def window() -> Window:
@@ -90,7 +90,7 @@ def source(oanda: OandaStandIn, *, token: str | None = None, silence: float = 15
 
 @contextmanager
 def running(feed: OandaSource, bus: Bus, max_attempts: int = 10) -> Iterator[Ingestion]:
-    ingestion = Ingestion([feed], bus, kinds=KINDS, max_attempts=max_attempts, clock=lambda: datetime.now(UTC))
+    ingestion = Ingestion([feed], bus, calendars=CALENDARS, max_attempts=max_attempts, clock=lambda: datetime.now(UTC))
     ingestion.start()
     try:
         yield ingestion
@@ -176,7 +176,7 @@ def alone(feed: OandaSource, bus: Bus, max_attempts: int) -> Iterator[tuple[thre
     """
     stop, changed = Hasty(), threading.Event()
     status = Status("oanda", lambda: datetime.now(UTC), changed)
-    admission = SourceAdmission(status, KINDS, lambda: datetime.now(UTC))
+    admission = SourceAdmission(status, CALENDARS, lambda: datetime.now(UTC))
     reporter = Reporter(bus, [status], changed)
 
     def report() -> dict[str, Any]:

@@ -117,7 +117,7 @@ def listens(hub: Web) -> bool:
 def clients_of(hub: Web) -> int:
     """Return the number of clients of a hub, without the proxy."""
     with PythonClient(hub.url) as asking:
-        return int(asking.call("get_server_stats")["connected_clients"]) - 1
+        return int(asking.stats()["connected_clients"]) - 1
 
 
 def greetings(client: Client) -> int:

@@ -44,7 +44,7 @@ def test_readme_program_misses_and_repeats_no_price_when_the_hub_is_killed(
 def subscribers(hub: Web) -> int:
     """Return the number of clients that are subscribed to EUR_USD."""
     with PythonClient(hub.url) as client:
-        return int(client.call("get_server_stats")["subscriptions_by_pair"].get("EUR_USD", 0))
+        return int(client.stats()["subscriptions_by_pair"].get("EUR_USD", 0))
 
 
 def publish(bus: Bus, first: int, end: int) -> None:

@@ -395,7 +395,7 @@ def test_checks_of_a_hub_are_no_messages_for_clients(registered: Registered) -> 
         client.call("subscribe", {"pairs": "all"})
         registered.await_check()
         registered.await_check()
-        stats = client.call("get_server_stats")
+        stats = client.stats()
         assert (stats["messages_relayed"], stats["last_message_age_seconds"], stats["messages_skipped"]) == (0, None, {})
         assert stats["connected_clients"] == 1
 

@@ -28,7 +28,7 @@ from tests.support.servers import superuser_url
 # What the reader may do besides reading: the whole list.
 READER_WRITES = {("health", "INSERT"), ("health", "UPDATE")}
 # Tables whose rows the writer may only read.
-READ_BY_WRITER = {"_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
+READ_BY_WRITER = {"instruments", "_yoyo_log", "_yoyo_migration", "_yoyo_version", "yoyo_lock"}
 PARTITIONED = ("prices", "raw_trades", "candles")
 
 

@@ -38,7 +38,7 @@ from tests.conftest import until
 from tests.support.oracles import Candle, expected_candles, stored_candles
 from tests.support.processes import ROOT, jobs
 
-KINDS = {"EUR_USD": "fx", "USD_JPY": "fx", "BTCUSDT": "crypto", "AAPL": "equity", "UNKNOWN": ""}
+CALENDARS = {"EUR_USD": "fx", "USD_JPY": "fx", "BTCUSDT": "crypto", "AAPL": "equity", "UNKNOWN": ""}
 LATER = datetime(2030, 1, 1, tzinfo=UTC)
 GRACE = timedelta(seconds=2)
 
@@ -90,7 +90,7 @@ def candle(interval: str, start: str, value: str, source: str = "oanda", symbol:
         symbol,
         interval,
         format_time(begin),
-        format_time(candle_end(KINDS[symbol], interval, begin)),
+        format_time(candle_end(CALENDARS[symbol], interval, begin)),
         flat,
         flat,
         flat,
@@ -168,7 +168,7 @@ def test_recorded_ticks_and_trades_become_the_same_candles(store: Store, rollup:
     put(store, *ticks, *trades)
     once(rollup)
     found = stored_candles(store)
-    assert found == expected_candles(ticks, trades, KINDS, LATER)
+    assert found == expected_candles(ticks, trades, CALENDARS, LATER)
     assert len([key for key in found if key[:2] == ("EUR_USD", "1m")]) > 1000
     assert sum(each.trades or 0 for key, each in found.items() if key[:2] == ("BTCUSDT", "1m")) == len(trades)
     assert marks(store) == 0
@@ -180,7 +180,7 @@ def test_recorded_ticks_in_shuffled_batches_with_roll_ups_between(store: Store, 
     for start in range(0, len(shuffled), 500):
         put(store, *shuffled[start : start + 500])
         once(rollup)
-    assert stored_candles(store) == expected_candles(ticks, [], KINDS, LATER)
+    assert stored_candles(store) == expected_candles(ticks, [], CALENDARS, LATER)
 
 
 # two days around the change of New York's clocks, so that a day has 25 hours
@@ -223,7 +223,7 @@ def test_candles_are_independent_of_order_and_batches(store: Store, rows: list[P
     while roll(store, 1000):
         pass
     prices = [row for row in rows if isinstance(row, PriceRow)]
-    assert stored_candles(store) == expected_candles(prices, [row for row in rows if isinstance(row, Trade)], KINDS, LATER)
+    assert stored_candles(store) == expected_candles(prices, [row for row in rows if isinstance(row, Trade)], CALENDARS, LATER)
 
 
 def roll(store: Store, most: int) -> int:
@@ -554,7 +554,7 @@ def test_uncommitted_roll_up_leaves_no_trace(store: Store, rollup: RollUp) -> No
         roll_up_and_die(store)
     assert (marks(store), stored_candles(store)) == (before, {})
     once(rollup)
-    assert (marks(store), stored_candles(store)) == (0, expected_candles(ticks, [], KINDS, LATER))
+    assert (marks(store), stored_candles(store)) == (0, expected_candles(ticks, [], CALENDARS, LATER))
 
 
 def roll_up_and_die(store: Store) -> None:
@@ -599,7 +599,7 @@ def test_writer_and_two_concurrent_roll_ups_lose_nothing(store: Store, bus: Bus)
     for thread in rollups:
         thread.join(20)
         assert not thread.is_alive()
-    assert stored_candles(store) == expected_candles(ticks, trades, KINDS, LATER)
+    assert stored_candles(store) == expected_candles(ticks, trades, CALENDARS, LATER)
 
 
 def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database_url: str, caplog: pytest.LogCaptureFixture) -> None:

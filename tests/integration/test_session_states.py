@@ -58,7 +58,7 @@ def observer(hub: Web) -> Iterator[PythonClient]:
 
 
 def states(observer: PythonClient) -> dict[str, int]:
-    counts: dict[str, int] = observer.call("get_server_stats")["sessions_by_state"]
+    counts: dict[str, int] = observer.stats()["sessions_by_state"]
     return counts
 
 
@@ -144,7 +144,7 @@ def seen(hub: Web, shared_settings: Settings, servers: Servers) -> list[dict[str
     """Hold a client in each state at the same time; return the counts until all have ended."""
     server, history = Server("127.0.0.1", hub.port), []
     bus = Bus(str(shared_settings.redis_url), lambda: datetime.now(UTC))
-    bus.set_instruments(servers.kinds)
+    bus.set_instruments(servers.calendars)
     with PythonClient(hub.url) as observer, ExitStack() as stack:
         for hold in HOLDERS.values():
             hold(server, stack)

@@ -28,12 +28,13 @@ from jobs.feeds.synthetic import LARGEST_MOVE, Walk
 from jobs.feeds.synthetic_past import DAYS, STEPS, hours_before, make_past, past
 from jobs.venues import walked
 from tests.conftest import until
+from tests.support.instruments import make_instrument
 from tests.support.processes import jobs
 
 NOW = datetime(2025, 11, 18, 12, 34, 56, 789123, tzinfo=UTC)
 HOURS = hours_before(NOW)
-EURO = Instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda")
-SHARE = Instrument("AAPL", "Apple", "equity", 2, "synthetic")
+EURO = make_instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda")
+SHARE = make_instrument("AAPL", "Apple", "equity", 2, "synthetic")
 WHOLE = 31 * DAYS * 24
 
 

@@ -19,7 +19,7 @@ from db.postgres import Store
 from db.timestamps import parse_time
 from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
-from jobs.figures.hours import Hours, by_kind, on_clock
+from jobs.figures.hours import Hours, by_calendar, on_clock
 from jobs.runtime.context import JobContext
 from tests.support.recordings import HOUR
 from tests.support.store import candle, select
@@ -46,7 +46,7 @@ def flat(symbol: str, *starts: datetime) -> list[CandleRow]:
 
 def grids(store: Store, end: datetime, span: timedelta = WEEK) -> dict[str, Hours]:
     with store.transaction() as cursor:
-        return by_kind(cursor, all_instruments(cursor), end, span)
+        return by_calendar(cursor, all_instruments(cursor), end, span)
 
 
 def starts(hours: Hours) -> list[datetime]:

@@ -29,6 +29,7 @@ from jobs.runtime.context import JobContext
 from jobs.services import fill_gaps, ingest, write_prices, write_trades
 from jobs.venues import VENUE_PARTS, VenueParts, build, configured, gap_fillers
 from tests.conftest import until
+from tests.support.instruments import make_instrument
 from tests.support.registry import report_sources
 from tests.support.store import stored_trades
 
@@ -95,7 +96,9 @@ def context(venue: Venue, settings: Settings, bus: Bus, store: Store) -> JobCont
     """A JobContext with the added venue as the only source, and its instrument in the store."""
     with store.transaction() as cursor:
         cursor.execute(
-            "INSERT INTO instruments (symbol, name, kind, precision, source) VALUES (%s, 'Toy', 'crypto', 2, %s)", (COIN, venue.name)
+            "INSERT INTO instruments (symbol, name, kind, precision, source, currency, calendar)"
+            " VALUES (%s, 'Toy', 'crypto', 2, %s, 'USD', 'crypto')",
+            (COIN, venue.name),
         )
     return JobContext(replace(settings, sources=(SourceSpec(venue.name),), batch_timeout_ms=20), bus, store, utc_now)
 
@@ -138,7 +141,7 @@ def test_added_venue_is_accepted_in_sources(venue: Venue) -> None:
 
 
 def test_added_venue_is_built(context: JobContext) -> None:
-    known = [Instrument(COIN, "Toy", "crypto", 2, "toyex"), Instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance")]
+    known = [make_instrument(COIN, "Toy", "crypto", 2, "toyex"), make_instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance")]
     built = build(SourceSpec("toyex"), SourceContext(context.settings, known, {}, utc_now))
     assert isinstance(built, ToySource)
     assert [row.venue.name for row in configured(context.settings)] == ["toyex"]

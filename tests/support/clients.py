@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ _JAVASCRIPT = Path(__file__).parents[1] / "js"
 
 Received = tuple[str, Any]  # event or handler, body
 
+_STATS_SECONDS = 0.12  # between two get_server_stats of a client: each costs 5 of its 50 tokens a second
+
 
 def node() -> str:
     """Return the path of Node; `make test` installs it if the machine has none."""
@@ -29,15 +32,32 @@ def node() -> str:
     return found
 
 
+class Pace:
+    """Keep a distance between the requests of one client that are costly to the hub."""
+
+    def __init__(self) -> None:
+        self._next = 0.0  # monotonic
+
+    def keep(self) -> None:
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        self._next = time.monotonic() + _STATS_SECONDS
+
+
 class Recorder(ABC):
     """The messages that a client received, in the order of arrival; an ack is named `ack:EVENT`."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
+        self._pace = Pace()
 
     @abstractmethod
     def call(self, event: str, *payload: Any) -> Any:
         """Emit and return the ack's body."""
+
+    def stats(self) -> Any:
+        """Return the body of `server_stats`, at a pace that the hub never limits."""
+        self._pace.keep()
+        return self.call("get_server_stats")
 
     def bodies(self, event: str) -> list[Any]:
         return [body for name, body in list(self.received) if name == event]
@@ -166,6 +186,7 @@ class FxNode:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.received: list[Received] = []  # the body of a price update has `replayed` too
+        self._pace = Pace()
         self._answers: dict[int, tuple[str, Any]] = {}  # id -> ("answer" or "rejected", body)
         self._ids = itertools.count()
         argv = [node(), str(_JAVASCRIPT / "fx_client.mjs"), url, json.dumps(options)]
@@ -210,6 +231,11 @@ class FxNode:
     def call(self, method: str, *args: Any) -> Any:
         """Call a method and return the value of its promise. Raises `Rejected`."""
         return self.result(self.begin(call=method, args=args))
+
+    def stats(self) -> Any:
+        """Return the answer of `getServerStats`, as in `Recorder.stats`."""
+        self._pace.keep()
+        return self.call("getServerStats")
 
     def get(self, name: str) -> Any:
         """Return the value of a property."""

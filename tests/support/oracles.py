@@ -47,7 +47,7 @@ class Candle:
 
 
 def expected_candles(
-    prices: Iterable[PriceRow], trades: Iterable[Trade], kinds: Mapping[str, str], ended: datetime
+    prices: Iterable[PriceRow], trades: Iterable[Trade], calendars: Mapping[str, str], ended: datetime
 ) -> dict[CandleKey, Candle]:
     """Return every candle of these rows. Each interval is computed from the rows alone."""
     of_trades: dict[CandleKey, list[Trade]] = defaultdict(list)
@@ -61,8 +61,8 @@ def expected_candles(
     found: dict[CandleKey, list[_Part]] = defaultdict(list)
     for (symbol, _, minute), part in sorted(minutes.items(), key=lambda item: item[0][2]):
         for interval in INTERVALS:
-            found[symbol, interval, candle_start(kinds[symbol], interval, minute)].append(part)
-    return {key: _candle(kinds[key[0]], key, parts, ended) for key, parts in found.items()}
+            found[symbol, interval, candle_start(calendars[symbol], interval, minute)].append(part)
+    return {key: _candle(calendars[key[0]], key, parts, ended) for key, parts in found.items()}
 
 
 def stored_candles(store: Store) -> dict[CandleKey, Candle]:
@@ -109,9 +109,9 @@ def _of_ticks(rows: list[PriceRow]) -> _Part:
     return _Part(mid, bid, ask, volume, len(rows), "ticks")
 
 
-def _candle(kind: str, key: CandleKey, parts: list[_Part], ended: datetime) -> Candle:
-    end = candle_end(kind, key[1], key[2])
-    quoted = kind == "fx" and all(part.bid for part in parts)
+def _candle(calendar: str, key: CandleKey, parts: list[_Part], ended: datetime) -> Candle:
+    end = candle_end(calendar, key[1], key[2])
+    quoted = calendar == "fx" and all(part.bid for part in parts)
     return Candle(
         end=end,
         mid=_ohlc([price for part in parts for price in part.mid]),

@@ -19,7 +19,7 @@ from jobs.backfill.recordings import Record, inspect, read
 
 HOUR = timedelta(hours=1)
 NOW = datetime(2025, 11, 18, tzinfo=UTC)  # when recordings are read
-KINDS = dict.fromkeys(["EUR_USD", "AUD_JPY", "USD_JPY", "GBP_CHF", "EUR_CHF"], "fx") | {"ETHUSDT": "crypto", "AAPL": "equity"}
+CALENDARS = dict.fromkeys(["EUR_USD", "AUD_JPY", "USD_JPY", "GBP_CHF", "EUR_CHF"], "fx") | {"ETHUSDT": "crypto", "AAPL": "equity"}
 FOLDER = Path(__file__).parents[1] / "data" / "fx_h1_2021"
 
 
@@ -91,7 +91,7 @@ def _ohlc(line: dict[str, str], side: str) -> Ohlc:
 def read_all(file: Path, *, after: int = 0) -> tuple[list[tuple[int, Record]], list[tuple[str, str]]]:
     """Return the records of a file and its invalid items, both with their places."""
     invalid: list[tuple[str, str]] = []
-    return list(read(inspect(file), KINDS, lambda place, error: invalid.append((place, str(error))), now=NOW, after=after)), invalid
+    return list(read(inspect(file), CALENDARS, lambda place, error: invalid.append((place, str(error))), now=NOW, after=after)), invalid
 
 
 def written(folder: Path, name: str, text: str) -> Path:

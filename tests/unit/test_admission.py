@@ -37,7 +37,7 @@ Record: TypeAlias = Tick | PriceRow | Trade | CandleRow
 MICROSECOND = timedelta(microseconds=1)
 NOW = datetime(2025, 11, 19, 15, tzinfo=UTC)
 TIME = "2025-11-18T12:00:00.000000Z"
-KINDS = {"EUR_USD": "fx", "AAPL": "equity", "BTCUSDT": "crypto"}
+CALENDARS = {"EUR_USD": "fx", "AAPL": "equity", "BTCUSDT": "crypto"}
 DIGITS = "9" * 24
 LARGEST, SMALLEST = f"{DIGITS}.{DIGITS}", f"0.{'0' * 23}1"
 OHLC = ("1.10", "1.30", "1.00", "1.20")
@@ -105,18 +105,18 @@ def test_refusal_has_a_reason_and_a_kind(record: Record) -> None:
 
 
 def test_unknown_instrument_is_refused() -> None:
-    windows = open_windows("live", KINDS, NOW)
+    windows = open_windows("live", CALENDARS, NOW)
     for symbol in ("EUR_XXX", "eur_usd", ""):
         with pytest.raises(NotAdmitted, match=f"unknown instrument '{symbol}'") as caught:
             check_trade(trade, windows[symbol])
         assert caught.value.kind == "unknown_instrument"
-    assert set(windows) == set(KINDS)
+    assert set(windows) == set(CALENDARS)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_each_instrument_has_the_window_of_its_market(mode: Mode) -> None:
-    windows = open_windows(mode, KINDS, NOW, source="binance", max_ahead_seconds=7)
-    for symbol, market in KINDS.items():
+    windows = open_windows(mode, CALENDARS, NOW, source="binance", max_ahead_seconds=7)
+    for symbol, market in CALENDARS.items():
         assert windows[symbol] == market_window(mode, market, NOW, source="binance", max_ahead_seconds=7)
         assert windows[symbol].market == market
 
@@ -479,7 +479,7 @@ def test_refusals_count_by_kind() -> None:
         lambda: check_quote(replace(tick, bid="9"), market_window("live", "fx", NOW)),
         lambda: check_trade(trade._replace(side="none"), market_window("live", "crypto", NOW)),
         lambda: check_trade(trade._replace(trade_id=-1), market_window("live", "crypto", NOW)),
-        lambda: check_trade(trade, open_windows("live", KINDS, NOW)["XXX"]),
+        lambda: check_trade(trade, open_windows("live", CALENDARS, NOW)["XXX"]),
     ]
     for place, each in enumerate(checks):
         with pytest.raises(NotAdmitted) as caught:

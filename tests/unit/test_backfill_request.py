@@ -17,13 +17,14 @@ from jobs.backfill.report import Notes
 from jobs.backfill.request import BadOption, Request, check
 from jobs.backfill.request import tasks as make_tasks
 from jobs.backfill.tasks import BackfillTask
+from tests.support.instruments import make_instrument
 
 TICKS = Path(__file__).parents[2] / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 MARKET = [
-    Instrument("EUR_USD", "", "fx", 5, "oanda"),
-    Instrument("USD_JPY", "", "fx", 3, "oanda"),
-    Instrument("BTCUSDT", "", "crypto", 2, "binance"),
-    Instrument("AAPL", "", "equity", 2, "synthetic"),
+    make_instrument("EUR_USD", "", "fx", 5, "oanda"),
+    make_instrument("USD_JPY", "", "fx", 3, "oanda"),
+    make_instrument("BTCUSDT", "", "crypto", 2, "binance"),
+    make_instrument("AAPL", "", "equity", 2, "synthetic"),
 ]
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)

@@ -21,7 +21,6 @@ from config.pacing import Stopped
 from config.settings import SourceSpec, load
 from db.admission import Windows, open_windows
 from db.admitted import admit_trades
-from db.instruments import Instrument
 from db.messages import Tick, Trade
 from db.timestamps import format_time
 from jobs.feeds.base import SourceError
@@ -35,6 +34,7 @@ from jobs.venues import build
 from tests.standins.binance_market import RECORDINGS, combined
 from tests.standins.binance_streams import GARBAGE
 from tests.support.fake_time import FakeTime
+from tests.support.instruments import make_instrument
 
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 BOOKS = {"BTCUSDT": ("61837.63000000", "61837.64000000")}
@@ -387,7 +387,7 @@ def test_garbage_of_one_kind_is_logged_once_a_minute(caplog: pytest.LogCaptureFi
 
 def test_unknown_symbol_is_a_fatal_error_that_names_it() -> None:
     settings = load({"SOURCES": "binance", "BINANCE_SYMBOLS": "btcusdt,DOGEUSDT,EUR_USD"}, dotenv=None)
-    instruments = [Instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance"), Instrument("EUR_USD", "Euro", "fx", 5, "oanda")]
+    instruments = [make_instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance"), make_instrument("EUR_USD", "Euro", "fx", 5, "oanda")]
     feed = build(SourceSpec("binance"), SourceContext(settings, instruments, {}, FakeTime().utc))
     with pytest.raises(SourceError, match="DOGEUSDT, EUR_USD") as caught:
         next(feed.fetch(threading.Event()))

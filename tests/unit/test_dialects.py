@@ -24,7 +24,7 @@ from jobs.feeds.files.recordings import instrument_of
 from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.files.text_files import Undamaged, text_lines
 
-KINDS = {"EUR_AUD": "fx", "EUR_USD": "fx", "EUR": "fx"}
+CALENDARS = {"EUR_AUD": "fx", "EUR_USD": "fx", "EUR": "fx"}
 NOW = datetime(2025, 11, 18, tzinfo=UTC)
 QUOTES = [("2021-06-01T10:00:01.000000Z", "1.5701", "1.5704"), ("2021-06-01T10:00:02.000000Z", "1.5702", "1.5705")]
 LINES = "time,bid,ask\n2021-06-01T10:00:01Z,1.5701,1.5704\n2021-06-01T10:00:02Z,1.5702,1.5705\n"
@@ -35,12 +35,12 @@ Way = Callable[[Path], Found]
 
 def loaded(file: Path) -> Found:
     bad: dict[str, str] = {}
-    rows = [row for _, row in read(inspect(file), KINDS, lambda place, error: bad.update({place: str(error)}), now=NOW)]
+    rows = [row for _, row in read(inspect(file), CALENDARS, lambda place, error: bad.update({place: str(error)}), now=NOW)]
     return [(row.time, row.bid, row.ask) for row in rows if isinstance(row, PriceRow)], bad
 
 
 def replayed(file: Path) -> Found:
-    source = ReplaySource(SourceSpec("replay", file), KINDS, clock=lambda: NOW)
+    source = ReplaySource(SourceSpec("replay", file), CALENDARS, clock=lambda: NOW)
     ticks = [tick for raw in source.fetch(threading.Event()) for tick in source.parse(raw)]
     bad = dict([source.refusals.first]) if source.refusals.first else {}
     return [(tick.time, tick.bid, tick.ask) for tick in ticks], bad
@@ -187,9 +187,9 @@ def test_plain_decimal_is_the_same_number_without_an_exponent(number: Decimal) -
 def test_any_character_but_a_letter_or_digit_ends_the_instrument(name: str, symbol: str | None) -> None:
     if symbol is None:
         with pytest.raises(SourceError, match="names no known instrument"):
-            instrument_of(Path("folder") / name if name else Path(), KINDS)
+            instrument_of(Path("folder") / name if name else Path(), CALENDARS)
     else:
-        assert instrument_of(Path("folder") / name, KINDS) == symbol
+        assert instrument_of(Path("folder") / name, CALENDARS) == symbol
 
 
 @both_ways

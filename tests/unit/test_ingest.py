@@ -24,7 +24,7 @@ from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import FORGET_REFUSALS_SECONDS, REFUSED_SECONDS, Reporter, Status
 from tests.support.fake_time import FakeTime
 
-KINDS = {"EUR_USD": "fx"}
+CALENDARS = {"EUR_USD": "fx"}
 
 
 def tick(number: int) -> Tick:
@@ -111,7 +111,7 @@ class Run:
                 self.states.append(state.value)
 
         self.status.change = record  # type: ignore[method-assign]
-        admission = SourceAdmission(self.status, KINDS, self.time.utc, monotonic=self.time.monotonic)
+        admission = SourceAdmission(self.status, CALENDARS, self.time.utc, monotonic=self.time.monotonic)
         Ingest(source, bus, self.status, admission, max_attempts=max_attempts, jitter=lambda: 1.0, monotonic=self.time.monotonic).run(
             self.time
         )
@@ -313,7 +313,7 @@ def eventually(check: Any, seconds: float = 10) -> None:
 def test_broken_source_does_not_affect_another() -> None:
     bus = MemoryBus()
     sources = [Endless("good"), Scripted([as_source_error(BadInput("bad token"))], "bad"), Scripted([1, 2], "short")]
-    ingestion = Ingestion(sources, bus, kinds=KINDS, max_attempts=3, clock=FakeTime().utc)
+    ingestion = Ingestion(sources, bus, calendars=CALENDARS, max_attempts=3, clock=FakeTime().utc)
     ingestion.start()
     wanted = {"good": "live", "bad": "down", "short": "ended"}
     eventually(lambda: {each.name: each.report()["state"] for each in ingestion.statuses} == wanted)
@@ -326,7 +326,7 @@ def test_broken_source_does_not_affect_another() -> None:
 def test_bus_that_refuses_reports_still_receives_prices() -> None:
     bus = MemoryBus()
     bus.reporting = BusError("away")
-    ingestion = Ingestion([Endless("good")], bus, kinds=KINDS, max_attempts=3, clock=FakeTime().utc)
+    ingestion = Ingestion([Endless("good")], bus, calendars=CALENDARS, max_attempts=3, clock=FakeTime().utc)
     ingestion.start()
     eventually(lambda: bus.bids() == ["1.11"])
     assert ingestion.stop(5)
@@ -398,7 +398,13 @@ def test_source_thread_that_dies_is_reported(caplog: pytest.LogCaptureFixture) -
 
     sources = [Endless("good")]
     ingestion = Ingestion(
-        sources, MemoryBus(), kinds=KINDS, max_attempts=3, clock=FakeTime().utc, link_changed=link_changed, thread_failed=failed.append
+        sources,
+        MemoryBus(),
+        calendars=CALENDARS,
+        max_attempts=3,
+        clock=FakeTime().utc,
+        link_changed=link_changed,
+        thread_failed=failed.append,
     )
     ingestion.start()
     eventually(lambda: failed == ["ingest-good"])
@@ -412,7 +418,7 @@ def test_reporter_thread_that_dies_is_reported() -> None:
     failed: list[str] = []
     source = Endless("good")
     source.stale_after = 1.0
-    ingestion = Ingestion([source], MemoryBus(), kinds=KINDS, max_attempts=3, clock=FakeTime().utc, thread_failed=failed.append)
+    ingestion = Ingestion([source], MemoryBus(), calendars=CALENDARS, max_attempts=3, clock=FakeTime().utc, thread_failed=failed.append)
     ingestion.statuses[0]._stale_after = cast(float, "not a number")
     ingestion.start()
     eventually(lambda: failed == ["ingest-reporter"])
@@ -466,7 +472,7 @@ class Ahead(Scripted):
 def states_of(script: Iterable[int | None]) -> tuple[list[tuple[str, str | None]], Status]:
     time = FakeTime()
     status = Status("ahead", time.utc, threading.Event(), monotonic=time.monotonic)
-    admission = SourceAdmission(status, KINDS, time.utc, monotonic=time.monotonic)
+    admission = SourceAdmission(status, CALENDARS, time.utc, monotonic=time.monotonic)
     Ingest(Ahead(script, time), MemoryBus(), status, admission, max_attempts=3, monotonic=time.monotonic).run(time)
     return [(state.value, detail) for state, detail in status.changes], status
 
@@ -495,7 +501,7 @@ def test_refused_lines_of_a_replay_are_counted_in_its_report(tmp_path: Path) -> 
     bad = ["2020-01-01T00:00:00Z,1.1", "2020-01-01T00:00:00Z,1.3,1.2", "2099-01-01T00:00:00Z,1.1,1.2", "x,1,2"]
     file = tmp_path / "EUR_USD.csv"
     file.write_text("\n".join(["time,bid,ask", "2020-01-01T00:00:00Z,1.1,1.2", *bad]))
-    source = ReplaySource(SourceSpec("replay", file, None), KINDS, clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
+    source = ReplaySource(SourceSpec("replay", file, None), CALENDARS, clock=lambda: datetime(2021, 1, 1, tzinfo=UTC))
     bus = MemoryBus()
     run = Run(source, bus)
     assert bus.bids() == ["1.1"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from db.intervals import INTERVALS, candle_end, candle_start
 
 MOMENTS = st.datetimes(datetime(1970, 1, 2), datetime(2199, 12, 30), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis requires naive bounds
-KINDS = st.sampled_from(["fx", "crypto", "equity", ""])
+CALENDARS = st.sampled_from(["fx", "crypto", "equity", ""])
 NAMES = st.sampled_from(list(INTERVALS))
 
 
@@ -20,33 +20,33 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-@given(KINDS, NAMES, MOMENTS)
-def test_moment_is_in_its_candle(kind: str, interval: str, moment: datetime) -> None:
-    start = candle_start(kind, interval, moment)
-    assert start <= moment < candle_end(kind, interval, start)
-    assert candle_start(kind, interval, start) == start
+@given(CALENDARS, NAMES, MOMENTS)
+def test_moment_is_in_its_candle(calendar: str, interval: str, moment: datetime) -> None:
+    start = candle_start(calendar, interval, moment)
+    assert start <= moment < candle_end(calendar, interval, start)
+    assert candle_start(calendar, interval, start) == start
 
 
-@given(KINDS, NAMES, MOMENTS)
-def test_candle_ends_at_the_start_of_the_next(kind: str, interval: str, moment: datetime) -> None:
-    start = candle_start(kind, interval, moment)
-    end = candle_end(kind, interval, start)
-    assert candle_start(kind, interval, end) == end
-    assert candle_start(kind, interval, end - timedelta(microseconds=1)) == start
+@given(CALENDARS, NAMES, MOMENTS)
+def test_candle_ends_at_the_start_of_the_next(calendar: str, interval: str, moment: datetime) -> None:
+    start = candle_start(calendar, interval, moment)
+    end = candle_end(calendar, interval, start)
+    assert candle_start(calendar, interval, end) == end
+    assert candle_start(calendar, interval, end - timedelta(microseconds=1)) == start
 
 
-@given(KINDS, MOMENTS)
-def test_candle_consists_of_whole_finer_candles(kind: str, moment: datetime) -> None:
+@given(CALENDARS, MOMENTS)
+def test_candle_consists_of_whole_finer_candles(calendar: str, moment: datetime) -> None:
     for below, interval in pairwise(INTERVALS):
-        start = candle_start(kind, interval, moment)
-        end = candle_end(kind, interval, start)
-        assert candle_start(kind, below, start) == start
-        assert candle_start(kind, below, end) == end
+        start = candle_start(calendar, interval, moment)
+        end = candle_end(calendar, interval, start)
+        assert candle_start(calendar, below, start) == start
+        assert candle_start(calendar, below, end) == end
 
 
 @given(NAMES, MOMENTS)
 def test_candle_of_fx_differs_only_for_days_and_four_hours(interval: str, moment: datetime) -> None:
-    of_fx, of_crypto = (candle_start(kind, interval, moment) for kind in ("fx", "crypto"))
+    of_fx, of_crypto = (candle_start(calendar, interval, moment) for calendar in ("fx", "crypto"))
     assert of_fx == of_crypto or interval in ("4h", "1d")
     assert candle_start("equity", interval, moment) == of_crypto
 

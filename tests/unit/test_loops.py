@@ -205,7 +205,7 @@ def test_loop_of_ingestion_that_ends_ends_jobs(
     shared = context()
     monkeypatch.setattr(Ingest, "run", broken if name == "ingest-nowhere" else lambda self, stop: stop.wait())
     monkeypatch.setattr(Reporter, "run", broken if name == "ingest-reporter" else lambda self, stop: stop.wait())
-    ingestion = Ingestion([cast(Any, _Source())], cast(Any, None), kinds={}, max_attempts=1, clock=utc_now, thread_failed=shared.fail)
+    ingestion = Ingestion([cast(Any, _Source())], cast(Any, None), calendars={}, max_attempts=1, clock=utc_now, thread_failed=shared.fail)
     ingestion.start()
     assert ended(shared, caplog) == [name]
     ingestion.stop()
@@ -220,7 +220,7 @@ class _Source:
 
 def test_source_that_is_over_does_not_end_jobs(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     shared = context()
-    ingestion = Ingestion([cast(Any, _Source())], cast(Any, None), kinds={}, max_attempts=1, clock=utc_now, thread_failed=shared.fail)
+    ingestion = Ingestion([cast(Any, _Source())], cast(Any, None), calendars={}, max_attempts=1, clock=utc_now, thread_failed=shared.fail)
     monkeypatch.setattr(Reporter, "run", lambda self, stop: stop.wait())
     monkeypatch.setattr(Ingest, "_drain", finish)  # the recording is over
     ingestion.start()

@@ -25,7 +25,7 @@ from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Status
 from tests.support.fake_time import FakeTime
 
-KINDS = {"EUR_USD": "fx", "USD_JPY": "fx"}
+CALENDARS = {"EUR_USD": "fx", "USD_JPY": "fx"}
 NOW = datetime(2025, 11, 18, tzinfo=UTC)
 START = datetime(2021, 6, 1, tzinfo=UTC)
 
@@ -46,7 +46,7 @@ def written(folder: Path, rows: list[tuple[int, str, str, str]]) -> Path:
 
 def quotes(file: Path, after: int = 0) -> list[tuple[int, PriceRow]]:
     found = []
-    for place, row in read(inspect(file), KINDS, lambda place, error: pytest.fail(f"{place}: {error}"), now=NOW, after=after):
+    for place, row in read(inspect(file), CALENDARS, lambda place, error: pytest.fail(f"{place}: {error}"), now=NOW, after=after):
         assert isinstance(row, PriceRow)
         found.append((place, row))
     return found
@@ -76,7 +76,7 @@ def test_equal_quotes_have_the_numbers_that_pandas_counts(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 @given(rows=st.lists(lines, min_size=1, max_size=30), size=st.integers(1, 10))
 def test_quotes_of_one_time_are_in_one_batch(tmp_path: Path, rows: list[tuple[int, str, str, str]], size: int) -> None:
-    task = file_task(inspect(written(tmp_path, rows)), KINDS, lambda place, error: None, Selection(), now=NOW)
+    task = file_task(inspect(written(tmp_path, rows)), CALENDARS, lambda place, error: None, Selection(), now=NOW)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tasks_module, "MAX_ROWS_PER_BATCH", size)
         batches = list(task.batches(None, FakeTime()))
@@ -94,7 +94,7 @@ def live(number: int, bid: str = "1.10", symbol: str = "EUR_USD") -> Tick:
 
 def admission(mode: Mode) -> SourceAdmission:
     time = FakeTime()
-    return SourceAdmission(Status("oanda", time.utc, threading.Event()), KINDS, time.utc, mode=mode)
+    return SourceAdmission(Status("oanda", time.utc, threading.Event()), CALENDARS, time.utc, mode=mode)
 
 
 def test_live_quotes_are_numbered_since_the_last_one_of_another_time() -> None:
@@ -130,7 +130,7 @@ def test_replay_numbers_equal_lines_as_a_file_does(tmp_path: Path) -> None:
     stop = FakeTime()
     found: list[tuple[str, str, int]] = []
     rounds = []
-    for batch in ReplaySource(spec, KINDS, clock=lambda: NOW).fetch(stop):
+    for batch in ReplaySource(spec, CALENDARS, clock=lambda: NOW).fetch(stop):
         found += [(row.tick.instrument, row.tick.time, row.tick.occurrence) for row in batch]
         if len(found) >= len(rows):
             rounds.append(sorted(found))

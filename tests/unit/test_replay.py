@@ -28,13 +28,13 @@ from tests.support.fake_time import FakeTime
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 TICKS = RECORDINGS / "EUR_USD_20140505.csv.gz"
 CANDLES = RECORDINGS / "EUR_USD_H1.csv.gz"
-KINDS = {"EUR_USD": "fx", "USD_JPY": "fx", "EUR": "fx", "BTCUSDT": "crypto"}
+CALENDARS = {"EUR_USD": "fx", "USD_JPY": "fx", "EUR": "fx", "BTCUSDT": "crypto"}
 NOW = datetime(2025, 11, 18, tzinfo=UTC)
 
 
 def replay(file: Path, speed: float | None = None, *, loop: bool = False, time: FakeTime | None = None) -> ReplaySource:
     spec = SourceSpec("replay", file, speed, loop)
-    return ReplaySource(spec, KINDS, clock=lambda: NOW, monotonic=(time or FakeTime()).monotonic)
+    return ReplaySource(spec, CALENDARS, clock=lambda: NOW, monotonic=(time or FakeTime()).monotonic)
 
 
 def all_ticks(source: ReplaySource) -> list[Tick]:
@@ -314,7 +314,7 @@ def test_replay_continues_after_a_fault() -> None:
     before = [*next(first), *next(first)]
     first.close()
     after = [row for raw in source.fetch(threading.Event()) for row in raw]
-    assert before + after == list(read_rows(TICKS, source.name, KINDS, lambda line, error: None, now=NOW))
+    assert before + after == list(read_rows(TICKS, source.name, CALENDARS, lambda line, error: None, now=NOW))
 
 
 def test_prices_of_the_real_recording_are_plausible() -> None:

@@ -18,19 +18,19 @@ from hypothesis import strategies as st
 
 from config.settings import SourceSpec, load, parse_source
 from config.venues import VENUES
-from db.instruments import Instrument
 from db.messages import Tick
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, retry_delay
 from jobs.feeds.context import SourceContext
 from jobs.venues import VENUE_PARTS, build
 from tests.support.fake_time import FakeTime
+from tests.support.instruments import make_instrument
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 INSTRUMENTS = [
-    Instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda"),
-    Instrument("USD_JPY", "US Dollar / Japanese Yen", "fx", 3, "oanda"),
-    Instrument("BTCUSDT", "Bitcoin / Tether", "crypto", 2, "binance"),
-    Instrument("AAPL", "Apple", "equity", 2, "synthetic"),
+    make_instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda"),
+    make_instrument("USD_JPY", "US Dollar / Japanese Yen", "fx", 3, "oanda"),
+    make_instrument("BTCUSDT", "Bitcoin / Tether", "crypto", 2, "binance"),
+    make_instrument("AAPL", "Apple", "equity", 2, "synthetic"),
 ]
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 PRICE = re.compile(r"\d+(\.\d+)?")

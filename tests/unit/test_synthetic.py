@@ -14,17 +14,20 @@ from db.instruments import Instrument
 from db.messages import Tick
 from jobs.feeds.synthetic import LARGEST_MOVE, SyntheticSource, Walk, level
 from tests.support.fake_time import FakeTime
+from tests.support.instruments import make_instrument
 
-FX = Instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda")
-YEN = Instrument("USD_JPY", "US Dollar / Japanese Yen", "fx", 3, "oanda")
-COIN = Instrument("BTCUSDT", "Bitcoin / Tether", "crypto", 2, "binance")
-SMALL_COIN = Instrument("ADAUSDT", "Cardano / Tether", "crypto", 4, "binance")
-SHARE = Instrument("AAPL", "Apple", "equity", 2, "synthetic")
+FX = make_instrument("EUR_USD", "Euro / US Dollar", "fx", 5, "oanda")
+YEN = make_instrument("USD_JPY", "US Dollar / Japanese Yen", "fx", 3, "oanda")
+COIN = make_instrument("BTCUSDT", "Bitcoin / Tether", "crypto", 2, "binance")
+SMALL_COIN = make_instrument("ADAUSDT", "Cardano / Tether", "crypto", 4, "binance")
+SHARE = make_instrument("AAPL", "Apple", "equity", 2, "synthetic")
 MARKET = [FX, YEN, COIN, SMALL_COIN, SHARE]
 
 instruments = st.one_of(
     st.sampled_from(MARKET),
-    st.builds(Instrument, st.just("NEW_ONE"), st.just(""), st.sampled_from(["fx", "crypto", "equity"]), st.integers(0, 12), st.just("")),
+    st.builds(
+        make_instrument, st.just("NEW_ONE"), st.just(""), st.sampled_from(["fx", "crypto", "equity"]), st.integers(0, 12), st.just("")
+    ),
 )
 prices = st.decimals(min_value=Decimal("1e-12"), max_value=10**7, allow_nan=False, allow_infinity=False).map(lambda price: f"{price:f}")
 

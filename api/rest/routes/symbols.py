@@ -31,7 +31,7 @@ def symbols() -> Any:
             "kind": each.kind,
             "precision": each.precision,
             "source": each.source,
-            "market_open": market_open(each.kind, now),
+            "market_open": market_open(each.calendar, now),
             "last_price_time": orjson.loads(latest[each.symbol])["price"]["time"] if each.symbol in latest else None,
         }
         for each in instruments

@@ -41,7 +41,7 @@ class _CountedBus:
 def play(
     source: ReplaySource,
     bus: Publisher,
-    kinds: Mapping[str, str],
+    calendars: Mapping[str, str],
     *,
     taken: Callable[[int], None],
     clock: Callable[[], datetime],
@@ -50,21 +50,21 @@ def play(
     """Publish the recording to its end, or until `stop`; call `taken` with the size of each
     accepted batch.
 
-    `kinds` maps the existing instruments to their kinds. Waits while the bus is unavailable or
-    full. Raises `SourceError` if the recording cannot be played.
+    `calendars` maps the existing instruments to their calendars. Waits while the bus is
+    unavailable or full. Raises `SourceError` if the recording cannot be played.
     """
     status = Status(source.name, clock, threading.Event())
-    admission = SourceAdmission(status, kinds, clock, mode=source.mode)
+    admission = SourceAdmission(status, calendars, clock, mode=source.mode)
     Ingest(source, _CountedBus(bus, taken), status, admission, max_attempts=1).run(stop)
     if status.state is State.DOWN:
         raise SourceError(str(status.report()["detail"]), fatal=True)
 
 
-def kinds_of_instruments(database_url: str) -> dict[str, str]:
-    """Every instrument that a recording may hold, with its kind. Raises `StoreError`."""
+def calendars_of_instruments(database_url: str) -> dict[str, str]:
+    """Every instrument that a recording may hold, with its calendar. Raises `StoreError`."""
     store = Store(database_url, application="tickwire-replay")
     try:
         with store.transaction() as cursor:
-            return {instrument.symbol: instrument.kind for instrument in all_instruments(cursor)}
+            return {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
     finally:
         store.close()

@@ -171,18 +171,18 @@ def count_ticks(file: Path) -> int:
 
 
 def read_rows(
-    file: Path, source: str, kinds: Mapping[str, str], on_bad: Callable[[int, ValueError], None], *, now: datetime
+    file: Path, source: str, calendars: Mapping[str, str], on_bad: Callable[[int, ValueError], None], *, now: datetime
 ) -> Iterator[Row]:
     """Every line of a recording that is admitted, as a tick of `source`.
 
-    They come in the file's order, or in reverse if the newest is the first. `kinds` maps every
-    existing instrument to its kind; `now` is the clock's reading. `on_bad` is called with number
-    and fault of every other line. Raises `SourceError` if the file is missing, of unknown format,
-    or of no known instrument; after the last whole line if it is damaged.
+    They come in the file's order, or in reverse if the newest is the first. `calendars` maps every
+    existing instrument to its calendar; `now` is the clock's reading. `on_bad` is called with
+    number and fault of every other line. Raises `SourceError` if the file is missing, of unknown
+    format, or of no known instrument; after the last whole line if it is damaged.
     """
     (_, header), lines = numbered_lines(file)
-    recording = CsvRecording(file, header, kinds)
-    windows = open_windows("recorded", kinds, now)
+    recording = CsvRecording(file, header, calendars)
+    windows = open_windows("recorded", calendars, now)
     for number, line in _oldest_first(file, lines, recording):
         if not line.strip():
             continue

@@ -59,8 +59,8 @@ class ReplaySource(Source[tuple[Row, ...]]):
     `spec` gives the file, the speed (None: as fast as the bus accepts) and whether it begins again
     at its end. Lines that are due together are one batch, in the order of their times. Lines that
     are not admitted, or older than a published line of their instrument, are counted in `refusals`
-    and logged once a minute. Equal lines of one time are numbered as in a file. `kinds` maps the
-    existing instruments to their kinds.
+    and logged once a minute. Equal lines of one time are numbered as in a file. `calendars` maps
+    the existing instruments to their calendars.
     """
 
     mode: Mode = "recorded"  # in which its records are admitted
@@ -68,7 +68,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
     def __init__(
         self,
         spec: SourceSpec,
-        kinds: Mapping[str, str],
+        calendars: Mapping[str, str],
         *,
         clock: Callable[[], datetime],
         monotonic: Callable[[], float] = time.monotonic,
@@ -80,7 +80,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         self._file = spec.file
         self._speed = spec.speed
         self._loop = spec.loop
-        self._kinds = dict(kinds)
+        self._calendars = dict(calendars)
         self._clock = clock
         self._monotonic = monotonic
         self._taken = 0  # rows read in this round, at which `fetch` continues after an error
@@ -105,7 +105,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
 
     def _rows(self) -> Iterator[Row]:
         """The rows of the recording from the first that was not taken yet."""
-        rows = read_rows(self._file, self.name, self._kinds, self._note_bad, now=self._clock())
+        rows = read_rows(self._file, self.name, self._calendars, self._note_bad, now=self._clock())
         self._noting = not self._taken
         for _ in islice(rows, self._taken):
             pass
