@@ -151,6 +151,26 @@ def rebuild_candles(cursor: Cursor, symbol: str, times: Sequence[str]) -> None:
     )
 
 
+def delete_imported(cursor: Cursor, symbol: str, interval: str, start: str, end: str) -> int:
+    """Delete the candles of files, `start` <= start time <= `end`, and the roll-ups of them.
+
+    The roll-ups are built again. Returns the number of deleted candles of files. For `--replace`:
+    the caller inserts the candles of the file in the same transaction.
+    """
+    cursor.execute(
+        "WITH gone AS (DELETE FROM candles WHERE symbol = %(symbol)s AND interval = %(interval)s"  # noqa: S608
+        f"  AND start_time >= %(start)s AND start_time <= %(end)s AND {_IMPORTED.format('')} RETURNING start_time),"
+        " rolled AS (DELETE FROM candles c USING ("
+        "   SELECT DISTINCT width, candle_start(calendar, width, start_time) AS start"
+        "   FROM gone, instruments, unnest(%(widths)s::text[]) AS width WHERE symbol = %(symbol)s) AS made"
+        "  WHERE c.symbol = %(symbol)s AND c.interval = made.width AND c.start_time = made.start AND c.rolled_up),"
+        " marked AS (INSERT INTO candle_marks SELECT %(symbol)s, start_time FROM gone)"
+        " SELECT count(*) FROM gone",
+        {"symbol": symbol, "interval": interval, "start": start, "end": end, "widths": list(INTERVALS)},
+    )
+    return int(scalar(cursor))
+
+
 def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
     """symbol -> end, in contract form, of its last complete candle from `source`.
 
