@@ -1,9 +1,10 @@
-"""The commands of an operator: `python manage.py up|migrate|status|replay|backfill|job`."""
+"""The commands of an operator: `python manage.py up|migrate|status|replay|backfill|import|job`."""
 
 from __future__ import annotations
 
 import click
 
+from cli.imports import import_files
 from cli.past import backfill, replay
 from cli.system import migrate, status, up
 from cli.timed_jobs import job
@@ -17,7 +18,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, replay, backfill, job):
+for command in (up, migrate, status, replay, backfill, import_files, job):
     cli.add_command(command)
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
@@ -41,8 +41,8 @@ class Undamaged(Generic[Item]):
             raise self.damage
 
 
-def text_lines(file: Path) -> Iterator[str]:
-    """The lines of a text file.
+def text_lines(file: Path, taken: Callable[[int], object] = lambda position: None) -> Iterator[str]:
+    """The lines of a text file; `taken` is called with the number of bytes read.
 
     Raises `SourceError` if the file cannot be read, and after the last whole line if the file is
     damaged.
@@ -50,7 +50,7 @@ def text_lines(file: Path) -> Iterator[str]:
     number = 0
     try:
         with file.open("rb") as stream:
-            content = _Content(stream)
+            content = _Content(stream, taken)
             for line in _decoded(content):
                 if content.cut and not line.endswith("\n"):
                     break  # the rest of this line is lost
@@ -76,9 +76,11 @@ class _Content(io.RawIOBase):
     if bytes of the text are lost.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, taken: Callable[[int], object]) -> None:
         self.damage: str | None = None
         self.cut = False
+        self._file = file
+        self._taken = taken
         self._blocks = self._unpacked(file)
         self._block = memoryview(b"")
 
@@ -91,6 +93,7 @@ class _Content(io.RawIOBase):
                 self._block = memoryview(next(self._blocks))
             except StopIteration:
                 return 0
+            self._taken(self._file.tell())
         size = min(len(buffer), len(self._block))
         buffer[:size] = self._block[:size]
         self._block = self._block[size:]
