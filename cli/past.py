@@ -28,6 +28,9 @@ from jobs.backfill import request as backfills
 from jobs.backfill.fill import Filler, retention
 from jobs.backfill.report import Notes
 from jobs.feeds.base import SourceError
+from jobs.feeds.files.formats.columns import parse_columns
+from jobs.feeds.files.formats.detect import NAMES
+from jobs.feeds.files.formats.model import BadOptionValue, Options
 from jobs.feeds.files.playback import calendars_of_instruments, play
 from jobs.feeds.files.recordings import count_ticks
 from jobs.feeds.files.replay import ReplaySource
@@ -40,14 +43,24 @@ _SOURCE_HELP = "".join(f"{venue.name}: {venue.history}; " for venue in VENUES.va
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
 @click.option("--speed", default="1", metavar="1|60|max", help="Times the recorded pace, 1 by default; max: as fast as the bus accepts.")
 @click.option("--loop", is_flag=True, help="Begin again at the end, until Ctrl-C.")
-def replay(file: Path, speed: str, loop: bool) -> None:
+@click.option("--format", "format_name", type=click.Choice(NAMES), default="auto", help="auto: the first format that fits.")
+@click.option("--instrument", metavar="NAME", help="The instrument of all quotes; in a file with a column for it, the one to keep.")
+@click.option("--timezone", metavar="ZONE", help="Of local times: Europe/Athens, UTC, or a shifted zone, America/New_York+07:00.")
+@click.option("--columns", metavar="FIELD=COLUMN,…", help="time=Date+Time,bid=Bid; #3 is the third column of a file without header.")
+@click.option("--date-format", metavar="FORMAT", help="iso, unix, ymd, dmy, mdy, or %Y %m %d %H %M %S with literal characters.")
+def replay(file: Path, speed: str, loop: bool, format_name: str, columns: str | None, **others: Any) -> None:
     """Publish the recording FILE onto the bus of the running system.
 
     Without a running system on HUB_DATA_DIR, the configured servers are used (REDIS_URL,
-    DATABASE_URL). Recordings are CSV, plain or gzipped; data/recordings has some. Lines that cannot
-    be used are left out and reported. The exit code is 1 if the recording is refused or damaged.
+    DATABASE_URL). Recordings have quotes in any format of docs/import.md, plain, gzip or zip;
+    data/recordings has some. Lines that cannot be used are left out and reported. The exit code is
+    1 if the recording is refused or damaged.
     """
     chosen = chosen_settings("replay")
+    try:
+        options = Options(format=format_name, columns=parse_columns(columns) if columns else {}, **others)
+    except BadOptionValue as error:
+        raise click.BadParameter(str(error), param_hint=error.option) from error
     done = 0
     with plain_errors(), ExitStack() as stack:
         database_url, redis_url = servers(chosen)
@@ -55,8 +68,8 @@ def replay(file: Path, speed: str, loop: bool) -> None:
         stack.callback(bus.close)
         bus.ping()
         calendars = calendars_of_instruments(database_url)
-        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), calendars, clock=utc_now)
-        total = None if loop else count_ticks(file)
+        source = ReplaySource(SourceSpec("replay", file, _speed(speed), loop), calendars, clock=utc_now, options=options)
+        total = None if loop else count_ticks(file, calendars, options)
 
         def report() -> None:
             click.echo(f"published {done} ticks")

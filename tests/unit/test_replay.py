@@ -55,7 +55,7 @@ def test_recorded_ticks_keep_every_digit() -> None:
     with gzip.open(TICKS, "rt") as text:
         expected = list(csv.DictReader(text))
     ticks = all_ticks(replay(TICKS))
-    assert len(ticks) == len(expected) == count_ticks(TICKS) == 25_177
+    assert len(ticks) == len(expected) == count_ticks(TICKS, CALENDARS) == 25_177
     for tick, line in zip(ticks, expected, strict=True):
         assert (tick.instrument, tick.bid, tick.ask) == ("EUR_USD", line["bid"], line["ask"])
         assert 2 * Fraction(tick.mid) == Fraction(line["bid"]) + Fraction(line["ask"])
@@ -67,7 +67,7 @@ def test_recorded_candles_become_their_opening_quotes() -> None:
     with gzip.open(CANDLES, "rt") as text:
         expected = list(csv.DictReader(text))
     ticks = all_ticks(replay(CANDLES))
-    assert len(ticks) == len(expected) == count_ticks(CANDLES) == 4_000
+    assert len(ticks) == len(expected) == count_ticks(CANDLES, CALENDARS) == 4_000
     for tick, line in zip(ticks, expected, strict=True):
         assert (tick.bid, tick.mid, tick.ask) == (line["bid_o"], line["mid_o"], line["ask_o"])
         assert tick.time == line["time"].replace("Z", ".000000Z")
@@ -279,7 +279,7 @@ def test_truncated_gzip_yields_its_lines_and_then_fails(tmp_path: Path) -> None:
         ("EUR_USD.csv", b"", "no known format"),
         ("EUR_USD.csv", b"time,bid,ask\n", "no readable line"),
         ("EUR_USD.csv", b"time,bid,ask\nx,y,z\n", "no readable line"),
-        ("NOBODY.csv", b"time,bid,ask\n", "no known instrument"),
+        ("NOBODY.csv", b"time,bid,ask\n", r"no instrument NOBODY \(from the file's name\)"),
         ("EUR_USD.csv.gz", b"time,bid,ask\n", "no readable line"),
         ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n", mtime=0)[:12], "damaged after line 0"),
         ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n2025-01-01,1,2\n", mtime=0)[:-9] + b"garbage!!", "damaged"),
@@ -298,14 +298,14 @@ def test_unplayable_file_is_a_fatal_error_with_its_reason(tmp_path: Path, name: 
 def test_count_of_an_unreadable_file_is_a_source_error(tmp_path: Path) -> None:
     for file in (tmp_path, tmp_path / "missing.csv"):
         with pytest.raises(SourceError):
-            count_ticks(file)
+            count_ticks(file, CALENDARS)
 
 
 def test_count_of_a_damaged_recording_ends_at_the_damage(tmp_path: Path) -> None:
     file = truncated(tmp_path)
     with pytest.raises(SourceError, match="damaged after line") as caught:
         all_ticks(replay(file))
-    assert f"line {count_ticks(file) + 1}:" in str(caught.value)
+    assert f"line {count_ticks(file, CALENDARS) + 1}:" in str(caught.value)
 
 
 def test_replay_continues_after_a_fault() -> None:

@@ -124,6 +124,7 @@ def recognised(
         origin=origin,
         trades_known="trades" in places if trades_known is None else trades_known,
         read=read(shape),
+        header=layout.header,
     )
 
 

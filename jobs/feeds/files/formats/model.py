@@ -16,7 +16,6 @@ from db.messages import Trade
 
 AUTO = "auto"
 FORMATS_PAGE = "docs/import.md"
-METALS = ("XAU", "XAG", "XPT", "XPD")  # beginnings of the names of metals
 
 Kind = Literal["ticks", "candles", "trades"]
 # Text of a name's part in a refusal: where an instrument's name comes from.
@@ -115,7 +114,8 @@ class Recognised:
     records show it (`first_look.interval_of`), or if the items have their own. `zone` is the zone
     of the file's times, for the operator. `instrument` is that of all records; None if each record
     names its own, as in a column. `origin` is the place of that name. `unit` names an item.
-    `trades_known` is True if candles have the number of their trades.
+    `trades_known` is True if candles have the number of their trades. `header` is True if the first
+    line that is not blank is no record.
 
     `read` reads the file from its first line, each time anew. It raises `FileRefused` at a line
     that concerns the whole file.
@@ -131,6 +131,7 @@ class Recognised:
     trades_known: bool
     read: Callable[[Iterable[Line]], Iterator[Item]]
     unit: str = "line"
+    header: bool = False
 
 
 class FileRefused(Exception):
@@ -189,13 +190,13 @@ class AmbiguousDate(FileRefused):
 class UnknownInstrument(FileRefused):
     """The instrument of all records does not exist; `name` is the one that was found, if any."""
 
-    def __init__(self, name: str | None, origin: Origin) -> None:
+    def __init__(self, name: str | None, origin: Origin, kind: str = "KIND") -> None:
+        """`kind` is proposed for the new instrument."""
         self.name = name
         self.origin = origin
         if name is None:
             super().__init__("neither a column nor the file's name has an instrument. --instrument NAME")
         else:
-            kind = "metal" if name.startswith(METALS) else "fx" if "_" in name else "KIND"
             super().__init__(f"no instrument {name} (from {origin}). --instrument NAME, or manage.py instrument add {name} --kind {kind} …")
 
 

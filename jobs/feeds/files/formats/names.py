@@ -8,7 +8,8 @@ from collections.abc import Collection
 from jobs.feeds.files.formats.model import Options, Origin, UnknownInstrument
 
 _PACKED = re.compile(r"\.(gz|zip)$", re.IGNORECASE)
-_NAMED = re.compile(r"(?<![A-Z0-9])([A-Z]{3})[_.]?([A-Z]{3})(?![A-Z])")
+_CURRENCIES = "USD|EUR|GBP|JPY|CHF|AUD|CAD|NZD|SEK|NOK|DKK|PLN|HUF|CZK|TRY|ZAR|MXN|BRL|ILS|SGD|HKD|CNH|CNY|INR|THB|KRW"
+_PAIR = re.compile(rf"(?<![A-Z0-9])([A-Z]{{3}})[_.]?({_CURRENCIES})(?![A-Z])")
 # Granularities of OANDA, periods of MetaTrader, intervals of Binance and ours. `1M` is a month.
 _INTERVALS = {
     "M1": "1m", "M5": "5m", "M15": "15m", "H1": "1h", "H4": "4h", "D": "1d", "D1": "1d", "DAILY": "1d",
@@ -70,18 +71,30 @@ def chosen_instrument(name: str, instruments: Collection[str], options: Options,
     """
     if options.instrument is not None:
         if options.instrument not in instruments:
-            raise UnknownInstrument(options.instrument, "--instrument")
+            raise UnknownInstrument(options.instrument, "--instrument", likely_kind(options.instrument))
         return options.instrument, "--instrument"
     found = joined_instrument_of(name, instruments) if joined else instrument_of(name, instruments)
     if found is None:
-        raise UnknownInstrument(_unknown_name(stem_of(name)), "the file's name")
+        unknown = _unknown_name(stem_of(name))
+        raise UnknownInstrument(unknown, "the file's name", likely_kind(unknown or ""))
     return found, "the file's name"
 
 
 def _unknown_name(text: str) -> str | None:
-    """A name such as XAU_USD in a file's name, which no instrument has."""
-    found = _NAMED.search(text)
-    return f"{found[1]}_{found[2]}" if found else None
+    """A name that no instrument has: of a pair such as XAU_USD, else the file's first word."""
+    if pair := _PAIR.search(text):
+        return f"{pair[1]}_{pair[2]}"
+    word = re.match(r"[A-Z0-9]{1,16}(?![A-Z0-9])", text)
+    return word[0] if word else None
+
+
+def likely_kind(name: str) -> str:
+    """The kind that an instrument of this name probably has, for a proposal."""
+    if name.startswith(("XAU", "XAG", "XPT", "XPD")):
+        return "metal"
+    if re.fullmatch(rf"(?:{_CURRENCIES})_(?:{_CURRENCIES})", name):
+        return "fx"
+    return "crypto" if name.endswith(("USDT", "USDC")) else "KIND"
 
 
 class ColumnNames(dict[str, str]):

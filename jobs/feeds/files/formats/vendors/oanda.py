@@ -43,7 +43,9 @@ def _csv(head: Head) -> Recognised:
         return _candle(symbol, None, oanda_candle(start, sides, plain_decimal(line[volume].strip())))
 
     interval = head.options.interval or interval_in(head.name)
-    return Recognised(_NAME, _VENDOR, "candles", interval, "UTC", instrument, origin, True, lambda lines: records(shape, lines, record))
+    return Recognised(
+        _NAME, _VENDOR, "candles", interval, "UTC", instrument, origin, True, lambda lines: records(shape, lines, record), header=True
+    )
 
 
 def _json(head: Head) -> Recognised:
