@@ -21,7 +21,15 @@ _INTERVALS = {granularity: interval for interval, granularity in GRANULARITIES.i
 
 
 def _is_json(head: Head) -> bool:
-    return head.first.lstrip().startswith(("{", "["))
+    """True for one JSON document, not for a line of NDJSON with other fields than candles."""
+    text = head.first.lstrip()
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return True
+    return not isinstance(found, dict) or bool(found.keys() & {"candles", "latestCandles"}) or len(head.lines) == 1
 
 
 def _csv(head: Head) -> Recognised:
