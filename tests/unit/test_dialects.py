@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from config.settings import SourceSpec
 from db.decimals import plain_decimal
 from db.prices import PriceRow
-from jobs.backfill.recordings import inspect, read
+from jobs.backfill.recordings import open_recording, read
 from jobs.feeds.base import SourceError
 from jobs.feeds.files.recordings import instrument_of
 from jobs.feeds.files.replay import ReplaySource
@@ -35,7 +35,8 @@ Way = Callable[[Path], Found]
 
 def loaded(file: Path) -> Found:
     bad: dict[str, str] = {}
-    rows = [row for _, row in read(inspect(file), CALENDARS, lambda place, error: bad.update({place: str(error)}), now=NOW)]
+    recording = open_recording(file, CALENDARS, now=NOW, strict=False)
+    rows = [row for _, row in read(recording, CALENDARS, lambda place, error: bad.update({place: str(error)}), now=NOW)]
     return [(row.time, row.bid, row.ask) for row in rows if isinstance(row, PriceRow)], bad
 
 

@@ -92,6 +92,9 @@ def _item(item: tuple[Any, Any, Any]) -> Candle:
         raise ValueError(f"{str(name)[:40]!r} is not the name of an instrument")
     if not isinstance(granularity, str) or granularity not in _INTERVALS:
         raise ValueError(f"no interval of ours is {str(granularity)[:40]!r}")
+    if isinstance(candle, dict) and candle.get("complete") is False:
+        start = str(candle.get("time"))[:40]  # its prices may be missing
+        return Candle(instrument_name(name), start, None, None, None, complete=False, interval=_INTERVALS[granularity])
     return _candle(instrument_name(name), _INTERVALS[granularity], read_candle(candle))
 
 
