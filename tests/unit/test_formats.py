@@ -302,9 +302,9 @@ def test_aggregate_trades_of_spot_have_no_header_and_eight_fields() -> None:
 
 def test_document_of_json_without_candles_is_refused() -> None:
     for text in ('{"prices": []}', "[1, 2]"):
-        with pytest.raises(FileRefused, match="is JSON, but no answer of OANDA's with candles"):
+        with pytest.raises(FileRefused, match="JSON, but no answer of OANDA's with candles"):
             read(text)
-    with pytest.raises(FileRefused, match="is damaged"):
+    with pytest.raises(FileRefused, match="damaged"):
         read('{"instrument": "EUR_USD", "candles": [\n')
     with pytest.raises(UnknownFormat, match="no known format"):
         read('{"ts": 1, "px": "1.1"}\n{"ts": 2, "px": "1.1"}\n')

@@ -11,7 +11,7 @@ from db.decimals import plain_decimal
 from jobs.feeds.files.formats.clock import ContractTimes
 from jobs.feeds.files.formats.columns import splitter
 from jobs.feeds.files.formats.format import Format, Head, instrument_of_file
-from jobs.feeds.files.formats.model import Candle, FileRefused, Item, Line, MissingColumns, Recognised
+from jobs.feeds.files.formats.model import FORMATS_PAGE, Candle, FileRefused, Item, Line, MissingColumns, Recognised
 from jobs.feeds.files.formats.names import ColumnNames, instrument_name, interval_in
 from jobs.feeds.files.formats.readers import Shape, records
 from jobs.feeds.oanda.candles import GRANULARITIES, SIDES, OandaCandle, oanda_candle, read_candle
@@ -82,9 +82,9 @@ def _answer(text: str) -> Sequence[tuple[Any, Any, Any]]:
         answers = body.get("latestCandles", [body])
         return [(answer["instrument"], answer["granularity"], candle) for answer in answers for candle in answer["candles"]]
     except orjson.JSONDecodeError as error:
-        raise FileRefused(f"is damaged: {error}") from error
+        raise FileRefused(f"damaged: {error}") from error
     except (KeyError, TypeError, AttributeError):
-        raise FileRefused("is JSON, but no answer of OANDA's with candles") from None
+        raise FileRefused(f"JSON, but no answer of OANDA's with candles; formats: {FORMATS_PAGE}") from None
 
 
 def _item(item: tuple[Any, Any, Any]) -> Candle:
