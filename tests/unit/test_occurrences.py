@@ -77,7 +77,9 @@ def test_equal_quotes_have_the_numbers_that_pandas_counts(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 @given(rows=st.lists(lines, min_size=1, max_size=30), size=st.integers(1, 10))
 def test_quotes_of_one_time_are_in_one_batch(tmp_path: Path, rows: list[tuple[int, str, str, str]], size: int) -> None:
-    task = file_task(open_recording(written(tmp_path, rows), CALENDARS, now=NOW), CALENDARS, lambda place, error: None, Selection(), now=NOW)
+    task = file_task(
+        open_recording(written(tmp_path, rows), CALENDARS, now=NOW), CALENDARS, lambda place, error: None, Selection(), now=NOW
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file_tasks, "MAX_ROWS_PER_BATCH", size)
         batches = list(task.batches(None, FakeTime()))
