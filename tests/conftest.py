@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,9 @@ from tests.support.servers import add_operator, equal_passwords, superuser_url
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("same")
+
+# Our processes run with the packages of an operator's environment.
+os.environ["PYTHONPATH"] = str(Path(__file__).parent / "support" / "operators_packages")
 
 INVENTED_CHANNELS = ("level_updates", "moons")  # of tests that add a channel
 PATIENCE = 2.5  # factor for every timeout: several suites may share the machine
@@ -153,7 +157,7 @@ def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
 def new_database(servers: Servers) -> Iterator[str]:
     """Create a database with the schema and no rows of a test; drop it after the block."""
     name = f"test_{next(_names)}"
-    _on_server(servers, f"CREATE DATABASE {name} TEMPLATE tickwire")
+    _on_server(servers, f"CREATE DATABASE {name} TEMPLATE tickwire STRATEGY FILE_COPY")
     try:
         yield servers.database_url.rsplit("/", 1)[0] + f"/{name}"
     finally:
