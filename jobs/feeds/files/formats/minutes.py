@@ -14,7 +14,7 @@ from db.admission import check_price
 from jobs.feeds.files.formats.model import Candle, Item, Line, PartOfMinute
 from jobs.feeds.files.formats.readers import Read, Shape, price, records
 
-_PERIOD = re.compile(r"aggTrades-(\d{4}-\d\d(?:-\d\d)?)(?!\d)", re.IGNORECASE)
+_PERIOD = re.compile(r"aggTrades-(\d{4}-\d\d(?:-\d\d)?+)(?!\d)", re.IGNORECASE)
 _MINUTE = len("2026-03-02T09:00")
 _EXACT = Context(prec=100)  # digits of a sum of quantities
 

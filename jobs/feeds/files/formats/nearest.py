@@ -37,11 +37,11 @@ def fields_of(columns: Sequence[str]) -> dict[str, str]:
 def nearest(columns: Sequence[str], formats: Sequence[Format]) -> dict[str, str]:
     """The names of at most three formats with the most fields in common, and their columns.
 
-    Of equal ones, that with the fewest other fields is first, then that of no vendor.
+    Of equal ones, the last in the order of the tests is first: that of no vendor.
     """
     fields = fields_of(columns).keys()
-    scores = {row.name: (len(fields & set(row.fields)), -len(row.fields)) for row in reversed(formats) if row.fields}
-    best = sorted((name for name, (common, _) in scores.items() if common), key=lambda name: scores[name], reverse=True)
+    scores = {row.name: len(fields & set(row.fields)) for row in reversed(formats) if row.fields}
+    best = sorted((name for name, common in scores.items() if common), key=lambda name: -scores[name])
     shown = {row.name: row.columns for row in reversed(formats) if row.name in best}
     return {name: shown[name] for name in best[:_AT_MOST]}
 

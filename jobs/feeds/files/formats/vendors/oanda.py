@@ -15,13 +15,22 @@ from jobs.feeds.files.formats.model import Candle, FileRefused, Item, Line, Miss
 from jobs.feeds.files.formats.names import ColumnNames, instrument_name, interval_in
 from jobs.feeds.files.formats.readers import Shape, records
 from jobs.feeds.oanda.candles import GRANULARITIES, SIDES, OandaCandle, oanda_candle, read_candle
+from jobs.feeds.oanda.wire import contract_time
 
 _NAME = _VENDOR = "oanda"
 _INTERVALS = {granularity: interval for interval, granularity in GRANULARITIES.items()}
 
 
 def _is_json(head: Head) -> bool:
-    return head.first.lstrip().startswith(("{", "["))
+    """True for one JSON document, not for a line of NDJSON with other fields than candles."""
+    text = head.first.lstrip()
+    if not text.startswith(("{", "[")):
+        return False
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return True
+    return not isinstance(found, dict) or bool(found.keys() & {"candles", "latestCandles"}) or len(head.lines) == 1
 
 
 def _csv(head: Head) -> Recognised:
@@ -85,7 +94,8 @@ def _item(item: tuple[Any, Any, Any]) -> Candle:
     if not isinstance(granularity, str) or granularity not in _INTERVALS:
         raise ValueError(f"no interval of ours is {str(granularity)[:40]!r}")
     if isinstance(candle, dict) and candle.get("complete") is False:
-        start = str(candle.get("time"))[:40]  # its prices may be missing
+        # Its prices may be missing.
+        start = contract_time(candle.get("time"))
         return Candle(instrument_name(name), start, None, None, None, complete=False, interval=_INTERVALS[granularity])
     return _candle(instrument_name(name), _INTERVALS[granularity], read_candle(candle))
 
