@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 import threading
@@ -103,6 +104,21 @@ def test_refusal_names_file_line_cause_and_next_step(refusal: Refusal, tmp_path:
     for reason in refusal.reasons:
         assert reason in sentence
     assert "line 8" not in sentence, "five bad lines are enough"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("x.parquet", b"PAR1\x15\x04", """convert it: duckdb -c "COPY (FROM 'x.parquet') TO 'x.csv'\""""),
+        ("x.csv.gz", gzip.compress(b"time,bid,ask")[:15], "is damaged after line 0: the archive ends early"),
+    ],
+)
+def test_file_without_text_is_refused_with_its_cause(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    [sentence] = refused(file, Options())
+    assert sentence.startswith(f"{name}: ")
+    assert reason in sentence
 
 
 def test_columns_that_the_proposal_names_are_read(tmp_path: Path) -> None:
