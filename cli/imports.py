@@ -150,7 +150,7 @@ def load(
                 raise Stopped
             recording = importer.opened(file)
             if recording is None:
-                output.refused(file.name, notes)
+                output.refused(importer.title(file), notes)
                 continue
             results: list[FileResult] = []
             with ExitStack() as stack:
@@ -172,7 +172,7 @@ def preview(files: Sequence[Path], request: ImportRequest, chosen: Settings, sto
         for file in files:
             recording = importer.opened(file)
             if recording is None:
-                output.refused(file.name, notes)
+                output.refused(importer.title(file), notes)
             else:
                 output.preview(importer.previewed(recording))
     return not notes.failed

@@ -275,10 +275,10 @@ def _upsert(query: str, *, replace: bool = False) -> str:
 def _conflicts(cursor: Cursor, staging: str) -> tuple[Conflict, ...]:
     """The staged candles that lost to an older candle of their rank with other prices.
 
-    Volumes of files count like prices. Candles that we have made have no conflicts.
+    The volume counts too if both are of one file's source. Our own candles have no conflicts.
     """
     differs = " OR ".join(f"(c.{name} <> s.{name})" for name in COLUMNS[4:16])
-    differs += f" OR ({_IMPORTED.format('s.')} AND c.volume <> s.volume)"
+    differs += f" OR ({_IMPORTED.format('s.')} AND c.source = s.source AND c.volume <> s.volume)"
     same = " AND ".join(f"n.{name} IS NOT DISTINCT FROM c.{name}" for name in COLUMNS[4:])
     cursor.execute(
         f"SELECT s.symbol || ' ' || s.interval || ' candle of ' || {time_text_sql('s.start_time')},"  # noqa: S608

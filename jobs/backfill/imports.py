@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -97,6 +98,11 @@ class Importer:
         self._notes = notes
         self._clock = clock
         self._stop = stop
+        self._titles: dict[str, Path] = {}  # title in reports -> its file
+
+    def title(self, file: Path) -> str:
+        """The file's name; its path if another file has that name."""
+        return file.name if self._titles.setdefault(file.name, file) == file else str(file)
 
     def opened(self, file: Path) -> Recording | None:
         """The recognised file; None if it is refused, which is noted."""
@@ -106,7 +112,7 @@ class Importer:
                 file, self._calendars, request.options, source=request.source, now=self._clock(), strict=request.strict
             )  # fmt: skip
         except (FileRefused, SourceError) as error:
-            self._notes.refused(file.name, _reason(error))
+            self._notes.refused(self.title(file), _reason(error))
             return None
 
     def stored(
@@ -126,41 +132,41 @@ class Importer:
         `moved` is called with the share (0 … 1) of the file that is stored. Raises `Stopped` and
         `StoreError`; a file that is damaged or refused is noted.
         """
-        request, name, contents = self._request, recording.file.name, Contents()
+        request, title, contents = self._request, self.title(recording.file), Contents()
         limits = retention(settings, self._clock())
         filler = Filler(store, self._clock, self._stop, limits=limits, warn=warn, on_conflicts=self._notes.conflicting)
         task = file_task(
-            recording, self._calendars, partial(self._notes.bad_record, name), request.wanted,
+            recording, self._calendars, partial(self._notes.bad_record, title), request.wanted,
             now=self._clock(), options=request.options, contents=contents,
         )  # fmt: skip
         try:
-            filler.fill(task, again=again, replace=replace, moved=moved)
+            filler.fill(dataclasses.replace(task, title=title), again=again, replace=replace, moved=moved)
         except (FileRefused, SourceError) as error:
-            self._notes.refused(name, _reason(error))
+            self._notes.refused(title, _reason(error))
         finally:
             done(self._result(recording, contents, filler.outcome))
 
     def previewed(self, recording: Recording) -> Preview:
         """Read the file without storing it."""
-        name, contents, shown = recording.file.name, Contents(), list[Row]()
+        title, contents, shown = self.title(recording.file), Contents(), list[Row]()
         outcome = Outcome()
         try:
             for row in usable_rows(
-                recording, self._calendars, partial(self._notes.bad_record, name), self._request.wanted, now=self._clock(), stop=self._stop
+                recording, self._calendars, partial(self._notes.bad_record, title), self._request.wanted, now=self._clock(), stop=self._stop
             ):
                 outcome.read += 1
                 contents.add([row])
                 if len(shown) < SHOWN_RECORDS:
                     shown.append(row)
         except (FileRefused, SourceError) as error:
-            self._notes.refused(name, _reason(error))
+            self._notes.refused(title, _reason(error))
         result = self._result(recording, contents, outcome, stored=False)
         return Preview(recording, result, shown)
 
     def _result(self, recording: Recording, contents: Contents, outcome: Outcome, *, stored: bool = True) -> FileResult:
-        name, found = recording.file.name, recording.format
+        title, found = self.title(recording.file), recording.format
         return FileResult(
-            file=name,
+            file=title,
             format=found.format,
             source=recording.source,
             instrument=",".join(sorted(contents.symbols)) or found.instrument,
@@ -168,8 +174,8 @@ class Importer:
             interval=",".join(sorted(contents.intervals)) or recording.interval,
             read=outcome.read,
             new=outcome.new if stored else None,
-            bad=self._notes.bad(name),
-            conflicts=self._notes.conflicts(name),
+            bad=self._notes.bad(title),
+            conflicts=self._notes.conflicts(title),
             first_time=contents.first,
             last_time=contents.last,
         )

@@ -27,7 +27,7 @@ from jobs.feeds.binance.messages import NAME as BINANCE
 from jobs.feeds.candle_rows import candle_row
 from jobs.feeds.files.formats.detect import detect
 from jobs.feeds.files.formats.first_look import FIRST_RECORDS, interval_of, refuse_mostly_bad
-from jobs.feeds.files.formats.model import Candle, FileRefused, Item, Line, Options, Quote, Recognised, Record, shown
+from jobs.feeds.files.formats.model import Candle, FileRefused, Item, Line, Options, Quote, Recognised, Record, UnknownFormat, shown
 from jobs.feeds.files.text_files import Undamaged, text_lines
 from jobs.feeds.occurrences import numbered, scattered
 
@@ -83,7 +83,12 @@ def open_recording(
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise as_source_error(error) from error
-    found = detect(Undamaged(_lines(file)), options or Options(), name=file.name, instruments=calendars)
+    lines = Undamaged(_lines(file))
+    try:
+        found = detect(lines, options or Options(), name=file.name, instruments=calendars)
+    except UnknownFormat:
+        lines.raise_damage()  # the cause, if the file has no whole line
+        raise
     texts: dict[int, str] = {}
     first = list(islice(found.read(_first_lines(file, found, texts)), FIRST_RECORDS))
     interval = found.interval

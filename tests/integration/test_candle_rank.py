@@ -39,7 +39,7 @@ def rolled(store: Store, ended: datetime = LATER) -> None:
         roll_up(cursor, 10_000, ended, ())
 
 
-def stored(store: Store, columns: str, interval: str) -> list[tuple[str, ...]]:
+def stored(store: Store, columns: str, interval: str) -> list[tuple[object, ...]]:
     with store.transaction() as cursor:
         cursor.execute(f"SELECT {columns} FROM candles WHERE interval = %s ORDER BY start_time", (interval,))  # noqa: S608
         return list(cursor.fetchall())
