@@ -335,6 +335,7 @@ def test_sides_of_metatrader_are_those_of_the_line_before() -> None:
         "2026.03.02\t11:00:01\t1.1",
         "2026.03.02\t11:00:02\t\t\t1.15\t3\t8",
         "2026.03.02\t11:00:03\tbroken\t1.3\t\t\t6",
+        "2026.03.08\t09:30:00\t1.12\t\t\t\t2",
         "2026.03.02\t11:00:04\t\t1.4\t\t\t4",
     ]
     assert broker(TICKS_5 + "\n".join(lines)) == [
@@ -342,7 +343,8 @@ def test_sides_of_metatrader_are_those_of_the_line_before() -> None:
         "EUR_USD 09:00:01.000000 1.1/1.2 - -",
         "EUR_USD 09:00:02.000000 1.1/1.2 - 3",
         "EUR_USD 09:00:03.000000 broken/1.3 - -",
-        "EUR_USD 09:00:04.000000 1.1/1.4 - -",
+        "ValueError",
+        "EUR_USD 09:00:04.000000 1.12/1.4 - -",
     ]
 
 
@@ -601,6 +603,8 @@ def test_option_names_the_instrument_or_keeps_one_of_a_column() -> None:
     assert recognise(text, "prices.csv").instrument is None
     assert texts(text, "prices.csv", Options(instrument="EUR_USD")) == ["EUR_USD 09:00:00.000000 3/4 - -"]
     assert texts(text, "prices.csv")[0] == "GBP_USD 09:00:00.000000 1/2 - -"
+    with pytest.raises(UnknownInstrument):
+        recognise(text, "prices.csv", Options(instrument="EUR_CHF"))
 
 
 @pytest.mark.parametrize(

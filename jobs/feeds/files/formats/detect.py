@@ -7,7 +7,8 @@ from itertools import islice
 
 from jobs.feeds.files.formats.columns import Table
 from jobs.feeds.files.formats.format import HEAD_LINES, Format, Head
-from jobs.feeds.files.formats.model import AUTO, BadOptionValue, Kind, Line, Options, Recognised, UnknownFormat
+from jobs.feeds.files.formats.model import AUTO, BadOptionValue, Kind, Line, Options, Recognised, UnknownFormat, UnknownInstrument
+from jobs.feeds.files.formats.names import likely_kind
 from jobs.feeds.files.formats.nearest import nearest, proposal
 from jobs.feeds.files.formats.vendors import binance, dukascopy, generic, histdata, metatrader, oanda, tickwire, truefx
 
@@ -39,6 +40,8 @@ def detect(lines: Iterable[Line], options: Options, *, name: str, instruments: C
         raise UnknownFormat(head.lines[0], nearest(head.fields(), FORMATS), proposal(head.fields()))
     if options.columns and not row.has_columns:
         raise BadOptionValue("--columns", f"a file of {row.name} has no columns")
+    if options.instrument is not None and options.instrument not in instruments:
+        raise UnknownInstrument(options.instrument, "--instrument", likely_kind(options.instrument))
     return row.recognise(head)
 
 

@@ -70,8 +70,6 @@ def chosen_instrument(name: str, instruments: Collection[str], options: Options,
     `joined` allows names without `_`. Raises `UnknownInstrument`.
     """
     if options.instrument is not None:
-        if options.instrument not in instruments:
-            raise UnknownInstrument(options.instrument, "--instrument", likely_kind(options.instrument))
         return options.instrument, "--instrument"
     found = joined_instrument_of(name, instruments) if joined else instrument_of(name, instruments)
     if found is None:

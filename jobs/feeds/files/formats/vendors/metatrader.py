@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from db.decimals import is_decimal
 from jobs.feeds.files.formats.columns import PRICES
@@ -19,7 +20,7 @@ _MOMENT = re.compile(r"\d{4}\.\d\d\.\d\d \d\d:\d\d:\d\d(?:\.\d{1,9})?", re.ASCII
 
 
 def _has_brackets(head: Head) -> bool:
-    return head.table.delimiter == "\t" and head.first.lstrip().strip('"').upper().startswith("<DATE>")
+    return head.first.lstrip().strip('"').upper().startswith("<DATE>")
 
 
 def _layout(head: Head, name: str, kind: Kind, places: dict[str, tuple[int, ...]], *, header: bool) -> Layout:
@@ -43,28 +44,38 @@ def _ticks_5(head: Head) -> Recognised:
 
 
 def _read_ticks(shape: Shape) -> Read:
-    """The reader of ticks in which a side that did not change is empty."""
+    """The reader of ticks in which a side that did not change is empty.
+
+    A line whose time is a fault has sides too: they are filled in before its time is read.
+    """
     bid, ask = shape.places["bid"][0], shape.places["ask"][0]
     volume = shape.places["volume"][0] if "volume" in shape.places else None
+    column = shape.places["instrument"][0] if shape.instrument is None else None
 
     def read(lines: Iterable[Line]) -> Iterator[Item]:
-        sides: dict[str, list[str]] = {}  # instrument -> last bid and ask
+        last: dict[str, list[str]] = {}  # instrument -> last bid and ask
 
-        def record(fields: list[str], instrument: str, moment: str) -> Quote:
-            last = sides.setdefault(instrument, ["", ""])
-            now = [price(_field(fields, place)) or last[side] for side, place in enumerate((bid, ask))]
-            sides[instrument] = [text if is_decimal(text) else last[side] for side, text in enumerate(now)]
-            if not all(now):
-                raise NoPriceYet
-            return Quote(instrument, moment, now[0], now[1], None, price(_field(fields, volume)) or None)
+        def split(line: str) -> list[str]:
+            fields = shape.split(line)
+            sides = last.setdefault("" if column is None else fields[column], ["", ""])
+            fields += [""] * (max(bid, ask) + 1 - len(fields))
+            for side, place in enumerate((bid, ask)):
+                text = price(fields[place])
+                if not text:
+                    fields[place] = sides[side]
+                elif is_decimal(text):
+                    sides[side] = text
+            return fields
 
-        return records(shape, lines, record)
+        return records(replace(shape, split=split), lines, record)
+
+    def record(fields: list[str], instrument: str, moment: str) -> Quote:
+        if not (fields[bid] and fields[ask]):
+            raise NoPriceYet
+        traded = "" if volume is None or volume >= len(fields) else price(fields[volume])
+        return Quote(instrument, moment, price(fields[bid]), price(fields[ask]), None, traded or None)
 
     return read
-
-
-def _field(fields: list[str], place: int | None) -> str:
-    return fields[place] if place is not None and place < len(fields) else ""
 
 
 def _bars_5(head: Head) -> Recognised:
