@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from jobs.backfill import file_tasks
 from jobs.backfill.file_tasks import Contents, Selection, recorded_months
 from jobs.backfill.imports import ImportRequest
 from jobs.backfill.recordings import open_recording, read
+from jobs.feeds.files.formats.detect import NAMES
 from jobs.feeds.files.formats.model import Options
 from tests.support.importing import Importing
 from tests.support.processes import ROOT, environ_of
@@ -422,6 +424,51 @@ def test_dry_run_changes_nothing_and_names_every_sample(settings: Settings, stor
         assert cursor.fetchone() == (0, 0, 0)
     assert not (tmp_path / "nowhere").exists()
     assert not settings.hub_data_dir.exists()
+
+
+# The document
+
+
+RUN_ALL = """
+import json, sys
+from manage import cli
+for arguments in json.load(sys.stdin):
+    cli.main(["import", "--dry-run", *arguments], standalone_mode=False)
+"""
+
+
+def test_commands_of_the_document_read_each_format(settings: Settings, tmp_path: Path) -> None:
+    """Each row's file is the sample of the format, under the name that the row gives it."""
+    rows = re.findall(r"^\| `(\S+)` \| `manage.py import (\S+)(.*?)` \| (\S+)", (ROOT / "docs" / "import.md").read_text(), re.MULTILINE)
+    commands = []
+    for name, file, options, _ in rows:
+        stem, ending = file.rsplit(".", 1)
+        copy = tmp_path / f"{len(commands)}" / file
+        copy.parent.mkdir()
+        shutil.copy(SAMPLES / f"{stem}.{name}.{ending}", copy)
+        commands.append([str(copy), *options.split()])
+    environ = {**os.environ, **environ_of(settings), "LOG_FILE": "", "LOG_LEVEL": "ERROR"}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL],
+        cwd=ROOT,
+        env=environ,
+        input=json.dumps(commands),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    headings = [line for line in done.stdout.splitlines() if ", source import:" in line]
+    for (name, file, _, becomes), heading in zip(rows, headings, strict=True):
+        assert heading.startswith(f"{file}: {name}, {becomes}"), heading
+    assert {name for name, *_ in rows} == set(NAMES) - {"auto"}
+
+
+def test_output_in_the_document_is_that_of_its_command(settings: Settings) -> None:
+    first, output = re.findall(r"```(?:sh)?\n(.*?)```", (ROOT / "docs" / "import.md").read_text(), re.DOTALL)[:2]
+    done = command(settings, *first.split()[3:])
+    assert done.stdout == output, done.stderr
 
 
 def test_instruments_without_a_database_are_those_of_the_migrations(importing: Importing) -> None:
