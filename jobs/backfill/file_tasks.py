@@ -23,7 +23,7 @@ from jobs.backfill.recordings import OnBad, Recording, Row, read
 from jobs.backfill.tasks import BackfillTask, HistoryBatch, RecordedMonth, symbol_of, time_of
 from jobs.feeds.base import BadInput, as_source_error
 from jobs.feeds.binance.messages import OtherTrade
-from jobs.feeds.files.formats.model import NoPriceYet, Options
+from jobs.feeds.files.formats.model import LeftOut, Options
 from jobs.feeds.files.text_files import Undamaged
 
 log = logging.getLogger(__name__)
@@ -238,7 +238,7 @@ def _usable(
     def note(place: str, error: ValueError) -> None:
         nonlocal first_bad, readable
         first_bad = first_bad or f"{place}: {error}"
-        readable = readable or isinstance(error, NotAdmitted | OtherTrade | NoPriceYet)
+        readable = readable or isinstance(error, NotAdmitted | OtherTrade | LeftOut)
         if (count := throttle.due("record")) is not None:
             log.warning(
                 "skipped a record of the recording (repeats suppressed for 60 s)",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from db.admission import NotAdmitted, Refusals
 from db.inserted import Conflict
 from jobs.feeds.binance.messages import MARKET, OtherTrade
-from jobs.feeds.files.formats.model import NoPriceYet
+from jobs.feeds.files.formats.model import NoPriceYet, PartOfMinute
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,7 @@ class _Part:
     forming: _LeftOut = field(default_factory=_LeftOut)  # candles that have not ended
     other: _LeftOut = field(default_factory=_LeftOut)  # trades of another kind
     no_price: _LeftOut = field(default_factory=_LeftOut)  # lines before bid and ask are known
+    minutes: _LeftOut = field(default_factory=_LeftOut)  # minutes of which the file may have a part only
     conflicts: int = 0
     first_conflicts: list[Conflict] = field(default_factory=list)
 
@@ -51,6 +52,8 @@ class _Part:
             )
         if number := self.no_price.number:
             found.append(f"{number} {'line has' if number == 1 else 'lines have'} no price yet; first: {self.no_price.first}")
+        if number := self.minutes.number:
+            found.append(f"{number} {'minute' if number == 1 else 'minutes'} left out; first: {self.minutes.first}")
         if number := self.conflicts:
             first = "; ".join(map(str, self.first_conflicts))
             found.append(
@@ -91,6 +94,8 @@ class Notes:
             part.other.add(place, error)
         elif isinstance(error, NoPriceYet):
             part.no_price.add(place, error)
+        elif isinstance(error, PartOfMinute):
+            part.minutes.add(place, error)
         elif isinstance(error, NotAdmitted) and error.kind == "not_ended":
             part.forming.add(place, error)
         else:
