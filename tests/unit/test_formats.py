@@ -497,7 +497,7 @@ def test_missing_columns_are_named(columns: str, missing: str) -> None:
 
 
 def test_columns_of_a_file_without_columns_are_refused() -> None:
-    with pytest.raises(BadOptionValue, match="a file of binance-messages has no columns"):
+    with pytest.raises(BadOptionValue, match="the columns of binance-messages are fixed"):
         recognise(sample("BTCUSDT.binance-messages.txt"), options=Options(columns={"time": ("#1",)}))
 
 
@@ -613,7 +613,7 @@ def test_option_names_the_instrument_or_keeps_one_of_a_column() -> None:
         ("EURUSD_M1.csv", "1m"), ("EURUSD_M15_2026.csv", "15m"), ("EUR_USD_H4.csv.gz", "4h"), ("EUR_USD-1d.csv", "1d"),
         ("BTCUSDT-5m-2026.zip", "5m"),
         ("EURUSD_M30.csv", None), ("BTCUSDT-1M-2026.zip", None), ("EURUSD.csv", None), ("EUR_USD_D.csv", "1d"), ("EURUSDM1.csv", None),
-        ("EUR_USD_1h.csv", "1h"), ("eurusd-m5.csv", "5m"), ("EURUSD_2H1.csv", None),
+        ("EUR_USD_1h.csv", "1h"), ("D.csv", None), ("EURUSD (H1).csv", "1h"), ("eurusd-m5.csv", "5m"), ("EURUSD_2H1.csv", None),
     ],
 )  # fmt: skip
 def test_interval_stands_in_the_file_name(name: str, interval: str | None) -> None:
@@ -823,3 +823,8 @@ def test_bytes_read_reach_the_size_of_the_file(tmp_path: Path, pack: object) -> 
     assert sum(1 for _ in text_lines(file, positions.append)) == 100_000
     assert positions == sorted(positions)
     assert 0.9 * file.stat().st_size < positions[-1] <= file.stat().st_size
+
+
+def test_candles_of_aggregate_trades_are_those_of_a_minute() -> None:
+    name = "BTCUSDT-aggTrades-2026-03-02.binance-aggtrades.csv"
+    assert recognise(sample(name), name.replace("BTCUSDT", "BTCUSDT_1h"), Options(interval="4h")).interval == "1m"

@@ -39,7 +39,7 @@ def detect(lines: Iterable[Line], options: Options, *, name: str, instruments: C
     if row is None:
         raise UnknownFormat(head.lines[0], nearest(head.fields(), FORMATS), proposal(head.fields()))
     if options.columns and not row.has_columns:
-        raise BadOptionValue("--columns", f"a file of {row.name} has no columns")
+        raise BadOptionValue("--columns", f"the columns of {row.name} are fixed")
     if options.instrument is not None and options.instrument not in instruments:
         raise UnknownInstrument(options.instrument, "--instrument", likely_kind(options.instrument))
     return row.recognise(head)

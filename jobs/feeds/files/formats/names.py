@@ -16,7 +16,7 @@ _INTERVALS = {
     "1m": "1m", "5m": "5m", "15m": "15m", "1h": "1h", "4h": "4h", "1d": "1d",
     "1H": "1h", "4H": "4h", "1D": "1d", "m1": "1m", "m5": "5m", "m15": "15m", "h1": "1h", "h4": "4h", "d1": "1d",
 }  # fmt: skip
-_INTERVAL = re.compile(rf"(?<![A-Za-z0-9.])({'|'.join(sorted(_INTERVALS, key=len, reverse=True))})(?![A-Za-z0-9])")
+_INTERVAL = re.compile(rf"(?<=[ (-])({'|'.join(sorted(_INTERVALS, key=len, reverse=True))})(?![A-Za-z0-9])")
 
 
 def instrument_name(text: str) -> str:

@@ -156,7 +156,7 @@ def records(
                     continue
             text = fields[first].strip()
             if more:
-                text = " ".join([text, *(fields[place].strip() for place in more)])
+                text = " ".join([text, *(fields[place].strip() for place in more)]).rstrip()
             yield number, record(fields, instrument, parse(text, instrument))
         except ValueError as error:
             yield number, error

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
 import orjson
@@ -125,7 +126,8 @@ def _integer(text: str) -> object:
 
 def _agg_trades(head: Head) -> Recognised:
     layout = _layout(head, "binance-aggtrades", _AGG_TRADES, _AGG_TRADE_PLACES)
-    return recognised(head, layout, interval="1m", read=lambda shape: minutes_of(shape, head.name), trades_known=True)
+    found = recognised(head, layout, read=lambda shape: minutes_of(shape, head.name), trades_known=True)
+    return replace(found, interval="1m")
 
 
 FORMATS = (
@@ -138,10 +140,10 @@ FORMATS = (
     ),
     Format(
         "binance-trades", _VENDOR, "trades", ",".join(_TRADES), ("price", "time"),
-        lambda head: _has_header(head, _TRADES) or _is_trade(head), _trades,
+        lambda head: _has_header(head, _TRADES) or _is_trade(head), _trades, has_columns=False,
     ),
     Format(
         "binance-aggtrades", _VENDOR, "candles", ",".join((*_AGG_TRADES, "…")), ("price", "time"),
-        lambda head: _has_header(head, _AGG_TRADES) or _is_agg_trade(head), _agg_trades,
+        lambda head: _has_header(head, _AGG_TRADES) or _is_agg_trade(head), _agg_trades, has_columns=False,
     ),
 )  # fmt: skip
