@@ -828,3 +828,21 @@ def test_bytes_read_reach_the_size_of_the_file(tmp_path: Path, pack: object) -> 
 def test_candles_of_aggregate_trades_are_those_of_a_minute() -> None:
     name = "BTCUSDT-aggTrades-2026-03-02.binance-aggtrades.csv"
     assert recognise(sample(name), name.replace("BTCUSDT", "BTCUSDT_1h"), Options(interval="4h")).interval == "1m"
+
+
+@pytest.mark.parametrize("time", ["2026.03.02 09:00:00.123", "20260302 090000123", "2026-03-02 09:00:00,123"])
+def test_table_with_our_header_may_have_times_of_plain_tables(time: str) -> None:
+    assert texts(f"time;bid;ask\n{time};1.08500;1.08514\n") == TICKS[:1]
+
+
+def test_table_with_our_header_and_ambiguous_dates_is_refused() -> None:
+    with pytest.raises(AmbiguousDate, match=r"^line 2: '03/04/2026' may be March or April: --date-format dmy or mdy$"):
+        read("time,bid,ask\n03/04/2026 09:00:00,1.1,1.2\n")
+    with pytest.raises(AmbiguousDate):
+        read("start_time,open,high,low,close\n03/04/2026,1,1,1,1\n")
+
+
+def test_bracketed_columns_in_another_order_are_a_plain_table() -> None:
+    text = "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>\nEURUSD,5,20260302,090000,1,2,1,1,7,0\n"
+    assert recognise(text).format == "ohlc"
+    assert texts(text) == ["EUR_USD 09:00 1 2 1 1 bid - ask - volume 7 trades -"]

@@ -7,17 +7,18 @@ from jobs.feeds.files.formats.columns import PRICES, without_header
 from jobs.feeds.files.formats.format import Format, Head, Layout, recognised, zone_for
 from jobs.feeds.files.formats.model import Kind, Recognised
 from jobs.feeds.files.formats.vendors.dukascopy import is_node_bars
+from jobs.feeds.files.formats.vendors.metatrader import has_brackets
 from jobs.feeds.files.formats.zones import UTC_ZONE
 
 _TIMES = ("time", "timestamp", "datetime", "date_time", "date/time", "date")
 _ONE_PRICE = ("mid", "price", "last")
 _INSTRUMENTS = ("instrument", "symbol", "pair", "ticker")
 _VOLUMES = ("volume", "vol")
-_OF_OTHERS = ("is_buyer_maker", "<date>")  # parts of headers of other vendors
 
 
 def _is_of_others(head: Head) -> bool:
-    return any(part in head.first.lower() for part in _OF_OTHERS)
+    """True for headers of MetaTrader and of trades of Binance."""
+    return has_brackets(head) or head.table.has("is_buyer_maker")
 
 
 def _moment(head: Head) -> tuple[int, ...]:

@@ -19,7 +19,8 @@ _TIME = re.compile(r"\d\d:\d\d(?::\d\d)?", re.ASCII).fullmatch
 _MOMENT = re.compile(r"\d{4}\.\d\d\.\d\d \d\d:\d\d:\d\d(?:\.\d{1,9})?", re.ASCII).fullmatch
 
 
-def _has_brackets(head: Head) -> bool:
+def has_brackets(head: Head) -> bool:
+    """True for a header that begins with `<DATE>`."""
     return head.first.lstrip().strip('"').upper().startswith("<DATE>")
 
 
@@ -108,11 +109,11 @@ def _ticks_4(head: Head) -> Recognised:
 FORMATS = (
     Format(
         "metatrader5-ticks", _VENDOR, "ticks", "<DATE> <TIME> <BID> <ASK>", ("time", "bid", "ask"),
-        lambda head: _has_brackets(head) and head.table.has("time", "bid", "ask"), _ticks_5,
+        lambda head: has_brackets(head) and head.table.has("time", "bid", "ask"), _ticks_5,
     ),
     Format(
         "metatrader5-bars", _VENDOR, "candles", "<DATE> <TIME> <OPEN> <HIGH> <LOW> <CLOSE> <TICKVOL> <VOL>", ("time", *PRICES, "volume"),
-        lambda head: _has_brackets(head) and head.table.has(*PRICES), _bars_5,
+        lambda head: has_brackets(head) and head.table.has(*PRICES), _bars_5,
     ),
     Format("metatrader4-bars", _VENDOR, "candles", "", ("time", *PRICES, "volume"), _is_bar_4, _bars_4),
     Format("metatrader4-ticks", _VENDOR, "ticks", "", ("time", "bid", "ask"), _is_tick_4, _ticks_4),

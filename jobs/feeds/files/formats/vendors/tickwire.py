@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -22,20 +22,35 @@ _CANDLES = ("start_time", *PRICES)
 _FIELDS = ("mid", "volume", "trades", "complete", "interval", *(f"{side}{price}" for side in _SIDES for price in PRICES))
 
 
-def _times(head: Head, *, unique: bool) -> tuple[Callable[[], Times], str]:
-    """The times of the file: without an offset, those of `--timezone` or UTC."""
-    if head.options.timezone is None and head.options.date_format is None:
+def _times(head: Head, *, unique: bool, samples: Sequence[str] = ()) -> tuple[Callable[[], Times], str]:
+    """The times of the file: without an offset, those of `--timezone` or UTC.
+
+    `samples` are times of the file. If none is in a notation of ours, those of plain tables are
+    read.
+    """
+    ours = not samples or any(map(_is_ours, samples))
+    if ours and head.options.timezone is None and head.options.date_format is None:
         return ContractTimes, "UTC"
     zone = zone_for(head, _NAME, UTC_ZONE)
     times_of(head.options.date_format, zone, unique=unique)
     return lambda: times_of(head.options.date_format, zone, unique=unique), zone.name
 
 
+def _is_ours(text: str) -> bool:
+    try:
+        ContractTimes().parse(text, "")
+    except ValueError:
+        return False
+    return True
+
+
 def _table(head: Head, kind: Kind, time: str, needed: tuple[str, ...]) -> Recognised:
     columns = {"time": time, "instrument": "instrument" if head.table.has("instrument") else "symbol"}
     columns |= {field: field for field in ("bid", "ask", *_FIELDS)}
     places = {field: (place,) for field, name in columns.items() if (place := head.table.place(name)) is not None}
-    times, zone = _times(head, unique=kind == "candles")
+    place = head.table.place(time) or 0
+    samples = [fields[place] for number in range(1, len(head.lines)) if len(fields := head.fields(number)) > place]
+    times, zone = _times(head, unique=kind == "candles", samples=samples)
     return recognised(head, Layout(_NAME, _VENDOR, kind, places, needed, times, zone, width=head.table.width, joined=False))
 
 
