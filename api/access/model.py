@@ -34,7 +34,10 @@ class Handshake:
 
 
 class Access(Protocol):
-    """The rights of one client."""
+    """The rights of one client; hashable. Equal rights are equal objects if that is possible.
+
+    Clients with equal rights share the bodies of events that depend on rights.
+    """
 
     def allows(self, scope: str) -> bool:
         """Return True if the client has the scope."""

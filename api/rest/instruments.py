@@ -48,6 +48,6 @@ def refuse_unknown(argument: str, names: list[str]) -> None:
     if not names:
         return
     with context().store.transaction() as cursor:
-        known = {each.symbol for each in all_instruments(cursor)}
+        known = {each.symbol for each in all_instruments(cursor, disabled=True)}  # history of disabled ones still answers
     if unknown := [name for name in names if name not in known]:
         raise unknown_instrument(argument, unknown)
