@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from cli.instruments import instrument
 from cli.imports import import_files
+from cli.instruments import instrument
 from cli.past import backfill, replay
 from cli.publish import publish
 from cli.system import migrate, status, up

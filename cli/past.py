@@ -148,11 +148,11 @@ def _fill(request: backfills.Request, chosen: Settings, store: Store, stop: thre
     output, notes = Output(as_json=False), Notes()
     with store.transaction() as cursor:
         known = all_instruments(cursor, disabled=True)
-    instruments = [each for each in known if each.enabled]
-    disabled = {each.symbol for each in known if not each.enabled}
-    listed = tuple(symbol for symbol in chosen.binance_symbols if symbol.upper() not in disabled)
     with ExitStack() as stack:
-        tasks = backfills.tasks(request, dataclasses.replace(chosen, binance_symbols=listed), instruments, notes, utc_now)
+        disabled = {each.symbol for each in known if not each.enabled}
+        listed = tuple(symbol for symbol in chosen.binance_symbols if symbol.upper() not in disabled)
+        wanted = dataclasses.replace(chosen, binance_symbols=listed)
+        tasks = backfills.tasks(request, wanted, [each for each in known if each.enabled], notes, utc_now)
         limits = retention(chosen, utc_now())
         filler = Filler(store, utc_now, stop, limits=limits, warn=output.say, on_conflicts=notes.conflicting)
         stack.callback(output.report, notes)
