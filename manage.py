@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from cli.audit import audit
+from cli.imports import import_files
 from cli.instruments import instrument
 from cli.keys import key, token
 from cli.past import backfill, replay
 from cli.publish import publish
 from cli.system import migrate, status, up
 from cli.timed_jobs import job
+from cli.watch import watch
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -21,7 +23,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, publish, replay, backfill, job, instrument, key, token, audit):
+for command in (up, migrate, status, watch, publish, replay, backfill, import_files, job, instrument, key, token, audit):
     cli.add_command(command)
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
 from api.refresh.service import AccessControl
+from api.refused_origins import RefusedOrigins
 from config.http_errors import http_error_body
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
@@ -196,7 +197,8 @@ def create_hub(
     feed.read()  # so that new rules begin with the present figures
     access.begin()
     _start_loops(socketio, relay, feed, report, changes, access, stop)
-    door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
+    hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
+    door = Door(app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
     return Hub(door, engine, fanouts, relay, report, stop)
 
 

@@ -11,10 +11,13 @@ from db.admission import open_windows
 from db.bus import BusError
 from db.candles import latest_closes
 from db.instruments import Instrument, calendars_of, last_change
+from db.postgres import Cursor
 from db.prices import latest_mids
 from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
-from jobs.feeds.synthetic_past import make_past
+from jobs.feeds.synthetic_past import make_past, make_past_of_added
+from jobs.figures.hourly import volatility_rules
+from jobs.figures.past_alerts import read_past_volatility
 from jobs.runtime.context import JobContext
 from jobs.venues import build, fed, feeds, walked
 
@@ -48,7 +51,7 @@ class Feeding:
     def take(self, before: Sequence[Instrument], after: Sequence[Instrument]) -> None:
         """Feed and admit the enabled instruments of `after`. Raises `StoreError` or `Stopped`."""
         enabled = [each for each in after if each.enabled]
-        latest = self._prepare(enabled, {each.symbol for each in before if each.enabled})
+        latest = self._prepare(enabled)
         self._instruments, self._number = enabled, last_change(after)
         self.ingestion.set_calendars(calendars_of(enabled))
         self._set_at = float("-inf")
@@ -75,13 +78,28 @@ class Feeding:
             self._outage.recovered()
             self._set_at = time.monotonic()
 
-    def _prepare(self, enabled: Sequence[Instrument], before: set[str]) -> dict[str, str]:
+    def _prepare(self, enabled: Sequence[Instrument]) -> dict[str, str]:
         """Make the past of added synthetic instruments; return the latest prices of all."""
         settings, store, clock = self._context.settings, self._context.store, self._context.clock
         sources = SourceContext(settings, enabled, {}, clock)
-        for added in walked(sources):
-            if added.symbol not in before:
-                make_past(store, [added], settings.synthetic_seed, clock(), self._context.stop)
+        make_pasts(self._context, walked(sources))
         windows = open_windows("live", calendars_of(enabled), clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         with store.transaction() as cursor:
             return {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
+
+
+def make_pasts(context: JobContext, walks: Sequence[Instrument]) -> None:
+    """Make the past of a first start, or that of instruments that were added to others since.
+
+    `walks` are the instruments of the synthetic source. The alert rules read a past without
+    sending. Raises `StoreError` or `Stopped`.
+    """
+    now, settings = context.clock(), context.settings
+
+    def read_past(cursor: Cursor, made: Sequence[Instrument]) -> None:
+        read_past_volatility(cursor, made, volatility_rules(settings), now)
+
+    seed, volatility = settings.synthetic_seed, settings.synthetic_volatility
+    if not make_past(context.store, walks, seed, now, context.stop, volatility=volatility, then=read_past):
+        added = [each for each in walks if each.changed]
+        make_past_of_added(context.store, added, walks, seed, now, context.stop, volatility=volatility, then=read_past)

@@ -16,9 +16,8 @@ from db.instruments import all_instruments, calendars_of
 from db.messages import Stamp
 from db.postgres import StoreError
 from db.prices import latest_mids, latest_positions, latest_times
-from jobs.feeding import Feeding
+from jobs.feeding import Feeding, make_pasts
 from jobs.feeds.context import SourceContext
-from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alerts import keep_publishing
 from jobs.runtime.context import JobContext
 from jobs.runtime.threads import LongLivedThread
@@ -119,7 +118,7 @@ def _source_context(context: JobContext) -> SourceContext:
             known = all_instruments(cursor, disabled=True)
         instruments = [each for each in known if each.enabled]
         walks = walked(SourceContext(settings, instruments, {}, context.clock))
-        make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
+        make_pasts(context, walks)
         calendars = calendars_of(instruments)
         windows = open_windows("live", calendars, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         with store.transaction() as cursor:

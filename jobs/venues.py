@@ -74,7 +74,8 @@ def fed(spec: SourceSpec, settings: Settings, instruments: Sequence[Instrument])
     if spec.file is not None:
         settings = replace(settings, sources=(spec,))
     symbols = set(VENUE_PARTS[spec.kind].instruments(settings, instruments))
-    return [each for each in instruments if each.symbol in symbols]
+    live = VENUES[spec.kind].kind == "live"  # a setting may list instruments of other sources
+    return [each for each in instruments if each.symbol in symbols and (not live or each.source == spec.kind)]
 
 
 def feeds(settings: Settings, instruments: Sequence[Instrument]) -> dict[str, str]:
@@ -112,6 +113,7 @@ def _synthetic(spec: SourceSpec, context: SourceContext) -> Source[Any]:
         seed=settings.synthetic_seed,
         latest=context.latest,
         clock=context.clock,
+        volatility=settings.synthetic_volatility,
     )
 
 
@@ -159,8 +161,7 @@ def _oanda_gaps(context: JobContext, history: CandleHistory) -> Filling:
 
 
 def _binance_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
-    listed = {symbol.upper() for symbol in settings.binance_symbols}
-    return _symbols(each for each in instruments if each.source == "binance" and each.symbol in listed)
+    return [symbol.upper() for symbol in settings.binance_symbols]
 
 
 def _binance(spec: SourceSpec, context: SourceContext) -> Source[Any]:

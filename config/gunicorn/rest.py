@@ -2,6 +2,8 @@
 
 from config.gunicorn.common import access_check as _access_check
 from config.gunicorn.common import bind as _bind
+from config.gunicorn.common import child_exit as child_exit
+from config.gunicorn.common import worker_exit as worker_exit
 from config.logs import start as _start
 
 # gunicorn logs as soon as it has read this file, so that the logs are configured here.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import orjson
-import redis
 
 from db import topics
 from db.bus.connection import Connection
@@ -48,15 +47,6 @@ class Board(Connection):
         """Delete the keys in which earlier versions kept epoch and numbers."""
         with translated():
             self._redis.delete(*topics.former_number_keys(self._streams))
-
-    def eviction_policy(self) -> str | None:
-        """The policy by which Redis deletes keys if its memory is full; None if it is refused."""
-        with translated():
-            try:
-                found = self._redis.info("memory").get("maxmemory_policy")
-            except redis.ResponseError:  # INFO is refused
-                return None
-        return None if found is None else str(found)
 
     def access_counter(self) -> bytes | None:
         """The number of the last change of keys or revoked tokens, as it stands on the bus.

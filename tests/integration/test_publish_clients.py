@@ -135,8 +135,8 @@ def test_client_publishes_one_price(client: Client, shared_bus: Bus) -> None:
     [body] = published(shared_bus)
     assert body["price"]["bid"] == "2400.10"
     assert before <= parse_time(body["price"]["time"]) <= datetime.now(UTC)
-    assert client.publish("EUR_USD", mid="1", time="2026-03-02T06:00:00Z") == ONE
-    assert client.publish("EUR_USD", mid="1.0", time=datetime(2026, 3, 2, 6, tzinfo=UTC)) == AGAIN
+    assert client.publish("EUR_USD", mid="1", time="2025-11-18T12:30:00Z") == ONE
+    assert client.publish("EUR_USD", mid="1.0", time=datetime(2025, 11, 18, 12, 30, tzinfo=UTC)) == AGAIN
     assert len(published(shared_bus)) == 2
 
 
@@ -201,7 +201,7 @@ def test_javascript_client_publishes(rest: Web, shared_bus: Bus) -> None:
     with FxNode("http://127.0.0.1:1", restUrl=rest.url) as client:
         one = {"accepted": 1, "duplicates": 0, "rejected": []}
         assert client.call("publish", {"instrument": "EUR_USD", "bid": "1.10", "ask": "1.2"}) == one
-        timed = {"instrument": "EUR_USD", "mid": "1", "time": "2026-03-02T06:00:00Z"}
+        timed = {"instrument": "EUR_USD", "mid": "1", "time": "2025-11-18T12:30:00Z"}
         assert client.call("publishMany", [timed, timed]) == {**one, "duplicates": 1}
         rows = [{"instrument": "EUR_USD", "bid": f"1.{number:04}", "ask": "2"} for number in range(1001)]
         result = client.call("publishMany", [*rows, {"instrument": "EUR_USD", "bid": "3", "ask": "2"}])
@@ -233,7 +233,7 @@ def run(*arguments: str, **variables: str) -> tuple[int, str]:
 
 def test_command_publishes_one_price_with_the_key_of_the_environment(rest: Web, shared_bus: Bus) -> None:
     with losing_proxy(rest.port) as proxy:
-        arguments = ("EUR_USD", "1.0945", "1.0947", "--time", "2026-03-02T06:00:00Z", "--url", proxy.url)
+        arguments = ("EUR_USD", "1.0945", "1.0947", "--time", "2025-11-18T12:30:00Z", "--url", proxy.url)
         assert run(*arguments, TICKWIRE_API_KEY="k1") == (0, "EUR_USD 1.0945 1.0947: accepted\n")
         assert run(*arguments) == (0, "EUR_USD 1.0945 1.0947: a duplicate, published in the last 15 minutes\n")
         assert [headers.get("x-api-key") for headers, _ in proxy.requests] == ["k1", None]
@@ -276,7 +276,7 @@ def test_without_redis_nothing_is_accepted(servers: Servers, clock: Callable[[],
         client = create_app(nothing, bus, Store("postgresql://127.0.0.1:1/none"), clock, "1").test_client()
 
         def post(bid: str) -> Any:
-            price = {"instrument": "EUR_USD", "bid": bid, "ask": "2", "time": "2026-03-02T06:00:00Z"}
+            price = {"instrument": "EUR_USD", "bid": bid, "ask": "2", "time": "2025-11-18T12:30:00Z"}
             return client.post("/prices", json={"prices": [price]})
 
         assert post("1").json == {"accepted": 1, "duplicates": 0, "rejected": []}

@@ -33,6 +33,7 @@ class PriceRooms:
     def set_instruments(self, instruments: Sequence[str]) -> None:
         """Have rooms for these instruments, in their order, from now on."""
         self._rooms = {pair: topics.price_room(pair) for pair in instruments}
+        self._known = frozenset(instruments)
 
     @property
     def instruments(self) -> list[str]:
@@ -45,7 +46,7 @@ class PriceRooms:
     def check(self, instrument: str, access: Access) -> None:
         """Raise `Refusal` if the instrument is unknown, or if the client may not see it."""
         if instrument not in self._rooms:
-            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH])
+            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH], self._known, access.includes)
         if not access.includes(instrument):
             raise forbidden_instrument(instrument)
 

@@ -12,7 +12,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
-from api.rest.schemas.arguments import PRINTABLE, QuerySchema, SymbolList
+from api.rest.schemas.arguments import OneSymbol, QuerySchema, SymbolList
 
 
 def about(text: str, **more: Any) -> dict[str, Any]:
@@ -147,6 +147,7 @@ class HealthSchema(Schema):
             "Last report of each source. `refused` has the number of its records that were left out since its start, by kind: "
             "`unknown_instrument`, `not_a_decimal`, `time_too_old`, `time_in_future`, `bad_price`, `bad_trade`, `unreadable`. "
             "`failing_since` is the time since which it has not been live. "
+            "`age_seconds`, with the scope `observe`, is the time since its last record was received, null without one. "
             "If its process has not reported for 15 s, the state is `stale`, and the last one is in `last_state`"
         ),
     )
@@ -212,7 +213,7 @@ class LatestPriceQuerySchema(QuerySchema):
 
     makes = LatestPriceQuery
 
-    symbol = Str(validate=PRINTABLE, metadata=about("One instrument", example="EUR_USD"))
+    symbol = Str(validate=OneSymbol("one symbol; several: symbols=A,B"), metadata=about("One instrument", example="EUR_USD"))
     symbols = SymbolList(metadata=about("Several instruments, separated by commas, instead of `symbol`", example="EUR_USD,BTCUSDT"))
 
     @validates_schema

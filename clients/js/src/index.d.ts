@@ -348,6 +348,8 @@ export class TickwireError extends Error {
   /** Name of the request; null if there was none. */
   readonly event: string | null;
   readonly details: Record<string, unknown>;
+  /** The message without the code and the details, which `message` contains. */
+  readonly reason: string;
   toJSON(): { code: string; message: string; event: string | null; details: Record<string, unknown> };
 }
 

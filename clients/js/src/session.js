@@ -115,7 +115,7 @@ export class Session {
 
   #timeoutError(event) {
     if (this.#lastError)
-      return new TickwireError("timeout", this.#lastError.message, {
+      return new TickwireError("timeout", this.#lastError.reason, {
         event,
         details: { ...this.#lastError.details, cause: this.#lastError.code },
       });

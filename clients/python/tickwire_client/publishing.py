@@ -77,7 +77,7 @@ class Publishing:
         earlier requests stay published.
         """
         result = PublishResult()
-        lines = [json.dumps(self._row(number, row), ensure_ascii=False).encode() for number, row in enumerate(rows)]
+        lines = [json.dumps(self._row(number, row)).encode() for number, row in enumerate(rows)]
         for first, batch in _batches(lines):
             answer = self._send(b"\n".join(batch))
             result.accepted += answer["accepted"]
