@@ -13,9 +13,8 @@ from typing import Any
 
 import click
 
-from cli.common import Moment, database
+from cli.common import Moment, database, migrate_database
 from config.settings import Settings
-from db import migrate as migrations
 from db.bus import BusError
 from db.postgres import Cursor, Store
 from db.timestamps import utc_now
@@ -64,7 +63,7 @@ def actor() -> str:
 def access_store(chosen: Settings, command: str) -> Iterator[Store]:
     """Yield the store of a command, migrated."""
     with database(chosen) as url:
-        migrations.apply(url)
+        migrate_database(command, chosen, url)
         with closing(startup.open_store(chosen, command, url=url, pool_max=1)) as store:
             yield store
 

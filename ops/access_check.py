@@ -13,6 +13,7 @@ import sys
 from contextlib import closing
 
 from config.access.modes import REQUIRED, is_loopback
+from config.loops import UNFIT_CODE
 from config.settings import Settings
 from db.api_keys import has_usable_key
 from db.postgres import StoreError
@@ -23,7 +24,6 @@ from ops.process import Unfit
 log = logging.getLogger("ops.access_check")
 
 COMMAND = "manage.py key create --name first --scopes read"
-_UNFIT_CODE = 2
 
 
 def check(chosen: Settings, service: str, url: str) -> None:
@@ -54,7 +54,7 @@ def main(service: str) -> None:
         check(chosen, service, chosen.database_url)
     except Unfit as error:
         log.error("%s", error)
-        sys.exit(_UNFIT_CODE)
+        sys.exit(UNFIT_CODE)
 
 
 if __name__ == "__main__":

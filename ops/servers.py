@@ -29,7 +29,7 @@ from db.server_facts import (
 )
 
 _FIRST_REDIS = (6, 2)
-_MIGRATING = frozenset({"up", "migrate", "backfill", "import"})
+_MIGRATING = frozenset({"up", "migrate", "backfill", "import", "key", "token", "audit"})
 _READING = frozenset({"hub", "rest"})  # they make no temporary table
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _CONNECTING = re.compile(r"^\w+: (?:Error -?\d+ (?:while )?connecting to (?:unix socket: )?\S+\. )?")
