@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pwd
 import re
@@ -15,10 +16,14 @@ import click
 
 from cli.common import Moment, database, migrate_database
 from config.settings import Settings
+from db.access_changes import lock_access
+from db.access_log import AccessEvent, insert_event
 from db.bus import BusError
 from db.postgres import Cursor, Store
 from db.timestamps import utc_now
 from ops import running, startup
+
+log = logging.getLogger(__name__)
 
 LATE_SECONDS = 30  # until a process without Redis takes a change
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -68,12 +73,22 @@ def access_store(chosen: Settings, command: str) -> Iterator[Store]:
             yield store
 
 
-def change(chosen: Settings, command: str, make: Callable[[Cursor], int | None]) -> None:
-    """Call `make` in one transaction, then announce the number of the change, if there is one."""
+# The number of a change and its row of `access_log`; None if nothing changes.
+Done = tuple[int, AccessEvent] | None
+
+
+def change(chosen: Settings, command: str, make: Callable[[Cursor], Done]) -> None:
+    """Call `make` in one transaction, which has the lock of changes; then announce its change."""
     with access_store(chosen, command) as store:
         with store.transaction() as cursor:
-            number = make(cursor)
-        if number is not None:
+            lock_access(cursor)
+            done = make(cursor)
+            if done is not None:
+                insert_event(cursor, done[1])
+        if done is not None:
+            number, event = done
+            fields = {"event": "auth", "action": event.action, "actor": event.actor, "key_id": event.key_id}
+            log.info("access was changed", extra=fields)
             _announce(chosen, number)
 
 

@@ -13,14 +13,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cli.access import Duration, Expiry, access_store, actor, change
+from cli.access import Done, Duration, Expiry, access_store, actor, change
 from cli.common import Moment, chosen_settings, plain_errors
 from config.access.keys import digest_of, new_key
 from config.access.patterns import DENIAL, PatternError, compile_patterns
 from config.access.scopes import REPORT, ScopeError, check_scopes
 from config.fields import parse_rate
-from db.access_changes import lock_access
-from db.access_log import CREATE, REVOKE, ROTATE, AccessEvent, insert_event
+from db.access_log import CREATE, REVOKE, ROTATE, AccessEvent
 from db.api_keys import ACTIVE, ApiKey, all_keys, expire_key, insert_key, key_of, revoke_key
 from db.instruments import all_instruments
 from db.postgres import Cursor
@@ -93,11 +92,9 @@ def create(name: str, scopes: str, instruments: str, bots: str, force: bool, as_
         rule = "the scope report needs the names of its bots" if REPORT in made.scopes else "names of bots need the scope report"
         raise click.BadParameter(rule, param_hint="--bots")
 
-    def make(cursor: Cursor) -> int:
+    def make(cursor: Cursor) -> Done:
         _check_matches(cursor, made.instruments, force=force)
-        lock_access(cursor)
-        insert_event(cursor, AccessEvent(now, made.created_by, CREATE, key_id, details=_rights(made)))
-        return insert_key(cursor, made)
+        return insert_key(cursor, made), AccessEvent(now, made.created_by, CREATE, key_id, details=_rights(made))
 
     with plain_errors():
         change(chosen, "key", make)
@@ -141,14 +138,12 @@ def revoke(key_id: str, reason: str) -> None:
     chosen, now = chosen_settings("key"), utc_now()
     answers: list[str] = []
 
-    def make(cursor: Cursor) -> int | None:
-        lock_access(cursor)
+    def make(cursor: Cursor) -> Done:
         if _existing(cursor, key_id).revoked is not None:
             answers.append(f"{key_id} is revoked already")
             return None
-        insert_event(cursor, AccessEvent(now, actor(), REVOKE, key_id, details={"reason": reason} if reason else {}))
         answers.append(f"revoked {key_id}")
-        return revoke_key(cursor, key_id, now)
+        return revoke_key(cursor, key_id, now), AccessEvent(now, actor(), REVOKE, key_id, details={"reason": reason} if reason else {})
 
     with plain_errors():
         change(chosen, "key", make)
@@ -168,17 +163,15 @@ def rotate(key_id: str, overlap: timedelta, as_json: bool) -> None:
     new_id, text = new_key()
     made: list[ApiKey] = []
 
-    def make(cursor: Cursor) -> int:
-        lock_access(cursor)
+    def make(cursor: Cursor) -> Done:
         old = _existing(cursor, key_id)
         if (state := old.state(now)) != ACTIVE:
             raise click.UsageError(f"{key_id} is {state}: create a new key")
         made.append(_successor(old, new_id, text, now))
         until = now + overlap if old.expires is None else min(old.expires, now + overlap)
-        details = {"new": new_id, "expires": format_time(until)}
-        insert_event(cursor, AccessEvent(now, actor(), ROTATE, key_id, details=details))
         insert_key(cursor, made[0])
-        return expire_key(cursor, key_id, until)
+        details = {"new": new_id, "expires": format_time(until)}
+        return expire_key(cursor, key_id, until), AccessEvent(now, actor(), ROTATE, key_id, details=details)
 
     with plain_errors():
         change(chosen, "key", make)
@@ -206,10 +199,8 @@ def revoke_token(jti: str | None, sub: str | None, before: datetime | None) -> N
     revoked = RevokedToken(jti, sub, before, max(now, before or now) + life)
     details = {"jti": jti} if jti else {"sub": sub, "before": format_time(before or now)}
 
-    def make(cursor: Cursor) -> int:
-        lock_access(cursor)
-        insert_event(cursor, AccessEvent(now, actor(), REVOKE, details=details))
-        return insert_revocation(cursor, revoked, now)
+    def make(cursor: Cursor) -> Done:
+        return insert_revocation(cursor, revoked, now), AccessEvent(now, actor(), REVOKE, details=details)
 
     with plain_errors():
         change(chosen, "token", make)

@@ -69,11 +69,11 @@ def _insert_first_use(cursor: Cursor, event: AccessEvent) -> bool:
 def events_since(cursor: Cursor, since: datetime | None = None, key_id: str | None = None, *, limit: int = 10_000) -> list[AccessEvent]:
     """The latest rows, at most `limit`, the oldest first.
 
-    `since` and `key_id` select rows from a time on, and rows of one key.
+    `since` and `key_id` select rows from a time on, and rows about one key.
     """
     cursor.execute(
         "SELECT at, actor, action, key_id, host(ip), details FROM access_log"
-        " WHERE (%s::timestamptz IS NULL OR at >= %s) AND (%s::text IS NULL OR key_id = %s) ORDER BY at DESC LIMIT %s",
+        " WHERE (%s::timestamptz IS NULL OR at >= %s) AND (%s::text IS NULL OR %s IN (key_id, details->>'new')) ORDER BY at DESC LIMIT %s",
         (since, since, key_id, key_id, limit),
     )
     return [AccessEvent(*row) for row in reversed(cursor.fetchall())]

@@ -13,7 +13,7 @@ from datetime import datetime
 from api.access.credentials import Credential
 from api.access.model import Access, CallerLimits
 from api.errors import Unauthorized
-from config.access.patterns import compile_patterns
+from config.access.patterns import NOTHING, compile_patterns
 from config.fields import Rate, parse_rate
 from db.api_keys import ApiKey
 from db.revoked_tokens import RevokedToken
@@ -26,10 +26,6 @@ class KeyEntry:
     digest: bytes = field(repr=False)
     access: Access
     revoked: datetime | None
-
-    def usable(self, now: datetime) -> bool:
-        """Return True if the key is neither revoked nor expired."""
-        return self.revoked is None and not has_expired(self.access, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +65,6 @@ class AccessTable:
         before = self.subjects.get(access.subject)
         return access.jti in self.tokens or (before is not None and (access.issued_at is None or access.issued_at < before))
 
-    def has_usable_key(self, now: datetime) -> bool:
-        """Return True if a key is neither revoked nor expired."""
-        return any(entry.usable(now) for entry in self.by_id.values())
-
     def updated(self, keys: Iterable[ApiKey], tokens: Iterable[RevokedToken]) -> AccessTable:
         """Return the table with the changed rows in place of earlier ones."""
         by_digest, by_id, subjects = dict(self.by_digest), dict(self.by_id), dict(self.subjects)
@@ -80,7 +72,7 @@ class AccessTable:
         for key in keys:
             if (old := by_id.get(key.id)) is not None:
                 by_digest.pop(old.digest, None)
-            by_id[key.id] = by_digest[key.digest] = KeyEntry(key.digest, access_of(key), key.revoked)
+            by_id[key.id] = by_digest[key.digest] = entry_of(key)
             changed = max(changed, key.changed)
         for token in tokens:
             if token.jti is not None:
@@ -145,8 +137,16 @@ def has_expired(access: Access, now: datetime) -> bool:
     return access.expires_at is not None and now >= access.expires_at
 
 
+def entry_of(key: ApiKey) -> KeyEntry:
+    """Return the entry of a row. A row that cannot be read grants nothing, and stops no other."""
+    try:
+        return KeyEntry(key.digest, access_of(key), key.revoked)
+    except ValueError:
+        return KeyEntry(key.digest, Access(frozenset(), NOTHING, key_id=key.id, name=key.name), key.revoked or key.created)
+
+
 def access_of(key: ApiKey) -> Access:
-    """Return the rights of a key."""
+    """Return the rights of a key. Raises `ValueError` for a bad pattern or rate."""
     return Access(
         scopes=frozenset(key.scopes),
         patterns=compile_patterns(key.instruments),

@@ -10,7 +10,7 @@ MAX_PATTERNS = 64
 MAX_LENGTH = 32  # characters of one pattern, with its `!`
 DENIAL = "!"
 EVERY = "*"
-_MAX_REMEMBERED = 4096  # names per list of patterns
+_MAX_REMEMBERED = 1024  # names per list of patterns
 
 _is_pattern = re.compile(r"!?[A-Z0-9_*]+", re.ASCII).fullmatch
 

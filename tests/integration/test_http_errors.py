@@ -19,6 +19,7 @@ PORTS = ("hub", "rest")
 POLLING = "/socket.io/?EIO=4&transport=polling"
 WEBSOCKET = "/socket.io/?EIO=4&transport=websocket"
 LONG = "x" * 9000
+OPEN = {"AUTH": "off", "AUTH_ALLOW_OPEN": "true"}  # both listen on addresses outside of this machine
 # status -> code and a request, for both ports
 BOTH: dict[str, tuple[int, str, bytes]] = {
     "request-line": (400, "bad_request", b"NONSENSE\r\n\r\n"),
@@ -51,12 +52,12 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def shared_variables() -> dict[str, str]:
-    return {"WEBSOCKET_HOST": "0.0.0.0", "ALLOWED_HOSTS": "hub.example"}  # noqa: S104
+    return {**OPEN, "WEBSOCKET_HOST": "0.0.0.0", "ALLOWED_HOSTS": "hub.example"}  # noqa: S104
 
 
 @pytest.fixture(scope="module")
 def rest(shared_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    variables = {"API_HOST": "0.0.0.0", "ALLOWED_HOSTS": "hub.example"}  # noqa: S104
+    variables = {**OPEN, "API_HOST": "0.0.0.0", "ALLOWED_HOSTS": "hub.example"}  # noqa: S104
     with HastyRest(shared_settings, tmp_path_factory.mktemp("rest") / "rest.log", **variables) as process:
         yield process
         assert "Traceback" not in process.output()
@@ -140,7 +141,7 @@ def test_request_without_a_host_is_refused_except_on_the_routes_of_load_balancer
 def test_ipv6_address_of_the_connection_is_accepted(shared_settings: Settings, rest: Web) -> None:
     if not socket.has_ipv6:
         pytest.skip("this machine has no IPv6")
-    with HastyRest(shared_settings, rest.log.with_name("six.log"), API_HOST="::") as six:
+    with HastyRest(shared_settings, rest.log.with_name("six.log"), **OPEN, API_HOST="::") as six:
         assert exchange(six.port, request("/symbols", host=f"[0:0:0:0:0:0:0:1]:{six.port}"), host="::1").status == 200
         assert exchange(six.port, request("/symbols", host="[::2]"), host="::1").status == 403
         assert exchange(six.port, request("/symbols", host="127.0.0.9"), host="127.0.0.9").status == 200

@@ -147,7 +147,8 @@ def test_rotated_key_has_the_rights_and_the_old_one_expires(run: Callable[..., R
     assert run("key", "rotate", old["id"], "--overlap", "0s").exit_code == 0
     assert listed(run, "--all")[old["id"]]["state"] == "expired"
     forever = created(run)["id"]
-    run("key", "rotate", forever)
+    successor = json.loads(run("key", "rotate", forever, "--json").stdout)["id"]
+    assert [line.split()[1:4:2] for line in run("audit", "--key", successor).output.splitlines()] == [["rotate", forever]]
     assert abs(time_of(listed(run)[forever]["expires"]) - datetime.now(UTC) - DAY) < timedelta(minutes=1)
 
 

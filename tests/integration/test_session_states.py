@@ -239,7 +239,7 @@ def test_silent_sessions_take_no_place_of_a_client(shared_settings: Settings, tm
 
 
 def test_address_behind_a_proxy_has_twenty_silent_sessions(shared_settings: Settings, tmp_path: Path) -> None:
-    extra = {"TRUSTED_PROXIES": "127.0.0.1", "RATE_CONNECTIONS_PER_IP": "22"}
+    extra = {"AUTH": "off", "TRUSTED_PROXIES": "127.0.0.1", "RATE_CONNECTIONS_PER_IP": "22"}
     with Web("hub", shared_settings, tmp_path / "hub.log", **extra) as hub, ExitStack() as stack:
         server = Server("127.0.0.1", hub.port)
         some, other = {"X-Forwarded-For": "198.51.100.9, 192.0.2.1"}, {"X-Forwarded-For": "192.0.2.2"}

@@ -169,7 +169,7 @@ def test_exports_that_are_not_read_are_closed_and_their_places_released(rest: We
 
 def test_address_behind_a_trusted_proxy_has_two_exports(shared_settings: Settings, tmp_path: Path, many_prices: None) -> None:
     export = "/ticks?symbol=EUR_USD&format=csv"
-    with HastyRest(shared_settings, tmp_path / "rest.log", TRUSTED_PROXIES="127.0.0.1") as proxied:
+    with HastyRest(shared_settings, tmp_path / "rest.log", AUTH="off", TRUSTED_PROXIES="127.0.0.1") as proxied:
         mine = request(export, "X-Forwarded-For: 198.51.100.7")
         readers = [RawConnection(proxied.port, mine, receive_buffer=2048) for _ in range(2)]
         assert [first_bytes(each) for each in readers] == [b"HTTP/1.1 200"] * 2

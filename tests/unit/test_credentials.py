@@ -204,6 +204,15 @@ def test_unusable_keys_are_refused_with_one_message() -> None:
     assert made(REQUIRED, row(expires=NOW + SECOND))[0].authenticate(handshake({"x-api-key": KEY})).expires_at == NOW + SECOND
 
 
+def test_row_that_cannot_be_read_grants_nothing_and_stops_no_other() -> None:
+    for broken in (row(OTHER, instruments=("bad pattern",)), row(OTHER, rate_events="many")):
+        authenticator, audit, _ = made(REQUIRED, broken, row())
+        assert authenticator.authenticate(handshake({"x-api-key": KEY})).key_id == KEY_ID
+        with pytest.raises(Unauthorized):
+            authenticator.authenticate(handshake({"x-api-key": OTHER}))
+        assert audit.reasons == ["revoked"]
+
+
 def test_mode_decides_about_callers_without_a_credential() -> None:
     for mode in (OPTIONAL, OFF):
         access = made(mode, row())[0].authenticate(handshake())

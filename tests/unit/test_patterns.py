@@ -69,4 +69,4 @@ def test_remembered_names_are_bounded() -> None:
     patterns = Patterns(["A*"])
     for number in range(10_000):
         assert patterns.permits(f"A{number}")
-    assert len(patterns._permitted) <= 4096
+    assert len(patterns._permitted) <= 1024
