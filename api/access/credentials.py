@@ -31,13 +31,19 @@ def read_credential(headers: Mapping[str, str], auth: Mapping[str, Any] | None =
     `headers` has lower-case names. The same credential may be sent twice. Raises `Refusal`
     (`invalid_payload`) for two different ones, and `Unauthorized` for a malformed one.
     """
-    found = {**dict.fromkeys(_of_headers(headers)), **dict.fromkeys(_of_payload(auth))}
-    if len({text for text, _ in found}) > 1:
-        message = "There are two different credentials: send one."
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, message, {"credentials": ["Send one."]})
+    authorization, key = headers.get("authorization"), headers.get("x-api-key")
+    if authorization is None and not auth:  # usually
+        if key is None:
+            return None
+        if "," not in key:
+            return _parse(key.strip(), key_only=True)
+    found = [*_of_headers(authorization, key), *_of_payload(auth)]
     if not found:
         return None
-    ((text, _),) = list(found)[:1]
+    text = found[0][0]
+    if any(other != text for other, _ in found):
+        message = "There are two different credentials: send one."
+        raise Refusal(ErrorCode.INVALID_PAYLOAD, message, {"credentials": ["Send one."]})
     return _parse(text, key_only=any(key_only for _, key_only in found))
 
 
@@ -51,16 +57,16 @@ def refuse_query(query: str) -> None:
         raise Refusal(ErrorCode.INVALID_PAYLOAD, message, {name: ["Not in the URL: use a header."]})
 
 
-def _of_headers(headers: Mapping[str, str]) -> list[tuple[str, bool]]:
+def _of_headers(authorization: str | None, key: str | None) -> list[tuple[str, bool]]:
     """Return (text, True if only a key may be there) of each header.
 
     Values of a header that was sent twice are joined by a comma.
     """
     found = []
-    for value in _values(headers.get("authorization")):
+    for value in _values(authorization):
         scheme, _, text = value.partition(" ")
         found.append((text.strip() if scheme.lower() == "bearer" else "", False))
-    found.extend((value, True) for value in _values(headers.get("x-api-key")))
+    found.extend((value, True) for value in _values(key))
     return found
 
 
