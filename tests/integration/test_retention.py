@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from config.settings import Settings
 from db import retention as old_rows
+from db.access_log import AccessEvent, events_since, insert_event
 from db.bus import Bus
 from db.candles import CandleRow, insert_candles
 from db.correlations import write_correlations
@@ -266,3 +267,17 @@ def test_closed_gaps_are_deleted_with_the_trades(settings: Settings, bus: Bus, s
         assert retention_job.retention_job(work, now) == deleted
         assert left("open") == all_of_them
         assert left("filled") == left("unfillable") == closed
+
+
+def test_log_of_access_has_days_of_its_own(settings: Settings, bus: Bus, store: Store) -> None:
+    now = datetime(2025, 6, 15, 0, 5, tzinfo=UTC)
+    limit, hour = datetime(2025, 6, 5, tzinfo=UTC), timedelta(hours=1)
+    times = [limit - hour, limit, limit + hour]
+    with store.transaction() as cursor:
+        for time in times:
+            insert_event(cursor, AccessEvent(time, "rest", "refuse", ip="192.0.2.1", details={"count": 1}))
+    for days, deleted, kept in ((0, 0, times), (10, 1, times[1:])):
+        work = JobContext(replace(settings, retention_access_log=days), bus, store, lambda: now)
+        assert retention_job.retention_job(work, now) == deleted
+        with store.transaction() as cursor:
+            assert [event.at for event in events_since(cursor)] == kept
