@@ -17,10 +17,9 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.common import Moment, chosen_settings, database, plain_errors, stopped_by_signals
+from cli.common import Moment, chosen_settings, database, migrate_database, plain_errors, stopped_by_signals
 from config.pacing import Stopped
 from config.settings import Settings
-from db import migrate as migrations
 from db.instruments import all_instruments
 from db.intervals import INTERVALS
 from db.postgres import Store, StoreError
@@ -118,7 +117,7 @@ def import_files(files: tuple[Path, ...], dry_run: bool, replace: bool, as_json:
         else:
             with database(chosen) as url:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-                migrations.apply(url)
+                migrate_database("import", chosen, url)
                 with closing(startup.open_store(chosen, "import", url=url, pool_max=1)) as store:
                     good = load(files, request, chosen, store, stop, output, replace=replace)
     if not good:

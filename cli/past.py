@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 import threading
@@ -14,12 +15,11 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from cli.common import Moment, chosen_settings, database, plain_errors, servers, stopped_by_signals
+from cli.common import Moment, chosen_settings, database, migrate_database, plain_errors, servers, stopped_by_signals
 from cli.imports import Output, command_errors, load
 from config import settings
 from config.settings import Settings, SourceSpec
 from config.venues import VENUES
-from db import migrate as migrations
 from db.instruments import all_instruments
 from db.intervals import INTERVALS
 from db.postgres import Store
@@ -123,7 +123,7 @@ def backfill(again: bool, replace: bool, **options: Any) -> None:
             backfills.check(request, chosen, utc_now())
             with database(chosen) as url:
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-                migrations.apply(url)
+                migrate_database("backfill", chosen, url)
                 with closing(startup.open_store(chosen, "backfill", url=url, pool_max=1)) as store:
                     good = (_load if request.files else _fill)(request, chosen, store, stop, again=again, replace=replace)
     except backfills.BadOption as error:
@@ -147,9 +147,12 @@ def _fill(request: backfills.Request, chosen: Settings, store: Store, stop: thre
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     output, notes = Output(as_json=False), Notes()
     with store.transaction() as cursor:
-        instruments = all_instruments(cursor)
+        known = all_instruments(cursor, disabled=True)
     with ExitStack() as stack:
-        tasks = backfills.tasks(request, chosen, instruments, notes, utc_now)
+        disabled = {each.symbol for each in known if not each.enabled}
+        listed = tuple(symbol for symbol in chosen.binance_symbols if symbol.upper() not in disabled)
+        wanted = dataclasses.replace(chosen, binance_symbols=listed)
+        tasks = backfills.tasks(request, wanted, [each for each in known if each.enabled], notes, utc_now)
         limits = retention(chosen, utc_now())
         filler = Filler(store, utc_now, stop, limits=limits, warn=output.say, on_conflicts=notes.conflicting)
         stack.callback(output.report, notes)

@@ -11,9 +11,9 @@ COMMANDS = (
     # the connection
     "AUTH", "HELLO", "PING", "SELECT", "INFO", "TIME",
     # keys and hashes
-    "EXISTS", "GET", "SET", "DEL", "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL",
+    "EXISTS", "GET", "SET", "DEL", "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL", "PEXPIRE",
     # sorted sets
-    "ZADD", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE",
+    "ZADD", "ZMSCORE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
     # streams
     "XADD", "XDEL", "XACK", "XLEN", "XRANGE", "XREVRANGE", "XREADGROUP", "XPENDING", "XGROUP|CREATE", "XINFO|GROUPS",
     # scripts and transactions
@@ -21,3 +21,6 @@ COMMANDS = (
     # pub/sub
     "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE",
 )  # fmt: skip
+
+# Sent at a start, with an answer or without: the embedded Redis refuses them to our user.
+REFUSABLE = ("CONFIG|GET",)
