@@ -19,6 +19,8 @@ COPY health/ health/
 COPY jobs/ jobs/
 COPY api/ api/
 COPY cli/ cli/
+COPY clients/python/ clients/python/
+COPY clients/web/ clients/web/
 COPY data/ data/
 
 USER tickwire

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import ChainMap
 from collections.abc import Callable
 from datetime import datetime
@@ -13,7 +14,8 @@ from api.access.hosts import Hosts, Origins
 from api.access.model import Authenticator, OpenAuthenticator
 from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
-from api.rest import cors, errors, monitor, slots
+from api.refused_origins import RefusedOrigins
+from api.rest import cors, errors, monitor, slots, web
 from api.rest.context import AppContext, attach
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
 from api.rest.routing import guard, make_api
@@ -68,14 +70,16 @@ def create_app(
         redis=HealthProbe("redis", lambda: monitor.read_redis(bus)),
         watch=monitor.make_watch(settings, bus, store, clock, timing),
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
+        authenticator=authenticator,
     )
     attach(app, shared)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
     app.extensions["openapi"] = make_api(app, version, routes).spec
     app.register_blueprint(docs.pages)
+    app.register_blueprint(web.pages)
     errors.register(app)
-    cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins))
-    guard(app, authenticator, dict(ChainMap(docs.SCOPES, *(each.scopes for each in routes))))
+    cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
+    guard(app, authenticator, dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes))))
     slots.register(app, Peers(settings.trusted_proxies))
     app.after_request(_add_headers)
     return app

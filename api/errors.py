@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Any
+
+from api.nearest import suggestion
 
 
 class ErrorCode(StrEnum):
@@ -34,9 +37,12 @@ class Refusal(Exception):
         super().__init__(message)
 
 
-def unknown_instrument(instrument: str) -> Refusal:
-    """Return the refusal of an instrument that does not exist."""
-    message = f"There is no instrument {instrument!r}."
+def unknown_instrument(instrument: str, known: Collection[str] = (), permitted: Callable[[str], bool] = lambda _: True) -> Refusal:
+    """Return the refusal of an instrument that does not exist.
+
+    Its message proposes the nearest of `known` that is `permitted`.
+    """
+    message = f"There is no instrument {instrument!r}{suggestion([instrument], known, permitted) or '.'}"
     return Refusal(ErrorCode.UNKNOWN_INSTRUMENT, message, {"instrument": ["Unknown instrument."]})
 
 

@@ -60,7 +60,7 @@ OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; 
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
-CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars of the instruments, and the limit of times ahead
+CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars and sources of the instruments, limit of times ahead
 
 WRITER_GROUP = "store"
 

@@ -35,7 +35,10 @@ class Handshake:
 
 
 class Access(Protocol):
-    """The rights of one client."""
+    """The rights of one client; hashable. Equal rights are equal objects if that is possible.
+
+    Clients with equal rights share the bodies of events that depend on rights.
+    """
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
 from api.errors import ErrorCode
+from api.nearest import suggestion
 from config.http_errors import http_error_body
 from db.bus import BusError, BusFull
 from db.postgres import StoreError
@@ -34,9 +35,13 @@ class ApiError(Exception):
         self.details = dict(details or {})
 
 
-def unknown_instrument(argument: str, names: Sequence[str]) -> ApiError:
-    """Return the 404 for an argument that names no instrument."""
-    return ApiError(404, ErrorCode.UNKNOWN_INSTRUMENT, "no such instrument: " + ", ".join(names), {argument: list(names)})
+def unknown_instrument(argument: str, names: Sequence[str], known: frozenset[str], permitted: Callable[[str], bool]) -> ApiError:
+    """Return the 404 for an argument that names no instrument.
+
+    Its message proposes the nearest instruments that are `permitted`.
+    """
+    message = f"no such instrument: {', '.join(names)}{suggestion(names, known, permitted)}"
+    return ApiError(404, ErrorCode.UNKNOWN_INSTRUMENT, message, {argument: list(names)})
 
 
 def refuse_unknown_arguments(names: Sequence[str]) -> None:

@@ -48,6 +48,8 @@ def refuse_unknown(argument: str, names: list[str]) -> None:
     if not names:
         return
     with context().store.transaction() as cursor:
-        known = {each.symbol for each in all_instruments(cursor)}
+        # The history of disabled instruments still answers.
+        known = frozenset(each.symbol for each in all_instruments(cursor, disabled=True))
     if unknown := [name for name in names if name not in known]:
-        raise unknown_instrument(argument, unknown)
+        access = g.get("access")
+        raise unknown_instrument(argument, unknown, known, lambda name: access is None or access.includes(name))

@@ -13,7 +13,7 @@ from tests.examples.example import DOCUMENTS
 from tests.support.processes import ROOT
 
 # the last two are output, diagrams and tables, which no test runs
-LANGUAGES = {"sh", "js", "python", "json", "html", "sql", "text", ""}
+LANGUAGES = {"sh", "js", "jsx", "python", "json", "html", "sql", "text", ""}
 
 # beginning of a command -> the reason why no test runs it
 LEFT_OUT = {
@@ -24,6 +24,10 @@ LEFT_OUT = {
     "make bench": "takes many minutes; tests/integration/test_bench_load.py tries its load generator",
     ".venv/bin/python -m tests.bench": "takes minutes and needs the machine for itself; as `make bench`",
     "npm install": "tests/js/node_modules has what it installs",
+    "npm create": "tests/examples/react.py writes the same files",
+    "npm run dev": "stays in the foreground; a test builds the same project and serves it with the same proxy",
+    "cd prices": "belongs to `npm create`",
+    "CORS_ORIGINS=": "as `make run`; tests/integration/test_access.py has the rule of origins",
     "pip install": ".venv has what it installs",
     "cp .env.example .env": "would replace the settings of whoever runs the tests",
     "docker compose": "no Docker here; the tests of tests/unit/test_compose.py and tests/integration/test_compose.py read the file",

@@ -18,10 +18,14 @@ NODE_MODULES = ROOT / "tests" / "js" / "node_modules"
 
 
 class Program(Running):
-    """A program and its printed lines. If `endless`, it runs until it is stopped."""
+    """A program in a folder of its own, and its printed lines.
+
+    If `endless`, it runs until it is stopped.
+    """
 
     def __init__(self, argv: list[str], folder: Path, *, endless: bool) -> None:
-        super().__init__(argv, {"PYTHONPATH": str(ROOT)}, folder / "errors")
+        super().__init__(argv, {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'clients' / 'python'}"}, folder / "errors")
+        self.folder = folder
         self.lines: list[str] = []
         self.endless = endless
 
@@ -30,7 +34,7 @@ class Program(Running):
         with self.log.open("wb") as errors:
             self.popen = subprocess.Popen(
                 self.argv,
-                cwd=ROOT,
+                cwd=self.folder,
                 env={**os.environ, **self.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import pandas as pd
 import psutil
 import pytest
 from marshmallow import ValidationError
@@ -22,16 +24,20 @@ from marshmallow import ValidationError
 from api.asyncapi import answers, document
 from config import VERSION
 from tests.conftest import until
+from tests.examples import react
 from tests.examples import rest as rest_examples
 from tests.examples.blocks import LANGUAGES, LEFT_OUT, Block, anchors, blocks, left_out, links, messages, relative, substituted
 from tests.examples.example import DOCUMENTS, Examples, check_message, quote_again, quotes, read_all
-from tests.examples.program import NODE_MODULES, javascript, python
+from tests.examples.program import javascript, python
 from tests.examples.shape import difference
 from tests.examples.system import System, living
 from tests.support import browser
 from tests.support.processes import ROOT
 
 FILES = read_all()
+# the command of the README, which may run first or again
+ADD_GOLD = [sys.executable, "manage.py", "instrument", "add", "XAU_USD", "--kind", "metal", "--name", "Gold / US Dollar"]
+ADD_GOLD += ["--precision", "2", "--source", "publish"]
 SHOW_WRONG = {"invalid_payload", "unknown_event", "candles"}  # examples with an invalid request
 
 
@@ -51,7 +57,9 @@ def answered(system: System) -> Examples:
 def places(system: System) -> dict[str, str]:
     """Text in the documents -> its replacement for the running system."""
     today = datetime.now(UTC).date()
+    files = own_files(system.folder)
     return {
+        **files,
         "127.0.0.1:5000": system.rest.removeprefix("http://"),
         "127.0.0.1:5001": system.hub.removeprefix("http://"),
         "var/run.json": str(system.folder / "var" / "run.json"),
@@ -123,7 +131,7 @@ def test_json_blocks_fit_the_schemas(block: Block) -> None:
 def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], answered: Examples) -> None:
     if "curl" in block.text and shutil.which("curl") is None:
         pytest.skip("no curl here")
-    commands = [command for command in block.commands if left_out(command) is None]
+    commands = [_ended(command) for command in block.commands if left_out(command) is None]
     if not commands:
         return
     # A failing curl must fail the block, unless the block prints the status itself.
@@ -174,20 +182,21 @@ def test_javascript_blocks_run(block: Block, system: System, places: dict[str, s
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_python_blocks_run(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
-    if "AsyncClient" in block.text and find_spec("aiohttp") is None:
+    if "socketio.AsyncClient" in block.text and find_spec("aiohttp") is None:
         pytest.skip("python-socketio's asyncio client needs aiohttp, which is not installed here")
-    with python(substituted(block.text, places), tmp_path) as program:
+    text = substituted(block.text, places)
+    if "tickwire_client" in text:
+        text = text.replace("Client()", f'Client("{system.hub}", "{system.rest}")')
+    if "XAU_USD" in text:
+        assert subprocess.run(ADD_GOLD, cwd=ROOT, env=surroundings(system), check=False).returncode == 0
+    with python(text, tmp_path) as program:
         program.check()
 
 
 @pytest.mark.skipif(browser.BROWSER is None, reason=browser.MISSING)
 @pytest.mark.parametrize("block", blocks("html"), ids=str)
 def test_html_blocks_show_prices_in_a_browser(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
-    text = substituted(block.text, places)
-    changed, count = re.subn(r'"https://cdn\.socket\.io/[^"]+"', '"./socket.io.esm.min.js"', text)
-    assert count == 1
-    shutil.copy(NODE_MODULES / "socket.io-client/dist/socket.io.esm.min.js", tmp_path)
-    (tmp_path / "prices.html").write_text(changed)
+    (tmp_path / "prices.html").write_text(substituted(block.text, places))
     with browser.opened(tmp_path, "prices.html", tmp_path / "profile") as page:
 
         def shown() -> list[str]:
@@ -196,6 +205,29 @@ def test_html_blocks_show_prices_in_a_browser(block: Block, system: System, plac
         until(lambda: len(shown()) >= 20, 60, lambda: f"20 prices; shown: {shown()}, complaints: {page.complaints}")
         lines = shown()
     assert all(re.fullmatch(r"\w+ +[\d.]+ [\d.]+", line) for line in lines), lines
+
+
+@pytest.mark.skipif(not react.node_is_new_enough(), reason="Vite needs Node 20.19 or newer")
+def test_react_app_shows_prices_and_chart_over_a_restart_of_the_hub(system: System, places: dict[str, str], tmp_path: Path) -> None:
+    react.make_project(tmp_path, places, proxied=True)
+    with react.opened(tmp_path) as page:
+        prices = r"live EUR_USD [\d.]+ [\d.]+ GBP_USD [\d.]+ [\d.]+ BTCUSDT [\d.]+ [\d.]+"
+        until(lambda: re.fullmatch(prices, page.shown[0]) and page.shown[1] > 30, 60, lambda: f"prices and a chart: {page.shown}")
+        os.kill(system.run["pids"]["hub"], signal.SIGKILL)
+        until(lambda: page.texts[-1].startswith("reconnecting"), 30, "the loss of the connection")
+        before = len(page.texts)
+        until(lambda: sum(text.startswith("live") for text in page.texts[before:]) >= 3, 60, "prices after the restart")
+
+
+@pytest.mark.skipif(not react.node_is_new_enough(), reason="Vite needs Node 20.19 or newer")
+def test_react_app_without_the_proxy_shows_prices_of_another_port(system: System, places: dict[str, str], tmp_path: Path) -> None:
+    react.make_project(tmp_path, places, proxied=False)
+    with react.opened(tmp_path) as page:
+        until(
+            lambda: re.match(r"live EUR_USD \d+\.\d+", page.shown[0]) and page.shown[1] > 30,
+            60,
+            lambda: f"a price and a chart: {page.shown}",
+        )
 
 
 @pytest.mark.parametrize("file", DOCUMENTS, ids=relative)
@@ -208,6 +240,20 @@ def test_links_of_documents_exist(file: Path) -> None:
 
 
 # helpers
+
+
+def own_files(folder: Path) -> dict[str, str]:
+    """Write the files that the documents import; return name in the documents -> path."""
+    shutil.copy(ROOT / "tests/data/formats/EURUSD_M1.metatrader5-bars.csv", folder / "EURUSD_M1.csv")
+    hours = pd.date_range("2026-03-02 09:00", periods=3, freq="1h", tz="UTC", name="time")
+    frame = pd.DataFrame({"open": 0.861, "high": 0.866, "low": 0.86, "close": [0.862, 0.863, 0.864]}, index=hours)
+    frame.to_csv(folder / "EURGBP_H1.csv", date_format="%Y-%m-%dT%H:%M:%SZ")
+    return {f"import {name}": f"import {folder / name}" for name in ("EURUSD_M1.csv", "EURGBP_H1.csv")}
+
+
+def _ended(command: str) -> str:
+    """Return the command; one that does not end is stopped after three lines."""
+    return re.sub(r"^(\S*python manage\.py watch[^#]*)", r"timeout 60 \1 | head -n 3 ", command)
 
 
 def surroundings(system: System) -> dict[str, str]:

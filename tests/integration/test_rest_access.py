@@ -18,6 +18,7 @@ from api import app as app_module
 from api.access.model import OBSERVE, OPEN, PUBLISH, READ, Access, Handshake, OpenAuthenticator
 from api.app import create_app
 from api.errors import ErrorCode, Refusal
+from api.rest import web
 from api.rest.routes import docs, health
 from api.rest.routing import Routes, guard
 from api.rest.schemas.arguments import SymbolList
@@ -28,7 +29,7 @@ from db.postgres import Store
 from tests.support.registry import report_sources
 
 ROUTES = [docs.routes, health.make_routes(), *app_module._DATA, *app_module._STATE]
-SCOPES = {**docs.SCOPES, **{endpoint: scope for each in ROUTES for endpoint, scope in each.scopes.items()}}
+SCOPES = {**docs.SCOPES, **web.SCOPES, **{endpoint: scope for each in ROUTES for endpoint, scope in each.scopes.items()}}
 REFUSED, OTHER = "EUR_USD", "GBP_USD"
 
 
@@ -85,7 +86,7 @@ def parameters(app: Flask, rule: Rule) -> list[str]:
 def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> None:
     scopes = {rule.rule: SCOPES[rule.endpoint] for rule in rules(make())}
     open_paths = {path for path, scope in scopes.items() if scope == OPEN}
-    pages = {"/", "/docs", "/redoc", "/openapi.json", "/asyncapi.json", "/docs/start.js", "/docs/static/<name>"}
+    pages = {"/", "/docs", "/redoc", "/openapi.json", "/asyncapi.json", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>"}
     assert open_paths == pages | {path for path in scopes if path.startswith("/health")}
     assert {path for path, scope in scopes.items() if scope == OBSERVE} == {"/jobs", "/gaps"}
     assert {path for path, scope in scopes.items() if scope == PUBLISH} == {"/prices"}
@@ -292,3 +293,14 @@ def test_invented_venue_has_its_health_route(make: Callable[..., Flask], bus: Bu
     assert client.get(f"/health/{name}").get_json()["status"] == "live"
     assert client.get("/health").get_json()["sources"][name]["state"] == "live"
     assert client.get("/health/binance").get_json()["status"] == "not_configured"
+
+
+@pytest.mark.parametrize(("scope", "shown"), [(OBSERVE, False), (READ, True)])
+def test_age_of_the_last_record_needs_the_scope_observe(
+    make: Callable[..., Flask], limited: Limited, bus: Bus, scope: str, shown: bool
+) -> None:
+    limited.scope = scope
+    report_sources(bus, {"binance": {"state": "live", "last_tick": "2026-03-02T06:00:00.000000Z"}})
+    client = make(limited).test_client()
+    for source in (client.get("/health").get_json()["sources"]["binance"], client.get("/health/binance").get_json()["source"]):
+        assert (source["state"], source.get("age_seconds", -1.0) > 0) == ("live", shown)

@@ -131,7 +131,8 @@ def test_redis_of_the_running_system_is_reached_through_its_socket_alone(system:
 def test_up_prints_its_addresses_and_sigterm_stops_every_process(up: Callable[[], Up], environment: Environment) -> None:
     system = up().ready()
     rest, hub = f"http://127.0.0.1:{environment['API_PORT']}", f"http://127.0.0.1:{environment['WEBSOCKET_PORT']}"
-    [line] = system.out.read_text().splitlines()
+    line, watch = system.out.read_text().splitlines()
+    assert watch == "watch prices: .venv/bin/python manage.py watch"
     assert line.startswith("ready:")
     assert rest in line
     assert hub in line

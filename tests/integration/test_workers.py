@@ -62,7 +62,7 @@ def publish(bus: Bus, count: int) -> None:
 def test_two_hubs_serve_the_same_messages_and_each_is_restarted(up: Up, environment: Environment) -> None:
     port = int(environment["WEBSOCKET_PORT"])
     first, second = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
-    [line] = up.out.read_text().splitlines()
+    line, _ = up.out.read_text().splitlines()
     assert line == f"ready: REST http://127.0.0.1:{environment['API_PORT']} hub {first} {second}"
     before = up.run
     assert (before["hub"], set(before["pids"])) == (first, PROCESSES | {"hub_2"})

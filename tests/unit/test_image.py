@@ -24,7 +24,19 @@ def copied() -> list[str]:
 
 
 def test_image_has_the_files_of_the_commands() -> None:
-    assert set(copied()) >= {"requirements.txt", "manage.py", "wsgi.py", "config", "db", "jobs", "api", "data"}
+    assert set(copied()) >= {
+        "requirements.txt",
+        "manage.py",
+        "wsgi.py",
+        "config",
+        "db",
+        "jobs",
+        "api",
+        "cli",
+        "clients/python",
+        "clients/web",
+        "data",
+    }
     for source in copied():
         assert (ROOT / source).exists()
         assert not ignored(source), source

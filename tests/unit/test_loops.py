@@ -41,14 +41,19 @@ class Start(NamedTuple):
 
 
 TABLE: dict[str, Start] = {
-    "api/websocket_server.py:_start_loops": Start("hub", ("relay", "volatility-feed", "report")),  # the alert notifier runs in the relay
+    "api/websocket_server.py:_start_loops": Start(
+        "hub", ("relay", "volatility-feed", "report", "instruments")
+    ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
+    "config/gunicorn/eventlet_worker.py:init_process": Start("hub", ends="as soon as the application is loaded"),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
     "config/gunicorn/acceptor.py:run": Start("rest", ("acceptor",)),
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
     "api/rest/monitor.py:start": Start("rest", ("watch",)),
     "health/probe.py:ask": Start("all", ends="one check of one part"),
+    "ops/checks.py:_findings": Start("all", ends="one check of one server"),
+    "ops/checks.py:check_process": Start("all", ends="as soon as both servers have answered"),
     "ops/status.py:hub_answers": Start("status", ends="the requests of one command"),
     "config/process/watchdog.py:OsThreads": Start("all", ends="the class itself, see `start`"),
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),
@@ -59,6 +64,7 @@ TABLE: dict[str, Start] = {
         "jobs", (*(job.id for job in scheduler.JOBS if isinstance(job, Service)), "scheduler", "clock-steps"), "catch-up"
     ),
     "jobs/scheduler.py:main": Start("jobs", ("election", "report")),
+    "jobs/services.py:ingest": Start("jobs", ("instruments",)),
     "jobs/services.py:fill_gaps": Start("jobs", ("gaps-oanda", "gaps-binance")),
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
     "jobs/feeds/http_lines.py:__init__": Start("jobs", ends="with the connection that it closes"),

@@ -12,7 +12,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, validates_schema
 from marshmallow.fields import Bool, Dict, Float, Int, List, Nested, Str
 
-from api.rest.schemas.arguments import PRINTABLE, QuerySchema, SymbolList
+from api.rest.schemas.arguments import OneSymbol, QuerySchema, SymbolList
 
 
 def about(text: str, **more: Any) -> dict[str, Any]:
@@ -147,6 +147,7 @@ class HealthSchema(Schema):
             "Last report of each source. `refused` has the number of its records that were left out since its start, by kind: "
             "`unknown_instrument`, `not_a_decimal`, `time_too_old`, `time_in_future`, `bad_price`, `bad_trade`, `unreadable`. "
             "`failing_since` is the time since which it has not been live. "
+            "`age_seconds`, with the scope `observe`, is the time since its last record was received, null without one. "
             "If its process has not reported for 15 s, the state is `stale`, and the last one is in `last_state`"
         ),
     )
@@ -170,25 +171,6 @@ class VenueHealthSchema(Schema):
 def venue_health_schema(venue: str) -> type[Schema]:
     """Return the health schema of a venue, a component of its own in the OpenAPI document."""
     return type(f"{venue.title()}HealthSchema", (VenueHealthSchema,), {})
-
-
-class SymbolSchema(Schema):
-    """One instrument."""
-
-    symbol = Str(required=True, metadata=about("Its name in all answers", example="EUR_USD"))
-    name = Str(required=True)
-    kind = Str(required=True, metadata=about("`fx`, `crypto` or `equity`"))
-    precision = Int(required=True, metadata=about("Decimals of its prices"))
-    source = Str(required=True, metadata=about("Its source in production"))
-    market_open = Bool(required=True, metadata=about("True while its market is open, by the market's calendar"))
-    last_price_time = NullableText("Source time of its latest price, null without one", format="date-time")
-
-
-class SymbolsSchema(Schema):
-    """Every instrument."""
-
-    symbols = List(Nested(SymbolSchema), required=True)
-    count = Int(required=True)
 
 
 class SessionSchema(Schema):
@@ -223,7 +205,7 @@ class LatestPriceQuerySchema(QuerySchema):
 
     makes = LatestPriceQuery
 
-    symbol = Str(validate=PRINTABLE, metadata=about("One instrument", example="EUR_USD"))
+    symbol = Str(validate=OneSymbol("one symbol; several: symbols=A,B"), metadata=about("One instrument", example="EUR_USD"))
     symbols = SymbolList(metadata=about("Several instruments, separated by commas, instead of `symbol`", example="EUR_USD,BTCUSDT"))
 
     @validates_schema

@@ -19,6 +19,7 @@ _LOST_PLUS = re.compile(r"([Tt ]\d\d:.*) (\d\d:\d\d)$", re.ASCII)
 _TIME_FORM = "Not a time: use YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS, then optionally .digits and Z or +HH:MM."
 _MAX_SYMBOLS = 100
 _NAME = r"[^\x00-\x1f\x7f]{1,64}"
+_NAME_WITHOUT_COMMA = r"[^\x00-\x1f\x7f,]{1,64}"
 _NAME_IN_LIST = r"[^\x00-\x20\x7f,][^\x00-\x1f\x7f,]{0,63}"
 
 
@@ -32,6 +33,19 @@ class Whole(validate.Regexp):
 
 
 PRINTABLE = Whole(f"^{_NAME}$", error="Must be 1 to 64 printable characters.")
+
+
+class OneSymbol(Whole):
+    """The name of one instrument; `several` is the text for a list of names."""
+
+    def __init__(self, several: str = "one symbol") -> None:
+        super().__init__(f"^{_NAME_WITHOUT_COMMA}$", error="Must be 1 to 64 printable characters.")
+        self.several = several
+
+    def __call__(self, value: Any) -> Any:
+        if isinstance(value, str) and "," in value:
+            raise ValidationError(self.several)
+        return super().__call__(value)
 
 
 class QuerySchema(Schema):

@@ -8,7 +8,7 @@ from marshmallow import Schema, ValidationError, post_load, validate, validates_
 from marshmallow.fields import Bool, Int, List, Nested, Str
 
 from api.rest.schemas.answers import NullableText, about, output_decimal, output_time
-from api.rest.schemas.arguments import PRINTABLE, TimeArgument, TokenArgument
+from api.rest.schemas.arguments import PRINTABLE, OneSymbol, TimeArgument, TokenArgument
 from api.rest.schemas.paging import Format, ListQuery, PageToken, page_token
 from config.fields import WholeNumber
 from db.intervals import INTERVALS
@@ -30,9 +30,9 @@ def next_page() -> NullableText:
     return NullableText("`page_token` of the next page; null at the end")
 
 
-def symbol_argument(text: str = "The instrument", *, required: bool = True, example: str = "EUR_USD") -> Str:
-    """Return an argument that names one instrument."""
-    return Str(required=required, validate=PRINTABLE, metadata=about(text, example=example))
+def symbol_argument(text: str = "The instrument", *, required: bool = True, example: str = "EUR_USD", several: str = "one symbol") -> Str:
+    """Return an argument that names one instrument; `several` refuses a list of names."""
+    return Str(required=required, validate=OneSymbol(several), metadata=about(text, example=example))
 
 
 def choice(names: tuple[str, ...], text: str, **more: Any) -> Str:
@@ -132,7 +132,7 @@ class TradesSchema(Schema):
 class CandlesQuerySchema(ListQuerySchema):
     """A range of one instrument's candles; `start` and `end` refer to their start times."""
 
-    symbol = symbol_argument()
+    symbol = symbol_argument(several="one symbol; Python: client.candles([...])")
     interval = Str(load_default="1h", validate=validate.OneOf(list(INTERVALS)))
     price = Str(
         load_default="mid",

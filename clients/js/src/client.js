@@ -21,6 +21,7 @@ const HANDLER_OF = {
   alert_triggered: "onAlertTriggered",
   data_ready: "onDataReady",
   server_stats: "onServerStats",
+  instruments_changed: "onInstrumentsChanged",
   gap_notice: "onGapNotice",
 };
 const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap"];

@@ -143,7 +143,7 @@ export class Connection {
     this.close();
     this.retryAfter(error.details?.retry_after);
     const wait = this.#scheduleAttempt(!PERMANENT_CODES.has(error.code));
-    if (wasOpen) this.#listener.closed(error.message, wait);
+    if (wasOpen) this.#listener.closed(error.reason ?? error.message, wait);
     this.#listener.failed(error, wait);
   }
 

@@ -1,5 +1,6 @@
 /**
- * The error of rejected promises and of `onError`.
+ * The error of rejected promises and of `onError`. If it has details, its text contains them after
+ * the code: `Invalid pairs. (invalid_payload; pairs: Not a list.)`. `toJSON` has the message alone.
  *
  * Codes of the hub: invalid_payload, unknown_instrument, no_price, too_many_requests, server_full,
  * unauthorized, unavailable, internal.
@@ -14,12 +15,14 @@ export class TickwireError extends Error {
    *   details: machine-readable fields
    */
   constructor(code, message, { event = null, details = {} } = {}) {
-    super(message);
+    const texts = textsOf(details);
+    super(texts.length ? `${message} (${[code, ...texts].join("; ")})` : message);
     this.name = "TickwireError";
     this.code = code;
     this.event = event;
     this.details = details;
     Object.defineProperty(this, "local", { value: false, writable: true }); // true if no hub has sent it
+    Object.defineProperty(this, "reason", { value: message }); // the message without code and details
   }
 
   /** From the body of an `error` event. */
@@ -28,8 +31,21 @@ export class TickwireError extends Error {
   }
 
   toJSON() {
-    return { code: this.code, message: this.message, event: this.event, details: this.details };
+    return { code: this.code, message: this.reason, event: this.event, details: this.details };
   }
+}
+
+/** `pairs: Not a list. Too long.` for each field of details. The message has `cause` already. */
+function textsOf(details) {
+  return Object.entries(details)
+    .filter(([field]) => field !== "cause")
+    .map(([field, value]) => `${field}: ${valueText(value)}`);
+}
+
+function valueText(value) {
+  if (typeof value === "string") return value;
+  if (!Array.isArray(value) || value.some((each) => typeof each !== "string")) return JSON.stringify(value);
+  return value.join(value.every((each) => each.endsWith(".")) ? " " : ", ");
 }
 
 /** Whether an ack is a refusal: only errors have all of these fields. */

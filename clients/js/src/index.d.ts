@@ -165,6 +165,17 @@ export interface Pong {
   latency: number;
 }
 
+/** Instruments were added or removed while the hub runs. */
+export interface InstrumentsChanged {
+  /** A subscription to "all" has them: the client repeats it. */
+  added: string[];
+  /** The client is no longer subscribed to them. */
+  removed: string[];
+  /** Number of instruments now. */
+  count: number;
+  timestamp: Time;
+}
+
 export interface GapNotice {
   /** Number of dropped messages by instrument, or by "INSTRUMENT|interval" for candles. */
   dropped: Record<string, number>;
@@ -337,6 +348,8 @@ export class TickwireError extends Error {
   /** Name of the request; null if there was none. */
   readonly event: string | null;
   readonly details: Record<string, unknown>;
+  /** The message without the code and the details, which `message` contains. */
+  readonly reason: string;
   toJSON(): { code: string; message: string; event: string | null; details: Record<string, unknown> };
 }
 
@@ -407,6 +420,7 @@ export class FXDataPipelineClient {
   onDataReady(handler: (body: DataReady) => void): Off;
   onServerStats(handler: (body: ServerStats) => void): Off;
   onPong(handler: (body: Pong) => void): Off;
+  onInstrumentsChanged(handler: (body: InstrumentsChanged) => void): Off;
   onGapNotice(handler: (body: GapNotice) => void): Off;
   onGap(handler: (gap: Gap) => void): Off;
   onError(handler: (error: TickwireError) => void): Off;

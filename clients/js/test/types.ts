@@ -39,6 +39,7 @@ export const members: Record<keyof FXDataPipelineClient, true> = {
   onCorrelationAlert: true,
   onAlertTriggered: true,
   onDataReady: true,
+  onInstrumentsChanged: true,
   onServerStats: true,
   onPong: true,
   onGapNotice: true,

@@ -1,4 +1,7 @@
-"""`python -m tickwire_client watch EUR_USD GBP_USD`: print live prices as text or JSON lines."""
+"""`python -m tickwire_client watch EUR_USD GBP_USD`: print live prices.
+
+A table on a terminal, else one line of text per price, or JSON lines.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import partial
 from itertools import islice
 from types import FrameType
 from typing import NoReturn
 
 from tickwire_client.client import DEFAULT_URL, Client
-from tickwire_client.errors import TickwireError
+from tickwire_client.errors import ConnectionFailed, TickwireError
 from tickwire_client.messages import Connected, Disconnected, Gap, Tick
+from tickwire_client.table import PriceTable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except ConnectionFailed as error:
+        print(error if error.code else f"{error}: --url names another hub", file=sys.stderr)
+        return 1
     except TickwireError as error:
         print(error, file=sys.stderr)
         return 1
@@ -44,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tickwire_client", description="Command-line client of the Tickwire market-data hub.")
-    watch = parser.add_subparsers(required=True, metavar="COMMAND").add_parser("watch", help="print live prices")
+    watch = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "watch", help="print live prices: a table on a terminal, else lines"
+    )
     watch.add_argument("pairs", nargs="+", metavar="INSTRUMENT", help='such as EUR_USD; "all" for all instruments')
     watch.add_argument("--url", default=DEFAULT_URL, help="address of the hub (default: %(default)s)")
     watch.add_argument(
@@ -57,19 +67,32 @@ def _parser() -> argparse.ArgumentParser:
 
 def _watch(options: argparse.Namespace) -> None:
     client = Client(options.url)
-    client.on_disconnect(_report)
-    client.on_connect(_report)
+    as_table = sys.stdout.isatty() and not options.json and options.count is None
+    table = PriceTable(options.pairs, sys.stdout) if as_table else None
+    client.on_disconnect(partial(_report, table))
+    client.on_connect(partial(_report, table))
     formatter = _Formatter(options.json)
     with client:
-        for item in islice(client.prices(*options.pairs, max_rate=options.max_rate, gaps=True), options.count):
+        stream = client.prices(*options.pairs, max_rate=options.max_rate, gaps=True)
+        if table is not None:
+            table.show(stream)
+            return
+        for item in islice(stream, options.count):
             print(formatter.line(item), flush=True)
 
 
-def _report(change: Connected | Disconnected) -> None:
+def _report(table: PriceTable | None, change: Connected | Disconnected) -> None:
+    text = None
     if isinstance(change, Disconnected) and change.reason != "closed":
-        print(f"{change.reason}; reconnecting", file=sys.stderr)
+        text = f"{change.reason}; reconnecting"
     elif isinstance(change, Connected) and change.again:
-        print("connected again", file=sys.stderr)
+        text = "connected again"
+    if text is None:
+        return
+    if table is None:
+        print(text, file=sys.stderr)
+    else:
+        table.note(text)
 
 
 class _Formatter:

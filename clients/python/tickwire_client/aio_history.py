@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from tickwire_client.history import History, No, Part, Yes
+from tickwire_client.history import History, No, Part, RowsBySymbol, Symbols, Yes
 from tickwire_client.messages import Body
 from tickwire_client.rest import Moment
 
@@ -70,11 +70,23 @@ class AsyncHistory:
     def candles(self, symbol: str, interval: str = ..., *, price: str = ..., as_frame: Yes, **part: Unpack[Part]) -> Frame: ...
     @overload
     def candles(self, symbol: str, interval: str = ..., *, price: str = ..., as_frame: No = False, **part: Unpack[Part]) -> Rows: ...
+    @overload
+    def candles(self, symbol: Symbols, interval: str = ..., *, price: str = ..., as_frame: Yes, **part: Unpack[Part]) -> Frame: ...
+    @overload
     def candles(
-        self, symbol: str, interval: str = "1h", *, price: str = "mid", as_frame: bool = False, **part: Unpack[Part]
-    ) -> Rows | Frame:
-        """See `History.candles`."""
+        self, symbol: Symbols, interval: str = ..., *, price: str = ..., as_frame: No = False, **part: Unpack[Part]
+    ) -> Awaitable[RowsBySymbol]: ...
+    def candles(
+        self, symbol: str | Symbols, interval: str = "1h", *, price: str = "mid", as_frame: bool = False, **part: Unpack[Part]
+    ) -> Rows | Awaitable[RowsBySymbol] | Frame:
+        """See `History.candles`; of several symbols, `await` the result."""
+        if not isinstance(symbol, str) and not as_frame:
+            return self._run(self._history.candles, symbol, interval, price=price, **part)
         return self._listing(self._history.candles, symbol, interval, price=price, as_frame=as_frame, **part)
+
+    async def closes(self, symbols: str | Symbols, interval: str = "1h", *, price: str = "mid", **part: Unpack[Part]) -> DataFrame:
+        """See `History.closes`."""
+        return await self._run(self._history.closes, symbols, interval, price=price, **part)
 
     @overload
     def volatility(self, symbol: str, *, estimator: str | None = ..., as_frame: Yes, **part: Unpack[Part]) -> Frame: ...
@@ -96,17 +108,17 @@ class AsyncHistory:
 
     @overload
     def correlation(
-        self, *, as_of: Moment | None = ..., method: str = ..., symbols: Sequence[str] | None = ..., as_frame: Yes
+        self, symbols: Sequence[str] | None = ..., *, as_of: Moment | None = ..., method: str = ..., as_frame: Yes
     ) -> Frame: ...
     @overload
     def correlation(
-        self, *, as_of: Moment | None = ..., method: str = ..., symbols: Sequence[str] | None = ..., as_frame: No = False
+        self, symbols: Sequence[str] | None = ..., *, as_of: Moment | None = ..., method: str = ..., as_frame: No = False
     ) -> Awaitable[Body]: ...
     def correlation(
-        self, *, as_of: Moment | None = None, method: str = "pearson", symbols: Sequence[str] | None = None, as_frame: bool = False
+        self, symbols: Sequence[str] | None = None, *, as_of: Moment | None = None, method: str = "pearson", as_frame: bool = False
     ) -> Awaitable[Any]:
         """See `History.correlation`."""
-        return self._run(self._history.correlation, as_of=as_of, method=method, symbols=symbols, as_frame=as_frame)
+        return self._run(self._history.correlation, symbols, as_of=as_of, method=method, as_frame=as_frame)
 
     def alert_log(self, *, type: str | None = None, symbol: str | None = None, severity: str | None = None, **part: Unpack[Part]) -> Rows:  # noqa: A002 - REST's name
         """See `History.alert_log`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 
@@ -12,8 +13,9 @@ class TickwireError(Exception):
 class ConnectionFailed(TickwireError):
     """No hub answers at the address.
 
-    `code` is set if a hub refused the client (`server_full`), and `retry_after` if it named the
-    seconds after which the client may try again.
+    The text has the cause in brackets, such as `refused`, if no server answered. `code` is set if a
+    hub refused the client (`server_full`), and `retry_after` if it named the seconds after which
+    the client may try again.
     """
 
     def __init__(self, message: str, code: str | None = None, retry_after: float | None = None) -> None:
@@ -36,8 +38,18 @@ class Refused(TickwireError):
     messages, `status` is the HTTP status and None for an answer of the hub. This client refuses
     a request that it cannot send (`invalid_payload`), and one of which two connections ended before
     the answer (`disconnected`, with `attempts` in `details`).
+
+    The text has all of them: `Invalid pairs. (invalid_payload; pairs: Not a list.)`.
     """
 
     def __init__(self, code: str, message: str, details: dict[str, Any] | None = None, status: int | None = None) -> None:
         self.code, self.details, self.status = code, details or {}, status
-        super().__init__(f"{message} ({code})")
+        texts = [_text(field, value) for field, value in self.details.items() if value != [message]]
+        super().__init__(f"{message} ({'; '.join([code, *texts])})")
+
+
+def _text(field: str, value: Any) -> str:
+    """`pairs: Not a list. Too long.` for a field of `details`; a value may be any JSON."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        value = " ".join(value) if all(each.endswith(".") for each in value) else ", ".join(value)
+    return f"{field}: {value if isinstance(value, str) else json.dumps(value, default=str)}"

@@ -6,16 +6,20 @@ Rows are dicts with the fields of REST; decimals are strings.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, overload
 
 from tickwire_client import frames
 from tickwire_client.messages import Body
-from tickwire_client.rest import Moment, Rest
+from tickwire_client.rest import Moment, Rest, resolve_time
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 Rows = Iterator[Body]
+Symbols = list[str] | tuple[str, ...]
+RowsBySymbol = dict[str, list[Body]]
 Yes = Literal[True]
 No = Literal[False]
 _TICK = ("symbol", "time", "received", "bid", "ask", "mid", "volume", "source", "seq", "epoch")
@@ -23,6 +27,7 @@ _TRADE = ("trade_id", "time", "price", "quantity", "side")
 _CANDLE = ("start_time", "end_time", "open", "high", "low", "close", "volume", "complete", "trades", "source")
 _VOLATILITY = ("time", "estimator", "volatility", "annualised", "observations")
 _CORRELATION = ("time", "correlation", "observations")
+_REQUESTS_AT_ONCE = 4
 
 
 class Part(TypedDict, total=False):
@@ -66,12 +71,54 @@ class History:
     def candles(self, symbol: str, interval: str = ..., *, price: str = ..., as_frame: Yes, **part: Unpack[Part]) -> DataFrame: ...
     @overload
     def candles(self, symbol: str, interval: str = ..., *, price: str = ..., as_frame: No = False, **part: Unpack[Part]) -> Rows: ...
+    @overload
+    def candles(self, symbol: Symbols, interval: str = ..., *, price: str = ..., as_frame: Yes, **part: Unpack[Part]) -> DataFrame: ...
+    @overload
     def candles(
-        self, symbol: str, interval: str = "1h", *, price: str = "mid", as_frame: bool = False, **part: Unpack[Part]
-    ) -> Rows | DataFrame:
-        """Candles of `mid`, `bid` or `ask` prices; intervals are `1m 5m 15m 1h 4h 1d`."""
+        self, symbol: Symbols, interval: str = ..., *, price: str = ..., as_frame: No = False, **part: Unpack[Part]
+    ) -> RowsBySymbol: ...
+    def candles(
+        self, symbol: str | Symbols, interval: str = "1h", *, price: str = "mid", as_frame: bool = False, **part: Unpack[Part]
+    ) -> Rows | RowsBySymbol | DataFrame:
+        """Candles of `mid`, `bid` or `ask` prices; intervals are `1m 5m 15m 1h 4h 1d`.
+
+        Of several symbols, `{symbol: rows}` is returned, or a frame with the columns
+        `(symbol, field)`. An interval without a candle of one of the symbols is NaN there.
+        """
+        if not isinstance(symbol, str):
+            rows_of = self._of_each(symbol, interval, price, part)
+            return frames.side_by_side(rows_of, "start_time", _CANDLE, part.get("order")) if as_frame else rows_of
         rows = self.rest.rows("/candles", "candles", symbol=symbol, interval=interval, price=price, **part)
         return frames.frame(rows, "start_time", _CANDLE) if as_frame else rows
+
+    def closes(self, symbols: str | Symbols, interval: str = "1h", *, price: str = "mid", **part: Unpack[Part]) -> DataFrame:
+        """The closes of candles as a frame with one column per symbol, indexed by start time.
+
+        An interval without a candle of one of the symbols is NaN there.
+        """
+        several = [symbols] if isinstance(symbols, str) else symbols
+        return frames.fields(self.candles(several, interval, price=price, as_frame=True, **part), "close")
+
+    def _of_each(self, symbols: Symbols, interval: str, price: str, part: Part) -> RowsBySymbol:
+        """Read the candles of each symbol, of four at the same time, from one moment on."""
+        names = list(dict.fromkeys(symbols))
+        if not names:
+            raise ValueError("no instruments given")
+        part = part.copy()
+        if isinstance(start := part.get("start"), timedelta):
+            part["start"] = resolve_time(start)
+        if isinstance(end := part.get("end"), timedelta):
+            part["end"] = resolve_time(end)
+
+        def read(symbol: str) -> list[Body]:
+            return list(self.candles(symbol, interval, price=price, **part))
+
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE, "tickwire-history") as pool:
+            try:
+                return dict(zip(names, pool.map(read, names), strict=True))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     @overload
     def volatility(self, symbol: str, *, estimator: str | None = ..., as_frame: Yes, **part: Unpack[Part]) -> DataFrame: ...
@@ -95,14 +142,14 @@ class History:
 
     @overload
     def correlation(
-        self, *, as_of: Moment | None = ..., method: str = ..., symbols: Sequence[str] | None = ..., as_frame: Yes
+        self, symbols: Sequence[str] | None = ..., *, as_of: Moment | None = ..., method: str = ..., as_frame: Yes
     ) -> DataFrame: ...
     @overload
     def correlation(
-        self, *, as_of: Moment | None = ..., method: str = ..., symbols: Sequence[str] | None = ..., as_frame: No = False
+        self, symbols: Sequence[str] | None = ..., *, as_of: Moment | None = ..., method: str = ..., as_frame: No = False
     ) -> Body: ...
     def correlation(
-        self, *, as_of: Moment | None = None, method: str = "pearson", symbols: Sequence[str] | None = None, as_frame: bool = False
+        self, symbols: Sequence[str] | None = None, *, as_of: Moment | None = None, method: str = "pearson", as_frame: bool = False
     ) -> Body | DataFrame:
         """The latest correlation matrix up to `as_of`. The symbols index both axes of a frame."""
         body = self.rest.get("/correlation", as_of=as_of, method=method, symbols=symbols)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -256,6 +257,23 @@ def _translate_failure(url: str, error: Exception, refusal: list[Any]) -> Connec
     """The exception of a failed attempt. A refusal is `{"message", "data": <error body>}`."""
     answer = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
     data = answer["data"] if isinstance(answer.get("data"), dict) else {}
-    reason = data.get("message") or answer.get("message") or str(error)
+    reason = data.get("message") or answer.get("message")
     after = (data.get("details") or {}).get("retry_after")
-    return ConnectionFailed(f"no connection to {url}: {reason}", data.get("code"), float(after) if isinstance(after, int | float) else None)
+    text = f"no connection to {url}: {reason}" if reason else f"no connection to {url} ({_cause(error)})"
+    return ConnectionFailed(text, data.get("code"), float(after) if isinstance(after, int | float) else None)
+
+
+def _cause(error: BaseException) -> str:
+    """The cause below the exceptions of python-socketio, in a few words."""
+    below = error.__cause__ or error.__context__
+    if below is not None and type(error).__module__.partition(".")[0] in ("socketio", "engineio"):
+        return _cause(below)
+    if isinstance(error, ConnectionRefusedError) or "Connection refused" in str(error):  # polling has the text alone
+        return "refused"
+    if isinstance(error, socket.gaierror | websocket.WebSocketAddressException):
+        return "no such host"
+    if isinstance(error, TimeoutError | websocket.WebSocketTimeoutException):
+        return "timed out"
+    if isinstance(error, websocket.WebSocketBadStatusException):
+        return f"HTTP {error.status_code}: not a hub"
+    return getattr(error, "strerror", None) or str(error)

@@ -27,8 +27,17 @@ class PriceRooms:
     def __init__(self, fanout: Fanout, topic_log: TopicLog, instruments: Sequence[str], replay_bytes: int) -> None:
         self._fanout = fanout
         self._log = topic_log
-        self._rooms = {pair: topics.price_room(pair) for pair in instruments}
         self._replay_bytes = replay_bytes
+        self.set_instruments(instruments)
+
+    def set_instruments(self, instruments: Sequence[str]) -> None:
+        """Have rooms for these instruments, in their order, from now on."""
+        self._rooms = {pair: topics.price_room(pair) for pair in instruments}
+        self._known = frozenset(instruments)
+
+    @property
+    def instruments(self) -> list[str]:
+        return list(self._rooms)
 
     def permitted(self, access: Access) -> list[str]:
         """Return the instruments that the client may see."""
@@ -37,7 +46,7 @@ class PriceRooms:
     def check(self, instrument: str, access: Access) -> None:
         """Raise `Refusal` if the instrument is unknown, or if the client may not see it."""
         if instrument not in self._rooms:
-            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH])
+            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH], self._known, access.includes)
         if not access.includes(instrument):
             raise forbidden_instrument(instrument)
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from api.access.model import Access
-from api.errors import ErrorCode, forbidden_instrument
+from api.errors import ErrorCode, forbidden_instrument, unknown_instrument
 from api.hub.fanout import Fanout
 from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.requests import ALL, SERIES, unknown_field
@@ -31,6 +31,10 @@ class CandleRooms:
         self._fanout = fanout
         self._log = topic_log
         self._timestamp = timestamp
+        self.set_instruments(instruments)
+
+    def set_instruments(self, instruments: Sequence[str]) -> None:
+        """Have rooms for these instruments from now on."""
         self._known = frozenset(instruments)
         self._rooms: dict[str, Series] = {
             topics.candle_room(pair, interval): (pair, interval) for pair in instruments for interval in INTERVALS
@@ -50,7 +54,7 @@ class CandleRooms:
             elif problem := problem_of(item):
                 code, message = ErrorCode.INVALID_PAYLOAD, problem
             elif pair not in self._known:
-                code, message = ErrorCode.UNKNOWN_INSTRUMENT, f"There is no instrument {pair[:64]!r}."
+                code, message = ErrorCode.UNKNOWN_INSTRUMENT, str(unknown_instrument(pair[:64], self._known, access.includes))
             elif not isinstance(interval, str) or interval not in INTERVALS:
                 code, message = ErrorCode.INVALID_PAYLOAD, f"An interval is one of {', '.join(INTERVALS)}."
             elif not access.includes(pair):
