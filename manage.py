@@ -1,10 +1,12 @@
-"""The commands of an operator: `python manage.py up|migrate|status|watch|replay|backfill|job`."""
+"""The commands of an operator: `python manage.py COMMAND`; `manage.py --help` lists them."""
 
 from __future__ import annotations
 
 import click
 
+from cli.instruments import instrument
 from cli.past import backfill, replay
+from cli.publish import publish
 from cli.system import migrate, status, up
 from cli.timed_jobs import job
 from cli.watch import watch
@@ -18,7 +20,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, watch, replay, backfill, job):
+for command in (up, migrate, status, watch, publish, replay, backfill, job, instrument):
     cli.add_command(command)
 
 if __name__ == "__main__":

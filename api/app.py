@@ -15,7 +15,7 @@ from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
 from api.rest import cors, errors, monitor, slots, web
 from api.rest.context import AppContext, attach
-from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, sessions, symbols, trades, volatility
+from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
 from api.rest.routing import guard, make_api
 from config.settings import Settings, url_of
 from db.bus import Bus
@@ -26,6 +26,7 @@ from health.timing import DEFAULT, Timing
 _DATA = [
     symbols.routes,
     prices.routes,
+    publish.routes,
     candles.routes,
     trades.routes,
     volatility.routes,

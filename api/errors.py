@@ -12,7 +12,8 @@ from api.nearest import suggestion
 class ErrorCode(StrEnum):
     """The machine-readable part of an error. Only REST uses `no_data`.
 
-    `unauthorized` means that a right is missing; `OpenAuthenticator` grants all rights.
+    A missing right is `unauthorized` in the hub and `forbidden` in REST; `OpenAuthenticator` grants
+    all rights.
     """
 
     INVALID_PAYLOAD = "invalid_payload"

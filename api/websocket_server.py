@@ -7,7 +7,7 @@ import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
@@ -51,7 +51,8 @@ from config.process.descriptors import make_room
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
-from db.instruments import all_instruments
+from db.instrument_changes import InstrumentChanges
+from db.instruments import Instrument
 from db.postgres import Store, StoreError, cooperate
 from db.sessions import MarketSession, all_sessions
 from db.timestamps import format_time
@@ -65,6 +66,25 @@ RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _OPEN = OpenAuthenticator()
 _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
+
+
+class Catalogue:
+    """The instruments of this hub; `take` runs in the greenlet that notices changes."""
+
+    def __init__(self, bus: Bus, topic_log: TopicLog, known: set[str], events: Events) -> None:
+        self._bus = bus
+        self._log = topic_log
+        self._known = known  # shared with the parts that check names
+        self._events = events
+
+    def take(self, before: Sequence[Instrument], after: Sequence[Instrument]) -> None:
+        """Serve the enabled instruments of `after`."""
+        names = _enabled(after)
+        if added := [name for name in names if name not in self._known]:
+            self._log.seed_latest(self._bus.latest_prices(added))  # of instruments that were enabled before
+        self._known.update(added)
+        self._known.intersection_update(names)
+        self._events.set_instruments(names, lambda: time.sleep(0))
 
 
 class Hub:
@@ -133,7 +153,8 @@ def create_hub(
     room = make_room(settings.websocket_max_clients)
     settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()
-    instruments, sessions = _reference_data(store, stop)
+    changes, sessions = _reference_data(bus, store, stop)
+    instruments = _enabled(changes.instruments)
     app = Flask(__name__, static_folder=None)
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
@@ -142,7 +163,7 @@ def create_hub(
     socketio = make_socketio(app, manager, limits, peers=peers)
     engine: EngineServer = socketio.server.eio
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
-    topic_log, rules, known = TopicLog(), RuleIndex(), frozenset(instruments)
+    topic_log, rules, known = TopicLog(), RuleIndex(), set(instruments)
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
@@ -164,21 +185,25 @@ def create_hub(
         retry_after=lambda: round(random.uniform(5.0, 15.0), 2),  # noqa: S311
         peers=peers,
     )
+    changes.listen(Catalogue(bus, topic_log, known, events).take)
     register_handlers(socketio, events, fanouts)
     app.register_error_handler(HTTPException, _http_error)
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
-    _start_loops(socketio, relay, feed, report, stop)
+    _start_loops(socketio, relay, feed, report, changes, stop)
     door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
     return Hub(door, engine, fanouts, relay, report, stop)
 
 
-def _start_loops(socketio: SocketIO, relay: Relay, feed: VolatilityFeed, report: HubReport, stop: threading.Event) -> None:
+def _start_loops(
+    socketio: SocketIO, relay: Relay, feed: VolatilityFeed, report: HubReport, changes: InstrumentChanges, stop: threading.Event
+) -> None:
     """Start the loops of the hub. The alert notifier runs in that of the relay."""
     for name, loop, seconds in (
         ("relay", relay.run, RELAY_ROUND_SECONDS),
         ("volatility-feed", feed.run, FEED_ROUND_SECONDS),
         ("report", report.run, REPORT_ROUND_SECONDS),
+        ("instruments", changes.run, FEED_ROUND_SECONDS),
     ):
         HEARTBEATS.expect(name, seconds)
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
@@ -247,12 +272,18 @@ def register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, 
         socketio.on_event("*", any_event, namespace=namespace)
 
 
-def _reference_data(store: Store, stop: threading.Event) -> tuple[list[str], list[MarketSession]]:
-    """Return instruments and market sessions, which check messages; waits for the store."""
+def _enabled(instruments: Iterable[Instrument]) -> list[str]:
+    return [each.symbol for each in instruments if each.enabled]
 
-    def read() -> tuple[list[str], list[MarketSession]]:
+
+def _reference_data(bus: Bus, store: Store, stop: threading.Event) -> tuple[InstrumentChanges, list[MarketSession]]:
+    """Return instruments and market sessions, which check messages; waits for the store."""
+    changes = InstrumentChanges(bus, store)
+
+    def read() -> tuple[InstrumentChanges, list[MarketSession]]:
+        changes.read()
         with store.transaction() as cursor:
-            return [instrument.symbol for instrument in all_instruments(cursor)], all_sessions(cursor)
+            return changes, all_sessions(cursor)
 
     outage = Outage(log, "hub waits for the store", monotonic=time.monotonic)
     pause = partial(backoff, first=0.5, longest=5.0, jitter=1.0, spread=0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import sys
 import threading
@@ -135,8 +136,11 @@ def _fill(request: backfills.Request, chosen: Settings, url: str, stop: threadin
         store = startup.open_store(chosen, "backfill", url=url, pool_max=1)
         stack.callback(store.close)
         with store.transaction() as cursor:
-            instruments = all_instruments(cursor)
-        tasks = backfills.tasks(request, chosen, instruments, notes, utc_now)
+            known = all_instruments(cursor, disabled=True)
+        instruments = [each for each in known if each.enabled]
+        disabled = {each.symbol for each in known if not each.enabled}
+        listed = tuple(symbol for symbol in chosen.binance_symbols if symbol.upper() not in disabled)
+        tasks = backfills.tasks(request, dataclasses.replace(chosen, binance_symbols=listed), instruments, notes, utc_now)
         filler = Filler(store, utc_now, stop, limits=retention(chosen, utc_now()), warn=say, on_conflicts=notes.conflicting)
         stack.callback(report)
         stack.callback(lambda: click.echo(f"{request.source}: {filler.outcome}"))

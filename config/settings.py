@@ -170,7 +170,7 @@ class Settings:
     # Connections of one address; clients on this machine are exempt while TRUSTED_PROXIES is empty.
     rate_connections_per_ip: int = _var(WholeNumber(load_default=100, validate=_AT_LEAST_ONE))
 
-    # REST
+    # REST. Everyone who reaches it may publish prices: no key protects it yet.
     api_host: str = _var(Str(load_default="127.0.0.1"))
     api_port: int = _var(WholeNumber(load_default=5000, validate=_PORT))
 
@@ -208,6 +208,8 @@ class Settings:
     # same every time.
     ingestion_interval_seconds: float = _var(Float(load_default=3.0, validate=_POSITIVE))
     synthetic_seed: int | None = _var(WholeNumber(load_default=None))
+    # multiplies every volatility of the synthetic source, from 0 to 20; 1 is that of real markets
+    synthetic_volatility: float = _var(Float(load_default=1.0, validate=validate.Range(min=0, max=20)))
     # Attempts before a source is reported down; retries continue, at the longest delay.
     max_reconnect_attempts: int = _var(WholeNumber(load_default=10, validate=_AT_LEAST_ONE))
     # how far the time of a live record may be ahead of this machine's clock, in seconds

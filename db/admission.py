@@ -112,7 +112,8 @@ def check_quote(quote: Tick | PriceRow, window: Window) -> None:
         _refuse_decimals((bid, ask, mid) if volume is None else (bid, ask, mid, volume))
     _check_time(quote.time, window)
     if not 0 < Decimal(bid) <= Decimal(ask):
-        raise NotAdmitted(f"bid {bid} is 0 or above ask {ask}", "bad_price")
+        problem = f"bid {bid} is above ask {ask}" if Decimal(bid) else f"bid {bid} is not above 0"
+        raise NotAdmitted(problem, "bad_price")
     if not _is_positive(mid):
         raise NotAdmitted(f"mid {mid} is not above 0", "bad_price")
 

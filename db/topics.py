@@ -60,7 +60,7 @@ OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; 
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
-CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars of the instruments, and the limit of times ahead
+CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars and sources of the instruments, limit of times ahead
 
 WRITER_GROUP = "store"
 
@@ -98,6 +98,11 @@ def count_key(channel: str) -> str:
 def receipt_key(publisher: str, part: int) -> str:
     """Key of the answer to the publisher's last batch; a repeat of the batch returns it."""
     return f"tickwire:receipt:{publisher}:{part}"
+
+
+def seen_key(instrument: str) -> str:
+    """Key of the sorted set with digests of published prices, by which repeated ones are found."""
+    return f"tickwire:seen:{instrument}"
 
 
 def price_room(instrument: str) -> str:

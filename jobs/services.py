@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
 from datetime import timedelta
 
 from config.pacing import Outage, Stopped, retry
@@ -12,24 +11,25 @@ from db import topics
 from db.admission import open_windows
 from db.bus import BusError
 from db.candles import latest_closes
-from db.instruments import all_instruments
+from db.instrument_changes import InstrumentChanges
+from db.instruments import all_instruments, calendars_of
 from db.messages import Stamp
 from db.postgres import StoreError
 from db.prices import latest_mids, latest_positions, latest_times
+from jobs.feeding import Feeding, make_pasts
 from jobs.feeds.context import SourceContext
-from jobs.feeds.ingest import Ingestion
-from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alerts import keep_publishing
 from jobs.runtime.context import JobContext
 from jobs.runtime.threads import LongLivedThread
 from jobs.store.queues import PriceQueue, TradeQueue
 from jobs.store.rollup import RollUp
 from jobs.store.writer import BatchRule, Writer
-from jobs.venues import build, gap_fillers, walked
+from jobs.venues import feeds, gap_fillers, walked
 
 log = logging.getLogger(__name__)
 
-_INSTRUMENTS_SECONDS = 5.0  # between two writes of the instruments to the bus
+_STOP_SECONDS = 5.0  # between two beats of a service that waits for its stop
+_INSTRUMENTS_ROUND_SECONDS = 20.0  # statements of a change, and the past of an added instrument
 _GAP_ROUND_SECONDS = 60.0  # the longest wait for one page of a history and its transaction
 _RETRY_SECONDS = 0.5  # between two attempts to read the context of sources
 
@@ -59,35 +59,23 @@ def ingest(context: JobContext) -> None:
     except Stopped:
         return
     context.prepared.set()
-    calendars = {each.symbol: each.calendar for each in source_context.instruments}
-    sources = [build(spec, source_context) for spec in context.settings.sources]
-    ingestion = Ingestion(
-        sources,
-        context.bus,
-        calendars=calendars,
-        max_ahead_seconds=context.settings.source_max_ahead_seconds,
-        max_attempts=context.settings.max_reconnect_attempts,
-        clock=context.clock,
-        link_changed=context.source_events.set,
-        thread_failed=context.fail,
-        reported=context.acting.changed.set,
+    feeding = Feeding(context, source_context)
+    known = [*source_context.instruments, *source_context.disabled]
+    changes = InstrumentChanges(context.bus, context.store, known, each_round=feeding.set_on_bus)
+    changes.listen(feeding.take)
+    follower = LongLivedThread(
+        changes.run, name="instruments", stop=context.stop, on_failure=context.fail, round_seconds=_INSTRUMENTS_ROUND_SECONDS
     )
-    ingestion.start()
-    context.acting.statuses = ingestion.statuses
+    feeding.ingestion.start()
+    follower.start()
+    context.acting.statuses = feeding.ingestion.statuses
     context.acting.changed.set()
-    log.info("ingestion started", extra={"sources": [source.name for source in sources]})
-    while not context.stop.wait(_INSTRUMENTS_SECONDS):
-        _set_instruments(context, calendars)
-    if not ingestion.stop(timeout=5.0):
+    log.info("ingestion started", extra={"sources": [source.name for source in feeding.sources]})
+    while not context.stop.wait(_STOP_SECONDS):
+        pass
+    if not feeding.ingestion.stop(timeout=5.0):
         log.warning("a source did not stop in time")
-
-
-def _set_instruments(context: JobContext, calendars: Mapping[str, str]) -> None:
-    """Set the instruments on the bus again, because Redis may have lost them."""
-    try:
-        context.bus.set_instruments(calendars, context.settings.source_max_ahead_seconds)
-    except BusError as error:
-        log.debug("the instruments are not set: %s", error)
+    follower.join(1.0)
 
 
 def fill_gaps(context: JobContext) -> None:
@@ -102,7 +90,7 @@ def fill_gaps(context: JobContext) -> None:
     ]
     for thread in threads:
         thread.start()
-    while not context.stop.wait(_INSTRUMENTS_SECONDS):
+    while not context.stop.wait(_STOP_SECONDS):
         pass
     for thread in threads:
         # A thread that still waits for an answer is abandoned. The next process finds the
@@ -127,10 +115,11 @@ def _source_context(context: JobContext) -> SourceContext:
     def read() -> SourceContext:
         settings, store = context.settings, context.store
         with store.transaction() as cursor:
-            instruments = all_instruments(cursor)
+            known = all_instruments(cursor, disabled=True)
+        instruments = [each for each in known if each.enabled]
         walks = walked(SourceContext(settings, instruments, {}, context.clock))
-        make_past(store, walks, settings.synthetic_seed, context.clock(), context.stop)
-        calendars = {each.symbol: each.calendar for each in instruments}
+        make_pasts(context, walks)
+        calendars = calendars_of(instruments)
         windows = open_windows("live", calendars, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         with store.transaction() as cursor:
             latest = {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
@@ -140,11 +129,12 @@ def _source_context(context: JobContext) -> SourceContext:
         lost = context.bus.renew_if_behind(topics.PRICES, {symbol: Stamp(*position) for symbol, position in positions.items()})
         if lost is not None:
             log.error("the bus has lost data", extra={"epoch": lost})
-        context.bus.set_instruments(calendars, settings.source_max_ahead_seconds)
+        context.bus.set_instruments(calendars, settings.source_max_ahead_seconds, fed_by=feeds(settings, instruments))
         # An earlier process may have published prices that are not stored yet.
         on_bus = {symbol: moment for symbol, moment in context.bus.latest_times(times).items() if windows[symbol].contains(moment)}
         newest = {symbol: max(moment, on_bus.get(symbol, moment)) for symbol, moment in times.items()}
-        return SourceContext(settings, instruments, latest, context.clock, newest)
+        disabled = [each for each in known if not each.enabled]
+        return SourceContext(settings, instruments, latest, context.clock, newest, disabled)
 
     outage = Outage(log, "jobs wait for the store or the bus", monotonic=time.monotonic)
     return retry(read, on=(StoreError, BusError), stop=context.stop, outage=outage, pause=lambda attempt: _RETRY_SECONDS)

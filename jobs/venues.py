@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +27,8 @@ from jobs.gaps.candles import CandleGaps
 from jobs.gaps.filler import GAP_CHECK_SECONDS, Filling, GapFiller
 from jobs.gaps.trades import TradeGaps
 from jobs.runtime.context import JobContext
+
+PUBLISHED = "publish"  # `source` of the instruments whose prices come from outside alone
 
 History = TypeVar("History", bound=TradeHistory | CandleHistory)
 
@@ -67,6 +69,24 @@ def gap_fillers(context: JobContext, *, period: float = GAP_CHECK_SECONDS) -> li
     return fillers
 
 
+def fed(spec: SourceSpec, settings: Settings, instruments: Sequence[Instrument]) -> list[Instrument]:
+    """The instruments that one entry of `SOURCES` feeds."""
+    if spec.file is not None:
+        settings = replace(settings, sources=(spec,))
+    symbols = set(VENUE_PARTS[spec.kind].instruments(settings, instruments))
+    live = VENUES[spec.kind].kind == "live"  # a setting may list instruments of other sources
+    return [each for each in instruments if each.symbol in symbols and (not live or each.source == spec.kind)]
+
+
+def feeds(settings: Settings, instruments: Sequence[Instrument]) -> dict[str, str]:
+    """instrument -> name of the first configured source that feeds it."""
+    found: dict[str, str] = {}
+    for spec in settings.sources:
+        for each in fed(spec, settings, instruments):
+            found.setdefault(each.symbol, spec.name)
+    return found
+
+
 def walked(context: SourceContext) -> list[Instrument]:
     """The instruments of the synthetic source: those that no other configured source feeds.
 
@@ -81,7 +101,8 @@ def _walked_symbols(settings: Settings, instruments: Sequence[Instrument]) -> li
         return []
     recorded = set(_recorded_symbols(settings, instruments))
     live = {spec.kind for spec in settings.sources if VENUES[spec.kind].kind == "live"}
-    return [each.symbol for each in instruments if each.source not in live and each.symbol not in recorded]
+    taken = {*live, PUBLISHED}
+    return [each.symbol for each in instruments if each.source not in taken and each.symbol not in recorded]
 
 
 def _synthetic(spec: SourceSpec, context: SourceContext) -> Source[Any]:
@@ -92,6 +113,7 @@ def _synthetic(spec: SourceSpec, context: SourceContext) -> Source[Any]:
         seed=settings.synthetic_seed,
         latest=context.latest,
         clock=context.clock,
+        volatility=settings.synthetic_volatility,
     )
 
 
@@ -139,13 +161,15 @@ def _oanda_gaps(context: JobContext, history: CandleHistory) -> Filling:
 
 
 def _binance_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
-    return list(settings.binance_symbols)
+    return [symbol.upper() for symbol in settings.binance_symbols]
 
 
 def _binance(spec: SourceSpec, context: SourceContext) -> Source[Any]:
     settings = context.settings
     existing = _symbols(each for each in context.instruments if each.source == "binance")
-    return BinanceSource(settings.binance_ws_url, _binance_symbols(settings, context.instruments), existing)
+    disabled = {each.symbol for each in context.disabled}
+    wanted = [symbol for symbol in settings.binance_symbols if symbol.upper() not in disabled]
+    return BinanceSource(settings.binance_ws_url, wanted, existing)
 
 
 def _binance_gaps(context: JobContext, history: TradeHistory) -> Filling:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 OPEN = ""  # the scope of events and routes that need no right: health, API pages
 READ = "read"  # prices, candles, figures and own alerts
 OBSERVE = "observe"  # the state of the system: statistics, jobs, gaps
+PUBLISH = "publish"  # prices from outside
 
 # Names of the headers that a handshake keeps, lower case.
 KEPT_HEADERS = ("authorization", "x-api-key", "host", "origin", "user-agent", "x-forwarded-for")
@@ -34,7 +35,14 @@ class Handshake:
 
 
 class Access(Protocol):
-    """The rights of one client."""
+    """The rights of one client; hashable. Equal rights are equal objects if that is possible.
+
+    Clients with equal rights share the bodies of events that depend on rights.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the client's key; empty if it has none."""
 
     def allows(self, scope: str) -> bool:
         """Return True if the client has the scope."""
@@ -51,9 +59,10 @@ class Authenticator(Protocol):
 
 
 class OpenAccess:
-    """All rights."""
+    """All rights, for a client without a key."""
 
     __slots__ = ()
+    name = ""
 
     def allows(self, scope: str) -> bool:
         """Return True for every scope."""

@@ -18,11 +18,12 @@ from api.access.model import OBSERVE, OPEN, READ, Access, Authenticator, Handsha
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body
 from api.hub.alerts.requests import AlertRequests
-from api.hub.candle_rooms import CandleRooms
 from api.hub.channels import CHANNELS
 from api.hub.clients import Client
 from api.hub.fanout import Fanout, granted
-from api.hub.price_rooms import PriceRooms
+from api.hub.rooms.candles import CandleRooms
+from api.hub.rooms.changes import InstrumentChange
+from api.hub.rooms.prices import PriceRooms
 from api.hub.schemas import answers, request_costs, requests
 from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.schemas.rejections import Rejections
@@ -37,6 +38,7 @@ from config.pacing import Throttle
 log = logging.getLogger(__name__)
 
 MAIN = "/"  # the namespace of market data
+_CLIENTS_PER_TURN = 100  # of a change of the instruments, before other greenlets run
 
 
 class Answer(NamedTuple):
@@ -154,6 +156,24 @@ class Events:
         if row.scope != OPEN and not client.access.allows(row.scope):
             raise Refusal(ErrorCode.UNAUTHORIZED, f"This event needs the scope {row.scope!r}.", {"scope": [row.scope]})
         return row
+
+    def set_instruments(self, instruments: Sequence[str], pause: Callable[[], None]) -> None:
+        """Serve these instruments from now on; clients leave the rooms of removed ones.
+
+        Each client of a change receives `instruments_changed`. `pause` lets other greenlets run.
+        """
+        change = InstrumentChange(self._prices.instruments, instruments, self._timestamp(), MAIN)
+        self._prices.set_instruments(instruments)
+        self._candles.set_instruments(instruments)
+        self._instrument_count = len(instruments)
+        present = [client for client in self._clients.values() if client.fanout is self._fanout] if change else []
+        for number, client in enumerate(present, 1):
+            if gone := change.rooms & self._fanout.rooms(client.id).keys():
+                self._fanout.leave(client.id, gone)
+            if frame := change.frame(client.access):
+                self._fanout.send(client.id, frame)
+            if number % _CLIENTS_PER_TURN == 0:
+                pause()
 
     # handlers, one per event
 

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from api.errors import ErrorCode
 from api.nearest import suggestion
 from config.http_errors import http_error_body
-from db.bus import BusError
+from db.bus import BusError, BusFull
 from db.postgres import StoreError
 
 _RETRY_SECONDS = 2
@@ -54,11 +54,11 @@ def refuse_unknown_arguments(names: Sequence[str]) -> None:
         elif len(values) > 1:
             problems[name] = ["Given more than once: use it once."]
     if problems:
-        raise _invalid_arguments(problems)
+        raise invalid_payload(problems)
 
 
-def _invalid_arguments(problems: Mapping[str, Any]) -> ApiError:
-    """Return the 422 for arguments or fields with these problems."""
+def invalid_payload(problems: Mapping[str, Any]) -> ApiError:
+    """Return the 422 for arguments or fields of a body with these problems."""
     return ApiError(422, ErrorCode.INVALID_PAYLOAD, "invalid arguments: " + ", ".join(problems), problems)
 
 
@@ -85,7 +85,7 @@ def _http_error(error: HTTPException) -> BaseResponse:
         return error.get_response()
     if problems := getattr(error, "data", {}).get("messages", {}):
         # webargs answers 400 if a body is not JSON; here it is an invalid payload as any other.
-        refused = _invalid_arguments(_fields(problems))
+        refused = invalid_payload(_fields(problems))
         return _body(refused.status, refused.code, refused.message, refused.details)
     response = _body(error.code, error.name.lower().replace(" ", "_"), error.description or error.name, {})
     for name, value in error.get_headers():
@@ -110,7 +110,10 @@ def _fields(problems: Mapping[str, Any]) -> dict[str, Any]:
 def _unavailable(error: Exception) -> Response:
     part = "database" if isinstance(error, StoreError) else "redis"
     log.warning("answered 503, a server is unavailable", extra={"part": part, "path": request.path, "reason": str(error)})
-    response = _body(503, ErrorCode.UNAVAILABLE, f"the {part} does not answer just now, try again", {"part": part})
+    message = f"the {part} does not answer just now, try again"
+    if isinstance(error, BusFull):
+        part, message = "writer", "too many prices wait for the store just now, try again"
+    response = _body(503, ErrorCode.UNAVAILABLE, message, {"part": part})
     response.headers["Retry-After"] = str(_RETRY_SECONDS)
     return response
 

@@ -17,7 +17,7 @@ _SEVERAL = "symbols"  # argument that names a list of them
 
 
 def refuse_excluded(arguments: object) -> None:
-    """Raise 401 if `arguments` name an instrument that the client may not see.
+    """Raise 403 if `arguments` name an instrument that the client may not see.
 
     `arguments` is the query or body of a request, as its schema returns it, or the mapping of its
     path's arguments. A route of the scope `OPEN` has no client, and is not checked.
@@ -28,7 +28,7 @@ def refuse_excluded(arguments: object) -> None:
     for argument, names in _named(arguments):
         if refused := [name for name in names if not access.includes(name)]:
             message = "no right to the instrument: " + ", ".join(refused)
-            raise ApiError(401, ErrorCode.UNAUTHORIZED, message, {argument: refused})
+            raise ApiError(403, ErrorCode.FORBIDDEN, message, {argument: refused})
 
 
 def _named(arguments: object) -> Iterator[tuple[str, list[str]]]:
@@ -48,7 +48,8 @@ def refuse_unknown(argument: str, names: list[str]) -> None:
     if not names:
         return
     with context().store.transaction() as cursor:
-        known = frozenset(each.symbol for each in all_instruments(cursor))
+        # The history of disabled instruments still answers.
+        known = frozenset(each.symbol for each in all_instruments(cursor, disabled=True))
     if unknown := [name for name in names if name not in known]:
         access = g.get("access")
         raise unknown_instrument(argument, unknown, known, lambda name: access is None or access.includes(name))

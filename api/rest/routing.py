@@ -79,20 +79,23 @@ class Routes:
         path: str,
         answers: type[Schema],
         *,
-        takes: type[Schema],
+        takes: type[Schema] | None = None,
         scope: str,
         status: int = 200,
         fails: Mapping[int, type[Schema]] | None = None,
+        doc: Documented | None = None,
     ) -> Callable[[View], View]:
         """Declare a POST view, which is called with the result of `takes` for the JSON body.
 
-        It answers with `status`.
+        Without `takes`, the view reads the body itself, and `doc` describes it. It answers with
+        `status`.
         """
 
         def declare(view: View) -> View:
             wrapped = self._checked(view, scope, answers, status, fails)
-            wrapped = self.blueprint.arguments(takes, location="json")(wrapped)
-            return self._add(path, "POST", view, _with_known_arguments(wrapped))
+            if takes is not None:
+                wrapped = self.blueprint.arguments(takes, location="json")(wrapped)
+            return self._add(path, "POST", view, _with_known_arguments(wrapped), doc)
 
         return declare
 
@@ -163,7 +166,7 @@ def make_api(app: Flask, version: str, routes: Iterable[Routes]) -> Any:
 
 
 def guard(app: Flask, authenticator: Authenticator, scopes: Mapping[str, str]) -> None:
-    """Make an `Access` of each request, and answer 401 if it lacks the scope of the route.
+    """Make an `Access` of each request, and answer 403 if it lacks the scope of the route.
 
     `scopes` maps every endpoint of the app to its scope. A route of the scope `OPEN` needs no
     client.
@@ -180,7 +183,7 @@ def guard(app: Flask, authenticator: Authenticator, scopes: Mapping[str, str]) -
         except Refusal as refusal:
             raise ApiError(401, refusal.code, str(refusal), refusal.details) from refusal
         if not g.access.allows(scope):
-            raise ApiError(401, ErrorCode.UNAUTHORIZED, f"no right to the scope: {scope}", {"scope": [scope]})
+            raise ApiError(403, ErrorCode.FORBIDDEN, f"no right to the scope: {scope}", {"scope": [scope]})
 
     app.before_request(admit)
 

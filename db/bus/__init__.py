@@ -15,6 +15,7 @@ Guarantees of a publish, per channel:
 * A quote or trade that the store would refuse is never accepted: the check comes before `seq`.
 * A batch that is published again under the same `batch_id`, because its answer was lost, returns
   the first answer. This holds for a day, until the publisher sends another batch.
+* `publish_once` leaves out prices that it has published in the last 15 minutes; they get no `seq`.
 * An accepted price stays in the stream until it is stored. If there is no room for another,
   publishing raises `BusFull` and accepts nothing. Beyond the unstored entries the stream keeps a
   tail, from which hubs catch up.

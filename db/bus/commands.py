@@ -11,9 +11,9 @@ COMMANDS = (
     # the connection
     "AUTH", "HELLO", "PING", "SELECT", "INFO", "TIME",
     # keys and hashes
-    "EXISTS", "GET", "SET", "DEL", "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL",
+    "EXISTS", "GET", "SET", "DEL", "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL", "PEXPIRE",
     # sorted sets
-    "ZADD", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYSCORE",
+    "ZADD", "ZMSCORE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
     # streams
     "XADD", "XDEL", "XACK", "XLEN", "XRANGE", "XREVRANGE", "XREADGROUP", "XPENDING", "XGROUP|CREATE", "XINFO|GROUPS",
     # scripts and transactions

@@ -5,6 +5,8 @@
 --
 -- KEYS  1 numbers: `epoch`, a counter CHANNEL|TOPIC per topic, `last|CHANNEL` (id of the last entry)
 --       2 stream   3 latest hash   4 count hash   5 receipt
+--       6 … only if duplicates are left out, per topic: sorted set of the digests of its messages,
+--       with the time of their publish
 -- ARGV  1 channel
 --       2 epoch to begin if the numbers are lost
 --       3 tail: entries the stream keeps beyond the unstored ones; with limit 0: 0 for no stream
@@ -14,11 +16,13 @@
 --       7 lifetime of the receipt in seconds
 --       8 JSON: [epoch in which the publisher got its last numbers ('': none), its earlier epochs
 --         joined by blanks, then for each topic: its name, the last number the publisher got]
+--       9 '', or with keys from 6 on, JSON: [now in ms, age in ms up to which a digest counts,
+--         maximum of digests per topic, then for each message: its digest ('': never a duplicate)]
 --       then for each message: topic, body without its closing brace, source, volume,
 --       occurrence ('': 1, which the entry does not carry)
 --
 -- Returns {repeated (0 or 1), epoch, seq, seq, …}, or {} if the batch does not fit: then nothing was
--- published.
+-- published. The seq of a duplicate is 0. If all messages are duplicates, the epoch is ''.
 local MOST_FOREIGN = 1000
 local channel, number = ARGV[1], ARGV[6]
 if number ~= '' then
@@ -34,7 +38,7 @@ end
 
 local known = cjson.decode(ARGV[8])
 local topics = (#known - 2) / 2
-local batch = (#ARGV - 8) / 5
+local batch = (#ARGV - 9) / 5
 local tail, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
 local unstored = 0
 if limit > 0 then
@@ -85,6 +89,49 @@ local function is_lost()
 end
 
 local lost = is_lost()
+
+-- Duplicates: `duplicate` has the places in ARGV of the messages that are left out, `fresh` the
+-- digests to keep per topic. After a loss of data no digest counts, because its message may be lost too. Nothing
+-- is written before this, so that an error here changes nothing.
+local duplicate, fresh, seen = {}, {}, nil
+if #KEYS > 5 then
+  seen = cjson.decode(ARGV[9])
+  local digests, positions = {}, {}
+  for i = 1, topics do
+    local topic = known[1 + 2 * i]
+    digests[topic], positions[topic], fresh[topic] = {}, {}, {}
+  end
+  for i = 10, #ARGV, 5 do
+    local topic, digest = ARGV[i], seen[2 + i / 5]
+    if digest ~= '' then
+      local n = #digests[topic] + 1
+      digests[topic][n], positions[topic][n] = digest, i
+    end
+  end
+  for i = 1, topics do
+    local topic = known[1 + 2 * i]
+    if #digests[topic] > 0 then
+      local scores = redis.call('ZMSCORE', KEYS[5 + i], unpack(digests[topic]))
+      local taken = {}
+      for n, digest in ipairs(digests[topic]) do
+        if taken[digest] or (not lost and scores[n] and tonumber(scores[n]) > seen[1] - seen[2]) then
+          duplicate[positions[topic][n]] = true
+          batch = batch - 1
+        else
+          taken[digest] = true
+          table.insert(fresh[topic], string.format('%d', seen[1]))
+          table.insert(fresh[topic], digest)
+        end
+      end
+    end
+  end
+  if batch == 0 then
+    local none = {0, ''}
+    for i = 1, #seen - 3 do none[2 + i] = 0 end
+    return none
+  end
+end
+
 if lost then
   epoch = ARGV[2]
   redis.call('DEL', KEYS[1])
@@ -95,30 +142,37 @@ for i = 1, topics do seqs[known[1 + 2 * i]] = lost and 0 or tonumber(kept[i + 2]
 local keep = tail + unstored + batch
 local latest = {}
 local answer = {0, epoch}
-for i = 9, #ARGV, 5 do
-  local topic = ARGV[i]
-  local seq = seqs[topic] + 1
-  local text = string.format('%d', seq)
-  local body = ARGV[i + 1] .. ',"seq":' .. text .. ',"epoch":"' .. epoch .. '"}'
-  if not has_stream then
-    last = nil
-  elseif ARGV[i + 4] == '' then
-    last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
-      'source', ARGV[i + 2], 'volume', ARGV[i + 3])
+for i = 10, #ARGV, 5 do
+  if duplicate[i] then
+    answer[#answer + 1] = 0
   else
-    last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
-      'source', ARGV[i + 2], 'volume', ARGV[i + 3], 'occurrence', ARGV[i + 4])
+    local topic = ARGV[i]
+    local seq = seqs[topic] + 1
+    local text = string.format('%d', seq)
+    local body = ARGV[i + 1] .. ',"seq":' .. text .. ',"epoch":"' .. epoch .. '"}'
+    if not has_stream then
+      last = nil
+    elseif ARGV[i + 4] == '' then
+      last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
+        'source', ARGV[i + 2], 'volume', ARGV[i + 3])
+    else
+      last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
+        'source', ARGV[i + 2], 'volume', ARGV[i + 3], 'occurrence', ARGV[i + 4])
+    end
+    redis.call('PUBLISH', channel, body)
+    seqs[topic], latest[topic] = seq, body
+    answer[#answer + 1] = seq
   end
-  redis.call('PUBLISH', channel, body)
-  seqs[topic], latest[topic] = seq, body
-  answer[#answer + 1] = seq
 end
 
 local numbers, bodies = {}, {}
 for i = 1, topics do
   local topic = known[1 + 2 * i]
-  numbers[2 * i - 1], numbers[2 * i] = fields[i + 2], string.format('%d', seqs[topic])
-  bodies[2 * i - 1], bodies[2 * i] = topic, latest[topic]
+  if latest[topic] then
+    local n = #bodies
+    numbers[n + 1], numbers[n + 2] = fields[i + 2], string.format('%d', seqs[topic])
+    bodies[n + 1], bodies[n + 2] = topic, latest[topic]
+  end
 end
 if lost then
   numbers[#numbers + 1] = 'epoch'
@@ -131,6 +185,15 @@ end
 redis.call('HSET', KEYS[1], unpack(numbers))
 if ARGV[5] == '1' then redis.call('HSET', KEYS[3], unpack(bodies)) end
 if limit > 0 then redis.call('HINCRBY', KEYS[4], 'published', batch) end
+for i = 1, topics do
+  local digests = fresh[known[1 + 2 * i]]
+  if digests and #digests > 0 then
+    redis.call('ZREMRANGEBYSCORE', KEYS[5 + i], '-inf', string.format('%d', seen[1] - seen[2]))
+    redis.call('ZADD', KEYS[5 + i], unpack(digests))
+    redis.call('ZREMRANGEBYRANK', KEYS[5 + i], 0, -seen[3] - 1)
+    redis.call('PEXPIRE', KEYS[5 + i], seen[2])
+  end
+end
 if number ~= '' then
   table.remove(answer, 1)
   redis.call('SET', KEYS[5], cmsgpack.pack(number, answer), 'EX', ARGV[7])

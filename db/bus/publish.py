@@ -18,11 +18,14 @@ from db.bus.errors import BusFull
 from db.bus.instruments import Instruments
 from db.bus.numbers import Numbers, new_epoch
 from db.messages import Stamp, Tick, Trade, trade_lines
-from db.timestamps import format_time, parse_time
+from db.quotes import digest_of, make_quote
+from db.timestamps import format_time
 
 MESSAGES_PER_SCRIPT = 500  # Redis serves no other client during a script call
 MAX_TRADES_PER_ENTRY = 5_000
 _RECEIPT_SECONDS = 86_400
+SEEN_SECONDS = 15 * 60  # in which a repeated price of `publish_once` is a duplicate
+_MAX_SEEN = 10_000  # prices per instrument that are remembered for that
 _PUBLISH = lua("publish")
 _APPEND = lua("append")
 
@@ -66,12 +69,40 @@ class Publisher(Instruments):
         stamp = format_time(self._clock())
         return self._publish(topics.PRICES, [_price_message(tick, stamp) for tick in ticks], batch_id)
 
+    def publish_once(self, ticks: Sequence[Tick], timed: Sequence[bool]) -> list[Stamp | None]:
+        """Publish at most `MESSAGES_PER_SCRIPT` prices in one step, in order, without duplicates.
+
+        A price with the instrument, time, bid, ask and mid of one that this method has published in
+        the last `SEEN_SECONDS` is a duplicate: it gets no `seq`, and None stands in its place.
+        `timed` is False for a price whose time is that of its reception: it is never a duplicate.
+        """
+        if len(ticks) > MESSAGES_PER_SCRIPT:
+            raise ValueError(f"one step takes at most {MESSAGES_PER_SCRIPT} prices")
+        if not isinstance(ticks, AdmittedQuotes):
+            self._check_quotes(ticks)
+        now = self._clock()
+        digests = [digest_of(tick) if has_time else "" for tick, has_time in zip(ticks, timed, strict=True)]
+        seen = orjson.dumps([int(now.timestamp() * 1000), SEEN_SECONDS * 1000, _MAX_SEEN, *digests])
+        messages = [_price_message(tick, format_time(now)) for tick in ticks]
+        return [stamp if stamp.seq else None for stamp in self._publish(topics.PRICES, messages, None, seen)]
+
     def cache_price(
-        self, instrument: str, *, bid: str | Decimal, ask: str | Decimal, mid: str | Decimal, time: str | datetime, source: str = "job"
+        self,
+        instrument: str,
+        *,
+        bid: str | Decimal,
+        ask: str | Decimal,
+        mid: str | Decimal | None = None,
+        time: str | datetime | None = None,
+        source: str = "job",
     ) -> Stamp:
-        """Publish one price on `price_updates`; it becomes the instrument's latest."""
-        moment = format_time(parse_time(time) if isinstance(time, str) else time)
-        return self.publish_prices([Tick(instrument, _decimal(bid), _decimal(ask), _decimal(mid), moment, source)])[0]
+        """Publish one price on `price_updates`; it becomes the instrument's latest.
+
+        `mid` is halfway if it is None. `time` is an aware datetime or RFC 3339; None is now. Raises
+        `NotAdmitted`, `ValueError` for a time that cannot be read, and `TypeError` for a float.
+        """
+        tick = make_quote(instrument, bid, ask, mid, self._clock() if time is None else time, source)
+        return self.publish_prices([tick])[0]
 
     def publish_volatility_alert(
         self,
@@ -174,11 +205,12 @@ class Publisher(Instruments):
     ) -> Stamp:
         return self.publish(channel, topic, {**figures, "threshold": threshold, "severity": severity, "message": message}, batch_id)
 
-    def _publish(self, channel: str, messages: Sequence[_Message], batch_id: str | None) -> list[Stamp]:
+    def _publish(self, channel: str, messages: Sequence[_Message], batch_id: str | None, seen: bytes = b"") -> list[Stamp]:
+        """The stamps of the messages, seq 0 for a duplicate; `seen` is argument 9 of the script."""
         if batch_id is not None and "/" not in batch_id:
             raise ValueError("batch_id is PUBLISHER/NUMBER")
         parts = [(start, messages[start : start + MESSAGES_PER_SCRIPT]) for start in range(0, len(messages), MESSAGES_PER_SCRIPT)]
-        answers = self._run_scripts(_PUBLISH, [self._publish_call(channel, part, batch_id or "", start) for start, part in parts])
+        answers = self._run_scripts(_PUBLISH, [self._publish_call(channel, part, batch_id or "", start, seen) for start, part in parts])
         stamps: list[Stamp] = []
         for (_, part), answer in zip(parts, answers, strict=True):
             if answer:
@@ -187,7 +219,7 @@ class Publisher(Instruments):
             raise BusFull(f"{channel}: {self._limit} messages wait to be stored")
         return stamps
 
-    def _publish_call(self, channel: str, messages: Sequence[_Message], batch_id: str, part: int) -> ScriptCall:
+    def _publish_call(self, channel: str, messages: Sequence[_Message], batch_id: str, part: int, seen: bytes) -> ScriptCall:
         row = self._streams[channel]
         publisher, _, number = batch_id.rpartition("/")
         keys = [
@@ -198,19 +230,21 @@ class Publisher(Instruments):
             topics.receipt_key(publisher, part),
         ]
         names = list({message[0]: None for message in messages})
+        if seen:
+            keys += map(topics.seen_key, names)
         epoch, ended, last = self._numbers.known(channel, names)
         limit = self._limit if row.stored else 0
         known = orjson.dumps([epoch, ended, *chain.from_iterable(zip(names, last, strict=True))])
         options: list[str | bytes | int] = [
-            channel, new_epoch(), row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, known,
+            channel, new_epoch(), row.tail, limit, int(row.keeps_latest), number, _RECEIPT_SECONDS, known, seen,
         ]  # fmt: skip
         return keys, [*options, *(field for message in messages for field in message)]
 
     def _stamps(self, channel: str, messages: Sequence[_Message], answer: Sequence[Any]) -> list[Stamp]:
         """The stamps of an answer of the script; their numbers are noted."""
         repeated, epoch, seqs = answer[0], answer[1].decode(), answer[2:]
-        if not repeated:  # the answer to an earlier run may be of an ended epoch
-            self._numbers.note(channel, epoch, {message[0]: seq for message, seq in zip(messages, seqs, strict=True)})
+        if epoch and not repeated:  # the answer to an earlier run may be of an ended epoch
+            self._numbers.note(channel, epoch, {message[0]: seq for message, seq in zip(messages, seqs, strict=True) if seq})
         return [Stamp(epoch, seq) for seq in seqs]
 
 
@@ -222,10 +256,6 @@ def _price_message(tick: Tick, timestamp: str) -> _Message:
 def _price_body(tick: Tick, timestamp: str) -> bytes:
     price = {"bid": tick.bid, "ask": tick.ask, "mid": tick.mid, "time": tick.time}
     return orjson.dumps({"instrument": tick.instrument, "price": price, "timestamp": timestamp})[:-1]
-
-
-def _decimal(value: str | Decimal) -> str:
-    return value if isinstance(value, str) else format(value, "f")
 
 
 def _raise(trade: Trade, error: ValueError) -> None:

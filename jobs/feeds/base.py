@@ -22,6 +22,7 @@ from config.pacing import backoff
 from config.secrets import scrub
 from db.admission import Mode, Refusals
 from db.candles import CandleRow
+from db.instruments import Instrument
 from db.messages import Tick, Trade
 
 Raw = TypeVar("Raw")
@@ -77,6 +78,12 @@ class Source(ABC, Generic[Raw]):
     def prices(self, raw: Raw, trades: Sequence[Trade]) -> Sequence[Tick]:
         """The ticks that the admitted trades of an arrival make. Pure."""
         return ()
+
+    def set_instruments(self, instruments: Sequence[Instrument], latest: Mapping[str, str] | None = None) -> None:
+        """Feed these instruments from now on. Any thread may call it while `fetch` runs.
+
+        `latest` maps instruments to their latest mid prices. A stream connects again at once.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ class SourceContext:
 
     `latest` maps an instrument to its last known mid price, as text; an instrument without a price
     is not in it. `latest_times` maps an instrument to the time of its last known price, in contract
-    form.
+    form. `instruments` are the enabled ones.
     """
 
     settings: Settings
@@ -24,3 +24,4 @@ class SourceContext:
     latest: Mapping[str, str]
     clock: Callable[[], datetime]
     latest_times: Mapping[str, str] = field(default_factory=dict)
+    disabled: Sequence[Instrument] = ()

@@ -206,8 +206,10 @@ class Ingestion:
             Status(source.name, clock, self._changed, stale_after=source.stale_after, link_changed=link_changed) for source in sources
         ]
         runs = []
+        self._admissions = []
         for source, status in zip(sources, self.statuses, strict=True):
             admission = SourceAdmission(status, calendars, clock, mode=source.mode, max_ahead_seconds=max_ahead_seconds)
+            self._admissions.append(admission)
             runs.append(Ingest(source, bus, status, admission, max_attempts=max_attempts))
         self._threads = [
             # A recording that is over, or a source that is down for good, returns early.
@@ -227,6 +229,11 @@ class Ingestion:
                 reporter.run, name="ingest-reporter", stop=self._stop, on_failure=thread_failed, round_seconds=_REPORT_ROUND_SECONDS
             )
         )
+
+    def set_calendars(self, calendars: Mapping[str, str]) -> None:
+        """Admit records of these instruments from now on."""
+        for admission in self._admissions:
+            admission.set_calendars(calendars)
 
     def start(self) -> None:
         """Start every thread."""

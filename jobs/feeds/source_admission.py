@@ -46,6 +46,10 @@ class SourceAdmission:
         self._ahead: str | None = None  # the last time of the present arrival that is ahead of the clock
         self._refusals = False  # a record of the present arrival was refused
 
+    def set_calendars(self, calendars: Mapping[str, str]) -> None:
+        """Admit records of these instruments, from the next arrival on. Any thread may call it."""
+        self._calendars = dict(calendars)
+
     def begin(self) -> None:
         """Begin an arrival: read the clock."""
         self._windows = open_windows(

@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import orjson
 
+from config.settings import Settings
 from db.admission import Window, open_windows
 from db.admitted import admit_quotes
 from db.alerts import Subject
@@ -52,7 +53,7 @@ def hourly_job(context: JobContext, as_of: datetime) -> int:
         rows = [row for calendar, hours in found.items() for row in volatilities(calendar, hours, as_of)]
         write_volatility(cursor, rows)
         seen = {(row.symbol, ""): Seen(row.volatility, row.volatility) for row in rows if row.estimator == ALERT}
-        raise_alerts(cursor, "volatility", seen, _rules(context), as_of, _message)
+        raise_alerts(cursor, "volatility", seen, volatility_rules(context.settings), as_of, _message)
     _publish_prices(context, quotes, as_of, {instrument.symbol: instrument.calendar for instrument in instruments})
     publish_alerts(context.store, context.bus, context.clock)
     for data_type, names in (("hourly_candles", [quote[0] for quote in quotes]), ("volatility", sorted({row.symbol for row in rows}))):
@@ -132,10 +133,10 @@ def _is_news(latest: bytes, close: str, as_of: datetime, window: Window) -> bool
     return time < as_of - HOUR or (time < as_of and Decimal(price["mid"]) != Decimal(close))
 
 
-def _rules(context: JobContext) -> Callable[[Subject], AlertRule]:
+def volatility_rules(settings: Settings) -> Callable[[Subject], AlertRule]:
     """The rule of an instrument: its own thresholds, or else the defaults."""
-    default = (context.settings.volatility_threshold, context.settings.volatility_critical)
-    own = context.settings.volatility_thresholds
+    default = (settings.volatility_threshold, settings.volatility_critical)
+    own = settings.volatility_thresholds
     return lambda subject: AlertRule(*own.get(subject[0], default))
 
 

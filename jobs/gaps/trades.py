@@ -18,6 +18,7 @@ from db import topics
 from db.admission import MAX_AHEAD_SECONDS, Window, market_window
 from db.bus import BusError
 from db.gaps import Gap, advance_watermark, explain_open, narrow, open_gaps, reopen, report_unusable, set_state
+from db.instruments import all_instruments
 from db.messages import Trade, trade_lines
 from db.postgres import Cursor, Store
 from db.timestamps import format_time
@@ -91,7 +92,8 @@ class TradeGaps:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
-        self._symbols = [symbol.upper() for symbol in symbols]
+        self._listed = frozenset(symbol.upper() for symbol in symbols)
+        self._symbols: list[str] = []  # of them, those that are enabled
         self._history = history
         self._store = store
         self._bus = bus
@@ -113,9 +115,9 @@ class TradeGaps:
         later trade may show that they are missing. If the exchange refuses one symbol, the others
         continue. Raises `SourceError` if the exchange is unavailable, `StoreError`, or `Stopped`.
         """
+        self._begin()
         if reconnected:
             self._tails.update(self._symbols)
-        self._begin()
         self._await_writer(stop)
         more = self._find_holes(stop)
         try:
@@ -132,11 +134,12 @@ class TradeGaps:
         return more
 
     def _begin(self) -> None:
-        """Reopen, once per process, the gaps that could not be filled before."""
-        if not self._begun:
-            with self._store.transaction() as cursor:
+        """Read the enabled instruments. Once per process, reopen gaps that could not be filled."""
+        with self._store.transaction() as cursor:
+            self._symbols = [each.symbol for each in all_instruments(cursor) if each.symbol in self._listed]
+            if not self._begun:
                 reopen(cursor, self._source, self._clock())
-            self._begun = True
+        self._begun = True
 
     def _await_writer(self, stop: threading.Event) -> None:
         """Wait at most `store_wait` seconds for trades on their way to the store: they are not

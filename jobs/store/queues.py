@@ -18,7 +18,7 @@ from db.admission import MAX_AHEAD_SECONDS, NotAdmitted, Refusals, Windows, chec
 from db.admitted import admit_lines
 from db.bus import WriterQueue
 from db.inserted import Conflict
-from db.instruments import all_instruments
+from db.instruments import all_instruments, calendars_of
 from db.messages import Entry, TradeLines
 from db.postgres import Cursor
 from db.prices import PriceRow, insert_prices
@@ -207,7 +207,8 @@ class _RefusedEntries(Refusals):
 
 
 def _calendars(cursor: Cursor) -> dict[str, str]:
-    return {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
+    """Disabled instruments too: a record on the bus was accepted before its instrument's change."""
+    return calendars_of(all_instruments(cursor, disabled=True))
 
 
 def to_row(entry: Entry) -> PriceRow:

@@ -20,7 +20,8 @@ _LONG = 5
 _QUOTE = re.compile(r"<!-- example: (?P<name>[\w/-]+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
 
 # name -> content of docs/examples/NAME.json. Of the hub: [{"from": "client" or "hub", "event",
-# "body"}, …] in the order of receipt; of REST (`rest/…`): {"request", "status", "type", "answer"}.
+# "body"}, …] in the order of receipt; of REST (`rest/…`): {"request", "status", "type", "answer"},
+# with the "body" of a POST.
 Examples = dict[str, Any]
 
 
@@ -72,7 +73,10 @@ def _render_request(example: dict[str, Any]) -> str:
     answer, kind = example["answer"], "text"
     if example["type"] == "application/json":
         answer, kind = layout(shorten(answer, notes)), "json"
-    request = f"```sh\ncurl {options}{header} '{REST}{example['request']}'\n```\n"
+    data = ""
+    if "body" in example:
+        header, data = " -H 'Content-Type: application/json'", f" \\\n  -d '{layout(example['body'], 6)}'"
+    request = f"```sh\ncurl {options}{header} '{REST}{example['request']}'{data}\n```\n"
     return f"{request}\n{_note(notes)}```{kind}\n{answer.rstrip()}\n```\n"
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
 from db.bus import Bus
+from db.instruments import Instrument, add_instrument, enable_instrument, lock_instruments
 from db.messages import Tick
+from db.postgres import Cursor, Store
 from db.timestamps import format_time
 from tests.conftest import until
 from tests.examples.example import Examples
@@ -69,6 +72,7 @@ def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
         _candles(witness)
         _alerts(witness)
         _broadcasts(witness)
+        _instruments(witness, settings)
         witness.request("get_server_stats", "get_server_stats", "server_stats")
         _slow(witness, hub)
         witness.request("unsubscribe", "unsubscribe", "unsubscription_confirmed", {"pairs": ["GBP_USD"]})
@@ -136,6 +140,22 @@ def _alerts(witness: Witness) -> None:
     witness.receive("alert_triggered", "alert_triggered", cause=lambda: witness.price(raise_by=20))
     witness.request("delete_alert", "delete_alert", "alert_deleted", {"id": "all"})
     witness.request("unknown_alert", "delete_alert", "error", {"id": "nope"})
+
+
+def _instruments(witness: Witness, settings: Settings) -> None:
+    """Add and disable an instrument, as `manage.py instrument` does."""
+    gold = Instrument("XAU_USD", "Gold / US Dollar", "metal", 2, "synthetic", "USD", "fx")
+    changes: tuple[Callable[[Cursor], int], ...] = (
+        lambda cursor: add_instrument(cursor, gold),
+        lambda cursor: enable_instrument(cursor, "XAU_USD", enabled=False),
+    )
+    with closing(Store(str(settings.database_url))) as store:
+        for number, change in enumerate(changes, 1):
+            with store.transaction() as cursor:
+                lock_instruments(cursor)
+                changed = change(cursor)
+            witness.bus.announce_instruments(changed)
+            witness.add("instruments_changed", "instruments_changed", witness.client.wait("instruments_changed", number))
 
 
 def _broadcasts(witness: Witness) -> None:

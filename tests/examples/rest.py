@@ -36,15 +36,29 @@ REQUESTS = {
     "error-unknown": "/price/latest?symbol=EURUSD",
     "error-arguments": "/ticks?symbol=EUR_USD&limit=0&start=yesterday",
     "error-no-data": "/correlation?as_of=2001-01-01",
-    "error-no-route": "/prices",
+    "error-no-route": "/price",
+}
+# name -> path and body of a POST
+POSTS: dict[str, tuple[str, Any]] = {
+    "publish": (
+        "/prices",
+        {
+            "prices": [
+                {"instrument": "CAD_JPY", "bid": "110.250", "ask": "110.268", "time": "2025-11-18T12:30:00.250Z", "volume": "12"},
+                {"instrument": "CAD_JPY", "bid": "110.268", "ask": "110.250", "time": "2025-11-18T12:30:00.750Z"},
+            ]
+        },
+    ),
 }
 
 
 def capture(system: System) -> Examples:
     """Request every example of REST."""
-    return {f"rest/{name}": _request(system, path) for name, path in REQUESTS.items()}
+    read = {f"rest/{name}": _request(system, path) for name, path in REQUESTS.items()}
+    return {**read, **{f"rest/{name}": _request(system, path, body) for name, (path, body) in POSTS.items()}}
 
 
-def _request(system: System, path: str) -> dict[str, Any]:
-    status, kind, text = system.get(path)
-    return {"request": path, "status": status, "type": kind, "answer": json.loads(text) if kind == "application/json" else text}
+def _request(system: System, path: str, body: Any = None) -> dict[str, Any]:
+    status, kind, text = system.get(path, body)
+    answer = json.loads(text) if kind == "application/json" else text
+    return {"request": path, **({"body": body} if body else {}), "status": status, "type": kind, "answer": answer}

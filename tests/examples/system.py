@@ -48,9 +48,11 @@ class System(Running):
         """The content of run.json."""
         return dict(json.loads((self.folder / "var" / "run.json").read_text()))
 
-    def get(self, path: str) -> tuple[int, str, str]:
-        """Return status, media type and text of a REST response."""
-        request = urllib.request.Request(self.rest + path, headers={"Accept": "application/json"})  # noqa: S310
+    def get(self, path: str, body: Any = None) -> tuple[int, str, str]:
+        """Return status, media type and text of a REST response; with a JSON body, of a POST."""
+        headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(self.rest + path, data, headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
                 return response.status, response.headers.get_content_type(), response.read().decode()

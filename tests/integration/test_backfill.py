@@ -255,7 +255,7 @@ def test_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Q
         "EUR_USD_half.csv.gz: recording", "is damaged after line 7780: the archive ends early",
         "pricing.json is JSON, but no answer of OANDA's with candles",
         "nothing in", "the first that cannot is line 2: 'yesterday' is not a time",
-        "GBP_USD_made.csv: 2 bad: 1 of kind bad_price, 1 of kind unreadable; first: line 3: bid 1.7 is 0 or above ask 1.6",
+        "GBP_USD_made.csv: 2 bad: 1 of kind bad_price, 1 of kind unreadable; first: line 3: bid 1.7 is above ask 1.6",
     ):  # fmt: skip
         assert sentence in " ".join(done.stderr.split()), done.stderr
     assert "Traceback" not in done.stderr

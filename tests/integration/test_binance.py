@@ -35,6 +35,7 @@ from tests.standins.binance import BinanceStandIn
 from tests.standins.binance_market import generated
 from tests.support.bus import source_changes
 from tests.support.fake_time import FakeTime
+from tests.support.instruments import make_instrument
 
 STOP = threading.Event()  # that nobody sets
 
@@ -180,6 +181,25 @@ def test_book_is_kept_between_batches(tmp_path: Path) -> None:
                 break
     assert batches > 2
     assert known == {each["s"]: (each["b"], each["a"]) for each in told}
+
+
+def test_changed_instruments_are_requested_on_a_new_connection(tmp_path: Path, feed: Callable[..., Feed]) -> None:
+    bitcoin, ether = (make_instrument(symbol, symbol, "crypto", 2, "binance") for symbol in ("BTCUSDT", "ETHUSDT"))
+    with BinanceStandIn(tmp_path, trades=20_000, per_second=200) as exchange:
+        brought = feed(exchange)
+        with brought.running():
+            until(at_least(brought, 20))
+            brought.source.set_instruments([bitcoin])
+            until(lambda: brought.source._requested == {"BTCUSDT"})
+            before = len(by_symbol(brought.trades()).get("ETHUSDT", []))
+            until(at_least(brought, len(brought.trades()) + 50))
+            assert len(by_symbol(brought.trades()).get("ETHUSDT", [])) - before < 25  # sent before the change
+            brought.source.set_instruments([])
+            until(lambda: exchange.state()["connections"] == 0)
+            brought.source.set_instruments([bitcoin, ether])
+            there = len(by_symbol(brought.trades())["ETHUSDT"])
+            until(lambda: len(by_symbol(brought.trades())["ETHUSDT"]) > there)
+        assert brought.state() == "live"
 
 
 def test_stop_during_silence_ends_the_source(tmp_path: Path, feed: Callable[..., Feed]) -> None:

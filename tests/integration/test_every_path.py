@@ -19,6 +19,7 @@ import orjson
 import pytest
 import redis as redis_client
 
+from api.app import create_app
 from config.settings import Settings
 from config.venues import SourceSpec
 from db import topics
@@ -200,6 +201,17 @@ def quotes_cached(place: Place, quotes: Sequence[Tick]) -> Refused:
         return publish_one_by_one(cache, quotes)
 
 
+def quotes_posted(place: Place, quotes: Sequence[Tick]) -> Refused:
+    """All in one batch, as a client sends them."""
+    client = create_app(place.settings, place.bus, place.store, utc_now, "1").test_client()
+    prices = [{name: getattr(each, name) for name in ("instrument", "bid", "ask", "mid", "time")} for each in quotes]
+    with place.writers():
+        answer = client.post("/prices", json={"prices": prices}).json
+        assert answer is not None
+        assert answer["accepted"] + len(answer["rejected"]) == len(quotes)
+        return Counter(each["code"] for each in answer["rejected"])
+
+
 def append(place: Place, channel: str, fields: dict[Any, Any], count: int) -> None:
     """Append an entry and count it in one step: the writer corrects counts that do not fit."""
     with place.redis.pipeline(transaction=True) as pipe:
@@ -230,6 +242,7 @@ QUOTE_PATHS: dict[str, Callable[[Place, Sequence[Tick]], Refused]] = {
     "live": quotes_live,
     "publish_prices": quotes_published,
     "cache_price": quotes_cached,
+    "POST /prices": quotes_posted,
     "writer": quotes_on_the_stream,
 }
 

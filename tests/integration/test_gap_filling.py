@@ -186,12 +186,12 @@ def test_unknown_symbol_does_not_block_the_others(store: Store, bus: Bus, tmp_pa
     with BinanceStandIn(tmp_path, trades=500, speed=None, waits=True) as exchange:
         exchange.control("jump")
         here = World(store, bus, exchange)
-        here.gaps._symbols.insert(0, "NOBODY")
+        here.gaps._listed |= {"ADAUSDT"}  # first in the order, and unknown to the exchange
         bitcoin = here.trades["BTCUSDT"]
-        put_trades(store, [trade(1, "NOBODY"), trade(3, "NOBODY"), bitcoin[0], bitcoin[5]])
+        put_trades(store, [trade(1, "ADAUSDT"), trade(3, "ADAUSDT"), bitcoin[0], bitcoin[5]])
         here.fill(reconnected=True)
-        assert stored_trades(store) == [*bitcoin, trade(1, "NOBODY"), trade(3, "NOBODY")]
-        assert trade_gaps(store, "open") == [("NOBODY", 2, 2, 1, "open", "HTTP 400: Bad Request")]
+        assert stored_trades(store) == [trade(1, "ADAUSDT"), trade(3, "ADAUSDT"), *bitcoin]
+        assert trade_gaps(store, "open") == [("ADAUSDT", 2, 2, 1, "open", "HTTP 400: Bad Request")]
 
 
 def test_too_long_gap_is_reported_and_left_to_the_operator(store: Store, world: Callable[..., World]) -> None:

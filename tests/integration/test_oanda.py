@@ -46,6 +46,7 @@ from jobs.services import _source_context
 from tests.conftest import until
 from tests.standins.oanda import OandaStandIn
 from tests.support.bus import source_changes
+from tests.support.instruments import make_instrument
 from tests.support.processes import jobs
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
@@ -159,6 +160,22 @@ def test_prices_of_one_time_are_all_published_but_not_repeated(bus: Bus, tmp_pat
             until(lambda: oanda.state()["streams"] == 5, 60)
             until(lambda: len(taken(bus)) == 4)
     assert [bid + ask for _, bid, ask in taken(bus)] == ["1.11.3", "1.21.3", "1.21.4", "1.21.4"]
+
+
+def test_changed_instruments_are_requested_on_a_new_connection(bus: Bus, market: Callable[[int], dict[str, Path]]) -> None:
+    euro, yen, gold = (make_instrument(symbol, symbol, "fx", 5, "oanda") for symbol in ("EUR_USD", "USD_JPY", "XAU_USD"))
+    with OandaStandIn(quotes=market(5), heartbeat=0.1) as oanda:
+        feed = source(oanda)
+        with running(feed, bus):
+            until(lambda: oanda.state()["asked"] == ["EUR_USD", "USD_JPY"])
+            feed.set_instruments([euro, yen, gold])
+            until(lambda: oanda.state()["asked"] == ["EUR_USD", "USD_JPY", "XAU_USD"])
+            feed.set_instruments([yen])
+            until(lambda: oanda.state()["asked"] == ["USD_JPY"])
+            feed.set_instruments([yen])  # no change
+            until(has_state(bus, "live"))
+        assert oanda.state()["streams"] == 3
+    assert "backing_off" not in [name for name, _ in changes(bus)]
 
 
 class Hasty(threading.Event):

@@ -600,7 +600,7 @@ def test_watch_with_a_closed_pipe_exits_without_output(shared_hub: Web, shared_t
 def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
     """Each block runs as a program, all at the same time, with the addresses of the test."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "clients" / "python" / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python"), "PYTHONUNBUFFERED": "1"}
     ticker.publish(5)
     with ExitStack() as stack:
@@ -626,6 +626,7 @@ def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticke
             "2025-11-18T12:00:00.000000Z 1.0",
             "1.0  1.2",
             "symbol ",
+            "2 0 [{'index': 2, 'code': 'not_a_decimal'",
             "2 1.000001",
             "EUR_USD 1.0",
         ]

@@ -22,6 +22,7 @@ from redis.exceptions import NoPermissionError
 from db import topics
 from db.bus import Bus, BusError
 from db.bus.checks import received
+from db.messages import Tick
 from ops import embedded
 from ops.embedded.redis import MAX_SOCKET_PATH_BYTES
 from ops.embedded.server import Server
@@ -173,9 +174,10 @@ def test_whole_bus_sends_no_command_that_is_refused(redis: Started) -> None:
         bus.set_instruments({"EUR_USD": "fx"})
         subscription = bus.subscribe()
         bus.cache_price("EUR_USD", bid="1", ask="2", mid="1.5", time=datetime.now(UTC))
+        assert bus.publish_once([Tick("EUR_USD", "1", "2", "1.5", "2025-11-18T12:30:00.000000Z", "test")], [True]) != [None]
         bus.open_group(topics.PRICES)
         entries = bus.read_unstored(topics.PRICES, 10, 0)
-        assert bus.acknowledge(topics.PRICES, [entry.id for entry in entries]) == 1
+        assert bus.acknowledge(topics.PRICES, [entry.id for entry in entries]) == 2
         until(lambda: subscription.read(1), what="the price")
         use_registry_and_checks(bus)
         assert operator.acl_log() == []

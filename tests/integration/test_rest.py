@@ -133,7 +133,11 @@ def test_symbols_list_has_each_instrument_with_its_last_price_time(client: Flask
         "name": "Euro / US Dollar",
         "kind": "fx",
         "precision": 5,
+        "currency": "USD",
+        "calendar": "fx",
         "source": "oanda",
+        "fed_by": None,
+        "enabled": True,
         "market_open": by_name["GBP_USD"]["market_open"],
         "last_price_time": PRICE["time"],
     }

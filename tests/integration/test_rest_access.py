@@ -15,7 +15,7 @@ from marshmallow.fields import Int, Str
 from werkzeug.routing import Rule
 
 from api import app as app_module
-from api.access.model import OBSERVE, OPEN, READ, Access, Handshake, OpenAuthenticator
+from api.access.model import OBSERVE, OPEN, PUBLISH, READ, Access, Handshake, OpenAuthenticator
 from api.app import create_app
 from api.errors import ErrorCode, Refusal
 from api.rest import web
@@ -39,6 +39,7 @@ class Limited:
 
     scope: str | None = None
     instrument: str | None = None
+    name: str = ""
     handshake: Handshake | None = None
 
     def authenticate(self, handshake: Handshake) -> Access:
@@ -88,23 +89,24 @@ def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> Non
     pages = {"/", "/docs", "/redoc", "/openapi.json", "/asyncapi.json", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>"}
     assert open_paths == pages | {path for path in scopes if path.startswith("/health")}
     assert {path for path, scope in scopes.items() if scope == OBSERVE} == {"/jobs", "/gaps"}
-    assert set(scopes.values()) == {OPEN, OBSERVE, READ}
+    assert {path for path, scope in scopes.items() if scope == PUBLISH} == {"/prices"}
+    assert set(scopes.values()) == {OPEN, OBSERVE, PUBLISH, READ}
 
 
-@pytest.mark.parametrize("scope", [READ, OBSERVE])
+@pytest.mark.parametrize("scope", [READ, OBSERVE, PUBLISH])
 def test_missing_scope_is_refused_at_each_route_that_needs_it(make: Callable[..., Flask], limited: Limited, scope: str) -> None:
     limited.scope = scope
     app = make(limited)
     client, refused = app.test_client(), 0
     for rule in rules(app):
-        answer = client.get(path_of(rule))
+        answer = client.open(path_of(rule), method="POST" if "POST" in (rule.methods or ()) else "GET")
         if SCOPES[rule.endpoint] == scope:
-            assert answer.status_code == 401, rule
+            assert answer.status_code == 403, rule
             error = answer.get_json()["error"]
-            assert (error["code"], error["details"]) == ("unauthorized", {"scope": [scope]})
+            assert (error["code"], error["details"]) == ("forbidden", {"scope": [scope]})
             refused += 1
         else:
-            assert answer.status_code != 401, rule
+            assert answer.status_code != 403, rule
     assert refused == sum(each == scope for each in SCOPES.values())
 
 
@@ -120,11 +122,11 @@ def test_refused_instrument_is_refused_at_each_route_that_names_one(make: Callab
         needed = {name: OTHER if name == "symbol1" else "USD_JPY" for name in names if name in ("symbol1", "symbol2")}
         value = f"{OTHER},{REFUSED}" if argument == "symbols" else REFUSED
         answer = client.get(rule.rule, query_string={**needed, argument: value})
-        assert answer.status_code == 401, rule
+        assert answer.status_code == 403, rule
         error = answer.get_json()["error"]
-        assert (error["code"], error["details"]) == ("unauthorized", {argument: [REFUSED]})
+        assert (error["code"], error["details"]) == ("forbidden", {argument: [REFUSED]})
         other = {**needed, argument: OTHER if argument != "symbol2" else "USD_CHF"}
-        assert client.get(rule.rule, query_string=other).status_code != 401, rule
+        assert client.get(rule.rule, query_string=other).status_code != 403, rule
         checked.append(rule.rule)
     expected = {
         "symbol": ["/alerts", "/candles", "/gaps", "/market/trades", "/price/latest", "/ticks", "/volatility"],
@@ -269,10 +271,10 @@ def test_post_and_delete_check_scope_and_instrument(
     assert client.open(path, method=method, json=body).status_code < 300
     limited.instrument = REFUSED
     answer = client.open(path, method=method, json=body)
-    assert (answer.status_code, answer.get_json()["error"]["details"]) == (401, {argument: [REFUSED]})
+    assert (answer.status_code, answer.get_json()["error"]["details"]) == (403, {argument: [REFUSED]})
     limited.instrument, limited.scope = None, scope
     answer = client.open(path, method=method, json=body)
-    assert (answer.status_code, answer.get_json()["error"]["details"]) == (401, {"scope": [scope]})
+    assert (answer.status_code, answer.get_json()["error"]["details"]) == (403, {"scope": [scope]})
 
 
 def test_document_has_the_invented_routes(make: Callable[..., Flask], invented: Routes) -> None:

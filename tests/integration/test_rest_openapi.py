@@ -55,6 +55,7 @@ FORMATS = ("json", "csv", "ndjson")
 LISTINGS = ["/ticks", "/candles", "/market/trades", "/gaps", "/volatility", "/correlation/history", "/alerts"]
 WHOLE = ["/volatility/latest", "/correlation"]  # no pages, but every format
 ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs"]
+POSTED = ["/prices"]
 # listing -> its required parameters, and its optional ones beside those of every listing
 PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/ticks": ({"symbol"}, set()),
@@ -139,10 +140,11 @@ def described(app: Flask) -> Any:
 @pytest.mark.parametrize(
     ("path", "mode"),
     [(path, GenerationMode.POSITIVE) for path in ROUTES]
-    + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE)],
+    + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE)]
+    + [(path, mode) for path in POSTED for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)],
 )
 def test_answers_conform_to_the_document(described: Any, path: str, mode: GenerationMode) -> None:
-    operation = described[path]["GET"]
+    operation = described[path]["POST" if path in POSTED else "GET"]
 
     @hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
@@ -177,7 +179,9 @@ def test_document_has_every_route(client: FlaskClient) -> None:
     assert document is not None
     assert document["openapi"].startswith("3.1")
     assert document["info"]["version"] == "1.2.3"
-    assert sorted(document["paths"]) == sorted(ROUTES)
+    assert sorted(document["paths"]) == sorted([*ROUTES, *POSTED])
+    body = document["paths"]["/prices"]["post"]["requestBody"]["content"]
+    assert set(body) == {"application/json", "application/x-ndjson"}
     paged = {"start", "end", "limit", "page_token", "order", "format"}
     for path, (needed, others) in PARAMETERS.items():
         parameters = {each["name"]: each for each in document["paths"][path]["get"]["parameters"]}
@@ -196,7 +200,7 @@ def test_every_route_has_a_summary(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     assert document is not None
     for path, item in document["paths"].items():
-        assert item["get"]["summary"], path
+        assert item["post" if path in POSTED else "get"]["summary"], path
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])

@@ -1,10 +1,10 @@
-"""The synthetic past of an empty store: made once, whole, and continued by the same walk."""
+"""The synthetic past of an empty store: made once, whole, and continued by the same market."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,15 +17,17 @@ import pytest
 
 from config.pacing import Stopped
 from config.settings import Settings, parse_source
-from db.candles import latest_closes
+from db.candles import CandleRow, latest_closes
 from db.instruments import Instrument, all_instruments
 from db.partitions import make_months
-from db.postgres import Store
+from db.postgres import Cursor, Store
 from db.prices import PriceRow, insert_prices
-from db.timestamps import format_time
+from db.timestamps import format_time, parse_time
 from jobs.feeds.context import SourceContext
-from jobs.feeds.synthetic import LARGEST_MOVE, Walk
-from jobs.feeds.synthetic_past import DAYS, STEPS, hours_before, make_past, past
+from jobs.feeds.market.model import Market
+from jobs.feeds.market.prices import LARGEST_MOVE
+from jobs.feeds.synthetic import listing
+from jobs.feeds.synthetic_past import DAYS, STEPS, Then, hours_before, make_past, make_past_of_added, past, past_of_added
 from jobs.venues import walked
 from tests.conftest import until
 from tests.support.instruments import make_instrument
@@ -54,8 +56,8 @@ def candles(store: Store) -> int:
     return int(rows(store, "SELECT count(*) FROM candles")[0][0])
 
 
-def make(store: Store, instruments: list[Instrument], now: datetime = NOW) -> int:
-    return make_past(store, instruments, 7, now, threading.Event())
+def make(store: Store, instruments: list[Instrument], now: datetime = NOW, then: Then | None = None) -> int:
+    return make_past(store, instruments, 7, now, threading.Event(), then=then)
 
 
 def test_hours_are_full_and_consecutive() -> None:
@@ -65,31 +67,60 @@ def test_hours_are_full_and_consecutive() -> None:
     assert hours_before(datetime(2025, 11, 18, 12, tzinfo=UTC)) == HOURS
 
 
-def test_candles_equal_the_walk_of_each_hour() -> None:
-    walk = Walk(EURO, 7)
-    for row, hour in zip(past(EURO, 7, HOURS), HOURS, strict=True):
-        steps = [walk.step() for _ in range(STEPS)]
-        prices = [price for price, _ in steps]
+def test_candles_equal_the_market_of_each_hour() -> None:
+    market = Market([listing(EURO), listing(SHARE)], 7)
+    start = parse_time(HOURS[0][0])
+    euro, share = market.advance([start + timedelta(minutes=5 * step) for step in range(len(HOURS) * STEPS)], 300.0)
+    rows, others = past([EURO, SHARE], 7, HOURS)
+    for number, (row, hour) in enumerate(zip(rows, HOURS, strict=True)):
+        prices = [Decimal(units).scaleb(-5) for units in euro.mids[number * STEPS : (number + 1) * STEPS]]
         assert tuple(map(Decimal, row.mid)) == (prices[0], max(prices), min(prices), prices[-1])
         assert (row.start_time, row.end_time, row.interval) == (*hour, "1h")
-        assert int(row.volume) == sum(volume for _, volume in steps)
+        assert int(row.volume) == sum(euro.volumes[number * STEPS : (number + 1) * STEPS])
         assert row.bid is not None
         assert row.ask is not None
         for bid, mid, ask in zip(row.bid, row.mid, row.ask, strict=True):
             assert 0 < Decimal(bid) < Decimal(mid) < Decimal(ask)
             assert len(mid.partition(".")[2]) == 5
-        assert (row.complete, row.source) == (True, "synthetic")
-    assert {(row.bid, row.ask) for row in past(SHARE, 7, HOURS)} == {(None, None)}
+        assert (row.complete, row.source, row.trades) == (True, "synthetic", STEPS)
+    assert Decimal(others[-1].mid[3]) == Decimal(share.mids[-1]).scaleb(-2)
+    assert {(row.bid, row.ask) for row in others} == {(None, None)}
 
 
-def test_past_depends_on_the_seed_only() -> None:
-    first = past(EURO, 7, HOURS)
-    assert past(EURO, 7, HOURS) == first
-    later = past(EURO, 7, hours_before(NOW + timedelta(days=3)))
-    assert [row.mid for row in later] == [row.mid for row in first]
+def closes(rows: list[CandleRow]) -> list[Decimal]:
+    return [Decimal(row.mid[3]) for row in rows]
+
+
+def test_past_depends_on_seed_and_opening_hours() -> None:
+    coin = make_instrument("BTCUSDT", "Bitcoin", "crypto", 2, "binance")
+    [first], [same] = past([coin], 7, HOURS), past([coin], 7, HOURS)
+    assert same == first
+    [later] = past([coin], 7, hours_before(NOW + timedelta(days=3)))
+    assert [row.mid for row in later] == [row.mid for row in first], "this market is always open"
     assert [row.start_time for row in later] != [row.start_time for row in first]
-    assert past(EURO, 8, HOURS) != first
-    assert past(EURO, None, HOURS) != past(EURO, None, HOURS)
+    beside = list(past([EURO, SHARE, coin], 7, HOURS))
+    assert beside[2] == first
+    for other in (past([coin], 8, HOURS), past([coin], None, HOURS), past([coin], 7, HOURS, 2.0)):
+        assert next(other) != first
+    moves = [abs(b / a - 1) for a, b in pairwise(closes(beside[0]))]
+    weekend = [move for move, (start, _) in zip(moves, HOURS[1:], strict=True) if parse_time(start).weekday() == 5]
+    assert 0 < sum(weekend) / len(weekend) < sum(moves) / len(moves) / 4
+
+
+def test_past_of_added_instruments_ends_at_their_start_levels() -> None:
+    gold = make_instrument("XAU_USD", "Gold", "metal", 2, "synthetic")
+    copper = replace(make_instrument("XCU_USD", "Copper", "metal", 4, "synthetic"), start_level=Decimal("4.5"))
+    cross = make_instrument("GBP_CAD", "Pound / Dollar", "fx", 5, "synthetic")
+    pound, dollar = (make_instrument(symbol, "", "fx", 5, "oanda") for symbol in ("GBP_USD", "USD_CAD"))
+    latest = {"GBP_USD": "1.31000", "USD_CAD": "1.40000", "XAU_USD": "1.00"}
+    found = [closes(rows) for rows in past_of_added([gold, copper, cross], [pound, dollar], latest, 7, HOURS)]
+    assert [len(each) for each in found] == [1440] * 3
+    assert found[0][-1] == Decimal("2400.00")
+    assert found[1][-1] == Decimal("4.5000")
+    assert found[2][-1] == pytest.approx(Decimal("1.31") * Decimal("1.40"), abs=Decimal("0.00003"))
+    for each in found:
+        assert max(abs(b / a - 1) for a, b in pairwise(each)) < Decimal("0.05")
+        assert len(set(each)) > 500
 
 
 def test_past_has_every_hour_of_every_instrument_once(store: Store, instruments: list[Instrument]) -> None:
@@ -139,6 +170,31 @@ def test_store_with_one_price_gets_no_past(store: Store, instruments: list[Instr
     others = [instrument for instrument in instruments if instrument.symbol in ("AAPL", "TSLA")]
     assert make(store, others) == 2 * 1440, "what others have is no hindrance"
     assert make(store, []) == 0
+
+
+def test_added_instrument_gets_its_past_beside_others(store: Store, instruments: list[Instrument]) -> None:
+    gold = make_instrument("XAU_USD", "Gold", "metal", 2, "synthetic")
+    few = [each for each in instruments if each.symbol in ("EUR_USD", "AAPL")]
+    make(store, few)
+    rows_before = rows(store, "SELECT symbol, start_time, close FROM candles ORDER BY 1, 2")
+    with store.transaction() as cursor:
+        cursor.execute(
+            "INSERT INTO instruments (symbol, name, kind, precision, source, currency, calendar, changed)"
+            " VALUES ('XAU_USD', 'Gold', 'metal', 2, 'synthetic', 'USD', 'fx', 1)"
+        )
+    made: list[str] = []
+
+    def note(cursor: Cursor, chosen: Sequence[Instrument]) -> None:
+        made.extend(each.symbol for each in chosen)
+
+    def add() -> int:
+        return make_past_of_added(store, [few[0], gold], [*few, gold], 7, NOW, threading.Event(), then=note)
+
+    assert (add(), add(), made) == (1440, 0, ["XAU_USD"])
+    assert rows(store, "SELECT symbol, start_time, close FROM candles WHERE symbol <> 'XAU_USD' ORDER BY 1, 2") == rows_before
+    with store.transaction() as cursor:
+        assert latest_closes(cursor)["XAU_USD"] == "2400.00"
+    assert rows(store, "SELECT count(*) FROM candles WHERE symbol = 'XAU_USD' AND bid_low < low AND ask_high > high") == [(1440,)]
 
 
 @pytest.mark.parametrize(
@@ -193,6 +249,8 @@ def test_killed_first_start_makes_its_past_at_the_next_start(
     with process:
         until(lambda: rows(store, "SELECT count(DISTINCT instrument) FROM prices")[0][0] == 31, 60, "prices of all")
         until(lambda: rows(store, days, DAYS - 1) == [(31,)], 60, "the days of the past, rolled up")
+        until(lambda: rows(store, "SELECT 1 FROM job_runs WHERE job = 'hourly_job' AND outcome = 'succeeded'"), 60, "the first run")
+    assert rows(store, "SELECT count(*) FROM alerts") == [(0,)], "the rules have read the past"
     known = {instrument.symbol: instrument for instrument in instruments}
     hours = "SELECT symbol, count(*) FROM candles WHERE interval = '1h' AND source = 'synthetic' GROUP BY symbol"
     assert dict(rows(store, hours)) == dict.fromkeys(known, 1440)
@@ -201,10 +259,12 @@ def test_killed_first_start_makes_its_past_at_the_next_start(
         rows(store, f"SELECT DISTINCT ON (symbol) symbol, close FROM candles WHERE source = 'synthetic' AND interval = '1h' {newest}")  # noqa: S608
     )
     firsts = rows(store, "SELECT DISTINCT ON (instrument) instrument, mid FROM prices ORDER BY instrument, time, seq")
+    market = Market(map(listing, instruments), 7, latest=closes)
+    expected = {path.listing.symbol: path.mids[0] for path in market.advance([NOW], 0.5)}
     for symbol, mid in firsts:
-        close, walk = closes[symbol], Walk(known[symbol], 7, closes[symbol])
-        assert Decimal(mid) == walk.step()[0]
-        assert abs(Decimal(mid) / Decimal(close) - 1) <= LARGEST_MOVE
+        assert abs(Decimal(mid) / Decimal(closes[symbol]) - 1) <= LARGEST_MOVE
+        if known[symbol].calendar == "crypto":  # open now and at `NOW`
+            assert Decimal(mid).scaleb(known[symbol].precision) == expected[symbol]
 
 
 def test_latest_close_is_that_of_any_interval(store: Store, instruments: list[Instrument]) -> None:
@@ -217,4 +277,4 @@ def test_latest_close_is_that_of_any_interval(store: Store, instruments: list[In
             "VALUES ('EUR_USD', '1m', '2025-11-18T12:00Z', '2025-11-18T12:01Z', 1, 1, 1, 1.2345, 1, true, 'ticks')"
         )
         latest = latest_closes(cursor)
-    assert latest == {"EUR_USD": "1.2345", "AAPL": past(SHARE, 7, HOURS)[-1].mid[3]}
+    assert latest == {"EUR_USD": "1.2345", "AAPL": list(past([EURO, SHARE], 7, HOURS))[1][-1].mid[3]}

@@ -9,6 +9,7 @@ import builtins
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def with_levels() -> Any:
 
 
 class Rights:
-    """The scopes and instruments that the payload of CONNECT lists."""
+    """The scopes and patterns of instruments that the payload of CONNECT lists."""
+
+    name = ""
 
     def __init__(self, auth: Mapping[str, Any]) -> None:
         self._scopes, self._instruments = frozenset(auth["scopes"]), frozenset(auth["instruments"])
@@ -73,7 +76,7 @@ class Rights:
         return scope in self._scopes
 
     def includes(self, instrument: str) -> bool:
-        return instrument in self._instruments
+        return any(fnmatchcase(instrument, pattern) for pattern in self._instruments)
 
 
 class RightsOfPayload:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from db.instruments import Instrument
 
-_CALENDARS = {"fx": "fx", "metal": "fx", "equity": "equity", "crypto": "crypto"}
+_CALENDARS = {
+    **dict.fromkeys(("fx", "metal", "commodity", "bond"), "fx"),
+    **dict.fromkeys(("equity", "index"), "equity"),
+    **dict.fromkeys(("crypto", "other"), "crypto"),
+}
 
 
 def make_instrument(symbol: str, name: str, kind: str, precision: int, source: str) -> Instrument:

@@ -28,7 +28,7 @@ from db.timestamps import utc_now
 from jobs import scheduler
 from jobs.feeds import ingest, status
 from jobs.feeds.base import SourceError
-from jobs.feeds.synthetic import SyntheticSource, WalkStep
+from jobs.feeds.synthetic import MarketStep, SyntheticSource
 from jobs.runtime.context import JobContext, Timed
 from jobs.store.queues import PriceQueue
 from ops import startup
@@ -103,7 +103,7 @@ def jobs() -> None:
     """
     parse, fetch, store = SyntheticSource.parse, SyntheticSource.fetch, PriceQueue.store
 
-    def bad(self: SyntheticSource, raw: WalkStep) -> list[Tick]:
+    def bad(self: SyntheticSource, raw: MarketStep) -> list[Tick]:
         ticks = parse(self, raw)
         return [replace(tick, ask="0") for tick in ticks] if lasts("source refused") else ticks
 

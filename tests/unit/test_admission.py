@@ -457,7 +457,7 @@ def test_live_candle_that_begins_within_the_allowance_has_not_ended() -> None:
     ("refused", "text"),
     [
         ([], "0 bad"),
-        ([NotAdmitted("bid 2 is 0 or above ask 1", "bad_price")], "1 bad: 1 of kind bad_price; first: line 1: bid 2 is 0 or above ask 1"),
+        ([NotAdmitted("bid 2 is above ask 1", "bad_price")], "1 bad: 1 of kind bad_price; first: line 1: bid 2 is above ask 1"),
         (
             [NotAdmitted("old", "time_too_old"), ValueError("3 fields"), NotAdmitted("a", "bad_candle"), ValueError("4 fields")],
             "4 bad: 2 of kind unreadable, 1 of kind bad_candle, 1 of kind time_too_old; first: line 1: old",
@@ -486,7 +486,7 @@ def test_refusals_count_by_kind() -> None:
             each()
         refusals.add(str(place), caught.value)
     assert refusals.counts == {"bad_trade": 2, "bad_price": 1, "unknown_instrument": 1}
-    assert refusals.first == ("0", "bid 9 is 0 or above ask 1.10010")
+    assert refusals.first == ("0", "bid 9 is above ask 1.10010")
     refusals.counts.clear()
     assert len(refusals) == 4
 

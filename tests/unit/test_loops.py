@@ -41,7 +41,9 @@ class Start(NamedTuple):
 
 
 TABLE: dict[str, Start] = {
-    "api/websocket_server.py:_start_loops": Start("hub", ("relay", "volatility-feed", "report")),  # the alert notifier runs in the relay
+    "api/websocket_server.py:_start_loops": Start(
+        "hub", ("relay", "volatility-feed", "report", "instruments")
+    ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
@@ -59,6 +61,7 @@ TABLE: dict[str, Start] = {
         "jobs", (*(job.id for job in scheduler.JOBS if isinstance(job, Service)), "scheduler", "clock-steps"), "catch-up"
     ),
     "jobs/scheduler.py:main": Start("jobs", ("election", "report")),
+    "jobs/services.py:ingest": Start("jobs", ("instruments",)),
     "jobs/services.py:fill_gaps": Start("jobs", ("gaps-oanda", "gaps-binance")),
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
     "jobs/feeds/http_lines.py:__init__": Start("jobs", ends="with the connection that it closes"),

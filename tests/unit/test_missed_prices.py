@@ -6,7 +6,7 @@ import pytest
 
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
-from api.hub.price_rooms import PriceRooms
+from api.hub.rooms.prices import PriceRooms
 from api.hub.topic_log import TopicLog
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Opcode, Replayed, frame

@@ -1,18 +1,19 @@
-"""The random walk stays in its band and on its grid, and is the same for the same seed."""
+"""The synthetic source keeps grid, spread and move of a price, and its series follow the seed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from itertools import islice, pairwise
+from itertools import islice
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from db.instruments import Instrument
+from db.instruments import KINDS, Instrument
 from db.messages import Tick
-from jobs.feeds.synthetic import LARGEST_MOVE, SyntheticSource, Walk, level
+from jobs.feeds.market.prices import LARGEST_MOVE
+from jobs.feeds.synthetic import SyntheticSource
 from tests.support.fake_time import FakeTime
 from tests.support.instruments import make_instrument
 
@@ -22,12 +23,14 @@ COIN = make_instrument("BTCUSDT", "Bitcoin / Tether", "crypto", 2, "binance")
 SMALL_COIN = make_instrument("ADAUSDT", "Cardano / Tether", "crypto", 4, "binance")
 SHARE = make_instrument("AAPL", "Apple", "equity", 2, "synthetic")
 MARKET = [FX, YEN, COIN, SMALL_COIN, SHARE]
+CROSS = make_instrument("EUR_GBP", "Euro / British Pound", "fx", 5, "oanda")
+GOLD = make_instrument("XAU_USD", "Gold / US Dollar", "metal", 2, "synthetic")
+INDEX = make_instrument("SPX", "Index", "index", 2, "synthetic")
+OIL = make_instrument("OIL_USD", "Oil / US Dollar", "commodity", 3, "synthetic")
 
 instruments = st.one_of(
     st.sampled_from(MARKET),
-    st.builds(
-        make_instrument, st.just("NEW_ONE"), st.just(""), st.sampled_from(["fx", "crypto", "equity"]), st.integers(0, 12), st.just("")
-    ),
+    st.builds(make_instrument, st.just("NEW_ONE"), st.just(""), st.sampled_from(KINDS), st.integers(0, 12), st.just("")),
 )
 prices = st.decimals(min_value=Decimal("1e-12"), max_value=10**7, allow_nan=False, allow_infinity=False).map(lambda price: f"{price:f}")
 
@@ -45,9 +48,10 @@ def batches(feed: SyntheticSource, count: int, stop: FakeTime | None = None) -> 
 
 @settings(deadline=None)
 @given(instruments, st.integers(), st.one_of(st.none(), prices))
-def test_step_keeps_band_grid_and_spread(instrument: Instrument, seed: int, start: str | None) -> None:
+def test_step_keeps_move_grid_and_spread(instrument: Instrument, seed: int, start: str | None) -> None:
     feed = source(seed, {instrument.symbol: start} if start else {}, market=[instrument])
-    last: Decimal | None = None
+    # 2 % of 50 units is a unit: a smaller price between two units moves to the nearer one.
+    last = Decimal(start) if start and Decimal(start) * 10**instrument.precision >= 50 else None
     for [tick] in batches(feed, 60):
         bid, mid, ask = Decimal(tick.bid), Decimal(tick.mid), Decimal(tick.ask)
         assert 0 < bid < mid < ask
@@ -58,24 +62,6 @@ def test_step_keeps_band_grid_and_spread(instrument: Instrument, seed: int, star
         if last is not None:
             assert abs(mid - last) <= last * LARGEST_MOVE
         last = mid
-
-
-def test_long_walk_stays_near_its_level() -> None:
-    for instrument in MARKET:
-        walk = Walk(instrument, seed=3)
-        series = [walk.step()[0] for _ in range(20_000)]
-        middle = level(instrument) or Decimal(0)
-        low, high = (Decimal(50), Decimal(1000)) if instrument is SHARE else (middle / 2, middle * 2)
-        assert low * Decimal("0.98") <= min(series) < max(series) <= high * Decimal("1.02")
-        assert all(abs(b - a) <= a * LARGEST_MOVE for a, b in pairwise(series))
-
-
-def test_moves_are_uniform() -> None:
-    walk = Walk(COIN, seed=5)
-    series = [walk.step()[0] for _ in range(20_001)]
-    moves = sorted(float(b / a - 1) for a, b in pairwise(series))
-    for share in (0.05, 0.25, 0.5, 0.75, 0.95):
-        assert moves[int(share * len(moves))] == pytest.approx(-0.02 + 0.04 * share, abs=0.001)
 
 
 @given(st.integers(), st.dictionaries(st.sampled_from([each.symbol for each in MARKET]), prices))
@@ -105,29 +91,17 @@ def test_restart_continues_from_the_last_price_with_other_moves() -> None:
     assert [tick.volume for tick in after] != [tick.volume for tick in before]
 
 
-def test_first_prices_are_realistic() -> None:
-    first = {tick.instrument: Decimal(tick.mid) for tick in batches(source(), 1)[0]}
-    assert Decimal("0.9") < first["EUR_USD"] < Decimal("1.4")
-    assert 100 < first["USD_JPY"] < 200
-    assert first["BTCUSDT"] > 10_000
-    shares = [Walk(SHARE, seed).step()[0] for seed in range(500)]
-    assert all(100 <= share <= 500 for share in shares)
-    assert min(shares) < 110
-    assert max(shares) > 490
-
-
-@pytest.mark.parametrize("last", ["", "nan", "-1", "0", "0.00001", "1e40", "words"])
-def test_unusable_last_price_starts_the_walk_anew(last: str) -> None:
-    assert Walk(FX, 1, last).step()[0] == level(FX)
-
-
-def test_spread_depends_on_the_kind() -> None:
-    spread = {tick.instrument: Decimal(tick.ask) - Decimal(tick.bid) for tick in batches(source(), 1)[0]}
-    mid = {tick.instrument: Decimal(tick.mid) for tick in batches(source(), 1)[0]}
+def test_spread_depends_on_kind_and_currencies() -> None:
+    ticks = batches(source(market=[*MARKET, CROSS, GOLD, INDEX, OIL]), 1)[0]
+    spread = {tick.instrument: Decimal(tick.ask) - Decimal(tick.bid) for tick in ticks}
+    mid = {tick.instrument: Decimal(tick.mid) for tick in ticks}
     assert spread["EUR_USD"] == Decimal("0.00014")
     assert spread["USD_JPY"] == Decimal("0.014")
-    assert spread["BTCUSDT"] / mid["BTCUSDT"] == pytest.approx(Decimal("0.0002"), rel=Decimal("0.01"))
-    assert spread["AAPL"] == Decimal("0.02")
+    assert spread["EUR_GBP"] == Decimal("0.00025")
+    points = {"BTCUSDT": 2, "XAU_USD": Decimal("1.5"), "SPX": 1, "OIL_USD": 3}
+    for symbol, basis_points in points.items():
+        assert spread[symbol] / mid[symbol] * 10_000 == pytest.approx(basis_points, rel=Decimal("0.03")), symbol
+    assert spread["AAPL"] == max(Decimal("0.02"), (mid["AAPL"] / 10_000).quantize(Decimal("0.01")))
 
 
 def test_source_yields_all_instruments_every_interval() -> None:
@@ -145,3 +119,35 @@ def test_source_sends_no_burst_after_a_delay() -> None:
     start = next(steps).time
     time.now += 60
     assert [(next(steps).time - start).total_seconds() for _ in range(3)] == [60, 63, 66]
+
+
+def test_instruments_change_while_the_source_runs() -> None:
+    time = FakeTime()
+    feed, alone = source(5, time=time), source(5, time=FakeTime())
+    steps = feed.fetch(time)
+    before = [feed.parse(next(steps)) for _ in range(5)][-1]
+    feed.set_instruments([FX, GOLD, SHARE])
+    after = [feed.parse(next(steps)) for _ in range(5)]
+    assert [tick.instrument for tick in after[0]] == ["EUR_USD", "XAU_USD", "AAPL"]
+    assert after[0][1].mid == "2400.00"
+    expected = batches(alone, 10)[5:]
+    assert [(batch[0].mid, batch[2].mid) for batch in after] == [(batch[0].mid, batch[4].mid) for batch in expected]
+    feed.set_instruments([*MARKET, GOLD], {"XAU_USD": "1.00"})
+    again = {tick.instrument: Decimal(tick.mid) for tick in feed.parse(next(steps))}
+    coin = next(Decimal(tick.mid) for tick in before if tick.instrument == "BTCUSDT")
+    assert abs(again["BTCUSDT"] / coin - 1) <= LARGEST_MOVE
+    assert abs(again["XAU_USD"] / 2400 - 1) <= LARGEST_MOVE, "it continues from its own last price"
+
+
+def test_added_instrument_continues_from_its_latest_price() -> None:
+    feed = source(5, {"XAU_USD": "1900.00"})
+    feed.set_instruments([*MARKET, GOLD, INDEX], {"SPX": "5000"})
+    first = {tick.instrument: Decimal(tick.mid) for tick in batches(feed, 1)[0]}
+    assert abs(first["XAU_USD"] / 1900 - 1) < Decimal("0.002")
+    assert abs(first["SPX"] / 5000 - 1) < Decimal("0.002")
+
+
+def test_set_without_instruments_yields_empty_steps() -> None:
+    feed = source(5)
+    feed.set_instruments([])
+    assert batches(feed, 2) == [[], []]

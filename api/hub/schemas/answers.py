@@ -162,6 +162,15 @@ class GapNoticeSchema(Schema):
     reason = Str(required=True, validate=validate.Equal("slow_consumer"))
 
 
+class InstrumentsChangedSchema(Schema):
+    """The set of instruments has changed. The client is in no room of a removed one any more."""
+
+    added = _names("Instruments that the client may subscribe to from now on")
+    removed = _names("Instruments that are unknown from now on")
+    count = _count("Instruments that the client may subscribe to now")
+    timestamp = _now()
+
+
 class ErrorEventSchema(Schema):
     """A request was refused, or the hub shuts down (`unavailable`)."""
 
@@ -230,6 +239,7 @@ class HubEvent(NamedTuple):
 GREETING = {"connection_established": HubEvent(ConnectionEstablishedSchema, "A client that has just connected")}
 NOTICES = {
     "alert_triggered": HubEvent(AlertTriggeredSchema, "The client whose alert it is"),
+    "instruments_changed": HubEvent(InstrumentsChangedSchema, "Clients that may see an added or removed instrument"),
     "gap_notice": HubEvent(GapNoticeSchema, "A client that was too slow"),
     "error": HubEvent(
         ErrorEventSchema,

@@ -9,20 +9,23 @@ import orjson
 from api.access.model import READ
 from api.rest.context import context
 from api.rest.routing import Routes
-from api.rest.schemas.answers import SymbolsSchema
+from api.rest.schemas.symbols import SymbolsQuery, SymbolsQuerySchema, SymbolsSchema
 from db.calendars import market_open
 from db.instruments import all_instruments
 
 routes = Routes("symbols", "Instruments")
 
 
-@routes.get("/symbols", SymbolsSchema, scope=READ)
-def symbols() -> Any:
-    """All instruments, with the state of their market and the time of their latest price."""
+@routes.get("/symbols", SymbolsSchema, scope=READ, takes=SymbolsQuerySchema)
+def symbols(query: SymbolsQuery) -> Any:
+    """The instruments, with the state of their market and the time of their latest price.
+
+    Disabled instruments are included with `all=true`.
+    """
     app = context()
-    latest = app.bus.latest_prices()
+    latest, fed_by = app.bus.latest_prices(), app.bus.fed_by()
     with app.store.transaction() as cursor:
-        instruments = all_instruments(cursor)
+        instruments = all_instruments(cursor, disabled=query.all == "true")
     now = app.clock()
     found = [
         {
@@ -30,7 +33,11 @@ def symbols() -> Any:
             "name": each.name,
             "kind": each.kind,
             "precision": each.precision,
+            "currency": each.currency,
+            "calendar": each.calendar,
             "source": each.source,
+            "fed_by": fed_by.get(each.symbol),
+            "enabled": each.enabled,
             "market_open": market_open(each.calendar, now),
             "last_price_time": orjson.loads(latest[each.symbol])["price"]["time"] if each.symbol in latest else None,
         }

@@ -172,25 +172,6 @@ def venue_health_schema(venue: str) -> type[Schema]:
     return type(f"{venue.title()}HealthSchema", (VenueHealthSchema,), {})
 
 
-class SymbolSchema(Schema):
-    """One instrument."""
-
-    symbol = Str(required=True, metadata=about("Its name in all answers", example="EUR_USD"))
-    name = Str(required=True)
-    kind = Str(required=True, metadata=about("`fx`, `crypto` or `equity`"))
-    precision = Int(required=True, metadata=about("Decimals of its prices"))
-    source = Str(required=True, metadata=about("Its source in production"))
-    market_open = Bool(required=True, metadata=about("True while its market is open, by the market's calendar"))
-    last_price_time = NullableText("Source time of its latest price, null without one", format="date-time")
-
-
-class SymbolsSchema(Schema):
-    """Every instrument."""
-
-    symbols = List(Nested(SymbolSchema), required=True)
-    count = Int(required=True)
-
-
 class SessionSchema(Schema):
     """A market's trading hours."""
 

@@ -2,6 +2,7 @@ import { TickwireError } from "./errors.js";
 import { GapFiller } from "./gap_filler.js";
 import { Latency } from "./latency.js";
 import { checkedOptions, checkedUrl, defined } from "./options.js";
+import { Publishing } from "./publishing.js";
 import { Session } from "./session.js";
 import { priceTable } from "./table.js";
 
@@ -20,6 +21,7 @@ const HANDLER_OF = {
   alert_triggered: "onAlertTriggered",
   data_ready: "onDataReady",
   server_stats: "onServerStats",
+  instruments_changed: "onInstrumentsChanged",
   gap_notice: "onGapNotice",
 };
 const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap"];
@@ -31,6 +33,7 @@ export class FXDataPipelineClient {
   #options;
   #session;
   #filler;
+  #publishing;
   #handlers = new Map(HANDLERS.map((name) => [name, new Set()]));
   #prices = new Map();
   #latency = new Latency();
@@ -41,6 +44,7 @@ export class FXDataPipelineClient {
     this.url = checkedUrl(url);
     this.#options = checkedOptions(options);
     this.#filler = new GapFiller(this.#options.restUrl, this.#options.fillTimeout, (step) => this.#step(step));
+    this.#publishing = new Publishing(this.#options.restUrl, this.url);
     this.#session = new Session(this.url, this.#options, {
       opened: (about) => this.#notify("onConnect", { ...about, reconnected: this.#connected++ > 0 }),
       event: (event, body) => this.#received(event, body),
@@ -142,6 +146,14 @@ export class FXDataPipelineClient {
 
   deleteAlert(id, { timeout } = {}) {
     return this.#reported(this.#deleteAlert(id, timeout));
+  }
+
+  publish(price, { timeout = this.#options.requestTimeout } = {}) {
+    return this.#reported(this.#publishing.one(price, timeout));
+  }
+
+  publishMany(prices, { timeout = this.#options.requestTimeout } = {}) {
+    return this.#reported(this.#publishing.many(prices, timeout));
   }
 
   /** Print the newest prices known, as a table. */

@@ -165,6 +165,17 @@ export interface Pong {
   latency: number;
 }
 
+/** Instruments were added or removed while the hub runs. */
+export interface InstrumentsChanged {
+  /** A subscription to "all" has them: the client repeats it. */
+  added: string[];
+  /** The client is no longer subscribed to them. */
+  removed: string[];
+  /** Number of instruments now. */
+  count: number;
+  timestamp: Time;
+}
+
 export interface GapNotice {
   /** Number of dropped messages by instrument, or by "INSTRUMENT|interval" for candles. */
   dropped: Record<string, number>;
@@ -224,6 +235,26 @@ export interface AlertTriggered extends OwnAlert {
   epoch: string | null;
 }
 
+/** A price to publish: `bid` and `ask`, or `mid` alone. */
+export interface OwnPrice {
+  instrument: string;
+  bid?: Decimal | null | undefined;
+  ask?: Decimal | null | undefined;
+  /** Default: halfway. */
+  mid?: Decimal | null | undefined;
+  /** RFC 3339. Default: now. */
+  time?: Time | Date | null | undefined;
+  volume?: Decimal | null | undefined;
+}
+
+export interface PublishResult {
+  accepted: number;
+  /** Prices that were published before, in the last 15 minutes. */
+  duplicates: number;
+  /** The others; `index` is the place among the prices. */
+  rejected: { index: number; code: string; message: string }[];
+}
+
 export type KeptAlert = { receivedAt: string } & (
   | { event: "volatility_alert"; body: VolatilityAlert }
   | { event: "correlation_alert"; body: CorrelationAlert }
@@ -272,7 +303,10 @@ export interface Options {
   reconnectionDelay?: number | undefined;
   /** Longest delay between attempts in ms. Default: 10,000. */
   reconnectionDelayMax?: number | undefined;
-  /** Address of REST. With it, gaps after a reconnect are filled from `GET /ticks`. Default: none. */
+  /**
+   * Address of REST. With it, gaps after a reconnect are filled from `GET /ticks`. Default: none;
+   * for `publish`, port 5000 of the same host if the hub has port 5001.
+   */
   restUrl?: string | undefined;
   /** Longest wait for the stored prices of a gap in ms. Default: 5,000. */
   fillTimeout?: number | undefined;
@@ -359,6 +393,13 @@ export class FXDataPipelineClient {
   setAlert(alert: AlertRequest & TimeLimit): Promise<{ alert: OwnAlert; count: number; timestamp: Time }>;
   listAlerts(options?: TimeLimit): Promise<{ alerts: OwnAlert[]; count: number; timestamp: Time }>;
   deleteAlert(id: string, options?: TimeLimit): Promise<{ deleted: string[]; count: number; timestamp: Time }>;
+  /**
+   * Publish one price with `POST /prices` of REST. Rejects if it is not accepted. A request without
+   * an answer is sent up to three times.
+   */
+  publish(price: OwnPrice, options?: TimeLimit): Promise<PublishResult>;
+  /** Publish prices in this order. More than 500 are sent in several requests. */
+  publishMany(prices: OwnPrice[], options?: TimeLimit): Promise<PublishResult>;
   /** Print the newest known prices as a table. Default: `console.log`. */
   printPrices(print?: (table: string) => void): void;
 
@@ -379,6 +420,7 @@ export class FXDataPipelineClient {
   onDataReady(handler: (body: DataReady) => void): Off;
   onServerStats(handler: (body: ServerStats) => void): Off;
   onPong(handler: (body: Pong) => void): Off;
+  onInstrumentsChanged(handler: (body: InstrumentsChanged) => void): Off;
   onGapNotice(handler: (body: GapNotice) => void): Off;
   onGap(handler: (gap: Gap) => void): Off;
   onError(handler: (error: TickwireError) => void): Off;

@@ -144,9 +144,28 @@ export class Session {
     else if (event === "subscription_confirmed")
       this.#passSteps(this.subscriptions.confirmed(this.#pendingSubscribes.shift() ?? { payload: {} }, body));
     else if (event === "unsubscription_confirmed") this.subscriptions.unsubscribed(body);
+    else if (event === "instruments_changed") this.#instrumentsChanged(body);
     else if (event === "gap_notice") this.#passSteps(this.subscriptions.noticed(body));
     else if (BROADCASTS.has(event)) this.#passSteps(this.subscriptions.received(event, body));
     else if (event === "alert_triggered") this.#passSteps([{ event, body: this.alerts.fired(body), replayed: false }]);
+  }
+
+  /** A subscription to all instruments holds those of its moment: repeat it for added ones. */
+  async #instrumentsChanged({ added, removed }) {
+    this.subscriptions.dropped(removed);
+    const payload = this.subscriptions.allAgain();
+    if (!payload || !added.length) return;
+    const number = this.#number;
+    try {
+      for (;;) {
+        const answer = await this.#exchange("subscribe", payload, deadlineOf(RESUME_ANSWER_MS));
+        if (answer === LOST || answer.body.code !== "too_many_requests") return;
+        await pause(RATE_LIMIT_PAUSE_MS);
+        if (number !== this.#number) return; // the new connection has subscribed to them
+      }
+    } catch {
+      // No answer in time: the connection is about to end, and the next one subscribes to them.
+    }
   }
 
   #refused({ event, details }) {

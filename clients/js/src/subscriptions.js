@@ -147,6 +147,20 @@ export class Subscriptions {
     });
   }
 
+  /** The payload that subscribes to all instruments again; null without such a subscription. */
+  allAgain() {
+    if (!this.#everything) return null;
+    const { rate } = this.#everything;
+    return rate === null ? { pairs: "all" } : { pairs: "all", max_rate: rate };
+  }
+
+  /** Drop the topics of instruments that are gone: the hub has ended their subscriptions. */
+  dropped(instruments) {
+    const gone = new Set(instruments);
+    for (const pair of gone) this.#prices.delete(pair);
+    for (const [key, { pair }] of [...this.#candles]) if (gone.has(pair)) this.#candles.delete(key);
+  }
+
   /** `unsubscription_confirmed`: drop all topics that are no longer subscribed. */
   unsubscribed(body) {
     const held = new Set(body.pairs);

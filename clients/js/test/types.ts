@@ -22,6 +22,8 @@ export const members: Record<keyof FXDataPipelineClient, true> = {
   setAlert: true,
   listAlerts: true,
   deleteAlert: true,
+  publish: true,
+  publishMany: true,
   printPrices: true,
   onConnect: true,
   onDisconnect: true,
@@ -37,6 +39,7 @@ export const members: Record<keyof FXDataPipelineClient, true> = {
   onCorrelationAlert: true,
   onAlertTriggered: true,
   onDataReady: true,
+  onInstrumentsChanged: true,
   onServerStats: true,
   onPong: true,
   onGapNotice: true,
@@ -55,6 +58,10 @@ export async function use(): Promise<void> {
   client.onGap((gap: Gap) => console.log(gap.instrument, gap.from?.seq, gap.to?.epoch, gap.missed, gap.reason));
   client.onError((error) => console.log(error.code, error.details["instrument"]));
   const hello = await client.connect({ timeout: 0 });
+  const { accepted, rejected } = await client.publishMany([{ instrument: "EUR_USD", bid: "1.0945", ask: "1.0947", time: new Date() }]);
+  console.log(accepted, rejected[0]?.code, (await client.publish({ instrument: "EUR_USD", mid: "1.0946" }, { timeout: 500 })).duplicates);
+  // @ts-expect-error a price is text
+  await client.publish({ instrument: "EUR_USD", mid: 1.0946 });
   const confirmed = await client.subscribe(hello.available_pairs, {
     maxRate: 5,
     since: client.positions,

@@ -19,12 +19,14 @@ from tickwire_client.messages import (
     DataReady,
     Disconnected,
     Gap,
+    InstrumentsChanged,
     Position,
     Problem,
     Quote,
     Tick,
     VolatilityAlert,
 )
+from tickwire_client.publishing import PublishResult
 from tickwire_client.stream import Stream
 
 __all__ = [
@@ -42,8 +44,10 @@ __all__ = [
     "DataReady",
     "Disconnected",
     "Gap",
+    "InstrumentsChanged",
     "Position",
     "Problem",
+    "PublishResult",
     "Quote",
     "Refused",
     "RequestTimeout",

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
@@ -18,6 +19,7 @@ from tickwire_client.aio_history import AsyncHistory
 from tickwire_client.client import DEFAULT_URL, Client, Since
 from tickwire_client.handlers import Handler, Handlers
 from tickwire_client.messages import Alert, AlertItem, Body, CandleUpdate, Gap, Item, Quote, Tick
+from tickwire_client.publishing import PublishResult
 from tickwire_client.rest import Moment, resolve_time
 from tickwire_client.session import CandleSeries
 from tickwire_client.stitch import Stitch
@@ -211,6 +213,25 @@ class AsyncClient(AsyncHistory, Handlers):
     async def delete_alert(self, alert: Alert | str) -> list[str]:
         """See `Client.delete_alert`."""
         return await self._run(self._client.delete_alert, alert)
+
+    # prices of this program
+
+    async def publish(
+        self,
+        instrument: str,
+        *,
+        bid: Decimal | str | None = None,
+        ask: Decimal | str | None = None,
+        mid: Decimal | str | None = None,
+        time: datetime | str | None = None,
+        volume: Decimal | str | None = None,
+    ) -> PublishResult:
+        """See `Client.publish`."""
+        return await self._run(self._client.publish, instrument, bid=bid, ask=ask, mid=mid, time=time, volume=volume)
+
+    async def publish_many(self, rows: Iterable[Mapping[str, Any]]) -> PublishResult:
+        """See `Client.publish_many`."""
+        return await self._run(self._client.publish_many, rows)
 
 
 async def _ready(stream: Stream[ItemT]) -> Stream[ItemT]:

@@ -27,6 +27,7 @@ from tickwire_client.messages import (
     Tick,
     VolatilityAlert,
 )
+from tickwire_client.publishing import Publishing
 from tickwire_client.rest import Moment, Rest, default_rest_url, resolve_time
 from tickwire_client.session import ALL, CandleSeries
 from tickwire_client.stitch import Stitch
@@ -37,7 +38,7 @@ DEFAULT_URL = "http://127.0.0.1:5001"
 _ALERTS = (AlertTriggered, VolatilityAlert, CorrelationAlert, DataReady)
 
 
-class Client(Core, History):
+class Client(Core, History, Publishing):
     """A connection to the hub that reconnects until it is closed, and the history over REST.
 
     Use it in a `with` block. Any thread may call its methods.
@@ -65,6 +66,7 @@ class Client(Core, History):
     ) -> None:
         address = rest_url or default_rest_url(url)
         History.__init__(self, Rest(address, timeout))
+        Publishing.__init__(self)
         Core.__init__(self, url, timeout, transports, buffer, reconnect_delay, self.ticks if address else None)
 
     # streams

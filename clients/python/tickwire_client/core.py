@@ -161,6 +161,9 @@ class _Listener:
         client = self._client
         with client._lock:
             client._deliver(client._session.receive(event, body))
+            again = client._session.all_again() if event == "instruments_changed" else None
+        if again is not None:
+            client._link.request(*again, _log_refusal)
         closes = event == "error" and body.get("event") == "disconnect"
         if closes and isinstance(after := (body.get("details") or {}).get("retry_after"), int | float):
             client._link.retry_after(float(after))
@@ -177,6 +180,11 @@ class _Listener:
         client = self._client
         with client._lock:
             client._deliver(client._session.lost(reason))
+
+
+def _log_refusal(body: Body, connection: int) -> None:
+    if is_error(body):
+        log.warning("added instruments are not subscribed: %s", body["message"])
 
 
 def is_error(body: Body) -> bool:

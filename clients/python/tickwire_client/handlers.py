@@ -15,6 +15,7 @@ from tickwire_client.messages import (
     DataReady,
     Disconnected,
     Gap,
+    InstrumentsChanged,
     Item,
     Problem,
     Tick,
@@ -32,6 +33,7 @@ AlertT = TypeVar("AlertT", bound=Callable[[AlertTriggered], object])
 VolatilityT = TypeVar("VolatilityT", bound=Callable[[VolatilityAlert], object])
 CorrelationT = TypeVar("CorrelationT", bound=Callable[[CorrelationAlert], object])
 ReadyT = TypeVar("ReadyT", bound=Callable[[DataReady], object])
+ChangeT = TypeVar("ChangeT", bound=Callable[[InstrumentsChanged], object])
 ConnectT = TypeVar("ConnectT", bound=Callable[[Connected], object])
 DisconnectT = TypeVar("DisconnectT", bound=Callable[[Disconnected], object])
 ErrorT = TypeVar("ErrorT", bound=Callable[[Problem], object])
@@ -82,6 +84,11 @@ class Handlers:
     def on_data_ready(self, handler: ReadyT) -> ReadyT:
         """Called when new analytics are available over REST."""
         self._add(DataReady, handler)
+        return handler
+
+    def on_instruments_changed(self, handler: ChangeT) -> ChangeT:
+        """Called when instruments were added or removed."""
+        self._add(InstrumentsChanged, handler)
         return handler
 
     def on_connect(self, handler: ConnectT) -> ConnectT:

@@ -168,6 +168,20 @@ class CorrelationAlert:
 
 
 @dataclass(frozen=True, slots=True)
+class InstrumentsChanged:
+    """Instruments were added or removed while the hub runs; `count` is their number now.
+
+    The client is no longer subscribed to removed instruments. A subscription to `"all"` has the
+    added ones: the client repeats it.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    count: int
+    timestamp: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class DataReady:
     """New analytics are in the store.
 
@@ -206,7 +220,7 @@ class Problem:
 
 
 AlertItem = AlertTriggered | VolatilityAlert | CorrelationAlert | DataReady
-Item = Tick | Gap | CandleUpdate | AlertItem | Connected | Disconnected | Problem
+Item = Tick | Gap | CandleUpdate | AlertItem | InstrumentsChanged | Connected | Disconnected | Problem
 
 
 def parse_time(text: str) -> datetime:

@@ -15,6 +15,7 @@ from tickwire_client.messages import (
     Connected,
     CorrelationAlert,
     DataReady,
+    InstrumentsChanged,
     Problem,
     Quote,
     Tick,
@@ -111,6 +112,11 @@ def data_ready(body: Body) -> DataReady:
     """From a `data_ready`."""
     times = optional_time(body.get("as_of")), optional_time(body.get("timestamp"))
     return DataReady(body["data_type"], tuple(body.get("instruments") or ()), *times)
+
+
+def instruments_changed(body: Body) -> InstrumentsChanged:
+    """From an `instruments_changed`."""
+    return InstrumentsChanged(tuple(body["added"]), tuple(body["removed"]), body["count"], optional_time(body.get("timestamp")))
 
 
 def connected(body: Body, *, again: bool) -> Connected:

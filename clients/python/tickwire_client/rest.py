@@ -6,9 +6,11 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPException
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -37,26 +39,33 @@ def resolve_time(value: Moment) -> datetime:
 
 
 class Rest:
-    """GET requests to one REST server. Keeps no connection; any thread may use it."""
+    """Requests to one REST server. Keeps no connection; any thread may use it."""
 
     def __init__(self, url: str | None, timeout: float) -> None:
         self._url, self._timeout = url.rstrip("/") if url else None, timeout
 
     def get(self, path: str, **query: Any) -> Body:
         """The body of an answer. Raises `Refused` with the code of REST, or `ConnectionFailed`."""
-        if self._url is None:
-            raise ValueError("history needs the address of REST: Client(url, rest_url=…)")
         encoded = urllib.parse.urlencode({name: _text(value) for name, value in query.items() if value is not None})
-        url = f"{self._url}{path}?{encoded}" if encoded else f"{self._url}{path}"
-        if not url.startswith(("http://", "https://")):
+        return self._answer(f"{path}?{encoded}" if encoded else path)
+
+    def post(self, path: str, body: bytes, kind: str) -> Body:
+        """The body of the answer to a POST with the content type `kind`; raises as `get` does."""
+        return self._answer(path, body, {"Content-Type": kind})
+
+    def _answer(self, target: str, body: bytes | None = None, headers: Mapping[str, str] = MappingProxyType({})) -> Body:
+        if self._url is None:
+            raise ValueError("this needs the address of REST: Client(url, rest_url=…)")
+        if not self._url.startswith(("http://", "https://")):
             raise ValueError(f"not an http address: {self._url}")
+        request = urllib.request.Request(f"{self._url}{target}", body, dict(headers))  # noqa: S310 - the scheme is checked above
         try:
-            with urllib.request.urlopen(url, timeout=self._timeout) as answer:  # noqa: S310 - the scheme is checked above
-                body: Body = json.load(answer)
-                return body
+            with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310 - the scheme is checked above
+                found: Body = json.load(answer)
+                return found
         except urllib.error.HTTPError as error:
             raise _refused(error) from None
-        except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
+        except (OSError, ValueError, HTTPException) as error:  # URLError and timeouts are OSErrors
             raise ConnectionFailed(f"no answer from {self._url}: {error}") from None
 
     def rows(self, path: str, field: str, limit: int | None = None, **query: Any) -> Iterator[Body]:

@@ -129,6 +129,12 @@ class Session:
             payload["candles"] = [_series_body(each) for each in candles]
         return payload
 
+    def all_again(self) -> Request | None:
+        """The request that extends a subscription to all instruments to the added ones."""
+        if self._all is None or _ALL_KEY in self._unconfirmed:
+            return None
+        return "subscribe", self._payload(ALL, [], self._all[0])
+
     def wants(self, instrument: str) -> bool:
         return self._all is not None or instrument in self._pairs
 
@@ -204,6 +210,19 @@ class Session:
         wanted = (candle.instrument, candle.interval) in self._candles
         return list(self.positions.candles([candle], snapshot=False)) if wanted else []
 
+    def _instruments_changed(self, body: Body) -> list[Item]:
+        change = parse.instruments_changed(body)
+        self._available = tuple(dict.fromkeys((*self._available, *change.added)))
+        self._available = tuple(name for name in self._available if name not in change.removed)
+        for name in change.removed:
+            self._forget((name, None))
+        for key in [key for key in self._candles if key[0] in change.removed]:
+            self._forget(key)
+        if self._all is not None:
+            for name in change.added:
+                self.positions.follow(name, rated=self._all[0] is not None)
+        return [change]
+
     def _gap_notice(self, body: Body) -> list[Item]:
         items: list[Item] = []
         for name, dropped in body["dropped"].items():
@@ -239,6 +258,7 @@ _RECEIVERS: dict[str, Callable[[Session, Any], list[Item]]] = {
     "price_update": Session._price_update,
     "candle_update": Session._candle_update,
     "gap_notice": Session._gap_notice,
+    "instruments_changed": Session._instruments_changed,
     "alert_triggered": Session._alert_triggered,
     "volatility_alert": lambda _, body: [parse.volatility_alert(body)],
     "correlation_alert": lambda _, body: [parse.correlation_alert(body)],

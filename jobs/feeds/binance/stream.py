@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import websockets
 from websockets.sync.client import ClientConnection, connect
 
 from config.pacing import STOP_POLL_SECONDS
+from db.instruments import Instrument
 from db.messages import Tick, Trade
 from jobs.feeds.base import BadInput, Silent, Source, SourceError, as_source_error
 from jobs.feeds.binance.bulk_websocket import BulkConnection
 from jobs.feeds.binance.messages import NAME, Books, is_shutdown_notice, prices_of, read_book, read_trades, split
+from jobs.feeds.renewal import Renewal
 
 # Plus the messages that the last read brings beyond it. More would not fit into the processor's
 # cache.
@@ -66,8 +68,9 @@ class BinanceSource(Source[ReceivedBatch]):
         self.garbage: dict[str, int] = {}
         self._symbols = frozenset(symbol.upper() for symbol in symbols)
         self._unknown = sorted(self._symbols.difference(instruments))
-        streams = (f"{symbol.lower()}@{kind}" for symbol in sorted(self._symbols) for kind in ("trade", "bookTicker"))
-        self._url = f"{url.rstrip('/')}/stream?streams={'/'.join(streams)}"
+        self._requested = self._symbols  # of the present connection
+        self._renewal = Renewal()
+        self._host = url.rstrip("/")
         self._silence = silence
         self._lifetime = lifetime
         self._ping_interval = ping_interval
@@ -76,11 +79,26 @@ class BinanceSource(Source[ReceivedBatch]):
     def fetch(self, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
         if self._unknown:
             raise as_source_error(BadInput(f"BINANCE_SYMBOLS names no instruments of {NAME}: {', '.join(self._unknown)}"))
-        if stop.is_set():
-            return
+        while not stop.is_set():
+            self._renewal.begin(stop)
+            self._requested = self._symbols
+            if self._requested:
+                yield from self._connection(self._renewal)
+            else:
+                self._renewal.wait()
+
+    def set_instruments(self, instruments: Sequence[Instrument], latest: Mapping[str, str] | None = None) -> None:
+        """Connect again if the instruments have changed."""
+        wanted = frozenset(each.symbol for each in instruments)
+        if wanted != self._symbols:
+            self._symbols = wanted
+            self._renewal.ask()
+
+    def _connection(self, end: threading.Event) -> Generator[ReceivedBatch, None, None]:
+        streams = (f"{symbol.lower()}@{kind}" for symbol in sorted(self._requested) for kind in ("trade", "bookTicker"))
         try:
             with connect(
-                self._url,
+                f"{self._host}/stream?streams={'/'.join(streams)}",
                 compression=None,
                 open_timeout=5,
                 close_timeout=1,
@@ -90,12 +108,12 @@ class BinanceSource(Source[ReceivedBatch]):
                 max_queue=_QUEUE_LIMITS,
                 create_connection=BulkConnection,
             ) as connection:
-                yield from self._batches(connection, stop)
+                yield from self._batches(connection, end)
         except (OSError, websockets.WebSocketException, Silent) as error:
             raise as_source_error(error) from error
 
     def parse(self, raw: ReceivedBatch) -> list[Trade]:
-        return read_trades(raw.messages, self._symbols, self._note_garbage)
+        return read_trades(raw.messages, self._requested, self._note_garbage)
 
     def prices(self, raw: ReceivedBatch, trades: Sequence[Trade]) -> list[Tick]:
         return prices_of(trades, raw.books)
@@ -134,7 +152,7 @@ class BinanceSource(Source[ReceivedBatch]):
         books = {}
         for message in messages:
             try:
-                symbol, bid, ask = read_book(message, self._symbols)
+                symbol, bid, ask = read_book(message, self._requested)
             except ValueError as error:
                 self._note_garbage(error)
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from decimal import Decimal
 from typing import Any
@@ -13,10 +13,12 @@ import orjson
 
 from db.admission import NotAdmitted, Window, check_price, check_quote
 from db.decimals import middle, plain_decimal
+from db.instruments import Instrument
 from db.messages import Tick
 from jobs.feeds.base import Source
 from jobs.feeds.http_lines import lines
 from jobs.feeds.oanda.wire import NAME, contract_time, request_headers
+from jobs.feeds.renewal import Renewal
 
 _NOTHING_NEW = b""  # an arrival without a new price: the connection is alive
 
@@ -48,6 +50,8 @@ class OandaSource(Source[bytes]):
         self._url = f"{url.rstrip('/')}/v3/accounts/{quote(account, safe='')}/pricing/stream"
         self._token = token
         self._instruments = frozenset(instruments)
+        self._requested = self._instruments  # of the present connection
+        self._renewal = Renewal()
         self._silence = silence
         self._window = window
         admitted = window()
@@ -55,16 +59,32 @@ class OandaSource(Source[bytes]):
         self._last_times = {symbol: moment for symbol, moment in latest_times.items() if admitted.contains(moment)}
         self._last: dict[str, Tick] = {}  # instrument -> its last price since the start
 
+    def set_instruments(self, instruments: Sequence[Instrument], latest: Mapping[str, str] | None = None) -> None:
+        """Connect again if the instruments have changed."""
+        wanted = frozenset(each.symbol for each in instruments)
+        if wanted != self._instruments:
+            self._instruments = wanted
+            self._renewal.ask()
+
     def fetch(self, stop: threading.Event) -> Generator[bytes, None, None]:
+        while not stop.is_set():
+            self._renewal.begin(stop)
+            self._requested = self._instruments
+            if self._requested:
+                yield from self._connection(self._renewal)
+            else:
+                self._renewal.wait()
+
+    def _connection(self, end: threading.Event) -> Generator[bytes, None, None]:
         headers = request_headers(self._token)
-        asked = {"instruments": ",".join(sorted(self._instruments))}
-        with closing(lines(self._url, headers=headers, parameters=asked, silence=self._silence, stop=stop)) as heard:
+        asked = {"instruments": ",".join(sorted(self._requested))}
+        with closing(lines(self._url, headers=headers, parameters=asked, silence=self._silence, stop=end)) as heard:
             for line in heard:
                 yield line if self._is_news(line) else _NOTHING_NEW
 
     def parse(self, raw: bytes) -> list[Tick]:
         try:
-            tick = price_of(raw, self._instruments)
+            tick = price_of(raw, self._requested)
         except ValueError as error:
             self.note_bad(error)
             return []
@@ -72,7 +92,7 @@ class OandaSource(Source[bytes]):
 
     def _is_news(self, line: bytes) -> bool:
         try:
-            tick = price_of(line, self._instruments)
+            tick = price_of(line, self._requested)
         except ValueError:
             return True  # `parse` reports it
         if tick is None:

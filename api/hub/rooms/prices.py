@@ -27,9 +27,17 @@ class PriceRooms:
     def __init__(self, fanout: Fanout, topic_log: TopicLog, instruments: Sequence[str], replay_bytes: int) -> None:
         self._fanout = fanout
         self._log = topic_log
+        self._replay_bytes = replay_bytes
+        self.set_instruments(instruments)
+
+    def set_instruments(self, instruments: Sequence[str]) -> None:
+        """Have rooms for these instruments, in their order, from now on."""
         self._rooms = {pair: topics.price_room(pair) for pair in instruments}
         self._known = frozenset(instruments)
-        self._replay_bytes = replay_bytes
+
+    @property
+    def instruments(self) -> list[str]:
+        return list(self._rooms)
 
     def permitted(self, access: Access) -> list[str]:
         """Return the instruments that the client may see."""

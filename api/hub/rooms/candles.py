@@ -31,6 +31,10 @@ class CandleRooms:
         self._fanout = fanout
         self._log = topic_log
         self._timestamp = timestamp
+        self.set_instruments(instruments)
+
+    def set_instruments(self, instruments: Sequence[str]) -> None:
+        """Have rooms for these instruments from now on."""
         self._known = frozenset(instruments)
         self._rooms: dict[str, Series] = {
             topics.candle_room(pair, interval): (pair, interval) for pair in instruments for interval in INTERVALS
