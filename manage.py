@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from cli.imports import import_files
 from cli.instruments import instrument
 from cli.past import backfill, replay
 from cli.publish import publish
@@ -20,7 +21,7 @@ def cli() -> None:
     """
 
 
-for command in (up, migrate, status, watch, publish, replay, backfill, job, instrument):
+for command in (up, migrate, status, watch, publish, replay, backfill, import_files, job, instrument):
     cli.add_command(command)
 
 if __name__ == "__main__":

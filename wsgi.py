@@ -11,7 +11,7 @@ from ops import startup
 
 def hub() -> Any:
     """Return the Socket.IO hub, with its relay running."""
-    started = startup.start("hub")
+    started = startup.start("hub", waits_for_database=True)
     from api.websocket_server import create_hub
 
     return create_hub(started.settings, started.bus, started.store, utc_now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import ChainMap
 from collections.abc import Callable
 from datetime import datetime
@@ -13,6 +14,7 @@ from api.access.hosts import Hosts, Origins
 from api.access.model import Authenticator, OpenAuthenticator
 from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
+from api.refused_origins import RefusedOrigins
 from api.rest import cors, errors, monitor, slots, web
 from api.rest.context import AppContext, attach
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
@@ -68,6 +70,7 @@ def create_app(
         redis=HealthProbe("redis", lambda: monitor.read_redis(bus)),
         watch=monitor.make_watch(settings, bus, store, clock, timing),
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
+        authenticator=authenticator,
     )
     attach(app, shared)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
@@ -75,7 +78,7 @@ def create_app(
     app.register_blueprint(docs.pages)
     app.register_blueprint(web.pages)
     errors.register(app)
-    cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins))
+    cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
     guard(app, authenticator, dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes))))
     slots.register(app, Peers(settings.trusted_proxies))
     app.after_request(_add_headers)

@@ -43,6 +43,7 @@ from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
+from api.refused_origins import RefusedOrigins
 from config.http_errors import http_error_body
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
@@ -191,7 +192,8 @@ def create_hub(
     app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
     feed.read()  # so that new rules begin with the present figures
     _start_loops(socketio, relay, feed, report, changes, stop)
-    door = Door(app, Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins))
+    hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
+    door = Door(app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
     return Hub(door, engine, fanouts, relay, report, stop)
 
 

@@ -15,12 +15,14 @@ import click
 
 from config.secrets import scrub
 from config.settings import Settings
+from db import migrate as migrations
 from db.bus import BusError
 from db.postgres import StoreError
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
-from ops import embedded, running, startup
+from ops import checks, embedded, running, startup
 from ops.children import hold_stop_signals
+from ops.servers import EMBEDDED_DATABASE
 from ops.supervisor import StartError, Supervisor, Unfit
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,13 +78,29 @@ def plain_errors() -> Iterator[None]:
         raise click.ClickException(scrub(text)) from error
 
 
+def nothing_runs(chosen: Settings, *, instead: str = "--url") -> str:
+    """Return the text for a command that finds no running system.
+
+    `instead` names the option or the settings that replace HUB_DATA_DIR.
+    """
+    return f"nothing runs on HUB_DATA_DIR={chosen.hub_data_dir}; set HUB_DATA_DIR as for make run, or {instead}"
+
+
+def no_connection(url: str, what: str = "hub", cause: str | None = None) -> str:
+    """Return the text for a command that cannot reach a hub or REST (`what`) at `url`.
+
+    Without a `cause`, one more connection is made to find it.
+    """
+    return f"no connection to {url} ({cause or running.failure_of(url)}): --url names another {what}"
+
+
 def servers(chosen: Settings) -> tuple[str, str]:
     """Return the URLs of database and bus: of the running system, else of the settings."""
     system = running.read(chosen.hub_data_dir)
     if system is not None:
         return system.database_url, system.redis_url
     if chosen.database_url is None or chosen.redis_url is None:
-        raise running.RunError(f"nothing runs on {chosen.hub_data_dir}: start it with `make run`, or set DATABASE_URL and REDIS_URL")
+        raise running.RunError(nothing_runs(chosen, instead="DATABASE_URL and REDIS_URL"))
     return chosen.database_url, chosen.redis_url
 
 
@@ -110,3 +128,13 @@ def database(chosen: Settings) -> Iterator[str]:
         if system is None:
             raise
         yield system.database_url
+
+
+def migrate_database(command: str, chosen: Settings, url: str) -> list[str]:
+    """Check the database at `url` and apply the missing migrations; return their names.
+
+    Raises `Unfit` or `StartError` before the first migration if the role lacks a right.
+    """
+    setting = chosen.database_setting if chosen.database_url else EMBEDDED_DATABASE
+    checks.check(command, [checks.database_server(url, setting)])
+    return migrations.apply(url)

@@ -17,10 +17,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from cli.common import chosen_settings, database, plain_errors
+from cli.common import chosen_settings, database, migrate_database, plain_errors
 from config.settings import Settings
 from config.venues import VENUES
-from db import migrate as migrations
 from db.bus import BusError
 from db.calendars import CALENDARS
 from db.decimals import is_decimal
@@ -203,7 +202,7 @@ def _row(each: Instrument) -> dict[str, Any]:
 def _store(chosen: Settings) -> Iterator[Store]:
     """Yield the store of the command, migrated."""
     with database(chosen) as url:
-        migrations.apply(url)
+        migrate_database("instrument", chosen, url)
         with closing(startup.open_store(chosen, "instrument", url=url, pool_max=1)) as store:
             yield store
 

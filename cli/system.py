@@ -8,29 +8,29 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cli.common import chosen_settings, database, plain_errors
+from cli.common import chosen_settings, database, migrate_database, no_connection, nothing_runs, plain_errors
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.watchdog import Watchdog
 from config.secrets import SCRUBBER
-from config.settings import Settings, mask_url, url_of, variables_of
+from config.settings import CHILD_OF_UP, Settings, mask_url, url_of, variables_of
 from db import migrate as migrations
 from db.rights import READER, WRITER
-from ops import embedded, running, startup
+from ops import checks, embedded, running
 from ops import status as ops_status
 from ops.children import hold_stop_signals
 from ops.running import RunFile
+from ops.servers import EMBEDDED_BUS, EMBEDDED_DATABASE, Server
 from ops.supervisor import WATCH, Process, StopAsked, Supervisor
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ def up() -> None:
     chosen = chosen_settings("up")
     folder = chosen.hub_data_dir
     with plain_errors():
+        checks.check("up", checks.own_servers(chosen))
         running.prepare_data_dir(folder)
         with running.locked(folder) as lock:
             running.forget(folder)  # left by an `up` that was killed
@@ -87,13 +88,20 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     redis_url = redis.url if redis else str(chosen.redis_url)
     database_urls = dict(database.urls) if database else {}  # role -> address
     SCRUBBER.learn((database_url, redis_url, *database_urls.values()))
-    with closing(startup.open_bus(chosen, redis_url)) as bus:
-        startup.check_eviction(bus)
+    checks.check("up", _embedded_servers(database, redis))
     migrations.apply(database_url)
-    env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url}
+    env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url, CHILD_OF_UP: "1"}
     supervisor.start(*processes(chosen, env, database_urls))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
+
+
+def _embedded_servers(database: embedded.Server | None, redis: embedded.Server | None) -> list[Server]:
+    """Return the servers that this `up` has started, for their checks."""
+    return [
+        *([checks.database_server(database.url, EMBEDDED_DATABASE)] if database else []),
+        *([checks.bus_server(redis.url, EMBEDDED_BUS)] if redis else []),
+    ]
 
 
 def _is_served(chosen: Settings, system: RunFile, throttle: Throttle) -> bool:
@@ -149,25 +157,27 @@ def migrate() -> None:
     """
     chosen = chosen_settings("migrate")
     with plain_errors(), database(chosen) as url:
-        names = migrations.apply(url)
+        names = migrate_database("migrate", chosen, url)
     for name in names:
         click.echo(f"applied {name}")
     click.echo(f"{mask_url(url)} is up to date")
 
 
 @click.command()
+@click.option("--url", metavar="URL", help="Of another REST, instead of the system on HUB_DATA_DIR: shows its health alone.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def status(as_json: bool) -> None:
+def status(url: str | None, as_json: bool) -> None:
     """Show the state of the system and its processes.
 
     Exits with 0 if every process is alive, every hub answers within 3 s and no part fails, else
     with 1.
     """
     chosen = chosen_settings("status")
-    folder = chosen.hub_data_dir
-    system = running.read(folder)
+    if url is not None:
+        _show_remote(url.rstrip("/"), as_json)
+    system = running.read(chosen.hub_data_dir)
     if system is None:
-        click.echo(json.dumps({"running": False, "healthy": False}) if as_json else f"not running on {folder}")
+        click.echo(json.dumps({"running": False, "healthy": False}) if as_json else nothing_runs(chosen))
         sys.exit(1)
     report = ops_status.report(system, time.time(), _hub_urls(chosen))
     if as_json:
@@ -175,6 +185,20 @@ def status(as_json: bool) -> None:
     else:
         _show(report)
     sys.exit(0 if report["healthy"] else 1)
+
+
+def _show_remote(url: str, as_json: bool) -> NoReturn:
+    """Show the health of the REST at `url` and exit."""
+    with plain_errors():
+        health = ops_status.health_of(url)
+        if health is None:
+            raise running.RunError(no_connection(url, "REST"))
+    healthy = health["status"] in ops_status.FINE
+    if as_json:
+        click.echo(json.dumps({"running": True, "healthy": healthy, "rest": url, "health": health}))
+    else:
+        _show_health(Console(), health)
+    sys.exit(0 if healthy else 1)
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -189,11 +213,22 @@ def _show(report: dict[str, Any]) -> None:
     _show_registry(console, report)
     for name in ("rest", "hub", "database_url", "redis_url"):
         console.print(f"{name}: {report[name]}", highlight=False)
-    health = {key: value for key, value in report["health"].items() if key not in ("timestamp", "sources")}
-    console.print("health: " + ", ".join(_words(key, value) for key, value in health.items()), highlight=False, markup=False)
-    for name, state in (report["health"].get("sources") or {}).items():
-        detail = f": {state['detail']}" if state.get("detail") else ""
-        console.print(f"source {name}: {state.get('state')} since {state.get('since')}{detail}", highlight=False, markup=False)
+    _show_health(console, report["health"])
+
+
+def _show_health(console: Console, health: Mapping[str, Any]) -> None:
+    shown = {key: value for key, value in health.items() if key not in ("timestamp", "sources")}
+    console.print("health: " + ", ".join(_words(key, value) for key, value in shown.items()), highlight=False, markup=False, soft_wrap=True)
+    for name, state in (health.get("sources") or {}).items():
+        console.print(source_line(name, state), highlight=False, markup=False, soft_wrap=True)
+
+
+def source_line(name: str, state: Mapping[str, Any]) -> str:
+    """Return the line about a source: its state and its last record, by the time of reception."""
+    age = state.get("age_seconds")
+    last = "no record yet" if age is None else f"last record {age:.0f} s ago"
+    detail = f": {state['detail']}" if state.get("detail") else ""
+    return f"source {name}: {state.get('state')} since {state.get('since')}, {last}{detail}"
 
 
 def _show_registry(console: Console, report: dict[str, Any]) -> None:

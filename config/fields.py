@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
+from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
 from marshmallow.fields import Field, Int
@@ -63,3 +64,40 @@ class Networks(Field[tuple[str, ...]]):
             return tuple(str(ip_network(item.strip())) for item in value.split(",") if item.strip())
         except ValueError as error:
             raise ValidationError(f"{error}.") from None
+
+
+class Origins(Field[tuple[str, ...]]):
+    """A comma list of origins as browsers send them: `https://app.example:8443`; `*` for all."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        items = [item.strip() for item in value.split(",") if item.strip()]
+        problems = [f"{item!r} is not an origin such as {_similar_origin(item)}" for item in items if item != "*" and not origin_of(item)]
+        if problems:
+            raise ValidationError("; ".join(problems))
+        return tuple(origin_of(item) or item for item in items)
+
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[^\s/?#@:\[\]\\,;'\"<>]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
+
+
+def origin_of(text: str) -> str | None:
+    """Return an origin as a browser sends it: in lower case, without a default port; else None."""
+    match = _ORIGIN.fullmatch(text)
+    if match is None or (match[3] and not 0 < int(match[3]) < 65536):
+        return None
+    scheme, host = match[1].lower(), match[2].lower()
+    return f"{scheme}://{host}" if not match[3] or int(match[3]) == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{int(match[3])}"
+
+
+def _similar_origin(text: str) -> str:
+    """Return a valid origin near to a wrong one."""
+    for candidate in (text, f"https://{text}"):
+        try:
+            parts = urlsplit(candidate)
+            near = origin_of(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        except ValueError:
+            continue
+        if near is not None:
+            return near
+    return "https://app.example.com"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
+UNFIT_CODE = 2  # a setting or the environment has to change first
 ENDED = "a long-lived loop ended: the process ends"
 
 

@@ -21,7 +21,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Str
 
 from config import urls
-from config.fields import Networks, Rate, RateText, WholeNumber
+from config.fields import Networks, Origins, Rate, RateText, WholeNumber
 from config.secrets import mask_url as mask_url
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
@@ -43,6 +43,10 @@ _RUN_SOURCES = (None, "up", "jobs", "job")
 _OTHER_SECRETS = ("DB_PASSWORD", "REDIS_PASSWORD", "OANDA_API_TOKEN", "OANDA_ACCOUNT_ID", "JWT_SECRET")
 # The host that a client on this machine uses for a server that listens on all addresses.
 LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+
+
+# `up` sets it for its processes, which need not repeat its warnings.
+CHILD_OF_UP = "TICKWIRE_CHILD_OF_UP"
 
 
 class SettingsError(Exception):
@@ -156,7 +160,7 @@ class Settings:
     replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))
     # Web pages that may use the hub and REST besides those of this machine and of the requested
     # host: a comma list of origins (https://example.com), or * for all.
-    cors_origins: tuple[str, ...] = _var(_Items(load_default=()))
+    cors_origins: tuple[str, ...] = _var(Origins(load_default=()))
     # Names that a request may have in its Host header, besides those of this machine and the bind
     # host, for the hub and REST: a comma list without ports.
     allowed_hosts: tuple[str, ...] = _var(_Items(load_default=()))
@@ -255,6 +259,16 @@ class Settings:
         return range(self.websocket_port, self.websocket_port + self.hub_workers)
 
     @property
+    def database_setting(self) -> str:
+        """The variables that name the database, for messages to an operator."""
+        return "DB_*" if self.database_url == _database_url(_values(self)) else "DATABASE_URL"
+
+    @property
+    def redis_setting(self) -> str:
+        """The variables that name Redis, for messages to an operator."""
+        return "REDIS_*" if self.redis_url == _redis_url(_values(self)) else "REDIS_URL"
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Values that no answer may contain."""
         return tuple(value for row in fields(self) if row.metadata["secret"] and (value := getattr(self, row.name)))
@@ -298,6 +312,11 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 
 
+def is_child_of_up() -> bool:
+    """Return True in a process that `manage.py up` has started."""
+    return bool(os.environ.get(CHILD_OF_UP))
+
+
 def other_secrets(
     environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), service: str | None = None
 ) -> tuple[str, ...]:
@@ -329,6 +348,10 @@ def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, st
         if spec.file is not None and not spec.file.is_file():
             problems["SOURCES"] = f"replay file {spec.file} does not exist."
     return problems
+
+
+def _values(chosen: Settings) -> dict[str, Any]:
+    return {row.name: getattr(chosen, row.name) for row in fields(chosen)}
 
 
 def _database_url(values: dict[str, Any]) -> str | None:

@@ -94,6 +94,8 @@ def parse_source(text: str) -> SourceSpec:
     Raises `ValueError`.
     """
     kind, _, rest = text.partition(":")
+    if kind == "import":
+        raise ValueError(f"{text!r}: import is the source of files, not a live source; load them with `manage.py import FILE`")
     if kind not in VENUES:
         forms = [f"{row.name}:FILE[@SPEED][@loop]" if row.kind == "replay" else row.name for row in VENUES.values()]
         raise ValueError(f"{text!r} is not one of {', '.join(forms)}")

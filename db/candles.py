@@ -22,12 +22,15 @@ Update = tuple[str, str, dict[str, Any]]
 COLUMNS = (
     "symbol", "interval", "start_time", "end_time", "open", "high", "low", "close",
     "bid_open", "bid_high", "bid_low", "bid_close", "ask_open", "ask_high", "ask_low", "ask_close",
-    "volume", "trades", "complete", "source",
+    "volume", "trades", "complete", "source", "rolled_up",
 )  # fmt: skip
 # Updates per instrument and interval at a time: the forming candle and the one that just ended.
 NEWEST = 2
 _NAMES = ", ".join(COLUMNS)
-_FEED = "candle_rank({}source) = candle_rank('oanda')"  # SQL condition: the candle is that of a feed
+# SQL conditions: the candle came from a file; from a feed or a file; or we have made it.
+_IMPORTED = "(candle_rank({0}source) = candle_rank('import:') AND NOT {0}rolled_up)"
+_GIVEN = "(candle_rank({0}source) >= candle_rank('import:') AND NOT {0}rolled_up)"
+_OURS = "(candle_rank({0}source) < candle_rank('import:') OR {0}rolled_up)"
 _UPDATE_COLUMNS = ("start_time", "end_time", "open", "high", "low", "close", "volume", "trades", "complete")
 
 
@@ -57,17 +60,19 @@ def insert_candles(cursor: Cursor, rows: Sequence[CandleRow], *, replace: bool =
     """Insert or replace candles, and mark their minutes for larger intervals.
 
     Between two candles of one identity the winner is the one that is complete, then that of the
-    higher rank, then, among candles of feeds, that of more quotes or trades (unknown counts as
-    fewer), then the newer; `rows` are in the order of their age. A candle of a feed that loses
-    although it is newer and has other prices is a conflict. With `replace`, the number of quotes
-    does not count. Missing monthly partitions are created.
+    higher rank, then, among candles of feeds and files, that of more quotes or trades (unknown
+    counts as fewer), then the newer, of files the older; `rows` are in the order of their age. A
+    candle of a feed or a file that loses to one of its rank, although it is newer and has other
+    prices, is a conflict. With `replace`, the newer of two candles of one rank wins. Missing
+    monthly partitions are created.
     """
     make_months(cursor, "candles", {row.start_time[:7] for row in rows})
     staging = stage_rows(cursor, "candles", _NAMES, map(_line, rows))
     order = ", ".join(f"{each} DESC" for each in _precedence("", replace=replace))
+    oldest = "" if replace else f"CASE WHEN {_IMPORTED.format('')} THEN ctid END, "
     newest = (
         f"SELECT DISTINCT ON (symbol, interval, start_time) {_NAMES} FROM {staging}"  # noqa: S608
-        f" ORDER BY symbol, interval, start_time, {order}, ctid DESC"
+        f" ORDER BY symbol, interval, start_time, {order}, {oldest}ctid DESC"
     )
     cursor.execute(_upsert(newest, replace=replace))
     written = int(cursor.rowcount)
@@ -100,8 +105,8 @@ def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
     """
     cursor.execute(
         _newest(
-            "UPDATE candles SET complete = true, updated = now()"
-            " WHERE NOT complete AND end_time <= %(ended)s AND candle_rank(source) < candle_rank('oanda') RETURNING *"
+            "UPDATE candles SET complete = true, updated = now()"  # noqa: S608
+            f" WHERE NOT complete AND end_time <= %(ended)s AND {_OURS.format('')} RETURNING *"
         ),
         {"ended": ended},
     )
@@ -116,9 +121,10 @@ def reopen_candles(cursor: Cursor, ended: str) -> list[Update]:
     """
     cursor.execute(
         _newest(
-            "UPDATE candles c SET complete = false, updated = now() FROM instruments i, unnest(%(widths)s::text[]) AS width"
+            "UPDATE candles c SET complete = false, updated = now()"  # noqa: S608
+            " FROM instruments i, unnest(%(widths)s::text[]) AS width"
             " WHERE c.symbol = i.symbol AND c.interval = width AND c.start_time > %(ended)s::timestamptz - interval '2 days'"
-            " AND c.end_time > %(ended)s AND c.complete AND candle_rank(c.source) < candle_rank('oanda') RETURNING c.*"
+            f" AND c.end_time > %(ended)s AND c.complete AND {_OURS.format('c.')} RETURNING c.*"
         ),
         {"ended": ended, "widths": list(INTERVALS)},
     )
@@ -135,7 +141,8 @@ def rebuild_candles(cursor: Cursor, symbol: str, times: Sequence[str]) -> None:
         "  SELECT DISTINCT width, candle_start(calendar, width, moment) AS start"
         "  FROM instruments, unnest(%(times)s::timestamptz[]) AS moment, unnest(%(widths)s::text[]) AS width"
         "  WHERE symbol = %(symbol)s) AS made"
-        " WHERE c.symbol = %(symbol)s AND c.interval = made.width AND c.start_time = made.start AND candle_rank(c.source) IN (1, 2)",
+        " WHERE c.symbol = %(symbol)s AND c.interval = made.width AND c.start_time = made.start"
+        " AND (candle_rank(c.source) IN (1, 2) OR c.rolled_up)",
         {"symbol": symbol, "times": list(times), "widths": list(INTERVALS)},
     )
     cursor.execute(
@@ -144,14 +151,35 @@ def rebuild_candles(cursor: Cursor, symbol: str, times: Sequence[str]) -> None:
     )
 
 
+def delete_imported(cursor: Cursor, symbol: str, interval: str, start: str, end: str) -> int:
+    """Delete the candles of files, `start` <= start time <= `end`, and the roll-ups of them.
+
+    The roll-ups are built again. Returns the number of deleted candles of files. For `--replace`:
+    the caller inserts the candles of the file in the same transaction.
+    """
+    cursor.execute(
+        "WITH gone AS (DELETE FROM candles WHERE symbol = %(symbol)s AND interval = %(interval)s"  # noqa: S608
+        f"  AND start_time >= %(start)s AND start_time <= %(end)s AND {_IMPORTED.format('')} RETURNING start_time),"
+        " rolled AS (DELETE FROM candles c USING ("
+        "   SELECT DISTINCT width, candle_start(calendar, width, start_time) AS start"
+        "   FROM gone, instruments, unnest(%(widths)s::text[]) AS width WHERE symbol = %(symbol)s) AS made"
+        "  WHERE c.symbol = %(symbol)s AND c.interval = made.width AND c.start_time = made.start AND c.rolled_up),"
+        " marked AS (INSERT INTO candle_marks SELECT %(symbol)s, start_time FROM gone)"
+        " SELECT count(*) FROM gone",
+        {"symbol": symbol, "interval": interval, "start": start, "end": end, "widths": list(INTERVALS)},
+    )
+    return int(scalar(cursor))
+
+
 def latest_ends(cursor: Cursor, source: str, interval: str) -> dict[str, str]:
     """symbol -> end, in contract form, of its last complete candle from `source`.
 
-    Only instruments that `source` feeds are included.
+    Roll-ups are ignored. Only instruments that `source` feeds are included.
     """
     cursor.execute(
         f"SELECT i.symbol, {time_text_sql('c.end_time')} FROM instruments i, LATERAL ("  # noqa: S608
-        "  SELECT end_time FROM candles WHERE symbol = i.symbol AND interval = %(interval)s AND source = %(source)s AND complete"
+        "  SELECT end_time FROM candles"
+        "  WHERE symbol = i.symbol AND interval = %(interval)s AND source = %(source)s AND complete AND NOT rolled_up"
         "  ORDER BY start_time DESC LIMIT 1) c WHERE i.source = %(source)s",
         {"source": source, "interval": interval},
     )
@@ -223,10 +251,12 @@ def marked_between(cursor: Cursor, start: datetime, end: datetime) -> bool:
 def _precedence(candle: str, *, replace: bool = False) -> tuple[str, ...]:
     """SQL of the values by which candles of one identity are compared; the greater one wins.
 
-    Our own roll-ups always show the rows that are stored now: for them the number does not count.
+    Our own roll-ups always show the rows that are stored now: for them neither the number nor the
+    source counts. They lose against every candle of a file or a feed.
     """
-    number = f"CASE WHEN {_FEED.format(candle)} THEN coalesce({candle}trades, -1) END"
-    values = f"{candle}complete", f"candle_rank({candle}source)"
+    number = f"CASE WHEN {_GIVEN.format(candle)} THEN coalesce({candle}trades, -1) END"
+    rank = f"CASE WHEN {candle}rolled_up THEN candle_rank('trades') ELSE candle_rank({candle}source) END"
+    values = f"{candle}complete", rank
     return values if replace else (*values, f"coalesce({number}, 0)")
 
 
@@ -235,21 +265,27 @@ def _upsert(query: str, *, replace: bool = False) -> str:
     old = ", ".join(f"candles.{name}" for name in COLUMNS[3:])
     new = ", ".join(f"excluded.{name}" for name in COLUMNS[3:])
     newcomer, stored = (", ".join(_precedence(each, replace=replace)) for each in ("excluded.", "candles."))
+    tie = "" if replace else f" AND ({_IMPORTED.format('excluded.')} AND ({newcomer}) = ({stored})) IS NOT TRUE"
     return (
         f"INSERT INTO candles ({_NAMES}) {query} ON CONFLICT (symbol, interval, start_time) DO UPDATE SET {changed}, updated = now() "
-        f"WHERE ({newcomer}) >= ({stored}) AND ({old}) IS DISTINCT FROM ({new})"
+        f"WHERE ({newcomer}) >= ({stored}) AND ({old}) IS DISTINCT FROM ({new}){tie}"
     )
 
 
 def _conflicts(cursor: Cursor, staging: str) -> tuple[Conflict, ...]:
-    """The staged candles of feeds that lost to an older candle of a feed with other prices."""
+    """The staged candles that lost to an older candle of their rank with other prices.
+
+    The volume counts too if both are of one file's source. Our own candles have no conflicts.
+    """
     differs = " OR ".join(f"(c.{name} <> s.{name})" for name in COLUMNS[4:16])
+    differs += f" OR ({_IMPORTED.format('s.')} AND c.source = s.source AND c.volume <> s.volume)"
     same = " AND ".join(f"n.{name} IS NOT DISTINCT FROM c.{name}" for name in COLUMNS[4:])
     cursor.execute(
         f"SELECT s.symbol || ' ' || s.interval || ' candle of ' || {time_text_sql('s.start_time')},"  # noqa: S608
         "  concat_ws(' ', c.open, c.high, c.low, c.close), concat_ws(' ', s.open, s.high, s.low, s.close)"
         f" FROM {staging} s JOIN candles c USING (symbol, interval, start_time)"
-        f" WHERE s.complete AND {_FEED.format('s.')} AND {_FEED.format('c.')} AND ({differs}) AND NOT EXISTS (SELECT FROM {staging} n"
+        f" WHERE s.complete AND {_GIVEN.format('s.')} AND {_GIVEN.format('c.')} AND candle_rank(s.source) = candle_rank(c.source)"
+        f" AND ({differs}) AND NOT EXISTS (SELECT FROM {staging} n"
         f"   WHERE (n.symbol, n.interval, n.start_time) = (s.symbol, s.interval, s.start_time) AND n.ctid > s.ctid AND {same})"
         " ORDER BY s.start_time, s.symbol, s.interval, s.ctid"
     )
@@ -278,5 +314,5 @@ def _update(row: Sequence[Any]) -> Update:
 def _line(row: CandleRow) -> str:
     return copy_line(
         row.symbol, row.interval, row.start_time, row.end_time, *row.mid, *(row.bid or NO_OHLC), *(row.ask or NO_OHLC),
-        row.volume, row.trades, row.complete, escaped(row.source),
+        row.volume, row.trades, row.complete, escaped(row.source), False,
     )  # fmt: skip

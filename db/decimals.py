@@ -25,3 +25,10 @@ def plain_decimal(text: str) -> str:
     `1.57e0` becomes `1.57`.
     """
     return format(Decimal(text), "f") if _has_exponent(text) else text
+
+
+def halfway(bid: str, ask: str) -> str:
+    """The exact mean; if one of the two is no decimal, that one: the admission refuses it."""
+    if not is_decimal(bid):
+        return bid
+    return middle(bid, ask) if is_decimal(ask) else ask

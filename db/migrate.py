@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ from db.postgres import StoreError, first_line
 log = logging.getLogger(__name__)
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_LOCK_SECONDS = 60
+_LOCK_SECONDS = 600.0  # for the migrations of another process
+_REPORT_SECONDS = 1.0  # between two lines about this wait, and two checks
+_ABANDONED_SECONDS = 10.0  # of this wait, before a lock without a session counts as abandoned
+_HOLDER = "SELECT pid, ctime FROM yoyo_lock"
+# yoyo's sessions have no name. The clock of their process may differ from that of the server.
+_SESSIONS = """
+SELECT count(*) FROM pg_stat_activity, yoyo_lock
+WHERE datname = current_database() AND usename = current_user AND pg_stat_activity.pid <> pg_backend_pid()
+  AND application_name = '' AND backend_start < ctime AT TIME ZONE 'UTC' + interval '60 s'
+"""
 
 
 def apply(database_url: str) -> list[str]:
@@ -26,22 +36,54 @@ def apply(database_url: str) -> list[str]:
 
     Concurrent calls run one after the other. Each migration is one transaction. Afterwards the
     writer and the reader get their rights, if these roles exist. Notices that a migration raises
-    are logged. Raises `StoreError` if the database cannot be reached or rejects a migration.
+    are logged. Raises `StoreError` if the database cannot be reached or rejects a migration. Check
+    the rights of the role first: yoyo would wait for tables that it may not create.
     """
     backend = None
     try:
         backend = get_backend(database_url)
-        with backend.lock(timeout=_LOCK_SECONDS):
+        with ExitStack() as stack:
+            _take_lock(backend, stack)
             missing = backend.to_apply(read_migrations(str(_MIGRATIONS)))
             connections = _keep_connections(backend)
             backend.apply_migrations(missing)
             _log_notices(connections)
             _grant_rights(database_url)
             return [migration.id for migration in missing]
-    except (psycopg2.Error, LockTimeout) as error:
+    except psycopg2.Error as error:
         raise StoreError(first_line(error)) from error
     finally:
         _close(backend)
+
+
+def _take_lock(backend: Any, stack: ExitStack) -> None:
+    """Wait for the lock of the migrations and hold it until the stack ends.
+
+    The lock is a row. A process that was killed leaves it: it is removed if its session has ended.
+    Raises `StoreError` after `_LOCK_SECONDS`.
+    """
+    began = time.monotonic()
+    while True:
+        try:
+            stack.enter_context(backend.lock(timeout=_REPORT_SECONDS))
+            return
+        except LockTimeout:
+            holder = _rows(backend, _HOLDER)
+        if not holder:
+            continue
+        (pid, since), waited = holder[0], time.monotonic() - began
+        log.info("waiting for a migration of pid %s", pid)
+        if waited > _ABANDONED_SECONDS and _rows(backend, _SESSIONS) == [(0,)]:
+            log.warning("the lock of a migration that has ended is removed", extra={"pid": pid, "since": f"{since}Z"})
+            with backend.transaction():
+                backend.execute("DELETE FROM yoyo_lock WHERE pid = :pid AND ctime = :since", {"pid": pid, "since": since})
+        elif waited > _LOCK_SECONDS:
+            raise StoreError(f"a migration of pid {pid} holds its lock since {since} UTC; if it does not run, delete the row of yoyo_lock")
+
+
+def _rows(backend: Any, statement: str) -> list[tuple[Any, ...]]:
+    with backend.transaction():
+        return list(backend.execute(statement).fetchall())
 
 
 def _keep_connections(backend: Any) -> list[Any]:

@@ -22,7 +22,8 @@ CLOSING_OCCURRENCE = 0  # theirs, so that none takes the place of a tick
 _COLUMNS = "instrument, time, received, bid, ask, mid, volume, source, epoch, seq, occurrence"
 _CONTENT = "instrument, time, bid, ask, mid, occurrence"  # the identity
 _SAME = "(p.instrument, p.time, p.bid, p.ask, p.mid, p.occurrence) = (s.instrument, s.time, s.bid, s.ask, s.mid, s.occurrence)"
-_RECORDED = "(source LIKE 'file:%%' OR source LIKE 'replay%%')"  # rows that came from files or replays
+# Rows that came from files or replays; `file:` is of older versions.
+_RECORDED = "(source LIKE 'import:%%' OR source LIKE 'file:%%' OR source LIKE 'replay%%')"
 
 
 @dataclass(frozen=True, slots=True)

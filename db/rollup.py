@@ -52,7 +52,7 @@ _MINUTE = "time >= %(first)s AND time < %(last)s AND time >= minutes.minute AND 
 _FROM_TRADES = f"""
 SELECT symbol, '1m', minute, minute + interval '1 minute', opens.price, high, low, closes.price,
     NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric, NULL::numeric,
-    volume, trades, minute + interval '1 minute' <= %(ended)s, 'trades'
+    volume, trades, minute + interval '1 minute' <= %(ended)s, 'trades', false
 FROM ({_RUNS.format(where="")}) AS runs, LATERAL (
     SELECT date_bin('1 minute', time, '2000-01-01Z') AS minute, max(price) AS high, min(price) AS low,
         sum(quantity) AS volume, count(*) AS trades
@@ -78,7 +78,7 @@ SELECT symbol, '1m', minute, minute + interval '1 minute', opens.mid, high, low,
     CASE WHEN sided THEN bid_low END, CASE WHEN sided THEN closes.bid END,
     CASE WHEN sided THEN opens.ask END, CASE WHEN sided THEN ask_high END,
     CASE WHEN sided THEN ask_low END, CASE WHEN sided THEN closes.ask END,
-    volume, quotes, minute + interval '1 minute' <= %(ended)s, 'ticks'
+    volume, quotes, minute + interval '1 minute' <= %(ended)s, 'ticks', false
 FROM ({_RUNS.format(where=_NO_TRADES)}) AS runs, LATERAL (
     SELECT date_bin('1 minute', time, '2000-01-01Z') AS minute, max(mid) AS high, min(mid) AS low,
         max(bid) AS bid_high, min(bid) AS bid_low, max(ask) AS ask_high, min(ask) AS ask_low,
@@ -110,7 +110,7 @@ SELECT marked.symbol, %(interval)s, marked.start, candle_end(calendar, %(interva
 FROM (SELECT DISTINCT symbol, calendar, candle_start(calendar, %(interval)s, minute) AS start FROM rolled_minutes) AS marked, LATERAL (
     SELECT (array_agg(open ORDER BY start_time))[1], max(high), min(low), (array_agg(close ORDER BY start_time))[count(*)],
         {_side("bid")}, {_side("ask")}, sum(volume), sum(trades), candle_end(calendar, %(interval)s, marked.start) <= %(ended)s,
-        CASE WHEN bool_or(source = 'trades') THEN 'trades' WHEN bool_and(source = 'synthetic') THEN 'synthetic' ELSE 'ticks' END
+        CASE WHEN min(source) = max(source) THEN min(source) WHEN bool_or(source = 'trades') THEN 'trades' ELSE 'ticks' END, true
     FROM candles c
     WHERE c.symbol = marked.symbol AND c.interval = %(below)s
         AND c.start_time >= marked.start AND c.start_time < candle_end(calendar, %(interval)s, marked.start)

@@ -113,6 +113,19 @@ def source_failure(report: Mapping[str, Any], now: datetime, timing: Timing = DE
     return None
 
 
+def with_ages(sources: Mapping[str, Mapping[str, Any]], now: datetime) -> dict[str, dict[str, Any]]:
+    """Return the reports of sources with `age_seconds`: since the last record was received.
+
+    It is None for a source without a record.
+    """
+    found = {}
+    for name, source in sources.items():
+        last = _time(source.get("last_tick"))
+        age = None if last is None else round(max(0.0, (now - last).total_seconds()), 3)
+        found[name] = {**source, "age_seconds": age}
+    return found
+
+
 def _judge_hubs(processes: Sequence[Process], down: Iterable[str], failing: dict[str, str]) -> None:
     for process in processes:
         if process.role == "hub" and process.name in down:

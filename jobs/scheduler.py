@@ -21,7 +21,7 @@ from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from config.loops import HEARTBEATS, BeatingStop, keep
+from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import STOP_POLL_SECONDS
 from config.process.watchdog import OsThreads, Watchdog
 from db.bus import Bus, BusError
@@ -187,10 +187,10 @@ def _write_table(scheduler: BeatingScheduler, context: JobContext) -> None:
 def main(timing: Timing = DEFAULT) -> None:
     """Entry point of the process: settings, signals, report, election, and the table."""
     gc.set_threshold(OBJECTS_PER_COLLECTION)
+    stop = threading.Event()
+    PROCESS_END.in_order(stop.set, OsThreads().start_deadline)
     started = startup.start("jobs")
     config = started.settings
-    startup.check_eviction(started.bus)
-    stop = threading.Event()
     acting = Acting()
 
     def request_stop(signal_number: int, frame: FrameType | None) -> None:
@@ -220,6 +220,8 @@ def main(timing: Timing = DEFAULT) -> None:
     ended.set()
     acting.changed.set()
     reporting.join(_END_SECONDS)
+    if PROCESS_END.code is not None:
+        sys.exit(PROCESS_END.code)
 
 
 def _delete_old_reports(bus: Bus) -> None:

@@ -10,9 +10,10 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -139,15 +140,36 @@ def get(url: str, path: str, seconds: float = 2.0) -> tuple[int, bytes]:
 
     Status 0 if there is no answer.
     """
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=seconds)
     try:
-        connection.request("GET", path, headers={"Accept": "application/json"})
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException):
+        parts = urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        with closing(kind(parts.hostname or "", parts.port, timeout=seconds)) as connection:
+            connection.request("GET", parts.path.rstrip("/") + path, headers={"Accept": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+    except (OSError, ValueError, http.client.HTTPException):
         return 0, b""
-    finally:
-        connection.close()
+
+
+def failure_of(url: str, seconds: float = 2.0) -> str:
+    """Return in a few words why no request to `url` is answered."""
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            return "no URL such as http://127.0.0.1:5000"
+        address = (parts.hostname, parts.port or (443 if parts.scheme == "https" else 80))
+        socket.create_connection(address, timeout=seconds).close()
+    except ValueError:
+        return "no URL such as http://127.0.0.1:5000"
+    except ConnectionRefusedError:
+        return "refused"
+    except TimeoutError:
+        return "timed out"
+    except socket.gaierror:
+        return "unknown host"
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    return "no answer"
 
 
 def answers(url: str, path: str) -> bool:

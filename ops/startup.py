@@ -1,17 +1,15 @@
-"""Start of every process: settings, logs, bus and store, with one text per failure."""
+"""Start of every process: settings, logs, checks of the servers, bus and store."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from config import logs
 from config.settings import Settings
-from db.bus import Bus, BusError
+from db.bus import Bus
 from db.postgres import Store
 from db.timestamps import utc_now
-
-log = logging.getLogger(__name__)
+from ops import checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +29,18 @@ def prepare(service: str) -> Settings:
     return logs.started(service)
 
 
-def start(service: str) -> Started:
-    """Return settings, bus and store of the process `service`.
+def start(service: str, *, waits_for_database: bool = False) -> Started:
+    """Return settings, bus and store of the process `service`, after the checks of both servers.
 
-    Exits with 2 if the settings are invalid, and with 1 if they name no servers: only `manage.py
-    up` starts its own.
+    Exits with 2 if the settings are invalid or a server is unfit, and with 1 if they name no
+    servers: only `manage.py up` starts its own. A server without an answer is no reason to end.
+    With `waits_for_database` this function returns when the database has answered.
     """
     settings = prepare(service)
-    if settings.database_url is None or settings.redis_url is None:
+    servers = checks.own_servers(settings)
+    if len(servers) < 2:
         raise SystemExit(missing_servers(service))
+    checks.check_process(service, servers, waits_for_database=waits_for_database)
     return Started(settings, open_bus(settings), open_store(settings, service))
 
 
@@ -65,13 +66,3 @@ def open_store(settings: Settings, service: str, *, url: str | None = None, pool
         timeout_ms=settings.db_timeout_ms,
         application=f"tickwire-{service}",
     )
-
-
-def check_eviction(bus: Bus) -> None:
-    """Log a warning if Redis may delete keys of the bus; nothing if it does not answer."""
-    try:
-        policy = bus.eviction_policy()
-    except BusError:
-        return
-    if policy not in (None, "noeviction"):
-        log.warning("Redis may delete data of the bus: set its maxmemory-policy to noeviction", extra={"maxmemory_policy": policy})

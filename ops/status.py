@@ -20,7 +20,7 @@ from health.timing import DEFAULT
 from health.verdict import DEGRADED, HEALTHY, acting_reports
 from ops.running import RunFile, get
 
-_FINE = (HEALTHY, DEGRADED)
+FINE = (HEALTHY, DEGRADED)
 HUB_SECONDS = 3.0  # for the answer of a hub
 
 
@@ -48,12 +48,17 @@ def _uptime(pid: int, now: float) -> float | None:
 
 def health(running: RunFile) -> dict[str, Any]:
     """Return the answer of `GET /health`; `{"status": "unreachable"}` if there is none."""
-    status, body = get(running.rest, "/health", seconds=10.0)
+    return health_of(running.rest) or {"status": "unreachable"}
+
+
+def health_of(url: str) -> dict[str, Any] | None:
+    """Return the answer of `GET /health` of the REST at `url`; None if there is none."""
+    status, body = get(url, "/health", seconds=10.0)
     try:
         answer = json.loads(body)
     except ValueError:
-        answer = None
-    return answer if status and isinstance(answer, dict) and "status" in answer else {"status": "unreachable"}
+        return None
+    return answer if status and isinstance(answer, dict) and "status" in answer else None
 
 
 def report(running: RunFile, now: float, hub_urls: Sequence[str], hub_seconds: float = HUB_SECONDS) -> dict[str, Any]:
@@ -68,7 +73,7 @@ def report(running: RunFile, now: float, hub_urls: Sequence[str], hub_seconds: f
     hubs = hub_answers([*hub_urls, *(str(url) for each in registered if (url := each.get("url")))], hub_seconds)
     return {
         "running": any(alive),
-        "healthy": all(alive) and reported["status"] in _FINE and all(hubs.values()),
+        "healthy": all(alive) and reported["status"] in FINE and all(hubs.values()),
         "rest": running.rest,
         "hub": running.hub,
         "database_url": mask_url(running.database_url),

@@ -73,6 +73,7 @@ class Servers:
     database_url: str  # of the owner
     redis_url: str
     operator_url: str  # of Redis, for a user with every right
+    superuser_url: str
     calendars: Mapping[str, str]  # of the instruments that the schema brings
 
 
@@ -106,13 +107,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         postgres, redis = embedded.postgres(folder), embedded.redis(folder)
         operator_url = add_operator(redis, folder, INVENTED_CHANNELS)
         supervisor.start(postgres, redis)
-        _prepare(superuser_url(folder, postgres.url), operator_url)
+        superuser = superuser_url(folder, postgres.url)
+        _prepare(superuser, operator_url)
         migrate.apply(postgres.url)
         store = Store(postgres.url)
         with store.transaction() as cursor:
             calendars = {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
         store.close()
-        yield Servers(postgres.url, redis.url, operator_url, calendars)
+        yield Servers(postgres.url, redis.url, operator_url, superuser, calendars)
 
 
 def _prepare(superuser: str, operator: str) -> None:

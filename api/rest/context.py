@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from flask import Flask, current_app
 
+from api.access.model import Authenticator
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -24,6 +25,7 @@ class AppContext:
 
     `clock` returns aware UTC. The health routes use `watch`, and `/health/ready` the probes
     `database` and `redis`, which only read. `asyncapi` is the document of the hub.
+    `authenticator` decides about the details that an open route shows.
     """
 
     settings: Settings
@@ -36,6 +38,7 @@ class AppContext:
     redis: HealthProbe
     watch: Watch
     asyncapi: Mapping[str, Any]
+    authenticator: Authenticator
 
 
 def attach(app: Flask, shared: AppContext) -> None:

@@ -6,6 +6,7 @@ from flask import Flask, Response, current_app, request
 
 from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
 from api.errors import ErrorCode
+from api.refused_origins import RefusedOrigins
 from api.rest.errors import ApiError
 
 _READABLE_HEADERS = "Retry-After, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Next-Page-Token"
@@ -13,8 +14,12 @@ _READING_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _PREFLIGHT_SECONDS = "600"
 
 
-def register(app: Flask, hosts: Hosts, origins: Origins) -> None:
-    """Refuse foreign hosts and origins first; call it before other checks are registered."""
+def register(app: Flask, hosts: Hosts, origins: Origins, refused: RefusedOrigins) -> None:
+    """Refuse foreign hosts and origins first; call it before other checks are registered.
+
+    A foreign page may send a request that reads, but its browser withholds the answer from it:
+    both count as refused.
+    """
 
     def check() -> Response | None:
         host, origin = request.headers.get("Host"), request.headers.get("Origin")
@@ -23,6 +28,8 @@ def register(app: Flask, hosts: Hosts, origins: Origins) -> None:
         if origin is None:
             return None
         allowed = origins.allow(origin, host)
+        if not allowed:
+            refused.note(origin)
         if not allowed and (origin in ("", "null") or request.method not in _READING_METHODS):
             raise ApiError(403, ErrorCode.FORBIDDEN, "the origin is not allowed: see CORS_ORIGINS")
         return _preflight() if allowed and "Access-Control-Request-Method" in request.headers else None

@@ -179,7 +179,7 @@ def guard(app: Flask, authenticator: Authenticator, scopes: Mapping[str, str]) -
         if scope == OPEN:
             return
         try:
-            g.access = authenticator.authenticate(_handshake())
+            g.access = authenticator.authenticate(handshake())
         except Refusal as refusal:
             raise ApiError(401, refusal.code, str(refusal), refusal.details) from refusal
         if not g.access.allows(scope):
@@ -188,6 +188,7 @@ def guard(app: Flask, authenticator: Authenticator, scopes: Mapping[str, str]) -
     app.before_request(admit)
 
 
-def _handshake() -> Handshake:
+def handshake() -> Handshake:
+    """Return the facts that identify the client of the current request."""
     headers = {name: value for name in KEPT_HEADERS if (value := request.headers.get(name)) is not None}
     return Handshake("rest", request.remote_addr or "", headers)

@@ -45,7 +45,14 @@ class EventletWorker(Worker):  # type: ignore[misc]
         threads = OsThreads(eventlet.patcher.original("threading").Thread, eventlet.patcher.original("time").sleep)
         PROCESS_END.in_order(self._stop, threads.start_deadline)
         Watchdog(threads).start()
+        eventlet.spawn(self._notify_until_loaded)  # it ends with the load of the application
         super().init_process()
+
+    def _notify_until_loaded(self) -> None:
+        """Notify gunicorn while the application waits for the database."""
+        while not self.booted and not self._is_stopped():
+            self.notify()
+            eventlet.sleep(1.0)
 
     def _stop(self) -> None:
         self.alive = False

@@ -1,6 +1,8 @@
 """gunicorn's configuration of the hub: `gunicorn -c config/gunicorn/hub.py 'wsgi:hub()'`."""
 
 from config.gunicorn.common import bind as _bind
+from config.gunicorn.common import child_exit as child_exit
+from config.gunicorn.common import worker_exit as worker_exit
 from config.logs import start as _start
 
 # gunicorn logs as soon as it has read this file, so that the logs are configured here.

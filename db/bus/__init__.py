@@ -37,8 +37,10 @@ from __future__ import annotations
 from db.bus.board import Board as Board
 from db.bus.checks import BusNotWorking as BusNotWorking
 from db.bus.checks import Checks as Checks
+from db.bus.checks import RedisFacts as RedisFacts
 from db.bus.errors import BusError as BusError
 from db.bus.errors import BusFull as BusFull
+from db.bus.errors import BusLoginRefused as BusLoginRefused
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
 from db.bus.registry import ProcessEntry as ProcessEntry

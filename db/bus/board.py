@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import orjson
-import redis
 
 from db import topics
 from db.bus.connection import Connection
@@ -44,12 +43,3 @@ class Board(Connection):
         """Delete the keys in which earlier versions kept epoch and numbers."""
         with translated():
             self._redis.delete(*topics.former_number_keys(self._streams))
-
-    def eviction_policy(self) -> str | None:
-        """The policy by which Redis deletes keys if its memory is full; None if it is refused."""
-        with translated():
-            try:
-                found = self._redis.info("memory").get("maxmemory_policy")
-            except redis.ResponseError:  # INFO is refused
-                return None
-        return None if found is None else str(found)

@@ -1,8 +1,12 @@
-"""Checks that the bus does its work: it takes messages, keeps them and passes them on."""
+"""Checks that the bus does its work, and facts about its server for the checks at a start."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from typing import Any
+
+import redis
 
 from db import topics
 from db.bus.connection import Connection, lua
@@ -17,8 +21,52 @@ class BusNotWorking(BusError):
     """Redis answers and cannot do its work."""
 
 
+@dataclass(frozen=True, slots=True)
+class RedisFacts:
+    """Facts about a Redis; None if Redis refuses to show one.
+
+    `primary` is `host:port` if the server is a replica, else "".
+    """
+
+    version: str | None
+    primary: str | None
+    append_only: bool | None
+    append_sync: str | None
+    eviction: str | None
+
+
 class Checks(Connection):
-    """The part of the bus for checks of health. Every method raises `BusError`."""
+    """The part of the bus for checks. Every method raises `BusError`."""
+
+    def server_facts(self) -> RedisFacts:
+        """Return facts about the server. Raises `BusLoginRefused` if it refuses our login.
+
+        Many servers refuse `CONFIG`. `INFO` alone shows the other facts.
+        """
+        with translated():
+            found = self._info()
+            append_only, policy = found.get("aof_enabled"), found.get("maxmemory_policy")
+            return RedisFacts(
+                version=found.get("redis_version"),
+                primary=_primary(found),
+                append_only=None if append_only is None else bool(append_only),
+                append_sync=self._setting("appendfsync"),
+                eviction=policy or self._setting("maxmemory-policy"),
+            )
+
+    def _info(self) -> dict[str, Any]:
+        try:
+            return dict(self._redis.info())
+        except redis.ResponseError:  # refused, or no login
+            self._redis.ping()
+            return {}
+
+    def _setting(self, name: str) -> str | None:
+        try:
+            found: str | None = self._redis.config_get(name).get(name)
+        except redis.RedisError:  # refused, or no command of this server, which may close the connection
+            return None
+        return found
 
     def check_write(self, process: str, value: str) -> None:
         """Write and read one field of the hash of checks. Raises `BusNotWorking` if it differs."""
@@ -48,6 +96,13 @@ class Checks(Connection):
         except BusError:
             return False
         return True
+
+
+def _primary(info: dict[str, Any]) -> str | None:
+    role = info.get("role")
+    if role is None:
+        return None
+    return "" if role == "master" else f"{info.get('master_host')}:{info.get('master_port')}"
 
 
 def received(subscription: Subscription, body: bytes, seconds: float) -> bool:

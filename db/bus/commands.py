@@ -21,3 +21,6 @@ COMMANDS = (
     # pub/sub
     "PUBLISH", "SUBSCRIBE", "UNSUBSCRIBE",
 )  # fmt: skip
+
+# Sent at a start, with an answer or without: the embedded Redis refuses them to our user.
+REFUSABLE = ("CONFIG|GET",)

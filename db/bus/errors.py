@@ -6,6 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import redis
+from redis.exceptions import AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError, NoPermissionError
+
+# Errors of the connection: the password, the protected mode, the number of the database.
+_LOGIN = (AuthenticationError, AuthenticationWrongNumberOfArgsError, AuthorizationError)
+_LOGIN_TEXTS = ("NOAUTH", "WRONGPASS", "DENIED", "DB index is out of range", "invalid DB index", "SELECT is not allowed")
 
 
 class BusError(Exception):
@@ -16,10 +21,21 @@ class BusFull(BusError):
     """The store is too far behind. Nothing was accepted; the call may be repeated later."""
 
 
+class BusLoginRefused(BusError):
+    """Redis refuses our user, its password or the number of the database."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Raise `BusError` for every `redis.RedisError`, so that none of them leaves `db.bus`."""
     try:
         yield
     except redis.RedisError as error:
-        raise BusError(f"{type(error).__name__}: {error}") from error
+        text = f"{type(error).__name__}: {error}"
+        raise (BusLoginRefused if _is_login(error) else BusError)(text) from error
+
+
+def _is_login(error: redis.RedisError) -> bool:
+    if isinstance(error, NoPermissionError):
+        return False  # the login is accepted, and a command is refused
+    return isinstance(error, _LOGIN) or str(error).startswith(_LOGIN_TEXTS)

@@ -20,7 +20,7 @@ from config.pacing import Outage, Stopped, retry
 from config.settings import Settings
 from config.venues import trade_venues
 from db.backfills import Backfill, BackfillProgress, forget, progress, remember
-from db.candles import CandleRow, insert_candles
+from db.candles import CandleRow, delete_imported, insert_candles
 from db.gaps import report_unusable
 from db.inserted import Conflict, Inserted, Origin
 from db.messages import Trade, trade_lines
@@ -28,7 +28,7 @@ from db.postgres import Cursor, RowError, Store, StoreError
 from db.prices import PriceRow, delete_recorded, insert_prices
 from db.timestamps import format_time
 from db.trades import insert_trades
-from jobs.backfill.recordings import Record
+from jobs.backfill.recordings import Row
 from jobs.backfill.tasks import BackfillTask, HistoryBatch, RecordedMonth, time_of
 from jobs.feeds.base import SourceError, retry_delay
 
@@ -55,7 +55,7 @@ class Outcome:
         return f"{self.read} rows read, {self.new} new{there}"
 
 
-def _insert(cursor: Cursor, rows: Sequence[Record], origin: Origin, *, replace: bool) -> Inserted:
+def _insert(cursor: Cursor, rows: Sequence[Row], origin: Origin, *, replace: bool) -> Inserted:
     if not rows:
         return Inserted()
     if isinstance(rows[0], Trade):
@@ -135,13 +135,20 @@ class Filler:
                 moved(batch.share)
                 if self._stop.is_set():
                     raise Stopped
-        self._in_transaction(lambda cursor: remember(cursor, task.asked, BackfillProgress(position or "", finished=True), self._clock()))
+        self._in_transaction(lambda cursor: self._end(cursor, task, position or ""))
         moved(1.0)
 
     def _begin(self, cursor: Cursor, asked: Backfill, again: bool) -> BackfillProgress | None:
         if again:
             forget(cursor, asked)
         return progress(cursor, asked)
+
+    def _end(self, cursor: Cursor, task: BackfillTask, position: str) -> None:
+        """Keep the end of a history; of a file nothing, because it may be read again."""
+        if task.origin == "file":
+            forget(cursor, task.asked)
+        else:
+            remember(cursor, task.asked, BackfillProgress(position, finished=True), self._clock())
 
     def _store_batch(self, task: BackfillTask, batch: HistoryBatch, *, replace: bool) -> None:
         def work(cursor: Cursor) -> Inserted:
@@ -157,7 +164,7 @@ class Filler:
             self._on_conflicts(task.title, inserted.conflicts)
 
     def _replace_months(self, task: BackfillTask, moved: Callable[[float], object]) -> bool:
-        """Replace the recorded quotes of each month of the task; False if it has no quotes."""
+        """Replace the stored records of each month of a file; False if the task has no months."""
         found = False
         for month in task.months(self._stop) if task.months is not None else ():
             found = True
@@ -170,16 +177,19 @@ class Filler:
         return found
 
     def _replace_month(self, month: RecordedMonth, cursor: Cursor) -> tuple[int, int]:
-        """Delete the month's recorded quotes and insert those of the file.
+        """Delete the month's records of files and insert those of the file.
 
         Returns the numbers of read and of new rows.
         """
         read, inserted = 0, Inserted()
-        delete_recorded(cursor, month.instrument, month.start, month.end)
+        if month.interval:
+            delete_imported(cursor, month.instrument, month.interval, month.start, month.end)
+        else:
+            delete_recorded(cursor, month.instrument, month.start, month.end)
         for rows in month.batches():
             self._check_age(rows)
             read += len(rows)
-            inserted += insert_prices(cursor, rows, trade_venues())
+            inserted += _insert(cursor, rows, "history", replace=True)
         return read, inserted.new
 
     def _stored(self, work: Callable[[Cursor], Result]) -> Result:
@@ -195,7 +205,7 @@ class Filler:
             ids = [(refused.trade_id, near) for refused in batch.refused if refused.kind == kind]
             report_unusable(cursor, asked.source, asked.symbol, ids, kind, self._clock())
 
-    def _check_age(self, rows: Sequence[Record]) -> None:
+    def _check_age(self, rows: Sequence[Row]) -> None:
         if not rows:
             return
         limit = self._limits.get(_TABLES[type(rows[0])])

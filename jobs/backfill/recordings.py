@@ -1,14 +1,7 @@
-"""Recordings as rows for the store, recognised by their first line:
+"""Recorded files as rows for the store: recognised by their format, checked record by record.
 
-- quotes, CSV `time,bid,ask`: rows of `prices`, equal ones numbered by `jobs.feeds.occurrences`;
-- OANDA's candles, CSV `time,volume,mid_o…mid_c,bid_o…bid_c,ask_o…ask_c`, the interval (`_H1`) in
-  the file's name;
-- OANDA's candles, JSON as its REST API answers, of one instrument or several (`latestCandles`);
-- Binance's raw messages, `<local receive time in ns> <json>` per line: trades are read, other
-  messages are skipped.
-
-Digits of prices stay as they are. CSV is read as in a replay (`jobs.feeds.files.recordings`),
-candles and trades as those of the live sources. `db.admission` checks every record.
+`jobs.feeds.files.formats` recognises and reads a file. This module looks at its first records,
+numbers its equal quotes, and turns its records into rows. `db.admission` checks every row.
 """
 
 from __future__ import annotations
@@ -18,226 +11,238 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
+from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import orjson
-
-from db.admission import NotAdmitted, Window, Windows, check_candle, check_quote, check_trade, open_windows
+from db.admission import NotAdmitted, Windows, check_candle, check_quote, check_trade, open_windows
 from db.candles import CandleRow
-from db.decimals import plain_decimal
+from db.decimals import halfway
+from db.intervals import candle_start
 from db.messages import Trade
 from db.prices import PriceRow
-from db.timestamps import format_time
-from jobs.feeds.base import BadInput, as_source_error
+from db.timestamps import format_time, parse_time
+from jobs.feeds.base import as_source_error
 from jobs.feeds.binance.messages import NAME as BINANCE
-from jobs.feeds.binance.messages import trade_in
-from jobs.feeds.files.recordings import CsvRecording, instrument_name, numbered_lines
+from jobs.feeds.candle_rows import candle_row
+from jobs.feeds.files.formats.detect import detect
+from jobs.feeds.files.formats.first_look import FIRST_RECORDS, interval_of, refuse_mostly_bad
+from jobs.feeds.files.formats.model import Candle, FileRefused, Item, Line, Options, Quote, Recognised, Record, UnknownFormat, shown
 from jobs.feeds.files.text_files import Undamaged, text_lines
-from jobs.feeds.oanda.candles import GRANULARITIES, SIDES, candle_of, candle_row
-from jobs.feeds.occurrences import Origin, numbered, scattered
+from jobs.feeds.occurrences import numbered, scattered
 
-Record: TypeAlias = PriceRow | Trade | CandleRow
+Row: TypeAlias = PriceRow | Trade | CandleRow
 OnBad: TypeAlias = Callable[[str, ValueError], None]
-# Place and raw item -> its record; None if it has none. `ValueError` names a fault of the item.
-_Parse: TypeAlias = Callable[[int, Any], Record | None]
+_MakeRow: TypeAlias = Callable[[int, Record], Row]  # raises `ValueError` for a record that is not admitted
 
-_INTERVALS = {granularity: interval for interval, granularity in GRANULARITIES.items()}
-_RAW_LINE = re.compile(r"\d{10,20} [{\[]", re.ASCII)
-_NAME_ENDS = re.compile(r"_(M1|M5|M15|H1|H4|D)(?![A-Z0-9])")
+PREFIX = "import:"  # of `source` in the rows of files
+FIRST_LINES = 10_000  # lines at most of which the first records are made
+_HELD = 1 << 40  # places of quotes that are moved to the end: beyond every line
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A file in its present state; `digest` distinguishes it from another file of the same name."""
+    """A file of known format; `digest` is the SHA-256 of its bytes.
+
+    `source` is that of its rows. `interval` is that of its candles; None if it has none, or if each
+    candle has its own. `apart` has instrument and time of the quotes that do not stand together.
+    """
 
     file: Path
     digest: str
-    lines: int
+    format: Recognised
+    source: str
+    interval: str | None
+    apart: frozenset[tuple[str, str]]
 
     @property
-    def name(self) -> str:
-        """The file's name in the store: equal for packed and unpacked files, without characters to
+    def epoch(self) -> str:
+        """`epoch` of the file's quotes: equal for packed and unpacked files, without characters to
         quote.
         """
-        return "file:" + re.sub(r"[^A-Za-z0-9_.-]", "_", self.file.name.removesuffix(".gz"))
+        return "file:" + re.sub(r"[^A-Za-z0-9_.-]", "_", re.sub(r"\.(gz|zip)$", "", self.file.name))
 
 
-@dataclass(frozen=True, slots=True)
-class _Content:
-    """The items of a file with their places, and the function that reads one.
+def open_recording(
+    file: Path,
+    calendars: Mapping[str, str],
+    options: Options | None = None,
+    *,
+    source: str | None = None,
+    now: datetime,
+    strict: bool = True,
+) -> Recording:
+    """Recognise a file by its first records.
 
-    `unit` names an item. `quotes` is True for quotes, whose equal ones are numbered.
-    """
-
-    items: Iterator[tuple[int, Any]]
-    parse: _Parse
-    unit: str = "line"
-    quotes: bool = False
-
-
-def inspect(file: Path) -> Recording:
-    """Read the file once; of a damaged one, the lines before the damage count.
-
-    Raises `SourceError` if it is missing.
+    `calendars` maps every existing instrument to its calendar; `now` is the clock's reading.
+    `source` is the name after `import:`, by default the format's vendor. Raises `FileRefused`, with
+    `strict` also if most of the first records are bad, and `SourceError` if the file is missing.
     """
     try:
         with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise as_source_error(error) from error
-    return Recording(file, digest, sum(1 for _ in Undamaged(enumerate(text_lines(file)))))
+    lines = Undamaged(_lines(file))
+    try:
+        found = detect(lines, options or Options(), name=file.name, instruments=calendars)
+    except UnknownFormat:
+        lines.raise_damage()  # the cause, if the file has no whole line
+        raise
+    texts: dict[int, str] = {}
+    first = list(islice(found.read(_first_lines(file, found, texts)), FIRST_RECORDS))
+    interval = found.interval
+    if interval is None and any(isinstance(record, Candle) and record.interval is None for _, record in first):
+        interval = interval_of(first)
+    recording = Recording(file, digest, found, PREFIX + (source or found.vendor), interval, frozenset())
+    _refuse_foreign_days(recording, calendars, first, texts)
+    if strict:
+        make = _row_maker(recording, calendars, now)
+        refuse_mostly_bad([(place, _checked(make, place, record)) for place, record in first], texts, unit=found.unit)
+    if found.kind != "ticks":
+        return recording
+    return Recording(file, digest, found, recording.source, interval, frozenset(scattered(lambda: _origins(recording))))
 
 
 def read(
-    recording: Recording, calendars: Mapping[str, str], on_bad: OnBad, *, now: datetime, after: int = 0
-) -> Iterator[tuple[int, Record]]:
+    recording: Recording,
+    calendars: Mapping[str, str],
+    on_bad: OnBad,
+    *,
+    now: datetime,
+    after: int = 0,
+    taken: Callable[[int], object] = lambda position: None,
+) -> Iterator[tuple[int, Row]]:
     """Every admitted record beyond place `after`, with its place: the number of its line or JSON
     candle, from 1.
 
-    `calendars` maps every existing instrument to its calendar; `now` is the clock's reading.
-    `on_bad` is called with place and fault of every other record. Raises `SourceError` if the
-    file is of unknown format or of no known instrument; after the last whole line if it is damaged.
+    `on_bad` is called with place and fault of every other record, `taken` with the number of bytes
+    read. Raises `FileRefused` at a line that concerns the whole file, and `SourceError` after the
+    last whole line if the file is damaged.
     """
-    content = _open(recording, open_windows("recorded", calendars, now), open_windows("recorded", calendars, now, source=BINANCE), now)
+    make, unit = _row_maker(recording, calendars, now), recording.format.unit
+    quotes = recording.format.kind == "ticks"
 
-    def admitted() -> Iterator[tuple[int, Any]]:
-        for place, item in content.items:
-            # All quotes are read: the first time decides how times are written.
-            if place <= after and not content.quotes:
+    def admitted() -> Iterator[tuple[int, Row]]:
+        # All lines are read: those before `after` may decide how later ones are.
+        for place, record in recording.format.read(_lines(recording.file, taken)):
+            if place <= after and not quotes:
                 continue
-            try:
-                record = content.parse(place, item)
-            except ValueError as error:
-                if place > after:
-                    on_bad(f"{content.unit} {place}", error)
-            else:
-                if record is not None:
-                    yield place, record
+            row = _attempt(make, place, record)
+            if not isinstance(row, ValueError):
+                yield place, row
+            elif place > after:
+                on_bad(f"{unit} {place}", row)
 
-    if not content.quotes:
+    if not quotes:
         yield from admitted()
         return
-    apart = scattered(lambda: _origins(recording, calendars))
-    quotes = Undamaged(admitted())
-    yield from (found for found in numbered(quotes, apart, recording.lines) if found[0] > after)
-    quotes.raise_damage()
+    undamaged = Undamaged((place, row) for place, row in admitted() if isinstance(row, PriceRow))
+    yield from (found for found in numbered(undamaged, recording.apart, _HELD) if found[0] > after)
+    undamaged.raise_damage()
 
 
-def _open(recording: Recording, windows: Windows, windows_of_binance: Windows, now: datetime) -> _Content:
-    first, lines = numbered_lines(recording.file)
-    if _RAW_LINE.match(first[1]):
-        return _Content(chain([first], lines), _trades(windows_of_binance))
-    if first[1].lstrip().startswith(("{", "[")):
-        answer = _candle_answer(recording.file, first[1] + "".join(line for _, line in lines))
-        return _Content(enumerate(answer, 1), _answered_candles(windows, format_time(now)), unit="candle")
-    table = CsvRecording(recording.file, first[1], windows)
-    if "bid_o" in table.columns:
-        return _Content(lines, _csv_candles(recording.file, table, windows, format_time(now)))
-    return _Content(lines, _csv_quotes(recording, table, windows), quotes=True)
+def _lines(file: Path, taken: Callable[[int], object] = lambda position: None) -> Iterator[Line]:
+    return enumerate(text_lines(file, taken), start=1)
 
 
-def _origins(recording: Recording, calendars: Mapping[str, str]) -> Iterator[Origin]:
-    """Instrument and time of every line that has them."""
-    first, lines = numbered_lines(recording.file)
-    table = CsvRecording(recording.file, first[1], calendars)
-    for _, line in Undamaged(lines):
-        try:
-            yield table.origin(table.fields(line))
-        except ValueError:
-            continue
+def _first_lines(file: Path, found: Recognised, texts: dict[int, str]) -> Iterator[Line]:
+    """The beginning of the file, a JSON file whole; `texts` receives the lines."""
+    if found.unit != "line":
+        yield from Undamaged(_lines(file))
+        return
+    for number, line in islice(Undamaged(_lines(file)), FIRST_LINES):
+        texts[number] = line
+        yield number, line
 
 
-def _csv_quotes(recording: Recording, table: CsvRecording, windows: Windows) -> _Parse:
-    name = recording.name
-
-    def parse(place: int, line: str) -> PriceRow | None:
-        if not line.strip():
-            return None
-        quote = table.quote(line)
-        window, moment = windows[quote.instrument], format_time(quote.time)
-        row = PriceRow(quote.instrument, moment, moment, quote.bid, quote.ask, quote.mid, None, name, name, place)
-        check_quote(row, window)
-        return row
-
-    return parse
+def _origins(recording: Recording) -> Iterator[tuple[str, str]]:
+    """Instrument and time of every quote that can be read."""
+    for _, quote in recording.format.read(Undamaged(_lines(recording.file))):
+        if isinstance(quote, Quote):
+            yield quote.instrument, quote.time
 
 
-def _csv_candles(file: Path, table: CsvRecording, windows: Windows, now: str) -> _Parse:
-    named = _NAME_ENDS.search(instrument_name(file.name.split(".")[0]))
-    if named is None:
-        raise as_source_error(BadInput(f"recording {file} holds candles, but its name does not say of what interval (EUR_USD_H1.csv)"))
-    there = [side for side in SIDES if all(f"{side}_{letter}" in table.columns for letter in "ohlc")]
-    if "volume" not in table.columns or not {"bid", "ask"} <= set(there):
-        raise as_source_error(BadInput(f"recording {file} is of no known format: its candles lack columns"))
-    places = {side: [table.columns[f"{side}_{letter}"] for letter in "ohlc"] for side in there}
+def _refuse_foreign_days(recording: Recording, calendars: Mapping[str, str], first: Sequence[Item], texts: Mapping[int, str]) -> None:
+    """Raise `FileRefused` if the long FX candles of a file begin at other hours than ours."""
+    foreign, checked = [], 0
+    for place, record in first:
+        if isinstance(record, Candle) and calendars.get(record.instrument) == "fx":
+            interval = record.interval or recording.interval
+            if interval in ("4h", "1d"):
+                checked += 1
+                start = parse_time(record.start)
+                if candle_start("fx", interval, start) != start:
+                    foreign.append((place, interval, record.instrument))
+    if 2 * len(foreign) <= checked:
+        return
+    place, interval, symbol = foreign[0]
+    line = f". Line {place}: {shown(texts[place])}" if place in texts else ""
+    raise FileRefused(f"{interval} candles of {symbol} begin at 17:00 New York; import 1h or 1m instead{line}")
 
-    def parse(place: int, line: str) -> CandleRow | None:
-        if not line.strip():
-            return None
-        fields = table.fields(line)
-        symbol, start = table.origin(fields)
-        sides = {side: [fields[place] for place in where] for side, where in places.items()}
-        volume = plain_decimal(fields[table.columns["volume"]])
+
+def _row_maker(recording: Recording, calendars: Mapping[str, str], now: datetime) -> _MakeRow:
+    venue = BINANCE if recording.format.vendor == BINANCE else ""
+    windows = open_windows("recorded", calendars, now, source=venue)
+    if recording.format.kind == "ticks":
+        return _quote_maker(recording.source, recording.epoch, windows)
+    if recording.format.kind == "candles":
+        return _candle_maker(recording, windows, format_time(now))
+
+    def trade(place: int, record: Record) -> Row:
+        assert isinstance(record, Trade)  # noqa: S101 - of the format's kind
+        check_trade(record, windows[record.symbol])
+        return record
+
+    return trade
+
+
+def _quote_maker(source: str, epoch: str, windows: Windows) -> _MakeRow:
+    def row(place: int, record: Record) -> Row:
+        assert isinstance(record, Quote)  # noqa: S101 - of the format's kind
+        symbol, moment, bid, ask, mid, volume = record
         window = windows[symbol]
-        return _ended(candle_row(symbol, window.market, _INTERVALS[named[1]], start, sides, volume), window, now)
+        price = PriceRow(symbol, moment, moment, bid, ask, halfway(bid, ask) if mid is None else mid, volume, source, epoch, place)
+        check_quote(price, window)
+        return price
 
-    return parse
-
-
-def _candle_answer(file: Path, text: str) -> Sequence[tuple[Any, Any, Any]]:
-    """(instrument, granularity, candle) for every candle in an answer of OANDA."""
-    try:
-        body = orjson.loads(text)
-        answers = body.get("latestCandles", [body])
-        return [(answer["instrument"], answer["granularity"], candle) for answer in answers for candle in answer["candles"]]
-    except orjson.JSONDecodeError as error:
-        raise as_source_error(BadInput(f"recording {file} is damaged: {error}")) from error
-    except (KeyError, TypeError, AttributeError):
-        raise as_source_error(BadInput(f"recording {file} is JSON, but no answer of OANDA's with candles")) from None
+    return row
 
 
-def _answered_candles(windows: Windows, now: str) -> _Parse:
-    def parse(place: int, item: tuple[Any, Any, Any]) -> CandleRow:
-        name, granularity, candle = item
-        if not isinstance(name, str):
-            raise ValueError(f"{str(name)[:40]!r} is not the name of an instrument")
-        if not isinstance(granularity, str) or granularity not in _INTERVALS:
-            raise ValueError(f"no interval of ours is {str(granularity)[:40]!r}")
-        symbol = instrument_name(name)
-        window = windows[symbol]
-        if isinstance(candle, dict) and candle.get("complete") is False:
-            raise NotAdmitted(f"{_INTERVALS[granularity]} of {symbol}, {str(candle.get('time'))[:40]}", "not_ended")
-        return _ended(candle_of(symbol, window.market, _INTERVALS[granularity], candle), window, now)
-
-    return parse
-
-
-def _ended(candle: CandleRow, window: Window, now: str) -> CandleRow:
-    """The candle if it is admitted; the refusal of one that has not ended names it."""
-    try:
-        check_candle(candle, window, now)
-    except NotAdmitted as error:
-        if error.kind == "not_ended":
-            raise NotAdmitted(f"{candle.interval} of {candle.symbol}, {candle.start_time}", error.kind) from None
-        raise
-    return candle
-
-
-def _trades(windows: Windows) -> _Parse:
-    def parse(place: int, line: str) -> Trade | None:
-        if '"trade"' not in line:
-            return None
+def _candle_maker(recording: Recording, windows: Windows, now: str) -> _MakeRow:
+    def row(place: int, record: Record) -> Row:
+        assert isinstance(record, Candle)  # noqa: S101 - of the format's kind
+        window, interval = windows[record.instrument], record.interval or recording.interval
+        if interval is None:
+            raise ValueError("the interval of this candle is not known")
+        if not record.complete:
+            raise NotAdmitted(f"{interval} of {record.instrument}, {record.start}", "not_ended")
+        candle = candle_row(
+            record.instrument, window.market, interval, record.start, record.mid, record.bid, record.ask,
+            volume=record.volume, trades=record.trades, complete=True, source=recording.source,
+        )  # fmt: skip
         try:
-            message = orjson.loads(line.partition(" ")[2])
-            data = message.get("data", message)
-            if data.get("e") != "trade":
-                return None
-            trade = trade_in(data)
-            check_trade(trade, windows[trade.symbol])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no trade: {type(error).__name__} {error}") from None
-        return trade
+            check_candle(candle, window, now)
+        except NotAdmitted as error:
+            if error.kind == "not_ended":
+                raise NotAdmitted(f"{interval} of {candle.symbol}, {candle.start_time}", error.kind) from None
+            raise
+        return candle
 
-    return parse
+    return row
+
+
+def _attempt(make: _MakeRow, place: int, record: Record | ValueError) -> Row | ValueError:
+    """The row of a record, or its fault."""
+    if isinstance(record, ValueError):
+        return record
+    try:
+        return make(place, record)
+    except ValueError as error:
+        return error
+
+
+def _checked(make: _MakeRow, place: int, record: Record | ValueError) -> Record | ValueError:
+    """The record if it is admitted, else its fault."""
+    row = _attempt(make, place, record)
+    return row if isinstance(row, ValueError) else record

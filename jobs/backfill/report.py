@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from db.admission import NotAdmitted, Refusals
 from db.inserted import Conflict
 from jobs.feeds.binance.messages import MARKET, OtherTrade
+from jobs.feeds.files.formats.model import NoPriceYet, PartOfMinute
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class _Part:
     bad: Refusals = field(default_factory=Refusals)
     forming: _LeftOut = field(default_factory=_LeftOut)  # candles that have not ended
     other: _LeftOut = field(default_factory=_LeftOut)  # trades of another kind
+    no_price: _LeftOut = field(default_factory=_LeftOut)  # lines before bid and ask are known
+    minutes: _LeftOut = field(default_factory=_LeftOut)  # minutes of which the file may have a part only
     conflicts: int = 0
     first_conflicts: list[Conflict] = field(default_factory=list)
 
@@ -47,6 +50,10 @@ class _Part:
             found.append(
                 f"{number} {'trade' if number == 1 else 'trades'} of another kind than {MARKET} left out; first: {self.other.first}"
             )
+        if number := self.no_price.number:
+            found.append(f"{number} {'line has' if number == 1 else 'lines have'} no price yet; first: {self.no_price.first}")
+        if number := self.minutes.number:
+            found.append(f"{number} {'minute' if number == 1 else 'minutes'} left out; first: {self.minutes.first}")
         if number := self.conflicts:
             first = "; ".join(map(str, self.first_conflicts))
             found.append(
@@ -68,11 +75,27 @@ class Notes:
         """True if a part was refused, damaged or ended early, or if there were conflicts."""
         return bool(self._refused) or any(part.conflicts for part in self._parts.values())
 
+    def bad(self, title: str) -> dict[str, int]:
+        """kind -> number of the bad records of a part, the most frequent kind first."""
+        return self._part(title).bad.counts
+
+    def conflicts(self, title: str) -> int:
+        """The number of conflicts of a part."""
+        return self._part(title).conflicts
+
+    def reason(self, title: str) -> str | None:
+        """The reason why a part was given up; None if it was not."""
+        return self._refused.get(title)
+
     def bad_record(self, title: str, place: str, error: ValueError) -> None:
         """Note a record that is left out."""
         part = self._part(title)
         if isinstance(error, OtherTrade):
             part.other.add(place, error)
+        elif isinstance(error, NoPriceYet):
+            part.no_price.add(place, error)
+        elif isinstance(error, PartOfMinute):
+            part.minutes.add(place, error)
         elif isinstance(error, NotAdmitted) and error.kind == "not_ended":
             part.forming.add(place, error)
         else:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 
 from config.settings import Settings
 from config.venues import VENUES
 from db.instruments import Instrument
 from db.intervals import INTERVALS
-from jobs.backfill.recordings import inspect
+from jobs.backfill.file_tasks import Selection
+from jobs.backfill.imports import ImportRequest
 from jobs.backfill.report import Notes
-from jobs.backfill.tasks import BackfillTask, Selection, candle_tasks, file_task, trade_tasks
-from jobs.feeds.base import SourceError
+from jobs.backfill.tasks import BackfillTask, candle_tasks, trade_tasks
+from jobs.feeds.files.formats.model import Options
 from jobs.venues import VENUE_PARTS
 
 SOURCES = (*(venue.name for venue in VENUES.values() if venue.history is not None), "file")
@@ -68,12 +68,11 @@ def check(request: Request, settings: Settings, now: datetime) -> None:
 def tasks(
     request: Request, settings: Settings, instruments: Sequence[Instrument], notes: Notes, clock: Callable[[], datetime]
 ) -> list[BackfillTask]:
-    """The tasks of a request that `check` has passed; `notes` receives the faults of files.
+    """The tasks of a request for history that `check` has passed.
 
-    Raises `BadOption` for an instrument that the source does not have.
+    `notes` receives the refusals of the history. Raises `BadOption` for an instrument that the
+    source does not have.
     """
-    if request.source not in VENUE_PARTS:
-        return _file_tasks(request, instruments, notes, clock())
     row = VENUE_PARTS[request.source]
     assert request.start is not None and request.end is not None and row.history is not None  # noqa: S101, PT018 - checked
     existing = [instrument.symbol for instrument in instruments if instrument.source == request.source]
@@ -88,20 +87,16 @@ def tasks(
     return candle_tasks(request.source, history, _once(wanted), intervals, request.start, request.end)
 
 
-def _file_tasks(request: Request, instruments: Sequence[Instrument], notes: Notes, now: datetime) -> list[BackfillTask]:
-    calendars = {instrument.symbol: instrument.calendar for instrument in instruments}
-    _known(request.instruments, list(calendars), "--instrument", "an instrument")
-    found = []
-    for file in request.files:
-        try:
-            recording = inspect(file)
-        except SourceError as error:
-            notes.refused(file.name, str(error))
-        else:
-            on_bad = partial(notes.bad_record, file.name)
-            wanted = Selection(tuple(_once(request.instruments)), request.start, request.end)
-            found.append(file_task(recording, calendars, on_bad, wanted, now=now))
-    return found
+def import_request(request: Request, instruments: Sequence[Instrument]) -> ImportRequest:
+    """The import of the files of a request; bad records alone never refuse a file.
+
+    Raises `BadOption` for an instrument that does not exist.
+    """
+    wanted = _once(request.instruments)
+    _known(wanted, [instrument.symbol for instrument in instruments], "--instrument", "an instrument")
+    one = wanted[0] if len(wanted) == 1 else None
+    symbols = tuple(wanted) if one is None else ()
+    return ImportRequest(Options(instrument=one), None, Selection(symbols, request.start, request.end), strict=False)
 
 
 def _known(wanted: Sequence[str], known: Sequence[str], option: str, what: str) -> None:

@@ -8,19 +8,17 @@ do not are moved to the end, so that the store sees all quotes of a time at once
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
-from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
 
 from db.messages import Tick
 from db.prices import PriceRow
-from db.timestamps import format_time
 
 Content = tuple[Decimal, Decimal, Decimal]  # bid, ask, mid
 Placed = tuple[int, PriceRow]  # place in the file and quote
-Origin = tuple[str, datetime]  # instrument and time of a quote
+Origin = tuple[str, str]  # instrument and time of a quote, in contract form
 
 
 class Occurrences:
@@ -53,8 +51,8 @@ def _content(quote: Tick | PriceRow) -> Content:
     return Decimal(quote.bid), Decimal(quote.ask), Decimal(quote.mid)
 
 
-def scattered(origins: Callable[[], Iterable[Origin]]) -> set[tuple[str, str]]:
-    """(instrument, time in contract form) of the quotes that do not stand together.
+def scattered(origins: Callable[[], Iterable[Origin]]) -> set[Origin]:
+    """Instrument and time of the quotes that do not stand together.
 
     `origins` reads the file. It is called twice if the file is not in order, because only then its
     times have to be kept in memory.
@@ -62,16 +60,16 @@ def scattered(origins: Callable[[], Iterable[Origin]]) -> set[tuple[str, str]]:
     if _in_order(origins()):
         return set()
     seen: set[Origin] = set()
-    found: set[tuple[str, str]] = set()
+    found: set[Origin] = set()
     for _, run in groupby(origins(), key=lambda origin: origin[1]):
         for symbol, moment in set(run):
             if (symbol, moment) in seen:
-                found.add((symbol, format_time(moment)))
+                found.add((symbol, moment))
             seen.add((symbol, moment))
     return found
 
 
-def numbered(quotes: Iterable[Placed], apart: set[tuple[str, str]], last_place: int) -> Iterator[Placed]:
+def numbered(quotes: Iterable[Placed], apart: Collection[Origin], last_place: int) -> Iterator[Placed]:
     """The quotes with their occurrences.
 
     Those whose instrument and time are in `apart` follow at the end, with places after
@@ -93,7 +91,7 @@ def numbered(quotes: Iterable[Placed], apart: set[tuple[str, str]], last_place: 
 
 def _in_order(origins: Iterable[Origin]) -> bool:
     """True if the times of each instrument only rise or only fall, so equal ones are adjacent."""
-    last: dict[str, tuple[datetime, int]] = {}  # instrument -> last time, number of its run
+    last: dict[str, tuple[str, int]] = {}  # instrument -> last time, number of its run
     rises: dict[str, bool] = {}
     for number, (moment, run) in enumerate(groupby(origins, key=lambda origin: origin[1])):
         for symbol, _ in run:

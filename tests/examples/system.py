@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+
+from db.calendars import trading_hours
 from tests.conftest import until
 from tests.standins.binance import BinanceStandIn
-from tests.support.processes import Running, free_port
+from tests.support.processes import ROOT, Running, free_port
 
 _PER_SECOND = 20
 _LIFE = 1800  # seconds of trades at the exchange
@@ -79,10 +84,29 @@ def living(folder: Path) -> Iterator[System]:
         try:
             until(lambda: system.ask("/market/trades?symbol=BTCUSDT&limit=5")["next_page_token"], 60, "trades")
             exchange.control("skip", count=3, symbol="BTCUSDT")
+            _judge_again(system)
             until(lambda: _has_rows(system), 90, "rows in every table")
             yield system
         finally:
             system.ask_to_stop(60)
+
+
+def _judge_again(system: System) -> None:
+    """Make an alert: the rules have read the past of the first start without one."""
+    until(lambda: _outcome(system, "hourly_job") == "succeeded", 90, "the first run")
+    with closing(psycopg2.connect(system.run["database_url"])) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM alert_episodes WHERE symbol = 'USD_JPY'")
+    now = datetime.now(UTC)
+    last = trading_hours("fx", now - timedelta(days=4), now)[-1] + timedelta(hours=1)
+    command = [sys.executable, "manage.py", "job", "run", "hourly_job", "--as-of", f"{last:%Y-%m-%dT%H:%M:%SZ}"]
+    environ = {**os.environ, **system.environ, "VOLATILITY_THRESHOLDS": "USD_JPY=0.001/0.5"}
+    subprocess.run(command, cwd=ROOT, env=environ, check=True, capture_output=True, timeout=120)
+
+
+def _outcome(system: System, job: str) -> str | None:
+    """The outcome of the job's last run; None if it has not run."""
+    [run] = [each["last_run"] for each in system.ask("/jobs")["jobs"] if each["id"] == job] or [None]
+    return run and str(run["outcome"])
 
 
 def _has_rows(system: System) -> bool:

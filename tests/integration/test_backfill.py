@@ -114,11 +114,11 @@ def same_ticks(rows: Sequence[Any]) -> None:
     """Check that the rows equal the recording."""
     lines = recorded(TICKS)
     assert len(rows) == len(lines)
-    name = "file:EUR_USD_20140505.csv"
+    source, name = "import:tickwire", "file:EUR_USD_20140505.csv"
     for number, (row, line) in enumerate(zip(rows, lines, strict=True), start=2):
         assert (row[0], row[1], row[2]) == (line["time"], line["bid"], line["ask"])
         assert 2 * Fraction(row[3]) == Fraction(line["bid"]) + Fraction(line["ask"])
-        assert row[4:] == (number, name, name, True)
+        assert row[4:] == (number, name, source, True)
 
 
 def file_args(*files: Path) -> list[str | Path]:
@@ -140,18 +140,16 @@ def tick_in_the_way(index: int) -> tuple[str, str, str, str]:
 @pytest.mark.slow
 def test_recorded_quotes_are_stored_once(backfill: Command, query: Query, tmp_path: Path) -> None:
     done = backfill(*file_args(TICKS), RETENTION_PRICES="730")
-    assert (done.returncode, done.stdout) == (0, "file: 25177 rows read, 25177 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "EUR_USD_20140505.csv.gz: 25,177 rows read, 25,177 new\n"), done.stderr
     assert " ".join(done.stderr.split()).count("are older than RETENTION_PRICES (730 days)") == 1
     same_ticks(stored_ticks(query))
     assert query("SELECT count(*) FROM candle_marks")[0][0] >= 1000, "minutes to be rolled up"
     done = backfill(*file_args(TICKS))
-    assert (done.returncode, done.stdout) == (0, "file: 0 rows read, 0 new; 1 of its parts complete already, --again starts them over\n")
+    assert (done.returncode, done.stdout) == (0, "EUR_USD_20140505.csv.gz: 25,177 rows read, 0 new\n")
+    assert "RETENTION" not in done.stderr, "kept for ever: nothing to warn of"
     plain = tmp_path / "EUR_USD_20140505.csv"
     plain.write_bytes(gzip.decompress(TICKS.read_bytes()))
-    assert backfill(*file_args(plain)).stdout == "file: 25177 rows read, 0 new\n"
-    done = backfill(*file_args(TICKS), "--again")
-    assert done.stdout == "file: 25177 rows read, 0 new\n"
-    assert "RETENTION" not in done.stderr, "kept for ever: nothing to warn of"
+    assert backfill(*file_args(plain)).stdout == "EUR_USD_20140505.csv: 25,177 rows read, 0 new\n"
     same_ticks(stored_ticks(query))
 
 
@@ -164,7 +162,7 @@ def test_killed_backfill_continues_from_its_position(backfill: Command, query: Q
         process.wait(30)
     assert len(stored_ticks(query)) == 10_000
     done = backfill(*file_args(TICKS))
-    assert (done.returncode, done.stdout) == (0, "file: 15177 rows read, 15177 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "EUR_USD_20140505.csv.gz: 15,177 rows read, 15,177 new\n"), done.stderr
     same_ticks(stored_ticks(query))
 
 
@@ -181,7 +179,7 @@ def test_stopped_backfill_exits_cleanly_with_advice(backfill: Command, query: Qu
     # The batch is stored unless its wait for our row has just timed out.
     reached = len(stored_ticks(query))
     assert reached in (5_000, 10_000)
-    assert out == f"file: {reached} rows read, {reached} new\n"
+    assert out == f"EUR_USD_20140505.csv.gz: {reached:,} rows read, {reached:,} new\n"
     assert backfill(*file_args(TICKS)).returncode == 0
     same_ticks(stored_ticks(query))
 
@@ -193,7 +191,7 @@ def test_backfill_waits_out_a_short_outage_of_the_store(backfill: Command, query
             until(lambda: waits(query), 60, "the batch that waits for our row")
             query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tickwire-backfill'")
         out, errors = process.communicate(timeout=60)
-    assert (process.returncode, out) == (0, "file: 25177 rows read, 25177 new\n"), errors
+    assert (process.returncode, out) == (0, "EUR_USD_20140505.csv.gz: 25,177 rows read, 25,177 new\n"), errors
     assert "waits for the store" in errors
     same_ticks(stored_ticks(query))
 
@@ -204,7 +202,7 @@ def test_recorded_candles_replace_our_own(backfill: Command, query: Query, store
         start, end = "2021-03-16T03:00:00.000000Z", "2021-03-16T04:00:00.000000Z"
         insert_candles(cursor, [CandleRow("EUR_USD", "1h", start, end, ours, None, None, "7", 7, complete=True, source="ticks")])
     done = backfill(*file_args(CANDLES))
-    assert (done.returncode, done.stdout) == (0, "file: 4000 rows read, 4000 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "EUR_USD_H1.csv.gz: 4,000 rows read, 4,000 new\n"), done.stderr
     lines = recorded(CANDLES)
     prices = ", ".join(f"{side}{word}::text" for side in ("", "bid_", "ask_") for word in ("open", "high", "low", "close"))
     length = "extract(epoch FROM end_time - start_time)::int"
@@ -215,8 +213,8 @@ def test_recorded_candles_replace_our_own(backfill: Command, query: Query, store
     assert len(rows) == len(lines)
     for row, line in zip(rows, lines, strict=True):
         sides = [line[f"{side}_{letter}"] for side in ("mid", "bid", "ask") for letter in "ohlc"]
-        assert row == (line["time"].replace("Z", ".000Z"), line["volume"], *sides, 3600, "EUR_USD", "1h", True, "oanda")
-    assert backfill(*file_args(CANDLES), "--again").stdout == "file: 4000 rows read, 0 new\n"
+        assert row == (line["time"].replace("Z", ".000Z"), line["volume"], *sides, 3600, "EUR_USD", "1h", True, "import:oanda")
+    assert backfill(*file_args(CANDLES), "--again").stdout == "EUR_USD_H1.csv.gz: 4,000 rows read, 0 new\n"
 
 
 def test_recorded_trades_are_stored_within_the_range(backfill: Command, query: Query) -> None:
@@ -231,10 +229,10 @@ def test_recorded_trades_are_stored_within_the_range(backfill: Command, query: Q
     start, end = "2024-08-08T23:56:00Z", "2024-08-08T23:57:00+00:00"
     within = [trade for trade in expected if "2024-08-08T23:56:00.000Z" <= trade[1] < "2024-08-08T23:57:00.000Z"]
     done = backfill(*file_args(TRADES), "--from", start, "--to", end, "--instrument", "ETHUSDT")
-    assert (done.returncode, done.stdout) == (0, f"file: {len(within)} rows read, {len(within)} new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{TRADES.name}: {len(within):,} rows read, {len(within):,} new\n"), done.stderr
     assert query(columns) == within
     done = backfill(*file_args(TRADES))
-    assert done.stdout == f"file: {len(expected)} rows read, {len(expected) - len(within)} new\n"
+    assert done.stdout == f"{TRADES.name}: {len(expected):,} rows read, {len(expected) - len(within):,} new\n"
     assert query(columns) == expected
 
 
@@ -249,25 +247,29 @@ def test_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Q
     hopeless.write_text("time,bid,ask\nyesterday,1.6,1.7\n")
     answer = ANSWERS / "GetInstrumentCandles200Response.json"
     done = backfill(*file_args(foreign, half, ANSWERS / "pricing.json", hopeless, spotty, answer))
-    assert (done.returncode, done.stdout) == (1, "file: 7784 rows read, 7784 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (
+        1,
+        "EUR_USD_half.csv.gz: 7,779 rows read, 7,779 new\nUSD_JPY_made.csv: 0 rows read, 0 new\n"
+        "GBP_USD_made.csv: 2 rows read, 2 new\nGetInstrumentCandles200Response.json: 3 rows read, 3 new\n",
+    ), done.stderr
     for sentence in (
-        "CAD_CHF_H1.csv: recording", "names no known instrument",
+        "CAD_CHF_H1.csv: no instrument CAD_CHF (from the file's name)",
         "EUR_USD_half.csv.gz: recording", "is damaged after line 7780: the archive ends early",
-        "pricing.json is JSON, but no answer of OANDA's with candles",
+        "pricing.json: is JSON, but no answer of OANDA's with candles",
         "nothing in", "the first that cannot is line 2: 'yesterday' is not a time",
         "GBP_USD_made.csv: 2 bad: 1 of kind bad_price, 1 of kind unreadable; first: line 3: bid 1.7 is above ask 1.6",
     ):  # fmt: skip
         assert sentence in " ".join(done.stderr.split()), done.stderr
     assert "Traceback" not in done.stderr
     assert query("SELECT instrument, count(*) FROM prices GROUP BY 1 ORDER BY 1") == [("EUR_USD", 7_779), ("GBP_USD", 2)]
-    assert query("SELECT symbol, interval, source, count(*) FROM candles GROUP BY 1, 2, 3") == [("AUD_JPY", "1m", "oanda", 3)]
+    assert query("SELECT symbol, interval, source, count(*) FROM candles GROUP BY 1, 2, 3") == [("AUD_JPY", "1m", "import:oanda", 3)]
 
 
 def test_bad_lines_alone_leave_the_exit_code_0(backfill: Command, tmp_path: Path) -> None:
     file = tmp_path / "GBP_USD.csv"
     file.write_text("time,bid,ask\n2014-05-05T00:00:01Z,1.6,1.7\n2099-01-01,1.6,1.7\n")
     done = backfill(*file_args(file))
-    assert (done.returncode, done.stdout) == (0, "file: 1 rows read, 1 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "GBP_USD.csv: 1 rows read, 1 new\n"), done.stderr
     assert (
         done.stderr.strip().splitlines()[-1].startswith("GBP_USD.csv: 1 bad: 1 of kind time_in_future; first: line 3: time 2099-01-01T00")
     )
@@ -277,17 +279,17 @@ def test_conflicts_end_with_exit_code_1_until_the_file_replaces(backfill: Comman
     file = tmp_path / "GBP_USD.csv"
     lines = [f"2014-05-05T00:00:0{second}Z,1.6,1.7" for second in range(7)]
     file.write_text("\n".join(["time,bid,ask", *lines]) + "\n")
-    assert backfill(*file_args(file)).stdout == "file: 7 rows read, 7 new\n"
+    assert backfill(*file_args(file)).stdout == "GBP_USD.csv: 7 rows read, 7 new\n"
     file.write_text(file.read_text().replace(",1.7", ",1.8"))
     done = backfill(*file_args(file))
-    assert (done.returncode, done.stdout) == (1, "file: 7 rows read, 0 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (1, "GBP_USD.csv: 7 rows read, 0 new\n"), done.stderr
     said = done.stderr.strip().splitlines()[-1]
     assert said.startswith("GBP_USD.csv: 7 conflicts with rows that are stored already (first: GBP_USD")
     assert said.endswith("; --replace takes the file's")
     assert said.count("given") == 5
     assert done.stderr.count("record conflicts with a stored one") == 7
     done = backfill(*file_args(file), "--replace")
-    assert (done.returncode, done.stdout) == (0, "file: 7 rows read, 7 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "GBP_USD.csv: 7 rows read, 7 new\n"), done.stderr
     assert query("SELECT count(*), min(ask)::text, max(ask)::text FROM prices") == [(7, "1.8", "1.8")]
 
 
@@ -379,7 +381,7 @@ def test_trades_of_binance_are_stored_once_despite_a_kill(backfill: Command, que
 def test_backfill_without_a_server_starts_the_embedded_database(backfill: Command, tmp_path: Path) -> None:
     nowhere = {"DATABASE_URL": "", "DB_HOST": "", "REDIS_URL": "", "HUB_DATA_DIR": str(tmp_path / "own")}
     done = backfill(*file_args(ANSWERS / "GetInstrumentCandles200Response.json"), **nowhere)
-    assert (done.returncode, done.stdout) == (0, "file: 3 rows read, 3 new\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "GetInstrumentCandles200Response.json: 3 rows read, 3 new\n"), done.stderr
     assert not list((tmp_path / "own").glob("run.json"))
     again = backfill(*file_args(ANSWERS / "GetInstrumentCandles200Response.json"), **nowhere)
-    assert "complete already" in again.stdout
+    assert again.stdout == "GetInstrumentCandles200Response.json: 3 rows read, 0 new\n"

@@ -21,7 +21,6 @@ from config.settings import Settings
 from db import topics
 from db.bus import Bus
 from db.messages import Stamp, Tick
-from ops import startup
 from tests.conftest import Servers, until
 from tests.support.clients import PythonClient
 from tests.support.processes import Web
@@ -400,17 +399,3 @@ def test_data_directory_of_an_earlier_version_goes_on(bus: Bus, raw_redis: Any) 
     entries = bus.read_unstored(topics.PRICES, 10, 0)
     assert [(entry.epoch, entry.seq) for entry in entries] == [("old", 7), (new.epoch, 1)]
     assert [key for key in raw_redis.keys("*") if b"epoch" in key or b"seq" in key] == [b"tickwire:seq"]
-
-
-def test_redis_that_may_delete_keys_is_a_warning(bus: Bus, raw_redis: Any, caplog: pytest.LogCaptureFixture) -> None:
-    startup.check_eviction(bus)
-    assert not caplog.records
-    raw_redis.config_set("maxmemory-policy", "allkeys-lru")
-    try:
-        startup.check_eviction(bus)
-    finally:
-        raw_redis.config_set("maxmemory-policy", "noeviction")
-    [record] = caplog.records
-    assert (record.levelname, vars(record)["maxmemory_policy"]) == ("WARNING", "allkeys-lru")
-    with closing(Bus("redis://127.0.0.1:1/0", lambda: datetime.now(UTC), timeout=1)) as unreachable:
-        startup.check_eviction(unreachable)

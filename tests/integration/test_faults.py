@@ -324,7 +324,7 @@ def test_jobs_and_hub_wait_for_servers_that_start_later(config: Settings, redis:
     process = jobs(config, tmp_path / "jobs.log", SOURCES="synthetic", INGESTION_INTERVAL_SECONDS="0.2")
     hub = Web("hub", config, tmp_path / "hub.log")
     with process, hub.popen_only() as waiting:
-        until(lambda: "waits for the store" in waiting.output() and "wait for the store" in process.output(), 30)
+        until(lambda: all("no connection to PostgreSQL" in each.output() for each in (waiting, process)), 30)
         redis.start()
         postgres.start()
         hub.await_ready()

@@ -22,10 +22,10 @@ from db.bus import Bus
 from db.instruments import all_instruments
 from db.postgres import Store
 from db.timestamps import format_time, utc_now
+from jobs.backfill.file_tasks import Selection, file_task
 from jobs.backfill.fill import Filler
-from jobs.backfill.recordings import inspect
+from jobs.backfill.recordings import open_recording
 from jobs.backfill.report import Notes
-from jobs.backfill.tasks import Selection, file_task
 from jobs.feeds.files.playback import play
 from jobs.feeds.files.replay import ReplaySource
 from tests.conftest import until
@@ -51,7 +51,8 @@ class Loading:
             self.store, utc_now, threading.Event(), limits={}, warn=pytest.fail, on_conflicts=self.notes.conflicting
         )  # fmt: skip
         on_bad = partial(self.notes.bad_record, file.name)
-        filler.fill(file_task(inspect(file), self.calendars, on_bad, Selection(), now=now), replace=replace, again=True)
+        recording = open_recording(file, self.calendars, now=now, strict=False)
+        filler.fill(file_task(recording, self.calendars, on_bad, Selection(), now=now), replace=replace, again=True)
         return str(filler.outcome)
 
     def query(self, statement: str) -> list[Any]:

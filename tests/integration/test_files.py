@@ -14,7 +14,7 @@ import pytest
 from db.candles import CandleRow
 from db.messages import Trade
 from db.prices import PriceRow
-from jobs.backfill.recordings import Record, inspect, read
+from jobs.backfill.recordings import Recording, Row, open_recording, read
 from jobs.feeds.base import SourceError
 from tests.support.recordings import CALENDARS, NOW, read_all, written
 
@@ -23,6 +23,10 @@ TICKS = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 CANDLES = ROOT / "data" / "recordings" / "EUR_USD_H1.csv.gz"
 TRADES = ROOT / "tests" / "data" / "binance" / "ethusdt_20240808.gz"
 ANSWERS = ROOT / "tests" / "data" / "oanda"
+
+
+def opened(file: Path) -> Recording:
+    return open_recording(file, CALENDARS, now=NOW)
 
 
 def test_recorded_quotes_become_rows_with_every_digit() -> None:
@@ -35,7 +39,7 @@ def test_recorded_quotes_become_rows_with_every_digit() -> None:
         assert (row.instrument, row.bid, row.ask, row.volume) == ("EUR_USD", line["bid"], line["ask"], None)
         assert 2 * Fraction(row.mid) == Fraction(line["bid"]) + Fraction(line["ask"])
         assert row.time == row.received == line["time"].replace("Z", "000Z")
-        assert row.source == row.epoch == "file:EUR_USD_20140505.csv"
+        assert (row.source, row.epoch) == ("import:tickwire", "file:EUR_USD_20140505.csv")
         assert row.seq == place
     assert [place for place, _ in found] == list(range(2, 25_179))
 
@@ -49,7 +53,7 @@ def test_recorded_candles_become_rows_with_every_digit() -> None:
         assert isinstance(row, CandleRow)
         for side, prices in (("mid", row.mid), ("bid", row.bid), ("ask", row.ask)):
             assert prices == tuple(line[f"{side}_{letter}"] for letter in "ohlc")
-        assert (row.symbol, row.interval, row.source, row.complete) == ("EUR_USD", "1h", "oanda", True)
+        assert (row.symbol, row.interval, row.source, row.complete) == ("EUR_USD", "1h", "import:oanda", True)
         assert (row.start_time, row.volume, row.trades) == (line["time"].replace("Z", ".000000Z"), line["volume"], int(line["volume"]))
         assert row.end_time > row.start_time
 
@@ -77,7 +81,7 @@ def test_candle_answer_without_mid_prices_gets_exact_mids() -> None:
         CandleRow(
             "AUD_JPY", "1m", "2023-10-06T20:56:00.000000Z", "2023-10-06T20:57:00.000000Z",
             ("95.305", "95.344", "95.2625", "95.298"), ("95.287", "95.303", "95.204", "95.244"), ("95.323", "95.385", "95.321", "95.352"),
-            "91", 91, complete=True, source="oanda",
+            "91", 91, complete=True, source="import:oanda",
         ),
     )  # fmt: skip
     assert len(found) == 3
@@ -108,12 +112,12 @@ def test_file_identity_ignores_packing_and_changes_with_growth(tmp_path: Path) -
     plain = tmp_path / "EUR_USD_20140505.csv"
     plain.write_bytes(gzip.decompress(TICKS.read_bytes()))
     assert read_all(plain)[0] == read_all(TICKS)[0]
-    before = inspect(plain)
+    before = opened(plain)
     with plain.open("a") as file:
         file.write("2014-05-06T00:00:00Z,1.1,1.2\n")
-    assert inspect(plain).name == before.name
-    assert inspect(plain).digest != before.digest
-    assert inspect(written(tmp_path, "EUR_USD\t'x\\.csv", "time,bid,ask\n")).name == "file:EUR_USD__x_.csv"
+    assert opened(plain).epoch == before.epoch
+    assert opened(plain).digest != before.digest
+    assert opened(written(tmp_path, "EUR_USD\t'x\\.csv", "time,bid,ask\n")).epoch == "file:EUR_USD__x_.csv"
 
 
 def test_damaged_or_missing_file_is_a_source_error(tmp_path: Path) -> None:
@@ -121,10 +125,10 @@ def test_damaged_or_missing_file_is_a_source_error(tmp_path: Path) -> None:
     half.write_bytes(TICKS.read_bytes()[:50_000])
     lines = zlib.decompressobj(31).decompress(TICKS.read_bytes()[:50_000]).decode().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
-    assert inspect(half).lines == len(whole) > 1_000
-    taken: list[tuple[int, Record]] = []
+    assert len(whole) > 1_000
+    taken: list[tuple[int, Row]] = []
     with pytest.raises(SourceError, match=f"is damaged after line {len(whole)}: the archive ends early"):
-        taken.extend(read(inspect(half), CALENDARS, lambda place, error: None, now=NOW))
+        taken.extend(read(opened(half), CALENDARS, lambda place, error: None, now=NOW))
     assert [place for place, _ in taken] == list(range(2, len(whole) + 1))
     with pytest.raises(SourceError):
-        inspect(tmp_path / "nothing.csv")
+        opened(tmp_path / "nothing.csv")

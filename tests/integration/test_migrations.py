@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import multiprocessing
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from db.prices import PriceRow, insert_prices
 from db.rollup import is_mine, roll_up
 from db.sessions import all_sessions
 from db.trades import latest_ids
-from tests.conftest import Servers
+from tests.conftest import Servers, until
 
 FX = {
     "EUR_USD", "GBP_USD", "USD_JPY", "USD_CHF", "AUD_USD", "USD_CAD", "NZD_USD", "EUR_GBP", "EUR_JPY", "EUR_CHF", "EUR_AUD", "EUR_CAD",
@@ -109,6 +111,35 @@ def test_failed_migration_is_rolled_back(empty_database: str) -> None:
     assert run(empty_database, "SELECT to_regclass('instruments')") == [(None,)]
     run(empty_database, "DROP TABLE market_sessions")
     assert migrate.apply(empty_database) == files()
+
+
+LOCK = "INSERT INTO yoyo_lock (locked, ctime, pid) VALUES (1, now() AT TIME ZONE 'UTC', 4242)"
+
+
+def test_second_migration_waits_and_names_the_first(
+    database_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_ABANDONED_SECONDS", 0.0)  # the session of the first one lives
+    with contextlib.closing(psycopg2.connect(database_url)) as first, ThreadPoolExecutor(1) as threads:
+        first.autocommit = True
+        first.cursor().execute(LOCK)
+        with caplog.at_level(logging.INFO, "db.migrate"):
+            second = threads.submit(migrate.apply, database_url)
+            until(lambda: "waiting for a migration of pid 4242" in caplog.messages, what="the line about the first migration")
+            assert not second.done()
+            first.cursor().execute("DELETE FROM yoyo_lock")
+            assert second.result(60) == []
+    assert set(caplog.messages) == {"waiting for a migration of pid 4242"}
+
+
+def test_lock_of_a_killed_migration_is_removed(
+    database_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_ABANDONED_SECONDS", 0.0)
+    run(database_url, LOCK)
+    assert migrate.apply(database_url) == []
+    assert "the lock of a migration that has ended is removed" in caplog.messages
+    assert run(database_url, "SELECT count(*) FROM yoyo_lock") == [(0,)]
 
 
 def row(seq: int, price: str, time: str = "2014-05-05T00:00:23.668000Z", volume: str | None = None) -> PriceRow:

@@ -10,14 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from config.settings import Settings
 from db.alerts import Subject, read_episodes
+from db.bus import Bus
 from db.calendars import trading_hours
-from db.candles import candles_between
+from db.candles import candles_between, latest_closes
 from db.instruments import Instrument, all_instruments
 from db.postgres import Cursor, Store
 from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alert_rules import AlertRule, Episode, judge
 from jobs.figures.past_alerts import read_past_volatility
+from jobs.runtime.context import JobContext
+from jobs.services import make_pasts
 
 NOW = datetime(2026, 3, 6, 12, 34, tzinfo=UTC)
 END = datetime(2026, 3, 6, 12, tzinfo=UTC)
@@ -81,3 +85,26 @@ def test_past_that_is_not_committed_leaves_no_state(store: Store) -> None:
         assert read_episodes(cursor, "volatility") == {}
         cursor.execute("SELECT count(*) FROM candles")
         assert cursor.fetchone() == (0,)
+
+
+def test_next_start_makes_the_past_of_an_added_instrument(settings: Settings, bus: Bus, store: Store) -> None:
+    context = JobContext(settings, bus, store, lambda: NOW)
+    with store.transaction() as cursor:
+        first = [each for each in all_instruments(cursor) if each.symbol in ("EUR_USD", "GBP_USD")]
+        cursor.execute(
+            "INSERT INTO instruments (symbol, name, kind, precision, source, currency, calendar, volatility, changed)"
+            " VALUES ('CARBON', 'Carbon', 'other', 2, 'synthetic', 'USD', 'crypto', 1.5, 1)"
+        )
+        [carbon] = [each for each in all_instruments(cursor) if each.symbol == "CARBON"]
+    make_pasts(context, first)
+    make_pasts(context, [*first, carbon])
+    make_pasts(context, [*first, carbon])
+    with store.transaction() as cursor:
+        cursor.execute("SELECT symbol, count(*) FROM candles GROUP BY symbol ORDER BY symbol")
+        assert cursor.fetchall() == [("CARBON", 1440), ("EUR_USD", 1440), ("GBP_USD", 1440)]
+        assert latest_closes(cursor)["CARBON"] == "100.00"
+        cursor.execute("SELECT count(*) FROM alerts")
+        assert cursor.fetchone() == (0,)
+        episodes = read_episodes(cursor, "volatility")
+    assert {symbol for symbol, _ in episodes} == {"CARBON", "EUR_USD", "GBP_USD"}
+    assert episodes["CARBON", ""].severity == "critical"

@@ -293,3 +293,14 @@ def test_invented_venue_has_its_health_route(make: Callable[..., Flask], bus: Bu
     assert client.get(f"/health/{name}").get_json()["status"] == "live"
     assert client.get("/health").get_json()["sources"][name]["state"] == "live"
     assert client.get("/health/binance").get_json()["status"] == "not_configured"
+
+
+@pytest.mark.parametrize(("scope", "shown"), [(OBSERVE, False), (READ, True)])
+def test_age_of_the_last_record_needs_the_scope_observe(
+    make: Callable[..., Flask], limited: Limited, bus: Bus, scope: str, shown: bool
+) -> None:
+    limited.scope = scope
+    report_sources(bus, {"binance": {"state": "live", "last_tick": "2026-03-02T06:00:00.000000Z"}})
+    client = make(limited).test_client()
+    for source in (client.get("/health").get_json()["sources"]["binance"], client.get("/health/binance").get_json()["source"]):
+        assert (source["state"], source.get("age_seconds", -1.0) > 0) == ("live", shown)

@@ -271,7 +271,7 @@ def test_server_without_the_roles_is_migrated_by_one_role(database: Database) ->
 
 
 def test_sql_of_the_documents_gives_the_same_roles(tmp_path: Path) -> None:
-    [block] = blocks("sql")
+    [block] = [each for each in blocks("sql") if "tickwire_owner" in each.text]
     with started(tmp_path) as one, connected(one.superuser.removesuffix("tickwire") + "postgres") as connection:
         connection.autocommit = True
         gone = ("DROP DATABASE tickwire", *(f"DROP ROLE {role}" for role in ROLES))

@@ -356,13 +356,13 @@ def test_candle_of_a_source_replaces_ours_in_either_order(store: Store, rollup: 
 
 @pytest.mark.parametrize("source", ["oanda", "synthetic"])
 def test_longer_candles_are_built_from_all_shorter_ones(store: Store, rollup: RollUp, source: str) -> None:
-    """Candles that were brought, with no tick below them, are marked as ticks are."""
+    """They have the common source of their parts, and the source ticks if there is none."""
     put(store, candle("1h", "2025-01-15T10:00", "1.5", source), candle("1h", "2025-01-15T12:00", "1.7", source))
     once(rollup)
     assert {key[1] for key in stored_candles(store)} == {"1h", "4h", "1d"}
     four = one(store, "4h", "2025-01-15T10:00")
     assert four.mid == four.bid == tuple(map(Decimal, ("1.5", "1.7", "1.5", "1.7")))
-    assert (four.volume, four.trades, four.source) == (Decimal(14), None, "synthetic" if source == "synthetic" else "ticks")
+    assert (four.volume, four.trades, four.source) == (Decimal(14), None, source)
 
     put(store, price("2025-01-15T13:30", "1.1"))
     once(rollup)

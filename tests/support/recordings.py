@@ -15,7 +15,7 @@ import numpy as np
 from db.candles import CandleRow, Ohlc
 from db.timestamps import format_time, parse_time
 from jobs.analytics.returns import Booleans, Floats
-from jobs.backfill.recordings import Record, inspect, read
+from jobs.backfill.recordings import Row, open_recording, read
 
 HOUR = timedelta(hours=1)
 NOW = datetime(2025, 11, 18, tzinfo=UTC)  # when recordings are read
@@ -88,10 +88,11 @@ def _ohlc(line: dict[str, str], side: str) -> Ohlc:
     return line[f"{side}_o"], line[f"{side}_h"], line[f"{side}_l"], line[f"{side}_c"]
 
 
-def read_all(file: Path, *, after: int = 0) -> tuple[list[tuple[int, Record]], list[tuple[str, str]]]:
+def read_all(file: Path, *, after: int = 0) -> tuple[list[tuple[int, Row]], list[tuple[str, str]]]:
     """Return the records of a file and its invalid items, both with their places."""
     invalid: list[tuple[str, str]] = []
-    return list(read(inspect(file), CALENDARS, lambda place, error: invalid.append((place, str(error))), now=NOW, after=after)), invalid
+    recording = open_recording(file, CALENDARS, now=NOW, strict=False)
+    return list(read(recording, CALENDARS, lambda place, error: invalid.append((place, str(error))), now=NOW, after=after)), invalid
 
 
 def written(folder: Path, name: str, text: str) -> Path:

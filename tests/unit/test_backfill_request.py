@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,13 +12,16 @@ import pytest
 
 from config import settings as settings_module
 from config.settings import Settings
-from db.backfills import ALWAYS, FOREVER
 from db.instruments import Instrument
+from jobs.backfill.file_tasks import Selection, position_key
 from jobs.backfill.fill import retention
+from jobs.backfill.imports import Importer, ImportRequest
+from jobs.backfill.recordings import open_recording
 from jobs.backfill.report import Notes
-from jobs.backfill.request import BadOption, Request, check
+from jobs.backfill.request import BadOption, Request, check, import_request
 from jobs.backfill.request import tasks as make_tasks
 from jobs.backfill.tasks import BackfillTask
+from jobs.feeds.files.formats.model import Options
 from tests.support.instruments import make_instrument
 
 TICKS = Path(__file__).parents[2] / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
@@ -31,6 +36,7 @@ START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
 OANDA = Request("oanda", START, END, (), (), ())
 BINANCE = Request("binance", START, END, (), (), ())
 FILE = Request("file", None, None, (), (), (TICKS,))
+PART = Selection((), START, END)
 
 
 def tasks(request: Request, settings: Settings, instruments: list[Instrument], notes: Notes) -> list[BackfillTask]:
@@ -78,12 +84,17 @@ def test_request_for_oanda_without_a_token_is_refused() -> None:
     [
         (replace(OANDA, instruments=("EUR_USD", "BTCUSDT")), "BTCUSDT is not an instrument of OANDA; there are EUR_USD, USD_JPY"),
         (replace(BINANCE, instruments=("EUR_USD",)), "EUR_USD is not an instrument of Binance; there are BTCUSDT"),
-        (replace(FILE, instruments=("EUR_DKK",)), "EUR_DKK is not an instrument; there are EUR_USD, USD_JPY, BTCUSDT, AAPL"),
     ],
 )
 def test_unknown_instrument_is_named(request_: Request, message: str, settings: Settings) -> None:
     with pytest.raises(BadOption, match=message) as error:
         tasks(request_, settings, MARKET, Notes())
+    assert error.value.option == "--instrument"
+
+
+def test_unknown_instrument_of_files_is_named() -> None:
+    with pytest.raises(BadOption, match="EUR_DKK is not an instrument; there are EUR_USD, USD_JPY, BTCUSDT, AAPL") as error:
+        import_request(replace(FILE, instruments=("EUR_DKK",)), MARKET)
     assert error.value.option == "--instrument"
 
 
@@ -103,19 +114,32 @@ def test_request_without_instruments_means_all_and_repeats_count_once(settings: 
     assert [part.asked.symbol for part in tasks(BINANCE, settings, MARKET, Notes())] == ["BTCUSDT"]
 
 
-def test_file_tasks_of_different_ranges_have_different_rows(settings: Settings) -> None:
-    (whole,) = tasks(FILE, settings, MARKET, Notes())
-    (some,) = tasks(replace(FILE, start=START, end=END, instruments=("EUR_USD",)), settings, MARKET, Notes())
-    assert (whole.asked.symbol, whole.asked.start, whole.asked.end) == ("", ALWAYS, FOREVER)
-    assert (some.asked.symbol, some.asked.start) == ("EUR_USD", "2024-01-01T00:00:00.000000Z")
-    assert whole.asked.source == some.asked.source
-    assert whole.asked.source.startswith("file:EUR_USD_20140505.csv#")
+def test_position_in_a_file_is_kept_by_its_content_and_the_options(tmp_path: Path) -> None:
+    renamed = tmp_path / "EUR_USD.csv.gz"
+    shutil.copy(TICKS, renamed)
+    calendars = {instrument.symbol: instrument.calendar for instrument in MARKET}
+    requests = [ImportRequest(), ImportRequest(source="mine"), ImportRequest(Options(instrument="EUR_USD")), ImportRequest(wanted=PART)]
+
+    def key(file: Path, wanted: ImportRequest) -> str:
+        recording = open_recording(file, calendars, wanted.options, source=wanted.source, now=NOW)
+        return position_key(recording, wanted.options, wanted.wanted)
+
+    keys = [key(TICKS, each) for each in requests]
+    assert len(set(keys)) == len(keys)
+    assert key(renamed, requests[0]) == keys[0]
 
 
-def test_unreadable_file_is_noted_and_the_others_become_tasks(settings: Settings, tmp_path: Path) -> None:
+def test_file_request_selects_by_its_options() -> None:
+    one = import_request(replace(FILE, start=START, instruments=("EUR_USD", "EUR_USD")), MARKET)
+    assert (one.options.instrument, one.wanted) == ("EUR_USD", Selection((), START, None))
+    two = import_request(replace(FILE, instruments=("EUR_USD", "USD_JPY")), MARKET)
+    assert (two.options.instrument, two.wanted.symbols) == (None, ("EUR_USD", "USD_JPY"))
+
+
+def test_unreadable_file_is_noted(tmp_path: Path) -> None:
     notes = Notes()
-    found = tasks(replace(FILE, files=(tmp_path / "gone.csv", TICKS)), settings, MARKET, notes)
-    assert [part.title for part in found] == [TICKS.name]
+    importer = Importer({"EUR_USD": "fx"}, ImportRequest(), notes, lambda: NOW, threading.Event())
+    assert importer.opened(tmp_path / "gone.csv") is None
     assert notes.failed
     assert notes.sentences()[0].startswith("gone.csv: ")
 

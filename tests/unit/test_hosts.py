@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from werkzeug.test import Client
 
 from api.access.hosts import Hosts, Origins, host_name
 from api.hub.transport.web.door import Door
+from api.refused_origins import RefusedOrigins
 from api.rest import cors, errors
 
 OWN, NAMED, LOCAL = "hub.example", "https://app.example", "192.0.2.9"
@@ -70,14 +72,14 @@ def hub(hosts: Hosts, origins: Origins) -> Client:
         start_response("200 OK", [("Content-Type", "text/plain")])
         return [b"ok"]
 
-    return Client(Door(application, hosts, origins))
+    return Client(Door(application, hosts, origins, RefusedOrigins(time.monotonic)))
 
 
 def rest(hosts: Hosts, origins: Origins) -> Client:
     """REST with two routes and the same paths."""
     app = Flask(__name__)
     errors.register(app)
-    cors.register(app, hosts, origins)
+    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic))
     app.add_url_rule("/socket.io/", view_func=lambda: "ok", methods=["GET", "POST"], endpoint="one")
     for path in ("/hub/health", "/health/live", "/health/ready"):
         app.add_url_rule(path, view_func=lambda: "ok", endpoint=path)

@@ -17,9 +17,9 @@ from config.settings import SourceSpec
 from db.admission import Mode
 from db.messages import Tick
 from db.prices import PriceRow
-from jobs.backfill import tasks as tasks_module
-from jobs.backfill.recordings import inspect, read
-from jobs.backfill.tasks import Selection, file_task, months_between
+from jobs.backfill import file_tasks
+from jobs.backfill.file_tasks import Selection, file_task, months_between
+from jobs.backfill.recordings import open_recording, read
 from jobs.feeds.files.replay import ReplaySource
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import Status
@@ -46,7 +46,8 @@ def written(folder: Path, rows: list[tuple[int, str, str, str]]) -> Path:
 
 def quotes(file: Path, after: int = 0) -> list[tuple[int, PriceRow]]:
     found = []
-    for place, row in read(inspect(file), CALENDARS, lambda place, error: pytest.fail(f"{place}: {error}"), now=NOW, after=after):
+    recording = open_recording(file, CALENDARS, now=NOW)
+    for place, row in read(recording, CALENDARS, lambda place, error: pytest.fail(f"{place}: {error}"), now=NOW, after=after):
         assert isinstance(row, PriceRow)
         found.append((place, row))
     return found
@@ -76,9 +77,11 @@ def test_equal_quotes_have_the_numbers_that_pandas_counts(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 @given(rows=st.lists(lines, min_size=1, max_size=30), size=st.integers(1, 10))
 def test_quotes_of_one_time_are_in_one_batch(tmp_path: Path, rows: list[tuple[int, str, str, str]], size: int) -> None:
-    task = file_task(inspect(written(tmp_path, rows)), CALENDARS, lambda place, error: None, Selection(), now=NOW)
+    task = file_task(
+        open_recording(written(tmp_path, rows), CALENDARS, now=NOW), CALENDARS, lambda place, error: None, Selection(), now=NOW
+    )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks_module, "MAX_ROWS_PER_BATCH", size)
+        patch.setattr(file_tasks, "MAX_ROWS_PER_BATCH", size)
         batches = list(task.batches(None, FakeTime()))
     seen: set[tuple[str, str]] = set()
     for batch in batches:

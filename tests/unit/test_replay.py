@@ -6,6 +6,7 @@ import csv
 import gzip
 import logging
 import threading
+import zipfile
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -21,6 +22,7 @@ from db.messages import Tick
 from db.timestamps import parse_time
 from jobs.feeds.base import SourceError
 from jobs.feeds.files import recordings
+from jobs.feeds.files.formats.model import Options
 from jobs.feeds.files.recordings import Row, count_ticks, read_rows
 from jobs.feeds.files.replay import MAX_TICKS_PER_BATCH, ReplaySource
 from tests.support.fake_time import FakeTime
@@ -32,9 +34,11 @@ CALENDARS = {"EUR_USD": "fx", "USD_JPY": "fx", "EUR": "fx", "BTCUSDT": "crypto"}
 NOW = datetime(2025, 11, 18, tzinfo=UTC)
 
 
-def replay(file: Path, speed: float | None = None, *, loop: bool = False, time: FakeTime | None = None) -> ReplaySource:
+def replay(
+    file: Path, speed: float | None = None, *, loop: bool = False, time: FakeTime | None = None, options: Options | None = None
+) -> ReplaySource:
     spec = SourceSpec("replay", file, speed, loop)
-    return ReplaySource(spec, CALENDARS, clock=lambda: NOW, monotonic=(time or FakeTime()).monotonic)
+    return ReplaySource(spec, CALENDARS, clock=lambda: NOW, options=options, monotonic=(time or FakeTime()).monotonic)
 
 
 def all_ticks(source: ReplaySource) -> list[Tick]:
@@ -55,7 +59,7 @@ def test_recorded_ticks_keep_every_digit() -> None:
     with gzip.open(TICKS, "rt") as text:
         expected = list(csv.DictReader(text))
     ticks = all_ticks(replay(TICKS))
-    assert len(ticks) == len(expected) == count_ticks(TICKS) == 25_177
+    assert len(ticks) == len(expected) == count_ticks(TICKS, CALENDARS) == 25_177
     for tick, line in zip(ticks, expected, strict=True):
         assert (tick.instrument, tick.bid, tick.ask) == ("EUR_USD", line["bid"], line["ask"])
         assert 2 * Fraction(tick.mid) == Fraction(line["bid"]) + Fraction(line["ask"])
@@ -67,7 +71,7 @@ def test_recorded_candles_become_their_opening_quotes() -> None:
     with gzip.open(CANDLES, "rt") as text:
         expected = list(csv.DictReader(text))
     ticks = all_ticks(replay(CANDLES))
-    assert len(ticks) == len(expected) == count_ticks(CANDLES) == 4_000
+    assert len(ticks) == len(expected) == count_ticks(CANDLES, CALENDARS) == 4_000
     for tick, line in zip(ticks, expected, strict=True):
         assert (tick.bid, tick.mid, tick.ask) == (line["bid_o"], line["mid_o"], line["ask_o"])
         assert tick.time == line["time"].replace("Z", ".000000Z")
@@ -279,7 +283,7 @@ def test_truncated_gzip_yields_its_lines_and_then_fails(tmp_path: Path) -> None:
         ("EUR_USD.csv", b"", "no known format"),
         ("EUR_USD.csv", b"time,bid,ask\n", "no readable line"),
         ("EUR_USD.csv", b"time,bid,ask\nx,y,z\n", "no readable line"),
-        ("NOBODY.csv", b"time,bid,ask\n", "no known instrument"),
+        ("NOBODY.csv", b"time,bid,ask\n", r"no instrument NOBODY \(from the file's name\)"),
         ("EUR_USD.csv.gz", b"time,bid,ask\n", "no readable line"),
         ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n", mtime=0)[:12], "damaged after line 0"),
         ("EUR_USD.csv.gz", gzip.compress(b"time,bid,ask\n2025-01-01,1,2\n", mtime=0)[:-9] + b"garbage!!", "damaged"),
@@ -298,14 +302,14 @@ def test_unplayable_file_is_a_fatal_error_with_its_reason(tmp_path: Path, name: 
 def test_count_of_an_unreadable_file_is_a_source_error(tmp_path: Path) -> None:
     for file in (tmp_path, tmp_path / "missing.csv"):
         with pytest.raises(SourceError):
-            count_ticks(file)
+            count_ticks(file, CALENDARS)
 
 
 def test_count_of_a_damaged_recording_ends_at_the_damage(tmp_path: Path) -> None:
     file = truncated(tmp_path)
     with pytest.raises(SourceError, match="damaged after line") as caught:
         all_ticks(replay(file))
-    assert f"line {count_ticks(file) + 1}:" in str(caught.value)
+    assert f"line {count_ticks(file, CALENDARS) + 1}:" in str(caught.value)
 
 
 def test_replay_continues_after_a_fault() -> None:
@@ -319,3 +323,61 @@ def test_replay_continues_after_a_fault() -> None:
 
 def test_prices_of_the_real_recording_are_plausible() -> None:
     assert all(Decimal(tick.bid) < Decimal(tick.mid) < Decimal(tick.ask) for tick in all_ticks(replay(CANDLES)))
+
+
+FORMATS = Path(__file__).parents[1] / "data" / "formats"
+OF_QUOTES = ["metatrader5-ticks", "metatrader4-ticks", "histdata-ticks", "dukascopy-ticks", "truefx", "ticks", "tickwire"]
+
+
+def moved(folder: Path, name: str) -> Path:
+    """A copy of the format's sample in a year before `NOW`."""
+    [sample] = [file for file in FORMATS.iterdir() if file.name.split(".")[-2:] == [name, "csv"] and "_1h" not in file.name]
+    file = folder / sample.name
+    file.write_text(sample.read_text().replace("2026", "2025"))
+    return file
+
+
+@pytest.mark.parametrize("name", OF_QUOTES)
+def test_quotes_of_every_format_are_played(tmp_path: Path, name: str) -> None:
+    file = moved(tmp_path, name)
+    options = Options(timezone="America/New_York+07:00" if "metatrader" in name else None)
+    source = replay(file, options=options)
+    ticks = all_ticks(source)
+    assert [tick.time for tick in ticks] == [f"2025-03-02T09:00:0{second}Z" for second in ("0.123000", "0.623000", "1.000000")]
+    assert {(tick.instrument, float(tick.bid) < float(tick.mid) < float(tick.ask)) for tick in ticks} == {("EUR_USD", True)}
+    assert str(source.refusals) == "0 bad", "a line before both sides are known is not bad"
+    assert count_ticks(file, CALENDARS, options) == (4 if name == "metatrader5-ticks" else 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("metatrader5-ticks", "metatrader5-ticks has the broker's time: add --timezone"),
+        ("ohlc", "no instrument AAPL"),
+        ("histdata-m1", "histdata-m1 has candles of one price, which have no quotes: manage.py import stores them"),
+        ("binance-trades", "binance-trades has trades; a replay takes quotes. manage.py import stores trades"),
+    ],
+)
+def test_file_without_quotes_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        all_ticks(replay(moved(tmp_path, name)))
+    assert caught.value.fatal
+    assert reason in str(caught.value)
+
+
+def test_file_of_local_times_in_reverse_order_is_played_from_its_oldest_line(tmp_path: Path) -> None:
+    # In New York, the hour from 01:00 occurs twice on 2025-11-02.
+    lines = ["2025.11.02 02:00:00,1.6,1.7", "2025.11.02 01:10:00,1.5,1.7", "2025.11.02 01:50:00,1.4,1.7", "2025.11.02 00:10:00,1.3,1.7"]
+    file = tmp_path / "EURUSD.csv"
+    file.write_text("\n".join(lines))
+    ticks = all_ticks(replay(file, options=Options(timezone="America/New_York")))
+    assert [(tick.time[11:16], tick.bid) for tick in ticks] == [("04:10", "1.3"), ("05:50", "1.4"), ("06:10", "1.5"), ("07:00", "1.6")]
+
+
+def test_zip_and_unknown_option_of_a_recording(tmp_path: Path) -> None:
+    packed = tmp_path / "EURUSD.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.write(moved(tmp_path, "truefx"), "EURUSD-2025-03.csv")
+    assert len(all_ticks(replay(packed))) == 3
+    with pytest.raises(SourceError, match=r"recording .*EURUSD\.zip: 'Mars' is no zone"):
+        all_ticks(replay(packed, options=Options(timezone="Mars")))

@@ -58,6 +58,7 @@ def test_empty_environment_is_the_contract_s_defaults() -> None:
     assert (chosen.database_url, chosen.redis_url, chosen.hub_data_dir) == (None, None, Path("var"))
     assert (chosen.db_pool_max, chosen.db_timeout_ms) == (20, 5000)
     assert (chosen.sources, chosen.ingestion_interval_seconds) == ((SourceSpec("synthetic"),), 3)
+    assert (chosen.synthetic_seed, chosen.synthetic_volatility) == (None, 1)
     assert chosen.binance_symbols == ("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "ADAUSDT", "XRPUSDT")
     assert (chosen.batch_size, chosen.batch_timeout_ms, chosen.max_reconnect_attempts) == (100, 1000, 10)
     assert (chosen.volatility_threshold, chosen.volatility_critical, chosen.correlation_change_threshold) == (0.02, 0.04, 0.2)
@@ -95,6 +96,9 @@ def test_all_errors_are_raised_at_once_with_their_variables() -> None:
         ("STREAM_MAX_LENGTH", "999"),
         ("SYNTHETIC_SEED", "x"),
         ("SYNTHETIC_SEED", "-1"),
+        ("SYNTHETIC_VOLATILITY", "20.5"),
+        ("SYNTHETIC_VOLATILITY", "-0.1"),
+        ("SYNTHETIC_VOLATILITY", "nan"),
         ("SOURCE_MAX_AHEAD_SECONDS", "0"),
         ("SOURCE_MAX_AHEAD_SECONDS", "3601"),
         ("API_PORT", "+5000"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, free_port
 
 COMMANDS = {
     "jobs": (sys.executable, "-m", "jobs.scheduler"),
@@ -48,6 +48,12 @@ def test_process_without_servers_ends_with_their_settings(service: str, verb: st
     ended = run(*command)
     text = f"{service} alone {verb} DATABASE_URL (or DB_*) and REDIS_URL (or REDIS_*); `manage.py up` brings its own servers\n"
     assert (ended.returncode, ended.stderr) == (1, text)
+
+
+@pytest.mark.parametrize("service", ["hub", "rest"])
+def test_gunicorn_ends_with_its_worker_if_servers_are_missing(service: str) -> None:
+    ended = run(*COMMANDS[service], API_PORT=str(free_port()), WEBSOCKET_PORT=str(free_port()))
+    assert (ended.returncode, ended.stderr.count(f"{service} alone needs DATABASE_URL")) == (1, 1)
 
 
 def test_application_uses_the_settings_and_logs_of_gunicorn_s_configuration() -> None:

@@ -6,20 +6,21 @@ venues read the same verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from api.access.model import OPEN
+from api.access.model import OBSERVE, OPEN
+from api.errors import Refusal
 from api.rest.context import context
-from api.rest.routing import Routes
+from api.rest.routing import Routes, handshake
 from api.rest.schemas.answers import DatabaseHealthSchema, HealthSchema, LiveSchema, ReadySchema, venue_health_schema
 from config.loops import HEARTBEATS
 from config.venues import VENUES, Venue
 from db.timestamps import format_time
 from health.probe import CONNECTED, ask_all
 from health.timing import DEFAULT
-from health.verdict import UNHEALTHY, Verdict
+from health.verdict import UNHEALTHY, Verdict, with_ages
 from health.watch import BUS, DATABASE
 
 
@@ -43,16 +44,16 @@ def health() -> Any:
     `failing` names the parts that cannot.
     """
     app = context()
-    verdict = app.watch.verdict()
+    verdict, now = app.watch.verdict(), app.clock()
     return {
         "status": verdict.status,
         "database": app.watch.state(DATABASE, verdict),
         "redis": app.watch.state(BUS, verdict),
         "hub": verdict.hub,
         "failing": sorted(verdict.failing),
-        "sources": verdict.sources,
+        "sources": _sources(verdict, now),
         "writer": _writer(verdict),
-        **_about(app.clock()),
+        **_about(now),
     }, _code(verdict.status != UNHEALTHY)
 
 
@@ -95,6 +96,15 @@ def _writer(verdict: Verdict) -> dict[str, Any]:
     return dict(verdict.writer)
 
 
+def _sources(verdict: Verdict, now: datetime) -> Mapping[str, Mapping[str, Any]]:
+    """The part `sources`: the age of the last record is for observers."""
+    try:
+        observes = context().authenticator.authenticate(handshake()).allows(OBSERVE)
+    except Refusal:
+        observes = False
+    return with_ages(verdict.sources, now) if observes else verdict.sources
+
+
 def _venue_view(venue: Venue) -> Callable[[], Any]:
     """Return the view of one venue's source, whose name and docstring name the venue."""
 
@@ -111,7 +121,7 @@ def _venue_health(venue: Venue) -> Any:
     verdict, now = app.watch.verdict(), app.clock()
     if BUS in verdict.failing:
         return {"status": "unknown", "source": None, "timestamp": format_time(now)}, 503
-    report = verdict.sources.get(venue.name)
+    report = _sources(verdict, now).get(venue.name)
     if report is None:
         return {"status": "not_configured", "source": None, "timestamp": format_time(now)}
     return {"status": report.get("state", "unknown"), "source": report, "timestamp": format_time(now)}

@@ -147,6 +147,7 @@ class HealthSchema(Schema):
             "Last report of each source. `refused` has the number of its records that were left out since its start, by kind: "
             "`unknown_instrument`, `not_a_decimal`, `time_too_old`, `time_in_future`, `bad_price`, `bad_trade`, `unreadable`. "
             "`failing_since` is the time since which it has not been live. "
+            "`age_seconds`, with the scope `observe`, is the time since its last record was received, null without one. "
             "If its process has not reported for 15 s, the state is `stale`, and the last one is in `last_state`"
         ),
     )

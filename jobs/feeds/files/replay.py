@@ -17,6 +17,7 @@ from config.settings import SourceSpec
 from db.admission import UNREADABLE, Mode, NotAdmitted, Refusals, refusal_kind
 from db.messages import Tick
 from jobs.feeds.base import BadInput, Source, SourceError, as_source_error
+from jobs.feeds.files.formats.model import LeftOut, Options
 from jobs.feeds.files.recordings import Row, read_rows
 from jobs.feeds.occurrences import Occurrences
 
@@ -60,7 +61,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
     at its end. Lines that are due together are one batch, in the order of their times. Lines that
     are not admitted, or older than a published line of their instrument, are counted in `refusals`
     and logged once a minute. Equal lines of one time are numbered as in a file. `calendars` maps
-    the existing instruments to their calendars.
+    the existing instruments to their calendars. `options` say how the file is read.
     """
 
     mode: Mode = "recorded"  # in which its records are admitted
@@ -71,6 +72,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         calendars: Mapping[str, str],
         *,
         clock: Callable[[], datetime],
+        options: Options | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if spec.file is None:
@@ -82,6 +84,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
         self._loop = spec.loop
         self._calendars = dict(calendars)
         self._clock = clock
+        self._options = options
         self._monotonic = monotonic
         self._taken = 0  # rows read in this round, at which `fetch` continues after an error
         self._played = 0  # rows yielded in this round
@@ -105,7 +108,7 @@ class ReplaySource(Source[tuple[Row, ...]]):
 
     def _rows(self) -> Iterator[Row]:
         """The rows of the recording from the first that was not taken yet."""
-        rows = read_rows(self._file, self.name, self._calendars, self._note_bad, now=self._clock())
+        rows = read_rows(self._file, self.name, self._calendars, self._note_bad, now=self._clock(), options=self._options)
         self._noting = not self._taken
         for _ in islice(rows, self._taken):
             pass
@@ -161,6 +164,8 @@ class ReplaySource(Source[tuple[Row, ...]]):
 
     def _note_bad(self, line: int, error: ValueError) -> None:
         if not self._noting:
+            return
+        if isinstance(error, LeftOut):
             return
         self.refusals.add(f"line {line}", error)
         self.count_refused(refusal_kind(error))

@@ -1,4 +1,4 @@
-"""Lines of recorded text files: plain or gzipped, UTF-8 or UTF-16, whole or damaged.
+"""Lines of recorded text files: plain, gzip or zip, UTF-8 or UTF-16, whole or damaged.
 
 The first bytes decide, not the name. A damaged archive gives the lines before the damage.
 """
@@ -6,20 +6,17 @@ The first bytes decide, not the name. A damaged archive gives the lines before t
 from __future__ import annotations
 
 import io
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from jobs.feeds.base import BadInput, SourceError, as_source_error
+from jobs.feeds.files.archives import Damage, NotText, unpacked
 
 Item = TypeVar("Item")
 
-_GZIP = b"\x1f\x8b"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _BUFFER_BYTES = 1 << 16
-_PACKED_BYTES = 1 << 12  # at a time; they unpack to at most 4 MB
-_WITH_GZIP_HEADER = 31  # wbits of zlib
 
 
 class Undamaged(Generic[Item]):
@@ -41,8 +38,8 @@ class Undamaged(Generic[Item]):
             raise self.damage
 
 
-def text_lines(file: Path) -> Iterator[str]:
-    """The lines of a text file.
+def text_lines(file: Path, taken: Callable[[int], object] = lambda position: None) -> Iterator[str]:
+    """The lines of a text file; `taken` is called with the number of bytes read.
 
     Raises `SourceError` if the file cannot be read, and after the last whole line if the file is
     damaged.
@@ -50,7 +47,7 @@ def text_lines(file: Path) -> Iterator[str]:
     number = 0
     try:
         with file.open("rb") as stream:
-            content = _Content(stream)
+            content = _Content(stream, file.name, taken)
             for line in _decoded(content):
                 if content.cut and not line.endswith("\n"):
                     break  # the rest of this line is lost
@@ -58,6 +55,8 @@ def text_lines(file: Path) -> Iterator[str]:
                 yield line
     except OSError as error:
         raise as_source_error(error) from error
+    except NotText as error:
+        raise as_source_error(BadInput(f"recording {file} is {error}")) from error
     if content.damage is not None:
         raise as_source_error(BadInput(f"recording {file} is damaged after line {number}: {content.damage}"))
 
@@ -70,16 +69,18 @@ def _decoded(content: _Content) -> io.TextIOWrapper:
 
 
 class _Content(io.RawIOBase):
-    """The bytes of a file, unpacked if they are those of gzip.
+    """The bytes of a file, unpacked.
 
     They end at a damage of the archive. `damage` is its description then, else None; `cut` is True
     if bytes of the text are lost.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, name: str, taken: Callable[[int], object]) -> None:
         self.damage: str | None = None
         self.cut = False
-        self._blocks = self._unpacked(file)
+        self._file = file
+        self._taken = taken
+        self._blocks = unpacked(file, name)
         self._block = memoryview(b"")
 
     def readable(self) -> bool:
@@ -91,52 +92,11 @@ class _Content(io.RawIOBase):
                 self._block = memoryview(next(self._blocks))
             except StopIteration:
                 return 0
+            except Damage as error:
+                self.damage, self.cut = str(error), error.cut
+                return 0
+            self._taken(self._file.tell())
         size = min(len(buffer), len(self._block))
         buffer[:size] = self._block[:size]
         self._block = self._block[size:]
         return size
-
-    def _unpacked(self, file: BinaryIO) -> Iterator[bytes]:
-        packed = file.read(_PACKED_BYTES)
-        if not packed.startswith(_GZIP):
-            while packed:
-                yield packed
-                packed = file.read(_BUFFER_BYTES)
-            return
-        while packed:
-            unpacker = zlib.decompressobj(_WITH_GZIP_HEADER)
-            while packed and not unpacker.eof:
-                yield self._unpack(unpacker, packed)
-                if self.cut:
-                    return
-                packed = unpacker.unused_data or file.read(_PACKED_BYTES)
-            if not unpacker.eof:
-                self.damage, self.cut = "the archive ends early", True
-                return
-            packed = _without_padding(packed, file)
-            if packed and not packed.startswith(_GZIP):
-                self.damage = "bytes follow the archive that are not part of it"
-                return
-
-    def _unpack(self, unpacker: Any, packed: bytes) -> bytes:
-        before = unpacker.copy()
-        try:
-            return bytes(unpacker.decompress(packed))
-        except zlib.error as error:
-            self.damage, self.cut = str(error), True
-        # zlib discards the output of a call that fails: unpack byte by byte up to the damage.
-        good = bytearray()
-        try:
-            for position in range(len(packed)):
-                good += before.decompress(packed[position : position + 1])
-        except zlib.error:
-            pass
-        return bytes(good)
-
-
-def _without_padding(packed: bytes, file: BinaryIO) -> bytes:
-    """The bytes after the zeros that may follow an archive; at least two if there are more."""
-    packed = packed.lstrip(b"\0")
-    while len(packed) < len(_GZIP) and (more := file.read(_PACKED_BYTES)):
-        packed = (packed + more).lstrip(b"\0")
-    return packed

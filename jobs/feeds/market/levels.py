@@ -1,7 +1,4 @@
-"""First levels, volatilities, factors and spreads of the synthetic market. Pure.
-
-docs/synthetic-market.md has the tables for users.
-"""
+"""First levels, volatilities, factors and spreads of the synthetic market."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
+from api.refused_origins import RefusedOrigins
 from config.http_errors import http_error_body
 
 _PREFLIGHT = [("Access-Control-Allow-Methods", "OPTIONS, GET, POST"), ("Access-Control-Allow-Headers", SENT_HEADERS)]
@@ -21,10 +22,11 @@ class Door:
     `SERVER_NAME` is the local address of the connection, as eventlet has it.
     """
 
-    def __init__(self, application: Application, hosts: Hosts, origins: Origins) -> None:
+    def __init__(self, application: Application, hosts: Hosts, origins: Origins, refused: RefusedOrigins) -> None:
         self._application = application
         self._hosts = hosts
         self._origins = origins
+        self._refused = refused
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         path, host, origin = environ.get("PATH_INFO", ""), environ.get("HTTP_HOST"), environ.get("HTTP_ORIGIN")
@@ -33,6 +35,7 @@ class Door:
         if origin is None:
             return self._application(environ, start_response)
         if not self._origins.allow(origin, host):
+            self._refused.note(origin)
             return _forbid(path, start_response, "the origin is not allowed: see CORS_ORIGINS")
         more = self._origins.headers(origin) + (_PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else [])
         return self._application(environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest))

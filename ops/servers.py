@@ -1,0 +1,253 @@
+"""Checks of PostgreSQL and Redis at a start: one table for `up`, `migrate` and every process.
+
+A row returns None if all is well, else a finding. The text of a finding names the setting and the
+cause; its remedy is SQL, or a line of `redis.conf`. No text contains a password.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Generic, TypeVar
+
+from db.bus import BusError, BusLoginRefused, RedisFacts
+from db.postgres import StoreError
+from db.rights import OWNER, READER, WRITER
+from db.server_facts import (
+    DATABASE_MISSING,
+    FIRST_VERSION,
+    NO_CONNECT,
+    NO_ENTRY,
+    NO_LOGIN,
+    PASSWORD,
+    ROLE_MISSING,
+    LoginRefused,
+    Rights,
+    ServerFacts,
+)
+
+_FIRST_REDIS = (6, 2)
+_MIGRATING = frozenset({"up", "migrate", "backfill", "import"})
+_READING = frozenset({"hub", "rest"})  # they make no temporary table
+_PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_CONNECTING = re.compile(r"^\w+: (?:Error -?\d+ (?:while )?connecting to (?:unix socket: )?\S+\. )?")
+
+# In place of a setting, in messages about the servers that `up` starts.
+EMBEDDED_DATABASE, EMBEDDED_BUS = "the embedded PostgreSQL", "the embedded Redis"
+
+Facts = TypeVar("Facts")
+
+
+class Kind(Enum):
+    """The consequence of a finding."""
+
+    UNFIT = "the environment has to change first: exit code 2"
+    UNREACHED = "exit code 1 of commands; processes that last try again"
+    WARNING = "one line in the log"
+    UNKNOWN = "the server does not show it"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of a check that did not pass."""
+
+    kind: Kind
+    text: str
+    remedy: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n  ".join((self.text, *self.remedy))
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One server to check: the setting that names it, and its place in words.
+
+    `role` is our role or user, `database` the name or the number of the database.
+    """
+
+    setting: str
+    url: str = field(repr=False)
+    host: str
+    port: str
+    role: str
+    database: str
+    is_bus: bool = False  # Redis, not PostgreSQL
+
+    @property
+    def address(self) -> str:
+        """Host and port, or the path of a socket."""
+        return self.host if self.host.startswith("/") else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Generic[Facts]):
+    """One row: `judge(server, facts)` returns a finding or None.
+
+    `skipped(service)` is True for processes and commands that do not need it.
+    """
+
+    name: str
+    judge: Callable[[Server, Facts], Finding | None]
+    skipped: Callable[[str], bool] = lambda service: False
+
+
+def sql_name(name: str) -> str:
+    """Return the name of a role or database as SQL contains it."""
+    return name if _PLAIN_NAME.fullmatch(name) else '"' + name.replace('"', '""') + '"'
+
+
+# PostgreSQL
+
+
+def no_database(server: Server, error: StoreError) -> Finding:
+    """Return the finding for a PostgreSQL that refuses the login, or gives no answer."""
+    if not isinstance(error, LoginRefused):
+        text = f"{server.setting}: no connection to PostgreSQL at {server.address} as role {server.role} ({error})"
+        return Finding(Kind.UNREACHED, text)
+    role, database = sql_name(server.role), sql_name(server.database)
+    create = f"CREATE ROLE {role} LOGIN PASSWORD '…';"
+    remedy = {
+        ROLE_MISSING: (create,),
+        PASSWORD: (f"{create}  -- if the role is missing", f"ALTER ROLE {role} PASSWORD '…';  -- if its password differs"),
+        DATABASE_MISSING: (_create_database(server.database, server.role),),
+        NO_CONNECT: (f"GRANT CONNECT ON DATABASE {database} TO {role};",),
+        NO_LOGIN: (f"ALTER ROLE {role} LOGIN;",),
+        NO_ENTRY: (f"a line of pg_hba.conf: host {database} {role} ADDRESS scram-sha-256",),
+    }
+    text = f"{server.setting}: role {server.role} may not log in to {server.database} at {server.address} ({error})"
+    return Finding(Kind.UNFIT, text, remedy.get(error.kind, ()))
+
+
+def _create_database(name: str, role: str) -> str:
+    owner = OWNER if role in (WRITER, READER) else role
+    return f"CREATE DATABASE {sql_name(name)} OWNER {sql_name(owner)} ENCODING 'UTF8' TEMPLATE template0;"
+
+
+def _version(server: Server, found: ServerFacts) -> Finding | None:
+    if found.version_number >= FIRST_VERSION:
+        return None
+    text = f"{server.setting}: PostgreSQL {found.version} at {server.address} is too old: version 14 or newer is needed"
+    return Finding(Kind.UNFIT, text)
+
+
+def _encoding(server: Server, found: ServerFacts) -> Finding | None:
+    if found.encoding == "UTF8":
+        return None
+    text = f"{server.setting}: database {server.database} has the encoding {found.encoding}: UTF8 is needed"
+    new = "tickwire_utf8" if server.database == "tickwire" else "tickwire"
+    return Finding(Kind.UNFIT, text, (_create_database(new, server.role),))
+
+
+def _standby(server: Server, found: Rights) -> Finding | None:
+    if not found.standby:
+        return None
+    text = f"{server.setting}: PostgreSQL at {server.address} is a standby (pg_is_in_recovery), which takes no rows"
+    where = f", which is {found.primary}" if found.primary else ""
+    return Finding(Kind.UNFIT, text, (f"set {server.setting} to the address of the primary{where}",))
+
+
+def _create(server: Server, found: Rights) -> Finding | None:
+    role, database = sql_name(server.role), sql_name(server.database)
+    if found.schema_owner is None:
+        text = f"{server.setting}: database {server.database} has no schema public"
+        return Finding(Kind.UNFIT, text, (f"CREATE SCHEMA public AUTHORIZATION {role};",))
+    if found.creates:
+        return None
+    text = f"{server.setting}: role {server.role} may not create tables in schema public of {server.database} (permission denied)"
+    by_owner = found.schema_owner == "pg_database_owner"  # the default of PostgreSQL 15 and newer
+    mend = f"ALTER DATABASE {database} OWNER TO {role};" if by_owner else f"GRANT CREATE, USAGE ON SCHEMA public TO {role};"
+    return Finding(Kind.UNFIT, text, (mend,))
+
+
+def _tables(server: Server, found: Rights) -> Finding | None:
+    if found.foreign_owner is None:
+        return None
+    text = f"{server.setting}: tables of {server.database} belong to {found.foreign_owner}, so role {server.role} may not migrate them"
+    return Finding(Kind.UNFIT, text, (f"REASSIGN OWNED BY {found.foreign_owner} TO {sql_name(server.role)};",))
+
+
+def _temporary(server: Server, found: Rights) -> Finding | None:
+    if found.temporary:
+        return None
+    text = f"{server.setting}: role {server.role} may not create temporary tables in {server.database} (permission denied)"
+    mend = f"GRANT TEMPORARY ON DATABASE {sql_name(server.database)} TO {sql_name(server.role)};"
+    return Finding(Kind.UNFIT, text, (mend,))
+
+
+def _by_rights(judge: Callable[[Server, Rights], Finding | None]) -> Callable[[Server, ServerFacts], Finding | None]:
+    """Let the row pass if the server is too old to show the rights: its version is an error."""
+    return lambda server, found: None if found.rights is None else judge(server, found.rights)
+
+
+# Redis
+
+
+def no_bus(server: Server, error: BusError) -> Finding:
+    """Return the finding for a Redis that refuses the login, or gives no answer."""
+    cause = _CONNECTING.sub("", str(error)).rstrip(".")
+    if isinstance(error, BusLoginRefused):
+        text = f"{server.setting}: Redis at {server.address} refuses the login of user {server.role} ({cause})"
+        return Finding(Kind.UNFIT, text)
+    return Finding(Kind.UNREACHED, f"{server.setting}: no connection to Redis at {server.address} ({cause})")
+
+
+def _redis_version(server: Server, found: RedisFacts) -> Finding | None:
+    numbers = re.match(r"(\d+)\.(\d+)", found.version or "")
+    if numbers is None:
+        return Finding(Kind.UNKNOWN, "the version of Redis cannot be checked")
+    if (int(numbers[1]), int(numbers[2])) >= _FIRST_REDIS:
+        return None
+    text = f"{server.setting}: Redis {found.version} at {server.address} is too old: version 6.2 or newer is needed"
+    return Finding(Kind.UNFIT, text)
+
+
+def _replica(server: Server, found: RedisFacts) -> Finding | None:
+    if not found.primary:
+        return None
+    text = f"{server.setting}: Redis at {server.address} is a replica, which takes no messages"
+    return Finding(Kind.UNFIT, text, (f"set {server.setting} to the address of the primary, which is {found.primary}",))
+
+
+def _append_only(server: Server, found: RedisFacts) -> Finding | None:
+    if found.append_only is None:
+        return Finding(Kind.UNKNOWN, "`appendonly` cannot be checked")
+    more = "" if found.append_sync in (None, "always") else " (with `appendfsync always`)"
+    text = f"Redis needs `appendonly yes`{more}: accepted prices are lost in a crash otherwise"
+    return None if found.append_only else Finding(Kind.WARNING, text)
+
+
+def _append_sync(server: Server, found: RedisFacts) -> Finding | None:
+    if found.append_only is False:  # nothing is synced, as the row above says
+        return None
+    if found.append_sync is None:
+        return Finding(Kind.UNKNOWN, "`appendfsync` cannot be checked")
+    text = f"Redis needs `appendfsync always`: up to 1 s is lost otherwise (now: {found.append_sync})"
+    return None if found.append_sync == "always" else Finding(Kind.WARNING, text)
+
+
+def _eviction(server: Server, found: RedisFacts) -> Finding | None:
+    if found.eviction is None:
+        return Finding(Kind.UNKNOWN, "`maxmemory-policy` cannot be checked")
+    text = f"Redis needs `maxmemory-policy noeviction`: the bus may lose its numbers otherwise (now: {found.eviction})"
+    return None if found.eviction == "noeviction" else Finding(Kind.WARNING, text)
+
+
+# The table. The first row of each server, `no_database` and `no_bus`, has no facts to judge.
+DATABASE_CHECKS: tuple[Check[ServerFacts], ...] = (
+    Check("postgres version", _version),
+    Check("encoding", _encoding),
+    Check("primary", _by_rights(_standby)),
+    Check("create", _by_rights(_create), skipped=lambda service: service not in _MIGRATING),
+    Check("tables", _by_rights(_tables), skipped=lambda service: service not in _MIGRATING),
+    Check("temporary", _by_rights(_temporary), skipped=lambda service: service in _READING),
+)
+BUS_CHECKS: tuple[Check[RedisFacts], ...] = (
+    Check("redis version", _redis_version),
+    Check("replica", _replica),
+    Check("appendonly", _append_only),
+    Check("appendfsync", _append_sync),
+    Check("maxmemory-policy", _eviction),
+)
