@@ -440,7 +440,7 @@ for arguments in json.load(sys.stdin):
 def test_commands_of_the_document_read_each_format(settings: Settings, tmp_path: Path) -> None:
     """Each row's file is the sample of the format, under the name that the row gives it."""
     rows = re.findall(r"^\| `(\S+)` \| `manage.py import (\S+)(.*?)` \| (\S+)", (ROOT / "docs" / "import.md").read_text(), re.MULTILINE)
-    commands = []
+    commands: list[list[str]] = []
     for name, file, options, _ in rows:
         stem, ending = file.rsplit(".", 1)
         copy = tmp_path / f"{len(commands)}" / file

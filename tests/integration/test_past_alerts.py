@@ -17,11 +17,11 @@ from db.calendars import trading_hours
 from db.candles import candles_between, latest_closes
 from db.instruments import Instrument, all_instruments
 from db.postgres import Cursor, Store
+from jobs.feeding import make_pasts
 from jobs.feeds.synthetic_past import make_past
 from jobs.figures.alert_rules import AlertRule, Episode, judge
 from jobs.figures.past_alerts import read_past_volatility
 from jobs.runtime.context import JobContext
-from jobs.services import make_pasts
 
 NOW = datetime(2026, 3, 6, 12, 34, tzinfo=UTC)
 END = datetime(2026, 3, 6, 12, tzinfo=UTC)
