@@ -1,15 +1,19 @@
-"""Fields of schemas that settings and REST share."""
+"""Fields of the settings; REST shares some of them."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from marshmallow import ValidationError
-from marshmallow.fields import Field, Int
+from marshmallow.fields import Field, Int, Str
+
+from config import urls
+from config.venues import parse_source
 
 MAX_DIGITS = 9
 _UNITS = {1: "s", 60: "m", 3600: "h"}
@@ -109,3 +113,64 @@ def _similar_origin(text: str) -> str:
         if near is not None:
             return near
     return "https://app.example.com"
+
+
+class Items(Field[tuple[str, ...]]):
+    """A comma list."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+
+
+class Sources(Items):
+    """A comma list of sources, such as `synthetic` and `replay:FILE@60`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        try:
+            return tuple(parse_source(item) for item in super()._deserialize(value, attr, data, **kwargs))
+        except ValueError as error:
+            raise ValidationError(str(error)) from None
+
+
+class Thresholds(Items):
+    """Thresholds of single instruments, warning/critical: `EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        found = {}
+        for item in super()._deserialize(value, attr, data, **kwargs):
+            match = re.fullmatch(r"([A-Za-z0-9_]+)=(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", item)
+            if match is None:
+                raise ValidationError(f"{item!r} is not of the form EUR_USD=0.01/0.02.")
+            warning, critical = float(match[2]), float(match[3])
+            if not 0 < warning <= critical:
+                raise ValidationError(f"{item!r}: needs 0 < warning <= critical.")
+            found[match[1]] = (warning, critical)
+        return found
+
+
+class Url(Str):
+    """A URL of the given schemes.
+
+    The error text never contains the value, which may hold a password.
+    """
+
+    def __init__(self, *schemes: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.schemes = schemes
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if not value.startswith(tuple(f"{scheme}://" for scheme in self.schemes)):
+            raise ValidationError("must be a URL starting with " + " or ".join(f"{name}://" for name in self.schemes))
+        if (problem := urls.fault(value)) is not None:
+            raise ValidationError(problem)
+        return str(value)
+
+
+class PathText(Field[Path]):
+    """A path; `~` is the home of a user."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Path:
+        try:
+            return Path(value).expanduser()
+        except RuntimeError:
+            raise ValidationError("names a user that does not exist.") from None

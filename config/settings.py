@@ -9,7 +9,6 @@ every invalid variable.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -20,13 +19,12 @@ from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Str
 
-from config import urls
 from config.access.checks import problems_of, read_secret
 from config.access.fields import Flag, InstrumentPatterns, JwtAlgorithms, ScopeNames
 from config.access.modes import AUTH_VALUES, AUTO, AuthMode, mode_of
 from config.access.patterns import EVERY
 from config.access.scopes import SCOPES
-from config.fields import Networks, Origins, Rate, RateText, WholeNumber
+from config.fields import Items, Networks, Origins, PathText, Rate, RateText, Sources, Thresholds, Url, WholeNumber
 from config.secrets import mask_url as mask_url
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
@@ -63,63 +61,6 @@ class SettingsError(Exception):
     def __init__(self, problems: Mapping[str, str]) -> None:
         self.problems = dict(problems)
         super().__init__("invalid settings:\n" + "\n".join(f"  {name}: {text}" for name, text in problems.items()))
-
-
-class _Items(Field[tuple[str, ...]]):
-    """A comma list."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        return tuple(item.strip() for item in value.split(",") if item.strip())
-
-
-class _Sources(_Items):
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        try:
-            return tuple(parse_source(item) for item in super()._deserialize(value, attr, data, **kwargs))
-        except ValueError as error:
-            raise ValidationError(str(error)) from None
-
-
-class _Thresholds(_Items):
-    """Thresholds of single instruments, warning/critical: `EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1`."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        found = {}
-        for item in super()._deserialize(value, attr, data, **kwargs):
-            match = re.fullmatch(r"([A-Za-z0-9_]+)=(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)", item)
-            if match is None:
-                raise ValidationError(f"{item!r} is not of the form EUR_USD=0.01/0.02.")
-            warning, critical = float(match[2]), float(match[3])
-            if not 0 < warning <= critical:
-                raise ValidationError(f"{item!r}: needs 0 < warning <= critical.")
-            found[match[1]] = (warning, critical)
-        return found
-
-
-class _Url(Str):
-    """A URL of the given schemes.
-
-    The error text never contains the value, which may hold a password.
-    """
-
-    def __init__(self, *schemes: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.schemes = schemes
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not value.startswith(tuple(f"{scheme}://" for scheme in self.schemes)):
-            raise ValidationError("must be a URL starting with " + " or ".join(f"{name}://" for name in self.schemes))
-        if (problem := urls.fault(value)) is not None:
-            raise ValidationError(problem)
-        return str(value)
-
-
-class _PathText(Field[Path]):
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Path:
-        try:
-            return Path(value).expanduser()
-        except RuntimeError:
-            raise ValidationError("names a user that does not exist.") from None
 
 
 def _var(kind: Field[Any], *, name: str = "", secret: bool = False, part: bool = False) -> Any:
@@ -168,7 +109,7 @@ class Settings:
     cors_origins: tuple[str, ...] = _var(Origins(load_default=()))
     # Names that a request may have in its Host header, besides those of this machine and the bind
     # host, for the hub and REST: a comma list without ports.
-    allowed_hosts: tuple[str, ...] = _var(_Items(load_default=()))
+    allowed_hosts: tuple[str, ...] = _var(Items(load_default=()))
     # Addresses or networks of the proxies in front, a comma list. Of their requests the last
     # address in X-Forwarded-For is the client's.
     trusted_proxies: tuple[str, ...] = _var(Networks(load_default=()))
@@ -194,9 +135,9 @@ class Settings:
     # it (at least 32 bytes), the others a file or a URL of public keys (JWKS).
     jwt_algorithms: tuple[str, ...] = _var(JwtAlgorithms(load_default=()))
     jwt_secret: str | None = _var(Str(load_default=None), secret=True)
-    jwt_secret_file: Path | None = _var(_PathText(load_default=None))
-    jwt_jwks_file: Path | None = _var(_PathText(load_default=None))
-    jwt_jwks_url: str | None = _var(_Url("https", "http", load_default=None))
+    jwt_secret_file: Path | None = _var(PathText(load_default=None))
+    jwt_jwks_file: Path | None = _var(PathText(load_default=None))
+    jwt_jwks_url: str | None = _var(Url("https", "http", load_default=None))
     # Both are needed with JWT_ALGORITHMS, and compared exactly.
     jwt_issuer: str | None = _var(Str(load_default=None))
     jwt_audience: str | None = _var(Str(load_default=None))
@@ -222,7 +163,7 @@ class Settings:
     # PostgreSQL. With neither DATABASE_URL nor DB_HOST an embedded one is started; DATABASE_URL
     # wins over the parts. In user names and passwords of URLs write / # ? @ % as %2F %23 %3F %40
     # %25. docker-compose.yml needs DB_PASSWORD.
-    database_url: str | None = _var(_Url("postgresql", "postgres", load_default=None), secret=True)
+    database_url: str | None = _var(Url("postgresql", "postgres", load_default=None), secret=True)
     db_host: str | None = _var(Str(load_default=None), part=True)
     db_port: int = _var(WholeNumber(load_default=5432, validate=_PORT), part=True)
     db_name: str = _var(Str(load_default="tickwire"), part=True)
@@ -235,7 +176,7 @@ class Settings:
 
     # Redis. With neither REDIS_URL nor REDIS_HOST an embedded one is started; REDIS_URL wins over
     # the parts. docker-compose.yml needs REDIS_PASSWORD.
-    redis_url: str | None = _var(_Url("redis", "rediss", "unix", load_default=None), secret=True)
+    redis_url: str | None = _var(Url("redis", "rediss", "unix", load_default=None), secret=True)
     redis_host: str | None = _var(Str(load_default=None), part=True)
     redis_port: int = _var(WholeNumber(load_default=6379, validate=_PORT), part=True)
     redis_db: int = _var(WholeNumber(load_default=0, validate=_NOT_NEGATIVE), part=True)
@@ -244,11 +185,11 @@ class Settings:
     stream_max_length: int = _var(WholeNumber(load_default=500_000, validate=validate.Range(min=1000)))
 
     # Data of the embedded servers, their logs, run.json
-    hub_data_dir: Path = _var(_PathText(load_default=Path("var")))
+    hub_data_dir: Path = _var(PathText(load_default=Path("var")))
 
     # Sources of prices: a comma list of synthetic, oanda, binance and replay:FILE[@SPEED][@loop].
     # SPEED is 1 (the recorded pace), 60 (sixty times faster) or max (as fast as the bus accepts).
-    sources: tuple[SourceSpec, ...] = _var(_Sources(load_default=(SourceSpec("synthetic"),)))
+    sources: tuple[SourceSpec, ...] = _var(Sources(load_default=(SourceSpec("synthetic"),)))
     # Seconds between two prices of the synthetic source, and the seed that makes its series the
     # same every time.
     ingestion_interval_seconds: float = _var(Float(load_default=3.0, validate=_POSITIVE))
@@ -263,11 +204,11 @@ class Settings:
     # For the sources oanda and binance; the jobs alone load OANDA_*.
     oanda_api_token: str | None = _var(Str(load_default=None), secret=True)
     oanda_account_id: str | None = _var(Str(load_default=None), secret=True)
-    oanda_rest_url: str = _var(_Url("https", "http", load_default="https://api-fxpractice.oanda.com"))
-    oanda_stream_url: str = _var(_Url("https", "http", load_default="https://stream-fxpractice.oanda.com"))
-    binance_ws_url: str = _var(_Url("wss", "ws", load_default="wss://stream.binance.com:9443"))
-    binance_rest_url: str = _var(_Url("https", "http", load_default="https://api.binance.com"))
-    binance_symbols: tuple[str, ...] = _var(_Items(load_default=("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "ADAUSDT", "XRPUSDT")))
+    oanda_rest_url: str = _var(Url("https", "http", load_default="https://api-fxpractice.oanda.com"))
+    oanda_stream_url: str = _var(Url("https", "http", load_default="https://stream-fxpractice.oanda.com"))
+    binance_ws_url: str = _var(Url("wss", "ws", load_default="wss://stream.binance.com:9443"))
+    binance_rest_url: str = _var(Url("https", "http", load_default="https://api.binance.com"))
+    binance_symbols: tuple[str, ...] = _var(Items(load_default=("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "ADAUSDT", "XRPUSDT")))
 
     # Bus to PostgreSQL: a batch is written once it has this many prices, or its first price has
     # waited this many milliseconds.
@@ -288,13 +229,13 @@ class Settings:
     volatility_threshold: float = _var(Float(load_default=0.02, validate=_POSITIVE))
     volatility_critical: float = _var(Float(load_default=0.04, validate=_POSITIVE))
     # Instruments with thresholds of their own, warning/critical: EUR_USD=0.01/0.02,BTCUSDT=0.05/0.1
-    volatility_thresholds: Mapping[str, tuple[float, float]] = _var(_Thresholds(load_default=dict))
+    volatility_thresholds: Mapping[str, tuple[float, float]] = _var(Thresholds(load_default=dict))
     correlation_change_threshold: float = _var(Float(load_default=0.2, validate=_POSITIVE))
 
     # DEBUG, INFO, WARNING, ERROR or CRITICAL; json or text; a file in place of stderr
     log_level: str = _var(Str(load_default="INFO", validate=validate.OneOf(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"])))
     log_format: str = _var(Str(load_default="json", validate=validate.OneOf(["json", "text"])))
-    log_file: Path | None = _var(_PathText(load_default=None))
+    log_file: Path | None = _var(PathText(load_default=None))
 
     @property
     def hub_ports(self) -> range:

@@ -9,6 +9,7 @@ from marshmallow.fields import Field
 
 from config.access.patterns import compile_patterns
 from config.access.scopes import check_scopes
+from config.fields import Items
 
 SYMMETRIC = "HS256"
 ALGORITHMS = (SYMMETRIC, "RS256", "ES256", "EdDSA")
@@ -23,12 +24,12 @@ class Flag(Field[bool]):
         return bool(value == "true")
 
 
-class _Names(Field[tuple[str, ...]]):
-    """A comma list."""
+class _Names(Items):
+    """A comma list of checked names."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         try:
-            return self.checked(tuple(item.strip() for item in value.split(",") if item.strip()))
+            return self.checked(super()._deserialize(value, attr, data, **kwargs))
         except ValueError as error:
             raise ValidationError(str(error)) from None
 
