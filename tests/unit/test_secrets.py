@@ -6,7 +6,7 @@ import json
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from config.secrets import Scrubber, mask_url
@@ -29,6 +29,7 @@ def test_secret_is_replaced_in_every_form(secret: str, before: str, after: str) 
 
 @given(password=texts)
 def test_passwords_of_urls_are_replaced_outside_the_url_too(password: str) -> None:
+    assume(password not in "refused: !")  # the rest of the text
     for url in (f"postgresql://hub:{quote(password, safe='')}@db/x", f"redis://:{quote(password, safe='')}@db/0"):
         scrub = Scrubber([url])
         assert scrub(f"refused: {password}!").replace("***", "") == "refused: !"
