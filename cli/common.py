@@ -136,5 +136,5 @@ def migrate_database(command: str, chosen: Settings, url: str) -> list[str]:
     Raises `Unfit` or `StartError` before the first migration if the role lacks a right.
     """
     setting = chosen.database_setting if chosen.database_url else EMBEDDED_DATABASE
-    checks.check(command, [checks.database_server(url, setting)])
+    checks.check(command, [checks.database_server(url, setting)], embedded=not chosen.database_url)
     return migrations.apply(url)

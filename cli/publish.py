@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 from contextlib import closing
 from datetime import datetime
 from typing import Any
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
-from cli.common import Moment, chosen_settings, plain_errors
+from cli.common import Moment, chosen_settings, no_connection, nothing_runs, plain_errors
 from db.timestamps import format_time
 from ops import running
 
@@ -50,10 +49,10 @@ def publish(instrument: str, bid: str, ask: str, moment: datetime | None, url: s
 
 
 def _running_rest() -> str:
-    folder = chosen_settings("publish").hub_data_dir
-    system = running.read(folder)
+    chosen = chosen_settings("publish")
+    system = running.read(chosen.hub_data_dir)
     if system is None:
-        raise running.RunError(f"nothing runs on HUB_DATA_DIR={folder}; set HUB_DATA_DIR as for make run, or --url")
+        raise running.RunError(nothing_runs(chosen))
     return system.rest
 
 
@@ -70,7 +69,7 @@ def _post(url: str, body: dict[str, Any], api_key: str | None) -> dict[str, Any]
             response = connection.getresponse()
             status, text = response.status, response.read()
     except (OSError, http.client.HTTPException) as error:
-        raise running.RunError(f"no connection to {url} ({_cause(error)}): --url names another REST") from error
+        raise running.RunError(no_connection(url, "REST")) from error
     return _read(url, status, text)
 
 
@@ -83,11 +82,3 @@ def _read(url: str, status: int, text: bytes) -> dict[str, Any]:
         raise running.RunError(f"{error['message']} ({error['code']})")
     except (ValueError, LookupError, TypeError):
         raise running.RunError(f"{url} answers HTTP {status}, but is not a REST of Tickwire") from None
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, ConnectionRefusedError):
-        return "refused"
-    if isinstance(error, TimeoutError):
-        return f"no answer within {_SECONDS:.0f} s"
-    return "no such host" if isinstance(error, socket.gaierror) else str(error) or type(error).__name__

@@ -88,7 +88,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     redis_url = redis.url if redis else str(chosen.redis_url)
     database_urls = dict(database.urls) if database else {}  # role -> address
     SCRUBBER.learn((database_url, redis_url, *database_urls.values()))
-    checks.check("up", _embedded_servers(database, redis))
+    checks.check("up", _embedded_servers(database, redis), embedded=True)
     migrations.apply(database_url)
     env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url, CHILD_OF_UP: "1"}
     supervisor.start(*processes(chosen, env, database_urls))

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from cli.common import ROOT, chosen_settings, plain_errors
+from cli.common import ROOT, chosen_settings, nothing_runs, plain_errors
 from ops import running
 
 DEFAULT_SYMBOLS = ("EUR_USD", "GBP_USD", "USD_JPY", "BTCUSDT", "AAPL")
@@ -34,8 +34,8 @@ def watch(symbols: tuple[str, ...], url: str | None, as_json: bool) -> None:
 
 
 def _running_hub() -> str:
-    folder = chosen_settings("watch").hub_data_dir
-    system = running.read(folder)
+    chosen = chosen_settings("watch")
+    system = running.read(chosen.hub_data_dir)
     if system is None:
-        raise running.RunError(f"nothing runs on HUB_DATA_DIR={folder}; set HUB_DATA_DIR as for make run, or --url")
+        raise running.RunError(nothing_runs(chosen))
     return system.hub

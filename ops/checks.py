@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPT_SECONDS = 1.5  # of one connection to a server
 WHOLE_SECONDS = 5.0  # of all checks
-LATER_SECONDS = 15.0  # of an attempt and of all checks in a process that tries again: servers may be slow
+LATER_SECONDS = 15.0  # of an attempt and of all checks, if a process tries again: servers may be slow
 _SPARE_SECONDS = 0.25  # of the whole, so that the cause is known before the limit
 RETRY_SECONDS = 1.0
 
@@ -50,12 +50,12 @@ def own_servers(chosen: Settings) -> list[Server]:
     return database + ([bus_server(chosen.redis_url, chosen.redis_setting)] if chosen.redis_url else [])
 
 
-def check(service: str, servers: Iterable[Server]) -> None:
-    """Check the servers for a command.
+def check(service: str, servers: Iterable[Server], *, embedded: bool = False) -> None:
+    """Check the servers for a command; embedded ones have just begun to answer, and get more time.
 
     Raises `Unfit`, or `StartError` if a server gives no answer.
     """
-    found = _findings(service, servers)
+    found = _findings(service, servers, *((LATER_SECONDS, LATER_SECONDS) if embedded else ()))
     _warn(found)
     if (error := _failure(found)) is not None:
         raise error

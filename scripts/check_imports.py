@@ -75,6 +75,7 @@ PURE = (
     "db/admission.py",
     "db/admitted.py",
     "db/nearest_correlation.py",
+    "db/quotes.py",
     "db/trade_batch.py",
 )
 FORBIDDEN_IN_PURE = (

@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import orjson
 from marshmallow import ValidationError
 
-from api.errors import ErrorCode
+from api.errors import ErrorCode, unknown_instrument
 from api.rest.errors import ApiError, invalid_payload
 from api.rest.schemas.arguments import PRINTABLE
 from api.rest.schemas.publish import JSON, MAX_BYTES, MAX_PRICES, NDJSON
@@ -40,6 +41,21 @@ class _Object(dict[str, Any]):
     """A JSON object; `repeated` has the names that it contains more than once."""
 
     repeated: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reception:
+    """The circumstances of a batch: instruments, rights and source of the caller, time."""
+
+    windows: Windows
+    may_publish: Callable[[str], bool]
+    source: str
+    now: datetime
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The names of all instruments."""
+        return frozenset(self.windows)
 
 
 @dataclass(slots=True)
@@ -70,15 +86,15 @@ def read_entries(kind: str, body: bytes) -> list[Any]:
     return entries
 
 
-def read_batch(entries: Iterable[Any], windows: Windows, may_publish: Callable[[str], bool], source: str, now: datetime) -> Batch:
+def read_batch(entries: Iterable[Any], reception: Reception) -> Batch:
     """Return the prices of the entries that are admitted, and the refusals of the others.
 
-    `now` is the time of reception. Equal prices of that time are numbered as occurrences.
+    Equal prices without a time are numbered as occurrences.
     """
     batch, untimed = Batch(), Counter[tuple[str, str]]()
     for index, entry in enumerate(entries):
         try:
-            quote = _read_quote(entry, windows, may_publish, source, now)
+            quote = _read_quote(entry, reception)
         except (Rejection, NotAdmitted) as error:
             code = error.kind if isinstance(error, NotAdmitted) else error.code
             batch.rejected.append({"index": index, "code": str(code), "message": str(error)[:_MAX_MESSAGE_CHARACTERS]})
@@ -93,21 +109,24 @@ def read_batch(entries: Iterable[Any], windows: Windows, may_publish: Callable[[
     return batch
 
 
-def _read_quote(entry: Any, windows: Windows, may_publish: Callable[[str], bool], source: str, now: datetime) -> Tick:
+def _read_quote(entry: Any, reception: Reception) -> Tick:
     """Return the price of an entry. Raises `Rejection` or `NotAdmitted`."""
     values = _texts(entry)
-    instrument, window = values["instrument"], windows[values["instrument"]]
-    if not may_publish(instrument):
+    instrument = values["instrument"]
+    if instrument not in reception.windows:
+        error = unknown_instrument(instrument, reception.known, reception.may_publish)
+        raise Rejection(error.code, str(error))
+    if not reception.may_publish(instrument):
         raise Rejection(ErrorCode.FORBIDDEN, f"no right to the instrument: {instrument}")
     mid = values.get("mid")
     bid, ask = values.get("bid", mid), values.get("ask", mid)
     if bid is None or ask is None or ("bid" in values) != ("ask" in values):
         raise _invalid("ask" if "bid" in values else "bid", "missing: use bid and ask, or mid alone")
     try:
-        quote = make_quote(instrument, bid, ask, mid, values.get("time", now), source, values.get("volume"))
+        quote = make_quote(instrument, bid, ask, mid, values.get("time", reception.now), reception.source, values.get("volume"))
     except ValueError as error:
         raise _invalid("time", str(error)) from None
-    check_quote(quote, window)
+    check_quote(quote, reception.windows[instrument])
     return quote
 
 

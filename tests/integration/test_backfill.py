@@ -255,7 +255,7 @@ def test_bad_file_is_named_and_the_others_are_stored(backfill: Command, query: Q
     for sentence in (
         "CAD_CHF_H1.csv: no instrument CAD_CHF (from the file's name)",
         "EUR_USD_half.csv.gz: recording", "is damaged after line 7780: the archive ends early",
-        "pricing.json: is JSON, but no answer of OANDA's with candles",
+        "pricing.json: JSON, but no answer of OANDA's with candles",
         "nothing in", "the first that cannot is line 2: 'yesterday' is not a time",
         "GBP_USD_made.csv: 2 bad: 1 of kind bad_price, 1 of kind unreadable; first: line 3: bid 1.7 is above ask 1.6",
     ):  # fmt: skip

@@ -53,6 +53,12 @@ def answered(system: System) -> Examples:
     return rest_examples.capture(system)
 
 
+@pytest.fixture(scope="module")
+def gold(system: System) -> None:
+    """Add the instrument of the README, as its block may run first or again."""
+    assert subprocess.run(ADD_GOLD, cwd=ROOT, env=surroundings(system), check=False).returncode == 0
+
+
 @pytest.fixture
 def places(system: System) -> dict[str, str]:
     """Text in the documents -> its replacement for the running system."""
@@ -127,6 +133,7 @@ def test_json_blocks_fit_the_schemas(block: Block) -> None:
             assert any(fits(schema(), body) for schema in answers().values()), body
 
 
+@pytest.mark.usefixtures("gold")
 @pytest.mark.parametrize("block", blocks("sh"), ids=str)
 def test_shell_blocks_run(block: Block, system: System, places: dict[str, str], answered: Examples) -> None:
     if "curl" in block.text and shutil.which("curl") is None:
@@ -180,6 +187,7 @@ def test_javascript_blocks_run(block: Block, system: System, places: dict[str, s
         program.check()
 
 
+@pytest.mark.usefixtures("gold")
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_python_blocks_run(block: Block, system: System, places: dict[str, str], tmp_path: Path) -> None:
     if "socketio.AsyncClient" in block.text and find_spec("aiohttp") is None:
@@ -187,8 +195,6 @@ def test_python_blocks_run(block: Block, system: System, places: dict[str, str],
     text = substituted(block.text, places)
     if "tickwire_client" in text:
         text = text.replace("Client()", f'Client("{system.hub}", "{system.rest}")')
-    if "XAU_USD" in text:
-        assert subprocess.run(ADD_GOLD, cwd=ROOT, env=surroundings(system), check=False).returncode == 0
     with python(text, tmp_path) as program:
         program.check()
 

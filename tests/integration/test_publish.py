@@ -128,7 +128,8 @@ def test_price_is_numbered_and_keeps_its_digits(client: FlaskClient, bus: Bus) -
 @pytest.mark.parametrize(
     ("code", "entry", "text"),
     [
-        ("unknown_instrument", price(instrument="XAU_EUR"), "XAU_EUR"),
+        ("unknown_instrument", price(instrument="XAU_EUR"), "There is no instrument 'XAU_EUR'."),
+        ("unknown_instrument", price(instrument="EURUSD"), "did you mean EUR_USD?"),
         ("not_a_decimal", price(bid="NaN"), "NaN"),
         ("not_a_decimal", price(ask="Infinity"), "Infinity"),
         ("not_a_decimal", price(bid="-1"), "-1"),

@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -179,6 +180,16 @@ def test_price_is_accepted_once_though_its_answer_is_lost(rest: Web, shared_bus:
         with pytest.raises(ConnectionFailed):
             client.publish("GBP_USD", bid="1", ask="2")
     assert [(body["instrument"], body["seq"]) for body in published(shared_bus)] == [("EUR_USD", 1), ("GBP_USD", 1)]
+
+
+def test_equal_batches_at_once_are_accepted_once_together(rest: Web, client: Client, shared_bus: Bus) -> None:
+    moment = datetime.now(UTC)
+    rows = [{"instrument": "EUR_USD", "bid": "1", "ask": "2", "time": moment + timedelta(microseconds=number)} for number in range(300)]
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(client.publish_many, [rows] * 8))
+    assert sum(result.accepted for result in results) == 300
+    assert sum(result.duplicates for result in results) == 7 * 300
+    assert [body["seq"] for body in published(shared_bus)] == list(range(1, 301))
 
 
 def test_asyncio_client_publishes(rest: Web, shared_bus: Bus) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from ops import running
 from tests.conftest import until
-from tests.support.up import PROCESSES, START_SECONDS, Environment, Up, all_gone, copy_data, execute, family, make_data, starter
+from tests.support.up import PROCESSES, START_SECONDS, Environment, Up, all_gone, copy_data, execute, family, make_data, manage, starter
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +42,8 @@ def test_ready_line_follows_the_first_synthetic_price(data: Path, tmp_path: Path
         source = json.loads(running.get(rest, "/health")[1])["sources"]["synthetic"]
         assert source["state"] in ("connecting", "live")
         until(lambda: running.answers(rest, "/health"), 30, "health")
+        shown = manage(environment, "status").stdout
+        assert re.search(r"^source synthetic: live since \S+Z, last record \d+ s ago$", shown, re.MULTILINE), shown
 
 
 @pytest.mark.slow

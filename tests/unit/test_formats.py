@@ -89,7 +89,8 @@ EXPECTED: dict[str, tuple[str, str | None, str, list[str]]] = {
         [
             "EUR_USD 09:00 1.08500 1.08590 1.08450 1.08512 bid - ask - volume 2104 trades 2104",
             "EUR_USD 10:00 1.08512 1.08600 1.08500 1.08550 bid - ask - volume 1987 trades 1987",
-            "EUR_USD 11:00 1.08550 1.08560 1.08410 1.08430 bid - ask - volume 2250 trades - forming",
+            "EUR_USD 11:00 1.08550 1.08560 1.08410 1.08430 bid - ask - volume 2250 trades -",
+            "EUR_USD 12:00 1.08430 1.08440 1.08420 1.08432 bid - ask - volume 14 trades 14 forming",
         ],
     ),
     "EUR_USD.tickwire.ndjson": (

@@ -9,7 +9,7 @@ from flask import g, request
 
 from api.access.model import PUBLISH, Access
 from api.rest.context import context
-from api.rest.published import read_batch, read_entries
+from api.rest.published import Reception, read_batch, read_entries
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.publish import BODY, PublishResultSchema
@@ -32,7 +32,7 @@ def publish() -> Any:
     entries = read_entries(request.mimetype, request.get_data(cache=False))
     app, access = context(), g.access
     source = _source(access)
-    batch = read_batch(entries, app.bus.windows(source), access.includes, source, app.clock())
+    batch = read_batch(entries, Reception(app.bus.windows(source), access.includes, source, app.clock()))
     stamps = app.bus.publish_once(batch.quotes, batch.timed)
     duplicates = stamps.count(None)
     return {"accepted": len(stamps) - duplicates, "duplicates": duplicates, "rejected": batch.rejected}
