@@ -51,8 +51,10 @@ class AccessControl:
         self.audit = AuditCounts(actor, clock, lock)
         nobody = anonymous(frozenset(settings.anonymous_scopes), compile_patterns(settings.anonymous_instruments))
         self.authenticator = CallerAuthenticator(self.mode, nobody, self.tables, clock, self.audit, verifier)
-        self._writer = AuditWriter(self.audit, store, monotonic=monotonic)
-        self._refresh = TableRefresh(bus, store, self.tables, each_round=self._round, monotonic=monotonic)
+        # One connection of its own: no request waits for it, or finds it broken.
+        own = store.with_limits(pool_max=1, timeout_ms=settings.db_timeout_ms)
+        self._writer = AuditWriter(self.audit, own, monotonic=monotonic)
+        self._refresh = TableRefresh(bus, own, self.tables, each_round=self._round, monotonic=monotonic)
         self._host = settings.websocket_host if actor == "hub" else settings.api_host
         self._proxies = settings.trusted_proxies
         self._open = Throttle(OPEN_WARNING_SECONDS, monotonic=monotonic)
