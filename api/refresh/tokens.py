@@ -14,6 +14,7 @@ from api.access.tokens.keys import PublicKeys, SecretKey
 from api.access.tokens.verifier import JwtVerifier
 from api.refresh.jwks import JwksRefresh
 from api.refresh.jwks_source import download, read_file
+from config.access.fields import SYMMETRIC
 from config.secrets import mask_url
 from config.settings import Settings
 
@@ -40,8 +41,8 @@ def make_tokens(settings: Settings, clock: Callable[[], datetime], lock: Abstrac
         max_ttl_seconds=settings.jwt_max_ttl_seconds,
     )
     refresh = None
-    if settings.jwt_secret is not None:
-        keys: SecretKey | PublicKeys = SecretKey(settings.jwt_secret)
+    if SYMMETRIC in settings.jwt_algorithms:
+        keys: SecretKey | PublicKeys = SecretKey(settings.jwt_secret or "")
     else:
         keys = PublicKeys()
         refresh = _refresh(settings, keys)

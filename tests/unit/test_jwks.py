@@ -337,7 +337,8 @@ def test_parts_follow_the_settings(service: Service, tmp_path: Path) -> None:
     assert from_file.verifier is not None
     assert from_file.verifier.verify(text, ADDRESS).subject == "ada"  # without the loop
 
-    from_url = make_tokens(made(url=service.url), clock, None)
+    # a secret that no algorithm uses is ignored
+    from_url = make_tokens(made(url=service.url, JWT_SECRET=SECRET, JWT_SECRET_FILE=str(tmp_path / "missing")), clock, None)
     assert from_url.verifier is not None
     assert from_url.refresh is not None
     assert service.requests == []
