@@ -132,7 +132,7 @@ def test_rights_that_are_not_in_the_claim_are_missing(
 ) -> None:
     access = secret.verify(token("HS256", claims(NOW, tickwire=claim)), ADDRESS)
     assert access.scopes == scopes
-    assert access.bots == bots
+    assert access.bots == frozenset(bots)
     assert access.patterns.texts == tuple(instruments)
     assert access.limits.connections == connections
     assert access.patterns is not NOTHING or not instruments
