@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from db.candle_precedence import IMPORTED, NAMES, OURS, conflicts, precedence, upsert
 from db.copy import copy_line, empty_staging, escaped, stage_rows, time_text_sql
-from db.inserted import Conflict, Inserted
+from db.inserted import Inserted
 from db.intervals import INTERVALS
 from db.partitions import make_months
 from db.postgres import Cursor, scalar
@@ -19,18 +20,8 @@ NO_OHLC = (None, None, None, None)
 # Instrument, interval, and the candle as published on `candle_updates`.
 Update = tuple[str, str, dict[str, Any]]
 
-COLUMNS = (
-    "symbol", "interval", "start_time", "end_time", "open", "high", "low", "close",
-    "bid_open", "bid_high", "bid_low", "bid_close", "ask_open", "ask_high", "ask_low", "ask_close",
-    "volume", "trades", "complete", "source", "rolled_up",
-)  # fmt: skip
 # Updates per instrument and interval at a time: the forming candle and the one that just ended.
 NEWEST = 2
-_NAMES = ", ".join(COLUMNS)
-# SQL conditions: the candle came from a file; from a feed or a file; or we have made it.
-_IMPORTED = "(candle_rank({0}source) = candle_rank('import:') AND NOT {0}rolled_up)"
-_GIVEN = "(candle_rank({0}source) >= candle_rank('import:') AND NOT {0}rolled_up)"
-_OURS = "(candle_rank({0}source) < candle_rank('import:') OR {0}rolled_up)"
 _UPDATE_COLUMNS = ("start_time", "end_time", "open", "high", "low", "close", "volume", "trades", "complete")
 
 
@@ -67,22 +58,22 @@ def insert_candles(cursor: Cursor, rows: Sequence[CandleRow], *, replace: bool =
     monthly partitions are created.
     """
     make_months(cursor, "candles", {row.start_time[:7] for row in rows})
-    staging = stage_rows(cursor, "candles", _NAMES, map(_line, rows))
-    order = ", ".join(f"{each} DESC" for each in _precedence("", replace=replace))
-    oldest = "" if replace else f"CASE WHEN {_IMPORTED.format('')} THEN ctid END, "
+    staging = stage_rows(cursor, "candles", NAMES, map(_line, rows))
+    order = ", ".join(f"{each} DESC" for each in precedence("", replace=replace))
+    oldest = "" if replace else f"CASE WHEN {IMPORTED.format('')} THEN ctid END, "
     newest = (
-        f"SELECT DISTINCT ON (symbol, interval, start_time) {_NAMES} FROM {staging}"  # noqa: S608
+        f"SELECT DISTINCT ON (symbol, interval, start_time) {NAMES} FROM {staging}"  # noqa: S608
         f" ORDER BY symbol, interval, start_time, {order}, {oldest}ctid DESC"
     )
-    cursor.execute(_upsert(newest, replace=replace))
+    cursor.execute(upsert(newest, replace=replace))
     written = int(cursor.rowcount)
-    conflicts = _conflicts(cursor, staging) if written < len(rows) else ()
+    lost = conflicts(cursor, staging) if written < len(rows) else ()
     if written:
         cursor.execute(
             f"INSERT INTO candle_marks SELECT DISTINCT symbol, date_trunc('minute', start_time) FROM {staging} WHERE interval <> '1d'"  # noqa: S608
         )
     empty_staging(cursor, "candles")
-    return Inserted.of(len(rows), written, conflicts)
+    return Inserted.of(len(rows), written, lost)
 
 
 def upsert_returning_newest(cursor: Cursor, query: str, parameters: Mapping[str, Any], *, unless: str = "false") -> list[Update]:
@@ -94,7 +85,7 @@ def upsert_returning_newest(cursor: Cursor, query: str, parameters: Mapping[str,
     `NEWEST` candles per instrument and interval are returned, and as many of those that begin after
     the parameter `ended`.
     """
-    cursor.execute(_newest(f"{_upsert(query)} AND NOT ({unless}) RETURNING *"), parameters)
+    cursor.execute(_newest(f"{upsert(query)} AND NOT ({unless}) RETURNING *"), parameters)
     return [_update(row) for row in cursor.fetchall()]
 
 
@@ -106,7 +97,7 @@ def complete_candles(cursor: Cursor, ended: str) -> list[Update]:
     cursor.execute(
         _newest(
             "UPDATE candles SET complete = true, updated = now()"  # noqa: S608
-            f" WHERE NOT complete AND end_time <= %(ended)s AND {_OURS.format('')} RETURNING *"
+            f" WHERE NOT complete AND end_time <= %(ended)s AND {OURS.format('')} RETURNING *"
         ),
         {"ended": ended},
     )
@@ -124,7 +115,7 @@ def reopen_candles(cursor: Cursor, ended: str) -> list[Update]:
             "UPDATE candles c SET complete = false, updated = now()"  # noqa: S608
             " FROM instruments i, unnest(%(widths)s::text[]) AS width"
             " WHERE c.symbol = i.symbol AND c.interval = width AND c.start_time > %(ended)s::timestamptz - interval '2 days'"
-            f" AND c.end_time > %(ended)s AND c.complete AND {_OURS.format('c.')} RETURNING c.*"
+            f" AND c.end_time > %(ended)s AND c.complete AND {OURS.format('c.')} RETURNING c.*"
         ),
         {"ended": ended, "widths": list(INTERVALS)},
     )
@@ -159,7 +150,7 @@ def delete_imported(cursor: Cursor, symbol: str, interval: str, start: str, end:
     """
     cursor.execute(
         "WITH gone AS (DELETE FROM candles WHERE symbol = %(symbol)s AND interval = %(interval)s"  # noqa: S608
-        f"  AND start_time >= %(start)s AND start_time <= %(end)s AND {_IMPORTED.format('')} RETURNING start_time),"
+        f"  AND start_time >= %(start)s AND start_time <= %(end)s AND {IMPORTED.format('')} RETURNING start_time),"
         " rolled AS (DELETE FROM candles c USING ("
         "   SELECT DISTINCT width, candle_start(calendar, width, start_time) AS start"
         "   FROM gone, instruments, unnest(%(widths)s::text[]) AS width WHERE symbol = %(symbol)s) AS made"
@@ -246,50 +237,6 @@ def marked_between(cursor: Cursor, start: datetime, end: datetime) -> bool:
     """Whether rows stored for `start` <= time < `end` are still missing from their candles."""
     cursor.execute("SELECT EXISTS (SELECT FROM candle_marks WHERE minute >= %s AND minute < %s)", (start, end))
     return bool(scalar(cursor))
-
-
-def _precedence(candle: str, *, replace: bool = False) -> tuple[str, ...]:
-    """SQL of the values by which candles of one identity are compared; the greater one wins.
-
-    Our own roll-ups always show the rows that are stored now: for them neither the number nor the
-    source counts. They lose against every candle of a file or a feed.
-    """
-    number = f"CASE WHEN {_GIVEN.format(candle)} THEN coalesce({candle}trades, -1) END"
-    rank = f"CASE WHEN {candle}rolled_up THEN candle_rank('trades') ELSE candle_rank({candle}source) END"
-    values = f"{candle}complete", rank
-    return values if replace else (*values, f"coalesce({number}, 0)")
-
-
-def _upsert(query: str, *, replace: bool = False) -> str:
-    changed = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[3:])
-    old = ", ".join(f"candles.{name}" for name in COLUMNS[3:])
-    new = ", ".join(f"excluded.{name}" for name in COLUMNS[3:])
-    newcomer, stored = (", ".join(_precedence(each, replace=replace)) for each in ("excluded.", "candles."))
-    tie = "" if replace else f" AND ({_IMPORTED.format('excluded.')} AND ({newcomer}) = ({stored})) IS NOT TRUE"
-    return (
-        f"INSERT INTO candles ({_NAMES}) {query} ON CONFLICT (symbol, interval, start_time) DO UPDATE SET {changed}, updated = now() "
-        f"WHERE ({newcomer}) >= ({stored}) AND ({old}) IS DISTINCT FROM ({new}){tie}"
-    )
-
-
-def _conflicts(cursor: Cursor, staging: str) -> tuple[Conflict, ...]:
-    """The staged candles that lost to an older candle of their rank with other prices.
-
-    The volume counts too if both are of one file's source. Our own candles have no conflicts.
-    """
-    differs = " OR ".join(f"(c.{name} <> s.{name})" for name in COLUMNS[4:16])
-    differs += f" OR ({_IMPORTED.format('s.')} AND c.source = s.source AND c.volume <> s.volume)"
-    same = " AND ".join(f"n.{name} IS NOT DISTINCT FROM c.{name}" for name in COLUMNS[4:])
-    cursor.execute(
-        f"SELECT s.symbol || ' ' || s.interval || ' candle of ' || {time_text_sql('s.start_time')},"  # noqa: S608
-        "  concat_ws(' ', c.open, c.high, c.low, c.close), concat_ws(' ', s.open, s.high, s.low, s.close)"
-        f" FROM {staging} s JOIN candles c USING (symbol, interval, start_time)"
-        f" WHERE s.complete AND {_GIVEN.format('s.')} AND {_GIVEN.format('c.')} AND candle_rank(s.source) = candle_rank(c.source)"
-        f" AND ({differs}) AND NOT EXISTS (SELECT FROM {staging} n"
-        f"   WHERE (n.symbol, n.interval, n.start_time) = (s.symbol, s.interval, s.start_time) AND n.ctid > s.ctid AND {same})"
-        " ORDER BY s.start_time, s.symbol, s.interval, s.ctid"
-    )
-    return tuple(Conflict(*row) for row in cursor.fetchall())
 
 
 def _newest(statement: str) -> str:

@@ -182,12 +182,13 @@ class Relay:
         if present is not None and present in self._ended:
             raise LostData(present)
         self._present = present or before
+        # First: a client may resume in the new epoch while the other channels are read.
+        self._log.begin(self._present)
         for row in CHANNELS.values():
             self._catch_up_on(row)
         if before not in (None, self._present):
             log.warning("the bus began a new epoch", extra={"epoch": self._present, "before": before})
             self._ended.append(str(before))
-        self._log.begin(self._present)
         if not self.loaded:
             self._log.seed_latest({name: body for name, body in self._bus.latest_prices().items() if name in self._known})
             self.loaded = True

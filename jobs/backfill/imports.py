@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from config.pacing import Stopped
 from config.settings import Settings
 from db.candles import CandleRow
 from db.messages import Trade
@@ -105,15 +106,22 @@ class Importer:
         return file.name if self._titles.setdefault(file.name, file) == file else str(file)
 
     def opened(self, file: Path) -> Recording | None:
-        """The recognised file; None if it is refused, which is noted."""
+        """The recognised file; None if it is refused, which is noted.
+
+        Raises `Stopped`.
+        """
         request = self._request
         try:
             return open_recording(
-                file, self._calendars, request.options, source=request.source, now=self._clock(), strict=request.strict
+                file, self._calendars, request.options, source=request.source, now=self._clock(), strict=request.strict, taken=self._go_on
             )  # fmt: skip
         except (FileRefused, SourceError) as error:
             self._notes.refused(self.title(file), _reason(error))
             return None
+
+    def _go_on(self, position: int) -> None:
+        if self._stop.is_set():
+            raise Stopped
 
     def stored(
         self,

@@ -71,29 +71,21 @@ def open_recording(
     source: str | None = None,
     now: datetime,
     strict: bool = True,
+    taken: Callable[[int], object] = lambda position: None,
 ) -> Recording:
     """Recognise a file by its first records.
 
     `calendars` maps every existing instrument to its calendar; `now` is the clock's reading.
-    `source` is the name after `import:`, by default the format's vendor. Raises `FileRefused`, with
-    `strict` also if most of the first records are bad, and `SourceError` if the file is missing.
+    `source` is the name after `import:`, by default the format's vendor. `taken` is called with the
+    number of bytes read, and may raise to stop the reading. Raises `FileRefused`, with `strict`
+    also if most of the first records are bad, and `SourceError` if the file is missing.
     """
-    try:
-        with file.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise as_source_error(error) from error
-    lines = Undamaged(_lines(file))
-    try:
-        found = detect(lines, options or Options(), name=file.name, instruments=calendars)
-    except UnknownFormat:
-        lines.raise_damage()  # the cause, if the file has no whole line
-        raise
+    digest = _digest(file)
+    found = _detected(file, options or Options(), calendars, taken)
     texts: dict[int, str] = {}
     first = list(islice(found.read(_first_lines(file, found, texts)), FIRST_RECORDS))
-    interval = found.interval
-    if interval is None and any(isinstance(record, Candle) and record.interval is None for _, record in first):
-        interval = interval_of(first)
+    needed = found.interval is None and any(isinstance(record, Candle) and record.interval is None for _, record in first)
+    interval = interval_of(first) if needed else found.interval
     recording = Recording(file, digest, found, PREFIX + (source or found.vendor), interval, frozenset())
     _refuse_foreign_days(recording, calendars, first, texts)
     if strict:
@@ -101,7 +93,7 @@ def open_recording(
         refuse_mostly_bad([(place, _checked(make, place, record)) for place, record in first], texts, unit=found.unit)
     if found.kind != "ticks":
         return recording
-    return Recording(file, digest, found, recording.source, interval, frozenset(scattered(lambda: _origins(recording))))
+    return Recording(file, digest, found, recording.source, interval, frozenset(scattered(lambda: _origins(recording, taken))))
 
 
 def read(
@@ -142,6 +134,25 @@ def read(
     undamaged.raise_damage()
 
 
+def _digest(file: Path) -> str:
+    """The SHA-256 of a file's bytes. Raises `SourceError` if it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise as_source_error(error) from error
+
+
+def _detected(file: Path, options: Options, calendars: Mapping[str, str], taken: Callable[[int], object]) -> Recognised:
+    """The format of a file. Raises `FileRefused`, and `SourceError` if it has no whole line."""
+    lines = Undamaged(_lines(file, taken))
+    try:
+        return detect(lines, options, name=file.name, instruments=calendars)
+    except UnknownFormat:
+        lines.raise_damage()
+        raise
+
+
 def _lines(file: Path, taken: Callable[[int], object] = lambda position: None) -> Iterator[Line]:
     return enumerate(text_lines(file, taken), start=1)
 
@@ -156,9 +167,9 @@ def _first_lines(file: Path, found: Recognised, texts: dict[int, str]) -> Iterat
         yield number, line
 
 
-def _origins(recording: Recording) -> Iterator[tuple[str, str]]:
+def _origins(recording: Recording, taken: Callable[[int], object]) -> Iterator[tuple[str, str]]:
     """Instrument and time of every quote that can be read."""
-    for _, quote in recording.format.read(Undamaged(_lines(recording.file))):
+    for _, quote in recording.format.read(Undamaged(_lines(recording.file, taken))):
         if isinstance(quote, Quote):
             yield quote.instrument, quote.time
 

@@ -32,8 +32,9 @@ from db.reference import first_calendars
 from db.timestamps import utc_now
 from jobs.backfill import file_tasks
 from jobs.backfill.file_tasks import Contents, Selection, recorded_months
-from jobs.backfill.imports import ImportRequest
+from jobs.backfill.imports import Importer, ImportRequest
 from jobs.backfill.recordings import open_recording, read
+from jobs.backfill.report import Notes
 from jobs.feeds.files.formats.detect import NAMES
 from jobs.feeds.files.formats.model import Options
 from tests.support.importing import Importing
@@ -475,7 +476,7 @@ def test_instruments_without_a_database_are_those_of_the_migrations(importing: I
     assert first_calendars() == importing.calendars
 
 
-def test_stop_between_two_files_ends_the_import(importing: Importing, tmp_path: Path) -> None:
+def test_stop_between_two_files_or_while_one_is_recognised_ends_the_import(importing: Importing, tmp_path: Path) -> None:
     """`tests/integration/test_backfill.py` stops and kills it within a file."""
     copy = tmp_path / "EUR_USD.csv"
     shutil.copy(SAMPLES / "EUR_USD.tickwire.csv", copy)
@@ -483,5 +484,7 @@ def test_stop_between_two_files_ends_the_import(importing: Importing, tmp_path: 
     stop.set()
     with pytest.raises(Stopped):
         load([copy], ImportRequest(), chosen, importing.store, stop, Output(as_json=False))
+    with pytest.raises(Stopped):
+        Importer(importing.calendars, ImportRequest(), Notes(), utc_now, stop).opened(copy)
     assert load([copy], ImportRequest(), chosen, importing.store, threading.Event(), Output(as_json=False))
     assert importing.query("SELECT count(*) > 0 FROM prices") == [(True,)]

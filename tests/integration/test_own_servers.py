@@ -217,6 +217,13 @@ def test_jobs_need_temporary_tables_and_no_other_right_to_create(server: str) ->
     assert ("GRANT TEMPORARY" in error, "ALTER DATABASE" in error) == (True, False)
 
 
+@pytest.mark.parametrize("command", ["migrate", "backfill", "import", "instrument"])
+def test_command_that_migrates_needs_every_right(server: str, command: str) -> None:
+    fault = replace(FAULTS["owner"], database="ticks_both")
+    error = str(failure(command, checks.database_server(url_of(server, fault), "DATABASE_URL")))
+    assert ("GRANT TEMPORARY" in error, "ALTER DATABASE" in error) == (True, True)
+
+
 def test_old_postgres_is_refused() -> None:
     with listening(old_postgres) as port:
         error = failure("up", checks.database_server(f"postgresql://tick@127.0.0.1:{port}/ticks", "DATABASE_URL"))

@@ -269,6 +269,7 @@ def test_prices_since_a_position_resume_after_it(shared_hub: Web, shared_ticker:
     ticker, pair = shared_ticker, shared_ticker.instrument
     ticker.publish(5)
     with Client(shared_hub.url) as client:
+        until(lambda: client.request_all_prices().get(pair) and client.request_price(pair).seq == 5, what="the five prices in the hub")
         position = client.request_price(pair).position
         assert position is not None
     ticker.publish(3)
