@@ -26,8 +26,8 @@ class Floods:
         self._now = now
         self._limits = limits
         self._logged = Throttle(monotonic=now)
-        # sid -> latest time and packets of the last poll, of sessions that had none waiting
-        self._last: dict[str, tuple[float, bytes]] = {}
+        # sid -> latest time and payloads of the last polls, of sessions that poll
+        self._last: dict[str, tuple[float, list[bytes]]] = {}
         self.total = 0  # sessions closed since the start
 
     @property
@@ -41,13 +41,24 @@ class Floods:
         if count := self._logged.due("flood"):
             log.warning("disconnected a flooding client", extra={"sid": session.sid, "address": session.address, "count": count})
         answer = wire.SEPARATOR.join((_error(session).packet, CLOSE.packet))
-        if session.socket is None and session.poll is None:
-            self._last[session.sid] = self._now() + self._limits.linger_seconds, answer
+        if session.poll is None:
+            self.keep_last(session, answer)
         session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=self._limits.flood_linger_seconds)
 
+    def keep_last(self, session: Session, *payloads: bytes) -> None:
+        """Keep the last payloads of a session that polls, each for a poll that comes later."""
+        if session.socket is None:
+            self._last[session.sid] = self._now() + self._limits.linger_seconds, list(payloads)
+
     def last_poll(self, sid: str, method: str) -> bytes | None:
-        """Return the last packets of an ended session for its poll, once."""
-        return self._last.pop(sid)[1] if method == "GET" and sid in self._last else None
+        """Return the next payload of an ended session for its poll, each once."""
+        if method != "GET" or sid not in self._last:
+            return None
+        payloads = self._last[sid][1]
+        payload = payloads.pop(0)
+        if not payloads:
+            del self._last[sid]
+        return payload
 
     def tick(self) -> None:
         """Forget packets that no poll has fetched in time."""
