@@ -173,6 +173,7 @@ class _Hub:
 
     def _end(self, sid: str, reason: str, closing: str) -> None:
         session = self.socketio.server.session_of(sid, "/")
+        self.held.pop(sid)  # no more prices
         if closing == "packets":
             details = {"reason": reason, "reconnect": False}
             self._send(sid, "error", error_body(ErrorCode.UNAUTHORIZED, "The credential is no longer valid.", "disconnect", details))
@@ -189,7 +190,7 @@ def create() -> Any:
     hub = _Hub()
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        refused = None if "sid=" in environ["QUERY_STRING"] else hub.refused(environ["PATH_INFO"])
+        refused = None if "sid=" in environ.get("QUERY_STRING", "") else hub.refused(environ["PATH_INFO"])
         if refused is None:
             return hub.app(environ, start_response)
         status, headers, body = refused

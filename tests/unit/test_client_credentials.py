@@ -169,8 +169,8 @@ def answering(status: int, body: Any, **headers: str) -> Iterator[tuple[str, lis
 
 
 def test_redirected_request_has_no_credential() -> None:
-    with answering(200, {"symbols": [1]}) as (target, second), answering(302, {}, Location=f"{target}/symbols") as (url, first):
-        assert Client(rest_url=url, auth=KEY).symbols() == [1]
+    with answering(200, {"symbols": [{}]}) as (target, second), answering(302, {}, Location=f"{target}/symbols") as (url, first):
+        assert Client(rest_url=url, auth=KEY).symbols() == [{}]
     assert (first, second) == ([f"Bearer {KEY}"], [None])
 
 

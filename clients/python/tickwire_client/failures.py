@@ -60,13 +60,13 @@ def of_attempt(url: str, error: Exception, refusal: list[Any], answer: HttpAnswe
     """
     given = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
     data = given["data"] if isinstance(given.get("data"), dict) else {}
-    reason = data.get("message") or given.get("message")
-    if reason:
-        return _failure(f"no connection to {url}: {reason}", data.get("code"), data.get("details"))
+    if data.get("message"):
+        return _failure(f"no connection to {url}: {data['message']}", data.get("code"), data.get("details"))
     answer = answer or _handshake_answer(error)
     if answer is not None and (answer.status in STATUS_CODES or answer.status in _UNAVAILABLE):
         return _of_handshake(url, answer)
-    return ConnectionFailed(f"no connection to {url} ({cause_of(error)})")
+    reason = f": {given['message']}" if given.get("message") else f" ({cause_of(error)})"
+    return ConnectionFailed(f"no connection to {url}{reason}")
 
 
 def of_event(body: Body) -> ConnectionFailed:

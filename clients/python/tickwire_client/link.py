@@ -323,6 +323,22 @@ def _keep_order(sio: Any) -> None:
             return None
 
     engine.start_background_task = start_in_order
+    _end_at_once(engine)
+
+
+def _end_at_once(engine: Any) -> None:
+    """Let the hub end the session without a delay.
+
+    python-engineio waits for the end of its reader, also in the reader's thread, which handles the
+    packets of the hub. It then drops the item that ends its writer, for which the reader waits.
+    """
+    end = engine.disconnect
+
+    def disconnect(abort: bool = False, reason: str | None = None) -> None:
+        end(abort or engine.read_loop_task is threading.current_thread(), reason)
+        engine.queue.put(None)
+
+    engine.disconnect = disconnect
 
 
 def _watched(answers: list[HttpAnswer]) -> requests.Session:
