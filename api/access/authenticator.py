@@ -7,13 +7,14 @@ from datetime import datetime
 from typing import Protocol
 
 from api.access.audit import Audit
-from api.access.credentials import Credential, read_credential
-from api.access.model import Access, Handshake
+from api.access.credentials import Credential, read_credential, two_credentials
+from api.access.model import Access, Handshake, Presented
 from api.access.table import AccessTable, Tables
 from api.errors import ErrorCode, Refusal, Unauthorized
 from config.access.modes import OFF, REQUIRED, AuthMode
 
 RETRY_SECONDS = 2
+JWT_FAILURES = "JWT failures"  # the name of the limit in the log of access
 
 
 class TokenVerifier(Protocol):
@@ -64,11 +65,14 @@ class CallerAuthenticator:
             return self._anonymous
         try:
             credential = read_credential(handshake.headers, handshake.auth)
-            if credential is None:
+            if handshake.presented is not None:
+                access = self._renew(handshake.presented, credential)
+            elif credential is None:
                 return self._without_credential()
-            access = self.check(credential, handshake.address)
-        except Unauthorized as refusal:
-            self._audit.refused(refusal, handshake.address)
+            else:
+                access = self.check(credential, handshake.address)
+        except Refusal as refusal:
+            self._note(refusal, handshake.address)
             raise
         self._audit.used(access, handshake.address)
         return access
@@ -82,6 +86,18 @@ class CallerAuthenticator:
         if table.revokes(access):
             raise Unauthorized("revoked", sent=True)
         return access
+
+    def _renew(self, presented: Presented, credential: Credential | None) -> Access:
+        """Return the present rights of a session's credential. Raises `Refusal`."""
+        if credential is not None and credential.digest != presented.digest:
+            raise two_credentials()
+        return self._read_table().renew(presented.access, self._clock())
+
+    def _note(self, refusal: Refusal, address: str) -> None:
+        if isinstance(refusal, Unauthorized):
+            self._audit.refused(refusal, address)
+        elif refusal.code == ErrorCode.TOO_MANY_REQUESTS:
+            self._audit.limited(None, address, JWT_FAILURES)
 
     def _without_credential(self) -> Access:
         if self.mode == REQUIRED:
