@@ -8,16 +8,31 @@ import re
 import shutil
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from datetime import UTC, datetime
+import ssl
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
+from email.message import Message
+from ipaddress import ip_address
 from pathlib import Path
 
 import orjson
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from socketio.exceptions import ConnectionError as ConnectError
 
+from config.access.keys import digest_of, new_key
 from config.settings import Settings, load
+from db.access_changes import lock_access
+from db.api_keys import ApiKey, insert_key
 from db.bus import Bus
+from db.postgres import Store
+from db.timestamps import utc_now
 from ops.running import get
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
@@ -48,15 +63,22 @@ def program(name: str) -> str:
 
 
 class Proxy(Running):
-    """The program on a copy of our files that differs in the four ports only."""
+    """The program on a copy of our files that differs in the four ports only.
 
-    def __init__(self, name: str, folder: Path, *, hubs: tuple[Web, Web], rest: int) -> None:
+    With `certificate`, a file of certificate and key, it has the line of TLS that the files name.
+    """
+
+    def __init__(self, name: str, folder: Path, *, hubs: tuple[Web, Web], rest: int, certificate: Path | None = None) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'' if certificate is None else 's'}://127.0.0.1:{self.port}"
+        self._certificate = certificate
         ours = {"8080": self.port, "5001": hubs[0].port, "5002": hubs[1].port, "5000": rest}
         folder.mkdir()
         for file in (ROOT / "config" / name).iterdir():
             text = re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda port: str(ours[port[0]]), file.read_text())
+            if certificate is not None:
+                text = re.sub(r"listen ([\d.:]+);", rf"listen \1 ssl; {certificate_of(certificate)} include tls.conf;", text)
+                text = re.sub(r"(?<=bind )([\d.:]+)", rf"\1 ssl crt {certificate}", text)
             (folder / file.name).write_text(text)
         super().__init__(command(name, folder, folder / FILES[name]), {}, folder / "log")
 
@@ -67,7 +89,27 @@ class Proxy(Running):
     def _answers(self) -> bool:
         assert self.popen is not None
         assert self.popen.poll() is None, self.output()
+        if self._certificate is not None:
+            return listens(self)
         return get(self.url, "/hub/health")[0] == 200
+
+
+def certificate_of(file: Path) -> str:
+    return f"ssl_certificate {file}; ssl_certificate_key {file};"
+
+
+def make_certificate(file: Path) -> Path:
+    """Write a certificate of 127.0.0.1 that signs itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    begin = datetime.now(UTC) - timedelta(hours=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begin, begin + timedelta(days=1))
+    signed = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False).sign(
+        key, SHA256()
+    )
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    file.write_bytes(signed.public_bytes(Encoding.PEM) + text)
+    return file
 
 
 def command(name: str, folder: Path, file: Path) -> list[str]:
@@ -108,8 +150,8 @@ def enter_all(stack: ExitStack, url: str) -> dict[str, Client]:
     return clients
 
 
-def listens(hub: Web) -> bool:
-    """Return True if the hub accepts connections, healthy or not."""
+def listens(hub: Web | Proxy) -> bool:
+    """Return True if the process accepts connections, healthy or not."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", hub.port)) == 0
 
@@ -134,6 +176,25 @@ def test_proxy_files_are_valid_and_name_the_default_ports(name: str, tmp_path: P
     option = {"nginx": "-t", "haproxy": "-c"}[name]
     check = Running([*command(name, tmp_path, ROOT / "config" / name / FILES[name]), option], {}, tmp_path / "log")
     with check:
+        assert check.popen is not None
+        assert check.popen.wait(30) == 0, check.output()
+
+
+def test_site_of_the_documents_is_valid(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    site = re.search(r"```text\n +server \{.*?```", text, re.DOTALL)
+    assert site is not None
+    certificate = make_certificate(tmp_path / "both.pem")
+    block = site[0].removeprefix("```text").removesuffix("```")
+    block = re.sub(r"/etc/letsencrypt/\S+\.pem", str(certificate), block).replace("/var/log/nginx", str(tmp_path))
+    (tmp_path / "tickwire").mkdir()
+    for file in ("locations.conf", "tls.conf"):
+        (tmp_path / "tickwire" / file).write_text((ROOT / "config" / "nginx" / file).read_text())
+    upstreams = (ROOT / "config" / "nginx" / "upstreams.conf").read_text()
+    paths = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "scgi", "uwsgi"))
+    main = f"pid {tmp_path}/pid; events {{}} http {{ access_log off; {paths} {upstreams} {block} }}"
+    (tmp_path / "nginx.conf").write_text(main)
+    with Running([*command("nginx", tmp_path, tmp_path / "nginx.conf"), "-t"], {}, tmp_path / "log") as check:
         assert check.popen is not None
         assert check.popen.wait(30) == 0, check.output()
 
@@ -231,8 +292,12 @@ def resume(client: Client) -> None:
 
 
 def lands_on(hub: Web, proxy: Proxy) -> bool:
-    with PythonClient(proxy.url):
-        return clients_of(hub) > 0
+    """Return True if a new client is on this hub; False too if the proxy admits no more for now."""
+    try:
+        with PythonClient(proxy.url):
+            return clients_of(hub) > 0
+    except ConnectError:
+        return False
 
 
 def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, Web], settings: Settings, tmp_path: Path) -> None:
@@ -242,6 +307,95 @@ def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, 
         assert orjson.loads(get(proxy.url, "/hub/health")[1])["status"] == "healthy"
         assert get(proxy.url, "/nothing")[0] == 404
     assert get(proxy.url, "/symbols")[0] == 0
+
+
+def ask(proxy: Proxy, source: str, path: str, headers: Mapping[str, str], certificate: Path) -> tuple[int, Message, bytes]:
+    """Send a request over TLS from a loopback address; return status, headers and body."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    connection = http.client.HTTPSConnection("127.0.0.1", proxy.port, timeout=20, source_address=(source, 0), context=context)
+    with closing(connection):
+        connection.request("GET", path, headers=dict(headers))
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+
+def test_tls_keys_and_limits_of_an_address(name: str, hubs: tuple[Web, Web], settings: Settings, store: Store, tmp_path: Path) -> None:
+    key_id, key = new_key()
+    with store.transaction() as cursor:
+        lock_access(cursor)
+        insert_key(cursor, ApiKey(key_id, "first", digest_of(key), ("read",), ("*",), (), None, None, None, utc_now(), "ada"))
+    file = make_certificate(tmp_path / "both.pem")
+    behind = {"TRUSTED_PROXIES": "127.0.0.1", "ALLOWED_HOSTS": "prices.example.com"}
+    with (
+        Web("rest", settings, tmp_path / "rest.log", **behind) as rest,
+        Proxy(name, tmp_path / name, hubs=hubs, rest=rest.port, certificate=file) as proxy,
+    ):
+        for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
+            forged = {**headers, "X-Forwarded-For": "203.0.113.9", "Host": "prices.example.com"}
+            status, answered, _ = ask(proxy, "127.0.0.9", "/symbols", forged, file)
+            assert (status, answered["Strict-Transport-Security"]) == (200, "max-age=31536000")
+        status, answered, _ = ask(proxy, "127.0.0.9", "/symbols", {}, file)
+        assert (status, answered["WWW-Authenticate"]) == (401, 'Bearer realm="tickwire"')
+        assert ask(proxy, "127.0.0.9", "/health/live", {}, file)[0] == 200
+        until(lambda: addresses_of(store, key_id) == ["127.0.0.9"], what="the address of the first use")
+        assert key not in rest.output() + proxy.output()
+        refuse_old_tls(proxy)
+        refuse_many_handshakes(proxy, file)
+        refuse_many_connections(proxy, file)
+
+
+def addresses_of(store: Store, key_id: str) -> list[str]:
+    with store.transaction() as cursor:
+        cursor.execute("SELECT host(ip) FROM access_log WHERE key_id = %s AND action = 'new_address'", (key_id,))
+        return [row[0] for row in cursor.fetchall()]
+
+
+def refuse_old_tls(proxy: Proxy) -> None:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    with socket.create_connection(("127.0.0.1", proxy.port)) as plain, pytest.raises((ssl.SSLError, ConnectionError)):
+        context.wrap_socket(plain)
+
+
+def refuse_many_handshakes(proxy: Proxy, certificate: Path) -> None:
+    """Open sessions until the proxy refuses one; requests of a session and other addresses pass."""
+    connection = http.client.HTTPSConnection(
+        "127.0.0.1", proxy.port, timeout=20, source_address=("127.0.0.3", 0), context=ssl.create_default_context(cafile=str(certificate))
+    )
+    with closing(connection):
+        opened = 0
+        for _ in range(2000):
+            connection.request("GET", OPENING)
+            answer = connection.getresponse()
+            body = answer.read()
+            if answer.status == 429:
+                break
+            opened += 1
+        assert opened >= 40
+        assert (orjson.loads(body)["error"]["code"], answer.headers["Retry-After"]) == ("too_many_requests", "1")
+        connection.request("GET", f"{OPENING}&sid=none")
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status == 400
+    assert ask(proxy, "127.0.0.4", OPENING, {}, certificate)[0] == 200
+
+
+def refuse_many_connections(proxy: Proxy, certificate: Path) -> None:
+    """Hold 100 requests whose body does not come; the next one of the address is refused."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    head = b"POST /prices HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"
+    with ExitStack() as stack:
+        for _ in range(100):
+            plain = socket.create_connection(("127.0.0.1", proxy.port), source_address=("127.0.0.5", 0))
+            held = stack.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1"))
+            held.sendall(head)
+        until(lambda: ask(proxy, "127.0.0.5", "/health/live", {}, certificate)[0] == 429, 8, "the refusal of a connection")
+        assert ask(proxy, "127.0.0.6", "/health/live", {}, certificate)[0] == 200
+    until(lambda: ask(proxy, "127.0.0.5", "/health/live", {}, certificate)[0] == 200, what="a free place")
 
 
 def test_hub_without_redis_receives_no_new_client_from_haproxy(settings: Settings, bus: Bus, tmp_path: Path) -> None:
