@@ -123,7 +123,8 @@ export class Connection {
     );
     socket.on(
       "disconnect",
-      ifCurrent((reason, cause) => this.#lost(reason, cause?.context?.code)),
+      // Later, since Socket.IO has not yet passed on the packets before a close packet of polling.
+      ifCurrent((reason, cause) => setTimeout(ifCurrent(() => this.#lost(reason, cause?.context?.code)))),
     );
     socket.onAny(ifCurrent((event, body) => this.#received(event, body)));
     const timeoutError = new TickwireError("unreachable", `No hub answers at ${this.#url} within ${attemptTimeout / 1000} s.`, {
@@ -163,6 +164,8 @@ export class Connection {
   }
 
   #lost(reason, closeCode) {
+    for (const [event, body] of this.#socket.receiveBuffer) this.#received(event, body); // Socket.IO drops them
+    if (!this.#socket) return; // a handler has called disconnect()
     const refusal = this.#refusal;
     const error = refusal ?? closeError(closeCode);
     this.close();
