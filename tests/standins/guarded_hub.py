@@ -14,7 +14,7 @@
 | `{"connects": {"code", "details", "times"}}` | CONNECT packets are refused with this code |
 
 `GET /seen` returns `[[kind, credential], …]`: the kinds are `connect`, `refresh` and the paths of
-REST. Each client receives a price of each instrument that it holds every 10 ms; `since` is served
+REST. Each client receives a price of each instrument that it holds every 40 ms; `since` is served
 from all prices so far.
 """
 
@@ -47,7 +47,7 @@ class _Hub:
 
     def __init__(self) -> None:
         self.app = Flask(__name__)
-        self.socketio = make_socketio(self.app, ClientManager(self._greet), Limits(ping_interval=25, ping_timeout=20))
+        self.socketio = make_socketio(self.app, ClientManager(self._greet), Limits(ping_interval=5, ping_timeout=20))
         self.accepted: set[str] = set()
         self.seen: list[tuple[str, str | None]] = []
         self.held: dict[str, list[str]] = {}  # sid -> instruments
@@ -141,7 +141,7 @@ class _Hub:
 
     def _publish(self) -> None:
         while True:
-            eventlet.sleep(0.01)
+            eventlet.sleep(0.04)
             for pair in PAIRS:
                 self.sent[pair].append(price(pair, len(self.sent[pair]) + 1))
                 for sid in [sid for sid, pairs in self.held.items() if pair in pairs]:
