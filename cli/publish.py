@@ -62,7 +62,7 @@ def _post(url: str, body: dict[str, Any], api_key: str | None) -> dict[str, Any]
     kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
     if parts.scheme not in kinds or not parts.hostname:
         raise click.BadParameter(f"{url!r} is not an address such as http://127.0.0.1:5000", param_hint="--url")
-    headers = {"Content-Type": "application/json", "Accept": "application/json", **({"X-API-Key": api_key} if api_key else {})}
+    headers = {"Content-Type": "application/json", "Accept": "application/json", **_credential(api_key)}
     try:
         with closing(kinds[parts.scheme](parts.netloc.rpartition("@")[2], timeout=_SECONDS)) as connection:
             connection.request("POST", f"{parts.path.rstrip('/')}/prices", json.dumps(body), headers)
@@ -73,12 +73,23 @@ def _post(url: str, body: dict[str, Any], api_key: str | None) -> dict[str, Any]
     return _read(url, status, text)
 
 
+def _credential(text: str | None) -> dict[str, str]:
+    """Return the header of a key or a JWT, which has two dots."""
+    found = (text or "").strip()
+    if not (found.isascii() and found.isprintable()) or " " in found:
+        raise click.UsageError(f"{_KEY} is not a key")
+    if not found:
+        return {}
+    return {"Authorization": f"Bearer {found}"} if found.count(".") == 2 else {"X-API-Key": found}
+
+
 def _read(url: str, status: int, text: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(text)
         if status == 200:
             return {"rejected": list(answer["rejected"]), "duplicates": int(answer["duplicates"])}
         error = answer["error"]
-        raise running.RunError(f"{error['message']} ({error['code']})")
+        remedy = f"; set {_KEY}" if error["code"] == "unauthorized" else ""
+        raise running.RunError(f"{error['message']} ({error['code']}){remedy}")
     except (ValueError, LookupError, TypeError):
         raise running.RunError(f"{url} answers HTTP {status}, but is not a REST of Tickwire") from None

@@ -22,7 +22,8 @@ def watch(symbols: tuple[str, ...], url: str | None, as_json: bool) -> None:
     """Watch live prices until Ctrl-C.
 
     A terminal shows a table; a pipe or a file receives one line per price. SYMBOL is the name of an
-    instrument, or all; the default is EUR_USD GBP_USD USD_JPY BTCUSDT AAPL.
+    instrument, or all; the default is EUR_USD GBP_USD USD_JPY BTCUSDT AAPL. The environment
+    variable TICKWIRE_API_KEY has the key or token, if the hub needs one.
     """
     with plain_errors():
         address = url or _running_hub()

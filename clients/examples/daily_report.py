@@ -3,7 +3,8 @@
     python daily_report.py    # yesterday, from REST on this machine
     python daily_report.py --day 2026-11-20 --symbols EUR_USD,BTCUSDT --interval 5m --out reports
 
-Its only dependency is matplotlib. Days are UTC.
+Its only dependency is matplotlib. Days are UTC. The environment variable TICKWIRE_API_KEY has the
+key, if REST needs one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import csv
 import json
 import math
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -66,12 +68,16 @@ class Rest:
     """Client of the REST interface of Tickwire."""
 
     def __init__(self, url: str) -> None:
-        self._url = url.rstrip("/")
+        self._url, key = url.rstrip("/"), os.environ.get("TICKWIRE_API_KEY")
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     def get(self, path: str, **query: Any) -> dict[str, Any] | None:
         """The answer, or None if there is no data yet. Exits with the error of a bad request."""
+        request = urllib.request.Request(f"{self._url}{path}?{urlencode(query)}")  # noqa: S310 - the user's own URL
+        for name, value in self._headers.items():
+            request.add_unredirected_header(name, value)  # another server must not receive it
         try:
-            with urllib.request.urlopen(f"{self._url}{path}?{urlencode(query)}", timeout=30) as answer:  # noqa: S310 - the user's own URL
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - the user's own URL
                 return dict(json.load(answer))
         except urllib.error.HTTPError as refusal:
             if refusal.headers.get_content_type() != "application/json":  # an error page of a proxy

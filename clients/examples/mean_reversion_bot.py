@@ -4,11 +4,12 @@
 
 The history fills the window, then live prices follow, also after an outage of the hub. A volatility
 alert is the risk switch: the bot opens nothing for a while, and a critical alert closes the open
-position. --state keeps positions and profit over restarts.
+position. --state keeps positions and profit over restarts. TICKWIRE_API_KEY has the key, if needed.
 """
 
 import argparse
 import json
+import os
 import statistics
 import sys
 from collections import deque
@@ -111,7 +112,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     books = {pair: Book(pair, options, read(options.state).get(pair, {})) for pair in options.pairs}
     try:
-        with Client(options.hub, options.rest) as client:
+        with Client(options.hub, options.rest, auth=os.environ.get("TICKWIRE_API_KEY") or None) as client:
             run(client, books, options)
     except (KeyboardInterrupt, TickwireError, ValueError) as end:
         sys.exit(str(end) or None)

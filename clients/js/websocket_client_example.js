@@ -15,7 +15,8 @@ const HELP = `Live prices of a Tickwire hub.
   --json           print one JSON object per line; other texts go to standard error
   --help           print this text
 
-Ctrl-C ends it. NO_COLOR=1 switches colours off.`;
+Ctrl-C ends it. NO_COLOR=1 switches colours off. TICKWIRE_API_KEY has the key or
+token, if the hub needs one.`;
 
 const [GREEN, RED, DIM, BOLD, PLAIN] = process.env["NO_COLOR"]
   ? ["", "", "", "", ""]
@@ -30,6 +31,7 @@ const PING_MS = 5000;
  * @property {(bodies: PriceUpdate[]) => void} snapshot
  * @property {(text: string) => void} note
  * @property {() => void} end
+ * @property {boolean} [clears] whether `end` removes the notes
  */
 
 /** An invalid argument, with a message for the user. */
@@ -144,7 +146,7 @@ function asTable(client) {
     process.stdout.write("\x1b[?7h\x1b[?25h\x1b[?1049l");
     client.printPrices();
   };
-  return { snapshot: (bodies) => bodies.forEach(({ instrument, price }) => before.set(instrument, price.mid)), note, end };
+  return { snapshot: (bodies) => bodies.forEach(({ instrument, price }) => before.set(instrument, price.mid)), note, end, clears: true };
 }
 
 /** The text of a gap. @param {import("tickwire-client").Gap} gap */
@@ -182,13 +184,20 @@ async function main() {
   process.once("SIGTERM", () => end());
   // The reader of the pipe has closed it (`… | head`); this is not an error.
   process.stdout.on("error", () => process.exit(0));
-  addHandlers(client, (text) => ended || display.note(text));
+  let noted = "";
+  addHandlers(client, (text) => ended || display.note((noted = text)));
+  const refused = () => {
+    if (ended) return;
+    end(1);
+    if (display.clears) console.error(noted);
+  };
+  client.onDisconnect(({ reconnecting }) => reconnecting || setImmediate(refused)); // for example, the key was revoked
   try {
     await watch(client, display, options, end);
   } catch (error) {
     if (ended) return; // Ctrl-C during a request
     end(1);
-    throw error;
+    if (display.clears || noted !== /** @type {Error} */ (error).message) throw error;
   }
 }
 
@@ -232,7 +241,7 @@ async function watch(client, display, { pairs, maxRate, count }, end) {
 /** @param {string} url */
 function makeClient(url) {
   try {
-    return new FXDataPipelineClient(url);
+    return new FXDataPipelineClient(url, { auth: process.env["TICKWIRE_API_KEY"] || undefined });
   } catch (error) {
     throw new Usage(/** @type {Error} */ (error).message);
   }

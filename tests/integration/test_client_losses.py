@@ -170,9 +170,8 @@ def test_js_client_of_a_full_hub_tries_again_after_retry_after(tmp_path: Path) -
     with ending_hub(tmp_path / "hub.log", FULL="2") as hub, FxNode(hub.url, reconnectionDelay=60_000) as client:
         assert client.call("connect")["client_id"]
         found = client.bodies("onError")
-        assert [(error["code"], error["details"]["retry_after"], error["details"]["retry_in_ms"]) for error in found] == [
-            ("server_full", RETRY_AFTER, RETRY_AFTER * 1000)
-        ] * 2
+        assert [(error["code"], error["details"]["retry_after"]) for error in found] == [("server_full", RETRY_AFTER)] * 2
+        assert all(RETRY_AFTER * 1000 <= error["details"]["retry_in_ms"] <= RETRY_AFTER * 1250 for error in found)
 
 
 def test_python_client_of_a_full_hub_tries_again_after_retry_after(tmp_path: Path) -> None:

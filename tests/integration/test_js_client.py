@@ -300,7 +300,7 @@ def test_connect_to_a_full_hub_fails_until_it_has_room(settings: Settings, bus: 
         assert (error["code"], error["details"]["cause"], error["details"]["max_clients"]) == ("timeout", "server_full", 1)
         details = second.wait("onError", code="server_full")["details"]
         assert 5 <= details["retry_after"] <= 15
-        assert details["retry_in_ms"] == round(details["retry_after"] * 1000)
+        assert 1 <= details["retry_in_ms"] / (details["retry_after"] * 1000) <= 1.251  # a quarter of it is jitter
         first.call("disconnect")
         assert second.call("connect")["client_id"]
 
@@ -391,7 +391,7 @@ def test_restart_of_the_hub_under_load_loses_no_message(hub: Web, bus: Bus, numb
             if number is signal.SIGTERM:
                 retry_after = client.wait("onError", code="unavailable")["details"]["retry_after"] * 1000
                 # The client waits for the time that the hub requested.
-                assert client.bodies("onDisconnect")[0]["retryInMs"] == pytest.approx(retry_after, abs=1)
+                assert retry_after - 1 <= client.bodies("onDisconnect")[0]["retryInMs"] <= 1.25 * retry_after + 1
 
 
 def test_request_during_an_outage_is_answered_after_it(client: FxNode, hub: Web, bus: Bus) -> None:

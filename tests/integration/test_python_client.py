@@ -601,7 +601,7 @@ def test_watch_with_a_closed_pipe_exits_without_output(shared_hub: Web, shared_t
 def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticker: Ticker, tmp_path: Path) -> None:
     """Each block runs as a program, all at the same time, with the addresses of the test."""
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "clients" / "python" / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "clients" / "python"), "PYTHONUNBUFFERED": "1"}
     ticker.publish(5)
     with ExitStack() as stack:
@@ -613,7 +613,7 @@ def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticke
         printed = []
         for number, block in enumerate(blocks):
             program = tmp_path / f"example{number}.py"
-            program.write_text(block.replace("Client()", f'Client("{hub.url}", "{served.url}")'))
+            program.write_text(re.sub(r"Client\((auth=)?", rf'Client("{hub.url}", "{served.url}", \1', block))
             output = (tmp_path / f"example{number}.txt").open("w+")
             process = subprocess.Popen([sys.executable, program], stdout=output, stderr=output, env=environ)
             stack.callback(output.close)
@@ -623,6 +623,7 @@ def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticke
         wanted = [
             "EUR_USD 1.0 1.2",
             "unknown_instrument {",
+            "31",
             "alert: EUR_USD >",
             "2025-11-18T12:00:00.000000Z 1.0",
             "1.0  1.2",
@@ -633,5 +634,5 @@ def test_readme_examples_print_their_results(settings: Settings, hub: Web, ticke
         ]
         for file, text in zip(printed, wanted, strict=True):
             until(lambda file=file, text=text: text in file.read_text(), 60, f"{text} in {file.name}")  # type: ignore[misc]
-        until(lambda: re.search(r"candle: 2025-11-18 12:\d\d:00\+00:00 1\.0", printed[2].read_text()), 60, "a candle")
+        until(lambda: re.search(r"candle: 2025-11-18 12:\d\d:00\+00:00 1\.0", printed[3].read_text()), 60, "a candle")
         assert not any("Traceback" in file.read_text() for file in printed)

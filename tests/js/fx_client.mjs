@@ -3,11 +3,20 @@
 //   {"id", "call": method, "args": […]}   ["answer", id, body] or ["rejected", id, error]
 //   {"id", "get": property}               ["answer", id, value]
 //   {"id", "throw": handler}              registers a handler that throws
-// Each call of a handler is printed as [handler, body, about].
+//   {"id", "inspect": true}               ["answer", id, everything that Node shows of the client]
+// Each call of a handler is printed as [handler, body, about]. The option `tokens` is a list for the
+// function `auth`: each call returns the next one, and the last one stays; it throws those with "!".
 import { createInterface } from "node:readline";
+import { inspect } from "node:util";
 import { FXDataPipelineClient } from "../../clients/js/src/index.js";
 
-const [url, options] = [process.argv[2], JSON.parse(process.argv[3] ?? "{}")];
+const [url, { tokens, ...options }] = [process.argv[2], JSON.parse(process.argv[3] ?? "{}")];
+if (tokens)
+  options.auth = async () => {
+    const token = tokens.length > 1 ? tokens.shift() : tokens[0];
+    if (token.startsWith("!")) throw new Error(token.slice(1));
+    return token;
+  };
 const client = new FXDataPipelineClient(url, { reconnectionDelay: 100, reconnectionDelayMax: 500, ...options });
 const print = (...values) => process.stdout.write(JSON.stringify(values) + "\n");
 const plain = (value) => (value instanceof Map ? Object.fromEntries(value) : value);
@@ -19,14 +28,15 @@ process.on("uncaughtException", (error) => print("uncaught", error.message));
 
 createInterface({ input: process.stdin })
   .on("line", async (line) => {
-    const { id, call, get, args = [], throw: handler } = JSON.parse(line);
+    const { id, call, get, args = [], throw: handler, inspect: all } = JSON.parse(line);
     try {
       if (handler) {
         client[handler](() => {
           throw new Error(`${handler} threw`);
         });
         print("answer", id, null);
-      } else if (call === "printPrices") client.printPrices((table) => print("answer", id, table));
+      } else if (all) print("answer", id, inspect(client, { depth: 20, showHidden: true }) + JSON.stringify(client));
+      else if (call === "printPrices") client.printPrices((table) => print("answer", id, table));
       else print("answer", id, plain((call ? await client[call](...args) : client[get]) ?? null));
     } catch (error) {
       print("rejected", id, { name: error.name, isError: error instanceof Error, ...(error.toJSON?.() ?? { message: error.message }) });

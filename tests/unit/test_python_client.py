@@ -654,6 +654,6 @@ def test_package_imports_only_its_dependencies_and_pandas_in_functions() -> None
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for name in names:
                 top = name.split(".")[0]
-                known = top in sys.stdlib_module_names or top in ("tickwire_client", "socketio", "websocket")
+                known = top in sys.stdlib_module_names or top in ("tickwire_client", "socketio", "websocket", "requests")
                 for_types = file.name in ("frames.py", "history.py", "aio_history.py") and top == "pandas"
                 assert known or (for_types and (node in inside or "TYPE_CHECKING" in file.read_text())), (file.name, name)

@@ -1,8 +1,10 @@
+import { Credentials } from "./credentials.js";
 import { TickwireError } from "./errors.js";
 import { GapFiller } from "./gap_filler.js";
 import { Latency } from "./latency.js";
 import { checkedOptions, checkedUrl, defined } from "./options.js";
 import { Publishing } from "./publishing.js";
+import { Rest } from "./rest.js";
 import { Session } from "./session.js";
 import { priceTable } from "./table.js";
 
@@ -23,6 +25,8 @@ const HANDLER_OF = {
   server_stats: "onServerStats",
   instruments_changed: "onInstrumentsChanged",
   gap_notice: "onGapNotice",
+  credentials_expiring: "onCredentialsExpiring",
+  refreshed: "onRefreshed",
 };
 const HANDLERS = [...Object.values(HANDLER_OF), "onConnect", "onDisconnect", "onPong", "onError", "onGap"];
 const HISTORY_EVENTS = new Set(["volatility_alert", "correlation_alert", "alert_triggered"]);
@@ -42,15 +46,18 @@ export class FXDataPipelineClient {
 
   constructor(url = "http://127.0.0.1:5001", options = {}) {
     this.url = checkedUrl(url);
-    this.#options = checkedOptions(options);
-    this.#filler = new GapFiller(this.#options.restUrl, this.#options.fillTimeout, (step) => this.#step(step));
-    this.#publishing = new Publishing(this.#options.restUrl, this.url);
-    this.#session = new Session(this.url, this.#options, {
+    const { auth, ...others } = checkedOptions(options);
+    const credentials = new Credentials(auth);
+    this.#options = others;
+    this.#filler = new GapFiller(new Rest(others.restUrl, credentials), others.fillTimeout, (step) => this.#step(step));
+    this.#publishing = new Publishing(others.restUrl, this.url, credentials);
+    this.#session = new Session(this.url, others, credentials, {
       opened: (about) => this.#notify("onConnect", { ...about, reconnected: this.#connected++ > 0 }),
       event: (event, body) => this.#received(event, body),
       step: (step) => this.#filler.step(step),
       closed: (reason, retryInMs) => this.#notify("onDisconnect", { reason, reconnecting: retryInMs !== null, retryInMs }),
       failed: (error, retryInMs) => this.#failed(error, retryInMs),
+      problem: (error) => this.#notify("onError", error),
     });
   }
 

@@ -4,34 +4,39 @@
  * are ignored.
  */
 import { io } from "socket.io-client";
-import { TickwireError, connectionError } from "./errors.js";
+import { TickwireError, closeError, connectionError, handshakeError } from "./errors.js";
+import { spread } from "./limits.js";
 
-const PERMANENT_CODES = new Set(["unauthorized", "invalid_payload"]); // codes of refusals that a retry cannot change
-const FLOOD_CLOSE_CODE = 4429; // the hub closes a client that keeps sending above its rate
-const MIN_FLOOD_RETRY_MS = 1000;
+const PERMANENT_CODES = new Set(["unauthorized", "forbidden", "invalid_payload"]); // codes of refusals that a retry cannot change
+const MIN_FLOOD_RETRY_MS = 1000; // after the hub has closed the connection because of too many messages
+const MAX_ANSWER_LENGTH = 4096; // of a refused handshake
 
 /**
  * Methods of `listener`:
  *   opened({ id, transport })        the hub answers; its greeting follows
  *   message(event, body)             an event of the hub
- *   closed(reason, retryInMs)        an open connection is lost
+ *   closed(reason, retryInMs, error) an open connection is lost; `error` is a refusal of the hub
+ *                                    that its events have reported, or undefined
  *   failed(error, retryInMs)         an attempt has failed
  * `retryInMs` is null if no further attempt follows.
  */
 export class Connection {
   #url;
   #options;
+  #credentials;
   #listener;
   #socket = null;
   #open = false;
   #attempts = 0;
-  #retryAfter = null; // ms, from the hub's `unavailable`
+  #retryAfter = null; // ms, as the hub requested
+  #refusal = null; // the reason that the hub has sent before it closes the connection
   #timer = null; // of the next attempt, or of the time limit of this one
 
   /** `options` are those of the client; times in ms. */
-  constructor(url, options, listener) {
+  constructor(url, options, credentials, listener) {
     this.#url = url;
     this.#options = options;
+    this.#credentials = credentials;
     this.#listener = listener;
   }
 
@@ -47,6 +52,7 @@ export class Connection {
     const socket = this.#socket;
     this.#socket = null;
     this.#open = false;
+    this.#refusal = null;
     if (!socket) return;
     socket.offAny();
     socket.off();
@@ -69,7 +75,21 @@ export class Connection {
     if (this.#socket) this.#failed(error);
   }
 
-  /** Wait so long before the next attempt, as the hub requested. */
+  /** The hub has sent the reason for which it closes the connection next. */
+  refused(error) {
+    if (PERMANENT_CODES.has(error.code)) this.#refusal = error;
+    this.retryAfter(error.details.retry_after);
+  }
+
+  /** Close the connection and open another one at once. */
+  reconnect(reason) {
+    if (!this.#open || !this.#options.reconnection) return;
+    this.close();
+    this.#timer = setTimeout(() => this.#attempt(), 0);
+    this.#listener.closed(reason, 0);
+  }
+
+  /** Wait at least so long before the next attempt, as the hub requested. */
   retryAfter(seconds) {
     if (Number.isFinite(seconds)) this.#retryAfter = seconds * 1000;
   }
@@ -87,15 +107,12 @@ export class Connection {
   }
 
   #attempt() {
-    const { attemptTimeout, auth, socketOptions, transports } = this.#options;
+    const { attemptTimeout, socketOptions, transports } = this.#options;
     const connect = this.#options.io ?? io;
+    const auth = this.#credentials.given ? (send) => this.#authenticate(socket, send) : undefined;
     const socket = connect(this.#url, { ...socketOptions, auth, transports, forceNew: true, reconnection: false, autoConnect: false });
     this.#socket = socket;
-    const ifCurrent =
-      (handle) =>
-      (...args) => {
-        if (socket === this.#socket) handle(...args);
-      };
+    const ifCurrent = (handle) => this.#ifCurrent(socket, handle);
     socket.on(
       "connect",
       ifCurrent(() => this.#opened()),
@@ -106,7 +123,8 @@ export class Connection {
     );
     socket.on(
       "disconnect",
-      ifCurrent((reason, cause) => this.#lost(reason, cause?.context?.code)),
+      // Later, since Socket.IO has not yet passed on the packets before a close packet of polling.
+      ifCurrent((reason, cause) => setTimeout(ifCurrent(() => this.#lost(reason, cause?.context?.code)))),
     );
     socket.onAny(ifCurrent((event, body) => this.#received(event, body)));
     const timeoutError = new TickwireError("unreachable", `No hub answers at ${this.#url} within ${attemptTimeout / 1000} s.`, {
@@ -114,6 +132,23 @@ export class Connection {
     });
     this.#timer = setTimeout(() => this.#failed(timeoutError), attemptTimeout);
     socket.connect();
+    onRefusedHandshake(
+      socket,
+      ifCurrent((...answer) => this.#failed(handshakeError(this.#url, ...answer))),
+    );
+  }
+
+  /** Events of an earlier socket are ignored. */
+  #ifCurrent(socket, handle) {
+    return (...args) => {
+      if (socket === this.#socket) handle(...args);
+    };
+  }
+
+  /** Pass the payload of CONNECT to `send`. Socket.IO keeps no credential, since `auth` is a function. */
+  #authenticate(socket, send) {
+    const failed = this.#ifCurrent(socket, (error) => this.#failed(error));
+    this.#credentials.renew(this.#options.attemptTimeout).then(this.#ifCurrent(socket, send), failed);
   }
 
   /** Socket.IO passes on events of the CONNECT packet before it emits `connect`. */
@@ -129,13 +164,15 @@ export class Connection {
   }
 
   #lost(reason, closeCode) {
+    for (const [event, body] of this.#socket.receiveBuffer) this.#received(event, body); // Socket.IO drops them
+    if (!this.#socket) return; // a handler has called disconnect()
+    const refusal = this.#refusal;
+    const error = refusal ?? closeError(closeCode);
     this.close();
-    const flooded = closeCode === FLOOD_CLOSE_CODE;
-    const wait = this.#scheduleAttempt(true, flooded ? MIN_FLOOD_RETRY_MS : 0);
-    this.#listener.closed(reason, wait);
-    if (!flooded) return;
-    const message = "The hub closed the connection: this client keeps sending above its rate.";
-    this.#listener.failed(new TickwireError("too_many_requests", message, { event: "disconnect" }), wait);
+    const flooded = error?.code === "too_many_requests";
+    const wait = this.#scheduleAttempt(!PERMANENT_CODES.has(error?.code), flooded ? MIN_FLOOD_RETRY_MS : 0);
+    this.#listener.closed(reason, wait, refusal ?? undefined);
+    if (error && !refusal) this.#listener.failed(error, wait);
   }
 
   #failed(error) {
@@ -153,10 +190,28 @@ export class Connection {
     const { reconnectionDelay, reconnectionDelayMax } = this.#options;
     const longest = Math.min(reconnectionDelayMax, reconnectionDelay * 2 ** this.#attempts);
     const usual = longest * (0.5 + Math.random() / 2); // jitter spreads the reconnections of clients
-    const wait = Math.max(this.#retryAfter ?? usual, least * (1 + Math.random() / 2));
+    const named = this.#retryAfter === null ? usual : spread(this.#retryAfter);
+    const wait = Math.max(named, least * (1 + Math.random() / 2));
     this.#retryAfter = null;
     this.#attempts += 1;
     this.#timer = setTimeout(() => this.#attempt(), wait);
     return Math.round(wait);
   }
+}
+
+/**
+ * Call `refused(status, retryAfter, text)` if the hub refuses the handshake over HTTP. Only `ws`, the
+ * WebSocket of Node, has the answer: browsers hide it. Errors of polling have it themselves.
+ */
+function onRefusedHandshake(socket, refused) {
+  const ws = socket.io?.engine?.transport?.ws;
+  if (typeof ws?.on !== "function") return;
+  ws.on("unexpected-response", (request, response) => {
+    let text = "";
+    const end = () => refused(response.statusCode, response.headers["retry-after"], text);
+    response.setEncoding("utf8");
+    response.on("data", (part) => (text = (text + part).slice(0, MAX_ANSWER_LENGTH)));
+    response.on("end", end);
+    response.on("error", end);
+  });
 }

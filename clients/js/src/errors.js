@@ -3,9 +3,9 @@
  * the code: `Invalid pairs. (invalid_payload; pairs: Not a list.)`. `toJSON` has the message alone.
  *
  * Codes of the hub: invalid_payload, unknown_instrument, no_price, too_many_requests, server_full,
- * unauthorized, unavailable, internal.
- * Codes of the client: timeout, unreachable, not_connected, disconnected; and invalid_payload for a
- * request that cannot be sent.
+ * unauthorized, forbidden, unavailable, internal.
+ * Codes of the client: timeout, unreachable, not_connected, disconnected, auth_failed; and
+ * invalid_payload for a request that cannot be sent.
  */
 export class TickwireError extends Error {
   /**
@@ -54,14 +54,57 @@ export function isRefusal(body) {
 }
 
 const CAUSES = { ECONNREFUSED: "nothing listens there", ENOTFOUND: "there is no such host", EHOSTUNREACH: "there is no way to that host" };
+const STATUS_CODES = { 401: "unauthorized", 403: "forbidden", 429: "too_many_requests" };
+const CLOSE_CODES = { 4401: "unauthorized", 4403: "forbidden", 4429: "too_many_requests" };
+const CLOSE_MESSAGES = {
+  unauthorized: "The hub closed the connection: the credential is no longer valid.",
+  forbidden: "The hub closed the connection: a right is missing.",
+  too_many_requests: "The hub closed the connection: this client keeps sending above its rate.",
+};
 
 /** The error for a failed connection of Socket.IO, with a readable cause. */
 export function connectionError(url, error) {
   if (isRefusal(error.data)) return TickwireError.from(error.data);
+  const { status, responseText } = error.context ?? {}; // of a polling handshake
+  if (STATUS_CODES[status] || status > 501)
+    return handshakeError(url, status, error.context.getResponseHeader("retry-after"), responseText);
   const source = error.description?.error ?? error.description ?? error.context;
   const cause = CAUSES[source?.code] ?? source?.message ?? error.message;
-  return new TickwireError("unreachable", `Cannot reach the hub at ${url}: ${cause}.`, {
-    event: "connect",
-    details: { cause: String(cause) },
-  });
+  return unreachable(url, String(cause));
+}
+
+/** The error for a handshake that the hub has refused over HTTP. */
+export function handshakeError(url, status, retryAfter, text) {
+  if (!STATUS_CODES[status] && !(status > 501)) return unreachable(url, `Unexpected server response: ${status}`);
+  const { code, reason, details } = answerError(status, retryAfter, text);
+  return new TickwireError(code, `The hub at ${url} refuses the connection: ${reason.replace(/\.$/, "")}.`, { event: "connect", details });
+}
+
+/** The error for an HTTP answer: the code of its body, else of its status, else `code`. */
+export function answerError(status, retryAfter, text, code) {
+  const body = parsed(text);
+  const ours = typeof body.error?.code === "string" ? body.error : {};
+  const message = ours.message ?? (typeof body.message === "string" ? body.message : `HTTP ${status}`);
+  const details = { ...ours.details };
+  const seconds = retryAfter === null || retryAfter === undefined || retryAfter === "" ? NaN : Number(retryAfter);
+  if (seconds >= 0 && details.retry_after === undefined) details.retry_after = seconds;
+  return new TickwireError(ours.code ?? STATUS_CODES[status] ?? (status > 501 ? "unavailable" : code), message, { details });
+}
+
+/** The error for the close code of a WebSocket; null if the code has no meaning of its own. */
+export function closeError(closeCode) {
+  const code = CLOSE_CODES[closeCode];
+  return code ? new TickwireError(code, CLOSE_MESSAGES[code], { event: "disconnect" }) : null;
+}
+
+function unreachable(url, cause) {
+  return new TickwireError("unreachable", `Cannot reach the hub at ${url}: ${cause}.`, { event: "connect", details: { cause } });
+}
+
+function parsed(text) {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
+  }
 }

@@ -11,15 +11,15 @@ const TIME_MARGIN_MS = 5 * 60_000; // the time of a late price may lie so far ou
 const ROWS_PER_PAGE = 10_000;
 
 export class GapFiller {
-  #restUrl;
+  #rest;
   #timeout;
   #pass;
   #held = new Map(); // instrument -> steps that wait for its stored prices
   #times = new Map(); // instrument -> time of the last price that was passed on
 
-  /** `restUrl` is undefined if REST is not configured; `pass(step)` receives all steps, in order. */
-  constructor(restUrl, timeout, pass) {
-    this.#restUrl = restUrl?.replace(/\/+$/, "");
+  /** `rest` is the `Rest` of the option `restUrl`; `pass(step)` receives all steps, in order. */
+  constructor(rest, timeout, pass) {
+    this.#rest = rest;
     this.#timeout = timeout;
     this.#pass = pass;
   }
@@ -33,7 +33,7 @@ export class GapFiller {
     }
     if (step.event === "price_update") this.#times.set(instrument, step.body.price.time);
     this.#pass(step);
-    if (this.#restUrl && step.gap?.resumed && step.gap.from && step.gap.to && this.#times.has(instrument)) this.#begin(step.gap);
+    if (this.#rest.url && step.gap?.resumed && step.gap.from && step.gap.to && this.#times.has(instrument)) this.#begin(step.gap);
   }
 
   /** A snapshot: the time of an instrument of which no price was passed on. */
@@ -84,10 +84,8 @@ export class GapFiller {
     const rows = [];
     for (let token; token !== null; ) {
       const parameters = new URLSearchParams(token ? { ...query, page_token: token } : query);
-      const signal = AbortSignal.timeout(Math.max(1, Math.ceil(deadline - performance.now())));
-      const answer = await fetch(`${this.#restUrl}/ticks?${parameters}`, { signal });
-      if (!answer.ok) throw new Error(`REST answered ${answer.status}`);
-      const body = await answer.json();
+      const timeout = Math.max(1, deadline - performance.now());
+      const body = await this.#rest.request(`/ticks?${parameters}`, { timeout });
       rows.push(...body.ticks);
       token = body.next_page_token ?? null;
     }

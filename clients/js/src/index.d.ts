@@ -90,6 +90,28 @@ export interface ConnectionEstablished {
   available_pairs: string[];
   ping_interval: number;
   ping_timeout: number;
+  /** Public id of the key; null without a key. */
+  key_id?: string | null;
+  /** Rights of the credential; null without one. */
+  scopes?: string[] | null;
+  /** Time at which the credential expires; null if it does not. */
+  expires_at?: Time | null;
+}
+
+/** The credential expires soon. The client calls the function `auth`, if there is one. */
+export interface CredentialsExpiring {
+  expires_at: Time;
+  in_seconds: number;
+}
+
+/** The hub has accepted another token of the same user. */
+export interface Refreshed {
+  expires_at: Time | null;
+  scopes: string[];
+  instruments: string[];
+  /** Rooms that the client has left, since the new token has fewer rights. */
+  removed: string[];
+  timestamp: Time;
 }
 
 export interface Rejected {
@@ -283,14 +305,30 @@ export interface LatencySummary {
   clockOffset: number | null;
 }
 
+/**
+ * A key (`tw_…`) or a JWT: as text or as one of these objects. Further fields are sent to the hub
+ * unchanged.
+ */
+export type Credential = string | { api_key?: string; token?: string; [more: string]: unknown };
+
+export type Auth =
+  | Credential
+  | null
+  | undefined
+  | (() => Credential | null | undefined | Promise<Credential | null | undefined>);
+
 export interface Options {
   /**
    * Default: `["websocket"]`. Use `["polling", "websocket"]` behind proxies without WebSocket
    * support.
    */
   transports?: string[] | undefined;
-  /** Credentials that are sent on connecting. */
-  auth?: Record<string, unknown> | undefined;
+  /**
+   * The credential, or a function that returns it or a promise of it. The function is called on each
+   * connect, on `credentials_expiring`, and after REST has refused the credential. Requests to REST
+   * send it as `Authorization: Bearer`.
+   */
+  auth?: Auth;
   /** Time limit of a request in ms, including reconnections. Default: 10,000. */
   requestTimeout?: number | undefined;
   /** Time limit of `connect()` in ms. Default: 20,000; 0 means no limit. */
@@ -341,8 +379,8 @@ export class TickwireError extends Error {
   readonly name: "TickwireError";
   /**
    * Codes of the hub: invalid_payload, unknown_instrument, no_price, too_many_requests,
-   * server_full, unauthorized, unavailable, internal.
-   * Codes of the client: timeout, unreachable, not_connected, disconnected.
+   * server_full, unauthorized, forbidden, unavailable, internal.
+   * Codes of the client: timeout, unreachable, not_connected, disconnected, auth_failed.
    */
   readonly code: string;
   /** Name of the request; null if there was none. */
@@ -362,7 +400,7 @@ export class TickwireError extends Error {
  * receives as well. An ignored rejection does not end the program.
  */
 export class FXDataPipelineClient {
-  /** @throws {TypeError} if the address is invalid or an option is unknown. */
+  /** @throws {TypeError} if the address or `auth` is invalid, or an option is unknown. */
   constructor(url?: string, options?: Options);
 
   readonly url: string;
@@ -422,6 +460,8 @@ export class FXDataPipelineClient {
   onPong(handler: (body: Pong) => void): Off;
   onInstrumentsChanged(handler: (body: InstrumentsChanged) => void): Off;
   onGapNotice(handler: (body: GapNotice) => void): Off;
+  onCredentialsExpiring(handler: (body: CredentialsExpiring) => void): Off;
+  onRefreshed(handler: (body: Refreshed) => void): Off;
   onGap(handler: (gap: Gap) => void): Off;
   onError(handler: (error: TickwireError) => void): Off;
 }

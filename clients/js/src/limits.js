@@ -7,6 +7,11 @@ export function deadlineOf(timeout) {
   return timeout === 0 || timeout === Infinity ? Infinity : performance.now() + timeout;
 }
 
+/** A time to wait that a server has named, plus up to a quarter, so that clients do not return together. */
+export function spread(ms) {
+  return ms * (1 + Math.random() / 4);
+}
+
 export function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }

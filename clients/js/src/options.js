@@ -1,3 +1,5 @@
+import { masked } from "./credentials.js";
+
 /** Options of the constructor with their defaults; times in ms. See index.d.ts. */
 const DEFAULTS = {
   transports: ["websocket"],
@@ -20,15 +22,19 @@ export function defined(fields) {
   return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
 }
 
+const REFUSED_ARGUMENTS = ["api_key", "token", "access_token"]; // a query string ends in logs
+
 export function checkedUrl(url) {
   let parsed;
+  const shown = masked(String(JSON.stringify(url)));
   try {
     parsed = new URL(url);
   } catch {
-    throw new TypeError(`${JSON.stringify(url)} is no address; one is http://127.0.0.1:5001.`);
+    throw new TypeError(`${shown} is no address; one is http://127.0.0.1:5001.`);
   }
-  if (!/^(https?|wss?):$/.test(parsed.protocol))
-    throw new TypeError(`${JSON.stringify(url)} is no address of a hub: it begins with http:// or https://.`);
+  if (!/^(https?|wss?):$/.test(parsed.protocol)) throw new TypeError(`${shown} is no address of a hub: it begins with http:// or https://.`);
+  const found = REFUSED_ARGUMENTS.find((name) => parsed.searchParams.has(name));
+  if (found) throw new TypeError(`A credential must not be in the address: use the option auth, not ${found}.`);
   return String(url);
 }
 

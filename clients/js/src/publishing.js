@@ -4,23 +4,24 @@
  * A price without a time gets the present time here, so that a request that is repeated after a lost
  * answer is not accepted twice.
  */
-import { TickwireError } from "./errors.js";
 import { pause } from "./limits.js";
+import { Rest, local } from "./rest.js";
 
 const MAX_PRICES = 500; // of one request
 const MAX_BYTES = 256 * 1024;
 const ATTEMPTS = 3;
 const PAUSE_MS = 500; // before the second attempt; doubles
 const EVENT = "publish";
+const TYPE = { "Content-Type": "application/x-ndjson" };
 
 export class Publishing {
-  #url;
+  #rest;
   #lastMs = 0;
   #inMs = 0; // prices of that millisecond
 
   /** `restUrl` is undefined if it is not configured: REST then has port 5000 beside a hub with 5001. */
-  constructor(restUrl, hubUrl) {
-    this.#url = (restUrl ?? besideHub(hubUrl))?.replace(/\/+$/, "");
+  constructor(restUrl, hubUrl, credentials) {
+    this.#rest = new Rest(restUrl ?? besideHub(hubUrl), credentials);
   }
 
   /** Publish one price. Rejects if it is not accepted. */
@@ -67,32 +68,15 @@ export class Publishing {
   }
 
   async #send(body, timeout) {
-    if (!this.#url) throw refused("invalid_payload", "Publishing needs the option restUrl; nothing was sent.", { restUrl: ["Missing."] });
+    if (!this.#rest.url) throw refused("invalid_payload", "Publishing needs the option restUrl; nothing was sent.", { restUrl: ["Missing."] });
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#post(body, timeout);
+        return await this.#rest.request("/prices", { method: "POST", headers: TYPE, body, event: EVENT, timeout });
       } catch (error) {
         if (attempt === ATTEMPTS || !["unreachable", "unavailable", "timeout"].includes(error.code)) throw error;
       }
       await pause(PAUSE_MS * 2 ** (attempt - 1));
     }
-  }
-
-  async #post(body, timeout) {
-    let answer;
-    let found;
-    try {
-      const signal = timeout > 0 && timeout < Infinity ? AbortSignal.timeout(timeout) : undefined;
-      answer = await fetch(`${this.#url}/prices`, { method: "POST", headers: { "Content-Type": "application/x-ndjson" }, body, signal });
-      found = await answer.json();
-    } catch (error) {
-      if (error.name === "TimeoutError") throw refused("timeout", `No answer from ${this.#url} within ${timeout} ms.`, {});
-      const cause = String(error.cause?.message ?? error.message);
-      throw refused("unreachable", `No answer from ${this.#url}: ${cause}.`, { cause });
-    }
-    if (answer.ok) return found;
-    const { code = "http", message = `HTTP ${answer.status}`, details } = found.error ?? {};
-    throw refused(code, message, details);
   }
 }
 
@@ -124,9 +108,6 @@ function besideHub(hubUrl) {
   return url.origin.replace(/^ws/, "http");
 }
 
-/** An error that no event of the hub reports. */
 function refused(code, message, details) {
-  const error = new TickwireError(code, message, { event: EVENT, details: details ?? {} });
-  error.local = true;
-  return error;
+  return local(code, message, EVENT, details);
 }

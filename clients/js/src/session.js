@@ -8,10 +8,12 @@ import { TickwireError, isRefusal } from "./errors.js";
 import { deadlineOf, limited, pause } from "./limits.js";
 import { OwnAlerts } from "./own_alerts.js";
 import { checkPayload } from "./payloads.js";
+import { Renewal } from "./renewal.js";
 import { Subscriptions } from "./subscriptions.js";
 
 const LOST = Symbol("connection lost before the answer");
 const BROADCASTS = new Set(["price_update", "candle_update", "volatility_alert", "correlation_alert", "data_ready"]);
+const REFUSALS = new Set(["unauthorized", "forbidden"]); // that ended the connection for good
 const RESUME_ANSWER_MS = 10_000; // time limit of each answer during the restoration
 const [ALERTS_PER_BURST, ALERT_PAUSE_MS] = [150, 25]; // the hub accepts a burst of 200, then 50 per second
 const RATE_LIMIT_PAUSE_MS = 500; // after a `too_many_requests`
@@ -21,10 +23,12 @@ const MAX_LOST_SENDS = 2; // a request that ended two connections may be the cau
  * Methods of `listener` beside those of `Connection`:
  *   event(event, body)                          an event of the hub, unchanged
  *   step({ gap } | { event, body, replayed })   a step of `Subscriptions`
+ *   problem(error)                              an error that no request or connection has
  */
 export class Session {
   #connection;
   #listener;
+  #renewal;
   #state = "closed"; // "opening" until all is restored, then "ready"
   #number = 0; // of the current connection
   #waitingForReady = new Set(); // { resolve, reject } of callers that wait for "ready"
@@ -35,13 +39,18 @@ export class Session {
   subscriptions = new Subscriptions();
   alerts = new OwnAlerts();
 
-  constructor(url, options, listener) {
+  constructor(url, options, credentials, listener) {
     this.#listener = listener;
-    this.#connection = new Connection(url, options, {
+    this.#connection = new Connection(url, options, credentials, {
       opened: (about) => listener.opened(about),
       message: (event, body) => this.#message(event, body),
-      closed: (reason, retryInMs) => this.#closed(reason, retryInMs),
+      closed: (reason, retryInMs, error) => this.#closed(reason, retryInMs, error),
       failed: (error, retryInMs) => this.#failed(error, retryInMs),
+    });
+    this.#renewal = new Renewal(credentials, {
+      send: (token) => this.#refresh(token),
+      reconnect: () => this.#connection.reconnect("there is a new credential"),
+      failed: (error) => listener.problem(error),
     });
   }
 
@@ -81,10 +90,12 @@ export class Session {
    * If the connection is lost, the request is sent again on the next one, once. All requests may be
    * repeated without harm. A `payload` that depends on the connection is a function.
    * @throws {TickwireError} a refusal of the hub, `invalid_payload` if the payload cannot be sent,
-   *   `timeout`, `disconnected` or `not_connected`
+   *   `timeout`, `disconnected` or `not_connected`; `unauthorized` or `forbidden` after the hub has
+   *   refused the client for good
    */
   async request(event, payload, timeout) {
     const deadline = deadlineOf(timeout);
+    if (this.#state === "closed" && REFUSALS.has(this.#lastError?.code)) throw this.#lastError;
     if (this.#state === "closed") throw new TickwireError("not_connected", "Not connected: call connect() first.", { event });
     checkPayload(event, typeof payload === "function" ? payload() : payload, this.#connection.maxPayload);
     for (let attempts = 0; attempts < MAX_LOST_SENDS; ) {
@@ -145,6 +156,8 @@ export class Session {
       this.#passSteps(this.subscriptions.confirmed(this.#pendingSubscribes.shift() ?? { payload: {} }, body));
     else if (event === "unsubscription_confirmed") this.subscriptions.unsubscribed(body);
     else if (event === "instruments_changed") this.#instrumentsChanged(body);
+    else if (event === "credentials_expiring") this.#renewal.expiring(body);
+    else if (event === "refreshed") this.subscriptions.left(body.removed);
     else if (event === "gap_notice") this.#passSteps(this.subscriptions.noticed(body));
     else if (BROADCASTS.has(event)) this.#passSteps(this.subscriptions.received(event, body));
     else if (event === "alert_triggered") this.#passSteps([{ event, body: this.alerts.fired(body), replayed: false }]);
@@ -168,9 +181,19 @@ export class Session {
     }
   }
 
-  #refused({ event, details }) {
-    if (event === "subscribe") this.#pendingSubscribes.shift();
-    if (event === "disconnect") this.#connection.retryAfter(details?.retry_after); // the hub closes next
+  #refused(body) {
+    if (body.event === "subscribe") this.#pendingSubscribes.shift();
+    if (body.event === "disconnect") this.#connection.refused(TickwireError.from(body)); // the hub closes next
+  }
+
+  /** Exchange the token of this connection. The body of the answer; null if the connection is lost. */
+  async #refresh(token) {
+    try {
+      const answer = await this.#exchange("refresh", { token }, deadlineOf(RESUME_ANSWER_MS));
+      return answer === LOST ? null : answer.body;
+    } catch (error) {
+      return error.toJSON(); // no answer in time
+    }
   }
 
   #passSteps(steps) {
@@ -225,8 +248,8 @@ export class Session {
 
   // connection
 
-  #closed(reason, retryInMs) {
-    this.#connectionGone(new TickwireError("disconnected", `The connection is lost: ${reason}.`), retryInMs);
+  #closed(reason, retryInMs, error = new TickwireError("disconnected", `The connection is lost: ${reason}.`)) {
+    this.#connectionGone(error, retryInMs);
     this.#listener.closed(reason, retryInMs);
   }
 
@@ -244,6 +267,7 @@ export class Session {
 
   #forgetAnswers() {
     this.#number += 1;
+    this.#renewal.stop();
     this.#pendingSubscribes = [];
     for (const waiter of [...this.#pendingAnswers]) waiter.lost();
   }

@@ -161,6 +161,15 @@ export class Subscriptions {
     for (const [key, { pair }] of [...this.#candles]) if (gone.has(pair)) this.#candles.delete(key);
   }
 
+  /** `refreshed`: the client has left these rooms, since the new credential has fewer rights. */
+  left(rooms) {
+    for (const room of rooms) {
+      const [, kind, name] = /^(price|candle)_(.+)$/.exec(room) ?? [];
+      if (kind === "price") this.#prices.delete(name);
+      if (kind === "candle") this.#candles.delete(name.replace(/_([^_]+)$/, "|$1"));
+    }
+  }
+
   /** `unsubscription_confirmed`: drop all topics that are no longer subscribed. */
   unsubscribed(body) {
     const held = new Set(body.pairs);

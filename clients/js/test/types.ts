@@ -43,12 +43,18 @@ export const members: Record<keyof FXDataPipelineClient, true> = {
   onServerStats: true,
   onPong: true,
   onGapNotice: true,
+  onCredentialsExpiring: true,
+  onRefreshed: true,
   onGap: true,
   onError: true,
 };
 
 export async function use(): Promise<void> {
   const client = new FXDataPipelineClient("http://127.0.0.1:5001", { transports: ["polling"], requestTimeout: 500, alertHistory: 5 });
+  for (const auth of ["tw_abcdefgh_x", { token: "a.b.c" }, () => null, async () => ({ api_key: "tw_abcdefgh_x" }), undefined])
+    new FXDataPipelineClient("http://127.0.0.1:5001", { auth });
+  client.onCredentialsExpiring(({ expires_at, in_seconds }) => console.log(expires_at.length, in_seconds + 1));
+  client.onRefreshed(({ scopes, instruments, removed, expires_at }) => console.log([...scopes, ...instruments, ...removed], expires_at));
   const off: () => void = client.onPriceUpdate((update, { replayed }) => {
     const bid: string = update.price.bid;
     const position: Position | null =
@@ -58,6 +64,7 @@ export async function use(): Promise<void> {
   client.onGap((gap: Gap) => console.log(gap.instrument, gap.from?.seq, gap.to?.epoch, gap.missed, gap.reason));
   client.onError((error) => console.log(error.code, error.details["instrument"]));
   const hello = await client.connect({ timeout: 0 });
+  console.log(hello.key_id ?? "no key", hello.scopes?.join(), hello.expires_at);
   const { accepted, rejected } = await client.publishMany([{ instrument: "EUR_USD", bid: "1.0945", ask: "1.0947", time: new Date() }]);
   console.log(accepted, rejected[0]?.code, (await client.publish({ instrument: "EUR_USD", mid: "1.0946" }, { timeout: 500 })).duplicates);
   // @ts-expect-error a price is text
@@ -89,6 +96,8 @@ export async function use(): Promise<void> {
 export async function misuse(client: FXDataPipelineClient): Promise<void> {
   // @ts-expect-error prices are text
   client.onPriceUpdate(({ price }) => price.bid * 2);
+  // @ts-expect-error a credential is text
+  new FXDataPipelineClient("http://127.0.0.1:5001", { auth: async () => 7 });
   // @ts-expect-error unknown interval
   await client.subscribe(null, { candles: [{ pair: "EUR_USD", interval: "2m" }] });
   // @ts-expect-error the option is maxRate

@@ -9,13 +9,15 @@ with Client() as client:
 
 from tickwire_client.aio import AsyncClient, AsyncStream
 from tickwire_client.client import DEFAULT_URL, Client
-from tickwire_client.errors import Closed, ConnectionFailed, Refused, RequestTimeout, TickwireError
+from tickwire_client.credentials import Auth
+from tickwire_client.errors import Closed, ConnectionFailed, Refused, RequestTimeout, TickwireError, Unauthorized
 from tickwire_client.messages import (
     Alert,
     AlertTriggered,
     CandleUpdate,
     Connected,
     CorrelationAlert,
+    CredentialsExpiring,
     DataReady,
     Disconnected,
     Gap,
@@ -23,6 +25,7 @@ from tickwire_client.messages import (
     Position,
     Problem,
     Quote,
+    Refreshed,
     Tick,
     VolatilityAlert,
 )
@@ -35,12 +38,14 @@ __all__ = [
     "AlertTriggered",
     "AsyncClient",
     "AsyncStream",
+    "Auth",
     "CandleUpdate",
     "Client",
     "Closed",
     "Connected",
     "ConnectionFailed",
     "CorrelationAlert",
+    "CredentialsExpiring",
     "DataReady",
     "Disconnected",
     "Gap",
@@ -49,10 +54,12 @@ __all__ = [
     "Problem",
     "PublishResult",
     "Quote",
+    "Refreshed",
     "Refused",
     "RequestTimeout",
     "Stream",
     "Tick",
     "TickwireError",
+    "Unauthorized",
     "VolatilityAlert",
 ]

@@ -19,16 +19,18 @@ from types import FrameType
 from typing import NoReturn
 
 from tickwire_client.client import DEFAULT_URL, Client
-from tickwire_client.errors import ConnectionFailed, TickwireError
+from tickwire_client.errors import ConnectionFailed, TickwireError, Unauthorized
 from tickwire_client.messages import Connected, Disconnected, Gap, Tick
 from tickwire_client.table import PriceTable
+
+_KEY = "TICKWIRE_API_KEY"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     0: ended by the user, by `--count` or by a closed pipe; 1: the hub is unreachable or refuses the
-    request; 2: wrong arguments.
+    request or the credential; 2: wrong arguments.
     """
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.ERROR, format="%(message)s")
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Unauthorized as error:
+        print(f"{str(error).rstrip('.')}: set {_KEY} to a valid key or token", file=sys.stderr)
+        return 1
     except ConnectionFailed as error:
         print(error if error.code else f"{error}: --url names another hub", file=sys.stderr)
         return 1
@@ -53,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tickwire_client", description="Command-line client of the Tickwire market-data hub.")
     watch = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "watch", help="print live prices: a table on a terminal, else lines"
+        "watch",
+        help="print live prices: a table on a terminal, else lines",
+        epilog=f"The environment variable {_KEY} has the key or token, if the hub needs one.",
     )
     watch.add_argument("pairs", nargs="+", metavar="INSTRUMENT", help='such as EUR_USD; "all" for all instruments')
     watch.add_argument("--url", default=DEFAULT_URL, help="address of the hub (default: %(default)s)")
@@ -66,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _watch(options: argparse.Namespace) -> None:
-    client = Client(options.url)
+    client = _client(options.url)
     as_table = sys.stdout.isatty() and not options.json and options.count is None
     table = PriceTable(options.pairs, sys.stdout) if as_table else None
     client.on_disconnect(partial(_report, table))
@@ -81,9 +88,17 @@ def _watch(options: argparse.Namespace) -> None:
             print(formatter.line(item), flush=True)
 
 
+def _client(url: str) -> Client:
+    try:
+        return Client(url, auth=os.environ.get(_KEY) or None)
+    except ValueError as error:
+        print(f"{error} (from {_KEY} or --url)", file=sys.stderr)
+        sys.exit(2)
+
+
 def _report(table: PriceTable | None, change: Connected | Disconnected) -> None:
     text = None
-    if isinstance(change, Disconnected) and change.reason != "closed":
+    if isinstance(change, Disconnected) and change.reconnecting:
         text = f"{change.reason}; reconnecting"
     elif isinstance(change, Connected) and change.again:
         text = "connected again"

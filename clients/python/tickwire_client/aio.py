@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar, overload
 
 from tickwire_client.aio_history import AsyncHistory
 from tickwire_client.client import DEFAULT_URL, Client, Since
+from tickwire_client.credentials import Credential
 from tickwire_client.handlers import Handler, Handlers
 from tickwire_client.messages import Alert, AlertItem, Body, CandleUpdate, Gap, Item, Quote, Tick
 from tickwire_client.publishing import PublishResult
@@ -26,6 +29,9 @@ from tickwire_client.stitch import Stitch
 from tickwire_client.stream import Stream
 
 ItemT = TypeVar("ItemT", bound=Item)
+ResultT = TypeVar("ResultT")
+AsyncSource = Callable[[], Credential | Awaitable[Credential | None] | None]
+AsyncAuth = Credential | AsyncSource | None
 _ITEMS_PER_YIELD = 100  # a stream with a backlog yields to the event loop after so many items
 _ITEMS_PER_BATCH = 500  # read from the history at a time
 
@@ -61,7 +67,7 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
                 self._given += 1
                 return item
             if closed:
-                raise StopAsyncIteration
+                raise stream.error or StopAsyncIteration
             # `set` is called in this event loop, so it cannot run between `take` and `clear`.
             self._available.clear()
             await self._available.wait()
@@ -73,7 +79,11 @@ class AsyncStream(Generic[ItemT], AsyncIterator[ItemT]):
 
 
 class AsyncClient(AsyncHistory, Handlers):
-    """See `Client`. Handlers (`on_…`) are functions or coroutines, run in the event loop."""
+    """See `Client`. Handlers (`on_…`) are functions or coroutines, run in the event loop.
+
+    `auth` may be a coroutine function, which runs in the event loop. Another function runs in a
+    thread, so it may block.
+    """
 
     def __init__(
         self,
@@ -84,15 +94,38 @@ class AsyncClient(AsyncHistory, Handlers):
         transports: Sequence[str] = ("websocket",),
         buffer: int = 100_000,
         reconnect_delay: tuple[float, float] = (0.5, 5.0),
+        auth: AsyncAuth = None,
     ) -> None:
-        self._client = Client(url, rest_url, timeout=timeout, transports=transports, buffer=buffer, reconnect_delay=reconnect_delay)
-        AsyncHistory.__init__(self, self._client)
         self._loop: asyncio.AbstractEventLoop | None = None
+        options: dict[str, Any] = {"timeout": timeout, "transports": transports, "buffer": buffer, "reconnect_delay": reconnect_delay}
+        source = partial(self._credential, auth, timeout) if callable(auth) else auth
+        self._client = Client(url, rest_url, auth=source, **options)
+        AsyncHistory.__init__(self, self._client)
         self._tasks: set[asyncio.Task[Any]] = set()  # running handlers; references keep them alive
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._client.url!r})"
+
+    def _credential(self, source: AsyncSource, timeout: float) -> Credential | None:
+        """Call the function `auth` in this thread; its coroutine runs in the event loop."""
+        result = source()
+        if not inspect.isawaitable(result):
+            return result
+        if self._loop is None:
+            raise RuntimeError("no event loop runs")
+        future = asyncio.run_coroutine_threadsafe(_awaited(result), self._loop)
+        try:
+            return future.result(timeout)
+        except FutureTimeout:
+            future.cancel()
+            raise RuntimeError(f"it did not return within {timeout:g} s") from None
+
+    async def _run(self, call: Callable[..., ResultT], *arguments: Any, **options: Any) -> ResultT:
+        self._loop = asyncio.get_running_loop()
+        return await super()._run(call, *arguments, **options)
 
     async def connect(self) -> Self:
         """Connect, or raise `ConnectionFailed`."""
-        self._loop = asyncio.get_running_loop()
         await self._run(self._client.connect)
         return self
 
@@ -232,6 +265,10 @@ class AsyncClient(AsyncHistory, Handlers):
     async def publish_many(self, rows: Iterable[Mapping[str, Any]]) -> PublishResult:
         """See `Client.publish_many`."""
         return await self._run(self._client.publish_many, rows)
+
+
+async def _awaited(result: Awaitable[ResultT]) -> ResultT:
+    return await result
 
 
 async def _ready(stream: Stream[ItemT]) -> Stream[ItemT]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 from tickwire_client import parse
 from tickwire_client.checks import check
 from tickwire_client.core import Core
+from tickwire_client.credentials import Auth, Credentials
 from tickwire_client.errors import Refused, TickwireError
 from tickwire_client.history import History
 from tickwire_client.messages import (
@@ -28,7 +29,7 @@ from tickwire_client.messages import (
     VolatilityAlert,
 )
 from tickwire_client.publishing import Publishing
-from tickwire_client.rest import Moment, Rest, default_rest_url, resolve_time
+from tickwire_client.rest import Moment, Rest, check_url, default_rest_url, resolve_time
 from tickwire_client.session import ALL, CandleSeries
 from tickwire_client.stitch import Stitch
 from tickwire_client.stream import Stream
@@ -50,8 +51,13 @@ class Client(Core, History, Publishing):
     | `timeout` | limit of each request in seconds, including reconnections |
     | `buffer` | number of messages that may wait for a slow program |
     | `reconnect_delay` | first and longest delay between attempts to reconnect, in seconds |
+    | `auth` | key or JWT: text, `{"api_key": …}`, `{"token": …}`, or a function that returns one |
 
-    Requests raise `Refused`, `RequestTimeout` or `Closed`.
+    A function is called on each connect, when the credential expires soon, and after REST has
+    refused the credential. It runs in a thread of the client.
+
+    Requests raise `Refused`, `RequestTimeout` or `Closed`, and `Unauthorized` after the hub has
+    refused the credential.
     """
 
     def __init__(
@@ -63,11 +69,17 @@ class Client(Core, History, Publishing):
         transports: Sequence[str] = ("websocket",),
         buffer: int = 100_000,
         reconnect_delay: tuple[float, float] = (0.5, 5.0),
+        auth: Auth = None,
     ) -> None:
-        address = rest_url or default_rest_url(url)
-        History.__init__(self, Rest(address, timeout))
+        for each in (url, rest_url):
+            check_url(each)
+        address, credentials = rest_url or default_rest_url(url), Credentials(auth)
+        History.__init__(self, Rest(address, timeout, credentials))
         Publishing.__init__(self)
-        Core.__init__(self, url, timeout, transports, buffer, reconnect_delay, self.ticks if address else None)
+        Core.__init__(self, url, timeout, transports, buffer, reconnect_delay, credentials, self.ticks if address else None)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
 
     # streams
 

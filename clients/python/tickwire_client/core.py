@@ -11,12 +11,15 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from types import TracebackType
 from typing import Any, Self
 
+from tickwire_client import failures
 from tickwire_client.checks import check
-from tickwire_client.errors import Closed, Refused, RequestTimeout, TickwireError
+from tickwire_client.credentials import Credentials
+from tickwire_client.errors import Closed, ConnectionFailed, Refused, RequestTimeout, TickwireError
 from tickwire_client.gap_filler import GapFiller, Rows
 from tickwire_client.handlers import Handlers
 from tickwire_client.link import ConnectionLost, Link, OnAnswer
 from tickwire_client.messages import Alert, Body, Gap, Item, Problem
+from tickwire_client.renewal import Renewal
 from tickwire_client.session import Session
 from tickwire_client.stream import ItemFilter, Stream
 
@@ -37,6 +40,7 @@ class Core(Handlers):
         transports: Sequence[str],
         buffer: int,
         reconnect_delay: tuple[float, float],
+        credentials: Credentials,
         rows: Rows | None = None,
     ) -> None:
         """`rows` reads stored prices, with which gaps are filled."""
@@ -47,7 +51,8 @@ class Core(Handlers):
         self._session = Session()
         self._streams: weakref.WeakSet[Stream[Any]] = weakref.WeakSet()
         self._filler = GapFiller(rows, self._lock, self._pass_on)
-        self._link = Link(url, _Listener(self), transports, timeout, reconnect_delay)
+        self._link = Link(url, _Listener(self), transports, timeout, reconnect_delay, credentials)
+        self._renewal = Renewal(credentials, self._link, self._report)
 
     def connect(self) -> Self:
         """Connect, or raise `ConnectionFailed`. A `with` block calls this. Call it once."""
@@ -57,12 +62,15 @@ class Core(Handlers):
     def close(self) -> None:
         """Disconnect. Iterators end after their buffered items."""
         self._link.close()
+        self._end_streams(None)
+        self._close_handlers()
+
+    def _end_streams(self, error: ConnectionFailed | None) -> None:
         with self._lock:
             self._filler.close()
             streams = list(self._streams)
         for stream in streams:
-            stream.close()
-        self._close_handlers()
+            stream.close(error)
 
     def __enter__(self) -> Self:
         return self.connect()
@@ -78,6 +86,8 @@ class Core(Handlers):
         stream: Stream[Any] = Stream(accepts, self._buffer, self._notify)
         with self._lock:
             self._streams.add(stream)
+            if (refusal := self._link.refusal) is not None:
+                stream.close(refusal)
         return stream
 
     # requests
@@ -130,6 +140,11 @@ class Core(Handlers):
                 stream.put(item)
             self._notify(item)
 
+    def _report(self, error: ConnectionFailed) -> None:
+        """Pass an error that no request has to `on_error`."""
+        with self._lock:
+            self._deliver([Problem(error.code or "", str(error), error.details)])
+
     def _set_alerts_again(self, connection: int) -> None:
         with self._lock:
             waiting = self._session.alerts.to_set_again(connection)
@@ -164,9 +179,16 @@ class _Listener:
             again = client._session.all_again() if event == "instruments_changed" else None
         if again is not None:
             client._link.request(*again, _log_refusal)
-        closes = event == "error" and body.get("event") == "disconnect"
-        if closes and isinstance(after := (body.get("details") or {}).get("retry_after"), int | float):
-            client._link.retry_after(float(after))
+        if event == "credentials_expiring":
+            client._renewal.expiring(body)
+        elif event == "error" and body.get("event") == "disconnect":
+            self._closing(failures.of_event(body))
+
+    def _closing(self, error: ConnectionFailed) -> None:
+        """The hub has sent the reason for which it closes the connection next."""
+        self._client._link.refused(error)
+        if error.retry_after is not None:
+            self._client._link.retry_after(error.retry_after)
 
     def restore(self, connection: int) -> None:
         self._client._set_alerts_again(connection)
@@ -176,10 +198,14 @@ class _Listener:
         with self._client._lock:
             self._client._deliver([Problem("too_many_requests", message, {})])
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, *, reconnecting: bool) -> None:
         client = self._client
         with client._lock:
-            client._deliver(client._session.lost(reason))
+            client._deliver(client._session.lost(reason, reconnecting=reconnecting))
+
+    def refused(self, error: ConnectionFailed) -> None:
+        self._client._report(error)
+        self._client._end_streams(error)
 
 
 def _log_refusal(body: Body, connection: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -14,13 +15,24 @@ class ConnectionFailed(TickwireError):
     """No hub answers at the address.
 
     The text has the cause in brackets, such as `refused`, if no server answered. `code` is set if a
-    hub refused the client (`server_full`), and `retry_after` if it named the seconds after which
-    the client may try again.
+    hub refused the client (`server_full`, `too_many_requests`, `forbidden`), and `retry_after` if
+    it named the seconds after which the client may try again. `auth_failed` means that the function
+    `auth` of the program failed. `details` are those of the refusal.
     """
 
-    def __init__(self, message: str, code: str | None = None, retry_after: float | None = None) -> None:
-        self.code, self.retry_after = code, retry_after
+    def __init__(
+        self, message: str, code: str | None = None, retry_after: float | None = None, details: Mapping[str, Any] | None = None
+    ) -> None:
+        self.code, self.retry_after, self.details = code, retry_after, dict(details or {})
         super().__init__(message)
+
+
+class Unauthorized(ConnectionFailed):
+    """The hub does not accept the credential: it is missing, bad, expired or revoked.
+
+    The client does not reconnect. Requests and iterators raise this exception from then on.
+    `details` may have the `reason`: `expired`, `revoked` or `key_changed`.
+    """
 
 
 class RequestTimeout(TickwireError):
@@ -34,7 +46,7 @@ class Closed(TickwireError):
 class Refused(TickwireError):
     """The hub or REST refused the request, or this client did.
 
-    `code` is that of the protocol (`unknown_instrument`, `no_price`, …), `details` maps fields to
+    `code` is that of the protocol (`unknown_instrument`, `forbidden`, …), `details` maps fields to
     messages, `status` is the HTTP status and None for an answer of the hub. This client refuses
     a request that it cannot send (`invalid_payload`), and one of which two connections ended before
     the answer (`disconnected`, with `attempts` in `details`).

@@ -12,12 +12,14 @@ from tickwire_client.messages import (
     CandleUpdate,
     Connected,
     CorrelationAlert,
+    CredentialsExpiring,
     DataReady,
     Disconnected,
     Gap,
     InstrumentsChanged,
     Item,
     Problem,
+    Refreshed,
     Tick,
     VolatilityAlert,
 )
@@ -36,6 +38,8 @@ ReadyT = TypeVar("ReadyT", bound=Callable[[DataReady], object])
 ChangeT = TypeVar("ChangeT", bound=Callable[[InstrumentsChanged], object])
 ConnectT = TypeVar("ConnectT", bound=Callable[[Connected], object])
 DisconnectT = TypeVar("DisconnectT", bound=Callable[[Disconnected], object])
+ExpiringT = TypeVar("ExpiringT", bound=Callable[[CredentialsExpiring], object])
+RefreshedT = TypeVar("RefreshedT", bound=Callable[[Refreshed], object])
 ErrorT = TypeVar("ErrorT", bound=Callable[[Problem], object])
 
 
@@ -101,8 +105,18 @@ class Handlers:
         self._add(Disconnected, handler)
         return handler
 
+    def on_credentials_expiring(self, handler: ExpiringT) -> ExpiringT:
+        """Called before the credential expires. The client calls the function `auth` itself."""
+        self._add(CredentialsExpiring, handler)
+        return handler
+
+    def on_refreshed(self, handler: RefreshedT) -> RefreshedT:
+        """Called when the hub has accepted another token on this connection."""
+        self._add(Refreshed, handler)
+        return handler
+
     def on_error(self, handler: ErrorT) -> ErrorT:
-        """Called with each error of the hub that answers no request, such as `unavailable`."""
+        """Called with each error that answers no request: `unavailable`, `unauthorized`, …"""
         self._add(Problem, handler)
         return handler
 

@@ -5,26 +5,29 @@ Events reach the listener in the order of arrival.
 
 from __future__ import annotations
 
+import copy
 import logging
 import random
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
+import requests
 import socketio
 import websocket
 from socketio.exceptions import ConnectionError as SocketConnectionError
 from socketio.exceptions import SocketIOError
 
+from tickwire_client import failures
+from tickwire_client.credentials import Credentials, protocol_log
 from tickwire_client.errors import Closed, ConnectionFailed
+from tickwire_client.failures import FLOOD_CLOSE_CODE, HttpAnswer
 from tickwire_client.messages import Body
 
 log = logging.getLogger("tickwire_client")
 
-_FLOOD_CLOSE_CODE = 4429  # the hub closes a client that keeps sending above its rate
 _MIN_FLOOD_PAUSE_SECONDS = 1.0
 
 # Called with (body of the ack, number of the connection), in the reader's thread.
@@ -70,26 +73,49 @@ class LinkListener(Protocol):
     def flooded(self) -> None:
         """The hub has closed the connection, because this client sent too much."""
 
-    def lost(self, reason: str) -> None:
+    def lost(self, reason: str, *, reconnecting: bool) -> None:
         """The connection has ended, or an attempt to reconnect has failed."""
+
+    def refused(self, error: ConnectionFailed) -> None:
+        """The hub has refused the client for good. The link does not reconnect."""
 
 
 class Link:
     """One connection at a time. A thread waits for its end and reconnects with back-off."""
 
-    def __init__(self, url: str, listener: LinkListener, transports: Sequence[str], timeout: float, delays: tuple[float, float]) -> None:
+    def __init__(
+        self,
+        url: str,
+        listener: LinkListener,
+        transports: Sequence[str],
+        timeout: float,
+        delays: tuple[float, float],
+        credentials: Credentials,
+    ) -> None:
         self._url, self._listener, self._transports, self._timeout, self._delays = url, listener, list(transports), timeout, delays
+        self._credentials = credentials
         self._lock = threading.Condition()
         self._sio: Any = None  # the Socket.IO client, from the greeting of the hub on
         self._number = 0  # of the current connection
         self._pending: set[Future[Any]] = set()
         self._closing = threading.Event()
         self._retry_after: float | None = None
+        self._refusal: ConnectionFailed | None = None  # the link ends for good, at the latest with this connection
         self._thread: threading.Thread | None = None
 
     @property
     def up(self) -> bool:
         return self._sio is not None
+
+    @property
+    def connection(self) -> int:
+        """The number of the current connection; 0 without one."""
+        return self._number if self.up else 0
+
+    @property
+    def refusal(self) -> ConnectionFailed | None:
+        """A new exception with the reason for which the link has ended for good, or None."""
+        return None if self._refusal is None or self.up else copy.copy(self._refusal)
 
     def open(self) -> None:
         """Connect, or raise `ConnectionFailed`. Then reconnect until `close()`. Call it once."""
@@ -100,14 +126,16 @@ class Link:
         self._thread.start()
 
     def _first(self) -> Any:
-        """Connect. If the hub is full, wait as it requests, within the time limit of requests."""
+        """Connect. If the hub names a time to wait, wait within the time limit of requests."""
         deadline = time.monotonic() + self._timeout
         while True:
             try:
                 return self._connect()
             except ConnectionFailed as error:
-                after = error.retry_after
-                if after is None or time.monotonic() + after > deadline or self._closing.wait(after):
+                if error.retry_after is None or failures.is_permanent(error):
+                    raise
+                pause = failures.spread(error.retry_after)
+                if time.monotonic() + pause > deadline or self._closing.wait(pause):
                     raise
 
     def close(self) -> None:
@@ -123,14 +151,31 @@ class Link:
         self._end("closed")
 
     def await_up(self, seconds: float) -> bool:
-        """Wait for a connection; return False after `seconds`. Raises `Closed` on a closed link."""
+        """Wait for a connection; return False after `seconds`.
+
+        Raises `Closed` on a closed link, and `ConnectionFailed` if the hub has refused the client
+        for good.
+        """
         if self._thread is None:
             raise Closed("the client is not connected: use it in a with block, or call connect()")
         with self._lock:
-            self._lock.wait_for(lambda: self.up or self._closing.is_set(), max(0, seconds))
+            self._lock.wait_for(lambda: self.up or self._closing.is_set() or self.refusal, max(0, seconds))
             if self._closing.is_set():
                 raise Closed("the client is closed")
+            if (refusal := self.refusal) is not None:
+                raise refusal
             return self.up
+
+    def closes_within(self, seconds: float) -> bool:
+        """Wait; return True at once when the link is closed."""
+        return self._closing.wait(seconds)
+
+    def reconnect(self) -> None:
+        """Close the connection; the thread opens the next one, with a new credential."""
+        with self._lock:
+            sio = self._sio
+        if sio is not None:
+            sio.disconnect()
 
     def request(self, event: str, payload: Body, on_answer: OnAnswer | None = None) -> Future[Body]:
         """Send an event. The future holds the body of the ack, or raises `ConnectionLost`."""
@@ -156,29 +201,41 @@ class Link:
         return future
 
     def retry_after(self, seconds: float) -> None:
-        """Wait so long before the next attempt, as the hub requested."""
+        """Wait at least so long before the next attempt, as the hub requested."""
         self._retry_after = seconds
+
+    def refused(self, error: ConnectionFailed) -> None:
+        """The hub has sent the reason for which it closes the connection next."""
+        if failures.is_permanent(error):
+            self._refusal = error
 
     # the thread
 
     def _run(self, sio: Any) -> None:
         while sio is not None:
             sio.eio.wait()  # until the reader thread ends, which is the only reliable sign
-            self._end("closed" if self._closing.is_set() else "connection lost")
-            flooded = getattr(sio.eio.ws, "close_code", None) == _FLOOD_CLOSE_CODE
+            close_code = getattr(sio.eio.ws, "close_code", None)
+            self._refusal = self._refusal or failures.of_close(close_code)
+            reason = "closed" if self._closing.is_set() else str(self._refusal or "connection lost")
+            self._end(reason)
+            if self._refusal is not None and not self._closing.is_set():
+                self._listener.refused(self._refusal)
+                return
+            flooded = close_code == FLOOD_CLOSE_CODE
             if flooded:
                 self._listener.flooded()
             sio = self._reconnect(_MIN_FLOOD_PAUSE_SECONDS if flooded else 0.0)
 
     def _reconnect(self, least: float) -> Any:
-        """Retry until it succeeds; return None if the link is closed meanwhile.
+        """Retry until it succeeds; return None if the link is closed or refused meanwhile.
 
         The first pause has at least `least` seconds.
         """
         delay, longest = self._delays
         while True:
             usual = max(delay * random.uniform(0.5, 1), least * random.uniform(1, 1.5))  # noqa: S311
-            pause, self._retry_after, least = self._retry_after or usual, None, 0.0
+            pause = failures.spread(self._retry_after) if self._retry_after else usual
+            self._retry_after, least = None, 0.0
             if self._closing.wait(pause):
                 return None
             delay = min(delay * 2, longest)
@@ -190,22 +247,36 @@ class Link:
                 self._listener.restore(self._number)
                 return sio
             except ConnectionFailed as error:
+                permanent = failures.is_permanent(error)
+                self._listener.lost(str(error), reconnecting=not permanent)
+                if permanent:
+                    self._stop(error)
+                    return None
                 self._retry_after = error.retry_after
-                self._listener.lost(str(error))
             except Exception:
                 log.exception("cannot reconnect")
 
+    def _stop(self, error: ConnectionFailed) -> None:
+        with self._lock:
+            self._refusal = error
+            self._lock.notify_all()
+        self._listener.refused(error)
+
     def _connect(self) -> Any:
+        payload = self._credentials.renew()
+        answers: list[HttpAnswer] = []
         options = {"reconnection": False, "handle_sigint": False, "websocket_extra_options": {"class_": _WebSocket}}
-        sio = socketio.Client(request_timeout=self._timeout, **options)
+        logs = {"logger": protocol_log, "engineio_logger": protocol_log}
+        sio = socketio.Client(request_timeout=self._timeout, http_session=_watched(answers), **options, **logs)
         _keep_order(sio)
         greeted, refusal = threading.Event(), []
         sio.on("*", lambda event, *bodies: self._received(sio, greeted, event, bodies[0] if bodies else None))
         sio.on("connect_error", lambda *bodies: refusal.append(bodies[0] if bodies else None))
         try:
-            sio.connect(self._url, transports=self._transports, wait_timeout=self._timeout)
+            # As a function, so that python-socketio holds no credential.
+            sio.connect(self._url, auth=lambda: payload, transports=self._transports, wait_timeout=self._timeout)
         except (SocketConnectionError, ValueError) as error:
-            raise _translate_failure(self._url, error, refusal) from None
+            raise failures.of_attempt(self._url, error, refusal, answers[-1] if answers else None) from None
         if not greeted.wait(self._timeout):
             sio.disconnect()
             raise ConnectionFailed(f"{self._url} is a Socket.IO server but not a hub: it sent no connection_established")
@@ -227,8 +298,9 @@ class Link:
         with self._lock:
             was_up, self._sio = self._sio is not None, None
             pending, self._pending = self._pending, set()
+            self._lock.notify_all()
         if was_up:
-            self._listener.lost(reason)
+            self._listener.lost(reason, reconnecting=not self._closing.is_set() and self._refusal is None)
         for future in pending:
             if not future.done():
                 future.set_exception(ConnectionLost(reason, sent=True))
@@ -251,29 +323,32 @@ def _keep_order(sio: Any) -> None:
             return None
 
     engine.start_background_task = start_in_order
+    _end_at_once(engine)
 
 
-def _translate_failure(url: str, error: Exception, refusal: list[Any]) -> ConnectionFailed:
-    """The exception of a failed attempt. A refusal is `{"message", "data": <error body>}`."""
-    answer = refusal[0] if refusal and isinstance(refusal[0], dict) else {}
-    data = answer["data"] if isinstance(answer.get("data"), dict) else {}
-    reason = data.get("message") or answer.get("message")
-    after = (data.get("details") or {}).get("retry_after")
-    text = f"no connection to {url}: {reason}" if reason else f"no connection to {url} ({_cause(error)})"
-    return ConnectionFailed(text, data.get("code"), float(after) if isinstance(after, int | float) else None)
+def _end_at_once(engine: Any) -> None:
+    """Let the hub end the session without a delay.
+
+    python-engineio waits for the end of its reader, also in the reader's thread, which handles the
+    packets of the hub. It then drops the item that ends its writer, for which the reader waits.
+    """
+    end = engine.disconnect
+
+    def disconnect(abort: bool = False, reason: str | None = None) -> None:
+        end(abort or engine.read_loop_task is threading.current_thread(), reason)
+        engine.queue.put(None)
+
+    engine.disconnect = disconnect
 
 
-def _cause(error: BaseException) -> str:
-    """The cause below the exceptions of python-socketio, in a few words."""
-    below = error.__cause__ or error.__context__
-    if below is not None and type(error).__module__.partition(".")[0] in ("socketio", "engineio"):
-        return _cause(below)
-    if isinstance(error, ConnectionRefusedError) or "Connection refused" in str(error):  # polling has the text alone
-        return "refused"
-    if isinstance(error, socket.gaierror | websocket.WebSocketAddressException):
-        return "no such host"
-    if isinstance(error, TimeoutError | websocket.WebSocketTimeoutException):
-        return "timed out"
-    if isinstance(error, websocket.WebSocketBadStatusException):
-        return f"HTTP {error.status_code}: not a hub"
-    return getattr(error, "strerror", None) or str(error)
+def _watched(answers: list[HttpAnswer]) -> requests.Session:
+    """A session for long-polling that appends each refused request to `answers`."""
+
+    def note(response: requests.Response, *_: Any, **__: Any) -> None:
+        if not response.ok:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            answers.append(HttpAnswer(response.status_code, headers, response.text))
+
+    session = requests.Session()
+    session.hooks["response"].append(note)
+    return session

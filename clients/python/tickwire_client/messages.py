@@ -196,23 +196,60 @@ class DataReady:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The client has connected. `again` is False the first time only."""
+    """The client has connected. `again` is False the first time only.
+
+    `key_id` is the public id of the key, `scopes` are its rights, and `expires_at` is the time at
+    which the credential expires. Each is None without a credential.
+    """
 
     client_id: str
     available_pairs: tuple[str, ...]
     again: bool
+    key_id: str | None = None
+    scopes: tuple[str, ...] | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnected:
-    """The connection is lost or an attempt to reconnect has failed; the client retries."""
+    """The connection is lost or an attempt to reconnect has failed.
+
+    `reconnecting` is False if the client does not try again: it was closed, or the hub has refused
+    its credential.
+    """
 
     reason: str
+    reconnecting: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialsExpiring:
+    """The credential expires soon. The client calls the function `auth`, if there is one."""
+
+    expires_at: datetime
+    in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The hub has accepted another token of the same user.
+
+    `instruments` are the patterns of its rights. `removed` are the rooms that the client has left,
+    because the new token has fewer rights.
+    """
+
+    expires_at: datetime | None
+    scopes: tuple[str, ...]
+    instruments: tuple[str, ...]
+    removed: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An `error` of the hub that answers no request, such as `unavailable` before it stops."""
+    """An `error` of the hub that answers no request, such as `unavailable` before it stops.
+
+    The client itself adds `auth_failed`, if the function `auth` fails.
+    """
 
     code: str
     message: str
@@ -220,7 +257,8 @@ class Problem:
 
 
 AlertItem = AlertTriggered | VolatilityAlert | CorrelationAlert | DataReady
-Item = Tick | Gap | CandleUpdate | AlertItem | InstrumentsChanged | Connected | Disconnected | Problem
+ConnectionItem = Connected | Disconnected | CredentialsExpiring | Refreshed | Problem
+Item = Tick | Gap | CandleUpdate | AlertItem | InstrumentsChanged | ConnectionItem
 
 
 def parse_time(text: str) -> datetime:

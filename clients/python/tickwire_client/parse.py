@@ -14,10 +14,12 @@ from tickwire_client.messages import (
     CandleUpdate,
     Connected,
     CorrelationAlert,
+    CredentialsExpiring,
     DataReady,
     InstrumentsChanged,
     Problem,
     Quote,
+    Refreshed,
     Tick,
     VolatilityAlert,
     optional_time,
@@ -121,7 +123,20 @@ def instruments_changed(body: Body) -> InstrumentsChanged:
 
 def connected(body: Body, *, again: bool) -> Connected:
     """From a `connection_established`."""
-    return Connected(body["client_id"], tuple(body["available_pairs"]), again)
+    scopes = body.get("scopes")
+    rights = body.get("key_id"), None if scopes is None else tuple(scopes), optional_time(body.get("expires_at"))
+    return Connected(body["client_id"], tuple(body["available_pairs"]), again, *rights)
+
+
+def credentials_expiring(body: Body) -> CredentialsExpiring:
+    """From a `credentials_expiring`."""
+    return CredentialsExpiring(parse_time(body["expires_at"]), float(body["in_seconds"]))
+
+
+def refreshed(body: Body) -> Refreshed:
+    """From a `refreshed`."""
+    lists = tuple(body["scopes"]), tuple(body["instruments"]), tuple(body["removed"])
+    return Refreshed(optional_time(body.get("expires_at")), *lists)
 
 
 def problem(body: Body) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -14,10 +15,14 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from tickwire_client.credentials import Credentials, Payload, bearer
 from tickwire_client.errors import ConnectionFailed, Refused
+from tickwire_client.failures import STATUS_CODES, error_in, retry_after_of, spread
 from tickwire_client.messages import Body, format_time
 
 ROWS_PER_PAGE = 5_000
+_WAITED_CODES = {"too_many_requests", "server_full"}
+_REFUSED_ARGUMENTS = {"api_key", "token", "access_token"}
 Moment = datetime | str | timedelta  # a time, ISO 8601 text, or a time span before now
 
 
@@ -30,6 +35,13 @@ def default_rest_url(hub_url: str) -> str | None:
     return urlunsplit((parts.scheme, f"{host}:5000", "", "", ""))
 
 
+def check_url(url: str | None) -> None:
+    """Raise `ValueError` for a credential in an address: addresses end in logs."""
+    found = _REFUSED_ARGUMENTS & dict(urllib.parse.parse_qsl(urlsplit(url or "").query, keep_blank_values=True)).keys()
+    if found:
+        raise ValueError(f"a credential must not be in the address: use the argument auth, not {min(found)}")
+
+
 def resolve_time(value: Moment) -> datetime:
     """The aware time of a `Moment`. A time without a zone is UTC."""
     if isinstance(value, timedelta):
@@ -39,10 +51,15 @@ def resolve_time(value: Moment) -> datetime:
 
 
 class Rest:
-    """Requests to one REST server. Keeps no connection; any thread may use it."""
+    """Requests to one REST server, with the credential. Keeps no connection; any thread may use it.
 
-    def __init__(self, url: str | None, timeout: float) -> None:
+    An answer 429 is waited out, within the time limit. If the credential is refused and comes from
+    a function, the function is called once.
+    """
+
+    def __init__(self, url: str | None, timeout: float, credentials: Credentials | None = None) -> None:
         self._url, self._timeout = url.rstrip("/") if url else None, timeout
+        self._credentials = credentials or Credentials(None)
 
     def get(self, path: str, **query: Any) -> Body:
         """The body of an answer. Raises `Refused` with the code of REST, or `ConnectionFailed`."""
@@ -58,9 +75,27 @@ class Rest:
             raise ValueError("this needs the address of REST: Client(url, rest_url=…)")
         if not self._url.startswith(("http://", "https://")):
             raise ValueError(f"not an http address: {self._url}")
-        request = urllib.request.Request(f"{self._url}{target}", body, dict(headers))  # noqa: S310 - the scheme is checked above
+        deadline, renewed = time.monotonic() + self._timeout, not self._credentials.renewable
+        while True:
+            payload = self._credentials.for_rest()
+            try:
+                return self._send(target, body, headers, payload)
+            except Refused as error:
+                if error.code == "unauthorized" and not renewed:
+                    renewed = True
+                    self._credentials.renew(payload)
+                    continue
+                pause = _pause_after(error)
+                if pause is None or time.monotonic() + pause > deadline:
+                    raise
+            time.sleep(pause)
+
+    def _send(self, target: str, body: bytes | None, headers: Mapping[str, str], payload: Payload | None) -> Body:
+        request = urllib.request.Request(f"{self._url}{target}", body, dict(headers))  # noqa: S310 - the caller has checked the scheme
+        if (authorization := bearer(payload)) is not None:
+            request.add_unredirected_header("Authorization", authorization)  # another server must not receive it
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310 - the scheme is checked above
+            with urllib.request.urlopen(request, timeout=self._timeout) as answer:  # noqa: S310 - as above
                 found: Body = json.load(answer)
                 return found
         except urllib.error.HTTPError as error:
@@ -88,10 +123,20 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else str(value) if isinstance(value, int) else ",".join(value)
 
 
+def _pause_after(error: Refused) -> float | None:
+    """The seconds after which the request may be sent again; None if it must not."""
+    after = retry_after_of(error.details.get("retry_after"))
+    return None if after is None or error.code not in _WAITED_CODES else spread(after)
+
+
 def _refused(error: urllib.error.HTTPError) -> Refused:
     with error:
         try:
-            body = json.load(error)["error"]
-            return Refused(body["code"], body["message"], body.get("details"), error.code)
-        except (OSError, ValueError, LookupError, TypeError):
-            return Refused("http", f"HTTP {error.code} {error.reason}", None, error.code)
+            found = error_in(error.read().decode(errors="replace"))
+        except OSError:
+            found = {}
+    details = dict(found.get("details") or {})
+    if (after := retry_after_of(error.headers.get("Retry-After"))) is not None:
+        details.setdefault("retry_after", after)
+    code = found.get("code") or STATUS_CODES.get(error.code, "http")
+    return Refused(code, found.get("message") or f"HTTP {error.code} {error.reason}", details, error.code)

@@ -161,10 +161,10 @@ class Session:
                 self.positions.follow(name, rated=self._all[0] is not None)
         return [greeting]
 
-    def lost(self, reason: str) -> list[Item]:
+    def lost(self, reason: str, *, reconnecting: bool = True) -> list[Item]:
         """The connection has ended."""
         self.positions.lost()
-        return [Disconnected(reason)]
+        return [Disconnected(reason, reconnecting)]
 
     def _price_update(self, body: Body) -> list[Item]:
         tick = parse.tick(body)
@@ -223,6 +223,14 @@ class Session:
                 self.positions.follow(name, rated=self._all[0] is not None)
         return [change]
 
+    def _refreshed(self, body: Body) -> list[Item]:
+        refreshed = parse.refreshed(body)
+        for room in refreshed.removed:  # price_EUR_USD, candle_EUR_USD_1m
+            kind, _, name = room.partition("_")
+            instrument, _, interval = name.rpartition("_")
+            self._forget((name, None) if kind == "price" else (instrument, interval))
+        return [refreshed]
+
     def _gap_notice(self, body: Body) -> list[Item]:
         items: list[Item] = []
         for name, dropped in body["dropped"].items():
@@ -263,5 +271,7 @@ _RECEIVERS: dict[str, Callable[[Session, Any], list[Item]]] = {
     "volatility_alert": lambda _, body: [parse.volatility_alert(body)],
     "correlation_alert": lambda _, body: [parse.correlation_alert(body)],
     "data_ready": lambda _, body: [parse.data_ready(body)],
+    "credentials_expiring": lambda _, body: [parse.credentials_expiring(body)],
+    "refreshed": Session._refreshed,
     "error": Session._error,
 }

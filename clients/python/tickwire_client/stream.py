@@ -5,6 +5,7 @@ It keeps the order and reports dropped items as gaps.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 from collections import deque
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar, cast
 
+from tickwire_client.errors import ConnectionFailed
 from tickwire_client.messages import CandleUpdate, Gap, Item, Tick
 
 log = logging.getLogger("tickwire_client")
@@ -23,6 +25,8 @@ _DROPPABLE = (Tick, CandleUpdate, Gap)  # alerts are never dropped
 
 class Stream(Generic[ItemT], Iterator[ItemT]):
     """Iterator over received items. It waits for the next item and ends on close.
+
+    It raises `ConnectionFailed` after the last item, if the hub has refused the client for good.
 
     Up to `limit` items wait. If the program lags further behind, the oldest prices and candles are
     dropped, and a `Gap` (`slow_reader`) replaces them.
@@ -36,6 +40,7 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
         self._dropped: dict[tuple[str, str | None], int | None] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._error: ConnectionFailed | None = None
         self._lags = False  # set and logged at the first drop, reset when the buffer is empty
         self._wake: Callable[[], None] | None = None  # called when the empty buffer receives an item
 
@@ -94,8 +99,13 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
     def __next__(self) -> ItemT:
         item = self.get()
         if item is None:
-            raise StopIteration
+            raise self.error or StopIteration
         return item
+
+    @property
+    def error(self) -> ConnectionFailed | None:
+        """A new exception with the reason for which the client closed the stream, or None."""
+        return copy.copy(self._error)
 
     @property
     def closed(self) -> bool:
@@ -105,9 +115,10 @@ class Stream(Generic[ItemT], Iterator[ItemT]):
         """Call `wake`, in the thread of `put` or `close`, when the empty buffer fills or closes."""
         self._wake = wake
 
-    def close(self) -> None:
-        """Stop receiving. Buffered items can still be read."""
+    def close(self, error: ConnectionFailed | None = None) -> None:
+        """Stop receiving. Buffered items can still be read; then the iterator raises `error`."""
         with self._changed:
+            self._error = error if not self._closed else self._error
             self._closed = True
             self._changed.notify_all()
         if self._wake:
