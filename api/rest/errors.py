@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,15 @@ from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
-from api.errors import ErrorCode
+from api.errors import HTTP_STATUS, ErrorCode, Refusal, Unauthorized
 from api.nearest import suggestion
 from config.http_errors import http_error_body
 from db.bus import BusError, BusFull
 from db.postgres import StoreError
 
 _RETRY_SECONDS = 2
+_TRY_AGAIN = (429, 503)  # statuses with Retry-After
+_CHALLENGE = 'Bearer realm="tickwire"'
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ def register(app: Flask) -> None:
     Call it after flask-smorest, as it replaces that handler.
     """
     app.register_error_handler(ApiError, lambda error: _body(error.status, error.code, error.message, error.details))
+    app.register_error_handler(Refusal, _refused)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(StoreError, _unavailable)
     app.register_error_handler(BusError, _unavailable)
@@ -77,6 +81,20 @@ def register(app: Flask) -> None:
 def _body(status: int, code: str, message: str, details: Mapping[str, Any]) -> Response:
     response = jsonify(http_error_body(str(code), message, dict(details)))
     response.status_code = status
+    if status in _TRY_AGAIN:
+        response.headers["Retry-After"] = str(max(1, math.ceil(details.get("retry_after", _RETRY_SECONDS))))
+    return response
+
+
+def _refused(error: Refusal) -> Response:
+    """Answer a refusal of access control; RFC 6750 has the header of 401 and 403."""
+    response = _body(HTTP_STATUS[error.code], error.code, str(error), error.details)
+    if error.code == ErrorCode.UNAUTHORIZED:
+        sent = not isinstance(error, Unauthorized) or error.sent
+        response.headers["WWW-Authenticate"] = _CHALLENGE + (', error="invalid_token"' if sent else "")
+    elif error.code == ErrorCode.FORBIDDEN:
+        scopes = "".join(f', scope="{scope}"' for scope in error.details.get("scope", ()))
+        response.headers["WWW-Authenticate"] = f'{_CHALLENGE}, error="insufficient_scope"{scopes}'
     return response
 
 
@@ -113,9 +131,7 @@ def _unavailable(error: Exception) -> Response:
     message = f"the {part} does not answer just now, try again"
     if isinstance(error, BusFull):
         part, message = "writer", "too many prices wait for the store just now, try again"
-    response = _body(503, ErrorCode.UNAVAILABLE, message, {"part": part})
-    response.headers["Retry-After"] = str(_RETRY_SECONDS)
-    return response
+    return _body(503, ErrorCode.UNAVAILABLE, message, {"part": part})
 
 
 def _internal(error: Exception) -> Response:
