@@ -212,13 +212,16 @@ def _start_loops(
     stop: threading.Event,
 ) -> None:
     """Start the loops of the hub. The alert notifier runs in that of the relay."""
-    for name, loop, seconds in (
+    loops = [
         ("relay", relay.run, RELAY_ROUND_SECONDS),
         ("volatility-feed", feed.run, FEED_ROUND_SECONDS),
         ("report", report.run, REPORT_ROUND_SECONDS),
         ("instruments", changes.run, FEED_ROUND_SECONDS),
         ("access", access.run, FEED_ROUND_SECONDS),
-    ):
+    ]
+    if access.token_keys is not None:
+        loops.append(("token-keys", access.token_keys.run, FEED_ROUND_SECONDS))
+    for name, loop, seconds in loops:
         HEARTBEATS.expect(name, seconds)
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from cli.access import Done, Duration, Expiry, access_store, actor, change
 from cli.common import Moment, chosen_settings, plain_errors
-from config.access.keys import digest_of, new_key
+from config.access.keys import MAX_BOTS, digest_of, new_key
 from config.access.patterns import DENIAL, PatternError, compile_patterns
 from config.access.scopes import REPORT, ScopeError, check_scopes
 from config.fields import parse_rate
@@ -27,7 +27,6 @@ from db.revoked_tokens import RevokedToken, insert_revocation
 from db.timestamps import format_time, utc_now
 
 MAX_NAME_LENGTH = 80
-MAX_BOTS = 64
 _COLUMNS = ("id", "name", "scopes", "instruments", "bots", "rate", "expires", "last_used", "state")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 

@@ -20,7 +20,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Str
 
 from config.access.checks import problems_of, read_secret
-from config.access.fields import Flag, InstrumentPatterns, JwtAlgorithms, ScopeNames
+from config.access.fields import SYMMETRIC, Flag, InstrumentPatterns, JwtAlgorithms, ScopeNames
 from config.access.modes import AUTH_VALUES, AUTO, AuthMode, mode_of
 from config.access.patterns import EVERY
 from config.access.scopes import SCOPES
@@ -298,7 +298,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     if problems:
         raise SettingsError(problems)
     values |= {"database_url": values["database_url"] or _database_url(values), "redis_url": values["redis_url"] or _redis_url(values)}
-    values["jwt_secret"] = read_secret(values) if values["jwt_algorithms"] else values["jwt_secret"]
+    values["jwt_secret"] = read_secret(values) if SYMMETRIC in values["jwt_algorithms"] else values["jwt_secret"]
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 
 

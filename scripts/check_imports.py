@@ -29,6 +29,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "limits": ("db/bus/limits/",),
     "apscheduler": ("jobs/scheduler.py", "jobs/runtime/"),
     "httpx": ("jobs/feeds/",),
+    "http.client": ("ops/running.py", "cli/publish.py", "api/refresh/jwks_source.py"),
+    "jwt": ("api/access/tokens/",),
     "websockets": ("jobs/feeds/base.py", "jobs/feeds/binance/"),
     "numpy": ("db/nearest_correlation.py", "jobs/analytics/", "jobs/figures/"),
     "flask, flask_smorest, werkzeug": (
@@ -81,7 +83,7 @@ PURE = (
     "db/trade_batch.py",
 )
 FORBIDDEN_IN_PURE = (
-    *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow")),
+    *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow", "jwt")),
     *("socket", "threading", "time", "db.bus", "db.postgres"),
 )
 

@@ -14,6 +14,7 @@ from api.errors import ErrorCode, Refusal, Unauthorized
 from config.access.modes import OFF, REQUIRED, AuthMode
 
 RETRY_SECONDS = 2
+JWT_FAILURES = "JWT failures"  # the name of the limit in the log of access
 
 
 class TokenVerifier(Protocol):
@@ -67,8 +68,8 @@ class CallerAuthenticator:
             if credential is None:
                 return self._without_credential()
             access = self.check(credential, handshake.address)
-        except Unauthorized as refusal:
-            self._audit.refused(refusal, handshake.address)
+        except Refusal as refusal:
+            self._note(refusal, handshake.address)
             raise
         self._audit.used(access, handshake.address)
         return access
@@ -82,6 +83,12 @@ class CallerAuthenticator:
         if table.revokes(access):
             raise Unauthorized("revoked", sent=True)
         return access
+
+    def _note(self, refusal: Refusal, address: str) -> None:
+        if isinstance(refusal, Unauthorized):
+            self._audit.refused(refusal, address)
+        elif refusal.code == ErrorCode.TOO_MANY_REQUESTS:
+            self._audit.limited(None, address, JWT_FAILURES)
 
     def _without_credential(self) -> Access:
         if self.mode == REQUIRED:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from config.access.patterns import EVERYTHING, NOTHING, Patterns
@@ -59,7 +59,8 @@ class Access:
 
     `key_id` is None without a key, `subject` (with `jti` and `issued_at`) without a JWT. `name` is
     that of the key, or the subject. `bots` None permits every name. `expires_at` is aware UTC, None
-    if the rights do not expire. Callers with equal `reading` may share frames and answers.
+    if the rights do not expire. `leeway` is for the clocks of issuers of tokens. Callers with equal
+    `reading` may share frames and answers.
     """
 
     scopes: frozenset[str]
@@ -72,6 +73,12 @@ class Access:
     subject: str | None = None
     jti: str | None = None
     issued_at: datetime | None = None
+    leeway: timedelta = timedelta()
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """The time at which the rights end: `expires_at`, of a token with the leeway."""
+        return None if self.expires_at is None else self.expires_at + self.leeway
 
     @property
     def anonymous(self) -> bool:

@@ -133,8 +133,8 @@ class Tables:
 
 
 def has_expired(access: Access, now: datetime) -> bool:
-    """Return True from the time of expiry on."""
-    return access.expires_at is not None and now >= access.expires_at
+    """Return True from the end of the rights on."""
+    return access.expires_at is not None and now >= access.expires_at + access.leeway
 
 
 def entry_of(key: ApiKey) -> KeyEntry:

@@ -16,6 +16,7 @@ from api.access.model import anonymous
 from api.access.table import Tables
 from api.refresh.audit import AuditWriter
 from api.refresh.table import SignalBus, TableRefresh
+from api.refresh.tokens import Tokens, make_tokens
 from config.access.modes import OFF, REQUIRED, is_loopback
 from config.access.patterns import compile_patterns
 from config.pacing import Throttle
@@ -50,7 +51,9 @@ class AccessControl:
         self.tables = Tables()
         self.audit = AuditCounts(actor, clock, lock)
         nobody = anonymous(frozenset(settings.anonymous_scopes), compile_patterns(settings.anonymous_instruments))
-        self.authenticator = CallerAuthenticator(self.mode, nobody, self.tables, clock, self.audit, verifier)
+        tokens = make_tokens(settings, clock, lock) if verifier is None and self.mode != OFF else Tokens(verifier, None)
+        self.token_keys = tokens.refresh  # its `run` is a loop of its own; None without public keys
+        self.authenticator = CallerAuthenticator(self.mode, nobody, self.tables, clock, self.audit, tokens.verifier)
         # One connection of its own: no request waits for it, or finds it broken.
         own = store.with_limits(pool_max=1, timeout_ms=settings.db_timeout_ms)
         self._writer = AuditWriter(self.audit, own, monotonic=monotonic)

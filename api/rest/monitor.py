@@ -22,7 +22,7 @@ from health.reporter import Identity, Reporter
 from health.timing import Timing
 from health.watch import BUS, DATABASE, LOOP, Watch
 
-ACCESS_LOOP = "access"
+ACCESS_LOOP, TOKEN_KEYS_LOOP = "access", "token-keys"
 ACCESS_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 
@@ -64,10 +64,14 @@ def start(watch: Watch) -> None:
 
 
 def start_access(access: AccessControl) -> None:
-    """Read the keys, then take their changes in a thread until the process ends."""
+    """Read the keys, then take their changes in threads until the process ends."""
     access.begin()
-    HEARTBEATS.expect(ACCESS_LOOP, ACCESS_ROUND_SECONDS)
-    _start(ACCESS_LOOP, access.run, BeatingStop(threading.Event(), ACCESS_LOOP))
+    loops = {ACCESS_LOOP: access.run}
+    if access.token_keys is not None:
+        loops[TOKEN_KEYS_LOOP] = access.token_keys.run
+    for name, run in loops.items():
+        HEARTBEATS.expect(name, ACCESS_ROUND_SECONDS)
+        _start(name, run, BeatingStop(threading.Event(), name))
 
 
 def _start(name: str, run: Callable[[threading.Event], None], stop: threading.Event) -> None:

@@ -11,6 +11,8 @@ from config.access.fields import SYMMETRIC
 from config.access.modes import OFF, is_loopback
 
 MIN_SECRET_BYTES = 32  # RFC 7518, section 3.2
+# Beginnings of PEM, of public keys of OpenSSH, and of JSON. PyJWT accepts none of them for HS256.
+_NO_SECRETS = ("-----BEGIN ", "ssh-", "ecdsa-sha2-", "{", "[")
 _SERVING = (None, "up", "hub", "rest")  # processes that open a port
 _SECRET = ("jwt_secret", "jwt_secret_file")
 _PUBLIC = ("jwt_jwks_file", "jwt_jwks_url")
@@ -61,6 +63,8 @@ def _secret_problem(values: Mapping[str, Any]) -> str | None:
         secret = read_secret(values) or ""
     except ValueError as error:
         return str(error)
+    if secret.lstrip().startswith(_NO_SECRETS):
+        return "This is a key, a certificate or a JWK, which others may know: create a random secret."
     found = len(secret.encode())
     return None if found >= MIN_SECRET_BYTES else f"{found} bytes are too short for {SYMMETRIC}: at least {MIN_SECRET_BYTES} are needed."
 

@@ -7,6 +7,8 @@ import re
 import secrets
 import string
 
+MAX_BOTS = 64  # names of bots of one key or token
+
 _ID_CHARACTERS = string.ascii_lowercase + string.digits
 _ID_LENGTH = 8
 _SECRET_BYTES = 32

@@ -42,7 +42,7 @@ class Start(NamedTuple):
 
 TABLE: dict[str, Start] = {
     "api/websocket_server.py:_start_loops": Start(
-        "hub", ("relay", "volatility-feed", "report", "instruments", "access")
+        "hub", ("relay", "volatility-feed", "report", "instruments", "access", "token-keys")
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
@@ -50,7 +50,7 @@ TABLE: dict[str, Start] = {
     "config/gunicorn/eventlet_worker.py:_Pool": Start("hub", ends="a greenlet for each connection"),
     "config/gunicorn/acceptor.py:run": Start("rest", ("acceptor",)),
     "config/gunicorn/acceptor.py:_start": Start("rest", ("worker-1", "worker-2", "…")),
-    "api/rest/monitor.py:_start": Start("rest", ("watch", "access")),
+    "api/rest/monitor.py:_start": Start("rest", ("watch", "access", "token-keys")),
     "health/probe.py:ask": Start("all", ends="one check of one part"),
     "ops/checks.py:_findings": Start("all", ends="one check of one server"),
     "ops/checks.py:check_process": Start("all", ends="as soon as both servers have answered"),

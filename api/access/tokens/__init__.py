@@ -1,0 +1,1 @@
+"""Verification of JSON Web Tokens, which an identity service of the operator issues. Pure."""

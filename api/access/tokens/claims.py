@@ -1,0 +1,112 @@
+"""The claims of a token with a good signature become rights. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from api.access.model import SCOPES, Access, CallerLimits
+from api.access.tokens.header import bad_token
+from config.access.keys import MAX_BOTS
+from config.access.patterns import PatternError, compile_patterns
+
+_MAX_TIME = 2**37  # seconds since 1970: the year 6325, so that sums remain valid times
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRules:
+    """The settings about claims. `claim` is the name of the claim with the rights."""
+
+    issuer: str
+    audience: str
+    claim: str
+    leeway_seconds: int
+    max_ttl_seconds: int
+
+
+def read_claims(payload: bytes, rules: TokenRules, now: float) -> Access:
+    """Return the rights of a token. Raises `Unauthorized`. `now` is in seconds since 1970."""
+    claims = _parse(payload)
+    if claims.get("iss") != rules.issuer:
+        raise bad_token("issuer")
+    audience = claims.get("aud")
+    if audience != rules.audience and not (isinstance(audience, list) and rules.audience in audience):
+        raise bad_token("audience")
+    subject, jti = claims.get("sub"), claims.get("jti")
+    # Control characters of a subject would stand in logs.
+    if not isinstance(subject, str) or not subject or not subject.isprintable() or not isinstance(jti, str | None):
+        raise bad_token("malformed_claim")
+    expires, issued = _check_times(claims, rules, now)
+    return Access(
+        **_rights(claims.get(rules.claim, {})),
+        name=subject,
+        expires_at=datetime.fromtimestamp(expires, UTC),
+        leeway=timedelta(seconds=rules.leeway_seconds),
+        subject=subject,
+        jti=jti,
+        issued_at=None if issued is None else datetime.fromtimestamp(issued, UTC),
+    )
+
+
+def _check_times(claims: Mapping[str, Any], rules: TokenRules, now: float) -> tuple[float, float | None]:
+    """Return `exp` and `iat`. A clock of the issuer may differ from ours by the leeway."""
+    expires, issued, begins = (_time(claims, name) for name in ("exp", "iat", "nbf"))
+    if expires is None:
+        raise bad_token("malformed_claim")
+    if now >= expires + rules.leeway_seconds:
+        raise bad_token("expired")
+    if max(issued or 0, begins or 0) > now + rules.leeway_seconds:
+        raise bad_token("not_yet_valid")
+    if expires - (now if issued is None else issued) > rules.max_ttl_seconds:
+        raise bad_token("lifetime")
+    return expires, issued
+
+
+def _time(claims: Mapping[str, Any], name: str) -> float | None:
+    """Return a time in seconds since 1970; None without the claim."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_TIME:
+        raise bad_token("malformed_claim")
+    return value
+
+
+def _rights(claim: Any) -> dict[str, Any]:
+    """Return the rights of the claim as arguments of `Access`; unknown names are ignored."""
+    if not isinstance(claim, dict):
+        raise bad_token("malformed_claim")
+    bots, connections = _texts(claim, "bots"), claim.get("max_connections", 1)
+    if len(bots) > MAX_BOTS or isinstance(connections, bool) or not isinstance(connections, int) or connections < 1:
+        raise bad_token("malformed_claim")
+    try:
+        patterns = compile_patterns(_texts(claim, "instruments"))
+    except PatternError:
+        raise bad_token("pattern") from None
+    return {
+        "scopes": frozenset(SCOPES) & frozenset(_texts(claim, "scopes")),
+        "patterns": patterns,
+        "bots": frozenset(bots),
+        "limits": CallerLimits(connections=connections if "max_connections" in claim else None),
+    }
+
+
+def _texts(claim: Mapping[str, Any], name: str) -> list[str]:
+    value = claim.get(name, [])
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise bad_token("malformed_claim")
+    return value
+
+
+def _parse(payload: bytes) -> dict[str, Any]:
+    try:
+        claims = orjson.loads(payload)
+    except ValueError:
+        raise bad_token("malformed") from None
+    if not isinstance(claims, dict):
+        raise bad_token("malformed")
+    return claims
