@@ -48,8 +48,14 @@ FORMS: dict[type[Field[Any]], dict[str, Any]] = {
 _DESCRIPTION = (
     "Market data over Socket.IO (protocol 5, over WebSocket or long-polling). A message is an event with one JSON object. The hub answers "
     "each event of a client with an event and, if the client requests one, with an ack that has the same body. The answer is `error` if "
-    "the request was refused."
+    "the request was refused. A credential is an API key or a JSON Web Token: in a header of the handshake, or in the payload of CONNECT "
+    'as `{"token": …}` or `{"api_key": …}`. `x-scope` of an operation is the right that it needs.'
 )
+
+_SECURITY: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key or a JSON Web Token, in the handshake"},
+    "key": {"type": "httpApiKey", "in": "header", "name": "X-API-Key", "description": "An API key, in the handshake"},
+}
 
 
 def _name(schema: type[Schema] | Schema) -> str:
@@ -76,6 +82,7 @@ def document(version: str, host: str) -> dict[str, Any]:
                 "pathname": "/socket.io/",
                 "protocol": "ws",
                 "description": "Address for Socket.IO clients",
+                "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in _SECURITY],
                 "variables": {"host": {"default": host, "description": "Behind a proxy, the address of the proxy"}},
             }
         },
@@ -84,6 +91,7 @@ def document(version: str, host: str) -> dict[str, Any]:
         "components": {
             "messages": {key: _message(*message) for key, message in messages.items()},
             "schemas": _schemas(schema for _, schema in messages.values()),
+            "securitySchemes": _SECURITY,
         },
     }
 
@@ -109,6 +117,15 @@ def broadcasts(namespace: str = MAIN) -> dict[str, str]:
         **{event: row.audience for event, row in _own_events(GREETING, namespace).items()},
         **{row.event: row.audience for row in _channels(namespace)},
         **{event: row.audience for event, row in _own_events(NOTICES, namespace).items()},
+    }
+
+
+def scopes(namespace: str = MAIN) -> dict[str, str]:
+    """Return the scope of the receivers of each event in `broadcasts`; `OPEN` is any client."""
+    return {
+        **{event: row.scope for event, row in _own_events(GREETING, namespace).items()},
+        **{row.event: row.scope for row in _channels(namespace)},
+        **{event: row.scope for event, row in _own_events(NOTICES, namespace).items()},
     }
 
 
@@ -157,14 +174,26 @@ def _operations(namespace: str) -> dict[str, Any]:
             "channel": channel,
             "messages": [_of_channel(name, row.name)],
             "reply": {"channel": channel, "messages": [_of_channel(name, row.answer), _of_channel(name, "error")]},
+            **_scope(row.scope),
         }
         for row in _client_events(namespace)
     }
+    needed = scopes(namespace)
     sent = {
-        prefix + event: {"action": "send", "channel": channel, "messages": [_of_channel(name, event)], "description": audience}
+        prefix + event: {
+            "action": "send",
+            "channel": channel,
+            "messages": [_of_channel(name, event)],
+            "description": audience,
+            **_scope(needed[event]),
+        }
         for event, audience in broadcasts(namespace).items()
     }
     return {**received, **sent}
+
+
+def _scope(scope: str) -> dict[str, str]:
+    return {"x-scope": scope} if scope else {}
 
 
 def _of_channel(channel: str, event: str) -> dict[str, str]:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import orjson
-from flask import Flask
+from flask import Flask, request
 from flask_socketio import SocketIO
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
@@ -28,10 +28,13 @@ from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
+from api.hub.clients import Clients
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
+from api.hub.health import HubHealth
 from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
 from api.hub.relay import Relay
+from api.hub.rights.audience import Audience
 from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
@@ -45,6 +48,7 @@ from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
 from api.refresh.service import AccessControl
 from api.refused_origins import RefusedOrigins
+from config.access.modes import OFF
 from config.http_errors import http_error_body
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
@@ -98,6 +102,7 @@ class Hub:
         fanouts: Mapping[str, Fanout],
         relay: Relay,
         report: HubReport,
+        health: HubHealth,
         stop: threading.Event,
     ) -> None:
         # the class with which the HTTP server must read the hub's connections
@@ -107,11 +112,14 @@ class Hub:
         self._fanouts = fanouts
         self._relay = relay
         self._report = report
+        self._health = health
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # Before the log is filled, the hub cannot serve the missed messages of a client.
-        early = not self._relay.loaded and environ.get("PATH_INFO", "").startswith("/socket.io/")
+        # Before the log is filled, the hub cannot serve the missed messages of a client. Before the
+        # keys are read, it cannot accept a client that needs one.
+        ready = self._relay.loaded and self._health.accepts
+        early = not ready and environ.get("PATH_INFO", "").startswith("/socket.io/")
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
             headers = [("Content-Type", "application/json"), ("Retry-After", "2"), ("Connection", "close")]
             start_response("503 Service Unavailable", headers)
@@ -160,26 +168,27 @@ def create_hub(
     changes, sessions = _reference_data(bus, store, stop)
     instruments = _enabled(changes.instruments)
     access = AccessControl(settings, bus, store, clock, "hub")
+    authenticator = authenticator or access.authenticator
     app = Flask(__name__, static_folder=None)
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
     peers = Peers(settings.trusted_proxies)
     limits = replace(_limits(settings), max_unjoined=room.sessions - room.clients)
-    socketio = make_socketio(app, manager, limits, peers=peers)
+    socketio = make_socketio(app, manager, limits, peers=peers, authenticator=None if access.mode == OFF else authenticator)
     engine: EngineServer = socketio.server.eio
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
-    topic_log, rules, known = TopicLog(), RuleIndex(), set(instruments)
+    topic_log, rules, known, clients = TopicLog(), RuleIndex(), set(instruments), Clients()
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
     listeners = {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]}
-    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received)
+    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, Audience(clients, fanouts).send)
     events = Events(
         fanouts,
         topic_log,
         instruments,
         AlertRequests(rules, known, lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
-        authenticator or access.authenticator,
+        authenticator,
         max_clients=settings.websocket_max_clients,
         replay_bytes=settings.replay_limit_bytes,
         ping_interval=settings.websocket_ping_interval,
@@ -189,17 +198,22 @@ def create_hub(
         # Jitter, so that refused clients do not come back all at once.
         retry_after=lambda: round(random.uniform(5.0, 15.0), 2),  # noqa: S311
         peers=peers,
+        clients=clients,
+        connections=socketio.server,
     )
+    engine.each_tick.append(events.rights.tick)
+    access.tables.listen(lambda change: events.rights.take(change, lambda: time.sleep(0)))
     changes.listen(Catalogue(bus, topic_log, known, events).take)
     register_handlers(socketio, events, fanouts)
     app.register_error_handler(HTTPException, _http_error)
-    app.add_url_rule("/hub/health", view_func=lambda: _health(relay, engine, stop))
+    health = HubHealth(relay, access, authenticator, peers, lambda: _serves(stop), lambda: {"sessions": len(engine.sockets)})
+    app.add_url_rule("/hub/health", view_func=lambda: health.answer(request.environ))
     feed.read()  # so that new rules begin with the present figures
     access.begin()
     _start_loops(socketio, relay, feed, report, changes, access, stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
     door = Door(app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, engine, fanouts, relay, report, stop)
+    return Hub(door, engine, fanouts, relay, report, health, stop)
 
 
 def _start_loops(
@@ -259,11 +273,9 @@ def _current(series: Series, topic_log: TopicLog, feed: VolatilityFeed) -> Decim
     return None if figure is None else Decimal(repr(figure))
 
 
-def _health(relay: Relay, engine: EngineServer, stop: threading.Event) -> tuple[dict[str, Any], int]:
-    """For load balancers: 200 if the hub can serve new clients, else 503."""
-    fine = relay.connected and not stop.is_set() and not ACCEPTOR.pausing and not HEARTBEATS.silent()
-    body = {"status": "healthy" if fine else "unhealthy", "redis_connected": relay.connected, "sessions": len(engine.sockets)}
-    return body, 200 if fine else 503
+def _serves(stop: threading.Event) -> bool:
+    """Return True if the hub accepts connections, works, and is not about to stop."""
+    return not stop.is_set() and not ACCEPTOR.pausing and not HEARTBEATS.silent()
 
 
 def _http_error(error: HTTPException) -> tuple[dict[str, Any], int, list[tuple[str, str]]] | BaseResponse:

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from api.access.audit import Audit
-from api.access.credentials import Credential, read_credential
-from api.access.model import Access, Handshake
+from api.access.credentials import Credential, read_credential, two_credentials
+from api.access.model import Access, Handshake, Presented
 from api.access.table import AccessTable, Tables
 from api.errors import ErrorCode, Refusal, Unauthorized
 from config.access.modes import OFF, REQUIRED, AuthMode
@@ -65,9 +65,12 @@ class CallerAuthenticator:
             return self._anonymous
         try:
             credential = read_credential(handshake.headers, handshake.auth)
-            if credential is None:
+            if handshake.presented is not None:
+                access = self._renew(handshake.presented, credential)
+            elif credential is None:
                 return self._without_credential()
-            access = self.check(credential, handshake.address)
+            else:
+                access = self.check(credential, handshake.address)
         except Refusal as refusal:
             self._note(refusal, handshake.address)
             raise
@@ -83,6 +86,12 @@ class CallerAuthenticator:
         if table.revokes(access):
             raise Unauthorized("revoked", sent=True)
         return access
+
+    def _renew(self, presented: Presented, credential: Credential | None) -> Access:
+        """Return the present rights of a session's credential. Raises `Refusal`."""
+        if credential is not None and credential.digest != presented.digest:
+            raise two_credentials()
+        return self._read_table().renew(presented.access, self._clock())
 
     def _note(self, refusal: Refusal, address: str) -> None:
         if isinstance(refusal, Unauthorized):

@@ -14,6 +14,7 @@ MAX_CREDENTIAL_BYTES = 4096
 # Names of query arguments that clients of other systems use for credentials.
 REFUSED_ARGUMENTS = frozenset({"api_key", "token", "access_token"})
 _TOKEN, _KEY = "token", "api_key"  # names in the payload of CONNECT
+CREDENTIAL_HEADERS = ("authorization", "x-api-key")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,20 @@ def read_credential(headers: Mapping[str, str], auth: Mapping[str, Any] | None =
         return None
     text = found[0][0]
     if any(other != text for other, _ in found):
-        message = "There are two different credentials: send one."
-        raise Refusal(ErrorCode.INVALID_PAYLOAD, message, {"credentials": ["Send one."]})
+        raise two_credentials()
     return _parse(text, key_only=any(key_only for _, key_only in found))
+
+
+def two_credentials() -> Refusal:
+    """Return the refusal of a request, or a CONNECT, with two different credentials."""
+    message = "There are two different credentials: send one."
+    return Refusal(ErrorCode.INVALID_PAYLOAD, message, {"credentials": ["Send one."]})
+
+
+def digest_in(auth: Mapping[str, Any] | None) -> bytes | None:
+    """Return the SHA-256 of the credential in a payload of CONNECT; None if there is none."""
+    found = next((text for text, _ in _of_payload(auth) if text), None)
+    return None if found is None else digest_of(found)
 
 
 def refuse_query(query: str) -> None:

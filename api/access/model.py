@@ -6,7 +6,7 @@ Pure: no framework, no I/O, no clock. `api.access.authenticator` makes an `Acces
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -23,22 +23,6 @@ OPEN = ""  # of events and routes that need no scope: health, API pages; on the 
 
 # Names of the headers that a handshake keeps, lower case.
 KEPT_HEADERS = ("authorization", "x-api-key", "host", "origin", "user-agent", "x-forwarded-for")
-
-
-@dataclass(frozen=True, slots=True)
-class Handshake:
-    """The facts that identify a client: one per CONNECT of a namespace, one per REST request.
-
-    `transport` is `polling`, `websocket` or `rest`. `address` is the client's, which `Peers` finds.
-    `headers` has lower-case names, those of `KEPT_HEADERS` alone. `auth` is the payload of CONNECT,
-    None for REST. The first frame `auth:TEXT` of a plain WebSocket is `{"token": TEXT}`.
-    """
-
-    transport: str
-    address: str
-    headers: Mapping[str, str]
-    namespace: str = "/"
-    auth: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +106,33 @@ class Access:
         bots = self.bots is None or (other.bots is not None and other.bots <= self.bots)
         patterns = self.patterns == other.patterns or other.patterns.among(instruments) <= self.patterns.among(instruments)
         return other.scopes <= self.scopes and bots and patterns
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """The credential of the request that opened a session: its SHA-256, and its rights then."""
+
+    digest: bytes = field(repr=False)
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The facts that identify a client: one per CONNECT of a namespace, one per REST request.
+
+    `transport` is `polling`, `websocket`, `rest`, or `refresh` for a new token of a client.
+    `address` is the client's, which `Peers` finds. `headers` has lower-case names, those of
+    `KEPT_HEADERS` alone. `auth` is the payload of CONNECT, None for REST. The first frame
+    `auth:TEXT` of a plain WebSocket is `{"token": TEXT}`. `presented` replaces the credential in
+    the headers of a session, which keeps none.
+    """
+
+    transport: str
+    address: str
+    headers: Mapping[str, str]
+    namespace: str = "/"
+    auth: Mapping[str, Any] | None = None
+    presented: Presented | None = None
 
 
 class Authenticator(Protocol):

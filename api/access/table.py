@@ -46,10 +46,27 @@ class AccessTable:
         entry = self.by_digest.get(credential.digest)
         if entry is None or not hmac.compare_digest(entry.digest, credential.digest):
             raise Unauthorized("unknown_key", sent=True, key_id=credential.key_id)
+        return self._present(entry, now)
+
+    def renew(self, access: Access, now: datetime) -> Access:
+        """Return the present rights of a key or token that was accepted. Raises `Unauthorized`."""
+        if access.key_id is not None:
+            if (entry := self.by_id.get(access.key_id)) is None:
+                raise Unauthorized("unknown_key", sent=True, key_id=access.key_id)
+            return self._present(entry, now)
+        if self.revokes(access):
+            raise Unauthorized("revoked", sent=True)
+        if has_expired(access, now):
+            raise Unauthorized("expired", sent=True)
+        return access
+
+    @staticmethod
+    def _present(entry: KeyEntry, now: datetime) -> Access:
+        """Return the rights of an entry that is in force. Raises `Unauthorized`."""
         if entry.revoked is not None:
-            raise Unauthorized("revoked", sent=True, key_id=credential.key_id)
+            raise Unauthorized("revoked", sent=True, key_id=entry.access.key_id)
         if has_expired(entry.access, now):
-            raise Unauthorized("expired", sent=True, key_id=credential.key_id)
+            raise Unauthorized("expired", sent=True, key_id=entry.access.key_id)
         return entry.access
 
     def revokes(self, access: Access) -> bool:

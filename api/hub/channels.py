@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from marshmallow import Schema
 
+from api.access.model import READ
 from api.hub.schemas import bus
 from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
 from db import topics
@@ -32,6 +33,9 @@ class Address(NamedTuple):
 class Channel:
     """One row: how the hub checks, addresses, keeps and sends the messages of a channel.
 
+    A message for one room goes to all its members: joining was the check of their rights. Every
+    other message is checked for each receiver (`api/hub/rights/audience.py`).
+
     `log` is the content of the topic log:
     * `tail`: the last bodies of each topic, from which clients catch up, and the latest one;
     * `newest`: the body with the latest `starts`, and the last one;
@@ -42,12 +46,14 @@ class Channel:
     event: str
     schema: Schema
     addressee: Callable[[Mapping[str, Any]], Address]
+    scope: str  # of the receivers
     conflated: bool = False  # the topic is the conflation key; requires at most one room
     log: Literal["tail", "newest", "position"] = "position"
     quick_check: Callable[[dict[str, Any]], bool] | None = None  # True: the schema would accept it
     starts: Callable[[Mapping[str, Any]], datetime] | None = None  # required by `newest`
     namespace: str = "/"
     audience: str = ""  # receivers, for the AsyncAPI document
+    cut: bool = False  # the list `instruments` of a body is reduced to those that the receiver may read
 
     def __post_init__(self) -> None:
         if (self.log == "newest") is (self.starts is None):
@@ -88,6 +94,7 @@ _ROWS = (
         "price_update",
         bus.PriceUpdateSchema(),
         _instrument,
+        READ,
         conflated=True,
         log="tail",
         quick_check=is_plain_price,
@@ -98,6 +105,7 @@ _ROWS = (
         "candle_update",
         bus.CandleUpdateSchema(),
         _candle_series,
+        READ,
         conflated=True,
         log="newest",
         quick_check=is_plain_candle,
@@ -109,6 +117,7 @@ _ROWS = (
         "volatility_alert",
         bus.VolatilityAlertSchema(),
         _instrument,
+        READ,
         audience="Clients that hold the instrument",
     ),
     Channel(
@@ -116,9 +125,18 @@ _ROWS = (
         "correlation_alert",
         bus.CorrelationAlertSchema(),
         _pair_of_instruments,
-        audience="Clients that hold either instrument, once",
+        READ,
+        audience="Clients that hold either instrument and may read both, once",
     ),
-    Channel(STREAMS[topics.DATA_READY], "data_ready", bus.DataReadySchema(), _data_type, audience="Every client"),
+    Channel(
+        STREAMS[topics.DATA_READY],
+        "data_ready",
+        bus.DataReadySchema(),
+        _data_type,
+        READ,
+        audience="Every client that may read; `instruments` has those that the client may read",
+        cut=True,
+    ),
 )
 
 # Redis channel -> row

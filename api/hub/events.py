@@ -19,8 +19,9 @@ from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body, forbidden_scope
 from api.hub.alerts.requests import AlertRequests
 from api.hub.channels import CHANNELS
-from api.hub.clients import Client
+from api.hub.clients import Client, Clients
 from api.hub.fanout import Fanout, granted
+from api.hub.rights.live import Connections, LiveRights, NoConnections, described
 from api.hub.rooms.candles import CandleRooms
 from api.hub.rooms.changes import InstrumentChange
 from api.hub.rooms.prices import PriceRooms
@@ -34,6 +35,7 @@ from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Replayed
 from config.pacing import Throttle
+from db.timestamps import parse_time
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +55,8 @@ class Events:
 
     `fanouts` has one fan-out per namespace. `timestamp()` returns the time in contract form;
     `stats()` returns the part of `server_stats` that is not about clients, and `retry_after()` the
-    seconds after which a client may try again that found the hub full.
+    seconds after which a client may try again that found the hub full. `connections` ends the
+    sessions of clients whose `rights` have ended.
     """
 
     def __init__(
@@ -72,6 +75,8 @@ class Events:
         stats: Callable[[], dict[str, Any]],
         retry_after: Callable[[], float] = lambda: 10.0,
         peers: Peers | None = None,
+        clients: Clients | None = None,
+        connections: Connections | None = None,
     ) -> None:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
@@ -85,9 +90,11 @@ class Events:
         self._stats = stats
         self._retry_after = retry_after
         self._peers = peers or Peers()
-        # sid -> (namespace, rights, owner), from the decision until the CONNECT packet is sent
+        # sid -> (namespace, rights, address), from the decision until the CONNECT packet is sent
         self._admitted: dict[str, tuple[str, Access, str]] = {}
-        self._clients: dict[str, Client] = {}  # sid -> client
+        self._clients = Clients() if clients is None else clients
+        rooms, clock = (self._prices, self._candles), lambda: parse_time(timestamp())
+        self.rights = LiveRights(self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock)
         self._instrument_count = len(instruments)
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
@@ -99,17 +106,19 @@ class Events:
         if len(self._clients) >= self._max_clients:
             message = f"The server holds its {self._max_clients} clients; try again later."
             raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients, "retry_after": self._retry_after()})
-        owner = "" if self._peers.exempt(handshake.address) else handshake.address
-        self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake), owner
+        self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake), handshake.address
 
     def connected(self, sid: str, box: Outbox, bucket: Bucket) -> None:
         """Add an admitted client, whose CONNECT packet is in its outbox.
 
         Clients of the main namespace receive `connection_established`.
         """
-        namespace, access, owner = self._admitted.pop(sid)
-        client = self._clients[sid] = Client(sid, self._fanouts[namespace], access, bucket, owner)
+        namespace, access, address = self._admitted.pop(sid)
+        owner = access.caller or ("" if self._peers.exempt(address) else address)
+        client = Client(sid, self._fanouts[namespace], access, bucket, owner, address)
+        self._clients.add(client)
         client.fanout.add(sid, box)
+        self.rights.watch(client)
         self.total_connections += 1
         if namespace == MAIN:
             body = {
@@ -118,13 +127,15 @@ class Events:
                 "server_time": self._timestamp(),
                 "available_pairs": self._prices.permitted(client.access),
                 **self._pings,
+                "key_id": access.key_id,
+                **described(access),
             }
             client.fanout.emit(sid, "connection_established", orjson.dumps(body))
 
     def disconnected(self, sid: str) -> None:
         """Remove a client, its rooms and its alerts."""
         self._admitted.pop(sid, None)
-        if client := self._clients.pop(sid, None):
+        if client := self._clients.remove(sid):
             client.fanout.remove(sid)
             self._alerts.forget(sid)
 
@@ -166,7 +177,7 @@ class Events:
         self._prices.set_instruments(instruments)
         self._candles.set_instruments(instruments)
         self._instrument_count = len(instruments)
-        present = [client for client in self._clients.values() if client.fanout is self._fanout] if change else []
+        present = [client for client in self._clients if client.fanout is self._fanout] if change else []
         for number, client in enumerate(present, 1):
             if gone := change.rooms & self._fanout.rooms(client.id).keys():
                 self._fanout.leave(client.id, gone)
@@ -230,7 +241,7 @@ class Events:
         return Answer({"prices": prices, "count": len(prices), "timestamp": self._timestamp()})
 
     def get_server_stats(self, client: Client, _: dict[str, Any]) -> Answer:
-        """Return figures of the whole hub."""
+        """Return figures of the whole hub; of its instruments, those of the client's patterns."""
         members = self._fanout.members()
         by_pair = self._prices.count(members)
         fanouts = self._fanouts.values()
@@ -239,7 +250,7 @@ class Events:
             "connected_clients": len(self._clients),
             "total_connections": self.total_connections,
             "total_subscriptions": sum(by_pair.values()),
-            "subscriptions_by_pair": by_pair,
+            "subscriptions_by_pair": {pair: count for pair, count in by_pair.items() if client.access.patterns.permits(pair)},
             "candle_subscriptions": self._candles.count(members),
             "alerts_set": self._alerts.count(),
             "messages_delivered": sum(each.delivered for each in fanouts),
@@ -253,6 +264,10 @@ class Events:
         """Return the timestamp of the client, with which it measures the round trip."""
         now = self._timestamp()
         return Answer({"timestamp": asked.get("timestamp", now), "server_time": now})
+
+    def refresh(self, client: Client, asked: dict[str, Any]) -> Answer:
+        """Give the client the rights of a new token."""
+        return Answer({**self.rights.refresh(client, asked["token"]), "timestamp": self._timestamp()})
 
     def set_alert(self, client: Client, asked: dict[str, Any]) -> Answer:
         """Add an alert of the client."""
@@ -339,6 +354,7 @@ _ROWS = (
         cost=request_costs.statistics,
     ),
     ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN),
+    ClientEvent("refresh", requests.RefreshSchema(), "refreshed", answers.RefreshedSchema, Events.refresh, OPEN),
     ClientEvent("set_alert", requests.SetAlertSchema(), "alert_set", answers.AlertSetSchema, Events.set_alert, READ),
     ClientEvent("list_alerts", _NOTHING, "alerts_list", answers.AlertsListSchema, Events.list_alerts, READ),
     ClientEvent("delete_alert", requests.DeleteAlertSchema(), "alert_deleted", answers.AlertDeletedSchema, Events.delete_alert, READ),

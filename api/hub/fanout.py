@@ -123,6 +123,13 @@ class Fanout:
         """Return all clients."""
         return list(self._boxes)
 
+    def receivers(self, rooms: Rooms) -> list[str]:
+        """Return the clients in any of the rooms, each once; without rooms, all clients."""
+        if not rooms:
+            return list(self._boxes)
+        cohorts = dict.fromkeys(cohort for room in rooms for cohort in self._holders(room))
+        return [client for cohort in cohorts for client in cohort.boxes]
+
     def _settle(self, client: str) -> None:
         """Put the client into the cohort of its holdings."""
         holdings = frozenset(self._holdings[client].items())
@@ -165,6 +172,11 @@ class Fanout:
             self.flush()
         if box := self._boxes.get(client):
             box.push(_joined(frames), frames)
+
+    def send_to(self, clients: Iterable[str], frame: Frame) -> None:
+        """Send one frame to these clients, after all earlier broadcasts."""
+        self.flush()
+        self._push([self._boxes[client] for client in clients if client in self._boxes], (frame,))
 
     def emit(self, client: str, name: str, body: bytes) -> None:
         """Send one event in this namespace to one client; the frame is never conflated."""

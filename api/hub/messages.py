@@ -43,6 +43,7 @@ class Message:
     seq: int
     starts: datetime | None
     data: Mapping[str, Any]
+    instruments: tuple[str, ...]  # that the message is about
 
     @property
     def channel(self) -> str:
@@ -75,4 +76,4 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
             raise BadMessage("unknown_instrument", str(instruments))
     frame = event(row.event, body, topic if row.conflated else None, row.namespace)
     starts = None if row.starts is None else row.starts(data)
-    return Message(row, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts, data)
+    return Message(row, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts, data, instruments)

@@ -49,7 +49,8 @@ class Relay:
 
     One thread or greenlet runs it. `listeners` are parts of the hub that receive the messages of a
     channel, in order, right after the broadcast. A listener must not wait. `checked` receives the
-    messages of the channel of checks, which reach no client and no figure.
+    messages of the channel of checks, which reach no client and no figure. `send_by_rights` sends
+    the messages that have not exactly one room; without it, they go to every receiver.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Relay:
         known: Container[str],
         listeners: Mapping[str, Sequence[Listener]],
         checked: Callable[[bytes], None] = lambda body: None,
+        send_by_rights: Listener | None = None,
     ) -> None:
         self._bus = bus
         self._log = topic_log
@@ -67,6 +69,7 @@ class Relay:
         self._known = known
         self._listeners = listeners
         self._checked = checked
+        self._send_by_rights = send_by_rights
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
@@ -237,7 +240,10 @@ class Relay:
             self._skips.add(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")
 
     def _deliver(self, message: Message) -> None:
-        self._fanouts[message.row.namespace].broadcast(message.rooms, message.frame)
+        if self._send_by_rights is None or len(message.rooms) == 1:
+            self._fanouts[message.row.namespace].broadcast(message.rooms, message.frame)
+        else:
+            self._send_by_rights(message)
         for listener in self._listeners.get(message.row.stream.name, ()):
             try:
                 listener(message)

@@ -50,10 +50,10 @@ class AccessControl:
         self.mode = settings.auth_mode
         self.tables = Tables()
         self.audit = AuditCounts(actor, clock, lock)
-        nobody = anonymous(frozenset(settings.anonymous_scopes), compile_patterns(settings.anonymous_instruments))
+        self.anonymous = anonymous(frozenset(settings.anonymous_scopes), compile_patterns(settings.anonymous_instruments))
         tokens = make_tokens(settings, clock, lock) if verifier is None and self.mode != OFF else Tokens(verifier, None)
         self.token_keys = tokens.refresh  # its `run` is a loop of its own; None without public keys
-        self.authenticator = CallerAuthenticator(self.mode, nobody, self.tables, clock, self.audit, tokens.verifier)
+        self.authenticator = CallerAuthenticator(self.mode, self.anonymous, self.tables, clock, self.audit, tokens.verifier)
         # One connection of its own: no request waits for it, or finds it broken.
         own = store.with_limits(pool_max=1, timeout_ms=settings.db_timeout_ms)
         self._writer = AuditWriter(self.audit, own, monotonic=monotonic)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from config.settings import Settings
 from db.bus import Bus
@@ -17,47 +16,11 @@ from db.messages import Tick
 from db.postgres import Cursor, Store
 from db.timestamps import format_time
 from tests.conftest import until
+from tests.examples import access
 from tests.examples.example import Examples
+from tests.examples.witness import Witness
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import Web
-
-_QUOTES = {"EUR_USD": ("1.09448", "1.09462"), "GBP_USD": ("1.26810", "1.26829"), "USD_JPY": ("151.238", "151.252")}
-
-
-class Witness:
-    """A client; its exchanges with the hub are kept as examples."""
-
-    def __init__(self, client: PythonClient, bus: Bus) -> None:
-        self.client, self.bus = client, bus
-        self.examples: Examples = {}
-
-    def request(self, name: str, event: str, answer: str, *payload: Any) -> Any:
-        """Keep a request and its answer as the example `name`; return the body of the answer."""
-        before = len(self.client.bodies(answer))
-        self.client.emit(event, *payload)
-        body = self.client.wait(answer, before + 1)
-        request = {"from": "client", "event": event, "body": payload[0] if payload else {}}
-        self.examples[name] = [request, {"from": "hub", "event": answer, "body": body}]
-        return body
-
-    def receive(self, name: str, event: str, *, cause: Callable[[], Any] | None = None) -> Any:
-        """Call `cause`, wait for the next `event` and append it to the example `name`."""
-        before = len(self.client.bodies(event)) if cause else 0
-        if cause:
-            cause()
-        body = self.client.wait(event, before + 1)
-        self.add(name, event, body)
-        return body
-
-    def add(self, name: str, event: str, body: Any) -> None:
-        """Append a message of the hub to the example `name`."""
-        self.examples.setdefault(name, []).append({"from": "hub", "event": event, "body": body})
-
-    def price(self, instrument: str = "EUR_USD", raise_by: int = 0) -> None:
-        """Publish a price as a source does, raised by `raise_by` in the last digit."""
-        bid, ask = (_moved(text, raise_by) for text in _QUOTES[instrument])
-        mid = _moved(_QUOTES[instrument][0], raise_by + 7)
-        self.bus.cache_price(instrument, bid=bid, ask=ask, mid=mid, time=datetime.now(UTC), source="oanda")
 
 
 def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
@@ -78,7 +41,7 @@ def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
         witness.request("unsubscribe", "unsubscribe", "unsubscription_confirmed", {"pairs": ["GBP_USD"]})
         _flood(witness)
         _ending(witness, hub)
-        return witness.examples
+    return {**witness.examples, **access.capture(settings, bus, folder)}
 
 
 def _prices(witness: Witness) -> None:
@@ -204,10 +167,3 @@ def _flood(witness: Witness) -> None:
 def _ending(witness: Witness, hub: Web) -> None:
     hub.ask_to_stop()
     witness.add("unavailable", "error", witness.client.wait("error", where=lambda body: body["code"] == "unavailable"))
-
-
-def _moved(text: str, last_digits: int) -> str:
-    """Return the decimal string, raised in its last digit."""
-    whole, _, fraction = text.partition(".")
-    raised = str(int(whole + fraction) + last_digits)
-    return f"{raised[: -len(fraction)]}.{raised[-len(fraction) :]}"

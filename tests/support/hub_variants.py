@@ -17,7 +17,7 @@ from marshmallow import validate
 from marshmallow.fields import Int, Str
 
 import wsgi
-from api.access.model import Access, Handshake
+from api.access.model import READ, Access, Handshake
 from api.errors import ErrorCode, Refusal
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.channels import CHANNELS, Address, Channel
@@ -50,7 +50,7 @@ def _addressee(data: Mapping[str, Any]) -> Address:
 
 STREAM = Stream(LEVELS)
 CHANNEL = Channel(
-    STREAM, "level_update", LevelUpdateSchema(), _addressee, conflated=True, namespace=NAMESPACE, audience="Clients of the namespace"
+    STREAM, "level_update", LevelUpdateSchema(), _addressee, READ, conflated=True, namespace=NAMESPACE, audience="Clients of the namespace"
 )
 
 

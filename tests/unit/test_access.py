@@ -43,6 +43,7 @@ PAYLOADS: dict[str, list[dict[str, Any]]] = {
     "set_alert": [ALERT],
     "list_alerts": [{}],
     "delete_alert": [{"id": "all"}],
+    "refresh": [],  # tests/integration/test_live_rights.py: these authenticators know no caller
 }
 CASES = [(row, payload) for row in CLIENT_EVENTS.values() for payload in PAYLOADS[row.name]]
 IDS = [f"{row.name}-{number}" for number, (row, _) in enumerate(CASES)]
@@ -109,7 +110,11 @@ def rights(scopes: set[str] = ALL_SCOPES, instruments: tuple[str, ...] = PAIRS[:
 
 def test_client_event_has_a_case_and_a_scope() -> None:
     assert set(PAYLOADS) == {row.name for row in CLIENT_EVENTS.values()}
-    assert {row.name: row.scope for row in CLIENT_EVENTS.values() if row.scope != READ} == {"get_server_stats": OBSERVE, "ping": OPEN}
+    assert {row.name: row.scope for row in CLIENT_EVENTS.values() if row.scope != READ} == {
+        "get_server_stats": OBSERVE,
+        "ping": OPEN,
+        "refresh": OPEN,
+    }
 
 
 @pytest.mark.parametrize(("row", "payload"), CASES, ids=IDS)

@@ -104,7 +104,7 @@ def test_broadcast_without_rooms_reaches_only_the_clients_of_its_namespace(bus: 
 
 
 def test_gap_of_a_channel_without_a_stream_is_not_filled(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = Channel(Stream(LEVELS, tail=0), CHANNEL.event, CHANNEL.schema, CHANNEL.addressee, namespace=NAMESPACE)
+    row = Channel(Stream(LEVELS, tail=0), CHANNEL.event, CHANNEL.schema, CHANNEL.addressee, CHANNEL.scope, namespace=NAMESPACE)
     monkeypatch.setitem(CHANNELS, LEVELS, row)
     line = Line("/", NAMESPACE)
     relay = line.relay(bus)

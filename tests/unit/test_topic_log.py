@@ -27,14 +27,14 @@ def message(
     seq: int, epoch: str | None = "one", topic: str = "EUR_USD", channel: str = topics.PRICES, body: bytes | None = None
 ) -> Message:
     body = f"{topic} {epoch} {seq}".encode() if body is None else body
-    return Message(CHANNELS[channel], topic, (), body, event("e", body), epoch, seq, None, {})
+    return Message(CHANNELS[channel], topic, (), body, event("e", body), epoch, seq, None, {}, ())
 
 
 def candle(minute: int, seq: int, epoch: str | None = "one", topic: str = "EUR_USD|1m") -> Message:
     """Return the candle of `minute`; every message has a distinct body."""
     body = f"{topic} {epoch} {seq} {minute}".encode()
     starts = datetime(2025, 11, 18, 12, tzinfo=UTC) + timedelta(minutes=minute)
-    return Message(CHANNELS[topics.CANDLES], topic, (), body, event("e", body), epoch, seq, starts, {})
+    return Message(CHANNELS[topics.CANDLES], topic, (), body, event("e", body), epoch, seq, starts, {}, ())
 
 
 def append(log: TopicLog, message: Message) -> bool:

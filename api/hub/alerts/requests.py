@@ -60,6 +60,12 @@ class AlertRequests:
             raise Refusal(ErrorCode.INVALID_PAYLOAD, f"You have no alert {rule_id!r}.", {"id": ["Unknown alert."]})
         return {"deleted": deleted, "count": len(self._index.held(client))}
 
+    def keep(self, client: str, permitted: Callable[[str], bool]) -> None:
+        """Delete the rules of a client whose instruments it may not see any more."""
+        for rule in self._index.held(client):
+            if not permitted(rule.series[0]):
+                self._index.delete(client, rule.id)
+
     def forget(self, client: str) -> None:
         """Delete all rules of a client that has disconnected."""
         self._index.clear(client)

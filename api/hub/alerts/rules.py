@@ -26,7 +26,7 @@ from typing import TypeVar
 from api.hub.schemas.requests import ABOVE, BELOW
 
 MAX_RULES_PER_CLIENT = 1_000
-MAX_RULES_PER_OWNER = 10_000  # an address without a credential
+MAX_RULES_PER_OWNER = 10_000  # a key, a subject of tokens, or an address without a credential
 MAX_RULES_PER_HUB = 200_000
 _FEW = 8  # up to this number, removing rules one by one is cheaper than building the lists again
 
@@ -184,7 +184,7 @@ class RuleIndex:
         if len(self._clients.get(rule.client, ())) >= self._max_per_client:
             raise TooManyRules(f"A client holds at most {self._max_per_client} alerts: delete some first.", self._max_per_client)
         if rule.owner and self._owners[rule.owner] >= self._max_per_owner:
-            message = f"All clients of one address hold at most {self._max_per_owner} alerts: delete some first."
+            message = f"All clients of one key or address hold at most {self._max_per_owner} alerts: delete some first."
             raise TooManyRules(message, self._max_per_owner)
         if self._count >= self._max_in_hub:
             raise TooManyRules(f"The hub holds its {self._max_in_hub} alerts of all clients; try again later.", self._max_in_hub)

@@ -65,6 +65,10 @@ class CandleRooms:
             rejections.add(code, message, pair=pair, interval=interval)
         return list(accepted)
 
+    def denied(self, access: Access) -> list[str]:
+        """Return the rooms that the client may not be in."""
+        return [room for room, (pair, _) in self._rooms.items() if not access.includes(pair)]
+
     def join(self, client: str, series: Sequence[Series]) -> None:
         """Put the client into these rooms."""
         if series:

@@ -33,7 +33,7 @@ class PriceRooms:
     def set_instruments(self, instruments: Sequence[str]) -> None:
         """Have rooms for these instruments, in their order, from now on."""
         self._rooms = {pair: topics.price_room(pair) for pair in instruments}
-        self._known = frozenset(instruments)
+        self.known = frozenset(instruments)
 
     @property
     def instruments(self) -> list[str]:
@@ -43,10 +43,14 @@ class PriceRooms:
         """Return the instruments that the client may see."""
         return [pair for pair in self._rooms if access.includes(pair)]
 
+    def denied(self, access: Access) -> list[str]:
+        """Return the rooms that the client may not be in."""
+        return [room for pair, room in self._rooms.items() if not access.includes(pair)]
+
     def check(self, instrument: str, access: Access) -> None:
         """Raise `Refusal` if the instrument is unknown, or if the client may not see it."""
         if instrument not in self._rooms:
-            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH], self._known, access.includes)
+            raise unknown_instrument(instrument[:MAX_QUOTE_LENGTH], self.known, access.includes)
         if not access.includes(instrument):
             raise forbidden_instrument(instrument)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from marshmallow import Schema, validate
 from marshmallow.fields import Dict, Int, List, Nested, Raw, Str
 
+from api.access.model import OPEN, READ
 from api.errors import ErrorCode
 from api.fields import Flag, Number, TimeText
 from api.hub.schemas import bus
@@ -19,6 +20,13 @@ from api.hub.schemas.requests import METRICS, OPERATORS
 from db.intervals import INTERVALS
 
 _HUBS_CODES = [code.value for code in ErrorCode if code is not ErrorCode.NO_DATA]
+
+
+_REJECTED_CODES = [ErrorCode.UNKNOWN_INSTRUMENT.value, ErrorCode.INVALID_PAYLOAD.value, ErrorCode.FORBIDDEN.value]
+_DETAILS = (
+    "Names the invalid fields, or the missing `scope`; with `unavailable`, `retry_after` in seconds; with `unauthorized` of `disconnect`, "
+    "`reason` (`expired`, `revoked` or `key_changed`) and `reconnect`"
+)
 
 
 def _about(text: str) -> dict[str, Any]:
@@ -46,6 +54,26 @@ class ConnectionEstablishedSchema(Schema):
     available_pairs = _names("Every instrument that can be subscribed to")
     ping_interval = _count("Seconds from one ping of the hub to the next")
     ping_timeout = _count("Seconds that the hub waits for the pong")
+    key_id = Str(required=True, allow_none=True, metadata=_about("Id of the API key; null with a token, and without a credential"))
+    scopes = List(Str(), required=True, allow_none=True, metadata=_about("Rights of the credential; null without one"))
+    expires_at = TimeText(required=True, allow_none=True, metadata=_about("Time at which the credential expires; null if it does not"))
+
+
+class RefreshedSchema(Schema):
+    """The rights of a new token are in force."""
+
+    expires_at = TimeText(required=True, allow_none=True, metadata=_about("Time at which the new token expires"))
+    scopes = _names("Rights of the new token")
+    instruments = _names("Its patterns of instruments")
+    removed = _names("Rooms that the client is no longer in, because the token has fewer rights")
+    timestamp = _now()
+
+
+class CredentialsExpiringSchema(Schema):
+    """The credential expires soon: send `refresh` with a new token."""
+
+    expires_at = TimeText(required=True)
+    in_seconds = _count("Seconds until then: 60, or fewer for a shorter life")
 
 
 class CandleSeriesSchema(Schema):
@@ -62,7 +90,10 @@ class RejectedSchema(Schema):
         required=True, allow_none=True, metadata=_about("The requested value; at most 64 characters of it; null if JSON cannot contain it")
     )
     interval = Raw(allow_none=True, metadata=_about("Of a candle: the requested value, likewise"))
-    code = Str(required=True, validate=validate.OneOf([ErrorCode.UNKNOWN_INSTRUMENT.value, ErrorCode.INVALID_PAYLOAD.value]))
+    code = Str(
+        required=True,
+        validate=validate.OneOf(_REJECTED_CODES),
+    )
     message = Str(required=True)
 
 
@@ -172,14 +203,14 @@ class InstrumentsChangedSchema(Schema):
 
 
 class ErrorEventSchema(Schema):
-    """A request was refused, or the hub shuts down (`unavailable`)."""
+    """A request was refused, the hub shuts down (`unavailable`), or the client's rights ended."""
 
     component_name = "Error"  # in the AsyncAPI document
 
     code = Str(required=True, validate=validate.OneOf(_HUBS_CODES), metadata=_about("For programs"))
     message = Str(required=True, metadata=_about("For people"))
     event = Str(required=True, metadata=_about("The refused event; else `connect` or `disconnect`"))
-    details = Dict(required=True, metadata=_about("Names the invalid fields; with `unavailable`, `retry_after` in seconds"))
+    details = Dict(required=True, metadata=_about(_DETAILS))
 
 
 class ClientAlertSchema(Schema):
@@ -232,18 +263,22 @@ class HubEvent(NamedTuple):
 
     schema: type[Schema]
     audience: str
+    scope: str  # of the receivers
     everywhere: bool = False  # sent in every namespace, not in the main one alone
 
 
 # event -> row
-GREETING = {"connection_established": HubEvent(ConnectionEstablishedSchema, "A client that has just connected")}
+GREETING = {"connection_established": HubEvent(ConnectionEstablishedSchema, "A client that has just connected", OPEN)}
 NOTICES = {
-    "alert_triggered": HubEvent(AlertTriggeredSchema, "The client whose alert it is"),
-    "instruments_changed": HubEvent(InstrumentsChangedSchema, "Clients that may see an added or removed instrument"),
-    "gap_notice": HubEvent(GapNoticeSchema, "A client that was too slow"),
+    "alert_triggered": HubEvent(AlertTriggeredSchema, "The client whose alert it is", READ),
+    "instruments_changed": HubEvent(InstrumentsChangedSchema, "Clients that may see an added or removed instrument", READ),
+    "gap_notice": HubEvent(GapNoticeSchema, "A client that was too slow", OPEN),
+    "credentials_expiring": HubEvent(CredentialsExpiringSchema, "A client whose credential expires soon", OPEN, everywhere=True),
     "error": HubEvent(
         ErrorEventSchema,
-        "The client whose request was refused; with `unavailable`, every client before the hub shuts down",
+        "The client whose request was refused; with `unavailable`, every client before the hub shuts down; with `unauthorized` of "
+        "`disconnect`, a client whose rights have ended",
+        OPEN,
         everywhere=True,
     ),
 }

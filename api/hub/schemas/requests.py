@@ -10,6 +10,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, missing, validate
 from marshmallow.fields import Dict, Field, Int, Nested, Raw, Str
 
+from api.access.credentials import MAX_CREDENTIAL_BYTES
 from api.errors import ErrorCode, Refusal
 from api.fields import Flag, Number
 from api.hub.transport.client_json import ATTACHMENT, TOO_DEEP, Unusable, problem_of, readable
@@ -163,6 +164,12 @@ class DeleteAlertSchema(RequestSchema):
     """`delete_alert`: one of the client's own, or `"all"`."""
 
     id = Str(required=True, validate=validate.Length(min=1, max=64))
+
+
+class RefreshSchema(RequestSchema):
+    """`refresh`: a new token of the same caller."""
+
+    token = Str(required=True, validate=validate.Length(min=1, max=MAX_CREDENTIAL_BYTES))
 
 
 class NothingSchema(RequestSchema):

@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 import engineio
 import orjson
 
+from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
@@ -27,15 +28,17 @@ from api.hub.transport.limits.floods import Floods
 from api.hub.transport.limits.places import Places, TooMany
 from api.hub.transport.limits.states import count_states
 from api.hub.transport.outbox import gap_notice
-from api.hub.transport.session import NOOP, GapNotice, Session
+from api.hub.transport.session import CLOSE, NOOP, GapNotice, Session
 from api.hub.transport.upgrade import UpgradeProbe
+from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
-from api.hub.transport.wire import WireError
+from api.hub.transport.wire import Frame, WireError
 from config.pacing import Throttle
 
 log = logging.getLogger(__name__)
 
 _CROWDED_OUT_CODE = 1013  # "try again later" of RFC 6455's registry
+UNAUTHORIZED_CODE = 4401
 _SWITCHED = ("101 Switching Protocols", "", b"")
 _NO_ENVIRON: dict[str, Any] = {}  # python-socketio keeps one per client; a real one has 5 KB, and none is read
 
@@ -47,8 +50,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
     `now` is a monotonic clock in seconds. `wait_for_poll` waits until the session has a packet for
     the poll, and returns False if the client has closed the connection. `detach` takes the socket
-    of a request away from the HTTP server and makes it non-blocking. Other options go to
-    python-engineio.
+    of a request away from the HTTP server and makes it non-blocking. `authenticator` checks the
+    credentials in headers; with None they are not checked. Other options go to python-engineio.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         limits: Limits,
         gap_notice: GapNotice = gap_notice,
         peers: Peers | None = None,
+        authenticator: Authenticator | None = None,
         **options: Any,
     ) -> None:
         pings = {"ping_interval": limits.ping_interval, "ping_timeout": limits.ping_timeout}
@@ -74,6 +78,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.floods = Floods(now, limits)
         self._peers = peers or Peers()
         self.places = Places(limits, self._peers)
+        self._credentials = RequestCredentials(authenticator)
         self._wait_for_poll = wait_for_poll
         self._detach = detach
         self._gap_notice = gap_notice
@@ -81,6 +86,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self._deferred: list[tuple[Session, str]] = []  # (session to close, reason)
         self._deadlines = Deadlines(now, limits, self.defer)
         self._old_versions = Throttle(monotonic=now)
+        self.each_tick: list[Callable[[], None]] = []  # called by the clock too
         loop.every(limits.tick_seconds, self.tick)
 
     # requests
@@ -109,6 +115,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         if last := self.floods.last_poll(query.get("sid", ""), environ["REQUEST_METHOD"]):
             return "200 OK", "text/plain; charset=UTF-8", last
         session = self._session_of(query)
+        if session is not None:
+            self._credentials.check(environ, session)
         if query["transport"] == "websocket":
             return self._serve_websocket(environ, session)
         if session is None:
@@ -218,8 +226,9 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             self.places.check(address)
         except TooMany as error:
             raise too_many(str(error), self.limits.connect_seconds) from None
+        presented = self._credentials.present(environ, address, transport)
         self._make_room()
-        session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ))
+        session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ), presented)
         self.sockets[session.sid] = session
         self.places.open(session)
         self._deadlines.add(session)
@@ -243,6 +252,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         """Ping and expire sessions. The loop calls it every `limits.tick_seconds`."""
         self._deadlines.tick()
         self.floods.tick()
+        for function in self.each_tick:
+            function()
 
     def sessions_by_state(self) -> dict[str, int]:
         """Return the number of connections and sessions in each state."""
@@ -255,6 +266,18 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     def conflated(self) -> int:
         """Return the number of frames that all outboxes have dropped since the start."""
         return self._conflated + sum(session.outbox.conflated for session in self.sockets.values())
+
+    def expel(self, session: Session, errors: Sequence[Frame], disconnects: Sequence[Frame]) -> None:
+        """Close a session whose rights have ended, with 4401.
+
+        A WebSocket receives all frames first; polling the errors and a close packet.
+        """
+        if session.socket is not None:
+            for frame in (*errors, *disconnects):
+                session.outbox.put(frame)
+        answer = wire.SEPARATOR.join(frame.packet for frame in (*errors, CLOSE))
+        self.floods.keep_last(session, answer)
+        session.close("unauthorized", Frame(answer, b""), code=UNAUTHORIZED_CODE)
 
     def close_all(self) -> None:
         """Close every session without a CLOSE packet, so that its client reconnects."""

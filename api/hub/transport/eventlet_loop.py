@@ -20,6 +20,7 @@ from eventlet.hubs.hub import READ, WRITE
 from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO, _SocketIOMiddleware  # noqa: A004 - Socket.IO's own name for it
 
+from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body
 from api.hub.transport.client_json import Json, problem_of
@@ -217,18 +218,28 @@ class HubSocketIO(SocketIO):  # type: ignore[misc]
         try:
             if problem := problem_of(auth):
                 raise Refusal(ErrorCode.INVALID_PAYLOAD, "Invalid auth.", {"auth": [problem]})
-            return handler(sid, self.server.session_of(sid, namespace).handshake(namespace, auth))
+            session = self.server.session_of(sid, namespace)
+            answer = handler(sid, session.handshake(namespace, auth))
+            session.accept(auth)
         except Refusal as refusal:
             body = error_body(refusal.code, str(refusal), "connect", refusal.details)
             raise ConnectionRefusedError(body["code"], body) from None
+        return answer
 
 
 def make_socketio(
-    app: Flask, manager: ClientManager, limits: Limits, *, gap_notice: GapNotice = gap_notice, peers: Peers | None = None
+    app: Flask,
+    manager: ClientManager,
+    limits: Limits,
+    *,
+    gap_notice: GapNotice = gap_notice,
+    peers: Peers | None = None,
+    authenticator: Authenticator | None = None,
 ) -> SocketIO:
     """Return the Socket.IO server, which handles the events of one client in order.
 
-    `peers` finds the address of a client.
+    `peers` finds the address of a client. `authenticator` checks credentials in headers; with None
+    they are not checked.
     """
     return HubSocketIO(
         app,
@@ -237,6 +248,7 @@ def make_socketio(
         limits=limits,
         gap_notice=gap_notice,
         peers=peers,
+        authenticator=authenticator,
     )
 
 

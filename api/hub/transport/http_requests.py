@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from math import ceil
 from typing import Any
 
 import orjson
 
+from api.access.challenge import challenge
+from api.access.credentials import CREDENTIAL_HEADERS
 from api.access.model import KEPT_HEADERS
+from api.errors import HTTP_STATUS, Refusal, Unauthorized
 from api.hub.transport.wire import WireError
 
-_KEPT = {f"HTTP_{name.upper().replace('-', '_')}": name for name in KEPT_HEADERS}  # WSGI name -> name in lower case
+_WSGI_NAMES = {name: f"HTTP_{name.upper().replace('-', '_')}" for name in KEPT_HEADERS}  # by the name in lower case
+_CREDENTIALS = [(name, _WSGI_NAMES[name]) for name in CREDENTIAL_HEADERS]
+_KEPT = [(name, key) for name, key in _WSGI_NAMES.items() if name not in CREDENTIAL_HEADERS]
+_BAD_REQUEST, _FORBIDDEN = 3, 4  # codes of Engine.IO
 
 
 class Refused(Exception):
@@ -44,6 +51,32 @@ def too_many(message: str, retry_after: float) -> Refused:
     return Refused(3, message, "429 Too Many Requests", [("Retry-After", str(ceil(retry_after)))])
 
 
+def refused(refusal: Refusal) -> Refused:
+    """Return the refusal of a request by access control.
+
+    The body has the error in our one shape too.
+    """
+    status = HTTPStatus(HTTP_STATUS[refusal.code])
+    answer = Refused(_BAD_REQUEST, "", f"{status.value} {status.phrase}", refusal_headers(refusal))
+    answer.body = orjson.dumps(refusal_body(refusal))
+    return answer
+
+
+def refusal_headers(refusal: Refusal) -> list[tuple[str, str]]:
+    """Return the headers of a refusal over HTTP: the way to a right, or the time to wait."""
+    headers = [] if (value := challenge(refusal)) is None else [("WWW-Authenticate", value)]
+    if retry_after := refusal.details.get("retry_after"):
+        headers.append(("Retry-After", str(max(1, ceil(retry_after)))))
+    return headers
+
+
+def refusal_body(refusal: Refusal) -> dict[str, Any]:
+    """Return the body of a refusal over HTTP: the shape of Engine.IO, and ours in `error`."""
+    code = _FORBIDDEN if isinstance(refusal, Unauthorized) else _BAD_REQUEST
+    error = {"code": refusal.code.value, "message": str(refusal), "details": refusal.details}
+    return {"code": code, "message": str(refusal), "error": error}
+
+
 def read_body(environ: Mapping[str, Any], limit: int) -> bytes:
     """Return the body of a request. Raises `Refused`, and `WireError` if it is too large or cut."""
     text = environ.get("CONTENT_LENGTH") or str(limit + 1)
@@ -67,5 +100,10 @@ def _nothing() -> None:
 
 
 def kept_headers(environ: Mapping[str, Any]) -> dict[str, str]:
-    """Return the headers of the request that a handshake keeps."""
-    return {name: environ[key] for key, name in _KEPT.items() if key in environ}
+    """Return the headers of the request that a session keeps: those without a credential."""
+    return {name: environ[key] for name, key in _KEPT if key in environ}
+
+
+def credential_headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers of the request that carry a credential; usually none."""
+    return {name: environ[key] for name, key in _CREDENTIALS if key in environ}

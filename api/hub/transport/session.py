@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from sys import intern
 from typing import Any, Protocol
 
-from api.access.model import Handshake
+from api.access.credentials import digest_in
+from api.access.model import Handshake, Presented
 from api.hub.transport import wire
 from api.hub.transport.host import Host
 from api.hub.transport.limits.bucket import FRAMES_PER_TURN, PAUSE_SECONDS, SLOW_FRAMES_PER_TURN, Bucket, Connects
@@ -20,6 +21,7 @@ NOOP = wire.text(wire.NOOP)
 _IGNORED = (wire.UPGRADE, wire.NOOP)  # packets that may arrive late and have no effect then
 _MAX_PACKETS_PER_PAYLOAD = 1000
 _NO_HEADERS: Mapping[str, str] = {}
+_MAX_CREDENTIALS = 4  # of one session: each namespace, and each new token, may have its own
 
 # Builds the `gap_notice` frame: conflation key -> dropped frames, and the namespace.
 GapNotice = Callable[[Mapping[str, int], str], Frame]
@@ -45,15 +47,16 @@ class Session:
     `socket` is None for a polling session; `poll` is set while a polling request waits.
 
     `address` and `headers` are those of the request that opened the session. The first namespace
-    that the client joins releases the headers: they would be the largest part of an idle session,
-    and they contain credentials. A handshake for a further namespace has the address and no
-    headers, so a client sends `auth` with each CONNECT.
+    that the client joins releases the headers, which would be the largest part of an idle session.
+    They contain no credential: `presented` has the rights of the one that the request carried. It
+    holds for each namespace; without it, a client sends `auth` with each CONNECT.
 
     Every packet takes a token of the bucket. Without one, an event is refused and a WebSocket ping
     stays unanswered; other packets, which cost little, keep their effect.
     """
 
     __slots__ = (
+        "_credentials",
         "_gap_frame",
         "_headers",
         "address",
@@ -69,13 +72,21 @@ class Session:
         "polling_answer",
         "pong_due",
         "posting",
+        "presented",
         "sid",
         "socket",
         "upgrading",
     )
 
     def __init__(
-        self, host: Host[Session], sid: str, limit: int, gap_frame: GapNotice, address: str = "", headers: Mapping[str, str] = _NO_HEADERS
+        self,
+        host: Host[Session],
+        sid: str,
+        limit: int,
+        gap_frame: GapNotice,
+        address: str = "",
+        headers: Mapping[str, str] = _NO_HEADERS,
+        presented: Presented | None = None,
     ) -> None:
         self.host = host
         self.sid = sid
@@ -85,6 +96,9 @@ class Session:
         self.connects = Connects(host.allowance.now)
         self.address = intern(address)  # one string for all clients behind a proxy
         self._headers = headers
+        self.presented = presented
+        # SHA-256 of the credentials of CONNECT packets and of new tokens, the latest last
+        self._credentials: tuple[bytes, ...] = ()
         self.namespace = ""  # the first that the client joined; empty until then
         self.socket: WebSocket | None = None
         self.upgrading: Probe | None = None  # the WebSocket that may replace polling
@@ -113,7 +127,17 @@ class Session:
     def handshake(self, namespace: str, auth: Mapping[str, Any] | None) -> Handshake:
         """Return the facts that identify the client for a CONNECT to the namespace."""
         transport = "polling" if self.socket is None else "websocket"
-        return Handshake(transport, self.address, self._headers, namespace, auth)
+        return Handshake(transport, self.address, self._headers, namespace, auth, self.presented)
+
+    def accept(self, auth: Mapping[str, Any] | None) -> None:
+        """Record the accepted credential of a CONNECT, or of a new token."""
+        digest = digest_in(auth)
+        if digest is not None and not self.has(digest):
+            self._credentials = (*self._credentials, digest)[-_MAX_CREDENTIALS:]
+
+    def has(self, digest: bytes) -> bool:
+        """Return True for the SHA-256 of a credential of the session."""
+        return (self.presented is not None and digest == self.presented.digest) or digest in self._credentials
 
     def _gap_notice(self, dropped: Mapping[str, int]) -> Frame:
         return self._gap_frame(dropped, self.namespace or "/")

@@ -12,11 +12,13 @@ Replaced methods (tests/unit/test_hooks.py fails if a new version changes one of
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import socketio
 
 from api.errors import ErrorCode, error_body
+from api.hub.transport import wire
 from api.hub.transport.client_json import Unusable
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.limits.bucket import MAX_CONNECTS
@@ -46,6 +48,18 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
         """Return the session of a client of the namespace. Raises `KeyError` if it has ended."""
         session: Session = self.eio.sockets[self.manager.eio_sid_from_sid(sid, namespace)]
         return session
+
+    def expel(self, sid: str, namespace: str, error: bytes) -> None:
+        """End the session of a client whose rights have ended; `error` is the body of its event."""
+        session = self.eio.sockets.get(self.manager.eio_sid_from_sid(sid, namespace))
+        if session is not None:
+            prefix = b"" if namespace == "/" else namespace.encode() + b","
+            disconnect = wire.text(wire.MESSAGE + b"%d" % _DISCONNECT + prefix)
+            self.eio.expel(session, [wire.event("error", error, namespace=namespace)], [disconnect])
+
+    def accept(self, sid: str, namespace: str, auth: Mapping[str, Any]) -> None:
+        """Record the new credential of a client's session."""
+        self.session_of(sid, namespace).accept(auth)
 
     def _handle_eio_message(self, eio_sid: str, data: str | bytes) -> None:
         packet = self._decode(eio_sid, data)

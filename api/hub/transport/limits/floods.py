@@ -41,9 +41,13 @@ class Floods:
         if count := self._logged.due("flood"):
             log.warning("disconnected a flooding client", extra={"sid": session.sid, "address": session.address, "count": count})
         answer = wire.SEPARATOR.join((_error(session).packet, CLOSE.packet))
+        self.keep_last(session, answer)
+        session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=self._limits.flood_linger_seconds)
+
+    def keep_last(self, session: Session, answer: bytes) -> None:
+        """Keep the last packets of a session that polls, for a poll that comes later."""
         if session.socket is None and session.poll is None:
             self._last[session.sid] = self._now() + self._limits.linger_seconds, answer
-        session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=self._limits.flood_linger_seconds)
 
     def last_poll(self, sid: str, method: str) -> bytes | None:
         """Return the last packets of an ended session for its poll, once."""

@@ -1,4 +1,4 @@
-"""The checks of Host and Origin before every request of the hub, and its CORS headers."""
+"""The checks of Host, Origin and URL before every request of the hub, and its CORS headers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any
 
 import orjson
 
+from api.access.credentials import refuse_query
 from api.access.hosts import OPEN_PATHS, SENT_HEADERS, Hosts, Origins
+from api.errors import Refusal
+from api.hub.transport.http_requests import refusal_body
 from api.refused_origins import RefusedOrigins
 from config.http_errors import http_error_body
 
@@ -19,6 +22,7 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 class Door:
     """A WSGI application that passes on the requests of allowed hosts and origins.
 
+    A credential in the URL is refused: proxies and browsers keep URLs.
     `SERVER_NAME` is the local address of the connection, as eventlet has it.
     """
 
@@ -33,19 +37,35 @@ class Door:
         if path not in OPEN_PATHS and not self._hosts.allow(host, environ.get("SERVER_NAME", "")):
             return _forbid(path, start_response, "the host is not allowed: see ALLOWED_HOSTS")
         if origin is None:
-            return self._application(environ, start_response)
+            return self._serve(path, environ, start_response)
         if not self._origins.allow(origin, host):
             self._refused.note(origin)
             return _forbid(path, start_response, "the origin is not allowed: see CORS_ORIGINS")
         more = self._origins.headers(origin) + (_PREFLIGHT if environ["REQUEST_METHOD"] == "OPTIONS" else [])
-        return self._application(environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest))
+        return self._serve(path, environ, lambda status, headers, *rest: start_response(status, [*headers, *more], *rest))
+
+    def _serve(self, path: str, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            refuse_query(environ.get("QUERY_STRING", ""))
+        except Refusal as refusal:
+            body = refusal_body(refusal)
+            return _answer("400 Bad Request", body if _is_engine(path) else {"error": body["error"]}, start_response)
+        return self._application(environ, start_response)
 
 
 def _forbid(path: str, start_response: Callable[..., Any], reason: str) -> Iterable[bytes]:
     """Answer 403, on `/socket.io/` in the shape of Engine.IO, elsewhere in ours."""
     engine = {"code": 4, "message": f"Forbidden: {reason}"}
     ours = http_error_body("forbidden", reason)
-    body = orjson.dumps(engine if path.startswith("/socket.io/") else ours)
+    return _answer("403 Forbidden", engine if _is_engine(path) else ours, start_response)
+
+
+def _is_engine(path: str) -> bool:
+    return path.startswith("/socket.io/")
+
+
+def _answer(status: str, content: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    body = orjson.dumps(content)
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store")]
-    start_response("403 Forbidden", headers)
+    start_response(status, headers)
     return [body]

@@ -1,0 +1,66 @@
+"""The answer of `/hub/health`: open for load balancers, with details for callers with `observe`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from api.access.model import OBSERVE, Authenticator, Handshake
+from api.access.peers import Peers
+from api.errors import HTTP_STATUS, Refusal
+from api.hub.stats import RelayState
+from api.hub.transport.http_requests import credential_headers, refusal_headers
+from api.refresh.service import AccessControl
+from config.access.modes import REQUIRED
+
+Answer = tuple[dict[str, Any], int, list[tuple[str, str]]]  # body, status, headers
+
+
+class HubHealth:
+    """Answers 200 if the hub serves new clients, else 503.
+
+    `serves` returns False while the hub is in trouble or about to stop. `details` returns further
+    fields for callers with `observe`.
+    """
+
+    def __init__(
+        self,
+        relay: RelayState,
+        access: AccessControl,
+        authenticator: Authenticator,
+        peers: Peers,
+        serves: Callable[[], bool],
+        details: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._relay = relay
+        self._access = access
+        self._authenticator = authenticator
+        self._peers = peers
+        self._serves = serves
+        self._details = details
+
+    def answer(self, environ: Mapping[str, Any]) -> Answer:
+        """Return body, status and headers of the answer to a request."""
+        try:
+            observes = self._observes(environ)
+        except Refusal as refusal:
+            error = {"code": refusal.code.value, "message": str(refusal), "details": refusal.details}
+            return {"error": error}, HTTP_STATUS[refusal.code], refusal_headers(refusal)
+        serves = self.accepts and self._relay.connected and self._serves()
+        body = {"status": "healthy" if serves else "unhealthy", "redis_connected": self._relay.connected}
+        if observes:
+            body |= {**self._details(), "auth": self._access.mode, "access": self._access.table_state}
+        return body, 200 if serves else 503, []
+
+    @property
+    def accepts(self) -> bool:
+        """False if credentials are required and the keys have not been read yet."""
+        return self._access.mode != REQUIRED or self._access.tables.table is not None
+
+    def _observes(self, environ: Mapping[str, Any]) -> bool:
+        """Return True for a caller with `observe`. Raises `Refusal` for a bad credential."""
+        headers = credential_headers(environ)
+        if not headers:
+            return self._access.mode != REQUIRED and self._access.anonymous.allows(OBSERVE)
+        address = self._peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
+        return self._authenticator.authenticate(Handshake("rest", address, headers)).allows(OBSERVE)

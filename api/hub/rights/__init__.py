@@ -1,0 +1,1 @@
+"""The rights of connected clients: broadcasts by rights, expiry, revocation, new tokens."""

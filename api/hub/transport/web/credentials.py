@@ -1,0 +1,46 @@
+"""The credentials of HTTP requests of Engine.IO: checked before a session exists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from api.access.credentials import read_credential
+from api.access.model import Authenticator, Handshake, Presented
+from api.errors import Refusal, Unauthorized
+from api.hub.transport.http_requests import credential_headers, refused
+from api.hub.transport.session import Session
+
+
+class RequestCredentials:
+    """Checks the headers of requests; with None, credentials are not checked.
+
+    Every method raises `http_requests.Refused`.
+    """
+
+    def __init__(self, authenticator: Authenticator | None) -> None:
+        self._authenticator = authenticator
+
+    def present(self, environ: Mapping[str, Any], address: str, transport: str) -> Presented | None:
+        """Return the credential of the request that opens a session; None if it has none."""
+        headers = credential_headers(environ)
+        if not headers or self._authenticator is None:
+            return None
+        try:
+            credential = read_credential(headers)
+            access = self._authenticator.authenticate(Handshake(transport, address, headers))
+        except Refusal as refusal:
+            raise refused(refusal) from None
+        return None if credential is None else Presented(credential.digest, access)
+
+    def check(self, environ: Mapping[str, Any], session: Session) -> None:
+        """Refuse a later request of a session that carries another credential than the session."""
+        headers = credential_headers(environ)
+        if not headers or self._authenticator is None:
+            return
+        try:
+            credential = read_credential(headers)
+            if credential is not None and not session.has(credential.digest):
+                raise Unauthorized("another_credential", sent=True, key_id=credential.key_id)
+        except Refusal as refusal:
+            raise refused(refusal) from None
