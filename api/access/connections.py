@@ -14,6 +14,7 @@ from api.errors import ErrorCode, Refusal
 
 LEASE_SECONDS = 30.0  # life of a lease that is not renewed
 RENEWAL_SECONDS = 10.0
+_ADDRESS = "ip:"  # begins the name of a caller without a credential
 
 
 @dataclass(slots=True)
@@ -82,17 +83,22 @@ class ConnectionCounts:
         if caller is None:
             return
         if self._addresses[address] >= self._per_address:
-            raise self._refusal(access, address, RATE_CONNECTIONS_PER_IP, self._per_address)
+            raise self._refused(access, address, RATE_CONNECTIONS_PER_IP, self._per_address)
         held, limit, now = self._held.get(caller), self._limit(access), self._now()
         if held is None or len(held.sessions) + sum(expiry > now for expiry in held.elsewhere) < limit:
             return
         if held.elsewhere:
             self._changed[caller] = None  # places of other hubs may be free by now
-        raise self._refusal(access, address, RATE_CONNECTIONS, limit)
+        raise self._refused(access, address, RATE_CONNECTIONS, limit)
 
-    def _refusal(self, access: Access, address: str, name: str, limit: int) -> Refusal:
+    def _refused(self, access: Access, address: str, name: str, limit: int) -> Refusal:
         self._audit.limited(access, address, name)
-        return too_many_connections(limit, self._retry_after())
+        return self.refusal(limit)
+
+    def refusal(self, limit: int) -> Refusal:
+        """Return the refusal of a connection above the limit of its caller."""
+        details = {"max_connections": limit, "retry_after": self._retry_after()}
+        return Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {limit} connections.", details)
 
     def open(self, client: str, session: str, access: Access, address: str) -> None:
         """Count a client of a session: a CONNECT of a namespace.
@@ -172,15 +178,6 @@ class ConnectionCounts:
         """Forget the leases of other hubs, which cannot be read: this hub counts its own."""
         for held in self._held.values():
             held.elsewhere = ()
-
-
-_ADDRESS = "ip:"
-
-
-def too_many_connections(limit: int, retry_after: float) -> Refusal:
-    """Return the refusal of a connection above the limit of its caller."""
-    details = {"max_connections": limit, "retry_after": retry_after}
-    return Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {limit} connections.", details)
 
 
 class LimitedHandshakes:

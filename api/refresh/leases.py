@@ -10,6 +10,7 @@ from typing import Protocol
 
 from api.access.connections import LEASE_SECONDS, RENEWAL_SECONDS, ConnectionCounts, LeaseChange
 from api.access.limits import stored_name
+from api.errors import Refusal
 from config.pacing import Outage, Throttle
 from db.bus import BusError, LeaseAnswer, LeaseRequest
 
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 0.1  # after which a new connection has its lease
 RETRY_SECONDS = 1.0  # after a failure
+LEASE_TIMEOUT_SECONDS = 2.0  # for one answer of Redis
 
 
 class LeaseBus(Protocol):
@@ -39,7 +41,7 @@ class LeaseLoop:
         bus: LeaseBus,
         connections: ConnectionCounts,
         hub: str,
-        surplus: Callable[[str, int], None],
+        surplus: Callable[[str, Refusal], None],
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -79,7 +81,7 @@ class LeaseLoop:
             others = (left for member, left in answer.leases.items() if not member.startswith(self._prefix))
             self._connections.note(change, [now + left for left in others])
             for member in answer.refused:
-                self._surplus(member.removeprefix(self._prefix), change.limit)
+                self._surplus(member.removeprefix(self._prefix), self._connections.refusal(change.limit))
 
     def _request(self, change: LeaseChange) -> LeaseRequest:
         keep, add, remove = ([self._prefix + each for each in names] for names in (change.keep, change.add, change.remove))

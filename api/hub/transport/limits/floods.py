@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
-from api.errors import ErrorCode, error_body
+from api.errors import ErrorCode, Refusal, error_body
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
 from api.hub.transport.session import CLOSE, Session
@@ -40,7 +41,18 @@ class Floods:
         self.total += 1
         if count := self._logged.due("flood"):
             log.warning("disconnected a flooding client", extra={"sid": session.sid, "address": session.address, "count": count})
-        answer = wire.SEPARATOR.join((_error(session).packet, CLOSE.packet))
+        details = {"retry_after": session.bucket.retry_after()}
+        self._close(session, _error(session, f"More than {session.bucket.per_second:g} packets per second.", details))
+
+    def end_surplus(self, session: Session, refusal: Refusal) -> None:
+        """Close a session above a limit of its caller in the same way; it receives the error."""
+        error = _error(session, str(refusal), refusal.details)
+        if session.socket is not None:
+            session.outbox.put(error)
+        self._close(session, error)
+
+    def _close(self, session: Session, error: Frame) -> None:
+        answer = wire.SEPARATOR.join((error.packet, CLOSE.packet))
         self.keep_last(session, answer)
         session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=self._limits.flood_linger_seconds)
 
@@ -60,8 +72,6 @@ class Floods:
             del self._last[next(iter(self._last))]
 
 
-def _error(session: Session) -> Frame:
-    details = {"retry_after": session.bucket.retry_after()}
-    message = f"More than {session.bucket.per_second:g} packets per second."
+def _error(session: Session, message: str, details: dict[str, Any]) -> Frame:
     body = error_body(ErrorCode.TOO_MANY_REQUESTS, message, "disconnect", details)
     return wire.event("error", orjson.dumps(body), namespace=session.namespace or "/")
