@@ -19,11 +19,13 @@ from api.orjson_provider import OrjsonProvider
 from api.refresh.service import AccessControl
 from api.refused_origins import RefusedOrigins
 from api.rest import cors, errors, monitor, slots, web
+from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
 from api.rest.limits.shared import TIMEOUT_SECONDS, SharedBudgets
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
-from api.rest.routing import guard, make_api
+from api.rest.routing import make_api
+from config.access.modes import REQUIRED
 from config.settings import Settings, url_of
 from db.bus import Bus
 from db.bus.limits.request_windows import RequestWindows
@@ -67,6 +69,7 @@ def create_app(
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # it would redirect to an absolute URL, which lacks the path of a proxy
     app.json = OrjsonProvider(app)
+    peers = Peers(settings.trusted_proxies)
     shared = AppContext(
         settings=settings,
         bus=bus,
@@ -79,19 +82,20 @@ def create_app(
         watch=monitor.make_watch(settings, bus, store, clock, timing),
         access=access,
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
-        authenticator=authenticator or access.authenticator,
     )
     attach(app, shared)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
-    app.extensions["openapi"] = make_api(app, version, routes).spec
+    scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes)))
+    details = dict(ChainMap(*(each.details for each in routes)))
+    app.extensions["openapi"] = make_api(app, version, routes, anonymous=access.mode != REQUIRED).spec
     app.register_blueprint(docs.pages)
     app.register_blueprint(web.pages)
     errors.register(app)
     cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    peers = Peers(settings.trusted_proxies)
-    limited = limits.RequestLimits(shared.authenticator, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
+    authenticator = authenticator or access.authenticator
+    limited = limits.RequestLimits(authenticator, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     limits.register(app)
-    guard(app, limited, dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes))))
+    guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details))
     slots.register(app, peers)
     app.after_request(_add_headers)
     return app

@@ -35,6 +35,8 @@ from ops.supervisor import WATCH, Process, StopAsked, Supervisor
 
 log = logging.getLogger(__name__)
 
+_KEY = "TICKWIRE_API_KEY"
+
 
 @click.command()
 def up() -> None:
@@ -171,7 +173,8 @@ def status(url: str | None, as_json: bool) -> None:
     """Show the state of the system and its processes.
 
     Exits with 0 if every process is alive, every hub answers within 3 s and no part fails, else
-    with 1.
+    with 1. If REST needs a key, the environment variable TICKWIRE_API_KEY has one with the scope
+    `observe`, for the details of the sources.
     """
     chosen = chosen_settings("status")
     if url is not None:
@@ -180,7 +183,7 @@ def status(url: str | None, as_json: bool) -> None:
     if system is None:
         click.echo(json.dumps({"running": False, "healthy": False}) if as_json else nothing_runs(chosen))
         sys.exit(1)
-    report = ops_status.report(system, time.time(), _hub_urls(chosen))
+    report = ops_status.report(system, time.time(), _hub_urls(chosen), key=os.environ.get(_KEY))
     if as_json:
         click.echo(json.dumps(report))
     else:
@@ -191,7 +194,7 @@ def status(url: str | None, as_json: bool) -> None:
 def _show_remote(url: str, as_json: bool) -> NoReturn:
     """Show the health of the REST at `url` and exit."""
     with plain_errors():
-        health = ops_status.health_of(url)
+        health = ops_status.health_of(url, os.environ.get(_KEY))
         if health is None:
             raise running.RunError(no_connection(url, "REST"))
     healthy = health["status"] in ops_status.FINE
@@ -222,10 +225,17 @@ def _show_health(console: Console, health: Mapping[str, Any]) -> None:
     console.print("health: " + ", ".join(_words(key, value) for key, value in shown.items()), highlight=False, markup=False, soft_wrap=True)
     for name, state in (health.get("sources") or {}).items():
         console.print(source_line(name, state), highlight=False, markup=False, soft_wrap=True)
+    if os.environ.get(_KEY) and any("since" not in state for state in (health.get("sources") or {}).values()):
+        click.echo(f"details are left out: {_KEY} is not accepted, or lacks the scope observe", err=True)
 
 
 def source_line(name: str, state: Mapping[str, Any]) -> str:
-    """Return the line about a source: its state and its last record, by the time of reception."""
+    """Return the line about a source: its state and its last record, by the time of reception.
+
+    Without the scope `observe`, health has the state alone.
+    """
+    if "since" not in state:
+        return f"source {name}: {state.get('state')}"
     age = state.get("age_seconds")
     last = "no record yet" if age is None else f"last record {age:.0f} s ago"
     detail = f": {state['detail']}" if state.get("detail") else ""

@@ -135,16 +135,17 @@ def _port_message(prefix: str, host: str, port: int, error: OSError) -> str:
     return f"{prefix}_HOST: cannot listen on {host}: {error.strerror}"
 
 
-def get(url: str, path: str, seconds: float = 2.0) -> tuple[int, bytes]:
+def get(url: str, path: str, seconds: float = 2.0, key: str | None = None) -> tuple[int, bytes]:
     """Return status and body of a GET, without the proxies of the environment.
 
-    Status 0 if there is no answer.
+    Status 0 if there is no answer. `key` is a key or token of the caller.
     """
     try:
         parts = urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         with closing(kind(parts.hostname or "", parts.port, timeout=seconds)) as connection:
-            connection.request("GET", parts.path.rstrip("/") + path, headers={"Accept": "application/json"})
+            headers = {"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
+            connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
             answer = connection.getresponse()
             return answer.status, answer.read()
     except (OSError, ValueError, http.client.HTTPException):

@@ -22,6 +22,7 @@ from ops.running import RunFile, get
 
 FINE = (HEALTHY, DEGRADED)
 HUB_SECONDS = 3.0  # for the answer of a hub
+UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +47,19 @@ def _uptime(pid: int, now: float) -> float | None:
         return None
 
 
-def health(running: RunFile) -> dict[str, Any]:
+def health(running: RunFile, key: str | None = None) -> dict[str, Any]:
     """Return the answer of `GET /health`; `{"status": "unreachable"}` if there is none."""
-    return health_of(running.rest) or {"status": "unreachable"}
+    return health_of(running.rest, key) or {"status": "unreachable"}
 
 
-def health_of(url: str) -> dict[str, Any] | None:
-    """Return the answer of `GET /health` of the REST at `url`; None if there is none."""
-    status, body = get(url, "/health", seconds=10.0)
+def health_of(url: str, key: str | None = None) -> dict[str, Any] | None:
+    """Return the answer of `GET /health` of the REST at `url`; None if there is none.
+
+    A key with the scope `observe` adds details. A refused key leaves them out.
+    """
+    status, body = get(url, "/health", seconds=10.0, key=key)
+    if status == UNAUTHORIZED:
+        status, body = get(url, "/health", seconds=10.0)
     try:
         answer = json.loads(body)
     except ValueError:
@@ -61,13 +67,15 @@ def health_of(url: str) -> dict[str, Any] | None:
     return answer if status and isinstance(answer, dict) and "status" in answer else None
 
 
-def report(running: RunFile, now: float, hub_urls: Sequence[str], hub_seconds: float = HUB_SECONDS) -> dict[str, Any]:
+def report(
+    running: RunFile, now: float, hub_urls: Sequence[str], hub_seconds: float = HUB_SECONDS, key: str | None = None
+) -> dict[str, Any]:
     """Return the state of the system, with passwords masked; `now` is in Unix seconds.
 
     `hub_urls` are the addresses that `up` gave to its hubs. Hubs of the process registry are added.
-    Each must answer within `hub_seconds`.
+    Each must answer within `hub_seconds`. `key` is for the details of health.
     """
-    processes, reported = states(running, now), health(running)
+    processes, reported = states(running, now), health(running, key)
     alive = [process.uptime_seconds is not None for process in processes]
     registered = processes_of(running.redis_url, now)
     hubs = hub_answers([*hub_urls, *(str(url) for each in registered if (url := each.get("url")))], hub_seconds)

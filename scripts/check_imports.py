@@ -42,7 +42,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "flask_socketio, socketio, engineio": ("api/websocket_server.py", "api/hub/transport/"),
     "marshmallow": ("config/fields.py", "config/settings.py", "config/access/fields.py", "api/"),
-    "apispec": ("api/asyncapi.py",),
+    "apispec": ("api/asyncapi.py", "api/rest/schemas/security.py"),
     "eventlet": ("api/hub/transport/eventlet_http.py", "api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
     "click, rich": ("cli/", "manage.py"),
     "ops.startup": ("cli/", "jobs/scheduler.py", "jobs/health.py", "ops/access_check.py", "wsgi.py"),

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from flask import Flask, current_app
 
-from api.access.model import Authenticator
 from api.refresh.service import AccessControl
 from config.settings import Settings
 from db.bus import Bus
@@ -26,7 +25,6 @@ class AppContext:
 
     `clock` returns aware UTC. The health routes use `watch`, and `/health/ready` the probes
     `database` and `redis`, which only read. `asyncapi` is the document of the hub.
-    `authenticator` decides about the details that an open route shows.
     """
 
     settings: Settings
@@ -40,7 +38,6 @@ class AppContext:
     watch: Watch
     access: AccessControl
     asyncapi: Mapping[str, Any]
-    authenticator: Authenticator
 
 
 def attach(app: Flask, shared: AppContext) -> None:

@@ -1,4 +1,4 @@
-"""Checks of the instruments that a request names: right of the client, existence."""
+"""The instruments that a caller may read, and checks of those that a request names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from flask import g
 
-from api.errors import ErrorCode
+from api.access.model import Access
+from api.errors import ErrorCode, Refusal
 from api.rest.context import context
-from api.rest.errors import ApiError, unknown_instrument
+from api.rest.errors import unknown_instrument
 from api.rest.schemas.paging import ListQuery
+from config.access.patterns import EVERYTHING
 from db.instruments import all_instruments
 
 ONE_INSTRUMENT = ("symbol", "symbol1", "symbol2")  # arguments that name one instrument
@@ -17,18 +19,32 @@ _SEVERAL = "symbols"  # argument that names a list of them
 
 
 def refuse_excluded(arguments: object) -> None:
-    """Raise 403 if `arguments` name an instrument that the client may not see.
+    """Raise 403 if `arguments` name an instrument that the caller may not read.
 
-    `arguments` is the query or body of a request, as its schema returns it, or the mapping of its
-    path's arguments. A route of the scope `OPEN` has no client, and is not checked.
+    An unknown one is 404. `arguments` is the query or body of a request, as its schema returns it,
+    or the mapping of its path's arguments. Both of the instruments of a pair are needed.
     """
-    access = g.get("access")
-    if access is None:
-        return
+    access: Access = g.access
     for argument, names in _named(arguments):
-        if refused := [name for name in names if not access.includes(name)]:
-            message = "no right to the instrument: " + ", ".join(refused)
-            raise ApiError(403, ErrorCode.FORBIDDEN, message, {argument: refused})
+        excluded = [name for name in names if not access.includes(name)]
+        if not excluded:
+            continue
+        known = _known()
+        if refused := [name for name in excluded if name in known]:
+            raise Refusal(ErrorCode.FORBIDDEN, "no right to the instrument: " + ", ".join(refused), {argument: refused})
+        raise unknown_instrument(argument, excluded, known, access.includes)
+
+
+def may_read(instrument: str) -> bool:
+    """Return True if the caller may read the instrument."""
+    access: Access = g.access
+    return access.includes(instrument)
+
+
+def readable() -> frozenset[str] | None:
+    """Return the instruments that the caller may read, also disabled ones; None if that is each."""
+    access: Access = g.access
+    return None if access.reading == EVERYTHING else access.entitled(_known())
 
 
 def _named(arguments: object) -> Iterator[tuple[str, list[str]]]:
@@ -47,9 +63,12 @@ def refuse_unknown(argument: str, names: list[str]) -> None:
     """
     if not names:
         return
-    with context().store.transaction() as cursor:
-        # The history of disabled instruments still answers.
-        known = frozenset(each.symbol for each in all_instruments(cursor, disabled=True))
+    known = _known()
     if unknown := [name for name in names if name not in known]:
-        access = g.get("access")
-        raise unknown_instrument(argument, unknown, known, lambda name: access is None or access.includes(name))
+        raise unknown_instrument(argument, unknown, known, may_read)
+
+
+def _known() -> frozenset[str]:
+    """Return all instruments: the history of disabled ones still answers."""
+    with context().store.transaction() as cursor:
+        return frozenset(each.symbol for each in all_instruments(cursor, disabled=True))

@@ -11,7 +11,7 @@ import orjson
 from flask import Response
 
 from api.rest.context import context
-from api.rest.instruments import ONE_INSTRUMENT, refuse_unknown
+from api.rest.instruments import ONE_INSTRUMENT, readable, refuse_unknown
 from api.rest.limits import requests as limits
 from api.rest.schemas import paging
 from api.rest.schemas.listings import DEFAULT_LIMIT
@@ -95,7 +95,8 @@ def _as_file(response: Response, name: str, kind: str) -> Response:
 
 def _reader(listing: Listing, query: ListQuery) -> ReadPage:
     """Return a function that reads one page of the query, in a transaction of its own."""
-    wanted = RowFilter(query.filters, query.start, query.end, descending=query.order == "desc")
+    instruments = readable() if listing.instruments else None
+    wanted = RowFilter(query.filters, query.start, query.end, descending=query.order == "desc", instruments=instruments)
     form: Form = "csv" if query.format == "csv" else "json"
     store = context().store
 

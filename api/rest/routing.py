@@ -1,26 +1,27 @@
 """Typed routes on flask-smorest: one declaration has view, schemas, scope and document.
 
-The schemas check requests, write answers and make the OpenAPI document. `guard` checks the scopes.
-Routes refuse arguments that they do not know, and arguments that are given twice.
+The schemas check requests, write answers and make the OpenAPI document. `api/rest/access.py` checks
+the scopes. Routes refuse arguments that they do not know, and arguments that are given twice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from inspect import getdoc
 from typing import Any, TypeVar
 
-from flask import Flask, g, request
+from flask import Flask
 from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from marshmallow import Schema
 
-from api.access.model import KEPT_HEADERS, OPEN, Authenticator, Handshake
-from api.errors import HTTP_STATUS, Refusal, forbidden_scope
-from api.rest.errors import ApiError, refuse_unknown_arguments
+from api.access.model import OPEN, READ
+from api.rest.errors import refuse_unknown_arguments
 from api.rest.instruments import refuse_excluded
 from api.rest.listing import EXPORTS, PAGES
 from api.rest.schemas.answers import ErrorResponseSchema
+from api.rest.schemas.security import Security
 
 View = TypeVar("View", bound=Callable[..., Any])
 Documented = Mapping[str, Any]
@@ -29,12 +30,14 @@ Documented = Mapping[str, Any]
 class Routes:
     """The routes of one subject, on a Flask blueprint of the same name.
 
-    `scopes` maps the endpoint of each route to the scope that a client needs for it.
+    `scopes` maps the endpoint of each route to the scope that a caller needs for it, `details` that
+    of an open route to the scope for its details.
     """
 
     def __init__(self, name: str, description: str) -> None:
         self.blueprint = Blueprint(name, f"api.rest.{name}", description=description)
         self.scopes: dict[str, str] = {}
+        self.details: dict[str, str] = {}
 
     def get(
         self,
@@ -42,6 +45,7 @@ class Routes:
         answers: type[Schema],
         *,
         scope: str,
+        details: str | None = None,
         takes: type[Schema] | None = None,
         fails: Mapping[int, type[Schema]] | None = None,
         doc: Documented | None = None,
@@ -51,11 +55,13 @@ class Routes:
         The view is called with the result of `takes` for the query. Without `takes`, a route takes
         no arguments; a route of the scope `OPEN` ignores them. The view returns a value that
         `answers` writes, or a response. `fails` are its statuses besides 200 and the errors that
-        all views share.
+        all views share. `details` is the scope for the details of an open route (`sees_details`).
         """
 
         def declare(view: View) -> View:
             wrapped = self._checked(view, scope, answers, 200, fails)
+            if details is not None:
+                self.details[self._endpoint(view)] = details
             if takes is not None:
                 wrapped = self.blueprint.arguments(takes, location="query")(wrapped)
             if takes is not None or scope != OPEN:
@@ -113,8 +119,12 @@ class Routes:
         return declare
 
     def _checked(self, view: View, scope: str, answers: type[Schema], status: int, fails: Mapping[int, type[Schema]] | None) -> Any:
-        """Note the scope, and return the view behind the check of its instruments."""
-        self.scopes[f"{self.blueprint.name}.{view.__name__}"] = scope
+        """Note the scope, and return the view behind the check of its instruments.
+
+        Patterns limit `read`. A view of the scope `publish` checks them itself; the others are not
+        limited.
+        """
+        self.scopes[self._endpoint(view)] = scope
 
         @wraps(view)
         def checked(*arguments: Any, **path_arguments: Any) -> Any:
@@ -122,10 +132,13 @@ class Routes:
                 refuse_excluded(each)
             return view(*arguments, **path_arguments)
 
-        wrapped = self.blueprint.response(status, answers)(checked)
+        wrapped = self.blueprint.response(status, answers)(checked if scope == READ else view)
         for code, schema in (fails or {}).items():
             wrapped = self.blueprint.alt_response(code, schema=schema)(wrapped)
         return wrapped
+
+    def _endpoint(self, view: View) -> str:
+        return f"{self.blueprint.name}.{view.__name__}"
 
     def _add(self, path: str, method: str, view: View, wrapped: Any, doc: Documented | None = None) -> View:
         if doc is not None:
@@ -151,45 +164,19 @@ def _paragraphs(view: Callable[..., Any]) -> list[str]:
     return (getdoc(view) or "").split("\n\n")
 
 
-def make_api(app: Flask, version: str, routes: Iterable[Routes]) -> Any:
-    """Register the routes; return the API, whose `spec` is the OpenAPI document."""
+def make_api(app: Flask, version: str, routes: Sequence[Routes], *, anonymous: bool) -> Any:
+    """Register the routes; return the API, whose `spec` is the OpenAPI document.
+
+    `anonymous`: callers without a credential have rights.
+    """
     app.config["API_TITLE"] = "Tickwire"
     app.config["API_VERSION"] = version
     app.config["OPENAPI_VERSION"] = "3.1.0"
     app.config["API_SPEC_OPTIONS"] = {"servers": [{"url": "."}]}  # relative to the document: a proxy may add a path
-    api = Api()
+    scopes, details = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("scopes", "details"))
+    api = Api(spec_kwargs={"extra_plugins": [Security(scopes, details, anonymous=anonymous)]})
     api.ERROR_SCHEMA = ErrorResponseSchema
     api.init_app(app)
     for each in routes:
         api.register_blueprint(each.blueprint)
     return api
-
-
-def guard(app: Flask, authenticator: Authenticator, scopes: Mapping[str, str]) -> None:
-    """Make an `Access` of each request, and answer 403 if it lacks the scope of the route.
-
-    `scopes` maps every endpoint of the app to its scope. A route of the scope `OPEN` needs no
-    client.
-    """
-    if undeclared := {rule.endpoint for rule in app.url_map.iter_rules()} - set(scopes):
-        raise ValueError("routes without a scope: " + ", ".join(sorted(undeclared)))
-
-    def admit() -> None:
-        scope = scopes[request.endpoint] if request.endpoint is not None else OPEN
-        if scope == OPEN:
-            return
-        try:
-            g.access = authenticator.authenticate(handshake())
-        except Refusal as refusal:
-            raise ApiError(HTTP_STATUS[refusal.code], refusal.code, str(refusal), refusal.details) from refusal
-        if not g.access.allows(scope):
-            missing = forbidden_scope(scope)
-            raise ApiError(403, missing.code, str(missing), missing.details)
-
-    app.before_request(admit)
-
-
-def handshake() -> Handshake:
-    """Return the facts that identify the client of the current request."""
-    headers = {name: value for name in KEPT_HEADERS if (value := request.headers.get(name)) is not None}
-    return Handshake("rest", request.remote_addr or "", headers)

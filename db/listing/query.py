@@ -81,7 +81,8 @@ class Listing:
 
     The columns of `key` order the rows, and identify each row if the required filters are given.
     The first one is the time that selects partitions. `filters` are the arguments that select rows.
-    `condition`, in SQL, always applies.
+    `condition`, in SQL, always applies. `instruments` are the columns of instruments, if a list may
+    have several: a reader of some instruments receives rows of these alone.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Listing:
     key: tuple[str, ...]
     filters: tuple[Filter, ...]
     condition: str | None = None
+    instruments: tuple[str, ...] = ()
 
     @property
     def header(self) -> bytes:
@@ -114,13 +116,15 @@ class Listing:
 class RowFilter:
     """Selection of rows by the values of filters, and by `start` <= time < `end`.
 
-    Both times are in contract form, None if open.
+    Both times are in contract form, None if open. `instruments` are those whose rows may be read,
+    None for all.
     """
 
     filters: Mapping[str, str] = field(default_factory=dict)
     start: str | None = None
     end: str | None = None
     descending: bool = False
+    instruments: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +170,10 @@ def _conditions(listing: Listing, wanted: RowFilter, after: Key | None) -> Itera
     for each in listing.filters:
         if each.name in wanted.filters:
             yield each.holds(wanted.filters[each.name])
+    if wanted.instruments is not None:
+        names = sql.Literal(sorted(wanted.instruments))
+        for column in map(sql.Identifier, listing.instruments):
+            yield sql.SQL("({} IS NULL OR {} = ANY ({}::text[]))").format(column, column, names)
     keys = listing.key_columns
     if wanted.start is not None:
         yield _compare(keys[0], ">=", wanted.start)

@@ -114,6 +114,8 @@ CORRELATIONS = Listing(
     filters=tuple(map(Filter, ("symbol1", "symbol2", "method"))),
 )
 
+ALERT_TYPES = ("volatility", "correlation")  # those for the scope `read`
+
 ALERTS = Listing(
     name="alerts",
     table="alerts",
@@ -132,4 +134,6 @@ ALERTS = Listing(
     ),
     key=("time", "id"),
     filters=(Filter("type"), Filter("symbol", ("symbol", "symbol2")), Filter("severity")),
+    condition=f"type IN {ALERT_TYPES}",
+    instruments=("symbol", "symbol2"),
 )

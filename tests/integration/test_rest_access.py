@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pytest
@@ -16,12 +16,15 @@ from werkzeug.routing import Rule
 
 from api import app as app_module
 from api.access.model import OBSERVE, OPEN, PUBLISH, READ, Access, Handshake, OpenAuthenticator
+from api.access.peers import Peers
 from api.app import create_app
 from api.errors import ErrorCode, Refusal
 from api.rest import web
+from api.rest.access import Gate, guard
 from api.rest.routes import docs, health
-from api.rest.routing import Routes, guard
+from api.rest.routing import Routes
 from api.rest.schemas.arguments import SymbolList
+from config.access.modes import OPTIONAL
 from config.access.patterns import compile_patterns
 from config.access.scopes import SCOPES as SCOPE_NAMES
 from config.settings import Settings
@@ -82,7 +85,7 @@ def parameters(app: Flask, rule: Rule) -> list[str]:
 def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> None:
     scopes = {rule.rule: SCOPES[rule.endpoint] for rule in rules(make())}
     open_paths = {path for path, scope in scopes.items() if scope == OPEN}
-    pages = {"/", "/docs", "/redoc", "/openapi.json", "/asyncapi.json", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>"}
+    pages = {"/", "/docs", "/redoc", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>"}
     assert open_paths == pages | {path for path in scopes if path.startswith("/health")}
     assert {path for path, scope in scopes.items() if scope == OBSERVE} == {"/jobs", "/gaps"}
     assert {path for path, scope in scopes.items() if scope == PUBLISH} == {"/prices"}
@@ -113,7 +116,7 @@ def test_refused_instrument_is_refused_at_each_route_that_names_one(make: Callab
     client, checked = app.test_client(), []
     for rule in rules(app):
         names = parameters(app, rule)
-        if argument not in names:
+        if argument not in names or SCOPES[rule.endpoint] != READ:
             continue
         needed = {name: OTHER if name == "symbol1" else "USD_JPY" for name in names if name in ("symbol1", "symbol2")}
         value = f"{OTHER},{REFUSED}" if argument == "symbols" else REFUSED
@@ -125,7 +128,7 @@ def test_refused_instrument_is_refused_at_each_route_that_names_one(make: Callab
         assert client.get(rule.rule, query_string=other).status_code != 403, rule
         checked.append(rule.rule)
     expected = {
-        "symbol": ["/alerts", "/candles", "/gaps", "/market/trades", "/price/latest", "/ticks", "/volatility"],
+        "symbol": ["/alerts", "/candles", "/market/trades", "/price/latest", "/ticks", "/volatility"],
         "symbols": ["/correlation", "/price/latest", "/volatility/latest"],
     }
     assert checked == expected.get(argument, ["/correlation/history"])
@@ -137,6 +140,7 @@ def test_refusal_is_401_and_open_routes_need_no_key(make: Callable[..., Flask]) 
     assert answer.status_code == 401
     expected = {"code": "unauthorized", "message": "no such key", "details": {"x-api-key": ["Unknown key."]}}
     assert answer.get_json() == {"error": expected}
+    assert answer.headers["WWW-Authenticate"] == 'Bearer realm="tickwire", error="invalid_token"'
     assert client.get("/health/live").status_code == 200
     assert client.get("/no/such/route").status_code == 404
 
@@ -161,8 +165,9 @@ def test_handshake_has_the_address_and_the_kept_headers(make: Callable[..., Flas
 
 def test_route_without_a_scope_is_an_error_at_start(make: Callable[..., Flask]) -> None:
     app = make()
+    scopes = {endpoint: scope for endpoint, scope in SCOPES.items() if endpoint != "sessions.sessions"}
     with pytest.raises(ValueError, match=r"routes without a scope: .*sessions\.sessions"):
-        guard(app, OpenAuthenticator(), {endpoint: scope for endpoint, scope in SCOPES.items() if endpoint != "sessions.sessions"})
+        guard(app, Gate(OpenAuthenticator(), OpenAuthenticator(), OPTIONAL, Peers(), scopes, {}))
 
 
 class NoteSchema(Schema):
@@ -194,7 +199,7 @@ def invented(monkeypatch: pytest.MonkeyPatch) -> Routes:
         """Return the number of instruments."""
         return {"symbols": str(body["symbols"])}
 
-    @routes.delete("/notes/<symbol>", NoteSchema, scope=OBSERVE, status=202)
+    @routes.delete("/notes/<symbol>", NoteSchema, scope=READ, status=202)
     def remove(symbol: str) -> object:
         """Remove a note."""
         return {"symbol": symbol, "text": "removed"}
@@ -257,7 +262,7 @@ def test_delete_takes_no_body(make: Callable[..., Flask], invented: Routes) -> N
     [
         ("POST", "/notes", {"symbol": REFUSED, "text": "x"}, READ, "symbol"),
         ("POST", "/baskets", {"symbols": f"{OTHER},{REFUSED}"}, READ, "symbols"),
-        ("DELETE", f"/notes/{REFUSED}", None, OBSERVE, "symbol"),
+        ("DELETE", f"/notes/{REFUSED}", None, READ, "symbol"),
     ],
 )
 def test_post_and_delete_check_scope_and_instrument(
@@ -292,11 +297,58 @@ def test_invented_venue_has_its_health_route(make: Callable[..., Flask], bus: Bu
 
 
 @pytest.mark.parametrize(("scope", "shown"), [(OBSERVE, False), (READ, True)])
-def test_age_of_the_last_record_needs_the_scope_observe(
-    make: Callable[..., Flask], limited: Limited, bus: Bus, scope: str, shown: bool
-) -> None:
+def test_details_of_health_need_the_scope_observe(make: Callable[..., Flask], limited: Limited, bus: Bus, scope: str, shown: bool) -> None:
     limited.scope = scope
     report_sources(bus, {"binance": {"state": "live", "last_tick": "2026-03-02T06:00:00.000000Z"}})
     client = make(limited).test_client()
-    for source in (client.get("/health").get_json()["sources"]["binance"], client.get("/health/binance").get_json()["source"]):
-        assert (source["state"], source.get("age_seconds", -1.0) > 0) == ("live", shown)
+    whole, venue = client.get("/health").get_json(), client.get("/health/binance").get_json()
+    assert (venue["status"], venue["source"] is not None) == ("live", shown)
+    if shown:
+        assert venue["source"]["age_seconds"] > 0
+        assert set(whole["writer"]) == {"unstored", "oldest_age_seconds", "parked", "last_parked"}
+        assert set(whole["sources"]["binance"]) > {"state", "last_tick", "age_seconds"}
+    else:
+        assert (whole["writer"], whole["sources"]) == ({"unstored": 1}, {"binance": {"state": "live"}})
+
+
+@pytest.mark.parametrize("name", ["api_key", "token", "access_token"])
+def test_credential_in_the_query_is_400_at_every_route(make: Callable[..., Flask], name: str) -> None:
+    app = make()
+    client = app.test_client()
+    for rule in rules(app):
+        answer = client.open(path_of(rule), method="POST" if "POST" in (rule.methods or ()) else "GET", query_string={name: "tw_x"})
+        error = answer.get_json()["error"]
+        assert (answer.status_code, error["code"], list(error["details"])) == (400, "invalid_payload", [name]), rule
+        assert "tw_x" not in answer.text
+    assert client.get("/no/such/route", query_string={name: "x"}).status_code == 404
+    assert client.get("/ticks?symbol=EUR_USD&page_token=WyJ0aWNrcyJd").status_code == 422
+
+
+def test_address_of_the_caller_is_the_last_hop_of_a_trusted_proxy(
+    settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], limited: Limited
+) -> None:
+    app = create_app(replace(settings, trusted_proxies=("192.0.2.0/24",)), bus, store, clock, "1", limited)
+    for peer, address in (("192.0.2.7", "198.51.100.9"), ("203.0.113.1", "203.0.113.1")):
+        headers = {"X-Forwarded-For": "10.0.0.1, 198.51.100.9"}
+        app.test_client().get("/symbols", headers=headers, environ_base={"REMOTE_ADDR": peer})
+        assert limited.handshake is not None
+        assert limited.handshake.address == address
+
+
+def test_document_has_the_scope_of_each_route(make: Callable[..., Flask], settings: Settings) -> None:
+    app = make()
+    document = app.extensions["openapi"].to_dict()
+    schemes = document["components"]["securitySchemes"]
+    assert {name: (each["type"], each.get("name")) for name, each in schemes.items()} == {
+        "apiKey": ("apiKey", "X-API-Key"),
+        "bearer": ("http", None),
+    }
+    endpoints = {rule.rule: rule.endpoint for rule in rules(app)}
+    for path, item in document["paths"].items():
+        operation = item["post" if path == "/prices" else "get"]
+        scope = SCOPES[endpoints[path]]
+        detailed = path in ("/health", "/health/db", "/health/binance")
+        needed = scope or (OBSERVE if detailed else "")
+        assert operation["security"] == ([{}, {"apiKey": [needed]}, {"bearer": [needed]}] if needed else []), path
+        if needed:
+            assert operation["description"].endswith(f"the scope `{needed}`."), path

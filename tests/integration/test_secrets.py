@@ -70,6 +70,8 @@ def system(folder: Path) -> Iterator[Up]:
         with starter(environment, folder) as start:
             system = start().ready()
             until(lambda: all(state(system, name) == "down" for name in ("oanda", "binance")))
+            for path in (f"/health?token={KEY}", f"/jobs?api_key={KEY}", f"/{KEY}"):
+                assert running.get(system.run["rest"], path)[0] in (400, 404)
             yield system
 
 

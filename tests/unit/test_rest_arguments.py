@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from marshmallow import Schema, ValidationError
 from marshmallow.fields import Int
 
-from api.access.model import OPEN, READ
+from api.access.model import OBSERVE, OPEN
 from api.app import create_app
 from api.rest import errors
 from api.rest.routing import Routes, make_api
@@ -130,7 +130,7 @@ class NumberSchema(Schema):
 
 def invented_app(routes: Routes) -> FlaskClient:
     app = Flask(__name__)
-    make_api(app, "1", [routes])
+    make_api(app, "1", [routes], anonymous=True)
     errors.register(app)
     return app.test_client()
 
@@ -138,11 +138,11 @@ def invented_app(routes: Routes) -> FlaskClient:
 def test_query_of_another_method_is_refused() -> None:
     routes = Routes("things", "Invented")
 
-    @routes.post("/things", NumberSchema, takes=NumberSchema, scope=READ)
+    @routes.post("/things", NumberSchema, takes=NumberSchema, scope=OBSERVE)
     def add(body: dict[str, int]) -> dict[str, int]:
         return body
 
-    @routes.delete("/things/<int:number>", NumberSchema, scope=READ)
+    @routes.delete("/things/<int:number>", NumberSchema, scope=OBSERVE)
     def remove(number: int) -> dict[str, int]:
         return {"number": number}
 

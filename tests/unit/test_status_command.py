@@ -71,15 +71,21 @@ HEALTH = {
 }
 
 
+REDUCED = {**HEALTH, "sources": {"synthetic": {"state": "live"}}}
+
+
 @pytest.fixture
 def rest() -> Iterator[str]:
-    """The URL of a REST below a path."""
+    """The URL of a REST below a path. Below another, `/keys`, details need the key `good`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/prices/health" else 404)
+            key = self.headers["Authorization"]
+            known = key in (None, "Bearer good")
+            self.send_response((200 if known else 401) if self.path in ("/prices/health", "/keys/health") else 404)
             self.end_headers()
-            self.wfile.write(json.dumps(HEALTH).encode())
+            body = HEALTH if self.path == "/prices/health" or key == "Bearer good" else REDUCED
+            self.wfile.write(json.dumps(body if known else {"error": {"code": "unauthorized"}}).encode())
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             return
@@ -103,6 +109,20 @@ def test_status_of_an_url_shows_its_health(environment: Environment, rest: str) 
 
 
 @pytest.mark.parametrize(
+    ("key", "line", "hint"),
+    [
+        ("good", f"live since {SINCE}, last record 22 s ago", ""),
+        ("bad", "live", "details are left out: TICKWIRE_API_KEY is not accepted, or lacks the scope observe\n"),
+        ("", "live", ""),
+    ],
+)
+def test_status_shows_details_for_a_key(environment: Environment, rest: str, key: str, line: str, hint: str) -> None:
+    environment["TICKWIRE_API_KEY"] = key
+    done = manage(environment, "status", "--url", rest.replace("/prices", "/keys"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"health: status healthy, failing none\nsource synthetic: {line}\n", hint)
+
+
+@pytest.mark.parametrize(
     ("state", "line"),
     [
         ({"age_seconds": 22.4, "detail": None}, f"source oanda: live since {SINCE}, last record 22 s ago"),
@@ -112,6 +132,10 @@ def test_status_of_an_url_shows_its_health(environment: Environment, rest: str) 
 )
 def test_line_of_a_source_has_state_change_and_age(state: dict[str, object], line: str) -> None:
     assert source_line("oanda", {"state": "live", "since": SINCE, **state}) == line
+
+
+def test_line_of_a_source_without_details_has_its_state() -> None:
+    assert source_line("oanda", {"state": "live"}) == "source oanda: live"
 
 
 def test_age_is_the_time_since_the_last_reception() -> None:

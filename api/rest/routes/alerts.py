@@ -16,5 +16,8 @@ routes = Routes("alerts", "Alerts with their figures")
 
 @routes.listing("/alerts", AlertsSchema, takes=AlertsQuerySchema, scope=READ)
 def alerts(query: ListQuery) -> Response:
-    """All alerts, ordered by (time, id); `symbol` finds either instrument of a correlation."""
+    """All alerts, ordered by (time, id); `symbol` finds either instrument of a correlation.
+
+    An alert about a pair needs the right to both of its instruments.
+    """
     return answer(ALERTS, query, "alerts", ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from api.access.model import READ
 from api.errors import ErrorCode
 from api.rest.context import context
 from api.rest.errors import ApiError
-from api.rest.instruments import refuse_unknown
+from api.rest.instruments import may_read, refuse_unknown
 from api.rest.listing import EXPORTS, answer, export
 from api.rest.routing import Routes
 from api.rest.schemas.analytics import HistoryQuerySchema, HistorySchema, MatrixQuery, MatrixQuerySchema, MatrixSchema
@@ -42,14 +42,20 @@ class Matrix:
     observations: list[list[int | None]]
 
     @classmethod
-    def of(cls, rows: Sequence[Row], symbols: Sequence[str] | None = None, constants: Container[str] = ()) -> Matrix:
+    def of(
+        cls,
+        rows: Sequence[Row],
+        symbols: Sequence[str] | None = None,
+        constants: Container[str] = (),
+        chosen: Callable[[str], bool] = lambda _: True,
+    ) -> Matrix:
         """Return the matrix of rows, one per pair.
 
-        With `symbols`, of those of them that have rows, in their order. `constants` are instruments
-        without variance.
+        With `symbols`, of those of them that have rows, in their order; without it, of the `chosen`
+        ones. `constants` are instruments without variance.
         """
         members = {name for row in rows for name in row[:2]}
-        names = sorted(members) if symbols is None else [name for name in symbols if name in members]
+        names = sorted(filter(chosen, members)) if symbols is None else [name for name in symbols if name in members]
         places = {name: place for place, name in enumerate(names)}
         correlations: list[list[float | None]] = [[None] * len(names) for _ in names]
         observations: list[list[int | None]] = [[None] * len(names) for _ in names]
@@ -97,17 +103,18 @@ def correlation(query: MatrixQuery) -> Response:
 
     The matrix is symmetric, with 1 on the diagonal, and null if two instruments have too few hours
     in common. An instrument without variance, or with fewer than 2 returns, is null on the diagonal
-    too. The matrix omits instruments without candles. `repair=psd` returns the nearest positive
-    semidefinite matrix, with `"repaired": true`; instruments without all correlations are null in
-    it. A repaired matrix has at most 100 instruments: select them with `symbols`. CSV is the matrix
-    with the symbols in its first row and column, and empty cells for null; NDJSON has a line for
-    each pair. 404 `no_data` if there is no matrix yet.
+    too. The matrix omits instruments without candles, and those that you may not read.
+    `repair=psd` returns the nearest positive semidefinite matrix, with `"repaired": true`;
+    instruments without all correlations are null in it. A repaired matrix has at most 100
+    instruments: select them with `symbols`. CSV is the matrix with the symbols in its first row and
+    column, and empty cells for null; NDJSON has a line for each pair. 404 `no_data` if there is no
+    matrix yet.
     """
     app, method = context(), query.method
     with app.store.transaction() as cursor:
         found = latest_matrix(cursor, method, query.as_of)
         constants = constants_of(cursor, found[0]) if found else frozenset()
-    matrix = Matrix.of(found[1] if found else (), query.symbols, constants)
+    matrix = Matrix.of(found[1] if found else (), query.symbols, constants, may_read)
     refuse_unknown("symbols", [name for name in query.symbols or () if name not in matrix.symbols])
     if found is None:
         at = {"as_of": [query.as_of]} if query.as_of is not None else {}

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Response, abort, current_app, jsonify, request, send_from_directory
 
-from api.access.model import OPEN
+from api.access.model import OPEN, READ
 from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.answers import IndexSchema
@@ -27,6 +27,7 @@ _POLICY = (
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
 
+_OWN_FILES = Path(__file__).parents[3] / "clients" / "web" / "docs"
 # name under /docs/static/ -> path among the package's files
 _STATIC = {
     "swagger-ui.css": "swagger-ui-dist/swagger-ui.css",
@@ -34,10 +35,6 @@ _STATIC = {
     "favicon.png": "swagger-ui-dist/favicon-32x32.png",
     "redoc.standalone.js": "redoc/bundles/redoc.standalone.js",
 }
-_START_SWAGGER = """window.onload = function () {
-  SwaggerUIBundle({ url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true, validatorUrl: null });
-};
-"""
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -45,24 +42,36 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 {head}</head>
-<body>
+<body{attributes}>
 {body}
 </body>
 </html>
 """
+# Without a form: its fields would be in no request, but browsers offer to store its passwords.
+_READER = """<div id="key">
+<label>Key: <input type="password" autocomplete="off" spellcheck="false" size="60" placeholder="tw_…"></label>
+<button type="button">Use</button> <output></output>
+</div>
+<div id="reader"></div>
+<script src="docs/static/{bundle}"></script>
+<script type="module" src="docs/start.js"></script>"""
+_STYLE = "<style>body { margin: 0 } #key { padding: 0.5em 1em; font: 14px sans-serif }</style>\n"
 _SWAGGER = _PAGE.format(
     title="Tickwire: Swagger UI",
-    head='<link rel="icon" href="docs/static/favicon.png">\n<link rel="stylesheet" href="docs/static/swagger-ui.css">\n',
-    body='<div id="swagger-ui"></div>\n<script src="docs/static/swagger-ui-bundle.js"></script>\n<script src="docs/start.js"></script>',
+    head='<link rel="icon" href="docs/static/favicon.png">\n<link rel="stylesheet" href="docs/static/swagger-ui.css">\n' + _STYLE,
+    attributes=' data-reader="swagger"',
+    body=_READER.format(bundle="swagger-ui-bundle.js"),
 )
 _REDOC = _PAGE.format(
     title="Tickwire: Redoc",
-    head='<link rel="icon" href="docs/static/favicon.png">\n<style>body { margin: 0 }</style>\n',
-    body='<redoc spec-url="openapi.json"></redoc>\n<script src="docs/static/redoc.standalone.js"></script>',
+    head='<link rel="icon" href="docs/static/favicon.png">\n' + _STYLE,
+    attributes=' data-reader="redoc"',
+    body=_READER.format(bundle="redoc.standalone.js"),
 )
 _FRONT = _PAGE.format(
     title="Tickwire",
     head='<link rel="icon" href="docs/static/favicon.png">\n',
+    attributes="",
     body=f"""<h1>Tickwire</h1>
 <p>{_DESCRIPTION}</p>
 <ul>
@@ -82,11 +91,11 @@ SCOPES: dict[str, str] = {}  # endpoint of `pages` -> scope
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def _page(path: str) -> Callable[[View], View]:
-    """Declare an open route of `pages`."""
+def _page(path: str, scope: str = OPEN) -> Callable[[View], View]:
+    """Declare a route of `pages`."""
 
     def declare(view: View) -> View:
-        SCOPES[f"{pages.name}.{view.__name__}"] = OPEN
+        SCOPES[f"{pages.name}.{view.__name__}"] = scope
         pages.get(path)(view)
         return view
 
@@ -111,13 +120,13 @@ def index() -> Any:
     return body, 200, {"Vary": "Accept"}
 
 
-@_page("/openapi.json")
+@_page("/openapi.json", READ)
 def openapi() -> Response:
     """The OpenAPI document, made from the schemas that check requests."""
     return jsonify(current_app.extensions["openapi"].to_dict())
 
 
-@_page("/asyncapi.json")
+@_page("/asyncapi.json", READ)
 def events_of_the_hub() -> Response:
     """The AsyncAPI document of the hub, made from the schemas of its events."""
     return jsonify(context().asyncapi)
@@ -136,9 +145,11 @@ def redoc() -> Response:
 
 
 @_page("/docs/start.js")
-def start_swagger() -> Response:
-    """Start script of Swagger UI: a file, as the policy of the page forbids inline scripts."""
-    return Response(_START_SWAGGER, content_type="text/javascript; charset=utf-8")
+def start_reader() -> Response:
+    """Start script of the readers: a file, as the policy of the pages forbids inline scripts."""
+    response = send_from_directory(_OWN_FILES, "reader.js", max_age=0)
+    response.content_type = "text/javascript; charset=utf-8"
+    return response
 
 
 @_page("/docs/static/<name>")
@@ -163,5 +174,6 @@ def _static_folder() -> Path:
 def _html(page: str) -> Response:
     response = Response(page, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = _POLICY
+    response.headers["Referrer-Policy"] = "no-referrer"
     response.headers["Vary"] = "Accept"
     return response

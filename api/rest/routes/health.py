@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from api.access.model import OBSERVE, OPEN
-from api.errors import Refusal
+from api.rest.access import sees_details
 from api.rest.context import context
-from api.rest.routing import Routes, handshake
+from api.rest.routing import Routes
 from api.rest.schemas.answers import DatabaseHealthSchema, HealthSchema, LiveSchema, ReadySchema, venue_health_schema
 from config.loops import HEARTBEATS
 from config.venues import VENUES, Venue
@@ -27,21 +27,22 @@ from health.watch import BUS, DATABASE
 def make_routes() -> Routes:
     """Return the routes of health, with one for each venue that has a `health_path`."""
     routes = Routes("health", "Health of the service and its parts")
-    routes.get("/health", HealthSchema, scope=OPEN, fails={503: HealthSchema})(health)
+    routes.get("/health", HealthSchema, scope=OPEN, details=OBSERVE, fails={503: HealthSchema})(health)
     routes.get("/health/live", LiveSchema, scope=OPEN, fails={503: LiveSchema})(live)
     routes.get("/health/ready", ReadySchema, scope=OPEN, fails={503: ReadySchema})(ready)
-    routes.get("/health/db", DatabaseHealthSchema, scope=OPEN, fails={503: DatabaseHealthSchema})(db)
+    routes.get("/health/db", DatabaseHealthSchema, scope=OPEN, details=OBSERVE, fails={503: DatabaseHealthSchema})(db)
     for venue in VENUES.values():
         if venue.health_path is not None:
             schema = venue_health_schema(venue.name)
-            routes.get(venue.health_path, schema, scope=OPEN, fails={503: schema})(_venue_view(venue))
+            routes.get(venue.health_path, schema, scope=OPEN, details=OBSERVE, fails={503: schema})(_venue_view(venue))
     return routes
 
 
 def health() -> Any:
     """State of all parts; 503 if one cannot do its work.
 
-    `failing` names the parts that cannot.
+    `failing` names the parts that cannot. Without the scope `observe`, each source has its `state`
+    alone, and `writer` has `unstored` alone.
     """
     app = context()
     verdict, now = app.watch.verdict(), app.clock()
@@ -92,19 +93,17 @@ def db() -> Any:
 
 
 def _writer(verdict: Verdict) -> dict[str, Any]:
-    """The part `writer`: null counts while the bus is unavailable."""
-    if BUS in verdict.failing:
-        return {"unstored": None, "oldest_age_seconds": None, "parked": None, "last_parked": None}
-    return dict(verdict.writer)
+    """The part `writer`: null counts while the bus is unavailable; details are for observers."""
+    unknown = dict.fromkeys(("unstored", "oldest_age_seconds", "parked", "last_parked"))
+    writer = unknown if BUS in verdict.failing else dict(verdict.writer)
+    return writer if sees_details() else {"unstored": writer["unstored"]}
 
 
 def _sources(verdict: Verdict, now: datetime) -> Mapping[str, Mapping[str, Any]]:
-    """The part `sources`: the age of the last record is for observers."""
-    try:
-        observes = context().authenticator.authenticate(handshake()).allows(OBSERVE)
-    except Refusal:
-        observes = False
-    return with_ages(verdict.sources, now) if observes else verdict.sources
+    """The part `sources`: all but the states is for observers."""
+    if sees_details():
+        return with_ages(verdict.sources, now)
+    return {name: {"state": report.get("state", "unknown")} for name, report in verdict.sources.items()}
 
 
 def _venue_view(venue: Venue) -> Callable[[], Any]:
@@ -114,7 +113,10 @@ def _venue_view(venue: Venue) -> Callable[[], Any]:
         return _venue_health(venue)
 
     view.__name__ = venue.name
-    view.__doc__ = f"State of the source `{venue.name}` only, or `not_configured`; 503 while the bus is unavailable."
+    view.__doc__ = (
+        f"State of the source `{venue.name}` only, or `not_configured`; 503 while the bus is unavailable.\n\n"
+        "Without the scope `observe`, `source` is null."
+    )
     return view
 
 
@@ -126,7 +128,8 @@ def _venue_health(venue: Venue) -> Any:
     report = _sources(verdict, now).get(venue.name)
     if report is None:
         return {"status": "not_configured", "source": None, "timestamp": format_time(now)}
-    return {"status": report.get("state", "unknown"), "source": report, "timestamp": format_time(now)}
+    source = report if sees_details() else None
+    return {"status": report.get("state", "unknown"), "source": source, "timestamp": format_time(now)}
 
 
 def _about(now: datetime) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import orjson
 
 from api.access.model import READ
 from api.rest.context import context
+from api.rest.instruments import may_read
 from api.rest.routing import Routes
 from api.rest.schemas.symbols import SymbolsQuery, SymbolsQuerySchema, SymbolsSchema
 from db.calendars import market_open
@@ -18,9 +19,10 @@ routes = Routes("symbols", "Instruments")
 
 @routes.get("/symbols", SymbolsSchema, scope=READ, takes=SymbolsQuerySchema)
 def symbols(query: SymbolsQuery) -> Any:
-    """The instruments, with the state of their market and the time of their latest price.
+    """The instruments that you may read, with the state of their market.
 
-    Disabled instruments are included with `all=true`.
+    `last_price_time` is the time of the latest price. Disabled instruments are included with
+    `all=true`.
     """
     app = context()
     latest, fed_by = app.bus.latest_prices(), app.bus.fed_by()
@@ -42,5 +44,6 @@ def symbols(query: SymbolsQuery) -> Any:
             "last_price_time": orjson.loads(latest[each.symbol])["price"]["time"] if each.symbol in latest else None,
         }
         for each in instruments
+        if may_read(each.symbol)
     ]
     return {"symbols": found, "count": len(found)}

@@ -12,7 +12,7 @@ from flask import Response
 
 from api.access.model import READ
 from api.rest.context import context
-from api.rest.instruments import refuse_unknown
+from api.rest.instruments import may_read, refuse_unknown
 from api.rest.listing import EXPORTS, answer, export
 from api.rest.routing import Routes
 from api.rest.schemas.analytics import (
@@ -52,7 +52,7 @@ def volatility(query: ListQuery) -> Response:
     doc=EXPORTS,
 )
 def latest(query: LatestVolatilityQuery) -> Any:
-    """The estimates of the last hour, of every instrument that has any.
+    """The estimates of the last hour, of every instrument that has any and that you may read.
 
     If its market is closed, an instrument has the `time` of the last hour with an estimate; with
     `estimator`, with that one. CSV and NDJSON have a row for each instrument and estimator.
@@ -60,7 +60,7 @@ def latest(query: LatestVolatilityQuery) -> Any:
     app = context()
     estimators = ESTIMATORS if query.estimator is None else (query.estimator,)
     with app.store.transaction() as cursor:
-        rows = last_estimates(cursor, estimators, query.symbols)
+        rows = [row for row in last_estimates(cursor, estimators, query.symbols) if may_read(row.symbol)]
     found = _by_symbol(rows)
     refuse_unknown("symbols", [name for name in query.symbols or () if name not in found])
     if query.format != "json":

@@ -7,13 +7,13 @@ from marshmallow.fields import Int, List, Nested, Str
 
 from api.rest.schemas.answers import NullableText, about, output_number, output_time
 from api.rest.schemas.listings import ListQuerySchema, choice, next_page, symbol_argument, token_argument
-from db.listing.tables import ALERTS
+from db.listing.tables import ALERT_TYPES, ALERTS
 
 
 class AlertsQuerySchema(ListQuerySchema):
     """A range of the alerts; `start` and `end` refer to the time of the figure."""
 
-    type = choice(("volatility", "correlation"), "Kind of figure")
+    type = choice(ALERT_TYPES, "Kind of figure")
     symbol = symbol_argument("An instrument; of a correlation, either of the two", required=False)
     severity = choice(("warning", "critical"), "Severity")
     page_token = token_argument(ALERTS)

@@ -101,22 +101,19 @@ class ReadySchema(Schema):
 
 
 class WriterSchema(Schema):
-    """Delay of the store behind the bus."""
+    """Delay of the store behind the bus. All but `unstored` needs the scope `observe`."""
 
     unstored = Int(
         required=True, allow_none=True, metadata=about("Accepted prices that are not stored yet; null while the bus is unavailable")
     )
-    oldest_age_seconds = Float(
-        required=True, allow_none=True, metadata=about("Age of the oldest message that is not stored; null if there is none")
-    )
+    oldest_age_seconds = Float(allow_none=True, metadata=about("Age of the oldest message that is not stored; null if there is none"))
     parked = Int(
-        required=True,
         allow_none=True,
         metadata=about(
             "Malformed entries of the bus, moved to `tickwire:dead:CHANNEL` instead of the store; null while the bus is unavailable"
         ),
     )
-    last_parked = NullableText("Time of the last of them, null without one", format="date-time")
+    last_parked = Str(allow_none=True, metadata=about("Time of the last of them, null without one", format="date-time"))
 
 
 class HealthSchema(Schema):
@@ -144,10 +141,11 @@ class HealthSchema(Schema):
         values=Dict(),
         required=True,
         metadata=about(
-            "Last report of each source. `refused` has the number of its records that were left out since its start, by kind: "
+            "Last report of each source; without the scope `observe` its `state` alone. "
+            "`refused` has the number of its records that were left out since its start, by kind: "
             "`unknown_instrument`, `not_a_decimal`, `time_too_old`, `time_in_future`, `bad_price`, `bad_trade`, `unreadable`. "
             "`failing_since` is the time since which it has not been live. "
-            "`age_seconds`, with the scope `observe`, is the time since its last record was received, null without one. "
+            "`age_seconds` is the time since its last record was received, null without one. "
             "If its process has not reported for 15 s, the state is `stale`, and the last one is in `last_state`"
         ),
     )
@@ -170,7 +168,9 @@ class VenueHealthSchema(Schema):
 
     status = Str(required=True, metadata=about("`not_configured`, `unknown` while the bus is unavailable, or the source's state"))
     source = Dict(
-        required=True, allow_none=True, metadata=about("Last report of the source, with the fields of `sources` in `GET /health`")
+        required=True,
+        allow_none=True,
+        metadata=about("Last report of the source, with the fields of `sources` in `GET /health`; null without the scope `observe`"),
     )
     timestamp = output_time("Time of the answer")
 
