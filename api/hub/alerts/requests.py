@@ -60,7 +60,7 @@ class AlertRequests:
             raise Refusal(ErrorCode.INVALID_PAYLOAD, f"You have no alert {rule_id!r}.", {"id": ["Unknown alert."]})
         return {"deleted": deleted, "count": len(self._index.held(client))}
 
-    def keep(self, client: str, permitted: Callable[[str], bool]) -> None:
+    def retain(self, client: str, permitted: Callable[[str], bool]) -> None:
         """Delete the rules of a client whose instruments it may not see any more."""
         for rule in self._index.held(client):
             if not permitted(rule.series[0]):

@@ -138,7 +138,7 @@ class LiveRights:
         removed = [room for room in (*self._prices.denied(access), *self._candles.denied(access)) if room in held]
         if removed:
             client.fanout.leave(client.id, removed)
-        self._alerts.keep(client.id, access.includes)
+        self._alerts.retain(client.id, access.includes)
         return removed
 
     def _notify(self, client: Client, now: datetime) -> None:

@@ -271,14 +271,15 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     def expel(self, session: Session, errors: Sequence[Frame], disconnects: Sequence[Frame]) -> None:
         """Close a session whose rights have ended, with 4401.
 
-        A WebSocket receives all frames first; polling the errors and a close packet.
+        A WebSocket receives all frames first. Polling receives the errors, and a close packet with
+        the next poll: socket.io-client drops the packets that precede it in one payload.
         """
         if session.socket is not None:
             for frame in (*errors, *disconnects):
                 session.outbox.put(frame)
-        answer = wire.SEPARATOR.join(frame.packet for frame in (*errors, CLOSE))
-        self.floods.keep_last(session, answer)
-        session.close("unauthorized", Frame(answer, b""), code=UNAUTHORIZED_CODE)
+        last = [wire.SEPARATOR.join(frame.packet for frame in errors), CLOSE.packet]
+        self.floods.keep_last(session, *last[session.poll is not None :])
+        session.close("unauthorized", Frame(last[0], b""), code=UNAUTHORIZED_CODE)
 
     def close_all(self) -> None:
         """Close every session without a CLOSE packet, so that its client reconnects."""

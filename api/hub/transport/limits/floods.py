@@ -27,8 +27,8 @@ class Floods:
         self._now = now
         self._limits = limits
         self._logged = Throttle(monotonic=now)
-        # sid -> latest time and packets of the last poll, of sessions that had none waiting
-        self._last: dict[str, tuple[float, bytes]] = {}
+        # sid -> latest time and payloads of the last polls, of sessions that poll
+        self._last: dict[str, tuple[float, list[bytes]]] = {}
         self.total = 0  # sessions closed since the start
 
     @property
@@ -42,28 +42,37 @@ class Floods:
         if count := self._logged.due("flood"):
             log.warning("disconnected a flooding client", extra={"sid": session.sid, "address": session.address, "count": count})
         details = {"retry_after": session.bucket.retry_after()}
-        self._close(session, _error(session, f"More than {session.bucket.per_second:g} packets per second.", details))
+        error = _error(session, f"More than {session.bucket.per_second:g} packets per second.", details)
+        answer = wire.SEPARATOR.join((error.packet, CLOSE.packet))
+        if session.poll is None:
+            self.keep_last(session, answer)
+        session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=self._limits.flood_linger_seconds)
 
     def end_surplus(self, session: Session, refusal: Refusal) -> None:
-        """Close a session above a limit of its caller in the same way; it receives the error."""
+        """Close a session above a limit of its caller; it receives the error first.
+
+        Polling receives the close packet with the next poll, as for a session without rights.
+        """
         error = _error(session, str(refusal), refusal.details)
         if session.socket is not None:
             session.outbox.put(error)
-        self._close(session, error)
+        self.keep_last(session, *[error.packet, CLOSE.packet][session.poll is not None :])
+        session.close("rate limit", Frame(error.packet, b""), code=CLOSE_CODE)
 
-    def _close(self, session: Session, error: Frame) -> None:
-        answer = wire.SEPARATOR.join((error.packet, CLOSE.packet))
-        self.keep_last(session, answer)
-        session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=self._limits.flood_linger_seconds)
-
-    def keep_last(self, session: Session, answer: bytes) -> None:
-        """Keep the last packets of a session that polls, for a poll that comes later."""
-        if session.socket is None and session.poll is None:
-            self._last[session.sid] = self._now() + self._limits.linger_seconds, answer
+    def keep_last(self, session: Session, *payloads: bytes) -> None:
+        """Keep the last payloads of a session that polls, each for a poll that comes later."""
+        if session.socket is None:
+            self._last[session.sid] = self._now() + self._limits.linger_seconds, list(payloads)
 
     def last_poll(self, sid: str, method: str) -> bytes | None:
-        """Return the last packets of an ended session for its poll, once."""
-        return self._last.pop(sid)[1] if method == "GET" and sid in self._last else None
+        """Return the next payload of an ended session for its poll, each once."""
+        if method != "GET" or sid not in self._last:
+            return None
+        payloads = self._last[sid][1]
+        payload = payloads.pop(0)
+        if not payloads:
+            del self._last[sid]
+        return payload
 
     def tick(self) -> None:
         """Forget packets that no poll has fetched in time."""
