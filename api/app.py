@@ -12,6 +12,7 @@ from flask import Flask, Response
 
 from api import asyncapi
 from api.access.hosts import Hosts, Origins
+from api.access.limits import Budgets, TokenBuckets
 from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
@@ -20,11 +21,14 @@ from api.refused_origins import RefusedOrigins
 from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
+from api.rest.limits import requests as limits
+from api.rest.limits.shared import TIMEOUT_SECONDS, SharedBudgets
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
 from api.rest.routing import make_api
 from config.access.modes import REQUIRED
 from config.settings import Settings, url_of
 from db.bus import Bus
+from db.bus.limits.request_windows import RequestWindows
 from db.postgres import Store
 from health.probe import HealthProbe
 from health.timing import DEFAULT, Timing
@@ -51,13 +55,14 @@ def create_app(
     version: str,
     authenticator: Authenticator | None = None,
     timing: Timing = DEFAULT,
+    monotonic: Callable[[], float] = time.monotonic,
 ) -> Flask:
     """Return the WSGI app of REST.
 
     It opens no connection: `bus` and `store` may be unavailable when it starts.
     `clock` returns aware UTC. `authenticator` decides about every request to a route that is not
     open; by default the one of the settings does. Without `start_watch`, each request of `/health`
-    runs the checks of health itself, and the keys are not read.
+    runs the checks of health itself, and the keys are not read. `monotonic` is the clock of limits.
     """
     access = AccessControl(settings, bus, store, clock, "rest", lock=threading.Lock())
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
@@ -87,7 +92,10 @@ def create_app(
     app.register_blueprint(web.pages)
     errors.register(app)
     cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    guard(app, Gate(authenticator or access.authenticator, access.mode, peers, scopes, details))
+    authenticator = authenticator or access.authenticator
+    limited = limits.RequestLimits(authenticator, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
+    limits.register(app)
+    guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details))
     slots.register(app, peers)
     app.after_request(_add_headers)
     return app
@@ -101,6 +109,14 @@ def start_watch(app: Flask) -> None:
     shared: AppContext = app.extensions["tickwire"]
     monitor.start(shared.watch)
     monitor.start_access(shared.access)
+
+
+def _budgets(settings: Settings, bus: Bus, monotonic: Callable[[], float]) -> Budgets:
+    """Return the budgets of callers, of this process or of all."""
+    own = TokenBuckets(monotonic, threading.Lock())
+    if settings.rate_storage == "memory":
+        return own
+    return SharedBudgets(RequestWindows(bus.with_timeout(TIMEOUT_SECONDS)), own, monotonic)
 
 
 def _add_headers(response: Response) -> Response:

@@ -20,7 +20,9 @@ from flask_socketio import SocketIO
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as BaseResponse
 
+from api.access.connections import ConnectionCounts, LimitedHandshakes
 from api.access.hosts import Hosts, Origins
+from api.access.limits import RATE_CONNECTIONS_PER_IP
 from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.errors import ErrorCode, error_body
@@ -35,6 +37,7 @@ from api.hub.health import HubHealth
 from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
 from api.hub.relay import Relay
 from api.hub.rights.audience import Audience
+from api.hub.rights.limits import HubLimits
 from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
@@ -43,9 +46,11 @@ from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socket
 from api.hub.transport.host import Limits
 from api.hub.transport.http_requests import Refused
 from api.hub.transport.limits.bucket import Bucket
+from api.hub.transport.limits.callers import AT_ONCE, CallerBuckets
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
 from api.hub.transport.web.door import Application, Door
+from api.refresh.leases import LEASE_TIMEOUT_SECONDS, LeaseLoop
 from api.refresh.service import AccessControl
 from api.refused_origins import RefusedOrigins
 from config.access.modes import OFF
@@ -69,6 +74,7 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
+LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
 
@@ -173,9 +179,13 @@ def create_hub(
     # `events` is made below: no client connects before this function returns.
     manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
     peers = Peers(settings.trusted_proxies)
+    callers = _caller_limits(settings, peers, access)
     limits = replace(_limits(settings), max_unjoined=room.sessions - room.clients)
-    socketio = make_socketio(app, manager, limits, peers=peers, authenticator=None if access.mode == OFF else authenticator)
+    handshakes = None if access.mode == OFF else LimitedHandshakes(authenticator, callers.connections)
+    socketio = make_socketio(app, manager, limits, peers=peers, authenticator=handshakes)
     engine: EngineServer = socketio.server.eio
+    engine.places.note_refusal = lambda address: access.audit.limited(None, address, RATE_CONNECTIONS_PER_IP)
+    leases = LeaseLoop(bus.with_timeout(LEASE_TIMEOUT_SECONDS), callers.connections, uuid.uuid4().hex[:12], engine.end_surplus)
     fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
     topic_log, rules, known, clients = TopicLog(), RuleIndex(), set(instruments), Clients()
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
@@ -195,11 +205,11 @@ def create_hub(
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),
         stats=Stats(relay, engine, sessions, clock),
-        # Jitter, so that refused clients do not come back all at once.
-        retry_after=lambda: round(random.uniform(5.0, 15.0), 2),  # noqa: S311
+        retry_after=_retry_after,
         peers=peers,
         clients=clients,
         connections=socketio.server,
+        limits=callers,
     )
     engine.each_tick.append(events.rights.tick)
     access.tables.listen(lambda change: events.rights.take(change, lambda: time.sleep(0)))
@@ -210,7 +220,7 @@ def create_hub(
     app.add_url_rule("/hub/health", view_func=lambda: health.answer(request.environ))
     feed.read()  # so that new rules begin with the present figures
     access.begin()
-    _start_loops(socketio, relay, feed, report, changes, access, stop)
+    _start_loops(socketio, relay, feed, report, changes, access, leases, stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
     door = Door(app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
     return Hub(door, engine, fanouts, relay, report, health, stop)
@@ -223,6 +233,7 @@ def _start_loops(
     report: HubReport,
     changes: InstrumentChanges,
     access: AccessControl,
+    leases: LeaseLoop,
     stop: threading.Event,
 ) -> None:
     """Start the loops of the hub. The alert notifier runs in that of the relay."""
@@ -232,12 +243,24 @@ def _start_loops(
         ("report", report.run, REPORT_ROUND_SECONDS),
         ("instruments", changes.run, FEED_ROUND_SECONDS),
         ("access", access.run, FEED_ROUND_SECONDS),
+        ("leases", leases.run, LEASE_ROUND_SECONDS),
     ]
     if access.token_keys is not None:
         loops.append(("token-keys", access.token_keys.run, FEED_ROUND_SECONDS))
     for name, loop, seconds in loops:
         HEARTBEATS.expect(name, seconds)
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
+
+
+def _caller_limits(settings: Settings, peers: Peers, access: AccessControl) -> HubLimits:
+    per_address = settings.rate_connections_per_ip
+    connections = ConnectionCounts(settings.rate_connections, per_address, time.monotonic, peers, access.audit, _retry_after)
+    return HubLimits(connections, CallerBuckets(settings.rate_events, time.monotonic), access.audit)
+
+
+def _retry_after() -> float:
+    """Return seconds with jitter, so that refused clients do not come back all at once."""
+    return round(random.uniform(5.0, 15.0), 2)  # noqa: S311
 
 
 def _path_of(session: Session) -> tuple[Outbox, Bucket]:
@@ -257,7 +280,7 @@ def _limits(settings: Settings) -> Limits:
         max_connections_per_address=settings.rate_connections_per_ip,
         connect_seconds=settings.auth_join_seconds,
         events_per_second=rate.per_second,
-        events_at_once=4.0 * rate.count,
+        events_at_once=AT_ONCE * rate.count,
         outbox_bytes=settings.outbox_limit_bytes,
         blocked_seconds=settings.outbox_timeout,
     )

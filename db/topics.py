@@ -62,6 +62,7 @@ PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
 LEADER_KEY = "tickwire:leader"
 ACCESS_COUNTER = "tickwire:access:counter"  # that number, for processes that missed the message
+LIMITS_PREFIX = "tickwire:limits"  # of the keys of the package `limits`
 CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars and sources of the instruments, limit of times ahead
 
 WRITER_GROUP = "store"
@@ -70,6 +71,11 @@ WRITER_GROUP = "store"
 def process_key(name: str) -> str:
     """Key of the last report of a process."""
     return f"tickwire:process:{name}"
+
+
+def connections_key(caller: str) -> str:
+    """Key of the leases of one caller: session -> Unix milliseconds of its expiry."""
+    return f"tickwire:connections:{caller}"
 
 
 def stream_key(channel: str) -> str:

@@ -26,6 +26,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "yoyo": ("db/migrate.py",),
     "holidays": ("db/calendars.py",),
     "redis, hiredis": ("db/bus/",),
+    "limits": ("db/bus/limits/",),
     "apscheduler": ("jobs/scheduler.py", "jobs/runtime/"),
     "httpx": ("jobs/feeds/",),
     "http.client": ("ops/running.py", "cli/publish.py", "api/refresh/jwks_source.py"),

@@ -124,7 +124,8 @@ class Handshake:
     `address` is the client's, which `Peers` finds. `headers` has lower-case names, those of
     `KEPT_HEADERS` alone. `auth` is the payload of CONNECT, None for REST. The first frame
     `auth:TEXT` of a plain WebSocket is `{"token": TEXT}`. `presented` replaces the credential in
-    the headers of a session, which keeps none.
+    the headers of a session, which keeps none. `session` is the id of the session, empty without
+    one.
     """
 
     transport: str
@@ -133,6 +134,7 @@ class Handshake:
     namespace: str = "/"
     auth: Mapping[str, Any] | None = None
     presented: Presented | None = None
+    session: str = ""
 
 
 class Authenticator(Protocol):

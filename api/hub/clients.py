@@ -25,6 +25,7 @@ class Client:
     bucket: Bucket  # of its session: a further CONNECT gets no new one
     owner: str  # shares a limit of alerts with all its clients; empty: no such limit
     address: str = ""
+    shared: Bucket | None = None  # of all sessions of its caller; None without a credential
 
 
 class Clients:

@@ -21,6 +21,7 @@ from api.hub.alerts.requests import AlertRequests
 from api.hub.channels import CHANNELS
 from api.hub.clients import Client, Clients
 from api.hub.fanout import Fanout, granted
+from api.hub.rights.limits import HubLimits, unlimited
 from api.hub.rights.live import Connections, LiveRights, NoConnections, described
 from api.hub.rooms.candles import CandleRooms
 from api.hub.rooms.changes import InstrumentChange
@@ -56,7 +57,7 @@ class Events:
     `fanouts` has one fan-out per namespace. `timestamp()` returns the time in contract form;
     `stats()` returns the part of `server_stats` that is not about clients, and `retry_after()` the
     seconds after which a client may try again that found the hub full. `connections` ends the
-    sessions of clients whose `rights` have ended.
+    sessions of clients whose `rights` have ended. Without `limits`, callers have none.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Events:
         peers: Peers | None = None,
         clients: Clients | None = None,
         connections: Connections | None = None,
+        limits: HubLimits | None = None,
     ) -> None:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
@@ -90,11 +92,13 @@ class Events:
         self._stats = stats
         self._retry_after = retry_after
         self._peers = peers or Peers()
-        # sid -> (namespace, rights, address), from the decision until the CONNECT packet is sent
-        self._admitted: dict[str, tuple[str, Access, str]] = {}
+        # sid -> (namespace, rights, address, bucket of the caller), from the decision until the
+        # CONNECT packet is sent
+        self._admitted: dict[str, tuple[str, Access, str, Bucket | None]] = {}
         self._clients = Clients() if clients is None else clients
         rooms, clock = (self._prices, self._candles), lambda: parse_time(timestamp())
         self.rights = LiveRights(self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock)
+        self._limits = limits or unlimited()
         self._instrument_count = len(instruments)
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
@@ -106,16 +110,17 @@ class Events:
         if len(self._clients) >= self._max_clients:
             message = f"The server holds its {self._max_clients} clients; try again later."
             raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients, "retry_after": self._retry_after()})
-        self._admitted[sid] = handshake.namespace, self._authenticator.authenticate(handshake), handshake.address
+        access = self._authenticator.authenticate(handshake)
+        self._admitted[sid] = handshake.namespace, access, handshake.address, self._limits.open(sid, handshake, access)
 
     def connected(self, sid: str, box: Outbox, bucket: Bucket) -> None:
         """Add an admitted client, whose CONNECT packet is in its outbox.
 
         Clients of the main namespace receive `connection_established`.
         """
-        namespace, access, address = self._admitted.pop(sid)
+        namespace, access, address, shared = self._admitted.pop(sid)
         owner = access.caller or ("" if self._peers.exempt(address) else address)
-        client = Client(sid, self._fanouts[namespace], access, bucket, owner, address)
+        client = Client(sid, self._fanouts[namespace], access, bucket, owner, address, shared)
         self._clients.add(client)
         client.fanout.add(sid, box)
         self.rights.watch(client)
@@ -135,6 +140,7 @@ class Events:
     def disconnected(self, sid: str) -> None:
         """Remove a client, its rooms and its alerts."""
         self._admitted.pop(sid, None)
+        self._limits.close(sid)
         if client := self._clients.remove(sid):
             client.fanout.remove(sid)
             self._alerts.forget(sid)
@@ -145,7 +151,7 @@ class Events:
         try:
             row = self._row(client, event)
             asked = requests.load(row.request, arguments)
-            _charge(client, row.cost(asked, self._instrument_count) - 1)
+            self._limits.charge(client, row.cost(asked, self._instrument_count) - 1)
             answer = row.handler(self, client, asked)
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
@@ -159,7 +165,7 @@ class Events:
 
     def _row(self, client: Client, event: str) -> ClientEvent:
         """Return the row of an event that the client may send now. Raises `Refusal`."""
-        _charge(client)
+        self._limits.charge(client)
         row = CLIENT_EVENTS.get((client.fanout.namespace, event))
         if row is None:
             names = [name for namespace, name in CLIENT_EVENTS if namespace == client.fanout.namespace]
@@ -287,14 +293,6 @@ class Events:
         held, candles = self._prices.held(client.id), self._candles.held(client.id)
         body = {"pairs": held, "pair_count": len(held)}
         return {**body, "candles": candles} if candles or asked.get("candles") else body
-
-
-def _charge(client: Client, extra: int = 0) -> None:
-    """Take the tokens of an event beyond the one of its packet. Raises `Refusal`."""
-    bucket = client.bucket
-    if not bucket.paid or (extra and not bucket.take(extra)):
-        details = {"retry_after": bucket.retry_after(extra or 1)}
-        raise Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {bucket.per_second:g} events per second.", details)
 
 
 def _reply(client: Client, event: str, body: dict[str, Any] | bytes) -> bytes:

@@ -23,10 +23,12 @@ _CREDENTIALS = ("Authorization", "X-API-Key")
 class Gate:
     """The rules of one app: `scopes` and `details` map endpoints to scopes.
 
-    `peers` finds the address of a caller.
+    `limited` is the authenticator of routes that need a scope: it takes their cost, too. An open
+    route costs nothing. `peers` finds the address of a caller.
     """
 
     authenticator: Authenticator
+    limited: Authenticator
     mode: AuthMode
     peers: Peers
     scopes: Mapping[str, str]
@@ -44,7 +46,7 @@ class Gate:
         refuse_query(request.query_string.decode("latin-1"))
         scope = self.scopes[endpoint]
         if scope != OPEN:
-            g.access = self.authenticator.authenticate(self._handshake())
+            g.access = self.limited.authenticate(self._handshake())
             if not g.access.allows(scope):
                 raise forbidden_scope(scope)
         elif endpoint in self.details:

@@ -12,6 +12,7 @@ from flask import Response
 
 from api.rest.context import context
 from api.rest.instruments import ONE_INSTRUMENT, readable, refuse_unknown
+from api.rest.limits import requests as limits
 from api.rest.schemas import paging
 from api.rest.schemas.listings import DEFAULT_LIMIT
 from api.rest.schemas.paging import ListQuery
@@ -46,8 +47,12 @@ def answer(
     in the table differs from the requested one.
     """
     whole = query.format != "json" and query.limit is None
+    if whole:
+        limits.take_export()
     read = _reader(listing, replace(query, filters={**query.filters, **stored}))
     page = read(EXPORT_ROWS if whole else query.limit or DEFAULT_LIMIT, query.page_token.key if query.page_token else None)
+    if not whole:
+        limits.spend_rows(page.lines.count(b"\n"))
     if not page.lines:
         for argument in ONE_INSTRUMENT:
             if argument in query.filters:

@@ -41,6 +41,9 @@ from db.bus.checks import RedisFacts as RedisFacts
 from db.bus.errors import BusError as BusError
 from db.bus.errors import BusFull as BusFull
 from db.bus.errors import BusLoginRefused as BusLoginRefused
+from db.bus.limits.leases import LeaseAnswer as LeaseAnswer
+from db.bus.limits.leases import LeaseRequest as LeaseRequest
+from db.bus.limits.leases import Leases as Leases
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
 from db.bus.registry import ProcessEntry as ProcessEntry
@@ -50,5 +53,5 @@ from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue
 
 
-class Bus(Publisher, Reader, WriterQueue, Board, Registry, Checks):
+class Bus(Publisher, Reader, WriterQueue, Board, Registry, Leases, Checks):
     """The whole bus on one connection pool. A signature names the part that it needs."""

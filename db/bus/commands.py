@@ -11,9 +11,10 @@ COMMANDS = (
     # the connection
     "AUTH", "HELLO", "PING", "SELECT", "INFO", "TIME",
     # keys and hashes
-    "EXISTS", "GET", "SET", "DEL", "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL", "PEXPIRE",
+    "EXISTS", "GET", "SET", "DEL", "INCRBY", "RENAME", "PTTL", "PEXPIRE",
+    "HGET", "HSET", "HGETALL", "HMGET", "HINCRBY", "HDEL",
     # sorted sets
-    "ZADD", "ZMSCORE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
+    "ZADD", "ZCARD", "ZMSCORE", "ZRANGEBYSCORE", "ZREM", "ZREMRANGEBYRANK", "ZREMRANGEBYSCORE",
     # streams
     "XADD", "XDEL", "XACK", "XLEN", "XRANGE", "XREVRANGE", "XREADGROUP", "XPENDING", "XGROUP|CREATE", "XINFO|GROUPS",
     # scripts and transactions

@@ -69,6 +69,11 @@ class Connection:
         """The same bus on connections of its own, with another timeout."""
         return type(self)(self._url, self._clock, limit=self._limit, timeout=seconds, streams=self._streams)
 
+    @property
+    def connection_pool(self) -> Any:
+        """The pool, for a client of Redis from another package."""
+        return self._redis.connection_pool
+
     def close(self) -> None:
         """Close every connection."""
         self._redis.close()

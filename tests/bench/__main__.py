@@ -1,6 +1,6 @@
 """The benchmarks, with ratios to peers of the same run. Linux only.
 
-`python -m tests.bench fanout|ingest|analytics|hardening`
+`python -m tests.bench fanout|ingest|analytics|hardening|access`
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
+from tests.bench import access as access_runner
 from tests.bench import analytics as analytics_runner
-from tests.bench import client_alerts, node, report
+from tests.bench import bars, client_alerts, node, report
 from tests.bench import fanout as runner
 from tests.bench import hardening as hardening_runner
 from tests.bench import ingest as ingest_runner
@@ -122,13 +123,28 @@ def analytics(parts: str, rounds: int, repeats: int, quick: bool, out: Path) -> 
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
 def hardening(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure the effect of hostile clients on others, and the time until they are closed."""
-    out = out.resolve()
+    _measure(hardening_runner.TITLE, hardening_runner.PARTS, parts, 1 if quick else rounds, quick, pin, out / "hardening.md")
+
+
+@bench.command()
+@click.option("--parts", default=",".join(access_runner.PARTS), show_default=True, help="Parts to measure.")
+@click.option("--rounds", default=1, show_default=True, help="Number of rounds; each round measures everything once.")
+@click.option("--quick", is_flag=True, help="Fewer clients and pairs, and no part that waits for half a minute.")
+@click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+def access(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
+    """Measure the costs of credentials, guesses, and the time until a revocation is effective."""
+    _measure(access_runner.TITLE, access_runner.PARTS, parts, rounds, quick, pin, out / "access.md")
+
+
+def _measure(title: str, table: dict[str, bars.Part], parts: str, rounds: int, quick: bool, pin: bool, file: Path) -> None:
+    file = file.resolve()
     os.chdir(ROOT)
     _raise_file_limit()
-    chosen = _keys(dict(hardening_runner.PARTS), parts)
+    chosen = _keys(dict(table), parts)
     with runner.ground(pin) as place:
-        found = hardening_runner.run_all(place, chosen, 1 if quick else rounds, quick)
-    click.echo(hardening_runner.write(found, out).read_text())
+        found = bars.run_all(table, place, chosen, rounds, quick)
+    click.echo(bars.write(title, table, found, file).read_text())
 
 
 def _raise_file_limit() -> None:

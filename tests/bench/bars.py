@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 
 from tests.bench.fanout import Ground
@@ -69,3 +71,22 @@ def _verdict(bar: Bar | None, value: float) -> str:
     if bar is None:
         return ""
     return "reached" if bar.reached(value) else "NOT reached"
+
+
+def run_all(table: Mapping[str, Part], place: Ground, parts: Sequence[str], rounds: int, quick: bool) -> dict[str, list[Measured]]:
+    """Return the values of all rounds by part."""
+    found: dict[str, list[Measured]] = {key: [] for key in parts}
+    for number in range(rounds):
+        for key in parts:
+            for value in table[key].run(place, quick):
+                print(f"[{key}, round {number + 1}] {value.case}, {value.label}: {value.value:.4g}", file=sys.stderr, flush=True)
+                found[key].append(value)
+    return found
+
+
+def write(title: str, table: Mapping[str, Part], found: Mapping[str, Sequence[Measured]], file: Path) -> Path:
+    """Write the report and return its path."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sections = [f"### {table[key].title}\n\n{verdicts(values)}\n" for key, values in found.items()]
+    file.write_text(f"## {title}\n\n" + "\n".join(sections))
+    return file

@@ -26,6 +26,7 @@ class Plan:
     greeting: bool = False  # the server sends `connection_established`
     deflate: bool = False  # offer permessage-deflate as a browser does
     stalls: bool = False  # stops reading on the command `stall`
+    credential: str = ""  # in the header Authorization of the handshake
 
     def steps(self) -> list[tuple[bytes, bytes]]:
         """Return (packet to send, prefix of its response), in order."""
@@ -109,6 +110,7 @@ class Client:
             "Accept-Encoding": "gzip, deflate, br, zstd",
             "Accept-Language": "en-GB,en;q=0.9",
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+            **({"Authorization": f"Bearer {self.plan.credential}"} if self.plan.credential else {}),
             **({"Sec-WebSocket-Extensions": "permessage-deflate; client_max_window_bits"} if self.plan.deflate else {}),
         }
         lines = ["GET /socket.io/?EIO=4&transport=websocket HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import psycopg2
 import redis as redis_client
@@ -58,6 +59,7 @@ class Ground:
     database_url: str
     redis_url: str
     operator_url: str  # of Redis, for a user with every right
+    redis_pid: int
     folder: Path
     instruments: tuple[str, ...]
     cores: Cores
@@ -68,26 +70,28 @@ class Ground:
             client.flushall()
 
     @contextmanager
-    def server(self, peer: Peer) -> Iterator[Server]:
-        """Start the peer and wait until it has subscribed to the bus."""
+    def server(self, peer: Peer, extra: Mapping[str, str] = MappingProxyType({})) -> Iterator[Server]:
+        """Start the peer, with further variables, and wait until it has subscribed to the bus."""
+        before = self._subscribers()
         environ = {
             "DATABASE_URL": self.database_url,
             "REDIS_URL": self.redis_url,
             "HUB_DATA_DIR": str(self.folder / "var"),
             "SOURCES": "",
             "WEBSOCKET_MAX_CLIENTS": str(_MOST_CLIENTS),
+            **extra,
         }
         with running(peer, environ, self.folder / f"{peer.key}.log", self.cores) as server:
-            self._await_subscriber(peer)
-            yield server
-
-    def _await_subscriber(self, peer: Peer) -> None:
-        deadline = time.monotonic() + 20
-        with redis_client.Redis.from_url(self.operator_url, protocol=2) as client:
-            while dict(client.pubsub_numsub(topics.PRICES)).get(topics.PRICES.encode(), 0) < 1:
+            deadline = time.monotonic() + 20
+            while self._subscribers() <= before:
                 if time.monotonic() > deadline:
                     raise BenchError(f"{peer.label} does not subscribe to {topics.PRICES}")
                 time.sleep(0.02)
+            yield server
+
+    def _subscribers(self) -> int:
+        with redis_client.Redis.from_url(self.operator_url, protocol=2) as client:
+            return int(dict(client.pubsub_numsub(topics.PRICES)).get(topics.PRICES.encode(), 0))
 
 
 @contextmanager
@@ -101,7 +105,7 @@ def ground(pin: bool) -> Iterator[Ground]:
         operator_url = add_operator(redis, folder)
         supervisor.start(postgres, redis)
         migrate.apply(postgres.url)
-        yield Ground(postgres.url, redis.url, operator_url, folder, _instruments(postgres.url), cores)
+        yield Ground(postgres.url, redis.url, operator_url, supervisor.pids["redis"], folder, _instruments(postgres.url), cores)
 
 
 def run_all(place: Ground, options: Options) -> Iterator[Run]:

@@ -8,10 +8,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from signal import Signals
+from types import MappingProxyType
 
 import psutil
 import psycopg2
@@ -179,8 +180,11 @@ def _all(found: int, expected: int) -> int:
 
 
 @contextmanager
-def web(ground: Ground, contender: str) -> Iterator[tuple[int, int]]:
-    """Yield the port and the pid of the worker process, of Tickwire's REST or of the peer."""
+def web(ground: Ground, contender: str, extra: Mapping[str, str] = MappingProxyType({})) -> Iterator[tuple[int, int]]:
+    """Yield the port and the pid of the worker process, of Tickwire's REST or of the peer.
+
+    `extra` are further variables.
+    """
     port = free_port()
     argv = {
         "tickwire": ("-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
@@ -191,6 +195,7 @@ def web(ground: Ground, contender: str) -> Iterator[tuple[int, int]]:
         "REDIS_URL": ground.redis_url,
         "API_PORT": str(port),
         "HUB_DATA_DIR": str(ground.folder / "var"),
+        **extra,
     }
     log = ground.folder / f"{contender}.log"
     popen = spawn((sys.executable, *argv), env={**os.environ, **environ}, log_file=log, inherit=(), death_signal=Signals.SIGKILL)

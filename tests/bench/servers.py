@@ -87,6 +87,12 @@ class Server:
         except OSError:
             raise BenchError(f"a process of {self.peer.label} has ended") from None
 
+    def kill(self) -> None:
+        """Kill all processes at once, as `kill -9` does."""
+        for pid in self._pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, Signals.SIGKILL)
+
     def memory(self) -> Memory:
         """Return the memory of all processes."""
         each = [psutil.Process(pid).memory_full_info() for pid in self._pids]

@@ -167,7 +167,7 @@ def test_route_without_a_scope_is_an_error_at_start(make: Callable[..., Flask]) 
     app = make()
     scopes = {endpoint: scope for endpoint, scope in SCOPES.items() if endpoint != "sessions.sessions"}
     with pytest.raises(ValueError, match=r"routes without a scope: .*sessions\.sessions"):
-        guard(app, Gate(OpenAuthenticator(), OPTIONAL, Peers(), scopes, {}))
+        guard(app, Gate(OpenAuthenticator(), OpenAuthenticator(), OPTIONAL, Peers(), scopes, {}))
 
 
 class NoteSchema(Schema):

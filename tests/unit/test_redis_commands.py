@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from limits.storage import RedisStorage
+
 from db import bus
 from db.bus.commands import COMMANDS, REFUSABLE
 
@@ -31,7 +33,7 @@ WITH_SUBCOMMAND = {"XGROUP", "XINFO", "SCRIPT"}
 
 def of_python() -> Iterator[str]:
     """Yield each command that a module sends through a client or a pipeline."""
-    for file in sorted(FOLDER.glob("*.py")):
+    for file in sorted(FOLDER.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
@@ -43,7 +45,7 @@ def of_python() -> Iterator[str]:
 
 
 def of_scripts() -> Iterator[str]:
-    for file in sorted(FOLDER.glob("*.lua")):
+    for file in sorted(FOLDER.rglob("*.lua")):
         text = re.sub(r"--.*", "", file.read_text())
         calls = re.findall(r"redis\.p?call\(", text)
         words = re.findall(r"redis\.p?call\('([A-Za-z]+)'(?:, *'([A-Za-z]+)')?", text)
@@ -51,8 +53,14 @@ def of_scripts() -> Iterator[str]:
         yield from (f"{name}|{second}" if name in WITH_SUBCOMMAND else name for name, second in words)
 
 
+def of_limits() -> Iterator[str]:
+    """Yield the commands of the two scripts of the package `limits` that we run."""
+    for text in (RedisStorage.SCRIPT_ACQUIRE_SLIDING_WINDOW, RedisStorage.SCRIPT_SLIDING_WINDOW):
+        yield from (name.upper() for name in re.findall(r"redis\.call\('([a-z]+)'", text.decode() if isinstance(text, bytes) else text))
+
+
 def test_rights_contain_exactly_the_commands_that_are_sent() -> None:
-    sent = {*of_python(), *of_scripts()} - {""}
+    sent = {*of_python(), *of_scripts(), *of_limits()} - {""}
     assert {"XADD", "HMGET", "XGROUP|CREATE", "SUBSCRIBE", "EVALSHA"} <= sent  # the search finds commands
     assert sent - set(COMMANDS) == set(REFUSABLE)
     assert set(COMMANDS) - sent - OF_CLIENT == set()

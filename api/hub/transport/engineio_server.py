@@ -19,6 +19,7 @@ import orjson
 
 from api.access.model import Authenticator
 from api.access.peers import Peers
+from api.errors import Refusal
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
 from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, too_large, too_many, unknown_sid
@@ -341,6 +342,11 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
     def end_flood(self, session: Session) -> None:
         self.floods.end(session)
+
+    def end_surplus(self, sid: str, refusal: Refusal) -> None:
+        """Close a session, if it is open, that is above a limit of its caller."""
+        if session := self.sockets.get(sid):
+            self.floods.end_surplus(session, refusal)
 
     def pause(self, seconds: float) -> None:
         self.loop.pause(seconds)

@@ -127,7 +127,7 @@ class Session:
     def handshake(self, namespace: str, auth: Mapping[str, Any] | None) -> Handshake:
         """Return the facts that identify the client for a CONNECT to the namespace."""
         transport = "polling" if self.socket is None else "websocket"
-        return Handshake(transport, self.address, self._headers, namespace, auth, self.presented)
+        return Handshake(transport, self.address, self._headers, namespace, auth, self.presented, self.sid)
 
     def accept(self, auth: Mapping[str, Any] | None) -> None:
         """Record the accepted credential of a CONNECT, or of a new token."""

@@ -9,6 +9,7 @@ from flask import g, request
 
 from api.access.model import PUBLISH, Access
 from api.rest.context import context
+from api.rest.limits.requests import take_prices
 from api.rest.published import Reception, read_batch, read_entries
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
@@ -30,6 +31,7 @@ def publish() -> Any:
     never a duplicate.
     """
     entries = read_entries(request.mimetype, request.get_data(cache=False))
+    take_prices(len(entries))
     app, access = context(), g.access
     source = _source(access)
     batch = read_batch(entries, Reception(app.bus.windows(source), access.may_publish, source, app.clock()))

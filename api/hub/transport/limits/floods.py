@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import orjson
 
-from api.errors import ErrorCode, error_body
+from api.errors import ErrorCode, Refusal, error_body
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
 from api.hub.transport.session import CLOSE, Session
@@ -40,10 +41,23 @@ class Floods:
         self.total += 1
         if count := self._logged.due("flood"):
             log.warning("disconnected a flooding client", extra={"sid": session.sid, "address": session.address, "count": count})
-        answer = wire.SEPARATOR.join((_error(session).packet, CLOSE.packet))
+        details = {"retry_after": session.bucket.retry_after()}
+        error = _error(session, f"More than {session.bucket.per_second:g} packets per second.", details)
+        answer = wire.SEPARATOR.join((error.packet, CLOSE.packet))
         if session.poll is None:
             self.keep_last(session, answer)
         session.close("rate limit", Frame(answer, b""), code=CLOSE_CODE, linger_seconds=self._limits.flood_linger_seconds)
+
+    def end_surplus(self, session: Session, refusal: Refusal) -> None:
+        """Close a session above a limit of its caller; it receives the error first.
+
+        Polling receives the close packet with the next poll, as for a session without rights.
+        """
+        error = _error(session, str(refusal), refusal.details)
+        if session.socket is not None:
+            session.outbox.put(error)
+        self.keep_last(session, *[error.packet, CLOSE.packet][session.poll is not None :])
+        session.close("rate limit", Frame(error.packet, b""), code=CLOSE_CODE)
 
     def keep_last(self, session: Session, *payloads: bytes) -> None:
         """Keep the last payloads of a session that polls, each for a poll that comes later."""
@@ -67,8 +81,6 @@ class Floods:
             del self._last[next(iter(self._last))]
 
 
-def _error(session: Session) -> Frame:
-    details = {"retry_after": session.bucket.retry_after()}
-    message = f"More than {session.bucket.per_second:g} packets per second."
+def _error(session: Session, message: str, details: dict[str, Any]) -> Frame:
     body = error_body(ErrorCode.TOO_MANY_REQUESTS, message, "disconnect", details)
     return wire.event("error", orjson.dumps(body), namespace=session.namespace or "/")

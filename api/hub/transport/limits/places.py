@@ -7,6 +7,7 @@ never take the place of a client.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
@@ -27,6 +28,7 @@ class Places:
         self._requesting: Counter[str] = Counter()  # peer -> its connections without a whole request
         self._unjoined: dict[str, dict[Session, None]] = {}  # address -> its sessions in the pool, oldest first
         self._in_pool = 0
+        self.note_refusal: Callable[[str], None] = lambda address: None  # called with the address
 
     @property
     def requesting(self) -> int:
@@ -41,16 +43,17 @@ class Places:
         Sessions of the address do not count here: their polls are such requests.
         """
         if not self._peers.exempt(peer) and not self._peers.is_proxy(peer):
-            self._check(self._requesting[peer])
+            self._check(peer, self._requesting[peer])
         self._requesting[peer] += 1
 
     def end_request(self, peer: str) -> None:
         """Release a connection whose request is complete, or that has ended."""
         _less(self._requesting, peer)
 
-    def _check(self, connections: int) -> None:
+    def _check(self, address: str, connections: int) -> None:
         limit = self.limits.max_connections_per_address
         if connections >= limit:
+            self.note_refusal(address)
             raise TooMany(f"One address has at most {limit} connections.")
 
     # sessions
@@ -62,7 +65,7 @@ class Places:
         limit = self.limits.max_unjoined_per_address
         if len(self._unjoined.get(address, ())) >= limit:
             raise TooMany(f"One address has at most {limit} sessions that have not joined a namespace.")
-        self._check(self._sessions[address])
+        self._check(address, self._sessions[address])
 
     def open(self, session: Session) -> None:
         """Add a new session."""

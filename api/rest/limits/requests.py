@@ -1,0 +1,119 @@
+"""The limit of requests: one budget per caller, in the headers of each answer."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import NamedTuple
+
+from flask import Flask, Response, g
+
+from api.access.audit import Audit
+from api.access.limits import EXPORT_COST, PRICES_PER_TOKEN, RATE_REQUESTS, REQUEST_COST, ROWS_PER_TOKEN, Budget, Budgets, limited_caller
+from api.access.model import Access, Authenticator, Handshake
+from api.access.peers import Peers
+from api.errors import ErrorCode, Refusal, Unauthorized
+from config.fields import Rate
+
+_RETRY_SECONDS = 2  # if an answer has no time of its own
+
+
+class _Caller(NamedTuple):
+    """The caller of the current request, in `g.limited`."""
+
+    name: str
+    rate: Rate
+    limits: RequestLimits
+    access: Access | None
+    address: str
+
+
+class RequestLimits:
+    """Takes the cost of each request from the budget of its caller.
+
+    It is the `Authenticator` of limited routes: each caller that `inner` accepts takes a token. One
+    that it refuses takes a token of its address, so that guesses are limited too. `default` is the
+    limit of callers without their own.
+    """
+
+    def __init__(self, inner: Authenticator, budgets: Budgets, default: Rate, peers: Peers, audit: Audit) -> None:
+        self._inner = inner
+        self._budgets = budgets
+        self._default = default
+        self._peers = peers
+        self._audit = audit
+
+    def authenticate(self, handshake: Handshake) -> Access:
+        """Return the rights of the client. Raises `Refusal`, also `too_many_requests`."""
+        address = handshake.address
+        try:
+            access = self._inner.authenticate(handshake)
+        except Unauthorized:
+            if not self._peers.exempt(address):
+                self._begin(_Caller(f"ip:{address}", self._default, self, None, address))
+            raise
+        if (name := limited_caller(access, address, self._peers)) is not None:
+            self._begin(_Caller(name, access.limits.requests or self._default, self, access, address))
+        return access
+
+    def _begin(self, caller: _Caller) -> None:
+        g.limited = caller
+        self.take(caller, REQUEST_COST)
+
+    def take(self, caller: _Caller, cost: int) -> None:
+        """Take the cost of work that begins. Raises `Refusal`."""
+        g.budget = budget = self._budgets.take(caller.name, caller.rate, cost)
+        if budget.retry_after is not None:
+            self._audit.limited(caller.access, caller.address, RATE_REQUESTS)
+            details = {"retry_after": seconds(budget.retry_after), "rate": str(caller.rate)}
+            raise Refusal(ErrorCode.TOO_MANY_REQUESTS, f"More than {caller.rate} requests; see Retry-After.", details)
+
+    def spend(self, caller: _Caller, cost: int) -> None:
+        """Take the cost of work that is done."""
+        g.budget = self._budgets.spend(caller.name, caller.rate, cost)
+
+
+def register(app: Flask) -> None:
+    """Add the headers of limits to each answer."""
+    app.after_request(_add_headers)
+
+
+def _add_headers(response: Response) -> Response:
+    budget: Budget | None = g.get("budget")
+    if budget is not None:
+        response.headers["X-RateLimit-Limit"] = str(budget.limit)
+        response.headers["X-RateLimit-Remaining"] = str(budget.remaining)
+        response.headers["X-RateLimit-Reset"] = str(ceil(budget.reset))
+    if response.status_code in (429, 503):
+        response.headers.setdefault("Retry-After", str(_RETRY_SECONDS))
+    return response
+
+
+def seconds(retry_after: float) -> int:
+    """Return whole seconds, at least 1."""
+    return max(1, ceil(retry_after))
+
+
+# costs that views add to the token of their request
+
+
+def take_export() -> None:
+    """Take the rest of the cost of an export. Raises `Refusal`."""
+    _take(EXPORT_COST - REQUEST_COST)
+
+
+def take_prices(count: int) -> None:
+    """Take the cost of a batch of prices. Raises `Refusal`."""
+    _take(count // PRICES_PER_TOKEN)
+
+
+def spend_rows(count: int) -> None:
+    """Take the cost of the rows of a page, which have been read."""
+    caller: _Caller | None = g.get("limited")
+    if caller is not None and count >= ROWS_PER_TOKEN:
+        caller.limits.spend(caller, count // ROWS_PER_TOKEN)
+
+
+def _take(cost: int) -> None:
+    caller: _Caller | None = g.get("limited")
+    if caller is not None and cost:
+        caller.limits.take(caller, cost)

@@ -1,0 +1,1 @@
+"""Limits that several processes share: requests of REST, connections of hubs."""
