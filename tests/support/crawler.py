@@ -67,7 +67,8 @@ def _documented(document: Any) -> Iterator[str]:
     yield from document.get("documentation", {}).values()
     for server in document.get("servers", ()) if "openapi" in document else ():
         for path, item in document["paths"].items():
-            if not any(each["required"] for each in item["get"].get("parameters", ())) and path not in _NEED_DATA:
+            read = item.get("get", {"parameters": [{"required": True}]})  # a crawler reads only
+            if not any(each["required"] for each in read.get("parameters", ())) and path not in _NEED_DATA:
                 yield server["url"].rstrip("/") + path
 
 
