@@ -101,7 +101,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
 
 def _prepare(superuser: str, operator: str) -> None:
-    """Let the servers write without fsync: no test restarts them on their data.
+    """Let the servers write without fsync and vacuum: no test restarts them on their data.
 
     The owner may create databases, and end and see sessions, as tests do.
     """
@@ -111,6 +111,7 @@ def _prepare(superuser: str, operator: str) -> None:
         connection.autocommit = True
         for statement in (
             "ALTER SYSTEM SET fsync = off",
+            "ALTER SYSTEM SET autovacuum = off",
             "SELECT pg_reload_conf()",
             f"ALTER ROLE {OWNER} CREATEDB",
             f"GRANT pg_signal_backend, pg_read_all_stats TO {OWNER}",

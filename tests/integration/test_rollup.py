@@ -611,7 +611,7 @@ def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database
     admin.autocommit = True
     cursor = admin.cursor()
     cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
-    cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+    cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'", (name,))
     until(lambda: "waits for the store" in caplog.text, what="a word of it")
     cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
     admin.close()

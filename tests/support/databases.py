@@ -47,7 +47,10 @@ WHERE relkind IN ('r', 'p') AND relnamespace = 'public'::regnamespace AND NOT re
 """
 _PARTITIONS = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relispartition AND relnamespace = 'public'::regnamespace ORDER BY 1"
 _SEQUENCES = "SELECT sequencename, last_value FROM pg_sequences WHERE schemaname = 'public' ORDER BY 1"
-_OTHERS = "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+_OTHERS = """
+SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+"""
 
 
 class Databases:
