@@ -94,6 +94,8 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     migrations.apply(database_url)
     access_check.check(chosen, "up", database_url)
     env = {**os.environ, "DATABASE_URL": database_url, "REDIS_URL": redis_url, CHILD_OF_UP: "1"}
+    if database and redis:  # they have addresses; without eventlet's resolver of names, a hub starts a fifth faster
+        env["EVENTLET_NO_GREENDNS"] = "yes"
     supervisor.start(*processes(chosen, env, database_urls))
     rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)

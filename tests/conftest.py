@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -27,6 +25,8 @@ from db.postgres import Store
 from db.rights import OWNER
 from ops import embedded
 from ops.supervisor import Supervisor
+from tests.support.databases import Databases
+from tests.support.polling import until as until
 from tests.support.servers import add_operator, equal_passwords, superuser_url
 
 # No deadline: the time of an example depends on the load of the machine. `same` tries the same
@@ -39,9 +39,6 @@ hypothesis.settings.load_profile("same")
 os.environ["PYTHONPATH"] = str(Path(__file__).parent / "support" / "operators_packages")
 
 INVENTED_CHANNELS = ("level_updates", "moons")  # of tests that add a channel
-PATIENCE = 2.5  # factor for every timeout: several suites may share the machine
-
-_names = itertools.count()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -75,21 +72,7 @@ class Servers:
     operator_url: str  # of Redis, for a user with every right
     superuser_url: str
     calendars: Mapping[str, str]  # of the instruments that the schema brings
-
-
-def until(condition: Callable[[], object], seconds: float = 20.0, what: str | Callable[[], str] = "the condition") -> object:
-    """Poll until `condition()` is true and return its value.
-
-    Fail after a deadline that only a broken program reaches.
-
-    `what` names the condition in the error. A function is called when the deadline has passed.
-    """
-    deadline = time.monotonic() + PATIENCE * seconds
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"{what if isinstance(what, str) else what()} did not come true within {PATIENCE * seconds} s")
-        time.sleep(0.01)
-    return value
+    databases: Databases
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -114,11 +97,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         with store.transaction() as cursor:
             calendars = {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
         store.close()
-        yield Servers(postgres.url, redis.url, operator_url, superuser, calendars)
+        yield Servers(postgres.url, redis.url, operator_url, superuser, calendars, Databases(postgres.url))
 
 
 def _prepare(superuser: str, operator: str) -> None:
-    """Let the servers write without fsync: no test restarts them on their data.
+    """Let the servers write without fsync and vacuum: no test restarts them on their data.
 
     The owner may create databases, and end and see sessions, as tests do.
     """
@@ -128,6 +111,7 @@ def _prepare(superuser: str, operator: str) -> None:
         connection.autocommit = True
         for statement in (
             "ALTER SYSTEM SET fsync = off",
+            "ALTER SYSTEM SET autovacuum = off",
             "SELECT pg_reload_conf()",
             f"ALTER ROLE {OWNER} CREATEDB",
             f"GRANT pg_signal_backend, pg_read_all_stats TO {OWNER}",
@@ -157,13 +141,9 @@ def raw_redis(servers: Servers) -> Iterator[redis_client.Redis]:
 
 @contextmanager
 def new_database(servers: Servers) -> Iterator[str]:
-    """Create a database with the schema and no rows of a test; drop it after the block."""
-    name = f"test_{next(_names)}"
-    _on_server(servers, f"CREATE DATABASE {name} TEMPLATE tickwire STRATEGY FILE_COPY")
-    try:
-        yield servers.database_url.rsplit("/", 1)[0] + f"/{name}"
-    finally:
-        _on_server(servers, f"DROP DATABASE {name} WITH (FORCE)")
+    """Yield the address of a database with the schema and no rows of a test."""
+    with servers.databases.lent() as url:
+        yield url
 
 
 @pytest.fixture
@@ -197,11 +177,3 @@ def settings_for(database_url: str, redis_url: str, folder: Path) -> Settings:
     """Return settings with these servers, this data directory and no source."""
     environ = {"DATABASE_URL": database_url, "REDIS_URL": redis_url, "HUB_DATA_DIR": str(folder), "SOURCES": ""}
     return settings_module.load(environ, dotenv=None)
-
-
-def _on_server(servers: Servers, statement: str) -> None:
-    with ExitStack() as stack:
-        connection = psycopg2.connect(servers.database_url.rsplit("/", 1)[0] + "/postgres")
-        stack.callback(connection.close)
-        connection.autocommit = True
-        connection.cursor().execute(statement)

@@ -359,7 +359,7 @@ engine_packets = st.one_of(
 )
 packets = st.lists(st.one_of(socket_packets, socket_packets, engine_packets, st.binary(max_size=20)), min_size=1, max_size=5)
 relaxed = settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], database=None
 )
 
 

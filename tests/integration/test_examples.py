@@ -237,19 +237,19 @@ def test_bot_trades_on_after_a_kill_of_the_hub_and_its_own_restart(settings: Set
         with Bot(hub, rest, tmp_path, 61, "--state", str(state)) as bot:
             await_subscribed(hub)
             market.price(DIP)  # history has filled the window
-            bot.await_told("open")
+            bot.await_told(" open +")
             market.price("1.10000")
-            bot.await_told("close")
+            bot.await_told(" close ")
 
             market.warn("warning")
             market.price(DIP)  # the bot opens nothing for five prices
             market.quiet(24)
             market.price(DIP)
-            bot.await_told("open", 2)
+            bot.await_told(" open +", 2)
             market.warn("critical")
             market.price(DIP)  # closed although the price has not returned
 
-            bot.await_told("close", 2)
+            bot.await_told(" close ", 2)
             hub.kill()
             market.quiet(5)
             hub.start()

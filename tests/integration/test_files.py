@@ -95,7 +95,7 @@ def test_candle_answer_of_several_instruments_yields_complete_candles() -> None:
         ("candle 1", "neither mid prices nor both bid and ask"),
         ("candle 3", "neither mid prices nor both bid and ask"),
     ]
-    assert bad[1] == ("candle 2", "1m of USD_JPY, 2023-12-29T13:22:00.000000000Z"), "forming when it was recorded"
+    assert bad[1] == ("candle 2", "1m of USD_JPY, 2023-12-29T13:22:00.000000Z"), "forming when it was recorded"
     assert len(bad) + len(found) == 14
 
 

@@ -77,7 +77,7 @@ batches = st.lists(
 )
 
 
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batches=batches, rows=st.integers(1, 30))
 def test_every_id_is_stored_or_in_a_gap_in_any_order_and_with_any_times(
     store: Store, batches: list[tuple[list[tuple[int, int]], Origin, bool]], rows: int

@@ -64,7 +64,7 @@ def test_rolled_back_watermark_records_no_gap(store: Store) -> None:
     assert (watermarks(store), trade_gaps(store)) == ({}, [])
 
 
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     ids=st.sets(st.integers(1, 60), min_size=1),
     later=st.sets(st.integers(1, 60)),

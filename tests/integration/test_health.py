@@ -48,7 +48,7 @@ def on_server(system: QuickSystem, *statements: str) -> None:
             connection.cursor().execute(statement.format(name=name))
 
 
-END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+END_SESSIONS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' AND backend_type = 'client backend'"
 
 
 @contextmanager

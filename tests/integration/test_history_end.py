@@ -38,7 +38,7 @@ STOP = threading.Event()
 HOUR = timedelta(hours=1)
 _PRICES = {"o": "1.1", "h": "1.1", "l": "1.1", "c": "1.1"}
 lengths = st.lists(st.integers(1, 7), min_size=1, max_size=5)
-once = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+once = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def filled(store: Store, task: BackfillTask) -> tuple[Filler, bool]:

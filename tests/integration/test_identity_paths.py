@@ -50,7 +50,7 @@ START = datetime(2025, 11, 18, 12, tzinfo=UTC)
 LATER = datetime(2025, 11, 20, tzinfo=UTC)
 STOP = threading.Event()  # never set
 TABLES = "raw_trades, prices, candles, candle_marks, gaps, trade_series, trade_watermarks, backfills"
-few = hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = hypothesis_settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @dataclass(slots=True)

@@ -290,7 +290,7 @@ def test_text_that_is_no_report_counts_as_missing(bus: Bus, text: bytes) -> None
     assert judge(table.expected(), NOW, own={}).failing.keys() == {"hub"}
 
 
-@examples(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(FIELDS), json_values, st.sampled_from(["jobs", "hub"]))
 def test_any_value_in_a_field_stops_no_reader(bus: Bus, field: str, value: Any, role: str) -> None:
     put_report(bus, f"{role}@x", now=NOW, **{field: value})

@@ -32,7 +32,7 @@ from tests.support.listings import MIMETYPES, Listed, Row, check_walk, expected,
 FIRST = datetime(2024, 2, 29, 20, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
-few = hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = hypothesis_settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def estimate(number: int, estimator: str, symbol: str = "EUR_USD") -> VolatilityRow:

@@ -146,7 +146,7 @@ def described(app: Flask) -> Any:
 def test_answers_conform_to_the_document(described: Any, path: str, mode: GenerationMode) -> None:
     operation = described[path]["POST" if path in POSTED else "GET"]
 
-    @hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @hypothesis_settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
         case.call_and_validate(checks=CHECKS)

@@ -31,7 +31,7 @@ MOMENTS = [FIRST + timedelta(seconds=half / 2) for half in range(10)]  # over th
 BIDS = ["1.38710", "1.3871", "100", "0.00000100", "123456789012345678.10"]
 SOURCES = ["replay:file.csv", 'odd, "name"', 'two\nlines\r\nof "it"', "back\\slash", "é€"]
 
-few = hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def dense_rows() -> list[PriceRow]:

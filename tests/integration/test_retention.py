@@ -140,7 +140,7 @@ def test_only_wholly_older_months_are_dropped(store: Store, today: date, days: i
     assert names(store, "prices") == names(store, "candles") == months
 
 
-@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(today=st.dates(date(2024, 1, 1), date(2027, 12, 31)), days=st.integers(1, 1000))
 def test_no_row_within_retention_is_dropped(store: Store, today: date, days: int) -> None:
     months = [f"{year}-{month:02}" for year in (2023, 2024, 2025, 2026) for month in (1, 2, 6, 12)]

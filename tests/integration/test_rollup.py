@@ -208,7 +208,7 @@ def _rows(draw: st.DrawFn) -> list[PriceRow | Trade]:
     return rows
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(rows=_rows(), data=st.data())
 def test_candles_are_independent_of_order_and_batches(store: Store, rows: list[PriceRow | Trade], data: st.DataObject) -> None:
     with store.transaction() as cursor:
@@ -611,7 +611,7 @@ def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database
     admin.autocommit = True
     cursor = admin.cursor()
     cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
-    cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
+    cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'", (name,))
     until(lambda: "waits for the store" in caplog.text, what="a word of it")
     cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
     admin.close()

@@ -136,7 +136,7 @@ HOLDERS: dict[str, Callable[[Server, ExitStack], None]] = {
 
 
 def flood_with_prices(bus: Bus) -> None:
-    bus.publish_prices([Tick("EUR_USD", "1.1", "1.2", "1.15", TIME, "test")] * 500)
+    bus.publish_prices([Tick("EUR_USD", "1.1", "1.2", "1.15", TIME, "test")] * 5000)
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,8 @@ class Web(Running):
         self._path = "/hub/health" if name == "hub" else "/health/live"
         port = {"hub": "WEBSOCKET_PORT", "rest": "API_PORT"}[name]
         argv = [sys.executable, "-m", "gunicorn", "-c", f"config/gunicorn/{name}.py", f"wsgi:{name}()"]
-        super().__init__(argv, {**environ_of(settings, READER), port: str(self.port), **extra}, log)
+        environ = {**environ_of(settings, READER), "EVENTLET_NO_GREENDNS": "yes", port: str(self.port)}  # as `up` with its own servers
+        super().__init__(argv, {**environ, **extra}, log)
 
     def start(self) -> None:
         super().start()

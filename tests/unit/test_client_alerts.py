@@ -162,7 +162,7 @@ class Rules(RuleBasedStateMachine):
 
 
 TestRules = Rules.TestCase
-TestRules.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
+TestRules.settings = settings(max_examples=75, stateful_step_count=25, deadline=None)
 
 
 @given(st.lists(st.tuples(st.sampled_from(OPERATORS), st.sampled_from(LEVELS)), min_size=9, max_size=60), st.data())

@@ -197,7 +197,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TestMachine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
 class PollingMachine(RuleBasedStateMachine):
@@ -247,7 +247,7 @@ class PollingMachine(RuleBasedStateMachine):
 
 
 TestPollingMachine = PollingMachine.TestCase
-TestPollingMachine.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+TestPollingMachine.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 
 
 @pytest.fixture

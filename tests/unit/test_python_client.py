@@ -312,7 +312,7 @@ class Misfortune(RuleBasedStateMachine):
 
 
 TestMisfortune = Misfortune.TestCase
-TestMisfortune.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestMisfortune.settings = settings(max_examples=75, stateful_step_count=40, deadline=None)
 
 
 def test_subscription_begins_with_the_current_price(hub: Hub, client: Client) -> None:
