@@ -49,7 +49,7 @@ class HubHealth:
         serves = self.accepts and self._relay.connected and self._serves()
         body = {"status": "healthy" if serves else "unhealthy", "redis_connected": self._relay.connected}
         if observes:
-            body |= {**self._details(), "auth": self._access.mode, "access": self._access.table_state}
+            body |= self._details()
         return body, 200 if serves else 503, []
 
     @property

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 Reason = Literal["expired", "revoked", "key_changed"]
 EXPIRING = "credentials_expiring"
+_REFRESHABLE = "/"  # the namespace with the event `refresh`
 _CLIENTS_PER_TURN = 100  # of a change of the table, before other greenlets run
 _MESSAGES: dict[Reason, str] = {
     "expired": "The credential has expired: connect with a new one.",
@@ -142,6 +143,8 @@ class LiveRights:
         return removed
 
     def _notify(self, client: Client, now: datetime) -> None:
+        if client.fanout.namespace != _REFRESHABLE:
+            return
         access = client.access
         assert access.expires_at is not None  # noqa: S101 - without an expiry there is no entry
         body = {"expires_at": format_time(access.expires_at), "in_seconds": round((access.expires_at - now).total_seconds())}

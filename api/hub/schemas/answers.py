@@ -273,7 +273,7 @@ NOTICES = {
     "alert_triggered": HubEvent(AlertTriggeredSchema, "The client whose alert it is", READ),
     "instruments_changed": HubEvent(InstrumentsChangedSchema, "Clients that may see an added or removed instrument", READ),
     "gap_notice": HubEvent(GapNoticeSchema, "A client that was too slow", OPEN),
-    "credentials_expiring": HubEvent(CredentialsExpiringSchema, "A client whose credential expires soon", OPEN, everywhere=True),
+    "credentials_expiring": HubEvent(CredentialsExpiringSchema, "A client whose credential expires soon", OPEN),
     "error": HubEvent(
         ErrorEventSchema,
         "The client whose request was refused; with `unavailable`, every client before the hub shuts down; with `unauthorized` of "
