@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 from collections import deque
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -115,6 +114,6 @@ if __name__ == "__main__":
         with Client(options.hub, options.rest, auth=os.environ.get("TICKWIRE_API_KEY") or None) as client:
             run(client, books, options)
     except (KeyboardInterrupt, TickwireError, ValueError) as end:
-        sys.exit(str(end) or None)
+        raise SystemExit(str(end) or None) from None
     finally:
         print(*(book.summary() for book in books.values()), sep="\n", flush=True)
