@@ -88,7 +88,6 @@ class Events:
         # sid -> (namespace, rights, owner), from the decision until the CONNECT packet is sent
         self._admitted: dict[str, tuple[str, Access, str]] = {}
         self._clients: dict[str, Client] = {}  # sid -> client
-        self._instrument_count = len(instruments)
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
 
@@ -134,7 +133,7 @@ class Events:
         try:
             row = self._row(client, event)
             asked = requests.load(row.request, arguments)
-            _charge(client, row.cost(asked, self._instrument_count) - 1)
+            _charge(client, row.cost(asked, len(self._prices)) - 1)
             answer = row.handler(self, client, asked)
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
@@ -165,7 +164,6 @@ class Events:
         change = InstrumentChange(self._prices.instruments, instruments, self._timestamp(), MAIN)
         self._prices.set_instruments(instruments)
         self._candles.set_instruments(instruments)
-        self._instrument_count = len(instruments)
         present = [client for client in self._clients.values() if client.fanout is self._fanout] if change else []
         for number, client in enumerate(present, 1):
             if gone := change.rooms & self._fanout.rooms(client.id).keys():
