@@ -86,6 +86,14 @@ def nothing_runs(chosen: Settings, *, instead: str = "--url") -> str:
     return f"nothing runs on HUB_DATA_DIR={chosen.hub_data_dir}; set HUB_DATA_DIR as for make run, or {instead}"
 
 
+def running_system(chosen: Settings) -> running.RunFile:
+    """Return the running system. Raises `RunError` if there is none."""
+    system = running.read(chosen.hub_data_dir)
+    if system is None:
+        raise running.RunError(nothing_runs(chosen))
+    return system
+
+
 def no_connection(url: str, what: str = "hub", cause: str | None = None) -> str:
     """Return the text for a command that cannot reach a hub or REST (`what`) at `url`.
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
@@ -20,7 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from cli.common import Moment, chosen_settings, database, migrate_database, plain_errors, stopped_by_signals
 from config.pacing import Stopped
 from config.settings import Settings
-from db.instruments import all_instruments
+from db.instruments import all_instruments, calendars_of
 from db.intervals import INTERVALS
 from db.postgres import Store, StoreError
 from db.reference import first_calendars, has_calendars
@@ -35,7 +35,25 @@ from ops import running, startup
 from ops.supervisor import StopAsked
 
 STOPPED = "stopped; what is stored stays, and the same command goes on from there"
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 _SOURCE = re.compile(r"[a-z0-9_.-]{1,32}", re.ASCII)
+
+
+format_option = click.option("--format", "format_name", type=click.Choice(NAMES), default="auto", help="auto: the first format that fits.")
+
+
+_NOTATION_OPTIONS = (
+    click.option("--date-format", metavar="FORMAT", help="iso, unix, ymd, dmy, mdy, or %Y %m %d %H %M %S with literal characters."),
+    click.option("--columns", metavar="FIELD=COLUMN,…", help="time=Date+Time,bid=Bid; #3 is the third column of a file without header."),
+    click.option("--timezone", metavar="ZONE", help="Of local times: Europe/Athens, UTC, or a shifted zone, America/New_York+07:00."),
+)
+
+
+def notation_options(command: _Command) -> _Command:
+    """Add the options for the notation of a file: times and columns."""
+    for option in _NOTATION_OPTIONS:
+        command = option(command)
+    return command
 
 
 class Output:
@@ -83,13 +101,11 @@ class Output:
 @click.argument(
     "files", nargs=-1, required=True, metavar="FILE…", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path)
 )
-@click.option("--format", "format_name", type=click.Choice(NAMES), default="auto", help="auto: the first format that fits.")
+@format_option
 @click.option("--instrument", metavar="NAME", help="The instrument of all records; in a file with a column for it, the one to keep.")
 @click.option("--kind", type=click.Choice(("ticks", "candles")), help="For a file whose columns fit both.")
 @click.option("--interval", type=click.Choice(list(INTERVALS)), help="Of candles, if neither the file's name nor its format has it.")
-@click.option("--timezone", metavar="ZONE", help="Of local times: Europe/Athens, UTC, or a shifted zone, America/New_York+07:00.")
-@click.option("--columns", metavar="FIELD=COLUMN,…", help="time=Date+Time,bid=Bid; #3 is the third column of a file without header.")
-@click.option("--date-format", metavar="FORMAT", help="iso, unix, ymd, dmy, mdy, or %Y %m %d %H %M %S with literal characters.")
+@notation_options
 @click.option("--source", metavar="NAME", help="Stored as import:NAME; by default the format's vendor.")
 @click.option("--from", "start", type=Moment(), metavar="TIME", help="The first moment; UTC unless it has an offset.")
 @click.option("--to", "end", type=Moment(), metavar="TIME", help="The moment after the last.")
@@ -216,7 +232,7 @@ def _request(
 
 def _calendars(store: Store) -> dict[str, str]:
     with store.transaction() as cursor:
-        return {each.symbol: each.calendar for each in all_instruments(cursor)}
+        return calendars_of(all_instruments(cursor))
 
 
 def _known_calendars(chosen: Settings) -> dict[str, str]:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from cli.common import chosen_settings, database, migrate_database, plain_errors
 from config.settings import Settings
-from config.venues import VENUES
+from config.venues import PUBLISHED, VENUES
 from db.bus import BusError
 from db.calendars import CALENDARS
 from db.decimals import is_decimal
@@ -38,7 +38,6 @@ from db.instruments import (
 from db.postgres import Cursor, Store
 from ops import running, startup
 
-PUBLISHED = "publish"  # the source of an instrument whose prices come from outside
 SOURCES = (*(venue.name for venue in VENUES.values() if venue.kind != "replay"), PUBLISHED)
 MAX_NAME_LENGTH = 80
 _is_symbol = re.compile(r"[A-Z0-9]{1,16}(_[A-Z0-9]{1,8})?", re.ASCII).fullmatch

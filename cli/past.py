@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from cli.common import Moment, chosen_settings, database, migrate_database, plain_errors, servers, stopped_by_signals
-from cli.imports import Output, command_errors, load
+from cli.imports import Output, command_errors, format_option, load, notation_options
 from config import settings
 from config.settings import Settings, SourceSpec
 from config.venues import VENUES
@@ -29,7 +29,6 @@ from jobs.backfill.fill import Filler, retention
 from jobs.backfill.report import Notes
 from jobs.feeds.base import SourceError
 from jobs.feeds.files.formats.columns import parse_columns
-from jobs.feeds.files.formats.detect import NAMES
 from jobs.feeds.files.formats.model import BadOptionValue, Options
 from jobs.feeds.files.playback import calendars_of_instruments, play
 from jobs.feeds.files.recordings import count_ticks
@@ -43,11 +42,9 @@ _SOURCE_HELP = "".join(f"{venue.name}: {venue.history}; " for venue in VENUES.va
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Path))
 @click.option("--speed", default="1", metavar="1|60|max", help="Times the recorded pace, 1 by default; max: as fast as the bus accepts.")
 @click.option("--loop", is_flag=True, help="Begin again at the end, until Ctrl-C.")
-@click.option("--format", "format_name", type=click.Choice(NAMES), default="auto", help="auto: the first format that fits.")
+@format_option
 @click.option("--instrument", metavar="NAME", help="The instrument of all quotes; in a file with a column for it, the one to keep.")
-@click.option("--timezone", metavar="ZONE", help="Of local times: Europe/Athens, UTC, or a shifted zone, America/New_York+07:00.")
-@click.option("--columns", metavar="FIELD=COLUMN,…", help="time=Date+Time,bid=Bid; #3 is the third column of a file without header.")
-@click.option("--date-format", metavar="FORMAT", help="iso, unix, ymd, dmy, mdy, or %Y %m %d %H %M %S with literal characters.")
+@notation_options
 def replay(file: Path, speed: str, loop: bool, format_name: str, columns: str | None, **others: Any) -> None:
     """Publish the recording FILE onto the bus of the running system.
 
@@ -117,17 +114,14 @@ def backfill(again: bool, replace: bool, **options: Any) -> None:
     runs, the embedded database is started for this command.
     """
     request = backfills.Request(**options)
-    try:
-        with command_errors():
-            chosen, stop = chosen_settings("backfill"), stopped_by_signals()
-            backfills.check(request, chosen, utc_now())
-            with database(chosen) as url:
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
-                migrate_database("backfill", chosen, url)
-                with closing(startup.open_store(chosen, "backfill", url=url, pool_max=1)) as store:
-                    good = (_load if request.files else _fill)(request, chosen, store, stop, again=again, replace=replace)
-    except backfills.BadOption as error:
-        raise click.BadParameter(str(error), param_hint=error.option) from error
+    with command_errors():
+        chosen, stop = chosen_settings("backfill"), stopped_by_signals()
+        backfills.check(request, chosen, utc_now())
+        with database(chosen) as url:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
+            migrate_database("backfill", chosen, url)
+            with closing(startup.open_store(chosen, "backfill", url=url, pool_max=1)) as store:
+                good = (_load if request.files else _fill)(request, chosen, store, stop, again=again, replace=replace)
     if not good:
         sys.exit(1)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-from contextlib import closing
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,7 +10,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
-from cli.common import Moment, chosen_settings, no_connection, nothing_runs, plain_errors
+from cli.common import Moment, chosen_settings, no_connection, plain_errors, running_system
 from db.timestamps import format_time
 from ops import running
 
@@ -42,34 +40,21 @@ def publish(instrument: str, bid: str, ask: str, moment: datetime | None, url: s
     """
     price = {"instrument": instrument, "bid": bid, "ask": ask, **({"time": format_time(moment)} if moment else {})}
     with plain_errors():
-        answer = _post(url or _running_rest(), {"prices": [price]}, api_key)
+        answer = _post(url or running_system(chosen_settings("publish")).rest, {"prices": [price]}, api_key)
     for each in answer["rejected"]:
         raise click.ClickException(f"{each['message']} ({each['code']})")
     click.echo(f"{instrument} {bid} {ask}: {'a duplicate, published in the last 15 minutes' if answer['duplicates'] else 'accepted'}")
 
 
-def _running_rest() -> str:
-    chosen = chosen_settings("publish")
-    system = running.read(chosen.hub_data_dir)
-    if system is None:
-        raise running.RunError(nothing_runs(chosen))
-    return system.rest
-
-
 def _post(url: str, body: dict[str, Any], api_key: str | None) -> dict[str, Any]:
     """Return the answer of REST. Raises `RunError`."""
     parts = urlsplit(url)
-    kinds = {"http": http.client.HTTPConnection, "https": http.client.HTTPSConnection}
-    if parts.scheme not in kinds or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise click.BadParameter(f"{url!r} is not an address such as http://127.0.0.1:5000", param_hint="--url")
-    headers = {"Content-Type": "application/json", "Accept": "application/json", **_credential(api_key)}
-    try:
-        with closing(kinds[parts.scheme](parts.netloc.rpartition("@")[2], timeout=_SECONDS)) as connection:
-            connection.request("POST", f"{parts.path.rstrip('/')}/prices", json.dumps(body), headers)
-            response = connection.getresponse()
-            status, text = response.status, response.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise running.RunError(no_connection(url, "REST")) from error
+    headers = {"Content-Type": "application/json", **_credential(api_key)}
+    status, text = running.send("POST", url, "/prices", json.dumps(body), headers, seconds=_SECONDS)
+    if not status:
+        raise running.RunError(no_connection(url, "REST"))
     return _read(url, status, text)
 
 

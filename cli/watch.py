@@ -7,8 +7,7 @@ import sys
 
 import click
 
-from cli.common import ROOT, chosen_settings, nothing_runs, plain_errors
-from ops import running
+from cli.common import ROOT, chosen_settings, plain_errors, running_system
 
 DEFAULT_SYMBOLS = ("EUR_USD", "GBP_USD", "USD_JPY", "BTCUSDT", "AAPL")
 _CLIENT = ROOT / "clients" / "python"
@@ -26,17 +25,9 @@ def watch(symbols: tuple[str, ...], url: str | None, as_json: bool) -> None:
     variable TICKWIRE_API_KEY has the key or token, if the hub needs one.
     """
     with plain_errors():
-        address = url or _running_hub()
+        address = url or running_system(chosen_settings("watch")).hub
     names = [name.lower() if name.upper() == "ALL" else name.upper() for name in symbols or DEFAULT_SYMBOLS]
     path = os.pathsep.join(filter(None, (str(_CLIENT), os.environ.get("PYTHONPATH"))))
     argv = [sys.executable, "-m", "tickwire_client", "watch", "--url", address, *(["--json"] if as_json else []), "--", *names]
     # This process becomes the client: signals, terminal and exit code are those of the client.
     os.execve(argv[0], argv, {**os.environ, "PYTHONPATH": path})  # noqa: S606 - no shell is needed
-
-
-def _running_hub() -> str:
-    chosen = chosen_settings("watch")
-    system = running.read(chosen.hub_data_dir)
-    if system is None:
-        raise running.RunError(nothing_runs(chosen))
-    return system.hub

@@ -63,6 +63,9 @@ _ROWS = (
 # name -> row
 VENUES: dict[str, Venue] = {row.name: row for row in _ROWS}
 
+# `source` of prices from outside, and of the instruments that only these feed.
+PUBLISHED = "publish"
+
 
 def trade_venues() -> tuple[str, ...]:
     """Names of the venues whose candles are made from trades, not from ticks."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from db.candles import rebuild_candles
+from db.candles import latest_closes, rebuild_candles
 from db.copy import copy_line, empty_staging, escaped, insert_staged, stage_rows, time_text_sql
 from db.inserted import Conflict, Inserted, Origin
 from db.partitions import make_months
@@ -110,6 +110,11 @@ def latest_mids(cursor: Cursor, windows: Mapping[str, TimeWindow] | None = None)
         window_arguments(windows),
     )
     return dict(cursor.fetchall())
+
+
+def latest_prices(cursor: Cursor, windows: Mapping[str, TimeWindow] | None = None) -> dict[str, str]:
+    """instrument -> mid of its last stored price; without one, the close of its last candle."""
+    return {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
 
 
 def latest_times(cursor: Cursor, windows: Mapping[str, TimeWindow] | None = None) -> dict[str, str]:

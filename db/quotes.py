@@ -6,7 +6,7 @@ import hashlib
 from datetime import datetime
 from decimal import Decimal
 
-from db.decimals import is_decimal, middle, plain_decimal
+from db.decimals import halfway, plain_decimal
 from db.messages import Tick
 from db.timestamps import format_time, parse_time
 
@@ -26,9 +26,8 @@ def make_quote(
     zone, and `TypeError` for a price that is neither text nor a `Decimal`.
     """
     bid, ask = _decimal(bid), _decimal(ask)
-    if mid is None:
-        mid = middle(bid, ask) if is_decimal(bid) and is_decimal(ask) else ""  # the check refuses bid or ask
-    return Tick(instrument, bid, ask, _decimal(mid), format_time(_moment(time)), source, None if volume is None else plain_decimal(volume))
+    mid = halfway(bid, ask) if mid is None else _decimal(mid)
+    return Tick(instrument, bid, ask, mid, format_time(_moment(time)), source, None if volume is None else plain_decimal(volume))
 
 
 def digest_of(quote: Tick) -> str:

@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from config.pacing import Outage
 from db.admission import open_windows
 from db.bus import BusError
-from db.candles import latest_closes
 from db.instruments import Instrument, calendars_of, last_change
 from db.postgres import Cursor
-from db.prices import latest_mids
+from db.prices import latest_prices
 from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past, make_past_of_added
@@ -85,7 +84,7 @@ class Feeding:
         make_pasts(self._context, walked(sources))
         windows = open_windows("live", calendars_of(enabled), clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         with store.transaction() as cursor:
-            return {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
+            return latest_prices(cursor, windows)
 
 
 def make_pasts(context: JobContext, walks: Sequence[Instrument]) -> None:

@@ -10,12 +10,11 @@ from config.pacing import Outage, Stopped, retry
 from db import topics
 from db.admission import open_windows
 from db.bus import BusError
-from db.candles import latest_closes
 from db.instrument_changes import InstrumentChanges
 from db.instruments import all_instruments, calendars_of
 from db.messages import Stamp
 from db.postgres import StoreError
-from db.prices import latest_mids, latest_positions, latest_times
+from db.prices import latest_positions, latest_prices, latest_times
 from jobs.feeding import Feeding, make_pasts
 from jobs.feeds.context import SourceContext
 from jobs.figures.alerts import keep_publishing
@@ -122,7 +121,7 @@ def _source_context(context: JobContext) -> SourceContext:
         calendars = calendars_of(instruments)
         windows = open_windows("live", calendars, context.clock(), max_ahead_seconds=settings.source_max_ahead_seconds)
         with store.transaction() as cursor:
-            latest = {**latest_closes(cursor, windows), **latest_mids(cursor, windows)}
+            latest = latest_prices(cursor, windows)
             times = latest_times(cursor, windows)
             positions = latest_positions(cursor, windows)
         context.bus.forget_former_numbers()

@@ -11,9 +11,9 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 
 from config.settings import Settings, SourceSpec
-from config.venues import VENUES, Venue
+from config.venues import PUBLISHED, VENUES, Venue
 from db.admission import Window, market_window
-from db.instruments import Instrument
+from db.instruments import Instrument, calendars_of
 from jobs.feeds.base import CandleHistory, Source, SourceError, TradeHistory
 from jobs.feeds.binance.history import binance_history
 from jobs.feeds.binance.stream import BinanceSource
@@ -27,8 +27,6 @@ from jobs.gaps.candles import CandleGaps
 from jobs.gaps.filler import GAP_CHECK_SECONDS, Filling, GapFiller
 from jobs.gaps.trades import TradeGaps
 from jobs.runtime.context import JobContext
-
-PUBLISHED = "publish"  # `source` of the instruments whose prices come from outside alone
 
 History = TypeVar("History", bound=TradeHistory | CandleHistory)
 
@@ -133,7 +131,7 @@ def _recorded_symbols(settings: Settings, instruments: Sequence[Instrument]) -> 
 
 
 def _replay(spec: SourceSpec, context: SourceContext) -> Source[Any]:
-    return ReplaySource(spec, {each.symbol: each.calendar for each in context.instruments}, clock=context.clock)
+    return ReplaySource(spec, calendars_of(context.instruments), clock=context.clock)
 
 
 def _oanda_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:

@@ -9,10 +9,11 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import psutil
@@ -136,16 +137,22 @@ def _port_message(prefix: str, host: str, port: int, error: OSError) -> str:
 
 
 def get(url: str, path: str, seconds: float = 2.0, key: str | None = None) -> tuple[int, bytes]:
-    """Return status and body of a GET, without the proxies of the environment.
+    """Return status and body of a GET, as `send` does. `key` is a key or token of the caller."""
+    return send("GET", url, path, headers={"Authorization": f"Bearer {key}"} if key else {}, seconds=seconds)
 
-    Status 0 if there is no answer. `key` is a key or token of the caller.
+
+def send(
+    method: str, url: str, path: str, body: str | None = None, headers: Mapping[str, str] = MappingProxyType({}), *, seconds: float
+) -> tuple[int, bytes]:
+    """Return status and body of a request, without the proxies of the environment.
+
+    Status 0 if there is no answer.
     """
     try:
         parts = urlsplit(url)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         with closing(kind(parts.hostname or "", parts.port, timeout=seconds)) as connection:
-            headers = {"Accept": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
-            connection.request("GET", parts.path.rstrip("/") + path, headers=headers)
+            connection.request(method, parts.path.rstrip("/") + path, body, {"Accept": "application/json", **headers})
             answer = connection.getresponse()
             return answer.status, answer.read()
     except (OSError, ValueError, http.client.HTTPException):

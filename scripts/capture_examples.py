@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from config import settings
 from db import migrate
 from db.bus import Bus
-from db.instruments import all_instruments
+from db.instruments import all_instruments, calendars_of
 from db.postgres import Store
 from ops import embedded
 from ops.supervisor import Supervisor
@@ -47,7 +47,7 @@ def _of_the_hub(folder: Path) -> Examples:
         environ = {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url, "HUB_DATA_DIR": str(folder / "var"), "SOURCES": ""}
         with closing(Bus(redis.url, lambda: datetime.now(UTC))) as bus, closing(Store(postgres.url)) as store:
             with store.transaction() as cursor:
-                bus.set_instruments({instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)})
+                bus.set_instruments(calendars_of(all_instruments(cursor)))
             return hub.capture(settings.load(environ, dotenv=None), bus, folder)
 
 

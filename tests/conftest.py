@@ -20,7 +20,7 @@ from config.loops import HEARTBEATS
 from config.settings import Settings
 from db import migrate
 from db.bus import Bus
-from db.instruments import all_instruments
+from db.instruments import all_instruments, calendars_of
 from db.postgres import Store
 from db.rights import OWNER
 from ops import embedded
@@ -95,7 +95,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         migrate.apply(postgres.url)
         store = Store(postgres.url)
         with store.transaction() as cursor:
-            calendars = {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
+            calendars = calendars_of(all_instruments(cursor))
         store.close()
         yield Servers(postgres.url, redis.url, operator_url, superuser, calendars, Databases(postgres.url))
 

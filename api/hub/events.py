@@ -99,7 +99,6 @@ class Events:
         rooms, clock = (self._prices, self._candles), lambda: parse_time(timestamp())
         self.rights = LiveRights(self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock)
         self._limits = limits or unlimited()
-        self._instrument_count = len(instruments)
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
 
@@ -151,7 +150,7 @@ class Events:
         try:
             row = self._row(client, event)
             asked = requests.load(row.request, arguments)
-            self._limits.charge(client, row.cost(asked, self._instrument_count) - 1)
+            self._limits.charge(client, row.cost(asked, len(self._prices)) - 1)
             answer = row.handler(self, client, asked)
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
@@ -182,7 +181,6 @@ class Events:
         change = InstrumentChange(self._prices.instruments, instruments, self._timestamp(), MAIN)
         self._prices.set_instruments(instruments)
         self._candles.set_instruments(instruments)
-        self._instrument_count = len(instruments)
         present = [client for client in self._clients if client.fanout is self._fanout] if change else []
         for number, client in enumerate(present, 1):
             if gone := change.rooms & self._fanout.rooms(client.id).keys():

@@ -15,18 +15,10 @@ from jobs.backfill.file_tasks import Selection
 from jobs.backfill.imports import ImportRequest
 from jobs.backfill.report import Notes
 from jobs.backfill.tasks import BackfillTask, candle_tasks, trade_tasks
-from jobs.feeds.files.formats.model import Options
+from jobs.feeds.files.formats.model import BadOptionValue, Options
 from jobs.venues import VENUE_PARTS
 
 SOURCES = (*(venue.name for venue in VENUES.values() if venue.history is not None), "file")
-
-
-class BadOption(Exception):
-    """The request cannot be served; `option` is the option or setting with the fault."""
-
-    def __init__(self, option: str, message: str) -> None:
-        super().__init__(message)
-        self.option = option
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +34,27 @@ class Request:
 
 
 def check(request: Request, settings: Settings, now: datetime) -> None:
-    """Raise `BadOption` for the first fault of the request that does not depend on the store."""
+    """Raise `BadOptionValue` for the first fault of the request that needs no store."""
     venue = VENUES.get(request.source)
     if venue is None:
         if not request.files:
-            raise BadOption("--file", "needed for --source file")
+            raise BadOptionValue("--file", "needed for --source file")
     else:
         if request.files:
-            raise BadOption("--file", f"not for --source {request.source}")
+            raise BadOptionValue("--file", f"not for --source {request.source}")
         for option, moment in (("--from", request.start), ("--to", request.end)):
             if moment is None:
-                raise BadOption(option, f"needed for --source {request.source}")
+                raise BadOptionValue(option, f"needed for --source {request.source}")
     if request.intervals and (venue is None or venue.history != "candles"):
         brokers = " or ".join(row.name for row in VENUES.values() if row.history == "candles")
-        raise BadOption("--interval", f"only for --source {brokers}: our own candles follow from ticks and trades by themselves")
+        raise BadOptionValue("--interval", f"only for --source {brokers}: our own candles follow from ticks and trades by themselves")
     if request.start and request.end and request.start >= request.end:
-        raise BadOption("--from", "must be before --to")
+        raise BadOptionValue("--from", "must be before --to")
     if venue is not None and request.end and request.end > now:
-        raise BadOption("--to", "is in the future; running sources take care of that")
+        raise BadOptionValue("--to", "is in the future; running sources take care of that")
     for name in venue.history_required if venue is not None else ():
         if not getattr(settings, name):
-            raise BadOption(name.upper(), f"needed for --source {request.source}, in the environment or in .env")
+            raise BadOptionValue(name.upper(), f"needed for --source {request.source}, in the environment or in .env")
 
 
 def tasks(
@@ -70,7 +62,7 @@ def tasks(
 ) -> list[BackfillTask]:
     """The tasks of a request for history that `check` has passed.
 
-    `notes` receives the refusals of the history. Raises `BadOption` for an instrument that the
+    `notes` receives the refusals of the history. Raises `BadOptionValue` for an instrument that the
     source does not have.
     """
     row = VENUE_PARTS[request.source]
@@ -90,7 +82,7 @@ def tasks(
 def import_request(request: Request, instruments: Sequence[Instrument]) -> ImportRequest:
     """The import of the files of a request; bad records alone never refuse a file.
 
-    Raises `BadOption` for an instrument that does not exist.
+    Raises `BadOptionValue` for an instrument that does not exist.
     """
     wanted = _once(request.instruments)
     _known(wanted, [instrument.symbol for instrument in instruments], "--instrument", "an instrument")
@@ -101,7 +93,7 @@ def import_request(request: Request, instruments: Sequence[Instrument]) -> Impor
 
 def _known(wanted: Sequence[str], known: Sequence[str], option: str, what: str) -> None:
     if unknown := [name for name in wanted if name not in known]:
-        raise BadOption(option, f"{', '.join(unknown)} is not {what}; there are {', '.join(known)}")
+        raise BadOptionValue(option, f"{', '.join(unknown)} is not {what}; there are {', '.join(known)}")
 
 
 def _once(names: Sequence[str]) -> list[str]:

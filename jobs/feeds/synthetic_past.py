@@ -16,11 +16,11 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 from config.pacing import Stopped
-from db.candles import CandleRow, Ohlc, insert_candles, latest_closes, nothing_stored
+from db.candles import CandleRow, Ohlc, insert_candles, nothing_stored
 from db.instruments import Instrument
 from db.partitions import make_months
 from db.postgres import Cursor, Store
-from db.prices import latest_mids
+from db.prices import latest_prices
 from db.timestamps import format_time, parse_time
 from jobs.feeds.market.levels import Listing, sides, text
 from jobs.feeds.market.model import Market, Path
@@ -122,8 +122,7 @@ def make_past_of_added(
         return [instrument for instrument in added if nothing_stored(cursor, [instrument.symbol])]
 
     def candles(cursor: Cursor, chosen: Sequence[Instrument], hours: Hours) -> Iterator[list[CandleRow]]:
-        latest = {**latest_closes(cursor), **latest_mids(cursor)}
-        return past_of_added(chosen, instruments, latest, seed, hours, volatility)
+        return past_of_added(chosen, instruments, latest_prices(cursor), seed, hours, volatility)
 
     return _make(store, missing, candles, now, stop, then)
 

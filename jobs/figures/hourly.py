@@ -16,7 +16,7 @@ from db.admission import Window, open_windows
 from db.admitted import admit_quotes
 from db.alerts import Subject
 from db.candles import closing_quotes
-from db.instruments import all_instruments
+from db.instruments import all_instruments, calendars_of
 from db.job_runs import take_turn
 from db.messages import Tick
 from db.prices import CLOSING, CLOSING_OCCURRENCE
@@ -54,7 +54,7 @@ def hourly_job(context: JobContext, as_of: datetime) -> int:
         write_volatility(cursor, rows)
         seen = {(row.symbol, ""): Seen(row.volatility, row.volatility) for row in rows if row.estimator == ALERT}
         raise_alerts(cursor, "volatility", seen, volatility_rules(context.settings), as_of, _message)
-    _publish_prices(context, quotes, as_of, {instrument.symbol: instrument.calendar for instrument in instruments})
+    _publish_prices(context, quotes, as_of, calendars_of(instruments))
     publish_alerts(context.store, context.bus, context.clock)
     for data_type, names in (("hourly_candles", [quote[0] for quote in quotes]), ("volatility", sorted({row.symbol for row in rows}))):
         if names:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from db.calendars import trading_hours
 from db.candles import candles_between
-from db.instruments import Instrument
+from db.instruments import Instrument, calendars_of
 from db.postgres import Cursor
 
 HOUR = timedelta(hours=1)
@@ -53,7 +53,7 @@ def by_calendar(cursor: Cursor, instruments: Sequence[Instrument], end: datetime
     out.
     """
     hours = _hours_of_calendars(instruments, end - span, end)
-    calendars = {instrument.symbol: instrument.calendar for instrument in instruments}
+    calendars = calendars_of(instruments)
     found: dict[str, list[tuple[Any, ...]]] = {}
     for row in _in_trading(candles_between(cursor, "1h", end - span, end), calendars, hours):
         found.setdefault(calendars[row[0]], []).append(row)
@@ -67,7 +67,7 @@ def on_clock(cursor: Cursor, instruments: Sequence[Instrument], end: datetime, h
     left out.
     """
     start = end - hours * HOUR
-    calendars = {instrument.symbol: instrument.calendar for instrument in instruments}
+    calendars = calendars_of(instruments)
     rows = _in_trading(candles_between(cursor, "1h", start, end), calendars, _hours_of_calendars(instruments, start, end))
     return arrays(list(rows), np.arange(int(start.timestamp()), int(end.timestamp()), 3600, dtype=np.int64))
 

@@ -19,7 +19,7 @@ from api.app import create_app
 from config.settings import Settings, SourceSpec
 from db import topics
 from db.bus import Bus
-from db.instruments import all_instruments
+from db.instruments import all_instruments, calendars_of
 from db.postgres import Store
 from db.timestamps import format_time, utc_now
 from jobs.backfill.file_tasks import Selection, file_task
@@ -43,7 +43,7 @@ class Loading:
         self.store = store
         self.notes = Notes()
         with store.transaction() as cursor:
-            self.calendars = {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
+            self.calendars = calendars_of(all_instruments(cursor))
 
     def load(self, file: Path, *, replace: bool = False, now: datetime = NOW) -> str:
         """The outcome of one file as the command prints it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from config import settings as settings_module
-from db.instruments import all_instruments
+from db.instruments import all_instruments, calendars_of
 from db.postgres import Store
 from db.rollup import is_mine, roll_up
 from db.timestamps import utc_now
@@ -25,7 +25,7 @@ class Importing:
         self.notes = Notes()
         self.warnings: list[str] = []
         with store.transaction() as cursor:
-            self.calendars = {each.symbol: each.calendar for each in all_instruments(cursor)}
+            self.calendars = calendars_of(all_instruments(cursor))
 
     def load(
         self,

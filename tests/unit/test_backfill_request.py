@@ -12,16 +12,16 @@ import pytest
 
 from config import settings as settings_module
 from config.settings import Settings
-from db.instruments import Instrument
+from db.instruments import Instrument, calendars_of
 from jobs.backfill.file_tasks import Selection, position_key
 from jobs.backfill.fill import retention
 from jobs.backfill.imports import Importer, ImportRequest
 from jobs.backfill.recordings import open_recording
 from jobs.backfill.report import Notes
-from jobs.backfill.request import BadOption, Request, check, import_request
+from jobs.backfill.request import Request, check, import_request
 from jobs.backfill.request import tasks as make_tasks
 from jobs.backfill.tasks import BackfillTask
-from jobs.feeds.files.formats.model import Options
+from jobs.feeds.files.formats.model import BadOptionValue, Options
 from tests.support.instruments import make_instrument
 
 TICKS = Path(__file__).parents[2] / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
@@ -68,13 +68,13 @@ def test_valid_request_passes(request_: Request, settings: Settings) -> None:
     ],
 )
 def test_invalid_request_names_its_option(request_: Request, option: str, message: str, settings: Settings) -> None:
-    with pytest.raises(BadOption, match=message) as error:
+    with pytest.raises(BadOptionValue, match=message) as error:
         check(request_, settings, NOW)
     assert error.value.option == option
 
 
 def test_request_for_oanda_without_a_token_is_refused() -> None:
-    with pytest.raises(BadOption, match="needed") as error:
+    with pytest.raises(BadOptionValue, match="needed") as error:
         check(OANDA, settings_module.load({}, dotenv=None), NOW)
     assert error.value.option == "OANDA_API_TOKEN"
 
@@ -87,19 +87,19 @@ def test_request_for_oanda_without_a_token_is_refused() -> None:
     ],
 )
 def test_unknown_instrument_is_named(request_: Request, message: str, settings: Settings) -> None:
-    with pytest.raises(BadOption, match=message) as error:
+    with pytest.raises(BadOptionValue, match=message) as error:
         tasks(request_, settings, MARKET, Notes())
     assert error.value.option == "--instrument"
 
 
 def test_unknown_instrument_of_files_is_named() -> None:
-    with pytest.raises(BadOption, match="EUR_DKK is not an instrument; there are EUR_USD, USD_JPY, BTCUSDT, AAPL") as error:
+    with pytest.raises(BadOptionValue, match="EUR_DKK is not an instrument; there are EUR_USD, USD_JPY, BTCUSDT, AAPL") as error:
         import_request(replace(FILE, instruments=("EUR_DKK",)), MARKET)
     assert error.value.option == "--instrument"
 
 
 def test_unknown_symbol_of_a_setting_names_the_setting() -> None:
-    with pytest.raises(BadOption, match="DOGEUSDT is not an instrument of Binance") as error:
+    with pytest.raises(BadOptionValue, match="DOGEUSDT is not an instrument of Binance") as error:
         tasks(BINANCE, settings_module.load({"BINANCE_SYMBOLS": "BTCUSDT,DOGEUSDT"}, dotenv=None), MARKET, Notes())
     assert error.value.option == "BINANCE_SYMBOLS"
 
@@ -117,7 +117,7 @@ def test_request_without_instruments_means_all_and_repeats_count_once(settings: 
 def test_position_in_a_file_is_kept_by_its_content_and_the_options(tmp_path: Path) -> None:
     renamed = tmp_path / "EUR_USD.csv.gz"
     shutil.copy(TICKS, renamed)
-    calendars = {instrument.symbol: instrument.calendar for instrument in MARKET}
+    calendars = calendars_of(MARKET)
     requests = [ImportRequest(), ImportRequest(source="mine"), ImportRequest(Options(instrument="EUR_USD")), ImportRequest(wanted=PART)]
 
     def key(file: Path, wanted: ImportRequest) -> str:

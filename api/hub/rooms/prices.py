@@ -39,6 +39,10 @@ class PriceRooms:
     def instruments(self) -> list[str]:
         return list(self._rooms)
 
+    def __len__(self) -> int:
+        """The number of instruments."""
+        return len(self._rooms)
+
     def permitted(self, access: Access) -> list[str]:
         """Return the instruments that the client may see."""
         return [pair for pair in self._rooms if access.includes(pair)]

@@ -14,8 +14,8 @@ from api.rest.published import Reception, read_batch, read_entries
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.publish import BODY, PublishResultSchema
+from config.venues import PUBLISHED
 
-SOURCE = "publish"
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_.-]")
 
 routes = Routes("publish", "Prices from outside")
@@ -42,4 +42,4 @@ def publish() -> Any:
 
 def _source(access: Access) -> str:
     """Return the source of the caller's prices in the store: `publish:NAME` if it has a name."""
-    return f"{SOURCE}:{_UNUSUAL.sub('_', access.name)}" if access.name else SOURCE
+    return f"{PUBLISHED}:{_UNUSUAL.sub('_', access.name)}" if access.name else PUBLISHED

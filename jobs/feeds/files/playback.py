@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from db.bus import Publisher
-from db.instruments import all_instruments
+from db.instruments import all_instruments, calendars_of
 from db.messages import Tick, Trade
 from db.postgres import Store
 from jobs.feeds.base import SourceError, State
@@ -65,6 +65,6 @@ def calendars_of_instruments(database_url: str) -> dict[str, str]:
     store = Store(database_url, application="tickwire-replay")
     try:
         with store.transaction() as cursor:
-            return {instrument.symbol: instrument.calendar for instrument in all_instruments(cursor)}
+            return calendars_of(all_instruments(cursor))
     finally:
         store.close()

@@ -70,6 +70,10 @@ class Table:
         wanted = column_name(name)
         return max((index for index, each in enumerate(self.names) if each == wanted), default=None)
 
+    def places(self, columns: Mapping[str, str]) -> dict[str, tuple[int, ...]]:
+        """Field -> the index of its column, of the `columns` that are there."""
+        return {field: (place,) for field, name in columns.items() if (place := self.place(name)) is not None}
+
     def has(self, *names: str) -> bool:
         """True if every column is there."""
         return all(column_name(name) in self.names for name in names)

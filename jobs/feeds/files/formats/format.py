@@ -147,9 +147,13 @@ def zone_for(head: Head, name: str, default: Zone | None, *, broker: bool = Fals
     return default
 
 
-def clock(head: Head, zone: Zone, notations: Sequence[Notation], *, unique: bool) -> Callable[[], Times]:
-    """The times in one of the notations, or in that of `--date-format`."""
-    if head.options.date_format is not None:
-        times_of(head.options.date_format, zone, unique=unique)
-        return lambda: times_of(head.options.date_format, zone, unique=unique)
-    return lambda: LocalTimes(notations, zone, unique=unique)
+def clock(head: Head, zone: Zone, notations: Sequence[Notation] = (), *, unique: bool) -> Callable[[], Times]:
+    """The times in one of the notations, without any in those of plain tables; `--date-format` has
+    priority.
+
+    Raises `BadOptionValue` for a bad value of that option.
+    """
+    if notations and head.options.date_format is None:
+        return lambda: LocalTimes(notations, zone, unique=unique)
+    times_of(head.options.date_format, zone, unique=unique)
+    return lambda: times_of(head.options.date_format, zone, unique=unique)

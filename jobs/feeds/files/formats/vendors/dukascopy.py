@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from jobs.feeds.files.formats.clock import times_of
 from jobs.feeds.files.formats.columns import PRICES
 from jobs.feeds.files.formats.format import Format, Head, Layout, clock, recognised, zone_for
 from jobs.feeds.files.formats.model import BadOptionValue, Kind, Recognised
@@ -49,21 +48,19 @@ def _layout(head: Head, kind: Kind, places: dict[str, tuple[int, ...]]) -> Layou
     name = "dukascopy-ticks" if kind == "ticks" else "dukascopy-bars"
     needed = ("time", "bid", "ask") if kind == "ticks" else ("time", *PRICES)
     zone = _zone(head, name)
-    unique = kind == "candles"
-    times = clock(head, zone, (DOTS_DAY_FIRST, DOTS), unique=unique)
-    if _first_column(head) is None:
-        times = lambda: times_of(head.options.date_format, zone, unique=unique)  # noqa: E731 - Unix times or texts
+    notations = () if _first_column(head) is None else (DOTS_DAY_FIRST, DOTS)  # Unix times or texts without that column
+    times = clock(head, zone, notations, unique=kind == "candles")
     return Layout(name, _VENDOR, kind, places, needed, times, zone.name, width=head.table.width)
 
 
 def _ticks(head: Head) -> Recognised:
     names = {"ask": "askprice", "bid": "bidprice"} if _is_node_ticks(head) else {"ask": "ask", "bid": "bid"}
-    places = {field: (place,) for field, name in names.items() if (place := head.table.place(name)) is not None}
+    places = head.table.places(names)
     return recognised(head, _layout(head, "ticks", {"time": (0,), **places}))
 
 
 def _bars(head: Head) -> Recognised:
-    places = {field: (place,) for field in (*PRICES, "volume") if (place := head.table.place(field)) is not None}
+    places = head.table.places({field: field for field in (*PRICES, "volume")})
     return recognised(head, _layout(head, "candles", {"time": (0,), **places}))
 
 

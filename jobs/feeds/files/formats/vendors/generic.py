@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.feeds.files.formats.clock import times_of
 from jobs.feeds.files.formats.columns import PRICES, without_header
-from jobs.feeds.files.formats.format import Format, Head, Layout, recognised, zone_for
+from jobs.feeds.files.formats.format import Format, Head, Layout, clock, recognised, zone_for
 from jobs.feeds.files.formats.model import Kind, Recognised
 from jobs.feeds.files.formats.vendors.dukascopy import is_node_bars
 from jobs.feeds.files.formats.vendors.metatrader import has_brackets
@@ -58,8 +57,6 @@ def _recognised(head: Head, name: str, kind: Kind) -> Recognised:
     columns = head.options.columns
     header = not columns or not without_header(columns.values())
     zone = zone_for(head, name, UTC_ZONE)
-    unique = kind == "candles"
-    times_of(head.options.date_format, zone, unique=unique)
     places = _places(head, kind) if header else {}
     layout = Layout(
         name,
@@ -67,7 +64,7 @@ def _recognised(head: Head, name: str, kind: Kind) -> Recognised:
         kind,
         places,
         _needed(kind, {*places, *columns}),
-        lambda: times_of(head.options.date_format, zone, unique=unique),
+        clock(head, zone, unique=kind == "candles"),
         zone.name,
         header=header,
         width=head.table.width if header else None,

@@ -36,7 +36,7 @@ def _layout(head: Head, name: str, kind: Kind, places: dict[str, tuple[int, ...]
 def _places_5(head: Head, fields: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     place = head.table.place
     moments = tuple(found for name in ("date", "time") if (found := place(name)) is not None)
-    return {"time": moments, **{field: (found,) for field in fields if (found := place(field)) is not None}}
+    return {"time": moments, **head.table.places({field: field for field in fields})}
 
 
 def _ticks_5(head: Head) -> Recognised:

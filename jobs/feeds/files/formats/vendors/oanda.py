@@ -41,7 +41,7 @@ def _csv(head: Head) -> Recognised:
     ]:
         raise MissingColumns(head.lines[0], _NAME, missing)
     places = {side: [table.place(f"{side}_{letter}") or 0 for letter in "ohlc"] for side in there}
-    fields = {field: (place,) for field in ("time", "instrument") if (place := table.place(field)) is not None}
+    fields = table.places({field: field for field in ("time", "instrument")})
     volume = table.place("volume") or 0
     instrument, origin = instrument_of_file(head, in_column="instrument" in fields, joined=False)
     names = ColumnNames(head.instruments, joined=False)

@@ -7,9 +7,9 @@ from typing import Any
 
 import orjson
 
-from jobs.feeds.files.formats.clock import ContractTimes, Times, times_of
+from jobs.feeds.files.formats.clock import ContractTimes, Times
 from jobs.feeds.files.formats.columns import PRICES
-from jobs.feeds.files.formats.format import Format, Head, Layout, instrument_of_file, recognised, zone_for
+from jobs.feeds.files.formats.format import Format, Head, Layout, clock, instrument_of_file, recognised, zone_for
 from jobs.feeds.files.formats.model import AmbiguousDate, Candle, Item, Kind, Line, Ohlc, Quote, Recognised
 from jobs.feeds.files.formats.names import ColumnNames, interval_in
 from jobs.feeds.files.formats.readers import count, decimal
@@ -32,8 +32,7 @@ def _times(head: Head, *, unique: bool, samples: Sequence[str] = ()) -> tuple[Ca
     if ours and head.options.timezone is None and head.options.date_format is None:
         return ContractTimes, "UTC"
     zone = zone_for(head, _NAME, UTC_ZONE)
-    times_of(head.options.date_format, zone, unique=unique)
-    return lambda: times_of(head.options.date_format, zone, unique=unique), zone.name
+    return clock(head, zone, unique=unique), zone.name
 
 
 def _is_ours(text: str) -> bool:
@@ -47,7 +46,7 @@ def _is_ours(text: str) -> bool:
 def _table(head: Head, kind: Kind, time: str, needed: tuple[str, ...]) -> Recognised:
     columns = {"time": time, "instrument": "instrument" if head.table.has("instrument") else "symbol"}
     columns |= {field: field for field in ("bid", "ask", *_FIELDS)}
-    places = {field: (place,) for field, name in columns.items() if (place := head.table.place(name)) is not None}
+    places = head.table.places(columns)
     place = head.table.place(time) or 0
     samples = [fields[place] for number in range(1, len(head.lines)) if len(fields := head.fields(number)) > place]
     times, zone = _times(head, unique=kind == "candles", samples=samples)
