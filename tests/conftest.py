@@ -37,6 +37,9 @@ hypothesis.settings.load_profile("same")
 
 # Our processes run with the packages of an operator's environment.
 os.environ["PYTHONPATH"] = str(Path(__file__).parent / "support" / "operators_packages")
+# Programs write plain text, also where CI=true or FORCE_COLOR asks them for colours.
+os.environ["NO_COLOR"] = "1"
+os.environ.pop("FORCE_COLOR", None)
 
 INVENTED_CHANNELS = ("level_updates", "moons")  # of tests that add a channel
 

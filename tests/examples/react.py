@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ops import running
 from tests.conftest import until
 from tests.examples.blocks import blocks, substituted
 from tests.support.processes import ROOT, Running, free_port
@@ -88,7 +89,7 @@ def opened(folder: Path) -> Iterator[ReactPage]:
     preview = Running(["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *_vite(*_preview(port))], {}, folder / "preview.log")
     page = Running([_node(), str(PACKAGES / "page.mjs"), url], {}, folder / "page.log")
     with preview:
-        until(lambda: url in preview.output(), 60, lambda: f"Vite's server: {preview.output()[-2000:]}")
+        until(lambda: running.get(url, "/")[0], 60, lambda: f"Vite's server: {preview.output()[-2000:]}")
         with page:
             yield ReactPage(page)
 
