@@ -89,7 +89,7 @@ def opened(folder: Path) -> Iterator[ReactPage]:
     preview = Running(["sh", "-c", 'cd "$0" && exec "$@"', str(folder), *_vite(*_preview(port))], {}, folder / "preview.log")
     page = Running([_node(), str(PACKAGES / "page.mjs"), url], {}, folder / "page.log")
     with preview:
-        until(lambda: running.get(url, "")[0] == 200, 60, lambda: f"Vite's server: {preview.output()[-2000:]}")
+        until(lambda: running.get(url, "/")[0], 60, lambda: f"Vite's server: {preview.output()[-2000:]}")
         with page:
             yield ReactPage(page)
 
