@@ -32,6 +32,7 @@ HEADERS = {
     "User-Agent": "test",
     "X-Forwarded-For": "192.0.2.1",
 }
+CREDENTIALS = {"Authorization", "X-API-Key"}  # a session keeps none of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +198,16 @@ class TestClient:
 
 class TestHandshake:
     def check(self, found: dict[str, Any], server: Server, transport: str, headers: dict[str, str]) -> None:
-        kept = {name.lower(): value for name, value in headers.items()} | {"host": f"{server.host}:{server.port}"}
-        assert found == {"transport": transport, "address": "127.0.0.1", "headers": kept, "namespace": "/", "auth": {"token": "t"}}
+        kept = {name.lower(): value for name, value in headers.items() if name not in CREDENTIALS}
+        assert found.pop("session")
+        assert found == {
+            "transport": transport,
+            "address": "127.0.0.1",
+            "headers": kept | {"host": f"{server.host}:{server.port}"},
+            "namespace": "/",
+            "auth": {"token": "t"},
+            "presented": None,  # this application has no credentials
+        }
 
     def test_websocket(self, faulty: Faulty) -> None:
         with WebSocket(faulty, PATH, headers={**HEADERS, "Cookie": "c=1"}) as socket:
@@ -232,12 +241,14 @@ class TestHandshake:
             assert str(socket.packet()).startswith("40{")
             assert str(socket.packet()).startswith("40/metrics,{")
             found = ask(socket, "handshake", "/metrics,")
+            assert found.pop("session")
             assert found == {
                 "transport": "websocket",
                 "address": "127.0.0.1",
                 "headers": {},
                 "namespace": "/metrics",
                 "auth": {"token": "m"},
+                "presented": None,
             }
 
     def test_refused_client_keeps_its_headers_for_the_next_connect(self, faulty: Faulty) -> None:

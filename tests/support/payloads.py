@@ -21,4 +21,5 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     "set_alert": {"instrument": "EUR_USD", "metric": "price", "op": ">", "value": "1.1", "once": True},
     "list_alerts": {},
     "delete_alert": {"id": "all"},
+    "refresh": {"token": "a.b.c"},
 }

@@ -209,7 +209,7 @@ def test_any_payload_has_an_answer_and_no_internal_error(event: str, transport: 
     if name == "error":
         assert body["code"] != "internal"
         assert body["event"] == event
-        assert body["details"]
+        assert body["details"] or body["code"] == "unauthorized"  # this one gives no reason
     else:
         assert name == CLIENT_EVENTS[MAIN, event].answer
 
