@@ -109,6 +109,7 @@ class Hub:
         relay: Relay,
         report: HubReport,
         health: HubHealth,
+        access: AccessControl,
         stop: threading.Event,
     ) -> None:
         # the class with which the HTTP server must read the hub's connections
@@ -119,6 +120,7 @@ class Hub:
         self._relay = relay
         self._report = report
         self._health = health
+        self._access = access
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -152,6 +154,7 @@ class Hub:
         self._engine.close_all()
         while self._engine.closing and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
+        self._access.wait_for_end(deadline - time.monotonic())
         self._report.close()
 
 
@@ -223,7 +226,7 @@ def create_hub(
     _start_loops(socketio, relay, feed, report, changes, access, leases, stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
     door = Door(app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, engine, fanouts, relay, report, health, stop)
+    return Hub(door, engine, fanouts, relay, report, health, access, stop)
 
 
 def _start_loops(

@@ -61,6 +61,7 @@ class AccessControl:
         self._host = settings.websocket_host if actor == "hub" else settings.api_host
         self._proxies = settings.trusted_proxies
         self._open = Throttle(OPEN_WARNING_SECONDS, monotonic=monotonic)
+        self._ended = threading.Event()
 
     @property
     def table_state(self) -> TableState:
@@ -84,6 +85,12 @@ class AccessControl:
         """Take changes of keys and write the log of access until `stop` is set."""
         self._refresh.run(stop)
         self._writer.flush(final=True)
+        self._ended.set()
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Wait after a stop until `run` has written the last refusals, if there are any."""
+        if self._writer.has_events:
+            self._ended.wait(seconds)
 
     def _round(self) -> None:
         if self.mode == OFF and not is_loopback(self._host) and self._open.due("open") is not None:
