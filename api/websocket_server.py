@@ -76,6 +76,7 @@ FLUSH_POLL_SECONDS = 0.02
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
+SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
 _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
 
 
@@ -170,7 +171,7 @@ def create_hub(
 
     `authenticator` decides about every client; by default the one of the settings does.
     """
-    cooperate(wait_for_socket)
+    cooperate(wait_for_socket, settings.db_timeout_ms / 1000 + SILENT_DATABASE_SECONDS)
     room = make_room(settings.websocket_max_clients)
     settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()

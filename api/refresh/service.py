@@ -55,7 +55,7 @@ class AccessControl:
         self.token_keys = tokens.refresh  # its `run` is a loop of its own; None without public keys
         self.authenticator = CallerAuthenticator(self.mode, self.anonymous, self.tables, clock, self.audit, tokens.verifier)
         # One connection of its own: no request waits for it, or finds it broken.
-        own = store.with_limits(pool_max=1, timeout_ms=settings.db_timeout_ms)
+        self._store = own = store.with_limits(pool_max=1, timeout_ms=settings.db_timeout_ms)
         self._writer = AuditWriter(self.audit, own, monotonic=monotonic)
         self._refresh = TableRefresh(bus, own, self.tables, each_round=self._round, monotonic=monotonic)
         self._host = settings.websocket_host if actor == "hub" else settings.api_host
@@ -96,3 +96,6 @@ class AccessControl:
         if self.mode == OFF and not is_loopback(self._host) and self._open.due("open") is not None:
             log.warning("AUTH=off: everyone who reaches this address has the anonymous rights", extra={"host": self._host})
         self._writer.flush()
+        # A server that hangs is noticed while connecting, which has a limit of time in libpq. The
+        # wait for an answer on an open connection has none.
+        self._store.close()
