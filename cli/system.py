@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.common import chosen_settings, database, migrate_database, no_connection, nothing_runs, plain_errors
+from config.access.modes import REQUIRED
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.watchdog import Watchdog
@@ -65,13 +66,19 @@ def up() -> None:
                     supervisor.report(write)
                     supervisor.wait_until(partial(_is_served, chosen, system, Throttle(monotonic=time.monotonic)))
                     ready = f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}"
-                    click.echo(f"{ready}\nwatch prices: .venv/bin/python manage.py watch")
+                    click.echo(f"{ready}\n{watch_hint(chosen)}")
                     Watchdog().start()
                     keep(WATCH, partial(supervisor.supervise, write), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:
                 running.forget(folder)
+
+
+def watch_hint(chosen: Settings) -> str:
+    """Return the line with the command that shows prices."""
+    key = f"{_KEY}=KEY " if chosen.auth_mode == REQUIRED else ""
+    return f"watch prices: {key}.venv/bin/python manage.py watch"
 
 
 def _write_pids(system: RunFile, folder: Path, pids: dict[str, int]) -> None:
@@ -249,7 +256,7 @@ def _show_registry(console: Console, report: dict[str, Any]) -> None:
     if report["registry"]:
         table = Table("registered", "pid", "acting", "last report", "failing")
         for process in report["registry"]:
-            age = f"{process['age_seconds']:.0f} s ago"
+            age = f"{max(0.0, process['age_seconds']):.0f} s ago"
             failing = ", ".join(process["failing"])
             table.add_row(
                 process["name"],
