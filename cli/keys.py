@@ -161,6 +161,7 @@ def rotate(key_id: str, overlap: timedelta, as_json: bool) -> None:
     chosen, now = chosen_settings("key"), utc_now()
     new_id, text = new_key()
     made: list[ApiKey] = []
+    ends: list[datetime] = []  # of the old key
 
     def make(cursor: Cursor) -> Done:
         old = _existing(cursor, key_id)
@@ -168,12 +169,14 @@ def rotate(key_id: str, overlap: timedelta, as_json: bool) -> None:
             raise click.UsageError(f"{key_id} is {state}: create a new key")
         made.append(_successor(old, new_id, text, now))
         until = now + overlap if old.expires is None else min(old.expires, now + overlap)
+        ends.append(until)
         insert_key(cursor, made[0])
         details = {"new": new_id, "expires": format_time(until)}
         return expire_key(cursor, key_id, until), AccessEvent(now, actor(), ROTATE, key_id, details=details)
 
     with plain_errors():
         change(chosen, "key", make)
+    click.echo(f"the old key {key_id} expires at {format_time(ends[0])}", err=True)
     _print_key(made[0], text, as_json)
 
 

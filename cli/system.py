@@ -234,8 +234,16 @@ def _show_health(console: Console, health: Mapping[str, Any]) -> None:
     console.print("health: " + ", ".join(_words(key, value) for key, value in shown.items()), highlight=False, markup=False, soft_wrap=True)
     for name, state in (health.get("sources") or {}).items():
         console.print(source_line(name, state), highlight=False, markup=False, soft_wrap=True)
-    if os.environ.get(_KEY) and any("since" not in state for state in (health.get("sources") or {}).values()):
-        click.echo(f"details are left out: {_KEY} is not accepted, or lacks the scope observe", err=True)
+    if hint := details_hint(health, sent=bool(os.environ.get(_KEY))):
+        click.echo(hint, err=True)
+
+
+def details_hint(health: Mapping[str, Any], *, sent: bool) -> str:
+    """Return the reason why health has no details; "" if it has them. `sent`: with a credential."""
+    hidden = any("since" not in state for state in (health.get("sources") or {}).values())
+    if not hidden or not (sent or health.get("auth") == REQUIRED):
+        return ""
+    return f"details are left out: {_KEY} {'is not accepted, or lacks' if sent else 'is not set to a key with'} the scope observe"
 
 
 def source_line(name: str, state: Mapping[str, Any]) -> str:
