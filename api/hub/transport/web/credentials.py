@@ -27,8 +27,9 @@ class RequestCredentials:
         if not headers or self._authenticator is None:
             return None
         try:
-            credential = read_credential(headers)
+            # The authenticator records a malformed credential too.
             access = self._authenticator.authenticate(Handshake(transport, address, headers))
+            credential = read_credential(headers)
         except Refusal as refusal:
             raise refused(refusal) from None
         return None if credential is None else Presented(credential.digest, access)
