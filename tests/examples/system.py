@@ -62,7 +62,8 @@ class System(Running):
 
     def get(self, path: str, body: Any = None, key: str = "") -> tuple[int, str, str]:
         """Return status, media type and text of a REST response; with a JSON body, of a POST."""
-        headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {}), **({"X-API-Key": key} if key else {})}
+        headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
+        headers |= {"X-API-Key": key} if key else {}
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(self.rest + path, data, headers)  # noqa: S310
         try:
