@@ -214,6 +214,7 @@ def create_hub(
         clients=clients,
         connections=socketio.server,
         limits=callers,
+        clock=clock,
     )
     engine.each_tick.append(events.rights.tick)
     access.tables.listen(lambda change: events.rights.take(change, lambda: time.sleep(0)))

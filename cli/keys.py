@@ -10,8 +10,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from cli.access import Done, Duration, Expiry, access_store, actor, change
 from cli.common import Moment, chosen_settings, plain_errors
@@ -111,6 +109,9 @@ def list_keys(all_of_them: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"keys": [_row(each, now) for each in found], "count": len(found)}))
         return
+    from rich.console import Console  # the other commands print plain text
+    from rich.table import Table
+
     table = Table(*_COLUMNS, box=None)
     for each in found:
         row = _row(each, now)
