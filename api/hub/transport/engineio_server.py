@@ -17,6 +17,7 @@ from urllib.parse import parse_qs
 import engineio
 import orjson
 
+from api.access.audit import Audit
 from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.errors import Refusal
@@ -52,7 +53,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     `now` is a monotonic clock in seconds. `wait_for_poll` waits until the session has a packet for
     the poll, and returns False if the client has closed the connection. `detach` takes the socket
     of a request away from the HTTP server and makes it non-blocking. `authenticator` checks the
-    credentials in headers; with None they are not checked. Other options go to python-engineio.
+    credentials in headers; with None they are not checked. `audit` receives refusals of later
+    requests. Other options go to python-engineio.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         gap_notice: GapNotice = gap_notice,
         peers: Peers | None = None,
         authenticator: Authenticator | None = None,
+        audit: Audit | None = None,
         **options: Any,
     ) -> None:
         pings = {"ping_interval": limits.ping_interval, "ping_timeout": limits.ping_timeout}
@@ -79,7 +82,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.floods = Floods(now, limits)
         self._peers = peers or Peers()
         self.places = Places(limits, self._peers)
-        self._credentials = RequestCredentials(authenticator)
+        self._credentials = RequestCredentials(authenticator, audit)
         self._wait_for_poll = wait_for_poll
         self._detach = detach
         self._gap_notice = gap_notice
