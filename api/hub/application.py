@@ -11,14 +11,14 @@ from typing import Any
 
 import orjson
 
-from api.errors import ErrorCode, error_body
+from api.errors import ErrorCode, Refusal, error_body
 from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
 from api.hub.own_report import HubReport
 from api.hub.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
-from api.hub.transport.http_requests import Refused
+from api.hub.transport.http_requests import refused
 from api.hub.transport.web.door import Application
 from api.refresh.leases import LeaseLoop
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
-_NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
+_NOT_NOW = refused(Refusal(ErrorCode.UNAVAILABLE, "The server is starting or stopping.", {"retry_after": 2}))
 
 
 class Hub:
@@ -60,8 +60,7 @@ class Hub:
         ready = self._relay.loaded and self._health.accepts
         early = not ready and environ.get("PATH_INFO", "").startswith("/socket.io/")
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
-            headers = [("Content-Type", "application/json"), ("Retry-After", "2"), ("Connection", "close")]
-            start_response("503 Service Unavailable", headers)
+            start_response(_NOT_NOW.status, [("Content-Type", "application/json"), ("Connection", "close"), *_NOT_NOW.headers])
             return [_NOT_NOW.body]
         return self._app(environ, start_response)
 

@@ -20,10 +20,10 @@ import orjson
 from api.access.audit import Audit
 from api.access.model import Authenticator
 from api.access.peers import Peers
-from api.errors import Refusal
+from api.errors import ErrorCode, Refusal
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, too_large, too_many, unknown_sid
+from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, refused, too_large, unknown_sid
 from api.hub.transport.limits.bucket import Allowance
 from api.hub.transport.limits.deadlines import Deadlines
 from api.hub.transport.limits.floods import Floods
@@ -229,7 +229,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         try:
             self.places.check(address)
         except TooMany as error:
-            raise too_many(str(error), self.limits.connect_seconds) from None
+            details = {error.name: error.limit, "retry_after": self.limits.connect_seconds}
+            raise refused(Refusal(ErrorCode.TOO_MANY_REQUESTS, str(error), details)) from None
         presented = self._credentials.present(environ, address, transport)
         self._make_room()
         session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ), presented)
