@@ -74,6 +74,7 @@ log = logging.getLogger(__name__)
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
+SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
 
 
 class _Loop(NamedTuple):
@@ -115,7 +116,7 @@ def create_hub(
 
     `authenticator` decides about every client; by default the one of the settings does.
     """
-    cooperate(wait_for_socket)
+    cooperate(wait_for_socket, settings.db_timeout_ms / 1000 + SILENT_DATABASE_SECONDS)
     room = make_room(settings.websocket_max_clients)
     settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()
@@ -132,7 +133,7 @@ def create_hub(
     _start_loops(transport.socketio, _loops(market, changes, callers.access, leases), stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
     door = Door(transport.app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, leases, health, stop)
+    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, leases, health, callers.access, stop)
 
 
 # the parts, in the order of their creation
@@ -223,6 +224,7 @@ def _events(
         clients=market.clients,
         connections=transport.socketio.server,
         limits=callers.limits,
+        clock=clock,
     )
 
 

@@ -21,6 +21,7 @@ from api.hub.transport.eventlet_loop import Protocol
 from api.hub.transport.http_requests import refused
 from api.hub.transport.web.door import Application
 from api.refresh.leases import LeaseLoop
+from api.refresh.service import AccessControl
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Hub:
         report: HubReport,
         leases: LeaseLoop,
         health: HubHealth,
+        access: AccessControl,
         stop: threading.Event,
     ) -> None:
         # the class with which the HTTP server must read the hub's connections
@@ -52,6 +54,7 @@ class Hub:
         self._report = report
         self._leases = leases
         self._health = health
+        self._access = access
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -84,5 +87,6 @@ class Hub:
         self._engine.close_all()
         while self._engine.closing and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
+        self._access.wait_for_end(deadline - time.monotonic())
         self._leases.release()
         self._report.close()

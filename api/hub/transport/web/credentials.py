@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.access.audit import Audit, NoAudit
-from api.access.credentials import read_credential
+from api.access.credentials import Credential, read_credential
 from api.access.model import Authenticator, Handshake, Presented
 from api.errors import Refusal, Unauthorized
 from api.hub.transport.http_requests import credential_headers, refused
@@ -30,9 +30,8 @@ class RequestCredentials:
         if not headers or self._authenticator is None:
             return None
         try:
-            # First, so that it counts every refusal.
-            access = self._authenticator.authenticate(Handshake(transport, address, headers))
-            credential = read_credential(headers)
+            credential = _read(headers)
+            access = self._authenticator.authenticate(Handshake(transport, address, headers, credential=credential))
         except Refusal as refusal:
             raise refused(refusal) from None
         return None if credential is None else Presented(credential.digest, access)
@@ -50,3 +49,11 @@ class RequestCredentials:
             if isinstance(refusal, Unauthorized):
                 self._audit.refused(refusal, session.address)
             raise refused(refusal) from None
+
+
+def _read(headers: Mapping[str, str]) -> Credential | None:
+    """Return the credential; None for one that the authenticator must refuse, and record."""
+    try:
+        return read_credential(headers)
+    except Refusal:
+        return None
