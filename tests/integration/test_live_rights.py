@@ -17,6 +17,7 @@ from socketio.exceptions import ConnectionError as NotConnected
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
+from db.timestamps import format_time
 from tests.conformance.http_client import Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import Closed, WebSocket
@@ -151,13 +152,16 @@ def test_lost_message_delays_a_revocation_by_a_second(servers: Servers, store: S
 
 
 def test_expiring_credential_is_announced_and_then_ends(keys: Keys, open_client: Connect) -> None:
-    expires = datetime.now(UTC) + 5 * SECOND
-    by_key = open_client({"api_key": keys.add(["read"], expires=expires)}, "polling")
-    by_token = open_client({"token": jwt_of(life=5)})
-    for client in (by_key, by_token):
+    key = keys.add(["read"])
+    by_key = open_client({"api_key": key}, "polling")
+    by_token = open_client({"token": jwt_of(life=6)})
+    expires = datetime.now(UTC) + 6 * SECOND
+    keys.change(key, expires=expires)
+    expected = {by_key: format_time(expires), by_token: by_token.bodies("connection_established")[0]["expires_at"]}
+    for client, expires_at in expected.items():
         notice = client.wait("credentials_expiring")
-        assert notice["expires_at"] == client.bodies("connection_established")[0]["expires_at"]
-        assert 0 <= notice["in_seconds"] <= 5
+        assert notice["expires_at"] == expires_at
+        assert 0 <= notice["in_seconds"] <= 6
         ending(client, "expired")
         assert len(client.bodies("credentials_expiring")) == 1
     assert datetime.now(UTC) >= expires
