@@ -196,6 +196,7 @@ def test_python_blocks_run(block: Block, system: System, places: dict[str, str],
     text = substituted(block.text, places)
     if "tickwire_client" in text:
         text = text.replace("Client()", f'Client("{system.hub}", "{system.rest}")')
+        text = text.replace("Client(auth", f'Client("{system.hub}", "{system.rest}", auth')
     with python(text, tmp_path) as program:
         program.check()
 
