@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +49,7 @@ def keys(shared_settings: Settings) -> dict[str, tuple[str, str]]:
         "default by auth": add_key(shared_settings),
         "three": add_key(shared_settings, connections=3),
         "killed": add_key(shared_settings, connections=2),
-        "slow": add_key(shared_settings, events="5/m"),
+        "slow": add_key(shared_settings, events="1/m"),
     }
 
 
@@ -136,12 +135,7 @@ def test_connections_count_over_all_hubs(
     assert 0 < redis.pttl(topics.connections_key(key_id)) <= 30_000
     # The other hub has read the leases when it added its own.
     assert handshake(other_hub, key)[0] == 429
-    # This hub has not: it accepts one, which finds no place, and is closed.
-    surplus = PythonClient(shared_hub.url)
-    surplus._client.connect(shared_hub.url, auth={"api_key": key}, transports=["websocket"], wait_timeout=10)
-    body = surplus.wait("error")
-    assert (body["code"], body["event"], body["details"]["max_connections"]) == ("too_many_requests", "disconnect", 3)
-    surplus.wait("disconnect")
+    assert refused_for_its_place(shared_hub, key)["max_connections"] == 3
     until(lambda: handshake(shared_hub, key)[0] == 429)
     assert leases(redis, key_id) == 3
     first.disconnect()
@@ -149,9 +143,9 @@ def test_connections_count_over_all_hubs(
     until(lambda: handshake(other_hub, key)[0] == 200)
 
 
-@pytest.mark.slow
 def test_places_of_a_killed_hub_are_free_within_30_seconds(
     shared_hub: Web,
+    other_hub: Web,
     keys: dict[str, tuple[str, str]],
     shared_settings: Settings,
     redis: redis_client.Redis,
@@ -164,36 +158,44 @@ def test_places_of_a_killed_hub_are_free_within_30_seconds(
             connected(stack, killed, key)
         until(lambda: leases(redis, key_id) == 2)
         killed.kill()
-        began = time.monotonic()
-    refusals = 0
-    while True:
-        client = socketio.Client(reconnection=False)
-        try:
-            client.connect(shared_hub.url, headers={"X-API-Key": key}, transports=["websocket"], wait_timeout=10)
-        except socketio.exceptions.ConnectionError:
-            refusals += 1
-        else:
-            time.sleep(0.5)
-            if client.connected:
-                break
-        assert time.monotonic() - began < 60
-        time.sleep(0.5)
-    seconds = time.monotonic() - began
-    client.disconnect()
-    assert refusals > 0
-    assert seconds <= 32  # 30 s, and the pause of a poll
+    refused_for_its_place(other_hub, key)
+    held: dict[str, float] = dict(redis.zrange(topics.connections_key(key_id), 0, -1, withscores=True))  # type: ignore[arg-type]
+    seconds, _ = redis.time()
+    # No hub renews them: they end by the clock of Redis. The benchmark waits for the end itself.
+    assert all(0 < expiry - 1000 * seconds <= 31_000 for expiry in held.values())  # of a part of a second
+    redis.zadd(topics.connections_key(key_id), {member: expiry - 30_000 for member, expiry in held.items()})
+    client = connected(stack, shared_hub, key)
+    until(lambda: leases(redis, key_id) == 1)  # the new one: it removes those that have expired
+    assert client.call("ping", {"timestamp": 1}, timeout=30)["timestamp"] == 1
+
+
+def refused_for_its_place(hub: Web, key: str) -> Any:
+    """Connect to a hub that knows of fewer connections than exist; return the details of its error.
+
+    A hub that has not read the leases accepts the client, and closes it when it finds no place. A
+    hub that has just read them, at a renewal, refuses CONNECT.
+    """
+    surplus = PythonClient(hub.url)
+    with suppress(socketio.exceptions.ConnectionError):
+        surplus._client.connect(hub.url, auth={"api_key": key}, transports=["websocket"], wait_timeout=10)
+    until(lambda: surplus.bodies("connect_error") or surplus.bodies("error"))
+    refused = surplus.bodies("connect_error")
+    body = refused[0]["data"] if refused else surplus.wait("error")
+    assert (body["code"], body["event"]) == ("too_many_requests", "connect" if refused else "disconnect")
+    until(lambda: not surplus._client.connected)
+    return body["details"]
 
 
 def test_sessions_of_a_key_share_its_events(shared_hub: Web, keys: dict[str, tuple[str, str]]) -> None:
-    _, key = keys["slow"]  # 20 at once
+    _, key = keys["slow"]  # four at once
     one, other = PythonClient(shared_hub.url), PythonClient(shared_hub.url)
     for client in (one, other):
         client.connect({"api_key": key})
     try:
         for client in (one, other):
-            assert [client.call("ping", {"timestamp": 1})["timestamp"] for _ in range(10)] == [1] * 10
+            assert [client.call("ping", {"timestamp": 1})["timestamp"] for _ in range(2)] == [1] * 2
         refused = one.call("ping", {"timestamp": 1})
-        assert (refused["code"], refused["details"]["retry_after"]) == ("too_many_requests", pytest.approx(12, abs=6))
+        assert (refused["code"], refused["details"]["retry_after"]) == ("too_many_requests", pytest.approx(60, abs=30))
         assert other.call("ping", {"timestamp": 1})["code"] == "too_many_requests"
     finally:
         for client in (one, other):

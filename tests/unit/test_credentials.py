@@ -148,7 +148,7 @@ def test_any_text_is_a_credential_or_unauthorized(text: str) -> None:
     assert found is None or found.text == text
 
 
-@pytest.mark.parametrize("query", ["api_key=x", "a=1&token=", "access_token=y", "token"])
+@pytest.mark.parametrize("query", ["api_key=x", "a=1&token=", "access_token=y", "token", "api%5Fkey=x"])
 def test_credential_in_the_query_is_refused(query: str) -> None:
     with pytest.raises(Refusal) as refusal:
         refuse_query(query)
