@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from api.access.model import Access
 from api.errors import Unauthorized
 from db.access_log import LIMIT, NEW_ADDRESS, REFUSE, AccessEvent
+from db.timestamps import format_time
 
 MINUTE = timedelta(minutes=1)
 MAX_GROUPS = 100  # per minute; the rest is one group without an address
@@ -137,7 +138,7 @@ class AuditCounts:
 
     def _event(self, key: _GroupKey, group: _Group, now: datetime) -> AccessEvent:
         action, key_id, address = key
-        details: dict[str, Any] = {"count": group.reasons.total(), "reasons": dict(group.reasons), "since": group.since.isoformat()}
+        details: dict[str, Any] = {"count": group.reasons.total(), "reasons": dict(group.reasons), "since": format_time(group.since)}
         if group.keys:
             details["keys"] = list(group.keys)
         return AccessEvent(now, self._actor, action, key_id, address, details)
