@@ -17,6 +17,7 @@ from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.orjson_provider import OrjsonProvider
 from api.refresh.service import AccessControl
+from api.refresh.table import ANSWER_SECONDS
 from api.refused_origins import RefusedOrigins
 from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
@@ -62,7 +63,7 @@ def create_app(
     open; by default the one of the settings does. Without `start_watch`, each request of `/health`
     runs the checks of health itself, and the keys are not read. `monotonic` is the clock of limits.
     """
-    access = AccessControl(settings, bus, store, clock, "rest", lock=threading.Lock())
+    access = AccessControl(settings, bus.with_timeout(ANSWER_SECONDS), store, clock, "rest", lock=threading.Lock())
     hub_url = url_of(settings.websocket_host, settings.websocket_port)
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # it would redirect to an absolute URL, which lacks the path of a proxy

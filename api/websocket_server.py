@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from flask import Flask, request
@@ -25,11 +25,11 @@ from api.access.hosts import Hosts, Origins
 from api.access.limits import RATE_CONNECTIONS_PER_IP
 from api.access.model import Authenticator
 from api.access.peers import Peers
-from api.errors import ErrorCode, error_body
 from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
+from api.hub.application import Hub
 from api.hub.clients import Clients
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
@@ -42,16 +42,16 @@ from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, Protocol, make_socketio, wait_for_socket
+from api.hub.transport.eventlet_loop import ClientManager, Eventlet, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import Refused
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.limits.callers import AT_ONCE, CallerBuckets
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
-from api.hub.transport.web.door import Application, Door
-from api.refresh.leases import LEASE_TIMEOUT_SECONDS, LeaseLoop
+from api.hub.transport.web.door import Door
+from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
+from api.refresh.table import ANSWER_SECONDS
 from api.refused_origins import RefusedOrigins
 from config.access.modes import OFF
 from config.http_errors import http_error_body
@@ -71,13 +71,18 @@ from health.timing import DEFAULT, Timing
 
 log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
-FLUSH_POLL_SECONDS = 0.02
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
-_NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
+
+
+class _Loop(NamedTuple):
+    """A loop of the hub; a round takes at most `seconds`."""
+
+    name: str
+    run: Callable[[threading.Event], None]
+    seconds: float
 
 
 class Catalogue:
@@ -99,66 +104,6 @@ class Catalogue:
         self._events.set_instruments(names, lambda: time.sleep(0))
 
 
-class Hub:
-    """The running hub: a WSGI application with an orderly shutdown."""
-
-    def __init__(
-        self,
-        app: Application,
-        engine: EngineServer,
-        fanouts: Mapping[str, Fanout],
-        relay: Relay,
-        report: HubReport,
-        health: HubHealth,
-        access: AccessControl,
-        stop: threading.Event,
-    ) -> None:
-        # the class with which the HTTP server must read the hub's connections
-        self.protocol = Protocol.with_places(engine.places)
-        self._app = app
-        self._engine = engine
-        self._fanouts = fanouts
-        self._relay = relay
-        self._report = report
-        self._health = health
-        self._access = access
-        self._stop = stop
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # Before the log is filled, the hub cannot serve the missed messages of a client. Before the
-        # keys are read, it cannot accept a client that needs one.
-        ready = self._relay.loaded and self._health.accepts
-        early = not ready and environ.get("PATH_INFO", "").startswith("/socket.io/")
-        if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
-            headers = [("Content-Type", "application/json"), ("Retry-After", "2"), ("Connection", "close")]
-            start_response("503 Service Unavailable", headers)
-            return [_NOT_NOW.body]
-        return self._app(environ, start_response)
-
-    def shutdown(self) -> None:
-        """Send every client an `error` with `retry_after`, then close its transport.
-
-        Takes at most `FLUSH_SECONDS`.
-        """
-        self._stop.set()
-        clients = [(fanout, client) for fanout in self._fanouts.values() for client in fanout.clients()]
-        log.info("hub stops", extra={"clients": len(clients)})
-        for fanout, client in clients:
-            # Jitter, so that the clients do not reconnect all at once.
-            details = {"retry_after": round(random.uniform(1.0, 5.0), 2)}  # noqa: S311
-            body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)
-            fanout.emit(client, "error", orjson.dumps(body))
-        deadline = time.monotonic() + FLUSH_SECONDS
-        self._report.drain()
-        while self._engine.waiting_bytes() and time.monotonic() < deadline:
-            time.sleep(FLUSH_POLL_SECONDS)
-        self._engine.close_all()
-        while self._engine.closing and time.monotonic() < deadline:
-            time.sleep(FLUSH_POLL_SECONDS)
-        self._access.wait_for_end(deadline - time.monotonic())
-        self._report.close()
-
-
 def create_hub(
     settings: Settings,
     bus: Bus,
@@ -176,91 +121,156 @@ def create_hub(
     settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()
     changes, sessions = _reference_data(bus, store, stop)
-    instruments = _enabled(changes.instruments)
-    access = AccessControl(settings, bus, store, clock, "hub")
-    authenticator = authenticator or access.authenticator
-    app = Flask(__name__, static_folder=None)
-    # `events` is made below: no client connects before this function returns.
-    manager = ClientManager(lambda client, namespace: events.connected(client, *_path_of(socketio.server.session_of(client, namespace))))
+    callers = _callers(settings, bus, store, clock, authenticator)
+    market = _market(settings, bus, store, clock, _enabled(changes.instruments), timing)
+    transport = _transport(settings, callers, replace(_limits(settings), max_unjoined=room.sessions - room.clients))
+    leases = LeaseLoop(bus.with_timeout(ANSWER_SECONDS), callers.limits.connections, uuid.uuid4().hex[:12], transport.engine.end_surplus)
+    events = _events(settings, callers, market, transport, Stats(market.relay, transport.engine, sessions, clock), clock)
+    _connect(events, callers.access, changes, transport, market, bus)
+    health = _health(callers, market.relay, transport, stop)
+    market.feed.read()  # so that new rules begin with the present figures
+    callers.access.begin()
+    _start_loops(transport.socketio, _loops(market, changes, callers.access, leases), stop)
+    hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
+    door = Door(transport.app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
+    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, leases, health, callers.access, stop)
+
+
+# the parts, in the order of their creation
+
+
+class _Callers(NamedTuple):
+    """Access control, and the limits of callers."""
+
+    access: AccessControl
+    authenticator: Authenticator
+    peers: Peers
+    limits: HubLimits
+
+
+class _Market(NamedTuple):
+    """The way of a message from the bus to the clients. `known` changes with the instruments."""
+
+    instruments: list[str]
+    known: set[str]
+    fanouts: dict[str, Fanout]
+    clients: Clients
+    topic_log: TopicLog
+    rules: RuleIndex
+    feed: VolatilityFeed
+    report: HubReport
+    relay: Relay
+
+
+class _Transport(NamedTuple):
+    """Flask, Socket.IO and Engine.IO."""
+
+    app: Flask
+    manager: ClientManager
+    socketio: SocketIO
+    engine: EngineServer
+
+
+def _callers(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], authenticator: Authenticator | None) -> _Callers:
+    access = AccessControl(settings, bus.with_timeout(ANSWER_SECONDS), store, clock, "hub")
     peers = Peers(settings.trusted_proxies)
-    callers = _caller_limits(settings, peers, access)
-    limits = replace(_limits(settings), max_unjoined=room.sessions - room.clients)
-    handshakes = None if access.mode == OFF else LimitedHandshakes(authenticator, callers.connections)
-    socketio = make_socketio(app, manager, limits, peers=peers, authenticator=handshakes)
-    engine: EngineServer = socketio.server.eio
-    engine.places.note_refusal = lambda address: access.audit.limited(None, address, RATE_CONNECTIONS_PER_IP)
-    leases = LeaseLoop(bus.with_timeout(LEASE_TIMEOUT_SECONDS), callers.connections, uuid.uuid4().hex[:12], engine.end_surplus)
-    fanouts = {namespace: Fanout(time.monotonic, engine.loop.call_later, namespace) for namespace in namespaces()}
+    per_address = settings.rate_connections_per_ip
+    connections = ConnectionCounts(settings.rate_connections, per_address, time.monotonic, peers, access.audit, _retry_after)
+    limits = HubLimits(connections, CallerBuckets(settings.rate_events, time.monotonic), access.audit)
+    return _Callers(access, authenticator or access.authenticator, peers, limits)
+
+
+def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], instruments: list[str], timing: Timing) -> _Market:
+    fanouts = {namespace: Fanout(time.monotonic, Eventlet().call_later, namespace) for namespace in namespaces()}
     topic_log, rules, known, clients = TopicLog(), RuleIndex(), set(instruments), Clients()
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
     listeners = {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]}
     relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, Audience(clients, fanouts).send)
-    events = Events(
-        fanouts,
-        topic_log,
-        instruments,
-        AlertRequests(rules, known, lambda series: _current(series, topic_log, feed), prefix=uuid.uuid4().hex[:6]),
-        authenticator,
+    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay)
+
+
+def _transport(settings: Settings, callers: _Callers, limits: Limits) -> _Transport:
+    app = Flask(__name__, static_folder=None)
+    app.register_error_handler(HTTPException, _http_error)
+    manager = ClientManager()
+    audit = callers.access.audit
+    handshakes = None if callers.access.mode == OFF else LimitedHandshakes(callers.authenticator, callers.limits.connections)
+    socketio = make_socketio(app, manager, limits, peers=callers.peers, authenticator=handshakes, audit=audit)
+    engine: EngineServer = socketio.server.eio
+    engine.places.note_refusal = lambda address: audit.limited(None, address, RATE_CONNECTIONS_PER_IP)
+    return _Transport(app, manager, socketio, engine)
+
+
+def _events(
+    settings: Settings, callers: _Callers, market: _Market, transport: _Transport, stats: Stats, clock: Callable[[], datetime]
+) -> Events:
+    current = partial(_current, topic_log=market.topic_log, feed=market.feed)
+    return Events(
+        market.fanouts,
+        market.topic_log,
+        market.instruments,
+        AlertRequests(market.rules, market.known, current, prefix=uuid.uuid4().hex[:6]),
+        callers.authenticator,
         max_clients=settings.websocket_max_clients,
         replay_bytes=settings.replay_limit_bytes,
         ping_interval=settings.websocket_ping_interval,
         ping_timeout=settings.websocket_ping_timeout,
         timestamp=lambda: format_time(clock()),
-        stats=Stats(relay, engine, sessions, clock),
+        stats=stats,
         retry_after=_retry_after,
-        peers=peers,
-        clients=clients,
-        connections=socketio.server,
-        limits=callers,
+        peers=callers.peers,
+        clients=market.clients,
+        connections=transport.socketio.server,
+        limits=callers.limits,
         clock=clock,
     )
-    engine.each_tick.append(events.rights.tick)
-    access.tables.listen(lambda change: events.rights.take(change, lambda: time.sleep(0)))
-    changes.listen(Catalogue(bus, topic_log, known, events).take)
-    register_handlers(socketio, events, fanouts)
-    app.register_error_handler(HTTPException, _http_error)
-    health = HubHealth(relay, access, authenticator, peers, lambda: _serves(stop), lambda: {"sessions": len(engine.sockets)})
-    app.add_url_rule("/hub/health", view_func=lambda: health.answer(request.environ))
-    feed.read()  # so that new rules begin with the present figures
-    access.begin()
-    _start_loops(socketio, relay, feed, report, changes, access, leases, stop)
-    hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
-    door = Door(app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, engine, fanouts, relay, report, health, access, stop)
 
 
-def _start_loops(
-    socketio: SocketIO,
-    relay: Relay,
-    feed: VolatilityFeed,
-    report: HubReport,
-    changes: InstrumentChanges,
-    access: AccessControl,
-    leases: LeaseLoop,
-    stop: threading.Event,
-) -> None:
-    """Start the loops of the hub. The alert notifier runs in that of the relay."""
+def _connect(events: Events, access: AccessControl, changes: InstrumentChanges, transport: _Transport, market: _Market, bus: Bus) -> None:
+    """Connect the events to the transport, to the table of keys and to the instruments."""
+    server = transport.socketio.server
+
+    def let_others_run() -> None:
+        time.sleep(0)
+
+    transport.manager.on_connected = lambda client, namespace: events.connected(client, *_path_of(server.session_of(client, namespace)))
+    transport.engine.each_tick.append(lambda: events.rights.tick(let_others_run))
+    access.tables.listen(lambda change: events.rights.take(change, let_others_run))
+    changes.listen(Catalogue(bus, market.topic_log, market.known, events).take)
+    register_handlers(transport.socketio, events, market.fanouts)
+
+
+def _health(callers: _Callers, relay: Relay, transport: _Transport, stop: threading.Event) -> HubHealth:
+    """Return the answer of `/hub/health`, which has a route from now on."""
+    sockets = transport.engine.sockets
+    health = HubHealth(
+        relay, callers.access, callers.authenticator, callers.peers, lambda: _serves(stop), lambda: {"sessions": len(sockets)}
+    )
+    transport.app.add_url_rule("/hub/health", view_func=lambda: health.answer(request.environ))
+    return health
+
+
+def _loops(market: _Market, changes: InstrumentChanges, access: AccessControl, leases: LeaseLoop) -> list[_Loop]:
+    """Return the loops of the hub. The alert notifier runs in that of the relay."""
     loops = [
-        ("relay", relay.run, RELAY_ROUND_SECONDS),
-        ("volatility-feed", feed.run, FEED_ROUND_SECONDS),
-        ("report", report.run, REPORT_ROUND_SECONDS),
-        ("instruments", changes.run, FEED_ROUND_SECONDS),
-        ("access", access.run, FEED_ROUND_SECONDS),
-        ("leases", leases.run, LEASE_ROUND_SECONDS),
+        _Loop("relay", market.relay.run, RELAY_ROUND_SECONDS),
+        _Loop("volatility-feed", market.feed.run, FEED_ROUND_SECONDS),
+        _Loop("report", market.report.run, REPORT_ROUND_SECONDS),
+        _Loop("instruments", changes.run, FEED_ROUND_SECONDS),
+        _Loop("access", access.run, FEED_ROUND_SECONDS),
+        _Loop("leases", leases.run, LEASE_ROUND_SECONDS),
     ]
     if access.token_keys is not None:
-        loops.append(("token-keys", access.token_keys.run, FEED_ROUND_SECONDS))
+        loops.append(_Loop("token-keys", access.token_keys.run, FEED_ROUND_SECONDS))
+    return loops
+
+
+def _start_loops(socketio: SocketIO, loops: Iterable[_Loop], stop: threading.Event) -> None:
     for name, loop, seconds in loops:
         HEARTBEATS.expect(name, seconds)
         socketio.start_background_task(keep, name, partial(loop, BeatingStop(stop, name)), stop.is_set, PROCESS_END)
-
-
-def _caller_limits(settings: Settings, peers: Peers, access: AccessControl) -> HubLimits:
-    per_address = settings.rate_connections_per_ip
-    connections = ConnectionCounts(settings.rate_connections, per_address, time.monotonic, peers, access.audit, _retry_after)
-    return HubLimits(connections, CallerBuckets(settings.rate_events, time.monotonic), access.audit)
 
 
 def _retry_after() -> float:

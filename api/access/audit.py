@@ -18,6 +18,7 @@ MINUTE = timedelta(minutes=1)
 MAX_GROUPS = 100  # per minute; the rest is one group without an address
 _MAX_ADDRESSES = 20_000  # pairs of key and address that are remembered
 _MAX_NAMED_KEYS = 5  # ids of unknown keys in one row
+_UNVERIFIED = {"unknown_key", "another_credential"}  # reasons of refusals whose key id anyone can invent
 
 
 class Audit(Protocol):
@@ -93,7 +94,7 @@ class AuditCounts:
 
         Anyone can send invented key ids: a key that does not exist counts for its address.
         """
-        known = refusal.key_id if refusal.key_id is not None and refusal.reason != "unknown_key" else None
+        known = None if refusal.reason in _UNVERIFIED else refusal.key_id
         with self._lock:
             group = self._group((REFUSE, known, None if known else _ip(address)))
             group.reasons[refusal.reason] += 1

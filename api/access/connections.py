@@ -35,9 +35,10 @@ class LeaseChange:
 class _Held:
     """The connections of one caller."""
 
-    __slots__ = ("added", "elsewhere", "limit", "removed", "sessions")
+    __slots__ = ("access", "added", "elsewhere", "limit", "removed", "sessions")
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access) -> None:
+        self.access = access  # of its latest connection
         self.limit = 0
         self.sessions: dict[str, int] = {}  # session -> its clients, one for each namespace
         self.added: dict[str, None] = {}  # sessions without a lease
@@ -113,12 +114,12 @@ class ConnectionCounts:
         held = self._held.get(caller)
         if held is None or session not in held.sessions:
             self._check(caller, access, address)
-            held = self._held.setdefault(caller, _Held())
+            held = self._held.setdefault(caller, _Held(access))
             held.added[session] = None
             self._changed[caller] = None
             if self._peers.exempt(address):
                 self._addresses[address] += 1
-        held.limit = self._limit(access)
+        held.access, held.limit = access, self._limit(access)
         held.sessions[session] = held.sessions.get(session, 0) + 1
         self._clients[client] = caller, session, address
 
@@ -154,6 +155,13 @@ class ConnectionCounts:
         return self._default if own is None else own
 
     # leases
+
+    def surplus(self, change: LeaseChange, session: str) -> Refusal:
+        """Return the refusal of a session that found no place among those of all hubs."""
+        held = self._held.get(change.caller)
+        address = next((address for _, each, address in self._clients.values() if each == session), "")
+        self._audit.limited(held.access if held else None, address, RATE_CONNECTIONS)
+        return self.refusal(change.limit)
 
     def take_changes(self, *, renew: bool) -> list[LeaseChange]:
         """Remove and return the changes since the last call; with `renew`, the leases of all."""

@@ -65,7 +65,7 @@ def digest_in(auth: Mapping[str, Any] | None) -> bytes | None:
 
 def refuse_query(query: str) -> None:
     """Raise `Refusal` (`invalid_payload`) if the query string has a name of a credential."""
-    if not any(name in query for name in REFUSED_ARGUMENTS):  # usually
+    if "%" not in query and not any(name in query for name in REFUSED_ARGUMENTS):  # usually
         return
     if found := REFUSED_ARGUMENTS & {name for name, _ in parse_qsl(query, keep_blank_values=True)}:
         name = min(found)

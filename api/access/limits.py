@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from math import ceil, floor
+from math import floor
 from typing import Any, NamedTuple, Protocol
 
 from api.access.model import Access

@@ -99,9 +99,9 @@ class Events:
         # CONNECT packet is sent
         self._admitted: dict[str, tuple[str, Access, str, Bucket | None]] = {}
         self._clients = Clients() if clients is None else clients
-        rooms, clock = (self._prices, self._candles), clock or (lambda: parse_time(timestamp()))
-        self.rights = LiveRights(self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock)
         self._limits = limits or unlimited()
+        rooms, clock = (self._prices, self._candles), clock or (lambda: parse_time(timestamp()))
+        self.rights = LiveRights(self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock, self._limits.audit)
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
 

@@ -76,7 +76,8 @@ class Fanout:
     # clients and rooms
 
     def add(self, client: str, box: Outbox) -> None:
-        """Add a client without rooms."""
+        """Add a client without rooms; earlier broadcasts do not reach it."""
+        self.flush()
         self._boxes[client] = box
         self._holdings[client] = {}
         self._settle(client)

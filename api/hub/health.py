@@ -20,7 +20,7 @@ class HubHealth:
     """Answers 200 if the hub serves new clients, else 503.
 
     `serves` returns False while the hub is in trouble or about to stop. `details` returns further
-    fields for callers with `observe`.
+    fields for callers with `observe`, who also see the state of the table of keys.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class HubHealth:
         serves = self.accepts and self._relay.connected and self._serves()
         body = {"status": "healthy" if serves else "unhealthy", "redis_connected": self._relay.connected}
         if observes:
-            body |= self._details()
+            body |= {"access": self._access.table_state, **self._details()}
         return body, 200 if serves else 503, []
 
     @property

@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 0.1  # after which a new connection has its lease
 RETRY_SECONDS = 1.0  # after a failure
-LEASE_TIMEOUT_SECONDS = 2.0  # for one answer of Redis
 
 
 class LeaseBus(Protocol):
@@ -67,6 +66,13 @@ class LeaseLoop:
                 if count := self._failures.due("round"):
                     log.exception("leases of connections were not written", extra={"count": count})
 
+    def release(self) -> None:
+        """Return the places of ended sessions when the hub stops, so that they are free at once."""
+        try:
+            self.write()
+        except BusError as error:
+            log.info("leases of connections stay until they expire", extra={"reason": str(error)})
+
     def write(self) -> None:
         """Write all changes, and renew all leases if that is due. Raises `BusError`."""
         now = self._monotonic()
@@ -80,7 +86,8 @@ class LeaseLoop:
         for change, answer in zip(changes, answers, strict=True):
             self._connections.note(change, [now + left for left in answer.others])
             for member in answer.refused:
-                self._surplus(member.removeprefix(self._prefix), self._connections.refusal(change.limit))
+                session = member.removeprefix(self._prefix)
+                self._surplus(session, self._connections.surplus(change, session))
 
     def _request(self, change: LeaseChange) -> LeaseRequest:
         keep, add, remove = ([self._prefix + each for each in names] for names in (change.keep, change.add, change.remove))

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 COUNTER_SECONDS = 1.0  # between two looks at the counter
 TABLE_SECONDS = 30.0  # between two reads of the tables
+ANSWER_SECONDS = 2.0  # for one answer of Redis: without it, the tables must be read in time
 
 
 class SignalBus(Protocol):
@@ -58,6 +59,7 @@ class TableRefresh:
         self._monotonic = monotonic
         self._counter: bytes | None = None  # on the bus before the tables were read last
         self._read_at = float("-inf")
+        self._taken = True  # False while a change was read that not all listeners have taken
         self._outage = Outage(log, "the keys cannot be read: the last ones stay in force", monotonic=monotonic)
         self._failures = Throttle(monotonic=monotonic)
 
@@ -77,8 +79,12 @@ class TableRefresh:
             stop.wait(COUNTER_SECONDS)
 
     def read(self) -> None:
-        """Read the rows that have changed since the last read. Raises `StoreError`."""
-        changed = -1 if self._tables.table is None else self._tables.table.changed
+        """Read the rows that have changed since the last read. Raises `StoreError`.
+
+        If a listener fails, the next read takes all rows: no connection of a revoked key stays.
+        """
+        table = self._tables.table
+        changed = -1 if table is None or not self._taken else table.changed
         try:
             with self._store.transaction() as cursor:
                 changes = access_changes_after(cursor, changed)
@@ -88,10 +94,10 @@ class TableRefresh:
             self._tables.stale = True
             self._outage.failed(error)
             raise
-        self._read_at = self._monotonic()
         self._outage.recovered()
+        self._tables.stale, self._taken = False, False
         self._tables.take(changes.keys, changes.tokens, whole=whole)
-        self._tables.stale = False
+        self._read_at, self._taken = self._monotonic(), True
 
     def _follow(self, subscription: Subscription, stop: threading.Event) -> None:
         """Take changes until `stop` is set. Raises `BusError` if the bus is lost."""

@@ -34,7 +34,7 @@ class Answer:
             return 200, -1, ""
         assert self.headers["content-type"] == "application/json"
         body = json.loads(self.body)
-        assert set(body) == {"code", "message"}, body
+        assert {"code", "message"} <= set(body) <= {"code", "message", "error"}, body
         return self.status, body["code"], body["message"]
 
 

@@ -177,6 +177,28 @@ def test_arbitrary_messages_and_counters_grant_nothing(
         assert len(process.changes) == changes + 1
 
 
+def test_change_that_a_listener_did_not_take_is_taken_again(shared_settings: Settings, shared_bus: Bus, owner: Store) -> None:
+    process = Process(shared_settings, shared_bus)
+    with closing(process.store):
+        key_id, _ = add(owner)
+        process.refresh.read()
+
+        def fail_once(change: TableChange) -> None:
+            failures.append(change)
+            if len(failures) == 1:
+                raise LookupError
+
+        failures: list[TableChange] = []
+        process.tables.listen(fail_once)
+        revoke(owner, key_id)
+        with pytest.raises(LookupError):
+            process.refresh.read()
+        process.refresh.read()
+        assert [key_id in change.key_ids for change in failures] == [True, True]
+        process.refresh.read()
+        assert len(failures) == 2
+
+
 def test_store_of_an_earlier_time_takes_keys_back(shared_settings: Settings, shared_bus: Bus, owner: Store) -> None:
     """PostgreSQL was restored from a backup: a key is missing, and the last number is lower."""
     process = Process(shared_settings, shared_bus)

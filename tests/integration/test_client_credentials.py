@@ -354,6 +354,22 @@ def test_places_of_a_key_are_waited_for(hub: GuardedHub) -> None:
     assert len(hub.seen("connect")) == 4
 
 
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_connection_above_the_limit_of_all_hubs_is_reported_and_opened_again(hub: GuardedHub, transport: str) -> None:
+    problems: list[Problem] = []
+    options = {"auth": KEY, "transports": [transport]}
+    with node(hub, **options, reconnectionDelay=60_000) as client, python(hub, **options) as other:
+        other.on_error(problems.append)
+        client.call("connect")
+        hub.control(end="limit", closing="packets")
+        error = client.wait("onError", code="too_many_requests")
+        assert (error["event"], error["message"], error["details"]["max_connections"]) == ("disconnect", "More than 1 connections.", 1)
+        until(lambda: len(hub.seen("connect")) == 4)
+        until(lambda: problems)
+    assert (problems[0].code, problems[0].details) == ("too_many_requests", {"max_connections": 1, "retry_after": 0.2})
+    assert problems[0].message == "the hub closed the connection: More than 1 connections. (too_many_requests)"
+
+
 def test_rest_429_is_waited_out_within_the_time_limit(hub: GuardedHub) -> None:
     body = {"error": {"code": "too_many_requests", "message": "Slow down.", "details": {}}}
     refusal = {"path": "/symbols", "status": 429, "body": body, "retry_after": 1, "times": 1}

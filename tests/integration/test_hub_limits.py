@@ -141,6 +141,8 @@ def test_connections_count_over_all_hubs(
     first.disconnect()
     until(lambda: leases(redis, key_id) == 2)
     until(lambda: handshake(other_hub, key)[0] == 200)
+    assert other_hub.ask_to_stop() == 0
+    assert leases(redis, key_id) == 1  # a hub that stops returns its places, long before they expire
 
 
 def test_places_of_a_killed_hub_are_free_within_30_seconds(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -259,7 +260,10 @@ def test_address_behind_a_proxy_has_twenty_silent_sessions(shared_settings: Sett
         for each in silent[2:4]:
             each.send("40")
             each.packets(2)
-        assert _refusal(server, some).error == (429, 3, "One address has at most 22 connections.")
+        refused = _refusal(server, some)
+        assert refused.error == (429, 3, "One address has at most 22 connections.")
+        details = {"max_connections": 22, "retry_after": 10}
+        assert json.loads(refused.body)["error"] == {"code": "too_many_requests", "message": refused.error[2], "details": details}
         quiet(hub)
 
 

@@ -174,14 +174,17 @@ class _Hub:
     def _end(self, sid: str, reason: str, closing: str) -> None:
         session = self.socketio.server.session_of(sid, "/")
         self.held.pop(sid)  # no more prices
+        limited = reason == "limit"
         if closing == "packets":
-            details = {"reason": reason, "reconnect": False}
-            self._send(sid, "error", error_body(ErrorCode.UNAUTHORIZED, "The credential is no longer valid.", "disconnect", details))
-            if session.socket is not None:
+            details = {"max_connections": 1, "retry_after": 0.2} if limited else {"reason": reason, "reconnect": False}
+            code = ErrorCode.TOO_MANY_REQUESTS if limited else ErrorCode.UNAUTHORIZED
+            message = "More than 1 connections." if limited else "The credential is no longer valid."
+            self._send(sid, "error", error_body(code, message, "disconnect", details))
+            if session.socket is not None and not limited:
                 self.socketio.server.disconnect(sid)
             while not session.outbox.idle:
                 eventlet.sleep(0.01)
-        session.close("credential", code=4401)
+        session.close("credential", code=4429 if limited else 4401)
 
 
 def create() -> Any:

@@ -18,8 +18,9 @@ from typing import Any
 from apscheduler.triggers.cron import CronTrigger
 
 from api.app import create_app, start_watch
+from api.hub.application import Hub
 from api.hub.relay import Relay
-from api.websocket_server import Hub, create_hub
+from api.websocket_server import create_hub
 from config import VERSION
 from config.loops import HEARTBEATS
 from db.messages import Entry, Tick

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
 
 from api.access.audit import MAX_GROUPS, AuditCounts
+from api.access.authenticator import CallerAuthenticator
 from api.access.model import Access, anonymous
+from api.access.table import AccessTable, Tables
 from api.errors import Unauthorized
+from api.hub.transport.http_requests import Refused
+from api.hub.transport.web.credentials import RequestCredentials
+from config.access.modes import REQUIRED
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 
@@ -55,6 +63,30 @@ def test_refusals_of_a_known_key_count_for_the_key() -> None:
     audit.limited(None, "192.0.2.1", "RATE_CONNECTIONS_PER_IP")
     found = [(each.action, each.key_id, each.ip, each.details["count"]) for each in audit.take_refusals(all_of_them=True)]
     assert found == [("refuse", "abcd1234", None, 2), ("limit", "abcd1234", None, 1), ("limit", None, "192.0.2.1", 1)]
+
+
+class Session:
+    """A session without a credential."""
+
+    address = "192.0.2.1"
+
+    def has(self, digest: bytes) -> bool:
+        return False
+
+
+def test_refusals_of_handshakes_and_later_requests_are_counted_once() -> None:
+    audit, clock = counts()
+    authenticator = CallerAuthenticator(REQUIRED, anonymous(), Tables(AccessTable()), clock, audit)
+    credentials = RequestCredentials(authenticator, audit)
+    key = {"HTTP_X_API_KEY": "tw_abcd1234_" + "A" * 43}
+    for environ in (key, {"HTTP_X_API_KEY": "x"}):
+        with pytest.raises(Refused):
+            credentials.present(environ, "192.0.2.1", "polling")
+        with pytest.raises(Refused):
+            credentials.check(environ, cast(Any, Session()))
+    [event] = audit.take_refusals(all_of_them=True)
+    assert (event.key_id, event.ip, event.details["keys"]) == (None, "192.0.2.1", ["abcd1234"])
+    assert event.details["reasons"] == {"unknown_key": 1, "another_credential": 1, "malformed": 2}
 
 
 def test_many_addresses_share_one_event() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from api.access.audit import AuditCounts
 from api.access.connections import ConnectionCounts, LeaseChange, LimitedHandshakes
 from api.access.model import Access, CallerLimits, Handshake, anonymous
 from api.access.peers import Peers
@@ -137,6 +139,17 @@ def test_leases_of_other_hubs_count_until_they_expire() -> None:
     assert changes(it) == [LeaseChange("key:abc12345", 3, (), (), ())]  # reads them again
     clock.now += 5
     it.check(of_key(), ADDRESS)
+
+
+def test_session_without_a_place_is_in_the_log_of_access() -> None:
+    audit = AuditCounts("hub", lambda: datetime(2026, 3, 2, tzinfo=UTC))
+    it = ConnectionCounts(3, 5, Clock(), Peers(), audit)
+    it.open("s/", "s", of_key(), ADDRESS)
+    it.open("t/", "t", Access(frozenset(), EVERYTHING, subject="ada"), ADDRESS)
+    refusals = [it.surplus(change, session) for change, session in zip(changes(it), ("s", "t"), strict=True)]
+    assert [each.details["max_connections"] for each in refusals] == [3, 3]
+    found = [(each.action, each.key_id, each.ip, each.details["reasons"]) for each in audit.take_refusals(all_of_them=True)]
+    assert found == [("limit", "abc12345", None, {"RATE_CONNECTIONS": 1}), ("limit", None, ADDRESS, {"RATE_CONNECTIONS": 1})]
 
 
 def test_hub_without_redis_counts_its_own() -> None:

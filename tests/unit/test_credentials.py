@@ -148,14 +148,14 @@ def test_any_text_is_a_credential_or_unauthorized(text: str) -> None:
     assert found is None or found.text == text
 
 
-@pytest.mark.parametrize("query", ["api_key=x", "a=1&token=", "access_token=y", "token"])
+@pytest.mark.parametrize("query", ["api_key=x", "a=1&token=", "access_token=y", "token", "%74oken=x", "a=1&api%5Fkey=y"])
 def test_credential_in_the_query_is_refused(query: str) -> None:
     with pytest.raises(Refusal) as refusal:
         refuse_query(query)
     assert refusal.value.code is ErrorCode.INVALID_PAYLOAD
 
 
-@pytest.mark.parametrize("query", ["", "page_token=abc", "symbol=EUR_USD&page_token=a", "tokens=1"])
+@pytest.mark.parametrize("query", ["", "page_token=abc", "symbol=EUR_USD&page_token=a", "tokens=1", "symbol=EUR%5FUSD&x=%74oken"])
 def test_other_query_is_accepted(query: str) -> None:
     refuse_query(query)
 

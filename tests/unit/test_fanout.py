@@ -172,6 +172,14 @@ def test_pending_messages_are_sent_before_another_action_on_a_client(act: str, w
     assert ("A2" in world.received("two")) is (act == "join")
 
 
+def test_new_client_receives_no_earlier_broadcast(world: World) -> None:
+    world.add("one")
+    world.fanout.broadcast((), frame("A"))
+    world.add("two")
+    world.fanout.flush()
+    assert [name for name, sent in world.sent.items() if sent] == ["one"]
+
+
 def test_unknown_client_is_ignored(world: World) -> None:
     world.fanout.send("nobody", frame("answer"))
     world.fanout.remove("nobody")

@@ -184,12 +184,23 @@ def test_heap_notifies_and_ends_in_the_order_of_time() -> None:
     expiries.watch(hub.add("for ever", rights(key_id="e")))
     for _ in range(400):
         hub.now += SECOND
-        expiries.tick()
+        expiries.tick(lambda: None)
     assert seen == [
         ("notice", "61", 1), ("notice", "5", 4), ("end", "5", 5), ("notice", "10", 8), ("end", "10", 10), ("notice", "leeway", 16),
         ("notice", "100", 40), ("notice", "60", 48), ("end", "leeway", 50), ("end", "60", 60), ("end", "61", 61), ("end", "100", 100),
         ("notice", "300", 240), ("end", "300", 300),
     ]  # fmt: skip
+
+
+def test_many_expired_clients_let_others_run_in_between() -> None:
+    hub, ended, pauses = Hub(), list[str](), list[int]()
+    expiries = Expiries(hub.clients, lambda: hub.now, lambda client, now: None, lambda client: ended.append(client.id))
+    for number in range(250):
+        expiries.watch(hub.add(str(number), rights(subject=str(number), expires_at=NOON + SECOND)))
+    hub.now += 60 * SECOND
+    expiries.tick(lambda: pauses.append(len(ended)))
+    assert (len(ended), len(set(ended))) == (250, 250)
+    assert pauses == [0, 0, 50, 150, 250]  # each client has a notice, then its end
 
 
 def test_entries_of_earlier_rights_have_no_effect_and_are_removed() -> None:
@@ -202,11 +213,11 @@ def test_entries_of_earlier_rights_have_no_effect_and_are_removed() -> None:
         expiries.watch(client)
     assert len(expiries._heap) < 1_100
     hub.now += timedelta(hours=2000)
-    expiries.tick()
+    expiries.tick(lambda: None)
     assert ended == []
     hub.clients.remove("one")
     hub.now += timedelta(hours=2000)
-    expiries.tick()
+    expiries.tick(lambda: None)
     assert (ended, expiries._heap) == ([], [])
 
 

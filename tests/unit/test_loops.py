@@ -135,6 +135,13 @@ def test_start_of_a_long_lived_loop_is_guarded(place: str) -> None:
     assert names & {"keep", "LongLivedThread", "Watchdog"} or "watchdog" in path
 
 
+def test_table_names_every_loop_of_the_hub() -> None:
+    [function] = _functions("api/websocket_server.py", "_loops")
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_Loop"]
+    names = {ast.literal_eval(call.args[0]) for call in calls}
+    assert names == set(TABLE["api/websocket_server.py:_start_loops"].loops)
+
+
 def test_start_of_the_watchdog_is_guarded() -> None:
     [function] = [each for each in _functions("config/process/watchdog.py", "start") if "keep" in ast.dump(each)]
     assert "_run" in ast.dump(function)

@@ -12,6 +12,7 @@ from api.hub.clients import Client, Clients
 
 NOTICE = timedelta(seconds=60)  # before the expiry
 NOTICE_SHARE = 0.8  # of a life that is shorter than `NOTICE`
+_ENTRIES_PER_TURN = 100  # that are handled before other greenlets run
 _MIN_STALE = 1_000  # entries of earlier rights that are kept until their time
 
 
@@ -26,7 +27,8 @@ class _Entry(NamedTuple):
 class Expiries:
     """Calls `notify` before the rights of a client expire, and `end` when they have.
 
-    `clock` returns aware UTC. An entry counts while its client has the same rights.
+    `clock` returns aware UTC. An entry counts while its client has the same rights. `pause` lets
+    other greenlets run.
     """
 
     def __init__(
@@ -54,9 +56,9 @@ class Expiries:
             self._heap = [entry for entry in self._heap if self._is_valid(entry)]
             heapify(self._heap)
 
-    def tick(self) -> None:
+    def tick(self, pause: Callable[[], None]) -> None:
         """Handle the entries that are due. The clock of the hub calls it about once a second."""
-        now = self._clock()
+        now, handled = self._clock(), 0
         while self._heap and self._heap[0].at <= now:
             entry = heappop(self._heap)
             if not self._is_valid(entry):
@@ -65,6 +67,9 @@ class Expiries:
                 self._end(self._clients[entry.client])
             else:
                 self._notify(self._clients[entry.client], now)
+            handled += 1
+            if handled % _ENTRIES_PER_TURN == 0:
+                pause()
 
     def _push(self, at: datetime, client: Client, *, ends: bool) -> None:
         self._number += 1

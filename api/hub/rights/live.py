@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 import orjson
 
+from api.access.audit import Audit, NoAudit
 from api.access.model import Access, Authenticator, Handshake
 from api.access.table import AccessTable, TableChange, has_expired
 from api.errors import ErrorCode, Unauthorized, error_body
@@ -58,7 +59,7 @@ class LiveRights:
     """Gives connected clients other rights, or ends their sessions.
 
     Fewer rights leave rooms and delete alerts at once; more rights wait for `subscribe`. `pause`
-    lets other greenlets run. `clock` returns aware UTC.
+    lets other greenlets run. `clock` returns aware UTC. `audit` receives tokens of other callers.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class LiveRights:
         authenticator: Authenticator,
         connections: Connections,
         clock: Callable[[], datetime],
+        audit: Audit | None = None,
     ) -> None:
         self._clients = clients
         self._prices, self._candles = rooms
@@ -76,6 +78,7 @@ class LiveRights:
         self._authenticator = authenticator
         self._connections = connections
         self._clock = clock
+        self._audit = audit or NoAudit()
         self._expiries = Expiries(clients, clock, self._notify, lambda client: self._end(client, "expired"))
         self._ended: Counter[Reason] = Counter()  # reason -> sessions, since the last line of the log
 
@@ -83,9 +86,9 @@ class LiveRights:
         """Begin to watch the expiry of a new client."""
         self._expiries.watch(client)
 
-    def tick(self) -> None:
+    def tick(self, pause: Callable[[], None]) -> None:
         """Notify clients whose rights expire soon, and end those whose rights have expired."""
-        self._expiries.tick()
+        self._expiries.tick(pause)
         self._log_ended()
 
     def refresh(self, client: Client, token: str) -> dict[str, Any]:
@@ -94,7 +97,9 @@ class LiveRights:
         handshake = Handshake("refresh", client.address, {}, namespace, auth)
         access = self._authenticator.authenticate(handshake)
         if access.caller is None or access.caller != client.access.caller:
-            raise Unauthorized("another_caller", sent=True, key_id=access.key_id)
+            refusal = Unauthorized("another_caller", sent=True, key_id=access.key_id)
+            self._audit.refused(refusal, client.address)
+            raise refusal
         self._connections.accept(client.id, namespace, auth)
         removed = self._apply(client, access)
         return {**described(access), "instruments": list(access.patterns.texts), "removed": removed}

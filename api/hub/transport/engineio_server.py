@@ -17,12 +17,13 @@ from urllib.parse import parse_qs
 import engineio
 import orjson
 
+from api.access.audit import Audit
 from api.access.model import Authenticator
 from api.access.peers import Peers
-from api.errors import Refusal
+from api.errors import ErrorCode, Refusal
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, too_large, too_many, unknown_sid
+from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, refused, too_large, unknown_sid
 from api.hub.transport.limits.bucket import Allowance
 from api.hub.transport.limits.deadlines import Deadlines
 from api.hub.transport.limits.floods import Floods
@@ -52,7 +53,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     `now` is a monotonic clock in seconds. `wait_for_poll` waits until the session has a packet for
     the poll, and returns False if the client has closed the connection. `detach` takes the socket
     of a request away from the HTTP server and makes it non-blocking. `authenticator` checks the
-    credentials in headers; with None they are not checked. Other options go to python-engineio.
+    credentials in headers; with None they are not checked. `audit` receives refusals of later
+    requests. Other options go to python-engineio.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         gap_notice: GapNotice = gap_notice,
         peers: Peers | None = None,
         authenticator: Authenticator | None = None,
+        audit: Audit | None = None,
         **options: Any,
     ) -> None:
         pings = {"ping_interval": limits.ping_interval, "ping_timeout": limits.ping_timeout}
@@ -79,7 +82,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.floods = Floods(now, limits)
         self._peers = peers or Peers()
         self.places = Places(limits, self._peers)
-        self._credentials = RequestCredentials(authenticator)
+        self._credentials = RequestCredentials(authenticator, audit)
         self._wait_for_poll = wait_for_poll
         self._detach = detach
         self._gap_notice = gap_notice
@@ -226,7 +229,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         try:
             self.places.check(address)
         except TooMany as error:
-            raise too_many(str(error), self.limits.connect_seconds) from None
+            details = {error.name: error.limit, "retry_after": self.limits.connect_seconds}
+            raise refused(Refusal(ErrorCode.TOO_MANY_REQUESTS, str(error), details)) from None
         presented = self._credentials.present(environ, address, transport)
         self._make_room()
         session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ), presented)

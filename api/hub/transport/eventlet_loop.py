@@ -20,6 +20,7 @@ from eventlet.hubs.hub import READ, WRITE
 from flask import Flask
 from flask_socketio import ConnectionRefusedError, SocketIO, _SocketIOMiddleware  # noqa: A004 - Socket.IO's own name for it
 
+from api.access.audit import Audit
 from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body
@@ -178,17 +179,18 @@ def wait_for_poll(session: Session, environ: dict[str, Any]) -> bool:
 class ClientManager(socketio.Manager):  # type: ignore[misc]
     """Calls `on_connected(sid, namespace)` right after the CONNECT packet was sent.
 
-    Clients drop events that arrive before that packet.
+    Clients drop events that arrive before that packet. `on_connected` is set before the first
+    client connects.
     """
 
-    def __init__(self, on_connected: Callable[[str, str], None]) -> None:
+    def __init__(self, on_connected: Callable[[str, str], None] = lambda sid, namespace: None) -> None:
         super().__init__()
-        self._on_connected = on_connected
+        self.on_connected = on_connected
 
     def connect(self, sid: str, namespace: str) -> Any:
         """Register the client. python-socketio calls this after it has sent the CONNECT packet."""
         connected = super().connect(sid, namespace)
-        self._on_connected(sid, namespace)
+        self.on_connected(sid, namespace)
         return connected
 
 
@@ -235,11 +237,12 @@ def make_socketio(
     gap_notice: GapNotice = gap_notice,
     peers: Peers | None = None,
     authenticator: Authenticator | None = None,
+    audit: Audit | None = None,
 ) -> SocketIO:
     """Return the Socket.IO server, which handles the events of one client in order.
 
     `peers` finds the address of a client. `authenticator` checks credentials in headers; with None
-    they are not checked.
+    they are not checked. `audit` receives refusals of later requests.
     """
     return HubSocketIO(
         app,
@@ -249,6 +252,7 @@ def make_socketio(
         gap_notice=gap_notice,
         peers=peers,
         authenticator=authenticator,
+        audit=audit,
     )
 
 

@@ -46,13 +46,8 @@ def too_large() -> Refused:
     return Refused(3, "Payload too large", "413 Request Entity Too Large")
 
 
-def too_many(message: str, retry_after: float) -> Refused:
-    """Return the refusal of an address that holds too many places. `retry_after` is in seconds."""
-    return Refused(3, message, "429 Too Many Requests", [("Retry-After", str(ceil(retry_after)))])
-
-
 def refused(refusal: Refusal) -> Refused:
-    """Return the refusal of a request by access control.
+    """Return the refusal of a request by access control or by a limit of its address.
 
     The body has the error in our one shape too.
     """

@@ -29,7 +29,8 @@ export class Connection {
   #open = false;
   #attempts = 0;
   #retryAfter = null; // ms, as the hub requested
-  #refusal = null; // the reason that the hub has sent before it closes the connection
+  #refusal = null; // the reason that the hub has sent before it closes the connection for good
+  #limit = null; // the limit that the hub has named before it closes the connection
   #timer = null; // of the next attempt, or of the time limit of this one
 
   /** `options` are those of the client; times in ms. */
@@ -53,6 +54,7 @@ export class Connection {
     this.#socket = null;
     this.#open = false;
     this.#refusal = null;
+    this.#limit = null;
     if (!socket) return;
     socket.offAny();
     socket.off();
@@ -78,6 +80,7 @@ export class Connection {
   /** The hub has sent the reason for which it closes the connection next. */
   refused(error) {
     if (PERMANENT_CODES.has(error.code)) this.#refusal = error;
+    if (error.code === "too_many_requests") this.#limit = error;
     this.retryAfter(error.details.retry_after);
   }
 
@@ -167,7 +170,7 @@ export class Connection {
     for (const [event, body] of this.#socket.receiveBuffer) this.#received(event, body); // Socket.IO drops them
     if (!this.#socket) return; // a handler has called disconnect()
     const refusal = this.#refusal;
-    const error = refusal ?? closeError(closeCode);
+    const error = refusal ?? this.#limit ?? closeError(closeCode);
     this.close();
     const flooded = error?.code === "too_many_requests";
     const wait = this.#scheduleAttempt(!PERMANENT_CODES.has(error?.code), flooded ? MIN_FLOOD_RETRY_MS : 0);

@@ -193,10 +193,8 @@ class _Listener:
     def restore(self, connection: int) -> None:
         self._client._set_alerts_again(connection)
 
-    def flooded(self) -> None:
-        message = "the hub closed the connection: this client keeps sending above its rate"
-        with self._client._lock:
-            self._client._deliver([Problem("too_many_requests", message, {})])
+    def limited(self, error: ConnectionFailed) -> None:
+        self._client._report(error)
 
     def lost(self, reason: str, *, reconnecting: bool) -> None:
         client = self._client

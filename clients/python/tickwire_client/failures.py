@@ -21,7 +21,7 @@ _CLOSE_CODES = {
     4401: ("unauthorized", "the hub closed the connection: the credential is no longer valid"),
     4403: ("forbidden", "the hub closed the connection: a right is missing"),
 }
-FLOOD_CLOSE_CODE = 4429  # the hub closes a client that keeps sending above its rate
+FLOOD_CLOSE_CODE = 4429  # the hub closes a client above a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,16 @@ def of_close(code: int | None) -> ConnectionFailed | None:
         return None
     name, text = _CLOSE_CODES[code]
     return _failure(text, name, None)
+
+
+def of_flood(code: int | None) -> ConnectionFailed | None:
+    """The exception for the close code of a client above a limit; None for other codes.
+
+    If the limit is not that of messages, the hub has sent an `error` before.
+    """
+    if code != FLOOD_CLOSE_CODE:
+        return None
+    return _failure("the hub closed the connection: this client keeps sending above its rate", "too_many_requests", None)
 
 
 def error_in(text: str) -> Body:

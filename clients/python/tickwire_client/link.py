@@ -23,7 +23,7 @@ from socketio.exceptions import SocketIOError
 from tickwire_client import failures
 from tickwire_client.credentials import Credentials, protocol_log
 from tickwire_client.errors import Closed, ConnectionFailed
-from tickwire_client.failures import FLOOD_CLOSE_CODE, HttpAnswer
+from tickwire_client.failures import HttpAnswer
 from tickwire_client.messages import Body
 
 log = logging.getLogger("tickwire_client")
@@ -70,8 +70,8 @@ class LinkListener(Protocol):
     def restore(self, connection: int) -> None:
         """The link has reconnected. Requests that wait for answers are allowed here."""
 
-    def flooded(self) -> None:
-        """The hub has closed the connection, because this client sent too much."""
+    def limited(self, error: ConnectionFailed) -> None:
+        """The hub has closed the connection: too many messages, or too many connections."""
 
     def lost(self, reason: str, *, reconnecting: bool) -> None:
         """The connection has ended, or an attempt to reconnect has failed."""
@@ -100,6 +100,7 @@ class Link:
         self._pending: set[Future[Any]] = set()
         self._closing = threading.Event()
         self._retry_after: float | None = None
+        self._limited: ConnectionFailed | None = None  # the hub has sent that this connection is above a limit
         self._refusal: ConnectionFailed | None = None  # the link ends for good, at the latest with this connection
         self._thread: threading.Thread | None = None
 
@@ -208,6 +209,8 @@ class Link:
         """The hub has sent the reason for which it closes the connection next."""
         if failures.is_permanent(error):
             self._refusal = error
+        elif error.code == "too_many_requests":
+            self._limited = error
 
     # the thread
 
@@ -221,10 +224,10 @@ class Link:
             if self._refusal is not None and not self._closing.is_set():
                 self._listener.refused(self._refusal)
                 return
-            flooded = close_code == FLOOD_CLOSE_CODE
-            if flooded:
-                self._listener.flooded()
-            sio = self._reconnect(_MIN_FLOOD_PAUSE_SECONDS if flooded else 0.0)
+            limited, self._limited = self._limited or failures.of_flood(close_code), None
+            if limited is not None:
+                self._listener.limited(limited)
+            sio = self._reconnect(0.0 if limited is None else _MIN_FLOOD_PAUSE_SECONDS)
 
     def _reconnect(self, least: float) -> Any:
         """Retry until it succeeds; return None if the link is closed or refused meanwhile.

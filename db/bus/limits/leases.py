@@ -18,7 +18,8 @@ _LEASES = lua("leases")
 class LeaseRequest:
     """The changes of one caller's leases. The names of members are unique among all hubs.
 
-    Those of one hub begin with `holder`. Members of `add` get a lease if fewer than `limit` are held, those of `keep` get one anyway.
+    Those of one hub begin with `holder`. Members of `add` get a lease if fewer than `limit` are
+    held, those of `keep` get one anyway.
     """
 
     caller: str

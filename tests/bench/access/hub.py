@@ -76,7 +76,7 @@ def _connect(place: Ground, quick: bool) -> Iterator[Measured]:
 
 
 def _connections(server: Server, case: str, make: Callable[[], Sequence[str]], bar: Bar, pairs: int) -> Iterator[Measured]:
-    """Connect clients without and with credentials in turn, each side first in half of the pairs."""
+    """Connect clients without and with credentials in turn, each first in half of the pairs."""
     without: list[float] = []
     with_them: list[float] = []
     with LoadGenerator() as load:

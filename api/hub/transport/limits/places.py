@@ -15,7 +15,12 @@ from api.hub.transport.session import Session
 
 
 class TooMany(Exception):
-    """An address holds as many places as one address may."""
+    """An address holds as many places as it may have. `name` is that of the limit in details."""
+
+    def __init__(self, message: str, name: str, limit: int) -> None:
+        self.name = name
+        self.limit = limit
+        super().__init__(message)
 
 
 class Places:
@@ -54,7 +59,7 @@ class Places:
         limit = self.limits.max_connections_per_address
         if connections >= limit:
             self.note_refusal(address)
-            raise TooMany(f"One address has at most {limit} connections.")
+            raise TooMany(f"One address has at most {limit} connections.", "max_connections", limit)
 
     # sessions
 
@@ -64,7 +69,7 @@ class Places:
             return
         limit = self.limits.max_unjoined_per_address
         if len(self._unjoined.get(address, ())) >= limit:
-            raise TooMany(f"One address has at most {limit} sessions that have not joined a namespace.")
+            raise TooMany(f"One address has at most {limit} sessions that have not joined a namespace.", "max_sessions", limit)
         self._check(address, self._sessions[address])
 
     def open(self, session: Session) -> None:

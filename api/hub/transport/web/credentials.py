@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from api.access.audit import Audit, NoAudit
 from api.access.credentials import Credential, read_credential
 from api.access.model import Authenticator, Handshake, Presented
 from api.errors import Refusal, Unauthorized
@@ -15,11 +16,13 @@ from api.hub.transport.session import Session
 class RequestCredentials:
     """Checks the headers of requests; with None, credentials are not checked.
 
-    Every method raises `http_requests.Refused`.
+    `audit` receives refusals that the authenticator does not see. Every method raises
+    `http_requests.Refused`.
     """
 
-    def __init__(self, authenticator: Authenticator | None) -> None:
+    def __init__(self, authenticator: Authenticator | None, audit: Audit | None = None) -> None:
         self._authenticator = authenticator
+        self._audit = audit or NoAudit()
 
     def present(self, environ: Mapping[str, Any], address: str, transport: str) -> Presented | None:
         """Return the credential of the request that opens a session; None if it has none."""
@@ -43,6 +46,8 @@ class RequestCredentials:
             if credential is not None and not session.has(credential.digest):
                 raise Unauthorized("another_credential", sent=True, key_id=credential.key_id)
         except Refusal as refusal:
+            if isinstance(refusal, Unauthorized):
+                self._audit.refused(refusal, session.address)
             raise refused(refusal) from None
 
 
