@@ -123,28 +123,6 @@ def test_connection_21_of_a_key_is_refused_at_connect(shared_hub: Web, keys: dic
     assert refused[0]["data"]["details"]["max_connections"] == LIMIT
 
 
-def test_connections_count_over_all_hubs(
-    shared_hub: Web, other_hub: Web, keys: dict[str, tuple[str, str]], redis: redis_client.Redis, stack: ExitStack
-) -> None:
-    key_id, key = keys["three"]
-    first = connected(stack, shared_hub, key)
-    connected(stack, shared_hub, key)
-    until(lambda: leases(redis, key_id) == 2)
-    connected(stack, other_hub, key)
-    until(lambda: leases(redis, key_id) == 3)
-    assert 0 < redis.pttl(topics.connections_key(key_id)) <= 30_000
-    # The other hub has read the leases when it added its own.
-    assert handshake(other_hub, key)[0] == 429
-    assert refused_for_its_place(shared_hub, key)["max_connections"] == 3
-    until(lambda: handshake(shared_hub, key)[0] == 429)
-    assert leases(redis, key_id) == 3
-    first.disconnect()
-    until(lambda: leases(redis, key_id) == 2)
-    until(lambda: handshake(other_hub, key)[0] == 200)
-    assert other_hub.ask_to_stop() == 0
-    assert leases(redis, key_id) == 1  # a hub that stops returns its places, long before they expire
-
-
 def test_places_of_a_killed_hub_are_free_within_30_seconds(
     shared_hub: Web,
     other_hub: Web,
@@ -169,6 +147,29 @@ def test_places_of_a_killed_hub_are_free_within_30_seconds(
     client = connected(stack, shared_hub, key)
     until(lambda: leases(redis, key_id) == 1)  # the new one: it removes those that have expired
     assert client.call("ping", {"timestamp": 1}, timeout=30)["timestamp"] == 1
+
+
+def test_connections_count_over_all_hubs(
+    shared_hub: Web, other_hub: Web, keys: dict[str, tuple[str, str]], redis: redis_client.Redis, stack: ExitStack
+) -> None:
+    key_id, key = keys["three"]
+    first = connected(stack, shared_hub, key)
+    connected(stack, shared_hub, key)
+    until(lambda: leases(redis, key_id) == 2)
+    connected(stack, other_hub, key)
+    until(lambda: leases(redis, key_id) == 3)
+    assert 0 < redis.pttl(topics.connections_key(key_id)) <= 30_000
+    # The other hub has read the leases when it added its own.
+    assert handshake(other_hub, key)[0] == 429
+    assert refused_for_its_place(shared_hub, key)["max_connections"] == 3
+    until(lambda: handshake(shared_hub, key)[0] == 429)
+    assert leases(redis, key_id) == 3
+    first.disconnect()
+    until(lambda: leases(redis, key_id) == 2)
+    until(lambda: handshake(other_hub, key)[0] == 200)
+    # The last test of this hub stops it.
+    assert other_hub.ask_to_stop() == 0
+    assert leases(redis, key_id) == 1  # a hub that stops returns its places, long before they expire
 
 
 def refused_for_its_place(hub: Web, key: str) -> Any:
