@@ -106,8 +106,8 @@ class Settings:
     # Bytes of missed prices that may wait for one returning client, besides OUTBOX_LIMIT_BYTES;
     # above it `recovered` is false.
     replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))
-    # Plain WebSockets on /ws/metrics: connections of each hub process, and seconds between two Pings.
-    # A connection without any frame for twice this time is closed.
+    # Plain WebSockets on /ws/metrics: connections of each hub process, and seconds between two
+    # Pings. A connection without any frame for twice this time is closed.
     ws_max_connections: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE))
     ws_heartbeat_interval: int = _var(WholeNumber(load_default=15, validate=_AT_LEAST_ONE))
     # Address of the hub as clients reach it, if a proxy is in front: https://hub.example.com
@@ -252,7 +252,7 @@ class Settings:
     # Currency of sums over strategies, and currencies that count as equal: USDT=USD,USDC=USD
     obs_base_currency: str = _var(Currency(load_default="USD"))
     obs_currency_parity: Mapping[str, str] = _var(CurrencyParity(load_default=dict))
-    # Zone in which "today" begins at 00:00, and periods per year of a Sharpe ratio of daily returns.
+    # Zone in which "today" begins at 00:00, and periods per year of Sharpe ratios of daily returns.
     obs_day_zone: ZoneInfo = _var(Zone(load_default=ZoneInfo("UTC")))
     obs_periods_per_year: int = _var(WholeNumber(load_default=365, validate=_AT_LEAST_ONE))
     # Price of an open position: touch (bid of a long one, ask of a short one) or mid

@@ -64,7 +64,7 @@ def _make(cursor: Cursor, table: str, spans: Iterable[str], statement: str) -> N
         return
     if not _is_partitioned(cursor, table):
         return
-    # One transaction creates partitions at a time. A transaction that waited here finds them created.
+    # One transaction creates partitions at a time. A transaction that waited finds them created.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('months of ' || %s))", (table,))
     for name in missing:
         cursor.execute(statement, (table, wanted[name]))

@@ -13,8 +13,17 @@ from datetime import datetime
 
 from config.pacing import Outage
 from db.alerts import (
-    Alert, EpisodeRow, Subject, alert_key, mark_published, read_episodes, resolve_alerts, unpublished_alerts, write_alerts, write_episodes,
-)  # fmt: skip
+    Alert,
+    EpisodeRow,
+    Subject,
+    alert_key,
+    mark_published,
+    read_episodes,
+    resolve_alerts,
+    unpublished_alerts,
+    write_alerts,
+    write_episodes,
+)
 from db.bus import BusError, Publisher
 from db.postgres import Cursor, Store, StoreError
 from db.timestamps import format_time

@@ -9,8 +9,18 @@ from datetime import date, datetime, timedelta
 from config.settings import Settings
 from db import retention as old_rows
 from db.partitions import (
-    DAILY, METRICS_1H, METRICS_1M, METRICS_1S, MONTHLY, REPORTS, drop_partition, keep_days, make_days, make_months, partitions_before,
-)  # fmt: skip
+    DAILY,
+    METRICS_1H,
+    METRICS_1M,
+    METRICS_1S,
+    MONTHLY,
+    REPORTS,
+    drop_partition,
+    keep_days,
+    make_days,
+    make_months,
+    partitions_before,
+)
 from db.postgres import Store, StoreError
 from jobs.runtime.context import JobContext
 
