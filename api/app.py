@@ -23,7 +23,22 @@ from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
 from api.rest.limits.shared import TIMEOUT_SECONDS, SharedBudgets
-from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
+from api.rest.routes import (
+    alerts,
+    candles,
+    correlation,
+    docs,
+    gaps,
+    health,
+    jobs,
+    prices,
+    publish,
+    reports,
+    sessions,
+    symbols,
+    trades,
+    volatility,
+)
 from api.rest.routing import make_api
 from config.access.modes import REQUIRED
 from config.settings import Settings, url_of
@@ -37,6 +52,7 @@ _DATA = [
     symbols.routes,
     prices.routes,
     publish.routes,
+    reports.routes,
     candles.routes,
     trades.routes,
     volatility.routes,

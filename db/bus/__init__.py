@@ -37,6 +37,7 @@ from __future__ import annotations
 from db.bus.errors import BusError as BusError
 from db.bus.errors import BusFull as BusFull
 from db.bus.errors import BusLoginRefused as BusLoginRefused
+from db.bus.errors import ReportsFull as ReportsFull
 from db.bus.limits.leases import LeaseAnswer as LeaseAnswer
 from db.bus.limits.leases import LeaseRequest as LeaseRequest
 from db.bus.limits.leases import Leases as Leases

@@ -45,7 +45,7 @@ TABLE = {
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
     "/jobs": "observe", "/gaps": "observe",
-    "/prices": "publish",
+    "/prices": "publish", "/reports": "report",
 }  # fmt: skip
 SCOPES = ("read", "observe", "report", "publish", "operate")
 INSIDE, SECOND, OUTSIDE = "EUR_USD", "EUR_GBP", "BTCUSDT"
