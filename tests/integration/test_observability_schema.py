@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 from config.settings import Settings
 from db import migrate
 from db.alerts import Alert, resolve_alerts, write_alerts
+from db.instruments import track_instrument, tracked_symbols
 from db.partitions import DAILY, MONTHLY, make_days, make_months, partitions_before
 from db.postgres import Store
 from jobs.store.retention import delete_old_rows, drop_old_partitions, make_coming_partitions, retention_days, row_days
 from tests.conftest import Servers
+from tests.support.servers import as_role
 from tests.support.store import select
 
 _names = itertools.count()
@@ -192,3 +195,14 @@ def test_roles_have_the_rights_of_their_work(store: Store, database_url: str) ->
             " has_column_privilege('tickwire_reader', 'alerts', 'resolved_at', 'UPDATE')"
         )
         assert cursor.fetchall() == [(True, False)]
+
+
+def test_instruments_are_tracked_by_default(database_url: str) -> None:
+    reader = Store(as_role(database_url, "tickwire_reader"))
+    with closing(reader), reader.transaction() as cursor:
+        cursor.execute("SET TRANSACTION READ WRITE")
+        assert len(tracked_symbols(cursor)) == 31
+        assert [track_instrument(cursor, name, tracked=False) for name in ("EUR_USD", "EUR_USD", "NONE")] == [True, True, False]
+        assert "EUR_USD" not in tracked_symbols(cursor)
+        assert track_instrument(cursor, "EUR_USD", tracked=True)
+        assert len(tracked_symbols(cursor)) == 31
