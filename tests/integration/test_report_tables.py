@@ -41,7 +41,7 @@ def test_report_gets_one_number_whatever_comes_again(store: Store) -> None:
     assert (first.duplicates, first.conflicts) == (1, ())
     other = fill(2, price=Decimal(7))
     heartbeat = Heartbeat(bot="mm-1", strategy="s", id="f-1", time=MOMENT)
-    batch = [other, fill(3), fill(2), heartbeat, fill(3, side="sell"), fill(1, bot="mm-2"), fill(3)]
+    batch: list[Report] = [other, fill(3), fill(2), heartbeat, fill(3, side="sell"), fill(1, bot="mm-2"), fill(3)]
     with store.transaction() as cursor:
         second = claim_reports(cursor, [queued(each) for each in batch])
     assert [each.report for each in second.new] == [fill(3), heartbeat, fill(1, bot="mm-2")]
