@@ -84,13 +84,15 @@ class Rest:
 
 
 def method(path: str) -> str:
-    return "POST" if path == "/prices" else "GET"
+    return "POST" if path in ("/prices", "/reports") else "GET"
 
 
 def request_of(path: str, instrument: str) -> dict[str, Any]:
     """Return the query or the body of a request, with the instrument if the route names one."""
     if path == "/prices":
         return {"body": {"prices": [{"instrument": instrument, "mid": "1.1"}]}}
+    if path == "/reports":
+        return {"body": {"reports": [{"kind": "heartbeat"}]}}
     second = {"symbol2": SECOND} if path == "/correlation/history" else {}
     return {"query": {NAMED[path][0]: instrument, **second} if path in NAMED else {}}
 
