@@ -23,7 +23,22 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
-from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
+from api.rest.routes import (
+    alerts,
+    candles,
+    correlation,
+    docs,
+    gaps,
+    health,
+    jobs,
+    prices,
+    publish,
+    reports,
+    sessions,
+    symbols,
+    trades,
+    volatility,
+)
 from api.rest.routing import make_api
 from config.access.modes import REQUIRED
 from config.settings import Settings, url_of
@@ -36,6 +51,7 @@ _DATA = [
     symbols.routes,
     prices.routes,
     publish.routes,
+    reports.routes,
     candles.routes,
     trades.routes,
     volatility.routes,

@@ -13,12 +13,15 @@ class ErrorCode(StrEnum):
     """The machine-readable part of an error. Only REST uses `no_data`.
 
     `unauthorized` means that the credential is missing or bad, `forbidden` that a right is missing.
+    `conflict` contradicts the stored state.
     """
 
     INVALID_PAYLOAD = "invalid_payload"
     UNKNOWN_INSTRUMENT = "unknown_instrument"
     NO_PRICE = "no_price"
     NO_DATA = "no_data"
+    NOT_FOUND = "not_found"
+    CONFLICT = "conflict"
     TOO_MANY_REQUESTS = "too_many_requests"
     SERVER_FULL = "server_full"
     UNAUTHORIZED = "unauthorized"
@@ -32,6 +35,8 @@ HTTP_STATUS = {
     ErrorCode.INVALID_PAYLOAD: 400,
     ErrorCode.UNAUTHORIZED: 401,
     ErrorCode.FORBIDDEN: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.CONFLICT: 409,
     ErrorCode.TOO_MANY_REQUESTS: 429,
     ErrorCode.INTERNAL: 500,
     ErrorCode.SERVER_FULL: 503,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
@@ -25,6 +26,7 @@ from config.access.modes import AUTH_VALUES, AUTO, AuthMode, mode_of
 from config.access.patterns import EVERY
 from config.access.scopes import SCOPES
 from config.fields import Items, Networks, Origins, PathText, Rate, RateText, Sources, Thresholds, Url, WholeNumber
+from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, limits_of
 from config.secrets import mask_url as mask_url
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
@@ -104,6 +106,12 @@ class Settings:
     # Bytes of missed prices that may wait for one returning client, besides OUTBOX_LIMIT_BYTES;
     # above it `recovered` is false.
     replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))
+    # Plain WebSockets on /ws/metrics: connections of each hub process, and seconds between two
+    # Pings. A connection without any frame for twice this time is closed.
+    ws_max_connections: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE))
+    ws_heartbeat_interval: int = _var(WholeNumber(load_default=15, validate=_AT_LEAST_ONE))
+    # Address of the hub as clients reach it, if a proxy is in front: https://hub.example.com
+    hub_public_url: str | None = _var(Url("https", "http", load_default=None))
     # Web pages that may use the hub and REST besides those of this machine and of the requested
     # host: a comma list of origins (https://example.com), or * for all.
     cors_origins: tuple[str, ...] = _var(Origins(load_default=()))
@@ -117,6 +125,8 @@ class Settings:
     # REST
     api_host: str = _var(Str(load_default="127.0.0.1"))
     api_port: int = _var(WholeNumber(load_default=5000, validate=_PORT))
+    # Number of REST processes.
+    api_workers: int = _var(WholeNumber(load_default=1, validate=_AT_LEAST_ONE))
 
     # Access control of the hub and REST: auto, required or off. With auto, callers need a key or a
     # JWT if a host is not loopback, or TRUSTED_PROXIES is set. `manage.py key create` makes a key.
@@ -223,6 +233,42 @@ class Settings:
     retention_candles: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
     # Days that the log of access control is kept; 0 is for ever.
     retention_access_log: int = _var(WholeNumber(load_default=400, validate=_NOT_NEGATIVE))
+
+    # Days that metrics are kept: those of each second, minute and hour; 0 is for ever.
+    retention_metrics_1s: int = _var(WholeNumber(load_default=14, validate=_NOT_NEGATIVE))
+    retention_metrics_1m: int = _var(WholeNumber(load_default=90, validate=_NOT_NEGATIVE))
+    retention_metrics_1h: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
+    # Days that resolved alerts are kept, and the reports of bots with their round trips; 0 is for
+    # ever. The daily checkpoints of positions are kept for at least 31 days.
+    retention_alerts: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
+    retention_reports: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
+
+    # Observability. Seconds between two snapshots of the metrics, from 0.1 to 10.
+    metric_collection_interval: float = _var(Float(load_default=0.1, validate=validate.Range(min=0.1, max=10)))
+    # Reports per second and bot, and seconds for which Redis keeps their ids. The store finds a
+    # repeated report after that.
+    reports_rate: int = _var(WholeNumber(load_default=2000, validate=_AT_LEAST_ONE))
+    report_dedupe_seconds: int = _var(WholeNumber(load_default=86_400, validate=_AT_LEAST_ONE))
+    # Currency of sums over strategies, and currencies that count as equal: USDT=USD,USDC=USD
+    obs_base_currency: str = _var(Currency(load_default="USD"))
+    obs_currency_parity: Mapping[str, str] = _var(CurrencyParity(load_default=dict))
+    # Zone in which "today" begins at 00:00, and periods per year of Sharpe ratios of daily returns.
+    obs_day_zone: ZoneInfo = _var(Zone(load_default=ZoneInfo("UTC")))
+    obs_periods_per_year: int = _var(WholeNumber(load_default=365, validate=_AT_LEAST_ONE))
+    # Price of an open position: touch (bid of a long one, ask of a short one) or mid
+    obs_mark: str = _var(Str(load_default="touch", validate=validate.OneOf(["touch", "mid"])))
+
+    # Thresholds of the alerts about the system, warning/critical: percent of the machine, ...
+    alert_cpu: AlertLimits = _var(AlertLimitsText(load_default=limits_of("80/90")))
+    alert_memory: AlertLimits = _var(AlertLimitsText(load_default=limits_of("80/90")))
+    alert_disk: AlertLimits = _var(AlertLimitsText(load_default=limits_of("90/95")))
+    # ... unstored prices and trades, unprocessed reports, ...
+    alert_writer_lag: AlertLimits = _var(AlertLimitsText(load_default=limits_of("10000/100000")))
+    alert_observer_lag: AlertLimits = _var(AlertLimitsText(load_default=limits_of("10000/100000")))
+    # ... seconds without a report of a strategy with an open position or order, and the share of
+    # rejected orders in 15 minutes.
+    alert_strategy_silent: AlertLimits = _var(AlertLimitsText(load_default=limits_of("60/300")))
+    alert_reject_rate: AlertLimits = _var(AlertLimitsText(load_default=limits_of("0.05/0.2")))
 
     # Above these thresholds the hourly job raises an alert for a volatility (per day, 0.02 is 2 %),
     # and the daily job for the change of a correlation.

@@ -116,6 +116,21 @@ def enable_instrument(cursor: Cursor, symbol: str, *, enabled: bool) -> int:
     return _change(cursor, statement, (enabled, symbol))
 
 
+def tracked_symbols(cursor: Cursor) -> list[str]:
+    """The enabled instruments of which market metrics are collected, in alphabetical order."""
+    cursor.execute("SELECT symbol FROM instruments WHERE enabled AND tracked ORDER BY symbol")
+    return [symbol for (symbol,) in cursor.fetchall()]
+
+
+def track_instrument(cursor: Cursor, symbol: str, *, tracked: bool) -> bool:
+    """Begin or end the collection of an instrument's metrics; False if it does not exist.
+
+    The reader of the store may do it, in a transaction that is `READ WRITE`.
+    """
+    cursor.execute("UPDATE instruments SET tracked = %s WHERE symbol = %s AND enabled", (tracked, symbol))
+    return bool(cursor.rowcount)
+
+
 def _change(cursor: Cursor, statement: str, values: Sequence[object]) -> int:
     """Raises `StoreError` if the role of the connection may not change instruments."""
     try:

@@ -23,11 +23,14 @@ _LOCK_SECONDS = 600.0  # for the migrations of another process
 _REPORT_SECONDS = 1.0  # between two lines about this wait, and two checks
 _ABANDONED_SECONDS = 10.0  # of this wait, before a lock without a session counts as abandoned
 _HOLDER = "SELECT pid, ctime FROM yoyo_lock"
-# yoyo's sessions have no name. The clock of their process may differ from that of the server.
+# yoyo's sessions have no name. The clock of their process may differ from that of the server. No
+# row if the lock has been released meanwhile.
 _SESSIONS = """
-SELECT count(*) FROM pg_stat_activity, yoyo_lock
-WHERE datname = current_database() AND usename = current_user AND pg_stat_activity.pid <> pg_backend_pid()
-  AND application_name = '' AND backend_start < ctime AT TIME ZONE 'UTC' + interval '60 s'
+SELECT (
+  SELECT count(*) FROM pg_stat_activity
+  WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+    AND application_name = '' AND backend_start < ctime AT TIME ZONE 'UTC' + interval '60 s')
+FROM yoyo_lock
 """
 
 

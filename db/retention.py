@@ -1,4 +1,4 @@
-"""Deletion of old rows from tables that are too small for monthly partitions."""
+"""Deletion of old rows from tables that are too small for partitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _ROWS = {
     "job_runs": ("started", "candles", "TRUE"),
     "health": ("at", "candles", "TRUE"),  # of processes that no longer exist
     "gaps": ("end_time", "raw_trades", "state <> 'open'"),
-    "access_log": ("at", "access_log", "TRUE"),  # which has days of its own
+    # These have days of their own.
+    "access_log": ("at", "access_log", "TRUE"),
+    "alerts": ("resolved_at", "alerts", "state = 'resolved'"),
+    **{table: (column, "fills", "TRUE") for table, column in (("orders", "time"), ("round_trips", "closed"), ("report_ids", "received"))},
+    "position_checkpoints": ("day", "position_checkpoints", "TRUE"),
 }
 KEPT_AS = {table: kept_as for table, (_, kept_as, _) in _ROWS.items()}  # table -> table whose rows are kept as long
 MAX_ROWS_PER_DELETE = 10_000  # so that one DELETE stays below `statement_timeout`
@@ -29,7 +33,7 @@ DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE {time
 def delete_before(cursor: Cursor, table: str, day: date) -> int:
     """Delete up to `MAX_ROWS_PER_DELETE` rows from before that day (UTC); returns their number.
 
-    Open gaps stay.
+    Open gaps stay, and so do alerts that are not resolved.
     """
     time, _, condition = _ROWS[table]
     statement = sql.SQL(_DELETE).format(table=sql.Identifier(table), time=sql.Identifier(time), condition=sql.SQL(condition))

@@ -6,6 +6,8 @@ operator's own may have one role for all of them.
 
 from __future__ import annotations
 
+import re
+
 from psycopg2 import sql
 
 from db.postgres import Cursor
@@ -24,9 +26,13 @@ READER_RIGHTS: dict[str, tuple[str, ...]] = {
     "health": ("INSERT", "UPDATE"),
     "api_keys": ("UPDATE (last_used)",),
     "access_log": ("INSERT",),
+    "alerts": tuple(f"UPDATE ({name})" for name in ("state", "acknowledged_at", "acknowledged_by", "comment", "updated_at")),
+    "instruments": ("UPDATE (tracked)",),
 }
+_of_column = re.compile(r"UPDATE \((\w+)\)").fullmatch
 # The writer may call these; they act with the rights of the owner.
-FUNCTIONS = ("make_month(text, text)", "drop_month(text)", "keep_days(text, integer)")
+FUNCTIONS = ("make_month(text, text)", "make_day(text, text)", "drop_partition(text)", "keep_days(text, integer)")
+SEQUENCES = ("report_seq",)  # from which the writer takes numbers
 
 
 def grant(cursor: Cursor) -> None:
@@ -38,11 +44,12 @@ def grant(cursor: Cursor) -> None:
     for (role,) in cursor.fetchall():
         wanted = _writer_rights if role == WRITER else _reader_rights
         for table, rights in _rights(cursor, role).items():
-            if rights != wanted(table):
-                _replace(cursor, role, table, wanted(table))
+            if rights != (expected := wanted(table) - _missing_columns(cursor, table)):
+                _replace(cursor, role, table, expected)
         _grant_later_tables(cursor, role, wanted(""))
         if role == WRITER:
             _grant_functions(cursor)
+            _grant_sequences(cursor)
 
 
 def _writer_rights(table: str) -> set[str]:
@@ -51,6 +58,16 @@ def _writer_rights(table: str) -> set[str]:
 
 def _reader_rights(table: str) -> set[str]:
     return {"SELECT", *READER_RIGHTS.get(table, ())}
+
+
+def _missing_columns(cursor: Cursor, table: str) -> set[str]:
+    """The rights of the reader on columns that the table lacks before its last migration."""
+    columns = {right: match[1] for right in READER_RIGHTS.get(table, ()) if (match := _of_column(right))}
+    if not columns:
+        return set()
+    cursor.execute("SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped", (table,))
+    found = {name for (name,) in cursor.fetchall()}
+    return {right for right, column in columns.items() if column not in found}
 
 
 def _rights(cursor: Cursor, role: str) -> dict[str, set[str]]:
@@ -91,3 +108,12 @@ def _grant_functions(cursor: Cursor) -> None:
     )
     for (name,) in cursor.fetchall():
         cursor.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(sql.SQL(name), sql.Identifier(WRITER)))
+
+
+def _grant_sequences(cursor: Cursor) -> None:
+    cursor.execute(
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regclass(name) IS NOT NULL AND NOT has_sequence_privilege(%s, name, 'USAGE')",
+        (list(SEQUENCES), WRITER),
+    )
+    for (name,) in cursor.fetchall():
+        cursor.execute(sql.SQL("GRANT USAGE ON SEQUENCE {} TO {}").format(sql.Identifier(name), sql.Identifier(WRITER)))

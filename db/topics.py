@@ -12,6 +12,8 @@ DATA_READY = "data_ready"
 CANDLES = "candle_updates"
 TRADES = "trades"
 SOURCE_STATES = "source_states"
+METRICS = "metrics_updates"
+OBSERVABILITY_EVENTS = "observability_events"
 
 STREAM_TAIL_ENTRIES = 20_000
 
@@ -37,6 +39,10 @@ _ROWS = (
     # Stored only: trades are never broadcast to clients.
     Stream(TRADES, tail=0, stored=True, relayed=False),
     Stream(SOURCE_STATES, tail=1_000, relayed=False),  # for operators
+    # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`. The hub has no
+    # half of these two rows yet.
+    Stream(METRICS, tail=0, relayed=False),
+    Stream(OBSERVABILITY_EVENTS, relayed=False),
 )
 
 # channel -> row
@@ -66,6 +72,22 @@ LIMITS_PREFIX = "tickwire:limits"  # of the keys of the package `limits`
 CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars and sources of the instruments, limit of times ahead
 
 WRITER_GROUP = "store"
+
+# Observability
+REPORTS = "reports"  # stream of the accepted reports of bots; it is not a channel
+OBSERVER_GROUP = "observer"
+SNAPSHOT_KEY = "tickwire:metrics:latest"  # hash of the newest snapshot of the metrics
+LOGS_KEY = "tickwire:logs"  # stream of log records
+
+
+def report_key(bot: str, kind: str, report_id: str) -> str:
+    """Key of the digest of a report, by which repeated ones are found."""
+    return f"tickwire:report:{bot}:{kind}:{report_id}"
+
+
+def report_rate_key(bot: str) -> str:
+    """Key of the hash of a bot's rate: the tokens left, and the time of that."""
+    return f"tickwire:report_rate:{bot}"
 
 
 def process_key(name: str) -> str:

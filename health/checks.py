@@ -10,7 +10,7 @@ from datetime import datetime
 import orjson
 
 from db.bus import BusError, Checks, Subscription
-from db.bus.checks import received
+from db.bus.processes.checks import received
 from db.health import check_write_and_read, is_migrated
 from db.postgres import Store, StoreError
 from health.probe import DISCONNECTED, IMPAIRED, NOT_MIGRATED, CheckFailed

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from db.bus.registry import EXPECTED_SECONDS, ProcessEntry
+from db.bus.processes.registry import EXPECTED_SECONDS, ProcessEntry
 from db.timestamps import parse_time
 
 ROLES = ("jobs", "hub", "rest", "observer", "books")

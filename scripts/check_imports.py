@@ -41,7 +41,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "api/hub/transport/eventlet_loop.py",
     ),
     "flask_socketio, socketio, engineio": ("api/websocket_server.py", "api/hub/transport/"),
-    "marshmallow": ("config/fields.py", "config/settings.py", "config/access/fields.py", "api/"),
+    "marshmallow": ("config/fields.py", "config/settings.py", "config/access/fields.py", "config/observability/fields.py", "api/"),
     "apispec": ("api/asyncapi.py", "api/rest/schemas/security.py"),
     "eventlet": ("api/hub/transport/eventlet_http.py", "api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
     "click, rich": ("cli/", "manage.py"),

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from api.errors import HTTP_STATUS, ErrorCode, Refusal, Unauthorized
 from api.nearest import suggestion
 from config.http_errors import http_error_body
-from db.bus import BusError, BusFull
+from db.bus import BusError, BusFull, ReportsFull
 from db.postgres import StoreError
 
 _RETRY_SECONDS = 2
@@ -129,7 +129,9 @@ def _unavailable(error: Exception) -> Response:
     part = "database" if isinstance(error, StoreError) else "redis"
     log.warning("answered 503, a server is unavailable", extra={"part": part, "path": request.path, "reason": str(error)})
     message = f"the {part} does not answer just now, try again"
-    if isinstance(error, BusFull):
+    if isinstance(error, ReportsFull):
+        part, message = "observer", "too many reports wait for the observer just now, try again"
+    elif isinstance(error, BusFull):
         part, message = "writer", "too many prices wait for the store just now, try again"
     return _body(503, ErrorCode.UNAVAILABLE, message, {"part": part})
 

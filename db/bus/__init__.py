@@ -34,24 +34,33 @@ unchanged and without `seq`. No stream contains them, so they are neither stored
 
 from __future__ import annotations
 
-from db.bus.board import Board as Board
-from db.bus.checks import BusNotWorking as BusNotWorking
-from db.bus.checks import Checks as Checks
-from db.bus.checks import RedisFacts as RedisFacts
 from db.bus.errors import BusError as BusError
 from db.bus.errors import BusFull as BusFull
 from db.bus.errors import BusLoginRefused as BusLoginRefused
+from db.bus.errors import ReportsFull as ReportsFull
 from db.bus.limits.leases import LeaseAnswer as LeaseAnswer
 from db.bus.limits.leases import LeaseRequest as LeaseRequest
 from db.bus.limits.leases import Leases as Leases
+from db.bus.log_stream import LogStream as LogStream
+from db.bus.processes.board import Board as Board
+from db.bus.processes.checks import BusNotWorking as BusNotWorking
+from db.bus.processes.checks import Checks as Checks
+from db.bus.processes.checks import RedisFacts as RedisFacts
+from db.bus.processes.registry import ProcessEntry as ProcessEntry
+from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
-from db.bus.registry import ProcessEntry as ProcessEntry
-from db.bus.registry import Registry as Registry
+from db.bus.reports import BatchOutcome as BatchOutcome
+from db.bus.reports import Outcome as Outcome
+from db.bus.reports import QueuedReport as QueuedReport
+from db.bus.reports import ReportLimits as ReportLimits
+from db.bus.reports import Reports as Reports
+from db.bus.snapshots import Snapshot as Snapshot
+from db.bus.snapshots import Snapshots as Snapshots
 from db.bus.subscription import Subscription as Subscription
 from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue
 
 
-class Bus(Publisher, Reader, WriterQueue, Board, Registry, Leases, Checks):
+class Bus(Publisher, Reader, WriterQueue, Board, Registry, Leases, Checks, Reports, Snapshots, LogStream):
     """The whole bus on one connection pool. A signature names the part that it needs."""

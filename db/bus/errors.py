@@ -21,6 +21,10 @@ class BusFull(BusError):
     """The store is too far behind. Nothing was accepted; the call may be repeated later."""
 
 
+class ReportsFull(BusFull):
+    """Too many reports wait for the observer. Nothing was accepted."""
+
+
 class BusLoginRefused(BusError):
     """Redis refuses our user, its password or the number of the database."""
 

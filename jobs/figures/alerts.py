@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from config.pacing import Outage
-from db.alerts import Alert, EpisodeRow, Subject, mark_published, read_episodes, unpublished_alerts, write_alerts, write_episodes
+from db.alerts import (
+    Alert,
+    EpisodeRow,
+    Subject,
+    alert_key,
+    mark_published,
+    read_episodes,
+    resolve_alerts,
+    unpublished_alerts,
+    write_alerts,
+    write_episodes,
+)
 from db.bus import BusError, Publisher
 from db.postgres import Cursor, Store, StoreError
 from db.timestamps import format_time
@@ -46,6 +57,7 @@ def raise_alerts(
     """Judge the values at `moment`; store the alerts and the new states. Returns the number of new
     alerts.
 
+    The end of an episode resolves its open alerts.
     A rule does not judge the same time twice, so a repeated run changes nothing.
     """
     stands = read_episodes(cursor, kind)
@@ -65,6 +77,8 @@ def raise_alerts(
                 Alert(kind, symbol, symbol2 or None, verdict.severity, moment, each.value, each.previous, verdict.threshold, text)
             )
     write_episodes(cursor, kind, after)
+    calm = [alert_key(kind, subject) for subject, row in after.items() if row.severity is None]
+    resolve_alerts(cursor, calm, moment)
     return write_alerts(cursor, alerts)
 
 

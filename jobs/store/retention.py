@@ -1,4 +1,4 @@
-"""Retention job: makes partitions of coming months, drops old ones, deletes other old rows."""
+"""Retention job: makes partitions of coming months and days, drops old ones, deletes old rows."""
 
 from __future__ import annotations
 
@@ -8,44 +8,78 @@ from datetime import date, datetime, timedelta
 
 from config.settings import Settings
 from db import retention as old_rows
-from db.partitions import TABLES, drop_month, keep_days, make_months, months_before
+from db.partitions import (
+    DAILY,
+    METRICS_1H,
+    METRICS_1M,
+    METRICS_1S,
+    MONTHLY,
+    REPORTS,
+    drop_partition,
+    keep_days,
+    make_days,
+    make_months,
+    partitions_before,
+)
 from db.postgres import Store, StoreError
 from jobs.runtime.context import JobContext
 
 log = logging.getLogger(__name__)
 
+MIN_CHECKPOINT_DAYS = 31  # a late report is at most 30 days old, and needs the checkpoint before it
+
 
 def retention_job(context: JobContext, as_of: datetime) -> int:
-    """Make coming months, drop old months, and delete rows of the same age from small tables.
+    """Make coming partitions, drop old ones, and delete rows of the same age from small tables.
 
     Returns the number of dropped partitions and deleted rows.
     """
     today, days = as_of.date(), retention_days(context.settings)
-    make_coming_months(context.store, today)
-    dropped = drop_old_months(context.store, today, days)
-    return len(dropped) + delete_old_rows(context.store, today, {**days, "access_log": context.settings.retention_access_log})
+    make_coming_partitions(context.store, today)
+    dropped = drop_old_partitions(context.store, today, days)
+    return len(dropped) + delete_old_rows(context.store, today, {**days, **row_days(context.settings)})
 
 
 def retention_days(settings: Settings) -> dict[str, int]:
-    """Table -> days for which its rows are kept; 0: for ever."""
-    days = {"prices": settings.retention_prices, "raw_trades": settings.retention_trades, "candles": settings.retention_candles}
-    return {table: days[table] for table in TABLES}
+    """Partitioned table -> days for which its rows are kept; 0: for ever."""
+    return {
+        "prices": settings.retention_prices,
+        "raw_trades": settings.retention_trades,
+        "candles": settings.retention_candles,
+        **dict.fromkeys(REPORTS, settings.retention_reports),
+        **dict.fromkeys(METRICS_1S, settings.retention_metrics_1s),
+        **dict.fromkeys(METRICS_1M, settings.retention_metrics_1m),
+        **dict.fromkeys(METRICS_1H, settings.retention_metrics_1h),
+    }
 
 
-def make_coming_months(store: Store, today: date) -> None:
+def row_days(settings: Settings) -> dict[str, int]:
+    """Table without partitions that has days of its own -> these days; 0: for ever."""
+    reports = settings.retention_reports
+    return {
+        "access_log": settings.retention_access_log,
+        "alerts": settings.retention_alerts,
+        "position_checkpoints": max(reports, MIN_CHECKPOINT_DAYS) if reports else 0,
+    }
+
+
+def make_coming_partitions(store: Store, today: date) -> None:
     """Make the partitions of this month and the next one, so that no batch waits for it at
-    midnight.
+    midnight; of the rows of a second those of today and two days more.
     """
     months = {today.strftime("%Y-%m"), (today.replace(day=1) + timedelta(days=32)).strftime("%Y-%m")}
+    days = {(today + timedelta(days=ahead)).isoformat() for ahead in range(3)}
     try:
         with store.transaction() as cursor:
-            for table in TABLES:
+            for table in MONTHLY:
                 make_months(cursor, table, months)
+            for table in DAILY:
+                make_days(cursor, table, days)
     except StoreError as error:
-        log.warning("months are not made ahead; the writer makes them on demand: %s", error)
+        log.warning("partitions are not made ahead; the writer makes them on demand: %s", error)
 
 
-def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[str]:
+def drop_old_partitions(store: Store, today: date, days: Mapping[str, int]) -> list[str]:
     """Drop the partitions whose rows are all older than the given days; return their names.
 
     A table with 0 days keeps all rows. A partition that a long query reads stays until the next
@@ -56,22 +90,22 @@ def drop_old_months(store: Store, today: date, days: Mapping[str, int]) -> list[
         try:
             with store.transaction() as cursor:
                 keep_days(cursor, table, kept)
-                old = months_before(cursor, table, today - timedelta(days=kept)) if kept else []
+                old = partitions_before(cursor, table, today - timedelta(days=kept)) if kept else []
             for name in old:
                 with store.transaction() as cursor:
-                    drop_month(cursor, name)
-                log.info("month dropped", extra={"table": table, "partition": name, "kept_days": kept})
+                    drop_partition(cursor, name)
+                log.info("partition dropped", extra={"table": table, "partition": name, "kept_days": kept})
                 dropped.append(name)
         except StoreError as error:
-            log.warning("old months of %s are not dropped this time: %s", table, error)
+            log.warning("old partitions of %s are not dropped this time: %s", table, error)
     return dropped
 
 
 def delete_old_rows(store: Store, today: date, days: Mapping[str, int]) -> int:
-    """Delete old volatilities, correlations, job runs, checks, closed gaps and events of access.
+    """Delete the old rows of tables without partitions; return their number.
 
-    `days` is that of `retention_days`, with those of `access_log`: figures and runs are kept as
-    long as candles, closed gaps as long as trades. Returns the number of rows. Raises `StoreError`.
+    `days` is that of `retention_days` and `row_days`: figures and runs are kept as long as candles,
+    closed gaps as long as trades, orders as long as fills. Raises `StoreError`.
     """
     total = 0
     for table, kept_as in old_rows.KEPT_AS.items():

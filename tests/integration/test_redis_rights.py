@@ -21,7 +21,7 @@ from redis.exceptions import NoPermissionError
 
 from db import topics
 from db.bus import Bus, BusError
-from db.bus.checks import received
+from db.bus.processes.checks import received
 from db.messages import Tick
 from ops import embedded
 from ops.embedded.redis import MAX_SOCKET_PATH_BYTES

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from config.settings import Settings
 from db import topics
 from db.bus import Bus
-from db.bus.registry import EXPECTED_SECONDS
+from db.bus.processes.registry import EXPECTED_SECONDS
 from db.timestamps import format_time
 from health.reporter import LARGE_REPORT_BYTES, Identity, Reporter
 from health.reports import MAX_REPORT_BYTES, ProcessTable

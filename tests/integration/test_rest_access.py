@@ -15,7 +15,7 @@ from marshmallow.fields import Int, Str
 from werkzeug.routing import Rule
 
 from api import app as app_module
-from api.access.model import OBSERVE, OPEN, PUBLISH, READ, Access, Handshake, OpenAuthenticator
+from api.access.model import OBSERVE, OPEN, PUBLISH, READ, REPORT, Access, Handshake, OpenAuthenticator
 from api.access.peers import Peers
 from api.app import create_app
 from api.errors import ErrorCode, Refusal
@@ -89,7 +89,8 @@ def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> Non
     assert open_paths == pages | {path for path in scopes if path.startswith("/health")}
     assert {path for path, scope in scopes.items() if scope == OBSERVE} == {"/jobs", "/gaps"}
     assert {path for path, scope in scopes.items() if scope == PUBLISH} == {"/prices"}
-    assert set(scopes.values()) == {OPEN, OBSERVE, PUBLISH, READ}
+    assert {path for path, scope in scopes.items() if scope == REPORT} == {"/reports"}
+    assert set(scopes.values()) == {OPEN, OBSERVE, PUBLISH, READ, REPORT}
 
 
 @pytest.mark.parametrize("scope", [READ, OBSERVE, PUBLISH])
@@ -345,7 +346,7 @@ def test_document_has_the_scope_of_each_route(make: Callable[..., Flask], settin
     }
     endpoints = {rule.rule: rule.endpoint for rule in rules(app)}
     for path, item in document["paths"].items():
-        operation = item["post" if path == "/prices" else "get"]
+        operation = item["post" if path in ("/prices", "/reports") else "get"]
         scope = SCOPES[endpoints[path]]
         detailed = path in ("/health", "/health/db", "/health/binance")
         needed = scope or (OBSERVE if detailed else "")

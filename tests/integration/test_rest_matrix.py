@@ -45,7 +45,7 @@ TABLE = {
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
     "/jobs": "observe", "/gaps": "observe",
-    "/prices": "publish",
+    "/prices": "publish", "/reports": "report",
 }  # fmt: skip
 SCOPES = ("read", "observe", "report", "publish", "operate")
 INSIDE, SECOND, OUTSIDE = "EUR_USD", "EUR_GBP", "BTCUSDT"
@@ -84,13 +84,15 @@ class Rest:
 
 
 def method(path: str) -> str:
-    return "POST" if path == "/prices" else "GET"
+    return "POST" if path in ("/prices", "/reports") else "GET"
 
 
 def request_of(path: str, instrument: str) -> dict[str, Any]:
     """Return the query or the body of a request, with the instrument if the route names one."""
     if path == "/prices":
         return {"body": {"prices": [{"instrument": instrument, "mid": "1.1"}]}}
+    if path == "/reports":
+        return {"body": {"reports": [{"kind": "heartbeat"}]}}
     second = {"symbol2": SECOND} if path == "/correlation/history" else {}
     return {"query": {NAMED[path][0]: instrument, **second} if path in NAMED else {}}
 

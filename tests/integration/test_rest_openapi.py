@@ -55,7 +55,7 @@ FORMATS = ("json", "csv", "ndjson")
 LISTINGS = ["/ticks", "/candles", "/market/trades", "/gaps", "/volatility", "/correlation/history", "/alerts"]
 WHOLE = ["/volatility/latest", "/correlation"]  # no pages, but every format
 ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs"]
-POSTED = ["/prices"]
+POSTED = ["/prices", "/reports"]
 # listing -> its required parameters, and its optional ones beside those of every listing
 PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/ticks": ({"symbol"}, set()),

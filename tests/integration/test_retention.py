@@ -22,7 +22,7 @@ from db.candles import CandleRow, insert_candles
 from db.correlations import write_correlations
 from db.job_runs import begin_run, end_run
 from db.messages import Trade, trade_lines
-from db.partitions import TABLES, make_months, months_before
+from db.partitions import TABLES, make_months, partitions_before
 from db.postgres import RowError, Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
@@ -31,7 +31,7 @@ from db.volatility import VolatilityRow, write_volatility
 from jobs.runtime.context import JobContext
 from jobs.scheduler import TIMED
 from jobs.store import retention as retention_job
-from jobs.store.retention import drop_old_months, make_coming_months, retention_days
+from jobs.store.retention import drop_old_partitions, make_coming_partitions, retention_days
 
 KEEP_ALL = dict.fromkeys(TABLES, 0)
 
@@ -39,7 +39,7 @@ KEEP_ALL = dict.fromkeys(TABLES, 0)
 def names(store: Store, table: str) -> list[str]:
     """Months of a table: `2025-01`, …"""
     with store.transaction() as cursor:
-        return [name.removeprefix(f"{table}_").replace("_", "-") for name in months_before(cursor, table, date(9999, 1, 1))]
+        return [name.removeprefix(f"{table}_").replace("_", "-") for name in partitions_before(cursor, table, date(9999, 1, 1))]
 
 
 def make(store: Store, *months: str, tables: tuple[str, ...] = TABLES) -> None:
@@ -72,7 +72,7 @@ def reading(database_url: str, table: str) -> Iterator[None]:
 )
 def test_this_month_and_the_next_are_created_ahead(store: Store, today: date, months: list[str]) -> None:
     for _ in range(2):
-        make_coming_months(store, today)
+        make_coming_partitions(store, today)
         assert {table: names(store, table) for table in TABLES} == dict.fromkeys(TABLES, months)
 
 
@@ -112,7 +112,7 @@ def test_table_without_partitions_is_unchanged(store: Store) -> None:
     with store.transaction() as cursor:
         cursor.execute("CREATE TABLE chunked (time timestamptz)")
         make_months(cursor, "chunked", ["2025-01"])
-        assert months_before(cursor, "chunked", date(9999, 1, 1)) == []
+        assert partitions_before(cursor, "chunked", date(9999, 1, 1)) == []
         cursor.execute("SELECT to_regclass('chunked_2025_01')")
         assert cursor.fetchone() == (None,)
 
@@ -134,7 +134,7 @@ def test_table_without_partitions_is_unchanged(store: Store) -> None:
 def test_only_wholly_older_months_are_dropped(store: Store, today: date, days: int, left: list[str]) -> None:
     months = ["2024-12", "2025-12", "2026-01", "2026-02", "2026-03"]
     make(store, *months)
-    dropped = drop_old_months(store, today, {**KEEP_ALL, "raw_trades": days})
+    dropped = drop_old_partitions(store, today, {**KEEP_ALL, "raw_trades": days})
     assert names(store, "raw_trades") == left
     assert dropped == [f"raw_trades_{month.replace('-', '_')}" for month in months if month not in left]
     assert names(store, "prices") == names(store, "candles") == months
@@ -145,7 +145,7 @@ def test_only_wholly_older_months_are_dropped(store: Store, today: date, days: i
 def test_no_row_within_retention_is_dropped(store: Store, today: date, days: int) -> None:
     months = [f"{year}-{month:02}" for year in (2023, 2024, 2025, 2026) for month in (1, 2, 6, 12)]
     make(store, *months, tables=("prices",))
-    drop_old_months(store, today, {"prices": days})
+    drop_old_partitions(store, today, {"prices": days})
     oldest = today - timedelta(days=days)
     assert names(store, "prices") == [month for month in months if following(month) > oldest]
 
@@ -157,24 +157,24 @@ def following(month: str) -> date:
 def test_dropped_months_are_logged(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     make(store, "2025-01", "2026-03")
     with caplog.at_level(logging.INFO, "jobs.store.retention"):
-        drop_old_months(store, date(2026, 3, 1), {**KEEP_ALL, "candles": 90})
+        drop_old_partitions(store, date(2026, 3, 1), {**KEEP_ALL, "candles": 90})
     said = [(record.message, vars(record)["partition"], vars(record)["kept_days"]) for record in caplog.records]
-    assert said == [("month dropped", "candles_2025_01", 90)]
+    assert said == [("partition dropped", "candles_2025_01", 90)]
 
 
 def test_month_with_a_reader_stays_until_the_next_run(store: Store, database_url: str, caplog: pytest.LogCaptureFixture) -> None:
     make(store, "2025-01", "2026-03")
     keep = {"prices": 90, "candles": 90}
     with reading(database_url, "prices"):
-        assert drop_old_months(store, date(2026, 3, 1), keep) == ["candles_2025_01"]  # the other table does not wait
-    assert "old months of prices are not dropped this time" in caplog.text
-    assert drop_old_months(store, date(2026, 3, 1), keep) == ["prices_2025_01"]
+        assert drop_old_partitions(store, date(2026, 3, 1), keep) == ["candles_2025_01"]  # the other table does not wait
+    assert "old partitions of prices are not dropped this time" in caplog.text
+    assert drop_old_partitions(store, date(2026, 3, 1), keep) == ["prices_2025_01"]
 
 
 def test_rows_of_a_dropped_month_can_be_stored_again(store: Store) -> None:
     with store.transaction() as cursor:
         insert_prices(cursor, [price("2025-01-05T00:00:00Z", 1), price("2026-03-05T00:00:00Z", 2)])
-    drop_old_months(store, date(2026, 3, 6), {"prices": 30})
+    drop_old_partitions(store, date(2026, 3, 6), {"prices": 30})
     with store.transaction() as cursor:
         cursor.execute("SELECT seq FROM prices")
         assert cursor.fetchall() == [(2,)]
@@ -186,8 +186,8 @@ def test_rows_of_a_dropped_month_can_be_stored_again(store: Store) -> None:
 
 def test_each_table_has_its_setting(settings: Settings) -> None:
     own = replace(settings, retention_prices=1, retention_trades=2, retention_candles=0)
-    assert retention_days(own) == {"prices": 1, "raw_trades": 2, "candles": 0}
-    assert set(retention_days(settings).values()) == {730}
+    assert {table: retention_days(own)[table] for table in TABLES} == {"prices": 1, "raw_trades": 2, "candles": 0}
+    assert {retention_days(settings)[table] for table in TABLES} == {730}
 
 
 def test_job_creates_coming_months_and_drops_old_ones(settings: Settings, store: Store, bus: Bus) -> None:

@@ -16,7 +16,7 @@ from psycopg2.extensions import connection as Connection
 
 from db import migrate, rights
 from db.copy import copy_line, stage_rows
-from db.partitions import drop_month, keep_days, make_months, months_before
+from db.partitions import drop_partition, keep_days, make_months, partitions_before
 from db.postgres import Store
 from db.rights import OWNER, READER, ROLES, WRITER
 from db.timestamps import parse_time
@@ -161,7 +161,8 @@ def writes(database: Database, table: str) -> dict[str, str]:
 def test_reader_creates_nothing_and_calls_no_function_of_partitions(database: Database) -> None:
     for statement in (
         "CREATE TABLE more (number int)", "CREATE TEMP TABLE more (number int)", "CREATE SCHEMA more", "CREATE VIEW more AS SELECT 1",
-        "SELECT make_month('prices', '2025-01')", "SELECT drop_month('prices_2025_01')", "SELECT keep_days('prices', 1)",
+        "SELECT make_month('prices', '2025-01')", "SELECT make_day('metrics_system_1s', '2025-01-01')", "SELECT nextval('report_seq')",
+        "SELECT drop_partition('prices_2025_01')", "SELECT keep_days('prices', 1)",
     ):  # fmt: skip
         assert attempt(database, READER, statement) == "InsufficientPrivilege", statement
 
@@ -199,13 +200,13 @@ def test_writer_creates_and_drops_months(database: Database) -> None:
         for table in PARTITIONED:
             make_months(cursor, table, ["2014-12", "2015-01"])
             make_months(cursor, table, ["2014-12"])
-            names = months_before(cursor, table, parse_time("2016-01-01").date())
+            names = partitions_before(cursor, table, parse_time("2016-01-01").date())
             assert names == [f"{table}_2014_12", f"{table}_2015_01"]
             cursor.execute("SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = %s", (names[0],))
             assert cursor.fetchall() == [("FOR VALUES FROM ('2014-12-01 00:00:00+00') TO ('2015-01-01 00:00:00+00')",)]
             for name in names:
-                drop_month(cursor, name)
-            assert months_before(cursor, table, parse_time("2016-01-01").date()) == []
+                drop_partition(cursor, name)
+            assert partitions_before(cursor, table, parse_time("2016-01-01").date()) == []
             keep_days(cursor, table, 30)
 
 
@@ -213,7 +214,8 @@ def test_writer_creates_and_drops_months(database: Database) -> None:
     "call",
     [
         "make_month('instruments', '2025-01')", "make_month('prices', '2025-13')", "make_month('prices', '2025-01; DROP TABLE prices')",
-        "drop_month('instruments')", "drop_month('prices')", "drop_month('pg_class')", "drop_month('no_such_table')",
+        "drop_partition('instruments')", "drop_partition('prices')", "drop_partition('pg_class')", "drop_partition('no_such_table')",
+        "make_day('prices', '2025-01-01')",
     ],
 )  # fmt: skip
 def test_functions_of_partitions_accept_months_alone(database: Database, call: str) -> None:
@@ -274,7 +276,7 @@ def test_server_without_the_roles_is_migrated_by_one_role(database: Database) ->
     assert "0011.partition-functions" in migrate.apply(url)
     with contextlib.closing(Store(url)) as store, store.transaction() as cursor:
         make_months(cursor, "prices", ["2025-01"])
-        drop_month(cursor, "prices_2025_01")
+        drop_partition(cursor, "prices_2025_01")
 
 
 def test_sql_of_the_documents_gives_the_same_roles(tmp_path: Path) -> None:
@@ -329,12 +331,14 @@ def test_data_of_one_superuser_start_and_keep_their_rows(tmp_path: Path) -> None
         )
         assert [one.execute("superuser", statement) for statement in owned] == [[(0,)]] * len(owned)
         with contextlib.closing(Store(one.urls[WRITER])) as store, store.transaction() as cursor:
-            drop_month(cursor, "prices_2025_01")
+            drop_partition(cursor, "prices_2025_01")
         log = (tmp_path / "logs" / "postgres.log").read_text()
         assert not any(file.read_text() in log for file in tmp_path.glob("*.password"))
 
 
 def test_reader_s_rights_are_those_of_the_table() -> None:
     assert {(table, right) for table, held in rights.READER_RIGHTS.items() for right in held} == READER_WRITES | {
-        ("api_keys", "UPDATE (last_used)")
-    }
+        ("api_keys", "UPDATE (last_used)"), ("instruments", "UPDATE (tracked)"),
+        ("alerts", "UPDATE (state)"), ("alerts", "UPDATE (acknowledged_at)"), ("alerts", "UPDATE (acknowledged_by)"),
+        ("alerts", "UPDATE (comment)"), ("alerts", "UPDATE (updated_at)"),
+    }  # fmt: skip

@@ -8,12 +8,13 @@ from typing import Any
 from flask import g, request
 
 from api.access.model import PUBLISH, Access
+from api.rest.batches import read_entries
 from api.rest.context import context
 from api.rest.limits.requests import take_prices
-from api.rest.published import Reception, read_batch, read_entries
+from api.rest.published import Reception, read_batch
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
-from api.rest.schemas.publish import BODY, PublishResultSchema
+from api.rest.schemas.publish import BODY, PRICES, PublishResultSchema
 from config.venues import PUBLISHED
 
 _UNUSUAL = re.compile(r"[^A-Za-z0-9_.-]")
@@ -30,7 +31,7 @@ def publish() -> Any:
     the last 15 minutes is a duplicate. A price without `time` gets the time of its reception and is
     never a duplicate.
     """
-    entries = read_entries(request.mimetype, request.get_data(cache=False))
+    entries = read_entries(PRICES, request.mimetype, request.get_data(cache=False))
     take_prices(len(entries))
     app, access = context(), g.access
     source = _source(access)

@@ -7,11 +7,12 @@ from typing import Any
 from marshmallow import Schema, validate
 from marshmallow.fields import Int, List, Nested, Str
 
+from api.rest.batches import JSON, NDJSON, BatchForm
 from api.rest.schemas.answers import about
 
 MAX_PRICES = 500
 MAX_BYTES = 256 * 1024
-JSON, NDJSON = "application/json", "application/x-ndjson"
+PRICES = BatchForm("prices", "a price", MAX_PRICES, MAX_BYTES)
 
 _EXAMPLE = '{"instrument": "EUR_USD", "bid": "1.0945", "ask": "1.0947", "time": "2026-03-02T06:00:00.250Z"}\n'
 

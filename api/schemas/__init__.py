@@ -1,0 +1,1 @@
+"""Schemas that REST and the hub share."""

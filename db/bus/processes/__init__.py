@@ -1,0 +1,1 @@
+"""State that the processes share over the bus: leadership, reports of processes, checks."""

@@ -1,0 +1,1 @@
+"""Reports of bots: their model, and one module per table."""

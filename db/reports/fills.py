@@ -1,0 +1,90 @@
+"""SQL of `fills` (store layer)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from db.copy import copy_line, empty_staging, stage_rows
+from db.postgres import Cursor
+from db.rows import columns_of, copied, insert_rows, select_rows
+
+PositionKey = tuple[str, str, str]  # bot, strategy, symbol
+
+# Values that a correction or a computation changes.
+_CHANGED = ("quantity", "price", "fee", "realised", "arrival_price", "slippage_bps", "latency_ms", "voided")
+
+
+@dataclass(frozen=True, slots=True)
+class FillRow:
+    """One fill. `realised` is the profit of the closed quantity; None if it closed nothing."""
+
+    bot: str
+    fill_id: str
+    time: datetime
+    received: datetime
+    seq: int
+    strategy: str
+    order_id: str
+    symbol: str
+    side: str
+    quantity: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_currency: str | None
+    currency: str
+    multiplier: Decimal
+    liquidity: str | None = None
+    realised: Decimal | None = None
+    arrival_price: Decimal | None = None
+    slippage_bps: float | None = None
+    latency_ms: float | None = None
+    voided: bool = False
+
+    @property
+    def position(self) -> PositionKey:
+        """The key of the position that the fill changes."""
+        return self.bot, self.strategy, self.symbol
+
+
+def insert_fills(cursor: Cursor, rows: Sequence[FillRow]) -> int:
+    """Insert the fills that are not stored yet; returns their number."""
+    return insert_rows(cursor, "fills", rows)
+
+
+def fills_of(cursor: Cursor, position: PositionKey, since: datetime | None = None) -> list[FillRow]:
+    """The fills of a position from `since` on, voided ones too, in the order (time, seq)."""
+    return select_rows(
+        cursor,
+        FillRow,
+        "fills",
+        "WHERE bot = %s AND strategy = %s AND symbol = %s AND time >= coalesce(%s, '-infinity'::timestamptz) ORDER BY time, seq",
+        (*position, since),
+    )
+
+
+def fills_of_orders(cursor: Cursor, bot: str, order_ids: Iterable[str]) -> list[FillRow]:
+    """The fills of these orders, voided ones too, in the order (time, seq)."""
+    return select_rows(cursor, FillRow, "fills", "WHERE bot = %s AND order_id = ANY (%s) ORDER BY time, seq", (bot, list(order_ids)))
+
+
+def find_fills(cursor: Cursor, bot: str, fill_ids: Iterable[str]) -> dict[str, FillRow]:
+    """fill_id -> fill, of those that are stored."""
+    rows = select_rows(cursor, FillRow, "fills", "WHERE bot = %s AND fill_id = ANY (%s)", (bot, list(fill_ids)))
+    return {row.fill_id: row for row in rows}
+
+
+def change_fills(cursor: Cursor, rows: Sequence[FillRow]) -> None:
+    """Store the changed values of these fills: corrections and figures."""
+    if not rows:
+        return
+    names = columns_of(FillRow)
+    lines = (copy_line(*(copied(getattr(row, name)) for name in names)) for row in rows)
+    staging = stage_rows(cursor, "fills", ", ".join(names), lines)
+    changes = ", ".join(f"{name} = s.{name}" for name in _CHANGED)
+    cursor.execute(
+        f"UPDATE fills f SET {changes} FROM {staging} s WHERE f.bot = s.bot AND f.fill_id = s.fill_id AND f.time = s.time"  # noqa: S608
+    )
+    empty_staging(cursor, "fills")
