@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
+from math import ceil
 
 from hdrh.histogram import HdrHistogram
 
@@ -136,12 +137,18 @@ class Latencies:
         """Mean in milliseconds, None without a latency."""
         return self.total_us / self.count / 1000 if self.count else None
 
-    def percentile_ms(self, percentile: float) -> float | None:
-        """The smallest latency that at least `percentile` percent do not exceed, in milliseconds.
+    def percentiles_ms(self, *percentiles: float) -> tuple[float | None, ...]:
+        """For each percentile, above 0: the smallest latency that this percentage does not exceed.
 
-        None without a latency.
+        In milliseconds; None without a latency. One pass over the histogram, about 1 ms.
         """
-        return self._histogram.get_value_at_percentile(percentile) / 1000 if self.count else None
+        count = self.count
+        if not count:
+            return (None,) * len(percentiles)
+        # The library rounds the rank; the percentage of a whole rank gives exactly that rank.
+        exact = [100 * ceil(percentile * count / 100) / count for percentile in percentiles]
+        values = self._histogram.get_percentile_to_value_dict(exact)
+        return tuple(values[each] / 1000 for each in exact)
 
     def encode(self) -> bytes:
         """The histogram, compressed: some hundred bytes. Keep ended periods in this form."""
