@@ -33,6 +33,7 @@ prose:  ## count words and sentence lengths of comments and documents; FILES="db
 lock: venv-dev  ## pin every version again, with hashes, from the .in files
 	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements.txt requirements.in
 	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements-dev.txt requirements-dev.in
+	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements-oracles.txt requirements-oracles.in
 
 PIP_COMPILE := -q --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --no-header \
 	--annotation-style=line

@@ -35,7 +35,7 @@ def recorded(name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def played(fills: list[list[str]]) -> Replay:
+def played(fills: list[list[str]]) -> Replay[PositionFill]:
     return replay(
         Account(),
         [

@@ -1,12 +1,15 @@
 """Positions at average cost and first in, first out, beside hand arithmetic and published cases.
 
-The rows of the worked example are those of the documentation ("Figures"), to the digit.
+The rows of the worked example are those of docs/observability/figures.md, to the digit.
 """
 
 from __future__ import annotations
 
 import random
+import re
+from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -28,10 +31,11 @@ ROWS = [
     ("-500", "1.09400", "-0.27", "0.070", "-0.340", "-0.648"),
     ("0", "0", "-0.22", "0.080", "-0.300", "0.040"),
 ]
+FIGURES = Path(__file__).parents[2] / "docs" / "observability" / "figures.md"
 shuffles = st.randoms(use_true_random=False)
 
 
-def table(result: Replay) -> list[tuple[Decimal | None, ...]]:
+def table(result: Replay[PositionFill]) -> list[tuple[Decimal | None, ...]]:
     """The columns of ROWS."""
     rows: list[tuple[Decimal | None, ...]] = []
     for step in result.steps:
@@ -50,9 +54,19 @@ def table(result: Replay) -> list[tuple[Decimal | None, ...]]:
     return rows
 
 
+def test_rows_are_those_of_the_documentation() -> None:
+    found = re.findall(r"^\| (buy|sell) (\d+) @ ([\d.]+) \| ([\d.]+) \| (.+) \|$", FIGURES.read_text(), re.MULTILINE)
+    assert [(side, D(quantity), D(price), D(fee)) for side, quantity, price, fee, _ in found] == [
+        (each.side, each.quantity, each.price, each.fee) for each in WORKED_EXAMPLE
+    ]
+    cells = [["null" if cell is None else cell for cell in row] for row in ROWS]
+    cells[-1][1] = "–"
+    assert [rest.split(" | ") for *_, rest in found] == cells
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_worked_example_in_any_order_and_sent_twice_gives_its_table(seed: int) -> None:
-    fills = [*WORKED_EXAMPLE, *(each._replace(seq=each.seq + 100) for each in WORKED_EXAMPLE)]
+    fills = [*WORKED_EXAMPLE, *(replace(each, seq=each.seq + 100) for each in WORKED_EXAMPLE)]
     random.Random(seed).shuffle(fills)
     assert table(replay(Account(), fills)) == [tuple(None if cell is None else D(cell) for cell in row) for row in ROWS]
 
@@ -71,8 +85,14 @@ def test_worked_example_marks_between_four_and_five() -> None:
 
 def test_worked_example_round_trips() -> None:
     long, short = replay(Account(), WORKED_EXAMPLE).round_trips
-    assert (long.side, long.quantity, long.gross, long.fees, long.net()) == ("buy", D(1500), D("-0.27"), {"USD": D("0.060")}, D("-0.33"))
-    assert (short.side, short.quantity, short.gross, short.fees, short.net()) == ("sell", D(500), D("0.05"), {"USD": D("0.020")}, D("0.03"))
+    assert (long.side, long.quantity, long.gross, long.fees, long.net()) == ("long", D(1500), D("-0.27"), {"USD": D("0.060")}, D("-0.33"))
+    assert (short.side, short.quantity, short.gross, short.fees, short.net()) == (
+        "short",
+        D(500),
+        D("0.05"),
+        {"USD": D("0.020")},
+        D("0.03"),
+    )
     assert (long.opening_fill, long.opened, long.closed) == ("f-1", WORKED_EXAMPLE[0].time, WORKED_EXAMPLE[3].time)
     assert (short.opening_fill, short.opened, short.closed) == ("f-4", WORKED_EXAMPLE[3].time, WORKED_EXAMPLE[4].time)
 
@@ -188,12 +208,18 @@ def test_checkpoint_is_the_account_before_the_first_fill_at_the_cut() -> None:
 
 def test_fee_in_another_currency_is_kept_and_leaves_the_trade_without_pnl() -> None:
     opened = apply_fill(FLAT, fill(1, "buy", "3", "10", "0.1"))
-    closing = fill(2, "sell", "2", "11", "0.001")._replace(fee_currency="BNB")
+    closing = replace(fill(2, "sell", "2", "11", "0.001"), fee_currency="BNB")
     applied = apply_fill(opened.position, closing)
     assert applied.position == Position(D(1), D(10), D(2), {"USD": D("0.1"), "BNB": D("0.001")})
     assert (applied.closed, applied.gross, applied.closing_fee) == (D(2), D(2), D("0.001"))
     assert trade_pnl(applied, closing, Rates({})) is None
     assert trade_pnl(applied, closing, Rates({("BNB", "USD"): D(600)})) == D("1.4")
+
+
+def test_quantity_of_a_round_trip_is_the_largest_one() -> None:
+    fills = [fill(1, "sell", "2", "9"), fill(2, "buy", "1", "9"), fill(3, "sell", "0.5", "9"), fill(4, "buy", "1.5", "9")]
+    (trip,) = replay(Account(), fills).round_trips
+    assert (trip.side, trip.quantity, trip.closed) == ("short", D(2), fills[3].time)
 
 
 def test_round_trip_that_ends_at_cost_is_exactly_zero() -> None:

@@ -106,5 +106,5 @@ def trade_pnl(applied: Applied, fill: FillTerms, rates: Rates) -> Decimal | None
 
     In the fill's currency; None if the fill closed nothing or if the fee cannot be converted.
     """
-    fee = rates.convert(applied.closing_fee, fill.fee_currency, fill.currency)
+    fee = rates.convert(applied.closing_fee, fill.fee_currency or fill.currency, fill.currency)
     return None if applied.gross is None or fee is None else applied.gross - fee

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
-from jobs.observer.figures.positions import FLAT, Applied, FillTerms, Position, PositionFill, apply_fill
+from jobs.observer.figures.positions import FLAT, Applied, FillTerms, Position, apply_fill
 from jobs.observer.figures.round_trips import RoundTrip, advance
+
+F = TypeVar("F", bound=FillTerms)
 
 
 class Account(NamedTuple):
@@ -23,20 +25,20 @@ class Account(NamedTuple):
     seq: int = 0
 
 
-class Step(NamedTuple):
+class Step(NamedTuple, Generic[F]):
     """One fill, its effect, and the round trip that it closed, or None."""
 
-    fill: FillTerms
+    fill: F
     applied: Applied
     closed_trip: RoundTrip | None
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class Replay(Generic[F]):
     """Result of a replay: the account at the end, one step per fill, the account at each cut."""
 
     account: Account
-    steps: Sequence[Step]
+    steps: Sequence[Step[F]]
     at: Mapping[datetime, Account]  # cut -> account before the first fill at or after it
 
     @property
@@ -59,16 +61,16 @@ class FillCorrection:
     fee: Decimal | None = None
 
 
-def advance_account(account: Account, fill: FillTerms) -> tuple[Account, Step]:
+def advance_account(account: Account, fill: F) -> tuple[Account, Step[F]]:
     """Apply a fill that is later, in (time, seq), than all fills of the account."""
     applied = apply_fill(account.position, fill)
     trip, closed = advance(account.trip, fill, applied)
     return Account(applied.position, trip, max(account.seq, fill.seq)), Step(fill, applied, closed)
 
 
-def in_order(fills: Iterable[FillTerms]) -> list[FillTerms]:
+def in_order(fills: Iterable[F]) -> list[F]:
     """The fills by (time, seq). Of fills with one id, the one with the lowest seq stays."""
-    first: dict[str, FillTerms] = {}  # fill id -> fill
+    first: dict[str, F] = {}  # fill id -> fill
     for fill in fills:
         known = first.setdefault(fill.fill_id, fill)
         if fill.seq < known.seq:
@@ -76,7 +78,7 @@ def in_order(fills: Iterable[FillTerms]) -> list[FillTerms]:
     return sorted(first.values(), key=_order)
 
 
-def replay(start: Account, fills: Iterable[FillTerms], cuts: Iterable[datetime] = ()) -> Replay:
+def replay(start: Account, fills: Iterable[F], cuts: Iterable[datetime] = ()) -> Replay[F]:
     """Apply fills of one position in the order (time, seq), whatever their order here.
 
     `start` is the checkpoint before the first of the fills; its `trip` must be given if its
@@ -84,7 +86,9 @@ def replay(start: Account, fills: Iterable[FillTerms], cuts: Iterable[datetime] 
     Voided fills are left out by the caller (`corrected`). `cuts` are the moments of later
     checkpoints, for example each 00:00.
     """
-    account, steps, at = start, [], {}
+    account = start
+    steps: list[Step[F]] = []
+    at: dict[datetime, Account] = {}
     waiting = sorted(set(cuts), reverse=True)
     for fill in in_order(fills):
         while waiting and waiting[-1] <= fill.time:
@@ -95,17 +99,17 @@ def replay(start: Account, fills: Iterable[FillTerms], cuts: Iterable[datetime] 
     return Replay(account, steps, at)
 
 
-def corrected(fills: Iterable[FillTerms], corrections: Iterable[FillCorrection]) -> tuple[list[FillTerms], set[str]]:
+def corrected(fills: Iterable[F], corrections: Iterable[FillCorrection]) -> tuple[list[F], set[str]]:
     """Return (the fills that count, with their new values; the ids of the voided fills).
 
     Corrections of one fill count in the order (time, seq), so their order of arrival is free. A
     cancel is final: a replacement after it has no effect. A correction of an unknown fill is
-    ignored; give it again with the fill.
+    ignored; give it again with the fill. `fills` are frozen dataclasses.
     """
     by_fill: dict[str, list[FillCorrection]] = {}  # fill id -> corrections
     for correction in corrections:
         by_fill.setdefault(correction.fill_id, []).append(correction)
-    counted: list[FillTerms] = []
+    counted: list[F] = []
     voided: set[str] = set()
     for fill in fills:
         own = sorted(by_fill.get(fill.fill_id, ()), key=_order)
@@ -116,17 +120,12 @@ def corrected(fills: Iterable[FillTerms], corrections: Iterable[FillCorrection])
     return counted, voided
 
 
-def _replaced(fill: FillTerms, corrections: Sequence[FillCorrection]) -> FillTerms:
-    quantity, price, fee = fill.quantity, fill.price, fill.fee
+def _replaced(fill: F, corrections: Sequence[FillCorrection]) -> F:
+    values: dict[str, Decimal] = {}
     for each in corrections:
-        quantity = quantity if each.quantity is None else each.quantity
-        price = price if each.price is None else each.price
-        fee = fee if each.fee is None else each.fee
-    if not corrections:
-        return fill
-    return PositionFill(
-        fill.fill_id, fill.time, fill.seq, fill.side, quantity, price, fee, fill.fee_currency, fill.currency, fill.multiplier
-    )
+        given = {"quantity": each.quantity, "price": each.price, "fee": each.fee}
+        values |= {name: value for name, value in given.items() if value is not None}
+    return cast(F, replace(cast(Any, fill), **values)) if values else fill
 
 
 def _order(item: FillTerms | FillCorrection) -> tuple[datetime, int]:

@@ -1,12 +1,13 @@
 """Positions at average cost: quantity, average price, realised gross, fees, marks. Pure.
 
-Source of the rules: docs/observability, "Figures". Money has 28 digits; no function here rounds
+Source of the rules: docs/observability/figures.md. Money has 28 digits; no function here rounds
 further.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from types import MappingProxyType
@@ -19,10 +20,11 @@ NO_FEES: Mapping[str, Decimal] = MappingProxyType({})  # currency -> amount
 
 
 class FillTerms(Protocol):
-    """The parts of a fill that positions need; the report `Fill` has them, defaults filled in.
+    """The parts of a fill that positions need; `db.reports.fills.FillRow` has them.
 
     `quantity` and `price` are greater than 0. `side` is "buy" or "sell". `fee` is positive if it
-    is paid and negative if it is a rebate. `seq` is the order of arrival.
+    is paid and negative if it is a rebate; `fee_currency` None is `currency`. `seq` is the order of
+    arrival.
     """
 
     @property
@@ -40,15 +42,16 @@ class FillTerms(Protocol):
     @property
     def fee(self) -> Decimal: ...
     @property
-    def fee_currency(self) -> str: ...
+    def fee_currency(self) -> str | None: ...
     @property
     def currency(self) -> str: ...
     @property
     def multiplier(self) -> Decimal: ...
 
 
-class PositionFill(NamedTuple):
-    """A fill of one position with all defaults; satisfies `FillTerms`."""
+@dataclass(frozen=True, slots=True)
+class PositionFill:
+    """A fill without the fields that positions do not need; satisfies `FillTerms`."""
 
     fill_id: str
     time: datetime
@@ -57,7 +60,7 @@ class PositionFill(NamedTuple):
     quantity: Decimal
     price: Decimal
     fee: Decimal = ZERO
-    fee_currency: str = "USD"
+    fee_currency: str | None = None
     currency: str = "USD"
     multiplier: Decimal = ONE
 
@@ -104,7 +107,7 @@ def apply_fill(position: Position, fill: FillTerms) -> Applied:
     quantity, average, gross, fees = position
     filled, price, fee = fill.quantity, fill.price, fill.fee
     if fee:
-        currency = fill.fee_currency
+        currency = fill.fee_currency or fill.currency
         fees = {**fees, currency: fees.get(currency, ZERO) + fee}
     signed = filled if fill.side == BUY else -filled
     if not quantity:

@@ -9,12 +9,14 @@ from decimal import Decimal
 
 from jobs.observer.figures.positions import BUY, ZERO, Applied, FillTerms
 
+LONG, SHORT = "long", "short"
+
 
 @dataclass(frozen=True, slots=True)
 class RoundTrip:
     """One round trip of a position; `closed` is None while it is open.
 
-    `side` is that of the opening fill. `quantity` is the sum of all quantities that opened it.
+    `side` is "long" or "short". `quantity` is the largest one between flat and flat.
     `gross` is the cash flow of its fills without fees: exact, and the realised profit once the trip
     is closed. `fees` is currency -> amount; of a flip each trip has its share. `currency` is that
     of `gross`.
@@ -46,26 +48,29 @@ def advance(trip: RoundTrip | None, fill: FillTerms, applied: Applied) -> tuple[
     ended = None
     opened = fill.quantity - applied.closed
     if trip is not None and applied.closed:
-        trip = _with(trip, fill, applied.closed, applied.closing_fee, grows=False)
+        trip = _with(trip, fill, applied.closed, applied.closing_fee, ZERO)
         if opened or not applied.position.quantity:
             ended, trip = _close(trip, fill.time), None
     if opened:
-        trip = _with(trip or _open(fill), fill, opened, fill.fee - applied.closing_fee, grows=True)
+        size = abs(applied.position.quantity)
+        trip = _with(trip or _open(fill), fill, opened, fill.fee - applied.closing_fee, size)
     return trip, ended
 
 
 def _open(fill: FillTerms) -> RoundTrip:
-    return RoundTrip(fill.time, fill.fill_id, fill.side, ZERO, ZERO, {}, fill.currency)
+    return RoundTrip(fill.time, fill.fill_id, LONG if fill.side == BUY else SHORT, ZERO, ZERO, {}, fill.currency)
 
 
 def _close(trip: RoundTrip, time: datetime) -> RoundTrip:
     return RoundTrip(trip.opened, trip.opening_fill, trip.side, trip.quantity, trip.gross, trip.fees, trip.currency, time)
 
 
-def _with(trip: RoundTrip, fill: FillTerms, quantity: Decimal, fee: Decimal, *, grows: bool) -> RoundTrip:
-    """Add `quantity` of the fill, with its share of the fee."""
+def _with(trip: RoundTrip, fill: FillTerms, quantity: Decimal, fee: Decimal, size: Decimal) -> RoundTrip:
+    """Add `quantity` of the fill with its share of the fee; `size` is the position after it."""
     cash = quantity * fill.price * fill.multiplier
-    fees = {**trip.fees, fill.fee_currency: trip.fees.get(fill.fee_currency, ZERO) + fee} if fee else trip.fees
     gross = trip.gross - cash if fill.side == BUY else trip.gross + cash
-    total = trip.quantity + quantity if grows else trip.quantity
-    return RoundTrip(trip.opened, trip.opening_fill, trip.side, total, gross, fees, trip.currency)
+    fees = trip.fees
+    if fee:
+        currency = fill.fee_currency or fill.currency
+        fees = {**fees, currency: fees.get(currency, ZERO) + fee}
+    return RoundTrip(trip.opened, trip.opening_fill, trip.side, max(trip.quantity, size), gross, fees, trip.currency)

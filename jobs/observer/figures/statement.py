@@ -71,7 +71,8 @@ class Lots:
             self._lots.append(Lot(left, fill.price))
             self._change(left, fill.price)
         if fill.fee:
-            self._fees = {**self._fees, fill.fee_currency: self._fees.get(fill.fee_currency, ZERO) + fill.fee}
+            currency = fill.fee_currency or fill.currency
+            self._fees = {**self._fees, currency: self._fees.get(currency, ZERO) + fill.fee}
         average = self._cost / self._quantity if self._quantity else ZERO
         return Position(self._quantity, average, self._gross, self._fees)
 
@@ -111,6 +112,6 @@ def _row(fill: FillTerms, position: Position) -> StatementRow:
     net = None if foreign else position.gross - position.fees.get(fill.currency, ZERO)
     average = position.average if position.quantity else None
     return StatementRow(
-        fill.time, fill.fill_id, fill.side, fill.quantity, fill.price, fill.fee, fill.fee_currency,
+        fill.time, fill.fill_id, fill.side, fill.quantity, fill.price, fill.fee, fill.fee_currency or fill.currency,
         position.quantity, average, position.gross, net, position.fees,
     )  # fmt: skip
