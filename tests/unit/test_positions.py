@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from jobs.observer.figures.conversion import Rates, trade_pnl
 from jobs.observer.figures.history import Account, FillCorrection, Replay, corrected, replay
 from jobs.observer.figures.positions import FLAT, Position, PositionFill, apply_fill, daily_pnl, mark, notional, unrealised
+from jobs.observer.figures.round_trips import assumed_trip
 from jobs.observer.figures.statement import statement
 from tests.support.fills import START, WORKED_EXAMPLE, fill, series
 
@@ -214,6 +215,16 @@ def test_fee_in_another_currency_is_kept_and_leaves_the_trade_without_pnl() -> N
     assert (applied.closed, applied.gross, applied.closing_fee) == (D(2), D(2), D("0.001"))
     assert trade_pnl(applied, closing, Rates({})) is None
     assert trade_pnl(applied, closing, Rates({("BNB", "USD"): D(600)})) == D("1.4")
+
+
+def test_open_checkpoint_needs_its_round_trip() -> None:
+    opened = replay(Account(), WORKED_EXAMPLE[:2]).account
+    with pytest.raises(ValueError, match="round trip"):
+        replay(Account(opened.position), WORKED_EXAMPLE[2:])
+    assumed = Account(opened.position, assumed_trip(opened.position, START, "USD"))
+    long, short = replay(assumed, WORKED_EXAMPLE[2:]).round_trips
+    assert (long.opened, long.side, long.quantity, long.gross, long.fees) == (START, "long", D(1500), D("-0.27"), {"USD": D("0.030")})
+    assert short == replay(Account(), WORKED_EXAMPLE).round_trips[1]
 
 
 def test_quantity_of_a_round_trip_is_the_largest_one() -> None:

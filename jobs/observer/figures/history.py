@@ -81,11 +81,14 @@ def in_order(fills: Iterable[F]) -> list[F]:
 def replay(start: Account, fills: Iterable[F], cuts: Iterable[datetime] = ()) -> Replay[F]:
     """Apply fills of one position in the order (time, seq), whatever their order here.
 
-    `start` is the checkpoint before the first of the fills; its `trip` must be given if its
-    position is open. Start from `Account()` or from a flat checkpoint if the trip is unknown.
+    `start` is the checkpoint before the first of the fills. If its position is open, its trip is
+    required (`ValueError`): start from `Account()` or from a flat checkpoint if it is unknown, or
+    from `round_trips.assumed_trip` if the fills since then are deleted.
     Voided fills are left out by the caller (`corrected`). `cuts` are the moments of later
     checkpoints, for example each 00:00.
     """
+    if start.position.quantity and start.trip is None:
+        raise ValueError("the checkpoint has an open position without its round trip")
     account = start
     steps: list[Step[F]] = []
     at: dict[datetime, Account] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from jobs.observer.figures.positions import BUY, ZERO, Applied, FillTerms
+from jobs.observer.figures.positions import BUY, ONE, ZERO, Applied, FillTerms, Position
 
 LONG, SHORT = "long", "short"
 
@@ -55,6 +55,16 @@ def advance(trip: RoundTrip | None, fill: FillTerms, applied: Applied) -> tuple[
         size = abs(applied.position.quantity)
         trip = _with(trip or _open(fill), fill, opened, fill.fee - applied.closing_fee, size)
     return trip, ended
+
+
+def assumed_trip(position: Position, time: datetime, currency: str, multiplier: Decimal = ONE) -> RoundTrip:
+    """The round trip of an open position whose fills are unknown: opened at `time` at its average.
+
+    It has no opening fill and no fees.
+    """
+    side = LONG if position.quantity > 0 else SHORT
+    cost = position.average * position.quantity * multiplier
+    return RoundTrip(time, "", side, abs(position.quantity), -cost, {}, currency)
 
 
 def _open(fill: FillTerms) -> RoundTrip:
