@@ -22,6 +22,8 @@ COPY cli/ cli/
 COPY clients/python/ clients/python/
 COPY clients/web/ clients/web/
 COPY data/ data/
+# The account of the processes writes nothing here: otherwise each start would compile every module.
+RUN python -m compileall -q .
 
 USER tickwire
 EXPOSE 5000 5001

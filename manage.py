@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
-from cli.audit import audit
-from cli.imports import import_files
-from cli.instruments import instrument
-from cli.keys import key, token
-from cli.past import backfill, replay
-from cli.publish import publish
-from cli.system import migrate, status, up
-from cli.timed_jobs import job
-from cli.watch import watch
+# command -> its module in `cli`, and its name there
+COMMANDS = {
+    "up": ("system", "up"),
+    "migrate": ("system", "migrate"),
+    "status": ("system", "status"),
+    "watch": ("watch", "watch"),
+    "publish": ("publish", "publish"),
+    "replay": ("past", "replay"),
+    "backfill": ("past", "backfill"),
+    "import": ("imports", "import_files"),
+    "job": ("timed_jobs", "job"),
+    "instrument": ("instruments", "instrument"),
+    "key": ("keys", "key"),
+    "token": ("keys", "token"),
+    "audit": ("audit", "audit"),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """Loads the module of a command when it is needed, so that each command starts quickly."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands, sorted."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command, or None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"cli.{module}"), name)
+        return command
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 def cli() -> None:
     """Run and look after Tickwire.
 
     Settings come from the environment, over .env beside this file; .env.example lists them.
     """
 
-
-for command in (up, migrate, status, watch, publish, replay, backfill, import_files, job, instrument, key, token, audit):
-    cli.add_command(command)
 
 if __name__ == "__main__":
     cli()

@@ -22,13 +22,11 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
-from api.rest.limits.shared import TIMEOUT_SECONDS, SharedBudgets
 from api.rest.routes import alerts, candles, correlation, docs, gaps, health, jobs, prices, publish, sessions, symbols, trades, volatility
 from api.rest.routing import make_api
 from config.access.modes import REQUIRED
 from config.settings import Settings, url_of
 from db.bus import Bus
-from db.bus.limits.request_windows import RequestWindows
 from db.postgres import Store
 from health.probe import HealthProbe
 from health.timing import DEFAULT, Timing
@@ -116,6 +114,10 @@ def _budgets(settings: Settings, bus: Bus, monotonic: Callable[[], float]) -> Bu
     own = TokenBuckets(monotonic, threading.Lock())
     if settings.rate_storage == "memory":
         return own
+    # Loads the package `limits`.
+    from api.rest.limits.shared import TIMEOUT_SECONDS, SharedBudgets
+    from db.bus.limits.request_windows import RequestWindows
+
     return SharedBudgets(RequestWindows(bus.with_timeout(TIMEOUT_SECONDS)), own, monotonic)
 
 

@@ -76,6 +76,7 @@ FLUSH_POLL_SECONDS = 0.02
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
+SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
 _NOT_NOW = Refused(3, "The server is starting or stopping", "503 Service Unavailable")
 
 
@@ -109,6 +110,7 @@ class Hub:
         relay: Relay,
         report: HubReport,
         health: HubHealth,
+        access: AccessControl,
         stop: threading.Event,
     ) -> None:
         # the class with which the HTTP server must read the hub's connections
@@ -119,6 +121,7 @@ class Hub:
         self._relay = relay
         self._report = report
         self._health = health
+        self._access = access
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -152,6 +155,7 @@ class Hub:
         self._engine.close_all()
         while self._engine.closing and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
+        self._access.wait_for_end(deadline - time.monotonic())
         self._report.close()
 
 
@@ -167,7 +171,7 @@ def create_hub(
 
     `authenticator` decides about every client; by default the one of the settings does.
     """
-    cooperate(wait_for_socket)
+    cooperate(wait_for_socket, settings.db_timeout_ms / 1000 + SILENT_DATABASE_SECONDS)
     room = make_room(settings.websocket_max_clients)
     settings = replace(settings, websocket_max_clients=room.clients)
     stop = threading.Event()
@@ -210,6 +214,7 @@ def create_hub(
         clients=clients,
         connections=socketio.server,
         limits=callers,
+        clock=clock,
     )
     engine.each_tick.append(events.rights.tick)
     access.tables.listen(lambda change: events.rights.take(change, lambda: time.sleep(0)))
@@ -223,7 +228,7 @@ def create_hub(
     _start_loops(socketio, relay, feed, report, changes, access, leases, stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
     door = Door(app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, engine, fanouts, relay, report, health, stop)
+    return Hub(door, engine, fanouts, relay, report, health, access, stop)
 
 
 def _start_loops(

@@ -53,7 +53,10 @@ class Expiry(click.ParamType[datetime]):
         """Return the time of a text such as 90d or 2026-12-31."""
         if re.fullmatch(r"[0-9]+[a-z]", value):
             return utc_now() + Duration().convert(value, param, ctx)
-        return Moment().convert(value, param, ctx)
+        try:
+            return Moment().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r:.40} is neither a duration like 90d or 24h, nor a time like 2026-12-31", param, ctx)
 
 
 def actor() -> str:

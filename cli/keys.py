@@ -10,14 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from cli.access import Done, Duration, Expiry, access_store, actor, change
 from cli.common import Moment, chosen_settings, plain_errors
 from config.access.keys import MAX_BOTS, digest_of, new_key
 from config.access.patterns import DENIAL, PatternError, compile_patterns
-from config.access.scopes import REPORT, ScopeError, check_scopes
+from config.access.scopes import REPORT, SCOPES, ScopeError, check_scopes
 from config.fields import parse_rate
 from db.access_log import CREATE, REVOKE, ROTATE, AccessEvent
 from db.api_keys import ACTIVE, ApiKey, all_keys, expire_key, insert_key, key_of, revoke_key
@@ -71,7 +69,7 @@ def create(name: str, scopes: str, instruments: str, bots: str, force: bool, as_
     """
     chosen, now = chosen_settings("key"), utc_now()
     if options["expires"] is not None and options["expires"] <= now:
-        raise click.BadParameter("the time is over", param_hint="--expires")
+        raise click.BadParameter("the time is in the past: use a later one, or a duration such as 90d", param_hint="--expires")
     key_id, text = new_key()
     made = ApiKey(
         id=key_id,
@@ -88,7 +86,7 @@ def create(name: str, scopes: str, instruments: str, bots: str, force: bool, as_
         expires=options["expires"],
     )
     if (REPORT in made.scopes) != bool(made.bots):
-        rule = "the scope report needs the names of its bots" if REPORT in made.scopes else "names of bots need the scope report"
+        rule = "the scope report needs names, such as --bots mm-1" if REPORT in made.scopes else "names of bots need report in --scopes"
         raise click.BadParameter(rule, param_hint="--bots")
 
     def make(cursor: Cursor) -> Done:
@@ -111,6 +109,9 @@ def list_keys(all_of_them: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"keys": [_row(each, now) for each in found], "count": len(found)}))
         return
+    from rich.console import Console  # the other commands print plain text
+    from rich.table import Table
+
     table = Table(*_COLUMNS, box=None)
     for each in found:
         row = _row(each, now)
@@ -161,6 +162,7 @@ def rotate(key_id: str, overlap: timedelta, as_json: bool) -> None:
     chosen, now = chosen_settings("key"), utc_now()
     new_id, text = new_key()
     made: list[ApiKey] = []
+    ends: list[datetime] = []  # of the old key
 
     def make(cursor: Cursor) -> Done:
         old = _existing(cursor, key_id)
@@ -168,12 +170,14 @@ def rotate(key_id: str, overlap: timedelta, as_json: bool) -> None:
             raise click.UsageError(f"{key_id} is {state}: create a new key")
         made.append(_successor(old, new_id, text, now))
         until = now + overlap if old.expires is None else min(old.expires, now + overlap)
+        ends.append(until)
         insert_key(cursor, made[0])
         details = {"new": new_id, "expires": format_time(until)}
         return expire_key(cursor, key_id, until), AccessEvent(now, actor(), ROTATE, key_id, details=details)
 
     with plain_errors():
         change(chosen, "key", make)
+    click.echo(f"the old key {key_id} expires at {format_time(ends[0])}", err=True)
     _print_key(made[0], text, as_json)
 
 
@@ -192,7 +196,7 @@ def revoke_token(jti: str | None, sub: str | None, before: datetime | None) -> N
     A token without `iat` counts as issued earlier.
     """
     if bool(jti) == bool(sub) or bool(sub) != bool(before):
-        raise click.UsageError("use --jti X, or --sub U with --before TIME")
+        raise click.UsageError("use --jti X for one token, or --sub U with --before TIME for the earlier tokens of a subject")
     chosen, now = chosen_settings("token"), utc_now()
     life = timedelta(seconds=chosen.jwt_max_ttl_seconds + chosen.jwt_leeway_seconds)
     revoked = RevokedToken(jti, sub, before, max(now, before or now) + life)
@@ -218,7 +222,7 @@ def _checked_scopes(text: str) -> tuple[str, ...]:
     except ScopeError as error:
         raise click.BadParameter(str(error), param_hint="--scopes") from error
     if not found:
-        raise click.BadParameter("at least one scope is needed", param_hint="--scopes")
+        raise click.BadParameter(f"at least one scope is needed: {', '.join(SCOPES)}", param_hint="--scopes")
     return found
 
 
@@ -243,11 +247,11 @@ def _check_matches(cursor: Cursor, patterns: Iterable[str], *, force: bool) -> N
     """Raise `click.BadParameter` for a pattern that matches no instrument; with `force`, warn."""
     names = frozenset(each.symbol for each in all_instruments(cursor, disabled=True))
     useless = [text for text in patterns if not compile_patterns([text.removeprefix(DENIAL)]).among(names)]
-    problem = f"no instrument matches {', '.join(useless)}" if useless else ""
+    problem = f"no instrument matches {', '.join(useless)}: `manage.py instrument list` shows them" if useless else ""
     if all(text.startswith(DENIAL) for text in patterns):
         problem = "denials alone permit no instrument: add a pattern such as *"
     if problem and not force:
-        raise click.BadParameter(f"{problem} (--force creates the key nevertheless)", param_hint="--instruments")
+        raise click.BadParameter(f"{problem}; --force creates the key nevertheless", param_hint="--instruments")
     if problem:
         click.echo(f"warning: {problem}", err=True)
 

@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.common import chosen_settings, database, migrate_database, no_connection, nothing_runs, plain_errors
+from config.access.modes import REQUIRED
 from config.loops import keep
 from config.pacing import Throttle
 from config.process.watchdog import Watchdog
@@ -65,13 +66,19 @@ def up() -> None:
                     supervisor.report(write)
                     supervisor.wait_until(partial(_is_served, chosen, system, Throttle(monotonic=time.monotonic)))
                     ready = f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}"
-                    click.echo(f"{ready}\nwatch prices: .venv/bin/python manage.py watch")
+                    click.echo(f"{ready}\n{watch_hint(chosen)}")
                     Watchdog().start()
                     keep(WATCH, partial(supervisor.supervise, write), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:
                 running.forget(folder)
+
+
+def watch_hint(chosen: Settings) -> str:
+    """Return the line with the command that shows prices."""
+    key = f"{_KEY}=KEY " if chosen.auth_mode == REQUIRED else ""
+    return f"watch prices: {key}.venv/bin/python manage.py watch"
 
 
 def _write_pids(system: RunFile, folder: Path, pids: dict[str, int]) -> None:
@@ -227,8 +234,16 @@ def _show_health(console: Console, health: Mapping[str, Any]) -> None:
     console.print("health: " + ", ".join(_words(key, value) for key, value in shown.items()), highlight=False, markup=False, soft_wrap=True)
     for name, state in (health.get("sources") or {}).items():
         console.print(source_line(name, state), highlight=False, markup=False, soft_wrap=True)
-    if os.environ.get(_KEY) and any("since" not in state for state in (health.get("sources") or {}).values()):
-        click.echo(f"details are left out: {_KEY} is not accepted, or lacks the scope observe", err=True)
+    if hint := details_hint(health, sent=bool(os.environ.get(_KEY))):
+        click.echo(hint, err=True)
+
+
+def details_hint(health: Mapping[str, Any], *, sent: bool) -> str:
+    """Return the reason why health has no details; "" if it has them. `sent`: with a credential."""
+    hidden = any("since" not in state for state in (health.get("sources") or {}).values())
+    if not hidden or not (sent or health.get("auth") == REQUIRED):
+        return ""
+    return f"details are left out: {_KEY} {'is not accepted, or lacks' if sent else 'is not set to a key with'} the scope observe"
 
 
 def source_line(name: str, state: Mapping[str, Any]) -> str:
@@ -249,7 +264,7 @@ def _show_registry(console: Console, report: dict[str, Any]) -> None:
     if report["registry"]:
         table = Table("registered", "pid", "acting", "last report", "failing")
         for process in report["registry"]:
-            age = f"{process['age_seconds']:.0f} s ago"
+            age = f"{max(0.0, process['age_seconds']):.0f} s ago"
             failing = ", ".join(process["failing"])
             table.add_row(
                 process["name"],

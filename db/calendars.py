@@ -18,9 +18,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from holidays.constants import HALF_DAY, PUBLIC
-from holidays.financial.ny_stock_exchange import NewYorkStockExchange
-
 CALENDARS = ("fx", "equity", "crypto")
 HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -104,6 +101,10 @@ def _at(day: date, clock: time) -> datetime:
 @lru_cache(maxsize=_CACHED_YEARS)
 def _special_days(year: int) -> tuple[frozenset[date], frozenset[date]]:
     """Holidays and early days of the New York Stock Exchange."""
+    # The package loads the holidays of every country: most commands start without it.
+    from holidays.constants import HALF_DAY, PUBLIC
+    from holidays.financial.ny_stock_exchange import NewYorkStockExchange
+
     closed = NewYorkStockExchange(years=year, expand=False, categories=(PUBLIC,))
     early = NewYorkStockExchange(years=year, expand=False, categories=(HALF_DAY,))
     return frozenset(closed), frozenset(early)

@@ -117,10 +117,12 @@ class Store:
         return connection
 
 
-def cooperate(wait: Callable[[Any, bool, float | None], None]) -> None:
+def cooperate(wait: Callable[[Any, bool, float | None], None], seconds: float) -> None:
     """Make psycopg2 call `wait(fd, for_writing, timeout)` for every wait in this process.
 
-    A slow database then does not stop an event loop that shares the thread.
+    A slow database then does not stop an event loop that shares the thread. A server that sends
+    nothing for `seconds` is lost: choose more than `statement_timeout`, after which it sends an
+    error. libpq has no such limit, and none for connecting with a wait callback.
     """
 
     def wait_for(connection: Connection) -> None:
@@ -130,7 +132,10 @@ def cooperate(wait: Callable[[Any, bool, float | None], None]) -> None:
                 return
             if state not in (psycopg2.extensions.POLL_READ, psycopg2.extensions.POLL_WRITE):
                 raise psycopg2.OperationalError(f"unexpected poll state {state}")
-            wait(connection.fileno(), state == psycopg2.extensions.POLL_WRITE, None)
+            try:
+                wait(connection.fileno(), state == psycopg2.extensions.POLL_WRITE, seconds)
+            except TimeoutError:
+                raise psycopg2.OperationalError(f"no answer of the server within {seconds:g} s") from None
 
     psycopg2.extensions.set_wait_callback(wait_for)
 

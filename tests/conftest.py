@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -40,6 +42,11 @@ os.environ["PYTHONPATH"] = str(Path(__file__).parent / "support" / "operators_pa
 # Programs write plain text, also where CI=true or FORCE_COLOR asks them for colours.
 os.environ["NO_COLOR"] = "1"
 os.environ.pop("FORCE_COLOR", None)
+# Python keeps the compiled modules, also where the environment prevents it: hundreds of processes
+# would compile the same files.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+gc.disable()  # until all tests are collected: nothing of them is garbage
 
 INVENTED_CHANNELS = ("level_updates", "moons")  # of tests that add a channel
 
@@ -82,6 +89,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files with the most slow cases first, so that no worker begins one at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish() -> None:
+    """Leave the objects of the collection out of every later search for garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

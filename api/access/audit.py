@@ -106,6 +106,11 @@ class AuditCounts:
         with self._lock:
             self._group((LIMIT, key_id, None if key_id else _ip(address))).reasons[limit] += 1
 
+    @property
+    def has_events(self) -> bool:
+        """True if there are refusals or first uses to take."""
+        return bool(self._groups or self._new)
+
     def take_refusals(self, *, all_of_them: bool = False) -> list[AccessEvent]:
         """Remove and return the refusals whose minute is over, or all; one event per group."""
         now = self._clock()

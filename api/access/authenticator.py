@@ -64,7 +64,7 @@ class CallerAuthenticator:
         if self.mode == OFF:
             return self._anonymous
         try:
-            credential = read_credential(handshake.headers, handshake.auth)
+            credential = handshake.credential or read_credential(handshake.headers, handshake.auth)
             if handshake.presented is not None:
                 access = self._renew(handshake.presented, credential)
             elif credential is None:

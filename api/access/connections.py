@@ -80,8 +80,10 @@ class ConnectionCounts:
     def check(self, access: Access, address: str) -> None:
         """Raise `Refusal` (`too_many_requests`) if the caller may not open a further connection."""
         caller = limited_caller(access, address, self._peers)
-        if caller is None:
-            return
+        if caller is not None:
+            self._check(caller, access, address)
+
+    def _check(self, caller: str, access: Access, address: str) -> None:
         if self._addresses[address] >= self._per_address:
             raise self._refused(access, address, RATE_CONNECTIONS_PER_IP, self._per_address)
         held, limit, now = self._held.get(caller), self._limit(access), self._now()
@@ -110,7 +112,7 @@ class ConnectionCounts:
             return
         held = self._held.get(caller)
         if held is None or session not in held.sessions:
-            self.check(access, address)
+            self._check(caller, access, address)
             held = self._held.setdefault(caller, _Held())
             held.added[session] = None
             self._changed[caller] = None

@@ -14,6 +14,7 @@ MAX_CREDENTIAL_BYTES = 4096
 # Names of query arguments that clients of other systems use for credentials.
 REFUSED_ARGUMENTS = frozenset({"api_key", "token", "access_token"})
 _TOKEN, _KEY = "token", "api_key"  # names in the payload of CONNECT
+_BEARER = "Bearer "
 CREDENTIAL_HEADERS = ("authorization", "x-api-key")
 
 
@@ -33,11 +34,14 @@ def read_credential(headers: Mapping[str, str], auth: Mapping[str, Any] | None =
     (`invalid_payload`) for two different ones, and `Unauthorized` for a malformed one.
     """
     authorization, key = headers.get("authorization"), headers.get("x-api-key")
-    if authorization is None and not auth:  # usually
-        if key is None:
-            return None
-        if "," not in key:
-            return _parse(key.strip(), key_only=True)
+    if not auth:  # usually
+        if authorization is None:
+            if key is None:
+                return None
+            if "," not in key:
+                return _parse(key.strip(), key_only=True)
+        elif key is None and authorization.startswith(_BEARER) and "," not in authorization:
+            return _parse(authorization[len(_BEARER) :].strip(), key_only=False)
     found = [*_of_headers(authorization, key), *_of_payload(auth)]
     if not found:
         return None

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from api.access.model import Access
 from api.access.peers import Peers
@@ -31,8 +31,7 @@ STEPS = 10  # in which the tokens of one window come back
 MAX_CALLERS = 10_000  # whose buckets are kept
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """The budget of a caller after a request. Times are in seconds.
 
     `reset` is the time until it is full. `retry_after` is set if the request is refused: the time
@@ -61,46 +60,38 @@ class Budgets(Protocol):
 class _Bucket:
     """The tokens of one caller, in units of 1/STEPS token: whole numbers only."""
 
-    __slots__ = ("_counted", "_rate", "_units")
+    __slots__ = ("_counted", "_full", "_step", "_units", "rate")
 
     def __init__(self, rate: Rate, now: float) -> None:
-        self._rate = rate
-        self._units = self._full
+        self.rate = rate
+        self._full = self._units = rate.count * STEPS
+        self._step = rate.seconds / STEPS
         self._counted = now  # time up to which steps are counted
-
-    @property
-    def rate(self) -> Rate:
-        return self._rate
-
-    @property
-    def _full(self) -> int:
-        return self._rate.count * STEPS
-
-    @property
-    def _step(self) -> float:
-        return self._rate.seconds / STEPS
 
     def take(self, cost: int, now: float, *, partly: bool) -> Budget:
         """Take the cost; without enough tokens, all of them (`partly`) or none."""
         self._fill(now)
         units = min(cost * STEPS, self._full)
-        enough = units <= self._units
-        if enough or partly:
-            self._units -= min(units, self._units)
-        retry_after = None if enough or partly else self._seconds_until(units, now)
-        return Budget(self._rate.count, self._units // STEPS, self._seconds_until(self._full, now), retry_after)
+        retry_after = None
+        if units <= self._units:
+            self._units -= units
+        elif partly:
+            self._units = 0
+        else:
+            retry_after = self._seconds_until(units, now)
+        return Budget(self.rate.count, self._units // STEPS, self._seconds_until(self._full, now), retry_after)
 
     def _fill(self, now: float) -> None:
-        steps = floor((now - self._counted) / self._step)
-        if steps > 0:
-            self._units = min(self._full, self._units + steps * self._rate.count)
+        if now - self._counted >= self._step:
+            steps = floor((now - self._counted) / self._step)
+            self._units = min(self._full, self._units + steps * self.rate.count)
             self._counted += steps * self._step
         if self._units == self._full:
             self._counted = now
 
     def _seconds_until(self, units: int, now: float) -> float:
         """Return the time until the bucket has `units`."""
-        steps = ceil((units - self._units) / self._rate.count)
+        steps = -((self._units - units) // self.rate.count)  # rounded up
         return max(0.0, self._counted + steps * self._step - now) if steps > 0 else 0.0
 
 
@@ -128,7 +119,7 @@ class TokenBuckets:
 
     def _bucket(self, caller: str, rate: Rate) -> _Bucket:
         bucket = self._buckets.get(caller)
-        if bucket is None or bucket.rate != rate:
+        if bucket is None or (bucket.rate is not rate and bucket.rate != rate):
             bucket = self._buckets[caller] = _Bucket(rate, self._now())
         self._buckets.move_to_end(caller)
         if len(self._buckets) > self._most:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from api.access.credentials import Credential
 from config.access.patterns import EVERYTHING, NOTHING, Patterns
 from config.access.scopes import OBSERVE as OBSERVE
 from config.access.scopes import OPERATE as OPERATE
@@ -125,7 +126,7 @@ class Handshake:
     `KEPT_HEADERS` alone. `auth` is the payload of CONNECT, None for REST. The first frame
     `auth:TEXT` of a plain WebSocket is `{"token": TEXT}`. `presented` replaces the credential in
     the headers of a session, which keeps none. `session` is the id of the session, empty without
-    one.
+    one. `credential` is that of `headers`, if the edge has read it.
     """
 
     transport: str
@@ -135,6 +136,7 @@ class Handshake:
     auth: Mapping[str, Any] | None = None
     presented: Presented | None = None
     session: str = ""
+    credential: Credential | None = None
 
 
 class Authenticator(Protocol):

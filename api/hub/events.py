@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
@@ -57,7 +58,8 @@ class Events:
     `fanouts` has one fan-out per namespace. `timestamp()` returns the time in contract form;
     `stats()` returns the part of `server_stats` that is not about clients, and `retry_after()` the
     seconds after which a client may try again that found the hub full. `connections` ends the
-    sessions of clients whose `rights` have ended. Without `limits`, callers have none.
+    sessions of clients whose `rights` have ended. Without `limits`, callers have none. `clock`
+    returns the time of `timestamp` as aware UTC; without it, `timestamp` is parsed.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Events:
         clients: Clients | None = None,
         connections: Connections | None = None,
         limits: HubLimits | None = None,
+        clock: Callable[[], datetime] | None = None,
     ) -> None:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
@@ -96,7 +99,7 @@ class Events:
         # CONNECT packet is sent
         self._admitted: dict[str, tuple[str, Access, str, Bucket | None]] = {}
         self._clients = Clients() if clients is None else clients
-        rooms, clock = (self._prices, self._candles), lambda: parse_time(timestamp())
+        rooms, clock = (self._prices, self._candles), clock or (lambda: parse_time(timestamp()))
         self.rights = LiveRights(self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock)
         self._limits = limits or unlimited()
         self._failures = Throttle(monotonic=time.monotonic)

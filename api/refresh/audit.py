@@ -40,6 +40,11 @@ class AuditWriter:
         self._written: dict[str, float] = {}  # key id -> monotonic time of the last write
         self._outage = Outage(log, "the log of access control cannot be written", monotonic=monotonic)
 
+    @property
+    def has_events(self) -> bool:
+        """True if there are refusals or first uses that are not in the store."""
+        return bool(self._waiting) or self._counts.has_events
+
     def flush(self, *, final: bool = False) -> None:
         """Write what is due; with `final`, also the refusals of the present minute."""
         refusals = self._counts.take_refusals(all_of_them=final)

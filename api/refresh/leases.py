@@ -78,11 +78,10 @@ class LeaseLoop:
         answers = self._bus.change_leases([self._request(each) for each in changes], LEASE_SECONDS)
         self._outage.recovered()
         for change, answer in zip(changes, answers, strict=True):
-            others = (left for member, left in answer.leases.items() if not member.startswith(self._prefix))
-            self._connections.note(change, [now + left for left in others])
+            self._connections.note(change, [now + left for left in answer.others])
             for member in answer.refused:
                 self._surplus(member.removeprefix(self._prefix), self._connections.refusal(change.limit))
 
     def _request(self, change: LeaseChange) -> LeaseRequest:
         keep, add, remove = ([self._prefix + each for each in names] for names in (change.keep, change.add, change.remove))
-        return LeaseRequest(stored_name(change.caller), change.limit, keep, add, remove)
+        return LeaseRequest(stored_name(change.caller), change.limit, self._prefix, keep, add, remove)

@@ -55,12 +55,13 @@ class AccessControl:
         self.token_keys = tokens.refresh  # its `run` is a loop of its own; None without public keys
         self.authenticator = CallerAuthenticator(self.mode, self.anonymous, self.tables, clock, self.audit, tokens.verifier)
         # One connection of its own: no request waits for it, or finds it broken.
-        own = store.with_limits(pool_max=1, timeout_ms=settings.db_timeout_ms)
+        self._store = own = store.with_limits(pool_max=1, timeout_ms=settings.db_timeout_ms)
         self._writer = AuditWriter(self.audit, own, monotonic=monotonic)
         self._refresh = TableRefresh(bus, own, self.tables, each_round=self._round, monotonic=monotonic)
         self._host = settings.websocket_host if actor == "hub" else settings.api_host
         self._proxies = settings.trusted_proxies
         self._open = Throttle(OPEN_WARNING_SECONDS, monotonic=monotonic)
+        self._ended = threading.Event()
 
     @property
     def table_state(self) -> TableState:
@@ -84,8 +85,17 @@ class AccessControl:
         """Take changes of keys and write the log of access until `stop` is set."""
         self._refresh.run(stop)
         self._writer.flush(final=True)
+        self._ended.set()
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Wait after a stop until `run` has written the last refusals, if there are any."""
+        if self._writer.has_events:
+            self._ended.wait(seconds)
 
     def _round(self) -> None:
         if self.mode == OFF and not is_loopback(self._host) and self._open.due("open") is not None:
             log.warning("AUTH=off: everyone who reaches this address has the anonymous rights", extra={"host": self._host})
         self._writer.flush()
+        # A server that hangs is noticed while connecting, which has a limit of time in libpq. The
+        # wait for an answer on an open connection has none.
+        self._store.close()

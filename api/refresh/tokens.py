@@ -6,17 +6,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from api.access.authenticator import TokenVerifier
 from api.access.tokens.claims import TokenRules
-from api.access.tokens.keys import PublicKeys, SecretKey
-from api.access.tokens.verifier import JwtVerifier
-from api.refresh.jwks import JwksRefresh
-from api.refresh.jwks_source import download, read_file
 from config.access.fields import SYMMETRIC
 from config.secrets import mask_url
 from config.settings import Settings
+
+if TYPE_CHECKING:
+    from api.access.tokens.keys import PublicKeys, SecretKey
+    from api.refresh.jwks import JwksRefresh
 
 
 class Tokens(NamedTuple):
@@ -33,6 +33,10 @@ def make_tokens(settings: Settings, clock: Callable[[], datetime], lock: Abstrac
     """
     if not settings.jwt_algorithms:
         return Tokens(None, None)
+    # Both load `cryptography`: a process without JWT starts without it.
+    from api.access.tokens.keys import PublicKeys, SecretKey
+    from api.access.tokens.verifier import JwtVerifier
+
     rules = TokenRules(
         issuer=settings.jwt_issuer or "",
         audience=settings.jwt_audience or "",
@@ -50,6 +54,9 @@ def make_tokens(settings: Settings, clock: Callable[[], datetime], lock: Abstrac
 
 
 def _refresh(settings: Settings, keys: PublicKeys) -> JwksRefresh:
+    from api.refresh.jwks import JwksRefresh
+    from api.refresh.jwks_source import download, read_file
+
     if settings.jwt_jwks_file is not None:
         path = settings.jwt_jwks_file
         refresh = JwksRefresh(keys, settings.jwt_algorithms, partial(read_file, path), str(path))

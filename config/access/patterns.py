@@ -64,21 +64,20 @@ class Patterns:
         return f"Patterns({','.join(self.texts)})"
 
 
-@lru_cache(maxsize=16_384)
-def _patterns(texts: tuple[str, ...]) -> Patterns:
-    return Patterns(texts)
-
-
 def compile_patterns(texts: Iterable[str]) -> Patterns:
     """Return the patterns. Raises `PatternError`, which names the first bad one."""
-    given = tuple(texts)
+    return _checked(tuple(texts))
+
+
+@lru_cache(maxsize=16_384)
+def _checked(given: tuple[str, ...]) -> Patterns:
     if len(given) > MAX_PATTERNS:
         raise PatternError(f"{len(given)} patterns: at most {MAX_PATTERNS} are allowed.")
     for text in given:
         if len(text) > MAX_LENGTH or not _is_pattern(text):
             rule = f"1 to {MAX_LENGTH} characters A-Z, 0-9, _ and *, after a ! for a denial"
             raise PatternError(f"{text[: MAX_LENGTH + 8]!r} is not a pattern of instruments: {rule}.")
-    return _patterns(given)
+    return Patterns(given)
 
 
 def _compile(texts: Iterable[str]) -> re.Pattern[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
 import subprocess
 import sys
@@ -39,6 +40,17 @@ def access_check(service: str, chosen: Settings) -> Callable[[Any], None]:
             sys.exit(UNFIT_CODE)
 
     return on_starting
+
+
+def post_fork(arbiter: Any, worker: Any) -> None:
+    """Stop the search for garbage while a worker loads its modules: there is none."""
+    gc.disable()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Search for garbage again, but not among the modules: each search would visit them all."""
+    gc.freeze()
+    gc.enable()
 
 
 def worker_exit(arbiter: Any, worker: Any) -> None:

@@ -3,6 +3,8 @@
 from config.gunicorn.common import access_check as _access_check
 from config.gunicorn.common import bind as _bind
 from config.gunicorn.common import child_exit as child_exit
+from config.gunicorn.common import post_fork as post_fork
+from config.gunicorn.common import post_worker_init as post_worker_init
 from config.gunicorn.common import worker_exit as worker_exit
 from config.logs import start as _start
 

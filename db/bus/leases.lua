@@ -1,10 +1,11 @@
 -- Renew, remove and add the leases of one caller's connections.
 --
--- Returns the time in milliseconds, the members of `add` that found no place, and all leases with
--- the times of their expiry.
+-- Returns the members of `add` that found no place, and the milliseconds until each lease of another
+-- holder expires.
 --
 -- KEYS  1 sorted set of leases
--- ARGV  1 JSON: life in milliseconds, limit, and the lists of members keep, remove, add
+-- ARGV  1 JSON: life in milliseconds, limit, and the lists of members keep, remove, add,
+--         and the holder: the text with which its members begin
 local asked = cjson.decode(ARGV[1])
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -22,4 +23,11 @@ for _, member in ipairs(asked.add) do
     end
 end
 redis.call('PEXPIRE', KEYS[1], asked.life)
-return {now, refused, redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf', 'WITHSCORES')}
+local others = {}
+local leases = redis.call('ZRANGEBYSCORE', KEYS[1], now, '+inf', 'WITHSCORES')
+for number = 1, #leases, 2 do
+    if string.sub(leases[number], 1, #asked.holder) ~= asked.holder then
+        others[#others + 1] = leases[number + 1] - now
+    end
+end
+return {refused, others}

@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
-from typing import Generic, Protocol, TypeVar
-
-import httpx
-import websockets
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from config.pacing import backoff
 from config.secrets import scrub
@@ -24,6 +21,9 @@ from db.admission import Mode, Refusals
 from db.candles import CandleRow
 from db.instruments import Instrument
 from db.messages import Tick, Trade
+
+if TYPE_CHECKING:
+    import httpx
 
 Raw = TypeVar("Raw")
 
@@ -192,8 +192,6 @@ class Silent(Exception):
     """The connection was silent for too long."""
 
 
-# Errors whose texts contain nothing that a server sent.
-_OWN_TEXTS = (BadInput, Silent, OSError, httpx.ConnectError, httpx.TimeoutException, httpx.InvalidURL)
 _STATUSES = frozenset(HTTPStatus)
 _MAX_SERVER_TEXT = 200
 _FATAL = (BadInput, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -204,6 +202,9 @@ _LONGEST_RETRY_AFTER = 3600.0
 
 def as_source_error(error: Exception) -> SourceError:
     """Translate any failure of a source; only here transient and fatal errors are separated."""
+    import httpx  # commands without a source start without both
+    import websockets
+
     if isinstance(error, SourceError):
         return error
     if isinstance(error, httpx.HTTPStatusError):
@@ -217,7 +218,8 @@ def as_source_error(error: Exception) -> SourceError:
         return SourceError("the server's answer is incomplete or no HTTP", fatal=False, server_text=str(error))
     if isinstance(error, websockets.InvalidHandshake):
         return SourceError("the server's answer is no WebSocket handshake", fatal=False, server_text=str(error))
-    if isinstance(error, _OWN_TEXTS):
+    own_texts = (BadInput, Silent, OSError, httpx.ConnectError, httpx.TimeoutException, httpx.InvalidURL)
+    if isinstance(error, own_texts):  # they contain nothing that a server sent
         return SourceError(str(error) or type(error).__name__, fatal=isinstance(error, _FATAL))
     # Texts of libraries may quote what the server sent.
     return SourceError(f"failed with {type(error).__name__}", fatal=False, server_text=str(error))
@@ -237,6 +239,8 @@ def _server_text(response: httpx.Response) -> str:
     """The error text in the body, from OANDA's `errorMessage` or Binance's `msg`, else the phrase
     of the status.
     """
+    import httpx
+
     try:
         body = response.json()
         return str(body.get("errorMessage") or body["msg"])

@@ -88,6 +88,9 @@ class Ground:
                     raise BenchError(f"{peer.label} does not subscribe to {topics.PRICES}")
                 time.sleep(0.02)
             yield server
+        deadline = time.monotonic() + 20
+        while self._subscribers() > before and time.monotonic() < deadline:  # Redis may still count the killed server
+            time.sleep(0.02)
 
     def _subscribers(self) -> int:
         with redis_client.Redis.from_url(self.operator_url, protocol=2) as client:

@@ -33,6 +33,7 @@ LEFT_OUT = {
     "cd /srv/tickwire/app": "belongs to `sudo`",
     "curl -s -i https://prices.example.com": "an invented name; tests/integration/test_proxy.py sends the same requests over TLS",
     'curl -s -H "X-API-Key: $KEY" https://prices.example.com': "as the request without a key",
+    "TICKWIRE_API_KEY=$KEY": "an invented name; tests/integration/test_proxy.py connects both clients over TLS",
     "cp .env.example .env": "would replace the settings of whoever runs the tests",
     "docker compose": "no Docker here; the tests of tests/unit/test_compose.py and tests/integration/test_compose.py read the file",
     "python -m jobs.scheduler": "does not end; `up` runs the same command, and a test here sees it do so",

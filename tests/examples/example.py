@@ -69,6 +69,8 @@ def _render_messages(messages: list[dict[str, Any]]) -> str:
 def _render_request(example: dict[str, Any]) -> str:
     options = "-s" if example["status"] == 200 else "-s -w ' %{http_code}\\n'"
     header = " -H 'Accept: application/json'" if example["request"] == "/" else ""
+    if "key" in example:
+        header = f' -H "X-API-Key: {example["key"]}"'
     notes: list[str] = []
     answer, kind = example["answer"], "text"
     if example["type"] == "application/json":

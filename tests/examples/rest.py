@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.conftest import until
 from tests.examples.example import Examples
 from tests.examples.system import System
 
@@ -37,6 +38,13 @@ REQUESTS = {
     "error-arguments": "/ticks?symbol=EUR_USD&limit=0&start=yesterday",
     "error-no-data": "/correlation?as_of=2001-01-01",
     "error-no-route": "/price",
+    "error-query": "/symbols?api_key=tw_nokey123_wrong",
+}
+# name -> path and X-API-Key; `$KEY` may read EUR_* and GBP_USD, and nothing else
+WITH_KEY = {
+    "error-unauthorized": ("/symbols", "tw_nokey123_wrong"),
+    "error-scope": ("/jobs", "$KEY"),
+    "error-instrument": ("/price/latest?symbol=BTCUSDT", "$KEY"),
 }
 # name -> path and body of a POST
 POSTS: dict[str, tuple[str, Any]] = {
@@ -55,10 +63,15 @@ POSTS: dict[str, tuple[str, Any]] = {
 def capture(system: System) -> Examples:
     """Request every example of REST."""
     read = {f"rest/{name}": _request(system, path) for name, path in REQUESTS.items()}
-    return {**read, **{f"rest/{name}": _request(system, path, body) for name, (path, body) in POSTS.items()}}
+    posted = {f"rest/{name}": _request(system, path, body) for name, (path, body) in POSTS.items()}
+    if not system.key:
+        system.key = system.command("key", "create", "--name", "reader", "--scopes", "read", "--instruments", "EUR_*,GBP_USD").strip()
+        until(lambda: system.get("/symbols", key=system.key)[0] == 200, 40, "the key in REST")
+    return {**read, **posted, **{f"rest/{name}": _request(system, path, key=key) for name, (path, key) in WITH_KEY.items()}}
 
 
-def _request(system: System, path: str, body: Any = None) -> dict[str, Any]:
-    status, kind, text = system.get(path, body)
+def _request(system: System, path: str, body: Any = None, key: str = "") -> dict[str, Any]:
+    status, kind, text = system.get(path, body, key.replace("$KEY", system.key))
     answer = json.loads(text) if kind == "application/json" else text
-    return {"request": path, **({"body": body} if body else {}), "status": status, "type": kind, "answer": answer}
+    extra = {**({"body": body} if body else {}), **({"key": key} if key else {})}
+    return {"request": path, **extra, "status": status, "type": kind, "answer": answer}

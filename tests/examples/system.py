@@ -30,6 +30,7 @@ class System(Running):
 
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
+        self.key = ""  # `$KEY` of the documents, after the examples were captured
         rest, hub = free_port(), free_port()
         self.rest, self.hub = f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{hub}"
         unset = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST", "LOG_FILE"), "")
@@ -53,9 +54,16 @@ class System(Running):
         """The content of run.json."""
         return dict(json.loads((self.folder / "var" / "run.json").read_text()))
 
-    def get(self, path: str, body: Any = None) -> tuple[int, str, str]:
+    def command(self, *words: str) -> str:
+        """Run a command of `manage.py` on this system and return its stdout."""
+        line = [sys.executable, "manage.py", *words]
+        done = subprocess.run(line, cwd=ROOT, env={**os.environ, **self.environ}, check=True, capture_output=True, text=True, timeout=120)
+        return done.stdout
+
+    def get(self, path: str, body: Any = None, key: str = "") -> tuple[int, str, str]:
         """Return status, media type and text of a REST response; with a JSON body, of a POST."""
         headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
+        headers |= {"X-API-Key": key} if key else {}
         data = json.dumps(body).encode() if body else None
         request = urllib.request.Request(self.rest + path, data, headers)  # noqa: S310
         try:

@@ -135,7 +135,8 @@ def test_credentials_of_callers_are_nowhere(
         cursor.execute("SELECT (to_jsonb(api_keys) - 'digest')::text FROM api_keys")
         places["api_keys"] = "\n".join(row[0] for row in cursor.fetchall())
     places["commands"] = commands(shared_settings, monkeypatch)
-    assert f'"action":"{REFUSE}"' in places["access_log"]
+    for actor in ("rest", "hub"):  # each wrote the refusals of its last minute as it stopped
+        assert f'"actor":"{actor}","action":"{REFUSE}"' in places["access_log"]
     assert '"auth"' in places["log of rest"]
     for name, credential in credentials.items():
         for form in forms(credential):

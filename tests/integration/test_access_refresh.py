@@ -18,6 +18,7 @@ from api.access.model import Access
 from api.access.table import TableChange, Tables, access_of
 from api.errors import Unauthorized
 from api.refresh.audit import AuditWriter
+from api.refresh.service import AccessControl
 from api.refresh.table import TableRefresh
 from cli.audit import _follow
 from config.access.keys import digest_of, new_key
@@ -140,6 +141,15 @@ def test_table_stays_in_force_while_postgresql_is_away(
         assert process.has(key_id)
         process.refresh._store = reached
         until(lambda: not process.tables.stale)
+
+
+def test_no_connection_is_open_between_rounds(shared_settings: Settings, shared_bus: Bus, owner: Store) -> None:
+    """The wait for a server that hangs ends while connecting alone."""
+    control = AccessControl(shared_settings, shared_bus, owner, lambda: datetime.now(UTC), "rest")
+    control.begin()
+    assert (control.table_state, len(control._store._free)) == ("current", 1)
+    control._round()
+    assert control._store._free == []
 
 
 def test_arbitrary_messages_and_counters_grant_nothing(

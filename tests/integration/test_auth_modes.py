@@ -10,17 +10,20 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.system import watch_hint
 from config.access.keys import digest_of, new_key
 from config.settings import Settings
 from db.access_changes import lock_access
 from db.api_keys import ApiKey, insert_key, revoke_key
 from db.postgres import Store
 from db.timestamps import utc_now
+from ops import access_check
 from tests.conftest import until
 from tests.support.processes import ROOT, Web, environ_of, free_port
 
@@ -83,6 +86,16 @@ def test_address_outside_of_the_loopback_without_a_key_exits_with_2(name: str, s
     assert ended.returncode == 2, ended.stderr
     assert "manage.py key create --name first" in ended.stderr
     assert "Listening" not in ended.stderr
+
+
+def test_loopback_that_requires_a_key_starts_without_one_and_names_the_command(
+    shared_settings: Settings, owner: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    revoke_all(owner)
+    required = replace(shared_settings, auth="required")
+    access_check.check(required, "up", str(shared_settings.database_url))
+    assert "`manage.py key create --name first --scopes read`" in caplog.text
+    assert watch_hint(required) == "watch prices: TICKWIRE_API_KEY=KEY .venv/bin/python manage.py watch"
 
 
 def test_address_outside_of_the_loopback_starts_with_a_key(shared_settings: Settings, owner: Store, tmp_path: Path) -> None:

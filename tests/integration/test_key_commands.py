@@ -141,6 +141,7 @@ def test_rotated_key_has_the_rights_and_the_old_one_expires(run: Callable[..., R
     done = run("key", "rotate", old["id"], "--overlap", "1h", "--json")
     new, rows_ = json.loads(done.stdout), listed(run)
     assert KEY.fullmatch(new["key"])
+    assert f"the old key {old['id']} expires at " in done.stderr
     assert {**rows_[new["id"]], "id": "", "created": "", "expires": ""} == {**rows_[old["id"]], "id": "", "created": "", "expires": ""}
     assert abs(time_of(rows_[old["id"]]["expires"]) - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
     assert abs(time_of(rows_[new["id"]]["expires"]) - datetime.now(UTC) - 90 * DAY) < timedelta(minutes=1)

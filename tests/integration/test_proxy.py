@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import ssl
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
@@ -25,17 +26,18 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from socketio.exceptions import ConnectionError as ConnectError
+from tickwire_client import Client as OurClient
+from tickwire_client import Unauthorized
 
-from config.access.keys import digest_of, new_key
+from config.access.modes import REQUIRED
 from config.settings import Settings, load
-from db.access_changes import lock_access
-from db.api_keys import ApiKey, insert_key
 from db.bus import Bus
 from db.postgres import Store
-from db.timestamps import utc_now
 from ops.running import get
 from tests.conftest import until
-from tests.support.clients import NodeClient, PythonClient
+from tests.examples.blocks import Block, blocks
+from tests.support.access import Keys, id_of
+from tests.support.clients import FxNode, NodeClient, PythonClient, Rejected
 from tests.support.crawler import crawl
 from tests.support.prefix_proxy import prefix_proxy
 from tests.support.processes import ROOT, Running, Web, free_port
@@ -180,13 +182,15 @@ def test_proxy_files_are_valid_and_name_the_default_ports(name: str, tmp_path: P
         assert check.popen.wait(30) == 0, check.output()
 
 
+def documented(word: str) -> Block:
+    """Return the block of deployment.md that begins with this word."""
+    [block] = [each for each in blocks("text") if each.file.name == "deployment.md" and each.text.startswith(word)]
+    return block
+
+
 def test_site_of_the_documents_is_valid(tmp_path: Path) -> None:
-    text = (ROOT / "docs" / "deployment.md").read_text()
-    site = re.search(r"```text\n +server \{.*?```", text, re.DOTALL)
-    assert site is not None
     certificate = make_certificate(tmp_path / "both.pem")
-    block = site[0].removeprefix("```text").removesuffix("```")
-    block = re.sub(r"/etc/letsencrypt/\S+\.pem", str(certificate), block).replace("/var/log/nginx", str(tmp_path))
+    block = re.sub(r"/etc/letsencrypt/\S+\.pem", str(certificate), documented("server {").text).replace("/var/log/nginx", str(tmp_path))
     (tmp_path / "tickwire").mkdir()
     for file in ("locations.conf", "tls.conf"):
         (tmp_path / "tickwire" / file).write_text((ROOT / "config" / "nginx" / file).read_text())
@@ -195,6 +199,29 @@ def test_site_of_the_documents_is_valid(tmp_path: Path) -> None:
     main = f"pid {tmp_path}/pid; events {{}} http {{ access_log off; {paths} {upstreams} {block} }}"
     (tmp_path / "nginx.conf").write_text(main)
     with Running([*command("nginx", tmp_path, tmp_path / "nginx.conf"), "-t"], {}, tmp_path / "log") as check:
+        assert check.popen is not None
+        assert check.popen.wait(30) == 0, check.output()
+
+
+def test_settings_and_service_of_the_documents_are_valid(tmp_path: Path) -> None:
+    chosen = load(dict(line.split("=", 1) for line in documented("HUB_WORKERS").text.splitlines()), dotenv=None)
+    assert chosen.auth_mode == REQUIRED
+    unit = documented("[Unit]").text
+    assert "KillMode=mixed" in unit, "`up` stops its processes in order"
+    analyze = shutil.which("systemd-analyze", path=PATH)
+    if analyze is not None:
+        unit = unit.replace("/srv/tickwire/app/.venv/bin/python", sys.executable).replace("/srv/tickwire/app", str(ROOT))
+        (tmp_path / "tickwire.service").write_text(unit)
+        with Running([analyze, "verify", str(tmp_path / "tickwire.service")], {}, tmp_path / "log") as check:
+            assert check.popen is not None
+            assert check.popen.wait(30) == 0, check.output()
+            assert "Unknown" not in check.output()
+
+
+def test_shell_blocks_of_root_are_valid(tmp_path: Path) -> None:
+    text = "".join(block.text for block in blocks("sh") if "sudo " in block.text)
+    (tmp_path / "steps.sh").write_text(text)
+    with Running(["bash", "-n", str(tmp_path / "steps.sh")], {}, tmp_path / "log") as check:
         assert check.popen is not None
         assert check.popen.wait(30) == 0, check.output()
 
@@ -319,16 +346,20 @@ def ask(proxy: Proxy, source: str, path: str, headers: Mapping[str, str], certif
         return answer.status, answer.headers, answer.read()
 
 
-def test_tls_keys_and_limits_of_an_address(name: str, hubs: tuple[Web, Web], settings: Settings, store: Store, tmp_path: Path) -> None:
-    key_id, key = new_key()
-    with store.transaction() as cursor:
-        lock_access(cursor)
-        insert_key(cursor, ApiKey(key_id, "first", digest_of(key), ("read",), ("*",), (), None, None, None, utc_now(), "ada"))
+def test_tls_keys_and_limits_of_an_address(
+    name: str, settings: Settings, store: Store, bus: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = Keys(store, bus)
+    key = keys.add(("read", "observe"))
     file = make_certificate(tmp_path / "both.pem")
+    for variable in ("NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"):
+        monkeypatch.setenv(variable, str(file))
     behind = {"TRUSTED_PROXIES": "127.0.0.1", "ALLOWED_HOSTS": "prices.example.com"}
     with (
+        Web("hub", settings, tmp_path / "hub1.log", AUTH="required") as first,
+        Web("hub", settings, tmp_path / "hub2.log", AUTH="required") as second,
         Web("rest", settings, tmp_path / "rest.log", **behind) as rest,
-        Proxy(name, tmp_path / name, hubs=hubs, rest=rest.port, certificate=file) as proxy,
+        Proxy(name, tmp_path / name, hubs=(first, second), rest=rest.port, certificate=file) as proxy,
     ):
         for headers in ({"X-API-Key": key}, {"Authorization": f"Bearer {key}"}):
             forged = {**headers, "X-Forwarded-For": "203.0.113.9", "Host": "prices.example.com"}
@@ -337,11 +368,35 @@ def test_tls_keys_and_limits_of_an_address(name: str, hubs: tuple[Web, Web], set
         status, answered, _ = ask(proxy, "127.0.0.9", "/symbols", {}, file)
         assert (status, answered["WWW-Authenticate"]) == (401, 'Bearer realm="tickwire"')
         assert ask(proxy, "127.0.0.9", "/health/live", {}, file)[0] == 200
-        until(lambda: addresses_of(store, key_id) == ["127.0.0.9"], what="the address of the first use")
+        until(lambda: addresses_of(store, id_of(key)) == ["127.0.0.9"], what="the address of the first use")
+        connect_and_revoke(proxy, keys, key)
+        until(lambda: ask(proxy, "127.0.0.9", "/symbols", {"X-API-Key": key}, file)[0] == 401, what="the end of the key in REST")
         assert key not in rest.output() + proxy.output()
         refuse_old_tls(proxy)
         refuse_many_handshakes(proxy, file)
         refuse_many_connections(proxy, file)
+
+
+def connect_and_revoke(proxy: Proxy, keys: Keys, key: str) -> None:
+    """Receive prices with both clients of ours, then revoke the key. Without it, none connects."""
+    with pytest.raises(Unauthorized), OurClient(proxy.url):
+        pass
+    with FxNode(proxy.url) as node, pytest.raises(Rejected) as caught:
+        node.call("connect")
+    assert caught.value.error["code"] == "unauthorized"
+    with OurClient(proxy.url, proxy.url, auth=key) as client, FxNode(proxy.url, auth=key, restUrl=proxy.url) as node:
+        assert client.symbols()
+        prices = client.prices("EUR_USD")
+        node.call("connect")
+        node.call("subscribe", ["EUR_USD"])
+        assert client.get_subscriptions()["pairs"] == ["EUR_USD"]
+        publish(keys.bus)
+        assert next(prices).instrument == "EUR_USD"
+        node.wait("onPriceUpdate")
+        keys.revoke(key)
+        assert node.wait("onDisconnect")["reconnecting"] is False
+        with pytest.raises(Unauthorized, match="revoked"):
+            list(prices)
 
 
 def addresses_of(store: Store, key_id: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from api.rest.context import _NAME
 from api.rest.slots import MAX_WORKING_REQUESTS
 from config.settings import Settings
 from db.bus import Bus
-from db.postgres import Store
+from db.postgres import Store, StoreError, cooperate
 from tests.conftest import until
 from tests.support.registry import report_sources
 
@@ -134,6 +135,20 @@ def test_health_does_not_wait_for_a_hung_server(settings: Settings, clock: Clock
     status, body = health(app.test_client(), "/health")
     assert (status, body["database"], body["redis"]) == (503, "disconnected", "disconnected")
     assert "database" in app.extensions[_NAME].watch.checks.running, "health answered before the check of the database had ended"
+
+
+def test_cooperative_wait_for_a_hung_server_ends(silent: str) -> None:
+    def wait(fd: int, for_writing: bool, timeout: float | None) -> None:
+        readable, writable, _ = select.select([] if for_writing else [fd], [fd] if for_writing else [], [], timeout)
+        if not readable and not writable:
+            raise TimeoutError
+
+    cooperate(wait, 0.2)
+    try:
+        with pytest.raises(StoreError, match=r"within 0\.2 s"):
+            Store(f"postgresql://hub@{silent}/hub").ping()
+    finally:
+        psycopg2.extensions.set_wait_callback(None)
 
 
 def test_health_recovers_with_the_database(

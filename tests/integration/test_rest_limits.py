@@ -29,6 +29,7 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.timestamps import format_time
 from tests.integration.test_auth_modes import add_key
+from tests.support.access import id_of
 from tests.support.processes import Web
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -196,9 +197,14 @@ def test_process_without_redis_counts_for_itself(bus: Bus, clock: Callable[[], d
 
 
 @pytest.fixture(scope="module")
-def key(shared_settings: Settings) -> str:
+def owner(shared_settings: Settings) -> Iterator[Store]:
     with closing(Store(str(shared_settings.database_url), pool_max=1)) as owner:
-        return add_key(owner, "read")[1]
+        yield owner
+
+
+@pytest.fixture(scope="module")
+def key(owner: Store) -> str:
+    return add_key(owner, "read")[1]
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +222,7 @@ def ask(connection: http.client.HTTPConnection, key: str) -> tuple[int, dict[str
     return answer.status, dict(answer.headers)
 
 
-def test_two_processes_with_redis_share_one_budget(two: list[Web], key: str) -> None:
+def test_two_processes_with_redis_share_one_budget(two: list[Web], key: str, owner: Store) -> None:
     connections = [http.client.HTTPConnection("127.0.0.1", web.port, timeout=20) for web in two]
     began, accepted = time.monotonic(), 0
     for number in range(700):
@@ -229,3 +235,10 @@ def test_two_processes_with_redis_share_one_budget(two: list[Web], key: str) -> 
         assert 570 <= accepted <= 630
     for connection in connections:
         connection.close()
+    for web in two:
+        assert web.ask_to_stop() == 0
+    with owner.transaction() as cursor:
+        cursor.execute("SELECT actor, details FROM access_log WHERE action = 'limit' AND key_id = %s", (id_of(key),))
+        rows = cursor.fetchall()
+    assert {(actor, *details["reasons"]) for actor, details in rows} == {("rest", "RATE_REQUESTS")}
+    assert sum(details["count"] for _, details in rows) == 700 - accepted

@@ -94,7 +94,7 @@ def test_command_of_each_service_exists(services: dict[str, Service]) -> None:
             arguments = arguments[2:]
         if arguments and arguments[0] == "manage.py":
             assert (ROOT / "manage.py").is_file()
-            assert arguments[1] in manage.cli.commands
+            assert arguments[1] in manage.COMMANDS
         if arguments and arguments[0] == "-c":
             assert (ROOT / arguments[1]).is_file()
             module, function = re.fullmatch(r"(\w+):(\w+)\(\)", arguments[2]).groups()  # type: ignore[union-attr]

@@ -81,6 +81,11 @@ def ignored(path: str) -> bool:
     return verdict
 
 
+def test_image_has_compiled_modules() -> None:
+    steps = instructions()
+    assert steps.index(("RUN", "python -m compileall -q .")) > max(index for index, (name, _) in enumerate(steps) if name == "COPY")
+
+
 def test_secrets_and_data_are_excluded_from_the_image() -> None:
     assert all(ignored(path) for path in (".env", "var", ".git", ".venv", "tests", "config/__pycache__", "db/x.pyc"))
     assert not ignored("db/publish.lua")

@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from cli.common import no_connection, nothing_runs
-from cli.system import source_line
+from cli.system import details_hint, source_line
 from config import settings
 from config.venues import VENUES
 from db.timestamps import parse_time
@@ -136,6 +136,10 @@ def test_line_of_a_source_has_state_change_and_age(state: dict[str, object], lin
 
 def test_line_of_a_source_without_details_has_its_state() -> None:
     assert source_line("oanda", {"state": "live"}) == "source oanda: live"
+    health = {"auth": "required", "sources": {"oanda": {"state": "live"}}}
+    assert details_hint(health, sent=False) == "details are left out: TICKWIRE_API_KEY is not set to a key with the scope observe"
+    assert "lacks the scope observe" in details_hint(health, sent=True)
+    assert details_hint({**health, "auth": "optional"}, sent=False) == ""
 
 
 def test_age_is_the_time_since_the_last_reception() -> None:

@@ -14,6 +14,8 @@ from api.access.tokens.header import bad_token
 from config.access.keys import MAX_BOTS
 from config.access.patterns import PatternError, compile_patterns
 
+_KNOWN_SCOPES = frozenset(SCOPES)
+_NUMBERS = (int, float)  # types of JSON's numbers: True and False are no times
 _MAX_TIME = 2**37  # seconds since 1970: the year 6325, so that sums remain valid times
 
 
@@ -54,7 +56,7 @@ def read_claims(payload: bytes, rules: TokenRules, now: float) -> Access:
 
 def _check_times(claims: Mapping[str, Any], rules: TokenRules, now: float) -> tuple[float, float | None]:
     """Return `exp` and `iat`. A clock of the issuer may differ from ours by the leeway."""
-    expires, issued, begins = (_time(claims, name) for name in ("exp", "iat", "nbf"))
+    expires, issued, begins = _time(claims, "exp"), _time(claims, "iat"), _time(claims, "nbf")
     if expires is None:
         raise bad_token("malformed_claim")
     if now >= expires + rules.leeway_seconds:
@@ -71,9 +73,10 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_TIME:
+    if type(value) not in _NUMBERS or not 0 <= value <= _MAX_TIME:
         raise bad_token("malformed_claim")
-    return value
+    number: float = value
+    return number
 
 
 def _rights(claim: Any) -> dict[str, Any]:
@@ -81,14 +84,14 @@ def _rights(claim: Any) -> dict[str, Any]:
     if not isinstance(claim, dict):
         raise bad_token("malformed_claim")
     bots, connections = _texts(claim, "bots"), claim.get("max_connections", 1)
-    if len(bots) > MAX_BOTS or isinstance(connections, bool) or not isinstance(connections, int) or connections < 1:
+    if len(bots) > MAX_BOTS or type(connections) is not int or connections < 1:
         raise bad_token("malformed_claim")
     try:
         patterns = compile_patterns(_texts(claim, "instruments"))
     except PatternError:
         raise bad_token("pattern") from None
     return {
-        "scopes": frozenset(SCOPES) & frozenset(_texts(claim, "scopes")),
+        "scopes": _KNOWN_SCOPES.intersection(_texts(claim, "scopes")),
         "patterns": patterns,
         "bots": frozenset(bots),
         "limits": CallerLimits(connections=connections if "max_connections" in claim else None),
@@ -97,8 +100,11 @@ def _rights(claim: Any) -> dict[str, Any]:
 
 def _texts(claim: Mapping[str, Any], name: str) -> list[str]:
     value = claim.get(name, [])
-    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+    if not isinstance(value, list):
         raise bad_token("malformed_claim")
+    for each in value:
+        if not isinstance(each, str):
+            raise bad_token("malformed_claim")
     return value
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,8 @@ import orjson
 from api.errors import Unauthorized
 
 TYPES = ("JWT", "tickwire+jwt")
+# base64url to base64; the characters of base64 alone become invalid ones
+_TO_BASE64 = bytes.maketrans(b"-_+/", b"+/!!")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,30 @@ def read_header(token: str, algorithms: Container[str]) -> Header:
         raise bad_token("type")
     if "crit" in header:
         raise bad_token("critical_header")
-    if kid is not None and not isinstance(kid, str):
+    if (kid is not None and not isinstance(kid, str)) or header.get("b64", True) is not True:  # b64: RFC 7797
         raise bad_token("malformed")
     return Header(algorithm, kid)
 
 
+def decode_part(part: str) -> bytes:
+    """Return the bytes of one part of a token, which is ASCII text. Raises `Unauthorized`.
+
+    Each value has one text, apart from padding: other characters, and bits that no byte contains,
+    are refused.
+    """
+    text = (part + "=" * (-len(part) % 4)).encode().translate(_TO_BASE64)
+    try:
+        data = a2b_base64(text)
+    except ValueError:
+        raise bad_token("malformed") from None
+    if b2a_base64(data, newline=False) != text:
+        raise bad_token("malformed")
+    return data
+
+
 def _parse(part: str) -> dict[str, Any]:
     try:
-        header = orjson.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        header = orjson.loads(decode_part(part))
     except ValueError:
         raise bad_token("malformed") from None
     if not isinstance(header, dict):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple
 
 from flask import Flask, Response, g
 
@@ -17,14 +17,16 @@ from config.fields import Rate
 _RETRY_SECONDS = 2  # if an answer has no time of its own
 
 
-class _Caller(NamedTuple):
-    """The caller of the current request, in `g.limited`."""
+@dataclass(slots=True)
+class _Caller:
+    """The caller of the current request, in `g.limited`, and its budget after the last cost."""
 
     name: str
     rate: Rate
     limits: RequestLimits
     access: Access | None
     address: str
+    budget: Budget | None = None
 
 
 class RequestLimits:
@@ -61,7 +63,7 @@ class RequestLimits:
 
     def take(self, caller: _Caller, cost: int) -> None:
         """Take the cost of work that begins. Raises `Refusal`."""
-        g.budget = budget = self._budgets.take(caller.name, caller.rate, cost)
+        caller.budget = budget = self._budgets.take(caller.name, caller.rate, cost)
         if budget.retry_after is not None:
             self._audit.limited(caller.access, caller.address, RATE_REQUESTS)
             details = {"retry_after": seconds(budget.retry_after), "rate": str(caller.rate)}
@@ -69,7 +71,7 @@ class RequestLimits:
 
     def spend(self, caller: _Caller, cost: int) -> None:
         """Take the cost of work that is done."""
-        g.budget = self._budgets.spend(caller.name, caller.rate, cost)
+        caller.budget = self._budgets.spend(caller.name, caller.rate, cost)
 
 
 def register(app: Flask) -> None:
@@ -78,11 +80,12 @@ def register(app: Flask) -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    budget: Budget | None = g.get("budget")
-    if budget is not None:
-        response.headers["X-RateLimit-Limit"] = str(budget.limit)
-        response.headers["X-RateLimit-Remaining"] = str(budget.remaining)
-        response.headers["X-RateLimit-Reset"] = str(ceil(budget.reset))
+    caller: _Caller | None = g.get("limited")
+    if caller is not None and (budget := caller.budget) is not None:
+        # No other function sets these headers, so that none is searched for and replaced.
+        response.headers.add("X-RateLimit-Limit", str(budget.limit))
+        response.headers.add("X-RateLimit-Remaining", str(budget.remaining))
+        response.headers.add("X-RateLimit-Reset", str(ceil(budget.reset)))
     if response.status_code in (429, 503):
         response.headers.setdefault("Retry-After", str(_RETRY_SECONDS))
     return response

@@ -91,7 +91,7 @@ SCOPES: dict[str, str] = {}  # endpoint of `pages` -> scope
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def _page(path: str, scope: str = OPEN) -> Callable[[View], View]:
+def _page(path: str, scope: str) -> Callable[[View], View]:
     """Declare a route of `pages`."""
 
     def declare(view: View) -> View:
@@ -132,19 +132,19 @@ def events_of_the_hub() -> Response:
     return jsonify(context().asyncapi)
 
 
-@_page("/docs")
+@_page("/docs", OPEN)
 def swagger() -> Response:
     """Swagger UI."""
     return _html(_SWAGGER)
 
 
-@_page("/redoc")
+@_page("/redoc", OPEN)
 def redoc() -> Response:
     """Redoc."""
     return _html(_REDOC)
 
 
-@_page("/docs/start.js")
+@_page("/docs/start.js", OPEN)
 def start_reader() -> Response:
     """Start script of the readers: a file, as the policy of the pages forbids inline scripts."""
     response = send_from_directory(_OWN_FILES, "reader.js", max_age=0)
@@ -152,7 +152,7 @@ def start_reader() -> Response:
     return response
 
 
-@_page("/docs/static/<name>")
+@_page("/docs/static/<name>", OPEN)
 def static(name: str) -> Response:
     """Files of the two readers, from their package."""
     if name not in _STATIC:

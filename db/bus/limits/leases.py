@@ -18,11 +18,12 @@ _LEASES = lua("leases")
 class LeaseRequest:
     """The changes of one caller's leases. The names of members are unique among all hubs.
 
-    Members of `add` get a lease if fewer than `limit` are held, those of `keep` get one anyway.
+    Those of one hub begin with `holder`. Members of `add` get a lease if fewer than `limit` are held, those of `keep` get one anyway.
     """
 
     caller: str
     limit: int
+    holder: str
     keep: Sequence[str] = ()
     add: Sequence[str] = ()
     remove: Sequence[str] = ()
@@ -30,10 +31,10 @@ class LeaseRequest:
 
 @dataclass(frozen=True, slots=True)
 class LeaseAnswer:
-    """The members that found no place, and all leases: member -> seconds until it expires."""
+    """The members that found no place, and the seconds until each lease of other hubs expires."""
 
     refused: tuple[str, ...]
-    leases: dict[str, float]
+    others: tuple[float, ...]
 
 
 class Leases(Connection):
@@ -43,12 +44,18 @@ class Leases(Connection):
         """Make the changes of each caller, in one round trip."""
         calls = []
         for each in requests:
-            asked = {"life": int(life_seconds * 1000), "limit": each.limit, "keep": each.keep, "add": each.add, "remove": each.remove}
+            asked = {
+                "life": int(life_seconds * 1000),
+                "limit": each.limit,
+                "holder": each.holder,
+                "keep": each.keep,
+                "add": each.add,
+                "remove": each.remove,
+            }
             calls.append(([topics.connections_key(each.caller)], [orjson.dumps(asked)]))
         return [_answer(found) for found in self._run_scripts(_LEASES, calls)]
 
 
 def _answer(found: Any) -> LeaseAnswer:
-    now, refused, pairs = found
-    leases = {member.decode(): (int(float(expiry)) - now) / 1000 for member, expiry in zip(pairs[::2], pairs[1::2], strict=True)}
-    return LeaseAnswer(tuple(member.decode() for member in refused), leases)
+    refused, others = found
+    return LeaseAnswer(tuple(member.decode() for member in refused), tuple(milliseconds / 1000 for milliseconds in others))

@@ -28,13 +28,14 @@ class CallerBuckets:
 
     def of(self, access: Access) -> Bucket | None:
         """Return the bucket of a caller; None without a credential."""
-        if access.caller is None:
+        caller = access.caller
+        if caller is None:
             return None
         rate = access.limits.events or self._default
-        found = self._buckets.get(access.caller)
+        found = self._buckets.get(caller)
         if found is None or found[0] != rate:
-            found = self._buckets[access.caller] = rate, Bucket(Allowance(rate.per_second, AT_ONCE * rate.count, self._now))
-        self._buckets.move_to_end(access.caller)
+            found = self._buckets[caller] = rate, Bucket(Allowance(rate.per_second, AT_ONCE * rate.count, self._now))
+        self._buckets.move_to_end(caller)
         if len(self._buckets) > self._most:
             self._buckets.popitem(last=False)
         return found[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from api.access.credentials import read_credential
+from api.access.credentials import Credential, read_credential
 from api.access.model import Authenticator, Handshake, Presented
 from api.errors import Refusal, Unauthorized
 from api.hub.transport.http_requests import credential_headers, refused
@@ -27,8 +27,8 @@ class RequestCredentials:
         if not headers or self._authenticator is None:
             return None
         try:
-            credential = read_credential(headers)
-            access = self._authenticator.authenticate(Handshake(transport, address, headers))
+            credential = _read(headers)
+            access = self._authenticator.authenticate(Handshake(transport, address, headers, credential=credential))
         except Refusal as refusal:
             raise refused(refusal) from None
         return None if credential is None else Presented(credential.digest, access)
@@ -44,3 +44,11 @@ class RequestCredentials:
                 raise Unauthorized("another_credential", sent=True, key_id=credential.key_id)
         except Refusal as refusal:
             raise refused(refusal) from None
+
+
+def _read(headers: Mapping[str, str]) -> Credential | None:
+    """Return the credential; None for one that the authenticator must refuse, and record."""
+    try:
+        return read_credential(headers)
+    except Refusal:
+        return None
