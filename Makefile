@@ -23,9 +23,9 @@ check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) scripts/check_imports.py
 	$(PY) scripts/structure.py
 
-bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening or access alone, BENCH=--quick for an impression
+bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access or observability alone, BENCH=--quick for an impression
 	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \
-	for part in $(or $(PART),fanout ingest analytics hardening access); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
+	for part in $(or $(PART),fanout ingest analytics hardening access observability); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
 
 prose:  ## count words and sentence lengths of comments and documents; FILES="db docs/jobs.md" for these alone
 	@$(or $(PYTHON),python3) scripts/prose.py $(FILES)
@@ -33,6 +33,7 @@ prose:  ## count words and sentence lengths of comments and documents; FILES="db
 lock: venv-dev  ## pin every version again, with hashes, from the .in files
 	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements.txt requirements.in
 	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements-dev.txt requirements-dev.in
+	$(PY) -m piptools compile $(PIP_COMPILE) -o requirements-oracles.txt requirements-oracles.in
 
 PIP_COMPILE := -q --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --strip-extras --no-header \
 	--annotation-style=line

@@ -32,6 +32,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "http.client": ("ops/running.py", "cli/publish.py", "api/refresh/jwks_source.py"),
     "jwt": ("api/access/tokens/",),
     "websockets": ("jobs/feeds/base.py", "jobs/feeds/binance/"),
+    "hdrh": ("jobs/observer/figures/execution.py",),
     "numpy": ("db/nearest_correlation.py", "jobs/analytics/", "jobs/figures/"),
     "flask, flask_smorest, werkzeug": (
         "api/app.py",
@@ -74,6 +75,7 @@ PURE = (
     "jobs/feeds/files/formats/",
     "jobs/feeds/market/",
     "jobs/feeds/oanda/candles.py",
+    "jobs/observer/figures/",
     "config/access/",
     "config/pacing.py",
     "config/secrets.py",
@@ -86,7 +88,7 @@ PURE = (
     "db/trade_batch.py",
 )
 FORBIDDEN_IN_PURE = (
-    *(package for row in ALLOWED for package in row.split(", ") if package not in ("numpy", "marshmallow", "jwt")),
+    *(package for row in ALLOWED for package in row.split(", ") if package not in ("hdrh", "numpy", "marshmallow", "jwt")),
     *("socket", "threading", "time", "db.bus", "db.postgres"),
 )
 

@@ -1,6 +1,6 @@
 """The benchmarks, with ratios to peers of the same run. Linux only.
 
-`python -m tests.bench fanout|ingest|analytics|hardening|access`
+`python -m tests.bench fanout|ingest|analytics|hardening|access|observability`
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from tests.bench import bars, client_alerts, node, report
 from tests.bench import fanout as runner
 from tests.bench import hardening as hardening_runner
 from tests.bench import ingest as ingest_runner
+from tests.bench import observability as observability_runner
 from tests.bench.figures import Results
 from tests.bench.servers import PEERS, ROOT
 from tests.bench.shapes import SHAPES
@@ -135,6 +136,17 @@ def hardening(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> Non
 def access(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure the costs of credentials, guesses, and the time until a revocation is effective."""
     _measure(access_runner.TITLE, access_runner.PARTS, parts, rounds, quick, pin, out / "access.md")
+
+
+@bench.command()
+@click.option("--parts", default=",".join(observability_runner.PARTS), show_default=True, help="Parts to measure.")
+@click.option("--rounds", default=3, show_default=True, help="Number of rounds; each round measures everything once.")
+@click.option("--quick", is_flag=True, help="One short round.")
+@click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
+@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+def observability(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
+    """Measure the figures of bots and the snapshots of metrics."""
+    _measure(observability_runner.TITLE, observability_runner.PARTS, parts, 1 if quick else rounds, quick, pin, out / "observability.md")
 
 
 def _measure(title: str, table: dict[str, bars.Part], parts: str, rounds: int, quick: bool, pin: bool, file: Path) -> None:

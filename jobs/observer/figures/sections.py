@@ -1,0 +1,166 @@
+"""Bodies of the four sections of a snapshot, and their two JSON texts. Pure.
+
+One text has prices, quantities and amounts as number literals with exact digits, the other as
+strings. No float is made of a decimal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+import orjson
+
+from db.timestamps import format_time
+from jobs.observer.figures.conversion import Total
+from jobs.observer.figures.models import ExecutionMetric, MarketDataMetric, StrategyMetric, SystemMetric
+from jobs.observer.figures.positions import ZERO
+
+Body = dict[str, Any]
+
+OUTPUT_DECIMALS = 16
+_UNIT = Decimal(1).scaleb(-OUTPUT_DECIMALS)
+_has_negative_zero = re.compile(rb"-0\.0(?=[,}\]])").search
+
+
+class Rendered(NamedTuple):
+    """The JSON texts of one section."""
+
+    numbers: str  # decimals are number literals
+    strings: str  # decimals are strings
+
+
+def rounded(value: Decimal | None) -> Decimal | None:
+    """A computed amount for output: at most 16 decimals, half even, without zeros at the end.
+
+    A value with at most 16 decimals keeps its digits, for example 1.09450. None stays None.
+    """
+    if value is None or not value.is_finite() or -value.as_tuple().exponent <= OUTPUT_DECIMALS:  # type: ignore[operator]
+        return value
+    text = f"{value:.{OUTPUT_DECIMALS}f}".rstrip("0").rstrip(".")
+    return Decimal(text)
+
+
+def decimal_text(value: Decimal) -> str | None:
+    """The digits of a finite decimal without an exponent: `1.09450`. Negative zero loses its sign.
+
+    None if the value is not finite.
+    """
+    if not value.is_finite():
+        return None
+    return format(value if value else abs(value), "f")
+
+
+def render(body: Mapping[str, Any]) -> Rendered:
+    """Render a section twice: decimals as number literals, and as strings.
+
+    Values may be None, bool, int, float, str, Decimal, aware datetimes, mappings with string keys,
+    sequences and dataclasses of them. NaN and infinity become null, negative zero becomes zero.
+    """
+    numbers = _dump(body, _literal)
+    if _has_negative_zero(numbers):
+        body = _without_negative_zero(body)
+        numbers = _dump(body, _literal)
+    return Rendered(numbers.decode(), _dump(body, decimal_text).decode())
+
+
+def _dump(body: Mapping[str, Any], decimal: Callable[[Decimal], Any]) -> bytes:
+    def default(value: object) -> Any:
+        if isinstance(value, Decimal):
+            return decimal(value)
+        if isinstance(value, datetime):
+            return format_time(value)
+        if isinstance(value, Mapping):
+            return dict(value)
+        raise TypeError(f"no JSON form of {type(value).__name__}")
+
+    return orjson.dumps(body, default, orjson.OPT_PASSTHROUGH_DATETIME)
+
+
+def _literal(value: Decimal) -> orjson.Fragment | None:
+    text = decimal_text(value)
+    return None if text is None else orjson.Fragment(text)
+
+
+def _without_negative_zero(value: Any) -> Any:
+    if isinstance(value, float):
+        return value + 0.0
+    if isinstance(value, Mapping):
+        return {key: _without_negative_zero(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_negative_zero(each) for each in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {each.name: _without_negative_zero(getattr(value, each.name)) for each in fields(value)}
+    return value
+
+
+def market_data_section(timestamp: datetime, metrics: Iterable[MarketDataMetric]) -> Body:
+    """The section `market_data`; the averages are rounded, prices keep their digits."""
+    symbols: dict[str, Body] = {}
+    trades, volume = 0, ZERO
+    for metric in metrics:
+        entry = _entry(metric, "symbol")
+        entry["vwap"], entry["twap"] = rounded(metric.vwap), rounded(metric.twap)
+        symbols[metric.symbol] = entry
+        trades += metric.trades
+        volume += metric.volume or ZERO
+    return {
+        "timestamp": timestamp,
+        "symbols": symbols,
+        "total_trades": trades,
+        "total_volume": rounded(volume),
+        "symbols_tracked": len(symbols),
+    }
+
+
+def strategy_section(timestamp: datetime, metrics: Iterable[StrategyMetric], pnl: Total, daily: Decimal | None) -> Body:
+    """The section `strategy`; its amounts are rounded.
+
+    `pnl` is the P&L of all strategies in the base currency, `daily` its change since 00:00.
+    """
+    strategies = {metric.strategy_name: _rounded_entry(metric, "strategy_name") for metric in metrics}
+    return {
+        "timestamp": timestamp,
+        "strategies": strategies,
+        "total_pnl": rounded(pnl.amount),
+        "daily_pnl": rounded(daily),
+        "open_positions": sum(each["positions"] for each in strategies.values()),
+        "signals_generated": sum(each["signals"] for each in strategies.values()),
+        "currency": pnl.currency,
+        "incomplete": pnl.incomplete,
+        "by_currency": {currency: rounded(amount) for currency, amount in pnl.by_currency.items()},
+    }
+
+
+def execution_section(timestamp: datetime, metric: ExecutionMetric) -> Body:
+    """The section `execution`."""
+    return {"timestamp": timestamp, **_entry(metric)}
+
+
+def system_section(timestamp: datetime, metric: SystemMetric) -> Body:
+    """The section `system`."""
+    return {"timestamp": timestamp, **_entry(metric)}
+
+
+def stale_section(last: Mapping[str, Any]) -> Body:
+    """The section of a collector that failed: its last values, marked; `{}` if it never had any."""
+    return {**last, "stale": True, "error_code": "internal"} if last else {}
+
+
+def _entry(metric: Any, key: str | None = None) -> Body:
+    """The fields of a metric in their order, without the one that is the key of its entry."""
+    return {each.name: getattr(metric, each.name) for each in fields(metric) if each.name != key}
+
+
+def _rounded_entry(metric: Any, key: str) -> Body:
+    entry = _entry(metric, key)
+    for name, value in entry.items():
+        if isinstance(value, Decimal):
+            entry[name] = rounded(value)
+        elif name == "fees_by_currency":
+            entry[name] = {currency: rounded(amount) for currency, amount in value.items()}
+    return entry

@@ -1,0 +1,14 @@
+"""The benchmark of observability: `python -m tests.bench observability`.
+
+A part is a module with `PART`; `PARTS` lists them.
+"""
+
+from __future__ import annotations
+
+from tests.bench.bars import Part
+from tests.bench.observability import figures
+
+TITLE = "Observability"
+PARTS: dict[str, Part] = {
+    "figures": figures.PART,
+}
