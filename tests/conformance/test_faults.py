@@ -207,6 +207,7 @@ class TestHandshake:
             "namespace": "/",
             "auth": {"token": "t"},
             "presented": None,  # this application has no credentials
+            "credential": None,
         }
 
     def test_websocket(self, faulty: Faulty) -> None:
@@ -249,6 +250,7 @@ class TestHandshake:
                 "namespace": "/metrics",
                 "auth": {"token": "m"},
                 "presented": None,
+                "credential": None,
             }
 
     def test_refused_client_keeps_its_headers_for_the_next_connect(self, faulty: Faulty) -> None:
