@@ -50,7 +50,7 @@ class SnapshotTexts:
         return text
 
     def socketio(self, sections: Collection[str] = SECTIONS) -> bytes:
-        """Return the body of the event `metrics_update` with these sections, decimals as strings."""
+        """Return the body of `metrics_update` with these sections. Decimals are strings."""
         chosen = ordered(sections)
         if (text := self._socketio.get(chosen)) is None:
             timestamp = orjson.dumps(self.snapshot.timestamp).decode()
