@@ -14,6 +14,7 @@ TRADES = "trades"
 SOURCE_STATES = "source_states"
 METRICS = "metrics_updates"
 OBSERVABILITY_EVENTS = "observability_events"
+EVENTS_TOPIC = "events"  # the only topic of `observability_events`, so that `seq` counts all of them
 
 STREAM_TAIL_ENTRIES = 20_000
 
