@@ -132,4 +132,4 @@ def _time(moment: datetime | None) -> str | None:
 
 def _number(value: float | None) -> float | int | None:
     """A number as a person writes it: 95, not 95.0."""
-    return int(value) if value is not None and value.is_integer() else value
+    return int(value) if value is not None and float(value).is_integer() else value
