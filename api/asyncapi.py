@@ -106,7 +106,7 @@ def answers(namespace: str = MAIN) -> dict[str, type[Schema]]:
     return {
         **{event: row.schema for event, row in _own_events(GREETING, namespace).items()},
         **{row.answer: row.answer_schema for row in _client_events(namespace)},
-        **{row.event: type(row.schema) for row in _channels(namespace)},
+        **{row.event: row.answer_schema for row in _channels(namespace)},
         **{event: row.schema for event, row in _own_events(NOTICES, namespace).items()},
     }
 
@@ -142,7 +142,7 @@ def _channels(namespace: str) -> list[Channel]:
 
 
 def _own_events(rows: Mapping[str, HubEvent], namespace: str) -> dict[str, HubEvent]:
-    return {event: row for event, row in rows.items() if row.everywhere or namespace == MAIN}
+    return {event: row for event, row in rows.items() if row.everywhere or namespace == row.namespace}
 
 
 def _channel(namespace: str) -> str:

@@ -34,11 +34,16 @@ from api.hub.clients import Clients
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
-from api.hub.metrics.plain_service import PlainMetrics, PlainSettings
+from api.hub.metrics.events import MetricsEvents
+from api.hub.metrics.report_queue import ReportQueue
+from api.hub.metrics.rooms import MetricsRooms, SnapshotFeed
+from api.hub.metrics.snapshots import SnapshotTexts
 from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
-from api.hub.relay import Relay
+from api.hub.plain.service import PlainMetrics, PlainSettings
+from api.hub.relay import Listener, Relay
 from api.hub.rights.audience import Audience
 from api.hub.rights.limits import HubLimits
+from api.hub.schemas.metrics import METRICS_SPACE
 from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
@@ -62,7 +67,7 @@ from config.process.acceptor import ACCEPTOR
 from config.process.descriptors import make_room
 from config.settings import Settings
 from db import topics
-from db.bus import Bus
+from db.bus import Bus, ReportLimits
 from db.instrument_changes import InstrumentChanges
 from db.instruments import Instrument
 from db.postgres import Store, StoreError, cooperate
@@ -74,6 +79,7 @@ log = logging.getLogger(__name__)
 
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
+REPORTS_ROUND_SECONDS = 10.0  # likewise
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
 
@@ -102,6 +108,7 @@ class Catalogue:
             self._log.seed_latest(self._bus.latest_prices(added))  # of instruments that were enabled before
         self._known.update(added)
         self._known.intersection_update(names)
+        self._events.metrics.set_symbols(each.symbol for each in after)
         self._events.set_instruments(names, lambda: time.sleep(0))
 
 
@@ -131,12 +138,15 @@ def create_hub(
     _connect(events, callers.access, changes, transport, market, bus)
     _connect_plain(plain, callers.access, market)
     health = _health(callers, market.relay, transport, stop)
+    events.metrics.set_symbols(each.symbol for each in changes.instruments)
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
     _start_loops(transport.socketio, _loops(market, changes, callers.access, leases), stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
     door = Door(plain.route(transport.app, detach), hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, leases, health, callers.access, plain, stop)
+    return Hub(
+        door, transport.engine, market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, plain, stop
+    )
 
 
 # the parts, in the order of their creation
@@ -163,6 +173,10 @@ class _Market(NamedTuple):
     feed: VolatilityFeed
     report: HubReport
     relay: Relay
+    metrics: MetricsRooms
+    reports: ReportQueue
+    snapshots: SnapshotFeed
+    listeners: dict[str, list[Listener]]  # channel -> its listeners
 
 
 class _Transport(NamedTuple):
@@ -189,9 +203,24 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
-    listeners = {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]}
-    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, Audience(clients, fanouts).send)
-    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay)
+    metrics = MetricsRooms(fanouts[METRICS_SPACE])
+    snapshots = SnapshotFeed(lambda body: SnapshotTexts.of(body, clock()), [metrics.update])
+    listeners: dict[str, list[Listener]] = {
+        topics.PRICES: [notifier.price],
+        topics.DATA_READY: [feed.data_ready],
+        topics.METRICS: [snapshots.received],
+        topics.OBSERVABILITY_EVENTS: [metrics.event],
+    }
+    by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots)
+    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin)
+    reports = ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock)
+    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay, metrics, reports, snapshots, listeners)
+
+
+def _take_latest(bus: Bus, snapshots: SnapshotFeed) -> None:
+    """Begin with the newest snapshot of the metrics, if Redis keeps one."""
+    if latest := bus.latest_snapshot():
+        snapshots.take(latest.body())
 
 
 def _transport(settings: Settings, callers: _Callers, limits: Limits) -> _Transport:
@@ -228,6 +257,7 @@ def _events(
         connections=transport.socketio.server,
         limits=callers.limits,
         clock=clock,
+        metrics=MetricsEvents(market.metrics, market.reports, clock),
     )
 
 
@@ -258,7 +288,9 @@ def _plain(settings: Settings, callers: _Callers, transport: _Transport, clock: 
 
 
 def _connect_plain(plain: PlainMetrics, access: AccessControl, market: _Market) -> None:
-    """Connect the plain WebSockets to the table of keys and to the report of the hub."""
+    """Connect the plain WebSockets to the bus, the table of keys and the report of the hub."""
+    market.snapshots.takers.append(plain.rooms.take)
+    market.listeners[topics.OBSERVABILITY_EVENTS].append(plain.event)
     access.tables.listen(lambda change: plain.clients.rights.take(change, lambda: time.sleep(0)))
     fanouts = (*market.fanouts.values(), plain.fanout)
     market.report.plain_clients = lambda: len(plain.clients)
@@ -281,6 +313,7 @@ def _loops(market: _Market, changes: InstrumentChanges, access: AccessControl, l
         _Loop("relay", market.relay.run, RELAY_ROUND_SECONDS),
         _Loop("volatility-feed", market.feed.run, FEED_ROUND_SECONDS),
         _Loop("report", market.report.run, REPORT_ROUND_SECONDS),
+        _Loop("bot-reports", market.reports.run, REPORTS_ROUND_SECONDS),
         _Loop("instruments", changes.run, FEED_ROUND_SECONDS),
         _Loop("access", access.run, FEED_ROUND_SECONDS),
         _Loop("leases", leases.run, LEASE_ROUND_SECONDS),
@@ -354,7 +387,7 @@ def register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, 
         events.disconnected(client)
 
     def any_event(client: str, name: str, *arguments: Any) -> Any:
-        return orjson.Fragment(events.answer(client, name, arguments))
+        return events.answer(client, name, arguments)
 
     for namespace in fanouts:
         socketio.on_event("connect", events.admit, namespace=namespace)

@@ -14,8 +14,9 @@ import orjson
 from api.errors import ErrorCode, Refusal, error_body
 from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
-from api.hub.metrics.plain_service import PlainMetrics
+from api.hub.metrics.report_queue import ReportQueue
 from api.hub.own_report import HubReport
+from api.hub.plain.service import PlainMetrics
 from api.hub.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
@@ -42,6 +43,7 @@ class Hub:
         fanouts: Mapping[str, Fanout],
         relay: Relay,
         report: HubReport,
+        reports: ReportQueue,
         leases: LeaseLoop,
         health: HubHealth,
         access: AccessControl,
@@ -55,6 +57,7 @@ class Hub:
         self._fanouts = fanouts
         self._relay = relay
         self._report = report
+        self._reports = reports
         self._leases = leases
         self._health = health
         self._access = access
@@ -74,8 +77,11 @@ class Hub:
     def shutdown(self) -> None:
         """Send every client an `error` with `retry_after`, then close its transport.
 
+        Reports of bots that wait are written and answered first.
+
         Takes at most `FLUSH_SECONDS`, and one answer of Redis for the places of the clients.
         """
+        self._reports.close()
         self._stop.set()
         clients = [(fanout, client) for fanout in self._fanouts.values() for client in fanout.clients()]
         log.info("hub stops", extra={"clients": len(clients)})
@@ -86,7 +92,7 @@ class Hub:
         self._plain.stop(_retry_after)
         deadline = time.monotonic() + FLUSH_SECONDS
         self._report.drain()
-        while self._engine.waiting_bytes() and time.monotonic() < deadline:
+        while (self._reports.busy or self._engine.waiting_bytes()) and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
         self._engine.close_all()
         while (self._engine.closing or self._plain.flushing) and time.monotonic() < deadline:

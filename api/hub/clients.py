@@ -27,6 +27,7 @@ class Client:
     owner: str  # shares a limit of alerts with all its clients; empty: no such limit
     address: str = ""
     shared: Bucket | None = None  # of all sessions of its caller; None without a credential
+    session: str = ""  # Engine.IO's sid
 
 
 class Clients:
@@ -100,6 +101,11 @@ class Clients:
             yield from self.of_token(jti)
         for subject in change.subjects:
             yield from self.of_subject(subject)
+
+    def beside(self, client: Client) -> list[Client]:
+        """Return the clients of the same session and caller in other namespaces."""
+        same = [] if client.access.caller is None else self._of(client.access.caller)
+        return [each for each in same if each.session == client.session and each.id != client.id]
 
     def _of(self, identity: str) -> list[Client]:
         return [self._clients[client] for client in self._identities.get(identity, ())]

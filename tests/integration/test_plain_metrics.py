@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
+import redis as redis_client
 
+from db import topics
+from db.bus import Bus
+from db.bus.snapshots import Snapshot
+from db.events import alert_event, event_body
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import PING, PONG, TEXT, Closed, Refused, frame
-from tests.support.plain import ROUTE, Plain
+from tests.support.plain import ROUTE, Plain, snapshot
 from tests.support.processes import Web
 from tests.support.raw_http import exchange, request
 
@@ -209,3 +215,123 @@ def test_connection_without_bytes_ends_when_the_client_goes(shared_hub: Web) -> 
     client._sock.shutdown(socket.SHUT_WR)
     assert client.closed_with(10) is None
     assert Server("127.0.0.1", shared_hub.port).request("GET", "/hub/health").status == 200
+
+
+# snapshots
+
+Publish = Callable[..., Snapshot]
+
+
+@pytest.fixture
+def published(shared_bus: Bus) -> Publish:
+    """Publish a snapshot with this `seq`."""
+
+    def publish(seq: int, padding: int = 0) -> Snapshot:
+        made = snapshot(seq, padding=padding)
+        shared_bus.publish_snapshot(made)
+        return made
+
+    return publish
+
+
+def test_newest_snapshot_follows_connected_at_once_then_each_new_one(plain: Plain, shared_hub: Web, published: Publish) -> None:
+    published(1)
+    text = plain.receive()
+    assert isinstance(text, str)
+    assert text.startswith('{"type":"metrics_update","timestamp":1763469296.789123,"server_time":')
+    assert '"last_price":1.09450}' in text, "the digits of the bus"
+    first = json.loads(text)
+    assert (first["seq"], first["epoch"], first["system"]) == (1, "e1", {"seq": 1})
+    assert list(first) == ["type", "timestamp", "server_time", "seq", "epoch", *ALL]
+    with Plain(shared_hub.port, "channels=system") as late:
+        assert [late.body()["type"] for _ in range(1)] == ["connected"]
+        assert late.body() == {name: first[name] for name in ("type", "timestamp", "server_time", "seq", "epoch", "system")}
+        published(2)
+        assert (late.body()["seq"], plain.body()["seq"]) == (2, 2)
+
+
+def test_client_receives_the_sections_that_it_holds(plain: Plain, published: Publish) -> None:
+    plain.ask("subscribe:strategy,system")
+    published(11)
+    assert [name for name in newest(plain, 11) if name in ALL] == ["strategy", "system"]
+    plain.ask("unsubscribe:strategy,system")
+    published(12)
+    assert plain.ask({"type": "health"})["type"] == "health"
+    plain.ask("subscribe:execution")
+    published(13)
+    assert [name for name in newest(plain, 13) if name in ALL] == ["execution"]
+
+
+def newest(client: Plain, seq: int) -> dict[str, Any]:
+    """Return the snapshot with this `seq`; earlier ones are skipped."""
+    while (body := client.body()).get("seq") != seq:
+        assert body["type"] == "metrics_update", body
+    return body
+
+
+def test_max_rate_skips_snapshots_and_ends_with_the_newest(shared_hub: Web, published: Publish) -> None:
+    with Plain(shared_hub.port, "max_rate=5") as slow, Plain(shared_hub.port) as fast:
+        assert (slow.body()["max_rate"], fast.body()["max_rate"]) == (5, None)
+        for seq in range(100, 160):
+            published(seq)
+        newest(fast, 159)
+        seqs = []
+        while not seqs or seqs[-1] != 159:
+            seqs.append(slow.body()["seq"])
+    assert len(seqs) < 30
+    assert seqs == sorted(seqs)
+
+
+def test_body_that_is_no_snapshot_reaches_no_client(plain: Plain, shared_redis: redis_client.Redis, published: Publish) -> None:
+    for body in (b"{}", b"[]", b"\xff", b'{"timestamp":"x","seq":1,"epoch":"e","numbers":{"system":"]"},"strings":{}}'):
+        shared_redis.publish(topics.METRICS, body)
+    published(21)
+    newest(plain, 21)
+
+
+def test_slow_client_receives_the_newest_snapshot_and_a_gap_notice(shared_hub: Web, published: Publish) -> None:
+    with Plain(shared_hub.port) as slow, Plain(shared_hub.port) as watching:
+        assert slow.body()["type"] == watching.body()["type"] == "connected"
+        for seq in range(200, 400):
+            published(seq, padding=100_000)
+            newest(watching, seq)
+        seqs, notice = [], None
+        while notice is None:
+            body = slow.body()
+            if body["type"] == "gap_notice":
+                notice = body
+            else:
+                seqs.append(body["seq"])
+        assert notice == {"type": "gap_notice", "dropped": {"metrics": notice["dropped"]["metrics"]}, "reason": "slow_consumer"}
+        assert seqs[-1] == 399
+        assert len([seq for seq in seqs if seq >= 200]) + notice["dropped"]["metrics"] == 200
+
+
+# notifications
+
+
+def test_alert_and_trade_reach_clients_that_hold_the_topic(shared_hub: Web, shared_bus: Bus) -> None:
+    alert = {"alert_id": "system:disk:critical:1", "severity": "critical", "message": "Disk", "acknowledged_at": None, "state": "firing"}
+    trade = {
+        "trade_id": "mm-1:f-17",
+        "symbol": "EUR_USD",
+        "side": "buy",
+        "quantity": "1000",
+        "price": "1.09450",
+        "strategy": "s",
+        "pnl": None,
+    }
+    with Plain(shared_hub.port, "channels=system") as both, Plain(shared_hub.port, "channels=system") as none:
+        for client in (both, none):
+            assert client.body()["type"] == "connected"
+        both.ask("subscribe:alerts,trades")
+        shared_bus.publish(topics.OBSERVABILITY_EVENTS, topics.EVENTS_TOPIC, alert_event("observer", alert))
+        body = both.next_but_snapshots()
+        assert isinstance(body.pop("timestamp"), float)
+        assert body == {"type": "alert_notification", "data": alert}
+        shared_bus.publish(topics.OBSERVABILITY_EVENTS, topics.EVENTS_TOPIC, event_body("trade_executed", "mm-1", trade))
+        while not (text := str(both.receive())).startswith('{"type":"trade_notification","timestamp":'):
+            assert "metrics_update" in text
+        assert '"quantity":1000,"price":1.09450,' in text
+        assert json.loads(text)["data"]["bot"] == "mm-1"
+        assert none.ask({"type": "health"})["type"] == "health"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.hub.channels import CHANNELS
-from api.hub.messages import MAX_MESSAGE_BYTES, BadMessage, decode
+from api.hub.channels import CHANNELS, MAX_MESSAGE_BYTES
+from api.hub.messages import BadMessage, decode
 from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
 from db import topics
 from db.intervals import INTERVALS

@@ -16,6 +16,7 @@ from api.access.table import AccessTable, TableChange, has_expired
 from api.errors import ErrorCode, Unauthorized, error_body
 from api.hub.alerts.requests import AlertRequests
 from api.hub.clients import Client, Clients
+from api.hub.metrics.rooms import MetricsRooms
 from api.hub.rights.expiry import Expiries
 from api.hub.rooms.candles import CandleRooms
 from api.hub.rooms.prices import PriceRooms
@@ -60,6 +61,7 @@ class LiveRights:
 
     Fewer rights leave rooms and delete alerts at once; more rights wait for `subscribe`. `pause`
     lets other greenlets run. `clock` returns aware UTC. `audit` receives tokens of other callers.
+    `metrics` has the rooms of the namespace `/metrics`.
     """
 
     def __init__(
@@ -71,9 +73,11 @@ class LiveRights:
         connections: Connections,
         clock: Callable[[], datetime],
         audit: Audit | None = None,
+        metrics: MetricsRooms | None = None,
     ) -> None:
         self._clients = clients
         self._prices, self._candles = rooms
+        self._metrics = metrics
         self._alerts = alerts
         self._authenticator = authenticator
         self._connections = connections
@@ -92,7 +96,10 @@ class LiveRights:
         self._log_ended()
 
     def refresh(self, client: Client, token: str) -> dict[str, Any]:
-        """Give a client the rights of a new token of the same caller. Raises `Refusal`."""
+        """Give a client the rights of a new token of the same caller. Raises `Refusal`.
+
+        They hold for all namespaces of the session in which the client is this caller.
+        """
         auth, namespace = {"token": token}, client.fanout.namespace
         handshake = Handshake("refresh", client.address, {}, namespace, auth)
         access = self._authenticator.authenticate(handshake)
@@ -101,6 +108,8 @@ class LiveRights:
             self._audit.refused(refusal, client.address)
             raise refusal
         self._connections.accept(client.id, namespace, auth)
+        for other in self._clients.beside(client):
+            self._apply(other, access)
         removed = self._apply(client, access)
         return {**described(access), "instruments": list(access.patterns.texts), "removed": removed}
 
@@ -133,7 +142,10 @@ class LiveRights:
         client = self._clients.change(client, access)
         self._expiries.watch(client)
         held = client.fanout.rooms(client.id)
-        removed = [room for room in (*self._prices.denied(access), *self._candles.denied(access)) if room in held]
+        denied = [*self._prices.denied(access), *self._candles.denied(access)]
+        if self._metrics is not None:
+            denied += self._metrics.denied(access)
+        removed = [room for room in denied if room in held]
         if removed:
             client.fanout.leave(client.id, removed)
         self._alerts.retain(client.id, access.includes)

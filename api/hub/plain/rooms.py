@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from api.hub.fanout import Fanout
-from api.hub.metrics import plain_frames as frames
 from api.hub.metrics.snapshots import SnapshotTexts, ordered
+from api.hub.plain import frames
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Frame
 from db.bus.snapshots import SECTIONS

@@ -10,13 +10,13 @@ from api.access.model import OBSERVE, Access, Authenticator, Handshake
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, Unauthorized, forbidden_scope
 from api.hub.clients import Client, Clients
-from api.hub.metrics import plain_frames as frames
-from api.hub.metrics.plain_frames import Command
-from api.hub.metrics.plain_query import Options
-from api.hub.metrics.plain_rights import PlainRights
-from api.hub.metrics.plain_rooms import PlainRooms
-from api.hub.metrics.plain_sockets import UNAUTHORIZED_CODE, PlainSockets, no_credential
 from api.hub.metrics.snapshots import unix_text
+from api.hub.plain import frames
+from api.hub.plain.frames import Command
+from api.hub.plain.query import Options
+from api.hub.plain.rights import PlainRights
+from api.hub.plain.rooms import PlainRooms
+from api.hub.plain.sockets import UNAUTHORIZED_CODE, PlainSockets, no_credential
 from api.hub.rights.limits import HubLimits
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.limits.places import TooMany

@@ -11,9 +11,9 @@ import orjson
 
 from api.access.peers import Peers
 from api.errors import HTTP_STATUS, ErrorCode, Refusal
-from api.hub.metrics.plain_clients import ROUTE, PlainClients
-from api.hub.metrics.plain_query import read_query
-from api.hub.metrics.plain_sockets import PlainSockets
+from api.hub.plain.clients import ROUTE, PlainClients
+from api.hub.plain.query import read_query
+from api.hub.plain.sockets import PlainSockets
 from api.hub.transport.http_requests import credential_headers, refusal_headers
 from api.hub.transport.web.door import Application
 from api.hub.transport.websocket import WebSocket, accept, is_upgrade

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from api.errors import ErrorCode, Refusal
-from api.hub.metrics import plain_frames as frames
+from api.hub.plain import frames
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.plain_socket import FLOOD_CODE, PING, SLOW_CODE, PlainSocket
 from config.pacing import Throttle

@@ -1,4 +1,4 @@
-"""The parts of `/ws/metrics` together: the only module of it that the rest of the hub needs."""
+"""The parts of `/ws/metrics` together."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from api.access.model import Authenticator
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal
 from api.hub.fanout import Fanout
-from api.hub.metrics.plain_clients import ROUTE, PlainClients
-from api.hub.metrics.plain_rooms import PlainRooms
-from api.hub.metrics.plain_route import PlainRoute
-from api.hub.metrics.plain_sockets import PlainSockets
+from api.hub.messages import Message
 from api.hub.metrics.snapshots import unix_text
+from api.hub.plain.clients import ROUTE, PlainClients
+from api.hub.plain.notifications import notification_of
+from api.hub.plain.rooms import PlainRooms
+from api.hub.plain.route import PlainRoute
+from api.hub.plain.sockets import PlainSockets
 from api.hub.rights.limits import HubLimits
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.web.door import Application
@@ -77,9 +79,10 @@ class PlainMetrics:
         """Return the WSGI application of the route, which passes on all other requests."""
         return PlainRoute(others, self.clients, self._sockets, self._peers, detach, self._engine.closing)
 
-    def notify(self, topic: str, body: bytes) -> None:
-        """Send an alert or a trade, as JSON, to the clients that hold `alerts` or `trades`."""
-        self.rooms.notify(topic, body, unix_text(self._clock()))
+    def event(self, message: Message) -> None:
+        """Send an alert or a trade to the clients that hold `alerts` or `trades`."""
+        if found := notification_of(message.data):
+            self.rooms.notify(*found, unix_text(self._clock()))
 
     def end_surplus(self, name: str, refusal: Refusal) -> None:
         """Close a session above a limit of its caller: a plain one, or one of Socket.IO."""
