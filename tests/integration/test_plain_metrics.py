@@ -275,7 +275,7 @@ def test_max_rate_skips_snapshots_and_ends_with_the_newest(shared_hub: Web, publ
         for seq in range(100, 160):
             published(seq)
         newest(fast, 159)
-        seqs = []
+        seqs: list[int] = []
         while not seqs or seqs[-1] != 159:
             seqs.append(slow.body()["seq"])
     assert len(seqs) < 30
