@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -188,10 +189,11 @@ def test_expired_token_closes_with_4401(shared_hub: Web) -> None:
 
 def test_revoked_key_and_token_close_with_4401(shared_hub: Web, keys: Keys, key: str) -> None:
     token = jwt_of(["observe"], sub="bob", jti="j-1")
-    for headers, revoke in (
-        ({"X-API-Key": key}, lambda: keys.revoke(key)),
-        ({"Authorization": f"Bearer {token}"}, lambda: keys.revoke_token("j-1")),
-    ):
+    cases: list[tuple[dict[str, str], Callable[[], None]]] = [
+        ({"X-API-Key": key}, partial(keys.revoke, key)),
+        ({"Authorization": f"Bearer {token}"}, partial(keys.revoke_token, "j-1")),
+    ]
+    for headers, revoke in cases:
         with Plain(shared_hub.port, headers=headers) as client:
             assert client.body()["type"] == "connected"
             revoke()
@@ -236,7 +238,7 @@ def test_connections_of_a_key_are_limited_by_header_and_by_frame(shared_hub: Web
 def opens(hub: Web, key: str) -> bool:
     try:
         with Plain(hub.port, headers={"X-API-Key": key}) as client:
-            return client.body()["type"] == "connected"
+            return bool(client.body()["type"] == "connected")
     except Refused:
         return False
 
@@ -265,7 +267,7 @@ def joins(stack: ExitStack, hub: Web, key: str) -> bool:
             client = stack.enter_context(Plain(hub.port, headers={"X-API-Key": key}))
         except Refused:
             return False
-        return client.body()["type"] == "connected"
+        return bool(client.body()["type"] == "connected")
 
     until(join)
     return True
