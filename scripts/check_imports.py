@@ -76,6 +76,7 @@ PURE = (
     "jobs/feeds/market/",
     "jobs/feeds/oanda/candles.py",
     "jobs/observer/alerts/book.py",
+    "jobs/observer/alerts/events.py",
     "jobs/observer/alerts/machine.py",
     "jobs/observer/alerts/rules.py",
     "jobs/observer/alerts/values.py",
