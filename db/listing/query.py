@@ -36,18 +36,20 @@ _OPTIONS: Mapping[Form, str] = {"json": r"FORMAT csv, QUOTE E'\x01', DELIMITER E
 class Column:
     """A column by its name for clients; `column` is its name in the table, if that differs.
 
-    `optional`: may be NULL. A `number` is double precision, a `decimal` numeric.
+    `optional`: may be NULL. A `number` is double precision, a `decimal` numeric. `computed` is the
+    SQL of a value that no column has.
     """
 
     name: str
     kind: Kind
     column: str = ""
     optional: bool = False
+    computed: str = ""
 
     @property
     def stored(self) -> str:
-        """Name in the table, quoted."""
-        return f'"{self.column or self.name}"'
+        """Name in the table, quoted, or the SQL of a computed value."""
+        return f"({self.computed})" if self.computed else f'"{self.column or self.name}"'
 
     @property
     def value(self) -> str:

@@ -64,7 +64,7 @@ PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/gaps": (set(), {"source", "symbol", "kind", "state"}),
     "/volatility": ({"symbol"}, {"estimator"}),
     "/correlation/history": ({"symbol1", "symbol2"}, {"method"}),
-    "/alerts": (set(), {"type", "symbol", "severity"}),
+    "/alerts": (set(), {"type", "symbol", "severity", "state", "subject"}),
 }
 # Problems of arguments that are valid one by one, but contradict each other: OpenAPI has no words
 # for them.

@@ -1,7 +1,7 @@
 """Bodies of the events of alerts on the channel `observability_events`. Pure.
 
-The hub sends each body to the room `events` of the namespace `/metrics`. It sends the `details` of a
-`system_alert`, which is the whole alert in contract form, to the room `alerts` too, as the event
+The hub sends each body to the room `events` of the namespace `/metrics`. It sends the `details` of
+a `system_alert`, which is the whole alert in contract form, to the room `alerts` too, as the event
 `alert`.
 """
 
