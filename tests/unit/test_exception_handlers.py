@@ -23,6 +23,7 @@ CALLED_BY_A_LOOP = {
     "api/hub/transport/websocket.py": {"_handle"},
     "health/probe.py": {"_run"},
     "health/reporter.py": {"tick"},
+    "jobs/observer/collectors/base.py": {"_collect"},
 }
 
 # Handlers of a formatter: it cannot log, so its record shows the type of the value instead.
