@@ -24,6 +24,8 @@ from config.pacing import Outage, backoff
 from db import topics
 from db.bus import BusError, Reader, Subscription
 from db.messages import Entry
+from db.timestamps import parse_time
+from health.measures.stages import BUS, FANOUT, SOCKETS, STAGES, Stages
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Relay:
         listeners: Mapping[str, Sequence[Listener]],
         checked: Callable[[bytes], None] = lambda body: None,
         send_by_rights: Listener | None = None,
+        stages: Stages = STAGES,
     ) -> None:
         self._bus = bus
         self._log = topic_log
@@ -70,6 +73,8 @@ class Relay:
         self._listeners = listeners
         self._checked = checked
         self._send_by_rights = send_by_rights
+        self._stages = stages
+        self._first_price: Message | None = None  # of the batch; the stamp of a foreign one is not ours
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
@@ -108,9 +113,23 @@ class Relay:
         an idle hub needs no timer.
         """
         while not stop.is_set():
-            for channel, body in subscription.read(wait=BUS_POLL_SECONDS):
+            batch = subscription.read(wait=BUS_POLL_SECONDS)
+            read, before, self._first_price = time.time(), self.relayed, None
+            for channel, body in batch:
                 self.receive(channel, body)
             self._flush()
+            if self.relayed != before:
+                self._measure(read, self.relayed - before)
+
+    def _measure(self, read: float, relayed: int) -> None:
+        """Note the durations of a batch that was read at `read`, Unix time."""
+        sent = time.time()
+        self._stages.count("relayed", relayed)
+        self._stages.record(FANOUT, sent - read)
+        if self._first_price is not None:
+            stamped = parse_time(self._first_price.data["timestamp"]).timestamp()
+            self._stages.record(BUS, read - stamped)
+            self._stages.record(SOCKETS, sent - stamped)
 
     def receive(self, channel: str, body: bytes) -> None:
         """Relay one message of a channel, unless it is bad or was relayed already."""
@@ -249,6 +268,8 @@ class Relay:
                 listener(message)
             except Exception:
                 log.exception("a listener failed", extra={"channel": message.channel, "topic": message.topic})
+        if self._first_price is None and message.channel == topics.PRICES and message.epoch is not None:
+            self._first_price = message
         self.relayed += 1
         self.last_message = time.monotonic()
 
