@@ -62,7 +62,8 @@ def test_system_with_all_processes_is_healthy() -> None:
     ("percent", "status"), [(80.0, "healthy"), (80.1, "degraded"), (90.0, "degraded"), (90.1, "unhealthy"), (None, "healthy")]
 )
 def test_usage_of_the_machine_decides(part: str, percent: float | None, status: str) -> None:
-    answer = system_health(state(all_processes(), replace(CALM, **{part: percent})), [])
+    values: dict[str, Any] = {part: percent}
+    answer = system_health(state(all_processes(), replace(CALM, **values)), [])
     assert (answer["status"], answer["components"][part.removesuffix("_percent")]["status"]) == (status, status)
 
 
