@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 BUS_POLL_SECONDS = 1.0  # between two checks whether the relay must stop
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.2, 5.0
+SAMPLE_SECONDS = 0.01  # between two batches whose durations are noted, each for about 5 µs
 _RECENT_ENTRIES = 1_000  # of a stream, among which a message that was just published must be
 _ENDED_EPOCHS = 64
 
@@ -74,6 +75,9 @@ class Relay:
         self._checked = checked
         self._send_by_rights = send_by_rights
         self._stages = stages
+        self._samples = False  # True in a batch whose durations are noted
+        self._sampled_at = float("-inf")  # Unix time of the last one
+        self._counted = 0  # messages relayed until then
         self._first_price: Message | None = None  # of the batch; the stamp of a foreign one is not ours
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
@@ -114,17 +118,20 @@ class Relay:
         """
         while not stop.is_set():
             batch = subscription.read(wait=BUS_POLL_SECONDS)
-            read, before, self._first_price = time.time(), self.relayed, None
+            read = time.time()
+            self._samples = not 0 <= read - self._sampled_at < SAMPLE_SECONDS  # also after a step of the clock
+            self._first_price = None
             for channel, body in batch:
                 self.receive(channel, body)
             self._flush()
-            if self.relayed != before:
-                self._measure(read, self.relayed - before)
+            if self._samples and self.relayed != self._counted:
+                self._sample(read)
 
-    def _measure(self, read: float, relayed: int) -> None:
-        """Note the durations of a batch that was read at `read`, Unix time."""
-        sent = time.time()
-        self._stages.count("relayed", relayed)
+    def _sample(self, read: float) -> None:
+        """Note the durations of the batch that was read at `read`, Unix time."""
+        sent = self._sampled_at = time.time()
+        self._stages.count("relayed", self.relayed - self._counted)
+        self._counted = self.relayed
         self._stages.record(FANOUT, sent - read)
         if self._first_price is not None:
             stamped = parse_time(self._first_price.data["timestamp"]).timestamp()
@@ -268,7 +275,7 @@ class Relay:
                 listener(message)
             except Exception:
                 log.exception("a listener failed", extra={"channel": message.channel, "topic": message.topic})
-        if self._first_price is None and message.channel == topics.PRICES and message.epoch is not None:
+        if self._samples and self._first_price is None and message.channel == topics.PRICES and message.epoch is not None:
             self._first_price = message
         self.relayed += 1
         self.last_message = time.monotonic()
