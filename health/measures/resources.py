@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ class ProcessResources:
                 "cpu_percent": round(self._process.cpu_percent(), 1),
                 "rss_bytes": self._process.memory_info().rss,
                 "threads": self._process.num_threads(),
-                "fds": self._process.num_fds(),
+                "fds": _descriptors() or self._process.num_fds(),
             }
 
 
@@ -78,6 +79,17 @@ class MachineResources:
                 self._cpu_percent = round(100 * min(1.0, max(0.0, share)), 1)
             self._measured_at, self._idle, self._total = now, idle, total
         return self._cpu_percent
+
+
+def _descriptors() -> int:
+    """Open descriptors of this process; 0 if the system does not count them (Linux before 6.2).
+
+    A list of 10,000 descriptors takes 16 ms, during which the loop of a hub stands still.
+    """
+    try:
+        return os.stat("/proc/self/fd").st_size
+    except OSError:
+        return 0
 
 
 def _cpu_seconds() -> tuple[float, float]:
