@@ -39,6 +39,7 @@ from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Replayed
+from api.schemas.alerts import AcknowledgedSchema
 from api.schemas.report_documents import ReportsAcceptedSchema
 from config.pacing import Throttle
 from db.timestamps import parse_time
@@ -432,6 +433,15 @@ _ROWS = (
         REPORT,
         METRICS_SPACE,
         request_costs.reports,
+    ),
+    ClientEvent(
+        "acknowledge_alert",
+        metrics.AcknowledgeRequestSchema(),
+        "alert_acknowledged",
+        AcknowledgedSchema,
+        _of_metrics(MetricsEvents.acknowledge_alert),
+        OPERATE,
+        METRICS_SPACE,
     ),
     ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN, METRICS_SPACE),
 )
