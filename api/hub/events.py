@@ -116,7 +116,7 @@ class Events:
         rooms, clock = (self._prices, self._candles), clock or (lambda: parse_time(timestamp()))
         self.rights = LiveRights(
             self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock, self._limits.audit,
-            None if metrics is None else metrics.rooms,
+            (lambda access: []) if metrics is None else metrics.rooms.denied,
         )  # fmt: skip
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
