@@ -34,10 +34,16 @@ from api.hub.clients import Clients
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
+from api.hub.metrics.acknowledgements import Acknowledgements
+from api.hub.metrics.events import MetricsEvents
+from api.hub.metrics.report_queue import ReportQueue
+from api.hub.metrics.rooms import MetricsRooms, SnapshotFeed
+from api.hub.metrics.snapshots import SnapshotTexts
 from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
 from api.hub.relay import Relay
 from api.hub.rights.audience import Audience
 from api.hub.rights.limits import HubLimits
+from api.hub.schemas.metrics import METRICS_SPACE
 from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
@@ -61,7 +67,7 @@ from config.process.acceptor import ACCEPTOR
 from config.process.descriptors import make_room
 from config.settings import Settings
 from db import topics
-from db.bus import Bus
+from db.bus import Bus, ReportLimits
 from db.instrument_changes import InstrumentChanges
 from db.instruments import Instrument
 from db.postgres import Store, StoreError, cooperate
@@ -73,6 +79,7 @@ log = logging.getLogger(__name__)
 
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
+REPORTS_ROUND_SECONDS = 10.0  # likewise
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
 
@@ -101,6 +108,7 @@ class Catalogue:
             self._log.seed_latest(self._bus.latest_prices(added))  # of instruments that were enabled before
         self._known.update(added)
         self._known.intersection_update(names)
+        self._events.metrics.set_symbols(each.symbol for each in after)
         self._events.set_instruments(names, lambda: time.sleep(0))
 
 
@@ -128,12 +136,13 @@ def create_hub(
     events = _events(settings, callers, market, transport, Stats(market.relay, transport.engine, sessions, clock), clock)
     _connect(events, callers.access, changes, transport, market, bus)
     health = _health(callers, market.relay, transport, stop)
+    events.metrics.set_symbols(each.symbol for each in changes.instruments)
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
     _start_loops(transport.socketio, _loops(market, changes, callers.access, leases), stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
     door = Door(transport.app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, leases, health, callers.access, stop)
+    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, stop)
 
 
 # the parts, in the order of their creation
@@ -160,6 +169,9 @@ class _Market(NamedTuple):
     feed: VolatilityFeed
     report: HubReport
     relay: Relay
+    metrics: MetricsRooms
+    reports: ReportQueue
+    acknowledgements: Acknowledgements
 
 
 class _Transport(NamedTuple):
@@ -186,9 +198,25 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
-    listeners = {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]}
-    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, Audience(clients, fanouts).send)
-    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay)
+    metrics = MetricsRooms(fanouts[METRICS_SPACE])
+    snapshots = SnapshotFeed(lambda body: SnapshotTexts.of(body, clock()), [metrics.update])
+    listeners = {
+        topics.PRICES: [notifier.price],
+        topics.DATA_READY: [feed.data_ready],
+        topics.METRICS: [snapshots.received],
+        topics.OBSERVABILITY_EVENTS: [metrics.event],
+    }
+    by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots)
+    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin)
+    reports = ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock)
+    acknowledgements = Acknowledgements(store, clock)
+    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay, metrics, reports, acknowledgements)
+
+
+def _take_latest(bus: Bus, snapshots: SnapshotFeed) -> None:
+    """Begin with the newest snapshot of the metrics, if Redis keeps one."""
+    if latest := bus.latest_snapshot():
+        snapshots.take(latest.body())
 
 
 def _transport(settings: Settings, callers: _Callers, limits: Limits) -> _Transport:
@@ -225,6 +253,7 @@ def _events(
         connections=transport.socketio.server,
         limits=callers.limits,
         clock=clock,
+        metrics=MetricsEvents(market.metrics, market.reports, market.acknowledgements, clock),
     )
 
 
@@ -258,6 +287,8 @@ def _loops(market: _Market, changes: InstrumentChanges, access: AccessControl, l
         _Loop("relay", market.relay.run, RELAY_ROUND_SECONDS),
         _Loop("volatility-feed", market.feed.run, FEED_ROUND_SECONDS),
         _Loop("report", market.report.run, REPORT_ROUND_SECONDS),
+        _Loop("bot-reports", market.reports.run, REPORTS_ROUND_SECONDS),
+        _Loop("acknowledgements", market.acknowledgements.run, FEED_ROUND_SECONDS),
         _Loop("instruments", changes.run, FEED_ROUND_SECONDS),
         _Loop("access", access.run, FEED_ROUND_SECONDS),
         _Loop("leases", leases.run, LEASE_ROUND_SECONDS),
@@ -331,7 +362,7 @@ def register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, 
         events.disconnected(client)
 
     def any_event(client: str, name: str, *arguments: Any) -> Any:
-        return orjson.Fragment(events.answer(client, name, arguments))
+        return events.answer(client, name, arguments)
 
     for namespace in fanouts:
         socketio.on_event("connect", events.admit, namespace=namespace)

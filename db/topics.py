@@ -39,10 +39,9 @@ _ROWS = (
     # Stored only: trades are never broadcast to clients.
     Stream(TRADES, tail=0, stored=True, relayed=False),
     Stream(SOURCE_STATES, tail=1_000, relayed=False),  # for operators
-    # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`. The hub has no
-    # half of these two rows yet.
-    Stream(METRICS, tail=0, relayed=False),
-    Stream(OBSERVABILITY_EVENTS, relayed=False),
+    # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`.
+    Stream(METRICS, tail=0),
+    Stream(OBSERVABILITY_EVENTS),
 )
 
 # channel -> row

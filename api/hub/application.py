@@ -14,6 +14,7 @@ import orjson
 from api.errors import ErrorCode, Refusal, error_body
 from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
+from api.hub.metrics.report_queue import ReportQueue
 from api.hub.own_report import HubReport
 from api.hub.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
@@ -40,6 +41,7 @@ class Hub:
         fanouts: Mapping[str, Fanout],
         relay: Relay,
         report: HubReport,
+        reports: ReportQueue,
         leases: LeaseLoop,
         health: HubHealth,
         access: AccessControl,
@@ -52,6 +54,7 @@ class Hub:
         self._fanouts = fanouts
         self._relay = relay
         self._report = report
+        self._reports = reports
         self._leases = leases
         self._health = health
         self._access = access
@@ -70,8 +73,11 @@ class Hub:
     def shutdown(self) -> None:
         """Send every client an `error` with `retry_after`, then close its transport.
 
+        Reports of bots that wait are written and answered first.
+
         Takes at most `FLUSH_SECONDS`, and one answer of Redis for the places of the clients.
         """
+        self._reports.close()
         self._stop.set()
         clients = [(fanout, client) for fanout in self._fanouts.values() for client in fanout.clients()]
         log.info("hub stops", extra={"clients": len(clients)})
@@ -82,7 +88,7 @@ class Hub:
             fanout.emit(client, "error", orjson.dumps(body))
         deadline = time.monotonic() + FLUSH_SECONDS
         self._report.drain()
-        while self._engine.waiting_bytes() and time.monotonic() < deadline:
+        while (self._reports.busy or self._engine.waiting_bytes()) and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
         self._engine.close_all()
         while self._engine.closing and time.monotonic() < deadline:

@@ -26,6 +26,7 @@ class Client:
     owner: str  # shares a limit of alerts with all its clients; empty: no such limit
     address: str = ""
     shared: Bucket | None = None  # of all sessions of its caller; None without a credential
+    session: str = ""  # Engine.IO's sid
 
 
 class Clients:
@@ -90,6 +91,11 @@ class Clients:
     def of_token(self, jti: str) -> list[Client]:
         """Return the clients with this token."""
         return self._of(f"jti:{jti}")
+
+    def beside(self, client: Client) -> list[Client]:
+        """Return the clients of the same session and caller in other namespaces."""
+        same = [] if client.access.caller is None else self._of(client.access.caller)
+        return [each for each in same if each.session == client.session and each.id != client.id]
 
     def _of(self, identity: str) -> list[Client]:
         return [self._clients[client] for client in self._identities.get(identity, ())]

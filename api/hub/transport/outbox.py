@@ -20,9 +20,9 @@ import orjson
 from api.hub.transport.wire import Frame, Replayed, event
 
 _CHUNK_BYTES = 64 * 1024  # joined for one send while draining
-# Without a notice. The client of python-engineio ends its session if a payload has more than 16
-# packets.
-_MAX_FRAMES_PER_POLL = 15
+# Without the notices of two namespaces. The client of python-engineio ends its session if a payload
+# has more than 16 packets.
+_MAX_FRAMES_PER_POLL = 14
 
 
 class Owner(Protocol):
