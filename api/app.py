@@ -36,6 +36,7 @@ from api.rest.routes import (
     reports,
     sessions,
     symbols,
+    trade_reports,
     trades,
     volatility,
 )
@@ -60,6 +61,7 @@ _DATA = [
     sessions.routes,
 ]
 _STATE = [gaps.routes, jobs.routes]
+_OBSERVABILITY = [trade_reports.routes]
 
 
 def create_app(
@@ -99,7 +101,7 @@ def create_app(
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
     attach(app, shared)
-    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
+    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes)))
     details = dict(ChainMap(*(each.details for each in routes)))
     app.extensions["openapi"] = make_api(app, version, routes, anonymous=access.mode != REQUIRED).spec

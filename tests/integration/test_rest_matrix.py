@@ -34,6 +34,7 @@ from db.timestamps import utc_now
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
+from tests.support.observed import store_example
 from tests.support.servers import of_database
 
 OPEN, DETAILS = "open", "open, details with observe"
@@ -45,6 +46,8 @@ TABLE = {
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
     "/jobs": "observe", "/gaps": "observe",
+    "/api/trades": "observe", "/api/trades/": "observe", "/api/trades/<trade_id>": "observe", "/api/trades/stats/summary": "observe",
+    "/api/trades/execution/quality": "observe", "/orders": "observe", "/fills": "observe",
     "/prices": "publish", "/reports": "report",
 }  # fmt: skip
 SCOPES = ("read", "observe", "report", "publish", "operate")
@@ -77,7 +80,7 @@ class Rest:
 
     def ask(self, path: str, key: str | None = None, query: Mapping[str, str] | None = None, body: Any = None) -> TestResponse:
         """Send a request to a route, with its method."""
-        address = path.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json")
+        address = path.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json").replace("<trade_id>", "mm-1:f-1")
         headers = {} if key is None else {"X-API-Key": key}
         sent: dict[str, Any] = {} if body is None else {"json": body}
         return self.client.open(address, method=method(path), query_string=query or {}, headers=headers, **sent)
@@ -137,6 +140,7 @@ def fill(store: Store) -> None:
         write_volatility(cursor, [VolatilityRow(name, each, NOON, 0.001, 0.08, 24) for name in names for each in ESTIMATORS])
         write_correlations(cursor, NOON, "pearson", pairs, [0.5] * len(pairs), [720] * len(pairs))
         write_alerts(cursor, alerts)
+        store_example(cursor)
 
 
 def bad_keys(rest: Rest) -> dict[str, str]:
