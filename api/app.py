@@ -23,6 +23,7 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
+from api.rest.observability import snapshot
 from api.rest.routes import (
     alerts,
     candles,
@@ -31,6 +32,7 @@ from api.rest.routes import (
     gaps,
     health,
     jobs,
+    metrics,
     prices,
     publish,
     reports,
@@ -61,7 +63,7 @@ _DATA = [
     sessions.routes,
 ]
 _STATE = [gaps.routes, jobs.routes]
-_OBSERVABILITY = [trade_reports.routes]
+_OBSERVABILITY = [metrics.routes, trade_reports.routes]
 
 
 def create_app(
@@ -101,6 +103,7 @@ def create_app(
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
     attach(app, shared)
+    snapshot.attach(app, bus, monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes)))
     details = dict(ChainMap(*(each.details for each in routes)))

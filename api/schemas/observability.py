@@ -75,21 +75,6 @@ class MetricsSnapshotSchema(Schema):
     stale = Bool(required=True, metadata=about("True if it is older than 5 s"))
 
 
-class MetricsHistoryRequestSchema(Schema):
-    """A request for stored metrics; see the route."""
-
-    time_range = Str(validate=validate.OneOf(TIME_RANGES), metadata=about("Instead of `start_time` and `end_time`"))
-    start_time = Str(metadata=about("From this time on; an hour before the end if missing", format="date-time"))
-    end_time = Str(metadata=about("Before this time; now if missing", format="date-time"))
-    metric_types = List(Str(validate=validate.OneOf(METRIC_TYPES)), metadata=about("All if missing"))
-    symbols = List(Str(), metadata=about("Of market data; all if missing"))
-    strategies = List(Str(), metadata=about("Of strategies and executions; all if missing"))
-    bots = List(Str(), metadata=about("Of strategies and executions; all if missing"))
-    interval = Str(validate=validate.OneOf(list(INTERVALS)), metadata=about("Length of the interval of a record; 5m if missing"))
-    limit = Int(metadata=about("Maximum number of records; 1000 if missing"))
-    page_token = Str(metadata=about("`next_page_token` of the previous page; all other fields unchanged"))
-
-
 class MetricsHistoryResponseSchema(Schema):
     """A page of records, by type, then by time."""
 
@@ -230,7 +215,7 @@ class SystemEventSchema(BaseEventSchema):
 
 
 _EVENTS = (BaseEventSchema, MetricEventSchema, TradeEventSchema, OrderEventSchema, StrategyEventSchema, AlertEventSchema, SystemEventSchema)
-_ANSWERS = (MetricsSnapshotSchema, MetricsHistoryRequestSchema, MetricsHistoryResponseSchema, SystemHealthSchema, PerformanceMetricsSchema)
+_ANSWERS = (MetricsSnapshotSchema, MetricsHistoryResponseSchema, SystemHealthSchema, PerformanceMetricsSchema)
 # Components of the documents that no route of REST has: name -> arguments of apispec's `schema`.
 COMPONENTS: dict[str, dict[str, Any]] = {
     "TimeRange": _choices(TIME_RANGES, "A range of time that ends now"),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from db.metrics.columns import HOUR, MINUTE, SECOND, WIDTHS, Section, averaged
 from db.postgres import Cursor
+
+_ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)  # at which an interval begins
+_MIN_INTERVALS = 500  # that are aggregated at a time
 
 # interval -> the tier that it is read from
 SOURCES = {"1s": SECOND, "1m": MINUTE, "5m": MINUTE, "15m": MINUTE, "1h": HOUR, "1d": HOUR}
@@ -31,7 +35,7 @@ def read_history(
     end: datetime,
     *,
     only: Mapping[str, Sequence[str]] | None = None,
-    after: Sequence[object] | None = None,
+    after: Sequence[Any] | None = None,
     limit: int = 1000,
     summed: bool = False,
 ) -> list[dict[str, Any]]:
@@ -42,10 +46,45 @@ def read_history(
     `time`, the keys, the columns and the averages; NUMERIC is the text of PostgreSQL. `summed`
     returns one row per time, with the sums over all keys, and without keys.
     """
-    rows, parameters = _rows(section, interval, start, end, only or {})
-    keys: tuple[str, ...] = ("time", *section.keys)
-    if summed:
-        keys = ("time",)
+    wanted = _Wanted(section, interval, only or {}, summed)
+    width = INTERVALS[interval]
+    first = start if after is None else max(start, after[0])
+    if wanted.stored:
+        return _read(cursor, wanted, first, end, after, limit)
+    # Aggregates are computed for part after part of the range, so that a page costs a page.
+    found: list[dict[str, Any]] = []
+    while first < end and len(found) < limit:
+        last = min(end, _ORIGIN + ((first - _ORIGIN) // width + max(limit, _MIN_INTERVALS)) * width)
+        found += _read(cursor, wanted, first, last, after, limit - len(found))
+        first = last
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The rows of a section and an interval; see `read_history`."""
+
+    section: Section
+    interval: str
+    only: Mapping[str, Sequence[str]]
+    summed: bool
+
+    @property
+    def stored(self) -> bool:
+        """True if the rows are those of a table."""
+        return not self.summed and INTERVALS[self.interval] == WIDTHS[SOURCES[self.interval]]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that identify and order the rows."""
+        return ("time",) if self.summed else ("time", *self.section.keys)
+
+
+def _read(cursor: Cursor, wanted: _Wanted, start: datetime, end: datetime, after: Sequence[Any] | None, limit: int) -> list[dict[str, Any]]:
+    section, keys = wanted.section, wanted.keys
+    rows, parameters = _rows(wanted)
+    parameters |= {"start": start, "end": end, "limit": limit}
+    if wanted.summed:
         sums = ", ".join(f"{_SUMS.get(rule, 'sum({0})').format(name)} AS {name}" for name, rule in section.rules.items())
         rows = f"SELECT time, {sums} FROM ({rows}) AS each GROUP BY time"  # noqa: S608
     following = ""
@@ -53,23 +92,23 @@ def read_history(
         following = f"WHERE ({', '.join(keys)}) > ({', '.join(f'%(after_{name})s' for name in keys)})"
         parameters |= {f"after_{name}": value for name, value in zip(keys, after, strict=True)}
     columns = ", ".join([*keys, *section.rules, *averaged(section)])
-    parameters["limit"] = limit
     cursor.execute(f"SELECT {columns} FROM ({rows}) AS found {following} ORDER BY {', '.join(keys)} LIMIT %(limit)s", parameters)  # noqa: S608
     names = [column.name for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
-def _rows(section: Section, interval: str, start: datetime, end: datetime, only: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, Any]]:
+def _rows(wanted: _Wanted) -> tuple[str, dict[str, Any]]:
     """SQL of the rows of an interval, one for each time and keys, and its parameters."""
+    section, interval = wanted.section, wanted.interval
     wheres = ["time >= %(start)s", "time < %(end)s"]
-    parameters: dict[str, Any] = {"start": start, "end": end}
-    for name, values in only.items():
+    parameters: dict[str, Any] = {}
+    for name, values in wanted.only.items():
         wheres.append(f"{_known(section, name)} = ANY (%(only_{name})s)")
         parameters[f"only_{name}"] = list(values)
     rows = f"SELECT * FROM {section.table(SOURCES[interval])} WHERE {' AND '.join(wheres)}"  # noqa: S608
     if INTERVALS[interval] != WIDTHS[SOURCES[interval]]:
-        parameters["width"] = INTERVALS[interval]
-        binned = "date_bin(%(width)s, time, '2000-01-01T00:00:00Z')"
+        parameters |= {"width": INTERVALS[interval], "origin": _ORIGIN}
+        binned = "date_bin(%(width)s, time, %(origin)s)"
         grouped = ", ".join([binned, *section.keys])
         selected = ", ".join([f"{binned} AS time", *section.keys, *section.aggregates()])
         rows = f"SELECT {selected} FROM ({rows}) AS tier GROUP BY {grouped}"  # noqa: S608

@@ -33,6 +33,9 @@ from db.timestamps import format_time, utc_now
 # route -> a valid query, with all required arguments
 STRICT: dict[str, dict[str, str]] = {
     "/alerts": {},
+    "/api/metrics/current": {},
+    "/api/metrics/summary": {},
+    "/api/metrics/symbols": {},
     "/api/trades": {},
     "/api/trades/execution/quality": {},
     "/api/trades/stats/summary": {},
