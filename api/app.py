@@ -106,7 +106,7 @@ def create_app(
     snapshot.attach(app, bus, monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes)))
-    details = dict(ChainMap(*(each.details for each in routes)))
+    details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))
     app.extensions["openapi"] = make_api(app, version, routes, anonymous=access.mode != REQUIRED).spec
     app.register_blueprint(docs.pages)
     app.register_blueprint(web.pages)
@@ -115,7 +115,7 @@ def create_app(
     authenticator = authenticator or access.authenticator
     limited = limits.RequestLimits(authenticator, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     limits.register(app)
-    guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details))
+    guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details, others))
     slots.register(app, peers)
     app.after_request(_add_headers)
     return app

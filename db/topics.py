@@ -78,6 +78,7 @@ REPORTS = "reports"  # stream of the accepted reports of bots; it is not a chann
 OBSERVER_GROUP = "observer"
 SNAPSHOT_KEY = "tickwire:metrics:latest"  # hash of the newest snapshot of the metrics
 LOGS_KEY = "tickwire:logs"  # stream of log records
+EVENTS_TOPIC = "events"  # the only topic of `observability_events`: one order of all events
 
 
 def report_key(bot: str, kind: str, report_id: str) -> str:

@@ -32,13 +32,15 @@ Documented = Mapping[str, Any]
 class Routes:
     """The routes of one subject, on a Flask blueprint of the same name.
 
-    `scopes` maps the endpoint of each route to the scope that a caller needs for it, `details` that
-    of an open route to the scope for its details. `aliases` maps more paths to endpoints.
+    `scopes` maps the endpoint of each route to the scope that a caller needs for it, `others` to
+    another scope that suffices, `details` that of an open route to the scope for its details.
+    `aliases` maps more paths to endpoints.
     """
 
     def __init__(self, name: str, description: str) -> None:
         self.blueprint = Blueprint(name, f"api.rest.{name}", description=description)
         self.scopes: dict[str, str] = {}
+        self.others: dict[str, str] = {}
         self.details: dict[str, str] = {}
         self.aliases: dict[str, str] = {}
 
@@ -73,10 +75,15 @@ class Routes:
 
         return declare
 
-    def listing(self, path: str, answers: type[Schema], *, scope: str, takes: type[Schema]) -> Callable[[View], View]:
-        """Declare a GET view that returns `listing.answer`: pages of JSON, or an export."""
+    def listing(self, path: str, answers: type[Schema], *, scope: str, takes: type[Schema], also: str = OPEN) -> Callable[[View], View]:
+        """Declare a GET view that returns `listing.answer`: pages of JSON, or an export.
+
+        `also` is another scope that suffices, if there is one. The view then checks the rows.
+        """
 
         def declare(view: View) -> View:
+            if also != OPEN:
+                self.others[self._endpoint(view)] = also
             description = "\n\n".join([*_paragraphs(view)[1:], PAGES])
             fails = {404: ErrorResponseSchema}
             return self.get(path, answers, scope=scope, takes=takes, fails=fails, doc={**EXPORTS, "description": description})(view)
@@ -183,8 +190,8 @@ def make_api(app: Flask, version: str, routes: Sequence[Routes], *, anonymous: b
     app.config["API_VERSION"] = version
     app.config["OPENAPI_VERSION"] = "3.1.0"
     app.config["API_SPEC_OPTIONS"] = {"servers": [{"url": "."}]}  # relative to the document: a proxy may add a path
-    scopes, details = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("scopes", "details"))
-    api = Api(spec_kwargs={"extra_plugins": [Security(scopes, details, anonymous=anonymous)]})
+    scopes, others, details = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("scopes", "others", "details"))
+    api = Api(spec_kwargs={"extra_plugins": [Security(scopes, others, details, anonymous=anonymous)]})
     api.ERROR_SCHEMA = ErrorResponseSchema
     api.init_app(app)
     for each in routes:

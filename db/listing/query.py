@@ -38,17 +38,19 @@ class Column:
 
     `optional`: may be NULL. A `number` is double precision. A `decimal` is numeric, in JSON a
     string; a `literal` is numeric too, in JSON a number with all its digits. `json` is jsonb.
+    `computed` is the SQL of a value that no column has.
     """
 
     name: str
     kind: Kind
     column: str = ""
     optional: bool = False
+    computed: str = ""
 
     @property
     def stored(self) -> str:
-        """Name in the table, quoted."""
-        return f'"{self.column or self.name}"'
+        """Name in the table, quoted, or the SQL of a computed value."""
+        return f"({self.computed})" if self.computed else f'"{self.column or self.name}"'
 
     @property
     def value(self) -> str:

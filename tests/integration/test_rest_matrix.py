@@ -24,7 +24,7 @@ from api.app import create_app
 from api.rest.context import AppContext
 from config.access.keys import digest_of, new_key
 from config.settings import Settings
-from db.alerts import Alert, write_alerts
+from db.alerts import Alert, SystemAlert, raise_alert, write_alerts
 from db.api_keys import ApiKey
 from db.bus import Bus, Snapshot
 from db.correlations import write_correlations
@@ -52,6 +52,7 @@ TABLE = {
     "/api/metrics/symbols": "observe", "/api/metrics/symbols/<symbol>": "operate",
     "/prices": "publish", "/reports": "report",
 }  # fmt: skip
+ALSO = {"/alerts": "observe"}  # another scope that suffices, for other rows
 SCOPES = ("read", "observe", "report", "publish", "operate")
 INSIDE, SECOND, OUTSIDE = "EUR_USD", "EUR_GBP", "BTCUSDT"
 PATTERNS = ("EUR_*", "GBP_USD", "!EUR_CHF")
@@ -197,8 +198,10 @@ def test_route_needs_its_scope_and_a_good_credential(rest: Rest, snapshot: None,
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, f'{CHALLENGE}, error="invalid_token"'), reason
     for scope in SCOPES:
         alone = rest.ask(path, rest.key(scope), **named)
-        others = rest.ask(path, rest.key(*(each for each in SCOPES if each != scope)), **named)
-        if scope == needed:
+        others = rest.ask(path, rest.key(*(each for each in SCOPES if each not in (scope, ALSO.get(path)))), **named)
+        if scope == ALSO.get(path):
+            assert rest.ask(path, rest.key(scope)).status_code == 200
+        elif scope == needed:
             assert alone.status_code == 200, alone.text
             assert (others.status_code, others.get_json()["error"]["code"]) == (403, "forbidden")
             assert others.get_json()["error"]["details"] == {"scope": [scope]}
@@ -307,6 +310,46 @@ def test_alerts_need_both_instruments_on_every_page(rest: Rest) -> None:
         assert pages(rest, part, limit) == list(filter(readable, everything))
         of_one = [each for each in everything if INSIDE in (each["symbol"], each["symbol2"]) and readable(each)]
         assert pages(rest, part, limit, symbol=INSIDE) == of_one
+
+
+@pytest.fixture
+def system_alerts(store: Store) -> Iterator[list[str]]:
+    """The types of the other alerts, which are in the table."""
+    rows = [
+        SystemAlert("system", "disk", "critical", NOON, 96.1, 95, "full"),
+        SystemAlert("system", "redis", "critical", NOON, None, None, "Redis is unreachable."),
+        SystemAlert("strategy", "strategy:mm-1/mean", "warning", NOON, 75, 60, "silent"),
+        SystemAlert("execution", "reject_rate", "warning", NOON, 0.1, 0.05, "rejected"),
+    ]
+    with store.transaction() as cursor:
+        assert all(raise_alert(cursor, row) for row in rows)
+    yield [row.type for row in rows]
+    with store.transaction() as cursor:
+        cursor.execute("DELETE FROM alerts WHERE type NOT IN ('volatility', 'correlation')")
+
+
+def test_alerts_of_the_system_need_observe_and_those_of_figures_read(rest: Rest, system_alerts: list[str]) -> None:
+    read, observe, both = rest.key("read"), rest.key("observe"), rest.key("read", "observe")
+    found = {name: [each["type"] for each in pages(rest, key, 3)] for name, key in (("read", read), ("observe", observe), ("both", both))}
+    assert set(found["read"]) == {"volatility", "correlation"}
+    assert found["observe"] == system_alerts
+    assert sorted(found["both"]) == sorted([*found["read"], *system_alerts]), "patterns limit the alerts of figures alone"
+    for kind in ("volatility", "correlation", "system", "strategy", "execution"):
+        needed = "read" if kind in ("volatility", "correlation") else "observe"
+        for scope, key in (("read", read), ("observe", observe)):
+            for form in ("json", "csv"):
+                answer = rest.ask("/alerts", key, {"type": kind, "format": form})
+                assert answer.status_code == (200 if scope == needed else 403), (kind, scope)
+                if scope != needed:
+                    assert answer.get_json()["error"]["details"] == {"scope": [needed]}
+        assert {each["type"] for each in pages(rest, both, 2, type=kind)} == {kind}
+    assert rest.ask("/alerts", observe, {"symbol": INSIDE}).status_code == 403
+    assert pages(rest, read, 100, subject="disk") == []
+    (disk,) = pages(rest, observe, 100, subject="disk", state="firing")
+    assert (disk["alert_id"], disk["symbol"], disk["value"], disk["threshold"]) == ("system:disk:critical:1763467200000", None, 96.1, 95)
+    (redis,) = pages(rest, observe, 100, subject="redis")
+    assert (redis["value"], redis["threshold"], redis["active"]) == (None, None, True)
+    assert pages(rest, observe, 100, state="resolved") == []
 
 
 def test_token_of_a_page_is_independent_of_the_key_and_grants_nothing(rest: Rest) -> None:

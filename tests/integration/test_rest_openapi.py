@@ -75,7 +75,7 @@ PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/gaps": (set(), {"source", "symbol", "kind", "state"}),
     "/volatility": ({"symbol"}, {"estimator"}),
     "/correlation/history": ({"symbol1", "symbol2"}, {"method"}),
-    "/alerts": (set(), {"type", "symbol", "severity"}),
+    "/alerts": (set(), {"type", "symbol", "severity", "state", "subject"}),
     "/orders": (set(), {"bot", "strategy", "symbol", "status"}),
     "/fills": (set(), {"bot", "strategy", "symbol"}),
 }
