@@ -48,6 +48,7 @@ from config.settings import Settings, url_of
 from db.bus import Bus
 from db.postgres import Store
 from health.probe import HealthProbe
+from health.system.state import SystemReader
 from health.timing import DEFAULT, Timing
 
 _DATA = [
@@ -89,6 +90,7 @@ def create_app(
     app.url_map.merge_slashes = False  # it would redirect to an absolute URL, which lacks the path of a proxy
     app.json = OrjsonProvider(app)
     peers = Peers(settings.trusted_proxies)
+    watch = monitor.make_watch(settings, bus, store, clock, timing)
     shared = AppContext(
         settings=settings,
         bus=bus,
@@ -98,7 +100,8 @@ def create_app(
         started=clock(),
         database=HealthProbe("database", lambda: monitor.read_database(store)),
         redis=HealthProbe("redis", lambda: monitor.read_redis(bus)),
-        watch=monitor.make_watch(settings, bus, store, clock, timing),
+        watch=watch,
+        system=SystemReader(watch, bus.with_timeout(timing.limit), settings.hub_data_dir, clock, timing),
         access=access,
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )

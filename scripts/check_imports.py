@@ -21,7 +21,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "dotenv": ("config/settings.py",),
     "pythonjsonlogger": ("config/log_format.py",),
     "gunicorn": ("config/gunicorn/",),
-    "psutil": ("ops/", "health/reporter.py", "api/hub/stats.py"),
+    "psutil": ("ops/", "health/reporter.py", "health/measures/resources.py", "api/hub/stats.py"),
     "psycopg2": ("db/", "!db/bus/"),
     "yoyo": ("db/migrate.py",),
     "holidays": ("db/calendars.py",),
@@ -32,7 +32,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "http.client": ("ops/running.py", "cli/publish.py", "api/refresh/jwks_source.py"),
     "jwt": ("api/access/tokens/",),
     "websockets": ("jobs/feeds/base.py", "jobs/feeds/binance/"),
-    "hdrh": ("jobs/observer/figures/execution.py",),
+    "hdrh": ("health/measures/stages.py", "jobs/observer/figures/execution.py"),
+    "pybreaker": ("jobs/observer/collectors/",),
     "numpy": ("db/nearest_correlation.py", "jobs/analytics/", "jobs/figures/"),
     "flask, flask_smorest, werkzeug": (
         "api/app.py",
