@@ -23,6 +23,7 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
+from api.rest.observability import snapshot
 from api.rest.routes import (
     alerts,
     candles,
@@ -31,12 +32,14 @@ from api.rest.routes import (
     gaps,
     health,
     jobs,
+    metrics,
     prices,
     publish,
     reports,
     sessions,
     sockets,
     symbols,
+    trade_reports,
     trades,
     volatility,
 )
@@ -62,6 +65,7 @@ _DATA = [
     sessions.routes,
 ]
 _STATE = [gaps.routes, jobs.routes]
+_OBSERVABILITY = [metrics.routes, trade_reports.routes]
 
 
 def create_app(
@@ -103,7 +107,8 @@ def create_app(
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
     attach(app, shared)
-    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
+    snapshot.attach(app, bus, monotonic)
+    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, sockets.SCOPES, *(each.scopes for each in routes)))
     details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))
     app.extensions["openapi"] = make_api(app, version, routes, anonymous=access.mode != REQUIRED).spec

@@ -218,7 +218,20 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
     reports = ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock)
     acknowledgements = Acknowledgements(store, clock)
     return _Market(
-        instruments, known, fanouts, clients, topic_log, rules, feed, report, relay, metrics, reports, acknowledgements, snapshots, listeners
+        instruments,
+        known,
+        fanouts,
+        clients,
+        topic_log,
+        rules,
+        feed,
+        report,
+        relay,
+        metrics,
+        reports,
+        acknowledgements,
+        snapshots,
+        listeners,
     )
 
 

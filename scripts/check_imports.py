@@ -89,6 +89,7 @@ PURE = (
     "config/venues.py",
     "db/admission.py",
     "db/admitted.py",
+    "db/figures/",
     "db/nearest_correlation.py",
     "db/quotes.py",
     "db/trade_batch.py",

@@ -22,6 +22,8 @@ from api.rest.instruments import refuse_excluded
 from api.rest.listing import EXPORTS, PAGES
 from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.security import Security
+from api.rest.schemas.trade_reports import TradeFilterSchema
+from api.schemas.observability import COMPONENTS
 
 View = TypeVar("View", bound=Callable[..., Any])
 Documented = Mapping[str, Any]
@@ -32,6 +34,7 @@ class Routes:
 
     `scopes` maps the endpoint of each route to the scope that a caller needs for it, `others` to
     another scope that suffices, `details` that of an open route to the scope for its details.
+    `aliases` maps more paths to endpoints.
     """
 
     def __init__(self, name: str, description: str) -> None:
@@ -39,6 +42,7 @@ class Routes:
         self.scopes: dict[str, str] = {}
         self.others: dict[str, str] = {}
         self.details: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
 
     def get(
         self,
@@ -124,6 +128,13 @@ class Routes:
 
         return declare
 
+    def alias(self, path: str, view: View) -> None:
+        """Serve a GET view at another path too, without a redirect.
+
+        The document has the first path only.
+        """
+        self.aliases[path] = self._endpoint(view)
+
     def _checked(self, view: View, scope: str, answers: type[Schema], status: int, fails: Mapping[int, type[Schema]] | None) -> Any:
         """Note the scope, and return the view behind the check of its instruments.
 
@@ -185,4 +196,9 @@ def make_api(app: Flask, version: str, routes: Sequence[Routes], *, anonymous: b
     api.init_app(app)
     for each in routes:
         api.register_blueprint(each.blueprint)
+        for path, endpoint in each.aliases.items():
+            app.add_url_rule(path, endpoint=endpoint, view_func=app.view_functions[endpoint], methods=["GET"])
+    for name, schema in {**COMPONENTS, "TradeFilter": {"schema": TradeFilterSchema}}.items():
+        if name not in api.spec.components.schemas:
+            api.spec.components.schema(name, **schema)
     return api

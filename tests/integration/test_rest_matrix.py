@@ -26,7 +26,7 @@ from config.access.keys import digest_of, new_key
 from config.settings import Settings
 from db.alerts import Alert, SystemAlert, raise_alert, write_alerts
 from db.api_keys import ApiKey
-from db.bus import Bus
+from db.bus import Bus, Snapshot
 from db.correlations import write_correlations
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
@@ -34,6 +34,7 @@ from db.timestamps import utc_now
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
+from tests.support.observed import store_example
 from tests.support.servers import of_database
 
 OPEN, DETAILS = "open", "open, details with observe"
@@ -45,6 +46,10 @@ TABLE = {
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
     "/jobs": "observe", "/gaps": "observe",
+    "/api/trades": "observe", "/api/trades/": "observe", "/api/trades/<trade_id>": "observe", "/api/trades/stats/summary": "observe",
+    "/api/trades/execution/quality": "observe", "/orders": "observe", "/fills": "observe",
+    "/api/metrics/current": "observe", "/api/metrics/summary": "observe", "/api/metrics/history": "observe",
+    "/api/metrics/symbols": "observe", "/api/metrics/symbols/<symbol>": "operate",
     "/prices": "publish", "/reports": "report",
 }  # fmt: skip
 ALSO = {"/alerts": "observe"}  # another scope that suffices, for other rows
@@ -76,16 +81,23 @@ class Rest:
         shared.access.tables.take([replace(key, **state)], [])
         return text
 
-    def ask(self, path: str, key: str | None = None, query: Mapping[str, str] | None = None, body: Any = None) -> TestResponse:
-        """Send a request to a route, with its method."""
+    def ask(
+        self, path: str, key: str | None = None, query: Mapping[str, str] | None = None, body: Any = None, method: str | None = None
+    ) -> TestResponse:
+        """Send a request to a route, with its first method by default."""
         address = path.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json")
+        for name, value in (("<trade_id>", "mm-1:f-1"), ("<symbol>", INSIDE)):
+            address = address.replace(name, value)
         headers = {} if key is None else {"X-API-Key": key}
         sent: dict[str, Any] = {} if body is None else {"json": body}
-        return self.client.open(address, method=method(path), query_string=query or {}, headers=headers, **sent)
+        return self.client.open(address, method=method or methods(path)[0], query_string=query or {}, headers=headers, **sent)
 
 
-def method(path: str) -> str:
-    return "POST" if path in ("/prices", "/reports") else "GET"
+def methods(path: str) -> tuple[str, ...]:
+    """Return the methods of a route besides HEAD and OPTIONS; the first one is asked."""
+    if path == "/api/metrics/symbols/<symbol>":
+        return "POST", "DELETE"
+    return ("POST" if path in ("/prices", "/reports", "/api/metrics/history") else "GET",)
 
 
 def request_of(path: str, instrument: str) -> dict[str, Any]:
@@ -123,6 +135,12 @@ def rest(shared_settings: Settings, bus: Bus, store: Store) -> Rest:
     return found
 
 
+@pytest.fixture
+def snapshot(bus: Bus) -> None:
+    """A new snapshot, which Redis keeps for 10 s."""
+    bus.publish_snapshot(Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {}))
+
+
 def fill(store: Store) -> None:
     """Write prices, figures and alerts of instruments inside and outside of `PATTERNS`."""
     names = sorted([INSIDE, SECOND, "EUR_CHF", "GBP_USD", OUTSIDE])
@@ -138,6 +156,7 @@ def fill(store: Store) -> None:
         write_volatility(cursor, [VolatilityRow(name, each, NOON, 0.001, 0.08, 24) for name in names for each in ESTIMATORS])
         write_correlations(cursor, NOON, "pearson", pairs, [0.5] * len(pairs), [720] * len(pairs))
         write_alerts(cursor, alerts)
+        store_example(cursor)
 
 
 def bad_keys(rest: Rest) -> dict[str, str]:
@@ -158,12 +177,13 @@ def bad_keys(rest: Rest) -> dict[str, str]:
 
 
 def test_every_route_is_in_the_table(rest: Rest) -> None:
-    assert {rule.rule for rule in rest.app.url_map.iter_rules()} == set(TABLE)
+    rules = {(rule.rule, method) for rule in rest.app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
+    assert rules == {(path, method) for path in TABLE for method in methods(path)}
 
 
-@pytest.mark.parametrize("path", TABLE)
-def test_route_needs_its_scope_and_a_good_credential(rest: Rest, path: str) -> None:
-    needed, named = TABLE[path], request_of(path, INSIDE)
+@pytest.mark.parametrize(("path", "method"), [(path, method) for path in TABLE for method in methods(path)])
+def test_route_needs_its_scope_and_a_good_credential(rest: Rest, snapshot: None, path: str, method: str) -> None:
+    needed, named = TABLE[path], {**request_of(path, INSIDE), "method": method}
     missing = rest.ask(path, **named)
     if needed in (OPEN, DETAILS):
         assert missing.status_code in (200, 426, 503)
