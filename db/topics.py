@@ -77,6 +77,7 @@ REPORTS = "reports"  # stream of the accepted reports of bots; it is not a chann
 OBSERVER_GROUP = "observer"
 SNAPSHOT_KEY = "tickwire:metrics:latest"  # hash of the newest snapshot of the metrics
 LOGS_KEY = "tickwire:logs"  # stream of log records
+SYSTEM_ALERT = "system_alert"  # the `event_type` of a change of an alert
 EVENTS_TOPIC = "events"  # the only topic of `observability_events`: one order of all events
 
 
