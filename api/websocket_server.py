@@ -34,6 +34,7 @@ from api.hub.clients import Clients
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
+from api.hub.metrics.acknowledgements import Acknowledgements
 from api.hub.metrics.events import MetricsEvents
 from api.hub.metrics.report_queue import ReportQueue
 from api.hub.metrics.rooms import MetricsRooms, SnapshotFeed
@@ -175,6 +176,7 @@ class _Market(NamedTuple):
     relay: Relay
     metrics: MetricsRooms
     reports: ReportQueue
+    acknowledgements: Acknowledgements
     snapshots: SnapshotFeed
     listeners: dict[str, list[Listener]]  # channel -> its listeners
 
@@ -212,9 +214,25 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
         topics.OBSERVABILITY_EVENTS: [metrics.event],
     }
     by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots)
-    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin)
+    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin=begin)
     reports = ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock)
-    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay, metrics, reports, snapshots, listeners)
+    acknowledgements = Acknowledgements(store, clock)
+    return _Market(
+        instruments,
+        known,
+        fanouts,
+        clients,
+        topic_log,
+        rules,
+        feed,
+        report,
+        relay,
+        metrics,
+        reports,
+        acknowledgements,
+        snapshots,
+        listeners,
+    )
 
 
 def _take_latest(bus: Bus, snapshots: SnapshotFeed) -> None:
@@ -257,7 +275,7 @@ def _events(
         connections=transport.socketio.server,
         limits=callers.limits,
         clock=clock,
-        metrics=MetricsEvents(market.metrics, market.reports, clock),
+        metrics=MetricsEvents(market.metrics, market.reports, market.acknowledgements, clock),
     )
 
 
@@ -314,6 +332,7 @@ def _loops(market: _Market, changes: InstrumentChanges, access: AccessControl, l
         _Loop("volatility-feed", market.feed.run, FEED_ROUND_SECONDS),
         _Loop("report", market.report.run, REPORT_ROUND_SECONDS),
         _Loop("bot-reports", market.reports.run, REPORTS_ROUND_SECONDS),
+        _Loop("acknowledgements", market.acknowledgements.run, FEED_ROUND_SECONDS),
         _Loop("instruments", changes.run, FEED_ROUND_SECONDS),
         _Loop("access", access.run, FEED_ROUND_SECONDS),
         _Loop("leases", leases.run, LEASE_ROUND_SECONDS),

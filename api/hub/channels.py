@@ -46,8 +46,8 @@ class Channel:
     * `newest`: the body with the latest `starts`, and the last one;
     * `position`: only `epoch` and `seq` of the last message.
 
-    A channel without a stream has no catch-up. If `broadcast` is False, the messages have no position
-    and a listener of the relay makes the frames, with bodies of `sent`.
+    A channel without a stream has no catch-up. If `broadcast` is False, the messages have no
+    position, and a listener of the relay makes the frames, with bodies of `sent`.
     """
 
     stream: Stream

@@ -39,6 +39,7 @@ from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Replayed
+from api.schemas.alerts import AcknowledgedSchema
 from api.schemas.report_documents import ReportsAcceptedSchema
 from config.pacing import Throttle
 from db.timestamps import parse_time
@@ -115,7 +116,7 @@ class Events:
         rooms, clock = (self._prices, self._candles), clock or (lambda: parse_time(timestamp()))
         self.rights = LiveRights(
             self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock, self._limits.audit,
-            None if metrics is None else metrics.rooms,
+            (lambda access: []) if metrics is None else metrics.rooms.denied,
         )  # fmt: skip
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
@@ -432,6 +433,15 @@ _ROWS = (
         REPORT,
         METRICS_SPACE,
         request_costs.reports,
+    ),
+    ClientEvent(
+        "acknowledge_alert",
+        metrics.AcknowledgeRequestSchema(),
+        "alert_acknowledged",
+        AcknowledgedSchema,
+        _of_metrics(MetricsEvents.acknowledge_alert),
+        OPERATE,
+        METRICS_SPACE,
     ),
     ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN, METRICS_SPACE),
 )

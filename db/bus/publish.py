@@ -173,11 +173,11 @@ class Publisher(Instruments):
     def publish_events(self, events: Sequence[Mapping[str, object]], batch_id: str | None = None) -> None:
         """Publish on `observability_events`, in order.
 
-        Each event has the fields of its class, `event_type` and `timestamp` among them.
+        An event without a `timestamp` happens now.
         """
-        self._publish(
-            topics.OBSERVABILITY_EVENTS, [(topics.EVENTS_TOPIC, orjson.dumps(event)[:-1], "", "", "") for event in events], batch_id
-        )
+        now = {"timestamp": format_time(self._clock())}
+        messages = [(topics.EVENTS_TOPIC, orjson.dumps({**now, **event})[:-1], "", "", "") for event in events]
+        self._publish(topics.OBSERVABILITY_EVENTS, messages, batch_id)
 
     def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
         """Append trades to their stream, in order, for the store only: they are never broadcast."""

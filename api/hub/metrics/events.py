@@ -8,6 +8,7 @@ from typing import Any
 
 from api.hub.clients import Client
 from api.hub.fanout import granted
+from api.hub.metrics.acknowledgements import Acknowledgements
 from api.hub.metrics.deferred import Deferred
 from api.hub.metrics.report_queue import ReportQueue
 from api.hub.metrics.rooms import MetricsRooms
@@ -17,6 +18,7 @@ from db.bus import BatchOutcome, ReportLimits
 from db.timestamps import format_time
 
 REPORT, ACCEPTED = "report", "report_accepted"
+ACKNOWLEDGE, ACKNOWLEDGED = "acknowledge_alert", "alert_acknowledged"
 _METADATA_LEVEL = 4  # below payload, list and report
 
 
@@ -26,9 +28,12 @@ class MetricsEvents:
     `clock` returns aware UTC.
     """
 
-    def __init__(self, rooms: MetricsRooms, reports: ReportQueue, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, rooms: MetricsRooms, reports: ReportQueue, acknowledgements: Acknowledgements, clock: Callable[[], datetime]
+    ) -> None:
         self.rooms = rooms
         self._reports = reports
+        self._acknowledgements = acknowledgements
         self._clock = clock
         self._symbols: frozenset[str] = frozenset()
 
@@ -63,6 +68,12 @@ class MetricsEvents:
             return report_accepted(checked, BatchOutcome(), ReportLimits(), now)
         answer = Deferred(client, REPORT, ACCEPTED)
         self._reports.put(checked, answer)
+        return answer
+
+    def acknowledge_alert(self, client: Client, asked: dict[str, Any]) -> Deferred:
+        """Put the request on the queue of the store. Raises `Refusal`."""
+        answer = Deferred(client, ACKNOWLEDGE, ACKNOWLEDGED)
+        self._acknowledgements.put(client.access, asked, answer)
         return answer
 
     def _now(self) -> str:

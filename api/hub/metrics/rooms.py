@@ -15,10 +15,10 @@ from api.hub.metrics.snapshots import UPDATE, SnapshotTexts, ordered
 from api.hub.schemas.metrics import ALERTS, EVENTS, METRICS_SPACE
 from api.hub.transport.wire import event
 from db.bus.snapshots import SECTIONS
+from db.topics import SYSTEM_ALERT
 
 ALERT = "alert"  # name of the event
 KEY = "metrics"  # conflation key of the snapshots
-_SYSTEM_ALERT = "system_alert"  # the type of events whose details are an alert
 
 
 def room_of(sections: Sequence[str]) -> str:
@@ -100,7 +100,7 @@ class MetricsRooms:
 
     def event(self, message: Message) -> None:
         """Send the alert of an event that announces its new state."""
-        if message.data["event_type"] == _SYSTEM_ALERT and isinstance(alert := message.data.get("details"), dict):
+        if message.data["event_type"] == SYSTEM_ALERT and isinstance(alert := message.data.get("details"), dict):
             self._fanout.broadcast((ALERTS,), event(ALERT, orjson.dumps(alert), namespace=METRICS_SPACE))
 
 

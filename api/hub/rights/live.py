@@ -16,7 +16,6 @@ from api.access.table import AccessTable, TableChange, has_expired
 from api.errors import ErrorCode, Unauthorized, error_body
 from api.hub.alerts.requests import AlertRequests
 from api.hub.clients import Client, Clients
-from api.hub.metrics.rooms import MetricsRooms
 from api.hub.rights.expiry import Expiries
 from api.hub.rooms.candles import CandleRooms
 from api.hub.rooms.prices import PriceRooms
@@ -61,7 +60,7 @@ class LiveRights:
 
     Fewer rights leave rooms and delete alerts at once; more rights wait for `subscribe`. `pause`
     lets other greenlets run. `clock` returns aware UTC. `audit` receives tokens of other callers.
-    `metrics` has the rooms of the namespace `/metrics`.
+    `denied` returns more rooms that a client with these rights must not be in.
     """
 
     def __init__(
@@ -73,11 +72,11 @@ class LiveRights:
         connections: Connections,
         clock: Callable[[], datetime],
         audit: Audit | None = None,
-        metrics: MetricsRooms | None = None,
+        denied: Callable[[Access], list[str]] = lambda access: [],
     ) -> None:
         self._clients = clients
         self._prices, self._candles = rooms
-        self._metrics = metrics
+        self._denied = denied
         self._alerts = alerts
         self._authenticator = authenticator
         self._connections = connections
@@ -142,9 +141,7 @@ class LiveRights:
         client = self._clients.change(client, access)
         self._expiries.watch(client)
         held = client.fanout.rooms(client.id)
-        denied = [*self._prices.denied(access), *self._candles.denied(access)]
-        if self._metrics is not None:
-            denied += self._metrics.denied(access)
+        denied = (*self._prices.denied(access), *self._candles.denied(access), *self._denied(access))
         removed = [room for room in denied if room in held]
         if removed:
             client.fanout.leave(client.id, removed)

@@ -10,6 +10,7 @@ from marshmallow.fields import Dict, Field, Int, List, Nested, Raw, Str
 
 from api.fields import Number, TimeText
 from api.hub.schemas.requests import ALL, RequestSchema
+from api.schemas.alerts import AcknowledgeAlertSchema
 from api.schemas.reports import MAX_REPORTS
 from db.bus.snapshots import SECTIONS
 
@@ -57,6 +58,10 @@ class ReportRequestSchema(RequestSchema):
     """`report`: a bad report is rejected by itself."""
 
     reports = ReportList(required=True)
+
+
+class AcknowledgeRequestSchema(RequestSchema, AcknowledgeAlertSchema):
+    """`acknowledge_alert`: `by` is used only for a caller without a credential."""
 
 
 def _now() -> TimeText:
