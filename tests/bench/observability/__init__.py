@@ -6,9 +6,10 @@ A part is a module with `PART`; `PARTS` lists them.
 from __future__ import annotations
 
 from tests.bench.bars import Part
-from tests.bench.observability import figures
+from tests.bench.observability import figures, plain
 
 TITLE = "Observability"
 PARTS: dict[str, Part] = {
     "figures": figures.PART,
+    "plain": plain.PART,
 }
