@@ -160,6 +160,11 @@ class Events:
             }
             client.fanout.emit(sid, "connection_established", orjson.dumps(body))
 
+    def may_report(self, sid: str) -> bool:
+        """Return True if a connected client may send reports: batches are larger than requests."""
+        client = self._clients[sid]
+        return client.fanout.namespace == METRICS_SPACE and client.access.allows(REPORT)
+
     def disconnected(self, sid: str) -> None:
         """Remove a client, its rooms and its alerts."""
         self._admitted.pop(sid, None)

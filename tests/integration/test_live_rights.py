@@ -328,7 +328,7 @@ def test_refresh_holds_for_metrics_of_the_session(server: Server, shared_bus: Bu
         socket.send(json_event("subscribe", {"pairs": "EUR_USD"}))
         until(lambda: '"seq"' in str(ask(socket, json_event("request_price", {"instrument": "EUR_USD"}))))
         socket.send('42/metrics,["ping"]')
-        seen = []
+        seen: list[str] = []
         while not seen or not seen[-1].startswith('42/metrics,["pong"'):
             seen.append(str(socket.packet()))
         assert [each for each in seen if each.startswith("42/metrics") and "pong" not in each] == []
