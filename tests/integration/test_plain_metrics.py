@@ -14,9 +14,9 @@ import redis as redis_client
 from db import topics
 from db.bus import Bus
 from db.bus.snapshots import Snapshot
-from db.events import alert_event, event_body
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import PING, PONG, TEXT, Closed, Refused, frame
+from tests.support.observability_events import alert_event, event_body
 from tests.support.plain import ROUTE, Plain, snapshot
 from tests.support.processes import Web
 from tests.support.raw_http import exchange, request
