@@ -10,13 +10,12 @@ from db.postgres import Cursor
 from db.reports.fills import FillRow
 from db.reports.heartbeats import HeartbeatRow, insert_heartbeats
 from db.reports.model import Heartbeat, Report, Signal
-from db.reports.orders import OrderRow
 from db.reports.positions import PositionRow
 from db.reports.report_ids import Claimed, NumberedReport, Received, claim_reports
 from db.reports.signals import SignalRow, insert_signals
 from jobs.observer.figures.history import Step
 from jobs.observer.fold.fills import take_fills
-from jobs.observer.fold.orders import OrderKey, fold_orders
+from jobs.observer.fold.orders import OrderChange, fold_orders
 from jobs.observer.fold.positions import DayTerms, fold_positions, make_checkpoints
 
 
@@ -42,8 +41,8 @@ class Folded:
     duplicates: int
     conflicts: Sequence[Report]
     fills: Sequence[FillRow]  # new ones
-    orders: Mapping[OrderKey, OrderRow]  # changed ones
-    order_fills: Mapping[OrderKey, Sequence[FillRow]]  # new or changed fills of each order
+    fill_changes: Sequence[tuple[FillRow | None, FillRow]]  # (before, after); before None: new
+    order_changes: Sequence[OrderChange]
     positions: Sequence[PositionRow]  # changed ones
     steps: Sequence[Step[FillRow]]
     recomputed: int
@@ -61,12 +60,9 @@ def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms) -> Folded:
     positions = fold_positions(cursor, working, terms.days)
     _insert_others(cursor, claimed)
     working.write(cursor)
-    order_fills: dict[OrderKey, list[FillRow]] = {}
-    for row in working.rows.values():
-        order_fills.setdefault((row.bot, row.order_id), []).append(row)
     steps = [step for step in positions.steps if (step.fill.bot, step.fill.fill_id) in working.new]
     return Folded(
-        claimed.new, claimed.duplicates, claimed.conflicts, working.new_rows(), orders, order_fills, positions.rows, steps,
+        claimed.new, claimed.duplicates, claimed.conflicts, working.new_rows(), working.changes(), orders, positions.rows, steps,
         positions.recomputed,
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ class WorkingFills:
     rows: dict[FillKey, FillRow] = field(default_factory=dict)
     new: set[FillKey] = field(default_factory=set)
     changed: set[FillKey] = field(default_factory=set)
+    before: dict[FillKey, FillRow] = field(default_factory=dict)  # stored values of the changed ones
     corrected: set[FillKey] = field(default_factory=set)  # with values that positions need
 
     def add(self, row: FillRow) -> None:
@@ -32,12 +33,13 @@ class WorkingFills:
         self.new.add((row.bot, row.fill_id))
         self.rows[row.bot, row.fill_id] = row
 
-    def change(self, row: FillRow) -> None:
-        """Replace a fill, new or stored."""
+    def change(self, row: FillRow, before: FillRow) -> None:
+        """Replace the fill `before`, new or stored."""
         key = row.bot, row.fill_id
         self.rows[key] = row
         if key not in self.new:
             self.changed.add(key)
+            self.before.setdefault(key, before)
 
     def over(self, stored: Iterable[FillRow], mine: Iterable[FillRow]) -> list[FillRow]:
         """The stored fills with their changes, and those of `mine` that are not stored."""
@@ -51,6 +53,10 @@ class WorkingFills:
         for key in (*self.new, *(self.corrected - self.new)):
             found.setdefault(self.rows[key].position, []).append(self.rows[key])
         return found
+
+    def changes(self) -> list[tuple[FillRow | None, FillRow]]:
+        """(before, after) of each new or changed fill; before is None for a new one."""
+        return [(self.before.get(key), row) for key, row in self.rows.items()]
 
     def new_rows(self) -> list[FillRow]:
         """The new fills, in the order of their numbers."""
@@ -99,7 +105,7 @@ def _correct(cursor: Cursor, working: WorkingFills, bot: str, fill_ids: set[str]
     results = [*counted, *(_voided(rows[fill_id]) for fill_id in voided)]
     for row in results:
         if row != rows[row.fill_id]:
-            working.change(row)
+            working.change(row, rows[row.fill_id])
             working.corrected.add((bot, row.fill_id))
 
 

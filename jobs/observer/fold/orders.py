@@ -18,10 +18,11 @@ from jobs.observer.figures.positions import ZERO
 from jobs.observer.fold.fills import WorkingFills
 
 OrderKey = tuple[str, str]  # bot, order id
+OrderChange = tuple[OrderRow | None, OrderRow]  # before (None: new), after
 ARRIVAL_AGE = timedelta(seconds=60)  # of a stored price that counts as the mid at the order's time
 
 
-def fold_orders(cursor: Cursor, reports: Sequence[NumberedReport], working: WorkingFills) -> dict[OrderKey, OrderRow]:
+def fold_orders(cursor: Cursor, reports: Sequence[NumberedReport], working: WorkingFills) -> list[OrderChange]:
     """Update the orders of these reports and of the working fills; return those that changed.
 
     The fills of these orders get their arrival price, slippage and latency.
@@ -43,9 +44,9 @@ def fold_orders(cursor: Cursor, reports: Sequence[NumberedReport], working: Work
         row = row or _implicit(min(fills[key], key=_order))
         orders[key] = with_fills(row, own)
     _add_figures(cursor, orders, fills, working)
-    changed = {key: row for key, row in orders.items() if row != stored.get(key)}
-    save_orders(cursor, list(changed.values()))
-    return changed
+    changes = [(stored.get(key), row) for key, row in orders.items() if row != stored.get(key)]
+    save_orders(cursor, [row for _, row in changes])
+    return changes
 
 
 def merged(row: OrderRow | None, order: Order, seq: int) -> OrderRow:
@@ -109,7 +110,7 @@ def _add_figures(
         moment = times.get(key)
         for before, after in zip(own, with_figures(row, own, mids.get((row.symbol, moment)) if moment else None), strict=True):
             if after != before:
-                working.change(after)
+                working.change(after, before)
 
 
 def _fills(cursor: Cursor, keys: Iterable[OrderKey], working: WorkingFills) -> dict[OrderKey, list[FillRow]]:

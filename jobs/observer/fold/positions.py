@@ -69,7 +69,7 @@ def fold_positions(cursor: Cursor, working: WorkingFills, terms: DayTerms) -> Fo
             profit = trade_pnl(step.applied, step.fill, terms.rates)
             if profit != step.fill.realised:
                 current = working.rows.get((step.fill.bot, step.fill.fill_id), step.fill)
-                working.change(replace(current, realised=profit))
+                working.change(replace(current, realised=profit), current)
     save_positions(cursor, result.rows)
     return result
 
