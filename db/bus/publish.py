@@ -170,6 +170,11 @@ class Publisher(Instruments):
             messages.append((topics.candle_topic(instrument, interval), body[:-1], "", "", ""))
         self._publish(topics.CANDLES, messages, None)
 
+    def publish_events(self, events: Sequence[Mapping[str, object]]) -> None:
+        """Publish on `observability_events`, in order."""
+        bodies = [orjson.dumps(event)[:-1] for event in events]
+        self._publish(topics.OBSERVABILITY_EVENTS, [(topics.EVENTS_TOPIC, body, "", "", "") for body in bodies], None)
+
     def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
         """Append trades to their stream, in order, for the store only: they are never broadcast."""
         if not isinstance(trades, AdmittedTrades):

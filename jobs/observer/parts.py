@@ -7,6 +7,9 @@ from datetime import datetime
 from typing import Protocol
 
 from jobs.observer.collectors.base import Collector, ObserverContext
+from jobs.observer.collectors.execution import ExecutionCollector
+from jobs.observer.collectors.market_data import MarketDataCollector
+from jobs.observer.collectors.strategy import StrategyCollector
 
 
 class Watcher(Protocol):
@@ -17,7 +20,7 @@ class Watcher(Protocol):
 
 
 # In the order of their sections in a snapshot.
-COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = ()
+COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = (MarketDataCollector, StrategyCollector, ExecutionCollector)
 
 # Called with the collectors: section -> collector.
 WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = ()
