@@ -118,7 +118,7 @@ class Session:
         return bool(self.namespace)
 
     def note_joined(self, namespace: str) -> None:
-        """Record a joined namespace. The first one receives the `gap_notice` of the session."""
+        """Record a joined namespace."""
         self.host.note_joined(self)
         if not self.namespace:
             self.namespace = namespace
@@ -140,7 +140,12 @@ class Session:
         return (self.presented is not None and digest == self.presented.digest) or digest in self._credentials
 
     def _gap_notice(self, dropped: Mapping[str, int]) -> Frame:
-        return self._gap_frame(dropped, self.namespace or "/")
+        """Return a notice for each namespace of the dropped frames."""
+        counts: dict[str, dict[str, int]] = {}
+        for key, count in dropped.items():
+            namespace, name = wire.split_key(key)
+            counts.setdefault(namespace, {})[name] = count
+        return wire.together([self._gap_frame(each, namespace) for namespace, each in counts.items()])
 
     # calls of the outbox
 
