@@ -69,11 +69,6 @@ TABLE: dict[str, Start] = {
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
     "jobs/feeds/http_lines.py:__init__": Start("jobs", ends="with the connection that it closes"),
     "ops/log_forwarder.py:start": Start("all", ("log-forwarder",)),
-    "jobs/observer/__main__.py:_run_loops": Start(
-        "observer",
-        ("observer-reports", "observer-snapshots", "observer-seconds", "observer-roll-up", "observer-system-reads", "and those of collectors"),
-    ),
-    "jobs/observer/__main__.py:main": Start("observer", ("election", "report")),
     "cli/system.py:up": Start("up", ("watch",)),
 }
 
