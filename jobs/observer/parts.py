@@ -10,6 +10,8 @@ from jobs.observer.collectors.base import Collector, ObserverContext
 from jobs.observer.collectors.execution import ExecutionCollector
 from jobs.observer.collectors.market_data import MarketDataCollector
 from jobs.observer.collectors.strategy import StrategyCollector
+from jobs.observer.collectors.system import SystemCollector
+from jobs.observer.connections import ConnectionWatcher
 
 
 class Watcher(Protocol):
@@ -20,7 +22,12 @@ class Watcher(Protocol):
 
 
 # In the order of their sections in a snapshot.
-COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = (MarketDataCollector, StrategyCollector, ExecutionCollector)
+COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = (
+    MarketDataCollector,
+    StrategyCollector,
+    ExecutionCollector,
+    SystemCollector,
+)
 
 # Called with the collectors: section -> collector.
-WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = ()
+WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = (ConnectionWatcher,)
