@@ -38,6 +38,7 @@ from api.rest.routes import (
     reports,
     sessions,
     symbols,
+    system,
     trade_reports,
     trades,
     volatility,
@@ -64,7 +65,7 @@ _DATA = [
     sessions.routes,
 ]
 _STATE = [gaps.routes, jobs.routes]
-_OBSERVABILITY = [metrics.routes, trade_reports.routes]
+_OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes]
 
 
 def create_app(
