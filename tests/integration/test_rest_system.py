@@ -1,4 +1,7 @@
-"""/api/system: open alerts, log records, acknowledgements. Figures: tests/unit/test_system_state.py."""
+"""/api/system: open alerts, log records, acknowledgements.
+
+Figures of the machine and of processes: tests/unit/test_system_state.py.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ FIRING, PAIR, OVER = (
     Alert("correlation", "EUR_USD", "GBP_USD", "critical", NOON, 0.1, 0.87, 0.2, "EUR_USD/GBP_USD has changed"),
     Alert("volatility", "USD_JPY", None, "warning", NOON, 0.025, None, 0.02, "USD_JPY is above"),
 )
+RECORDS = [("DEBUG", "hub"), ("INFO", "jobs"), ("WARNING", "jobs"), ("ERROR", "hub"), ("INFO", "hub")]
 ODD = "strategy:mm-1/mean_reversion:warning:1763467200000"
 
 
@@ -48,9 +52,7 @@ def client(shared_settings: Settings, store: Store) -> Iterator[FlaskClient]:
     with closing(Bus(str(shared_settings.redis_url), lambda: NOW)) as bus:
         records = [
             {"timestamp": "t", "level": level, "message": f"m{n}", "service": service, "logger": "a.b", "fields": {"n": n}}
-            for n, (level, service) in enumerate(
-                [("DEBUG", "hub"), ("INFO", "jobs"), ("WARNING", "jobs"), ("ERROR", "hub"), ("INFO", "hub")]
-            )
+            for n, (level, service) in enumerate(RECORDS)
         ]
         bus.append_logs([orjson.dumps(each) for each in records])
         yield create_app(shared_settings, bus, store, lambda: NOW, "1").test_client()

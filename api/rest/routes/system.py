@@ -16,7 +16,7 @@ from api.rest.context import context
 from api.rest.observability.exact import exact
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
-from api.rest.schemas.system import ComponentsSchema, LogsQuery, LogsQuerySchema, LogsSchema, SystemStatsSchema
+from api.rest.schemas.observability.system import ComponentsSchema, LogsQuery, LogsQuerySchema, LogsSchema, SystemStatsSchema
 from api.schemas.alerts import AcknowledgedSchema, AcknowledgeSchema
 from api.schemas.observability import PerformanceMetricsSchema, SystemHealthSchema
 from db.listing.query import RowFilter, read_page
