@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from jobs.observer.alerts.watcher import AlertWatcher
 from jobs.observer.collectors.base import Collector, ObserverContext
 
 
@@ -20,4 +21,4 @@ class Watcher(Protocol):
 COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = ()
 
 # Called with the collectors: section -> collector.
-WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = ()
+WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = (AlertWatcher,)

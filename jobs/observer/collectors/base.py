@@ -64,6 +64,9 @@ class Collector(Protocol):
         After a failure these are the last values with `stale` set; `{}` if there never were any.
         """
 
+    def last_metrics(self) -> Body:
+        """The last body of the section, made by the loop. Any thread may call it."""
+
     def store_second(self, cursor: Cursor, second: datetime) -> None:
         """Insert the rows of the second that began at `second` into `metrics_*_1s`."""
 
@@ -129,6 +132,10 @@ class BaseCollector(ABC):
         if monotonic >= self._due:
             self._due = monotonic + self.period
             self._collect()
+        return self.last_metrics()
+
+    def last_metrics(self) -> Body:
+        """The last body of the section."""
         return stale_section(self._last) if self._failed else self._last
 
     def _collect(self) -> None:
