@@ -8,6 +8,9 @@ from typing import Protocol
 
 from jobs.observer.alerts.watcher import AlertWatcher
 from jobs.observer.collectors.base import Collector, ObserverContext
+from jobs.observer.collectors.execution import ExecutionCollector
+from jobs.observer.collectors.market_data import MarketDataCollector
+from jobs.observer.collectors.strategy import StrategyCollector
 
 
 class Watcher(Protocol):
@@ -18,7 +21,7 @@ class Watcher(Protocol):
 
 
 # In the order of their sections in a snapshot.
-COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = ()
+COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = (MarketDataCollector, StrategyCollector, ExecutionCollector)
 
 # Called with the collectors: section -> collector.
 WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = (AlertWatcher,)
