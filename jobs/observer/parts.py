@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from jobs.observer.alerts.watcher import AlertWatcher
 from jobs.observer.collectors.base import Collector, ObserverContext
 from jobs.observer.collectors.execution import ExecutionCollector
 from jobs.observer.collectors.market_data import MarketDataCollector
@@ -30,4 +31,4 @@ COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = (
 )
 
 # Called with the collectors: section -> collector.
-WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = (ConnectionWatcher,)
+WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = (ConnectionWatcher, AlertWatcher)
