@@ -40,7 +40,8 @@ from api.hub.metrics.report_queue import ReportQueue
 from api.hub.metrics.rooms import MetricsRooms, SnapshotFeed
 from api.hub.metrics.snapshots import SnapshotTexts
 from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
-from api.hub.relay import Relay
+from api.hub.plain.service import PlainMetrics, PlainSettings
+from api.hub.relay import Listener, Relay
 from api.hub.rights.audience import Audience
 from api.hub.rights.limits import HubLimits
 from api.hub.schemas.metrics import METRICS_SPACE
@@ -48,7 +49,7 @@ from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, Eventlet, make_socketio, wait_for_socket
+from api.hub.transport.eventlet_loop import ClientManager, Eventlet, detach, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.limits.callers import AT_ONCE, CallerBuckets
@@ -59,7 +60,7 @@ from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 from api.refresh.table import ANSWER_SECONDS
 from api.refused_origins import RefusedOrigins
-from config.access.modes import OFF
+from config.access.modes import OFF, REQUIRED
 from config.http_errors import http_error_body
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
@@ -125,24 +126,28 @@ def create_hub(
     `authenticator` decides about every client; by default the one of the settings does.
     """
     cooperate(wait_for_socket, settings.db_timeout_ms / 1000 + SILENT_DATABASE_SECONDS)
-    room = make_room(settings.websocket_max_clients)
-    settings = replace(settings, websocket_max_clients=room.clients)
+    room = make_room(settings.websocket_max_clients, settings.ws_max_connections)
+    settings = replace(settings, websocket_max_clients=room.clients, ws_max_connections=room.plain)
     stop = threading.Event()
     changes, sessions = _reference_data(bus, store, stop)
     callers = _callers(settings, bus, store, clock, authenticator)
     market = _market(settings, bus, store, clock, _enabled(changes.instruments), timing)
     transport = _transport(settings, callers, replace(_limits(settings), max_unjoined=room.sessions - room.clients))
-    leases = LeaseLoop(bus.with_timeout(ANSWER_SECONDS), callers.limits.connections, uuid.uuid4().hex[:12], transport.engine.end_surplus)
+    plain = _plain(settings, callers, transport, clock)
+    leases = LeaseLoop(bus.with_timeout(ANSWER_SECONDS), callers.limits.connections, uuid.uuid4().hex[:12], plain.end_surplus)
     events = _events(settings, callers, market, transport, Stats(market.relay, transport.engine, sessions, clock), clock)
     _connect(events, callers.access, changes, transport, market, bus)
+    _connect_plain(plain, callers.access, market)
     health = _health(callers, market.relay, transport, stop)
     events.metrics.set_symbols(each.symbol for each in changes.instruments)
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
     _start_loops(transport.socketio, _loops(market, changes, callers.access, leases), stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
-    door = Door(transport.app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, stop)
+    door = Door(plain.route(transport.app, detach), hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
+    return Hub(
+        door, transport.engine, market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, plain, stop
+    )
 
 
 # the parts, in the order of their creation
@@ -172,6 +177,8 @@ class _Market(NamedTuple):
     metrics: MetricsRooms
     reports: ReportQueue
     acknowledgements: Acknowledgements
+    snapshots: SnapshotFeed
+    listeners: dict[str, list[Listener]]  # channel -> its listeners
 
 
 class _Transport(NamedTuple):
@@ -200,7 +207,7 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
     metrics = MetricsRooms(fanouts[METRICS_SPACE])
     snapshots = SnapshotFeed(lambda body: SnapshotTexts.of(body, clock()), [metrics.update])
-    listeners = {
+    listeners: dict[str, list[Listener]] = {
         topics.PRICES: [notifier.price],
         topics.DATA_READY: [feed.data_ready],
         topics.METRICS: [snapshots.received],
@@ -210,7 +217,8 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
     relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin)
     reports = ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock)
     acknowledgements = Acknowledgements(store, clock)
-    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay, metrics, reports, acknowledgements)
+    rest = reports, acknowledgements, snapshots, listeners
+    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay, metrics, *rest)
 
 
 def _take_latest(bus: Bus, snapshots: SnapshotFeed) -> None:
@@ -269,6 +277,28 @@ def _connect(events: Events, access: AccessControl, changes: InstrumentChanges, 
     access.tables.listen(lambda change: events.rights.take(change, let_others_run))
     changes.listen(Catalogue(bus, market.topic_log, market.known, events).take)
     register_handlers(transport.socketio, events, market.fanouts)
+
+
+def _plain(settings: Settings, callers: _Callers, transport: _Transport, clock: Callable[[], datetime]) -> PlainMetrics:
+    """Return the plain WebSockets with metrics."""
+    chosen = PlainSettings(
+        max_clients=settings.ws_max_connections,
+        heartbeat=settings.ws_heartbeat_interval,
+        join=settings.auth_join_seconds,
+        interval=settings.metric_collection_interval,
+        required=callers.access.mode == REQUIRED,
+    )
+    return PlainMetrics(chosen, transport.engine, callers.authenticator, callers.limits, callers.peers, clock, _retry_after)
+
+
+def _connect_plain(plain: PlainMetrics, access: AccessControl, market: _Market) -> None:
+    """Connect the plain WebSockets to the bus, the table of keys and the report of the hub."""
+    market.snapshots.takers.append(plain.rooms.take)
+    market.listeners[topics.OBSERVABILITY_EVENTS].append(plain.event)
+    access.tables.listen(lambda change: plain.clients.rights.take(change, lambda: time.sleep(0)))
+    fanouts = (*market.fanouts.values(), plain.fanout)
+    market.report.plain_clients = lambda: len(plain.clients)
+    market.report.delivered = lambda: sum(each.delivered for each in fanouts)
 
 
 def _health(callers: _Callers, relay: Relay, transport: _Transport, stop: threading.Event) -> HubHealth:

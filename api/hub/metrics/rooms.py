@@ -110,9 +110,9 @@ class SnapshotFeed:
     `received` calls are in the loop of the relay: `takers` must not wait.
     """
 
-    def __init__(self, texts_of: Callable[[bytes], SnapshotTexts], takers: Sequence[Callable[[SnapshotTexts], None]]) -> None:
+    def __init__(self, texts_of: Callable[[bytes], SnapshotTexts], takers: list[Callable[[SnapshotTexts], None]]) -> None:
         self._texts_of = texts_of
-        self._takers = takers
+        self.takers = takers
 
     def received(self, message: Message) -> None:
         """Pass on a message of `metrics_updates`."""
@@ -121,5 +121,5 @@ class SnapshotFeed:
     def take(self, body: bytes) -> None:
         """Pass on the body of a snapshot."""
         texts = self._texts_of(body)
-        for take in self._takers:
+        for take in self.takers:
             take(texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -114,20 +114,12 @@ class LiveRights:
 
     def take(self, change: TableChange, pause: Callable[[], None]) -> None:
         """Apply a change of the table of keys to the clients that it is about."""
-        for number, client in enumerate(self._concerned(change), 1):
+        for number, client in enumerate(self._clients.concerned(change), 1):
             if self._clients.get(client.id) is client:
                 self._judge(client, change.after)
             if number % _CLIENTS_PER_TURN == 0:
                 pause()
         self._log_ended()
-
-    def _concerned(self, change: TableChange) -> Iterable[Client]:
-        for key_id in change.key_ids:
-            yield from self._clients.of_key(key_id)
-        for jti in change.jtis:
-            yield from self._clients.of_token(jti)
-        for subject in change.subjects:
-            yield from self._clients.of_subject(subject)
 
     def _judge(self, client: Client, table: AccessTable) -> None:
         before = client.access

@@ -83,6 +83,16 @@ class Outbox:
         self._waiting = True
         self._partial, self._frames, self.size, self.replaying = b"", [], 0, 0
 
+    def finish(self, frames: Sequence[Frame]) -> None:
+        """Send these frames as the last ones: all waiting frames are discarded.
+
+        The rest of a frame of which the socket took a part goes out before them.
+        """
+        self.dropped.clear()
+        self._frames, self.replaying, self.size = [*frames], 0, len(self._partial) + sum(len(frame.wire) for frame in frames)
+        if not self._waiting:
+            self.drain()
+
     def push(self, data: bytes, frames: Sequence[Frame]) -> None:
         """Send frames. `data` is their joined bytes, shared by many outboxes."""
         if self._waiting:

@@ -67,6 +67,7 @@ class IndexSchema(Schema):
     description = Str(required=True)
     documentation = Dict(keys=Str(), values=Str(), required=True)
     routes = List(Str(), required=True)
+    metrics_socket = Str(required=True, metadata=about("URL of the plain WebSocket with metrics, at the hub"))
     timestamp = output_time("Time of the answer")
 
 
