@@ -214,11 +214,25 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
         topics.OBSERVABILITY_EVENTS: [metrics.event],
     }
     by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots)
-    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin)
+    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin=begin)
     reports = ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock)
     acknowledgements = Acknowledgements(store, clock)
-    rest = reports, acknowledgements, snapshots, listeners
-    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay, metrics, *rest)
+    return _Market(
+        instruments,
+        known,
+        fanouts,
+        clients,
+        topic_log,
+        rules,
+        feed,
+        report,
+        relay,
+        metrics,
+        reports,
+        acknowledgements,
+        snapshots,
+        listeners,
+    )
 
 
 def _take_latest(bus: Bus, snapshots: SnapshotFeed) -> None:

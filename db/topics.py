@@ -14,7 +14,6 @@ TRADES = "trades"
 SOURCE_STATES = "source_states"
 METRICS = "metrics_updates"
 OBSERVABILITY_EVENTS = "observability_events"
-EVENTS_TOPIC = "events"  # the only topic of `observability_events`, so that `seq` counts all of them
 
 STREAM_TAIL_ENTRIES = 20_000
 
@@ -78,6 +77,8 @@ REPORTS = "reports"  # stream of the accepted reports of bots; it is not a chann
 OBSERVER_GROUP = "observer"
 SNAPSHOT_KEY = "tickwire:metrics:latest"  # hash of the newest snapshot of the metrics
 LOGS_KEY = "tickwire:logs"  # stream of log records
+SYSTEM_ALERT = "system_alert"  # the `event_type` of a change of an alert
+EVENTS_TOPIC = "events"  # the only topic of `observability_events`: one order of all events
 
 
 def report_key(bot: str, kind: str, report_id: str) -> str:

@@ -46,6 +46,7 @@ from db.bus.processes.board import Board as Board
 from db.bus.processes.checks import BusNotWorking as BusNotWorking
 from db.bus.processes.checks import Checks as Checks
 from db.bus.processes.checks import RedisFacts as RedisFacts
+from db.bus.processes.checks import RedisLoad as RedisLoad
 from db.bus.processes.registry import ProcessEntry as ProcessEntry
 from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher

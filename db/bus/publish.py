@@ -173,7 +173,7 @@ class Publisher(Instruments):
     def publish_events(self, events: Sequence[Mapping[str, object]], batch_id: str | None = None) -> None:
         """Publish on `observability_events`, in order.
 
-        `db.events` makes the bodies. An event without a `timestamp` happens now.
+        An event without a `timestamp` happens now.
         """
         now = {"timestamp": format_time(self._clock())}
         messages = [(topics.EVENTS_TOPIC, orjson.dumps({**now, **event})[:-1], "", "", "") for event in events]

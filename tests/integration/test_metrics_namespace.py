@@ -13,11 +13,11 @@ import pytest
 from db import topics
 from db.bus import Bus, Snapshot
 from db.bus.snapshots import SECTIONS
-from db.events import alert_event
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import WebSocket
 from tests.conftest import until
 from tests.support.clients import PythonClient
+from tests.support.observability_events import alert_event
 from tests.support.processes import Web
 from tests.support.reports import fill_body
 

@@ -14,9 +14,9 @@ import redis as redis_client
 from db import topics
 from db.bus import Bus
 from db.bus.snapshots import Snapshot
-from db.events import alert_event, event_body
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import PING, PONG, TEXT, Closed, Refused, frame
+from tests.support.observability_events import alert_event, event_body
 from tests.support.plain import ROUTE, Plain, snapshot
 from tests.support.processes import Web
 from tests.support.raw_http import exchange, request
@@ -275,7 +275,7 @@ def test_max_rate_skips_snapshots_and_ends_with_the_newest(shared_hub: Web, publ
         for seq in range(100, 160):
             published(seq)
         newest(fast, 159)
-        seqs = []
+        seqs: list[int] = []
         while not seqs or seqs[-1] != 159:
             seqs.append(slow.body()["seq"])
     assert len(seqs) < 30

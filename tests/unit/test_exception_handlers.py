@@ -25,10 +25,12 @@ CALLED_BY_A_LOOP = {
     "api/hub/transport/websocket.py": {"_handle"},
     "health/probe.py": {"_run"},
     "health/reporter.py": {"tick"},
+    "jobs/observer/collectors/base.py": {"_collect"},
 }
 
-# Handlers of a formatter: it cannot log, so its record shows the type of the value instead.
-CANNOT_LOG = {"config/log_format.py": 1}
+# Handlers of the logs themselves: a formatter shows the type of the value instead, the buffer uses
+# `handleError`, and the forwarder counts the records that it drops.
+CANNOT_LOG = {"config/log_format.py": 1, "config/log_buffer.py": 1, "ops/log_forwarder.py": 1}
 
 
 def broad_handlers(source: str, called_by_a_loop: Set[str]) -> Iterator[tuple[ast.ExceptHandler, bool]]:

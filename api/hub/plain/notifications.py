@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from api.hub.plain.frames import ALERTS, TRADES
+from db.topics import SYSTEM_ALERT
 
 # Fields of a trade in contract order.
 _TRADE = (
@@ -25,7 +26,7 @@ def notification_of(event: Mapping[str, Any]) -> tuple[str, bytes] | None:
     The details of a `system_alert` are the whole alert.
     """
     kind, details = event.get("event_type"), event.get("details")
-    if kind == "system_alert" and isinstance(details, dict):
+    if kind == SYSTEM_ALERT and isinstance(details, dict):
         return ALERTS, orjson.dumps(details)
     return (TRADES, orjson.dumps(_trade(event))) if kind == "trade_executed" else None
 

@@ -74,6 +74,8 @@ class IndexSchema(Schema):
 class LiveSchema(Schema):
     """The process runs, and so do its loops."""
 
+    alive = Bool(required=True, metadata=about("False if a loop of the process is silent"))
+    websocket_connections = Int(required=True, metadata=about("Clients of all hubs, as of their last reports"))
     status = Str(required=True, metadata=about("`alive`, or `silent` if a loop of the process has missed three rounds"))
     silent_loops = List(Str(), metadata=about("The silent loops; absent if there is none"))
     uptime_seconds = Float(required=True)
@@ -96,6 +98,10 @@ class ReadySchema(Schema):
     """Ability to serve requests."""
 
     status = Str(required=True, metadata=about("`ready` or `not_ready`"))
+    ready = Bool(required=True, metadata=about("True if both servers can be read"))
+    collectors = Dict(
+        keys=Str(), values=Bool(), required=True, metadata=about("Section of the metrics: true if its collector gives values")
+    )
     database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
     redis = Str(required=True, metadata=about("`connected` or `disconnected`"))
     timestamp = output_time("Time of the answer")
@@ -120,6 +126,7 @@ class WriterSchema(Schema):
 class HealthSchema(Schema):
     """State of all parts."""
 
+    service = Str(required=True, metadata=about("The name of the product: `tickwire`"))
     status = Str(
         required=True, metadata=about("`healthy`, `unhealthy`, or `degraded`: all parts work, but an entry was parked in the last hour")
     )

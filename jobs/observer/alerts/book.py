@@ -30,6 +30,7 @@ class Crossing:
 
     rule: str
     subject: str
+    severity: str
     value: float
     threshold: float
     exceeded: bool
@@ -100,7 +101,7 @@ class AlertBook:
             elif reading.value is not None:
                 known[subject] = exceeded = reading.exceeded
                 found += [
-                    Crossing(reading.rule, reading.subject, reading.value, float(limit), severity in exceeded)
+                    Crossing(reading.rule, reading.subject, severity, reading.value, float(limit), severity in exceeded)
                     for severity, limit in reading.limits.items()
                     if (severity in before) != (severity in exceeded)
                 ]

@@ -18,13 +18,12 @@ from typing import Any
 from config.observability.fields import AlertLimits
 from config.pacing import Outage
 from config.settings import Settings
-from db import topics
 from db.alert_changes import StoredAlert, changes_of, mark_announced, open_alerts, unannounced_alerts
 from db.alerts import SystemAlert, raise_alert, resolve_alerts
 from db.bus import Bus, BusError
-from db.events import alert_event, threshold_event
 from db.postgres import Cursor, RowError, Store, StoreError
 from jobs.observer.alerts.book import AlertBook, Change
+from jobs.observer.alerts.events import alert_event, threshold_event
 from jobs.observer.alerts.rules import judge
 from jobs.observer.alerts.values import Values
 
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
 STORE_TIMEOUT_MS = 2000
-SOURCE = "observer"
 
 
 def limits_of_settings(settings: Settings) -> dict[str, AlertLimits]:
@@ -90,7 +88,7 @@ class AlertTicker:
         self._unsent += [alert for change in changes for alert in _changed(change)]
         sent = self._send_all(self._exchange(), now)
         for each in crossings:
-            event = threshold_event(SOURCE, each.rule, each.value, each.threshold, exceeded=each.exceeded, subject=each.subject)
+            event = threshold_event(each, now)
             if not self._send(event):
                 break
         return sent
@@ -134,7 +132,7 @@ class AlertTicker:
         done = 0
         for alert in waiting:
             changes = changes_of(alert)
-            if not all(self._send(alert_event(SOURCE, each.body()), f"alert:{each.alert_id}:{each.state}/1") for each in changes):
+            if not all(self._send(alert_event(each), f"alert:{each.alert_id}:{each.state}/1") for each in changes):
                 break
             sent += changes
             done += 1
@@ -148,7 +146,7 @@ class AlertTicker:
     def _send(self, body: Mapping[str, Any], batch_id: str | None = None) -> bool:
         """Publish an event; return False if the bus does not take it."""
         try:
-            self._bus.publish(topics.OBSERVABILITY_EVENTS, topics.EVENTS_TOPIC, body, batch_id)
+            self._bus.publish_events([body], batch_id)
         except BusError as error:
             self._bus_outage.failed(error)
             return False

@@ -1,0 +1,1 @@
+"""Collectors: each makes one section of the snapshot."""
