@@ -51,10 +51,7 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Eventlet, detach, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
-from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.limits.callers import AT_ONCE, CallerBuckets
-from api.hub.transport.outbox import Outbox
-from api.hub.transport.session import Session
 from api.hub.transport.web.door import Door
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
@@ -81,6 +78,7 @@ log = logging.getLogger(__name__)
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
 REPORTS_ROUND_SECONDS = 10.0  # likewise
+MAX_REPORTS_MESSAGE_BYTES = 2**20  # as in REST: 500 reports with 2 KiB of metadata each
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
 
@@ -286,7 +284,13 @@ def _connect(events: Events, access: AccessControl, changes: InstrumentChanges, 
     def let_others_run() -> None:
         time.sleep(0)
 
-    transport.manager.on_connected = lambda client, namespace: events.connected(client, *_path_of(server.session_of(client, namespace)))
+    def connected(client: str, namespace: str) -> None:
+        session = server.session_of(client, namespace)
+        events.connected(client, session.outbox, session.bucket)
+        if events.may_report(client):
+            session.allow(MAX_REPORTS_MESSAGE_BYTES)
+
+    transport.manager.on_connected = connected
     transport.engine.each_tick.append(lambda: events.rights.tick(let_others_run))
     access.tables.listen(lambda change: events.rights.take(change, let_others_run))
     changes.listen(Catalogue(bus, market.topic_log, market.known, events).take)
@@ -351,11 +355,6 @@ def _start_loops(socketio: SocketIO, loops: Iterable[_Loop], stop: threading.Eve
 def _retry_after() -> float:
     """Return seconds with jitter, so that refused clients do not come back all at once."""
     return round(random.uniform(5.0, 15.0), 2)  # noqa: S311
-
-
-def _path_of(session: Session) -> tuple[Outbox, Bucket]:
-    """Return the way to a client, and the tokens of the way back."""
-    return session.outbox, session.bucket
 
 
 def _limits(settings: Settings) -> Limits:

@@ -23,13 +23,13 @@ from api.hub.channels import CHANNELS
 from api.hub.clients import Client, Clients
 from api.hub.fanout import Fanout, granted
 from api.hub.metrics.deferred import Deferred
-from api.hub.metrics.events import MetricsEvents
+from api.hub.metrics.events import METRICS_EVENTS, MetricsEvents, Serve
 from api.hub.rights.limits import HubLimits, unlimited
 from api.hub.rights.live import Connections, LiveRights, NoConnections, described
 from api.hub.rooms.candles import CandleRooms
 from api.hub.rooms.changes import InstrumentChange
 from api.hub.rooms.prices import PriceRooms
-from api.hub.schemas import answers, metrics, request_costs, requests
+from api.hub.schemas import answers, request_costs, requests
 from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.schemas.metrics import METRICS_SPACE
 from api.hub.schemas.rejections import Rejections
@@ -39,8 +39,6 @@ from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Replayed
-from api.schemas.alerts import AcknowledgedSchema
-from api.schemas.report_documents import ReportsAcceptedSchema
 from config.pacing import Throttle
 from db.timestamps import parse_time
 
@@ -159,6 +157,11 @@ class Events:
                 **described(access),
             }
             client.fanout.emit(sid, "connection_established", orjson.dumps(body))
+
+    def may_report(self, sid: str) -> bool:
+        """Return True if a connected client may send reports: batches are larger than requests."""
+        client = self._clients[sid]
+        return client.fanout.namespace == METRICS_SPACE and client.access.allows(REPORT)
 
     def disconnected(self, sid: str) -> None:
         """Remove a client, its rooms and its alerts."""
@@ -341,7 +344,7 @@ def _refuse(client: Client, event: str, refusal: Refusal) -> bytes:
 Handler = Callable[[Events, Client, dict[str, Any]], Answer]
 
 
-def _of_metrics(serve: Callable[[MetricsEvents, Client, dict[str, Any]], dict[str, Any] | Deferred]) -> Handler:
+def _of_metrics(serve: Serve) -> Handler:
     """Return the handler of an event of the namespace `/metrics`."""
     return lambda events, client, asked: Answer(serve(events.metrics, client, asked))
 
@@ -397,51 +400,9 @@ _ROWS = (
     ClientEvent("set_alert", requests.SetAlertSchema(), "alert_set", answers.AlertSetSchema, Events.set_alert, READ),
     ClientEvent("list_alerts", _NOTHING, "alerts_list", answers.AlertsListSchema, Events.list_alerts, READ),
     ClientEvent("delete_alert", requests.DeleteAlertSchema(), "alert_deleted", answers.AlertDeletedSchema, Events.delete_alert, READ),
-    ClientEvent(
-        "subscribe",
-        metrics.MetricsSubscribeSchema(),
-        "subscription_confirmed",
-        metrics.MetricsSubscribedSchema,
-        _of_metrics(MetricsEvents.subscribe),
-        OBSERVE,
-        METRICS_SPACE,
-    ),
-    ClientEvent(
-        "unsubscribe",
-        metrics.MetricsUnsubscribeSchema(),
-        "unsubscription_confirmed",
-        metrics.MetricsUnsubscribedSchema,
-        _of_metrics(MetricsEvents.unsubscribe),
-        OBSERVE,
-        METRICS_SPACE,
-    ),
-    ClientEvent(
-        "get_subscriptions",
-        _NOTHING,
-        "subscriptions_info",
-        metrics.MetricsSubscriptionsSchema,
-        _of_metrics(MetricsEvents.get_subscriptions),
-        OBSERVE,
-        METRICS_SPACE,
-    ),
-    ClientEvent(
-        "report",
-        metrics.ReportRequestSchema(),
-        "report_accepted",
-        ReportsAcceptedSchema,
-        _of_metrics(MetricsEvents.report),
-        REPORT,
-        METRICS_SPACE,
-        request_costs.reports,
-    ),
-    ClientEvent(
-        "acknowledge_alert",
-        metrics.AcknowledgeRequestSchema(),
-        "alert_acknowledged",
-        AcknowledgedSchema,
-        _of_metrics(MetricsEvents.acknowledge_alert),
-        OPERATE,
-        METRICS_SPACE,
+    *(
+        ClientEvent(row.name, row.request, row.answer, row.answer_schema, _of_metrics(row.serve), row.scope, METRICS_SPACE, row.cost)
+        for row in METRICS_EVENTS
     ),
     ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN, METRICS_SPACE),
 )

@@ -186,3 +186,13 @@ def test_hundred_clients_receive_each_snapshot_and_their_acks(shared_hub: Web, s
             body = json.loads(str(socket.packet()).removeprefix("42/metrics,"))[1]
             assert list(body) == ["timestamp", "seq", "epoch", SECTIONS[number % 4]]
             assert body["seq"] == 99
+
+
+@pytest.mark.parametrize("transports", [["websocket"], ["polling"], ["polling", "websocket"]])
+def test_largest_batch_is_one_message(transports: list[str], shared_hub: Web) -> None:
+    first = 10_000 + 1_000 * len("".join(transports))
+    with PythonClient(shared_hub.url, transports, namespace=SPACE) as client:
+        reports = [today(first + number, metadata={"note": "x" * 300}) for number in range(500)]
+        assert len(json.dumps(reports)) > 250_000
+        answer = client.call("report", {"reports": reports})
+        assert answer["accepted"] + answer["duplicates"] == 500

@@ -183,7 +183,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             raise bad_request()
         session.posting = True
         try:
-            session.receive_payload(read_body(environ, self.max_http_buffer_size))
+            session.receive_payload(read_body(environ, session.message_limit or self.max_http_buffer_size))
         except WireError as error:
             log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
             session.close(self.reason.TRANSPORT_ERROR)

@@ -140,6 +140,10 @@ class Reader:
         self._opcode: Opcode | None = None  # of the incomplete fragmented message
         self._parts: list[bytes] = []
 
+    def allow(self, limit: int) -> None:
+        """Accept messages of at most this size in bytes from now on."""
+        self._limit = limit
+
     def feed(self, data: bytes, most: int = maxsize) -> list[tuple[Opcode, bytes]]:
         """Return the messages and control frames that `data` completes. Raises `WireError`.
 

@@ -17,8 +17,7 @@ from api.rest.observability.exact import JSON, exact
 from api.rest.observability.live_prices import rates
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
-from api.rest.schemas.paging import ListQuery
-from api.rest.schemas.trade_reports import (
+from api.rest.schemas.observability.trade_reports import (
     DEFAULT_TRADES,
     ExecutionQualitySchema,
     FillsQuerySchema,
@@ -30,12 +29,13 @@ from api.rest.schemas.trade_reports import (
     TradeFilterSchema,
     TradeStatsSchema,
 )
+from api.rest.schemas.paging import ListQuery
 from api.schemas.observability import TradeHistoryResponseSchema, TradeSchema
 from db.figures.conversion import total
 from db.listing.observability import FILLS, ORDERS, TRADES
 from db.listing.query import RowFilter, count_rows, read_page
+from db.listing.summaries import PnlSums, execution_quality, pnl_sums, trade_totals
 from db.metrics.history import SPANS
-from db.reports.summaries import PnlSums, execution_quality, pnl_sums, trade_totals
 from db.timestamps import format_time, parse_time
 
 _DAY = timedelta(days=1)
