@@ -38,7 +38,6 @@ from api.hub.metrics.acknowledgements import Acknowledgements
 from api.hub.metrics.events import MetricsEvents
 from api.hub.metrics.report_queue import ReportQueue
 from api.hub.metrics.rooms import MetricsRooms, SnapshotFeed
-from api.hub.metrics.snapshots import SnapshotTexts
 from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
 from api.hub.plain.service import PlainMetrics, PlainSettings
 from api.hub.relay import Listener, Relay
@@ -204,7 +203,7 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
     feed = VolatilityFeed(store, notifier.volatility)
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
     metrics = MetricsRooms(fanouts[METRICS_SPACE])
-    snapshots = SnapshotFeed(lambda body: SnapshotTexts.of(body, clock()), [metrics.update])
+    snapshots = SnapshotFeed(clock, [metrics.update])
     listeners: dict[str, list[Listener]] = {
         topics.PRICES: [notifier.price],
         topics.DATA_READY: [feed.data_ready],

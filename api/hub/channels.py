@@ -16,7 +16,7 @@ from marshmallow import Schema
 from api.access.model import OBSERVE, READ
 from api.hub.schemas import bus
 from api.hub.schemas.metrics import EVENTS, METRICS_SPACE, MetricsUpdateSchema
-from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
+from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price, is_plain_snapshot
 from db import topics
 from db.timestamps import parse_time
 from db.topics import STREAMS, Stream
@@ -169,6 +169,7 @@ _ROWS = (
         OBSERVE,
         namespace=METRICS_SPACE,
         audience="Clients that hold a section: the sections that they hold",
+        quick_check=is_plain_snapshot,
         broadcast=False,
         sent=MetricsUpdateSchema,
         max_bytes=_MAX_SNAPSHOT_BYTES,

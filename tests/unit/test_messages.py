@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from api.hub.channels import CHANNELS, MAX_MESSAGE_BYTES
 from api.hub.messages import BadMessage, decode
-from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
+from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price, is_plain_snapshot
 from db import topics
 from db.intervals import INTERVALS
 from db.timestamps import parse_time
@@ -279,3 +279,24 @@ def test_fast_path_accepts_published_candles_and_refuses_each_fault() -> None:
         assert not any(is_plain_candle(changed({("candle", name): value})) for value in values), name
     for name in CANDLE:
         assert not is_plain_candle({**GOOD_CANDLE, "candle": {key: value for key, value in CANDLE.items() if key != name}})
+
+
+GOOD_SNAPSHOT = {
+    "timestamp": "2025-11-18T12:30:00.000000Z",
+    "seq": 1,
+    "epoch": "e",
+    "numbers": {"system": "{}"},
+    "strings": {"system": "{}"},
+}
+SECTION_TEXTS = st.dictionaries(
+    st.text(max_size=5), st.sampled_from(["{}", '{"a":1.10}', "[]", "", "{", '{"a":NaN}', "null", 1, None]), max_size=3
+)
+
+
+@given(st.dictionaries(st.sampled_from([*GOOD_SNAPSHOT, "more"]), ODD | SECTION_TEXTS, max_size=2))
+@settings(max_examples=300)
+def test_snapshot_accepted_by_the_fast_path_is_valid(changes: dict[str, object]) -> None:
+    assert is_plain_snapshot(GOOD_SNAPSHOT)
+    data = {**GOOD_SNAPSHOT, **changes}
+    if is_plain_snapshot(data):
+        assert CHANNELS[topics.METRICS].schema.validate(data) == {}

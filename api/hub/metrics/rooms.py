@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from itertools import combinations
 
 import orjson
@@ -107,19 +108,22 @@ class MetricsRooms:
 class SnapshotFeed:
     """Passes each snapshot of the bus to its receivers, which share its texts.
 
-    `received` calls are in the loop of the relay: `takers` must not wait.
+    `received` calls are in the loop of the relay: `takers` must not wait. `clock` returns aware
+    UTC.
     """
 
-    def __init__(self, texts_of: Callable[[bytes], SnapshotTexts], takers: list[Callable[[SnapshotTexts], None]]) -> None:
-        self._texts_of = texts_of
+    def __init__(self, clock: Callable[[], datetime], takers: list[Callable[[SnapshotTexts], None]]) -> None:
+        self._clock = clock
         self.takers = takers
 
     def received(self, message: Message) -> None:
-        """Pass on a message of `metrics_updates`."""
-        self.take(message.body)
+        """Pass on a message of `metrics_updates`, which is checked."""
+        self._pass_on(SnapshotTexts.of_message(message.data, self._clock()))
 
     def take(self, body: bytes) -> None:
-        """Pass on the body of a snapshot."""
-        texts = self._texts_of(body)
+        """Pass on the body of a snapshot. Raises `ValueError` if it is none."""
+        self._pass_on(SnapshotTexts.of(body, self._clock()))
+
+    def _pass_on(self, texts: SnapshotTexts) -> None:
         for take in self.takers:
             take(texts)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Any
 
 import orjson
 
@@ -40,6 +41,11 @@ class SnapshotTexts:
         for texts in (snapshot.numbers, snapshot.strings):
             _check(texts)
         return cls(snapshot, received)
+
+    @classmethod
+    def of_message(cls, data: Mapping[str, Any], received: datetime) -> SnapshotTexts:
+        """Make the texts of a message that the schema of its channel has checked."""
+        return cls(Snapshot(data["timestamp"], data["seq"], data["epoch"], data["numbers"], data["strings"]), received)
 
     def plain(self, sections: Collection[str] = SECTIONS) -> bytes:
         """Return the frame of `/ws/metrics` with these sections. Decimals are number literals."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import orjson
+
 from api.hub.schemas.bus import MAX_EPOCH_LENGTH, MAX_NAME_LENGTH, MAX_SEQ
 from db.decimals import DECIMAL
 from db.intervals import INTERVALS
@@ -18,6 +20,7 @@ from db.timestamps import USUAL_TIME, day_exists
 # All texts of a message in one match, which is quicker than one match each.
 _are_prices = re.compile("\t".join((*(DECIMAL,) * 3, *(USUAL_TIME,) * 2)), re.ASCII).fullmatch
 _are_candles = re.compile("\t".join((*(DECIMAL,) * 5, *(USUAL_TIME,) * 3)), re.ASCII).fullmatch
+_is_usual_time = re.compile(USUAL_TIME, re.ASCII).fullmatch
 
 
 def is_plain_price(data: dict[str, Any]) -> bool:
@@ -51,6 +54,28 @@ def is_plain_candle(data: dict[str, Any]) -> bool:
     except (KeyError, TypeError):
         return False
     return bool(plain) and all(day_exists(time[:10]) for time in times)
+
+
+def is_plain_snapshot(data: dict[str, Any]) -> bool:
+    """Return True if `data` is a `metrics_updates` message in the form of the observer.
+
+    Ten of them arrive each second, and each has the texts of many figures.
+    """
+    timestamp, seq, epoch, numbers, strings = map(data.get, ("timestamp", "seq", "epoch", "numbers", "strings"))
+    if (
+        type(timestamp) is not str
+        or type(seq) is not int
+        or type(epoch) is not str
+        or type(numbers) is not dict
+        or type(strings) is not dict
+    ):
+        return False
+    if not (0 <= seq <= MAX_SEQ and 0 < len(epoch) <= MAX_EPOCH_LENGTH and _is_usual_time(timestamp) and day_exists(timestamp[:10])):
+        return False
+    try:
+        return all(type(text) is str and type(orjson.loads(text)) is dict for text in (*numbers.values(), *strings.values()))
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _has_plain_head(data: dict[str, Any]) -> bool:
