@@ -73,8 +73,13 @@ def fastapi(port: int, text: bytes) -> None:
 
 
 def payload(size: int) -> bytes:
-    """Return a JSON text of this many bytes with 40 figures."""
-    start = json.dumps({"type": "metrics_update", "figures": {f"SYMBOL_{number}": number / 7 for number in range(40)}, "padding": ""})
+    """Return a JSON text of this many bytes: prices of symbols in the form of a snapshot."""
+    symbols: dict[str, object] = {}
+    while len(json.dumps({"type": "metrics_update", "symbols": symbols, "padding": ""})) < size - 250:
+        price = 1 + len(symbols) / 7
+        figures = {"last_price": price, "bid": price, "ask": price, "vwap": None, "volume": None, "trades": 0, "spread_bps": price * 2}
+        symbols[f"SYMBOL_{len(symbols)}"] = {**figures, "state": "live"}
+    start = json.dumps({"type": "metrics_update", "symbols": symbols, "padding": ""})
     return (start[:-2] + "x" * (size - len(start)) + '"}').encode()
 
 
