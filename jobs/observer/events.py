@@ -77,8 +77,8 @@ def _signal(signal: Signal) -> Event:
 
 
 def _trade(row: FillRow, profit: Decimal | None) -> Event:
-    return {
-        **base_event(f"{row.bot}:fill:{row.fill_id}", "trade_executed", row.time, row.bot),
+    """A fill. `metadata` has the whole trade for plain WebSockets, with amounts as texts."""
+    fields = {
         "trade_id": f"{row.bot}:{row.fill_id}",
         "symbol": row.symbol,
         "side": row.side,
@@ -87,6 +87,21 @@ def _trade(row: FillRow, profit: Decimal | None) -> Event:
         "strategy": row.strategy,
         "pnl": _text(rounded(profit)),
     }
+    trade = {
+        **fields,
+        "timestamp": format_time(row.time),
+        "latency_ms": row.latency_ms,
+        "slippage_bps": row.slippage_bps,
+        "order_id": row.order_id,
+        "bot": row.bot,
+        "fee": _text(row.fee),
+        "fee_currency": row.fee_currency,
+        "currency": row.currency,
+        "liquidity": row.liquidity,
+        "time_received": format_time(row.received),
+    }
+    base = base_event(f"{row.bot}:fill:{row.fill_id}", "trade_executed", row.time, row.bot, {"trade": trade})
+    return {**base, **fields}
 
 
 def _turns(fill: FillRow, applied: Applied) -> Iterator[Event]:
