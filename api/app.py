@@ -39,6 +39,7 @@ from api.rest.routes import (
     sessions,
     sockets,
     symbols,
+    system,
     trade_reports,
     trades,
     volatility,
@@ -65,7 +66,7 @@ _DATA = [
     sessions.routes,
 ]
 _STATE = [gaps.routes, jobs.routes]
-_OBSERVABILITY = [metrics.routes, trade_reports.routes]
+_OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes]
 
 
 def create_app(

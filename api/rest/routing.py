@@ -21,8 +21,8 @@ from api.rest.errors import refuse_unknown_arguments
 from api.rest.instruments import refuse_excluded
 from api.rest.listing import EXPORTS, PAGES
 from api.rest.schemas.answers import ErrorResponseSchema
+from api.rest.schemas.observability.trade_reports import TradeFilterSchema
 from api.rest.schemas.security import Security
-from api.rest.schemas.trade_reports import TradeFilterSchema
 from api.schemas.observability import COMPONENTS
 
 View = TypeVar("View", bound=Callable[..., Any])

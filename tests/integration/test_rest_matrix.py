@@ -50,9 +50,12 @@ TABLE = {
     "/api/trades/execution/quality": "observe", "/orders": "observe", "/fills": "observe",
     "/api/metrics/current": "observe", "/api/metrics/summary": "observe", "/api/metrics/history": "observe",
     "/api/metrics/symbols": "observe", "/api/metrics/symbols/<symbol>": "operate",
+    **dict.fromkeys((f"/api/system/{name}" for name in ("health", "performance", "components", "logs/recent", "stats")), "observe"),
+    "/api/system/alerts/acknowledge/<path:alert_id>": "operate",
     "/prices": "publish", "/reports": "report",
 }  # fmt: skip
 ALSO = {"/alerts": "observe"}  # another scope that suffices, for other rows
+POSTED = ("/prices", "/reports", "/api/metrics/history", "/api/system/alerts/acknowledge/<path:alert_id>")
 SCOPES = ("read", "observe", "report", "publish", "operate")
 INSIDE, SECOND, OUTSIDE = "EUR_USD", "EUR_GBP", "BTCUSDT"
 PATTERNS = ("EUR_*", "GBP_USD", "!EUR_CHF")
@@ -63,6 +66,7 @@ NAMED = {
     "/correlation/history": ("symbol1", "symbol2"),
 }
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
+ALERT_ID = "volatility:EUR_USD:warning:1763467200000"  # that of `fill`
 CHALLENGE = 'Bearer realm="tickwire"'
 
 
@@ -86,7 +90,7 @@ class Rest:
     ) -> TestResponse:
         """Send a request to a route, with its first method by default."""
         address = path.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json")
-        for name, value in (("<trade_id>", "mm-1:f-1"), ("<symbol>", INSIDE)):
+        for name, value in (("<trade_id>", "mm-1:f-1"), ("<symbol>", INSIDE), ("<path:alert_id>", ALERT_ID)):
             address = address.replace(name, value)
         headers = {} if key is None else {"X-API-Key": key}
         sent: dict[str, Any] = {} if body is None else {"json": body}
@@ -97,7 +101,7 @@ def methods(path: str) -> tuple[str, ...]:
     """Return the methods of a route besides HEAD and OPTIONS; the first one is asked."""
     if path == "/api/metrics/symbols/<symbol>":
         return "POST", "DELETE"
-    return ("POST" if path in ("/prices", "/reports", "/api/metrics/history") else "GET",)
+    return ("POST" if path in POSTED else "GET",)
 
 
 def request_of(path: str, instrument: str) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from db.postgres import Cursor, Store
 from db.timestamps import format_time
 from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
-from tests.support.servers import of_database
+from tests.support.servers import as_role, of_database
 
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 
@@ -80,10 +80,11 @@ def bus(shared_settings: Settings, raw: redis_client.Redis) -> Iterator[Bus]:
 
 
 @pytest.fixture
-def app(shared_settings: Settings, bus: Bus, store: Store) -> Clock:
+def app(shared_settings: Settings, bus: Bus, store: Store) -> Iterator[Clock]:
     clock = Clock()
-    clock.client = create_app(shared_settings, bus, store, clock.read, "1", monotonic=clock.monotonic).test_client()
-    return clock
+    with closing(Store(as_role(str(shared_settings.database_url), "tickwire_reader"))) as reader:
+        clock.client = create_app(shared_settings, bus, reader, clock.read, "1", monotonic=clock.monotonic).test_client()
+        yield clock
 
 
 def second(number: int, price: str, volume: str, trades: int) -> MarketRow:

@@ -58,7 +58,8 @@ WHOLE = ["/volatility/latest", "/correlation"]  # no pages, but every format
 TRADES = ["/api/trades", "/api/trades/{trade_id}", "/api/trades/stats/summary", "/api/trades/execution/quality"]
 REPORTED = ["/orders", "/fills"]
 METRICS = ["/api/metrics/current", "/api/metrics/summary", "/api/metrics/symbols"]
-OBSERVED = [*TRADES, *REPORTED, *METRICS]
+SYSTEM = [f"/api/system/{name}" for name in ("health", "performance", "components", "logs/recent", "stats")]
+OBSERVED = [*TRADES, *REPORTED, *METRICS, *SYSTEM]
 # Names of section "REST" of the page about observability.
 NAMES = {
     "MetricsSnapshot", "MetricsHistoryRequest", "MetricsHistoryResponse", "Trade", "TradeFilter", "TradeHistoryResponse", "SystemHealth",
@@ -66,7 +67,7 @@ NAMES = {
     "StrategyEvent", "AlertEvent", "SystemEvent",
 }  # fmt: skip
 ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", *OBSERVED]
-POSTED = ["/prices", "/reports", "/api/metrics/history", "/api/metrics/symbols/{symbol}"]
+POSTED = ["/prices", "/reports", "/api/metrics/history", "/api/metrics/symbols/{symbol}", "/api/system/alerts/acknowledge/{alert_id}"]
 # listing -> its required parameters, and its optional ones beside those of every listing
 PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/ticks": ({"symbol"}, set()),
@@ -160,7 +161,7 @@ def described(app: Flask) -> Any:
 @pytest.mark.parametrize(
     ("path", "mode"),
     [(path, GenerationMode.POSITIVE) for path in ROUTES]
-    + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE, *TRADES[2:], *REPORTED)]
+    + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE, *TRADES[2:], *REPORTED, SYSTEM[3])]
     + [(path, GenerationMode.POSITIVE) for path in POSTED]
     + [(path, GenerationMode.NEGATIVE) for path in POSTED if "{" not in path],
 )
@@ -190,6 +191,7 @@ def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> N
         "/jobs": [{}],
         "/api/trades": [{"start_time": "2025-11-01", "limit": "2", "format": form} for form in FORMATS],
         "/api/metrics/current": [{}],
+        **{path: [{}] for path in SYSTEM},
         "/api/metrics/summary": [{}],
         "/api/metrics/symbols": [{}],
         "/api/trades/stats/summary": [{}],

@@ -13,7 +13,10 @@ JSON = "application/json"
 
 
 def exact(body: Mapping[str, Any], status: int = 200) -> Response:
-    """Return the body as JSON; the `Decimal`s in it are finite. No float is made of them."""
+    """Return the body as JSON; the `Decimal`s in it are finite. No float is made of them.
+
+    NaN becomes null.
+    """
     return Response(orjson.dumps(body, default=_literal), status, content_type=JSON)
 
 

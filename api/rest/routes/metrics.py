@@ -16,7 +16,7 @@ from api.rest.observability.exact import JSON, exact
 from api.rest.observability.snapshot import newest
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
-from api.rest.schemas.metrics import MetricsSummarySchema, TrackedSymbolsSchema
+from api.rest.schemas.observability.metrics import MetricsSummarySchema, TrackedSymbolsSchema
 from api.schemas.history import HistoryRequest, MetricsHistoryRequestSchema
 from api.schemas.observability import MetricsHistoryResponseSchema, MetricsSnapshotSchema
 from db.instruments import all_instruments, track_instrument, tracked_symbols

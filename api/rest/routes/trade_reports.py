@@ -17,8 +17,7 @@ from api.rest.observability.exact import JSON, exact
 from api.rest.observability.live_prices import rates
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
-from api.rest.schemas.paging import ListQuery
-from api.rest.schemas.trade_reports import (
+from api.rest.schemas.observability.trade_reports import (
     DEFAULT_TRADES,
     ExecutionQualitySchema,
     FillsQuerySchema,
@@ -30,6 +29,7 @@ from api.rest.schemas.trade_reports import (
     TradeFilterSchema,
     TradeStatsSchema,
 )
+from api.rest.schemas.paging import ListQuery
 from api.schemas.observability import TradeHistoryResponseSchema, TradeSchema
 from db.figures.conversion import total
 from db.listing.observability import FILLS, ORDERS, TRADES
