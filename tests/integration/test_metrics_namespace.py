@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
@@ -19,7 +21,7 @@ from db.postgres import Store
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import WebSocket
 from tests.conftest import until
-from tests.support.clients import PythonClient
+from tests.support.clients import NodeClient, PythonClient
 from tests.support.observability_events import alert_event
 from tests.support.processes import Web
 from tests.support.reports import fill_body
@@ -237,3 +239,25 @@ def test_acknowledgements_over_two_sockets_change_one_row(client: PythonClient, 
         resolve_alerts(cursor, [alert.key], datetime.now(UTC))
     answer = client.call("acknowledge_alert", {"alert_id": alert.alert_id})
     assert (answer["code"], answer["details"]) == ("conflict", {"alert_id": [alert.alert_id]})
+
+
+def test_slow_client_gets_the_newest_snapshot_and_a_gap_notice(shared_hub: Web, shared_bus: Bus) -> None:
+    """The stock JavaScript client, which is stopped until the hub has dropped snapshots."""
+    large = dict.fromkeys(SECTIONS, f'{{"padding":"{"x" * 20_000}"}}')
+    seq = 0
+    with PythonClient(shared_hub.url) as watcher, NodeClient(f"{shared_hub.url}{SPACE}") as stuck:
+        stuck.wait("connect")
+        assert stuck.call("subscribe", {"channels": "all"})["channels"] == [*SECTIONS, "alerts", "events"]
+        before = watcher.stats()["messages_conflated"]
+        os.kill(stuck.pid, signal.SIGSTOP)
+        try:
+            while watcher.stats()["messages_conflated"] < before + 20:
+                for _ in range(20):
+                    seq += 1
+                    shared_bus.publish_snapshot(Snapshot(NOON, seq, "slow", {}, large))
+        finally:
+            os.kill(stuck.pid, signal.SIGCONT)
+        notice = stuck.wait("gap_notice", seconds=60)
+        assert (list(notice["dropped"]), notice["reason"]) == (["metrics"], "slow_consumer")
+        seen = [body["seq"] for body in stuck.bodies("metrics_update") if body["epoch"] == "slow"]
+        assert (seen[-1], len(seen) + notice["dropped"]["metrics"]) == (seq, seq)
