@@ -72,7 +72,7 @@ def _reports(witness: Witness) -> None:
         "trade_id": "mm-1:f-17", "symbol": "EUR_USD", "side": "buy", "quantity": "1000", "price": "1.09450",
         "strategy": "mean_reversion", "pnl": None,
     }  # fmt: skip
-    event = event_body("trade_executed", "mm-1", fields, event_id="mm-1:fill:f-17")
+    event = event_body("trade_executed", "mm-1", fields, "mm-1:fill:f-17")
     witness.receive("observability_event", "observability_event", cause=lambda: witness.bus.publish_events([event]))
 
 
