@@ -65,7 +65,7 @@ LATEST_KEY = "tickwire:latest"
 OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; deleted by jobs
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
-LEADER_KEY = "tickwire:leader"
+LEADER_KEY = "tickwire:leader"  # token of the active jobs process
 ACCESS_COUNTER = "tickwire:access:counter"  # that number, for processes that missed the message
 LIMITS_PREFIX = "tickwire:limits"  # of the keys of the package `limits`
 CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars and sources of the instruments, limit of times ahead
@@ -89,6 +89,11 @@ def report_key(bot: str, kind: str, report_id: str) -> str:
 def report_rate_key(bot: str) -> str:
     """Key of the hash of a bot's rate: the tokens left, and the time of that."""
     return f"tickwire:report_rate:{bot}"
+
+
+def leader_key(role: str) -> str:
+    """Key of the token of the active process of an elected role, `jobs` or `observer`."""
+    return LEADER_KEY if role == "jobs" else f"{LEADER_KEY}:{role}"
 
 
 def process_key(name: str) -> str:

@@ -20,7 +20,7 @@ from api.hub.plain.service import PlainMetrics
 from api.hub.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
-from api.hub.transport.http_requests import refused
+from api.hub.transport.http_requests import refusal_body, refused
 from api.hub.transport.web.door import Application
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
@@ -30,7 +30,9 @@ log = logging.getLogger(__name__)
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
 _CLIENT_PATHS = ("/socket.io/", "/ws/")
-_NOT_NOW = refused(Refusal(ErrorCode.UNAVAILABLE, "The server is starting or stopping.", {"retry_after": 2}))
+_REFUSAL = Refusal(ErrorCode.UNAVAILABLE, "The server is starting or stopping.", {"retry_after": 2})
+_NOT_NOW = refused(_REFUSAL)
+_NOT_NOW_PLAIN = orjson.dumps({"error": refusal_body(_REFUSAL)["error"]})  # without the shape of Engine.IO
 
 
 class Hub:
@@ -71,7 +73,7 @@ class Hub:
         early = not ready and environ.get("PATH_INFO", "").startswith(_CLIENT_PATHS)
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response(_NOT_NOW.status, [("Content-Type", "application/json"), ("Connection", "close"), *_NOT_NOW.headers])
-            return [_NOT_NOW.body]
+            return [_NOT_NOW.body if environ.get("PATH_INFO", "").startswith("/socket.io/") else _NOT_NOW_PLAIN]
         return self._app(environ, start_response)
 
     def shutdown(self) -> None:

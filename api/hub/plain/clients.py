@@ -8,7 +8,7 @@ from datetime import datetime
 
 from api.access.model import OBSERVE, Access, Authenticator, Handshake
 from api.access.peers import Peers
-from api.errors import ErrorCode, Refusal, Unauthorized, forbidden_scope
+from api.errors import ErrorCode, Refusal, forbidden_scope
 from api.hub.clients import Client, Clients
 from api.hub.metrics.snapshots import unix_text
 from api.hub.plain import frames
@@ -111,8 +111,8 @@ class PlainClients:
             return None
         try:
             access = self._authenticator.authenticate(handshake)
-        except Unauthorized:
-            if handshake.headers:
+        except Refusal as refusal:
+            if handshake.headers or refusal.code != ErrorCode.UNAUTHORIZED:
                 raise
             return None
         if access.allows(OBSERVE):

@@ -1,4 +1,4 @@
-"""The frames of `/ws/metrics` as bytes, in both directions. Pure.
+"""The frames of `/ws/metrics` as bytes, in both directions.
 
 Times at the top level of a frame are Unix seconds; each argument `at` is such a text.
 """

@@ -1,4 +1,4 @@
-"""The notifications of `/ws/metrics`, made of messages of `observability_events`. Pure."""
+"""The notifications of `/ws/metrics`, made of messages of `observability_events`."""
 
 from __future__ import annotations
 

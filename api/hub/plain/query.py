@@ -1,4 +1,4 @@
-"""The options in the URL of `/ws/metrics`. Pure."""
+"""The options in the URL of `/ws/metrics`."""
 
 from __future__ import annotations
 

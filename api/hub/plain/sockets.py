@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 from api.errors import ErrorCode, Refusal
@@ -150,11 +150,6 @@ class PlainSockets:
     def flushing(self) -> bool:
         """True while a stopped socket has not taken its last bytes."""
         return any(peer.flushing for peer in self.stopping)
-
-    def figures(self) -> Mapping[str, int]:
-        """Return the bytes that wait, and the dropped frames of present clients."""
-        boxes = [peer.outbox for peer in self._sockets.values()]
-        return {"waiting_bytes": sum(box.size for box in boxes), "conflated": sum(box.conflated for box in boxes)}
 
 
 def no_credential(seconds: float) -> Refusal:
