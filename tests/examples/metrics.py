@@ -11,13 +11,13 @@ from config.settings import Settings
 from db.alert_changes import open_alerts
 from db.alerts import SystemAlert, raise_alert
 from db.bus import Bus, Snapshot
-from db.events import alert_event, event_body
 from db.postgres import Store
 from db.timestamps import format_time
 from tests.conftest import until
 from tests.examples.example import Examples
 from tests.examples.witness import Witness
 from tests.support.clients import PythonClient
+from tests.support.observability_events import alert_event, event_body
 from tests.support.processes import Web
 from tests.support.reports import fill_body
 
@@ -72,7 +72,7 @@ def _reports(witness: Witness) -> None:
         "trade_id": "mm-1:f-17", "symbol": "EUR_USD", "side": "buy", "quantity": "1000", "price": "1.09450",
         "strategy": "mean_reversion", "pnl": None,
     }  # fmt: skip
-    event = event_body("trade_executed", "mm-1", fields, event_id="mm-1:fill:f-17")
+    event = event_body("trade_executed", "mm-1", fields, "mm-1:fill:f-17")
     witness.receive("observability_event", "observability_event", cause=lambda: witness.bus.publish_events([event]))
 
 

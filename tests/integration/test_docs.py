@@ -22,6 +22,7 @@ import pytest
 from marshmallow import ValidationError
 
 from api.asyncapi import answers, document
+from api.hub.events import namespaces
 from config import VERSION
 from tests.conftest import until
 from tests.examples import react
@@ -127,11 +128,12 @@ def test_json_blocks_fit_the_schemas(block: Block) -> None:
     found = messages(block.text)
     assert found
     quoted = next((name for name, text in quotes(block.file.read_text()) if block.text in text), "")
+    namespace = FILES[quoted][0].get("namespace", "/") if quoted and isinstance(FILES[quoted], list) else "/"
     for word, body in found:
-        if word is not None and not (word not in answers() and quoted in SHOW_WRONG):
-            check_message(word, body)
+        if word is not None and not (word not in answers(namespace) and quoted in SHOW_WRONG):
+            check_message(word, body, namespace)
         elif word is None and not quoted.startswith("rest/"):  # the OpenAPI document describes those
-            assert any(fits(schema(), body) for schema in answers().values()), body
+            assert any(fits(schema(), body) for each in namespaces() for schema in answers(each).values()), body
 
 
 @pytest.mark.usefixtures("gold")

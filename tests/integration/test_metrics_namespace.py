@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from config.settings import Settings
 from db import topics
+from db.alerts import SystemAlert, raise_alert, resolve_alerts
 from db.bus import Bus, Snapshot
 from db.bus.snapshots import SECTIONS
+from db.postgres import Store
 from tests.conformance.http_client import Server
 from tests.conformance.websocket_client import WebSocket
 from tests.conftest import until
@@ -110,7 +113,7 @@ def test_reports_in_doubles_over_two_sockets_count_once(client: PythonClient, sh
 
 
 def test_bad_reports_are_rejected_one_by_one(client: PythonClient) -> None:
-    bad = [{"kind": "fill"}, 5, today(1, symbol="NOPE"), today(2, metadata={"x": float("nan")}), {**today(3), "é": 1}]
+    bad = [{"kind": "fill"}, 5, today(1, symbol="NOPE"), today(2, metadata=[1]), {**today(3), "é": 1}]
     answer = client.call("report", {"reports": [today(1000), *bad]})
     assert (answer["accepted"], answer["duplicates"]) == (1, 0)
     codes = [(each["index"], each["id"], each["code"]) for each in answer["rejected"]]
@@ -118,6 +121,20 @@ def test_bad_reports_are_rejected_one_by_one(client: PythonClient) -> None:
     assert codes == [(1, None, invalid), (2, None, invalid), (3, "f-1", "unknown_instrument"), (4, "f-2", invalid), (5, "f-3", invalid)]
     assert client.call("report", {"reports": bad})["accepted"] == 0, "answered at once"
     assert client.call("report", {"reports": [today(1000, price="2")]})["rejected"][0]["code"] == "conflict"
+
+
+@pytest.mark.parametrize(
+    "metadata", ['{"x":NaN}', '{"x":"\\ud83d"}', '{"x":1e999}', '{"x":1.0000000000000000001}', '{"x":1180591620717411303424}']
+)
+def test_metadata_that_cannot_be_given_back_is_rejected(metadata: str, shared_hub: Web) -> None:
+    with WebSocket(Server("127.0.0.1", shared_hub.port), "/socket.io/") as socket:
+        socket.send("40/metrics,")
+        socket.packet()
+        report = json.dumps(["report", {"reports": [today(1, metadata={"here": 1})]}])
+        socket.send("42/metrics," + report.replace('{"here": 1}', metadata))
+        answer = json.loads(str(socket.packet()).removeprefix("42/metrics,"))[1]
+        rejected = {"index": 0, "id": "f-1", "code": "invalid_payload", "message": "metadata: Must be an object."}
+        assert answer["rejected"] == [rejected]
 
 
 @pytest.mark.parametrize(
@@ -196,3 +213,27 @@ def test_largest_batch_is_one_message(transports: list[str], shared_hub: Web) ->
         assert len(json.dumps(reports)) > 250_000
         answer = client.call("report", {"reports": reports})
         assert answer["accepted"] + answer["duplicates"] == 500
+
+
+@pytest.fixture(scope="module")
+def store(shared_settings: Settings) -> Iterator[Store]:
+    with closing(Store(str(shared_settings.database_url))) as store:
+        yield store
+
+
+def test_acknowledgements_over_two_sockets_change_one_row(client: PythonClient, shared_hub: Web, store: Store) -> None:
+    alert = SystemAlert("system", "disk", "critical", datetime.now(UTC), 96.1, 95, "Disk usage 96.1 % is above 95 %.")
+    with store.transaction() as cursor:
+        raise_alert(cursor, alert)
+    with PythonClient(shared_hub.url, ["polling"], namespace=SPACE) as other:
+        for number, each in enumerate((client, other)):
+            each.emit("acknowledge_alert", {"alert_id": alert.alert_id, "by": f"ada-{number}", "comment": "on it"})
+        first, second = (each.wait("alert_acknowledged") for each in (client, other))
+    assert first == second
+    assert first["acknowledged_by"] in ("ada-0", "ada-1")
+    with store.transaction() as cursor:
+        cursor.execute("SELECT state, acknowledged_by, comment FROM alerts WHERE alert_id = %s", (alert.alert_id,))
+        assert cursor.fetchall() == [("acknowledged", first["acknowledged_by"], "on it")]
+        resolve_alerts(cursor, [alert.key], datetime.now(UTC))
+    answer = client.call("acknowledge_alert", {"alert_id": alert.alert_id})
+    assert (answer["code"], answer["details"]) == ("conflict", {"alert_id": [alert.alert_id]})

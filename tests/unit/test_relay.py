@@ -112,3 +112,17 @@ def test_gap_of_a_channel_without_a_stream_is_not_filled(bus: Bus, monkeypatch: 
         relay.receive(LEVELS, level(seq, seq=seq, epoch="one"))
     assert relay.relayed == 3, "the repeated message is dropped, the gap is skipped"
     assert line.flush()[NAMESPACE].count(b"level_update") == 3
+
+
+def test_snapshot_goes_to_its_listeners_alone_and_has_no_position(bus: Bus) -> None:
+    seen: list[int] = []
+    line = Line("/", "/metrics")
+    relay = line.relay(bus, lambda message: seen.append(message.data["seq"]), channel=topics.METRICS)
+    for seq in (5, 5, 9, 2):  # of an observer that was started again
+        body = {"timestamp": NOON, "seq": seq, "epoch": "one", "numbers": {}, "strings": {"system": '{"cpu_percent":1.5}'}}
+        relay.receive(topics.METRICS, orjson.dumps(body))
+    relay.receive(topics.METRICS, orjson.dumps({**body, "strings": {"system": "{"}}))
+    assert seen == [5, 5, 9, 2]
+    assert line.flush() == {"/": b"", "/metrics": b""}
+    assert (relay.relayed, relay.last_message) == (0, None), "ten snapshots a second say nothing about prices"
+    assert relay.skipped == {"schema": 1}

@@ -58,8 +58,8 @@ class Clients:
         self.events.append((name, body))
         return len(data)
 
-    def answer(self) -> Deferred:
-        answer = Deferred(self.client, "report", "report_accepted")
+    def answer(self, event: str = "report", name: str = "report_accepted") -> Deferred:
+        answer = Deferred(self.client, event, name)
         answer.acknowledge = lambda body: self.acks.append(orjson.loads(body))
         return answer
 
