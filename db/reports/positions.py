@@ -35,3 +35,9 @@ def save_positions(cursor: Cursor, rows: Sequence[PositionRow]) -> None:
 def all_positions(cursor: Cursor) -> list[PositionRow]:
     """Every position, flat ones too."""
     return select_rows(cursor, PositionRow, "positions", "ORDER BY bot, strategy, symbol")
+
+
+def fee_currencies(cursor: Cursor) -> list[str]:
+    """The currencies of all fees of positions."""
+    cursor.execute("SELECT DISTINCT jsonb_object_keys(fees) FROM positions ORDER BY 1")
+    return [currency for (currency,) in cursor.fetchall()]
