@@ -38,6 +38,7 @@ from api.rest.routes import (
     publish,
     reports,
     sessions,
+    sockets,
     symbols,
     system,
     trade_reports,
@@ -110,11 +111,12 @@ def create_app(
     attach(app, shared)
     snapshot.attach(app, bus, monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
-    scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes)))
+    scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, sockets.SCOPES, *(each.scopes for each in routes)))
     details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))
     app.extensions["openapi"] = make_api(app, version, routes, anonymous=access.mode != REQUIRED).spec
     app.register_blueprint(docs.pages)
     app.register_blueprint(web.pages)
+    app.register_blueprint(sockets.pages)
     errors.register(app)
     cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
     authenticator = authenticator or access.authenticator

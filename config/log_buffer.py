@@ -68,7 +68,7 @@ def _cut_middle(text: str, limit: int) -> str:
 class LogBuffer(logging.Handler):
     """Keeps the newest records, finished, until `take` removes them.
 
-    It has no lock: any thread or greenlet may log, and none waits.
+    Any thread or greenlet may log, and none waits: an append to a deque is atomic.
     """
 
     def __init__(self, service: str) -> None:
@@ -76,9 +76,12 @@ class LogBuffer(logging.Handler):
         self._waiting: deque[bytes] = deque(maxlen=MAX_RECORDS)
         self.setFormatter(FinishedRecord(service))
 
-    def createLock(self) -> None:
-        """Make no lock, as an append to a deque is atomic."""
-        self.lock = None
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Keep the record, without the lock of `logging`."""
+        wanted = self.filter(record)
+        if wanted:
+            self.emit(record)
+        return bool(wanted)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record, or drop it if it cannot be formatted: the caller goes on."""

@@ -6,14 +6,18 @@ import psycopg2
 
 from db.postgres import Connection, StoreError, first_line, scalar
 
-_LOCK = "tickwire scheduler"
+SCHEDULER, OBSERVER = "tickwire scheduler", "tickwire observer"  # names of locks
 
 
 class Leadership:
-    """One candidate, used by one thread. Raises `StoreError` if PostgreSQL cannot be reached."""
+    """One candidate for the lock of that name, used by one thread.
 
-    def __init__(self, url: str, *, timeout_ms: int = 5000) -> None:
+    Raises `StoreError` if PostgreSQL cannot be reached.
+    """
+
+    def __init__(self, url: str, *, timeout_ms: int = 5000, lock: str = SCHEDULER) -> None:
         self._url = url
+        self._lock = lock
         self._timeout_ms = timeout_ms
         self._connection: Connection | None = None
 
@@ -26,7 +30,7 @@ class Leadership:
                 cursor.execute(
                     "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted)"
                     " OR pg_try_advisory_lock(hashtext(%s))",
-                    (_LOCK,),
+                    (self._lock,),
                 )
                 return bool(scalar(cursor))
         except psycopg2.Error as error:

@@ -8,6 +8,7 @@ from psycopg2 import sql
 
 from db.postgres import Cursor
 
+_REPORTS = (("orders", "time"), ("round_trips", "closed"), ("report_ids", "received"), ("corrections", "received"))
 # table -> column of the age, the table whose days decide, and a condition of old rows
 _ROWS = {
     "volatility": ("time", "candles", "TRUE"),
@@ -19,7 +20,7 @@ _ROWS = {
     # These have days of their own.
     "access_log": ("at", "access_log", "TRUE"),
     "alerts": ("resolved_at", "alerts", "state = 'resolved'"),
-    **{table: (column, "fills", "TRUE") for table, column in (("orders", "time"), ("round_trips", "closed"), ("report_ids", "received"))},
+    **{table: (column, "fills", "TRUE") for table, column in _REPORTS},
     "position_checkpoints": ("day", "position_checkpoints", "TRUE"),
 }
 KEPT_AS = {table: kept_as for table, (_, kept_as, _) in _ROWS.items()}  # table -> table whose rows are kept as long

@@ -39,10 +39,9 @@ _ROWS = (
     # Stored only: trades are never broadcast to clients.
     Stream(TRADES, tail=0, stored=True, relayed=False),
     Stream(SOURCE_STATES, tail=1_000, relayed=False),  # for operators
-    # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`. The hub has no
-    # half of these two rows yet.
-    Stream(METRICS, tail=0, relayed=False),
-    Stream(OBSERVABILITY_EVENTS, relayed=False),
+    # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`.
+    Stream(METRICS, tail=0),
+    Stream(OBSERVABILITY_EVENTS),
 )
 
 # channel -> row
@@ -66,7 +65,7 @@ LATEST_KEY = "tickwire:latest"
 OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; deleted by jobs
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
-LEADER_KEY = "tickwire:leader"
+LEADER_KEY = "tickwire:leader"  # token of the active jobs process
 ACCESS_COUNTER = "tickwire:access:counter"  # that number, for processes that missed the message
 LIMITS_PREFIX = "tickwire:limits"  # of the keys of the package `limits`
 CALENDARS_KEY = "tickwire:calendars"  # JSON: calendars and sources of the instruments, limit of times ahead
@@ -78,6 +77,7 @@ REPORTS = "reports"  # stream of the accepted reports of bots; it is not a chann
 OBSERVER_GROUP = "observer"
 SNAPSHOT_KEY = "tickwire:metrics:latest"  # hash of the newest snapshot of the metrics
 LOGS_KEY = "tickwire:logs"  # stream of log records
+SYSTEM_ALERT = "system_alert"  # the `event_type` of a change of an alert
 EVENTS_TOPIC = "events"  # the only topic of `observability_events`: one order of all events
 
 
@@ -89,6 +89,11 @@ def report_key(bot: str, kind: str, report_id: str) -> str:
 def report_rate_key(bot: str) -> str:
     """Key of the hash of a bot's rate: the tokens left, and the time of that."""
     return f"tickwire:report_rate:{bot}"
+
+
+def leader_key(role: str) -> str:
+    """Key of the token of the active process of an elected role, `jobs` or `observer`."""
+    return LEADER_KEY if role == "jobs" else f"{LEADER_KEY}:{role}"
 
 
 def process_key(name: str) -> str:

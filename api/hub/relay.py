@@ -53,7 +53,8 @@ class Relay:
     One thread or greenlet runs it. `listeners` are parts of the hub that receive the messages of a
     channel, in order, right after the broadcast. A listener must not wait. `checked` receives the
     messages of the channel of checks, which reach no client and no figure. `send_by_rights` sends
-    the messages that have not exactly one room; without it, they go to every receiver.
+    the messages that have not exactly one room; without it, they go to every receiver. `begin` is
+    called at the end of the first catch-up, and may read the bus.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Relay:
         checked: Callable[[bytes], None] = lambda body: None,
         send_by_rights: Listener | None = None,
         stages: Stages = STAGES,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._log = topic_log
@@ -79,6 +81,7 @@ class Relay:
         self._sampled_at = float("-inf")  # Unix time of the last one
         self._counted = 0  # messages relayed until then
         self._first_price: Message | None = None  # of the batch; the stamp of a foreign one is not ours
+        self._begin = begin
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
@@ -155,6 +158,9 @@ class Relay:
 
     def _relay(self, message: Message) -> None:
         """Relay one message. Raises `LostData`."""
+        if not message.row.broadcast:
+            self._deliver(message)
+            return
         if message.epoch is None:
             self._log.note_foreign(message)
             self._deliver(message)
@@ -220,6 +226,7 @@ class Relay:
             self._ended.append(str(before))
         if not self.loaded:
             self._log.seed_latest({name: body for name, body in self._bus.latest_prices().items() if name in self._known})
+            self._begin()
             self.loaded = True
 
     def _catch_up_on(self, row: Channel) -> None:
@@ -266,10 +273,8 @@ class Relay:
             self._skips.add(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")
 
     def _deliver(self, message: Message) -> None:
-        if self._send_by_rights is None or len(message.rooms) == 1:
-            self._fanouts[message.row.namespace].broadcast(message.rooms, message.frame)
-        else:
-            self._send_by_rights(message)
+        if message.row.broadcast:
+            self._broadcast(message)
         for listener in self._listeners.get(message.row.stream.name, ()):
             try:
                 listener(message)
@@ -277,6 +282,12 @@ class Relay:
                 log.exception("a listener failed", extra={"channel": message.channel, "topic": message.topic})
         if self._samples and self._first_price is None and message.channel == topics.PRICES and message.epoch is not None:
             self._first_price = message
+
+    def _broadcast(self, message: Message) -> None:
+        if self._send_by_rights is None or len(message.rooms) == 1:
+            self._fanouts[message.row.namespace].broadcast(message.rooms, message.frame)
+        else:
+            self._send_by_rights(message)
         self.relayed += 1
         self.last_message = time.monotonic()
 

@@ -85,6 +85,23 @@ CREATE TABLE fills (
 ) PARTITION BY RANGE (time);
 CREATE INDEX fills_by_time ON fills (time, fill_id);
 CREATE INDEX fills_by_position ON fills (bot, strategy, symbol, time, seq);
+CREATE INDEX fills_by_order ON fills (bot, order_id);
+
+CREATE TABLE corrections (
+    bot      text        NOT NULL,
+    id       text        NOT NULL,
+    fill_id  text        NOT NULL,
+    time     timestamptz NOT NULL,
+    received timestamptz NOT NULL,
+    seq      bigint      NOT NULL,
+    action   text        NOT NULL CHECK (action IN ('cancel', 'replace')),
+    quantity numeric,                       -- NULL: unchanged
+    price    numeric,
+    fee      numeric,
+    PRIMARY KEY (bot, id)
+);
+CREATE INDEX corrections_by_fill ON corrections (bot, fill_id);
+CREATE INDEX corrections_received ON corrections (received);
 
 CREATE TABLE signals (
     bot        text             NOT NULL,
@@ -122,6 +139,14 @@ CREATE TABLE positions (
     gross     numeric NOT NULL,
     fees      jsonb   NOT NULL,  -- currency -> decimal text
     as_of_seq bigint  NOT NULL,
+    last_time     timestamptz,       -- of the last fill in it
+    currency      text    NOT NULL DEFAULT 'USD',  -- of prices and gross
+    multiplier    numeric NOT NULL DEFAULT 1,
+    opened        timestamptz,       -- the open round trip; NULL: the position is flat
+    opening_fill  text,
+    trip_quantity numeric,
+    trip_gross    numeric,
+    trip_fees     jsonb,
     PRIMARY KEY (bot, strategy, symbol)
 );
 
@@ -136,8 +161,16 @@ CREATE TABLE position_checkpoints (
     fees      jsonb   NOT NULL,
     mark      numeric,
     as_of_seq bigint  NOT NULL,
+    currency      text    NOT NULL DEFAULT 'USD',  -- of prices and gross
+    multiplier    numeric NOT NULL DEFAULT 1,
+    opened        timestamptz,       -- the open round trip; NULL: the position is flat
+    opening_fill  text,
+    trip_quantity numeric,
+    trip_gross    numeric,
+    trip_fees     jsonb,
     PRIMARY KEY (day, bot, strategy, symbol)
 );
+CREATE INDEX position_checkpoints_by_position ON position_checkpoints (bot, strategy, symbol, day);
 
 CREATE TABLE round_trips (
     bot          text        NOT NULL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 
 from db.postgres import Cursor
@@ -13,7 +13,10 @@ from db.rows import select_rows, upsert_rows
 
 @dataclass(frozen=True, slots=True)
 class CheckpointRow:
-    """A position at 00:00 of `day` in `OBS_DAY_ZONE`, with the mark of that moment."""
+    """A position at 00:00 of `day` in `OBS_DAY_ZONE`, with the mark of that moment.
+
+    The other fields are those of `db.reports.positions.PositionRow`.
+    """
 
     day: date
     bot: str
@@ -25,6 +28,13 @@ class CheckpointRow:
     fees: Mapping[str, Decimal]
     mark: Decimal | None
     as_of_seq: int
+    currency: str = "USD"
+    multiplier: Decimal = Decimal(1)
+    opened: datetime | None = None
+    opening_fill: str | None = None
+    trip_quantity: Decimal | None = None
+    trip_gross: Decimal | None = None
+    trip_fees: Mapping[str, Decimal] | None = None
 
 
 def save_checkpoints(cursor: Cursor, rows: Sequence[CheckpointRow]) -> None:

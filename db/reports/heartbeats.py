@@ -37,3 +37,34 @@ def daily_equity(cursor: Cursor, bot: str, strategy: str, zone: ZoneInfo) -> lis
         " ORDER BY (time AT TIME ZONE %(zone)s)::date, time DESC, id DESC) ORDER BY time"
     )
     return select_rows(cursor, HeartbeatRow, "bot_heartbeats", rest, {"bot": bot, "strategy": strategy, "zone": zone.key})
+
+
+def last_equities(cursor: Cursor, bot: str, strategy: str, starts: Sequence[datetime]) -> list[Decimal]:
+    """The last equity of each span between two of these ascending times, if it has one."""
+    cursor.execute(
+        "SELECT h.equity FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) WITH ORDINALITY AS d (start, stop, number),"
+        " LATERAL ("
+        "  SELECT equity FROM bot_heartbeats WHERE bot = %(bot)s AND strategy = %(strategy)s AND time >= d.start AND time < d.stop"
+        "   AND equity IS NOT NULL ORDER BY time DESC, id DESC LIMIT 1) h ORDER BY d.number",
+        {"starts": list(starts[:-1]), "ends": list(starts[1:]), "bot": bot, "strategy": strategy},
+    )
+    return [Decimal(equity) for (equity,) in cursor.fetchall()]
+
+
+def strategies_with_equity(cursor: Cursor, since: datetime) -> list[tuple[str, str]]:
+    """(bot, strategy) of the heartbeats with equity from `since` on."""
+    cursor.execute("SELECT DISTINCT bot, strategy FROM bot_heartbeats WHERE time >= %s AND equity IS NOT NULL ORDER BY 1, 2", (since,))
+    return [(bot, strategy) for bot, strategy in cursor.fetchall()]
+
+
+def last_received(cursor: Cursor, since: datetime) -> dict[tuple[str, str], datetime]:
+    """(bot, strategy) -> time of its last report of any kind, of those since then."""
+    cursor.execute(
+        "SELECT bot, strategy, max(at) FROM ("
+        " SELECT bot, strategy, received AS at FROM fills WHERE time >= %(since)s"
+        " UNION ALL SELECT bot, strategy, received FROM signals WHERE time >= %(since)s"
+        " UNION ALL SELECT bot, strategy, time FROM bot_heartbeats WHERE time >= %(since)s"
+        " UNION ALL SELECT bot, strategy, time FROM orders WHERE time >= %(since)s) reports GROUP BY 1, 2",
+        {"since": since},
+    )
+    return {(bot, strategy): at for bot, strategy, at in cursor.fetchall()}

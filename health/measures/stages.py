@@ -5,7 +5,7 @@ A stage is a step on the way of a message:
 | stage | process | from | to |
 | --- | --- | --- | --- |
 | `publish` | jobs | a batch of records was received | the bus accepted it |
-| `store` | jobs | the writer read a batch | it was committed and acknowledged |
+| `store` | jobs | the writer began to store a batch | it was committed and acknowledged |
 | `bus` | hub | the bus stamped a price | the relay read it |
 | `fanout` | hub | the relay read a batch | it was handed to the sockets |
 | `sockets` | hub | the bus stamped a price | it was handed to the sockets |

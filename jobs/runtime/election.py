@@ -1,4 +1,4 @@
-"""Leader election: any number of jobs processes may run, one is active, and the others stand by."""
+"""Leader election: of any number of processes of a role one is active, and the others stand by."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ class Election:
     finds a foreign token.
     """
 
-    def __init__(self, leadership: Leadership, bus: Board, act: Callable[[threading.Event], None]) -> None:
+    def __init__(self, leadership: Leadership, bus: Board, act: Callable[[threading.Event], None], role: str = "jobs") -> None:
         self._leadership = leadership
         self._bus = bus
         self._act = act
+        self._role = role
         self._token = uuid.uuid4().hex
         self._standing_by = False
-        self._store_outage = Outage(log, "jobs wait for the store", monotonic=time.monotonic)
+        self._store_outage = Outage(log, f"{role}: no election without the store", monotonic=time.monotonic)
         self._claim_outage = Outage(log, "leadership is not published on the bus", monotonic=time.monotonic)
 
     def run(self, stop: threading.Event) -> None:
@@ -45,7 +46,7 @@ class Election:
             if self._wins():
                 self._lead(stop)
             elif not self._standing_by and not self._store_outage.lasts:
-                log.info("standing by: another jobs process is active")
+                log.info("standing by: another %s process is active", self._role)
                 self._standing_by = True
             stop.wait(POLL_SECONDS)
         self._leadership.resign()
@@ -66,22 +67,22 @@ class Election:
         claimed = self._claim()
         over = threading.Event()
         failed: list[str] = []
-        acting = LongLivedThread(self._act, name="jobs", stop=over, on_failure=failed.append, daemon=False)
+        acting = LongLivedThread(self._act, name=self._role, stop=over, on_failure=failed.append, daemon=False)
         acting.start()
         while not stop.wait(POLL_SECONDS) and acting.is_alive():
             if not self._still_leads():
-                log.warning("another jobs process is active now: this one stands by")
+                log.warning("another %s process is active now: this one stands by", self._role)
                 break
             claimed = claimed or self._claim()
         over.set()
         acting.join()
         self._leadership.resign()
         if failed:
-            raise ThreadEnded("the active part of the jobs process ended although no stop was requested")
+            raise ThreadEnded(f"the active part of the {self._role} process ended although no stop was requested")
 
     def _claim(self) -> bool:
         try:
-            self._bus.claim_leadership(self._token)
+            self._bus.claim_leadership(self._token, self._role)
         except BusError as error:
             self._claim_outage.failed(error)
             return False
@@ -93,7 +94,7 @@ class Election:
             return self._leadership.win()
         except StoreError:
             try:
-                return self._bus.leader() in (None, self._token)
+                return self._bus.leader(self._role) in (None, self._token)
             except BusError:
                 # Without bus and store, this process cannot publish or store anything.
                 return True

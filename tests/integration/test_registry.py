@@ -384,7 +384,14 @@ def test_reports_of_an_earlier_version_are_deleted_by_jobs(registered: Registere
 def test_hub_reports_its_url_and_its_clients(registered: Registered) -> None:
     hub = registered.web("hub")
     name = f"hub:{hub.port}@"
-    assert registered.report(name)["hub"] == {"url": hub.url, "clients": 0, "clients_limit": 1000, "draining": False}
+    assert registered.report(name)["hub"] == {
+        "url": hub.url,
+        "clients": 0,
+        "clients_limit": 1000,
+        "plain_clients": 0,
+        "delivered": 0,
+        "draining": False,
+    }
     with PythonClient(hub.url) as client:
         client.wait("connection_established")
         until(lambda: registered.report(name)["hub"]["clients"] == 1)

@@ -21,7 +21,7 @@ from api.app import create_app
 from api.errors import ErrorCode, Refusal
 from api.rest import web
 from api.rest.access import Gate, guard
-from api.rest.routes import docs, health
+from api.rest.routes import docs, health, sockets
 from api.rest.routing import Routes
 from api.rest.schemas.arguments import SymbolList
 from config.access.modes import OPTIONAL
@@ -34,7 +34,7 @@ from db.postgres import Store
 from tests.support.registry import report_sources
 
 ROUTES = [docs.routes, health.make_routes(), *app_module._DATA, *app_module._STATE]
-SCOPES = {**docs.SCOPES, **web.SCOPES, **{endpoint: scope for each in ROUTES for endpoint, scope in each.scopes.items()}}
+SCOPES = {**docs.SCOPES, **web.SCOPES, **sockets.SCOPES, **{endpoint: scope for each in ROUTES for endpoint, scope in each.scopes.items()}}
 REFUSED, OTHER = "EUR_USD", "GBP_USD"
 
 
@@ -85,7 +85,7 @@ def parameters(app: Flask, rule: Rule) -> list[str]:
 def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> None:
     scopes = {rule.rule: SCOPES[rule.endpoint] for rule in rules(make())}
     open_paths = {path for path, scope in scopes.items() if scope == OPEN}
-    pages = {"/", "/docs", "/redoc", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>"}
+    pages = {"/", "/docs", "/redoc", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>", "/ws/metrics"}
     assert open_paths == pages | {path for path in scopes if path.startswith("/health")}
     assert {path for path, scope in scopes.items() if scope == OBSERVE} == {"/jobs", "/gaps"}
     assert {path for path, scope in scopes.items() if scope == PUBLISH} == {"/prices"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,10 +17,11 @@ import redis as redis_client
 from db import migrate, topics
 from db.bus import Bus
 from db.postgres import Store
-from db.timestamps import utc_now
+from db.timestamps import parse_time, utc_now
 from jobs.observer.collectors.base import Collector, ObserverContext
 from jobs.observer.collectors.remote import ConnectionEvents, RemoteRead
 from jobs.observer.collectors.system import SystemCollector
+from jobs.observer.connections import ConnectionWatcher
 from jobs.observer.figures.sections import render
 from ops import embedded
 from tests.conftest import settings_for, until
@@ -64,7 +66,14 @@ def collector(own: Own) -> Iterator[SystemCollector]:
     own.raw.flushall()
     found = SystemCollector(own.context, QUICK_LIMIT)
     found.start()
+    stop = threading.Event()
+    threads = [threading.Thread(target=loop, args=(stop,), daemon=True) for loop in found.loops().values()]
+    for thread in threads:
+        thread.start()
     yield found
+    stop.set()
+    for thread in threads:
+        thread.join(10)
     found.stop()
 
 
@@ -176,3 +185,28 @@ def test_circuit_of_a_stopped_server_opens_and_closes_again(own: Own, name: str,
 def _sessions(collector: SystemCollector) -> list[tuple[int]]:
     """The server processes of the collector's connections: they answer without the postmaster."""
     return [(connection.get_backend_pid(),) for connection in collector._store._free]
+
+
+def test_loss_of_redis_is_published_when_it_is_back(own: Own) -> None:
+    collector = SystemCollector(own.context, QUICK_LIMIT)
+    watcher = ConnectionWatcher(own.context, {"system": collector})
+    own.redis.kill()
+    while collector.redis.circuit == "closed":
+        collector.redis.refresh()
+    lost_at = utc_now()
+    watcher.each_second(lost_at)
+    own.redis.start()
+    assert own.raw.xlen(topics.stream_key(topics.OBSERVABILITY_EVENTS)) == 0
+
+    def published() -> list[dict[str, Any]]:
+        watcher.each_second(utc_now())
+        entries: Any = own.raw.xrange(topics.stream_key(topics.OBSERVABILITY_EVENTS))
+        return [orjson.loads(fields[b"body"]) for _, fields in entries]
+
+    until(published)
+    [event] = published()
+    assert (event["event_type"], event["component"], event["status"]) == ("connection_lost", "redis", "open")
+    assert parse_time(event["timestamp"]) <= lost_at
+    watcher.each_second(utc_now())
+    assert len(published()) == 1  # once
+    collector.stop()

@@ -133,6 +133,11 @@ def jobs(settings: Settings, log: Path, **extra: str) -> Running:
     return Running([sys.executable, "-m", "jobs.scheduler"], {**environ_of(settings, WRITER), **extra}, log)
 
 
+def observer(settings: Settings, log: Path, **extra: str) -> Running:
+    """Return an observer process, not started."""
+    return Running([sys.executable, "-m", "jobs.observer"], {**environ_of(settings, WRITER), **extra}, log)
+
+
 def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
     """Return the servers and directories of these settings as variables, for a role of the store.
 

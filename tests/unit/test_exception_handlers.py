@@ -18,6 +18,8 @@ CALLED_BY_A_LOOP = {
     "config/loops.py": {"keep"},  # it runs a whole loop
     "jobs/runtime/threads.py": {"run"},  # so does it
     "api/hub/events.py": {"answer"},
+    "api/hub/metrics/report_queue.py": {"write"},
+    "api/hub/metrics/acknowledgements.py": {"_serve"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
     "api/hub/transport/eventlet_loop.py": {"_guarded"},
     "api/hub/transport/websocket.py": {"_handle"},

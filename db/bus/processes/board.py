@@ -17,15 +17,15 @@ class Board(Connection):
     Every method raises `BusError`.
     """
 
-    def claim_leadership(self, token: str) -> None:
-        """Record that the jobs process with this token is the active one."""
+    def claim_leadership(self, token: str, role: str = "jobs") -> None:
+        """Record that the process of this role with this token is the active one."""
         with translated():
-            self._redis.set(topics.LEADER_KEY, token)
+            self._redis.set(topics.leader_key(role), token)
 
-    def leader(self) -> str | None:
-        """The token of the jobs process that became active last; None if there was none."""
+    def leader(self, role: str = "jobs") -> str | None:
+        """The token of the process of this role that became active last; None if there was none."""
         with translated():
-            found = self._redis.get(topics.LEADER_KEY)
+            found = self._redis.get(topics.leader_key(role))
         return None if found is None else found.decode(errors="replace")
 
     def note_source_change(self, name: str, state: str, detail: str | None) -> None:

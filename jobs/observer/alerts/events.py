@@ -12,6 +12,7 @@ from typing import Any
 
 from db.alert_changes import StoredAlert
 from db.timestamps import format_time
+from db.topics import SYSTEM_ALERT
 from jobs.observer.alerts.book import Crossing
 
 Event = dict[str, Any]
@@ -23,7 +24,7 @@ def alert_event(alert: StoredAlert) -> Event:
     """`system_alert`: the change of an alert to its state. Equal changes have equal events."""
     return {
         "event_id": f"{alert.alert_id}:{alert.state}",
-        "event_type": "system_alert",
+        "event_type": SYSTEM_ALERT,
         "timestamp": format_time(alert.updated_at),
         "source": SOURCE,
         "metadata": {},

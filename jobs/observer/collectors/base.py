@@ -6,14 +6,15 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar, Literal, Protocol
 
-from config.pacing import Outage
+from config.pacing import Outage, StopSignal
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Cursor, Store
+from jobs.observer.collectors.live_prices import LivePrices
 from jobs.observer.figures.sections import Body, stale_section
 
 log = logging.getLogger(__name__)
@@ -30,13 +31,14 @@ class ObserverContext:
     store: Store
     clock: Callable[[], datetime]
     monotonic: Callable[[], float] = time.monotonic
+    prices: LivePrices = field(default_factory=LivePrices)  # kept by the collector of market data
 
 
 class Collector(Protocol):
     """The maker of one section. The loop of the observer calls it, from one thread.
 
-    A collector that reads from another server does so in a thread of its own, between `start` and
-    `stop`, so that `get_current_metrics` never waits.
+    A collector that reads from a server does so in one of its `loops`, or in a thread of its own
+    between `start` and `stop`, so that `get_current_metrics` never waits.
     """
 
     @property
@@ -63,6 +65,12 @@ class Collector(Protocol):
 
         After a failure these are the last values with `stale` set; `{}` if there never were any.
         """
+
+    def last_metrics(self) -> Body:
+        """The last body of the section, made by the loop. Any thread may call it."""
+
+    def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
+        """Name -> loop of this collector; each runs in a thread until its stop is set."""
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
         """Insert the rows of the second that began at `second` into `metrics_*_1s`."""
@@ -129,7 +137,15 @@ class BaseCollector(ABC):
         if monotonic >= self._due:
             self._due = monotonic + self.period
             self._collect()
+        return self.last_metrics()
+
+    def last_metrics(self) -> Body:
+        """The last body of the section."""
         return stale_section(self._last) if self._failed else self._last
+
+    def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
+        """No loop."""
+        return {}
 
     def _collect(self) -> None:
         try:

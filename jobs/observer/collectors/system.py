@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
-from config.loops import EXIT_CODE, PROCESS_END
+from config.pacing import StopSignal
 from db import topics
 from db.bus import RedisLoad
 from db.metrics.system import SystemRow, insert_system
@@ -27,11 +26,8 @@ from jobs.observer.collectors.base import BaseCollector, ObserverContext
 from jobs.observer.collectors.remote import LIMIT_SECONDS, Circuit, ConnectionEvent, ConnectionEvents, RemoteRead
 from jobs.observer.figures.models import ProcessMetric, SystemMetric
 from jobs.observer.figures.sections import Body, system_section
-from jobs.runtime.threads import LongLivedThread
 
 READ_SECONDS = 1.0  # between two rounds of reads
-READS_SECONDS = 10.0  # the longest round of reads: each may take its limit
-_STOP_SECONDS = 2.0
 _CIRCUITS: tuple[Circuit, ...] = ("closed", "half_open", "open")  # from the best to the worst
 
 
@@ -53,7 +49,7 @@ class PostgresFigures:
 
 
 class SystemCollector(BaseCollector):
-    """Collects once per second. A thread does the remote reads, so that `collect` never waits.
+    """Collects once per second. A loop does the remote reads, so that `collect` never waits.
 
     A figure whose server cannot be read is null.
     """
@@ -75,20 +71,14 @@ class SystemCollector(BaseCollector):
         self._registry_from = float("-inf")  # monotonic time from which processes can be down
         self._active_alerts = 0
         self._metric: SystemMetric | None = None
-        self._stop = threading.Event()
-        self._thread = LongLivedThread(self._run, name="system-reads", stop=self._stop, on_failure=_leave, round_seconds=READS_SECONDS)
 
-    def start(self) -> None:
-        """Read in a thread until `stop`."""
-        super().start()
-        self._thread.start()
+    def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
+        """The remote reads."""
+        return {"observer-system-reads": self._run}
 
     def stop(self) -> None:
-        """End the thread."""
+        """Close the connections of the reads."""
         super().stop()
-        self._stop.set()
-        if self._thread.ident is not None:
-            self._thread.join(_STOP_SECONDS)
         self._bus.close()
         self._store.close()
 
@@ -118,12 +108,12 @@ class SystemCollector(BaseCollector):
         if self._metric is not None and self.is_ready():
             insert_system(cursor, [row_of(second, self._metric)])
 
-    # the reads, in their thread
+    # the reads, in their loop
 
     def _reads(self) -> tuple[RemoteRead[Any], ...]:
         return self.redis, self.postgres, self.sources
 
-    def _run(self, stop: threading.Event) -> None:
+    def _run(self, stop: StopSignal) -> None:
         while not stop.is_set():
             for read in self._reads():
                 read.refresh()
@@ -155,11 +145,6 @@ class SystemCollector(BaseCollector):
         if self.sources.value is None:
             self._registry_from = monotonic + DEFAULT.settle
         return judge(processes, now, own=own, bus_works=self.sources.value is not None, settled=monotonic >= self._registry_from)
-
-
-def _leave(name: str) -> None:
-    """End the process, because its thread of reads has ended."""
-    PROCESS_END(EXIT_CODE)
 
 
 def health_of(state: SystemState) -> str:

@@ -1,0 +1,142 @@
+"""The observer process, `python -m jobs.observer`: reports into the store, snapshots, metrics."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import FrameType
+from typing import Any
+
+from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
+from config.pacing import Outage, Stopped, StopSignal, retry
+from config.process.watchdog import OsThreads, Watchdog
+from db.bus import BusError
+from db.leadership import OBSERVER, Leadership
+from db.postgres import StoreError
+from db.timestamps import utc_now
+from health.timing import DEFAULT, Timing
+from jobs.observer.collectors.base import Collector, ObserverContext
+from jobs.observer.loop import RollUpLoop, SecondLoop, SnapshotLoop, log
+from jobs.observer.parts import COLLECTORS, WATCHERS
+from jobs.observer.process_report import ActingObserver, ObserverReport
+from jobs.observer.reports import Listener, ReportFolder
+from jobs.runtime.election import Election
+from jobs.runtime.threads import LongLivedThread, ThreadEnded
+from ops import startup
+
+_END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
+_JOIN_SECONDS = 8.0  # for the loops, after a stop is requested
+_RETRY_SECONDS = 1.0
+ROUND_SECONDS = 20.0  # the longest round: a statement and the wait for a connection
+
+
+def run(context: ObserverContext, acting: ActingObserver, over: threading.Event) -> None:
+    """Observe until `over` is set: reports end last. Raises `ThreadEnded` if a loop fails."""
+    collectors = {collector.name: collector for collector in (make(context) for make in COLLECTORS)}
+    try:
+        _start(collectors.values(), over)
+    except Stopped:
+        return
+    listeners = [each for each in collectors.values() if isinstance(each, Listener)]
+    folder = ReportFolder(context, listeners, lambda: context.prices.rates(context.clock(), context.settings.obs_currency_parity))
+    snapshots = SnapshotLoop(context, collectors)
+    seconds = SecondLoop(context, collectors, [make(context, collectors) for make in WATCHERS])
+    loops: dict[str, Callable[[StopSignal], None]] = {
+        "observer-reports": folder.run,
+        "observer-snapshots": snapshots.run,
+        "observer-seconds": seconds.run,
+        "observer-roll-up": RollUpLoop(context).run,
+    }
+    for collector in collectors.values():
+        loops.update(collector.loops())
+    acting.begin(context.clock(), partial(figures, collectors, folder, snapshots))
+    try:
+        _run_loops(loops, over)
+    finally:
+        acting.end()
+        for collector in collectors.values():
+            collector.stop()
+
+
+def _start(collectors: Iterable[Collector], over: threading.Event) -> None:
+    """Start every collector, as soon as store and bus answer. Raises `Stopped`."""
+    outage = Outage(log, "the observer waits for the store or the bus", monotonic=time.monotonic)
+    for collector in collectors:
+        retry(collector.start, on=(StoreError, BusError), stop=over, outage=outage, pause=lambda attempt: _RETRY_SECONDS)
+
+
+def _run_loops(loops: Mapping[str, Callable[[StopSignal], None]], over: threading.Event) -> None:
+    failed: list[str] = []
+
+    def fail(name: str) -> None:
+        failed.append(name)
+        over.set()
+
+    threads = [LongLivedThread(loop, name=name, stop=over, on_failure=fail, round_seconds=ROUND_SECONDS) for name, loop in loops.items()]
+    for thread in threads:
+        thread.start()
+    over.wait()
+    log.info("the observer stops")
+    deadline = time.monotonic() + _JOIN_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if failed:
+        raise ThreadEnded(f"the loop {failed[0]} of the observer ended although no stop was requested")
+
+
+def figures(collectors: Mapping[str, Collector], folder: ReportFolder, snapshots: SnapshotLoop) -> dict[str, Any]:
+    """The counters of the observer, for its report."""
+    names = ("stored", "duplicates", "conflicts", "refused", "recomputed")
+    return {
+        "reports": {name: getattr(folder, name) for name in names},
+        "snapshots": {"published": snapshots.published, "skipped": snapshots.skipped},
+        "collectors": {name: dict(collector.get_statistics()) for name, collector in collectors.items()},
+    }
+
+
+def main(timing: Timing = DEFAULT) -> None:
+    """Entry point of the process: settings, signals, report, election."""
+    stop = threading.Event()
+    PROCESS_END.in_order(stop.set, OsThreads().start_deadline)
+    started = startup.start("observer")
+    config = started.settings
+    acting = ActingObserver()
+
+    def request_stop(signal_number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    def act(over: threading.Event) -> None:
+        run(ObserverContext(config, started.bus, started.store, utc_now), acting, over)
+
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
+    ended = threading.Event()
+    report = ObserverReport(config, started.bus, started.store, utc_now, acting, timing)
+    Watchdog().start()
+    keep_reporting = partial(keep, "report", partial(report.run, ended), ended.is_set, _leave)
+    reporting = threading.Thread(target=keep_reporting, name="report", daemon=True)
+    reporting.start()
+    leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms, lock=OBSERVER)
+    election = Election(leadership, started.bus, act, "observer")
+    HEARTBEATS.expect("election", ROUND_SECONDS)
+    keep("election", partial(election.run, BeatingStop(stop, "election")), stop.is_set, _leave)
+    ended.set()
+    acting.changed.set()
+    reporting.join(_END_SECONDS)
+    if PROCESS_END.code is not None:
+        sys.exit(PROCESS_END.code)
+
+
+def _leave(code: int) -> None:
+    """Exit with the code; at once, if the end of the loops takes too long."""
+    OsThreads().start_deadline(partial(os._exit, code))
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

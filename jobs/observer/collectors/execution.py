@@ -1,0 +1,215 @@
+"""Executions: counts and ratios of the orders and fills since 00:00 of `OBS_DAY_ZONE`.
+
+The collector keeps sums. A changed order or fill is subtracted with its former values and added
+with the new ones, so that memory does not grow with the number of orders.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+
+from db.listing.quality import fill_sums, latencies, order_sums
+from db.metrics.execution import ExecutionRow, insert_execution
+from db.postgres import Cursor
+from db.reports.fills import FillRow
+from db.reports.model import TERMINAL_STATUSES
+from db.reports.orders import OrderRow
+from jobs.observer.collectors.base import BaseCollector, ObserverContext
+from jobs.observer.figures.execution import Latencies
+from jobs.observer.figures.models import ExecutionMetric
+from jobs.observer.figures.positions import ZERO
+from jobs.observer.figures.ratios import OrderCounts, ratio
+from jobs.observer.figures.sections import Body, execution_section
+from jobs.observer.fold.batch import Folded
+from jobs.observer.fold.days import day_of, start_of
+
+Key = tuple[str, str]  # bot, strategy
+_CANCELLED = ("cancelled", "expired")
+
+
+@dataclass(slots=True)
+class _Second:
+    """Sums since the last stored second."""
+
+    latency_ms: float = 0.0
+    latencies: int = 0
+    slippage: float = 0.0
+    quantity: float = 0.0
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Sums of one strategy of one bot since 00:00."""
+
+    counts: OrderCounts = field(default_factory=OrderCounts)
+    open: int = 0
+    fills: int = 0
+    slippage: float = 0.0  # Σ slippage·quantity
+    quantity: Decimal = ZERO  # of the fills with a slippage
+    second: _Second = field(default_factory=_Second)
+
+    def add_order(self, row: OrderRow, start: datetime, sign: int) -> None:
+        """Add an order, or subtract it with a negative sign."""
+        terminal = row.status in TERMINAL_STATUSES
+        if not terminal:
+            self.open += 0 if row.implicit else sign
+        if row.time < start and terminal:
+            return  # it ended before today
+        ordered = (row.quantity or ZERO) if terminal else ZERO
+        self.counts += OrderCounts(
+            sign * int((row.submitted or row.time) >= start),
+            sign * int(row.status == "filled"),
+            sign * int(row.status in _CANCELLED),
+            sign * int(row.status == "rejected"),
+            sign * ordered,
+            sign * row.filled_quantity if terminal else ZERO,
+        )
+
+    def add_fill(self, row: FillRow, sign: int) -> None:
+        """Add a fill of today, or subtract it with a negative sign."""
+        self.fills += sign
+        if row.slippage_bps is not None:
+            self.slippage += sign * row.slippage_bps * float(row.quantity)
+            self.quantity += sign * row.quantity
+
+
+class ExecutionCollector(BaseCollector):
+    """The section `execution`, once per second."""
+
+    name = "execution"
+    period = 1.0
+
+    def __init__(self, context: ObserverContext) -> None:
+        super().__init__(context)
+        self._zone = context.settings.obs_day_zone
+        self._lock = threading.Lock()  # of everything below
+        self._sums: dict[Key, _Sums] = {}
+        self._latencies = Latencies()
+        self._day: date | None = None
+        self._percentiles: tuple[int, Sequence[float | None]] = (0, (None, None, None))  # count, p50 p95 p99
+
+    def start(self) -> None:
+        """Read the sums of today."""
+        super().start()
+        with self._lock:
+            self._begin_day()
+
+    def folded(self, result: Folded) -> None:
+        """Take over a committed batch. May raise `StoreError` without an effect."""
+        with self._lock:
+            if self._day is None or self._day != self._today():
+                self._begin_day()  # the batch is stored already
+                return
+            start = start_of(self._day, self._zone)
+            for before_order, order in result.order_changes:
+                if before_order is not None:
+                    self._of(before_order).add_order(before_order, start, -1)
+                self._of(order).add_order(order, start, 1)
+                self._count_skew(before_order, order)
+            for before, after in result.fill_changes:
+                self._change_fill(before, after, start)
+
+    def _change_fill(self, before: FillRow | None, after: FillRow, start: datetime) -> None:
+        if after.time < start:
+            return
+        sums = self._of(after)
+        if before is not None and not before.voided:
+            sums.add_fill(before, -1)
+        if after.voided:
+            return
+        sums.add_fill(after, 1)
+        if before is None and after.slippage_bps is not None:
+            sums.second.slippage += after.slippage_bps * float(after.quantity)
+            sums.second.quantity += float(after.quantity)
+        if after.latency_ms is not None and (before is None or before.latency_ms != after.latency_ms):
+            self._latencies.record(round(after.latency_ms * 1000))
+            sums.second.latency_ms += after.latency_ms
+            sums.second.latencies += 1
+
+    def _count_skew(self, before: OrderRow | None, after: OrderRow) -> None:
+        """Count an order whose first fill is before its submission: the bot's clock was wrong."""
+        if _is_skewed(after) and not (before is not None and _is_skewed(before)):
+            self._latencies.clock_skew += 1
+
+    def collect(self, now: datetime) -> Body:
+        """The section at `now`."""
+        with self._lock:
+            counts = sum((each.counts for each in self._sums.values()), OrderCounts())
+            quantity = sum((each.quantity for each in self._sums.values()), ZERO)
+            slippage = sum(each.slippage for each in self._sums.values())
+            if self._percentiles[0] != self._latencies.count:
+                self._percentiles = self._latencies.count, self._latencies.percentiles_ms(50, 95, 99)
+            p50, p95, p99 = self._percentiles[1]
+            metric = ExecutionMetric(
+                orders_today=counts.submitted,
+                fills_today=sum(each.fills for each in self._sums.values()),
+                cancelled=counts.cancelled,
+                rejected=counts.rejected,
+                fill_rate=counts.fill_rate,
+                avg_latency_ms=self._latencies.average_ms,
+                avg_slippage_bps=slippage / float(quantity) + 0.0 if quantity else None,
+                open_orders=sum(each.open for each in self._sums.values()),
+                latency_p50_ms=p50,
+                latency_p95_ms=p95,
+                latency_p99_ms=p99,
+            )
+        return execution_section(now, metric)
+
+    def reject_rate(self) -> float | None:
+        """Rejected / terminal orders since 00:00."""
+        with self._lock:
+            counts = sum((each.counts for each in self._sums.values()), OrderCounts())
+        return ratio(counts.rejected, counts.terminal)
+
+    @property
+    def clock_skew(self) -> int:
+        """The number of orders whose first fill came before their submission."""
+        return self._latencies.clock_skew
+
+    def store_second(self, cursor: Cursor, second: datetime) -> None:
+        """Insert a row for each strategy of each bot."""
+        with self._lock:
+            rows = [_row(second, key, sums) for key, sums in self._sums.items()]
+            for sums in self._sums.values():
+                sums.second = _Second()
+        insert_execution(cursor, rows)
+
+    def _of(self, row: OrderRow | FillRow) -> _Sums:
+        return self._sums.setdefault((row.bot, row.strategy), _Sums())
+
+    def _today(self) -> date:
+        return day_of(self.context.clock(), self._zone)
+
+    def _begin_day(self) -> None:
+        """Read the sums since 00:00."""
+        today = self._today()
+        start = start_of(today, self._zone)
+        sums: dict[Key, _Sums] = {}
+        found = Latencies()
+        with self.context.store.transaction() as cursor:
+            for row in order_sums(cursor, start):
+                counts = OrderCounts(row.submitted, row.filled, row.cancelled, row.rejected, row.ordered, row.filled_quantity)
+                sums[row.bot, row.strategy] = _Sums(counts, row.open)
+            for fills in fill_sums(cursor, start):
+                own = sums.setdefault((fills.bot, fills.strategy), _Sums())
+                own.fills, own.slippage, own.quantity = fills.fills, fills.slippage, fills.quantity
+            for milliseconds, count in latencies(cursor, start):
+                for _ in range(count):
+                    found.record(round(milliseconds * 1000))
+        self._sums, self._latencies, self._day = sums, found, today
+
+
+def _is_skewed(row: OrderRow) -> bool:
+    return row.submitted is not None and row.first_fill is not None and row.first_fill < row.submitted
+
+
+def _row(second: datetime, key: Key, sums: _Sums) -> ExecutionRow:
+    counts, own = sums.counts, sums.second
+    return ExecutionRow(
+        second, *key, counts.submitted, counts.filled, counts.cancelled, counts.rejected, own.latency_ms if own.latencies else None,
+        own.latencies, own.slippage if own.quantity else None, own.quantity,
+    )  # fmt: skip

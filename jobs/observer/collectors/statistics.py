@@ -1,0 +1,115 @@
+"""Statistics of a strategy name over all its bots: ratios, drawdown, fees. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from jobs.observer.collectors.valuation import StrategyState, Valued, added
+from jobs.observer.figures.conversion import Rates, Total, total
+from jobs.observer.figures.drawdown import Drawdown, RelativeDrawdown
+from jobs.observer.figures.models import StrategyMetric
+from jobs.observer.figures.positions import ZERO
+from jobs.observer.figures.ratios import TripSums, daily_returns, sharpe_ratio
+
+SILENT_AFTER = timedelta(seconds=60)
+
+
+class Statistics:
+    """Drawdowns of one strategy name since the start of the observer."""
+
+    def __init__(self) -> None:
+        self.drawdown = Drawdown()
+        self.relative = RelativeDrawdown()
+
+    def second(self, pnl: Total | None) -> None:
+        """Take the P&L of one more second."""
+        if pnl is not None and pnl.amount is not None:
+            self.drawdown = self.drawdown.after(pnl.amount)
+
+    def equity(self, equity: Decimal) -> None:
+        """Take one more reported equity."""
+        self.relative = self.relative.after(equity)
+
+
+def metric_of(
+    name: str,
+    states: Mapping[tuple[str, str], StrategyState],
+    valued: Sequence[Valued],
+    statistics: Statistics,
+    rates: Rates,
+    currency: str,
+    now: datetime,
+    periods_per_year: int,
+) -> StrategyMetric:
+    """The figures of a strategy name; `states` has one entry for each (bot, strategy)."""
+    realized = added((each.realized for each in valued), currency)
+    unrealized = added((each.unrealized for each in valued), currency) if all(each.is_marked for each in valued) else None
+    pnl = added((each.pnl_total for each in valued), currency)
+    daily = added((each.daily for each in valued), currency)
+    size = added((each.notional for each in valued), currency)
+    fees = _fees(valued)
+    trips = _trips(states.values(), currency, rates)
+    reported = [state.last_report for state in states.values() if state.last_report]
+    last = max(reported, default=None)
+    ratio = statistics.relative.ratio
+    return StrategyMetric(
+        strategy_name=name,
+        pnl=pnl.amount if pnl else None,
+        daily_pnl=daily.amount if daily else None,
+        positions=sum(each.open_positions for each in valued),
+        signals=sum(count for state in states.values() for count in state.signals.values()),
+        win_rate=trips.win_rate if trips else _counts(states.values()).win_rate,
+        realized_pnl=realized.amount if realized else None,
+        unrealized_pnl=unrealized.amount if unrealized else None,
+        position_notional=size.amount if size else None,
+        profit_factor=trips.profit_factor if trips else None,
+        no_losses=_counts(states.values()).no_losses,
+        sharpe_ratio=_sharpe(states.values(), periods_per_year),
+        max_drawdown=statistics.drawdown.deepest,
+        max_drawdown_ratio=None if ratio is None else float(ratio),
+        signals_approved=sum(state.signals.get("approved", 0) for state in states.values()),
+        signals_rejected=sum(state.signals.get("rejected", 0) for state in states.values()),
+        fees=total(fees.items(), currency, rates).amount,
+        fees_by_currency=fees,
+        currency=currency,
+        bots=sorted(bot for bot, _ in states),
+        last_report=last,
+        state="live" if last is not None and now - last <= SILENT_AFTER else "silent",
+        mark_stale=any(each.stale for each in valued),
+        pnl_complete=all(each.complete for each in valued),
+    )
+
+
+def _fees(valued: Sequence[Valued]) -> dict[str, Decimal]:
+    found: dict[str, Decimal] = {}
+    for each in valued:
+        for currency, fee in each.fees.items():
+            found[currency] = found.get(currency, ZERO) + fee
+    return found
+
+
+def _counts(states: Iterable[StrategyState]) -> TripSums:
+    """The sums of all trips; its money is not in one currency."""
+    return sum((sums for state in states for sums in state.trips.values()), TripSums())
+
+
+def _trips(states: Iterable[StrategyState], currency: str, rates: Rates) -> TripSums | None:
+    """The sums of all trips in one currency; None if a rate is missing."""
+    found = TripSums()
+    for state in states:
+        for name, sums in state.trips.items():
+            won, lost = rates.convert(sums.won, name, currency), rates.convert(sums.lost, name, currency)
+            if won is None or lost is None:
+                return None
+            found += TripSums(sums.wins, sums.losses, sums.draws, won, lost)
+    return found
+
+
+def _sharpe(states: Iterable[StrategyState], periods_per_year: int) -> float | None:
+    """The ratio of the summed equity of all bots; None if one of several bots reports none."""
+    series = [[*state.equities, *([state.equity] if state.equity is not None else [])] for state in states]
+    if not series or not all(series) or len({len(each) for each in series}) > 1:
+        return None
+    return sharpe_ratio(daily_returns([sum(day, ZERO) for day in zip(*series, strict=True)]), periods_per_year)

@@ -1,0 +1,224 @@
+"""Strategies: positions at live marks at each tick, statistics once per second."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Literal, cast
+
+from config.pacing import Outage, StopSignal
+from db.metrics.strategy import StrategyRow, insert_strategy
+from db.postgres import Cursor, StoreError
+from db.reports.checkpoints import checkpoints_of_day
+from db.reports.heartbeats import last_equities, last_received, strategies_with_equity
+from db.reports.model import Heartbeat, Signal
+from db.reports.positions import all_positions
+from db.reports.report_ids import NumberedReport
+from db.reports.round_trips import TripTotals, trip_totals
+from db.reports.signals import signal_counts
+from jobs.observer.collectors.base import BaseCollector, ObserverContext
+from jobs.observer.collectors.statistics import Statistics, metric_of
+from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
+from jobs.observer.figures.conversion import Rates, Total
+from jobs.observer.figures.models import StrategyMetric
+from jobs.observer.figures.ratios import TripSums
+from jobs.observer.figures.sections import Body, rounded, strategy_section
+from jobs.observer.fold.batch import Folded
+from jobs.observer.fold.days import day_of, start_of
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, str]  # bot, strategy
+REPORTED_DAYS = 1  # in which the last report of a strategy is searched at the start
+EQUITY_DAYS = 730  # of which the returns are read
+REREAD_SHARE = 20  # a strategy's trips are read again after 20 times the duration of a read
+
+
+@dataclass(slots=True)
+class _Extremes:
+    """The extremes of P&L since the last stored second."""
+
+    low: Decimal | None = None
+    high: Decimal | None = None
+
+    def add(self, pnl: Decimal | None) -> None:
+        if pnl is not None:
+            self.low = pnl if self.low is None else min(self.low, pnl)
+            self.high = pnl if self.high is None else max(self.high, pnl)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Round trips that have to be read again."""
+
+    keys: set[Key] = field(default_factory=set)
+    due: float = 0.0
+
+
+class StrategyCollector(BaseCollector):
+    """The section `strategy`. Figures are kept per (bot, strategy) and summed per strategy name."""
+
+    name = "strategy"
+
+    def __init__(self, context: ObserverContext) -> None:
+        super().__init__(context)
+        self._zone = context.settings.obs_day_zone
+        self._currency = context.settings.obs_base_currency
+        self._method = cast(Literal["touch", "mid"], context.settings.obs_mark)
+        self._lock = threading.Lock()  # of everything below
+        self._states: dict[Key, StrategyState] = {}
+        self._valued: dict[Key, Valued] = {}  # of the last tick
+        self._extremes: dict[Key, _Extremes] = {}
+        self._statistics: dict[str, Statistics] = {}  # strategy name -> statistics
+        self._day: date | None = None  # of the checkpoints and of the counts
+        self._pending = _Pending()
+        self._rates, self._rates_due = Rates({}), 0.0
+
+    def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
+        """The reader of round trips."""
+        return {"observer-trips": self._read_trips}
+
+    def start(self) -> None:
+        """Read positions, round trips and counts of the day."""
+        super().start()
+        with self._lock, self.context.store.transaction() as cursor:
+            for row in all_positions(cursor):
+                self._state((row.bot, row.strategy)).positions[row.symbol] = row
+            self._take_trips(trip_totals(cursor))
+            self._begin_day(cursor)
+            since = self.context.clock() - timedelta(days=REPORTED_DAYS)
+            for key, moment in last_received(cursor, since).items():
+                self._state(key).last_report = moment
+
+    def rates(self) -> Rates:
+        """Live rates between currencies, at most a second old."""
+        if (now := self.context.monotonic()) >= self._rates_due:
+            self._rates = self.context.prices.rates(self.context.clock(), self.context.settings.obs_currency_parity)
+            self._rates_due = now + 1.0
+        return self._rates
+
+    def folded(self, result: Folded) -> None:
+        """Take over a committed batch. May raise `StoreError` without an effect."""
+        with self._lock:
+            begins = self._day != day_of(self.context.clock(), self._zone)
+            if begins or result.recomputed:
+                with self.context.store.transaction() as cursor:
+                    self._begin_day(cursor)  # the batch is stored already
+            for row in result.positions:
+                self._state((row.bot, row.strategy)).positions[row.symbol] = row
+                self._pending.keys.add((row.bot, row.strategy))
+            for each in result.new:
+                self._take_report(each, counted=begins)
+
+    def _take_report(self, each: NumberedReport, *, counted: bool) -> None:
+        report = each.report
+        state = self._state((report.bot, report.strategy))
+        state.last_report = each.received
+        if isinstance(report, Signal) and not counted and self._day and report.time >= start_of(self._day, self._zone):
+            state.signals[report.outcome] = state.signals.get(report.outcome, 0) + 1
+        elif isinstance(report, Heartbeat) and report.equity is not None:
+            state.equity = report.equity
+            self._statistic(report.strategy).equity(report.equity)
+
+    def collect(self, now: datetime) -> Body:
+        """The section at `now`."""
+        rates, prices = self.rates(), self.context.prices
+        with self._lock:
+            self._valued = {key: value(state, prices, rates, now, self._currency, self._method) for key, state in self._states.items()}
+            for key, each in self._valued.items():
+                self._extremes.setdefault(key, _Extremes()).add(each.pnl)
+            names: dict[str, list[Key]] = {}
+            for key in self._states:
+                names.setdefault(key[1], []).append(key)
+            metrics = [self._metric(name, keys, rates, now) for name, keys in sorted(names.items())]
+            totals = added((part for each in self._valued.values() for part in (each.realized, each.unrealized)), self._currency)
+            marked = all(each.is_marked for each in self._valued.values())
+            daily = added((each.daily for each in self._valued.values()), self._currency)
+        pnl = totals or Total(None, self._currency, {})
+        if not marked:
+            pnl = Total(None, pnl.currency, pnl.by_currency)
+        body = strategy_section(now, metrics, pnl, daily.amount if daily else None)
+        return body if marked else {**body, "incomplete": True}
+
+    def store_second(self, cursor: Cursor, second: datetime) -> None:
+        """Insert a row for each strategy of each bot."""
+        with self._lock:
+            valued, extremes, self._extremes = self._valued, self._extremes, {}
+            for name, statistic in self._statistics.items():
+                statistic.second(added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency))
+            rows = [self._row(second, key, each, extremes.get(key) or _Extremes()) for key, each in valued.items()]
+        insert_strategy(cursor, rows)
+
+    def _row(self, second: datetime, key: Key, each: Valued, extremes: _Extremes) -> StrategyRow:
+        state = self._states[key]
+        trips = sum(state.trips.values(), TripSums())
+        return StrategyRow(
+            second, *key, rounded(each.pnl), rounded(each.daily.amount) if each.daily else None, rounded(each.realized.amount),
+            rounded(each.unrealized.amount) if each.is_marked else None, each.open_positions, sum(state.signals.values()), trips.win_rate,
+            rounded(extremes.low), rounded(extremes.high),
+        )  # fmt: skip
+
+    def _metric(self, name: str, keys: Sequence[Key], rates: Rates, now: datetime) -> StrategyMetric:
+        return metric_of(
+            name, {key: self._states[key] for key in keys}, [self._valued[key] for key in keys], self._statistic(name), rates,
+            self._currency, now, self.context.settings.obs_periods_per_year,
+        )  # fmt: skip
+
+    def _state(self, key: Key) -> StrategyState:
+        return self._states.setdefault(key, StrategyState())
+
+    def _statistic(self, name: str) -> Statistics:
+        return self._statistics.setdefault(name, Statistics())
+
+    def _begin_day(self, cursor: Cursor) -> None:
+        """Read the checkpoints of today and the counts since 00:00."""
+        today = day_of(self.context.clock(), self._zone)
+        begins = today != self._day
+        for state in self._states.values():
+            state.checkpoints = {}
+        for row in checkpoints_of_day(cursor, today):
+            self._state((row.bot, row.strategy)).checkpoints[row.symbol] = row
+        if not begins:
+            return
+        self._day = today
+        for state in self._states.values():
+            state.signals = {}
+        for (bot, strategy, outcome), count in signal_counts(cursor, start_of(today, self._zone)).items():
+            self._state((bot, strategy)).signals[outcome] = count
+        days = [start_of(today - timedelta(days=back), self._zone) for back in range(EQUITY_DAYS, -1, -1)]
+        for key in strategies_with_equity(cursor, days[-2]):
+            self._state(key).equities = last_equities(cursor, *key, days)
+
+    def _read_trips(self, stop: StopSignal) -> None:
+        """Read the sums of changed round trips, at most once per second, until `stop` is set."""
+        outage = Outage(log, "round trips wait for the store", monotonic=time.monotonic)
+        while not stop.wait(1.0):
+            if time.monotonic() < self._pending.due:
+                continue
+            with self._lock:
+                keys, self._pending.keys = self._pending.keys, set()
+            began = time.monotonic()
+            try:
+                with self.context.store.transaction() as cursor:
+                    found = [row for key in sorted(keys) for row in trip_totals(cursor, *key)]
+            except StoreError as error:
+                outage.failed(error)
+                with self._lock:
+                    self._pending.keys |= keys
+                continue
+            outage.recovered()
+            with self._lock:
+                for key in keys:
+                    self._state(key).trips = {}
+                self._take_trips(found)
+            self._pending.due = began + REREAD_SHARE * (time.monotonic() - began)
+
+    def _take_trips(self, found: Iterable[TripTotals]) -> None:
+        for row in found:
+            sums = TripSums(row.wins, row.losses, row.draws, row.won, row.lost)
+            self._state((row.bot, row.strategy)).trips[row.currency] = sums

@@ -1,0 +1,130 @@
+"""The value of the positions of one strategy of one bot. Pure.
+
+All sums are in the base currency; amounts without a rate are in `Total.by_currency`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal
+
+from db.reports.checkpoints import CheckpointRow
+from db.reports.positions import PositionRow
+from jobs.observer.collectors.live_prices import LivePrices
+from jobs.observer.figures.conversion import Rates, Total, total
+from jobs.observer.figures.positions import ZERO, Position, mark, notional, unrealised
+from jobs.observer.figures.ratios import TripSums
+
+Amount = tuple[str, Decimal]  # currency, amount
+
+
+@dataclass(slots=True)
+class StrategyState:
+    """The state of one (bot, strategy)."""
+
+    positions: dict[str, PositionRow] = field(default_factory=dict)  # symbol -> position
+    checkpoints: dict[str, CheckpointRow] = field(default_factory=dict)  # symbol -> position at 00:00
+    trips: dict[str, TripSums] = field(default_factory=dict)  # currency -> sums
+    signals: dict[str, int] = field(default_factory=dict)  # outcome -> number today
+    equities: list[Decimal] = field(default_factory=list)  # last ones of the days before today
+    equity: Decimal | None = None  # last one
+    last_report: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Valued:
+    """The value of a state at one time."""
+
+    realized: Total
+    unrealized: Total
+    daily: Total | None  # None: the marks of 00:00 are unknown
+    notional: Total
+    fees: Mapping[str, Decimal]
+    open_positions: int
+    stale: bool  # a mark is older than 60 s
+    complete: bool  # every position has a mark, every amount a rate
+
+    is_marked: bool
+
+    @property
+    def pnl_total(self) -> Total | None:
+        """Realised + unrealised; None without a mark."""
+        return added((self.realized, self.unrealized), self.realized.currency) if self.is_marked else None
+
+    @property
+    def pnl(self) -> Decimal | None:
+        """The amount of `pnl_total`."""
+        found = self.pnl_total
+        return found.amount if found else None
+
+
+def value(state: StrategyState, prices: LivePrices, rates: Rates, now: datetime, currency: str, method: Literal["touch", "mid"]) -> Valued:
+    """Mark the open positions of a state to the last prices."""
+    open_amounts: list[Amount] = []
+    notionals: list[Amount] = []
+    stale, marked, count = False, True, 0
+    for row in state.positions.values():
+        if not row.quantity:
+            continue
+        count += 1
+        quote = prices.get(row.symbol)
+        price = mark(row.quantity, quote.bid, quote.ask, method) if quote else None
+        position = Position(row.quantity, row.average)
+        gain, size = unrealised(position, price, row.multiplier), notional(position, price, row.multiplier)
+        if quote is None or gain is None or size is None:
+            marked = False
+            continue
+        stale = stale or not quote.is_live(now)
+        open_amounts.append((row.currency, gain))
+        notionals.append((row.currency, size))
+    closed = list(realised(state.positions.values()))
+    sums = total(closed, currency, rates), total(open_amounts, currency, rates)
+    daily = _daily(state, [*closed, *open_amounts], currency, rates) if marked else None
+    complete = marked and not any(each.incomplete for each in sums)
+    return Valued(
+        sums[0], sums[1], daily, total(notionals, currency, rates), fees_of(state.positions.values()), count, stale, complete, marked
+    )
+
+
+def realised(rows: Iterable[PositionRow | CheckpointRow]) -> Iterator[Amount]:
+    """Gross profits and fees as (currency, amount); fees are negative."""
+    for row in rows:
+        yield row.currency, row.gross
+        for currency, fee in row.fees.items():
+            yield currency, -fee
+
+
+def fees_of(rows: Iterable[PositionRow]) -> dict[str, Decimal]:
+    """currency -> fees paid."""
+    found: dict[str, Decimal] = {}
+    for row in rows:
+        for currency, fee in row.fees.items():
+            found[currency] = found.get(currency, ZERO) + fee
+    return found
+
+
+def _daily(state: StrategyState, amounts: list[Amount], currency: str, rates: Rates) -> Total | None:
+    """The change since 00:00; a position that began today has no checkpoint and counts whole."""
+    before = list(realised(state.checkpoints.values()))
+    for row in state.checkpoints.values():
+        gain = unrealised(Position(row.quantity, row.average), row.mark, row.multiplier)
+        if gain is None:
+            return None
+        before.append((row.currency, gain))
+    return total([*amounts, *((name, -amount) for name, amount in before)], currency, rates)
+
+
+def added(totals: Iterable[Total | None], currency: str) -> Total | None:
+    """The sum of totals in one currency; None if one of them is None."""
+    amount, known, missing = ZERO, True, dict[str, Decimal]()
+    for each in totals:
+        if each is None:
+            return None
+        known = known and each.amount is not None
+        amount += each.amount or ZERO
+        for name, part in each.by_currency.items():
+            missing[name] = missing.get(name, ZERO) + part
+    return Total(amount if known else None, currency, missing)

@@ -1,0 +1,122 @@
+"""Bodies of the channel `observability_events`. Pure.
+
+Decimals are strings. `event_id` is derived from the cause, so that a repeated event is recognised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from db.reports.fills import FillRow
+from db.reports.model import Order, Report, Signal
+from db.timestamps import format_time
+from jobs.observer.figures.positions import Applied
+from jobs.observer.figures.sections import decimal_text, rounded
+from jobs.observer.fold.batch import Folded
+
+Event = dict[str, Any]
+SOURCE = "observer"
+
+# status of an order -> event; others have none
+ORDER_EVENTS = {
+    "new": "order_placed", "filled": "order_filled", "cancelled": "order_cancelled", "expired": "order_cancelled",
+    "rejected": "order_rejected",
+}  # fmt: skip
+
+
+def base_event(event_id: str, event_type: str, time: datetime, source: str, metadata: Mapping[str, Any] | None = None) -> Event:
+    """The fields of every event."""
+    return {"event_id": event_id, "event_type": event_type, "timestamp": format_time(time), "source": source, "metadata": metadata or {}}
+
+
+def system_event(
+    event_id: str, event_type: str, time: datetime, component: str, status: str, message: str, details: Mapping[str, Any] | None = None
+) -> Event:
+    """`component_error`, `connection_lost` or `connection_restored`."""
+    base = base_event(event_id, event_type, time, SOURCE)
+    return {**base, "component": component, "status": status, "message": message, "details": details or {}}
+
+
+def events_of(folded: Folded, now: datetime) -> Iterator[Event]:
+    """The events of a batch: orders and signals, fills, turns of positions, late conflicts."""
+    for each in folded.new:
+        if isinstance(each.report, Order) and each.report.status in ORDER_EVENTS:
+            yield _order(each.report)
+        elif isinstance(each.report, Signal):
+            yield _signal(each.report)
+    profits = {(row.bot, row.fill_id): row.realised for row in folded.fills}
+    for row in folded.fills:
+        yield _trade(row, profits[row.bot, row.fill_id])
+    for step in folded.steps:
+        yield from _turns(step.fill, step.applied)
+    for report in folded.conflicts:
+        yield _conflict(report, now)
+
+
+def _order(order: Order) -> Event:
+    return {
+        **base_event(f"{order.bot}:order:{order.id}", ORDER_EVENTS[order.status], order.time, order.bot, order.metadata),
+        "order_id": order.order_id,
+        "client_order_id": order.client_order_id,
+        "symbol": order.symbol,
+        "side": order.side,
+        "quantity": _text(order.quantity),
+        "order_type": order.order_type,
+        "status": order.status,
+        "reason": order.reason,
+    }
+
+
+def _signal(signal: Signal) -> Event:
+    data = {"symbol": signal.symbol, "signal": signal.signal, "price": _text(signal.price), "confidence": signal.confidence}
+    event = base_event(f"{signal.bot}:signal:{signal.id}", f"signal_{signal.outcome}", signal.time, signal.bot, signal.metadata)
+    return {**event, "strategy_name": signal.strategy, "event_data": data}
+
+
+def _trade(row: FillRow, profit: Decimal | None) -> Event:
+    return {
+        **base_event(f"{row.bot}:fill:{row.fill_id}", "trade_executed", row.time, row.bot),
+        "trade_id": f"{row.bot}:{row.fill_id}",
+        "symbol": row.symbol,
+        "side": row.side,
+        "quantity": _text(row.quantity),
+        "price": _text(row.price),
+        "strategy": row.strategy,
+        "pnl": _text(rounded(profit)),
+    }
+
+
+def _turns(fill: FillRow, applied: Applied) -> Iterator[Event]:
+    """`position_closed` and `position_opened`; a flip is both."""
+    quantity, opened = applied.position.quantity, fill.quantity - applied.closed
+    flips = bool(opened and applied.closed)
+    if applied.closed and (flips or not quantity):
+        yield _turn("position_closed", fill, Decimal(0), applied.gross)
+    if quantity and (flips or (abs(quantity) == fill.quantity and not applied.closed)):
+        yield _turn("position_opened", fill, quantity, None)
+
+
+def _turn(kind: str, fill: FillRow, quantity: Decimal, gross: Decimal | None) -> Event:
+    data = {"symbol": fill.symbol, "quantity": _text(quantity), "price": _text(fill.price), "gross": _text(rounded(gross))}
+    event = base_event(f"{fill.bot}:{kind}:{fill.fill_id}", kind, fill.time, fill.bot)
+    return {**event, "strategy_name": fill.strategy, "event_data": data}
+
+
+def _conflict(report: Report, now: datetime) -> Event:
+    details = {"bot": report.bot, "kind": report.kind, "id": report.id}
+    return system_event(
+        f"{report.bot}:conflict:{report.kind}:{report.id}",
+        "component_error",
+        now,
+        "reports",
+        "conflict",
+        "A report has another content than the stored one of its id, which stays.",
+        details,
+    )
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else decimal_text(value)

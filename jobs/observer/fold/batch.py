@@ -1,0 +1,84 @@
+"""One batch of reports, within one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from db.postgres import Cursor
+from db.reports.fills import FillRow
+from db.reports.heartbeats import HeartbeatRow, insert_heartbeats
+from db.reports.model import Heartbeat, Report, Signal
+from db.reports.positions import PositionRow
+from db.reports.report_ids import Claimed, NumberedReport, Received, claim_reports
+from db.reports.signals import SignalRow, insert_signals
+from jobs.observer.figures.history import Step
+from jobs.observer.fold.fills import take_fills
+from jobs.observer.fold.orders import OrderChange, fold_orders
+from jobs.observer.fold.positions import DayTerms, fold_positions, make_checkpoints
+
+
+@dataclass(frozen=True, slots=True)
+class FoldTerms:
+    """Facts from outside of the batch.
+
+    `currencies` is symbol -> currency of the instrument. Fills from before `oldest` may be deleted
+    by retention. `begins_day` is true for the first batch of `days.today` in a process.
+    """
+
+    days: DayTerms
+    currencies: Mapping[str, str] = field(default_factory=dict)
+    oldest: datetime | None = None
+    begins_day: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The effect of a batch: new reports, changed rows, and the steps of the new fills."""
+
+    new: Sequence[NumberedReport]
+    duplicates: int
+    conflicts: Sequence[Report]
+    fills: Sequence[FillRow]  # new ones
+    fill_changes: Sequence[tuple[FillRow | None, FillRow]]  # (before, after); before None: new
+    order_changes: Sequence[OrderChange]
+    positions: Sequence[PositionRow]  # changed ones
+    steps: Sequence[Step[FillRow]]
+    recomputed: int
+
+
+def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms) -> Folded:
+    """Store a batch with all of its effects. Reports that are stored already have none."""
+    # Two observers may overlap for a moment while one takes over from the other.
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire reports'))")
+    claimed = claim_reports(cursor, batch)
+    if terms.begins_day:
+        make_checkpoints(cursor, terms.days)
+    working = take_fills(cursor, claimed.new, terms.currencies, terms.oldest)
+    orders = fold_orders(cursor, claimed.new, working)
+    positions = fold_positions(cursor, working, terms.days)
+    _insert_others(cursor, claimed)
+    working.write(cursor)
+    steps = [step for step in positions.steps if (step.fill.bot, step.fill.fill_id) in working.new]
+    return Folded(
+        claimed.new, claimed.duplicates, claimed.conflicts, working.new_rows(), working.changes(), orders, positions.rows, steps,
+        positions.recomputed,
+    )  # fmt: skip
+
+
+def _insert_others(cursor: Cursor, claimed: Claimed) -> None:
+    signals, heartbeats = [], []
+    for each in claimed.new:
+        report = each.report
+        if isinstance(report, Signal):
+            signals.append(
+                SignalRow(
+                    report.bot, report.id, report.time, each.received, each.seq, report.strategy, report.symbol, report.signal,
+                    report.outcome, report.price, report.confidence,
+                )
+            )  # fmt: skip
+        elif isinstance(report, Heartbeat):
+            heartbeats.append(HeartbeatRow(report.bot, report.id, report.time, report.strategy, report.equity, report.cash))
+    insert_signals(cursor, signals)
+    insert_heartbeats(cursor, heartbeats)
