@@ -12,7 +12,7 @@ from db.bus.connection import Connection, lua
 from db.bus.errors import translated
 
 SECTIONS = ("market_data", "strategy", "execution", "system")
-STRATEGIES_OF_BOTS = "strategies"  # a further text of `strings`: a list with the figures of each strategy of each bot
+STRATEGIES_OF_BOTS = "strategies"  # a further text of `strings`: {"strategies": [figures of each strategy of each bot]}
 LATEST_SECONDS = 10  # for which Redis keeps the newest snapshot
 _SNAPSHOT = lua("snapshot")
 

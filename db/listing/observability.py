@@ -107,24 +107,18 @@ TRADES = Listing(
 )
 
 _MARKED = f"""
-SELECT p.bot, p.strategy, p.symbol, p.quantity, p.fees, fill.currency, mark.price AS mark, coalesce(mark.stale, false) AS stale,
+SELECT p.bot, p.strategy, p.symbol, p.quantity, p.fees, p.currency, mark.price AS mark, coalesce(mark.stale, false) AS stale,
        CASE WHEN p.quantity <> 0 THEN {rounded("p.average")} END AS average,
-       CASE WHEN p.quantity = 0 THEN 0 ELSE {rounded("((mark.price - p.average) * p.quantity * fill.multiplier)")} END AS unrealised,
+       CASE WHEN p.quantity = 0 THEN 0 ELSE {rounded("((mark.price - p.average) * p.quantity * p.multiplier)")} END AS unrealised,
        CASE WHEN NOT paid.unknown THEN {rounded("(p.gross - paid.amount)")} END AS realised
 FROM positions AS p
-LEFT JOIN instruments AS i ON i.symbol = p.symbol
-LEFT JOIN LATERAL (
-    SELECT currency, multiplier FROM fills WHERE bot = p.bot AND strategy = p.strategy AND symbol = p.symbol
-    ORDER BY time DESC, seq DESC LIMIT 1) AS last ON true
-CROSS JOIN LATERAL (
-    SELECT coalesce(last.currency, i.currency, '') AS currency, coalesce(last.multiplier, 1) AS multiplier) AS fill
 LEFT JOIN LATERAL (
     SELECT CASE WHEN p.quantity > 0 THEN given.bid ELSE given.ask END AS price, given.stale FROM given
     WHERE given.symbol = p.symbol) AS mark ON p.quantity <> 0
 CROSS JOIN LATERAL (
     SELECT coalesce(sum(fee * rate), 0) AS amount, coalesce(bool_or(fee <> 0 AND rate IS NULL), false) AS unknown
-    FROM (SELECT value::numeric AS fee, CASE WHEN key = fill.currency THEN 1 ELSE given.rate END AS rate
-          FROM jsonb_each_text(p.fees) LEFT JOIN given ON given.source = key AND given.target = fill.currency) AS each) AS paid
+    FROM (SELECT value::numeric AS fee, CASE WHEN key = p.currency THEN 1 ELSE given.rate END AS rate
+          FROM jsonb_each_text(p.fees) LEFT JOIN given ON given.source = key AND given.target = p.currency) AS each) AS paid
 """  # noqa: S608
 
 # `given` has the mark of each instrument for long and for short positions, and rates of currencies.

@@ -70,7 +70,7 @@ def positions_without_checkpoint(cursor: Cursor, day: date) -> list[PositionRow]
     return select_rows(cursor, PositionRow, "positions", rest, (day,))
 
 
-def fee_currencies(cursor: Cursor) -> list[str]:
-    """The currencies of all fees of positions."""
-    cursor.execute("SELECT DISTINCT jsonb_object_keys(fees) FROM positions ORDER BY 1")
-    return [currency for (currency,) in cursor.fetchall()]
+def fee_currencies(cursor: Cursor) -> list[tuple[str, str]]:
+    """(currency of fees, currency of the position) of all positions, if the two differ."""
+    cursor.execute("SELECT DISTINCT fee, currency FROM positions, jsonb_object_keys(fees) AS fee WHERE fee <> currency ORDER BY 1, 2")
+    return [(fee, currency) for fee, currency in cursor.fetchall()]

@@ -120,7 +120,9 @@ CHECKS: list[Any] = [
 @pytest.fixture
 def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Flask:
     bus.cache_price("EUR_USD", bid="1.0945", ask="1.0947", mid="1.0946", time=datetime(2025, 11, 18, tzinfo=UTC))
-    bus.publish_snapshot(Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {"strategies": orjson.dumps([STRATEGY_ROW]).decode()}))
+    bus.publish_snapshot(
+        Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {"strategies": orjson.dumps({"strategies": [STRATEGY_ROW]}).decode()})
+    )
     report_sources(bus, {"synthetic": {"state": "live"}})
     with store.transaction() as cursor:
         insert_prices(cursor, STORED)

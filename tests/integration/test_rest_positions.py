@@ -42,7 +42,7 @@ def store(shared_settings: Settings) -> Iterator[Store]:
                 position("100", "1.00000", "0", {"EUR": "0.10"}, bot="mm-3"),
                 position("100", "1.00000", "0", {"BNB": "0.10", "USD": "0"}, bot="mm-4"),
                 position("100", "1.00000", "0", {}, bot="mm-5", symbol="GBP_USD"),
-                position("100", "150.000", "0", {}, bot="mm-6", symbol="USD_JPY"),
+                position("100", "150.000", "0", {}, bot="mm-6", symbol="USD_JPY", currency="JPY"),
             ]
             save_positions(cursor, positions)
             later = datetime(2025, 11, 19, 10, tzinfo=UTC)
@@ -186,7 +186,9 @@ def test_statement_needs_one_position(client: FlaskClient) -> None:
 def test_strategies_are_those_of_the_newest_snapshot(client: FlaskClient, bus: Bus) -> None:
     names = [(bot, strategy) for bot in ("mm-2", "mm-1") for strategy in ("b", "a")] + [("mm-1", STRATEGY)]
     published = [{**STRATEGY_ROW, "bot": bot, "strategy_name": name} for bot, name in names]
-    bus.publish_snapshot(Snapshot("2025-11-18T13:00:00.000000Z", 1, "one", {}, {"strategies": orjson.dumps(published).decode()}))
+    bus.publish_snapshot(
+        Snapshot("2025-11-18T13:00:00.000000Z", 1, "one", {}, {"strategies": orjson.dumps({"strategies": published}).decode()})
+    )
     rows = listed(client, "/strategies")
     assert [(row["bot"], row["strategy_name"]) for row in rows] == sorted(names)
     assert rows[0] == {**dict.fromkeys(rows[0]), **STRATEGY_ROW, "bot": "mm-1", "strategy_name": "a"}

@@ -47,10 +47,12 @@ def order(number: int, status: str = "filled", quantity: str = "100", filled: st
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
-def position(quantity: str, average: str, gross: str, fees: dict[str, str], symbol: str = SYMBOL, bot: str = BOT) -> PositionRow:
+def position(
+    quantity: str, average: str, gross: str, fees: dict[str, str], symbol: str = SYMBOL, bot: str = BOT, currency: str = "USD"
+) -> PositionRow:
     """A position of the strategy."""
     paid = {currency: Decimal(amount) for currency, amount in fees.items()}
-    return PositionRow(bot, STRATEGY, symbol, Decimal(quantity), Decimal(average), Decimal(gross), paid, 1)
+    return PositionRow(bot, STRATEGY, symbol, Decimal(quantity), Decimal(average), Decimal(gross), paid, 1, currency=currency)
 
 
 # A row of `/strategies` as the observer publishes it, without the fields that are null.

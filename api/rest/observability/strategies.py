@@ -45,7 +45,7 @@ def _rows(seen: Seen) -> Iterable[Row]:
     """Return one row per bot and strategy."""
     published = seen.snapshot.strings.get(STRATEGIES_OF_BOTS)
     if published is not None:
-        return [{**_ABSENT, **row} for row in orjson.loads(published)]
+        return [{**_ABSENT, **row} for row in orjson.loads(published)["strategies"]]
     return _of_single_bots(seen.section("strategy").get("strategies", {}))
 
 

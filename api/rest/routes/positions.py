@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from decimal import Decimal
-from itertools import product
 from typing import Any, cast
 
 import orjson
@@ -29,7 +27,6 @@ from api.rest.schemas.observability.positions import (
 )
 from api.rest.schemas.paging import ListQuery
 from db.figures.statement import Method
-from db.instruments import all_instruments
 from db.listing.observability import POSITIONS, STATEMENT, STRATEGIES
 from db.listing.query import Form
 from db.reports.positions import all_positions, fee_currencies
@@ -102,12 +99,12 @@ def _given() -> list[dict[str, Any]]:
 
 
 def _rates_of_fees() -> list[dict[str, Any]]:
-    """Return the rates from the currencies of fees to those of instruments."""
+    """Return the rates from the currencies of fees to those of their positions."""
     with context().store.transaction() as cursor:
-        sources = fee_currencies(cursor)
-        targets = {each.currency for each in all_instruments(cursor, disabled=True)}
-    if not sources:
-        return []
-    known = rates(targets | set(sources), sources[0])
-    found: dict[tuple[str, str], Decimal | None] = {pair: known.rate(*pair) for pair in product(sources, targets)}
-    return [{"source": pair[0], "target": pair[1], "rate": str(rate)} for pair, rate in found.items() if rate is not None]
+        pairs = fee_currencies(cursor)
+    found: list[dict[str, Any]] = []
+    known = rates([source for source, _ in pairs], "")
+    for source, target in pairs:
+        if (rate := known.rate(source, target)) is not None:
+            found.append({"source": source, "target": target, "rate": str(rate)})
+    return found

@@ -116,6 +116,11 @@ def strategy_section(timestamp: datetime, metrics: Iterable[StrategyMetric], pnl
     }
 
 
+def strategies_of_bots(metrics: Iterable[tuple[str, StrategyMetric]]) -> Body:
+    """The body with one row per bot and strategy, from (bot, figures); its amounts are rounded."""
+    return {"strategies": [{"bot": bot, **_rounded_entry(metric, None)} for bot, metric in metrics]}
+
+
 def execution_section(timestamp: datetime, metric: ExecutionMetric) -> Body:
     """The section `execution`."""
     return {"timestamp": timestamp, **_entry(metric)}
@@ -136,7 +141,7 @@ def _entry(metric: Any, key: str | None = None) -> Body:
     return {each.name: getattr(metric, each.name) for each in fields(metric) if each.name != key}
 
 
-def _rounded_entry(metric: Any, key: str) -> Body:
+def _rounded_entry(metric: Any, key: str | None) -> Body:
     entry = _entry(metric, key)
     for name, value in entry.items():
         if isinstance(value, Decimal):
