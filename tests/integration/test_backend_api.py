@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis as redis_client
 from tickwire_client import Client, Fill, Order
 
 from config.settings import Settings
@@ -104,6 +105,8 @@ def system(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     folder = tmp_path_factory.mktemp("backend")
     with ExitStack() as stack:
         settings = settings_for(stack.enter_context(new_database(servers)), servers.redis_url, folder)
+        with redis_client.Redis.from_url(servers.operator_url, protocol=2) as redis:
+            redis.flushall()  # ids of reports of other modules
         bus = stack.enter_context(closing(Bus(servers.redis_url, lambda: datetime.now(UTC))))
         bus.set_instruments(servers.calendars)
         store = stack.enter_context(closing(Store(str(settings.database_url))))
@@ -170,6 +173,20 @@ def _template(route: str, paths: list[str]) -> str:
         return route
     found = [path for path in paths if "{" in path and route.startswith(path.partition("{")[0])]
     return max(found, key=len, default=route)
+
+
+def test_client_lists_open_positions(system: System) -> None:
+    """A long position of 10 at 1.27 with a fee of 0.05, and a flat one."""
+    moment = datetime.now(UTC)
+    with Client(system.hub.url, system.rest.url, bot="py-1", timeout=60) as client:
+        for number, (side, symbol) in enumerate([("buy", "GBP_USD"), ("buy", "EUR_USD"), ("sell", "EUR_USD")]):
+            traded: Any = {"order_id": f"o-{number}", "symbol": symbol, "side": side, "quantity": 10, "price": "1.2700"}
+            client.report(Fill(strategy="trend", fill_id=f"f-{number}", fee="0.05", time=moment, **traded))
+        system.await_stored()
+        [position] = client.open_positions(bot="py-1")
+    assert (position.strategy, position.symbol, position.quantity) == ("trend", "GBP_USD", 10)
+    assert (position.average_price, position.fees_by_currency) == (Decimal("1.27"), {"USD": Decimal("0.05")})
+    assert (position.mark, position.unrealized_pnl, position.realized_pnl) == (None, None, Decimal("-0.05"))
 
 
 def test_amounts_are_literals_with_the_digits_of_the_report(system: System) -> None:
