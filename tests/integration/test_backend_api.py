@@ -184,7 +184,7 @@ def test_client_lists_open_positions(system: System) -> None:
             client.report(Fill(strategy="trend", fill_id=f"f-{number}", fee="0.05", time=moment, **traded))
         system.await_stored()
         [position] = client.open_positions(bot="py-1")
-    assert (position.strategy, position.symbol, position.quantity) == ("trend", "GBP_USD", 10)
+    assert (position.strategy, position.symbol, position.quantity) == ("trend", "GBP_USD", Decimal(10))
     assert (position.average_price, position.fees_by_currency) == (Decimal("1.27"), {"USD": Decimal("0.05")})
     assert (position.mark, position.unrealized_pnl, position.realized_pnl) == (None, None, Decimal("-0.05"))
 
