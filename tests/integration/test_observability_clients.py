@@ -40,7 +40,7 @@ from db.alerts import SystemAlert, raise_alert
 from db.bus import Bus, Snapshot
 from db.postgres import Store
 from tests.conftest import until
-from tests.support.clients import FxNode, Rejected
+from tests.support.clients import FxNode, PythonClient, Rejected
 from tests.support.processes import ROOT, Running, Web
 from tests.support.reports import fill_body
 from tests.support.store import select
@@ -340,8 +340,8 @@ def test_bot_that_is_killed_between_trade_and_report_reports_each_trade_once(
         shared_bus.cache_price("GBP_USD", bid=bid, ask=ask, mid=mid, time=datetime.now(UTC))
 
     def quiet() -> None:
-        with Client(shared_hub.url) as client:
-            until(lambda: client.get_server_stats()["subscriptions_by_pair"].get("GBP_USD"), 60, "the bot's subscription")
+        with PythonClient(shared_hub.url) as client:
+            until(lambda: client.stats()["subscriptions_by_pair"].get("GBP_USD"), 60, "the bot's subscription")
         for number in range(20):
             price(("1.29995", "1.30005")[number % 2])
 
