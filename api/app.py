@@ -33,6 +33,7 @@ from api.rest.routes import (
     health,
     jobs,
     metrics,
+    positions,
     prices,
     publish,
     reports,
@@ -66,7 +67,7 @@ _DATA = [
     sessions.routes,
 ]
 _STATE = [gaps.routes, jobs.routes]
-_OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes]
+_OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
 
 
 def create_app(

@@ -46,16 +46,18 @@ def answer(
     head: tuple[str, ...] = ("symbol",),
     stored: Mapping[str, str] = MappingProxyType({}),
     tail: Mapping[str, Any] = MappingProxyType({}),
+    read: ReadPage | None = None,
 ) -> Response:
     """Return the rows of the query in the field `rows`, behind the filters `head`; see `PAGES`.
 
     The values of `head` and `rows` name the file of an export. `stored` has the filters whose value
-    in the table differs from the requested one. `tail` are fields behind the rows.
+    in the table differs from the requested one. `tail` are fields behind the rows. `read` reads a
+    page; by default it is read from the table of the listing.
     """
     whole = query.format != "json" and query.limit is None
     if whole:
         limits.take_export()
-    read = _reader(listing, replace(query, filters={**query.filters, **stored}))
+    read = read or _reader(listing, replace(query, filters={**query.filters, **stored}))
     limit = EXPORT_ROWS if whole else query.limit or DEFAULT_LIMIT
     page = read(limit, query.page_token.key if query.page_token else None, query.offset)
     if not whole:

@@ -1,10 +1,11 @@
 """A paper trader: bets that a price far from its recent mean returns to it. It sends no orders.
 
-    python mean_reversion_bot.py EUR_USD GBP_USD --state bot.json
+    python mean_reversion_bot.py EUR_USD GBP_USD --state bot.json --bot demo
 
 The history fills the window, then live prices follow, also after an outage of the hub. A volatility
 alert is the risk switch: the bot opens nothing for a while, and a critical alert closes the open
-position. --state keeps positions and profit over restarts. TICKWIRE_API_KEY has the key, if needed.
+position. --state keeps positions and profit over restarts. With --bot, the hub receives a report of
+each trade, once, also after a kill. TICKWIRE_API_KEY has the key, if needed.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from bot_reports import BotReports
 from tickwire_client import Client, Gap, Position, Tick, TickwireError, VolatilityAlert
 
 
@@ -40,8 +42,8 @@ class Book:
         self.paused, self.flee = self.options.pause, self.flee or alert.severity == "critical"
         print(f"{self.pair} {alert.severity}: volatility {alert.volatility:.2%}, opens nothing for {self.paused} prices", flush=True)
 
-    def step(self, tick: Tick) -> bool:
-        """Process a price; return whether the bot traded. It never trades at late prices."""
+    def step(self, tick: Tick) -> int:
+        """Process a price; return the traded units. The bot never trades at late prices."""
         score, units, options = self.score(float(tick.mid)), self.units, self.options
         if tick.timestamp and (datetime.now(UTC) - tick.timestamp).total_seconds() <= options.max_age:
             outward = None if score is None else score if self.units < 0 else -score
@@ -52,7 +54,7 @@ class Book:
             self.paused, self.flee = max(0, self.paused - 1), False
         self.mids.append(float(tick.mid))
         self.last, self.seen = tick, self.seen + 1
-        return self.units != units
+        return self.units - units
 
     def score(self, mid: float) -> float | None:
         """Distance from the mean in standard deviations; None if the window is not full."""
@@ -73,15 +75,16 @@ class Book:
 
 def run(client: Client, books: dict[str, Book], options: argparse.Namespace) -> None:
     alerts, since = client.alert_updates(), {pair: at for pair, book in books.items() if (at := book.load_history(client))}
-    for item in client.prices(*books, since=since, gaps=True):
+    reports = BotReports(client, options.bot, read(options.state).get("reports", {}), lambda: write(options.state, books, reports))
+    for item in reports.beside(client.prices(*books, since=since, gaps=True)):
         while alert := alerts.take():
             if isinstance(alert, VolatilityAlert) and alert.instrument in books:
                 books[alert.instrument].warn(alert)
         if isinstance(item, Gap):
             print(f"{item.instrument}: {item.missed or 'some'} prices are missing ({item.reason}), the window begins anew", flush=True)
             books[item.instrument].mids.clear()
-        elif books[item.instrument].step(item) and options.state:
-            write(options.state, books)
+        elif units := books[item.instrument].step(item):
+            reports.trade(item, units)
         if options.count and sum(book.seen for book in books.values()) >= options.count:
             return
 
@@ -90,8 +93,11 @@ def read(state: Path | None) -> dict[str, Any]:
     return dict(json.loads(state.read_text())) if state and state.exists() else {}
 
 
-def write(state: Path, books: dict[str, Book]) -> None:
+def write(state: Path | None, books: dict[str, Book], reports: BotReports) -> None:
+    if state is None:
+        return
     kept = read(state) | {pair: {"units": book.units, "entry": str(book.entry), "earned": str(book.earned)} for pair, book in books.items()}
+    kept |= {"reports": reports.saved()} if reports.bot else {}
     state.with_suffix(".new").write_text(json.dumps(kept))
     state.with_suffix(".new").replace(state)  # atomic, so that a crash leaves a complete file
 
@@ -99,7 +105,8 @@ def write(state: Path, books: dict[str, Book]) -> None:
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("pairs", nargs="+", help="instruments, such as EUR_USD")
 parser.add_argument("--rest", help="address of REST (default: port 5000 beside a hub on 5001)")
-parser.add_argument("--state", type=Path, help="file that keeps positions over restarts")
+parser.add_argument("--state", type=Path, help="file that keeps positions over restarts (default with --bot: NAME.json)")
+parser.add_argument("--bot", metavar="NAME", help="report orders, fills and a heartbeat every 15 s under this name")
 for name, value, text in (("hub", "http://127.0.0.1:5001", "address of the hub"), ("window", 100, "number of prices in the mean"),
                           ("entry", 2.0, "standard deviations at which to open"), ("exit", 0.5, "standard deviations at which to close"),
                           ("stop", 6.0, "deviations at which to close at a loss and not to open"), ("units", 10_000, "size of a trade"),
@@ -109,9 +116,10 @@ for name, value, text in (("hub", "http://127.0.0.1:5001", "address of the hub")
 
 if __name__ == "__main__":
     options = parser.parse_args()
+    options.state = options.state or (Path(f"{options.bot}.json") if options.bot else None)
     books = {pair: Book(pair, options, read(options.state).get(pair, {})) for pair in options.pairs}
     try:
-        with Client(options.hub, options.rest, auth=os.environ.get("TICKWIRE_API_KEY") or None) as client:
+        with Client(options.hub, options.rest, auth=os.environ.get("TICKWIRE_API_KEY") or None, bot=options.bot) as client:
             run(client, books, options)
     except (KeyboardInterrupt, TickwireError, ValueError) as end:
         raise SystemExit(str(end) or None) from None

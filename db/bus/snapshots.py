@@ -12,6 +12,7 @@ from db.bus.connection import Connection, lua
 from db.bus.errors import translated
 
 SECTIONS = ("market_data", "strategy", "execution", "system")
+STRATEGIES_OF_BOTS = "strategies"  # a further text of `strings`: {"strategies": [figures of each strategy of each bot]}
 LATEST_SECONDS = 10  # for which Redis keeps the newest snapshot
 _SNAPSHOT = lua("snapshot")
 
@@ -21,7 +22,7 @@ class Snapshot:
     """The four sections at one time, as JSON text, so that no reader parses a number.
 
     `timestamp` is in contract form. `numbers` has decimals as JSON numbers, `strings` as strings:
-    section -> text.
+    section -> text. `strings` may have the text `STRATEGIES_OF_BOTS` too, for `/strategies`.
     """
 
     timestamp: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -42,6 +42,7 @@ class StatementRow:
     realized_gross: Decimal
     realized_pnl: Decimal | None
     fees: Mapping[str, Decimal]  # since the start; not a column
+    currency: str  # of the fill; not a column
 
 
 class Lots:
@@ -99,11 +100,15 @@ def statement(fills: Iterable[FillTerms], method: Method = "average", start: Pos
     `start` is the position before the first fill. With "fifo", an open `start` is one lot at its
     average: give all fills since the position was flat to have the true lots.
     """
-    position, lots, rows = start, Lots(start), []
-    for fill in in_order(fills):
+    return list(statement_rows(in_order(fills), method, start))
+
+
+def statement_rows(fills: Iterable[FillTerms], method: Method = "average", start: Position = FLAT) -> Iterator[StatementRow]:
+    """The rows of `statement`, one after the other, of fills that are in the order (time, seq)."""
+    position, lots = start, Lots(start)
+    for fill in fills:
         position = lots.apply(fill) if method == "fifo" else apply_fill(position, fill).position
-        rows.append(_row(fill, position))
-    return rows
+        yield _row(fill, position)
 
 
 def _row(fill: FillTerms, position: Position) -> StatementRow:
@@ -112,5 +117,5 @@ def _row(fill: FillTerms, position: Position) -> StatementRow:
     average = position.average if position.quantity else None
     return StatementRow(
         fill.time, fill.fill_id, fill.side, fill.quantity, fill.price, fill.fee, fill.fee_currency or fill.currency,
-        position.quantity, average, position.gross, net, position.fees,
+        position.quantity, average, position.gross, net, position.fees, fill.currency,
     )  # fmt: skip

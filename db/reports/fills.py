@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 from db.copy import copy_line, empty_staging, stage_rows
 from db.postgres import Cursor
 from db.rows import columns_of, copied, insert_rows, select_rows
 
 PositionKey = tuple[str, str, str]  # bot, strategy, symbol
+
+_PART = 5_000  # fills that are read at a time
 
 # Values that a correction or a computation changes.
 _CHANGED = ("quantity", "price", "fee", "realised", "arrival_price", "slippage_bps", "latency_ms", "voided")
@@ -63,6 +66,25 @@ def fills_of(cursor: Cursor, position: PositionKey, since: datetime | None = Non
         "WHERE bot = %s AND strategy = %s AND symbol = %s AND time >= coalesce(%s, '-infinity'::timestamptz) ORDER BY time, seq",
         (*position, since),
     )
+
+
+def fills_in_order(cursor: Cursor, position: PositionKey, since: datetime | None, before: datetime | None) -> Iterator[FillRow]:
+    """Yield the fills of a position with `since` <= time < `before`, without voided ones.
+
+    They are in the order (time, seq), and are read in parts: a caller that has enough stops.
+    """
+    rest = (
+        "WHERE bot = %(bot)s AND strategy = %(strategy)s AND symbol = %(symbol)s AND NOT voided AND time >= %(since)s"
+        " AND time < %(before)s AND (time, seq) > (%(since)s, %(seq)s) ORDER BY time, seq LIMIT %(most)s"
+    )
+    place: dict[str, Any] = {"since": since or "-infinity", "seq": -1, "before": before or "infinity", "most": _PART}
+    place |= dict(zip(("bot", "strategy", "symbol"), position, strict=True))
+    while True:
+        rows = select_rows(cursor, FillRow, "fills", rest, place)
+        yield from rows
+        if len(rows) < _PART:
+            return
+        place |= {"since": rows[-1].time, "seq": rows[-1].seq}
 
 
 def fills_of_orders(cursor: Cursor, bot: str, order_ids: Iterable[str]) -> list[FillRow]:

@@ -68,3 +68,9 @@ def positions_without_checkpoint(cursor: Cursor, day: date) -> list[PositionRow]
         " WHERE (c.bot, c.strategy, c.symbol) = (p.bot, p.strategy, p.symbol) AND c.day = %s) ORDER BY bot, strategy, symbol"
     )
     return select_rows(cursor, PositionRow, "positions", rest, (day,))
+
+
+def fee_currencies(cursor: Cursor) -> list[tuple[str, str]]:
+    """(currency of fees, currency of the position) of all positions, if the two differ."""
+    cursor.execute("SELECT DISTINCT fee, currency FROM positions, jsonb_object_keys(fees) AS fee WHERE fee <> currency ORDER BY 1, 2")
+    return [(fee, currency) for fee, currency in cursor.fetchall()]

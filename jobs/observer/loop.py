@@ -56,6 +56,7 @@ class SnapshotLoop:
         for section in SECTIONS:
             collector = self._collectors.get(section)
             numbers[section], strings[section] = self._texts(section, collector.get_current_metrics() if collector else {})
+            strings |= collector.further_texts() if collector else {}
         self._seq += 1
         snapshot = Snapshot(format_time(self._context.clock()), self._seq, self._epoch, numbers, strings)
         try:

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from itertools import islice, pairwise
 
 import pytest
-from tickwire_client import Client, Connected, Gap, Problem, Refreshed, Refused, Tick, Unauthorized
+from tickwire_client import Client, Connected, Gap, Heartbeat, Problem, Refreshed, Refused, Tick, Unauthorized
 
 from config.settings import Settings
 from db.bus import Bus
@@ -207,3 +207,37 @@ def test_client_without_a_valid_credential_is_refused(auth: object, shared_hub: 
     with pytest.raises(Refused) as refused:
         client.symbols()
     assert (refused.value.code, refused.value.status) == ("unauthorized", 401)
+
+
+# the namespace /metrics
+
+
+def test_reports_metrics_and_acknowledgements_need_their_scopes(keys: Keys, shared_hub: Web, rest: Web) -> None:
+    reader, reporter, observer = (keys.add(scopes) for scopes in (("read",), ("read", "report"), ("read", "observe")))
+    keys.change(reporter, bots=["a"])
+    until(lambda: all(accepted(shared_hub, rest, key) for key in (reader, reporter, observer)), what="all keys in the hub")
+    beat = Heartbeat(strategy="trend", bot="a")
+    with Client(shared_hub.url, auth=reader) as client:
+        for call in (lambda: client.report(beat), client.metrics, lambda: client.acknowledge_alert("system:disk:critical:1")):
+            with pytest.raises(Refused) as caught:
+                call()
+            assert caught.value.code == "forbidden"
+        assert client.unacknowledged == []
+    with Client(shared_hub.url, auth=reporter) as client:
+        until(lambda: client.report(beat, Heartbeat(strategy="trend", bot="b")).rejected[0]["code"] == "forbidden")
+        with pytest.raises(Refused, match="observe"):
+            client.metrics()
+    with Client(shared_hub.url, auth=observer) as client:
+        client.metrics("system").close()
+        with pytest.raises(Refused, match="report"):
+            client.report(beat)
+    report = {"kind": "heartbeat", "strategy": "trend", "bot": "b"}
+    for key, method, argument in ((reader, "report", report), (observer, "report", report), (observer, "acknowledgeAlert", "x")):
+        with FxNode(shared_hub.url, auth=key) as node:
+            node.call("connect")
+            assert rejected(node, method, argument)["code"] == "forbidden"
+            assert node.wait("onError")["code"] == "forbidden"
+    with FxNode(shared_hub.url, auth=reporter, bot="b") as node:
+        node.call("connect")
+        assert node.call("report", report)["rejected"][0]["code"] == "forbidden"
+        assert node.call("report", {**report, "bot": "a"})["accepted"] == 1

@@ -308,5 +308,5 @@ def test_example_program_prints_its_usage(name: str) -> None:
     assert "usage:" in told.stdout
 
 
-def test_bot_has_fewer_than_120_lines() -> None:
-    assert len((EXAMPLES / "mean_reversion_bot.py").read_text().splitlines()) < 120
+def test_bot_has_fewer_than_130_lines() -> None:
+    assert len((EXAMPLES / "mean_reversion_bot.py").read_text().splitlines()) < 130

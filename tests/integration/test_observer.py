@@ -137,6 +137,15 @@ def test_posted_fill_is_in_tables_snapshot_and_events(system: System) -> None:
     assert (found["state"], found["bots"], found["pnl_complete"]) == ("live", ["worked"], True)
     until(lambda: system.events_of("worked")["trade_executed"] == 5, 20, "the events")
 
+    def of_bot() -> list[dict[str, Any]]:
+        """The row of the bot for `GET /strategies`, which is new each second."""
+        return [row for row in system.section("strategies").get("strategies", []) if row["bot"] == "worked" and row["win_rate"]]
+
+    until(of_bot, 20, "the row of the bot")
+    [row] = of_bot()
+    assert {name: row[name] for name in ("pnl", "win_rate", "bots")} == {name: found[name] for name in ("pnl", "win_rate", "bots")}
+    assert row["strategy_name"] == "worked"
+
 
 def test_open_position_is_marked_to_the_live_price(system: System) -> None:
     """A short is marked at the ask, as between fills 4 and 5 of the worked example."""

@@ -34,7 +34,7 @@ from db.timestamps import utc_now
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
-from tests.support.observed import store_example
+from tests.support.observed import BOT, STRATEGY, store_example
 from tests.support.servers import of_database
 
 OPEN, DETAILS = "open", "open, details with observe"
@@ -48,6 +48,7 @@ TABLE = {
     "/jobs": "observe", "/gaps": "observe",
     "/api/trades": "observe", "/api/trades/": "observe", "/api/trades/<trade_id>": "observe", "/api/trades/stats/summary": "observe",
     "/api/trades/execution/quality": "observe", "/orders": "observe", "/fills": "observe",
+    "/positions": "observe", "/positions/statement": "observe", "/strategies": "observe",
     "/api/metrics/current": "observe", "/api/metrics/summary": "observe", "/api/metrics/history": "observe",
     "/api/metrics/symbols": "observe", "/api/metrics/symbols/<symbol>": "operate",
     **dict.fromkeys((f"/api/system/{name}" for name in ("health", "performance", "components", "logs/recent", "stats")), "observe"),
@@ -110,6 +111,8 @@ def request_of(path: str, instrument: str) -> dict[str, Any]:
         return {"body": {"prices": [{"instrument": instrument, "mid": "1.1"}]}}
     if path == "/reports":
         return {"body": {"reports": [{"kind": "heartbeat"}]}}
+    if path == "/positions/statement":
+        return {"query": {"bot": BOT, "strategy": STRATEGY, "symbol": instrument}}
     second = {"symbol2": SECOND} if path == "/correlation/history" else {}
     return {"query": {NAMED[path][0]: instrument, **second} if path in NAMED else {}}
 

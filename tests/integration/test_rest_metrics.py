@@ -286,3 +286,19 @@ def test_bad_request_for_stored_metrics_is_refused(app: Clock, sent: dict[str, A
     assert problem is None or error["details"][name] == [problem]
     token = app.history(limit=1)["next_page_token"]
     assert list(app.history(422, limit=1, page_token=token, interval="1s")["error"]["details"]) == ["page_token"]
+
+
+def test_pages_of_permitted_origins_may_change_the_tracked_instruments(
+    app: Clock, shared_settings: Settings, bus: Bus, store: Store
+) -> None:
+    page = "https://a.example"
+    settings = replace(shared_settings, cors_origins=(page,))
+    client = create_app(settings, bus, store, app.read, "1").test_client()
+    asked = {"Origin": page, "Access-Control-Request-Method": "DELETE"}
+    answer = client.options("/api/metrics/symbols/EUR_USD", headers=asked)
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (204, page)
+    assert {"POST", "DELETE"} <= set(answer.headers["Access-Control-Allow-Methods"].split(", "))
+    foreign = {"Origin": "https://b.example"}
+    assert client.delete("/api/metrics/symbols/EUR_USD", headers=foreign).status_code == 403
+    read = client.get("/api/metrics/symbols", headers=foreign)
+    assert (read.status_code, "Access-Control-Allow-Origin" in read.headers) == (200, False)

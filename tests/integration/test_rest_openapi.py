@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 import pytest
 import schemathesis
 from flask import Flask
@@ -36,7 +37,7 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.trades import insert_trades
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
-from tests.support.observed import store_example
+from tests.support.observed import BOT, STRATEGY, STRATEGY_ROW, store_example
 from tests.support.registry import report_sources
 
 STORED = [
@@ -56,10 +57,11 @@ FORMATS = ("json", "csv", "ndjson")
 LISTINGS = ["/ticks", "/candles", "/market/trades", "/gaps", "/volatility", "/correlation/history", "/alerts"]
 WHOLE = ["/volatility/latest", "/correlation"]  # no pages, but every format
 TRADES = ["/api/trades", "/api/trades/{trade_id}", "/api/trades/stats/summary", "/api/trades/execution/quality"]
-REPORTED = ["/orders", "/fills"]
+REPORTED = ["/orders", "/fills", "/positions", "/positions/statement", "/strategies"]
 METRICS = ["/api/metrics/current", "/api/metrics/summary", "/api/metrics/symbols"]
 SYSTEM = [f"/api/system/{name}" for name in ("health", "performance", "components", "logs/recent", "stats")]
 OBSERVED = [*TRADES, *REPORTED, *METRICS, *SYSTEM]
+OF_EXAMPLE = {"bot": BOT, "strategy": STRATEGY, "symbol": "EUR_USD"}
 # Names of section "REST" of the page about observability.
 NAMES = {
     "MetricsSnapshot", "MetricsHistoryRequest", "MetricsHistoryResponse", "Trade", "TradeFilter", "TradeHistoryResponse", "SystemHealth",
@@ -79,6 +81,7 @@ PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/alerts": (set(), {"type", "symbol", "severity", "state", "subject"}),
     "/orders": (set(), {"bot", "strategy", "symbol", "status"}),
     "/fills": (set(), {"bot", "strategy", "symbol"}),
+    "/positions/statement": ({"bot", "strategy", "symbol"}, {"method"}),
 }
 # Problems of arguments that are valid one by one, but contradict each other: OpenAPI has no words
 # for them.
@@ -117,7 +120,9 @@ CHECKS: list[Any] = [
 @pytest.fixture
 def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Flask:
     bus.cache_price("EUR_USD", bid="1.0945", ask="1.0947", mid="1.0946", time=datetime(2025, 11, 18, tzinfo=UTC))
-    bus.publish_snapshot(Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {}))
+    bus.publish_snapshot(
+        Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {"strategies": orjson.dumps({"strategies": [STRATEGY_ROW]}).decode()})
+    )
     report_sources(bus, {"synthetic": {"state": "live"}})
     with store.transaction() as cursor:
         insert_prices(cursor, STORED)
@@ -197,7 +202,8 @@ def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> N
         "/api/trades/stats/summary": [{}],
         "/api/trades/execution/quality": [{}],
         "/orders": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
-        "/fills": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
+        **{path: [{"limit": "1"}, *({"format": form} for form in FORMATS)] for path in ("/fills", "/positions", "/strategies")},
+        "/positions/statement": [{**OF_EXAMPLE, "limit": "1"}, *({**OF_EXAMPLE, "format": form} for form in FORMATS)],
     }
     for path, queries in asked.items():
         for query in queries:

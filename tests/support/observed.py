@@ -47,10 +47,21 @@ def order(number: int, status: str = "filled", quantity: str = "100", filled: st
     return replace(row, **changes)  # type: ignore[arg-type]
 
 
-def position(quantity: str, average: str, gross: str, fees: dict[str, str], symbol: str = SYMBOL, bot: str = BOT) -> PositionRow:
+def position(
+    quantity: str, average: str, gross: str, fees: dict[str, str], symbol: str = SYMBOL, bot: str = BOT, currency: str = "USD"
+) -> PositionRow:
     """A position of the strategy."""
     paid = {currency: Decimal(amount) for currency, amount in fees.items()}
-    return PositionRow(bot, STRATEGY, symbol, Decimal(quantity), Decimal(average), Decimal(gross), paid, 1)
+    return PositionRow(bot, STRATEGY, symbol, Decimal(quantity), Decimal(average), Decimal(gross), paid, 1, currency=currency)
+
+
+# A row of `/strategies` as the observer publishes it, without the fields that are null.
+STRATEGY_ROW = {
+    "bot": BOT, "strategy_name": STRATEGY, "pnl": "-0.290", "positions": 1, "signals": 4, "win_rate": 0.5, "realized_pnl": "-0.340",
+    "unrealized_pnl": "0.05000", "no_losses": False, "signals_approved": 3, "signals_rejected": 1, "fees": "0.070",
+    "fees_by_currency": {"USD": "0.070"}, "currency": "USD", "bots": [BOT], "last_report": "2025-11-18T12:00:04.000000Z",
+    "state": "live", "mark_stale": False, "pnl_complete": True,
+}  # fmt: skip
 
 
 def store_example(cursor: Cursor) -> None:

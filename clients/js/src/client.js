@@ -5,6 +5,7 @@ import { Latency } from "./latency.js";
 import { checkedOptions, checkedUrl, defined } from "./options.js";
 import { Observing } from "./observing.js";
 import { Publishing } from "./publishing.js";
+import { WAITED_CODES } from "./report_sender.js";
 import { Rest } from "./rest.js";
 import { Session } from "./session.js";
 import { priceTable } from "./table.js";
@@ -57,7 +58,7 @@ export class FXDataPipelineClient {
       opened: (about) => this.#notify("onConnect", { ...about, reconnected: this.#connected++ > 0 }),
       event: (event, body) => this.#received(event, body),
       step: (step) => this.#filler.step(step),
-      spaceEvent: (event, body) => this.#observing.received(event, body),
+      spaceEvent: (event, body) => this.#spaceReceived(event, body),
       ready: () => this.#observing.resume(),
       closed: (reason, retryInMs, error) => this.#closed(reason, retryInMs, error),
       failed: (error, retryInMs) => this.#failed(error, retryInMs),
@@ -232,6 +233,12 @@ export class FXDataPipelineClient {
     if (event === "price_response") this.#prices.set(body.instrument, body);
     if (event === "all_prices_response") this.#storePrices(body.prices);
     if (event in HANDLER_OF && !STEP_EVENTS.has(event)) this.#notify(HANDLER_OF[event], body);
+  }
+
+  /** An event of `/metrics`. The client waits for `unavailable` and `too_many_requests` itself. */
+  #spaceReceived(event, body) {
+    if (event === "error" && !WAITED_CODES.has(body.code)) this.#notify("onError", TickwireError.from(body));
+    this.#observing.received(event, body);
   }
 
   #step({ gap, event, body, replayed }) {

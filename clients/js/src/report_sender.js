@@ -9,7 +9,7 @@ import { batches, joinable, reportBody } from "./reports.js";
 const MAX_KEPT = 100_000;
 const ATTEMPT_MS = 30_000; // time limit of one attempt, reconnections included
 const DEFAULT_PAUSE_MS = 1000; // if a refusal names no time
-const WAITED_CODES = new Set(["too_many_requests", "unavailable"]); // of refusals that a later attempt may not get
+export const WAITED_CODES = new Set(["too_many_requests", "unavailable"]); // of refusals that a later attempt may not get
 const UNANSWERED_CODES = new Set(["timeout", "disconnected"]);
 
 export class ReportSender {
@@ -120,7 +120,7 @@ export class ReportSender {
   }
 
   #noteRefusals(answer, error) {
-    if (error) this.#problem(error);
+    if (error?.local) this.#problem(error); // others arrive as an `error` event
     for (const { code, message, id } of answer?.rejected ?? [])
       this.#problem(local(new TickwireError(code, message, { event: "report", details: id === null ? {} : { id: [id] } })));
   }

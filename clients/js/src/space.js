@@ -45,6 +45,9 @@ export class Space {
 }
 
 function refusalOf(error) {
-  if (isRefusal(error.data)) return TickwireError.from(error.data);
-  return new TickwireError("forbidden", `Cannot join ${METRICS}: ${error.message}.`, { event: "connect" });
+  const refusal = isRefusal(error.data)
+    ? TickwireError.from(error.data)
+    : new TickwireError("forbidden", `Cannot join ${METRICS}: ${error.message}.`, { event: "connect" });
+  refusal.local = true; // no `error` event has it
+  return refusal;
 }

@@ -81,6 +81,13 @@ export async function use(): Promise<void> {
   });
   const snapshot: PriceUpdate | undefined = confirmed.snapshot["EUR_USD"];
   const candle: Candle | undefined = confirmed.candle_snapshot?.[0]?.candle;
+  const reported = await client.report([
+    { kind: "heartbeat", strategy: "trend", equity: "10000" },
+    { kind: "fill", strategy: "trend", fill_id: "f-1", order_id: "o-1", symbol: "EUR_USD", side: "buy", quantity: "1", price: "1.1" },
+  ]);
+  console.log(reported.accepted, reported.rejected[0]?.code, client.unacknowledged.length);
+  for await (const { seq, strategy } of client.metrics({ channels: ["strategy"], maxRate: 2 })) console.log(seq + 1, strategy?.["pnl"]);
+  console.log((await client.acknowledgeAlert("system:disk:critical:1", { by: "ada", comment: "on it" })).acknowledged_by);
   const latency: LatencySummary = client.latency;
   const { alert } = await client.setAlert({ instrument: "EUR_USD", op: ">", value: "1.1" });
   await client.deleteAlert(alert.id);
@@ -106,6 +113,10 @@ export async function misuse(client: FXDataPipelineClient): Promise<void> {
   await client.subscribe(null, { candles: [{ pair: "EUR_USD", interval: "2m" }] });
   // @ts-expect-error the option is maxRate
   await client.subscribe("all", { max_rate: 5 });
+  // @ts-expect-error an amount is text
+  await client.report({ kind: "heartbeat", strategy: "trend", equity: 10000 });
+  // @ts-expect-error unknown section
+  client.metrics({ channels: ["prices"] });
   // @ts-expect-error unknown operator
   await client.setAlert({ instrument: "EUR_USD", op: ">=", value: "1" });
   // @ts-expect-error seq may be missing

@@ -32,7 +32,7 @@ from tickwire_client.messages import (
 )
 from tickwire_client.observing import Acknowledgement
 from tickwire_client.publishing import PublishResult
-from tickwire_client.reports import Correction, Fill, Heartbeat, Order, Report, ReportResult, Signal
+from tickwire_client.reports import Correction, Fill, Heartbeat, OpenPosition, Order, Report, ReportResult, Signal
 from tickwire_client.stream import Stream
 
 __all__ = [
@@ -58,6 +58,7 @@ __all__ = [
     "Heartbeat",
     "InstrumentsChanged",
     "MetricsSnapshot",
+    "OpenPosition",
     "Order",
     "Position",
     "Problem",

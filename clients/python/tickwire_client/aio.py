@@ -24,7 +24,7 @@ from tickwire_client.handlers import Handler, Handlers
 from tickwire_client.messages import Alert, AlertItem, Body, CandleUpdate, Gap, Item, MetricsSnapshot, Quote, Tick
 from tickwire_client.observing import Acknowledgement
 from tickwire_client.publishing import PublishResult
-from tickwire_client.reports import Report, ReportResult
+from tickwire_client.reports import OpenPosition, Report, ReportResult
 from tickwire_client.rest import Moment, resolve_time
 from tickwire_client.session import CandleSeries
 from tickwire_client.stitch import Stitch
@@ -260,6 +260,10 @@ class AsyncClient(AsyncHistory, Handlers):
     def unacknowledged(self) -> list[Body]:
         """See `Client.unacknowledged`."""
         return self._client.unacknowledged
+
+    async def open_positions(self, *, bot: str | None = None, strategy: str | None = None, symbol: str | None = None) -> list[OpenPosition]:
+        """See `Client.open_positions`."""
+        return await self._run(self._client.open_positions, bot=bot, strategy=strategy, symbol=symbol)
 
     def metrics(self, *channels: str, max_rate: float | None = None) -> AsyncStream[MetricsSnapshot]:
         """See `Client.metrics`."""

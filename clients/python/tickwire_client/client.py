@@ -29,6 +29,7 @@ from tickwire_client.messages import (
 )
 from tickwire_client.observing import Observing
 from tickwire_client.publishing import Publishing
+from tickwire_client.reports import OpenPosition
 from tickwire_client.rest import Moment, Rest, check_url, default_rest_url, resolve_time
 from tickwire_client.session import ALL, CandleSeries
 from tickwire_client.stitch import Stitch
@@ -217,6 +218,11 @@ class Client(Observing, History, Publishing):
         began = time.perf_counter()
         self._request("ping", {"timestamp": began})
         return time.perf_counter() - began
+
+    def open_positions(self, *, bot: str | None = None, strategy: str | None = None, symbol: str | None = None) -> list[OpenPosition]:
+        """The positions of bots that are not flat, from REST. It needs no connection to the hub."""
+        rows = self.rest.rows("/positions", "positions", bot=bot, strategy=strategy, symbol=symbol)
+        return [OpenPosition.of(row) for row in rows if Decimal(row["quantity"])]
 
     # own alerts
 

@@ -134,6 +134,43 @@ class Correction(Report):
     fee: Number | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenPosition:
+    """A trading position of a bot, after its last fill. `quantity` is negative if it is short.
+
+    `mark` is the bid if long, the ask if short. Amounts are in `currency`; None means that the
+    amount is not known, for example without a price or a rate of conversion.
+    """
+
+    bot: str
+    strategy: str
+    symbol: str
+    quantity: Decimal
+    average_price: Decimal
+    mark: Decimal | None
+    mark_stale: bool
+    unrealized_pnl: Decimal | None
+    realized_pnl: Decimal | None
+    fees_by_currency: Mapping[str, Decimal]
+    currency: str
+
+    @classmethod
+    def of(cls, row: Body) -> OpenPosition:
+        """From a row of `GET /positions` that is not flat."""
+        amounts = {name: None if row[name] is None else Decimal(row[name]) for name in ("mark", "unrealized_pnl", "realized_pnl")}
+        return cls(
+            bot=row["bot"],
+            strategy=row["strategy"],
+            symbol=row["symbol"],
+            quantity=Decimal(row["quantity"]),
+            average_price=Decimal(row["average_price"]),
+            mark_stale=row["mark_stale"],
+            fees_by_currency={currency: Decimal(fee) for currency, fee in row["fees_by_currency"].items()},
+            currency=row["currency"],
+            **amounts,
+        )
+
+
 @dataclass(slots=True)
 class ReportResult:
     """The outcome of `report`.

@@ -69,6 +69,9 @@ class Collector(Protocol):
     def last_metrics(self) -> Body:
         """The last body of the section, made by the loop. Any thread may call it."""
 
+    def further_texts(self) -> Mapping[str, str]:
+        """Name -> text that the snapshot has besides the sections."""
+
     def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
         """Name -> loop of this collector; each runs in a thread until its stop is set."""
 
@@ -142,6 +145,10 @@ class BaseCollector(ABC):
     def last_metrics(self) -> Body:
         """The last body of the section."""
         return stale_section(self._last) if self._failed else self._last
+
+    def further_texts(self) -> Mapping[str, str]:
+        """No further text."""
+        return {}
 
     def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
         """No loop."""

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Literal, cast
 
 from config.pacing import Outage, StopSignal
+from db.bus.snapshots import STRATEGIES_OF_BOTS
 from db.metrics.strategy import StrategyRow, insert_strategy
 from db.postgres import Cursor, StoreError
 from db.reports.checkpoints import checkpoints_of_day
@@ -27,7 +28,7 @@ from jobs.observer.collectors.valuation import StrategyState, Valued, added, val
 from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
 from jobs.observer.figures.ratios import TripSums
-from jobs.observer.figures.sections import Body, rounded, strategy_section
+from jobs.observer.figures.sections import Body, render, rounded, strategies_of_bots, strategy_section
 from jobs.observer.fold.batch import Folded
 from jobs.observer.fold.days import day_of, start_of
 
@@ -75,6 +76,8 @@ class StrategyCollector(BaseCollector):
         self._valued: dict[Key, Valued] = {}  # of the last tick
         self._extremes: dict[Key, _Extremes] = {}
         self._statistics: dict[str, Statistics] = {}  # strategy name -> statistics
+        self._of_bots: dict[Key, Statistics] = {}
+        self._further: dict[str, str] = {}
         self._day: date | None = None  # of the checkpoints and of the counts
         self._pending = _Pending()
         self._rates, self._rates_due = Rates({}), 0.0
@@ -124,6 +127,7 @@ class StrategyCollector(BaseCollector):
         elif isinstance(report, Heartbeat) and report.equity is not None:
             state.equity = report.equity
             self._statistic(report.strategy).equity(report.equity)
+            self._of_bots.setdefault((report.bot, report.strategy), Statistics()).equity(report.equity)
 
     def collect(self, now: datetime) -> Body:
         """The section at `now`."""
@@ -152,7 +156,21 @@ class StrategyCollector(BaseCollector):
             for name, statistic in self._statistics.items():
                 statistic.second(added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency))
             rows = [self._row(second, key, each, extremes.get(key) or _Extremes()) for key, each in valued.items()]
+            self._further = {STRATEGIES_OF_BOTS: self._text_of_bots(valued)}
         insert_strategy(cursor, rows)
+
+    def further_texts(self) -> Mapping[str, str]:
+        """The figures of each strategy of each bot, which are new each second."""
+        return self._further
+
+    def _text_of_bots(self, valued: Mapping[Key, Valued]) -> str:
+        now, metrics = self.context.clock(), []
+        for key, each in sorted(valued.items()):
+            statistics = self._of_bots.setdefault(key, Statistics())
+            statistics.second(each.pnl_total)
+            states, periods = {key: self._states[key]}, self.context.settings.obs_periods_per_year
+            metrics.append((key[0], metric_of(key[1], states, [each], statistics, self._rates, self._currency, now, periods)))
+        return render(strategies_of_bots(metrics)).strings
 
     def _row(self, second: datetime, key: Key, each: Valued, extremes: _Extremes) -> StrategyRow:
         state = self._states[key]

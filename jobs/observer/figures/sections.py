@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from db.figures.output import OUTPUT_DECIMALS as OUTPUT_DECIMALS
+from db.figures.output import decimal_text as decimal_text
+from db.figures.output import rounded as rounded
 from db.timestamps import format_time
 from jobs.observer.figures.conversion import Total
 from jobs.observer.figures.models import ExecutionMetric, MarketDataMetric, StrategyMetric, SystemMetric
@@ -22,8 +25,6 @@ from jobs.observer.figures.positions import ZERO
 
 Body = dict[str, Any]
 
-OUTPUT_DECIMALS = 16
-_UNIT = Decimal(1).scaleb(-OUTPUT_DECIMALS)
 _has_negative_zero = re.compile(rb"-0\.0(?=[,}\]])").search
 
 
@@ -32,27 +33,6 @@ class Rendered(NamedTuple):
 
     numbers: str  # decimals are number literals
     strings: str  # decimals are strings
-
-
-def rounded(value: Decimal | None) -> Decimal | None:
-    """A computed amount for output: at most 16 decimals, half even, without zeros at the end.
-
-    A value with at most 16 decimals keeps its digits, for example 1.09450. None stays None.
-    """
-    if value is None or not value.is_finite() or -value.as_tuple().exponent <= OUTPUT_DECIMALS:  # type: ignore[operator]
-        return value
-    text = f"{value:.{OUTPUT_DECIMALS}f}".rstrip("0").rstrip(".")
-    return Decimal(text)
-
-
-def decimal_text(value: Decimal) -> str | None:
-    """The digits of a finite decimal without an exponent: `1.09450`. Negative zero loses its sign.
-
-    None if the value is not finite.
-    """
-    if not value.is_finite():
-        return None
-    return format(value if value else abs(value), "f")
 
 
 def render(body: Mapping[str, Any]) -> Rendered:
@@ -136,6 +116,11 @@ def strategy_section(timestamp: datetime, metrics: Iterable[StrategyMetric], pnl
     }
 
 
+def strategies_of_bots(metrics: Iterable[tuple[str, StrategyMetric]]) -> Body:
+    """The body with one row per bot and strategy, from (bot, figures); its amounts are rounded."""
+    return {"strategies": [{"bot": bot, **_rounded_entry(metric, None)} for bot, metric in metrics]}
+
+
 def execution_section(timestamp: datetime, metric: ExecutionMetric) -> Body:
     """The section `execution`."""
     return {"timestamp": timestamp, **_entry(metric)}
@@ -156,7 +141,7 @@ def _entry(metric: Any, key: str | None = None) -> Body:
     return {each.name: getattr(metric, each.name) for each in fields(metric) if each.name != key}
 
 
-def _rounded_entry(metric: Any, key: str) -> Body:
+def _rounded_entry(metric: Any, key: str | None) -> Body:
     entry = _entry(metric, key)
     for name, value in entry.items():
         if isinstance(value, Decimal):

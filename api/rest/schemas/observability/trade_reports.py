@@ -22,30 +22,34 @@ MAX_TRADES, DEFAULT_TRADES = 1_000, 100
 MAX_OFFSET = 100_000
 
 
-def bot_argument() -> Str:
+def bot_argument(*, required: bool = False) -> Str:
     """Return the argument `bot`."""
-    return Str(validate=Whole(r"^[A-Za-z0-9_.-]{1,32}$", error="Not the name of a bot."), metadata=about("Name of a bot", example="mm-1"))
+    names = Whole(r"^[A-Za-z0-9_.-]{1,32}$", error="Not the name of a bot.")
+    return Str(required=required, validate=names, metadata=about("Name of a bot", example="mm-1"))
 
 
-def strategy_argument() -> Str:
+def strategy_argument(*, required: bool = False) -> Str:
     """Return the argument `strategy`."""
     names = Whole(r"^[A-Za-z0-9_.-]{1,64}$", error="Not the name of a strategy.")
-    return Str(validate=names, metadata=about("Name of a strategy", example="mean_reversion"))
+    return Str(required=required, validate=names, metadata=about("Name of a strategy", example="mean_reversion"))
 
 
 def _quantity_argument(text: str) -> Str:
     return Str(validate=Whole(f"^{DECIMAL}$", error="Must be a decimal such as 0.5."), metadata=about(text, example="0.5"))
 
 
-def _decimal(text: str, example: str = "1.09450") -> Str:
+def decimal_field(text: str, example: str = "1.09450") -> Str:
+    """Return the field of a decimal string."""
     return Str(required=True, metadata=about(f"{text}, a decimal string", example=example))
 
 
-def _optional_decimal(text: str) -> NullableText:
+def optional_decimal_field(text: str) -> NullableText:
+    """Return the field of a decimal string that may be null."""
     return NullableText(f"{text}, a decimal string")
 
 
-def _name(text: str, example: str) -> Str:
+def name_field(text: str, example: str) -> Str:
+    """Return the field of a name."""
     return Str(required=True, metadata=about(text, example=example))
 
 
@@ -154,25 +158,25 @@ class OrderSchema(Schema):
     """The state of an order."""
 
     time = output_time("Time of the report whose status counts")
-    bot = _name("Its bot", "mm-1")
-    order_id = _name("Its id within the bot", "o-6")
-    strategy = _name("Its strategy", "mean_reversion")
-    symbol = _name("Its instrument", "EUR_USD")
+    bot = name_field("Its bot", "mm-1")
+    order_id = name_field("Its id within the bot", "o-6")
+    strategy = name_field("Its strategy", "mean_reversion")
+    symbol = name_field("Its instrument", "EUR_USD")
     side = Str(required=True)
-    quantity = _optional_decimal("Ordered quantity; null if `implicit`")
+    quantity = optional_decimal_field("Ordered quantity; null if `implicit`")
     order_type = NullableText("As reported; null if `implicit`")
-    price = _optional_decimal("Its limit")
+    price = optional_decimal_field("Its limit")
     client_order_id = NullableText("As reported")
     status = Str(required=True, metadata=about("The status with the greatest time"))
     reason = NullableText("As reported")
-    filled_quantity = _decimal("Sum of its fills", "1000")
-    average_price = _optional_decimal("Average price of its fills")
+    filled_quantity = decimal_field("Sum of its fills", "1000")
+    average_price = optional_decimal_field("Average price of its fills")
     submitted = NullableText("Time of `new`", format="date-time")
     acknowledged = NullableText("Time of `accepted`", format="date-time")
     first_fill = NullableText("Time of its first fill", format="date-time")
     finished = NullableText("Time of its terminal status", format="date-time")
-    arrival_price = _optional_decimal("As reported, else the mid at its time")
-    decision_price = _optional_decimal("As reported")
+    arrival_price = optional_decimal_field("As reported, else the mid at its time")
+    decision_price = optional_decimal_field("As reported")
     decision_time = NullableText("As reported", format="date-time")
     implicit = Bool(required=True, metadata=about("True if it is known from a fill alone"))
 
@@ -197,20 +201,20 @@ class FillSchema(Schema):
     """A fill."""
 
     time = output_time("By the bot's clock")
-    bot = _name("Its bot", "mm-1")
-    strategy = _name("Its strategy", "mean_reversion")
-    fill_id = _name("Its id within the bot", "f-17")
-    order_id = _name("Its order within the bot", "o-6")
-    symbol = _name("Its instrument", "EUR_USD")
+    bot = name_field("Its bot", "mm-1")
+    strategy = name_field("Its strategy", "mean_reversion")
+    fill_id = name_field("Its id within the bot", "f-17")
+    order_id = name_field("Its order within the bot", "o-6")
+    symbol = name_field("Its instrument", "EUR_USD")
     side = Str(required=True)
-    quantity = _decimal("Greater than 0", "1000")
-    price = _decimal("Greater than 0")
-    fee = _decimal("Positive: paid, negative: a rebate", "0.02")
+    quantity = decimal_field("Greater than 0", "1000")
+    price = decimal_field("Greater than 0")
+    fee = decimal_field("Positive: paid, negative: a rebate", "0.02")
     fee_currency = NullableText("Of the fee", example="USD")
-    currency = _name("Of the price", "USD")
-    multiplier = _decimal("Of amounts", "1")
+    currency = name_field("Of the price", "USD")
+    multiplier = decimal_field("Of amounts", "1")
     liquidity = NullableText("`maker` or `taker`; null if not reported")
-    realized_pnl = _optional_decimal("Gross profit of the closed quantity less its share of the fee; null if nothing was closed")
+    realized_pnl = optional_decimal_field("Gross profit of the closed quantity less its share of the fee; null if nothing was closed")
     slippage_bps = optional_number("Against the arrival price; positive is a cost")
     latency_ms = optional_number("From the order to its first fill")
     voided = Bool(required=True, metadata=about("True if a correction has cancelled it"))
