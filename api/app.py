@@ -109,7 +109,7 @@ def create_app(
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
     attach(app, shared)
-    snapshot.attach(app, bus, monotonic)
+    snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, sockets.SCOPES, *(each.scopes for each in routes)))
     details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))

@@ -34,6 +34,23 @@ REQUESTS = {
     "correlation-history": "/correlation/history?symbol1=EUR_USD&symbol2=GBP_USD&order=desc&limit=1",
     "alerts": "/alerts?type=volatility&order=desc&limit=1",
     "jobs": "/jobs",
+    "trades": "/api/trades?symbol=EUR_USD&start_time=2025-11-18&end_time=2025-11-19&limit=1",
+    "trade": "/api/trades/mm-1:f-3",
+    "trades-summary": "/api/trades/stats/summary?symbol=EUR_USD",
+    "trades-quality": "/api/trades/execution/quality?symbol=EUR_USD",
+    "orders": "/orders?bot=mm-1&limit=1",
+    "fills": "/fills?bot=mm-1&limit=1",
+    "positions": "/positions?bot=mm-1&symbol=EUR_USD",
+    "statement": "/positions/statement?bot=mm-1&strategy=mean_reversion&symbol=EUR_USD&start=2025-11-18&end=2025-11-19&limit=3",
+    "strategies": "/strategies?limit=1",
+    "metrics-current": "/api/metrics/current",
+    "metrics-summary": "/api/metrics/summary",
+    "metrics-symbols": "/api/metrics/symbols",
+    "system-health": "/api/system/health",
+    "system-performance": "/api/system/performance",
+    "system-components": "/api/system/components",
+    "system-stats": "/api/system/stats",
+    "system-logs": "/api/system/logs/recent?level=INFO&limit=1",
     "error-unknown": "/price/latest?symbol=EURUSD",
     "error-arguments": "/ticks?symbol=EUR_USD&limit=0&start=yesterday",
     "error-no-data": "/correlation?as_of=2001-01-01",
@@ -48,6 +65,40 @@ WITH_KEY = {
 }
 # name -> path and body of a POST
 POSTS: dict[str, tuple[str, Any]] = {
+    "reports": (
+        "/reports",
+        {
+            "reports": [
+                {"kind": "heartbeat", "bot": "mm-1", "strategy": "mean_reversion", "id": "h-1", "time": "$NOW", "equity": "10000.00"},
+                {
+                    "kind": "fill",
+                    "bot": "mm-1",
+                    "strategy": "mean_reversion",
+                    "id": "f-18",
+                    "time": "$NOW",
+                    "fill_id": "f-18",
+                    "order_id": "o-6",
+                    "symbol": "EUR_USD",
+                    "side": "buy",
+                    "quantity": "-1",
+                    "price": "1.09450",
+                },
+            ]
+        },
+    ),
+    "metrics-history": (
+        "/api/metrics/history",
+        {
+            "start_time": "2025-11-18T12:00:00Z",
+            "end_time": "2025-11-18T13:00:00Z",
+            "interval": "1m",
+            "metric_types": ["market_data"],
+            "symbols": ["EUR_USD"],
+            "limit": 1,
+        },
+    ),
+    "metrics-track": ("/api/metrics/symbols/EUR_USD", {}),
+    "acknowledge": ("/api/system/alerts/acknowledge/system:disk:critical:1763469296789", {"by": "ada", "comment": "on it"}),
     "publish": (
         "/prices",
         {
@@ -74,5 +125,5 @@ def _request(system: System, path: str, body: Any = None, key: str = "") -> dict
     status, kind, text = system.get(path, body, key.replace("$KEY", system.key))
     text = text.replace(system.hub.partition("//")[2], "127.0.0.1:5001")  # its port is a new one in each run
     answer = json.loads(text) if kind == "application/json" else text
-    extra = {**({"body": body} if body else {}), **({"key": key} if key else {})}
+    extra = {**({} if body is None else {"body": body}), **({"key": key} if key else {})}
     return {"request": path, **extra, "status": status, "type": kind, "answer": answer}

@@ -18,6 +18,7 @@ import psycopg2
 
 from db.calendars import trading_hours
 from tests.conftest import until
+from tests.examples import reported
 from tests.standins.binance import BinanceStandIn
 from tests.support.processes import ROOT, Running, free_port
 
@@ -62,9 +63,9 @@ class System(Running):
 
     def get(self, path: str, body: Any = None, key: str = "") -> tuple[int, str, str]:
         """Return status, media type and text of a REST response; with a JSON body, of a POST."""
-        headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
+        headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body is not None else {})}
         headers |= {"X-API-Key": key} if key else {}
-        data = json.dumps(body).encode() if body else None
+        data = None if body is None else json.dumps(body).replace("$NOW", f"{datetime.now(UTC):%FT%TZ}").encode()
         request = urllib.request.Request(self.rest + path, data, headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
@@ -94,6 +95,8 @@ def living(folder: Path) -> Iterator[System]:
             exchange.control("skip", count=3, symbol="BTCUSDT")
             _judge_again(system)
             until(lambda: _has_rows(system), 90, "rows in every table")
+            reported.store(system.run)
+            until(lambda: system.get("/api/metrics/current")[0] == 200, 20, "a snapshot")
             yield system
         finally:
             system.ask_to_stop(60)

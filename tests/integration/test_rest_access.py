@@ -15,7 +15,7 @@ from marshmallow.fields import Int, Str
 from werkzeug.routing import Rule
 
 from api import app as app_module
-from api.access.model import OBSERVE, OPEN, PUBLISH, READ, REPORT, Access, Handshake, OpenAuthenticator
+from api.access.model import OBSERVE, OPEN, OPERATE, PUBLISH, READ, REPORT, Access, Handshake, OpenAuthenticator
 from api.access.peers import Peers
 from api.app import create_app
 from api.errors import ErrorCode, Refusal
@@ -33,7 +33,7 @@ from db.bus import Bus
 from db.postgres import Store
 from tests.support.registry import report_sources
 
-ROUTES = [docs.routes, health.make_routes(), *app_module._DATA, *app_module._STATE]
+ROUTES = [docs.routes, health.make_routes(), *app_module._DATA, *app_module._STATE, *app_module._OBSERVABILITY]
 SCOPES = {**docs.SCOPES, **web.SCOPES, **sockets.SCOPES, **{endpoint: scope for each in ROUTES for endpoint, scope in each.scopes.items()}}
 REFUSED, OTHER = "EUR_USD", "GBP_USD"
 
@@ -71,6 +71,11 @@ def rules(app: Flask) -> list[Rule]:
     return sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule)
 
 
+def method_of(rule: Rule) -> str:
+    """Return the method of the rule besides HEAD and OPTIONS."""
+    return next(method for method in ("POST", "DELETE", "GET") if method in (rule.methods or ()))
+
+
 def path_of(rule: Rule) -> str:
     """Return the path of the rule, with the name of an existing file."""
     return re.sub(r"<name>", "favicon.png", rule.rule)
@@ -87,22 +92,27 @@ def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> Non
     open_paths = {path for path, scope in scopes.items() if scope == OPEN}
     pages = {"/", "/docs", "/redoc", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>", "/ws/metrics"}
     assert open_paths == pages | {path for path in scopes if path.startswith("/health")}
-    assert {path for path, scope in scopes.items() if scope == OBSERVE} == {"/jobs", "/gaps"}
+    assert {path for path, scope in scopes.items() if scope == OBSERVE and not path.startswith("/api/")} == {
+        "/jobs", "/gaps", "/orders", "/fills", "/positions", "/positions/statement", "/strategies",
+    }  # fmt: skip
+    changing = {"/api/metrics/symbols/<symbol>", "/api/system/alerts/acknowledge/<path:alert_id>"}
+    assert {path for path, scope in scopes.items() if scope == OPERATE} == changing
+    assert {scope for path, scope in scopes.items() if path.startswith("/api/")} == {OBSERVE, OPERATE}
     assert {path for path, scope in scopes.items() if scope == PUBLISH} == {"/prices"}
     assert {path for path, scope in scopes.items() if scope == REPORT} == {"/reports"}
-    assert set(scopes.values()) == {OPEN, OBSERVE, PUBLISH, READ, REPORT}
+    assert set(scopes.values()) == {OPEN, OBSERVE, OPERATE, PUBLISH, READ, REPORT}
 
 
 EITHER = "/alerts"  # `observe` suffices too, for other rows
 
 
-@pytest.mark.parametrize("scope", [READ, OBSERVE, PUBLISH])
+@pytest.mark.parametrize("scope", [READ, OBSERVE, OPERATE, PUBLISH])
 def test_missing_scope_is_refused_at_each_route_that_needs_it(make: Callable[..., Flask], limited: Limited, scope: str) -> None:
     limited.scope = scope
     app = make(limited)
     client, refused = app.test_client(), 0
     for rule in rules(app):
-        answer = client.open(path_of(rule), method="POST" if "POST" in (rule.methods or ()) else "GET")
+        answer = client.open(path_of(rule), method=method_of(rule))
         if SCOPES[rule.endpoint] == scope and rule.rule != EITHER:
             assert answer.status_code == 403, rule
             error = answer.get_json()["error"]
@@ -110,7 +120,7 @@ def test_missing_scope_is_refused_at_each_route_that_needs_it(make: Callable[...
             refused += 1
         else:
             assert answer.status_code != 403, rule
-    assert refused == sum(each == scope for each in SCOPES.values()) - (scope == READ)
+    assert refused == sum(SCOPES[rule.endpoint] == scope for rule in rules(app)) - (scope == READ)
 
 
 @pytest.mark.parametrize("argument", ["symbol", "symbol1", "symbol2", "symbols"])
@@ -320,7 +330,7 @@ def test_credential_in_the_query_is_400_at_every_route(make: Callable[..., Flask
     app = make()
     client = app.test_client()
     for rule in rules(app):
-        answer = client.open(path_of(rule), method="POST" if "POST" in (rule.methods or ()) else "GET", query_string={name: "tw_x"})
+        answer = client.open(path_of(rule), method=method_of(rule), query_string={name: "tw_x"})
         error = answer.get_json()["error"]
         assert (answer.status_code, error["code"], list(error["details"])) == (400, "invalid_payload", [name]), rule
         assert "tw_x" not in answer.text
@@ -347,9 +357,9 @@ def test_document_has_the_scope_of_each_route(make: Callable[..., Flask], settin
         "apiKey": ("apiKey", "X-API-Key"),
         "bearer": ("http", None),
     }
-    endpoints = {rule.rule: rule.endpoint for rule in rules(app)}
+    endpoints = {re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule): rule.endpoint for rule in rules(app)}
     for path, item in document["paths"].items():
-        operation = item["post" if path in ("/prices", "/reports") else "get"]
+        operation = next(item[method] for method in ("post", "get") if method in item)
         scope = SCOPES[endpoints[path]]
         detailed = path in ("/health", "/health/db", "/health/binance")
         needed = scope or (OBSERVE if detailed else "")

@@ -70,10 +70,10 @@ class NewestSnapshot:
         with self._lock:
             now = self._monotonic()
             if now - self._read_at >= KEPT_SECONDS:
+                self._read_at = now
                 found = self._bus.latest_snapshot()
                 if found is not None and (self._seen is None or found != self._seen.snapshot):
                     self._seen = Seen.of(found)
-                self._read_at = now
             return self._seen
 
 
