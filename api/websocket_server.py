@@ -49,6 +49,7 @@ from api.hub.transport.limits.callers import AT_ONCE, CallerBuckets
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.session import Session
 from api.hub.transport.web.door import Door
+from api.hub.transport.web.early import EarlyCredentials
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 from api.refresh.table import ANSWER_SECONDS
@@ -131,9 +132,10 @@ def create_hub(
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
     _start_loops(transport.socketio, _loops(market, changes, callers.access, leases), stop)
-    hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
-    door = Door(transport.app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, leases, health, callers.access, stop)
+    hosts, origins = Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins)
+    door = Door(transport.app, hosts, origins, RefusedOrigins(time.monotonic))
+    early = EarlyCredentials(transport.engine.credentials, callers.peers, hosts, origins)
+    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, leases, health, callers.access, early, stop)
 
 
 # the parts, in the order of their creation

@@ -82,7 +82,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.floods = Floods(now, limits)
         self._peers = peers or Peers()
         self.places = Places(limits, self._peers)
-        self._credentials = RequestCredentials(authenticator, audit)
+        self.credentials = RequestCredentials(authenticator, audit)
         self._wait_for_poll = wait_for_poll
         self._detach = detach
         self._gap_notice = gap_notice
@@ -120,7 +120,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             return "200 OK", "text/plain; charset=UTF-8", last
         session = self._session_of(query)
         if session is not None:
-            self._credentials.check(environ, session)
+            self.credentials.check(environ, session)
         if query["transport"] == "websocket":
             return self._serve_websocket(environ, session)
         if session is None:
@@ -231,7 +231,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         except TooMany as error:
             details = {error.name: error.limit, "retry_after": self.limits.connect_seconds}
             raise refused(Refusal(ErrorCode.TOO_MANY_REQUESTS, str(error), details)) from None
-        presented = self._credentials.present(environ, address, transport)
+        presented = self.credentials.present(environ, address, transport)
         self._make_room()
         session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ), presented)
         self.sockets[session.sid] = session
