@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +20,7 @@ from api.hub.transport.limits.places import Places, TooMany
 from api.hub.transport.web.credentials import PRESENTED
 from api.hub.transport.web.early import Early
 from api.hub.transport.web.errors import JsonErrors, request_error
+from api.hub.transport.web.head import Head
 
 _real_socket = original("socket").socket  # not eventlet's green one
 _NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
@@ -97,32 +97,32 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def parse_request(self) -> bool:
         # The end of the input completes a head for the parser: a request that is out of time is
         # not served.
-        parsed = not self._timed_out and not self._answer_early() and bool(super().parse_request())
+        parsed = not self._timed_out and self._parse()
         self._head_complete()
         if self._timed_out:
             self.close_connection = True
         return parsed and not self._timed_out
 
-    def _answer_early(self) -> bool:
-        """Answer the request before it is parsed, if that is possible."""
+    def _parse(self) -> bool:
+        """Parse the request; return False if it has been answered, or cannot be read."""
         self._presented = None
-        buffer = self.rfile.fp
-        ahead = buffer.peek()
+        ahead = self.rfile.fp.peek()
         end = ahead.find(_END_OF_HEAD) + len(_END_OF_HEAD)
         early = self.check_early(self.raw_requestline, ahead[:end], self._peer, self._local) if end >= len(_END_OF_HEAD) else None
         if early is None:
-            return False
-        buffer.read(end)
+            return bool(super().parse_request())
+        self.rfile.fp.read(end)
         self._presented = early.presented
-        if not early.answer:
-            self.rfile = io.BytesIO(early.head)
-            return False
-        self._head_complete()
+        self.command, self.path, self.request_version = "GET", early.target, "HTTP/1.1"
+        self.requestline = f"GET {early.target} HTTP/1.1"
+        self.headers = Head(early.fields)
         self.close_connection = early.closes
-        self._send_early(early.answer)
-        if len(ahead) > end:
-            eventlet.sleep(0)  # further requests wait already: other clients go first
-        return True
+        if early.answer:
+            self._head_complete()
+            self._send_early(early.answer)
+            if len(ahead) > end:
+                eventlet.sleep(0)  # further requests wait already: other clients go first
+        return not early.answer
 
     def _send_early(self, answer: bytes) -> None:
         """Send an answer at once; the connection ends if the client does not read its answers."""

@@ -1,42 +1,43 @@
 """The credential of a handshake, checked before its request is parsed.
 
-A parsed request has an environment and passes the whole application, which costs several times as
-much as the check. So guessed credentials stay cheap.
+An application that sees a request needs an environment, and the request passes several layers of
+it, which costs several times as much as the check. So guessed credentials stay cheap.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import parse_qs
 
-from api.access.credentials import REFUSED_ARGUMENTS
+from api.access.credentials import CREDENTIAL_HEADERS, REFUSED_ARGUMENTS
 from api.access.hosts import Hosts, Origins
 from api.access.model import Presented
 from api.access.peers import Peers
 from api.errors import Refusal, Unauthorized
 from api.hub.transport.http_requests import Refused, refused
 from api.hub.transport.web.credentials import RequestCredentials
+from api.hub.transport.web.head import Field, read_fields
 
 _MAX_REMEMBERED = 64  # query strings
-_handshake = re.compile(rb"GET /socket\.io/\?([\w=&.-]+) HTTP/1\.1\r\n").fullmatch
-# The first line of a head gets a line feed before it.
-_credential = re.compile(rb"\n(authorization|x-api-key)(:[^\r\n]*)?", re.IGNORECASE).search
-_forwarded = re.compile(rb"\nx-forwarded-for:([^\r\n]*)", re.IGNORECASE).findall
-_fields = re.compile(rb"\n(host|origin|connection|content-length|transfer-encoding|expect):([^\r\n]*)", re.IGNORECASE).findall
+_TARGET = "/socket.io/?"
+_handshake = re.compile(rb"GET (/socket\.io/\?[\w=&.-]+) HTTP/1\.1\r\n").fullmatch
+_has_credential = re.compile(rb"\n(?:authorization|x-api-key)\b", re.IGNORECASE).search
+_OF_BODIES = frozenset({"content-length", "transfer-encoding", "expect", "content-type"})
 
 
 class Early(NamedTuple):
-    """The result of a check: the rights, and the head without the credential; or an answer."""
+    """The result of a check: the rights of the request and its head, or the answer to it."""
 
     presented: Presented | None
-    head: bytes
+    target: str
+    fields: list[Field]  # without the credential
+    closes: bool  # the connection, after the answer
     answer: bytes = b""
-    closes: bool = False  # the connection, after the answer
 
 
 class EarlyCredentials:
@@ -59,52 +60,52 @@ class EarlyCredentials:
         the client's end of the connection, `local()` that of ours.
         """
         handshake = _handshake(line)
-        transport = _transport(handshake[1]) if handshake else None
-        if transport is None:
+        if handshake is None or not _has_credential(b"\n" + head):
             return None
-        text = b"\n" + head
-        field = _only_credential(text)
-        if field is None:
+        target = handshake[1].decode()
+        transport, fields = _transport(target), read_fields(head)
+        if transport is None or fields is None:
             return None
+        found = [(number, name.lower()) for number, (name, _) in enumerate(fields) if name.lower() in CREDENTIAL_HEADERS]
+        if len(found) != 1:
+            return None
+        [(number, name)] = found
+        _, text = fields.pop(number)
+        closes = _last(fields, "connection").lower() == "close"
         try:
-            headers = {field[1].lower().decode(): _value(field[2][1:])}
-            presented = self._credentials.authenticate(transport, self._address(peer, text), headers)
+            presented = self._credentials.authenticate(transport, self._address(peer, fields), {name: text})
         except Refusal as refusal:
-            return self._refuse(refusal, text, local)
-        return None if presented is None else Early(presented, text[1 : field.start() + 1] + text[field.end() + 2 :])
+            return self._refuse(refusal, fields, local, closes)
+        if presented is None or not _OF_BODIES.isdisjoint(name.lower() for name, _ in fields):
+            return None
+        return Early(presented, target, fields, closes)
 
-    def _address(self, peer: str, text: bytes) -> str:
-        return self._peers.client(peer, ",".join(map(_value, _forwarded(text)))) if self._peers.is_proxy(peer) else peer
+    def _address(self, peer: str, fields: Sequence[Field]) -> str:
+        return self._peers.client(peer, _last(fields, "x-forwarded-for")) if self._peers.is_proxy(peer) else peer
 
-    def _refuse(self, refusal: Refusal, text: bytes, local: Callable[[], str]) -> Early | None:
+    def _refuse(self, refusal: Refusal, fields: Sequence[Field], local: Callable[[], str], closes: bool) -> Early | None:
         """Return the answer to a request from an allowed host and origin; None for another one."""
-        fields = {name.lower(): _value(value) for name, value in _fields(text)}
-        host, origin = fields.get(b"host"), fields.get(b"origin")
+        given = {name.lower(): value for name, value in fields}
+        host, origin = given.get("host"), given.get("origin")
         if not self._hosts.allow(host, local()) or (origin is not None and not self._origins.allow(origin, host)):
             return None
-        # A body is not read.
-        closes = fields.get(b"connection", "").lower() == "close" or not fields.keys() <= {b"host", b"origin", b"connection"}
-        is_plain = isinstance(refusal, Unauthorized) and refusal.sent
-        answer = self._unauthorized if is_plain else refused(refusal)
+        closes = closes or not _OF_BODIES.isdisjoint(given)  # a body is not read
+        usual = isinstance(refusal, Unauthorized) and refusal.sent
         more = [] if origin is None else self._origins.headers(origin)
-        return Early(None, b"", _bytes_of(answer, [*more, ("Connection", "close")] if closes else more), closes)
+        answer = _bytes_of(self._unauthorized if usual else refused(refusal), [*more, ("Connection", "close")] if closes else more)
+        return Early(None, "", [], closes, answer)
 
 
-def _only_credential(text: bytes) -> re.Match[bytes] | None:
-    """Return the one credential of a head; None without one, with several, or for odd lines."""
-    field = _credential(text)
-    if field is None or field[2] is None or _credential(text, field.end()) is not None:
-        return None
-    lines = text.count(b"\r\n")
-    plain = lines == text.count(b"\r") == text.count(b"\n") - 1 and text[field.end() + 2 : field.end() + 3] not in (b" ", b"\t")
-    return field if plain else None
+def _last(fields: Sequence[Field], wanted: str) -> str:
+    """Return the last value of a field; empty without one."""
+    return next((value for name, value in reversed(fields) if name.lower() == wanted), "")
 
 
-def _bytes_of(answer: Refused, more: list[tuple[str, str]]) -> bytes:
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(answer.body))), ("Cache-Control", "no-store")]
-    headers += [*answer.headers, ("Date", _date(int(time.time()))), *more]
-    lines = [f"{name}: {value}\r\n" for name, value in headers]
-    return f"HTTP/1.1 {answer.status}\r\n{''.join(lines)}\r\n".encode("latin-1") + answer.body
+def _bytes_of(answer: Refused, more: Sequence[Field]) -> bytes:
+    fixed = [("Content-Type", "application/json"), ("Content-Length", str(len(answer.body))), ("Cache-Control", "no-store")]
+    headers = [*fixed, *answer.headers, ("Date", _date(int(time.time()))), *more]
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    return f"HTTP/1.1 {answer.status}\r\n{lines}\r\n".encode("latin-1") + answer.body
 
 
 @lru_cache(maxsize=1)
@@ -113,14 +114,10 @@ def _date(second: int) -> str:
 
 
 @lru_cache(maxsize=_MAX_REMEMBERED)
-def _transport(query: bytes) -> str | None:
+def _transport(target: str) -> str | None:
     """Return the transport of a handshake; None for a query that is no plain handshake."""
-    given = {name: values[0] for name, values in parse_qs(query.decode()).items()}
+    given = {name: values[0] for name, values in parse_qs(target.removeprefix(_TARGET)).items()}
     if given.get("EIO") != "4" or "sid" in given or not REFUSED_ARGUMENTS.isdisjoint(given):
         return None
     transport = given.get("transport")
     return transport if transport in ("polling", "websocket") else None
-
-
-def _value(raw: bytes) -> str:
-    return raw.strip(b" \t").decode("latin-1")
