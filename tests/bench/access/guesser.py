@@ -1,6 +1,7 @@
 """One client that sends bad credentials to a hub; prints the number of accepted ones.
 
-`python -m tests.bench.access.guesser PORT KIND COUNT`. The kinds are `keys` and `tokens`.
+`python -m tests.bench.access.guesser PORT KIND COUNT`. The kinds are `keys` and `tokens`, and
+`single-keys` with a new connection for each key.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _REFUSED = (401, 429)
 def guess(port: int, kind: str, count: int) -> int:
     """Send that many credentials, each another one; return the number of accepted ones."""
     now = time.time()
-    made = [new_key()[1] if kind == "keys" else token("HS256", claims(now, jti=str(number)), key="k" * 32) for number in range(count)]
+    made = [new_key()[1] if kind.endswith("keys") else token("HS256", claims(now, jti=str(number)), key="k" * 32) for number in range(count)]
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     sys.stdin.readline()
@@ -32,6 +33,8 @@ def guess(port: int, kind: str, count: int) -> int:
         if answer.status not in (200, *_REFUSED):
             raise BenchError(f"a bad credential was answered with {answer.status}")
         accepted += answer.status == 200
+        if kind == "single-keys":
+            connection.close()
     return accepted
 
 
