@@ -20,7 +20,6 @@ from api.hub.transport.limits.places import Places, TooMany
 from api.hub.transport.web.credentials import PRESENTED
 from api.hub.transport.web.early import Early
 from api.hub.transport.web.errors import JsonErrors, request_error
-from api.hub.transport.web.head import Head
 
 _real_socket = original("socket").socket  # not eventlet's green one
 _NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
@@ -115,7 +114,7 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
         self._presented = early.presented
         self.command, self.path, self.request_version = "GET", early.target, "HTTP/1.1"
         self.requestline = f"GET {early.target} HTTP/1.1"
-        self.headers = Head(early.fields)
+        self.headers = early.head
         self.close_connection = early.closes
         if early.answer:
             self._head_complete()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
@@ -21,7 +21,7 @@ from api.access.peers import Peers
 from api.errors import Refusal, Unauthorized
 from api.hub.transport.http_requests import Refused, refused
 from api.hub.transport.web.credentials import RequestCredentials
-from api.hub.transport.web.head import Field, read_fields
+from api.hub.transport.web.head import Head, read_head
 
 _MAX_REMEMBERED = 64  # query strings
 _TARGET = "/socket.io/?"
@@ -35,7 +35,7 @@ class Early(NamedTuple):
 
     presented: Presented | None
     target: str
-    fields: list[Field]  # without the credential
+    head: Head  # without the credential
     closes: bool  # the connection, after the answer
     answer: bytes = b""
 
@@ -63,45 +63,39 @@ class EarlyCredentials:
         if handshake is None or not _has_credential(b"\n" + head):
             return None
         target = handshake[1].decode()
-        transport, fields = _transport(target), read_fields(head)
-        if transport is None or fields is None:
+        transport, read = _transport(target), read_head(head)
+        if transport is None or read is None:
             return None
-        found = [(number, name.lower()) for number, (name, _) in enumerate(fields) if name.lower() in CREDENTIAL_HEADERS]
-        if len(found) != 1:
+        values = read.values
+        carriers = [name for name in CREDENTIAL_HEADERS if name in values]
+        if len(carriers) != 1:
             return None
-        [(number, name)] = found
-        _, text = fields.pop(number)
-        closes = _last(fields, "connection").lower() == "close"
+        [name] = carriers
+        closes = values.get("connection", "").lower() == "close"
         try:
-            presented = self._credentials.authenticate(transport, self._address(peer, fields), {name: text})
+            presented = self._credentials.authenticate(transport, self._address(peer, values), {name: values[name]})
         except Refusal as refusal:
-            return self._refuse(refusal, fields, local, closes)
-        if presented is None or not _OF_BODIES.isdisjoint(name.lower() for name, _ in fields):
+            return self._refuse(refusal, read, local, closes)
+        if presented is None or not _OF_BODIES.isdisjoint(values):
             return None
-        return Early(presented, target, fields, closes)
+        return Early(presented, target, read.without(name), closes)
 
-    def _address(self, peer: str, fields: Sequence[Field]) -> str:
-        return self._peers.client(peer, _last(fields, "x-forwarded-for")) if self._peers.is_proxy(peer) else peer
+    def _address(self, peer: str, values: Mapping[str, str]) -> str:
+        return self._peers.client(peer, values.get("x-forwarded-for"))
 
-    def _refuse(self, refusal: Refusal, fields: Sequence[Field], local: Callable[[], str], closes: bool) -> Early | None:
+    def _refuse(self, refusal: Refusal, head: Head, local: Callable[[], str], closes: bool) -> Early | None:
         """Return the answer to a request from an allowed host and origin; None for another one."""
-        given = {name.lower(): value for name, value in fields}
-        host, origin = given.get("host"), given.get("origin")
+        host, origin = head.get("host"), head.get("origin")
         if not self._hosts.allow(host, local()) or (origin is not None and not self._origins.allow(origin, host)):
             return None
-        closes = closes or not _OF_BODIES.isdisjoint(given)  # a body is not read
+        closes = closes or not _OF_BODIES.isdisjoint(head.values)  # a body is not read
         usual = isinstance(refusal, Unauthorized) and refusal.sent
         more = [] if origin is None else self._origins.headers(origin)
         answer = _bytes_of(self._unauthorized if usual else refused(refusal), [*more, ("Connection", "close")] if closes else more)
-        return Early(None, "", [], closes, answer)
+        return Early(None, "", head, closes, answer)
 
 
-def _last(fields: Sequence[Field], wanted: str) -> str:
-    """Return the last value of a field; empty without one."""
-    return next((value for name, value in reversed(fields) if name.lower() == wanted), "")
-
-
-def _bytes_of(answer: Refused, more: Sequence[Field]) -> bytes:
+def _bytes_of(answer: Refused, more: Sequence[tuple[str, str]]) -> bytes:
     fixed = [("Content-Type", "application/json"), ("Content-Length", str(len(answer.body))), ("Cache-Control", "no-store")]
     headers = [*fixed, *answer.headers, ("Date", _date(int(time.time()))), *more]
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])

@@ -4,36 +4,42 @@ from __future__ import annotations
 
 _MAX_FIELDS = 100  # as in the standard library
 
-Field = tuple[str, str]  # name as it was sent, value without blanks around it
-
 
 class Head:
-    """The header fields of a request without a body, with the methods that eventlet calls."""
+    """The fields of a head, with the methods that eventlet calls. `values` has names in lower case."""
 
     type = "text/plain"  # of a request without Content-Type
 
-    def __init__(self, fields: list[Field]) -> None:
-        self._headers = fields
-        self._values = {name.lower(): value for name, value in reversed(fields)}  # of several, the first
+    def __init__(self, fields: list[tuple[str, str]], values: dict[str, str]) -> None:
+        self._headers = fields  # (name as it was sent, value)
+        self.values = values
 
     def get(self, name: str, default: str | None = None) -> str | None:
-        """Return the value of a field; of several, the first."""
-        return self._values.get(name.lower(), default)
+        """Return the value of a field."""
+        return self.values.get(name.lower(), default)
+
+    def without(self, name: str) -> Head:
+        """Return the head without one of its fields; `name` is in lower case."""
+        others = {each: value for each, value in self.values.items() if each != name}
+        return Head([field for field in self._headers if field[0].lower() != name], others)
 
 
-def read_fields(head: bytes) -> list[Field] | None:
-    """Return the fields of a head, which ends with an empty line; None if it is not a plain one.
+def read_head(head: bytes) -> Head | None:
+    """Return the head, which ends with an empty line; None if it is not a plain one.
 
-    A plain head has complete lines, names of letters, digits and hyphens, and no folded value.
+    A plain head has complete lines, names of letters, digits and hyphens, each of them once, and no
+    folded value.
     """
     lines = head[:-4].decode("latin-1").split("\r\n")
     ends = len(lines) + 1
     if head.count(b"\r") != ends or head.count(b"\n") != ends or len(lines) > _MAX_FIELDS:
         return None
-    fields = []
+    fields, values = [], {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not (colon and name.isascii() and name.replace("-", "").isalnum()):
             return None
-        fields.append((name, value.strip(" \t")))
-    return fields
+        value = value.strip(" \t")
+        fields.append((name, value))
+        values[name.lower()] = value
+    return Head(fields, values) if len(values) == len(fields) else None
