@@ -69,19 +69,19 @@ class CallerAuthenticator:
                 access = self._renew(handshake.presented, credential)
             elif credential is None:
                 return self._without_credential()
+            elif credential.key_id is not None:
+                access = self._read_table().find(credential, self._clock())
             else:
-                access = self.check(credential, handshake.address)
+                access = self._check_token(credential, handshake.address)
         except Refusal as refusal:
             self._note(refusal, handshake.address)
             raise
         self._audit.used(access, handshake.address)
         return access
 
-    def check(self, credential: Credential, address: str) -> Access:
-        """Return the rights of a credential. Raises `Refusal`."""
+    def _check_token(self, credential: Credential, address: str) -> Access:
+        """Return the rights of a token. Raises `Refusal`."""
         table = self._read_table()
-        if credential.key_id is not None:
-            return table.find(credential, self._clock())
         access = self._verifier.verify(credential.text, address)
         if table.revokes(access):
             raise Unauthorized("revoked", sent=True)

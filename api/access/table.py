@@ -46,7 +46,8 @@ class AccessTable:
         entry = self.by_digest.get(credential.digest)
         if entry is None or not hmac.compare_digest(entry.digest, credential.digest):
             raise Unauthorized("unknown_key", sent=True, key_id=credential.key_id)
-        return self._present(entry, now)
+        access = entry.access
+        return access if entry.revoked is None and access.expires_at is None else self._present(entry, now)
 
     def renew(self, access: Access, now: datetime) -> Access:
         """Return the present rights of a key or token that was accepted. Raises `Unauthorized`."""

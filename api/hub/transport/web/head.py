@@ -20,8 +20,9 @@ class Head:
 
     def without(self, name: str) -> Head:
         """Return the head without one of its fields; `name` is in lower case."""
-        others = {each: value for each, value in self.values.items() if each != name}
-        return Head([field for field in self._headers if field[0].lower() != name], others)
+        values = {**self.values}
+        del values[name]
+        return Head([field for field in self._headers if field[0].lower() != name], values)
 
 
 def read_head(head: bytes) -> Head | None:
