@@ -20,18 +20,18 @@ JWT_FAILURES = "JWT failures"  # the name of the limit in the log of access
 class TokenVerifier(Protocol):
     """Verifies JSON Web Tokens. Revocation is checked by the caller, after each call."""
 
-    def verify(self, token: str, address: str) -> Access:
+    def verify(self, token: str, address: str, digest: bytes | None = None) -> Access:
         """Return the rights of a token.
 
-        `address` is the client's. Raises `Unauthorized`, and `Refusal` (`too_many_requests`) after
-        too many failures of the address.
+        `address` is the client's, `digest` the SHA-256 of the token if it is known. Raises
+        `Unauthorized`, and `Refusal` (`too_many_requests`) after too many failures of the address.
         """
 
 
 class NoTokens:
     """The verifier of an installation without `JWT_ALGORITHMS`."""
 
-    def verify(self, token: str, address: str) -> Access:
+    def verify(self, token: str, address: str, digest: bytes | None = None) -> Access:
         """Raise `Unauthorized`."""
         raise Unauthorized("tokens_are_off", sent=True)
 
@@ -82,7 +82,7 @@ class CallerAuthenticator:
     def _check_token(self, credential: Credential, address: str) -> Access:
         """Return the rights of a token. Raises `Refusal`."""
         table = self._read_table()
-        access = self._verifier.verify(credential.text, address)
+        access = self._verifier.verify(credential.text, address, credential.digest)
         if table.revokes(access):
             raise Unauthorized("revoked", sent=True)
         return access

@@ -119,7 +119,8 @@ class ConnectionCounts:
         held = self._held.get(caller)
         if held is None or session not in held.sessions:
             self._check(caller, access, address)
-            held = self._held.setdefault(caller, _Held(access))
+            if held is None:
+                held = self._held[caller] = _Held(access)
             held.added[session] = None
             self._changed[caller] = None
             if self._peers.exempt(address):

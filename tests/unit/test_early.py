@@ -24,10 +24,10 @@ from api.hub.transport.web.head import read_head
 from config.access.keys import digest_of, new_key
 from config.access.modes import REQUIRED
 from db.api_keys import ApiKey
+from tests.support.access import UNKNOWN_KEY
 
 NOW = datetime(2026, 3, 2, tzinfo=UTC)
 KEY_ID, KEY = new_key()
-UNKNOWN = new_key()[1]
 LINE = b"GET /socket.io/?EIO=4&transport=websocket&t=Pf_1.x HTTP/1.1\r\n"
 PLAIN = {"Host": "127.0.0.1:5001", "User-Agent": "a client", "Connection": "Upgrade"}
 
@@ -107,7 +107,7 @@ def answer_of(result: Early | None) -> tuple[int, dict[str, str], bytes]:
     return int(line.split()[1]), {name.lower(): value for name, value in headers.items()}, body
 
 
-@pytest.mark.parametrize("credential", [UNKNOWN, "short", "a.b.c", ""])
+@pytest.mark.parametrize("credential", [UNKNOWN_KEY, "short", "a.b.c", ""])
 def test_bad_credential_is_answered(credential: str) -> None:
     status, headers, body = answer_of(check({**PLAIN, "Authorization": f"Bearer {credential}"}))
     assert (status, orjson.loads(body)["error"]["code"]) == (401, "unauthorized")
@@ -119,13 +119,13 @@ def test_bad_credential_is_answered(credential: str) -> None:
 
 
 def test_page_of_an_allowed_origin_can_read_the_answer() -> None:
-    _, headers, _ = answer_of(check({**PLAIN, "X-API-Key": UNKNOWN, "Origin": "https://app.example"}))
+    _, headers, _ = answer_of(check({**PLAIN, "X-API-Key": UNKNOWN_KEY, "Origin": "https://app.example"}))
     assert headers["access-control-allow-origin"] == "https://app.example"
 
 
 @pytest.mark.parametrize("field", [("Connection", "close"), ("Content-Length", "5"), ("Transfer-Encoding", "chunked")])
 def test_connection_ends_after_the_answer_if_the_client_wants_it_or_sends_a_body(field: tuple[str, str]) -> None:
-    result = check({**PLAIN, field[0]: field[1], "X-API-Key": UNKNOWN})
+    result = check({**PLAIN, field[0]: field[1], "X-API-Key": UNKNOWN_KEY})
     _, headers, _ = answer_of(result)
     assert result is not None
     assert result.closes
@@ -138,17 +138,17 @@ def test_connection_ends_after_the_answer_if_the_client_wants_it_or_sends_a_body
         ({}, LINE),
         ({"X-API-Key": KEY, "Authorization": f"Bearer {KEY}"}, LINE),
         ({"X-API-Key": KEY, "Content-Length": "5"}, LINE),
-        ({"X-API-Key": UNKNOWN, "Host": "evil.example"}, LINE),
-        ({"X-API-Key": UNKNOWN, "Origin": "https://evil.example"}, LINE),
-        ({"X-API-Key": UNKNOWN, "X_Odd": "1"}, LINE),
-        ({"X-API-Key": UNKNOWN}, LINE.replace(b"&t=", b"&sid=")),
-        ({"X-API-Key": UNKNOWN}, LINE.replace(b"&t=", b"&token=")),
-        ({"X-API-Key": UNKNOWN}, LINE.replace(b"EIO=4", b"EIO=3")),
-        ({"X-API-Key": UNKNOWN}, LINE.replace(b"EIO=4", b"EI%4f=4")),
-        ({"X-API-Key": UNKNOWN}, LINE.replace(b"=websocket", b"=other")),
-        ({"X-API-Key": UNKNOWN}, LINE.replace(b"GET", b"POST")),
-        ({"X-API-Key": UNKNOWN}, LINE.replace(b"HTTP/1.1", b"HTTP/1.0")),
-        ({"X-API-Key": UNKNOWN}, b"GET /hub/health HTTP/1.1\r\n"),
+        ({"X-API-Key": UNKNOWN_KEY, "Host": "evil.example"}, LINE),
+        ({"X-API-Key": UNKNOWN_KEY, "Origin": "https://evil.example"}, LINE),
+        ({"X-API-Key": UNKNOWN_KEY, "X_Odd": "1"}, LINE),
+        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"&t=", b"&sid=")),
+        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"&t=", b"&token=")),
+        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"EIO=4", b"EIO=3")),
+        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"EIO=4", b"EI%4f=4")),
+        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"=websocket", b"=other")),
+        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"GET", b"POST")),
+        ({"X-API-Key": UNKNOWN_KEY}, LINE.replace(b"HTTP/1.1", b"HTTP/1.0")),
+        ({"X-API-Key": UNKNOWN_KEY}, b"GET /hub/health HTTP/1.1\r\n"),
     ],
     ids=range(14),
 )
@@ -164,6 +164,6 @@ def test_second_credential_cannot_hide_in_an_odd_line(tail: bytes) -> None:
 def test_refusal_is_counted_for_the_client_of_a_trusted_proxy() -> None:
     early, audit = make(Peers(["192.0.2.1"]))
     for peer in ("192.0.2.1", "192.0.2.2"):
-        fields = {**PLAIN, "X-API-Key": UNKNOWN, "X-Forwarded-For": "198.51.100.7, 203.0.113.9"}
+        fields = {**PLAIN, "X-API-Key": UNKNOWN_KEY, "X-Forwarded-For": "198.51.100.7, 203.0.113.9"}
         assert early.check(LINE, head_of(fields), peer, lambda: "127.0.0.1") is not None
     assert {event.ip for event in audit.take_refusals(all_of_them=True)} == {"203.0.113.9", "192.0.2.2"}

@@ -12,7 +12,6 @@ from api.errors import Refusal, Unauthorized
 from api.hub.transport.http_requests import credential_headers, refused
 from api.hub.transport.session import Session
 
-
 PRESENTED = "tickwire.presented"  # in an environment: the result of an earlier check
 
 

@@ -6,7 +6,10 @@ _MAX_FIELDS = 100  # as in the standard library
 
 
 class Head:
-    """The fields of a head, with the methods that eventlet calls. `values` has names in lower case."""
+    """The fields of a head, with the methods that eventlet calls.
+
+    `values` has names in lower case.
+    """
 
     type = "text/plain"  # of a request without Content-Type
 
@@ -38,9 +41,11 @@ def read_head(head: bytes) -> Head | None:
     fields, values = [], {}
     for line in lines:
         name, colon, value = line.partition(":")
-        if not (colon and name.isascii() and name.replace("-", "").isalnum()):
+        if not (name and colon):
             return None
         value = value.strip(" \t")
         fields.append((name, value))
         values[name.lower()] = value
-    return Head(fields, values) if len(values) == len(fields) else None
+    names = "".join(values)  # all names together: one check of their characters
+    plain = names.isascii() and names.replace("-", "").isalnum() and len(values) == len(fields)
+    return Head(fields, values) if plain else None
