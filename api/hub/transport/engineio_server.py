@@ -23,7 +23,7 @@ from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, refused, too_large, unknown_sid
+from api.hub.transport.http_requests import Refused, answer_headers, bad_request, kept_headers, read_body, refused, too_large, unknown_sid
 from api.hub.transport.limits.bucket import Allowance
 from api.hub.transport.limits.deadlines import Deadlines
 from api.hub.transport.limits.floods import Floods
@@ -107,8 +107,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             status, kind, body = "500 Internal Server Error", "text/plain", b""
         if status.startswith("101"):
             return []
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), *more]
-        start_response(status, headers)
+        start_response(status, answer_headers(kind, body, more))
         return [body]
 
     def _serve(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:

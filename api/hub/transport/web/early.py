@@ -19,7 +19,7 @@ from api.access.hosts import Hosts, Origins
 from api.access.model import Presented
 from api.access.peers import Peers
 from api.errors import Refusal, Unauthorized
-from api.hub.transport.http_requests import Refused, refused
+from api.hub.transport.http_requests import Refused, answer_headers, refused
 from api.hub.transport.web.credentials import RequestCredentials
 from api.hub.transport.web.head import Head, read_head
 
@@ -96,8 +96,7 @@ class EarlyCredentials:
 
 
 def _bytes_of(answer: Refused, more: Sequence[tuple[str, str]]) -> bytes:
-    fixed = [("Content-Type", "application/json"), ("Content-Length", str(len(answer.body))), ("Cache-Control", "no-store")]
-    headers = [*fixed, *answer.headers, ("Date", _date(int(time.time()))), *more]
+    headers = answer_headers("application/json", answer.body, (*answer.headers, ("Date", _date(int(time.time()))), *more))
     lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
     return f"HTTP/1.1 {answer.status}\r\n{lines}\r\n".encode("latin-1") + answer.body
 
