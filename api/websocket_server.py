@@ -52,6 +52,7 @@ from api.hub.transport.eventlet_loop import ClientManager, Eventlet, detach, mak
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.callers import AT_ONCE, CallerBuckets
 from api.hub.transport.web.door import Door
+from api.hub.transport.web.early import EarlyCredentials
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 from api.refresh.table import ANSWER_SECONDS
@@ -140,10 +141,11 @@ def create_hub(
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
     _start_loops(transport.socketio, _loops(market, changes, callers.access, leases), stop)
-    hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
-    door = Door(plain.route(transport.app, detach), hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
+    hosts, origins = Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins)
+    door = Door(plain.route(transport.app, detach), hosts, origins, RefusedOrigins(time.monotonic))
+    early = EarlyCredentials(transport.engine.credentials, callers.peers, hosts, origins)
     return Hub(
-        door, transport.engine, market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, plain, stop
+        door, transport.engine, market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, early, plain, stop
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from db.timestamps import format_time
 MINUTE = timedelta(minutes=1)
 MAX_GROUPS = 100  # per minute; the rest is one group without an address
 _MAX_ADDRESSES = 20_000  # pairs of key and address that are remembered
+_MAX_REMEMBERED = 4096  # addresses
 _MAX_NAMED_KEYS = 5  # ids of unknown keys in one row
 _UNVERIFIED = {"unknown_key", "another_credential"}  # reasons of refusals whose key id anyone can invent
 
@@ -144,6 +146,7 @@ class AuditCounts:
         return AccessEvent(now, self._actor, action, key_id, address, details)
 
 
+@lru_cache(maxsize=_MAX_REMEMBERED)
 def _ip(address: str) -> str | None:
     """Return the address without a zone; None for other text, such as the path of a socket."""
     try:

@@ -20,18 +20,18 @@ JWT_FAILURES = "JWT failures"  # the name of the limit in the log of access
 class TokenVerifier(Protocol):
     """Verifies JSON Web Tokens. Revocation is checked by the caller, after each call."""
 
-    def verify(self, token: str, address: str) -> Access:
+    def verify(self, token: str, address: str, digest: bytes | None = None) -> Access:
         """Return the rights of a token.
 
-        `address` is the client's. Raises `Unauthorized`, and `Refusal` (`too_many_requests`) after
-        too many failures of the address.
+        `address` is the client's, `digest` the SHA-256 of the token if it is known. Raises
+        `Unauthorized`, and `Refusal` (`too_many_requests`) after too many failures of the address.
         """
 
 
 class NoTokens:
     """The verifier of an installation without `JWT_ALGORITHMS`."""
 
-    def verify(self, token: str, address: str) -> Access:
+    def verify(self, token: str, address: str, digest: bytes | None = None) -> Access:
         """Raise `Unauthorized`."""
         raise Unauthorized("tokens_are_off", sent=True)
 
@@ -63,26 +63,38 @@ class CallerAuthenticator:
         """Return the rights of the caller. Raises `Refusal`, as `Authenticator` describes it."""
         if self.mode == OFF:
             return self._anonymous
+        if (usual := self._of_usual_key(handshake)) is not None:
+            self._audit.used(usual, handshake.address)
+            return usual
         try:
             credential = handshake.credential or read_credential(handshake.headers, handshake.auth)
             if handshake.presented is not None:
                 access = self._renew(handshake.presented, credential)
             elif credential is None:
                 return self._without_credential()
+            elif credential.key_id is not None:
+                access = self._read_table().find(credential, self._clock())
             else:
-                access = self.check(credential, handshake.address)
+                access = self._check_token(credential, handshake.address)
         except Refusal as refusal:
             self._note(refusal, handshake.address)
             raise
         self._audit.used(access, handshake.address)
         return access
 
-    def check(self, credential: Credential, address: str) -> Access:
-        """Return the rights of a credential. Raises `Refusal`."""
+    def _of_usual_key(self, handshake: Handshake) -> Access | None:
+        """Return the rights of a key in `X-API-Key` alone; None if the longer way must decide."""
+        key, table = handshake.headers.get("x-api-key"), self._tables.table
+        if key is None or table is None or "authorization" in handshake.headers:
+            return None
+        if handshake.auth or handshake.presented is not None or handshake.credential is not None:
+            return None
+        return table.find_lasting(key)
+
+    def _check_token(self, credential: Credential, address: str) -> Access:
+        """Return the rights of a token. Raises `Refusal`."""
         table = self._read_table()
-        if credential.key_id is not None:
-            return table.find(credential, self._clock())
-        access = self._verifier.verify(credential.text, address)
+        access = self._verifier.verify(credential.text, address, credential.digest)
         if table.revokes(access):
             raise Unauthorized("revoked", sent=True)
         return access

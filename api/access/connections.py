@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -43,7 +44,11 @@ class _Held:
         self.sessions: dict[str, int] = {}  # session -> its clients, one for each namespace
         self.added: dict[str, None] = {}  # sessions without a lease
         self.removed: dict[str, None] = {}  # ended sessions that have a lease
-        self.elsewhere: tuple[float, ...] = ()  # times at which the leases of other hubs expire
+        self.elsewhere: tuple[float, ...] = ()  # times at which the leases of other hubs expire, the next one first
+
+    def count_elsewhere(self, now: Callable[[], float]) -> int:
+        """Return the number of leases that other hubs hold."""
+        return len(self.elsewhere) - bisect_right(self.elsewhere, now()) if self.elsewhere else 0
 
 
 class ConnectionCounts:
@@ -87,8 +92,8 @@ class ConnectionCounts:
     def _check(self, caller: str, access: Access, address: str) -> None:
         if self._addresses[address] >= self._per_address:
             raise self._refused(access, address, RATE_CONNECTIONS_PER_IP, self._per_address)
-        held, limit, now = self._held.get(caller), self._limit(access), self._now()
-        if held is None or len(held.sessions) + sum(expiry > now for expiry in held.elsewhere) < limit:
+        held, limit = self._held.get(caller), self._limit(access)
+        if held is None or len(held.sessions) + held.count_elsewhere(self._now) < limit:
             return
         if held.elsewhere:
             self._changed[caller] = None  # places of other hubs may be free by now
@@ -114,7 +119,8 @@ class ConnectionCounts:
         held = self._held.get(caller)
         if held is None or session not in held.sessions:
             self._check(caller, access, address)
-            held = self._held.setdefault(caller, _Held(access))
+            if held is None:
+                held = self._held[caller] = _Held(access)
             held.added[session] = None
             self._changed[caller] = None
             if self._peers.exempt(address):
@@ -182,7 +188,7 @@ class ConnectionCounts:
     def note(self, change: LeaseChange, elsewhere: Iterable[float]) -> None:
         """Note the leases of other hubs: `elsewhere` has the times at which they expire."""
         if held := self._held.get(change.caller):
-            held.elsewhere = tuple(elsewhere)
+            held.elsewhere = tuple(sorted(elsewhere))
 
     def note_failure(self) -> None:
         """Forget the leases of other hubs, which cannot be read: this hub counts its own."""

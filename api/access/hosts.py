@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -17,15 +18,18 @@ OPEN_PATHS = frozenset({"/health/live", "/health/ready", "/hub/health", "/hub/li
 SENT_HEADERS = "Authorization, X-API-Key, Content-Type"
 EVERYONE = "*"
 
+_MAX_REMEMBERED = 256  # Host headers, and names
 _host_parts = re.compile(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^\s\[\]:/@?#\\]+))(?::[0-9]*)?").fullmatch
 
 
+@lru_cache(maxsize=_MAX_REMEMBERED)
 def host_name(header: str | None) -> str | None:
     """Return the name of a Host header, as `canonical` writes it; None if it has none."""
     match = _host_parts(header or "")
     return canonical(match[1] or match[2]) if match else None
 
 
+@lru_cache(maxsize=_MAX_REMEMBERED)
 def canonical(name: str) -> str:
     """Return a name in lower case, an address in its shortest form and without brackets."""
     name = name.strip().strip("[]").lower().removesuffix(".")

@@ -70,7 +70,8 @@ class _Bucket:
 
     def take(self, cost: int, now: float, *, partly: bool) -> Budget:
         """Take the cost; without enough tokens, all of them (`partly`) or none."""
-        self._fill(now)
+        if now - self._counted >= self._step or self._units == self._full:
+            self._fill(now)
         units = min(cost * STEPS, self._full)
         retry_after = None
         if units <= self._units:
@@ -110,7 +111,12 @@ class TokenBuckets:
     def take(self, caller: str, rate: Rate, cost: int) -> Budget:
         """Take the cost, or nothing if it is not there."""
         with self._lock:
-            return self._bucket(caller, rate).take(cost, self._now(), partly=False)
+            bucket = self._buckets.get(caller)
+            if bucket is None or bucket.rate is not rate:
+                bucket = self._bucket(caller, rate)
+            else:
+                self._buckets.move_to_end(caller)
+            return bucket.take(cost, self._now(), partly=False)
 
     def spend(self, caller: str, rate: Rate, cost: int) -> Budget:
         """Take the cost of work that is done, or all that is left."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+
+_MAX_REMEMBERED = 4096  # addresses
 
 
 class Peers:
@@ -37,6 +40,7 @@ class Peers:
         return not self._trusted and (parsed is None or parsed.is_loopback)
 
 
+@lru_cache(maxsize=_MAX_REMEMBERED)
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     """Return the address, IPv4 for one that is mapped to IPv6; None for other text (a socket)."""
     try:

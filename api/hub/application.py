@@ -22,6 +22,7 @@ from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
 from api.hub.transport.http_requests import refusal_body, refused
 from api.hub.transport.web.door import Application
+from api.hub.transport.web.early import Early, EarlyCredentials
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 
@@ -49,11 +50,12 @@ class Hub:
         leases: LeaseLoop,
         health: HubHealth,
         access: AccessControl,
+        early: EarlyCredentials,
         plain: PlainMetrics,
         stop: threading.Event,
     ) -> None:
         # the class with which the HTTP server must read the hub's connections
-        self.protocol = Protocol.with_places(engine.places)
+        self.protocol = Protocol.of_server(engine.places, self._check_early)
         self._app = app
         self._engine = engine
         self._fanouts = fanouts
@@ -63,18 +65,28 @@ class Hub:
         self._leases = leases
         self._health = health
         self._access = access
+        self._early = early
         self._plain = plain
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # Before the log is filled, the hub cannot serve the missed messages of a client. Before the
-        # keys are read, it cannot accept a client that needs one.
-        ready = self._relay.loaded and self._health.accepts
-        early = not ready and environ.get("PATH_INFO", "").startswith(_CLIENT_PATHS)
+        early = not self._ready and environ.get("PATH_INFO", "").startswith(_CLIENT_PATHS)
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response(_NOT_NOW.status, [("Content-Type", "application/json"), ("Connection", "close"), *_NOT_NOW.headers])
             return [_NOT_NOW.body if environ.get("PATH_INFO", "").startswith("/socket.io/") else _NOT_NOW_PLAIN]
         return self._app(environ, start_response)
+
+    @property
+    def _ready(self) -> bool:
+        """False until the hub can serve clients.
+
+        It needs the log for the missed messages of a client, and the keys for a client that must
+        have one.
+        """
+        return self._relay.loaded and self._health.accepts
+
+    def _check_early(self, line: bytes, head: bytes, peer: str, local: Callable[[], str]) -> Early | None:
+        return None if self._stop.is_set() or not self._ready else self._early.check(line, head, peer, local)
 
     def shutdown(self) -> None:
         """Send every client an `error` with `retry_after`, then close its transport.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
-from tests.conformance.http_client import Answer, Server
+from tests.conformance.http_client import SECONDS, Answer, Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import Refused, WebSocket
 from tests.conftest import until
@@ -93,6 +95,22 @@ def test_handshake_with_a_bad_header_is_401(headers: dict[str, str], transport: 
     assert (answer.status, answer.headers["www-authenticate"]) == (401, f'{CHALLENGE}, error="invalid_token"')
     error = {"code": "unauthorized", "message": MESSAGE, "details": {}}
     assert json.loads(answer.body) == {"code": 4, "message": MESSAGE, "error": error}
+    parsed = handshake(server, transport, {**headers, "X_Odd": "a name that the check before the parser leaves to the application"})
+    assert (parsed.status, parsed.body) == (answer.status, answer.body)
+    assert {**parsed.headers, "date": ""} == {**answer.headers, "date": ""}
+
+
+def test_guesses_on_one_connection_are_answered_in_order(server: Server, key: str) -> None:
+    def request(credential: str, target: str = OPENING, more: str = "") -> bytes:
+        return f"GET {target} HTTP/1.1\r\nHost: {server.host}\r\n{credential}{more}\r\n".encode()
+
+    bad, good = f"X-API-Key: {UNKNOWN_KEY}\r\n", f"X-API-Key: {key}\r\n"
+    sent = [request(bad), request(good), request(bad), request("", "/hub/health"), request(""), request(bad, more="Connection: close\r\n")]
+    with socket.create_connection((server.host, server.port), timeout=SECONDS) as sock:
+        sock.sendall(b"".join(sent))
+        answers = b"".join(iter(lambda: sock.recv(65536), b""))
+    # A session without a credential may open; its CONNECT is refused.
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", answers) == [b"401", b"200", b"401", b"200", b"200", b"401"]
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import orjson
 
 from api.access.model import SCOPES, Access, CallerLimits
 from api.access.tokens.header import bad_token
 from config.access.keys import MAX_BOTS
-from config.access.patterns import PatternError, compile_patterns
+from config.access.patterns import PatternError, Patterns, compile_patterns
 
 _KNOWN_SCOPES = frozenset(SCOPES)
 _NUMBERS = (int, float)  # types of JSON's numbers: True and False are no times
+_MAX_REMEMBERED = 1024  # different claims with rights
 _MAX_TIME = 2**37  # seconds since 1970: the year 6325, so that sums remain valid times
 
 
@@ -43,14 +45,18 @@ def read_claims(payload: bytes, rules: TokenRules, now: float) -> Access:
     if not isinstance(subject, str) or not subject or not subject.isprintable() or not isinstance(jti, str | None):
         raise bad_token("malformed_claim")
     expires, issued = _check_times(claims, rules, now)
+    rights = _rights(orjson.dumps(claims.get(rules.claim, {})))
     return Access(
-        **_rights(claims.get(rules.claim, {})),
+        scopes=rights.scopes,
+        patterns=rights.patterns,
+        bots=rights.bots,
         name=subject,
         expires_at=datetime.fromtimestamp(expires, UTC),
-        leeway=timedelta(seconds=rules.leeway_seconds),
+        limits=rights.limits,
         subject=subject,
         jti=jti,
         issued_at=None if issued is None else datetime.fromtimestamp(issued, UTC),
+        leeway=_leeway(rules.leeway_seconds),
     )
 
 
@@ -79,8 +85,19 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
     return number
 
 
-def _rights(claim: Any) -> dict[str, Any]:
-    """Return the rights of the claim as arguments of `Access`; unknown names are ignored."""
+class _Rights(NamedTuple):
+    """The rights of a claim; tokens with equal claims share them."""
+
+    scopes: frozenset[str]
+    patterns: Patterns
+    bots: frozenset[str]
+    limits: CallerLimits
+
+
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _rights(text: bytes) -> _Rights:
+    """Return the rights of the claim, which is JSON; unknown names are ignored."""
+    claim = orjson.loads(text)
     if not isinstance(claim, dict):
         raise bad_token("malformed_claim")
     bots, connections = _texts(claim, "bots"), claim.get("max_connections", 1)
@@ -90,12 +107,13 @@ def _rights(claim: Any) -> dict[str, Any]:
         patterns = compile_patterns(_texts(claim, "instruments"))
     except PatternError:
         raise bad_token("pattern") from None
-    return {
-        "scopes": _KNOWN_SCOPES.intersection(_texts(claim, "scopes")),
-        "patterns": patterns,
-        "bots": frozenset(bots),
-        "limits": CallerLimits(connections=connections if "max_connections" in claim else None),
-    }
+    scopes = _KNOWN_SCOPES.intersection(_texts(claim, "scopes"))
+    return _Rights(scopes, patterns, frozenset(bots), CallerLimits(connections=connections if "max_connections" in claim else None))
+
+
+@lru_cache(maxsize=1)
+def _leeway(seconds: int) -> timedelta:
+    return timedelta(seconds=seconds)
 
 
 def _texts(claim: Mapping[str, Any], name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Container
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ import orjson
 from api.errors import Unauthorized
 
 TYPES = ("JWT", "tickwire+jwt")
+_MAX_REMEMBERED = 256  # headers: all tokens of an issuer have a few different ones
 # base64url to base64; the characters of base64 alone become invalid ones
 _TO_BASE64 = bytes.maketrans(b"-_+/", b"+/!!")
 
@@ -36,17 +38,28 @@ def read_header(token: str, algorithms: Container[str]) -> Header:
     """
     if token.count(".") != 2:
         raise bad_token("malformed")
-    header = _parse(token.partition(".")[0])
+    header, problem = _parsed(token.partition(".")[0])
+    if header.algorithm not in algorithms:
+        raise bad_token("algorithm")
+    if problem:
+        raise bad_token(problem)
+    return header
+
+
+@lru_cache(maxsize=_MAX_REMEMBERED)
+def _parsed(part: str) -> tuple[Header, str]:
+    """Return the header, and its problem beside the algorithm; empty without one."""
+    header = _parse(part)
     algorithm, kid = header.get("alg"), header.get("kid")
-    if not isinstance(algorithm, str) or algorithm not in algorithms:
+    if not isinstance(algorithm, str):
         raise bad_token("algorithm")
     if header.get("typ", TYPES[0]) not in TYPES:
-        raise bad_token("type")
+        return Header(algorithm, None), "type"
     if "crit" in header:
-        raise bad_token("critical_header")
+        return Header(algorithm, None), "critical_header"
     if (kid is not None and not isinstance(kid, str)) or header.get("b64", True) is not True:  # b64: RFC 7797
-        raise bad_token("malformed")
-    return Header(algorithm, kid)
+        return Header(algorithm, None), "malformed"
+    return Header(algorithm, kid), ""
 
 
 def decode_part(part: str) -> bytes:

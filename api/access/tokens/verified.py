@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
 from api.access.model import Access
 from api.errors import ErrorCode, Refusal
@@ -17,8 +16,7 @@ MINUTE_SECONDS = 60.0
 _MAX_ADDRESSES = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class _Verified:
+class _Verified(NamedTuple):
     access: Access
     until: float  # seconds since 1970
     generation: int  # of the keys

@@ -12,6 +12,7 @@ from api.hub.clients import Client, Clients
 
 NOTICE = timedelta(seconds=60)  # before the expiry
 NOTICE_SHARE = 0.8  # of a life that is shorter than `NOTICE`
+_NO_TIME = timedelta()
 _ENTRIES_PER_TURN = 100  # that are handled before other greenlets run
 _MIN_STALE = 1_000  # entries of earlier rights that are kept until their time
 
@@ -48,10 +49,12 @@ class Expiries:
             return
         now = self._clock()
         left = access.expires_at - now
-        notice = access.expires_at - NOTICE if left > NOTICE else now + left * NOTICE_SHARE
-        if left > timedelta():
-            self._push(notice, client, ends=False)
-        self._push(access.ends_at, client, ends=True)
+        if left > NOTICE:
+            self._push(access.expires_at - NOTICE, client, ends=False)
+        elif left > _NO_TIME:
+            self._push(now + left * NOTICE_SHARE, client, ends=False)
+        else:
+            self._push(access.ends_at, client, ends=True)
         if len(self._heap) > _MIN_STALE + 4 * len(self._clients):  # new tokens leave entries of the old ones
             self._heap = [entry for entry in self._heap if self._is_valid(entry)]
             heapify(self._heap)
@@ -63,10 +66,12 @@ class Expiries:
             entry = heappop(self._heap)
             if not self._is_valid(entry):
                 continue
+            client = self._clients[entry.client]
             if entry.ends:
-                self._end(self._clients[entry.client])
+                self._end(client)
             else:
-                self._notify(self._clients[entry.client], now)
+                self._push(client.access.ends_at or now, client, ends=True)
+                self._notify(client, now)
             handled += 1
             if handled % _ENTRIES_PER_TURN == 0:
                 pause()

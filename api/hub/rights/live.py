@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Literal, Protocol
 
 import orjson
@@ -171,4 +172,10 @@ class LiveRights:
 def described(access: Access) -> dict[str, Any]:
     """Return expiry and scopes in the form of answers; both are null without a credential."""
     expires_at = None if access.expires_at is None else format_time(access.expires_at)
-    return {"expires_at": expires_at, "scopes": None if access.anonymous else [name for name in SCOPES if name in access.scopes]}
+    return {"expires_at": expires_at, "scopes": None if access.anonymous else _named(access.scopes)}
+
+
+@lru_cache(maxsize=64)
+def _named(scopes: frozenset[str]) -> tuple[str, ...]:
+    """Return the scopes in the order of our documents."""
+    return tuple(name for name in SCOPES if name in scopes)

@@ -23,7 +23,7 @@ from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal
 from api.hub.transport import wire
 from api.hub.transport.host import Limits
-from api.hub.transport.http_requests import Refused, bad_request, kept_headers, read_body, refused, too_large, unknown_sid
+from api.hub.transport.http_requests import Refused, answer_headers, bad_request, kept_headers, read_body, refused, too_large, unknown_sid
 from api.hub.transport.limits.bucket import Allowance
 from api.hub.transport.limits.deadlines import Deadlines
 from api.hub.transport.limits.floods import Floods
@@ -82,7 +82,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.floods = Floods(now, limits)
         self._peers = peers or Peers()
         self.places = Places(limits, self._peers)
-        self._credentials = RequestCredentials(authenticator, audit)
+        self.credentials = RequestCredentials(authenticator, audit)
         self._wait_for_poll = wait_for_poll
         self._detach = detach
         self._gap_notice = gap_notice
@@ -107,8 +107,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             status, kind, body = "500 Internal Server Error", "text/plain", b""
         if status.startswith("101"):
             return []
-        headers = [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), *more]
-        start_response(status, headers)
+        start_response(status, answer_headers(kind, body, more))
         return [body]
 
     def _serve(self, environ: dict[str, Any]) -> tuple[str, str, bytes]:
@@ -120,7 +119,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             return "200 OK", "text/plain; charset=UTF-8", last
         session = self._session_of(query)
         if session is not None:
-            self._credentials.check(environ, session)
+            self.credentials.check(environ, session)
         if query["transport"] == "websocket":
             return self._serve_websocket(environ, session)
         if session is None:
@@ -231,7 +230,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         except TooMany as error:
             details = {error.name: error.limit, "retry_after": self.limits.connect_seconds}
             raise refused(Refusal(ErrorCode.TOO_MANY_REQUESTS, str(error), details)) from None
-        presented = self._credentials.present(environ, address, transport)
+        presented = self.credentials.present(environ, address, transport)
         self.make_room()
         session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ), presented)
         self.sockets[session.sid] = session

@@ -13,13 +13,24 @@ import eventlet.wsgi
 from eventlet import greenio, hubs
 from eventlet.patcher import original
 
+from api.access.model import Presented
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
 from api.hub.transport.limits.places import Places, TooMany
+from api.hub.transport.web.credentials import PRESENTED
+from api.hub.transport.web.early import Early
 from api.hub.transport.web.errors import JsonErrors, request_error
 
 _real_socket = original("socket").socket  # not eventlet's green one
 _NO_LIMITS = Limits(ping_interval=25, ping_timeout=5)
+_END_OF_HEAD = b"\r\n\r\n"
+
+# Checks a request line and the rest of a head, with the address of the peer and ours.
+EarlyCheck = Callable[[bytes, bytes, str, Callable[[], str]], Early | None]
+
+
+def _no_check(line: bytes, head: bytes, peer: str, local: Callable[[], str]) -> Early | None:
+    """Leave every request to the application."""
 
 
 def detach(environ: dict[str, Any]) -> socket.socket:
@@ -34,10 +45,12 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     The head of a request arrives within `Limits.request_seconds` of its first byte, or of the
     connection if that sends nothing; the body within the same time. The client reads an answer
     within `Limits.blocked_seconds`. `places` counts connections that have not sent a
-    whole head.
+    whole head. `check_early` may answer a request before it is parsed.
     """
 
     places = Places(_NO_LIMITS, Peers())
+    check_early: EarlyCheck = staticmethod(_no_check)
+    _presented: Presented | None = None  # of the present request
     detached = False
     _timer: Any = None  # of the head or the body that is read now
     _requesting = False  # True if `places` counts the connection
@@ -45,9 +58,9 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     _timed_out = False
 
     @classmethod
-    def with_places(cls, places: Places) -> type[Protocol]:
+    def of_server(cls, places: Places, check_early: EarlyCheck = _no_check) -> type[Protocol]:
         """Return the class for the connections of one server."""
-        return type("Protocol", (cls,), {"places": places})
+        return type("Protocol", (cls,), {"places": places, "check_early": staticmethod(check_early)})
 
     def handle(self) -> None:
         try:
@@ -58,9 +71,10 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def _read_request_line(self) -> Any:
         if self._served and not self._next_request():
             return ""
-        self._served = True
         try:
-            self._begin_head()
+            if not (self._served and _END_OF_HEAD in self.rfile.peek(1)):
+                self._begin_head()
+            self._served = True
         except TooMany:
             self._send_now(request_error(429, retry_after=ceil(self.places.limits.request_seconds)))
             self.close_connection = True
@@ -82,11 +96,45 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def parse_request(self) -> bool:
         # The end of the input completes a head for the parser: a request that is out of time is
         # not served.
-        parsed = not self._timed_out and bool(super().parse_request())
+        parsed = not self._timed_out and self._parse()
         self._head_complete()
         if self._timed_out:
             self.close_connection = True
         return parsed and not self._timed_out
+
+    def _parse(self) -> bool:
+        """Parse the request; return False if it has been answered, or cannot be read."""
+        self._presented = None
+        ahead = self.rfile.fp.peek()
+        end = ahead.find(_END_OF_HEAD) + len(_END_OF_HEAD)
+        early = self.check_early(self.raw_requestline, ahead[:end], self._peer, self._local) if end >= len(_END_OF_HEAD) else None
+        if early is None:
+            return bool(super().parse_request())
+        self.rfile.fp.read(end)
+        self._presented = early.presented
+        self.command, self.path, self.request_version = "GET", early.target, "HTTP/1.1"
+        self.requestline = f"GET {early.target} HTTP/1.1"
+        self.headers = early.head
+        self.close_connection = early.closes
+        if early.answer:
+            self._head_complete()
+            self._send_early(early.answer)
+            if len(ahead) > end:
+                eventlet.sleep(0)  # further requests wait already: other clients go first
+        return not early.answer
+
+    def _send_early(self, answer: bytes) -> None:
+        """Send an answer at once; the connection ends if the client does not read its answers."""
+        try:
+            sent = self.connection.fd.send(answer, socket.MSG_DONTWAIT)
+        except OSError:
+            sent = 0
+        if sent < len(answer):
+            self.close_connection = True
+
+    def _local(self) -> str:
+        """Return the address of our end of the connection."""
+        return str(eventlet.wsgi.addr_to_host_port(self.request.getsockname())[0])
 
     @property
     def _peer(self) -> str:
@@ -132,6 +180,8 @@ class Protocol(JsonErrors, eventlet.wsgi.HttpProtocol):  # type: ignore[misc]
     def get_environ(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environ()
         environ["tickwire.detach"] = self.detach
+        if self._presented is not None:
+            environ[PRESENTED] = self._presented
         if self.headers.get("content-length", "0") != "0" or self.headers.get("transfer-encoding"):
             self._start_timer()
             environ["tickwire.body_complete"] = self._stop_timer

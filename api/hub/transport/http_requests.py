@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
 from typing import Any
@@ -55,6 +55,11 @@ def refused(refusal: Refusal) -> Refused:
     answer = Refused(_BAD_REQUEST, "", f"{status.value} {status.phrase}", refusal_headers(refusal))
     answer.body = orjson.dumps(refusal_body(refusal))
     return answer
+
+
+def answer_headers(kind: str, body: bytes, more: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the headers of every answer of Engine.IO; `kind` is the media type of the body."""
+    return [("Content-Type", kind), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), *more]
 
 
 def refusal_headers(refusal: Refusal) -> list[tuple[str, str]]:

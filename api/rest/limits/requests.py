@@ -53,7 +53,7 @@ class RequestLimits:
             if not self._peers.exempt(address):
                 self._begin(_Caller(f"ip:{address}", self._default, self, None, address))
             raise
-        if (name := limited_caller(access, address, self._peers)) is not None:
+        if (name := access.caller or limited_caller(access, address, self._peers)) is not None:
             self._begin(_Caller(name, access.limits.requests or self._default, self, access, address))
         return access
 
@@ -83,9 +83,10 @@ def _add_headers(response: Response) -> Response:
     caller: _Caller | None = g.get("limited")
     if caller is not None and (budget := caller.budget) is not None:
         # No other function sets these headers, so that none is searched for and replaced.
-        response.headers.add("X-RateLimit-Limit", str(budget.limit))
-        response.headers.add("X-RateLimit-Remaining", str(budget.remaining))
-        response.headers.add("X-RateLimit-Reset", str(ceil(budget.reset)))
+        add = response.headers.add
+        add("X-RateLimit-Limit", str(budget.limit))
+        add("X-RateLimit-Remaining", str(budget.remaining))
+        add("X-RateLimit-Reset", str(ceil(budget.reset)))
     if response.status_code in (429, 503):
         response.headers.setdefault("Retry-After", str(_RETRY_SECONDS))
     return response

@@ -12,11 +12,13 @@ from api.errors import Refusal, Unauthorized
 from api.hub.transport.http_requests import credential_headers, refused
 from api.hub.transport.session import Session
 
+PRESENTED = "tickwire.presented"  # in an environment: the result of an earlier check
+
 
 class RequestCredentials:
     """Checks the headers of requests; with None, credentials are not checked.
 
-    `audit` receives refusals that the authenticator does not see. Every method raises
+    `audit` receives refusals that the authenticator does not see. `present` and `check` raise
     `http_requests.Refused`.
     """
 
@@ -26,14 +28,21 @@ class RequestCredentials:
 
     def present(self, environ: Mapping[str, Any], address: str, transport: str) -> Presented | None:
         """Return the credential of the request that opens a session; None if it has none."""
-        headers = credential_headers(environ)
-        if not headers or self._authenticator is None:
-            return None
+        early: Presented | None = environ.get(PRESENTED)
+        headers = {} if early is not None else credential_headers(environ)
+        if not headers:
+            return early
         try:
-            credential = _read(headers)
-            access = self._authenticator.authenticate(Handshake(transport, address, headers, credential=credential))
+            return self.authenticate(transport, address, headers)
         except Refusal as refusal:
             raise refused(refusal) from None
+
+    def authenticate(self, transport: str, address: str, headers: Mapping[str, str]) -> Presented | None:
+        """Return the credential of the headers; None if there is none. Raises `Refusal`."""
+        if self._authenticator is None:
+            return None
+        credential = _read(headers)
+        access = self._authenticator.authenticate(Handshake(transport, address, headers, credential=credential))
         return None if credential is None else Presented(credential.digest, access)
 
     def check(self, environ: Mapping[str, Any], session: Session) -> None:
