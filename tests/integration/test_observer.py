@@ -68,7 +68,7 @@ class System:
         return [orjson.loads(entry.body) for entry in self.bus.backwards(topics.OBSERVABILITY_EVENTS)]
 
     def await_acting(self) -> None:
-        """Wait until the observer publishes."""
+        """Wait until an observer publishes; no other one may be about to end."""
         last = self.bus.latest_snapshot()
         until(lambda: (found := self.bus.latest_snapshot()) is not None and found != last, 30, "a new snapshot")
 
@@ -185,8 +185,8 @@ def test_orders_of_the_day_are_counted_with_late_and_changed_reports(system: Sys
     counts = "orders_submitted, orders_filled, orders_cancelled, orders_rejected"
     last = f"SELECT {counts} FROM metrics_execution_1s WHERE bot = 'orders' ORDER BY time DESC LIMIT 1"  # noqa: S608
     until(lambda: system.rows(last) == [(5, 1, 1, 1)], 20, "the counts of the day")
-    found = system.section("execution")
-    assert all(found[name] >= 1 for name in ("cancelled", "rejected", "open_orders", "fills_today"))
+    names = ("cancelled", "rejected", "open_orders", "fills_today")
+    until(lambda: all(system.section("execution")[name] >= 1 for name in names), 20, "the counts of all strategies")
     rows = system.rows("SELECT fill_id, latency_ms, slippage_bps FROM fills WHERE bot = 'orders' ORDER BY fill_id")
     assert rows == [("f-1", 50.0, pytest.approx(100)), ("f-3", None, pytest.approx(100)), ("f-9", None, None)]
     assert system.rows("SELECT status FROM orders WHERE bot = 'orders' ORDER BY order_id")[:3] == [("filled",), ("cancelled",), ("new",)]
@@ -265,7 +265,7 @@ def test_second_observer_takes_over(system: System, tmp_path: Path) -> None:
         until(lambda: system.strategy("takeover"), 20, "the report")
         assert second.ask_to_stop() == 0
     system.observer.start()
-    until(lambda: (found := system.bus.latest_snapshot()) is not None and found.seq < 50, 20, "the first one acting again")
+    system.await_acting()
     assert system.observer.ask_to_stop() == 0  # SIGTERM drains
     names = [name.decode() for name in system.redis.zrange(topics.PROCESSES_KEY, 0, -1)]  # type: ignore[union-attr]
     assert not any(name.startswith("observer@") for name in names)

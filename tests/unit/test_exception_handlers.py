@@ -24,6 +24,7 @@ CALLED_BY_A_LOOP = {
     "health/probe.py": {"_run"},
     "health/reporter.py": {"tick"},
     "jobs/observer/collectors/base.py": {"_collect"},
+    "jobs/observer/loop.py": {"_watch"},
 }
 
 # Handlers of a formatter: it cannot log, so its record shows the type of the value instead.

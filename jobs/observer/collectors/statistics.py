@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs.observer.collectors.valuation import StrategyState, Valued, added
-from jobs.observer.figures.conversion import Rates, Total, total
+from jobs.observer.figures.conversion import Rates, total
 from jobs.observer.figures.drawdown import Drawdown, RelativeDrawdown
 from jobs.observer.figures.models import StrategyMetric
 from jobs.observer.figures.positions import ZERO
@@ -17,20 +17,28 @@ SILENT_AFTER = timedelta(seconds=60)
 
 
 class Statistics:
-    """Drawdowns of one strategy name since the start of the observer."""
+    """Drawdowns of one strategy name, from the P&L of each second."""
 
     def __init__(self) -> None:
         self.drawdown = Drawdown()
         self.relative = RelativeDrawdown()
+        self._sharpe: tuple[object, float | None] = (None, None)  # the equities that it is of, ratio
 
-    def second(self, pnl: Total | None) -> None:
-        """Take the P&L of one more second."""
-        if pnl is not None and pnl.amount is not None:
-            self.drawdown = self.drawdown.after(pnl.amount)
+    def value(self, pnl: Decimal | None) -> None:
+        """Take one more P&L; None is left out."""
+        if pnl is not None:
+            self.drawdown = self.drawdown.after(pnl)
 
     def equity(self, equity: Decimal) -> None:
         """Take one more reported equity."""
         self.relative = self.relative.after(equity)
+
+    def sharpe(self, states: Collection[StrategyState], periods_per_year: int) -> float | None:
+        """The ratio of the summed equity of all bots; computed again if an equity has changed."""
+        known = [(len(state.equities), state.equity) for state in states]
+        if self._sharpe[0] != known:
+            self._sharpe = known, _sharpe(states, periods_per_year)
+        return self._sharpe[1]
 
 
 def metric_of(
@@ -66,7 +74,7 @@ def metric_of(
         position_notional=size.amount if size else None,
         profit_factor=trips.profit_factor if trips else None,
         no_losses=_counts(states.values()).no_losses,
-        sharpe_ratio=_sharpe(states.values(), periods_per_year),
+        sharpe_ratio=statistics.sharpe(states.values(), periods_per_year),
         max_drawdown=statistics.drawdown.deepest,
         max_drawdown_ratio=None if ratio is None else float(ratio),
         signals_approved=sum(state.signals.get("approved", 0) for state in states.values()),

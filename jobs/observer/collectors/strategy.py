@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import Literal, cast
 
 from config.pacing import Outage, StopSignal
-from db.metrics.strategy import StrategyRow, insert_strategy
+from db.metrics.strategy import StrategyRow, insert_strategy, past_pnl
 from db.postgres import Cursor, StoreError
-from db.reports.checkpoints import checkpoints_of_day
+from db.reports.checkpoints import CheckpointRow, checkpoints_of_day
 from db.reports.heartbeats import last_equities, last_received, strategies_with_equity
 from db.reports.model import Heartbeat, Signal
 from db.reports.positions import all_positions
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 Key = tuple[str, str]  # bot, strategy
 REPORTED_DAYS = 1  # in which the last report of a strategy is searched at the start
+DRAWDOWN_DAYS = 90  # of stored P&L from which the drawdown is computed at the start
 EQUITY_DAYS = 730  # of which the returns are read
 REREAD_SHARE = 20  # a strategy's trips are read again after 20 times the duration of a read
 
@@ -58,6 +59,16 @@ class _Pending:
 
     keys: set[Key] = field(default_factory=set)
     due: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """Rows of the store that belong to a day. `signals` is None if they are known already."""
+
+    day: date
+    checkpoints: Sequence[CheckpointRow]
+    signals: Mapping[tuple[str, str, str], int] | None = None
+    equities: Mapping[Key, list[Decimal]] = field(default_factory=dict)
 
 
 class StrategyCollector(BaseCollector):
@@ -90,10 +101,14 @@ class StrategyCollector(BaseCollector):
             for row in all_positions(cursor):
                 self._state((row.bot, row.strategy)).positions[row.symbol] = row
             self._take_trips(trip_totals(cursor))
-            self._begin_day(cursor)
-            since = self.context.clock() - timedelta(days=REPORTED_DAYS)
-            for key, moment in last_received(cursor, since).items():
+            self._take_day(self._read_day(cursor, day_of(self.context.clock(), self._zone)))
+            now = self.context.clock()
+            for key, moment in last_received(cursor, now - timedelta(days=REPORTED_DAYS)).items():
                 self._state(key).last_report = moment
+            self._statistics = {}
+            for name, low, last in past_pnl(cursor, now - timedelta(days=DRAWDOWN_DAYS)):
+                self._statistic(name).value(low)
+                self._statistic(name).value(last)
 
     def rates(self) -> Rates:
         """Live rates between currencies, at most a second old."""
@@ -104,11 +119,15 @@ class StrategyCollector(BaseCollector):
 
     def folded(self, result: Folded) -> None:
         """Take over a committed batch. May raise `StoreError` without an effect."""
+        today = day_of(self.context.clock(), self._zone)
+        begins = self._day != today
+        found = None
+        if begins or result.recomputed:
+            with self.context.store.transaction() as cursor:
+                found = self._read_day(cursor, today)  # the batch is stored already
         with self._lock:
-            begins = self._day != day_of(self.context.clock(), self._zone)
-            if begins or result.recomputed:
-                with self.context.store.transaction() as cursor:
-                    self._begin_day(cursor)  # the batch is stored already
+            if found is not None:
+                self._take_day(found)
             for row in result.positions:
                 self._state((row.bot, row.strategy)).positions[row.symbol] = row
                 self._pending.keys.add((row.bot, row.strategy))
@@ -124,6 +143,17 @@ class StrategyCollector(BaseCollector):
         elif isinstance(report, Heartbeat) and report.equity is not None:
             state.equity = report.equity
             self._statistic(report.strategy).equity(report.equity)
+
+    def exposed_strategies(self) -> dict[Key, datetime | None]:
+        """Strategies with an open position -> time of their last report."""
+        with self._lock:
+            return {key: state.last_report for key, state in self._states.items() if any(row.quantity for row in state.positions.values())}
+
+    def last_report(self, key: Key) -> datetime | None:
+        """The time of the last report of a strategy, None if there is none."""
+        with self._lock:
+            state = self._states.get(key)
+            return state.last_report if state else None
 
     def collect(self, now: datetime) -> Body:
         """The section at `now`."""
@@ -150,7 +180,8 @@ class StrategyCollector(BaseCollector):
         with self._lock:
             valued, extremes, self._extremes = self._valued, self._extremes, {}
             for name, statistic in self._statistics.items():
-                statistic.second(added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency))
+                pnl = added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency)
+                statistic.value(pnl.amount if pnl else None)
             rows = [self._row(second, key, each, extremes.get(key) or _Extremes()) for key, each in valued.items()]
         insert_strategy(cursor, rows)
 
@@ -175,24 +206,28 @@ class StrategyCollector(BaseCollector):
     def _statistic(self, name: str) -> Statistics:
         return self._statistics.setdefault(name, Statistics())
 
-    def _begin_day(self, cursor: Cursor) -> None:
-        """Read the checkpoints of today and the counts since 00:00."""
-        today = day_of(self.context.clock(), self._zone)
-        begins = today != self._day
+    def _read_day(self, cursor: Cursor, today: date) -> _Day:
+        """The checkpoints of today; if it begins, the counts since 00:00 and equities too."""
+        checkpoints = checkpoints_of_day(cursor, today)
+        if today == self._day:
+            return _Day(today, checkpoints)
+        days = [start_of(today - timedelta(days=back), self._zone) for back in range(EQUITY_DAYS, -1, -1)]
+        equities = {key: last_equities(cursor, *key, days) for key in strategies_with_equity(cursor, days[-2])}
+        return _Day(today, checkpoints, signal_counts(cursor, days[-1]), equities)
+
+    def _take_day(self, found: _Day) -> None:
         for state in self._states.values():
             state.checkpoints = {}
-        for row in checkpoints_of_day(cursor, today):
+        for row in found.checkpoints:
             self._state((row.bot, row.strategy)).checkpoints[row.symbol] = row
-        if not begins:
-            return
-        self._day = today
-        for state in self._states.values():
-            state.signals = {}
-        for (bot, strategy, outcome), count in signal_counts(cursor, start_of(today, self._zone)).items():
-            self._state((bot, strategy)).signals[outcome] = count
-        days = [start_of(today - timedelta(days=back), self._zone) for back in range(EQUITY_DAYS, -1, -1)]
-        for key in strategies_with_equity(cursor, days[-2]):
-            self._state(key).equities = last_equities(cursor, *key, days)
+        if found.signals is not None:
+            for state in self._states.values():
+                state.signals = {}
+            for (bot, strategy, outcome), count in found.signals.items():
+                self._state((bot, strategy)).signals[outcome] = count
+        for key, equities in found.equities.items():
+            self._state(key).equities = equities
+        self._day = found.day
 
     def _read_trips(self, stop: StopSignal) -> None:
         """Read the sums of changed round trips, at most once per second, until `stop` is set."""
