@@ -23,6 +23,7 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
+from api.rest.observability import snapshot
 from api.rest.routes import (
     alerts,
     candles,
@@ -31,11 +32,15 @@ from api.rest.routes import (
     gaps,
     health,
     jobs,
+    metrics,
     prices,
     publish,
     reports,
     sessions,
+    sockets,
     symbols,
+    system,
+    trade_reports,
     trades,
     volatility,
 )
@@ -45,6 +50,7 @@ from config.settings import Settings, url_of
 from db.bus import Bus
 from db.postgres import Store
 from health.probe import HealthProbe
+from health.system.state import SystemReader
 from health.timing import DEFAULT, Timing
 
 _DATA = [
@@ -60,6 +66,7 @@ _DATA = [
     sessions.routes,
 ]
 _STATE = [gaps.routes, jobs.routes]
+_OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes]
 
 
 def create_app(
@@ -85,6 +92,7 @@ def create_app(
     app.url_map.merge_slashes = False  # it would redirect to an absolute URL, which lacks the path of a proxy
     app.json = OrjsonProvider(app)
     peers = Peers(settings.trusted_proxies)
+    watch = monitor.make_watch(settings, bus, store, clock, timing)
     shared = AppContext(
         settings=settings,
         bus=bus,
@@ -94,23 +102,26 @@ def create_app(
         started=clock(),
         database=HealthProbe("database", lambda: monitor.read_database(store)),
         redis=HealthProbe("redis", lambda: monitor.read_redis(bus)),
-        watch=monitor.make_watch(settings, bus, store, clock, timing),
+        watch=watch,
+        system=SystemReader(watch, bus.with_timeout(timing.limit), settings.hub_data_dir, clock, timing),
         access=access,
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
     attach(app, shared)
-    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE]
-    scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, *(each.scopes for each in routes)))
-    details = dict(ChainMap(*(each.details for each in routes)))
+    snapshot.attach(app, bus, monotonic)
+    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
+    scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, sockets.SCOPES, *(each.scopes for each in routes)))
+    details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))
     app.extensions["openapi"] = make_api(app, version, routes, anonymous=access.mode != REQUIRED).spec
     app.register_blueprint(docs.pages)
     app.register_blueprint(web.pages)
+    app.register_blueprint(sockets.pages)
     errors.register(app)
     cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
     authenticator = authenticator or access.authenticator
     limited = limits.RequestLimits(authenticator, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     limits.register(app)
-    guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details))
+    guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details, others))
     slots.register(app, peers)
     app.after_request(_add_headers)
     return app

@@ -14,7 +14,10 @@ from api.fields import DecimalText, Flag, TimeText
 from api.hub.channels import CHANNELS, Channel
 from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent, namespaces
 from api.hub.schemas.answers import GREETING, NOTICES, HubEvent
+from api.hub.schemas.metrics import CHANNEL_NAMES, ChannelNames, ReportList
 from api.hub.schemas.requests import ALL, CandleSeriesField, Pairs, RequestSchema, Threshold
+from api.schemas.report_documents import ReportSchema
+from api.schemas.reports import MAX_REPORTS
 from db.decimals import DECIMAL
 from db.intervals import INTERVALS
 
@@ -38,6 +41,19 @@ FORMS: dict[type[Field[Any]], dict[str, Any]] = {
         "type": "array",
         "minItems": 1,
         "items": _SERIES,
+    },
+    ChannelNames: {
+        "description": f'`"{ALL}"`, one channel, or a list',
+        "oneOf": [
+            {"type": "string", "enum": [*CHANNEL_NAMES, ALL]},
+            {"type": "array", "minItems": 1, "items": {"type": "string", "enum": [*CHANNEL_NAMES, ALL]}},
+        ],
+    },
+    ReportList: {
+        "description": "Reports as in the schema `Report`; a bad one is rejected by itself",
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_REPORTS,
     },
     Threshold: {
         "description": "Positive: a decimal string or a number for `price`, a number for `volatility`",
@@ -90,7 +106,7 @@ def document(version: str, host: str) -> dict[str, Any]:
         "operations": {key: operation for namespace in namespaces() for key, operation in _operations(namespace).items()},
         "components": {
             "messages": {key: _message(*message) for key, message in messages.items()},
-            "schemas": _schemas(schema for _, schema in messages.values()),
+            "schemas": _schemas([*(schema for _, schema in messages.values()), ReportSchema]),
             "securitySchemes": _SECURITY,
         },
     }
@@ -106,7 +122,7 @@ def answers(namespace: str = MAIN) -> dict[str, type[Schema]]:
     return {
         **{event: row.schema for event, row in _own_events(GREETING, namespace).items()},
         **{row.answer: row.answer_schema for row in _client_events(namespace)},
-        **{row.event: type(row.schema) for row in _channels(namespace)},
+        **{row.event: row.answer_schema for row in _channels(namespace)},
         **{event: row.schema for event, row in _own_events(NOTICES, namespace).items()},
     }
 
@@ -142,7 +158,7 @@ def _channels(namespace: str) -> list[Channel]:
 
 
 def _own_events(rows: Mapping[str, HubEvent], namespace: str) -> dict[str, HubEvent]:
-    return {event: row for event, row in rows.items() if row.everywhere or namespace == MAIN}
+    return {event: row for event, row in rows.items() if row.everywhere or namespace == row.namespace}
 
 
 def _channel(namespace: str) -> str:
@@ -158,7 +174,7 @@ def _prefix(namespace: str) -> str:
 def _describe(namespace: str) -> dict[str, Any]:
     return {
         "address": namespace,
-        "title": "The namespace of all events" if namespace == MAIN else f"The namespace {namespace}",
+        "title": "The namespace of market data" if namespace == MAIN else f"The namespace {namespace}",
         "servers": [{"$ref": "#/servers/hub"}],
         "messages": {event: {"$ref": f"#/components/messages/{_prefix(namespace)}{event}"} for event in _bodies(namespace)},
     }

@@ -34,26 +34,30 @@ from api.hub.clients import Clients
 from api.hub.events import MAIN, Events, namespaces
 from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
+from api.hub.metrics.acknowledgements import Acknowledgements
+from api.hub.metrics.events import MetricsEvents
+from api.hub.metrics.report_queue import ReportQueue
+from api.hub.metrics.rooms import MetricsRooms, SnapshotFeed
+from api.hub.metrics.snapshots import SnapshotTexts
 from api.hub.own_report import REPORT_ROUND_SECONDS, HubReport
-from api.hub.relay import Relay
+from api.hub.plain.service import PlainMetrics, PlainSettings
+from api.hub.relay import Listener, Relay
 from api.hub.rights.audience import Audience
 from api.hub.rights.limits import HubLimits
+from api.hub.schemas.metrics import METRICS_SPACE
 from api.hub.schemas.requests import PRICE
 from api.hub.stats import Stats
 from api.hub.topic_log import TopicLog
 from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.eventlet_loop import ClientManager, Eventlet, make_socketio, wait_for_socket
+from api.hub.transport.eventlet_loop import ClientManager, Eventlet, detach, make_socketio, wait_for_socket
 from api.hub.transport.host import Limits
-from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.limits.callers import AT_ONCE, CallerBuckets
-from api.hub.transport.outbox import Outbox
-from api.hub.transport.session import Session
 from api.hub.transport.web.door import Door
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
 from api.refresh.table import ANSWER_SECONDS
 from api.refused_origins import RefusedOrigins
-from config.access.modes import OFF
+from config.access.modes import OFF, REQUIRED
 from config.http_errors import http_error_body
 from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, backoff, retry
@@ -61,7 +65,7 @@ from config.process.acceptor import ACCEPTOR
 from config.process.descriptors import make_room
 from config.settings import Settings
 from db import topics
-from db.bus import Bus
+from db.bus import Bus, ReportLimits
 from db.instrument_changes import InstrumentChanges
 from db.instruments import Instrument
 from db.postgres import Store, StoreError, cooperate
@@ -73,6 +77,8 @@ log = logging.getLogger(__name__)
 
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
+REPORTS_ROUND_SECONDS = 10.0  # likewise
+MAX_REPORTS_MESSAGE_BYTES = 2**20  # as in REST: 500 reports with 2 KiB of metadata each
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 SILENT_DATABASE_SECONDS = 5.0  # beyond the limit of a statement
 
@@ -101,6 +107,7 @@ class Catalogue:
             self._log.seed_latest(self._bus.latest_prices(added))  # of instruments that were enabled before
         self._known.update(added)
         self._known.intersection_update(names)
+        self._events.metrics.set_symbols(each.symbol for each in after)
         self._events.set_instruments(names, lambda: time.sleep(0))
 
 
@@ -117,23 +124,28 @@ def create_hub(
     `authenticator` decides about every client; by default the one of the settings does.
     """
     cooperate(wait_for_socket, settings.db_timeout_ms / 1000 + SILENT_DATABASE_SECONDS)
-    room = make_room(settings.websocket_max_clients)
-    settings = replace(settings, websocket_max_clients=room.clients)
+    room = make_room(settings.websocket_max_clients, settings.ws_max_connections)
+    settings = replace(settings, websocket_max_clients=room.clients, ws_max_connections=room.plain)
     stop = threading.Event()
     changes, sessions = _reference_data(bus, store, stop)
     callers = _callers(settings, bus, store, clock, authenticator)
     market = _market(settings, bus, store, clock, _enabled(changes.instruments), timing)
     transport = _transport(settings, callers, replace(_limits(settings), max_unjoined=room.sessions - room.clients))
-    leases = LeaseLoop(bus.with_timeout(ANSWER_SECONDS), callers.limits.connections, uuid.uuid4().hex[:12], transport.engine.end_surplus)
+    plain = _plain(settings, callers, transport, clock)
+    leases = LeaseLoop(bus.with_timeout(ANSWER_SECONDS), callers.limits.connections, uuid.uuid4().hex[:12], plain.end_surplus)
     events = _events(settings, callers, market, transport, Stats(market.relay, transport.engine, sessions, clock), clock)
     _connect(events, callers.access, changes, transport, market, bus)
+    _connect_plain(plain, callers.access, market)
     health = _health(callers, market.relay, transport, stop)
+    events.metrics.set_symbols(each.symbol for each in changes.instruments)
     market.feed.read()  # so that new rules begin with the present figures
     callers.access.begin()
     _start_loops(transport.socketio, _loops(market, changes, callers.access, leases), stop)
     hosts = Hosts((*settings.allowed_hosts, settings.websocket_host))
-    door = Door(transport.app, hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    return Hub(door, transport.engine, market.fanouts, market.relay, market.report, leases, health, callers.access, stop)
+    door = Door(plain.route(transport.app, detach), hosts, Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
+    return Hub(
+        door, transport.engine, market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, plain, stop
+    )
 
 
 # the parts, in the order of their creation
@@ -160,6 +172,11 @@ class _Market(NamedTuple):
     feed: VolatilityFeed
     report: HubReport
     relay: Relay
+    metrics: MetricsRooms
+    reports: ReportQueue
+    acknowledgements: Acknowledgements
+    snapshots: SnapshotFeed
+    listeners: dict[str, list[Listener]]  # channel -> its listeners
 
 
 class _Transport(NamedTuple):
@@ -186,9 +203,40 @@ def _market(settings: Settings, bus: Bus, store: Store, clock: Callable[[], date
     notifier = AlertNotifier(rules, fanouts[MAIN], lambda: format_time(clock()))
     feed = VolatilityFeed(store, notifier.volatility)
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
-    listeners = {topics.PRICES: [notifier.price], topics.DATA_READY: [feed.data_ready]}
-    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, Audience(clients, fanouts).send)
-    return _Market(instruments, known, fanouts, clients, topic_log, rules, feed, report, relay)
+    metrics = MetricsRooms(fanouts[METRICS_SPACE])
+    snapshots = SnapshotFeed(lambda body: SnapshotTexts.of(body, clock()), [metrics.update])
+    listeners: dict[str, list[Listener]] = {
+        topics.PRICES: [notifier.price],
+        topics.DATA_READY: [feed.data_ready],
+        topics.METRICS: [snapshots.received],
+        topics.OBSERVABILITY_EVENTS: [metrics.event],
+    }
+    by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots)
+    relay = Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin=begin)
+    reports = ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock)
+    acknowledgements = Acknowledgements(store, clock)
+    return _Market(
+        instruments,
+        known,
+        fanouts,
+        clients,
+        topic_log,
+        rules,
+        feed,
+        report,
+        relay,
+        metrics,
+        reports,
+        acknowledgements,
+        snapshots,
+        listeners,
+    )
+
+
+def _take_latest(bus: Bus, snapshots: SnapshotFeed) -> None:
+    """Begin with the newest snapshot of the metrics, if Redis keeps one."""
+    if latest := bus.latest_snapshot():
+        snapshots.take(latest.body())
 
 
 def _transport(settings: Settings, callers: _Callers, limits: Limits) -> _Transport:
@@ -225,6 +273,7 @@ def _events(
         connections=transport.socketio.server,
         limits=callers.limits,
         clock=clock,
+        metrics=MetricsEvents(market.metrics, market.reports, market.acknowledgements, clock),
     )
 
 
@@ -235,11 +284,39 @@ def _connect(events: Events, access: AccessControl, changes: InstrumentChanges, 
     def let_others_run() -> None:
         time.sleep(0)
 
-    transport.manager.on_connected = lambda client, namespace: events.connected(client, *_path_of(server.session_of(client, namespace)))
+    def connected(client: str, namespace: str) -> None:
+        session = server.session_of(client, namespace)
+        events.connected(client, session.outbox, session.bucket)
+        if events.may_report(client):
+            session.allow(MAX_REPORTS_MESSAGE_BYTES)
+
+    transport.manager.on_connected = connected
     transport.engine.each_tick.append(lambda: events.rights.tick(let_others_run))
     access.tables.listen(lambda change: events.rights.take(change, let_others_run))
     changes.listen(Catalogue(bus, market.topic_log, market.known, events).take)
     register_handlers(transport.socketio, events, market.fanouts)
+
+
+def _plain(settings: Settings, callers: _Callers, transport: _Transport, clock: Callable[[], datetime]) -> PlainMetrics:
+    """Return the plain WebSockets with metrics."""
+    chosen = PlainSettings(
+        max_clients=settings.ws_max_connections,
+        heartbeat=settings.ws_heartbeat_interval,
+        join=settings.auth_join_seconds,
+        interval=settings.metric_collection_interval,
+        required=callers.access.mode == REQUIRED,
+    )
+    return PlainMetrics(chosen, transport.engine, callers.authenticator, callers.limits, callers.peers, clock, _retry_after)
+
+
+def _connect_plain(plain: PlainMetrics, access: AccessControl, market: _Market) -> None:
+    """Connect the plain WebSockets to the bus, the table of keys and the report of the hub."""
+    market.snapshots.takers.append(plain.rooms.take)
+    market.listeners[topics.OBSERVABILITY_EVENTS].append(plain.event)
+    access.tables.listen(lambda change: plain.clients.rights.take(change, lambda: time.sleep(0)))
+    fanouts = (*market.fanouts.values(), plain.fanout)
+    market.report.plain_clients = lambda: len(plain.clients)
+    market.report.delivered = lambda: sum(each.delivered for each in fanouts)
 
 
 def _health(callers: _Callers, relay: Relay, transport: _Transport, stop: threading.Event) -> HubHealth:
@@ -258,6 +335,8 @@ def _loops(market: _Market, changes: InstrumentChanges, access: AccessControl, l
         _Loop("relay", market.relay.run, RELAY_ROUND_SECONDS),
         _Loop("volatility-feed", market.feed.run, FEED_ROUND_SECONDS),
         _Loop("report", market.report.run, REPORT_ROUND_SECONDS),
+        _Loop("bot-reports", market.reports.run, REPORTS_ROUND_SECONDS),
+        _Loop("acknowledgements", market.acknowledgements.run, FEED_ROUND_SECONDS),
         _Loop("instruments", changes.run, FEED_ROUND_SECONDS),
         _Loop("access", access.run, FEED_ROUND_SECONDS),
         _Loop("leases", leases.run, LEASE_ROUND_SECONDS),
@@ -276,11 +355,6 @@ def _start_loops(socketio: SocketIO, loops: Iterable[_Loop], stop: threading.Eve
 def _retry_after() -> float:
     """Return seconds with jitter, so that refused clients do not come back all at once."""
     return round(random.uniform(5.0, 15.0), 2)  # noqa: S311
-
-
-def _path_of(session: Session) -> tuple[Outbox, Bucket]:
-    """Return the way to a client, and the tokens of the way back."""
-    return session.outbox, session.bucket
 
 
 def _limits(settings: Settings) -> Limits:
@@ -331,7 +405,7 @@ def register_handlers(socketio: SocketIO, events: Events, fanouts: Mapping[str, 
         events.disconnected(client)
 
     def any_event(client: str, name: str, *arguments: Any) -> Any:
-        return orjson.Fragment(events.answer(client, name, arguments))
+        return events.answer(client, name, arguments)
 
     for namespace in fanouts:
         socketio.on_event("connect", events.admit, namespace=namespace)

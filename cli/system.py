@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cli.common import chosen_settings, database, migrate_database, no_connection, nothing_runs, plain_errors
+from config import logs
 from config.access.modes import REQUIRED
 from config.loops import keep
 from config.pacing import Throttle
@@ -27,7 +28,7 @@ from config.secrets import SCRUBBER
 from config.settings import CHILD_OF_UP, Settings, mask_url, url_of, variables_of
 from db import migrate as migrations
 from db.rights import READER, WRITER
-from ops import access_check, checks, embedded, running
+from ops import access_check, checks, embedded, log_forwarder, running, startup
 from ops import status as ops_status
 from ops.children import hold_stop_signals
 from ops.running import RunFile
@@ -50,6 +51,7 @@ def up() -> None:
     SIGTERM stops all processes in order.
     """
     chosen = chosen_settings("up")
+    records = logs.keep_records("up")
     folder = chosen.hub_data_dir
     with plain_errors():
         checks.check("up", checks.own_servers(chosen))
@@ -68,6 +70,7 @@ def up() -> None:
                     ready = f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}"
                     click.echo(f"{ready}\n{watch_hint(chosen)}")
                     Watchdog().start()
+                    log_forwarder.start(records, startup.open_bus(chosen, system.redis_url))
                     keep(WATCH, partial(supervisor.supervise, write), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass

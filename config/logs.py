@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from config import secrets, settings
+from config.log_buffer import LogBuffer
 from config.log_format import Json, Text
 from config.log_handler import LastingHandler
 from config.settings import Settings, SettingsError
@@ -59,6 +60,16 @@ def configure(service: str, *, level: str = "INFO", style: str = "json", file: P
     logging.getLogger("apscheduler").setLevel(max(logging.WARNING, root.level))
     # At INFO httpx logs the URL of every request, which may contain an account number.
     logging.getLogger("httpx").setLevel(max(logging.WARNING, root.level))
+    # At DEBUG redis logs each failed call, also those of the log forwarder.
+    logging.getLogger("redis").setLevel(max(logging.INFO, root.level))
+
+
+def keep_records(service: str) -> LogBuffer:
+    """Keep the finished records of this process from now on, beside its log; return the buffer."""
+    root = logging.getLogger()
+    buffer = LogBuffer(service)
+    root.handlers[:] = [*(each for each in root.handlers if not isinstance(each, LogBuffer)), buffer]
+    return buffer
 
 
 def _log_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -22,6 +22,11 @@ _BEARER = re.compile(r"(?i)(bearer(?:\s|%20|\+)+)[^\s\"'&,;<>(){}\[\]]+")
 # Keys of clients, and JSON Web Tokens.
 _KEY = re.compile(r"tw_[a-z0-9]{8}_[A-Za-z0-9_-]++|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]++\.[A-Za-z0-9_-]++\.[A-Za-z0-9_-]*+")
 
+# Names of fields, headers and arguments whose values are secrets.
+_SECRET_NAME = re.compile(r"(?i)password|secret|token|key|authorization|cookie")
+_HEADER = re.compile(r"""(?i)((?:authorization|cookie)["']?\s{0,3}[=:]\s{0,3}["']?)[^"'\r\n]++""")
+_NAMED = re.compile(r"""(?i)((?:password|secret|token|key)[\w-]{0,30}+["']?\s{0,3}[=:]\s{0,3})(?:"[^"]*+"?|'[^']*+'?|[^\s&,;)}\]"']++)""")
+
 
 class Scrubber:
     """Replaces the values that it has been taught, and everything that has the form of a secret."""
@@ -51,6 +56,19 @@ SCRUBBER = Scrubber()  # of this process
 def scrub(text: str) -> str:
     """The text without the secrets of this process."""
     return SCRUBBER(text)
+
+
+def is_secret_name(name: str) -> bool:
+    """Return True if the values of a field, header or argument of this name are secrets."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def mask_named(text: str) -> str:
+    """The text with `***` in place of values of secret names: `token=…`, `"api_key": "…"`.
+
+    A header `Authorization` or `Cookie` is masked up to a quote, or to the end of its line.
+    """
+    return _NAMED.sub(rf"\1{MASK}", _HEADER.sub(rf"\1{MASK}", text))
 
 
 def mask_url(text: str) -> str:

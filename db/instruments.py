@@ -125,8 +125,9 @@ def tracked_symbols(cursor: Cursor) -> list[str]:
 def track_instrument(cursor: Cursor, symbol: str, *, tracked: bool) -> bool:
     """Begin or end the collection of an instrument's metrics; False if it does not exist.
 
-    The reader of the store may do it, in a transaction that is `READ WRITE`.
+    The reader of the store may do it. Call it first in a transaction.
     """
+    cursor.execute("SET TRANSACTION READ WRITE")  # the role of hub and REST reads by default
     cursor.execute("UPDATE instruments SET tracked = %s WHERE symbol = %s AND enabled", (tracked, symbol))
     return bool(cursor.rowcount)
 

@@ -39,10 +39,9 @@ _ROWS = (
     # Stored only: trades are never broadcast to clients.
     Stream(TRADES, tail=0, stored=True, relayed=False),
     Stream(SOURCE_STATES, tail=1_000, relayed=False),  # for operators
-    # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`. The hub has no
-    # half of these two rows yet.
-    Stream(METRICS, tail=0, relayed=False),
-    Stream(OBSERVABILITY_EVENTS, relayed=False),
+    # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`.
+    Stream(METRICS, tail=0),
+    Stream(OBSERVABILITY_EVENTS),
 )
 
 # channel -> row
@@ -78,6 +77,7 @@ REPORTS = "reports"  # stream of the accepted reports of bots; it is not a chann
 OBSERVER_GROUP = "observer"
 SNAPSHOT_KEY = "tickwire:metrics:latest"  # hash of the newest snapshot of the metrics
 LOGS_KEY = "tickwire:logs"  # stream of log records
+SYSTEM_ALERT = "system_alert"  # the `event_type` of a change of an alert
 EVENTS_TOPIC = "events"  # the only topic of `observability_events`: one order of all events
 
 

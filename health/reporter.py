@@ -19,6 +19,8 @@ from config import VERSION
 from config.pacing import Outage, Throttle
 from db.bus import BusError, Registry
 from db.timestamps import format_time
+from health.measures.resources import ProcessResources
+from health.measures.stages import STAGES, Stages
 from health.reports import MAX_REPORT_BYTES, Report, read_report
 from health.timing import DEFAULT, Timing
 
@@ -53,8 +55,9 @@ class Identity:
 class Reporter:
     """Reports this process. Call `tick` every `timing.beat` seconds.
 
-    `parts` returns the changing fields of the report: `acting`, `failing` and the parts. A report
-    that cannot be sent is dropped: nothing waits for it.
+    `parts` returns the changing fields of the report: `acting`, `failing` and the parts. The parts
+    `resources` and `metrics` are added here. A report that cannot be sent is dropped: nothing waits
+    for it.
     """
 
     def __init__(
@@ -66,10 +69,13 @@ class Reporter:
         *,
         timing: Timing = DEFAULT,
         monotonic: Callable[[], float] = time.monotonic,
+        stages: Stages = STAGES,
     ) -> None:
         self._bus = bus
         self._identity = identity
         self._parts = parts
+        self._resources = ProcessResources()
+        self._stages = stages
         self._clock = clock
         self._timing = timing
         self._monotonic = monotonic
@@ -113,7 +119,7 @@ class Reporter:
             log.warning("the process is not removed from the registry", extra={"process_name": name, "reason": str(error)})
 
     def _tick(self) -> None:
-        parts = dict(self._parts())
+        parts = self._all_parts()
         urgent = _urgent(parts)
         now = self._monotonic()
         pause = self._timing.large_report if self._sent_bytes > LARGE_REPORT_BYTES else 0.0
@@ -125,6 +131,11 @@ class Reporter:
         if report is not None:
             self._sent_at, self._sent_bytes, self._sent_urgent = now, len(report), urgent
         self._check_holder(self._taken, before)
+
+    def _all_parts(self) -> dict[str, Any]:
+        """The parts of the process and those of every process; `metrics` may have own figures."""
+        parts = dict(self._parts())
+        return {**parts, "resources": self._resources(), "metrics": {**self._stages.part(), **(parts.get("metrics") or {})}}
 
     def _take_name(self, parts: Mapping[str, Any]) -> str:
         """Take the first name that no other living process of this host holds."""

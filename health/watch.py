@@ -14,7 +14,7 @@ from db.bus import BusError, Registry
 from health.own import OwnChecks, Transitions
 from health.probe import CONNECTED, IMPAIRED
 from health.reporter import Reporter
-from health.reports import ProcessTable
+from health.reports import Process, ProcessTable
 from health.timing import DEFAULT, Timing
 from health.verdict import Verdict, acting_reports, judge
 
@@ -102,6 +102,10 @@ class Watch:
             return Verdict({LOOP: "the first checks have no result yet"})
         age = self._monotonic() - self._judged_at
         return self._verdict if age <= self._timing.unhealthy else Verdict({LOOP: f"no result for {age:.0f} s"})
+
+    def processes(self) -> list[Process]:
+        """The expected processes as of the last read of the registry, this one included."""
+        return self._table.expected()
 
     def state(self, part: str, verdict: Verdict) -> str:
         """`connected`, `disconnected`, `impaired` or `not_migrated`.

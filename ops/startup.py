@@ -9,7 +9,7 @@ from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
 from db.timestamps import utc_now
-from ops import checks
+from ops import checks, log_forwarder
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,18 @@ def start(service: str, *, waits_for_database: bool = False) -> Started:
 
     Exits with 2 if the settings are invalid or a server is unfit, and with 1 if they name no
     servers: only `manage.py up` starts its own. A server without an answer is no reason to end.
-    With `waits_for_database` this function returns when the database has answered.
+    With `waits_for_database` this function returns when the database has answered. The log records
+    of the process go to the bus from now on.
     """
     settings = prepare(service)
+    records = logs.keep_records(service)  # from the first check on
     servers = checks.own_servers(settings)
     if len(servers) < 2:
         raise SystemExit(missing_servers(service))
     checks.check_process(service, servers, waits_for_database=waits_for_database)
-    return Started(settings, open_bus(settings), open_store(settings, service))
+    bus = open_bus(settings)
+    log_forwarder.start(records, bus)
+    return Started(settings, bus, open_store(settings, service))
 
 
 def missing_servers(service: str) -> str:

@@ -14,11 +14,13 @@ import orjson
 from api.errors import ErrorCode, Refusal, error_body
 from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
+from api.hub.metrics.report_queue import ReportQueue
 from api.hub.own_report import HubReport
+from api.hub.plain.service import PlainMetrics
 from api.hub.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
-from api.hub.transport.http_requests import refused
+from api.hub.transport.http_requests import refusal_body, refused
 from api.hub.transport.web.door import Application
 from api.refresh.leases import LeaseLoop
 from api.refresh.service import AccessControl
@@ -27,7 +29,10 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
-_NOT_NOW = refused(Refusal(ErrorCode.UNAVAILABLE, "The server is starting or stopping.", {"retry_after": 2}))
+_CLIENT_PATHS = ("/socket.io/", "/ws/")
+_REFUSAL = Refusal(ErrorCode.UNAVAILABLE, "The server is starting or stopping.", {"retry_after": 2})
+_NOT_NOW = refused(_REFUSAL)
+_NOT_NOW_PLAIN = orjson.dumps({"error": refusal_body(_REFUSAL)["error"]})  # without the shape of Engine.IO
 
 
 class Hub:
@@ -40,9 +45,11 @@ class Hub:
         fanouts: Mapping[str, Fanout],
         relay: Relay,
         report: HubReport,
+        reports: ReportQueue,
         leases: LeaseLoop,
         health: HubHealth,
         access: AccessControl,
+        plain: PlainMetrics,
         stop: threading.Event,
     ) -> None:
         # the class with which the HTTP server must read the hub's connections
@@ -52,41 +59,51 @@ class Hub:
         self._fanouts = fanouts
         self._relay = relay
         self._report = report
+        self._reports = reports
         self._leases = leases
         self._health = health
         self._access = access
+        self._plain = plain
         self._stop = stop
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         # Before the log is filled, the hub cannot serve the missed messages of a client. Before the
         # keys are read, it cannot accept a client that needs one.
         ready = self._relay.loaded and self._health.accepts
-        early = not ready and environ.get("PATH_INFO", "").startswith("/socket.io/")
+        early = not ready and environ.get("PATH_INFO", "").startswith(_CLIENT_PATHS)
         if (early or self._stop.is_set()) and "sid=" not in environ.get("QUERY_STRING", ""):
             start_response(_NOT_NOW.status, [("Content-Type", "application/json"), ("Connection", "close"), *_NOT_NOW.headers])
-            return [_NOT_NOW.body]
+            return [_NOT_NOW.body if environ.get("PATH_INFO", "").startswith("/socket.io/") else _NOT_NOW_PLAIN]
         return self._app(environ, start_response)
 
     def shutdown(self) -> None:
         """Send every client an `error` with `retry_after`, then close its transport.
 
+        Reports of bots that wait are written and answered first.
+
         Takes at most `FLUSH_SECONDS`, and one answer of Redis for the places of the clients.
         """
+        self._reports.close()
         self._stop.set()
         clients = [(fanout, client) for fanout in self._fanouts.values() for client in fanout.clients()]
         log.info("hub stops", extra={"clients": len(clients)})
         for fanout, client in clients:
-            # Jitter, so that the clients do not reconnect all at once.
-            details = {"retry_after": round(random.uniform(1.0, 5.0), 2)}  # noqa: S311
+            details = {"retry_after": _retry_after()}
             body = error_body(ErrorCode.UNAVAILABLE, "The server restarts; please reconnect.", "disconnect", details)
             fanout.emit(client, "error", orjson.dumps(body))
+        self._plain.stop(_retry_after)
         deadline = time.monotonic() + FLUSH_SECONDS
         self._report.drain()
-        while self._engine.waiting_bytes() and time.monotonic() < deadline:
+        while (self._reports.busy or self._engine.waiting_bytes()) and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
         self._engine.close_all()
-        while self._engine.closing and time.monotonic() < deadline:
+        while (self._engine.closing or self._plain.flushing) and time.monotonic() < deadline:
             time.sleep(FLUSH_POLL_SECONDS)
         self._access.wait_for_end(deadline - time.monotonic())
         self._leases.release()
         self._report.close()
+
+
+def _retry_after() -> float:
+    """Return seconds with jitter, so that the clients do not reconnect all at once."""
+    return round(random.uniform(1.0, 5.0), 2)  # noqa: S311

@@ -13,12 +13,17 @@ from typing import Any, Literal, NamedTuple
 
 from marshmallow import Schema
 
-from api.access.model import READ
+from api.access.model import OBSERVE, READ
 from api.hub.schemas import bus
+from api.hub.schemas.metrics import EVENTS, METRICS_SPACE, MetricsUpdateSchema
 from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
 from db import topics
 from db.timestamps import parse_time
 from db.topics import STREAMS, Stream
+
+ALL_SECTIONS_ROOM = "metrics"  # of the namespace `/metrics`; the room of events has the name of its channel
+MAX_MESSAGE_BYTES = 64 * 1024
+_MAX_SNAPSHOT_BYTES = 2 * 2**20  # 3,000 instruments, twice
 
 
 class Address(NamedTuple):
@@ -40,6 +45,9 @@ class Channel:
     * `tail`: the last bodies of each topic, from which clients catch up, and the latest one;
     * `newest`: the body with the latest `starts`, and the last one;
     * `position`: only `epoch` and `seq` of the last message.
+
+    A channel without a stream has no catch-up. If `broadcast` is False, the messages have no
+    position, and a listener of the relay makes the frames, with bodies of `sent`.
     """
 
     stream: Stream
@@ -54,6 +62,9 @@ class Channel:
     namespace: str = "/"
     audience: str = ""  # receivers, for the AsyncAPI document
     cut: bool = False  # the list `instruments` of a body is reduced to those that the receiver may read
+    broadcast: bool = True
+    sent: type[Schema] | None = None  # body for clients; None: that of the bus
+    max_bytes: int = MAX_MESSAGE_BYTES
 
     def __post_init__(self) -> None:
         if (self.log == "newest") is (self.starts is None):
@@ -63,6 +74,11 @@ class Channel:
     def name(self) -> str:
         """The name of the Redis channel."""
         return self.stream.name
+
+    @property
+    def answer_schema(self) -> type[Schema]:
+        """The schema of the body that clients receive."""
+        return self.sent or type(self.schema)
 
 
 def _instrument(data: Mapping[str, Any]) -> Address:
@@ -82,6 +98,14 @@ def _pair_of_instruments(data: Mapping[str, Any]) -> Address:
 
 def _data_type(data: Mapping[str, Any]) -> Address:
     return Address(data["data_type"], (), ())
+
+
+def _all_sections(data: Mapping[str, Any]) -> Address:
+    return Address("", (), (ALL_SECTIONS_ROOM,))
+
+
+def _observability_event(data: Mapping[str, Any]) -> Address:
+    return Address(topics.EVENTS_TOPIC, (), (EVENTS,))
 
 
 def _candle_start(data: Mapping[str, Any]) -> datetime:
@@ -136,6 +160,27 @@ _ROWS = (
         READ,
         audience="Every client that may read; `instruments` has those that the client may read",
         cut=True,
+    ),
+    Channel(
+        STREAMS[topics.METRICS],
+        "metrics_update",
+        bus.SnapshotMessageSchema(),
+        _all_sections,
+        OBSERVE,
+        namespace=METRICS_SPACE,
+        audience="Clients that hold a section: the sections that they hold",
+        broadcast=False,
+        sent=MetricsUpdateSchema,
+        max_bytes=_MAX_SNAPSHOT_BYTES,
+    ),
+    Channel(
+        STREAMS[topics.OBSERVABILITY_EVENTS],
+        "observability_event",
+        bus.ObservabilityEventSchema(),
+        _observability_event,
+        OBSERVE,
+        namespace=METRICS_SPACE,
+        audience="Clients that hold `events`",
     ),
 )
 

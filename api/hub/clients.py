@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from api.access.model import Access
+from api.access.table import TableChange
 from api.hub.fanout import Fanout
 from api.hub.transport.limits.bucket import Bucket
 from config.access.patterns import Patterns
@@ -26,6 +27,7 @@ class Client:
     owner: str  # shares a limit of alerts with all its clients; empty: no such limit
     address: str = ""
     shared: Bucket | None = None  # of all sessions of its caller; None without a credential
+    session: str = ""  # Engine.IO's sid
 
 
 class Clients:
@@ -90,6 +92,20 @@ class Clients:
     def of_token(self, jti: str) -> list[Client]:
         """Return the clients with this token."""
         return self._of(f"jti:{jti}")
+
+    def concerned(self, change: TableChange) -> Iterator[Client]:
+        """Yield the clients that a change of the table of keys is about."""
+        for key_id in change.key_ids:
+            yield from self.of_key(key_id)
+        for jti in change.jtis:
+            yield from self.of_token(jti)
+        for subject in change.subjects:
+            yield from self.of_subject(subject)
+
+    def beside(self, client: Client) -> list[Client]:
+        """Return the clients of the same session and caller in other namespaces."""
+        same = [] if client.access.caller is None else self._of(client.access.caller)
+        return [each for each in same if each.session == client.session and each.id != client.id]
 
     def _of(self, identity: str) -> list[Client]:
         return [self._clients[client] for client in self._identities.get(identity, ())]

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 import orjson
 from marshmallow import Schema
 
-from api.access.model import OBSERVE, OPEN, READ, Access, Authenticator, Handshake
+from api.access.model import OBSERVE, OPEN, OPERATE, READ, REPORT, Access, Authenticator, Handshake
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body, forbidden_scope
 from api.hub.alerts.requests import AlertRequests
 from api.hub.channels import CHANNELS
 from api.hub.clients import Client, Clients
 from api.hub.fanout import Fanout, granted
+from api.hub.metrics.deferred import Deferred
+from api.hub.metrics.events import METRICS_EVENTS, MetricsEvents, Serve
 from api.hub.rights.limits import HubLimits, unlimited
 from api.hub.rights.live import Connections, LiveRights, NoConnections, described
 from api.hub.rooms.candles import CandleRooms
@@ -29,6 +31,7 @@ from api.hub.rooms.changes import InstrumentChange
 from api.hub.rooms.prices import PriceRooms
 from api.hub.schemas import answers, request_costs, requests
 from api.hub.schemas.bus import PriceUpdateSchema
+from api.hub.schemas.metrics import METRICS_SPACE
 from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.request_costs import Cost
 from api.hub.topic_log import TopicLog
@@ -42,13 +45,18 @@ from db.timestamps import parse_time
 log = logging.getLogger(__name__)
 
 MAIN = "/"  # the namespace of market data
+# namespace -> scopes, of which its CONNECT needs one
+CONNECT_SCOPES = {METRICS_SPACE: (OBSERVE, REPORT, OPERATE)}
 _CLIENTS_PER_TURN = 100  # of a change of the instruments, before other greenlets run
 
 
 class Answer(NamedTuple):
-    """The body of the answer event, and the frames of missed prices that follow it."""
+    """The body of the answer event, and the frames of missed prices that follow it.
 
-    body: dict[str, Any] | bytes
+    A `Deferred` body sends the answer itself, later.
+    """
+
+    body: dict[str, Any] | bytes | Deferred
     missed: Sequence[Replayed] = ()
 
 
@@ -59,7 +67,8 @@ class Events:
     `stats()` returns the part of `server_stats` that is not about clients, and `retry_after()` the
     seconds after which a client may try again that found the hub full. `connections` ends the
     sessions of clients whose `rights` have ended. Without `limits`, callers have none. `clock`
-    returns the time of `timestamp` as aware UTC; without it, `timestamp` is parsed.
+    returns the time of `timestamp` as aware UTC; without it, `timestamp` is parsed. `metrics`
+    serves the namespace `/metrics`, if `fanouts` has it.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class Events:
         connections: Connections | None = None,
         limits: HubLimits | None = None,
         clock: Callable[[], datetime] | None = None,
+        metrics: MetricsEvents | None = None,
     ) -> None:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
@@ -95,13 +105,17 @@ class Events:
         self._stats = stats
         self._retry_after = retry_after
         self._peers = peers or Peers()
-        # sid -> (namespace, rights, address, bucket of the caller), from the decision until the
-        # CONNECT packet is sent
-        self._admitted: dict[str, tuple[str, Access, str, Bucket | None]] = {}
+        # sid -> (handshake, rights, bucket of the caller), from the decision until the CONNECT
+        # packet is sent
+        self._admitted: dict[str, tuple[Handshake, Access, Bucket | None]] = {}
         self._clients = Clients() if clients is None else clients
         self._limits = limits or unlimited()
+        self._metrics = metrics
         rooms, clock = (self._prices, self._candles), clock or (lambda: parse_time(timestamp()))
-        self.rights = LiveRights(self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock, self._limits.audit)
+        self.rights = LiveRights(
+            self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock, self._limits.audit,
+            (lambda access: []) if metrics is None else metrics.rooms.denied,
+        )  # fmt: skip
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
 
@@ -113,16 +127,21 @@ class Events:
             message = f"The server holds its {self._max_clients} clients; try again later."
             raise Refusal(ErrorCode.SERVER_FULL, message, {"max_clients": self._max_clients, "retry_after": self._retry_after()})
         access = self._authenticator.authenticate(handshake)
-        self._admitted[sid] = handshake.namespace, access, handshake.address, self._limits.open(sid, handshake, access)
+        scopes = CONNECT_SCOPES.get(handshake.namespace, (OPEN,))
+        if not any(map(access.allows, scopes)):
+            message = f"One of the scopes {', '.join(scopes)} is needed."
+            raise Refusal(ErrorCode.FORBIDDEN, message, {"scope": list(scopes)})
+        self._admitted[sid] = handshake, access, self._limits.open(sid, handshake, access)
 
     def connected(self, sid: str, box: Outbox, bucket: Bucket) -> None:
         """Add an admitted client, whose CONNECT packet is in its outbox.
 
         Clients of the main namespace receive `connection_established`.
         """
-        namespace, access, address, shared = self._admitted.pop(sid)
+        handshake, access, shared = self._admitted.pop(sid)
+        namespace, address = handshake.namespace, handshake.address
         owner = access.caller or ("" if self._peers.exempt(address) else address)
-        client = Client(sid, self._fanouts[namespace], access, bucket, owner, address, shared)
+        client = Client(sid, self._fanouts[namespace], access, bucket, owner, address, shared, handshake.session)
         self._clients.add(client)
         client.fanout.add(sid, box)
         self.rights.watch(client)
@@ -139,6 +158,11 @@ class Events:
             }
             client.fanout.emit(sid, "connection_established", orjson.dumps(body))
 
+    def may_report(self, sid: str) -> bool:
+        """Return True if a connected client may send reports: batches are larger than requests."""
+        client = self._clients[sid]
+        return client.fanout.namespace == METRICS_SPACE and client.access.allows(REPORT)
+
     def disconnected(self, sid: str) -> None:
         """Remove a client, its rooms and its alerts."""
         self._admitted.pop(sid, None)
@@ -147,14 +171,19 @@ class Events:
             client.fanout.remove(sid)
             self._alerts.forget(sid)
 
-    def answer(self, sid: str, event: str, arguments: Sequence[Any]) -> bytes:
-        """Serve one event of a client: send the answer event and return its body for the ack."""
+    def answer(self, sid: str, event: str, arguments: Sequence[Any]) -> bytes | Deferred:
+        """Serve one event of a client: send the answer event and return its body for the ack.
+
+        A `Deferred` does both later.
+        """
         client, event = self._clients[sid], readable(event)
         try:
             row = self._row(client, event)
             asked = requests.load(row.request, arguments)
             self._limits.charge(client, row.cost(asked, len(self._prices)) - 1)
             answer = row.handler(self, client, asked)
+            if isinstance(answer.body, Deferred):
+                return answer.body
             data = _reply(client, row.answer, answer.body)
         except Refusal as refusal:
             return _refuse(client, event, refusal)
@@ -289,6 +318,12 @@ class Events:
         """Delete one alert of the client, or all."""
         return Answer({**self._alerts.delete(client.id, asked["id"]), "timestamp": self._timestamp()})
 
+    @property
+    def metrics(self) -> MetricsEvents:
+        """The handlers of the namespace `/metrics`."""
+        assert self._metrics is not None  # noqa: S101 - without them there is no fan-out of the namespace
+        return self._metrics
+
     def _held(self, client: Client, asked: dict[str, Any]) -> dict[str, Any]:
         """Return the rooms of the client; candles only if it holds or requests some."""
         held, candles = self._prices.held(client.id), self._candles.held(client.id)
@@ -306,6 +341,14 @@ def _refuse(client: Client, event: str, refusal: Refusal) -> bytes:
     return _reply(client, "error", error_body(refusal.code, str(refusal), event, refusal.details))
 
 
+Handler = Callable[[Events, Client, dict[str, Any]], Answer]
+
+
+def _of_metrics(serve: Serve) -> Handler:
+    """Return the handler of an event of the namespace `/metrics`."""
+    return lambda events, client, asked: Answer(serve(events.metrics, client, asked))
+
+
 @dataclass(frozen=True, slots=True)
 class ClientEvent:
     """One row: an event that clients of a namespace may send, and the event that answers it."""
@@ -314,7 +357,7 @@ class ClientEvent:
     request: Schema
     answer: str
     answer_schema: type[Schema]
-    handler: Callable[[Events, Client, dict[str, Any]], Answer]
+    handler: Handler
     scope: str
     namespace: str = MAIN
     cost: Cost = request_costs.cheap  # in tokens of the session
@@ -357,6 +400,11 @@ _ROWS = (
     ClientEvent("set_alert", requests.SetAlertSchema(), "alert_set", answers.AlertSetSchema, Events.set_alert, READ),
     ClientEvent("list_alerts", _NOTHING, "alerts_list", answers.AlertsListSchema, Events.list_alerts, READ),
     ClientEvent("delete_alert", requests.DeleteAlertSchema(), "alert_deleted", answers.AlertDeletedSchema, Events.delete_alert, READ),
+    *(
+        ClientEvent(row.name, row.request, row.answer, row.answer_schema, _of_metrics(row.serve), row.scope, METRICS_SPACE, row.cost)
+        for row in METRICS_EVENTS
+    ),
+    ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN, METRICS_SPACE),
 )
 
 # (namespace, event) -> row

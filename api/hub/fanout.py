@@ -108,6 +108,9 @@ class Fanout:
             self._holdings[client].pop(room, None)
         self._settle(client)
 
+    def __contains__(self, client: str) -> bool:
+        return client in self._boxes
+
     def rooms(self, client: str) -> dict[str, float | None]:
         """Return the rooms of the client, each with its rate."""
         return self._holdings.get(client, {})
@@ -123,6 +126,10 @@ class Fanout:
     def clients(self) -> list[str]:
         """Return all clients."""
         return list(self._boxes)
+
+    def occupied(self, room: str) -> bool:
+        """Return True if a client is in the room, at any rate."""
+        return room in self._live or room in self._rated
 
     def receivers(self, rooms: Rooms) -> list[str]:
         """Return the clients in any of the rooms, each once; without rooms, all clients."""

@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 from api.hub.channels import CHANNELS, Channel
 from api.hub.transport.wire import Frame, event
 
-MAX_MESSAGE_BYTES = 64 * 1024
+_NO_FRAME = Frame(b"", b"")
 
 
 class BadMessage(Exception):
@@ -29,9 +29,10 @@ class Message:
     """One message of a channel.
 
     `rooms` are its destination; without rooms, every client of the namespace receives it. `body`
-    has the bytes from Redis, `data` their checked content. All receivers share `frame`. A message
-    without `epoch` comes from a foreign program and has no `seq`. `starts` is set if the topic log
-    keeps the newest message of the channel.
+    has the bytes from Redis, `data` their checked content. All receivers share `frame`, which is
+    empty if a listener makes the frames of the channel. A message without `epoch` comes from a
+    foreign program and has no `seq`. `starts` is set if the topic log keeps the newest message of
+    the channel.
     """
 
     row: Channel
@@ -56,7 +57,8 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
 
     `known` are the instruments that the message may name.
     """
-    if len(body) > MAX_MESSAGE_BYTES:
+    row = CHANNELS[channel]
+    if len(body) > row.max_bytes:
         raise BadMessage("too_large", f"{len(body)} bytes")
     try:
         data = orjson.loads(body)
@@ -64,7 +66,6 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
         raise BadMessage("not_json", str(error)) from None
     if not isinstance(data, dict):
         raise BadMessage("not_an_object", type(data).__name__)
-    row = CHANNELS[channel]
     if row.quick_check is None or not row.quick_check(data):
         try:
             row.schema.load(data)
@@ -74,6 +75,6 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
     for name in instruments:
         if name not in known:
             raise BadMessage("unknown_instrument", str(instruments))
-    frame = event(row.event, body, topic if row.conflated else None, row.namespace)
+    frame = event(row.event, body, topic if row.conflated else None, row.namespace) if row.broadcast else _NO_FRAME
     starts = None if row.starts is None else row.starts(data)
     return Message(row, topic, rooms, body, frame, data.get("epoch"), data.get("seq", 0), starts, data, instruments)

@@ -28,8 +28,12 @@ _PART = "hub"
 class HubReport:
     """Checks that this hub accepts clients and relays messages, and reports it.
 
-    `clients` returns the number of Socket.IO clients. `run` is its loop.
+    `clients` returns the number of Socket.IO clients, `plain_clients` that of plain WebSockets, and
+    `delivered` the messages that broadcasts have handed to both. `run` is its loop.
     """
+
+    plain_clients: Callable[[], int]
+    delivered: Callable[[], int]
 
     def __init__(
         self, settings: Settings, bus: Bus, clock: Callable[[], datetime], clients: Callable[[], int], timing: Timing = DEFAULT
@@ -38,6 +42,7 @@ class HubReport:
         self._host, self._port = settings.websocket_host, settings.websocket_port
         self._max_clients = settings.websocket_max_clients
         self._clients = clients
+        self.plain_clients = self.delivered = lambda: 0
         self._timing = timing
         self._draining = False
         self._url: str | None = None
@@ -80,6 +85,8 @@ class HubReport:
             "url": self._own_url(),
             "clients": self._clients(),
             "clients_limit": self._max_clients,
+            "plain_clients": self.plain_clients(),
+            "delivered": self.delivered(),
             "draining": self._draining,
         }
         return {"acting": True, "failing": self._failing(), "hub": hub}

@@ -24,11 +24,14 @@ from config.pacing import Outage, backoff
 from db import topics
 from db.bus import BusError, Reader, Subscription
 from db.messages import Entry
+from db.timestamps import parse_time
+from health.measures.stages import BUS, FANOUT, SOCKETS, STAGES, Stages
 
 log = logging.getLogger(__name__)
 
 BUS_POLL_SECONDS = 1.0  # between two checks whether the relay must stop
 FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS = 0.2, 5.0
+SAMPLE_SECONDS = 0.01  # between two batches whose durations are noted, each for about 5 µs
 _RECENT_ENTRIES = 1_000  # of a stream, among which a message that was just published must be
 _ENDED_EPOCHS = 64
 
@@ -50,7 +53,8 @@ class Relay:
     One thread or greenlet runs it. `listeners` are parts of the hub that receive the messages of a
     channel, in order, right after the broadcast. A listener must not wait. `checked` receives the
     messages of the channel of checks, which reach no client and no figure. `send_by_rights` sends
-    the messages that have not exactly one room; without it, they go to every receiver.
+    the messages that have not exactly one room; without it, they go to every receiver. `begin` is
+    called at the end of the first catch-up, and may read the bus.
     """
 
     def __init__(
@@ -62,6 +66,8 @@ class Relay:
         listeners: Mapping[str, Sequence[Listener]],
         checked: Callable[[bytes], None] = lambda body: None,
         send_by_rights: Listener | None = None,
+        stages: Stages = STAGES,
+        begin: Callable[[], None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._log = topic_log
@@ -70,6 +76,12 @@ class Relay:
         self._listeners = listeners
         self._checked = checked
         self._send_by_rights = send_by_rights
+        self._stages = stages
+        self._samples = False  # True in a batch whose durations are noted
+        self._sampled_at = float("-inf")  # Unix time of the last one
+        self._counted = 0  # messages relayed until then
+        self._first_price: Message | None = None  # of the batch; the stamp of a foreign one is not ours
+        self._begin = begin
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
@@ -108,9 +120,26 @@ class Relay:
         an idle hub needs no timer.
         """
         while not stop.is_set():
-            for channel, body in subscription.read(wait=BUS_POLL_SECONDS):
+            batch = subscription.read(wait=BUS_POLL_SECONDS)
+            read = time.time()
+            self._samples = not 0 <= read - self._sampled_at < SAMPLE_SECONDS  # also after a step of the clock
+            self._first_price = None
+            for channel, body in batch:
                 self.receive(channel, body)
             self._flush()
+            if self._samples and self.relayed != self._counted:
+                self._sample(read)
+
+    def _sample(self, read: float) -> None:
+        """Note the durations of the batch that was read at `read`, Unix time."""
+        sent = self._sampled_at = time.time()
+        self._stages.count("relayed", self.relayed - self._counted)
+        self._counted = self.relayed
+        self._stages.record(FANOUT, sent - read)
+        if self._first_price is not None:
+            stamped = parse_time(self._first_price.data["timestamp"]).timestamp()
+            self._stages.record(BUS, read - stamped)
+            self._stages.record(SOCKETS, sent - stamped)
 
     def receive(self, channel: str, body: bytes) -> None:
         """Relay one message of a channel, unless it is bad or was relayed already."""
@@ -129,6 +158,9 @@ class Relay:
 
     def _relay(self, message: Message) -> None:
         """Relay one message. Raises `LostData`."""
+        if not message.row.broadcast:
+            self._deliver(message)
+            return
         if message.epoch is None:
             self._log.note_foreign(message)
             self._deliver(message)
@@ -194,6 +226,7 @@ class Relay:
             self._ended.append(str(before))
         if not self.loaded:
             self._log.seed_latest({name: body for name, body in self._bus.latest_prices().items() if name in self._known})
+            self._begin()
             self.loaded = True
 
     def _catch_up_on(self, row: Channel) -> None:
@@ -240,15 +273,21 @@ class Relay:
             self._skips.add(message.channel, "unknown_sequence", f"{message.topic}: no entry with seq {message.seq} in the stream")
 
     def _deliver(self, message: Message) -> None:
-        if self._send_by_rights is None or len(message.rooms) == 1:
-            self._fanouts[message.row.namespace].broadcast(message.rooms, message.frame)
-        else:
-            self._send_by_rights(message)
+        if message.row.broadcast:
+            self._broadcast(message)
         for listener in self._listeners.get(message.row.stream.name, ()):
             try:
                 listener(message)
             except Exception:
                 log.exception("a listener failed", extra={"channel": message.channel, "topic": message.topic})
+        if self._samples and self._first_price is None and message.channel == topics.PRICES and message.epoch is not None:
+            self._first_price = message
+
+    def _broadcast(self, message: Message) -> None:
+        if self._send_by_rights is None or len(message.rooms) == 1:
+            self._fanouts[message.row.namespace].broadcast(message.rooms, message.frame)
+        else:
+            self._send_by_rights(message)
         self.relayed += 1
         self.last_message = time.monotonic()
 

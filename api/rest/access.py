@@ -1,12 +1,13 @@
 """The caller of each request, and the scope of its route: one check before every view.
 
-A route is open, or needs a scope. An open route may have details that need a scope.
+A route is open, or needs a scope; another one may suffice too. An open route may have details that
+need a scope.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flask import Flask, g, request
 
@@ -23,8 +24,9 @@ _CREDENTIALS = ("Authorization", "X-API-Key")
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """The rules of one app: `scopes` and `details` map endpoints to scopes.
+    """The rules of one app: `scopes`, `others` and `details` map endpoints to scopes.
 
+    A caller needs the scope of the endpoint in `scopes`, or the one in `others` if it is there.
     `limited` is the authenticator of routes that need a scope: it takes their cost, too. An open
     route costs nothing. `peers` finds the address of a caller.
     """
@@ -35,6 +37,7 @@ class Gate:
     peers: Peers
     scopes: Mapping[str, str]
     details: Mapping[str, str]
+    others: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Set `g.access` to the rights of the caller. Raises `Refusal`.
@@ -49,7 +52,7 @@ class Gate:
         scope = self.scopes[endpoint]
         if scope != OPEN:
             g.access = access = self.limited.authenticate(self._handshake())
-            if not access.allows(scope):
+            if not access.allows(scope) and not access.allows(self.others.get(endpoint, scope)):
                 raise forbidden_scope(scope)
         elif endpoint in self.details:
             g.access = self._viewer(self.details[endpoint])

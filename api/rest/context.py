@@ -14,6 +14,7 @@ from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
 from health.probe import HealthProbe
+from health.system.state import SystemReader
 from health.watch import Watch
 
 _NAME = "tickwire"
@@ -24,7 +25,8 @@ class AppContext:
     """The shared objects of one app.
 
     `clock` returns aware UTC. The health routes use `watch`, and `/health/ready` the probes
-    `database` and `redis`, which only read. `asyncapi` is the document of the hub.
+    `database` and `redis`, which only read. `system` reads the state of all processes. `asyncapi`
+    is the document of the hub.
     """
 
     settings: Settings
@@ -36,6 +38,7 @@ class AppContext:
     database: HealthProbe
     redis: HealthProbe
     watch: Watch
+    system: SystemReader
     access: AccessControl
     asyncapi: Mapping[str, Any]
 

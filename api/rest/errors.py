@@ -121,8 +121,15 @@ def _fields(problems: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for found in problems.values():
         by_field = found if isinstance(found, Mapping) else {"_schema": found}
-        fields |= {"body" if name == "_schema" else str(name): texts for name, texts in by_field.items()}
+        fields |= {"body" if name == "_schema" else str(name): _texts(texts) for name, texts in by_field.items()}
     return fields
+
+
+def _texts(problems: Any) -> Any:
+    """Return the problems of a field; those of a list name the entry."""
+    if not isinstance(problems, Mapping) or not all(isinstance(place, int) for place in problems):
+        return problems
+    return [f"Entry {place}: {text}" for place, texts in problems.items() for text in texts]
 
 
 def _unavailable(error: Exception) -> Response:

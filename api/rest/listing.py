@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from types import MappingProxyType
+from typing import Any, Protocol
 
 import orjson
 from flask import Response
@@ -31,7 +32,11 @@ without its last chunk."""
 _MOMENT = timedelta(microseconds=1)  # the end of a query is exclusive
 _TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}
 
-ReadPage = Callable[[int, Key | None], Page]
+
+class ReadPage(Protocol):
+    """Reads up to `limit` rows that follow a key, without the first `offset`."""
+
+    def __call__(self, limit: int, after: Key | None, offset: int = 0) -> Page: ...
 
 
 def answer(
@@ -40,17 +45,19 @@ def answer(
     rows: str,
     head: tuple[str, ...] = ("symbol",),
     stored: Mapping[str, str] = MappingProxyType({}),
+    tail: Mapping[str, Any] = MappingProxyType({}),
 ) -> Response:
     """Return the rows of the query in the field `rows`, behind the filters `head`; see `PAGES`.
 
     The values of `head` and `rows` name the file of an export. `stored` has the filters whose value
-    in the table differs from the requested one.
+    in the table differs from the requested one. `tail` are fields behind the rows.
     """
     whole = query.format != "json" and query.limit is None
     if whole:
         limits.take_export()
     read = _reader(listing, replace(query, filters={**query.filters, **stored}))
-    page = read(EXPORT_ROWS if whole else query.limit or DEFAULT_LIMIT, query.page_token.key if query.page_token else None)
+    limit = EXPORT_ROWS if whole else query.limit or DEFAULT_LIMIT
+    page = read(limit, query.page_token.key if query.page_token else None, query.offset)
     if not whole:
         limits.spend_rows(page.lines.count(b"\n"))
     if not page.lines:
@@ -61,7 +68,7 @@ def answer(
     token = paging.encode(following) if following else None
     named = {name: query.filters[name] for name in head}
     if query.format == "json":
-        return _json_page(named, rows, page, token)
+        return _json_page({**named, rows: [], **tail, "next_page_token": token}, page)
     header = listing.header if query.format == "csv" else b""
     response = _stream(header, query.format, page, read) if whole and page.following else _page(header, query.format, page, token)
     return _as_file(response, "_".join([*named.values(), rows]), query.format)
@@ -93,23 +100,28 @@ def _as_file(response: Response, name: str, kind: str) -> Response:
     return response
 
 
+def row_filter(query: ListQuery) -> RowFilter:
+    """Return the selection of rows of a query."""
+    return RowFilter(query.filters, query.start, query.end, descending=query.order == "desc", given=query.given)
+
+
 def _reader(listing: Listing, query: ListQuery) -> ReadPage:
     """Return a function that reads one page of the query, in a transaction of its own."""
     instruments = readable() if listing.instruments else None
-    wanted = RowFilter(query.filters, query.start, query.end, descending=query.order == "desc", instruments=instruments)
+    wanted = replace(row_filter(query), instruments=instruments)
     form: Form = "csv" if query.format == "csv" else "json"
     store = context().store
 
-    def read(limit: int, after: Key | None) -> Page:
+    def read(limit: int, after: Key | None, offset: int = 0) -> Page:
         with store.transaction() as cursor:
-            return read_page(cursor, listing, wanted, limit, form, after)
+            return read_page(cursor, listing, wanted, limit, form, after, offset)
 
     return read
 
 
-def _json_page(head: Mapping[str, str], rows: str, page: Page, token: str | None) -> Response:
-    """Join the rows, which PostgreSQL has written as JSON; they are not parsed."""
-    before, behind = orjson.dumps({**head, rows: [], "next_page_token": token}).rsplit(b"[]", 1)
+def _json_page(body: Mapping[str, Any], page: Page) -> Response:
+    """Put the rows, which PostgreSQL has written as JSON, into the body's empty list, unparsed."""
+    before, behind = orjson.dumps(dict(body)).rsplit(b"[]", 1)
     return Response(b"".join((before, b"[", page.lines[:-1].replace(b"\n", b","), b"]", behind)), content_type="application/json")
 
 

@@ -21,7 +21,9 @@ from api.rest.errors import refuse_unknown_arguments
 from api.rest.instruments import refuse_excluded
 from api.rest.listing import EXPORTS, PAGES
 from api.rest.schemas.answers import ErrorResponseSchema
+from api.rest.schemas.observability.trade_reports import TradeFilterSchema
 from api.rest.schemas.security import Security
+from api.schemas.observability import COMPONENTS
 
 View = TypeVar("View", bound=Callable[..., Any])
 Documented = Mapping[str, Any]
@@ -30,14 +32,17 @@ Documented = Mapping[str, Any]
 class Routes:
     """The routes of one subject, on a Flask blueprint of the same name.
 
-    `scopes` maps the endpoint of each route to the scope that a caller needs for it, `details` that
-    of an open route to the scope for its details.
+    `scopes` maps the endpoint of each route to the scope that a caller needs for it, `others` to
+    another scope that suffices, `details` that of an open route to the scope for its details.
+    `aliases` maps more paths to endpoints.
     """
 
     def __init__(self, name: str, description: str) -> None:
         self.blueprint = Blueprint(name, f"api.rest.{name}", description=description)
         self.scopes: dict[str, str] = {}
+        self.others: dict[str, str] = {}
         self.details: dict[str, str] = {}
+        self.aliases: dict[str, str] = {}
 
     def get(
         self,
@@ -70,10 +75,15 @@ class Routes:
 
         return declare
 
-    def listing(self, path: str, answers: type[Schema], *, scope: str, takes: type[Schema]) -> Callable[[View], View]:
-        """Declare a GET view that returns `listing.answer`: pages of JSON, or an export."""
+    def listing(self, path: str, answers: type[Schema], *, scope: str, takes: type[Schema], also: str = OPEN) -> Callable[[View], View]:
+        """Declare a GET view that returns `listing.answer`: pages of JSON, or an export.
+
+        `also` is another scope that suffices, if there is one. The view then checks the rows.
+        """
 
         def declare(view: View) -> View:
+            if also != OPEN:
+                self.others[self._endpoint(view)] = also
             description = "\n\n".join([*_paragraphs(view)[1:], PAGES])
             fails = {404: ErrorResponseSchema}
             return self.get(path, answers, scope=scope, takes=takes, fails=fails, doc={**EXPORTS, "description": description})(view)
@@ -117,6 +127,13 @@ class Routes:
             return self._add(path, "DELETE", view, _with_known_arguments(self._checked(view, scope, answers, status, fails)))
 
         return declare
+
+    def alias(self, path: str, view: View) -> None:
+        """Serve a GET view at another path too, without a redirect.
+
+        The document has the first path only.
+        """
+        self.aliases[path] = self._endpoint(view)
 
     def _checked(self, view: View, scope: str, answers: type[Schema], status: int, fails: Mapping[int, type[Schema]] | None) -> Any:
         """Note the scope, and return the view behind the check of its instruments.
@@ -173,10 +190,15 @@ def make_api(app: Flask, version: str, routes: Sequence[Routes], *, anonymous: b
     app.config["API_VERSION"] = version
     app.config["OPENAPI_VERSION"] = "3.1.0"
     app.config["API_SPEC_OPTIONS"] = {"servers": [{"url": "."}]}  # relative to the document: a proxy may add a path
-    scopes, details = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("scopes", "details"))
-    api = Api(spec_kwargs={"extra_plugins": [Security(scopes, details, anonymous=anonymous)]})
+    scopes, others, details = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("scopes", "others", "details"))
+    api = Api(spec_kwargs={"extra_plugins": [Security(scopes, others, details, anonymous=anonymous)]})
     api.ERROR_SCHEMA = ErrorResponseSchema
     api.init_app(app)
     for each in routes:
         api.register_blueprint(each.blueprint)
+        for path, endpoint in each.aliases.items():
+            app.add_url_rule(path, endpoint=endpoint, view_func=app.view_functions[endpoint], methods=["GET"])
+    for name, schema in {**COMPONENTS, "TradeFilter": {"schema": TradeFilterSchema}}.items():
+        if name not in api.spec.components.schemas:
+            api.spec.components.schema(name, **schema)
     return api

@@ -6,7 +6,7 @@ Guarantees of a publish, per channel:
   its instrument, appends it to a bounded stream and publishes it. The step is done for the whole
   batch or for none of it.
 * `seq` rises by one per (channel, topic). The topic is the instrument, `A|B` for a correlation,
-  `INSTRUMENT|INTERVAL` for a candle, or the data type.
+  `INSTRUMENT|INTERVAL` for a candle, the data type, or `events` for all observability events.
 * `epoch` stays the same as long as Redis keeps its data. A new one begins, before a number is
   given, if Redis has lost data or went back in time: the hash of the numbers is missing, its field
   `last|CHANNEL` is not the id of the stream's last entry, or a counter is below a number that the
@@ -46,6 +46,7 @@ from db.bus.processes.board import Board as Board
 from db.bus.processes.checks import BusNotWorking as BusNotWorking
 from db.bus.processes.checks import Checks as Checks
 from db.bus.processes.checks import RedisFacts as RedisFacts
+from db.bus.processes.checks import RedisLoad as RedisLoad
 from db.bus.processes.registry import ProcessEntry as ProcessEntry
 from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher

@@ -170,10 +170,14 @@ class Publisher(Instruments):
             messages.append((topics.candle_topic(instrument, interval), body[:-1], "", "", ""))
         self._publish(topics.CANDLES, messages, None)
 
-    def publish_events(self, events: Sequence[Mapping[str, object]]) -> None:
-        """Publish on `observability_events`, in order."""
-        bodies = [orjson.dumps(event)[:-1] for event in events]
-        self._publish(topics.OBSERVABILITY_EVENTS, [(topics.EVENTS_TOPIC, body, "", "", "") for body in bodies], None)
+    def publish_events(self, events: Sequence[Mapping[str, object]], batch_id: str | None = None) -> None:
+        """Publish on `observability_events`, in order.
+
+        An event without a `timestamp` happens now.
+        """
+        now = {"timestamp": format_time(self._clock())}
+        messages = [(topics.EVENTS_TOPIC, orjson.dumps({**now, **event})[:-1], "", "", "") for event in events]
+        self._publish(topics.OBSERVABILITY_EVENTS, messages, batch_id)
 
     def publish_trades(self, trades: Sequence[Trade], batch_id: str) -> None:
         """Append trades to their stream, in order, for the store only: they are never broadcast."""

@@ -15,18 +15,18 @@ from typing import Any, Literal
 import orjson
 from psycopg2 import sql
 
-from db.postgres import Cursor
+from db.postgres import Cursor, scalar
 from db.timestamps import format_time, parse_time
 
-Kind = Literal["text", "time", "decimal", "integer", "number", "boolean"]
+Kind = Literal["text", "time", "decimal", "literal", "integer", "number", "boolean", "json"]
 Form = Literal["json", "csv"]
 Key = tuple[str | int, ...]
 
 # The session's time zone is UTC (db/postgres.py).
 _TIME = """to_char({}, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 # JSON and spreadsheets have neither infinity nor NaN (which PostgreSQL sorts above infinity): both
-# become NULL.
-_FINITE = "CASE WHEN abs({0}) < 'infinity' THEN {0} END"
+# become NULL. The sum makes negative zero zero.
+_FINITE = "CASE WHEN abs({0}) < 'infinity' THEN {0} + 0 END"
 # JSON contains no control characters, so that a COPY quoted and delimited by two of them leaves it
 # unchanged.
 _OPTIONS: Mapping[Form, str] = {"json": r"FORMAT csv, QUOTE E'\x01', DELIMITER E'\x02'", "csv": "FORMAT csv"}
@@ -36,18 +36,21 @@ _OPTIONS: Mapping[Form, str] = {"json": r"FORMAT csv, QUOTE E'\x01', DELIMITER E
 class Column:
     """A column by its name for clients; `column` is its name in the table, if that differs.
 
-    `optional`: may be NULL. A `number` is double precision, a `decimal` numeric.
+    `optional`: may be NULL. A `number` is double precision. A `decimal` is numeric, in JSON a
+    string; a `literal` is numeric too, in JSON a number with all its digits. `json` is jsonb.
+    `computed` is the SQL of a value that no column has.
     """
 
     name: str
     kind: Kind
     column: str = ""
     optional: bool = False
+    computed: str = ""
 
     @property
     def stored(self) -> str:
-        """Name in the table, quoted."""
-        return f'"{self.column or self.name}"'
+        """Name in the table, quoted, or the SQL of a computed value."""
+        return f"({self.computed})" if self.computed else f'"{self.column or self.name}"'
 
     @property
     def value(self) -> str:
@@ -61,28 +64,30 @@ class Column:
 class Filter:
     """An argument by its name for clients.
 
-    It selects the rows in which one of the text `columns` has its value.
-
-    Without `columns`, the column has the name of the argument.
+    It selects the rows in which one of the `columns` is equal to its value, or compares to it by
+    `operator`. Without `columns`, the column has the name of the argument.
     """
 
     name: str
     columns: tuple[str, ...] = ()
+    operator: str = "="
 
     def holds(self, value: str) -> sql.Composed:
         """Return the SQL condition."""
-        each = (sql.SQL("{} = {}").format(sql.Identifier(column), sql.Literal(value)) for column in self.columns or (self.name,))
+        compare = sql.SQL(f"{{}} {self.operator} {{}}")
+        each = (compare.format(sql.Identifier(column), sql.Literal(value)) for column in self.columns or (self.name,))
         return sql.SQL("({})").format(sql.SQL(" OR ").join(each))
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The listing of one table.
+    """The listing of one table, or of `source`: a query with the alias `table`.
 
-    The columns of `key` order the rows, and identify each row if the required filters are given.
-    The first one is the time that selects partitions. `filters` are the arguments that select rows.
-    `condition`, in SQL, always applies. `instruments` are the columns of instruments, if a list may
-    have several: a reader of some instruments receives rows of these alone.
+    `source` may read the relation `given`, whose columns `given` declares; `RowFilter.given` has
+    its rows. The columns of `key` order the rows, and identify each row if the required filters are
+    given. The first one is the time that selects partitions. `filters` are the arguments that
+    select rows. `condition`, in SQL, always applies. `instruments` are the columns of instruments,
+    if a list may have several: a reader of some instruments receives rows of these alone.
     """
 
     name: str
@@ -92,6 +97,8 @@ class Listing:
     filters: tuple[Filter, ...]
     condition: str | None = None
     instruments: tuple[str, ...] = ()
+    source: str = ""
+    given: str = ""
 
     @property
     def header(self) -> bytes:
@@ -117,7 +124,7 @@ class RowFilter:
     """Selection of rows by the values of filters, and by `start` <= time < `end`.
 
     Both times are in contract form, None if open. `instruments` are those whose rows may be read,
-    None for all.
+    None for all. `given` is the JSON list of the rows of the relation `given`.
     """
 
     filters: Mapping[str, str] = field(default_factory=dict)
@@ -125,6 +132,7 @@ class RowFilter:
     end: str | None = None
     descending: bool = False
     instruments: frozenset[str] | None = None
+    given: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,21 +146,26 @@ class Page:
     following: Key | None
 
 
-def read_page(cursor: Cursor, listing: Listing, wanted: RowFilter, limit: int, form: Form, after: Key | None = None) -> Page:
+def read_page(
+    cursor: Cursor, listing: Listing, wanted: RowFilter, limit: int, form: Form, after: Key | None = None, offset: int = 0
+) -> Page:
     """Return up to `limit` wanted rows that follow `after` in their order.
 
-    In JSON each row is an object on its own line. CSV has no header.
+    The first `offset` of them are left out. In JSON each row is an object on its own line. CSV has
+    no header.
     """
     # The rows become text after they are sorted: a sort of the texts would be slower.
     order = _order(listing, wanted)
     query = sql.SQL(
-        "COPY (SELECT {} FROM (SELECT * FROM {} WHERE {} ORDER BY {} LIMIT {}) AS page ORDER BY {}) TO STDOUT WITH ({})"
+        "COPY ({} SELECT {} FROM (SELECT * FROM {} WHERE {} ORDER BY {} LIMIT {} OFFSET {}) AS page ORDER BY {}) TO STDOUT WITH ({})"
     ).format(
+        _given(listing, wanted),
         sql.SQL(_selected(listing, form)),
-        sql.Identifier(listing.table),
+        _relation(listing),
         sql.SQL(" AND ").join(_conditions(listing, wanted, after)),
         order,
         sql.Literal(limit + 1),
+        sql.Literal(offset),
         order,
         sql.SQL(_OPTIONS[form]),
     )
@@ -163,6 +176,25 @@ def read_page(cursor: Cursor, listing: Listing, wanted: RowFilter, limit: int, f
         return Page(lines, None)
     lines = lines[: _last_record(lines, form)]
     return Page(lines, _key(listing, lines[_last_record(lines, form) :], form))
+
+
+def count_rows(cursor: Cursor, listing: Listing, wanted: RowFilter) -> int:
+    """Return the number of wanted rows."""
+    conditions = sql.SQL(" AND ").join(_conditions(listing, wanted, None))
+    cursor.execute(sql.SQL("{} SELECT count(*) FROM {} WHERE {}").format(_given(listing, wanted), _relation(listing), conditions))
+    return int(scalar(cursor))
+
+
+def _given(listing: Listing, wanted: RowFilter) -> sql.Composable:
+    if not listing.given:
+        return sql.SQL("")
+    columns = sql.SQL(listing.given)
+    return sql.SQL("WITH given AS (SELECT * FROM jsonb_to_recordset({}) AS given ({}))").format(sql.Literal(wanted.given), columns)
+
+
+def _relation(listing: Listing) -> sql.Composable:
+    name = sql.Identifier(listing.table)
+    return sql.SQL("({}) AS {}").format(sql.SQL(listing.source), name) if listing.source else name
 
 
 def _conditions(listing: Listing, wanted: RowFilter, after: Key | None) -> Iterator[sql.Composable]:
@@ -228,6 +260,8 @@ def _as_json(column: Column) -> tuple[str, str, str]:
     if column.optional or column.kind == "number":
         quoted = f"""'"' || {value} || '"'""" if column.kind in ("time", "decimal") else f"({value})::text"
         return "", f"coalesce({quoted}, 'null')", ""
+    if column.kind == "json":
+        value = f"{value}::text"
     return ('"', value, '"') if column.kind in ("time", "decimal") else ("", value, "")
 
 

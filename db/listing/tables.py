@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from db.alerts import FIGURE_TYPES, SYSTEM_TYPES
 from db.listing.query import Column, Filter, Listing
 
 PRICES = Listing(
@@ -114,26 +117,34 @@ CORRELATIONS = Listing(
     filters=tuple(map(Filter, ("symbol1", "symbol2", "method"))),
 )
 
-ALERT_TYPES = ("volatility", "correlation")  # those for the scope `read`
-
 ALERTS = Listing(
     name="alerts",
     table="alerts",
     columns=(
         Column("id", "integer"),
         Column("type", "text"),
-        Column("symbol", "text"),
+        Column("symbol", "text", optional=True),
         Column("symbol2", "text", optional=True),
         Column("severity", "text"),
         Column("time", "time"),
-        Column("value", "number"),
+        Column("value", "number", optional=True),
         Column("previous", "number", optional=True),
-        Column("threshold", "number"),
+        Column("threshold", "number", optional=True),
         Column("message", "text"),
         Column("published", "time", optional=True),
+        Column("alert_id", "text"),
+        Column("subject", "text"),
+        Column("state", "text"),
+        Column("active", "boolean", computed="state <> 'resolved'"),
+        Column("updated_at", "time"),
+        Column("acknowledged_at", "time", optional=True),
+        Column("acknowledged_by", "text", optional=True),
+        Column("comment", "text", optional=True),
+        Column("resolved_at", "time", optional=True),
     ),
     key=("time", "id"),
-    filters=(Filter("type"), Filter("symbol", ("symbol", "symbol2")), Filter("severity")),
-    condition=f"type IN {ALERT_TYPES}",
+    filters=(Filter("type"), Filter("symbol", ("symbol", "symbol2")), Filter("severity"), Filter("state"), Filter("subject")),
     instruments=("symbol", "symbol2"),
 )
+ALERTS_OF_FIGURES = replace(ALERTS, condition=f"type IN {FIGURE_TYPES}")
+ALERTS_OF_SYSTEM = replace(ALERTS, condition=f"type IN {SYSTEM_TYPES}")

@@ -281,6 +281,8 @@ CREATE INDEX metrics_marks_by_tier ON metrics_marks (tier, start);
 
 ALTER TABLE alerts
     ALTER COLUMN symbol DROP NOT NULL,
+    ALTER COLUMN value DROP NOT NULL,      -- NULL: the rule judges a state
+    ALTER COLUMN threshold DROP NOT NULL,
     DROP CONSTRAINT alerts_type_check,
     ADD CONSTRAINT alerts_type_check CHECK (type IN ('volatility', 'correlation', 'system', 'strategy', 'execution')),
     ADD COLUMN subject         text,
@@ -291,7 +293,8 @@ ALTER TABLE alerts
     ADD COLUMN acknowledged_by text,
     ADD COLUMN comment         text,
     ADD COLUMN resolved_at     timestamptz,
-    ADD COLUMN updated_at      timestamptz;
+    ADD COLUMN updated_at      timestamptz,
+    ADD COLUMN announced       text CHECK (announced IN ('firing', 'acknowledged', 'resolved'));  -- last state sent to clients
 
 UPDATE alerts SET subject = symbol || coalesce('|' || symbol2, '');
 UPDATE alerts SET key = type || ':' || subject;
@@ -313,6 +316,7 @@ UPDATE alerts SET state = 'resolved', resolved_at = ended.at, updated_at = ended
     LEFT JOIN alert_episodes e ON e.type = a.type AND e.symbol = a.symbol AND e.symbol2 = coalesce(a.symbol2, '')) AS ended
 WHERE ended.id = alerts.id AND NOT ended.open;
 UPDATE alerts SET updated_at = time WHERE updated_at IS NULL;
+UPDATE alerts SET announced = state;
 
 ALTER TABLE alerts
     ALTER COLUMN subject SET NOT NULL,
@@ -324,6 +328,9 @@ ALTER TABLE alerts
     DROP CONSTRAINT alerts_type_symbol_symbol2_severity_time_key,
     ADD UNIQUE NULLS NOT DISTINCT (type, symbol, symbol2, subject, severity, time);
 CREATE UNIQUE INDEX alerts_open ON alerts (key, severity) WHERE state <> 'resolved';
+CREATE INDEX alerts_unannounced ON alerts (id) WHERE announced IS DISTINCT FROM state;
+DROP INDEX alerts_unpublished;
+CREATE INDEX alerts_unpublished ON alerts (id) WHERE published IS NULL AND type IN ('volatility', 'correlation');
 
 -- Partitions of the new tables: months, and days of the rows of a second.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from db.postgres import Cursor
+from db.postgres import Cursor, one
 from db.reports.model import TERMINAL_STATUSES
 from db.rows import select_rows, upsert_rows
 
@@ -62,6 +62,16 @@ def find_orders(cursor: Cursor, keys: Iterable[tuple[str, str]]) -> dict[tuple[s
 def open_orders(cursor: Cursor) -> list[OrderRow]:
     """The orders that are not in a terminal state."""
     return select_rows(cursor, OrderRow, "orders", "WHERE status <> ALL (%s) ORDER BY time, seq", (list(TERMINAL_STATUSES),))
+
+
+def count_terminal(cursor: Cursor, since: datetime) -> tuple[int, int]:
+    """The numbers of rejected and of all terminal orders that ended at `since` or later."""
+    cursor.execute(
+        "SELECT count(*) FILTER (WHERE status = 'rejected'), count(*) FROM orders WHERE time >= %s AND status = ANY (%s)",
+        (since, list(TERMINAL_STATUSES)),
+    )
+    rejected, terminal = one(cursor)
+    return int(rejected), int(terminal)
 
 
 def orders_since(cursor: Cursor, start: datetime) -> list[OrderRow]:

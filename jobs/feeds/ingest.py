@@ -16,6 +16,7 @@ from db.admission import MAX_AHEAD_SECONDS
 from db.admitted import AdmittedQuotes, AdmittedTrades, WellFormedTrades
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
+from health.measures.stages import PUBLISH, STAGES
 from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, retry_delay
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import ReportBus, Reporter, Status
@@ -76,6 +77,7 @@ class Ingest:
         # the batch, number `_batches`, that the bus has not accepted yet
         self._pending = AdmittedQuotes()
         self._pending_trades = AdmittedTrades()
+        self._received_at = monotonic()  # time of the last arrival
         self._failures = 0  # of the source in a row, since the last accepted batch
         self._full_at: float | None = None  # time of the last refusal by a full bus in this episode
 
@@ -102,6 +104,7 @@ class Ingest:
         self._offer(stop)  # left by an error that was not the bus's
         with closing(self._source.fetch(stop)) as raws:
             for raw in raws:
+                self._received_at = self._monotonic()
                 self._status.note_activity()
                 self._admit(raw)
                 if self._pending or self._pending_trades:
@@ -169,6 +172,8 @@ class Ingest:
     def _accepted(self) -> None:
         if self._pending or self._pending_trades:
             self._status.count(len(self._pending), len(self._pending_trades))
+            STAGES.record(PUBLISH, self._monotonic() - self._received_at)
+            STAGES.count("published", len(self._pending) + len(self._pending_trades))
             self._pending, self._pending_trades = AdmittedQuotes(), AdmittedTrades()
         self._failures = 0
         if self._full_at is not None and self._monotonic() - self._full_at < FULL_EPISODE_SECONDS:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+from jobs.observer.alerts.watcher import AlertWatcher
 from jobs.observer.collectors.base import Collector, ObserverContext
 from jobs.observer.collectors.execution import ExecutionCollector
 from jobs.observer.collectors.market_data import MarketDataCollector
 from jobs.observer.collectors.strategy import StrategyCollector
+from jobs.observer.collectors.system import SystemCollector
+from jobs.observer.connections import ConnectionWatcher
 
 
 class Watcher(Protocol):
@@ -20,7 +23,12 @@ class Watcher(Protocol):
 
 
 # In the order of their sections in a snapshot.
-COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = (MarketDataCollector, StrategyCollector, ExecutionCollector)
+COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = (
+    MarketDataCollector,
+    StrategyCollector,
+    ExecutionCollector,
+    SystemCollector,
+)
 
 # Called with the collectors: section -> collector.
-WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = ()
+WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = (ConnectionWatcher, AlertWatcher)

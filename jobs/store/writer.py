@@ -19,6 +19,7 @@ from typing import Generic
 from config.pacing import Outage
 from db.bus import BusError, WriterQueue
 from db.postgres import RowError, Store, StoreError
+from health.measures.stages import STAGES, STORE
 from jobs.feeds.base import retry_delay
 from jobs.store.queues import Item, StoreQueue
 
@@ -116,8 +117,11 @@ class Writer(Generic[Item]):
         `BusError`.
         """
         if entries:
+            began = time.monotonic()
             self._store_all(entries)
             self._queue.settle(entries)
+            STAGES.record(STORE, time.monotonic() - began)
+            STAGES.count("stored", self._queue.size(entries))
             self._most = min(self._queue.most, self._most + 1 + self._most // 8)
         return len(entries)
 

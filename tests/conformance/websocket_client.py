@@ -53,7 +53,8 @@ class WebSocket:
         self._sock = socket.create_connection((server.host, server.port), timeout=SECONDS)
         self._buffer = b""
         self.pongs: list[bytes] = []  # answers of the server to WebSocket pings
-        query = query or "EIO=4&transport=websocket" + (f"&sid={sid}" if sid else "")
+        if query is None:
+            query = "EIO=4&transport=websocket" + (f"&sid={sid}" if sid else "")
         self._handshake(server, f"{path}?{query}", headers or {})
         self.opened: dict[str, Any] = {}
         if opened:

@@ -20,8 +20,8 @@ _LONG = 5
 _QUOTE = re.compile(r"<!-- example: (?P<name>[\w/-]+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
 
 # name -> content of docs/examples/NAME.json. Of the hub: [{"from": "client" or "hub", "event",
-# "body"}, …] in the order of receipt; of REST (`rest/…`): {"request", "status", "type", "answer"},
-# with the "body" of a POST.
+# "body"}, …] in the order of receipt, with a "namespace" if it is not `/`; of REST (`rest/…`):
+# {"request", "status", "type", "answer"}, with the "body" of a POST.
 Examples = dict[str, Any]
 
 
@@ -126,10 +126,10 @@ def layout(value: Any, indent: int = 0, behind: int = 0) -> str:
     return opening + f",\n{' ' * (indent + 1)}".join([*lines, line]) + closing
 
 
-def check_message(event: str, body: Any) -> None:
+def check_message(event: str, body: Any, namespace: str = "/") -> None:
     """Raise if the body does not fit the schema of the event."""
     if event == "connect_error":
         assert body["message"] == body["data"]["code"]
         ErrorEventSchema().load(body["data"])
     else:
-        {**answers(), **requests()}[event]().load(body)
+        {**answers(namespace), **requests(namespace)}[event]().load(body)

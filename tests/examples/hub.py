@@ -16,7 +16,7 @@ from db.messages import Tick
 from db.postgres import Cursor, Store
 from db.timestamps import format_time
 from tests.conftest import until
-from tests.examples import access
+from tests.examples import access, metrics
 from tests.examples.example import Examples
 from tests.examples.witness import Witness
 from tests.support.clients import NodeClient, PythonClient
@@ -40,8 +40,9 @@ def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
         _slow(witness, hub)
         witness.request("unsubscribe", "unsubscribe", "unsubscription_confirmed", {"pairs": ["GBP_USD"]})
         _flood(witness)
+        observability = metrics.capture(settings, bus, hub)
         _ending(witness, hub)
-    return {**witness.examples, **access.capture(settings, bus, folder)}
+    return {**witness.examples, **observability, **access.capture(settings, bus, folder)}
 
 
 def _prices(witness: Witness) -> None:

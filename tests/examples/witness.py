@@ -25,8 +25,7 @@ class Witness:
         before = len(self.client.bodies(answer))
         self.client.emit(event, *payload)
         body = self.client.wait(answer, before + 1)
-        request = {"from": "client", "event": event, "body": payload[0] if payload else {}}
-        self.examples[name] = [request, {"from": "hub", "event": answer, "body": body}]
+        self.examples[name] = [self._message("client", event, payload[0] if payload else {}), self._message("hub", answer, body)]
         return body
 
     def receive(self, name: str, event: str, *, cause: Callable[[], Any] | None = None) -> Any:
@@ -40,7 +39,12 @@ class Witness:
 
     def add(self, name: str, event: str, body: Any) -> None:
         """Append a message of the hub to the example `name`."""
-        self.examples.setdefault(name, []).append({"from": "hub", "event": event, "body": body})
+        self.examples.setdefault(name, []).append(self._message("hub", event, body))
+
+    def _message(self, sender: str, event: str, body: Any) -> dict[str, Any]:
+        """Return a message; that of another namespace than `/` names it."""
+        message = {"from": sender, "event": event, "body": body}
+        return message if self.client.namespace == "/" else {**message, "namespace": self.client.namespace}
 
     def price(self, instrument: str = "EUR_USD", raise_by: int = 0) -> None:
         """Publish a price as a source does, raised by `raise_by` in the last digit."""

@@ -124,12 +124,12 @@ def test_invented_channel_is_documented(
         return create_app(settings, bus, store, clock, "1.2.3").test_client().get("/asyncapi.json").get_json()
 
     before = document()
-    assert set(before["channels"]) == {"hub"}
+    assert set(before["channels"]) == {"hub", "metrics"}
     request.getfixturevalue("rows")
     after = document()
     assert after["channels"]["hub"] == before["channels"]["hub"]
     assert after["channels"]["levels"]["address"] == NAMESPACE
-    assert set(after["channels"]["levels"]["messages"]) == {"level_update", "error"}
+    assert set(after["channels"]["levels"]["messages"]) == {"level_update", "gap_notice", "error"}
     operation = after["operations"]["levels.level_update"]
     assert (operation["action"], operation["description"]) == ("send", CHANNEL.audience)
     payload = after["components"]["messages"]["levels.level_update"]["payload"]["$ref"]

@@ -112,7 +112,7 @@ def warnings(web: Web) -> list[dict[str, Any]]:
 
 def test_soft_limit_is_raised_so_that_all_clients_fit(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     with limited("hub", settings, tmp_path / "log", 128, 20000) as hub:
-        assert worker(hub).rlimit(psutil.RLIMIT_NOFILE) == (2 * settings.websocket_max_clients + 200, 20000)
+        assert worker(hub).rlimit(psutil.RLIMIT_NOFILE) == (2 * settings.websocket_max_clients + settings.ws_max_connections + 200, 20000)
         with ExitStack() as stack:
             assert crowd(hub, stack) == ["40"] * CLIENTS
         assert_new_clients_are_served(hub)
@@ -122,7 +122,7 @@ def test_soft_limit_is_raised_so_that_all_clients_fit(settings: Settings, bus: B
 def test_hub_below_a_hard_limit_admits_the_clients_that_fit(settings: Settings, bus: Bus, tmp_path: Path) -> None:
     with limited("hub", settings, tmp_path / "log", 128, 128) as hub:
         [warning] = warnings(hub)
-        needs = 2 * settings.websocket_max_clients + 200
+        needs = 2 * settings.websocket_max_clients + settings.ws_max_connections + 200
         assert (warning["has"], warning["needs"], warning["setting"]) == (128, needs, "WEBSOCKET_MAX_CLIENTS")
         fits = warning["admitted"]
         assert NEW_CLIENTS < fits < 128

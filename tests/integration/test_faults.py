@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count, pairwise
@@ -21,7 +23,7 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.settings import Settings
 from config.settings import load as load_settings
-from db.bus import Bus, BusError
+from db.bus import Bus, BusError, QueuedReport
 from db.messages import Tick
 from db.postgres import Store
 from jobs.runtime.context import JobContext, Timed
@@ -31,6 +33,7 @@ from ops.embedded.server import Server
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import ROOT, Running, Web, jobs, stopped
+from tests.support.reports import fill_body
 from tests.support.servers import add_operator, operator_url
 from tests.support.up import copy_data, make_data
 
@@ -412,3 +415,61 @@ def test_refusal_of_the_database_hides_the_password(config: Settings) -> None:
     with pytest.raises(psycopg2.OperationalError) as caught:
         psycopg2.connect(wrong)
     assert "Wrong-" not in str(caught.value)
+
+
+class ReportingBot:
+    """Sends every batch until the hub has accepted it, and each third one twice."""
+
+    def __init__(self, client: PythonClient, batches: list[list[dict[str, Any]]]) -> None:
+        self._client = client
+        self._batches = batches
+        self.sent = 0  # batches with an ack
+        self.new = self.repeated = self.refused = 0  # reports, reports, batches
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        for number, batch in enumerate(self._batches):
+            for _ in range(1 + (number % 3 == 0)):
+                self._deliver(batch)
+            self.sent += 1
+
+    def _deliver(self, batch: list[dict[str, Any]]) -> None:
+        while (answer := self._client.call("report", {"reports": batch})).get("code") == "unavailable":
+            self.refused += 1
+            threading.Event().wait(0.1)
+        assert answer["accepted"] + answer["duplicates"] == len(batch), answer
+        self.new += answer["accepted"]
+        self.repeated += answer["duplicates"]
+
+
+def test_acknowledged_reports_survive_kills_of_redis_and_count_once(config: Settings, redis: Breakable, tmp_path: Path) -> None:
+    moment = datetime.now(UTC).isoformat()
+    batches = [[fill_body(20 * batch + number, time=moment) for number in range(20)] for batch in range(60)]
+    with (
+        Web("hub", config, tmp_path / "hub.log", REPORTS_RATE="100000", RATE_EVENTS="5000/s") as hub,
+        PythonClient(hub.url, namespace="/metrics") as client,
+        closing(Bus(redis.url, lambda: datetime.now(UTC))) as bus,
+    ):
+        bot = ReportingBot(client, batches)
+        bot.thread.start()
+        for sent in (15, 40):
+            until(lambda sent=sent: bot.sent >= sent)  # type: ignore[misc]
+            refused = bot.refused
+            redis.kill()
+            until(lambda refused=refused: bot.refused > refused)  # type: ignore[misc]
+            redis.start()
+        bot.thread.join(60)
+        assert bot.sent == len(batches)
+        kept = Counter(queued.report.id for queued in read_all(bus))
+    # A kill may come between the write and the ack: the repeated batch consists of duplicates then.
+    assert kept == Counter(report["id"] for batch in batches for report in batch)
+    assert bot.new <= 1200
+    assert bot.new + bot.repeated == 1200 + 20 * 20
+
+
+def read_all(bus: Bus) -> list[QueuedReport]:
+    bus.open_reports()
+    found: list[QueuedReport] = []
+    while part := bus.read_reports(1000, 0):
+        found += part
+    return found

@@ -21,4 +21,4 @@ def test_messages_of_a_running_hub_equal_the_example_files(settings: Settings, b
         for each, before in zip(exchange, FILES[name], strict=True):
             assert difference(each["body"], before["body"]) is None, name
             if each["from"] == "hub":
-                check_message(each["event"], each["body"])
+                check_message(each["event"], each["body"], each.get("namespace", "/"))

@@ -12,7 +12,7 @@ import pytest
 from socketio.exceptions import ConnectionError as NotConnected
 
 from api.access.model import OPEN, SCOPES
-from api.hub.events import CLIENT_EVENTS, ClientEvent
+from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent
 from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
@@ -22,7 +22,9 @@ from tests.conformance.websocket_client import WebSocket
 from tests.conftest import until
 from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, jwt_of
 from tests.support.clients import PythonClient
+from tests.support.payloads import METRICS_PAYLOADS
 from tests.support.processes import Web
+from tests.support.reports import fill_body
 
 ENGINE = "/socket.io/"
 INSIDE, OUTSIDE = "EUR_USD", "BTCUSDT"
@@ -46,7 +48,12 @@ PAYLOADS: dict[str, Any] = {
     "list_alerts": None,
     "delete_alert": None,
 }
-ROWS = list(CLIENT_EVENTS.values())
+ROWS = [row for row in CLIENT_EVENTS.values() if row.namespace == MAIN]
+# event of the namespace `/metrics` -> its scope, by the page "Observability", section 3
+METRICS = {
+    "subscribe": "observe", "unsubscribe": "observe", "get_subscriptions": "observe", "report": "report",
+    "acknowledge_alert": "operate", "ping": OPEN,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +82,8 @@ class Client(PythonClient):
         self.__exit__(None, None, None)
 
 
-def client_of(hub: Web, key: str, transport: str = "websocket") -> Client:
-    client = Client(hub.url, [transport])
+def client_of(hub: Web, key: str, transport: str = "websocket", namespace: str = MAIN) -> Client:
+    client = Client(hub.url, [transport], namespace=namespace)
     until(lambda: connects(client, {"api_key": key}), 30, "a hub that has read the key")
     return client
 
@@ -93,6 +100,7 @@ def test_event_has_the_scope_of_the_page() -> None:
     expected = {**dict.fromkeys(READ, "read"), **dict.fromkeys(OBSERVE, "observe"), **dict.fromkeys(ANY, OPEN)}
     assert {row.name: row.scope for row in ROWS} == expected
     assert set(PAYLOADS) == set(expected)
+    assert {row.name: row.scope for row in CLIENT_EVENTS.values() if row.namespace == "/metrics"} == METRICS
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -150,6 +158,47 @@ def test_missing_or_bad_credential_is_a_connect_error(auth: Any, transport: str,
     answer = answer_to_connect(shared_hub, transport, "40" if auth is None else f"40{json.dumps(auth)}")
     body = {"code": "unauthorized", "message": "A valid credential is needed.", "event": "connect", "details": {}}
     assert (answer[:2], json.loads(answer[2:])) == ("44", {"message": "unauthorized", "data": body})
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_each_event_of_metrics_with_one_scope(scope: str, shared_hub: Web, keys: Keys) -> None:
+    key = keys.add([scope], ["EUR_*"])
+    if scope not in METRICS.values():
+        client_of(shared_hub, key).close()  # the hub has read the key
+        answer = json.loads(answer_to_connect(shared_hub, "websocket", f'40/metrics,{{"api_key":"{key}"}}').removeprefix("44/metrics,"))
+        assert (answer["message"], answer["data"]["event"]) == ("forbidden", "connect")
+        assert answer["data"]["details"] == {"scope": ["observe", "report", "operate"]}
+        return
+    with closing(client_of(shared_hub, key, "polling" if scope == "report" else "websocket", "/metrics")) as client:
+        for name, needed in METRICS.items():
+            answer = client.call(name, METRICS_PAYLOADS[name])
+            if needed not in (scope, OPEN):
+                assert (answer["code"], answer["event"], answer["details"]) == ("forbidden", name, {"scope": [needed]})
+            elif name == "report":  # its time is too old
+                assert [each["code"] for each in answer["rejected"]] == ["invalid_payload"]
+            elif name == "acknowledge_alert":
+                assert answer["code"] == "not_found"
+            else:
+                assert "code" not in answer, (name, answer)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+@pytest.mark.parametrize("auth", [None, {"api_key": UNKNOWN_KEY}, {"token": "a.b.c"}], ids=["no", "unknown", "bad-token"])
+def test_metrics_has_a_credential_of_its_own(auth: Any, transport: str, shared_hub: Web) -> None:
+    answer = answer_to_connect(shared_hub, transport, "40/metrics," + ("" if auth is None else json.dumps(auth)))
+    assert json.loads(answer.removeprefix("44/metrics,"))["data"]["code"] == "unauthorized"
+
+
+def test_key_reports_for_its_bots_alone(shared_hub: Web, keys: Keys) -> None:
+    key = keys.add(["report"])
+    keys.change(key, bots=["a"])
+    moment = datetime.now(UTC).isoformat()
+    reports = [fill_body(number, bot=bot, time=moment) for number, bot in enumerate(("a", "b", "a"))]
+    with closing(client_of(shared_hub, key, namespace="/metrics")) as client:
+        until(lambda: client.call("report", {"reports": reports[:1]})["rejected"] == [])
+        answer = client.call("report", {"reports": reports})
+        assert (answer["accepted"], answer["duplicates"]) == (1, 1)
+        assert [(each["index"], each["code"]) for each in answer["rejected"]] == [(1, "forbidden")]
 
 
 def answer_to_connect(hub: Web, transport: str, packet: str) -> str:

@@ -15,7 +15,7 @@ import redis as redis_client
 from socketio.exceptions import ConnectionError as NotConnected
 
 from config.settings import Settings
-from db.bus import Bus
+from db.bus import Bus, Snapshot
 from db.postgres import Store
 from db.timestamps import format_time
 from tests.conformance.http_client import Server
@@ -307,3 +307,50 @@ def test_arbitrary_messages_grant_nothing_and_close_nothing(servers: Servers, ke
     assert "code" not in witness.call("ping")
     with pytest.raises(NotConnected):
         PythonClient(shared_hub.url).connect({"api_key": "tw_abcd1234_" + "B" * 43})
+
+
+# the namespace /metrics
+
+
+def test_refresh_holds_for_metrics_of_the_session(server: Server, shared_bus: Bus) -> None:
+    with WebSocket(server, ENGINE) as socket:
+        socket.send(f'40{{"token":"{jwt_of(["read", "observe"])}"}}')
+        socket.packets(2)
+        socket.send(f'40/metrics,{{"token":"{jwt_of(["observe", "report"], life=900)}"}}')
+        assert str(socket.packet()).startswith("40/metrics,")
+        socket.send('42/metrics,["subscribe",{"channels":"all"}]')
+        assert "subscription_confirmed" in str(socket.packet())
+        socket.send(json_event("refresh", {"token": jwt_of(["read", "report"])}))
+        assert str(socket.packet()).startswith('42["refreshed"')
+        shared_bus.publish_snapshot(Snapshot("2025-11-18T12:00:00Z", 1, "e", {}, {}))
+        shared_bus.publish_events([{"event_id": "1", "event_type": "system_alert", "source": "observer", "metadata": {}, "details": {}}])
+        publish(shared_bus, "EUR_USD")
+        socket.send(json_event("subscribe", {"pairs": "EUR_USD"}))
+        until(lambda: '"seq"' in str(ask(socket, json_event("request_price", {"instrument": "EUR_USD"}))))
+        socket.send('42/metrics,["ping"]')
+        seen: list[str] = []
+        while not seen or not seen[-1].startswith('42/metrics,["pong"'):
+            seen.append(str(socket.packet()))
+        assert [each for each in seen if each.startswith("42/metrics") and "pong" not in each] == []
+        assert '"scope":["observe"]' in ask(socket, '42/metrics,["get_subscriptions"]')
+
+
+def test_expiry_ends_a_client_of_metrics(server: Server) -> None:
+    with WebSocket(server, ENGINE) as socket:
+        socket.send(f'40/metrics,{{"token":"{jwt_of(["observe"], life=2)}"}}')
+        assert str(socket.packet()).startswith("40/metrics,")
+        body = json.loads(str(socket.packet()).removeprefix("42/metrics,"))
+        assert (body[0], body[1]["code"], body[1]["details"]["reason"]) == ("error", "unauthorized", "expired")
+        assert str(socket.packet()) == "41/metrics,"
+        with pytest.raises(Closed) as closed:
+            socket.packet()
+        assert closed.value.code == 4401
+
+
+def json_event(name: str, body: Any) -> str:
+    return "42" + json.dumps([name, body])
+
+
+def ask(socket: WebSocket, event: str) -> str:
+    socket.send(event)
+    return str(socket.packet())

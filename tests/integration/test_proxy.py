@@ -39,6 +39,7 @@ from tests.examples.blocks import Block, blocks
 from tests.support.access import Keys, id_of
 from tests.support.clients import FxNode, NodeClient, PythonClient, Rejected
 from tests.support.crawler import crawl
+from tests.support.plain import Plain
 from tests.support.prefix_proxy import prefix_proxy
 from tests.support.processes import ROOT, Running, Web, free_port
 from tests.support.raw_http import exchange
@@ -247,6 +248,10 @@ def test_every_stock_client_is_served_and_websockets_are_balanced(proxy: Proxy, 
             stack.enter_context(PythonClient(proxy.url))
         assert sorted(map(clients_of, hubs)) == [4, 8]
         assert not any(client.bodies("disconnect") for client in clients.values())
+        plain = stack.enter_context(Plain(proxy.port))
+        assert plain.body()["type"] == "connected"
+        plain.send("ping")
+        assert plain.receive() == "pong"
 
 
 def request(proxy: Proxy, source: str, path: str, body: str | None = None) -> tuple[int, bytes]:

@@ -51,6 +51,21 @@ ALERTS = [
 ]  # fmt: skip
 
 
+def state_of(number: int, alert: Alert) -> Row:
+    """Return the columns of the state: an alert is resolved by the next one of its key, or open."""
+    later = [each for each in ALERTS[number:] if (each.key, each.severity) == (alert.key, alert.severity)]
+    ended = format_time(later[0].time) if later else None
+    return {
+        "state": "resolved" if later else "firing",
+        "active": not later,
+        "updated_at": ended or format_time(alert.time),
+        "acknowledged_at": None,
+        "acknowledged_by": None,
+        "comment": None,
+        "resolved_at": ended,
+    }
+
+
 def alert_row(number: int, alert: Alert) -> Row:
     """Return alert `number` in its listed form; every fourth is published."""
     return {
@@ -65,6 +80,9 @@ def alert_row(number: int, alert: Alert) -> Row:
         "threshold": alert.threshold,
         "message": alert.message,
         "published": None if number % 4 else format_time(alert.time + HOUR),
+        "alert_id": alert.alert_id,
+        "subject": f"{alert.symbol}|{alert.symbol2}" if alert.symbol2 else alert.symbol,
+        **state_of(number, alert),
     }
 
 
@@ -230,7 +248,8 @@ def test_estimators_equal_those_of_the_job() -> None:
 
 
 def test_alerts_are_filtered_by_each_argument(client: FlaskClient) -> None:
-    for name in ("type", "severity"):
+    assert {row["state"] for row in ALERT_ROWS} == {"firing", "resolved"}
+    for name in ("type", "severity", "state", "subject"):
         for value in {row[name] for row in ALERT_ROWS}:
             assert get(client, "/alerts", **{name: value})["alerts"] == [row for row in ALERT_ROWS if row[name] == value]
     for symbol in ("EUR_USD", "GBP_USD", "BTCUSDT", "USD_JPY"):

@@ -24,9 +24,9 @@ from api.app import create_app
 from api.rest.context import AppContext
 from config.access.keys import digest_of, new_key
 from config.settings import Settings
-from db.alerts import Alert, write_alerts
+from db.alerts import Alert, SystemAlert, raise_alert, write_alerts
 from db.api_keys import ApiKey
-from db.bus import Bus
+from db.bus import Bus, Snapshot
 from db.correlations import write_correlations
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
@@ -34,19 +34,28 @@ from db.timestamps import utc_now
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
+from tests.support.observed import store_example
 from tests.support.servers import of_database
 
 OPEN, DETAILS = "open", "open, details with observe"
 TABLE = {
     "/": OPEN, "/docs": OPEN, "/redoc": OPEN, "/docs/start.js": OPEN, "/docs/static/<name>": OPEN, "/ui/vendor/<name>": OPEN,
-    "/health/live": OPEN, "/health/ready": OPEN,
+    "/ws/metrics": OPEN, "/health/live": OPEN, "/health/ready": OPEN,
     "/health": DETAILS, "/health/db": DETAILS, "/health/binance": DETAILS,
     "/openapi.json": "read", "/asyncapi.json": "read",
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
     "/jobs": "observe", "/gaps": "observe",
+    "/api/trades": "observe", "/api/trades/": "observe", "/api/trades/<trade_id>": "observe", "/api/trades/stats/summary": "observe",
+    "/api/trades/execution/quality": "observe", "/orders": "observe", "/fills": "observe",
+    "/api/metrics/current": "observe", "/api/metrics/summary": "observe", "/api/metrics/history": "observe",
+    "/api/metrics/symbols": "observe", "/api/metrics/symbols/<symbol>": "operate",
+    **dict.fromkeys((f"/api/system/{name}" for name in ("health", "performance", "components", "logs/recent", "stats")), "observe"),
+    "/api/system/alerts/acknowledge/<path:alert_id>": "operate",
     "/prices": "publish", "/reports": "report",
 }  # fmt: skip
+ALSO = {"/alerts": "observe"}  # another scope that suffices, for other rows
+POSTED = ("/prices", "/reports", "/api/metrics/history", "/api/system/alerts/acknowledge/<path:alert_id>")
 SCOPES = ("read", "observe", "report", "publish", "operate")
 INSIDE, SECOND, OUTSIDE = "EUR_USD", "EUR_GBP", "BTCUSDT"
 PATTERNS = ("EUR_*", "GBP_USD", "!EUR_CHF")
@@ -57,6 +66,7 @@ NAMED = {
     "/correlation/history": ("symbol1", "symbol2"),
 }
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
+ALERT_ID = "volatility:EUR_USD:warning:1763467200000"  # that of `fill`
 CHALLENGE = 'Bearer realm="tickwire"'
 
 
@@ -75,16 +85,23 @@ class Rest:
         shared.access.tables.take([replace(key, **state)], [])
         return text
 
-    def ask(self, path: str, key: str | None = None, query: Mapping[str, str] | None = None, body: Any = None) -> TestResponse:
-        """Send a request to a route, with its method."""
+    def ask(
+        self, path: str, key: str | None = None, query: Mapping[str, str] | None = None, body: Any = None, method: str | None = None
+    ) -> TestResponse:
+        """Send a request to a route, with its first method by default."""
         address = path.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json")
+        for name, value in (("<trade_id>", "mm-1:f-1"), ("<symbol>", INSIDE), ("<path:alert_id>", ALERT_ID)):
+            address = address.replace(name, value)
         headers = {} if key is None else {"X-API-Key": key}
         sent: dict[str, Any] = {} if body is None else {"json": body}
-        return self.client.open(address, method=method(path), query_string=query or {}, headers=headers, **sent)
+        return self.client.open(address, method=method or methods(path)[0], query_string=query or {}, headers=headers, **sent)
 
 
-def method(path: str) -> str:
-    return "POST" if path in ("/prices", "/reports") else "GET"
+def methods(path: str) -> tuple[str, ...]:
+    """Return the methods of a route besides HEAD and OPTIONS; the first one is asked."""
+    if path == "/api/metrics/symbols/<symbol>":
+        return "POST", "DELETE"
+    return ("POST" if path in POSTED else "GET",)
 
 
 def request_of(path: str, instrument: str) -> dict[str, Any]:
@@ -122,6 +139,12 @@ def rest(shared_settings: Settings, bus: Bus, store: Store) -> Rest:
     return found
 
 
+@pytest.fixture
+def snapshot(bus: Bus) -> None:
+    """A new snapshot, which Redis keeps for 10 s."""
+    bus.publish_snapshot(Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {}))
+
+
 def fill(store: Store) -> None:
     """Write prices, figures and alerts of instruments inside and outside of `PATTERNS`."""
     names = sorted([INSIDE, SECOND, "EUR_CHF", "GBP_USD", OUTSIDE])
@@ -137,6 +160,7 @@ def fill(store: Store) -> None:
         write_volatility(cursor, [VolatilityRow(name, each, NOON, 0.001, 0.08, 24) for name in names for each in ESTIMATORS])
         write_correlations(cursor, NOON, "pearson", pairs, [0.5] * len(pairs), [720] * len(pairs))
         write_alerts(cursor, alerts)
+        store_example(cursor)
 
 
 def bad_keys(rest: Rest) -> dict[str, str]:
@@ -157,28 +181,31 @@ def bad_keys(rest: Rest) -> dict[str, str]:
 
 
 def test_every_route_is_in_the_table(rest: Rest) -> None:
-    assert {rule.rule for rule in rest.app.url_map.iter_rules()} == set(TABLE)
+    rules = {(rule.rule, method) for rule in rest.app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
+    assert rules == {(path, method) for path in TABLE for method in methods(path)}
 
 
-@pytest.mark.parametrize("path", TABLE)
-def test_route_needs_its_scope_and_a_good_credential(rest: Rest, path: str) -> None:
-    needed, named = TABLE[path], request_of(path, INSIDE)
+@pytest.mark.parametrize(("path", "method"), [(path, method) for path in TABLE for method in methods(path)])
+def test_route_needs_its_scope_and_a_good_credential(rest: Rest, snapshot: None, path: str, method: str) -> None:
+    needed, named = TABLE[path], {**request_of(path, INSIDE), "method": method}
     missing = rest.ask(path, **named)
     if needed in (OPEN, DETAILS):
-        assert missing.status_code in (200, 503)
+        assert missing.status_code in (200, 426, 503)
     else:
         assert (missing.status_code, missing.headers["WWW-Authenticate"]) == (401, CHALLENGE)
     for reason, bad in bad_keys(rest).items():
         answer = rest.ask(path, bad, **named)
         if needed == OPEN:
-            assert answer.status_code in (200, 503), reason
+            assert answer.status_code in (200, 426, 503), reason
         else:
             assert answer.get_json()["error"] == {"code": "unauthorized", "message": "A valid credential is needed.", "details": {}}, reason
             assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, f'{CHALLENGE}, error="invalid_token"'), reason
     for scope in SCOPES:
         alone = rest.ask(path, rest.key(scope), **named)
-        others = rest.ask(path, rest.key(*(each for each in SCOPES if each != scope)), **named)
-        if scope == needed:
+        others = rest.ask(path, rest.key(*(each for each in SCOPES if each not in (scope, ALSO.get(path)))), **named)
+        if scope == ALSO.get(path):
+            assert rest.ask(path, rest.key(scope)).status_code == 200
+        elif scope == needed:
             assert alone.status_code == 200, alone.text
             assert (others.status_code, others.get_json()["error"]["code"]) == (403, "forbidden")
             assert others.get_json()["error"]["details"] == {"scope": [scope]}
@@ -289,6 +316,46 @@ def test_alerts_need_both_instruments_on_every_page(rest: Rest) -> None:
         assert pages(rest, part, limit, symbol=INSIDE) == of_one
 
 
+@pytest.fixture
+def system_alerts(store: Store) -> Iterator[list[str]]:
+    """The types of the other alerts, which are in the table."""
+    rows = [
+        SystemAlert("system", "disk", "critical", NOON, 96.1, 95, "full"),
+        SystemAlert("system", "redis", "critical", NOON, None, None, "Redis is unreachable."),
+        SystemAlert("strategy", "strategy:mm-1/mean", "warning", NOON, 75, 60, "silent"),
+        SystemAlert("execution", "reject_rate", "warning", NOON, 0.1, 0.05, "rejected"),
+    ]
+    with store.transaction() as cursor:
+        assert all(raise_alert(cursor, row) for row in rows)
+    yield [row.type for row in rows]
+    with store.transaction() as cursor:
+        cursor.execute("DELETE FROM alerts WHERE type NOT IN ('volatility', 'correlation')")
+
+
+def test_alerts_of_the_system_need_observe_and_those_of_figures_read(rest: Rest, system_alerts: list[str]) -> None:
+    read, observe, both = rest.key("read"), rest.key("observe"), rest.key("read", "observe")
+    found = {name: [each["type"] for each in pages(rest, key, 3)] for name, key in (("read", read), ("observe", observe), ("both", both))}
+    assert set(found["read"]) == {"volatility", "correlation"}
+    assert found["observe"] == system_alerts
+    assert sorted(found["both"]) == sorted([*found["read"], *system_alerts]), "patterns limit the alerts of figures alone"
+    for kind in ("volatility", "correlation", "system", "strategy", "execution"):
+        needed = "read" if kind in ("volatility", "correlation") else "observe"
+        for scope, key in (("read", read), ("observe", observe)):
+            for form in ("json", "csv"):
+                answer = rest.ask("/alerts", key, {"type": kind, "format": form})
+                assert answer.status_code == (200 if scope == needed else 403), (kind, scope)
+                if scope != needed:
+                    assert answer.get_json()["error"]["details"] == {"scope": [needed]}
+        assert {each["type"] for each in pages(rest, both, 2, type=kind)} == {kind}
+    assert rest.ask("/alerts", observe, {"symbol": INSIDE}).status_code == 403
+    assert pages(rest, read, 100, subject="disk") == []
+    (disk,) = pages(rest, observe, 100, subject="disk", state="firing")
+    assert (disk["alert_id"], disk["symbol"], disk["value"], disk["threshold"]) == ("system:disk:critical:1763467200000", None, 96.1, 95)
+    (redis,) = pages(rest, observe, 100, subject="redis")
+    assert (redis["value"], redis["threshold"], redis["active"]) == (None, None, True)
+    assert pages(rest, observe, 100, state="resolved") == []
+
+
 def test_token_of_a_page_is_independent_of_the_key_and_grants_nothing(rest: Rest) -> None:
     part, whole = rest.key("read"), rest.key("read", instruments=("*",))
     everything = pages(rest, whole, 100)
@@ -355,5 +422,5 @@ def test_credentials_are_not_checked_if_access_control_is_off(shared_settings: S
     rest = Rest(app, app.test_client())
     for path in TABLE:
         for key in (None, "tw_bad"):
-            assert rest.ask(path, key, **request_of(path, INSIDE)).status_code in (200, 503), path
+            assert rest.ask(path, key, **request_of(path, INSIDE)).status_code in (200, 426, 503), path
     assert rest.ask("/health").get_json()["auth"] == "off"

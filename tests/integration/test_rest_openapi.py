@@ -27,7 +27,7 @@ from schemathesis.specs.openapi.checks import (
 from api.app import create_app
 from config.settings import Settings
 from db.alerts import Alert, write_alerts
-from db.bus import Bus
+from db.bus import Bus, Snapshot
 from db.candles import CandleRow, insert_candles
 from db.correlations import write_correlations
 from db.job_runs import begin_run, end_run, write_jobs
@@ -36,6 +36,7 @@ from db.postgres import Store
 from db.prices import PriceRow, insert_prices
 from db.trades import insert_trades
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
+from tests.support.observed import store_example
 from tests.support.registry import report_sources
 
 STORED = [
@@ -54,8 +55,19 @@ HEALTH = ["/health", "/health/live", "/health/ready", "/health/db", "/health/bin
 FORMATS = ("json", "csv", "ndjson")
 LISTINGS = ["/ticks", "/candles", "/market/trades", "/gaps", "/volatility", "/correlation/history", "/alerts"]
 WHOLE = ["/volatility/latest", "/correlation"]  # no pages, but every format
-ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs"]
-POSTED = ["/prices", "/reports"]
+TRADES = ["/api/trades", "/api/trades/{trade_id}", "/api/trades/stats/summary", "/api/trades/execution/quality"]
+REPORTED = ["/orders", "/fills"]
+METRICS = ["/api/metrics/current", "/api/metrics/summary", "/api/metrics/symbols"]
+SYSTEM = [f"/api/system/{name}" for name in ("health", "performance", "components", "logs/recent", "stats")]
+OBSERVED = [*TRADES, *REPORTED, *METRICS, *SYSTEM]
+# Names of section "REST" of the page about observability.
+NAMES = {
+    "MetricsSnapshot", "MetricsHistoryRequest", "MetricsHistoryResponse", "Trade", "TradeFilter", "TradeHistoryResponse", "SystemHealth",
+    "PerformanceMetrics", "TimeRange", "AggregationInterval", "EventType", "BaseEvent", "MetricEvent", "TradeEvent", "OrderEvent",
+    "StrategyEvent", "AlertEvent", "SystemEvent",
+}  # fmt: skip
+ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", *OBSERVED]
+POSTED = ["/prices", "/reports", "/api/metrics/history", "/api/metrics/symbols/{symbol}", "/api/system/alerts/acknowledge/{alert_id}"]
 # listing -> its required parameters, and its optional ones beside those of every listing
 PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/ticks": ({"symbol"}, set()),
@@ -64,13 +76,20 @@ PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/gaps": (set(), {"source", "symbol", "kind", "state"}),
     "/volatility": ({"symbol"}, {"estimator"}),
     "/correlation/history": ({"symbol1", "symbol2"}, {"method"}),
-    "/alerts": (set(), {"type", "symbol", "severity"}),
+    "/alerts": (set(), {"type", "symbol", "severity", "state", "subject"}),
+    "/orders": (set(), {"bot", "strategy", "symbol", "status"}),
+    "/fills": (set(), {"bot", "strategy", "symbol"}),
 }
 # Problems of arguments that are valid one by one, but contradict each other: OpenAPI has no words
 # for them.
 CONTRADICTIONS = {
     "No page of this query: use it with all other arguments unchanged.",
     "Must not be before start.",
+    "Must not be before start_time.",
+    "Not together with page_token.",
+    *(f"Not together with {name}." for name in ("start_time", "end_time")),
+    "Must not be in the future.",
+    "Not a next_page_token of this request: use it with all other fields unchanged.",
     "Not together with symbol.",
     "Missing: use symbol or symbols.",
     "Must be another than symbol1.",
@@ -98,6 +117,7 @@ CHECKS: list[Any] = [
 @pytest.fixture
 def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime]) -> Flask:
     bus.cache_price("EUR_USD", bid="1.0945", ask="1.0947", mid="1.0946", time=datetime(2025, 11, 18, tzinfo=UTC))
+    bus.publish_snapshot(Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {}))
     report_sources(bus, {"synthetic": {"state": "live"}})
     with store.transaction() as cursor:
         insert_prices(cursor, STORED)
@@ -107,6 +127,7 @@ def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime
         for values in GAPS:
             cursor.execute("INSERT INTO gaps VALUES (DEFAULT, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)", values)
         fill_analytics(cursor)
+        store_example(cursor)
     return create_app(settings, bus, store, clock, "1.2.3")
 
 
@@ -140,8 +161,9 @@ def described(app: Flask) -> Any:
 @pytest.mark.parametrize(
     ("path", "mode"),
     [(path, GenerationMode.POSITIVE) for path in ROUTES]
-    + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE)]
-    + [(path, mode) for path in POSTED for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)],
+    + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE, *TRADES[2:], *REPORTED, SYSTEM[3])]
+    + [(path, GenerationMode.POSITIVE) for path in POSTED]
+    + [(path, GenerationMode.NEGATIVE) for path in POSTED if "{" not in path],
 )
 def test_answers_conform_to_the_document(described: Any, path: str, mode: GenerationMode) -> None:
     operation = described[path]["POST" if path in POSTED else "GET"]
@@ -167,6 +189,15 @@ def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> N
         "/correlation/history": [{"symbol1": "USD_JPY", "symbol2": "GBP_USD", "format": form} for form in FORMATS],
         "/alerts": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
         "/jobs": [{}],
+        "/api/trades": [{"start_time": "2025-11-01", "limit": "2", "format": form} for form in FORMATS],
+        "/api/metrics/current": [{}],
+        **{path: [{}] for path in SYSTEM},
+        "/api/metrics/summary": [{}],
+        "/api/metrics/symbols": [{}],
+        "/api/trades/stats/summary": [{}],
+        "/api/trades/execution/quality": [{}],
+        "/orders": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
+        "/fills": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
     }
     for path, queries in asked.items():
         for query in queries:
@@ -180,6 +211,7 @@ def test_document_has_every_route(client: FlaskClient) -> None:
     assert document["openapi"].startswith("3.1")
     assert document["info"]["version"] == "1.2.3"
     assert sorted(document["paths"]) == sorted([*ROUTES, *POSTED])
+    assert set(document["components"]["schemas"]) >= NAMES
     body = document["paths"]["/prices"]["post"]["requestBody"]["content"]
     assert set(body) == {"application/json", "application/x-ndjson"}
     paged = {"start", "end", "limit", "page_token", "order", "format"}

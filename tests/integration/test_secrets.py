@@ -7,13 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from db.bus import Bus
+from db.timestamps import utc_now
 from ops import running
 from tests.conftest import until
 from tests.support.canned_http import serving
@@ -90,6 +92,17 @@ def passwords(system: Up) -> dict[str, str]:
     return {file.stem: file.read_text().strip() for file in system.hub_dir.glob("*.password")}
 
 
+def log_stream(system: Up) -> str:
+    """The records of all processes in Redis; LOG_LEVEL is DEBUG."""
+    with closing(Bus(system.run["redis_url"], utc_now)) as bus:
+
+        def records() -> str | None:
+            text = b"\n".join(bus.recent_logs()).decode()
+            return text if all(f'"service": "{service}"' in text for service in ("jobs", "hub", "rest", "up")) else None
+
+        return str(until(records))
+
+
 def places(system: Up) -> dict[str, str]:
     """Every text that a reader without a key may see, by its place."""
     run = system.run
@@ -98,6 +111,7 @@ def places(system: Up) -> dict[str, str]:
     logs = {str(file): file.read_text() for file in [*system.hub_dir.glob("logs/*"), system.out, system.errors] if file.is_file()}
     assert len(logs) == 4  # two servers, output and errors of `up`
     processes = "\n".join(map(command_line, family(system)))
+    logs["stream of logs"] = log_stream(system)
     return {**answers, **logs, "run.json": json.dumps(shown), "processes": processes}
 
 
@@ -114,7 +128,7 @@ def test_secrets_are_in_no_place_that_is_open(system: Up) -> None:
 
 def test_text_of_a_server_is_in_the_log_but_in_no_answer(system: Up) -> None:
     found = places(system)
-    assert [place for place, text in found.items() if BODY in text] == [str(system.errors)]
+    assert [place for place, text in found.items() if BODY in text] == [str(system.errors), "stream of logs"]
 
 
 def test_error_of_a_job_is_stored_without_secrets(system: Up) -> None:

@@ -3,6 +3,7 @@
 //   {"id", "call": method, "args": […]}   ["answer", id, body] or ["rejected", id, error]
 //   {"id", "get": property}               ["answer", id, value]
 //   {"id", "throw": handler}              registers a handler that throws
+//   {"id", "metrics": options, "count"}   ["answer", id, the first snapshots]
 //   {"id", "inspect": true}               ["answer", id, everything that Node shows of the client]
 // Each call of a handler is printed as [handler, body, about]. The option `tokens` is a list for the
 // function `auth`: each call returns the next one, and the last one stays; it throws those with "!".
@@ -19,6 +20,11 @@ if (tokens)
   };
 const client = new FXDataPipelineClient(url, { reconnectionDelay: 100, reconnectionDelayMax: 500, ...options });
 const print = (...values) => process.stdout.write(JSON.stringify(values) + "\n");
+const snapshots = async (options, count) => {
+  const found = [];
+  for await (const snapshot of client.metrics(options)) if (found.push(snapshot) === count) break;
+  return found;
+};
 const plain = (value) => (value instanceof Map ? Object.fromEntries(value) : value);
 
 for (const name of Object.getOwnPropertyNames(FXDataPipelineClient.prototype)) {
@@ -28,7 +34,7 @@ process.on("uncaughtException", (error) => print("uncaught", error.message));
 
 createInterface({ input: process.stdin })
   .on("line", async (line) => {
-    const { id, call, get, args = [], throw: handler, inspect: all } = JSON.parse(line);
+    const { id, call, get, args = [], throw: handler, inspect: all, metrics, count } = JSON.parse(line);
     try {
       if (handler) {
         client[handler](() => {
@@ -36,6 +42,7 @@ createInterface({ input: process.stdin })
         });
         print("answer", id, null);
       } else if (all) print("answer", id, inspect(client, { depth: 20, showHidden: true }) + JSON.stringify(client));
+      else if (metrics) print("answer", id, await snapshots(metrics, count));
       else if (call === "printPrices") client.printPrices((table) => print("answer", id, table));
       else print("answer", id, plain((call ? await client[call](...args) : client[get]) ?? null));
     } catch (error) {

@@ -82,10 +82,14 @@ class Recorder(ABC):
 
 
 class PythonClient(Recorder):
-    """python-socketio's client over one transport (`websocket`, `polling`) or both (upgrade)."""
+    """python-socketio's client over one transport (`websocket`, `polling`) or both (upgrade).
 
-    def __init__(self, url: str, transports: Sequence[str] = ("websocket",), *, reconnection: bool = False) -> None:
+    It joins one namespace.
+    """
+
+    def __init__(self, url: str, transports: Sequence[str] = ("websocket",), *, reconnection: bool = False, namespace: str = "/") -> None:
         super().__init__()
+        self.namespace = namespace
         self._client = socketio.Client(reconnection=reconnection, reconnection_delay=0.1, reconnection_delay_max=0.5)
         self._url, self._transports = url, list(transports)
         # The client handles each message in a thread of its own, so in any order. In the reader's
@@ -96,24 +100,25 @@ class PythonClient(Recorder):
             return trigger(event, *arguments, run_async=run_async and event != "message", **options)
 
         self._client.eio._trigger_event = in_order
-        self._client.on("*", lambda event, *bodies: self.received.append((event, bodies[0] if bodies else None)))
+        self._client.on("*", lambda event, *bodies: self.received.append((event, bodies[0] if bodies else None)), namespace)
         for event in ("connect", "disconnect", "connect_error"):
-            self._client.on(event, lambda *bodies, event=event: self.received.append((event, bodies[0] if bodies else None)))
+            self._client.on(event, lambda *bodies, event=event: self.received.append((event, bodies[0] if bodies else None)), namespace)
 
     def __enter__(self) -> Self:
         self.connect()
         return self
 
     def connect(self, auth: Any = None) -> None:
-        self._client.connect(self._url, transports=self._transports, auth=auth, wait_timeout=10)
-        self.wait("connection_established")
+        self._client.connect(self._url, transports=self._transports, auth=auth, namespaces=[self.namespace], wait_timeout=10)
+        if self.namespace == "/":
+            self.wait("connection_established")
 
     def emit(self, event: str, *payload: Any) -> None:
-        self._client.emit(event, payload if len(payload) != 1 else payload[0])
+        self._client.emit(event, payload if len(payload) != 1 else payload[0], self.namespace)
 
     def call(self, event: str, *payload: Any) -> Any:
         """Emit and return the ack's body."""
-        return self._client.call(event, payload if len(payload) != 1 else payload[0], timeout=10)
+        return self._client.call(event, payload if len(payload) != 1 else payload[0], self.namespace, timeout=10)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._client.disconnect()

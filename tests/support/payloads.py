@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.support.reports import fill_body
+
 # event -> a good payload, with all fields of the contract
 PAYLOADS: dict[str, dict[str, Any]] = {
     "subscribe": {
@@ -23,3 +25,17 @@ PAYLOADS: dict[str, dict[str, Any]] = {
     "delete_alert": {"id": "all"},
     "refresh": {"token": "a.b.c"},
 }
+# the same for the namespace `/metrics`
+METRICS_PAYLOADS: dict[str, dict[str, Any]] = {
+    "subscribe": {"channels": ["strategy", "alerts", "events"], "max_rate": 2},
+    "unsubscribe": {"channels": "all"},
+    "get_subscriptions": {},
+    "report": {"reports": [fill_body()]},
+    "acknowledge_alert": {"alert_id": "system:disk:critical:1763469296789", "by": "ada", "comment": "on it"},
+    "ping": {"timestamp": 1},
+}
+
+
+def payload_of(namespace: str, event: str) -> dict[str, Any]:
+    """Return a good payload of an event."""
+    return {"/": PAYLOADS, "/metrics": METRICS_PAYLOADS}[namespace][event]

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
-from api.access.model import OBSERVE, OPEN, READ, Handshake, OpenAuthenticator
+from api.access.model import OBSERVE, OPEN, OPERATE, READ, REPORT, Handshake, OpenAuthenticator
 from api.errors import ErrorCode, Refusal
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex
-from api.hub.events import CLIENT_EVENTS, ClientEvent, Events
+from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent, Events
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
 from api.hub.topic_log import TopicLog
@@ -20,11 +20,12 @@ from api.hub.transport.limits.bucket import Allowance, Bucket
 from api.hub.transport.outbox import Outbox
 from db import topics
 from tests.support.hub_variants import RightsOfPayload
+from tests.support.payloads import METRICS_PAYLOADS
 
 NOON = "2025-11-18T12:00:00.000000Z"
 PAIRS = ("EUR_USD", "GBP_USD")
 FORBIDDEN, SECRET = "GBP_USD", "7.654321"  # an instrument that the client may not see, and its price
-ALL_SCOPES = {READ, OBSERVE}
+ALL_SCOPES, METRICS_SCOPES = {READ, OBSERVE}, {OBSERVE, REPORT, OPERATE}
 SERIES = [{"pair": pair, "interval": "1m"} for pair in PAIRS]
 ALERT = {"instrument": FORBIDDEN, "metric": "price", "op": ">", "value": "1"}
 # event -> payloads that name the forbidden instrument, or all of them
@@ -45,7 +46,7 @@ PAYLOADS: dict[str, list[dict[str, Any]]] = {
     "delete_alert": [{"id": "all"}],
     "refresh": [],  # tests/integration/test_live_rights.py: these authenticators know no caller
 }
-CASES = [(row, payload) for row in CLIENT_EVENTS.values() for payload in PAYLOADS[row.name]]
+CASES = [(row, payload) for row in CLIENT_EVENTS.values() if row.namespace == MAIN for payload in PAYLOADS[row.name]]
 IDS = [f"{row.name}-{number}" for number, (row, _) in enumerate(CASES)]
 
 
@@ -64,19 +65,21 @@ class Hub:
         authenticator: RightsOfPayload | OpenAuthenticator,
         auth: Mapping[str, Any] | None,
         stats: Callable[[], dict[str, Any]] = dict,
+        namespace: str = MAIN,
     ) -> None:
-        self.fanout = Fanout(lambda: 0.0, lambda seconds, function: function())
+        fanouts = {each: Fanout(lambda: 0.0, lambda seconds, function: function(), each) for each in (MAIN, "/metrics")}
+        self.fanout = fanouts[namespace]
         self.log = TopicLog()
         alerts = AlertRequests(RuleIndex(), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
-            {"/": self.fanout}, self.log, PAIRS, alerts, authenticator,
+            fanouts, self.log, PAIRS, alerts, authenticator,
             max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=stats,
         )  # fmt: skip
         for pair, mid in zip(PAIRS, ("1.1", SECRET), strict=True):
             self.price(pair, mid)
             self.candle(pair, mid)
         self.received = b""
-        self.events.admit("client", Handshake("websocket", "127.0.0.1", {}, "/", auth))
+        self.events.admit("client", Handshake("websocket", "127.0.0.1", {}, namespace, auth))
         box = Outbox(Owner(), 2**20)
         box.open(self._take)
         self.events.connected("client", box, Bucket(Allowance(50, 200, lambda: 0.0)))
@@ -100,7 +103,9 @@ class Hub:
         self.relay(topics.CANDLES, {"instrument": pair, "interval": "1m", "candle": candle})
 
     def request(self, event: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = orjson.loads(self.events.answer("client", event, [payload]))
+        data = self.events.answer("client", event, [payload])
+        assert isinstance(data, bytes)
+        answer: dict[str, Any] = orjson.loads(data)
         return answer
 
 
@@ -109,12 +114,44 @@ def rights(scopes: set[str] = ALL_SCOPES, instruments: tuple[str, ...] = PAIRS[:
 
 
 def test_client_event_has_a_case_and_a_scope() -> None:
-    assert set(PAYLOADS) == {row.name for row in CLIENT_EVENTS.values()}
-    assert {row.name: row.scope for row in CLIENT_EVENTS.values() if row.scope != READ} == {
-        "get_server_stats": OBSERVE,
-        "ping": OPEN,
-        "refresh": OPEN,
+    assert set(PAYLOADS) == {name for namespace, name in CLIENT_EVENTS if namespace == MAIN}
+    assert {key: row.scope for key, row in CLIENT_EVENTS.items() if row.scope != READ} == {
+        (MAIN, "get_server_stats"): OBSERVE,
+        (MAIN, "ping"): OPEN,
+        (MAIN, "refresh"): OPEN,
+        ("/metrics", "subscribe"): OBSERVE,
+        ("/metrics", "unsubscribe"): OBSERVE,
+        ("/metrics", "get_subscriptions"): OBSERVE,
+        ("/metrics", "report"): REPORT,
+        ("/metrics", "acknowledge_alert"): OPERATE,
+        ("/metrics", "ping"): OPEN,
     }
+
+
+@pytest.mark.parametrize("row", [row for row in CLIENT_EVENTS.values() if row.namespace != MAIN], ids=lambda row: row.name)
+def test_request_in_metrics_without_the_scope_is_forbidden(row: ClientEvent) -> None:
+    hub = Hub(RightsOfPayload(), rights(METRICS_SCOPES - {row.scope}), namespace="/metrics")
+    answer = hub.request(row.name, METRICS_PAYLOADS[row.name])
+    if row.scope == OPEN:
+        assert "code" not in answer
+    else:
+        assert (answer["code"], answer["event"], answer["details"]) == ("forbidden", row.name, {"scope": [row.scope]})
+        assert b'42/metrics,["error",' in hub.received
+        assert hub.fanout.rooms("client") == {}
+
+
+@pytest.mark.parametrize("scopes", [set(), {READ}])
+def test_metrics_needs_one_of_its_scopes(scopes: set[str]) -> None:
+    with pytest.raises(Refusal) as refusal:
+        Hub(RightsOfPayload(), rights(scopes), namespace="/metrics")
+    assert (refusal.value.code, refusal.value.details) == (ErrorCode.FORBIDDEN, {"scope": [OBSERVE, REPORT, OPERATE]})
+
+
+@pytest.mark.parametrize("scope", sorted(METRICS_SCOPES))
+def test_metrics_accepts_a_client_with_one_of_its_scopes(scope: str) -> None:
+    hub = Hub(RightsOfPayload(), rights({scope}), namespace="/metrics")
+    assert hub.received == b"", "there is no greeting"
+    assert "code" not in hub.request("ping", {})
 
 
 @pytest.mark.parametrize(("row", "payload"), CASES, ids=IDS)

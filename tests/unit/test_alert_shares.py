@@ -41,7 +41,9 @@ class Hub:
         return name
 
     def set(self, client: str, **more: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = orjson.loads(self.events.answer(client, "set_alert", [{**RULE, **more}]))
+        data = self.events.answer(client, "set_alert", [{**RULE, **more}])
+        assert isinstance(data, bytes)
+        answer: dict[str, Any] = orjson.loads(data)
         return answer
 
 

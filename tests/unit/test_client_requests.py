@@ -11,7 +11,7 @@ from api.errors import ErrorCode, Refusal
 from api.hub.events import CLIENT_EVENTS, ClientEvent
 from api.hub.schemas.requests import MAX_NAMED_FIELDS, load
 from api.hub.transport.client_json import MAX_QUOTE_LENGTH
-from tests.support.payloads import PAYLOADS
+from tests.support.payloads import METRICS_PAYLOADS, PAYLOADS, payload_of
 
 ROWS = list(CLIENT_EVENTS.values())
 
@@ -23,17 +23,25 @@ def refusal(row: ClientEvent, payload: Any) -> Refusal:
     return caught.value
 
 
+def test_every_event_has_a_payload() -> None:
+    assert {(row.namespace, row.name) for row in ROWS} == {
+        *(("/", name) for name in PAYLOADS),
+        *(("/metrics", name) for name in METRICS_PAYLOADS),
+    }
+
+
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_all_fields_of_the_contract_are_accepted(row: ClientEvent) -> None:
-    assert set(PAYLOADS[row.name]) == set(row.request.fields)
-    load(row.request, [PAYLOADS[row.name]])
+    payload = payload_of(row.namespace, row.name)
+    assert set(payload) == set(row.request.fields)
+    load(row.request, [payload])
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.parametrize("name", ["Pairs", "instruments", "_", ""])
 def test_unknown_field_is_refused_with_the_known_names(row: ClientEvent, name: str) -> None:
     accepted = f"use {', '.join(row.request.fields)}" if row.request.fields else "this event takes none"
-    found = refusal(row, {**PAYLOADS[row.name], name: 1})
+    found = refusal(row, {**payload_of(row.namespace, row.name), name: 1})
     assert (str(found), found.details) == (f"Invalid {name}.", {name: [f"Unknown field: {accepted}."]})
 
 

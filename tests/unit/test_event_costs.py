@@ -57,7 +57,9 @@ class Client:
 
     def ask(self, event: str, payload: dict[str, Any]) -> dict[str, Any]:
         self.bucket.pay()
-        answer: dict[str, Any] = orjson.loads(self.events.answer("client", event, [payload]))
+        data = self.events.answer("client", event, [payload])
+        assert isinstance(data, bytes)
+        answer: dict[str, Any] = orjson.loads(data)
         return answer
 
 
@@ -78,8 +80,14 @@ def test_event_without_its_tokens_is_refused_and_not_served(event: str, payload:
 
 
 def test_every_event_is_in_the_table_or_costs_one() -> None:
-    dear = {row.name for row in CLIENT_EVENTS.values() if row.cost({"pairs": ["P01"] * 1000, "candles": []}, 31) > 1}
-    assert dear == {event for event, _, tokens in TABLE if tokens > 1}
+    large = {"pairs": ["P01"] * 1000, "candles": [], "reports": [{}] * 500}
+    dear = {row.name for row in CLIENT_EVENTS.values() if row.cost(large, 31) > 1}
+    assert dear == {event for event, _, tokens in TABLE if tokens > 1} | {"report"}
+
+
+@pytest.mark.parametrize(("reports", "tokens"), [(1, 1), (99, 1), (100, 2), (500, 6)])
+def test_reports_cost_a_token_per_hundred(reports: int, tokens: int) -> None:
+    assert CLIENT_EVENTS["/metrics", "report"].cost({"reports": [{}] * reports}, 31) == tokens
 
 
 def test_refused_payload_takes_one_token() -> None:

@@ -18,6 +18,8 @@ CALLED_BY_A_LOOP = {
     "config/loops.py": {"keep"},  # it runs a whole loop
     "jobs/runtime/threads.py": {"run"},  # so does it
     "api/hub/events.py": {"answer"},
+    "api/hub/metrics/report_queue.py": {"write"},
+    "api/hub/metrics/acknowledgements.py": {"_serve"},
     "api/hub/transport/engineio_server.py": {"handle_request", "forget"},
     "api/hub/transport/eventlet_loop.py": {"_guarded"},
     "api/hub/transport/websocket.py": {"_handle"},
@@ -27,8 +29,9 @@ CALLED_BY_A_LOOP = {
     "jobs/observer/loop.py": {"_watch"},
 }
 
-# Handlers of a formatter: it cannot log, so its record shows the type of the value instead.
-CANNOT_LOG = {"config/log_format.py": 1}
+# Handlers of the logs themselves: a formatter shows the type of the value instead, the buffer uses
+# `handleError`, and the forwarder counts the records that it drops.
+CANNOT_LOG = {"config/log_format.py": 1, "config/log_buffer.py": 1, "ops/log_forwarder.py": 1}
 
 
 def broad_handlers(source: str, called_by_a_loop: Set[str]) -> Iterator[tuple[ast.ExceptHandler, bool]]:

@@ -74,6 +74,7 @@ SIGNATURES: list[tuple[Callable[..., Any], list[str]]] = [
     (BaseHub.schedule_call_global, ["self", "seconds", "cb", "args", "kw"]),
     (socketio.Server._handle_disconnect, ["self", "eio_sid", "namespace", "reason"]),
     (socketio.Server._handle_event, ["self", "eio_sid", "namespace", "id", "data"]),
+    (socketio.Server._handle_event_internal, ["self", "server", "sid", "eio_sid", "data", "namespace", "id"]),
     (socketio.Server._handle_ack, ["self", "eio_sid", "namespace", "id", "data"]),
     (socketio.Manager.is_connected, ["self", "sid", "namespace"]),
     (socketio.Manager.disconnect, ["self", "sid", "namespace", "kwargs"]),
@@ -99,6 +100,13 @@ FACTS: list[tuple[Any, str]] = [
     (socketio.Server._handle_connect, r"sid = self\.manager\.pre_connect\(eio_sid, namespace\)"),
     (socketio.Server._handle_connect, r"self\._trigger_event\( ?'connect', namespace, sid, self\.environ\[eio_sid\], data\)"),
     (socketio.Server._handle_connect, r"except exceptions\.ConnectionRefusedError as exc: fail_reason = exc\.error_args"),
+    # `SocketServer._handle_event_internal` does the same, now or later.
+    (socketio.Server._handle_event_internal, r"r = server\._trigger_event\(data\[0\], namespace, sid, \*data\[1:\]\)"),
+    (
+        socketio.Server._handle_event_internal,
+        r"if r != self\.not_handled and id is not None: .*server\._send_packet\(eio_sid, self\.packet_class\( "
+        r"packet\.ACK, namespace=namespace, id=id, data=data\)\)$",
+    ),
     # Every packet passes `eio.send`.
     (socketio.Server._send_packet, r"pkt\.encode\(\).*self\.eio\.send\(eio_sid, ep\).*self\.eio\.send\(eio_sid, encoded_packet\)"),
     (socketio.Server._send_eio_packet, r"self\.eio\.send_packet\(eio_sid, eio_pkt\)"),

@@ -27,12 +27,13 @@ log = logging.getLogger("hub.relay")
 
 @pytest.fixture(autouse=True)
 def _restored_root_logger() -> Iterator[None]:
-    root, scheduler = logging.getLogger(), logging.getLogger("apscheduler")
-    handlers, level, scheduler_level = list(root.handlers), root.level, scheduler.level
+    root, libraries = logging.getLogger(), [logging.getLogger(name) for name in ("apscheduler", "httpx", "redis")]
+    handlers, level, levels = list(root.handlers), root.level, [each.level for each in libraries]
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    scheduler.setLevel(scheduler_level)
+    for library, before in zip(libraries, levels, strict=True):
+        library.setLevel(before)
 
 
 def written(file: Path) -> list[dict[str, Any]]:
@@ -86,6 +87,12 @@ def test_scheduler_logs_no_line_per_run(tmp_path: Path) -> None:
     for level, expected in (("DEBUG", logging.WARNING), ("ERROR", logging.ERROR)):
         logs.configure("jobs", level=level, file=tmp_path / "log")
         assert logging.getLogger("apscheduler.executors").getEffectiveLevel() == expected
+
+
+def test_redis_logs_no_line_per_failed_call(tmp_path: Path) -> None:
+    for level, expected in (("DEBUG", logging.INFO), ("ERROR", logging.ERROR)):
+        logs.configure("jobs", level=level, file=tmp_path / "log")
+        assert logging.getLogger("redis.client").getEffectiveLevel() == expected
 
 
 def test_second_configuration_writes_a_line_once(tmp_path: Path) -> None:

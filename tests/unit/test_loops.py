@@ -42,7 +42,7 @@ class Start(NamedTuple):
 
 TABLE: dict[str, Start] = {
     "api/websocket_server.py:_start_loops": Start(
-        "hub", ("relay", "volatility-feed", "report", "instruments", "access", "leases", "token-keys")
+        "hub", ("relay", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments", "access", "leases", "token-keys")
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
@@ -76,6 +76,7 @@ TABLE: dict[str, Start] = {
     "jobs/services.py:fill_gaps": Start("jobs", ("gaps-oanda", "gaps-binance")),
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),
     "jobs/feeds/http_lines.py:__init__": Start("jobs", ends="with the connection that it closes"),
+    "ops/log_forwarder.py:start": Start("all", ("log-forwarder",)),
     "cli/system.py:up": Start("up", ("watch",)),
 }
 

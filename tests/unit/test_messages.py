@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.hub.channels import CHANNELS
-from api.hub.messages import MAX_MESSAGE_BYTES, BadMessage, decode
+from api.hub.channels import CHANNELS, MAX_MESSAGE_BYTES
+from api.hub.messages import BadMessage, decode
 from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price
 from db import topics
 from db.intervals import INTERVALS
@@ -31,7 +31,13 @@ LEAST: dict[str, dict[str, Any]] = {
     topics.CORRELATION_ALERTS: {"instrument1": "EUR_USD", "instrument2": "GBP_USD", "correlation": -0.5},
     topics.DATA_READY: {"data_type": "volatility"},
     topics.CANDLES: {"instrument": "EUR_USD", "interval": "1m", "candle": CANDLE},
-}
+    topics.METRICS: {
+        "timestamp": "2025-11-18T12:30:00Z", "seq": 3, "epoch": "f", "numbers": {"strategy": '{"a":1.0}'}, "strings": {"strategy": "{}"},
+    },
+    topics.OBSERVABILITY_EVENTS: {
+        "event_id": "1", "event_type": "trade_executed", "timestamp": "2025-11-18T12:30:00Z", "source": "mm-1", "metadata": {},
+    },
+}  # fmt: skip
 # channel -> topic and rooms of that message
 GOES_TO = {
     topics.PRICES: ("EUR_USD", ("price_EUR_USD",)),
@@ -39,7 +45,10 @@ GOES_TO = {
     topics.CORRELATION_ALERTS: ("EUR_USD|GBP_USD", ("price_EUR_USD", "price_GBP_USD")),
     topics.DATA_READY: ("volatility", ()),
     topics.CANDLES: ("EUR_USD|1m", ("candle_EUR_USD_1m",)),
+    topics.METRICS: ("", ("metrics",)),
+    topics.OBSERVABILITY_EVENTS: ("events", ("events",)),
 }
+POSITIONLESS = topics.METRICS  # its `seq` and `epoch` are those of the observer
 NO_DECIMALS = (1.5, 1, None, "", "-1", "+1", "1e3", " 1", "1 ", "1.", ".5", "NaN", "1,5", "٣", "1" * 25)
 channels = st.sampled_from(topics.relayed())
 anything = st.recursive(
@@ -59,10 +68,12 @@ def kind(channel: str, body: object) -> str:
 
 @pytest.mark.parametrize("channel", topics.relayed())
 def test_minimal_message_goes_to_its_rooms(channel: str) -> None:
-    body = orjson.dumps(LEAST[channel])
+    body, row = orjson.dumps(LEAST[channel]), CHANNELS[channel]
     message = decode(channel, body, KNOWN)
-    assert (message.channel, message.topic, message.rooms, message.epoch, message.seq) == (channel, *GOES_TO[channel], None, 0)
-    assert message.frame.packet == b'42["%s",%s]' % (CHANNELS[channel].event.encode(), body)
+    assert (message.channel, message.topic, message.rooms) == (channel, *GOES_TO[channel])
+    assert (message.epoch, message.seq) == (("f", 3) if channel == POSITIONLESS else (None, 0))
+    space = b"" if row.namespace == "/" else row.namespace.encode() + b","
+    assert message.frame.packet == (b'42%s["%s",%s]' % (space, row.event.encode(), body) if row.broadcast else b"")
     conflates = channel in (topics.PRICES, topics.CANDLES)  # alerts are never conflated
     assert message.frame.key == (message.topic if conflates else None)
 
@@ -95,12 +106,12 @@ def test_bytes_of_a_message_are_unchanged() -> None:
         (b'"text"', "not_an_object"),
         (b"5", "not_an_object"),
         (b"{}", "schema"),
-        (b" " * (MAX_MESSAGE_BYTES + 1), "too_large"),
     ],
 )
 @pytest.mark.parametrize("channel", topics.relayed())
 def test_malformed_message_is_refused_with_its_kind(channel: str, body: bytes, expected: str) -> None:
     assert kind(channel, body) == expected
+    assert kind(channel, b" " * (CHANNELS[channel].max_bytes + 1)) == "too_large"
 
 
 def test_message_of_the_maximum_size_is_accepted() -> None:
@@ -115,6 +126,8 @@ def test_message_without_a_required_field_is_refused(channel: str) -> None:
         assert kind(channel, {key: value for key, value in LEAST[channel].items() if key != name}) == "schema"
         wrong: object
         for wrong in (None, [], {}, True):
+            if wrong == {} and name in ("metadata", "numbers", "strings"):
+                continue
             assert kind(channel, {**LEAST[channel], name: wrong}) == "schema"
 
 
@@ -123,6 +136,9 @@ def test_message_without_a_required_field_is_refused(channel: str) -> None:
     [
         *((topics.PRICES, {"price": {**PRICE, name: bad}}) for name in ("bid", "ask", "mid") for bad in NO_DECIMALS),
         *((topics.PRICES, {"price": {**PRICE, "time": bad}}) for bad in ("yesterday", 5, "", "0001-01-01T00:00:00+01:00")),
+        *((topics.METRICS, {"strings": {"strategy": bad}}) for bad in ("", "[]", "{", '{"a":NaN}', 5, None)),
+        (topics.METRICS, {"seq": -1}),
+        (topics.OBSERVABILITY_EVENTS, {"timestamp": "now"}),
         (topics.VOLATILITY_ALERTS, {"severity": "mild"}),
         (topics.VOLATILITY_ALERTS, {"volatility": "high"}),
         (topics.CORRELATION_ALERTS, {"correlation": None}),
@@ -175,7 +191,7 @@ def test_arbitrary_bytes_are_a_message_or_bad(channel: str, body: bytes) -> None
 def test_message_with_one_arbitrary_field_is_a_message_or_bad(data: st.DataObject, channel: str) -> None:
     """Replace or add one field at any depth, which random bytes never achieve."""
     body = copy.deepcopy(LEAST[channel]) | {"seq": 1, "epoch": "e", "timestamp": "2025-11-18T12:30:00Z", "as_of": "2025-11-18T12:30:00Z"}
-    target = data.draw(st.sampled_from([body, *(value for value in body.values() if isinstance(value, dict))]))
+    target = data.draw(st.sampled_from([body, *(value for value in body.values() if isinstance(value, dict) and value)]))
     target[data.draw(st.sampled_from(sorted(target)) | st.text())] = data.draw(anything)
     raw = orjson.dumps(body)
     try:
@@ -184,7 +200,7 @@ def test_message_with_one_arbitrary_field_is_a_message_or_bad(data: st.DataObjec
         return
     assert message.body == raw
     prefix = "candle" if channel == topics.CANDLES else "price"
-    assert all(room.startswith((f"{prefix}_EUR_USD", f"{prefix}_GBP_USD")) for room in message.rooms)
+    assert all(room.startswith((f"{prefix}_EUR_USD", f"{prefix}_GBP_USD", "metrics", "events")) for room in message.rooms)
     assert isinstance(message.topic, str)
 
 

@@ -477,17 +477,16 @@ def test_slow_reader_is_not_stuck() -> None:
 
 
 @pytest.mark.parametrize(
-    ("joined", "prefix"), [([], b"42["), (["/"], b"42["), (["/metrics"], b"42/metrics,["), (["/metrics", "/"], b"42/metrics,[")]
+    ("namespaces", "prefixes"), [(["/"], [b"42["]), (["/metrics"], [b"42/metrics,["]), (["/metrics", "/"], [b"42/metrics,[", b"42["])]
 )
-def test_gap_notice_goes_to_the_first_namespace_of_the_session(joined: list[str], prefix: bytes) -> None:
+def test_gap_notice_goes_to_the_namespace_of_the_dropped_frames(namespaces: list[str], prefixes: list[bytes]) -> None:
     session = Session(RecordingServer(lambda: 0.0), "sid", LIMIT, gap_notice)
-    for namespace in joined:
-        session.note_joined(namespace)
-    frames = [price("EUR_USD", seq) for seq in range(40)]
+    frames = [event("update", b'{"padding":"12345678901234"}', "one", each) for _ in range(40) for each in namespaces]
     push(session.outbox, frames)
-    last = session.take_poll(10**6).split(b"\x1e")[-1]
-    assert last.startswith(prefix)
-    assert orjson.loads(last[len(prefix) - 1 :])[1]["dropped"] == {"EUR_USD": 39}
+    notices = session.take_poll(10**6).split(b"\x1e")[len(namespaces) :]
+    for notice, prefix in zip(notices, prefixes, strict=True):
+        assert notice.startswith(prefix)
+        assert orjson.loads(notice[len(prefix) - 1 :])[1]["dropped"] == {"one": 39}
 
 
 def test_gap_notice_comes_from_the_function_given_at_construction(owner: Owner) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -60,6 +60,7 @@ class LiveRights:
 
     Fewer rights leave rooms and delete alerts at once; more rights wait for `subscribe`. `pause`
     lets other greenlets run. `clock` returns aware UTC. `audit` receives tokens of other callers.
+    `denied` returns more rooms that a client with these rights must not be in.
     """
 
     def __init__(
@@ -71,9 +72,11 @@ class LiveRights:
         connections: Connections,
         clock: Callable[[], datetime],
         audit: Audit | None = None,
+        denied: Callable[[Access], list[str]] = lambda access: [],
     ) -> None:
         self._clients = clients
         self._prices, self._candles = rooms
+        self._denied = denied
         self._alerts = alerts
         self._authenticator = authenticator
         self._connections = connections
@@ -92,7 +95,10 @@ class LiveRights:
         self._log_ended()
 
     def refresh(self, client: Client, token: str) -> dict[str, Any]:
-        """Give a client the rights of a new token of the same caller. Raises `Refusal`."""
+        """Give a client the rights of a new token of the same caller. Raises `Refusal`.
+
+        They hold for all namespaces of the session in which the client is this caller.
+        """
         auth, namespace = {"token": token}, client.fanout.namespace
         handshake = Handshake("refresh", client.address, {}, namespace, auth)
         access = self._authenticator.authenticate(handshake)
@@ -101,25 +107,19 @@ class LiveRights:
             self._audit.refused(refusal, client.address)
             raise refusal
         self._connections.accept(client.id, namespace, auth)
+        for other in self._clients.beside(client):
+            self._apply(other, access)
         removed = self._apply(client, access)
         return {**described(access), "instruments": list(access.patterns.texts), "removed": removed}
 
     def take(self, change: TableChange, pause: Callable[[], None]) -> None:
         """Apply a change of the table of keys to the clients that it is about."""
-        for number, client in enumerate(self._concerned(change), 1):
+        for number, client in enumerate(self._clients.concerned(change), 1):
             if self._clients.get(client.id) is client:
                 self._judge(client, change.after)
             if number % _CLIENTS_PER_TURN == 0:
                 pause()
         self._log_ended()
-
-    def _concerned(self, change: TableChange) -> Iterable[Client]:
-        for key_id in change.key_ids:
-            yield from self._clients.of_key(key_id)
-        for jti in change.jtis:
-            yield from self._clients.of_token(jti)
-        for subject in change.subjects:
-            yield from self._clients.of_subject(subject)
 
     def _judge(self, client: Client, table: AccessTable) -> None:
         before = client.access
@@ -141,7 +141,8 @@ class LiveRights:
         client = self._clients.change(client, access)
         self._expiries.watch(client)
         held = client.fanout.rooms(client.id)
-        removed = [room for room in (*self._prices.denied(access), *self._candles.denied(access)) if room in held]
+        denied = (*self._prices.denied(access), *self._candles.denied(access), *self._denied(access))
+        removed = [room for room in denied if room in held]
         if removed:
             client.fanout.leave(client.id, removed)
         self._alerts.retain(client.id, access.includes)

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from marshmallow import Schema, validate
 from marshmallow.fields import Dict, Int, List, Nested, Raw, Str
 
-from api.access.model import OPEN, READ
+from api.access.model import OBSERVE, OPEN, READ
 from api.errors import ErrorCode
 from api.fields import Flag, Number, TimeText
 from api.hub.schemas import bus
+from api.hub.schemas.metrics import METRICS_SPACE, AlertSchema
 from api.hub.schemas.requests import METRICS, OPERATORS
 from db.intervals import INTERVALS
 
@@ -188,7 +189,7 @@ class GapNoticeSchema(Schema):
         keys=Str(),
         values=Int(strict=True),
         required=True,
-        metadata=_about("Number of conflated messages by instrument, or by `INSTRUMENT|interval` of candles"),
+        metadata=_about("Number of conflated messages by instrument, by `INSTRUMENT|interval` of candles, or of `metrics`"),
     )
     reason = Str(required=True, validate=validate.Equal("slow_consumer"))
 
@@ -264,7 +265,8 @@ class HubEvent(NamedTuple):
     schema: type[Schema]
     audience: str
     scope: str  # of the receivers
-    everywhere: bool = False  # sent in every namespace, not in the main one alone
+    everywhere: bool = False  # sent in every namespace
+    namespace: str = "/"
 
 
 # event -> row
@@ -272,7 +274,8 @@ GREETING = {"connection_established": HubEvent(ConnectionEstablishedSchema, "A c
 NOTICES = {
     "alert_triggered": HubEvent(AlertTriggeredSchema, "The client whose alert it is", READ),
     "instruments_changed": HubEvent(InstrumentsChangedSchema, "Clients that may see an added or removed instrument", READ),
-    "gap_notice": HubEvent(GapNoticeSchema, "A client that was too slow", OPEN),
+    "gap_notice": HubEvent(GapNoticeSchema, "A client that was too slow", OPEN, everywhere=True),
+    "alert": HubEvent(AlertSchema, "Clients that hold `alerts`", OBSERVE, namespace=METRICS_SPACE),
     "credentials_expiring": HubEvent(CredentialsExpiringSchema, "A client whose credential expires soon", OPEN),
     "error": HubEvent(
         ErrorEventSchema,

@@ -5,8 +5,11 @@ Unknown fields are allowed and relayed.
 
 from __future__ import annotations
 
+from typing import Any
+
+import orjson
 from marshmallow import INCLUDE, Schema, ValidationError, validate, validates_schema
-from marshmallow.fields import Int, List, Nested, Str
+from marshmallow.fields import Dict, Int, List, Nested, Str
 
 from api.fields import DecimalText, Flag, Number, TimeText
 from db.intervals import INTERVALS
@@ -101,3 +104,35 @@ class CandleUpdateSchema(MessageSchema):
     instrument = Str(required=True, validate=_NAME)
     interval = Str(required=True, validate=validate.OneOf(INTERVALS))
     candle = Nested(CandleSchema, required=True)
+
+
+class SectionText(Str):
+    """The JSON text of a section of the metrics, which is relayed unchanged."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        try:
+            if isinstance(value, str) and isinstance(orjson.loads(value), dict):
+                return value
+        except orjson.JSONDecodeError:
+            pass
+        raise ValidationError("Not the JSON text of an object.")
+
+
+class SnapshotMessageSchema(_Open):
+    """`metrics_updates`; `seq` and `epoch` are those of the observer, not of the bus."""
+
+    timestamp = TimeText(required=True)
+    seq = Int(required=True, strict=True, validate=validate.Range(min=0, max=MAX_SEQ))
+    epoch = Str(required=True, validate=validate.Length(min=1, max=MAX_EPOCH_LENGTH))
+    numbers = Dict(keys=Str(), values=SectionText(), required=True)
+    strings = Dict(keys=Str(), values=SectionText(), required=True)
+
+
+class ObservabilityEventSchema(MessageSchema):
+    """`observability_events`: the cause of `event_type`, with more fields for each type."""
+
+    event_id = Str(required=True, validate=validate.Length(min=1, max=200))
+    event_type = Str(required=True, validate=validate.Length(min=1, max=64))
+    timestamp = TimeText(required=True)
+    source = Str(required=True, validate=validate.Length(max=200))
+    metadata = Dict(required=True)

@@ -8,6 +8,7 @@ from typing import Any
 from db.intervals import INTERVALS
 
 ENTRIES_PER_TOKEN = 50
+REPORTS_PER_TOKEN = 100
 
 # (validated payload, number of instruments) -> tokens
 Cost = Callable[[Mapping[str, Any], int], int]
@@ -21,6 +22,11 @@ def cheap(payload: Mapping[str, Any], instruments: int) -> int:
 def statistics(payload: Mapping[str, Any], instruments: int) -> int:
     """Return the cost of figures over all clients and rooms."""
     return 5
+
+
+def reports(payload: Mapping[str, Any], instruments: int) -> int:
+    """Return 1, and 1 for each full 100 reports."""
+    return 1 + len(payload["reports"]) // REPORTS_PER_TOKEN
 
 
 def rooms(payload: Mapping[str, Any], instruments: int) -> int:

@@ -19,7 +19,7 @@ from db.decimals import is_decimal
 _MAX_ITEMS_PER_REQUEST = 1000
 ALL = "all"
 MAX_NAMED_FIELDS = 20  # refused fields in one answer
-_JUDGED_ITEM_BY_ITEM = ("pairs", "candles")  # lists of which a bad item is rejected by itself
+_JUDGED_ITEM_BY_ITEM = ("pairs", "candles", "reports")  # lists of which a bad item is rejected by itself
 SERIES = ("pair", "interval")  # fields of one series of candles
 
 # Values of alerts that clients set.

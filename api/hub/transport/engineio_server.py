@@ -31,8 +31,8 @@ from api.hub.transport.limits.places import Places, TooMany
 from api.hub.transport.limits.states import count_states
 from api.hub.transport.outbox import gap_notice
 from api.hub.transport.session import CLOSE, NOOP, GapNotice, Session
-from api.hub.transport.upgrade import UpgradeProbe
 from api.hub.transport.web.credentials import RequestCredentials
+from api.hub.transport.web.upgrade import UpgradeProbe
 from api.hub.transport.websocket import Loop, Peer, WebSocket, accept, is_upgrade
 from api.hub.transport.wire import Frame, WireError
 from config.pacing import Throttle
@@ -183,7 +183,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             raise bad_request()
         session.posting = True
         try:
-            session.receive_payload(read_body(environ, self.max_http_buffer_size))
+            session.receive_payload(read_body(environ, session.message_limit or self.max_http_buffer_size))
         except WireError as error:
             log.info("protocol error of a client", extra={"reason": str(error), "close_code": error.code})
             session.close(self.reason.TRANSPORT_ERROR)
@@ -232,7 +232,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
             details = {error.name: error.limit, "retry_after": self.limits.connect_seconds}
             raise refused(Refusal(ErrorCode.TOO_MANY_REQUESTS, str(error), details)) from None
         presented = self._credentials.present(environ, address, transport)
-        self._make_room()
+        self.make_room()
         session = Session(self, self.generate_id(), self.limits.outbox_bytes, self._gap_notice, address, kept_headers(environ), presented)
         self.sockets[session.sid] = session
         self.places.open(session)
@@ -248,8 +248,8 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
         self.handlers["connect"](session.sid, _NO_ENVIRON)
         return session
 
-    def _make_room(self) -> None:
-        """Close one session without a namespace, if their pool is full."""
+    def make_room(self) -> None:
+        """Close one session without a namespace, or a waiting plain socket, if the pool is full."""
         if surplus := self.places.surplus():
             surplus.close(self.reason.SERVER_DISCONNECT, code=_CROWDED_OUT_CODE)
 
@@ -340,7 +340,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     def note_left(self, session: Session) -> None:
         """Record that the client holds no namespace any more: it must join one again."""
         if not session.closed and not session.join_due:
-            self._make_room()
+            self.make_room()
             self.places.enter_pool(session)
             self._deadlines.await_join(session)
 

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from api.hub.transport.limits.bucket import Allowance
 
 _Session = TypeVar("_Session", contravariant=True)
+
+
+def _no_ack(body: bytes) -> None:
+    """Replace the ack of an event whose client requested none."""
+
+
+class Later:
+    """Returned by the handler of an event that answers later.
+
+    The server sets `acknowledge`, which sends the ack with a JSON body if the client needs it.
+    """
+
+    __slots__ = ("acknowledge",)
+
+    def __init__(self) -> None:
+        self.acknowledge: Callable[[bytes], None] = _no_ack
 
 
 class Host(Protocol[_Session]):

@@ -20,9 +20,9 @@ import orjson
 from api.hub.transport.wire import Frame, Replayed, event
 
 _CHUNK_BYTES = 64 * 1024  # joined for one send while draining
-# Without a notice. The client of python-engineio ends its session if a payload has more than 16
-# packets.
-_MAX_FRAMES_PER_POLL = 15
+# Without the notices of two namespaces. The client of python-engineio ends its session if a payload
+# has more than 16 packets.
+_MAX_FRAMES_PER_POLL = 14
 
 
 class Owner(Protocol):
@@ -82,6 +82,16 @@ class Outbox:
         self._send = None
         self._waiting = True
         self._partial, self._frames, self.size, self.replaying = b"", [], 0, 0
+
+    def finish(self, frames: Sequence[Frame]) -> None:
+        """Send these frames as the last ones: all waiting frames are discarded.
+
+        The rest of a frame of which the socket took a part goes out before them.
+        """
+        self.dropped.clear()
+        self._frames, self.replaying, self.size = [*frames], 0, len(self._partial) + sum(len(frame.wire) for frame in frames)
+        if not self._waiting:
+            self.drain()
 
     def push(self, data: bytes, frames: Sequence[Frame]) -> None:
         """Send frames. `data` is their joined bytes, shared by many outboxes."""

@@ -65,6 +65,7 @@ class Session:
         "connects",
         "host",
         "join_due",
+        "message_limit",
         "namespace",
         "outbox",
         "ping_due",
@@ -108,6 +109,7 @@ class Session:
         self.closed = False
         self.ping_due = 0.0  # time of the next ping, if no pong is awaited
         self.pong_due = 0.0  # latest time of the pong, if one is awaited; else 0
+        self.message_limit = 0  # bytes of one message of the client; 0: the limit of all sessions
         self.join_due = 0.0  # latest time of a CONNECT, if no namespace is held; else 0
 
     # namespaces
@@ -118,7 +120,7 @@ class Session:
         return bool(self.namespace)
 
     def note_joined(self, namespace: str) -> None:
-        """Record a joined namespace. The first one receives the `gap_notice` of the session."""
+        """Record a joined namespace."""
         self.host.note_joined(self)
         if not self.namespace:
             self.namespace = namespace
@@ -140,7 +142,12 @@ class Session:
         return (self.presented is not None and digest == self.presented.digest) or digest in self._credentials
 
     def _gap_notice(self, dropped: Mapping[str, int]) -> Frame:
-        return self._gap_frame(dropped, self.namespace or "/")
+        """Return a notice for each namespace of the dropped frames."""
+        counts: dict[str, dict[str, int]] = {}
+        for key, count in dropped.items():
+            namespace, name = wire.split_key(key)
+            counts.setdefault(namespace, {})[name] = count
+        return wire.together([self._gap_frame(each, namespace) for namespace, each in counts.items()])
 
     # calls of the outbox
 
@@ -246,7 +253,15 @@ class Session:
     def open_socket(self, socket: WebSocket) -> None:
         """Send everything through this WebSocket from now on."""
         self.socket = socket
+        if self.message_limit:
+            socket.allow(self.message_limit)
         self.outbox.open(socket.send)
+
+    def allow(self, limit: int) -> None:
+        """Accept messages of at most this size in bytes from now on."""
+        self.message_limit = limit
+        if self.socket is not None:
+            self.socket.allow(limit)
 
     def end_polling(self, answer: Frame) -> None:
         """Answer the waiting poll, and every later one, with this packet alone."""

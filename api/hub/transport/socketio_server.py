@@ -6,6 +6,7 @@ Replaced methods (tests/unit/test_hooks.py fails if a new version changes one of
 - `_handle_eio_message`: one decoding and one check per packet, before any handler of ours runs;
 - `_handle_connect`: an unknown namespace is refused as the protocol requires;
 - `_handle_disconnect`, `_handle_eio_disconnect`: a handler that raises leaves no half-open client;
+- `_handle_event_internal`: the ack of a handler that answers `Later`;
 - `_get_event_handler`: an event with the name `*` is an ordinary event of a client.
 """
 
@@ -13,14 +14,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+import orjson
 import socketio
 
 from api.errors import ErrorCode, error_body
 from api.hub.transport import wire
 from api.hub.transport.client_json import Unusable
 from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.host import Later
 from api.hub.transport.limits.bucket import MAX_CONNECTS
 from api.hub.transport.session import Session
 from api.hub.transport.wire import WireError
@@ -156,6 +160,22 @@ class SocketServer(socketio.Server):  # type: ignore[misc]
             except Exception:
                 log.exception("failed to handle the disconnect of a client", extra={"namespace": namespace})
         self.environ.pop(eio_sid, None)
+
+    def _handle_event_internal(self, server: Any, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None) -> None:  # noqa: A002
+        answer = self._trigger_event(data[0], namespace, sid, *data[1:])
+        if id is None or answer == self.not_handled:
+            return
+        acknowledge = partial(self._acknowledge, sid, eio_sid, namespace, id)
+        if isinstance(answer, Later):
+            answer.acknowledge = acknowledge
+        else:
+            acknowledge(answer)
+
+    def _acknowledge(self, sid: str, eio_sid: str, namespace: str, number: int, body: Any) -> None:
+        """Send an ack, unless the client has left the namespace."""
+        if self.manager.sid_from_eio_sid(eio_sid, namespace) == sid:
+            data = list(body) if isinstance(body, tuple) else [orjson.Fragment(body) if isinstance(body, bytes) else body]
+            self._send_packet(eio_sid, self.packet_class(_ACK, namespace=namespace, id=number, data=data))
 
     def _get_event_handler(self, event: str, namespace: str, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
         handler, arguments = super()._get_event_handler(event, namespace, args)

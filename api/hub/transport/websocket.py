@@ -106,6 +106,10 @@ class WebSocket:
         """The `send` of the socket: returns the bytes taken; `BlockingIOError` if it is full."""
         return self._sock.send
 
+    def allow(self, limit: int) -> None:
+        """Accept messages of at most this size in bytes from now on."""
+        self._reader.allow(limit)
+
     def want_write(self) -> None:
         """Call `peer.writable` once, as soon as the socket takes bytes again."""
         self._watch.want_write()

@@ -81,10 +81,23 @@ def event(name: str, body: bytes, key: str | None = None, namespace: str = "/") 
     """Return the frame of a Socket.IO event.
 
     It is `42["NAME",BODY]` in `/`, `42/NAMESPACE,["NAME",BODY]` in another namespace. `body`
-    is JSON. `key` is the conflation key; a frame with None is never dropped.
+    is JSON. `key` is the conflation key within the namespace; a frame with None is never dropped.
     """
     prefix = b"42" if namespace == "/" else b"42%s," % namespace.encode()
-    return text(b'%s["%s",%s]' % (prefix, name.encode(), body), key)
+    return text(b'%s["%s",%s]' % (prefix, name.encode(), body), key if key is None or namespace == "/" else f"{namespace},{key}")
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Return the namespace and the key within it, of the conflation key of an event."""
+    namespace, comma, name = key.partition(",")
+    return (namespace, name) if comma and namespace.startswith("/") else ("/", key)
+
+
+def together(frames: Sequence[Frame]) -> Frame:
+    """Return frames as one, which is never dropped."""
+    if len(frames) == 1:
+        return frames[0]
+    return Frame(SEPARATOR.join(frame.packet for frame in frames), b"".join(frame.wire for frame in frames))
 
 
 def frame(opcode: Opcode, payload: bytes) -> bytes:
@@ -126,6 +139,10 @@ class Reader:
         self.more = False  # True if the last call stopped at its limit, with bytes left
         self._opcode: Opcode | None = None  # of the incomplete fragmented message
         self._parts: list[bytes] = []
+
+    def allow(self, limit: int) -> None:
+        """Accept messages of at most this size in bytes from now on."""
+        self._limit = limit
 
     def feed(self, data: bytes, most: int = maxsize) -> list[tuple[Opcode, bytes]]:
         """Return the messages and control frames that `data` completes. Raises `WireError`.

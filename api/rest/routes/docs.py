@@ -15,6 +15,7 @@ from flask import Blueprint, Response, abort, current_app, jsonify, request, sen
 
 from api.access.model import OPEN, READ
 from api.rest.context import context
+from api.rest.routes.sockets import metrics_socket
 from api.rest.routing import Routes
 from api.rest.schemas.answers import IndexSchema
 from db.timestamps import format_time
@@ -115,6 +116,7 @@ def index() -> Any:
         "description": _DESCRIPTION,
         "documentation": _DOCUMENTATION,
         "routes": sorted(spec["paths"]),
+        "metrics_socket": metrics_socket(app.settings),
         "timestamp": format_time(app.clock()),
     }
     return body, 200, {"Vary": "Accept"}

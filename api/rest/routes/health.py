@@ -19,9 +19,12 @@ from config.loops import HEARTBEATS
 from config.venues import VENUES, Venue
 from db.timestamps import format_time
 from health.probe import CONNECTED, ask_all
+from health.system.components import ready_collectors, websocket_connections
 from health.timing import DEFAULT
 from health.verdict import UNHEALTHY, Verdict, with_ages
 from health.watch import BUS, DATABASE
+
+SERVICE = "tickwire"
 
 
 def make_routes() -> Routes:
@@ -48,6 +51,7 @@ def health() -> Any:
     verdict, now = app.watch.verdict(), app.clock()
     return {
         "status": verdict.status,
+        "service": SERVICE,
         "database": app.watch.state(DATABASE, verdict),
         "redis": app.watch.state(BUS, verdict),
         "hub": verdict.hub,
@@ -62,10 +66,11 @@ def health() -> Any:
 
 def live() -> Any:
     """The process runs, and so do its loops: 503 if one is silent. No other part is checked."""
-    about = _about(context().clock())
+    app = context()
+    about = {"websocket_connections": websocket_connections(app.system.processes()), **_about(app.clock())}
     if silent := sorted(HEARTBEATS.silent()):
-        return {"status": "silent", "silent_loops": silent, **about}, 503
-    return {"status": "alive", **about}
+        return {"status": "silent", "alive": False, "silent_loops": silent, **about}, 503
+    return {"status": "alive", "alive": True, **about}
 
 
 def ready() -> Any:
@@ -75,8 +80,10 @@ def ready() -> Any:
     well = database is None and redis is None
     return {
         "status": "ready" if well else "not_ready",
+        "ready": well,
         "database": database.state if database else CONNECTED,
         "redis": redis.state if redis else CONNECTED,
+        "collectors": ready_collectors(app.system.processes()),
         "timestamp": format_time(app.clock()),
     }, _code(well)
 

@@ -7,14 +7,14 @@ from flask import Response
 from api.access.model import READ
 from api.rest.listing import answer
 from api.rest.routing import Routes
-from api.rest.schemas.listings import TradesQuerySchema, TradesSchema
+from api.rest.schemas.listings import MarketTradesSchema, TradesQuerySchema
 from api.rest.schemas.paging import ListQuery
 from db.listing.tables import TRADES
 
 routes = Routes("trades", "Stored trades of exchanges")
 
 
-@routes.listing("/market/trades", TradesSchema, takes=TradesQuerySchema, scope=READ)
+@routes.listing("/market/trades", MarketTradesSchema, takes=TradesQuerySchema, scope=READ)
 def trades(query: ListQuery) -> Response:
     """Stored trades, ordered by (time, trade_id)."""
     return answer(TRADES, query, "trades")

@@ -67,6 +67,7 @@ class IndexSchema(Schema):
     description = Str(required=True)
     documentation = Dict(keys=Str(), values=Str(), required=True)
     routes = List(Str(), required=True)
+    metrics_socket = Str(required=True, metadata=about("URL of the plain WebSocket with metrics, at the hub"))
     timestamp = output_time("Time of the answer")
 
 
@@ -74,7 +75,9 @@ class LiveSchema(Schema):
     """The process runs, and so do its loops."""
 
     status = Str(required=True, metadata=about("`alive`, or `silent` if a loop of the process has missed three rounds"))
+    alive = Bool(required=True, metadata=about("False if a loop of the process is silent"))
     silent_loops = List(Str(), metadata=about("The silent loops; absent if there is none"))
+    websocket_connections = Int(required=True, metadata=about("Clients of all hubs, as of their last reports"))
     uptime_seconds = Float(required=True)
     version = Str(required=True)
     timestamp = output_time("Time of the answer")
@@ -95,8 +98,12 @@ class ReadySchema(Schema):
     """Ability to serve requests."""
 
     status = Str(required=True, metadata=about("`ready` or `not_ready`"))
+    ready = Bool(required=True, metadata=about("True if both servers can be read"))
     database = Str(required=True, metadata=about("`connected`, `disconnected`, or `not_migrated`"))
     redis = Str(required=True, metadata=about("`connected` or `disconnected`"))
+    collectors = Dict(
+        keys=Str(), values=Bool(), required=True, metadata=about("Section of the metrics: true if its collector gives values")
+    )
     timestamp = output_time("Time of the answer")
 
 
@@ -122,6 +129,7 @@ class HealthSchema(Schema):
     status = Str(
         required=True, metadata=about("`healthy`, `unhealthy`, or `degraded`: all parts work, but an entry was parked in the last hour")
     )
+    service = Str(required=True, metadata=about("The name of the product: `tickwire`"))
     database = Str(required=True, metadata=about(_DATABASE))
     redis = Str(required=True, metadata=about("`connected`, `disconnected`, or `impaired` (it answers and cannot do its work)"))
     hub = Str(

@@ -33,6 +33,7 @@ class Whole(validate.Regexp):
 
 
 PRINTABLE = Whole(f"^{_NAME}$", error="Must be 1 to 64 printable characters.")
+SUBJECT = Whole(r"^[^\x00-\x1f\x7f]{1,160}$", error="Must be 1 to 160 printable characters.")  # of an alert
 
 
 class OneSymbol(Whole):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 from marshmallow import Schema, ValidationError, post_load, validate, validates_schema
 from marshmallow.fields import Bool, Int, List, Nested, Str
@@ -44,14 +44,15 @@ def _nullable_integer(text: str) -> Int:
     return Int(required=True, allow_none=True, metadata=about(text))
 
 
-class ListQuerySchema(Schema):
+class PageQuerySchema(Schema):
     """The arguments of every listing.
 
-    A listing's own schema adds `page_token` and its filters, by their names there.
+    A listing's own schema adds `page_token` and its filters, by their names there. `range_names`
+    are the names of the arguments for the range of time, if it has one.
     """
 
-    start = TimeArgument(metadata=about("From this time on; ISO 8601, UTC if it has no offset", format="date-time"))
-    end = TimeArgument(metadata=about("Before this time", format="date-time"))
+    range_names: ClassVar[tuple[str, str]] = ("start", "end")
+
     limit = WholeNumber(
         digits=len(str(MAX_LIMIT)),
         validate=validate.Range(min=1, max=MAX_LIMIT),
@@ -62,16 +63,25 @@ class ListQuerySchema(Schema):
 
     @validates_schema
     def _check(self, data: dict[str, Any], **_: Any) -> None:
-        if "start" in data and "end" in data and data["start"] > data["end"]:
-            raise ValidationError("Must not be before start.", "end")
+        start, end = self.range_names
+        if start in data and end in data and data[start] > data[end]:
+            raise ValidationError(f"Must not be before {start}.", end)
         token: PageToken | None = data.get("page_token")
         if token is not None and token != page_token(token.listing, data["order"], data, token.key):
             raise ValidationError("No page of this query: use it with all other arguments unchanged.", "page_token")
 
     @post_load
     def _make(self, data: dict[str, Any], **_: Any) -> ListQuery:
-        common = {name: data.pop(name, None) for name in ("start", "end", "order", "limit", "format", "page_token")}
-        return ListQuery(filters=data, **common)
+        start, end = (data.pop(name, None) for name in self.range_names)
+        common = {name: data.pop(name, None) for name in ("order", "limit", "format", "page_token")}
+        return ListQuery(start=start, end=end, offset=data.pop("offset", 0), filters=data, **common)
+
+
+class ListQuerySchema(PageQuerySchema):
+    """The arguments of a listing with a range of time."""
+
+    start = TimeArgument(metadata=about("From this time on; ISO 8601, UTC if it has no offset", format="date-time"))
+    end = TimeArgument(metadata=about("Before this time", format="date-time"))
 
 
 class TicksQuerySchema(ListQuerySchema):
@@ -111,7 +121,7 @@ class TradesQuerySchema(ListQuerySchema):
     page_token = token_argument(listings.TRADES)
 
 
-class TradeSchema(Schema):
+class MarketTradeSchema(Schema):
     """One trade of an exchange."""
 
     trade_id = Int(required=True, metadata=about("Number given by the exchange; rises by one per symbol"))
@@ -121,11 +131,11 @@ class TradeSchema(Schema):
     side = Str(required=True, metadata=about("Side of the aggressor: `buy` or `sell`"))
 
 
-class TradesSchema(Schema):
+class MarketTradesSchema(Schema):
     """A page of stored trades."""
 
     symbol = Str(required=True)
-    trades = List(Nested(TradeSchema), required=True)
+    trades = List(Nested(MarketTradeSchema), required=True)
     next_page_token = next_page()
 
 

@@ -25,7 +25,8 @@ class ListQuery:
     """A request for rows of a listing with `start` <= time < `end`.
 
     Both times are in contract form, None if open. `filters` are the listing's own arguments by
-    name, without those that were not given. `limit` is None for the default of the format.
+    name, without those that were not given. `limit` is None for the default of the format. `offset`
+    rows are left out. `given` is that of `RowFilter`.
     """
 
     filters: Mapping[str, str]
@@ -35,6 +36,8 @@ class ListQuery:
     limit: int | None
     format: Format
     page_token: PageToken | None
+    offset: int = 0
+    given: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,13 @@ _NOBODY: dict[str, list[str]] = {}  # the alternative without a credential
 class Security(BasePlugin):
     """Adds `security` and the scope to each operation.
 
-    `scopes` and `details` map endpoints to scopes. `anonymous`: callers without a credential have
-    rights.
+    `scopes`, `others` (which suffice too) and `details` map endpoints to scopes. `anonymous`:
+    callers without a credential have rights.
     """
 
-    def __init__(self, scopes: Mapping[str, str], details: Mapping[str, str], *, anonymous: bool) -> None:
+    def __init__(self, scopes: Mapping[str, str], others: Mapping[str, str], details: Mapping[str, str], *, anonymous: bool) -> None:
         self._scopes = scopes
+        self._others = others
         self._details = details
         self._anonymous = anonymous
 
@@ -39,21 +40,23 @@ class Security(BasePlugin):
         endpoint = about["rule"].endpoint
         scope, details = self._scopes[endpoint], self._details.get(endpoint, OPEN)
         for operation in (operations or {}).values():
-            operation["security"] = self._alternatives(scope, details)
-            if text := _needs(scope, details):
+            operation["security"] = self._alternatives(scope, self._others.get(endpoint), details)
+            if text := _needs(scope, self._others.get(endpoint), details):
                 operation["description"] = "\n\n".join(filter(None, (operation.get("description"), text)))
 
-    def _alternatives(self, scope: str, details: str) -> list[dict[str, list[str]]]:
+    def _alternatives(self, scope: str, other: str | None, details: str) -> list[dict[str, list[str]]]:
         """Return the credentials of which one suffices, each with the needed scope."""
         needed = scope or details
         if needed == OPEN:
             return []
         nobody = [_NOBODY] if self._anonymous or scope == OPEN else []
-        return [*nobody, *({name: [needed]} for name in _SCHEMES)]
+        return [*nobody, *({name: [each]} for each in (needed, other) if each for name in _SCHEMES)]
 
 
-def _needs(scope: str, details: str) -> str:
+def _needs(scope: str, other: str | None, details: str) -> str:
     """Return the sentence about the scope."""
+    if other:
+        return f"Needs the scope `{scope}` or `{other}`."
     if scope != OPEN:
         return f"Needs the scope `{scope}`."
     return f"Details need the scope `{details}`." if details != OPEN else ""

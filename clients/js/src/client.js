@@ -3,6 +3,7 @@ import { TickwireError } from "./errors.js";
 import { GapFiller } from "./gap_filler.js";
 import { Latency } from "./latency.js";
 import { checkedOptions, checkedUrl, defined } from "./options.js";
+import { Observing } from "./observing.js";
 import { Publishing } from "./publishing.js";
 import { Rest } from "./rest.js";
 import { Session } from "./session.js";
@@ -38,6 +39,7 @@ export class FXDataPipelineClient {
   #session;
   #filler;
   #publishing;
+  #observing;
   #handlers = new Map(HANDLERS.map((name) => [name, new Set()]));
   #prices = new Map();
   #latency = new Latency();
@@ -55,10 +57,13 @@ export class FXDataPipelineClient {
       opened: (about) => this.#notify("onConnect", { ...about, reconnected: this.#connected++ > 0 }),
       event: (event, body) => this.#received(event, body),
       step: (step) => this.#filler.step(step),
-      closed: (reason, retryInMs) => this.#notify("onDisconnect", { reason, reconnecting: retryInMs !== null, retryInMs }),
+      spaceEvent: (event, body) => this.#observing.received(event, body),
+      ready: () => this.#observing.resume(),
+      closed: (reason, retryInMs, error) => this.#closed(reason, retryInMs, error),
       failed: (error, retryInMs) => this.#failed(error, retryInMs),
       problem: (error) => this.#notify("onError", error),
     });
+    this.#observing = new Observing(this.#session, others, (error) => this.#notify("onError", error));
   }
 
   static {
@@ -97,13 +102,14 @@ export class FXDataPipelineClient {
   // connection
 
   connect({ timeout = this.#options.connectTimeout } = {}) {
-    return this.#reported(this.#session.open(timeout), false);
+    return this.#reported(this.#session.connect(timeout), false);
   }
 
   disconnect() {
     const wasConnected = this.connected;
     this.#session.close();
     this.#filler.stop();
+    this.#observing.end(null);
     if (wasConnected) this.#notify("onDisconnect", { reason: "io client disconnect", reconnecting: false, retryInMs: null });
   }
 
@@ -161,6 +167,23 @@ export class FXDataPipelineClient {
 
   publishMany(prices, { timeout = this.#options.requestTimeout } = {}) {
     return this.#reported(this.#publishing.many(prices, timeout));
+  }
+
+  /** The reports without an ack. */
+  get unacknowledged() {
+    return this.#observing.unacknowledged;
+  }
+
+  report(reports, { timeout = this.#options.requestTimeout } = {}) {
+    return this.#reported(this.#observing.report(reports, timeout));
+  }
+
+  metrics(options) {
+    return this.#observing.metrics(options);
+  }
+
+  acknowledgeAlert(alertId, { by, comment, timeout = this.#options.requestTimeout } = {}) {
+    return this.#reported(this.#observing.request("acknowledge_alert", defined({ alert_id: alertId, by, comment }), timeout));
   }
 
   /** Print the newest prices known, as a table. */
@@ -243,7 +266,14 @@ export class FXDataPipelineClient {
     if (this.#alertHistory.length > this.#options.alertHistory) this.#alertHistory.shift();
   }
 
+  #closed(reason, retryInMs, error) {
+    this.#notify("onDisconnect", { reason, reconnecting: retryInMs !== null, retryInMs });
+    // Later, since a refusal by the close code of the socket is reported after this.
+    if (retryInMs === null) queueMicrotask(() => this.#observing.end(error));
+  }
+
   #failed(error, retryInMs) {
+    if (retryInMs === null) this.#observing.end(error);
     error.details = { ...error.details, retry_in_ms: retryInMs };
     this.#notify("onError", error);
   }

@@ -6,6 +6,7 @@
 import { io } from "socket.io-client";
 import { TickwireError, closeError, connectionError, handshakeError } from "./errors.js";
 import { spread } from "./limits.js";
+import { Space } from "./space.js";
 
 const PERMANENT_CODES = new Set(["unauthorized", "forbidden", "invalid_payload"]); // codes of refusals that a retry cannot change
 const MIN_FLOOD_RETRY_MS = 1000; // after the hub has closed the connection because of too many messages
@@ -15,6 +16,7 @@ const MAX_ANSWER_LENGTH = 4096; // of a refused handshake
  * Methods of `listener`:
  *   opened({ id, transport })        the hub answers; its greeting follows
  *   message(event, body)             an event of the hub
+ *   spaceMessage(event, body)        an event of the namespace `/metrics`
  *   closed(reason, retryInMs, error) an open connection is lost; `error` is a refusal of the hub
  *                                    that its events have reported, or undefined
  *   failed(error, retryInMs)         an attempt has failed
@@ -26,6 +28,7 @@ export class Connection {
   #credentials;
   #listener;
   #socket = null;
+  #space = null; // the namespace `/metrics`, from its first use on this connection
   #open = false;
   #attempts = 0;
   #retryAfter = null; // ms, as the hub requested
@@ -50,6 +53,7 @@ export class Connection {
   /** Close without calling the listener. */
   close() {
     clearTimeout(this.#timer);
+    this.#leaveSpace();
     const socket = this.#socket;
     this.#socket = null;
     this.#open = false;
@@ -103,10 +107,36 @@ export class Connection {
     return bytes > 0 ? bytes : undefined;
   }
 
-  /** Send an event. `answer` is called with the body of the ack, unless the connection is lost. */
-  emit(event, payload, answer) {
-    if (payload === undefined) this.#socket.emit(event, answer);
+  /** Join `/metrics`, unless that was done. The promise rejects with the refusal of the hub. */
+  join() {
+    this.#space ??= this.#newSpace(this.#socket);
+    return this.#space.joined;
+  }
+
+  /**
+   * Send an event. `answer` is called with the body of the ack, unless the connection is lost. With
+   * `space`, send it in `/metrics`, which must be joined.
+   */
+  emit(event, payload, answer, space = false) {
+    if (space) this.#space.emit(event, payload, answer);
+    else if (payload === undefined) this.#socket.emit(event, answer);
     else this.#socket.emit(event, payload, answer);
+  }
+
+  #newSpace(socket) {
+    const space = new Space(socket, this.#credentials, (event, body) => {
+      if (space === this.#space) this.#listener.spaceMessage(event, body);
+    });
+    space.joined.catch(() => {
+      if (space === this.#space) this.#leaveSpace(); // the next call sends CONNECT again
+    });
+    return space;
+  }
+
+  #leaveSpace() {
+    const space = this.#space;
+    this.#space = null;
+    space?.close();
   }
 
   #attempt() {

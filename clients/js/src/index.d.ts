@@ -277,6 +277,120 @@ export interface PublishResult {
   rejected: { index: number; code: string; message: string }[];
 }
 
+/** Fields of every report. A report is identified by (bot, kind, id): it takes effect once. */
+export interface ReportFields {
+  strategy: string;
+  /** Default: a new one; of a fill, its `fill_id`. A program that may be killed gives it itself. */
+  id?: string | null | undefined;
+  /** Default: now. */
+  time?: Time | Date | null | undefined;
+  /** Default: the option `bot` of the client. */
+  bot?: string | null | undefined;
+  /** At most 2 KiB as JSON. */
+  metadata?: Record<string, unknown> | null | undefined;
+}
+
+export interface OrderReport extends ReportFields {
+  kind: "order";
+  order_id: string;
+  symbol: string;
+  side: "buy" | "sell";
+  quantity: Decimal;
+  order_type: string;
+  status: "new" | "accepted" | "partially_filled" | "filled" | "cancelled" | "rejected" | "expired";
+  client_order_id?: string | null | undefined;
+  price?: Decimal | null | undefined;
+  reason?: string | null | undefined;
+  decision_price?: Decimal | null | undefined;
+  decision_time?: Time | Date | null | undefined;
+  arrival_price?: Decimal | null | undefined;
+}
+
+export interface FillReport extends ReportFields {
+  kind: "fill";
+  fill_id: string;
+  order_id: string;
+  symbol: string;
+  side: "buy" | "sell";
+  quantity: Decimal;
+  price: Decimal;
+  /** Positive: paid. Negative: received. Default: 0. */
+  fee?: Decimal | null | undefined;
+  fee_currency?: string | null | undefined;
+  liquidity?: "maker" | "taker" | null | undefined;
+  currency?: string | null | undefined;
+  multiplier?: Decimal | null | undefined;
+}
+
+export interface SignalReport extends ReportFields {
+  kind: "signal";
+  symbol: string;
+  signal: "buy" | "sell" | "hold";
+  outcome: "generated" | "approved" | "rejected";
+  price?: Decimal | null | undefined;
+  confidence?: number | null | undefined;
+}
+
+export interface HeartbeatReport extends ReportFields {
+  kind: "heartbeat";
+  equity?: Decimal | null | undefined;
+  cash?: Decimal | null | undefined;
+}
+
+export interface CorrectionReport extends ReportFields {
+  kind: "correction";
+  fill_id: string;
+  action: "cancel" | "replace";
+  quantity?: Decimal | null | undefined;
+  price?: Decimal | null | undefined;
+  fee?: Decimal | null | undefined;
+}
+
+export type Report = OrderReport | FillReport | SignalReport | HeartbeatReport | CorrectionReport;
+
+export interface ReportResult {
+  accepted: number;
+  /** Reports that were accepted before. */
+  duplicates: number;
+  /** The others; `index` is the place among the reports. */
+  rejected: { index: number; id: string | null; code: string; message: string }[];
+}
+
+export type Section = "market_data" | "strategy" | "execution" | "system";
+
+/** Prices, quantities and amounts in the sections are text. Absent figures are null. */
+export interface MetricsSnapshot {
+  timestamp: Time;
+  seq: number;
+  epoch: string;
+  market_data?: Record<string, any>;
+  strategy?: Record<string, any>;
+  execution?: Record<string, any>;
+  system?: Record<string, any>;
+}
+
+export interface MetricsOptions {
+  /** Default: all four. */
+  channels?: Section | Section[] | undefined;
+  /**
+   * Maximum number of snapshots per second. If several iterators are open, the highest rate applies
+   * to all.
+   */
+  maxRate?: number | undefined;
+}
+
+/** Ends with `return()`, which `break` in a `for await` calls, and with `disconnect()`. */
+export interface MetricsIterator extends AsyncIterableIterator<MetricsSnapshot> {
+  return(): Promise<IteratorResult<MetricsSnapshot>>;
+}
+
+export interface AlertAcknowledged {
+  status: "acknowledged";
+  alert_id: string;
+  acknowledged_at: Time;
+  acknowledged_by: string | null;
+}
+
 export type KeptAlert = { receivedAt: string } & (
   | { event: "volatility_alert"; body: VolatilityAlert }
   | { event: "correlation_alert"; body: CorrelationAlert }
@@ -348,6 +462,8 @@ export interface Options {
   restUrl?: string | undefined;
   /** Longest wait for the stored prices of a gap in ms. Default: 5,000. */
   fillTimeout?: number | undefined;
+  /** Name of the bot whose reports this client sends. */
+  bot?: string | undefined;
   /** Number of alerts in `alertHistory`. Default: 100. */
   alertHistory?: number | undefined;
   /** Further options of `io()` of socket.io-client: `path`, `extraHeaders`, … */
@@ -413,6 +529,8 @@ export class FXDataPipelineClient {
   /** The last alerts of all three kinds, oldest first. */
   readonly alertHistory: KeptAlert[];
   readonly latency: LatencySummary;
+  /** The reports without an ack, as they are sent. */
+  readonly unacknowledged: Record<string, unknown>[];
 
   /**
    * Try until connected, until `connectTimeout`, or until a permanent refusal. After a
@@ -438,6 +556,27 @@ export class FXDataPipelineClient {
   publish(price: OwnPrice, options?: TimeLimit): Promise<PublishResult>;
   /** Publish prices in this order. More than 500 are sent in several requests. */
   publishMany(prices: OwnPrice[], options?: TimeLimit): Promise<PublishResult>;
+  /**
+   * Send reports of a bot. Resolves when the hub has stored them; single rejections are in the
+   * result. Rejects with the refusal of a whole batch (500 reports at most), which is not kept.
+   *
+   * Reports without an ack are kept, at most 100,000, and sent again after a reconnect, with the
+   * same ids. `too_many_requests` and `unavailable` are waited for. If that takes longer than the
+   * timeout, the promise is rejected with `timeout`, and the client continues.
+   */
+  report(reports: Report | Report[], options?: TimeLimit): Promise<ReportResult>;
+  /**
+   * An async iterator over snapshots of the metrics, the newest one first. It continues after
+   * reconnections. A slow program receives the newest snapshot in place of those that it missed.
+   *
+   * @throws {TypeError} if there is no such section
+   */
+  metrics(options?: MetricsOptions): MetricsIterator;
+  /** Acknowledge a firing alert. `by` counts only without a credential. */
+  acknowledgeAlert(
+    alertId: string,
+    options?: { by?: string | undefined; comment?: string | undefined } & TimeLimit,
+  ): Promise<AlertAcknowledged>;
   /** Print the newest known prices as a table. Default: `console.log`. */
   printPrices(print?: (table: string) => void): void;
 

@@ -15,6 +15,7 @@ const DEFAULTS = {
   alertHistory: 100,
   restUrl: undefined,
   fillTimeout: 5_000,
+  bot: undefined,
 };
 
 /** The fields that are not undefined. */

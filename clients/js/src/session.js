@@ -23,6 +23,8 @@ const MAX_LOST_SENDS = 2; // a request that ended two connections may be the cau
  * Methods of `listener` beside those of `Connection`:
  *   event(event, body)                          an event of the hub, unchanged
  *   step({ gap } | { event, body, replayed })   a step of `Subscriptions`
+ *   spaceEvent(event, body)                     an event of the namespace `/metrics`
+ *   ready()                                     all is restored on a new connection
  *   problem(error)                              an error that no request or connection has
  */
 export class Session {
@@ -44,6 +46,7 @@ export class Session {
     this.#connection = new Connection(url, options, credentials, {
       opened: (about) => listener.opened(about),
       message: (event, body) => this.#message(event, body),
+      spaceMessage: (event, body) => this.#spaceMessage(event, body),
       closed: (reason, retryInMs, error) => this.#closed(reason, retryInMs, error),
       failed: (error, retryInMs) => this.#failed(error, retryInMs),
     });
@@ -58,8 +61,13 @@ export class Session {
     return this.#state === "ready";
   }
 
+  /** Whether the client is connected, or tries to be. */
+  get open() {
+    return this.#state !== "closed";
+  }
+
   /** Open unless open; resolves to the greeting. A timeout of 0 or Infinity means no limit. */
-  async open(timeout) {
+  async connect(timeout) {
     const begun = this.#state === "closed";
     if (begun) {
       this.#state = "opening";
@@ -75,7 +83,7 @@ export class Session {
     return this.#greeting;
   }
 
-  /** Close. A later `open` restores the subscriptions and alerts. */
+  /** Close. A later `connect` restores the subscriptions and alerts. */
   close() {
     this.#state = "closed";
     this.#connection.close();
@@ -93,21 +101,41 @@ export class Session {
    *   `timeout`, `disconnected` or `not_connected`; `unauthorized` or `forbidden` after the hub has
    *   refused the client for good
    */
-  async request(event, payload, timeout) {
+  async request(event, payload, timeout, { space = false } = {}) {
     const deadline = deadlineOf(timeout);
-    if (this.#state === "closed" && REFUSALS.has(this.#lastError?.code)) throw this.#lastError;
-    if (this.#state === "closed") throw new TickwireError("not_connected", "Not connected: call connect() first.", { event });
+    this.checkOpen(event);
     checkPayload(event, typeof payload === "function" ? payload() : payload, this.#connection.maxPayload);
     for (let attempts = 0; attempts < MAX_LOST_SENDS; ) {
       await this.#whenReady(event, deadline);
       if (!this.ready) continue; // lost again in the same tick
-      const answer = await this.#exchange(event, payload, deadline);
+      if (space && (await this.#joined(event, deadline)) === LOST) continue;
+      const answer = await this.#exchange(event, payload, deadline, { space });
       if (answer !== LOST) return accepted(answer);
       attempts += 1;
     }
     if (this.#state === "closed") throw this.#lastError;
     const message = `The connection was lost ${MAX_LOST_SENDS} times before an answer to ${event}.`;
     throw new TickwireError("disconnected", message, { event, details: { attempts: MAX_LOST_SENDS } });
+  }
+
+  /** @throws {TickwireError} if the client is not connected and does not try to be */
+  checkOpen(event) {
+    if (this.#state === "closed" && REFUSALS.has(this.#lastError?.code)) throw this.#lastError;
+    if (this.#state === "closed") throw new TickwireError("not_connected", "Not connected: call connect() first.", { event });
+  }
+
+  /** Join `/metrics`, unless that was done on this connection. Throws the refusal of the hub. */
+  #joined(event, deadline) {
+    return limited(
+      deadline,
+      () => this.#timeoutError(event),
+      (resolve, reject) => {
+        const waiter = { lost: () => resolve(LOST) };
+        this.#pendingAnswers.add(waiter);
+        this.#connection.join().then(resolve, reject);
+        return () => this.#pendingAnswers.delete(waiter);
+      },
+    );
   }
 
   #whenReady(event, deadline) {
@@ -133,15 +161,15 @@ export class Session {
     return new TickwireError("timeout", `No connection to the hub in time for ${event}.`, { event });
   }
 
-  #exchange(event, payload, deadline, resumed = false) {
+  #exchange(event, payload, deadline, { resumed = false, space = false } = {}) {
     const timeoutError = () => new TickwireError("timeout", `The hub did not answer ${event} in time.`, { event });
     return limited(deadline, timeoutError, (resolve) => {
       const waiter = { lost: () => resolve(LOST) };
       this.#pendingAnswers.add(waiter);
-      if (event === "subscribe") this.#pendingSubscribes.push({ payload, resumed });
+      if (event === "subscribe" && !space) this.#pendingSubscribes.push({ payload, resumed });
       const sentAt = performance.now();
       const data = typeof payload === "function" ? payload() : payload;
-      this.#connection.emit(event, data, (body) => resolve({ body, sentAt, receivedAt: performance.now() }));
+      this.#connection.emit(event, data, (body) => resolve({ body, sentAt, receivedAt: performance.now() }), space);
       return () => this.#pendingAnswers.delete(waiter);
     });
   }
@@ -161,6 +189,12 @@ export class Session {
     else if (event === "gap_notice") this.#passSteps(this.subscriptions.noticed(body));
     else if (BROADCASTS.has(event)) this.#passSteps(this.subscriptions.received(event, body));
     else if (event === "alert_triggered") this.#passSteps([{ event, body: this.alerts.fired(body), replayed: false }]);
+  }
+
+  /** Errors of the whole session may come in this namespace, without one in the main namespace. */
+  #spaceMessage(event, body) {
+    if (event === "error" && body.event === "disconnect") this.#connection.refused(TickwireError.from(body));
+    this.#listener.spaceEvent(event, body);
   }
 
   /** A subscription to all instruments holds those of its moment: repeat it for added ones. */
@@ -216,6 +250,7 @@ export class Session {
     this.#lastError = null;
     this.#connection.settled();
     this.#release(null);
+    this.#listener.ready();
   }
 
   /** Restore subscriptions and alerts. The subscribes are sent before any other request. */
@@ -243,14 +278,14 @@ export class Session {
   }
 
   #resend(event, payload) {
-    return this.#exchange(event, payload, deadlineOf(RESUME_ANSWER_MS), true);
+    return this.#exchange(event, payload, deadlineOf(RESUME_ANSWER_MS), { resumed: true });
   }
 
   // connection
 
   #closed(reason, retryInMs, error = new TickwireError("disconnected", `The connection is lost: ${reason}.`)) {
     this.#connectionGone(error, retryInMs);
-    this.#listener.closed(reason, retryInMs);
+    this.#listener.closed(reason, retryInMs, error);
   }
 
   #failed(error, retryInMs) {

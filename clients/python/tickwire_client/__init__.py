@@ -1,4 +1,4 @@
-"""Python client of Tickwire: live prices, candles and alerts, and the stored history.
+"""Python client of Tickwire: live prices, candles, alerts, the stored history, reports and metrics.
 
 After a reconnection, each missed message arrives once and in order, or a `Gap` reports it.
 
@@ -22,6 +22,7 @@ from tickwire_client.messages import (
     Disconnected,
     Gap,
     InstrumentsChanged,
+    MetricsSnapshot,
     Position,
     Problem,
     Quote,
@@ -29,11 +30,14 @@ from tickwire_client.messages import (
     Tick,
     VolatilityAlert,
 )
+from tickwire_client.observing import Acknowledgement
 from tickwire_client.publishing import PublishResult
+from tickwire_client.reports import Correction, Fill, Heartbeat, Order, Report, ReportResult, Signal
 from tickwire_client.stream import Stream
 
 __all__ = [
     "DEFAULT_URL",
+    "Acknowledgement",
     "Alert",
     "AlertTriggered",
     "AsyncClient",
@@ -44,19 +48,27 @@ __all__ = [
     "Closed",
     "Connected",
     "ConnectionFailed",
+    "Correction",
     "CorrelationAlert",
     "CredentialsExpiring",
     "DataReady",
     "Disconnected",
+    "Fill",
     "Gap",
+    "Heartbeat",
     "InstrumentsChanged",
+    "MetricsSnapshot",
+    "Order",
     "Position",
     "Problem",
     "PublishResult",
     "Quote",
     "Refreshed",
     "Refused",
+    "Report",
+    "ReportResult",
     "RequestTimeout",
+    "Signal",
     "Stream",
     "Tick",
     "TickwireError",

@@ -21,8 +21,10 @@ from tickwire_client.aio_history import AsyncHistory
 from tickwire_client.client import DEFAULT_URL, Client, Since
 from tickwire_client.credentials import Credential
 from tickwire_client.handlers import Handler, Handlers
-from tickwire_client.messages import Alert, AlertItem, Body, CandleUpdate, Gap, Item, Quote, Tick
+from tickwire_client.messages import Alert, AlertItem, Body, CandleUpdate, Gap, Item, MetricsSnapshot, Quote, Tick
+from tickwire_client.observing import Acknowledgement
 from tickwire_client.publishing import PublishResult
+from tickwire_client.reports import Report, ReportResult
 from tickwire_client.rest import Moment, resolve_time
 from tickwire_client.session import CandleSeries
 from tickwire_client.stitch import Stitch
@@ -95,11 +97,12 @@ class AsyncClient(AsyncHistory, Handlers):
         buffer: int = 100_000,
         reconnect_delay: tuple[float, float] = (0.5, 5.0),
         auth: AsyncAuth = None,
+        bot: str | None = None,
     ) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         options: dict[str, Any] = {"timeout": timeout, "transports": transports, "buffer": buffer, "reconnect_delay": reconnect_delay}
         source = partial(self._credential, auth, timeout) if callable(auth) else auth
-        self._client = Client(url, rest_url, auth=source, **options)
+        self._client = Client(url, rest_url, auth=source, bot=bot, **options)
         AsyncHistory.__init__(self, self._client)
         self._tasks: set[asyncio.Task[Any]] = set()  # running handlers; references keep them alive
 
@@ -246,6 +249,25 @@ class AsyncClient(AsyncHistory, Handlers):
     async def delete_alert(self, alert: Alert | str) -> list[str]:
         """See `Client.delete_alert`."""
         return await self._run(self._client.delete_alert, alert)
+
+    # reports, metrics, alerts
+
+    async def report(self, *reports: Report | Mapping[str, Any]) -> ReportResult:
+        """See `Client.report`."""
+        return await self._run(self._client.report, *reports)
+
+    @property
+    def unacknowledged(self) -> list[Body]:
+        """See `Client.unacknowledged`."""
+        return self._client.unacknowledged
+
+    def metrics(self, *channels: str, max_rate: float | None = None) -> AsyncStream[MetricsSnapshot]:
+        """See `Client.metrics`."""
+        return AsyncStream(lambda: self._run(self._client.metrics, *channels, max_rate=max_rate))
+
+    async def acknowledge_alert(self, alert_id: str, by: str | None = None, comment: str | None = None) -> Acknowledgement:
+        """See `Client.acknowledge_alert`."""
+        return await self._run(self._client.acknowledge_alert, alert_id, by, comment)
 
     # prices of this program
 

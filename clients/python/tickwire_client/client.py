@@ -9,7 +9,6 @@ from typing import Any, Literal, overload
 
 from tickwire_client import parse
 from tickwire_client.checks import check
-from tickwire_client.core import Core
 from tickwire_client.credentials import Auth, Credentials
 from tickwire_client.errors import Refused, TickwireError
 from tickwire_client.history import History
@@ -28,6 +27,7 @@ from tickwire_client.messages import (
     Tick,
     VolatilityAlert,
 )
+from tickwire_client.observing import Observing
 from tickwire_client.publishing import Publishing
 from tickwire_client.rest import Moment, Rest, check_url, default_rest_url, resolve_time
 from tickwire_client.session import ALL, CandleSeries
@@ -39,7 +39,7 @@ DEFAULT_URL = "http://127.0.0.1:5001"
 _ALERTS = (AlertTriggered, VolatilityAlert, CorrelationAlert, DataReady)
 
 
-class Client(Core, History, Publishing):
+class Client(Observing, History, Publishing):
     """A connection to the hub that reconnects until it is closed, and the history over REST.
 
     Use it in a `with` block. Any thread may call its methods.
@@ -51,6 +51,7 @@ class Client(Core, History, Publishing):
     | `timeout` | limit of each request in seconds, including reconnections |
     | `buffer` | number of messages that may wait for a slow program |
     | `reconnect_delay` | first and longest delay between attempts to reconnect, in seconds |
+    | `bot` | name of the bot whose reports this client sends |
     | `auth` | key or JWT: text, `{"api_key": …}`, `{"token": …}`, or a function that returns one |
 
     A function is called on each connect, when the credential expires soon, and after REST has
@@ -70,13 +71,15 @@ class Client(Core, History, Publishing):
         buffer: int = 100_000,
         reconnect_delay: tuple[float, float] = (0.5, 5.0),
         auth: Auth = None,
+        bot: str | None = None,
     ) -> None:
         for each in (url, rest_url):
             check_url(each)
         address, credentials = rest_url or default_rest_url(url), Credentials(auth)
         History.__init__(self, Rest(address, timeout, credentials))
         Publishing.__init__(self)
-        Core.__init__(self, url, timeout, transports, buffer, reconnect_delay, credentials, self.ticks if address else None)
+        rows = self.ticks if address else None
+        Observing.__init__(self, bot, url, timeout, transports, buffer, reconnect_delay, credentials, rows)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"

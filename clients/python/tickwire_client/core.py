@@ -14,10 +14,11 @@ from typing import Any, Self
 from tickwire_client import failures
 from tickwire_client.checks import check
 from tickwire_client.credentials import Credentials
-from tickwire_client.errors import Closed, ConnectionFailed, Refused, RequestTimeout, TickwireError
+from tickwire_client.errors import Closed, ConnectionFailed, ConnectionLost, Refused, RequestTimeout, TickwireError
+from tickwire_client.failures import is_error
 from tickwire_client.gap_filler import GapFiller, Rows
 from tickwire_client.handlers import Handlers
-from tickwire_client.link import ConnectionLost, Link, OnAnswer
+from tickwire_client.link import Link, OnAnswer
 from tickwire_client.messages import Alert, Body, Gap, Item, Problem
 from tickwire_client.renewal import Renewal
 from tickwire_client.session import Session
@@ -104,13 +105,15 @@ class Core(Handlers):
         self._request("set_alert", payload, on_answer)
         return taken[-1]
 
-    def _request(self, event: str, payload: Body | None = None, on_answer: OnAnswer | None = None) -> Body:
+    def _request(self, event: str, payload: Body | None = None, on_answer: OnAnswer | None = None, namespace: str = "/") -> Body:
         """Send a request and return its answer. If the connection is lost, send it again, once."""
         check(event, payload or {})
         deadline, attempts = time.monotonic() + self.timeout, 0
         while self._link.await_up(deadline - time.monotonic()):
             try:
-                body = self._link.request(event, payload or {}, on_answer).result(max(0, deadline - time.monotonic()))
+                if namespace != "/":
+                    self._link.join().result(max(0, deadline - time.monotonic()))
+                body = self._link.request(event, payload or {}, on_answer, namespace).result(max(0, deadline - time.monotonic()))
             except ConnectionLost as lost:
                 attempts += lost.sent
                 if attempts == _MAX_LOST_SENDS:
@@ -144,6 +147,15 @@ class Core(Handlers):
         """Pass an error that no request has to `on_error`."""
         with self._lock:
             self._deliver([Problem(error.code or "", str(error), error.details)])
+
+    def _space_joined(self) -> None:
+        """The namespace `/metrics` is joined, for the first time or again."""
+
+    def _space_received(self, event: str, body: Any) -> None:
+        """An event of `/metrics` has arrived."""
+
+    def _space_refused(self, error: Refused) -> None:
+        """The hub has refused `/metrics`."""
 
     def _set_alerts_again(self, connection: int) -> None:
         with self._lock:
@@ -190,6 +202,18 @@ class _Listener:
         if error.retry_after is not None:
             self._client._link.retry_after(error.retry_after)
 
+    def space_joined(self) -> None:
+        self._client._space_joined()
+
+    def space_received(self, event: str, body: Any) -> None:
+        if event == "error" and body.get("event") == "disconnect":
+            self._closing(failures.of_event(body))
+        else:
+            self._client._space_received(event, body)
+
+    def space_refused(self, error: Refused) -> None:
+        self._client._space_refused(error)
+
     def restore(self, connection: int) -> None:
         self._client._set_alerts_again(connection)
 
@@ -209,8 +233,3 @@ class _Listener:
 def _log_refusal(body: Body, connection: int) -> None:
     if is_error(body):
         log.warning("added instruments are not subscribed: %s", body["message"])
-
-
-def is_error(body: Body) -> bool:
-    """Whether an ack is an error: only errors have all of these fields."""
-    return {"code", "message", "event", "details"} <= body.keys()

@@ -43,6 +43,17 @@ class Closed(TickwireError):
     """The client is not connected, or was closed during the call."""
 
 
+class ConnectionLost(Exception):
+    """The connection ended before the answer came. `sent` is False if the request was not sent.
+
+    Internal: the client sends the request again, or raises a `TickwireError`.
+    """
+
+    def __init__(self, reason: str, *, sent: bool) -> None:
+        self.sent = sent
+        super().__init__(reason)
+
+
 class Refused(TickwireError):
     """The hub or REST refused the request, or this client did.
 
@@ -51,11 +62,12 @@ class Refused(TickwireError):
     a request that it cannot send (`invalid_payload`), and one of which two connections ended before
     the answer (`disconnected`, with `attempts` in `details`).
 
-    The text has all of them: `Invalid pairs. (invalid_payload; pairs: Not a list.)`.
+    The text has all of them: `Invalid pairs. (invalid_payload; pairs: Not a list.)`. `reason` is
+    the message alone.
     """
 
     def __init__(self, code: str, message: str, details: dict[str, Any] | None = None, status: int | None = None) -> None:
-        self.code, self.details, self.status = code, details or {}, status
+        self.code, self.reason, self.details, self.status = code, message, details or {}, status
         texts = [_text(field, value) for field, value in self.details.items() if value != [message]]
         super().__init__(f"{message} ({'; '.join([code, *texts])})")
 

@@ -33,6 +33,11 @@ class HttpAnswer:
     text: str
 
 
+def is_error(body: Body) -> bool:
+    """Whether an ack is an error: only errors have all of these fields."""
+    return {"code", "message", "event", "details"} <= body.keys()
+
+
 def spread(seconds: float) -> float:
     """A time to wait that a server has named, plus up to a quarter: clients return one by one."""
     return seconds * random.uniform(1, 1.25)  # noqa: S311

@@ -22,9 +22,10 @@ from socketio.exceptions import SocketIOError
 
 from tickwire_client import failures
 from tickwire_client.credentials import Credentials, protocol_log
-from tickwire_client.errors import Closed, ConnectionFailed
+from tickwire_client.errors import Closed, ConnectionFailed, ConnectionLost, Refused
 from tickwire_client.failures import HttpAnswer
 from tickwire_client.messages import Body
+from tickwire_client.space import Space
 
 log = logging.getLogger("tickwire_client")
 
@@ -32,14 +33,6 @@ _MIN_FLOOD_PAUSE_SECONDS = 1.0
 
 # Called with (body of the ack, number of the connection), in the reader's thread.
 OnAnswer = Callable[[Body, int], None]
-
-
-class ConnectionLost(Exception):
-    """The connection ended before the answer came. `sent` is False if the request was not sent."""
-
-    def __init__(self, reason: str, *, sent: bool) -> None:
-        self.sent = sent
-        super().__init__(reason)
 
 
 class _WebSocket(websocket.WebSocket):
@@ -69,6 +62,15 @@ class LinkListener(Protocol):
 
     def restore(self, connection: int) -> None:
         """The link has reconnected. Requests that wait for answers are allowed here."""
+
+    def space_joined(self) -> None:
+        """The hub has accepted the client in the namespace `/metrics`, once per connection."""
+
+    def space_received(self, event: str, body: Any) -> None:
+        """An event of `/metrics` has arrived."""
+
+    def space_refused(self, error: Refused) -> None:
+        """The hub has refused the client in `/metrics`."""
 
     def limited(self, error: ConnectionFailed) -> None:
         """The hub has closed the connection: too many messages, or too many connections."""
@@ -103,6 +105,7 @@ class Link:
         self._limited: ConnectionFailed | None = None  # the hub has sent that this connection is above a limit
         self._refusal: ConnectionFailed | None = None  # the link ends for good, at the latest with this connection
         self._thread: threading.Thread | None = None
+        self._space = Space(credentials, listener.space_joined, listener.space_refused)
 
     @property
     def up(self) -> bool:
@@ -178,7 +181,19 @@ class Link:
         if sio is not None:
             sio.disconnect()
 
-    def request(self, event: str, payload: Body, on_answer: OnAnswer | None = None) -> Future[Body]:
+    def join(self) -> Future[None]:
+        """Join `/metrics`, on this connection and the later ones, unless that was done.
+
+        The future raises `Refused` or `ConnectionLost`.
+        """
+        with self._lock:
+            if self._sio is not None:
+                return self._space.join(self._sio)
+        lost: Future[None] = Future()
+        lost.set_exception(ConnectionLost("not connected", sent=False))
+        return lost
+
+    def request(self, event: str, payload: Body, on_answer: OnAnswer | None = None, namespace: str = "/") -> Future[Body]:
         """Send an event. The future holds the body of the ack, or raises `ConnectionLost`."""
         future: Future[Body] = Future()
         with self._lock:
@@ -195,7 +210,7 @@ class Link:
                 if sio is None:
                     raise ConnectionLost("not connected", sent=False)
                 self._pending.add(future)
-                sio.emit(event, payload, callback=answered)
+                sio.emit(event, payload, namespace, answered)
             except (SocketIOError, ConnectionLost):
                 self._pending.discard(future)
                 future.set_exception(ConnectionLost("not connected", sent=False))
@@ -274,10 +289,11 @@ class Link:
         _keep_order(sio)
         greeted, refusal = threading.Event(), []
         sio.on("*", lambda event, *bodies: self._received(sio, greeted, event, bodies[0] if bodies else None))
+        self._space.attach(sio, self._listener.space_received)
         sio.on("connect_error", lambda *bodies: refusal.append(bodies[0] if bodies else None))
         try:
             # As a function, so that python-socketio holds no credential.
-            sio.connect(self._url, auth=lambda: payload, transports=self._transports, wait_timeout=self._timeout)
+            sio.connect(self._url, auth=lambda: payload, namespaces="/", transports=self._transports, wait_timeout=self._timeout)
         except (SocketConnectionError, ValueError) as error:
             raise failures.of_attempt(self._url, error, refusal, answers[-1] if answers else None) from None
         if not greeted.wait(self._timeout):
@@ -294,6 +310,7 @@ class Link:
             self._sio, self._number = sio, self._number + 1
             for name, payload in opening:
                 sio.emit(name, payload)
+            self._space.resume(sio)
             self._lock.notify_all()
         greeted.set()
 
@@ -301,6 +318,7 @@ class Link:
         with self._lock:
             was_up, self._sio = self._sio is not None, None
             pending, self._pending = self._pending, set()
+            self._space.ended()
             self._lock.notify_all()
         if was_up:
             self._listener.lost(reason, reconnecting=not self._closing.is_set() and self._refusal is None)

@@ -256,9 +256,25 @@ class Problem:
     details: Body
 
 
+@dataclass(frozen=True, slots=True)
+class MetricsSnapshot:
+    """A snapshot of the metrics. Sections that the iterator does not have are None.
+
+    Amounts in a section are `Decimal`s, times are aware `datetime`s, absent figures are None.
+    """
+
+    timestamp: datetime
+    seq: int
+    epoch: str
+    market_data: Body | None = None
+    strategy: Body | None = None
+    execution: Body | None = None
+    system: Body | None = None
+
+
 AlertItem = AlertTriggered | VolatilityAlert | CorrelationAlert | DataReady
 ConnectionItem = Connected | Disconnected | CredentialsExpiring | Refreshed | Problem
-Item = Tick | Gap | CandleUpdate | AlertItem | InstrumentsChanged | ConnectionItem
+Item = Tick | Gap | CandleUpdate | AlertItem | InstrumentsChanged | ConnectionItem | MetricsSnapshot
 
 
 def parse_time(text: str) -> datetime:

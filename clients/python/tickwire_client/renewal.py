@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeout
 
 from tickwire_client.credentials import Credentials, Payload
-from tickwire_client.errors import ConnectionFailed
-from tickwire_client.link import ConnectionLost, Link
+from tickwire_client.errors import ConnectionFailed, ConnectionLost
+from tickwire_client.link import Link
 from tickwire_client.messages import Body
 
 _MIN_PAUSE_SECONDS, _PAUSES = 0.5, 10  # between attempts: a tenth of the remaining time

@@ -35,6 +35,14 @@ class RedisFacts:
     eviction: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class RedisLoad:
+    """Memory of Redis in bytes, and its commands in the last second; None if it shows none."""
+
+    used_memory_bytes: int | None
+    ops_per_sec: int | None
+
+
 class Checks(Connection):
     """The part of the bus for checks. Every method raises `BusError`."""
 
@@ -53,6 +61,12 @@ class Checks(Connection):
                 append_sync=self._setting("appendfsync"),
                 eviction=policy or self._setting("maxmemory-policy"),
             )
+
+    def server_load(self) -> RedisLoad:
+        """Return the load of the server."""
+        with translated():
+            found = self._redis.info()
+        return RedisLoad(found.get("used_memory"), found.get("instantaneous_ops_per_sec"))
 
     def _info(self) -> dict[str, Any]:
         try:

@@ -67,6 +67,9 @@ class Collector(Protocol):
         After a failure these are the last values with `stale` set; `{}` if there never were any.
         """
 
+    def last_metrics(self) -> Body:
+        """The last body of the section, made by the loop. Any thread may call it."""
+
     def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
         """Name -> loop of this collector; each runs in a thread until its stop is set."""
 
@@ -135,6 +138,10 @@ class BaseCollector(ABC):
         if monotonic >= self._due:
             self._due = monotonic + self.period
             self._collect()
+        return self.last_metrics()
+
+    def last_metrics(self) -> Body:
+        """The last body of the section."""
         return stale_section(self._last) if self._failed else self._last
 
     def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:

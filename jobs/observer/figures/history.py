@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, cast
 
-from jobs.observer.figures.positions import FLAT, Applied, FillTerms, Position, apply_fill
+from db.figures.positions import FLAT, Applied, FillTerms, Position, apply_fill, in_order
 from jobs.observer.figures.round_trips import RoundTrip, advance
 
 F = TypeVar("F", bound=FillTerms)
@@ -66,16 +66,6 @@ def advance_account(account: Account, fill: F) -> tuple[Account, Step[F]]:
     applied = apply_fill(account.position, fill)
     trip, closed = advance(account.trip, fill, applied)
     return Account(applied.position, trip, max(account.seq, fill.seq)), Step(fill, applied, closed)
-
-
-def in_order(fills: Iterable[F]) -> list[F]:
-    """The fills by (time, seq). Of fills with one id, the one with the lowest seq stays."""
-    first: dict[str, F] = {}  # fill id -> fill
-    for fill in fills:
-        known = first.setdefault(fill.fill_id, fill)
-        if fill.seq < known.seq:
-            first[fill.fill_id] = fill
-    return sorted(first.values(), key=_order)
 
 
 def replay(start: Account, fills: Iterable[F], cuts: Iterable[datetime] = ()) -> Replay[F]:

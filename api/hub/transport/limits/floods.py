@@ -36,11 +36,15 @@ class Floods:
         """The number of ended sessions whose last packets have not been fetched."""
         return len(self._last)
 
-    def end(self, session: Session) -> None:
-        """Close the session: a WebSocket with 4429, polling with an `error` and a close packet."""
+    def count(self, sid: str, address: str) -> None:
+        """Count a client that is closed because of its flood."""
         self.total += 1
         if count := self._logged.due("flood"):
-            log.warning("disconnected a flooding client", extra={"sid": session.sid, "address": session.address, "count": count})
+            log.warning("disconnected a flooding client", extra={"sid": sid, "address": address, "count": count})
+
+    def end(self, session: Session) -> None:
+        """Close the session: a WebSocket with 4429, polling with an `error` and a close packet."""
+        self.count(session.sid, session.address)
         details = {"retry_after": session.bucket.retry_after()}
         error = _error(session, f"More than {session.bucket.per_second:g} packets per second.", details)
         answer = wire.SEPARATOR.join((error.packet, CLOSE.packet))

@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Protocol
 
 from api.access.peers import Peers
 from api.hub.transport.host import Limits
-from api.hub.transport.session import Session
+
+
+class Placed(Protocol):
+    """A session, or a plain socket: both may wait in the pool."""
+
+    address: str
+
+    def close(self, reason: str, *, code: int | None = 1000) -> None:
+        """End it with this Close code."""
 
 
 class TooMany(Exception):
@@ -31,7 +40,7 @@ class Places:
         self._peers = peers
         self._sessions: Counter[str] = Counter()  # address -> its sessions
         self._requesting: Counter[str] = Counter()  # peer -> its connections without a whole request
-        self._unjoined: dict[str, dict[Session, None]] = {}  # address -> its sessions in the pool, oldest first
+        self._unjoined: dict[str, dict[Placed, None]] = {}  # address -> its sessions in the pool, oldest first
         self._in_pool = 0
         self.note_refusal: Callable[[str], None] = lambda address: None  # called with the address
 
@@ -72,22 +81,22 @@ class Places:
             raise TooMany(f"One address has at most {limit} sessions that have not joined a namespace.", "max_sessions", limit)
         self._check(address, self._sessions[address])
 
-    def open(self, session: Session) -> None:
+    def open(self, session: Placed) -> None:
         """Add a new session."""
         self._sessions[session.address] += 1
         self.enter_pool(session)
 
-    def forget(self, session: Session) -> None:
+    def forget(self, session: Placed) -> None:
         """Release the places of a session that has ended."""
         self.leave_pool(session)
         _less(self._sessions, session.address)
 
-    def enter_pool(self, session: Session) -> None:
+    def enter_pool(self, session: Placed) -> None:
         """Add a session that holds no namespace."""
         self._unjoined.setdefault(session.address, {})[session] = None
         self._in_pool += 1
 
-    def leave_pool(self, session: Session) -> None:
+    def leave_pool(self, session: Placed) -> None:
         """Remove a session that has joined a namespace, or has ended; it may be absent."""
         held = self._unjoined.get(session.address, {})
         if session in held:
@@ -96,7 +105,7 @@ class Places:
             if not held:
                 del self._unjoined[session.address]
 
-    def surplus(self) -> Session | None:
+    def surplus(self) -> Placed | None:
         """Return the session that a further one in the pool replaces; None if the pool has a place.
 
         It is the oldest of the address with most.

@@ -1,0 +1,1 @@
+"""Clients of plain WebSockets: `/ws/metrics`."""

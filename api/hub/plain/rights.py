@@ -1,0 +1,114 @@
+"""The rights of connected plain clients as they change: new tokens, expiry, revocation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Protocol
+
+from api.access.audit import Audit
+from api.access.model import OBSERVE, Access, Authenticator, Handshake
+from api.access.table import AccessTable, TableChange, has_expired
+from api.errors import ErrorCode, Refusal, Unauthorized, forbidden_scope
+from api.hub.clients import Client, Clients
+from api.hub.rights.expiry import Expiries
+from api.hub.rights.limits import HubLimits
+
+_CLIENTS_PER_TURN = 100  # of a change of the table, before other greenlets run
+
+
+class Ends(Protocol):
+    """Sends the notices and the ends of rights to clients."""
+
+    def notify(self, client: Client, now: datetime) -> None:
+        """Send the notice that the credential expires soon."""
+
+    def end(self, client: Client, refusal: Refusal) -> None:
+        """Send the error and close the connection."""
+
+
+class PlainRights:
+    """Gives connected clients other rights, or ends their connections.
+
+    A connection depends on `observe` alone: instrument patterns do not limit metrics. `clock`
+    returns aware UTC.
+    """
+
+    def __init__(
+        self, clients: Clients, authenticator: Authenticator, limits: HubLimits, ends: Ends, clock: Callable[[], datetime], audit: Audit
+    ) -> None:
+        self._clients = clients
+        self._authenticator = authenticator
+        self._limits = limits
+        self._ends = ends
+        self._clock = clock
+        self._audit = audit
+        self._expiries = Expiries(clients, clock, ends.notify, lambda client: ends.end(client, _ended("expired")))
+
+    def watch(self, client: Client) -> None:
+        """Begin to watch the expiry of a new client."""
+        self._expiries.watch(client)
+
+    def tick(self, pause: Callable[[], None]) -> None:
+        """Notify clients whose rights expire soon, and end those whose rights have expired."""
+        self._expiries.tick(pause)
+
+    def renew(self, client: Client, handshake: Handshake) -> Client:
+        """Give a client the rights of a further credential. Raises `Refusal`.
+
+        It belongs to the same caller. A client without a credential may identify itself.
+        """
+        access = self._authenticator.authenticate(handshake)
+        if not access.allows(OBSERVE):
+            raise forbidden_scope(OBSERVE)
+        if client.access.anonymous:
+            return self._identify(client, access, handshake)
+        if access.caller != client.access.caller:
+            refusal = Unauthorized("another_caller", sent=True, key_id=access.key_id)
+            self._audit.refused(refusal, client.address)
+            raise refusal
+        return self._change(client, access)
+
+    def _identify(self, client: Client, access: Access, handshake: Handshake) -> Client:
+        self._limits.connections.check(access, client.address)
+        self._limits.close(client.id)
+        shared = self._limits.open(client.id, handshake, access)
+        return self._change(replace(client, shared=shared, owner=access.caller or client.owner), access)
+
+    def take(self, change: TableChange, pause: Callable[[], None]) -> None:
+        """Apply a change of the table of keys to the clients that it is about."""
+        for number, client in enumerate(self._clients.concerned(change), 1):
+            if self._clients.get(client.id) is client:
+                self._judge(client, change.after)
+            if number % _CLIENTS_PER_TURN == 0:
+                pause()
+
+    def _judge(self, client: Client, table: AccessTable) -> None:
+        before = client.access
+        if table.revokes(before):
+            self._ends.end(client, _ended("revoked"))
+        elif before.key_id is not None:
+            access = table.by_id[before.key_id].access
+            if has_expired(access, self._clock()):
+                self._ends.end(client, _ended("expired"))
+            elif not access.allows(OBSERVE):
+                refusal = forbidden_scope(OBSERVE)
+                refusal.details.update(reason="key_changed", reconnect=False)
+                self._ends.end(client, refusal)
+            else:
+                self._change(client, access)
+
+    def _change(self, client: Client, access: Access) -> Client:
+        if access is client.access:
+            return client
+        changed = self._clients.change(client, access)
+        self._expiries.watch(changed)
+        return changed
+
+
+_MESSAGES = {"expired": "The credential has expired: connect with a new one.", "revoked": "The credential was revoked."}
+
+
+def _ended(reason: str) -> Refusal:
+    return Refusal(ErrorCode.UNAUTHORIZED, _MESSAGES[reason], {"reason": reason, "reconnect": False})

@@ -1,0 +1,101 @@
+"""The route `/ws/metrics` of the hub: the answers before the switch to WebSocket."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from api.access.peers import Peers
+from api.errors import HTTP_STATUS, ErrorCode, Refusal
+from api.hub.plain.clients import ROUTE, PlainClients
+from api.hub.plain.query import read_query
+from api.hub.plain.sockets import PlainSockets
+from api.hub.transport.http_requests import credential_headers, refusal_headers
+from api.hub.transport.web.door import Application
+from api.hub.transport.websocket import WebSocket, accept, is_upgrade
+from config.http_errors import http_error_body
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[str, str]]
+_UPGRADE: Headers = [("Upgrade", "websocket"), ("Connection", "Upgrade")]
+_VERSION = "13"  # of RFC 6455
+
+
+class NotUpgraded(Exception):
+    """A request that does not ask for a WebSocket in the way of RFC 6455."""
+
+
+class PlainRoute:
+    """A WSGI application that serves `/ws/metrics` and passes on all other requests.
+
+    `detach` takes the socket of a request away from the HTTP server. `closing` has the sockets of
+    the server that have sent Close.
+    """
+
+    def __init__(
+        self,
+        others: Application,
+        clients: PlainClients,
+        sockets: PlainSockets,
+        peers: Peers,
+        detach: Callable[[dict[str, Any]], Any],
+        closing: set[WebSocket],
+    ) -> None:
+        self._others = others
+        self._clients = clients
+        self._sockets = sockets
+        self._peers = peers
+        self._detach = detach
+        self._closing = closing
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") != ROUTE:
+            return self._others(environ, start_response)
+        if environ["REQUEST_METHOD"] == "OPTIONS":
+            start_response("204 No Content", [("Cache-Control", "no-store")])
+            return []
+        try:
+            self._open(environ)
+        except NotUpgraded as error:
+            more = [*_UPGRADE, ("Sec-WebSocket-Version", _VERSION)]
+            body = http_error_body(ErrorCode.INVALID_PAYLOAD.value, str(error), {"upgrade": ["websocket"]})
+            return _answer(HTTPStatus.UPGRADE_REQUIRED, body, more, start_response)
+        except Refusal as refusal:
+            body = http_error_body(refusal.code.value, str(refusal), refusal.details)
+            return _answer(HTTPStatus(HTTP_STATUS[refusal.code]), body, refusal_headers(refusal), start_response)
+        return []
+
+    def _open(self, environ: dict[str, Any]) -> None:
+        """Turn the connection into a WebSocket. Raises `NotUpgraded` and `Refusal`."""
+        answer = self._accept(environ)
+        options = read_query(environ.get("QUERY_STRING", ""))
+        address = self._peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
+        peer = self._clients.open(address, credential_headers(environ), options)
+        sock = self._detach(environ)
+        try:
+            sock.send(answer)
+        except OSError:
+            log.debug("connection lost during a handshake")  # the first read finds it too
+        peer.open_socket(WebSocket(sock, self._sockets.loop, peer, self._sockets.limits, self._closing))
+
+    def _accept(self, environ: dict[str, Any]) -> bytes:
+        """Return the answer that accepts the handshake. It declines all extensions."""
+        if environ["REQUEST_METHOD"] != "GET" or not is_upgrade(environ):
+            raise NotUpgraded(f"{ROUTE} is a WebSocket: send a request to upgrade, for example with `new WebSocket(url)`.")
+        if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != _VERSION:
+            raise NotUpgraded(f"The version of the WebSocket protocol must be {_VERSION}.")
+        if (answer := accept(environ)) is None:
+            raise Refusal(ErrorCode.INVALID_PAYLOAD, "Invalid handshake.", {"Sec-WebSocket-Key": ["16 bytes in base64."]})
+        return answer
+
+
+def _answer(status: HTTPStatus, content: Any, more: Headers, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    body = orjson.dumps(content)
+    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), ("Cache-Control", "no-store"), *more]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]

@@ -1,0 +1,157 @@
+"""All plain sockets of a hub: heartbeats, deadlines, floods and the end of each."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from api.errors import ErrorCode, Refusal
+from api.hub.plain import frames
+from api.hub.transport.engineio_server import EngineServer
+from api.hub.transport.plain_socket import FLOOD_CODE, PING, SLOW_CODE, PlainSocket
+from config.pacing import Throttle
+
+log = logging.getLogger(__name__)
+
+UNAUTHORIZED_CODE, GOING_AWAY_CODE = 4401, 1001
+_SILENT_CODE = 1002  # RFC 6455 requires an answer to each Ping
+_SILENT_HEARTBEATS = 2  # without a frame of the client
+
+
+class Handler(Protocol):
+    """Receives the messages of sockets and their ends."""
+
+    def received(self, peer: PlainSocket, data: bytes, binary: bool) -> None:
+        """Handle a message."""
+
+    def ended(self, peer: PlainSocket) -> None:
+        """Forget a client. Raises nothing."""
+
+
+class PlainSockets:
+    """The host of plain sockets. The clock of the hub calls `tick`.
+
+    A socket waits for a credential until `joined`. Its places are those of sessions: it counts for
+    its address, and it is in the pool of sessions without a namespace while it waits. `heartbeat`
+    and `join` are in seconds.
+    """
+
+    def __init__(self, engine: EngineServer, *, heartbeat: float, join: float) -> None:
+        self.loop = engine.loop
+        self.limits = engine.limits
+        self.allowance = engine.allowance
+        self.places = engine.places
+        self.handler: Handler
+        self._engine = engine
+        self._now = engine.allowance.now
+        self._heartbeat = heartbeat
+        self._join = join
+        self._sockets: dict[str, PlainSocket] = {}  # id -> socket
+        self._texting: set[str] = set()  # ids of sockets that receive a text ping too
+        self._waiting: dict[str, float] = {}  # id -> latest time of its credential, in that order
+        self._pings: deque[tuple[float, PlainSocket]] = deque()  # (time of the next one, socket)
+        self._slow = Throttle(monotonic=self._now)
+        self.stopping: list[PlainSocket] = []  # closed by `stop`
+        engine.each_tick.append(self.tick)
+
+    def __len__(self) -> int:
+        return len(self._sockets)
+
+    def get(self, name: str) -> PlainSocket | None:
+        """Return the socket of a client; None if it has ended."""
+        return self._sockets.get(name)
+
+    def sends_text_pings(self, peer: PlainSocket) -> bool:
+        """Return True if the client receives text pings too."""
+        return peer.id in self._texting
+
+    # opening
+
+    def add(self, name: str, address: str, *, text_heartbeat: bool) -> PlainSocket:
+        """Return a new socket, which waits for a credential. `places.check` comes before."""
+        self._engine.make_room()
+        peer = PlainSocket(self, name, address, frames.gap_notice)
+        self._sockets[name] = peer
+        if text_heartbeat:
+            self._texting.add(name)
+        self.places.open(peer)
+        now = self._now()
+        self._waiting[name] = now + self._join
+        self._pings.append((now + self._heartbeat, peer))
+        return peer
+
+    def joined(self, peer: PlainSocket) -> None:
+        """Record that the client has the right to be here."""
+        self._waiting.pop(peer.id, None)
+        self.places.leave_pool(peer)
+
+    # calls of sockets
+
+    def received(self, peer: PlainSocket, data: bytes, binary: bool) -> None:
+        self.handler.received(peer, data, binary)
+
+    def forget(self, peer: PlainSocket) -> None:
+        self._sockets.pop(peer.id, None)
+        self._texting.discard(peer.id)
+        self._waiting.pop(peer.id, None)
+        self.places.forget(peer)
+        self.handler.ended(peer)
+
+    def flooded(self, peer: PlainSocket) -> None:
+        self._engine.floods.count(peer.id, peer.address)
+        peer.close("rate limit", code=FLOOD_CODE, linger_seconds=self.limits.flood_linger_seconds)
+
+    def defer(self, peer: PlainSocket, reason: str, code: int | None) -> None:
+        self.loop.call_later(0, lambda: self._end(peer, reason, code))
+
+    def _end(self, peer: PlainSocket, reason: str, code: int | None) -> None:
+        if code == SLOW_CODE and not peer.closed:
+            self._engine.slow_clients += 1
+            if count := self._slow.due("slow"):
+                log.warning("disconnected a slow client", extra={"sid": peer.id, "waiting_bytes": peer.outbox.size, "count": count})
+        peer.close(reason, code=code)
+
+    # the clock
+
+    def tick(self) -> None:
+        """Ping clients; close silent and blocked ones, and those without a credential in time."""
+        now = self._now()
+        for name in [name for name, due in self._waiting.items() if due <= now]:
+            self._sockets[name].close("transport close", code=UNAUTHORIZED_CODE, error=frames.error(no_credential(self._join)))
+        for peer in list(self._sockets.values()):
+            if now - peer.heard >= _SILENT_HEARTBEATS * self._heartbeat:
+                peer.close("ping timeout", code=_SILENT_CODE)
+            elif peer.blocked_since is not None and now - peer.blocked_since > self.limits.blocked_seconds:
+                self._end(peer, "slow consumer", SLOW_CODE)
+        while self._pings and self._pings[0][0] <= now:
+            _, peer = self._pings.popleft()
+            if not peer.closed:
+                self._ping(peer)
+                self._pings.append((now + self._heartbeat, peer))
+
+    def _ping(self, peer: PlainSocket) -> None:
+        """Send a Ping, unless the socket takes no bytes: pings that wait prove nothing."""
+        if not peer.outbox.stalled:
+            peer.outbox.put(PING)
+            if peer.id in self._texting and peer.id not in self._waiting:
+                peer.outbox.put(frames.TEXT_PING)
+
+    # the end of the hub
+
+    def stop(self, error: Callable[[], Refusal]) -> None:
+        """Close all sockets with an error frame of their own, and 1001."""
+        self.stopping = list(self._sockets.values())
+        for peer in self.stopping:
+            peer.close("server disconnect", code=GOING_AWAY_CODE, error=frames.error(error()))
+
+    @property
+    def flushing(self) -> bool:
+        """True while a stopped socket has not taken its last bytes."""
+        return any(peer.flushing for peer in self.stopping)
+
+
+def no_credential(seconds: float) -> Refusal:
+    """Return the refusal of a client that has sent no credential."""
+    return Refusal(ErrorCode.UNAUTHORIZED, f"Send the text frame auth:TOKEN within {seconds:g} s.", {"frame": ["auth:TOKEN"]})

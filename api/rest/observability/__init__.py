@@ -1,0 +1,1 @@
+"""Parts of the routes of observability: exact numbers, snapshots, history, live prices."""

@@ -1,0 +1,92 @@
+"""The newest snapshot of the metrics, as each process of REST has seen it last."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from flask import Flask, current_app
+
+from api.errors import ErrorCode
+from api.rest.errors import ApiError
+from db.bus import Bus, Snapshot
+from db.bus.snapshots import SECTIONS
+from db.timestamps import parse_time
+
+STALE_MS = 5_000  # age from which a snapshot is stale
+KEPT_SECONDS = 0.05  # for which a snapshot serves all requests
+_NAME = "tickwire.snapshots"
+_EMPTY = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A snapshot, with its time and the part of the answer that does not depend on its age."""
+
+    snapshot: Snapshot
+    time: datetime
+    head: bytes
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> Seen:
+        """Join the sections, whose numbers are not parsed."""
+        sections = ",".join(f'"{name}":{snapshot.numbers.get(name, _EMPTY)}' for name in SECTIONS)
+        behind = orjson.dumps({"seq": snapshot.seq, "epoch": snapshot.epoch})[1:-1].decode()
+        head = f'{{"timestamp":"{snapshot.timestamp}",{sections},{behind}'
+        return cls(snapshot, parse_time(snapshot.timestamp), head.encode())
+
+    def age_ms(self, now: datetime) -> float:
+        """Return its age in milliseconds."""
+        return max(0.0, round((now - self.time).total_seconds() * 1000, 3))
+
+    def body(self, now: datetime) -> bytes:
+        """Return the answer of `/api/metrics/current`."""
+        age = self.age_ms(now)
+        stale = "true" if age >= STALE_MS else "false"
+        return self.head + f',"age_ms":{age},"stale":{stale}}}'.encode()
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Return a section whose decimals are strings."""
+        found: dict[str, Any] = orjson.loads(self.snapshot.strings.get(name, _EMPTY))
+        return found
+
+
+class NewestSnapshot:
+    """The newest snapshot. Redis keeps it for 10 s only; this process keeps the last one it saw."""
+
+    def __init__(self, bus: Bus, monotonic: Callable[[], float]) -> None:
+        self._bus = bus
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._seen: Seen | None = None
+        self._read_at = float("-inf")
+
+    def read(self) -> Seen | None:
+        """Return it, None if there was none since the start. Raises `BusError`."""
+        with self._lock:
+            now = self._monotonic()
+            if now - self._read_at >= KEPT_SECONDS:
+                found = self._bus.latest_snapshot()
+                if found is not None and (self._seen is None or found != self._seen.snapshot):
+                    self._seen = Seen.of(found)
+                self._read_at = now
+            return self._seen
+
+
+def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> None:
+    """Give the app its newest snapshot."""
+    app.extensions[_NAME] = NewestSnapshot(bus, monotonic)
+
+
+def newest() -> Seen:
+    """Return the newest snapshot. Raises `ApiError` (503) if there was none, and `BusError`."""
+    snapshots: NewestSnapshot = current_app.extensions[_NAME]
+    seen = snapshots.read()
+    if seen is None:
+        message = "there is no snapshot of the metrics yet: is the observer running?"
+        raise ApiError(503, ErrorCode.UNAVAILABLE, message, {"part": "observer"})
+    return seen

@@ -1,0 +1,1 @@
+"""Pure figures that jobs and api share: positions, statements, conversion of amounts."""

@@ -1,0 +1,1 @@
+"""Measurements of this process and its machine: resources, durations of stages."""

@@ -1,0 +1,1 @@
+"""Alerts about the system, strategies and executions: rules, state machine, storage."""

@@ -1,0 +1,88 @@
+"""A client of `/ws/metrics` on the WebSocket of the protocol tests, and snapshots of the bus."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from db.bus.snapshots import SECTIONS, Snapshot
+from tests.conformance.http_client import SECONDS, Server
+from tests.conformance.websocket_client import BINARY, CLOSE, PING, PONG, TEXT, Closed, WebSocket, frame
+
+ROUTE = "/ws/metrics"
+
+
+class Plain(WebSocket):
+    """A client that answers each Ping of the server, unless `answering` is False."""
+
+    def __init__(self, port: int, query: str = "", headers: Mapping[str, str] | None = None) -> None:
+        self.pings = 0
+        self.answering = True
+        super().__init__(Server("127.0.0.1", port), ROUTE, query=query, opened=False, headers=dict(headers or {}))
+
+    def receive(self, seconds: float = SECONDS) -> str | bytes:
+        """Return the next message. Raises `Closed`, or `TimeoutError` after `seconds`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            opcode, payload = self._frame(deadline)
+            if opcode == TEXT:
+                return payload.decode()
+            if opcode == CLOSE:
+                raise Closed(int.from_bytes(payload[:2]) if payload else 1005)
+            assert opcode in (PING, PONG), f"opcode {opcode} from the server"
+            if opcode == PONG:
+                self.pongs.append(payload)
+            else:
+                self.pings += 1
+                if self.answering:
+                    self.send_bytes(frame(PONG, payload))
+
+    def body(self, seconds: float = SECONDS) -> dict[str, Any]:
+        """Return the next JSON frame."""
+        body = json.loads(self.receive(seconds))
+        assert isinstance(body, dict)
+        return body
+
+    def ask(self, text: str | dict[str, Any]) -> dict[str, Any]:
+        """Send a frame and return the next JSON frame that is not a snapshot."""
+        self.send(text if isinstance(text, str) else json.dumps(text))
+        return self.next_but_snapshots()
+
+    def next_but_snapshots(self) -> dict[str, Any]:
+        while (body := self.body())["type"] == "metrics_update":
+            pass
+        return body
+
+    def code(self, text: str | dict[str, Any]) -> str:
+        """Send a frame and return the code of the error that answers it."""
+        body = self.ask(text)
+        assert body["type"] == "error", body
+        assert set(body["error"]) == {"code", "message", "details"}
+        return str(body["error"]["code"])
+
+    def closed_with(self, seconds: float = SECONDS) -> int | None:
+        """Wait until the server closes, whatever comes before; return the code."""
+        deadline = time.monotonic() + seconds
+        try:
+            while True:
+                self.receive(deadline - time.monotonic())
+        except Closed as closed:
+            return closed.code
+
+    def send_binary(self, data: bytes) -> None:
+        self.send_bytes(frame(BINARY, data))
+
+
+def snapshot(seq: int, *, epoch: str = "e1", padding: int = 0) -> Snapshot:
+    """Return a snapshot whose section `market_data` has the price 1.09450, exactly."""
+    symbols = '{"symbols":{"EUR_USD":{"last_price":%s}},"padding":"' + "x" * padding + '"}'
+    numbers = dict.fromkeys(SECTIONS, "{}") | {
+        "market_data": symbols.replace("%s", "1.09450"),
+        "system": orjson.dumps({"seq": seq}).decode(),
+    }
+    strings = numbers | {"market_data": symbols.replace("%s", '"1.09450"')}
+    return Snapshot("2025-11-18T12:34:56.789123Z", seq, epoch, numbers, strings)
