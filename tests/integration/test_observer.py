@@ -6,7 +6,7 @@ import os
 import random
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,10 +22,11 @@ from config.settings import Settings
 from db import topics
 from db.bus import Bus, Outcome, ReportLimits
 from db.postgres import Store
-from db.reports.model import Correction, Fill, Heartbeat, Order, Report, Signal
+from db.reports.model import Correction, Fill, Heartbeat, Order, Report, Signal, to_json
 from db.timestamps import utc_now
+from ops import running
 from tests.conftest import Servers, new_database, settings_for, until
-from tests.support.processes import Running, observer
+from tests.support.processes import Running, Web, observer
 from tests.support.store import select
 
 LIMITS = ReportLimits(rate=1_000_000)
@@ -119,14 +120,26 @@ def test_snapshots_come_ten_times_per_second_with_all_sections(system: System) -
     assert list(snapshot.numbers) == ["market_data", "strategy", "execution", "system"]
 
 
-def test_posted_fill_is_in_tables_snapshot_and_events(system: System) -> None:
+def test_posted_fills_are_in_tables_snapshot_and_events(system: System, tmp_path: Path) -> None:
+    """The worked example by `POST /reports`, out of order and twice, then read from the routes."""
     example = (("buy", "1000", "1.09450", "0.020"), ("buy", "500", "1.09510", "0.010"), ("sell", "600", "1.09530", "0.012"),
                ("sell", "1400", "1.09400", "0.028"), ("buy", "500", "1.09390", "0.010"))  # fmt: skip
     fills = [fill("worked", number, *values) for number, values in enumerate(example, 1)]
-    system.send(*reversed(fills))
-    system.send(*fills)
-    until(lambda: len(system.rows("SELECT 1 FROM round_trips WHERE bot = 'worked'")) == 2, 20, "the round trips")
-    assert system.rows("SELECT quantity::float, gross::text, fees FROM positions WHERE bot = 'worked'")[0][0] == 0
+    texts = [orjson.loads(to_json(each)) | {"fill_id": each.id} for each in fills]
+    with Web("rest", system.settings, tmp_path / "rest.log") as rest:
+        answers = [post(rest.url, batch) for batch in (texts[2:], texts[:2], texts)]
+        assert [(answer["accepted"], answer["duplicates"], answer["rejected"]) for answer in answers] == [
+            (3, 0, []),
+            (2, 0, []),
+            (0, 5, []),
+        ]
+        until(lambda: len(system.rows("SELECT 1 FROM round_trips WHERE bot = 'worked'")) == 2, 20, "the round trips")
+        trades = get(rest.url, "/api/trades?bot=worked&order=asc")["trades"]
+    [position] = system.rows("SELECT quantity, gross, fees->>'USD' FROM positions WHERE bot = 'worked'")
+    assert [Decimal(each) for each in position] == [Decimal(0), Decimal("-0.22"), Decimal("0.080")]
+    assert [None if each["pnl"] is None else Decimal(str(each["pnl"])) for each in trades] == [
+        None, None, Decimal("0.348"), Decimal("-0.648"), Decimal("0.040"),
+    ]  # fmt: skip
     until(lambda: (system.strategy("worked") or {}).get("win_rate") is not None, 20, "the strategy")
     found = system.strategy("worked")
     # docs/observability/figures.md, worked example.
@@ -136,6 +149,19 @@ def test_posted_fill_is_in_tables_snapshot_and_events(system: System) -> None:
     assert (found["win_rate"], round(found["profit_factor"], 4), found["positions"]) == (0.5, 0.0909, 0)
     assert (found["state"], found["bots"], found["pnl_complete"]) == ("live", ["worked"], True)
     until(lambda: system.events_of("worked")["trade_executed"] == 5, 20, "the events")
+
+
+def get(url: str, path: str) -> dict[str, Any]:
+    status, body = running.get(url, path, seconds=10.0)
+    assert status == 200, body
+    return dict(orjson.loads(body))
+
+
+def post(url: str, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    body = orjson.dumps({"reports": reports}).decode()
+    status, answer = running.send("POST", url, "/reports", body, {"Content-Type": "application/json"}, seconds=10.0)
+    assert status == 200, answer
+    return dict(orjson.loads(answer))
 
 
 def test_open_position_is_marked_to_the_live_price(system: System) -> None:
