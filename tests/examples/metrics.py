@@ -6,12 +6,12 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import orjson
+from db.events import alert_event, event_body
 
 from config.settings import Settings
 from db.alert_changes import open_alerts
 from db.alerts import SystemAlert, raise_alert
 from db.bus import Bus, Snapshot
-from db.events import alert_event, event_body
 from db.postgres import Store
 from db.timestamps import format_time
 from tests.conftest import until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -24,6 +25,7 @@ from db.bus import Bus, Outcome, ReportLimits
 from db.postgres import Store
 from db.reports.model import Correction, Fill, Heartbeat, Order, Report, Signal, to_json
 from db.timestamps import utc_now
+from jobs.observer.health import failing_parts
 from ops import running
 from tests.conftest import Servers, new_database, settings_for, until
 from tests.support.processes import Running, Web, observer
@@ -118,6 +120,13 @@ def test_snapshots_come_ten_times_per_second_with_all_sections(system: System) -
     assert snapshot is not None
     assert snapshot.epoch == first.epoch
     assert list(snapshot.numbers) == ["market_data", "strategy", "execution", "system"]
+
+
+def test_health_check_of_the_container_passes_while_the_observer_reports(system: System) -> None:
+    until(lambda: failing_parts(system.bus, socket.gethostname(), utc_now()) == {}, 20, "the report")
+    assert failing_parts(system.bus, "elsewhere", utc_now()) == {"observer": "no observer of this host reports"}
+    later = utc_now() + timedelta(seconds=16)
+    assert failing_parts(system.bus, socket.gethostname(), later) == {"observer": "no observer of this host reports"}
 
 
 def test_posted_fills_are_in_tables_snapshot_and_events(system: System, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from db.reports.report_ids import NumberedReport
 from db.reports.round_trips import TripTotals, trip_totals
 from db.reports.signals import signal_counts
 from jobs.observer.collectors.base import BaseCollector, ObserverContext
-from jobs.observer.collectors.statistics import Statistics, metric_of
+from jobs.observer.collectors.statistics import Statistics, metric_of, with_values
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
 from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
@@ -86,6 +86,7 @@ class StrategyCollector(BaseCollector):
         self._valued: dict[Key, Valued] = {}  # of the last tick
         self._extremes: dict[Key, _Extremes] = {}
         self._statistics: dict[str, Statistics] = {}  # strategy name -> statistics
+        self._metrics: dict[str, tuple[Rates, StrategyMetric]] = {}  # strategy name -> rates of that second, figures
         self._day: date | None = None  # of the checkpoints and of the counts
         self._pending = _Pending()
         self._rates, self._rates_due = Rates({}), 0.0
@@ -99,7 +100,7 @@ class StrategyCollector(BaseCollector):
         super().start()
         with self._lock, self.context.store.transaction() as cursor:
             for row in all_positions(cursor):
-                self._state((row.bot, row.strategy)).positions[row.symbol] = row
+                self._state((row.bot, row.strategy)).put(row)
             self._take_trips(trip_totals(cursor))
             self._take_day(self._read_day(cursor, day_of(self.context.clock(), self._zone)))
             now = self.context.clock()
@@ -129,7 +130,7 @@ class StrategyCollector(BaseCollector):
             if found is not None:
                 self._take_day(found)
             for row in result.positions:
-                self._state((row.bot, row.strategy)).positions[row.symbol] = row
+                self._state((row.bot, row.strategy)).put(row)
                 self._pending.keys.add((row.bot, row.strategy))
             for each in result.new:
                 self._take_report(each, counted=begins)
@@ -195,10 +196,17 @@ class StrategyCollector(BaseCollector):
         )  # fmt: skip
 
     def _metric(self, name: str, keys: Sequence[Key], rates: Rates, now: datetime) -> StrategyMetric:
-        return metric_of(
-            name, {key: self._states[key] for key in keys}, [self._valued[key] for key in keys], self._statistic(name), rates,
-            self._currency, now, self.context.settings.obs_periods_per_year,
+        """The figures of a strategy name; its statistics are at most a second old."""
+        valued = [self._valued[key] for key in keys]
+        known = self._metrics.get(name)
+        if known is not None and known[0] is rates:
+            return with_values(known[1], valued, self._currency)
+        metric = metric_of(
+            name, {key: self._states[key] for key in keys}, valued, self._statistic(name), rates, self._currency, now,
+            self.context.settings.obs_periods_per_year,
         )  # fmt: skip
+        self._metrics[name] = rates, metric
+        return metric
 
     def _state(self, key: Key) -> StrategyState:
         return self._states.setdefault(key, StrategyState())
@@ -216,10 +224,11 @@ class StrategyCollector(BaseCollector):
         return _Day(today, checkpoints, signal_counts(cursor, days[-1]), equities)
 
     def _take_day(self, found: _Day) -> None:
-        for state in self._states.values():
-            state.checkpoints = {}
+        checkpoints: dict[Key, list[CheckpointRow]] = {}
         for row in found.checkpoints:
-            self._state((row.bot, row.strategy)).checkpoints[row.symbol] = row
+            checkpoints.setdefault((row.bot, row.strategy), []).append(row)
+        for key in (*self._states, *(checkpoints.keys() - self._states.keys())):
+            self._state(key).take_checkpoints(checkpoints.get(key, ()))
         if found.signals is not None:
             for state in self._states.values():
                 state.signals = {}
