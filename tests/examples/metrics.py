@@ -18,6 +18,7 @@ from tests.conftest import until
 from tests.examples.example import Examples
 from tests.examples.witness import Witness
 from tests.support.clients import PythonClient
+from tests.support.observability_events import alert_event, event_body
 from tests.support.processes import Web
 from tests.support.reports import fill_body
 

@@ -13,12 +13,12 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from config.pacing import StopSignal
+from db.listing.quality import ended_orders, fill_sums, latencies, order_sums
 from db.metrics.execution import ExecutionRow, insert_execution
 from db.postgres import Cursor
 from db.reports.fills import FillRow
 from db.reports.model import TERMINAL_STATUSES
 from db.reports.orders import OrderRow
-from db.reports.quality import ended_orders, fill_sums, latencies, order_sums
 from jobs.observer.collectors.base import BaseCollector, ObserverContext
 from jobs.observer.collectors.quality import MAX_ORDERS, Quality
 from jobs.observer.figures.execution import Latencies
