@@ -9,7 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -238,6 +238,21 @@ def test_signals_and_heartbeats_are_counted(system: System) -> None:
     found = system.strategy("signals")
     assert (found["signals_approved"], found["signals_rejected"], found["win_rate"]) == (1, 1, None)
     until(lambda: system.events_of("signals")["signal_generated"] == 2, 20, "the events")
+
+
+def test_late_conflict_is_an_event(system: System) -> None:
+    """Redis has lost the id, and the store finds the other content."""
+    first = fill("conflict", 1, "buy", "1", "1.10")
+    system.send(first)
+    until(lambda: system.rows("SELECT 1 FROM fills WHERE bot = 'conflict'"), 20, "the fill")
+    system.redis.delete(topics.report_key("conflict", "fill", "f-1"))
+    system.send(replace(first, price=Decimal(7)))
+    until(lambda: "component_error" in {event["event_type"] for event in system.events()}, 20, "the event")
+    [event] = [event for event in system.events() if event["event_type"] == "component_error"]
+    assert (event["component"], event["status"], event["details"]) == (
+        "reports", "conflict", {"bot": "conflict", "kind": "fill", "id": "f-1"},
+    )  # fmt: skip
+    assert system.rows("SELECT price FROM fills WHERE bot = 'conflict'") == [("1.10",)]
 
 
 def plain_totals(fills: Sequence[Fill]) -> dict[tuple[str, str], tuple[Decimal, Decimal, int]]:
