@@ -265,6 +265,7 @@ def plain_totals(fills: Sequence[Fill]) -> dict[tuple[str, str], tuple[Decimal, 
     return found
 
 
+@pytest.mark.timeout(1800 if LONG else 300)
 def test_killed_observer_counts_every_report_once(system: System) -> None:
     """Each report is sent twice and shuffled, and the observer is killed during that."""
     source = random.Random(15)

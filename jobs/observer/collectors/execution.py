@@ -53,9 +53,11 @@ class _Sums:
     slippage: float = 0.0  # Σ slippage·quantity
     quantity: Decimal = ZERO  # of the fills with a slippage
     second: _Second = field(default_factory=_Second)
+    changed: bool = True  # since the last stored second
 
     def add_order(self, row: OrderRow, start: datetime, sign: int) -> None:
         """Add an order, or subtract it with a negative sign."""
+        self.changed = True
         terminal = row.status in TERMINAL_STATUSES
         if not terminal:
             self.open += 0 if row.implicit else sign
@@ -73,6 +75,7 @@ class _Sums:
 
     def add_fill(self, row: FillRow, sign: int) -> None:
         """Add a fill of today, or subtract it with a negative sign."""
+        self.changed = True
         self.fills += sign
         if row.slippage_bps is not None:
             self.slippage += sign * row.slippage_bps * float(row.quantity)
@@ -181,11 +184,11 @@ class ExecutionCollector(BaseCollector):
         return self._latencies.clock_skew
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
-        """Insert a row for each strategy of each bot."""
+        """Insert a row for each strategy whose figures have changed; else one per minute."""
         with self._lock:
-            rows = [_row(second, key, sums) for key, sums in self._sums.items()]
+            rows = [_row(second, key, sums) for key, sums in self._sums.items() if sums.changed or second.second == 0]
             for sums in self._sums.values():
-                sums.second = _Second()
+                sums.second, sums.changed = _Second(), False
         insert_execution(cursor, rows)
 
     def _of(self, row: OrderRow | FillRow) -> _Sums:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, cast
@@ -22,14 +22,14 @@ from db.reports.report_ids import NumberedReport
 from db.reports.round_trips import TripTotals, trip_totals
 from db.reports.signals import signal_counts
 from jobs.observer.collectors.base import BaseCollector, ObserverContext
-from jobs.observer.collectors.statistics import Statistics, metric_of, with_values
+from jobs.observer.collectors.statistics import SILENT_AFTER, Statistics, metric_of, with_values
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
 from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
 from jobs.observer.figures.ratios import TripSums
 from jobs.observer.figures.sections import Body, rounded, strategy_section
 from jobs.observer.fold.batch import Folded
-from jobs.observer.fold.days import day_of, start_of
+from jobs.observer.fold.days import start_of
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +96,12 @@ class StrategyCollector(BaseCollector):
         return {"observer-trips": self._read_trips}
 
     def start(self) -> None:
-        """Read positions, round trips and counts of the day."""
+        """Read positions and round trips. The first batch of the loop of reports brings the day."""
         super().start()
         with self._lock, self.context.store.transaction() as cursor:
             for row in all_positions(cursor):
                 self._state((row.bot, row.strategy)).put(row)
             self._take_trips(trip_totals(cursor))
-            self._take_day(self._read_day(cursor, day_of(self.context.clock(), self._zone)))
             now = self.context.clock()
             for key, moment in last_received(cursor, now - timedelta(days=REPORTED_DAYS)).items():
                 self._state(key).last_report = moment
@@ -120,10 +119,10 @@ class StrategyCollector(BaseCollector):
 
     def folded(self, result: Folded) -> None:
         """Take over a committed batch. May raise `StoreError` without an effect."""
-        today = day_of(self.context.clock(), self._zone)
+        today = result.day
         begins = self._day != today
         found = None
-        if begins or result.recomputed:
+        if begins or result.recomputed or result.checkpoints:
             with self.context.store.transaction() as cursor:
                 found = self._read_day(cursor, today)  # the batch is stored already
         with self._lock:
@@ -161,6 +160,8 @@ class StrategyCollector(BaseCollector):
         rates, prices = self.rates(), self.context.prices
         with self._lock:
             self._valued = {key: value(state, prices, rates, now, self._currency, self._method) for key, state in self._states.items()}
+            if self._day is None:
+                self._valued = {key: replace(each, daily=None) for key, each in self._valued.items()}
             for key, each in self._valued.items():
                 self._extremes.setdefault(key, _Extremes()).add(each.pnl)
             names: dict[str, list[Key]] = {}
@@ -177,14 +178,19 @@ class StrategyCollector(BaseCollector):
         return body if marked else {**body, "incomplete": True}
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
-        """Insert a row for each strategy of each bot."""
+        """Insert a row for each strategy of each bot; one per minute if it is inactive."""
         with self._lock:
             valued, extremes, self._extremes = self._valued, self._extremes, {}
             for name, statistic in self._statistics.items():
                 pnl = added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency)
                 statistic.value(pnl.amount if pnl else None)
-            rows = [self._row(second, key, each, extremes.get(key) or _Extremes()) for key, each in valued.items()]
+            shown = [key for key in valued if second.second == 0 or self._is_active(key)]
+            rows = [self._row(second, key, valued[key], extremes.get(key) or _Extremes()) for key in shown]
         insert_strategy(cursor, rows)
+
+    def _is_active(self, key: Key) -> bool:
+        last = self._states[key].last_report
+        return bool(self._valued[key].open_positions) or (last is not None and self.context.clock() - last <= SILENT_AFTER)
 
     def _row(self, second: datetime, key: Key, each: Valued, extremes: _Extremes) -> StrategyRow:
         state = self._states[key]
