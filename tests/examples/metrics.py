@@ -6,7 +6,6 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import orjson
-from db.events import alert_event, event_body
 
 from config.settings import Settings
 from db.alert_changes import open_alerts
