@@ -70,6 +70,12 @@ class System:
     def events(self) -> list[dict[str, Any]]:
         return [orjson.loads(entry.body) for entry in self.bus.backwards(topics.OBSERVABILITY_EVENTS)]
 
+    def collector(self, name: str) -> dict[str, Any]:
+        """The statistics of a collector, as the observer reports them."""
+        reports = [orjson.loads(entry.report) for entry in self.bus.processes(int(utc_now().timestamp() * 1000)) if entry.report]
+        found = [each for each in reports if each["role"] == "observer" and each["acting"]]
+        return dict(found[0]["metrics"]["collectors"][name]) if found else {}
+
     def await_acting(self) -> None:
         """Wait until an observer publishes; no other one may be about to end."""
         last = self.bus.latest_snapshot()
@@ -220,6 +226,7 @@ def test_orders_of_the_day_are_counted_with_late_and_changed_reports(system: Sys
     counts = "orders_submitted, orders_filled, orders_cancelled, orders_rejected"
     last = f"SELECT {counts} FROM metrics_execution_1s WHERE bot = 'orders' ORDER BY time DESC LIMIT 1"  # noqa: S608
     until(lambda: system.rows(last) == [(5, 1, 1, 1)], 20, "the counts of the day")
+    until(lambda: system.collector("execution").get("clock_skew") == 1, 20, "the order of the wrong clock")
     names = ("cancelled", "rejected", "open_orders", "fills_today")
     until(lambda: all(system.section("execution")[name] >= 1 for name in names), 20, "the counts of all strategies")
     rows = system.rows("SELECT fill_id, latency_ms, slippage_bps FROM fills WHERE bot = 'orders' ORDER BY fill_id")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from typing import Any
 
 from config.pacing import StopSignal
 from db.listing.quality import ended_orders, fill_sums, latencies, order_sums
@@ -178,10 +179,9 @@ class ExecutionCollector(BaseCollector):
         with self._lock:
             return {key for key, sums in self._sums.items() if sums.open > 0}
 
-    @property
-    def clock_skew(self) -> int:
-        """The number of orders whose first fill came before their submission."""
-        return self._latencies.clock_skew
+    def get_statistics(self) -> Mapping[str, Any]:
+        """Counters since the start; `clock_skew` counts orders that were filled before submission."""
+        return {**super().get_statistics(), "clock_skew": self._latencies.clock_skew}
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
         """Insert a row for each strategy whose figures have changed; else one per minute."""

@@ -18,6 +18,9 @@ from jobs.observer.fold.fills import take_fills
 from jobs.observer.fold.orders import OrderChange, fold_orders
 from jobs.observer.fold.positions import DayTerms, fold_positions, make_checkpoints
 
+# A late report reads all fills of its position since the last checkpoint.
+STATEMENT_TIMEOUT = "60s"
+
 
 @dataclass(frozen=True, slots=True)
 class FoldTerms:
@@ -52,6 +55,7 @@ class Folded:
 
 def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms) -> Folded:
     """Store a batch with all of its effects. Reports that are stored already have none."""
+    cursor.execute("SELECT set_config('statement_timeout', %s, true)", (STATEMENT_TIMEOUT,))
     # Two observers may overlap for a moment while one takes over from the other.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire reports'))")
     claimed = claim_reports(cursor, batch)
