@@ -180,7 +180,7 @@ class ExecutionCollector(BaseCollector):
             return {key for key, sums in self._sums.items() if sums.open > 0}
 
     def get_statistics(self) -> Mapping[str, Any]:
-        """Counters since the start; `clock_skew` counts orders that were filled before submission."""
+        """Counters since the start; `clock_skew` counts orders filled before submission."""
         return {**super().get_statistics(), "clock_skew": self._latencies.clock_skew}
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
