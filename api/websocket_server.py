@@ -144,9 +144,8 @@ def create_hub(
     hosts, origins = Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins)
     door = Door(plain.route(transport.app, detach), hosts, origins, RefusedOrigins(time.monotonic))
     early = EarlyCredentials(transport.engine.credentials, callers.peers, hosts, origins)
-    return Hub(
-        door, transport.engine, market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, early, plain, stop
-    )
+    parts = (market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, early, plain, stop)
+    return Hub(door, transport.engine, *parts)
 
 
 # the parts, in the order of their creation

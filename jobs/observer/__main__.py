@@ -32,7 +32,8 @@ from ops import startup
 _END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 _JOIN_SECONDS = 8.0  # for the loops, after a stop is requested
 _RETRY_SECONDS = 1.0
-ROUND_SECONDS = 20.0  # the longest round: a statement and the wait for a connection
+ROUND_SECONDS = 20.0  # of the election: a statement and the wait for a connection
+LONGEST_SECONDS = 60.0  # the longest round of a loop: a late report that computes its position again
 
 
 def run(context: ObserverContext, acting: ActingObserver, over: threading.Event) -> None:
@@ -77,7 +78,7 @@ def _run_loops(loops: Mapping[str, Callable[[StopSignal], None]], over: threadin
         failed.append(name)
         over.set()
 
-    threads = [LongLivedThread(loop, name=name, stop=over, on_failure=fail, round_seconds=ROUND_SECONDS) for name, loop in loops.items()]
+    threads = [LongLivedThread(loop, name=name, stop=over, on_failure=fail, round_seconds=LONGEST_SECONDS) for name, loop in loops.items()]
     for thread in threads:
         thread.start()
     over.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -28,10 +29,10 @@ def fill() -> FillRow:
 
 
 def test_notification_has_the_fields_and_digits_of_a_trade() -> None:
-    event = json.loads(json.dumps({**_trade(fill(), None), "timestamp": "2025-11-18T12:34:57.000000Z"}))
+    event = json.loads(json.dumps({**_trade(fill()), "timestamp": "2025-11-18T12:34:57.000000Z"}))
     assert notification_of(event) == ("trades", EXPECTED.encode())
 
 
 def test_profit_is_a_literal_too() -> None:
-    _, text = notification_of(_trade(fill(), Decimal("-0.648"))) or ("", b"")
+    _, text = notification_of(_trade(replace(fill(), realised=Decimal("-0.648")))) or ("", b"")
     assert b'"pnl":-0.648,' in text
