@@ -159,6 +159,11 @@ class ExecutionCollector(BaseCollector):
             )
         return execution_section(now, metric)
 
+    def strategies_with_orders(self) -> set[Key]:
+        """Strategies with an open order. Any thread may call it."""
+        with self._lock:
+            return {key for key, sums in self._sums.items() if sums.open > 0}
+
     def reject_rate(self) -> float | None:
         """Rejected / terminal orders since 00:00."""
         with self._lock:

@@ -95,6 +95,17 @@ class StrategyCollector(BaseCollector):
             for key, moment in last_received(cursor, since).items():
                 self._state(key).last_report = moment
 
+    def exposed_strategies(self) -> dict[Key, datetime | None]:
+        """Strategies with an open position -> time of their last report. Any thread may call it."""
+        with self._lock:
+            return {key: state.last_report for key, state in self._states.items() if any(row.quantity for row in state.positions.values())}
+
+    def last_report(self, key: Key) -> datetime | None:
+        """The time of the last report of a strategy, None if there is none of the last day."""
+        with self._lock:
+            state = self._states.get(key)
+            return None if state is None else state.last_report
+
     def rates(self) -> Rates:
         """Live rates between currencies, at most a second old."""
         if (now := self.context.monotonic()) >= self._rates_due:
