@@ -11,13 +11,13 @@ from config.settings import Settings
 from db.alert_changes import open_alerts
 from db.alerts import SystemAlert, raise_alert
 from db.bus import Bus, Snapshot
-from db.events import alert_event, event_body
 from db.postgres import Store
 from db.timestamps import format_time
 from tests.conftest import until
 from tests.examples.example import Examples
 from tests.examples.witness import Witness
 from tests.support.clients import PythonClient
+from tests.support.observability_events import alert_event, event_body
 from tests.support.processes import Web
 from tests.support.reports import fill_body
 

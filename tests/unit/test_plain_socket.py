@@ -28,7 +28,7 @@ class StillLoop:
         self.ended = 0
 
     def watch(self, sock: socket.socket, readable: Callable[[], None], writable: Callable[[], None]) -> Watch:
-        return self  # type: ignore[return-value]
+        return self
 
     def call_later(self, seconds: float, function: Callable[[], None]) -> None:
         self.later.append((seconds, function))

@@ -34,8 +34,8 @@ from api.schemas.observability import TradeHistoryResponseSchema, TradeSchema
 from db.figures.conversion import total
 from db.listing.observability import FILLS, ORDERS, TRADES
 from db.listing.query import RowFilter, count_rows, read_page
+from db.listing.summaries import PnlSums, execution_quality, pnl_sums, trade_totals
 from db.metrics.history import SPANS
-from db.reports.summaries import PnlSums, execution_quality, pnl_sums, trade_totals
 from db.timestamps import format_time, parse_time
 
 _DAY = timedelta(days=1)

@@ -73,7 +73,10 @@ class Order(Report):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fill(Report):
-    """A trade of an order. `id` is the `fill_id`. A positive `fee` is paid, a negative one received."""
+    """A trade of an order.
+
+    `id` is the `fill_id`. A positive `fee` is paid, a negative one received.
+    """
 
     kind: ClassVar[str] = "fill"
 

@@ -12,10 +12,10 @@ from tickwire_client.messages import Body, Item, MetricsSnapshot, parse_time
 from tickwire_client.stream import Stream
 
 SECTIONS = ("market_data", "strategy", "execution", "system")
-_AMOUNTS = frozenset(
-    ("last_price bid ask vwap twap volume total_volume pnl total_pnl daily_pnl realized_pnl unrealized_pnl position_notional"
-    " max_drawdown fees").split()
-)  # fmt: skip
+_AMOUNTS = frozenset({
+    "last_price", "bid", "ask", "vwap", "twap", "volume", "total_volume", "pnl", "total_pnl", "daily_pnl", "realized_pnl",
+    "unrealized_pnl", "position_notional", "max_drawdown", "fees",
+})  # fmt: skip
 _AMOUNTS_BY_CURRENCY = frozenset({"by_currency", "fees_by_currency"})
 _TIMES = frozenset({"timestamp", "time", "last_report"})
 
@@ -38,7 +38,8 @@ class SnapshotStream(Stream[MetricsSnapshot]):
                 return
             self._last = position
             self._items.clear()
-        super().put(replace(item, **{name: None for name in SECTIONS if name not in self.sections}))
+        left_out: dict[str, Any] = {name: None for name in SECTIONS if name not in self.sections}
+        super().put(replace(item, **left_out))
 
 
 def snapshot(body: Body) -> MetricsSnapshot:

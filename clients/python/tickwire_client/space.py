@@ -1,4 +1,4 @@
-"""The namespace `/metrics` on the connection of a link: joined on first use, then on each connection."""
+"""The namespace `/metrics` of a link: joined on first use, then on each connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _JOINED_AGAIN = {"too_many_requests", "server_full", "unavailable"}  # codes of 
 
 
 class Space:
-    """The state of the namespace on one connection at a time. The caller holds the lock of the link.
+    """The state of the namespace on one connection at a time.
+
+    The caller holds the lock of the link.
 
     `joined` is called in the reader's thread after each CONNECT, and `refused` with its refusal.
     """

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
+from db.listing.quality import fill_sums, latencies, order_sums
 from db.metrics.execution import ExecutionRow, insert_execution
 from db.postgres import Cursor
 from db.reports.fills import FillRow
 from db.reports.model import TERMINAL_STATUSES
 from db.reports.orders import OrderRow
-from db.reports.quality import fill_sums, latencies, order_sums
 from jobs.observer.collectors.base import BaseCollector, ObserverContext
 from jobs.observer.figures.execution import Latencies
 from jobs.observer.figures.models import ExecutionMetric
