@@ -45,10 +45,10 @@ def up() -> None:
     """Start the whole system and stay in the foreground.
 
     If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
-    migrations, starts the jobs, HUB_WORKERS hubs and the REST app, each with its settings and its
-    role of the database, and restarts each of them if it ends. Prints one line beginning with
-    "ready:" once clients can be served, and the command that shows prices. Ctrl-C or SIGTERM stops
-    all processes in order.
+    migrations, starts the jobs, the observer, HUB_WORKERS hubs and the REST app, each with its
+    settings and its role of the database, and restarts each of them if it ends. Prints one line
+    beginning with "ready:" once clients can be served, and the command that shows prices. Ctrl-C or
+    SIGTERM stops all processes in order.
     """
     chosen = chosen_settings("up")
     records = logs.keep_records("up")
@@ -160,7 +160,8 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
         stop_rank=1,
     )
     jobs = Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=variables("jobs", WRITER), stop_seconds=15)
-    return (jobs, *hubs, rest)
+    observer = Process(name="observer", argv=(sys.executable, "-m", "jobs.observer"), env=variables("observer", WRITER), stop_seconds=15)
+    return (jobs, observer, *hubs, rest)
 
 
 @click.command()

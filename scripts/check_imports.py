@@ -47,7 +47,15 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "apispec": ("api/asyncapi.py", "api/rest/schemas/security.py"),
     "eventlet": ("api/hub/transport/eventlet_http.py", "api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),
     "click, rich": ("cli/", "manage.py"),
-    "ops.startup": ("cli/", "jobs/scheduler.py", "jobs/health.py", "jobs/observer/__main__.py", "ops/access_check.py", "wsgi.py"),
+    "ops.startup": (
+        "cli/",
+        "jobs/scheduler.py",
+        "jobs/health.py",
+        "jobs/observer/__main__.py",
+        "jobs/observer/health.py",
+        "ops/access_check.py",
+        "wsgi.py",
+    ),
     "api.rest": ("api/app.py", "api/rest/"),
 }
 

@@ -66,3 +66,13 @@ def latencies(cursor: Cursor, start: datetime) -> list[tuple[float, int]]:
     """(latency in ms, number of orders) of the fills of `start` or later."""
     cursor.execute("SELECT latency_ms, count(*) FROM fills WHERE time >= %s AND latency_ms IS NOT NULL AND NOT voided GROUP BY 1", (start,))
     return [(milliseconds, count) for milliseconds, count in cursor.fetchall()]
+
+
+def ended_orders(cursor: Cursor, start: datetime, most: int) -> list[tuple[str, str]]:
+    """(bot, order_id) of the last `most` orders that ended at `start` or later."""
+    cursor.execute(
+        "SELECT bot, order_id FROM orders WHERE time >= %s AND status IN ('filled', 'cancelled', 'rejected', 'expired')"
+        " ORDER BY time DESC, bot DESC, order_id DESC LIMIT %s",
+        (start, most),
+    )
+    return [(bot, order_id) for bot, order_id in reversed(cursor.fetchall())]

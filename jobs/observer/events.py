@@ -47,9 +47,7 @@ def events_of(folded: Folded, now: datetime) -> Iterator[Event]:
             yield _order(each.report)
         elif isinstance(each.report, Signal):
             yield _signal(each.report)
-    profits = {(row.bot, row.fill_id): row.realised for row in folded.fills}
-    for row in folded.fills:
-        yield _trade(row, profits[row.bot, row.fill_id])
+    yield from map(_trade, folded.fills)
     for step in folded.steps:
         yield from _turns(step.fill, step.applied)
     for report in folded.conflicts:
@@ -76,16 +74,32 @@ def _signal(signal: Signal) -> Event:
     return {**event, "strategy_name": signal.strategy, "event_data": data}
 
 
-def _trade(row: FillRow, profit: Decimal | None) -> Event:
+def _trade(row: FillRow) -> Event:
+    trade = _whole_trade(row)
+    own = {name: trade[name] for name in ("trade_id", "symbol", "side", "quantity", "price", "strategy", "pnl")}
+    return {**base_event(f"{row.bot}:fill:{row.fill_id}", "trade_executed", row.time, row.bot, {"trade": trade}), **own}
+
+
+def _whole_trade(row: FillRow) -> dict[str, Any]:
+    """The trade as `GET /api/trades` has it, with decimals as strings."""
     return {
-        **base_event(f"{row.bot}:fill:{row.fill_id}", "trade_executed", row.time, row.bot),
         "trade_id": f"{row.bot}:{row.fill_id}",
         "symbol": row.symbol,
         "side": row.side,
         "quantity": _text(row.quantity),
         "price": _text(row.price),
+        "timestamp": format_time(row.time),
+        "latency_ms": row.latency_ms,
+        "slippage_bps": row.slippage_bps,
+        "pnl": _text(rounded(row.realised)),
         "strategy": row.strategy,
-        "pnl": _text(rounded(profit)),
+        "order_id": row.order_id,
+        "bot": row.bot,
+        "fee": _text(row.fee),
+        "fee_currency": row.fee_currency,
+        "currency": row.currency,
+        "liquidity": row.liquidity,
+        "time_received": format_time(row.received),
     }
 
 

@@ -27,7 +27,8 @@ from jobs.observer.fold.positions import DayTerms
 
 log = logging.getLogger(__name__)
 
-BATCH = 2000  # reports of one transaction
+BATCH = 2_000  # reports of one transaction
+MAX_BATCH = 10_000  # while more wait: a late report computes its position once per batch
 WAIT_MS = 250
 DRAIN_SECONDS = 5.0  # for the waiting reports, after a stop is requested
 DAY_DELAY = timedelta(seconds=5)  # after 00:00 the store has the prices of that moment
@@ -65,6 +66,7 @@ class ReportFolder:
     def run(self, stop: StopSignal) -> None:
         """Fold until `stop` is set; then fold the waiting reports, for at most `DRAIN_SECONDS`."""
         deadline: float | None = None
+        count = BATCH
         opened = again = False  # `again`: no report that was read before waits any more
         while deadline is None or time.monotonic() < deadline:
             if deadline is None and stop.is_set():
@@ -73,10 +75,11 @@ class ReportFolder:
                 if not opened:
                     self._bus.open_reports()
                     opened, again = True, True
-                batch = self._bus.read_reports(BATCH, 0 if deadline else WAIT_MS, again=again, note_bad=self._note_bad)
+                batch = self._bus.read_reports(count, 0 if deadline else WAIT_MS, again=again, note_bad=self._note_bad)
                 if not batch and not again and deadline is not None:
                     return
                 again = again and bool(batch)
+                count = min(MAX_BATCH, 2 * count) if len(batch) == count else BATCH
                 self._take(batch, stop)
                 self._bus_outage.recovered()
             except BusError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import random
 import signal
 import threading
 from collections import Counter
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from itertools import count, pairwise
 from pathlib import Path
@@ -23,18 +25,20 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.settings import Settings
 from config.settings import load as load_settings
-from db.bus import Bus, BusError, QueuedReport
+from db.bus import Bus, BusError, QueuedReport, ReportLimits
 from db.messages import Tick
 from db.postgres import Store
+from db.reports.model import Fill
 from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import run_once
 from ops import embedded, running
 from ops.embedded.server import Server
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
-from tests.support.processes import ROOT, Running, Web, jobs, stopped
-from tests.support.reports import fill_body
+from tests.support.processes import ROOT, Running, Web, jobs, observer, stopped
+from tests.support.reports import fill, fill_body
 from tests.support.servers import add_operator, operator_url
+from tests.support.store import select
 from tests.support.up import copy_data, make_data
 
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
@@ -473,3 +477,39 @@ def read_all(bus: Bus) -> list[QueuedReport]:
     while part := bus.read_reports(1000, 0):
         found += part
     return found
+
+
+def _sent(bus: Bus, batch: list[Fill]) -> bool:
+    """Return True if Redis has acknowledged the batch."""
+    try:
+        [outcome] = bus.append_reports([batch], ReportLimits())
+    except BusError:
+        return False
+    return not outcome.refused
+
+
+def test_reports_count_once_although_observer_redis_and_postgres_are_killed(
+    config: Settings, redis: Breakable, postgres: Breakable, tmp_path: Path
+) -> None:
+    """Each batch is sent until it is acknowledged, and the whole of it once more, shuffled."""
+    source = random.Random(15)
+    sides = {number: source.choice(("buy", "sell")) for number in range(600)}
+    fills = [fill(number, side=side, quantity=Decimal(number % 7 + 1), fee=Decimal("0.01")) for number, side in sides.items()]
+    batches = [fills[start : start + 100] for start in range(0, 600, 100)]
+    again = source.sample(fills, len(fills))
+    with (
+        observer(config, tmp_path / "observer.log") as process,
+        closing(Bus(redis.url, lambda: datetime.now(UTC), timeout=1.0)) as bus,
+        closing(Store(postgres.url)) as store,
+    ):
+        until(lambda: "active" in process.output(), 60, "the observer active")
+        for batch, victim in zip(batches, (process, redis, postgres) * 2, strict=True):
+            until(partial(_sent, bus, batch), 60, "the acknowledgement")
+            victim.kill(signal.SIGKILL)
+            victim.start()
+        until(partial(_sent, bus, again[:300]), 60, "the acknowledgement")
+        until(partial(_sent, bus, again[300:]), 60, "the acknowledgement")
+        until(lambda: _or_none(bus.unprocessed_reports) == 0, 90, lambda: process.output()[-2000:])
+        signed = sum(each.quantity * (1 if each.side == "buy" else -1) for each in fills)
+        [(count, quantity, fees)] = select(store, "SELECT (SELECT count(*) FROM fills), quantity, fees->>'USD' FROM positions")
+        assert (count, Decimal(quantity), Decimal(fees)) == (600, signed, Decimal("6.00"))

@@ -166,6 +166,17 @@ def test_late_fill_of_another_day_changes_the_checkpoints_after_it(folded_store:
     assert decimals(trip) == ("f-1", Decimal(1), Decimal(0))
 
 
+def test_checkpoint_leaves_out_the_fills_after_midnight(folded_store: Store, bot: str) -> None:
+    """The clock of the bot is ahead: a fill of the 19th is stored before the day begins here."""
+    run(folded_store, fill(bot, 1, "buy", "10", "1.10"), fill(bot, 2, "buy", "5", "1.40", time=NOON + timedelta(hours=12, minutes=1)))
+    assert rows(folded_store, "position_checkpoints", "day::text", bot) == []
+    run(folded_store, terms=replace(TERMS, days=DayTerms(UTC_ZONE, date(2025, 11, 19))))
+    found = rows(folded_store, "position_checkpoints", "day::text, quantity, average, opening_fill", bot)
+    assert [decimals(row) for row in found] == [("2025-11-19", Decimal(10), Decimal("1.10"), "f-1")]
+    [position] = rows(folded_store, "positions", "quantity, average", bot)
+    assert decimals(position) == (Decimal(15), Decimal("1.2"))
+
+
 def test_corrections_count_in_the_order_of_their_times(folded_store: Store, bot: str) -> None:
     """The second correction comes first, one comes before its fill, a cancelled fill stays so."""
 

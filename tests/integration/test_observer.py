@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import random
 import signal
+import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -22,10 +23,12 @@ from config.settings import Settings
 from db import topics
 from db.bus import Bus, Outcome, ReportLimits
 from db.postgres import Store
-from db.reports.model import Correction, Fill, Heartbeat, Order, Report, Signal
+from db.reports.model import Correction, Fill, Heartbeat, Order, Report, Signal, to_json
 from db.timestamps import utc_now
+from jobs.observer.health import failing_parts
+from ops import running
 from tests.conftest import Servers, new_database, settings_for, until
-from tests.support.processes import Running, observer
+from tests.support.processes import Running, Web, observer
 from tests.support.store import select
 
 LIMITS = ReportLimits(rate=1_000_000)
@@ -68,7 +71,7 @@ class System:
         return [orjson.loads(entry.body) for entry in self.bus.backwards(topics.OBSERVABILITY_EVENTS)]
 
     def await_acting(self) -> None:
-        """Wait until the observer publishes."""
+        """Wait until an observer publishes; no other one may be about to end."""
         last = self.bus.latest_snapshot()
         until(lambda: (found := self.bus.latest_snapshot()) is not None and found != last, 30, "a new snapshot")
 
@@ -119,14 +122,33 @@ def test_snapshots_come_ten_times_per_second_with_all_sections(system: System) -
     assert list(snapshot.numbers) == ["market_data", "strategy", "execution", "system"]
 
 
-def test_posted_fill_is_in_tables_snapshot_and_events(system: System) -> None:
+def test_health_check_of_the_container_passes_while_the_observer_reports(system: System) -> None:
+    until(lambda: failing_parts(system.bus, socket.gethostname(), utc_now()) == {}, 20, "the report")
+    assert failing_parts(system.bus, "elsewhere", utc_now()) == {"observer": "no observer of this host reports"}
+    later = utc_now() + timedelta(seconds=16)
+    assert failing_parts(system.bus, socket.gethostname(), later) == {"observer": "no observer of this host reports"}
+
+
+def test_posted_fills_are_in_tables_snapshot_and_events(system: System, tmp_path: Path) -> None:
+    """The worked example by `POST /reports`, out of order and twice, then read from the routes."""
     example = (("buy", "1000", "1.09450", "0.020"), ("buy", "500", "1.09510", "0.010"), ("sell", "600", "1.09530", "0.012"),
                ("sell", "1400", "1.09400", "0.028"), ("buy", "500", "1.09390", "0.010"))  # fmt: skip
     fills = [fill("worked", number, *values) for number, values in enumerate(example, 1)]
-    system.send(*reversed(fills))
-    system.send(*fills)
-    until(lambda: len(system.rows("SELECT 1 FROM round_trips WHERE bot = 'worked'")) == 2, 20, "the round trips")
-    assert system.rows("SELECT quantity::float, gross::text, fees FROM positions WHERE bot = 'worked'")[0][0] == 0
+    texts = [orjson.loads(to_json(each)) | {"fill_id": each.id} for each in fills]
+    with Web("rest", system.settings, tmp_path / "rest.log") as rest:
+        answers = [post(rest.url, batch) for batch in (texts[2:], texts[:2], texts)]
+        assert [(answer["accepted"], answer["duplicates"], answer["rejected"]) for answer in answers] == [
+            (3, 0, []),
+            (2, 0, []),
+            (0, 5, []),
+        ]
+        until(lambda: len(system.rows("SELECT 1 FROM round_trips WHERE bot = 'worked'")) == 2, 20, "the round trips")
+        trades = get(rest.url, "/api/trades?bot=worked&order=asc")["trades"]
+    [position] = system.rows("SELECT quantity, gross, fees->>'USD' FROM positions WHERE bot = 'worked'")
+    assert [Decimal(each) for each in position] == [Decimal(0), Decimal("-0.22"), Decimal("0.080")]
+    assert [None if each["pnl"] is None else Decimal(str(each["pnl"])) for each in trades] == [
+        None, None, Decimal("0.348"), Decimal("-0.648"), Decimal("0.040"),
+    ]  # fmt: skip
     until(lambda: (system.strategy("worked") or {}).get("win_rate") is not None, 20, "the strategy")
     found = system.strategy("worked")
     # docs/observability/figures.md, worked example.
@@ -136,6 +158,19 @@ def test_posted_fill_is_in_tables_snapshot_and_events(system: System) -> None:
     assert (found["win_rate"], round(found["profit_factor"], 4), found["positions"]) == (0.5, 0.0909, 0)
     assert (found["state"], found["bots"], found["pnl_complete"]) == ("live", ["worked"], True)
     until(lambda: system.events_of("worked")["trade_executed"] == 5, 20, "the events")
+
+
+def get(url: str, path: str) -> dict[str, Any]:
+    status, body = running.get(url, path, seconds=10.0)
+    assert status == 200, body
+    return dict(orjson.loads(body))
+
+
+def post(url: str, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    body = orjson.dumps({"reports": reports}).decode()
+    status, answer = running.send("POST", url, "/reports", body, {"Content-Type": "application/json"}, seconds=10.0)
+    assert status == 200, answer
+    return dict(orjson.loads(answer))
 
 
 def test_open_position_is_marked_to_the_live_price(system: System) -> None:
@@ -185,8 +220,8 @@ def test_orders_of_the_day_are_counted_with_late_and_changed_reports(system: Sys
     counts = "orders_submitted, orders_filled, orders_cancelled, orders_rejected"
     last = f"SELECT {counts} FROM metrics_execution_1s WHERE bot = 'orders' ORDER BY time DESC LIMIT 1"  # noqa: S608
     until(lambda: system.rows(last) == [(5, 1, 1, 1)], 20, "the counts of the day")
-    found = system.section("execution")
-    assert all(found[name] >= 1 for name in ("cancelled", "rejected", "open_orders", "fills_today"))
+    names = ("cancelled", "rejected", "open_orders", "fills_today")
+    until(lambda: all(system.section("execution")[name] >= 1 for name in names), 20, "the counts of all strategies")
     rows = system.rows("SELECT fill_id, latency_ms, slippage_bps FROM fills WHERE bot = 'orders' ORDER BY fill_id")
     assert rows == [("f-1", 50.0, pytest.approx(100)), ("f-3", None, pytest.approx(100)), ("f-9", None, None)]
     assert system.rows("SELECT status FROM orders WHERE bot = 'orders' ORDER BY order_id")[:3] == [("filled",), ("cancelled",), ("new",)]
@@ -205,6 +240,21 @@ def test_signals_and_heartbeats_are_counted(system: System) -> None:
     until(lambda: system.events_of("signals")["signal_generated"] == 2, 20, "the events")
 
 
+def test_late_conflict_is_an_event(system: System) -> None:
+    """Redis has lost the id, and the store finds the other content."""
+    first = fill("conflict", 1, "buy", "1", "1.10")
+    system.send(first)
+    until(lambda: system.rows("SELECT 1 FROM fills WHERE bot = 'conflict'"), 20, "the fill")
+    system.redis.delete(topics.report_key("conflict", "fill", "f-1"))
+    system.send(replace(first, price=Decimal(7)))
+    until(lambda: "component_error" in {event["event_type"] for event in system.events()}, 20, "the event")
+    [event] = [event for event in system.events() if event["event_type"] == "component_error"]
+    assert (event["component"], event["status"], event["details"]) == (
+        "reports", "conflict", {"bot": "conflict", "kind": "fill", "id": "f-1"},
+    )  # fmt: skip
+    assert system.rows("SELECT price FROM fills WHERE bot = 'conflict'") == [("1.10",)]
+
+
 def plain_totals(fills: Sequence[Fill]) -> dict[tuple[str, str], tuple[Decimal, Decimal, int]]:
     """(bot, symbol) -> signed quantity, fees and number of the fills: a plain dictionary."""
     found: dict[tuple[str, str], tuple[Decimal, Decimal, int]] = {}
@@ -215,6 +265,7 @@ def plain_totals(fills: Sequence[Fill]) -> dict[tuple[str, str], tuple[Decimal, 
     return found
 
 
+@pytest.mark.timeout(1800 if LONG else 300)
 def test_killed_observer_counts_every_report_once(system: System) -> None:
     """Each report is sent twice and shuffled, and the observer is killed during that."""
     source = random.Random(15)
@@ -265,7 +316,7 @@ def test_second_observer_takes_over(system: System, tmp_path: Path) -> None:
         until(lambda: system.strategy("takeover"), 20, "the report")
         assert second.ask_to_stop() == 0
     system.observer.start()
-    until(lambda: (found := system.bus.latest_snapshot()) is not None and found.seq < 50, 20, "the first one acting again")
+    system.await_acting()
     assert system.observer.ask_to_stop() == 0  # SIGTERM drains
     names = [name.decode() for name in system.redis.zrange(topics.PROCESSES_KEY, 0, -1)]  # type: ignore[union-attr]
     assert not any(name.startswith("observer@") for name in names)

@@ -26,6 +26,7 @@ CALLED_BY_A_LOOP = {
     "health/probe.py": {"_run"},
     "health/reporter.py": {"tick"},
     "jobs/observer/collectors/base.py": {"_collect"},
+    "jobs/observer/loop.py": {"_watch"},
 }
 
 # Handlers of the logs themselves: a formatter shows the type of the value instead, the buffer uses

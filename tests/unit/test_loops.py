@@ -59,7 +59,15 @@ TABLE: dict[str, Start] = {
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),
     "jobs/runtime/threads.py:LongLivedThread": Start("jobs", ends="the class itself, see `run`"),
     "jobs/runtime/threads.py:run": Start("jobs", ends="the guard of every `LongLivedThread`"),
-    "jobs/runtime/election.py:_lead": Start("jobs", ("jobs",)),
+    "jobs/runtime/election.py:_lead": Start("jobs, observer", ("jobs", "observer")),
+    "jobs/observer/__main__.py:_run_loops": Start(
+        "observer",
+        (
+            *("observer-reports", "observer-snapshots", "observer-seconds", "observer-watch"),
+            *("observer-roll-up", "observer-prices", "observer-trades", "observer-trips", "observer-quality"),
+        ),
+    ),
+    "jobs/observer/__main__.py:main": Start("observer", ("election", "report")),
     "jobs/scheduler.py:_thread": Start(
         "jobs", (*(job.id for job in scheduler.JOBS if isinstance(job, Service)), "scheduler", "clock-steps"), "catch-up"
     ),

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from config.pacing import Outage, StopSignal
 from config.settings import Settings
@@ -34,6 +34,7 @@ class ObserverContext:
     prices: LivePrices = field(default_factory=LivePrices)  # kept by the collector of market data
 
 
+@runtime_checkable
 class Collector(Protocol):
     """The maker of one section. The loop of the observer calls it, from one thread.
 

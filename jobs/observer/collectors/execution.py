@@ -7,22 +7,24 @@ with the new ones, so that memory does not grow with the number of orders.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
-from db.listing.quality import fill_sums, latencies, order_sums
+from config.pacing import StopSignal
+from db.listing.quality import ended_orders, fill_sums, latencies, order_sums
 from db.metrics.execution import ExecutionRow, insert_execution
 from db.postgres import Cursor
 from db.reports.fills import FillRow
 from db.reports.model import TERMINAL_STATUSES
 from db.reports.orders import OrderRow
 from jobs.observer.collectors.base import BaseCollector, ObserverContext
+from jobs.observer.collectors.quality import MAX_ORDERS, Quality
 from jobs.observer.figures.execution import Latencies
 from jobs.observer.figures.models import ExecutionMetric
 from jobs.observer.figures.positions import ZERO
-from jobs.observer.figures.ratios import OrderCounts, ratio
+from jobs.observer.figures.ratios import OrderCounts
 from jobs.observer.figures.sections import Body, execution_section
 from jobs.observer.fold.batch import Folded
 from jobs.observer.fold.days import day_of, start_of
@@ -51,9 +53,11 @@ class _Sums:
     slippage: float = 0.0  # Σ slippage·quantity
     quantity: Decimal = ZERO  # of the fills with a slippage
     second: _Second = field(default_factory=_Second)
+    changed: bool = True  # since the last stored second
 
     def add_order(self, row: OrderRow, start: datetime, sign: int) -> None:
         """Add an order, or subtract it with a negative sign."""
+        self.changed = True
         terminal = row.status in TERMINAL_STATUSES
         if not terminal:
             self.open += 0 if row.implicit else sign
@@ -71,6 +75,7 @@ class _Sums:
 
     def add_fill(self, row: FillRow, sign: int) -> None:
         """Add a fill of today, or subtract it with a negative sign."""
+        self.changed = True
         self.fills += sign
         if row.slippage_bps is not None:
             self.slippage += sign * row.slippage_bps * float(row.quantity)
@@ -90,20 +95,24 @@ class ExecutionCollector(BaseCollector):
         self._sums: dict[Key, _Sums] = {}
         self._latencies = Latencies()
         self._day: date | None = None
+        self._quality = Quality(context)
         self._percentiles: tuple[int, Sequence[float | None]] = (0, (None, None, None))  # count, p50 p95 p99
+
+    def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
+        """The reader of ended orders."""
+        return {"observer-quality": self._quality.run}
 
     def start(self) -> None:
         """Read the sums of today."""
         super().start()
-        with self._lock:
-            self._begin_day()
+        self._begin_day()
 
     def folded(self, result: Folded) -> None:
         """Take over a committed batch. May raise `StoreError` without an effect."""
+        if self._day is None or self._day != self._today():
+            self._begin_day()  # the batch is stored already
+            return
         with self._lock:
-            if self._day is None or self._day != self._today():
-                self._begin_day()  # the batch is stored already
-                return
             start = start_of(self._day, self._zone)
             for before_order, order in result.order_changes:
                 if before_order is not None:
@@ -112,6 +121,8 @@ class ExecutionCollector(BaseCollector):
                 self._count_skew(before_order, order)
             for before, after in result.fill_changes:
                 self._change_fill(before, after, start)
+            ended = [order for _, order in result.order_changes if order.status in TERMINAL_STATUSES and order.time >= start]
+            self._quality.queue((order.bot, order.order_id) for order in ended)
 
     def _change_fill(self, before: FillRow | None, after: FillRow, start: datetime) -> None:
         if after.time < start:
@@ -144,6 +155,7 @@ class ExecutionCollector(BaseCollector):
             if self._percentiles[0] != self._latencies.count:
                 self._percentiles = self._latencies.count, self._latencies.percentiles_ms(50, 95, 99)
             p50, p95, p99 = self._percentiles[1]
+            shortfall, impact = self._quality.averages
             metric = ExecutionMetric(
                 orders_today=counts.submitted,
                 fills_today=sum(each.fills for each in self._sums.values()),
@@ -156,6 +168,8 @@ class ExecutionCollector(BaseCollector):
                 latency_p50_ms=p50,
                 latency_p95_ms=p95,
                 latency_p99_ms=p99,
+                implementation_shortfall_bps=shortfall,
+                market_impact_bps=impact,
             )
         return execution_section(now, metric)
 
@@ -164,23 +178,17 @@ class ExecutionCollector(BaseCollector):
         with self._lock:
             return {key for key, sums in self._sums.items() if sums.open > 0}
 
-    def reject_rate(self) -> float | None:
-        """Rejected / terminal orders since 00:00."""
-        with self._lock:
-            counts = sum((each.counts for each in self._sums.values()), OrderCounts())
-        return ratio(counts.rejected, counts.terminal)
-
     @property
     def clock_skew(self) -> int:
         """The number of orders whose first fill came before their submission."""
         return self._latencies.clock_skew
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
-        """Insert a row for each strategy of each bot."""
+        """Insert a row for each strategy whose figures have changed; else one per minute."""
         with self._lock:
-            rows = [_row(second, key, sums) for key, sums in self._sums.items()]
+            rows = [_row(second, key, sums) for key, sums in self._sums.items() if sums.changed or second.second == 0]
             for sums in self._sums.values():
-                sums.second = _Second()
+                sums.second, sums.changed = _Second(), False
         insert_execution(cursor, rows)
 
     def _of(self, row: OrderRow | FillRow) -> _Sums:
@@ -205,7 +213,10 @@ class ExecutionCollector(BaseCollector):
             for milliseconds, count in latencies(cursor, start):
                 for _ in range(count):
                     found.record(round(milliseconds * 1000))
-        self._sums, self._latencies, self._day = sums, found, today
+            ended = ended_orders(cursor, start, MAX_ORDERS)
+        with self._lock:
+            self._sums, self._latencies, self._day = sums, found, today
+        self._quality.begin_day(ended)
 
 
 def _is_skewed(row: OrderRow) -> bool:

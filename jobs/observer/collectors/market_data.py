@@ -114,13 +114,13 @@ class MarketDataCollector(BaseCollector):
         )
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
-        """Insert a row for each tracked symbol with a price."""
+        """Insert a row for each tracked symbol with a price; one per minute if the price stands."""
         with self._lock:
             figures, self._seconds = self._seconds, {}
         rows = []
         for symbol in self._tracked:
             quote = self.context.prices.get(symbol)
-            if quote is None:
+            if quote is None or (symbol not in figures and second.second and not quote.is_live(second)):
                 continue
             own, sums, stored = figures.get(symbol) or _Second(), self._sums.get(symbol), self._stored.get(symbol, TradeSums())
             grown = sums is not None and sums.trades >= stored.trades and sums.volume >= stored.volume

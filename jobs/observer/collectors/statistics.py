@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from jobs.observer.collectors.valuation import StrategyState, Valued, added
-from jobs.observer.figures.conversion import Rates, Total, total
+from jobs.observer.figures.conversion import Rates, total
 from jobs.observer.figures.drawdown import Drawdown, RelativeDrawdown
 from jobs.observer.figures.models import StrategyMetric
 from jobs.observer.figures.positions import ZERO
@@ -17,20 +18,28 @@ SILENT_AFTER = timedelta(seconds=60)
 
 
 class Statistics:
-    """Drawdowns of one strategy name since the start of the observer."""
+    """Drawdowns of one strategy name, from the P&L of each second."""
 
     def __init__(self) -> None:
         self.drawdown = Drawdown()
         self.relative = RelativeDrawdown()
+        self._sharpe: tuple[object, float | None] = (None, None)  # the equities that it is of, ratio
 
-    def second(self, pnl: Total | None) -> None:
-        """Take the P&L of one more second."""
-        if pnl is not None and pnl.amount is not None:
-            self.drawdown = self.drawdown.after(pnl.amount)
+    def value(self, pnl: Decimal | None) -> None:
+        """Take one more P&L; None is left out."""
+        if pnl is not None:
+            self.drawdown = self.drawdown.after(pnl)
 
     def equity(self, equity: Decimal) -> None:
         """Take one more reported equity."""
         self.relative = self.relative.after(equity)
+
+    def sharpe(self, states: Collection[StrategyState], periods_per_year: int) -> float | None:
+        """The ratio of the summed equity of all bots; computed again if an equity has changed."""
+        known = [(len(state.equities), state.equity) for state in states]
+        if self._sharpe[0] != known:
+            self._sharpe = known, _sharpe(states, periods_per_year)
+        return self._sharpe[1]
 
 
 def metric_of(
@@ -44,29 +53,18 @@ def metric_of(
     periods_per_year: int,
 ) -> StrategyMetric:
     """The figures of a strategy name; `states` has one entry for each (bot, strategy)."""
-    realized = added((each.realized for each in valued), currency)
-    unrealized = added((each.unrealized for each in valued), currency) if all(each.is_marked for each in valued) else None
-    pnl = added((each.pnl_total for each in valued), currency)
-    daily = added((each.daily for each in valued), currency)
-    size = added((each.notional for each in valued), currency)
     fees = _fees(valued)
     trips = _trips(states.values(), currency, rates)
-    reported = [state.last_report for state in states.values() if state.last_report]
-    last = max(reported, default=None)
+    counts = _counts(states.values())
+    last = max((state.last_report for state in states.values() if state.last_report), default=None)
     ratio = statistics.relative.ratio
-    return StrategyMetric(
+    metric = StrategyMetric(
         strategy_name=name,
-        pnl=pnl.amount if pnl else None,
-        daily_pnl=daily.amount if daily else None,
-        positions=sum(each.open_positions for each in valued),
         signals=sum(count for state in states.values() for count in state.signals.values()),
-        win_rate=trips.win_rate if trips else _counts(states.values()).win_rate,
-        realized_pnl=realized.amount if realized else None,
-        unrealized_pnl=unrealized.amount if unrealized else None,
-        position_notional=size.amount if size else None,
+        win_rate=counts.win_rate,
         profit_factor=trips.profit_factor if trips else None,
-        no_losses=_counts(states.values()).no_losses,
-        sharpe_ratio=_sharpe(states.values(), periods_per_year),
+        no_losses=counts.no_losses,
+        sharpe_ratio=statistics.sharpe(states.values(), periods_per_year),
         max_drawdown=statistics.drawdown.deepest,
         max_drawdown_ratio=None if ratio is None else float(ratio),
         signals_approved=sum(state.signals.get("approved", 0) for state in states.values()),
@@ -77,6 +75,26 @@ def metric_of(
         bots=sorted(bot for bot, _ in states),
         last_report=last,
         state="live" if last is not None and now - last <= SILENT_AFTER else "silent",
+    )
+    return with_values(metric, valued, currency)
+
+
+def with_values(metric: StrategyMetric, valued: Sequence[Valued], currency: str) -> StrategyMetric:
+    """The figures with other values of the positions; the statistics stay."""
+    marked = all(each.is_marked for each in valued)
+    realized = added((each.realized for each in valued), currency)
+    unrealized = added((each.unrealized for each in valued), currency) if marked else None
+    pnl = added((realized, unrealized), currency)
+    daily = added((each.daily for each in valued), currency)
+    size = added((each.notional for each in valued), currency)
+    return replace(
+        metric,
+        pnl=pnl.amount if pnl else None,
+        daily_pnl=daily.amount if daily else None,
+        positions=sum(each.open_positions for each in valued),
+        realized_pnl=realized.amount if realized else None,
+        unrealized_pnl=unrealized.amount if unrealized else None,
+        position_notional=size.amount if size else None,
         mark_stale=any(each.stale for each in valued),
         pnl_complete=all(each.complete for each in valued),
     )

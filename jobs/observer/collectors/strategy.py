@@ -6,15 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal, cast
 
 from config.pacing import Outage, StopSignal
-from db.metrics.strategy import StrategyRow, insert_strategy
+from db.metrics.strategy import StrategyRow, insert_strategy, past_pnl
 from db.postgres import Cursor, StoreError
-from db.reports.checkpoints import checkpoints_of_day
+from db.reports.checkpoints import CheckpointRow, checkpoints_of_day
 from db.reports.heartbeats import last_equities, last_received, strategies_with_equity
 from db.reports.model import Heartbeat, Signal
 from db.reports.positions import all_positions
@@ -22,19 +22,20 @@ from db.reports.report_ids import NumberedReport
 from db.reports.round_trips import TripTotals, trip_totals
 from db.reports.signals import signal_counts
 from jobs.observer.collectors.base import BaseCollector, ObserverContext
-from jobs.observer.collectors.statistics import Statistics, metric_of
+from jobs.observer.collectors.statistics import SILENT_AFTER, Statistics, metric_of, with_values
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
 from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
 from jobs.observer.figures.ratios import TripSums
 from jobs.observer.figures.sections import Body, rounded, strategy_section
 from jobs.observer.fold.batch import Folded
-from jobs.observer.fold.days import day_of, start_of
+from jobs.observer.fold.days import start_of
 
 log = logging.getLogger(__name__)
 
 Key = tuple[str, str]  # bot, strategy
 REPORTED_DAYS = 1  # in which the last report of a strategy is searched at the start
+DRAWDOWN_DAYS = 90  # of stored P&L from which the drawdown is computed at the start
 EQUITY_DAYS = 730  # of which the returns are read
 REREAD_SHARE = 20  # a strategy's trips are read again after 20 times the duration of a read
 
@@ -60,6 +61,16 @@ class _Pending:
     due: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """Rows of the store that belong to a day. `signals` is None if they are known already."""
+
+    day: date
+    checkpoints: Sequence[CheckpointRow]
+    signals: Mapping[tuple[str, str, str], int] | None = None
+    equities: Mapping[Key, list[Decimal]] = field(default_factory=dict)
+
+
 class StrategyCollector(BaseCollector):
     """The section `strategy`. Figures are kept per (bot, strategy) and summed per strategy name."""
 
@@ -75,6 +86,7 @@ class StrategyCollector(BaseCollector):
         self._valued: dict[Key, Valued] = {}  # of the last tick
         self._extremes: dict[Key, _Extremes] = {}
         self._statistics: dict[str, Statistics] = {}  # strategy name -> statistics
+        self._metrics: dict[str, tuple[Rates, StrategyMetric]] = {}  # strategy name -> rates of that second, figures
         self._day: date | None = None  # of the checkpoints and of the counts
         self._pending = _Pending()
         self._rates, self._rates_due = Rates({}), 0.0
@@ -84,27 +96,19 @@ class StrategyCollector(BaseCollector):
         return {"observer-trips": self._read_trips}
 
     def start(self) -> None:
-        """Read positions, round trips and counts of the day."""
+        """Read positions and round trips. The first batch of the loop of reports brings the day."""
         super().start()
         with self._lock, self.context.store.transaction() as cursor:
             for row in all_positions(cursor):
-                self._state((row.bot, row.strategy)).positions[row.symbol] = row
+                self._state((row.bot, row.strategy)).put(row)
             self._take_trips(trip_totals(cursor))
-            self._begin_day(cursor)
-            since = self.context.clock() - timedelta(days=REPORTED_DAYS)
-            for key, moment in last_received(cursor, since).items():
+            now = self.context.clock()
+            for key, moment in last_received(cursor, now - timedelta(days=REPORTED_DAYS)).items():
                 self._state(key).last_report = moment
-
-    def exposed_strategies(self) -> dict[Key, datetime | None]:
-        """Strategies with an open position -> time of their last report. Any thread may call it."""
-        with self._lock:
-            return {key: state.last_report for key, state in self._states.items() if any(row.quantity for row in state.positions.values())}
-
-    def last_report(self, key: Key) -> datetime | None:
-        """The time of the last report of a strategy, None if there is none of the last day."""
-        with self._lock:
-            state = self._states.get(key)
-            return None if state is None else state.last_report
+            self._statistics = {}
+            for name, low, last in past_pnl(cursor, now - timedelta(days=DRAWDOWN_DAYS)):
+                self._statistic(name).value(low)
+                self._statistic(name).value(last)
 
     def rates(self) -> Rates:
         """Live rates between currencies, at most a second old."""
@@ -115,13 +119,17 @@ class StrategyCollector(BaseCollector):
 
     def folded(self, result: Folded) -> None:
         """Take over a committed batch. May raise `StoreError` without an effect."""
+        today = result.day
+        begins = self._day != today
+        found = None
+        if begins or result.recomputed or result.checkpoints:
+            with self.context.store.transaction() as cursor:
+                found = self._read_day(cursor, today)  # the batch is stored already
         with self._lock:
-            begins = self._day != day_of(self.context.clock(), self._zone)
-            if begins or result.recomputed:
-                with self.context.store.transaction() as cursor:
-                    self._begin_day(cursor)  # the batch is stored already
+            if found is not None:
+                self._take_day(found)
             for row in result.positions:
-                self._state((row.bot, row.strategy)).positions[row.symbol] = row
+                self._state((row.bot, row.strategy)).put(row)
                 self._pending.keys.add((row.bot, row.strategy))
             for each in result.new:
                 self._take_report(each, counted=begins)
@@ -136,11 +144,24 @@ class StrategyCollector(BaseCollector):
             state.equity = report.equity
             self._statistic(report.strategy).equity(report.equity)
 
+    def exposed_strategies(self) -> dict[Key, datetime | None]:
+        """Strategies with an open position -> time of their last report. Any thread may call it."""
+        with self._lock:
+            return {key: state.last_report for key, state in self._states.items() if any(row.quantity for row in state.positions.values())}
+
+    def last_report(self, key: Key) -> datetime | None:
+        """The time of the last report of a strategy, None if there is none."""
+        with self._lock:
+            state = self._states.get(key)
+            return state.last_report if state else None
+
     def collect(self, now: datetime) -> Body:
         """The section at `now`."""
         rates, prices = self.rates(), self.context.prices
         with self._lock:
             self._valued = {key: value(state, prices, rates, now, self._currency, self._method) for key, state in self._states.items()}
+            if self._day is None:
+                self._valued = {key: replace(each, daily=None) for key, each in self._valued.items()}
             for key, each in self._valued.items():
                 self._extremes.setdefault(key, _Extremes()).add(each.pnl)
             names: dict[str, list[Key]] = {}
@@ -157,13 +178,19 @@ class StrategyCollector(BaseCollector):
         return body if marked else {**body, "incomplete": True}
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
-        """Insert a row for each strategy of each bot."""
+        """Insert a row for each strategy of each bot; one per minute if it is inactive."""
         with self._lock:
             valued, extremes, self._extremes = self._valued, self._extremes, {}
             for name, statistic in self._statistics.items():
-                statistic.second(added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency))
-            rows = [self._row(second, key, each, extremes.get(key) or _Extremes()) for key, each in valued.items()]
+                pnl = added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency)
+                statistic.value(pnl.amount if pnl else None)
+            shown = [key for key in valued if second.second == 0 or self._is_active(key)]
+            rows = [self._row(second, key, valued[key], extremes.get(key) or _Extremes()) for key in shown]
         insert_strategy(cursor, rows)
+
+    def _is_active(self, key: Key) -> bool:
+        last = self._states[key].last_report
+        return bool(self._valued[key].open_positions) or (last is not None and self.context.clock() - last <= SILENT_AFTER)
 
     def _row(self, second: datetime, key: Key, each: Valued, extremes: _Extremes) -> StrategyRow:
         state = self._states[key]
@@ -175,10 +202,17 @@ class StrategyCollector(BaseCollector):
         )  # fmt: skip
 
     def _metric(self, name: str, keys: Sequence[Key], rates: Rates, now: datetime) -> StrategyMetric:
-        return metric_of(
-            name, {key: self._states[key] for key in keys}, [self._valued[key] for key in keys], self._statistic(name), rates,
-            self._currency, now, self.context.settings.obs_periods_per_year,
+        """The figures of a strategy name; its statistics are at most a second old."""
+        valued = [self._valued[key] for key in keys]
+        known = self._metrics.get(name)
+        if known is not None and known[0] is rates:
+            return with_values(known[1], valued, self._currency)
+        metric = metric_of(
+            name, {key: self._states[key] for key in keys}, valued, self._statistic(name), rates, self._currency, now,
+            self.context.settings.obs_periods_per_year,
         )  # fmt: skip
+        self._metrics[name] = rates, metric
+        return metric
 
     def _state(self, key: Key) -> StrategyState:
         return self._states.setdefault(key, StrategyState())
@@ -186,24 +220,29 @@ class StrategyCollector(BaseCollector):
     def _statistic(self, name: str) -> Statistics:
         return self._statistics.setdefault(name, Statistics())
 
-    def _begin_day(self, cursor: Cursor) -> None:
-        """Read the checkpoints of today and the counts since 00:00."""
-        today = day_of(self.context.clock(), self._zone)
-        begins = today != self._day
-        for state in self._states.values():
-            state.checkpoints = {}
-        for row in checkpoints_of_day(cursor, today):
-            self._state((row.bot, row.strategy)).checkpoints[row.symbol] = row
-        if not begins:
-            return
-        self._day = today
-        for state in self._states.values():
-            state.signals = {}
-        for (bot, strategy, outcome), count in signal_counts(cursor, start_of(today, self._zone)).items():
-            self._state((bot, strategy)).signals[outcome] = count
+    def _read_day(self, cursor: Cursor, today: date) -> _Day:
+        """The checkpoints of today; if it begins, the counts since 00:00 and equities too."""
+        checkpoints = checkpoints_of_day(cursor, today)
+        if today == self._day:
+            return _Day(today, checkpoints)
         days = [start_of(today - timedelta(days=back), self._zone) for back in range(EQUITY_DAYS, -1, -1)]
-        for key in strategies_with_equity(cursor, days[-2]):
-            self._state(key).equities = last_equities(cursor, *key, days)
+        equities = {key: last_equities(cursor, *key, days) for key in strategies_with_equity(cursor, days[-2])}
+        return _Day(today, checkpoints, signal_counts(cursor, days[-1]), equities)
+
+    def _take_day(self, found: _Day) -> None:
+        checkpoints: dict[Key, list[CheckpointRow]] = {}
+        for row in found.checkpoints:
+            checkpoints.setdefault((row.bot, row.strategy), []).append(row)
+        for key in (*self._states, *(checkpoints.keys() - self._states.keys())):
+            self._state(key).take_checkpoints(checkpoints.get(key, ()))
+        if found.signals is not None:
+            for state in self._states.values():
+                state.signals = {}
+            for (bot, strategy, outcome), count in found.signals.items():
+                self._state((bot, strategy)).signals[outcome] = count
+        for key, equities in found.equities.items():
+            self._state(key).equities = equities
+        self._day = found.day
 
     def _read_trips(self, stop: StopSignal) -> None:
         """Read the sums of changed round trips, at most once per second, until `stop` is set."""

@@ -32,6 +32,38 @@ class StrategyState:
     equities: list[Decimal] = field(default_factory=list)  # last ones of the days before today
     equity: Decimal | None = None  # last one
     last_report: datetime | None = None
+    _sums: _Sums | None = None
+
+    def put(self, row: PositionRow) -> None:
+        """Replace a position."""
+        self.positions[row.symbol] = row
+        self._sums = None
+
+    def take_checkpoints(self, rows: Iterable[CheckpointRow]) -> None:
+        """Replace the positions at 00:00."""
+        self.checkpoints = {row.symbol: row for row in rows}
+        self._sums = None
+
+    def sums(self, currency: str, rates: Rates) -> _Sums:
+        """The sums that no price changes, for these rates."""
+        if self._sums is None or self._sums.rates is not rates:
+            closed = list(realised(self.positions.values()))
+            before = _at_midnight(self.checkpoints.values())
+            start = None if before is None else total(before, currency, rates)
+            self._sums = _Sums(rates, closed, total(closed, currency, rates), before, start, fees_of(self.positions.values()))
+        return self._sums
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Sums of a state for given rates."""
+
+    rates: Rates
+    closed: list[Amount]
+    realized: Total
+    before: list[Amount] | None  # at 00:00; None: a mark is unknown
+    start: Total | None  # the sum of `before`
+    fees: Mapping[str, Decimal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +112,11 @@ def value(state: StrategyState, prices: LivePrices, rates: Rates, now: datetime,
         stale = stale or not quote.is_live(now)
         open_amounts.append((row.currency, gain))
         notionals.append((row.currency, size))
-    closed = list(realised(state.positions.values()))
-    sums = total(closed, currency, rates), total(open_amounts, currency, rates)
-    daily = _daily(state, [*closed, *open_amounts], currency, rates) if marked else None
-    complete = marked and not any(each.incomplete for each in sums)
-    return Valued(
-        sums[0], sums[1], daily, total(notionals, currency, rates), fees_of(state.positions.values()), count, stale, complete, marked
-    )
+    sums = state.sums(currency, rates)
+    open_total = total(open_amounts, currency, rates)
+    daily = _daily(sums, open_amounts, open_total, currency) if marked else None
+    complete = marked and not sums.realized.incomplete and not open_total.incomplete
+    return Valued(sums.realized, open_total, daily, total(notionals, currency, rates), sums.fees, count, stale, complete, marked)
 
 
 def realised(rows: Iterable[PositionRow | CheckpointRow]) -> Iterator[Amount]:
@@ -106,15 +136,31 @@ def fees_of(rows: Iterable[PositionRow]) -> dict[str, Decimal]:
     return found
 
 
-def _daily(state: StrategyState, amounts: list[Amount], currency: str, rates: Rates) -> Total | None:
-    """The change since 00:00; a position that began today has no checkpoint and counts whole."""
-    before = list(realised(state.checkpoints.values()))
-    for row in state.checkpoints.values():
+def _at_midnight(rows: Iterable[CheckpointRow]) -> list[Amount] | None:
+    """The amounts of checkpoints at their marks; None if a mark is unknown."""
+    rows = list(rows)
+    found = list(realised(rows))
+    for row in rows:
         gain = unrealised(Position(row.quantity, row.average), row.mark, row.multiplier)
         if gain is None:
             return None
-        before.append((row.currency, gain))
-    return total([*amounts, *((name, -amount) for name, amount in before)], currency, rates)
+        found.append((row.currency, gain))
+    return found
+
+
+def _daily(sums: _Sums, open_amounts: list[Amount], open_total: Total, currency: str) -> Total | None:
+    """The change since 00:00; a position that began today has no checkpoint and counts whole."""
+    if sums.before is None or sums.start is None:
+        return None
+    parts = sums.realized, open_total, sums.start
+    if any(each.amount is None or each.incomplete for each in parts):
+        # Amounts without a rate may cancel out.
+        return total([*sums.closed, *open_amounts, *((name, -amount) for name, amount in sums.before)], currency, sums.rates)
+    return Total(_amount(sums.realized) + _amount(open_total) - _amount(sums.start), currency, {})
+
+
+def _amount(part: Total) -> Decimal:
+    return part.amount or ZERO
 
 
 def added(totals: Iterable[Total | None], currency: str) -> Total | None:

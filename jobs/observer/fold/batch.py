@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 from db.postgres import Cursor
 from db.reports.fills import FillRow
@@ -45,7 +45,9 @@ class Folded:
     order_changes: Sequence[OrderChange]
     positions: Sequence[PositionRow]  # changed ones
     steps: Sequence[Step[FillRow]]
-    recomputed: int
+    recomputed: int  # positions that were computed again
+    day: date  # of the checkpoints
+    checkpoints: int  # those of a new day
 
 
 def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms) -> Folded:
@@ -53,8 +55,7 @@ def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms) -> Folded:
     # Two observers may overlap for a moment while one takes over from the other.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire reports'))")
     claimed = claim_reports(cursor, batch)
-    if terms.begins_day:
-        make_checkpoints(cursor, terms.days)
+    checkpoints = make_checkpoints(cursor, terms.days) if terms.begins_day else 0
     working = take_fills(cursor, claimed.new, terms.currencies, terms.oldest)
     orders = fold_orders(cursor, claimed.new, working)
     positions = fold_positions(cursor, working, terms.days)
@@ -63,7 +64,7 @@ def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms) -> Folded:
     steps = [step for step in positions.steps if (step.fill.bot, step.fill.fill_id) in working.new]
     return Folded(
         claimed.new, claimed.duplicates, claimed.conflicts, working.new_rows(), working.changes(), orders, positions.rows, steps,
-        positions.recomputed,
+        positions.recomputed, terms.days.today, checkpoints,
     )  # fmt: skip
 
 
