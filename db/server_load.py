@@ -20,10 +20,3 @@ def database_load(cursor: Cursor) -> DatabaseLoad:
     cursor.execute("SELECT numbackends, xact_commit FROM pg_stat_database WHERE datname = current_database()")
     connections, commits = one(cursor)
     return DatabaseLoad(int(connections), int(commits))
-
-
-def firing_alerts(cursor: Cursor) -> int:
-    """The number of alerts that are firing: open and not acknowledged."""
-    cursor.execute("SELECT count(*) FROM alerts WHERE state = 'firing'")
-    (count,) = one(cursor)
-    return int(count)

@@ -21,7 +21,7 @@ from db.postgres import StoreError
 from db.timestamps import utc_now
 from health.timing import DEFAULT, Timing
 from jobs.observer.collectors.base import Collector, ObserverContext
-from jobs.observer.loop import RollUpLoop, SecondLoop, SnapshotLoop, log
+from jobs.observer.loop import RollUpLoop, SecondLoop, SnapshotLoop, WatchLoop, log
 from jobs.observer.parts import COLLECTORS, WATCHERS
 from jobs.observer.process_report import ActingObserver, ObserverReport
 from jobs.observer.reports import Listener, ReportFolder
@@ -46,11 +46,11 @@ def run(context: ObserverContext, acting: ActingObserver, over: threading.Event)
     listeners = [each for each in collectors.values() if isinstance(each, Listener)]
     folder = ReportFolder(context, listeners, lambda: context.prices.rates(context.clock(), context.settings.obs_currency_parity))
     snapshots = SnapshotLoop(context, collectors)
-    seconds = SecondLoop(context, collectors, [make(context, collectors) for make in WATCHERS])
     loops: dict[str, Callable[[StopSignal], None]] = {
         "observer-reports": folder.run,
         "observer-snapshots": snapshots.run,
-        "observer-seconds": seconds.run,
+        "observer-seconds": SecondLoop(context, collectors).run,
+        "observer-watch": WatchLoop(context, [make(context, collectors) for make in WATCHERS]).run,
         "observer-roll-up": RollUpLoop(context).run,
     }
     for collector in collectors.values():

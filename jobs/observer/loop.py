@@ -76,22 +76,17 @@ class SnapshotLoop:
 
 
 class SecondLoop:
-    """Stores the rows of each second and runs the watchers; a missed second is skipped."""
+    """Stores the rows of each second; a missed second is skipped."""
 
-    def __init__(self, context: ObserverContext, collectors: Mapping[str, Collector], watchers: Sequence[Watcher]) -> None:
+    def __init__(self, context: ObserverContext, collectors: Mapping[str, Collector]) -> None:
         self._context = context
         self._collectors = collectors
-        self._watchers = watchers
         self._outage = Outage(log, "metrics are not stored", monotonic=time.monotonic)
-        self._watch_outage = Outage(log, "an alert rule fails", monotonic=time.monotonic)
 
     def run(self, stop: StopSignal) -> None:
-        """Store and watch until `stop` is set."""
-        while not stop.wait(self._pause()):
-            now = self._context.clock()
-            self.store(now.replace(microsecond=0) - SECOND)
-            for watcher in self._watchers:
-                self._watch(watcher, now)
+        """Store until `stop` is set."""
+        while not stop.wait(_until_second(self._context.clock())):
+            self.store(self._context.clock().replace(microsecond=0) - SECOND)
 
     def store(self, second: datetime) -> None:
         """Store the rows of the second that began at `second`."""
@@ -105,17 +100,35 @@ class SecondLoop:
         else:
             self._outage.recovered()
 
-    def _watch(self, watcher: Watcher, now: datetime) -> None:
-        try:
-            watcher.each_second(now)
-        except Exception as error:  # noqa: BLE001 - the outage logs it, and the other watchers continue
-            self._watch_outage.failed(error, traceback=True)
-        else:
-            self._watch_outage.recovered()
 
-    def _pause(self) -> float:
-        """Seconds until the next second begins."""
-        return 1.0 - self._context.clock().microsecond / 1_000_000
+class WatchLoop:
+    """Runs the watchers once per second, also while the store does not answer."""
+
+    def __init__(self, context: ObserverContext, watchers: Sequence[Watcher]) -> None:
+        self._context = context
+        self._watchers = [
+            (each, Outage(log, "a watcher fails", monotonic=time.monotonic, watcher=type(each).__name__)) for each in watchers
+        ]
+
+    def run(self, stop: StopSignal) -> None:
+        """Watch until `stop` is set."""
+        while not stop.wait(_until_second(self._context.clock())):
+            self.watch(self._context.clock())
+
+    def watch(self, now: datetime) -> None:
+        """Call each watcher once; a failing one does not stop the others."""
+        for watcher, outage in self._watchers:
+            try:
+                watcher.each_second(now)
+            except Exception as error:  # noqa: BLE001 - the outage logs it, and the other watchers continue
+                outage.failed(error, traceback=True)
+            else:
+                outage.recovered()
+
+
+def _until_second(now: datetime) -> float:
+    """Seconds until the next second begins."""
+    return 1.0 - now.microsecond / 1_000_000
 
 
 class RollUpLoop:

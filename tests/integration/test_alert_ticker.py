@@ -20,7 +20,7 @@ from db.bus import Bus
 from db.postgres import Store
 from jobs.observer.alerts.ticker import AlertTicker, limits_of_settings
 from jobs.observer.alerts.values import Values
-from tests.conftest import Servers, new_database
+from tests.conftest import Servers, new_database, until
 from tests.support.servers import as_role
 from tests.support.store import select
 
@@ -75,8 +75,9 @@ def states(store: Store) -> list[tuple[str, str, str]]:
 
 
 @contextmanager
-def closed(database: str) -> Iterator[None]:
-    """The database accepts no connection, and has none."""
+def closed(database: str, store: Store) -> Iterator[None]:
+    """The database accepts no connection, and has none; nor has the store of the test."""
+    store.close()
     server, name = database.rsplit("/", 1)
     with closing(psycopg2.connect(f"{server}/postgres")) as connection:
         connection.autocommit = True
@@ -154,7 +155,7 @@ def test_alert_of_the_database_is_sent_at_once_and_stored_later(
 ) -> None:
     ticking = Ticking(store, bus, limits)
     ticking.tick(QUIET)
-    with closed(database):
+    with closed(database, store):
         assert ticking.tick(QUIET, 12) == ["system:database:critical firing"]
         assert ticking.ticker.active == 1
         assert [body["details"]["message"] for body in events(bus)] == ["PostgreSQL is unreachable."]
@@ -169,15 +170,30 @@ def test_episode_during_an_outage_is_stored_with_its_times(store: Store, databas
     ticking = Ticking(store, bus, limits)
     high, low = (Values(cpu=value, redis_answers=True, database_answers=True) for value in (95, 10))
     ticking.tick(QUIET)
-    with closed(database):
+    with closed(database, store):
         sent = [*ticking.tick(high, 12), *ticking.tick(low, 32)]
         assert sent == ["system:cpu:critical firing", "system:cpu:critical resolved"]
         assert ticking.ticker.active == 0
-    ticking.tick(low)
+    ticking.tick(low, 2)
     assert select(store, "SELECT time, resolved_at, state, announced FROM alerts") == [
         (NOON + 11 * SECOND, NOON + 43 * SECOND, "resolved", "resolved")
     ]
     assert len(events(bus)) == 2
+
+
+def test_hung_database_costs_a_bounded_time_and_its_alert_is_sent(
+    store: Store, database: str, bus: Bus, limits: dict[str, AlertLimits], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.observer.alerts.table.LIMIT_SECONDS", 0.2)
+    ticking = Ticking(store, bus, limits)
+    ticking.tick(QUIET)
+    with closing(psycopg2.connect(database)) as connection:
+        connection.cursor().execute("LOCK TABLE alerts IN ACCESS EXCLUSIVE MODE")
+        assert ticking.tick(QUIET, 12) == ["system:database:critical firing"]
+        connection.rollback()
+    until(lambda: ticking.tick(QUIET) and states(store), what="the alert stored")
+    assert states(store) == [("system:database", "critical", "firing")]
+    assert len(events(bus)) == 1
 
 
 def test_changes_wait_for_the_bus_and_are_sent_in_order(
@@ -193,21 +209,10 @@ def test_changes_wait_for_the_bus_and_are_sent_in_order(
     assert [body["seq"] for body in events(bus)] == [1, 2, 3]
 
 
-def test_kill_between_sending_and_noting_sends_no_event_twice(
-    store: Store, bus: Bus, limits: dict[str, AlertLimits], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class DeathError(BaseException):
-        """Raised between sending and noting."""
-
-    def die(*_: Any) -> None:
-        raise DeathError
-
+def test_kill_between_sending_and_noting_sends_no_event_twice(store: Store, bus: Bus, limits: dict[str, AlertLimits]) -> None:
+    """The next tick would note it."""
     first = Ticking(store, bus, limits)
-    first.tick(Values(cpu=85), 10)
-    with monkeypatch.context() as patch:
-        patch.setattr(AlertTicker, "_note", die)
-        with pytest.raises(DeathError):
-            first.tick(Values(cpu=85))
+    assert first.tick(Values(cpu=85), 11) == ["system:cpu:warning firing"]
     second = Ticking(store, bus, limits, first.second)
     assert second.tick(Values(cpu=85), 20) == ["system:cpu:warning firing"]
     assert len(events(bus)) == 1

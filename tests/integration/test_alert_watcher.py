@@ -13,11 +13,15 @@ import pytest
 
 from config.settings import Settings
 from db.bus import Bus
+from db.partitions import make_months
 from db.postgres import Store
 from db.reports.orders import OrderRow, save_orders
+from db.reports.positions import PositionRow, save_positions
 from jobs.observer.alerts.values import Values
 from jobs.observer.alerts.watcher import AlertWatcher
 from jobs.observer.collectors.base import Collector, ObserverContext
+from jobs.observer.collectors.execution import ExecutionCollector
+from jobs.observer.collectors.strategy import StrategyCollector
 from tests.support.store import select
 
 NOW = datetime(2025, 11, 18, 12, tzinfo=UTC)
@@ -80,6 +84,27 @@ def test_values_come_from_bus_store_and_collectors(context: ObserverContext) -> 
         sources={"binance": "down", "oanda": "live"}, orders=(3, 6),
         silent={("mm-1", "mean"): 75.0, ("mm-1", "trend"): 2.0, ("mm-2", "mean"): 86400.0},
     )  # fmt: skip
+
+
+def test_strategies_with_a_position_or_an_order_are_judged_by_their_last_report(context: ObserverContext) -> None:
+    with context.store.transaction() as cursor:
+        make_months(cursor, "fills", ["2025-11"])
+        save_orders(
+            cursor, [order(1, "new", 400 * SECOND), replace(order(2, "filled", SECOND), strategy="flat"),
+                     replace(order(3, "filled", 70 * SECOND), strategy="holds")],
+        )  # fmt: skip
+        save_positions(cursor, [PositionRow("mm-1", name, "EUR_USD", Decimal(size), Decimal(1), Decimal(0), {}, 1)
+                                for name, size in (("holds", 5), ("flat", 0))])  # fmt: skip
+    strategies, executions = StrategyCollector(context), ExecutionCollector(context)
+    for collector in (strategies, executions):
+        collector.start()
+    watcher = make(context, strategy=strategies, execution=executions)
+    assert watcher.values(NOW).silent == {("mm-1", "mean"): 400.0, ("mm-1", "holds"): 70.0}
+    for number in range(12):
+        watcher.each_second(NOW + number * SECOND)
+    assert select(context.store, "SELECT subject, type, severity FROM alerts ORDER BY subject") == [
+        ("strategy:mm-1/holds", "strategy", "warning"), ("strategy:mm-1/mean", "strategy", "critical"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("body", [{}, {**BODY, "stale": True}, {"writer_unstored": None}])

@@ -63,8 +63,8 @@ TABLE: dict[str, Start] = {
     "jobs/observer/__main__.py:_run_loops": Start(
         "observer",
         (
-            *("observer-reports", "observer-snapshots", "observer-seconds", "observer-roll-up"),
-            *("observer-prices", "observer-trades", "observer-trips", "observer-quality"),
+            *("observer-reports", "observer-snapshots", "observer-seconds", "observer-watch"),
+            *("observer-roll-up", "observer-prices", "observer-trades", "observer-trips", "observer-quality"),
         ),
     ),
     "jobs/observer/__main__.py:main": Start("observer", ("election", "report")),

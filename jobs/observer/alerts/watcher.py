@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, runtime_checkable
 
 from db.bus import BusError
-from db.postgres import StoreError
 from db.reports.orders import count_terminal
+from health.probe import HealthProbe, ask_all
 from jobs.observer.alerts.ticker import AlertTicker, limits_of_settings
 from jobs.observer.alerts.values import Values
 from jobs.observer.collectors.base import Collector, ObserverContext
 
 REJECTS_WITHIN = timedelta(minutes=15)
 _BUS_SECONDS = 1.5  # of the read of the registry
-_REREAD_SHARE = 20  # orders are counted again after 20 times the duration of the count
+_COUNT_SECONDS = 1.0  # of the count of orders
+_RECOUNT_SHARE = 21
 _LONG_AGO = timedelta(days=1)  # the age of the last report of a strategy, if there is none
 
 Key = tuple[str, str]  # bot, strategy
@@ -48,8 +49,7 @@ class AlertWatcher:
         self._collectors = collectors
         self._bus = context.bus.with_timeout(_BUS_SECONDS)
         self._ticker = AlertTicker(context.store, self._bus, limits_of_settings(context.settings))
-        self._orders: tuple[int, int] | None = None
-        self._orders_due = float("-inf")  # monotonic time of the next count
+        self._orders = OrderCounts(context)
 
     def each_second(self, now: datetime) -> None:
         """Judge the values at `now`."""
@@ -71,7 +71,7 @@ class AlertWatcher:
             # Without the registry of the processes, the states of the sources are not known.
             sources=None if processes is None or "sources" not in system else _states(system["sources"]),
             silent=self._silent(now),
-            orders=self._counted_orders(now),
+            orders=self._orders.read(now),
         )
 
     def _section(self, name: str) -> Mapping[str, Any]:
@@ -97,17 +97,36 @@ class AlertWatcher:
             last[key] = strategies.last_report(key)
         return {key: (_LONG_AGO if at is None else now - at).total_seconds() for key, at in last.items()}
 
-    def _counted_orders(self, now: datetime) -> tuple[int, int] | None:
-        """The rejected and the terminal orders; the last counts until the next ones are due."""
-        began = self._context.monotonic()
-        if began >= self._orders_due:
-            try:
-                with self._context.store.transaction() as cursor:
-                    self._orders = count_terminal(cursor, now - REJECTS_WITHIN)
-            except StoreError:
-                self._orders = None
-            self._orders_due = began + _REREAD_SHARE * (self._context.monotonic() - began)
-        return self._orders
+
+class OrderCounts:
+    """Counts the rejected and the terminal orders, in a thread: a hung PostgreSQL costs a second.
+
+    The next count begins after 20 times the duration of the last one.
+    """
+
+    def __init__(self, context: ObserverContext) -> None:
+        self._monotonic = context.monotonic
+        self._store = context.store
+        self._due = float("-inf")  # monotonic time
+        self._since = datetime.min.replace(tzinfo=UTC)
+        self._counted = (0, 0)
+        self._found: tuple[int, int] | None = None
+        self._probe = HealthProbe("orders", self._count)
+
+    def read(self, now: datetime) -> tuple[int, int] | None:
+        """The counts of the last 15 minutes, from memory if none is due; None if they failed."""
+        if self._monotonic() < self._due:
+            return self._found
+        self._since = now - REJECTS_WITHIN
+        (failure,) = ask_all(self._probe, patience=_COUNT_SECONDS)
+        self._found = None if failure is not None else self._counted
+        return self._found
+
+    def _count(self) -> None:
+        began = self._monotonic()
+        with self._store.transaction() as cursor:
+            self._counted = count_terminal(cursor, self._since)
+        self._due = began + _RECOUNT_SHARE * (self._monotonic() - began)
 
 
 def _sum(*counts: int | None) -> int | None:

@@ -175,7 +175,7 @@ class ExecutionCollector(BaseCollector):
         return execution_section(now, metric)
 
     def strategies_with_orders(self) -> set[Key]:
-        """Strategies with an open order."""
+        """Strategies with an open order. Any thread may call it."""
         with self._lock:
             return {key for key, sums in self._sums.items() if sums.open > 0}
 

@@ -149,7 +149,7 @@ class StrategyCollector(BaseCollector):
             self._of_bots.setdefault((report.bot, report.strategy), Statistics()).equity(report.equity)
 
     def exposed_strategies(self) -> dict[Key, datetime | None]:
-        """Strategies with an open position -> time of their last report."""
+        """Strategies with an open position -> time of their last report. Any thread may call it."""
         with self._lock:
             return {key: state.last_report for key, state in self._states.items() if any(row.quantity for row in state.positions.values())}
 

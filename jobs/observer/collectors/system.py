@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from config.pacing import StopSignal
 from db import topics
+from db.alerts import count_firing
 from db.bus import RedisLoad
 from db.metrics.system import SystemRow, insert_system
 from db.postgres import Cursor
-from db.server_load import DatabaseLoad, database_load, firing_alerts
+from db.server_load import DatabaseLoad, database_load
 from health.checks import check_store
 from health.measures.resources import MachineResources
 from health.reports import Process, ProcessTable
@@ -125,7 +126,7 @@ class SystemCollector(BaseCollector):
 
     def _read_postgres(self) -> PostgresFigures:
         with self._store.transaction() as cursor:
-            load, firing = database_load(cursor), firing_alerts(cursor)
+            load, firing = database_load(cursor), count_firing(cursor)
         now, before = time.monotonic(), self._commits
         self._commits = now, load.commits
         rate = None
