@@ -86,6 +86,7 @@ def test_documented_javascript_client_parses_every_message(shared_hub: Web, shar
         (frame(TEXT, b"x" * 65535, fin=False) + frame(0, b"xx"), 1009),
         (frame(BINARY, b"x" * 65537), 1009),
     ],
+    ids=range(1, 15),
 )
 def test_protocol_error_closes_with_its_code(shared_hub: Web, data: bytes, code: int) -> None:
     with Plain(shared_hub.port) as client:
