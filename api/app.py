@@ -24,6 +24,7 @@ from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
 from api.rest.observability import snapshot
+from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
     alerts,
     candles,
@@ -70,6 +71,10 @@ _STATE = [gaps.routes, jobs.routes]
 _OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
 
 
+# An answer holds for its moment; static files override this.
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
 def create_app(
     settings: Settings,
     bus: Bus,
@@ -109,7 +114,7 @@ def create_app(
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
     attach(app, shared)
-    snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
+    snapshots = snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, sockets.SCOPES, *(each.scopes for each in routes)))
     details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))
@@ -118,13 +123,16 @@ def create_app(
     app.register_blueprint(web.pages)
     app.register_blueprint(sockets.pages)
     errors.register(app)
-    cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
+    hosts, origins = Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins)
+    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic))
     authenticator = authenticator or access.authenticator
     limited = limits.RequestLimits(authenticator, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     limits.register(app)
     guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details, others))
     slots.register(app, peers)
     app.after_request(_add_headers)
+    current = CurrentMetrics(app.wsgi_app, snapshots, limited, scopes["metrics.current"], peers, hosts, origins, clock, _HEADERS.items())
+    app.wsgi_app = current  # type: ignore[method-assign]  # as Flask's documentation wraps it
     return app
 
 
@@ -151,6 +159,6 @@ def _budgets(settings: Settings, bus: Bus, monotonic: Callable[[], float]) -> Bu
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")  # an answer holds for its moment; static files override this
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
     return response

@@ -64,6 +64,7 @@ class NewestSnapshot:
         self._lock = threading.Lock()
         self._seen: Seen | None = None
         self._read_at = float("-inf")
+        self._kept: tuple[float, Seen] | None = None  # monotonic time of its read, a snapshot
 
     def read(self) -> Seen | None:
         """Return it, None if there was none since the start. Raises `BusError`."""
@@ -74,12 +75,19 @@ class NewestSnapshot:
                 found = self._bus.latest_snapshot()
                 if found is not None and (self._seen is None or found != self._seen.snapshot):
                     self._seen = Seen.of(found)
+                self._kept = None if self._seen is None else (now, self._seen)
             return self._seen
 
+    def kept(self) -> Seen | None:
+        """Return the snapshot if it was read less than `KEPT_SECONDS` ago. Never waits."""
+        kept = self._kept
+        return kept[1] if kept is not None and self._monotonic() - kept[0] < KEPT_SECONDS else None
 
-def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> None:
-    """Give the app its newest snapshot."""
-    app.extensions[_NAME] = NewestSnapshot(bus, monotonic)
+
+def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> NewestSnapshot:
+    """Give the app its newest snapshot, and return it."""
+    snapshots = app.extensions[_NAME] = NewestSnapshot(bus, monotonic)
+    return snapshots
 
 
 def newest() -> Seen:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from statistics import median
 
 from tests.bench.bars import Bar, Measured, Part
 from tests.bench.fanout import Ground
+from tests.bench.metrics_clients import Received
 from tests.bench.observability.publisher import SIZE, UNLIMITED_SOCKETS, fill_instruments, publishing
-from tests.bench.observability.receivers import Received, Receivers
+from tests.bench.observability.receivers import Receivers
 from tests.bench.peers.snapshots import TICK_SECONDS
 from tests.bench.servers import PEERS, BenchError, Peer, Server, running
 
@@ -76,10 +77,10 @@ def _ratio(ours: list[Cost], others: list[Cost]) -> float:
     return median(one.cpu / other.cpu for one, other in zip(ours, others, strict=False))
 
 
-def _peer(place: Ground, kind: str) -> ExitStack:
+def _peer(place: Ground, kind: str) -> AbstractContextManager[Server]:
     module = "tests.bench.peers.snapshots"
     peer = Peer(kind, kind, lambda port: (sys.executable, "-m", module, kind, str(port), str(SIZE)), protocol="raw")
-    return running(peer, {}, place.folder / f"{kind}.log", place.cores)  # type: ignore[return-value]
+    return running(peer, {}, place.folder / f"{kind}.log", place.cores)
 
 
 def _measure(place: Ground, server: Server, kind: str, count: int, seconds: float) -> Cost:

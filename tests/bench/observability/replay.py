@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import orjson
 import psutil
@@ -113,17 +114,14 @@ def reports_of(minute: int, now: datetime, symbols: list[str]) -> list[Report]:
     found: list[Report] = []
     for number in range(_STRATEGIES):
         symbol, side = symbols[number % len(symbols)], "buy" if (minute + number) % 2 else "sell"
-        common = {"bot": f"day-{number}", "strategy": f"strategy-{number}", "time": now - timedelta(milliseconds=500)}
-        quantity, price = Decimal(1000 + minute % 7), Decimal(109_000 + minute % 900).scaleb(-5)
+        common: dict[str, Any] = {"bot": f"day-{number}", "strategy": f"strategy-{number}", "time": now - timedelta(milliseconds=500)}
         order = f"o-{minute}-{now.timestamp():.0f}"
-        fill = {"order_id": order, "symbol": symbol, "side": side, "quantity": quantity, "price": price}
+        traded: dict[str, Any] = {"order_id": order, "symbol": symbol, "side": side, "quantity": Decimal(1000 + minute % 7)}
         found += [
-            Order(
-                **common, id=f"{order}-new", order_id=order, symbol=symbol, side=side, quantity=quantity, order_type="market", status="new"
-            ),  # type: ignore[arg-type]
-            Fill(**common, id=f"f-{order}", fee=Decimal("0.02"), **fill),  # type: ignore[arg-type]
-            Signal(**common, id=f"s-{order}", symbol=symbol, signal=side, outcome="approved"),  # type: ignore[arg-type]
-            Heartbeat(**common, id=f"h-{order}", equity=Decimal(100_000 + minute)),  # type: ignore[arg-type]
+            Order(**common, **traded, id=f"{order}-new", order_type="market", status="new"),
+            Fill(**common, **traded, id=f"f-{order}", price=Decimal(109_000 + minute % 900).scaleb(-5), fee=Decimal("0.02")),
+            Signal(**common, id=f"s-{order}", symbol=symbol, signal=side, outcome="approved"),
+            Heartbeat(**common, id=f"h-{order}", equity=Decimal(100_000 + minute)),
         ]
     return found
 

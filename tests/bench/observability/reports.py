@@ -94,7 +94,7 @@ def _run(place: Ground, quick: bool) -> Iterator[Measured]:
 
 
 def _copied(place: Ground, seconds: float) -> float:
-    """Return the rows per second of COPY in hundreds, each with its commit, into a copy of `fills`."""
+    """Return the rows per second of COPY and commit in hundreds, into a copy of `fills`."""
     rows = [_row(each) for each in Fills(place, "bare").batch(_BATCH * 50)]
     texts = ["".join(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
     with closing(psycopg2.connect(place.database_url)) as connection, connection.cursor() as cursor:

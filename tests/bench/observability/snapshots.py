@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import pairwise
 from statistics import median
 
 import orjson
@@ -78,7 +79,7 @@ def _jitters(place: Ground, seconds: float) -> list[float]:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             times += [parse_time(orjson.loads(body)["timestamp"]).timestamp() for _, body in subscription.read(1.0)]
-    return [abs(after - before - TICK_SECONDS) * 1e3 for before, after in zip(times, times[1:], strict=False)]
+    return [abs(after - before - TICK_SECONDS) * 1e3 for before, after in pairwise(times)]
 
 
 def _replay(place: Ground, kind: str, argument: str) -> dict[str, float]:

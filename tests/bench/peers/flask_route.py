@@ -5,10 +5,10 @@ python -m tests.bench.peers.flask_route PORT SIZE [WORKER_CLASS]
 
 from __future__ import annotations
 
-import os
 import sys
 
 from flask import Flask, Response
+from gunicorn.app.wsgiapp import run
 
 
 def app(size: str) -> Flask:
@@ -24,10 +24,11 @@ def app(size: str) -> Flask:
 
 
 def main(port: str, size: str, worker: str = "gthread") -> None:
-    """Become gunicorn."""
+    """Serve until the process is killed."""
     module = f"tests.bench.peers.flask_route:app('{size}')"
     options = ["-k", worker, "--threads", "8", "-b", f"127.0.0.1:{port}", "--log-level", "error", "--keep-alive", "60"]
-    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *options, module])
+    sys.argv = ["gunicorn", *options, module]
+    run()
 
 
 if __name__ == "__main__":
