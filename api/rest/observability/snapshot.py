@@ -65,6 +65,7 @@ class NewestSnapshot:
         self._seen: Seen | None = None
         self._read_at = float("-inf")
         self._kept: tuple[float, Seen] | None = None  # monotonic time of its read, a snapshot
+        self._claimed = float("-inf")  # monotonic time at which a request has begun to read the next one
 
     def read(self) -> Seen | None:
         """Return it, None if there was none since the start. Raises `BusError`."""
@@ -79,9 +80,17 @@ class NewestSnapshot:
             return self._seen
 
     def kept(self) -> Seen | None:
-        """Return the snapshot if it was read less than `KEPT_SECONDS` ago. Never waits."""
-        kept = self._kept
-        return kept[1] if kept is not None and self._monotonic() - kept[0] < KEPT_SECONDS else None
+        """Return the snapshot that was read last, without waiting; None if the caller must read.
+
+        After `KEPT_SECONDS` one caller must read; the others have that time again meanwhile.
+        """
+        kept, now = self._kept, self._monotonic()
+        if kept is None or now - kept[0] >= 2 * KEPT_SECONDS:
+            return None
+        if now - kept[0] >= KEPT_SECONDS and now - self._claimed >= KEPT_SECONDS:
+            self._claimed = now
+            return None
+        return kept[1]
 
 
 def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> NewestSnapshot:
