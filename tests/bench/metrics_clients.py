@@ -7,6 +7,7 @@ Each line of stdin has one line of JSON as its response: the figures since the l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -41,6 +42,7 @@ class Received:
     p50: float
     p99: float
     last_p99: float
+    lost: int  # connections that have ended
 
 
 class Client:
@@ -63,6 +65,7 @@ class _Load:
         self._latency = Histogram()
         self._frames = 0
         self._moved = 0.0  # monotonic time of the last frame
+        self._lost = 0
         threading.Thread(target=self._read, daemon=True).start()
 
     def open(self, port: int, kind: str) -> None:
@@ -85,7 +88,7 @@ class _Load:
             time.sleep(0.002)
         p50, p99 = (round((each or 0.0) * 1e3, 3) for each in self._latency.percentiles(0.5, 0.99))
         last = sorted(self._last.values())
-        found = Received(self._frames, p50, p99, round(last[len(last) * 99 // 100] * 1e3, 3) if last else 0.0)
+        found = Received(self._frames, p50, p99, round(last[len(last) * 99 // 100] * 1e3, 3) if last else 0.0, self._lost)
         self._latency.clear()
         self._last.clear()
         self._frames = 0
@@ -94,11 +97,14 @@ class _Load:
     def _read(self) -> None:
         while True:
             for key, _ in self._selector.select(0.1):
-                data = key.fileobj.recv(_READ_BYTES)  # type: ignore[union-attr]
+                data = b""
+                with contextlib.suppress(OSError):
+                    data = key.data.socket.recv(_READ_BYTES)
                 if data:
                     self._take(key.data, data, time.time())
                 else:
                     self._selector.unregister(key.fileobj)
+                    self._lost += 1
 
     def _take(self, client: Client, data: bytes, now: float) -> None:
         if client.rest:

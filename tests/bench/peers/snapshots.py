@@ -77,7 +77,7 @@ def fastapi(port: int, text: bytes) -> None:
 
     metrics.__annotations__["socket"] = WebSocket  # FastAPI reads it, and the name is local
     app.websocket("/ws/metrics")(metrics)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", ws_per_message_deflate=False)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", ws_per_message_deflate=False, ws_ping_interval=None)
 
 
 def payload(size: int) -> bytes:
