@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from cli.common import API_KEY, chosen_settings, database, hub_urls, migrate_database, plain_errors
+from cli.common import API_KEY, ROOT, chosen_settings, database, hub_urls, migrate_database, plain_errors
 from config import logs
 from config.access.modes import REQUIRED
 from config.loops import keep
@@ -26,15 +26,26 @@ from db.rights import READER, WRITER
 from ops import access_check, checks, embedded, log_forwarder, running, startup
 from ops import status as ops_status
 from ops.children import hold_stop_signals
+from ops.reload.reloader import Reloader
 from ops.running import RunFile
 from ops.servers import EMBEDDED_BUS, EMBEDDED_DATABASE, Server
 from ops.supervisor import WATCH, Process, StopAsked, Supervisor
 
 log = logging.getLogger(__name__)
 
+# The modules of ours with which each process starts: those of its command, those that gunicorn
+# loads by name, and those that `wsgi.py` imports for it.
+_MODULES = {
+    "jobs": ("jobs.scheduler",),
+    "observer": ("jobs.observer.__main__",),
+    "hub": ("wsgi", "config.gunicorn.hub", "config.gunicorn.eventlet_worker", "ops.startup", "api.websocket_server"),
+    "rest": ("wsgi", "config.gunicorn.rest", "config.gunicorn.rest_worker", "ops.startup", "api.app"),
+}
+
 
 @click.command()
-def up() -> None:
+@click.option("--reload", "reloads", is_flag=True, help="Restart the processes whose files have changed; for development.")
+def up(reloads: bool) -> None:
     """Start the whole system and stay in the foreground.
 
     If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
@@ -56,6 +67,7 @@ def up() -> None:
             hold_stop_signals()
             try:
                 with Supervisor(inherit=(lock,)) as supervisor:
+                    look = Reloader(ROOT, supervisor).look if reloads else (lambda: None)  # it compares with the files of now
                     system = _bring_up(chosen, supervisor)
                     write = partial(_write_pids, system, folder)
                     supervisor.report(write)
@@ -64,7 +76,7 @@ def up() -> None:
                     click.echo(f"{ready}\n{watch_hint(chosen)}")
                     Watchdog().start()
                     log_forwarder.start(records, startup.open_bus(chosen, system.redis_url))
-                    keep(WATCH, partial(supervisor.supervise, write), lambda: supervisor.stop_asked, sys.exit)
+                    keep(WATCH, partial(supervisor.supervise, write, look), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:
@@ -136,6 +148,7 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
             name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
             argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
             env={**variables("hub", READER), "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1"},
+            modules=_MODULES["hub"],
             ready=partial(running.answers, url, "/hub/health"),
             stop_rank=1,
         )
@@ -145,11 +158,12 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
         name="rest",
         argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
         env=variables("rest", READER),
+        modules=_MODULES["rest"],
         ready=partial(running.answers, url_of(chosen.api_host, chosen.api_port), "/health/live"),
         stop_rank=1,
     )
     jobs, observer = (
-        Process(name=name, argv=(sys.executable, "-m", module), env=variables(name, WRITER), stop_seconds=15)
+        Process(name=name, argv=(sys.executable, "-m", module), env=variables(name, WRITER), modules=_MODULES[name], stop_seconds=15)
         for name, module in (("jobs", "jobs.scheduler"), ("observer", "jobs.observer"))
     )
     return (jobs, observer, *hubs, rest)
