@@ -23,7 +23,7 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
-from api.rest.observability import snapshot
+from api.rest.observability import report_symbols, snapshot
 from api.rest.routes import (
     alerts,
     candles,
@@ -110,6 +110,7 @@ def create_app(
     )
     attach(app, shared)
     snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
+    report_symbols.attach(app, bus, store, monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, sockets.SCOPES, *(each.scopes for each in routes)))
     details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))
