@@ -164,6 +164,8 @@ def test_sums_without_trades_are_zero_and_ratios_null(client: FlaskClient) -> No
     quality = body(client, "/api/trades/execution/quality", symbol="GBP_USD")
     assert (quality.pop("by_strategy"), quality.pop("time_range"), set(quality.values())) == ({}, "24h", {None})
     assert error(client, "/api/trades/stats/summary", time_range="2h")[0] == 422
+    for path in ("/api/trades/stats/summary", "/api/trades/execution/quality"):
+        assert error(client, path, symbol="NO_SUCH")[1]["code"] == "unknown_instrument"
 
 
 def test_voided_fills_are_no_trades(client: FlaskClient, store: Store) -> None:
