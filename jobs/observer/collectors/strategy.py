@@ -13,10 +13,11 @@ from typing import Literal, cast
 
 from config.pacing import Outage, StopSignal
 from db.bus.snapshots import STRATEGIES_OF_BOTS
-from db.metrics.strategy import StrategyRow, insert_strategy, past_pnl
+from db.metrics.drawdowns import ALL_BOTS, DrawdownRow, all_drawdowns, save_drawdowns
+from db.metrics.strategy import StrategyRow, insert_strategy
 from db.postgres import Cursor, StoreError
 from db.reports.checkpoints import CheckpointRow, checkpoints_of_day
-from db.reports.heartbeats import last_equities, last_received, strategies_with_equity
+from db.reports.heartbeats import last_equities, last_equity, last_received, strategies_with_equity
 from db.reports.model import Heartbeat, Signal
 from db.reports.positions import all_positions
 from db.reports.report_ids import NumberedReport
@@ -27,6 +28,7 @@ from jobs.observer.collectors.statistics import SILENT_AFTER, Statistics, metric
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
 from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
+from jobs.observer.figures.positions import ZERO
 from jobs.observer.figures.ratios import TripSums
 from jobs.observer.figures.sections import Body, render, rounded, strategies_of_bots, strategy_section
 from jobs.observer.fold.batch import Folded
@@ -36,7 +38,6 @@ log = logging.getLogger(__name__)
 
 Key = tuple[str, str]  # bot, strategy
 REPORTED_DAYS = 1  # in which the last report of a strategy is searched at the start
-DRAWDOWN_DAYS = 90  # of stored P&L from which the drawdown is computed at the start
 EQUITY_DAYS = 730  # of which the returns are read
 REREAD_SHARE = 20  # a strategy's trips are read again after 20 times the duration of a read
 
@@ -69,7 +70,8 @@ class _Day:
     day: date
     checkpoints: Sequence[CheckpointRow]
     signals: Mapping[tuple[str, str, str], int] | None = None
-    equities: Mapping[Key, list[Decimal]] = field(default_factory=dict)
+    equities: Mapping[Key, Mapping[datetime, Decimal]] = field(default_factory=dict)
+    last_equities: Mapping[Key, tuple[datetime, Decimal]] = field(default_factory=dict)
 
 
 class StrategyCollector(BaseCollector):
@@ -86,9 +88,10 @@ class StrategyCollector(BaseCollector):
         self._states: dict[Key, StrategyState] = {}
         self._valued: dict[Key, Valued] = {}  # of the last tick
         self._extremes: dict[Key, _Extremes] = {}
-        self._statistics: dict[str, Statistics] = {}  # strategy name -> statistics
+        self._names: dict[str, list[Key]] = {}  # strategy name -> its keys
+        self._statistics: dict[Key, Statistics] = {}  # with `ALL_BOTS` those of a strategy name
+        self._drawdowns: dict[Key, DrawdownRow] = {}  # as they are stored
         self._metrics: dict[str, tuple[Rates, StrategyMetric]] = {}  # strategy name -> rates of that second, figures
-        self._of_bots: dict[Key, Statistics] = {}
         self._further: dict[str, str] = {}
         self._day: date | None = None  # of the checkpoints and of the counts
         self._pending = _Pending()
@@ -106,12 +109,10 @@ class StrategyCollector(BaseCollector):
                 self._state((row.bot, row.strategy)).put(row)
             self._take_trips(trip_totals(cursor))
             now = self.context.clock()
-            for key, moment in last_received(cursor, now - timedelta(days=REPORTED_DAYS)).items():
+            for key, moment in last_received(cursor, now - timedelta(days=REPORTED_DAYS), now).items():
                 self._state(key).last_report = moment
+            self._drawdowns = {(row.bot, row.strategy): row for row in all_drawdowns(cursor)}
             self._statistics = {}
-            for name, low, last in past_pnl(cursor, now - timedelta(days=DRAWDOWN_DAYS)):
-                self._statistic(name).value(low)
-                self._statistic(name).value(last)
 
     def rates(self) -> Rates:
         """Live rates between currencies, at most a second old."""
@@ -143,10 +144,10 @@ class StrategyCollector(BaseCollector):
         state.last_report = each.received
         if isinstance(report, Signal) and not counted and self._day and report.time >= start_of(self._day, self._zone):
             state.signals[report.outcome] = state.signals.get(report.outcome, 0) + 1
-        elif isinstance(report, Heartbeat) and report.equity is not None:
-            state.equity = report.equity
-            self._statistic(report.strategy).equity(report.equity)
-            self._of_bots.setdefault((report.bot, report.strategy), Statistics()).equity(report.equity)
+        elif isinstance(report, Heartbeat) and report.equity is not None and state.take_equity(report.time, report.equity):
+            self._statistic((report.bot, report.strategy)).equity(report.equity)
+            known = [equity for key in self._names[report.strategy] if (equity := self._states[key].equity)]
+            self._statistic((ALL_BOTS, report.strategy)).equity(sum((value for _, value in known), ZERO))
 
     def exposed_strategies(self) -> dict[Key, datetime | None]:
         """Strategies with an open position -> time of their last report. Any thread may call it."""
@@ -168,10 +169,7 @@ class StrategyCollector(BaseCollector):
                 self._valued = {key: replace(each, daily=None) for key, each in self._valued.items()}
             for key, each in self._valued.items():
                 self._extremes.setdefault(key, _Extremes()).add(each.pnl)
-            names: dict[str, list[Key]] = {}
-            for key in self._states:
-                names.setdefault(key[1], []).append(key)
-            metrics = [self._metric(name, keys, rates, now) for name, keys in sorted(names.items())]
+            metrics = [self._metric(name, keys, rates, now) for name, keys in sorted(self._names.items())]
             totals = added((part for each in self._valued.values() for part in (each.realized, each.unrealized)), self._currency)
             marked = all(each.is_marked for each in self._valued.values())
             daily = added((each.daily for each in self._valued.values()), self._currency)
@@ -185,13 +183,26 @@ class StrategyCollector(BaseCollector):
         """Insert a row for each strategy of each bot; one per minute if it is inactive."""
         with self._lock:
             valued, extremes, self._extremes = self._valued, self._extremes, {}
-            for name, statistic in self._statistics.items():
-                pnl = added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency)
-                statistic.value(pnl.amount if pnl else None)
+            drawdowns = self._declines(valued, every=second.second == 0)
             shown = [key for key in valued if second.second == 0 or self._is_active(key)]
             rows = [self._row(second, key, valued[key], extremes.get(key) or _Extremes()) for key in shown]
             self._further = {STRATEGIES_OF_BOTS: self._text_of_bots(valued)}
         insert_strategy(cursor, rows)
+        save_drawdowns(cursor, drawdowns)
+
+    def _declines(self, valued: Mapping[Key, Valued], *, every: bool) -> list[DrawdownRow]:
+        """Give the P&L of this second to the statistics; return the changed rows, or all."""
+        for name, keys in self._names.items():
+            known = [valued[key] for key in keys if key in valued]
+            pnl = added((each.pnl_total for each in known), self._currency)
+            self._statistic((ALL_BOTS, name)).value(pnl.amount if pnl and len(known) == len(keys) else None)
+            for key in keys:
+                total = valued[key].pnl_total if key in valued else None
+                self._statistic(key).value(total.amount if total else None)
+        rows = {key: statistics.row(*key) for key, statistics in self._statistics.items()}
+        changed = [row for key, row in rows.items() if every or row != self._drawdowns.get(key)]
+        self._drawdowns.update(rows)
+        return changed
 
     def further_texts(self) -> Mapping[str, str]:
         """The figures of each strategy of each bot, which are new each second."""
@@ -200,10 +211,8 @@ class StrategyCollector(BaseCollector):
     def _text_of_bots(self, valued: Mapping[Key, Valued]) -> str:
         now, metrics = self.context.clock(), []
         for key, each in sorted(valued.items()):
-            statistics = self._of_bots.setdefault(key, Statistics())
-            statistics.value(each.pnl_total.amount if each.pnl_total else None)
             states, periods = {key: self._states[key]}, self.context.settings.obs_periods_per_year
-            metrics.append((key[0], metric_of(key[1], states, [each], statistics, self._rates, self._currency, now, periods)))
+            metrics.append((key[0], metric_of(key[1], states, [each], self._statistic(key), self._rates, self._currency, now, periods)))
         return render(strategies_of_bots(metrics)).strings
 
     def _is_active(self, key: Key) -> bool:
@@ -226,17 +235,24 @@ class StrategyCollector(BaseCollector):
         if known is not None and known[0] is rates:
             return with_values(known[1], valued, self._currency)
         metric = metric_of(
-            name, {key: self._states[key] for key in keys}, valued, self._statistic(name), rates, self._currency, now,
+            name, {key: self._states[key] for key in keys}, valued, self._statistic((ALL_BOTS, name)), rates, self._currency, now,
             self.context.settings.obs_periods_per_year,
         )  # fmt: skip
         self._metrics[name] = rates, metric
         return metric
 
     def _state(self, key: Key) -> StrategyState:
-        return self._states.setdefault(key, StrategyState())
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = StrategyState()
+            self._names.setdefault(key[1], []).append(key)
+        return state
 
-    def _statistic(self, name: str) -> Statistics:
-        return self._statistics.setdefault(name, Statistics())
+    def _statistic(self, key: Key) -> Statistics:
+        statistics = self._statistics.get(key)
+        if statistics is None:
+            statistics = self._statistics[key] = Statistics(self._drawdowns.get(key))
+        return statistics
 
     def _read_day(self, cursor: Cursor, today: date) -> _Day:
         """The checkpoints of today; if it begins, the counts since 00:00 and equities too."""
@@ -244,8 +260,10 @@ class StrategyCollector(BaseCollector):
         if today == self._day:
             return _Day(today, checkpoints)
         days = [start_of(today - timedelta(days=back), self._zone) for back in range(EQUITY_DAYS, -1, -1)]
-        equities = {key: last_equities(cursor, *key, days) for key in strategies_with_equity(cursor, days[-2])}
-        return _Day(today, checkpoints, signal_counts(cursor, days[-1]), equities)
+        keys = strategies_with_equity(cursor, days[-2])
+        equities = {key: last_equities(cursor, *key, days) for key in keys}
+        last = {key: found for key in keys if (found := last_equity(cursor, *key))}
+        return _Day(today, checkpoints, signal_counts(cursor, days[-1]), equities, last)
 
     def _take_day(self, found: _Day) -> None:
         checkpoints: dict[Key, list[CheckpointRow]] = {}
@@ -260,6 +278,10 @@ class StrategyCollector(BaseCollector):
                 self._state((bot, strategy)).signals[outcome] = count
         for key, equities in found.equities.items():
             self._state(key).equities = equities
+            if (last := found.last_equities.get(key)) is not None:
+                self._state(key).take_equity(*last)
+        for state in self._states.values():
+            state.today = start_of(found.day, self._zone)
         self._day = found.day
 
     def _read_trips(self, stop: StopSignal) -> None:

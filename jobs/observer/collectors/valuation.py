@@ -29,8 +29,9 @@ class StrategyState:
     checkpoints: dict[str, CheckpointRow] = field(default_factory=dict)  # symbol -> position at 00:00
     trips: dict[str, TripSums] = field(default_factory=dict)  # currency -> sums
     signals: dict[str, int] = field(default_factory=dict)  # outcome -> number today
-    equities: list[Decimal] = field(default_factory=list)  # last ones of the days before today
-    equity: Decimal | None = None  # last one
+    equities: Mapping[datetime, Decimal] = field(default_factory=dict)  # start of a day before today -> last one
+    equity: tuple[datetime, Decimal] | None = None  # time and value of the last one
+    today: datetime | None = None  # 00:00
     last_report: datetime | None = None
     _sums: _Sums | None = None
 
@@ -38,6 +39,20 @@ class StrategyState:
         """Replace a position."""
         self.positions[row.symbol] = row
         self._sums = None
+
+    def take_equity(self, time: datetime, value: Decimal) -> bool:
+        """Take a reported equity; return False if a later one is known."""
+        if self.equity is not None and time < self.equity[0]:
+            return False
+        self.equity = time, value
+        return True
+
+    def daily_equities(self) -> dict[datetime, Decimal]:
+        """Start of a day -> its last equity, that of today so far too."""
+        found = dict(self.equities)
+        if self.equity is not None and self.today is not None and self.equity[0] >= self.today:
+            found[self.today] = self.equity[1]
+        return found
 
     def take_checkpoints(self, rows: Iterable[CheckpointRow]) -> None:
         """Replace the positions at 00:00."""
