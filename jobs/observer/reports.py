@@ -25,6 +25,7 @@ from jobs.observer.figures.conversion import Rates
 from jobs.observer.fold.batch import Folded, FoldTerms, fold
 from jobs.observer.fold.days import day_of
 from jobs.observer.fold.positions import DayTerms
+from jobs.store.retention import fill_days
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +147,8 @@ class ReportFolder:
             with self._context.store.transaction() as cursor:
                 self._currencies = {each.symbol: each.currency for each in all_instruments(cursor, disabled=True)}
         today = day_of(now - DAY_DELAY, settings.obs_day_zone)
-        oldest: datetime | None = now - timedelta(days=settings.retention_reports) if settings.retention_reports else None
+        kept = fill_days(settings)
+        oldest: datetime | None = now - timedelta(days=kept) if kept else None
         days = DayTerms(settings.obs_day_zone, today, settings.obs_mark, self._rates())
         return FoldTerms(days, self._currencies, oldest, begins_day=self._day != today)
 
