@@ -34,6 +34,7 @@ class StrategyState:
     today: datetime | None = None  # 00:00
     last_report: datetime | None = None
     _sums: _Sums | None = None
+    flat: Valued | None = None  # the value for `_sums`, if no position is open
 
     def put(self, row: PositionRow) -> None:
         """Replace a position."""
@@ -61,11 +62,13 @@ class StrategyState:
 
     def sums(self, currency: str, rates: Rates) -> _Sums:
         """The sums that no price changes, for these rates."""
-        if self._sums is None or self._sums.rates is not rates:
+        if self._sums is None or not (self._sums.rates is rates or self._sums.is_fixed):
             closed = list(realised(self.positions.values()))
             before = _at_midnight(self.checkpoints.values())
             start = None if before is None else total(before, currency, rates)
-            self._sums = _Sums(rates, closed, total(closed, currency, rates), before, start, fees_of(self.positions.values()))
+            fixed = all(name == currency for name, _ in (*closed, *(before or ())))
+            self._sums = _Sums(rates, closed, total(closed, currency, rates), before, start, fees_of(self.positions.values()), fixed)
+            self.flat = None
         return self._sums
 
 
@@ -79,6 +82,7 @@ class _Sums:
     before: list[Amount] | None  # at 00:00; None: a mark is unknown
     start: Total | None  # the sum of `before`
     fees: Mapping[str, Decimal]
+    is_fixed: bool  # every amount is in the base currency, so that no rate changes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,9 @@ class Valued:
 
 def value(state: StrategyState, prices: LivePrices, rates: Rates, now: datetime, currency: str, method: Literal["touch", "mid"]) -> Valued:
     """Mark the open positions of a state to the last prices."""
+    sums = state.sums(currency, rates)
+    if state.flat is not None:
+        return state.flat
     open_amounts: list[Amount] = []
     notionals: list[Amount] = []
     stale, marked, count = False, True, 0
@@ -127,11 +134,13 @@ def value(state: StrategyState, prices: LivePrices, rates: Rates, now: datetime,
         stale = stale or not quote.is_live(now)
         open_amounts.append((row.currency, gain))
         notionals.append((row.currency, size))
-    sums = state.sums(currency, rates)
     open_total = total(open_amounts, currency, rates)
     daily = _daily(sums, open_amounts, open_total, currency) if marked else None
     complete = marked and not sums.realized.incomplete and not open_total.incomplete
-    return Valued(sums.realized, open_total, daily, total(notionals, currency, rates), sums.fees, count, stale, complete, marked)
+    found = Valued(sums.realized, open_total, daily, total(notionals, currency, rates), sums.fees, count, stale, complete, marked)
+    if not count:
+        state.flat = found
+    return found
 
 
 def realised(rows: Iterable[PositionRow | CheckpointRow]) -> Iterator[Amount]:
