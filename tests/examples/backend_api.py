@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.examples.example import layout, shorten
+from tests.examples.example import exact, layout, shorten
 from tests.support.clients import NodeClient
 from tests.support.plain import Plain
 from tests.support.processes import ROOT, stopped
@@ -218,5 +218,4 @@ def _shown_frame(frame: str) -> str:
 
 def _shown(text: str, indent: int = 0) -> str:
     """Return JSON laid out and shortened, with the digits of the text."""
-    body = json.loads(text, parse_float=lambda digits: f"⟨{digits}⟩")
-    return re.sub(r'"⟨(.*?)⟩"', r"\1", layout(shorten(body, []), indent))
+    return layout(shorten(exact(text), []), indent)

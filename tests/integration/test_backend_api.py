@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from db.postgres import Store
 from tests.conftest import Servers, new_database, settings_for, until
 from tests.examples import backend_api
 from tests.examples.backend_api import GUARDED, PAGE, Dialogue, Request, body_of, kind_of
+from tests.examples.example import places
 from tests.examples.shape import difference
 from tests.support.access import REQUIRED, Keys, jwt_of
 from tests.support.clients import node
@@ -108,9 +108,7 @@ class System:
 
     def without_places(self, text: str) -> str:
         """The text with the ports of the page, and the name of a machine of the page."""
-        for port, shown in ((self.hub.port, 5001), (self.guarded.port, 5002), (self.rest.port, 5000)):
-            text = text.replace(f":{port}", f":{shown}")
-        return text.replace(f"@{socket.gethostname()}", "@a1")
+        return places(text, {self.hub.port: 5001, self.guarded.port: 5002, self.rest.port: 5000})
 
     def cause(self, kind: str) -> None:
         """Cause a frame of this kind, if it does not come by itself."""
