@@ -186,9 +186,7 @@ def test_ten_thousand_decimals_of_reports_are_literals_with_the_same_text(system
     amounts = [(text(), text(), draw.choice(("", "-")) + text()) for _ in range(5000)]
     for start in range(0, len(amounts), 500):
         batch = [
-            system.fill(
-                f"digits-{number % 50:02}", number, (draw.choice(("buy", "sell")), *amounts[number]), time=system.moment(number / 100)
-            )
+            system.fill(f"digits-{number % 50:02}", number, (draw.choice(("buy", "sell")), *amounts[number]), time=system.moment(number / 100))
             for number in range(start, start + 500)
         ]
         answer = system.post(*batch)

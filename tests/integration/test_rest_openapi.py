@@ -167,10 +167,7 @@ def described(app: Flask) -> Any:
 @pytest.mark.parametrize(
     ("path", "method", "mode"),
     [(path, "GET", GenerationMode.POSITIVE) for path in ROUTES]
-    + [
-        (path, "GET", GenerationMode.NEGATIVE)
-        for path in ("/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3])
-    ]
+    + [(path, "GET", GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3])]
     + [(path, "POST", GenerationMode.POSITIVE) for path in POSTED]
     + [(path, "POST", GenerationMode.NEGATIVE) for path in POSTED if "{" not in path]
     + [(TRACKED, "DELETE", GenerationMode.POSITIVE)],
