@@ -28,8 +28,9 @@ from tests.conftest import until
 from tests.examples import react
 from tests.examples import rest as rest_examples
 from tests.examples.blocks import LANGUAGES, LEFT_OUT, Block, anchors, blocks, left_out, links, messages, relative, substituted
-from tests.examples.example import DOCUMENTS, Examples, check_message, quote_again, quotes, read_all
+from tests.examples.example import DOCUMENTS, Examples, check_message, numbers, quote_again, quotes, read_all
 from tests.examples.program import javascript, python
+from tests.examples.reported import ALERT_ID
 from tests.examples.shape import difference
 from tests.examples.system import System, living
 from tests.support import browser
@@ -69,6 +70,7 @@ def places(system: System) -> dict[str, str]:
         **files,
         "127.0.0.1:5000": system.rest.removeprefix("http://"),
         "127.0.0.1:5001": system.hub.removeprefix("http://"),
+        ALERT_ID: system.alert_id,
         "var/run.json": str(system.folder / "var" / "run.json"),
         "var/redis": str(system.folder / "var" / "redis"),  # the folder of the socket, and the file of the password
         "--from 2026-11-20 --to 2026-11-21": f"--from {today - timedelta(days=1)} --to {today}",
@@ -102,7 +104,7 @@ def test_every_route_has_an_example_that_fits_the_openapi_document(system: Syste
             answer = operation.get(status, operation.get("default"))
             answer = described["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]] if "$ref" in answer else answer
             schema = {**answer["content"][kind]["schema"], "components": described["components"]}
-            assert [str(error) for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(example["answer"])] == [], name
+            assert [str(error) for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(numbers(example["answer"]))] == [], name
 
 
 def test_asyncapi_document_is_served(system: System) -> None:
