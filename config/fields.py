@@ -167,7 +167,7 @@ class Url(Str):
 
 
 class PublicUrl(Url):
-    """The address of a server as clients reach it. It may have a path; a `/` at the end is dropped."""
+    """The address of a server as clients reach it. It may have a path; a last `/` is dropped."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         url = super()._deserialize(value, attr, data, **kwargs)
