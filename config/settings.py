@@ -22,7 +22,7 @@ from config.access.fields import SYMMETRIC, Flag, InstrumentPatterns, JwtAlgorit
 from config.access.modes import AUTH_VALUES, AUTO, AuthMode, mode_of
 from config.access.patterns import EVERY
 from config.access.scopes import SCOPES
-from config.fields import Items, Networks, Origins, PathText, Rate, RateText, Sources, Thresholds, Url, WholeNumber
+from config.fields import Items, Networks, Origins, PathText, PublicUrl, Rate, RateText, Sources, Thresholds, Url, WholeNumber
 from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, check_report_days, limits_of
 from config.process.variables import read_variables, variables_of
 from config.secrets import mask_url as mask_url
@@ -98,7 +98,7 @@ class Settings:
     ws_max_connections: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE))
     ws_heartbeat_interval: int = _var(WholeNumber(load_default=15, validate=_AT_LEAST_ONE))
     # Address of the hub as clients reach it, if a proxy is in front: https://hub.example.com
-    hub_public_url: str | None = _var(Url("https", "http", load_default=None))
+    hub_public_url: str | None = _var(PublicUrl("https", "http", load_default=None))
     # Web pages that may use the hub and REST besides those of this machine and of the requested
     # host: a comma list of origins (https://example.com), or * for all.
     cors_origins: tuple[str, ...] = _var(Origins(load_default=()))

@@ -13,12 +13,13 @@ from flask import Flask, current_app
 
 from api.errors import ErrorCode
 from api.rest.errors import ApiError
-from db.bus import Bus, Snapshot
+from db.bus import Bus, BusError, Snapshot
 from db.bus.snapshots import SECTIONS
 from db.timestamps import parse_time
 
 STALE_MS = 5_000  # age from which a snapshot is stale
 KEPT_SECONDS = 0.05  # for which a snapshot serves all requests
+PAUSE_SECONDS = 1.0  # after a failed read
 _NAME = "tickwire.snapshots"
 _EMPTY = "{}"
 
@@ -66,15 +67,27 @@ class NewestSnapshot:
         self._read_at = float("-inf")
 
     def read(self) -> Seen | None:
-        """Return it, None if there was none since the start. Raises `BusError`."""
+        """Return it, None if there was none since the start.
+
+        While the bus is away, it is the last one. Raises `BusError` if there was none.
+        """
         with self._lock:
             now = self._monotonic()
             if now - self._read_at >= KEPT_SECONDS:
                 self._read_at = now
-                found = self._bus.latest_snapshot()
+                found = self._latest()
                 if found is not None and (self._seen is None or found != self._seen.snapshot):
                     self._seen = Seen.of(found)
             return self._seen
+
+    def _latest(self) -> Snapshot | None:
+        try:
+            return self._bus.latest_snapshot()
+        except BusError:
+            if self._seen is None:
+                raise
+            self._read_at = self._monotonic() + PAUSE_SECONDS
+            return None
 
 
 def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> None:
