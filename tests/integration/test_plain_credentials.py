@@ -240,14 +240,18 @@ def test_connections_of_an_address_are_limited_with_and_without_a_credential(sha
     address = {"X-Forwarded-For": "203.0.113.9"}
     with ExitStack() as stack:
         with pytest.raises(Refused) as caught:
-            for _ in range(3 * PER_ADDRESS):  # the first ones may have waited too long
-                stack.enter_context(Plain(shared_hub.port, headers=address))
+            open_many(stack, shared_hub, address)
         answer = caught.value.answer
         assert (answer.status, error_of(answer)["code"]) == (429, "too_many_requests")
         assert error_of(answer)["details"]["max_connections"] == PER_ADDRESS
         assert int(answer.headers["retry-after"]) >= 1
         assert refused(shared_hub, **address, **{"X-API-Key": key}).status == 429
         assert opens(shared_hub, key), "another address"
+
+
+def open_many(stack: ExitStack, hub: Web, headers: dict[str, str]) -> None:
+    for _ in range(3 * PER_ADDRESS):  # the first ones may have waited too long
+        stack.enter_context(Plain(hub.port, headers=headers))
 
 
 def opens(hub: Web, key: str) -> bool:
