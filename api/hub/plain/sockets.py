@@ -121,10 +121,12 @@ class PlainSockets:
         for name in [name for name, due in self._waiting.items() if due <= now]:
             self._sockets[name].close("transport close", code=UNAUTHORIZED_CODE, error=frames.error(no_credential(self._join)))
         for peer in list(self._sockets.values()):
-            if now - peer.heard >= _SILENT_HEARTBEATS * self._heartbeat:
+            silent = now - peer.heard >= _SILENT_HEARTBEATS * self._heartbeat
+            blocked = 0.0 if peer.blocked_since is None else now - peer.blocked_since
+            if blocked > self.limits.blocked_seconds or (silent and blocked):
+                self._end(peer, "slow consumer", SLOW_CODE)  # it was not pinged: a blocked socket takes no Ping
+            elif silent:
                 peer.close("ping timeout", code=_SILENT_CODE)
-            elif peer.blocked_since is not None and now - peer.blocked_since > self.limits.blocked_seconds:
-                self._end(peer, "slow consumer", SLOW_CODE)
         while self._pings and self._pings[0][0] <= now:
             _, peer = self._pings.popleft()
             if not peer.closed:
