@@ -30,7 +30,7 @@ from tests.examples import react
 from tests.examples import rest as rest_examples
 from tests.examples.blocks import LANGUAGES, LEFT_OUT, Block, anchors, blocks, left_out, links, messages, relative, substituted
 from tests.examples.bot import NAME, Bot
-from tests.examples.example import DOCUMENTS, Examples, check_message, numbers, quote_again, quotes, read_all
+from tests.examples.example import DOCUMENTS, PAGES, Examples, check_message, numbers, quote_again, quotes, read_all
 from tests.examples.program import javascript, python
 from tests.examples.reported import ALERT_ID
 from tests.examples.shape import difference
@@ -208,7 +208,7 @@ def test_python_blocks_run(block: Block, system: System, places: dict[str, str],
             monkeypatch.setenv(name, value)
     if "tickwire_client" in text:
         text = text.replace("Client()", f'Client("{system.hub}", "{system.rest}")')
-        text = text.replace("Client(auth", f'Client("{system.hub}", "{system.rest}", auth')
+        text = re.sub(r"Client\((auth|bot)=", rf'Client("{system.hub}", "{system.rest}", \1=', text)
     with python(text, tmp_path) as program:
         program.check()
 
@@ -273,7 +273,7 @@ def test_example_bot_that_is_killed_three_times_has_each_trade_once(system: Syst
     assert NAME in system.ask("/api/metrics/current")["strategy"]["strategies"]["mean_reversion"]["bots"]
 
 
-@pytest.mark.parametrize("file", DOCUMENTS, ids=relative)
+@pytest.mark.parametrize("file", [*DOCUMENTS, *PAGES], ids=relative)
 def test_links_of_documents_exist(file: Path) -> None:
     for link in links(file):
         name, _, anchor = link.partition("#")
