@@ -23,7 +23,7 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
-from api.rest.observability import snapshot
+from api.rest.observability import report_symbols, snapshot
 from api.rest.routes import (
     alerts,
     candles,
@@ -91,6 +91,7 @@ def create_app(
     app = _make_flask()
     attach(app, _make_context(settings, bus, store, clock, version, access, timing))
     snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
+    report_symbols.attach(app, bus, store, monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     _register_routes(app, version, routes, anonymous=access.mode != REQUIRED)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from db.postgres import Cursor
+from db.postgres import Cursor, scalar
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,12 @@ def latencies(cursor: Cursor, start: datetime) -> list[tuple[float, int]]:
     """(latency in ms, number of orders) of the fills of `start` or later."""
     cursor.execute("SELECT latency_ms, count(*) FROM fills WHERE time >= %s AND latency_ms IS NOT NULL AND NOT voided GROUP BY 1", (start,))
     return [(milliseconds, count) for milliseconds, count in cursor.fetchall()]
+
+
+def skewed_orders(cursor: Cursor, start: datetime) -> int:
+    """The number of orders of `start` or later with a fill before their submission."""
+    cursor.execute("SELECT count(*) FROM orders WHERE time >= %s AND first_fill < submitted", (start,))
+    return int(scalar(cursor))
 
 
 def ended_orders(cursor: Cursor, start: datetime, most: int) -> list[tuple[str, str]]:

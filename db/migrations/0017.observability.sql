@@ -277,6 +277,17 @@ CREATE TABLE metrics_marks (
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 CREATE INDEX metrics_marks_by_tier ON metrics_marks (tier, start);
 
+-- The greatest declines of each strategy so far, which a new observer continues.
+CREATE TABLE strategy_drawdowns (
+    bot           text    NOT NULL,  -- '': all bots of the strategy together
+    strategy      text    NOT NULL,
+    peak          numeric NOT NULL,  -- of P&L, at least 0
+    deepest       numeric NOT NULL,
+    equity_peak   numeric,           -- NULL: no reported equity
+    deepest_ratio numeric,
+    PRIMARY KEY (bot, strategy)
+);
+
 -- Alerts: their states
 
 ALTER TABLE alerts

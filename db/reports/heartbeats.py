@@ -39,16 +39,30 @@ def daily_equity(cursor: Cursor, bot: str, strategy: str, zone: ZoneInfo) -> lis
     return select_rows(cursor, HeartbeatRow, "bot_heartbeats", rest, {"bot": bot, "strategy": strategy, "zone": zone.key})
 
 
-def last_equities(cursor: Cursor, bot: str, strategy: str, starts: Sequence[datetime]) -> list[Decimal]:
-    """The last equity of each span between two of these ascending times, if it has one."""
+def last_equities(cursor: Cursor, bot: str, strategy: str, starts: Sequence[datetime]) -> dict[datetime, Decimal]:
+    """The last equity of each span between two of these ascending times: start of the span -> it.
+
+    A span without an equity is left out.
+    """
     cursor.execute(
-        "SELECT h.equity FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) WITH ORDINALITY AS d (start, stop, number),"
-        " LATERAL ("
+        "SELECT d.start, h.equity FROM unnest(%(starts)s::timestamptz[], %(ends)s::timestamptz[]) WITH ORDINALITY"
+        " AS d (start, stop, number), LATERAL ("
         "  SELECT equity FROM bot_heartbeats WHERE bot = %(bot)s AND strategy = %(strategy)s AND time >= d.start AND time < d.stop"
         "   AND equity IS NOT NULL ORDER BY time DESC, id DESC LIMIT 1) h ORDER BY d.number",
         {"starts": list(starts[:-1]), "ends": list(starts[1:]), "bot": bot, "strategy": strategy},
     )
-    return [Decimal(equity) for (equity,) in cursor.fetchall()]
+    return {start: Decimal(equity) for start, equity in cursor.fetchall()}
+
+
+def last_equity(cursor: Cursor, bot: str, strategy: str) -> tuple[datetime, Decimal] | None:
+    """Time and value of the last reported equity; None if there is none."""
+    cursor.execute(
+        "SELECT time, equity FROM bot_heartbeats WHERE bot = %s AND strategy = %s AND equity IS NOT NULL"
+        " ORDER BY time DESC, id DESC LIMIT 1",
+        (bot, strategy),
+    )
+    row = cursor.fetchone()
+    return None if row is None else (row[0], Decimal(row[1]))
 
 
 def strategies_with_equity(cursor: Cursor, since: datetime) -> list[tuple[str, str]]:
@@ -57,14 +71,17 @@ def strategies_with_equity(cursor: Cursor, since: datetime) -> list[tuple[str, s
     return [(bot, strategy) for bot, strategy in cursor.fetchall()]
 
 
-def last_received(cursor: Cursor, since: datetime) -> dict[tuple[str, str], datetime]:
-    """(bot, strategy) -> time of its last report of any kind, of those since then."""
+def last_received(cursor: Cursor, since: datetime, now: datetime) -> dict[tuple[str, str], datetime]:
+    """(bot, strategy) -> time of its last report of any kind, of those since then.
+
+    The time of an order and of a heartbeat is that of the bot's clock; it is at most `now`.
+    """
     cursor.execute(
-        "SELECT bot, strategy, max(at) FROM ("
+        "SELECT bot, strategy, least(max(at), %(now)s) FROM ("
         " SELECT bot, strategy, received AS at FROM fills WHERE time >= %(since)s"
         " UNION ALL SELECT bot, strategy, received FROM signals WHERE time >= %(since)s"
         " UNION ALL SELECT bot, strategy, time FROM bot_heartbeats WHERE time >= %(since)s"
         " UNION ALL SELECT bot, strategy, time FROM orders WHERE time >= %(since)s) reports GROUP BY 1, 2",
-        {"since": since},
+        {"since": since, "now": now},
     )
     return {(bot, strategy): at for bot, strategy, at in cursor.fetchall()}

@@ -40,14 +40,20 @@ class NumberedReport:
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """The new reports of a batch in their order, and the number or list of the others.
+    """The new reports of a batch in their order, and the others.
 
-    `conflicts` have another content than the stored report of their id, which stays.
+    `conflicts` have another content than the stored report of their id, which stays. `repeated` are
+    the duplicates.
     """
 
     new: tuple[NumberedReport, ...]
-    duplicates: int
+    repeated: tuple[Report, ...]
     conflicts: tuple[Report, ...]
+
+    @property
+    def duplicates(self) -> int:
+        """The number of the duplicates."""
+        return len(self.repeated)
 
 
 def claim_reports(cursor: Cursor, batch: Sequence[Received]) -> Claimed:
@@ -58,7 +64,7 @@ def claim_reports(cursor: Cursor, batch: Sequence[Received]) -> Claimed:
     fresh, stored = _insert(cursor, batch)
     new: list[Received] = []
     conflicts: list[Report] = []
-    duplicates = 0
+    repeated: list[Report] = []
     for each in batch:
         key = _key(each.report)
         if fresh.get(key) == each.digest:
@@ -66,13 +72,13 @@ def claim_reports(cursor: Cursor, batch: Sequence[Received]) -> Claimed:
             stored[key] = each.digest
             new.append(each)
         elif stored.get(key, fresh.get(key)) == each.digest:
-            duplicates += 1
+            repeated.append(each.report)
         else:
             conflicts.append(each.report)
     cursor.execute("SELECT nextval('report_seq') FROM generate_series(1, %s)", (len(new),))
     numbers = sorted(number for (number,) in cursor.fetchall())
     numbered = tuple(NumberedReport(seq, each.received, each.report) for seq, each in zip(numbers, new, strict=True))
-    return Claimed(numbered, duplicates, tuple(conflicts))
+    return Claimed(numbered, tuple(repeated), tuple(conflicts))
 
 
 def _insert(cursor: Cursor, batch: Sequence[Received]) -> tuple[dict[_Key, bytes], dict[_Key, bytes]]:

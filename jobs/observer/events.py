@@ -16,6 +16,7 @@ from db.timestamps import format_time
 from jobs.observer.figures.positions import Applied
 from jobs.observer.figures.sections import decimal_text, rounded
 from jobs.observer.fold.batch import Folded
+from jobs.observer.fold.repeats import Happened
 
 Event = dict[str, Any]
 SOURCE = "observer"
@@ -41,17 +42,23 @@ def system_event(
 
 
 def events_of(folded: Folded, now: datetime) -> Iterator[Event]:
-    """The events of a batch: orders and signals, fills, turns of positions, late conflicts."""
-    for each in folded.new:
-        if isinstance(each.report, Order) and each.report.status in ORDER_EVENTS:
-            yield _order(each.report)
-        elif isinstance(each.report, Signal):
-            yield _signal(each.report)
-    yield from map(_trade, folded.fills)
-    for step in folded.steps:
-        yield from _turns(step.fill, step.applied)
+    """The events of a batch: those of an earlier one that may be missing, then its own."""
+    yield from _events(folded.before)
+    yield from _events(folded.happened)
     for report in folded.conflicts:
         yield _conflict(report, now)
+
+
+def _events(happened: Happened) -> Iterator[Event]:
+    """The events of orders and signals, of fills, and of turns of positions."""
+    for report in happened.reports:
+        if isinstance(report, Order) and report.status in ORDER_EVENTS:
+            yield _order(report)
+        elif isinstance(report, Signal):
+            yield _signal(report)
+    yield from map(_trade, happened.fills)
+    for step in happened.steps:
+        yield from _turns(step.fill, step.applied)
 
 
 def _order(order: Order) -> Event:

@@ -12,7 +12,7 @@ from jobs.observer.collectors.execution import ExecutionCollector
 from jobs.observer.collectors.market_data import MarketDataCollector
 from jobs.observer.collectors.strategy import StrategyCollector
 from jobs.observer.collectors.system import SystemCollector
-from jobs.observer.connections import ConnectionWatcher
+from jobs.observer.connections import SystemEventWatcher
 
 
 class Watcher(Protocol):
@@ -31,4 +31,4 @@ COLLECTORS: tuple[Callable[[ObserverContext], Collector], ...] = (
 )
 
 # Called with the collectors: section -> collector.
-WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = (ConnectionWatcher, AlertWatcher)
+WATCHERS: tuple[Callable[[ObserverContext, Mapping[str, Collector]], Watcher], ...] = (SystemEventWatcher, AlertWatcher)

@@ -1,7 +1,8 @@
 """Reports from the bus into the store: group, fold, one transaction, acknowledge.
 
 A report takes effect once: its id is stored in the transaction of its effect, and it stays on the
-bus until it is acknowledged after the commit.
+bus until its events are published. A process that is killed before that leaves it to the next one,
+which publishes the events again, with the same ids.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from jobs.observer.figures.conversion import Rates
 from jobs.observer.fold.batch import Folded, FoldTerms, fold
 from jobs.observer.fold.days import day_of
 from jobs.observer.fold.positions import DayTerms
+from jobs.store.retention import fill_days
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,9 @@ WAIT_MS = 250
 DRAIN_SECONDS = 5.0  # for the waiting reports, after a stop is requested
 DAY_DELAY = timedelta(seconds=5)  # after 00:00 the store has the prices of that moment
 _RETRY_SECONDS = 1.0
+# Of the publish of events while Redis answers: it has no memory left, for example, which the
+# acknowledgement of the reports would free.
+_PUBLISH_ATTEMPTS = 5
 # A single report that raises one of these can never be stored.
 _BAD = (RowError, ArithmeticError, ValueError)
 
@@ -61,6 +66,7 @@ class ReportFolder:
         self._bus_outage = Outage(log, "reports wait for the bus", monotonic=time.monotonic)
         self._store_outage = Outage(log, "reports wait for the store", monotonic=time.monotonic)
         self._throttle = Throttle(monotonic=time.monotonic)
+        self._unpublished = 0  # attempts in a row to publish events
         self.stored = self.duplicates = self.conflicts = self.refused = self.recomputed = 0
 
     def run(self, stop: StopSignal) -> None:
@@ -78,9 +84,9 @@ class ReportFolder:
                 batch = self._bus.read_reports(count, 0 if deadline else WAIT_MS, again=again, note_bad=self._note_bad)
                 if not batch and not again and deadline is not None:
                     return
-                again = again and bool(batch)
                 count = min(MAX_BATCH, 2 * count) if len(batch) == count else BATCH
-                self._take(batch, stop)
+                self._take(batch, again, stop)
+                again = again and bool(batch)
                 self._bus_outage.recovered()
             except BusError as error:
                 self._bus_outage.failed(error)
@@ -96,33 +102,30 @@ class ReportFolder:
         if self._day != day_of(now - DAY_DELAY, self._context.settings.obs_day_zone):
             self._count(self._retried(partial(self._commit, []), stop), stop)
 
-    def _take(self, batch: Sequence[QueuedReport], stop: StopSignal) -> None:
+    def _take(self, batch: Sequence[QueuedReport], again: bool, stop: StopSignal) -> None:
+        """Store a batch, publish its events, acknowledge it. Raises `BusError` and `Stopped`."""
         if not batch:
             self._begin_day(stop)
             return
-        events: list[Event] = []
-        for part in self._parts(batch, stop):
-            events += events_of(part, self._context.clock())
+        self._publish(self._folded(batch, again, stop))
         self._bus.acknowledge_reports([each.entry for each in batch])
-        self._publish(events)
 
-    def _parts(self, batch: Sequence[QueuedReport], stop: StopSignal) -> list[Folded]:
-        """The results of the batch; one by one if a report of it cannot be stored."""
+    def _folded(self, batch: Sequence[QueuedReport], again: bool, stop: StopSignal) -> list[Event]:
+        """Store the batch; one by one if a report of it cannot be stored. Returns the events."""
         try:
-            result = self._retried(partial(self._commit, batch), stop)
+            result = self._retried(partial(self._commit, batch, again), stop)
         except _BAD as error:
             if len(batch) == 1:
-                self._refuse(batch[0], error)
-                return []
+                return [self._refused(batch[0], error)]
         else:
             self._count(result, stop)
-            return [result]
-        return [part for each in batch for part in self._parts([each], stop)]
+            return list(events_of(result, self._context.clock()))
+        return [event for each in batch for event in self._folded([each], again, stop)]
 
-    def _commit(self, batch: Sequence[QueuedReport]) -> Folded:
+    def _commit(self, batch: Sequence[QueuedReport], again: bool = False) -> Folded:
         terms = self._terms({each.report.symbol for each in batch if hasattr(each.report, "symbol")})
         with self._context.store.transaction() as cursor:
-            result = fold(cursor, batch, terms)
+            result = fold(cursor, batch, terms, again=again)
         self._day = terms.days.today
         return result
 
@@ -144,11 +147,12 @@ class ReportFolder:
             with self._context.store.transaction() as cursor:
                 self._currencies = {each.symbol: each.currency for each in all_instruments(cursor, disabled=True)}
         today = day_of(now - DAY_DELAY, settings.obs_day_zone)
-        oldest: datetime | None = now - timedelta(days=settings.retention_reports) if settings.retention_reports else None
+        kept = fill_days(settings)
+        oldest: datetime | None = now - timedelta(days=kept) if kept else None
         days = DayTerms(settings.obs_day_zone, today, settings.obs_mark, self._rates())
         return FoldTerms(days, self._currencies, oldest, begins_day=self._day != today)
 
-    def _refuse(self, each: QueuedReport, error: Exception) -> None:
+    def _refused(self, each: QueuedReport, error: Exception) -> Event:
         """Record a report that cannot be stored; it is acknowledged, so that others continue."""
         self.refused += 1
         fields = {"entry": each.entry.decode(errors="replace"), "report": to_json(each.report).decode(), "reason": str(error)}
@@ -156,7 +160,7 @@ class ReportFolder:
         details = {"bot": each.report.bot, "kind": each.report.kind, "id": each.report.id}
         message = "A report cannot be stored and is left out."
         name = f"{each.report.bot}:refused:{each.report.kind}:{each.report.id}"
-        self._publish([system_event(name, "component_error", self._context.clock(), "reports", "refused", message, details)])
+        return system_event(name, "component_error", self._context.clock(), "reports", "refused", message, details)
 
     def _note_bad(self, entry: bytes, error: ValueError) -> None:
         self.refused += 1
@@ -165,11 +169,18 @@ class ReportFolder:
             log.error("an entry of the reports cannot be read and is removed (repeats suppressed for 60 s)", extra=fields)
 
     def _publish(self, events: Sequence[Event]) -> None:
-        """Publish events; they are lost if the bus is away, unlike the reports."""
+        """Publish events. Raises `BusError`: the batch is read again, and its events with it.
+
+        If a Redis that answers refuses them several times, they are lost.
+        """
         if not events:
             return
         try:
             self._bus.publish_events(events)
         except BusError as error:
+            self._unpublished += 1
+            if self._unpublished < _PUBLISH_ATTEMPTS:
+                raise
             if self._throttle.due("events") is not None:
                 log.warning("events are not published (repeats suppressed for 60 s)", extra={"reason": str(error)})
+        self._unpublished = 0

@@ -26,7 +26,9 @@ from jobs.runtime.context import JobContext
 
 log = logging.getLogger(__name__)
 
-MIN_CHECKPOINT_DAYS = 31  # a late report is at most 30 days old, and needs the checkpoint before it
+# A late report is at most 30 days old. It needs the checkpoint before it, the fills after that, and
+# the id of a report that was sent before.
+MIN_FILL_DAYS = 31
 
 
 def retention_job(context: JobContext, as_of: datetime) -> int:
@@ -47,19 +49,24 @@ def retention_days(settings: Settings) -> dict[str, int]:
         "raw_trades": settings.retention_trades,
         "candles": settings.retention_candles,
         **dict.fromkeys(REPORTS, settings.retention_reports),
+        "fills": fill_days(settings),
         **dict.fromkeys(METRICS_1S, settings.retention_metrics_1s),
         **dict.fromkeys(METRICS_1M, settings.retention_metrics_1m),
         **dict.fromkeys(METRICS_1H, settings.retention_metrics_1h),
     }
 
 
+def fill_days(settings: Settings) -> int:
+    """Days for which fills, their checkpoints and the ids of reports are kept; 0: for ever."""
+    return max(settings.retention_reports, MIN_FILL_DAYS) if settings.retention_reports else 0
+
+
 def row_days(settings: Settings) -> dict[str, int]:
     """Table without partitions that has days of its own -> these days; 0: for ever."""
-    reports = settings.retention_reports
     return {
         "access_log": settings.retention_access_log,
         "alerts": settings.retention_alerts,
-        "position_checkpoints": max(reports, MIN_CHECKPOINT_DAYS) if reports else 0,
+        "position_checkpoints": fill_days(settings),
     }
 
 

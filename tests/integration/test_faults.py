@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import gzip
+import os
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from itertools import count, pairwise
@@ -22,13 +24,13 @@ import psycopg2
 import pytest
 import redis as redis_client
 from apscheduler.triggers.cron import CronTrigger
+from tickwire_client import Client
 
 from config.settings import Settings
 from config.settings import load as load_settings
-from db.bus import Bus, BusError, QueuedReport, ReportLimits
+from db.bus import Bus, BusError, QueuedReport
 from db.messages import Tick
 from db.postgres import Store
-from db.reports.model import Fill
 from jobs.runtime.context import JobContext, Timed
 from jobs.runtime.runs import run_once
 from ops import embedded, running
@@ -36,7 +38,7 @@ from ops.embedded.server import Server
 from tests.conftest import until
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import ROOT, Running, Web, jobs, observer, stopped
-from tests.support.reports import fill, fill_body
+from tests.support.reports import fill_body
 from tests.support.servers import add_operator, operator_url
 from tests.support.store import select
 from tests.support.up import copy_data, make_data
@@ -44,6 +46,12 @@ from tests.support.up import copy_data, make_data
 RECORDING = ROOT / "data" / "recordings" / "EUR_USD_20140505.csv.gz"
 
 CALENDARS = {"EUR_USD": "fx", "GBP_USD": "fx"}
+
+# TICKWIRE_REPORTS=1: 100,000 reports, for about 20 minutes
+LONG = "TICKWIRE_REPORTS" in os.environ
+REPORTS, KILLS = (100_000, 4) if LONG else (1_500, 1)  # KILLS of each of four processes
+REPORTS_PER_BATCH = 500 if LONG else 100
+FAULT_SECONDS = 1200 if LONG else 120
 
 
 class Breakable(Running):
@@ -479,37 +487,88 @@ def read_all(bus: Bus) -> list[QueuedReport]:
     return found
 
 
-def _sent(bus: Bus, batch: list[Fill]) -> bool:
-    """Return True if Redis has acknowledged the batch."""
-    try:
-        [outcome] = bus.append_reports([batch], ReportLimits())
-    except BusError:
-        return False
-    return not outcome.refused
+class ReportingClient:
+    """Sends reports in batches with our client, which repeats each batch until it has an ack."""
+
+    def __init__(self, url: str, reports: list[dict[str, Any]]) -> None:
+        self._client = Client(url, timeout=FAULT_SECONDS, reconnect_delay=(0.05, 0.2))
+        self._reports = reports
+        self.sent = self.accepted = self.duplicates = 0  # reports with an ack
+        self.thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        with self._client as client:
+            for start in range(0, len(self._reports), REPORTS_PER_BATCH):
+                batch = self._reports[start : start + REPORTS_PER_BATCH]
+                result = client.report(*batch)
+                assert not result.rejected
+                self.accepted += result.accepted
+                self.duplicates += result.duplicates
+                self.sent += len(batch)
 
 
-def test_reports_count_once_although_observer_redis_and_postgres_are_killed(
+def random_fills(count: int) -> list[dict[str, Any]]:
+    """Fills of five bots and two instruments, one per second, that end today."""
+    source = random.Random(15)
+    begin = datetime.now(UTC) - timedelta(seconds=count)
+    return [
+        fill_body(
+            number, bot=f"kill-{number % 5}", time=(begin + timedelta(seconds=number)).isoformat(), side=source.choice(("buy", "sell")),
+            quantity=str(source.randint(1, 99)), price=f"1.{source.randint(1000, 9999)}", fee=f"0.{source.randint(0, 99):02}",
+            symbol=source.choice(("EUR_USD", "GBP_USD")),
+        )
+        for number in range(count)
+    ]  # fmt: skip
+
+
+def plain_sums(fills: list[dict[str, Any]]) -> dict[tuple[str, str], list[Decimal]]:
+    """(bot, symbol) -> number, signed quantity, fees and cash flow without fees: a dictionary."""
+    found: dict[tuple[str, str], list[Decimal]] = {}
+    for each in fills:
+        signed = Decimal(each["quantity"]) * (1 if each["side"] == "buy" else -1)
+        values = (Decimal(1), signed, Decimal(each["fee"]), -signed * Decimal(each["price"]))
+        sums = found.setdefault((each["bot"], each["symbol"]), [Decimal(0)] * 4)
+        sums[:] = [before + value for before, value in zip(sums, values, strict=True)]
+    return found
+
+
+@pytest.mark.timeout(2 * FAULT_SECONDS)
+def test_reports_count_once_although_hub_observer_redis_and_postgres_are_killed(
     config: Settings, redis: Breakable, postgres: Breakable, tmp_path: Path
 ) -> None:
-    """Each batch is sent until it is acknowledged, and the whole of it once more, shuffled."""
-    source = random.Random(15)
-    sides = {number: source.choice(("buy", "sell")) for number in range(600)}
-    fills = [fill(number, side=side, quantity=Decimal(number % 7 + 1), fee=Decimal("0.01")) for number, side in sides.items()]
-    batches = [fills[start : start + 100] for start in range(0, 600, 100)]
-    again = source.sample(fills, len(fills))
+    """Each report is sent twice, shuffled, to the hub; the four processes are killed in turn."""
+    fills = random_fills(REPORTS)
+    sent = [*fills, *fills]
+    random.Random(16).shuffle(sent)
     with (
+        Web("hub", config, tmp_path / "hub.log", REPORTS_RATE="1000000", RATE_EVENTS="5000/s") as hub,
         observer(config, tmp_path / "observer.log") as process,
         closing(Bus(redis.url, lambda: datetime.now(UTC), timeout=1.0)) as bus,
         closing(Store(postgres.url)) as store,
     ):
+        bus.set_instruments(CALENDARS)
         until(lambda: "active" in process.output(), 60, "the observer active")
-        for batch, victim in zip(batches, (process, redis, postgres) * 2, strict=True):
-            until(partial(_sent, bus, batch), 60, "the acknowledgement")
+        began = time.monotonic()
+        bot = ReportingClient(hub.url, sent)
+        bot.thread.start()
+        victims = (process, redis, postgres, hub) * KILLS
+        for number, victim in enumerate(victims):
+            goal = len(sent) * (number + 1) // (len(victims) + 1)
+            until(lambda goal=goal: bot.sent >= goal, FAULT_SECONDS, "more acknowledged reports")  # type: ignore[misc]
             victim.kill(signal.SIGKILL)
             victim.start()
-        until(partial(_sent, bus, again[:300]), 60, "the acknowledgement")
-        until(partial(_sent, bus, again[300:]), 60, "the acknowledgement")
-        until(lambda: _or_none(bus.unprocessed_reports) == 0, 90, lambda: process.output()[-2000:])
-        signed = sum(each.quantity * (1 if each.side == "buy" else -1) for each in fills)
-        [(count, quantity, fees)] = select(store, "SELECT (SELECT count(*) FROM fills), quantity, fees->>'USD' FROM positions")
-        assert (count, Decimal(quantity), Decimal(fees)) == (600, signed, Decimal("6.00"))
+        bot.thread.join(FAULT_SECONDS)
+        assert (bot.sent, bot.accepted + bot.duplicates) == (len(sent), len(sent))
+        assert bot.accepted <= REPORTS  # the ack of an accepted batch can be lost
+        until(lambda: _or_none(bus.unprocessed_reports) == 0, FAULT_SECONDS, lambda: process.output()[-2000:])
+        print(f"{len(sent)} reports with {len(victims)} kills took {time.monotonic() - began:.0f} s")
+        expected = plain_sums(fills)
+        counts = {(bot, symbol): count for bot, symbol, count in select(store, "SELECT bot, symbol, count(*) FROM fills GROUP BY 1, 2")}
+        assert counts == {key: int(sums[0]) for key, sums in expected.items()}
+        rows = select(store, "SELECT bot, symbol, quantity, fees->>'USD', gross, average FROM positions")
+        assert {(bot, symbol): (Decimal(quantity), Decimal(fees)) for bot, symbol, quantity, fees, *_ in rows} == {
+            key: (sums[1], sums[2]) for key, sums in expected.items()
+        }
+        for bot_name, symbol, quantity, _, gross, average in rows:  # realised + what is left at cost is the cash flow
+            cash = expected[bot_name, symbol][3]
+            assert abs(Decimal(gross) - cash - Decimal(quantity) * Decimal(average)) < Decimal("1e-12")

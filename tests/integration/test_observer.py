@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import socket
@@ -32,8 +31,7 @@ from tests.support.processes import Running, Web, observer
 from tests.support.store import select
 
 LIMITS = ReportLimits(rate=1_000_000)
-REPORTS = 3_000  # of the test with kills; TICKWIRE_REPORTS=1 sends 100,000
-LONG = "TICKWIRE_REPORTS" in os.environ
+REPORTS = 3_000  # of the test with kills; that of test_faults.py sends more, and kills all processes
 
 
 @dataclass
@@ -271,6 +269,19 @@ def test_late_conflict_is_an_event(system: System) -> None:
     assert system.rows("SELECT price FROM fills WHERE bot = 'conflict'") == [("1.10",)]
 
 
+def test_reports_that_come_again_after_a_loss_of_all_data_of_redis_count_once(system: System, servers: Servers) -> None:
+    """The ids in Redis are lost, and so is the group of the observer; the store knows the ids."""
+    fills = [fill("lost", number, "buy", "2", "1.10", "0.5") for number in range(40)]
+    totals = "SELECT quantity, fees->>'USD', (SELECT count(*) FROM fills WHERE bot = 'lost') FROM positions WHERE bot = 'lost'"
+    system.send(*fills[:30])
+    until(lambda: system.rows(totals) == [("60", "15.0", 30)], 20, "the fills")
+    system.redis.flushall()
+    system.bus.set_instruments(servers.calendars)
+    system.send(*fills)  # accepted as new ones
+    until(lambda: system.rows(totals) == [("80", "20.0", 40)] and system.settled(), 20, "the other fills")
+    until(lambda: system.bus.latest_snapshot() is not None, 20, "a snapshot")
+
+
 def plain_totals(fills: Sequence[Fill]) -> dict[tuple[str, str], tuple[Decimal, Decimal, int]]:
     """(bot, symbol) -> signed quantity, fees and number of the fills: a plain dictionary."""
     found: dict[tuple[str, str], tuple[Decimal, Decimal, int]] = {}
@@ -281,17 +292,15 @@ def plain_totals(fills: Sequence[Fill]) -> dict[tuple[str, str], tuple[Decimal, 
     return found
 
 
-@pytest.mark.timeout(1800 if LONG else 300)
 def test_killed_observer_counts_every_report_once(system: System) -> None:
     """Each report is sent twice and shuffled, and the observer is killed during that."""
     source = random.Random(15)
-    number = REPORTS if not LONG else 100_000
     fills = [
         fill(
             f"kill-{each % 5}", each, source.choice(("buy", "sell")), str(source.randint(1, 99)), f"1.{source.randint(1000, 9999)}",
             f"0.{source.randint(0, 99):02}", symbol=source.choice(("EUR_USD", "USD_CAD")),
         )
-        for each in range(number)
+        for each in range(REPORTS)
     ]  # fmt: skip
     sent = [*fills, *fills]
     source.shuffle(sent)
@@ -302,7 +311,7 @@ def test_killed_observer_counts_every_report_once(system: System) -> None:
         until(lambda count=count: system.rows("SELECT count(*) FROM fills WHERE bot LIKE 'kill-%%'")[0][0] > count or system.settled(), 60)  # type: ignore[misc]
         system.observer.kill(signal.SIGKILL)
         system.observer.start()
-    until(system.settled, 600 if LONG else 60, lambda: system.observer.output()[-2000:])
+    until(system.settled, 60, lambda: system.observer.output()[-2000:])
     expected = plain_totals(fills)
     rows = system.rows("SELECT bot, symbol, quantity, coalesce((fees->>'USD')::numeric, 0) + coalesce((fees->>'CAD')::numeric, 0)"
                        " FROM positions WHERE bot LIKE 'kill-%%'")  # fmt: skip

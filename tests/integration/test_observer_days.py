@@ -2,80 +2,32 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo
 
 import pytest
 
 from config.settings import Settings
-from db.bus import Bus, ReportLimits
+from db.bus import Bus
 from db.postgres import Store
-from db.reports.model import Fill, Order, Report, Signal
-from jobs.observer.collectors.base import ObserverContext
-from jobs.observer.collectors.execution import ExecutionCollector
-from jobs.observer.collectors.live_prices import Quote
-from jobs.observer.collectors.strategy import StrategyCollector
-from jobs.observer.figures.conversion import Rates
-from jobs.observer.reports import ReportFolder
+from db.reports.model import Fill, Order, Signal
 from tests.conftest import until
+from tests.support.folding import FoldingObserver
 from tests.support.store import select
 
 # Noon in New York: its 19 November begins at 05:00 UTC.
-ZONE = ZoneInfo("America/New_York")
+ZONE = "America/New_York"
 FIRST = datetime(2025, 11, 18, 17, tzinfo=UTC)
 MIDNIGHT = datetime(2025, 11, 19, 5, tzinfo=UTC)
 
 
-class Observer:
-    """The loop of reports with two collectors, and a clock that the test sets."""
-
-    def __init__(self, settings: Settings, bus: Bus, store: Store) -> None:
-        self.now = FIRST
-        own = replace(settings, obs_day_zone=ZONE)
-        self.context = ObserverContext(own, bus, store, lambda: self.now)
-        self.bus = bus
-        self.strategy, self.execution = StrategyCollector(self.context), ExecutionCollector(self.context)
-        self.folder = ReportFolder(self.context, [self.strategy, self.execution], lambda: Rates({}))
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        stop = threading.Event()
-        self.strategy.start()
-        self.execution.start()
-        thread = threading.Thread(target=self.folder.run, args=(stop,))
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(20)
-            assert not thread.is_alive()
-
-    def price(self, bid: str) -> None:
-        quote = Quote(Decimal(bid), Decimal(bid) + 1, Decimal(bid), self.now)
-        self.context.prices.put("EUR_USD", quote)
-
-    def send(self, *reports: Report) -> None:
-        self.bus.append_reports([reports], ReportLimits())
-        until(lambda: self.bus.unprocessed_reports() == 0, 20, "the fold")
-
-    def daily(self) -> Decimal | None:
-        body = self.strategy.collect(self.now)
-        found: Decimal | None = body["daily_pnl"]
-        return found
-
-
 @pytest.fixture
-def observer(settings: Settings, bus: Bus, store: Store) -> Observer:
-    return Observer(settings, bus, store)
+def observer(settings: Settings, bus: Bus, store: Store) -> FoldingObserver:
+    return FoldingObserver(settings, bus, store, FIRST, ZONE)
 
 
-def test_day_begins_with_checkpoints_and_new_counts(observer: Observer, store: Store) -> None:
+def test_day_begins_with_checkpoints_and_new_counts(observer: FoldingObserver, store: Store) -> None:
     fill = Fill(
         bot="b", strategy="s", id="f-1", time=FIRST, order_id="o-1", symbol="EUR_USD", side="buy", quantity=Decimal(1000),
         price=Decimal("1.10"), fee=Decimal(1),
@@ -112,8 +64,7 @@ def test_day_begins_with_checkpoints_and_new_counts(observer: Observer, store: S
         observer.send(replace(fill, id="f-2", time=FIRST + timedelta(hours=1)))
         until(lambda: observer.daily() == 40, 20, "the P&L with the late fill")
         assert select(store, "SELECT quantity, gross FROM position_checkpoints") == [("2000", "0")]
-    again = Observer(replace(observer.context.settings), observer.bus, store)
-    again.now = observer.now
+    again = FoldingObserver(observer.context.settings, observer.bus, store, observer.now, ZONE)
     with again.running():
         again.price("1.13")
         until(lambda: again.daily() == 40, 20, "the same figures after a restart")

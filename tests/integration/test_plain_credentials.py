@@ -246,9 +246,12 @@ def opens(hub: Web, key: str) -> bool:
 def test_full_server_is_503_and_waiting_sockets_take_no_place(shared_hub: Web, key: str) -> None:
     until(lambda: opens(shared_hub, key))
     with ExitStack() as stack:
-        waiting = [stack.enter_context(Plain(shared_hub.port)) for _ in range(CONNECTIONS)]
         for _ in range(CONNECTIONS):
+            stack.enter_context(Plain(shared_hub.port))
+        for _ in range(CONNECTIONS - 1):
             assert joins(stack, shared_hub, key), "earlier connections have ended"
+        waiting = stack.enter_context(Plain(shared_hub.port))
+        assert joins(stack, shared_hub, key), "a waiting socket takes no place"
         answer = refused(shared_hub, **{"X-API-Key": key})
         assert (answer.status, error_of(answer)["code"], error_of(answer)["details"]["max_connections"]) == (
             503,
@@ -256,8 +259,8 @@ def test_full_server_is_503_and_waiting_sockets_take_no_place(shared_hub: Web, k
             CONNECTIONS,
         )
         assert int(answer.headers["retry-after"]) >= 1
-        assert waiting[0].code(f"auth:{key}") == "server_full"
-        assert waiting[0].closed_with() == 1013
+        assert waiting.code(f"auth:{key}") == "server_full"
+        assert waiting.closed_with() == 1013
     until(lambda: opens(shared_hub, key))
 
 

@@ -288,6 +288,12 @@ def test_bad_request_for_stored_metrics_is_refused(app: Clock, sent: dict[str, A
     assert list(app.history(422, limit=1, page_token=token, interval="1s")["error"]["details"]) == ["page_token"]
 
 
+def test_unknown_instrument_of_stored_metrics_is_named(app: Clock) -> None:
+    error = app.history(404, symbols=["EUR_USD", "EUR_USDX", "GBP_USD"])["error"]
+    assert (error["code"], error["details"]) == ("unknown_instrument", {"symbols": ["EUR_USDX"]})
+    assert app.history(symbols=["EUR_USDX"], metric_types=["system"])["count"] == 1
+
+
 def test_pages_of_permitted_origins_may_change_the_tracked_instruments(
     app: Clock, shared_settings: Settings, bus: Bus, store: Store
 ) -> None:

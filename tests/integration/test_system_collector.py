@@ -21,7 +21,7 @@ from db.timestamps import parse_time, utc_now
 from jobs.observer.collectors.base import Collector, ObserverContext
 from jobs.observer.collectors.remote import ConnectionEvents, RemoteRead
 from jobs.observer.collectors.system import SystemCollector
-from jobs.observer.connections import ConnectionWatcher
+from jobs.observer.connections import SystemEventWatcher
 from jobs.observer.figures.sections import render
 from ops import embedded
 from tests.conftest import settings_for, until
@@ -189,7 +189,7 @@ def _sessions(collector: SystemCollector) -> list[tuple[int]]:
 
 def test_loss_of_redis_is_published_when_it_is_back(own: Own) -> None:
     collector = SystemCollector(own.context, QUICK_LIMIT)
-    watcher = ConnectionWatcher(own.context, {"system": collector})
+    watcher = SystemEventWatcher(own.context, {"system": collector})
     own.redis.kill()
     while collector.redis.circuit == "closed":
         collector.redis.refresh()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from db.bus import Bus
+from db.bus import Bus, BusError
 from db.postgres import Store
 from jobs.observer.collectors.base import BaseCollector, ObserverContext
+from jobs.observer.connections import SystemEventWatcher
 from jobs.observer.figures.sections import Body
 
 NOW = datetime(2025, 11, 18, tzinfo=UTC)
@@ -66,3 +68,42 @@ def test_failing_collector_keeps_its_last_values_and_is_counted() -> None:
     assert [collector.get_current_metrics(), collector.get_current_metrics()] == [stale, stale]
     assert (collector.get_status(), collector.is_ready()) == ("error", False)
     assert (collector.get_statistics()["errors"], collector.get_statistics()["error_rate"]) == (2, 2 / 3)
+
+
+class EventBus:
+    """Keeps the published events; fails while it is away."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.events: list[Any] = []
+
+    def publish_events(self, events: list[Any]) -> None:
+        if self.away:
+            raise BusError("away")
+        self.events += events
+
+
+def test_failure_of_a_collector_is_one_event_until_it_recovers() -> None:
+    ticks = [0.0]
+    collector, bus = counting(ticks), EventBus()
+    collector.start()
+    watcher = SystemEventWatcher(replace(collector.context, bus=cast(Bus, bus)), cast(Any, {"system": collector}))
+
+    def seconds(number: int, *, fails: bool) -> None:
+        collector.fails = fails
+        for _ in range(number):
+            ticks[0] += 1.0
+            collector.get_current_metrics()
+            watcher.each_second(NOW + timedelta(seconds=ticks[0]))
+
+    seconds(2, fails=False)
+    bus.away = True
+    seconds(3, fails=True)
+    bus.away = False
+    seconds(2, fails=True)
+    assert [(each["event_type"], each["component"], each["status"], each["timestamp"]) for each in bus.events] == [
+        ("component_error", "system", "error", "2025-11-18T00:00:03.000000Z")
+    ]
+    seconds(2, fails=False)
+    seconds(2, fails=True)
+    assert len({each["event_id"] for each in bus.events}) == 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from heapq import nlargest
+from operator import itemgetter
 from typing import Any, Protocol, runtime_checkable
 
 from db.bus import BusError
@@ -14,6 +16,9 @@ from jobs.observer.alerts.values import Values
 from jobs.observer.collectors.base import Collector, ObserverContext
 
 REJECTS_WITHIN = timedelta(minutes=15)
+# Strategies that are judged, those with the oldest reports first. All ages grow alike, so that a
+# strategy with an alert is judged until it reports again.
+MOST_SILENT = 200
 _BUS_SECONDS = 1.5  # of the read of the registry
 _COUNT_SECONDS = 1.0  # of the count of orders
 _RECOUNT_SHARE = 21
@@ -95,7 +100,8 @@ class AlertWatcher:
         last = dict(strategies.exposed_strategies())
         for key in executions.strategies_with_orders() - last.keys():
             last[key] = strategies.last_report(key)
-        return {key: (_LONG_AGO if at is None else now - at).total_seconds() for key, at in last.items()}
+        ages = {key: (_LONG_AGO if at is None else now - at).total_seconds() for key, at in last.items()}
+        return dict(nlargest(MOST_SILENT, ages.items(), key=itemgetter(1)))
 
 
 class OrderCounts:

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from config.pacing import StopSignal
-from db.listing.quality import ended_orders, fill_sums, latencies, order_sums
+from db.listing.quality import ended_orders, fill_sums, latencies, order_sums, skewed_orders
 from db.metrics.execution import ExecutionRow, insert_execution
 from db.postgres import Cursor
 from db.reports.fills import FillRow
@@ -97,7 +97,8 @@ class ExecutionCollector(BaseCollector):
         self._latencies = Latencies()
         self._day: date | None = None
         self._quality = Quality(context)
-        self._percentiles: tuple[int, Sequence[float | None]] = (0, (None, None, None))  # count, p50 p95 p99
+        # (count and sum of the latencies, their p50 p95 p99)
+        self._percentiles: tuple[tuple[int, int], Sequence[float | None]] = ((0, 0), (None, None, None))
 
     def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
         """The reader of ended orders."""
@@ -119,7 +120,7 @@ class ExecutionCollector(BaseCollector):
                 if before_order is not None:
                     self._of(before_order).add_order(before_order, start, -1)
                 self._of(order).add_order(order, start, 1)
-                self._count_skew(before_order, order)
+                self._count_skew(before_order, order, start)
             for before, after in result.fill_changes:
                 self._change_fill(before, after, start)
             ended = [order for _, order in result.order_changes if order.status in TERMINAL_STATUSES and order.time >= start]
@@ -131,6 +132,8 @@ class ExecutionCollector(BaseCollector):
         sums = self._of(after)
         if before is not None and not before.voided:
             sums.add_fill(before, -1)
+        if before is not None and before.latency_ms is not None and before.latency_ms != after.latency_ms:
+            self._latencies.record(round(before.latency_ms * 1000), -1)
         if after.voided:
             return
         sums.add_fill(after, 1)
@@ -142,10 +145,10 @@ class ExecutionCollector(BaseCollector):
             sums.second.latency_ms += after.latency_ms
             sums.second.latencies += 1
 
-    def _count_skew(self, before: OrderRow | None, after: OrderRow) -> None:
+    def _count_skew(self, before: OrderRow | None, after: OrderRow, start: datetime) -> None:
         """Count an order whose first fill is before its submission: the bot's clock was wrong."""
-        if _is_skewed(after) and not (before is not None and _is_skewed(before)):
-            self._latencies.clock_skew += 1
+        known = before is not None and _is_skewed(before, start)
+        self._latencies.clock_skew += _is_skewed(after, start) - known
 
     def collect(self, now: datetime) -> Body:
         """The section at `now`."""
@@ -153,8 +156,9 @@ class ExecutionCollector(BaseCollector):
             counts = sum((each.counts for each in self._sums.values()), OrderCounts())
             quantity = sum((each.quantity for each in self._sums.values()), ZERO)
             slippage = sum(each.slippage for each in self._sums.values())
-            if self._percentiles[0] != self._latencies.count:
-                self._percentiles = self._latencies.count, self._latencies.percentiles_ms(50, 95, 99)
+            state = self._latencies.count, self._latencies.total_us
+            if self._percentiles[0] != state:
+                self._percentiles = state, self._latencies.percentiles_ms(50, 95, 99)
             p50, p95, p99 = self._percentiles[1]
             shortfall, impact = self._quality.averages
             metric = ExecutionMetric(
@@ -180,7 +184,7 @@ class ExecutionCollector(BaseCollector):
             return {key for key, sums in self._sums.items() if sums.open > 0}
 
     def get_statistics(self) -> Mapping[str, Any]:
-        """Counters since the start; `clock_skew` counts orders filled before submission."""
+        """Counters since the start; `clock_skew` counts today's orders filled before submission."""
         return {**super().get_statistics(), "clock_skew": self._latencies.clock_skew}
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
@@ -211,16 +215,16 @@ class ExecutionCollector(BaseCollector):
                 own = sums.setdefault((fills.bot, fills.strategy), _Sums())
                 own.fills, own.slippage, own.quantity = fills.fills, fills.slippage, fills.quantity
             for milliseconds, count in latencies(cursor, start):
-                for _ in range(count):
-                    found.record(round(milliseconds * 1000))
+                found.record(round(milliseconds * 1000), count)
+            found.clock_skew = skewed_orders(cursor, start)
             ended = ended_orders(cursor, start, MAX_ORDERS)
         with self._lock:
             self._sums, self._latencies, self._day = sums, found, today
         self._quality.begin_day(ended)
 
 
-def _is_skewed(row: OrderRow) -> bool:
-    return row.submitted is not None and row.first_fill is not None and row.first_fill < row.submitted
+def _is_skewed(row: OrderRow, start: datetime) -> bool:
+    return row.time >= start and row.submitted is not None and row.first_fill is not None and row.first_fill < row.submitted
 
 
 def _row(second: datetime, key: Key, sums: _Sums) -> ExecutionRow:

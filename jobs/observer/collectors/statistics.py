@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from db.metrics.drawdowns import DrawdownRow
 from jobs.observer.collectors.valuation import StrategyState, Valued, added
 from jobs.observer.figures.conversion import Rates, total
 from jobs.observer.figures.drawdown import Drawdown, RelativeDrawdown
@@ -18,12 +19,19 @@ SILENT_AFTER = timedelta(seconds=60)
 
 
 class Statistics:
-    """Drawdowns of one strategy name, from the P&L of each second."""
+    """Drawdowns of one strategy, from the P&L of each second and from reported equity.
 
-    def __init__(self) -> None:
-        self.drawdown = Drawdown()
-        self.relative = RelativeDrawdown()
+    They continue those of `stored`.
+    """
+
+    def __init__(self, stored: DrawdownRow | None = None) -> None:
+        self.drawdown = Drawdown(stored.peak, stored.deepest) if stored else Drawdown()
+        self.relative = RelativeDrawdown(stored.equity_peak, stored.deepest_ratio) if stored else RelativeDrawdown()
         self._sharpe: tuple[object, float | None] = (None, None)  # the equities that it is of, ratio
+
+    def row(self, bot: str, strategy: str) -> DrawdownRow:
+        """The drawdowns as a row of the store."""
+        return DrawdownRow(bot, strategy, *self.drawdown, *self.relative)
 
     def value(self, pnl: Decimal | None) -> None:
         """Take one more P&L; None is left out."""
@@ -126,8 +134,7 @@ def _trips(states: Iterable[StrategyState], currency: str, rates: Rates) -> Trip
 
 
 def _sharpe(states: Iterable[StrategyState], periods_per_year: int) -> float | None:
-    """The ratio of the summed equity of all bots; None if one of several bots reports none."""
-    series = [[*state.equities, *([state.equity] if state.equity is not None else [])] for state in states]
-    if not series or not all(series) or len({len(each) for each in series}) > 1:
-        return None
-    return sharpe_ratio(daily_returns([sum(day, ZERO) for day in zip(*series, strict=True)]), periods_per_year)
+    """The ratio of the summed equity of all bots, of the days on which each one has reported it."""
+    series = [state.daily_equities() for state in states]
+    days = sorted(set.intersection(*map(set, series))) if series else []
+    return sharpe_ratio(daily_returns([sum((each[day] for each in series), ZERO) for day in days]), periods_per_year)

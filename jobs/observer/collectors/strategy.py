@@ -9,24 +9,27 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
+from heapq import nlargest
 from typing import Literal, cast
 
 from config.pacing import Outage, StopSignal
 from db.bus.snapshots import STRATEGIES_OF_BOTS
-from db.metrics.strategy import StrategyRow, insert_strategy, past_pnl
+from db.metrics.drawdowns import ALL_BOTS, save_drawdowns
+from db.metrics.strategy import StrategyRow, insert_strategy
 from db.postgres import Cursor, StoreError
-from db.reports.checkpoints import CheckpointRow, checkpoints_of_day
-from db.reports.heartbeats import last_equities, last_received, strategies_with_equity
+from db.reports.checkpoints import CheckpointRow
+from db.reports.heartbeats import last_received
 from db.reports.model import Heartbeat, Signal
 from db.reports.positions import all_positions
 from db.reports.report_ids import NumberedReport
 from db.reports.round_trips import TripTotals, trip_totals
-from db.reports.signals import signal_counts
 from jobs.observer.collectors.base import BaseCollector, ObserverContext
-from jobs.observer.collectors.statistics import SILENT_AFTER, Statistics, metric_of, with_values
+from jobs.observer.collectors.statistics import SILENT_AFTER, metric_of, with_values
+from jobs.observer.collectors.strategy_store import Day, Declines, Key, read_day
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
 from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
+from jobs.observer.figures.positions import ZERO
 from jobs.observer.figures.ratios import TripSums
 from jobs.observer.figures.sections import Body, render, rounded, strategies_of_bots, strategy_section
 from jobs.observer.fold.batch import Folded
@@ -34,10 +37,9 @@ from jobs.observer.fold.days import start_of
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, str]  # bot, strategy
 REPORTED_DAYS = 1  # in which the last report of a strategy is searched at the start
-DRAWDOWN_DAYS = 90  # of stored P&L from which the drawdown is computed at the start
-EQUITY_DAYS = 730  # of which the returns are read
+MAX_NAMES = 500  # strategies of a section
+MAX_ROWS = 1_000  # strategies of bots in the text for `/strategies`
 REREAD_SHARE = 20  # a strategy's trips are read again after 20 times the duration of a read
 
 
@@ -62,16 +64,6 @@ class _Pending:
     due: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class _Day:
-    """Rows of the store that belong to a day. `signals` is None if they are known already."""
-
-    day: date
-    checkpoints: Sequence[CheckpointRow]
-    signals: Mapping[tuple[str, str, str], int] | None = None
-    equities: Mapping[Key, list[Decimal]] = field(default_factory=dict)
-
-
 class StrategyCollector(BaseCollector):
     """The section `strategy`. Figures are kept per (bot, strategy) and summed per strategy name."""
 
@@ -86,9 +78,10 @@ class StrategyCollector(BaseCollector):
         self._states: dict[Key, StrategyState] = {}
         self._valued: dict[Key, Valued] = {}  # of the last tick
         self._extremes: dict[Key, _Extremes] = {}
-        self._statistics: dict[str, Statistics] = {}  # strategy name -> statistics
+        self._names: dict[str, list[Key]] = {}  # strategy name -> its keys
+        self._declines = Declines()
         self._metrics: dict[str, tuple[Rates, StrategyMetric]] = {}  # strategy name -> rates of that second, figures
-        self._of_bots: dict[Key, Statistics] = {}
+        self._shown: tuple[Rates, Sequence[str]] = (Rates({}), ())  # rates of that second, names
         self._further: dict[str, str] = {}
         self._day: date | None = None  # of the checkpoints and of the counts
         self._pending = _Pending()
@@ -106,12 +99,9 @@ class StrategyCollector(BaseCollector):
                 self._state((row.bot, row.strategy)).put(row)
             self._take_trips(trip_totals(cursor))
             now = self.context.clock()
-            for key, moment in last_received(cursor, now - timedelta(days=REPORTED_DAYS)).items():
+            for key, moment in last_received(cursor, now - timedelta(days=REPORTED_DAYS), now).items():
                 self._state(key).last_report = moment
-            self._statistics = {}
-            for name, low, last in past_pnl(cursor, now - timedelta(days=DRAWDOWN_DAYS)):
-                self._statistic(name).value(low)
-                self._statistic(name).value(last)
+            self._declines.load(cursor)
 
     def rates(self) -> Rates:
         """Live rates between currencies, at most a second old."""
@@ -127,7 +117,7 @@ class StrategyCollector(BaseCollector):
         found = None
         if begins or result.recomputed or result.checkpoints:
             with self.context.store.transaction() as cursor:
-                found = self._read_day(cursor, today)  # the batch is stored already
+                found = read_day(cursor, today, self._zone, begins=begins)  # the batch is stored already
         with self._lock:
             if found is not None:
                 self._take_day(found)
@@ -143,10 +133,10 @@ class StrategyCollector(BaseCollector):
         state.last_report = each.received
         if isinstance(report, Signal) and not counted and self._day and report.time >= start_of(self._day, self._zone):
             state.signals[report.outcome] = state.signals.get(report.outcome, 0) + 1
-        elif isinstance(report, Heartbeat) and report.equity is not None:
-            state.equity = report.equity
-            self._statistic(report.strategy).equity(report.equity)
-            self._of_bots.setdefault((report.bot, report.strategy), Statistics()).equity(report.equity)
+        elif isinstance(report, Heartbeat) and report.equity is not None and state.take_equity(report.time, report.equity):
+            self._declines.of((report.bot, report.strategy)).equity(report.equity)
+            known = [equity for key in self._names[report.strategy] if (equity := self._states[key].equity)]
+            self._declines.of((ALL_BOTS, report.strategy)).equity(sum((value for _, value in known), ZERO))
 
     def exposed_strategies(self) -> dict[Key, datetime | None]:
         """Strategies with an open position -> time of their last report. Any thread may call it."""
@@ -168,30 +158,50 @@ class StrategyCollector(BaseCollector):
                 self._valued = {key: replace(each, daily=None) for key, each in self._valued.items()}
             for key, each in self._valued.items():
                 self._extremes.setdefault(key, _Extremes()).add(each.pnl)
-            names: dict[str, list[Key]] = {}
-            for key in self._states:
-                names.setdefault(key[1], []).append(key)
-            metrics = [self._metric(name, keys, rates, now) for name, keys in sorted(names.items())]
+            names = self._shown_names(rates)
+            metrics = [self._metric(name, self._names[name], rates, now) for name in names]
             totals = added((part for each in self._valued.values() for part in (each.realized, each.unrealized)), self._currency)
             marked = all(each.is_marked for each in self._valued.values())
             daily = added((each.daily for each in self._valued.values()), self._currency)
+            left_out = len(self._names) - len(names)
+            positions = sum(each.open_positions for each in self._valued.values())
+            signals = sum(sum(state.signals.values()) for state in self._states.values()) if left_out else 0
         pnl = totals or Total(None, self._currency, {})
         if not marked:
             pnl = Total(None, pnl.currency, pnl.by_currency)
         body = strategy_section(now, metrics, pnl, daily.amount if daily else None)
+        if left_out:
+            body |= {"open_positions": positions, "signals_generated": signals, "strategies_left_out": left_out}
         return body if marked else {**body, "incomplete": True}
+
+    def _shown_names(self, rates: Rates) -> Sequence[str]:
+        """The names of the section in order: at most `MAX_NAMES`, chosen once per second.
+
+        Strategies with an open position come first, then those with the latest reports.
+        """
+        if len(self._names) <= MAX_NAMES:
+            return sorted(self._names)
+        if self._shown[0] is not rates:
+            rank = {name: max(map(self._rank, keys)) for name, keys in self._names.items()}
+            self._shown = rates, sorted(nlargest(MAX_NAMES, rank, key=rank.__getitem__))
+        return self._shown[1]
+
+    def _rank(self, key: Key) -> tuple[bool, float]:
+        """The rank of a strategy among those that are shown if there are too many."""
+        last = self._states[key].last_report
+        return key in self._valued and self._valued[key].open_positions > 0, last.timestamp() if last else 0.0
 
     def store_second(self, cursor: Cursor, second: datetime) -> None:
         """Insert a row for each strategy of each bot; one per minute if it is inactive."""
         with self._lock:
             valued, extremes, self._extremes = self._valued, self._extremes, {}
-            for name, statistic in self._statistics.items():
-                pnl = added((each.pnl_total for key, each in valued.items() if key[1] == name), self._currency)
-                statistic.value(pnl.amount if pnl else None)
+            self._declines.take(self._names, valued, self._currency)
+            drawdowns = self._declines.changed(every=second.second == 0)
             shown = [key for key in valued if second.second == 0 or self._is_active(key)]
             rows = [self._row(second, key, valued[key], extremes.get(key) or _Extremes()) for key in shown]
             self._further = {STRATEGIES_OF_BOTS: self._text_of_bots(valued)}
         insert_strategy(cursor, rows)
+        save_drawdowns(cursor, drawdowns)
 
     def further_texts(self) -> Mapping[str, str]:
         """The figures of each strategy of each bot, which are new each second."""
@@ -199,11 +209,11 @@ class StrategyCollector(BaseCollector):
 
     def _text_of_bots(self, valued: Mapping[Key, Valued]) -> str:
         now, metrics = self.context.clock(), []
-        for key, each in sorted(valued.items()):
-            statistics = self._of_bots.setdefault(key, Statistics())
-            statistics.value(each.pnl_total.amount if each.pnl_total else None)
+        shown: Iterable[Key] = valued if len(valued) <= MAX_ROWS else nlargest(MAX_ROWS, valued, key=self._rank)
+        for key in sorted(shown):
+            each = valued[key]
             states, periods = {key: self._states[key]}, self.context.settings.obs_periods_per_year
-            metrics.append((key[0], metric_of(key[1], states, [each], statistics, self._rates, self._currency, now, periods)))
+            metrics.append((key[0], metric_of(key[1], states, [each], self._declines.of(key), self._rates, self._currency, now, periods)))
         return render(strategies_of_bots(metrics)).strings
 
     def _is_active(self, key: Key) -> bool:
@@ -226,28 +236,20 @@ class StrategyCollector(BaseCollector):
         if known is not None and known[0] is rates:
             return with_values(known[1], valued, self._currency)
         metric = metric_of(
-            name, {key: self._states[key] for key in keys}, valued, self._statistic(name), rates, self._currency, now,
+            name, {key: self._states[key] for key in keys}, valued, self._declines.of((ALL_BOTS, name)), rates, self._currency, now,
             self.context.settings.obs_periods_per_year,
         )  # fmt: skip
         self._metrics[name] = rates, metric
         return metric
 
     def _state(self, key: Key) -> StrategyState:
-        return self._states.setdefault(key, StrategyState())
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = StrategyState()
+            self._names.setdefault(key[1], []).append(key)
+        return state
 
-    def _statistic(self, name: str) -> Statistics:
-        return self._statistics.setdefault(name, Statistics())
-
-    def _read_day(self, cursor: Cursor, today: date) -> _Day:
-        """The checkpoints of today; if it begins, the counts since 00:00 and equities too."""
-        checkpoints = checkpoints_of_day(cursor, today)
-        if today == self._day:
-            return _Day(today, checkpoints)
-        days = [start_of(today - timedelta(days=back), self._zone) for back in range(EQUITY_DAYS, -1, -1)]
-        equities = {key: last_equities(cursor, *key, days) for key in strategies_with_equity(cursor, days[-2])}
-        return _Day(today, checkpoints, signal_counts(cursor, days[-1]), equities)
-
-    def _take_day(self, found: _Day) -> None:
+    def _take_day(self, found: Day) -> None:
         checkpoints: dict[Key, list[CheckpointRow]] = {}
         for row in found.checkpoints:
             checkpoints.setdefault((row.bot, row.strategy), []).append(row)
@@ -258,9 +260,32 @@ class StrategyCollector(BaseCollector):
                 state.signals = {}
             for (bot, strategy, outcome), count in found.signals.items():
                 self._state((bot, strategy)).signals[outcome] = count
+            self._forget_idle()
         for key, equities in found.equities.items():
             self._state(key).equities = equities
+            if (last := found.last_equities.get(key)) is not None:
+                self._state(key).take_equity(*last)
+        for state in self._states.values():
+            state.today = start_of(found.day, self._zone)
         self._day = found.day
+
+    def _forget_idle(self) -> None:
+        """Forget strategies without a fill whose last report is old, as a new observer does.
+
+        A bot that invents names therefore takes memory for a day.
+        """
+        oldest = self.context.clock() - timedelta(days=REPORTED_DAYS)
+        for key, state in list(self._states.items()):
+            if state.positions or state.trips or state.signals or (state.last_report is not None and state.last_report >= oldest):
+                continue
+            del self._states[key]
+            self._valued.pop(key, None)
+            self._names[key[1]].remove(key)
+            if not self._names[key[1]]:
+                del self._names[key[1]]
+                self._metrics.pop(key[1], None)
+                self._declines.forget((ALL_BOTS, key[1]))
+            self._declines.forget(key)
 
     def _read_trips(self, stop: StopSignal) -> None:
         """Read the sums of changed round trips, at most once per second, until `stop` is set."""

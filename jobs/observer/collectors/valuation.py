@@ -29,15 +29,31 @@ class StrategyState:
     checkpoints: dict[str, CheckpointRow] = field(default_factory=dict)  # symbol -> position at 00:00
     trips: dict[str, TripSums] = field(default_factory=dict)  # currency -> sums
     signals: dict[str, int] = field(default_factory=dict)  # outcome -> number today
-    equities: list[Decimal] = field(default_factory=list)  # last ones of the days before today
-    equity: Decimal | None = None  # last one
+    equities: Mapping[datetime, Decimal] = field(default_factory=dict)  # start of a day before today -> last one
+    equity: tuple[datetime, Decimal] | None = None  # time and value of the last one
+    today: datetime | None = None  # 00:00
     last_report: datetime | None = None
     _sums: _Sums | None = None
+    flat: Valued | None = None  # the value for `_sums`, if no position is open
 
     def put(self, row: PositionRow) -> None:
         """Replace a position."""
         self.positions[row.symbol] = row
         self._sums = None
+
+    def take_equity(self, time: datetime, value: Decimal) -> bool:
+        """Take a reported equity; return False if a later one is known."""
+        if self.equity is not None and time < self.equity[0]:
+            return False
+        self.equity = time, value
+        return True
+
+    def daily_equities(self) -> dict[datetime, Decimal]:
+        """Start of a day -> its last equity, that of today so far too."""
+        found = dict(self.equities)
+        if self.equity is not None and self.today is not None and self.equity[0] >= self.today:
+            found[self.today] = self.equity[1]
+        return found
 
     def take_checkpoints(self, rows: Iterable[CheckpointRow]) -> None:
         """Replace the positions at 00:00."""
@@ -46,11 +62,13 @@ class StrategyState:
 
     def sums(self, currency: str, rates: Rates) -> _Sums:
         """The sums that no price changes, for these rates."""
-        if self._sums is None or self._sums.rates is not rates:
+        if self._sums is None or not (self._sums.rates is rates or self._sums.is_fixed):
             closed = list(realised(self.positions.values()))
             before = _at_midnight(self.checkpoints.values())
             start = None if before is None else total(before, currency, rates)
-            self._sums = _Sums(rates, closed, total(closed, currency, rates), before, start, fees_of(self.positions.values()))
+            fixed = all(name == currency for name, _ in (*closed, *(before or ())))
+            self._sums = _Sums(rates, closed, total(closed, currency, rates), before, start, fees_of(self.positions.values()), fixed)
+            self.flat = None
         return self._sums
 
 
@@ -64,6 +82,7 @@ class _Sums:
     before: list[Amount] | None  # at 00:00; None: a mark is unknown
     start: Total | None  # the sum of `before`
     fees: Mapping[str, Decimal]
+    is_fixed: bool  # every amount is in the base currency, so that no rate changes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +114,9 @@ class Valued:
 
 def value(state: StrategyState, prices: LivePrices, rates: Rates, now: datetime, currency: str, method: Literal["touch", "mid"]) -> Valued:
     """Mark the open positions of a state to the last prices."""
+    sums = state.sums(currency, rates)
+    if state.flat is not None:
+        return state.flat
     open_amounts: list[Amount] = []
     notionals: list[Amount] = []
     stale, marked, count = False, True, 0
@@ -112,11 +134,13 @@ def value(state: StrategyState, prices: LivePrices, rates: Rates, now: datetime,
         stale = stale or not quote.is_live(now)
         open_amounts.append((row.currency, gain))
         notionals.append((row.currency, size))
-    sums = state.sums(currency, rates)
     open_total = total(open_amounts, currency, rates)
     daily = _daily(sums, open_amounts, open_total, currency) if marked else None
     complete = marked and not sums.realized.incomplete and not open_total.incomplete
-    return Valued(sums.realized, open_total, daily, total(notionals, currency, rates), sums.fees, count, stale, complete, marked)
+    found = Valued(sums.realized, open_total, daily, total(notionals, currency, rates), sums.fees, count, stale, complete, marked)
+    if not count:
+        state.flat = found
+    return found
 
 
 def realised(rows: Iterable[PositionRow | CheckpointRow]) -> Iterator[Amount]:

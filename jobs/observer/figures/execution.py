@@ -112,13 +112,16 @@ class Latencies:
     total_us: int = 0
     _histogram: HdrHistogram = field(default_factory=lambda: HdrHistogram(1, MAX_LATENCY_US, SIGNIFICANT_DIGITS), repr=False)
 
-    def record(self, microseconds: int) -> bool:
-        """Count one latency; return False if it is negative."""
+    def record(self, microseconds: int, count: int = 1) -> bool:
+        """Count a latency `count` times; return False if it is negative.
+
+        A `count` of -1 takes a latency back that was counted before.
+        """
         if microseconds < 0:
-            self.clock_skew += 1
+            self.clock_skew += count
             return False
-        self._histogram.record_value(min(microseconds, MAX_LATENCY_US))
-        self.total_us += microseconds
+        self._histogram.record_value(min(microseconds, MAX_LATENCY_US), count)
+        self.total_us += count * microseconds
         return True
 
     def merge(self, other: Latencies) -> None:

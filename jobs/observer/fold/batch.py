@@ -17,6 +17,7 @@ from jobs.observer.figures.history import Step
 from jobs.observer.fold.fills import take_fills
 from jobs.observer.fold.orders import OrderChange, fold_orders
 from jobs.observer.fold.positions import DayTerms, fold_positions, make_checkpoints
+from jobs.observer.fold.repeats import NOTHING, Happened, happened_before
 
 # A late report reads all fills of its position since the last checkpoint.
 STATEMENT_TIMEOUT = "60s"
@@ -51,10 +52,19 @@ class Folded:
     recomputed: int  # positions that were computed again
     day: date  # of the checkpoints
     checkpoints: int  # those of a new day
+    before: Happened = NOTHING  # the effect of an earlier batch, whose events may be missing
+
+    @property
+    def happened(self) -> Happened:
+        """The effect of this batch, as events show it."""
+        return Happened([each.report for each in self.new], self.fills, self.steps)
 
 
-def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms) -> Folded:
-    """Store a batch with all of its effects. Reports that are stored already have none."""
+def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms, *, again: bool = False) -> Folded:
+    """Store a batch with all of its effects. Reports that are stored already have none.
+
+    `again`: the batch was read before, so that `before` has the effect of its stored reports.
+    """
     cursor.execute("SELECT set_config('statement_timeout', %s, true)", (STATEMENT_TIMEOUT,))
     # Two observers may overlap for a moment while one takes over from the other.
     cursor.execute("SELECT pg_advisory_xact_lock(hashtext('tickwire reports'))")
@@ -69,6 +79,7 @@ def fold(cursor: Cursor, batch: Sequence[Received], terms: FoldTerms) -> Folded:
     return Folded(
         claimed.new, claimed.duplicates, claimed.conflicts, working.new_rows(), working.changes(), orders, positions.rows, steps,
         positions.recomputed, terms.days.today, checkpoints,
+        happened_before(cursor, claimed.repeated, terms.days) if again else NOTHING,
     )  # fmt: skip
 
 

@@ -41,7 +41,10 @@ def fold_orders(cursor: Cursor, reports: Sequence[NumberedReport], working: Work
         for _, seq, order in sorted(events.get(key, ()), key=lambda event: event[:2]):
             row = merged(row, order, seq)
         own = [fill for fill in fills.get(key, ()) if not fill.voided]
-        row = row or _implicit(min(fills[key], key=_order))
+        if fills.get(key) and (row is None or row.implicit):
+            row = _implicit(min(fills[key], key=_order))
+        if row is None:
+            continue  # retention has deleted the fills
         orders[key] = with_fills(row, own)
     _add_figures(cursor, orders, fills, working)
     changes = [(stored.get(key), row) for key, row in orders.items() if row != stored.get(key)]

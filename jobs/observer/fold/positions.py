@@ -97,6 +97,12 @@ def make_checkpoints(cursor: Cursor, terms: DayTerms) -> int:
     return len(rows)
 
 
+def steps_since(cursor: Cursor, key: PositionKey, since: datetime, terms: DayTerms) -> Sequence[Step[FillRow]]:
+    """The steps of the stored fills of a position from the last checkpoint before `since` on."""
+    _, found = _replayed(cursor, key, since, (), terms, ())
+    return found.steps
+
+
 def _append(
     cursor: Cursor, key: PositionKey, state: PositionRow | None, fills: Sequence[FillRow], terms: DayTerms
 ) -> tuple[PositionRow, list[Step[FillRow]]]:
