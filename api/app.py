@@ -48,7 +48,8 @@ from api.rest.routes import (
 )
 from api.rest.routing import Routes, make_api
 from config.access.modes import REQUIRED
-from config.settings import Settings, url_of
+from config.settings import Settings
+from config.urls import url_of
 from db.bus import Bus
 from db.postgres import Store
 from health.probe import HealthProbe
