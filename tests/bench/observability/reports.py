@@ -23,7 +23,7 @@ from tests.bench.fanout import Ground
 from tests.bench.frames import client_frame
 from tests.bench.metrics_clients import PATHS, Client, expect, handshake
 from tests.bench.observability.exchange import converse, exchange
-from tests.bench.observability.publisher import fill_instruments, observer
+from tests.bench.observability.publisher import prepare, observer
 from tests.bench.reads import web
 from tests.bench.servers import PEERS, BenchError
 
@@ -74,7 +74,7 @@ class Fills:
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
     batches, seconds = (_QUICK_BATCHES, _QUICK_SECONDS) if quick else (_BATCHES, _SECONDS)
-    fill_instruments(place)
+    prepare(place)
     with place.cores.released(), ExitStack() as stack:
         case = f"{_BATCH} reports a request"
         bare = _copied(place, seconds)
