@@ -14,7 +14,7 @@ from tests.bench.control import LoadGenerator
 from tests.bench.fanout import Ground
 from tests.bench.feed import Feed
 from tests.bench.measure import Figures, Session
-from tests.bench.observability.publisher import UNLIMITED_SOCKETS, prepare, observer
+from tests.bench.observability.publisher import UNLIMITED_SOCKETS, observer, prepare
 from tests.bench.observability.receivers import Receivers
 from tests.bench.servers import PEERS, BenchError, Server
 from tests.bench.shapes import SHAPES

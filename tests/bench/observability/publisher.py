@@ -83,7 +83,7 @@ def observer(place: Ground, extra: Mapping[str, str] = MappingProxyType({})) -> 
 
 
 def prepare(place: Ground) -> None:
-    """Write the instruments to the emptied bus, as the jobs do, and remove the reports of other parts."""
+    """Write the instruments to the emptied bus, and remove the reports of other parts."""
     place.empty_bus()
     with closing(psycopg2.connect(place.database_url)) as connection, connection, connection.cursor() as cursor:
         cursor.execute(f"TRUNCATE {', '.join(_TABLES)}")

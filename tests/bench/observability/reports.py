@@ -23,7 +23,7 @@ from tests.bench.fanout import Ground
 from tests.bench.frames import client_frame
 from tests.bench.metrics_clients import PATHS, Client, expect, handshake
 from tests.bench.observability.exchange import converse, exchange
-from tests.bench.observability.publisher import prepare, observer
+from tests.bench.observability.publisher import observer, prepare
 from tests.bench.reads import web
 from tests.bench.servers import PEERS, BenchError
 

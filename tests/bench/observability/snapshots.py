@@ -20,7 +20,7 @@ from db.timestamps import parse_time
 from tests.bench.bars import Bar, Measured, Part
 from tests.bench.fanout import Ground
 from tests.bench.feed import Feed
-from tests.bench.observability.publisher import prepare, observer
+from tests.bench.observability.publisher import observer, prepare
 from tests.bench.peers.snapshots import TICK_SECONDS
 from tests.bench.servers import ROOT, BenchError
 
