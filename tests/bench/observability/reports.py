@@ -94,12 +94,12 @@ def _run(place: Ground, quick: bool) -> Iterator[Measured]:
 
 
 def _copied(place: Ground, seconds: float) -> float:
-    """Return the rows per second of COPY and commit in hundreds, into a copy of `fills`."""
+    """Return the rows per second of COPY and commit in hundreds, into a table like `fills`."""
     rows = [_row(each) for each in Fills(place, "bare").batch(_BATCH * 50)]
     texts = ["".join(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
     with closing(psycopg2.connect(place.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS bench_fills")
-        cursor.execute("CREATE TABLE bench_fills (LIKE fills INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+        cursor.execute("CREATE TABLE bench_fills (LIKE fills INCLUDING ALL)")
         connection.commit()
         done, began = 0, time.monotonic()
         while time.monotonic() < began + seconds:
