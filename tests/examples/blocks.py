@@ -29,6 +29,7 @@ LEFT_OUT = {
     "npm run dev": "stays in the foreground; a test builds the same project and serves it with the same proxy",
     "cd prices": "belongs to `npm create`",
     "CORS_ORIGINS=": "as `make run`; tests/integration/test_access.py has the rule of origins",
+    "npx wscat": "stays in the foreground; tests/integration/test_plain_stock_clients.py connects with `ws`, its library",
     "pip install": ".venv has what it installs",
     "sudo ": "changes the machine as root; tests/integration/test_proxy.py runs the same files in nginx",
     "cd /srv/tickwire/app": "belongs to `sudo`",

@@ -24,7 +24,7 @@ def metrics_socket(settings: Settings) -> str:
     """
     address = settings.hub_public_url or url_of(settings.websocket_host, settings.websocket_port)
     scheme, _, rest = address.partition("://")
-    return f"{'wss' if scheme == 'https' else 'ws'}://{rest.rstrip('/')}{METRICS_ROUTE}"
+    return f"{'wss' if scheme == 'https' else 'ws'}://{rest}{METRICS_ROUTE}"
 
 
 @pages.get(METRICS_ROUTE)
