@@ -42,6 +42,15 @@ def test_values_are_parsed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "lowest", "highest"),
+    [("METRIC_COLLECTION_INTERVAL", "0.1", "10"), ("RETENTION_REPORTS", "0", "999999999")],
+)
+def test_ends_of_a_range_are_valid(name: str, lowest: str, highest: str) -> None:
+    for value in (lowest, highest):
+        assert getattr(settings(**{name: value}), name.lower()) == float(value)
+
+
+@pytest.mark.parametrize(
     ("name", "value", "text"),
     [
         ("METRIC_COLLECTION_INTERVAL", "0.05", "0.1"), ("METRIC_COLLECTION_INTERVAL", "11", "10"),
@@ -52,7 +61,8 @@ def test_values_are_parsed() -> None:
         ("OBS_CURRENCY_PARITY", "USDT", "USDT=USD"), ("OBS_CURRENCY_PARITY", "USD=USD", "USDT=USD"),
         ("OBS_CURRENCY_PARITY", "USDT=USD,USDT=EUR", "more than once"), ("OBS_CURRENCY_PARITY", "USDT=USD,USDC=USDT", "both sides"),
         ("OBS_DAY_ZONE", "Mars/Olympus", "Europe/Berlin"), ("OBS_DAY_ZONE", "../etc/passwd", ""), ("OBS_MARK", "last", ""),
-        ("ALERT_CPU", "80", "WARNING/CRITICAL"), ("ALERT_CPU", "90/80", "warning <= critical"), ("ALERT_CPU", "0/80", "0 < warning"),
+        ("ALERT_CPU", "80", "WARNING/CRITICAL"), ("ALERT_CPU", "90/80", "warning < critical"),
+        ("ALERT_DISK", "90/90", "warning < critical"), ("ALERT_CPU", "0/80", "0 < warning"),
         ("ALERT_REJECT_RATE", "٠.٠٥/0.2", "WARNING/CRITICAL"), ("RETENTION_METRICS_1S", "-1", ""),
     ],
 )  # fmt: skip

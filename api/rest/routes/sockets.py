@@ -8,7 +8,8 @@ from api.access.model import OPEN
 from api.errors import ErrorCode
 from api.rest.context import context
 from config.http_errors import http_error_body
-from config.settings import Settings, url_of
+from config.settings import Settings
+from config.urls import url_of
 
 METRICS_ROUTE = "/ws/metrics"
 
