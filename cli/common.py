@@ -14,7 +14,8 @@ from typing import Any
 import click
 
 from config.secrets import scrub
-from config.settings import Settings, url_of
+from config.settings import Settings
+from config.urls import url_of
 from db import migrate as migrations
 from db.bus import BusError
 from db.postgres import StoreError

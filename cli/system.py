@@ -18,9 +18,11 @@ from config import logs
 from config.access.modes import REQUIRED
 from config.loops import keep
 from config.pacing import Throttle
+from config.process.variables import CHILD_OF_UP, variables_of
 from config.process.watchdog import Watchdog
 from config.secrets import SCRUBBER
-from config.settings import CHILD_OF_UP, Settings, mask_url, url_of, variables_of
+from config.settings import Settings, mask_url
+from config.urls import url_of
 from db import migrate as migrations
 from db.rights import READER, WRITER
 from ops import access_check, checks, embedded, log_forwarder, running, startup

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 
 from db.postgres import Cursor
@@ -10,6 +11,7 @@ from db.postgres import Cursor
 # Bytes per read of COPY. psycopg2's default of 8 KB would take the interpreter lock 100 times as
 # often.
 _COPY_BYTES = 1 << 20
+_is_plain = re.compile(r"[^\\\t\n\r]*").fullmatch
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -20,7 +22,7 @@ def time_text_sql(column: str) -> str:
 
 def escaped(text: str) -> str:
     """The text with COPY's special characters escaped."""
-    return text.translate(_ESCAPES)
+    return text if _is_plain(text) else text.translate(_ESCAPES)
 
 
 def copy_line(*fields: object) -> str:

@@ -10,7 +10,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
-from types import UnionType
+from types import MappingProxyType, UnionType
 from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import orjson
@@ -87,17 +87,23 @@ def make_partitions(cursor: Cursor, table: str, rows: Iterable[Any]) -> None:
 
 def copied(value: Any) -> object:
     """A value as COPY takes it; None stays None."""
-    if isinstance(value, str):
-        return escaped(value)
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, datetime):
-        return format_time(value)
-    if isinstance(value, bytes):
-        return f"\\\\x{value.hex()}"
-    if isinstance(value, Mapping):
-        return escaped(orjson.dumps({name: format(amount, "f") for name, amount in value.items()}).decode())
-    return value
+    copier = _COPIERS.get(type(value))
+    return value if copier is None else copier(value)
+
+
+def _copied_amounts(value: Mapping[str, Decimal]) -> str:
+    return escaped(orjson.dumps({name: format(amount, "f") for name, amount in value.items()}).decode())
+
+
+# By type, because a batch of reports has some 100,000 values.
+_COPIERS: dict[type, Callable[[Any], str]] = {
+    str: escaped,
+    Decimal: lambda value: format(value, "f"),
+    datetime: format_time,
+    bytes: lambda value: f"\\\\x{value.hex()}",
+    dict: _copied_amounts,
+    MappingProxyType: _copied_amounts,
+}
 
 
 def _stage(cursor: Cursor, table: str, rows: Sequence[RowType]) -> str:

@@ -17,8 +17,8 @@ ENTRY_POINTS = ("manage.py", "wsgi.py")
 # packages, separated by commas -> files and folders (with "/" at the end) that may import them;
 # "!" excludes
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "os.environ": ("config/settings.py", "cli/status.py", "cli/system.py", "cli/watch.py"),
-    "dotenv": ("config/settings.py",),
+    "os.environ": ("config/process/variables.py", "cli/status.py", "cli/system.py", "cli/watch.py"),
+    "dotenv": ("config/process/variables.py",),
     "pythonjsonlogger": ("config/log_format.py",),
     "gunicorn": ("config/gunicorn/",),
     "psutil": ("ops/", "health/reporter.py", "health/measures/resources.py", "api/hub/stats.py"),

@@ -28,6 +28,7 @@ from tickwire_client import Client
 
 from config.settings import Settings
 from config.settings import load as load_settings
+from db import topics
 from db.bus import Bus, BusError, QueuedReport
 from db.messages import Tick
 from db.postgres import Store
@@ -569,6 +570,10 @@ def test_reports_count_once_although_hub_observer_redis_and_postgres_are_killed(
         assert {(bot, symbol): (Decimal(quantity), Decimal(fees)) for bot, symbol, quantity, fees, *_ in rows} == {
             key: (sums[1], sums[2]) for key, sums in expected.items()
         }
+        if not LONG:  # the stream keeps 20,000 events
+            events = [orjson.loads(entry.body) for entry in bus.backwards(topics.OBSERVABILITY_EVENTS)]
+            sent_ids = {each["event_id"] for each in events if each["event_type"] == "trade_executed"}
+            assert sent_ids == {f"{each['bot']}:fill:{each['id']}" for each in fills}, "each fill has its event"
         for bot_name, symbol, quantity, _, gross, average in rows:  # realised + what is left at cost is the cash flow
             cash = expected[bot_name, symbol][3]
             assert abs(Decimal(gross) - cash - Decimal(quantity) * Decimal(average)) < Decimal("1e-12")

@@ -68,6 +68,7 @@ NAMES = {
     "PerformanceMetrics", "TimeRange", "AggregationInterval", "EventType", "BaseEvent", "MetricEvent", "TradeEvent", "OrderEvent",
     "StrategyEvent", "AlertEvent", "SystemEvent",
 }  # fmt: skip
+CHOOSY = ["/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3]]  # they refuse arguments
 ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", *OBSERVED]
 TRACKED = "/api/metrics/symbols/{symbol}"
 POSTED = ["/prices", "/reports", "/api/metrics/history", TRACKED, "/api/system/alerts/acknowledge/{alert_id}"]
@@ -167,7 +168,7 @@ def described(app: Flask) -> Any:
 @pytest.mark.parametrize(
     ("path", "method", "mode"),
     [(path, "GET", GenerationMode.POSITIVE) for path in ROUTES]
-    + [(path, "GET", GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3])]
+    + [(path, "GET", GenerationMode.NEGATIVE) for path in CHOOSY]
     + [(path, "POST", GenerationMode.POSITIVE) for path in POSTED]
     + [(path, "POST", GenerationMode.NEGATIVE) for path in POSTED if "{" not in path]
     + [(TRACKED, "DELETE", GenerationMode.POSITIVE)],

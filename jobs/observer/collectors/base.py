@@ -19,7 +19,14 @@ from jobs.observer.figures.sections import Body, stale_section
 
 log = logging.getLogger(__name__)
 
+READ_TIMEOUT = "60s"  # of statements that sum up a day of reports, or all round trips
+
 Status = Literal["ready", "starting", "stopped", "error"]
+
+
+def allow_long_reads(cursor: Cursor) -> None:
+    """Give the statements of this transaction `READ_TIMEOUT`."""
+    cursor.execute("SELECT set_config('statement_timeout', %s, true)", (READ_TIMEOUT,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from db.postgres import Cursor
 from db.reports.fills import FillRow
 from db.reports.model import TERMINAL_STATUSES
 from db.reports.orders import OrderRow
-from jobs.observer.collectors.base import BaseCollector, ObserverContext
+from jobs.observer.collectors.base import BaseCollector, ObserverContext, allow_long_reads
 from jobs.observer.collectors.quality import MAX_ORDERS, Quality
 from jobs.observer.figures.execution import Latencies
 from jobs.observer.figures.models import ExecutionMetric
@@ -208,6 +208,7 @@ class ExecutionCollector(BaseCollector):
         sums: dict[Key, _Sums] = {}
         found = Latencies()
         with self.context.store.transaction() as cursor:
+            allow_long_reads(cursor)
             for row in order_sums(cursor, start):
                 counts = OrderCounts(row.submitted, row.filled, row.cancelled, row.rejected, row.ordered, row.filled_quantity)
                 sums[row.bot, row.strategy] = _Sums(counts, row.open)

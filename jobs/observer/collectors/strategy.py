@@ -23,7 +23,7 @@ from db.reports.model import Heartbeat, Signal
 from db.reports.positions import all_positions
 from db.reports.report_ids import NumberedReport
 from db.reports.round_trips import TripTotals, trip_totals
-from jobs.observer.collectors.base import BaseCollector, ObserverContext
+from jobs.observer.collectors.base import BaseCollector, ObserverContext, allow_long_reads
 from jobs.observer.collectors.statistics import SILENT_AFTER, metric_of, with_values
 from jobs.observer.collectors.strategy_store import Day, Declines, Key, read_day
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
@@ -95,6 +95,7 @@ class StrategyCollector(BaseCollector):
         """Read positions and round trips. The first batch of the loop of reports brings the day."""
         super().start()
         with self._lock, self.context.store.transaction() as cursor:
+            allow_long_reads(cursor)
             for row in all_positions(cursor):
                 self._state((row.bot, row.strategy)).put(row)
             self._take_trips(trip_totals(cursor))
@@ -117,6 +118,7 @@ class StrategyCollector(BaseCollector):
         found = None
         if begins or result.recomputed or result.checkpoints:
             with self.context.store.transaction() as cursor:
+                allow_long_reads(cursor)
                 found = read_day(cursor, today, self._zone, begins=begins)  # the batch is stored already
         with self._lock:
             if found is not None:
@@ -298,6 +300,7 @@ class StrategyCollector(BaseCollector):
             began = time.monotonic()
             try:
                 with self.context.store.transaction() as cursor:
+                    allow_long_reads(cursor)
                     found = [row for key in sorted(keys) for row in trip_totals(cursor, *key)]
             except StoreError as error:
                 outage.failed(error)
