@@ -10,7 +10,7 @@ import click
 COMMANDS = {
     "up": ("system", "up"),
     "migrate": ("system", "migrate"),
-    "status": ("system", "status"),
+    "status": ("status", "status"),
     "watch": ("watch", "watch"),
     "publish": ("publish", "publish"),
     "replay": ("past", "replay"),

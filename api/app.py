@@ -23,7 +23,8 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
-from api.rest.observability import snapshot
+from api.rest.observability import report_symbols, snapshot
+from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
     alerts,
     candles,
@@ -45,9 +46,10 @@ from api.rest.routes import (
     trades,
     volatility,
 )
-from api.rest.routing import make_api
+from api.rest.routing import Routes, make_api
 from config.access.modes import REQUIRED
-from config.settings import Settings, url_of
+from config.settings import Settings
+from config.urls import url_of
 from db.bus import Bus
 from db.postgres import Store
 from health.probe import HealthProbe
@@ -70,6 +72,10 @@ _STATE = [gaps.routes, jobs.routes]
 _OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
 
 
+# An answer holds for its moment; static files override this.
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
 def create_app(
     settings: Settings,
     bus: Bus,
@@ -88,13 +94,39 @@ def create_app(
     runs the checks of health itself, and the keys are not read. `monotonic` is the clock of limits.
     """
     access = AccessControl(settings, bus.with_timeout(ANSWER_SECONDS), store, clock, "rest", lock=threading.Lock())
-    hub_url = url_of(settings.websocket_host, settings.websocket_port)
+    app = _make_flask()
+    attach(app, _make_context(settings, bus, store, clock, version, access, timing))
+    snapshots = snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
+    report_symbols.attach(app, bus, store, monotonic)
+    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
+    _register_routes(app, version, routes, anonymous=access.mode != REQUIRED)
+    hosts, origins = Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins)
+    cors.register(app, hosts, origins, RefusedOrigins(time.monotonic))
+    peers = Peers(settings.trusted_proxies)
+    inner = authenticator or access.authenticator
+    limited = limits.RequestLimits(inner, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
+    _register_access(app, access, inner, limited, routes, peers)
+    app.after_request(_add_headers)
+    scope = metrics.routes.scopes["metrics.current"]
+    current = CurrentMetrics(app.wsgi_app, snapshots, limited, scope, peers, hosts, origins, clock, _HEADERS.items())
+    app.wsgi_app = current  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
+    return app
+
+
+def _make_flask() -> Flask:
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False  # it would redirect to an absolute URL, which lacks the path of a proxy
     app.json = OrjsonProvider(app)
-    peers = Peers(settings.trusted_proxies)
+    return app
+
+
+def _make_context(
+    settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime], version: str, access: AccessControl, timing: Timing
+) -> AppContext:
+    """Return what the routes share."""
     watch = monitor.make_watch(settings, bus, store, clock, timing)
-    shared = AppContext(
+    hub_url = url_of(settings.websocket_host, settings.websocket_port)
+    return AppContext(
         settings=settings,
         bus=bus,
         store=store,
@@ -108,24 +140,25 @@ def create_app(
         access=access,
         asyncapi=asyncapi.document(version, hub_url.removeprefix("http://")),
     )
-    attach(app, shared)
-    snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
-    routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
+
+
+def _register_routes(app: Flask, version: str, routes: list[Routes], *, anonymous: bool) -> None:
+    """Add the routes, the pages and the shape of errors. `anonymous` callers need no credential."""
+    app.extensions["openapi"] = make_api(app, version, routes, anonymous=anonymous).spec
+    for pages in (docs.pages, web.pages, sockets.pages):
+        app.register_blueprint(pages)
+    errors.register(app)
+
+
+def _register_access(
+    app: Flask, access: AccessControl, authenticator: Authenticator, limited: limits.RequestLimits, routes: list[Routes], peers: Peers
+) -> None:
+    """Check credentials, scopes and limits before each request."""
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, sockets.SCOPES, *(each.scopes for each in routes)))
     details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))
-    app.extensions["openapi"] = make_api(app, version, routes, anonymous=access.mode != REQUIRED).spec
-    app.register_blueprint(docs.pages)
-    app.register_blueprint(web.pages)
-    app.register_blueprint(sockets.pages)
-    errors.register(app)
-    cors.register(app, Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins), RefusedOrigins(time.monotonic))
-    authenticator = authenticator or access.authenticator
-    limited = limits.RequestLimits(authenticator, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
     limits.register(app)
     guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details, others))
     slots.register(app, peers)
-    app.after_request(_add_headers)
-    return app
 
 
 def start_watch(app: Flask) -> None:
@@ -151,6 +184,6 @@ def _budgets(settings: Settings, bus: Bus, monotonic: Callable[[], float]) -> Bu
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")  # an answer holds for its moment; static files override this
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
     return response

@@ -15,6 +15,7 @@ import click
 
 from config.secrets import scrub
 from config.settings import Settings
+from config.urls import url_of
 from db import migrate as migrations
 from db.bus import BusError
 from db.postgres import StoreError
@@ -26,6 +27,7 @@ from ops.servers import EMBEDDED_DATABASE
 from ops.supervisor import StartError, Supervisor, Unfit
 
 ROOT = Path(__file__).resolve().parent.parent
+API_KEY = "TICKWIRE_API_KEY"  # the environment variable with a key or token
 
 
 class Moment(click.ParamType[datetime]):
@@ -61,6 +63,11 @@ def chosen_settings(service: str) -> Settings:
     """
     os.chdir(ROOT)
     return startup.prepare(service)
+
+
+def hub_urls(chosen: Settings) -> list[str]:
+    """Return the addresses of the hubs that `up` starts."""
+    return [url_of(chosen.websocket_host, port) for port in chosen.hub_ports]
 
 
 @contextmanager

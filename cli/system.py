@@ -1,8 +1,7 @@
-"""`manage.py up`, `migrate` and `status`."""
+"""`manage.py up` and `migrate`."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -11,37 +10,44 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from cli.common import chosen_settings, database, migrate_database, no_connection, nothing_runs, plain_errors
+from cli.common import API_KEY, ROOT, chosen_settings, database, hub_urls, migrate_database, plain_errors
 from config import logs
 from config.access.modes import REQUIRED
 from config.loops import keep
 from config.pacing import Throttle
+from config.process.variables import CHILD_OF_UP, variables_of
 from config.process.watchdog import Watchdog
 from config.secrets import SCRUBBER
-from config.settings import CHILD_OF_UP, Settings, mask_url, url_of, variables_of
+from config.settings import Settings, mask_url
+from config.urls import url_of
 from db import migrate as migrations
 from db.rights import READER, WRITER
 from ops import access_check, checks, embedded, log_forwarder, running, startup
 from ops import status as ops_status
 from ops.children import hold_stop_signals
+from ops.reload.reloader import Reloader
 from ops.running import RunFile
 from ops.servers import EMBEDDED_BUS, EMBEDDED_DATABASE, Server
 from ops.supervisor import WATCH, Process, StopAsked, Supervisor
 
 log = logging.getLogger(__name__)
 
-_KEY = "TICKWIRE_API_KEY"
+# The modules of ours with which each process starts: those of its command, those that gunicorn
+# loads by name, and those that `wsgi.py` imports for it.
+_MODULES = {
+    "jobs": ("jobs.scheduler",),
+    "observer": ("jobs.observer.__main__",),
+    "hub": ("wsgi", "config.gunicorn.hub", "config.gunicorn.eventlet_worker", "ops.startup", "api.websocket_server"),
+    "rest": ("wsgi", "config.gunicorn.rest", "config.gunicorn.rest_worker", "ops.startup", "api.app"),
+}
 
 
 @click.command()
-def up() -> None:
+@click.option("--reload", "reloads", is_flag=True, help="Restart the processes whose files have changed; for development.")
+def up(reloads: bool) -> None:
     """Start the whole system and stay in the foreground.
 
     If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
@@ -63,15 +69,16 @@ def up() -> None:
             hold_stop_signals()
             try:
                 with Supervisor(inherit=(lock,)) as supervisor:
+                    look = Reloader(ROOT, supervisor).look if reloads else (lambda: None)  # it compares with the files of now
                     system = _bring_up(chosen, supervisor)
                     write = partial(_write_pids, system, folder)
                     supervisor.report(write)
                     supervisor.wait_until(partial(_is_served, chosen, system, Throttle(monotonic=time.monotonic)))
-                    ready = f"ready: REST {system.rest} hub {' '.join(_hub_urls(chosen))}"
+                    ready = f"ready: REST {system.rest} hub {' '.join(hub_urls(chosen))}"
                     click.echo(f"{ready}\n{watch_hint(chosen)}")
                     Watchdog().start()
                     log_forwarder.start(records, startup.open_bus(chosen, system.redis_url))
-                    keep(WATCH, partial(supervisor.supervise, write), lambda: supervisor.stop_asked, sys.exit)
+                    keep(WATCH, partial(supervisor.supervise, write, look), lambda: supervisor.stop_asked, sys.exit)
             except StopAsked:
                 pass
             finally:
@@ -80,7 +87,7 @@ def up() -> None:
 
 def watch_hint(chosen: Settings) -> str:
     """Return the line with the command that shows prices."""
-    key = f"{_KEY}=KEY " if chosen.auth_mode == REQUIRED else ""
+    key = f"{API_KEY}=KEY " if chosen.auth_mode == REQUIRED else ""
     return f"watch prices: {key}.venv/bin/python manage.py watch"
 
 
@@ -107,7 +114,7 @@ def _bring_up(chosen: Settings, supervisor: Supervisor) -> RunFile:
     if database and redis:  # they have addresses; without eventlet's resolver of names, a hub starts a fifth faster
         env["EVENTLET_NO_GREENDNS"] = "yes"
     supervisor.start(*processes(chosen, env, database_urls))
-    rest, hub = url_of(chosen.api_host, chosen.api_port), _hub_urls(chosen)[0]
+    rest, hub = url_of(chosen.api_host, chosen.api_port), hub_urls(chosen)[0]
     return RunFile(rest=rest, hub=hub, database_url=database_url, redis_url=redis_url, pids=supervisor.pids)
 
 
@@ -127,10 +134,6 @@ def _is_served(chosen: Settings, system: RunFile, throttle: Throttle) -> bool:
     return served
 
 
-def _hub_urls(chosen: Settings) -> list[str]:
-    return [url_of(chosen.websocket_host, port) for port in chosen.hub_ports]
-
-
 def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str, str] | None = None) -> tuple[Process, ...]:
     """Return the long-running processes, each with its variables of `env`.
 
@@ -147,20 +150,24 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
             name="hub" if port == chosen.websocket_port else f"hub_{port - chosen.websocket_port + 1}",
             argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/hub.py", "wsgi:hub()"),
             env={**variables("hub", READER), "WEBSOCKET_PORT": str(port), "HUB_WORKERS": "1"},
+            modules=_MODULES["hub"],
             ready=partial(running.answers, url, "/hub/health"),
             stop_rank=1,
         )
-        for port, url in zip(chosen.hub_ports, _hub_urls(chosen), strict=True)
+        for port, url in zip(chosen.hub_ports, hub_urls(chosen), strict=True)
     )
     rest = Process(
         name="rest",
         argv=(sys.executable, "-m", "gunicorn", "-c", "config/gunicorn/rest.py", "wsgi:rest()"),
         env=variables("rest", READER),
+        modules=_MODULES["rest"],
         ready=partial(running.answers, url_of(chosen.api_host, chosen.api_port), "/health/live"),
         stop_rank=1,
     )
-    jobs = Process(name="jobs", argv=(sys.executable, "-m", "jobs.scheduler"), env=variables("jobs", WRITER), stop_seconds=15)
-    observer = Process(name="observer", argv=(sys.executable, "-m", "jobs.observer"), env=variables("observer", WRITER), stop_seconds=15)
+    jobs, observer = (
+        Process(name=name, argv=(sys.executable, "-m", module), env=variables(name, WRITER), modules=_MODULES[name], stop_seconds=15)
+        for name, module in (("jobs", "jobs.scheduler"), ("observer", "jobs.observer"))
+    )
     return (jobs, observer, *hubs, rest)
 
 
@@ -177,114 +184,3 @@ def migrate() -> None:
     for name in names:
         click.echo(f"applied {name}")
     click.echo(f"{mask_url(url)} is up to date")
-
-
-@click.command()
-@click.option("--url", metavar="URL", help="Of another REST, instead of the system on HUB_DATA_DIR: shows its health alone.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def status(url: str | None, as_json: bool) -> None:
-    """Show the state of the system and its processes.
-
-    Exits with 0 if every process is alive, every hub answers within 3 s and no part fails, else
-    with 1. If REST needs a key, the environment variable TICKWIRE_API_KEY has one with the scope
-    `observe`, for the details of the sources.
-    """
-    chosen = chosen_settings("status")
-    if url is not None:
-        _show_remote(url.rstrip("/"), as_json)
-    system = running.read(chosen.hub_data_dir)
-    if system is None:
-        click.echo(json.dumps({"running": False, "healthy": False}) if as_json else nothing_runs(chosen))
-        sys.exit(1)
-    report = ops_status.report(system, time.time(), _hub_urls(chosen), key=os.environ.get(_KEY))
-    if as_json:
-        click.echo(json.dumps(report))
-    else:
-        _show(report)
-    sys.exit(0 if report["healthy"] else 1)
-
-
-def _show_remote(url: str, as_json: bool) -> NoReturn:
-    """Show the health of the REST at `url` and exit."""
-    with plain_errors():
-        health = ops_status.health_of(url, os.environ.get(_KEY))
-        if health is None:
-            raise running.RunError(no_connection(url, "REST"))
-    healthy = health["status"] in ops_status.FINE
-    if as_json:
-        click.echo(json.dumps({"running": True, "healthy": healthy, "rest": url, "health": health}))
-    else:
-        _show_health(Console(), health)
-    sys.exit(0 if healthy else 1)
-
-
-def _show(report: dict[str, Any]) -> None:
-    console = Console()
-    table = Table("process", "pid", "alive", "up for")
-    for name, state in report["processes"].items():
-        up_for = state["uptime_seconds"]
-        table.add_row(
-            name, str(state["pid"]), "[green]yes" if up_for is not None else "[red]no", "" if up_for is None else f"{up_for:.0f} s"
-        )
-    console.print(table)
-    _show_registry(console, report)
-    for name in ("rest", "hub", "database_url", "redis_url"):
-        console.print(f"{name}: {report[name]}", highlight=False)
-    _show_health(console, report["health"])
-
-
-def _show_health(console: Console, health: Mapping[str, Any]) -> None:
-    shown = {key: value for key, value in health.items() if key not in ("timestamp", "sources")}
-    console.print("health: " + ", ".join(_words(key, value) for key, value in shown.items()), highlight=False, markup=False, soft_wrap=True)
-    for name, state in (health.get("sources") or {}).items():
-        console.print(source_line(name, state), highlight=False, markup=False, soft_wrap=True)
-    if hint := details_hint(health, sent=bool(os.environ.get(_KEY))):
-        click.echo(hint, err=True)
-
-
-def details_hint(health: Mapping[str, Any], *, sent: bool) -> str:
-    """Return the reason why health has no details; "" if it has them. `sent`: with a credential."""
-    hidden = any("since" not in state for state in (health.get("sources") or {}).values())
-    if not hidden or not (sent or health.get("auth") == REQUIRED):
-        return ""
-    return f"details are left out: {_KEY} {'is not accepted, or lacks' if sent else 'is not set to a key with'} the scope observe"
-
-
-def source_line(name: str, state: Mapping[str, Any]) -> str:
-    """Return the line about a source: its state and its last record, by the time of reception.
-
-    Without the scope `observe`, health has the state alone.
-    """
-    if "since" not in state:
-        return f"source {name}: {state.get('state')}"
-    age = state.get("age_seconds")
-    last = "no record yet" if age is None else f"last record {age:.0f} s ago"
-    detail = f": {state['detail']}" if state.get("detail") else ""
-    return f"source {name}: {state.get('state')} since {state.get('since')}, {last}{detail}"
-
-
-def _show_registry(console: Console, report: dict[str, Any]) -> None:
-    """Print a row for each process of the registry and for each hub that does not answer."""
-    if report["registry"]:
-        table = Table("registered", "pid", "acting", "last report", "failing")
-        for process in report["registry"]:
-            age = f"{max(0.0, process['age_seconds']):.0f} s ago"
-            failing = ", ".join(process["failing"])
-            table.add_row(
-                process["name"],
-                str(process["pid"] or ""),
-                "yes" if process["acting"] else "no",
-                f"[red]down, {age}" if process["down"] else age,
-                f"[red]{escape(failing)}" if failing else "",
-            )
-        console.print(table)
-    for url, answers in report["hubs"].items():
-        if not answers:
-            console.print(f"hub {url} does not answer", style="red", highlight=False, markup=False)
-
-
-def _words(name: str, value: Any) -> str:
-    """Return `writer unstored 3` for `"writer": {"unstored": 3}`, `failing bus hub` for a list."""
-    if isinstance(value, list):
-        return " ".join([name, *map(str, value)] if value else [name, "none"])
-    return " ".join([name, *(f"{key} {each}" for key, each in value.items())] if isinstance(value, dict) else [name, str(value)])

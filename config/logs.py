@@ -12,6 +12,7 @@ from config import secrets, settings
 from config.log_buffer import LogBuffer
 from config.log_format import Json, Text
 from config.log_handler import LastingHandler
+from config.process.variables import other_secrets
 from config.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ def start(service: str) -> Settings:
     """
     try:
         chosen = settings.load(service=service)
-        secrets.SCRUBBER.learn((*chosen.secrets, *settings.other_secrets(service=service)))
+        secrets.SCRUBBER.learn((*chosen.secrets, *other_secrets(service=service)))
         configure(service, level=chosen.log_level, style=chosen.log_format, file=chosen.log_file)
     except SettingsError as error:
         print(error, file=sys.stderr)

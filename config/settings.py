@@ -1,4 +1,4 @@
-"""Settings: the only reader of the environment, and one table of all variables.
+"""Settings: one table of all variables.
 
 `load` parses the environment once. The result is one frozen `Settings`, or one error that names
 every invalid variable.
@@ -8,15 +8,12 @@ every invalid variable.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from dotenv import dotenv_values
 from marshmallow import EXCLUDE, Schema, ValidationError, validate
 from marshmallow.fields import Field, Float, Str
 
@@ -25,33 +22,23 @@ from config.access.fields import SYMMETRIC, Flag, InstrumentPatterns, JwtAlgorit
 from config.access.modes import AUTH_VALUES, AUTO, AuthMode, mode_of
 from config.access.patterns import EVERY
 from config.access.scopes import SCOPES
-from config.fields import Items, Networks, Origins, PathText, Rate, RateText, Sources, Thresholds, Url, WholeNumber
+from config.fields import Items, Networks, Origins, PathText, PublicUrl, Rate, RateText, Sources, Thresholds, Url, WholeNumber
 from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, limits_of
+from config.process.variables import read_variables, variables_of
 from config.secrets import mask_url as mask_url
+from config.urls import database_url_of, redis_url_of
 from config.venues import VENUES
 from config.venues import SourceSpec as SourceSpec
 from config.venues import parse_source as parse_source
 from config.venues import parse_speed as parse_speed
-
-_Text = TypeVar("_Text", str, str | None)
 
 _MAX_PORT = 65535
 _PORT = validate.Range(min=1, max=_MAX_PORT)
 _POSITIVE = validate.Range(min=0, min_inclusive=False)
 _AT_LEAST_ONE = validate.Range(min=1)
 _NOT_NEGATIVE = validate.Range(min=0)
-# Prefix of variables -> processes and commands that load them. Others load all variables but these.
-_SERVICES = {"OANDA_": ("up", "jobs", "job", "backfill"), "JWT_": ("up", "hub", "rest", "token")}
 # Processes and commands that need the credentials of each source in SOURCES.
 _RUN_SOURCES = (None, "up", "jobs", "job")
-# Logs of a process must not contain them, even if the process has no use for them.
-_OTHER_SECRETS = ("DB_PASSWORD", "REDIS_PASSWORD", "OANDA_API_TOKEN", "OANDA_ACCOUNT_ID", "JWT_SECRET")
-# The host that a client on this machine uses for a server that listens on all addresses.
-LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
-
-
-# `up` sets it for its processes, which need not repeat its warnings.
-CHILD_OF_UP = "TICKWIRE_CHILD_OF_UP"
 
 
 class SettingsError(Exception):
@@ -111,7 +98,7 @@ class Settings:
     ws_max_connections: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE))
     ws_heartbeat_interval: int = _var(WholeNumber(load_default=15, validate=_AT_LEAST_ONE))
     # Address of the hub as clients reach it, if a proxy is in front: https://hub.example.com
-    hub_public_url: str | None = _var(Url("https", "http", load_default=None))
+    hub_public_url: str | None = _var(PublicUrl("https", "http", load_default=None))
     # Web pages that may use the hub and REST besides those of this machine and of the requested
     # host: a comma list of origins (https://example.com), or * for all.
     cors_origins: tuple[str, ...] = _var(Origins(load_default=()))
@@ -238,9 +225,10 @@ class Settings:
     retention_metrics_1s: int = _var(WholeNumber(load_default=14, validate=_NOT_NEGATIVE))
     retention_metrics_1m: int = _var(WholeNumber(load_default=90, validate=_NOT_NEGATIVE))
     retention_metrics_1h: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
-    # Days that resolved alerts are kept, and the reports of bots with their round trips; 0 is for
-    # ever. The daily checkpoints of positions are kept for at least 31 days.
+    # Days that resolved alerts are kept; 0 is for ever.
     retention_alerts: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
+    # Days that reports of bots, round trips and daily checkpoints of positions are kept; 0 is for
+    # ever. Fills, ids and checkpoints stay for 31 days at least: a report may be 30 days old.
     retention_reports: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
 
     # Observability. Seconds between two snapshots of the metrics, from 0.1 to 10.
@@ -296,12 +284,12 @@ class Settings:
     @property
     def database_setting(self) -> str:
         """The variables that name the database, for messages to an operator."""
-        return "DB_*" if self.database_url == _database_url(_values(self)) else "DATABASE_URL"
+        return "DB_*" if self.database_url == database_url_of(_values(self)) else "DATABASE_URL"
 
     @property
     def redis_setting(self) -> str:
         """The variables that name Redis, for messages to an operator."""
-        return "REDIS_*" if self.redis_url == _redis_url(_values(self)) else "REDIS_URL"
+        return "REDIS_*" if self.redis_url == redis_url_of(_values(self)) else "REDIS_URL"
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -314,12 +302,6 @@ _VARIABLES = {row.name: row.metadata["name"] or row.name for row in fields(Setti
 _Environment = Schema.from_dict({_VARIABLES[row.name]: row.metadata["kind"] for row in fields(Settings)}, name="Environment")
 
 
-def variables_of(service: str | None, environ: Mapping[str, _Text]) -> dict[str, _Text]:
-    """Return the variables without those that belong to other services; all of them if None."""
-    foreign = tuple(prefix for prefix, services in _SERVICES.items() if service is not None and service not in services)
-    return {name: value for name, value in environ.items() if not name.upper().startswith(foreign)}
-
-
 def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), service: str | None = None) -> Settings:
     """Parse `environ`, by default that of the process, over the file `dotenv` if it exists.
 
@@ -327,7 +309,7 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     unset, except `SOURCES`: empty means no source. Raises `SettingsError`, which names every
     invalid variable.
     """
-    merged = variables_of(service, _merged(environ, dotenv, service))
+    merged = variables_of(service, read_variables(environ, dotenv, service))
     given = {name.lower(): text.strip() for name, text in merged.items() if text and text.strip()}
     if merged.get("SOURCES") == "":
         given["sources"] = ""
@@ -343,30 +325,9 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     problems = {**_contradictions(values, service), **problems}
     if problems:
         raise SettingsError(problems)
-    values |= {"database_url": values["database_url"] or _database_url(values), "redis_url": values["redis_url"] or _redis_url(values)}
+    values |= {"database_url": values["database_url"] or database_url_of(values), "redis_url": values["redis_url"] or redis_url_of(values)}
     values["jwt_secret"] = read_secret(values) if SYMMETRIC in values["jwt_algorithms"] else values["jwt_secret"]
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
-
-
-def is_child_of_up() -> bool:
-    """Return True in a process that `manage.py up` has started."""
-    return bool(os.environ.get(CHILD_OF_UP))
-
-
-def other_secrets(
-    environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path(".env"), service: str | None = None
-) -> tuple[str, ...]:
-    """The values of secret variables that no setting of this process holds.
-
-    Of the file, those of other services are not read.
-    """
-    merged = _merged(environ, dotenv, service)
-    return tuple(value.strip() for name in _OTHER_SECRETS if (value := merged.get(name)))
-
-
-def _merged(environ: Mapping[str, str] | None, dotenv: Path | None, service: str | None) -> dict[str, str | None]:
-    file = dotenv_values(dotenv) if dotenv is not None and dotenv.is_file() else {}
-    return {**variables_of(service, file), **(os.environ if environ is None else environ)}
 
 
 def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, str]:
@@ -388,30 +349,3 @@ def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, st
 
 def _values(chosen: Settings) -> dict[str, Any]:
     return {row.name: getattr(chosen, row.name) for row in fields(chosen)}
-
-
-def _database_url(values: dict[str, Any]) -> str | None:
-    if not values["db_host"]:
-        return None
-    secret = f":{quote(values['db_password'], safe='')}" if values["db_password"] else ""
-    user, name = (quote(values[key], safe="") for key in ("db_user", "db_name"))
-    return f"postgresql://{user}{secret}@{_url_host(values['db_host'])}:{values['db_port']}/{name}"
-
-
-def _redis_url(values: dict[str, Any]) -> str | None:
-    if not values["redis_host"]:
-        return None
-    given = values["redis_password"]
-    secret = f":{quote(given, safe='')}@" if given and given != "None" else ""
-    return f"redis://{secret}{_url_host(values['redis_host'])}:{values['redis_port']}/{values['redis_db']}"
-
-
-def _url_host(host: str) -> str:
-    """Return a host as a URL contains it: IPv6 in brackets, the directory of a socket quoted."""
-    return f"[{host}]" if ":" in host else quote(host, safe="")
-
-
-def url_of(host: str, port: int) -> str:
-    """Return the URL at which this machine reaches a server that listens on `host`."""
-    host = LOCAL_HOSTS.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

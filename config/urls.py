@@ -1,4 +1,4 @@
-"""Form of the URLs in settings. Pure.
+"""URLs: the form of those in settings, and those of servers from their parts. Pure.
 
 PostgreSQL's and Redis's clients and the migrations read the same URL by rules of their own. So only
 URLs are accepted that all of them read in the same way. No error contains a part of a URL: its
@@ -8,9 +8,13 @@ password may stand in any part of a wrong one.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 _MAX_PORT = 65535
+# The host that a client on this machine uses for a server that listens on all addresses.
+LOCAL_HOSTS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 _PERCENT_FAULT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # A name, several names separated by commas (libpq), or an IPv6 address in brackets.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\[\]:@]*)(?::(?P<port>[0-9]*))?")
@@ -49,3 +53,32 @@ def _can_be_split(url: str) -> bool:
 def _is_host(text: str) -> bool:
     match = _HOST.fullmatch(text)
     return match is not None and (not match["port"] or 0 < int(match["port"][:6]) <= _MAX_PORT)
+
+
+def database_url_of(values: Mapping[str, Any]) -> str | None:
+    """Return the URL of `DB_HOST` and the other parts; None without a host."""
+    if not values["db_host"]:
+        return None
+    secret = f":{quote(values['db_password'], safe='')}" if values["db_password"] else ""
+    user, name = (quote(values[key], safe="") for key in ("db_user", "db_name"))
+    return f"postgresql://{user}{secret}@{_url_host(values['db_host'])}:{values['db_port']}/{name}"
+
+
+def redis_url_of(values: Mapping[str, Any]) -> str | None:
+    """Return the URL of `REDIS_HOST` and the other parts; None without a host."""
+    if not values["redis_host"]:
+        return None
+    given = values["redis_password"]
+    secret = f":{quote(given, safe='')}@" if given and given != "None" else ""
+    return f"redis://{secret}{_url_host(values['redis_host'])}:{values['redis_port']}/{values['redis_db']}"
+
+
+def _url_host(host: str) -> str:
+    """Return a host as a URL contains it: IPv6 in brackets, the directory of a socket quoted."""
+    return f"[{host}]" if ":" in host else quote(host, safe="")
+
+
+def url_of(host: str, port: int) -> str:
+    """Return the URL at which this machine reaches a server that listens on `host`."""
+    host = LOCAL_HOSTS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

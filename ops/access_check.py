@@ -15,7 +15,8 @@ from contextlib import closing
 
 from config.access.modes import REQUIRED, is_loopback
 from config.loops import UNFIT_CODE
-from config.settings import Settings, is_child_of_up
+from config.process.variables import is_child_of_up
+from config.settings import Settings
 from db.api_keys import has_usable_key
 from db.postgres import StoreError
 from db.timestamps import utc_now

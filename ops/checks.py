@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import unquote, urlsplit
 
 from config.loops import PROCESS_END, UNFIT_CODE
+from config.process.variables import is_child_of_up
 from config.secrets import scrub
-from config.settings import Settings, is_child_of_up
+from config.settings import Settings
 from db.bus import Bus, BusError, BusLoginRefused
 from db.postgres import StoreError
 from db.server_facts import Unreached, address_of, read_facts

@@ -30,14 +30,16 @@ class Process:
     `prepare` runs before every start and may raise `StartError`; `ready` is called until it returns
     True. While `blocked` returns a reason, a restart would be in vain, and waits. `env` is the
     whole environment of the child; None: that of the supervisor. Output is appended to `log`, or
-    goes to the stderr of the supervisor. Children of the same `stop_rank` stop together, lower
-    ranks first. The kernel sends `death_signal` to the child if the supervisor itself is killed.
+    goes to the stderr of the supervisor. `modules` are those of ours with which it starts. Children
+    of the same `stop_rank` stop together, lower ranks first. The kernel sends `death_signal` to the
+    child if the supervisor itself is killed.
     """
 
     name: str
     argv: tuple[str, ...]
     env: Mapping[str, str] | None = None
     log: Path | None = None
+    modules: tuple[str, ...] = ()
     blocked: Callable[[], str] = lambda: ""
     prepare: Callable[[], None] = lambda: None
     ready: Callable[[], bool] = lambda: True

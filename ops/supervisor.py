@@ -9,7 +9,7 @@ import logging
 import random
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -51,6 +51,7 @@ class _Child:
     failures: int = 0
     due: float = 0.0  # time of the next start, while popen is None
     waits: bool = False  # because its start is blocked
+    kill_at: float | None = None  # the end of its time to stop, while a restart is requested
 
 
 class Supervisor:
@@ -88,6 +89,11 @@ class Supervisor:
         """Name -> pid of the running children."""
         return {child.process.name: child.popen.pid for child in self._children if child.popen}
 
+    @property
+    def modules(self) -> dict[str, tuple[str, ...]]:
+        """Name -> the modules of ours with which the child starts, of children that have some."""
+        return {child.process.name: child.process.modules for child in self._children if child.process.modules}
+
     def start(self, *processes: Process) -> None:
         """Start the processes together and return when all are ready.
 
@@ -115,10 +121,26 @@ class Supervisor:
             for child in self._children:
                 self._tend(child)
 
-    def supervise(self, changed: Callable[[dict[str, int]], None] = lambda pids: None) -> None:
+    def restart(self, names: Collection[str]) -> None:
+        """Send the stop signal to these children; `supervise` starts each as soon as it has ended.
+
+        A child that waits for its next start is started at once.
+        """
+        for child in self._children:
+            if child.process.name not in names:
+                continue
+            child.failures, child.due = 0, self._clock()
+            if child.popen and child.kill_at is None:
+                child.popen.send_signal(child.process.stop_signal)
+                child.kill_at = self._clock() + child.process.stop_seconds
+
+    def supervise(
+        self, changed: Callable[[dict[str, int]], None] = lambda pids: None, each_round: Callable[[], None] = lambda: None
+    ) -> None:
         """Restart children that end, until a stop signal arrives.
 
-        `changed` gets name -> pid as `report` does.
+        `changed` gets name -> pid as `report` does. `each_round` is called after each look at the
+        children.
         """
         HEARTBEATS.expect(WATCH, WATCH_ROUND_SECONDS)
         while not self._wait_for_stop():
@@ -133,6 +155,7 @@ class Supervisor:
             else:
                 self._trouble.recovered()
             self.report(changed)
+            each_round()
         HEARTBEATS.forget(WATCH)
 
     def report(self, changed: Callable[[dict[str, int]], None]) -> None:
@@ -169,7 +192,7 @@ class Supervisor:
             child.popen = _spawn(child.process, self._inherit)
         except OSError as error:
             raise StartError(f"{child.process.name} cannot be started: {error}") from error
-        child.started, child.ready = self._clock(), False
+        child.started, child.ready, child.kill_at = self._clock(), False, None
         log.info("started", extra={"child": child.process.name, "pid": child.popen.pid})
 
     def _check_start(self, child: _Child) -> None:
@@ -189,7 +212,12 @@ class Supervisor:
                 self._restart(child)
         elif (code := child.popen.poll()) is not None:
             self._end(child)
-            self._schedule(child, describe_end(code))
+            if child.kill_at is None:
+                self._schedule(child, describe_end(code))
+            else:
+                self._restart(child)
+        elif child.kill_at is not None and self._clock() > child.kill_at:
+            self._kill(child.process, child.popen)
         elif not child.ready and child.process.ready():
             child.ready = True
             log.info("ready again", extra={"child": child.process.name, "pid": child.popen.pid})
@@ -208,7 +236,7 @@ class Supervisor:
         try:
             self._launch(child)
         except StartError as error:
-            child.started = self._clock()
+            child.started, child.kill_at = self._clock(), None
             self._schedule(child, str(error))
 
     def _schedule(self, child: _Child, reason: str) -> None:
@@ -244,9 +272,12 @@ class Supervisor:
         try:
             return popen.wait(max(0.0, began + process.stop_seconds - self._monotonic()))
         except subprocess.TimeoutExpired:
-            log.warning("did not stop in time, killed", extra={"child": process.name, "limit_seconds": process.stop_seconds})
-            kill_group(popen.pid)
+            self._kill(process, popen)
             return popen.wait()
+
+    def _kill(self, process: Process, popen: subprocess.Popen[bytes]) -> None:
+        log.warning("did not stop in time, killed", extra={"child": process.name, "limit_seconds": process.stop_seconds})
+        kill_group(popen.pid)
 
 
 def _spawn(process: Process, inherit: tuple[int, ...]) -> subprocess.Popen[bytes]:

@@ -2,9 +2,12 @@
 
     .venv/bin/python scripts/capture_examples.py      # needs Node, as `make test`
 
-Starts servers, a hub and a whole system on their own ports, in a temporary folder, and stops them.
-Takes about a minute. docs/examples/NAME.json replaces the text between `<!-- example: NAME -->` and
-`<!-- end -->` in a document.
+Starts servers, a hub with an observer, and a whole system on their own ports, in a temporary
+folder, and stops them. Takes about a minute. docs/examples/NAME.json replaces the text between
+`<!-- example: NAME -->` and `<!-- end -->` in a document. The examples of BACKEND_API.md are
+written by another command:
+
+    TICKWIRE_CAPTURE=1 .venv/bin/python -m pytest tests/integration/test_backend_api.py -k capture
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ ENTRY_POINTS = ("manage.py", "wsgi.py")
 # packages, separated by commas -> files and folders (with "/" at the end) that may import them;
 # "!" excludes
 ALLOWED: dict[str, tuple[str, ...]] = {
-    "os.environ": ("config/settings.py", "cli/system.py", "cli/watch.py"),
-    "dotenv": ("config/settings.py",),
+    "os.environ": ("config/process/variables.py", "cli/status.py", "cli/system.py", "cli/watch.py"),
+    "dotenv": ("config/process/variables.py",),
     "pythonjsonlogger": ("config/log_format.py",),
     "gunicorn": ("config/gunicorn/",),
     "psutil": ("ops/", "health/reporter.py", "health/measures/resources.py", "api/hub/stats.py"),
@@ -37,12 +37,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "numpy": ("db/nearest_correlation.py", "jobs/analytics/", "jobs/figures/"),
     "flask, flask_smorest, werkzeug": (
         "api/app.py",
-        "api/websocket_server.py",
         "api/orjson_provider.py",
         "api/rest/",
+        "api/hub/assembly/",
         "api/hub/transport/eventlet_loop.py",
     ),
-    "flask_socketio, socketio, engineio": ("api/websocket_server.py", "api/hub/transport/"),
+    "flask_socketio, socketio, engineio": ("api/hub/assembly/", "api/hub/transport/"),
     "marshmallow": ("config/fields.py", "config/settings.py", "config/access/fields.py", "config/observability/fields.py", "api/"),
     "apispec": ("api/asyncapi.py", "api/rest/schemas/security.py"),
     "eventlet": ("api/hub/transport/eventlet_http.py", "api/hub/transport/eventlet_loop.py", "config/gunicorn/eventlet_worker.py"),

@@ -16,13 +16,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-FOLDERS = ("config", "ops", "db", "health", "jobs", "api", "cli")
-FILES = ("manage.py", "wsgi.py")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ops.reload.imports import PACKAGE_FILE, Graph, imports_of, module_name, reachable
+from ops.reload.source_files import FILES, FOLDERS
+
 MAX_MODULES_PER_FOLDER = 12
 # One module per table, one module per subject.
 EXEMPT_FOLDERS = frozenset({"db", "api/rest/routes"})
-
-Graph = Mapping[str, set[str]]  # module name -> names of the modules it imports
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,50 +52,20 @@ def read_modules(root: Path) -> dict[str, Module]:
 
 def _read(file: Path, path: PurePosixPath) -> Module:
     source = file.read_text(encoding="utf-8")
-    is_package = path.name == "__init__.py"
-    name = ".".join((path.parent if is_package else path.with_suffix("")).parts)
-    return Module(name, path, is_package, len(source.splitlines()), ast.parse(source, str(path)))
+    is_package = path.name == PACKAGE_FILE
+    return Module(module_name(path), path, is_package, len(source.splitlines()), ast.parse(source, str(path)))
 
 
 def import_graph(modules: Mapping[str, Module]) -> Graph:
     """Return the imports between the given modules; imports of other packages are left out."""
-    return {name: set(_imports(module, modules)) - {name} for name, module in modules.items()}
-
-
-def _imports(module: Module, modules: Mapping[str, Module]) -> Iterator[str]:
-    for node in ast.walk(module.tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name in modules)
-        elif isinstance(node, ast.ImportFrom):
-            source = _absolute(node, module)
-            for alias in node.names:
-                submodule = f"{source}.{alias.name}"
-                yield from [submodule] if submodule in modules else {source} & modules.keys()
-
-
-def _absolute(node: ast.ImportFrom, module: Module) -> str:
-    if not node.level:
-        return node.module or ""
-    parts = module.name.split(".")
-    parents = parts[: len(parts) - node.level + module.is_package]
-    return ".".join([*parents, node.module] if node.module else parents)
+    return {name: set(imports_of(module.path, module.tree, modules.keys())) - {name} for name, module in modules.items()}
 
 
 def find_cycles(graph: Graph) -> list[list[str]]:
     """Return each largest group of modules that all import each other, directly or indirectly."""
-    reachable = {name: _reachable(name, graph) for name in graph}
-    groups = {frozenset(other for other in found if name in reachable[other]) for name, found in reachable.items()}
+    targets = {name: reachable([name], graph) for name in graph}
+    groups = {frozenset(other for other in found if name in targets[other]) for name, found in targets.items()}
     return sorted(sorted(group) for group in groups if group)
-
-
-def _reachable(start: str, graph: Graph) -> set[str]:
-    seen: set[str] = set()
-    pending = [start]
-    while pending:
-        new = graph[pending.pop()] - seen
-        seen |= new
-        pending += new
-    return seen
 
 
 def find_folder_pairs(modules: Mapping[str, Module], graph: Graph) -> list[tuple[str, str]]:

@@ -10,35 +10,34 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 from marshmallow import Schema
 
-from api.access.model import OBSERVE, OPEN, OPERATE, READ, REPORT, Access, Authenticator, Handshake
+from api.access.model import OBSERVE, OPEN, OPERATE, REPORT, Access, Authenticator, Handshake
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body, forbidden_scope
 from api.hub.alerts.requests import AlertRequests
 from api.hub.channels import CHANNELS
 from api.hub.clients import Client, Clients
-from api.hub.fanout import Fanout, granted
+from api.hub.fanout import Fanout
+from api.hub.market.events import ALERT_EVENTS, MARKET_EVENTS, Answer, MarketEvent, MarketEvents
+from api.hub.market.events import Serve as ServeMarket
 from api.hub.metrics.deferred import Deferred
-from api.hub.metrics.events import METRICS_EVENTS, MetricsEvents, Serve
+from api.hub.metrics.events import METRICS_EVENTS, MetricsEvents
+from api.hub.metrics.events import Serve as ServeMetrics
 from api.hub.rights.limits import HubLimits, unlimited
 from api.hub.rights.live import Connections, LiveRights, NoConnections, described
 from api.hub.rooms.candles import CandleRooms
-from api.hub.rooms.changes import InstrumentChange
 from api.hub.rooms.prices import PriceRooms
 from api.hub.schemas import answers, request_costs, requests
-from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.schemas.metrics import METRICS_SPACE
-from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.request_costs import Cost
 from api.hub.topic_log import TopicLog
 from api.hub.transport.client_json import readable
 from api.hub.transport.limits.bucket import Bucket
 from api.hub.transport.outbox import Outbox
-from api.hub.transport.wire import Replayed
 from config.pacing import Throttle
 from db.timestamps import parse_time
 
@@ -47,17 +46,6 @@ log = logging.getLogger(__name__)
 MAIN = "/"  # the namespace of market data
 # namespace -> scopes, of which its CONNECT needs one
 CONNECT_SCOPES = {METRICS_SPACE: (OBSERVE, REPORT, OPERATE)}
-_CLIENTS_PER_TURN = 100  # of a change of the instruments, before other greenlets run
-
-
-class Answer(NamedTuple):
-    """The body of the answer event, and the frames of missed prices that follow it.
-
-    A `Deferred` body sends the answer itself, later.
-    """
-
-    body: dict[str, Any] | bytes | Deferred
-    missed: Sequence[Replayed] = ()
 
 
 class Events:
@@ -95,8 +83,8 @@ class Events:
     ) -> None:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
-        self._prices = PriceRooms(self._fanout, topic_log, instruments, replay_bytes)
-        self._candles = CandleRooms(self._fanout, topic_log, instruments, timestamp)
+        rooms = PriceRooms(self._fanout, topic_log, instruments, replay_bytes), CandleRooms(self._fanout, topic_log, instruments, timestamp)
+        self.market = MarketEvents(self._fanout, *rooms, alerts, timestamp)
         self._alerts = alerts
         self._authenticator = authenticator
         self._max_clients = max_clients
@@ -111,7 +99,7 @@ class Events:
         self._clients = Clients() if clients is None else clients
         self._limits = limits or unlimited()
         self._metrics = metrics
-        rooms, clock = (self._prices, self._candles), clock or (lambda: parse_time(timestamp()))
+        clock = clock or (lambda: parse_time(timestamp()))
         self.rights = LiveRights(
             self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock, self._limits.audit,
             (lambda access: []) if metrics is None else metrics.rooms.denied,
@@ -151,7 +139,7 @@ class Events:
                 "client_id": sid,
                 "message": "Connected to Tickwire",
                 "server_time": self._timestamp(),
-                "available_pairs": self._prices.permitted(client.access),
+                "available_pairs": self.market.prices.permitted(client.access),
                 **self._pings,
                 "key_id": access.key_id,
                 **described(access),
@@ -180,7 +168,7 @@ class Events:
         try:
             row = self._row(client, event)
             asked = requests.load(row.request, arguments)
-            self._limits.charge(client, row.cost(asked, len(self._prices)) - 1)
+            self._limits.charge(client, row.cost(asked, len(self.market.prices)) - 1)
             answer = row.handler(self, client, asked)
             if isinstance(answer.body, Deferred):
                 return answer.body
@@ -206,89 +194,19 @@ class Events:
         return row
 
     def set_instruments(self, instruments: Sequence[str], pause: Callable[[], None]) -> None:
-        """Serve these instruments from now on; clients leave the rooms of removed ones.
+        """Serve these instruments from now on. `pause` lets other greenlets run."""
+        self.market.set_instruments(instruments, self._clients, pause)
 
-        Each client of a change receives `instruments_changed`. `pause` lets other greenlets run.
-        """
-        change = InstrumentChange(self._prices.instruments, instruments, self._timestamp(), MAIN)
-        self._prices.set_instruments(instruments)
-        self._candles.set_instruments(instruments)
-        present = [client for client in self._clients if client.fanout is self._fanout] if change else []
-        for number, client in enumerate(present, 1):
-            if gone := change.rooms & self._fanout.rooms(client.id).keys():
-                self._fanout.leave(client.id, gone)
-            if frame := change.frame(client.access):
-                self._fanout.send(client.id, frame)
-            if number % _CLIENTS_PER_TURN == 0:
-                pause()
-
-    # handlers, one per event
-
-    def subscribe(self, client: Client, asked: dict[str, Any]) -> Answer:
-        """Join rooms; answer with the snapshot, then the missed messages.
-
-        The handler does not yield, so no live message comes in between.
-        """
-        held = self._prices.held(client.id)
-        rejections = Rejections()
-        accepted = self._prices.judge(asked["pairs"], client.access, rejections)
-        candles = self._candles.judge(asked["candles"], client.access, rejections)
-        added = [pair for pair in accepted if pair not in held]
-        missed = self._prices.missed(client.id, accepted, held, asked["since"])
-        rate = granted(asked["max_rate"]) if asked["pairs"] else None
-        self._prices.join(client.id, accepted, rate)
-        self._candles.join(client.id, candles)
-        answer = {
-            **self._held(client, asked),
-            "added": added,
-            "rejected": rejections.shown,
-            "rejected_count": rejections.count,
-            "snapshot": self._prices.snapshot(accepted),
-            "recovered": {pair: frames is not None for pair, frames in missed.items()},
-            "max_rate": rate,
-            "timestamp": self._timestamp(),
-        }
-        if "candles" in answer:
-            answer["candle_snapshot"] = self._candles.snapshot(candles)
-        return Answer(answer, [frame for frames in missed.values() for frame in frames or ()])
-
-    def unsubscribe(self, client: Client, asked: dict[str, Any]) -> Answer:
-        """Leave rooms; pairs that the client does not hold are ignored."""
-        removed = self._prices.leave(client.id, asked["pairs"])
-        self._candles.leave(client.id, asked["candles"], client.access)
-        return Answer({**self._held(client, asked), "removed": removed, "timestamp": self._timestamp()})
-
-    def get_subscriptions(self, client: Client, asked: dict[str, Any]) -> Answer:
-        """Return the rooms of the client."""
-        return Answer({**self._held(client, asked), "timestamp": self._timestamp()})
-
-    def request_price(self, client: Client, asked: dict[str, Any]) -> Answer:
-        """Return the latest price of one instrument, subscribed or not."""
-        instrument = asked["instrument"]
-        self._prices.check(instrument, client.access)
-        if (body := self._prices.latest([instrument]).get(instrument)) is None:
-            raise Refusal(ErrorCode.NO_PRICE, f"{instrument} has no price yet.", {"instrument": ["No price yet."]})
-        return Answer(body)
-
-    def request_all_prices(self, client: Client, _: dict[str, Any]) -> Answer:
-        """Return the latest price of every permitted instrument that has one."""
-        bodies = self._prices.latest(self._prices.permitted(client.access))
-        prices = {name: orjson.loads(body)["price"] for name, body in bodies.items()}
-        return Answer({"prices": prices, "count": len(prices), "timestamp": self._timestamp()})
+    # handlers of events that belong to no rooms
 
     def get_server_stats(self, client: Client, _: dict[str, Any]) -> Answer:
         """Return figures of the whole hub; of its instruments, those of the client's patterns."""
-        members = self._fanout.members()
-        by_pair = self._prices.count(members)
         fanouts = self._fanouts.values()
         batched, batches = sum(each.batched for each in fanouts), sum(each.batches for each in fanouts)
         stats = {
             "connected_clients": len(self._clients),
             "total_connections": self.total_connections,
-            "total_subscriptions": sum(by_pair.values()),
-            "subscriptions_by_pair": {pair: count for pair, count in by_pair.items() if client.access.patterns.permits(pair)},
-            "candle_subscriptions": self._candles.count(members),
-            "alerts_set": self._alerts.count(),
+            **self.market.counts(client.access),
             "messages_delivered": sum(each.delivered for each in fanouts),
             "average_batch": round(batched / max(1, batches), 2),
             **self._stats(),
@@ -305,30 +223,11 @@ class Events:
         """Give the client the rights of a new token."""
         return Answer({**self.rights.refresh(client, asked["token"]), "timestamp": self._timestamp()})
 
-    def set_alert(self, client: Client, asked: dict[str, Any]) -> Answer:
-        """Add an alert of the client."""
-        self._prices.check(asked["instrument"], client.access)
-        return Answer({**self._alerts.set(client.id, asked, client.owner), "timestamp": self._timestamp()})
-
-    def list_alerts(self, client: Client, _: dict[str, Any]) -> Answer:
-        """Return the alerts of the client that have not been deleted."""
-        return Answer({**self._alerts.list(client.id), "timestamp": self._timestamp()})
-
-    def delete_alert(self, client: Client, asked: dict[str, Any]) -> Answer:
-        """Delete one alert of the client, or all."""
-        return Answer({**self._alerts.delete(client.id, asked["id"]), "timestamp": self._timestamp()})
-
     @property
     def metrics(self) -> MetricsEvents:
         """The handlers of the namespace `/metrics`."""
         assert self._metrics is not None  # noqa: S101 - without them there is no fan-out of the namespace
         return self._metrics
-
-    def _held(self, client: Client, asked: dict[str, Any]) -> dict[str, Any]:
-        """Return the rooms of the client; candles only if it holds or requests some."""
-        held, candles = self._prices.held(client.id), self._candles.held(client.id)
-        body = {"pairs": held, "pair_count": len(held)}
-        return {**body, "candles": candles} if candles or asked.get("candles") else body
 
 
 def _reply(client: Client, event: str, body: dict[str, Any] | bytes) -> bytes:
@@ -344,7 +243,12 @@ def _refuse(client: Client, event: str, refusal: Refusal) -> bytes:
 Handler = Callable[[Events, Client, dict[str, Any]], Answer]
 
 
-def _of_metrics(serve: Serve) -> Handler:
+def _of_market(serve: ServeMarket) -> Handler:
+    """Return the handler of an event about market data."""
+    return lambda events, client, asked: serve(events.market, client, asked)
+
+
+def _of_metrics(serve: ServeMetrics) -> Handler:
     """Return the handler of an event of the namespace `/metrics`."""
     return lambda events, client, asked: Answer(serve(events.metrics, client, asked))
 
@@ -363,29 +267,13 @@ class ClientEvent:
     cost: Cost = request_costs.cheap  # in tokens of the session
 
 
+def _market_row(row: MarketEvent) -> ClientEvent:
+    return ClientEvent(row.name, row.request, row.answer, row.answer_schema, _of_market(row.serve), row.scope, cost=row.cost)
+
+
 _NOTHING = requests.NothingSchema()
 _ROWS = (
-    ClientEvent(
-        "subscribe",
-        requests.SubscribeSchema(),
-        "subscription_confirmed",
-        answers.SubscriptionConfirmedSchema,
-        Events.subscribe,
-        READ,
-        cost=request_costs.rooms,
-    ),
-    ClientEvent(
-        "unsubscribe",
-        requests.UnsubscribeSchema(),
-        "unsubscription_confirmed",
-        answers.UnsubscriptionConfirmedSchema,
-        Events.unsubscribe,
-        READ,
-        cost=request_costs.rooms,
-    ),
-    ClientEvent("get_subscriptions", _NOTHING, "subscriptions_info", answers.SubscriptionsInfoSchema, Events.get_subscriptions, READ),
-    ClientEvent("request_price", requests.RequestPriceSchema(), "price_response", PriceUpdateSchema, Events.request_price, READ),
-    ClientEvent("request_all_prices", _NOTHING, "all_prices_response", answers.AllPricesSchema, Events.request_all_prices, READ),
+    *map(_market_row, MARKET_EVENTS),
     ClientEvent(
         "get_server_stats",
         _NOTHING,
@@ -397,9 +285,7 @@ _ROWS = (
     ),
     ClientEvent("ping", requests.PingSchema(), "pong", answers.PongSchema, Events.ping, OPEN),
     ClientEvent("refresh", requests.RefreshSchema(), "refreshed", answers.RefreshedSchema, Events.refresh, OPEN),
-    ClientEvent("set_alert", requests.SetAlertSchema(), "alert_set", answers.AlertSetSchema, Events.set_alert, READ),
-    ClientEvent("list_alerts", _NOTHING, "alerts_list", answers.AlertsListSchema, Events.list_alerts, READ),
-    ClientEvent("delete_alert", requests.DeleteAlertSchema(), "alert_deleted", answers.AlertDeletedSchema, Events.delete_alert, READ),
+    *map(_market_row, ALERT_EVENTS),
     *(
         ClientEvent(row.name, row.request, row.answer, row.answer_schema, _of_metrics(row.serve), row.scope, METRICS_SPACE, row.cost)
         for row in METRICS_EVENTS

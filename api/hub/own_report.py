@@ -12,7 +12,8 @@ from typing import Any
 
 import orjson
 
-from config.settings import LOCAL_HOSTS, Settings, url_of
+from config.settings import Settings
+from config.urls import LOCAL_HOSTS, url_of
 from db.bus import Bus, BusError
 from health.own import OwnChecks, Transitions
 from health.probe import IMPAIRED, CheckFailed, HealthProbe

@@ -60,6 +60,15 @@ def refuse_unknown_arguments(names: Sequence[str]) -> None:
         raise invalid_payload(problems)
 
 
+def refuse_other_types() -> None:
+    """Raise 422 if the request has a body that is not JSON by its content type.
+
+    Such a body would be left out silently: `curl -d` sends that of a form.
+    """
+    if not request.is_json and request.get_data():
+        raise invalid_payload({"Content-Type": ["Use application/json."]})
+
+
 def invalid_payload(problems: Mapping[str, Any]) -> ApiError:
     """Return the 422 for arguments or fields of a body with these problems."""
     return ApiError(422, ErrorCode.INVALID_PAYLOAD, "invalid arguments: " + ", ".join(problems), problems)

@@ -17,7 +17,7 @@ from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
 from marshmallow import Schema
 
 from api.access.model import OPEN, READ
-from api.rest.errors import refuse_unknown_arguments
+from api.rest.errors import refuse_other_types, refuse_unknown_arguments
 from api.rest.instruments import refuse_excluded
 from api.rest.listing import EXPORTS, PAGES
 from api.rest.schemas.answers import ErrorResponseSchema
@@ -110,7 +110,7 @@ class Routes:
         def declare(view: View) -> View:
             wrapped = self._checked(view, scope, answers, status, fails)
             if takes is not None:
-                wrapped = self.blueprint.arguments(takes, location="json")(wrapped)
+                wrapped = _with_json(self.blueprint.arguments(takes, location="json")(wrapped))
             return self._add(path, "POST", view, _with_known_arguments(wrapped), doc)
 
         return declare
@@ -171,6 +171,17 @@ def _with_known_arguments(view: Any, takes: type[Schema] | None = None) -> Any:
     @wraps(view)
     def checked(*arguments: Any, **path_arguments: Any) -> Any:
         refuse_unknown_arguments(names)
+        return view(*arguments, **path_arguments)
+
+    return checked
+
+
+def _with_json(view: Any) -> Any:
+    """Return a view that refuses bodies of other content types than JSON."""
+
+    @wraps(view)
+    def checked(*arguments: Any, **path_arguments: Any) -> Any:
+        refuse_other_types()
         return view(*arguments, **path_arguments)
 
     return checked

@@ -35,8 +35,8 @@ def limits_of(text: str) -> AlertLimits:
     if (match := _limits(text)) is None:
         raise ValueError(f"{text!r:.40} is not WARNING/CRITICAL such as 80/90.")
     warning, critical = Decimal(match[1]), Decimal(match[2])
-    if not 0 < warning <= critical:
-        raise ValueError(f"{text!r:.40}: needs 0 < warning <= critical.")
+    if not 0 < warning < critical:
+        raise ValueError(f"{text!r:.40}: needs 0 < warning < critical.")
     return AlertLimits(warning, critical)
 
 

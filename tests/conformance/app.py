@@ -1,10 +1,11 @@
 """The application that the official protocol suites require, on the hub's own classes.
 
-`/engine.io/` echoes every message. `/socket.io/` has the events `message` and `message-with-ack`,
-and the namespace `/custom`. It starts like the hub:
+`/engine.io/` echoes every message, and so does the plain WebSocket `/ws/metrics`. `/socket.io/` has
+the events `message` and `message-with-ack`, and the namespace `/custom`. It starts like the hub:
 `gunicorn -k config.gunicorn.eventlet_worker.EventletWorker 'tests.conformance.app:create()'`.
 
-`PING_INTERVAL`, `PING_TIMEOUT` and `CONNECT_TIMEOUT` are seconds.
+`PING_INTERVAL`, `PING_TIMEOUT` and `CONNECT_TIMEOUT` are seconds. `FRAMES_PER_SECOND` is the rate
+of one client.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from api.access.model import Handshake
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import ClientManager, Eventlet, Protocol, detach, make_socketio, wait_for_poll
 from api.hub.transport.host import Limits
+from tests.conformance.plain_echo import plain_echo
 
 MAX_BYTES = 1_000_000  # the suites expect it as `maxPayload`
 
@@ -33,10 +35,11 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def create() -> Application:
     """Return the WSGI application: an echo on Engine.IO, the events of the suites on Socket.IO."""
     logging.basicConfig(level=logging.INFO)  # eventlet logs exceptions of an application as INFO
-    echo, events = _echo(), _events()
+    engine, events = _engine(), _events()
+    echo = plain_echo(engine, engineio.WSGIApp(engine))
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        chosen = echo if environ["PATH_INFO"].startswith("/engine.io") else events
+        chosen = events if environ["PATH_INFO"].startswith("/socket.io") else echo
         return chosen(environ, start_response)
 
     application.protocol = Protocol  # type: ignore[attr-defined]
@@ -44,7 +47,10 @@ def create() -> Application:
 
 
 def _limits(connect_seconds: float) -> Limits:
+    rate = float(os.environ.get("FRAMES_PER_SECOND", "50"))
     return Limits(
+        events_per_second=rate,
+        events_at_once=4 * rate,
         ping_interval=int(os.environ.get("PING_INTERVAL", "1")),
         ping_timeout=int(os.environ.get("PING_TIMEOUT", "1")),
         max_message_bytes=MAX_BYTES,
@@ -52,7 +58,7 @@ def _limits(connect_seconds: float) -> Limits:
     )
 
 
-def _echo() -> Application:
+def _engine() -> EngineServer:
     """Engine.IO alone: every message comes back."""
     server = EngineServer(
         async_mode="eventlet",
@@ -67,8 +73,7 @@ def _echo() -> Application:
     server.on("connect", lambda sid, environ: None)
     server.on("message", server.send)
     server.on("disconnect", lambda sid, reason: None)
-    application: Application = engineio.WSGIApp(server)
-    return application
+    return server
 
 
 def _events() -> Application:

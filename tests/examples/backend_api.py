@@ -1,7 +1,8 @@
 """The examples of docs/observability/BACKEND_API.md: requests to send, frames to exchange.
 
-A block `http` has a request line, perhaps a body, an empty line, the status and the answer.
-A block `text` that begins with `GET /ws/metrics` has frames: `→` of the client, `←` of the server.
+A block `http` has a request line, perhaps headers and a body, an empty line, the status and the
+answer. A block `text` that begins with `GET /ws/metrics` or `Socket.IO /metrics` is a dialogue: `→`
+is a frame of the client, `←` one of the server. A word after `#` in the first line is a note.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
-from tests.examples.example import layout, shorten
+from tests.examples.example import exact, layout, shorten
+from tests.support.clients import NodeClient
 from tests.support.plain import Plain
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, stopped
 
 PAGE = ROOT / "docs" / "observability" / "BACKEND_API.md"
+GUARDED = "AUTH=required"  # note of a dialogue with a hub that needs a credential
 _BLOCK = re.compile(r"^```(http|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_HEADER = re.compile(r"^([A-Z][\w-]+): (.*)\n", re.MULTILINE)
 _SENT, _RECEIVED = "→ ", "← "
-# beginning of an event that a test causes -> type of the frame that follows
-NOTIFICATIONS = ("trade_notification", "alert_notification")
+_SOCKET_IO = "Socket.IO "
+
+Cause = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +36,11 @@ class Request:
     """A request of the page. `status` is 0 and `answer` None before the first capture."""
 
     method: str
-    path: str
+    path: str  # of REST, or a whole URL
     body: str
     status: int
     answer: Any
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def route(self) -> str:
@@ -46,14 +52,22 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Dialogue:
-    """Frames of the page: texts of the client, and frames of the server as JSON or text."""
+    """Frames of the page: (→ or ←, text). A frame of Socket.IO is an event and its body."""
 
-    path: str
-    frames: tuple[tuple[str, str], ...]  # (→ or ←, text)
-    body: str = field(default="", compare=False)
+    first: str  # the line without its note
+    note: str
+    frames: tuple[tuple[str, str], ...]
+
+    @property
+    def over_socket_io(self) -> bool:
+        return self.first.startswith(_SOCKET_IO)
+
+    @property
+    def received(self) -> list[str]:
+        return [text for direction, text in self.frames if direction == "←"]
 
     def __str__(self) -> str:
-        return self.path
+        return f"{self.first} {self.note}".strip()
 
 
 def read(text: str) -> list[Request | Dialogue]:
@@ -64,11 +78,8 @@ def read(text: str) -> list[Request | Dialogue]:
 def _example(kind: str, block: str) -> Request | Dialogue | None:
     first, _, rest = block.partition("\n")
     if kind == "http":
-        method, path = first.split()
-        body, _, after = rest.partition("\n\n") if "\n\n" in rest else ("", "", rest[1:]) if rest.startswith("\n") else (rest, "", "")
-        status, _, answer = after.partition("\n")
-        return Request(method, path, body.strip(), int(status or 0), json.loads(answer) if answer.strip() else None)
-    if not first.startswith("GET /ws/metrics"):
+        return _request(first, rest)
+    if not first.startswith(("GET /ws/metrics", _SOCKET_IO)):
         return None
     frames: list[tuple[str, str]] = []
     for line in rest.splitlines():
@@ -76,15 +87,28 @@ def _example(kind: str, block: str) -> Request | Dialogue | None:
             frames.append((line[:1], line[2:]))
         else:
             frames[-1] = frames[-1][0], f"{frames[-1][1]}\n{line}"
-    return Dialogue(first.removeprefix("GET "), tuple(frames))
+    head, _, note = first.partition("#")
+    return Dialogue(head.strip(), note.strip(), tuple(frames))
 
 
-def send(rest: str, request: Request, number: int) -> tuple[int, str]:
-    """Send a request of the page; return the status and the text of the answer."""
-    now = datetime.now(UTC).isoformat()
-    data = request.body.replace("$NOW", now).replace("$NUMBER", str(number)).encode() if request.body else None
-    headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if data else {})}
-    asked = urllib.request.Request(rest + request.path, data, headers, method=request.method)  # noqa: S310
+def _request(first: str, rest: str) -> Request:
+    method, path = first.split()
+    asked, _, after = f"\n{rest}".partition("\n\n")
+    headers = dict(_HEADER.findall(asked + "\n"))
+    body = _HEADER.sub("", asked.lstrip("\n") + "\n").strip()
+    status, _, answer = after.partition("\n")
+    return Request(method, path, body, int(status or 0), json.loads(answer) if answer.strip() else None, headers)
+
+
+def send(rest: str, request: Request, place: Callable[[str], str] = str) -> tuple[int, str]:
+    """Send a request of the page; return the status and the text of the answer.
+
+    `place` replaces the addresses and names of the page by those of the running system.
+    """
+    data = place(request.body).encode() if request.body else None
+    headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if data else {}), **request.headers}
+    url = place(request.path if "://" in request.path else rest + request.path)
+    asked = urllib.request.Request(url, data, headers, method=request.method)  # noqa: S310
     try:
         with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
             return answer.status, answer.read().decode()
@@ -92,21 +116,24 @@ def send(rest: str, request: Request, number: int) -> tuple[int, str]:
         return error.code, error.read().decode()
 
 
-def exchange(port: int, dialogue: Dialogue, cause: Callable[[str], None]) -> list[str]:
+def exchange(port: int, dialogue: Dialogue, cause: Cause, place: Callable[[str], str] = str) -> list[str]:
     """Exchange the frames of a dialogue; return those of the server, in its order.
 
-    Snapshots in between are skipped. `cause(type)` is called before a notification is awaited.
+    `cause(kind)` is called before a frame is awaited. Frames of other kinds are skipped.
     """
+    return _over_socket_io(port, dialogue, cause, place) if dialogue.over_socket_io else _plain(port, dialogue, cause, place)
+
+
+def _plain(port: int, dialogue: Dialogue, cause: Cause, place: Callable[[str], str]) -> list[str]:
     found = []
-    with Plain(port, dialogue.path.partition("?")[2]) as client:
+    with Plain(port, dialogue.first.partition("?")[2]) as client:
         for direction, text in dialogue.frames:
             if direction == "→":
-                client.send(text)
+                client.send(place(text))
                 continue
-            kind = type_of(text)
-            if kind in NOTIFICATIONS:
-                cause(kind)
-            found.append(next(frame for frame in _received(client) if type_of(frame) == kind or type_of(frame) != "metrics_update"))
+            kind = kind_of(text)
+            cause(kind)
+            found.append(next(frame for frame in _received(client) if kind_of(frame) == kind or kind_of(frame) != "metrics_update"))
     return found
 
 
@@ -117,9 +144,44 @@ def _received(client: Plain) -> Iterator[str]:
         yield frame
 
 
-def type_of(frame: str) -> str:
-    """Return the type of a frame: of a text that is not JSON, the text."""
-    return str(json.loads(frame)["type"]) if frame.startswith("{") else frame
+def _over_socket_io(port: int, dialogue: Dialogue, cause: Cause, place: Callable[[str], str]) -> list[str]:
+    found = []
+    with NodeClient(f"http://127.0.0.1:{port}{dialogue.first.removeprefix(_SOCKET_IO)}") as client:
+        for direction, text in dialogue.frames:
+            event, _, body = text.partition(" ")
+            if direction == "→":
+                client.emit(event, *([json.loads(place(body))] if body else []))
+                continue
+            kind = kind_of(text)
+            before = sum(kind_of(each) == kind for each in found)
+            with stopped(client.pid) if kind == "gap_notice" else nullcontext():
+                cause(kind)
+            body = client.wait(event, before + 1, lambda body, event=event, kind=kind: _kind(event, body) == kind)
+            found.append(f"{event} {json.dumps(body, ensure_ascii=False)}")
+    return found
+
+
+def kind_of(frame: str) -> str:
+    """Return the type or event of a frame; of a text that is not JSON, the text.
+
+    An error has its code behind a colon, an observability event its type.
+    """
+    event, _, text = frame.partition(" ")
+    if frame.startswith("{"):
+        body = json.loads(frame)
+        return _kind(body["type"], body.get("error", body))
+    return _kind(event, json.loads(text)) if text.startswith("{") else frame
+
+
+def _kind(event: str, body: Mapping[str, Any]) -> str:
+    more = body.get({"error": "code", "observability_event": "event_type"}.get(event, ""))
+    return f"{event}:{more}" if more else event
+
+
+def body_of(frame: str) -> Any:
+    """Return the JSON of a frame, or None."""
+    text = frame if frame.startswith("{") else frame.partition(" ")[2]
+    return json.loads(text) if text.startswith("{") else None
 
 
 def rewrite(text: str, answer: Callable[[Request | Dialogue], Any]) -> str:
@@ -137,17 +199,23 @@ def rewrite(text: str, answer: Callable[[Request | Dialogue], Any]) -> str:
 def _rendered(example: Request | Dialogue, answer: Any) -> str:
     if isinstance(example, Request):
         status, text = answer
-        head = f"{example}\n{example.body}\n" if example.body else f"{example}\n"
-        return f"{head}\n{status}\n{_shown(text)}"
+        head = [str(example), *(f"{name}: {value}" for name, value in example.headers.items()), *([example.body] if example.body else [])]
+        return "\n".join([*head, "", str(status), _shown(text)])
     received = iter(answer)
-    lines = [f"GET {example.path}"]
+    lines = [f"{example.first}   # {example.note}" if example.note else example.first]
     for direction, text in example.frames:
-        frame = text if direction == "→" else next(received)
-        lines.append(f"{direction} {_shown(frame, 2) if frame.startswith('{') and direction == '←' else frame}")
+        frame = text if direction == "→" else _shown_frame(next(received))
+        lines.append(f"{direction} {frame}")
     return "\n".join(lines)
+
+
+def _shown_frame(frame: str) -> str:
+    if frame.startswith("{"):
+        return _shown(frame, 2)
+    event, _, body = frame.partition(" ")
+    return f"{event} {_shown(body, 3 + len(event))}" if body.startswith("{") else frame
 
 
 def _shown(text: str, indent: int = 0) -> str:
     """Return JSON laid out and shortened, with the digits of the text."""
-    body = json.loads(text, parse_float=lambda digits: f"⟨{digits}⟩")
-    return re.sub(r'"⟨(.*?)⟩"', r"\1", layout(shorten(body, []), indent))
+    return layout(shorten(exact(text), []), indent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,21 +14,54 @@ from tests.support.processes import ROOT
 
 FOLDER = ROOT / "docs" / "examples"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Their links are checked; their blocks are examples of other tests, or of commands in DOCUMENTS.
+PAGES = [*sorted((ROOT / "docs" / "observability").glob("*.md")), *sorted((ROOT / "clients").glob("*/README.md")), ROOT / "CONTRIBUTING.md"]
 REST = "http://127.0.0.1:5000"
 _WIDTH = 140
 _ROWS = 2  # quoted items of a long list
 _LONG = 5
 _QUOTE = re.compile(r"<!-- example: (?P<name>[\w/-]+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
 
+_EXACT = re.compile('"⟨([^"⟩]*)⟩"')
+
 # name -> content of docs/examples/NAME.json. Of the hub: [{"from": "client" or "hub", "event",
 # "body"}, …] in the order of receipt, with a "namespace" if it is not `/`; of REST (`rest/…`):
-# {"request", "status", "type", "answer"}, with the "body" of a POST.
+# {"request", "status", "type", "answer"}, with the "body" of a POST. Numbers with a point are as
+# `exact` reads them.
 Examples = dict[str, Any]
+
+
+def exact(text: str) -> Any:
+    """Return the JSON value of a text.
+
+    A number with a point becomes the text ⟨DIGITS⟩, so that no digit is lost.
+    """
+    return json.loads(text, parse_float=lambda digits: f"⟨{digits}⟩")
+
+
+def literals(text: str) -> str:
+    """Return JSON text with the numbers of `exact` as literals."""
+    return _EXACT.sub(r"\1", text)
+
+
+def numbers(value: Any) -> Any:
+    """Return the value with floats in place of the texts of `exact`."""
+    return json.loads(literals(json.dumps(value, ensure_ascii=False)))
+
+
+def places(text: str, ports: Mapping[int, int]) -> str:
+    """Return a text of a running system with the ports of the documents.
+
+    The name of the machine becomes `a1`.
+    """
+    for port, shown in ports.items():
+        text = text.replace(f":{port}", f":{shown}")
+    return text.replace(f"@{socket.gethostname()}", "@a1")
 
 
 def read_all() -> Examples:
     """Read all files."""
-    return {file.relative_to(FOLDER).with_suffix("").as_posix(): json.loads(file.read_text()) for file in sorted(FOLDER.rglob("*.json"))}
+    return {file.relative_to(FOLDER).with_suffix("").as_posix(): exact(file.read_text()) for file in sorted(FOLDER.rglob("*.json"))}
 
 
 def write_all(examples: Mapping[str, Any]) -> None:
@@ -37,7 +71,7 @@ def write_all(examples: Mapping[str, Any]) -> None:
     for name, example in examples.items():
         file = FOLDER / f"{name}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(example, indent=1, ensure_ascii=False) + "\n")
+        file.write_text(literals(json.dumps(example, indent=1, ensure_ascii=False)) + "\n")
 
 
 def quotes(text: str) -> Iterator[tuple[str, str]]:
@@ -109,7 +143,7 @@ def layout(value: Any, indent: int = 0, behind: int = 0) -> str:
 
     If it does not fit, return an item per line, with short items together.
     """
-    flat = json.dumps(value, ensure_ascii=False)
+    flat = literals(json.dumps(value, ensure_ascii=False))
     if len(flat) + indent + behind <= _WIDTH or not isinstance(value, dict | list) or not value:
         return flat
     opening, closing = "{}" if isinstance(value, dict) else "[]"
@@ -132,4 +166,4 @@ def check_message(event: str, body: Any, namespace: str = "/") -> None:
         assert body["message"] == body["data"]["code"]
         ErrorEventSchema().load(body["data"])
     else:
-        {**answers(namespace), **requests(namespace)}[event]().load(body)
+        {**answers(namespace), **requests(namespace)}[event]().load(numbers(body))

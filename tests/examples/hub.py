@@ -40,7 +40,7 @@ def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
         _slow(witness, hub)
         witness.request("unsubscribe", "unsubscribe", "unsubscription_confirmed", {"pairs": ["GBP_USD"]})
         _flood(witness)
-        observability = metrics.capture(settings, bus, hub)
+        observability = metrics.capture(settings, bus, hub, folder)
         _ending(witness, hub)
     return {**witness.examples, **observability, **access.capture(settings, bus, folder)}
 

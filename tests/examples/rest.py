@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tests.conftest import until
-from tests.examples.example import Examples
+from tests.examples.example import Examples, exact
+from tests.examples.reported import ALERT_ID
 from tests.examples.system import System
 
 # name -> path
@@ -34,14 +34,14 @@ REQUESTS = {
     "correlation-history": "/correlation/history?symbol1=EUR_USD&symbol2=GBP_USD&order=desc&limit=1",
     "alerts": "/alerts?type=volatility&order=desc&limit=1",
     "jobs": "/jobs",
-    "trades": "/api/trades?symbol=EUR_USD&start_time=2025-11-18&end_time=2025-11-19&limit=1",
+    "trades": "/api/trades?symbol=EUR_USD&limit=1",
     "trade": "/api/trades/mm-1:f-3",
     "trades-summary": "/api/trades/stats/summary?symbol=EUR_USD",
     "trades-quality": "/api/trades/execution/quality?symbol=EUR_USD",
     "orders": "/orders?bot=mm-1&limit=1",
     "fills": "/fills?bot=mm-1&limit=1",
     "positions": "/positions?bot=mm-1&symbol=EUR_USD",
-    "statement": "/positions/statement?bot=mm-1&strategy=mean_reversion&symbol=EUR_USD&start=2025-11-18&end=2025-11-19&limit=3",
+    "statement": "/positions/statement?bot=mm-1&strategy=mean_reversion&symbol=EUR_USD&limit=3",
     "strategies": "/strategies?limit=1",
     "metrics-current": "/api/metrics/current",
     "metrics-summary": "/api/metrics/summary",
@@ -88,17 +88,10 @@ POSTS: dict[str, tuple[str, Any]] = {
     ),
     "metrics-history": (
         "/api/metrics/history",
-        {
-            "start_time": "2025-11-18T12:00:00Z",
-            "end_time": "2025-11-18T13:00:00Z",
-            "interval": "1m",
-            "metric_types": ["market_data"],
-            "symbols": ["EUR_USD"],
-            "limit": 1,
-        },
+        {"time_range": "1h", "interval": "1s", "metric_types": ["market_data"], "symbols": ["EUR_USD"], "limit": 1},
     ),
     "metrics-track": ("/api/metrics/symbols/EUR_USD", {}),
-    "acknowledge": ("/api/system/alerts/acknowledge/system:disk:critical:1763469296789", {"by": "ada", "comment": "on it"}),
+    "acknowledge": (f"/api/system/alerts/acknowledge/{ALERT_ID}", {"by": "ada", "comment": "on it"}),
     "publish": (
         "/prices",
         {
@@ -122,8 +115,8 @@ def capture(system: System) -> Examples:
 
 
 def _request(system: System, path: str, body: Any = None, key: str = "") -> dict[str, Any]:
-    status, kind, text = system.get(path, body, key.replace("$KEY", system.key))
-    text = text.replace(system.hub.partition("//")[2], "127.0.0.1:5001")  # its port is a new one in each run
-    answer = json.loads(text) if kind == "application/json" else text
+    status, kind, text = system.get(path.replace(ALERT_ID, system.alert_id), body, key.replace("$KEY", system.key))
+    text = system.shown(text)
+    answer = exact(text) if kind == "application/json" else text
     extra = {**({} if body is None else {"body": body}), **({"key": key} if key else {})}
     return {"request": path, **extra, "status": status, "type": kind, "answer": answer}

@@ -31,4 +31,6 @@ def _unmatched(item: Any, others: list[Any], path: str) -> str | None:
 def _kind(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "number"
+    if isinstance(value, str) and value.startswith("⟨"):  # of `exact`
+        return "number"
     return type(value).__name__

@@ -18,7 +18,8 @@ import psycopg2
 
 from db.calendars import trading_hours
 from tests.conftest import until
-from tests.examples import reported
+from tests.examples.example import places
+from tests.examples.reported import ALERT_ID, DISK_LIMITS, worked_example
 from tests.standins.binance import BinanceStandIn
 from tests.support.processes import ROOT, Running, free_port
 
@@ -32,7 +33,9 @@ class System(Running):
     def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         self.key = ""  # `$KEY` of the documents, after the examples were captured
+        self.alert_id = ""  # of the alert about the disk, after `living` has begun
         rest, hub = free_port(), free_port()
+        self.ports = {rest: 5000, hub: 5001}  # port -> that of the documents
         self.rest, self.hub = f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{hub}"
         unset = dict.fromkeys(("DATABASE_URL", "DB_HOST", "REDIS_URL", "REDIS_HOST", "LOG_FILE"), "")
         # the documents replay old recordings
@@ -60,6 +63,10 @@ class System(Running):
         line = [sys.executable, "manage.py", *words]
         done = subprocess.run(line, cwd=ROOT, env={**os.environ, **self.environ}, check=True, capture_output=True, text=True, timeout=120)
         return done.stdout
+
+    def shown(self, text: str) -> str:
+        """The text with the ports, the machine and the id of the alert of the documents."""
+        return places(text.replace(self.alert_id, ALERT_ID) if self.alert_id else text, self.ports)
 
     def get(self, path: str, body: Any = None, key: str = "") -> tuple[int, str, str]:
         """Return status, media type and text of a REST response; with a JSON body, of a POST."""
@@ -89,17 +96,34 @@ def living(folder: Path) -> Iterator[System]:
     symbols = ("BTCUSDT", "ETHUSDT")
     now = datetime.now(UTC)
     exchange = BinanceStandIn(folder, symbols=symbols, trades=_LIFE * _PER_SECOND, per_second=_PER_SECOND, start=now, microseconds=True)
-    with exchange, System(folder, SOURCES="synthetic,binance", SYNTHETIC_SEED="2025", **exchange.variables) as system:
+    ours = {"SOURCES": "synthetic,binance", "SYNTHETIC_SEED": "2025", "ALERT_DISK": DISK_LIMITS}
+    with exchange, System(folder, **ours, **exchange.variables) as system:
         try:
             until(lambda: system.ask("/market/trades?symbol=BTCUSDT&limit=5")["next_page_token"], 60, "trades")
             exchange.control("skip", count=3, symbol="BTCUSDT")
             _judge_again(system)
+            _report(system)
             until(lambda: _has_rows(system), 90, "rows in every table")
-            reported.store(system.run)
-            until(lambda: system.get("/api/metrics/current")[0] == 200, 20, "a snapshot")
             yield system
         finally:
             system.ask_to_stop(60)
+
+
+def _report(system: System) -> None:
+    """Send the reports of the worked example, and wait for the figures of the observer."""
+    answer = system.get("/reports", {"reports": list(worked_example(datetime.now(UTC) - timedelta(minutes=10)))})
+    assert (answer[0], json.loads(answer[2])["rejected"]) == (200, []), answer
+    until(lambda: _is_observed(system), 60, "the figures of the observer")
+
+
+def _is_observed(system: System) -> bool:
+    """Whether both round trips are counted, and the alert about the disk fires."""
+    strategies = system.ask("/api/metrics/current")["strategy"].get("strategies", {})
+    alerts = system.ask("/alerts?subject=disk&state=firing")["alerts"]
+    if not strategies or strategies["mean_reversion"]["win_rate"] != 0.5 or not alerts:
+        return False
+    system.alert_id = alerts[0]["alert_id"]
+    return True
 
 
 def _judge_again(system: System) -> None:

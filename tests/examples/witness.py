@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from db.bus import Bus
-from tests.examples.example import Examples
+from tests.examples.example import Examples, exact, places
 from tests.support.clients import PythonClient
 
 _QUOTES = {"EUR_USD": ("1.09448", "1.09462"), "GBP_USD": ("1.26810", "1.26829"), "USD_JPY": ("151.238", "151.252")}
 
 
 class Witness:
-    """A client; its exchanges with the hub are kept as examples."""
+    """A client; its exchanges with the hub are kept as examples.
 
-    def __init__(self, client: PythonClient, bus: Bus) -> None:
-        self.client, self.bus = client, bus
+    `ports` has the ports of the documents for those of the running system.
+    """
+
+    def __init__(self, client: PythonClient, bus: Bus, ports: Mapping[int, int] | None = None) -> None:
+        self.client, self.bus, self.ports = client, bus, ports or {}
         self.examples: Examples = {}
 
     def request(self, name: str, event: str, answer: str, *payload: Any) -> Any:
@@ -43,7 +47,8 @@ class Witness:
 
     def _message(self, sender: str, event: str, body: Any) -> dict[str, Any]:
         """Return a message; that of another namespace than `/` names it."""
-        message = {"from": sender, "event": event, "body": body}
+        shown = exact(places(json.dumps(body, ensure_ascii=False), self.ports)) if self.ports else body
+        message = {"from": sender, "event": event, "body": shown}
         return message if self.client.namespace == "/" else {**message, "namespace": self.client.namespace}
 
     def price(self, instrument: str = "EUR_USD", raise_by: int = 0) -> None:

@@ -14,7 +14,7 @@ another database, because its own streams lack them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -53,7 +53,12 @@ def client(request: pytest.FixtureRequest, hub: Web) -> Iterator[PythonClient | 
 
 @pytest.fixture(scope="module")
 def shared_settings(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings with a PostgreSQL database and a Redis database for the shared hub alone."""
+    """Settings with a PostgreSQL database and a Redis database for the shared hub alone.
+
+    Redis keeps the last snapshot of the metrics for some seconds: without the first step, the hub
+    of the next module would begin with it.
+    """
+    _empty_redis(servers).close()
     redis_url = of_database(servers.redis_url, SHARED_REDIS_DATABASE)
     with new_database(servers) as database_url:
         yield settings_for(database_url, redis_url, tmp_path_factory.mktemp("shared"))
@@ -72,17 +77,23 @@ def shared_hub(shared_settings: Settings, shared_variables: dict[str, str], tmp_
         yield process
 
 
+def _empty_redis(servers: Servers) -> redis_client.Redis:
+    """Leave the instruments only in the Redis database of shared hubs; return a client of it."""
+    client = redis_client.Redis.from_url(of_database(servers.operator_url, SHARED_REDIS_DATABASE), protocol=2)
+    client.flushdb()
+    bus = Bus(of_database(servers.redis_url, SHARED_REDIS_DATABASE), lambda: datetime.now(UTC))
+    bus.set_instruments(servers.calendars)
+    bus.close()
+    return client
+
+
 @pytest.fixture
-def shared_redis(shared_settings: Settings, servers: Servers, clock: Callable[[], datetime]) -> Iterator[redis_client.Redis]:
+def shared_redis(shared_settings: Settings, servers: Servers) -> Iterator[redis_client.Redis]:
     """The Redis database of the shared hub with the instruments only.
 
     The next message begins a new epoch.
     """
-    client = redis_client.Redis.from_url(of_database(servers.operator_url, SHARED_REDIS_DATABASE), protocol=2)
-    client.flushdb()
-    bus = Bus(str(shared_settings.redis_url), clock)
-    bus.set_instruments(servers.calendars)
-    bus.close()
+    client = _empty_redis(servers)
     yield client
     client.close()
 

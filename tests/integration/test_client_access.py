@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +22,7 @@ from db.postgres import Store
 from tests.conftest import until
 from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, jwt_of
 from tests.support.clients import FxNode, Rejected
-from tests.support.processes import Web
+from tests.support.processes import ROOT, Web
 
 DELAYS = (0.05, 0.2)  # seconds between attempts to connect again
 TIME = "2025-11-18T12:30:00.000000Z"
@@ -241,3 +246,36 @@ def test_reports_metrics_and_acknowledgements_need_their_scopes(keys: Keys, shar
         node.call("connect")
         assert node.call("report", report)["rejected"][0]["code"] == "forbidden"
         assert node.call("report", {**report, "bot": "a"})["accepted"] == 1
+
+
+def watch(hub: Web, key: str, *names: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "manage.py", "watch", "--url", hub.url, "--json", *names]
+    with subprocess.Popen(
+        argv, cwd=ROOT, env={**os.environ, "TICKWIRE_API_KEY": key}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(argv, process.returncode, first, errors)
+
+
+def test_watch_without_names_shows_the_instruments_that_the_key_permits(shared_hub: Web, shared_bus: Bus, keys: Keys, key: str) -> None:
+    with publishing(shared_bus, "EUR_GBP"):
+        done = watch(shared_hub, key)
+        assert (done.returncode, json.loads(done.stdout)["instrument"], done.stderr) == (0, "EUR_GBP", "")
+        done = watch(shared_hub, key, "EUR_USD", "GBP_USD")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "(forbidden; pair: GBP_USD)" in done.stderr
+    nothing = keys.add(("read",), ("XYZ",))
+    until(lambda: connects(shared_hub, nothing), what="a hub that has read the key")
+    done = watch(shared_hub, nothing)
+    assert (done.returncode, done.stderr) == (1, "The hub has no instrument that this credential may read.\n")
+
+
+def connects(hub: Web, key: str) -> bool:
+    try:
+        with Client(hub.url, auth=key) as client:
+            return client.available_pairs == ()
+    except Unauthorized:
+        return False

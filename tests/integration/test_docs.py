@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,10 @@ from tests.conftest import until
 from tests.examples import react
 from tests.examples import rest as rest_examples
 from tests.examples.blocks import LANGUAGES, LEFT_OUT, Block, anchors, blocks, left_out, links, messages, relative, substituted
-from tests.examples.example import DOCUMENTS, Examples, check_message, quote_again, quotes, read_all
+from tests.examples.bot import NAME, Bot
+from tests.examples.example import DOCUMENTS, PAGES, Examples, check_message, numbers, quote_again, quotes, read_all
 from tests.examples.program import javascript, python
+from tests.examples.reported import ALERT_ID
 from tests.examples.shape import difference
 from tests.examples.system import System, living
 from tests.support import browser
@@ -69,6 +72,7 @@ def places(system: System) -> dict[str, str]:
         **files,
         "127.0.0.1:5000": system.rest.removeprefix("http://"),
         "127.0.0.1:5001": system.hub.removeprefix("http://"),
+        ALERT_ID: system.alert_id,
         "var/run.json": str(system.folder / "var" / "run.json"),
         "var/redis": str(system.folder / "var" / "redis"),  # the folder of the socket, and the file of the password
         "--from 2026-11-20 --to 2026-11-21": f"--from {today - timedelta(days=1)} --to {today}",
@@ -102,7 +106,7 @@ def test_every_route_has_an_example_that_fits_the_openapi_document(system: Syste
             answer = operation.get(status, operation.get("default"))
             answer = described["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]] if "$ref" in answer else answer
             schema = {**answer["content"][kind]["schema"], "components": described["components"]}
-            assert [str(error) for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(example["answer"])] == [], name
+            assert [str(error) for error in jsonschema_rs.Draft202012Validator(schema).iter_errors(numbers(example["answer"]))] == [], name
 
 
 def test_asyncapi_document_is_served(system: System) -> None:
@@ -204,7 +208,7 @@ def test_python_blocks_run(block: Block, system: System, places: dict[str, str],
             monkeypatch.setenv(name, value)
     if "tickwire_client" in text:
         text = text.replace("Client()", f'Client("{system.hub}", "{system.rest}")')
-        text = text.replace("Client(auth", f'Client("{system.hub}", "{system.rest}", auth')
+        text = re.sub(r"Client\((auth|bot)=", rf'Client("{system.hub}", "{system.rest}", \1=', text)
     with python(text, tmp_path) as program:
         program.check()
 
@@ -246,7 +250,30 @@ def test_react_app_without_the_proxy_shows_prices_of_another_port(system: System
         )
 
 
-@pytest.mark.parametrize("file", DOCUMENTS, ids=relative)
+def test_example_bot_that_is_killed_three_times_has_each_trade_once(system: System, tmp_path: Path) -> None:
+    """The oracle is the bot itself: number of trades, units and profit in its state file."""
+    with Bot(system, tmp_path) as bot:
+        for _ in range(3):
+            bot.await_trades(bot.trades + 3)
+            bot.kill()  # also between the state file, the report and its ack
+            bot.start()
+        bot.end()
+
+    def listed(name: str) -> list[dict[str, Any]]:
+        return list(system.ask(f"/{name}?bot={NAME}&limit=10000")[name])
+
+    until(lambda: len(listed("fills")) >= bot.trades and {each["status"] for each in listed("orders")} == {"filled"}, 60)
+    fills, orders = listed("fills"), listed("orders")
+    assert sorted(each["fill_id"] for each in fills) == sorted(f"f-{number + 1}" for number in range(bot.trades))
+    assert sorted(each["order_id"] for each in orders) == sorted(f"o-{number + 1}" for number in range(bot.trades))
+    assert {(each["status"], each["filled_quantity"]) for each in orders} == {("filled", "10000")}
+    units = {each["symbol"]: int(each["quantity"]) for each in listed("positions")}
+    assert units == {pair: bot.saved[pair]["units"] for pair in units}
+    until(lambda: Decimal(listed("strategies")[0]["realized_pnl"]) == bot.earned, 20, lambda: (bot.earned, listed("strategies")))
+    assert NAME in system.ask("/api/metrics/current")["strategy"]["strategies"]["mean_reversion"]["bots"]
+
+
+@pytest.mark.parametrize("file", [*DOCUMENTS, *PAGES], ids=relative)
 def test_links_of_documents_exist(file: Path) -> None:
     for link in links(file):
         name, _, anchor = link.partition("#")

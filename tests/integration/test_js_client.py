@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ CANDLE = {
     "start_time": TIME, "end_time": "2025-11-18T12:31:00.000000Z", "open": "1", "high": "3", "low": "1", "close": "2", "volume": "4",
     "trades": 4, "complete": False,
 }  # fmt: skip
+INSTRUMENTS = ["EUR_USD", "GBP_USD"]  # of the flow of prices
 EUR_1M = {"pair": "EUR_USD", "interval": "1m"}
 
 
@@ -320,9 +322,9 @@ def test_throwing_handler_loses_no_message(shared_client: FxNode, shared_bus: Bu
 
 
 class Flow:
-    """Publishes EUR_USD and GBP_USD continuously; during an outage, at most `AWAY` of each.
+    """Publishes `INSTRUMENTS` continuously.
 
-    The hub can replay that many.
+    During an outage, a client misses at most `AWAY` prices of each: the hub can replay that many.
     """
 
     AWAY = 700
@@ -341,15 +343,25 @@ class Flow:
     def _run(self) -> None:
         while not self._stop.wait(0.005):
             if self.last < self._most:
-                for instrument in ("EUR_USD", "GBP_USD"):
+                for instrument in INSTRUMENTS:
                     self.last = publish(self._bus, 1, instrument)[0]
 
     @contextmanager
-    def away(self) -> Iterator[None]:
-        """Limit the number of prices during the block, an outage of the hub."""
+    def away(self, clients: Sequence[FxNode]) -> Iterator[None]:
+        """Limit the number of prices that the clients miss during the block, an outage of the hub.
+
+        They begin it with all prices so far: a client that is behind would miss more.
+        """
+        self._most = self.last
+        for client in clients:
+            for instrument in INSTRUMENTS:
+                until(partial(self._has_all, client, instrument), 60, "a client that is not behind")
         self._most = self.last + self.AWAY
         yield
         self._most = float("inf")
+
+    def _has_all(self, client: FxNode, instrument: str) -> bool:
+        return client.seqs(instrument)[-1:] == [self.last]
 
     def await_more(self, count: int) -> None:
         goal = self.last + count
@@ -366,10 +378,10 @@ def test_restart_of_the_hub_under_load_loses_no_message(hub: Web, bus: Bus, numb
         clients = [one, two]
         for client in clients:
             client.call("connect")
-            client.call("subscribe", ["EUR_USD", "GBP_USD"])
+            client.call("subscribe", INSTRUMENTS)
             client.wait("onPriceUpdate", 20)
         for turn in range(2 if number is signal.SIGKILL else 1):
-            with flow.away():
+            with flow.away(clients):
                 if number is signal.SIGKILL:
                     hub.kill()
                 else:
@@ -383,7 +395,7 @@ def test_restart_of_the_hub_under_load_loses_no_message(hub: Web, bus: Bus, numb
             flow.await_more(30)
         flow.__exit__()
         for client in clients:
-            for instrument in ("EUR_USD", "GBP_USD"):
+            for instrument in INSTRUMENTS:
                 client.wait("onPriceUpdate", instrument=instrument, seq=flow.last)
                 assert breaks(client.seqs(instrument)) == []
             assert client.bodies("onGap") == []

@@ -151,6 +151,16 @@ def test_javascript_client_adds_bot_id_and_time(node: FxNode, shared_redis: redi
     assert caught.value.error["details"] == {"price": ['Report 0: not text. A decimal is a string such as "1.0945".']}
 
 
+def test_more_than_100_000_reports_are_not_kept(client: Client, node: FxNode) -> None:
+    beats = [{"kind": "heartbeat", "strategy": "trend", "bot": "mm-1", "time": NOON}] * 100_001
+    with pytest.raises(Refused, match="of at most 100000; these were not kept") as caught:
+        client.report(*beats)
+    assert (caught.value.code, client.unacknowledged) == ("too_many_requests", [])
+    with pytest.raises(Rejected) as rejected:
+        node.call("report", beats)
+    assert (rejected.value.error["code"], node.get("unacknowledged")) == ("too_many_requests", [])
+
+
 def test_unacknowledged_reports_are_kept_and_count_once_after_a_kill(
     client: Client, node: FxNode, shared_hub: Web, shared_redis: redis_client.Redis
 ) -> None:

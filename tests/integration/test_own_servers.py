@@ -21,7 +21,7 @@ import redis as redis_client
 
 from cli import system
 from config import settings
-from config.settings import CHILD_OF_UP
+from config.process.variables import CHILD_OF_UP
 from ops import checks, embedded
 from ops.embedded.server import wheel
 from ops.process import StartError, Unfit

@@ -23,12 +23,13 @@ from tests.support.processes import Web
 
 CHALLENGE = 'Bearer realm="tickwire"'
 CONNECTIONS = 5
+PER_ADDRESS = 15
 
 
 @pytest.fixture(scope="module")
 def shared_variables() -> dict[str, str]:
     more = {"JWT_LEEWAY_SECONDS": "0", "AUTH_JOIN_SECONDS": "2", "WS_MAX_CONNECTIONS": str(CONNECTIONS)}
-    return {**REQUIRED, **more}
+    return {**REQUIRED, **more, "TRUSTED_PROXIES": "127.0.0.1", "RATE_CONNECTIONS_PER_IP": str(PER_ADDRESS)}
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +236,24 @@ def test_connections_of_a_key_are_limited_by_header_and_by_frame(shared_hub: Web
     until(lambda: opens(shared_hub, key), what="the place of the ended connection")
 
 
+def test_connections_of_an_address_are_limited_with_and_without_a_credential(shared_hub: Web, key: str) -> None:
+    address = {"X-Forwarded-For": "203.0.113.9"}
+    with ExitStack() as stack:
+        with pytest.raises(Refused) as caught:
+            open_many(stack, shared_hub, address)
+        answer = caught.value.answer
+        assert (answer.status, error_of(answer)["code"]) == (429, "too_many_requests")
+        assert error_of(answer)["details"]["max_connections"] == PER_ADDRESS
+        assert int(answer.headers["retry-after"]) >= 1
+        assert refused(shared_hub, **address, **{"X-API-Key": key}).status == 429
+        assert opens(shared_hub, key), "another address"
+
+
+def open_many(stack: ExitStack, hub: Web, headers: dict[str, str]) -> None:
+    for _ in range(3 * PER_ADDRESS):  # the first ones may have waited too long
+        stack.enter_context(Plain(hub.port, headers=headers))
+
+
 def opens(hub: Web, key: str) -> bool:
     try:
         with Plain(hub.port, headers={"X-API-Key": key}) as client:
@@ -246,9 +265,12 @@ def opens(hub: Web, key: str) -> bool:
 def test_full_server_is_503_and_waiting_sockets_take_no_place(shared_hub: Web, key: str) -> None:
     until(lambda: opens(shared_hub, key))
     with ExitStack() as stack:
-        waiting = [stack.enter_context(Plain(shared_hub.port)) for _ in range(CONNECTIONS)]
         for _ in range(CONNECTIONS):
+            stack.enter_context(Plain(shared_hub.port))
+        for _ in range(CONNECTIONS - 1):
             assert joins(stack, shared_hub, key), "earlier connections have ended"
+        waiting = stack.enter_context(Plain(shared_hub.port))
+        assert joins(stack, shared_hub, key), "a waiting socket takes no place"
         answer = refused(shared_hub, **{"X-API-Key": key})
         assert (answer.status, error_of(answer)["code"], error_of(answer)["details"]["max_connections"]) == (
             503,
@@ -256,8 +278,8 @@ def test_full_server_is_503_and_waiting_sockets_take_no_place(shared_hub: Web, k
             CONNECTIONS,
         )
         assert int(answer.headers["retry-after"]) >= 1
-        assert waiting[0].code(f"auth:{key}") == "server_full"
-        assert waiting[0].closed_with() == 1013
+        assert waiting.code(f"auth:{key}") == "server_full"
+        assert waiting.closed_with() == 1013
     until(lambda: opens(shared_hub, key))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -182,8 +183,8 @@ def test_bad_credential_of_an_optional_hub_is_401(shared_hub: Web) -> None:
 def test_frames_at_an_empty_bucket_are_refused_then_closed_with_4429(shared_hub: Web) -> None:
     with Plain(shared_hub.port) as client:
         assert client.body()["type"] == "connected"
-        client.send(*["ping"] * 200, *["health"] * 10)
-        received = [str(client.receive()) for _ in range(210)]
+        client.send(*["ping"] * 200, *["health"] * 200)  # 50 tokens come back per second
+        received = [str(client.receive()) for _ in range(400)]
         assert received[:150] == ["pong"] * 150
         refused = [json.loads(text)["error"] for text in received if text != "pong"]
         assert "too_many_requests" in {error["code"] for error in refused}
@@ -205,8 +206,8 @@ def flood(client: Plain) -> int | None:
 
 
 def test_pongs_cost_tokens_too(plain: Plain) -> None:
-    plain.send_bytes(frame(PONG, b"") * 200 + frame(TEXT, b"ping") * 20)
-    answers = [plain.receive() for _ in range(20)]
+    plain.send_bytes(frame(PONG, b"") * 200 + frame(TEXT, b"ping") * 200)
+    answers = [plain.receive() for _ in range(200)]
     assert [json.loads(text)["error"]["code"] for text in answers if text != "pong"].count("too_many_requests") >= 5
 
 
@@ -272,13 +273,14 @@ def newest(client: Plain, seq: int) -> dict[str, Any]:
 def test_max_rate_skips_snapshots_and_ends_with_the_newest(shared_hub: Web, published: Publish) -> None:
     with Plain(shared_hub.port, "max_rate=5") as slow, Plain(shared_hub.port) as fast:
         assert (slow.body()["max_rate"], fast.body()["max_rate"]) == (5, None)
+        began = time.monotonic()
         for seq in range(100, 160):
             published(seq)
         newest(fast, 159)
         seqs: list[int] = []
         while not seqs or seqs[-1] != 159:
             seqs.append(slow.body()["seq"])
-    assert len(seqs) < 30
+        assert len(seqs) <= 2 + 5 * (time.monotonic() - began)
     assert seqs == sorted(seqs)
 
 

@@ -109,6 +109,16 @@ def test_body_above_one_mebibyte_is_refused(client: FlaskClient) -> None:
     assert client.post("/reports", data=b" " * (1024 * 1024 + 1), content_type=NDJSON).status_code == 413
 
 
+def test_store_is_needed_for_an_instrument_that_the_bus_does_not_have(client: FlaskClient, bus: Bus) -> None:
+    """The store is away: a refusal of a disabled instrument would be wrong for ever."""
+    answer = client.post("/reports", json={"reports": [fill_body(1), fill_body(2, symbol="NO_SUCH")]})
+    assert answer.json is not None
+    assert (answer.status_code, answer.json["error"]["details"]) == (503, {"part": "database"})
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert bus.unprocessed_reports() == 0
+    assert post(client, fill_body(1))["accepted"] == 1
+
+
 def test_full_bus_accepts_nothing(servers: Servers, bus: Bus) -> None:
     with closing(Bus(servers.redis_url, lambda: NOW, limit=2)) as small:
         small.set_instruments({"EUR_USD": "fx"})

@@ -257,9 +257,15 @@ def test_invalid_body_is_an_invalid_payload_that_names_the_field(
     assert field in error["message"]
 
 
-def test_body_that_is_not_json_has_no_fields(make: Callable[..., Flask], invented: Routes) -> None:
-    answer = make().test_client().post("/notes", data=b'{"symbol": "A", "text": "x"}', content_type="text/plain")
-    assert (answer.status_code, set(answer.get_json()["error"]["details"])) == (422, {"symbol", "text"})
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_body_of_another_content_type_is_refused(make: Callable[..., Flask], invented: Routes, kind: str) -> None:
+    client = make().test_client()
+    answer = client.post("/notes", data=b'{"symbol": "A", "text": "x"}', content_type=kind)
+    assert (answer.status_code, answer.get_json()["error"]["details"]) == (422, {"Content-Type": ["Use application/json."]})
+    empty = client.post("/notes", data=b"", content_type=kind)
+    assert (empty.status_code, set(empty.get_json()["error"]["details"])) == (422, {"symbol", "text"})
+    body = b'{"symbol": "A", "text": "x"}'
+    assert client.post("/notes", data=body, content_type="application/json; charset=utf-8").status_code == 201
 
 
 def test_delete_takes_no_body(make: Callable[..., Flask], invented: Routes) -> None:

@@ -248,6 +248,15 @@ def test_patterns_limit_publishing_and_no_route_of_the_scope_observe(rest: Rest)
     assert rest.ask("/gaps", key, {"symbol": OUTSIDE}).status_code == 200
 
 
+def test_key_reports_for_its_bots_alone(rest: Rest) -> None:
+    times = {name: utc_now().isoformat() for name in ("a", "b")}
+    reports = [{"kind": "heartbeat", "bot": bot, "strategy": "s", "id": f"{bot}-1", "time": time} for bot, time in times.items()]
+    for bots, expected in ((("a",), {1: "forbidden"}), (("b",), {0: "forbidden"}), ((), {0: "forbidden", 1: "forbidden"})):
+        answer = rest.ask("/reports", rest.key("report", bots=bots), body={"reports": reports}).get_json()
+        assert {each["index"]: each["code"] for each in answer["rejected"]} == expected
+        assert answer["accepted"] + answer["duplicates"] == len(bots)
+
+
 def test_denials_alone_and_no_patterns_permit_nothing(rest: Rest) -> None:
     for patterns in (("!BTCUSDT",), ()):
         key = rest.key("read", instruments=patterns)

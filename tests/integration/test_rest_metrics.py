@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from config.settings import Settings
-from db.bus import Bus, Snapshot
+from db.bus import Bus, BusError, Snapshot
 from db.metrics.execution import ExecutionRow, insert_execution
 from db.metrics.market import MarketRow, insert_market
 from db.metrics.rollup import is_mine, roll_up_metrics
@@ -164,6 +164,24 @@ def test_newest_snapshot_is_joined_without_a_change_of_digits_and_becomes_stale(
     assert (app.get("/api/metrics/current")["seq"], app.get("/api/metrics/current")["stale"]) == (813, False)
 
 
+def test_snapshot_becomes_stale_while_redis_is_away(
+    shared_settings: Settings, bus: Bus, store: Store, app: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus.publish_snapshot(snapshot(app.now))
+    seen = app.get("/api/metrics/current")
+    app.now += timedelta(seconds=6)
+    monkeypatch.setattr(Bus, "latest_snapshot", away)
+    found = app.get("/api/metrics/current")
+    assert (found["stale"], found["age_ms"], found["seq"]) == (True, 6000, seen["seq"])
+    unseen = create_app(shared_settings, bus, store, app.read, "1", monotonic=app.monotonic).test_client()
+    answer = unseen.get("/api/metrics/current")
+    assert (answer.status_code, answer.get_json()["error"]["details"]) == (503, {"part": "redis"})
+
+
+def away(_: Bus) -> None:
+    raise BusError("Redis is away")
+
+
 def test_summary_has_the_main_figures_with_their_digits(app: Clock, bus: Bus) -> None:
     bus.publish_snapshot(snapshot(app.now))
     text = app.client.get("/api/metrics/summary").text
@@ -286,6 +304,12 @@ def test_bad_request_for_stored_metrics_is_refused(app: Clock, sent: dict[str, A
     assert problem is None or error["details"][name] == [problem]
     token = app.history(limit=1)["next_page_token"]
     assert list(app.history(422, limit=1, page_token=token, interval="1s")["error"]["details"]) == ["page_token"]
+
+
+def test_unknown_instrument_of_stored_metrics_is_named(app: Clock) -> None:
+    error = app.history(404, symbols=["EUR_USD", "EUR_USDX", "GBP_USD"])["error"]
+    assert (error["code"], error["details"]) == ("unknown_instrument", {"symbols": ["EUR_USDX"]})
+    assert app.history(symbols=["EUR_USDX"], metric_types=["system"])["count"] == 1
 
 
 def test_pages_of_permitted_origins_may_change_the_tracked_instruments(

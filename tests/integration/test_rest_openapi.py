@@ -68,8 +68,10 @@ NAMES = {
     "PerformanceMetrics", "TimeRange", "AggregationInterval", "EventType", "BaseEvent", "MetricEvent", "TradeEvent", "OrderEvent",
     "StrategyEvent", "AlertEvent", "SystemEvent",
 }  # fmt: skip
+CHOOSY = ["/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3]]  # they refuse arguments
 ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", *OBSERVED]
-POSTED = ["/prices", "/reports", "/api/metrics/history", "/api/metrics/symbols/{symbol}", "/api/system/alerts/acknowledge/{alert_id}"]
+TRACKED = "/api/metrics/symbols/{symbol}"
+POSTED = ["/prices", "/reports", "/api/metrics/history", TRACKED, "/api/system/alerts/acknowledge/{alert_id}"]
 # listing -> its required parameters, and its optional ones beside those of every listing
 PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/ticks": ({"symbol"}, set()),
@@ -164,14 +166,15 @@ def described(app: Flask) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("path", "mode"),
-    [(path, GenerationMode.POSITIVE) for path in ROUTES]
-    + [(path, GenerationMode.NEGATIVE) for path in ("/price/latest", *LISTINGS, *WHOLE, *TRADES[2:], *REPORTED, SYSTEM[3])]
-    + [(path, GenerationMode.POSITIVE) for path in POSTED]
-    + [(path, GenerationMode.NEGATIVE) for path in POSTED if "{" not in path],
+    ("path", "method", "mode"),
+    [(path, "GET", GenerationMode.POSITIVE) for path in ROUTES]
+    + [(path, "GET", GenerationMode.NEGATIVE) for path in CHOOSY]
+    + [(path, "POST", GenerationMode.POSITIVE) for path in POSTED]
+    + [(path, "POST", GenerationMode.NEGATIVE) for path in POSTED if "{" not in path]
+    + [(TRACKED, "DELETE", GenerationMode.POSITIVE)],
 )
-def test_answers_conform_to_the_document(described: Any, path: str, mode: GenerationMode) -> None:
-    operation = described[path]["POST" if path in POSTED else "GET"]
+def test_answers_conform_to_the_document(described: Any, path: str, method: str, mode: GenerationMode) -> None:
+    operation = described[path][method]
 
     @hypothesis_settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +19,7 @@ from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
 from db.reports.fills import insert_fills
-from tests.support.observed import FILLS, moment, store_example
+from tests.support.observed import FILLS, store_example
 
 NOW = datetime(2025, 11, 18, 13, tzinfo=UTC)
 
@@ -165,35 +164,8 @@ def test_sums_without_trades_are_zero_and_ratios_null(client: FlaskClient) -> No
     quality = body(client, "/api/trades/execution/quality", symbol="GBP_USD")
     assert (quality.pop("by_strategy"), quality.pop("time_range"), set(quality.values())) == ({}, "24h", {None})
     assert error(client, "/api/trades/stats/summary", time_range="2h")[0] == 422
-
-
-def test_every_decimal_of_a_report_is_the_same_literal_text(client: FlaskClient, store: Store) -> None:
-    """The texts are in the form that reports accept, without leading zeros."""
-    draw = random.Random(15)
-
-    def text() -> str:
-        whole = str(draw.randrange(10 ** draw.randrange(1, 24)))
-        digits = draw.randrange(25)
-        return whole + ("." + "".join(draw.choices("0123456789", k=digits)) if digits else "")
-
-    pairs = [(quantity, price) for _ in range(1500) if Decimal(quantity := text()) > 0 and Decimal(price := text()) > 0]
-    rows = [
-        replace(FILLS[0], bot="random", fill_id=f"r-{n:04}", time=moment(-86_400 * 5), quantity=Decimal(quantity), price=Decimal(price))
-        for n, (quantity, price) in enumerate(pairs)
-    ]
-    with store.transaction() as cursor:
-        insert_fills(cursor, rows)
-    assert len(rows) > 1200
-    found, token = [], None
-    while True:
-        query: dict[str, Any] = {"bot": "random", "start_time": "2025-11-01", "limit": 500, "order": "asc"}
-        answer = client.get("/api/trades", query_string=query | ({"page_token": token} if token else {}))
-        found += re.findall(r'"quantity":([^,]+),"price":([^,]+),', answer.text)
-        if (token := answer.get_json()["next_page_token"]) is None:
-            break
-    assert found == pairs
-    strings = client.get("/fills?bot=random&format=ndjson").text
-    assert re.findall(r'"quantity":"([^"]+)","price":"([^"]+)"', strings) == pairs
+    for path in ("/api/trades/stats/summary", "/api/trades/execution/quality"):
+        assert error(client, path, symbol="NO_SUCH")[1]["code"] == "unknown_instrument"
 
 
 def test_voided_fills_are_no_trades(client: FlaskClient, store: Store) -> None:

@@ -29,6 +29,10 @@ SECRETS = {
     "JWT_SECRET": "jot-jot-jot-jot-jot-jot-jot-jot-jot",
 }
 KEY = "tw_ab12cd34_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
+SENT = "canary-93cd-sent-by-a-caller"  # in URLs, headers and bodies
+HEADERS = {"Authorization": f"Basic {SENT}", "X-API-Key": SENT, "Cookie": f"session={SENT}"}
+TABLES = """SELECT relname FROM pg_class
+            WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition"""
 
 
 @contextmanager
@@ -74,7 +78,22 @@ def system(folder: Path) -> Iterator[Up]:
             until(lambda: all(state(system, name) == "down" for name in ("oanda", "binance")))
             for path in (f"/health?token={KEY}", f"/jobs?api_key={KEY}", f"/{KEY}"):
                 assert running.get(system.run["rest"], path)[0] in (400, 404)
+            send_canaries(system)
             yield system
+
+
+def send_canaries(system: Up) -> None:
+    """Send a credential in each header and in the URL, to routes of each kind, on REST and hub."""
+    sent = [
+        ("GET", system.run["rest"], "/api/system/logs/recent"), ("POST", system.run["rest"], "/reports"),
+        ("POST", system.run["rest"], "/api/system/alerts/acknowledge/nope"), ("GET", system.run["rest"], "/ws/metrics"),
+        ("GET", system.run["hub"], "/ws/metrics"), ("GET", system.run["hub"], "/socket.io/?EIO=4&transport=polling"),
+    ]  # fmt: skip
+    for method, url, path in sent:
+        query = f"{'&' if '?' in path else '?'}token={SENT}"
+        for target, headers in ((path, HEADERS), (path, {**HEADERS, "X-API-Key": ""}), (path + query, {})):
+            status, _ = running.send(method, url, target, None if method == "GET" else "{", headers, seconds=20)
+            assert 400 <= status < 500 or status == 200, (method, target, status)
 
 
 def health(system: Up, path: str) -> dict[str, Any]:
@@ -107,12 +126,40 @@ def places(system: Up) -> dict[str, str]:
     """Every text that a reader without a key may see, by its place."""
     run = system.run
     shown = {name: value for name, value in run.items() if name not in ("database_url", "redis_url")}
-    answers = {f"GET {path}": json.dumps(health(system, path)) for path in ("/health", "/health/binance", "/jobs", "/gaps")}
+    answers = {f"GET {path}": answer(system, path) for path in readable_paths(system)}
+    assert {"GET /health", "GET /gaps", "GET /api/system/logs/recent", "GET /api/metrics/current"} <= answers.keys()
+    tables = rows_of_tables(run["database_url"])
+    assert {"table orders", "table alerts", "table access_log", "table job_runs"} <= tables.keys()
     logs = {str(file): file.read_text() for file in [*system.hub_dir.glob("logs/*"), system.out, system.errors] if file.is_file()}
     assert len(logs) == 4  # two servers, output and errors of `up`
     processes = "\n".join(map(command_line, family(system)))
     logs["stream of logs"] = log_stream(system)
-    return {**answers, **logs, "run.json": json.dumps(shown), "processes": processes}
+    logs["Redis"] = "\n".join(file.read_bytes().decode(errors="replace") for file in (system.hub_dir / "redis").rglob("*.aof"))
+    assert "tickwire:logs" in logs["Redis"]  # its file has each write
+    return {**answers, **tables, **logs, "run.json": json.dumps(shown), "processes": processes}
+
+
+def rows_of_tables(url: str) -> dict[str, str]:
+    """All rows of each table, as text."""
+    names = [name for (name,) in execute(url, TABLES) or ()]
+    every = " UNION ALL ".join(f"SELECT '{name}', string_agg(\"{name}\"::text, ' ') FROM \"{name}\"" for name in names)  # noqa: S608
+    return {f"table {name}": rows or "" for name, rows in execute(url, every) or ()}
+
+
+def readable_paths(system: Up) -> list[str]:
+    """Every route that reads and needs no argument."""
+    paths = json.loads(running.get(system.run["rest"], "/openapi.json")[1])["paths"]
+    return [
+        path
+        for path, item in paths.items()
+        if "get" in item and "{" not in path and not any(each["required"] for each in item["get"].get("parameters", ()))
+    ]
+
+
+def answer(system: Up, path: str) -> str:
+    """The text of an answer; of log records, all that are kept."""
+    _, body = running.get(system.run["rest"], path + ("?level=DEBUG&limit=1000" if "logs" in path else ""), seconds=20)
+    return body.decode()
 
 
 def test_secrets_are_in_no_place_that_is_open(system: Up) -> None:
@@ -121,14 +168,15 @@ def test_secrets_are_in_no_place_that_is_open(system: Up) -> None:
     assert found_passwords["postgres.owner"] in run["database_url"]
     assert found_passwords["redis"] in run["redis_url"]
     found = places(system)
-    for secret in (*SECRETS.values(), *found_passwords.values(), KEY):
+    for secret in (*SECRETS.values(), *found_passwords.values(), KEY, SENT):
         assert [place for place, text in found.items() if secret in text] == []
     assert "HTTP 401: Unauthorized" in found["GET /health"]
 
 
 def test_text_of_a_server_is_in_the_log_but_in_no_answer(system: Up) -> None:
     found = places(system)
-    assert [place for place, text in found.items() if BODY in text] == [str(system.errors), "stream of logs"]
+    shown = [place for place, text in found.items() if BODY in text]
+    assert shown == ["GET /api/system/logs/recent", str(system.errors), "stream of logs", "Redis"]
 
 
 def test_error_of_a_job_is_stored_without_secrets(system: Up) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ import psutil
 import pytest
 
 from ops import running
+from ops.reload.source_files import FILES, FOLDERS
 from tests.conftest import until
+from tests.support.processes import ROOT
 from tests.support.up import PROCESSES, START_SECONDS, Environment, Up, all_gone, copy_data, execute, family, make_data, manage, starter
 
 
@@ -59,6 +62,41 @@ def test_killed_child_is_restarted(up_on_data: Callable[[], Up]) -> None:
         assert {**after, "pids": {}} == {**before, "pids": {}}
         assert {**after["pids"], name: 0} == {**before["pids"], name: 0}, name
     assert system.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.slow
+def test_edited_file_restarts_the_processes_that_use_it(data: Path, tmp_path: Path) -> None:
+    tree, route, loop = copy_product(tmp_path / "tree"), Path("api/rest/routes/health.py"), Path("jobs/observer/loop.py")
+    with starter(Environment(copy_data(data, tmp_path / "var")), tmp_path, "--reload", root=tree) as start:
+        system = start().ready()
+        first = system.run["pids"]
+        (tree / route).write_text("def (\n")
+        until(lambda: "a changed file has a syntax error" in system.errors.read_text(), 30, "the error")
+        assert f"file={route} line=1" in system.errors.read_text()
+        assert system.run["pids"] == first
+        assert running.answers(system.run["rest"], "/health/live")
+        for file in (route, loop):
+            (tree / file).write_text((ROOT / file).read_text() + "# edited\n")
+        until(lambda: are_other(system, first, "rest", "observer"), 30, "the new processes")
+        until(lambda: running.answers(system.run["rest"], "/health"), 30, "health")
+        assert {**system.run["pids"], "rest": 0, "observer": 0} == {**first, "rest": 0, "observer": 0}
+        assert "child ended, restarting" not in system.errors.read_text()
+        assert system.end(signal.SIGTERM) == 0
+
+
+def copy_product(root: Path) -> Path:
+    """Copy the files that run, so that a test can edit them."""
+    for folder in (*FOLDERS, "clients/web"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in FILES:
+        shutil.copy(ROOT / file, root / file)
+    return root
+
+
+def are_other(system: Up, before: dict[str, int], *names: str) -> bool:
+    """Return True if each of these processes runs with another pid than before."""
+    pids = system.run["pids"]
+    return all(pids.get(name, before[name]) != before[name] for name in names)
 
 
 @pytest.mark.slow

@@ -68,7 +68,8 @@ def _documented(document: Any) -> Iterator[str]:
     for server in document.get("servers", ()) if "openapi" in document else ():
         for path, item in document["paths"].items():
             read = item.get("get", {"parameters": [{"required": True}]})  # a crawler reads only
-            if not any(each["required"] for each in read.get("parameters", ())) and path not in _NEED_DATA:
+            parameters = (*item.get("parameters", ()), *read.get("parameters", ()))
+            if not any(each["required"] for each in parameters) and path not in _NEED_DATA:
                 yield server["url"].rstrip("/") + path
 
 

@@ -122,10 +122,10 @@ def with_feed_that_ends() -> Any:
 
 def with_short_times() -> Any:
     """The hub with 1.5 seconds for a request, an upgrade, and the answer to a Close."""
-    from api import websocket_server  # loads eventlet
+    from api.hub.assembly import transport  # loads eventlet
 
-    limits = websocket_server._limits
-    websocket_server._limits = lambda settings: replace(limits(settings), request_seconds=1.5, upgrade_seconds=1.5, linger_seconds=1.5)
+    limits = transport.limits_of
+    transport.limits_of = lambda settings: replace(limits(settings), request_seconds=1.5, upgrade_seconds=1.5, linger_seconds=1.5)
     return wsgi.hub()
 
 

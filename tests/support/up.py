@@ -67,8 +67,8 @@ class Environment(dict[str, str]):
 
 
 @contextmanager
-def starter(environment: Environment, folder: Path) -> Iterator[Callable[[], Up]]:
-    """Give a function that starts one `up`; stop those that still run at the end."""
+def starter(environment: Environment, folder: Path, *options: str, root: Path = ROOT) -> Iterator[Callable[[], Up]]:
+    """Give a function that starts one `up` of the checkout `root`; stop those that still run."""
     started: list[Up] = []
 
     def start() -> Up:
@@ -77,7 +77,7 @@ def starter(environment: Environment, folder: Path) -> Iterator[Callable[[], Up]
             # A group of its own, as a shell with job control starts it: the kernel ignores SIGTSTP
             # for a group without a parent in its session.
             process = subprocess.Popen(
-                [sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=stdout, stderr=stderr, process_group=0
+                [sys.executable, "manage.py", "up", *options], cwd=root, env=environment, stdout=stdout, stderr=stderr, process_group=0
             )
         started.append(Up(process, Path(environment["HUB_DATA_DIR"]), out, errors))
         return started[-1]

@@ -15,7 +15,7 @@ from api.asyncapi import answers, broadcasts, document, requests
 from api.hub.channels import CHANNELS
 from api.hub.events import CLIENT_EVENTS
 from db import topics
-from tests.examples.example import read_all
+from tests.examples.example import numbers, read_all
 
 _SPECIFICATION = Path(__file__).parent.parent / "data" / "asyncapi" / "3.0.0.json.gz"
 DOCUMENT = document("1.2.3", "127.0.0.1:5001")
@@ -28,7 +28,7 @@ CAPTURED = [
     (name, message)
     for name, example in read_all().items()
     if isinstance(example, list)
-    for message in example
+    for message in numbers(example)
     if message["event"] != "connect_error"
 ]
 PRICE = {"instrument": "EUR_USD", "price": {"bid": "1.1", "ask": "1.2", "mid": "1.15", "time": "2025-11-18T12:30:00Z"}}

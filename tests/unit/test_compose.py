@@ -22,6 +22,8 @@ from tests.support.processes import ROOT
 
 OURS = ("migrate", "jobs", "observer", "hub", "rest")
 SERVICES = ("postgres", "redis", "jobs", "observer", "hub", "rest")
+GRAFANA = ("grafana-role", "grafana")  # of the profile
+OF_GRAFANA = {"GRAFANA_PORT", "GRAFANA_DB_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}  # no settings of our processes
 
 
 @pytest.fixture
@@ -43,8 +45,9 @@ def variables() -> set[str]:
 
 
 def test_long_running_services_restart_and_have_a_health_check(services: dict[str, Service]) -> None:
-    assert set(services) == {*OURS, *SERVICES}
-    for name in SERVICES:
+    assert set(services) == {*OURS, *SERVICES, *GRAFANA}
+    assert [name for name, service in services.items() if service.get("profiles") == ["grafana"]] == list(GRAFANA)
+    for name in (*SERVICES, "grafana"):
         assert services[name]["restart"] == "unless-stopped"
         assert {"test", "interval", "timeout", "retries", "start_period"} <= set(services[name]["healthcheck"])
     assert services["migrate"]["restart"] == "no"
@@ -52,8 +55,9 @@ def test_long_running_services_restart_and_have_a_health_check(services: dict[st
 
 
 def test_images_of_the_servers_are_pinned(services: dict[str, Service]) -> None:
-    for name in ("postgres", "redis"):
-        assert re.fullmatch(r"[\w/]+:\d+\.\d+\.\d+-\w+@sha256:[0-9a-f]{64}", services[name]["image"])
+    for name in ("postgres", "redis", "grafana"):
+        assert re.fullmatch(r"[\w/]+:\d+\.\d+\.\d+(-\w+)?@sha256:[0-9a-f]{64}", services[name]["image"])
+    assert services["grafana-role"]["image"] == services["postgres"]["image"]
     assert {services[name]["image"] for name in OURS} == {"tickwire"}
     assert {services[name]["build"] for name in OURS} == {"."}
 
@@ -192,8 +196,10 @@ def test_published_addresses_and_public_names_are_allowed_hosts() -> None:
 def test_missing_password_is_an_error(name: str) -> None:
     with pytest.raises(KeyError, match=f"set {name} in .env"):
         compose(**{name: ""})
-    for match in re.finditer(r"\$\{(\w+)([^}]*)\}", (ROOT / "docker-compose.yml").read_text()):
-        assert match[1] in variables()
+    for match in re.finditer(r"(?<!\$)\$\{(\w+)([^}]*)\}", (ROOT / "docker-compose.yml").read_text()):
+        assert match[1] in variables() | OF_GRAFANA
+        if match[1] in OF_GRAFANA:
+            continue
         assert ("PASSWORD" in match[1]) == match[2].startswith(":?")
         assert match[2].startswith((":-", ":?")) or match[1] == "SOURCES"
 
@@ -202,9 +208,9 @@ def test_volumes_and_configs_are_declared(services: dict[str, Service]) -> None:
     whole = compose()
     for name, folder in (("postgres", "/var/lib/postgresql"), ("redis", "/data")):
         assert services[name]["volumes"] == [f"{name}:{folder}"]
-    assert set(whole["volumes"]) == {"postgres", "redis"}
+    assert set(whole["volumes"]) == {"postgres", "redis", "grafana"}
     for service in services.values():
         for used in service.get("configs", []):
             assert used["source"] in whole["configs"]
             assert used["target"] in service["command"]
-        assert "ports" not in service or service["image"] == "tickwire"  # the servers publish no port
+        assert "ports" not in service or service["image"] == "tickwire" or service.get("profiles")  # the servers publish no port

@@ -24,13 +24,13 @@ from flask.testing import FlaskClient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tickwire_client import AsyncClient, Client, Refused
+from tickwire_client.__main__ import DEFAULT_PAIRS
 from tickwire_client.messages import Gap, Tick
 from tickwire_client.table import PriceTable
 
 from api.app import create_app
 from api.errors import unknown_instrument
 from api.nearest import nearest, suggestion
-from cli.watch import DEFAULT_SYMBOLS
 from config import settings as settings_module
 from db.bus import Bus
 from db.postgres import Store
@@ -70,9 +70,9 @@ def test_watch_without_a_hub_at_the_address_names_url(tmp_path: Path) -> None:
 
 def test_default_symbols_of_watch_are_in_the_help_and_exist() -> None:
     shown = subprocess.run([sys.executable, "manage.py", "watch", "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert " ".join(DEFAULT_SYMBOLS) in " ".join(shown.split())
+    assert " ".join(DEFAULT_PAIRS) in " ".join(shown.split())
     migrations = "".join(file.read_text() for file in (ROOT / "db/migrations").iterdir() if file.is_file())
-    assert all(f"'{symbol}'" in migrations for symbol in DEFAULT_SYMBOLS)
+    assert all(f"'{symbol}'" in migrations for symbol in DEFAULT_PAIRS)
 
 
 def tick(instrument: str, mid: str, second: int = 0) -> Tick:

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import logs
-from config import settings as settings_module
 from config.log_buffer import MAX_MESSAGE_BYTES, MAX_RECORD_BYTES, MAX_RECORDS, MAX_TRACEBACK_BYTES, LogBuffer
+from config.process.variables import other_secrets
 from config.secrets import SCRUBBER, is_secret_name, mask_named
 from config.settings import Settings
 
@@ -137,7 +137,7 @@ def secret_settings() -> dict[str, str]:
 def test_canary_of_every_setting_is_in_no_record(buffer: LogBuffer) -> None:
     environ = {name.upper(): value for name, value in secret_settings().items()}
     assert {"DATABASE_URL", "REDIS_URL", "OANDA_API_TOKEN", "JWT_SECRET"} <= environ.keys()
-    SCRUBBER.learn((*environ.values(), *settings_module.other_secrets({"DB_PASSWORD": f"{CANARY}-db"}, dotenv=None)))
+    SCRUBBER.learn((*environ.values(), *other_secrets({"DB_PASSWORD": f"{CANARY}-db"}, dotenv=None)))
     for value in (*environ.values(), f"{CANARY}-db", *(f"{CANARY}-{name.replace('_', '-')}" for name in secret_settings())):
         log.error("no login with %s", value, extra={"text": value, "texts": [f"<{value}>"], value: 1})
     assert CANARY.encode() not in b"".join(buffer.take(MAX_RECORDS))

@@ -41,7 +41,7 @@ class Start(NamedTuple):
 
 
 TABLE: dict[str, Start] = {
-    "api/websocket_server.py:_start_loops": Start(
+    "api/hub/assembly/loops.py:start_loops": Start(
         "hub", ("relay", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments", "access", "leases", "token-keys")
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
@@ -145,10 +145,10 @@ def test_start_of_a_long_lived_loop_is_guarded(place: str) -> None:
 
 
 def test_table_names_every_loop_of_the_hub() -> None:
-    [function] = _functions("api/websocket_server.py", "_loops")
-    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_Loop"]
+    [function] = _functions("api/hub/assembly/loops.py", "loops_of")
+    calls = [node for node in ast.walk(function) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Loop"]
     names = {ast.literal_eval(call.args[0]) for call in calls}
-    assert names == set(TABLE["api/websocket_server.py:_start_loops"].loops)
+    assert names == set(TABLE["api/hub/assembly/loops.py:start_loops"].loops)
 
 
 def test_start_of_the_watchdog_is_guarded() -> None:

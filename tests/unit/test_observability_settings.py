@@ -38,6 +38,16 @@ def test_values_are_parsed() -> None:
     assert (chosen.alert_disk.warning, chosen.alert_disk.critical) == (Decimal(1), Decimal("2.5"))
     assert chosen.obs_currency_parity == {"USDT": "USD", "USDC": "USD"}
     assert (chosen.obs_day_zone, chosen.obs_base_currency, chosen.obs_mark) == (ZoneInfo("Europe/Berlin"), "USDT", "mid")
+    assert settings(HUB_PUBLIC_URL="https://hub.example.com/tick/wire/").hub_public_url == "https://hub.example.com/tick/wire"
+
+
+@pytest.mark.parametrize(
+    ("name", "lowest", "highest"),
+    [("METRIC_COLLECTION_INTERVAL", "0.1", "10"), ("RETENTION_REPORTS", "0", "999999999")],
+)
+def test_ends_of_a_range_are_valid(name: str, lowest: str, highest: str) -> None:
+    for value in (lowest, highest):
+        assert getattr(settings(**{name: value}), name.lower()) == float(value)
 
 
 @pytest.mark.parametrize(
@@ -45,11 +55,14 @@ def test_values_are_parsed() -> None:
     [
         ("METRIC_COLLECTION_INTERVAL", "0.05", "0.1"), ("METRIC_COLLECTION_INTERVAL", "11", "10"),
         ("METRIC_COLLECTION_INTERVAL", "nan", ""), ("WS_MAX_CONNECTIONS", "0", ""), ("HUB_PUBLIC_URL", "hub.example.com", "https://"),
+        ("HUB_PUBLIC_URL", "https://u:secret@hub.example.com", "without user"), ("HUB_PUBLIC_URL", "https://", "https://hub.example.com"),
+        ("HUB_PUBLIC_URL", "https://hub.example.com/?key=1", "without user"), ("HUB_PUBLIC_URL", "https://hub.example.com/#a", ""),
         ("REPORTS_RATE", "0", ""), ("REPORT_DEDUPE_SECONDS", "0", ""), ("OBS_BASE_CURRENCY", "usd", "USDT"),
         ("OBS_CURRENCY_PARITY", "USDT", "USDT=USD"), ("OBS_CURRENCY_PARITY", "USD=USD", "USDT=USD"),
         ("OBS_CURRENCY_PARITY", "USDT=USD,USDT=EUR", "more than once"), ("OBS_CURRENCY_PARITY", "USDT=USD,USDC=USDT", "both sides"),
         ("OBS_DAY_ZONE", "Mars/Olympus", "Europe/Berlin"), ("OBS_DAY_ZONE", "../etc/passwd", ""), ("OBS_MARK", "last", ""),
-        ("ALERT_CPU", "80", "WARNING/CRITICAL"), ("ALERT_CPU", "90/80", "warning <= critical"), ("ALERT_CPU", "0/80", "0 < warning"),
+        ("ALERT_CPU", "80", "WARNING/CRITICAL"), ("ALERT_CPU", "90/80", "warning < critical"),
+        ("ALERT_DISK", "90/90", "warning < critical"), ("ALERT_CPU", "0/80", "0 < warning"),
         ("ALERT_REJECT_RATE", "٠.٠٥/0.2", "WARNING/CRITICAL"), ("RETENTION_METRICS_1S", "-1", ""),
     ],
 )  # fmt: skip
@@ -58,3 +71,4 @@ def test_invalid_value_is_named(name: str, value: str, text: str) -> None:
         settings(**{name: value})
     assert set(caught.value.problems) == {name}
     assert text in caught.value.problems[name]
+    assert "secret" not in str(caught.value)

@@ -22,13 +22,13 @@ from hypothesis import strategies as st
 from api.access.model import OpenAuthenticator
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex
+from api.hub.assembly.transport import register_handlers
 from api.hub.events import CLIENT_EVENTS, MAIN, Events
 from api.hub.fanout import Fanout
 from api.hub.topic_log import TopicLog
 from api.hub.transport.eventlet_loop import ClientManager, make_socketio
 from api.hub.transport.host import Limits
 from api.hub.transport.wire import Opcode, Reader, WireError
-from api.websocket_server import register_handlers
 from tests.conformance.websocket_client import frame
 from tests.support.payloads import PAYLOADS
 

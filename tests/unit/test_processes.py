@@ -153,6 +153,49 @@ def test_child_that_ends_is_restarted_and_its_children_are_killed(
     assert ended.__dict__["reason"] == "signal SIGKILL"
 
 
+def asked_to_restart(supervisor: Supervisor, name: str) -> int:
+    """Request the restart of a child, supervise until its pid changes, and return the new one."""
+    first = supervisor.pids[name]
+    supervisor.restart([name])
+    supervisor.supervise(lambda pids: stop_us() if pids.get(name, first) != first else None)
+    return supervisor.pids[name]
+
+
+def test_requested_restart_is_no_failure_and_leaves_the_others(supervisor: Supervisor, caplog: pytest.LogCaptureFixture) -> None:
+    supervisor.start(script("a", "exec sleep 60"), script("b", "exec sleep 60"))
+    first, other = supervisor.pids["a"], supervisor.pids["b"]
+    assert asked_to_restart(supervisor, "a") != first
+    assert gone(first)
+    assert supervisor.pids["b"] == other
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+def test_child_that_does_not_stop_for_a_restart_is_killed(supervisor: Supervisor, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deaf = tmp_path / "deaf"
+    supervisor.start(script("a", f"trap '' TERM; echo $$ > {deaf}; while :; do sleep 0.02; done", stop_seconds=0.2))
+    pid = written(deaf)
+    asked_to_restart(supervisor, "a")
+    assert gone(pid)
+    assert "did not stop in time, killed" in [record.msg for record in caplog.records]
+
+
+def test_requested_restart_ends_a_back_off(supervisor: Supervisor) -> None:
+    """The clock stands still, so that no back-off ends by itself."""
+    with Supervisor(clock=lambda: 0.0) as still:
+        still.start(script("a", "exec sleep 60"))
+        first = still.pids["a"]
+        os.kill(first, signal.SIGKILL)
+
+        def each_round() -> None:
+            if "a" not in still.pids:
+                still.restart(["a"])
+            elif still.pids["a"] != first:
+                stop_us()
+
+        still.supervise(each_round=each_round)
+        assert not gone(still.pids["a"])
+
+
 def test_failed_restart_is_retried(supervisor: Supervisor) -> None:
     calls: list[int] = []
 

@@ -66,7 +66,7 @@ class _Owner:
 
 
 class Hub:
-    """The parts of the hub, assembled as in `api.websocket_server` without an engine.
+    """The parts of the hub, assembled as in `api/hub/assembly/` without an engine.
 
     `arrived` holds the bytes that the client's socket has accepted.
     """

@@ -13,16 +13,15 @@ from hypothesis import strategies as st
 from psycopg2.extensions import parse_dsn
 
 from config.fields import Rate
+from config.process.variables import other_secrets, variables_of
 from config.settings import (
     Settings,
     SettingsError,
     SourceSpec,
     load,
     mask_url,
-    other_secrets,
     parse_source,
     parse_speed,
-    variables_of,
 )  # fmt: skip
 from config.venues import VENUES, Venue
 

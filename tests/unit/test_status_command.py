@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from cli.common import no_connection, nothing_runs
-from cli.system import details_hint, source_line
+from cli.status import details_hint, source_line
 from config import settings
 from config.venues import VENUES
 from db.timestamps import parse_time

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ops.reload.imports import Graph
 from scripts import structure
 
 
@@ -18,7 +19,7 @@ def tree(root: Path, files: dict[str, str]) -> dict[str, structure.Module]:
     return structure.read_modules(root)
 
 
-def graph(root: Path, files: dict[str, str]) -> structure.Graph:
+def graph(root: Path, files: dict[str, str]) -> Graph:
     return structure.import_graph(tree(root, files))
 
 

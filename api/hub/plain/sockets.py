@@ -51,7 +51,7 @@ class PlainSockets:
         self._sockets: dict[str, PlainSocket] = {}  # id -> socket
         self._texting: set[str] = set()  # ids of sockets that receive a text ping too
         self._waiting: dict[str, float] = {}  # id -> latest time of its credential, in that order
-        self._pings: deque[tuple[float, PlainSocket]] = deque()  # (time of the next one, socket)
+        self._pings: deque[tuple[float, str]] = deque()  # (time of the next one, id), also of ended sockets
         self._slow = Throttle(monotonic=self._now)
         self.stopping: list[PlainSocket] = []  # closed by `stop`
         engine.each_tick.append(self.tick)
@@ -79,7 +79,7 @@ class PlainSockets:
         self.places.open(peer)
         now = self._now()
         self._waiting[name] = now + self._join
-        self._pings.append((now + self._heartbeat, peer))
+        self._pings.append((now + self._heartbeat, name))
         return peer
 
     def joined(self, peer: PlainSocket) -> None:
@@ -121,15 +121,17 @@ class PlainSockets:
         for name in [name for name, due in self._waiting.items() if due <= now]:
             self._sockets[name].close("transport close", code=UNAUTHORIZED_CODE, error=frames.error(no_credential(self._join)))
         for peer in list(self._sockets.values()):
-            if now - peer.heard >= _SILENT_HEARTBEATS * self._heartbeat:
+            silent = now - peer.heard >= _SILENT_HEARTBEATS * self._heartbeat
+            blocked = 0.0 if peer.blocked_since is None else now - peer.blocked_since
+            if blocked > self.limits.blocked_seconds or (silent and blocked):
+                self._end(peer, "slow consumer", SLOW_CODE)  # it was not pinged: a blocked socket takes no Ping
+            elif silent:
                 peer.close("ping timeout", code=_SILENT_CODE)
-            elif peer.blocked_since is not None and now - peer.blocked_since > self.limits.blocked_seconds:
-                self._end(peer, "slow consumer", SLOW_CODE)
         while self._pings and self._pings[0][0] <= now:
-            _, peer = self._pings.popleft()
-            if not peer.closed:
-                self._ping(peer)
-                self._pings.append((now + self._heartbeat, peer))
+            _, name = self._pings.popleft()
+            if (found := self._sockets.get(name)) is not None:
+                self._ping(found)
+                self._pings.append((now + self._heartbeat, name))
 
     def _ping(self, peer: PlainSocket) -> None:
         """Send a Ping, unless the socket takes no bytes: pings that wait prove nothing."""

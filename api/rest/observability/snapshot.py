@@ -13,12 +13,13 @@ from flask import Flask, current_app
 
 from api.errors import ErrorCode
 from api.rest.errors import ApiError
-from db.bus import Bus, Snapshot
+from db.bus import Bus, BusError, Snapshot
 from db.bus.snapshots import SECTIONS
 from db.timestamps import parse_time
 
 STALE_MS = 5_000  # age from which a snapshot is stale
 KEPT_SECONDS = 0.05  # for which a snapshot serves all requests
+PAUSE_SECONDS = 1.0  # after a failed read
 _NAME = "tickwire.snapshots"
 _EMPTY = "{}"
 
@@ -64,22 +65,51 @@ class NewestSnapshot:
         self._lock = threading.Lock()
         self._seen: Seen | None = None
         self._read_at = float("-inf")
+        self._kept: tuple[float, Seen] | None = None  # monotonic time of its read, a snapshot
+        self._claimed = float("-inf")  # monotonic time at which a request has begun to read the next one
 
     def read(self) -> Seen | None:
-        """Return it, None if there was none since the start. Raises `BusError`."""
+        """Return it, None if there was none since the start.
+
+        While the bus is away, it is the last one. Raises `BusError` if there was none.
+        """
         with self._lock:
             now = self._monotonic()
             if now - self._read_at >= KEPT_SECONDS:
                 self._read_at = now
-                found = self._bus.latest_snapshot()
+                found = self._latest()
                 if found is not None and (self._seen is None or found != self._seen.snapshot):
                     self._seen = Seen.of(found)
+                self._kept = None if self._seen is None else (now, self._seen)
             return self._seen
 
+    def _latest(self) -> Snapshot | None:
+        try:
+            return self._bus.latest_snapshot()
+        except BusError:
+            if self._seen is None:
+                raise
+            self._read_at = self._monotonic() + PAUSE_SECONDS
+            return None
 
-def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> None:
-    """Give the app its newest snapshot."""
-    app.extensions[_NAME] = NewestSnapshot(bus, monotonic)
+    def kept(self) -> Seen | None:
+        """Return the snapshot that was read last, without waiting; None if the caller must read.
+
+        After `KEPT_SECONDS` one caller must read; the others have that time again meanwhile.
+        """
+        kept, now = self._kept, self._monotonic()
+        if kept is None or now - kept[0] >= 2 * KEPT_SECONDS:
+            return None
+        if now - kept[0] >= KEPT_SECONDS and now - self._claimed >= KEPT_SECONDS:
+            self._claimed = now
+            return None
+        return kept[1]
+
+
+def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> NewestSnapshot:
+    """Give the app its newest snapshot, and return it."""
+    snapshots = app.extensions[_NAME] = NewestSnapshot(bus, monotonic)
+    return snapshots
 
 
 def newest() -> Seen:

@@ -10,6 +10,7 @@ from flask import Response
 from api.access.model import OBSERVE, OPERATE
 from api.rest.context import context
 from api.rest.errors import unknown_instrument
+from api.rest.instruments import refuse_unknown
 from api.rest.limits.requests import spend_rows
 from api.rest.observability import history
 from api.rest.observability.exact import JSON, exact
@@ -72,7 +73,7 @@ def summary() -> Response:
     MetricsHistoryResponseSchema,
     takes=MetricsHistoryRequestSchema,
     scope=OBSERVE,
-    fails={422: ErrorResponseSchema},
+    fails=_UNKNOWN,
 )
 def stored(request: HistoryRequest) -> Response:
     """Stored metrics of a range of time, in records of one interval, by type, then by time.
@@ -83,6 +84,9 @@ def stored(request: HistoryRequest) -> Response:
     app = context()
     with app.store.transaction() as cursor:
         answer = history.read(cursor, request, app.clock())
+    if request.symbols and "market_data" in request.metric_types and request.page_token is answer["next_page_token"] is None:
+        found = {record.get("symbol") for record in answer["data"]}
+        refuse_unknown("symbols", [name for name in request.symbols if name not in found])
     spend_rows(answer["count"])
     return exact(answer)
 

@@ -10,6 +10,7 @@ from api.access.model import REPORT
 from api.errors import ErrorCode
 from api.rest.batches import JSON, NDJSON, BadLine, BatchForm, JsonObject, read_entries
 from api.rest.context import context
+from api.rest.observability.report_symbols import report_symbols
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
 from api.schemas.report_documents import ReportsAcceptedSchema, ReportsSchema
@@ -43,7 +44,7 @@ def post_reports() -> Any:
     entries = [_entry(each) for each in read_entries(_FORM, request.mimetype, request.get_data(cache=False))]
     app = context()
     limits = ReportLimits(app.settings.reports_rate, app.settings.report_dedupe_seconds)
-    return accept(entries, g.access, frozenset(app.bus.windows()), app.clock(), app.bus, limits)
+    return accept(entries, g.access, report_symbols(_symbols(entries)), app.clock(), app.bus, limits)
 
 
 def _entry(entry: Any) -> Any:
@@ -53,3 +54,8 @@ def _entry(entry: Any) -> Any:
     if isinstance(entry, JsonObject) and entry.repeated:
         return RejectedReport(ErrorCode.INVALID_PAYLOAD, f"{entry.repeated[0]:.64}: Given more than once.")
     return entry
+
+
+def _symbols(entries: list[Any]) -> set[str]:
+    """Return the instruments that the entries name."""
+    return {symbol for entry in entries if isinstance(entry, dict) and isinstance(symbol := entry.get("symbol"), str)}

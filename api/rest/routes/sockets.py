@@ -8,7 +8,8 @@ from api.access.model import OPEN
 from api.errors import ErrorCode
 from api.rest.context import context
 from config.http_errors import http_error_body
-from config.settings import Settings, url_of
+from config.settings import Settings
+from config.urls import url_of
 
 METRICS_ROUTE = "/ws/metrics"
 
@@ -23,7 +24,7 @@ def metrics_socket(settings: Settings) -> str:
     """
     address = settings.hub_public_url or url_of(settings.websocket_host, settings.websocket_port)
     scheme, _, rest = address.partition("://")
-    return f"{'wss' if scheme == 'https' else 'ws'}://{rest.rstrip('/')}{METRICS_ROUTE}"
+    return f"{'wss' if scheme == 'https' else 'ws'}://{rest}{METRICS_ROUTE}"
 
 
 @pages.get(METRICS_ROUTE)

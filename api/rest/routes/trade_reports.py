@@ -12,6 +12,7 @@ from api.access.model import OBSERVE
 from api.errors import ErrorCode
 from api.rest.context import context
 from api.rest.errors import ApiError
+from api.rest.instruments import refuse_unknown
 from api.rest.listing import answer, row_filter
 from api.rest.observability.exact import JSON, exact
 from api.rest.observability.live_prices import rates
@@ -40,6 +41,7 @@ from db.timestamps import format_time, parse_time
 
 _DAY = timedelta(days=1)
 _MOMENT = timedelta(microseconds=1)
+_UNKNOWN = {404: ErrorResponseSchema}
 
 routes = Routes("trade_reports", "Trades, orders and positions of bots")
 
@@ -66,7 +68,7 @@ def trades(query: ListQuery) -> Response:
 routes.alias("/api/trades/", trades)
 
 
-@routes.get("/api/trades/<trade_id>", TradeSchema, scope=OBSERVE, fails={404: ErrorResponseSchema})
+@routes.get("/api/trades/<trade_id>", TradeSchema, scope=OBSERVE, fails=_UNKNOWN)
 def trade(trade_id: str) -> Any:
     """One trade by its id, BOT:FILL_ID."""
     bot, _, fill_id = trade_id.partition(":")
@@ -78,7 +80,7 @@ def trade(trade_id: str) -> Any:
     raise ApiError(404, ErrorCode.NOT_FOUND, "no such trade", {"trade_id": [trade_id]})
 
 
-@routes.get("/api/trades/stats/summary", TradeStatsSchema, scope=OBSERVE, takes=SummaryQuerySchema)
+@routes.get("/api/trades/stats/summary", TradeStatsSchema, scope=OBSERVE, takes=SummaryQuerySchema, fails=_UNKNOWN)
 def stats(query: SummaryQuery) -> Response:
     """Number, volume and profit of the trades of a range of time that ends now.
 
@@ -88,6 +90,8 @@ def stats(query: SummaryQuery) -> Response:
     with context().store.transaction() as cursor:
         found = trade_totals(cursor, query.symbol, start, end)
         sums = pnl_sums(cursor, query.symbol, start, end)
+    if not found.count and query.symbol is not None:
+        refuse_unknown("symbol", [query.symbol])
     head = {
         "count": found.count,
         "total_volume": found.volume,
@@ -99,7 +103,7 @@ def stats(query: SummaryQuery) -> Response:
     return exact({**head, **_profit(sums)})
 
 
-@routes.get("/api/trades/execution/quality", ExecutionQualitySchema, scope=OBSERVE, takes=SummaryQuerySchema)
+@routes.get("/api/trades/execution/quality", ExecutionQualitySchema, scope=OBSERVE, takes=SummaryQuerySchema, fails=_UNKNOWN)
 def quality(query: SummaryQuery) -> Any:
     """Quality of the executions of the orders of a range of time that ends now.
 
@@ -107,6 +111,8 @@ def quality(query: SummaryQuery) -> Any:
     """
     with context().store.transaction() as cursor:
         everything, by_strategy = execution_quality(cursor, query.symbol, *_range(query))
+    if not by_strategy and query.symbol is not None:
+        refuse_unknown("symbol", [query.symbol])
     parts = {name: asdict(figures) for name, figures in by_strategy.items()}
     return {**asdict(everything), "by_strategy": parts, "time_range": query.time_range}
 

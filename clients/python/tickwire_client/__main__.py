@@ -24,6 +24,7 @@ from tickwire_client.messages import Connected, Disconnected, Gap, Tick
 from tickwire_client.table import PriceTable
 
 _KEY = "TICKWIRE_API_KEY"
+DEFAULT_PAIRS = ("EUR_USD", "GBP_USD", "USD_JPY", "BTCUSDT", "AAPL")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +63,12 @@ def _parser() -> argparse.ArgumentParser:
         help="print live prices: a table on a terminal, else lines",
         epilog=f"The environment variable {_KEY} has the key or token, if the hub needs one.",
     )
-    watch.add_argument("pairs", nargs="+", metavar="INSTRUMENT", help='such as EUR_USD; "all" for all instruments')
+    watch.add_argument(
+        "pairs",
+        nargs="*",
+        metavar="INSTRUMENT",
+        help=f'such as EUR_USD; "all" for all instruments (default: {" ".join(DEFAULT_PAIRS)}; all that the key permits, if it is limited)',
+    )
     watch.add_argument("--url", default=DEFAULT_URL, help="address of the hub (default: %(default)s)")
     watch.add_argument(
         "--json", action="store_true", help='print one JSON object per line: a price_update body, or {"gap": …} for missing messages'
@@ -73,19 +79,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _watch(options: argparse.Namespace) -> None:
-    client = _client(options.url)
     as_table = sys.stdout.isatty() and not options.json and options.count is None
-    table = PriceTable(options.pairs, sys.stdout) if as_table else None
-    client.on_disconnect(partial(_report, table))
-    client.on_connect(partial(_report, table))
     formatter = _Formatter(options.json)
-    with client:
-        stream = client.prices(*options.pairs, max_rate=options.max_rate, gaps=True)
+    with _client(options.url) as client:
+        pairs = options.pairs or default_pairs(client.available_pairs)
+        table = PriceTable(pairs, sys.stdout) if as_table else None
+        client.on_disconnect(partial(_report, table))
+        client.on_connect(partial(_report, table))
+        stream = client.prices(*pairs, max_rate=options.max_rate, gaps=True)
         if table is not None:
             table.show(stream)
             return
         for item in islice(stream, options.count):
             print(formatter.line(item), flush=True)
+
+
+def default_pairs(available: Sequence[str]) -> Sequence[str]:
+    """The instruments to show if none is named: `DEFAULT_PAIRS`, or all if some are not available.
+
+    Raises `TickwireError` if the credential may read none.
+    """
+    if not available:
+        raise TickwireError("The hub has no instrument that this credential may read.")
+    return DEFAULT_PAIRS if set(DEFAULT_PAIRS) <= set(available) else ("all",)
 
 
 def _client(url: str) -> Client:

@@ -83,6 +83,12 @@ class Core(Handlers):
     def connected(self) -> bool:
         return self._link.up
 
+    @property
+    def available_pairs(self) -> tuple[str, ...]:
+        """The instruments that the credential may read, as of the last connection."""
+        with self._lock:
+            return self._session.available
+
     def _attach(self, accepts: ItemFilter) -> Stream[Any]:
         stream: Stream[Any] = Stream(accepts, self._buffer, self._notify)
         with self._lock:

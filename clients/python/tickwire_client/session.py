@@ -38,6 +38,11 @@ class Session:
         self._available: tuple[str, ...] = ()  # the instruments of the hub
         self._greeted = False
 
+    @property
+    def available(self) -> tuple[str, ...]:
+        """The instruments of the hub that the credential may read."""
+        return self._available
+
     # requests
 
     def opening(self) -> list[Request]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -35,30 +36,71 @@ class Rendered(NamedTuple):
     strings: str  # decimals are strings
 
 
+class Entry(dict[str, Any]):
+    """An entry of a section that never changes; its texts are made once."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self._texts: Rendered | None = None
+
+    @property
+    def texts(self) -> Rendered:
+        """The texts of the entry."""
+        if self._texts is None:
+            self._texts = render(dict(self))
+        return self._texts
+
+
+class Entries:
+    """The last entries of a section. A metric that is the same object as before keeps its entry."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[object, Entry]] = {}  # name -> metric, its entry
+
+    def of(self, name: str, metric: object, make: Callable[[], Body]) -> Entry:
+        """The entry of a metric; `make` is called if the metric is another object than before."""
+        known = self._known.get(name)
+        if known is None or known[0] is not metric:
+            known = self._known[name] = metric, Entry(make())
+        return known[1]
+
+
 def render(body: Mapping[str, Any]) -> Rendered:
     """Render a section twice: decimals as number literals, and as strings.
 
     Values may be None, bool, int, float, str, Decimal, aware datetimes, mappings with string keys,
     sequences and dataclasses of them. NaN and infinity become null, negative zero becomes zero.
     """
-    numbers = _dump(body, _literal)
+    numbers = _dump(body, _literal, _numbers_of)
     if _has_negative_zero(numbers):
         body = _without_negative_zero(body)
-        numbers = _dump(body, _literal)
-    return Rendered(numbers.decode(), _dump(body, decimal_text).decode())
+        numbers = _dump(body, _literal, _numbers_of)
+    return Rendered(numbers.decode(), _dump(body, decimal_text, _strings_of).decode())
 
 
-def _dump(body: Mapping[str, Any], decimal: Callable[[Decimal], Any]) -> bytes:
+def _numbers_of(entry: Entry) -> str:
+    return entry.texts.numbers
+
+
+def _strings_of(entry: Entry) -> str:
+    return entry.texts.strings
+
+
+def _dump(body: Mapping[str, Any], decimal: Callable[[Decimal], Any], text_of: Callable[[Entry], str]) -> bytes:
     def default(value: object) -> Any:
         if isinstance(value, Decimal):
             return decimal(value)
         if isinstance(value, datetime):
             return format_time(value)
+        if isinstance(value, Entry):
+            return orjson.Fragment(text_of(value))
         if isinstance(value, Mapping):
             return dict(value)
         raise TypeError(f"no JSON form of {type(value).__name__}")
 
-    return orjson.dumps(body, default, orjson.OPT_PASSTHROUGH_DATETIME)
+    return orjson.dumps(body, default, orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS)
 
 
 def _literal(value: Decimal) -> orjson.Fragment | None:
@@ -78,14 +120,16 @@ def _without_negative_zero(value: Any) -> Any:
     return value
 
 
-def market_data_section(timestamp: datetime, metrics: Iterable[MarketDataMetric]) -> Body:
-    """The section `market_data`; the averages are rounded, prices keep their digits."""
+def market_data_section(timestamp: datetime, metrics: Iterable[MarketDataMetric], entries: Entries | None = None) -> Body:
+    """The section `market_data`; the averages are rounded, prices keep their digits.
+
+    `entries` are those of the section before.
+    """
     symbols: dict[str, Body] = {}
     trades, volume = 0, ZERO
+    entries = entries or Entries()
     for metric in metrics:
-        entry = _entry(metric, "symbol")
-        entry["vwap"], entry["twap"] = rounded(metric.vwap), rounded(metric.twap)
-        symbols[metric.symbol] = entry
+        symbols[metric.symbol] = entries.of(metric.symbol, metric, partial(_market_entry, metric))
         trades += metric.trades
         volume += metric.volume or ZERO
     return {
@@ -95,6 +139,10 @@ def market_data_section(timestamp: datetime, metrics: Iterable[MarketDataMetric]
         "total_volume": rounded(volume),
         "symbols_tracked": len(symbols),
     }
+
+
+def _market_entry(metric: MarketDataMetric) -> Body:
+    return {**_entry(metric, "symbol"), "vwap": rounded(metric.vwap), "twap": rounded(metric.twap)}
 
 
 def strategy_section(timestamp: datetime, metrics: Iterable[StrategyMetric], pnl: Total, daily: Decimal | None) -> Body:

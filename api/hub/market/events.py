@@ -1,0 +1,197 @@
+"""Events of clients of the main namespace: prices, candles, alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+from marshmallow import Schema
+
+from api.access.model import READ, Access
+from api.errors import ErrorCode, Refusal
+from api.hub.alerts.requests import AlertRequests
+from api.hub.clients import Client, Clients
+from api.hub.fanout import Fanout, granted
+from api.hub.metrics.deferred import Deferred
+from api.hub.rooms.candles import CandleRooms
+from api.hub.rooms.changes import InstrumentChange
+from api.hub.rooms.prices import PriceRooms
+from api.hub.schemas import answers, request_costs, requests
+from api.hub.schemas.bus import PriceUpdateSchema
+from api.hub.schemas.rejections import Rejections
+from api.hub.schemas.request_costs import Cost
+from api.hub.transport.wire import Replayed
+
+_CLIENTS_PER_TURN = 100  # of a change of the instruments, before other greenlets run
+
+
+class Answer(NamedTuple):
+    """The body of the answer event, and the frames of missed prices that follow it.
+
+    A `Deferred` body sends the answer itself, later.
+    """
+
+    body: dict[str, Any] | bytes | Deferred
+    missed: Sequence[Replayed] = ()
+
+
+class MarketEvents:
+    """Serves the events of the namespace. No handler waits.
+
+    `timestamp()` returns the time in contract form.
+    """
+
+    def __init__(
+        self, fanout: Fanout, prices: PriceRooms, candles: CandleRooms, alerts: AlertRequests, timestamp: Callable[[], str]
+    ) -> None:
+        self._fanout = fanout
+        self.prices = prices
+        self.candles = candles
+        self._alerts = alerts
+        self._timestamp = timestamp
+
+    def set_instruments(self, instruments: Sequence[str], clients: Clients, pause: Callable[[], None]) -> None:
+        """Serve these instruments from now on; clients leave the rooms of removed ones.
+
+        Each client of a change receives `instruments_changed`. `pause` lets other greenlets run.
+        """
+        change = InstrumentChange(self.prices.instruments, instruments, self._timestamp(), self._fanout.namespace)
+        self.prices.set_instruments(instruments)
+        self.candles.set_instruments(instruments)
+        present = [client for client in clients if client.fanout is self._fanout] if change else []
+        for number, client in enumerate(present, 1):
+            if gone := change.rooms & self._fanout.rooms(client.id).keys():
+                self._fanout.leave(client.id, gone)
+            if frame := change.frame(client.access):
+                self._fanout.send(client.id, frame)
+            if number % _CLIENTS_PER_TURN == 0:
+                pause()
+
+    def counts(self, access: Access) -> dict[str, Any]:
+        """Return the numbers of subscriptions and alerts; by pair, for those that are permitted."""
+        members = self._fanout.members()
+        by_pair = self.prices.count(members)
+        return {
+            "total_subscriptions": sum(by_pair.values()),
+            "subscriptions_by_pair": {pair: count for pair, count in by_pair.items() if access.patterns.permits(pair)},
+            "candle_subscriptions": self.candles.count(members),
+            "alerts_set": self._alerts.count(),
+        }
+
+    def subscribe(self, client: Client, asked: dict[str, Any]) -> Answer:
+        """Join rooms; answer with the snapshot, then the missed messages.
+
+        The handler does not yield, so no live message comes in between.
+        """
+        held = self.prices.held(client.id)
+        rejections = Rejections()
+        accepted = self.prices.judge(asked["pairs"], client.access, rejections)
+        candles = self.candles.judge(asked["candles"], client.access, rejections)
+        added = [pair for pair in accepted if pair not in held]
+        missed = self.prices.missed(client.id, accepted, held, asked["since"])
+        rate = granted(asked["max_rate"]) if asked["pairs"] else None
+        self.prices.join(client.id, accepted, rate)
+        self.candles.join(client.id, candles)
+        answer = {
+            **self._held(client, asked),
+            "added": added,
+            "rejected": rejections.shown,
+            "rejected_count": rejections.count,
+            "snapshot": self.prices.snapshot(accepted),
+            "recovered": {pair: frames is not None for pair, frames in missed.items()},
+            "max_rate": rate,
+            "timestamp": self._timestamp(),
+        }
+        if "candles" in answer:
+            answer["candle_snapshot"] = self.candles.snapshot(candles)
+        return Answer(answer, [frame for frames in missed.values() for frame in frames or ()])
+
+    def unsubscribe(self, client: Client, asked: dict[str, Any]) -> Answer:
+        """Leave rooms; pairs that the client does not hold are ignored."""
+        removed = self.prices.leave(client.id, asked["pairs"])
+        self.candles.leave(client.id, asked["candles"], client.access)
+        return Answer({**self._held(client, asked), "removed": removed, "timestamp": self._timestamp()})
+
+    def get_subscriptions(self, client: Client, asked: dict[str, Any]) -> Answer:
+        """Return the rooms of the client."""
+        return Answer({**self._held(client, asked), "timestamp": self._timestamp()})
+
+    def request_price(self, client: Client, asked: dict[str, Any]) -> Answer:
+        """Return the latest price of one instrument, subscribed or not."""
+        instrument = asked["instrument"]
+        self.prices.check(instrument, client.access)
+        if (body := self.prices.latest([instrument]).get(instrument)) is None:
+            raise Refusal(ErrorCode.NO_PRICE, f"{instrument} has no price yet.", {"instrument": ["No price yet."]})
+        return Answer(body)
+
+    def request_all_prices(self, client: Client, _: dict[str, Any]) -> Answer:
+        """Return the latest price of every permitted instrument that has one."""
+        bodies = self.prices.latest(self.prices.permitted(client.access))
+        prices = {name: orjson.loads(body)["price"] for name, body in bodies.items()}
+        return Answer({"prices": prices, "count": len(prices), "timestamp": self._timestamp()})
+
+    def set_alert(self, client: Client, asked: dict[str, Any]) -> Answer:
+        """Add an alert of the client."""
+        self.prices.check(asked["instrument"], client.access)
+        return Answer({**self._alerts.set(client.id, asked, client.owner), "timestamp": self._timestamp()})
+
+    def list_alerts(self, client: Client, _: dict[str, Any]) -> Answer:
+        """Return the alerts of the client that have not been deleted."""
+        return Answer({**self._alerts.list(client.id), "timestamp": self._timestamp()})
+
+    def delete_alert(self, client: Client, asked: dict[str, Any]) -> Answer:
+        """Delete one alert of the client, or all."""
+        return Answer({**self._alerts.delete(client.id, asked["id"]), "timestamp": self._timestamp()})
+
+    def _held(self, client: Client, asked: dict[str, Any]) -> dict[str, Any]:
+        """Return the rooms of the client; candles only if it holds or requests some."""
+        held, candles = self.prices.held(client.id), self.candles.held(client.id)
+        body = {"pairs": held, "pair_count": len(held)}
+        return {**body, "candles": candles} if candles or asked.get("candles") else body
+
+
+Serve = Callable[[MarketEvents, Client, dict[str, Any]], Answer]
+
+
+class MarketEvent(NamedTuple):
+    """One row: an event of the namespace, its answer, and the scope that it needs."""
+
+    name: str
+    request: Schema
+    answer: str
+    answer_schema: type[Schema]
+    serve: Serve
+    scope: str = READ
+    cost: Cost = request_costs.cheap
+
+
+_NOTHING = requests.NothingSchema()
+
+MARKET_EVENTS = (
+    MarketEvent(
+        "subscribe",
+        requests.SubscribeSchema(),
+        "subscription_confirmed",
+        answers.SubscriptionConfirmedSchema,
+        MarketEvents.subscribe,
+        cost=request_costs.rooms,
+    ),
+    MarketEvent(
+        "unsubscribe",
+        requests.UnsubscribeSchema(),
+        "unsubscription_confirmed",
+        answers.UnsubscriptionConfirmedSchema,
+        MarketEvents.unsubscribe,
+        cost=request_costs.rooms,
+    ),
+    MarketEvent("get_subscriptions", _NOTHING, "subscriptions_info", answers.SubscriptionsInfoSchema, MarketEvents.get_subscriptions),
+    MarketEvent("request_price", requests.RequestPriceSchema(), "price_response", PriceUpdateSchema, MarketEvents.request_price),
+    MarketEvent("request_all_prices", _NOTHING, "all_prices_response", answers.AllPricesSchema, MarketEvents.request_all_prices),
+)
+
+ALERT_EVENTS = (
+    MarketEvent("set_alert", requests.SetAlertSchema(), "alert_set", answers.AlertSetSchema, MarketEvents.set_alert),
+    MarketEvent("list_alerts", _NOTHING, "alerts_list", answers.AlertsListSchema, MarketEvents.list_alerts),
+    MarketEvent("delete_alert", requests.DeleteAlertSchema(), "alert_deleted", answers.AlertDeletedSchema, MarketEvents.delete_alert),
+)

@@ -1,0 +1,1 @@
+"""`up --reload`: restarts the processes whose files have changed."""
