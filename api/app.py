@@ -23,7 +23,8 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
-from api.rest.observability import report_symbols, snapshot
+from api.rest.observability import report_groups, report_symbols, snapshot
+from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
     alerts,
     candles,
@@ -71,6 +72,10 @@ _STATE = [gaps.routes, jobs.routes]
 _OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
 
 
+# An answer holds for its moment; static files override this.
+_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+
+
 def create_app(
     settings: Settings,
     bus: Bus,
@@ -91,14 +96,21 @@ def create_app(
     access = AccessControl(settings, bus.with_timeout(ANSWER_SECONDS), store, clock, "rest", lock=threading.Lock())
     app = _make_flask()
     attach(app, _make_context(settings, bus, store, clock, version, access, timing))
-    snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
+    snapshots = snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
+    report_groups.attach(app, bus)
     report_symbols.attach(app, bus, store, monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     _register_routes(app, version, routes, anonymous=access.mode != REQUIRED)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.api_host)), Origins(settings.cors_origins)
     cors.register(app, hosts, origins, RefusedOrigins(time.monotonic))
-    _register_access(app, settings, access, authenticator or access.authenticator, routes, _budgets(settings, bus, monotonic))
+    peers = Peers(settings.trusted_proxies)
+    inner = authenticator or access.authenticator
+    limited = limits.RequestLimits(inner, _budgets(settings, bus, monotonic), settings.rate_requests, peers, access.audit)
+    _register_access(app, access, inner, limited, routes, peers)
     app.after_request(_add_headers)
+    scope = metrics.routes.scopes["metrics.current"]
+    current = CurrentMetrics(app.wsgi_app, snapshots, limited, scope, peers, hosts, origins, clock, _HEADERS.items())
+    app.wsgi_app = current  # type: ignore[method-assign]  # Flask's documentation wraps it in this way
     return app
 
 
@@ -140,13 +152,11 @@ def _register_routes(app: Flask, version: str, routes: list[Routes], *, anonymou
 
 
 def _register_access(
-    app: Flask, settings: Settings, access: AccessControl, authenticator: Authenticator, routes: list[Routes], budgets: Budgets
+    app: Flask, access: AccessControl, authenticator: Authenticator, limited: limits.RequestLimits, routes: list[Routes], peers: Peers
 ) -> None:
     """Check credentials, scopes and limits before each request."""
-    peers = Peers(settings.trusted_proxies)
     scopes = dict(ChainMap(docs.SCOPES, web.SCOPES, sockets.SCOPES, *(each.scopes for each in routes)))
     details, others = (dict(ChainMap(*(getattr(each, name) for each in routes))) for name in ("details", "others"))
-    limited = limits.RequestLimits(authenticator, budgets, settings.rate_requests, peers, access.audit)
     limits.register(app)
     guard(app, Gate(authenticator, limited, access.mode, peers, scopes, details, others))
     slots.register(app, peers)
@@ -175,6 +185,6 @@ def _budgets(settings: Settings, bus: Bus, monotonic: Callable[[], float]) -> Bu
 
 
 def _add_headers(response: Response) -> Response:
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Cache-Control", "no-store")  # an answer holds for its moment; static files override this
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
     return response

@@ -23,7 +23,7 @@ from config.access.modes import AUTH_VALUES, AUTO, AuthMode, mode_of
 from config.access.patterns import EVERY
 from config.access.scopes import SCOPES
 from config.fields import Items, Networks, Origins, PathText, PublicUrl, Rate, RateText, Sources, Thresholds, Url, WholeNumber
-from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, check_report_days, limits_of
+from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, limits_of
 from config.process.variables import read_variables, variables_of
 from config.secrets import mask_url as mask_url
 from config.urls import database_url_of, redis_url_of
@@ -227,9 +227,9 @@ class Settings:
     retention_metrics_1h: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
     # Days that resolved alerts are kept; 0 is for ever.
     retention_alerts: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
-    # Days that reports of bots, round trips and daily checkpoints of positions are kept: 31 or
-    # more, because a report may be 30 days old; 0 is for ever.
-    retention_reports: int = _var(WholeNumber(load_default=730, validate=check_report_days))
+    # Days that reports of bots, round trips and daily checkpoints of positions are kept; 0 is for
+    # ever. Fills, ids and checkpoints stay for 31 days at least: a report may be 30 days old.
+    retention_reports: int = _var(WholeNumber(load_default=730, validate=_NOT_NEGATIVE))
 
     # Observability. Seconds between two snapshots of the metrics, from 0.1 to 10.
     metric_collection_interval: float = _var(Float(load_default=0.1, validate=validate.Range(min=0.1, max=10)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from flask import Flask, g, request
 
@@ -74,10 +75,13 @@ class Gate:
         return access if access.allows(scope) else None
 
     def _handshake(self) -> Handshake:
-        """Return the facts that identify the caller of the current request."""
-        environ = request.environ
-        headers = {name: environ[variable] for name, variable in _VARIABLES.items() if variable in environ}
-        return Handshake("rest", self.peers.client(request.remote_addr or "", headers.get("x-forwarded-for")), headers)
+        return handshake_of(request.environ, self.peers)
+
+
+def handshake_of(environ: Mapping[str, Any], peers: Peers) -> Handshake:
+    """Return the facts that identify the caller of a request, from its environment of WSGI."""
+    headers = {name: environ[variable] for name, variable in _VARIABLES.items() if variable in environ}
+    return Handshake("rest", peers.client(environ.get("REMOTE_ADDR", ""), headers.get("x-forwarded-for")), headers)
 
 
 def guard(app: Flask, gate: Gate) -> None:

@@ -29,24 +29,25 @@ class Slots:
     """A limited number of slots.
 
     If all are taken, a caller waits up to `patience` seconds for one. It does not wait if none was
-    returned for that long: then the holders hang, and waiting would only fill the queue.
+    taken or returned for that long: then the holders hang, and waiting would only fill the queue.
     """
 
     def __init__(self, limit: int, patience: float = SLOT_WAIT_SECONDS) -> None:
         self._free = threading.Semaphore(limit)
         self._patience = patience
-        self._freed = time.monotonic()
+        self._moved = time.monotonic()  # time of the last take or return
 
     def take(self) -> Slot | None:
         """Return a slot, or None if there is none in time."""
-        if self._free.acquire(blocking=False):
-            return Slot(self.give_back)
-        stuck = time.monotonic() - self._freed >= self._patience
-        return Slot(self.give_back) if not stuck and self._free.acquire(timeout=self._patience) else None
+        stuck = time.monotonic() - self._moved >= self._patience
+        if not self._free.acquire(blocking=False) and (stuck or not self._free.acquire(timeout=self._patience)):
+            return None
+        self._moved = time.monotonic()
+        return Slot(self.give_back)
 
     def give_back(self) -> None:
         """Return one slot."""
-        self._freed = time.monotonic()
+        self._moved = time.monotonic()
         self._free.release()
 
 

@@ -13,7 +13,6 @@ from marshmallow.fields import Field, Str
 
 from config.fields import Items
 
-MIN_REPORT_DAYS = 31
 _CURRENCY = r"[A-Z][A-Z0-9]{1,9}"
 _is_currency = re.compile(_CURRENCY).fullmatch
 _parity = re.compile(f"({_CURRENCY})=({_CURRENCY})").fullmatch
@@ -39,13 +38,6 @@ def limits_of(text: str) -> AlertLimits:
     if not 0 < warning < critical:
         raise ValueError(f"{text!r:.40}: needs 0 < warning < critical.")
     return AlertLimits(warning, critical)
-
-
-def check_report_days(days: int) -> None:
-    """Raise `ValidationError` if reports were dropped before the last late report about them."""
-    if 0 < days < MIN_REPORT_DAYS:
-        reason = "a report may be 30 days old, and its position is computed again from the checkpoint before it."
-        raise ValidationError(f"Must be 0 (for ever) or at least {MIN_REPORT_DAYS}: {reason}")
 
 
 class AlertLimitsText(Field[AlertLimits]):

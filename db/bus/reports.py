@@ -14,7 +14,7 @@ from db import topics
 from db.bus.connection import Connection, ScriptCall, lua
 from db.bus.errors import translated
 from db.messages import NoteBad, ignore_bad
-from db.reports.model import Report, digest_of, from_json, to_json
+from db.reports.model import Report, from_json, with_digest
 from db.timestamps import format_time, parse_time
 
 MAX_REPORTS = 500  # of a batch; Redis serves no other client during a script call
@@ -99,7 +99,7 @@ class Reports(Connection):
         arguments: list[str | bytes | int] = [self._limit, limits.dedupe_seconds, limits.rate, len(counts), *counts.values()]
         for report in batch:
             keys.append(topics.report_key(report.bot, report.kind, report.id))
-            arguments += (digest_of(report), to_json(report), received)
+            arguments += (*with_digest(report), received)
         return keys, arguments
 
     def open_reports(self) -> None:

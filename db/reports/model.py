@@ -6,10 +6,11 @@ A report is identified by (bot, kind, id). Decimals keep their digits; times are
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, ClassVar, TypeAlias
 
 import orjson
@@ -132,6 +133,7 @@ _DECIMALS = frozenset(
     {"quantity", "price", "fee", "multiplier", "decision_price", "arrival_price", "equity", "cash"},
 )
 _NAMES = {model: tuple(field.name for field in fields(model)) for model in MODELS.values()}
+_VALUES = {model: attrgetter(*names) for model, names in _NAMES.items()}
 
 
 def to_json(report: Report) -> bytes:
@@ -139,7 +141,7 @@ def to_json(report: Report) -> bytes:
 
     Decimals are strings with the digits of the report.
     """
-    return _text(report, lambda value: format(value, "f"))
+    return _dump(_body(report))
 
 
 def from_json(text: bytes) -> Report:
@@ -159,25 +161,39 @@ def from_json(text: bytes) -> Report:
 
 def digest_of(report: Report) -> bytes:
     """The 8 bytes by which the contents of two reports are compared; 1.0 and 1.00 are equal."""
-    return hashlib.blake2b(_text(report, _plain), digest_size=DIGEST_BYTES).digest()
+    return with_digest(report)[0]
 
 
-def _text(report: Report, decimal: Callable[[Decimal], str]) -> bytes:
-    body: dict[str, Any] = {"kind": report.kind}
-    for name in _NAMES[type(report)]:
-        value = getattr(report, name)
+def with_digest(report: Report) -> tuple[bytes, bytes]:
+    """The digest and the JSON object of a report, which cost less together."""
+    body = _body(report)
+    text = plain = _dump(body)
+    shorter = {name: short for name in _DECIMALS & body.keys() if (short := _plain(body[name])) != body[name]}
+    if shorter:
+        plain = _dump(body | shorter)
+    return hashlib.blake2b(plain, digest_size=DIGEST_BYTES).digest(), text
+
+
+def _body(report: Report) -> dict[str, Any]:
+    """The fields with a value as they are in the JSON object."""
+    kind = type(report)
+    body: dict[str, Any] = {"kind": kind.kind}
+    for name, value in zip(_NAMES[kind], _VALUES[kind](report), strict=True):
         if value is None:
             continue
         if isinstance(value, Decimal):
-            value = decimal(value)
+            value = format(value, "f")
         elif isinstance(value, datetime):
             value = format_time(value)
         body[name] = value
+    return body
+
+
+def _dump(body: Mapping[str, Any]) -> bytes:
     return orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
 
 
-def _plain(value: Decimal) -> str:
+def _plain(text: str) -> str:
     """The digits without trailing zeros and without a negative zero."""
-    text = format(value, "f")
     text = text.rstrip("0").rstrip(".") if "." in text else text
     return "0" if text == "-0" else text

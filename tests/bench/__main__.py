@@ -140,7 +140,7 @@ def access(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
 
 @bench.command()
 @click.option("--parts", default=",".join(observability_runner.PARTS), show_default=True, help="Parts to measure.")
-@click.option("--rounds", default=3, show_default=True, help="Number of rounds; each round measures everything once.")
+@click.option("--rounds", default=1, show_default=True, help="Number of rounds; each round measures everything once.")
 @click.option("--quick", is_flag=True, help="One short round.")
 @click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
 @click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")

@@ -11,6 +11,8 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+import psutil
+
 
 class Cores:
     """Pins this process and its children to the CPUs beside the server's.
@@ -36,3 +38,22 @@ class Cores:
             yield
         finally:
             os.sched_setaffinity(0, self._others)
+
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """Let this process and all of its children run on every CPU within the block."""
+        if not self._pin:
+            yield
+            return
+        _pin_all(self._server | self._others)
+        try:
+            yield
+        finally:
+            _pin_all(self._others)
+
+
+def _pin_all(cpus: set[int]) -> None:
+    me = psutil.Process()
+    for process in [me, *me.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            process.cpu_affinity(list(cpus))

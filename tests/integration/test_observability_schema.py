@@ -164,7 +164,8 @@ def test_old_rows_of_reports_and_resolved_alerts_are_deleted(store: Store, setti
     own = replace(settings, retention_alerts=10, retention_reports=5)
     assert row_days(own) == {"access_log": 400, "alerts": 10, "position_checkpoints": 31}
     assert row_days(replace(settings, retention_reports=0))["position_checkpoints"] == 0
-    assert {table: retention_days(own)[table] for table in ("fills", "signals", "metrics_market_1s", "metrics_system_1m", "metrics_strategy_1h")} == {
+    tables = ("fills", "signals", "metrics_market_1s", "metrics_system_1m", "metrics_strategy_1h")
+    assert {table: retention_days(own)[table] for table in tables} == {
         "fills": 31, "signals": 5, "metrics_market_1s": 14, "metrics_system_1m": 90, "metrics_strategy_1h": 730,
     }  # fmt: skip
     today = datetime(2025, 12, 31, tzinfo=UTC)

@@ -191,3 +191,22 @@ def test_events_of_a_batch_that_was_not_published_are_sent_by_the_next_observer(
     ]  # fmt: skip
     assert [each["pnl"] for each in events if each["event_type"] == "trade_executed"] == [None, "0.4944444444444444"]
     assert select(store, "SELECT count(*) FROM fills") == [(2,)]
+
+
+def test_reports_are_acknowledged_if_redis_refuses_their_events(
+    settings: Settings, bus: Bus, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Redis without memory refuses the events; the acknowledgement frees memory."""
+    attempts: list[object] = []
+
+    def refused(*events: object) -> None:
+        attempts.append(events)
+        raise BusError("OutOfMemoryError: command not allowed when used memory > 'maxmemory'.")
+
+    monkeypatch.setattr(bus, "publish_events", refused)
+    monkeypatch.setattr("jobs.observer.reports._RETRY_SECONDS", 0.01)
+    observer = FoldingObserver(settings, bus, store, NOON + timedelta(hours=1))
+    with observer.running():
+        observer.send(fill("a", 1, 1, "buy", "5", "1.1", 1))
+    assert len(attempts) == 5
+    assert select(store, "SELECT count(*) FROM fills") == [(1,)]

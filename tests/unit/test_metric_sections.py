@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from jobs.observer.figures.conversion import Total
 from jobs.observer.figures.models import ExecutionMetric, MarketDataMetric, ProcessMetric, StrategyMetric, SystemMetric
 from jobs.observer.figures.sections import (
+    Entries,
     decimal_text,
     execution_section,
     market_data_section,
@@ -164,3 +166,15 @@ def test_section_of_a_failed_collector_keeps_its_values() -> None:
     last = execution_section(NOON, ExecutionMetric(orders_today=3))
     assert stale_section(last) == {**last, "stale": True, "error_code": "internal"}
     assert stale_section({}) == {}
+
+
+def test_entries_keep_their_texts_until_their_metric_is_another_object() -> None:
+    entries = Entries()
+    first = market_data_section(NOON, [EURUSD], entries)
+    again = market_data_section(NOON, [EURUSD], entries)
+    assert again["symbols"]["EUR_USD"] is first["symbols"]["EUR_USD"]
+    assert render(again) == render(market_data_section(NOON, [EURUSD]))
+    moved = replace(EURUSD, bid=D("1.09440"), spread_bps=-0.0)
+    changed = render(market_data_section(NOON, [moved], entries))
+    assert changed == render(market_data_section(NOON, [moved]))
+    assert '"spread_bps":0.0' in changed.numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,6 +32,21 @@ def test_late_request_waits_for_the_next_free_slot() -> None:
     first.release()
     waiter.join(60)
     assert got[0] is not None
+
+
+def test_request_waits_if_the_slots_were_idle_before_they_were_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("api.rest.slots.time", SimpleNamespace(monotonic=lambda: now[0]))
+    slots = Slots(1, patience=30)
+    now[0] = 100.0
+    first = slots.take()
+    assert first is not None
+    timer = threading.Timer(0.05, first.release)
+    timer.start()
+    assert slots.take() is not None
+    now[0] = 200.0
+    assert slots.take() is None  # the holder hangs
+    timer.join()
 
 
 def test_client_has_its_share_of_the_exports_and_another_one_the_rest() -> None:

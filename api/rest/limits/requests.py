@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 
 from api.access.audit import Audit
 from api.access.limits import EXPORT_COST, PRICES_PER_TOKEN, RATE_REQUESTS, REQUEST_COST, ROWS_PER_TOKEN, Budget, Budgets, limited_caller
@@ -14,6 +14,8 @@ from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, Unauthorized
 from config.fields import Rate
 
+# Name of an `Admission` in the environment of WSGI: of a request that was checked before Flask.
+ADMISSION = "tickwire.admission"
 _RETRY_SECONDS = 2  # if an answer has no time of its own
 
 
@@ -27,6 +29,18 @@ class _Caller:
     access: Access | None
     address: str
     budget: Budget | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The decision about one request. `caller` is None if no limit counts the caller."""
+
+    decision: Access | Refusal
+    caller: _Caller | None
+
+    def headers(self) -> list[tuple[str, str]]:
+        """Return the headers of the limit; none without a limit."""
+        return [] if self.caller is None else _headers_of(self.caller)
 
 
 class RequestLimits:
@@ -45,20 +59,40 @@ class RequestLimits:
         self._audit = audit
 
     def authenticate(self, handshake: Handshake) -> Access:
-        """Return the rights of the client. Raises `Refusal`, also `too_many_requests`."""
+        """Return the rights of the client. Raises `Refusal`, also `too_many_requests`.
+
+        A request that was checked before has its decision, and costs nothing again.
+        """
+        admission: Admission = request.environ.pop(ADMISSION, None) or self.admit(handshake)
+        g.limited = admission.caller
+        if isinstance(admission.decision, Refusal):
+            raise admission.decision
+        return admission.decision
+
+    def admit(self, handshake: Handshake) -> Admission:
+        """Return the decision about a request, and take its cost."""
+        callers: list[_Caller] = []
+        decision: Access | Refusal
+        try:
+            decision = self._access(handshake, callers)
+        except Refusal as refusal:
+            decision = refusal
+        return Admission(decision, callers[0] if callers else None)
+
+    def _access(self, handshake: Handshake, callers: list[_Caller]) -> Access:
         address = handshake.address
         try:
             access = self._inner.authenticate(handshake)
         except Unauthorized:
             if not self._peers.exempt(address):
-                self._begin(_Caller(f"ip:{address}", self._default, self, None, address))
+                self._begin(_Caller(f"ip:{address}", self._default, self, None, address), callers)
             raise
         if (name := access.caller or limited_caller(access, address, self._peers)) is not None:
-            self._begin(_Caller(name, access.limits.requests or self._default, self, access, address))
+            self._begin(_Caller(name, access.limits.requests or self._default, self, access, address), callers)
         return access
 
-    def _begin(self, caller: _Caller) -> None:
-        g.limited = caller
+    def _begin(self, caller: _Caller, callers: list[_Caller]) -> None:
+        callers.append(caller)  # before `take`, so that a refusal has its headers too
         self.take(caller, REQUEST_COST)
 
     def take(self, caller: _Caller, cost: int) -> None:
@@ -81,15 +115,23 @@ def register(app: Flask) -> None:
 
 def _add_headers(response: Response) -> Response:
     caller: _Caller | None = g.get("limited")
-    if caller is not None and (budget := caller.budget) is not None:
+    if caller is not None:
         # No other function sets these headers, so that none is searched for and replaced.
-        add = response.headers.add
-        add("X-RateLimit-Limit", str(budget.limit))
-        add("X-RateLimit-Remaining", str(budget.remaining))
-        add("X-RateLimit-Reset", str(ceil(budget.reset)))
+        for name, value in _headers_of(caller):
+            response.headers.add(name, value)
     if response.status_code in (429, 503):
         response.headers.setdefault("Retry-After", str(_RETRY_SECONDS))
     return response
+
+
+def _headers_of(caller: _Caller) -> list[tuple[str, str]]:
+    if (budget := caller.budget) is None:
+        return []
+    return [
+        ("X-RateLimit-Limit", str(budget.limit)),
+        ("X-RateLimit-Remaining", str(budget.remaining)),
+        ("X-RateLimit-Reset", str(ceil(budget.reset))),
+    ]
 
 
 def seconds(retry_after: float) -> int:

@@ -65,6 +65,8 @@ class NewestSnapshot:
         self._lock = threading.Lock()
         self._seen: Seen | None = None
         self._read_at = float("-inf")
+        self._kept: tuple[float, Seen] | None = None  # monotonic time of its read, a snapshot
+        self._claimed = float("-inf")  # monotonic time at which a request has begun to read the next one
 
     def read(self) -> Seen | None:
         """Return it, None if there was none since the start.
@@ -78,6 +80,7 @@ class NewestSnapshot:
                 found = self._latest()
                 if found is not None and (self._seen is None or found != self._seen.snapshot):
                     self._seen = Seen.of(found)
+                self._kept = None if self._seen is None else (now, self._seen)
             return self._seen
 
     def _latest(self) -> Snapshot | None:
@@ -89,10 +92,24 @@ class NewestSnapshot:
             self._read_at = self._monotonic() + PAUSE_SECONDS
             return None
 
+    def kept(self) -> Seen | None:
+        """Return the snapshot that was read last, without waiting; None if the caller must read.
 
-def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> None:
-    """Give the app its newest snapshot."""
-    app.extensions[_NAME] = NewestSnapshot(bus, monotonic)
+        After `KEPT_SECONDS` one caller must read; the others have that time again meanwhile.
+        """
+        kept, now = self._kept, self._monotonic()
+        if kept is None or now - kept[0] >= 2 * KEPT_SECONDS:
+            return None
+        if now - kept[0] >= KEPT_SECONDS and now - self._claimed >= KEPT_SECONDS:
+            self._claimed = now
+            return None
+        return kept[1]
+
+
+def attach(app: Flask, bus: Bus, monotonic: Callable[[], float]) -> NewestSnapshot:
+    """Give the app its newest snapshot, and return it."""
+    snapshots = app.extensions[_NAME] = NewestSnapshot(bus, monotonic)
+    return snapshots
 
 
 def newest() -> Seen:

@@ -26,7 +26,7 @@ from jobs.observer.collectors.base import BaseCollector, ObserverContext
 from jobs.observer.collectors.live_prices import Quote
 from jobs.observer.figures.market import TimeWeighted, TradeSums, price_state, spread_bps
 from jobs.observer.figures.models import MarketDataMetric
-from jobs.observer.figures.sections import Body, market_data_section
+from jobs.observer.figures.sections import Body, Entries, market_data_section
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,15 @@ class _Second:
             self.spread_sum, self.spreads = self.spread_sum + spread, self.spreads + 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The metric of a symbol, and the price and the sums from which it was made."""
+
+    quote: Quote | None
+    sums: TradeSums | None
+    metric: MarketDataMetric
+
+
 class MarketDataCollector(BaseCollector):
     """The section `market_data` of the tracked symbols.
 
@@ -78,6 +87,9 @@ class MarketDataCollector(BaseCollector):
         self._sums: dict[str, TradeSums] = {}  # symbol -> the UTC day so far
         self._settled: dict[_Span, dict[str, TradeSums]] = {}  # settled hour or minute -> sums
         self._stored: dict[str, TradeSums] = {}  # symbol -> the sums at the last stored second
+        self._shown: dict[str, _Shown] = {}  # symbol -> figures of the present second
+        self._shown_second: datetime | None = None
+        self._entries = Entries()
         self._throttle = Throttle(monotonic=time.monotonic)
 
     def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
@@ -92,11 +104,21 @@ class MarketDataCollector(BaseCollector):
             self._take(body)
 
     def collect(self, now: datetime) -> Body:
-        """The section at `now`."""
-        return market_data_section(now, [self._metric(symbol, now) for symbol in self._tracked])
+        """The section at `now`.
 
-    def _metric(self, symbol: str, now: datetime) -> MarketDataMetric:
-        quote, sums = self.context.prices.get(symbol), self._sums.get(symbol)
+        A new price changes it at once, the passage of time (average, state) once per second.
+        """
+        if (second := now.replace(microsecond=0)) != self._shown_second:
+            self._shown, self._shown_second = {}, second
+        return market_data_section(now, [self._shown_metric(symbol, now) for symbol in self._tracked], self._entries)
+
+    def _shown_metric(self, symbol: str, now: datetime) -> MarketDataMetric:
+        quote, sums, known = self.context.prices.get(symbol), self._sums.get(symbol), self._shown.get(symbol)
+        if known is None or known.quote is not quote or known.sums is not sums:
+            known = self._shown[symbol] = _Shown(quote, sums, self._metric(symbol, quote, sums, now))
+        return known.metric
+
+    def _metric(self, symbol: str, quote: Quote | None, sums: TradeSums | None, now: datetime) -> MarketDataMetric:
         average = None if sums else self._averages.get(symbol)
         closed = not market_open(self._calendars.get(symbol, "crypto"), now)
         return MarketDataMetric(

@@ -35,30 +35,72 @@ class Rendered(NamedTuple):
     strings: str  # decimals are strings
 
 
+class Entry(dict[str, Any]):
+    """An entry of a section that never changes; its texts are made once."""
+
+    __slots__ = ("_texts",)
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self._texts: Rendered | None = None
+
+    @property
+    def texts(self) -> Rendered:
+        """The texts of the entry."""
+        if self._texts is None:
+            self._texts = render(dict(self))
+        return self._texts
+
+
+class Entries:
+    """The last entries of a section. A metric that is the same object as before keeps its entry."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[object, Entry]] = {}  # name -> metric, its entry
+
+    def of(self, metrics: Mapping[str, Any], make: Callable[[Any], Body]) -> dict[str, Entry]:
+        """Name -> entry of each metric; `make` is called for metrics that are new objects."""
+        before, self._known = self._known, {}
+        for name, metric in metrics.items():
+            known = before.get(name)
+            self._known[name] = known if known is not None and known[0] is metric else (metric, Entry(make(metric)))
+        return {name: entry for name, (_, entry) in self._known.items()}
+
+
 def render(body: Mapping[str, Any]) -> Rendered:
     """Render a section twice: decimals as number literals, and as strings.
 
     Values may be None, bool, int, float, str, Decimal, aware datetimes, mappings with string keys,
     sequences and dataclasses of them. NaN and infinity become null, negative zero becomes zero.
     """
-    numbers = _dump(body, _literal)
+    numbers = _dump(body, _literal, _numbers_of)
     if _has_negative_zero(numbers):
         body = _without_negative_zero(body)
-        numbers = _dump(body, _literal)
-    return Rendered(numbers.decode(), _dump(body, decimal_text).decode())
+        numbers = _dump(body, _literal, _numbers_of)
+    return Rendered(numbers.decode(), _dump(body, decimal_text, _strings_of).decode())
 
 
-def _dump(body: Mapping[str, Any], decimal: Callable[[Decimal], Any]) -> bytes:
+def _numbers_of(entry: Entry) -> str:
+    return entry.texts.numbers
+
+
+def _strings_of(entry: Entry) -> str:
+    return entry.texts.strings
+
+
+def _dump(body: Mapping[str, Any], decimal: Callable[[Decimal], Any], text_of: Callable[[Entry], str]) -> bytes:
     def default(value: object) -> Any:
         if isinstance(value, Decimal):
             return decimal(value)
         if isinstance(value, datetime):
             return format_time(value)
+        if isinstance(value, Entry):
+            return orjson.Fragment(text_of(value))
         if isinstance(value, Mapping):
             return dict(value)
         raise TypeError(f"no JSON form of {type(value).__name__}")
 
-    return orjson.dumps(body, default, orjson.OPT_PASSTHROUGH_DATETIME)
+    return orjson.dumps(body, default, orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS)
 
 
 def _literal(value: Decimal) -> orjson.Fragment | None:
@@ -78,14 +120,15 @@ def _without_negative_zero(value: Any) -> Any:
     return value
 
 
-def market_data_section(timestamp: datetime, metrics: Iterable[MarketDataMetric]) -> Body:
-    """The section `market_data`; the averages are rounded, prices keep their digits."""
-    symbols: dict[str, Body] = {}
+def market_data_section(timestamp: datetime, metrics: Iterable[MarketDataMetric], entries: Entries | None = None) -> Body:
+    """The section `market_data`; the averages are rounded, prices keep their digits.
+
+    `entries` are those of the section before.
+    """
+    named = {metric.symbol: metric for metric in metrics}
+    symbols = (entries or Entries()).of(named, _market_entry)
     trades, volume = 0, ZERO
-    for metric in metrics:
-        entry = _entry(metric, "symbol")
-        entry["vwap"], entry["twap"] = rounded(metric.vwap), rounded(metric.twap)
-        symbols[metric.symbol] = entry
+    for metric in named.values():
         trades += metric.trades
         volume += metric.volume or ZERO
     return {
@@ -97,12 +140,19 @@ def market_data_section(timestamp: datetime, metrics: Iterable[MarketDataMetric]
     }
 
 
-def strategy_section(timestamp: datetime, metrics: Iterable[StrategyMetric], pnl: Total, daily: Decimal | None) -> Body:
+def _market_entry(metric: MarketDataMetric) -> Body:
+    return {**_entry(metric, "symbol"), "vwap": rounded(metric.vwap), "twap": rounded(metric.twap)}
+
+
+def strategy_section(
+    timestamp: datetime, metrics: Iterable[StrategyMetric], pnl: Total, daily: Decimal | None, entries: Entries | None = None
+) -> Body:
     """The section `strategy`; its amounts are rounded.
 
     `pnl` is the P&L of all strategies in the base currency, `daily` its change since 00:00.
+    `entries` are those of the section before.
     """
-    strategies = {metric.strategy_name: _rounded_entry(metric, "strategy_name") for metric in metrics}
+    strategies = (entries or Entries()).of({metric.strategy_name: metric for metric in metrics}, _strategy_entry)
     return {
         "timestamp": timestamp,
         "strategies": strategies,
@@ -114,6 +164,10 @@ def strategy_section(timestamp: datetime, metrics: Iterable[StrategyMetric], pnl
         "incomplete": pnl.incomplete,
         "by_currency": {currency: rounded(amount) for currency, amount in pnl.by_currency.items()},
     }
+
+
+def _strategy_entry(metric: StrategyMetric) -> Body:
+    return _rounded_entry(metric, "strategy_name")
 
 
 def strategies_of_bots(metrics: Iterable[tuple[str, StrategyMetric]]) -> Body:

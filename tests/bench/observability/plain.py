@@ -1,150 +1,107 @@
-"""CPU of plain WebSockets per delivery, against a bare loop and two usual servers."""
+"""CPU and latency of the sockets of metrics, against a bare loop and two usual servers.
+
+All servers run at the same time. The clients connect to them in turn, so that a ratio is one of
+neighbouring measurements.
+"""
 
 from __future__ import annotations
 
-import selectors
-import socket
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from statistics import median
 
-from config.process.descriptors import raise_limit
-from db.bus import Bus
-from db.bus.snapshots import SECTIONS, Snapshot
-from db.timestamps import format_time
 from tests.bench.bars import Bar, Measured, Part
 from tests.bench.fanout import Ground
+from tests.bench.metrics_clients import Received
+from tests.bench.observability.publisher import SIZE, UNLIMITED_SOCKETS, fill_instruments, publishing
+from tests.bench.observability.receivers import Receivers
 from tests.bench.peers.snapshots import TICK_SECONDS
 from tests.bench.servers import PEERS, BenchError, Peer, Server, running
 
 BARE = Bar("CPU per delivery ÷ bare `send()` loop", 1.3)
 BROADCAST = Bar("CPU per delivery ÷ `websockets.broadcast`", 0.7)
 FASTAPI = Bar("CPU per delivery ÷ FastAPI `send_json`", 0.1)
-_CLIENTS, _QUICK_CLIENTS = 1000, 200
-_SIZE = 8200
-_SECONDS = 5.0
-_HANDSHAKE = (
-    b"GET /ws/metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-)
-_VARIABLES = {"WS_MAX_CONNECTIONS": "2000", "WS_HEARTBEAT_INTERVAL": "300"}
+SOCKETIO = Bar("CPU per delivery, Socket.IO `/metrics` ÷ plain", 1.1)
+LATENCY = Bar("p99 of a delivery ÷ bare `send()` loop", 1.3)
+FANOUT = Bar("fan-out: p99 to the last client ÷ 10 ms", 1.0)
+SOCKETS = Bar("p99 of a delivery ÷ 50 ms", 1.0)
+_CLIENTS, _QUICK_CLIENTS, _FEW = 1000, 200, 100
+_SECONDS, _QUICK_SECONDS = 3.0, 1.5
+_ROUNDS = 4
+_WARM_SECONDS = 0.5
+_PEERS = ("bare", "websockets", "fastapi")
+_SLOW = {"fastapi": 2}  # rounds
+_FEWER = {"fastapi": 200}  # clients: it cannot serve 1,000 at 10 Hz with one core
+# Which kind of client measures which server; the plain one and Socket.IO share the hub.
+_KINDS = {"bare": "raw", "websockets": "plain", "fastapi": "plain", "plain": "plain", "socketio": "socketio"}
 
 
-class Clients:
-    """Sockets of one server. A thread reads them and counts their bytes."""
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Microseconds of the server per snapshot and client, and latencies."""
 
-    def __init__(self, port: int, count: int, *, handshake: bool) -> None:
-        self.bytes = 0
-        self._selector = selectors.DefaultSelector()
-        self._stopped = False
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()  # before the last one is open: no server may collect frames for the first ones
-        self._sockets = [self._open(port, handshake) for _ in range(count)]
-
-    def _open(self, port: int, handshake: bool) -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", port), timeout=30)
-        if handshake:
-            sock.sendall(_HANDSHAKE)
-            head = b""
-            while b"\r\n\r\n" not in head:
-                if not (data := sock.recv(65536)):
-                    raise BenchError(f"a handshake failed: {head[:200]!r}")
-                head += data
-        sock.setblocking(False)
-        self._selector.register(sock, selectors.EVENT_READ)
-        return sock
-
-    def _read(self) -> None:
-        while not self._stopped:
-            for key, _ in self._selector.select(0.2):
-                data = key.fileobj.recv(1 << 16)  # type: ignore[union-attr]
-                self.bytes += len(data)
-                if not data:
-                    self._selector.unregister(key.fileobj)
-
-    def close(self) -> None:
-        """Stop reading and close all sockets."""
-        self._stopped = True
-        self._thread.join()
-        for sock in self._sockets:
-            sock.close()
+    cpu: float
+    received: Received
 
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
-    raise_limit(8192)
-    count, seconds = (_QUICK_CLIENTS, 2.0) if quick else (_CLIENTS, _SECONDS)
-    case = f"{count} clients, 10 Hz, {_SIZE / 1000:g} kB"
-    values = {kind: _of_peer(place, kind, count, seconds) for kind in ("bare", "websockets", "fastapi")}
-    ours = _of_hub(place, count, seconds)
-    yield Measured(case, ours, text="CPU per delivery, µs")
-    for kind, bar in (("bare", BARE), ("websockets", BROADCAST), ("fastapi", FASTAPI)):
-        yield Measured(case, values[kind], text=f"{kind}: CPU per delivery, µs")
-        yield Measured(case, ours / values[kind], bar)
-
-
-def _of_peer(place: Ground, kind: str, count: int, seconds: float) -> float:
-    module = "tests.bench.peers.snapshots"
-    peer = Peer(kind, kind, lambda port: (sys.executable, "-m", module, kind, str(port), str(_SIZE)), protocol="raw")
-    with running(peer, {}, place.folder / f"{kind}.log", place.cores) as server:
-        return _cpu_per_delivery(server, count, seconds, handshake=kind != "bare")
-
-
-def _of_hub(place: Ground, count: int, seconds: float) -> float:
-    place.empty_bus()
+    count = _QUICK_CLIENTS if quick else _CLIENTS
+    case = f"{count} clients, 10 Hz, {SIZE / 1000:g} kB"
+    fill_instruments(place)
     with ExitStack() as stack:
-        bus = stack.enter_context(closing(Bus(place.redis_url, lambda: datetime.now(UTC))))
-        bus.set_instruments(dict.fromkeys(place.instruments, "fx"))
-        server = stack.enter_context(place.server(PEERS["tickwire"], _VARIABLES))
-        stack.enter_context(_publishing(bus))
-        return _cpu_per_delivery(server, count, seconds, handshake=True)
+        servers = {kind: stack.enter_context(_peer(place, kind)) for kind in _PEERS}
+        servers["plain"] = servers["socketio"] = stack.enter_context(place.server(PEERS["tickwire"], UNLIMITED_SOCKETS))
+        costs: dict[str, list[Cost]] = {kind: [] for kind in _KINDS}
+        for number in range(1 if quick else _ROUNDS):
+            for kind in list(_KINDS) if number % 2 else reversed(_KINDS):
+                if number < _SLOW.get(kind, _ROUNDS):
+                    clients = min(count, _FEWER.get(kind, count))
+                    costs[kind].append(_measure(place, servers[kind], kind, clients, _QUICK_SECONDS if quick else _SECONDS))
+        few = _measure(place, servers["plain"], "plain", _FEW, 2 * (_QUICK_SECONDS if quick else _SECONDS))
+    for kind in _KINDS:
+        yield Measured(case, median(each.cpu for each in costs[kind]), text=f"{kind}: CPU per delivery, µs")
+    for kind, bar in (("bare", BARE), ("websockets", BROADCAST), ("fastapi", FASTAPI)):
+        yield Measured(case, _ratio(costs["plain"], costs[kind]), bar)
+    yield Measured(case, _ratio(costs["socketio"], costs["plain"]), SOCKETIO)
+    for kind in ("bare", "plain"):
+        yield Measured(case, median(each.received.p99 for each in costs[kind]), text=f"{kind}: p99 of a delivery, ms")
+    latencies = [ours.received.p99 / bare.received.p99 for ours, bare in zip(costs["plain"], costs["bare"], strict=True)]
+    yield Measured(case, median(latencies), LATENCY)
+    yield Measured(f"{_FEW} clients", few.received.last_p99 / 10, FANOUT)
+    yield Measured(f"{_FEW} clients", few.received.p99 / 50, SOCKETS)
 
 
-@contextmanager
-def _publishing(bus: Bus) -> Iterator[None]:
-    """Publish snapshots 10 times per second."""
-    stop = threading.Event()
-    text = '{"x":"' + "x" * (_SIZE // len(SECTIONS) - 60) + '"}'
-    texts = dict.fromkeys(SECTIONS, text)
-
-    def publish() -> None:
-        seq = 0
-        while not stop.wait(TICK_SECONDS):
-            seq += 1
-            bus.publish_snapshot(Snapshot(format_time(datetime.now(UTC)), seq, "bench", texts, texts))
-
-    thread = threading.Thread(target=publish, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
+def _ratio(ours: list[Cost], others: list[Cost]) -> float:
+    """Return the median of the ratios of neighbouring measurements."""
+    return median(one.cpu / other.cpu for one, other in zip(ours, others, strict=False))
 
 
-def _cpu_per_delivery(server: Server, count: int, seconds: float, *, handshake: bool) -> float:
-    """Return the microseconds of the server per snapshot and client."""
-    with closing(Clients(server.port, count, handshake=handshake)) as clients:
-        _settle(lambda: clients.bytes, count)
-        cpu, received = server.cpu(), clients.bytes
+def _peer(place: Ground, kind: str) -> AbstractContextManager[Server]:
+    module = "tests.bench.peers.snapshots"
+    peer = Peer(kind, kind, lambda port: (sys.executable, "-m", module, kind, str(port), str(SIZE)), protocol="raw")
+    return running(peer, {}, place.folder / f"{kind}.log", place.cores)
+
+
+def _measure(place: Ground, server: Server, kind: str, count: int, seconds: float) -> Cost:
+    """Connect clients and measure for some seconds, from the end of a tick to that of another."""
+    with ExitStack() as stack:
+        if server.peer.key == "tickwire":
+            stack.enter_context(publishing(place))
+        clients = stack.enter_context(Receivers(server.port, count, _KINDS[kind]))
+        time.sleep(_WARM_SECONDS)
+        clients.settle()
+        cpu = server.cpu()
         time.sleep(seconds)
-        cpu, received = server.cpu() - cpu, clients.bytes - received
-    deliveries = received / _SIZE
-    if deliveries < 0.1 * count * seconds / TICK_SECONDS:
-        raise BenchError(f"{server.peer.label}: {deliveries:.0f} deliveries in {seconds:g} s are too few")
-    return cpu / deliveries * 1e6
+        received = clients.settle()
+        cpu = server.cpu() - cpu
+    if received.lost:
+        raise BenchError(f"{kind}: {received.lost} connections were lost")
+    if received.frames < 0.1 * count * seconds / TICK_SECONDS:
+        raise BenchError(f"{kind}: {received.frames} deliveries in {seconds:g} s are too few")
+    return Cost(cpu / received.frames * 1e6, received)
 
 
-def _settle(received: Callable[[], int], count: int) -> None:
-    """Wait until each client has had some snapshots. Raises `BenchError`."""
-    deadline = time.monotonic() + 30
-    first = received()
-    while received() < first + 5 * count * _SIZE:
-        if time.monotonic() > deadline:
-            raise BenchError("no snapshots arrive")
-        time.sleep(0.1)
-
-
-PART = Part("Plain WebSockets", _run)
+PART = Part("Sockets of metrics", _run)

@@ -18,15 +18,16 @@ from contextlib import suppress
 from tests.bench.frames import server_frame
 
 TICK_SECONDS = 0.1
+_TYPE = b'"type": "metrics_update",'
 
 
 def bare(port: int, text: bytes) -> None:
-    """Accept sockets and send the frame to each."""
+    """Accept sockets and send the frame to each. Each snapshot has its time, as ours do."""
     listener = socket.create_server(("127.0.0.1", port), backlog=2048)
     listener.setblocking(False)
     watched = selectors.DefaultSelector()
     watched.register(listener, selectors.EVENT_READ)
-    frame, clients, due = server_frame(text), list[socket.socket](), time.monotonic()
+    clients, due = list[socket.socket](), time.monotonic()
     while True:
         while watched.select(max(0.0, due - time.monotonic())):
             with suppress(BlockingIOError):
@@ -36,9 +37,16 @@ def bare(port: int, text: bytes) -> None:
                     client.setblocking(False)
                     clients.append(client)
         due += TICK_SECONDS
+        frame = server_frame(_stamped(text))
         for client in clients:
             with suppress(OSError):
                 client.send(frame)
+
+
+def _stamped(text: bytes) -> bytes:
+    """Return the text with the time in place of the last bytes of its padding."""
+    stamp = f'"type": "metrics_update","timestamp":{time.time():.6f},'.encode()
+    return b"{" + stamp + text[len(_TYPE) + 1 : -2 - (len(stamp) - len(_TYPE))] + b'"}'
 
 
 async def websockets(port: int, text: bytes) -> None:
@@ -69,7 +77,7 @@ def fastapi(port: int, text: bytes) -> None:
 
     metrics.__annotations__["socket"] = WebSocket  # FastAPI reads it, and the name is local
     app.websocket("/ws/metrics")(metrics)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", ws_per_message_deflate=False)
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="error", ws_per_message_deflate=False, ws_ping_interval=None)
 
 
 def payload(size: int) -> bytes:
