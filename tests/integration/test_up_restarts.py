@@ -56,11 +56,11 @@ def development(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def copy_product(root: Path) -> Path:
-    """Copy the files that run, so that a test can edit them."""
+    """Copy the files that run, compiled ones included, so that a test can edit them."""
     for folder in (*FOLDERS, "clients/web"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, root / folder)
     for file in FILES:
-        shutil.copy(ROOT / file, root / file)
+        shutil.copy2(ROOT / file, root / file)
     return root
 
 
