@@ -71,7 +71,7 @@ class Fanout:
         self._now = now
         self._call_later = call_later
         self._busy = busy
-        self._parts: deque[tuple[list[str], Sequence[Frame]]] = deque()  # clients that have to receive the frames yet
+        self._parts: deque[tuple[list[Outbox], Sequence[Frame]]] = deque()  # outboxes that have to get frames yet
         self._boxes: dict[str, Outbox] = {}  # client -> its outbox
         self._holdings: dict[str, dict[str, float | None]] = {}  # client -> room -> rate
         self._cohorts: dict[frozenset[Holding], _Cohort] = {}
@@ -97,6 +97,9 @@ class Fanout:
         """Remove a client, if it is there."""
         if client in self._boxes:
             self._unsettle(client)
+            for boxes, _ in self._parts:
+                if self._boxes[client] in boxes:
+                    boxes.remove(self._boxes[client])
             del self._boxes[client], self._holdings[client]
 
     def join(self, client: str, rooms: Iterable[str], rate: float | None = None) -> None:
@@ -261,8 +264,8 @@ class Fanout:
             frames, cohort.pending = cohort.pending, []
             self.batches += 1
             self.batched += len(frames)
-            clients = list(cohort.boxes)
-            self._parts.extend((clients[at : at + _PART_CLIENTS], frames) for at in range(0, len(clients), _PART_CLIENTS))
+            boxes = list(cohort.boxes.values())
+            self._parts.extend((boxes[at : at + _PART_CLIENTS], frames) for at in range(0, len(boxes), _PART_CLIENTS))
         sent = 0
         while self._parts and sent + len(self._parts[0][0]) <= _PART_CLIENTS:
             sent += len(self._parts[0][0])
@@ -278,8 +281,7 @@ class Fanout:
                 return
 
     def _send_part(self) -> None:
-        clients, frames = self._parts.popleft()
-        self._push([box for client in clients if (box := self._boxes.get(client))], frames)
+        self._push(*self._parts.popleft())
 
     def _push(self, boxes: Iterable[Outbox], frames: Sequence[Frame]) -> None:
         data = _joined(frames)

@@ -43,9 +43,17 @@ class Snapshot:
 
     def body(self) -> bytes:
         """The body of the message."""
-        return orjson.dumps(
-            {"timestamp": self.timestamp, "seq": self.seq, "epoch": self.epoch, "numbers": self.numbers, "strings": self.strings}
-        )
+        return self._joined(orjson.dumps(self.numbers), orjson.dumps(self.strings))
+
+    def fields(self) -> tuple[bytes, list[str | bytes | int]]:
+        """The body of the message, and the fields and values of the hash, which have its texts."""
+        numbers, strings = orjson.dumps(self.numbers), orjson.dumps(self.strings)
+        fields: list[str | bytes | int] = ["timestamp", self.timestamp, "seq", self.seq, "epoch", self.epoch]
+        return self._joined(numbers, strings), [*fields, "numbers", numbers, "strings", strings]
+
+    def _joined(self, numbers: bytes, strings: bytes) -> bytes:
+        head = orjson.dumps({"timestamp": self.timestamp, "seq": self.seq, "epoch": self.epoch})
+        return b"".join((head[:-1], b',"numbers":', numbers, b',"strings":', strings, b"}"))
 
 
 class Snapshots(Connection):
@@ -53,11 +61,8 @@ class Snapshots(Connection):
 
     def publish_snapshot(self, snapshot: Snapshot) -> None:
         """Publish a snapshot on `metrics_updates` and keep it as the newest one."""
-        fields: list[str | bytes | int] = [
-            "timestamp", snapshot.timestamp, "seq", snapshot.seq, "epoch", snapshot.epoch,
-            "numbers", orjson.dumps(snapshot.numbers), "strings", orjson.dumps(snapshot.strings),
-        ]  # fmt: skip
-        self._run_scripts(_SNAPSHOT, [([topics.SNAPSHOT_KEY], [topics.METRICS, LATEST_SECONDS * 1000, snapshot.body(), *fields])])
+        body, fields = snapshot.fields()
+        self._run_scripts(_SNAPSHOT, [([topics.SNAPSHOT_KEY], [topics.METRICS, LATEST_SECONDS * 1000, body, *fields])])
 
     def latest_snapshot(self) -> Snapshot | None:
         """The newest snapshot; None if there was none in the last `LATEST_SECONDS`."""

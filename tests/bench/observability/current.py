@@ -13,7 +13,7 @@ from tests.bench.access.credentials import UNLIMITED, add_keys
 from tests.bench.bars import Bar, Measured, Part
 from tests.bench.fanout import Ground
 from tests.bench.observability.exchange import Load, exchange
-from tests.bench.observability.publisher import SIZE, fill_instruments, publishing
+from tests.bench.observability.publisher import SIZE, prepare, publishing
 from tests.bench.reads import web
 from tests.bench.servers import BenchError, Peer, running
 
@@ -26,7 +26,7 @@ _PATH = "/api/metrics/current"
 
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
-    fill_instruments(place)
+    prepare(place)
     [(_, key)] = add_keys(place, 1, "observe")
     seconds, pairs = (0.7, 1) if quick else (_SECONDS, _PAIRS)
     with ExitStack() as stack:

@@ -16,7 +16,7 @@ from statistics import median
 from tests.bench.bars import Bar, Measured, Part
 from tests.bench.fanout import Ground
 from tests.bench.metrics_clients import Received
-from tests.bench.observability.publisher import SIZE, UNLIMITED_SOCKETS, fill_instruments, publishing
+from tests.bench.observability.publisher import SIZE, UNLIMITED_SOCKETS, prepare, publishing
 from tests.bench.observability.receivers import Receivers
 from tests.bench.peers.snapshots import TICK_SECONDS
 from tests.bench.servers import PEERS, BenchError, Peer, Server, running
@@ -50,7 +50,7 @@ class Cost:
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
     count = _QUICK_CLIENTS if quick else _CLIENTS
     case = f"{count} clients, 10 Hz, {SIZE / 1000:g} kB"
-    fill_instruments(place)
+    prepare(place)
     with ExitStack() as stack:
         servers = {kind: stack.enter_context(_peer(place, kind)) for kind in _PEERS}
         servers["plain"] = servers["socketio"] = stack.enter_context(place.server(PEERS["tickwire"], UNLIMITED_SOCKETS))

@@ -14,7 +14,7 @@ from tests.bench.control import LoadGenerator
 from tests.bench.fanout import Ground
 from tests.bench.feed import Feed
 from tests.bench.measure import Figures, Session
-from tests.bench.observability.publisher import UNLIMITED_SOCKETS, fill_instruments, observer
+from tests.bench.observability.publisher import UNLIMITED_SOCKETS, observer, prepare
 from tests.bench.observability.receivers import Receivers
 from tests.bench.servers import PEERS, BenchError, Server
 from tests.bench.shapes import SHAPES
@@ -26,7 +26,7 @@ _PAIRS, _SECONDS, _QUICK_SECONDS = 5, 3.0, 1.5
 
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
-    fill_instruments(place)
+    prepare(place)
     clients = _QUICK_METRICS_CLIENTS if quick else _METRICS_CLIENTS
     case = f"{_SHAPE.clients} clients, 100 prices/s"
     found: dict[bool, list[Figures]] = {False: [], True: []}

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from signal import SIGKILL
 from types import MappingProxyType
 
+import psycopg2
+
 from db.bus import Bus
 from db.bus.snapshots import SECTIONS, Snapshot
 from db.timestamps import format_time
@@ -23,6 +25,11 @@ from tests.bench.servers import BenchError, Peer, Server
 SIZE = 8200  # bytes of a snapshot
 UNLIMITED_SOCKETS = {"WS_MAX_CONNECTIONS": "2000", "WS_HEARTBEAT_INTERVAL": "300"}
 _START_SECONDS = 30.0
+# with reports of bots, and figures of them
+_TABLES = (
+    "report_ids", "orders", "order_events", "fills", "corrections", "signals", "bot_heartbeats", "positions", "position_checkpoints",
+    "round_trips", "strategy_drawdowns",
+)  # fmt: skip
 _OBSERVER = Peer("observer", "the observer", lambda port: (sys.executable, "-m", "jobs.observer"))
 
 
@@ -75,8 +82,10 @@ def observer(place: Ground, extra: Mapping[str, str] = MappingProxyType({})) -> 
         popen.wait()
 
 
-def fill_instruments(place: Ground) -> None:
-    """Write the instruments to the emptied bus, as the jobs do."""
+def prepare(place: Ground) -> None:
+    """Write the instruments to the emptied bus, and remove the reports of other parts."""
     place.empty_bus()
+    with closing(psycopg2.connect(place.database_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(f"TRUNCATE {', '.join(_TABLES)}")
     with closing(Bus(place.redis_url, lambda: datetime.now(UTC))) as bus:
         bus.set_instruments(dict.fromkeys(place.instruments, "fx"))

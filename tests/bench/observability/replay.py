@@ -3,7 +3,7 @@
     python -m tests.bench.observability.replay DATABASE_URL REDIS_URL build SECONDS
     python -m tests.bench.observability.replay DATABASE_URL REDIS_URL day SECONDS
 
-`day` runs on a clock of its own, which advances by two seconds per snapshot: each has prices, each
+`day` runs on a clock of its own, which advances by five seconds per snapshot: each has prices, each
 minute has reports and a stored row. It writes one line of JSON.
 """
 
@@ -40,7 +40,7 @@ _LIMITS = ReportLimits(rate=1_000_000)
 _STRATEGIES, _SYMBOLS, _PRICES = 10, 30, 3
 _MINUTE = 60
 _WARM_SECONDS = 2
-_STEP_SECONDS = 2
+_STEP_SECONDS = 5
 
 
 class Clock:

@@ -23,7 +23,7 @@ from tests.bench.fanout import Ground
 from tests.bench.frames import client_frame
 from tests.bench.metrics_clients import PATHS, Client, expect, handshake
 from tests.bench.observability.exchange import converse, exchange
-from tests.bench.observability.publisher import fill_instruments, observer
+from tests.bench.observability.publisher import observer, prepare
 from tests.bench.reads import web
 from tests.bench.servers import PEERS, BenchError
 
@@ -74,7 +74,7 @@ class Fills:
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
     batches, seconds = (_QUICK_BATCHES, _QUICK_SECONDS) if quick else (_BATCHES, _SECONDS)
-    fill_instruments(place)
+    prepare(place)
     with place.cores.released(), ExitStack() as stack:
         case = f"{_BATCH} reports a request"
         bare = _copied(place, seconds)
@@ -94,12 +94,12 @@ def _run(place: Ground, quick: bool) -> Iterator[Measured]:
 
 
 def _copied(place: Ground, seconds: float) -> float:
-    """Return the rows per second of COPY and commit in hundreds, into a copy of `fills`."""
+    """Return the rows per second of COPY and commit in hundreds, into a table like `fills`."""
     rows = [_row(each) for each in Fills(place, "bare").batch(_BATCH * 50)]
     texts = ["".join(rows[at : at + _BATCH]) for at in range(0, len(rows), _BATCH)]
     with closing(psycopg2.connect(place.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS bench_fills")
-        cursor.execute("CREATE TABLE bench_fills (LIKE fills INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
+        cursor.execute("CREATE TABLE bench_fills (LIKE fills INCLUDING ALL)")
         connection.commit()
         done, began = 0, time.monotonic()
         while time.monotonic() < began + seconds:

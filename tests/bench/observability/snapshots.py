@@ -20,7 +20,7 @@ from db.timestamps import parse_time
 from tests.bench.bars import Bar, Measured, Part
 from tests.bench.fanout import Ground
 from tests.bench.feed import Feed
-from tests.bench.observability.publisher import fill_instruments, observer
+from tests.bench.observability.publisher import observer, prepare
 from tests.bench.peers.snapshots import TICK_SECONDS
 from tests.bench.servers import ROOT, BenchError
 
@@ -33,7 +33,7 @@ _REPLAY_SECONDS = 300.0
 
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:
-    fill_instruments(place)
+    prepare(place)
     case = f"{_SYMBOLS} symbols, 30 prices/s"
     with observer(place) as server, _prices(place):
         server.find_processes()

@@ -38,9 +38,24 @@ def bare(port: int, text: bytes) -> None:
                     clients.append(client)
         due += TICK_SECONDS
         frame = server_frame(_stamped(text))
+        gone = False
         for client in clients:
-            with suppress(OSError):
+            try:
                 client.send(frame)
+            except BlockingIOError:
+                pass
+            except OSError:
+                gone = True
+        if gone:
+            clients = [client for client in clients if _is_open(client)]
+
+
+def _is_open(client: socket.socket) -> bool:
+    try:
+        return client.getpeername() is not None
+    except OSError:
+        client.close()
+        return False
 
 
 def _stamped(text: bytes) -> bytes:
