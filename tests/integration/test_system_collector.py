@@ -154,7 +154,7 @@ def test_circuit_of_a_stopped_server_opens_and_closes_again(own: Own, name: str,
     collector, events = SystemCollector(own.context, QUICK_LIMIT), ConnectionEvents(utc_now)
     read: RemoteRead[Any] = breaker_of(name, collector, events)
     server = own.postgres if name == "postgres" else own.redis
-    until(lambda: read.refresh())
+    until(lambda: read.refresh() is not None)
     with ExitStack() as stack:
         if hangs:
             stack.enter_context(stopped(server.pid))
@@ -176,7 +176,7 @@ def test_circuit_of_a_stopped_server_opens_and_closes_again(own: Own, name: str,
         assert events.take() == []  # an attempt in vain is no news
     if not hangs:
         server.start()
-    until(lambda: read.refresh() and read.circuit == "closed")
+    until(lambda: read.refresh() is not None and read.circuit == "closed")
     [restored] = events.take()
     assert (restored.event_type, restored.component, restored.status) == ("connection_restored", name, "closed")
     assert read.value is not None

@@ -44,7 +44,7 @@ class Statistics:
 
     def sharpe(self, states: Collection[StrategyState], periods_per_year: int) -> float | None:
         """The ratio of the summed equity of all bots; computed again if an equity has changed."""
-        known = [(len(state.equities), state.equity) for state in states]
+        known = [(state.today, len(state.equities), state.equity) for state in states]
         if self._sharpe[0] != known:
             self._sharpe = known, _sharpe(states, periods_per_year)
         return self._sharpe[1]
