@@ -12,7 +12,7 @@ from decimal import Decimal
 from heapq import nlargest
 from typing import Literal, cast
 
-from config.pacing import Outage, StopSignal
+from config.pacing import Outage, StopSignal, Throttle
 from db.bus.snapshots import STRATEGIES_OF_BOTS
 from db.metrics.drawdowns import ALL_BOTS, save_drawdowns
 from db.metrics.strategy import StrategyRow, insert_strategy
@@ -25,7 +25,7 @@ from db.reports.report_ids import NumberedReport
 from db.reports.round_trips import TripTotals, trip_totals
 from jobs.observer.collectors.base import BaseCollector, ObserverContext, allow_long_reads
 from jobs.observer.collectors.statistics import SILENT_AFTER, metric_of, with_values
-from jobs.observer.collectors.strategy_store import Day, Declines, Key, read_day
+from jobs.observer.collectors.strategy_store import MAX_STRATEGIES, Day, Declines, Key, read_checkpoints, read_day
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
 from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
@@ -82,6 +82,8 @@ class StrategyCollector(BaseCollector):
         self._declines = Declines()
         self._metrics: dict[str, tuple[Rates, StrategyMetric]] = {}  # strategy name -> rates of that second, figures
         self._shown: tuple[Rates, Sequence[str]] = (Rates({}), ())  # rates of that second, names
+        self._full = False  # there are more than `MAX_STRATEGIES`
+        self._throttle = Throttle(monotonic=time.monotonic)
         self._further: dict[str, str] = {}
         self._day: date | None = None  # of the checkpoints and of the counts
         self._pending = _Pending()
@@ -119,7 +121,11 @@ class StrategyCollector(BaseCollector):
         if begins or result.recomputed or result.checkpoints:
             with self.context.store.transaction() as cursor:
                 allow_long_reads(cursor)
-                found = read_day(cursor, today, self._zone, begins=begins)  # the batch is stored already
+                if begins:
+                    found = read_day(cursor, today, self._zone)  # the batch is stored already
+                else:
+                    changed = None if result.checkpoints else {(row.bot, row.strategy) for row in result.positions}
+                    found = read_checkpoints(cursor, today, changed)
         with self._lock:
             if found is not None:
                 self._take_day(found)
@@ -132,6 +138,8 @@ class StrategyCollector(BaseCollector):
     def _take_report(self, each: NumberedReport, *, counted: bool) -> None:
         report = each.report
         state = self._state((report.bot, report.strategy))
+        if (report.bot, report.strategy) not in self._states:
+            return
         state.last_report = each.received
         if isinstance(report, Signal) and not counted and self._day and report.time >= start_of(self._day, self._zone):
             state.signals[report.outcome] = state.signals.get(report.outcome, 0) + 1
@@ -174,7 +182,7 @@ class StrategyCollector(BaseCollector):
         body = strategy_section(now, metrics, pnl, daily.amount if daily else None)
         if left_out:
             body |= {"open_positions": positions, "signals_generated": signals, "strategies_left_out": left_out}
-        return body if marked else {**body, "incomplete": True}
+        return body if marked and not self._full else {**body, "incomplete": True}
 
     def _shown_names(self, rates: Rates) -> Sequence[str]:
         """The names of the section in order: at most `MAX_NAMES`, chosen once per second.
@@ -245,17 +253,26 @@ class StrategyCollector(BaseCollector):
         return metric
 
     def _state(self, key: Key) -> StrategyState:
+        """The state of a strategy; a new one that is not kept if there are too many."""
         state = self._states.get(key)
         if state is None:
-            state = self._states[key] = StrategyState()
-            self._names.setdefault(key[1], []).append(key)
+            state = StrategyState()
+            if len(self._states) < MAX_STRATEGIES:
+                self._states[key] = state
+                self._names.setdefault(key[1], []).append(key)
+            else:
+                self._full = True
+                if self._throttle.due("full") is not None:
+                    fields = {"limit": MAX_STRATEGIES, "bot": key[0], "strategy": key[1]}
+                    log.warning("too many strategies: the figures of further ones are left out", extra=fields)
         return state
 
     def _take_day(self, found: Day) -> None:
         checkpoints: dict[Key, list[CheckpointRow]] = {}
         for row in found.checkpoints:
             checkpoints.setdefault((row.bot, row.strategy), []).append(row)
-        for key in (*self._states, *(checkpoints.keys() - self._states.keys())):
+        keys = found.strategies if found.strategies is not None else {*self._states, *checkpoints}
+        for key in keys:
             self._state(key).take_checkpoints(checkpoints.get(key, ()))
         if found.signals is not None:
             for state in self._states.values():
@@ -276,6 +293,7 @@ class StrategyCollector(BaseCollector):
 
         A bot that invents names therefore takes memory for a day.
         """
+        self._full = False
         oldest = self.context.clock() - timedelta(days=REPORTED_DAYS)
         for key, state in list(self._states.items()):
             if state.positions or state.trips or state.signals or (state.last_report is not None and state.last_report >= oldest):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from jobs.observer.collectors.valuation import Valued, added
 from jobs.observer.fold.days import start_of
 
 Key = tuple[str, str]  # bot, strategy
+MAX_STRATEGIES = 20_000  # of bots, whose figures are kept in memory
 EQUITY_DAYS = 730  # of which the returns are read
 
 
@@ -25,26 +26,30 @@ EQUITY_DAYS = 730  # of which the returns are read
 class Day:
     """Rows of the store that belong to a day. `signals` is None if they are known already.
 
-    `equities` are the last ones of the days before, `last_equities` the last ones so far.
+    `checkpoints` are those of `strategies`, or of all (None). `equities` are the last ones of the
+    days before, `last_equities` the last ones so far.
     """
 
     day: date
     checkpoints: Sequence[CheckpointRow]
+    strategies: Collection[Key] | None = None
     signals: Mapping[tuple[str, str, str], int] | None = None
     equities: Mapping[Key, Mapping[datetime, Decimal]] = field(default_factory=dict)
     last_equities: Mapping[Key, tuple[datetime, Decimal]] = field(default_factory=dict)
 
 
-def read_day(cursor: Cursor, today: date, zone: ZoneInfo, *, begins: bool) -> Day:
-    """The checkpoints of today; if it begins, the counts since 00:00 and equities too."""
-    checkpoints = checkpoints_of_day(cursor, today)
-    if not begins:
-        return Day(today, checkpoints)
+def read_day(cursor: Cursor, today: date, zone: ZoneInfo) -> Day:
+    """The rows of a day that begins: checkpoints, the counts since 00:00, equities."""
     days = [start_of(today - timedelta(days=back), zone) for back in range(EQUITY_DAYS, -1, -1)]
     keys = strategies_with_equity(cursor, days[-2])
     equities = {key: last_equities(cursor, *key, days) for key in keys}
     last = {key: found for key in keys if (found := last_equity(cursor, *key))}
-    return Day(today, checkpoints, signal_counts(cursor, days[-1]), equities, last)
+    return Day(today, checkpoints_of_day(cursor, today), None, signal_counts(cursor, days[-1]), equities, last)
+
+
+def read_checkpoints(cursor: Cursor, today: date, strategies: Collection[Key] | None) -> Day:
+    """The checkpoints of these strategies, or of all (None), on a day that has begun before."""
+    return Day(today, checkpoints_of_day(cursor, today, strategies), strategies)
 
 
 class Declines:
