@@ -23,7 +23,7 @@ from api.rest import cors, errors, monitor, slots, web
 from api.rest.access import Gate, guard
 from api.rest.context import AppContext, attach
 from api.rest.limits import requests as limits
-from api.rest.observability import report_symbols, snapshot
+from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
     alerts,
@@ -97,6 +97,7 @@ def create_app(
     app = _make_flask()
     attach(app, _make_context(settings, bus, store, clock, version, access, timing))
     snapshots = snapshot.attach(app, bus.with_timeout(timing.limit), monotonic)
+    report_groups.attach(app, bus)
     report_symbols.attach(app, bus, store, monotonic)
     routes = [docs.routes, health.make_routes(), *_DATA, *_STATE, *_OBSERVABILITY]
     _register_routes(app, version, routes, anonymous=access.mode != REQUIRED)

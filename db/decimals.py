@@ -6,7 +6,7 @@ import re
 from decimal import Context, Decimal
 
 # A decimal string without sign or exponent. ASCII digits only, because PostgreSQL takes no others.
-DECIMAL = r"\d{1,24}(\.\d{1,24})?"
+DECIMAL = r"[0-9]{1,24}(\.[0-9]{1,24})?"
 is_decimal = re.compile(DECIMAL, re.ASCII).fullmatch
 # Exponents of three digits at most, so that the plain form stays short.
 _has_exponent = re.compile(rf"{DECIMAL}[eE][+-]?\d{{1,3}}", re.ASCII).fullmatch

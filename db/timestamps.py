@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 _DATE = r"\d{4}-\d\d-\d\d"
@@ -41,6 +41,12 @@ def parse_time(text: str) -> datetime:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError:
         raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC") from None
+
+
+def time_before(moment: datetime, span: timedelta) -> datetime:
+    """The time that is `span` before `moment`, at the earliest the begin of the year 1."""
+    earliest = datetime.min.replace(tzinfo=UTC)
+    return moment - span if moment - earliest > span else earliest
 
 
 @lru_cache(maxsize=1024)

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC
 from functools import partial
-from types import FrameType
 from typing import Any
 
 from apscheduler.events import EVENT_SCHEDULER_STARTED
@@ -21,9 +17,8 @@ from apscheduler.schedulers.base import BaseScheduler
 from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 
-from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
+from config.loops import HEARTBEATS, BeatingStop
 from config.pacing import STOP_POLL_SECONDS
-from config.process.watchdog import OsThreads, Watchdog
 from db.bus import Bus, BusError
 from db.job_runs import write_jobs
 from db.leadership import Leadership
@@ -34,6 +29,7 @@ from jobs.figures.daily import daily_correlation_job
 from jobs.figures.hourly import hourly_job
 from jobs.runtime.clock_steps import ClockSteps
 from jobs.runtime.context import JobContext, Service, Timed
+from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
 from jobs.runtime.reports import Acting, JobsReport
 from jobs.runtime.runs import Runner
@@ -44,7 +40,6 @@ from ops import startup
 
 log = logging.getLogger("jobs.scheduler")
 
-_END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 TABLE_SECONDS = 15.0  # between two writes of the table to the store
 WAKE_SECONDS = 5.0  # between two rounds of the scheduler, also if no job is due
 # The longest rounds: a statement and the wait for a connection may take `DB_TIMEOUT` each.
@@ -187,14 +182,10 @@ def _write_table(scheduler: BeatingScheduler, context: JobContext) -> None:
 def main(timing: Timing = DEFAULT) -> None:
     """Entry point of the process: settings, signals, report, election, and the table."""
     gc.set_threshold(OBJECTS_PER_COLLECTION)
-    stop = threading.Event()
-    PROCESS_END.in_order(stop.set, OsThreads().start_deadline)
+    stop = end_in_order()
     started = startup.start("jobs")
     config = started.settings
     acting = Acting()
-
-    def request_stop(signal_number: int, frame: FrameType | None) -> None:
-        stop.set()
 
     def act(over: threading.Event) -> None:
         acting.begin(utc_now())
@@ -203,25 +194,12 @@ def main(timing: Timing = DEFAULT) -> None:
         finally:
             acting.end()
 
-    signal.signal(signal.SIGTERM, request_stop)
-    signal.signal(signal.SIGINT, request_stop)
+    stop_on_signals(stop)
     _delete_old_reports(started.bus)
-    ended = threading.Event()
     triggers = {job.id: job.trigger for job in TIMED.values()}
     report = JobsReport(config, started.bus, started.store, utc_now, triggers, acting, timing)
-    Watchdog().start()
-    keep_reporting = partial(keep, "report", partial(report.run, ended), ended.is_set, _leave)
-    reporting = threading.Thread(target=keep_reporting, name="report", daemon=True)
-    reporting.start()
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms)
-    election = Election(leadership, started.bus, act)
-    HEARTBEATS.expect("election", SERVICE_ROUND_SECONDS)
-    keep("election", partial(election.run, BeatingStop(stop, "election")), stop.is_set, _leave)
-    ended.set()
-    acting.changed.set()
-    reporting.join(_END_SECONDS)
-    if PROCESS_END.code is not None:
-        sys.exit(PROCESS_END.code)
+    run_elected(Election(leadership, started.bus, act), report, stop)
 
 
 def _delete_old_reports(bus: Bus) -> None:
@@ -229,12 +207,6 @@ def _delete_old_reports(bus: Bus) -> None:
         bus.delete_old_reports()
     except BusError as error:
         log.debug("the reports of an earlier version are not deleted: %s", error)
-
-
-def _leave(code: int) -> None:
-    """Exit with the code; at once, if the end of the runs takes too long."""
-    OsThreads().start_deadline(partial(os._exit, code))
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from api.access.model import Access
@@ -12,6 +12,7 @@ from api.hub.fanout import Fanout
 from api.hub.transport.limits.bucket import Bucket
 from config.access.patterns import Patterns
 
+_CLIENTS_PER_TURN = 100  # of a change of the table of keys, before other greenlets run
 # Scopes and patterns: clients with equal ones may receive the same broadcasts.
 Rights = tuple[frozenset[str], Patterns]
 
@@ -101,6 +102,14 @@ class Clients:
             yield from self.of_token(jti)
         for subject in change.subjects:
             yield from self.of_subject(subject)
+
+    def concerned_now(self, change: TableChange, pause: Callable[[], None]) -> Iterator[Client]:
+        """Yield those clients if they are still here. `pause` lets other greenlets run."""
+        for number, client in enumerate(self.concerned(change), 1):
+            if self.get(client.id) is client:
+                yield client
+            if number % _CLIENTS_PER_TURN == 0:
+                pause()
 
     def beside(self, client: Client) -> list[Client]:
         """Return the clients of the same session and caller in other namespaces."""

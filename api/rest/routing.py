@@ -12,9 +12,11 @@ from functools import wraps
 from inspect import getdoc
 from typing import Any, TypeVar
 
-from flask import Flask
+import orjson
+from flask import Flask, Request
 from flask_smorest import Api, Blueprint  # type: ignore[import-untyped]
-from marshmallow import Schema
+from marshmallow import Schema, missing
+from webargs.flaskparser import FlaskParser
 
 from api.access.model import OPEN, READ
 from api.rest.errors import refuse_other_types, refuse_unknown_arguments
@@ -24,6 +26,16 @@ from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.observability.trade_reports import TradeFilterSchema
 from api.rest.schemas.security import Security
 from api.schemas.observability import COMPONENTS
+
+
+class _JsonParser(FlaskParser):
+    """Reads JSON with orjson: NaN, lone surrogates and deep nesting are invalid."""
+
+    def _raw_load_json(self, req: Request) -> Any:
+        if not req.is_json:
+            return missing
+        return orjson.loads(req.get_data(cache=True).decode())  # webargs answers for bytes that are no UTF-8
+
 
 View = TypeVar("View", bound=Callable[..., Any])
 Documented = Mapping[str, Any]
@@ -39,6 +51,7 @@ class Routes:
 
     def __init__(self, name: str, description: str) -> None:
         self.blueprint = Blueprint(name, f"api.rest.{name}", description=description)
+        self.blueprint.ARGUMENTS_PARSER = _JsonParser()
         self.scopes: dict[str, str] = {}
         self.others: dict[str, str] = {}
         self.details: dict[str, str] = {}

@@ -51,11 +51,12 @@ def read_history(
     first = start if after is None else max(start, after[0])
     if wanted.stored:
         return _read(cursor, wanted, first, end, after, limit)
-    # Aggregates are computed for part after part of the range, so that a page costs a page.
+    # Aggregates are computed for part after part of the range, so that a page costs a page. A part
+    # begins at a stored time, however long nothing was stored before it.
     found: list[dict[str, Any]] = []
-    while first < end and len(found) < limit:
-        last = min(end, _ORIGIN + ((first - _ORIGIN) // width + max(limit, _MIN_INTERVALS)) * width)
-        found += _read(cursor, wanted, first, last, after, limit - len(found))
+    while len(found) < limit and (stored := _first_stored(cursor, wanted, first, end)) is not None:
+        last = min(end, _ORIGIN + ((stored - _ORIGIN) // width + max(limit, _MIN_INTERVALS)) * width)
+        found += _read(cursor, wanted, stored, last, after, limit - len(found))
         first = last
     return found
 
@@ -78,6 +79,14 @@ class _Wanted:
     def keys(self) -> tuple[str, ...]:
         """The columns that identify and order the rows."""
         return ("time",) if self.summed else ("time", *self.section.keys)
+
+
+def _first_stored(cursor: Cursor, wanted: _Wanted, start: datetime, end: datetime) -> datetime | None:
+    """The first time of the tier with start <= time < end, of any keys."""
+    table = wanted.section.table(SOURCES[wanted.interval])
+    cursor.execute(f"SELECT time FROM {table} WHERE time >= %s AND time < %s ORDER BY time LIMIT 1", (start, end))  # noqa: S608
+    row = cursor.fetchone()
+    return None if row is None else row[0]
 
 
 def _read(cursor: Cursor, wanted: _Wanted, start: datetime, end: datetime, after: Sequence[Any] | None, limit: int) -> list[dict[str, Any]]:

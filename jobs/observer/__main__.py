@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from types import FrameType
 from typing import Any
 
-from config.loops import HEARTBEATS, PROCESS_END, BeatingStop, keep
 from config.pacing import Outage, Stopped, StopSignal, retry
-from config.process.watchdog import OsThreads, Watchdog
 from db.bus import BusError
 from db.leadership import OBSERVER, Leadership
 from db.postgres import StoreError
@@ -25,14 +19,13 @@ from jobs.observer.loop import RollUpLoop, SecondLoop, SnapshotLoop, WatchLoop, 
 from jobs.observer.parts import COLLECTORS, WATCHERS
 from jobs.observer.process_report import ActingObserver, ObserverReport
 from jobs.observer.reports import Listener, ReportFolder
+from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
 from ops import startup
 
-_END_SECONDS = 2.0  # for the removal from the registry at an orderly stop
 _JOIN_SECONDS = 8.0  # for the loops, after a stop is requested
 _RETRY_SECONDS = 1.0
-ROUND_SECONDS = 20.0  # of the election: a statement and the wait for a connection
 LONGEST_SECONDS = 60.0  # the longest round of a loop: a late report that computes its position again
 
 
@@ -102,41 +95,18 @@ def figures(collectors: Mapping[str, Collector], folder: ReportFolder, snapshots
 
 def main(timing: Timing = DEFAULT) -> None:
     """Entry point of the process: settings, signals, report, election."""
-    stop = threading.Event()
-    PROCESS_END.in_order(stop.set, OsThreads().start_deadline)
+    stop = end_in_order()
     started = startup.start("observer")
     config = started.settings
     acting = ActingObserver()
 
-    def request_stop(signal_number: int, frame: FrameType | None) -> None:
-        stop.set()
-
     def act(over: threading.Event) -> None:
         run(ObserverContext(config, started.bus, started.store, utc_now), acting, over)
 
-    signal.signal(signal.SIGTERM, request_stop)
-    signal.signal(signal.SIGINT, request_stop)
-    ended = threading.Event()
+    stop_on_signals(stop)
     report = ObserverReport(config, started.bus, started.store, utc_now, acting, timing)
-    Watchdog().start()
-    keep_reporting = partial(keep, "report", partial(report.run, ended), ended.is_set, _leave)
-    reporting = threading.Thread(target=keep_reporting, name="report", daemon=True)
-    reporting.start()
     leadership = Leadership(str(config.database_url), timeout_ms=config.db_timeout_ms, lock=OBSERVER)
-    election = Election(leadership, started.bus, act, "observer")
-    HEARTBEATS.expect("election", ROUND_SECONDS)
-    keep("election", partial(election.run, BeatingStop(stop, "election")), stop.is_set, _leave)
-    ended.set()
-    acting.changed.set()
-    reporting.join(_END_SECONDS)
-    if PROCESS_END.code is not None:
-        sys.exit(PROCESS_END.code)
-
-
-def _leave(code: int) -> None:
-    """Exit with the code; at once, if the end of the loops takes too long."""
-    OsThreads().start_deadline(partial(os._exit, code))
-    sys.exit(code)
+    run_elected(Election(leadership, started.bus, act, "observer"), report, stop)
 
 
 if __name__ == "__main__":

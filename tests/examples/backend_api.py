@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tests.examples.example import exact, layout, shorten
@@ -145,7 +146,7 @@ def _received(client: Plain) -> Iterator[str]:
 
 
 def _over_socket_io(port: int, dialogue: Dialogue, cause: Cause, place: Callable[[str], str]) -> list[str]:
-    found = []
+    found: list[str] = []
     with NodeClient(f"http://127.0.0.1:{port}{dialogue.first.removeprefix(_SOCKET_IO)}") as client:
         for direction, text in dialogue.frames:
             event, _, body = text.partition(" ")
@@ -156,9 +157,13 @@ def _over_socket_io(port: int, dialogue: Dialogue, cause: Cause, place: Callable
             before = sum(kind_of(each) == kind for each in found)
             with stopped(client.pid) if kind == "gap_notice" else nullcontext():
                 cause(kind)
-            body = client.wait(event, before + 1, lambda body, event=event, kind=kind: _kind(event, body) == kind)
-            found.append(f"{event} {json.dumps(body, ensure_ascii=False)}")
+            answer = client.wait(event, before + 1, partial(_is_of, event, kind))
+            found.append(f"{event} {json.dumps(answer, ensure_ascii=False)}")
     return found
+
+
+def _is_of(event: str, kind: str, body: Mapping[str, Any]) -> bool:
+    return _kind(event, body) == kind
 
 
 def kind_of(frame: str) -> str:

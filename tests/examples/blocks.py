@@ -19,8 +19,8 @@ LANGUAGES = {"sh", "js", "jsx", "python", "json", "html", "sql", "text", ""}
 LEFT_OUT = {
     "make run": "installs into .venv and takes the default ports; the system of these tests is `manage.py up`, which is what it runs",
     "INGESTION_INTERVAL_SECONDS=0.5 make run": "as `make run`; the system of these tests has that interval",
+    ".venv/bin/python scripts/start_observability_api.py": "as `make run`; tests/unit/test_start_script.py has its arguments",
     "SOURCES=": "as `make run`; tests/integration/test_up.py and the tests of each source start these",
-    ".venv/bin/python scripts/start_observability_api.py": "does not end; tests/unit/test_start_script.py has its arguments",
     "make test": "is what runs this",
     "make bench": "takes many minutes; tests/integration/test_bench_load.py tries its load generator",
     ".venv/bin/python -m tests.bench": "takes minutes and needs the machine for itself; as `make bench`",

@@ -15,7 +15,7 @@ from tests.support.processes import ROOT
 FOLDER = ROOT / "docs" / "examples"
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Their links are checked; their blocks are examples of other tests, or of commands in DOCUMENTS.
-PAGES = [*sorted((ROOT / "docs" / "observability").glob("*.md")), *sorted((ROOT / "clients").glob("*/README.md")), ROOT / "CONTRIBUTING.md"]
+PAGES = [ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/observability/*.md")), *sorted(ROOT.glob("clients/*/README.md"))]
 REST = "http://127.0.0.1:5000"
 _WIDTH = 140
 _ROWS = 2  # quoted items of a long list

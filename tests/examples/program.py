@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -73,7 +74,9 @@ def javascript(text: str, folder: Path) -> Iterator[Program]:
     assert node is not None, "Node is needed; `make test` installs one"
     (folder / "node_modules").symlink_to(NODE_MODULES)
     (folder / "program.mjs").write_text(text)
-    with Program([node, str(folder / "program.mjs")], folder, endless=".disconnect()" not in text) as program:
+    with Program(
+        [node, str(folder / "program.mjs")], folder, endless=not re.search(r"\.disconnect\(\)|socket\.close\(\)", text)
+    ) as program:
         yield program
 
 

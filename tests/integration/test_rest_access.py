@@ -241,6 +241,9 @@ def test_post_reads_the_body_through_its_schema(make: Callable[..., Flask], inve
         (b"{", "body"),
         (b"", "symbol"),
         (b'{"symbol": "\xff"}', "body"),
+        (b'{"symbol": "EUR_USD", "text": "\\ud800"}', "body"),
+        (b'{"symbol": "EUR_USD", "text": "x", "count": NaN}', "body"),
+        (b"[" * 5000, "body"),
     ],
 )
 def test_invalid_body_is_an_invalid_payload_that_names_the_field(

@@ -280,6 +280,13 @@ def test_stored_metrics_are_selected_by_each_field(app: Clock) -> None:
     assert selected(symbols=[], metric_types=["market_data"]) == []
     assert selected(start_time="2025-11-18T12:01:00Z", interval="1m", metric_types=["market_data"]) == [("market_data", "EUR_USD")]
     assert selected(end_time="2025-11-18T12:00:00Z") == []
+    assert selected(end_time="0001-01-01T00:10:00Z", interval="15m") == []
+    # Intervals without a stored row cost nothing, however many they are.
+    forever = {"start_time": "0001-01-01", "end_time": "9999-12-31T23:59:59.999999Z"}
+    for interval in ("5m", "1d"):
+        assert selected(**forever, interval=interval, metric_types=["execution", "strategy"]) == [
+            ("strategy", "mm-1"), ("strategy", "mm-2"), ("execution", None),
+        ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

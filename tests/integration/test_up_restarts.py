@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -35,18 +36,67 @@ def up_on_data(data: Path, tmp_path: Path) -> Iterator[Callable[[], Up]]:
         yield start
 
 
-def test_ready_line_follows_the_first_synthetic_price(data: Path, tmp_path: Path) -> None:
-    environment = Environment(copy_data(data, tmp_path / "var"))
+class Development(NamedTuple):
+    """An `up --reload` on a copy of the source tree, with synthetic prices."""
+
+    tree: Path
+    environment: Environment
+    system: Up
+
+
+@pytest.fixture(scope="module")
+def development(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Development]:
+    """Shared by the tests of the start and of the reload."""
+    folder = tmp_path_factory.mktemp("development")
+    environment = Environment(copy_data(data, folder / "var"))
     environment["SOURCES"] = "synthetic"
-    with starter(environment, tmp_path) as start:
-        rest = start().ready().run["rest"]
-        status, body = running.get(rest, "/price/latest?symbol=EUR_USD")
-        assert (status, json.loads(body)["seq"] >= 1) == (200, True)
-        source = json.loads(running.get(rest, "/health")[1])["sources"]["synthetic"]
-        assert source["state"] in ("connecting", "live")
-        until(lambda: running.answers(rest, "/health"), 30, "health")
-        shown = manage(environment, "status").stdout
-        assert re.search(r"^source synthetic: live since \S+Z, last record \d+ s ago$", shown, re.MULTILINE), shown
+    tree = copy_product(folder / "tree")
+    with starter(environment, folder, "--reload", root=tree) as start:
+        yield Development(tree, environment, start().ready())
+
+
+def copy_product(root: Path) -> Path:
+    """Copy the files that run, so that a test can edit them."""
+    for folder in (*FOLDERS, "clients/web"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in FILES:
+        shutil.copy(ROOT / file, root / file)
+    return root
+
+
+def test_ready_line_follows_the_first_synthetic_price(development: Development) -> None:
+    rest = development.system.run["rest"]
+    status, body = running.get(rest, "/price/latest?symbol=EUR_USD")
+    assert (status, json.loads(body)["seq"] >= 1) == (200, True)
+    source = json.loads(running.get(rest, "/health")[1])["sources"]["synthetic"]
+    assert source["state"] in ("connecting", "live")
+    until(lambda: running.answers(rest, "/health"), 30, "health")
+    shown = manage(development.environment, "status").stdout
+    assert re.search(r"^source synthetic: live since \S+Z, last record \d+ s ago$", shown, re.MULTILINE), shown
+
+
+@pytest.mark.slow
+def test_edited_file_restarts_the_processes_that_use_it(development: Development) -> None:
+    tree, _, system = development
+    route, loop = Path("api/rest/routes/health.py"), Path("jobs/observer/loop.py")
+    first = system.run["pids"]
+    (tree / route).write_text("def (\n")
+    until(lambda: "a changed file has a syntax error" in system.errors.read_text(), 30, "the error")
+    assert f"file={route} line=1" in system.errors.read_text()
+    assert system.run["pids"] == first
+    assert running.answers(system.run["rest"], "/health/live")
+    for file in (route, loop):
+        (tree / file).write_text((ROOT / file).read_text() + "# edited\n")
+    until(lambda: are_other(system, first, "rest", "observer"), 30, "the new processes")
+    until(lambda: running.answers(system.run["rest"], "/health"), 30, "health")
+    assert {**system.run["pids"], "rest": 0, "observer": 0} == {**first, "rest": 0, "observer": 0}
+    assert "child ended, restarting" not in system.errors.read_text()
+
+
+def are_other(system: Up, before: dict[str, int], *names: str) -> bool:
+    """Return True if each of these processes runs with another pid than before."""
+    pids = system.run["pids"]
+    return all(pids.get(name, before[name]) != before[name] for name in names)
 
 
 @pytest.mark.slow
@@ -62,41 +112,6 @@ def test_killed_child_is_restarted(up_on_data: Callable[[], Up]) -> None:
         assert {**after, "pids": {}} == {**before, "pids": {}}
         assert {**after["pids"], name: 0} == {**before["pids"], name: 0}, name
     assert system.end(signal.SIGTERM) == 0
-
-
-@pytest.mark.slow
-def test_edited_file_restarts_the_processes_that_use_it(data: Path, tmp_path: Path) -> None:
-    tree, route, loop = copy_product(tmp_path / "tree"), Path("api/rest/routes/health.py"), Path("jobs/observer/loop.py")
-    with starter(Environment(copy_data(data, tmp_path / "var")), tmp_path, "--reload", root=tree) as start:
-        system = start().ready()
-        first = system.run["pids"]
-        (tree / route).write_text("def (\n")
-        until(lambda: "a changed file has a syntax error" in system.errors.read_text(), 30, "the error")
-        assert f"file={route} line=1" in system.errors.read_text()
-        assert system.run["pids"] == first
-        assert running.answers(system.run["rest"], "/health/live")
-        for file in (route, loop):
-            (tree / file).write_text((ROOT / file).read_text() + "# edited\n")
-        until(lambda: are_other(system, first, "rest", "observer"), 30, "the new processes")
-        until(lambda: running.answers(system.run["rest"], "/health"), 30, "health")
-        assert {**system.run["pids"], "rest": 0, "observer": 0} == {**first, "rest": 0, "observer": 0}
-        assert "child ended, restarting" not in system.errors.read_text()
-        assert system.end(signal.SIGTERM) == 0
-
-
-def copy_product(root: Path) -> Path:
-    """Copy the files that run, so that a test can edit them."""
-    for folder in (*FOLDERS, "clients/web"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for file in FILES:
-        shutil.copy(ROOT / file, root / file)
-    return root
-
-
-def are_other(system: Up, before: dict[str, int], *names: str) -> bool:
-    """Return True if each of these processes runs with another pid than before."""
-    pids = system.run["pids"]
-    return all(pids.get(name, before[name]) != before[name] for name in names)
 
 
 @pytest.mark.slow

@@ -53,7 +53,8 @@ class World:
 
     def __init__(self) -> None:
         self.time = Time()
-        self.fanout = Fanout(lambda: self.time.now, self.time.call_later)
+        self.busy = False
+        self.fanout = Fanout(lambda: self.time.now, self.time.call_later, busy=lambda: self.busy)
         self.sent: dict[str, list[tuple[float, bytes]]] = {}
 
     def add(self, *clients: str) -> None:
@@ -427,3 +428,41 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=75, stateful_step_count=30, deadline=None)
+
+
+def test_parts_of_a_broadcast_make_room_for_other_work() -> None:
+    world = World()
+    clients = [f"client-{number}" for number in range(160)]
+    world.add(*clients)
+    for client in clients:
+        world.fanout.join(client, ["A"])
+
+    def reached() -> int:
+        return sum(world.received(client) == ["A1"] for client in clients)
+
+    world.busy = True
+    world.price("A", 1)
+    world.fanout.flush_in_parts()
+    assert reached() == 50  # 160 clients in parts of 50; the others follow
+    world.fanout.remove("client-159")
+    world.time.advance(0)
+    assert reached() == 159
+    assert world.fanout.delivered == 159
+    world.fanout.flush_in_parts()  # there is nothing to send
+    assert world.fanout.delivered == 159
+
+
+def test_later_frames_follow_the_parts_of_an_earlier_broadcast() -> None:
+    world = World()
+    clients = [f"client-{number}" for number in range(120)]
+    world.add(*clients)
+    for client in clients:
+        world.fanout.join(client, ["A"])
+    world.price("A", 1)
+    world.fanout.flush_in_parts()
+    world.price("A", 2)
+    world.fanout.flush_in_parts()
+    world.fanout.send(clients[-1], frame("own", None))
+    world.time.advance(0)
+    assert {tuple(world.received(client)) for client in clients[:-1]} == {("A1", "A2")}
+    assert world.received(clients[-1]) == ["A1", "A2", "own"]

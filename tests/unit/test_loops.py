@@ -59,6 +59,7 @@ TABLE: dict[str, Start] = {
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),
     "jobs/runtime/threads.py:LongLivedThread": Start("jobs", ends="the class itself, see `run`"),
     "jobs/runtime/threads.py:run": Start("jobs", ends="the guard of every `LongLivedThread`"),
+    "jobs/runtime/elected.py:run_elected": Start("jobs, observer", ("election", "report")),
     "jobs/runtime/election.py:_lead": Start("jobs, observer", ("jobs", "observer")),
     "jobs/observer/__main__.py:_run_loops": Start(
         "observer",
@@ -67,11 +68,9 @@ TABLE: dict[str, Start] = {
             *("observer-roll-up", "observer-prices", "observer-trades", "observer-trips", "observer-quality"),
         ),
     ),
-    "jobs/observer/__main__.py:main": Start("observer", ("election", "report")),
     "jobs/scheduler.py:_thread": Start(
         "jobs", (*(job.id for job in scheduler.JOBS if isinstance(job, Service)), "scheduler", "clock-steps"), "catch-up"
     ),
-    "jobs/scheduler.py:main": Start("jobs", ("election", "report")),
     "jobs/services.py:ingest": Start("jobs", ("instruments",)),
     "jobs/services.py:fill_gaps": Start("jobs", ("gaps-oanda", "gaps-binance")),
     "jobs/feeds/ingest.py:__init__": Start("jobs", ("ingest-SOURCE", "ingest-reporter"), "a recording that is over, a source that is down"),

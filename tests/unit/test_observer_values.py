@@ -109,3 +109,15 @@ def test_quality_of_the_worked_example() -> None:
     # Without prices there is no impact, and without a price at the end no shortfall.
     assert quality_of(order, [fill], {}, RATES) == type(found)(None, 1000, None, 900)
     assert quality_of(order, [replace(fill, fee_currency="BNB")], quotes, RATES).shortfall is None
+
+
+def test_value_is_kept_until_a_price_a_rate_or_a_position_changes() -> None:
+    state, quotes = StrategyState({"EUR_USD": LONG}), prices()
+    first = valued(state, quotes)
+    assert valued(state, quotes) is first
+    quotes.put("EUR_USD", Quote(Decimal("1.13"), Decimal("1.14"), Decimal("1.135"), NOW))
+    assert valued(state, quotes).unrealized.amount == Decimal(30)
+    state.put(replace(LONG, quantity=Decimal(2000)))
+    second = valued(state, quotes)
+    assert second.unrealized.amount == Decimal(60)
+    assert value(state, quotes, Rates({}), NOW, "USD", "touch") is not second

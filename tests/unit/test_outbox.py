@@ -428,6 +428,9 @@ class StillLoop:
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         return
 
+    def busy(self) -> bool:
+        return False
+
     def pause(self, seconds: float) -> None:
         return
 

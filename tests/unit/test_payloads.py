@@ -74,7 +74,7 @@ class _Client:
     """One joined session, to which packets go as the bytes of its transport."""
 
     def __init__(self, transport: str) -> None:
-        self.session = hub().engine._open(transport, {})
+        self.session = hub().engine.open_session(transport, {})
         self._reader = Reader(2**20) if transport == "websocket" else None
         self.send("40")
         self.answers()

@@ -36,6 +36,9 @@ class _Loop:
     def every(self, seconds: float, function: Callable[[], None]) -> None:
         pass
 
+    def busy(self) -> bool:
+        return False
+
     def pause(self, seconds: float = 0.0) -> None:
         pass
 

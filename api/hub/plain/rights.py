@@ -15,8 +15,6 @@ from api.hub.clients import Client, Clients
 from api.hub.rights.expiry import Expiries
 from api.hub.rights.limits import HubLimits
 
-_CLIENTS_PER_TURN = 100  # of a change of the table, before other greenlets run
-
 
 class Ends(Protocol):
     """Sends the notices and the ends of rights to clients."""
@@ -78,11 +76,8 @@ class PlainRights:
 
     def take(self, change: TableChange, pause: Callable[[], None]) -> None:
         """Apply a change of the table of keys to the clients that it is about."""
-        for number, client in enumerate(self._clients.concerned(change), 1):
-            if self._clients.get(client.id) is client:
-                self._judge(client, change.after)
-            if number % _CLIENTS_PER_TURN == 0:
-                pause()
+        for client in self._clients.concerned_now(change, pause):
+            self._judge(client, change.after)
 
     def _judge(self, client: Client, table: AccessTable) -> None:
         before = client.access

@@ -113,12 +113,12 @@ class PlainRooms:
         return self._frame(self._newest, sections) if self._newest and sections else None
 
     def take(self, texts: SnapshotTexts) -> None:
-        """Send a new snapshot to all clients."""
+        """Send a new snapshot to all clients. Prices that arrive meanwhile do not wait for all."""
         self._newest, self._frames = texts, {}
         for sections in self._used:
             if sections:
                 self.fanout.broadcast((_room(sections),), self._frame(texts, sections))
-        self.fanout.flush()
+        self.fanout.flush_in_parts()
 
     def notify(self, topic: str, body: bytes, at: str) -> None:
         """Send an alert or a trade to the clients that hold the topic; `body` is its JSON."""

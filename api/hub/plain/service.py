@@ -57,7 +57,7 @@ class PlainMetrics:
         self._engine = engine
         self._peers = peers
         self._clock = clock
-        self.fanout = Fanout(time.monotonic, engine.loop.call_later, ROUTE)
+        self.fanout = Fanout(time.monotonic, engine.loop.call_later, ROUTE, engine.loop.busy)
         self.rooms = PlainRooms(self.fanout)
         self._sockets = PlainSockets(engine, heartbeat=settings.heartbeat, join=settings.join)
         self.clients = PlainClients(

@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 Reason = Literal["expired", "revoked", "key_changed"]
 EXPIRING = "credentials_expiring"
 _REFRESHABLE = "/"  # the namespace with the event `refresh`
-_CLIENTS_PER_TURN = 100  # of a change of the table, before other greenlets run
 _MESSAGES: dict[Reason, str] = {
     "expired": "The credential has expired: connect with a new one.",
     "revoked": "The credential was revoked.",
@@ -115,11 +114,8 @@ class LiveRights:
 
     def take(self, change: TableChange, pause: Callable[[], None]) -> None:
         """Apply a change of the table of keys to the clients that it is about."""
-        for number, client in enumerate(self._clients.concerned(change), 1):
-            if self._clients.get(client.id) is client:
-                self._judge(client, change.after)
-            if number % _CLIENTS_PER_TURN == 0:
-                pause()
+        for client in self._clients.concerned_now(change, pause):
+            self._judge(client, change.after)
         self._log_ended()
 
     def _judge(self, client: Client, table: AccessTable) -> None:

@@ -103,6 +103,10 @@ class Eventlet:
         HEARTBEATS.expect("clock", seconds + CLOCK_ROUND_SECONDS)
         eventlet.spawn(keep, "clock", partial(_run_clock, seconds, function), lambda: PROCESS_END.begun, PROCESS_END)
 
+    def busy(self) -> bool:
+        # The events stay: eventlet registers sockets level-triggered.
+        return bool(hubs.get_hub().poll.poll(0))
+
     def pause(self, seconds: float) -> None:
         eventlet.sleep(seconds)
 

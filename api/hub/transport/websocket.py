@@ -55,6 +55,9 @@ class Loop(Protocol):
         An exception of the function ends the process.
         """
 
+    def busy(self) -> bool:
+        """Return True if a socket is ready, whose callback waits for the present one."""
+
     def pause(self, seconds: float) -> None:
         """Let other requests and callbacks run, from a request."""
 

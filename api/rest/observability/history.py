@@ -21,7 +21,7 @@ from db.metrics.market import MARKET
 from db.metrics.strategy import STRATEGY
 from db.metrics.system import SYSTEM
 from db.postgres import Cursor
-from db.timestamps import format_time, parse_time
+from db.timestamps import format_time, parse_time, time_before
 
 _HOUR = timedelta(hours=1)
 _NO_TOKEN = "Not a next_page_token of this request: use it with all other fields unchanged."  # noqa: S105 - no secret
@@ -150,7 +150,7 @@ def _place(request: HistoryRequest, now: datetime) -> Place:
     if request.time_range is not None:
         return Place(now - SPANS[request.time_range], now)
     end = now if request.end_time is None else parse_time(request.end_time)
-    start = end - _HOUR if request.start_time is None else parse_time(request.start_time)
+    start = time_before(end, _HOUR) if request.start_time is None else parse_time(request.start_time)
     if start > end:
         raise invalid_payload({"start_time": ["Must not be in the future."]})
     return Place(start, end)

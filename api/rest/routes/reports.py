@@ -10,6 +10,7 @@ from api.access.model import REPORT
 from api.errors import ErrorCode
 from api.rest.batches import JSON, NDJSON, BadLine, BatchForm, JsonObject, read_entries
 from api.rest.context import context
+from api.rest.observability.report_groups import report_groups
 from api.rest.observability.report_symbols import report_symbols
 from api.rest.routing import Routes
 from api.rest.schemas.answers import ErrorResponseSchema
@@ -44,7 +45,7 @@ def post_reports() -> Any:
     entries = [_entry(each) for each in read_entries(_FORM, request.mimetype, request.get_data(cache=False))]
     app = context()
     limits = ReportLimits(app.settings.reports_rate, app.settings.report_dedupe_seconds)
-    return accept(entries, g.access, report_symbols(_symbols(entries)), app.clock(), app.bus, limits)
+    return accept(entries, g.access, report_symbols(_symbols(entries)), app.clock(), report_groups(), limits)
 
 
 def _entry(entry: Any) -> Any:

@@ -37,7 +37,7 @@ from db.listing.observability import FILLS, ORDERS, TRADES
 from db.listing.query import RowFilter, count_rows, read_page
 from db.listing.summaries import PnlSums, execution_quality, pnl_sums, trade_totals
 from db.metrics.history import SPANS
-from db.timestamps import format_time, parse_time
+from db.timestamps import format_time, parse_time, time_before
 
 _DAY = timedelta(days=1)
 _MOMENT = timedelta(microseconds=1)
@@ -55,7 +55,7 @@ def trades(query: ListQuery) -> Response:
     app = context()
     if query.start is None:
         end = app.clock() if query.end is None else parse_time(query.end)
-        query = replace(query, start=format_time(end - _DAY))
+        query = replace(query, start=format_time(time_before(end, _DAY)))
     if query.format != "json":
         return answer(TRADES, query, "trades", ())
     limit = query.limit or DEFAULT_TRADES

@@ -151,6 +151,11 @@ class AsyncClient(AsyncHistory, Handlers):
     def connected(self) -> bool:
         return self._client.connected
 
+    @property
+    def available_pairs(self) -> tuple[str, ...]:
+        """See `Client.available_pairs`."""
+        return self._client.available_pairs
+
     def _add(self, kind: type[Item], handler: Handler) -> None:
         def schedule(item: Item) -> None:
             if self._loop is not None:

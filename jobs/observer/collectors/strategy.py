@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from heapq import nlargest
+from operator import is_
 from typing import Literal, cast
 
 from config.pacing import Outage, StopSignal, Throttle
@@ -31,7 +32,7 @@ from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
 from jobs.observer.figures.positions import ZERO
 from jobs.observer.figures.ratios import TripSums
-from jobs.observer.figures.sections import Body, render, rounded, strategies_of_bots, strategy_section
+from jobs.observer.figures.sections import Body, Entries, render, rounded, strategies_of_bots, strategy_section
 from jobs.observer.fold.batch import Folded
 from jobs.observer.fold.days import start_of
 
@@ -64,6 +65,15 @@ class _Pending:
     due: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Figures of a strategy name, and their values. Rates are new each second."""
+
+    rates: Rates
+    valued: Sequence[Valued]
+    metric: StrategyMetric
+
+
 class StrategyCollector(BaseCollector):
     """The section `strategy`. Figures are kept per (bot, strategy) and summed per strategy name."""
 
@@ -80,7 +90,8 @@ class StrategyCollector(BaseCollector):
         self._extremes: dict[Key, _Extremes] = {}
         self._names: dict[str, list[Key]] = {}  # strategy name -> its keys
         self._declines = Declines()
-        self._metrics: dict[str, tuple[Rates, StrategyMetric]] = {}  # strategy name -> rates of that second, figures
+        self._metrics: dict[str, _Known] = {}  # strategy name -> its last figures
+        self._entries = Entries()
         self._shown: tuple[Rates, Sequence[str]] = (Rates({}), ())  # rates of that second, names
         self._full = False  # there are more than `MAX_STRATEGIES`
         self._throttle = Throttle(monotonic=time.monotonic)
@@ -163,11 +174,13 @@ class StrategyCollector(BaseCollector):
         """The section at `now`."""
         rates, prices = self.rates(), self.context.prices
         with self._lock:
+            before = self._valued
             self._valued = {key: value(state, prices, rates, now, self._currency, self._method) for key, state in self._states.items()}
             if self._day is None:
                 self._valued = {key: replace(each, daily=None) for key, each in self._valued.items()}
             for key, each in self._valued.items():
-                self._extremes.setdefault(key, _Extremes()).add(each.pnl)
+                if each is not before.get(key) or key not in self._extremes:
+                    self._extremes.setdefault(key, _Extremes()).add(each.pnl)
             names = self._shown_names(rates)
             metrics = [self._metric(name, self._names[name], rates, now) for name in names]
             totals = added((part for each in self._valued.values() for part in (each.realized, each.unrealized)), self._currency)
@@ -179,7 +192,7 @@ class StrategyCollector(BaseCollector):
         pnl = totals or Total(None, self._currency, {})
         if not marked:
             pnl = Total(None, pnl.currency, pnl.by_currency)
-        body = strategy_section(now, metrics, pnl, daily.amount if daily else None)
+        body = strategy_section(now, metrics, pnl, daily.amount if daily else None, self._entries)
         if left_out:
             body |= {"open_positions": positions, "signals_generated": signals, "strategies_left_out": left_out}
         return body if marked and not self._full else {**body, "incomplete": True}
@@ -243,13 +256,15 @@ class StrategyCollector(BaseCollector):
         """The figures of a strategy name; its statistics are at most a second old."""
         valued = [self._valued[key] for key in keys]
         known = self._metrics.get(name)
-        if known is not None and known[0] is rates:
-            return with_values(known[1], valued, self._currency)
+        if known is not None and known.rates is rates:
+            if len(known.valued) != len(valued) or not all(map(is_, known.valued, valued)):
+                known = self._metrics[name] = _Known(rates, valued, with_values(known.metric, valued, self._currency))
+            return known.metric
         metric = metric_of(
             name, {key: self._states[key] for key in keys}, valued, self._declines.of((ALL_BOTS, name)), rates, self._currency, now,
             self.context.settings.obs_periods_per_year,
         )  # fmt: skip
-        self._metrics[name] = rates, metric
+        self._metrics[name] = _Known(rates, valued, metric)
         return metric
 
     def _state(self, key: Key) -> StrategyState:

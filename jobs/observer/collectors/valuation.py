@@ -9,11 +9,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from operator import is_
 from typing import Literal
 
 from db.reports.checkpoints import CheckpointRow
 from db.reports.positions import PositionRow
-from jobs.observer.collectors.live_prices import LivePrices
+from jobs.observer.collectors.live_prices import LivePrices, Quote
 from jobs.observer.figures.conversion import Rates, Total, total
 from jobs.observer.figures.positions import ZERO, Position, mark, notional, unrealised
 from jobs.observer.figures.ratios import TripSums
@@ -35,6 +36,7 @@ class StrategyState:
     last_report: datetime | None = None
     _sums: _Sums | None = None
     flat: Valued | None = None  # the value for `_sums`, if no position is open
+    last: _Last | None = None  # the last value, if a position is open
 
     def put(self, row: PositionRow) -> None:
         """Replace a position."""
@@ -86,6 +88,16 @@ class _Sums:
 
 
 @dataclass(frozen=True, slots=True)
+class _Last:
+    """A value, and the objects from which it was made. New rates come each second."""
+
+    rates: Rates
+    sums: _Sums
+    quotes: list[Quote | None]  # of the open positions
+    value: Valued
+
+
+@dataclass(frozen=True, slots=True)
 class Valued:
     """The value of a state at one time."""
 
@@ -113,10 +125,17 @@ class Valued:
 
 
 def value(state: StrategyState, prices: LivePrices, rates: Rates, now: datetime, currency: str, method: Literal["touch", "mid"]) -> Valued:
-    """Mark the open positions of a state to the last prices."""
+    """Mark the open positions of a state to the last prices.
+
+    It is the same object as before if no price, rate or position has changed.
+    """
     sums = state.sums(currency, rates)
     if state.flat is not None:
         return state.flat
+    quotes = [prices.get(row.symbol) for row in state.positions.values() if row.quantity]
+    last = state.last
+    if last is not None and last.rates is rates and last.sums is sums and all(map(is_, last.quotes, quotes)):
+        return last.value
     open_amounts: list[Amount] = []
     notionals: list[Amount] = []
     stale, marked, count = False, True, 0
@@ -140,6 +159,7 @@ def value(state: StrategyState, prices: LivePrices, rates: Rates, now: datetime,
     found = Valued(sums.realized, open_total, daily, total(notionals, currency, rates), sums.fees, count, stale, complete, marked)
     if not count:
         state.flat = found
+    state.last = _Last(rates, sums, quotes, found)
     return found
 
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
@@ -59,12 +58,13 @@ class Entries:
     def __init__(self) -> None:
         self._known: dict[str, tuple[object, Entry]] = {}  # name -> metric, its entry
 
-    def of(self, name: str, metric: object, make: Callable[[], Body]) -> Entry:
-        """The entry of a metric; `make` is called if the metric is another object than before."""
-        known = self._known.get(name)
-        if known is None or known[0] is not metric:
-            known = self._known[name] = metric, Entry(make())
-        return known[1]
+    def of(self, metrics: Mapping[str, Any], make: Callable[[Any], Body]) -> dict[str, Entry]:
+        """Name -> entry of each metric; `make` is called for metrics that are new objects."""
+        before, self._known = self._known, {}
+        for name, metric in metrics.items():
+            known = before.get(name)
+            self._known[name] = known if known is not None and known[0] is metric else (metric, Entry(make(metric)))
+        return {name: entry for name, (_, entry) in self._known.items()}
 
 
 def render(body: Mapping[str, Any]) -> Rendered:
@@ -125,11 +125,10 @@ def market_data_section(timestamp: datetime, metrics: Iterable[MarketDataMetric]
 
     `entries` are those of the section before.
     """
-    symbols: dict[str, Body] = {}
+    named = {metric.symbol: metric for metric in metrics}
+    symbols = (entries or Entries()).of(named, _market_entry)
     trades, volume = 0, ZERO
-    entries = entries or Entries()
-    for metric in metrics:
-        symbols[metric.symbol] = entries.of(metric.symbol, metric, partial(_market_entry, metric))
+    for metric in named.values():
         trades += metric.trades
         volume += metric.volume or ZERO
     return {
@@ -145,12 +144,15 @@ def _market_entry(metric: MarketDataMetric) -> Body:
     return {**_entry(metric, "symbol"), "vwap": rounded(metric.vwap), "twap": rounded(metric.twap)}
 
 
-def strategy_section(timestamp: datetime, metrics: Iterable[StrategyMetric], pnl: Total, daily: Decimal | None) -> Body:
+def strategy_section(
+    timestamp: datetime, metrics: Iterable[StrategyMetric], pnl: Total, daily: Decimal | None, entries: Entries | None = None
+) -> Body:
     """The section `strategy`; its amounts are rounded.
 
     `pnl` is the P&L of all strategies in the base currency, `daily` its change since 00:00.
+    `entries` are those of the section before.
     """
-    strategies = {metric.strategy_name: _rounded_entry(metric, "strategy_name") for metric in metrics}
+    strategies = (entries or Entries()).of({metric.strategy_name: metric for metric in metrics}, _strategy_entry)
     return {
         "timestamp": timestamp,
         "strategies": strategies,
@@ -162,6 +164,10 @@ def strategy_section(timestamp: datetime, metrics: Iterable[StrategyMetric], pnl
         "incomplete": pnl.incomplete,
         "by_currency": {currency: rounded(amount) for currency, amount in pnl.by_currency.items()},
     }
+
+
+def _strategy_entry(metric: StrategyMetric) -> Body:
+    return _rounded_entry(metric, "strategy_name")
 
 
 def strategies_of_bots(metrics: Iterable[tuple[str, StrategyMetric]]) -> Body:

@@ -21,7 +21,7 @@ RATIO = Bar("requests/s ÷ bare Flask route", 0.7, at_least=True)
 RATE = Bar("requests/s", 1000, at_least=True)
 P99 = Bar("p99, ms", 100)
 _CONNECTIONS = 8
-_PAIRS, _SECONDS = 5, 2.0
+_PAIRS, _SECONDS = 4, 1.5
 _PATH = "/api/metrics/current"
 
 

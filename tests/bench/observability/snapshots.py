@@ -27,7 +27,7 @@ from tests.bench.servers import ROOT, BenchError
 JITTER = Bar("jitter of snapshots, p99, ms", 20)
 CPU = Bar("CPU for building snapshots at 10 Hz, % of a core", 1.0)
 FLAT = Bar("memory after 24 h ÷ after 6 h", 1.02)
-_SECONDS, _QUICK_SECONDS = 30.0, 5.0
+_SECONDS, _QUICK_SECONDS = 20.0, 5.0
 _SYMBOLS = 30
 _REPLAY_SECONDS = 300.0
 
@@ -44,7 +44,7 @@ def _run(place: Ground, quick: bool) -> Iterator[Measured]:
     yield Measured(case, median(jitters), text="jitter of snapshots, p50, ms")
     yield Measured(case, jitters[len(jitters) * 99 // 100], JITTER)
     yield Measured(case, cpu * 100, text="CPU of the whole observer, % of a core")
-    building = _replay(place, "build", "5" if quick else "15")
+    building = _replay(place, "build", "5" if quick else "10")
     yield Measured(f"{_SYMBOLS} symbols, 10 strategies", building["us"], text="CPU of one snapshot, µs")
     yield Measured(f"{_SYMBOLS} symbols, 10 strategies", building["us"] / TICK_SECONDS / 1e4, CPU)
     day = _replay(place, "day", "3600" if quick else "86400")
