@@ -9,12 +9,15 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from db.metrics.drawdowns import ALL_BOTS, DrawdownRow, all_drawdowns
+from db.metrics.strategy import StrategyRow
 from db.postgres import Cursor
 from db.reports.checkpoints import CheckpointRow, checkpoints_of_day
 from db.reports.heartbeats import last_equities, last_equity, strategies_with_equity
 from db.reports.signals import signal_counts
 from jobs.observer.collectors.statistics import Statistics
-from jobs.observer.collectors.valuation import Valued, added
+from jobs.observer.collectors.valuation import StrategyState, Valued, added
+from jobs.observer.figures.ratios import TripSums
+from jobs.observer.figures.sections import rounded
 from jobs.observer.fold.days import start_of
 
 Key = tuple[str, str]  # bot, strategy
@@ -95,3 +98,27 @@ class Declines:
         found = [row for key, row in rows.items() if every or row != self._stored.get(key)]
         self._stored.update(rows)
         return found
+
+
+@dataclass(slots=True)
+class Extremes:
+    """The extremes of P&L since the last stored second."""
+
+    low: Decimal | None = None
+    high: Decimal | None = None
+
+    def add(self, pnl: Decimal | None) -> None:
+        """Take one more P&L; None is left out."""
+        if pnl is not None:
+            self.low = pnl if self.low is None else min(self.low, pnl)
+            self.high = pnl if self.high is None else max(self.high, pnl)
+
+
+def row_of(second: datetime, key: Key, state: StrategyState, each: Valued, extremes: Extremes) -> StrategyRow:
+    """The row of one second of a strategy; its amounts are rounded."""
+    trips = sum(state.trips.values(), TripSums())
+    return StrategyRow(
+        second, *key, rounded(each.pnl), rounded(each.daily.amount) if each.daily else None, rounded(each.realized.amount),
+        rounded(each.unrealized.amount) if each.is_marked else None, each.open_positions, sum(state.signals.values()), trips.win_rate,
+        rounded(extremes.low), rounded(extremes.high),
+    )  # fmt: skip
