@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -42,9 +42,13 @@ def save_checkpoints(cursor: Cursor, rows: Sequence[CheckpointRow]) -> None:
     upsert_rows(cursor, "position_checkpoints", rows, ("day", "bot", "strategy", "symbol"))
 
 
-def checkpoints_of_day(cursor: Cursor, day: date) -> list[CheckpointRow]:
-    """The checkpoints of a day."""
-    return select_rows(cursor, CheckpointRow, "position_checkpoints", "WHERE day = %s ORDER BY bot, strategy, symbol", (day,))
+def checkpoints_of_day(cursor: Cursor, day: date, strategies: Collection[tuple[str, str]] | None = None) -> list[CheckpointRow]:
+    """The checkpoints of a day: of these strategies (bot, strategy), or of all (None)."""
+    rest, parameters = "WHERE day = %s", list[object]([day])
+    if strategies is not None:
+        rest += " AND (bot, strategy) IN (SELECT * FROM unnest(%s::text[], %s::text[]))"
+        parameters += [[bot for bot, _ in strategies], [name for _, name in strategies]]
+    return select_rows(cursor, CheckpointRow, "position_checkpoints", f"{rest} ORDER BY bot, strategy, symbol", parameters)
 
 
 def checkpoints_of(cursor: Cursor, bot: str, strategy: str, symbol: str, since: date | None = None) -> list[CheckpointRow]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 FOLDERS = ("config", "ops", "db", "health", "jobs", "api", "cli")
@@ -43,25 +43,23 @@ class SourceFiles:
     def _scan(self) -> Iterator[tuple[str, Stamp]]:
         for folder in FOLDERS:
             yield from self._scan_folder(folder)
-        for name in FILES:
-            if (file := self._root / name).is_file():
-                status = file.stat()
-                yield name, (status.st_mtime_ns, status.st_size)
+        yield from self._scan_entries((name, self._root / name) for name in FILES)
 
     def _scan_folder(self, folder: str) -> Iterator[tuple[str, Stamp]]:
-        """Yield the files below a folder. A file that disappears meanwhile is left out."""
         try:
             entries = list(os.scandir(self._root / folder))
         except OSError:
             return
-        for entry in entries:
-            path = f"{folder}/{entry.name}"
+        yield from self._scan_entries((f"{folder}/{entry.name}", entry) for entry in entries if entry.name != "__pycache__")
+
+    def _scan_entries(self, entries: Iterable[tuple[str, os.DirEntry[str] | Path]]) -> Iterator[tuple[str, Stamp]]:
+        """Yield the files of these entries and below. One that disappears meanwhile is left out."""
+        for path, entry in entries:
             try:
-                if entry.is_dir():
-                    if entry.name != "__pycache__":
-                        yield from self._scan_folder(path)
-                elif entry.name.endswith(SUFFIXES):
+                if path.endswith(SUFFIXES):
                     status = entry.stat()
                     yield path, (status.st_mtime_ns, status.st_size)
+                elif entry.is_dir():
+                    yield from self._scan_folder(path)
             except OSError:
                 continue

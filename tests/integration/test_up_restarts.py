@@ -56,11 +56,11 @@ def development(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def copy_product(root: Path) -> Path:
-    """Copy the files that run, so that a test can edit them."""
+    """Copy the files that run, compiled ones included, so that a test can edit them."""
     for folder in (*FOLDERS, "clients/web"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / folder, root / folder)
     for file in FILES:
-        shutil.copy(ROOT / file, root / file)
+        shutil.copy2(ROOT / file, root / file)
     return root
 
 
@@ -99,9 +99,18 @@ def are_other(system: Up, before: dict[str, int], *names: str) -> bool:
     return all(pids.get(name, before[name]) != before[name] for name in names)
 
 
+@pytest.fixture(scope="module")
+def system(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A running system whose processes recover in each test; it ends well after that."""
+    folder = tmp_path_factory.mktemp("system")
+    with starter(Environment(copy_data(data, folder / "var")), folder) as start:
+        running_one = start().ready()
+        yield running_one
+        assert running_one.end(signal.SIGINT) == 0
+
+
 @pytest.mark.slow
-def test_killed_child_is_restarted(up_on_data: Callable[[], Up]) -> None:
-    system = up_on_data().ready()
+def test_killed_child_is_restarted(system: Up) -> None:
     for name in sorted(PROCESSES):
         before = system.run
         os.kill(before["pids"][name], signal.SIGKILL)
@@ -111,24 +120,11 @@ def test_killed_child_is_restarted(up_on_data: Callable[[], Up]) -> None:
         after = system.run
         assert {**after, "pids": {}} == {**before, "pids": {}}
         assert {**after["pids"], name: 0} == {**before["pids"], name: 0}, name
-    assert system.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.slow
-def test_killed_supervisor_leaves_no_process_and_the_directory_starts_again(up_on_data: Callable[[], Up]) -> None:
-    first = up_on_data().ready()
-    processes = family(first)
-    first.process.kill()
-    first.process.wait()
-    second = up_on_data().ready()  # at once: it waits for the old children by itself
-    assert all_gone(processes)
-    assert second.end(signal.SIGTERM) == 0
-
-
-@pytest.mark.slow
-def test_pause_of_up_changes_nothing_for_its_children(up_on_data: Callable[[], Up]) -> None:
+def test_pause_of_up_changes_nothing_for_its_children(system: Up) -> None:
     """Ctrl-Z sends SIGTSTP to the process group of the terminal: that of `up` alone."""
-    system = up_on_data().ready()
     before, supervisor = system.run, psutil.Process(system.process.pid)
     assert {os.getpgid(process.pid) for process in family(system)}.isdisjoint({os.getpgid(supervisor.pid)})
     for number in (signal.SIGTSTP, signal.SIGSTOP):
@@ -144,7 +140,17 @@ def test_pause_of_up_changes_nothing_for_its_children(up_on_data: Callable[[], U
     until(lambda: system.run["pids"].get("rest", before["pids"]["rest"]) != before["pids"]["rest"], 30, "the new pid of REST")
     assert {**system.run["pids"], "rest": 0} == {**before["pids"], "rest": 0}
     assert "Traceback" not in system.errors.read_text()
-    assert system.end(signal.SIGINT) == 0
+
+
+@pytest.mark.slow
+def test_killed_supervisor_leaves_no_process_and_the_directory_starts_again(up_on_data: Callable[[], Up]) -> None:
+    first = up_on_data().ready()
+    processes = family(first)
+    first.process.kill()
+    first.process.wait()
+    second = up_on_data().ready()  # at once: it waits for the old children by itself
+    assert all_gone(processes)
+    assert second.end(signal.SIGTERM) == 0
 
 
 def test_stop_while_starting_leaves_no_process(tmp_path: Path) -> None:

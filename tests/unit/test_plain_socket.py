@@ -178,3 +178,27 @@ def test_frames_before_the_socket_come_first(host: Host) -> None:
     peer.outbox.put(first)
     peer.open_socket(WebSocket(sock, host.loop, peer, LIMITS, set()))  # type: ignore[arg-type]
     assert sock.taken == b"first"
+
+
+def test_newest_snapshot_alone_waits_and_the_others_are_counted(host: Host) -> None:
+    """Below the limit of the outbox too. Frames without a key keep their places."""
+    sock = Sock(0)
+    peer = opened(host, sock)
+    frames = [text(f"snapshot {number}".encode(), "metrics") for number in range(5)]
+    notified = text(b"alert")
+    for frame in (*frames[:3], notified, *frames[3:]):
+        peer.outbox.put(frame)
+    sock.room = 10**6
+    peer.writable()
+    assert sock.taken == notified.wire + frames[4].wire + gap_notice({"metrics": 4}).wire
+
+
+def test_snapshot_of_which_a_part_is_sent_stays(host: Host) -> None:
+    first, second, third = (text(str(number).encode() * 100, "metrics") for number in range(3))
+    sock = Sock(50)
+    peer = opened(host, sock)
+    for frame in (first, second, third):
+        peer.outbox.put(frame)
+    sock.room = 10**6
+    peer.writable()
+    assert sock.taken == first.wire + third.wire + gap_notice({"metrics": 1}).wire

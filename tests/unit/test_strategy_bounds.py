@@ -8,15 +8,22 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
+import pytest
+
 from config import settings as settings_module
 from db.bus import Bus
 from db.postgres import Store
+from db.reports.model import Heartbeat
+from db.reports.orders import OrderRow
 from db.reports.positions import PositionRow
+from db.reports.report_ids import NumberedReport
 from jobs.observer.alerts.watcher import MOST_SILENT, AlertWatcher
 from jobs.observer.collectors.base import Collector, ObserverContext
+from jobs.observer.collectors.execution import ExecutionCollector
 from jobs.observer.collectors.live_prices import Quote
 from jobs.observer.collectors.strategy import MAX_NAMES, StrategyCollector
 from jobs.observer.collectors.strategy_store import Day
+from jobs.observer.fold.batch import Folded
 
 NOW = datetime(2025, 11, 18, 12, tzinfo=UTC)
 SETTINGS = settings_module.load({"SOURCES": ""}, dotenv=None)
@@ -55,9 +62,33 @@ def test_names_without_a_fill_are_forgotten_after_a_day() -> None:
         collector._state(("bot", name)).last_report = NOW - timedelta(hours=age)
     collector._state(("bot", "traded")).put(flat)
     assert set(collector.collect(NOW)["strategies"]) == {"traded", "old", "new"}
-    collector._take_day(Day(NOW.date(), (), {}))
+    collector._take_day(Day(NOW.date(), (), signals={}))
     assert set(collector.collect(NOW)["strategies"]) == {"traded", "new"}
     assert replace(flat) == collector._states["bot", "traded"].positions["EUR_USD"]
+
+
+def test_strategies_beyond_the_limit_are_counted_without_a_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.observer.collectors.strategy.MAX_STRATEGIES", 2)
+    monkeypatch.setattr("jobs.observer.collectors.execution.MAX_STRATEGIES", 2)
+    strategy, execution = StrategyCollector(context()), ExecutionCollector(context())
+    strategy._day = execution._day = NOW.date()
+    rows = [order(number) for number in range(5)]
+    beats = [Heartbeat(bot="bot", strategy=f"s-{number}", id="h", time=NOW, equity=Decimal(9)) for number in range(5)]
+    new = [NumberedReport(number, NOW, beat) for number, beat in enumerate(beats)]
+    for _ in range(2):
+        for collector in (strategy, execution):
+            collector.folded(Folded(new, 0, (), (), (), [(None, row) for row in rows], (), (), 0, NOW.date(), 0))
+    body = strategy.collect(NOW)
+    assert (set(body["strategies"]), body["incomplete"]) == ({"s-0", "s-1"}, True)
+    assert (execution.collect(NOW)["orders_today"], len(execution._sums)) == (10, 3)
+    assert execution.strategies_with_orders() == {("bot", "s-0"), ("bot", "s-1")}
+
+
+def order(number: int) -> OrderRow:
+    return OrderRow(
+        "bot", f"o-{number}", f"s-{number}", "EUR_USD", "buy", Decimal(1), "limit", None, None, "new", None, Decimal(0), None, NOW, None,
+        None, None, None, None, None, False, number, NOW,
+    )  # fmt: skip
 
 
 class Strategies:

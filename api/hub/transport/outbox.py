@@ -2,8 +2,8 @@
 
 If no frame waits, a batch is one `send()`, which must not block. The part that the socket does not
 take waits, within a limit in bytes. Above the limit, only the newest frame of each conflation key
-stays, and the dropped ones are counted. When the outbox is empty again, one `gap_notice` reports
-the counts.
+stays, and the dropped ones are counted. With `newest_only`, that is so below the limit too. When
+the outbox is empty again, one `gap_notice` reports the counts.
 
 Replayed frames keep their place in the order. They do not count towards the limit, because their
 bytes belong to the topic log; the caller limits them.
@@ -49,15 +49,22 @@ def gap_notice(dropped: Mapping[str, int], namespace: str = "/") -> Frame:
 class Outbox:
     """The waiting frames of one client.
 
-    Before `open()`, all frames wait for a poll or for a WebSocket. `limit` is in
-    bytes. `gap_notice` makes the frame that reports dropped frames.
+    Before `open()`, all frames wait for a poll or for a WebSocket. `limit` is in bytes.
+    `gap_notice` makes the frame that reports dropped frames. With `newest_only`, at most one frame
+    of each conflation key waits.
     """
 
-    __slots__ = ("_frames", "_gap_notice", "_limit", "_owner", "_partial", "_send", "_waiting", "conflated", "dropped", "replaying", "size")
+    __slots__ = (
+        "_frames", "_gap_notice", "_limit", "_newest_only", "_owner", "_partial", "_send", "_waiting", "conflated", "dropped", "replaying",
+        "size",
+    )  # fmt: skip
 
-    def __init__(self, owner: Owner, limit: int, gap_notice: Callable[[Mapping[str, int]], Frame] = gap_notice) -> None:
+    def __init__(
+        self, owner: Owner, limit: int, gap_notice: Callable[[Mapping[str, int]], Frame] = gap_notice, *, newest_only: bool = False
+    ) -> None:
         self._owner = owner
         self._limit = limit
+        self._newest_only = newest_only
         self._gap_notice = gap_notice
         self._send: Callable[[bytes], int] | None = None
         self._waiting = True  # True if frames must queue: there is no socket, or it is full
@@ -175,6 +182,8 @@ class Outbox:
         self._frames.extend(frames)
         for frame in frames:
             self.size += len(frame.wire)
+        if self._newest_only and any(frame.key is not None for frame in frames):
+            self._conflate()
         if self.size - self.replaying > self._limit:
             self._conflate()
             if self.size - self.replaying > self._limit:

@@ -51,7 +51,7 @@ class PlainSocket:
         self.host = host
         self.id = name
         self.address = intern(address)  # one string for all clients behind a proxy
-        self.outbox = Outbox(self, host.limits.outbox_bytes, gap_notice)
+        self.outbox = Outbox(self, host.limits.outbox_bytes, gap_notice, newest_only=True)
         self.bucket = Bucket(host.allowance)
         self.heard = host.allowance.now()
         self.blocked_since: float | None = None

@@ -56,6 +56,7 @@ class Session:
     """
 
     __slots__ = (
+        "__weakref__",
         "_credentials",
         "_gap_frame",
         "_headers",

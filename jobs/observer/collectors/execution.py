@@ -22,6 +22,7 @@ from db.reports.model import TERMINAL_STATUSES
 from db.reports.orders import OrderRow
 from jobs.observer.collectors.base import BaseCollector, ObserverContext, allow_long_reads
 from jobs.observer.collectors.quality import MAX_ORDERS, Quality
+from jobs.observer.collectors.strategy_store import MAX_STRATEGIES, Key
 from jobs.observer.figures.execution import Latencies
 from jobs.observer.figures.models import ExecutionMetric
 from jobs.observer.figures.positions import ZERO
@@ -30,7 +31,7 @@ from jobs.observer.figures.sections import Body, execution_section
 from jobs.observer.fold.batch import Folded
 from jobs.observer.fold.days import day_of, start_of
 
-Key = tuple[str, str]  # bot, strategy
+OTHERS: Key = ("", "")  # the sums of all strategies beyond `MAX_STRATEGIES`
 _CANCELLED = ("cancelled", "expired")
 
 
@@ -181,7 +182,7 @@ class ExecutionCollector(BaseCollector):
     def strategies_with_orders(self) -> set[Key]:
         """Strategies with an open order. Any thread may call it."""
         with self._lock:
-            return {key for key, sums in self._sums.items() if sums.open > 0}
+            return {key for key, sums in self._sums.items() if sums.open > 0 and key != OTHERS}
 
     def get_statistics(self) -> Mapping[str, Any]:
         """Counters since the start; `clock_skew` counts today's orders filled before submission."""
@@ -190,13 +191,14 @@ class ExecutionCollector(BaseCollector):
     def store_second(self, cursor: Cursor, second: datetime) -> None:
         """Insert a row for each strategy whose figures have changed; else one per minute."""
         with self._lock:
-            rows = [_row(second, key, sums) for key, sums in self._sums.items() if sums.changed or second.second == 0]
+            shown = [(key, sums) for key, sums in self._sums.items() if key != OTHERS]
+            rows = [_row(second, key, sums) for key, sums in shown if sums.changed or second.second == 0]
             for sums in self._sums.values():
                 sums.second, sums.changed = _Second(), False
         insert_execution(cursor, rows)
 
     def _of(self, row: OrderRow | FillRow) -> _Sums:
-        return self._sums.setdefault((row.bot, row.strategy), _Sums())
+        return _entry(self._sums, (row.bot, row.strategy))
 
     def _today(self) -> date:
         return day_of(self.context.clock(), self._zone)
@@ -211,10 +213,14 @@ class ExecutionCollector(BaseCollector):
             allow_long_reads(cursor)
             for row in order_sums(cursor, start):
                 counts = OrderCounts(row.submitted, row.filled, row.cancelled, row.rejected, row.ordered, row.filled_quantity)
-                sums[row.bot, row.strategy] = _Sums(counts, row.open)
+                own = _entry(sums, (row.bot, row.strategy))
+                own.counts += counts
+                own.open += row.open
             for fills in fill_sums(cursor, start):
-                own = sums.setdefault((fills.bot, fills.strategy), _Sums())
-                own.fills, own.slippage, own.quantity = fills.fills, fills.slippage, fills.quantity
+                own = _entry(sums, (fills.bot, fills.strategy))
+                own.fills += fills.fills
+                own.slippage += fills.slippage
+                own.quantity += fills.quantity
             for milliseconds, count in latencies(cursor, start):
                 found.record(round(milliseconds * 1000), count)
             found.clock_skew = skewed_orders(cursor, start)
@@ -222,6 +228,12 @@ class ExecutionCollector(BaseCollector):
         with self._lock:
             self._sums, self._latencies, self._day = sums, found, today
         self._quality.begin_day(ended)
+
+
+def _entry(sums: dict[Key, _Sums], key: Key) -> _Sums:
+    """The sums of a strategy; those of `OTHERS` if there are too many."""
+    known = key in sums or len(sums) < MAX_STRATEGIES
+    return sums.setdefault(key if known else OTHERS, _Sums())
 
 
 def _is_skewed(row: OrderRow, start: datetime) -> bool:

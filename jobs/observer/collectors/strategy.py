@@ -5,19 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from heapq import nlargest
 from operator import is_
 from typing import Literal, cast
 
-from config.pacing import Outage, StopSignal
+from config.pacing import StopSignal, Throttle
 from db.bus.snapshots import STRATEGIES_OF_BOTS
 from db.metrics.drawdowns import ALL_BOTS, save_drawdowns
-from db.metrics.strategy import StrategyRow, insert_strategy
-from db.postgres import Cursor, StoreError
+from db.metrics.strategy import insert_strategy
+from db.postgres import Cursor
 from db.reports.checkpoints import CheckpointRow
 from db.reports.heartbeats import last_received
 from db.reports.model import Heartbeat, Signal
@@ -26,13 +25,14 @@ from db.reports.report_ids import NumberedReport
 from db.reports.round_trips import TripTotals, trip_totals
 from jobs.observer.collectors.base import BaseCollector, ObserverContext, allow_long_reads
 from jobs.observer.collectors.statistics import SILENT_AFTER, metric_of, with_values
-from jobs.observer.collectors.strategy_store import Day, Declines, Key, read_day
+from jobs.observer.collectors.strategy_store import MAX_STRATEGIES, Day, Declines, Extremes, Key, read_checkpoints, read_day, row_of
+from jobs.observer.collectors.trips import TripReader
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
 from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
 from jobs.observer.figures.positions import ZERO
 from jobs.observer.figures.ratios import TripSums
-from jobs.observer.figures.sections import Body, Entries, render, rounded, strategies_of_bots, strategy_section
+from jobs.observer.figures.sections import Body, Entries, render, strategies_of_bots, strategy_section
 from jobs.observer.fold.batch import Folded
 from jobs.observer.fold.days import start_of
 
@@ -41,28 +41,6 @@ log = logging.getLogger(__name__)
 REPORTED_DAYS = 1  # in which the last report of a strategy is searched at the start
 MAX_NAMES = 500  # strategies of a section
 MAX_ROWS = 1_000  # strategies of bots in the text for `/strategies`
-REREAD_SHARE = 20  # a strategy's trips are read again after 20 times the duration of a read
-
-
-@dataclass(slots=True)
-class _Extremes:
-    """The extremes of P&L since the last stored second."""
-
-    low: Decimal | None = None
-    high: Decimal | None = None
-
-    def add(self, pnl: Decimal | None) -> None:
-        if pnl is not None:
-            self.low = pnl if self.low is None else min(self.low, pnl)
-            self.high = pnl if self.high is None else max(self.high, pnl)
-
-
-@dataclass(slots=True)
-class _Pending:
-    """Round trips that have to be read again."""
-
-    keys: set[Key] = field(default_factory=set)
-    due: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +65,22 @@ class StrategyCollector(BaseCollector):
         self._lock = threading.Lock()  # of everything below
         self._states: dict[Key, StrategyState] = {}
         self._valued: dict[Key, Valued] = {}  # of the last tick
-        self._extremes: dict[Key, _Extremes] = {}
+        self._extremes: dict[Key, Extremes] = {}
         self._names: dict[str, list[Key]] = {}  # strategy name -> its keys
         self._declines = Declines()
         self._metrics: dict[str, _Known] = {}  # strategy name -> its last figures
         self._entries = Entries()
         self._shown: tuple[Rates, Sequence[str]] = (Rates({}), ())  # rates of that second, names
+        self._full = False  # there are more than `MAX_STRATEGIES`
+        self._throttle = Throttle(monotonic=time.monotonic)
         self._further: dict[str, str] = {}
         self._day: date | None = None  # of the checkpoints and of the counts
-        self._pending = _Pending()
+        self._trips = TripReader(context.store, self._replace_trips)
         self._rates, self._rates_due = Rates({}), 0.0
 
     def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
         """The reader of round trips."""
-        return {"observer-trips": self._read_trips}
+        return {"observer-trips": self._trips.run}
 
     def start(self) -> None:
         """Read positions and round trips. The first batch of the loop of reports brings the day."""
@@ -130,19 +110,25 @@ class StrategyCollector(BaseCollector):
         if begins or result.recomputed or result.checkpoints:
             with self.context.store.transaction() as cursor:
                 allow_long_reads(cursor)
-                found = read_day(cursor, today, self._zone, begins=begins)  # the batch is stored already
+                if begins:
+                    found = read_day(cursor, today, self._zone)  # the batch is stored already
+                else:
+                    changed = None if result.checkpoints else {(row.bot, row.strategy) for row in result.positions}
+                    found = read_checkpoints(cursor, today, changed)
         with self._lock:
             if found is not None:
                 self._take_day(found)
             for row in result.positions:
                 self._state((row.bot, row.strategy)).put(row)
-                self._pending.keys.add((row.bot, row.strategy))
             for each in result.new:
                 self._take_report(each, counted=begins)
+        self._trips.note({(row.bot, row.strategy) for row in result.positions})
 
     def _take_report(self, each: NumberedReport, *, counted: bool) -> None:
         report = each.report
         state = self._state((report.bot, report.strategy))
+        if (report.bot, report.strategy) not in self._states:
+            return
         state.last_report = each.received
         if isinstance(report, Signal) and not counted and self._day and report.time >= start_of(self._day, self._zone):
             state.signals[report.outcome] = state.signals.get(report.outcome, 0) + 1
@@ -172,7 +158,7 @@ class StrategyCollector(BaseCollector):
                 self._valued = {key: replace(each, daily=None) for key, each in self._valued.items()}
             for key, each in self._valued.items():
                 if each is not before.get(key) or key not in self._extremes:
-                    self._extremes.setdefault(key, _Extremes()).add(each.pnl)
+                    self._extremes.setdefault(key, Extremes()).add(each.pnl)
             names = self._shown_names(rates)
             metrics = [self._metric(name, self._names[name], rates, now) for name in names]
             totals = added((part for each in self._valued.values() for part in (each.realized, each.unrealized)), self._currency)
@@ -187,7 +173,7 @@ class StrategyCollector(BaseCollector):
         body = strategy_section(now, metrics, pnl, daily.amount if daily else None, self._entries)
         if left_out:
             body |= {"open_positions": positions, "signals_generated": signals, "strategies_left_out": left_out}
-        return body if marked else {**body, "incomplete": True}
+        return body if marked and not self._full else {**body, "incomplete": True}
 
     def _shown_names(self, rates: Rates) -> Sequence[str]:
         """The names of the section in order: at most `MAX_NAMES`, chosen once per second.
@@ -213,7 +199,7 @@ class StrategyCollector(BaseCollector):
             self._declines.take(self._names, valued, self._currency)
             drawdowns = self._declines.changed(every=second.second == 0)
             shown = [key for key in valued if second.second == 0 or self._is_active(key)]
-            rows = [self._row(second, key, valued[key], extremes.get(key) or _Extremes()) for key in shown]
+            rows = [row_of(second, key, self._states[key], valued[key], extremes.get(key) or Extremes()) for key in shown]
             self._further = {STRATEGIES_OF_BOTS: self._text_of_bots(valued)}
         insert_strategy(cursor, rows)
         save_drawdowns(cursor, drawdowns)
@@ -235,15 +221,6 @@ class StrategyCollector(BaseCollector):
         last = self._states[key].last_report
         return bool(self._valued[key].open_positions) or (last is not None and self.context.clock() - last <= SILENT_AFTER)
 
-    def _row(self, second: datetime, key: Key, each: Valued, extremes: _Extremes) -> StrategyRow:
-        state = self._states[key]
-        trips = sum(state.trips.values(), TripSums())
-        return StrategyRow(
-            second, *key, rounded(each.pnl), rounded(each.daily.amount) if each.daily else None, rounded(each.realized.amount),
-            rounded(each.unrealized.amount) if each.is_marked else None, each.open_positions, sum(state.signals.values()), trips.win_rate,
-            rounded(extremes.low), rounded(extremes.high),
-        )  # fmt: skip
-
     def _metric(self, name: str, keys: Sequence[Key], rates: Rates, now: datetime) -> StrategyMetric:
         """The figures of a strategy name; its statistics are at most a second old."""
         valued = [self._valued[key] for key in keys]
@@ -260,17 +237,26 @@ class StrategyCollector(BaseCollector):
         return metric
 
     def _state(self, key: Key) -> StrategyState:
+        """The state of a strategy; a new one that is not kept if there are too many."""
         state = self._states.get(key)
         if state is None:
-            state = self._states[key] = StrategyState()
-            self._names.setdefault(key[1], []).append(key)
+            state = StrategyState()
+            if len(self._states) < MAX_STRATEGIES:
+                self._states[key] = state
+                self._names.setdefault(key[1], []).append(key)
+            else:
+                self._full = True
+                if self._throttle.due("full") is not None:
+                    fields = {"limit": MAX_STRATEGIES, "bot": key[0], "strategy": key[1]}
+                    log.warning("too many strategies: the figures of further ones are left out", extra=fields)
         return state
 
     def _take_day(self, found: Day) -> None:
         checkpoints: dict[Key, list[CheckpointRow]] = {}
         for row in found.checkpoints:
             checkpoints.setdefault((row.bot, row.strategy), []).append(row)
-        for key in (*self._states, *(checkpoints.keys() - self._states.keys())):
+        keys = found.strategies if found.strategies is not None else {*self._states, *checkpoints}
+        for key in keys:
             self._state(key).take_checkpoints(checkpoints.get(key, ()))
         if found.signals is not None:
             for state in self._states.values():
@@ -291,6 +277,7 @@ class StrategyCollector(BaseCollector):
 
         A bot that invents names therefore takes memory for a day.
         """
+        self._full = False
         oldest = self.context.clock() - timedelta(days=REPORTED_DAYS)
         for key, state in list(self._states.items()):
             if state.positions or state.trips or state.signals or (state.last_report is not None and state.last_report >= oldest):
@@ -304,30 +291,11 @@ class StrategyCollector(BaseCollector):
                 self._declines.forget((ALL_BOTS, key[1]))
             self._declines.forget(key)
 
-    def _read_trips(self, stop: StopSignal) -> None:
-        """Read the sums of changed round trips, at most once per second, until `stop` is set."""
-        outage = Outage(log, "round trips wait for the store", monotonic=time.monotonic)
-        while not stop.wait(1.0):
-            if time.monotonic() < self._pending.due:
-                continue
-            with self._lock:
-                keys, self._pending.keys = self._pending.keys, set()
-            began = time.monotonic()
-            try:
-                with self.context.store.transaction() as cursor:
-                    allow_long_reads(cursor)
-                    found = [row for key in sorted(keys) for row in trip_totals(cursor, *key)]
-            except StoreError as error:
-                outage.failed(error)
-                with self._lock:
-                    self._pending.keys |= keys
-                continue
-            outage.recovered()
-            with self._lock:
-                for key in keys:
-                    self._state(key).trips = {}
-                self._take_trips(found)
-            self._pending.due = began + REREAD_SHARE * (time.monotonic() - began)
+    def _replace_trips(self, keys: Collection[Key], found: Iterable[TripTotals]) -> None:
+        with self._lock:
+            for key in keys:
+                self._state(key).trips = {}
+            self._take_trips(found)
 
     def _take_trips(self, found: Iterable[TripTotals]) -> None:
         for row in found:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from weakref import ref
 
 from api.hub.transport.host import Limits
 from api.hub.transport.session import Session
@@ -14,8 +15,9 @@ from api.hub.transport.session import Session
 # Timers of two machines differ by this much: a pong that is late by less is in time.
 _TOLERANCE_SECONDS = 0.003
 
-# Delays are constant, so entries are in the order of their times.
-_Queue = deque[tuple[float, Session]]
+# Delays are constant, so entries are in the order of their times. An entry keeps no session that
+# has ended: many short ones would fill the memory until their times.
+_Queue = deque[tuple[float, ref[Session]]]
 
 
 class Deadlines:
@@ -41,7 +43,7 @@ class Deadlines:
     def await_join(self, session: Session) -> None:
         """Begin the time in which a session without a namespace joins one."""
         session.join_due = self._now() + self._limits.connect_seconds
-        self._joins.append((session.join_due, session))
+        self._joins.append((session.join_due, ref(session)))
 
     def forget(self, session: Session) -> None:
         """Release a session that has ended; its queue entries expire by themselves."""
@@ -54,7 +56,7 @@ class Deadlines:
             # Counted from the time at which the ping was due: a late tick does not prolong the
             # wait.
             session.pong_due = session.ping_due + self._limits.ping_timeout
-            self._pongs.append((session.pong_due, session))
+            self._pongs.append((session.pong_due, ref(session)))
             session.ping()
         for session in _due(self._pongs, now):
             if self.is_overdue(session):
@@ -86,12 +88,12 @@ class Deadlines:
 
     def _schedule_ping(self, session: Session) -> None:
         session.pong_due, session.ping_due = 0.0, self._now() + self._limits.ping_interval
-        self._pings.append((session.ping_due, session))
+        self._pings.append((session.ping_due, ref(session)))
 
 
 def _due(queue: _Queue, now: float) -> Iterable[Session]:
     """Remove the entries up to `now` from the queue; yield their sessions that are still open."""
     while queue and queue[0][0] <= now:
-        session = queue.popleft()[1]
-        if not session.closed:
+        session = queue.popleft()[1]()
+        if session is not None and not session.closed:
             yield session
