@@ -311,7 +311,7 @@ def through(exchange: BinanceStandIn, brought: Feed, expected: int, *misfortunes
             exchange.control(**misfortune)
         exchange.control("go")
         until(at_least(brought, expected))
-        until(lambda: brought.state() == "live")
+        until(brought.states)  # published after the source has it
     assert brought.states() == ["live"]  # no message is a reason to leave
     return Counter(brought.trades())
 
