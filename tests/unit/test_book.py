@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,45 +15,9 @@ from hypothesis import strategies as st
 from sortedcontainers import SortedDict
 
 from jobs.books.book import Book, Complete, Window, checksum_of
-from jobs.books.messages import Ticker
-from jobs.books.sequence import NEXT, RULES, SEEN
-from tests.support.depth import ALL, DEPTH, RECORDED, SPOT_BTC, Recorded, diffs, events, sha256, snapshot
+from tests.support.depth import ALL, DEPTH, SPOT_BTC, diffs, snapshot
 
 # Binance
-
-
-@pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: recorded.name)
-def test_recording_ends_with_the_book_of_the_oracle(recorded: Recorded) -> None:
-    oracle, rule, first = recorded.oracle, RULES[recorded.market], snapshot(recorded)
-    whole, inside = Book(), Book(first.window)
-    for book in (whole, inside):
-        book.replace(first.bids, first.asks)
-    tickers = [event.message for event in events(recorded) if isinstance(event.message, Ticker)]
-    ids = [ticker.update_id for ticker in tickers]
-    own: int | None = None
-    dropped = levels = held = differences = 0
-    for diff in diffs(recorded):
-        if own is None and rule.first_place(first.last_id, diff) is SEEN:
-            dropped += 1
-            continue
-        assert (rule.first_place(first.last_id, diff) if own is None else rule.place(own, diff)) is NEXT
-        own = diff.last_id
-        levels += len(diff.bids) + len(diff.asks)
-        for book in (whole, inside):
-            book.apply(diff.bids, diff.asks)
-        held = max(held, inside.complete.bids + inside.complete.asks)
-        if newest := bisect_right(ids, own):
-            differences += whole.best != (tickers[newest - 1].bid, tickers[newest - 1].ask)
-    assert first.last_id == oracle["snapshot_id"]
-    assert list(first.window) == oracle["window"]
-    assert (len(diffs(recorded)), dropped, levels) == (oracle["diffs"], oracle["dropped"], oracle["levels_applied"])
-    assert own == oracle["final_update_id"]
-    assert [whole.complete.bids, whole.complete.asks] == oracle["final_levels"]
-    assert [inside.complete.bids, inside.complete.asks] == oracle["levels_in_window"]
-    assert whole.top(10) == inside.top(10) == (oracle["top10"]["bids"], oracle["top10"]["asks"])
-    assert whole.checksum() == inside.checksum() == oracle["crc32_top10"]
-    assert (sha256(whole), sha256(inside)) == (oracle["sha256_full"], oracle["sha256_window"])
-    assert (held, differences) == (recorded.max_held, 0)
 
 
 def test_book_after_the_first_diff_has_the_figures_of_the_contract() -> None:
