@@ -51,36 +51,42 @@ class Tops:
     def snapshot(self, book: Book, facts: Facts) -> list[DepthMessage]:
         """A snapshot for every depth: the levels before are forgotten."""
         self._bids, self._asks = book.top(self._depths[-1])
-        complete = _complete(book)
-        return [DepthMessage(depth, None, self._snapshot_body(depth, complete, facts)) for depth in self._depths]
+        complete, checksums = _complete(book), self._checksums()
+        return [DepthMessage(depth, None, self._snapshot_body(depth, complete, checksums, facts)) for depth in self._depths]
 
     def update(self, book: Book, facts: Facts) -> list[DepthMessage]:
         """Update and snapshot for each depth whose top levels have changed."""
         old_bids, old_asks = self._bids, self._asks
         self._bids, self._asks = book.top(self._depths[-1])
         bids_from, asks_from = _first_change(old_bids, self._bids), _first_change(old_asks, self._asks)
-        complete = _complete(book)
-        messages = []
+        first = min(bids_from, asks_from)
+        if first >= self._depths[-1]:
+            return []
+        complete, checksums, messages = _complete(book), self._checksums(), []
         for depth in self._depths:
-            if bids_from < depth or asks_from < depth:
+            if first < depth:
                 bids = changes(old_bids[bids_from:depth], self._bids[bids_from:depth], is_bid=True)
                 asks = changes(old_asks[asks_from:depth], self._asks[asks_from:depth], is_bid=False)
-                snapshot = self._snapshot_body(depth, complete, facts)
+                snapshot = self._snapshot_body(depth, complete, checksums, facts)
                 messages.append(DepthMessage(depth, self._update_body(depth, bids, asks, snapshot), snapshot))
         return messages
 
-    def _snapshot_body(self, depth: int, complete: Body, facts: Facts) -> Body:
-        bids, asks = self._bids[:depth], self._asks[:depth]
+    def _checksums(self) -> dict[int, int]:
+        """The number of levels in a checksum -> the checksum."""
+        counts = {min(depth, CHECKSUM_LEVELS) for depth in self._depths}
+        return {count: checksum_of(self._bids[:count], self._asks[:count]) for count in counts}
+
+    def _snapshot_body(self, depth: int, complete: Body, checksums: dict[int, int], facts: Facts) -> Body:
         return {
             "instrument": self._instrument,
             "depth": depth,
             "state": facts.state,
             "reason": facts.reason,
-            "bids": bids,
-            "asks": asks,
+            "bids": self._bids[:depth],
+            "asks": self._asks[:depth],
             "complete": complete,
             "update_id": facts.update_id,
-            "checksum": checksum_of(bids[:CHECKSUM_LEVELS], asks[:CHECKSUM_LEVELS]),
+            "checksum": checksums[min(depth, CHECKSUM_LEVELS)],
             "time": facts.time,
             "timestamp": facts.timestamp,
             "lag_ms": facts.lag_ms,
@@ -119,7 +125,7 @@ def changes(old: Levels, new: Levels, *, is_bid: bool) -> Levels:
 
     If two texts of a price differ in zeros at the end, the removal of the old one comes first.
     """
-    before = dict(old)
+    before = {price: quantity for price, quantity in old}  # noqa: C416  # twice as fast as dict(old)
     changed = [level for level in new if before.pop(level[0], None) != level[1]]
     if before:
         changed = [[price, REMOVED] for price in before] + changed

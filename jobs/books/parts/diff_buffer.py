@@ -10,7 +10,7 @@ from jobs.books.book import Book
 from jobs.books.messages import Diff, Snapshot
 from jobs.books.sequence import NEXT, SEEN, Rule
 
-RECENT_DIFFS = 64  # kept without a request, for snapshots that nobody requested
+RECENT_DIFFS = 16  # kept without a request, for snapshots that nobody requested
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class DiffBuffer:
     def add(self, diff: Diff, *, keeps_all: bool) -> bool:
         """Append a diff; return False if the buffer is full.
 
-        Without `keeps_all`, the newest 64 diffs remain.
+        Without `keeps_all`, the newest 16 diffs remain.
         """
         self._diffs.append(diff)
         if keeps_all:
