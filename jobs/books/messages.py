@@ -7,7 +7,6 @@ decimals.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -37,18 +36,22 @@ class Diff(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The best levels a side at `last_id`; `limit` of them were requested."""
+    """The best levels a side at `last_id`.
+
+    `limit` of them were requested; None if that is unknown, as in a recording.
+    """
 
     last_id: int
     bids: Levels
     asks: Levels
-    limit: int
+    limit: int | None
 
     @property
     def window(self) -> Window:
         """Lowest bid and highest ask; None for a side with fewer levels than requested."""
-        low = min(self.bids, key=_price)[0] if len(self.bids) >= self.limit else None
-        high = max(self.asks, key=_price)[0] if len(self.asks) >= self.limit else None
+        limit = self.limit or 1
+        low = min(self.bids, key=_price)[0] if len(self.bids) >= limit else None
+        high = max(self.asks, key=_price)[0] if len(self.asks) >= limit else None
         return low, high
 
 
@@ -76,9 +79,10 @@ def read_diff(message: bytes) -> Diff:
     return diff
 
 
-def read_snapshot(data: Mapping[str, Any], limit: int) -> Snapshot:
-    """Read the answer of `/depth`, decoded; `limit` levels a side were requested."""
+def read_snapshot(message: bytes, limit: int | None) -> Snapshot:
+    """Read the answer of `/depth`; `limit` levels a side were requested, None if unknown."""
     try:
+        data = orjson.loads(message)
         snapshot = Snapshot(data["lastUpdateId"], data["bids"], data["asks"], limit)
         _check_ids(snapshot.last_id)
         _check_levels(snapshot.bids, snapshot.asks)

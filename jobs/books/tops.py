@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jobs.books.book import CHECKSUM_LEVELS, Book, Levels, checksum_of
 from jobs.books.parts.states import StateChange
 
 DEPTHS = (5, 10, 20, 50)
 REMOVED = "0"  # quantity of a level that left the top N
+UNCHANGED = 1_000_000  # above every depth
 
 Body = dict[str, Any]
 
@@ -30,8 +31,7 @@ class Facts:
     lag_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class DepthMessage:
+class DepthMessage(NamedTuple):
     """A message of one topic; `update` is None if the chain of updates begins anew."""
 
     depth: int
@@ -65,8 +65,8 @@ class Tops:
         complete, checksums, messages = _complete(book), self._checksums(), []
         for depth in self._depths:
             if first < depth:
-                bids = changes(old_bids[bids_from:depth], self._bids[bids_from:depth], is_bid=True)
-                asks = changes(old_asks[asks_from:depth], self._asks[asks_from:depth], is_bid=False)
+                bids = changes(old_bids[bids_from:depth], self._bids[bids_from:depth], is_bid=True) if bids_from < depth else []
+                asks = changes(old_asks[asks_from:depth], self._asks[asks_from:depth], is_bid=False) if asks_from < depth else []
                 snapshot = self._snapshot_body(depth, complete, checksums, facts)
                 messages.append(DepthMessage(depth, self._update_body(depth, bids, asks, snapshot), snapshot))
         return messages
@@ -139,9 +139,10 @@ def _price(level: list[str]) -> float:
 
 def _first_change(old: Levels, new: Levels) -> int:
     """The place of the first level that differs; a large number if none does."""
-    if old == new:
-        return 1_000_000
-    return next((place for place, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), min(len(old), len(new)))
+    for place, (one, other) in enumerate(zip(old, new, strict=False)):
+        if one is not other and one != other:
+            return place
+    return UNCHANGED if len(old) == len(new) else min(len(old), len(new))
 
 
 def _complete(book: Book) -> Body:

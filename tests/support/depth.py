@@ -11,8 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import orjson
-
 from jobs.books.book import Book
 from jobs.books.machine import BookMachine
 from jobs.books.messages import Diff, Snapshot, Ticker, read_diff, read_snapshot, read_ticker
@@ -71,7 +69,7 @@ def _events(file: Path) -> Iterator[Event]:
             elif b"@bookTicker" in start:
                 yield Event(int(time) / 1e9, read_ticker(body))
             elif b"lastUpdateId" in start:
-                yield Event(int(time) / 1e9, read_snapshot(orjson.loads(body), LIMIT))
+                yield Event(int(time) / 1e9, read_snapshot(body, LIMIT))
 
 
 def diffs(recorded: Recorded) -> list[Diff]:

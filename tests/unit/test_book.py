@@ -165,7 +165,7 @@ def test_checksum_of_a_shorter_side_skips_it() -> None:
     assert checksum_of([], []) == 0
 
 
-@pytest.mark.parametrize("price", ["1234567890.123456", "0.1234567890123456", "12345678901234567"])
+@pytest.mark.parametrize("price", ["1234567890.123456", "0.1234567890123456", "1234567890123456"])
 def test_price_with_more_than_15_digits_is_refused(price: str) -> None:
     with pytest.raises(ValueError, match="more than 15 significant digits"):
         Book().apply([[price, "1"]], [])

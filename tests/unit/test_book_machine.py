@@ -207,6 +207,15 @@ def test_shifted_event_times_change_no_state(skew_ms: int) -> None:
     assert found == ["update"] * 30
 
 
+def test_many_shifts_of_the_event_times_add_up_to_nothing() -> None:
+    rig = Rig().live()
+    found = []
+    for first in range(101, 401):
+        rig.pass_time(0.1)
+        found += rig.diff(first, skew_ms=60_000 if first % 2 else 0)
+    assert found == ["update"] * 300
+
+
 def test_thin_book_with_a_side_that_stays_empty_waits_for_a_snapshot() -> None:
     rig = Rig()
     thin(rig)

@@ -128,7 +128,7 @@ def test_diff_or_snapshot_with_a_bad_level_is_refused(levels: Any) -> None:
             read_diff(orjson.dumps({**USUAL, side: levels}))
     for side in ("bids", "asks"):
         with pytest.raises(ValueError, match="no snapshot"):
-            read_snapshot({"lastUpdateId": 1, "bids": [], "asks": [], side: levels}, 1000)
+            read_snapshot(orjson.dumps({"lastUpdateId": 1, "bids": [], "asks": [], side: levels}), 1000)
 
 
 @pytest.mark.parametrize("change", [{"U": "1"}, {"u": None}, {"E": 1.5}, {"pu": "0"}, {"pu": None}, {"u": -1}, {"U": True}])
@@ -138,11 +138,10 @@ def test_diff_with_a_bad_id_is_refused(change: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"1", b"null", b'"x"', b'{"data":[]}', b'{"data":1}', b"{}", b'{"e":"trade"}'])
-def test_other_json_is_neither_diff_nor_ticker(text: bytes) -> None:
-    with pytest.raises(ValueError, match="no diff"):
-        read_diff(text)
-    with pytest.raises(ValueError, match="no book ticker"):
-        read_ticker(text)
+def test_other_json_is_refused(text: bytes) -> None:
+    for read, kind in ((read_diff, "diff"), (read_ticker, "book ticker"), (lambda message: read_snapshot(message, 5), "snapshot")):
+        with pytest.raises(ValueError, match=f"no {kind}"):
+            read(text)
 
 
 def test_window_of_a_snapshot_is_open_on_a_side_with_fewer_levels_than_requested() -> None:
@@ -154,8 +153,13 @@ def test_window_of_a_snapshot_is_open_on_a_side_with_fewer_levels_than_requested
     assert Snapshot(1, [], [], 2).window == (None, None)
 
 
+def test_window_of_a_recorded_snapshot_has_both_bounds() -> None:
+    assert Snapshot(1, [["3", "1"], ["2", "1"]], [["4", "1"]], None).window == ("2", "4")
+    assert Snapshot(1, [], [["4", "1"]], None).window == (None, "4")
+
+
 def test_snapshot_keeps_the_texts_of_the_exchange() -> None:
-    found = read_snapshot({"lastUpdateId": 7, "E": 1, "bids": [["1.50", "2.0"]], "asks": [["1.60", "3"]]}, 1000)
+    found = read_snapshot(b'{"lastUpdateId":7,"E":1,"bids":[["1.50","2.0"]],"asks":[["1.60","3"]]}', 1000)
     assert found == Snapshot(7, [["1.50", "2.0"]], [["1.60", "3"]], 1000)
 
 
