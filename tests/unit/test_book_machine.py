@@ -404,6 +404,17 @@ def test_ticker_of_the_connection_before_is_not_compared() -> None:
     assert rig.machine.audit.checked == 0
 
 
+def test_tickers_of_another_recording_have_ids_of_their_own() -> None:
+    rig = Rig().live()
+    rig.ticker(100, ["9", "4"], ["11", "1"])
+    rig.ticker(5000, ["9", "4"], ["11", "1"])
+    rig.call("scenario")
+    rig.diff(7)
+    rig.join(7)
+    assert rig.diff(8) + rig.ticker(8, ["9", "1"], ["11", "1"]) + rig.ticker(9, ["9", "1"], ["11", "1"]) == ["update"]
+    assert (rig.machine.audit.checked, rig.machine.audit.failed) == (1, 0)
+
+
 def test_ticker_with_other_zeros_at_the_end_is_equal() -> None:
     rig = Rig().live()
     rig.diff(101)
