@@ -64,7 +64,11 @@ class BookMachine(Transitions):
     def overflow(self, now: float) -> list[Output]:
         """Messages were discarded because a queue is full."""
         self.audit.forget_tickers()
-        self._overflow(now)
+        if self.state in (State.SYNCING, State.RESYNCING):
+            self._break_chain()
+            self._buffer_is_full(now)
+        elif self._is_chained:
+            self._break(Reason.OVERFLOW, now)
         return self._finish(now)
 
     def scenario(self, now: float) -> list[Output]:

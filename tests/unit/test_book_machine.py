@@ -224,6 +224,23 @@ def test_thin_book_with_a_side_that_stays_empty_waits_for_a_snapshot() -> None:
     assert rig.machine.book.complete.low == "6"
 
 
+def test_full_buffer_of_a_thin_book_leaves_its_chain_whole() -> None:
+    rig = Rig(buffer_max=10)
+    thin(rig)
+    found = []
+    for first in range(102, 132):
+        found += rig.diff(first) + rig.failed()
+    assert found.count(("resyncing", "resyncing", "overflow")) >= 2
+    assert rig.diff(132, bids=[["8", "3"]])[-2:] == [("resyncing", "live", "thin"), "snapshot thin"]
+
+
+def test_full_queue_ends_the_chain_of_a_thin_book() -> None:
+    rig = Rig()
+    thin(rig)
+    assert rig.call("overflow") == [("resyncing", "resyncing", "overflow"), "request"]
+    assert rig.diff(102, bids=[["8", "3"]]) == []
+
+
 def test_gap_in_a_thin_book_ends_the_chain() -> None:
     rig = Rig()
     thin(rig)

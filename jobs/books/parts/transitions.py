@@ -64,8 +64,10 @@ class Transitions:
             return
         self.update_id, self.event_ms = diff.last_id, diff.event_ms
         if not self._buffer.add(diff, keeps_all=not self._requests.is_idle or self._waiting is not None):
-            self._overflow(now)
-        elif self.book.is_crossed:
+            self._buffer_is_full(now)
+        if not self._is_chained:
+            return
+        if self.book.is_crossed:
             self._break(Reason.CROSSED, now)
         elif not self.book.has_both_sides:
             self._become_thin(now)
@@ -137,13 +139,15 @@ class Transitions:
         if self.state is State.LIVE:
             self._change(State.STALE, Reason.DISCONNECTED, now)
 
-    def _overflow(self, now: float) -> None:
-        if self.state in (State.SYNCING, State.RESYNCING):
-            self._break_chain()
-            self._repeat_state(Reason.OVERFLOW)
-            self._requests.want(now)
-        elif self._is_chained:
+    def _buffer_is_full(self, now: float) -> None:
+        """Free the buffer. No diff is lost: a thin book goes on with its chain."""
+        if self.state is State.LIVE:
             self._break(Reason.OVERFLOW, now)
+            return
+        self._buffer.clear()
+        self._waiting = None
+        self._repeat_state(Reason.OVERFLOW)
+        self._requests.want(now)
 
     def _audit_failed(self, now: float) -> None:
         if self._options.audit_is_on and self.state is State.LIVE:
@@ -154,7 +158,7 @@ class Transitions:
     def _buffer_diff(self, diff: Diff, now: float) -> None:
         """Keep a diff for the snapshot; request one if none is on its way."""
         if not self._buffer.add(diff, keeps_all=True):
-            self._overflow(now)
+            self._buffer_is_full(now)
         elif self._waiting is not None:
             self._join(now)
         elif self._requests.is_idle:
