@@ -154,7 +154,7 @@ def recorded_ticks() -> list[PriceRow]:
 def recorded_trades() -> list[Trade]:
     """A few real minutes of BTCUSDT, over midnight."""
     found = []
-    with gzip.open(ROOT / "tests/data/binance/btcusdt_20240808.gz", "rt") as lines:
+    with gzip.open(ROOT / "data/recordings/btcusdt_20240808.gz", "rt") as lines:
         for line in lines:
             if "@trade" in line:
                 data = orjson.loads(line.partition(" ")[2])["data"]

@@ -13,8 +13,8 @@ connection, or at `control("go")` if `waits=True`. A stream misses all messages 
 stalled or disconnected. REST (`/api/v3/historicalTrades`, `/api/v3/aggTrades`) returns all trades
 up to the current position.
 
-If `trades` is None, the market plays the recording of 2024-08-08 in `tests/data/binance`: BTCUSDT
-and ETHUSDT, 15,863 trades and 59,002 other messages in six minutes. Otherwise it generates `trades`
+If `trades` is None, the market plays the recordings of 2024-08-08 (`RECORDINGS`): BTCUSDT and
+ETHUSDT, 15,863 trades and 59,002 other messages in six minutes. Otherwise it generates `trades`
 trades over `symbols`, `per_second` of them per market second. Their ids start at 1,000,000 for each
 symbol, and they are the same at every start.
 

@@ -15,7 +15,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-RECORDINGS = Path(__file__).parents[1] / "data" / "binance"
+ROOT = Path(__file__).parents[2]
+# symbol -> its recording of 2024-08-08; that of BTCUSDT is played by scenarios, too
+RECORDINGS = {
+    "BTCUSDT": ROOT / "data" / "recordings" / "btcusdt_20240808.gz",
+    "ETHUSDT": ROOT / "tests" / "data" / "binance" / "ethusdt_20240808.gz",
+}
 # symbol -> first mid-price and tick of generated prices; other symbols start at 100.00
 _PRICES = {
     "BTCUSDT": ("61837.63", "0.01"),
@@ -150,7 +155,7 @@ def recorded(symbols: Sequence[str], *, start_ms: int | None = None) -> Market:
 
     `start_ms` moves the first trade to that time.
     """
-    lines = sorted(line for symbol in symbols for line in _lines(RECORDINGS / f"{symbol.lower()}_20240808.gz"))
+    lines = sorted(line for symbol in symbols for line in _lines(RECORDINGS[symbol]))
     first = lines[0][0]
     shift = 0
     if start_ms is not None:

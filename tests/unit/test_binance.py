@@ -67,7 +67,7 @@ def admitted(said: Sequence[Trade]) -> list[Trade]:
 
 
 def recording(symbol: str) -> Iterator[bytes]:
-    with gzip.open(RECORDINGS / f"{symbol.lower()}_20240808.gz", "rb") as lines:
+    with gzip.open(RECORDINGS[symbol], "rb") as lines:
         for line in lines:
             yield line.strip().partition(b" ")[2]
 
