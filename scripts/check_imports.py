@@ -100,6 +100,12 @@ PURE = (
     "db/figures/",
     "db/nearest_correlation.py",
     "db/quotes.py",
+    "db/scenarios/checks.py",
+    "db/scenarios/fields.py",
+    "db/scenarios/model.py",
+    "db/scenarios/recording.py",
+    "db/scenarios/status.py",
+    "db/scenarios/unpacking.py",
     "db/trade_batch.py",
 )
 FORBIDDEN_IN_PURE = (
