@@ -84,6 +84,7 @@ PURE = (
     "jobs/feeds/files/formats/",
     "jobs/feeds/market/",
     "jobs/feeds/oanda/candles.py",
+    "jobs/feeds/scenario/",
     "jobs/observer/alerts/book.py",
     "jobs/observer/alerts/events.py",
     "jobs/observer/alerts/machine.py",

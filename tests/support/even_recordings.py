@@ -6,11 +6,17 @@ from pathlib import Path
 
 import orjson
 
+from db.scenarios.files import read_folder
+from db.scenarios.model import Scenario
 from db.scenarios.recording import Recording, read_recording
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "scenarios"
 FIRST_NS = 1_700_000_000_000_000_000
 FIRST_ID = 1_000
+
+
+def shipped(name: str) -> Scenario:
+    return read_folder(FOLDER).scenarios[name].scenario
 
 
 def even_lines(seconds: float, *, symbol: str = "BTCUSDT", rate: int = 10, levels: int = 36, snapshot: bool = True) -> list[bytes]:
