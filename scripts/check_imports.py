@@ -78,6 +78,8 @@ PURE = (
     "api/access/",
     "api/nearest.py",
     "jobs/analytics/",
+    "jobs/books/flow.py",
+    "jobs/books/queue.py",
     "jobs/figures/alert_rules.py",
     "jobs/feeds/binance/messages.py",
     "jobs/feeds/candle_rows.py",

@@ -1,0 +1,1 @@
+"""Order books: levels, continuity, states, and the messages about them."""
