@@ -80,6 +80,8 @@ PURE = (
     "jobs/analytics/",
     "jobs/books/flow.py",
     "jobs/books/queue.py",
+    "jobs/books/runs.py",
+    "jobs/books/shadow.py",
     "jobs/figures/alert_rules.py",
     "jobs/feeds/binance/messages.py",
     "jobs/feeds/candle_rows.py",
