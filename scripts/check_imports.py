@@ -107,6 +107,7 @@ PURE = (
     "db/quotes.py",
     "db/scenarios/checks.py",
     "db/scenarios/fields.py",
+    "db/scenarios/lines.py",
     "db/scenarios/model.py",
     "db/scenarios/recording.py",
     "db/scenarios/status.py",

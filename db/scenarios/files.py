@@ -1,8 +1,8 @@
-"""The folder of scenario files, one scenario each: `NAME-data.json` or `NAME.json`."""
+"""The folder of scenario files, one scenario each: `NAME-data.json` or `NAME.json`; recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,14 @@ import orjson
 
 from db.scenarios.checks import as_file, name_problem
 from db.scenarios.fields import ScenarioError
-from db.scenarios.model import SHIPPED, Scenario
+from db.scenarios.lines import BadLine
+from db.scenarios.model import SHIPPED, Scenario, is_recording_name
+from db.scenarios.recording import BadRecording, Recording, read_recording
+from db.scenarios.unpacking import NotGzip, TooLarge, lines_of, unpacked
 
 MAX_FILE_BYTES = 1_000_000
+_CHUNK_BYTES = 2**16
+_GZIP = b"\x1f\x8b"
 _SUFFIXES = ("-data.json", ".json")
 
 
@@ -86,3 +91,26 @@ def _read(path: Path, name: str) -> ScenarioFile:
         raise ScenarioError(path.name, {"": f"is not JSON: {error}"}) from error
     scenario = as_file(content, path.name, name)
     return ScenarioFile(path.name, content, scenario)
+
+
+def find_recording(name: str, folders: Sequence[Path]) -> Path:
+    """The file of a recording in the first folder that has it. Raises `ScenarioError`."""
+    if is_recording_name(name):
+        for folder in folders:
+            if (path := folder / name).is_file():
+                return path
+    raise ScenarioError("", {"recording": f"names {name}, which is in none of {', '.join(map(str, folders))}"})
+
+
+def load_recording(path: Path, instruments: Collection[str] | None = None) -> Recording:
+    """Read a recording, gzip or plain. Raises `ScenarioError` that names the file and the line."""
+    try:
+        with path.open("rb") as file:
+            is_gzip = file.read(len(_GZIP)) == _GZIP
+            file.seek(0)
+            chunks: Iterator[bytes] = iter(lambda: file.read(_CHUNK_BYTES), b"")
+            return read_recording(path.name, lines_of(unpacked(chunks) if is_gzip else chunks), instruments)
+    except OSError as error:
+        raise ScenarioError(path.name, {"": f"cannot be read: {error.strerror}"}) from error
+    except (BadLine, BadRecording, NotGzip, TooLarge) as error:
+        raise ScenarioError(path.name, {"": str(error)}) from error

@@ -1,34 +1,20 @@
-"""Recordings of raw Binance lines: `<receive time, ns> <json>`, one message a line. Pure.
+"""Recordings of raw Binance lines, checked as a whole: one message a line, in `db.scenarios.lines`.
 
-Stream messages have the combined form `{"stream","data"}`. A snapshot of REST is a bare object with
-`lastUpdateId`, `bids` and `asks`; it names no instrument.
+Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import orjson
+from db.scenarios.lines import BadLine, Entry, read_line
 
-from db.decimals import is_decimal
-
-Kind = Literal["diff", "ticker", "snapshot"]
 Rule = Literal["spot", "usdm"]
-MAX_ID = 2**63 - 1
-_LEVEL_FIELDS = 2  # price and quantity
-_TIME_DIGITS = 19  # nanoseconds since 1970
+# A recording has one snapshot for each of its connections.
+MAX_SNAPSHOTS = 10_000
 _NS = 1_000_000_000
-
-
-class BadLine(ValueError):
-    """A line that is no message of a recording; `number` counts from 1."""
-
-    def __init__(self, number: int, problem: str) -> None:
-        super().__init__(f"line {number} {problem}")
-        self.number = number
-        self.problem = problem
 
 
 class BadRecording(ValueError):
@@ -36,44 +22,20 @@ class BadRecording(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One message of a recording; `text` is its JSON.
+class Facts:
+    """What is known of a recording once each line is checked.
 
-    `instrument` is "" for a snapshot until the whole file is read. `first_id` and `last_id` are
-    `U` and `u` of a diff, both `u` of a ticker, both `lastUpdateId` of a snapshot.
-    """
-
-    kind: Kind
-    time: int  # ns
-    instrument: str
-    text: bytes
-    first_id: int
-    last_id: int
-    has_previous: bool = False  # a diff with `pu`
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """The depth messages, book tickers and snapshots of one file, in their order.
-
-    `lines` counts all lines, those of other streams included. `rule` is that of its diffs.
+    `lines` counts all lines, those of other streams included; `messages` counts the diffs, which
+    are what a scenario counts as messages. `seconds` is the time from the first to the last message
+    of a book. `rule` is that of the diffs.
     """
 
     name: str
-    entries: tuple[Entry, ...]
     instruments: tuple[str, ...]
     lines: int
+    messages: int
+    seconds: float
     rule: Rule
-
-    @property
-    def messages(self) -> int:
-        """Number of diffs: what a scenario counts as messages."""
-        return sum(each.kind == "diff" for each in self.entries)
-
-    @property
-    def seconds(self) -> float:
-        """Time from the first to the last entry."""
-        return (self.entries[-1].time - self.entries[0].time) / _NS
 
     def summary(self, sha256: str) -> dict[str, Any]:
         """The answer to an upload; `sha256` is that of the file."""
@@ -87,129 +49,102 @@ class Recording:
         }
 
 
-def read_recording(name: str, lines: Iterable[bytes], instruments: Collection[str] | None = None) -> Recording:
-    """Check each line and keep the messages of books. Empty lines are left out.
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """The depth messages, book tickers and snapshots of one file, in their order."""
 
-    `instruments` are those that exist; None: any. Raises `BadLine` at the first line that is no
-    message, and `BadRecording` if there is no diff or a snapshot belongs to no instrument.
+    facts: Facts
+    entries: tuple[Entry, ...]
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+
+class LineChecker:
+    """Checks the lines of one recording in turn, and holds none of them.
+
+    `instruments` are those that exist; None: any.
     """
-    entries: list[Entry] = []
-    before, number, with_previous = 0, 0, None
-    for number, line in enumerate(lines, start=1):
+
+    def __init__(self, instruments: Collection[str] | None = None) -> None:
+        self._instruments = instruments
+        self._lines = self._messages = 0
+        self._newest = 0  # receive time, of any line
+        self._first: int | None = None  # receive times of entries
+        self._last = 0
+        self._has_previous: bool | None = None  # None: no diff yet
+        self._ranges: dict[str, tuple[int, int]] = {}  # instrument -> lowest and highest id of its diffs
+        self._snapshots: list[int] = []  # their ids
+
+    def take(self, line: bytes) -> Entry | None:
+        """The message of the next line; None for an empty one, and for a stream of no book.
+
+        Raises `BadLine` if the line is no message, or does not follow the one before it.
+        """
+        self._lines += 1
         if not line.strip():
-            continue
-        time, entry = read_line(number, line, instruments)
-        if time < before:
-            raise BadLine(number, "has an earlier receive time than the line before it")
-        before = time
-        if entry is not None and entry.kind == "diff":
-            if with_previous not in (None, entry.has_previous):
-                raise BadLine(number, "mixes diffs with pu (USD-M) and diffs without it (spot): make two recordings")
-            with_previous = entry.has_previous
+            return None
+        time, entry = read_line(self._lines, line, self._instruments)
+        if time < self._newest:
+            raise BadLine(self._lines, "has an earlier receive time than the line before it")
+        self._newest = time
         if entry is not None:
-            entries.append(entry)
-    if with_previous is None:
-        raise BadRecording(f"{name} contains no depth message: record the stream @depth@100ms")
-    return Recording(name, *_assigned(name, entries), number, "usdm" if with_previous else "spot")
+            self._first, self._last = time if self._first is None else self._first, time
+            self._count(entry)
+        return entry
 
-
-def read_line(number: int, line: bytes, instruments: Collection[str] | None = None) -> tuple[int, Entry | None]:
-    """The receive time of a line, and its message. None: a stream that no book needs.
-
-    Raises `BadLine`.
-    """
-    stamp, _, text = line.strip().partition(b" ")
-    if not stamp.isdigit() or len(stamp) != _TIME_DIGITS:
-        raise BadLine(number, "does not begin with the receive time, 19 digits of nanoseconds")
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise BadLine(number, f"is not JSON after the time: {error}") from None
-    if not isinstance(message, dict):
-        raise BadLine(number, "has no JSON object after the time")
-    return int(stamp), _entry(number, int(stamp), text, message, instruments)
-
-
-def _entry(number: int, time: int, text: bytes, message: Mapping[str, Any], instruments: Collection[str] | None) -> Entry | None:
-    if "lastUpdateId" in message:
-        update_id = _id(number, message, "lastUpdateId")
-        _check_levels(number, message, "bids", "asks")
-        return Entry("snapshot", time, "", text, update_id, update_id)
-    stream, data = message.get("stream"), message.get("data")
-    if not isinstance(stream, str) or not isinstance(data, dict):
-        raise BadLine(number, 'is neither a stream message {"stream","data"} nor a snapshot with lastUpdateId')
-    symbol, _, channel = stream.partition("@")
-    instrument = symbol.upper()
-    kind = _kind(number, channel)
-    if kind is None:
-        return None
-    if instruments is not None and instrument not in instruments:
-        raise BadLine(number, f"has the unknown instrument {instrument}: add it with manage.py instrument add")
-    if data.get("s") != instrument:
-        raise BadLine(number, f"has another symbol than its stream {stream}")
-    if kind == "ticker":
-        update_id = _id(number, data, "u")
-        return Entry("ticker", time, instrument, text, update_id, update_id)
-    first, last = _id(number, data, "U"), _id(number, data, "u")
-    if first > last:
-        raise BadLine(number, "has U above u")
-    _id(number, data, "E")
-    _check_levels(number, data, "b", "a")
-    if has_previous := "pu" in data:
-        _id(number, data, "pu")
-    return Entry("diff", time, instrument, text, first, last, has_previous)
-
-
-def _kind(number: int, channel: str) -> Literal["diff", "ticker"] | None:
-    if channel == "bookTicker":
-        return "ticker"
-    name, _, _ = channel.partition("@")
-    if name == "depth":
-        return "diff"
-    if name.startswith("depth"):
-        raise BadLine(number, f"is of the partial stream @{channel}, which has no chain of updates: record @depth@100ms")
-    return None
-
-
-def _id(number: int, values: Mapping[str, Any], field: str) -> int:
-    value = values.get(field)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_ID:
-        raise BadLine(number, f"needs {field} as a whole number")
-    return value
-
-
-def _check_levels(number: int, values: Mapping[str, Any], *sides: str) -> None:
-    for side in sides:
-        levels = values.get(side)
-        if not isinstance(levels, list):
-            raise BadLine(number, f"needs {side} as a list of levels")
-        for level in levels:
-            if (
-                not isinstance(level, list)
-                or len(level) != _LEVEL_FIELDS
-                or not all(isinstance(each, str) and is_decimal(each) for each in level)
-            ):
-                raise BadLine(number, f'has a level in {side} that is not ["price","quantity"] in decimal digits')
-
-
-def _assigned(name: str, entries: list[Entry]) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
-    """The entries with the instrument of each snapshot, and the instruments with diffs."""
-    ranges: dict[str, tuple[int, int]] = {}  # instrument -> lowest and highest id of its diffs
-    for each in entries:
-        if each.kind == "diff":
-            low, high = ranges.get(each.instrument, (each.first_id, each.last_id))
-            ranges[each.instrument] = (min(low, each.first_id), max(high, each.last_id))
-    assigned = [replace(each, instrument=_owner(name, each, ranges)) if each.kind == "snapshot" else each for each in entries]
-    kept = tuple(each for each in assigned if each.instrument in ranges)
-    return kept, tuple(sorted(ranges))
-
-
-def _owner(name: str, snapshot: Entry, ranges: Mapping[str, tuple[int, int]]) -> str:
-    if len(ranges) == 1:
-        return next(iter(ranges))
-    owners = [instrument for instrument, (low, high) in ranges.items() if low - 1 <= snapshot.last_id <= high]
-    if len(owners) != 1:
-        raise BadRecording(
-            f"{name}: the snapshot with lastUpdateId {snapshot.last_id} fits {len(owners)} instruments: make one recording of each"
+    def finish(self, name: str) -> Facts:
+        """The facts of the whole. Raises `BadRecording` without any diff, or if a snapshot fits no
+        instrument.
+        """
+        if self._has_previous is None:
+            raise BadRecording(f"{name} contains no depth message: record the stream @depth@100ms")
+        for update_id in self._snapshots:
+            self.owner(name, update_id)
+        return Facts(
+            name=name,
+            instruments=tuple(sorted(self._ranges)),
+            lines=self._lines,
+            messages=self._messages,
+            seconds=(self._last - (self._first or 0)) / _NS,
+            rule="usdm" if self._has_previous else "spot",
         )
-    return owners[0]
+
+    def owner(self, name: str, update_id: int) -> str:
+        """The instrument of the snapshot with this id: the one whose diffs are around it."""
+        owners = [instrument for instrument, (low, high) in self._ranges.items() if len(self._ranges) == 1 or low - 1 <= update_id <= high]
+        if len(owners) != 1:
+            problem = f"the snapshot with lastUpdateId {update_id} fits {len(owners)} instruments"
+            raise BadRecording(f"{name}: {problem}: make one recording of each")
+        return owners[0]
+
+    def _count(self, entry: Entry) -> None:
+        if entry.kind == "snapshot":
+            if len(self._snapshots) == MAX_SNAPSHOTS:
+                raise BadLine(self._lines, f"is one snapshot above the limit of {MAX_SNAPSHOTS}")
+            self._snapshots.append(entry.last_id)
+        elif entry.kind == "diff":
+            if self._has_previous not in (None, entry.has_previous):
+                raise BadLine(self._lines, "mixes diffs with pu (USD-M) and diffs without it (spot): make two recordings")
+            self._has_previous = entry.has_previous
+            self._messages += 1
+            low, high = self._ranges.get(entry.instrument, (entry.first_id, entry.last_id))
+            self._ranges[entry.instrument] = (min(low, entry.first_id), max(high, entry.last_id))
+
+
+def check_recording(name: str, lines: Iterable[bytes], instruments: Collection[str] | None = None) -> Facts:
+    """Check each line of an upload. Raises `BadLine` and `BadRecording`."""
+    checker = LineChecker(instruments)
+    for line in lines:
+        checker.take(line)
+    return checker.finish(name)
+
+
+def read_recording(name: str, lines: Iterable[bytes], instruments: Collection[str] | None = None) -> Recording:
+    """Check each line and keep the messages of books. Raises `BadLine` and `BadRecording`."""
+    checker = LineChecker(instruments)
+    entries = [entry for line in lines if (entry := checker.take(line)) is not None]
+    facts = checker.finish(name)
+    assigned = (replace(each, instrument=checker.owner(name, each.last_id)) if each.kind == "snapshot" else each for each in entries)
+    return Recording(facts, tuple(each for each in assigned if each.instrument in facts.instruments))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator
 
-from db.scenarios.recording import BadLine
+from db.scenarios.lines import BadLine
 
 MAX_PACKED_BYTES = 64 * 2**20
 MAX_UNPACKED_BYTES = 512 * 2**20

@@ -5,13 +5,17 @@ from __future__ import annotations
 import gzip
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from pathlib import Path
 
 import orjson
 import pytest
 
-from db.scenarios.recording import BadLine, BadRecording, Recording, read_recording
+from db.scenarios.fields import ScenarioError
+from db.scenarios.files import find_recording, load_recording
+from db.scenarios.lines import BadLine
+from db.scenarios.recording import BadRecording, Recording, check_recording, read_recording
 from db.scenarios.unpacking import NotGzip, TooLarge, lines_of, unpacked
 from tests.support.even_recordings import even_lines
 
@@ -32,19 +36,19 @@ def spot() -> Recording:
 
 def test_counts_of_the_spot_recording_are_those_of_its_readme(spot: Recording) -> None:
     kinds = [each.kind for each in spot.entries]
-    assert (spot.lines, spot.messages, kinds.count("ticker"), kinds.count("snapshot")) == (41_249, 3_451, 28_040, 1)
-    assert (spot.instruments, spot.rule) == (("BTCUSDT",), "spot")
-    assert round(spot.seconds, 1) == 346.1
+    assert (spot.facts.lines, spot.facts.messages, kinds.count("ticker"), kinds.count("snapshot")) == (41_249, 3_451, 28_040, 1)
+    assert (spot.facts.instruments, spot.facts.rule) == (("BTCUSDT",), "spot")
+    assert round(spot.facts.seconds, 1) == 346.1
 
 
 def test_summary_is_the_answer_to_an_upload(spot: Recording) -> None:
     digest = hashlib.sha256(b"").hexdigest()
-    assert spot.summary(digest) == {
+    assert spot.facts.summary(digest) == {
         "recording": "btcusdt_20240808.gz",
         "instruments": ["BTCUSDT"],
         "lines": 41_249,
         "messages": 3_451,
-        "seconds": round(spot.seconds, 3),
+        "seconds": round(spot.facts.seconds, 3),
         "sha256": digest,
     }
 
@@ -92,7 +96,7 @@ def test_unknown_instrument_is_refused() -> None:
 
 def test_other_streams_are_counted_and_left_out() -> None:
     found = read_recording("x.gz", [line(stream="btcusdt@trade"), line(), line(stream="btcusdt@kline_1m")])
-    assert (found.lines, len(found.entries)) == (3, 1)
+    assert (found.facts.lines, len(found.entries)) == (3, 1)
 
 
 def test_recording_without_diffs_is_refused() -> None:
@@ -103,7 +107,7 @@ def test_recording_without_diffs_is_refused() -> None:
 def test_snapshot_among_two_instruments_belongs_to_the_ids_around_it() -> None:
     other = line("ethusdt@depth@100ms", s="ETHUSDT", U=905, u=906)
     found = read_recording("x.gz", [line(), other, STAMP + b'{"lastUpdateId":905,"bids":[],"asks":[]}'])
-    assert found.instruments == ("BTCUSDT", "ETHUSDT")
+    assert found.facts.instruments == ("BTCUSDT", "ETHUSDT")
     assert [each.instrument for each in found.entries if each.kind == "snapshot"] == ["ETHUSDT"]
 
 
@@ -113,8 +117,19 @@ def test_snapshot_that_fits_no_instrument_is_refused() -> None:
         read_recording("x.gz", [line(), other, STAMP + b'{"lastUpdateId":500,"bids":[],"asks":[]}'])
 
 
+def test_snapshots_are_bounded() -> None:
+    snapshot = STAMP + b'{"lastUpdateId":1,"bids":[],"asks":[]}'
+    with pytest.raises(BadLine, match="line 10001 is one snapshot above the limit of 10000"):
+        check_recording("x.gz", repeat(snapshot))
+
+
+def test_check_alone_has_the_same_facts() -> None:
+    lines = even_lines(5)
+    assert check_recording("x.gz", lines) == read_recording("x.gz", lines).facts
+
+
 def test_usdm_diffs_give_the_usdm_rule() -> None:
-    assert read_recording("x.gz", [line(pu=4)]).rule == "usdm"
+    assert read_recording("x.gz", [line(pu=4)]).facts.rule == "usdm"
 
 
 def chunks(data: bytes, size: int) -> Iterator[bytes]:
@@ -167,3 +182,41 @@ def test_lines_cross_blocks() -> None:
 def test_long_line_is_named_before_it_is_held(blocks: list[bytes]) -> None:
     with pytest.raises(BadLine, match="line 2 is longer than 10 bytes"):
         list(lines_of(blocks, max_line=10))
+
+
+def test_recording_is_found_in_the_first_folder_that_has_it(tmp_path: Path) -> None:
+    for folder, files in (("shipped", ["a.gz"]), ("uploaded", ["a.gz", "b.gz"])):
+        (tmp_path / folder).mkdir()
+        for file in files:
+            (tmp_path / folder / file).write_bytes(b"")
+    folders = [tmp_path / "shipped", tmp_path / "uploaded", tmp_path / "absent"]
+    assert find_recording("a.gz", folders) == tmp_path / "shipped" / "a.gz"
+    assert find_recording("b.gz", folders) == tmp_path / "uploaded" / "b.gz"
+
+
+@pytest.mark.parametrize("name", ["c.gz", "..", "../shipped/a.gz", "/etc/passwd", ""])
+def test_recording_outside_the_folders_is_not_found(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ScenarioError, match=r"recording names .* which is in none of"):
+        find_recording(name, [tmp_path])
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+def test_recording_is_loaded_packed_or_plain(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "x.gz").write_bytes(pack(b"\n".join(even_lines(5))))
+    assert load_recording(tmp_path / "x.gz", {"BTCUSDT"}).facts.messages == 50
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no line", r"x\.gz: line 1 does not begin"),
+        (b"", r"x\.gz: x\.gz contains no depth"),
+        (gzip.compress(b"a")[:9], "ends early"),
+        (None, "No such file"),
+    ],
+)
+def test_bad_recording_is_named_with_its_fault(tmp_path: Path, content: bytes | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "x.gz").write_bytes(content)
+    with pytest.raises(ScenarioError, match=message):
+        load_recording(tmp_path / "x.gz")

@@ -77,9 +77,9 @@ def arrivals(scenario: dict[str, Any], source: Recording, times: Floats) -> Floa
     position = np.concatenate([[0], np.cumsum((speed[1:] + speed[:-1]) / 2 * GRID)])
     received = np.array([each.time for each in source.entries if each.kind == "diff"], dtype=np.float64)
     received = (received - source.entries[0].time) / 1e9
-    length = source.seconds * (1 + 1 / (len(received) - 1))
-    rounds: Floats = np.floor(position / length) * len(received)
-    return rounds + np.searchsorted(received, position % length, side="right")
+    length = source.facts.seconds * (1 + 1 / (len(received) - 1))
+    arrived: Floats = np.floor(position / length) * len(received) + np.searchsorted(received, position % length, side="right")
+    return arrived
 
 
 def status_changes(of: Expected, name: str) -> list[tuple[float, str]]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from heapq import merge
 from operator import itemgetter
 
-from db.scenarios.recording import Entry, Recording
+from db.scenarios.lines import Entry
+from db.scenarios.recording import Recording
 from jobs.feeds.scenario.complete import CompleteBook, LateBook, Levels
 from jobs.feeds.scenario.messages import Played
 from jobs.feeds.scenario.speeds import Speeds
@@ -188,7 +189,7 @@ def _tagged(track: _Track) -> Iterator[_Step]:
 def _parts_by_instrument(recordings: Sequence[Recording]) -> dict[str, list[_Part]]:
     found: dict[str, list[_Part]] = {}
     for recording in recordings:
-        for instrument in recording.instruments:
+        for instrument in recording.facts.instruments:
             part = _part(recording, instrument)
             if part.base is None and instrument not in found:
                 raise UnplayableRecording(
@@ -211,7 +212,8 @@ def _part(recording: Recording, instrument: str) -> _Part:
         joined = next((number for number, each in diffs if _reaches(each, snapshot)), None)
         if joined is not None:
             joins[joined] = snapshot
-    seconds = recording.seconds + (recording.seconds / (len(diffs) - 1) if len(diffs) > 1 and recording.seconds else _LONE_SECONDS)
+    seconds = recording.facts.seconds
+    seconds += seconds / (len(diffs) - 1) if len(diffs) > 1 and seconds else _LONE_SECONDS
     return _Part(entries, seconds, base, joins, diffs[0][1].first_id)
 
 
