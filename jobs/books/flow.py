@@ -31,7 +31,7 @@ class Books(Protocol):
         """Take a message from the worker, after its delay."""
 
     def overflow(self, instrument: str, now: float) -> None:
-        """The queue was full: the messages of the instrument were removed."""
+        """The queue was full and has been emptied: the instrument has lost messages."""
 
     def snapshot(self, instrument: str, text: bytes, now: float) -> None:
         """The answer to a request, as REST gives it."""
@@ -139,7 +139,8 @@ class Flow:
             if self.queue.full:
                 if self.queue.on_full == "block":
                     return
-                self._books.overflow(self.queue.overflow(), self.now)
+                for instrument in self.queue.overflow():
+                    self._books.overflow(instrument, self.now)
             self.queue.put(self._arrived.popleft(), self.now)
 
     def _take(self) -> None:
@@ -148,6 +149,7 @@ class Flow:
             self._serving, self._served_at = message, self.now + delay
         else:
             self._books.receive(message, self.now)
+            self.now = max(self.now, self._clock())
 
     def _deliver(self) -> None:
         message, self._serving, self._served_at = self._serving, None, inf

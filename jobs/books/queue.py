@@ -104,21 +104,19 @@ class BookQueue(Generic[Message]):
         if self._full_since is None and self._size >= self.limit:
             self._full_since = now
 
-    def overflow(self) -> str:
-        """Remove all messages of the instrument that has most, and return its name.
+    def overflow(self) -> tuple[str, ...]:
+        """Empty the queue; return the instruments whose books have lost messages.
 
-        Other books keep theirs: an overflow of one does not break the chain of another.
+        Those without a waiting diff keep their tickers, unless tickers alone have filled the queue.
         """
-        instrument = max(self._sizes, key=self._sizes.__getitem__) if self._size else self._messages[0].instrument
-        kept = deque(each for each in self._messages if each.instrument != instrument or each.stays)
-        self.counts.dropped += self._sizes[instrument]
+        lost = {name for name, size in self._sizes.items() if size} or {each.instrument for each in self._messages}
+        self._messages = deque(each for each in self._messages if each.stays or each.instrument not in lost)
+        self.counts.dropped += self._size
         self.counts.overflows += 1
-        self._messages = kept
-        self._sizes[instrument] = 0
-        self._size = self._sizes.total()
-        self._free = len(kept) - self._size
+        self._sizes.clear()
+        self._size, self._free = 0, len(self._messages)
         self._full_since = None
-        return instrument
+        return tuple(sorted(lost))
 
     def take(self, now: float, due: float | None = None) -> tuple[Message, float]:
         """The next message, and the seconds that the worker must spend on it.

@@ -63,20 +63,22 @@ def test_delay_applies_to_diffs_alone() -> None:
     assert [own.take(0.0)[1] for _ in range(2)] == [0.0, 0.25]
 
 
-def test_overflow_removes_the_instrument_with_most_messages() -> None:
+def test_overflow_empties_the_queue_and_names_the_books_that_lost_messages() -> None:
     own = queue(10)
     ended = Played(4.0, "disconnected", "BTCUSDT")
-    for message in (diff(1), diff(2, "ETHUSDT"), ticker(3), ended, diff(5)):
+    kept = replace(ticker(6), instrument="BNBUSDT")
+    for message in (diff(1), diff(2, "ETHUSDT"), ticker(3), ended, diff(5), kept):
         own.put(message, 0.0)
-    assert own.overflow() == "BTCUSDT"
-    assert (own.size, own.counts.dropped, own.counts.overflows) == (1, 2, 1)
-    assert [own.take(0.0)[0] for _ in range(2)] == [diff(2, "ETHUSDT"), ended]
+    assert own.overflow() == ("BTCUSDT", "ETHUSDT")
+    assert (own.size, own.counts.dropped, own.counts.overflows) == (0, 3, 1)
+    assert [own.take(0.0)[0] for _ in range(2)] == [ended, kept]
+    assert not own
 
 
 def test_overflow_of_tickers_alone_removes_them() -> None:
     own = queue(2)
     own.put(ticker(1), 0.0)
-    assert own.overflow() == "BTCUSDT"
+    assert own.overflow() == ("BTCUSDT",)
     assert (bool(own), own.counts.dropped) == (False, 0)
 
 
