@@ -93,7 +93,8 @@ def status_changes(of: Expected, name: str) -> list[tuple[float, str]]:
 
 
 def at_steps(values: Floats, steps: Sequence[float]) -> Floats:
-    return values[np.minimum(np.round(np.array(steps) / GRID).astype(int), len(values) - 1)]
+    at = np.minimum(np.round(np.array(steps) / GRID).astype(int), len(values) - 1)
+    return np.array(values[at], dtype=np.float64)
 
 
 @pytest.mark.parametrize("kind", ["even", "real"])
