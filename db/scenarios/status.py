@@ -92,6 +92,56 @@ def status_body(figures: StatusFigures) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatusDetails:
+    """The additive fields of `/status` that the process of the books knows.
+
+    `books` maps instruments to states. `run_id`, `started` and `phase` are those of the run; all
+    are None without one, and `phase` also after the last phase.
+    """
+
+    lag_seconds: float
+    queue_max: int
+    queue_peak: int
+    dropped: int
+    backpressure_seconds: float
+    books: Mapping[str, str]
+    run_id: str | None = None
+    started: datetime | None = None
+    phase: int | None = None
+
+
+def details_body(details: StatusDetails) -> dict[str, Any]:
+    """The fields after the eight of `GET /status`, without `configuration`."""
+    run = None
+    if details.run_id is not None:
+        started = None if details.started is None else format_time(details.started)
+        run = {"run_id": details.run_id, "started": started, "phase": details.phase}
+    return {
+        **_load_fields(details),
+        "dropped": details.dropped,
+        "backpressure_seconds": round(details.backpressure_seconds, 3),
+        "books": dict(details.books),
+        "scenario_running": run is not None,
+        "scenario_run": run,
+    }
+
+
+def heartbeat_body(figures: StatusFigures, details: StatusDetails, now: datetime) -> dict[str, Any]:
+    """A message `heartbeat`, without `seq` and `epoch`."""
+    return {
+        "type": "heartbeat",
+        **status_body(figures),
+        **_load_fields(details),
+        "books": dict(details.books),
+        "timestamp": format_time(now),
+    }
+
+
+def _load_fields(details: StatusDetails) -> dict[str, Any]:
+    return {"lag_ms": round(details.lag_seconds * 1_000, 3), "queue_max": details.queue_max, "queue_peak": details.queue_peak}
+
+
 def scenarios_body(files: Mapping[str, str], current: str) -> dict[str, Any]:
     """The body of `GET /scenarios`; `files` maps each scenario to its file, in order."""
     return {"available_scenarios": list(files), "current_scenario": current, "scenario_files": dict(files)}

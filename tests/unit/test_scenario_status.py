@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from db.scenarios.status import BookState, Load, StatusFigures, reasons_of, status_body, status_of
+from db.scenarios.status import (
+    BookState,
+    Load,
+    StatusDetails,
+    StatusFigures,
+    details_body,
+    heartbeat_body,
+    reasons_of,
+    status_body,
+    status_of,
+)
 
 LIVE = {"BTCUSDT": BookState("live")}
 # The example of the page "Order books".
@@ -76,3 +87,37 @@ def test_memory_is_in_mebibytes_with_one_decimal() -> None:
     )  # fmt: skip
     assert status_body(figures)["memory_usage_mb"] == 117.7
     assert status_body(figures)["last_heartbeat"] == "2025-01-01T00:00:00.000000Z"
+
+
+FIGURES = StatusFigures(
+    status="degraded", uptime_seconds=7, processed=90, queue_size=40, memory_bytes=0, clients=1, scenario="burst-mode",
+    last_heartbeat=datetime(2025, 1, 1, tzinfo=UTC),
+)  # fmt: skip
+DETAILS = StatusDetails(
+    lag_seconds=1.2345678, queue_max=2_000, queue_peak=500, dropped=3, backpressure_seconds=0.12345, books={"BTCUSDT": "live"},
+    run_id="7e", started=datetime(2025, 1, 1, tzinfo=UTC), phase=1,
+)  # fmt: skip
+
+
+def test_additive_fields_have_the_order_of_the_page() -> None:
+    assert list(details_body(DETAILS).items()) == [
+        ("lag_ms", 1_234.568),
+        ("queue_max", 2_000),
+        ("queue_peak", 500),
+        ("dropped", 3),
+        ("backpressure_seconds", 0.123),
+        ("books", {"BTCUSDT": "live"}),
+        ("scenario_running", True),
+        ("scenario_run", {"run_id": "7e", "started": "2025-01-01T00:00:00.000000Z", "phase": 1}),
+    ]
+
+
+def test_no_run_is_no_running_scenario() -> None:
+    body = details_body(replace(DETAILS, run_id=None))
+    assert (body["scenario_running"], body["scenario_run"]) == (False, None)
+
+
+def test_heartbeat_has_the_eight_fields_and_those_of_the_queue() -> None:
+    body = heartbeat_body(FIGURES, DETAILS, datetime(2025, 1, 1, 0, 0, 1, tzinfo=UTC))
+    assert list(body) == ["type", *status_body(FIGURES), "lag_ms", "queue_max", "queue_peak", "books", "timestamp"]
+    assert (body["type"], body["timestamp"], body["status"]) == ("heartbeat", "2025-01-01T00:00:01.000000Z", "degraded")
