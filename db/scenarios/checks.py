@@ -130,7 +130,7 @@ def _fault(fields: Fields) -> Fault | None:
         kind=kind,
         at=at,
         every=every,
-        seconds=fields.number("seconds", 0.001, LONGEST_PHASE_SECONDS, required=rules.needs_seconds),
+        seconds=fields.number("seconds", 0.001, rules.longest_seconds, required=rules.needs_seconds),
         count=fields.whole("count", 1, MAX_QUEUE),
         amount=amount,
     )

@@ -42,6 +42,8 @@ class Fields:
         return cls(content, source, "", {})
 
     def has(self, name: str) -> bool:
+        """True if the field is there and not null."""
+        self._read.add(name)
         return self._values.get(name) is not None
 
     def fault(self, name: str, problem: str) -> None:

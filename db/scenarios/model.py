@@ -49,6 +49,7 @@ class FaultKind:
     """
 
     needs_seconds: bool = False
+    longest_seconds: float = 86_400
     option: str | None = None
     lowest: float = 0
     highest: float = 0
@@ -63,7 +64,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "corrupt": FaultKind(),
     "disconnect": FaultKind(needs_seconds=True),
     "silence": FaultKind(needs_seconds=True),
-    "snapshot_late": FaultKind(needs_seconds=True),
+    "snapshot_late": FaultKind(needs_seconds=True, longest_seconds=600),  # messages of that time are held
     "snapshot_refused": FaultKind(option="retry_after", lowest=1, highest=600, default=1),
     "id_jump": FaultKind(option="ids", lowest=1, highest=1_000_000_000, default=1_000),
     # Below the default of BOOK_STALE_AFTER: a larger shift is a silence by its definition.

@@ -112,17 +112,22 @@ class Flow:
         self._requested += 1
         heappush(self._requests, (self.now + delay + SNAPSHOT_SECONDS, self._requested, instrument))
 
-    def outside(self) -> int:
-        """Number of diffs that are due and have no place in the queue yet."""
-        return self.player.unread(self.now) + sum(each.counts for each in self._arrived)
-
     def lag(self) -> float:
-        """The seconds from receipt to the books for a diff that is due now."""
-        return self.queue.lag(max(self.now, self._clock()), self.outside())
+        """The seconds from receipt to the books for a diff that is due now.
+
+        Any thread may call this and `backpressure`, also while the books are at work.
+        """
+        now = self._present()
+        outside = self.player.unread(now) + sum(each.counts for each in list(self._arrived))
+        return self.queue.lag(now, outside)
 
     def backpressure(self) -> float:
         """Seconds for which the player could not put a due message."""
-        return self.queue.backpressure(self.now, self._waiting_since())
+        now = self._present()
+        return self.queue.backpressure(now, self._waiting_since(now))
+
+    def _present(self) -> float:
+        return max(self.now, self._clock())
 
     def _arrival(self) -> float:
         """Time at which the next message can enter the queue; infinite until there is a place."""
@@ -144,18 +149,18 @@ class Flow:
             self.queue.put(self._arrived.popleft(), self.now)
 
     def _take(self) -> None:
-        message, delay = self.queue.take(self.now, self._waiting_since())
+        message, delay = self.queue.take(self.now, self._waiting_since(self.now))
         if message.counts:
             self._serving, self._served_at = message, self.now + delay
         else:
             self._books.receive(message, self.now)
-            self.now = max(self.now, self._clock())
+            self.now = self._present()
 
     def _deliver(self) -> None:
         message, self._serving, self._served_at = self._serving, None, inf
         if message is not None:
             self._books.receive(message, self.now)
-        self.now = max(self.now, self._clock())
+        self.now = self._present()
         self.queue.finish(self.now)
 
     def _answer(self) -> None:
@@ -171,7 +176,10 @@ class Flow:
         else:
             self._books.snapshot(instrument, text, self.now)
 
-    def _waiting_since(self) -> float | None:
+    def _waiting_since(self, now: float) -> float | None:
         """The due time of the first message that is due and outside; None if there is none."""
-        due = self._arrived[0].due if self._arrived else self.player.next_due
-        return due if due <= self.now else None
+        try:
+            due = self._arrived[0].due
+        except IndexError:
+            due = self.player.next_due
+        return due if due <= now else None

@@ -147,6 +147,7 @@ def test_missing_folder_is_named() -> None:
         ({"faults": [{"kind": "silence", "at": 1}]}, "faults[0].seconds", "is missing"),
         ({"faults": [{"kind": "slow_bus", "at": 1, "seconds": 1}]}, "faults[0].ms", "is missing"),
         ({"faults": [{"kind": "slow_client", "at": 1, "seconds": 1, "clients": 51}]}, "faults[0].clients", "from 1 to 50"),
+        ({"faults": [{"kind": "snapshot_late", "at": 1, "seconds": 601}]}, "faults[0].seconds", "from 0.001 to 600"),
         ({"faults": [{"kind": "drop", "at": 1, "count": 0}]}, "faults[0].count", "whole number from 1"),
         ({"faults": [{"kind": "drop", "at": 1, "ids": 5}]}, "faults[0].ids", "is unknown"),
     ],

@@ -211,6 +211,24 @@ def test_slow_books_delay_the_worker() -> None:
     assert flow.lag() == pytest.approx(3 * 175 * 0.04, rel=0.1)
 
 
+def test_lag_grows_while_the_books_hang() -> None:
+    clock = [0.0]
+    flow, books = flow_of(replace(SMALL, queue_max=5), clock=lambda: clock[0])
+    seen: list[tuple[float, float]] = []
+
+    def hang(message: Played, now: float) -> None:
+        if message.counts and not seen:
+            clock[0] = now + 8.0
+            seen.append((flow.lag(), flow.backpressure()))
+
+    books.receive = hang  # type: ignore[method-assign]
+    flow.advance(0.05)
+    # 8 s of one message, and 80 that are due meanwhile at 10 ms each; all places are free.
+    ((lag, backpressure),) = seen
+    assert lag == pytest.approx(8 + 0.8, rel=0.01)
+    assert backpressure == 0
+
+
 def test_snapshot_without_a_book_fails() -> None:
     books = SmallBooks(NoLevels)
     flow = Flow(SMALL, [even_recording(20, levels=2)], books)

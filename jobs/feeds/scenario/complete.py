@@ -65,7 +65,8 @@ class LateBook:
         self._waiting: deque[Played] = deque()  # oldest first
 
     def follow(self, message: Played) -> None:
-        self._waiting.append(message)
+        if message.kind in ("diff", "restart"):
+            self._waiting.append(message)
         self._advance(message.due)
 
     def snapshot(self, levels: int, now: float) -> bytes | None:
