@@ -23,10 +23,10 @@ class BadRecording(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of a recording once each line is checked.
+    """Facts about a recording whose lines are all checked.
 
-    `lines` counts all lines, those of other streams included; `messages` counts the diffs, which
-    are what a scenario counts as messages. `seconds` is the time from the first to the last message
+    `lines` counts all lines, those of other streams included. `messages` counts the diffs: these
+    are the messages of a scenario. `seconds` is the time from the first to the last message
     of a book. `rule` is that of the diffs.
     """
 

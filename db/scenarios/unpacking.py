@@ -11,7 +11,7 @@ MAX_PACKED_BYTES = 64 * 2**20
 MAX_UNPACKED_BYTES = 512 * 2**20
 # A snapshot of 5,000 levels a side has about 0.3 MB.
 MAX_LINE_BYTES = 4 * 2**20
-_BLOCK_BYTES = 2**20  # unpacked at a time, whatever the archive claims
+_BLOCK_BYTES = 2**20  # unpacked at a time
 _WITH_GZIP_HEADER = 31  # wbits of zlib
 
 

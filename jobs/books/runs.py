@@ -18,7 +18,7 @@ from jobs.feeds.scenario.triggers import Effects
 
 Outcome = Literal["running", "finished", "switched", "failed"]
 
-# `recover_seconds` ends where this many seconds of `healthy` begin.
+# `recover_seconds` ends when this many seconds of `healthy` begin.
 RECOVERED_SECONDS = 5.0
 # Newest entries of a timeline, one a second: a scenario that repeats has no end.
 MAX_TIMELINE = 3_600
@@ -60,7 +60,7 @@ class Overloads:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a run observes at one time. `lag` is in seconds; `books` maps instruments to states."""
+    """Figures of a run at one time. `lag` is in seconds; `books` maps instruments to states."""
 
     status: Status
     queue_size: int

@@ -8,16 +8,16 @@ from collections.abc import Callable, Sequence
 from jobs.feeds.scenario.complete import CompleteBook, Level, Levels
 from jobs.feeds.scenario.messages import Played
 
-# Per instrument. A full queue of the largest size, and what is due behind it, stays below this.
+# Per instrument. A full queue and the messages that are due behind it stay below this.
 MAX_WAITING = 200_000
 
 
 class ShadowBooks:
     """One shadow book per instrument; `wrong` counts published books that differ from it.
 
-    The shadow stands where the published book stands: it follows a message when a book with the
-    message's id is published. `unchecked` counts published books at an id at which the shadow
-    cannot stand, because it is inside a diff or older than the messages that are kept.
+    A shadow follows a message as soon as a book with the message's id is published, so that both
+    have the same id. `unchecked` counts published books with an id that the shadow cannot have: it
+    is inside a diff, or older than the messages that are kept.
     """
 
     def __init__(self, new_book: Callable[[], Levels]) -> None:

@@ -7,10 +7,11 @@ recording and the speeds of the scenario, so that it never waits for a reader.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
+from itertools import accumulate
 from operator import itemgetter
 
 from db.scenarios.lines import Entry
@@ -207,16 +208,21 @@ def _part(recording: Recording, instrument: str) -> _Part:
     base = snapshots[0] if snapshots else None
     entries = tuple(((each.time - origin) / _NS, each) for each in own if each is not base)
     diffs = [(number, each) for number, (_, each) in enumerate(entries) if each.kind == "diff"]
-    joins = {}
-    for snapshot in snapshots[1:]:
-        joined = next((number for number, each in diffs if _reaches(each, snapshot)), None)
-        if joined is not None:
-            joins[joined] = snapshot
     seconds = recording.facts.seconds
     seconds += seconds / (len(diffs) - 1) if len(diffs) > 1 and seconds else _LONE_SECONDS
+    joins = _joins(diffs, snapshots[1:], is_spot=recording.facts.rule == "spot")
     return _Part(entries, seconds, base, joins, diffs[0][1].first_id)
 
 
-def _reaches(diff: Entry, snapshot: Entry) -> bool:
-    """True if a book from the snapshot needs this diff, by the rule of its market."""
-    return diff.last_id >= snapshot.last_id if diff.has_previous else diff.last_id > snapshot.last_id
+def _joins(diffs: Sequence[tuple[int, Entry]], snapshots: Sequence[Entry], *, is_spot: bool) -> dict[int, Entry]:
+    """The number of the first diff that a book from each snapshot needs, by the rule of its market.
+
+    `diffs` are (number, diff). A snapshot after which there is no diff is left out.
+    """
+    newest = list(accumulate((each.last_id for _, each in diffs), max))
+    found = {}
+    for snapshot in snapshots:
+        place = bisect_left(newest, snapshot.last_id + is_spot)
+        if place < len(diffs):
+            found[diffs[place][0]] = snapshot
+    return found
