@@ -1,0 +1,1 @@
+"""The simulated exchange of scenarios: recorded depth under load and faults. Pure."""

@@ -1,0 +1,200 @@
+"""Queue and status of the four scenarios against dw/dt = λ(t) - μ, integrated by NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from numpy.typing import NDArray
+
+from db.scenarios.recording import Recording, read_recording
+from db.scenarios.unpacking import lines_of, unpacked
+from tests.support.even_recordings import FOLDER, even_recording, shipped
+from tests.support.virtual_time import PlayedRun, play
+
+Floats = NDArray[np.float64]
+
+STEP = 0.25  # seconds between two observations of a run
+GRID = 0.005  # seconds of the integration
+_SECOND = round(1 / GRID)
+# name -> seconds to play
+SECONDS = {"stable-mode": 120, "burst-mode": 90, "gradual-spike": 290, "extreme-spike": 100}
+REAL = Path(__file__).resolve().parents[1] / "data" / "binance" / "btcusdt_20240808.gz"
+
+
+@cache
+def recording(kind: str) -> Recording:
+    return even_recording(60) if kind == "even" else read_recording(REAL.name, lines_of(unpacked([REAL.read_bytes()])))
+
+
+@cache
+def played(name: str, kind: str) -> PlayedRun:
+    return play(shipped(name), [recording(kind)], SECONDS[name], step=STEP)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """w(t) on the grid, the size of the queue, and the number of overflows."""
+
+    times: Floats
+    w: Floats
+    queue: Floats
+    overflows: int
+
+
+@cache
+def expected(name: str, kind: str) -> Expected:
+    """The solution of section 11 for the file's JSON and the recording's receive times."""
+    scenario = orjson.loads((FOLDER / f"{name}-data.json").read_bytes())
+    times = np.arange(0, SECONDS[name], GRID)
+    arrived = arrivals(scenario, recording(kind), times)
+    steps = np.diff(arrived) - 1_000 / scenario["processing_delay_ms"] * GRID
+    w, overflows = [0.0], 0
+    for step in steps:
+        w.append(max(0.0, w[-1] + step))
+        if scenario["on_full"] == "resync" and w[-1] >= scenario["queue_max"]:
+            w[-1] = 0.0
+            overflows += 1
+    return Expected(times, np.array(w), np.minimum(w, scenario["queue_max"]), overflows)
+
+
+def arrivals(scenario: dict[str, Any], source: Recording, times: Floats) -> Floats:
+    """Number of diffs up to each time: their receive times, seen at the integral of the speed."""
+    ends = np.cumsum([phase["seconds"] for phase in scenario["phases"]])
+    inside = times % ends[-1] if scenario["repeat"] else times
+    speed = np.ones_like(times)
+    for phase, end in reversed(list(zip(scenario["phases"], ends, strict=True))):
+        first, last = np.broadcast_to(phase["speed"], 2)
+        begin = end - phase["seconds"]
+        speed = np.where(inside < end, first + (last - first) * (inside - begin) / phase["seconds"], speed)
+    position = np.concatenate([[0], np.cumsum((speed[1:] + speed[:-1]) / 2 * GRID)])
+    received = np.array([each.time for each in source.entries if each.kind == "diff"], dtype=np.float64)
+    received = (received - source.entries[0].time) / 1e9
+    length = source.facts.seconds * (1 + 1 / (len(received) - 1))
+    arrived: Floats = np.floor(position / length) * len(received) + np.searchsorted(received, position % length, side="right")
+    return arrived
+
+
+def status_changes(of: Expected, name: str) -> list[tuple[float, str]]:
+    scenario = orjson.loads((FOLDER / f"{name}-data.json").read_bytes())
+    # Means over 1 s: single messages near a bound are no change of a continuous curve.
+    smooth = np.convolve(np.pad(of.w, (_SECOND // 2, _SECOND - 1 - _SECOND // 2), "edge"), np.full(_SECOND, 1 / _SECOND), "valid")
+    full, lag = np.minimum(smooth / scenario["queue_max"], 1), smooth * scenario["processing_delay_ms"] / 1_000
+    status = np.where(full > 0.9, "unhealthy", np.where((full > 0.5) | (lag > 1), "degraded", "healthy"))
+    first = [(0.0, str(status[0]))]
+    return first + [(of.times[at + 1], str(status[at + 1])) for at in np.flatnonzero(status[1:] != status[:-1])]
+
+
+def at_steps(values: Floats, steps: Sequence[float]) -> Floats:
+    at = np.minimum(np.round(np.array(steps) / GRID).astype(int), len(values) - 1)
+    return np.array(values[at], dtype=np.float64)
+
+
+@pytest.mark.parametrize("kind", ["even", "real"])
+@pytest.mark.parametrize("name", ["stable-mode", "burst-mode", "gradual-spike"])
+def test_queue_follows_the_closed_form(name: str, kind: str) -> None:
+    run, of = played(name, kind), expected(name, kind)
+    queue, w = np.array(run.queue), at_steps(of.w, run.times)
+    wanted = at_steps(of.queue, run.times)
+    # A few messages around an empty queue are no deviation of a continuous curve.
+    assert np.all(np.abs(queue - wanted) <= np.maximum(0.1 * wanted, 4))
+    delay = shipped(name).mean_delay
+    assert np.all(np.abs(np.array(run.lag) - w * delay) <= np.maximum(0.1 * w * delay, 4 * delay))
+
+
+@pytest.mark.parametrize("kind", ["even", "real"])
+@pytest.mark.parametrize("name", ["stable-mode", "burst-mode", "gradual-spike"])
+def test_status_changes_within_two_seconds(name: str, kind: str) -> None:
+    found, wanted = played(name, kind).changes(), status_changes(expected(name, kind), name)
+    assert [status for _, status in found] == [status for _, status in wanted]
+    assert [time for time, _ in found] == pytest.approx([time for time, _ in wanted], abs=2)
+
+
+@pytest.mark.parametrize("kind", ["even", "real"])
+def test_extreme_spike_empties_the_queue_as_often_as_the_closed_form(kind: str) -> None:
+    run, of = played("extreme-spike", kind), expected("extreme-spike", kind)
+    assert run.flow.queue.counts.overflows == pytest.approx(of.overflows, abs=1)
+    # Between two overflows the queue grows like w: compare at equal times since the last one.
+    found = [time for time, _, state, reason in run.books.books["BTCUSDT"].changes if (state, reason) == ("gap", "overflow")]
+    wanted = of.times[1:][np.diff(of.w) < -1_000]
+    periods = np.diff(found), np.diff(wanted)
+    common = min(map(len, periods))
+    assert periods[0][:common] == pytest.approx(periods[1][:common], rel=0.1)
+    assert found[0] == pytest.approx(wanted[0], rel=0.1)
+
+
+# The values of the table in section 11, for ten messages a second.
+
+
+def first(run: PlayedRun, status: str) -> float:
+    return next(time for time, each in run.changes() if each == status)
+
+
+def test_stable_mode_stays_healthy() -> None:
+    for kind in ("even", "real"):
+        run = played("stable-mode", kind)
+        assert max(run.queue) <= 2
+        assert {each for _, each in run.changes()} == {"healthy"}
+        assert (run.record.detect_seconds, run.record.recover_seconds) == (None, None)
+
+
+def test_burst_mode_has_the_values_of_the_table() -> None:
+    run = played("burst-mode", "even")
+    assert run.flow.queue.counts.peak == pytest.approx(500, rel=0.1)
+    assert max(run.lag) == pytest.approx(5, rel=0.1)
+    burst = [(size, time) for size, time in zip(run.queue, run.times, strict=True) if 30 <= time < 55]
+    assert next(time for size, time in burst if size <= 1) == pytest.approx(35.6, abs=0.6)
+    changes = run.changes()
+    degraded = [after - before for (before, status), (after, _) in pairwise(changes) if status == "degraded"]
+    assert degraded == pytest.approx([8.4] * len(degraded), abs=0.5)
+    assert {status for _, status in changes} == {"healthy", "degraded"}
+    assert run.record.gaps == 0
+    # Lag is above 1 s from 1 s after the begin of the burst until 4.4 s after its end.
+    assert run.record.detect_seconds == pytest.approx(1, abs=0.5)
+    assert run.record.recover_seconds == pytest.approx(4.4, abs=0.5)
+
+
+def test_gradual_spike_has_the_values_of_the_table() -> None:
+    run = played("gradual-spike", "even")
+    assert first(run, "degraded") == pytest.approx(68, abs=2)
+    assert first(run, "unhealthy") == pytest.approx(104, abs=2)
+    sizes = list(zip(run.times, run.queue, strict=True))
+    assert next(time for time, size in sizes if size > 1_000) == pytest.approx(92, abs=2)
+    assert next(time for time, size in sizes if size >= 1_999) == pytest.approx(107, abs=2)
+    assert max(run.lag) == pytest.approx(77, rel=0.05)
+    assert run.times[run.lag.index(max(run.lag))] == pytest.approx(182, abs=2)
+    last, status = run.changes()[-1]
+    assert status == "healthy"
+    assert last == pytest.approx(281, abs=2)
+    assert run.record.gaps == 0
+    assert run.run.finished(SECONDS["gradual-spike"])
+    # More is due than processed from 56.8 s to 181.6 s.
+    assert run.record.detect_seconds == pytest.approx(68.1 - 56.8, abs=1)
+    assert run.record.recover_seconds == pytest.approx(280.6 - 181.6, abs=1)
+
+
+def test_extreme_spike_has_the_values_of_the_table() -> None:
+    run = played("extreme-spike", "even")
+    assert first(run, "unhealthy") == pytest.approx(11.9, abs=0.5)
+    changes = run.books.books["BTCUSDT"].changes
+    assert changes[1][0] == pytest.approx(12.1, abs=0.2)
+    assert run.record.gaps == run.record.resyncs == pytest.approx(14, abs=1)
+    assert {reason for _, _, _, reason in changes} == {"start", "overflow"}
+    healthy, status = run.changes()[-1]
+    assert status == "healthy"
+    assert healthy - 40 == pytest.approx(25, abs=2)
+    assert run.record.recover_seconds == pytest.approx(25, abs=2)
+    assert run.record.detect_seconds == pytest.approx(0, abs=0.5)
+
+
+def test_extreme_spike_with_the_recording_recovers_in_70_seconds() -> None:
+    time, status = played("extreme-spike", "real").changes()[-1]
+    assert status == "healthy"
+    assert 40 <= time <= 110
