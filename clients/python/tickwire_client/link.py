@@ -30,6 +30,7 @@ from tickwire_client.space import Space
 log = logging.getLogger("tickwire_client")
 
 _MIN_FLOOD_PAUSE_SECONDS = 1.0
+_POLL_SECONDS = 0.25  # between two checks whether a connection lasts
 
 # Called with (body of the ack, number of the connection), in the reader's thread.
 OnAnswer = Callable[[Body, int], None]
@@ -157,11 +158,13 @@ class Link:
     def await_up(self, seconds: float) -> bool:
         """Wait for a connection; return False after `seconds`.
 
-        Raises `Closed` on a closed link, and `ConnectionFailed` if the hub has refused the client
-        for good.
+        The thread that connects does not wait. Raises `Closed` on a closed link, and
+        `ConnectionFailed` if the hub has refused the client for good.
         """
         if self._thread is None:
             raise Closed("the client is not connected: use it in a with block, or call connect()")
+        if self._thread is threading.current_thread():
+            seconds = 0
         with self._lock:
             self._lock.wait_for(lambda: self.up or self._closing.is_set() or self.refusal, max(0, seconds))
             if self._closing.is_set():
@@ -262,7 +265,7 @@ class Link:
                 if self._closing.is_set():
                     sio.disconnect()
                     return None
-                self._listener.restore(self._number)
+                self._restore(sio)
                 return sio
             except ConnectionFailed as error:
                 permanent = failures.is_permanent(error)
@@ -273,6 +276,24 @@ class Link:
                 self._retry_after = error.retry_after
             except Exception:
                 log.exception("cannot reconnect")
+
+    def _restore(self, sio: Any) -> None:
+        """Let the listener restore its state. Its requests end with the connection."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(_POLL_SECONDS):
+                if sio.eio.state != "connected":
+                    self._end(str(self._refusal or "connection lost"))
+                    return
+
+        watcher = threading.Thread(target=watch, name="tickwire-restore", daemon=True)
+        watcher.start()
+        try:
+            self._listener.restore(self._number)
+        finally:
+            done.set()
+            watcher.join()
 
     def _stop(self, error: ConnectionFailed) -> None:
         with self._lock:
@@ -287,16 +308,28 @@ class Link:
         logs = {"logger": protocol_log, "engineio_logger": protocol_log}
         sio = socketio.Client(request_timeout=self._timeout, http_session=_watched(answers), **options, **logs)
         _keep_order(sio)
-        greeted, refusal = threading.Event(), []
+        greeted, answered, refusal = threading.Event(), threading.Event(), []
+
+        def refused(*bodies: Any) -> None:
+            refusal.append(bodies[0] if bodies else None)
+            answered.set()
+
         sio.on("*", lambda event, *bodies: self._received(sio, greeted, event, bodies[0] if bodies else None))
         self._space.attach(sio, self._listener.space_received)
-        sio.on("connect_error", lambda *bodies: refusal.append(bodies[0] if bodies else None))
+        sio.on("connect", answered.set)
+        sio.on("connect_error", refused)
         try:
-            # As a function, so that python-socketio holds no credential.
-            sio.connect(self._url, auth=lambda: payload, namespaces="/", transports=self._transports, wait_timeout=self._timeout)
+            # `auth` is a function, so that python-socketio holds no credential. Its own wait misses
+            # the answer if the client joins `/metrics` meanwhile, and outlasts a lost connection.
+            sio.connect(self._url, auth=lambda: payload, namespaces="/", transports=self._transports, wait=False)
+            if not _await(answered, sio, self._timeout) or refusal:
+                sio.disconnect()
+                raise SocketConnectionError("the server did not accept the client")
         except (SocketConnectionError, ValueError) as error:
             raise failures.of_attempt(self._url, error, refusal, answers[-1] if answers else None) from None
-        if not greeted.wait(self._timeout):
+        if not _await(greeted, sio, self._timeout):
+            if sio.eio.state != "connected":
+                raise ConnectionFailed(f"no connection to {self._url}: it was lost before the greeting of the hub")
             sio.disconnect()
             raise ConnectionFailed(f"{self._url} is a Socket.IO server but not a hub: it sent no connection_established")
         return sio
@@ -325,6 +358,14 @@ class Link:
         for future in pending:
             if not future.done():
                 future.set_exception(ConnectionLost(reason, sent=True))
+
+
+def _await(event: threading.Event, sio: Any, seconds: float) -> bool:
+    """Wait until the event is set, the connection has ended or the time is over."""
+    deadline = time.monotonic() + seconds
+    while not event.wait(_POLL_SECONDS) and sio.eio.state == "connected" and time.monotonic() < deadline:
+        pass
+    return event.is_set()
 
 
 def _keep_order(sio: Any) -> None:
