@@ -12,14 +12,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from config.pacing import Outage, StopSignal
+from db.figures.conversion import Rates, total
+from db.figures.positions import ONE
 from db.past_quotes import PastQuote, quotes_at
 from db.postgres import StoreError
 from db.reports.fills import FillRow, fills_of_orders
 from db.reports.orders import OrderRow, find_orders
 from jobs.observer.collectors.base import ObserverContext
-from jobs.observer.figures.conversion import Rates, total
 from jobs.observer.figures.execution import IMPACT_DELAY, implementation_shortfall_bps, market_impact_bps
-from jobs.observer.figures.positions import ONE
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from db.figures.conversion import Rates, total
+from db.figures.positions import ZERO
 from db.metrics.drawdowns import DrawdownRow
 from jobs.observer.collectors.valuation import StrategyState, Valued, added
-from jobs.observer.figures.conversion import Rates, total
 from jobs.observer.figures.drawdown import Drawdown, RelativeDrawdown
 from jobs.observer.figures.models import StrategyMetric
-from jobs.observer.figures.positions import ZERO
 from jobs.observer.figures.ratios import TripSums, daily_returns, sharpe_ratio
 
 SILENT_AFTER = timedelta(seconds=60)

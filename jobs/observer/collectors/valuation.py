@@ -12,11 +12,11 @@ from decimal import Decimal
 from operator import is_
 from typing import Literal
 
+from db.figures.conversion import Rates, Total, total
+from db.figures.positions import ZERO, Position, mark, notional, unrealised
 from db.reports.checkpoints import CheckpointRow
 from db.reports.positions import PositionRow
 from jobs.observer.collectors.live_prices import LivePrices, Quote
-from jobs.observer.figures.conversion import Rates, Total, total
-from jobs.observer.figures.positions import ZERO, Position, mark, notional, unrealised
 from jobs.observer.figures.ratios import TripSums
 
 Amount = tuple[str, Decimal]  # currency, amount

@@ -10,7 +10,7 @@ from math import ceil
 
 from hdrh.histogram import HdrHistogram
 
-from jobs.observer.figures.positions import BUY, ONE, ZERO
+from db.figures.positions import BUY, ONE, ZERO
 
 BASIS_POINTS = 10_000
 IMPACT_DELAY = timedelta(seconds=5)  # from the last fill to the mid of `market_impact_bps`

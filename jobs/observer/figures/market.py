@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+from db.figures.positions import ZERO
 from jobs.observer.figures.execution import BASIS_POINTS
-from jobs.observer.figures.positions import ZERO
 
 LIVE_PRICE_AGE = timedelta(seconds=60)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from db.figures.positions import ZERO
 from db.past_quotes import PastQuote, quotes_at
 from db.postgres import Cursor
 from db.reports.fills import FillRow, fills_of_orders
@@ -14,7 +15,6 @@ from db.reports.order_events import OrderEventRow, insert_order_events
 from db.reports.orders import OrderRow, find_orders, save_orders
 from db.reports.report_ids import NumberedReport
 from jobs.observer.figures.execution import average_price, latency_us, slippage_bps
-from jobs.observer.figures.positions import ZERO
 from jobs.observer.fold.fills import WorkingFills
 
 OrderKey = tuple[str, str]  # bot, order id
