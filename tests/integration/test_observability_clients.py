@@ -33,9 +33,9 @@ from tickwire_client import (
     ReportResult,
     RequestTimeout,
     Signal,
-    link,
 )
 from tickwire_client.messages import Body
+from tickwire_client.sockets import await_event
 
 from config.settings import Settings
 from db import topics
@@ -220,14 +220,14 @@ def test_reports_through_kills_of_the_hub_take_effect_once(
 def test_client_that_joins_metrics_while_it_connects_is_connected(client: Client, shared_hub: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy machine may run the reader's thread first, which joins `/metrics`."""
     assert client.report(today(1)).accepted == 1
-    await_answer, joined = link._await, threading.Event()
+    joined = threading.Event()
 
     def late(event: threading.Event, sio: Any, seconds: float) -> bool:
         until(lambda: "/metrics" in sio.namespaces, 60, "the namespace")
         joined.set()
-        return await_answer(event, sio, seconds)
+        return await_event(event, sio, seconds)
 
-    monkeypatch.setattr(link, "_await", late)
+    monkeypatch.setattr("tickwire_client.link.await_event", late)
     shared_hub.kill()
     shared_hub.start()
     assert client.report(today(2)).accepted == 1
