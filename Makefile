@@ -13,7 +13,7 @@ run: venv  ## start everything on the embedded default; Ctrl-C stops it
 	@exec $(PY) manage.py up
 
 test: venv-dev  ## run all tests and print the ten slowest; PART=unit runs tests/unit alone
-	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m pytest -n 6 --dist loadfile --no-loadscope-reorder --durations=10 $(addprefix tests/,$(PART))
+	@node=$$(scripts/node.sh) && PATH="$$node:$$PATH" exec $(PY) -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations=10 $(addprefix tests/,$(PART))
 
 check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) -m ruff check .

@@ -10,6 +10,9 @@ from decimal import Decimal
 from db.postgres import Cursor
 from db.prices import CLOSING
 
+IMPACT_DELAY = timedelta(seconds=5)  # from the last fill of an order to the mid of its impact
+MID_AGE = timedelta(seconds=60)  # up to which a stored price is the mid of a time
+
 
 @dataclass(frozen=True, slots=True)
 class PastQuote:

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from db.bus import Bus
 from db.bus.processes.registry import EXPECTED_SECONDS, ProcessEntry
 from db.timestamps import parse_time
 
@@ -125,3 +126,10 @@ class ProcessTable:
             self.malformed[entry.name] = str(error)
             return False
         return True
+
+
+def read_processes(bus: Bus, now: datetime) -> ProcessTable:
+    """Return the table with the entries of the registry at `now`. Raises `BusError`."""
+    table, now_ms = ProcessTable(), int(now.timestamp() * 1000)
+    table.update(bus.processes(now_ms), now_ms)
+    return table

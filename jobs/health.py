@@ -14,7 +14,7 @@ from db.bus import Bus, BusError
 from db.timestamps import utc_now
 from health.checks import BusCheck
 from health.probe import CheckFailed
-from health.reports import ProcessTable
+from health.reports import read_processes
 from health.timing import DEFAULT, Timing
 from health.verdict import judge
 from health.watch import BUS
@@ -26,10 +26,8 @@ def failing_parts(config: Settings, bus: Bus, now: datetime, timing: Timing = DE
 
     A configured source without a report fails too: its jobs process hangs, or waits for the store.
     """
-    table = ProcessTable()
-    now_ms = int(now.timestamp() * 1000)
     try:
-        table.update(bus.processes(now_ms), now_ms)
+        table = read_processes(bus, now)
     except BusError as error:
         return {BUS: str(error)}
     verdict = judge(table.expected(), now, own={}, timing=timing)

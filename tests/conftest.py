@@ -33,7 +33,7 @@ from tests.support.servers import add_operator, equal_passwords, superuser_url
 
 # No deadline: the time of an example depends on the load of the machine. `same` tries the same
 # examples in every run, so that a failure is reproducible.
-hypothesis.settings.register_profile("same", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("same", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("same")
 

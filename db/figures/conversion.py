@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from db.figures.positions import ONE, ZERO, Applied, FillTerms
 
+LIVE_PRICE_AGE = timedelta(seconds=60)  # up to which a price is live
 # A cross prefers these, because their prices are the most liquid; then the alphabet decides.
 CROSS_ORDER = ("USD", "EUR")
 

@@ -10,11 +10,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from db.past_quotes import IMPACT_DELAY, MID_AGE
 from db.postgres import Cursor, one
 from db.reports.model import TERMINAL_STATUSES
-
-IMPACT_DELAY = timedelta(seconds=5)  # from the last fill of an order to the mid of its impact
-MAX_MID_AGE = timedelta(seconds=60)  # an older price is no mid of that time
 
 _AVERAGES = "trim_scale(round(sum(price * quantity) / sum(quantity), 16)), trim_scale(round(avg(quantity), 16))"
 _WHERE = "WHERE time >= %(start)s AND time < %(end)s AND coalesce(symbol = %(symbol)s, true)"
@@ -140,7 +138,7 @@ def execution_quality(cursor: Cursor, symbol: str | None, start: datetime, end: 
     """Return the quality of all orders of a range of time, and strategy -> that of its orders."""
     parameters: dict[str, Any] = {
         "symbol": symbol, "start": start, "end": end, "first": start - timedelta(days=30), "terminal": list(TERMINAL_STATUSES),
-        "age": MAX_MID_AGE, "delay": IMPACT_DELAY,
+        "age": MID_AGE, "delay": IMPACT_DELAY,
     }  # fmt: skip
     cursor.execute(_QUALITY, parameters)
     everything, by_strategy = Quality(), {}

@@ -10,10 +10,10 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from db.figures.positions import Applied
 from db.reports.fills import FillRow
 from db.reports.model import Order, Report, Signal
 from db.timestamps import format_time
-from jobs.observer.figures.positions import Applied
 from jobs.observer.figures.sections import decimal_text, rounded
 from jobs.observer.fold.batch import Folded
 from jobs.observer.fold.repeats import Happened

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from db.bus import Bus, BusError
 from db.timestamps import utc_now
-from health.reports import ProcessTable
+from health.reports import read_processes
 from health.timing import DEFAULT, Timing
 from health.watch import BUS
 from ops import startup
@@ -19,10 +19,8 @@ from ops import startup
 
 def failing_parts(bus: Bus, host: str, now: datetime, timing: Timing = DEFAULT) -> dict[str, str]:
     """Part -> reason, of the parts that fail for the observers of a host."""
-    table = ProcessTable()
-    now_ms = int(now.timestamp() * 1000)
     try:
-        table.update(bus.processes(now_ms), now_ms)
+        table = read_processes(bus, now)
     except BusError as error:
         return {BUS: str(error)}
     own = [each for each in table.expected() if each.role == "observer" and each.report and each.report.body.get("host") == host]

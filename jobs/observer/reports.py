@@ -16,12 +16,12 @@ from typing import Protocol, runtime_checkable
 
 from config.pacing import Answer, Outage, Stopped, StopSignal, Throttle, retry
 from db.bus import BusError, QueuedReport
+from db.figures.conversion import Rates
 from db.instruments import all_instruments
 from db.postgres import RowError, StoreError
 from db.reports.model import to_json
 from jobs.observer.collectors.base import ObserverContext
 from jobs.observer.events import Event, events_of, system_event
-from jobs.observer.figures.conversion import Rates
 from jobs.observer.fold.batch import Folded, FoldTerms, fold
 from jobs.observer.fold.days import day_of
 from jobs.observer.fold.positions import DayTerms

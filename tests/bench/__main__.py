@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import resource
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,12 +25,32 @@ from tests.bench.figures import Results
 from tests.bench.servers import PEERS, ROOT
 from tests.bench.shapes import SHAPES
 
+Command = Callable[..., Any]
+
 
 def _keys(table: dict[str, object], text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
     if unknown := [key for key in keys if key not in table]:
         raise click.BadParameter(f"{', '.join(unknown)}: use one or more of {', '.join(table)}")
     return keys
+
+
+def _options(parts: Iterable[str], *, rounds: int, quick: str) -> Callable[[Command], Command]:
+    """Return the decorator with the options of a benchmark in parts; `quick` is a help text."""
+    options = (
+        click.option("--parts", default=",".join(parts), show_default=True, help="Parts to measure."),
+        click.option("--rounds", default=rounds, show_default=True, help="Number of rounds; each round measures everything once."),
+        click.option("--quick", is_flag=True, help=quick),
+        click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server."),
+        click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results."),
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @click.group()
@@ -117,33 +139,21 @@ def analytics(parts: str, rounds: int, repeats: int, quick: bool, out: Path) -> 
 
 
 @bench.command()
-@click.option("--parts", default=",".join(hardening_runner.PARTS), show_default=True, help="Parts to measure.")
-@click.option("--rounds", default=3, show_default=True, help="Number of rounds; each round measures everything once.")
-@click.option("--quick", is_flag=True, help="One round with shorter idle times.")
-@click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
-@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+@_options(hardening_runner.PARTS, rounds=3, quick="One round with shorter idle times.")
 def hardening(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure the effect of hostile clients on others, and the time until they are closed."""
     _measure(hardening_runner.TITLE, hardening_runner.PARTS, parts, 1 if quick else rounds, quick, pin, out / "hardening.md")
 
 
 @bench.command()
-@click.option("--parts", default=",".join(access_runner.PARTS), show_default=True, help="Parts to measure.")
-@click.option("--rounds", default=1, show_default=True, help="Number of rounds; each round measures everything once.")
-@click.option("--quick", is_flag=True, help="Fewer clients and pairs, and no part that waits for half a minute.")
-@click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
-@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+@_options(access_runner.PARTS, rounds=1, quick="Fewer clients and pairs, and no part that waits for half a minute.")
 def access(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure the costs of credentials, guesses, and the time until a revocation is effective."""
     _measure(access_runner.TITLE, access_runner.PARTS, parts, rounds, quick, pin, out / "access.md")
 
 
 @bench.command()
-@click.option("--parts", default=",".join(observability_runner.PARTS), show_default=True, help="Parts to measure.")
-@click.option("--rounds", default=1, show_default=True, help="Number of rounds; each round measures everything once.")
-@click.option("--quick", is_flag=True, help="One short round.")
-@click.option("--pin/--no-pin", default=True, help="Reserve one CPU for the measured server.")
-@click.option("--out", type=click.Path(path_type=Path), default=ROOT / "bench-results", help="Folder for the results.")
+@_options(observability_runner.PARTS, rounds=1, quick="One short round.")
 def observability(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure the figures of bots and the snapshots of metrics."""
     _measure(observability_runner.TITLE, observability_runner.PARTS, parts, 1 if quick else rounds, quick, pin, out / "observability.md")

@@ -110,8 +110,12 @@ class WebSocket:
                 return payload
             if opcode == CLOSE:
                 raise Closed(int.from_bytes(payload[:2]) if payload else 1005)
-            assert opcode == PONG, f"opcode {opcode} from the server"
-            self.pongs.append(payload)
+            self._control(opcode, payload)
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        """Take a Ping or Pong of the server. The hub sends no Ping on `/engine.io/`."""
+        assert opcode == PONG, f"opcode {opcode} from the server"
+        self.pongs.append(payload)
 
     def packet(self, seconds: float = SECONDS) -> str | bytes:
         """Return the next message that is no Engine.IO ping; answer pings."""

@@ -21,6 +21,7 @@ from db.postgres import Store
 from jobs.observer.alerts.ticker import AlertTicker, limits_of_settings
 from jobs.observer.alerts.values import Values
 from tests.conftest import Servers, new_database, until
+from tests.support.databases import closed_database
 from tests.support.servers import as_role
 from tests.support.store import select
 
@@ -78,18 +79,8 @@ def states(store: Store) -> list[tuple[str, str, str]]:
 def closed(database: str, store: Store) -> Iterator[None]:
     """The database accepts no connection, and has none; nor has the store of the test."""
     store.close()
-    server, name = database.rsplit("/", 1)
-    with closing(psycopg2.connect(f"{server}/postgres")) as connection:
-        connection.autocommit = True
-        cursor = connection.cursor()
-        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'", (name,)
-        )
-        try:
-            yield
-        finally:
-            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    with closed_database(database):
+        yield
 
 
 def test_life_of_an_alert(store: Store, database: str, bus: Bus, limits: dict[str, AlertLimits]) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-import psycopg2
 import pytest
 import redis as redis_client
 
@@ -22,6 +20,7 @@ from db.timestamps import format_time
 from db.volatility import VolatilityRow, latest_volatilities, write_volatility
 from tests.conftest import Servers, until
 from tests.support.clients import NodeClient, PythonClient
+from tests.support.databases import closed_database
 from tests.support.processes import Web
 
 Client = PythonClient | NodeClient
@@ -252,7 +251,7 @@ def test_outage_of_the_store_does_not_delay_price_alerts(
     with PythonClient(hub.url) as client:
         priced, volatile = set_alert(client, ">", "1.5")["id"], set_alert(client, ">", 0.02, metric="volatility")["id"]
         figure(store, bus, 0, EUR_USD=0.01)
-        with _closed(servers, str(settings.database_url)):
+        with closed_database(servers.database_url, str(settings.database_url).rsplit("/", 1)[1]):
             raw_redis.publish("data_ready", b'{"data_type": "volatility"}')
             until(lambda: "volatility for alerts of clients was not read" in hub.output(), what="a log line")
             price(bus, "1.6")
@@ -312,23 +311,3 @@ def _works(store: Store) -> bool:
     except StoreError:
         return False
     return True
-
-
-@contextmanager
-def _closed(servers: Servers, database_url: str) -> Iterator[None]:
-    """Refuse all connections to the database during the block."""
-    name = database_url.rsplit("/", 1)[1]
-    connection = psycopg2.connect(servers.database_url.rsplit("/", 1)[0] + "/postgres")
-    connection.autocommit = True
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-            cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'", (name,)
-            )
-            try:
-                yield
-            finally:
-                cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
-    finally:
-        connection.close()

@@ -19,7 +19,7 @@ from tests.conformance.http_client import SECONDS, Answer, Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import Refused, WebSocket
 from tests.conftest import until
-from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, id_of, jwt_of
+from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, id_of, jwt_of, read_by
 from tests.support.processes import Web
 
 ENGINE = "/socket.io/"
@@ -53,11 +53,6 @@ def keys(store: Store, shared_bus: Bus) -> Keys:
 def key(keys: Keys, server: Server) -> str:
     """A key that the hub has read."""
     return read_by(server, keys.add(["read"]))
-
-
-def read_by(server: Server, key: str) -> str:
-    until(lambda: server.request("GET", "/hub/health", headers={"X-API-Key": key}).status == 200)
-    return key
 
 
 def handshake(server: Server, transport: str, headers: dict[str, str], query: str = "") -> Answer:

@@ -328,11 +328,9 @@ def test_refresh_holds_for_metrics_of_the_session(server: Server, shared_bus: Bu
         socket.send(json_event("subscribe", {"pairs": "EUR_USD"}))
         until(lambda: '"seq"' in str(ask(socket, json_event("request_price", {"instrument": "EUR_USD"}))))
         socket.send('42/metrics,["ping"]')
-        seen: list[str] = []
-        while not seen or not seen[-1].startswith('42/metrics,["pong"'):
-            seen.append(str(socket.packet()))
-        assert [each for each in seen if each.startswith("42/metrics") and "pong" not in each] == []
-        assert '"scope":["observe"]' in ask(socket, '42/metrics,["get_subscriptions"]')
+        assert next_of_metrics(socket).startswith('42/metrics,["pong"')
+        socket.send('42/metrics,["get_subscriptions"]')
+        assert '"scope":["observe"]' in next_of_metrics(socket)
 
 
 def test_expiry_ends_a_client_of_metrics(server: Server) -> None:
@@ -354,3 +352,8 @@ def json_event(name: str, body: Any) -> str:
 def ask(socket: WebSocket, event: str) -> str:
     socket.send(event)
     return str(socket.packet())
+
+
+def next_of_metrics(socket: WebSocket) -> str:
+    """Return the next packet of `/metrics`; prices come between its packets."""
+    return next(packet for packet in iter(lambda: str(socket.packet()), "") if packet.startswith("42/metrics"))

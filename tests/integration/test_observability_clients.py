@@ -20,6 +20,7 @@ import orjson
 import pytest
 import redis as redis_client
 from tickwire_client import (
+    Alert,
     AsyncClient,
     Client,
     Closed,
@@ -33,6 +34,8 @@ from tickwire_client import (
     RequestTimeout,
     Signal,
 )
+from tickwire_client.messages import Body
+from tickwire_client.sockets import await_event
 
 from config.settings import Settings
 from db import topics
@@ -212,6 +215,44 @@ def test_reports_through_kills_of_the_hub_take_effect_once(
     assert all(each["accepted"] + each["duplicates"] == size and not each["rejected"] for each in found)
     ids = sorted((each["bot"], each["id"]) for each in stored(shared_redis))
     assert ids == sorted((bot, f"f-{number}") for bot in ("kill-py", "kill-js") for number in range(total))
+
+
+def test_client_that_joins_metrics_while_it_connects_is_connected(client: Client, shared_hub: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may run the reader's thread first, which joins `/metrics`."""
+    assert client.report(today(1)).accepted == 1
+    joined = threading.Event()
+
+    def late(event: threading.Event, sio: Any, seconds: float) -> bool:
+        until(lambda: "/metrics" in sio.namespaces, 60, "the namespace")
+        joined.set()
+        return await_event(event, sio, seconds)
+
+    monkeypatch.setattr("tickwire_client.link.await_event", late)
+    shared_hub.kill()
+    shared_hub.start()
+    assert client.report(today(2)).accepted == 1
+    assert joined.wait(60)
+
+
+def test_connection_that_is_lost_while_alerts_are_set_again_is_made_again(client: Client, shared_hub: Web) -> None:
+    """The client does not wait for the answers of the lost connection, for a minute each."""
+    for value in ("9.1", "9.2"):
+        client.set_alert("EUR_USD", ">", value)
+    set_again, killed = client._set, threading.Event()
+
+    def kill_first(payload: Body, own_id: str | None = None) -> Alert:
+        if not killed.is_set():
+            shared_hub.kill()
+            killed.set()
+        return set_again(payload, own_id)
+
+    client._set = kill_first  # type: ignore[method-assign]
+    shared_hub.kill()
+    shared_hub.start()
+    assert killed.wait(60)
+    shared_hub.start()
+    alerts = client._session.alerts
+    until(lambda: client._link.connection == 3 and not alerts.to_set_again(3), 45, "the alerts on the third connection")
 
 
 def _has(results: list[ReportResult], count: int) -> bool:

@@ -17,7 +17,7 @@ from db.postgres import Store
 from tests.conformance.http_client import Answer, Server
 from tests.conformance.websocket_client import Refused
 from tests.conftest import until
-from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, jwt_of
+from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, jwt_of, read_by
 from tests.support.plain import Plain
 from tests.support.processes import Web
 
@@ -52,11 +52,6 @@ def keys(store: Store, shared_bus: Bus) -> Keys:
 def key(keys: Keys, server: Server) -> str:
     """A key with `observe` that the hub has read."""
     return read_by(server, keys.add(["observe"]))
-
-
-def read_by(server: Server, key: str) -> str:
-    until(lambda: server.request("GET", "/hub/health", headers={"X-API-Key": key}).status == 200)
-    return key
 
 
 def refused(hub: Web, **headers: str) -> Answer:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import psycopg2
 import pytest
 import redis as redis_client
 from hypothesis import HealthCheck, given, settings
@@ -35,6 +34,7 @@ from db.timestamps import format_time, parse_time
 from db.trades import insert_trades
 from jobs.store.rollup import MIN_MARKS_PER_TRANSACTION, PendingCandles, RollUp
 from tests.conftest import until
+from tests.support.databases import closed_database
 from tests.support.oracles import Candle, expected_candles, stored_candles
 from tests.support.processes import ROOT, jobs
 
@@ -606,15 +606,8 @@ def test_roll_up_waits_for_an_unavailable_store(store: Store, bus: Bus, database
     stop = threading.Event()
     thread = threading.Thread(target=RollUp(store, bus, Clock(), pause=0.01).run, args=(stop,))
     thread.start()
-    name = database_url.rsplit("/", 1)[1]
-    admin = psycopg2.connect(database_url.rsplit("/", 1)[0] + "/postgres")
-    admin.autocommit = True
-    cursor = admin.cursor()
-    cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false")
-    cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'", (name,))
-    until(lambda: "waits for the store" in caplog.text, what="a word of it")
-    cursor.execute(f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS true")
-    admin.close()
+    with closed_database(database_url):
+        until(lambda: "waits for the store" in caplog.text, what="a word of it")
     put(store, price("2025-01-15T10:00:10", "1.1"))
     until(lambda: len(stored_candles(store)) == 6, what="the candles")
     stop.set()

@@ -13,6 +13,8 @@ from db.api_keys import ApiKey, insert_key, revoke_key
 from db.bus import Bus
 from db.postgres import Store, scalar
 from db.revoked_tokens import RevokedToken, insert_revocation
+from tests.conformance.http_client import Server
+from tests.support.polling import until
 from tests.support.tokens import AUDIENCE, ISSUER, SECRET, claims, token
 
 # Variables of a process that requires credentials and accepts tokens.
@@ -81,3 +83,9 @@ def jwt_of(scopes: Sequence[str] = ("read",), instruments: Sequence[str] = ("*",
     now = time.time()
     rights = {"scopes": list(scopes), "instruments": list(instruments)}
     return token("HS256", claims(now, **{"exp": now + life, "tickwire": rights, **changes}))
+
+
+def read_by(server: Server, key: str) -> str:
+    """Wait until the hub has read the key; return it."""
+    until(lambda: server.request("GET", "/hub/health", headers={"X-API-Key": key}).status == 200)
+    return key

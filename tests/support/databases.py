@@ -122,6 +122,27 @@ class Databases:
             cursor.execute(statement)
 
 
+@contextmanager
+def closed_database(url: str, name: str | None = None) -> Iterator[None]:
+    """Refuse all connections to the database during the block, and end those that it has.
+
+    `url` is its address with a role that may do so; `name` is another database of that server.
+    """
+    server, own = url.rsplit("/", 1)
+    name = name or own
+    with closing(psycopg2.connect(f"{server}/postgres")) as connection:
+        connection.autocommit = True
+        cursor = connection.cursor()
+        cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND backend_type = 'client backend'", (name,)
+        )
+        try:
+            yield
+        finally:
+            cursor.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
 def _value(cursor: psycopg2.extensions.cursor, query: str) -> str:
     cursor.execute(query)
     [(value,)] = cursor.fetchall()

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from hypothesis import strategies as st
 
-from jobs.observer.figures.positions import PositionFill
+from db.figures.positions import PositionFill
 
 START = datetime(2025, 11, 18, 12, tzinfo=UTC)
 

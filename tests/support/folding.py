@@ -13,13 +13,13 @@ from zoneinfo import ZoneInfo
 
 from config.settings import Settings
 from db.bus import Bus, ReportLimits
+from db.figures.conversion import Rates
 from db.postgres import Store
 from db.reports.model import Report
 from jobs.observer.collectors.base import ObserverContext
 from jobs.observer.collectors.execution import ExecutionCollector
 from jobs.observer.collectors.live_prices import Quote
 from jobs.observer.collectors.strategy import StrategyCollector
-from jobs.observer.figures.conversion import Rates
 from jobs.observer.reports import ReportFolder
 from tests.conftest import until
 

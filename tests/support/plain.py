@@ -11,7 +11,7 @@ import orjson
 
 from db.bus.snapshots import SECTIONS, Snapshot
 from tests.conformance.http_client import SECONDS, Server
-from tests.conformance.websocket_client import BINARY, CLOSE, PING, PONG, TEXT, Closed, WebSocket, frame
+from tests.conformance.websocket_client import BINARY, PING, PONG, Closed, WebSocket, frame
 
 ROUTE = "/ws/metrics"
 
@@ -24,22 +24,19 @@ class Plain(WebSocket):
         self.answering = True
         super().__init__(Server("127.0.0.1", port), ROUTE, query=query, opened=False, headers=dict(headers or {}))
 
-    def receive(self, seconds: float = SECONDS) -> str | bytes:
+    def receive(self, seconds: float = SECONDS) -> str:
         """Return the next message. Raises `Closed`, or `TimeoutError` after `seconds`."""
-        deadline = time.monotonic() + seconds
-        while True:
-            opcode, payload = self._frame(deadline)
-            if opcode == TEXT:
-                return payload.decode()
-            if opcode == CLOSE:
-                raise Closed(int.from_bytes(payload[:2]) if payload else 1005)
-            assert opcode in (PING, PONG), f"opcode {opcode} from the server"
-            if opcode == PONG:
-                self.pongs.append(payload)
-            else:
-                self.pings += 1
-                if self.answering:
-                    self.send_bytes(frame(PONG, payload))
+        message = super().receive(seconds)
+        assert isinstance(message, str), "a binary message from the server"
+        return message
+
+    def _control(self, opcode: int, payload: bytes) -> None:
+        if opcode != PING:
+            super()._control(opcode, payload)
+            return
+        self.pings += 1
+        if self.answering:
+            self.send_bytes(frame(PONG, payload))
 
     def body(self, seconds: float = SECONDS) -> dict[str, Any]:
         """Return the next JSON frame."""

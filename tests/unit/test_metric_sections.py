@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.observer.figures.conversion import Total
+from db.figures.conversion import Total
 from jobs.observer.figures.models import ExecutionMetric, MarketDataMetric, ProcessMetric, StrategyMetric, SystemMetric
 from jobs.observer.figures.sections import (
     Entries,

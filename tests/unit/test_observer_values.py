@@ -8,6 +8,7 @@ from decimal import Decimal
 
 import pytest
 
+from db.figures.conversion import Rates
 from db.past_quotes import PastQuote
 from db.reports.checkpoints import CheckpointRow
 from db.reports.fills import FillRow
@@ -17,7 +18,6 @@ from jobs.observer.collectors.live_prices import LivePrices, Quote, currency_pai
 from jobs.observer.collectors.quality import quality_of
 from jobs.observer.collectors.statistics import Statistics, metric_of
 from jobs.observer.collectors.valuation import StrategyState, Valued, value
-from jobs.observer.figures.conversion import Rates
 from jobs.observer.figures.ratios import TripSums
 
 NOW = datetime(2025, 11, 18, 12, tzinfo=UTC)

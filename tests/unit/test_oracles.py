@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
+from db.figures.positions import PositionFill, unrealised
 from jobs.observer.figures.drawdown import Drawdown, RelativeDrawdown
 from jobs.observer.figures.history import Account, Replay, replay
-from jobs.observer.figures.positions import PositionFill, unrealised
 from jobs.observer.figures.ratios import daily_returns, sharpe_ratio, trip_sums
 from scripts.record_oracles import FILLS_PER_SERIES, FOLDER, RECORDINGS, SERIES
 from tests.support.fills import START

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.observer.figures.conversion import Rates, trade_pnl
+from db.figures.conversion import Rates, trade_pnl
+from db.figures.positions import FLAT, Position, PositionFill, apply_fill, daily_pnl, mark, notional, unrealised
+from db.figures.statement import statement
 from jobs.observer.figures.history import Account, FillCorrection, Replay, corrected, replay
-from jobs.observer.figures.positions import FLAT, Position, PositionFill, apply_fill, daily_pnl, mark, notional, unrealised
 from jobs.observer.figures.round_trips import assumed_trip
-from jobs.observer.figures.statement import statement
 from tests.support.fills import START, WORKED_EXAMPLE, fill, series
 
 D = Decimal

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from jobs.observer.figures.conversion import Rates, net_of_fees, total
+from db.figures.conversion import Rates, net_of_fees, total
 from jobs.observer.figures.drawdown import Drawdown, RelativeDrawdown
 from jobs.observer.figures.market import TimeWeighted, TradeSums, mid, price_state, spread_bps
 from jobs.observer.figures.ratios import OrderCounts, TripSums, daily_returns, sharpe_ratio, trip_sums

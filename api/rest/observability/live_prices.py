@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 import orjson
 
 from api.rest.context import context
-from db.figures.conversion import Rates
+from db.figures.conversion import LIVE_PRICE_AGE, Rates
 from db.instruments import Instrument, all_instruments
 from db.timestamps import parse_time
 
-LIVE = timedelta(seconds=60)  # age up to which a price is live
 _PAIRS = frozenset({"fx", "metal", "crypto"})  # kinds of instruments whose price is that of one currency in another
 
 
@@ -29,7 +28,7 @@ class LivePrice:
 
     def is_live(self, now: datetime) -> bool:
         """Return True if the price is at most 60 s old."""
-        return now - self.time <= LIVE
+        return now - self.time <= LIVE_PRICE_AGE
 
 
 def latest_prices(symbols: Iterable[str] | None = None) -> dict[str, LivePrice]:

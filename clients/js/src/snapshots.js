@@ -10,7 +10,7 @@ class SnapshotIterator {
   #end;
   #waiting = null; // the newest snapshot that was not passed on
   #steps = []; // { resolve, reject } of steps that wait, oldest first
-  #last = ""; // position of the last snapshot
+  #last = { epoch: null, seq: 0 }; // position of the last snapshot
   #state = "new"; // "open" after the first step, then "closed"
   #error = null;
 
@@ -46,10 +46,11 @@ class SnapshotIterator {
     return Promise.resolve({ value: undefined, done: true });
   }
 
+  /** Pass a snapshot on, unless it is older than the last one, as an answer may be that waited for its turn. */
   put(body) {
-    const position = `${body.epoch} ${body.seq}`;
-    if (this.#state !== "open" || position === this.#last) return;
-    this.#last = position;
+    const { epoch, seq } = body;
+    if (this.#state !== "open" || (epoch === this.#last.epoch && seq <= this.#last.seq)) return;
+    this.#last = { epoch, seq };
     const value = Object.fromEntries(Object.entries(body).filter(([name]) => !SECTIONS.includes(name) || this.sections.includes(name)));
     const step = this.#steps.shift();
     if (step) step.resolve({ value, done: false });

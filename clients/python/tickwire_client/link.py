@@ -14,17 +14,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-import requests
-import socketio
-import websocket
 from socketio.exceptions import ConnectionError as SocketConnectionError
 from socketio.exceptions import SocketIOError
 
 from tickwire_client import failures
-from tickwire_client.credentials import Credentials, protocol_log
+from tickwire_client.credentials import Credentials
 from tickwire_client.errors import Closed, ConnectionFailed, ConnectionLost, Refused
 from tickwire_client.failures import HttpAnswer
 from tickwire_client.messages import Body
+from tickwire_client.sockets import POLL_SECONDS, await_event, make_socket
 from tickwire_client.space import Space
 
 log = logging.getLogger("tickwire_client")
@@ -33,18 +31,6 @@ _MIN_FLOOD_PAUSE_SECONDS = 1.0
 
 # Called with (body of the ack, number of the connection), in the reader's thread.
 OnAnswer = Callable[[Body, int], None]
-
-
-class _WebSocket(websocket.WebSocket):
-    """Keeps the code of the Close frame, which python-engineio drops."""
-
-    close_code: int | None = None
-
-    def recv_data(self, control_frame: bool = False) -> tuple[int, bytes]:
-        opcode, data = super().recv_data(control_frame)
-        if opcode == websocket.ABNF.OPCODE_CLOSE and len(data) >= 2:
-            self.close_code = int.from_bytes(data[:2])
-        return opcode, data
 
 
 class LinkListener(Protocol):
@@ -157,11 +143,13 @@ class Link:
     def await_up(self, seconds: float) -> bool:
         """Wait for a connection; return False after `seconds`.
 
-        Raises `Closed` on a closed link, and `ConnectionFailed` if the hub has refused the client
-        for good.
+        The thread that connects does not wait. Raises `Closed` on a closed link, and
+        `ConnectionFailed` if the hub has refused the client for good.
         """
         if self._thread is None:
             raise Closed("the client is not connected: use it in a with block, or call connect()")
+        if self._thread is threading.current_thread():
+            seconds = 0
         with self._lock:
             self._lock.wait_for(lambda: self.up or self._closing.is_set() or self.refusal, max(0, seconds))
             if self._closing.is_set():
@@ -262,7 +250,7 @@ class Link:
                 if self._closing.is_set():
                     sio.disconnect()
                     return None
-                self._listener.restore(self._number)
+                self._restore(sio)
                 return sio
             except ConnectionFailed as error:
                 permanent = failures.is_permanent(error)
@@ -274,6 +262,24 @@ class Link:
             except Exception:
                 log.exception("cannot reconnect")
 
+    def _restore(self, sio: Any) -> None:
+        """Let the listener restore its state. Its requests end with the connection."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while not done.wait(POLL_SECONDS):
+                if sio.eio.state != "connected":
+                    self._end(str(self._refusal or "connection lost"))
+                    return
+
+        watcher = threading.Thread(target=watch, name="tickwire-restore", daemon=True)
+        watcher.start()
+        try:
+            self._listener.restore(self._number)
+        finally:
+            done.set()
+            watcher.join()
+
     def _stop(self, error: ConnectionFailed) -> None:
         with self._lock:
             self._refusal = error
@@ -283,20 +289,29 @@ class Link:
     def _connect(self) -> Any:
         payload = self._credentials.renew()
         answers: list[HttpAnswer] = []
-        options = {"reconnection": False, "handle_sigint": False, "websocket_extra_options": {"class_": _WebSocket}}
-        logs = {"logger": protocol_log, "engineio_logger": protocol_log}
-        sio = socketio.Client(request_timeout=self._timeout, http_session=_watched(answers), **options, **logs)
-        _keep_order(sio)
-        greeted, refusal = threading.Event(), []
+        sio = make_socket(self._timeout, answers)
+        greeted, answered, refusal = threading.Event(), threading.Event(), []
+
+        def refused(*bodies: Any) -> None:
+            refusal.append(bodies[0] if bodies else None)
+            answered.set()
+
         sio.on("*", lambda event, *bodies: self._received(sio, greeted, event, bodies[0] if bodies else None))
         self._space.attach(sio, self._listener.space_received)
-        sio.on("connect_error", lambda *bodies: refusal.append(bodies[0] if bodies else None))
+        sio.on("connect", answered.set)
+        sio.on("connect_error", refused)
         try:
-            # As a function, so that python-socketio holds no credential.
-            sio.connect(self._url, auth=lambda: payload, namespaces="/", transports=self._transports, wait_timeout=self._timeout)
+            # `auth` is a function, so that python-socketio holds no credential. Its own wait misses
+            # the answer if the client joins `/metrics` meanwhile, and outlasts a lost connection.
+            sio.connect(self._url, auth=lambda: payload, namespaces="/", transports=self._transports, wait=False)
+            if not await_event(answered, sio, self._timeout) or refusal:
+                sio.disconnect()
+                raise SocketConnectionError("the server did not accept the client")
         except (SocketConnectionError, ValueError) as error:
             raise failures.of_attempt(self._url, error, refusal, answers[-1] if answers else None) from None
-        if not greeted.wait(self._timeout):
+        if not await_event(greeted, sio, self._timeout):
+            if sio.eio.state != "connected":
+                raise ConnectionFailed(f"no connection to {self._url}: it was lost before the greeting of the hub")
             sio.disconnect()
             raise ConnectionFailed(f"{self._url} is a Socket.IO server but not a hub: it sent no connection_established")
         return sio
@@ -325,51 +340,3 @@ class Link:
         for future in pending:
             if not future.done():
                 future.set_exception(ConnectionLost(reason, sent=True))
-
-
-def _keep_order(sio: Any) -> None:
-    """Handle messages in the reader's thread, which keeps their order.
-
-    python-socketio starts a thread for each message, so handlers could run in any order.
-    """
-    engine, start = sio.eio, sio.eio.start_background_task
-
-    def start_in_order(target: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        if target != engine.handlers.get("message"):
-            return start(target, *arguments, **options)
-        try:
-            return target(*arguments)
-        except Exception:
-            log.exception("cannot handle a message")
-            return None
-
-    engine.start_background_task = start_in_order
-    _end_at_once(engine)
-
-
-def _end_at_once(engine: Any) -> None:
-    """Let the hub end the session without a delay.
-
-    python-engineio waits for the end of its reader, also in the reader's thread, which handles the
-    packets of the hub. It then drops the item that ends its writer, for which the reader waits.
-    """
-    end = engine.disconnect
-
-    def disconnect(abort: bool = False, reason: str | None = None) -> None:
-        end(abort or engine.read_loop_task is threading.current_thread(), reason)
-        engine.queue.put(None)
-
-    engine.disconnect = disconnect
-
-
-def _watched(answers: list[HttpAnswer]) -> requests.Session:
-    """A session for long-polling that appends each refused request to `answers`."""
-
-    def note(response: requests.Response, *_: Any, **__: Any) -> None:
-        if not response.ok:
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            answers.append(HttpAnswer(response.status_code, headers, response.text))
-
-    session = requests.Session()
-    session.hooks["response"].append(note)
-    return session

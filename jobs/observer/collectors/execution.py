@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from config.pacing import StopSignal
+from db.figures.positions import ZERO
 from db.listing.quality import ended_orders, fill_sums, latencies, order_sums, skewed_orders
 from db.metrics.execution import ExecutionRow, insert_execution
 from db.postgres import Cursor
@@ -25,7 +26,6 @@ from jobs.observer.collectors.quality import MAX_ORDERS, Quality
 from jobs.observer.collectors.strategy_store import MAX_STRATEGIES, Key
 from jobs.observer.figures.execution import Latencies
 from jobs.observer.figures.models import ExecutionMetric
-from jobs.observer.figures.positions import ZERO
 from jobs.observer.figures.ratios import OrderCounts
 from jobs.observer.figures.sections import Body, execution_section
 from jobs.observer.fold.batch import Folded

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from jobs.observer.figures.conversion import Rates
+from db.figures.conversion import Rates
 from jobs.observer.figures.market import price_state
 
 # Endings of crypto symbols without `_`, in the order of the search.

@@ -8,18 +8,18 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
 from config.pacing import Outage, StopSignal
-from db.past_quotes import PastQuote, quotes_at
+from db.figures.conversion import Rates, total
+from db.figures.positions import ONE
+from db.past_quotes import IMPACT_DELAY, MID_AGE, PastQuote, quotes_at
 from db.postgres import StoreError
 from db.reports.fills import FillRow, fills_of_orders
 from db.reports.orders import OrderRow, find_orders
 from jobs.observer.collectors.base import ObserverContext
-from jobs.observer.figures.conversion import Rates, total
-from jobs.observer.figures.execution import IMPACT_DELAY, implementation_shortfall_bps, market_impact_bps
-from jobs.observer.figures.positions import ONE
+from jobs.observer.figures.execution import implementation_shortfall_bps, market_impact_bps
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,6 @@ OrderKey = tuple[str, str]  # bot, order id
 SETTLE_SECONDS = 8.0  # after the report: `IMPACT_DELAY`, and the delay of the store
 CHUNK = 500  # orders of one read
 MAX_ORDERS = 20_000  # whose figures may still change; older ones are in the sums for good
-QUOTE_AGE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class Quality:
                     if not row.voided:
                         fills.setdefault((row.bot, row.order_id), []).append(row)
             times = {(order.symbol, moment) for key, order in orders.items() for moment in moments(order, fills.get(key, ()))}
-            quotes = quotes_at(cursor, times, QUOTE_AGE)
+            quotes = quotes_at(cursor, times, MID_AGE)
         rates = self._context.prices.rates(self._context.clock(), self._context.settings.obs_currency_parity)
         for key, order in orders.items():
             self._put(key, quality_of(order, fills.get(key, ()), quotes, rates))

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from db.figures.conversion import Rates, total
+from db.figures.positions import ZERO
 from db.metrics.drawdowns import DrawdownRow
-from jobs.observer.collectors.valuation import StrategyState, Valued, added
-from jobs.observer.figures.conversion import Rates, total
+from jobs.observer.collectors.valuation import StrategyState, Valued, added, summed
 from jobs.observer.figures.drawdown import Drawdown, RelativeDrawdown
 from jobs.observer.figures.models import StrategyMetric
-from jobs.observer.figures.positions import ZERO
 from jobs.observer.figures.ratios import TripSums, daily_returns, sharpe_ratio
 
 SILENT_AFTER = timedelta(seconds=60)
@@ -61,7 +61,7 @@ def metric_of(
     periods_per_year: int,
 ) -> StrategyMetric:
     """The figures of a strategy name; `states` has one entry for each (bot, strategy)."""
-    fees = _fees(valued)
+    fees = summed(each.fees for each in valued)
     trips = _trips(states.values(), currency, rates)
     counts = _counts(states.values())
     last = max((state.last_report for state in states.values() if state.last_report), default=None)
@@ -106,14 +106,6 @@ def with_values(metric: StrategyMetric, valued: Sequence[Valued], currency: str)
         mark_stale=any(each.stale for each in valued),
         pnl_complete=all(each.complete for each in valued),
     )
-
-
-def _fees(valued: Sequence[Valued]) -> dict[str, Decimal]:
-    found: dict[str, Decimal] = {}
-    for each in valued:
-        for currency, fee in each.fees.items():
-            found[currency] = found.get(currency, ZERO) + fee
-    return found
 
 
 def _counts(states: Iterable[StrategyState]) -> TripSums:

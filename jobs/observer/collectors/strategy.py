@@ -14,6 +14,8 @@ from typing import Literal, cast
 
 from config.pacing import StopSignal, Throttle
 from db.bus.snapshots import STRATEGIES_OF_BOTS
+from db.figures.conversion import Rates, Total
+from db.figures.positions import ZERO
 from db.metrics.drawdowns import ALL_BOTS, save_drawdowns
 from db.metrics.strategy import insert_strategy
 from db.postgres import Cursor
@@ -28,9 +30,7 @@ from jobs.observer.collectors.statistics import SILENT_AFTER, metric_of, with_va
 from jobs.observer.collectors.strategy_store import MAX_STRATEGIES, Day, Declines, Extremes, Key, read_checkpoints, read_day, row_of
 from jobs.observer.collectors.trips import TripReader
 from jobs.observer.collectors.valuation import StrategyState, Valued, added, value
-from jobs.observer.figures.conversion import Rates, Total
 from jobs.observer.figures.models import StrategyMetric
-from jobs.observer.figures.positions import ZERO
 from jobs.observer.figures.ratios import TripSums
 from jobs.observer.figures.sections import Body, Entries, render, strategies_of_bots, strategy_section
 from jobs.observer.fold.batch import Folded

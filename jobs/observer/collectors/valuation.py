@@ -12,11 +12,11 @@ from decimal import Decimal
 from operator import is_
 from typing import Literal
 
+from db.figures.conversion import Rates, Total, total
+from db.figures.positions import ZERO, Position, mark, notional, unrealised
 from db.reports.checkpoints import CheckpointRow
 from db.reports.positions import PositionRow
 from jobs.observer.collectors.live_prices import LivePrices, Quote
-from jobs.observer.figures.conversion import Rates, Total, total
-from jobs.observer.figures.positions import ZERO, Position, mark, notional, unrealised
 from jobs.observer.figures.ratios import TripSums
 
 Amount = tuple[str, Decimal]  # currency, amount
@@ -69,7 +69,8 @@ class StrategyState:
             before = _at_midnight(self.checkpoints.values())
             start = None if before is None else total(before, currency, rates)
             fixed = all(name == currency for name, _ in (*closed, *(before or ())))
-            self._sums = _Sums(rates, closed, total(closed, currency, rates), before, start, fees_of(self.positions.values()), fixed)
+            fees = summed(row.fees for row in self.positions.values())
+            self._sums = _Sums(rates, closed, total(closed, currency, rates), before, start, fees, fixed)
             self.flat = None
         return self._sums
 
@@ -171,12 +172,12 @@ def realised(rows: Iterable[PositionRow | CheckpointRow]) -> Iterator[Amount]:
             yield currency, -fee
 
 
-def fees_of(rows: Iterable[PositionRow]) -> dict[str, Decimal]:
-    """currency -> fees paid."""
+def summed(parts: Iterable[Mapping[str, Decimal]]) -> dict[str, Decimal]:
+    """The sums of amounts per currency."""
     found: dict[str, Decimal] = {}
-    for row in rows:
-        for currency, fee in row.fees.items():
-            found[currency] = found.get(currency, ZERO) + fee
+    for part in parts:
+        for currency, amount in part.items():
+            found[currency] = found.get(currency, ZERO) + amount
     return found
 
 
@@ -209,12 +210,11 @@ def _amount(part: Total) -> Decimal:
 
 def added(totals: Iterable[Total | None], currency: str) -> Total | None:
     """The sum of totals in one currency; None if one of them is None."""
-    amount, known, missing = ZERO, True, dict[str, Decimal]()
+    amount, known, parts = ZERO, True, list[Mapping[str, Decimal]]()
     for each in totals:
         if each is None:
             return None
         known = known and each.amount is not None
         amount += each.amount or ZERO
-        for name, part in each.by_currency.items():
-            missing[name] = missing.get(name, ZERO) + part
-    return Total(amount if known else None, currency, missing)
+        parts.append(each.by_currency)
+    return Total(amount if known else None, currency, summed(parts))

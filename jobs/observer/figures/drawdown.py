@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import NamedTuple
 
-from jobs.observer.figures.positions import ZERO
+from db.figures.positions import ZERO
 
 
 class Drawdown(NamedTuple):

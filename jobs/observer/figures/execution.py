@@ -10,10 +10,9 @@ from math import ceil
 
 from hdrh.histogram import HdrHistogram
 
-from jobs.observer.figures.positions import BUY, ONE, ZERO
+from db.figures.positions import BUY, ONE, ZERO
 
 BASIS_POINTS = 10_000
-IMPACT_DELAY = timedelta(seconds=5)  # from the last fill to the mid of `market_impact_bps`
 MAX_LATENCY_US = 3_600_000_000  # 1 h; a longer latency counts as 1 h
 SIGNIFICANT_DIGITS = 3
 
@@ -30,7 +29,7 @@ def slippage_bps(side: str, average_fill: Decimal, arrival: Decimal | None) -> f
 def market_impact_bps(side: str, mid_after: Decimal | None, mid_at_order: Decimal | None) -> float | None:
     """side·(mid 5 s after the last fill - mid at the order's time) / the latter·10⁴; None without.
 
-    `IMPACT_DELAY` is the 5 s.
+    `db.past_quotes.IMPACT_DELAY` is the 5 s.
     """
     return None if mid_after is None else _signed_bps(side, mid_after, mid_at_order)
 

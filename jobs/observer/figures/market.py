@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+from db.figures.conversion import LIVE_PRICE_AGE
+from db.figures.positions import ZERO
 from jobs.observer.figures.execution import BASIS_POINTS
-from jobs.observer.figures.positions import ZERO
-
-LIVE_PRICE_AGE = timedelta(seconds=60)
 
 
 def mid(bid: Decimal | None, ask: Decimal | None) -> Decimal | None:

@@ -13,7 +13,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
-from jobs.observer.figures.positions import ZERO
+from db.figures.positions import ZERO
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from itertools import pairwise
 
-from jobs.observer.figures.positions import ZERO
+from db.figures.positions import ZERO
 
 MIN_SHARPE_DAYS = 20
 # Returns are rounded to 28 digits, so those of constant growth differ by about 1e-28.

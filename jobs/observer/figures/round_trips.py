@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from jobs.observer.figures.positions import BUY, ONE, ZERO, Applied, FillTerms, Position
+from db.figures.positions import BUY, ONE, ZERO, Applied, FillTerms, Position
 
 LONG, SHORT = "long", "short"
 

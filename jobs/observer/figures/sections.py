@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from db.figures.conversion import Total
 from db.figures.output import OUTPUT_DECIMALS as OUTPUT_DECIMALS
 from db.figures.output import decimal_text as decimal_text
 from db.figures.output import rounded as rounded
+from db.figures.positions import ZERO
 from db.timestamps import format_time
-from jobs.observer.figures.conversion import Total
 from jobs.observer.figures.models import ExecutionMetric, MarketDataMetric, StrategyMetric, SystemMetric
-from jobs.observer.figures.positions import ZERO
 
 Body = dict[str, Any]
 

@@ -7,13 +7,13 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from db.figures.conversion import Rates, net_of_fees
+from db.figures.positions import ONE, Position
 from db.reports.checkpoints import CheckpointRow
 from db.reports.fills import FillRow, PositionKey
 from db.reports.positions import PositionRow
 from db.reports.round_trips import RoundTripRow
-from jobs.observer.figures.conversion import Rates, net_of_fees
 from jobs.observer.figures.history import Account
-from jobs.observer.figures.positions import ONE, Position
 from jobs.observer.figures.round_trips import LONG, SHORT, RoundTrip
 
 DEFAULT_CURRENCY = "USD"

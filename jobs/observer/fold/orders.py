@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from db.past_quotes import PastQuote, quotes_at
+from db.figures.positions import ZERO
+from db.past_quotes import MID_AGE, PastQuote, quotes_at
 from db.postgres import Cursor
 from db.reports.fills import FillRow, fills_of_orders
 from db.reports.model import TERMINAL_STATUSES, Order
@@ -14,12 +15,10 @@ from db.reports.order_events import OrderEventRow, insert_order_events
 from db.reports.orders import OrderRow, find_orders, save_orders
 from db.reports.report_ids import NumberedReport
 from jobs.observer.figures.execution import average_price, latency_us, slippage_bps
-from jobs.observer.figures.positions import ZERO
 from jobs.observer.fold.fills import WorkingFills
 
 OrderKey = tuple[str, str]  # bot, order id
 OrderChange = tuple[OrderRow | None, OrderRow]  # before (None: new), after
-ARRIVAL_AGE = timedelta(seconds=60)  # of a stored price that counts as the mid at the order's time
 
 
 def fold_orders(cursor: Cursor, reports: Sequence[NumberedReport], working: WorkingFills) -> list[OrderChange]:
@@ -107,7 +106,7 @@ def _add_figures(
     cursor: Cursor, orders: Mapping[OrderKey, OrderRow], fills: Mapping[OrderKey, Sequence[FillRow]], working: WorkingFills
 ) -> None:
     times = {key: row.submitted or row.acknowledged for key, row in orders.items() if row.arrival_price is None and fills.get(key)}
-    mids = quotes_at(cursor, [(orders[key].symbol, time) for key, time in times.items() if time], ARRIVAL_AGE)
+    mids = quotes_at(cursor, [(orders[key].symbol, time) for key, time in times.items() if time], MID_AGE)
     for key, row in orders.items():
         own = [fill for fill in fills.get(key, ()) if not fill.voided]
         moment = times.get(key)

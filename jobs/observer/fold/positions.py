@@ -9,16 +9,15 @@ from decimal import Decimal
 from typing import Literal, cast
 from zoneinfo import ZoneInfo
 
-from db.figures.positions import in_order
+from db.figures.conversion import Rates, trade_pnl
+from db.figures.positions import in_order, mark
 from db.past_quotes import PastQuote, quotes_at
 from db.postgres import Cursor
 from db.reports.checkpoints import CheckpointRow, checkpoints_of, last_checkpoint, save_checkpoints
 from db.reports.fills import FillRow, PositionKey, fills_of
 from db.reports.positions import PositionRow, find_positions, positions_without_checkpoint, save_positions
 from db.reports.round_trips import delete_round_trips, save_round_trips
-from jobs.observer.figures.conversion import Rates, trade_pnl
 from jobs.observer.figures.history import Account, Replay, Step, advance_account, replay
-from jobs.observer.figures.positions import mark
 from jobs.observer.fold.accounts import account_of, checkpoint_of, checkpoint_row, position_row, round_trip_row, terms_of
 from jobs.observer.fold.days import day_of, days_after, start_of
 from jobs.observer.fold.fills import WorkingFills

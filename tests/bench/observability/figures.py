@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from db.figures.positions import FLAT, Position, PositionFill, apply_fill
 from jobs.observer.figures.history import Account, advance_account
 from jobs.observer.figures.models import MarketDataMetric
-from jobs.observer.figures.positions import FLAT, Position, PositionFill, apply_fill
 from jobs.observer.figures.sections import market_data_section, render
 from tests.bench.bars import Bar, Measured, Part
 from tests.bench.fanout import Ground
