@@ -41,7 +41,12 @@ from db.bus.errors import ReportsFull as ReportsFull
 from db.bus.limits.leases import LeaseAnswer as LeaseAnswer
 from db.bus.limits.leases import LeaseRequest as LeaseRequest
 from db.bus.limits.leases import Leases as Leases
-from db.bus.log_stream import LogStream as LogStream
+from db.bus.observability.log_stream import LogStream as LogStream
+from db.bus.observability.reports import BatchOutcome as BatchOutcome
+from db.bus.observability.reports import Outcome as Outcome
+from db.bus.observability.reports import QueuedReport as QueuedReport
+from db.bus.observability.reports import ReportLimits as ReportLimits
+from db.bus.observability.reports import Reports as Reports
 from db.bus.processes.board import Board as Board
 from db.bus.processes.checks import BusNotWorking as BusNotWorking
 from db.bus.processes.checks import Checks as Checks
@@ -51,11 +56,6 @@ from db.bus.processes.registry import ProcessEntry as ProcessEntry
 from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
-from db.bus.reports import BatchOutcome as BatchOutcome
-from db.bus.reports import Outcome as Outcome
-from db.bus.reports import QueuedReport as QueuedReport
-from db.bus.reports import ReportLimits as ReportLimits
-from db.bus.reports import Reports as Reports
 from db.bus.snapshots import Snapshot as Snapshot
 from db.bus.snapshots import Snapshots as Snapshots
 from db.bus.subscription import Subscription as Subscription
