@@ -9,21 +9,20 @@ import orjson
 
 from db import topics
 from db.bus.book_bodies import BookMessage, cut_book, pieces_of
-from db.bus.errors import translated
-from db.bus.publish import Message, Publisher
+from db.bus.connection import ScriptCall, lua
+from db.bus.errors import BusFull, translated
+from db.bus.publish import MESSAGES_PER_SCRIPT, Message, Publisher
 from db.bus.subscription import Subscription
 from db.messages import Stamp
 from db.timestamps import format_time
+
+_APPEND_ROWS = lua("append_rows")
 
 
 class BookRow(Protocol):
     """A row for the store: `BookTop` or `BookSnapshotRow`."""
 
     table: ClassVar[str]
-
-    @property
-    def symbol(self) -> str:
-        """The instrument."""
 
     def encode(self) -> bytes:
         """The row as a JSON object."""
@@ -69,13 +68,19 @@ class Books(Publisher):
         return self.publish(topics.SCENARIO_CHANGES, topics.SCENARIO_TOPIC, body)
 
     def append_book_rows(self, tops: Sequence[BookRow], snapshots: Sequence[BookRow]) -> None:
-        """Append rows for the store to the stream `book_tops`, one entry each.
+        """Append rows to the stream `book_tops`, for the store only: they are never broadcast.
 
-        The source of an entry is the name of its table. Its body has the fields of the row, then
-        `seq` and `epoch`. Raises `BusFull` if the store is behind.
+        An entry has the fields `table` and `row`. A repeat may append a row twice; the store keeps
+        the first. Raises `BusFull` if the store is behind.
         """
-        entries = [(row.symbol, row.encode()[:-1], row.table, "", "") for row in (*tops, *snapshots)]
-        self._publish(topics.BOOK_TOPS, entries, None)
+        rows = [*tops, *snapshots]
+        keys = [topics.stream_key(topics.BOOK_TOPS), topics.count_key(topics.BOOK_TOPS)]
+        calls: list[ScriptCall] = []
+        for start in range(0, len(rows), MESSAGES_PER_SCRIPT):
+            part = rows[start : start + MESSAGES_PER_SCRIPT]
+            calls.append((keys, [self._limit, *(field for row in part for field in (row.table, row.encode()))]))
+        if not all(self._run_scripts(_APPEND_ROWS, calls)):
+            raise BusFull(f"{topics.BOOK_TOPS}: {self._limit} rows wait to be stored")
 
     def put_books(self, rows: Mapping[str, Mapping[str, object]], *, whole: bool = False) -> None:
         """Set the rows of `/book/states` with measures: instrument -> row.

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 import pytest
 import redis as redis_client
 
 from db import topics
+from db.book_rows import BookEntry
+from db.book_snapshots import BookSnapshotRow
+from db.book_tops import BookTop
 from db.bus import BookMessage, Bus, BusFull, Subscription, cut_book
 from db.bus.book_bodies import read_head
 from db.messages import Stamp
@@ -262,45 +264,45 @@ def test_latest_messages_that_went_back_change_no_number(bus: Bus, other_bus: Ca
 # rows for the store
 
 
-@dataclass(frozen=True, slots=True)
-class Top:
-    table: ClassVar[str] = "book_tops"
-
-    symbol: str
-    bid: str
-
-    def encode(self) -> bytes:
-        return b'{"symbol":"%s","bid":"%s"}' % (self.symbol.encode(), self.bid.encode())
+TIME = "2024-08-08T23:54:16.000000Z"
+DEEP = BookSnapshotRow("BTCUSDT", TIME, 7, {"bids": [["1.0", "2"]], "asks": []})
 
 
-@dataclass(frozen=True, slots=True)
-class Deep:
-    table: ClassVar[str] = "book_snapshots"
+def top(symbol: str, bid: str) -> BookTop:
+    return BookTop(symbol, TIME, bid, "1", "9", "1", "2.5", 0.0, 7, "live")
 
-    symbol: str
 
-    def encode(self) -> bytes:
-        return b'{"symbol":"%s","body":{"bids":[]}}' % self.symbol.encode()
+def unstored(bus: Bus) -> list[BookEntry]:
+    """The next rows that the store reads."""
+    return bus.read_parsed(topics.BOOK_TOPS, BookEntry.of, 10, 0)
 
 
 def test_rows_for_the_store_are_kept_until_it_acknowledges_them(servers: Servers, raw_redis: redis_client.Redis) -> None:
     bus = Bus(servers.redis_url, lambda: NOW, limit=3)
+    subscription = bus.subscribe([topics.BOOK_TOPS, topics.HEARTBEATS])
     bus.open_group(topics.BOOK_TOPS)
-    bus.append_book_rows([Top("BTCUSDT", "1.0"), Top("ETHUSDT", "2.0")], [])
-    bus.append_book_rows([], [Deep("BTCUSDT")])
-    with pytest.raises(BusFull):
-        bus.append_book_rows([Top("BTCUSDT", "1.1")], [])
-    entries = bus.read_unstored(topics.BOOK_TOPS, 10, 0)
-    assert [(entry.topic, entry.source, entry.seq) for entry in entries] == [
-        ("BTCUSDT", "book_tops", 1), ("ETHUSDT", "book_tops", 1), ("BTCUSDT", "book_snapshots", 2),
-    ]  # fmt: skip
-    assert orjson.loads(entries[2].body) == {"symbol": "BTCUSDT", "body": {"bids": []}, "seq": 2, "epoch": entries[0].epoch}
-    assert bus.unstored(topics.BOOK_TOPS) == 3
-    bus.acknowledge(topics.BOOK_TOPS, [entry.id for entry in entries])
-    assert bus.unstored(topics.BOOK_TOPS) == 0
-    bus.append_book_rows([Top("BTCUSDT", "1.1")], [])
+    bus.append_book_rows([top("BTCUSDT", "1.0"), top("ETHUSDT", "2.0")], [])
+    bus.append_book_rows([], [DEEP])
     bus.append_book_rows([], [])
-    assert bus.unstored(topics.BOOK_TOPS) == 1
+    with pytest.raises(BusFull):
+        bus.append_book_rows([top("BTCUSDT", "1.1")], [])
+    entries = unstored(bus)
+    assert [entry.row for entry in entries] == [top("BTCUSDT", "1.0"), top("ETHUSDT", "2.0"), DEEP]
+    assert bus.counts(topics.BOOK_TOPS) == (3, 0)
+    bus.acknowledge(topics.BOOK_TOPS, [entry.id for entry in entries])
+    bus.append_book_rows([top("BTCUSDT", "1.1")], [])
+    assert (bus.unstored(topics.BOOK_TOPS), [entry.row for entry in unstored(bus)]) == (1, [top("BTCUSDT", "1.1")])
+    bus.publish_heartbeat({"type": "heartbeat"})
+    assert [channel for channel, _ in read(subscription, 1)] == [topics.HEARTBEATS]  # no row was published
+
+
+def test_rows_after_lost_counts_are_kept_until_the_writer_counts_again(bus: Bus, raw_redis: redis_client.Redis) -> None:
+    bus.open_group(topics.BOOK_TOPS)
+    bus.append_book_rows([top("BTCUSDT", "1.0")], [DEEP])
+    raw_redis.delete(topics.count_key(topics.BOOK_TOPS))
+    bus.append_book_rows([top("BTCUSDT", "1.1")], [])
+    assert len(unstored(bus)) == bus.unstored(topics.BOOK_TOPS) == 3
+    assert bus.recount(topics.BOOK_TOPS) is None
 
 
 # shared state
