@@ -162,7 +162,7 @@ def test_days_of_other_tables_are_refused(store: Store, call: str) -> None:
 
 def test_old_rows_of_reports_and_resolved_alerts_are_deleted(store: Store, settings: Settings) -> None:
     own = replace(settings, retention_alerts=10, retention_reports=5)
-    assert row_days(own) == {"access_log": 400, "alerts": 10, "position_checkpoints": 31}
+    assert row_days(own) == {"access_log": 400, "alerts": 10, "position_checkpoints": 31, "scenario_runs": 730}
     assert row_days(replace(settings, retention_reports=0))["position_checkpoints"] == 0
     tables = ("fills", "signals", "metrics_market_1s", "metrics_system_1m", "metrics_strategy_1h")
     assert {table: retention_days(own)[table] for table in tables} == {
