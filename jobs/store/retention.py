@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 # A late report is at most 30 days old. It needs the checkpoint before it, the fills after that, and
 # the id of a report that was sent before.
 MIN_FILL_DAYS = 31
+SCENARIO_RUN_DAYS = 730
 
 
 def retention_job(context: JobContext, as_of: datetime) -> int:
@@ -67,6 +68,7 @@ def row_days(settings: Settings) -> dict[str, int]:
         "access_log": settings.retention_access_log,
         "alerts": settings.retention_alerts,
         "position_checkpoints": fill_days(settings),
+        "scenario_runs": SCENARIO_RUN_DAYS,
     }
 
 
