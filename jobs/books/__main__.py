@@ -1,4 +1,4 @@
-"""The process of the books, `python -m jobs.books`: scenarios, recordings, live books, heartbeats."""
+"""The process `python -m jobs.books`: scenarios, recordings, live books, heartbeats."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import threading
 import time
 from collections.abc import Mapping
 
-from db.bus import BusError
 from db.leadership import BOOKS, Leadership
 from db.timestamps import utc_now
 from health.timing import DEFAULT, Timing
 from jobs.books.process.assembly import Assembly, BooksContext, Loop, assemble
 from jobs.books.process.parts import ReportParts
 from jobs.books.process.report import ActingBooks, BooksReport
+from jobs.feeds.binance.depth import depth_source
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
@@ -27,7 +27,7 @@ _JOIN_SECONDS = 8.0  # for the loops, after a stop is requested
 
 def run(context: BooksContext, acting: ActingBooks, over: threading.Event) -> None:
     """Keep the books until `over` is set. Raises `ThreadEnded` if a loop fails."""
-    assembly = assemble(context, over, None)
+    assembly = assemble(context, over, depth_source)
     acting.begin(_parts(context, assembly))
     try:
         run_loops(assembly.loops, over)
@@ -39,6 +39,7 @@ def _parts(context: BooksContext, assembly: Assembly) -> ReportParts:
     source = assembly.source
     return ReportParts(
         assembly.worker,
+        lambda: assembly.heartbeat.last,
         context.clock,
         director=assembly.director,
         connections=list if source is None else source.connections,

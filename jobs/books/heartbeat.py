@@ -1,4 +1,4 @@
-"""Heartbeats: status and figures of the books, every `HEARTBEAT_INTERVAL`, also without any book."""
+"""Heartbeats: status and figures of the books, also without any book."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class HeartbeatLoop:
         self._outage = Outage(log, "heartbeats are not published", monotonic=monotonic)
         self._logged_at = float("-inf")
         self._largest = 0  # queue since the last line
-        self.peak = 0  # queue of the last heartbeat
+        self.last = Figures("")  # of the last heartbeat
 
     def run(self, stop: StopSignal) -> None:
         """Publish until `stop` is set."""
@@ -80,6 +80,7 @@ class HeartbeatLoop:
     def beat(self) -> None:
         """Publish one heartbeat."""
         figures, now = self._figures(), self._clock()
+        self.last = figures
         status = status_of(figures.load)
         self._log_status(status, figures)
         try:

@@ -1,4 +1,4 @@
-"""The worker: one thread that gives the messages of all lines to the books, and has their duties."""
+"""The worker: it gives the messages of all lines to the books, and has their duties."""
 
 from __future__ import annotations
 
@@ -103,7 +103,10 @@ class Worker:
     def figures(self) -> Figures:
         """The figures of all lines together."""
         parts, lines = self.parts, self._lines()
-        ended, counts = parts.scenario.ended, [line.queue.counts if isinstance(line, LiveLine) else line.flow.queue.counts for line in lines]
+        ended, counts = (
+            parts.scenario.ended,
+            [line.queue.counts if isinstance(line, LiveLine) else line.flow.queue.counts for line in lines],
+        )
         queues = [line.queue if isinstance(line, LiveLine) else line.flow.queue for line in lines]
         stages = [line for line in lines if isinstance(line, Stage)]
         books = {name: BookState(each.machine.state, each.not_live_seconds()) for name, each in list(parts.keeper.books.items())}

@@ -28,7 +28,7 @@ def failing_parts(bus: Bus, role: str, host: str, now: datetime, timing: Timing 
 
 
 def check(role: str) -> None:
-    """Exit with 0 if a process of this role and host has reported and its checks pass, else with 1."""
+    """Exit with 0 if a process of this role and host reports and its checks pass, else with 1."""
     config = startup.prepare(role)
     if config.redis_url is None:
         sys.exit(startup.missing_servers(role))

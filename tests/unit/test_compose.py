@@ -20,8 +20,8 @@ from config.settings import Settings
 from tests.support.compose import PASSWORDS, Service, compose
 from tests.support.processes import ROOT
 
-OURS = ("migrate", "jobs", "observer", "hub", "rest")
-SERVICES = ("postgres", "redis", "jobs", "observer", "hub", "rest")
+OURS = ("migrate", "jobs", "books", "observer", "hub", "rest")
+SERVICES = ("postgres", "redis", "jobs", "books", "observer", "hub", "rest")
 GRAFANA = ("grafana-role", "grafana")  # of the profile
 OF_GRAFANA = {"GRAFANA_PORT", "GRAFANA_DB_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}  # no settings of our processes
 
@@ -77,7 +77,7 @@ def test_service_waits_for_its_dependencies(services: dict[str, Service]) -> Non
         for needed, how in service.get("depends_on", {}).items():
             expected = "service_healthy" if "healthcheck" in services[needed] else "service_completed_successfully"
             assert how == {"condition": expected}
-    for name in ("jobs", "observer", "hub", "rest"):
+    for name in ("jobs", "books", "observer", "hub", "rest"):
         assert set(services[name]["depends_on"]) == {"postgres", "redis", "migrate"}
     assert set(services["migrate"]["depends_on"]) == {"postgres"}
 
@@ -162,7 +162,7 @@ def test_value_of_env_reaches_each_service_that_names_it() -> None:
     assert [str(found[name].rate_events) for name in ("hub", "rest")] == ["7/s", "7/s"]
     assert (found["jobs"].oanda_api_token, found["jobs"].retention_trades) == ("token", 3)
     assert found["jobs"].volatility_thresholds == {"EUR_USD": (0.01, 0.02)}
-    assert "token" not in str([loaded[name] for name in ("migrate", "observer", "hub", "rest")])
+    assert "token" not in str([loaded[name] for name in ("migrate", "books", "observer", "hub", "rest")])
     for name, defaults in ((name, compose()["services"][name]) for name in OURS):
         plain = settings_module.load({}, dotenv=None)
         assert settings_of(name, defaults).sources == plain.sources

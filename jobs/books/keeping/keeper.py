@@ -51,7 +51,10 @@ class Keeper:
         self._throttle = Throttle(monotonic=monotonic)
 
     def keep(self, instrument: str, market: str, line: Line) -> KeptBook:
-        """Begin to keep a book, or give a kept one to another line, whose ids begin anew."""
+        """Begin to keep a book, or give a kept one to another line.
+
+        The ids of another line begin anew.
+        """
         now, rule = line.present(), RULES[market]
         book = self.books.get(instrument)
         if book is not None:
@@ -70,7 +73,7 @@ class Keeper:
     # inputs; `received` is the receipt of the message
 
     def diff(self, book: KeptBook, text: bytes, received: float, recorded: float | None = None) -> None:
-        """A depth message. `recorded` is its receipt on the clock of its recording, if it has one."""
+        """A depth message; `recorded` is its receipt on the clock of its recording, if any."""
         began = self._monotonic()
         now = book.line.present()
         try:
@@ -182,7 +185,7 @@ class Keeper:
         self._outlet.publish_state(state_body(book.instrument, change, format_time(wall)))
 
     def _publish(self, book: KeptBook, reason: Reason, received: float, *, is_snapshot: bool) -> None:
-        """Publish the machine's book; after a failure, or behind one, the next message is a snapshot."""
+        """Publish the machine's book; after a failure the next message must be a snapshot."""
         try:
             facts = self._facts(book, reason, received)
             build = book.tops.snapshot if is_snapshot else book.tops.update
@@ -247,4 +250,3 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def _event_time(milliseconds: int) -> datetime:
     """The event time; raises OverflowError outside the years 1 to 9999."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
-

@@ -1,4 +1,4 @@
-"""Rows of `gaps` of kind `book`: one for each departure of a live book that needs a new snapshot."""
+"""Rows of `gaps` of kind `book`: departures of live books that end with a new snapshot."""
 
 from __future__ import annotations
 

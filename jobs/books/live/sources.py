@@ -1,8 +1,8 @@
 """The interface between the books and a feed of live depth: `DepthSource` gives, `DepthSink` takes.
 
-`jobs/feeds` imports nothing of `jobs/books`: a feed describes its sink by a Protocol of its own with
-the same methods. The factory is `depth_source(settings, sink)` of `jobs/feeds/binance/depth.py`; it
-does no I/O.
+`jobs/feeds` imports nothing of `jobs/books`: a feed describes its sink by a Protocol of its own
+with the same methods. The factory is `depth_source(settings, sink)` of
+`jobs/feeds/binance/depth.py`; it does no I/O.
 
 All methods of both sides may be called from any thread, and none of them waits. `received` is
 `time.monotonic()` at the receipt of the message.

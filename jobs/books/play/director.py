@@ -1,4 +1,4 @@
-"""The wanted scenario: read from the bus, made ready, offered to the worker. A thread of its own."""
+"""The wanted scenario: read from the bus, made ready, offered to the worker."""
 
 from __future__ import annotations
 

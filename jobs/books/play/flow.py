@@ -131,7 +131,8 @@ class Flow:
         now = self.present()
         return self.queue.backpressure(now, self._waiting_since(now))
 
-    def _present(self) -> float:
+    def present(self) -> float:
+        """The present time, also while the books are at work."""
         return max(self.now, self._clock())
 
     def _arrival(self) -> float:

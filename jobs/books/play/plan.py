@@ -112,7 +112,9 @@ class PlanMaker:
         folder = read_folder(self.folder)
         if name not in folder.scenarios:
             problems = "; ".join(map(str, folder.problems.values()))
-            raise ScenarioError("", {"scenario": f"{name} is not one of {', '.join(folder.scenarios)}" + (f" ({problems})" if problems else "")})
+            raise ScenarioError(
+                "", {"scenario": f"{name} is not one of {', '.join(folder.scenarios)}" + (f" ({problems})" if problems else "")}
+            )
         scenario = folder.scenarios[name].scenario.with_overrides(values)
         scenario = scenario.with_settings(queue_max=self.queue_max, delay_ms=self.delay_ms)
         return Plan(scenario, tuple(map(self.recordings.named, scenario.recording)), run_id, wanted)

@@ -20,7 +20,9 @@ MAX_WAITING = 100  # runs
 class RunRows:
     """Saves runs. A row that cannot be saved waits, and only its newest form is kept."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime], monotonic: Callable[[], float], wait: Callable[[float], object]) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], datetime], monotonic: Callable[[], float], wait: Callable[[float], object]
+    ) -> None:
         self._store = store
         self._clock = clock
         self._monotonic = monotonic
@@ -31,7 +33,7 @@ class RunRows:
         self._outage = Outage(log, "runs of scenarios are not stored", monotonic=monotonic)
 
     def save(self, record: RunRecord, delay: float = 0.0) -> None:
-        """Save a record and those that wait; `delay` are the seconds by which a statement is slow."""
+        """Save a record and those that wait; a statement takes `delay` seconds longer."""
         self._waiting[record.run_id] = record
         while len(self._waiting) > MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]

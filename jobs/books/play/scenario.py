@@ -1,4 +1,4 @@
-"""The scenario that is played: its stage, its run, the switch to another one. The worker uses it."""
+"""The scenario that is played: its stage, its run, the switch to another one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from db.scenarios.run_record import Outcome
 from db.scenarios.status import BookState, Load, Status, status_of
 from jobs.books.keeping.keeper import Keeper
 from jobs.books.keeping.outlet import Outlet
 from jobs.books.play.plan import Plan
 from jobs.books.play.run_rows import RunRows
-from jobs.books.play.runs import Outcome, Sight
+from jobs.books.play.runs import Sight
 from jobs.books.play.stage import Stage
 from jobs.books.queue import Counts
 from jobs.feeds.scenario.player import UnplayableRecording

@@ -35,7 +35,7 @@ class SlowClients:
                 self._sockets.append(_connect(*self._address))
             except OSError as error:
                 if self._throttle.due("refused") is not None:
-                    fields = {"address": "%s:%s" % self._address, "reason": str(error)}
+                    fields = {"address": ":".join(map(str, self._address)), "reason": str(error)}
                     log.warning("a slow client of the scenario is refused (repeats suppressed for 60 s)", extra=fields)
                 return
 

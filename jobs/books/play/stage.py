@@ -20,8 +20,8 @@ from jobs.feeds.scenario.messages import Played
 class Stage:
     """The line of the books that a plan plays: it gives them the messages of its flow.
 
-    `origin` is the monotonic time of the flow's 0; set it when the stage begins. `clock` is the monotonic clock; in virtual time
-    it is None, and the work of the books takes no time.
+    `origin` is the monotonic time of the flow's 0; set it when the stage begins. `clock` is the
+    monotonic clock; in virtual time it is None, and the work of the books takes no time.
     """
 
     is_live = False

@@ -16,7 +16,10 @@ from jobs.books.worker import Worker
 
 
 class ReportParts:
-    """Makes the parts. `connections` are those of the live feed, `director` is that of a scenario."""
+    """Makes the parts.
+
+    `connections` are those of the live feed, `director` is that of a scenario.
+    """
 
     def __init__(
         self,
