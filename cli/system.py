@@ -54,8 +54,8 @@ def up(reloads: bool) -> None:
     If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
     migrations, starts the jobs, the books, the observer, HUB_WORKERS hubs and the REST app, each
     with its settings and its role of the database, and restarts each of them if it ends. Prints one
-    line beginning with "ready:" once clients can be served, and the command that shows prices. Ctrl-C or
-    SIGTERM stops all processes in order.
+    line beginning with "ready:" once clients can be served, and the command that shows prices.
+    Ctrl-C or SIGTERM stops all processes in order.
     """
     chosen = chosen_settings("up")
     records = logs.keep_records("up")

@@ -69,7 +69,8 @@ def test_our_service_has_the_least_rights(services: dict[str, Service], name: st
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
     assert 0 < service["pids_limit"] <= 1000
-    assert not {"privileged", "cap_add", "volumes", "env_file"} & set(service)
+    assert not {"privileged", "cap_add", "env_file"} & set(service)
+    assert service.get("volumes", []) == (["recordings:/app/var/recordings"] if name in ("books", "rest") else [])
 
 
 def test_service_waits_for_its_dependencies(services: dict[str, Service]) -> None:
@@ -208,7 +209,7 @@ def test_volumes_and_configs_are_declared(services: dict[str, Service]) -> None:
     whole = compose()
     for name, folder in (("postgres", "/var/lib/postgresql"), ("redis", "/data")):
         assert services[name]["volumes"] == [f"{name}:{folder}"]
-    assert set(whole["volumes"]) == {"postgres", "redis", "grafana"}
+    assert set(whole["volumes"]) == {"postgres", "redis", "grafana", "recordings"}
     for service in services.values():
         for used in service.get("configs", []):
             assert used["source"] in whole["configs"]

@@ -50,7 +50,7 @@ class Keeper:
         self._epochs = outlet.epochs
         self._throttle = Throttle(monotonic=monotonic)
 
-    def keep(self, instrument: str, market: str, line: Line) -> KeptBook:
+    def begin(self, instrument: str, market: str, line: Line) -> KeptBook:
         """Begin to keep a book, or give a kept one to another line.
 
         The ids of another line begin anew.

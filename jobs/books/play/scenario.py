@@ -106,7 +106,7 @@ class CurrentScenario:
             previous = self.previous
         self.stage, self.name, self._is_over = stage, plan.scenario.name, False
         for instrument in stage.instruments:
-            self._keeper.keep(instrument, stage.market(instrument), stage)
+            self._keeper.begin(instrument, stage.market(instrument), stage)
         self._observed = self._saved = float("-inf")
         self._rows.save(stage.run.record())
         self._confirmation = {"previous_scenario": previous, "current_scenario": self.name, "run_id": plan.run_id}

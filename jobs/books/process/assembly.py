@@ -102,7 +102,7 @@ def _live_loops(context: BooksContext, live: LiveLine, keeper: Keeper, source: D
     gaps = GapRows(context.store, context.clock, is_spot=settings.book_market == "spot")
     live.request, live.note_change, live.books = source.request_snapshot, gaps.note, keeper.books
     for symbol in settings.book_symbols:
-        keeper.keep(symbol, settings.book_market, live)
+        keeper.begin(symbol, settings.book_market, live)
     return {"books-gaps": gaps.run, **source.loops()}
 
 
@@ -188,7 +188,7 @@ def _recordings(context: BooksContext, maker: PlanMaker, keeper: Keeper) -> tupl
             log.error("the books of a recording are not played", extra={"source": spec.name, "reason": str(error)})
             continue
         for instrument in stage.instruments:
-            keeper.keep(instrument, stage.market(instrument), stage)
+            keeper.begin(instrument, stage.market(instrument), stage)
         stages.append(stage)
     return tuple(stages)
 
