@@ -177,7 +177,8 @@ class Keeper:
             book.left_live = now if book.left_live is None else book.left_live
         if change.state is not change.previous:
             book.since = wall
-            book.gaps[change.reason] += change.state is State.GAP
+        if change.state is State.GAP:
+            book.gaps[str(change.reason)] += 1
         if change.previous is State.LIVE and change.state is not State.LIVE:
             self._log_alert(book, change)
         book.line.changed(book.instrument, change)
