@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from config.settings import Settings
 from db import retention as old_rows
 from db.partitions import (
+    BOOKS,
     DAILY,
     METRICS_1H,
     METRICS_1M,
@@ -49,6 +50,7 @@ def retention_days(settings: Settings) -> dict[str, int]:
         "prices": settings.retention_prices,
         "raw_trades": settings.retention_trades,
         "candles": settings.retention_candles,
+        **dict.fromkeys(BOOKS, settings.retention_books),
         **dict.fromkeys(REPORTS, settings.retention_reports),
         "fills": fill_days(settings),
         **dict.fromkeys(METRICS_1S, settings.retention_metrics_1s),

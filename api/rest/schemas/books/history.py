@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from marshmallow import Schema, validate
 from marshmallow.fields import Int, List, Nested, Str, Tuple
 
@@ -53,7 +55,7 @@ class BookSnapshotsQuerySchema(ListQuerySchema):
     page_token = token_argument(listings.BOOK_SNAPSHOTS)
 
 
-def _side(text: str) -> List:
+def _side(text: str) -> List[Any]:
     level = Tuple((Str(), Str()), metadata=about("Price and quantity, decimal strings of the exchange"))
     return List(level, required=True, metadata=about(f"{text}, the best first; at most {MAX_LEVELS} levels"))
 
