@@ -89,6 +89,15 @@ class DepthBooks:
         bids, asks = book.top(levels)
         return {"id": book.update_id, "bids": bids, "asks": asks}
 
+    def at(self, symbol: str, update_id: int, levels: int) -> tuple[list[Level], list[Level]]:
+        """The best levels after the diff that ends at `update_id`, or of the snapshot with it."""
+        book = self._books.get(symbol)
+        if book is None or book.update_id > update_id:
+            book = self._books[symbol] = _Book(self._market, symbol)
+        book.advance_to(update_id)
+        assert book.update_id == update_id, f"no diff ends at {update_id}"
+        return book.top(levels)
+
     def _book(self, symbol: str, place: int) -> _Book:
         book = self._books.get(symbol)
         if book is None or book.place > place:
@@ -116,11 +125,19 @@ class _Book:
         """Apply the diffs before `place`."""
         self.place = place
         while self._next < len(self._places) and self._places[self._next] < place:
-            diff = self._diff(self._next)
-            self._next += 1
-            if diff["u"] > self.update_id:
-                self._apply(diff["b"], diff["a"])
-                self.update_id, self.event_ms = diff["u"], diff["E"]
+            self._take_next()
+
+    def advance_to(self, update_id: int) -> None:
+        """Apply the diffs up to `update_id`."""
+        while self.update_id < update_id and self._next < len(self._places):
+            self._take_next()
+
+    def _take_next(self) -> None:
+        diff = self._diff(self._next)
+        self._next += 1
+        if diff["u"] > self.update_id:
+            self._apply(diff["b"], diff["a"])
+            self.update_id, self.event_ms = diff["u"], diff["E"]
 
     def middle_of_next(self) -> int:
         """An id inside the next diff after the book."""
