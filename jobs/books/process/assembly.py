@@ -18,7 +18,7 @@ from db.bus import Bus
 from db.instruments import all_instruments
 from db.postgres import Store, StoreError
 from db.scenarios.fields import ScenarioError
-from db.scenarios.files import is_depth_recording
+from db.scenarios.files import has_books
 from jobs.books.heartbeat import HeartbeatLoop
 from jobs.books.keeping.keeper import Keeper
 from jobs.books.keeping.outlet import Outlet
@@ -180,7 +180,7 @@ def _recordings(context: BooksContext, maker: PlanMaker, keeper: Keeper) -> tupl
     """A stage for each `replay:FILE` that has books."""
     stages = []
     for spec in context.settings.sources:
-        if spec.kind != "replay" or spec.file is None or not is_depth_recording(spec.file):
+        if spec.kind != "replay" or spec.file is None or not has_books(spec.file):
             continue
         try:
             stage = _stage(context, keeper, maker.of_source(spec))
