@@ -24,7 +24,7 @@ from db.bus import Bus, BusError
 from db.job_runs import write_jobs
 from db.leadership import Leadership
 from db.postgres import StoreError
-from db.scenarios.files import is_depth_recording
+from db.scenarios.files import has_books
 from db.timestamps import utc_now
 from health.timing import DEFAULT, Timing
 from jobs.figures.daily import daily_correlation_job
@@ -188,7 +188,7 @@ def main(timing: Timing = DEFAULT) -> None:
     stop = end_in_order()
     started = startup.start("jobs")
     # Sources of order books alone are another process's.
-    config = replace(started.settings, sources=with_prices(started.settings.sources, is_depth_recording))
+    config = replace(started.settings, sources=with_prices(started.settings.sources, has_books))
     acting = Acting()
 
     def act(over: threading.Event) -> None:

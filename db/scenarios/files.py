@@ -106,7 +106,7 @@ def find_recording(name: str, folders: Sequence[Path]) -> Path:
     raise ScenarioError("", {"recording": f"names {name}, which is in none of {', '.join(map(str, folders))}"})
 
 
-def is_depth_recording(path: Path) -> bool:
+def has_books(path: Path) -> bool:
     """Return True if one of the first lines is a depth message or a snapshot of Binance.
 
     The process `books` plays such a file, and the jobs play all others. False for a file that is

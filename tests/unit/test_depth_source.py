@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from config.settings import load, parse_source
 from config.venues import with_prices
-from db.scenarios.files import is_depth_recording
+from db.scenarios.files import has_books
 from jobs.feeds.binance.depth import depth_source
 from jobs.feeds.binance.request_limits import MAX_REFRESHES_PER_MINUTE, MAX_SNAPSHOTS_PER_MINUTE, RequestLimits, retry_after
 from tests.support.depth import COINM_BTC, SPOT_ETH, USDM_BTC
@@ -121,7 +121,7 @@ def test_retry_after_has_a_bound() -> None:
 
 @pytest.mark.parametrize("file", [SPOT_ETH.file, USDM_BTC.file, COINM_BTC.file], ids=lambda file: file.name)
 def test_recording_of_depth_is_recognised(file: Path) -> None:
-    assert is_depth_recording(file)
+    assert has_books(file)
 
 
 @pytest.mark.parametrize(
@@ -129,23 +129,23 @@ def test_recording_of_depth_is_recognised(file: Path) -> None:
 )
 def test_other_file_is_no_recording_of_depth(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
-    assert not is_depth_recording(tmp_path / "file")
+    assert not has_books(tmp_path / "file")
 
 
 def test_missing_file_is_no_recording_of_depth(tmp_path: Path) -> None:
-    assert not is_depth_recording(tmp_path / "missing")
-    assert not is_depth_recording(tmp_path)
+    assert not has_books(tmp_path / "missing")
+    assert not has_books(tmp_path)
 
 
 def test_snapshot_alone_makes_a_recording_of_depth(tmp_path: Path) -> None:
     file = tmp_path / "snapshot.gz"
     file.write_bytes(gzip.compress(b'1723161253937085768 {"lastUpdateId":1,"bids":[],"asks":[]}\n'))
-    assert is_depth_recording(file)
+    assert has_books(file)
 
 
 def test_jobs_run_the_sources_that_have_prices() -> None:
     names = ("synthetic", "scenario", f"replay:{SPOT_ETH.file}", f"replay:{ROOT / 'data' / 'recordings' / 'EUR_USD_H1.csv.gz'}")
-    found = with_prices(map(parse_source, names), is_depth_recording)
+    found = with_prices(map(parse_source, names), has_books)
     assert [spec.name for spec in found] == ["synthetic", "replay:EUR_USD_H1.csv.gz"]
 
 
