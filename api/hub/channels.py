@@ -131,9 +131,14 @@ def _observability_event(data: Mapping[str, Any]) -> Address:
     return Address(topics.EVENTS_TOPIC, (), (EVENTS,))
 
 
-def _read_book(body: bytes) -> dict[str, Any]:
+def _read_book(body: bytes) -> Any:
     """Return the decoded parts of a message, each as it is cut out for clients."""
-    parts = cut_book(body)
+    try:
+        parts = cut_book(body)
+    except ValueError:
+        if isinstance(data := orjson.loads(body), dict):
+            raise
+        return data
     update = None if parts.update is None else orjson.loads(parts.update)
     return {"update": update, "snapshot": orjson.loads(parts.snapshot), "meta": orjson.loads(parts.meta)}
 
