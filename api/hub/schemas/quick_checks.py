@@ -8,6 +8,7 @@ two rounds of `send()`.
 from __future__ import annotations
 
 import re
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -28,7 +29,7 @@ _are_times = re.compile(rf"{USUAL_TIME}\t{USUAL_TIME}", re.ASCII).fullmatch
 _LEVEL_TEXT = r'"[0-9]{1,24}+(?:\.[0-9]{1,24}+)?+"'
 _are_levels = re.compile(rf"\[(?:\[{_LEVEL_TEXT},{_LEVEL_TEXT}\],?+)*+\]".encode()).fullmatch
 
-_SHARED = ("instrument", "depth", "update_id", "checksum", "time", "timestamp", "lag_ms", "seq", "epoch")  # by both bodies of a book
+_shared_by_bodies = itemgetter("instrument", "depth", "update_id", "checksum", "time", "timestamp", "lag_ms", "seq", "epoch")
 
 
 def is_plain_price(data: dict[str, Any]) -> bool:
@@ -99,10 +100,15 @@ def is_plain_book(data: dict[str, Any]) -> bool:
             _has_plain_facts(snapshot)
             and _is_plain_window(snapshot["complete"])
             and _has_plain_levels(snapshot)
-            and (update is None or (all(update[name] == snapshot[name] for name in _SHARED) and _has_plain_levels(update)))
+            and (update is None or (_are_of_one_message(update, snapshot) and _has_plain_levels(update)))
         )
     except (KeyError, TypeError):
         return False
+
+
+def _are_of_one_message(update: dict[str, Any], snapshot: dict[str, Any]) -> bool:
+    """Return True if the shared fields are the same. Texts differ for 5 and 5.0, too."""
+    return orjson.dumps(_shared_by_bodies(update)) == orjson.dumps(_shared_by_bodies(snapshot))
 
 
 def _has_plain_facts(snapshot: dict[str, Any]) -> bool:
