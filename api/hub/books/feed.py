@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Container, Mapping
 from datetime import datetime
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from db import topics
 from db.bus import BusError
 from db.timestamps import format_time, parse_time
 
+WATCH_SECONDS = 0.2
 SILENT_INTERVALS = 3  # without a heartbeat, then the process of the books is gone
 
 
@@ -162,6 +164,12 @@ class BookFeed:
             self._send(book._replace(update=None) if book.topic in self._held else book)
 
     # in any loop
+
+    def run(self, stop: threading.Event) -> None:
+        """Watch the heartbeats until `stop` is set."""
+        while not stop.is_set():
+            self.tick()
+            stop.wait(WATCH_SECONDS)
 
     def tick(self) -> None:
         """Disconnect all books if the last heartbeat is too old."""
