@@ -128,6 +128,7 @@ PURE = (
     "db/scenarios/lines.py",
     "db/scenarios/model.py",
     "db/scenarios/recording.py",
+    "db/scenarios/run_record.py",
     "db/scenarios/status.py",
     "db/scenarios/unpacking.py",
     "db/trade_batch.py",

@@ -171,7 +171,7 @@ class MarketEvents:
         return Answer({**self._alerts.delete(client.id, asked["id"]), "timestamp": self._timestamp()})
 
     def _held(self, client: Client, asked: dict[str, Any]) -> dict[str, Any]:
-        """Return the rooms of the client; of candles and books only if it holds or requests some."""
+        """Return the rooms of the client; candles and books only if it holds or requests some."""
         held, candles, books = (rooms.held(client.id) for rooms in (self.prices, self.candles, self.books))
         has_heartbeat = self.books.has_heartbeat(client.id)
         body: dict[str, Any] = {"pairs": held, "pair_count": len(held)}

@@ -88,7 +88,11 @@ class BookRooms:
     def leave(self, client: str, asked: Any) -> None:
         """Take the client out of these rooms, or out of all; others are ignored."""
         if asked:
-            rooms = list(self._rooms) if asked == ALL else [topics.book_room(each["pair"], each["depth"]) for each in asked if _names_room(each)]
+            rooms = (
+                list(self._rooms)
+                if asked == ALL
+                else [topics.book_room(each["pair"], each["depth"]) for each in asked if _names_room(each)]
+            )
             self._fanout.leave(client, rooms)
 
     def held(self, client: str) -> list[dict[str, Any]]:
@@ -132,7 +136,7 @@ class BookRooms:
                 self._fanout.broadcast((room,), frame)
 
     def send_state(self, state: BookState) -> None:
-        """Send a state that the hub has made, once to each client in a book room of the instrument."""
+        """Send a state that the hub has made, once to each client in a room of the instrument."""
         if state.is_own:
             rooms = tuple(topics.book_room(state.instrument, depth) for depth in BOOK_DEPTHS)
             self._fanout.broadcast(rooms, event(STATE, orjson.dumps(state.body), namespace=self._fanout.namespace))

@@ -26,9 +26,7 @@ _RESTS_CODES = (ErrorCode.NO_DATA, ErrorCode.BOOK_NOT_LIVE, ErrorCode.UNKNOWN_SC
 _HUBS_CODES = [code.value for code in ErrorCode if code not in _RESTS_CODES]
 
 
-_REJECTED_CODES = [
-    code.value for code in (ErrorCode.UNKNOWN_INSTRUMENT, ErrorCode.INVALID_PAYLOAD, ErrorCode.FORBIDDEN, ErrorCode.NO_BOOK)
-]
+_REJECTED_CODES = [code.value for code in (ErrorCode.UNKNOWN_INSTRUMENT, ErrorCode.INVALID_PAYLOAD, ErrorCode.FORBIDDEN, ErrorCode.NO_BOOK)]
 _DETAILS = (
     "Names the invalid fields, or the missing `scope`; with `unavailable`, `retry_after` in seconds; with `unauthorized` of `disconnect`, "
     "`reason` (`expired`, `revoked` or `key_changed`) and `reconnect`"
@@ -208,8 +206,10 @@ class GapNoticeSchema(Schema):
         keys=Str(),
         values=Int(strict=True),
         required=True,
-        metadata=_about("Number of conflated messages by instrument, by `INSTRUMENT|interval` of candles, by `INSTRUMENT|depth` of books, or of "
-            "`heartbeat` or `metrics`"),
+        metadata=_about(
+            "Number of conflated messages by instrument, by `INSTRUMENT|interval` of candles, by `INSTRUMENT|depth` of books, or of "
+            "`heartbeat` or `metrics`"
+        ),
     )
     reason = Str(required=True, validate=validate.Equal("slow_consumer"))
 

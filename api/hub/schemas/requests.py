@@ -92,7 +92,9 @@ class ItemsField(Field[Any]):
             raise ValidationError(f'Must be {either}a list of {{"{first}", "{second}"}} with at least one item.')
         if len(value) > _MAX_ITEMS_PER_REQUEST:
             raise ValidationError(f"At most {_MAX_ITEMS_PER_REQUEST} {self.noun} in one request.")
-        if self.all_of_them and (problems := {place: unknown for place, item in enumerate(value) if (unknown := self._unknown_fields(item))}):
+        if self.all_of_them and (
+            problems := {place: unknown for place, item in enumerate(value) if (unknown := self._unknown_fields(item))}
+        ):
             raise ValidationError(problems)
         return value
 

@@ -113,7 +113,12 @@ class Outbox:
         The rest of a frame of which the socket took a part goes out before them.
         """
         self.dropped.clear()
-        self._frames, self._snapshots, self.replaying, self.size = [*frames], _NO_ROOMS, 0, len(self._partial) + sum(len(frame.wire) for frame in frames)
+        self._frames, self._snapshots, self.replaying, self.size = (
+            [*frames],
+            _NO_ROOMS,
+            0,
+            len(self._partial) + sum(len(frame.wire) for frame in frames),
+        )
         if not self._waiting:
             self.drain()
 
