@@ -8,9 +8,16 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from db.bus import BookMessage
+import orjson
+
+from api.hub.books.feed import BookFeed
+from api.hub.messages import Message, decode
+from db import topics
+from db.book_bodies import pieces_of
+from db.bus import BookMessage, BusError
 from db.timestamps import format_time
 
+STAMP = "2025-11-18T12:00:00.000000Z"
 Levels = list[list[str]]
 BEGIN = datetime(2024, 8, 8, 23, 54, 15, 408000, tzinfo=UTC)
 META = {"received_at": "2024-08-08T23:54:15.999000Z", "processed_at": "2024-08-08T23:54:16.000000Z", "queue_size": 3}
@@ -96,6 +103,50 @@ def _changes(old: Levels, new: Levels, *, is_bid: bool) -> Levels:
     changed = {price: quantity for price, quantity in after.items() if before.get(price) != quantity}
     changed.update({price: "0" for price in before if price not in after})
     return [[price, changed[price]] for price in sorted(changed, key=Decimal, reverse=is_bid)]
+
+
+def raw(message: BookMessage, seq: int, epoch: str = "one", timestamp: str = STAMP) -> bytes:
+    """The bytes that the bus publishes."""
+    position = b',"seq":%d,"epoch":"%s"}' % (seq, epoch.encode())
+    first, second, rest = pieces_of(message, timestamp)
+    return first + position + (second + position if second else b"") + rest
+
+
+def heartbeat_message(books: Mapping[str, str]) -> Message:
+    """A heartbeat as the relay receives it."""
+    body = {**heartbeat(books), "timestamp": STAMP, "seq": 1, "epoch": "one"}
+    return decode(topics.HEARTBEATS, orjson.dumps(body), ())
+
+
+class Kept:
+    """The last messages, as the bus keeps them."""
+
+    def __init__(self) -> None:
+        self.books: dict[str, bytes] = {}
+        self.rows: dict[str, Mapping[str, Any]] = {}
+        self.last_heartbeat: Mapping[str, Any] | None = None
+        self.is_up = True
+        self.reads = 0
+
+    def latest_book(self, instrument: str, depth: int) -> bytes | None:
+        self.reads += 1
+        return self.latest_books().get(topics.book_topic(instrument, depth))
+
+    def latest_books(self) -> Mapping[str, bytes]:
+        if not self.is_up:
+            raise BusError("down")
+        return self.books
+
+    def latest_heartbeat(self) -> Mapping[str, Any] | None:
+        return self.last_heartbeat
+
+    def book_rows(self) -> Mapping[str, Mapping[str, Any]]:
+        return self.rows
+
+
+def no_books() -> BookFeed:
+    """The feed of a hub that keeps no books."""
+    return BookFeed(Kept(), (), 1.0, lambda: BEGIN, lambda: 0.0)
 
 
 class OutOfChain(AssertionError):

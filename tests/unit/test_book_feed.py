@@ -15,8 +15,6 @@ import pytest
 from api.hub.books.feed import BookFeed, BookState, HubBook
 from api.hub.messages import BadMessage, Message, decode
 from db import topics
-from db.book_bodies import BookMessage, pieces_of
-from db.bus import BusError
 from tests.support import hub_books
 
 NAME = "BTCUSDT"
@@ -24,44 +22,11 @@ NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 STAMP = "2025-11-18T12:00:00.000000Z"
 
 
-def raw(message: BookMessage, seq: int, epoch: str = "one", timestamp: str = STAMP) -> bytes:
-    """The bytes that the bus publishes."""
-    position = b',"seq":%d,"epoch":"%s"}' % (seq, epoch.encode())
-    first, second, rest = pieces_of(message, timestamp)
-    return first + position + (second + position if second else b"") + rest
-
-
-class Kept:
-    """The last messages in Redis."""
-
-    def __init__(self) -> None:
-        self.books: dict[str, bytes] = {}
-        self.rows: dict[str, Mapping[str, Any]] = {}
-        self.last_heartbeat: Mapping[str, Any] | None = None
-        self.is_up = True
-        self.reads = 0
-
-    def latest_book(self, instrument: str, depth: int) -> bytes | None:
-        self.reads += 1
-        return self.latest_books().get(topics.book_topic(instrument, depth))
-
-    def latest_books(self) -> Mapping[str, bytes]:
-        if not self.is_up:
-            raise BusError("down")
-        return self.books
-
-    def latest_heartbeat(self) -> Mapping[str, Any] | None:
-        return self.last_heartbeat
-
-    def book_rows(self) -> Mapping[str, Mapping[str, Any]]:
-        return self.rows
-
-
 class Rig:
     """A feed with a clock of its own; `got` has all that its listeners received, in order."""
 
     def __init__(self) -> None:
-        self.kept = Kept()
+        self.kept = hub_books.Kept()
         self.time = 0.0
         self.got: list[HubBook | BookState | Mapping[str, Any]] = []
         self.feed = BookFeed(self.kept, {NAME, "ETHUSDT"}, 1.0, lambda: NOON, lambda: self.time)
@@ -87,7 +52,7 @@ class Rig:
         self.feed.book(decoded(topics.BOOKS, body))
 
     def keep(self, number: int, depth: int = 20, seq: int | None = None, *, starts: bool = False, epoch: str = "one") -> bytes:
-        body = raw(hub_books.message(number, depth, starts=starts), number if seq is None else seq, epoch)
+        body = hub_books.raw(hub_books.message(number, depth, starts=starts), number if seq is None else seq, epoch)
         self.kept.books[topics.book_topic(NAME, depth)] = body
         return body
 
@@ -142,7 +107,7 @@ def test_updates_follow_as_long_as_the_chain_is_unbroken(rig: Rig) -> None:
 
 def test_missed_seq_is_one_snapshot_of_the_kept_message(rig: Rig) -> None:
     rig.publish(1, starts=True)
-    late = raw(hub_books.message(4), 4)
+    late = hub_books.raw(hub_books.message(4), 4)
     rig.keep(6)
     rig.take()
     rig.feed.book(decoded(topics.BOOKS, late))
@@ -155,13 +120,13 @@ def test_missed_seq_is_one_snapshot_of_the_kept_message(rig: Rig) -> None:
 @pytest.mark.parametrize("loss", ["redis", "message", "other epoch", "bad"])
 def test_missed_seq_is_a_snapshot_of_the_message_itself_if_redis_has_no_newer_one(rig: Rig, loss: str) -> None:
     rig.publish(1, starts=True)
-    body = raw(hub_books.message(4), 4)
+    body = hub_books.raw(hub_books.message(4), 4)
     if loss == "redis":
         rig.kept.is_up = False
     elif loss == "message":
         rig.kept.books.clear()
     else:
-        rig.kept.books["BTCUSDT|20"] = b"{}" if loss == "bad" else raw(hub_books.message(9), 9, "zero")
+        rig.kept.books["BTCUSDT|20"] = b"{}" if loss == "bad" else hub_books.raw(hub_books.message(9), 9, "zero")
     rig.take()
     rig.feed.book(decoded(topics.BOOKS, body))
     assert rig.books() == [(20, 4, False)]
@@ -222,7 +187,7 @@ def test_book_that_is_not_live_is_marked_until_the_next_message(rig: Rig) -> Non
     rig.publish(1, starts=True)
     rig.state("gap", "live", "missing_update")
     assert (rig.snapshot()["state"], rig.snapshot()["reason"], rig.snapshot()["seq"]) == ("gap", "missing_update", 1)
-    assert list(rig.snapshot()) == list(orjson.loads(raw(hub_books.message(1, starts=True), 1))["snapshot"])
+    assert list(rig.snapshot()) == list(orjson.loads(hub_books.raw(hub_books.message(1, starts=True), 1))["snapshot"])
     rig.state("resyncing", "gap", "missing_update")
     assert rig.feed.latest(NAME, 20) is rig.feed.latest(NAME, 20), "the marked book is made once"
     assert (rig.snapshot()["state"], rig.feed.state(NAME)) == ("resyncing", "resyncing")
@@ -365,7 +330,7 @@ def test_heartbeat_without_a_book_ends_it(rig: Rig) -> None:
     assert rig.feed.instruments() == {"ETHUSDT"}
 
 
-GOOD = raw(hub_books.message(4), 4)
+GOOD = hub_books.raw(hub_books.message(4), 4)
 WRONG: dict[str, bytes] = {
     "no position": GOOD.replace(b',"seq":4,"epoch":"one"', b""),
     "no position of the update": GOOD.replace(b',"seq":4,"epoch":"one"', b"", 1),

@@ -343,7 +343,8 @@ def test_fast_path_accepts_published_books_and_refuses_each_fault() -> None:
         update = {name: value for name, value in good.items() if name not in ("state", "reason", "complete")}
         for each in (None, update, {**update, "bids": [], "asks": [["1", "0"]]}):
             assert is_plain_book({"update": each, "snapshot": good, "meta": {}})
-    no_sides: tuple[object, ...] = (None, {}, "", [[]], ["12"], [["1"]], [["1", "2", "3"]], [[1, "2"]], *([[bad, "1"]] for bad in NO_DECIMALS))
+    no_levels: tuple[object, ...] = ([], "12", ["1"], ["1", "2", "3"], [1, "2"], *([bad, "1"] for bad in NO_DECIMALS))
+    no_sides: tuple[object, ...] = (None, {}, "", *([level] for level in no_levels))
     wrong: dict[str, tuple[object, ...]] = {
         **dict.fromkeys(("bids", "asks"), no_sides),
         **dict.fromkeys(("time", "timestamp"), ("soon", 5, None, "", "2025-02-30T12:00:00Z")),

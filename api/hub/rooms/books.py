@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -54,12 +55,12 @@ class BookRooms:
         for item in asked:
             pair, depth = (item.get("pair"), item.get("depth")) if isinstance(item, dict) else (item, None)
             try:
-                _check_item(item)
-                self._check(pair, access, kept)
+                topic = _topic_of(item)
+                self._check(topic[0], access, kept)
             except Refusal as refusal:
                 rejections.add(refusal.code, str(refusal), pair=pair, depth=depth)
             else:
-                accepted[pair, depth] = None
+                accepted[topic] = None
         return list(accepted)
 
     def _check(self, pair: str, access: Access, kept: set[str]) -> None:
@@ -88,11 +89,7 @@ class BookRooms:
     def leave(self, client: str, asked: Any) -> None:
         """Take the client out of these rooms, or out of all; others are ignored."""
         if asked:
-            rooms = (
-                list(self._rooms)
-                if asked == ALL
-                else [topics.book_room(each["pair"], each["depth"]) for each in asked if _names_room(each)]
-            )
+            rooms = self._rooms if asked == ALL else [topics.book_room(*topic) for topic in _topics_of(asked)]
             self._fanout.leave(client, rooms)
 
     def held(self, client: str) -> list[dict[str, Any]]:
@@ -157,8 +154,8 @@ class BookRooms:
         return event(name, body, topics.book_topic(*topic), self._fanout.namespace, chain=room)
 
 
-def _check_item(item: Any) -> None:
-    """Raise `Refusal` unless the item has the form of a book."""
+def _topic_of(item: Any) -> Topic:
+    """Return the book that an item of a request names. Raises `Refusal` if it has another form."""
     if not isinstance(item, dict):
         raise Refusal(ErrorCode.INVALID_PAYLOAD, "Not an object of pair and depth.")
     if unknown := [name for name in item if name not in BOOK]:
@@ -169,11 +166,10 @@ def _check_item(item: Any) -> None:
         raise Refusal(ErrorCode.INVALID_PAYLOAD, problem)
     if type(item.get("depth")) is not int or item["depth"] not in BOOK_DEPTHS:
         raise Refusal(ErrorCode.INVALID_PAYLOAD, f"A depth is one of {DEPTHS}.")
+    return item["pair"], item["depth"]
 
 
-def _names_room(item: Any) -> bool:
-    try:
-        _check_item(item)
-    except Refusal:
-        return False
-    return True
+def _topics_of(items: Sequence[Any]) -> Iterator[Topic]:
+    for item in items:
+        with suppress(Refusal):
+            yield _topic_of(item)
