@@ -146,15 +146,15 @@ def _burst(room: str, padding: int, count: int, flushed: bool) -> Step:
     return step
 
 
-_sizes = st.one_of(st.integers(1, 60), st.integers(1, 1500))
-_burst_of_updates: st.SearchStrategy[Step] = st.builds(_burst, _rooms, st.integers(0, 200), st.integers(1, 12), st.booleans())
+_sizes = st.one_of(st.integers(1, 300), st.sampled_from((200, 1000, 5000)))
+_burst_of_updates: st.SearchStrategy[Step] = st.builds(_burst, _rooms, st.sampled_from((0, 150)), st.integers(1, 15), st.booleans())
 _rare: st.SearchStrategy[Step] = st.one_of(
     st.just(_price),
     st.builds(_alert, st.integers(0, 300)),
     st.just(World.flush),
     _of_room(lambda world, room: world.broadcast(world.feed.restart(room))),
     _of_room(World.join),
-    _of_room(World.leave),
+    _of_room(lambda world, room: world.leave(room) if room in world.members else world.join(room)),
     _of_room(World.request),
 )
 
@@ -162,7 +162,7 @@ _rare: st.SearchStrategy[Step] = st.one_of(
 def _stalls(take: Callable[[World, int], None]) -> st.SearchStrategy[list[Step]]:
     """Return lists of steps; now and then, the client takes some bytes."""
     takes: st.SearchStrategy[Step] = st.builds(lambda size: lambda world: take(world, size), _sizes)
-    return st.lists(st.one_of(_burst_of_updates, takes, _rare), min_size=20, max_size=80)
+    return st.lists(st.one_of(_burst_of_updates, _burst_of_updates, takes, takes, _rare), min_size=40, max_size=80)
 
 
 @given(steps=_stalls(World.make_room))
@@ -178,7 +178,8 @@ def test_random_stalls_of_a_polling_client_never_break_a_chain(steps: list[Step]
 
 def play(steps: list[Step]) -> None:
     world = World()
-    world.join(BTC)
+    for room in ROOMS:
+        world.join(room)
     for step in steps:
         step(world)
     world.finish()
