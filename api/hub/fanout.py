@@ -123,11 +123,10 @@ class Fanout:
         """Remove a client, if it is there."""
         if client in self._boxes:
             self._unsettle(client)
-            box = self._boxes.pop(client)
             for boxes, _ in self._parts:
-                if box in boxes:
-                    boxes.remove(box)
-            box.forget(self._holdings.pop(client))
+                if self._boxes[client] in boxes:
+                    boxes.remove(self._boxes[client])
+            del self._boxes[client], self._holdings[client]
 
     def join(self, client: str, rooms: Iterable[str], rate: float | None = None) -> None:
         """Put the client into the rooms, or change their rate; `rate` is a granted one.
@@ -150,10 +149,8 @@ class Fanout:
         """Take the client out of the rooms."""
         self.flush()
         self._unsettle(client)
-        left = frozenset(rooms)
-        for room in left:
+        for room in rooms:
             self._holdings[client].pop(room, None)
-        self._boxes[client].forget(left)
         self._settle(client)
 
     def supersede(self, client: str, rooms: Iterable[str]) -> None:

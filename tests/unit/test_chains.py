@@ -67,7 +67,6 @@ class World:
         if room in self.members:
             self.flush()
             self.members.discard(room)
-            self.outbox.forget([room])
             self._answer("unsubscribed", orjson.dumps({"room": room}))
 
     def request(self, room: str) -> None:
@@ -135,37 +134,54 @@ def _of_room(act: Callable[[World, str], None]) -> st.SearchStrategy[Step]:
     return st.builds(lambda room: lambda world: act(world, room), _rooms)
 
 
-_update: st.SearchStrategy[Step] = st.builds(
-    lambda room, padding, count: lambda world: [world.broadcast(world.feed.update(room, padding)) for _ in range(count)],
-    _rooms,
-    st.integers(0, 200),
-    st.integers(1, 6),
-)
-_STEPS: st.SearchStrategy[Step] = st.one_of(
-    _update,
-    _update,
+def _burst(room: str, padding: int, count: int, flushed: bool) -> Step:
+    """Return the step of some updates; if not `flushed`, they wait in the fan-out."""
+
+    def step(world: World) -> None:
+        for _ in range(count):
+            world.broadcast(world.feed.update(room, padding))
+            if flushed:
+                world.flush()
+
+    return step
+
+
+_sizes = st.one_of(st.integers(1, 300), st.sampled_from((200, 1000, 5000)))
+_burst_of_updates: st.SearchStrategy[Step] = st.builds(_burst, _rooms, st.sampled_from((0, 150)), st.integers(1, 15), st.booleans())
+_rare: st.SearchStrategy[Step] = st.one_of(
     st.just(_price),
     st.builds(_alert, st.integers(0, 300)),
+    st.just(World.flush),
     _of_room(lambda world, room: world.broadcast(world.feed.restart(room))),
-    st.just(World.flush),
-    st.just(World.flush),
-    st.builds(lambda size: lambda world: world.make_room(size), st.one_of(st.integers(1, 60), st.integers(1, 2500))),
-    st.builds(lambda size: lambda world: world.make_room(size), st.integers(1, 700)),
-    st.builds(lambda size: lambda world: world.poll(size), st.integers(1, 1500)),
-    st.just(lambda world: setattr(world.socket, "room", 0)),
     _of_room(World.join),
-    _of_room(World.leave),
+    _of_room(lambda world, room: world.leave(room) if room in world.members else world.join(room)),
     _of_room(World.request),
 )
 
 
-@given(steps=st.lists(_STEPS, max_size=60))
-def test_random_stalls_never_break_a_chain(steps: list[Step]) -> None:
+def _stalls(take: Callable[[World, int], None]) -> st.SearchStrategy[list[Step]]:
+    """Return lists of steps; now and then, the client takes some bytes."""
+    takes: st.SearchStrategy[Step] = st.builds(lambda size: lambda world: take(world, size), _sizes)
+    return st.lists(st.one_of(_burst_of_updates, _burst_of_updates, takes, takes, _rare), min_size=40, max_size=80)
+
+
+@given(steps=_stalls(World.make_room))
+def test_random_stalls_of_a_socket_never_break_a_chain(steps: list[Step]) -> None:
+    play(steps)
+
+
+@given(steps=_stalls(World.poll))
+def test_random_stalls_of_a_polling_client_never_break_a_chain(steps: list[Step]) -> None:
+    """At the end, a WebSocket takes the rest."""
+    play(steps)
+
+
+def play(steps: list[Step]) -> None:
     world = World()
-    world.join(BTC)
+    for room in ROOMS:
+        world.join(room)
     for step in steps:
         step(world)
-        assert world.outbox.size >= 0
     world.finish()
     world.judge()
 

@@ -161,11 +161,6 @@ class Outbox:
                     self._drop(frame)
             self._keep([frame for frame in self._frames if frame.chain not in rooms])
 
-    def forget(self, rooms: Container[str]) -> None:
-        """Send no snapshot of these rooms, which the client has left. Waiting links are sent."""
-        if any(room in rooms for room in self._snapshots):
-            self._keep([frame for frame in self._frames if frame.chain not in self._snapshots or frame.chain not in rooms])
-
     def drain(self) -> None:
         """Send waiting frames until the outbox is empty or the socket is full."""
         while self._send is not None and (self._partial or self._frames):
@@ -244,8 +239,7 @@ class Outbox:
     def _conflate(self) -> None:
         """Keep the newest frame of each key and count the dropped ones.
 
-        A snapshot takes the place of the last link of a room. In the place of the first one, a
-        later answer in between could contain an older snapshot.
+        A snapshot takes the place of the last link of a room.
         """
         last = {frame.key: at for at, frame in enumerate(self._frames) if frame.key is not None}
         kept = []
