@@ -19,7 +19,7 @@ from db.scenarios.recording import BadRecording, Recording, check_recording, rea
 from db.scenarios.unpacking import NotGzip, TooLarge, lines_of, unpacked
 from tests.support.even_recordings import even_lines
 
-FILES = Path(__file__).resolve().parents[1] / "data" / "binance"
+FILES = Path(__file__).resolve().parents[2] / "data" / "recordings"
 STAMP = b"1700000000000000000 "
 DIFF = {"e": "depthUpdate", "E": 1_700_000_000_000, "s": "BTCUSDT", "U": 5, "u": 6, "b": [["1.0", "2.0"]], "a": []}
 
