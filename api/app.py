@@ -27,6 +27,7 @@ from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
     alerts,
+    book_history,
     candles,
     correlation,
     docs,
@@ -38,6 +39,7 @@ from api.rest.routes import (
     prices,
     publish,
     reports,
+    scenario_runs,
     sessions,
     sockets,
     symbols,
@@ -63,12 +65,13 @@ _DATA = [
     reports.routes,
     candles.routes,
     trades.routes,
+    book_history.routes,
     volatility.routes,
     correlation.routes,
     alerts.routes,
     sessions.routes,
 ]
-_STATE = [gaps.routes, jobs.routes]
+_STATE = [gaps.routes, jobs.routes, scenario_runs.routes]
 _OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
 
 

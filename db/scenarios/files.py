@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -19,6 +21,8 @@ from db.scenarios.unpacking import NotGzip, TooLarge, lines_of, unpacked
 MAX_FILE_BYTES = 1_000_000
 _CHUNK_BYTES = 2**16
 _GZIP = b"\x1f\x8b"
+_HEAD_LINES = 1_000  # that decide whether a file is a recording of depth
+_is_depth = re.compile(rb"\s*\d{19} \s*(?:\{\"stream\"\s*:\s*\"[^\"@]*@depth|\{[^\[]*\"lastUpdateId\")").match
 _SUFFIXES = ("-data.json", ".json")
 
 
@@ -102,14 +106,32 @@ def find_recording(name: str, folders: Sequence[Path]) -> Path:
     raise ScenarioError("", {"recording": f"names {name}, which is in none of {', '.join(map(str, folders))}"})
 
 
+def has_books(path: Path) -> bool:
+    """Return True if one of the first lines is a depth message or a snapshot of Binance.
+
+    The process `books` plays such a file, and the jobs play all others. False for a file that is
+    missing or unreadable.
+    """
+    try:
+        with path.open("rb") as file:
+            return any(map(_is_depth, islice(lines_of(_blocks(file)), _HEAD_LINES)))
+    except (OSError, BadLine, NotGzip, TooLarge):
+        return False
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """The content of a file, gzip or plain."""
+    is_gzip = file.read(len(_GZIP)) == _GZIP
+    file.seek(0)
+    chunks: Iterator[bytes] = iter(lambda: file.read(_CHUNK_BYTES), b"")
+    return unpacked(chunks) if is_gzip else chunks
+
+
 def load_recording(path: Path, instruments: Collection[str] | None = None) -> Recording:
     """Read a recording, gzip or plain. Raises `ScenarioError` that names the file and the line."""
     try:
         with path.open("rb") as file:
-            is_gzip = file.read(len(_GZIP)) == _GZIP
-            file.seek(0)
-            chunks: Iterator[bytes] = iter(lambda: file.read(_CHUNK_BYTES), b"")
-            return read_recording(path.name, lines_of(unpacked(chunks) if is_gzip else chunks), instruments)
+            return read_recording(path.name, lines_of(_blocks(file)), instruments)
     except OSError as error:
         raise ScenarioError(path.name, {"": f"cannot be read: {error.strerror}"}) from error
     except (BadLine, BadRecording, NotGzip, TooLarge) as error:
