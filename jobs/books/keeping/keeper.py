@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from config.pacing import Throttle
-from db.bus.book_bodies import BookMessage
+from db.book_bodies import BookMessage
 from db.timestamps import format_time
 from jobs.books.keeping.kept_book import KeptBook, time_of
 from jobs.books.keeping.line import Line
