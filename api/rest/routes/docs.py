@@ -15,7 +15,7 @@ from flask import Blueprint, Response, abort, current_app, jsonify, request, sen
 
 from api.access.model import OPEN, READ
 from api.rest.context import context
-from api.rest.routes.sockets import metrics_socket
+from api.rest.routes.sockets import book_socket, metrics_socket
 from api.rest.routing import Routes
 from api.rest.schemas.answers import IndexSchema
 from db.timestamps import format_time
@@ -117,6 +117,7 @@ def index() -> Any:
         "documentation": _DOCUMENTATION,
         "routes": sorted(spec["paths"]),
         "metrics_socket": metrics_socket(app.settings),
+        "book_socket": book_socket(app.settings),
         "timestamp": format_time(app.clock()),
     }
     return body, 200, {"Vary": "Accept"}
