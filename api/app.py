@@ -27,6 +27,7 @@ from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
     alerts,
+    books,
     candles,
     correlation,
     docs,
@@ -38,8 +39,10 @@ from api.rest.routes import (
     prices,
     publish,
     reports,
+    scenarios,
     sessions,
     sockets,
+    status,
     symbols,
     system,
     trade_reports,
@@ -67,11 +70,12 @@ _DATA = [
     correlation.routes,
     alerts.routes,
     sessions.routes,
+    books.routes,
 ]
-_STATE = [gaps.routes, jobs.routes]
+_STATE = [gaps.routes, jobs.routes, status.routes, scenarios.routes]
 _OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
 
-
+_BRIEF_SECONDS = 0.5  # for figures of Redis in health, which needs none of them
 # An answer holds for its moment; static files override this.
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
@@ -130,6 +134,7 @@ def _make_context(
     return AppContext(
         settings=settings,
         bus=bus,
+        brief_bus=bus.with_timeout(_BRIEF_SECONDS),
         store=store,
         clock=clock,
         version=version,

@@ -5,26 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from api.rest.context import AppContext
-from api.rest.routes.sockets import book_socket
 from config.settings import Settings
+from config.urls import url_of, websocket_of
+from db.bus import Bus
 from db.figures.server_status import StatusConfiguration, current_scenario, server_status
 from health.system.state import acting_process
 
+BOOKS_ROUTE, METRICS_ROUTE = "/ws", "/ws/metrics"  # of the hub
 _ROLE = "books"
 
 
-def last_heartbeat(app: AppContext) -> dict[str, Any] | None:
+def socket_url(settings: Settings, route: str) -> str:
+    """Return the URL of a plain WebSocket of the hub: `ws://127.0.0.1:5001/ws`.
+
+    `HUB_PUBLIC_URL` replaces the address of the hub; it may have a path.
+    """
+    return websocket_of(settings.hub_public_url or url_of(settings.websocket_host, settings.websocket_port), route)
+
+
+def last_heartbeat(settings: Settings, bus: Bus) -> dict[str, Any] | None:
     """Return the last heartbeat with the current scenario. Raises `BusError`.
 
     The scenario of a heartbeat may be older than a confirmed switch.
     """
-    heartbeat = app.bus.latest_heartbeat()
-    return None if heartbeat is None else {**heartbeat, "current_scenario": _scenario(app, heartbeat)}
+    heartbeat = bus.latest_heartbeat()
+    return None if heartbeat is None else {**heartbeat, "current_scenario": _scenario(settings, bus, heartbeat)}
 
 
-def scenario_now(app: AppContext) -> str:
+def scenario_now(settings: Settings, bus: Bus) -> str:
     """Return the scenario that is played; `SCENARIO` if none is. Raises `BusError`."""
-    return _scenario(app, app.bus.latest_heartbeat())
+    return _scenario(settings, bus, bus.latest_heartbeat())
 
 
 def status_body(app: AppContext, heartbeat: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +48,7 @@ def configuration_of(settings: Settings) -> StatusConfiguration:
     return StatusConfiguration(
         host=settings.api_host,
         port=settings.api_port,
-        websocket=book_socket(settings),
+        websocket=socket_url(settings, BOOKS_ROUTE),
         scenario=settings.scenario,
         heartbeat_interval=settings.heartbeat_interval,
     )
@@ -49,7 +59,7 @@ def plays_scenarios(settings: Settings) -> bool:
     return any(each.kind == "scenario" for each in settings.sources)
 
 
-def _scenario(app: AppContext, heartbeat: dict[str, Any] | None) -> str:
-    if not plays_scenarios(app.settings):
-        return app.settings.scenario
-    return current_scenario(heartbeat, app.bus.latest_scenario_change(), app.settings.scenario)
+def _scenario(settings: Settings, bus: Bus, heartbeat: dict[str, Any] | None) -> str:
+    if not plays_scenarios(settings):
+        return settings.scenario
+    return current_scenario(heartbeat, bus.latest_scenario_change(), settings.scenario)

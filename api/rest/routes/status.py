@@ -24,7 +24,7 @@ def status() -> Any:
     use `/health`.
     """
     app = context()
-    heartbeat = last_heartbeat(app)
+    heartbeat = last_heartbeat(app.settings, app.bus)
     if heartbeat is None:
         message = "the process books has sent no heartbeat yet: `manage.py status` shows the processes"
         raise ApiError(503, ErrorCode.UNAVAILABLE, message, {"part": "books"})

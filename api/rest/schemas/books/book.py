@@ -90,7 +90,10 @@ class MeasuresSchema(Schema):
     spread_bps = output_number("Spread by mid-price, in basis points", allow_none=True)
     mid = NullableText("(bid + ask) / 2, exact, a decimal string")
     imbalance = Dict(
-        keys=Str(), values=Float(allow_none=True), required=True, metadata=about("Over 1, 5 and 20 levels a side, from -1 (asks alone) to 1")
+        keys=Str(),
+        values=Float(allow_none=True),
+        required=True,
+        metadata=about("Over 1, 5 and 20 levels a side, from -1 (asks alone) to 1"),
     )
     weighted_mid = NullableText("(ask · bid quantity + bid · ask quantity) / (both quantities), a decimal string")
     depth_weighted_mid = Dict(
