@@ -18,8 +18,7 @@ from db.scenarios.unpacking import NotGzip, TooLarge, lines_of, unpacked
 
 MAX_FILE_BYTES = 1_000_000
 _CHUNK_BYTES = 2**16
-_DATA = Path(__file__).parents[2] / "data"
-SCENARIO_FOLDER = _DATA / "scenarios"
+_SHIPPED_RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 _GZIP = b"\x1f\x8b"
 _SUFFIXES = ("-data.json", ".json")
 
@@ -97,7 +96,7 @@ def _read(path: Path, name: str) -> ScenarioFile:
 
 def recording_folders(data_dir: Path) -> tuple[Path, Path]:
     """The folders of recordings: those of the product, then uploads below `HUB_DATA_DIR`."""
-    return _DATA / "recordings", data_dir / "recordings"
+    return _SHIPPED_RECORDINGS, data_dir / "recordings"
 
 
 def find_recording(name: str, folders: Sequence[Path]) -> Path:

@@ -54,12 +54,7 @@ def configuration_of(settings: Settings) -> StatusConfiguration:
     )
 
 
-def plays_scenarios(settings: Settings) -> bool:
-    """Return True if `SOURCES` contains `scenario`."""
-    return any(each.kind == "scenario" for each in settings.sources)
-
-
 def _scenario(settings: Settings, bus: Bus, heartbeat: dict[str, Any] | None) -> str:
-    if not plays_scenarios(settings):
+    if not settings.plays_scenarios:
         return settings.scenario
     return current_scenario(heartbeat, bus.latest_scenario_change(), settings.scenario)

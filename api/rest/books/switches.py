@@ -10,13 +10,13 @@ from flask import request
 
 from api.errors import ErrorCode
 from api.nearest import suggestion
-from api.rest.books.process import plays_scenarios
 from api.rest.context import context
 from api.rest.errors import ApiError, invalid_payload, refuse_other_types
+from config.books.checks import SCENARIO_FOLDER
 from db.instruments import all_instruments
 from db.scenarios.checks import parse_overrides
 from db.scenarios.fields import ScenarioError
-from db.scenarios.files import SCENARIO_FOLDER, ScenarioFile, ScenarioFolder, read_folder, recording_folders
+from db.scenarios.files import ScenarioFile, ScenarioFolder, read_folder, recording_folders
 from db.scenarios.model import Overrides
 from db.scenarios.switching import NotConfirmed, Switch, UnknownScenario, checked_scenario, switch_scenario
 
@@ -44,7 +44,7 @@ def switch_to(name: str) -> Switch:
     """
     app = context()
     scenario_named(name)
-    if not plays_scenarios(app.settings):
+    if not app.settings.plays_scenarios:
         message = "no scenario can be played: SOURCES does not contain scenario"
         raise ApiError(409, ErrorCode.SCENARIO_UNAVAILABLE, message, {"scenario": [name]})
     try:
