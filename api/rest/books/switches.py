@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -21,10 +20,10 @@ from db.scenarios.model import Overrides
 from db.scenarios.switching import NotConfirmed, Switch, UnknownScenario, checked_scenario, switch_scenario
 
 
-def scenario_folder(folder: Path = SCENARIO_FOLDER) -> ScenarioFolder:
+def scenario_folder() -> ScenarioFolder:
     """Return the scenarios as their files are now. Raises `ApiError` if they cannot be read."""
     try:
-        return read_folder(folder)
+        return read_folder(SCENARIO_FOLDER)
     except ScenarioError as error:
         raise ApiError(503, ErrorCode.UNAVAILABLE, f"the scenarios cannot be read: {error}", {"part": "scenarios"}) from None
 

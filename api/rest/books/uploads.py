@@ -19,7 +19,7 @@ from db.scenarios.files import recording_folders
 from db.scenarios.lines import BadLine
 from db.scenarios.recording import BadRecording
 from db.scenarios.unpacking import MAX_PACKED_BYTES, NotGzip, TooLarge
-from db.scenarios.uploads import BadName, RecordingExists, keep_recording, remove_unfinished
+from db.scenarios.uploads import NAME_RULE, BadName, RecordingExists, keep_recording, remove_unfinished
 
 _FORM = "multipart/form-data"
 _FIELD = "file"
@@ -69,6 +69,8 @@ def _file() -> FileStorage:
         problems[_FIELD] = ["Given more than once: use it once."]
     if problems:
         raise invalid_payload(problems)
+    if "\\" in files[0].headers.get("Content-Disposition", ""):  # werkzeug drops the path of C:\\a\\b.gz
+        raise invalid_payload({_FIELD: [f"Its name {NAME_RULE}."]})
     return files[0]
 
 
