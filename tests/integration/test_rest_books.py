@@ -20,17 +20,16 @@ from config.settings import Settings
 from db.bus import Bus
 from db.postgres import Store
 from db.timestamps import format_time
-from jobs.books.book import Book
 from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
 from tests.support.registry import put_report
-from tests.support.rest_books import EVENT_TIME, first_book, heartbeat, publish_book, row
+from tests.support.rest_books import EVENT_TIME, first_book, heartbeat, publish_book, row, small_book
+from tests.support.rest_books import SMALL_ASKS as ASKS
+from tests.support.rest_books import SMALL_BIDS as BIDS
 from tests.support.servers import of_database
 
 BEGIN = datetime(2025, 7, 15, 16, 36, 11, 663_696, tzinfo=UTC)
 SMALL = "ETHUSDT"  # a book with three levels a side
-BIDS = [["99.90", "2"], ["99.80", "1"], ["99.70", "3"]]
-ASKS = [["100.10", "1"], ["100.20", "1"], ["100.30", "1"]]
 FIELDS = [
     "instrument", "depth", "state", "reason", "bids", "asks", "complete", "update_id", "checksum", "time", "timestamp", "lag_ms", "seq",
     "epoch", "measures",
@@ -88,8 +87,7 @@ def rest(servers: Servers, shared_settings: Settings, store: Store) -> Iterator[
         client.flushdb()
     found = Rest(replace(shared_settings, scenario="stable-mode"), store)
     book, update_id = first_book()
-    small = Book()
-    small.replace(BIDS, ASKS)
+    small = small_book()
     publish_book(found.bus, "BTCUSDT", book, update_id, BEGIN)
     publish_book(found.bus, SMALL, small, 7, BEGIN)
     rows = {"BTCUSDT": row("BTCUSDT", BEGIN, book=book), SMALL: row(SMALL, BEGIN, book=small), "SOLUSDT": row("SOLUSDT", BEGIN, "syncing")}

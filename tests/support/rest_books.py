@@ -17,6 +17,8 @@ from jobs.books.tops import Facts, Tops
 from tests.support.depth import SPOT_BTC, diffs, snapshot
 
 META = {"received_at": "2024-08-08T23:54:15.999000Z", "processed_at": "2024-08-08T23:54:16.000000Z", "queue_size": 3}
+SMALL_BIDS = [["99.90", "2"], ["99.80", "1"], ["99.70", "3"]]
+SMALL_ASKS = [["100.10", "1"], ["100.20", "1"], ["100.30", "1"]]
 EVENT_TIME = "2024-08-08T23:54:15.408000Z"
 
 
@@ -28,6 +30,13 @@ def first_book() -> tuple[Book, int]:
     diff = next(each for each in diffs(SPOT_BTC) if each.last_id > begin.last_id)
     book.apply(diff.bids, diff.asks)
     return book, diff.last_id
+
+
+def small_book() -> Book:
+    """A book with three levels a side."""
+    book = Book()
+    book.replace(SMALL_BIDS, SMALL_ASKS)
+    return book
 
 
 def publish_book(bus: Bus, instrument: str, book: Book, update_id: int, timestamp: datetime) -> None:
