@@ -24,7 +24,7 @@ class AmountArgument(Str):
     """A decimal string above 0; becomes a `Decimal`."""
 
     def __init__(self, text: str) -> None:
-        super().__init__(metadata=about(text, pattern=f"^{DECIMAL}$", example="2"))
+        super().__init__(metadata=about(text, pattern=f"^(?=[0.]*[1-9]){DECIMAL}$", example="2"))
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, str) or not is_decimal(value) or not (amount := Decimal(value)):
