@@ -27,6 +27,7 @@ from api.rest.observability import report_groups, report_symbols, snapshot
 from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
     alerts,
+    book_history,
     books,
     candles,
     correlation,
@@ -39,6 +40,7 @@ from api.rest.routes import (
     prices,
     publish,
     reports,
+    scenario_runs,
     scenarios,
     sessions,
     sockets,
@@ -66,13 +68,14 @@ _DATA = [
     reports.routes,
     candles.routes,
     trades.routes,
+    book_history.routes,
     volatility.routes,
     correlation.routes,
     alerts.routes,
     sessions.routes,
     books.routes,
 ]
-_STATE = [gaps.routes, jobs.routes, status.routes, scenarios.routes]
+_STATE = [gaps.routes, jobs.routes, status.routes, scenario_runs.routes, scenarios.routes]
 _OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
 
 _BRIEF_SECONDS = 0.5  # for figures of Redis in health, which needs none of them

@@ -34,7 +34,7 @@ from jobs.runtime.election import Election
 from jobs.runtime.reports import Acting, JobsReport
 from jobs.runtime.runs import Runner
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
-from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
+from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_books, write_prices, write_trades
 from jobs.store.retention import retention_job
 from ops import startup
 
@@ -52,6 +52,7 @@ OBJECTS_PER_COLLECTION = 50_000
 JOBS: tuple[Service | Timed, ...] = (
     Service("write_prices", write_prices),
     Service("write_trades", write_trades),
+    Service("write_books", write_books),
     Service("roll_up", build_candles),
     Service("ingest", ingest),
     Service("fill_gaps", fill_gaps),

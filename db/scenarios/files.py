@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ MAX_FILE_BYTES = 1_000_000
 _CHUNK_BYTES = 2**16
 _SHIPPED_RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 _GZIP = b"\x1f\x8b"
+_HEAD_LINES = 1_000  # that decide whether a file is a recording of depth
+_is_depth = re.compile(rb"\s*\d{19} \s*(?:\{\"stream\"\s*:\s*\"[^\"@]*@depth|\{[^\[]*\"lastUpdateId\")").match
 _SUFFIXES = ("-data.json", ".json")
 
 
@@ -106,6 +110,18 @@ def find_recording(name: str, folders: Sequence[Path]) -> Path:
             if (path := folder / name).is_file():
                 return path
     raise ScenarioError("", {"recording": f"names {name}, which is in none of {', '.join(map(str, folders))}"})
+
+
+def has_books(path: Path) -> bool:
+    """Return True if one of the first lines is a depth message or a snapshot of Binance.
+
+    The process `books` plays such a file, and the jobs play all others. False for a file that is
+    missing or unreadable.
+    """
+    try:
+        return any(map(_is_depth, islice(recorded_lines(path), _HEAD_LINES)))
+    except (OSError, BadLine, NotGzip, TooLarge):
+        return False
 
 
 def load_recording(path: Path, instruments: Collection[str] | None = None) -> Recording:

@@ -31,10 +31,12 @@ from db.bus import Bus, Snapshot
 from db.correlations import write_correlations
 from db.postgres import Store
 from db.prices import PriceRow, insert_prices
+from db.scenario_runs import save_run
 from db.timestamps import utc_now
 from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
+from tests.support.book_rows import scenario_run
 from tests.support.observed import BOT, STRATEGY, store_example
 from tests.support.rest_books import Player, heartbeat, publish_book, row, small_book
 from tests.support.servers import of_database
@@ -47,9 +49,10 @@ TABLE = {
     "/openapi.json": "read", "/asyncapi.json": "read",
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
-    "/book": "read", "/book/states": "read", "/book/cost": "read",
+    "/book": "read", "/book/states": "read", "/book/cost": "read", "/book/history": "read", "/book/snapshots": "read",
     "/jobs": "observe", "/gaps": "observe", "/status": "observe",
     "/scenarios": "observe", "/scenarios/<name>": "observe", "/scenarios/recordings": "operate",
+    "/scenarios/runs": "observe", "/scenarios/runs/<run_id>": "observe",
     "/api/trades": "observe", "/api/trades/": "observe", "/api/trades/<trade_id>": "observe", "/api/trades/stats/summary": "observe",
     "/api/trades/execution/quality": "observe", "/orders": "observe", "/fills": "observe",
     "/positions": "observe", "/positions/statement": "observe", "/strategies": "observe",
@@ -69,12 +72,13 @@ PATTERNS = ("EUR_*", "GBP_USD", "!EUR_CHF")
 # route -> its arguments for the instruments (first, second)
 NAMED = {
     **dict.fromkeys(("/price/latest", "/ticks", "/candles", "/market/trades", "/volatility", "/alerts"), ("symbol",)),
-    **dict.fromkeys(("/book", "/book/cost"), ("symbol",)),
+    **dict.fromkeys(("/book", "/book/cost", "/book/history", "/book/snapshots"), ("symbol",)),
     **dict.fromkeys(("/volatility/latest", "/correlation"), ("symbols",)),
     "/correlation/history": ("symbol1", "symbol2"),
 }
 NOON = datetime(2025, 11, 18, 12, tzinfo=UTC)
 ALERT_ID = "volatility:EUR_USD:warning:1763467200000"  # that of `fill`
+RUN_ID = "1f0c2f0e-7b1e-4c61-9d1c-6a7e3f2b8c55"
 CHALLENGE = 'Bearer realm="tickwire"'
 
 
@@ -99,7 +103,7 @@ class Rest:
         """Send a request to a route, with its first method by default."""
         address = path.replace("/scenarios/<name>", "/scenarios/burst-mode")
         address = address.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json")
-        for name, value in (("<trade_id>", "mm-1:f-1"), ("<symbol>", INSIDE), ("<path:alert_id>", ALERT_ID)):
+        for name, value in (("<trade_id>", "mm-1:f-1"), ("<symbol>", INSIDE), ("<path:alert_id>", ALERT_ID), ("<run_id>", RUN_ID)):
             address = address.replace(name, value)
         headers = {} if key is None else {"X-API-Key": key}
         sent: dict[str, Any] = {} if body is None else {"json": body}
@@ -179,6 +183,7 @@ def fill(store: Store) -> None:
         write_volatility(cursor, [VolatilityRow(name, each, NOON, 0.001, 0.08, 24) for name in names for each in ESTIMATORS])
         write_correlations(cursor, NOON, "pearson", pairs, [0.5] * len(pairs), [720] * len(pairs))
         write_alerts(cursor, alerts)
+        save_run(cursor, scenario_run(RUN_ID, NOON))
         store_example(cursor)
 
 

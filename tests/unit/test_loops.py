@@ -59,8 +59,12 @@ TABLE: dict[str, Start] = {
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),
     "jobs/runtime/threads.py:LongLivedThread": Start("jobs", ends="the class itself, see `run`"),
     "jobs/runtime/threads.py:run": Start("jobs", ends="the guard of every `LongLivedThread`"),
-    "jobs/runtime/elected.py:run_elected": Start("jobs, observer", ("election", "report")),
-    "jobs/runtime/election.py:_lead": Start("jobs, observer", ("jobs", "observer")),
+    "jobs/runtime/elected.py:run_elected": Start("jobs, books, observer", ("election", "report")),
+    "jobs/runtime/election.py:_lead": Start("jobs, books, observer", ("jobs", "books", "observer")),
+    "jobs/books/__main__.py:run_loops": Start(
+        "books",
+        ("books-worker", "books-heartbeat", "books-commands", "books-gaps", "depth", "depth-snapshots-1", "depth-snapshots-2"),
+    ),
     "jobs/observer/__main__.py:_run_loops": Start(
         "observer",
         (

@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from db.scenarios.model import Scenario
+from db.scenarios.run_record import Outcome, RunRecord
 from db.scenarios.status import LIVE, Status
 from jobs.feeds.scenario.speeds import Speeds
 from jobs.feeds.scenario.triggers import Effects
-
-Outcome = Literal["running", "finished", "switched", "failed"]
 
 # `recover_seconds` ends when this many seconds of `healthy` begin.
 RECOVERED_SECONDS = 5.0
@@ -66,27 +65,6 @@ class Sight:
     queue_size: int
     lag: float
     books: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """The row of `scenario_runs`, in the order of its columns."""
-
-    run_id: str
-    scenario: str
-    started: datetime
-    ended: datetime | None
-    seed: int
-    parameters: Mapping[str, Any]
-    peak_queue: int
-    peak_lag_ms: float
-    gaps: int
-    resyncs: int
-    detect_seconds: float | None
-    recover_seconds: float | None
-    wrong_books: int
-    outcome: Outcome
-    timeline: tuple[Mapping[str, Any], ...]
 
 
 class Run:
