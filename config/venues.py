@@ -8,7 +8,7 @@ instruments.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -99,9 +99,12 @@ class SourceSpec:
         return f"{self.kind}:{self.file.name}" if self.file else self.kind
 
 
-def with_prices(sources: Iterable[SourceSpec]) -> tuple[SourceSpec, ...]:
-    """The sources that the jobs process runs: those that may have prices."""
-    return tuple(spec for spec in sources if VENUES[spec.kind].kind != "scenario")
+def with_prices(sources: Iterable[SourceSpec], has_books: Callable[[Path], bool] = lambda file: False) -> tuple[SourceSpec, ...]:
+    """The sources that the jobs process runs: those that may have prices.
+
+    `has_books` is the test for recordings of order books, which the process `books` plays.
+    """
+    return tuple(spec for spec in sources if VENUES[spec.kind].kind != "scenario" and not (spec.file and has_books(spec.file)))
 
 
 def parse_source(text: str) -> SourceSpec:

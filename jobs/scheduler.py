@@ -19,10 +19,12 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.loops import HEARTBEATS, BeatingStop
 from config.pacing import STOP_POLL_SECONDS
+from config.venues import with_prices
 from db.bus import Bus, BusError
 from db.job_runs import write_jobs
 from db.leadership import Leadership
 from db.postgres import StoreError
+from db.scenarios.files import has_books
 from db.timestamps import utc_now
 from health.timing import DEFAULT, Timing
 from jobs.figures.daily import daily_correlation_job
@@ -185,7 +187,8 @@ def main(timing: Timing = DEFAULT) -> None:
     gc.set_threshold(OBJECTS_PER_COLLECTION)
     stop = end_in_order()
     started = startup.start("jobs")
-    config = started.settings
+    # Sources of order books alone are another process's.
+    config = replace(started.settings, sources=with_prices(started.settings.sources, has_books))
     acting = Acting()
 
     def act(over: threading.Event) -> None:

@@ -14,6 +14,7 @@ import psutil
 from config.settings import SourceSpec, mask_url
 from config.venues import with_prices
 from db.bus import Bus, BusError
+from db.scenarios.files import has_books
 from db.timestamps import utc_now
 from health.reporter import lives
 from health.reports import ProcessTable, Report
@@ -148,7 +149,7 @@ def sources_report(running: RunFile, sources: Sequence[SourceSpec], now: float) 
     if not acting or _has_ended(acting[0]):
         return False
     reported = acting[0].part("sources")
-    if not all(spec.name in reported for spec in with_prices(sources)):
+    if not all(spec.name in reported for spec in with_prices(sources, has_books)):
         return False
     synthetic = reported.get("synthetic")
     if synthetic and not synthetic.get("ticks") and synthetic.get("state") not in ("down", "ended"):

@@ -99,6 +99,7 @@ PURE = (
     "jobs/books/tops.py",
     "jobs/figures/alert_rules.py",
     "jobs/feeds/binance/messages.py",
+    "jobs/feeds/binance/request_limits.py",
     "jobs/feeds/candle_rows.py",
     "jobs/feeds/files/formats/",
     "jobs/feeds/market/",

@@ -1,12 +1,11 @@
 """Limits of requests for snapshots: a budget, the used weight, and refusals of the exchange. Pure.
 
-`now` is a clock in seconds that does not go back. Threads may share an object.
+`now` is a clock in seconds that does not go back. Callers of several threads lock.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 from collections import deque
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -44,15 +43,13 @@ class RequestLimits:
         self._sent: deque[float] = deque()  # times of the requests of the last minute
         self._stopped_until = float("-inf")
         self._heavy_until = float("-inf")
-        self._lock = threading.Lock()
 
     def take(self, now: float, *, is_refresh: bool) -> Refusal | None:
         """Count a request that is sent now; if it must not be sent, return the refusal instead."""
-        with self._lock:
-            refusal = self._refusal(now, self._refreshes if is_refresh else self._most, is_refresh)
-            if refusal is None:
-                self._sent.append(now)
-            return refusal
+        refusal = self._refusal(now, self._refreshes if is_refresh else self._most, is_refresh)
+        if refusal is None:
+            self._sent.append(now)
+        return refusal
 
     def note_answer(self, status: int, headers: Mapping[str, str], now: float) -> float | None:
         """Read an answer; return the wait in seconds that the exchange demands, None without one.
@@ -60,13 +57,12 @@ class RequestLimits:
         After 429 or 418, no request is sent before the end of that wait.
         """
         wait = retry_after(headers)
-        with self._lock:
-            used = headers.get("X-MBX-USED-WEIGHT-1M", "")
-            if _is_weight(used):
-                self._heavy_until = now + self._minute if int(used) > MAX_WEIGHT else float("-inf")
-            if status in _STOPPING:
-                wait = _DEFAULT_STOP if wait is None else wait
-                self._stopped_until = max(self._stopped_until, now + wait)
+        used = headers.get("X-MBX-USED-WEIGHT-1M", "")
+        if _is_weight(used):
+            self._heavy_until = now + self._minute if int(used) > MAX_WEIGHT else float("-inf")
+        if status in _STOPPING:
+            wait = _DEFAULT_STOP if wait is None else wait
+            self._stopped_until = max(self._stopped_until, now + wait)
         return wait
 
     def _refusal(self, now: float, most: int, is_refresh: bool) -> Refusal | None:

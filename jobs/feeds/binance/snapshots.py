@@ -71,7 +71,7 @@ class Snapshots:
         self._waiting: dict[str, Request] = {}  # instrument -> its newest request, oldest first
         self._changed = threading.Condition()
         self._outage = Outage(log, "snapshots of order books are not answered", monotonic=monotonic)
-        self._outage_lock = threading.Lock()
+        self._lock = threading.Lock()  # of limits and outage
 
     def request(self, instrument: str, number: int, *, is_refresh: bool) -> None:
         """Request a snapshot; it replaces a request of the instrument that was not sent yet."""
@@ -105,7 +105,9 @@ class Snapshots:
 
     def _send(self, request: Request) -> None:
         now = self._monotonic()
-        if (refusal := self._limits.take(now, is_refresh=request.is_refresh)) is not None:
+        with self._lock:
+            refusal = self._limits.take(now, is_refresh=request.is_refresh)
+        if refusal is not None:
             fields = {"instrument": request.instrument, "reason": refusal.reason, "seconds": round(refusal.seconds, 1)}
             log.info("a snapshot of an order book has to wait", extra=fields)
             self._sink.snapshot_failed(request.instrument, request.number, refusal.seconds, now)
@@ -114,11 +116,11 @@ class Snapshots:
             text = self._get(request.instrument)
         except (httpx.HTTPError, SourceError) as error:
             failure = as_source_error(error)
-            with self._outage_lock:
+            with self._lock:
                 self._outage.failed(failure)
             self._sink.snapshot_failed(request.instrument, request.number, failure.retry_after, self._monotonic())
         else:
-            with self._outage_lock:
+            with self._lock:
                 self._outage.recovered()
             self._sink.snapshot(request.instrument, request.number, text, self._limit, self._monotonic())
 
@@ -127,7 +129,8 @@ class Snapshots:
         deadline = self._monotonic() + self._timeout
         parameters: dict[str, str | int] = {"symbol": instrument, "limit": self._limit}
         with self._client.stream("GET", self._path, params=parameters) as answer:
-            wait = self._limits.note_answer(answer.status_code, answer.headers, self._monotonic())
+            with self._lock:
+                wait = self._limits.note_answer(answer.status_code, answer.headers, self._monotonic())
             text = self._body(answer, deadline)
         if answer.status_code != httpx.codes.OK:
             raise SourceError(f"HTTP {answer.status_code}", fatal=False, retry_after=wait, server_text=text.decode(errors="replace"))
