@@ -42,7 +42,11 @@ class Start(NamedTuple):
 
 TABLE: dict[str, Start] = {
     "api/hub/assembly/loops.py:start_loops": Start(
-        "hub", ("relay", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments", "access", "leases", "token-keys")
+        "hub",
+        (
+            *("relay", "books", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments"),
+            *("access", "leases", "token-keys"),
+        ),
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
@@ -63,7 +67,16 @@ TABLE: dict[str, Start] = {
     "jobs/runtime/election.py:_lead": Start("jobs, books, observer", ("jobs", "books", "observer")),
     "jobs/books/__main__.py:run_loops": Start(
         "books",
-        ("books-worker", "books-heartbeat", "books-commands", "books-gaps", "depth", "depth-snapshots-1", "depth-snapshots-2"),
+        (
+            "books-worker",
+            "books-heartbeat",
+            "books-commands",
+            "books-gaps",
+            "books-source",
+            "depth",
+            "depth-snapshots-1",
+            "depth-snapshots-2",
+        ),
     ),
     "jobs/observer/__main__.py:_run_loops": Start(
         "observer",
