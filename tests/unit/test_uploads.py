@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from gunicorn.config import Config
 
-from config.gunicorn import uploads as worker_uploads
 from config.gunicorn.http_errors import RefusedRequest
 from config.gunicorn.request_reader import MAX_BODY_BYTES, RequestReader
 from config.gunicorn.uploads import MAX_UPLOAD_BYTES
@@ -103,7 +102,7 @@ def test_full_disk_is_503_with_a_time_to_try_again(monkeypatch: pytest.MonkeyPat
     def full() -> None:
         raise OSError("no space left")
 
-    monkeypatch.setattr(worker_uploads.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr("config.gunicorn.uploads.tempfile.TemporaryFile", full)
     target = reader()
     target.feed(head(5))
     with pytest.raises(RefusedRequest) as refused:

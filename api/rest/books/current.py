@@ -11,8 +11,8 @@ import orjson
 
 from api.errors import ErrorCode
 from api.rest.errors import ApiError
+from db.book_bodies import cut_book
 from db.bus import Bus
-from db.bus.book_bodies import cut_book
 from db.figures.book_checksum import CHECKSUM_LEVELS, checksum_of
 from db.figures.server_status import marked_row
 from db.topics import BOOK_DEPTHS

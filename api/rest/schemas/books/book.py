@@ -48,7 +48,6 @@ class BookQuerySchema(QuerySchema):
 
     symbol = symbol_argument(example="BTCUSDT")
     depth = WholeNumber(
-        digits=len(str(MAX_DEPTH)),
         load_default=DEFAULT_DEPTH,
         validate=validate.Range(min=1, max=MAX_DEPTH),
         metadata=about("Levels a side"),
