@@ -35,6 +35,7 @@ from tests.support.servers import add_operator, equal_passwords, superuser_url
 # examples in every run, so that a failure is reproducible.
 hypothesis.settings.register_profile("same", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.register_profile("thorough", deadline=None, print_blob=True, max_examples=10_000)
 hypothesis.settings.load_profile("same")
 
 # Our processes run with the packages of an operator's environment.

@@ -53,12 +53,36 @@ class _Clock:
         self.newcomers: dict[str, dict[str, Frame]] = {}
 
 
+class _Chains:
+    """The source of the snapshots in the outbox of one client."""
+
+    __slots__ = ("_client", "_fanout")
+
+    def __init__(self, fanout: Fanout, client: str) -> None:
+        self._fanout = fanout
+        self._client = client
+
+    def flush(self) -> None:
+        self._fanout.flush()
+
+    def fresh(self, room: str) -> Frame | None:
+        return self._fanout.fresh_for(self._client, room)
+
+
 class Fanout:
     """The outgoing side of one namespace. No method yields to another greenlet.
 
     `now` is a monotonic clock in seconds; `call_later(seconds, function)` calls the function once.
     `busy` is true while other work of the loop waits, before which `flush_in_parts` makes a pause.
+
+    `fresh` returns the newest snapshot of a room of links, itself a link of the room, or None. Set
+    it before the first client, in at most one namespace. The snapshot contains every link that was
+    broadcast before, and the next link continues from it: an update of the source of the snapshots
+    and the broadcast of its link happen without yielding. If `fresh` returns None, the next link is
+    a snapshot.
     """
+
+    fresh: Callable[[str], Frame | None] | None = None
 
     def __init__(
         self,
@@ -91,6 +115,8 @@ class Fanout:
         self.flush()
         self._boxes[client] = box
         self._holdings[client] = {}
+        if self.fresh is not None:
+            box.chains = _Chains(self, client)
         self._settle(client)
 
     def remove(self, client: str) -> None:
@@ -103,9 +129,14 @@ class Fanout:
             del self._boxes[client], self._holdings[client]
 
     def join(self, client: str, rooms: Iterable[str], rate: float | None = None) -> None:
-        """Put the client into the rooms, or change their rate; `rate` is a granted one."""
+        """Put the client into the rooms, or change their rate; `rate` is a granted one.
+
+        Send the client a snapshot of each joined room of links in the same step, without yielding.
+        The links of these rooms that wait are dropped, because the snapshot is newer.
+        """
         self.flush()
         joined = dict.fromkeys(rooms, rate)
+        self._boxes[client].supersede(joined)
         self._unsettle(client)
         self._holdings[client].update(joined)
         self._settle(client)
@@ -121,6 +152,15 @@ class Fanout:
         for room in rooms:
             self._holdings[client].pop(room, None)
         self._settle(client)
+
+    def supersede(self, client: str, rooms: Iterable[str]) -> None:
+        """Drop the links of these rooms that wait for a client, because an answer has newer snapshots.
+
+        Send the answer in the same step, without yielding. `join` does this for the joined rooms.
+        """
+        self.flush()
+        if box := self._boxes.get(client):
+            box.supersede(frozenset(rooms))
 
     def __contains__(self, client: str) -> bool:
         return client in self._boxes
@@ -306,14 +346,33 @@ class Fanout:
         newcomers, clock.newcomers = clock.newcomers, {}
         clock.ticked = self._now()
         self.flush()
+        ready = {room: sent for room, frame in latest.items() if (sent := self._rated_frame(frame)) is not None}
         for cohort, rooms in list(clock.cohorts.items()):
-            if not (changed := [(room, latest[room]) for room in rooms if room in latest]):
+            if not (changed := [room for room in rooms if room in ready]):
                 continue
             old = [box for client, box in cohort.boxes.items() if client not in newcomers]
-            self._push(old, [frame for _, frame in changed])
+            self._push(old, [ready[room] for room in changed])
             for client in newcomers.keys() & cohort.boxes.keys():
-                if frames := [frame for room, frame in changed if newcomers[client].get(room) is not frame]:
+                if frames := [ready[room] for room in changed if newcomers[client].get(room) is not latest[room]]:
                     self._push((cohort.boxes[client],), frames)
+
+    def _rated_frame(self, frame: Frame) -> Frame | None:
+        """Return the frame for clients with a rate: instead of a link, the newest snapshot."""
+        if frame.chain is None:
+            return frame
+        return None if self.fresh is None else self.fresh(frame.chain)
+
+    def fresh_for(self, client: str, room: str) -> Frame | None:
+        """Return the newest snapshot of a room; None if there is none or the client is not in it.
+
+        The clock of the room does not send the client the change that the snapshot contains.
+        """
+        if self.fresh is None or room not in self._holdings.get(client, ()):
+            return None
+        rate = self._holdings[client][room]
+        if rate is not None and (change := self._clocks[rate].latest.get(room)):
+            self._clocks[rate].newcomers.setdefault(client, {})[room] = change
+        return self.fresh(room)
 
 
 def _joined(frames: Sequence[Frame]) -> bytes:

@@ -36,8 +36,8 @@ unchanged and without `seq`. No stream contains them, so they are neither stored
 
 from __future__ import annotations
 
-from db.bus.book_bodies import BookMessage as BookMessage
-from db.bus.book_bodies import cut_book as cut_book
+from db.book_bodies import BookMessage as BookMessage
+from db.book_bodies import cut_book as cut_book
 from db.bus.books import Books as Books
 from db.bus.errors import BusError as BusError
 from db.bus.errors import BusFull as BusFull

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import orjson
 
 from db import topics
-from db.bus.book_bodies import BookMessage, cut_book, pieces_of
+from db.book_bodies import BookMessage, cut_book, pieces_of
 from db.bus.connection import ScriptCall, lua
 from db.bus.errors import BusFull, translated
 from db.bus.publish import MESSAGES_PER_SCRIPT, Message, Publisher

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from db.book_gaps import BookGap, fill_book_gaps, save_book_gap
-from db.book_rows import insert_book_rows
+from db.book_rows import BookRow, insert_book_rows
 from db.book_snapshots import insert_book_snapshots
 from db.book_tops import insert_book_tops
 from db.gaps import explain_open, open_gaps, reopen
@@ -88,7 +88,7 @@ def test_rows_of_both_kinds_go_into_their_tables_and_months(store: Store) -> Non
     december = datetime(2025, 12, 1, tzinfo=UTC)
     with store.transaction() as cursor:
         assert insert_book_rows(cursor, []) == Inserted()
-        rows = [top(december - SECOND), stored_book(december), top(december), stored_book(december)]
+        rows: list[BookRow] = [top(december - SECOND), stored_book(december), top(december), stored_book(december)]
         assert insert_book_rows(cursor, rows) == Inserted(3, 1)
     assert select(store, "SELECT tableoid::regclass::text FROM book_tops ORDER BY time") == [("book_tops_2025_11",), ("book_tops_2025_12",)]
     assert select(store, "SELECT tableoid::regclass::text FROM book_snapshots") == [("book_snapshots_2025_12",)]

@@ -12,11 +12,11 @@ import pytest
 import redis as redis_client
 
 from db import topics
+from db.book_bodies import read_head
 from db.book_rows import BookEntry
 from db.book_snapshots import BookSnapshotRow
 from db.book_tops import BookTop
 from db.bus import BookMessage, Bus, BusFull, Subscription, cut_book
-from db.bus.book_bodies import read_head
 from db.messages import Stamp
 from tests.conftest import Servers, until
 

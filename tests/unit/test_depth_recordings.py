@@ -19,7 +19,7 @@ from db.scenarios.recording import BadRecording, Recording, check_recording, rea
 from db.scenarios.unpacking import NotGzip, TooLarge, lines_of, unpacked
 from tests.support.even_recordings import even_lines
 
-FILES = Path(__file__).resolve().parents[1] / "data" / "binance"
+RECORDING = Path(__file__).resolve().parents[2] / "data" / "recordings" / "btcusdt_20240808.gz"
 STAMP = b"1700000000000000000 "
 DIFF = {"e": "depthUpdate", "E": 1_700_000_000_000, "s": "BTCUSDT", "U": 5, "u": 6, "b": [["1.0", "2.0"]], "a": []}
 
@@ -31,7 +31,7 @@ def line(stream: str = "btcusdt@depth@100ms", **changes: object) -> bytes:
 
 @pytest.fixture(scope="module")
 def spot() -> Recording:
-    return read_recording("btcusdt_20240808.gz", lines_of(unpacked([(FILES / "btcusdt_20240808.gz").read_bytes()])))
+    return read_recording(RECORDING.name, lines_of(unpacked([RECORDING.read_bytes()])))
 
 
 def test_counts_of_the_spot_recording_are_those_of_its_readme(spot: Recording) -> None:

@@ -42,7 +42,11 @@ class Start(NamedTuple):
 
 TABLE: dict[str, Start] = {
     "api/hub/assembly/loops.py:start_loops": Start(
-        "hub", ("relay", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments", "access", "leases", "token-keys")
+        "hub",
+        (
+            *("relay", "books", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments"),
+            *("access", "leases", "token-keys"),
+        ),
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),

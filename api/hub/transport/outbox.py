@@ -5,6 +5,10 @@ take waits, within a limit in bytes. Above the limit, only the newest frame of e
 stays, and the dropped ones are counted. With `newest_only`, that is so below the limit too. When
 the outbox is empty again, one `gap_notice` reports the counts.
 
+Links of a chain are conflated by room: one snapshot takes the place of the last one, and all are
+counted. It is made when it is sent, so links that are pushed while it waits are contained in it.
+They are counted and not queued. Later links continue from the snapshot.
+
 Replayed frames keep their place in the order. They do not count towards the limit, because their
 bytes belong to the topic log; the caller limits them.
 """
@@ -12,17 +16,18 @@ bytes belong to the topic log; the caller limits them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Protocol
 
 import orjson
 
-from api.hub.transport.wire import Frame, Replayed, event
+from api.hub.transport.wire import Frame, Replayed, Snapshot, event
 
 _CHUNK_BYTES = 64 * 1024  # joined for one send while draining
 # Without the notices of two namespaces. The client of python-engineio ends its session if a payload
 # has more than 16 packets.
 _MAX_FRAMES_PER_POLL = 14
+_NO_ROOMS: frozenset[str] = frozenset()
 
 
 class Owner(Protocol):
@@ -41,6 +46,16 @@ class Owner(Protocol):
         """The connection is lost."""
 
 
+class Chains(Protocol):
+    """The source of the snapshots of one client. No method yields to another greenlet."""
+
+    def flush(self) -> None:
+        """Push every link that a snapshot made from now on contains, if it was not pushed yet."""
+
+    def fresh(self, room: str) -> Frame | None:
+        """Return the newest snapshot of a room; None if there is none or the client has left it."""
+
+
 def gap_notice(dropped: Mapping[str, int], namespace: str = "/") -> Frame:
     """Return the frame that reports the frames dropped per conflation key."""
     return event("gap_notice", orjson.dumps({"dropped": dict(dropped), "reason": "slow_consumer"}), namespace=namespace)
@@ -51,12 +66,12 @@ class Outbox:
 
     Before `open()`, all frames wait for a poll or for a WebSocket. `limit` is in bytes.
     `gap_notice` makes the frame that reports dropped frames. With `newest_only`, at most one frame
-    of each conflation key waits.
+    of each conflation key waits. Set `chains` before the first link.
     """
 
     __slots__ = (
-        "_frames", "_gap_notice", "_limit", "_newest_only", "_owner", "_partial", "_send", "_waiting", "conflated", "dropped", "replaying",
-        "size",
+        "_frames", "_gap_notice", "_limit", "_newest_only", "_owner", "_partial", "_send", "_snapshots", "_waiting", "chains", "conflated",
+        "dropped", "replaying", "size",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +85,8 @@ class Outbox:
         self._waiting = True  # True if frames must queue: there is no socket, or it is full
         self._partial = b""  # rest of a frame of which the socket took a part
         self._frames: list[Frame] = []
+        self._snapshots = _NO_ROOMS  # rooms of which a snapshot waits; no link of these waits
+        self.chains: Chains | None = None
         self.size = 0  # waiting bytes, replayed ones included
         self.replaying = 0  # bytes of the replayed frames of which no byte was sent
         self.dropped: Counter[str] = Counter()  # key -> frames dropped since the last gap_notice
@@ -88,7 +105,7 @@ class Outbox:
         """Discard all waiting frames, and keep later ones unsent."""
         self._send = None
         self._waiting = True
-        self._partial, self._frames, self.size, self.replaying = b"", [], 0, 0
+        self._partial, self._frames, self._snapshots, self.size, self.replaying = b"", [], _NO_ROOMS, 0, 0
 
     def finish(self, frames: Sequence[Frame]) -> None:
         """Send these frames as the last ones: all waiting frames are discarded.
@@ -96,7 +113,12 @@ class Outbox:
         The rest of a frame of which the socket took a part goes out before them.
         """
         self.dropped.clear()
-        self._frames, self.replaying, self.size = [*frames], 0, len(self._partial) + sum(len(frame.wire) for frame in frames)
+        self._frames, self._snapshots, self.replaying, self.size = (
+            [*frames],
+            _NO_ROOMS,
+            0,
+            len(self._partial) + sum(len(frame.wire) for frame in frames),
+        )
         if not self._waiting:
             self.drain()
 
@@ -131,18 +153,27 @@ class Outbox:
         elif self._send is None:
             self._owner.queued()
 
+    def supersede(self, rooms: Container[str]) -> None:
+        """Drop the waiting links of these rooms: the next frame has newer snapshots of them."""
+        if any(frame.chain in rooms for frame in self._frames):
+            for frame in self._frames:
+                if frame.chain in rooms and frame.chain not in self._snapshots:
+                    self._drop(frame)
+            self._keep([frame for frame in self._frames if frame.chain not in rooms])
+
     def drain(self) -> None:
         """Send waiting frames until the outbox is empty or the socket is full."""
         while self._send is not None and (self._partial or self._frames):
-            data, batch = self._next_bytes()
+            wires = self._next_wires()
+            data = b"".join(wires)
             try:
-                sent = self._send(data)
+                sent = self._send(data) if data else 0
             except BlockingIOError:
                 sent = 0
             except OSError:
                 self._owner.broken()
                 return
-            self._taken(batch, sent)
+            self._taken(wires, sent)
             if sent != len(data):
                 self._block()
                 return
@@ -152,14 +183,19 @@ class Outbox:
 
     def take(self, limit: int) -> list[Frame]:
         """Remove and return frames for a poll: at most `limit` bytes, but at least one frame."""
+        self._settle()
         taken = size = 0
+        frames: list[Frame] = []
         for frame in self._frames:
-            if taken == _MAX_FRAMES_PER_POLL or (taken and size + len(frame.packet) > limit):
+            if len(frames) == _MAX_FRAMES_PER_POLL:
                 break
-            taken, size = taken + 1, size + len(frame.packet)
-        frames, self._frames = self._frames[:taken], self._frames[taken:]
-        self.size -= sum(len(frame.wire) for frame in frames)
-        self.replaying -= _replayed_bytes(frames)
+            if (ready := self._ready(frame)) is not None:
+                if frames and size + len(ready.packet) > limit:
+                    break
+                frames.append(ready)
+                size += len(ready.packet)
+            taken += 1
+        self._remove(taken)
         if not self._frames and self.dropped:
             frames.append(self._notice())
         return frames
@@ -179,6 +215,8 @@ class Outbox:
         self._owner.blocked()
 
     def _queue(self, frames: Sequence[Frame]) -> None:
+        if self._snapshots:
+            frames = self._without_contained(frames)
         self._frames.extend(frames)
         for frame in frames:
             self.size += len(frame.wire)
@@ -191,18 +229,54 @@ class Outbox:
         if self._send is None:
             self._owner.queued()
 
+    def _without_contained(self, frames: Sequence[Frame]) -> Sequence[Frame]:
+        """Return the frames without the links of rooms of which a snapshot waits; count these."""
+        for frame in frames:
+            if frame.chain in self._snapshots:
+                self._drop(frame)
+        return [frame for frame in frames if frame.chain not in self._snapshots]
+
     def _conflate(self) -> None:
-        """Keep the newest frame of each key and count the dropped ones."""
-        last = {frame.key: frame for frame in self._frames if frame.key is not None}
+        """Keep the newest frame of each key and count the dropped ones.
+
+        A snapshot takes the place of the last link of a room.
+        """
+        last = {frame.key: at for at, frame in enumerate(self._frames) if frame.key is not None}
         kept = []
-        for frame in self._frames:
-            if frame.key is None or last[frame.key] is frame:
+        for at, frame in enumerate(self._frames):
+            if frame.key is None:
+                kept.append(frame)
+            elif last[frame.key] != at:
+                self._drop(frame)
+            elif frame.chain is None or frame.chain in self._snapshots:
                 kept.append(frame)
             else:
-                self.dropped[frame.key] += 1
-                self.conflated += 1
-        self._frames = kept
-        self.size = len(self._partial) + sum(len(frame.wire) for frame in kept)
+                self._drop(frame)
+                kept.append(Snapshot(frame))
+        self._keep(kept)
+
+    def _drop(self, frame: Frame) -> None:
+        """Count a frame that is not sent."""
+        assert frame.key is not None  # noqa: S101 - callers keep other frames out
+        self.dropped[frame.key] += 1
+        self.conflated += 1
+
+    def _keep(self, frames: list[Frame]) -> None:
+        """Have these frames wait, which are a part of those that waited."""
+        self._frames = frames
+        self._snapshots = frozenset(frame.chain for frame in frames if isinstance(frame, Snapshot) and frame.chain is not None)
+        self.size = len(self._partial) + sum(len(frame.wire) for frame in frames)
+
+    def _settle(self) -> None:
+        """Have all links pushed that the waiting snapshots contain: later they would be old."""
+        if self._snapshots and self.chains is not None:
+            self.chains.flush()
+
+    def _ready(self, frame: Frame) -> Frame | None:
+        """Return the frame to send; None if it is a snapshot that does not exist any more."""
+        if not isinstance(frame, Snapshot):
+            return frame
+        return None if self.chains is None or frame.chain is None else self.chains.fresh(frame.chain)
 
     def _keep_rest(self, frames: Sequence[Frame], sent: int) -> None:
         """Queue the rest of frames of which the socket took `sent` bytes.
@@ -220,34 +294,46 @@ class Outbox:
                 return
             sent -= size
 
-    def _next_bytes(self) -> tuple[bytes, int]:
-        """Return the next bytes to send, and the number of queued frames in them."""
-        batch, size = 0, len(self._partial)
+    def _next_wires(self) -> list[bytes]:
+        """Return the rest of the partial frame, then the bytes of the next queued frames."""
+        self._settle()
+        wires, size = [self._partial], len(self._partial)
         for frame in self._frames:
-            if size and size + len(frame.wire) > _CHUNK_BYTES:
+            ready = self._ready(frame)
+            wire = b"" if ready is None else ready.wire
+            if size and size + len(wire) > _CHUNK_BYTES:
                 break
-            batch, size = batch + 1, size + len(frame.wire)
-        return b"".join((self._partial, *(frame.wire for frame in self._frames[:batch]))), batch
+            wires.append(wire)
+            size += len(wire)
+        return wires
 
-    def _taken(self, batch: int, sent: int) -> None:
-        """Remove `sent` bytes of the partial frame and the first `batch` queued frames."""
-        self.size -= sent
-        if sent < len(self._partial):
-            self._partial = self._partial[sent:]
-            return
-        sent -= len(self._partial)
+    def _taken(self, wires: Sequence[bytes], sent: int) -> None:
+        """Remove the first `sent` bytes of `_next_wires`.
+
+        A snapshot of which no byte was sent waits again, and is made anew.
+        """
+        self.size -= len(self._partial)
+        gone = -1  # queued frames; the first of the wires is the partial frame
         self._partial = b""
-        gone = 0
-        for frame in self._frames[:batch]:
-            if sent < len(frame.wire):
-                if sent:
-                    self._partial = frame.wire[sent:]
+        for wire in wires:
+            if sent < len(wire):
+                if sent or gone < 0:
+                    self._partial = wire[sent:]
                     gone += 1
                 break
-            sent -= len(frame.wire)
+            sent -= len(wire)
             gone += 1
-        self.replaying -= _replayed_bytes(self._frames[:gone])
-        del self._frames[:gone]
+        self._remove(gone)
+        self.size += len(self._partial)
+
+    def _remove(self, count: int) -> None:
+        """Remove the first queued frames."""
+        gone = self._frames[:count]
+        del self._frames[:count]
+        self.size -= sum(len(frame.wire) for frame in gone)
+        self.replaying -= _replayed_bytes(gone)
+        if self._snapshots:
+            self._snapshots = self._snapshots.difference(frame.chain for frame in gone if frame.chain is not None)
 
     def _send_gap_notice(self) -> None:
         """Report the dropped frames, if there are any. Call it when the outbox is empty."""

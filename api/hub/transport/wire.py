@@ -13,6 +13,7 @@ from sys import maxsize
 
 _MAX_FRAGMENTS = 1000  # of one message: empty fragments never reach the limit in bytes
 _HEADER_BYTES = {126: 4, 127: 10}  # second byte of an unmasked frame -> length of its header, if it is not 2
+_WAITING_SNAPSHOT = bytes(160)  # about the memory of a `Snapshot`; the bytes of the message do not exist yet
 SEPARATOR = b"\x1e"  # between the packets of one polling payload
 
 OPEN, CLOSE, PING, PONG, MESSAGE, UPGRADE, NOOP = b"0", b"1", b"2", b"3", b"4", b"5", b"6"  # types of Engine.IO packets
@@ -35,15 +36,20 @@ class Frame:
     `packet` goes into a polling payload, `wire` is the complete WebSocket frame. `key` is the
     conflation key: if a client is slow, the newest frame of a key replaces the older ones. A frame
     without a key is never dropped.
+
+    A frame with a `chain`, the name of its room, is a link: a client can use it only after the link
+    before it. All links of a room have one key of their own. If a client is slow, one snapshot
+    replaces all of them (`Snapshot`).
     """
 
-    __slots__ = ("key", "packet", "wire")
+    __slots__ = ("chain", "key", "packet", "wire")
     replayed = False  # True if an outbox does not count the frame towards its limit
 
-    def __init__(self, packet: bytes, wire: bytes, key: str | None = None) -> None:
+    def __init__(self, packet: bytes, wire: bytes, key: str | None = None, chain: str | None = None) -> None:
         self.packet = packet
         self.wire = wire
         self.key = key
+        self.chain = chain
 
 
 class Replayed(Frame):
@@ -54,7 +60,7 @@ class Replayed(Frame):
 
     def __init__(self, wire: bytes) -> None:
         self.wire = wire
-        self.key = None
+        self.key = self.chain = None
 
     @property
     def packet(self) -> bytes:  # type: ignore[override]  # made for a poll only, to save memory
@@ -67,9 +73,21 @@ class Replayed(Frame):
         return packet[packet.index(b'",') + 2 : -1]
 
 
-def text(packet: bytes, key: str | None = None) -> Frame:
+class Snapshot(Frame):
+    """The place of a snapshot that an outbox makes when it sends it, instead of waiting links.
+
+    `wire` is never sent: its length is the number of bytes for which the waiting snapshot counts.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, link: Frame) -> None:
+        super().__init__(b"", _WAITING_SNAPSHOT, link.key, link.chain)
+
+
+def text(packet: bytes, key: str | None = None, chain: str | None = None) -> Frame:
     """Return the frame of a text packet: UTF-8 bytes that begin with the packet type."""
-    return Frame(packet, frame(Opcode.TEXT, packet), key)
+    return Frame(packet, frame(Opcode.TEXT, packet), key, chain)
 
 
 def binary(data: bytes) -> Frame:
@@ -77,14 +95,17 @@ def binary(data: bytes) -> Frame:
     return Frame(b"b" + base64.b64encode(data), frame(Opcode.BINARY, data))
 
 
-def event(name: str, body: bytes, key: str | None = None, namespace: str = "/") -> Frame:
+def event(name: str, body: bytes, key: str | None = None, namespace: str = "/", chain: str | None = None) -> Frame:
     """Return the frame of a Socket.IO event.
 
     It is `42["NAME",BODY]` in `/`, `42/NAMESPACE,["NAME",BODY]` in another namespace. `body`
     is JSON. `key` is the conflation key within the namespace; a frame with None is never dropped.
+    `chain` is the room of a link, which MUST have a key.
     """
+    if chain is not None and key is None:
+        raise ValueError(f"a link of {chain} has no key")
     prefix = b"42" if namespace == "/" else b"42%s," % namespace.encode()
-    return text(b'%s["%s",%s]' % (prefix, name.encode(), body), key if key is None or namespace == "/" else f"{namespace},{key}")
+    return text(b'%s["%s",%s]' % (prefix, name.encode(), body), key if key is None or namespace == "/" else f"{namespace},{key}", chain)
 
 
 def split_key(key: str) -> tuple[str, str]:

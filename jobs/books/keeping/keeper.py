@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from db.bus.book_bodies import BookMessage
+from db.book_bodies import BookMessage
 from db.timestamps import format_time
 from jobs.books.keeping.book_log import BookLog
 from jobs.books.keeping.kept_book import KeptBook, time_of

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from config.pacing import Outage
+from db.book_bodies import BookMessage
 from db.bus import BusError
-from db.bus.book_bodies import BookMessage
 from db.bus.books import Books
 
 log = logging.getLogger("jobs.books")
