@@ -105,6 +105,8 @@ class Client:
         elif name == "unsubscribed":
             del self.at[body["room"]], self.levels[body["room"]]
         elif name in ("subscribed", "book_response"):
+            if name == "subscribed":
+                self.rated = self.rated - {body["room"]} | ({body["room"]} if body.get("rate") else set())
             self._snapshot(body)
         elif name == "book_snapshot":
             assert body["room"] in self.at, "a snapshot of a room that the client has left"
