@@ -168,7 +168,7 @@ def push(outbox: Outbox, *frames: Frame) -> None:
 
 
 def missing(pushed: Sequence[Frame], received: Sequence[bytes]) -> Counter[str]:
-    """Return the number of frames of each key that did not arrive; check the order of the others."""
+    """Return the number of lost frames of each key. Check the order of the others."""
     arrived = set(received)
     assert [packet for packet in received if packet in {frame.packet for frame in pushed}] == [
         frame.packet for frame in pushed if frame.packet in arrived
