@@ -25,6 +25,9 @@ COPY data/ data/
 # The account of the processes writes nothing here: otherwise each start would compile every module.
 RUN python -m compileall -q .
 
+# The folder of the volume `recordings`, which takes over its owner.
+RUN mkdir -p var/recordings && chown tickwire var/recordings
+
 USER tickwire
 EXPOSE 5000 5001
 CMD ["python", "manage.py", "--help"]

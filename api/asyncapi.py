@@ -14,12 +14,14 @@ from api.fields import DecimalText, Flag, TimeText
 from api.hub.channels import CHANNELS, Channel
 from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent, namespaces
 from api.hub.schemas.answers import GREETING, NOTICES, HubEvent
+from api.hub.schemas.books import LevelField
 from api.hub.schemas.metrics import CHANNEL_NAMES, ChannelNames, ReportList
-from api.hub.schemas.requests import ALL, CandleSeriesField, Pairs, RequestSchema, Threshold
+from api.hub.schemas.requests import ALL, BESIDE_PAIRS, BooksField, CandleSeriesField, ItemsField, Pairs, RequestSchema, Threshold
 from api.schemas.report_documents import ReportSchema
 from api.schemas.reports import MAX_REPORTS
 from db.decimals import DECIMAL
 from db.intervals import INTERVALS
+from db.topics import BOOK_DEPTHS
 
 _SERIES: dict[str, Any] = {
     "type": "object",
@@ -27,13 +29,20 @@ _SERIES: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {"pair": {"type": "string"}, "interval": {"type": "string", "enum": list(INTERVALS)}},
 }
+_BOOK: dict[str, Any] = {
+    "type": "object",
+    "required": ["pair", "depth"],
+    "additionalProperties": False,
+    "properties": {"pair": {"type": "string"}, "depth": {"type": "integer", "enum": list(BOOK_DEPTHS)}},
+}
 # field class of ours -> JSON Schema; apispec converts marshmallow's own fields only
 FORMS: dict[type[Field[Any]], dict[str, Any]] = {
     DecimalText: {"pattern": f"^{DECIMAL}$", "examples": ["1.0945"]},
     TimeText: {"format": "date-time"},
     Flag: {"type": "boolean"},
     Pairs: {
-        "description": f'`"{ALL}"`, one instrument, or a list; each is judged separately. Optional if `candles` is present',
+        "description": f'`"{ALL}"`, one instrument, or a list; each is judged separately. Optional beside '
+        f"{', '.join(f'`{name}`' for name in BESIDE_PAIRS[:-1])} or `{BESIDE_PAIRS[-1]}`",
         "oneOf": [{"type": "string"}, {"type": "array", "minItems": 1, "items": {"type": "string"}}],
     },
     CandleSeriesField: {
@@ -41,6 +50,19 @@ FORMS: dict[type[Field[Any]], dict[str, Any]] = {
         "type": "array",
         "minItems": 1,
         "items": _SERIES,
+    },
+    BooksField: {
+        "description": "A list of books; each is judged separately",
+        "type": "array",
+        "minItems": 1,
+        "items": _BOOK,
+    },
+    LevelField: {
+        "description": "Price and quantity",
+        "type": "array",
+        "minItems": 2,
+        "maxItems": 2,
+        "items": {"type": "string", "pattern": f"^{DECIMAL}$"},
     },
     ChannelNames: {
         "description": f'`"{ALL}"`, one channel, or a list',
@@ -249,7 +271,7 @@ def _resolve(schema: Any) -> str:
 def _form(converter: Any, field: Field[Any], **_: Any) -> dict[str, Any]:
     """Return the JSON Schema of a field of ours; apispec passes its converter first."""
     form = next((form for kind, form in FORMS.items() if isinstance(field, kind)), {})
-    if isinstance(field, CandleSeriesField) and field.all_of_them:
+    if isinstance(field, ItemsField) and field.all_of_them:
         return {"description": f'{form["description"]}, or `"{ALL}"`', "oneOf": [{"const": ALL}, _without_description(form)]}
     return form
 
@@ -265,4 +287,4 @@ def _mend(schema: dict[str, Any]) -> None:
             field["maxProperties"] = field.pop("maxLength")
     if {"pairs", "candles"} <= set(schema["properties"]) and schema.get("required") == ["pairs"]:
         del schema["required"]
-        schema["anyOf"] = [{"required": ["pairs"]}, {"required": ["candles"]}]
+        schema["anyOf"] = [{"required": [name]} for name in ("pairs", *BESIDE_PAIRS)]

@@ -10,16 +10,21 @@ from api.nearest import suggestion
 
 
 class ErrorCode(StrEnum):
-    """The machine-readable part of an error. Only REST uses `no_data`.
+    """The machine-readable part of an error. Only REST uses `no_data` and those of scenarios.
 
     `unauthorized` means that the credential is missing or bad, `forbidden` that a right is missing.
-    `conflict` contradicts the stored state.
+    `conflict` contradicts the stored state. `no_book` means that no book is kept, or that it was
+    not live yet; `book_not_live` that a live one is required.
     """
 
     INVALID_PAYLOAD = "invalid_payload"
     UNKNOWN_INSTRUMENT = "unknown_instrument"
     NO_PRICE = "no_price"
     NO_DATA = "no_data"
+    NO_BOOK = "no_book"
+    BOOK_NOT_LIVE = "book_not_live"
+    UNKNOWN_SCENARIO = "unknown_scenario"
+    SCENARIO_UNAVAILABLE = "scenario_unavailable"
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
     TOO_MANY_REQUESTS = "too_many_requests"

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from cli.common import chosen_settings, database, migrate_database, plain_errors
 from config.settings import Settings
-from config.venues import PUBLISHED, VENUES
+from config.venues import PUBLISHED, price_venues
 from db.bus import BusError
 from db.calendars import CALENDARS
 from db.decimals import is_decimal
@@ -38,7 +38,7 @@ from db.instruments import (
 from db.postgres import Cursor, Store
 from ops import running, startup
 
-SOURCES = (*(venue.name for venue in VENUES.values() if venue.kind != "replay"), PUBLISHED)
+SOURCES = (*price_venues(), PUBLISHED)
 MAX_NAME_LENGTH = 80
 _is_symbol = re.compile(r"[A-Z0-9]{1,16}(_[A-Z0-9]{1,8})?", re.ASCII).fullmatch
 _is_currency = re.compile(r"[A-Z0-9]{1,8}", re.ASCII).fullmatch

@@ -26,10 +26,10 @@ from ops import status as ops_status
 def status(url: str | None, as_json: bool) -> None:
     """Show the state of the system and its processes.
 
-    The processes are the jobs, the observer, the hubs and REST, and the embedded servers. Exits
-    with 0 if every process is alive, every hub answers within 3 s and no part fails, else with 1.
-    If REST needs a key, the environment variable TICKWIRE_API_KEY has one with the scope `observe`,
-    for the details of the sources.
+    The processes are the jobs, the books, the observer, the hubs and REST, and the embedded
+    servers. Exits with 0 if every process is alive, every hub answers within 3 s and no part fails,
+    else with 1. If REST needs a key, the environment variable TICKWIRE_API_KEY has one with the
+    scope `observe`, for the details of the sources.
     """
     chosen = chosen_settings("status")
     if url is not None:

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 # loads by name, and those that `wsgi.py` imports for it.
 _MODULES = {
     "jobs": ("jobs.scheduler",),
+    "books": ("jobs.books.__main__",),
     "observer": ("jobs.observer.__main__",),
     "hub": ("wsgi", "config.gunicorn.hub", "config.gunicorn.eventlet_worker", "ops.startup", "api.websocket_server"),
     "rest": ("wsgi", "config.gunicorn.rest", "config.gunicorn.rest_worker", "ops.startup", "api.app"),
@@ -51,10 +52,10 @@ def up(reloads: bool) -> None:
     """Start the whole system and stay in the foreground.
 
     If no server is configured, starts an embedded PostgreSQL and Redis under HUB_DATA_DIR. Applies
-    migrations, starts the jobs, the observer, HUB_WORKERS hubs and the REST app, each with its
-    settings and its role of the database, and restarts each of them if it ends. Prints one line
-    beginning with "ready:" once clients can be served, and the command that shows prices. Ctrl-C or
-    SIGTERM stops all processes in order.
+    migrations, starts the jobs, the books, the observer, HUB_WORKERS hubs and the REST app, each
+    with its settings and its role of the database, and restarts each of them if it ends. Prints one
+    line beginning with "ready:" once clients can be served, and the command that shows prices.
+    Ctrl-C or SIGTERM stops all processes in order.
     """
     chosen = chosen_settings("up")
     records = logs.keep_records("up")
@@ -164,11 +165,11 @@ def processes(chosen: Settings, env: dict[str, str], database_urls: Mapping[str,
         ready=partial(running.answers, url_of(chosen.api_host, chosen.api_port), "/health/live"),
         stop_rank=1,
     )
-    jobs, observer = (
+    jobs, books, observer = (
         Process(name=name, argv=(sys.executable, "-m", module), env=variables(name, WRITER), modules=_MODULES[name], stop_seconds=15)
-        for name, module in (("jobs", "jobs.scheduler"), ("observer", "jobs.observer"))
+        for name, module in (("jobs", "jobs.scheduler"), ("books", "jobs.books"), ("observer", "jobs.observer"))
     )
-    return (jobs, observer, *hubs, rest)
+    return (jobs, books, observer, *hubs, rest)
 
 
 @click.command()

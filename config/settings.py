@@ -22,6 +22,9 @@ from config.access.fields import SYMMETRIC, Flag, InstrumentPatterns, JwtAlgorit
 from config.access.modes import AUTH_VALUES, AUTO, AuthMode, mode_of
 from config.access.patterns import EVERY
 from config.access.scopes import SCOPES
+from config.books import checks as book_checks
+from config.books.fields import AUDITS, DELAY_MS_RANGE, HEARTBEAT_RANGE, MARKET_NAMES, QUEUE_RANGE, BookSymbols
+from config.books.markets import defaults_of
 from config.fields import Items, Networks, Origins, PathText, PublicUrl, Rate, RateText, Sources, Thresholds, Url, WholeNumber
 from config.observability.fields import AlertLimits, AlertLimitsText, Currency, CurrencyParity, Zone, limits_of
 from config.process.variables import read_variables, variables_of
@@ -184,8 +187,9 @@ class Settings:
     # Data of the embedded servers, their logs, run.json
     hub_data_dir: Path = _var(PathText(load_default=Path("var")))
 
-    # Sources of prices: a comma list of synthetic, oanda, binance and replay:FILE[@SPEED][@loop].
-    # SPEED is 1 (the recorded pace), 60 (sixty times faster) or max (as fast as the bus accepts).
+    # Sources: a comma list of synthetic, oanda, binance and replay:FILE[@SPEED][@loop] for prices,
+    # and scenario for simulated order books. SPEED is 1 (the recorded pace), 60 (sixty times
+    # faster) or max (as fast as the bus accepts). FILE may have raw lines of Binance.
     sources: tuple[SourceSpec, ...] = _var(Sources(load_default=(SourceSpec("synthetic"),)))
     # Seconds between two prices of the synthetic source, and the seed that makes its series the
     # same every time.
@@ -206,6 +210,39 @@ class Settings:
     binance_ws_url: str = _var(Url("wss", "ws", load_default="wss://stream.binance.com:9443"))
     binance_rest_url: str = _var(Url("https", "http", load_default="https://api.binance.com"))
     binance_symbols: tuple[str, ...] = _var(Items(load_default=("BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "ADAUSDT", "XRPUSDT")))
+
+    # Order books. Symbols of which live books are kept, some of BINANCE_SYMBOLS; not together with
+    # the source scenario.
+    book_symbols: tuple[str, ...] = _var(BookSymbols(load_default=()))
+    # spot, or usdm for USD-M futures; their servers, by default those of the market (spot:
+    # BINANCE_WS_URL and BINANCE_REST_URL)
+    book_market: str = _var(Str(load_default="spot", validate=MARKET_NAMES))
+    book_ws_url: str = _var(Url("wss", "ws", load_default=None))
+    book_rest_url: str = _var(Url("https", "http", load_default=None))
+    # Levels a side of a requested snapshot, by default 5000 (spot) or 1000 (usdm). With fewer than
+    # BOOK_REFRESH_LEVELS left on a side, another one is requested while the book stays live.
+    book_snapshot_limit: int = _var(WholeNumber(load_default=None))
+    book_refresh_levels: int = _var(WholeNumber(load_default=150, validate=_NOT_NEGATIVE))
+    # Seconds without a message after which a book is stale: raise it for symbols with little trade.
+    book_stale_after: float = _var(Float(load_default=5.0, validate=_POSITIVE))
+    # Messages that may wait for a snapshot, and for their processing
+    book_buffer_max: int = _var(WholeNumber(load_default=5000, validate=_AT_LEAST_ONE))
+    # Comparison with the exchange's best prices: on (a book that differs is built again) or count
+    book_audit: str = _var(Str(load_default="on", validate=AUDITS))
+    # Seconds between two stored best prices of a book, and between two stored books of 50 levels;
+    # 0 stores none. Both are kept for RETENTION_BOOKS days; 0 is for ever.
+    book_history_seconds: float = _var(Float(load_default=1.0, validate=_NOT_NEGATIVE))
+    book_depth_seconds: float = _var(Float(load_default=0.0, validate=_NOT_NEGATIVE))
+    retention_books: int = _var(WholeNumber(load_default=90, validate=_NOT_NEGATIVE))
+
+    # Scenarios, with the source scenario: the one at the start, a file in data/scenarios; the
+    # length of the queue if the file has none; milliseconds per message in place of the file's
+    scenario: str = _var(Str(load_default="stable-mode"))
+    scenario_queue_max: int = _var(WholeNumber(load_default=2000, validate=QUEUE_RANGE))
+    scenario_processing_delay_ms: float | None = _var(Float(load_default=None, validate=DELAY_MS_RANGE))
+    # Seconds between two heartbeats of the books, from 0.1 to 60. After three without one, clients
+    # see their books as stale.
+    heartbeat_interval: float = _var(Float(load_default=1.0, validate=HEARTBEAT_RANGE))
 
     # Bus to PostgreSQL: a batch is written once it has this many prices, or its first price has
     # waited this many milliseconds.
@@ -277,6 +314,11 @@ class Settings:
         return range(self.websocket_port, self.websocket_port + self.hub_workers)
 
     @property
+    def plays_scenarios(self) -> bool:
+        """True if one of the sources is `scenario`: then all books are simulated."""
+        return book_checks.plays_scenarios(self.sources)
+
+    @property
     def auth_mode(self) -> AuthMode:
         """The mode of access control: the bind hosts decide, never a header."""
         return mode_of(self.auth, (self.websocket_host, self.api_host), self.trusted_proxies)
@@ -326,13 +368,14 @@ def load(environ: Mapping[str, str] | None = None, *, dotenv: Path | None = Path
     if problems:
         raise SettingsError(problems)
     values |= {"database_url": values["database_url"] or database_url_of(values), "redis_url": values["redis_url"] or redis_url_of(values)}
+    values |= defaults_of(values)
     values["jwt_secret"] = read_secret(values) if SYMMETRIC in values["jwt_algorithms"] else values["jwt_secret"]
     return Settings(**{attribute: values[name] for attribute, name in _VARIABLES.items()})
 
 
 def _contradictions(values: dict[str, Any], service: str | None) -> dict[str, str]:
     """Return the problems of settings that are valid one by one."""
-    problems = problems_of(values, service)
+    problems = {**problems_of(values, service), **book_checks.problems_of(values)}
     if values["volatility_critical"] < values["volatility_threshold"]:
         problems["VOLATILITY_CRITICAL"] = "Must not be below VOLATILITY_THRESHOLD."
     if values["websocket_port"] + values["hub_workers"] - 1 > _MAX_PORT:

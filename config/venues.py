@@ -8,6 +8,7 @@ instruments.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,6 +18,7 @@ from typing import Literal
 class Venue:
     """Facts about one kind of source.
 
+    `kind` is `scenario` if the venue has order books alone: the process `books` plays it.
     `name` stands in `SOURCES`, in logs, in `/health` and in the column `source`. `required` are the
     settings (lower-case names) that must be set if `SOURCES` names the venue. `history` is the kind
     of record that its API serves for the past; None: it has no history. `ticks_make_candles` is
@@ -27,7 +29,7 @@ class Venue:
     """
 
     name: str
-    kind: Literal["live", "replay", "synthetic"]
+    kind: Literal["live", "replay", "synthetic", "scenario"]
     required: tuple[str, ...] = ()
     history: Literal["trades", "candles"] | None = None
     ticks_make_candles: bool = True
@@ -58,6 +60,7 @@ _ROWS = (
         symbols_setting="binance_symbols",
     ),
     Venue("replay", "replay", title="a recording"),
+    Venue("scenario", "scenario", title="simulated order books"),
 )
 
 # name -> row
@@ -70,6 +73,11 @@ PUBLISHED = "publish"
 def trade_venues() -> tuple[str, ...]:
     """Names of the venues whose candles are made from trades, not from ticks."""
     return tuple(row.name for row in VENUES.values() if not row.ticks_make_candles)
+
+
+def price_venues() -> tuple[str, ...]:
+    """Names of the venues with prices of their own: no recordings, no scenarios."""
+    return tuple(row.name for row in VENUES.values() if row.kind in ("live", "synthetic"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +97,14 @@ class SourceSpec:
     def name(self) -> str:
         """Name of this source in logs, in health and in the store."""
         return f"{self.kind}:{self.file.name}" if self.file else self.kind
+
+
+def with_prices(sources: Iterable[SourceSpec], has_books: Callable[[Path], bool] = lambda file: False) -> tuple[SourceSpec, ...]:
+    """The sources that the jobs process runs: those that may have prices.
+
+    `has_books` is the test for recordings of order books, which the process `books` plays.
+    """
+    return tuple(spec for spec in sources if VENUES[spec.kind].kind != "scenario" and not (spec.file and has_books(spec.file)))
 
 
 def parse_source(text: str) -> SourceSpec:

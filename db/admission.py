@@ -110,7 +110,7 @@ def check_quote(quote: Tick | PriceRow, window: Window) -> None:
         plain = None
     if not plain:
         _refuse_decimals((bid, ask, mid) if volume is None else (bid, ask, mid, volume))
-    _check_time(quote.time, window)
+    check_time(quote.time, window)
     if not 0 < Decimal(bid) <= Decimal(ask):
         problem = f"bid {bid} is above ask {ask}" if Decimal(bid) else f"bid {bid} is not above 0"
         raise NotAdmitted(problem, "bad_price")
@@ -153,7 +153,7 @@ def check_candle(candle: CandleRow, window: Window, now: str) -> None:
     sides = {"mid": candle.mid, "bid": candle.bid, "ask": candle.ask}
     there = {name: prices for name, prices in sides.items() if prices is not None}
     _refuse_decimals([price for prices in there.values() for price in prices] + [candle.volume])
-    _check_time(candle.start_time, window)
+    check_time(candle.start_time, window)
     _check_grid(candle, window.market)
     for name, prices in there.items():
         _check_prices(name, prices)
@@ -161,6 +161,16 @@ def check_candle(candle: CandleRow, window: Window, now: str) -> None:
         raise NotAdmitted(f"{candle.trades!r} is not a number of quotes or trades", "bad_candle")
     if candle.end_time > now:
         raise NotAdmitted(f"the candle ends at {candle.end_time}, which is yet to come", "not_ended")
+
+
+def check_time(time: str, window: Window) -> None:
+    """Raise NotAdmitted for a time outside the window, ValueError unless it is in contract form."""
+    if not isinstance(time, str) or not _is_contract_form(time) or not day_exists(time[:10]):
+        raise ValueError(f"{time!r:.40} is not a time in contract form")
+    if time < window.earliest:
+        raise NotAdmitted(f"time {time} is before {window.earliest}", "time_too_old")
+    if time > window.latest:
+        raise NotAdmitted(f"time {time} is after {window.latest}", "time_in_future")
 
 
 def refusal_kind(error: ValueError) -> str:
@@ -205,7 +215,7 @@ class Refusals:
 def _refuse_trade(trade: Trade, window: Window) -> None:
     """Raise for the first check that a trade fails."""
     _refuse_decimals((trade.price, trade.quantity))
-    _check_time(trade.time, window)
+    check_time(trade.time, window)
     if not (_is_positive(trade.price) and _is_positive(trade.quantity)):
         raise NotAdmitted(f"price {trade.price} or quantity {trade.quantity} is not above 0", "bad_trade")
     if type(trade.trade_id) is not int or not 0 <= trade.trade_id < _IDS:
@@ -227,16 +237,6 @@ def _refuse_decimals(texts: Iterable[str]) -> None:
 
 def _is_positive(decimal: str) -> bool:
     return decimal.strip("0.") != ""
-
-
-def _check_time(time: str, window: Window) -> None:
-    """Raise NotAdmitted for a time outside the window, ValueError unless it is in contract form."""
-    if not isinstance(time, str) or not _is_contract_form(time) or not day_exists(time[:10]):
-        raise ValueError(f"{time!r:.40} is not a time in contract form")
-    if time < window.earliest:
-        raise NotAdmitted(f"time {time} is before {window.earliest}", "time_too_old")
-    if time > window.latest:
-        raise NotAdmitted(f"time {time} is after {window.latest}", "time_in_future")
 
 
 def _check_grid(candle: CandleRow, market: str) -> None:

@@ -6,7 +6,7 @@ import psycopg2
 
 from db.postgres import Connection, StoreError, first_line, scalar
 
-SCHEDULER, OBSERVER = "tickwire scheduler", "tickwire observer"  # names of locks
+SCHEDULER, OBSERVER, BOOKS = "tickwire scheduler", "tickwire observer", "tickwire books"  # names of locks
 
 
 class Leadership:

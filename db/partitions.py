@@ -14,11 +14,12 @@ from datetime import date
 from db.postgres import Cursor, scalar
 
 TABLES = ("prices", "raw_trades", "candles")  # of market data
+BOOKS = ("book_tops", "book_snapshots")
 REPORTS = ("order_events", "fills", "signals", "bot_heartbeats")
 METRICS_1S, METRICS_1M, METRICS_1H = (
     tuple(f"metrics_{section}_{tier}" for section in ("market", "strategy", "execution", "system")) for tier in ("1s", "1m", "1h")
 )
-MONTHLY = (*TABLES, *REPORTS, *METRICS_1M, *METRICS_1H)
+MONTHLY = (*TABLES, *BOOKS, *REPORTS, *METRICS_1M, *METRICS_1H)
 DAILY = METRICS_1S
 _LONGEST_WAIT = "2s"
 

@@ -22,6 +22,7 @@ _ROWS = {
     "alerts": ("resolved_at", "alerts", "state = 'resolved'"),
     **{table: (column, "fills", "TRUE") for table, column in _REPORTS},
     "position_checkpoints": ("day", "position_checkpoints", "TRUE"),
+    "scenario_runs": ("started", "scenario_runs", "TRUE"),
 }
 KEPT_AS = {table: kept_as for table, (_, kept_as, _) in _ROWS.items()}  # table -> table whose rows are kept as long
 MAX_ROWS_PER_DELETE = 10_000  # so that one DELETE stays below `statement_timeout`

@@ -14,8 +14,19 @@ TRADES = "trades"
 SOURCE_STATES = "source_states"
 METRICS = "metrics_updates"
 OBSERVABILITY_EVENTS = "observability_events"
+BOOKS = "book_updates"
+BOOK_STATES = "book_states"
+HEARTBEATS = "heartbeats"
+SCENARIO_CHANGES = "scenario_changes"
+BOOK_TOPS = "book_tops"
 
 STREAM_TAIL_ENTRIES = 20_000
+LATEST_KEY = "tickwire:latest"  # hash of the latest prices
+
+
+def latest_key(channel: str) -> str:
+    """Key of the hash with the channel's latest message of each topic, except for prices."""
+    return f"{LATEST_KEY}:{channel}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,8 @@ class Stream:
     # Entries kept beyond the unstored ones. 0: no stream unless `stored`, hence no catch-up.
     tail: int = STREAM_TAIL_ENTRIES
     stored: bool = False  # bounded by STREAM_MAX_LENGTH until acknowledged
-    keeps_latest: bool = False  # last body per topic in `tickwire:latest`
+    keeps_latest: bool = False  # last body per topic in the hash `latest_key`
+    latest_key: str = LATEST_KEY
     relayed: bool = True  # the hub subscribes to it
 
 
@@ -42,6 +54,12 @@ _ROWS = (
     # No catch-up: a snapshot supersedes the one before. Published by `snapshot.lua`.
     Stream(METRICS, tail=0),
     Stream(OBSERVABILITY_EVENTS),
+    # No catch-up: the latest message has a snapshot, which supersedes all missed messages.
+    Stream(BOOKS, tail=0, keeps_latest=True, latest_key=latest_key(BOOKS)),
+    Stream(BOOK_STATES),
+    Stream(HEARTBEATS, tail=0, keeps_latest=True, latest_key=latest_key(HEARTBEATS)),
+    Stream(SCENARIO_CHANGES, tail=0, keeps_latest=True, latest_key=latest_key(SCENARIO_CHANGES)),
+    Stream(BOOK_TOPS, tail=0, stored=True, relayed=False),  # rows of `book_tops` and `book_snapshots`
 )
 
 # channel -> row
@@ -57,11 +75,11 @@ def relayed(streams: Mapping[str, Stream] = STREAMS) -> tuple[str, ...]:
 HEALTH = "tickwire:health"  # hash and channel of the checks of the bus
 INSTRUMENTS = "tickwire:instruments"  # key and channel of the number of the last change of the instruments
 ACCESS = "tickwire:access"  # channel of the number of the last change of keys and revoked tokens
-INTERNAL_CHANNELS = (HEALTH, INSTRUMENTS, ACCESS)
+SCENARIO_COMMANDS = "scenario_commands"  # channel of the wanted scenario
+INTERNAL_CHANNELS = (HEALTH, INSTRUMENTS, ACCESS, SCENARIO_COMMANDS)
 
 KEY_PATTERN = "tickwire:*"  # of every key
 NUMBERS_KEY = "tickwire:seq"  # hash: `epoch`, `number_field` of each topic, `last|CHANNEL`
-LATEST_KEY = "tickwire:latest"
 OLD_SOURCES_KEY = "tickwire:sources"  # reports of sources of earlier versions; deleted by jobs
 PROCESSES_KEY = "tickwire:processes"  # sorted set: process -> Unix milliseconds of its last heartbeat
 PARKED_KEY = "tickwire:parked"  # hash: `total` and `last` (time) of the malformed entries
@@ -79,6 +97,14 @@ SNAPSHOT_KEY = "tickwire:metrics:latest"  # hash of the newest snapshot of the m
 LOGS_KEY = "tickwire:logs"  # stream of log records
 SYSTEM_ALERT = "system_alert"  # the `event_type` of a change of an alert
 EVENTS_TOPIC = "events"  # the only topic of `observability_events`: one order of all events
+
+# Order books
+BOOK_DEPTHS = (5, 10, 20, 50)  # levels a side; each is a topic of `book_updates`
+BOOKS_KEY = "tickwire:books"  # hash: instrument -> row of `/book/states` and measures
+SCENARIO_KEY = "tickwire:scenario"  # JSON: the wanted scenario
+HEARTBEAT_TOPIC = "heartbeat"  # the only topic of `heartbeats`
+SCENARIO_TOPIC = "scenario"  # the only topic of `scenario_changes`
+HEARTBEAT_ROOM = "heartbeat"  # of `heartbeats` and `scenario_changes`
 
 
 def report_key(bot: str, kind: str, report_id: str) -> str:
@@ -154,3 +180,13 @@ def candle_topic(instrument: str, interval: str) -> str:
 def candle_room(instrument: str, interval: str) -> str:
     """The Socket.IO room of one instrument's candles of one interval."""
     return f"candle_{instrument}_{interval}"
+
+
+def book_topic(instrument: str, depth: int) -> str:
+    """The topic that `seq` counts on `book_updates`."""
+    return f"{instrument}|{depth}"
+
+
+def book_room(instrument: str, depth: int) -> str:
+    """The Socket.IO room of one instrument's book of one depth."""
+    return f"book_{instrument}_{depth}"

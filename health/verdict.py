@@ -76,9 +76,10 @@ def judge(
     jobs = [report for report in acting if report.role == "jobs"]
     if settled and (jobs_expected or jobs) and not any(report.name not in down for report in jobs):
         failing["jobs"] = "no jobs process acts"
-    observers = [process for process in processes if process.role == "observer"]
-    if observers and all(process.name in down for process in observers):
-        failing["observer"] = "no observer process reports"
+    for role in ("observer", "books"):
+        known = [process.name for process in processes if process.role == role]
+        if known and down.issuperset(known):
+            failing[role] = f"no {role} process reports"
     for name, report in sources.items():
         if failure := source_failure(report, now, timing):
             failing[f"source:{name}"] = failure

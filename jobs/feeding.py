@@ -7,11 +7,13 @@ import time
 from collections.abc import Sequence
 
 from config.pacing import Outage
+from config.venues import with_prices
 from db.admission import open_windows
 from db.bus import BusError
 from db.instruments import Instrument, calendars_of, last_change
 from db.postgres import Cursor
 from db.prices import latest_prices
+from db.scenarios.files import has_books
 from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past, make_past_of_added
@@ -34,7 +36,9 @@ class Feeding:
         self._number = last_change([*sources.instruments, *sources.disabled])
         self._set_at = float("-inf")
         self._outage = Outage(log, "the instruments are not set on the bus", monotonic=time.monotonic)
-        self.sources = [build(spec, sources) for spec in context.settings.sources]
+        # The process `books` plays the recordings of books.
+        self._specs = with_prices(context.settings.sources, has_books)
+        self.sources = [build(spec, sources) for spec in self._specs]
         self.ingestion = Ingestion(
             self.sources,
             context.bus,
@@ -56,7 +60,7 @@ class Feeding:
         self._set_at = float("-inf")
         self.set_on_bus()
         settings = self._context.settings
-        for spec, source in zip(settings.sources, self.sources, strict=True):
+        for spec, source in zip(self._specs, self.sources, strict=True):
             source.set_instruments(fed(spec, settings, enabled), latest)
             self._context.source_events.set(source.name)  # its gap filler has other instruments too
         changed = {each.symbol for each in set(before) ^ set(after)}

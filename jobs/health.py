@@ -10,6 +10,7 @@ import sys
 from datetime import datetime
 
 from config.settings import Settings
+from config.venues import with_prices
 from db.bus import Bus, BusError
 from db.timestamps import utc_now
 from health.checks import BusCheck
@@ -34,7 +35,7 @@ def failing_parts(config: Settings, bus: Bus, now: datetime, timing: Timing = DE
     failing = dict(verdict.failing)
     if "jobs" in failing and (failure := _bus_failure(bus, timing)):
         return {BUS: failure}  # reports cannot be written: the processes may be well
-    for spec in config.sources:
+    for spec in with_prices(config.sources):
         if spec.name not in verdict.sources:
             failing.setdefault(f"source:{spec.name}", "no report")
     return failing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -19,10 +18,12 @@ from apscheduler.triggers.cron import CronTrigger
 
 from config.loops import HEARTBEATS, BeatingStop
 from config.pacing import STOP_POLL_SECONDS
+from config.venues import with_prices
 from db.bus import Bus, BusError
 from db.job_runs import write_jobs
 from db.leadership import Leadership
 from db.postgres import StoreError
+from db.scenarios.files import has_books
 from db.timestamps import utc_now
 from health.timing import DEFAULT, Timing
 from jobs.figures.daily import daily_correlation_job
@@ -31,10 +32,11 @@ from jobs.runtime.clock_steps import ClockSteps
 from jobs.runtime.context import JobContext, Service, Timed
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
+from jobs.runtime.garbage import collect_rarely
 from jobs.runtime.reports import Acting, JobsReport
 from jobs.runtime.runs import Runner
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
-from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_prices, write_trades
+from jobs.services import build_candles, fill_gaps, ingest, publish_alerts, write_books, write_prices, write_trades
 from jobs.store.retention import retention_job
 from ops import startup
 
@@ -45,13 +47,11 @@ WAKE_SECONDS = 5.0  # between two rounds of the scheduler, also if no job is due
 # The longest rounds: a statement and the wait for a connection may take `DB_TIMEOUT` each.
 SERVICE_ROUND_SECONDS = 20.0
 SCHEDULER_ROUND_SECONDS = 2 * WAKE_SECONDS
-# New objects between two collections of garbage. A batch of trades makes 10,000 without cycles;
-# Python's default of 700 costs a sixth of the process's CPU time.
-OBJECTS_PER_COLLECTION = 50_000
 
 JOBS: tuple[Service | Timed, ...] = (
     Service("write_prices", write_prices),
     Service("write_trades", write_trades),
+    Service("write_books", write_books),
     Service("roll_up", build_candles),
     Service("ingest", ingest),
     Service("fill_gaps", fill_gaps),
@@ -181,10 +181,11 @@ def _write_table(scheduler: BeatingScheduler, context: JobContext) -> None:
 
 def main(timing: Timing = DEFAULT) -> None:
     """Entry point of the process: settings, signals, report, election, and the table."""
-    gc.set_threshold(OBJECTS_PER_COLLECTION)
+    collect_rarely()
     stop = end_in_order()
     started = startup.start("jobs")
-    config = started.settings
+    # Sources of order books alone are another process's.
+    config = replace(started.settings, sources=with_prices(started.settings.sources, has_books))
     acting = Acting()
 
     def act(over: threading.Event) -> None:

@@ -20,6 +20,7 @@ from jobs.feeds.context import SourceContext
 from jobs.figures.alerts import keep_publishing
 from jobs.runtime.context import JobContext
 from jobs.runtime.threads import LongLivedThread
+from jobs.store.book_queue import BookQueue
 from jobs.store.queues import PriceQueue, TradeQueue
 from jobs.store.rollup import RollUp
 from jobs.store.writer import BatchRule, Writer
@@ -42,6 +43,12 @@ def write_prices(context: JobContext) -> None:
 def write_trades(context: JobContext) -> None:
     """Move trades from the bus to the store."""
     queue = TradeQueue(context.bus, context.clock, max_ahead_seconds=context.settings.source_max_ahead_seconds)
+    Writer(context.bus, context.store, _rule(context), queue).run(context.stop_writing)
+
+
+def write_books(context: JobContext) -> None:
+    """Move tops and whole books from the bus to the store."""
+    queue = BookQueue(context.bus, context.clock, max_ahead_seconds=context.settings.source_max_ahead_seconds)
     Writer(context.bus, context.store, _rule(context), queue).run(context.stop_writing)
 
 

@@ -134,6 +134,10 @@ def _replay(spec: SourceSpec, context: SourceContext) -> Source[Any]:
     return ReplaySource(spec, calendars_of(context.instruments), clock=context.clock)
 
 
+def _scenario(spec: SourceSpec, context: SourceContext) -> Source[Any]:
+    raise ValueError("the process `books` plays scenarios: they have no prices")
+
+
 def _oanda_symbols(settings: Settings, instruments: Sequence[Instrument]) -> list[str]:
     return _symbols(each for each in instruments if each.calendar == "fx" and each.source == "oanda")
 
@@ -192,6 +196,7 @@ _ROWS: tuple[VenueParts[Any], ...] = (
     VenueParts(VENUES["oanda"], _oanda, _oanda_symbols, oanda_history, _oanda_gaps),
     VenueParts(VENUES["binance"], _binance, _binance_symbols, binance_history, _binance_gaps),
     VenueParts(VENUES["replay"], _replay, _recorded_symbols),
+    VenueParts(VENUES["scenario"], _scenario, lambda settings, instruments: []),
 )
 
 # name -> row

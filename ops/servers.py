@@ -29,7 +29,7 @@ from db.server_facts import (
 )
 
 _FIRST_REDIS = (6, 2)
-_PROCESSES = frozenset({"jobs", "observer", "hub", "rest"})  # they do not migrate; all commands with a check do
+_PROCESSES = frozenset({"jobs", "books", "observer", "hub", "rest"})  # they do not migrate; all commands with a check do
 _READING = frozenset({"hub", "rest"})  # they make no temporary table
 _PLAIN_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _CONNECTING = re.compile(r"^\w+: (?:Error -?\d+ (?:while )?connecting to (?:unix socket: )?\S+\. )?")

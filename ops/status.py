@@ -12,7 +12,9 @@ from typing import Any
 import psutil
 
 from config.settings import SourceSpec, mask_url
+from config.venues import with_prices
 from db.bus import Bus, BusError
+from db.scenarios.files import has_books
 from db.timestamps import utc_now
 from health.reporter import lives
 from health.reports import ProcessTable, Report
@@ -136,8 +138,8 @@ def read_table(redis_url: str, now: float) -> ProcessTable:
 
 
 def sources_report(running: RunFile, sources: Sequence[SourceSpec], now: float) -> bool:
-    """Return True if an acting jobs process has reported each source, and synthetic prices, and
-    REST shows them.
+    """Return True if an acting jobs process has reported each source with prices, and synthetic
+    prices, and REST shows them.
 
     A synthetic source that is down or over has no price to wait for.
     """
@@ -147,7 +149,7 @@ def sources_report(running: RunFile, sources: Sequence[SourceSpec], now: float) 
     if not acting or _has_ended(acting[0]):
         return False
     reported = acting[0].part("sources")
-    if not all(spec.name in reported for spec in sources):
+    if not all(spec.name in reported for spec in with_prices(sources, has_books)):
         return False
     synthetic = reported.get("synthetic")
     if synthetic and not synthetic.get("ticks") and synthetic.get("state") not in ("down", "ended"):

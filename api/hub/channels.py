@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+import orjson
 from marshmallow import Schema
 
 from api.access.model import OBSERVE, READ
-from api.hub.schemas import bus
+from api.hub.schemas import books, bus
 from api.hub.schemas.metrics import EVENTS, METRICS_SPACE, MetricsUpdateSchema
-from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price, is_plain_snapshot
+from api.hub.schemas.quick_checks import is_plain_book, is_plain_candle, is_plain_price, is_plain_snapshot
 from db import topics
+from db.book_bodies import cut_book
 from db.timestamps import parse_time
 from db.topics import STREAMS, Stream
 
@@ -47,7 +49,8 @@ class Channel:
     * `position`: only `epoch` and `seq` of the last message.
 
     A channel without a stream has no catch-up. If `broadcast` is False, the messages have no
-    position, and a listener of the relay makes the frames, with bodies of `sent`.
+    position, and a listener of the relay makes the frames, with bodies of `sent`. The figures of
+    the relay are about market data: messages that are not `counted` are in none.
     """
 
     stream: Stream
@@ -63,6 +66,8 @@ class Channel:
     audience: str = ""  # receivers, for the AsyncAPI document
     cut: bool = False  # the list `instruments` of a body is reduced to those that the receiver may read
     broadcast: bool = True
+    counted: bool = True
+    read: Callable[[bytes], Any] = orjson.loads  # the content of the bytes; raises ValueError
     sent: type[Schema] | None = None  # body for clients; None: that of the bus
     max_bytes: int = MAX_MESSAGE_BYTES
 
@@ -100,12 +105,42 @@ def _data_type(data: Mapping[str, Any]) -> Address:
     return Address(data["data_type"], (), ())
 
 
+def _book_topic(data: Mapping[str, Any]) -> Address:
+    name, depth = data["snapshot"]["instrument"], data["snapshot"]["depth"]
+    return Address(topics.book_topic(name, depth), (name,), (topics.book_room(name, depth),))
+
+
+def _book_rooms(data: Mapping[str, Any]) -> Address:
+    name = data["instrument"]
+    return Address(name, (name,), tuple(topics.book_room(name, depth) for depth in topics.BOOK_DEPTHS))
+
+
+def _heartbeat(data: Mapping[str, Any]) -> Address:
+    return Address(topics.HEARTBEAT_TOPIC, (), (topics.HEARTBEAT_ROOM,))
+
+
+def _scenario(data: Mapping[str, Any]) -> Address:
+    return Address(topics.SCENARIO_TOPIC, (), (topics.HEARTBEAT_ROOM,))
+
+
 def _all_sections(data: Mapping[str, Any]) -> Address:
     return Address("", (), (ALL_SECTIONS_ROOM,))
 
 
 def _observability_event(data: Mapping[str, Any]) -> Address:
     return Address(topics.EVENTS_TOPIC, (), (EVENTS,))
+
+
+def _read_book(body: bytes) -> Any:
+    """Return the decoded parts of a message, each as it is cut out for clients."""
+    try:
+        parts = cut_book(body)
+    except ValueError:
+        if isinstance(data := orjson.loads(body), dict):
+            raise
+        return data
+    update = None if parts.update is None else orjson.loads(parts.update)
+    return {"update": update, "snapshot": orjson.loads(parts.snapshot), "meta": orjson.loads(parts.meta)}
 
 
 def _candle_start(data: Mapping[str, Any]) -> datetime:
@@ -171,6 +206,7 @@ _ROWS = (
         audience="Clients that hold a section: the sections that they hold",
         quick_check=is_plain_snapshot,
         broadcast=False,
+        counted=False,
         sent=MetricsUpdateSchema,
         max_bytes=_MAX_SNAPSHOT_BYTES,
     ),
@@ -182,6 +218,44 @@ _ROWS = (
         OBSERVE,
         namespace=METRICS_SPACE,
         audience="Clients that hold `events`",
+    ),
+    Channel(
+        STREAMS[topics.BOOKS],
+        "book_update",
+        books.BookMessageSchema(),
+        _book_topic,
+        READ,
+        quick_check=is_plain_book,
+        audience="Clients that hold the book, after a `book_snapshot`",
+        broadcast=False,
+        read=_read_book,
+        sent=books.BookUpdateSchema,
+    ),
+    Channel(
+        STREAMS[topics.BOOK_STATES],
+        "book_state",
+        books.BookStateSchema(),
+        _book_rooms,
+        READ,
+        audience="Clients that hold a book of the instrument, of any depth, once",
+    ),
+    Channel(
+        STREAMS[topics.HEARTBEATS],
+        "heartbeat",
+        books.HeartbeatSchema(),
+        _heartbeat,
+        OBSERVE,
+        conflated=True,
+        audience="Clients that hold `heartbeat`",
+        counted=False,
+    ),
+    Channel(
+        STREAMS[topics.SCENARIO_CHANGES],
+        "scenario_changed",
+        books.ScenarioChangedSchema(),
+        _scenario,
+        OBSERVE,
+        audience="Clients that hold `heartbeat`",
     ),
 )
 

@@ -19,6 +19,7 @@ from api.access.model import OBSERVE, OPEN, OPERATE, REPORT, Access, Authenticat
 from api.access.peers import Peers
 from api.errors import ErrorCode, Refusal, error_body, forbidden_scope
 from api.hub.alerts.requests import AlertRequests
+from api.hub.books.feed import BookFeed
 from api.hub.channels import CHANNELS
 from api.hub.clients import Client, Clients
 from api.hub.fanout import Fanout
@@ -29,6 +30,7 @@ from api.hub.metrics.events import METRICS_EVENTS, MetricsEvents
 from api.hub.metrics.events import Serve as ServeMetrics
 from api.hub.rights.limits import HubLimits, unlimited
 from api.hub.rights.live import Connections, LiveRights, NoConnections, described
+from api.hub.rooms.books import BookRooms
 from api.hub.rooms.candles import CandleRooms
 from api.hub.rooms.prices import PriceRooms
 from api.hub.schemas import answers, request_costs, requests
@@ -53,7 +55,8 @@ class Events:
 
     `fanouts` has one fan-out per namespace. `timestamp()` returns the time in contract form;
     `stats()` returns the part of `server_stats` that is not about clients, and `retry_after()` the
-    seconds after which a client may try again that found the hub full. `connections` ends the
+    seconds after which a client may try again that found the hub full. `books` has the order books.
+    `connections` ends the
     sessions of clients whose `rights` have ended. Without `limits`, callers have none. `clock`
     returns the time of `timestamp` as aware UTC; without it, `timestamp` is parsed. `metrics`
     serves the namespace `/metrics`, if `fanouts` has it.
@@ -67,6 +70,7 @@ class Events:
         alerts: AlertRequests,
         authenticator: Authenticator,
         *,
+        books: BookFeed,
         max_clients: int,
         replay_bytes: int = 1024 * 1024,
         ping_interval: int,
@@ -84,7 +88,8 @@ class Events:
         self._fanouts = fanouts
         self._fanout = fanouts[MAIN]
         rooms = PriceRooms(self._fanout, topic_log, instruments, replay_bytes), CandleRooms(self._fanout, topic_log, instruments, timestamp)
-        self.market = MarketEvents(self._fanout, *rooms, alerts, timestamp)
+        book_rooms = BookRooms(self._fanout, books, instruments)
+        self.market = MarketEvents(self._fanout, *rooms, book_rooms, alerts, timestamp)
         self._alerts = alerts
         self._authenticator = authenticator
         self._max_clients = max_clients
@@ -102,7 +107,7 @@ class Events:
         clock = clock or (lambda: parse_time(timestamp()))
         self.rights = LiveRights(
             self._clients, rooms, alerts, authenticator, connections or NoConnections(), clock, self._limits.audit,
-            (lambda access: []) if metrics is None else metrics.rooms.denied,
+            lambda access: [*book_rooms.denied(access), *([] if metrics is None else metrics.rooms.denied(access))],
         )  # fmt: skip
         self._failures = Throttle(monotonic=time.monotonic)
         self.total_connections = 0
@@ -189,7 +194,7 @@ class Events:
         if row is None:
             names = [name for namespace, name in CLIENT_EVENTS if namespace == client.fanout.namespace]
             raise Refusal(ErrorCode.INVALID_PAYLOAD, f"There is no event {event!r}.", {"event": [f"One of {', '.join(names)}."]})
-        if not client.access.allows(row.scope):
+        if not (client.access.allows(row.scope) or (row.or_scope is not None and client.access.allows(row.or_scope))):
             raise forbidden_scope(row.scope)
         return row
 
@@ -265,10 +270,12 @@ class ClientEvent:
     scope: str
     namespace: str = MAIN
     cost: Cost = request_costs.cheap  # in tokens of the session
+    or_scope: str | None = None  # may replace `scope`: the handler checks the parts of the payload
 
 
 def _market_row(row: MarketEvent) -> ClientEvent:
-    return ClientEvent(row.name, row.request, row.answer, row.answer_schema, _of_market(row.serve), row.scope, cost=row.cost)
+    serve = _of_market(row.serve)
+    return ClientEvent(row.name, row.request, row.answer, row.answer_schema, serve, row.scope, cost=row.cost, or_scope=row.or_scope)
 
 
 _NOTHING = requests.NothingSchema()

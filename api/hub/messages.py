@@ -61,9 +61,9 @@ def decode(channel: str, body: bytes, known: Container[str]) -> Message:
     if len(body) > row.max_bytes:
         raise BadMessage("too_large", f"{len(body)} bytes")
     try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadMessage("not_json", str(error)) from None
+        data = row.read(body)
+    except ValueError as error:
+        raise BadMessage("not_json" if isinstance(error, orjson.JSONDecodeError) else "schema", str(error)) from None
     if not isinstance(data, dict):
         raise BadMessage("not_an_object", type(data).__name__)
     if row.quick_check is None or not row.quick_check(data):

@@ -54,7 +54,8 @@ class Relay:
     channel, in order, right after the broadcast. A listener must not wait. `checked` receives the
     messages of the channel of checks, which reach no client and no figure. `send_by_rights` sends
     the messages that have not exactly one room; without it, they go to every receiver. `begin` is
-    called at the end of the first catch-up, and may read the bus.
+    called at the end of the first catch-up, and `caught_up` at the end of each one, this one
+    included. Both may read the bus.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Relay:
         send_by_rights: Listener | None = None,
         stages: Stages = STAGES,
         begin: Callable[[], None] = lambda: None,
+        caught_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._bus = bus
         self._log = topic_log
@@ -82,6 +84,7 @@ class Relay:
         self._counted = 0  # messages relayed until then
         self._first_price: Message | None = None  # of the batch; the stamp of a foreign one is not ours
         self._begin = begin
+        self._caught_up = caught_up
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
@@ -224,6 +227,8 @@ class Relay:
         if before not in (None, self._present):
             log.warning("the bus began a new epoch", extra={"epoch": self._present, "before": before})
             self._ended.append(str(before))
+        self._caught_up()
+        self._flush()
         if not self.loaded:
             self._log.seed_latest({name: body for name, body in self._bus.latest_prices().items() if name in self._known})
             self._begin()
@@ -275,6 +280,9 @@ class Relay:
     def _deliver(self, message: Message) -> None:
         if message.row.broadcast:
             self._broadcast(message)
+        if message.row.counted:
+            self.relayed += 1
+            self.last_message = time.monotonic()
         for listener in self._listeners.get(message.row.stream.name, ()):
             try:
                 listener(message)
@@ -288,8 +296,6 @@ class Relay:
             self._fanouts[message.row.namespace].broadcast(message.rooms, message.frame)
         else:
             self._send_by_rights(message)
-        self.relayed += 1
-        self.last_message = time.monotonic()
 
     def _flush(self) -> None:
         for fanout in self._fanouts.values():

@@ -6,11 +6,13 @@ Guarantees of a publish, per channel:
   its instrument, appends it to a bounded stream and publishes it. The step is done for the whole
   batch or for none of it.
 * `seq` rises by one per (channel, topic). The topic is the instrument, `A|B` for a correlation,
-  `INSTRUMENT|INTERVAL` for a candle, the data type, or `events` for all observability events.
+  `INSTRUMENT|INTERVAL` for a candle, `INSTRUMENT|DEPTH` for a book, the data type, or `events` for
+  all observability events.
+* A message of `book_updates` has two bodies, an update and a snapshot, with one `seq` and `epoch`.
 * `epoch` stays the same as long as Redis keeps its data. A new one begins, before a number is
   given, if Redis has lost data or went back in time: the hash of the numbers is missing, its field
   `last|CHANNEL` is not the id of the stream's last entry, or a counter is below a number that the
-  publisher got.
+  publisher got. If the channel has no stream, a counter is below the number of the latest message.
 * Epoch and numbers are one hash. No number is given twice in one epoch.
 * A quote or trade that the store would refuse is never accepted: the check comes before `seq`.
 * A batch that is published again under the same `batch_id`, because its answer was lost, returns
@@ -34,6 +36,9 @@ unchanged and without `seq`. No stream contains them, so they are neither stored
 
 from __future__ import annotations
 
+from db.book_bodies import BookMessage as BookMessage
+from db.book_bodies import cut_book as cut_book
+from db.bus.books import Books as Books
 from db.bus.errors import BusError as BusError
 from db.bus.errors import BusFull as BusFull
 from db.bus.errors import BusLoginRefused as BusLoginRefused
@@ -41,7 +46,12 @@ from db.bus.errors import ReportsFull as ReportsFull
 from db.bus.limits.leases import LeaseAnswer as LeaseAnswer
 from db.bus.limits.leases import LeaseRequest as LeaseRequest
 from db.bus.limits.leases import Leases as Leases
-from db.bus.log_stream import LogStream as LogStream
+from db.bus.observability.log_stream import LogStream as LogStream
+from db.bus.observability.reports import BatchOutcome as BatchOutcome
+from db.bus.observability.reports import Outcome as Outcome
+from db.bus.observability.reports import QueuedReport as QueuedReport
+from db.bus.observability.reports import ReportLimits as ReportLimits
+from db.bus.observability.reports import Reports as Reports
 from db.bus.processes.board import Board as Board
 from db.bus.processes.checks import BusNotWorking as BusNotWorking
 from db.bus.processes.checks import Checks as Checks
@@ -51,11 +61,6 @@ from db.bus.processes.registry import ProcessEntry as ProcessEntry
 from db.bus.processes.registry import Registry as Registry
 from db.bus.publish import Publisher as Publisher
 from db.bus.read import Reader as Reader
-from db.bus.reports import BatchOutcome as BatchOutcome
-from db.bus.reports import Outcome as Outcome
-from db.bus.reports import QueuedReport as QueuedReport
-from db.bus.reports import ReportLimits as ReportLimits
-from db.bus.reports import Reports as Reports
 from db.bus.snapshots import Snapshot as Snapshot
 from db.bus.snapshots import Snapshots as Snapshots
 from db.bus.subscription import Subscription as Subscription
@@ -63,5 +68,5 @@ from db.bus.writer_queue import Parked as Parked
 from db.bus.writer_queue import WriterQueue as WriterQueue
 
 
-class Bus(Publisher, Reader, WriterQueue, Board, Registry, Leases, Checks, Reports, Snapshots, LogStream):
+class Bus(Books, Reader, WriterQueue, Board, Registry, Leases, Checks, Reports, Snapshots, LogStream):
     """The whole bus on one connection pool. A signature names the part that it needs."""

@@ -11,7 +11,7 @@
 --       2 epoch to begin if the numbers are lost
 --       3 tail: entries the stream keeps beyond the unstored ones; with limit 0: 0 for no stream
 --       4 limit: maximum of unstored entries (0: the channel is not stored)
---       5 '1' to keep the latest body per topic
+--       5 '1' to keep the latest message per topic
 --       6 number of the batch with its publisher ('': no receipt)
 --       7 lifetime of the receipt in seconds
 --       8 JSON: [epoch in which the publisher got its last numbers ('': none), its earlier epochs
@@ -20,6 +20,10 @@
 --         maximum of digests per topic, then for each message: its digest ('': never a duplicate)]
 --       then for each message: topic, body without its closing brace, source, volume,
 --       occurrence ('': 1, which the entry does not carry)
+--       If the channel has no stream, the message of a topic may have two bodies. Then the five are:
+--       topic, the text up to the closing brace of the first body, the text from there up to the
+--       closing brace of the second body ('': one body), the rest of the text, ''. Both bodies get the
+--       same `seq` and `epoch`.
 --
 -- Returns {repeated (0 or 1), epoch, seq, seq, …}, or {} if the batch does not fit: then nothing was
 -- published. The seq of a duplicate is 0. If all messages are duplicates, the epoch is ''.
@@ -67,6 +71,20 @@ local function epoch_of(entry)
   end
 end
 
+-- True if the latest message of a topic has a number of this epoch above the topic's counter. A
+-- publisher that got the counter's number itself needs no proof.
+local function is_behind_latest()
+  for i = 1, topics do
+    local counter = tonumber(kept[i + 2] or 0)
+    if epoch ~= known[1] or counter == 0 or counter ~= known[2 + 2 * i] then
+      local message = redis.call('HGET', KEYS[3], known[1 + 2 * i])
+      local seq, begun = string.match(message or '', '.*,"seq":(%d+),"epoch":"(%w+)"}')
+      if begun == epoch and tonumber(seq) > counter then return true end
+    end
+  end
+  return false
+end
+
 local function is_lost()
   if not epoch then return true end
   if epoch ~= known[1] and (not string.find(epoch, '^%w+$') or string.find(known[2], epoch, 1, true)) then return true end
@@ -74,7 +92,7 @@ local function is_lost()
     local counter = tonumber(kept[i + 2] or 0)
     if not counter or (epoch == known[1] and counter < known[2 + 2 * i]) then return true end
   end
-  if not has_stream then return false end
+  if not has_stream then return ARGV[5] == '1' and is_behind_latest() end
   local entry = redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)[1]
   -- The first message of the channel in this epoch: the stream has entries of other epochs only.
   if not last then return entry and epoch_of(entry) == epoch end
@@ -149,9 +167,12 @@ for i = 10, #ARGV, 5 do
     local topic = ARGV[i]
     local seq = seqs[topic] + 1
     local text = string.format('%d', seq)
-    local body = ARGV[i + 1] .. ',"seq":' .. text .. ',"epoch":"' .. epoch .. '"}'
+    local position = ',"seq":' .. text .. ',"epoch":"' .. epoch .. '"}'
+    local body = ARGV[i + 1] .. position
     if not has_stream then
       last = nil
+      if ARGV[i + 2] ~= '' then body = body .. ARGV[i + 2] .. position end
+      body = body .. ARGV[i + 3]
     elseif ARGV[i + 4] == '' then
       last = redis.call('XADD', KEYS[2], 'MAXLEN', '~', keep, '*', 'topic', topic, 'seq', text, 'epoch', epoch, 'body', body,
         'source', ARGV[i + 2], 'volume', ARGV[i + 3])

@@ -30,8 +30,9 @@ _PUBLISH = lua("publish")
 _APPEND = lua("append")
 
 # Topic, JSON body without its closing brace, source, volume, occurrence (empty: 1). The script adds
-# `seq` and `epoch` to the body.
-_Message = tuple[str, bytes, str, str, str]
+# `seq` and `epoch` to the body. If the channel has no stream, the third and fourth are further
+# pieces of the message.
+Message = tuple[str, bytes, str | bytes, str | bytes, str]
 
 
 class Publisher(Instruments):
@@ -214,7 +215,7 @@ class Publisher(Instruments):
     ) -> Stamp:
         return self.publish(channel, topic, {**figures, "threshold": threshold, "severity": severity, "message": message}, batch_id)
 
-    def _publish(self, channel: str, messages: Sequence[_Message], batch_id: str | None, seen: bytes = b"") -> list[Stamp]:
+    def _publish(self, channel: str, messages: Sequence[Message], batch_id: str | None, seen: bytes = b"") -> list[Stamp]:
         """The stamps of the messages, seq 0 for a duplicate; `seen` is argument 9 of the script."""
         if batch_id is not None and "/" not in batch_id:
             raise ValueError("batch_id is PUBLISHER/NUMBER")
@@ -228,13 +229,13 @@ class Publisher(Instruments):
             raise BusFull(f"{channel}: {self._limit} messages wait to be stored")
         return stamps
 
-    def _publish_call(self, channel: str, messages: Sequence[_Message], batch_id: str, part: int, seen: bytes) -> ScriptCall:
+    def _publish_call(self, channel: str, messages: Sequence[Message], batch_id: str, part: int, seen: bytes) -> ScriptCall:
         row = self._streams[channel]
         publisher, _, number = batch_id.rpartition("/")
         keys = [
             topics.NUMBERS_KEY,
             topics.stream_key(channel),
-            topics.LATEST_KEY,
+            row.latest_key,
             topics.count_key(channel),
             topics.receipt_key(publisher, part),
         ]
@@ -249,7 +250,7 @@ class Publisher(Instruments):
         ]  # fmt: skip
         return keys, [*options, *(field for message in messages for field in message)]
 
-    def _stamps(self, channel: str, messages: Sequence[_Message], answer: Sequence[Any]) -> list[Stamp]:
+    def _stamps(self, channel: str, messages: Sequence[Message], answer: Sequence[Any]) -> list[Stamp]:
         """The stamps of an answer of the script; their numbers are noted."""
         repeated, epoch, seqs = answer[0], answer[1].decode(), answer[2:]
         if epoch and not repeated:  # the answer to an earlier run may be of an ended epoch
@@ -257,7 +258,7 @@ class Publisher(Instruments):
         return [Stamp(epoch, seq) for seq in seqs]
 
 
-def _price_message(tick: Tick, timestamp: str) -> _Message:
+def _price_message(tick: Tick, timestamp: str) -> Message:
     occurrence = "" if tick.occurrence == 1 else str(tick.occurrence)
     return tick.instrument, _price_body(tick, timestamp), tick.source, tick.volume or "", occurrence
 

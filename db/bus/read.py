@@ -33,7 +33,9 @@ class Reader(Connection):
                 bodies = self._redis.hmget(topics.LATEST_KEY, names) if names else []
                 found = {name: body for name, body in zip(names, bodies, strict=True) if body is not None}
         # Another channel that keeps its latest messages shares the hash; they name no instrument.
-        shared = any(row.keeps_latest for row in self._streams.values() if row.name != topics.PRICES)
+        shared = any(
+            row.keeps_latest and row.latest_key == topics.LATEST_KEY for row in self._streams.values() if row.name != topics.PRICES
+        )
         return {name: body for name, body in found.items() if _is_price(body, shared)}
 
     def latest_times(self, instruments: Iterable[str]) -> dict[str, str]:

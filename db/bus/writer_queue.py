@@ -25,7 +25,7 @@ _MAX_RAW_BYTES = 64 * 1024  # of a dead letter
 _MAX_REASON_LENGTH = 500
 _MAX_RECOUNTED = 20_000  # entries that one count reads, while Redis serves no other client
 
-_Fields = Mapping[bytes, bytes]
+Fields = Mapping[bytes, bytes]
 Parsed = TypeVar("Parsed")
 
 
@@ -55,16 +55,27 @@ class WriterQueue(Connection):
         `again` returns entries that were read before and never acknowledged. A malformed entry is
         parked, and `note_bad` is called with its id and its error.
         """
-        return self._read(channel, Entry.of, count, wait_ms, again, note_bad)
+        return self.read_parsed(channel, Entry.of, count, wait_ms, again=again, note_bad=note_bad)
 
     def read_unstored_trades(self, count: int, wait_ms: int, *, again: bool = False, note_bad: NoteBad = ignore_bad) -> list[TradeLines]:
         """The same as `read_unstored` for the stream of trades; each entry holds many trades."""
-        return self._read(topics.TRADES, TradeLines.of, count, wait_ms, again, note_bad)
+        return self.read_parsed(topics.TRADES, TradeLines.of, count, wait_ms, again=again, note_bad=note_bad)
 
-    def _read(
-        self, channel: str, parse: Callable[[bytes, _Fields], Parsed], count: int, wait_ms: int, again: bool, note_bad: NoteBad
+    def read_parsed(
+        self,
+        channel: str,
+        parse: Callable[[bytes, Fields], Parsed],
+        count: int,
+        wait_ms: int,
+        *,
+        again: bool = False,
+        note_bad: NoteBad = ignore_bad,
     ) -> list[Parsed]:
-        """Read until there is a good entry, or none: an empty answer is the end of the rest."""
+        """The same as `read_unstored` for entries of another form.
+
+        `parse` has the id and the fields of an entry, and raises `ValueError` if it is malformed.
+        """
+        # Until there is a good entry, or none: an empty answer is the end of the rest.
         found: list[Parsed] = []
         while not found and (items := self._read_group(channel, count, wait_ms, again)):
             gone, bad = [], {}
@@ -84,7 +95,7 @@ class WriterQueue(Connection):
                 self.recount(channel)
         return found
 
-    def _read_group(self, channel: str, count: int, wait_ms: int, again: bool) -> list[tuple[bytes, _Fields]]:
+    def _read_group(self, channel: str, count: int, wait_ms: int, again: bool) -> list[tuple[bytes, Fields]]:
         with translated():
             answer = self._redis.xreadgroup(
                 topics.WRITER_GROUP,

@@ -34,7 +34,10 @@ def performance(state: SystemState) -> dict[str, Any]:
 
 
 def queue_depth(state: SystemState) -> int | None:
-    """Messages that are not stored yet: prices, trades, reports; None if no process reports it."""
+    """Messages that are not stored yet: prices, trades, rows of books, reports.
+
+    None if no process reports it.
+    """
     writers = [report.part("writer").get("unstored") for role in ("jobs", "observer") if (report := state.acting(role)) is not None]
     counts = [count for unstored in writers if isinstance(unstored, dict) for count in unstored.values()]
     return total(counts) if counts else None

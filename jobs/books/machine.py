@@ -10,9 +10,10 @@ input, because `BookSnapshot` and `BookUpdate` refer to the `book` as it is then
 from __future__ import annotations
 
 from jobs.books.messages import Diff, Snapshot, Ticker
+from jobs.books.parts.diff_buffer import DiffBuffer
 from jobs.books.parts.states import Output, Reason, State, StateChange
 from jobs.books.parts.transitions import Transitions
-from jobs.books.sequence import SEEN, Gap
+from jobs.books.sequence import SEEN, Gap, Rule
 
 
 class BookMachine(Transitions):
@@ -80,6 +81,13 @@ class BookMachine(Transitions):
         if self.state in (State.LIVE, State.STALE):
             self._change(State.RESYNCING, Reason.SCENARIO if self.state is State.LIVE else self.reason, now)
         return self._finish(now)
+
+    def switch(self, rule: Rule, now: float) -> list[Output]:
+        """Another exchange is played: its ids, times and rule replace those of the one before."""
+        outputs = self.scenario(now)
+        self._rule, self.update_id, self.event_ms = rule, None, None
+        self._buffer = DiffBuffer(rule, self._options.buffer_max)
+        return outputs
 
     def snapshot(self, snapshot: Snapshot, now: float, number: int | None = None) -> list[Output]:
         """A snapshot: the answer to request `number`, or None if nobody requested it."""

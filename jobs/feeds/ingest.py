@@ -17,7 +17,8 @@ from db.admitted import AdmittedQuotes, AdmittedTrades, WellFormedTrades
 from db.bus import BusError, BusFull
 from db.messages import Tick, Trade
 from health.measures.stages import PUBLISH, STAGES
-from jobs.feeds.base import LONGEST_DELAY, Source, SourceError, State, as_source_error, retry_delay
+from jobs.feeds.base import Source, State, retry_delay
+from jobs.feeds.renewal import Restarts
 from jobs.feeds.source_admission import SourceAdmission
 from jobs.feeds.status import ReportBus, Reporter, Status
 from jobs.runtime.threads import LongLivedThread
@@ -69,7 +70,7 @@ class Ingest:
         self._status = status
         self._admission = admission
         source.note_bad, source.count_refused = admission.note_bad, status.count_refused
-        self._max_attempts = max_attempts
+        self._restarts = Restarts(status, max_attempts=max_attempts, jitter=jitter)
         self._jitter = jitter
         self._monotonic = monotonic
         self._publisher = f"{source.name}#{uuid.uuid4().hex}"  # batch ids differ from those of every earlier run
@@ -78,27 +79,11 @@ class Ingest:
         self._pending = AdmittedQuotes()
         self._pending_trades = AdmittedTrades()
         self._received_at = monotonic()  # time of the last arrival
-        self._failures = 0  # of the source in a row, since the last accepted batch
         self._full_at: float | None = None  # time of the last refusal by a full bus in this episode
 
     def run(self, stop: threading.Event) -> None:
         """Run until the source has ended, is down for good, or `stop` is set. Raises nothing."""
-        while not stop.is_set():
-            try:
-                if self._status.state is not State.DOWN:
-                    self._status.change(State.CONNECTING)
-                self._drain(stop)
-                if not stop.is_set():
-                    self._status.change(State.ENDED)
-                return
-            except Exception as error:
-                if not isinstance(error, SourceError):
-                    log.exception("source failed unexpectedly", extra={"source": self._source.name})
-                failure = as_source_error(error)
-            if failure.fatal:
-                self._status.change(State.DOWN, str(failure), server_text=failure.server_text)
-                return
-            stop.wait(self._delay_after(failure))
+        self._restarts.run(self._drain, stop)
 
     def _drain(self, stop: threading.Event) -> None:
         self._offer(stop)  # left by an error that was not the bus's
@@ -131,15 +116,6 @@ class Ingest:
         self._pending = self._admission.quotes([*quotes, *self._source.prices(raw, trades)])
         self._pending_trades = trades
         self._admission.end(len(trades) + len(self._pending))
-
-    def _delay_after(self, failure: SourceError) -> float:
-        """Note a transient failure; return the seconds until the next attempt."""
-        self._failures += 1
-        if self._failures > self._max_attempts:
-            self._status.change(State.DOWN, str(failure), server_text=failure.server_text)
-            return max(LONGEST_DELAY, failure.retry_after or 0.0)
-        self._status.change(State.BACKING_OFF, str(failure), server_text=failure.server_text)
-        return max(retry_delay(self._failures, self._jitter()), failure.retry_after or 0.0)
 
     def _offer(self, stop: threading.Event) -> None:
         """Publish the pending batch until the bus accepts it or `stop` is set."""
@@ -175,7 +151,7 @@ class Ingest:
             STAGES.record(PUBLISH, self._monotonic() - self._received_at)
             STAGES.count("published", len(self._pending) + len(self._pending_trades))
             self._pending, self._pending_trades = AdmittedQuotes(), AdmittedTrades()
-        self._failures = 0
+        self._restarts.succeeded()
         if self._full_at is not None and self._monotonic() - self._full_at < FULL_EPISODE_SECONDS:
             return
         self._full_at = None

@@ -21,7 +21,7 @@ from jobs.runtime.job_checks import failing_jobs
 from jobs.runtime.own_report import OwnReport
 
 _JOB_RUNS = "job_runs"
-STORED = (topics.PRICES, topics.TRADES)
+STORED = (topics.PRICES, topics.TRADES, topics.BOOK_TOPS)
 
 
 class SourceStatus(Protocol):

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from config.settings import Settings
 from db import retention as old_rows
 from db.partitions import (
+    BOOKS,
     DAILY,
     METRICS_1H,
     METRICS_1M,
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 # A late report is at most 30 days old. It needs the checkpoint before it, the fills after that, and
 # the id of a report that was sent before.
 MIN_FILL_DAYS = 31
+SCENARIO_RUN_DAYS = 730
 
 
 def retention_job(context: JobContext, as_of: datetime) -> int:
@@ -48,6 +50,7 @@ def retention_days(settings: Settings) -> dict[str, int]:
         "prices": settings.retention_prices,
         "raw_trades": settings.retention_trades,
         "candles": settings.retention_candles,
+        **dict.fromkeys(BOOKS, settings.retention_books),
         **dict.fromkeys(REPORTS, settings.retention_reports),
         "fills": fill_days(settings),
         **dict.fromkeys(METRICS_1S, settings.retention_metrics_1s),
@@ -67,6 +70,7 @@ def row_days(settings: Settings) -> dict[str, int]:
         "access_log": settings.retention_access_log,
         "alerts": settings.retention_alerts,
         "position_checkpoints": fill_days(settings),
+        "scenario_runs": SCENARIO_RUN_DAYS,
     }
 
 

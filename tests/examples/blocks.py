@@ -39,6 +39,7 @@ LEFT_OUT = {
     "cp .env.example .env": "would replace the settings of whoever runs the tests",
     "docker compose": "no Docker here; the tests of tests/unit/test_compose.py and tests/integration/test_compose.py read the file",
     "python -m jobs.scheduler": "does not end; `up` runs the same command, and a test here sees it do so",
+    "python -m jobs.books": "does not end; as `python -m jobs.scheduler`",
     "python -m jobs.observer": "does not end; as `python -m jobs.scheduler`",
     "python -m gunicorn": "does not end; as `python -m jobs.scheduler`",
 }

@@ -16,7 +16,7 @@ from db.messages import Tick
 from db.postgres import Cursor, Store
 from db.timestamps import format_time
 from tests.conftest import until
-from tests.examples import access, metrics
+from tests.examples import access, books, metrics
 from tests.examples.example import Examples
 from tests.examples.witness import Witness
 from tests.support.clients import NodeClient, PythonClient
@@ -33,6 +33,7 @@ def capture(settings: Settings, bus: Bus, folder: Path) -> Examples:
         _errors(witness)
         _resuming(witness)
         _candles(witness)
+        books.capture(witness)
         _alerts(witness)
         _broadcasts(witness)
         _instruments(witness, settings)

@@ -42,7 +42,7 @@ FILES = read_all()
 # the command of the README, which may run first or again
 ADD_GOLD = [sys.executable, "manage.py", "instrument", "add", "XAU_USD", "--kind", "metal", "--name", "Gold / US Dollar"]
 ADD_GOLD += ["--precision", "2", "--source", "publish"]
-SHOW_WRONG = {"invalid_payload", "unknown_event", "candles"}  # examples with an invalid request
+SHOW_WRONG = {"invalid_payload", "unknown_event", "candles", "subscribe_books"}  # examples with an invalid request
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ from tests.conformance.http_client import Server
 from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import WebSocket
 from tests.conftest import until
+from tests.support import hub_books
 from tests.support.access import REQUIRED, UNKNOWN_KEY, Keys, jwt_of
 from tests.support.clients import PythonClient
 from tests.support.payloads import METRICS_PAYLOADS
@@ -30,14 +31,16 @@ ENGINE = "/socket.io/"
 INSIDE, OUTSIDE = "EUR_USD", "BTCUSDT"
 # The scopes of the page "Access control", section 4; any valid credential may send the others.
 READ = {
-    "subscribe", "unsubscribe", "get_subscriptions", "request_price", "request_all_prices", "set_alert", "list_alerts", "delete_alert",
+    "subscribe", "unsubscribe", "get_subscriptions", "request_price", "request_book", "request_all_prices", "set_alert", "list_alerts",
+    "delete_alert",
 }  # fmt: skip
 OBSERVE = {"get_server_stats"}
 ANY = {"ping", "refresh"}
 # event -> the payload about an instrument; None if the event is about none
 PAYLOADS: dict[str, Any] = {
-    "subscribe": lambda name: {"pairs": [name], "candles": [{"pair": name, "interval": "1m"}]},
-    "unsubscribe": lambda name: {"pairs": [name], "candles": [{"pair": name, "interval": "1m"}]},
+    "subscribe": lambda name: {"pairs": [name], "candles": [{"pair": name, "interval": "1m"}], "books": [{"pair": name, "depth": 20}]},
+    "unsubscribe": lambda name: {"pairs": [name], "candles": [{"pair": name, "interval": "1m"}], "books": [{"pair": name, "depth": 20}]},
+    "request_book": lambda name: {"instrument": name, "depth": 20},
     "request_price": lambda name: {"instrument": name},
     "set_alert": lambda name: {"instrument": name, "metric": "price", "op": ">", "value": "9"},
     "get_subscriptions": None,
@@ -68,11 +71,14 @@ def keys(shared_settings: Settings, shared_bus: Bus) -> Iterator[Keys]:
 
 
 def price(bus: Bus, hub: Web, key: str) -> None:
-    """Publish a price of both instruments and wait until the hub has them."""
+    """Publish a price and a book of both instruments and wait until the hub has them."""
     for name in (INSIDE, OUTSIDE):
         bus.cache_price(name, bid="1.1", ask="1.2", mid="1.15", time=datetime.now(UTC))
+        bus.publish_books([hub_books.message(1, 20, name, starts=True)])
     with closing(client_of(hub, key)) as client:
         until(lambda: client.call("request_all_prices")["count"] == 2)
+        for name in (INSIDE, OUTSIDE):
+            until(lambda: "code" not in client.call("request_book", {"instrument": name, "depth": 20}))  # noqa: B023
 
 
 class Client(PythonClient):
@@ -134,18 +140,36 @@ def check(row: ClientEvent, name: str, answer: Any, scopes: set[str], key: str) 
         assert (answer["code"], answer["event"]) == ("unauthorized", "refresh")  # a token of another caller
     elif name == OUTSIDE and row.name == "subscribe":
         assert answer["added"] == []
-        assert [each["code"] for each in answer["rejected"]] == ["forbidden"] * 2
-    elif name == OUTSIDE and row.name in ("request_price", "set_alert"):
+        assert [each["code"] for each in answer["rejected"]] == ["forbidden"] * 3
+        assert answer["books"] == [{"pair": INSIDE, "depth": 20}]
+    elif name == OUTSIDE and row.name in ("request_price", "request_book", "set_alert"):
         assert (answer["code"], answer["event"]) == ("forbidden", row.name)
     else:
         assert "code" not in answer, (row.name, answer)
         if row.name == "subscribe":
             assert answer["added"] == [name]
             assert answer["rejected"] == []
+            assert [each["instrument"] for each in answer["book_snapshot"]] == [name]
         if row.name == "request_all_prices":
             assert list(answer["prices"]) == [INSIDE]
         if row.name == "get_server_stats":
             assert OUTSIDE not in answer["subscriptions_by_pair"]
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_heartbeats_need_observe_and_scenario_changes_come_with_them(scope: str, shared_hub: Web, keys: Keys, shared_bus: Bus) -> None:
+    with closing(client_of(shared_hub, keys.add([scope], ["EUR_*"]))) as client:
+        answer = client.call("subscribe", {"heartbeat": True})
+        if scope != "observe":
+            needed = "observe" if scope == "read" else "read"
+            assert (answer["code"], answer["event"], answer["details"]) == ("forbidden", "subscribe", {"scope": [needed]})
+            return
+        assert (answer["pairs"], answer["books"], answer["heartbeat"], answer["book_snapshot"]) == ([], [], True, [])
+        shared_bus.publish_heartbeat(hub_books.heartbeat({INSIDE: "live", OUTSIDE: "live"}))
+        assert list(client.wait("heartbeat")) == [*hub_books.heartbeat({}), "timestamp", "seq", "epoch"]
+        shared_bus.publish_scenario_change({"previous_scenario": None, "current_scenario": "burst-mode", "run_id": "1"})
+        assert client.wait("scenario_changed")["current_scenario"] == "burst-mode"
+        assert client.call("unsubscribe", {"heartbeat": True})["heartbeat"] is False
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,9 +18,11 @@ from db.bus import Bus, BusError, Parked
 from db.messages import Tick, Trade, trade_lines
 from db.postgres import Store
 from db.timestamps import utc_now
+from jobs.store.book_queue import BookQueue
 from jobs.store.queues import PriceQueue, StoreQueue, TradeQueue
 from jobs.store.writer import BatchRule, Writer
 from tests.conftest import Servers, until
+from tests.support.book_rows import top
 from tests.support.clients import PythonClient
 from tests.support.processes import Web
 from tests.support.registry import put_report
@@ -67,6 +70,18 @@ NO_TRADES: dict[str, dict[bytes, bytes]] = {
     "checked lines are not UTF-8": {b"trades": b"1", b"lines": NOT_UTF_8 + b"\n", b"admitted": b"1"},
     "checked lines have no fields": {b"trades": b"1", b"lines": b"nonsense\n", b"admitted": b"1"},
 }
+TOP = top(datetime(2025, 11, 18, tzinfo=UTC))
+NO_ROW: dict[str, dict[bytes, bytes]] = {
+    "foreign fields": {b"x": b"y"},
+    "no table": {b"row": TOP.encode()},
+    "no row": {b"table": b"book_tops"},
+    "unknown table": {b"table": b"prices", b"row": TOP.encode()},
+    "row of the other table": {b"table": b"book_snapshots", b"row": TOP.encode()},
+    "row is not UTF-8": {b"table": b"book_tops", b"row": NOT_UTF_8},
+    "row is large": {b"table": b"book_tops", b"row": b"x" * 200_000},
+    "bid is no decimal": {b"table": b"book_tops", b"row": replace(TOP, bid="1e3").encode()},
+    "symbol has a NUL": {b"table": b"book_tops", b"row": replace(TOP, symbol="BTC\0").encode()},
+}
 
 
 def prices(bus: Bus, number: int) -> None:
@@ -77,9 +92,14 @@ def trades(bus: Bus, number: int) -> None:
     bus.publish_trades([trade(number)], f"test/{number}")
 
 
+def books(bus: Bus, number: int) -> None:
+    bus.append_book_rows([top(datetime(2025, 11, 18, 12, number, tzinfo=UTC), update_id=number)], [])
+
+
 STREAMS: dict[str, tuple[Callable[[Bus, int], None], Callable[[Bus], StoreQueue[Any]], Mapping[str, Mapping[bytes, bytes]], str]] = {
     topics.PRICES: (prices, PriceQueue, NO_PRICE, "SELECT seq::int FROM prices ORDER BY bid::numeric"),
     topics.TRADES: (trades, lambda bus: TradeQueue(bus, utc_now), NO_TRADES, "SELECT trade_id::int FROM raw_trades ORDER BY 1"),
+    topics.BOOK_TOPS: (books, lambda bus: BookQueue(bus, utc_now), NO_ROW, "SELECT update_id::int FROM book_tops ORDER BY time"),
 }
 
 

@@ -91,7 +91,7 @@ def test_alerts_of_the_version_before_are_open_if_their_episode_lasts(former_dat
         " VALUES (%s, %s, %s, %s, '2025-11-18Z'::timestamptz + %s * interval '1 hour', 'warning', '2025-11-18T12:00Z')",
         EPISODES,
     )
-    assert migrate.apply(former_database) == ["0017.observability"]
+    assert migrate.apply(former_database) == ["0017.observability", "0018.books"]
     rows = run(
         former_database,
         "SELECT key, severity, extract(hour FROM time)::int, state, alert_id, resolved_at, updated_at, time, subject, symbol FROM alerts",
@@ -162,7 +162,7 @@ def test_days_of_other_tables_are_refused(store: Store, call: str) -> None:
 
 def test_old_rows_of_reports_and_resolved_alerts_are_deleted(store: Store, settings: Settings) -> None:
     own = replace(settings, retention_alerts=10, retention_reports=5)
-    assert row_days(own) == {"access_log": 400, "alerts": 10, "position_checkpoints": 31}
+    assert row_days(own) == {"access_log": 400, "alerts": 10, "position_checkpoints": 31, "scenario_runs": 730}
     assert row_days(replace(settings, retention_reports=0))["position_checkpoints"] == 0
     tables = ("fills", "signals", "metrics_market_1s", "metrics_system_1m", "metrics_strategy_1h")
     assert {table: retention_days(own)[table] for table in tables} == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -22,9 +23,10 @@ from db.candles import CandleRow, insert_candles
 from db.correlations import write_correlations
 from db.job_runs import begin_run, end_run
 from db.messages import Trade, trade_lines
-from db.partitions import TABLES, make_months, partitions_before
+from db.partitions import BOOKS, TABLES, make_months, partitions_before
 from db.postgres import RowError, Store
 from db.prices import PriceRow, insert_prices
+from db.scenario_runs import latest_runs, save_run
 from db.timestamps import format_time
 from db.trades import insert_trades
 from db.volatility import VolatilityRow, write_volatility
@@ -32,6 +34,7 @@ from jobs.runtime.context import JobContext
 from jobs.scheduler import TIMED
 from jobs.store import retention as retention_job
 from jobs.store.retention import drop_old_partitions, make_coming_partitions, retention_days
+from tests.support.book_rows import scenario_run
 
 KEEP_ALL = dict.fromkeys(TABLES, 0)
 
@@ -198,6 +201,23 @@ def test_job_creates_coming_months_and_drops_old_ones(settings: Settings, store:
     assert {table: names(store, table) for table in TABLES} == {
         "prices": ["2025-12", "2026-01"], "raw_trades": ["2025-12", "2026-01"], "candles": ["2023-11", "2023-12", "2025-12", "2026-01"],
     }  # fmt: skip
+
+
+def test_books_are_dropped_and_runs_deleted_after_their_days(settings: Settings, bus: Bus, store: Store) -> None:
+    """Months of books follow `RETENTION_BOOKS`; runs are always kept for two years."""
+    now = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
+    begun = {str(uuid.UUID(int=days)): now - timedelta(days=days) for days in (731, 729)}
+    with store.transaction() as cursor:
+        for run_id, started in begun.items():
+            save_run(cursor, scenario_run(run_id, started))
+    make(store, "2025-11", "2026-01", tables=BOOKS)
+    for days, deleted, left in ((0, 1, ["2025-11", "2026-01"]), (30, 2, ["2026-01"])):
+        work = JobContext(replace(settings, retention_books=days), bus, store, lambda: now)
+        assert retention_job.retention_job(work, now) == deleted
+        assert {table: names(store, table) for table in BOOKS} == {table: [*left, "2026-03", "2026-04"] for table in BOOKS}
+    assert {retention_days(settings)[table] for table in BOOKS} == {90}
+    with store.transaction() as cursor:
+        assert [run.run_id for run in latest_runs(cursor, 9)] == list(begun)[1:]
 
 
 def price(time: str, seq: int) -> PriceRow:

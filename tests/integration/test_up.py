@@ -96,13 +96,13 @@ def test_replayed_recording_arrives_on_the_bus_of_the_running_system(
 
 def test_process_receives_only_its_settings_and_its_role(system: Up) -> None:
     pids = system.run["pids"]
-    found = {name: variables(pids[name]) for name in ("jobs", "observer", "hub", "rest", "postgres", "redis")}
+    found = {name: variables(pids[name]) for name in ("jobs", "books", "observer", "hub", "rest", "postgres", "redis")}
     assert {name for name, each in found.items() if "OANDA_API_TOKEN" in each} == {"jobs"}
     assert {name for name, each in found.items() if "OANDA_ACCOUNT_ID" in each} == {"jobs"}
     assert {name for name, each in found.items() if "JWT_SECRET" in each} == {"hub", "rest"}
     roles = {name: urlsplit(each["DATABASE_URL"]).username for name, each in found.items() if "DATABASE_URL" in each}
     writer, reader = "tickwire_writer", "tickwire_reader"
-    assert roles == {"jobs": writer, "observer": writer, "hub": reader, "rest": reader}
+    assert roles == {"jobs": writer, "books": writer, "observer": writer, "hub": reader, "rest": reader}
     assert urlsplit(system.run["database_url"]).username == "tickwire_owner"
     superuser = (system.hub_dir / "postgres.password").read_text()
     assert not any(superuser in value for each in found.values() for value in each.values())

@@ -13,6 +13,10 @@ connection, or at `control("go")` if `waits=True`. A stream misses all messages 
 stalled or disconnected. REST (`/api/v3/historicalTrades`, `/api/v3/aggTrades`) returns all trades
 up to the current position.
 
+Recordings have diffs (`@depth@100ms`) and book tickers too. `/api/v3/depth`, or `/fapi/v1/depth` if
+`market="usdm"`, returns a snapshot of the complete book at the current position. The book begins
+with the recorded snapshot and follows all diffs, those that the streams leave out included.
+
 If `trades` is None, the market plays the recordings of 2024-08-08 (`RECORDINGS`): BTCUSDT and
 ETHUSDT, 15,863 trades and 59,002 other messages in six minutes. Otherwise it generates `trades`
 trades over `symbols`, `per_second` of them per market second. Their ids start at 1,000,000 for each
@@ -22,6 +26,8 @@ symbol, and they are the same at every start.
   messages per second without a client.
 - `start`: the time of the first trade. None: the recording's own time, or 2025-11-18 for generated
   trades.
+- `market`: `spot` or `usdm`, which has the recorded BTCUSDT and the streams at `/public/stream`.
+- `ticker_delay`: seconds by which book tickers come later than recorded.
 - `microseconds`: send all times in microseconds. If it is false, only clients that request
   microseconds receive them, as at the real service.
 
@@ -45,21 +51,28 @@ symbol, and they are the same at every start.
 | `lose` | the same | ... remove them everywhere, also from `expected()`: the gap cannot be filled |
 | `repeat` | the same | ... send them twice |
 | `reorder` | the same | ... send them in reverse order |
-| `refuse` | `what="rest"` or `"handshake"`, `status=503`, `count=1`, `retry_after` | refuse them |
+| `alter` | the same, `kind="ticker"` | ... send twice the quantity of the best bid |
+| `snapshot` | `count=1`, `symbol`, `age`, `inside`, `delay`, `hang`, `body` | spoil `/depth` |
+| `weight` | `used` | report this used weight; null: the real one |
+| `refuse` | `what`, `status=503`, `count=1`, `retry_after` | refuse `rest`, `depth`, `handshake` |
 | `repeat_pages` | `count=1` | `historicalTrades` repeats its last page for every request |
 | `short_pages` | `count=1`, `size=600` | the next pages have at most `size` trades |
 | `bad_item` | `symbol`, `id`, `changes` | history changes these fields of the trade; null: none |
 | `series` | `symbol`, `first_id=0` | later trades have ids from `first_id`; REST has only these |
 | `microseconds` | `on=True` | the unit of times from now on, in streams and REST |
 
-REST counts request weight like the real service (25, 4 or 1; `X-MBX-USED-WEIGHT-1M`; 429 above
-6,000). Its window is `weight_window` seconds instead of a minute, because a minute exceeds the
-length of a test.
+`half`, `skip`, `repeat` and `reorder` take `kind="diff"` and `kind="ticker"`, too; the default is
+`kind="trade"`. An answer of `/depth` can be `age` market seconds old, have an id `inside` the next
+diff, be sent after `delay` seconds or never (`hang`), or be the text `body`.
+
+REST counts request weight like the real service (25, 4 or 1, snapshots by their levels;
+`X-MBX-USED-WEIGHT-1M`; 429 above 6,000). Its window is `weight_window` seconds instead of a minute,
+because a minute exceeds the length of a test.
 
 `state()`: `position`, `length`, `ended`, `playing`, `connections`, `delivered` (every message so
 far was sent to every client), `streams`, `answered_pings` (links with a pong; the server pings
 every `ping_interval` seconds), `handshakes`, `sent`, `requests` by path, past `trades` by symbol,
-`lost` as [symbol, id].
+`lost` as [symbol, id], `snapshots` as {"symbol", "limit", "id", "place"}.
 """
 
 from __future__ import annotations
@@ -102,8 +115,11 @@ class BinanceStandIn(Running):
         microseconds: bool = False,
         ping_interval: float | None = 20.0,
         weight_window: float = 0.1,
+        market: str = "spot",
+        ticker_delay: float = 0.0,
     ) -> None:
         self.symbols = tuple(symbols)
+        self.market = market
         self._micro = microseconds
         self._file = folder / "binance.ports"
         options: dict[str, Any] = {
@@ -113,7 +129,8 @@ class BinanceStandIn(Running):
             "streams": {"speed": speed, "missed_rate": missed_rate, "waits": waits, "micro": microseconds, "ping_interval": ping_interval},
         }
         if trades is None:
-            options["recorded"] = {"symbols": self.symbols, "start_ms": None if start is None else milliseconds(start)}
+            start_ms = None if start is None else milliseconds(start)
+            options["recorded"] = {"symbols": self.symbols, "start_ms": start_ms, "kind": market, "ticker_delay": ticker_delay}
         else:
             begin = milliseconds(start or _GENERATED_START)
             options["generated"] = {"symbols": self.symbols, "trades": trades, "per_second": per_second, "start_ms": begin}
@@ -145,6 +162,16 @@ class BinanceStandIn(Running):
     def state(self) -> dict[str, Any]:
         """Return the state; the module's docstring lists its fields."""
         return dict(orjson.loads(self._request("/_state")))
+
+    @property
+    def book_variables(self) -> dict[str, str]:
+        """The environment variables that point the process `books` at this server."""
+        urls = {"BOOK_WS_URL": self.ws_url, "BOOK_REST_URL": self.rest_url}
+        return {**self.variables, **urls, "BOOK_MARKET": self.market, "BOOK_SYMBOLS": ",".join(self.symbols)}
+
+    def book(self, symbol: str, levels: int = 20) -> dict[str, Any]:
+        """Return {"id", "bids", "asks"} of the complete book at the present position."""
+        return dict(orjson.loads(self._request(f"/_depth?symbol={symbol}&levels={levels}")))
 
     def expected(self, *, microseconds: bool | None = None) -> list[Trade]:
         """Return every available trade by symbol and id, in the form of the store."""

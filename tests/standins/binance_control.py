@@ -1,4 +1,4 @@
-"""The stand-in's routes for tests: `/_state`, `/_trades`, `/_control`."""
+"""The stand-in's routes for tests: `/_state`, `/_trades`, `/_depth`, `/_control`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from tests.standins.binance_depth import SnapshotFault, altered
 from tests.standins.binance_exchange import ApiError, Call, Exchange
 from tests.standins.binance_streams import GARBAGE
 
@@ -28,6 +29,7 @@ def state(exchange: Exchange, call: Call) -> Any:
         "requests": exchange.requests,
         "trades": {symbol: len(exchange.market.traded(symbol, position)) for symbol in exchange.market.deals},
         "lost": sorted(exchange.market.lost),
+        "snapshots": exchange.depth.asked,
     }
 
 
@@ -46,10 +48,10 @@ def control(exchange: Exchange, call: Call) -> Any:
     """`POST /_control`"""
     command = orjson.loads(call.body)
     do, streams = command.pop("do"), exchange.streams
-    if do in ("skip", "lose", "repeat", "reorder", "half"):
-        _tamper(exchange, do, command.get("count", 1), command.get("symbol"))
+    if do in ("skip", "lose", "repeat", "reorder", "half", "alter"):
+        _tamper(exchange, do, command.get("count", 1), command.get("symbol"), command.get("kind", "trade"))
     elif do == "refuse":
-        refusals = exchange.refusals if command.get("what", "rest") == "rest" else streams.refusals
+        refusals = {"rest": exchange.refusals, "depth": exchange.depth_refusals, "handshake": streams.refusals}[command.get("what", "rest")]
         refusals.count, refusals.status, refusals.retry_after = (
             command.get("count", 1),
             command.get("status", 503),
@@ -63,13 +65,19 @@ def control(exchange: Exchange, call: Call) -> Any:
     return {}
 
 
-def _tamper(exchange: Exchange, do: str, count: int, symbol: str | None) -> None:
-    kinds = {"skip": exchange.streams.skip, "lose": exchange.streams.skip, "repeat": exchange.streams.repeat}
-    kinds |= {"reorder": exchange.streams.reorder, "half": exchange.streams.halve}
-    for deals in exchange.market.next_deals(exchange.streams.position, count, symbol):
-        kinds[do](deals)
-        if do == "lose":
-            exchange.market.lost |= {(deal.symbol, deal.id) for deal in deals}
+def _tamper(exchange: Exchange, do: str, count: int, symbol: str | None, kind: str) -> None:
+    streams, market = exchange.streams, exchange.market
+    if do == "lose":
+        if kind != "trade":
+            raise ApiError(400, 0, "REST has the book after every diff: skip one instead")
+        market.lost |= {(deal.symbol, deal.id) for deals in market.next_deals(streams.position, count, symbol) for deal in deals}
+    tamper = {"skip": streams.skip, "lose": streams.skip, "repeat": streams.repeat, "reorder": streams.reorder, "half": streams.halve}
+    for places in market.next_places(kind, streams.position, count, symbol):
+        if do == "alter":
+            for place in places:
+                streams.replace(place, altered(market.entries[place].body))
+        else:
+            tamper[do](places)
 
 
 def _act(exchange: Exchange, do: str, command: dict[str, Any]) -> None:
@@ -102,6 +110,10 @@ def _act(exchange: Exchange, do: str, command: dict[str, Any]) -> None:
         exchange.bad_items[command["symbol"], command["id"]] = command["changes"]
     elif do == "series":
         exchange.market.begin_series(command["symbol"], streams.position, command.get("first_id", 0))
+    elif do == "snapshot":
+        exchange.depth.add_fault(command.pop("symbol", None), command.pop("count", 1), SnapshotFault(**command))
+    elif do == "weight":
+        exchange.used_weight = command.get("used")
     elif do == "vanish":
         exchange.away = True
         loop.call_later(command.get("seconds", 1.0), lambda: _return(exchange))
@@ -113,7 +125,12 @@ def _return(exchange: Exchange) -> None:
     exchange.away = False
 
 
-CONTROL_ROUTES = {"/_state": state, "/_trades": trades, "/_control": control}
+def depth(exchange: Exchange, call: Call) -> Any:
+    """`GET /_depth`: id and best levels of a book at the present position."""
+    return exchange.depth.top(call.parameters["symbol"], call.number("levels") or 20, exchange.streams.position)
+
+
+CONTROL_ROUTES = {"/_state": state, "/_trades": trades, "/_depth": depth, "/_control": control}
 _tasks: set[asyncio.Task[None]] = set()
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.standins.binance_depth import PATHS, DepthBooks, limit_of, weight_of
 from tests.standins.binance_market import Market
 from tests.standins.binance_streams import Refusals, Streams
 
@@ -57,18 +58,33 @@ class Exchange:
     short_size: int = 0
     bad_items: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)  # (symbol, id) -> changed fields
     away: bool = False
+    depth_refusals: Refusals = field(default_factory=Refusals)  # of snapshots alone
+    used_weight: int | None = None  # the reported one; None: the real one
+    depth: DepthBooks = field(init=False)
+    _delay: float | None = 0.0  # of the answer that is being made; None: it is not sent
     _weights: list[tuple[float, int]] = field(default_factory=list)
     _last_page: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.depth = DepthBooks(self.market)
+
+    def take_delay(self) -> float | None:
+        """The seconds to wait before the present answer is sent; None: never."""
+        delay, self._delay = self._delay, 0.0
+        return delay
 
     def answer(self, call: Call) -> tuple[int, Any, dict[str, str]]:
         """Return status, body and headers."""
         self.requests[call.path] = self.requests.get(call.path, 0) + 1
-        used = self._weigh(call.path)
+        used = self._weigh(call)
+        if self.used_weight is not None:
+            used = self.used_weight
         headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
-        if self.refusals.take():
-            if self.refusals.retry_after is not None:
-                headers["Retry-After"] = f"{self.refusals.retry_after:g}"
-            return self.refusals.status, {"code": -1003, "msg": "Too much request weight used; please use WebSocket Streams."}, headers
+        refusals = self.depth_refusals if call.path in PATHS and self.depth_refusals.count else self.refusals
+        if refusals.take():
+            if refusals.retry_after is not None:
+                headers["Retry-After"] = f"{refusals.retry_after:g}"
+            return refusals.status, {"code": -1003, "msg": "Too much request weight used; please use WebSocket Streams."}, headers
         if used > _WEIGHT_LIMIT:
             return 429, {"code": -1003, "msg": "Too many requests."}, {**headers, "Retry-After": str(math.ceil(self.weight_window))}
         try:
@@ -76,10 +92,12 @@ class Exchange:
         except ApiError as error:
             return error.status, error.body, headers
 
-    def _weigh(self, path: str) -> int:
+    def _weigh(self, call: Call) -> int:
+        path = call.path
+        weight = weight_of(path, limit_of(path, call.number("limit"))) if path in PATHS else _WEIGHTS.get(path, 1)
         now = time.monotonic()
         self._weights = [each for each in self._weights if each[0] > now - self.weight_window]
-        self._weights.append((now, _WEIGHTS.get(path, 1)))
+        self._weights.append((now, weight))
         return sum(weight for _, weight in self._weights)
 
     def _api(self, call: Call) -> Any:
@@ -89,6 +107,8 @@ class Exchange:
             entries, position = self.market.entries, self.streams.position
             times = [entry.deal.time for entry in entries[max(0, position - 1000) : position] if entry.deal]
             return {"serverTime": times[-1] if times else 0}
+        if call.path in PATHS:
+            return self._snapshot(call)
         if call.path not in _WEIGHTS:
             raise ApiError(404, -1, "Not found.")
         symbol, limit = call.parameters.get("symbol"), call.number("limit") or 500
@@ -110,6 +130,18 @@ class Exchange:
             return self._last_page
         self._last_page = page
         return page
+
+    def _snapshot(self, call: Call) -> Any:
+        symbol = call.parameters.get("symbol")
+        if PATHS[call.path] != self.market.kind:
+            raise ApiError(404, -1, "Not found.")
+        if symbol not in self.market.snapshots:
+            raise ApiError(400, -1121, "Invalid symbol.")
+        fault = self.depth.take_fault(symbol)
+        self._delay = None if fault.hang else fault.delay
+        if fault.body is not None:
+            return fault.body
+        return self.depth.answer(symbol, limit_of(call.path, call.number("limit")), self.streams.position, fault)
 
     def _item(self, symbol: str, item: dict[str, Any]) -> dict[str, Any]:
         changed = {**item, **self.bad_items.get((symbol, item["id"]), {})}

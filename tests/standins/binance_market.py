@@ -6,7 +6,7 @@ import gzip
 import random
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
@@ -21,6 +21,8 @@ RECORDINGS = {
     "BTCUSDT": ROOT / "data" / "recordings" / "btcusdt_20240808.gz",
     "ETHUSDT": ROOT / "tests" / "data" / "binance" / "ethusdt_20240808.gz",
 }
+# market -> symbol -> its recording of depth
+DEPTH_RECORDINGS = {"spot": RECORDINGS, "usdm": {"BTCUSDT": ROOT / "tests" / "data" / "depth" / "usdm_btcusdt_20240808.gz"}}
 # symbol -> first mid-price and tick of generated prices; other symbols start at 100.00
 _PRICES = {
     "BTCUSDT": ("61837.63", "0.01"),
@@ -76,12 +78,25 @@ class Market:
     Trades in `lost` are neither in the streams nor in REST responses.
     """
 
-    def __init__(self, messages: Iterable[tuple[float, str, bytes, dict[str, Any] | None]]) -> None:
+    def __init__(
+        self,
+        messages: Iterable[tuple[float, str, bytes, dict[str, Any] | None]],
+        *,
+        kind: str = "spot",
+        snapshots: Mapping[str, bytes] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.snapshots = dict(snapshots or {})  # symbol -> the recorded one
+        self.diffs: dict[str, list[int]] = {}  # symbol -> places of its diffs
+        self.tickers: dict[str, list[int]] = {}  # symbol -> places of its book tickers
         self.entries: list[Entry] = []
         self.deals: dict[str, list[Deal]] = {}
         self.lost: set[tuple[str, int]] = set()
         self._series: dict[str, int] = {}  # symbol -> number of its trades of earlier series
         for due, stream, body, trade in messages:
+            symbol, _, channel = stream.partition("@")
+            if (places := {"depth@100ms": self.diffs, "bookTicker": self.tickers}.get(channel)) is not None:
+                places.setdefault(symbol.upper(), []).append(len(self.entries))
             self.entries.append(Entry(due, stream, body, None if trade is None else self._add(trade)))
 
     def _add(self, trade: dict[str, Any]) -> Deal:
@@ -140,6 +155,17 @@ class Market:
                 groups.setdefault(deal.group, []).append(deal)
         return [_aggregate(group, micro) for group in groups.values()]
 
+    def next_places(self, kind: str, position: int, count: int, symbol: str | None) -> list[list[int]]:
+        """Return the places of the next `count` messages of a kind, of one symbol or of each."""
+        if kind == "trade":
+            return [[deal.place for deal in deals] for deals in self.next_deals(position, count, symbol)]
+        chosen = []
+        for name, places in {"diff": self.diffs, "ticker": self.tickers}[kind].items():
+            if symbol in (None, name):
+                begin = bisect_left(places, position)
+                chosen.append(places[begin : begin + count])
+        return chosen
+
     def next_deals(self, position: int, count: int, symbol: str | None) -> list[list[Deal]]:
         """Return the next `count` trades from `position` on, of one symbol or of each."""
         chosen = []
@@ -150,25 +176,34 @@ class Market:
         return chosen
 
 
-def recorded(symbols: Sequence[str], *, start_ms: int | None = None) -> Market:
+def recorded(symbols: Sequence[str], *, start_ms: int | None = None, kind: str = "spot", ticker_delay: float = 0.0) -> Market:
     """Return the recordings of the symbols, merged by time of receipt.
 
-    `start_ms` moves the first trade to that time.
+    `start_ms` moves the first trade to that time. `ticker_delay` delays book tickers by so many
+    seconds.
     """
-    lines = sorted(line for symbol in symbols for line in _lines(RECORDINGS[symbol]))
+    lines = sorted(line for symbol in symbols for line in _lines(DEPTH_RECORDINGS[kind][symbol], ticker_delay))
     first = lines[0][0]
     shift = 0
     if start_ms is not None:
         shift = start_ms - min(int(_TIMES.findall(body)[-1][1]) for _, body in lines if b"@trade" in body[:40])
-    return Market(_message(due - first, body, shift) for due, body in lines)
+    snapshots = {symbol: _snapshot(DEPTH_RECORDINGS[kind][symbol]) for symbol in symbols}
+    return Market((_message(due - first, body, shift) for due, body in lines), kind=kind, snapshots=snapshots)
 
 
-def _lines(file: Path) -> Iterator[tuple[float, bytes]]:
+def _lines(file: Path, ticker_delay: float) -> Iterator[tuple[float, bytes]]:
     with gzip.open(file, "rb") as lines:
         for line in lines:
             received, _, body = line.strip().partition(b" ")
             if body.startswith(b'{"stream"'):
-                yield int(received) / 1e9, body
+                late = ticker_delay if b"@bookTicker" in body[:40] else 0.0
+                # The recording of USD-M has diffs of all updates, without the time of collection.
+                yield int(received) / 1e9 + late, body.replace(b"@depth@0ms", b"@depth@100ms", 1)
+
+
+def _snapshot(file: Path) -> bytes:
+    with gzip.open(file, "rb") as lines:
+        return next(body for line in lines if (body := line.strip().partition(b" ")[2]).startswith(b'{"lastUpdateId"'))
 
 
 def _message(due: float, body: bytes, shift: int) -> tuple[float, str, bytes, dict[str, Any] | None]:

@@ -23,6 +23,8 @@ from tests.standins.binance_exchange import ApiError, Call, Exchange
 from tests.standins.binance_market import generated, recorded
 from tests.standins.binance_streams import Streams
 
+_FOREVER = 3600.0  # seconds; longer than any test
+
 
 async def _serve_http(exchange: Exchange, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), contextlib.closing(writer):
@@ -36,7 +38,9 @@ async def _serve_http(exchange: Exchange, reader: asyncio.StreamReader, writer: 
                 )
             except (ApiError, KeyError) as error:
                 status, body, headers = 400, {"error": str(error)}, {}
-            text = orjson.dumps(body)
+            delay = exchange.take_delay()
+            await asyncio.sleep(_FOREVER if delay is None else delay)
+            text = body.encode() if isinstance(body, str) else orjson.dumps(body)
             lines = [f"HTTP/1.1 {status} {_phrase(status)}", "Content-Type: application/json;charset=UTF-8", f"Content-Length: {len(text)}"]
             lines += [f"{name}: {value}" for name, value in headers.items()]
             writer.write("\r\n".join([*lines, "", ""]).encode() + text)

@@ -19,8 +19,10 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from tests.standins.binance_market import Deal, Market, combined
+from tests.standins.binance_market import Market, combined
 
+# market -> paths of combined streams; futures have no books outside /public since 2026-04-23
+STREAM_PATHS = {"spot": ("/stream",), "usdm": ("/public/stream",)}
 CHUNK = 500  # messages in one write
 GARBAGE = (
     b"not json",
@@ -112,7 +114,7 @@ class Streams:
             if self.refusals.retry_after is not None:
                 response.headers["Retry-After"] = f"{self.refusals.retry_after:g}"
             return response
-        if urlsplit(request.path).path != "/stream":
+        if urlsplit(request.path).path not in STREAM_PATHS[self.market.kind]:
             return connection.respond(HTTPStatus.NOT_FOUND, "not found")
         return None
 
@@ -251,26 +253,30 @@ class Streams:
         for link in self.links:
             link.connection.transport.write(frame(body))
 
-    def skip(self, deals: Sequence[Deal]) -> None:
-        """Leave the trades out of the stream."""
-        for deal in deals:
-            self._instead[deal.place] = b""
+    def skip(self, places: Sequence[int]) -> None:
+        """Leave the messages out of the stream."""
+        for place in places:
+            self._instead[place] = b""
 
-    def halve(self, deals: Sequence[Deal]) -> None:
-        """Send only the first half of each trade's text."""
-        for deal in deals:
-            body = self.market.entries[deal.place].body
-            self._instead[deal.place] = frame(body[: len(body) // 2])
+    def halve(self, places: Sequence[int]) -> None:
+        """Send only the first half of each message's text."""
+        for place in places:
+            body = self.market.entries[place].body
+            self._instead[place] = frame(body[: len(body) // 2])
 
-    def repeat(self, deals: Sequence[Deal]) -> None:
-        """Send each trade twice."""
-        for deal in deals:
-            self._instead[deal.place] = 2 * frame(self.market.entries[deal.place].text(self.micro))
+    def repeat(self, places: Sequence[int]) -> None:
+        """Send each message twice."""
+        for place in places:
+            self._instead[place] = 2 * frame(self.market.entries[place].text(self.micro))
 
-    def reorder(self, deals: Sequence[Deal]) -> None:
-        """Send the trades in reverse order."""
-        for deal, other in zip(deals, reversed(deals), strict=True):
-            self._instead[deal.place] = frame(self.market.entries[other.place].text(self.micro))
+    def reorder(self, places: Sequence[int]) -> None:
+        """Send the messages in reverse order."""
+        for place, other in zip(places, reversed(places), strict=True):
+            self._instead[place] = frame(self.market.entries[other].text(self.micro))
+
+    def replace(self, place: int, body: bytes) -> None:
+        """Send another text."""
+        self._instead[place] = frame(body)
 
 
 def frame(body: bytes) -> bytes:

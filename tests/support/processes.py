@@ -138,6 +138,11 @@ def observer(settings: Settings, log: Path, **extra: str) -> Running:
     return Running([sys.executable, "-m", "jobs.observer"], {**environ_of(settings, WRITER), **extra}, log)
 
 
+def books(settings: Settings, log: Path, **extra: str) -> Running:
+    """Return a process of the books, not started."""
+    return Running([sys.executable, "-m", "jobs.books"], {**environ_of(settings, WRITER), **extra}, log)
+
+
 def environ_of(settings: Settings, role: str = OWNER) -> dict[str, str]:
     """Return the servers and directories of these settings as variables, for a role of the store.
 

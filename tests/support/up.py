@@ -23,7 +23,7 @@ from tests.support.processes import ROOT
 from tests.support.servers import equal_passwords
 
 START_SECONDS = 90.0
-PROCESSES = {"jobs", "observer", "hub", "rest", "postgres", "redis"}
+PROCESSES = {"jobs", "books", "observer", "hub", "rest", "postgres", "redis"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from itertools import pairwise
 
 from db.scenarios.model import Scenario
 from db.scenarios.recording import Recording
+from db.scenarios.run_record import RunRecord
 from db.scenarios.status import BookState, Load, status_of
-from jobs.books.flow import Flow
-from jobs.books.runs import Overloads, Run, RunRecord, Sight
-from jobs.books.shadow import ShadowBooks
+from jobs.books.play.flow import Flow
+from jobs.books.play.runs import Overloads, Run, Sight
+from jobs.books.play.shadow import ShadowBooks
 from jobs.feeds.scenario.messages import Played
 from tests.support.small_books import NoLevels, SmallBook, SmallBooks, SmallLevels
 

@@ -12,6 +12,7 @@ from api.access.model import OBSERVE, OPEN, OPERATE, READ, REPORT, Handshake, Op
 from api.errors import ErrorCode, Refusal
 from api.hub.alerts.requests import AlertRequests
 from api.hub.alerts.rules import RuleIndex
+from api.hub.books.feed import BookFeed
 from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent, Events
 from api.hub.fanout import Fanout
 from api.hub.messages import decode
@@ -19,6 +20,7 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.limits.bucket import Allowance, Bucket
 from api.hub.transport.outbox import Outbox
 from db import topics
+from tests.support import hub_books
 from tests.support.hub_variants import RightsOfPayload
 from tests.support.payloads import METRICS_PAYLOADS
 
@@ -27,6 +29,7 @@ PAIRS = ("EUR_USD", "GBP_USD")
 FORBIDDEN, SECRET = "GBP_USD", "7.654321"  # an instrument that the client may not see, and its price
 ALL_SCOPES, METRICS_SCOPES = {READ, OBSERVE}, {OBSERVE, REPORT, OPERATE}
 SERIES = [{"pair": pair, "interval": "1m"} for pair in PAIRS]
+BOOKS = [{"pair": pair, "depth": 20} for pair in PAIRS]
 ALERT = {"instrument": FORBIDDEN, "metric": "price", "op": ">", "value": "1"}
 # event -> payloads that name the forbidden instrument, or all of them
 PAYLOADS: dict[str, list[dict[str, Any]]] = {
@@ -34,10 +37,12 @@ PAYLOADS: dict[str, list[dict[str, Any]]] = {
         {"pairs": list(PAIRS), "since": {FORBIDDEN: {"epoch": "one", "seq": 0}}},
         {"pairs": "all", "candles": SERIES},
         {"pairs": FORBIDDEN, "max_rate": 1},
+        {"books": BOOKS, "max_rate": 1},
     ],
-    "unsubscribe": [{"pairs": list(PAIRS), "candles": SERIES}, {"pairs": "all", "candles": "all"}],
+    "unsubscribe": [{"pairs": list(PAIRS), "candles": SERIES}, {"pairs": "all", "candles": "all"}, {"books": BOOKS}],
     "get_subscriptions": [{}],
     "request_price": [{"instrument": FORBIDDEN}],
+    "request_book": [{"instrument": FORBIDDEN, "depth": 20}],
     "request_all_prices": [{}],
     "get_server_stats": [{}],
     "ping": [{"timestamp": 1}],
@@ -71,13 +76,15 @@ class Hub:
         self.fanout = fanouts[namespace]
         self.log = TopicLog()
         alerts = AlertRequests(RuleIndex(), set(PAIRS), lambda series: None, "abc")
+        self.books = BookFeed(hub_books.Kept(), PAIRS, 1.0, lambda: hub_books.BEGIN, lambda: 0.0)
         self.events = Events(
             fanouts, self.log, PAIRS, alerts, authenticator,
-            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=stats,
+            books=self.books, max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=stats,
         )  # fmt: skip
         for pair, mid in zip(PAIRS, ("1.1", SECRET), strict=True):
             self.price(pair, mid)
             self.candle(pair, mid)
+            self.book(pair, mid)
         self.received = b""
         self.events.admit("client", Handshake("websocket", "127.0.0.1", {}, namespace, auth))
         box = Outbox(Owner(), 2**20)
@@ -101,6 +108,11 @@ class Hub:
         prices = dict.fromkeys(("open", "high", "low", "close"), price)
         candle = {"start_time": NOON, "end_time": "2025-11-18T12:01:00Z", **prices, "volume": "1", "complete": False}
         self.relay(topics.CANDLES, {"instrument": pair, "interval": "1m", "candle": candle})
+
+    def book(self, pair: str, quantity: str) -> None:
+        body = hub_books.raw(hub_books.message(1, 20, pair, starts=True, reason=quantity), 1)
+        self.books.book(decode(topics.BOOKS, body, PAIRS))
+        self.fanout.flush()
 
     def request(self, event: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         data = self.events.answer("client", event, [payload])
@@ -172,9 +184,10 @@ def test_forbidden_instrument_never_reaches_the_client(row: ClientEvent, payload
     answer = hub.request(row.name, payload)
     hub.price(FORBIDDEN, SECRET)
     hub.candle(FORBIDDEN, SECRET)
+    hub.book(FORBIDDEN, SECRET)
     assert SECRET.encode() not in hub.received
     assert [room for room in hub.fanout.rooms("client") if FORBIDDEN in room] == []
-    if row.name in ("request_price", "set_alert"):
+    if row.name in ("request_price", "request_book", "set_alert"):
         assert (answer["code"], answer["details"]) == ("forbidden", {"instrument": ["No access."]})
 
 
@@ -198,6 +211,62 @@ def test_forbidden_instrument_of_a_list_is_rejected_alone() -> None:
     ]
     assert hub.request("request_all_prices", {})["count"] == 1
     assert hub.request("subscribe", {"pairs": "all"})["pairs"] == ["EUR_USD"]
+
+
+def test_bad_books_are_rejected_one_by_one() -> None:
+    hub = Hub(RightsOfPayload(), rights(instruments=("EUR_*", "*_CHF")))
+    bad: list[Any] = [
+        {"pair": "EUR_USD", "depth": 7}, {"pair": "EUR_USD", "depth": "20"}, {"pair": "EUR_USD", "depth": True}, {"pair": "EUR_USD"},
+        {"depth": 20}, {"pair": "EUR_USD", "depth": 20, "levels": 1}, "EUR_USD", None,
+        {"pair": FORBIDDEN, "depth": 20}, {"pair": "XXX_YYY", "depth": 20},
+    ]  # fmt: skip
+    answer = hub.request("subscribe", {"books": [*bad, BOOKS[0], BOOKS[0]]})
+    assert (answer["books"], answer["heartbeat"], answer["pairs"], answer["added"]) == (BOOKS[:1], False, [], [])
+    assert [each["seq"] for each in answer["book_snapshot"]] == [1]
+    rejected = answer["rejected"]
+    assert [each["code"] for each in rejected] == ["invalid_payload"] * 8 + ["forbidden", "unknown_instrument"]
+    assert rejected[0] == {"pair": "EUR_USD", "depth": 7, "code": "invalid_payload", "message": "A depth is one of 5, 10, 20, 50."}
+    assert rejected[3]["depth"] is None
+    assert rejected[6]["pair"] == "EUR_USD"
+    assert hub.request("subscribe", {"books": [BOOKS[0]] * 1001})["code"] == "invalid_payload"
+    assert hub.request("subscribe", {"books": []})["code"] == "invalid_payload"
+    assert hub.request("unsubscribe", {"books": [*bad[:4], *bad[6:], BOOKS[0]]})["books"] == []
+
+
+def test_instrument_without_a_book_is_no_book() -> None:
+    hub = Hub(OpenAuthenticator(), None)
+    hub.books.heartbeat(hub_books.heartbeat_message({"GBP_USD": "live"}))
+    answer = hub.request("subscribe", {"books": BOOKS})
+    assert [(each["pair"], each["depth"], each["code"]) for each in answer["rejected"]] == [("EUR_USD", 20, "no_book")]
+    assert hub.request("request_book", {"instrument": "EUR_USD", "depth": 20})["code"] == "no_book"
+    assert hub.request("request_book", {"instrument": "GBP_USD", "depth": 5})["code"] == "no_book", "this depth was not published yet"
+    assert hub.request("request_book", {"instrument": "GBP_USD", "depth": 20})["seq"] == 1
+    assert hub.request("request_book", {"instrument": "XXX_YYY", "depth": 20})["code"] == "unknown_instrument"
+    for depth in (7, "20", True, None):
+        answer = hub.request("request_book", {"instrument": "GBP_USD", "depth": depth})
+        assert (answer["code"], list(answer["details"])) == ("invalid_payload", ["depth"])
+
+
+@pytest.mark.parametrize(
+    ("scopes", "payload", "needed"),
+    [
+        ({READ}, {"heartbeat": True}, "observe"),
+        ({READ}, {"pairs": "all", "heartbeat": True}, "observe"),
+        ({OBSERVE}, {"heartbeat": True}, None),
+        ({OBSERVE}, {"books": BOOKS, "heartbeat": True}, "read"),
+        ({READ}, {"books": BOOKS, "heartbeat": False}, None),
+        (set(), {"heartbeat": False}, "read"),
+    ],
+)
+def test_heartbeat_needs_observe_and_books_need_read(scopes: set[str], payload: dict[str, Any], needed: str | None) -> None:
+    hub = Hub(RightsOfPayload(), rights(scopes, PAIRS))
+    for event in ("subscribe", "unsubscribe"):
+        answer = hub.request(event, payload)
+        if needed is None:
+            assert answer["heartbeat"] is (payload["heartbeat"] and event == "subscribe")
+        else:
+            assert (answer["code"], answer["event"], answer["details"]) == ("forbidden", event, {"scope": [needed]})
+            assert hub.fanout.rooms("client") == {}
 
 
 def test_unserialisable_answer_is_an_internal_error(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from api.hub.fanout import Fanout
 from api.hub.topic_log import TopicLog
 from api.hub.transport.limits.bucket import Allowance, Bucket
 from api.hub.transport.outbox import Outbox
+from tests.support.hub_books import no_books
 from tests.unit.test_access import Owner
 
 SHARE = 6
@@ -29,7 +30,7 @@ class Hub:
         alerts = AlertRequests(self.index, {"EUR_USD"}, lambda series: None, "abc")
         self.events = Events(
             {"/": fanout}, TopicLog(), ["EUR_USD"], alerts, OpenAuthenticator(),
-            max_clients=99, ping_interval=25, ping_timeout=5, timestamp=lambda: "2025-11-18T12:00:00.000000Z", stats=dict,
+            books=no_books(), max_clients=99, ping_interval=25, ping_timeout=5, timestamp=lambda: "2025-11-18T12:00:00.000000Z", stats=dict,
             peers=Peers(trusted),
         )  # fmt: skip
 

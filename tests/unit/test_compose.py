@@ -20,8 +20,8 @@ from config.settings import Settings
 from tests.support.compose import PASSWORDS, Service, compose
 from tests.support.processes import ROOT
 
-OURS = ("migrate", "jobs", "observer", "hub", "rest")
-SERVICES = ("postgres", "redis", "jobs", "observer", "hub", "rest")
+OURS = ("migrate", "jobs", "books", "observer", "hub", "rest")
+SERVICES = ("postgres", "redis", "jobs", "books", "observer", "hub", "rest")
 GRAFANA = ("grafana-role", "grafana")  # of the profile
 OF_GRAFANA = {"GRAFANA_PORT", "GRAFANA_DB_PASSWORD", "GRAFANA_ADMIN_PASSWORD"}  # no settings of our processes
 
@@ -69,7 +69,8 @@ def test_our_service_has_the_least_rights(services: dict[str, Service], name: st
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
     assert 0 < service["pids_limit"] <= 1000
-    assert not {"privileged", "cap_add", "volumes", "env_file"} & set(service)
+    assert not {"privileged", "cap_add", "env_file"} & set(service)
+    assert service.get("volumes", []) == (["recordings:/app/var/recordings"] if name in ("books", "rest") else [])
 
 
 def test_service_waits_for_its_dependencies(services: dict[str, Service]) -> None:
@@ -77,7 +78,7 @@ def test_service_waits_for_its_dependencies(services: dict[str, Service]) -> Non
         for needed, how in service.get("depends_on", {}).items():
             expected = "service_healthy" if "healthcheck" in services[needed] else "service_completed_successfully"
             assert how == {"condition": expected}
-    for name in ("jobs", "observer", "hub", "rest"):
+    for name in ("jobs", "books", "observer", "hub", "rest"):
         assert set(services[name]["depends_on"]) == {"postgres", "redis", "migrate"}
     assert set(services["migrate"]["depends_on"]) == {"postgres"}
 
@@ -162,7 +163,7 @@ def test_value_of_env_reaches_each_service_that_names_it() -> None:
     assert [str(found[name].rate_events) for name in ("hub", "rest")] == ["7/s", "7/s"]
     assert (found["jobs"].oanda_api_token, found["jobs"].retention_trades) == ("token", 3)
     assert found["jobs"].volatility_thresholds == {"EUR_USD": (0.01, 0.02)}
-    assert "token" not in str([loaded[name] for name in ("migrate", "observer", "hub", "rest")])
+    assert "token" not in str([loaded[name] for name in ("migrate", "books", "observer", "hub", "rest")])
     for name, defaults in ((name, compose()["services"][name]) for name in OURS):
         plain = settings_module.load({}, dotenv=None)
         assert settings_of(name, defaults).sources == plain.sources
@@ -208,7 +209,7 @@ def test_volumes_and_configs_are_declared(services: dict[str, Service]) -> None:
     whole = compose()
     for name, folder in (("postgres", "/var/lib/postgresql"), ("redis", "/data")):
         assert services[name]["volumes"] == [f"{name}:{folder}"]
-    assert set(whole["volumes"]) == {"postgres", "redis", "grafana"}
+    assert set(whole["volumes"]) == {"postgres", "redis", "grafana", "recordings"}
     for service in services.values():
         for used in service.get("configs", []):
             assert used["source"] in whole["configs"]

@@ -15,11 +15,13 @@ from api.hub.fanout import Fanout
 from api.hub.topic_log import TopicLog
 from api.hub.transport.limits.bucket import Allowance, Bucket
 from api.hub.transport.outbox import Outbox
+from tests.support.hub_books import no_books
 from tests.unit.test_missed_prices import Owner
 
 PAIRS = tuple(f"P{number:02}" for number in range(31))
 INTERVALS = ("1m", "5m", "15m", "1h", "4h", "1d")
 SERIES = [{"pair": pair, "interval": interval} for pair in PAIRS for interval in INTERVALS]
+BOOKS = [{"pair": pair, "depth": depth} for pair in PAIRS for depth in (5, 10, 20, 50)]
 # event, payload, tokens
 TABLE: list[tuple[str, dict[str, Any], int]] = [
     ("subscribe", {"pairs": ["P01"]}, 1),
@@ -31,6 +33,12 @@ TABLE: list[tuple[str, dict[str, Any], int]] = [
     ("subscribe", {"pairs": "all"}, 1),
     ("subscribe", {"pairs": [{}] * 1000}, 21),
     ("subscribe", {"pairs": "all", "candles": SERIES}, 5),
+    ("subscribe", {"books": BOOKS[:49]}, 1),
+    ("subscribe", {"books": BOOKS[:50]}, 2),
+    ("subscribe", {"pairs": "all", "candles": SERIES, "books": BOOKS}, 7),
+    ("unsubscribe", {"books": "all"}, 3),
+    ("unsubscribe", {"pairs": "all", "candles": "all", "books": "all", "heartbeat": True}, 7),
+    ("subscribe", {"heartbeat": True}, 1),
     ("unsubscribe", {"pairs": "all", "candles": "all"}, 5),
     ("unsubscribe", {"pairs": ["P01"] * 1000}, 21),
     ("get_server_stats", {}, 5),
@@ -49,7 +57,7 @@ class Client:
         alerts = AlertRequests(RuleIndex(), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
             {"/": fanout}, TopicLog(), PAIRS, alerts, OpenAuthenticator(),
-            max_clients=1, ping_interval=25, ping_timeout=5, timestamp=lambda: "2025-11-18T12:00:00.000000Z", stats=dict,
+            books=no_books(), max_clients=1, ping_interval=25, ping_timeout=5, timestamp=lambda: "2025-11-18T12:00:00.000000Z", stats=dict,
         )  # fmt: skip
         self.bucket = Bucket(Allowance(50.0, tokens, lambda: 0.0))
         self.events.admit("client", Handshake("websocket", "127.0.0.1", {}))
@@ -80,7 +88,7 @@ def test_event_without_its_tokens_is_refused_and_not_served(event: str, payload:
 
 
 def test_every_event_is_in_the_table_or_costs_one() -> None:
-    large = {"pairs": ["P01"] * 1000, "candles": [], "reports": [{}] * 500}
+    large = {"pairs": ["P01"] * 1000, "candles": [], "books": [], "reports": [{}] * 500}
     dear = {row.name for row in CLIENT_EVENTS.values() if row.cost(large, 31) > 1}
     assert dear == {event for event, _, tokens in TABLE if tokens > 1} | {"report"}
 

@@ -42,7 +42,11 @@ class Start(NamedTuple):
 
 TABLE: dict[str, Start] = {
     "api/hub/assembly/loops.py:start_loops": Start(
-        "hub", ("relay", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments", "access", "leases", "token-keys")
+        "hub",
+        (
+            *("relay", "books", "volatility-feed", "report", "bot-reports", "acknowledgements", "instruments"),
+            *("access", "leases", "token-keys"),
+        ),
     ),  # the relay runs the alerts
     "api/hub/transport/eventlet_loop.py:every": Start("hub", ("clock",)),
     "config/gunicorn/eventlet_worker.py:run": Start("hub", ("acceptor", "worker")),
@@ -59,8 +63,21 @@ TABLE: dict[str, Start] = {
     "config/process/watchdog.py:start": Start("all", ("watchdog",), ends="deadline and last line of a process that ends"),
     "jobs/runtime/threads.py:LongLivedThread": Start("jobs", ends="the class itself, see `run`"),
     "jobs/runtime/threads.py:run": Start("jobs", ends="the guard of every `LongLivedThread`"),
-    "jobs/runtime/elected.py:run_elected": Start("jobs, observer", ("election", "report")),
-    "jobs/runtime/election.py:_lead": Start("jobs, observer", ("jobs", "observer")),
+    "jobs/runtime/elected.py:run_elected": Start("jobs, books, observer", ("election", "report")),
+    "jobs/runtime/election.py:_lead": Start("jobs, books, observer", ("jobs", "books", "observer")),
+    "jobs/books/__main__.py:run_loops": Start(
+        "books",
+        (
+            "books-worker",
+            "books-heartbeat",
+            "books-commands",
+            "books-gaps",
+            "books-source",
+            "depth",
+            "depth-snapshots-1",
+            "depth-snapshots-2",
+        ),
+    ),
     "jobs/observer/__main__.py:_run_loops": Start(
         "observer",
         (

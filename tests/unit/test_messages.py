@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from api.hub.channels import CHANNELS, MAX_MESSAGE_BYTES
 from api.hub.messages import BadMessage, decode
-from api.hub.schemas.quick_checks import is_plain_candle, is_plain_price, is_plain_snapshot
+from api.hub.schemas.quick_checks import is_plain_book, is_plain_candle, is_plain_price, is_plain_snapshot
 from db import topics
 from db.intervals import INTERVALS
 from db.timestamps import parse_time
+from tests.support import hub_books
 
 KNOWN = frozenset({"EUR_USD", "GBP_USD"})
 PRICE = {"bid": "1.0945", "ask": "1.0947", "mid": "1.0946", "time": "2025-11-18T12:30:00Z"}
@@ -23,6 +24,8 @@ CANDLE = {
     "start_time": "2025-11-18T12:30:00Z", "end_time": "2025-11-18T12:31:00Z",
     "open": "1.0945", "high": "1.0947", "low": "1.0944", "close": "1.0946", "volume": "12", "complete": False,
 }  # fmt: skip
+BOOK = {**hub_books.snapshot(4, 5, "EUR_USD"), "timestamp": "2025-11-18T12:30:00Z", "seq": 7, "epoch": "e"}
+BOOK_UPDATE = {name: value for name, value in BOOK.items() if name not in ("state", "reason", "complete")}
 DECIMALS = ("open", "high", "low", "close", "volume")
 # channel -> a message with the required fields only
 LEAST: dict[str, dict[str, Any]] = {
@@ -37,6 +40,10 @@ LEAST: dict[str, dict[str, Any]] = {
     topics.OBSERVABILITY_EVENTS: {
         "event_id": "1", "event_type": "trade_executed", "timestamp": "2025-11-18T12:30:00Z", "source": "mm-1", "metadata": {},
     },
+    topics.BOOKS: {"update": BOOK_UPDATE, "snapshot": BOOK, "meta": {}},
+    topics.BOOK_STATES: {**hub_books.state("EUR_USD", "gap", "live", "missing_update"), "timestamp": "2025-11-18T12:30:00Z"},
+    topics.HEARTBEATS: {**hub_books.heartbeat({"EUR_USD": "live"}), "timestamp": "2025-11-18T12:30:00Z"},
+    topics.SCENARIO_CHANGES: {"previous_scenario": "stable-mode", "current_scenario": "burst-mode", "run_id": "1"},
 }  # fmt: skip
 # channel -> topic and rooms of that message
 GOES_TO = {
@@ -47,8 +54,16 @@ GOES_TO = {
     topics.CANDLES: ("EUR_USD|1m", ("candle_EUR_USD_1m",)),
     topics.METRICS: ("", ("metrics",)),
     topics.OBSERVABILITY_EVENTS: ("events", ("events",)),
+    topics.BOOKS: ("EUR_USD|5", ("book_EUR_USD_5",)),
+    topics.BOOK_STATES: ("EUR_USD", tuple(f"book_EUR_USD_{depth}" for depth in (5, 10, 20, 50))),
+    topics.HEARTBEATS: ("heartbeat", ("heartbeat",)),
+    topics.SCENARIO_CHANGES: ("scenario", ("heartbeat",)),
 }
 POSITIONLESS = topics.METRICS  # its `seq` and `epoch` are those of the observer
+MAY_BE_EMPTY = ("metadata", "numbers", "strings", "meta", "books")
+MAY_BE_NULL = ("update", "previous", "update_id", "expected_id", "received_id", "previous_scenario")
+# Messages of books are cut as bytes, and their bodies have the position.
+FLAT = [channel for channel in topics.relayed() if channel != topics.BOOKS]
 NO_DECIMALS = (1.5, 1, None, "", "-1", "+1", "1e3", " 1", "1 ", "1.", ".5", "NaN", "1,5", "٣", "1" * 25)
 channels = st.sampled_from(topics.relayed())
 anything = st.recursive(
@@ -74,11 +89,11 @@ def test_minimal_message_goes_to_its_rooms(channel: str) -> None:
     assert (message.epoch, message.seq) == (("f", 3) if channel == POSITIONLESS else (None, 0))
     space = b"" if row.namespace == "/" else row.namespace.encode() + b","
     assert message.frame.packet == (b'42%s["%s",%s]' % (space, row.event.encode(), body) if row.broadcast else b"")
-    conflates = channel in (topics.PRICES, topics.CANDLES)  # alerts are never conflated
+    conflates = channel in (topics.PRICES, topics.CANDLES, topics.HEARTBEATS)  # alerts are never conflated
     assert message.frame.key == (message.topic if conflates else None)
 
 
-@pytest.mark.parametrize("channel", topics.relayed())
+@pytest.mark.parametrize("channel", FLAT)
 def test_seq_and_epoch_are_read_and_unknown_fields_are_kept(channel: str) -> None:
     body = orjson.dumps({**LEAST[channel], "seq": 7, "epoch": "e", "timestamp": "2025-11-18T12:30:00Z", "mine": [1, {"x": None}]})
     message = decode(channel, body, KNOWN)
@@ -126,7 +141,7 @@ def test_message_without_a_required_field_is_refused(channel: str) -> None:
         assert kind(channel, {key: value for key, value in LEAST[channel].items() if key != name}) == "schema"
         wrong: object
         for wrong in (None, [], {}, True):
-            if wrong == {} and name in ("metadata", "numbers", "strings"):
+            if (wrong == {} and name in MAY_BE_EMPTY) or (wrong is None and name in MAY_BE_NULL):
                 continue
             assert kind(channel, {**LEAST[channel], name: wrong}) == "schema"
 
@@ -190,7 +205,8 @@ def test_arbitrary_bytes_are_a_message_or_bad(channel: str, body: bytes) -> None
 @given(st.data(), channels)
 def test_message_with_one_arbitrary_field_is_a_message_or_bad(data: st.DataObject, channel: str) -> None:
     """Replace or add one field at any depth, which random bytes never achieve."""
-    body = copy.deepcopy(LEAST[channel]) | {"seq": 1, "epoch": "e", "timestamp": "2025-11-18T12:30:00Z", "as_of": "2025-11-18T12:30:00Z"}
+    more = {"seq": 1, "epoch": "e", "timestamp": "2025-11-18T12:30:00Z", "as_of": "2025-11-18T12:30:00Z"}
+    body = copy.deepcopy(LEAST[channel]) | (more if channel in FLAT else {})
     target = data.draw(st.sampled_from([body, *(value for value in body.values() if isinstance(value, dict) and value)]))
     target[data.draw(st.sampled_from(sorted(target)) | st.text())] = data.draw(anything)
     raw = orjson.dumps(body)
@@ -199,8 +215,9 @@ def test_message_with_one_arbitrary_field_is_a_message_or_bad(data: st.DataObjec
     except BadMessage:
         return
     assert message.body == raw
-    prefix = "candle" if channel == topics.CANDLES else "price"
-    assert all(room.startswith((f"{prefix}_EUR_USD", f"{prefix}_GBP_USD", "metrics", "events")) for room in message.rooms)
+    prefix = {topics.CANDLES: "candle", topics.BOOKS: "book", topics.BOOK_STATES: "book"}.get(channel, "price")
+    others = ("metrics", "events", "heartbeat")
+    assert all(room.startswith((f"{prefix}_EUR_USD", f"{prefix}_GBP_USD", *others)) for room in message.rooms)
     assert isinstance(message.topic, str)
 
 
@@ -300,3 +317,45 @@ def test_snapshot_accepted_by_the_fast_path_is_valid(changes: dict[str, object])
     data = {**GOOD_SNAPSHOT, **changes}
     if is_plain_snapshot(data):
         assert CHANNELS[topics.METRICS].schema.validate(data) == {}
+
+
+BOOK_TEXTS = st.sampled_from(["1.5", "0", "", ".", "1.", ".5", "1.2.3", "1e5", "-1", "٣", "1" * 25, "1," * 3, '1"', " 1"])
+BOOK_LEVELS = st.lists(st.lists(BOOK_TEXTS | ODD, max_size=3) | BOOK_TEXTS | ODD, max_size=3)
+WINDOWS = st.fixed_dictionaries({}, optional=dict.fromkeys(("bids", "asks", "from", "to", "more"), ODD | BOOK_TEXTS))
+
+
+@given(
+    st.dictionaries(st.sampled_from([*BOOK, "more"]), ODD | BOOK_LEVELS | WINDOWS, max_size=2),
+    st.dictionaries(st.sampled_from([*BOOK_UPDATE, "more"]), ODD | BOOK_LEVELS, max_size=2) | ODD,
+    st.booleans(),
+)
+@settings(max_examples=300)
+def test_book_accepted_by_the_fast_path_is_valid(snapshot: dict[str, object], update: object, both: bool) -> None:
+    body = {**BOOK_UPDATE, **(snapshot if both else {}), **update} if isinstance(update, dict) else update
+    data = {"update": body, "snapshot": {**BOOK, **snapshot}, "meta": {}}
+    if is_plain_book(data):
+        assert CHANNELS[topics.BOOKS].schema.validate(data) == {}
+
+
+def test_fast_path_accepts_published_books_and_refuses_each_fault() -> None:
+    for depth in topics.BOOK_DEPTHS:
+        good = {**hub_books.snapshot(4, depth, "EUR_USD"), "timestamp": "2025-11-18T12:30:00Z", "seq": 7, "epoch": "e"}
+        update = {name: value for name, value in good.items() if name not in ("state", "reason", "complete")}
+        for each in (None, update, {**update, "bids": [], "asks": [["1", "0"]]}):
+            assert is_plain_book({"update": each, "snapshot": good, "meta": {}})
+    no_levels: tuple[object, ...] = ([], "12", ["1"], ["1", "2", "3"], [1, "2"], *([bad, "1"] for bad in NO_DECIMALS))
+    no_sides: tuple[object, ...] = (None, {}, "", *([level] for level in no_levels))
+    wrong: dict[str, tuple[object, ...]] = {
+        **dict.fromkeys(("bids", "asks"), no_sides),
+        **dict.fromkeys(("time", "timestamp"), ("soon", 5, None, "", "2025-02-30T12:00:00Z")),
+        "depth": (7, 5.0, "5", None), "state": ("dead", None, 1), "reason": (None, 1), "update_id": (-1, 1.5, "1", None, True, 2**63),
+        "checksum": (-1, 2**32, 1.0, None), "lag_ms": ("1", None, True), "seq": (0, 1.5, None), "epoch": ("", None, 5),
+        "complete": (None, {}, {"bids": -1, "asks": 1, "from": None, "to": None}, {"bids": 1, "asks": 1, "from": "1e5", "to": None}),
+    }  # fmt: skip
+    for name, values in wrong.items():
+        for value in values:
+            assert not is_plain_book({"update": None, "snapshot": {**BOOK, name: value}, "meta": {}}), (name, value)
+            if name in BOOK_UPDATE:
+                assert not is_plain_book({"update": {**BOOK_UPDATE, name: value}, "snapshot": BOOK, "meta": {}}), (name, value)
+    for name in BOOK:
+        assert not is_plain_book({"update": None, "snapshot": {key: value for key, value in BOOK.items() if key != name}, "meta": {}})

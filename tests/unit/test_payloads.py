@@ -30,6 +30,7 @@ from api.hub.transport.eventlet_loop import ClientManager, make_socketio
 from api.hub.transport.host import Limits
 from api.hub.transport.wire import Opcode, Reader, WireError
 from tests.conformance.websocket_client import frame
+from tests.support.hub_books import no_books
 from tests.support.payloads import PAYLOADS
 
 NOON = "2025-11-18T12:00:00.000000Z"
@@ -55,7 +56,7 @@ class _Hub:
         fanout = Fanout(lambda: 0.0, lambda seconds, function: None)
         self.events = Events(
             {MAIN: fanout}, TopicLog(), PAIRS, AlertRequests(RuleIndex(), set(PAIRS), lambda series: None, "abc"), OpenAuthenticator(),
-            max_clients=10**6, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict,
+            books=no_books(), max_clients=10**6, ping_interval=25, ping_timeout=5, timestamp=lambda: NOON, stats=dict,
         )  # fmt: skip
         register_handlers(socketio, self.events, {MAIN: fanout})
 

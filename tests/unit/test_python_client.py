@@ -38,6 +38,7 @@ from api.hub.topic_log import TopicLog
 from api.hub.transport.limits.bucket import Allowance, Bucket
 from api.hub.transport.outbox import Outbox
 from db import topics
+from tests.support.hub_books import no_books
 
 NOON = "2025-11-18T12:00:00.000000Z"
 LATER = "2025-11-18T13:00:00.000000Z"  # after the candles of these tests, which begin in the past
@@ -77,7 +78,7 @@ class Hub:
         requests = AlertRequests(RuleIndex(10, 10), set(PAIRS), lambda series: None, "abc")
         self.events = Events(
             {"/": self.fanout}, self.log, PAIRS, requests, OpenAuthenticator(),
-            max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: LATER, stats=dict,
+            books=no_books(), max_clients=9, ping_interval=25, ping_timeout=5, timestamp=lambda: LATER, stats=dict,
         )  # fmt: skip
         self.arrived = b""
         self.blocked = False

@@ -26,7 +26,7 @@ GRID = 0.005  # seconds of the integration
 _SECOND = round(1 / GRID)
 # name -> seconds to play
 SECONDS = {"stable-mode": 120, "burst-mode": 90, "gradual-spike": 290, "extreme-spike": 100}
-REAL = Path(__file__).resolve().parents[1] / "data" / "binance" / "btcusdt_20240808.gz"
+REAL = Path(__file__).resolve().parents[2] / "data" / "recordings" / "btcusdt_20240808.gz"
 
 
 @cache

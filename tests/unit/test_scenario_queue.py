@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from db.scenarios.model import ON_FULL, OnFull, Scenario
-from jobs.books.flow import SNAPSHOT_SECONDS, Flow
+from jobs.books.play.flow import SNAPSHOT_SECONDS, Flow
 from jobs.books.queue import FREE_PER_PLACE, BookQueue, uniform_delay
 from jobs.feeds.scenario.messages import Played
 from tests.support.even_recordings import even_recording, shipped

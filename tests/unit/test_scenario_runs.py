@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from db.scenarios.model import Fault, Phase, Scenario
-from jobs.books.runs import MAX_TIMELINE, Overloads, Run, Sight
-from jobs.books.shadow import ShadowBooks
+from jobs.books.play.runs import MAX_TIMELINE, Overloads, Run, Sight
+from jobs.books.play.shadow import ShadowBooks
 from jobs.feeds.scenario.messages import Played
 from jobs.feeds.scenario.speeds import Speeds
 from jobs.feeds.scenario.triggers import Effects

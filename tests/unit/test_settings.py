@@ -299,16 +299,19 @@ def test_host_may_be_ipv6_or_a_directory() -> None:
     assert settings(DB_HOST="/run/pg").database_url == "postgresql://tickwire@%2Frun%2Fpg:5432/tickwire"
 
 
+FORMS = "synthetic, oanda, binance, replay:FILE[@SPEED][@loop], scenario"
+
+
 def test_venue_of_the_table_is_a_source_with_its_required_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "SOURCES" in problems(SOURCES="exchange")
     monkeypatch.setitem(VENUES, "exchange", Venue("exchange", "live", required=("oanda_api_token",)))
     assert settings(SOURCES="exchange", OANDA_API_TOKEN="x").sources == (SourceSpec("exchange"),)
     assert problems(SOURCES="exchange") == {"OANDA_API_TOKEN": "Needed for the source exchange."}
-    assert problems(SOURCES="other")["SOURCES"] == ("'other' is not one of synthetic, oanda, binance, replay:FILE[@SPEED][@loop], exchange")
+    assert problems(SOURCES="other")["SOURCES"] == f"'other' is not one of {FORMS}, exchange"
 
 
 def test_error_of_an_unknown_source_names_every_venue() -> None:
-    assert problems(SOURCES="nonsense")["SOURCES"] == "'nonsense' is not one of synthetic, oanda, binance, replay:FILE[@SPEED][@loop]"
+    assert problems(SOURCES="nonsense")["SOURCES"] == f"'nonsense' is not one of {FORMS}"
 
 
 def test_secrets_are_the_values_that_no_response_may_contain() -> None:

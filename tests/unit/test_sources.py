@@ -21,7 +21,7 @@ from config.venues import VENUES
 from db.messages import Tick
 from jobs.feeds.base import LONGEST_DELAY, BadInput, Source, SourceError, as_source_error, retry_delay
 from jobs.feeds.context import SourceContext
-from jobs.venues import VENUE_PARTS, build
+from jobs.venues import VENUE_PARTS, build, feeds
 from tests.support.fake_time import FakeTime
 from tests.support.instruments import make_instrument
 
@@ -137,6 +137,16 @@ def test_synthetic_source_skips_instruments_of_other_sources() -> None:
     others = (walk, SourceSpec("replay", Path("EUR_USD_20140505.csv.gz")), SourceSpec("replay", Path("anything.csv")))
     assert fed(build(walk, source_context(sources=others))) == {"USD_JPY", "BTCUSDT", "AAPL"}
     assert fed(build(walk, source_context(sources=(walk, SourceSpec("oanda"))))) == {"BTCUSDT", "AAPL"}
+
+
+def test_scenario_has_no_prices_and_leaves_all_instruments_to_the_others() -> None:
+    scenario = SourceSpec("scenario")
+    context = source_context(sources=(scenario, SourceSpec("synthetic")))
+    assert set(feeds(context.settings, INSTRUMENTS).values()) == {"synthetic"}
+    assert fed(build(SourceSpec("synthetic"), context)) == {instrument.symbol for instrument in INSTRUMENTS}
+    assert feeds(source_context(sources=(scenario,)).settings, INSTRUMENTS) == {}
+    with pytest.raises(ValueError, match="no prices"):
+        build(scenario, context)
 
 
 @given(st.integers(1, 10_000), st.floats(0, 1))

@@ -36,6 +36,7 @@ def make_events(
         market.instruments,
         AlertRequests(market.rules, market.known, series, prefix=uuid.uuid4().hex[:6]),
         callers.authenticator,
+        books=market.books,
         max_clients=settings.websocket_max_clients,
         replay_bytes=settings.replay_limit_bytes,
         ping_interval=settings.websocket_ping_interval,

@@ -14,6 +14,7 @@ import orjson
 from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
+from api.hub.books.feed import BookFeed
 from api.hub.clients import Clients
 from api.hub.events import MAIN, namespaces
 from api.hub.fanout import Fanout
@@ -51,6 +52,7 @@ class Market(NamedTuple):
     reports: ReportQueue
     acknowledgements: Acknowledgements
     snapshots: SnapshotFeed
+    books: BookFeed
     listeners: dict[str, list[Listener]]  # channel -> its listeners
 
 
@@ -65,11 +67,15 @@ def make_market(
     report = HubReport(settings, bus, clock, lambda: sum(len(each.clients()) for each in fanouts.values()), timing)
     metrics = MetricsRooms(fanouts[METRICS_SPACE])
     snapshots = SnapshotFeed(clock, [metrics.update])
+    books = BookFeed(bus, known, settings.heartbeat_interval, clock, time.monotonic)
     listeners: dict[str, list[Listener]] = {
         topics.PRICES: [notifier.price],
         topics.DATA_READY: [feed.data_ready],
         topics.METRICS: [snapshots.received],
         topics.OBSERVABILITY_EVENTS: [metrics.event],
+        topics.BOOKS: [books.book],
+        topics.BOOK_STATES: [books.book_state],
+        topics.HEARTBEATS: [books.heartbeat],
     }
     by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots)
     return Market(
@@ -81,11 +87,12 @@ def make_market(
         rules=rules,
         feed=feed,
         report=report,
-        relay=Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin=begin),
+        relay=Relay(bus, topic_log, fanouts, known, listeners, report.received, by_rights, begin=begin, caught_up=books.catch_up),
         metrics=metrics,
         reports=ReportQueue(bus, ReportLimits(settings.reports_rate, settings.report_dedupe_seconds), clock),
         acknowledgements=Acknowledgements(store, clock),
         snapshots=snapshots,
+        books=books,
         listeners=listeners,
     )
 

@@ -1,23 +1,25 @@
-"""Events of clients of the main namespace: prices, candles, alerts."""
+"""Events of clients of the main namespace: prices, candles, books, alerts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
 from marshmallow import Schema
 
-from api.access.model import READ, Access
-from api.errors import ErrorCode, Refusal
+from api.access.model import OBSERVE, READ, Access
+from api.errors import ErrorCode, Refusal, forbidden_scope
 from api.hub.alerts.requests import AlertRequests
 from api.hub.clients import Client, Clients
 from api.hub.fanout import Fanout, granted
 from api.hub.metrics.deferred import Deferred
+from api.hub.rooms.books import BookRooms
 from api.hub.rooms.candles import CandleRooms
 from api.hub.rooms.changes import InstrumentChange
 from api.hub.rooms.prices import PriceRooms
 from api.hub.schemas import answers, request_costs, requests
+from api.hub.schemas.books import BookSnapshotSchema
 from api.hub.schemas.bus import PriceUpdateSchema
 from api.hub.schemas.rejections import Rejections
 from api.hub.schemas.request_costs import Cost
@@ -43,11 +45,18 @@ class MarketEvents:
     """
 
     def __init__(
-        self, fanout: Fanout, prices: PriceRooms, candles: CandleRooms, alerts: AlertRequests, timestamp: Callable[[], str]
+        self,
+        fanout: Fanout,
+        prices: PriceRooms,
+        candles: CandleRooms,
+        books: BookRooms,
+        alerts: AlertRequests,
+        timestamp: Callable[[], str],
     ) -> None:
         self._fanout = fanout
         self.prices = prices
         self.candles = candles
+        self.books = books
         self._alerts = alerts
         self._timestamp = timestamp
 
@@ -59,6 +68,7 @@ class MarketEvents:
         change = InstrumentChange(self.prices.instruments, instruments, self._timestamp(), self._fanout.namespace)
         self.prices.set_instruments(instruments)
         self.candles.set_instruments(instruments)
+        self.books.set_instruments(instruments)
         present = [client for client in clients if client.fanout is self._fanout] if change else []
         for number, client in enumerate(present, 1):
             if gone := change.rooms & self._fanout.rooms(client.id).keys():
@@ -76,6 +86,7 @@ class MarketEvents:
             "total_subscriptions": sum(by_pair.values()),
             "subscriptions_by_pair": {pair: count for pair, count in by_pair.items() if access.patterns.permits(pair)},
             "candle_subscriptions": self.candles.count(members),
+            "book_subscriptions": self.books.count(members),
             "alerts_set": self._alerts.count(),
         }
 
@@ -84,15 +95,20 @@ class MarketEvents:
 
         The handler does not yield, so no live message comes in between.
         """
+        _check_scopes(client.access, asked)
         held = self.prices.held(client.id)
         rejections = Rejections()
         accepted = self.prices.judge(asked["pairs"], client.access, rejections)
         candles = self.candles.judge(asked["candles"], client.access, rejections)
+        books = self.books.judge(asked["books"], client.access, rejections)
         added = [pair for pair in accepted if pair not in held]
         missed = self.prices.missed(client.id, accepted, held, asked["since"])
-        rate = granted(asked["max_rate"]) if asked["pairs"] else None
+        rate = granted(asked["max_rate"]) if asked["pairs"] or asked["books"] else None
         self.prices.join(client.id, accepted, rate)
         self.candles.join(client.id, candles)
+        book_snapshot = self.books.join(client.id, books, rate)
+        if asked["heartbeat"]:
+            self.books.set_heartbeat(client.id, wanted=True)
         answer = {
             **self._held(client, asked),
             "added": added,
@@ -105,12 +121,18 @@ class MarketEvents:
         }
         if "candles" in answer:
             answer["candle_snapshot"] = self.candles.snapshot(candles)
+        if "books" in answer:
+            answer["book_snapshot"] = book_snapshot
         return Answer(answer, [frame for frames in missed.values() for frame in frames or ()])
 
     def unsubscribe(self, client: Client, asked: dict[str, Any]) -> Answer:
         """Leave rooms; pairs that the client does not hold are ignored."""
+        _check_scopes(client.access, asked)
         removed = self.prices.leave(client.id, asked["pairs"])
         self.candles.leave(client.id, asked["candles"], client.access)
+        self.books.leave(client.id, asked["books"])
+        if asked["heartbeat"]:
+            self.books.set_heartbeat(client.id, wanted=False)
         return Answer({**self._held(client, asked), "removed": removed, "timestamp": self._timestamp()})
 
     def get_subscriptions(self, client: Client, asked: dict[str, Any]) -> Answer:
@@ -124,6 +146,10 @@ class MarketEvents:
         if (body := self.prices.latest([instrument]).get(instrument)) is None:
             raise Refusal(ErrorCode.NO_PRICE, f"{instrument} has no price yet.", {"instrument": ["No price yet."]})
         return Answer(body)
+
+    def request_book(self, client: Client, asked: dict[str, Any]) -> Answer:
+        """Return the newest snapshot of one book, subscribed or not."""
+        return Answer(self.books.latest(client.id, asked["instrument"], asked["depth"], client.access))
 
     def request_all_prices(self, client: Client, _: dict[str, Any]) -> Answer:
         """Return the latest price of every permitted instrument that has one."""
@@ -145,17 +171,33 @@ class MarketEvents:
         return Answer({**self._alerts.delete(client.id, asked["id"]), "timestamp": self._timestamp()})
 
     def _held(self, client: Client, asked: dict[str, Any]) -> dict[str, Any]:
-        """Return the rooms of the client; candles only if it holds or requests some."""
-        held, candles = self.prices.held(client.id), self.candles.held(client.id)
-        body = {"pairs": held, "pair_count": len(held)}
-        return {**body, "candles": candles} if candles or asked.get("candles") else body
+        """Return the rooms of the client; candles and books only if it holds or requests some."""
+        held, candles, books = (rooms.held(client.id) for rooms in (self.prices, self.candles, self.books))
+        has_heartbeat = self.books.has_heartbeat(client.id)
+        body: dict[str, Any] = {"pairs": held, "pair_count": len(held)}
+        if candles or asked.get("candles"):
+            body["candles"] = candles
+        if books or has_heartbeat or asked.get("books") or asked.get("heartbeat"):
+            body.update(books=books, heartbeat=has_heartbeat)
+        return body
+
+
+def _check_scopes(access: Access, asked: Mapping[str, Any]) -> None:
+    """Raise `Refusal` unless the client has the scopes for these rooms."""
+    if not access.allows(READ) and any(asked[name] for name in ("pairs", "candles", "books")):
+        raise forbidden_scope(READ)
+    if asked["heartbeat"] and not access.allows(OBSERVE):
+        raise forbidden_scope(OBSERVE)
 
 
 Serve = Callable[[MarketEvents, Client, dict[str, Any]], Answer]
 
 
 class MarketEvent(NamedTuple):
-    """One row: an event of the namespace, its answer, and the scope that it needs."""
+    """One row: an event of the namespace, its answer, and the scope that it needs.
+
+    Clients with `or_scope` may send the event too: its handler checks the parts of the payload.
+    """
 
     name: str
     request: Schema
@@ -164,6 +206,7 @@ class MarketEvent(NamedTuple):
     serve: Serve
     scope: str = READ
     cost: Cost = request_costs.cheap
+    or_scope: str | None = None
 
 
 _NOTHING = requests.NothingSchema()
@@ -176,6 +219,7 @@ MARKET_EVENTS = (
         answers.SubscriptionConfirmedSchema,
         MarketEvents.subscribe,
         cost=request_costs.rooms,
+        or_scope=OBSERVE,
     ),
     MarketEvent(
         "unsubscribe",
@@ -184,9 +228,11 @@ MARKET_EVENTS = (
         answers.UnsubscriptionConfirmedSchema,
         MarketEvents.unsubscribe,
         cost=request_costs.rooms,
+        or_scope=OBSERVE,
     ),
     MarketEvent("get_subscriptions", _NOTHING, "subscriptions_info", answers.SubscriptionsInfoSchema, MarketEvents.get_subscriptions),
     MarketEvent("request_price", requests.RequestPriceSchema(), "price_response", PriceUpdateSchema, MarketEvents.request_price),
+    MarketEvent("request_book", requests.RequestBookSchema(), "book_response", BookSnapshotSchema, MarketEvents.request_book),
     MarketEvent("request_all_prices", _NOTHING, "all_prices_response", answers.AllPricesSchema, MarketEvents.request_all_prices),
 )
 

@@ -30,7 +30,11 @@ class InstrumentChange:
         self.rooms = frozenset(
             room
             for name in self._removed
-            for room in (topics.price_room(name), *(topics.candle_room(name, interval) for interval in INTERVALS))
+            for room in (
+                topics.price_room(name),
+                *(topics.candle_room(name, interval) for interval in INTERVALS),
+                *(topics.book_room(name, depth) for depth in topics.BOOK_DEPTHS),
+            )
         )
 
     def __bool__(self) -> bool:

@@ -16,14 +16,17 @@ from api.access.model import OBSERVE, OPEN, READ
 from api.errors import ErrorCode
 from api.fields import Flag, Number, TimeText
 from api.hub.schemas import bus
+from api.hub.schemas.books import BookSnapshotSchema
 from api.hub.schemas.metrics import METRICS_SPACE, AlertSchema
 from api.hub.schemas.requests import METRICS, OPERATORS
 from db.intervals import INTERVALS
+from db.topics import BOOK_DEPTHS
 
-_HUBS_CODES = [code.value for code in ErrorCode if code is not ErrorCode.NO_DATA]
+_RESTS_CODES = (ErrorCode.NO_DATA, ErrorCode.BOOK_NOT_LIVE, ErrorCode.UNKNOWN_SCENARIO, ErrorCode.SCENARIO_UNAVAILABLE)
+_HUBS_CODES = [code.value for code in ErrorCode if code not in _RESTS_CODES]
 
 
-_REJECTED_CODES = [ErrorCode.UNKNOWN_INSTRUMENT.value, ErrorCode.INVALID_PAYLOAD.value, ErrorCode.FORBIDDEN.value]
+_REJECTED_CODES = [code.value for code in (ErrorCode.UNKNOWN_INSTRUMENT, ErrorCode.INVALID_PAYLOAD, ErrorCode.FORBIDDEN, ErrorCode.NO_BOOK)]
 _DETAILS = (
     "Names the invalid fields, or the missing `scope`; with `unavailable`, `retry_after` in seconds; with `unauthorized` of `disconnect`, "
     "`reason` (`expired`, `revoked` or `key_changed`) and `reconnect`"
@@ -84,6 +87,13 @@ class CandleSeriesSchema(Schema):
     interval = Str(required=True, validate=validate.OneOf(list(INTERVALS)))
 
 
+class HeldBookSchema(Schema):
+    """One book of a client."""
+
+    pair = Str(required=True)
+    depth = Int(required=True, strict=True, validate=validate.OneOf(BOOK_DEPTHS))
+
+
 class RejectedSchema(Schema):
     """One item of a request that was not served."""
 
@@ -91,6 +101,7 @@ class RejectedSchema(Schema):
         required=True, allow_none=True, metadata=_about("The requested value; at most 64 characters of it; null if JSON cannot contain it")
     )
     interval = Raw(allow_none=True, metadata=_about("Of a candle: the requested value, likewise"))
+    depth = Raw(allow_none=True, metadata=_about("Of a book: the requested value, likewise"))
     code = Str(
         required=True,
         validate=validate.OneOf(_REJECTED_CODES),
@@ -104,6 +115,8 @@ class SubscriptionsInfoSchema(Schema):
     pairs = _names("All instruments now held")
     pair_count = _count("Their number")
     candles = List(Nested(CandleSeriesSchema), metadata=_about("All candles now held; present if the client holds or requests some"))
+    books = List(Nested(HeldBookSchema), metadata=_about("All books now held; present if the client holds or requests books or heartbeats"))
+    heartbeat = Flag(metadata=_about("True if the client holds heartbeats; present as `books` is"))
     timestamp = _now()
 
 
@@ -124,6 +137,9 @@ class SubscriptionConfirmedSchema(SubscriptionsInfoSchema):
     )
     max_rate = Number(required=True, allow_none=True, metadata=_about("Granted rate in Hz; null: every message"))
     candle_snapshot = List(Nested(bus.CandleUpdateSchema), metadata=_about("The newest candle of each requested series that has one"))
+    book_snapshot = List(
+        Nested(BookSnapshotSchema), metadata=_about("The newest snapshot of each requested book that was live; present as `books` is")
+    )
 
 
 class UnsubscriptionConfirmedSchema(SubscriptionsInfoSchema):
@@ -150,6 +166,7 @@ class ServerStatsSchema(Schema):
         keys=Str(), values=Int(strict=True), required=True, metadata=_about("Number of clients by instrument, without zeros")
     )
     candle_subscriptions = _count("Candles held, over all clients")
+    book_subscriptions = _count("Books held, over all clients")
     alerts_set = _count("Alerts of all clients")
     messages_relayed = _count("Messages taken from the bus")
     messages_delivered = _count("Messages delivered to clients")
@@ -189,7 +206,10 @@ class GapNoticeSchema(Schema):
         keys=Str(),
         values=Int(strict=True),
         required=True,
-        metadata=_about("Number of conflated messages by instrument, by `INSTRUMENT|interval` of candles, or of `metrics`"),
+        metadata=_about(
+            "Number of conflated messages by instrument, by `INSTRUMENT|interval` of candles, by `INSTRUMENT|depth` of books, or of "
+            "`heartbeat` or `metrics`"
+        ),
     )
     reason = Str(required=True, validate=validate.Equal("slow_consumer"))
 
@@ -273,6 +293,11 @@ class HubEvent(NamedTuple):
 GREETING = {"connection_established": HubEvent(ConnectionEstablishedSchema, "A client that has just connected", OPEN)}
 NOTICES = {
     "alert_triggered": HubEvent(AlertTriggeredSchema, "The client whose alert it is", READ),
+    "book_snapshot": HubEvent(
+        BookSnapshotSchema,
+        "Clients that hold the book: when its chain of updates begins anew, instead of updates if a client is slow, and with `max_rate`",
+        READ,
+    ),
     "instruments_changed": HubEvent(InstrumentsChangedSchema, "Clients that may see an added or removed instrument", READ),
     "gap_notice": HubEvent(GapNoticeSchema, "A client that was too slow", OPEN, everywhere=True),
     "alert": HubEvent(AlertSchema, "Clients that hold `alerts`", OBSERVE, namespace=METRICS_SPACE),

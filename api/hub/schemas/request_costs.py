@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from db.intervals import INTERVALS
+from db.topics import BOOK_DEPTHS
 
 ENTRIES_PER_TOKEN = 50
 REPORTS_PER_TOKEN = 100
@@ -30,8 +31,12 @@ def reports(payload: Mapping[str, Any], instruments: int) -> int:
 
 
 def rooms(payload: Mapping[str, Any], instruments: int) -> int:
-    """Return 1, and 1 for each full 50 entries of `pairs` and `candles`; `"all"` has them all."""
-    entries = _count(payload["pairs"], instruments) + _count(payload["candles"], instruments * len(INTERVALS))
+    """Return 1, and 1 for each full 50 entries of all lists; `"all"` has them all."""
+    entries = (
+        _count(payload["pairs"], instruments)
+        + _count(payload["candles"], instruments * len(INTERVALS))
+        + _count(payload["books"], instruments * len(BOOK_DEPTHS))
+    )
     return 1 + entries // ENTRIES_PER_TOKEN
 
 

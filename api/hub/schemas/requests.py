@@ -15,12 +15,15 @@ from api.errors import ErrorCode, Refusal
 from api.fields import Flag, Number
 from api.hub.transport.client_json import ATTACHMENT, TOO_DEEP, Unusable, problem_of, readable
 from db.decimals import is_decimal
+from db.topics import BOOK_DEPTHS
 
 _MAX_ITEMS_PER_REQUEST = 1000
 ALL = "all"
 MAX_NAMED_FIELDS = 20  # refused fields in one answer
-_JUDGED_ITEM_BY_ITEM = ("pairs", "candles", "reports")  # lists of which a bad item is rejected by itself
+_JUDGED_ITEM_BY_ITEM = ("pairs", "candles", "books", "reports")  # lists of which a bad item is rejected by itself
 SERIES = ("pair", "interval")  # fields of one series of candles
+BOOK = ("pair", "depth")  # fields of one book
+BESIDE_PAIRS = ("candles", "books", "heartbeat")  # one of them makes `pairs` optional
 
 # Values of alerts that clients set.
 PRICE, VOLATILITY = "price", "volatility"
@@ -49,11 +52,11 @@ def unknown_field(names: Iterable[str]) -> str:
 class Pairs(Field[Any]):
     """`"all"`, one instrument, or a list; becomes `"all"` or a list, judged item by item.
 
-    If `candles` is present, the field may be missing: it becomes an empty list.
+    Beside one of `BESIDE_PAIRS` the field may be missing: it becomes an empty list.
     """
 
     def deserialize(self, value: Any, attr: str | None = None, data: Mapping[str, Any] | None = None, **kwargs: Any) -> Any:
-        if value is missing and data and "candles" in data:
+        if value is missing and data and any(name in data for name in BESIDE_PAIRS):
             return []
         return super().deserialize(value, attr, data, **kwargs)
 
@@ -67,11 +70,14 @@ class Pairs(Field[Any]):
         return ALL if ALL in value else value
 
 
-class CandleSeriesField(Field[Any]):
-    """A list of `{"pair", "interval"}`, judged item by item; may be `"all"` with `all_of_them`.
+class ItemsField(Field[Any]):
+    """A list of objects of two fields, judged item by item; may be `"all"` with `all_of_them`.
 
     With `all_of_them`, unknown fields of an item refuse the list: the answer has no `rejected`.
     """
+
+    names: tuple[str, str]  # fields of an item
+    noun: str  # of the items
 
     def __init__(self, *, all_of_them: bool = False, **kwargs: Any) -> None:
         super().__init__(load_default=list, **kwargs)
@@ -82,18 +88,34 @@ class CandleSeriesField(Field[Any]):
             return ALL
         if not isinstance(value, list) or not value:
             either = '"all" or ' if self.all_of_them else ""
-            raise ValidationError(f'Must be {either}a list of {{"pair", "interval"}} with at least one item.')
+            first, second = self.names
+            raise ValidationError(f'Must be {either}a list of {{"{first}", "{second}"}} with at least one item.')
         if len(value) > _MAX_ITEMS_PER_REQUEST:
-            raise ValidationError(f"At most {_MAX_ITEMS_PER_REQUEST} candles in one request.")
-        if self.all_of_them and (problems := {place: unknown for place, item in enumerate(value) if (unknown := _unknown_fields(item))}):
+            raise ValidationError(f"At most {_MAX_ITEMS_PER_REQUEST} {self.noun} in one request.")
+        if self.all_of_them and (
+            problems := {place: unknown for place, item in enumerate(value) if (unknown := self._unknown_fields(item))}
+        ):
             raise ValidationError(problems)
         return value
 
+    def _unknown_fields(self, item: Any) -> dict[str, list[str]]:
+        """Return field -> problem of the unknown fields of one item."""
+        names = item if isinstance(item, dict) else ()
+        return {name: [unknown_field(self.names)] for name in names if name not in self.names}
 
-def _unknown_fields(item: Any) -> dict[str, list[str]]:
-    """Return field -> problem of the unknown fields of one series."""
-    names = item if isinstance(item, dict) else ()
-    return {name: [unknown_field(SERIES)] for name in names if name not in SERIES}
+
+class CandleSeriesField(ItemsField):
+    """A list of `{"pair", "interval"}`."""
+
+    names = SERIES
+    noun = "candles"
+
+
+class BooksField(ItemsField):
+    """A list of `{"pair", "depth"}`."""
+
+    names = BOOK
+    noun = "books"
 
 
 class PositionSchema(RequestSchema):
@@ -108,6 +130,8 @@ class SubscribeSchema(RequestSchema):
 
     pairs = Pairs(required=True)
     candles = CandleSeriesField()
+    books = BooksField()
+    heartbeat = Flag(load_default=False)
     since = Dict(keys=Str(), values=Nested(PositionSchema), load_default=dict, validate=validate.Length(max=_MAX_ITEMS_PER_REQUEST))
     max_rate = Number(allow_none=True, load_default=None, validate=validate.Range(min=0.1, max=50))
 
@@ -117,12 +141,21 @@ class UnsubscribeSchema(RequestSchema):
 
     pairs = Pairs(required=True)
     candles = CandleSeriesField(all_of_them=True)
+    books = BooksField(all_of_them=True)
+    heartbeat = Flag(load_default=False)
 
 
 class RequestPriceSchema(RequestSchema):
     """`request_price`"""
 
     instrument = Str(required=True, validate=validate.Length(min=1, max=64))
+
+
+class RequestBookSchema(RequestSchema):
+    """`request_book`"""
+
+    instrument = Str(required=True, validate=validate.Length(min=1, max=64))
+    depth = Int(required=True, strict=True, validate=validate.OneOf(BOOK_DEPTHS))
 
 
 class PingSchema(RequestSchema):

@@ -177,20 +177,20 @@ class CandlesSchema(Schema):
 
 
 class GapsQuerySchema(ListQuerySchema):
-    """Gaps in the store, and starts of new series of trade ids.
+    """Gaps in the store, starts of new series of trade ids, and times at which a book was not live.
 
     `start` and `end` refer to their start times.
     """
 
     source = Str(validate=PRINTABLE, metadata=about("Source of the missing data", example="binance"))
     symbol = symbol_argument(required=False)
-    kind = Str(validate=validate.OneOf(["trades", "candles", "series"]))
+    kind = Str(validate=validate.OneOf(["trades", "candles", "series", "book"]))
     state = Str(validate=validate.OneOf(["open", "filled", "unfillable"]))
     page_token = token_argument(listings.GAPS)
 
 
 class GapSchema(Schema):
-    """One gap: missing trades by their ids, or missing candles by their times.
+    """One gap: missing trades by their ids, missing candles by their times, or a book's absence.
 
     `kind` `series` is no gap: the exchange has begun its trade ids anew.
     """
@@ -198,15 +198,15 @@ class GapSchema(Schema):
     id = Int(required=True)
     source = Str(required=True)
     symbol = Str(required=True)
-    kind = Str(required=True, metadata=about("`trades`, `candles`, or `series`: the exchange began its trade ids anew"))
+    kind = Str(required=True, metadata=about("`trades`, `candles`, `book`, or `series`: the exchange began its trade ids anew"))
     interval = NullableText("Interval of candles; else null")
-    first_id = _nullable_integer("The first missing trade, or the first of a series; null for candles")
-    last_id = _nullable_integer("The last missing trade, or the first of a series; null for candles")
+    first_id = _nullable_integer("The first missing trade or update of a book, or the first of a series; else null")
+    last_id = _nullable_integer("The last missing trade or update of a book, or the first of a series; else null")
     start_time = output_time("Start")
     end_time = output_time("End, exclusive")
-    missing = Int(required=True, metadata=about("Number of trades or candles; 0 for a series"))
+    missing = Int(required=True, metadata=about("Number of trades, candles or updates; 0 for a series, or if it is unknown"))
     state = Str(required=True, metadata=about("`open`, `filled` or `unfillable`"))
-    reason = NullableText("Reason if it is not filled")
+    reason = NullableText("Reason if it is not filled; of a book, the reason of its departure from `live`")
     detected = output_time("Time of its detection")
     updated = output_time("Time of the last check of its state")
 

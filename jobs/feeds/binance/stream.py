@@ -10,26 +10,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
-import websockets
-from websockets.sync.client import ClientConnection, connect
-
-from config.pacing import STOP_POLL_SECONDS
 from db.instruments import Instrument
 from db.messages import Tick, Trade
-from jobs.feeds.base import BadInput, Silent, Source, SourceError, as_source_error
-from jobs.feeds.binance.bulk_websocket import BulkConnection
-from jobs.feeds.binance.messages import NAME, Books, is_shutdown_notice, prices_of, read_book, read_trades, split
+from jobs.feeds.base import BadInput, Source, as_source_error
+from jobs.feeds.binance.connection import CONNECTION_SECONDS, CombinedStreams, check_shutdown
+from jobs.feeds.binance.messages import NAME, Books, prices_of, read_book, read_trades, split
 from jobs.feeds.renewal import Renewal
 
-# Plus the messages that the last read brings beyond it. More would not fit into the processor's
-# cache.
-MAX_MESSAGES_PER_BATCH = 2000
-CONNECTION_SECONDS = 23.5 * 3600  # the exchange ends a connection after 24 hours, at a time of its choice
 MAX_MESSAGE_BYTES = 64 * 1024  # real messages have about 200
-# Reads: at the first number reading from the socket pauses, at the second it resumes.
-_QUEUE_LIMITS = (4, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +61,14 @@ class BinanceSource(Source[ReceivedBatch]):
         self._unknown = sorted(self._symbols.difference(instruments))
         self._requested = self._symbols  # of the present connection
         self._renewal = Renewal()
-        self._host = url.rstrip("/")
-        self._silence = silence
-        self._lifetime = lifetime
-        self._ping_interval = ping_interval
-        self._monotonic = monotonic
+        self._streams = CombinedStreams(
+            url,
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            silence=silence,
+            lifetime=lifetime,
+            ping_interval=ping_interval,
+            monotonic=monotonic,
+        )
 
     def fetch(self, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
         if self._unknown:
@@ -95,58 +89,21 @@ class BinanceSource(Source[ReceivedBatch]):
             self._renewal.ask()
 
     def _connection(self, end: threading.Event) -> Generator[ReceivedBatch, None, None]:
-        streams = (f"{symbol.lower()}@{kind}" for symbol in sorted(self._requested) for kind in ("trade", "bookTicker"))
-        try:
-            with connect(
-                f"{self._host}/stream?streams={'/'.join(streams)}",
-                compression=None,
-                open_timeout=5,
-                close_timeout=1,
-                ping_interval=self._ping_interval,
-                ping_timeout=20,
-                max_size=MAX_MESSAGE_BYTES,
-                max_queue=_QUEUE_LIMITS,
-                create_connection=BulkConnection,
-            ) as connection:
-                yield from self._batches(connection, end)
-        except (OSError, websockets.WebSocketException, Silent) as error:
-            raise as_source_error(error) from error
+        names = [f"{symbol.lower()}@{kind}" for symbol in sorted(self._requested) for kind in ("trade", "bookTicker")]
+        books: Books = {}  # of this connection; those of an earlier one are too old
+        with closing(self._streams.batches(names, end)) as batches:
+            for received in batches:
+                messages, newest, others = split(received)
+                if newest:
+                    books = {**books, **self._read_books(newest)}
+                yield ReceivedBatch(messages, books)
+                check_shutdown(others)
 
     def parse(self, raw: ReceivedBatch) -> list[Trade]:
         return read_trades(raw.messages, self._requested, self._note_garbage)
 
     def prices(self, raw: ReceivedBatch, trades: Sequence[Trade]) -> list[Tick]:
         return prices_of(trades, raw.books)
-
-    def _batches(self, connection: ClientConnection, stop: threading.Event) -> Generator[ReceivedBatch, None, None]:
-        books: Books = {}  # of this connection; those of an earlier one are too old
-        began = self._monotonic()
-        while (received := self._receive(connection, stop)) is not None:
-            messages, newest, others = split(received)
-            if newest:
-                books = {**books, **self._read_books(newest)}
-            yield ReceivedBatch(messages, books)
-            if any(map(is_shutdown_notice, others)):
-                raise SourceError("the exchange announced its shutdown (serverShutdown)", fatal=False)
-            if self._monotonic() - began >= self._lifetime:
-                raise SourceError("connection renewed before the exchange ends it", fatal=False)
-
-    def _receive(self, connection: ClientConnection, stop: threading.Event) -> list[bytes] | None:
-        """Wait for a message; take all that are ready, up to a batch. None if `stop` is set."""
-        waits_since = self._monotonic()
-        received: list[bytes] = []
-        while not stop.is_set():
-            try:
-                received += connection.recv(timeout=min(STOP_POLL_SECONDS, self._silence), decode=False).split(b"\n")
-                while len(received) < MAX_MESSAGES_PER_BATCH:
-                    received += connection.recv(timeout=0, decode=False).split(b"\n")
-            except TimeoutError:
-                pass
-            if received:
-                return received
-            if self._monotonic() - waits_since >= self._silence:
-                raise Silent(f"connected, but silent for {self._silence:g} s")
-        return None
 
     def _read_books(self, messages: Iterable[bytes]) -> dict[str, tuple[str, str]]:
         books = {}

@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from db.scenarios.model import Scenario
+from db.scenarios.run_record import Outcome, RunRecord
 from db.scenarios.status import LIVE, Status
 from jobs.feeds.scenario.speeds import Speeds
 from jobs.feeds.scenario.triggers import Effects
-
-Outcome = Literal["running", "finished", "switched", "failed"]
 
 # `recover_seconds` ends when this many seconds of `healthy` begin.
 RECOVERED_SECONDS = 5.0
@@ -60,33 +59,16 @@ class Overloads:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Figures of a run at one time. `lag` is in seconds; `books` maps instruments to states."""
+    """Figures of a run at one time. `lag` is in seconds; `books` maps instruments to states.
+
+    `peak` is the largest queue up to that time, if it is known.
+    """
 
     status: Status
     queue_size: int
     lag: float
     books: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRecord:
-    """The row of `scenario_runs`, in the order of its columns."""
-
-    run_id: str
-    scenario: str
-    started: datetime
-    ended: datetime | None
-    seed: int
-    parameters: Mapping[str, Any]
-    peak_queue: int
-    peak_lag_ms: float
-    gaps: int
-    resyncs: int
-    detect_seconds: float | None
-    recover_seconds: float | None
-    wrong_books: int
-    outcome: Outcome
-    timeline: tuple[Mapping[str, Any], ...]
+    peak: int = 0
 
 
 class Run:
@@ -122,7 +104,7 @@ class Run:
 
     def observe(self, now: float, sight: Sight) -> None:
         """Take over the figures of a time; times must rise."""
-        self._peak_queue = max(self._peak_queue, sight.queue_size)
+        self._peak_queue = max(self._peak_queue, sight.queue_size, sight.peak)
         self._peak_lag = max(self._peak_lag, sight.lag)
         if sight.status != "healthy":
             self._healthy_since = None

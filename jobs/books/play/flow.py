@@ -57,6 +57,7 @@ class Flow:
         *,
         snapshot_levels: int = 5_000,
         new_book: Callable[[], Levels] | None = None,
+        loop: bool = True,
         before_faults: Callable[[Played], None] = lambda message: None,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -66,7 +67,7 @@ class Flow:
         self.speeds = Speeds(scenario.phases, repeat=scenario.repeat)
         self.faults = Faults(scenario.faults, scenario.seed)
         ages = {fault.seconds or 0.0 for fault in scenario.faults if fault.kind == "snapshot_late"}
-        self.player = Player(recordings, self.speeds, new_book=new_book, late=sorted(ages), jump=self.faults.jump)
+        self.player = Player(recordings, self.speeds, new_book=new_book, late=sorted(ages), jump=self.faults.jump, loop=loop)
         self.queue: BookQueue[Played] = BookQueue(
             scenario.queue_max,
             scenario.on_full,
@@ -117,16 +118,22 @@ class Flow:
 
         Any thread may call this and `backpressure`, also while the books are at work.
         """
-        now = self._present()
+        now = self.present()
         outside = self.player.unread(now) + sum(each.counts for each in list(self._arrived))
         return self.queue.lag(now, outside)
 
+    @property
+    def is_idle(self) -> bool:
+        """True if no message waits and the worker has none."""
+        return self._serving is None and not self.queue and not self._arrived
+
     def backpressure(self) -> float:
         """Seconds for which the player could not put a due message."""
-        now = self._present()
+        now = self.present()
         return self.queue.backpressure(now, self._waiting_since(now))
 
-    def _present(self) -> float:
+    def present(self) -> float:
+        """The present time, also while the books are at work."""
         return max(self.now, self._clock())
 
     def _arrival(self) -> float:
@@ -154,13 +161,13 @@ class Flow:
             self._serving, self._served_at = message, self.now + delay
         else:
             self._books.receive(message, self.now)
-            self.now = self._present()
+            self.now = self.present()
 
     def _deliver(self) -> None:
         message, self._serving, self._served_at = self._serving, None, inf
         if message is not None:
             self._books.receive(message, self.now)
-        self.now = self._present()
+        self.now = self.present()
         self.queue.finish(self.now)
 
     def _answer(self) -> None:

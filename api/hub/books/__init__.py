@@ -1,0 +1,1 @@
+"""The order books of the hub, for its namespaces and for plain WebSockets."""

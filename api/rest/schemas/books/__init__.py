@@ -1,0 +1,1 @@
+"""Queries and answers about order books and scenarios."""

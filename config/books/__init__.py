@@ -1,0 +1,1 @@
+"""Settings of order books and scenarios: fields, markets, checks of several values."""

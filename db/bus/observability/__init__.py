@@ -1,0 +1,1 @@
+"""Parts of the bus for reports of bots and for log records."""

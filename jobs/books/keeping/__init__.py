@@ -1,0 +1,1 @@
+"""Keeping: the books of this process, and the publication of their outputs."""

@@ -1,0 +1,1 @@
+"""Live books: the queue behind the feed, rows of history, gaps."""

@@ -1,0 +1,1 @@
+"""The process: its report in the registry, and the check of its container."""
