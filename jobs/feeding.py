@@ -37,7 +37,7 @@ class Feeding:
         self._set_at = float("-inf")
         self._outage = Outage(log, "the instruments are not set on the bus", monotonic=time.monotonic)
         # The process `books` plays the recordings of books.
-        self._specs = [spec for spec in with_prices(context.settings.sources) if spec.file is None or not has_books(spec.file)]
+        self._specs = with_prices(context.settings.sources, has_books)
         self.sources = [build(spec, sources) for spec in self._specs]
         self.ingestion = Ingestion(
             self.sources,

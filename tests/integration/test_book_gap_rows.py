@@ -80,6 +80,15 @@ def test_silence_and_thin_without_a_snapshot_leave_no_row(store: Store) -> None:
     assert stored(store) == []
 
 
+def test_silent_book_that_runs_thin_and_needs_no_snapshot_leaves_no_row(store: Store) -> None:
+    changes = Changes(store).live().make(State.STALE, State.RESYNCING, reason=Reason.SILENT)
+    assert changes.rows.write_waiting()
+    assert [row[:3] for row in stored(store)] == [("BTCUSDT", "silent", "open")]
+    changes.make(State.LIVE, reason=Reason.SILENT)
+    assert changes.rows.write_waiting()
+    assert stored(store) == []
+
+
 def test_lost_connection_and_thin_with_a_snapshot_leave_a_row(store: Store) -> None:
     changes = Changes(store).live().make(State.STALE, State.RESYNCING, reason=Reason.DISCONNECTED)
     changes.new_snapshot().make(State.LIVE, reason=Reason.DISCONNECTED)
