@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
-from urllib.parse import parse_qsl
 
-from api.errors import ErrorCode, Refusal
 from api.hub.fanout import RATES, granted
-from api.hub.transport.client_json import readable
+from api.hub.plain.query import read_options, refuse_option
+from api.hub.plain.service import Options
 from db.bus.snapshots import SECTIONS
 
 MAX_RATE = 10.0  # Hz
@@ -18,24 +16,17 @@ _NAMES = ("channels", "max_rate", "heartbeat")
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class MetricsOptions(Options):
     """The choices of a client. `sections` None is the default of all."""
 
     sections: tuple[str, ...] | None = None
     max_rate: float | None = None  # a granted one
-    text_heartbeat: bool = False
 
 
-def read_query(query: str) -> Options:
+def read_query(query: str) -> MetricsOptions:
     """Return the options of a query string. Raises `Refusal` (`invalid_payload`)."""
-    given: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=10):
-        if name not in _NAMES:
-            _refuse(readable(name), f"There is no such option: one of {', '.join(_NAMES)}.")
-        if name in given:
-            _refuse(name, "Given more than once.")
-        given[name] = value
-    return Options(_sections(given), _max_rate(given), _heartbeat(given))
+    given = read_options(query, _NAMES)
+    return MetricsOptions(_sections(given), _max_rate(given), text_heartbeat=_heartbeat(given))
 
 
 def _sections(given: Mapping[str, str]) -> tuple[str, ...] | None:
@@ -43,7 +34,7 @@ def _sections(given: Mapping[str, str]) -> tuple[str, ...] | None:
         return None
     names = text.split(",")
     if not set(names) <= set(SECTIONS):
-        _refuse("channels", f"A comma list of {', '.join(SECTIONS)}.")
+        refuse_option("channels", f"A comma list of {', '.join(SECTIONS)}.")
     return tuple(name for name in SECTIONS if name in names)
 
 
@@ -55,15 +46,11 @@ def _max_rate(given: Mapping[str, str]) -> float | None:
     except ValueError:
         rate = None
     if rate is None or not RATES[0] <= rate <= MAX_RATE:
-        _refuse("max_rate", f"A number from {RATES[0]:g} to {MAX_RATE:g}.")
+        refuse_option("max_rate", f"A number from {RATES[0]:g} to {MAX_RATE:g}.")
     return granted(rate)
 
 
 def _heartbeat(given: Mapping[str, str]) -> bool:
     if (text := given.get("heartbeat")) not in (None, "text"):
-        _refuse("heartbeat", "Only `text`.")
+        refuse_option("heartbeat", "Only `text`.")
     return text is not None
-
-
-def _refuse(name: str, problem: str) -> NoReturn:
-    raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid query: {name}.", {name: [problem]})

@@ -1,100 +1,92 @@
-"""The parts of `/ws/metrics` together."""
+"""The route `/ws/metrics`: answers to its clients, snapshots and notifications."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from api.access.model import Authenticator
-from api.access.peers import Peers
-from api.errors import ErrorCode, Refusal
+from api.access.model import OBSERVE, Access
+from api.errors import forbidden_scope
+from api.hub.clients import Client
 from api.hub.fanout import Fanout
 from api.hub.messages import Message
 from api.hub.metrics.snapshots import unix_text
-from api.hub.plain.clients import ROUTE, PlainClients
-from api.hub.plain.notifications import notification_of
-from api.hub.plain.rooms import PlainRooms
-from api.hub.plain.route import PlainRoute
-from api.hub.plain.sockets import PlainSockets
-from api.hub.rights.limits import HubLimits
-from api.hub.transport.engineio_server import EngineServer
-from api.hub.transport.web.door import Application
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlainSettings:
-    """The settings of `/ws/metrics`; times are in seconds.
-
-    `required` is True if callers need a credential. `interval` is that of snapshots.
-    """
-
-    max_clients: int
-    heartbeat: float
-    join: float
-    interval: float
-    required: bool
+from api.hub.plain.frames import PONG
+from api.hub.plain.metrics import frames
+from api.hub.plain.metrics.frames import Command
+from api.hub.plain.metrics.notifications import notification_of
+from api.hub.plain.metrics.query import MetricsOptions, read_query
+from api.hub.plain.metrics.rooms import PlainRooms
+from api.hub.transport.plain_socket import PlainSocket
+from api.hub.transport.wire import Frame
 
 
 class PlainMetrics:
-    """Plain WebSockets with metrics, with a fan-out of their own.
+    """The service of metrics. It depends on `observe` alone: instrument patterns do not limit it.
 
-    `clock` returns aware UTC, `retry_after()` the time after which a refused client may try again.
+    `interval` is that of snapshots, in seconds. `clock` returns aware UTC.
     """
 
-    def __init__(
-        self,
-        settings: PlainSettings,
-        engine: EngineServer,
-        authenticator: Authenticator,
-        limits: HubLimits,
-        peers: Peers,
-        clock: Callable[[], datetime],
-        retry_after: Callable[[], float],
-    ) -> None:
-        self._engine = engine
-        self._peers = peers
-        self._clock = clock
-        self.fanout = Fanout(time.monotonic, engine.loop.call_later, ROUTE, engine.loop.busy)
-        self.rooms = PlainRooms(self.fanout)
-        self._sockets = PlainSockets(engine, heartbeat=settings.heartbeat, join=settings.join)
-        self.clients = PlainClients(
-            self._sockets,
-            self.rooms,
-            authenticator,
-            limits,
-            peers,
-            clock,
-            required=settings.required,
-            max_clients=settings.max_clients,
-            join_seconds=settings.join,
-            frequency=round(1 / settings.interval, 6),
-            retry_after=retry_after,
-        )
-        engine.each_tick.append(lambda: self.clients.rights.tick(lambda: engine.pause(0)))
+    route = "/ws/metrics"
 
-    def route(self, others: Application, detach: Callable[[dict[str, Any]], Any]) -> PlainRoute:
-        """Return the WSGI application of the route, which passes on all other requests."""
-        return PlainRoute(others, self.clients, self._sockets, self._peers, detach, self._engine.closing)
+    def __init__(self, fanout: Fanout, interval: float, clock: Callable[[], datetime]) -> None:
+        self.rooms = PlainRooms(fanout)
+        self._frequency = round(1 / interval, 6)  # Hz
+        self._clock = clock
+
+    def read_query(self, query: str) -> MetricsOptions:
+        return read_query(query)
+
+    def check(self, options: MetricsOptions, access: Access) -> None:
+        if not access.allows(OBSERVE):
+            raise forbidden_scope(OBSERVE)
+
+    # clients
+
+    def open(self, client: Client, peer: PlainSocket, options: MetricsOptions) -> None:
+        self.rooms.open(client.id, peer.outbox, options.sections, options.max_rate)
+        channels = self.rooms.channels(client.id)
+        peer.outbox.put(frames.connected(client.id, self._now(), self._frequency, channels, options.max_rate))
+        if newest := self.rooms.newest(client.id):
+            peer.outbox.put(newest)
+
+    def change(self, client: Client, peer: PlainSocket, options: MetricsOptions) -> None:
+        return  # other rights than `observe` have no effect
+
+    def close(self, client: str) -> None:
+        self.rooms.close(client)
+
+    # frames of clients
+
+    def read(self, data: bytes, *, binary: bool) -> Command:
+        return frames.read(data, binary)
+
+    def serve(self, peer: PlainSocket, options: MetricsOptions, command: Command) -> None:
+        if command.kind == "subscribe":
+            self.rooms.subscribe(peer.id, command.channels)
+            peer.outbox.put(frames.subscribed("subscribed", self.rooms.channels(peer.id), self._now()))
+        elif command.kind == "unsubscribe":
+            self.rooms.unsubscribe(peer.id, command.channels)
+            peer.outbox.put(frames.subscribed("unsubscribed", self.rooms.channels(peer.id), self._now()))
+        elif command.kind == "health":
+            peer.outbox.put(frames.health(self._now()))
+        elif command.kind == "ping":
+            peer.outbox.put(PONG)
+        elif not options.text_heartbeat:
+            raise frames.no_such_frame()  # a text pong without a text ping
+
+    def expiring(self, expires_at: str, in_seconds: int) -> Frame:
+        return frames.expiring(expires_at, in_seconds, self._now())
+
+    def refreshed(self, expires_at: str | None) -> Frame:
+        return frames.refreshed(expires_at, self._now())
+
+    # messages
 
     def event(self, message: Message) -> None:
         """Send an alert or a trade to the clients that hold `alerts` or `trades`."""
         if found := notification_of(message.data):
-            self.rooms.notify(*found, unix_text(self._clock()))
+            self.rooms.notify(*found, self._now())
 
-    def end_surplus(self, name: str, refusal: Refusal) -> None:
-        """Close a session above a limit of its caller: a plain one, or one of Socket.IO."""
-        if not self.clients.end_surplus(name, refusal):
-            self._engine.end_surplus(name, refusal)
-
-    def stop(self, retry_after: Callable[[], float]) -> None:
-        """Close all sockets of a hub that stops: an error frame, then 1001."""
-        message = "The server restarts; please reconnect."
-        self._sockets.stop(lambda: Refusal(ErrorCode.UNAVAILABLE, message, {"retry_after": retry_after()}))
-
-    @property
-    def flushing(self) -> bool:
-        """True while a stopped socket has not taken its last bytes."""
-        return self._sockets.flushing
+    def _now(self) -> str:
+        return unix_text(self._clock())
