@@ -73,6 +73,12 @@ class Plain(WebSocket):
         except Closed as closed:
             return closed.code
 
+    def next_of(self, kind: str) -> dict[str, Any]:
+        """Return the next frame of this type; others are skipped."""
+        while (body := self.body())["type"] != kind:
+            pass
+        return body
+
     def send_binary(self, data: bytes) -> None:
         self.send_bytes(frame(BINARY, data))
 
