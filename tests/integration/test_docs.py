@@ -175,7 +175,7 @@ def test_commands_that_do_not_end_are_those_of_up(system: System) -> None:
     commands = [
         command for block in blocks("sh") for command in block.commands if "does not end" in LEFT_OUT.get(left_out(command) or "", "")
     ]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         words = command.partition("#")[0].replace("'", "").split()
         # `up` restarts a process that a block of the documents has just killed.
