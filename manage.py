@@ -17,6 +17,7 @@ COMMANDS = {
     "backfill": ("past", "backfill"),
     "import": ("imports", "import_files"),
     "job": ("timed_jobs", "job"),
+    "scenario": ("scenario.commands", "scenario"),
     "instrument": ("instruments", "instrument"),
     "key": ("keys", "key"),
     "token": ("keys", "token"),

@@ -28,6 +28,7 @@ from api.rest.observability.current import CurrentMetrics
 from api.rest.routes import (
     alerts,
     book_history,
+    books,
     candles,
     correlation,
     docs,
@@ -40,8 +41,10 @@ from api.rest.routes import (
     publish,
     reports,
     scenario_runs,
+    scenarios,
     sessions,
     sockets,
+    status,
     symbols,
     system,
     trade_reports,
@@ -70,11 +73,12 @@ _DATA = [
     correlation.routes,
     alerts.routes,
     sessions.routes,
+    books.routes,
 ]
-_STATE = [gaps.routes, jobs.routes, scenario_runs.routes]
+_STATE = [gaps.routes, jobs.routes, status.routes, scenario_runs.routes, scenarios.routes]
 _OBSERVABILITY = [metrics.routes, system.routes, trade_reports.routes, positions.routes]
 
-
+_BRIEF_SECONDS = 0.5  # for figures of Redis in health, which needs none of them
 # An answer holds for its moment; static files override this.
 _HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
 
@@ -133,6 +137,7 @@ def _make_context(
     return AppContext(
         settings=settings,
         bus=bus,
+        brief_bus=bus.with_timeout(_BRIEF_SECONDS),
         store=store,
         clock=clock,
         version=version,

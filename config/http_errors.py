@@ -9,6 +9,7 @@ import orjson
 _REASONS = {
     400: "Bad Request",
     408: "Request Timeout",
+    411: "Length Required",
     413: "Request Entity Too Large",
     414: "Request URI Too Long",
     417: "Expectation Failed",
@@ -16,9 +17,10 @@ _REASONS = {
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",
+    503: "Service Unavailable",
     505: "HTTP Version Not Supported",
 }
-_CODES = {500: "internal"}  # of other statuses: the reason
+_CODES = {500: "internal", 503: "unavailable"}  # of other statuses: the reason
 
 
 def http_error_body(code: str, message: str, details: dict[str, Any] | None = None) -> dict[str, Any]:

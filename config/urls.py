@@ -82,3 +82,9 @@ def url_of(host: str, port: int) -> str:
     """Return the URL at which this machine reaches a server that listens on `host`."""
     host = LOCAL_HOSTS.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def websocket_of(url: str, route: str) -> str:
+    """Return the URL of a WebSocket at the server with this URL, which may have a path."""
+    scheme, _, rest = url.partition("://")
+    return f"{'wss' if scheme == 'https' else 'ws'}://{rest}{route}"

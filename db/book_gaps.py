@@ -55,6 +55,14 @@ def save_book_gap(cursor: Cursor, source: str, gap: BookGap, now: datetime) -> N
     )  # fmt: skip
 
 
+def withdraw_book_gap(cursor: Cursor, source: str, gap: BookGap) -> None:
+    """Delete the gap if it is open: its book has become live again without a new snapshot."""
+    cursor.execute(
+        "DELETE FROM gaps WHERE source = %s AND symbol = %s AND kind = 'book' AND start_time = %s AND state = 'open'",
+        (source, gap.symbol, gap.start),
+    )
+
+
 def fill_book_gaps(cursor: Cursor, source: str, symbol: str, end: datetime, now: datetime) -> int:
     """Mark the open gaps of one book as filled at `end`; returns their number.
 

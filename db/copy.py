@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable
 
 from db.postgres import Cursor
@@ -11,7 +10,7 @@ from db.postgres import Cursor
 # Bytes per read of COPY. psycopg2's default of 8 KB would take the interpreter lock 100 times as
 # often.
 _COPY_BYTES = 1 << 20
-_is_plain = re.compile(r"[^\\\t\n\r]*").fullmatch
+NULL = "\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
@@ -22,12 +21,13 @@ def time_text_sql(column: str) -> str:
 
 def escaped(text: str) -> str:
     """The text with COPY's special characters escaped."""
-    return text if _is_plain(text) else text.translate(_ESCAPES)
+    # Two fast checks, for some 100,000 texts of a batch. No tab or end of line is printable.
+    return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPES)
 
 
 def copy_line(*fields: object) -> str:
     r"""One line of COPY's text format: None becomes `\N`. Free text must be `escaped`."""
-    return "\t".join(["\\N" if field is None else str(field) for field in fields]) + "\n"
+    return "\t".join([NULL if field is None else str(field) for field in fields]) + "\n"
 
 
 def copy_rows(cursor: Cursor, table: str, columns: str, lines: bytes | Iterable[str]) -> int:

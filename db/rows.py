@@ -5,20 +5,20 @@ NUMERIC is exact in both directions. Times are aware UTC.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, date
 from decimal import Decimal
 from functools import cache
-from types import MappingProxyType, UnionType
+from operator import attrgetter
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_origin, get_type_hints
 
 import orjson
 
-from db.copy import copy_line, empty_staging, escaped, insert_staged, stage_rows
+from db.copy import NULL, empty_staging, escaped, insert_staged, stage_rows
 from db.partitions import DAILY, MONTHLY, make_days, make_months
 from db.postgres import Cursor
-from db.timestamps import format_time
 
 
 class RowType(Protocol):
@@ -80,15 +80,26 @@ def select_rows(cursor: Cursor, kind: type[Row], table: str, rest: str, paramete
 def make_partitions(cursor: Cursor, table: str, rows: Iterable[Any]) -> None:
     """Create the missing partitions of these rows, by their `time`."""
     if table in MONTHLY:
-        make_months(cursor, table, {row.time.astimezone(UTC).strftime("%Y-%m") for row in rows})
+        make_months(cursor, table, {f"{day:%Y-%m}" for day in _days(rows)})
     elif table in DAILY:
-        make_days(cursor, table, {row.time.astimezone(UTC).strftime("%Y-%m-%d") for row in rows})
+        make_days(cursor, table, {f"{day:%Y-%m-%d}" for day in _days(rows)})
 
 
-def copied(value: Any) -> object:
-    """A value as COPY takes it; None stays None."""
-    copier = _COPIERS.get(type(value))
-    return value if copier is None else copier(value)
+def _days(rows: Iterable[Any]) -> set[date]:
+    """The days of the rows in UTC."""
+    return {row.time.astimezone(UTC).date() for row in rows}
+
+
+def lines_of(kind: type[RowType], rows: Iterable[Any]) -> Iterator[str]:
+    """One line of COPY's text format for each row of this class."""
+    values_of, text_of = _values_of(kind), _TEXTS.get
+    for row in rows:
+        yield "\t".join([text_of(type(value), str)(value) for value in values_of(row)]) + "\n"
+
+
+@cache
+def _values_of(kind: type[RowType]) -> Callable[[Any], tuple[Any, ...]]:
+    return attrgetter(*columns_of(kind))
 
 
 def _copied_amounts(value: Mapping[str, Decimal]) -> str:
@@ -96,10 +107,10 @@ def _copied_amounts(value: Mapping[str, Decimal]) -> str:
 
 
 # By type, because a batch of reports has some 100,000 values.
-_COPIERS: dict[type, Callable[[Any], str]] = {
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    NoneType: lambda value: NULL,
     str: escaped,
     Decimal: lambda value: format(value, "f"),
-    datetime: format_time,
     bytes: lambda value: f"\\\\x{value.hex()}",
     dict: _copied_amounts,
     MappingProxyType: _copied_amounts,
@@ -107,9 +118,8 @@ _COPIERS: dict[type, Callable[[Any], str]] = {
 
 
 def _stage(cursor: Cursor, table: str, rows: Sequence[RowType]) -> str:
-    columns = columns_of(type(rows[0]))
-    lines = (copy_line(*(copied(getattr(row, name)) for name in columns)) for row in rows)
-    return stage_rows(cursor, table, ", ".join(columns), lines)
+    kind = type(rows[0])
+    return stage_rows(cursor, table, ", ".join(columns_of(kind)), lines_of(kind, rows))
 
 
 @cache

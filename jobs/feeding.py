@@ -13,6 +13,7 @@ from db.bus import BusError
 from db.instruments import Instrument, calendars_of, last_change
 from db.postgres import Cursor
 from db.prices import latest_prices
+from db.scenarios.files import has_books
 from jobs.feeds.context import SourceContext
 from jobs.feeds.ingest import Ingestion
 from jobs.feeds.synthetic_past import make_past, make_past_of_added
@@ -35,7 +36,8 @@ class Feeding:
         self._number = last_change([*sources.instruments, *sources.disabled])
         self._set_at = float("-inf")
         self._outage = Outage(log, "the instruments are not set on the bus", monotonic=time.monotonic)
-        self._specs = with_prices(context.settings.sources)
+        # The process `books` plays the recordings of books.
+        self._specs = with_prices(context.settings.sources, has_books)
         self.sources = [build(spec, sources) for spec in self._specs]
         self.ingestion = Ingestion(
             self.sources,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
@@ -33,6 +32,7 @@ from jobs.runtime.clock_steps import ClockSteps
 from jobs.runtime.context import JobContext, Service, Timed
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
+from jobs.runtime.garbage import collect_rarely
 from jobs.runtime.reports import Acting, JobsReport
 from jobs.runtime.runs import Runner
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
@@ -47,9 +47,6 @@ WAKE_SECONDS = 5.0  # between two rounds of the scheduler, also if no job is due
 # The longest rounds: a statement and the wait for a connection may take `DB_TIMEOUT` each.
 SERVICE_ROUND_SECONDS = 20.0
 SCHEDULER_ROUND_SECONDS = 2 * WAKE_SECONDS
-# New objects between two collections of garbage. A batch of trades makes 10,000 without cycles;
-# Python's default of 700 costs a sixth of the process's CPU time.
-OBJECTS_PER_COLLECTION = 50_000
 
 JOBS: tuple[Service | Timed, ...] = (
     Service("write_prices", write_prices),
@@ -184,7 +181,7 @@ def _write_table(scheduler: BeatingScheduler, context: JobContext) -> None:
 
 def main(timing: Timing = DEFAULT) -> None:
     """Entry point of the process: settings, signals, report, election, and the table."""
-    gc.set_threshold(OBJECTS_PER_COLLECTION)
+    collect_rarely()
     stop = end_in_order()
     started = startup.start("jobs")
     # Sources of order books alone are another process's.

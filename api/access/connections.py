@@ -80,6 +80,7 @@ class ConnectionCounts:
         self._addresses: Counter[str] = Counter()  # excepted address -> its sessions with a credential
         self._clients: dict[str, tuple[str, str, str]] = {}  # client -> (caller, session, address)
         self._changed: dict[str, None] = {}  # callers whose leases the loop must write or read
+        self.on_change: Callable[[], None] = lambda: None  # called when there is such a caller
 
     # sessions
 
@@ -96,7 +97,7 @@ class ConnectionCounts:
         if held is None or len(held.sessions) + held.count_elsewhere(self._now) < limit:
             return
         if held.elsewhere:
-            self._changed[caller] = None  # places of other hubs may be free by now
+            self._mark_changed(caller)  # places of other hubs may be free by now
         raise self._refused(access, address, RATE_CONNECTIONS, limit)
 
     def _refused(self, access: Access, address: str, name: str, limit: int) -> Refusal:
@@ -122,7 +123,7 @@ class ConnectionCounts:
             if held is None:
                 held = self._held[caller] = _Held(access)
             held.added[session] = None
-            self._changed[caller] = None
+            self._mark_changed(caller)
             if self._peers.exempt(address):
                 self._addresses[address] += 1
         held.access, held.limit = access, self._limit(access)
@@ -147,7 +148,7 @@ class ConnectionCounts:
             del held.added[session]
         else:
             held.removed[session] = None
-        self._changed[caller] = None
+        self._mark_changed(caller)
         if caller.startswith(_ADDRESS) and not held.sessions:
             del self._held[caller]
 
@@ -168,6 +169,10 @@ class ConnectionCounts:
         address = next((address for _, each, address in self._clients.values() if each == session), "")
         self._audit.limited(held.access if held else None, address, RATE_CONNECTIONS)
         return self.refusal(change.limit)
+
+    def _mark_changed(self, caller: str) -> None:
+        self._changed[caller] = None
+        self.on_change()
 
     def take_changes(self, *, renew: bool) -> list[LeaseChange]:
         """Remove and return the changes since the last call; with `renew`, the leases of all."""

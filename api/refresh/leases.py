@@ -17,6 +17,7 @@ from db.bus import BusError, LeaseAnswer, LeaseRequest
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS = 0.1  # after which a new connection has its lease
+POLL_SECONDS = 1.0  # between two looks at the clock while no connection begins or ends
 RETRY_SECONDS = 1.0  # after a failure
 
 
@@ -46,6 +47,8 @@ class LeaseLoop:
     ) -> None:
         self._bus = bus
         self._connections = connections
+        self._changed = threading.Event()  # a connection has begun or ended since the last round
+        connections.on_change = self._changed.set
         self._prefix = f"{hub}:"
         self._surplus = surplus
         self._monotonic = monotonic
@@ -55,7 +58,11 @@ class LeaseLoop:
 
     def run(self, stop: threading.Event) -> None:
         """Write changes until `stop` is set."""
-        while not stop.wait(ROUND_SECONDS):
+        while not stop.is_set():
+            until_renewal = max(0.0, self._renewal - self._monotonic())
+            if self._changed.wait(min(POLL_SECONDS, until_renewal)):
+                stop.wait(ROUND_SECONDS)  # all changes of this time share one round trip
+                self._changed.clear()
             try:
                 self.write()
             except BusError as error:

@@ -24,13 +24,14 @@ _NAME = "tickwire"
 class AppContext:
     """The shared objects of one app.
 
-    `clock` returns aware UTC. The health routes use `watch`, and `/health/ready` the probes
-    `database` and `redis`, which only read. `system` reads the state of all processes. `asyncapi`
-    is the document of the hub.
+    `clock` returns aware UTC. `brief_bus` is the bus with a short timeout, for health. The health
+    routes use `watch`, and `/health/ready` the probes `database` and `redis`, which only read.
+    `system` reads the state of all processes. `asyncapi` is the document of the hub.
     """
 
     settings: Settings
     bus: Bus
+    brief_bus: Bus
     store: Store
     clock: Callable[[], datetime]
     version: str

@@ -25,6 +25,7 @@ from api.rest.listing import EXPORTS, PAGES
 from api.rest.schemas.answers import ErrorResponseSchema
 from api.rest.schemas.observability.trade_reports import TradeFilterSchema
 from api.rest.schemas.security import Security
+from api.schemas import books
 from api.schemas.observability import COMPONENTS
 
 
@@ -222,7 +223,7 @@ def make_api(app: Flask, version: str, routes: Sequence[Routes], *, anonymous: b
         api.register_blueprint(each.blueprint)
         for path, endpoint in each.aliases.items():
             app.add_url_rule(path, endpoint=endpoint, view_func=app.view_functions[endpoint], methods=["GET"])
-    for name, schema in {**COMPONENTS, "TradeFilter": {"schema": TradeFilterSchema}}.items():
+    for name, schema in {**COMPONENTS, **books.COMPONENTS, "TradeFilter": {"schema": TradeFilterSchema}}.items():
         if name not in api.spec.components.schemas:
             api.spec.components.schema(name, **schema)
     return api

@@ -61,4 +61,5 @@ def _answer(application: Any, config: Any, connection: Connection, request: Any,
     finally:
         if close := getattr(pieces, "close", None):
             close()
+        request.body.close()
     return Outcome.LAST if response.should_close() else Outcome.KEPT

@@ -11,6 +11,7 @@ from typing import Any
 
 from config.gunicorn.request_reader import RequestReader
 from config.gunicorn.response_writer import ResponseWriter
+from config.gunicorn.uploads import MAX_UPLOAD_BYTES, UPLOAD_SECONDS
 
 _RECEIVE_BYTES = 64 * 1024
 
@@ -20,6 +21,7 @@ class State(StrEnum):
 
     HEAD = "head"  # the head of a request arrives, or the first one is due
     BODY = "body"  # the body of a request arrives
+    UPLOAD = "upload"  # the body of an upload arrives
     WORKING = "working"  # a thread makes the answer
     SENDING = "sending"  # the answer is made, but not sent
     IDLE = "idle"  # kept alive between two requests
@@ -31,6 +33,7 @@ class State(StrEnum):
 SECONDS = {
     State.HEAD: 10.0,
     State.BODY: 10.0,
+    State.UPLOAD: UPLOAD_SECONDS,
     State.WORKING: float("inf"),  # DB_TIMEOUT bounds it, and for an export the time of SENDING
     State.SENDING: 30.0,
     State.IDLE: 10.0,
@@ -77,7 +80,7 @@ class Connection:
             return False
         if self.state is State.CLOSING:
             self._dropped += len(data)
-            return self._dropped <= MAX_DROPPED_BYTES
+            return self._dropped <= (MAX_UPLOAD_BYTES if self.reader.is_upload else MAX_DROPPED_BYTES)
         if not self.reader.started:
             self.enter(State.HEAD)  # the time of a request begins with its first byte
         self.reader.feed(data)

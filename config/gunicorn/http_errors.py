@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from gunicorn.http import errors
 
 from config.http_errors import error_answer
 
 _HEADERS = ("Cache-Control: no-store", "X-Content-Type-Options: nosniff")
+_RETRY_SECONDS = 2
 # exceptions of gunicorn's parser -> status and message; a later row is a more general one
 _KINDS: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.LimitRequestLine, 414, "the request line is too long"),
@@ -33,7 +36,8 @@ class RefusedRequest(Exception):
 
     def answer(self) -> bytes:
         """Return the whole answer, head and body."""
-        return error_answer(self.status, str(self), *_HEADERS)
+        more = (f"Retry-After: {_RETRY_SECONDS}",) if self.status == HTTPStatus.SERVICE_UNAVAILABLE else ()
+        return error_answer(self.status, str(self), *_HEADERS, *more)
 
 
 def refusal(error: Exception) -> RefusedRequest:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import logging
 import re
-from typing import Any
+from typing import IO, Any
 
 from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import NoMoreData, ParseException
@@ -14,6 +14,7 @@ from gunicorn.http.message import Request
 from gunicorn.http.unreader import IterUnreader
 
 from config.gunicorn.http_errors import RefusedRequest, refusal
+from config.gunicorn.uploads import Upload, is_upload
 
 log = logging.getLogger("rest.worker")
 
@@ -30,8 +31,8 @@ class RequestReader:
     """Takes bytes as they arrive, in pieces of any size; returns requests with their bodies.
 
     gunicorn's parser reads each head once, after the head is complete. A body is read whole before
-    the request is returned, so that the application never waits for a client. `peer` is the
-    address of the client as `accept` returns it.
+    the request is returned, so that the application never waits for a client. It is in memory; an
+    upload is in a file without a name. `peer` is the address of the client as `accept` returns it.
     """
 
     def __init__(self, config: Any, peer: Any) -> None:
@@ -43,6 +44,8 @@ class RequestReader:
         self._chunk = 0  # position of the next chunk-size line
         self._body_bytes = 0  # of all chunks so far
         self._requests = 0
+        self.is_upload = False  # the last request is an upload
+        self._upload: Upload | None = None  # its body, while it arrives
         self.continue_due = False  # the client waits for `100 Continue` before it sends the body
 
     @property
@@ -54,6 +57,17 @@ class RequestReader:
     def in_body(self) -> bool:
         """True if a head is complete, but its body is not."""
         return self._request is not None
+
+    @property
+    def in_upload(self) -> bool:
+        """True while the body of an upload arrives."""
+        return self._upload is not None
+
+    def close(self) -> None:
+        """Drop the part of an upload that has arrived."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.close()
 
     def feed(self, data: bytes) -> None:
         """Append bytes of the client."""
@@ -78,7 +92,7 @@ class RequestReader:
         if body is None:
             return None
         request, self._request = self._request, None
-        request.body = io.BytesIO(body)
+        request.body = io.BytesIO(body) if isinstance(body, bytes) else body
         self.continue_due = False
         return request
 
@@ -97,6 +111,9 @@ class RequestReader:
         del self._buffer[: len(head)]
         self._searched = self._chunk = self._body_bytes = 0
         self._request = self._parse(head)
+        self.is_upload = is_upload(self._request)
+        if self.is_upload:
+            self._upload = Upload.of(self._request)
         self.continue_due, self._request._expected_100_continue = self._request._expected_100_continue, False
         return True
 
@@ -112,8 +129,13 @@ class RequestReader:
         self._requests += 1
         return Request(self._config, IterUnreader([head]), self._peer, self._requests)
 
-    def _read_body(self) -> bytes | None:
+    def _read_body(self) -> bytes | IO[bytes] | None:
         """Return the body and remove it from the buffer; None until it is complete."""
+        if self._upload is not None:
+            if not self._upload.take(self._buffer):
+                return None
+            upload, self._upload = self._upload, None
+            return upload.file
         reader = self._request.body.reader
         if isinstance(reader, ChunkedReader):
             end = self._find_last_chunk()

@@ -23,6 +23,7 @@ from config.gunicorn.acceptor import GuardedWorker, KeptThreads
 from config.gunicorn.answers import Outcome, answer
 from config.gunicorn.connection import SECONDS, Connection, State
 from config.gunicorn.http_errors import RefusedRequest
+from config.gunicorn.uploads import MAX_UPLOADS
 from config.pacing import Throttle
 from config.process.acceptor import Acceptor
 
@@ -33,7 +34,7 @@ RESERVED_DESCRIPTORS = 100  # for the database, Redis, files
 _TURN_SECONDS = 0.5  # the longest time between two checks of the deadlines
 _ACCEPTS_PER_TURN = 64
 # The order in which connections are closed if there are too many; WORKING ones are never closed.
-_CLOSED_FIRST = {State.CLOSING: 0, State.IDLE: 1, State.HEAD: 2, State.BODY: 2, State.SENDING: 3}
+_CLOSED_FIRST = {State.CLOSING: 0, State.IDLE: 1, State.HEAD: 2, State.BODY: 2, State.UPLOAD: 2, State.SENDING: 3}
 
 
 class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
@@ -136,7 +137,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
 
     def _expire(self, now: float) -> None:
         for connection in [each for each in self._connections if each.deadline <= now]:
-            if connection.state in (State.HEAD, State.BODY):
+            if connection.state in (State.HEAD, State.BODY, State.UPLOAD):
                 self._refuse(connection, RefusedRequest(408, "the request did not arrive in time"))
             else:
                 self._close(connection)
@@ -152,6 +153,7 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
         with contextlib.suppress(KeyError):
             self._selector.unregister(connection.sock)
         connection.sock.close()
+        connection.reader.close()
         self._connections.discard(connection)
 
     # requests
@@ -186,7 +188,10 @@ class RestWorker(Worker):  # type: ignore[misc]  # gunicorn has no types
             connection.enter(State.WORKING)
             self._threads.submit(self._work, connection, request)
         elif reader.in_body and connection.state is State.HEAD:
-            connection.enter(State.BODY)
+            if reader.in_upload and sum(each.state is State.UPLOAD for each in self._connections) >= MAX_UPLOADS:
+                self._refuse(connection, RefusedRequest(503, f"{MAX_UPLOADS} uploads arrive already, try again later"))
+                return
+            connection.enter(State.UPLOAD if reader.in_upload else State.BODY)
             if reader.continue_due:
                 connection.writer.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
                 connection.writer.send()

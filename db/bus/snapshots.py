@@ -43,17 +43,13 @@ class Snapshot:
 
     def body(self) -> bytes:
         """The body of the message."""
-        return self._joined(orjson.dumps(self.numbers), orjson.dumps(self.strings))
+        head, numbers, strings = self.parts()
+        return b"".join((head, b',"numbers":', numbers, b',"strings":', strings, b"}"))
 
-    def fields(self) -> tuple[bytes, list[str | bytes | int]]:
-        """The body of the message, and the fields and values of the hash, which have its texts."""
-        numbers, strings = orjson.dumps(self.numbers), orjson.dumps(self.strings)
-        fields: list[str | bytes | int] = ["timestamp", self.timestamp, "seq", self.seq, "epoch", self.epoch]
-        return self._joined(numbers, strings), [*fields, "numbers", numbers, "strings", strings]
-
-    def _joined(self, numbers: bytes, strings: bytes) -> bytes:
+    def parts(self) -> tuple[bytes, bytes, bytes]:
+        """The begin of the body, and the texts of `numbers` and `strings`, which follow it."""
         head = orjson.dumps({"timestamp": self.timestamp, "seq": self.seq, "epoch": self.epoch})
-        return b"".join((head[:-1], b',"numbers":', numbers, b',"strings":', strings, b"}"))
+        return head[:-1], orjson.dumps(self.numbers), orjson.dumps(self.strings)
 
 
 class Snapshots(Connection):
@@ -61,8 +57,9 @@ class Snapshots(Connection):
 
     def publish_snapshot(self, snapshot: Snapshot) -> None:
         """Publish a snapshot on `metrics_updates` and keep it as the newest one."""
-        body, fields = snapshot.fields()
-        self._run_scripts(_SNAPSHOT, [([topics.SNAPSHOT_KEY], [topics.METRICS, LATEST_SECONDS * 1000, body, *fields])])
+        arguments: list[str | bytes | int] = [topics.METRICS, LATEST_SECONDS * 1000, *snapshot.parts()]
+        arguments += [snapshot.timestamp, snapshot.seq, snapshot.epoch]
+        self._run_scripts(_SNAPSHOT, [([topics.SNAPSHOT_KEY], arguments)])
 
     def latest_snapshot(self) -> Snapshot | None:
         """The newest snapshot; None if there was none in the last `LATEST_SECONDS`."""

@@ -8,9 +8,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from db.copy import copy_line, empty_staging, stage_rows
+from db.copy import empty_staging, stage_rows
 from db.postgres import Cursor
-from db.rows import columns_of, copied, insert_rows, select_rows
+from db.rows import columns_of, insert_rows, lines_of, select_rows
 
 PositionKey = tuple[str, str, str]  # bot, strategy, symbol
 
@@ -102,9 +102,7 @@ def change_fills(cursor: Cursor, rows: Sequence[FillRow]) -> None:
     """Store the changed values of these fills: corrections and figures."""
     if not rows:
         return
-    names = columns_of(FillRow)
-    lines = (copy_line(*(copied(getattr(row, name)) for name in names)) for row in rows)
-    staging = stage_rows(cursor, "fills", ", ".join(names), lines)
+    staging = stage_rows(cursor, "fills", ", ".join(columns_of(FillRow)), lines_of(FillRow, rows))
     changes = ", ".join(f"{name} = s.{name}" for name in _CHANGED)
     cursor.execute(
         f"UPDATE fills f SET {changes} FROM {staging} s WHERE f.bot = s.bot AND f.fill_id = s.fill_id AND f.time = s.time"  # noqa: S608

@@ -6,7 +6,7 @@ A report is identified by (bot, kind, id). Decimals keep their digits; times are
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from decimal import Decimal
@@ -134,6 +134,11 @@ _DECIMALS = frozenset(
 )
 _NAMES = {model: tuple(field.name for field in fields(model)) for model in MODELS.values()}
 _VALUES = {model: attrgetter(*names) for model, names in _NAMES.items()}
+# model -> (field, function that reads its text) of the fields that are not texts
+_READERS: dict[type[Report], list[tuple[str, Callable[[str], Any]]]] = {
+    model: [(name, parse_time if name in _TIMES else Decimal) for name in names if name in _TIMES | _DECIMALS]
+    for model, names in _NAMES.items()
+}
 
 
 def to_json(report: Report) -> bytes:
@@ -149,11 +154,9 @@ def from_json(text: bytes) -> Report:
     try:
         body: dict[str, Any] = orjson.loads(text)
         model = MODELS[body.pop("kind")]
-        for name, value in body.items():
-            if name in _TIMES:
-                body[name] = parse_time(value)
-            elif name in _DECIMALS:
-                body[name] = Decimal(value)
+        for name, read in _READERS[model]:
+            if name in body:
+                body[name] = read(body[name])
         return model(**body)
     except (KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"not a report: {type(error).__name__}: {error}") from None

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 
@@ -20,6 +20,7 @@ from db.scenarios.unpacking import NotGzip, TooLarge, lines_of, unpacked
 
 MAX_FILE_BYTES = 1_000_000
 _CHUNK_BYTES = 2**16
+_SHIPPED_RECORDINGS = Path(__file__).parents[2] / "data" / "recordings"
 _GZIP = b"\x1f\x8b"
 _HEAD_LINES = 1_000  # that decide whether a file is a recording of depth
 _is_depth = re.compile(rb"\s*\d{19} \s*(?:\{\"stream\"\s*:\s*\"[^\"@]*@depth|\{[^\[]*\"lastUpdateId\")").match
@@ -97,6 +98,11 @@ def _read(path: Path, name: str) -> ScenarioFile:
     return ScenarioFile(path.name, content, scenario)
 
 
+def recording_folders(data_dir: Path) -> tuple[Path, Path]:
+    """The folders of recordings: those of the product, then uploads below `HUB_DATA_DIR`."""
+    return _SHIPPED_RECORDINGS, data_dir / "recordings"
+
+
 def find_recording(name: str, folders: Sequence[Path]) -> Path:
     """The file of a recording in the first folder that has it. Raises `ScenarioError`."""
     if is_recording_name(name):
@@ -113,26 +119,28 @@ def has_books(path: Path) -> bool:
     missing or unreadable.
     """
     try:
-        with path.open("rb") as file:
-            return any(map(_is_depth, islice(lines_of(_blocks(file)), _HEAD_LINES)))
+        return any(map(_is_depth, islice(recorded_lines(path), _HEAD_LINES)))
     except (OSError, BadLine, NotGzip, TooLarge):
         return False
-
-
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    """The content of a file, gzip or plain."""
-    is_gzip = file.read(len(_GZIP)) == _GZIP
-    file.seek(0)
-    chunks: Iterator[bytes] = iter(lambda: file.read(_CHUNK_BYTES), b"")
-    return unpacked(chunks) if is_gzip else chunks
 
 
 def load_recording(path: Path, instruments: Collection[str] | None = None) -> Recording:
     """Read a recording, gzip or plain. Raises `ScenarioError` that names the file and the line."""
     try:
-        with path.open("rb") as file:
-            return read_recording(path.name, lines_of(_blocks(file)), instruments)
+        return read_recording(path.name, recorded_lines(path), instruments)
     except OSError as error:
         raise ScenarioError(path.name, {"": f"cannot be read: {error.strerror}"}) from error
     except (BadLine, BadRecording, NotGzip, TooLarge) as error:
         raise ScenarioError(path.name, {"": str(error)}) from error
+
+
+def recorded_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a recording, gzip or plain, read as they are needed.
+
+    Raises `OSError`, `BadLine` for a line that is too long, `NotGzip` and `TooLarge`.
+    """
+    with path.open("rb") as file:
+        is_gzip = file.read(len(_GZIP)) == _GZIP
+        file.seek(0)
+        chunks: Iterator[bytes] = iter(lambda: file.read(_CHUNK_BYTES), b"")
+        yield from lines_of(unpacked(chunks) if is_gzip else chunks)

@@ -14,6 +14,7 @@ from db.scenarios.lines import BadLine, Entry, read_line
 Rule = Literal["spot", "usdm"]
 # A recording has one snapshot for each of its connections.
 MAX_SNAPSHOTS = 10_000
+MAX_LINES = 10_000_000  # the shortest message has 150 bytes; empty lines cost time too
 _NS = 1_000_000_000
 
 
@@ -83,6 +84,8 @@ class LineChecker:
         Raises `BadLine` if the line is no message, or does not follow the one before it.
         """
         self._lines += 1
+        if self._lines > MAX_LINES:
+            raise BadLine(self._lines, f"is one above the limit of {MAX_LINES} lines")
         if not line.strip():
             return None
         time, entry = read_line(self._lines, line, self._instruments)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from db.leadership import BOOKS, Leadership
 from db.timestamps import utc_now
 from health.timing import DEFAULT, Timing
-from jobs.books.process.assembly import Assembly, BooksContext, Loop, assemble
+from jobs.books.process.assembly import BooksContext, Loop, assemble
 from jobs.books.process.parts import ReportParts
 from jobs.books.process.report import ActingBooks, BooksReport
 from jobs.feeds.binance.depth import depth_source
@@ -28,22 +28,11 @@ _JOIN_SECONDS = 8.0  # for the loops, after a stop is requested
 def run(context: BooksContext, acting: ActingBooks, over: threading.Event) -> None:
     """Keep the books until `over` is set. Raises `ThreadEnded` if a loop fails."""
     assembly = assemble(context, over, depth_source)
-    acting.begin(_parts(context, assembly))
+    acting.begin(ReportParts(assembly, context.clock))
     try:
         run_loops(assembly.loops, over)
     finally:
         acting.end()
-
-
-def _parts(context: BooksContext, assembly: Assembly) -> ReportParts:
-    source = assembly.source
-    return ReportParts(
-        assembly.worker,
-        lambda: assembly.heartbeat.last,
-        context.clock,
-        director=assembly.director,
-        connections=list if source is None else source.connections,
-    )
 
 
 def run_loops(loops: Mapping[str, Loop], over: threading.Event) -> None:

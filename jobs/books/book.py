@@ -9,12 +9,13 @@ orders levels: two different prices below 16 significant digits never have the s
 from __future__ import annotations
 
 import math
-import zlib
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import chain
+
+from db.figures.book_checksum import CHECKSUM_LEVELS as CHECKSUM_LEVELS
+from db.figures.book_checksum import checksum_of as checksum_of
 
 Level = list[str]  # [price, quantity], never changed after its arrival
 Levels = list[Level]
@@ -22,7 +23,6 @@ Window = tuple[str | None, str | None]  # lowest bid and highest ask; None: that
 
 # Quantities of zeros as exchanges send them: without a second zero before the point.
 _ZEROS = frozenset({"0", *(f"0.{'0' * digits}" for digits in range(1, 25))})
-CHECKSUM_LEVELS = 10
 MAX_DIGITS = 15  # of a price, without zeros at both ends: every such decimal has a float of its own
 _UNCHECKED_TEXT = MAX_DIGITS  # characters: a text of this length or less needs no count
 
@@ -139,16 +139,6 @@ class Book:
         for held, keys in ((self._bids, self._bid_keys), (self._asks, self._ask_keys)):
             while len(keys) > depth:
                 del held[keys.pop(0)]
-
-
-def checksum_of(bids: Sequence[Level], asks: Sequence[Level]) -> int:
-    """Unsigned CRC32 of `bid price:bid quantity:ask price:ask quantity` in turns, joined by `:`.
-
-    A shorter side is skipped.
-    """
-    both = min(len(bids), len(asks))
-    levels = chain(chain.from_iterable(zip(bids, asks, strict=False)), bids[both:], asks[both:])
-    return zlib.crc32(":".join(chain.from_iterable(levels)).encode("ascii"))
 
 
 def check_digits(price: str) -> None:

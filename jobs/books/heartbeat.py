@@ -63,7 +63,7 @@ class HeartbeatLoop:
         self._clock = clock
         self._monotonic = monotonic
         self._table = ProcessTable()
-        self._status: Status = "healthy"
+        self._status: Status = "degraded"  # at the start, before the first snapshot
         self._outage = Outage(log, "heartbeats are not published", monotonic=monotonic)
         self._logged_at = float("-inf")
         self._largest = 0  # queue since the last line

@@ -21,6 +21,7 @@ from jobs.observer.process_report import ActingObserver, ObserverReport
 from jobs.observer.reports import Listener, ReportFolder
 from jobs.runtime.elected import end_in_order, run_elected, stop_on_signals
 from jobs.runtime.election import Election
+from jobs.runtime.garbage import collect_rarely
 from jobs.runtime.threads import LongLivedThread, ThreadEnded
 from ops import startup
 
@@ -95,6 +96,7 @@ def figures(collectors: Mapping[str, Collector], folder: ReportFolder, snapshots
 
 def main(timing: Timing = DEFAULT) -> None:
     """Entry point of the process: settings, signals, report, election."""
+    collect_rarely()
     stop = end_in_order()
     started = startup.start("observer")
     config = started.settings

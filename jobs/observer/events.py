@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from db.figures.positions import Applied
@@ -20,6 +21,7 @@ from jobs.observer.fold.repeats import Happened
 
 Event = dict[str, Any]
 SOURCE = "observer"
+_received_text = lru_cache(maxsize=64)(format_time)  # the reports of one batch have the same time
 
 # status of an order -> event; others have none
 ORDER_EVENTS = {
@@ -28,9 +30,10 @@ ORDER_EVENTS = {
 }  # fmt: skip
 
 
-def base_event(event_id: str, event_type: str, time: datetime, source: str, metadata: Mapping[str, Any] | None = None) -> Event:
-    """The fields of every event."""
-    return {"event_id": event_id, "event_type": event_type, "timestamp": format_time(time), "source": source, "metadata": metadata or {}}
+def base_event(event_id: str, event_type: str, time: datetime | str, source: str, metadata: Mapping[str, Any] | None = None) -> Event:
+    """The fields of every event. `time` may be text in contract form."""
+    timestamp = time if isinstance(time, str) else format_time(time)
+    return {"event_id": event_id, "event_type": event_type, "timestamp": timestamp, "source": source, "metadata": metadata or {}}
 
 
 def system_event(
@@ -84,7 +87,7 @@ def _signal(signal: Signal) -> Event:
 def _trade(row: FillRow) -> Event:
     trade = _whole_trade(row)
     own = {name: trade[name] for name in ("trade_id", "symbol", "side", "quantity", "price", "strategy", "pnl")}
-    return {**base_event(f"{row.bot}:fill:{row.fill_id}", "trade_executed", row.time, row.bot, {"trade": trade}), **own}
+    return {**base_event(f"{row.bot}:fill:{row.fill_id}", "trade_executed", trade["timestamp"], row.bot, {"trade": trade}), **own}
 
 
 def _whole_trade(row: FillRow) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def _whole_trade(row: FillRow) -> dict[str, Any]:
         "fee_currency": row.fee_currency,
         "currency": row.currency,
         "liquidity": row.liquidity,
-        "time_received": format_time(row.received),
+        "time_received": _received_text(row.received),
     }
 
 

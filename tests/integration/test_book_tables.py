@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from db.book_gaps import BookGap, fill_book_gaps, save_book_gap
-from db.book_rows import insert_book_rows
+from db.book_gaps import BookGap, fill_book_gaps, save_book_gap, withdraw_book_gap
+from db.book_rows import BookRow, insert_book_rows
 from db.book_snapshots import insert_book_snapshots
 from db.book_tops import insert_book_tops
 from db.gaps import explain_open, open_gaps, reopen
@@ -88,7 +88,7 @@ def test_rows_of_both_kinds_go_into_their_tables_and_months(store: Store) -> Non
     december = datetime(2025, 12, 1, tzinfo=UTC)
     with store.transaction() as cursor:
         assert insert_book_rows(cursor, []) == Inserted()
-        rows = [top(december - SECOND), stored_book(december), top(december), stored_book(december)]
+        rows: list[BookRow] = [top(december - SECOND), stored_book(december), top(december), stored_book(december)]
         assert insert_book_rows(cursor, rows) == Inserted(3, 1)
     assert select(store, "SELECT tableoid::regclass::text FROM book_tops ORDER BY time") == [("book_tops_2025_11",), ("book_tops_2025_12",)]
     assert select(store, "SELECT tableoid::regclass::text FROM book_snapshots") == [("book_snapshots_2025_12",)]
@@ -145,6 +145,17 @@ def test_gap_left_open_by_a_former_process_is_filled_by_the_next(store: Store) -
         assert fill_book_gaps(cursor, "binance", SYMBOL, NOON + 9 * SECOND, NOON + 9 * SECOND) == 0
     found = [(row[1], row[6], row[8]) for row in select(store, GAPS)]
     assert found == [("BTCUSDT", NOON + 5 * SECOND, "filled"), ("ETHUSDT", NOON + timedelta(microseconds=1), "open")]
+
+
+def test_open_gap_of_a_book_that_needed_no_snapshot_is_withdrawn(store: Store) -> None:
+    silent, overflow = BookGap(SYMBOL, NOON, "silent"), BookGap(SYMBOL, NOON + SECOND, "overflow")
+    filled = BookGap(SYMBOL, NOON + 2 * SECOND, "crossed", end=NOON + 3 * SECOND)
+    with store.transaction() as cursor:
+        for gap in (silent, overflow, filled):
+            save_book_gap(cursor, "binance", gap, NOON)
+        for gap in (silent, filled):
+            withdraw_book_gap(cursor, "binance", gap)
+    assert [(row[9], row[8]) for row in select(store, GAPS)] == [("overflow", "open"), ("crossed", "filled")]
 
 
 def test_filler_of_trades_leaves_gaps_of_books_alone(store: Store) -> None:

@@ -185,3 +185,19 @@ def test_log_records_come_back_newest_first_and_are_bounded(bus: Bus, raw_redis:
     numbers = [orjson.loads(record)["n"] for record in bus.recent_logs()]
     assert numbers == list(range(5999, 5999 - len(numbers), -1))
     assert 5000 <= len(numbers) < 5500
+
+
+def test_snapshot_is_not_written_to_the_disk(bus: Bus, raw_redis: redis_client.Redis) -> None:
+    text = "x" * 100_000
+    sizes = [_log_size(raw_redis)]
+    bus.publish_snapshot(Snapshot("2025-11-18T12:34:56.789123Z", 1, "abc", {"system": f'{{"x":"{text}"}}'}, {}))
+    sizes.append(_log_size(raw_redis))
+    raw_redis.set("other", text)
+    sizes.append(_log_size(raw_redis))
+    assert sizes[1] - sizes[0] < 10_000 < 100_000 < sizes[2] - sizes[1]
+
+
+def _log_size(raw_redis: redis_client.Redis) -> int:
+    found = raw_redis.info("persistence")
+    assert isinstance(found, dict)
+    return int(found["aof_current_size"])

@@ -339,7 +339,17 @@ def test_rest_is_served_at_the_address_of_the_proxy(name: str, hubs: tuple[Web, 
         assert (status, orjson.loads(body)["count"]) == (200, 31)
         assert orjson.loads(get(proxy.url, "/hub/health")[1])["status"] == "healthy"
         assert get(proxy.url, "/nothing")[0] == 404
+        # An upload above the limit of other bodies reaches REST, which refuses its form.
+        assert post(proxy, "/scenarios/recordings", 2 * 2**20) == 422
+        assert post(proxy, "/prices", 2 * 2**20) == 413
     assert get(proxy.url, "/symbols")[0] == 0
+
+
+def post(proxy: Proxy, path: str, length: int) -> int:
+    """Send a body of that length; return the status."""
+    with closing(http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)) as connection:
+        connection.request("POST", path, b"x" * length, {"Content-Type": "text/plain"})
+        return connection.getresponse().status
 
 
 def ask(proxy: Proxy, source: str, path: str, headers: Mapping[str, str], certificate: Path) -> tuple[int, Message, bytes]:

@@ -24,6 +24,7 @@ from api.app import create_app
 from api.rest.context import AppContext
 from config.access.keys import digest_of, new_key
 from config.settings import Settings
+from config.venues import SourceSpec
 from db.alerts import Alert, SystemAlert, raise_alert, write_alerts
 from db.api_keys import ApiKey
 from db.bus import Bus, Snapshot
@@ -37,18 +38,21 @@ from tests.conftest import Servers
 from tests.integration.conftest import SHARED_REDIS_DATABASE
 from tests.support.book_rows import scenario_run
 from tests.support.observed import BOT, STRATEGY, store_example
+from tests.support.rest_books import Player, heartbeat, publish_book, row, small_book
 from tests.support.servers import of_database
 
 OPEN, DETAILS = "open", "open, details with observe"
 TABLE = {
     "/": OPEN, "/docs": OPEN, "/redoc": OPEN, "/docs/start.js": OPEN, "/docs/static/<name>": OPEN, "/ui/vendor/<name>": OPEN,
-    "/ws/metrics": OPEN, "/health/live": OPEN, "/health/ready": OPEN,
+    "/ws": OPEN, "/ws/metrics": OPEN, "/health/live": OPEN, "/health/ready": OPEN,
     "/health": DETAILS, "/health/db": DETAILS, "/health/binance": DETAILS,
     "/openapi.json": "read", "/asyncapi.json": "read",
     "/symbols": "read", "/price/latest": "read", "/sessions": "read", "/ticks": "read", "/candles": "read", "/market/trades": "read",
     "/volatility": "read", "/volatility/latest": "read", "/correlation": "read", "/correlation/history": "read", "/alerts": "read",
-    "/book/history": "read", "/book/snapshots": "read",
-    "/jobs": "observe", "/gaps": "observe", "/scenarios/runs": "observe", "/scenarios/runs/<run_id>": "observe",
+    "/book": "read", "/book/states": "read", "/book/cost": "read", "/book/history": "read", "/book/snapshots": "read",
+    "/jobs": "observe", "/gaps": "observe", "/status": "observe",
+    "/scenarios": "observe", "/scenarios/<name>": "observe", "/scenarios/recordings": "operate",
+    "/scenarios/runs": "observe", "/scenarios/runs/<run_id>": "observe",
     "/api/trades": "observe", "/api/trades/": "observe", "/api/trades/<trade_id>": "observe", "/api/trades/stats/summary": "observe",
     "/api/trades/execution/quality": "observe", "/orders": "observe", "/fills": "observe",
     "/positions": "observe", "/positions/statement": "observe", "/strategies": "observe",
@@ -58,15 +62,17 @@ TABLE = {
     "/api/system/alerts/acknowledge/<path:alert_id>": "operate",
     "/prices": "publish", "/reports": "report",
 }  # fmt: skip
+OF_POST = {"/scenarios/<name>": "operate"}  # if it is another scope than that of GET
 ALSO = {"/alerts": "observe"}  # another scope that suffices, for other rows
-POSTED = ("/prices", "/reports", "/api/metrics/history", "/api/system/alerts/acknowledge/<path:alert_id>")
+ANSWERS = {"/scenarios/recordings": 422}  # of a caller with the scope, whose request has no form
+POSTED = ("/prices", "/reports", "/scenarios/recordings", "/api/metrics/history", "/api/system/alerts/acknowledge/<path:alert_id>")
 SCOPES = ("read", "observe", "report", "publish", "operate")
 INSIDE, SECOND, OUTSIDE = "EUR_USD", "EUR_GBP", "BTCUSDT"
 PATTERNS = ("EUR_*", "GBP_USD", "!EUR_CHF")
 # route -> its arguments for the instruments (first, second)
 NAMED = {
     **dict.fromkeys(("/price/latest", "/ticks", "/candles", "/market/trades", "/volatility", "/alerts"), ("symbol",)),
-    **dict.fromkeys(("/book/history", "/book/snapshots"), ("symbol",)),
+    **dict.fromkeys(("/book", "/book/cost", "/book/history", "/book/snapshots"), ("symbol",)),
     **dict.fromkeys(("/volatility/latest", "/correlation"), ("symbols",)),
     "/correlation/history": ("symbol1", "symbol2"),
 }
@@ -95,7 +101,8 @@ class Rest:
         self, path: str, key: str | None = None, query: Mapping[str, str] | None = None, body: Any = None, method: str | None = None
     ) -> TestResponse:
         """Send a request to a route, with its first method by default."""
-        address = path.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json")
+        address = path.replace("/scenarios/<name>", "/scenarios/burst-mode")
+        address = address.replace("<name>", "favicon.png" if path.startswith("/docs") else "vendor.json")
         for name, value in (("<trade_id>", "mm-1:f-1"), ("<symbol>", INSIDE), ("<path:alert_id>", ALERT_ID), ("<run_id>", RUN_ID)):
             address = address.replace(name, value)
         headers = {} if key is None else {"X-API-Key": key}
@@ -107,6 +114,8 @@ def methods(path: str) -> tuple[str, ...]:
     """Return the methods of a route besides HEAD and OPTIONS; the first one is asked."""
     if path == "/api/metrics/symbols/<symbol>":
         return "POST", "DELETE"
+    if path in OF_POST:
+        return "GET", "POST"
     return ("POST" if path in POSTED else "GET",)
 
 
@@ -118,8 +127,8 @@ def request_of(path: str, instrument: str) -> dict[str, Any]:
         return {"body": {"reports": [{"kind": "heartbeat"}]}}
     if path == "/positions/statement":
         return {"query": {"bot": BOT, "strategy": STRATEGY, "symbol": instrument}}
-    second = {"symbol2": SECOND} if path == "/correlation/history" else {}
-    return {"query": {NAMED[path][0]: instrument, **second} if path in NAMED else {}}
+    more = {"/correlation/history": {"symbol2": SECOND}, "/book/cost": {"side": "buy", "quantity": "1"}}
+    return {"query": {NAMED[path][0]: instrument, **more.get(path, {})} if path in NAMED else {}}
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +138,13 @@ def bus(servers: Servers, shared_settings: Settings) -> Iterator[Bus]:
     with closing(Bus(str(shared_settings.redis_url), utc_now)) as bus:
         bus.set_instruments(servers.calendars)
         bus.cache_price(INSIDE, bid="1.1", ask="1.3", mid="1.2", time=NOON)
-        yield bus
+        names = sorted([INSIDE, SECOND, "EUR_CHF", "GBP_USD", OUTSIDE])
+        for name in names:
+            publish_book(bus, name, small_book(), 7, NOON)
+        bus.put_books({name: row(name, NOON) for name in names}, whole=True)
+        bus.publish_heartbeat(heartbeat(dict.fromkeys(names, "live")))
+        with Player(bus):
+            yield bus
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +156,7 @@ def store(shared_settings: Settings) -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def rest(shared_settings: Settings, bus: Bus, store: Store) -> Rest:
-    app = create_app(replace(shared_settings, auth="required"), bus, store, utc_now, "1")
+    app = create_app(replace(shared_settings, auth="required", sources=(SourceSpec("scenario"),)), bus, store, utc_now, "1")
     found = Rest(app, app.test_client())
     found.key("read")
     return found
@@ -196,7 +211,8 @@ def test_every_route_is_in_the_table(rest: Rest) -> None:
 
 @pytest.mark.parametrize(("path", "method"), [(path, method) for path in TABLE for method in methods(path)])
 def test_route_needs_its_scope_and_a_good_credential(rest: Rest, snapshot: None, path: str, method: str) -> None:
-    needed, named = TABLE[path], {**request_of(path, INSIDE), "method": method}
+    needed, named = TABLE[path] if method != "POST" else OF_POST.get(path, TABLE[path]), {**request_of(path, INSIDE), "method": method}
+    well = ANSWERS.get(path, 200)
     missing = rest.ask(path, **named)
     if needed in (OPEN, DETAILS):
         assert missing.status_code in (200, 426, 503)
@@ -215,13 +231,13 @@ def test_route_needs_its_scope_and_a_good_credential(rest: Rest, snapshot: None,
         if scope == ALSO.get(path):
             assert rest.ask(path, rest.key(scope)).status_code == 200
         elif scope == needed:
-            assert alone.status_code == 200, alone.text
+            assert alone.status_code == well, alone.text
             assert (others.status_code, others.get_json()["error"]["code"]) == (403, "forbidden")
             assert others.get_json()["error"]["details"] == {"scope": [scope]}
             assert others.headers["WWW-Authenticate"] == f'{CHALLENGE}, error="insufficient_scope", scope="{scope}"'
         elif needed not in (OPEN, DETAILS):
             assert alone.status_code == 403
-            assert others.status_code == 200, others.text
+            assert others.status_code == well, others.text
     assert rest.ask(path, rest.key(), **named).status_code == (403 if needed not in (OPEN, DETAILS) else missing.status_code)
 
 
@@ -241,7 +257,7 @@ def test_instrument_outside_of_the_patterns_is_403_and_an_unknown_one_404(rest: 
         assert (unknown.status_code, unknown.get_json()["error"]["code"]) == (404, "unknown_instrument")
         assert rest.ask(path, rest.key("read", instruments=("*",)), given).status_code in (200, 404)
         for form in ("csv", "ndjson"):
-            if path != "/price/latest":
+            if path not in ("/price/latest", "/book", "/book/cost"):
                 assert rest.ask(path, key, {**given, "format": form}).status_code == 403
 
 
@@ -282,6 +298,7 @@ def test_lists_without_symbols_have_the_instruments_of_the_key(rest: Rest) -> No
     part, whole = rest.key("read"), rest.key("read", instruments=("*",))
     lists: dict[str, Callable[[Any], list[str]]] = {
         "/symbols": lambda body: [each["symbol"] for each in body["symbols"]],
+        "/book/states": lambda body: [each["symbol"] for each in body["books"]],
         "/volatility/latest": lambda body: list(body["volatility"]),
         "/correlation": lambda body: list(body["symbols"]),
     }
@@ -440,5 +457,16 @@ def test_credentials_are_not_checked_if_access_control_is_off(shared_settings: S
     rest = Rest(app, app.test_client())
     for path in TABLE:
         for key in (None, "tw_bad"):
-            assert rest.ask(path, key, **request_of(path, INSIDE)).status_code in (200, 426, 503), path
+            assert rest.ask(path, key, **request_of(path, INSIDE)).status_code in (200, 426, 503, ANSWERS.get(path)), path
     assert rest.ask("/health").get_json()["auth"] == "off"
+
+
+def test_key_for_the_books_of_btc_gets_no_other_book_and_no_state_of_the_system(rest: Rest) -> None:
+    key = rest.key("read", instruments=("BTC*",))
+    assert rest.ask("/book", key, {"symbol": "BTCUSDT"}).get_json()["instrument"] == "BTCUSDT"
+    assert [each["symbol"] for each in rest.ask("/book/states", key).get_json()["books"]] == ["BTCUSDT"]
+    for path, query, method in (("/book", {"symbol": "ETHUSDT"}, "GET"), ("/status", {}, "GET"), ("/scenarios/<name>", {}, "POST")):
+        assert rest.ask(path, key, query, method=method).status_code == 403, path
+    health = rest.ask("/health", key).get_json()
+    assert "current_scenario" not in health
+    assert rest.ask("/health", rest.key("observe")).get_json()["current_scenario"] is not None

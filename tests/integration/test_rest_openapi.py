@@ -43,6 +43,7 @@ from db.volatility import ESTIMATORS, VolatilityRow, write_volatility
 from tests.support.book_rows import scenario_run, stored_book, top
 from tests.support.observed import BOT, STRATEGY, STRATEGY_ROW, store_example
 from tests.support.registry import report_sources
+from tests.support.rest_books import heartbeat, publish_book, row, small_book
 
 STORED = [
     PriceRow(
@@ -67,18 +68,24 @@ TRADES = ["/api/trades", "/api/trades/{trade_id}", "/api/trades/stats/summary", 
 REPORTED = ["/orders", "/fills", "/positions", "/positions/statement", "/strategies"]
 METRICS = ["/api/metrics/current", "/api/metrics/summary", "/api/metrics/symbols"]
 SYSTEM = [f"/api/system/{name}" for name in ("health", "performance", "components", "logs/recent", "stats")]
+RUN = "/scenarios/runs/{run_id}"
+KEPT_BOOKS = ["/book", "/book/states", "/book/cost", "/status", "/scenarios", "/scenarios/{name}"]
 OBSERVED = [*TRADES, *REPORTED, *METRICS, *SYSTEM]
 OF_EXAMPLE = {"bot": BOT, "strategy": STRATEGY, "symbol": "EUR_USD"}
-# Names of section "REST" of the page about observability.
+# Names of section "REST" of the page about observability, and others.
 NAMES = {
     "MetricsSnapshot", "MetricsHistoryRequest", "MetricsHistoryResponse", "Trade", "TradeFilter", "TradeHistoryResponse", "SystemHealth",
     "PerformanceMetrics", "TimeRange", "AggregationInterval", "EventType", "BaseEvent", "MetricEvent", "TradeEvent", "OrderEvent",
     "StrategyEvent", "AlertEvent", "SystemEvent",
+    # of the page about order books
+    "OrderbookLevel", "InternalOrderbook", "HeartbeatMessage", "ServerStatus", "WebSocketMessage",
 }  # fmt: skip
-CHOOSY = ["/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3]]  # they refuse arguments
-ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", "/scenarios/runs/{run_id}", *OBSERVED]
+# They refuse arguments.
+CHOOSY = ["/price/latest", *LISTINGS, *WHOLE, TRADES[0], *TRADES[2:], *REPORTED, SYSTEM[3], KEPT_BOOKS[0], KEPT_BOOKS[2]]
+ROUTES = ["/", *HEALTH, "/symbols", "/price/latest", *LISTINGS, *WHOLE, "/sessions", "/jobs", *KEPT_BOOKS, RUN, *OBSERVED]
 TRACKED = "/api/metrics/symbols/{symbol}"
 POSTED = ["/prices", "/reports", "/api/metrics/history", TRACKED, "/api/system/alerts/acknowledge/{alert_id}"]
+SWITCH, UPLOAD = "/scenarios/{name}", "/scenarios/recordings"  # OpenAPI has no words for the files of an upload
 # listing -> its required parameters, and its optional ones beside those of every listing
 PARAMETERS: dict[str, tuple[set[str], set[str]]] = {
     "/ticks": ({"symbol"}, set()),
@@ -107,6 +114,8 @@ CONTRADICTIONS = {
     "Not a next_page_token of this request: use it with all other fields unchanged.",
     "Not together with symbol.",
     "Missing: use symbol or symbols.",
+    "Not together with notional.",
+    "Missing: use quantity or notional.",
     "Must be another than symbol1.",
 }
 
@@ -136,6 +145,9 @@ def app(settings: Settings, bus: Bus, store: Store, clock: Callable[[], datetime
         Snapshot("2025-11-18T12:00:00.000000Z", 1, "one", {}, {"strategies": orjson.dumps({"strategies": [STRATEGY_ROW]}).decode()})
     )
     report_sources(bus, {"synthetic": {"state": "live"}})
+    publish_book(bus, "BTCUSDT", small_book(), 7, clock())
+    bus.put_books({"BTCUSDT": row("BTCUSDT", clock(), book=small_book())})
+    bus.publish_heartbeat(heartbeat({"BTCUSDT": "live"}))
     with store.transaction() as cursor:
         insert_prices(cursor, STORED)
         insert_trades(cursor, trade_lines([Trade("BTCUSDT", n, MOMENT, "60000.10", "0.5", "buy") for n in range(1, 6)]))
@@ -184,7 +196,7 @@ def described(app: Flask) -> Any:
     + [(path, "GET", GenerationMode.NEGATIVE) for path in CHOOSY]
     + [(path, "POST", GenerationMode.POSITIVE) for path in POSTED]
     + [(path, "POST", GenerationMode.NEGATIVE) for path in POSTED if "{" not in path]
-    + [(TRACKED, "DELETE", GenerationMode.POSITIVE)],
+    + [(TRACKED, "DELETE", GenerationMode.POSITIVE), (SWITCH, "POST", GenerationMode.POSITIVE)],
 )
 def test_answers_conform_to_the_document(described: Any, path: str, method: str, mode: GenerationMode) -> None:
     operation = described[path][method]
@@ -212,6 +224,9 @@ def test_full_answer_of_each_route_conforms_to_the_document(described: Any) -> N
         **{path: [{"symbol": "BTCUSDT", "format": form} for form in FORMATS] for path in BOOKS[:2]},
         "/scenarios/runs": [{"limit": "1"}, *({"format": form} for form in FORMATS)],
         "/jobs": [{}],
+        "/book": [{"symbol": "BTCUSDT"}, {"symbol": "BTCUSDT", "depth": "7", "require": "live"}],
+        "/book/cost": [{"symbol": "BTCUSDT", "side": side, "quantity": "2"} for side in ("buy", "sell")],
+        **{path: [{}] for path in ("/book/states", "/status", "/scenarios")},
         "/api/trades": [{"start_time": "2025-11-01", "limit": "2", "format": form} for form in FORMATS],
         "/api/metrics/current": [{}],
         **{path: [{}] for path in SYSTEM},
@@ -236,7 +251,9 @@ def test_document_has_every_route(client: FlaskClient) -> None:
     assert document is not None
     assert document["openapi"].startswith("3.1")
     assert document["info"]["version"] == "1.2.3"
-    assert sorted(document["paths"]) == sorted([*ROUTES, *POSTED])
+    assert sorted(document["paths"]) == sorted([*ROUTES, *POSTED, UPLOAD])
+    assert set(document["paths"][SWITCH]) >= {"get", "post"}
+    assert set(document["paths"][UPLOAD]["post"]["requestBody"]["content"]) == {"multipart/form-data"}
     assert set(document["components"]["schemas"]) >= NAMES
     body = document["paths"]["/prices"]["post"]["requestBody"]["content"]
     assert set(body) == {"application/json", "application/x-ndjson"}
@@ -258,7 +275,7 @@ def test_every_route_has_a_summary(client: FlaskClient) -> None:
     document = client.get("/openapi.json").json
     assert document is not None
     for path, item in document["paths"].items():
-        assert item["post" if path in POSTED else "get"]["summary"], path
+        assert item["post" if path in (*POSTED, UPLOAD) else "get"]["summary"], path
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])

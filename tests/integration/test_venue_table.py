@@ -154,6 +154,15 @@ def test_added_venue_is_published_stored_and_filled(context: JobContext, store: 
     assert stored_trades(store) == [trade(number) for number in range(1, 13)]
 
 
+def test_jobs_start_no_source_for_scenarios(context: JobContext) -> None:
+    context = replace(context, settings=replace(context.settings, sources=(SourceSpec("scenario"), SourceSpec("toyex"))))
+    assert [filler.name for filler in gap_fillers(context)] == ["toyex"]
+    with running(context, ingest):
+        until(lambda: [each.report()["state"] for each in context.acting.statuses] == ["live"], what="a live source")
+        assert [each.name for each in context.acting.statuses] == ["toyex"]
+        assert context.bus.fed_by() == {COIN: "toyex"}
+
+
 @pytest.fixture
 def reported(context: JobContext, bus: Bus, store: Store) -> Iterator[FlaskClient]:
     """REST while jobs run with the added venue as the only source."""

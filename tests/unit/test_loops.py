@@ -67,7 +67,16 @@ TABLE: dict[str, Start] = {
     "jobs/runtime/election.py:_lead": Start("jobs, books, observer", ("jobs", "books", "observer")),
     "jobs/books/__main__.py:run_loops": Start(
         "books",
-        ("books-worker", "books-heartbeat", "books-commands", "books-gaps", "depth", "depth-snapshots-1", "depth-snapshots-2"),
+        (
+            "books-worker",
+            "books-heartbeat",
+            "books-commands",
+            "books-gaps",
+            "books-source",
+            "depth",
+            "depth-snapshots-1",
+            "depth-snapshots-2",
+        ),
     ),
     "jobs/observer/__main__.py:_run_loops": Start(
         "observer",

@@ -1,4 +1,4 @@
-"""The address of the plain WebSocket at REST: `GET /`, and 426 for the route itself."""
+"""The addresses of the plain WebSockets at REST: `GET /`, and 426 for the routes themselves."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def test_address_of_the_socket(variables: dict[str, str], url: str) -> None:
     app = create_app(settings, Bus("redis://127.0.0.1:1/0", utc_now), Store("postgresql://127.0.0.1:1/none"), utc_now, "1.2.3")
     client = app.test_client()
     index = client.get("/", headers={"Accept": "application/json"}).get_json()
-    assert index["metrics_socket"] == url
-    answer = client.get("/ws/metrics")
-    error = answer.get_json()["error"]
-    assert (answer.status_code, answer.headers["Upgrade"]) == (426, "websocket")
-    assert (error["code"], error["details"]) == ("invalid_payload", {"url": url})
+    books = url.removesuffix("/metrics")
+    assert (index["metrics_socket"], index["book_socket"]) == (url, books)
+    for path, expected in (("/ws/metrics", url), ("/ws", books)):
+        answer = client.get(path)
+        error = answer.get_json()["error"]
+        assert (answer.status_code, answer.headers["Upgrade"]) == (426, "websocket")
+        assert (error["code"], error["details"]) == ("invalid_payload", {"url": expected})

@@ -40,6 +40,11 @@ STRICT: dict[str, dict[str, str]] = {
     "/api/trades": {},
     "/api/trades/execution/quality": {},
     "/api/trades/stats/summary": {},
+    "/book": {"symbol": "BTCUSDT"},
+    "/book/cost": {"symbol": "BTCUSDT", "side": "buy", "quantity": "1"},
+    "/book/history": {"symbol": "BTCUSDT"},
+    "/book/snapshots": {"symbol": "BTCUSDT"},
+    "/book/states": {},
     "/candles": {"symbol": "EUR_USD"},
     "/correlation": {},
     "/correlation/history": {"symbol1": "EUR_USD", "symbol2": "GBP_USD"},
@@ -52,14 +57,17 @@ STRICT: dict[str, dict[str, str]] = {
     "/positions/statement": {"bot": "mm-1", "strategy": "mean_reversion", "symbol": "EUR_USD"},
     "/strategies": {},
     "/price/latest": {"symbol": "EUR_USD"},
+    "/scenarios": {},
+    "/scenarios/runs": {},
     "/sessions": {},
+    "/status": {},
     "/symbols": {},
     "/ticks": {"symbol": "EUR_USD"},
     "/volatility": {"symbol": "EUR_USD"},
     "/volatility/latest": {},
 }
 LENIENT = ["/", "/asyncapi.json", "/docs", "/docs/start.js", "/health", "/health/binance", "/health/db", "/health/live", "/health/ready"]
-LENIENT += ["/openapi.json", "/redoc", "/ws/metrics"]
+LENIENT += ["/openapi.json", "/redoc", "/ws", "/ws/metrics"]
 OTHER_NOTATIONS = ["+5", "-5", " 5", "5 ", "5_0", "5,0", "5.0", "5e0", "0x5", "٥", "५", "five", "", "1" * 10]
 
 

@@ -247,3 +247,23 @@ def test_ids_in_texts_are_raised(kind: str, text: bytes, expected: bytes) -> Non
 def test_event_time_alone_is_shifted() -> None:
     assert shifted(b'{"e":"x","E":1000,"T":1000}', -300) == b'{"e":"x","E":700,"T":1000}'
     assert shifted(b"{}", 5) == b"{}"
+
+
+def test_recording_that_plays_once_has_an_end() -> None:
+    recording = even_recording()
+    player = Player([recording], STEADY, loop=False)
+    again = Player([recording], STEADY)
+    number = len(recording.entries) + 1  # the restart
+    assert [player.read() for _ in range(number)] == read(again, number)
+    assert player.ended
+    assert player.next_due == float("inf")
+    assert player.unread(1e6) == 0
+    assert not again.ended
+    assert again.unread(1e6) > 1_000
+
+
+def test_unread_diffs_of_a_recording_that_plays_once_are_those_that_are_left() -> None:
+    recording = even_recording()
+    player = Player([recording], STEADY, loop=False)
+    read(player, 7)
+    assert player.unread(1e6) == recording.facts.messages - 5  # a restart, the snapshot and five diffs were read

@@ -120,8 +120,10 @@ class PlainSockets:
         now = self._now()
         for name in [name for name, due in self._waiting.items() if due <= now]:
             self._sockets[name].close("transport close", code=UNAUTHORIZED_CODE, error=frames.error(no_credential(self._join)))
-        for peer in list(self._sockets.values()):
-            silent = now - peer.heard >= _SILENT_HEARTBEATS * self._heartbeat
+        latest = now - _SILENT_HEARTBEATS * self._heartbeat
+        suspects = [peer for peer in self._sockets.values() if peer.heard <= latest or peer.blocked_since is not None]
+        for peer in suspects:
+            silent = peer.heard <= latest
             blocked = 0.0 if peer.blocked_since is None else now - peer.blocked_since
             if blocked > self.limits.blocked_seconds or (silent and blocked):
                 self._end(peer, "slow consumer", SLOW_CODE)  # it was not pinged: a blocked socket takes no Ping

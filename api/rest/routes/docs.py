@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from flask import Blueprint, Response, abort, current_app, jsonify, request, send_from_directory
 
 from api.access.model import OPEN, READ
+from api.rest.books.process import BOOKS_ROUTE, METRICS_ROUTE, socket_url
 from api.rest.context import context
-from api.rest.routes.sockets import metrics_socket
 from api.rest.routing import Routes
 from api.rest.schemas.answers import IndexSchema
 from db.timestamps import format_time
@@ -116,7 +116,8 @@ def index() -> Any:
         "description": _DESCRIPTION,
         "documentation": _DOCUMENTATION,
         "routes": sorted(spec["paths"]),
-        "metrics_socket": metrics_socket(app.settings),
+        "metrics_socket": socket_url(app.settings, METRICS_ROUTE),
+        "book_socket": socket_url(app.settings, BOOKS_ROUTE),
         "timestamp": format_time(app.clock()),
     }
     return body, 200, {"Vary": "Accept"}

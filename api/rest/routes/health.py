@@ -12,11 +12,14 @@ from typing import Any
 
 from api.access.model import OBSERVE, OPEN
 from api.rest.access import sees_details
+from api.rest.books.process import last_heartbeat
 from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.answers import DatabaseHealthSchema, HealthSchema, LiveSchema, ReadySchema, venue_health_schema
 from config.loops import HEARTBEATS
 from config.venues import VENUES, Venue
+from db.bus import BusError
+from db.figures.server_status import health_fields
 from db.timestamps import format_time
 from health.probe import CONNECTED, ask_all
 from health.system.components import ready_collectors, websocket_connections
@@ -61,6 +64,7 @@ def health() -> Any:
         "auth": app.access.mode,
         "access": app.access.table_state,
         **_about(now),
+        **_books(verdict),
     }, _code(verdict.status != UNHEALTHY)
 
 
@@ -104,6 +108,20 @@ def _writer(verdict: Verdict) -> dict[str, Any]:
     unknown = dict.fromkeys(("unstored", "oldest_age_seconds", "parked", "last_parked"))
     writer = unknown if BUS in verdict.failing else dict(verdict.writer)
     return writer if sees_details() else {"unstored": writer["unstored"]}
+
+
+def _books(verdict: Verdict) -> dict[str, Any]:
+    """The fields of `/status` that are no fields of this route; for observers alone.
+
+    They are null while the bus is unavailable, and affect no verdict.
+    """
+    if not sees_details():
+        return {}
+    app = context()
+    try:
+        return health_fields(None if BUS in verdict.failing else last_heartbeat(app.settings, app.brief_bus))
+    except BusError:
+        return health_fields(None)
 
 
 def _sources(verdict: Verdict, now: datetime) -> Mapping[str, Mapping[str, Any]]:

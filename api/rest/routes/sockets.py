@@ -1,4 +1,4 @@
-"""The address of the hub's plain WebSocket, for clients that look for it at REST."""
+"""The addresses of the hub's plain WebSockets, for clients that look for them at REST."""
 
 from __future__ import annotations
 
@@ -6,33 +6,30 @@ from flask import Blueprint, Response, jsonify
 
 from api.access.model import OPEN
 from api.errors import ErrorCode
+from api.rest.books.process import BOOKS_ROUTE, METRICS_ROUTE, socket_url
 from api.rest.context import context
 from config.http_errors import http_error_body
-from config.settings import Settings
-from config.urls import url_of
-
-METRICS_ROUTE = "/ws/metrics"
 
 pages = Blueprint("sockets", __name__)  # a WebSocket is not in the OpenAPI document
-SCOPES: dict[str, str] = {"sockets.metrics": OPEN}  # endpoint -> scope: the hub checks callers
+# endpoint -> scope: the hub checks callers
+SCOPES: dict[str, str] = {"sockets.books": OPEN, "sockets.metrics": OPEN}
 
 
-def metrics_socket(settings: Settings) -> str:
-    """Return the URL of the metrics at the hub: `ws://127.0.0.1:5001/ws/metrics`.
-
-    `HUB_PUBLIC_URL` replaces the address of the hub; it may have a path.
-    """
-    address = settings.hub_public_url or url_of(settings.websocket_host, settings.websocket_port)
-    scheme, _, rest = address.partition("://")
-    return f"{'wss' if scheme == 'https' else 'ws'}://{rest}{METRICS_ROUTE}"
+@pages.get(BOOKS_ROUTE)
+def books() -> Response:
+    """426 with the URL of the socket: REST serves no WebSockets."""
+    return _elsewhere(BOOKS_ROUTE)
 
 
 @pages.get(METRICS_ROUTE)
 def metrics() -> Response:
     """426 with the URL of the socket: REST serves no WebSockets."""
-    url = metrics_socket(context().settings)
-    message = f"the hub serves this WebSocket: connect to {url}"
-    response = jsonify(http_error_body(ErrorCode.INVALID_PAYLOAD.value, message, {"url": url}))
+    return _elsewhere(METRICS_ROUTE)
+
+
+def _elsewhere(route: str) -> Response:
+    url = socket_url(context().settings, route)
+    response = jsonify(http_error_body(ErrorCode.INVALID_PAYLOAD.value, f"the hub serves this WebSocket: connect to {url}", {"url": url}))
     response.status_code = 426
     response.headers["Upgrade"] = "websocket"
     response.headers["Connection"] = "Upgrade"

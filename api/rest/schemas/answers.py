@@ -68,6 +68,7 @@ class IndexSchema(Schema):
     documentation = Dict(keys=Str(), values=Str(), required=True)
     routes = List(Str(), required=True)
     metrics_socket = Str(required=True, metadata=about("URL of the plain WebSocket with metrics, at the hub"))
+    book_socket = Str(required=True, metadata=about("URL of the plain WebSocket with order books, at the hub"))
     timestamp = output_time("Time of the answer")
 
 
@@ -105,6 +106,9 @@ class ReadySchema(Schema):
         keys=Str(), values=Bool(), required=True, metadata=about("Section of the metrics: true if its collector gives values")
     )
     timestamp = output_time("Time of the answer")
+
+
+_OF_BOOKS = "Null without a heartbeat of the process `books`; needs the scope `observe`"
 
 
 class WriterSchema(Schema):
@@ -169,6 +173,12 @@ class HealthSchema(Schema):
     uptime_seconds = Float(required=True)
     version = Str(required=True)
     timestamp = output_time("Time of the answer")
+    total_messages_processed = Int(allow_none=True, metadata=about(f"As in `/status`. {_OF_BOOKS}"))
+    current_queue_size = Int(allow_none=True, metadata=about(f"As in `/status`. {_OF_BOOKS}"))
+    memory_usage_mb = Float(allow_none=True, metadata=about(f"As in `/status`. {_OF_BOOKS}"))
+    active_clients = Int(allow_none=True, metadata=about(f"As in `/status`. {_OF_BOOKS}"))
+    current_scenario = Str(allow_none=True, metadata=about(f"As in `/status`. {_OF_BOOKS}"))
+    last_heartbeat = Str(allow_none=True, metadata=about(f"As in `/status`. {_OF_BOOKS}", format="date-time"))
 
 
 class VenueHealthSchema(Schema):

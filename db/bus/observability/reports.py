@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
+from functools import lru_cache
 
 import redis
 
@@ -22,6 +23,7 @@ _REPORT = lua("report")
 _FINISH = lua("finish")
 # All observers share one consumer name: a new one inherits the unacknowledged entries of the last.
 _CONSUMER = "observer"
+_received = lru_cache(maxsize=64)(parse_time)  # the reports of one batch have the same time
 
 
 class Outcome(IntEnum):
@@ -74,7 +76,7 @@ class QueuedReport:
             digest, text, received = fields[b"digest"], fields[b"report"], fields[b"received"].decode()
         except KeyError as error:
             raise ValueError(f"the field {error.args[0].decode()} is missing") from None
-        return cls(entry, digest, parse_time(received), from_json(text))
+        return cls(entry, digest, _received(received), from_json(text))
 
 
 class Reports(Connection):

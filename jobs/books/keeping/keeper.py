@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from config.pacing import Throttle
 from db.book_bodies import BookMessage
 from db.timestamps import format_time
+from jobs.books.keeping.book_log import BookLog
 from jobs.books.keeping.kept_book import KeptBook, time_of
 from jobs.books.keeping.line import Line
 from jobs.books.keeping.outlet import Outlet
@@ -18,8 +17,6 @@ from jobs.books.parts.states import BookSnapshot, BookUpdate, Output, Reason, Sn
 from jobs.books.parts.transitions import MachineOptions
 from jobs.books.sequence import RULES
 from jobs.books.tops import DepthMessage, Facts, Tops, state_body
-
-log = logging.getLogger("jobs.books")
 
 # Raised by tops and measures of levels that no reader refuses, but that cannot be computed with.
 _UNUSABLE_LEVELS = (ArithmeticError, ValueError, TypeError, LookupError)
@@ -41,14 +38,18 @@ class Keeper:
         jitter: Callable[[], float],
     ) -> None:
         self.books: dict[str, KeptBook] = {}
-        self.processing_ms = 0.0  # of the last diff
         self._outlet = outlet
         self._options = options
         self._wall = wall
         self._monotonic = monotonic
         self._jitter = jitter
         self._epochs = outlet.epochs
-        self._throttle = Throttle(monotonic=monotonic)
+        self._log = BookLog(monotonic)
+
+    @property
+    def processing_ms(self) -> float:
+        """Duration of the last diff."""
+        return self._log.processing_ms
 
     def begin(self, instrument: str, market: str, line: Line) -> KeptBook:
         """Begin to keep a book, or give a kept one to another line.
@@ -79,22 +80,20 @@ class Keeper:
         try:
             diff = read_diff(text)
         except ValueError as error:
-            self._note_bad(book, "diff", error)
+            self._log.bad_message(book, "diff", error)
             self._handle(book, book.machine.bad_message(now), received)
         else:
             book.updates += 1
             book.levels += len(diff.bids) + len(diff.asks)
             self._handle(book, book.machine.diff(diff, received if recorded is None else recorded, now), received)
-        self.processing_ms = round((self._monotonic() - began) * 1_000, 3)
-        if log.isEnabledFor(logging.DEBUG):
-            self._log_update(book)
+        self._log.updated(book, self._monotonic() - began)
 
     def ticker(self, book: KeptBook, text: bytes, received: float) -> None:
         """A book ticker; one that cannot be read is skipped, because it is no part of the chain."""
         try:
             ticker = read_ticker(text)
         except ValueError as error:
-            self._note_bad(book, "ticker", error)
+            self._log.bad_message(book, "ticker", error)
             return
         self._handle(book, book.machine.ticker(ticker, book.line.present()), received)
 
@@ -104,7 +103,7 @@ class Keeper:
         try:
             snapshot = read_snapshot(text, limit)
         except ValueError as error:
-            self._note_bad(book, "snapshot", error)
+            self._log.bad_message(book, "snapshot", error)
             self._handle(book, book.machine.snapshot_failed(now, number), received)
         else:
             self._handle(book, book.machine.snapshot(snapshot, now, number), received)
@@ -138,7 +137,7 @@ class Keeper:
 
     def fail(self, book: KeptBook, error: Exception) -> None:
         """Give up the levels of a book with which nothing can be computed."""
-        self._note_bad(book, "book", error)
+        self._log.bad_message(book, "book", error)
         now = book.line.present()
         self._handle(book, book.machine.bad_message(now), now)
 
@@ -180,7 +179,7 @@ class Keeper:
         if change.state is State.GAP:
             book.gaps[str(change.reason)] += 1
         if change.previous is State.LIVE and change.state is not State.LIVE:
-            self._log_alert(book, change)
+            self._log.left_live(book, change)
         book.line.changed(book.instrument, change)
         self._outlet.wait(book.line.publish_delay())
         self._outlet.publish_state(state_body(book.instrument, change, format_time(wall)))
@@ -228,21 +227,6 @@ class Keeper:
             "queue_size": book.line.queue_size(),
         }
         return [BookMessage(book.instrument, each.depth, each.update, each.snapshot, meta) for each in messages]
-
-    # log
-
-    def _note_bad(self, book: KeptBook, kind: str, error: Exception) -> None:
-        if (count := self._throttle.due(f"{book.instrument} {kind}")) is not None:
-            fields = {"symbol": book.instrument, "kind": kind, "reason": str(error)[:300], "count": count}
-            log.warning("unusable message of a book (repeats suppressed for 60 s)", extra=fields)
-
-    def _log_alert(self, book: KeptBook, change: StateChange) -> None:
-        fields = {"symbol": book.instrument, "code": change.reason, "state": change.state, "severity": "warning"}
-        log.warning("alert", extra={**fields, "processing_ms": self.processing_ms, "queue_size": book.line.queue_size()})
-
-    def _log_update(self, book: KeptBook) -> None:
-        fields = {"symbol": book.instrument, "update_id": book.machine.update_id, "processing_ms": self.processing_ms}
-        log.debug("orderbook_update", extra={**fields, "queue_size": book.line.queue_size()})
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

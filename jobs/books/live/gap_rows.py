@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from config.pacing import Outage, StopSignal
-from db.book_gaps import BookGap, fill_book_gaps, save_book_gap
+from db.book_gaps import BookGap, fill_book_gaps, save_book_gap, withdraw_book_gap
 from db.postgres import Cursor, RowError, Store, StoreError
 from jobs.books.book import Book
 from jobs.books.keeping.kept_book import KeptBook
@@ -95,6 +95,9 @@ class GapRows:
             self._add(lambda cursor: fill_book_gaps(cursor, SOURCE, name, now, self._clock()))
         elif departure.book is not book.machine.book:
             self._write(replace(departure.gap, end=now))
+        else:
+            gap = departure.gap  # a silent book that ran thin has an open row
+            self._add(lambda cursor: withdraw_book_gap(cursor, SOURCE, gap))
 
     def _write(self, gap: BookGap) -> None:
         self._add(lambda cursor: save_book_gap(cursor, SOURCE, gap, self._clock()))

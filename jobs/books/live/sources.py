@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from config.pacing import StopSignal
+from jobs.feeds.status import Status
 
 
 class DepthSink(Protocol):
@@ -47,7 +48,10 @@ class DepthSink(Protocol):
 
 
 class DepthSource(Protocol):
-    """A feed of live depth for all `BOOK_SYMBOLS`."""
+    """A feed of live depth for all `BOOK_SYMBOLS`; `status` is its state, for health."""
+
+    @property
+    def status(self) -> Status: ...
 
     def loops(self) -> Mapping[str, Callable[[StopSignal], None]]:
         """Name of a thread -> its loop, which runs until the stop is set. The books start them."""

@@ -29,7 +29,8 @@ class Director:
 
     After a restart the process continues with the wanted scenario, as another run. `previous` is
     called with the scenario of the process before. `slow_clients` gives the number of own clients
-    that must stop reading now. `problem` is the reason why no scenario is played, None if one is.
+    that must stop reading now. `problem` is the fault of the newest wanted scenario, None if it has
+    none.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Director:
         clients: SlowClients,
         slow_clients: Callable[[], int],
     ) -> None:
-        self.problem: str | None = "starts"
+        self.problem: str | None = None
         self._bus = bus
         self._store = store
         self._maker = maker
@@ -120,8 +121,7 @@ class Director:
             plan = make()
         except ScenarioError as error:
             log.error("the wanted scenario cannot be played", extra={"reason": str(error)})
-            if self.problem is not None:
-                self.problem = str(error)
+            self.problem = str(error)
             return False
         self.problem = None
         self._offer(plan)

@@ -57,6 +57,7 @@ class Flow:
         *,
         snapshot_levels: int = 5_000,
         new_book: Callable[[], Levels] | None = None,
+        loop: bool = True,
         before_faults: Callable[[Played], None] = lambda message: None,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -66,7 +67,7 @@ class Flow:
         self.speeds = Speeds(scenario.phases, repeat=scenario.repeat)
         self.faults = Faults(scenario.faults, scenario.seed)
         ages = {fault.seconds or 0.0 for fault in scenario.faults if fault.kind == "snapshot_late"}
-        self.player = Player(recordings, self.speeds, new_book=new_book, late=sorted(ages), jump=self.faults.jump)
+        self.player = Player(recordings, self.speeds, new_book=new_book, late=sorted(ages), jump=self.faults.jump, loop=loop)
         self.queue: BookQueue[Played] = BookQueue(
             scenario.queue_max,
             scenario.on_full,

@@ -27,9 +27,9 @@ _PHASE_SECONDS = 3_600.0  # of a recording, which has one speed
 class Plan:
     """A scenario with its recordings, ready to be played.
 
-    `wanted` is the `run_id` of the command, None for a start by the settings. `seconds` ends a
-    recording that plays once; None: it plays until the process ends. `is_scenario` is False for a
-    `replay:FILE`, whose exchange answers no requests and which is no run.
+    `wanted` is the `run_id` of the command, None for a start by the settings. `loop` is False
+    for a recording that plays once. `is_scenario` is False for a `replay:FILE`, whose exchange
+    answers no requests and which is no run.
     """
 
     scenario: Scenario
@@ -37,7 +37,7 @@ class Plan:
     run_id: str
     wanted: str | None = None
     is_scenario: bool = True
-    seconds: float | None = None
+    loop: bool = True
 
 
 class Recordings:
@@ -105,8 +105,7 @@ class PlanMaker:
             faults=(),
             seed=1,
         )
-        seconds = None if spec.loop else recording.facts.seconds / speed
-        return Plan(scenario, (recording,), "", is_scenario=False, seconds=seconds)
+        return Plan(scenario, (recording,), "", is_scenario=False, loop=spec.loop)
 
     def _plan(self, name: str, values: Overrides, run_id: str, wanted: str | None) -> Plan:
         folder = read_folder(self.folder)

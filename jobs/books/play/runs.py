@@ -59,12 +59,16 @@ class Overloads:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Figures of a run at one time. `lag` is in seconds; `books` maps instruments to states."""
+    """Figures of a run at one time. `lag` is in seconds; `books` maps instruments to states.
+
+    `peak` is the largest queue up to that time, if it is known.
+    """
 
     status: Status
     queue_size: int
     lag: float
     books: Mapping[str, str] = field(default_factory=dict)
+    peak: int = 0
 
 
 class Run:
@@ -100,7 +104,7 @@ class Run:
 
     def observe(self, now: float, sight: Sight) -> None:
         """Take over the figures of a time; times must rise."""
-        self._peak_queue = max(self._peak_queue, sight.queue_size)
+        self._peak_queue = max(self._peak_queue, sight.queue_size, sight.peak)
         self._peak_lag = max(self._peak_lag, sight.lag)
         if sight.status != "healthy":
             self._healthy_since = None

@@ -121,7 +121,7 @@ class CurrentScenario:
     def _observe(self, stage: Stage) -> None:
         status, load = self.status(stage)
         states = {name: str(each.state) for name, each in load.books.items()}
-        stage.run.observe(stage.flow.now, Sight(status, load.queue_size, load.lag_seconds, states))
+        stage.run.observe(stage.flow.now, Sight(status, load.queue_size, load.lag_seconds, states, stage.flow.queue.counts.peak))
 
     def _end(self, stage: Stage, outcome: Outcome) -> None:
         self._is_over = True

@@ -49,6 +49,7 @@ class Stage:
             self,
             snapshot_levels=snapshot_levels,
             new_book=Book if plan.is_scenario else None,
+            loop=plan.loop,
             before_faults=self._follow,
             clock=(lambda: 0.0) if clock is None else (lambda: clock() - self.origin),
         )
@@ -69,8 +70,6 @@ class Stage:
     def advance(self, now: float) -> None:
         """Do everything up to `now`, on the monotonic clock."""
         until = now - self.origin
-        if self.plan.seconds is not None:
-            until = min(until, self.plan.seconds)
         if until > self.flow.now or self.flow.next_time() <= until:
             self.flow.advance(until)
 
@@ -81,7 +80,7 @@ class Stage:
     @property
     def has_ended(self) -> bool:
         """True after the end of a recording that plays once."""
-        return self.plan.seconds is not None and self.flow.now >= self.plan.seconds
+        return self.flow.player.ended and self.flow.is_idle
 
     @property
     def is_idle(self) -> bool:

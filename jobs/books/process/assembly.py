@@ -34,6 +34,7 @@ from jobs.books.play.scenario import CurrentScenario
 from jobs.books.play.slow_clients import SlowClients
 from jobs.books.play.stage import Stage
 from jobs.books.worker import Parts, Worker
+from jobs.feeds.status import CHECK_SECONDS, Reporter
 
 log = logging.getLogger("jobs.books")
 
@@ -45,6 +46,7 @@ STATEMENT_SECONDS = 1.5  # of the rows of runs, which the worker writes
 WORKER = "books-worker"
 
 Loop = Callable[[StopSignal], None]
+MakeFeed = Callable[[Settings, LiveLine], DepthSource]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +62,20 @@ class BooksContext:
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """The parts of the active process: the worker, and the loops by the names of their threads."""
+    """The parts of the active process: the worker, and the loops by the names of their threads.
+
+    `unplayable` maps sources to the reason why their recordings are not played.
+    """
 
     worker: Worker
     heartbeat: HeartbeatLoop
     loops: Mapping[str, Loop]
     director: Director | None
-    source: DepthSource | None
+    feed: DepthSource | None
+    unplayable: Mapping[str, str]
 
 
-def assemble(context: BooksContext, stop: threading.Event, depth_source: Callable[[Settings, LiveLine], DepthSource] | None) -> Assembly:
+def assemble(context: BooksContext, stop: threading.Event, depth_source: MakeFeed) -> Assembly:
     """Make all parts; no thread is started. `depth_source` makes the feed of live books."""
     settings, clock = context.settings, context.clock
     stop = BeatingStop(stop, WORKER)
@@ -82,28 +88,37 @@ def assemble(context: BooksContext, stop: threading.Event, depth_source: Callabl
     director = _director(context, maker, scenario) if _is_configured(settings, "scenario") else None
     live = LiveLine(settings.book_buffer_max, monotonic=time.monotonic, wake=lambda: worker.wake()) if settings.book_symbols else None
     history = History(bus, settings.book_history_seconds, settings.book_depth_seconds, time.monotonic) if live else None
-    recordings = _recordings(context, maker, keeper)
+    recordings, unplayable = _recordings(context, maker, keeper)
     parts = Parts(keeper, outlet, scenario, recordings, live, history)
     worker = Worker(parts, monotonic=time.monotonic, queue_max=settings.book_buffer_max, awaits_scenario=director is not None)
     heartbeat = HeartbeatLoop(context.bus, worker.figures, interval=settings.heartbeat_interval, started=context.started, clock=clock)
     loops: dict[str, Loop] = {WORKER: worker.run, "books-heartbeat": heartbeat.run}
     if director is not None:
         loops["books-commands"] = director.run
-    source = None
-    if live is not None and depth_source is not None:
-        source = depth_source(settings, live)
-        loops.update(_live_loops(context, live, keeper, source))
-    return Assembly(worker, heartbeat, loops, director, source)
+    feed = None
+    if live is not None:
+        feed = depth_source(settings, live)
+        loops.update(_live_loops(context, live, keeper, feed))
+    return Assembly(worker, heartbeat, loops, director, feed, unplayable)
 
 
-def _live_loops(context: BooksContext, live: LiveLine, keeper: Keeper, source: DepthSource) -> dict[str, Loop]:
+def _live_loops(context: BooksContext, live: LiveLine, keeper: Keeper, feed: DepthSource) -> dict[str, Loop]:
     """Connect the live line with its feed and its rows, and begin its books."""
     settings = context.settings
     gaps = GapRows(context.store, context.clock, is_spot=settings.book_market == "spot")
-    live.request, live.note_change, live.books = source.request_snapshot, gaps.note, keeper.books
+    live.request, live.note_change, live.books = feed.request_snapshot, gaps.note, keeper.books
     for symbol in settings.book_symbols:
         keeper.begin(symbol, settings.book_market, live)
-    return {"books-gaps": gaps.run, **source.loops()}
+    reporter = Reporter(context.bus, [feed.status], threading.Event())
+    return {"books-gaps": gaps.run, "books-source": _reporting(reporter), **feed.loops()}
+
+
+def _reporting(reporter: Reporter) -> Loop:
+    def run(stop: StopSignal) -> None:
+        while not stop.wait(CHECK_SECONDS):
+            reporter.report()
+
+    return run
 
 
 def _options(settings: Settings) -> MachineOptions:
@@ -176,21 +191,34 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
 
 
-def _recordings(context: BooksContext, maker: PlanMaker, keeper: Keeper) -> tuple[Stage, ...]:
-    """A stage for each `replay:FILE` that has books."""
-    stages = []
+def _recordings(context: BooksContext, maker: PlanMaker, keeper: Keeper) -> tuple[tuple[Stage, ...], dict[str, str]]:
+    """A stage for each `replay:FILE` that has books, and source -> problem of the others.
+
+    A book that another source gives is played once.
+    """
+    stages: list[Stage] = []
+    problems: dict[str, str] = {}
+    taken = set(context.settings.book_symbols)
     for spec in context.settings.sources:
         if spec.kind != "replay" or spec.file is None or not has_books(spec.file):
             continue
         try:
             stage = _stage(context, keeper, maker.of_source(spec))
         except (ScenarioError, ValueError) as error:
-            log.error("the books of a recording are not played", extra={"source": spec.name, "reason": str(error)})
+            problems[spec.name] = str(error)
             continue
+        if double := sorted(taken.intersection(stage.instruments)):
+            problems[spec.name] = (
+                f"the books of {', '.join(double)} come from another source: remove one of them from SOURCES or BOOK_SYMBOLS"
+            )
+            continue
+        taken.update(stage.instruments)
         for instrument in stage.instruments:
             keeper.begin(instrument, stage.market(instrument), stage)
         stages.append(stage)
-    return tuple(stages)
+    for name, problem in problems.items():
+        log.error("the books of a recording are not played", extra={"source": name, "reason": problem})
+    return tuple(stages), problems
 
 
 def _is_configured(settings: Settings, kind: str) -> bool:

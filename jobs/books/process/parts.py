@@ -1,4 +1,4 @@
-"""The parts of the report: figures of the books, and the state of the source `scenario`."""
+"""The parts of the report: figures of the books, and the states of their sources."""
 
 from __future__ import annotations
 
@@ -8,69 +8,52 @@ from typing import Any
 
 from db.scenarios.model import Scenario
 from db.timestamps import format_time
-from jobs.books.heartbeat import Figures
 from jobs.books.keeping.kept_book import KeptBook
-from jobs.books.play.director import Director
 from jobs.books.play.stage import Stage
-from jobs.books.worker import Worker
+from jobs.books.process.assembly import Assembly
+from jobs.books.process.source_states import SourceStates
 
 
 class ReportParts:
-    """Makes the parts.
+    """Makes the parts `books` and `sources` of the active process."""
 
-    `connections` are those of the live feed, `director` is that of a scenario.
-    """
-
-    def __init__(
-        self,
-        worker: Worker,
-        figures: Callable[[], Figures],
-        clock: Callable[[], datetime],
-        *,
-        director: Director | None,
-        connections: Callable[[], list[dict[str, Any]]],
-    ) -> None:
-        self._worker = worker
-        self._figures = figures
-        self._clock = clock
-        self._director = director
-        self._connections = connections
-        self._since = clock()
-        self._state = "connecting"
+    def __init__(self, assembly: Assembly, clock: Callable[[], datetime]) -> None:
+        self._assembly = assembly
+        self._states = SourceStates(clock)
 
     def __call__(self) -> dict[str, Any]:
-        """The part `books`, and the part `sources` if the source `scenario` is configured."""
-        figures, stage = self._figures(), self._worker.parts.scenario.stage
+        assembly = self._assembly
+        parts, figures = assembly.worker.parts, assembly.heartbeat.last
+        stage, feed = parts.scenario.stage, assembly.feed
         books = {
             "dropped": figures.dropped,
             "backpressure_seconds": round(figures.backpressure, 3),
             "scenario_running": stage is not None,
             "scenario_run": None if stage is None else _run(stage),
             "processing_delay_ms": 0.0 if stage is None else _delay(stage.plan.scenario),
-            "connections": self._connections(),
+            "connections": [] if feed is None else feed.connections(),
             "faults": {} if stage is None else dict(stage.flow.faults.effects.counts),
-            "symbols": {name: _symbol(book) for name, book in list(self._worker.parts.keeper.books.items())},
+            "symbols": {name: _symbol(book) for name, book in list(parts.keeper.books.items())},
         }
-        return {"books": books, **({} if self._director is None else {"sources": {"scenario": self._source(figures)}})}
+        return {"books": books, "sources": self._sources()}
 
-    def _source(self, figures: Figures) -> dict[str, Any]:
-        """The state of the source, in the form of the other sources."""
-        problem = None if self._director is None else self._director.problem
-        state = "live" if self._worker.parts.scenario.stage is not None else "connecting"
-        if problem is not None and state != "live":
-            state = "connecting" if problem == "starts" else "down"
-        if state != self._state:
-            self._state, self._since = state, self._clock()
-        return {
-            "state": state,
-            "since": format_time(self._since),
-            "failing_since": format_time(self._since) if state == "down" else None,
-            "last_tick": format_time(self._clock()) if state == "live" and figures.processed else None,
-            "ticks": figures.processed,
-            "trades": 0,
-            "refused": {},
-            "detail": problem if state == "down" else None,
-        }
+    def _sources(self) -> dict[str, Mapping[str, Any]]:
+        assembly, states = self._assembly, self._states
+        parts = assembly.worker.parts
+        found: dict[str, Mapping[str, Any]] = {}
+        if assembly.director is not None:
+            problem = assembly.director.problem
+            played = parts.scenario.ended.processed + (parts.scenario.stage.flow.queue.counts.processed if parts.scenario.stage else 0)
+            state = "live" if parts.scenario.stage is not None else "connecting" if problem is None else "down"
+            found["scenario"] = states.report("scenario", state, played, problem if state == "down" else None)
+        for stage in parts.recordings:
+            name = stage.plan.scenario.name
+            found[name] = states.report(name, "ended" if stage.has_ended else "live", stage.flow.queue.counts.processed)
+        for name, reason in assembly.unplayable.items():
+            found[name] = states.report(name, "down", 0, reason)
+        if assembly.feed is not None:
+            found[assembly.feed.status.name] = assembly.feed.status.report()
+        return found
 
 
 def _run(stage: Stage) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import merge
 from itertools import accumulate
+from math import inf
 from operator import itemgetter
 
 from db.scenarios.lines import Entry
@@ -61,6 +62,11 @@ class _Track:
         self.read = 0  # diffs
 
     @property
+    def messages(self) -> int:
+        """Number of messages of one round, restarts included."""
+        return sum(len(part.entries) + 2 * (part.base is not None) for part in self._parts)
+
+    @property
     def rate(self) -> float:
         """Mean number of diffs per recorded second."""
         return len(self._diffs) / self._seconds
@@ -94,7 +100,8 @@ class Player:
 
     `new_book` makes a book without a window for the complete book of an instrument; None: snapshot
     requests are not answered. `late` are the ages, in seconds, of which old snapshots are needed.
-    `jump` gives the number of ids to leave out before a diff that is due at a time.
+    `jump` gives the number of ids to leave out before a diff that is due at a time. Without `loop`
+    the player has `ended` after the last message, and `next_due` is infinite.
     """
 
     def __init__(
@@ -105,6 +112,7 @@ class Player:
         new_book: Callable[[], Levels] | None = None,
         late: Sequence[float] = (),
         jump: Callable[[float], int] = lambda due: 0,
+        loop: bool = True,
     ) -> None:
         self._speeds = speeds
         self._tracks = [_Track(instrument, parts) for instrument, parts in _parts_by_instrument(recordings).items()]
@@ -124,6 +132,8 @@ class Player:
         }
         self._messages = merge(*map(_tagged, self._tracks), key=itemgetter(0))
         self._next = next(self._messages)
+        self._left = inf if loop else sum(track.messages for track in self._tracks)
+        self._diffs_left = inf if loop else sum(recording.facts.messages for recording in recordings)
         self.next_due = 0.0
 
     @property
@@ -138,15 +148,23 @@ class Player:
     def unread(self, now: float) -> int:
         """Number of diffs that are due and were not read."""
         position = self._speeds.position_at(now)
-        return sum(max(0, track.due_diffs(position) - track.read) for track in self._tracks)
+        unread = sum(max(0, track.due_diffs(position) - track.read) for track in self._tracks)
+        return int(min(unread, self._diffs_left))
+
+    @property
+    def ended(self) -> bool:
+        """True after the last message of recordings that are played once."""
+        return self._left <= 0
 
     def read(self) -> Played:
         """The next message, which is due at `next_due`, whether that time has come or not."""
         message = self._played()
         for book in self._followers[message.instrument]:
             book.follow(message)
+        self._left -= 1
+        self._diffs_left -= message.kind == "diff"
         self._next = next(self._messages)
-        self.next_due = max(self.next_due, self._speeds.time_at(self._next[0]))
+        self.next_due = inf if self.ended else max(self.next_due, self._speeds.time_at(self._next[0]))
         return message
 
     def snapshot(self, instrument: str, levels: int, now: float, age: float | None = None) -> bytes | None:

@@ -22,7 +22,7 @@ from tests.bench.shapes import SHAPES
 RATIO = Bar("p99 of prices ÷ without", 1.1)
 _METRICS_CLIENTS, _QUICK_METRICS_CLIENTS = 1000, 200
 _SHAPE = SHAPES["a"]
-_PAIRS, _SECONDS, _QUICK_SECONDS = 5, 3.0, 1.5
+_PAIRS, _SECONDS, _QUICK_SECONDS = 5, 10.0, 1.5
 
 
 def _run(place: Ground, quick: bool) -> Iterator[Measured]:

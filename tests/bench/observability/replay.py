@@ -34,6 +34,7 @@ from jobs.observer.collectors.base import Collector, ObserverContext
 from jobs.observer.loop import SecondLoop, SnapshotLoop
 from jobs.observer.parts import COLLECTORS
 from jobs.observer.reports import Listener, ReportFolder
+from jobs.runtime.garbage import collect_rarely
 from tests.bench.peers.snapshots import TICK_SECONDS
 
 _LIMITS = ReportLimits(rate=1_000_000)
@@ -168,6 +169,7 @@ def _memory() -> int:
 
 def main(database_url: str, redis_url: str, kind: str, seconds: int) -> None:
     """Run one measurement."""
+    collect_rarely()  # as the observer does
     clock = Clock()
     if kind == "day":
         clock.replayed = time.time() - seconds

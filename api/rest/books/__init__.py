@@ -1,0 +1,1 @@
+"""Order books and scenarios: reading the bus, uploads."""

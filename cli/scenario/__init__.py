@@ -1,0 +1,1 @@
+"""`manage.py scenario`: the commands, and their figures on the terminal."""
