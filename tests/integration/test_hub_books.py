@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 import orjson
 import pytest
@@ -65,6 +66,11 @@ def publishing(bus: Bus, instrument: str = NAME, pause: float = 0.01) -> Iterato
     finally:
         stop.set()
         thread.join(10)
+
+
+def at(depth: int, seq: int) -> Callable[[Any], bool]:
+    """Return a condition: a message of this depth and number."""
+    return lambda body: (body["depth"], body["seq"]) == (depth, seq)
 
 
 def test_books_are_subscribed_updated_and_unsubscribed(shared_client: Client, shared_bus: Bus) -> None:
@@ -158,7 +164,7 @@ def test_client_with_a_rate_receives_snapshots_alone(shared_hub: Web, shared_bus
         seq = last()
         fast.wait("book_update", where=lambda body: body["seq"] == seq)
         for depth in (5, 50):
-            slow.wait("book_snapshot", where=lambda body, depth=depth: (body["depth"], body["seq"]) == (depth, seq))
+            slow.wait("book_snapshot", where=at(depth, seq))
             mirror = mirror_of(slow.received, NAME, depth)
             assert 1 < mirror.count == mirror.snapshots < seq / 2
         assert slow.bodies("book_update") == []
@@ -181,8 +187,8 @@ def test_stalled_client_receives_one_snapshot_and_then_updates_from_its_seq(shar
             until(lambda: last() > seq)
         seq = last()
         for depth in (5, 50):
-            stuck.wait("book_update", where=lambda body, depth=depth: (body["depth"], body["seq"]) == (depth, seq), seconds=60)
-            other.wait("book_update", where=lambda body, depth=depth: (body["depth"], body["seq"]) == (depth, seq), seconds=60)
+            stuck.wait("book_update", where=at(depth, seq), seconds=60)
+            other.wait("book_update", where=at(depth, seq), seconds=60)
         stalled = {depth: mirror_of(stuck.received, NAME, depth) for depth in (5, 50)}
         assert {mirror.seq for mirror in stalled.values()} == {seq}
         assert all(mirror.snapshots >= 2 for mirror in stalled.values())
@@ -206,7 +212,9 @@ def test_bad_book_messages_are_counted_and_the_next_one_is_a_snapshot(
         before = Counter(client.stats()["messages_skipped"])
         body = {**hub_books.snapshot(2, 5), "timestamp": hub_books.STAMP}
         update = {name: value for name, value in body.items() if name not in ("state", "reason", "complete")}
-        for foreign in ({"update": update, "snapshot": body, "meta": {}}, {"update": None, "snapshot": body, "meta": {}}, {}, []):
+        without_position = [{"update": each, "snapshot": body, "meta": {}} for each in (update, None)]
+        foreign_bodies: list[object] = [*without_position, {}, []]
+        for foreign in foreign_bodies:
             shared_redis.publish("book_updates", orjson.dumps(foreign))
         shared_bus.publish_books([hub_books.message(2, 5, state="dead")])  # the hub misses this one
         shared_bus.publish_books([hub_books.message(3, 5)])
