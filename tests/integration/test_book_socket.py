@@ -13,8 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import pytest
 
+from api.asyncapi import document
 from api.schemas.books import HeartbeatMessage, InternalOrderbook, ServerStatus, WebSocketMessage
 from config.settings import Settings
 from db.bus import Bus
@@ -32,6 +34,7 @@ VARIABLES = {
     "SOURCES": "scenario", "SCENARIO": "stable-mode", "HEARTBEAT_INTERVAL": "60", "RATE_EVENTS": "5000/s", "RATE_CONNECTIONS": "100",
     "WS_MAX_CONNECTIONS": str(LIMIT), "OUTBOX_TIMEOUT": "60",
 }  # fmt: skip
+DOCUMENT = document("1.2.3", "127.0.0.1:5001")
 NUMBERS = itertools.count(1)
 EIGHT = [
     "status", "uptime_seconds", "total_messages_processed", "current_queue_size", "memory_usage_mb", "active_clients",
@@ -85,6 +88,12 @@ def has_heartbeat(hub: Web, figures: dict[str, Any]) -> bool:
         return body["type"] == "status" and figures.items() <= body["data"].items()
 
 
+def of_document(kind: str) -> Any:
+    """Return the validator of the AsyncAPI document for frames of this type."""
+    components = DOCUMENT["components"]
+    return jsonschema_rs.Draft7Validator({**components["messages"][f"books.{kind}"]["payload"], "components": components})
+
+
 def levels(number: int, depth: int, *, bids: bool) -> list[dict[str, str]]:
     return [{"price": price, "quantity": quantity} for price, quantity in hub_books.levels(number, depth, bids=bids)]
 
@@ -103,6 +112,7 @@ def test_first_frames_are_status_and_the_complete_book_then_each_message(shared_
     for body in bodies:
         assert list(body) == ["type", "timestamp", "data"]
         assert WebSocketMessage().validate(body) == {}
+        assert of_document(body["type"]).is_valid(body)
     status, first, second, heartbeat = (body["data"] for body in bodies)
     assert list(status) == [*EIGHT, *MORE]
     assert ServerStatus().validate(status) == {}
@@ -264,6 +274,7 @@ def test_stalled_client_receives_the_newest_book_and_a_gap_notice(shared_hub: We
                 received.append(body["data"]["last_update_id"] - 50_000_000_000)
                 newest = body["data"]
         assert body == {"type": "gap_notice", "dropped": body["dropped"], "reason": "slow_consumer"}
+        assert of_document("gap_notice").is_valid(body)
         assert (received[-1], newest["bids"]) == (last, levels(last, 50, bids=True))
         assert received == sorted(received)
         sent = [number for number in received if number >= 10]
@@ -316,7 +327,9 @@ def test_status_that_becomes_worse_is_sent_with_an_alert(
     with Books(shared_hub.port, "symbols=BTCUSDT") as client:
         assert client.data("status")["status"] == "healthy"
         books.beat(**figures)
-        alert = client.data("alert")
+        body = client.next_of("alert")
+        assert of_document("alert").is_valid(body)
+        alert = body["data"]
         assert [alert[name] for name in ("severity", "code", "symbol", "value", "threshold")] == [severity, code, None, value, threshold]
         assert alert["message"].startswith(f"The status is {status}: ")
         with Books(shared_hub.port, "symbols=BTCUSDT") as late:
