@@ -85,7 +85,7 @@ def has_heartbeat(hub: Web, figures: dict[str, Any]) -> bool:
     """Return True if the hub has the heartbeat with these figures, and so all earlier messages."""
     with Books(hub.port, "symbols=BTCUSDT") as client:
         body = client.body()
-        return body["type"] == "status" and figures.items() <= body["data"].items()
+        return bool(body["type"] == "status" and figures.items() <= body["data"].items())
 
 
 def of_document(kind: str) -> Any:

@@ -31,6 +31,7 @@ from api.hub.transport.outbox import Outbox
 from config.access.patterns import Patterns
 from config.settings import load
 from db import topics
+from db.bus import Bus
 from tests.support import hub_books
 from tests.unit.test_outbox import Owner
 
@@ -151,7 +152,9 @@ class Status:
     def __init__(self, tmp_path: Path, **variables: str) -> None:
         self.time = NOON
         settings = load({"HUB_DATA_DIR": str(tmp_path), **variables}, dotenv=None)
-        self.feed = StatusFeed(settings, None, lambda: self.time)  # type: ignore[arg-type]  # `begin` and `run` alone use it
+        self.feed = StatusFeed(
+            settings, Bus("redis://127.0.0.1:1/0", lambda: self.time), lambda: self.time
+        )  # no method of the tests reads the bus
         self.got: list[Any] = []
         self.feed.changes.append(lambda body: self.got.append((body["status"], body["current_scenario"])))
         self.feed.alerts.append(lambda alert: self.got.append((alert.severity, alert.code)))

@@ -21,6 +21,7 @@ from health.system.state import acting_process
 
 WATCH_SECONDS = 0.2
 REPORT_SECONDS = 1.0  # between two reads of the report of the process
+ANSWER_SECONDS = 1.0  # for one answer of Redis: meanwhile the status is not judged
 
 Body = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ class StatusFeed:
         self.alerts: list[Callable[[Alert], None]] = []
         self._settings = settings
         self._configuration = configuration_of(settings)
-        self._bus = bus
+        self._bus = bus.with_timeout(ANSWER_SECONDS)
         self._clock = clock
         self._heartbeat: Body | None = None  # the last one
         self._change: Body | None = None  # the last switch of the scenario
