@@ -27,6 +27,7 @@ from tests.conftest import until
 from tests.support import hub_books
 from tests.support.plain import Books, Plain, snapshot
 from tests.support.processes import Web
+from tests.support.processes import books as book_process
 from tests.support.raw_http import exchange, request
 
 LIMIT = 6
@@ -410,3 +411,22 @@ def test_restarted_hub_begins_with_the_last_book(hub: Web, bus: Bus) -> None:
         books.beat()
         data = again.data("orderbook")
         assert (data["last_update_id"], len(data["asks"])) == (50_000_000_001, 20)
+
+
+def test_scenario_sends_status_books_and_heartbeats(hub: Web, settings: Settings, tmp_path: Path) -> None:
+    """With the real process of the books: what `wscat` shows in the page."""
+    variables = {"SOURCES": "scenario", "HEARTBEAT_INTERVAL": "0.3", "SCENARIO": "stable-mode"}
+    with Books(hub.port, "symbols=BTCUSDT&depth=20") as client, book_process(settings, tmp_path / "books.log", **variables):
+        data = client.data("orderbook", 60)
+        assert (data["symbol"], data["state"], len(data["bids"]), len(data["asks"])) == ("BTCUSDT", "live", 20, 20)
+        first = client.data("heartbeat", current_scenario="stable-mode")
+        assert HeartbeatMessage().validate(first) == {}
+        later = client.data("orderbook")
+        assert later["last_update_id"] > data["last_update_id"]
+        assert InternalOrderbook().validate(later) == {}
+        until(lambda: client.data("heartbeat")["total_messages_processed"] > first["total_messages_processed"])
+    with Books(hub.port, "symbols=BTCUSDT") as late:
+        status = late.data("status")
+        assert ServerStatus().validate(status) == {}
+        if status["status"] != "unhealthy":  # the process was killed just now
+            assert late.data("status", status="unhealthy")["books"] == {"BTCUSDT": "stale"}
