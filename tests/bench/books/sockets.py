@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from statistics import median
+from typing import Any
 
 import click
 
@@ -111,7 +112,8 @@ def _snapshots_after(session: Session) -> tuple[int, int]:
     """
     before = session.load.command("report")
     session.load.command("resume")
-    report, rests, deadline = {"snapshots": -1, "received": -1}, False, time.monotonic() + _DRAIN_SECONDS
+    report: dict[str, Any] = {"snapshots": -1, "received": -1}
+    rests, deadline = False, time.monotonic() + _DRAIN_SECONDS
     while not rests and time.monotonic() < deadline:
         time.sleep(_REST_SECONDS)
         last, report = report, session.load.command("report")
