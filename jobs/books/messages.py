@@ -20,6 +20,7 @@ _USUAL_LEVEL = b'[".","."]'  # without its digits
 # Beginnings and ends of the sides, without their levels.
 _USUAL_DIFF = (b'"b":[', b'"b":[],"a":[]}}')
 _USUAL_SNAPSHOT = (b'"bids":[', b'"bids":[],"asks":[]}')
+_FEW_DIGITS = 24  # characters: less than the digits that a quantity may have
 _is_price = re.compile(rf"(?=[0.]*[1-9]){DECIMAL}", re.ASCII).fullmatch
 
 
@@ -110,12 +111,13 @@ def read_ticker(message: bytes) -> Ticker:
 
 
 def _is_usual_snapshot(message: bytes, snapshot: Snapshot) -> bool:
-    """True if all levels are usual and have a price above 0 of few digits."""
+    """True if all levels are usual, of few digits, and have a price above 0."""
     bids, asks = snapshot.bids, snapshot.asks
     if type(bids) is not list or type(asks) is not list or not _has_usual_levels(message, len(bids) + len(asks), _USUAL_SNAPSHOT):
         return False
     prices = [level[0] for level in chain(bids, asks)]
-    return max(map(len, prices)) <= MAX_DIGITS and all(map(float, prices))
+    quantities = [level[1] for level in chain(bids, asks)]
+    return max(map(len, prices)) <= MAX_DIGITS and max(map(len, quantities)) <= _FEW_DIGITS and all(map(float, prices))
 
 
 def _has_usual_levels(message: bytes, levels: int, usual: tuple[bytes, bytes]) -> bool:
