@@ -1,4 +1,4 @@
-"""Levels per second from text to the best 20 levels, against the books of other libraries.
+"""Levels per second of CPU time, from text to the best 20 levels, against the books of other libraries.
 
 `python -m tests.bench.books.levels FILE` is our loop, a process of its own as those of the peers.
 """

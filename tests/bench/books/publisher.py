@@ -1,8 +1,4 @@
-"""Books of six instruments on the bus, with the levels of the spot recording.
-
-`python -m tests.bench.books.publisher REDIS_URL` publishes them at 10 Hz, in a process of
-its own.
-"""
+"""Books of six instruments on the bus, with the levels of the spot recording."""
 
 from __future__ import annotations
 
@@ -81,7 +77,8 @@ def _message(instrument: str, message: DepthMessage) -> BookMessage:
 @contextmanager
 def publishing(redis_url: str) -> Iterator[None]:
     """Publish at 10 Hz during the block, in a process of its own."""
-    with subprocess.Popen([sys.executable, "-m", __name__, redis_url], cwd=ROOT, stdout=subprocess.PIPE) as process:
+    code = f"import sys; from {__name__} import main; main(sys.argv[1])"
+    with subprocess.Popen([sys.executable, "-c", code, redis_url], cwd=ROOT, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             process.stdout.readline()
@@ -91,13 +88,10 @@ def publishing(redis_url: str) -> Iterator[None]:
 
 
 def main(redis_url: str) -> None:
+    """Publish until the process ends; a line on stdout follows the first snapshots."""
     with closing(Bus(redis_url, lambda: datetime.now(UTC))) as bus:
         feed = BookFeed(bus)
         feed.begin()
         print("publishing", flush=True)
         while True:
             feed.steady(100)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])
