@@ -6,7 +6,6 @@ The bodies have no `seq` and `epoch` yet: the bus adds them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from db.figures.book_checksum import checksums_of
@@ -19,8 +18,7 @@ DEPTHS = (5, 10, 20, 50)
 Body = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """The fields of a message beside the levels; both times are texts, `lag_ms` is a duration."""
 
     state: str

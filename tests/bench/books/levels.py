@@ -1,6 +1,6 @@
-"""Levels per second of CPU time, from text to the best 20 levels, against the books of other libraries.
+"""Levels per second of CPU time, from text to the best 20 levels, beside other libraries.
 
-`python -m tests.bench.books.levels FILE` is our loop, a process of its own as those of the peers.
+`python -m tests.bench.books.levels FILE` is our loop, a process like those of the peers.
 """
 
 from __future__ import annotations
