@@ -49,7 +49,12 @@ ARROWS = (
     Arrow("M940 200C960 150 990 190 954 216", 968, 150, "end", ()),
 )
 # Texts beside an arrow that has no room at its side.
-NOTES = ((885, 312, "start", "any other"), (885, 328, "start", "return"), (862, 136, "start", "snapshot_failed"), (862, 152, "start", "overflow"))
+NOTES = (
+    (885, 312, "start", "any other"),
+    (885, 328, "start", "return"),
+    (862, 136, "start", "snapshot_failed"),
+    (862, 152, "start", "overflow"),
+)
 
 STYLE = """
     .page { fill: #ffffff } .box { fill: #f4f6fb; stroke: #334455 } .live { fill: #d3f9d8 } .arrow { stroke: #334455; fill: none }

@@ -6,36 +6,38 @@ prints the figures of the runs.
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from db.scenarios.run_record import RunRecord
 from scripts.virtual_scenario import Observed, play, recording_of
-from tests.support.expected_queue import Expected, expected_queue
+from tests.support.expected_queue import Expected, Floats, expected_queue
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 # scenario -> (seconds, mean delay in seconds)
 PLAYED = {"stable-mode": (120, 0.001), "burst-mode": (120, 0.01), "gradual-spike": (300, 0.01), "extreme-spike": (110, 0.025)}
 OURS, OTHER = "#0b7285", "#f08c00"
 COLOURS = {"healthy": "#b2f2bb", "degraded": "#ffd43b", "unhealthy": "#e03131"}
-STATES = {"live": "#b2f2bb", "syncing": "#d0ebff", "gap": "#e03131", "resyncing": "#e03131", "stale": "#868e96"}
 
 
 def main() -> None:
     """Play the four scenarios, and write the images."""
+    logging.disable()  # each change of a book is an alert
     mpl.use("Agg")
     pyplot.rcParams.update({"font.size": 8, "axes.spines.top": False, "axes.spines.right": False})
-    runs = {}
+    runs: dict[str, tuple[Observed, Expected]] = {}
     for name, (seconds, _) in PLAYED.items():
         recording = recording_of(name)
-        runs[name] = play(name, recording, seconds), expected_queue(name, recording, seconds)
-        print(name, _figures(runs[name][0]))
+        run, record = play(name, recording, seconds)
+        runs[name] = run, expected_queue(name, recording, seconds)
+        print(name, _figures(run, record))
     draw_curves(runs)
     draw_spike(*runs["extreme-spike"])
 
@@ -72,7 +74,7 @@ def draw_spike(run: Observed, wanted: Expected) -> None:
     _save(figure, "extreme-spike")
 
 
-def _curve(axes: Axes, run: Observed, values: list[int] | list[float], wanted: Expected, expected: np.ndarray) -> None:
+def _curve(axes: Axes, run: Observed, values: list[int] | list[float], wanted: Expected, expected: Floats) -> None:
     axes.plot(run.times, values, color=OURS, linewidth=1.4, label="run")
     axes.plot(wanted.times, expected, color=OTHER, linewidth=0.9, linestyle=(0, (4, 2)), label="w(t), integrated")
     axes.set_xlim(0, run.times[-1])
@@ -87,9 +89,7 @@ def _strip(axes: Axes, run: Observed, words: list[str], colours: dict[str, str])
     axes.tick_params(axis="x", pad=8)
 
 
-def _figures(run: Observed) -> dict[str, object]:
-    record = run.record
-    assert record is not None
+def _figures(run: Observed, record: RunRecord) -> dict[str, object]:
     names = ("peak_queue", "peak_lag_ms", "gaps", "resyncs", "detect_seconds", "recover_seconds", "wrong_books")
     changes = [(run.times[at + 1], new) for at, (old, new) in enumerate(pairwise(run.status)) if old != new]
     return {**{name: getattr(record, name) for name in names}, "changes": changes}

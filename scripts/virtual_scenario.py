@@ -48,8 +48,6 @@ class Observed:
     queue: list[int] = field(default_factory=list)
     lag: list[float] = field(default_factory=list)
     status: list[str] = field(default_factory=list)
-    state: list[str] = field(default_factory=list)  # of the first book
-    record: RunRecord | None = None
 
 
 def recording_of(name: str) -> Recording:
@@ -57,8 +55,8 @@ def recording_of(name: str) -> Recording:
     return load_recording(DATA / "recordings" / read_folder(DATA / "scenarios").scenarios[name].scenario.recording[0], None)
 
 
-def play(name: str, recording: Recording, seconds: float) -> Observed:
-    """Play a shipped scenario for some seconds of virtual time."""
+def play(name: str, recording: Recording, seconds: float) -> tuple[Observed, RunRecord]:
+    """Play a shipped scenario for some seconds of virtual time; return it with its score."""
     clock = [0.0]
     keeper = Keeper(
         Outlet(SilentBus(), monotonic=lambda: clock[0], wait=lambda _: None),
@@ -78,8 +76,7 @@ def play(name: str, recording: Recording, seconds: float) -> Observed:
         if stage.is_idle:
             keeper.tick(stage)
         _observe(found, stage, keeper, clock[0])
-    found.record = stage.run.record()
-    return found
+    return found, stage.run.record()
 
 
 def _observe(found: Observed, stage: Stage, keeper: Keeper, now: float) -> None:
@@ -87,9 +84,9 @@ def _observe(found: Observed, stage: Stage, keeper: Keeper, now: float) -> None:
     queue = stage.flow.queue
     load = Load(queue.size, queue.limit, stage.flow.lag(), states)
     status = status_of(load)
-    stage.run.observe(now, Sight(status, load.queue_size, load.lag_seconds, {name: str(each.state) for name, each in states.items()}, queue.counts.peak))
+    books = {name: str(each.state) for name, each in states.items()}
+    stage.run.observe(now, Sight(status, load.queue_size, load.lag_seconds, books, queue.counts.peak))
     found.times.append(now)
     found.queue.append(load.queue_size)
     found.lag.append(load.lag_seconds)
     found.status.append(status)
-    found.state.append(str(next(iter(states.values())).state))
