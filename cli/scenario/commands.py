@@ -15,19 +15,19 @@ from cli.common import chosen_settings, plain_errors, servers, stopped_by_signal
 from cli.scenario.screen import Screen, print_run, print_scenarios
 from config.books.checks import SCENARIO_FOLDER
 from config.settings import Settings
-from config.urls import url_of, websocket_of
 from db.bus import Bus
-from db.figures.server_status import StatusConfiguration, current_scenario, server_status
+from db.figures.server_status import current_scenario, server_status
 from db.instruments import all_instruments
 from db.postgres import Store
 from db.scenario_runs import find_run, latest_runs
 from db.scenarios.checks import parse_overrides
 from db.scenarios.fields import ScenarioError
-from db.scenarios.files import read_folder, recording_folders
+from db.scenarios.files import ScenarioFolder, read_folder, recording_folders
 from db.scenarios.run_record import RunRecord
 from db.scenarios.switching import NotConfirmed, UnknownScenario, checked_scenario, switch_scenario
 from db.timestamps import utc_now
 from health.reports import Report, read_processes
+from health.system.books import configuration_of
 from health.system.state import acting_process
 from ops import startup
 from ops.running import RunError
@@ -58,7 +58,7 @@ class System:
             return None
         scenario = current_scenario(heartbeat, self.bus.latest_scenario_change(), self.settings.scenario)
         part = None if (report := self.books()) is None else report.part(_ROLE)
-        return server_status({**heartbeat, "current_scenario": scenario}, part, _configuration(self.settings), utc_now())
+        return server_status({**heartbeat, "current_scenario": scenario}, part, configuration_of(self.settings), utc_now())
 
     def run(self, run_id: str) -> RunRecord | None:
         """A run as the store has it."""
@@ -78,9 +78,9 @@ def scenario() -> None:
 
 @scenario.command("list")
 def list_scenarios() -> None:
-    """Show all scenarios: the current one, and their files."""
+    """Show all scenarios: the current one, and their files. Faulty files are named."""
     with _system() as system:
-        files = _checked(lambda: read_folder(SCENARIO_FOLDER)).files
+        files = _folder().files
         setting = system.settings.scenario
         current = current_scenario(system.bus.latest_heartbeat(), system.bus.latest_scenario_change(), setting)
         print_scenarios(Console(), files, current)
@@ -104,7 +104,8 @@ def run_scenario(name: str, speed: float | None, seed: int | None, loop: bool) -
         with system.store.transaction() as cursor:
             instruments = {each.symbol for each in all_instruments(cursor)}
         recordings = recording_folders(system.settings.hub_data_dir)
-        _checked(lambda: checked_scenario(read_folder(SCENARIO_FOLDER), name, values, recordings, instruments))
+        folder = _folder()
+        _checked(lambda: checked_scenario(folder, name, values, recordings, instruments))
         switch = _checked(lambda: switch_scenario(system.bus, name, values, utc_now()))
         click.echo(f"switched from {switch.previous} to {switch.current}, run {switch.run_id}")
         _follow(system, switch.run_id)
@@ -161,6 +162,14 @@ def _refuse_without_player(report: Report | None) -> None:
         raise RunError("SOURCES of the running system does not contain scenario: set SOURCES=scenario and start it again")
 
 
+def _folder() -> ScenarioFolder:
+    """Read the scenarios; print the faults of the files that cannot be used."""
+    folder = _checked(lambda: read_folder(SCENARIO_FOLDER))
+    for problem in folder.problems.values():
+        click.echo(f"left out: {problem}", err=True)
+    return folder
+
+
 def _checked(call: Callable[[], _Found]) -> _Found:
     """Call the function; its refusals end the command with their text."""
     try:
@@ -183,13 +192,3 @@ def _system() -> Iterator[System]:
         store.ping()
         bus.ping()
         yield System(chosen, bus, store)
-
-
-def _configuration(chosen: Settings) -> StatusConfiguration:
-    return StatusConfiguration(
-        host=chosen.api_host,
-        port=chosen.api_port,
-        websocket=websocket_of(url_of(chosen.websocket_host, chosen.websocket_port), "/ws"),
-        scenario=chosen.scenario,
-        heartbeat_interval=chosen.heartbeat_interval,
-    )
