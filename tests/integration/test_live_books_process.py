@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import redis as redis_client
 
+from api.app import create_app
+from config.settings import Settings
 from db import topics
 from db.book_rows import BookEntry, BookRow
 from db.book_snapshots import BookSnapshotRow
@@ -18,6 +21,8 @@ from db.bus import Bus, Subscription
 from db.postgres import Store
 from db.timestamps import utc_now
 from health.reports import read_processes
+from jobs.store.book_queue import BookQueue
+from jobs.store.writer import BatchRule, Writer
 from tests.conftest import Servers, new_database, settings_for, until
 from tests.standins.binance import BinanceStandIn
 from tests.support.book_follower import Follower, subscribe
@@ -30,6 +35,7 @@ class Live:
     """A process with the books of BTCUSDT and ETHUSDT, and a client of each."""
 
     exchange: BinanceStandIn
+    settings: Settings
     bus: Bus
     store: Store
     redis: Any  # redis-py types each answer as the union of all
@@ -74,7 +80,7 @@ def live(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         subscription = stack.enter_context(closing(subscribe(bus)))
         variables = {**exchange.book_variables, "BOOK_REFRESH_LEVELS": "999", "BOOK_SNAPSHOT_LIMIT": "1000"}
         process = stack.enter_context(books(settings, folder / "books.log", **variables, BOOK_DEPTH_SECONDS="1", SOURCES=""))
-        found = Live(exchange, bus, store, client, process, subscription, Follower())
+        found = Live(exchange, settings, bus, store, client, process, subscription, Follower())
         found.await_client(lambda each: each.states.count(("syncing", "live", "start")) == 2, "both books")
         yield found
 
@@ -123,3 +129,26 @@ def test_rows_for_the_store_and_the_report_are_those_of_live_books(live: Live) -
     [connection] = live.part("books")["connections"]
     assert connection["connected"]
     assert live.part("books")["symbols"]["BTCUSDT"]["gaps"] == {"missing_update": 1}
+
+
+def test_rows_reach_the_store_and_its_readers(live: Live) -> None:
+    """The writer of the jobs process takes what the process of the books has appended."""
+    appended = [row for row in live.rows() if row.symbol == "BTCUSDT"]
+    stop = threading.Event()
+    writer = threading.Thread(target=Writer(live.bus, live.store, BatchRule(100, 50), BookQueue(live.bus, utc_now)).run, args=(stop,))
+    writer.start()
+    try:
+        until(lambda: live.bus.counts(topics.BOOK_TOPS)[1] >= len(appended), 20, "the stored rows")
+    finally:
+        stop.set()
+        writer.join(20)
+    ask = create_app(live.settings, live.bus, live.store, utc_now, "1").test_client().get
+    history: Any = ask("/book/history?symbol=BTCUSDT").json
+    listed = {(row["time"], row["bid"], row["bid_qty"], row["ask"], row["update_id"]) for row in history["history"]}
+    assert listed >= {(row.time, row.bid, row.bid_qty, row.ask, row.update_id) for row in appended if isinstance(row, BookTop)}
+    assert len(listed) == len(history["history"]) > 0
+    books_of_exchange: Any = ask("/book/snapshots?symbol=BTCUSDT").json
+    found = {row["time"]: {"bids": row["bids"], "asks": row["asks"]} for row in books_of_exchange["snapshots"]}
+    assert {row.time: row.body for row in appended if isinstance(row, BookSnapshotRow)}.items() <= found.items()
+    gaps: Any = ask("/gaps?kind=book&symbol=BTCUSDT").json
+    assert [(gap["reason"], gap["state"]) for gap in gaps["gaps"]] == [("missing_update", "filled"), ("disconnected", "filled")]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import httpx
 
-from config.pacing import STOP_POLL_SECONDS, Outage, StopSignal
+from config.pacing import STOP_POLL_SECONDS, StopSignal, Throttle
 from jobs.feeds.base import SourceError, as_source_error
 from jobs.feeds.binance.request_limits import RequestLimits
 
@@ -70,8 +70,8 @@ class Snapshots:
         self._monotonic = monotonic
         self._waiting: dict[str, Request] = {}  # instrument -> its newest request, oldest first
         self._changed = threading.Condition()
-        self._outage = Outage(log, "snapshots of order books are not answered", monotonic=monotonic)
-        self._lock = threading.Lock()  # of limits and outage
+        self._throttle = Throttle(monotonic=monotonic)
+        self._lock = threading.Lock()  # of limits and throttle
 
     def request(self, instrument: str, number: int, *, is_refresh: bool) -> None:
         """Request a snapshot; it replaces a request of the instrument that was not sent yet."""
@@ -108,21 +108,25 @@ class Snapshots:
         with self._lock:
             refusal = self._limits.take(now, is_refresh=request.is_refresh)
         if refusal is not None:
-            fields = {"instrument": request.instrument, "reason": refusal.reason, "seconds": round(refusal.seconds, 1)}
-            log.info("a snapshot of an order book has to wait", extra=fields)
+            self._note_failure(request.instrument, SourceError(refusal.reason, fatal=False, retry_after=refusal.seconds))
             self._sink.snapshot_failed(request.instrument, request.number, refusal.seconds, now)
             return
         try:
             text = self._get(request.instrument)
         except (httpx.HTTPError, SourceError) as error:
             failure = as_source_error(error)
-            with self._lock:
-                self._outage.failed(failure)
+            self._note_failure(request.instrument, failure)
             self._sink.snapshot_failed(request.instrument, request.number, failure.retry_after, self._monotonic())
         else:
-            with self._lock:
-                self._outage.recovered()
             self._sink.snapshot(request.instrument, request.number, text, self._limit, self._monotonic())
+
+    def _note_failure(self, instrument: str, failure: SourceError) -> None:
+        with self._lock:
+            count = self._throttle.due(instrument)
+        if count is not None:
+            wait = None if failure.retry_after is None else round(failure.retry_after, 1)
+            fields = {"symbol": instrument, "reason": failure.explanation, "retry_after": wait, "count": count}
+            log.warning("a snapshot of an order book is not received (repeats suppressed for 60 s)", extra=fields)
 
     def _get(self, instrument: str) -> bytes:
         """The body of an answer with status 200. Raises `SourceError` and `httpx.HTTPError`."""

@@ -1,4 +1,4 @@
-"""The process of the books with live depth of a local exchange, and with recordings.
+"""The process of the books with recordings of raw messages, and with live depth of futures.
 
 A client on the bus verifies each message and each checksum.
 """
@@ -66,6 +66,10 @@ class Place:
         """instrument -> state, in the newest heartbeat."""
         return dict(self.client.heartbeats[-1]["books"]) if self.client.heartbeats else {}
 
+    def source_states(self) -> list[str]:
+        """The published states of the live source."""
+        return [change["state"] for change in source_changes(self.bus) if change["source"] == "binance-depth"]
+
     def sources(self) -> dict[str, Any]:
         found = [each.report for each in read_processes(self.bus, utc_now()).expected() if each.role == "books"]
         return next((dict(each.part("sources")) for each in found if each is not None and each.acting), {})
@@ -84,43 +88,15 @@ def place(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         yield Place(settings_for(url, servers.redis_url, folder), bus, store, folder, subscription)
 
 
-def updates_of(client: Follower, instrument: str) -> int:
-    """The place of an instrument's topic in its chain."""
-    return client.positions.get(f"{instrument}|20", ("", 0))[1]
-
-
-def test_dropped_diff_is_a_gap_of_one_book(place: Place, tmp_path: Path) -> None:
-    levels = {"BOOK_SNAPSHOT_LIMIT": "1000", "BOOK_REFRESH_LEVELS": "990"}
-    with BinanceStandIn(tmp_path, speed=4) as exchange, place.running(**exchange.book_variables, **levels):
-        place.await_client(lambda client: place.states() == {"BTCUSDT": "live", "ETHUSDT": "live"}, "both books")
-        until(lambda: place.sources().get("binance-depth", {}).get("state") == "live", 20, lambda: str(place.sources()))
-        until(lambda: "live" in [each["state"] for each in source_changes(place.bus) if each["source"] == "binance-depth"])
-
-        before = len(place.client.states)
-        exchange.control("skip", kind="diff", symbol="BTCUSDT")
-        place.await_client(lambda client: ("resyncing", "live", "missing_update") in client.states, "the book after the gap")
-        there = updates_of(place.client, "ETHUSDT")
-        place.await_client(lambda client: updates_of(client, "ETHUSDT") > there + 5, "updates of the other book")
-        steps = [("live", "gap"), ("gap", "resyncing"), ("resyncing", "live")]
-        assert place.client.states[before:] == [(*step, "missing_update") for step in steps]
-
-        rows = "SELECT symbol, missing, reason, state FROM gaps WHERE kind = 'book'"
-        until(lambda: [row for row in select(place.store, rows) if row[3] == "filled"], 20, "the row of the gap")
-        [(instrument, missing, reason, _)] = select(place.store, rows)
-        assert (instrument, reason) == ("BTCUSDT", "missing_update")
-        assert missing > 0
-
-        # A window of 1,000 levels has fewer than 990 after a short time, as the recording shows.
-        place.await_client(lambda client: client.reasons["refreshed"], "a refresh")
-        assert len(place.client.states) == before + 3
-
-
-def test_lost_exchange_is_stale_and_returns(place: Place, tmp_path: Path) -> None:
+def test_lost_exchange_of_futures_is_stale_and_returns(place: Place, tmp_path: Path) -> None:
     with BinanceStandIn(tmp_path, market="usdm", symbols=("BTCUSDT",), speed=4) as exchange, place.running(**exchange.book_variables):
         place.await_client(lambda client: place.states() == {"BTCUSDT": "live"}, "the book")
         exchange.control("vanish", seconds=1)
         place.await_client(lambda client: ("resyncing", "live", "disconnected") in client.states, "the book after the outage")
-        assert place.client.states[2:4] == [("live", "stale", "disconnected"), ("stale", "resyncing", "disconnected")]
+        steps = [("live", "stale"), ("stale", "resyncing"), ("resyncing", "live")]
+        assert place.client.states[2:] == [(*step, "disconnected") for step in steps]
+        until(lambda: place.source_states()[-1:] == ["live"], 20, lambda: str(place.source_states()))
+        assert {"live", "backing_off", "connecting"} <= set(place.source_states())
 
 
 @pytest.mark.parametrize("market", ["spot", "usdm"])
