@@ -203,9 +203,15 @@ def test_kill_of_the_hub_is_a_new_connection_with_a_snapshot(system: System) -> 
 @pytest.mark.slow
 def test_kill_of_redis_is_a_stale_book_then_a_snapshot(system: System) -> None:
     burst(system)
-    system.kill("redis")
+    mark, seen = len(system.node.received), len(system.python.states)
+    with stopped(system.up.process.pid):  # the supervisor, which would start another one at once
+        system.kill("redis")
+        until(lambda: ("stale", "disconnected") in system.python.states[seen:], 20, "the state")
+        until(lambda: "onBookState" in [name for name, _ in system.node.received[mark:]], 5, "the state in JavaScript")
     system.await_books(30, 90)
     system.check()
+    after = [name for name, _ in system.node.received[mark:] if name in ("onBookState", "onBookSnapshot", "onBookUpdate")]
+    assert "onBookUpdate" not in after[after.index("onBookState") : after.index("onBookSnapshot")]
 
 
 # a hub without a process of the books
