@@ -154,7 +154,7 @@ class Fanout:
         self._settle(client)
 
     def supersede(self, client: str, rooms: Iterable[str]) -> None:
-        """Drop the links of these rooms that wait for a client, because an answer has newer snapshots.
+        """Drop the links of these rooms that wait for a client: an answer has newer snapshots.
 
         Send the answer in the same step, without yielding. `join` does this for the joined rooms.
         """

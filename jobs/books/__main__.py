@@ -62,7 +62,7 @@ def main(timing: Timing = DEFAULT) -> None:
     started = startup.start("books")
     config = started.settings
     acting = ActingBooks()
-    context = BooksContext(config, started.bus, started.store, utc_now, started_at)
+    context = BooksContext(config, started.bus, started.store, utc_now, started_at, acting.changed)
 
     def act(over: threading.Event) -> None:
         run(context, acting, over)

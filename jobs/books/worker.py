@@ -42,12 +42,21 @@ class Worker:
     """Plays the lines and keeps the books. `wake` and `figures` may be called by any thread.
 
     `queue_max` is the limit without any line. `awaits_scenario`: the books are known only when the
-    first scenario begins.
+    first scenario begins. `switched` is called when another scenario has begun.
     """
 
-    def __init__(self, parts: Parts, *, monotonic: Callable[[], float], queue_max: int, awaits_scenario: bool) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        monotonic: Callable[[], float],
+        queue_max: int,
+        awaits_scenario: bool,
+        switched: Callable[[], None] = lambda: None,
+    ) -> None:
         self.parts = parts
         self._monotonic = monotonic
+        self._switched = switched
         self._queue_max = queue_max  # if no line exists
         self._woken = threading.Event()
         self._duties_due = self._all_rows_due = float("-inf")
@@ -71,6 +80,7 @@ class Worker:
         parts, now = self.parts, self._monotonic()
         if parts.scenario.advance(now):
             self._rows_are_whole = False
+            self._switched()
         for stage in parts.recordings:
             stage.advance(now)
         is_busy = parts.live is not None and parts.live.advance(parts.keeper)

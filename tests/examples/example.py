@@ -26,8 +26,8 @@ _EXACT = re.compile('"⟨([^"⟩]*)⟩"')
 
 # name -> content of docs/examples/NAME.json. Of the hub: [{"from": "client" or "hub", "event",
 # "body"}, …] in the order of receipt, with a "namespace" if it is not `/`; of REST (`rest/…`):
-# {"request", "status", "type", "answer"}, with the "body" of a POST. Numbers with a point are as
-# `exact` reads them.
+# {"request", "status", "type", "answer"}, with the "body" or the "file" of a POST. Numbers with a
+# point are as `exact` reads them.
 Examples = dict[str, Any]
 
 
@@ -112,6 +112,8 @@ def _render_request(example: dict[str, Any]) -> str:
     data = ""
     if "body" in example:
         header, data = " -H 'Content-Type: application/json'", f" \\\n  -d '{layout(example['body'], 6)}'"
+    if "file" in example:
+        header = f" -F 'file=@{example['file']}'"
     request = f"```sh\ncurl {options}{header} '{REST}{example['request']}'{data}\n```\n"
     return f"{request}\n{_note(notes)}```{kind}\n{answer.rstrip()}\n```\n"
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 ALERT_ID = "system:disk:critical:1763469296789"  # of the documents
+RUN_ID = "1f0c2f0e-7b1e-4c61-9d1c-6a7e3f2b8c55"  # of a scenario in the documents
 DISK_LIMITS = "1/2"  # ALERT_DISK: below the usage of each disk, so that an alert fires and stays
 # (side, quantity, price, fee)
 FILLS = [

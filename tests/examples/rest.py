@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.conftest import until
 from tests.examples.example import Examples, exact
-from tests.examples.reported import ALERT_ID
+from tests.examples.reported import ALERT_ID, RUN_ID
 from tests.examples.system import System
 
 # name -> path
@@ -28,6 +28,16 @@ REQUESTS = {
     "candles-newest": "/candles?symbol=EUR_USD&interval=1m&order=desc&limit=1",
     "market-trades": "/market/trades?symbol=BTCUSDT&limit=2",
     "gaps": "/gaps?state=filled&limit=1",
+    "book": "/book?symbol=BTCUSDT&depth=5",
+    "book-states": "/book/states",
+    "book-cost": "/book/cost?symbol=BTCUSDT&side=buy&quantity=2",
+    "book-history": "/book/history?symbol=BTCUSDT&limit=2",
+    "book-snapshots": "/book/snapshots?symbol=BTCUSDT&limit=1",
+    "status": "/status",
+    "scenarios": "/scenarios",
+    "scenario": "/scenarios/burst-mode",
+    "scenario-runs": "/scenarios/runs?limit=1",
+    "scenario-run": f"/scenarios/runs/{RUN_ID}",
     "volatility": "/volatility?symbol=EUR_USD&estimator=ewma&order=desc&limit=1",
     "volatility-latest": "/volatility/latest?symbols=EUR_USD",
     "correlation": "/correlation?symbols=EUR_USD,GBP_USD,USD_JPY",
@@ -55,6 +65,7 @@ REQUESTS = {
     "error-arguments": "/ticks?symbol=EUR_USD&limit=0&start=yesterday",
     "error-no-data": "/correlation?as_of=2001-01-01",
     "error-no-route": "/price",
+    "error-no-book": "/book?symbol=EUR_USD",
     "error-query": "/symbols?api_key=tw_nokey123_wrong",
 }
 # name -> path and X-API-Key; `$KEY` may read EUR_* and GBP_USD, and nothing else
@@ -91,6 +102,7 @@ POSTS: dict[str, tuple[str, Any]] = {
         {"time_range": "1h", "interval": "1s", "metric_types": ["market_data"], "symbols": ["EUR_USD"], "limit": 1},
     ),
     "metrics-track": ("/api/metrics/symbols/EUR_USD", {}),
+    "scenario-switch": ("/scenarios/burst-mode", {"seed": 7}),
     "acknowledge": (f"/api/system/alerts/acknowledge/{ALERT_ID}", {"by": "ada", "comment": "on it"}),
     "publish": (
         "/prices",
@@ -103,6 +115,9 @@ POSTS: dict[str, tuple[str, Any]] = {
     ),
 }
 
+# The upload: its path, the file, and the name of the recording.
+UPLOAD = ("/scenarios/recordings", "data/recordings/btcusdt_20240808.gz", "mine.gz")
+
 
 def capture(system: System) -> Examples:
     """Request every example of REST."""
@@ -111,12 +126,22 @@ def capture(system: System) -> Examples:
     if not system.key:
         system.key = system.command("key", "create", "--name", "reader", "--scopes", "read", "--instruments", "EUR_*,GBP_USD").strip()
         until(lambda: system.get("/symbols", key=system.key)[0] == 200, 40, "the key in REST")
+    posted["rest/scenario-recordings"] = _upload(system)
     return {**read, **posted, **{f"rest/{name}": _request(system, path, key=key) for name, (path, key) in WITH_KEY.items()}}
 
 
 def _request(system: System, path: str, body: Any = None, key: str = "") -> dict[str, Any]:
-    status, kind, text = system.get(path.replace(ALERT_ID, system.alert_id), body, key.replace("$KEY", system.key))
+    asked = path.replace(ALERT_ID, system.alert_id).replace(RUN_ID, system.run_id)
+    status, kind, text = system.get(asked, body, key.replace("$KEY", system.key))
     text = system.shown(text)
     answer = exact(text) if kind == "application/json" else text
     extra = {**({} if body is None else {"body": body}), **({"key": key} if key else {})}
     return {"request": path, **extra, "status": status, "type": kind, "answer": answer}
+
+
+def _upload(system: System) -> dict[str, Any]:
+    """Upload the recording; then remove it, so that a reader of the document can do the same."""
+    path, file, name = UPLOAD
+    status, kind, text = system.upload(path, file, name)
+    (system.folder / "var" / "recordings" / name).unlink()
+    return {"request": path, "file": f"{file};filename={name}", "status": status, "type": kind, "answer": exact(text)}

@@ -16,11 +16,14 @@ from typing import Any
 
 import psycopg2
 
+from db.book_rows import insert_book_rows
 from db.calendars import trading_hours
+from db.postgres import Store
 from tests.conftest import until
 from tests.examples.example import places
-from tests.examples.reported import ALERT_ID, DISK_LIMITS, worked_example
+from tests.examples.reported import ALERT_ID, DISK_LIMITS, RUN_ID, worked_example
 from tests.standins.binance import BinanceStandIn
+from tests.support.book_rows import stored_book, top
 from tests.support.processes import ROOT, Running, free_port
 
 _PER_SECOND = 20
@@ -34,6 +37,7 @@ class System(Running):
         self.folder = folder
         self.key = ""  # `$KEY` of the documents, after the examples were captured
         self.alert_id = ""  # of the alert about the disk, after `living` has begun
+        self.run_id = ""  # of the first run of a scenario, likewise
         rest, hub = free_port(), free_port()
         self.ports = {rest: 5000, hub: 5001}  # port -> that of the documents
         self.rest, self.hub = f"http://127.0.0.1:{rest}", f"http://127.0.0.1:{hub}"
@@ -65,14 +69,25 @@ class System(Running):
         return done.stdout
 
     def shown(self, text: str) -> str:
-        """The text with the ports, the machine and the id of the alert of the documents."""
-        return places(text.replace(self.alert_id, ALERT_ID) if self.alert_id else text, self.ports)
+        """The text with the ports, the machine and the ids of the documents."""
+        for own, shown in ((self.alert_id, ALERT_ID), (self.run_id, RUN_ID)):
+            text = text.replace(own, shown) if own else text
+        return places(text, self.ports)
 
     def get(self, path: str, body: Any = None, key: str = "") -> tuple[int, str, str]:
         """Return status, media type and text of a REST response; with a JSON body, of a POST."""
         headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body is not None else {})}
         headers |= {"X-API-Key": key} if key else {}
         data = None if body is None else json.dumps(body).replace("$NOW", f"{datetime.now(UTC):%FT%TZ}").encode()
+        return self._send(path, data, headers)
+
+    def upload(self, path: str, file: str, name: str) -> tuple[int, str, str]:
+        """Post a file of the checkout as a form; return status, media type and text."""
+        head = f'--limit\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        body = head.encode() + (ROOT / file).read_bytes() + b"\r\n--limit--\r\n"
+        return self._send(path, body, {"Content-Type": "multipart/form-data; boundary=limit"})
+
+    def _send(self, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[int, str, str]:
         request = urllib.request.Request(self.rest + path, data, headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
@@ -96,17 +111,27 @@ def living(folder: Path) -> Iterator[System]:
     symbols = ("BTCUSDT", "ETHUSDT")
     now = datetime.now(UTC)
     exchange = BinanceStandIn(folder, symbols=symbols, trades=_LIFE * _PER_SECOND, per_second=_PER_SECOND, start=now, microseconds=True)
-    ours = {"SOURCES": "synthetic,binance", "SYNTHETIC_SEED": "2025", "ALERT_DISK": DISK_LIMITS}
+    ours = {"SOURCES": "synthetic,binance,scenario", "SYNTHETIC_SEED": "2025", "ALERT_DISK": DISK_LIMITS}
     with exchange, System(folder, **ours, **exchange.variables) as system:
         try:
             until(lambda: system.ask("/market/trades?symbol=BTCUSDT&limit=5")["next_page_token"], 60, "trades")
             exchange.control("skip", count=3, symbol="BTCUSDT")
             _judge_again(system)
             _report(system)
+            _store_books(system)
             until(lambda: _has_rows(system), 120, "rows in every table")
             yield system
         finally:
             system.ask_to_stop(60)
+
+
+def _store_books(system: System) -> None:
+    """Store rows of a book, because books of a scenario have none, and find the first run."""
+    with closing(Store(system.run["database_url"])) as store, store.transaction() as cursor:
+        moments = [datetime(2025, 11, 18, 12, 0, second, tzinfo=UTC) for second in (1, 2)]
+        insert_book_rows(cursor, [top(moments[0], 1), top(moments[1], 2), stored_book(moments[0])])
+    until(lambda: system.ask("/scenarios/runs")["runs"], 60, "a run of a scenario")
+    system.run_id = system.ask("/scenarios/runs")["runs"][0]["run_id"]
 
 
 def _report(system: System) -> None:
@@ -155,4 +180,6 @@ def _has_rows(system: System) -> bool:
         and bool(system.ask("/candles?symbol=EUR_USD&interval=1m&order=desc&limit=2")["candles"])
         and len(system.ask("/ticks?symbol=EUR_USD&limit=3")["ticks"]) == 3
         and system.ask("/health/binance")["status"] == "live"
+        and system.get("/book?symbol=BTCUSDT&require=live")[0] == 200
+        and bool(system.ask(f"/scenarios/runs/{system.run_id}")["timeline"])
     )

@@ -145,6 +145,7 @@ def test_wanted_scenario_is_confirmed_and_the_run_before_is_switched(system: Sys
     system.client.states.clear()
     run_id = system.want("burst-mode", speed=5, seed=7)
     until(lambda: system.confirmed(run_id), 10, "the confirmation")
+    until(lambda: system.report()["books"]["scenario_run"]["run_id"] == run_id, 10, "the report")
     assert (system.outcome(first), system.outcome(run_id)) == ("switched", "running")
     system.await_client(lambda client: ("resyncing", "live", "scenario") in client.states, 10, "the book of the new run")
     assert system.client.states[0] == ("live", "resyncing", "scenario")

@@ -13,6 +13,7 @@ import redis as redis_client
 
 from db.bus import Bus, BusError
 from db.postgres import Store
+from db.scenario_runs import latest_runs
 from db.scenarios.files import load_recording
 from db.scenarios.recording import Recording
 from db.timestamps import utc_now
@@ -84,6 +85,29 @@ def begin(books: VirtualBooks, seconds: float, **content: Any) -> str:
     return run_id
 
 
+def test_first_snapshot_is_that_of_the_contract(books: VirtualBooks) -> None:
+    begin(books, 3)
+    first = books.client.first["BTCUSDT|20"]
+    assert (first["update_id"], first["checksum"], first["time"]) == (50093239224, 1580128075, "2024-08-08T23:54:15.408000Z")
+    assert first["complete"] == {"bids": 999, "asks": 999, "from": "61631.55000000", "to": "62053.18000000"}
+    assert (first["bids"][0], first["reason"]) == (["61837.63000000", "3.78826000"], "start")
+    assert set(books.client.lag_ms) == {1.0}  # the delay of the worker
+
+
+def test_recording_answers_no_request_and_stays_live_until_it_is_thin(books: VirtualBooks) -> None:
+    stage = books.replay(recording(), 20)
+    books.play(26)
+    client, book = books.client, books.worker.parts.keeper.books["BTCUSDT"]
+    assert stage.has_ended
+    thin = [(state, reason) for _, state, reason in client.states[2:] if reason != "snapshot_failed"]
+    # The recording has 22 diffs without a proven bid; after its end it is silent.
+    assert thin == [("resyncing", "thin"), ("live", "thin"), ("stale", "silent")]
+    assert (book.machine.book.complete.bids, book.machine.book.complete.asks) == (135, 1_450)
+    assert (client.problems, client.changes) == ([], [])
+    with books.store.transaction() as cursor:
+        assert {run.scenario for run in latest_runs(cursor, 100)} <= {"test-mode"}
+
+
 def test_overload_is_emptied_and_every_book_is_right(books: VirtualBooks) -> None:
     phases = [{"seconds": 2, "speed": 1}, {"seconds": 7, "speed": 100}, {"seconds": 600, "speed": 1}]
     run_id = begin(books, 45, phases=phases, processing_delay_ms=25, queue_max=2_000, on_full="resync")
@@ -153,7 +177,7 @@ def test_switch_makes_the_book_anew_and_forgets_its_ids(books: VirtualBooks) -> 
 
 
 def test_recording_that_begins_again_replaces_the_book(books: VirtualBooks) -> None:
-    run_id = begin(books, 6, phases=[{"seconds": 60, "speed": 100}], processing_delay_ms=0)  # 600 s of a recording of 350 s
+    run_id = begin(books, 4, phases=[{"seconds": 60, "speed": 100}], processing_delay_ms=0)  # 400 s of a recording of 350 s
     books.scenario.close()
     assert books.client.states[2:] == [("live", "resyncing", "scenario"), SCENARIO]
     assert books.client.problems == []
@@ -241,3 +265,13 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, error: Exc
         return real(*arguments)
 
     monkeypatch.setattr(owner, name, call)
+
+
+def test_runs_of_a_killed_process_are_failed_without_a_scenario_too(books: VirtualBooks, servers: Servers) -> None:
+    run_id = begin(books, 1)
+    assert books.record(run_id).outcome == "running"
+    with closing(subscribe(books.bus)) as subscription:
+        after = VirtualBooks(books.bus, books.store, subscription)
+        after.play(1)
+    assert books.record(run_id).outcome == "failed"
+    assert books.record(run_id).ended is not None

@@ -32,7 +32,7 @@ from tests.examples.blocks import LANGUAGES, LEFT_OUT, Block, anchors, blocks, l
 from tests.examples.bot import NAME, Bot
 from tests.examples.example import DOCUMENTS, PAGES, Examples, check_message, numbers, quote_again, quotes, read_all
 from tests.examples.program import javascript, python
-from tests.examples.reported import ALERT_ID
+from tests.examples.reported import ALERT_ID, RUN_ID
 from tests.examples.shape import difference
 from tests.examples.system import System, living
 from tests.support import browser
@@ -73,6 +73,7 @@ def places(system: System) -> dict[str, str]:
         "127.0.0.1:5000": system.rest.removeprefix("http://"),
         "127.0.0.1:5001": system.hub.removeprefix("http://"),
         ALERT_ID: system.alert_id,
+        RUN_ID: system.run_id,
         "var/run.json": str(system.folder / "var" / "run.json"),
         "var/redis": str(system.folder / "var" / "redis"),  # the folder of the socket, and the file of the password
         "--from 2026-11-20 --to 2026-11-21": f"--from {today - timedelta(days=1)} --to {today}",
@@ -102,7 +103,7 @@ def test_every_route_has_an_example_that_fits_the_openapi_document(system: Syste
         address, status, kind = example["request"].partition("?")[0], str(example["status"]), example["type"]
         path = next((path for path in paths if path == address or paths[path](address)), "")
         if kind == "application/json" and path in described["paths"]:
-            operation = described["paths"][path]["post" if "body" in example else "get"]["responses"]
+            operation = described["paths"][path]["post" if {"body", "file"} & example.keys() else "get"]["responses"]
             answer = operation.get(status, operation.get("default"))
             answer = described["components"]["responses"][answer["$ref"].rsplit("/", 1)[1]] if "$ref" in answer else answer
             schema = {**answer["content"][kind]["schema"], "components": described["components"]}
@@ -174,7 +175,7 @@ def test_commands_that_do_not_end_are_those_of_up(system: System) -> None:
     commands = [
         command for block in blocks("sh") for command in block.commands if "does not end" in LEFT_OUT.get(left_out(command) or "", "")
     ]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         words = command.partition("#")[0].replace("'", "").split()
         # `up` restarts a process that a block of the documents has just killed.

@@ -133,12 +133,13 @@ def test_rows_for_the_store_and_the_report_are_those_of_live_books(live: Live) -
 
 def test_rows_reach_the_store_and_its_readers(live: Live) -> None:
     """The writer of the jobs process takes what the process of the books has appended."""
-    appended = [row for row in live.rows() if row.symbol == "BTCUSDT"]
+    both = live.rows()
+    appended = [row for row in both if row.symbol == "BTCUSDT"]
     stop = threading.Event()
     writer = threading.Thread(target=Writer(live.bus, live.store, BatchRule(100, 50), BookQueue(live.bus, utc_now)).run, args=(stop,))
     writer.start()
     try:
-        until(lambda: live.bus.counts(topics.BOOK_TOPS)[1] >= len(appended), 20, "the stored rows")
+        until(lambda: live.bus.counts(topics.BOOK_TOPS)[1] >= len(both), 20, "the stored rows")
     finally:
         stop.set()
         writer.join(20)

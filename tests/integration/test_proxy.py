@@ -45,6 +45,7 @@ from tests.support.prefix_proxy import prefix_proxy
 from tests.support.processes import ROOT, Running, Web, free_port
 from tests.support.raw_http import exchange
 from tests.support.raw_http import request as raw_request
+from tests.support.rest_books import heartbeat
 
 Client = PythonClient | NodeClient
 CLIENTS: dict[str, Callable[[str], Client]] = {
@@ -497,6 +498,7 @@ def test_every_url_of_every_page_works_below_a_path_and_at_the_root(shared_setti
     ):
         for base in (below, f"{rest.url}/"):
             shared_bus.publish_snapshot(Snapshot(format_time(utc_now()), 1, "one", {}, {}))  # REST keeps it
+            shared_bus.publish_heartbeat(heartbeat({}))  # of `/status`
             found = crawl(*(base + page for page in PAGES))
             assert {url for url in found if not url.startswith(base)} == set()
             assert {url: each.status for url, each in found.items() if each.status != 200} == {}

@@ -88,19 +88,24 @@ def parameters(app: Flask, rule: Rule) -> list[str]:
 
 
 def test_scopes_of_all_routes_equal_the_table(make: Callable[..., Flask]) -> None:
-    scopes = {rule.rule: SCOPES[rule.endpoint] for rule in rules(make())}
-    open_paths = {path for path, scope in scopes.items() if scope == OPEN}
-    pages = {"/", "/docs", "/redoc", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>", "/ws/metrics"}
-    assert open_paths == pages | {path for path in scopes if path.startswith("/health")}
-    assert {path for path, scope in scopes.items() if scope == OBSERVE and not path.startswith("/api/")} == {
+    found = [(rule.rule, SCOPES[rule.endpoint]) for rule in rules(make())]
+
+    def paths(scope: str) -> set[str]:
+        return {path for path, each in found if each == scope}
+
+    pages = {"/", "/docs", "/redoc", "/docs/start.js", "/docs/static/<name>", "/ui/vendor/<name>", "/ws", "/ws/metrics"}
+    assert paths(OPEN) == pages | {path for path, _ in found if path.startswith("/health")}
+    assert {path for path in paths(OBSERVE) if not path.startswith("/api/")} == {
         "/jobs", "/gaps", "/orders", "/fills", "/positions", "/positions/statement", "/strategies",
+        "/status", "/scenarios", "/scenarios/<name>", "/scenarios/runs", "/scenarios/runs/<run_id>",
     }  # fmt: skip
-    changing = {"/api/metrics/symbols/<symbol>", "/api/system/alerts/acknowledge/<path:alert_id>"}
-    assert {path for path, scope in scopes.items() if scope == OPERATE} == changing
-    assert {scope for path, scope in scopes.items() if path.startswith("/api/")} == {OBSERVE, OPERATE}
-    assert {path for path, scope in scopes.items() if scope == PUBLISH} == {"/prices"}
-    assert {path for path, scope in scopes.items() if scope == REPORT} == {"/reports"}
-    assert set(scopes.values()) == {OPEN, OBSERVE, OPERATE, PUBLISH, READ, REPORT}
+    assert paths(OPERATE) == {
+        "/api/metrics/symbols/<symbol>", "/api/system/alerts/acknowledge/<path:alert_id>", "/scenarios/<name>", "/scenarios/recordings",
+    }  # fmt: skip
+    assert {scope for path, scope in found if path.startswith("/api/")} == {OBSERVE, OPERATE}
+    assert paths(PUBLISH) == {"/prices"}
+    assert paths(REPORT) == {"/reports"}
+    assert {scope for _, scope in found} == {OPEN, OBSERVE, OPERATE, PUBLISH, READ, REPORT}
 
 
 EITHER = "/alerts"  # `observe` suffices too, for other rows
@@ -132,7 +137,8 @@ def test_refused_instrument_is_refused_at_each_route_that_names_one(make: Callab
         names = parameters(app, rule)
         if argument not in names or SCOPES[rule.endpoint] != READ:
             continue
-        needed = {name: OTHER if name == "symbol1" else "USD_JPY" for name in names if name in ("symbol1", "symbol2")}
+        values = {"symbol1": OTHER, "symbol2": "USD_JPY", "side": "buy", "quantity": "1"}
+        needed = {name: value for name, value in values.items() if name in names}
         value = f"{OTHER},{REFUSED}" if argument == "symbols" else REFUSED
         answer = client.get(rule.rule, query_string={**needed, argument: value})
         assert answer.status_code == 403, rule
@@ -142,7 +148,18 @@ def test_refused_instrument_is_refused_at_each_route_that_names_one(make: Callab
         assert client.get(rule.rule, query_string=other).status_code != 403, rule
         checked.append(rule.rule)
     expected = {
-        "symbol": ["/alerts", "/candles", "/market/trades", "/price/latest", "/ticks", "/volatility"],
+        "symbol": [
+            "/alerts",
+            "/book",
+            "/book/cost",
+            "/book/history",
+            "/book/snapshots",
+            "/candles",
+            "/market/trades",
+            "/price/latest",
+            "/ticks",
+            "/volatility",
+        ],
         "symbols": ["/correlation", "/price/latest", "/volatility/latest"],
     }
     assert checked == expected.get(argument, ["/correlation/history"])

@@ -57,7 +57,7 @@ def development(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def copy_product(root: Path) -> Path:
     """Copy the files that run, compiled ones included, so that a test can edit them."""
-    for folder in (*FOLDERS, "clients/web"):
+    for folder in (*FOLDERS, "clients/web", "data/scenarios"):
         shutil.copytree(ROOT / folder, root / folder)
     for file in FILES:
         shutil.copy2(ROOT / file, root / file)

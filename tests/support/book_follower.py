@@ -29,6 +29,7 @@ class Follower:
     counts: Counter[str] = field(default_factory=Counter)  # snapshots and updates
     reasons: Counter[str] = field(default_factory=Counter)  # of snapshots without an update
     lag_ms: list[float] = field(default_factory=list)
+    first: dict[str, dict[str, Any]] = field(default_factory=dict)  # topic -> first snapshot
     books: dict[str, tuple[Side, Side]] = field(default_factory=dict)  # topic -> bids, asks
     positions: dict[str, tuple[str, int]] = field(default_factory=dict)  # topic -> epoch, seq
     left_live: set[str] = field(default_factory=set)  # topics that need a snapshot
@@ -62,6 +63,7 @@ class Follower:
             self.counts["snapshot"] += 1
             self.reasons[snapshot["reason"]] += 1
             self.left_live.discard(topic)
+            self.first.setdefault(topic, snapshot)
             self.books[topic] = ({}, {})
             self._apply(topic, snapshot)
         else:

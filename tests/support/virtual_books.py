@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from config.venues import SourceSpec
 from db.bus import Bus, Subscription
 from db.postgres import Store
 from db.scenario_runs import find_run
@@ -17,7 +19,7 @@ from db.timestamps import utc_now
 from jobs.books.keeping.keeper import Keeper
 from jobs.books.keeping.outlet import Outlet
 from jobs.books.parts.transitions import MachineOptions
-from jobs.books.play.plan import Plan
+from jobs.books.play.plan import Plan, PlanMaker, Recordings
 from jobs.books.play.run_rows import RunRows
 from jobs.books.play.scenario import CurrentScenario
 from jobs.books.play.stage import Stage
@@ -64,6 +66,17 @@ class VirtualBooks:
         }
         self.scenario.offer(Plan(parse_scenario({**usual, **content}, "test"), tuple(recordings), run_id))
 
+    def replay(self, recording: Recording, speed: float) -> Stage:
+        """Play a recording once, beside the scenario."""
+        maker = PlanMaker(Path(), _Loaded(recording), 2_000, None)
+        plan = maker.of_source(SourceSpec("replay", Path(recording.name), speed))
+        keeper = self.worker.parts.keeper
+        stage = Stage(plan, keeper, origin=self.now, started=utc_now(), snapshot_levels=5_000, clock=None)
+        for instrument in stage.instruments:
+            keeper.begin(instrument, stage.market(instrument), stage)
+        self.worker.parts = replace(self.worker.parts, recordings=(stage,))
+        return stage
+
     def play(self, seconds: float) -> None:
         """Move the clock and let the worker work; the client takes all messages."""
         end = self.now + seconds
@@ -91,3 +104,14 @@ class VirtualBooks:
 
     def _monotonic(self) -> float:
         return self.now
+
+
+class _Loaded(Recordings):
+    """One recording, which is loaded already."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__((), lambda: None)
+        self._recording = recording
+
+    def load(self, path: Path) -> Recording:
+        return self._recording

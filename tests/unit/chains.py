@@ -105,6 +105,8 @@ class Client:
         elif name == "unsubscribed":
             del self.at[body["room"]], self.levels[body["room"]]
         elif name in ("subscribed", "book_response"):
+            if name == "subscribed":
+                self.rated = self.rated - {body["room"]} | ({body["room"]} if body.get("rate") else set())
             self._snapshot(body)
         elif name == "book_snapshot":
             assert body["room"] in self.at, "a snapshot of a room that the client has left"
@@ -166,7 +168,7 @@ def push(outbox: Outbox, *frames: Frame) -> None:
 
 
 def missing(pushed: Sequence[Frame], received: Sequence[bytes]) -> Counter[str]:
-    """Return the number of frames of each key that did not arrive; check the order of the others."""
+    """Return the number of lost frames of each key. Check the order of the others."""
     arrived = set(received)
     assert [packet for packet in received if packet in {frame.packet for frame in pushed}] == [
         frame.packet for frame in pushed if frame.packet in arrived

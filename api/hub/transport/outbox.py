@@ -113,12 +113,8 @@ class Outbox:
         The rest of a frame of which the socket took a part goes out before them.
         """
         self.dropped.clear()
-        self._frames, self._snapshots, self.replaying, self.size = (
-            [*frames],
-            _NO_ROOMS,
-            0,
-            len(self._partial) + sum(len(frame.wire) for frame in frames),
-        )
+        self.replaying = 0
+        self._keep([*frames])
         if not self._waiting:
             self.drain()
 
@@ -262,7 +258,7 @@ class Outbox:
         self.conflated += 1
 
     def _keep(self, frames: list[Frame]) -> None:
-        """Have these frames wait, which are a part of those that waited."""
+        """Have these frames wait, and no others."""
         self._frames = frames
         self._snapshots = frozenset(frame.chain for frame in frames if isinstance(frame, Snapshot) and frame.chain is not None)
         self.size = len(self._partial) + sum(len(frame.wire) for frame in frames)

@@ -62,12 +62,12 @@ def read_book(bus: Bus, books: Books, instrument: str, depth: int) -> dict[str, 
     Raises `ApiError` 404 `no_book` if the book is not kept, or was never live yet.
     """
     if not books.has(instrument):
-        raise _no_book(instrument, "no book is kept for it: BOOK_SYMBOLS names the instruments with a book")
+        raise _no_book(instrument, f"no book of {instrument} is kept: BOOK_SYMBOLS names the instruments with a book")
     body = bus.latest_book(instrument, topic_depth(depth))
     snapshot = None if body is None else orjson.loads(cut_book(body).snapshot)
     row = books.rows[instrument]
     if snapshot is None or (row["state"] == _NOT_BEGUN and row["since"] >= snapshot["timestamp"]):
-        raise _no_book(instrument, "its book was not live yet, try again")
+        raise _no_book(instrument, f"the book of {instrument} was not live yet: try again")
     books.mark(snapshot)
     return cut_levels(snapshot, depth)
 
@@ -86,5 +86,5 @@ def cut_levels(snapshot: dict[str, Any], depth: int) -> dict[str, Any]:
     return {**snapshot, "depth": depth, "bids": bids, "asks": asks, "checksum": checksum_of(bids[:count], asks[:count])}
 
 
-def _no_book(instrument: str, reason: str) -> ApiError:
-    return ApiError(404, ErrorCode.NO_BOOK, f"there is no book of {instrument}: {reason}", {"symbol": [instrument]})
+def _no_book(instrument: str, message: str) -> ApiError:
+    return ApiError(404, ErrorCode.NO_BOOK, message, {"symbol": [instrument]})

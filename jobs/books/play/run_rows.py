@@ -32,15 +32,23 @@ class RunRows:
         self._retry_at = float("-inf")
         self._outage = Outage(log, "runs of scenarios are not stored", monotonic=monotonic)
 
+    def end_unfinished(self) -> None:
+        """Mark the runs of a killed process as failed, once."""
+        if not self._begun:
+            self._write()
+
     def save(self, record: RunRecord, delay: float = 0.0) -> None:
         """Save a record and those that wait; a statement takes `delay` seconds longer."""
         self._waiting[record.run_id] = record
         while len(self._waiting) > MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
-        if self._monotonic() < self._retry_at:
-            return
         if delay > 0:
             self._wait(delay)
+        self._write()
+
+    def _write(self) -> None:
+        if self._monotonic() < self._retry_at:
+            return
         try:
             with self._store.transaction() as cursor:
                 if not self._begun:

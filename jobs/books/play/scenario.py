@@ -66,6 +66,7 @@ class CurrentScenario:
         """Observe, save and confirm the run, as far as it is due."""
         stage = self.stage
         if stage is None:
+            self._rows.end_unfinished()
             return
         self._confirm()
         if now - self._observed >= OBSERVE_SECONDS and not self._is_over:

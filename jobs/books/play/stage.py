@@ -37,7 +37,7 @@ class Stage:
         clock: Callable[[], float] | None,
     ) -> None:
         self.plan = plan
-        self.origin = origin
+        self.origin = self._now = origin
         self._keeper = keeper
         self._snapshot_levels = snapshot_levels
         self._requests: dict[str, deque[int]] = {}  # instrument -> numbers of its requests, in their order
@@ -69,6 +69,7 @@ class Stage:
 
     def advance(self, now: float) -> None:
         """Do everything up to `now`, on the monotonic clock."""
+        self._now = now
         until = now - self.origin
         if until > self.flow.now or self.flow.next_time() <= until:
             self.flow.advance(until)
@@ -90,7 +91,8 @@ class Stage:
     # the line of the books
 
     def present(self) -> float:
-        return self.origin + self.flow.present()
+        flow = self.origin + self.flow.present()
+        return max(flow, self._now) if self.has_ended else flow
 
     def queue_size(self) -> int:
         return self.flow.queue.size

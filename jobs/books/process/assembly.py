@@ -51,13 +51,17 @@ MakeFeed = Callable[[Settings, LiveLine], DepthSource]
 
 @dataclass(frozen=True, slots=True)
 class BooksContext:
-    """Everything that the parts share. `started` is the monotonic time of the process's start."""
+    """Everything that the parts share.
+
+    `started` is the monotonic time of the process's start. `changed` is set to report at once.
+    """
 
     settings: Settings
     bus: Bus
     store: Store
     clock: Callable[[], datetime]
     started: float
+    changed: threading.Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,13 @@ def assemble(context: BooksContext, stop: threading.Event, depth_source: MakeFee
     history = History(bus, settings.book_history_seconds, settings.book_depth_seconds, time.monotonic) if live else None
     recordings, unplayable = _recordings(context, maker, keeper)
     parts = Parts(keeper, outlet, scenario, recordings, live, history)
-    worker = Worker(parts, monotonic=time.monotonic, queue_max=settings.book_buffer_max, awaits_scenario=director is not None)
+    worker = Worker(
+        parts,
+        monotonic=time.monotonic,
+        queue_max=settings.book_buffer_max,
+        awaits_scenario=director is not None,
+        switched=context.changed.set,
+    )
     heartbeat = HeartbeatLoop(context.bus, worker.figures, interval=settings.heartbeat_interval, started=context.started, clock=clock)
     loops: dict[str, Loop] = {WORKER: worker.run, "books-heartbeat": heartbeat.run}
     if director is not None:
