@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from redis import Redis
 from tickwire_client import AsyncClient, Refused, ServerHeartbeat
 
 from db.bus import BookMessage, Bus
-from tests.conftest import until
+from tests.conftest import Servers, until
 from tests.examples.program import Program, javascript, python
 from tests.support.book_clients import ASKED, Stream, Watcher, node_watcher, same_books
 from tests.support.clients import FxNode
@@ -139,6 +142,15 @@ def test_asyncio_client_iterates_over_books_and_states(system: System) -> None:
     assert [item.seq for item in items] == list(range(items[0].seq, items[0].seq + 5))
 
 
+def test_program_of_the_javascript_readme_prints_books(system: System, tmp_path: Path) -> None:
+    readme = (ROOT / "clients/js/README.md").read_text()
+    [block] = [block for block in re.findall(r"```js\n(.*?)```", readme, re.DOTALL) if "onBook(" in block]
+    text = block.replace("http://127.0.0.1:5001", system.hub).replace('"tickwire-client"', repr(str(ROOT / "clients/js/src/index.js")))
+    with javascript(text, tmp_path) as program:
+        program.check()
+        until(lambda: any(line.endswith("live true") for line in program.lines), 20, lambda: str(program.lines))
+
+
 def test_book_after_each_gap_is_a_snapshot(system: System) -> None:
     run_id = system.play("stable-mode", speed=10, faults=[{"kind": "drop", "every": 50}])
     until(lambda: [change.run_id for change in system.python.changes][-1:] == [run_id], 10, "scenario_changed")
@@ -222,6 +234,13 @@ def shared_variables() -> dict[str, str]:
     return {"HEARTBEAT_INTERVAL": "60"}
 
 
+def publish_live(bus: Bus) -> None:
+    """Publish a live book, as the process of the books begins."""
+    bus.publish_heartbeat(heartbeat({"BTCUSDT": "live"}))
+    bus.publish_book_state(state("BTCUSDT", "live", "syncing"))
+    bus.publish_books([message(1, starts=True)])
+
+
 def wrong(messages: BookMessage) -> BookMessage:
     """The message with another checksum."""
     bodies = [None if body is None else {**body, "checksum": 7} for body in (messages.update, messages.snapshot)]
@@ -230,9 +249,7 @@ def wrong(messages: BookMessage) -> BookMessage:
 
 
 def test_wrong_checksum_is_reported_and_the_book_is_requested_again(shared_hub: Web, shared_bus: Bus) -> None:
-    shared_bus.publish_heartbeat(heartbeat({"BTCUSDT": "live"}))
-    shared_bus.publish_book_state(state("BTCUSDT", "live", "syncing"))
-    shared_bus.publish_books([message(1, starts=True)])
+    publish_live(shared_bus)
     until(lambda: _has_book(shared_hub.url), 20, "the book in the hub")
     with Watcher(shared_hub.url) as watcher, node_watcher(shared_hub.url) as node:
         until(lambda: watcher.books and node.bodies("onBook"), 10, "the snapshot")
@@ -258,3 +275,21 @@ def test_wrong_checksum_is_reported_and_the_book_is_requested_again(shared_hub: 
                 continue
         assert {verified for _, verified in newest()} == {True}
         assert len(node.bodies("onBookResponse")) >= 1
+
+
+def test_book_that_a_restarted_hub_does_not_have_yet_comes_later(hub: Web, bus: Bus, raw_redis: Redis, servers: Servers) -> None:
+    publish_live(bus)
+    until(lambda: _has_book(hub.url), 20, "the book in the hub")
+    with Watcher(hub.url) as watcher, node_watcher(hub.url) as node:
+        until(lambda: watcher.books and node.bodies("onBook"), 10, "the snapshot")
+        old = watcher.books[-1].epoch
+        hub.kill()
+        raw_redis.flushall()
+        bus.set_instruments(servers.calendars)
+        hub.start()
+        confirmed = node.wait("onSubscriptionConfirmed", 3)  # books, heartbeat
+        assert [each.get("books") for each in node.bodies("onSubscriptionConfirmed")[1:3]] == [[], []], confirmed
+        until(lambda: watcher.client.connected and watcher.client.get_subscriptions()["heartbeat"], 20, "the connection")
+        publish_live(bus)
+        until(lambda: watcher.books[-1].epoch != old, 20, "the book in Python")
+        until(lambda: node.bodies("onBook")[-1]["epoch"] != old, 20, "the book in JavaScript")
