@@ -56,7 +56,7 @@ def goes_on(books: LiveBooks, instrument: str, count: int = 5) -> Callable[[], b
 RACE: dict[str, tuple[Callable[[BinanceStandIn], None], int]] = {
     "equal to the u of a buffered diff": (lambda exchange: exchange.control("snapshot", delay=0.2), 1),
     "inside a diff": (lambda exchange: exchange.control("snapshot", inside=True), 1),
-    "older than the first diff, twice": (lambda exchange: exchange.control("snapshot", age=3, count=2), 3),
+    "older than the first diff, twice": (lambda exchange: exchange.control("snapshot", age=20, count=2), 3),
     "30 s old": (lambda exchange: exchange.control("snapshot", age=30), 2),
     "429": (lambda exchange: exchange.control("refuse", what="depth", status=429, retry_after=1), 2),
     "418": (lambda exchange: exchange.control("refuse", what="depth", status=418, retry_after=1), 2),
@@ -68,7 +68,7 @@ RACE: dict[str, tuple[Callable[[BinanceStandIn], None], int]] = {
 
 def test_snapshot_race_ends_in_a_right_book(market: BinanceStandIn) -> None:
     market.control("jump", position=12_000)  # 30 s and more after the start
-    books = LiveBooks(market, pace=Pace(answer=0.5, limits=MANY))
+    books = LiveBooks(market, pace=Pace(answer=2.0, limits=MANY))
     with books.running():
         until(goes_on(books, "BTCUSDT"))
         for name, (spoil, expected) in RACE.items():
@@ -151,7 +151,7 @@ def test_vanished_exchange_backs_off_and_returns(spot: BinanceStandIn) -> None:
 
 
 def test_silent_stream_needs_no_snapshot_if_the_chain_holds(spot: BinanceStandIn) -> None:
-    books = LiveBooks(spot, stale_after=0.5)
+    books = LiveBooks(spot, stale_after=1.5)
     with books.running():
         until(books.is_live)
         before = requests(spot)
@@ -209,14 +209,14 @@ def test_used_weight_stops_refreshes_alone(spot: BinanceStandIn, monkeypatch: py
 
 
 def test_refusal_of_the_exchange_stops_the_requests_of_all_books(spot: BinanceStandIn) -> None:
-    spot.control("refuse", what="depth", status=418, retry_after=2)
+    spot.control("refuse", what="depth", status=418, retry_after=3)
     books = LiveBooks(spot)
     with books.running():
         until(lambda: bool(books.failures["BTCUSDT"] and books.failures["ETHUSDT"]))
         assert requests(spot) <= 2  # both may be under way at once
         until(books.is_live)
         waits: list[Any] = [*books.failures["BTCUSDT"], *books.failures["ETHUSDT"]]
-    assert max(waits) == 2.0
+    assert max(waits) == 3.0
     assert min(waits) > 0
 
 

@@ -23,6 +23,7 @@ from tests.conformance.polling_client import Polling
 from tests.conformance.websocket_client import Closed, WebSocket
 from tests.conftest import Servers, until
 from tests.integration.conftest import SHARED_REDIS_DATABASE
+from tests.support import hub_books
 from tests.support.access import REQUIRED, Keys, jwt_of
 from tests.support.clients import NodeClient, PythonClient
 from tests.support.processes import Web
@@ -206,6 +207,27 @@ def test_refresh_with_fewer_rights_leaves_rooms_at_once(shared_bus: Bus, open_cl
     assert client.call("subscribe", {"pairs": "BTCUSDT"})["rejected"][0]["code"] == "forbidden"
     assert client.call("refresh", {"token": jwt_of()})["removed"] == []
     assert client.call("subscribe", {"pairs": "BTCUSDT"})["added"] == ["BTCUSDT"]
+
+
+def test_refresh_with_fewer_rights_leaves_the_rooms_of_books_and_heartbeats(shared_bus: Bus, open_client: Connect) -> None:
+    client = open_client({"token": jwt_of(["read", "observe"])})
+    pairs = ("EUR_USD", "BTCUSDT")
+    shared_bus.publish_books([hub_books.message(1, depth, pair, starts=True) for pair in pairs for depth in (5, 20)])
+    wanted = [{"pair": pair, "depth": depth} for pair in pairs for depth in (5, 20)]
+    until(lambda: client.call("subscribe", {"books": wanted, "heartbeat": True})["rejected"] == [], what="the books in the hub")
+    answer = client.call("refresh", {"token": jwt_of(["read"], ["EUR_*"], life=900)})
+    assert answer["removed"] == ["book_BTCUSDT_5", "book_BTCUSDT_20", "heartbeat"]
+    held = client.call("get_subscriptions")
+    assert (held["books"], held["heartbeat"]) == (wanted[:2], False)
+    shared_bus.publish_book_state(hub_books.state("BTCUSDT", "gap", "live", "crossed"))
+    shared_bus.publish_heartbeat(hub_books.heartbeat({"EUR_USD": "live"}))
+    shared_bus.publish_books([hub_books.message(2, 20, pair) for pair in reversed(pairs)])
+    # A snapshot if the hub was still about to catch up with the new epoch.
+    until(lambda: client.bodies("book_update") + client.bodies("book_snapshot"), what="the second book")
+    assert {body["instrument"] for body in client.bodies("book_update") + client.bodies("book_snapshot")} == {"EUR_USD"}
+    assert client.bodies("heartbeat") == []
+    assert "BTCUSDT" not in {body["instrument"] for body in client.bodies("book_state")}
+    assert client.call("request_book", {"instrument": "BTCUSDT", "depth": 20})["code"] == "forbidden"
 
 
 def test_refresh_prolongs_the_connection_and_loses_no_price(shared_bus: Bus, open_client: Connect) -> None:

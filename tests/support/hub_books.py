@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -193,3 +193,16 @@ class Mirror:
         assert checksum(bids, asks) == body["checksum"], (body["seq"], "the checksum differs")
         assert max(len(bids), len(asks)) <= body["depth"]
         self.count += 1
+
+
+def mirror_of(received: Sequence[tuple[str, Any]], instrument: str = "BTCUSDT", depth: int = 20) -> Mirror:
+    """Return the book of a client that received these (event, body); fail if it cannot follow."""
+    mirror = Mirror()
+    for event, body in list(received):
+        if event == "subscription_confirmed":
+            for each in body.get("book_snapshot", ()):
+                if (each["instrument"], each["depth"]) == (instrument, depth):
+                    mirror.snapshot(each)
+        elif event in ("book_snapshot", "book_update") and (body["instrument"], body["depth"]) == (instrument, depth):
+            (mirror.snapshot if event == "book_snapshot" else mirror.update)(body)
+    return mirror

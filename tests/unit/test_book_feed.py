@@ -285,6 +285,23 @@ def test_process_that_was_only_silent_is_followed_by_one_snapshot_of_each_topic(
     assert rig.books() == [(20, 4, True)]
 
 
+def test_heartbeat_of_another_process_may_come_before_its_states(rig: Rig) -> None:
+    rig.publish(1, starts=True)
+    rig.state("live", "syncing")
+    rig.heartbeat()
+    rig.time = 4.0
+    rig.feed.tick()
+    rig.take()
+    rig.heartbeat(BTCUSDT="syncing")
+    assert rig.states() == [("syncing", "stale", "disconnected", True)]
+    assert rig.feed.latest(NAME, 20) is None, "the book of the process before is not live"
+    rig.state("syncing", None)
+    rig.state("live", "syncing")
+    rig.publish(2, starts=True)
+    assert rig.books() == [(20, 2, False)]
+    assert rig.snapshot()["state"] == "live"
+
+
 def test_state_before_the_heartbeat_ends_the_silence_of_its_book(rig: Rig) -> None:
     rig.publish(1, starts=True)
     rig.heartbeat()

@@ -111,10 +111,8 @@ class BookFeed:
         books: Mapping[str, str] = message.data["books"]
         self._heard = self._now()
         for instrument in self._states.reconnect(books):
-            state = self._states.state(instrument)
-            assert state is not None  # noqa: S101 - a book that is kept has one
-            self._announce_own(instrument, state, STALE)
-            if state == LIVE:
+            self._announce_own(instrument, books[instrument], STALE)
+            if books[instrument] == LIVE:
                 self._send_snapshots(instrument)
         for listener in self.heartbeats:
             listener(message.data)

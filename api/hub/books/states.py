@@ -9,7 +9,7 @@ from api.hub.books.book import HubBook, Topic
 from db import topics
 
 LIVE, SYNCING, STALE = "live", "syncing", "stale"
-DISCONNECTED = "disconnected"  # reason
+START, DISCONNECTED = "start", "disconnected"  # reasons
 
 
 class BookState(NamedTuple):
@@ -72,8 +72,11 @@ class BookStates:
         """Set the state that the process of the books has published."""
         self.kept.add(instrument)
         self._disconnected.discard(instrument)
-        self._published[instrument] = published = _Published(state, reason, at)
-        if state != LIVE:
+        self._publish(instrument, _Published(state, reason, at))
+
+    def _publish(self, instrument: str, published: _Published) -> None:
+        self._published[instrument] = published
+        if published.state != LIVE:
             self._marks.update(dict.fromkeys(((instrument, depth) for depth in topics.BOOK_DEPTHS), published))
 
     def begin(self, rows: Mapping[str, Mapping[str, Any]]) -> None:
@@ -113,11 +116,15 @@ class BookStates:
         return changed
 
     def reconnect(self, kept: Mapping[str, str]) -> list[str]:
-        """Set the books that are `kept`, with their states; return the disconnected ones."""
+        """Set the books that are `kept`, with their states; return the disconnected ones.
+
+        The process may be another one: the present state of a disconnected book is that in `kept`.
+        """
         self.kept = set(kept)
         for instrument, state in kept.items():
-            if instrument not in self._published:
-                self._published[instrument] = _Published(state, "", "")
+            published = self._published.get(instrument)
+            if published is None or (instrument in self._disconnected and published.state != state):
+                self._publish(instrument, _Published(state, START if published is None else DISCONNECTED, ""))
         back = sorted(self.kept & self._disconnected)
         self._disconnected.clear()
         return back
