@@ -54,6 +54,9 @@ def test_book_after_each_update_is_the_snapshot_of_the_same_message() -> None:
         assert isinstance(book, Book)
         assert book == book_of(whole(number)), number
         assert book.verified
+    session = joined(59)
+    [book] = session.books.latest([TOPIC])
+    assert isinstance(book, Book)
     assert book.bids[0].price == Decimal(whole(59)["bids"][0][0])
     assert format(book.bids[0].quantity, "f") == whole(59)["bids"][0][1]  # the exchange's digits
     assert (book.window.bids, book.window.high) == (999, None)
