@@ -34,7 +34,7 @@ def change(number: int, epoch: str = "one", **more: Any) -> dict[str, Any]:
 
 def answer(*snapshots: dict[str, Any], books: Any = (ASKED,), rejected: Any = (), **more: Any) -> dict[str, Any]:
     """A `subscription_confirmed`."""
-    body = {"pairs": [], "added": [], "rejected": list(rejected), "snapshot": {}, "recovered": {}, "max_rate": None}
+    body: dict[str, Any] = {"pairs": [], "added": [], "rejected": list(rejected), "snapshot": {}, "recovered": {}, "max_rate": None}
     return {**body, "books": list(books), "book_snapshot": list(snapshots), **more}
 
 
