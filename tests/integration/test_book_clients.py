@@ -76,8 +76,8 @@ class System:
         self.stream.take(self.node.received)
         assert same_books(self.stream, self.python) > 0
         assert [body["message"] for body in self.node.bodies("onError") if body["code"] not in CAUSED] == []
-        for program in self.small:
-            assert program.output() == ""
+        for program in self.small:  # python-socketio logs a connection that ends during a stall
+            assert "Error" not in program.output()
 
 
 CAUSED = {"unreachable", "disconnected", "unavailable", "no_book"}  # errors after a killed hub or Redis
@@ -154,12 +154,16 @@ def test_program_of_the_javascript_readme_prints_books(system: System, tmp_path:
 def test_book_after_each_gap_is_a_snapshot(system: System) -> None:
     run_id = system.play("stable-mode", speed=10, faults=[{"kind": "drop", "every": 50}])
     until(lambda: [change.run_id for change in system.python.changes][-1:] == [run_id], 10, "scenario_changed")
-    until(lambda: system.node.bodies("onScenarioChanged")[-1]["run_id"] == run_id, 10, "onScenarioChanged")
+    until(lambda: [body["run_id"] for body in system.node.bodies("onScenarioChanged")][-1:] == [run_id], 10, "onScenarioChanged")
     cycle = [(name, "missing_update") for name in ("gap", "resyncing", "live")]
     until(lambda: system.python.states.count(cycle[2]) >= 5, 30, lambda: f"five gaps: {system.python.states}")
-    start = system.python.states.index(cycle[0])
-    assert system.python.states[start : start + 3] == cycle
+    assert cycle in triples(system.python.states)
     system.check()
+
+
+def triples(states: list[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """All runs of three changes."""
+    return [states[start : start + 3] for start in range(len(states) - 2)]
 
 
 @pytest.mark.slow
@@ -167,8 +171,7 @@ def test_clients_that_stall_during_an_extreme_spike_continue_with_a_good_book(sy
     system.play("extreme-spike")
     overflow = [(name, "overflow") for name in ("gap", "resyncing", "live")]
     until(lambda: overflow[2] in system.python.states, 60, lambda: f"an overflow: {system.python.states[-5:]}")
-    start = system.python.states.index(overflow[0])
-    assert system.python.states[start : start + 3] == overflow
+    assert overflow in triples(system.python.states)
     pids = [system.node.pid, *(program.pid for program in system.small)]
     with ExitStack() as stack:
         for pid in pids:
