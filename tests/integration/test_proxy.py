@@ -40,7 +40,7 @@ from tests.examples.blocks import Block, blocks
 from tests.support.access import Keys, id_of
 from tests.support.clients import FxNode, NodeClient, PythonClient, Rejected
 from tests.support.crawler import crawl
-from tests.support.plain import Plain
+from tests.support.plain import Books, Plain
 from tests.support.prefix_proxy import prefix_proxy
 from tests.support.processes import ROOT, Running, Web, free_port
 from tests.support.raw_http import exchange
@@ -254,6 +254,8 @@ def test_every_stock_client_is_served_and_websockets_are_balanced(proxy: Proxy, 
         assert plain.body()["type"] == "connected"
         plain.send("ping")
         assert plain.receive() == "pong"
+        books = stack.enter_context(Books(proxy.port))
+        assert books.ask({"type": "ping"})["type"] == "pong"
 
 
 def request(proxy: Proxy, source: str, path: str, body: str | None = None) -> tuple[int, bytes]:
