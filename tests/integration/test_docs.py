@@ -304,7 +304,7 @@ def own_files(folder: Path) -> dict[str, str]:
 
 def _ended(command: str) -> str:
     """Return the command; one that does not end is stopped after three lines."""
-    return re.sub(r"^(\S*python manage\.py watch[^#]*)", r"timeout 60 \1 | head -n 3 ", command)
+    return re.sub(r"^(\S*python manage\.py (?:watch|scenario run|scenario show)[^#]*)", r"timeout 60 \1 | head -n 3 ", command)
 
 
 def surroundings(system: System) -> dict[str, str]:

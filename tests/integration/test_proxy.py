@@ -486,7 +486,7 @@ def test_hub_without_redis_receives_no_new_client_from_haproxy(settings: Setting
         with PythonClient(proxy.url), PythonClient(proxy.url), PythonClient(proxy.url):
             assert clients_of(well) == 3
             # It also refuses direct clients, as it cannot serve the messages they missed.
-            assert get(unwell.url, "/socket.io/?EIO=4&transport=polling")[0] == 503
+            until(lambda: get(unwell.url, "/socket.io/?EIO=4&transport=polling")[0] == 503, 30, "the refusal of a direct client")
 
 
 PAGES = ("", "docs", "redoc", "openapi.json", "asyncapi.json")
