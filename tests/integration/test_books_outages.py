@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL are killed under live books and under a scenario: chain, rows of gaps and runs."""
+"""Redis and PostgreSQL are killed under live books and a scenario: chain, gaps and runs."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def postgres(folder: Path) -> Iterator[Breakable]:
 
 @pytest.fixture(scope="module")
 def config(redis: Breakable, postgres: Breakable, folder: Path) -> Settings:
-    return load_settings(
-        {"REDIS_URL": redis.url, "DATABASE_URL": postgres.url, "HUB_DATA_DIR": str(folder), "SOURCES": ""}, dotenv=None
-    )
+    return load_settings({"REDIS_URL": redis.url, "DATABASE_URL": postgres.url, "HUB_DATA_DIR": str(folder), "SOURCES": ""}, dotenv=None)
 
 
 def returned(body: dict[str, Any], name: str) -> bool:

@@ -56,8 +56,10 @@ class VirtualBooks:
         keeper = Keeper(outlet, MachineOptions(), wall=utc_now, monotonic=self._monotonic, jitter=lambda: 1.0)
         rows = RunRows(self.store, utc_now, self._monotonic, self._wait)
 
+        clock = self._monotonic if self.spends else None
+
         def make_stage(plan: Plan) -> Stage:
-            return Stage(plan, keeper, origin=self.now, started=utc_now(), snapshot_levels=5_000, clock=self._monotonic if self.spends else None)
+            return Stage(plan, keeper, origin=self.now, started=utc_now(), snapshot_levels=5_000, clock=clock)
 
         scenario = CurrentScenario(keeper, outlet, rows, make_stage, clock=utc_now, name="stable-mode")
         self.scenario = scenario

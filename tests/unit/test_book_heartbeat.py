@@ -89,6 +89,15 @@ def test_line_of_ten_seconds_has_the_largest_queue(caplog: pytest.LogCaptureFixt
     assert [each["queue_size"] for each in lines] == [0, 900]
 
 
+def test_line_comes_each_ten_seconds_although_heartbeats_are_not_exact(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    beats = Beats()
+    for number in range(31):
+        beats.now = number - 0.01 * (number % 3)
+        beats.beat()
+    assert len([record for record in caplog.records if record.message == "heartbeat"]) == 4
+
+
 def test_bus_that_is_away_ends_no_heartbeat(caplog: pytest.LogCaptureFixture) -> None:
     beats = Beats()
     beats.bus.is_away = True

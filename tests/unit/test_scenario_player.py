@@ -32,7 +32,7 @@ def diffs(messages: Sequence[Played]) -> list[Played]:
 
 
 def left_out(messages: Sequence[Played]) -> list[int]:
-    """Numbers of ids that are missing between two diffs. A snapshot between them has the last one."""
+    """Numbers of ids that are missing between two diffs; a snapshot there has the last one."""
     steps = [after.first_id - before.last_id - 1 for before, after in pairwise(diffs(messages))]
     return [each for each in steps if each]
 
