@@ -13,6 +13,7 @@ from marshmallow.fields import Field
 from api.fields import DecimalText, Flag, TimeText
 from api.hub.channels import CHANNELS, Channel
 from api.hub.events import CLIENT_EVENTS, MAIN, ClientEvent, namespaces
+from api.hub.schemas import plain_books
 from api.hub.schemas.answers import GREETING, NOTICES, HubEvent
 from api.hub.schemas.books import LevelField
 from api.hub.schemas.metrics import CHANNEL_NAMES, ChannelNames, ReportList
@@ -110,6 +111,7 @@ def document(version: str, host: str) -> dict[str, Any]:
     Operations are described from the side of the hub.
     """
     messages = {_prefix(each) + event: (event, schema) for each in namespaces() for event, schema in _bodies(each).items()}
+    security = [{"$ref": f"#/components/securitySchemes/{name}"} for name in _SECURITY]
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Tickwire", "version": version, "description": _DESCRIPTION, "license": {"name": "MIT"}},
@@ -120,15 +122,22 @@ def document(version: str, host: str) -> dict[str, Any]:
                 "pathname": "/socket.io/",
                 "protocol": "ws",
                 "description": "Address for Socket.IO clients",
-                "security": [{"$ref": f"#/components/securitySchemes/{name}"} for name in _SECURITY],
+                "security": security,
                 "variables": {"host": {"default": host, "description": "Behind a proxy, the address of the proxy"}},
-            }
+            },
+            plain_books.CHANNEL: {**plain_books.server(host), "security": security},
         },
-        "channels": {_channel(namespace): _describe(namespace) for namespace in namespaces()},
-        "operations": {key: operation for namespace in namespaces() for key, operation in _operations(namespace).items()},
+        "channels": {
+            **{_channel(namespace): _describe(namespace) for namespace in namespaces()},
+            plain_books.CHANNEL: plain_books.channel(),
+        },
+        "operations": {
+            **{key: operation for namespace in namespaces() for key, operation in _operations(namespace).items()},
+            **plain_books.operations(),
+        },
         "components": {
-            "messages": {key: _message(*message) for key, message in messages.items()},
-            "schemas": _schemas([*(schema for _, schema in messages.values()), ReportSchema]),
+            "messages": {**{key: _message(*message) for key, message in messages.items()}, **plain_books.messages()},
+            "schemas": _schemas([*(schema for _, schema in messages.values()), ReportSchema, *plain_books.SCHEMAS]),
             "securitySchemes": _SECURITY,
         },
     }

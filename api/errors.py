@@ -38,6 +38,7 @@ class ErrorCode(StrEnum):
 # The status of a refusal over HTTP.
 HTTP_STATUS = {
     ErrorCode.INVALID_PAYLOAD: 400,
+    ErrorCode.UNKNOWN_INSTRUMENT: 400,  # of a handshake; the routes of REST answer 404 themselves
     ErrorCode.UNAUTHORIZED: 401,
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.NOT_FOUND: 404,

@@ -17,7 +17,7 @@ from api.hub.assembly.clients import connect, make_events
 from api.hub.assembly.instruments import enabled, read_reference_data
 from api.hub.assembly.loops import loops_of, make_health, start_loops
 from api.hub.assembly.market import make_market
-from api.hub.assembly.plain import connect_plain, make_plain
+from api.hub.assembly.plain import PLAIN_ROUTES, connect_plain, make_plain
 from api.hub.assembly.transport import make_transport
 from api.hub.stats import Stats
 from api.hub.transport.eventlet_loop import detach, wait_for_socket
@@ -48,14 +48,14 @@ def create_hub(
     `authenticator` decides about every client; by default the one of the settings does.
     """
     cooperate(wait_for_socket, settings.db_timeout_ms / 1000 + SILENT_DATABASE_SECONDS)
-    room = make_room(settings.websocket_max_clients, settings.ws_max_connections)
-    settings = replace(settings, websocket_max_clients=room.clients, ws_max_connections=room.plain)
+    room = make_room(settings.websocket_max_clients, PLAIN_ROUTES * settings.ws_max_connections)
+    settings = replace(settings, websocket_max_clients=room.clients, ws_max_connections=max(1, room.plain // PLAIN_ROUTES))
     stop = threading.Event()
     changes, sessions = read_reference_data(bus, store, stop)
     callers = make_callers(settings, bus, store, clock, authenticator)
     market = make_market(settings, bus, store, clock, enabled(changes.instruments), timing)
     transport = make_transport(settings, callers, max_unjoined=room.sessions - room.clients)
-    plain = make_plain(settings, callers, transport, clock)
+    plain = make_plain(settings, callers, transport, market, clock)
     leases = LeaseLoop(bus.with_timeout(ANSWER_SECONDS), callers.limits.connections, uuid.uuid4().hex[:12], plain.end_surplus)
     events = make_events(settings, callers, market, transport, Stats(market.relay, transport.engine, sessions, clock), clock)
     connect(events, callers.access, changes, transport, market, bus)
@@ -65,7 +65,7 @@ def create_hub(
     callers.access.begin()
     start_loops(transport.socketio, loops_of(market, changes, callers.access, leases), stop)
     hosts, origins = Hosts((*settings.allowed_hosts, settings.websocket_host)), Origins(settings.cors_origins)
-    door = Door(plain.route(transport.app, detach), hosts, origins, RefusedOrigins(time.monotonic))
+    door = Door(plain.routes(transport.app, detach), hosts, origins, RefusedOrigins(time.monotonic))
     early = EarlyCredentials(transport.engine.credentials, callers.peers, hosts, origins)
     parts = (market.fanouts, market.relay, market.report, market.reports, leases, health, callers.access, early, plain, stop)
     return Hub(door, transport.engine, *parts)

@@ -96,8 +96,8 @@ class Settings:
     # Bytes of missed prices that may wait for one returning client, besides OUTBOX_LIMIT_BYTES;
     # above it `recovered` is false.
     replay_limit_bytes: int = _var(WholeNumber(load_default=1024 * 1024, validate=_NOT_NEGATIVE))
-    # Plain WebSockets on /ws/metrics: connections of each hub process, and seconds between two
-    # Pings. A connection without any frame for twice this time is closed.
+    # Plain WebSockets: connections of each hub process on /ws/metrics, and as many on /ws, and
+    # seconds between two Pings. A connection without any frame for twice this time is closed.
     ws_max_connections: int = _var(WholeNumber(load_default=1000, validate=_AT_LEAST_ONE))
     ws_heartbeat_interval: int = _var(WholeNumber(load_default=15, validate=_AT_LEAST_ONE))
     # Address of the hub as clients reach it, if a proxy is in front: https://hub.example.com

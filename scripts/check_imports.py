@@ -80,6 +80,7 @@ PURE = (
     "api/hub/schemas/rejections.py",
     "api/hub/topic_log.py",
     "api/hub/alerts/rules.py",
+    "api/hub/books/alerts.py",
     "api/hub/books/book.py",
     "api/hub/books/states.py",
     "api/hub/clients.py",

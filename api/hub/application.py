@@ -16,7 +16,7 @@ from api.hub.fanout import Fanout
 from api.hub.health import HubHealth
 from api.hub.metrics.report_queue import ReportQueue
 from api.hub.own_report import HubReport
-from api.hub.plain.service import PlainMetrics
+from api.hub.plain.layer import PlainLayer
 from api.hub.relay import Relay
 from api.hub.transport.engineio_server import EngineServer
 from api.hub.transport.eventlet_loop import Protocol
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 5.0  # at a shutdown, for all outboxes together
 FLUSH_POLL_SECONDS = 0.02
-_CLIENT_PATHS = ("/socket.io/", "/ws/")
+_CLIENT_PATHS = ("/socket.io/", "/ws")
 _REFUSAL = Refusal(ErrorCode.UNAVAILABLE, "The server is starting or stopping.", {"retry_after": 2})
 _NOT_NOW = refused(_REFUSAL)
 _NOT_NOW_PLAIN = orjson.dumps({"error": refusal_body(_REFUSAL)["error"]})  # without the shape of Engine.IO
@@ -51,7 +51,7 @@ class Hub:
         health: HubHealth,
         access: AccessControl,
         early: EarlyCredentials,
-        plain: PlainMetrics,
+        plain: PlainLayer,
         stop: threading.Event,
     ) -> None:
         # the class with which the HTTP server must read the hub's connections

@@ -55,7 +55,8 @@ class Relay:
     messages of the channel of checks, which reach no client and no figure. `send_by_rights` sends
     the messages that have not exactly one room; without it, they go to every receiver. `begin` is
     called at the end of the first catch-up, and `caught_up` at the end of each one, this one
-    included. Both may read the bus.
+    included. Both may read the bus. `after_batch` are called after each batch of messages, for
+    fan-outs that listeners use.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Relay:
         self._first_price: Message | None = None  # of the batch; the stamp of a foreign one is not ours
         self._begin = begin
         self._caught_up = caught_up
+        self.after_batch: list[Callable[[], None]] = []
         self._skips = Skips()
         self.skipped = self._skips.counts  # kind of bad message -> number
         self._present: str | None = None  # epoch of the bus, as far as this relay has seen it
@@ -300,3 +302,5 @@ class Relay:
     def _flush(self) -> None:
         for fanout in self._fanouts.values():
             fanout.flush()
+        for function in self.after_batch:
+            function()

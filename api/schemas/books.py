@@ -114,7 +114,9 @@ class StatusConfiguration(Schema):
     port = _whole("`API_PORT`")
     websocket = Str(required=True, metadata=about("URL of the plain WebSocket with books"))
     processing_delay_ms = Raw(
-        required=True, metadata=about("Simulated delay of each message: a number, or `[from, to]`; null if no scenario is played")
+        required=True,
+        allow_none=True,
+        metadata=about("Simulated delay of each message: a number, or `[from, to]`; null if no scenario is played"),
     )
     scenario = Str(required=True, metadata=about("`SCENARIO`"))
 

@@ -15,9 +15,8 @@ from cli.common import chosen_settings, plain_errors, servers, stopped_by_signal
 from cli.scenario.screen import Screen, print_run, print_scenarios
 from config.books.checks import SCENARIO_FOLDER
 from config.settings import Settings
-from config.urls import url_of, websocket_of
 from db.bus import Bus
-from db.figures.server_status import StatusConfiguration, current_scenario, server_status
+from db.figures.server_status import current_scenario, server_status
 from db.instruments import all_instruments
 from db.postgres import Store
 from db.scenario_runs import find_run, latest_runs
@@ -28,6 +27,7 @@ from db.scenarios.run_record import RunRecord
 from db.scenarios.switching import NotConfirmed, UnknownScenario, checked_scenario, switch_scenario
 from db.timestamps import utc_now
 from health.reports import Report, read_processes
+from health.system.books import configuration_of
 from health.system.state import acting_process
 from ops import startup
 from ops.running import RunError
@@ -58,7 +58,7 @@ class System:
             return None
         scenario = current_scenario(heartbeat, self.bus.latest_scenario_change(), self.settings.scenario)
         part = None if (report := self.books()) is None else report.part(_ROLE)
-        return server_status({**heartbeat, "current_scenario": scenario}, part, _configuration(self.settings), utc_now())
+        return server_status({**heartbeat, "current_scenario": scenario}, part, configuration_of(self.settings), utc_now())
 
     def run(self, run_id: str) -> RunRecord | None:
         """A run as the store has it."""
@@ -183,13 +183,3 @@ def _system() -> Iterator[System]:
         store.ping()
         bus.ping()
         yield System(chosen, bus, store)
-
-
-def _configuration(chosen: Settings) -> StatusConfiguration:
-    return StatusConfiguration(
-        host=chosen.api_host,
-        port=chosen.api_port,
-        websocket=websocket_of(url_of(chosen.websocket_host, chosen.websocket_port), "/ws"),
-        scenario=chosen.scenario,
-        heartbeat_interval=chosen.heartbeat_interval,
-    )

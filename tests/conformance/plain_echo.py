@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from api.access.peers import Peers
-from api.hub.plain.clients import PlainClients
-from api.hub.plain.query import Options
-from api.hub.plain.route import PlainRoute
+from api.errors import Refusal
+from api.hub.plain.route import PlainRoutes
 from api.hub.plain.sockets import PlainSockets
 from api.hub.transport import wire
 from api.hub.transport.engineio_server import EngineServer
@@ -26,11 +25,10 @@ class _Echo:
 
     def __init__(self, sockets: PlainSockets) -> None:
         self._sockets = sockets
-        sockets.handler = self
 
-    def open(self, address: str, credentials: Mapping[str, str], options: Options) -> PlainSocket:
+    def open(self, address: str, credentials: Mapping[str, str], query: str) -> PlainSocket:
         """Return the socket of a new connection."""
-        peer = self._sockets.add(str(uuid.uuid4()), address, text_heartbeat=options.text_heartbeat)
+        peer = self._sockets.add(str(uuid.uuid4()), address, self, text_heartbeat=False)
         self._sockets.joined(peer)
         return peer
 
@@ -40,9 +38,11 @@ class _Echo:
     def ended(self, peer: PlainSocket) -> None:
         return
 
+    def end_surplus(self, peer: PlainSocket, refusal: Refusal) -> None:
+        raise AssertionError("no limit is expected")
+
 
 def plain_echo(engine: EngineServer, others: Application) -> Application:
     """Return the application with `/ws/metrics` as an echo; all other requests go to `others`."""
     sockets = PlainSockets(engine, heartbeat=_HEARTBEAT_SECONDS, join=_HEARTBEAT_SECONDS)
-    clients = cast("PlainClients", _Echo(sockets))
-    return PlainRoute(others, clients, sockets, Peers(), detach, engine.closing)
+    return PlainRoutes(others, {"/ws/metrics": _Echo(sockets)}, sockets, Peers(), detach, engine.closing)

@@ -40,7 +40,7 @@ from tests.examples.blocks import Block, blocks
 from tests.support.access import Keys, id_of
 from tests.support.clients import FxNode, NodeClient, PythonClient, Rejected
 from tests.support.crawler import crawl
-from tests.support.plain import Plain
+from tests.support.plain import Books, Plain
 from tests.support.prefix_proxy import prefix_proxy
 from tests.support.processes import ROOT, Running, Web, free_port
 from tests.support.raw_http import exchange
@@ -254,6 +254,8 @@ def test_every_stock_client_is_served_and_websockets_are_balanced(proxy: Proxy, 
         assert plain.body()["type"] == "connected"
         plain.send("ping")
         assert plain.receive() == "pong"
+        books = stack.enter_context(Books(proxy.port))
+        assert books.ask({"type": "ping"})["type"] == "pong"
 
 
 def request(proxy: Proxy, source: str, path: str, body: str | None = None) -> tuple[int, bytes]:
@@ -484,7 +486,7 @@ def test_hub_without_redis_receives_no_new_client_from_haproxy(settings: Setting
         with PythonClient(proxy.url), PythonClient(proxy.url), PythonClient(proxy.url):
             assert clients_of(well) == 3
             # It also refuses direct clients, as it cannot serve the messages they missed.
-            assert get(unwell.url, "/socket.io/?EIO=4&transport=polling")[0] == 503
+            until(lambda: get(unwell.url, "/socket.io/?EIO=4&transport=polling")[0] == 503, 30, "the refusal of a direct client")
 
 
 PAGES = ("", "docs", "redoc", "openapi.json", "asyncapi.json")

@@ -1,4 +1,4 @@
-"""A client of `/ws/metrics` on the WebSocket of the protocol tests, and snapshots of the bus."""
+"""Clients of plain WebSockets on that of the protocol tests, and snapshots of the bus."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from db.bus.snapshots import SECTIONS, Snapshot
 from tests.conformance.http_client import SECONDS, Server
 from tests.conformance.websocket_client import BINARY, PING, PONG, Closed, WebSocket, frame
 
-ROUTE = "/ws/metrics"
+ROUTE, BOOKS = "/ws/metrics", "/ws"
 
 
 class Plain(WebSocket):
     """A client that answers each Ping of the server, unless `answering` is False."""
 
+    route = ROUTE
+    pushed = frozenset({"metrics_update"})  # types of frames that answer no request
+
     def __init__(self, port: int, query: str = "", headers: Mapping[str, str] | None = None) -> None:
         self.pings = 0
         self.answering = True
-        super().__init__(Server("127.0.0.1", port), ROUTE, query=query, opened=False, headers=dict(headers or {}))
+        super().__init__(Server("127.0.0.1", port), self.route, query=query, opened=False, headers=dict(headers or {}))
 
     def receive(self, seconds: float = SECONDS) -> str:
         """Return the next message. Raises `Closed`, or `TimeoutError` after `seconds`."""
@@ -50,7 +53,7 @@ class Plain(WebSocket):
         return self.next_but_snapshots()
 
     def next_but_snapshots(self) -> dict[str, Any]:
-        while (body := self.body())["type"] == "metrics_update":
+        while (body := self.body())["type"] in self.pushed:
             pass
         return body
 
@@ -70,8 +73,29 @@ class Plain(WebSocket):
         except Closed as closed:
             return closed.code
 
+    def next_of(self, kind: str) -> dict[str, Any]:
+        """Return the next frame of this type; others are skipped."""
+        while (body := self.body())["type"] != kind:
+            pass
+        return body
+
     def send_binary(self, data: bytes) -> None:
         self.send_bytes(frame(BINARY, data))
+
+
+class Books(Plain):
+    """A client of `/ws`."""
+
+    route = BOOKS
+    pushed = frozenset({"orderbook", "heartbeat", "status", "alert"})
+
+    def data(self, kind: str, seconds: float = SECONDS, **expected: Any) -> dict[str, Any]:
+        """Return `data` of the next frame of this type with these values; others are skipped."""
+        deadline = time.monotonic() + seconds
+        while (body := self.body(deadline - time.monotonic()))["type"] != kind or not expected.items() <= body["data"].items():
+            pass
+        assert list(body) == ["type", "timestamp", "data"]
+        return dict(body["data"])
 
 
 def snapshot(seq: int, *, epoch: str = "e1", padding: int = 0) -> Snapshot:

@@ -150,7 +150,7 @@ def test_tables_equal_those_of_the_hub() -> None:
 
 
 def test_event_is_an_operation_or_its_reply() -> None:
-    operations = DOCUMENT["operations"]
+    operations = {name: each for name, each in DOCUMENT["operations"].items() if not name.startswith("books.")}
     assert {event: each["action"] for event, each in operations.items()} == {
         **dict.fromkeys(REQUESTS, "receive"),
         **dict.fromkeys(BROADCASTS, "send"),
@@ -161,6 +161,16 @@ def test_event_is_an_operation_or_its_reply() -> None:
     channels = {"/": "hub", "/metrics": "metrics"}
     described = {prefix + event for space, prefix in SPACES.items() for event in DOCUMENT["channels"][channels[space]]["messages"]}
     assert described == set(REQUESTS) | set(ANSWERS)
+
+
+def test_messages_of_the_plain_socket_have_the_scopes_of_the_page() -> None:
+    operations = {name: each for name, each in DOCUMENT["operations"].items() if name.startswith("books.")}
+    assert {name.removeprefix("books."): each.get("x-scope") for name, each in operations.items() if each["action"] == "send"} == {
+        "orderbook": "read", "heartbeat": "observe", "status": "observe", "alert": "observe", "gap_notice": "read", "error": None,
+    }  # fmt: skip
+    assert set(DOCUMENT["channels"]["books"]["messages"]) == {each.removeprefix("books.") for each in operations} | {"pong"}
+    names = {"OrderbookLevel", "InternalOrderbook", "HeartbeatMessage", "ServerStatus", "WebSocketMessage"}
+    assert names <= set(DOCUMENT["components"]["schemas"])
 
 
 def test_field_of_the_document_has_a_description() -> None:

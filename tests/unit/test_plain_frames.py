@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from api.errors import Refusal
 from api.hub.fanout import Fanout
 from api.hub.metrics.snapshots import SnapshotTexts
-from api.hub.plain import frames
-from api.hub.plain.notifications import notification_of
-from api.hub.plain.query import Options, read_query
-from api.hub.plain.rooms import PlainRooms
+from api.hub.plain.frames import error, gap_notice, token_of
+from api.hub.plain.metrics import frames
+from api.hub.plain.metrics.notifications import notification_of
+from api.hub.plain.metrics.query import MetricsOptions, read_query
+from api.hub.plain.metrics.rooms import PlainRooms
 from api.hub.transport.outbox import Outbox
 from db.bus.snapshots import SECTIONS
 from tests.support.plain import snapshot
@@ -33,7 +34,6 @@ def test_any_text_is_a_command_or_a_refusal(data: bytes) -> None:
         "pong",
         "subscribe",
         "unsubscribe",
-        "auth",
         "health",
         "invalid_payload",
     )
@@ -44,20 +44,19 @@ def outcome(data: bytes) -> str:
     try:
         return frames.read(data, binary=False).kind
     except Refusal as refusal:
-        return str(json.loads(frames.error(refusal).packet)["error"]["code"])
+        return str(json.loads(error(refusal).packet)["error"]["code"])
 
 
 def test_refusal_never_repeats_a_credential() -> None:
     for data in (b"auth TOKEN123", b'{"type":"auth","token":"TOKEN123"}', b"AUTH:TOKEN123", b'{"TOKEN123'):
         with pytest.raises(Refusal) as caught:
             frames.read(data, binary=False)
-        assert b"TOKEN123" not in frames.error(caught.value).packet
+        assert b"TOKEN123" not in error(caught.value).packet
 
 
 @pytest.mark.parametrize(
     ("data", "command"),
     [
-        (b"auth: abc \n", frames.Command("auth", token="abc")),
         (b"subscribe:alerts, system,alerts", frames.Command("subscribe", channels=("alerts", "system"))),
         (b' {"type": "health", "id": 1}', frames.Command("health")),
     ],
@@ -66,9 +65,15 @@ def test_command_of_a_frame(data: bytes, command: frames.Command) -> None:
     assert frames.read(data, binary=False) == command
 
 
+def test_credential_of_a_frame() -> None:
+    assert token_of(b"auth: abc \n", binary=False) == "abc"
+    assert token_of(b"auth:abc", binary=True) is None
+    assert token_of(b"AUTH:abc", binary=False) is None
+
+
 def test_options_of_a_query() -> None:
-    assert read_query("") == Options(None, None, text_heartbeat=False)
-    assert read_query("channels=system%2Cmarket_data&max_rate=0.3&heartbeat=text") == Options(
+    assert read_query("") == MetricsOptions(None, None, text_heartbeat=False)
+    assert read_query("channels=system%2Cmarket_data&max_rate=0.3&heartbeat=text") == MetricsOptions(
         ("market_data", "system"), 0.2, text_heartbeat=True
     )
 
@@ -77,7 +82,7 @@ class Client:
     """The packets that one client of the rooms receives."""
 
     def __init__(self, rooms: PlainRooms, name: str, **options: Any) -> None:
-        self.box = Outbox(Owner(), 10**6, frames.gap_notice)
+        self.box = Outbox(Owner(), 10**6, gap_notice)
         rooms.open(name, self.box, options.get("sections"), options.get("rate"))
 
     def received(self) -> list[Mapping[str, Any]]:

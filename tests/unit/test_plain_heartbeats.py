@@ -38,10 +38,10 @@ class Sockets:
             slow_clients=0, make_room=lambda: None,
         )  # fmt: skip
         self.sockets = PlainSockets(self.engine, heartbeat=HEARTBEAT, join=JOIN)  # type: ignore[arg-type]
-        self.sockets.handler = SimpleNamespace(received=lambda *_: None, ended=lambda peer: None)
+        self.handler = SimpleNamespace(received=lambda *_: None, ended=lambda peer: None)
 
     def open(self, sock: Sock, name: str = "a", *, joined: bool = True, text_heartbeat: bool = False) -> PlainSocket:
-        peer = self.sockets.add(name, "127.0.0.1", text_heartbeat=text_heartbeat)
+        peer = self.sockets.add(name, "127.0.0.1", self.handler, text_heartbeat=text_heartbeat)
         if joined:
             self.sockets.joined(peer)
         peer.open_socket(WebSocket(sock, self.engine.loop, peer, LIMITS, set()))  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from api.hub.plain.notifications import notification_of
+from api.hub.plain.metrics.notifications import notification_of
 from db.reports.fills import FillRow
 from jobs.observer.events import _trade
 

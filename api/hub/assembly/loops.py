@@ -24,7 +24,8 @@ from db.instrument_changes import InstrumentChanges
 
 RELAY_ROUND_SECONDS = 10 / 3  # the longest round: a relay that is silent for 10 s does not work
 BOOKS_ROUND_SECONDS = 5.0
-LEASE_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
+STATUS_ROUND_SECONDS = 10.0  # a round waits for one answer of Redis
+LEASE_ROUND_SECONDS = 10.0  # likewise
 REPORTS_ROUND_SECONDS = 10.0  # likewise
 FEED_ROUND_SECONDS = 30.0  # a read of the store may wait for a connection and for its statement
 
@@ -42,6 +43,7 @@ def loops_of(market: Market, changes: InstrumentChanges, access: AccessControl, 
     loops = [
         Loop("relay", market.relay.run, RELAY_ROUND_SECONDS),
         Loop("books", market.books.run, BOOKS_ROUND_SECONDS),
+        Loop("book-status", market.status.run, STATUS_ROUND_SECONDS),
         Loop("volatility-feed", market.feed.run, FEED_ROUND_SECONDS),
         Loop("report", market.report.run, REPORT_ROUND_SECONDS),
         Loop("bot-reports", market.reports.run, REPORTS_ROUND_SECONDS),

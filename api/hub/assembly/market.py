@@ -15,6 +15,7 @@ from api.hub.alerts.notifier import AlertNotifier
 from api.hub.alerts.rules import RuleIndex, Series
 from api.hub.alerts.volatility_feed import VolatilityFeed
 from api.hub.books.feed import BookFeed
+from api.hub.books.status import StatusFeed
 from api.hub.clients import Clients
 from api.hub.events import MAIN, namespaces
 from api.hub.fanout import Fanout
@@ -53,6 +54,7 @@ class Market(NamedTuple):
     acknowledgements: Acknowledgements
     snapshots: SnapshotFeed
     books: BookFeed
+    status: StatusFeed
     listeners: dict[str, list[Listener]]  # channel -> its listeners
 
 
@@ -68,6 +70,9 @@ def make_market(
     metrics = MetricsRooms(fanouts[METRICS_SPACE])
     snapshots = SnapshotFeed(clock, [metrics.update])
     books = BookFeed(bus, known, settings.heartbeat_interval, clock, time.monotonic)
+    status = StatusFeed(settings, bus, clock)
+    books.heartbeats.append(status.heartbeat)
+    books.states.append(status.book_state)
     listeners: dict[str, list[Listener]] = {
         topics.PRICES: [notifier.price],
         topics.DATA_READY: [feed.data_ready],
@@ -76,8 +81,9 @@ def make_market(
         topics.BOOKS: [books.book],
         topics.BOOK_STATES: [books.book_state],
         topics.HEARTBEATS: [books.heartbeat],
+        topics.SCENARIO_CHANGES: [status.scenario_changed],
     }
-    by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots)
+    by_rights, begin = Audience(clients, fanouts).send, partial(_take_latest, bus, snapshots, status)
     return Market(
         instruments=instruments,
         known=known,
@@ -93,12 +99,14 @@ def make_market(
         acknowledgements=Acknowledgements(store, clock),
         snapshots=snapshots,
         books=books,
+        status=status,
         listeners=listeners,
     )
 
 
-def _take_latest(bus: Bus, snapshots: SnapshotFeed) -> None:
-    """Begin with the newest snapshot of the metrics, if Redis keeps one."""
+def _take_latest(bus: Bus, snapshots: SnapshotFeed, status: StatusFeed) -> None:
+    """Begin with the newest snapshot of the metrics, if Redis keeps one, and with the status."""
+    status.begin()
     if latest := bus.latest_snapshot():
         snapshots.take(latest.body())
 

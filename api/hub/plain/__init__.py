@@ -1,1 +1,1 @@
-"""Clients of plain WebSockets: `/ws/metrics`."""
+"""Plain WebSockets: the layer of all routes, and a folder for each route."""

@@ -1,69 +1,33 @@
-"""The options in the URL of `/ws/metrics`."""
+"""The options in the URL of a plain WebSocket."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NoReturn
 from urllib.parse import parse_qsl
 
 from api.errors import ErrorCode, Refusal
-from api.hub.fanout import RATES, granted
 from api.hub.transport.client_json import readable
-from db.bus.snapshots import SECTIONS
 
-MAX_RATE = 10.0  # Hz
-_MAX_DIGITS = 16
-_NAMES = ("channels", "max_rate", "heartbeat")
+_MAX_FIELDS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The choices of a client. `sections` None is the default of all."""
-
-    sections: tuple[str, ...] | None = None
-    max_rate: float | None = None  # a granted one
-    text_heartbeat: bool = False
-
-
-def read_query(query: str) -> Options:
-    """Return the options of a query string. Raises `Refusal` (`invalid_payload`)."""
-    given: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=10):
-        if name not in _NAMES:
-            _refuse(readable(name), f"There is no such option: one of {', '.join(_NAMES)}.")
-        if name in given:
-            _refuse(name, "Given more than once.")
-        given[name] = value
-    return Options(_sections(given), _max_rate(given), _heartbeat(given))
-
-
-def _sections(given: Mapping[str, str]) -> tuple[str, ...] | None:
-    if (text := given.get("channels")) is None:
-        return None
-    names = text.split(",")
-    if not set(names) <= set(SECTIONS):
-        _refuse("channels", f"A comma list of {', '.join(SECTIONS)}.")
-    return tuple(name for name in SECTIONS if name in names)
-
-
-def _max_rate(given: Mapping[str, str]) -> float | None:
-    if (text := given.get("max_rate")) is None:
-        return None
+def read_options(query: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the options of a query string, each one of `names`. Raises `Refusal`."""
     try:
-        rate = float(text) if text.isascii() and len(text) <= _MAX_DIGITS and not text.strip("0123456789.") else None
+        fields = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
     except ValueError:
-        rate = None
-    if rate is None or not RATES[0] <= rate <= MAX_RATE:
-        _refuse("max_rate", f"A number from {RATES[0]:g} to {MAX_RATE:g}.")
-    return granted(rate)
+        raise Refusal(ErrorCode.INVALID_PAYLOAD, "Invalid query.", {"query": [f"At most {_MAX_FIELDS} options."]}) from None
+    given: dict[str, str] = {}
+    for name, value in fields:
+        if name not in names:
+            refuse_option(readable(name), f"There is no such option: one of {', '.join(names)}.")
+        if name in given:
+            refuse_option(name, "Given more than once.")
+        given[name] = value
+    return given
 
 
-def _heartbeat(given: Mapping[str, str]) -> bool:
-    if (text := given.get("heartbeat")) not in (None, "text"):
-        _refuse("heartbeat", "Only `text`.")
-    return text is not None
-
-
-def _refuse(name: str, problem: str) -> NoReturn:
+def refuse_option(name: str, problem: str) -> NoReturn:
+    """Refuse an option of the URL."""
     raise Refusal(ErrorCode.INVALID_PAYLOAD, f"Invalid query: {name}.", {name: [problem]})

@@ -8,16 +8,22 @@ from datetime import datetime
 from typing import Protocol
 
 from api.access.audit import Audit
-from api.access.model import OBSERVE, Access, Authenticator, Handshake
+from api.access.model import Access, Authenticator, Handshake
 from api.access.table import AccessTable, TableChange, has_expired
-from api.errors import ErrorCode, Refusal, Unauthorized, forbidden_scope
+from api.errors import ErrorCode, Refusal, Unauthorized
 from api.hub.clients import Client, Clients
 from api.hub.rights.expiry import Expiries
 from api.hub.rights.limits import HubLimits
 
 
 class Ends(Protocol):
-    """Sends the notices and the ends of rights to clients."""
+    """Judges the rights of clients, and sends them the notices and the ends of their rights."""
+
+    def check(self, client: Client, access: Access) -> None:
+        """Raise `Refusal` unless the client may stay with these rights."""
+
+    def changed(self, client: Client) -> None:
+        """Let the client have what its new rights allow."""
 
     def notify(self, client: Client, now: datetime) -> None:
         """Send the notice that the credential expires soon."""
@@ -29,8 +35,8 @@ class Ends(Protocol):
 class PlainRights:
     """Gives connected clients other rights, or ends their connections.
 
-    A connection depends on `observe` alone: instrument patterns do not limit metrics. `clock`
-    returns aware UTC.
+    A connection ends if its handshake would be refused with the new rights. `clock` returns aware
+    UTC.
     """
 
     def __init__(
@@ -58,8 +64,7 @@ class PlainRights:
         It belongs to the same caller. A client without a credential may identify itself.
         """
         access = self._authenticator.authenticate(handshake)
-        if not access.allows(OBSERVE):
-            raise forbidden_scope(OBSERVE)
+        self._ends.check(client, access)
         if client.access.anonymous:
             return self._identify(client, access, handshake)
         if access.caller != client.access.caller:
@@ -87,18 +92,24 @@ class PlainRights:
             access = table.by_id[before.key_id].access
             if has_expired(access, self._clock()):
                 self._ends.end(client, _ended("expired"))
-            elif not access.allows(OBSERVE):
-                refusal = forbidden_scope(OBSERVE)
-                refusal.details.update(reason="key_changed", reconnect=False)
-                self._ends.end(client, refusal)
             else:
-                self._change(client, access)
+                self._adjust(client, access)
+
+    def _adjust(self, client: Client, access: Access) -> None:
+        try:
+            self._ends.check(client, access)
+        except Refusal as refusal:
+            refusal.details.update(reason="key_changed", reconnect=False)
+            self._ends.end(client, refusal)
+        else:
+            self._change(client, access)
 
     def _change(self, client: Client, access: Access) -> Client:
         if access is client.access:
             return client
         changed = self._clients.change(client, access)
         self._expiries.watch(changed)
+        self._ends.changed(changed)
         return changed
 
 

@@ -1,20 +1,19 @@
-"""The route `/ws/metrics` of the hub: the answers before the switch to WebSocket."""
+"""The routes of plain WebSockets: the answers before the switch to WebSocket."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from api.access.peers import Peers
 from api.errors import HTTP_STATUS, ErrorCode, Refusal
-from api.hub.plain.clients import ROUTE, PlainClients
-from api.hub.plain.query import read_query
 from api.hub.plain.sockets import PlainSockets
 from api.hub.transport.http_requests import credential_headers, refusal_headers
+from api.hub.transport.plain_socket import PlainSocket
 from api.hub.transport.web.door import Application
 from api.hub.transport.websocket import WebSocket, accept, is_upgrade
 from config.http_errors import http_error_body
@@ -30,37 +29,45 @@ class NotUpgraded(Exception):
     """A request that does not ask for a WebSocket in the way of RFC 6455."""
 
 
-class PlainRoute:
-    """A WSGI application that serves `/ws/metrics` and passes on all other requests.
+class Opener(Protocol):
+    """Opens the sockets of one route."""
 
-    `detach` takes the socket of a request away from the HTTP server. `closing` has the sockets of
-    the server that have sent Close.
+    def open(self, address: str, credentials: Mapping[str, str], query: str) -> PlainSocket:
+        """Return the socket of a new connection, with its first frames. Raises `Refusal`."""
+
+
+class PlainRoutes:
+    """A WSGI application that serves plain WebSockets and passes on all other requests.
+
+    `routes` maps a path to its clients. `detach` takes the socket of a request away from the HTTP
+    server. `closing` has the sockets of the server that have sent Close.
     """
 
     def __init__(
         self,
         others: Application,
-        clients: PlainClients,
+        routes: Mapping[str, Opener],
         sockets: PlainSockets,
         peers: Peers,
         detach: Callable[[dict[str, Any]], Any],
         closing: set[WebSocket],
     ) -> None:
         self._others = others
-        self._clients = clients
+        self._routes = routes
         self._sockets = sockets
         self._peers = peers
         self._detach = detach
         self._closing = closing
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") != ROUTE:
+        clients = self._routes.get(environ.get("PATH_INFO", ""))
+        if clients is None:
             return self._others(environ, start_response)
         if environ["REQUEST_METHOD"] == "OPTIONS":
             start_response("204 No Content", [("Cache-Control", "no-store")])
             return []
         try:
-            self._open(environ)
+            self._open(clients, environ)
         except NotUpgraded as error:
             more = [*_UPGRADE, ("Sec-WebSocket-Version", _VERSION)]
             body = http_error_body(ErrorCode.INVALID_PAYLOAD.value, str(error), {"upgrade": ["websocket"]})
@@ -70,12 +77,11 @@ class PlainRoute:
             return _answer(HTTPStatus(HTTP_STATUS[refusal.code]), body, refusal_headers(refusal), start_response)
         return []
 
-    def _open(self, environ: dict[str, Any]) -> None:
+    def _open(self, clients: Opener, environ: dict[str, Any]) -> None:
         """Turn the connection into a WebSocket. Raises `NotUpgraded` and `Refusal`."""
         answer = self._accept(environ)
-        options = read_query(environ.get("QUERY_STRING", ""))
         address = self._peers.client(environ.get("REMOTE_ADDR", ""), environ.get("HTTP_X_FORWARDED_FOR"))
-        peer = self._clients.open(address, credential_headers(environ), options)
+        peer = clients.open(address, credential_headers(environ), environ.get("QUERY_STRING", ""))
         sock = self._detach(environ)
         try:
             sock.send(answer)
@@ -86,7 +92,8 @@ class PlainRoute:
     def _accept(self, environ: dict[str, Any]) -> bytes:
         """Return the answer that accepts the handshake. It declines all extensions."""
         if environ["REQUEST_METHOD"] != "GET" or not is_upgrade(environ):
-            raise NotUpgraded(f"{ROUTE} is a WebSocket: send a request to upgrade, for example with `new WebSocket(url)`.")
+            path = environ["PATH_INFO"]
+            raise NotUpgraded(f"{path} is a WebSocket: send a request to upgrade, for example with `new WebSocket(url)`.")
         if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != _VERSION:
             raise NotUpgraded(f"The version of the WebSocket protocol must be {_VERSION}.")
         if (answer := accept(environ)) is None:

@@ -1,4 +1,4 @@
-"""All plain sockets of a hub: heartbeats, deadlines, floods and the end of each."""
+"""The plain sockets of all routes of a hub: heartbeats, deadlines, floods and the end of each."""
 
 from __future__ import annotations
 
@@ -21,13 +21,16 @@ _SILENT_HEARTBEATS = 2  # without a frame of the client
 
 
 class Handler(Protocol):
-    """Receives the messages of sockets and their ends."""
+    """Receives the messages of the sockets of a route, and their ends."""
 
     def received(self, peer: PlainSocket, data: bytes, binary: bool) -> None:
         """Handle a message."""
 
     def ended(self, peer: PlainSocket) -> None:
         """Forget a client. Raises nothing."""
+
+    def end_surplus(self, peer: PlainSocket, refusal: Refusal) -> None:
+        """Close a client above a limit of its caller."""
 
 
 class PlainSockets:
@@ -43,12 +46,12 @@ class PlainSockets:
         self.limits = engine.limits
         self.allowance = engine.allowance
         self.places = engine.places
-        self.handler: Handler
         self._engine = engine
         self._now = engine.allowance.now
         self._heartbeat = heartbeat
         self._join = join
         self._sockets: dict[str, PlainSocket] = {}  # id -> socket
+        self._handlers: dict[str, Handler] = {}  # id -> the handler of its route
         self._texting: set[str] = set()  # ids of sockets that receive a text ping too
         self._waiting: dict[str, float] = {}  # id -> latest time of its credential, in that order
         self._pings: deque[tuple[float, str]] = deque()  # (time of the next one, id), also of ended sockets
@@ -63,17 +66,14 @@ class PlainSockets:
         """Return the socket of a client; None if it has ended."""
         return self._sockets.get(name)
 
-    def sends_text_pings(self, peer: PlainSocket) -> bool:
-        """Return True if the client receives text pings too."""
-        return peer.id in self._texting
-
     # opening
 
-    def add(self, name: str, address: str, *, text_heartbeat: bool) -> PlainSocket:
+    def add(self, name: str, address: str, handler: Handler, *, text_heartbeat: bool) -> PlainSocket:
         """Return a new socket, which waits for a credential. `places.check` comes before."""
         self._engine.make_room()
         peer = PlainSocket(self, name, address, frames.gap_notice)
         self._sockets[name] = peer
+        self._handlers[name] = handler
         if text_heartbeat:
             self._texting.add(name)
         self.places.open(peer)
@@ -90,14 +90,15 @@ class PlainSockets:
     # calls of sockets
 
     def received(self, peer: PlainSocket, data: bytes, binary: bool) -> None:
-        self.handler.received(peer, data, binary)
+        self._handlers[peer.id].received(peer, data, binary)
 
     def forget(self, peer: PlainSocket) -> None:
         self._sockets.pop(peer.id, None)
         self._texting.discard(peer.id)
         self._waiting.pop(peer.id, None)
         self.places.forget(peer)
-        self.handler.ended(peer)
+        if handler := self._handlers.pop(peer.id, None):
+            handler.ended(peer)
 
     def flooded(self, peer: PlainSocket) -> None:
         self._engine.floods.count(peer.id, peer.address)
@@ -112,6 +113,13 @@ class PlainSockets:
             if count := self._slow.due("slow"):
                 log.warning("disconnected a slow client", extra={"sid": peer.id, "waiting_bytes": peer.outbox.size, "count": count})
         peer.close(reason, code=code)
+
+    def end_surplus(self, name: str, refusal: Refusal) -> bool:
+        """Close a client above a limit of its caller; return False if it is not one of ours."""
+        peer = self._sockets.get(name)
+        if peer is not None:
+            self._handlers[name].end_surplus(peer, refusal)
+        return peer is not None
 
     # the clock
 

@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from flask import Blueprint, Response, abort, current_app, jsonify, request, send_from_directory
 
 from api.access.model import OPEN, READ
-from api.rest.books.process import BOOKS_ROUTE, METRICS_ROUTE, socket_url
 from api.rest.context import context
 from api.rest.routing import Routes
 from api.rest.schemas.answers import IndexSchema
 from db.timestamps import format_time
+from health.system.books import BOOKS_ROUTE, METRICS_ROUTE, socket_url
 
 _DESCRIPTION = "A self-hosted hub for market data: prices over Socket.IO, history over REST."
 _DOCUMENTATION = {"openapi": "openapi.json", "swagger": "docs", "redoc": "redoc", "asyncapi": "asyncapi.json"}

@@ -6,9 +6,9 @@ from flask import Blueprint, Response, jsonify
 
 from api.access.model import OPEN
 from api.errors import ErrorCode
-from api.rest.books.process import BOOKS_ROUTE, METRICS_ROUTE, socket_url
 from api.rest.context import context
 from config.http_errors import http_error_body
+from health.system.books import BOOKS_ROUTE, METRICS_ROUTE, socket_url
 
 pages = Blueprint("sockets", __name__)  # a WebSocket is not in the OpenAPI document
 # endpoint -> scope: the hub checks callers

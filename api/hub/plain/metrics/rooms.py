@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from api.hub.fanout import Fanout
 from api.hub.metrics.snapshots import SnapshotTexts, ordered
-from api.hub.plain import frames
+from api.hub.plain.metrics import frames
 from api.hub.transport.outbox import Outbox
 from api.hub.transport.wire import Frame
 from db.bus.snapshots import SECTIONS

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from api.hub.plain.frames import ALERTS, TRADES
+from api.hub.plain.metrics.frames import ALERTS, TRADES
 from db.topics import SYSTEM_ALERT
 
 # Fields of a trade in contract order.
