@@ -136,7 +136,7 @@ class HeartbeatLoop:
     def _log_beat(self, status: Status, figures: Figures) -> None:
         self._largest = max(self._largest, figures.peak, figures.queue_size)
         log.debug("heartbeat", extra={"status": status, **_measured(figures)})
-        # A heartbeat may come a little early: without the half, the line would wait for the next one.
+        # A heartbeat may come a little early; without the half, the next one would have the line.
         if self._monotonic() - self._logged_at >= LOG_SECONDS - self._interval / 2:
             self._logged_at = self._monotonic()
             log.info("heartbeat", extra={"status": status, **_measured(figures), "queue_size": self._largest})

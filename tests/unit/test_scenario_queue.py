@@ -180,7 +180,7 @@ def test_blocked_player_loses_nothing() -> None:
     received = [(first, last) for kind, first, last in books.received if kind == "diff"]
     left_out = [after[0] - before[1] - 1 for before, after in pairwise(received)]
     restarts = [kind for kind, _, _ in books.received].count("restart")
-    # Each restart but the first leaves out the id of its snapshot; the last one may have no diff yet.
+    # Each later restart leaves out the id of its snapshot; the last one may have no diff yet.
     assert set(left_out) == {0, 1}
     assert sum(left_out) in (restarts - 2, restarts - 1)
     assert (flow.queue.counts.peak, flow.queue.counts.dropped) == (50, 0)
