@@ -23,9 +23,9 @@ check: venv-dev  ## ruff, mypy, import rules; no servers needed
 	$(PY) scripts/check_imports.py
 	$(PY) scripts/structure.py
 
-bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access or observability alone, BENCH=--quick for an impression
+bench: venv-dev  ## measure beside peers; PART=fanout, ingest, analytics, hardening, access, observability or books alone, BENCH=--quick for an impression
 	@node=$$(scripts/node.sh) && export PATH="$$node:$$PATH" && \
-	for part in $(or $(PART),fanout ingest analytics hardening access observability); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
+	for part in $(or $(PART),fanout ingest analytics hardening access observability books); do $(PY) -m tests.bench $$part $(BENCH) || exit; done
 
 prose:  ## count words and sentence lengths of comments and documents; FILES="db docs/jobs.md" for these alone
 	@$(or $(PYTHON),python3) scripts/prose.py $(FILES)

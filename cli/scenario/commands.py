@@ -22,7 +22,7 @@ from db.postgres import Store
 from db.scenario_runs import find_run, latest_runs
 from db.scenarios.checks import parse_overrides
 from db.scenarios.fields import ScenarioError
-from db.scenarios.files import read_folder, recording_folders
+from db.scenarios.files import ScenarioFolder, read_folder, recording_folders
 from db.scenarios.run_record import RunRecord
 from db.scenarios.switching import NotConfirmed, UnknownScenario, checked_scenario, switch_scenario
 from db.timestamps import utc_now
@@ -78,9 +78,9 @@ def scenario() -> None:
 
 @scenario.command("list")
 def list_scenarios() -> None:
-    """Show all scenarios: the current one, and their files."""
+    """Show all scenarios: the current one, and their files. Faulty files are named."""
     with _system() as system:
-        files = _checked(lambda: read_folder(SCENARIO_FOLDER)).files
+        files = _folder().files
         setting = system.settings.scenario
         current = current_scenario(system.bus.latest_heartbeat(), system.bus.latest_scenario_change(), setting)
         print_scenarios(Console(), files, current)
@@ -104,7 +104,8 @@ def run_scenario(name: str, speed: float | None, seed: int | None, loop: bool) -
         with system.store.transaction() as cursor:
             instruments = {each.symbol for each in all_instruments(cursor)}
         recordings = recording_folders(system.settings.hub_data_dir)
-        _checked(lambda: checked_scenario(read_folder(SCENARIO_FOLDER), name, values, recordings, instruments))
+        folder = _folder()
+        _checked(lambda: checked_scenario(folder, name, values, recordings, instruments))
         switch = _checked(lambda: switch_scenario(system.bus, name, values, utc_now()))
         click.echo(f"switched from {switch.previous} to {switch.current}, run {switch.run_id}")
         _follow(system, switch.run_id)
@@ -159,6 +160,14 @@ def _refuse_without_player(report: Report | None) -> None:
         raise RunError("no process books runs: start the system with SOURCES=scenario")
     if _SOURCE not in report.part("sources"):
         raise RunError("SOURCES of the running system does not contain scenario: set SOURCES=scenario and start it again")
+
+
+def _folder() -> ScenarioFolder:
+    """Read the scenarios; print the faults of the files that cannot be used."""
+    folder = _checked(lambda: read_folder(SCENARIO_FOLDER))
+    for problem in folder.problems.values():
+        click.echo(f"left out: {problem}", err=True)
+    return folder
 
 
 def _checked(call: Callable[[], _Found]) -> _Found:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 from db.figures.book_checksum import CHECKSUM_LEVELS as CHECKSUM_LEVELS
 from db.figures.book_checksum import checksum_of as checksum_of
@@ -37,6 +38,28 @@ class Complete:
     high: str | None
 
 
+class Best(NamedTuple):
+    """The best levels of one side with their keys, best first: the greatest key comes first."""
+
+    keys: list[float]
+    levels: Levels
+
+
+class Written:
+    """The levels that a book has written since a reader began to watch it.
+
+    Each side is a dictionary key -> the level before, None without one. Keys below the end of the
+    reader's levels are left out.
+    """
+
+    __slots__ = ("ask_end", "asks", "bid_end", "bids")
+
+    def __init__(self, bid_end: float = math.inf, ask_end: float = math.inf) -> None:
+        self.bid_end, self.ask_end = bid_end, ask_end
+        self.bids: dict[float, Level | None] = {}
+        self.asks: dict[float, Level | None] = {}
+
+
 class Book:
     """Both sides of one instrument.
 
@@ -45,7 +68,7 @@ class Book:
     Texts of quantities are not checked here: `jobs.books.messages` checks whole messages.
     """
 
-    __slots__ = ("_ask_keys", "_asks", "_bid_keys", "_bids", "_high", "_low", "_max_depth", "window")
+    __slots__ = ("_ask_keys", "_asks", "_bid_keys", "_bids", "_high", "_low", "_max_depth", "window", "written")
 
     def __init__(self, window: Window | None = None, max_depth: int | None = None) -> None:
         self.window: Window = window or (None, None)
@@ -53,6 +76,7 @@ class Book:
         self._low = -math.inf if low is None else float(low)
         self._high = -math.inf if high is None else -float(high)
         self._max_depth = max_depth
+        self.written = Written()  # for the reader that has set it
         self._bids: dict[float, Level] = {}
         self._asks: dict[float, Level] = {}
         self._bid_keys: list[float] = []
@@ -61,6 +85,7 @@ class Book:
     def replace(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
         """Forget all levels and take these, inside the window; raises like `apply`."""
         self._bids, self._asks, self._bid_keys, self._ask_keys = {}, {}, [], []
+        self.written = Written()
         self.apply(bids, asks)
 
     def apply(self, bids: Sequence[Level], asks: Sequence[Level]) -> None:
@@ -69,30 +94,53 @@ class Book:
         Raises ValueError or TypeError if a level is no pair of decimals, or if a price has more
         than 15 significant digits. The levels before it are then applied: give up the book.
         """
-        for held, keys, worst, sign, levels in (
-            (self._bids, self._bid_keys, self._low, 1.0, bids),
-            (self._asks, self._ask_keys, self._high, -1.0, asks),
+        written, zeros = self.written, _ZEROS
+        for held, keys, worst, is_ask, end, before, levels in (
+            (self._bids, self._bid_keys, self._low, False, written.bid_end, written.bids, bids),
+            (self._asks, self._ask_keys, self._high, True, written.ask_end, written.asks, asks),
         ):
             for level in levels:
                 price, quantity = level
                 if len(price) > _UNCHECKED_TEXT:
                     check_digits(price)
-                key = sign * float(price)
+                key = -float(price) if is_ask else float(price)
                 if key >= worst:  # never true for NaN
-                    if quantity in _ZEROS:
+                    if key >= end and key not in before:
+                        before[key] = held.get(key)
+                    if quantity in zeros:
                         if held.pop(key, None) is not None:
                             del keys[bisect_left(keys, key)]
+                    elif key in held:
+                        held[key] = level
                     else:
-                        if key not in held:
-                            insort(keys, key)
+                        insort(keys, key)
                         held[key] = level
         if self._max_depth is not None:
             self._cut(self._max_depth)
 
     def top(self, levels: int) -> tuple[Levels, Levels]:
         """The best bids and asks, at most `levels` of each, best first."""
-        bids, asks = self._bids, self._asks
-        return [bids[key] for key in self._bid_keys[: -levels - 1 : -1]], [asks[key] for key in self._ask_keys[: -levels - 1 : -1]]
+        return self.best_bids(levels).levels, self.best_asks(levels).levels
+
+    def best_bids(self, levels: int) -> Best:
+        """The best bids with their keys, at most `levels`."""
+        keys = self._bid_keys[: -levels - 1 : -1]
+        return Best(keys, [*map(self._bids.__getitem__, keys)])
+
+    def best_asks(self, levels: int) -> Best:
+        """The best asks with their keys, at most `levels`."""
+        keys = self._ask_keys[: -levels - 1 : -1]
+        return Best(keys, [*map(self._asks.__getitem__, keys)])
+
+    @property
+    def bid_at(self) -> Callable[[float], Level | None]:
+        """The function that returns the bid of a key."""
+        return self._bids.get
+
+    @property
+    def ask_at(self) -> Callable[[float], Level | None]:
+        """The function that returns the ask of a key."""
+        return self._asks.get
 
     @property
     def complete(self) -> Complete:
@@ -136,9 +184,11 @@ class Book:
 
     def _cut(self, depth: int) -> None:
         """Remove the worst levels beyond `depth`."""
-        for held, keys in ((self._bids, self._bid_keys), (self._asks, self._ask_keys)):
+        written = self.written
+        for held, keys, before in ((self._bids, self._bid_keys, written.bids), (self._asks, self._ask_keys, written.asks)):
             while len(keys) > depth:
-                del held[keys.pop(0)]
+                key = keys.pop(0)
+                before.setdefault(key, held.pop(key))
 
 
 def check_digits(price: str) -> None:

@@ -7,16 +7,20 @@ decimals.
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
 
 from db.decimals import DECIMAL, is_decimal
-from jobs.books.book import Level, Levels, Window, check_digits
+from jobs.books.book import MAX_DIGITS, Level, Levels, Window, check_digits
 
 _DIGITS = b"0123456789"
 _USUAL_LEVEL = b'[".","."]'  # without its digits
-_USUAL_END = b'"b":[],"a":[]}}'  # of a diff, without its levels
+# Beginnings and ends of the sides, without their levels.
+_USUAL_DIFF = (b'"b":[', b'"b":[],"a":[]}}')
+_USUAL_SNAPSHOT = (b'"bids":[', b'"bids":[],"asks":[]}')
+_FEW_DIGITS = 24  # characters: less than the digits that a quantity may have
 _is_price = re.compile(rf"(?=[0.]*[1-9]){DECIMAL}", re.ASCII).fullmatch
 
 
@@ -72,7 +76,7 @@ def read_diff(message: bytes) -> Diff:
         _check_ids(*diff[:4] if "pu" in data else (diff.first_id, diff.last_id, diff.event_ms))
         if type(diff.bids) is not list or type(diff.asks) is not list:
             raise TypeError("a side is no list")
-        if not _has_usual_levels(message, len(diff.bids) + len(diff.asks)):
+        if not _has_usual_levels(message, len(diff.bids) + len(diff.asks), _USUAL_DIFF):
             _check_levels(diff.bids, diff.asks)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"no diff: {error!r}") from error
@@ -85,7 +89,8 @@ def read_snapshot(message: bytes, limit: int | None) -> Snapshot:
         data = orjson.loads(message)
         snapshot = Snapshot(data["lastUpdateId"], data["bids"], data["asks"], limit)
         _check_ids(snapshot.last_id)
-        _check_levels(snapshot.bids, snapshot.asks)
+        if not _is_usual_snapshot(message, snapshot):
+            _check_levels(snapshot.bids, snapshot.asks)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"no snapshot: {error!r}") from error
     return snapshot
@@ -105,11 +110,22 @@ def read_ticker(message: bytes) -> Ticker:
     return ticker
 
 
-def _has_usual_levels(message: bytes, levels: int) -> bool:
+def _is_usual_snapshot(message: bytes, snapshot: Snapshot) -> bool:
+    """True if all levels are usual, of few digits, and have a price above 0."""
+    bids, asks = snapshot.bids, snapshot.asks
+    if type(bids) is not list or type(asks) is not list or not _has_usual_levels(message, len(bids) + len(asks), _USUAL_SNAPSHOT):
+        return False
+    prices = [level[0] for level in chain(bids, asks)]
+    quantities = [level[1] for level in chain(bids, asks)]
+    return max(map(len, prices)) <= MAX_DIGITS and max(map(len, quantities)) <= _FEW_DIGITS and all(map(float, prices))
+
+
+def _has_usual_levels(message: bytes, levels: int, usual: tuple[bytes, bytes]) -> bool:
     """True if all levels are `["digits.digits","digits.digits"]`, checked in three fast steps."""
-    end = message.rstrip()[message.find(b'"b":[') :].translate(None, _DIGITS)
+    begin, without_levels = usual
+    end = message.rstrip()[message.find(begin) :].translate(None, _DIGITS)
     # One comma less than levels on each of the two sides.
-    return end.count(_USUAL_LEVEL) == levels and len(end) == levels * (len(_USUAL_LEVEL) + 1) - 2 + len(_USUAL_END)
+    return end.count(_USUAL_LEVEL) == levels and len(end) == levels * (len(_USUAL_LEVEL) + 1) - 2 + len(without_levels)
 
 
 def _price(level: Level) -> float:

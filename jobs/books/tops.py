@@ -6,21 +6,19 @@ The bodies have no `seq` and `epoch` yet: the bus adds them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from jobs.books.book import CHECKSUM_LEVELS, Book, Levels, checksum_of
+from db.figures.book_checksum import checksums_of
+from jobs.books.book import CHECKSUM_LEVELS, Best, Book, Levels, Written
 from jobs.books.parts.states import StateChange
+from jobs.books.top_changes import changes, end_of, side_changes
 
 DEPTHS = (5, 10, 20, 50)
-REMOVED = "0"  # quantity of a level that left the top N
-UNCHANGED = 1_000_000  # above every depth
 
 Body = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """The fields of a message beside the levels; both times are texts, `lag_ms` is a duration."""
 
     state: str
@@ -45,48 +43,75 @@ class Tops:
     def __init__(self, instrument: str, depths: Sequence[int] = DEPTHS) -> None:
         self._instrument = instrument
         self._depths = tuple(sorted(depths))
-        self._bids: Levels = []
-        self._asks: Levels = []
+        self._counts = tuple(sorted({min(depth, CHECKSUM_LEVELS) for depth in depths}))
+        self._checksums: dict[int, int] = {}  # number of levels a side -> their checksum
+        # The place of the smallest depth whose levels contain those of every checksum.
+        self._covers = next((place for place, depth in enumerate(self._depths) if depth >= CHECKSUM_LEVELS), len(self._depths) - 1)
+        self._bids = self._asks = Best([], [])
+        self._unchanged: list[Levels] = [[] for _ in self._depths]
+        self._written = Written()  # since these levels were published
 
     def snapshot(self, book: Book, facts: Facts) -> list[DepthMessage]:
         """A snapshot for every depth: the levels before are forgotten."""
-        self._bids, self._asks = book.top(self._depths[-1])
-        complete, checksums = _complete(book), self._checksums()
-        return [DepthMessage(depth, None, self._snapshot_body(depth, complete, checksums, facts)) for depth in self._depths]
+        self._bids, self._asks = book.best_bids(self._depths[-1]), book.best_asks(self._depths[-1])
+        self._watch(book)
+        self._compute_checksums()
+        complete = _complete(book)
+        return [DepthMessage(depth, None, self._snapshot_body(depth, complete, facts)) for depth in self._depths]
 
     def update(self, book: Book, facts: Facts) -> list[DepthMessage]:
         """Update and snapshot for each depth whose top levels have changed."""
-        old_bids, old_asks = self._bids, self._asks
-        self._bids, self._asks = book.top(self._depths[-1])
-        bids_from, asks_from = _first_change(old_bids, self._bids), _first_change(old_asks, self._asks)
-        first = min(bids_from, asks_from)
-        if first >= self._depths[-1]:
+        changed_bids, changed_asks = self._changes(book)
+        self._watch(book)
+        if not changed_bids[-1] and not changed_asks[-1]:
             return []
-        complete, checksums, messages = _complete(book), self._checksums(), []
-        for depth in self._depths:
-            if first < depth:
-                bids = changes(old_bids[bids_from:depth], self._bids[bids_from:depth], is_bid=True) if bids_from < depth else []
-                asks = changes(old_asks[asks_from:depth], self._asks[asks_from:depth], is_bid=False) if asks_from < depth else []
-                snapshot = self._snapshot_body(depth, complete, checksums, facts)
+        if changed_bids[self._covers] or changed_asks[self._covers]:
+            self._compute_checksums()
+        complete, messages = _complete(book), []
+        for depth, bids, asks in zip(self._depths, changed_bids, changed_asks, strict=True):
+            if bids or asks:
+                snapshot = self._snapshot_body(depth, complete, facts)
                 messages.append(DepthMessage(depth, self._update_body(depth, bids, asks, snapshot), snapshot))
         return messages
 
-    def _checksums(self) -> dict[int, int]:
-        """The number of levels in a checksum -> the checksum."""
-        counts = {min(depth, CHECKSUM_LEVELS) for depth in self._depths}
-        return {count: checksum_of(self._bids[:count], self._asks[:count]) for count in counts}
+    def _watch(self, book: Book) -> None:
+        """Begin to note the levels that the book writes from now on."""
+        most = self._depths[-1]
+        self._written = book.written = Written(end_of(self._bids.keys, most), end_of(self._asks.keys, most))
 
-    def _snapshot_body(self, depth: int, complete: Body, checksums: dict[int, int], facts: Facts) -> Body:
+    def _changes(self, book: Book) -> tuple[list[Levels], list[Levels]]:
+        """Take the best levels; return the changes of bids and asks for each depth."""
+        written, most, old_bids, old_asks = book.written, self._depths[-1], self._bids, self._asks
+        if written is not self._written:  # another book: nobody has noted its levels
+            self._bids, self._asks = book.best_bids(most), book.best_asks(most)
+            return (
+                [changes(old_bids.levels[:depth], self._bids.levels[:depth], is_bid=True) for depth in self._depths],
+                [changes(old_asks.levels[:depth], self._asks.levels[:depth], is_bid=False) for depth in self._depths],
+            )
+        bids = asks = self._unchanged
+        if written.bids:
+            self._bids = book.best_bids(most)
+            bids = side_changes(old_bids, self._bids, written.bids, book.bid_at, self._depths)
+        if written.asks:
+            self._asks = book.best_asks(most)
+            asks = side_changes(old_asks, self._asks, written.asks, book.ask_at, self._depths)
+        return bids, asks
+
+    def _compute_checksums(self) -> None:
+        found = checksums_of(self._bids.levels, self._asks.levels, self._counts)
+        self._checksums = dict(zip(self._counts, found, strict=True))
+
+    def _snapshot_body(self, depth: int, complete: Body, facts: Facts) -> Body:
         return {
             "instrument": self._instrument,
             "depth": depth,
             "state": facts.state,
             "reason": facts.reason,
-            "bids": self._bids[:depth],
-            "asks": self._asks[:depth],
+            "bids": self._bids.levels[:depth],
+            "asks": self._asks.levels[:depth],
             "complete": complete,
             "update_id": facts.update_id,
-            "checksum": checksums[min(depth, CHECKSUM_LEVELS)],
+            "checksum": self._checksums[min(depth, CHECKSUM_LEVELS)],
             "time": facts.time,
             "timestamp": facts.timestamp,
             "lag_ms": facts.lag_ms,
@@ -118,31 +143,6 @@ def state_body(instrument: str, change: StateChange, timestamp: str) -> Body:
         "received_id": change.received_id,
         "timestamp": timestamp,
     }
-
-
-def changes(old: Levels, new: Levels, *, is_bid: bool) -> Levels:
-    """The levels of `new` that differ from `old`, and those that left with quantity 0, best first.
-
-    If two texts of a price differ in zeros at the end, the removal of the old one comes first.
-    """
-    before = {price: quantity for price, quantity in old}  # noqa: C416  # twice as fast as dict(old)
-    changed = [level for level in new if before.pop(level[0], None) != level[1]]
-    if before:
-        changed = [[price, REMOVED] for price in before] + changed
-        changed.sort(key=_price, reverse=is_bid)
-    return changed
-
-
-def _price(level: list[str]) -> float:
-    return float(level[0])
-
-
-def _first_change(old: Levels, new: Levels) -> int:
-    """The place of the first level that differs; a large number if none does."""
-    for place, (one, other) in enumerate(zip(old, new, strict=False)):
-        if one is not other and one != other:
-            return place
-    return UNCHANGED if len(old) == len(new) else min(len(old), len(new))
 
 
 def _complete(book: Book) -> Body:

@@ -1,6 +1,6 @@
 """The benchmarks, with ratios to peers of the same run. Linux only.
 
-`python -m tests.bench fanout|ingest|analytics|hardening|access|observability`
+`python -m tests.bench fanout|ingest|analytics|hardening|access|observability|books`
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import click
 from tests.bench import access as access_runner
 from tests.bench import analytics as analytics_runner
 from tests.bench import bars, client_alerts, node, report
+from tests.bench import books as books_runner
 from tests.bench import fanout as runner
 from tests.bench import hardening as hardening_runner
 from tests.bench import ingest as ingest_runner
@@ -157,6 +158,13 @@ def access(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
 def observability(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
     """Measure the figures of bots and the snapshots of metrics."""
     _measure(observability_runner.TITLE, observability_runner.PARTS, parts, 1 if quick else rounds, quick, pin, out / "observability.md")
+
+
+@bench.command()
+@_options(books_runner.PARTS, rounds=1, quick="One short round.")
+def books(parts: str, rounds: int, quick: bool, pin: bool, out: Path) -> None:
+    """Measure order books: cost of a message, memory, resync, and their sockets."""
+    _measure(books_runner.TITLE, books_runner.PARTS, parts, 1 if quick else rounds, quick, pin, out / "books.md")
 
 
 def _measure(title: str, table: dict[str, bars.Part], parts: str, rounds: int, quick: bool, pin: bool, file: Path) -> None:

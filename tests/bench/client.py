@@ -23,6 +23,8 @@ class Plan:
     port: int
     protocol: str
     pairs: tuple[str, ...] = ()
+    books: tuple[str, ...] = ()  # instruments
+    depth: int = 20  # of the books
     greeting: bool = False  # the server sends `connection_established`
     deflate: bool = False  # offer permessage-deflate as a browser does
     stalls: bool = False  # stops reading on the command `stall`
@@ -30,13 +32,17 @@ class Plan:
 
     def steps(self) -> list[tuple[bytes, bytes]]:
         """Return (packet to send, prefix of its response), in order."""
-        subscribe = orjson.dumps({"pairs": self.pairs})
+        subscribe = orjson.dumps(self._subscription())
         confirmed = b'42["subscription_confirmed"'
         if self.protocol == "raw":
             return [(subscribe + b"\n", confirmed)]
         greeted = [(b"", b'42["connection_established"')] if self.greeting else []
-        subscribed = [(b'42["subscribe",' + subscribe + b"]", confirmed)] if self.pairs else []
+        subscribed = [(b'42["subscribe",' + subscribe + b"]", confirmed)] if self.pairs or self.books else []
         return [(b"", b"0{"), (b"40", b"40{"), *greeted, *subscribed]
+
+    def _subscription(self) -> dict[str, object]:
+        books = [{"pair": each, "depth": self.depth} for each in self.books]
+        return {"pairs": self.pairs} if self.pairs or not books else {"books": books}
 
 
 class Client:

@@ -24,7 +24,13 @@ _COUNT = struct.Struct("Q")
 
 
 class LoadGenerator:
-    """The process of the load generator; the end of the `with` block ends it."""
+    """The process of the load generator; the end of the `with` block ends it.
+
+    `idle` gives it the lowest priority: its CPU would be another machine's.
+    """
+
+    def __init__(self, *, idle: bool = False) -> None:
+        self._nice = ("nice", "-n", "19") if idle else ()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -33,7 +39,10 @@ class LoadGenerator:
             self._progress = stack.enter_context(mmap.mmap(file.fileno(), _COUNT.size))
             self._popen = stack.enter_context(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tests.bench.load", file.name], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                    [*self._nice, sys.executable, "-m", "tests.bench.load", file.name],
+                    cwd=ROOT,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
                 )
             )
             stack.callback(self._popen.kill)

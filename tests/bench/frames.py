@@ -1,4 +1,4 @@
-"""A parser of WebSocket frames and the prices in them. Pure, with a cache of parsed bytes.
+"""A parser of WebSocket frames, and of their prices and books. Pure, with a cache of parsed bytes.
 
 All receivers of a message receive the same bytes. Every distinct message and every distinct chunk
 of messages is therefore parsed and checked once, then found in the cache. This verifies every byte
@@ -16,6 +16,7 @@ from typing import TypeVar
 import orjson
 
 PRICE_PREFIX = b'42["price_update",'
+BOOK_PREFIX, BOOK_SNAPSHOT_PREFIX = b'42["book_update",', b'42["book_snapshot",'
 _BODY_KEYS = {"instrument", "price", "timestamp", "seq", "epoch"}
 _PRICE_KEYS = {"bid", "ask", "mid", "time"}
 _TEXT, _COMPRESSED, _CLOSE = 0x81, 0xC1, 0x88
@@ -38,9 +39,13 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The content of one read of a socket."""
+    """The content of one read of a socket.
 
-    runs: tuple[tuple[str, int, int], ...]  # topic, first and last seq of a run without a hole, in order
+    A run is (topic, first seq, last seq), without a hole. A snapshot of a book is a run of its own
+    that ends before it begins: the chain goes on with its first seq.
+    """
+
+    runs: tuple[tuple[str, int, int], ...]  # in order
     sent: tuple[tuple[float, int], ...]  # publish time, number of prices with it
     prices: int
     others: tuple[bytes, ...]  # the other payloads, in order
@@ -79,6 +84,16 @@ def price_of(payload: bytes) -> Price:
         raise FrameError(f"not a price_update ({error}): {payload[:200]!r}") from None
 
 
+def book_of(payload: bytes) -> Price:
+    """Parse one complete `book_update` or `book_snapshot`; its topic is `BTCUSDT|20`."""
+    try:
+        _, body = orjson.loads(payload[2:])
+        sent = datetime.fromisoformat(body["timestamp"]).timestamp()
+        return Price(f"{body['instrument']}|{body['depth']}", body["seq"], sent)
+    except (ValueError, TypeError, KeyError) as error:
+        raise FrameError(f"not a message of a book ({error}): {payload[:200]!r}") from None
+
+
 class Walker:
     """Parses chunks and caches the results."""
 
@@ -112,7 +127,11 @@ class Walker:
                 raise FrameError(f"closed by the server: {payload[:100]!r}")
             if first != _TEXT:
                 raise FrameError(f"unexpected first byte {first:#x} of a frame")
-            if not payload.startswith(PRICE_PREFIX):
+            if payload.startswith(BOOK_SNAPSHOT_PREFIX):
+                snapshot = book_of(payload)
+                runs.setdefault(snapshot.topic, []).append([snapshot.seq + 1, snapshot.seq])
+                continue
+            if not payload.startswith((PRICE_PREFIX, BOOK_PREFIX)):
                 others.append(payload)
                 continue
             price = self._price(payload)
@@ -124,7 +143,7 @@ class Walker:
     def _price(self, payload: bytes) -> Price:
         price = self._prices.get(payload)
         if price is None:
-            price = price_of(payload)
+            price = book_of(payload) if payload.startswith(BOOK_PREFIX) else price_of(payload)
             _keep(self._prices, payload, price)
         return price
 
@@ -159,7 +178,7 @@ def _rest(data: bytes) -> bytes:
 
 
 def _extend(pieces: list[list[int]], seq: int) -> None:
-    if pieces and pieces[-1][1] == seq - 1:
+    if pieces and pieces[-1][0] <= pieces[-1][1] == seq - 1:
         pieces[-1][1] = seq
     else:
         pieces.append([seq, seq])

@@ -40,11 +40,13 @@ class Load:
         self._received = 0
         self._problems: list[str] = []
         self._problem_count = 0
+        self._snapshots = self._holes = 0  # of books, since the start; missed messages before a snapshot
         self._latency = Histogram()
         self._first = self._last = 0.0  # arrival of the first and last price of this phase
         self._cpu = time.process_time()
         self._commands: dict[str, Callable[..., dict[str, Any]]] = {
-            "connect": self.connect, "begin": self.begin, "report": self.report, "stall": self.stall, "close": self.close,
+            "connect": self.connect, "begin": self.begin, "report": self.report, "stall": self.stall, "resume": self.resume,
+            "close": self.close,
         }  # fmt: skip
 
     def serve(self) -> None:
@@ -105,6 +107,7 @@ class Load:
             "received": self._received, "first": self._first, "last": self._last, "p50": p50, "p99": p99, "max": most,
             "cpu": time.process_time() - self._cpu, "clients": self._connected,
             "problem_count": self._problem_count, "problems": self._problems,
+            "snapshots": self._snapshots, "holes": self._holes,
         }  # fmt: skip
 
     def stall(self) -> dict[str, Any]:
@@ -113,6 +116,13 @@ class Load:
         for fd in stalled:
             self._epoll.unregister(fd)
         return {"stalled": len(stalled)}
+
+    def resume(self) -> dict[str, Any]:
+        """Read again from every client that has stopped."""
+        for fd, client in self._clients.items():
+            if client.plan.stalls:
+                self._epoll.register(fd, select.EPOLLIN)
+        return {}
 
     def close(self) -> dict[str, Any]:
         """Close every connection."""
@@ -165,8 +175,8 @@ class Load:
                 return
         chunk = self._walker.walk(data) if client.inflate is None else self._walker.walk_compressed(data, client.inflate)
         client.rest = chunk.rest
+        self._count(client, chunk.runs)
         if chunk.prices:
-            self._count(client, chunk.runs, now)
             for sent, count in chunk.sent:
                 self._latency.add(now - sent, count)
             self._received += chunk.prices
@@ -175,17 +185,22 @@ class Load:
         for packet in chunk.others:
             self._answer(client, packet)
 
-    def _count(self, client: Client, runs: tuple[tuple[str, int, int], ...], now: float) -> None:
+    def _count(self, client: Client, runs: tuple[tuple[str, int, int], ...]) -> None:
         following = client.following
         for topic, first, last in runs:
             wanted = following.get(topic)
-            if wanted != first and wanted is not None:
+            if first > last:
+                self._snapshots += 1
+                self._holes += wanted is not None and wanted < first
+            elif wanted != first and wanted is not None:
                 self._report_problem(f"client {client.fd}: {topic} {first} instead of {wanted}")
             following[topic] = last + 1
 
     def _answer(self, client: Client, packet: bytes) -> None:
         if packet == b"2":
             client.send(b"3")
+        elif client.plan.stalls and packet.startswith(b'42["gap_notice"'):
+            pass  # it counts the messages that a snapshot has replaced
         elif client.done:
             self._report_problem(f"client {client.fd}: unexpected {packet[:200]!r}")
         elif client.advance(packet):

@@ -125,6 +125,13 @@ def test_documents_quote_every_example_unchanged() -> None:
 # blocks
 
 
+def test_order_book_document_has_the_programs_of_the_examples() -> None:
+    text = (ROOT / "docs/order-books.md").read_text()
+    for language, name in (("python", "order_book.py"), ("js", "order_book.mjs")):
+        program = (ROOT / "clients/examples" / name).read_text()
+        assert f"```{language}\n{program}```" in text, name
+
+
 def test_every_block_has_a_tested_language() -> None:
     assert {block.language for block in blocks()} <= LANGUAGES
     assert all(blocks(language) for language in LANGUAGES)
@@ -297,7 +304,7 @@ def own_files(folder: Path) -> dict[str, str]:
 
 def _ended(command: str) -> str:
     """Return the command; one that does not end is stopped after three lines."""
-    return re.sub(r"^(\S*python manage\.py watch[^#]*)", r"timeout 60 \1 | head -n 3 ", command)
+    return re.sub(r"^(\S*python manage\.py (?:watch|scenario run|scenario show)[^#]*)", r"timeout 60 \1 | head -n 3 ", command)
 
 
 def surroundings(system: System) -> dict[str, str]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +121,14 @@ def test_list_shows_the_current_scenario(run: Run) -> None:
         ["stable-mode", "stable-mode-data.json", "yes"],
         *([name, f"{name}-data.json"] for name in ("burst-mode", "gradual-spike", "extreme-spike")),
     ]
+
+
+def test_list_names_each_fault_of_a_file(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "bad-mode.json").write_text('{"name": "bad-mode", "recording": ["x.gz"], "phases": []}')
+    monkeypatch.setattr(cli.scenario.commands, "SCENARIO_FOLDER", tmp_path)
+    done = run("list")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == "left out: bad-mode.json: phases must be a list of 1 to 100 items; processing_delay_ms is missing\n"
 
 
 def test_run_and_the_post_write_the_same_key_and_row(system: System, run: Run) -> None:

@@ -9,9 +9,10 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.books.book import Book
+from jobs.books.book import Book, Levels
 from jobs.books.parts.states import Reason, State, StateChange
-from jobs.books.tops import DEPTHS, DepthMessage, Facts, Tops, changes, state_body
+from jobs.books.top_changes import changes
+from jobs.books.tops import DEPTHS, DepthMessage, Facts, Tops, state_body
 from tests.support.depth import SPOT_BTC, diffs, snapshot
 
 FACTS = Facts("live", "start", 50093239224, "2024-08-08T23:54:15.408000Z", "2024-08-08T23:54:14.300000Z", 3.2)
@@ -92,6 +93,35 @@ def test_updates_of_random_changes_give_the_book(messages: list[tuple[list[list[
     for bids, asks in messages:
         book.apply(bids, asks)
         check(clients, tops.update(book, FACTS), book)
+
+
+@settings(max_examples=60)
+@given(messages=st.lists(st.tuples(SIDE, SIDE), min_size=1, max_size=8))
+def test_updates_are_those_of_a_comparison_of_whole_tops(messages: list[tuple[list[list[str]], list[list[str]]]]) -> None:
+    book, tops = Book(), Tops("X", (1, 3, 5))
+    tops.snapshot(book, FACTS)
+    for bids, asks in messages:
+        before = {depth: book.top(depth) for depth in (1, 3, 5)}
+        book.apply(bids, asks)
+        expected = {depth: both_changes(before[depth], book.top(depth)) for depth in before}
+        sent = {message.depth: message.update for message in tops.update(book, FACTS)}
+        assert {depth: (update["bids"], update["asks"]) for depth, update in sent.items() if update is not None} == {
+            depth: both for depth, both in expected.items() if both != ([], [])
+        }
+
+
+def both_changes(old: tuple[Levels, Levels], new: tuple[Levels, Levels]) -> tuple[Levels, Levels]:
+    return changes(old[0], new[0], is_bid=True), changes(old[1], new[1], is_bid=False)
+
+
+def test_update_of_another_book_is_compared_with_the_levels_before() -> None:
+    tops, first, second = Tops("X", (2,)), Book(), Book()
+    first.replace([["3", "1"], ["2", "1"]], [["4", "1"]])
+    second.replace([["3", "1"], ["1", "1"]], [["4", "2"]])
+    tops.snapshot(first, FACTS)
+    [message] = tops.update(second, FACTS)
+    assert message.update is not None
+    assert (message.update["bids"], message.update["asks"]) == ([["2", "0"], ["1", "1"]], [["4", "2"]])
 
 
 def test_level_that_leaves_the_top_is_removed_and_the_next_one_enters() -> None:

@@ -17,6 +17,7 @@ from jobs.books.parts.snapshot_requests import SnapshotRequests
 from jobs.books.parts.states import BookSnapshot, BookUpdate, Output, Reason, SnapshotRequest, State, StateChange
 from jobs.books.sequence import Gap, Rule
 
+_UPDATE = BookUpdate()
 REFRESH_SECONDS = 10.0  # at least, between two requests for a refresh
 
 
@@ -89,7 +90,7 @@ class Transitions:
         if self.state is State.LIVE and self.audit.add_best(update_id, *self.book.best):
             self._audit_failed(now)
         if self.state is State.LIVE and not self._outputs:  # else the snapshot of a refresh
-            self._outputs.append(BookUpdate())
+            self._outputs.append(_UPDATE)
 
     def _become_thin(self, now: float) -> None:
         """A side has no proven level. The chain goes on: the levels may come back."""

@@ -1,4 +1,4 @@
-// Socket.IO on Node with a Redis subscriber that emits every message to its instrument's room.
+// Socket.IO on Node with a Redis subscriber that emits every message to its room.
 import { createServer } from "node:http";
 import { createClient } from "@redis/client";
 import { Server } from "socket.io";
@@ -7,9 +7,10 @@ const http = createServer();
 const io = new Server(http);
 
 io.on("connection", (socket) => {
-  socket.on("subscribe", ({ pairs }) => {
+  socket.on("subscribe", ({ pairs = [], books = [] }) => {
     socket.join(pairs.map((pair) => `price_${pair}`));
-    socket.emit("subscription_confirmed", { pairs });
+    socket.join(books.map(({ pair, depth }) => `book_${pair}_${depth}`));
+    socket.emit("subscription_confirmed", { pairs, books });
   });
 });
 
@@ -21,5 +22,11 @@ await redis.connect();
 await redis.subscribe("price_updates", (text) => {
   const body = JSON.parse(text);
   io.to(`price_${body.instrument}`).emit("price_update", body);
+});
+await redis.subscribe("book_updates", (text) => {
+  const { update, snapshot } = JSON.parse(text);
+  const room = io.to(`book_${snapshot.instrument}_${snapshot.depth}`);
+  if (update) room.emit("book_update", update);
+  else room.emit("book_snapshot", snapshot);
 });
 http.listen(Number(process.argv[2]), "127.0.0.1");
